@@ -1,0 +1,1 @@
+"""Mail merge you can trust with your name."""

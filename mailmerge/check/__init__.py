@@ -1,0 +1,1 @@
+"""Diagnostics: finding problems before anything is sent, and showing them."""

@@ -1,0 +1,1 @@
+"""Sending with a memory: ledger, throttle, account usage, sender."""

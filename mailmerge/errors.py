@@ -1,0 +1,195 @@
+"""Every exception the library raises on purpose, and nothing else.
+
+::
+
+    MailmergeError                 has exit_code, code, hint
+    ├── InputError                 what the user gave us: path, line, column, row
+    │   ├── CampaignFileError      campaign.toml, config.toml, environment, command line
+    │   ├── ListError              the recipient list as a whole
+    │   ├── TemplateError          a template: syntax, unknown name, sandbox
+    │   ├── AttachmentError        an attachment rule as a whole
+    │   └── RowError               one row cannot become a message: it ends as ``invalid``
+    ├── InUseError                 campaign or account is held by another process
+    ├── LedgerError                the ledger cannot be trusted, read or written
+    └── SessionError               the SMTP session cannot go on: reply
+        ├── ConnectionLost         name look-up, connect, time-out, drop
+        ├── TlsError               certificate, handshake, STARTTLS missing or stripped
+        ├── AuthError              the server refused who we are, or as whom we send
+        └── ProtocolError          the server's bytes are no SMTP
+
+Attributes carry the facts, ``hint`` says what to do next, ``code`` is stable (its first letter names the
+area: D list data, T template, A attachment, C campaign file and options, M message, S session, L ledger).
+Our own misuse of a class is a plain ``RuntimeError``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mailmerge.model import Diagnostic, Place, Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mailmerge.model import Reply
+
+
+class MailmergeError(Exception):
+    """Base of all errors that a user can meet; its text is one sentence fit for a terminal."""
+
+    exit_code = 2
+    default_code = "X900"
+
+    def __init__(self, message: str, *, code: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code or self.default_code
+        self.hint = hint
+
+    @property
+    def diagnostics(self) -> tuple[Diagnostic, ...]:
+        """What to show: one diagnostic, or all that were found together."""
+        return (Diagnostic(code=self.code, message=self.message, hint=self.hint),)
+
+
+class InputError(MailmergeError):
+    """Something the user gave us is wrong; *place* says where, *problems* holds several at once."""
+
+    default_code = "C400"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        hint: str | None = None,
+        place: Place | None = None,
+        row: int | None = None,
+        address: str | None = None,
+        problems: Sequence[Diagnostic] = (),
+    ) -> None:
+        super().__init__(message, code=code, hint=hint)
+        self.place = place
+        self.row = row
+        self.address = address
+        self._problems = tuple(problems)
+
+    @property
+    def path(self) -> str | None:
+        """The file, as the user named it."""
+        return self.place.path if self.place else None
+
+    @property
+    def line(self) -> int | None:
+        """The line in that file, from 1."""
+        return self.place.line if self.place else None
+
+    @property
+    def column(self) -> int | None:
+        """The column in that line, from 1."""
+        return self.place.column if self.place else None
+
+    @property
+    def diagnostics(self) -> tuple[Diagnostic, ...]:
+        """The problems found together, else the one this error stands for."""
+        if self._problems:
+            return self._problems
+        return (
+            Diagnostic(
+                code=self.code,
+                message=self.message,
+                hint=self.hint,
+                severity=Severity.ERROR,
+                place=self.place,
+                row=self.row,
+                address=self.address,
+            ),
+        )
+
+
+class CampaignFileError(InputError):
+    """The campaign file, the user's config, the environment or an option is wrong."""
+
+    default_code = "C400"
+
+
+class ListError(InputError):
+    """The recipient list cannot be read as a whole."""
+
+    default_code = "D100"
+
+
+class TemplateError(InputError):
+    """A template cannot be compiled, or fails in a way that its author must mend."""
+
+    default_code = "T100"
+
+
+class AttachmentError(InputError):
+    """An attachment rule is wrong for the whole campaign."""
+
+    default_code = "A300"
+
+
+class RowError(InputError):
+    """This row cannot become a message; ``Campaign`` records it as ``invalid`` and goes on."""
+
+    default_code = "D110"
+
+
+class InUseError(MailmergeError):
+    """Another process works on this campaign or this account."""
+
+    exit_code = 7
+    default_code = "L707"
+
+
+class LedgerError(MailmergeError):
+    """The ledger cannot be read or written, is damaged, too old or too new."""
+
+    exit_code = 8
+    default_code = "L700"
+
+
+class SessionError(MailmergeError):
+    """The SMTP session cannot go on; *reply* is the server's last word, if it had one."""
+
+    exit_code = 5
+    default_code = "S600"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        hint: str | None = None,
+        reply: Reply | None = None,
+    ) -> None:
+        super().__init__(message, code=code, hint=hint)
+        self.reply = reply
+
+
+class ConnectionLost(SessionError):
+    """No connection, or it ended: look-up, refused, time-out, reset, end of stream."""
+
+    default_code = "S610"
+
+
+class TlsError(SessionError):
+    """The connection is not, or not provably, private."""
+
+    exit_code = 6
+    default_code = "S620"
+
+
+class AuthError(SessionError):
+    """Sign-in or sender refused: a person must act."""
+
+    exit_code = 6
+    default_code = "S601"
+
+
+class ProtocolError(SessionError):
+    """What the server sent is not SMTP, or not in order."""
+
+    default_code = "S630"

@@ -1,0 +1,1 @@
+"""Rendered rows become messages: compiled once, encoded per row."""

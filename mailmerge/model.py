@@ -1,0 +1,409 @@
+"""The nouns that the stages hand on to each other: frozen values, no I/O, no clock.
+
+Read it as the vocabulary of the house: a list row is a `Recipient`, its templates' output is `Rendered`,
+the bytes and their envelope are a `Message`, what the server says is a `Reply`, and what that means
+for the row is an `Outcome`.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+from dataclasses import dataclass, field
+from datetime import date, datetime, time
+from decimal import Decimal
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from mailmerge.addresses import Address, Mailbox
+    from mailmerge.errors import SessionError
+
+Value = str | int | Decimal | float | bool | date | datetime | time
+"""What a cell can hold. An empty cell is the empty string, never ``None``."""
+
+
+# --- diagnostics ---------------------------------------------------------------------------------
+
+
+class Severity(enum.StrEnum):
+    """How much a diagnostic matters."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a problem is: a file with line and column (from 1), or a cell of the list."""
+
+    path: str | None = None
+    line: int | None = None
+    column: int | None = None
+    width: int = 1
+    """How many characters the caret underlines."""
+    source: str | None = None
+    """The source line itself, without its line end."""
+    cell: str | None = None
+    """A cell in the user's terms: ``sheet People, cell A31`` or ``column email``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """One problem: stable code, what is wrong, where, and what to do next."""
+
+    code: str
+    message: str
+    hint: str | None = None
+    severity: Severity = Severity.ERROR
+    place: Place | None = None
+    row: int | None = None
+    """The row it was found in, as the spreadsheet numbers rows; None: the campaign as a whole."""
+    address: str | None = None
+
+
+# --- list rows and what templates make of them -----------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The header of a list: headings as written, names as templates can write them."""
+
+    headings: tuple[str, ...]
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """One row of the list."""
+
+    row: int
+    """The row number as the spreadsheet shows it: the header is 1."""
+    columns: Columns
+    values: tuple[Value, ...]
+    key: str | None = None
+    """Value of the key column; None where no key column is set (then the address is the identity)."""
+
+    @property
+    def fields(self) -> dict[str, Value]:
+        """Headings as written, with their values."""
+        return dict(zip(self.columns.headings, self.values, strict=True))
+
+    def variables(self) -> dict[str, Value]:
+        """Template names with their values."""
+        return dict(zip(self.columns.names, self.values, strict=True))
+
+    def digest(self) -> str:
+        """Hash of the row's cells: tells whether the row was edited between two runs."""
+        text = "\x1f".join(f"{type(v).__name__}:{v}" for v in self.values)
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class AttachmentName:
+    """One ``[[attach]]`` rule as it came out for a row: still text, not yet a file."""
+
+    rule: int
+    """Index of the rule in the campaign file."""
+    path: str
+    """Path or glob, relative to the rule's base folder."""
+    name: str | None = None
+    """File name to show instead of the path's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """What the templates made of one row; texts stay in the chunks that Jinja2 yields."""
+
+    recipient: Recipient
+    from_: Mailbox
+    to: tuple[Mailbox, ...]
+    subject: str
+    cc: tuple[Mailbox, ...] = ()
+    bcc: tuple[Mailbox, ...] = ()
+    reply_to: tuple[Mailbox, ...] = ()
+    sender: Mailbox | None = None
+    text: tuple[str, ...] | None = None
+    html: tuple[str, ...] | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    attachments: tuple[AttachmentName, ...] = ()
+
+
+# --- messages ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """Who the server is told: RFC 5321's reverse-path and forward-paths, apart from any header."""
+
+    mail_from: Address
+    rcpt_to: tuple[Address, ...]
+
+    def __post_init__(self) -> None:
+        if not self.rcpt_to:
+            raise RuntimeError("an envelope needs at least one recipient")
+
+
+@dataclass(frozen=True)
+class Message:
+    """One finished message: the same bytes in preview and on the wire for the same Date.
+
+    The bytes need no dot-stuffing (no line begins with a dot), use CRLF only, hold no byte over 127
+    and end with CRLF.
+    """
+
+    message_id: str
+    """The Message-ID with its angle brackets."""
+    key: str
+    row: int
+    envelope: Envelope
+    segments: tuple[bytes, ...]
+    """The content in pieces: shared ones (attachments) are the same object in every message."""
+
+    @cached_property
+    def size(self) -> int:
+        """Length of the content in octets, as SMTP's SIZE counts it (RFC 1870)."""
+        return sum(map(len, self.segments))
+
+    @property
+    def content(self) -> bytes:
+        """The segments joined: for ``.eml`` files and tests, never for the wire."""
+        return b"".join(self.segments)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the content, hexadecimal."""
+        sha = hashlib.sha256()
+        for segment in self.segments:
+            sha.update(segment)
+        return sha.hexdigest()
+
+
+# --- replies and outcomes --------------------------------------------------------------------------
+
+
+class Phase(enum.StrEnum):
+    """How far a session or transaction had got when something was said."""
+
+    CONNECT = "connect"
+    GREETING = "greeting"
+    EHLO = "ehlo"
+    STARTTLS = "starttls"
+    AUTH = "auth"
+    MAIL = "mail"
+    RCPT = "rcpt"
+    DATA = "data"
+    CONTENT = "content"
+    """The content was written whole: only the reply to it is missing or known."""
+    RSET = "rset"
+    QUIT = "quit"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One SMTP reply (RFC 5321 section 4.2), its text decoded for display only."""
+
+    code: int
+    lines: tuple[str, ...] = ()
+    enhanced: tuple[int, int, int] | None = None
+    """Enhanced status code (RFC 3463), if the text starts with one that fits the reply code."""
+    raw: bytes = b""
+
+    @property
+    def severity(self) -> int:
+        """The first digit: 2 done, 3 go on, 4 not now, 5 no."""
+        return self.code // 100
+
+    @property
+    def text(self) -> str:
+        """All lines as one, without the enhanced code."""
+        return " ".join(self.lines)
+
+    def __str__(self) -> str:
+        status = "{}.{}.{}".format(*self.enhanced) if self.enhanced else ""
+        return " ".join(part for part in (str(self.code), status, self.text) if part)
+
+
+class Status(enum.StrEnum):
+    """Where a row stands. The first four are worked out anew in each run and never contacted."""
+
+    INVALID = "invalid"
+    DUPLICATE = "duplicate"
+    SUPPRESSED = "suppressed"
+    SKIPPED = "skipped"
+    PENDING = "pending"
+    HANDING_OVER = "handing_over"
+    ACCEPTED = "accepted"
+    DEFERRED = "deferred"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    IN_DOUBT = "in_doubt"
+
+
+class Scope(enum.StrEnum):
+    """Whom a refusal is about, hence who must suffer for it."""
+
+    ROW = "row"
+    CONNECTION = "connection"
+    """This connection only: reconnect, the row stays pending."""
+    ACCOUNT = "account"
+    """The account for now (rate, quota, block): pause or stop."""
+    CONFIG = "config"
+    """How we are set up (sender, TLS, sign-in): stop at the first one, a person must act."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What happened to one message in one attempt.
+
+    *status* is ``accepted``, ``rejected``, ``deferred``, ``in_doubt`` or ``pending`` (the attempt never
+    counted: nothing of the message was taken, try again).
+    """
+
+    status: Status
+    scope: Scope
+    phase: Phase
+    reply: Reply | None = None
+    reason: str = ""
+    """A short word for the report: ``recipient``, ``content``, ``size``, ``quota``, ``rate`` ..."""
+    retry_after: float | None = None
+    """Seconds the server, or our table for its words, asks us to wait; None: the usual backoff."""
+    slower: bool = False
+    """The server says that we are too fast: halve the rate."""
+    hint: str | None = None
+    refused: tuple[tuple[Address, Reply], ...] = ()
+    """Recipients of the row that were refused, with the reply to each RCPT."""
+
+
+# --- events of a connection, as the sender sees them --------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PromiseNeeded:
+    """The rest of message *token* would complete it: make the promise durable, then call ``promise``."""
+
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """Message *token* has its outcome."""
+
+    token: int
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The connection is gone; every offered message has had its `Completed` before this event."""
+
+    error: SessionError | None
+
+
+Event = PromiseNeeded | Completed | Closed
+
+
+# --- plan, ledger and report ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """At most *count* messages in any half-open window of *seconds*: ``60/m`` is ``Rate(60, 60)``."""
+
+    count: int
+    seconds: float
+
+    def __str__(self) -> str:
+        unit = {1.0: "s", 60.0: "m", 3600.0: "h", 86400.0: "d"}.get(float(self.seconds))
+        return f"{self.count}/{unit or f'{self.seconds:g}s'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One row of the list as the plan sees it."""
+
+    row: int
+    key: str
+    address: str
+    status: Status
+    """``pending`` (may be sent), ``invalid``, ``duplicate``, ``suppressed`` or ``skipped``."""
+    detail: str = ""
+    recipients: int = 1
+    """How many envelope recipients its message has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """The promise to hand one message over: written durably before its last bytes leave."""
+
+    key: str
+    row: int
+    address: str
+    number: int
+    """1 for the first attempt that uses up a try, see the retry rules."""
+    message_id: str
+    date: datetime
+    recipients: int
+    size: int
+    digest: str
+    row_digest: str
+    version: str
+    """Digest of the campaign version (templates, headers, attachments) the message was made with."""
+    connection: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """The ledger's entry for one row that was, or is to be, contacted."""
+
+    key: str
+    row: int
+    address: str
+    status: Status
+    attempts: int = 0
+    message_id: str = ""
+    date: datetime | None = None
+    """The Date header, set at the first attempt and kept."""
+    first_attempt: datetime | None = None
+    updated: datetime | None = None
+    next_at: datetime | None = None
+    phase: str = ""
+    reason: str = ""
+    code: int | None = None
+    enhanced: str = ""
+    reply: str = ""
+    version: str = ""
+    row_digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One line of the report: a row of the list, or a row that is no longer in it."""
+
+    row: int | None
+    """None: the row is no longer in the list."""
+    key: str
+    address: str
+    status: Status
+    detail: str = ""
+    delivery: Delivery | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many rows are in each state; the numbers add up to the list."""
+
+    by_status: Mapping[Status, int] = field(default_factory=dict)
+
+    def __getitem__(self, status: Status) -> int:
+        return self.by_status.get(status, 0)
+
+    def __iter__(self) -> Iterator[Status]:
+        return (status for status in Status if self[status])
+
+    @property
+    def total(self) -> int:
+        """All rows."""
+        return sum(self.by_status.values())

@@ -1,0 +1,1 @@
+"""Messages to look at: terminal, .eml files, mbox."""

@@ -1,0 +1,1 @@
+"""List files become a stream of recipients."""

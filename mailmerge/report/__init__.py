@@ -1,0 +1,1 @@
+"""Outcomes as summary, CSV and JSON lines."""

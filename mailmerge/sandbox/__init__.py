@@ -1,0 +1,1 @@
+"""A loopback SMTP server to rehearse against."""
