@@ -1,1 +1,135 @@
-"""The command line: argv in, terminal and exit codes out; the only rooms that print."""
+"""The command line: argv in, terminal and exit codes out; the only rooms that print.
+
+One module per command; a command's module, and with it whatever it needs, is imported when it runs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mailmerge.errors import MailmergeError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COMMANDS = {
+    "Start": ("init", "providers"),
+    "Look": ("check", "preview"),
+    "Send": ("rehearse", "test", "send"),
+    "After": ("status", "report", "resolve", "requeue", "purge"),
+}
+SUMMARIES = {
+    "init": "Make a campaign folder from a list's own columns.",
+    "providers": "Show mail providers: servers, limits, and how to sign in.",
+    "check": "Render every row and list all problems; nothing is sent.",
+    "preview": "Show messages in the terminal, or write them as files.",
+    "rehearse": "Do the whole run against a built-in server; nothing leaves this machine.",
+    "test": "Send chosen rows' messages to yourself only.",
+    "send": "Show the plan, ask, send, and report; run again to continue.",
+    "status": "Say where every row stands.",
+    "report": "Write results.csv, results.jsonl and failed.csv again.",
+    "resolve": "Decide about rows that are in doubt.",
+    "requeue": "Put refused rows back in line, on purpose.",
+    "purge": "Remove personal data from the ledger and the out folder.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module only when the command is used."""
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        """Name the commands in the order of work."""
+        return [name for names in COMMANDS.values() for name in names]
+
+    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command's module and return its command."""
+        if cmd_name not in SUMMARIES:
+            return None
+        module = import_module(f"mailmerge.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Suggest a command for a mistyped name."""
+        if args and args[0] not in SUMMARIES and not args[0].startswith("-"):
+            import difflib  # noqa: PLC0415  only for the error
+
+            near = difflib.get_close_matches(args[0], SUMMARIES, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise click.UsageError(f"There is no command {args[0]!r}.{hint}", ctx=ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands under their headings, without importing them."""
+        for heading, names in COMMANDS.items():
+            with formatter.section(heading):
+                formatter.write_dl([(name, SUMMARIES[name]) for name in names])
+
+
+EPILOG = """\
+The ladder: preview one row, check all rows, rehearse, test to yourself, send one (--limit 1), send all.
+
+"accepted" means that the server answered 250; it is not proof of delivery. No row is sent twice unless
+you say so: a row whose answer was lost is "in doubt" until you resolve it.
+
+\b
+Exit codes: 0 done, 2 nothing sent (usage, campaign, list, template), 3 some rows rejected or invalid,
+4 some rows in doubt, 5 stopped early, run again, 6 sign-in, TLS or sender refused, 7 in use, 8 ledger,
+130/143 interrupted, 1 a bug of ours.
+"""
+
+
+@click.group(
+    cls=LazyGroup,
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+@click.version_option(package_name="mailmerge-kit", prog_name="mailmerge")
+def cli() -> None:
+    """Mail merge you can trust with your name: one checked message per row, and a record of each."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code; only a bug of ours ends in a traceback."""
+    _use_utf8()
+    try:
+        result: Any = cli.main(list(arguments), prog_name="mailmerge", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.Abort:
+        click.echo("stopped", err=True)
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except MailmergeError as error:
+        return _show(error)
+    except KeyboardInterrupt:
+        click.echo("interrupted", err=True)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output went away; keep Python from complaining again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return result if isinstance(result, int) else 0
+
+
+def _use_utf8() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure:
+            reconfigure(errors="backslashreplace")
+
+
+def _show(error: MailmergeError) -> int:
+    from mailmerge.cli.output import show_diagnostics  # noqa: PLC0415  only for the error
+
+    show_diagnostics(error.diagnostics)
+    return error.exit_code

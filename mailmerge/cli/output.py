@@ -1,0 +1,82 @@
+"""What commands write: results to stdout, everything else to stderr, nothing that could steer a terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mailmerge.check.wording import lines, listing, printable
+from mailmerge.model import Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mailmerge.check.problems import Group, Problems
+    from mailmerge.model import Diagnostic
+
+
+def out(text: str = "") -> None:
+    """Write one line of result."""
+    click.echo(printable(text))
+
+
+def note(text: str = "") -> None:
+    """Write one line of progress or advice."""
+    click.echo(printable(text), err=True)
+
+
+def emit(kind: str, **values: Any) -> None:
+    """Write one JSON object on a line; *kind* says what it is, ``v`` which version of this format."""
+    click.echo(json.dumps({"v": 1, "type": kind, **values}, ensure_ascii=False, default=str))
+
+
+def show_diagnostics(diagnostics: Iterable[Diagnostic]) -> None:
+    """Show problems on stderr, one after the other."""
+    for diagnostic in diagnostics:
+        _show(lines(diagnostic))
+
+
+def show_problems(problems: Problems, *, err: bool = True, most: int = 10) -> None:
+    """Show collected problems, each kind once."""
+    _show(listing(problems, most=most), err=err)
+
+
+def _show(text: Iterable[str], *, err: bool = True) -> None:
+    for line in text:
+        colour = {"error": "red", "warni": "yellow"}.get(line[:5])
+        head, mark, rest = line.partition("]: ")
+        click.echo(
+            click.style(head + mark, fg=colour, bold=True) + rest if colour and mark else line, err=err
+        )
+
+
+def diagnostic_values(group: Group) -> dict[str, Any]:
+    """Give one group of problems as plain values for JSON."""
+    first = group.first
+    place = first.place
+    return {
+        "code": first.code,
+        "severity": str(first.severity),
+        "message": first.message,
+        "hint": first.hint,
+        "path": place.path if place else None,
+        "line": place.line if place else None,
+        "column": place.column if place else None,
+        "cell": place.cell if place else None,
+        "count": group.count,
+        "rows": group.rows,
+        "stops": first.severity is Severity.ERROR,
+    }
+
+
+def interactive() -> bool:
+    """Whether a person can answer: both ends are a terminal."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def plural(count: int, noun: str) -> str:
+    """Write a count with its noun: ``1 row``, ``2,000 rows``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -1,0 +1,146 @@
+"""The files of a report: ``results.csv``, ``results.jsonl`` and ``failed.csv``.
+
+All are written to a temporary name first and then moved into place, readable by their owner only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import os
+from typing import IO, TYPE_CHECKING
+
+from mailmerge.model import Result, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from datetime import datetime
+    from pathlib import Path
+
+COLUMNS = (
+    "row",
+    "key",
+    "address",
+    "status",
+    "detail",
+    "code",
+    "enhanced",
+    "reply",
+    "attempts",
+    "phase",
+    "message_id",
+    "first_attempt",
+    "updated",
+    "next_at",
+)
+FAILED_COLUMNS = ("mailmerge_status", "mailmerge_code", "mailmerge_reply", "mailmerge_row")
+"""Added to the list's own columns in ``failed.csv``, and ignored when it is used as a list."""
+
+FAILED = frozenset({Status.REJECTED, Status.EXPIRED, Status.INVALID})
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def record(result: Result) -> dict[str, str | int | None]:
+    """One result as the values of `COLUMNS`; times in ISO 8601, UTC."""
+    delivery = result.delivery
+    values: dict[str, str | int | None] = {
+        "row": result.row,
+        "key": result.key,
+        "address": result.address,
+        "status": result.status.value,
+        "detail": result.detail,
+        **dict.fromkeys(COLUMNS[5:]),
+    }
+    if delivery:
+        values |= {
+            "code": delivery.code,
+            "enhanced": delivery.enhanced,
+            "reply": delivery.reply,
+            "attempts": delivery.attempts,
+            "phase": delivery.phase,
+            "message_id": delivery.message_id,
+            "first_attempt": _time(delivery.first_attempt),
+            "updated": _time(delivery.updated),
+            "next_at": _time(delivery.next_at),
+        }
+    return values
+
+
+def _time(moment: datetime | None) -> str | None:
+    return moment.isoformat(timespec="seconds") if moment else None
+
+
+def text_cell(value: str | int | None) -> str:
+    """Make a value safe for a spreadsheet: text that would start a formula gets an apostrophe in front."""
+    text = "" if value is None else str(value)
+    return "'" + text if text.startswith(_FORMULA) else text
+
+
+class ReportFiles:
+    """Writes ``results.csv`` and ``results.jsonl`` side by side, row by row."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def write(self, results: Iterable[Result], seen: Callable[[Result], None]) -> None:
+        """Write both files in one pass; *seen* is told of every result.
+
+        Raises:
+            OSError: the folder cannot be written.
+
+        """
+        with _replacing(self._folder / "results.csv", bom=True) as table:
+            with _replacing(self._folder / "results.jsonl") as json_lines:
+                writer = csv.writer(table, lineterminator="\r\n")
+                writer.writerow(COLUMNS)
+                for result in results:
+                    values = record(result)
+                    writer.writerow([text_cell(value) for value in values.values()])
+                    json_lines.write(json.dumps(values, ensure_ascii=False) + "\n")
+                    seen(result)
+
+    def write_failed(
+        self, headings: Iterable[str], rows: Iterable[tuple[Mapping[str, object], Result]]
+    ) -> int:
+        """Write ``failed.csv``: the list's own columns and values as they were, then what went wrong.
+
+        Returns how many rows it holds; without any the file is removed.
+        """
+        path = self._folder / "failed.csv"
+        headings = tuple(headings)
+        count = 0
+        with _replacing(path, bom=True) as table:
+            writer = csv.writer(table, lineterminator="\r\n")
+            writer.writerow([*headings, *FAILED_COLUMNS])
+            for fields, result in rows:
+                writer.writerow([*(str(fields[h]) for h in headings), *_failure(result)])
+                count += 1
+        if not count:
+            path.unlink()
+        return count
+
+
+def _failure(result: Result) -> Iterator[str]:
+    delivery = result.delivery
+    yield result.status.value
+    yield text_cell(delivery.code if delivery else None)
+    yield text_cell((delivery.reply if delivery else "") or result.detail)
+    yield text_cell(result.row)
+
+
+@contextlib.contextmanager
+def _replacing(path: Path, *, bom: bool = False) -> Iterator[IO[str]]:
+    """Open a private file that takes *path*'s place only when it is complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        # The mark at the start makes Excel read the file as UTF-8.
+        encoding = "utf-8-sig" if bom else "utf-8"
+        with open(descriptor, "w", encoding=encoding, errors="backslashreplace", newline="") as stream:
+            yield stream
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
