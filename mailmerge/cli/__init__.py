@@ -99,26 +99,24 @@ def cli() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code; only a bug of ours ends in a traceback."""
     _use_utf8()
+    code = 0
     try:
         result: Any = cli.main(list(arguments), prog_name="mailmerge", standalone_mode=False)
+        code = result if isinstance(result, int) else 0
     except click.exceptions.Exit as stop:
-        return stop.exit_code
-    except click.Abort:
-        click.echo("stopped", err=True)
-        return 130
+        code = stop.exit_code
     except click.ClickException as error:
         error.show()
-        return 2
+        code = 2
     except MailmergeError as error:
-        return _show(error)
-    except KeyboardInterrupt:
+        code = _show(error)
+    except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
-        return 130
+        code = 130
     except BrokenPipeError:
         # The reader of our output went away; keep Python from complaining again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    return result if isinstance(result, int) else 0
+    return code
 
 
 def _use_utf8() -> None:

@@ -21,12 +21,7 @@ def lines(message: Message) -> Iterator[str]:
     """Yield the lines that show *message*; nothing in them can steer a terminal once made printable."""
     parsed = BytesParser(policy=policy.default).parsebytes(message.content)
     yield from _headers(message)
-    hidden = [
-        str(a) for a in message.envelope.rcpt_to if str(a).encode() not in b"".join(message.segments[:1])
-    ]
     yield f"{'Envelope':>12}: {message.envelope.mail_from} -> {', '.join(map(str, message.envelope.rcpt_to))}"
-    if hidden and len(message.envelope.rcpt_to) > 1:
-        yield ""
     yield ""
     body = parsed.get_body(("plain", "html"))
     if body is not None:

@@ -90,15 +90,17 @@ class ReportFiles:
             OSError: the folder cannot be written.
 
         """
-        with _replacing(self._folder / "results.csv", bom=True) as table:
-            with _replacing(self._folder / "results.jsonl") as json_lines:
-                writer = csv.writer(table, lineterminator="\r\n")
-                writer.writerow(COLUMNS)
-                for result in results:
-                    values = record(result)
-                    writer.writerow([text_cell(value) for value in values.values()])
-                    json_lines.write(json.dumps(values, ensure_ascii=False) + "\n")
-                    seen(result)
+        with (
+            _replacing(self._folder / "results.csv", bom=True) as table,
+            _replacing(self._folder / "results.jsonl") as json_lines,
+        ):
+            writer = csv.writer(table, lineterminator="\r\n")
+            writer.writerow(COLUMNS)
+            for result in results:
+                values = record(result)
+                writer.writerow([text_cell(value) for value in values.values()])
+                json_lines.write(json.dumps(values, ensure_ascii=False) + "\n")
+                seen(result)
 
     def write_failed(
         self, headings: Iterable[str], rows: Iterable[tuple[Mapping[str, object], Result]]
@@ -138,7 +140,7 @@ def _replacing(path: Path, *, bom: bool = False) -> Iterator[IO[str]]:
     try:
         # The mark at the start makes Excel read the file as UTF-8.
         encoding = "utf-8-sig" if bom else "utf-8"
-        with open(descriptor, "w", encoding=encoding, errors="backslashreplace", newline="") as stream:
+        with os.fdopen(descriptor, "w", encoding=encoding, errors="backslashreplace", newline="") as stream:
             yield stream
         draft.replace(path)
     except BaseException:
