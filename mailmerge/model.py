@@ -85,6 +85,8 @@ class Recipient:
     values: tuple[Value, ...]
     key: str | None = None
     """Value of the key column; None where no key column is set (then the address is the identity)."""
+    problems: tuple[Diagnostic, ...] = ()
+    """Cells that cannot be used (wrong type, ``#N/A``, no key): the row is ``invalid``, its text is kept."""
 
     @property
     def fields(self) -> dict[str, Value]:
