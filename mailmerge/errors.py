@@ -24,6 +24,7 @@ Our own misuse of a class is a plain ``RuntimeError``.
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from mailmerge.model import Diagnostic, Place, Severity
@@ -32,6 +33,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mailmerge.model import Reply
+
+
+def quoted(value: object, limit: int = 60) -> str:
+    """Show *value* in a message: in double quotes, shortened, everything invisible escaped."""
+    text = str(value)
+    text = text if len(text) <= limit else text[: limit - 1] + "…"
+    escaped = (c if c.isprintable() and c not in '"\\' else json.dumps(c)[1:-1] for c in text)
+    return f'"{"".join(escaped)}"'
 
 
 class MailmergeError(Exception):
@@ -164,9 +173,15 @@ class SessionError(MailmergeError):
         code: str | None = None,
         hint: str | None = None,
         reply: Reply | None = None,
+        retry_after: float | None = None,
+        exit_code: int | None = None,
     ) -> None:
         super().__init__(message, code=code, hint=hint)
         self.reply = reply
+        self.retry_after = retry_after
+        """Seconds to wait before the next try, where the server or our table for its words says so."""
+        if exit_code is not None:
+            self.exit_code = exit_code
 
 
 class ConnectionLost(SessionError):
