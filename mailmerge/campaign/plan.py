@@ -1,0 +1,72 @@
+"""What would happen if the campaign were sent now, as values: shown before anything is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from mailmerge.model import Counts, Status
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from mailmerge.check.problems import Problems
+    from mailmerge.model import Rate
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The plan of one run."""
+
+    campaign: str
+    source: str
+    """The list, as the user named it."""
+    dialect: str
+    problems: Problems
+    counts: Counts
+    """Where every row stands, earlier runs included."""
+    rows: int
+    blank_rows: int = 0
+    hidden_rows: int = 0
+    to_send: int = 0
+    """How many messages this run would send."""
+    recipients: int = 0
+    """How many envelope recipients they have together."""
+    first: str = ""
+    last: str = ""
+    """First and last address of this run."""
+    sender: str = ""
+    via: str = ""
+    """``smtp.example.org as me@example.org``."""
+    rates: tuple[Rate, ...] = ()
+    quota: Rate | None = None
+    quota_used: int = 0
+    largest: int = 0
+    """Size of the largest message in octets."""
+    deferred_until: datetime | None = None
+    pipeline: str = "auto"
+    in_doubt: tuple[int, ...] = ()
+    """Rows (the first few) that a person has to decide about."""
+    warnings: tuple[str, ...] = ()
+    statuses: Counts = field(default_factory=Counts)
+    """What the list's rows are by themselves, without what happened to them earlier."""
+
+    @property
+    def ready(self) -> int:
+        """How many rows of the list could become a message."""
+        return self.statuses[Status.PENDING]
+
+    @property
+    def seconds(self) -> float:
+        """How long the run takes at least: the shortest rate is spaced evenly, longer ones hold in blocks."""
+        if not self.rates or self.to_send < 2:
+            return 0.0
+        shortest = min(self.rates, key=lambda rate: rate.seconds)
+        gaps = self.to_send - 1
+        blocks = (gaps // rate.count * rate.seconds for rate in self.rates)
+        return max(gaps * shortest.seconds / shortest.count, *blocks)
+
+    @property
+    def before(self) -> int:
+        """How many rows earlier runs got accepted."""
+        return self.counts[Status.ACCEPTED]

@@ -1,0 +1,178 @@
+"""One pass over the whole list before anything is sent: every row is rendered, every problem is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from mailmerge.campaign.assembly import identity
+from mailmerge.check.rules import inspect
+from mailmerge.errors import CampaignFileError, RowError, TemplateError
+from mailmerge.model import Diagnostic, Listed, Severity, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from mailmerge.campaign.assembly import Assembly
+    from mailmerge.check.problems import Problems
+    from mailmerge.delivery.ledger import Ledger
+    from mailmerge.model import Message, Recipient, Rendered
+    from mailmerge.recipients import RecipientList
+    from mailmerge.recipients.suppression import Suppressed
+
+_PROGRESS_EVERY = 500
+
+
+@dataclass(slots=True)
+class Preflight:
+    """What the pass found; the rows themselves are in the ledger's listing."""
+
+    problems: Problems
+    rows: int = 0
+    blank_rows: int = 0
+    hidden_rows: int = 0
+    largest: int = 0
+    """Size of the largest message in octets."""
+    octets: int = 0
+    statuses: dict[Status, int] = field(default_factory=dict)
+
+    def count(self, status: Status) -> None:
+        """Count one row."""
+        self.rows += 1
+        self.statuses[status] = self.statuses.get(status, 0) + 1
+
+
+class Inspection:
+    """Looks at rows one by one: what would become of each if the campaign were sent now.
+
+    Args:
+        assembly: makes the messages.
+        suppressed: addresses that are never written to.
+        max_size: largest message the account takes, in octets; None: no limit known.
+        problems: where findings are collected.
+
+    """
+
+    def __init__(
+        self, assembly: Assembly, suppressed: Suppressed, max_size: int | None, problems: Problems
+    ) -> None:
+        self._assembly = assembly
+        self._suppressed = suppressed
+        self._max_size = max_size
+        self._problems = problems
+        # The Date of a message that is only looked at; each real attempt sets its own.
+        self._date = datetime.now(UTC)
+
+    def look(self, recipient: Recipient) -> tuple[Listed, Message | None]:
+        """Say what the row is, and give its message if there is one."""
+        try:
+            if not self._assembly.selects(recipient):
+                return Listed(recipient.row, recipient.key or "", "", Status.SKIPPED, "where"), None
+            rendered = self._assembly.render(recipient)
+            return self._rendered(recipient, rendered)
+        except (RowError, TemplateError) as error:
+            self._problems.add(error.diagnostics)
+            return self._invalid(recipient, error.diagnostics[0].message, error.address or ""), None
+
+    def _rendered(self, recipient: Recipient, rendered: Rendered) -> tuple[Listed, Message | None]:
+        key = identity(rendered)
+        address = str(rendered.to[0].address)
+        refused = self._refused(rendered)
+        if refused:
+            return Listed(recipient.row, key, address, Status.SUPPRESSED, f"{refused} is suppressed"), None
+        message = self._assembly.message(rendered, self._date)
+        if self._max_size is not None and message.size > self._max_size:
+            problem = _too_large(recipient.row, address, message.size, self._max_size)
+            self._problems.add([problem])
+            return self._invalid(recipient, problem.message, address, key), None
+        body = "".join(rendered.text or rendered.html or ())
+        self._problems.add(inspect(rendered, message, body))
+        recipients = len(message.envelope.rcpt_to)
+        return Listed(recipient.row, key, address, Status.PENDING, recipients=recipients), message
+
+    def _refused(self, rendered: Rendered) -> str | None:
+        everyone = (*rendered.to, *rendered.cc, *rendered.bcc)
+        return next((str(m.address) for m in everyone if self._suppressed.covers(m.address)), None)
+
+    @staticmethod
+    def _invalid(recipient: Recipient, detail: str, address: str = "", key: str = "") -> Listed:
+        return Listed(recipient.row, key or recipient.key or "", address, Status.INVALID, detail)
+
+
+def _too_large(row: int, address: str, size: int, most: int) -> Diagnostic:
+    return Diagnostic(
+        "M501",
+        f"the message has {size:,} octets, the account takes {most:,}",
+        "attachments grow by 37 % when encoded for mail; send a link instead",
+        row=row,
+        address=address,
+    )
+
+
+def run_preflight(
+    recipients: RecipientList,
+    inspection: Inspection,
+    ledger: Ledger,
+    problems: Problems,
+    *,
+    duplicates: str = "first",
+    progress: Callable[[int], None] = lambda _rows: None,
+) -> Preflight:
+    """Look at every row and write the ledger's listing.
+
+    Raises:
+        CampaignFileError, TemplateError: the campaign itself is wrong; all problems at once.
+        ListError: the list cannot be read to its end.
+
+    """
+    found = Preflight(problems)
+    with ledger.new_listing(unique_addresses=duplicates != "allow") as listing:
+        for recipient in recipients:
+            listed, message = inspection.look(recipient)
+            earlier = listing.add(listed)
+            if earlier is not None:
+                found.count(Status.DUPLICATE)
+                if duplicates == "error":
+                    problems.add([_duplicate(listed, earlier)])
+            else:
+                found.count(listed.status)
+                if message is not None:
+                    found.largest = max(found.largest, message.size)
+                    found.octets += message.size
+            if found.rows % _PROGRESS_EVERY == 0:
+                progress(found.rows)
+    found.blank_rows = recipients.blank_rows
+    found.hidden_rows = recipients.hidden_rows
+    return found
+
+
+def _duplicate(listed: Listed, earlier: int) -> Diagnostic:
+    return Diagnostic(
+        "D140",
+        f"row {listed.row} repeats {listed.address} of row {earlier}",
+        'remove one of them, or set data.duplicates = "first"',
+        severity=Severity.ERROR,
+    )
+
+
+def refuse_if_broken(problems: Problems) -> None:
+    """Stop where the campaign itself, not single rows, is wrong.
+
+    Raises:
+        InputError: holding all campaign problems.
+
+    """
+    broken = problems.campaign_errors
+    if broken:
+        first = broken[0].first
+        kind = TemplateError if first.code.startswith("T") else CampaignFileError
+        raise kind(first.message, code=first.code, hint=first.hint, problems=[g.first for g in broken])
+
+
+def due_rows(ledger: Ledger, now: datetime, *, page: int = 1000) -> Iterator[int]:
+    """Yield the numbers of the rows that may be sent now, in the list's order."""
+    after = 0
+    while batch := ledger.due(now, after_row=after, limit=page):
+        yield from (delivery.row for delivery in batch)
+        after = batch[-1].row

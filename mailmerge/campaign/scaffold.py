@@ -1,0 +1,180 @@
+"""Makes a campaign folder from a list's own columns and a stock template.
+
+The stock templates are real files in ``templates/``; their own placeholders are written ``<<name>>`` so
+that the Jinja2 of the campaign passes through them untouched.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mailmerge.addresses import Address, AddressError
+from mailmerge.errors import CampaignFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mailmerge.recipients import RecipientList
+
+KINDS = ("plain", "newsletter", "invoice", "announcement")
+"""The stock templates."""
+
+_SAMPLE_ROWS = 50
+_ADDRESS_NAMES = re.compile(r"e_?mail|mail|address|courriel|correo|邮箱|電子郵件|メール", re.IGNORECASE)
+_FIRST_NAMES = ("first_name", "firstname", "first", "given_name", "vorname", "prenom", "nombre", "称呼")
+_FULL_NAMES = ("name", "full_name", "fullname", "contact", "姓名", "名前", "nom")
+_ID_NAMES = re.compile(r"(?:id|no|nr|number|key)\Z|_(?:id|no|nr|number)\Z", re.IGNORECASE)
+_SUBJECTS = {
+    "plain": "A message for you",
+    "newsletter": "This month's letter",
+    "invoice": "Your invoice",
+    "announcement": "What changes soon",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Scaffold:
+    """What was made: the folder and the files in it."""
+
+    folder: Path
+    files: tuple[str, ...]
+    rows: int
+    headings: tuple[str, ...]
+    dialect: str
+    address_column: str
+
+
+def templates_folder() -> Path:
+    """Where the stock templates are: inside the installed package, or beside it in a checkout."""
+    inside = Path(__file__).parents[1] / "templates"
+    return inside if inside.is_dir() else Path(__file__).parents[2] / "templates"
+
+
+def sample_list() -> Path:
+    """Give the list that a campaign without one starts with."""
+    return templates_folder() / "people.csv"
+
+
+def make_campaign(
+    folder: Path,
+    recipients: RecipientList,
+    *,
+    kind: str = "plain",
+    sender: str = "me@example.org",
+    subject: str | None = None,
+    account: str | None = None,
+    sheet: str | None = None,
+) -> Scaffold:
+    """Create *folder* with campaign.toml, templates and a copy of the list.
+
+    Raises:
+        CampaignFileError: the folder holds a campaign already, or the list has no column of addresses.
+
+    """
+    if (folder / "campaign.toml").exists():
+        raise CampaignFileError(
+            f"{folder} holds a campaign already", code="C450", hint="choose another folder name"
+        )
+    names = recipients.columns.names
+    rows, address = _address_column(recipients)
+    source = folder / Path(recipients.shown).name
+    first = next((name for name in _FIRST_NAMES if name in names), None)
+    full = next((name for name in _FULL_NAMES if name in names), None)
+    identity = next((name for name in names if _ID_NAMES.search(name) and name != address), None)
+    greeting = first or full
+    values: dict[str, object] = {
+        "kind": kind,
+        "name": folder.resolve().name,
+        "account": account,
+        "source": source.name,
+        "sheet": sheet,
+        "key": None,
+        "sender": sender,
+        "to": f"{{{{ {full or first} }}}} <{{{{ {address} }}}}>" if full or first else f"{{{{ {address} }}}}",
+        "subject": subject or _SUBJECTS[kind],
+        "subject_text": subject or _SUBJECTS[kind],
+        "html": (templates_folder() / kind / "body.html").is_file(),
+        "greeting": f'Dear {{{{ {greeting} or "friend" }}}}' if greeting else "Hello",
+        "columns": [
+            pair for pair in zip(recipients.columns.headings, names, strict=True) if pair[1] != address
+        ],
+        "id_column": identity or address,
+        "open": "{{",
+        "close": "}}",
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    files = ["campaign.toml", *_bodies(kind)]
+    for file in files:
+        stock = templates_folder() / (file if file == "campaign.toml" else f"{kind}/{file}")
+        (folder / file).write_text(_fill(stock, values), encoding="utf-8", newline="\n")
+    if source.resolve() != recipients.path.resolve():
+        shutil.copyfile(recipients.path, source)
+    return Scaffold(
+        folder, (*files, source.name), rows, recipients.columns.headings, recipients.dialect, address
+    )
+
+
+def _bodies(kind: str) -> list[str]:
+    return sorted(
+        path.name for path in (templates_folder() / kind).iterdir() if path.suffix in {".txt", ".html"}
+    )
+
+
+def _fill(stock: Path, values: dict[str, object]) -> str:
+    import jinja2  # noqa: PLC0415  not for every command
+
+    environment = jinja2.Environment(
+        variable_start_string="<<",
+        variable_end_string=">>",
+        block_start_string="<%",
+        block_end_string="%>",
+        comment_start_string="<#",
+        comment_end_string="#>",
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701  the output is a template, not a page
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["toml"] = _toml_text
+    return environment.from_string(stock.read_text(encoding="utf-8")).render(values)
+
+
+def _toml_text(text: str) -> str:
+    escaped = "".join(
+        f"\\{char}" if char in '"\\' else char if char.isprintable() else f"\\u{ord(char):04x}"
+        for char in text
+    )
+    return f'"{escaped}"'
+
+
+def _address_column(recipients: RecipientList) -> tuple[int, str]:
+    """Return how many rows there are, and the column whose cells are addresses."""
+    names = recipients.columns.names
+    hits = dict.fromkeys(names, 0)
+    rows = 0
+    for recipient in recipients:
+        rows += 1
+        if rows <= _SAMPLE_ROWS:
+            for name, value in zip(names, recipient.values, strict=True):
+                hits[name] += _is_address(str(value))
+    by_cells = [name for name in names if hits[name]]
+    by_name = [name for name in names if _ADDRESS_NAMES.search(name)]
+    best: Sequence[str] = sorted(by_cells, key=lambda name: (-hits[name], name not in by_name)) or by_name
+    if not best:
+        raise CampaignFileError(
+            f"no column of {recipients.shown} holds e-mail addresses",
+            code="C451",
+            hint=f"its columns are: {', '.join(recipients.columns.headings)}",
+        )
+    return rows, best[0]
+
+
+def _is_address(text: str) -> bool:
+    try:
+        Address.parse(text)
+    except AddressError:
+        return False
+    return True

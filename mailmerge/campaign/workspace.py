@@ -1,0 +1,87 @@
+"""Where a campaign keeps what it knows: ledger and list snapshot beside it, reports in ``out``."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mailmerge.delivery.ledger import Ledger
+from mailmerge.errors import LedgerError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+STATE_FOLDER = ".mailmerge"
+STATE_VARIABLE = "MAILMERGE_STATE_DIR"
+"""Environment variable that moves the user's state folder (account usage, index of campaigns)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """The folders and files of one campaign."""
+
+    folder: Path
+    """Where campaign.toml is, or else the list."""
+    out: Path
+    user_state: Path
+
+    @property
+    def state(self) -> Path:
+        """The private folder of ledger, lock and snapshots."""
+        return self.folder / STATE_FOLDER
+
+    @property
+    def ledger_path(self) -> Path:
+        """The ledger, shared by all campaign names of this folder."""
+        return self.state / "ledger.db"
+
+    def make_state(self) -> None:
+        """Create the private folder.
+
+        Raises:
+            LedgerError: it cannot be created.
+
+        """
+        try:
+            self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise LedgerError(
+                f"cannot create {self.state}: {error.strerror}",
+                code="L702",
+                hint="progress must be recorded before anything is sent; check the folder's permissions",
+            ) from error
+
+    def clear_snapshots(self, keep: Path) -> None:
+        """Remove earlier copies of the list."""
+        for copy in self.state.glob("list-*"):
+            if copy != keep:
+                with contextlib.suppress(OSError):
+                    copy.unlink()
+
+    def latest_snapshot(self) -> Path | None:
+        """Give the copy of the list that the last run was made from."""
+        copies = [path for path in self.state.glob("list-*") if not path.name.endswith(".part")]
+        return max(copies, key=lambda path: path.stat().st_mtime, default=None)
+
+    def secret(self, name: str) -> bytes:
+        """Give the campaign's secret; a passing one if it has none yet, for messages that are only checked."""
+        if self.ledger_path.exists():
+            try:
+                with Ledger.open_read_only(self.ledger_path, name) as ledger:
+                    return ledger.secret
+            except LedgerError as error:
+                if error.code != "L705":  # anything but: this name has not been used yet
+                    raise
+        return os.urandom(32)
+
+
+def user_state_folder(environ: Mapping[str, str]) -> Path:
+    """Give the user's state folder, shared by all campaigns."""
+    if moved := environ.get(STATE_VARIABLE):
+        return Path(moved)
+    from platformdirs import user_state_path  # noqa: PLC0415  not for --help
+
+    return user_state_path("mailmerge", appauthor=False)
