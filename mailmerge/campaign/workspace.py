@@ -67,7 +67,7 @@ class Workspace:
         return max(copies, key=lambda path: path.stat().st_mtime, default=None)
 
     def secret(self, name: str) -> bytes:
-        """Give the campaign's secret; a passing one if it has none yet, for messages that are only checked."""
+        """Give the campaign's secret; a passing one if it has none yet."""
         if self.ledger_path.exists():
             try:
                 with Ledger.open_read_only(self.ledger_path, name) as ledger:

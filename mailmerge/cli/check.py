@@ -63,4 +63,5 @@ def _ready(plan: Plan) -> str:
         if plan.statuses[status]
     )
     blank = f"; {plural(plan.blank_rows, 'blank row')} skipped" if plan.blank_rows else ""
-    return f"{plan.ready:,} of {plural(plan.rows, 'row')} can be sent{f' ({left_out})' if left_out else ''}{blank}."
+    without = f" ({left_out})" if left_out else ""
+    return f"{plan.ready:,} of {plural(plan.rows, 'row')} can be sent{without}{blank}."
