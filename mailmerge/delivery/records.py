@@ -1,0 +1,196 @@
+"""What the ledger takes and gives besides the model's nouns, and how rows of tables become them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+from mailmerge.model import Attempt, Delivery, Outcome, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """How one attempt ended, and where that leaves its row."""
+
+    attempt: Attempt
+    outcome: Outcome
+    status: Status
+    """The row's new state: the outcome's own, or what the retry rules made of it."""
+    at: datetime
+    next_at: datetime | None = None
+    counts: bool = True
+    """Whether it uses up one of the row's tries."""
+
+    def __str__(self) -> str:
+        about = f"row {self.attempt.row} <{self.attempt.address}>: {self.outcome.status}"
+        return f"{about}, {self.outcome.reply}" if self.outcome.reply else about
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version of the campaign: a digest over all of it, and one over each part to tell what changed."""
+
+    digest: str
+    parts: Mapping[str, str]
+    noted: datetime
+    accepted: int = 0
+    """How many rows were accepted with it."""
+
+    def changed(self, parts: Mapping[str, str]) -> tuple[str, ...]:
+        """Name the parts that differ between this version and *parts*."""
+        names = [*self.parts, *(name for name in parts if name not in self.parts)]
+        return tuple(name for name in names if self.parts.get(name) != parts.get(name))
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One process that worked on the campaign."""
+
+    id: int
+    kind: str
+    """``send``, ``test`` ..."""
+    started: datetime
+    pid: int
+    version: str
+    ended: datetime | None = None
+    """None: it still runs, or it died."""
+    reason: str = ""
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PastAttempt:
+    """One attempt as the ledger keeps it."""
+
+    attempt: Attempt
+    at: datetime
+    run: int | None
+    status: Status
+    settled: datetime | None
+    scope: str
+    phase: str
+    reason: str
+    code: int | None
+    enhanced: str
+    reply: str
+    raw: bytes
+
+
+def stamp(moment: datetime | None) -> float | None:
+    """Turn a time into what the tables hold: seconds since 1970, UTC."""
+    return None if moment is None else moment.timestamp()
+
+
+def moment(value: float | None) -> datetime | None:
+    """Turn a table's time back into one in UTC."""
+    return None if value is None else datetime.fromtimestamp(value, UTC)
+
+
+def reached(outcome: Outcome) -> tuple[str, str, str, int | None, str, str, bytes | None]:
+    """Take an outcome apart for the attempt table: scope, phase, reason, code, enhanced, reply, raw."""
+    reply = outcome.reply
+    if reply is None:
+        return (outcome.scope.value, outcome.phase.value, outcome.reason, None, "", "", None)
+    enhanced = "{}.{}.{}".format(*reply.enhanced) if reply.enhanced else ""
+    # One lone surrogate in a hostile reply would make the whole commit fail.
+    text = reply.text.encode("utf-8", "replace").decode()
+    return (
+        outcome.scope.value,
+        outcome.phase.value,
+        outcome.reason,
+        reply.code,
+        enhanced,
+        text,
+        reply.raw,
+    )
+
+
+DELIVERY_COLUMNS = """
+d.status, d.tries, d.next_at, d.first_at, d.updated, d.note,
+a.row, a.address, a.message_id, a.date, a.utc_offset,
+a.phase, a.reason, a.code, a.enhanced, a.reply, v.digest, a.row_digest
+"""
+DELIVERY_JOINS = "LEFT JOIN attempt a ON a.id = d.attempt LEFT JOIN version v ON v.id = d.version"
+
+
+def delivery(key: str, row: int | None, address: str | None, cells: tuple[Any, ...]) -> Delivery:
+    """Make a `Delivery` of `DELIVERY_COLUMNS`; *row* and *address* are the list's, if it is still in it."""
+    (status, tries, next_at, first_at, updated, note, attempted_row, attempted_address, message_id, date) = (
+        cells[:10]
+    )
+    (offset, phase, reason, code, enhanced, reply, version, row_digest) = cells[10:]
+    return Delivery(
+        key=key,
+        row=int(attempted_row or 0) if row is None else row,
+        address=(attempted_address or "") if address is None else address,
+        status=Status(status),
+        attempts=tries,
+        message_id=message_id or "",
+        date=None if date is None else local_date(date, offset),
+        first_attempt=moment(first_at),
+        updated=moment(updated),
+        next_at=moment(next_at),
+        phase=phase or "",
+        reason=note or reason or "",
+        code=code,
+        enhanced=enhanced or "",
+        reply=reply or "",
+        version=version or "",
+        row_digest=row_digest or "",
+    )
+
+
+ATTEMPT_COLUMNS = """
+a.key, a.row, a.address, a.number, a.message_id, a.date, a.utc_offset, a.recipients, a.size, a.digest,
+a.row_digest, coalesce(v.digest, ''), a.connection, a.at, a.run, a.status, a.settled, a.scope, a.phase,
+a.reason, a.code, a.enhanced, a.reply, a.raw
+"""
+
+
+def past_attempt(cells: tuple[Any, ...]) -> PastAttempt:
+    """Make a `PastAttempt` of `ATTEMPT_COLUMNS`."""
+    key, row, address, number, message_id, date, offset, recipients, size, digest = cells[:10]
+    row_digest, version, connection, at, run, status, settled, scope, phase = cells[10:19]
+    reason, code, enhanced, reply, raw = cells[19:]
+    return PastAttempt(
+        attempt=Attempt(
+            key=key,
+            row=row,
+            address=address,
+            number=number,
+            message_id=message_id,
+            date=local_date(date, offset),
+            recipients=recipients,
+            size=size,
+            digest=digest,
+            row_digest=row_digest,
+            version=version,
+            connection=connection,
+        ),
+        at=datetime.fromtimestamp(at, UTC),
+        run=run,
+        status=Status(status),
+        settled=moment(settled),
+        scope=scope,
+        phase=phase,
+        reason=reason,
+        code=code,
+        enhanced=enhanced,
+        reply=reply,
+        raw=raw or b"",
+    )
+
+
+def local_date(date: float, offset: int) -> datetime:
+    """Restore a Date header's moment in the time zone it was written in."""
+    return datetime.fromtimestamp(date, timezone(timedelta(seconds=offset)) if offset else UTC)
+
+
+def offset_of(date: datetime) -> int:
+    """Give a Date's distance from UTC in seconds."""
+    offset = date.utcoffset()
+    return int(offset.total_seconds()) if offset else 0

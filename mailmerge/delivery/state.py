@@ -1,0 +1,79 @@
+"""Small databases in the user's state folder: what may be deleted, at the price of some memory."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from typing import TYPE_CHECKING
+
+from mailmerge.errors import LedgerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+def connect(path: Path, schema: str) -> sqlite3.Connection:
+    """Open or make a state database.
+
+    Raises:
+        LedgerError: the folder cannot be written, or the file is damaged.
+
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    except OSError as error:
+        raise LedgerError(
+            f"cannot use {path}: {error.strerror or error}",
+            code="L710",
+            hint="what an account has sent must be remembered; check the folder and its permissions",
+        ) from error
+    with guarded(path):
+        db = sqlite3.connect(path, isolation_level=None, timeout=5.0)
+        try:
+            # NORMAL: a power cut may forget a moment's usage, never damage the file.
+            db.execute("PRAGMA synchronous = NORMAL")
+            with contextlib.suppress(sqlite3.OperationalError):
+                db.execute("PRAGMA journal_mode = WAL")
+            db.executescript(schema)
+        except BaseException:
+            db.close()
+            raise
+    return db
+
+
+def close(db: sqlite3.Connection) -> None:
+    """Close a state database; never raises."""
+    with contextlib.suppress(sqlite3.Error):
+        db.execute("PRAGMA busy_timeout = 100")
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    db.close()
+
+
+@contextlib.contextmanager
+def guarded(path: Path) -> Iterator[None]:
+    """Turn what SQLite raises into a `LedgerError` that says what a person can do."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise LedgerError(
+            f"cannot use {path}: {error}",
+            code="L710",
+            hint="if the disk is fine, move this file away: only the memory of recent quotas is lost with it",
+        ) from error
+
+
+@contextlib.contextmanager
+def transaction(db: sqlite3.Connection, path: Path) -> Iterator[None]:
+    """Hold the write lock of the database for a moment, against other processes too."""
+    with guarded(path):
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise

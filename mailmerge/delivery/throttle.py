@@ -1,0 +1,143 @@
+"""Pace as a pure function of time: no clock, no sleep, no threads.
+
+Every rate is a promise about *every* window: at most N messages in any half-open window of length T, so
+the N-th last message must be T old before the next may go. On top of that the shortest rate is spaced
+evenly; longer ones (2000 a day) may be used up at the short one's pace. A pause earns nothing: whoever
+slept for an hour goes on at the same pace, without a burst.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from typing import TYPE_CHECKING
+
+from mailmerge.model import Rate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+_RATE = re.compile(r"\s*(\d{1,12})\s*/\s*(\d{1,9}(?:\.\d{1,6})?)?\s*([a-z]+)\s*\Z", re.IGNORECASE)
+_UNITS = {
+    **dict.fromkeys(("s", "sec", "second", "seconds"), 1.0),
+    **dict.fromkeys(("m", "min", "minute", "minutes"), 60.0),
+    **dict.fromkeys(("h", "hr", "hour", "hours"), 3600.0),
+    **dict.fromkeys(("d", "day", "days"), 86400.0),
+}
+_SHORTEST_DELAY = 1e-6
+"""Below this a clock of today's magnitude might not move at all, and a waiting loop never end."""
+_SLOWEST = 64.0
+_STEP_UP_EVERY = 50
+_STEP_UP = 1.1
+
+
+def parse_rate(text: str) -> Rate:
+    """Read one rate: ``60/m``, ``2000/d``, ``50/5m``, ``5000/180s``.
+
+    Raises:
+        ValueError: it is none; the text says what one looks like.
+
+    """
+    match = _RATE.match(text)
+    unit = _UNITS.get(match[3].lower()) if match else None
+    if match is None or unit is None:
+        raise ValueError(f'"{text}" is no rate: write 60/m, 2000/d, 10/s or 50/5m')
+    rate = Rate(int(match[1]), float(match[2] or 1) * unit)
+    if rate.count < 1 or rate.seconds <= 0:
+        raise ValueError(f'"{text}" would never let a message go')
+    return rate
+
+
+def parse_rates(texts: str | Iterable[str]) -> tuple[Rate, ...]:
+    """Read several rates, from a list or from one text with commas; the shortest window comes first.
+
+    Raises:
+        ValueError: one of them is no rate.
+
+    """
+    parts = texts.split(",") if isinstance(texts, str) else texts
+    rates = {parse_rate(part) for part in parts}
+    return tuple(sorted(rates, key=lambda rate: (rate.seconds, rate.count)))
+
+
+class _Window:
+    """The last N times of one rate."""
+
+    def __init__(self, rate: Rate) -> None:
+        self.length = float(rate.seconds)
+        self.times: deque[float] = deque(maxlen=rate.count)
+
+    def delay(self, now: float) -> float:
+        if len(self.times) < (self.times.maxlen or 0):
+            return 0.0
+        oldest = self.times[0]
+        # Both forms, because rounding may make one of them true a little before the other.
+        return max(oldest + self.length - now, self.length - (now - oldest))
+
+
+class Throttle:
+    """Says how long to wait before the next message, and remembers those that went.
+
+    Times are seconds of one steady clock. *history* holds times (of the same clock, possibly negative)
+    of messages that earlier runs have sent, so that a restart earns no burst.
+    """
+
+    def __init__(self, rates: Sequence[Rate], history: Iterable[float] = ()) -> None:
+        self._windows = [_Window(rate) for rate in rates]
+        shortest = min(rates, key=lambda rate: (rate.seconds, rate.count), default=None)
+        self._full_interval = shortest.seconds / shortest.count if shortest else 0.0
+        self._interval = self._full_interval
+        self._due = float("-inf")
+        self._recent: deque[float] = deque(maxlen=16)
+        self._good = 0
+        for moment in sorted(history):
+            self.take(moment)
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two messages at the pace of this moment; 0: as fast as possible."""
+        return self._interval
+
+    def delay(self, now: float) -> float:
+        """Tell how many seconds from *now* the next message has to wait; 0: it may go."""
+        wait = max((window.delay(now) for window in self._windows), default=0.0)
+        wait = max(wait, self._due - now)
+        return max(wait, _SHORTEST_DELAY) if wait > 0 else 0.0
+
+    def take(self, now: float) -> None:
+        """Count one message as sent at *now*."""
+        for window in self._windows:
+            window.times.append(now)
+        self._recent.append(now)
+        if self._interval:
+            # A token taken a moment late must not delay all that follow, or the asked rate is never
+            # reached; more than that moment would be catching up. The windows stay exact either way.
+            slack = min(max(self._interval / 2, 0.005), 0.02)
+            self._due = max(self._due, now - slack) + self._interval
+
+    def halve(self) -> None:
+        """Go at half the pace: the server said that we are too fast."""
+        if not self._interval:
+            self._interval = self._observed_interval()
+        slowest = max(self._full_interval, 1.0) * _SLOWEST
+        self._interval = min(self._interval * 2, slowest)
+        if self._recent:
+            self._due = max(self._due, self._recent[-1] + self._interval)
+        self._good = 0
+
+    def recover(self) -> None:
+        """Count one message that went well: every fifty of them give a tenth of the pace back."""
+        if self._interval <= self._full_interval:
+            return
+        self._good += 1
+        if self._good < _STEP_UP_EVERY:
+            return
+        self._good = 0
+        self._interval = max(self._interval / _STEP_UP, self._full_interval)
+        if not self._full_interval and self._interval < 0.001:
+            self._interval = 0.0
+
+    def _observed_interval(self) -> float:
+        if len(self._recent) < 2:
+            return 0.5
+        return max((self._recent[-1] - self._recent[0]) / (len(self._recent) - 1), 0.001)
