@@ -275,14 +275,24 @@ def _read_share(value: object) -> float:
     return share
 
 
-def _read_size(value: object) -> int:
-    match = _SIZE.match(str(value)) if isinstance(value, int | str) and not isinstance(value, bool) else None
+def parse_size(text: str) -> int:
+    """Read a size in octets: ``25MB`` (millions), ``20MiB`` or plain digits.
+
+    Raises:
+        RefusalError: it is no size, or nothing.
+
+    """
+    match = _SIZE.match(text)
     size = int(match[1]) * _FACTORS[(match[2] or "").lower()] if match else 0
     if size == 0:
-        raise RefusalError(
-            Fault(f"must be a size, not {describe(value)}", hint='write it as "25MB" or in bytes')
-        )
+        raise RefusalError(Fault(f"is not a size: {quote(text)}", hint='write it as "25MB" or in bytes'))
     return size
+
+
+def _read_size(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise wrong_type("a size", value, 'write it as "25MB" or in bytes')
+    return parse_size(str(value))
 
 
 RATE = Kind("a rate", _read_rate)

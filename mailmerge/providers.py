@@ -1,0 +1,197 @@
+"""What is known about mail providers: ``providers.toml`` as frozen values.
+
+Everything here is data. What a provider's replies mean is told by the SMTP session's table of replies.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from mailmerge.errors import CampaignFileError
+from mailmerge.validation import did_you_mean, near_misses, parse_rate, parse_size
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mailmerge.model import Rate
+
+Tls = Literal["starttls", "tls", "none"]
+Auth = Literal["password", "token", "none"]
+Mark = Literal["confirmed", "assumed", "ours"]
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderServer:
+    """One way to a provider's submission service."""
+
+    host: str
+    port: int
+    tls: Tls
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port} {self.tls}"
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """A preset: servers, sign-in, limits, and how to get a password that works."""
+
+    name: str
+    title: str
+    servers: tuple[ProviderServer, ...]
+    """The first one is used; a ``{region}`` in the host must be filled by choosing a region."""
+    user: str
+    """``address``, ``other``, or the literal text with which everybody signs in."""
+    user_note: str
+    secret: str
+    """What the provider calls the thing that stands where a password is asked for."""
+    rates: tuple[Rate, ...]
+    """Of messages."""
+    quota: Rate | None
+    """Of recipients in 24 hours."""
+    page: str
+    """The provider's own page about signing in."""
+    steps: tuple[str, ...]
+    auth: Auth = "password"
+    steps_zh: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+    domains: tuple[str, ...] = ()
+    """Domains of addresses that belong to it."""
+    max_size: int | None = None
+    """In octets, encoded."""
+    max_recipients: int | None = None
+    """Per message."""
+    per_connection: int | None = None
+    """Messages after which a new connection is wanted."""
+    sessions: int | None = None
+    """Connections at the same time; None: one, to be safe."""
+    any_from: bool = False
+    """Takes any sender that was verified with it, not only the account's own address."""
+    spaces: Literal["keep", "remove"] = "keep"
+    """``remove``: it shows secrets in groups, and the spaces do not belong to them."""
+    regions: Mapping[str, tuple[ProviderServer, ...]] = field(default_factory=dict)
+    """Names that may follow the provider's own (``zoho-eu``), and the servers there."""
+    marks: Mapping[str, Mark] = field(default_factory=dict)
+    """How sure each number is; ``ours``: nothing is published, chosen low."""
+
+    @property
+    def needs_region(self) -> bool:
+        """Whether there is no server without choosing a region first."""
+        return "{" in self.servers[0].host
+
+    def in_region(self, region: str) -> Provider:
+        """Give the same provider in one of its regions."""
+        servers = self.regions[region]
+        return replace(self, name=f"{self.name}-{region}", servers=servers, regions={}, aliases=())
+
+
+def providers() -> tuple[Provider, ...]:
+    """Give all providers, in the order of the data file."""
+    return tuple(_load().values())
+
+
+def find_provider(name: str) -> Provider:
+    """Give the provider of that name, alias, or name and region.
+
+    Raises:
+        CampaignFileError: there is none; the hint names those that are spelt alike.
+
+    """
+    found = get_provider(name)
+    if found is None:
+        hint = did_you_mean(name, provider_names()) or "`mailmerge providers` shows them all"
+        raise CampaignFileError(f'no provider is called "{name}"', code="C410", hint=hint)
+    return found
+
+
+def get_provider(name: str) -> Provider | None:
+    """Give the provider of that name, alias, or name and region, if there is one."""
+    return _by_name().get(name.strip().lower())
+
+
+def provider_names() -> tuple[str, ...]:
+    """Give every name that `find_provider` knows."""
+    return tuple(_by_name())
+
+
+def provider_for_host(host: str) -> Provider | None:
+    """Give the provider that takes mail at *host*, the one with the lower limits if there are two."""
+    return _by_host().get(host.strip().rstrip(".").lower())
+
+
+def provider_for_address(domain: str) -> Provider | None:
+    """Give the provider whose own addresses end with *domain*, to suggest it."""
+    return next((found for found in providers() if domain.lower() in found.domains), None)
+
+
+def near_providers(name: str) -> tuple[str, ...]:
+    """Give names of providers that are spelt like *name*."""
+    return near_misses(name.lower(), provider_names())
+
+
+# --- the data file -------------------------------------------------------------------------------------
+
+
+@cache
+def _load() -> dict[str, Provider]:
+    tables = tomllib.loads(Path(__file__).with_name("providers.toml").read_text(encoding="utf-8"))
+    return {name: _read(name, {**_shared(tables, table), **table}) for name, table in tables.items()}
+
+
+def _shared(tables: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what a table takes from the one it is ``like``: how to sign in."""
+    model = tables.get(table.get("like", ""), {})
+    return {key: model[key] for key in ("steps", "steps_zh", "page") if key in model}
+
+
+def _read(name: str, table: dict[str, Any]) -> Provider:
+    table.pop("like", None)
+    patterns = tuple(_read_server(text) for text in table.pop("servers"))
+    fill = table.pop("region", None)
+    regions = {region: _fill(patterns, text) for region, text in table.pop("regions", {}).items()}
+    for key in ("steps", "steps_zh", "notes", "aliases", "domains"):
+        table[key] = tuple(table.get(key, ()))
+    return Provider(
+        name=name,
+        servers=patterns if fill is None else _fill(patterns, fill),
+        regions=regions,
+        rates=tuple(parse_rate(text) for text in table.pop("rates")),
+        quota=parse_rate(table.pop("quota")) if "quota" in table else None,
+        max_size=parse_size(table.pop("max_size")) if "max_size" in table else None,
+        **table,
+    )
+
+
+def _read_server(text: str) -> ProviderServer:
+    address, tls = text.split()
+    host, _, port = address.rpartition(":")
+    return ProviderServer(host, int(port), cast("Tls", tls))
+
+
+def _fill(patterns: tuple[ProviderServer, ...], text: str) -> tuple[ProviderServer, ...]:
+    return tuple(replace(server, host=server.host.replace("{region}", text)) for server in patterns)
+
+
+@cache
+def _by_name() -> dict[str, Provider]:
+    found = dict(_load())
+    for provider in _load().values():
+        found.update({f"{provider.name}-{region}": provider.in_region(region) for region in provider.regions})
+    for provider in _load().values():
+        for alias in provider.aliases:
+            found.setdefault(alias, provider)
+    return found
+
+
+@cache
+def _by_host() -> dict[str, Provider]:
+    found: dict[str, Provider] = {}
+    for provider in _by_name().values():
+        for server in provider.servers:
+            found.setdefault(server.host, provider)
+    return found
