@@ -2,7 +2,8 @@
 
 One grammar for list cells, templates and accounts: dot-atom ``@`` domain (RFC 5321 section 4.1.2, without
 quoted local parts and address literals). Plain ASCII addresses are recognised here; everything else,
-IDNA above all, is decided by email-validator.
+IDNA above all, is decided by email-validator. Lists (`parse_address_list`) add display names and separators,
+and nothing else of RFC 5322: no groups, routes or comments.
 """
 
 from __future__ import annotations
@@ -82,17 +83,10 @@ def _parse(text: str) -> Address:
 
 
 def _parse_unusual(text: str) -> Address:
+    _refuse_common_mistakes(text)
     from email_validator import EmailNotValidError, validate_email  # noqa: PLC0415  24 ms to import
 
-    plain = text.translate(_LOOKALIKES).strip().rstrip(".")
-    suggestion = plain if plain != text and _PLAIN.match(plain) else None
-    if not text.isprintable() or any(mark in text for mark in _INVISIBLE):
-        raise AddressError("it holds invisible or control characters", suggestion)
-    if text != plain:
-        raise AddressError("it holds a full-width or look-alike character, or ends with a dot", suggestion)
-    local, _, domain = text.rpartition("@")
-    if local and not local.isascii():
-        raise AddressError("the part before @ has letters outside ASCII, which needs SMTPUTF8")
+    domain = text.rpartition("@")[2]
     try:
         valid = validate_email(
             text,
@@ -101,20 +95,130 @@ def _parse_unusual(text: str) -> Address:
             globally_deliverable=False,
         )
     except EmailNotValidError as error:
-        raise AddressError(str(error).rstrip(".")) from None
+        raise AddressError(_as_clause(str(error)), suggest(text)) from None
     if "." not in domain:
         raise AddressError("the domain has no dot")
-    ascii_domain = valid.ascii_domain or domain
-    return Address(valid.local_part, ascii_domain.lower(), "" if ascii_domain == domain else domain)
+    ascii_domain = (valid.ascii_domain or domain).lower()
+    if len(valid.local_part) > _MAX_LOCAL:
+        raise AddressError(f"the part before @ is longer than {_MAX_LOCAL} characters")
+    if ascii_domain.rpartition(".")[2].isdigit():
+        raise AddressError("the domain ends in a number")
+    if len(valid.local_part) + 1 + len(ascii_domain) > _MAX_ADDRESS:
+        raise AddressError(f"it is longer than {_MAX_ADDRESS} characters")
+    return Address(valid.local_part, ascii_domain, "" if ascii_domain == domain.lower() else domain)
+
+
+def _refuse_common_mistakes(text: str) -> None:
+    """Name the mistakes that people make in cells before the general validator words them its own way."""
+    plain = _repaired(text)
+    if not text.isprintable() or any(mark in text for mark in _INVISIBLE):
+        raise AddressError("it holds invisible or control characters", suggest(text))
+    if text.translate(_LOOKALIKES) != text or text.endswith("."):
+        raise AddressError("it holds a full-width or look-alike character, or ends with a dot", suggest(text))
+    if text.count("@") > 1 and re.search(r"[,;\s]", text):
+        raise AddressError("it holds more than one address")
+    if "@" not in text:
+        raise AddressError("it has no @", suggest(text))
+    if "<" in text or ">" in text:
+        raise AddressError("it holds angle brackets", plain if _PLAIN.match(plain) else None)
+    if re.search(r"[,;\s]", text):
+        raise AddressError("it holds a space, comma or semicolon", suggest(text))
+    if not text.rpartition("@")[0].isascii():
+        raise AddressError("the part before @ has letters outside ASCII, which needs SMTPUTF8")
+
+
+def _as_clause(sentence: str) -> str:
+    """Turn email-validator's sentence into a clause that can follow a colon."""
+    sentence = sentence.rstrip(".")
+    return sentence[:1].lower() + sentence[1:]
+
+
+def suggest(text: str) -> str | None:
+    """Return the address that was probably meant, or None if *text* is fine or beyond guessing."""
+    plain = _repaired(text)
+    if not _PLAIN.match(plain):
+        return None
+    local, _, domain = plain.rpartition("@")
+    if domain.lower() not in _COMMON_DOMAINS:
+        import difflib  # noqa: PLC0415  only for addresses that look wrong
+
+        near = difflib.get_close_matches(domain.lower(), _COMMON_DOMAINS, n=1, cutoff=0.87)
+        plain = f"{local}@{near[0]}" if near else plain
+    return plain if plain != text else None
+
+
+def _repaired(text: str) -> str:
+    """Undo look-alikes, stray blanks, and a comma typed for the dot of a domain."""
+    plain = text.translate(_LOOKALIKES).strip().strip("<>.,; ")
+    local, at, domain = plain.rpartition("@")
+    return f"{local.strip()}{at}{domain.replace(' ', '').replace(',', '.').replace('..', '.')}"
+
+
+def parse_address_list(text: str) -> tuple[Mailbox, ...]:
+    """Read mailboxes separated by ``,`` ``;`` or line breaks; empty items are skipped.
+
+    Each item is an addr-spec, or a name and an addr-spec in angle brackets; a name that holds a
+    separator must stand in double quotes.
+
+    Raises:
+        AddressError: one of the items is not a mailbox; the message quotes it if there are several.
+
+    """
+    items = [item for item in (item.strip() for item in _split(text)) if item]
+    mailboxes = []
+    for item in items:
+        try:
+            mailboxes.append(_parse_mailbox(item))
+        except AddressError as error:
+            if len(items) == 1:
+                raise
+            raise AddressError(f'in "{item}": {error}', error.suggestion) from None
+    return tuple(mailboxes)
+
+
+def _split(text: str) -> list[str]:
+    """Cut at separators outside double quotes."""
+    items, quoted, start = [], False, 0
+    for match in re.finditer(r'\\.|["\n\r,;]', text, re.DOTALL):
+        if match[0] == '"':
+            quoted = not quoted
+        elif len(match[0]) == 1 and not quoted:
+            items.append(text[start : match.start()])
+            start = match.end()
+    if quoted:
+        raise AddressError("a double quote is not closed")
+    return [*items, text[start:]]
+
+
+def _parse_mailbox(item: str) -> Mailbox:
+    if not item.endswith(">"):
+        return Mailbox("", Address.parse(item))
+    name, bracket, address = item[:-1].rpartition("<")
+    name = name.strip()
+    if not bracket:
+        raise AddressError("it holds angle brackets", suggest(item))
+    if len(name) > 1 and name[0] == name[-1] == '"':
+        name = re.sub(r"\\(.)", r"\1", name[1:-1], flags=re.DOTALL)
+    elif re.search(r'[<>"@]', name):
+        raise AddressError("a name that holds any of < > @ must stand in double quotes")
+    return Mailbox(name, Address.parse(address))
 
 
 _INVISIBLE = "\u200b\u200c\u200d\u2060\ufeff\u00ad"
 _LOOKALIKES = {
     **{0xFF01 + i: 0x21 + i for i in range(94)},  # full-width forms
     0x3002: ".",
+    0xFF61: ".",
     0xFE52: ".",
     0xFE6B: "@",
     0x00A0: None,
     0x3000: None,
     **{ord(mark): None for mark in _INVISIBLE},
 }
+_COMMON_DOMAINS = (
+    *("gmail.com", "googlemail.com", "outlook.com", "hotmail.com", "live.com", "msn.com", "yahoo.com"),
+    *("icloud.com", "me.com", "aol.com", "proton.me", "protonmail.com", "fastmail.com", "zoho.com"),
+    *("qq.com", "foxmail.com", "163.com", "126.com", "yeah.net", "sina.com", "sohu.com", "aliyun.com"),
+    *("gmx.de", "gmx.net", "web.de", "t-online.de", "freenet.de", "orange.fr", "free.fr", "laposte.net"),
+    *("libero.it", "yahoo.co.uk", "hotmail.co.uk", "btinternet.com", "yandex.ru", "mail.ru", "naver.com"),
+)

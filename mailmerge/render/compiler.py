@@ -1,0 +1,164 @@
+"""Compiles every template of a campaign once, and gathers all problems instead of stopping at the first."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Template, TemplateSyntaxError, nodes
+
+from mailmerge.errors import TemplateError
+from mailmerge.model import Diagnostic, Place
+from mailmerge.render.environments import FolderLoader, decode, make_environment
+from mailmerge.render.filters import Filters
+from mailmerge.render.names import NameCheck, near, syntax_problem, used_names
+from mailmerge.render.sources import SourceMap
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import CodeType
+
+    from jinja2 import Environment
+
+    from mailmerge.model import Columns
+    from mailmerge.render.sources import MessageTemplates, TemplateSource
+
+
+class Compiled:
+    """One template, ready to run; text without any tag is a constant and never runs."""
+
+    __slots__ = ("_new_context", "_root", "constant", "name", "names", "template")
+
+    def __init__(self, name: str, template: Template, tree: nodes.Template) -> None:
+        self.name = name
+        self.template = template
+        self.names = used_names(tree)
+        """Names that it reads, for messages that name a column."""
+        self.constant = _constant(tree)
+        self._new_context = template.new_context
+        self._root = template.root_render_func
+
+    def chunks(self, variables: dict[str, Any]) -> Iterator[str]:
+        """Run it over *variables*, which are shared and must hold the globals too.
+
+        The context is fresh, so that blocks and ``set`` of one template never reach another.
+        """
+        return self._root(self._new_context(variables, True))
+
+    def text(self, variables: dict[str, Any]) -> str:
+        """Run it and join the chunks."""
+        if self.constant is not None:
+            return self.constant
+        return "".join(self._root(self._new_context(variables, True)))
+
+
+class Compiler:
+    """The environments of one campaign and the problems found in its templates so far."""
+
+    def __init__(self, templates: MessageTemplates, columns: Columns) -> None:
+        self.sources = SourceMap(templates.places)
+        self.filters = Filters()
+        self.problems: list[Diagnostic] = []
+        self._base = templates.base
+        loader = FolderLoader(templates.base, _shown_base(templates), self.sources)
+        self._environments, self._checks = {}, {}
+        for html in (False, True):
+            environment = make_environment(
+                html=html, loader=loader, filters=self.filters.table(), variables=templates.vars
+            )
+            self._environments[html] = environment
+            self._checks[html] = NameCheck(environment, self.sources, columns, templates.vars)
+
+    @property
+    def text(self) -> Environment:
+        """The environment that escapes nothing."""
+        return self._environments[False]
+
+    def option(self, name: str, source: str) -> Compiled:
+        """Compile the value of an option such as ``message.subject``."""
+        self.sources.add(name, source)
+        return self._compile(name, source, html=False)
+
+    def body(self, part: TemplateSource, *, html: bool) -> Compiled:
+        """Compile a body: a file, or text given directly."""
+        if part.path is None:
+            self.sources.add(part.name, part.source or "")
+            return self._compile(part.name, part.source or "", html=html)
+        try:
+            text = decode(part.path.read_bytes(), part.name)
+        except OSError as error:
+            folder = part.path.parent
+            others = [entry.name for entry in folder.iterdir() if entry.is_file()] if folder.is_dir() else []
+            raise TemplateError(
+                f"cannot read the template {part.name}: {(error.strerror or str(error)).lower()}",
+                code="T100",
+                hint=near(part.path.name, others, "files beside it"),
+                place=Place(path=part.name),
+            ) from None
+        try:
+            name = part.path.resolve().relative_to(self._base.resolve()).as_posix()
+        except ValueError:
+            name = part.name
+        self.sources.add(name, text, part.name)
+        return self._compile(name, text, html=html)
+
+    def _compile(self, name: str, source: str, *, html: bool) -> Compiled:
+        environment = self._environments[html]
+        try:
+            tree = environment.parse(source, name)
+            found = list(self._checks[html].problems(name, tree))
+            self.problems += [problem for problem in found if problem not in self.problems]
+            code = environment.compile(tree, name)
+        except TemplateSyntaxError as error:
+            self.problems.append(syntax_problem(error, self.sources, name))
+            return self._compile("", "", html=html)
+        template = Template.from_code(environment, code, environment.make_globals(None))
+        return Compiled(name, template, tree)
+
+    def report(self) -> None:
+        """Raise all problems found as one error."""
+        if not self.problems:
+            return
+        first, count = self.problems[0], len(self.problems)
+        message = first.message if count == 1 else f"{count} problems in the templates"
+        raise TemplateError(
+            message, code=first.code, hint=first.hint, place=first.place, problems=self.problems
+        )
+
+    def static_chunks(self, compiled: Compiled, *, html: bool) -> tuple[str, ...]:
+        """Return the fixed texts that *compiled* can yield, also from inherited and included templates."""
+        environment = self._environments[html]
+        reached = self._checks[html].reached(
+            compiled.name, environment.parse(self.sources.texts[compiled.name])
+        )
+        templates = [compiled.template, *map(environment.get_template, reached)]
+        functions = [f for t in templates for f in (t.root_render_func, *t.blocks.values())]
+        return tuple(dict.fromkeys(text for f in functions for text in _constants(f.__code__)))
+
+
+def _constants(code: CodeType) -> Iterator[str]:
+    for constant in code.co_consts:
+        if isinstance(constant, str):
+            yield constant
+        elif hasattr(constant, "co_consts"):
+            yield from _constants(constant)
+
+
+def _constant(tree: nodes.Template) -> str | None:
+    outputs = tree.body
+    if not all(isinstance(node, nodes.Output) for node in outputs):
+        return None
+    pieces = [piece for node in outputs for piece in node.iter_child_nodes()]
+    if not all(isinstance(piece, nodes.TemplateData) for piece in pieces):
+        return None
+    return "".join(piece.data for piece in pieces if isinstance(piece, nodes.TemplateData))
+
+
+def _shown_base(templates: MessageTemplates) -> str:
+    """Return how messages call the template folder, with its slash: as the body's file was named."""
+    for part in (templates.html, templates.text):
+        if part and part.path:
+            relative = os.path.relpath(part.path, templates.base).replace(os.sep, "/")
+            if part.name.endswith(relative):
+                return part.name[: len(part.name) - len(relative)]
+    return ""

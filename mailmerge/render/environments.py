@@ -1,0 +1,159 @@
+"""The two Jinja2 environments: ``text`` escapes nothing, ``html`` everything, whatever a file is called.
+
+Both are sandboxed (campaign folders are shared between people), strict about unknown names, and load
+templates from the template folder only.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from datetime import date, datetime, time
+from decimal import Decimal
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import BaseLoader, StrictUndefined, TemplateNotFound, UndefinedError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import missing
+
+from mailmerge.errors import TemplateError
+from mailmerge.model import Place
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from jinja2 import Environment
+
+    from mailmerge.render.sources import SourceMap
+
+
+class UnknownName(UndefinedError):
+    """A template used a name, key or attribute that does not exist."""
+
+    def __init__(self, message: str | None = None, *, name: object = None, owner: object = missing) -> None:
+        super().__init__(message)
+        self.name = name
+        self.owner = owner
+        """The object without such a key or attribute; ``missing`` for a plain name."""
+
+
+class BadValue(Exception):
+    """A value cannot be used the way the template wants; becomes a `RowError` with its place."""
+
+    def __init__(self, code: str, reason: str, value: object, hint: str | None = None) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+        """What is wrong, to follow the value's name: ``is not a number``."""
+        self.value = value
+        self.hint = hint
+
+
+class Missing(StrictUndefined):
+    """Undefined that remembers its name when it finally fails."""
+
+    __slots__ = ()
+
+    def __init__(
+        self, hint: str | None = None, obj: Any = missing, name: str | None = None, exc: Any = UndefinedError
+    ) -> None:
+        named = partial(UnknownName, name=name, owner=obj) if exc is UndefinedError else exc
+        super().__init__(hint, obj, name, named)
+
+
+class FolderLoader(BaseLoader):
+    """Loads UTF-8 templates from one folder; neither ``..`` nor a link leads out of it (no absolute names)."""
+
+    def __init__(self, base: Path, shown_base: str, sources: SourceMap) -> None:
+        self._base = os.path.realpath(base)
+        self._shown_base = shown_base
+        self._sources = sources
+
+    def get_source(self, environment: Environment, template: str) -> tuple[str, str, Callable[[], bool]]:
+        """Read *template*, a name with ``/`` relative to the folder."""
+        del environment
+        path = os.path.realpath(os.path.join(self._base, *template.split("/")))
+        inside = os.path.commonpath([self._base, path]) == self._base
+        clean = "\\" not in template and not template.startswith("/") and ".." not in template.split("/")
+        if not (inside and clean and os.path.isfile(path)):
+            raise TemplateNotFound(template)
+        shown = self._shown_base + template
+        with open(path, "rb") as file:
+            text = decode(file.read(), shown)
+        self._sources.add(template, text, shown)
+        return text, path, lambda: True
+
+
+def decode(data: bytes, shown: str) -> str:
+    """Decode a template file, which must be UTF-8."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise TemplateError(
+            f"{shown} is not UTF-8: byte 0x{data[error.start]:02x} in line {line}",
+            code="T104",
+            hint="save it as UTF-8 in your editor",
+            place=Place(path=shown, line=line),
+        ) from None
+
+
+def make_environment(
+    *, html: bool, loader: BaseLoader, filters: Mapping[str, Callable[..., Any]], variables: Mapping[str, Any]
+) -> Environment:
+    """Build one of the two environments; *variables* are visible everywhere, also in imported templates."""
+    environment = ImmutableSandboxedEnvironment(
+        loader=loader,
+        autoescape=html,
+        undefined=Missing,
+        finalize=printed,
+        auto_reload=False,
+    )
+    environment.filters.update(filters)
+    environment.globals.update(variables)
+    return environment
+
+
+def printed(value: Any) -> Any:
+    """Turn what ``{{ }}`` is about to print into what a person would write.
+
+    Raises:
+        BadValue: there is nothing to print (None, NaN).
+
+    """
+    kind = value.__class__
+    if kind is str or kind is int:
+        return value
+    if value is None:
+        raise BadValue("D113", "is empty (None)", value, "test it first, or give a default")
+    if kind is bool:
+        return "TRUE" if value else "FALSE"
+    if kind is float:
+        return _plain_float(value)
+    if isinstance(value, Decimal):
+        return _plain_decimal(value)
+    if isinstance(value, datetime):
+        return value.isoformat(" ", "seconds" if value.second else "minutes")
+    if isinstance(value, time):
+        return value.isoformat("seconds" if value.second else "minutes")
+    if isinstance(value, date):
+        return value.isoformat()
+    if callable(value) and not isinstance(value, Missing):
+        raise TypeError("a function would be printed, not its result: write () after it")
+    return value
+
+
+def _plain_float(value: float) -> str:
+    if not math.isfinite(value):
+        raise BadValue("D113", f"is not a number ({value})", value, "test it first, or give a default")
+    if value.is_integer():
+        return str(int(value))
+    return _plain_decimal(Decimal(repr(value)))
+
+
+def _plain_decimal(value: Decimal) -> str:
+    if not value.is_finite():
+        raise BadValue("D113", f"is not a number ({value})", value, "test it first, or give a default")
+    return f"{value:f}"

@@ -1,0 +1,112 @@
+"""From an exception inside a template to one of ours: whose fault, which file, line, column and row."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import TemplateNotFound, TemplatesNotFound, TemplateSyntaxError
+from jinja2.sandbox import SecurityError
+from jinja2.utils import missing
+
+from mailmerge.errors import InputError, RowError, TemplateError, quoted
+from mailmerge.model import Place
+from mailmerge.render.environments import BadValue, UnknownName
+from mailmerge.render.names import near, syntax_problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import TracebackType
+
+    from mailmerge.model import Recipient
+    from mailmerge.render.sources import SourceMap
+
+
+def failure(
+    error: Exception, sources: SourceMap, name: str, known: Iterable[str], recipient: Recipient | None = None
+) -> InputError:
+    """Say what went wrong in template *name*, and where; for `BadValue` the row is to blame, else the author.
+
+    *known* are the names that a template may use, for a hint at a near miss.
+    """
+    if isinstance(error, InputError):
+        return error
+    name, line = _position(error.__traceback__) or (name, 1)
+    row = recipient.row if recipient else None
+    if isinstance(error, BadValue):
+        return _bad_value(error, sources, name, line, recipient)
+    if isinstance(error, TemplateSyntaxError):
+        problem = syntax_problem(error, sources, name)
+        return TemplateError(problem.message, code=problem.code, place=problem.place, row=row)
+    code, message, hint, word = _template_fault(error, known)
+    return TemplateError(message, code=code, hint=hint, place=sources.place(name, line, word), row=row)
+
+
+def _template_fault(error: Exception, known: Iterable[str]) -> tuple[str, str, str | None, str | None]:
+    """Work out code, message, hint, and the word to underline."""
+    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    if isinstance(error, UnknownName):
+        word = str(error.name) if error.name is not None else None
+        if error.owner is missing:
+            return "T102", f"unknown name `{word}`", near(word or "", known, "columns and variables"), word
+        if isinstance(error.owner, dict):
+            keys = [key for key in error.owner if isinstance(key, str)]
+            return "T102", f"there is no `{word}` in it", near(word or "", keys, "keys"), word
+        return "T102", text, None, word
+    if isinstance(error, SecurityError):
+        hint = "templates run in a sandbox: only values, filters and harmless methods can be used"
+        return "T105", f"not allowed in a template: {text}", hint, None
+    if isinstance(error, (TemplateNotFound, TemplatesNotFound)):
+        hint = "the name is relative to the template folder and cannot leave it"
+        return "T103", f'no template "{error.name or text}" in the template folder', hint, error.name
+    if isinstance(error, RecursionError):
+        return "T106", "the template includes or calls itself without end", None, None
+    return "T106", f"the template fails for this row: {text} ({type(error).__name__})", None, None
+
+
+def _bad_value(
+    error: BadValue, sources: SourceMap, name: str, line: int, recipient: Recipient | None
+) -> RowError:
+    place = sources.place(name, line)
+    heading = _column_of(error.value, place.source or "", recipient)
+    if heading:
+        place = sources.place(name, line, heading)
+        message = f"`{heading}` {error.reason}"
+    else:
+        message = f"a value in {quoted((place.source or name).strip())} {error.reason}"
+    if error.value not in (None, "") and error.reason.startswith("is not a "):
+        message += f": {quoted(error.value)}"
+    return RowError(
+        message, code=error.code, hint=error.hint, place=place, row=recipient.row if recipient else None
+    )
+
+
+def _column_of(value: Any, line: str, recipient: Recipient | None) -> str | None:
+    """Find the column that holds *value* and is named in *line*."""
+    if recipient is None:
+        return None
+    pairs = zip(recipient.columns.names, recipient.columns.headings, recipient.values, strict=True)
+    for name, heading, cell in pairs:
+        if (cell is value or (type(cell) is type(value) and cell == value)) and (
+            name in line or heading in line
+        ):
+            return name
+    return None
+
+
+def row_error(
+    code: str, message: str, recipient: Recipient, heading: str | None = None, **more: Any
+) -> RowError:
+    """Build a `RowError` that points at a cell of *recipient*."""
+    place = Place(cell=f"column {heading}") if heading else None
+    return RowError(message, code=code, place=place, row=recipient.row, **more)
+
+
+def _position(traceback: TracebackType | None) -> tuple[str, int] | None:
+    """Find the innermost frame that runs a template, and its line in the template's source."""
+    found = None
+    while traceback is not None:
+        template = traceback.tb_frame.f_globals.get("__jinja_template__")
+        if template is not None:
+            found = template.name, template.get_corresponding_lineno(traceback.tb_lineno)
+        traceback = traceback.tb_next
+    return found

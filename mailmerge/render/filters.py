@@ -1,0 +1,185 @@
+"""The filters ``date``, ``time``, ``money`` and ``number``: values in the recipient's language, by Babel.
+
+Text cells are read strictly: ISO dates and plain numbers. Anything else, and an empty cell, is an error of
+the row unless the filter is given a ``default``, because a guess (is 1.234 a thousand or one?) would go out
+to a person.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date, datetime, time
+from decimal import Decimal
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Undefined, pass_context
+
+from mailmerge.render.environments import BadValue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from babel import Locale
+
+_NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?\Z")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[ T][0-9]{2}:[0-9]{2}(?::[0-9]{2})?)?\Z")
+_TIME = re.compile(r"[0-9]{2}:[0-9]{2}(?::[0-9]{2})?\Z")
+_NAMED = ("short", "medium", "long", "full")
+
+
+class Filters:
+    """The filters, and the locale of the row that is being rendered."""
+
+    def __init__(self) -> None:
+        self.locale = "en"
+        """Set before each row: a macro in an imported template sees no context, but does see this."""
+
+    def table(self) -> dict[str, Callable[..., Any]]:
+        """Filters by the name that templates use."""
+        return {name: _unfolded(getattr(self, f"_{name}")) for name in ("date", "time", "money", "number")}
+
+    def _date(self, value: Any, format: str = "medium", *, default: str | None = None) -> str:  # noqa: A002
+        if _empty(value):
+            return _default(default, value, "date")
+        day = _to_date(value)
+        if format in _NAMED:
+            return _date_pattern(self.locale, format).apply(day, _locale(self.locale))
+        return _own_pattern(format).apply(day, _locale(self.locale))
+
+    def _time(self, value: Any, format: str = "short", *, default: str | None = None) -> str:  # noqa: A002
+        if _empty(value):
+            return _default(default, value, "time")
+        moment = _to_time(value)
+        if format in _NAMED:
+            return _time_pattern(self.locale, format).apply(moment, _locale(self.locale))
+        return _own_pattern(format).apply(moment, _locale(self.locale))
+
+    def _number(self, value: Any, digits: int | None = None, *, default: str | None = None) -> str:
+        if _empty(value):
+            return _default(default, value, "number")
+        number = _to_number(value)
+        if digits is None:
+            pattern = _number_pattern(self.locale)
+            return pattern.apply(number, _locale(self.locale), decimal_quantization=False)
+        fixed = _number_pattern(self.locale, digits)
+        return fixed.apply(number, _locale(self.locale))
+
+    def _money(self, value: Any, currency: str, *, default: str | None = None) -> str:
+        if _empty(value):
+            return _default(default, value, "money")
+        number = _to_number(value)
+        _check_currency(currency)
+        pattern = _locale(self.locale).currency_formats["standard"]
+        return pattern.apply(number, _locale(self.locale), currency=currency, currency_digits=True)
+
+
+def _unfolded(method: Callable[..., str]) -> Callable[..., str]:
+    """Take the context, unused, so that the compiler does not work out constants in the first row's locale."""
+
+    @pass_context
+    def filter_(_context: object, value: Any, *args: Any, **options: Any) -> str:
+        return method(value, *args, **options)
+
+    return filter_
+
+
+def _empty(value: Any) -> bool:
+    if isinstance(value, Undefined):
+        str(value)  # raises with the unknown name
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _default(default: str | None, value: object, filter_name: str) -> str:
+    if default is None:
+        raise BadValue(
+            "D114",
+            f"is empty: nothing for `{filter_name}` to print",
+            value,
+            f'write |{filter_name}(..., default="")',
+        )
+    return default
+
+
+def _to_number(value: Any) -> Decimal:
+    if isinstance(value, str) and _NUMBER.match(value.strip()):
+        return Decimal(value.strip())
+    if isinstance(value, (int, float, Decimal)) and not isinstance(value, bool):
+        number = value if isinstance(value, Decimal) else Decimal(repr(value))
+        if number.is_finite():
+            return number
+    raise BadValue(
+        "D114", "is not a number", value, "write it as 1234.50: digits, and a point before decimals"
+    )
+
+
+def _to_date(value: Any) -> date:
+    if isinstance(value, date):
+        return value
+    if isinstance(value, str) and _DATE.match(value.strip()):
+        text = value.strip()
+        try:
+            return date.fromisoformat(text) if len(text) == 10 else datetime.fromisoformat(text)
+        except ValueError:
+            pass
+    raise BadValue("D114", "is not a date", value, "write it as 2026-12-31, or give the column a date type")
+
+
+def _to_time(value: Any) -> time | datetime:
+    if isinstance(value, (time, datetime)):
+        return value
+    if isinstance(value, str):
+        text = value.strip()
+        try:
+            if _TIME.match(text):
+                return time.fromisoformat(text)
+            if _DATE.match(text) and len(text) > 10:
+                return datetime.fromisoformat(text)
+        except ValueError:
+            pass
+    raise BadValue("D114", "is not a time", value, "write it as 16:30 or 2026-12-31 16:30")
+
+
+@lru_cache(maxsize=64)
+def _locale(name: str) -> Locale:
+    from babel import Locale, UnknownLocaleError  # noqa: PLC0415  Babel is only loaded where a filter is used
+
+    try:
+        return Locale.parse(name.strip().replace("-", "_"))
+    except (UnknownLocaleError, ValueError):
+        raise BadValue("D114", "is not a locale", name, "write it as en_GB, de or zh_CN") from None
+
+
+@lru_cache(maxsize=256)
+def _date_pattern(locale: str, format_: str) -> Any:
+    return _locale(locale).date_formats[format_]
+
+
+@lru_cache(maxsize=256)
+def _time_pattern(locale: str, format_: str) -> Any:
+    return _locale(locale).time_formats[format_]
+
+
+@lru_cache(maxsize=256)
+def _own_pattern(pattern: str) -> Any:
+    from babel.dates import parse_pattern  # noqa: PLC0415
+
+    return parse_pattern(pattern)
+
+
+@lru_cache(maxsize=256)
+def _number_pattern(locale: str, digits: int | None = None) -> Any:
+    from babel.numbers import parse_pattern  # noqa: PLC0415
+
+    pattern = parse_pattern(_locale(locale).decimal_formats[None].pattern)
+    if digits is not None:
+        pattern.frac_prec = (digits, digits)
+    return pattern
+
+
+@lru_cache(maxsize=64)
+def _check_currency(currency: str) -> None:
+    from babel.numbers import is_currency  # noqa: PLC0415
+
+    if not is_currency(currency):
+        raise ValueError(f'"{currency}" is not a currency: write its ISO 4217 code, such as EUR')

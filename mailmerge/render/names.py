@@ -1,0 +1,219 @@
+"""Static look at templates before the first row: unknown names, missing includes, which columns are used.
+
+A name counts as known if it is a column, a variable, a Jinja2 global, or bound in a template that shares its
+context (``set``, ``for``, macro arguments, imports). ``x is defined`` and ``x|default(..)`` may ask for names
+that do not exist, and so may whatever stands under an ``if`` that tests ``x is defined``.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from jinja2 import TemplateNotFound, TemplateSyntaxError, meta, nodes
+
+from mailmerge.model import Diagnostic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from jinja2 import Environment
+
+    from mailmerge.model import Columns
+    from mailmerge.render.sources import SourceMap
+
+_NodeT = TypeVar("_NodeT", bound=nodes.Node)
+_Reference = nodes.Extends | nodes.Include | nodes.Import | nodes.FromImport
+
+
+def near(name: str, known: Iterable[str], what: str = "known names") -> str:
+    """Hint at the name that was probably meant, else list what there is."""
+    names = sorted(known)
+    folded = {candidate.casefold().replace(" ", "_"): candidate for candidate in names}
+    close = difflib.get_close_matches(name.casefold().replace(" ", "_"), folded, n=1)
+    if close:
+        return f"did you mean `{folded[close[0]]}`?"
+    listed = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
+    return f"{what}: {listed}" if names else f"there are no {what}"
+
+
+@dataclass(slots=True)
+class _Part:
+    """One template reached from the start, and whether the row's context reaches it too."""
+
+    name: str
+    tree: nodes.Template
+    sees_row: bool
+    bound: set[str] = field(default_factory=set)
+
+
+class NameCheck:
+    """Checks the templates of one environment against the columns and variables."""
+
+    def __init__(
+        self, environment: Environment, sources: SourceMap, columns: Columns, variables: Iterable[str]
+    ) -> None:
+        self._environment = environment
+        self._sources = sources
+        self._headings = set(columns.headings)
+        self._variables = set(variables)
+        self._columns = set(columns.names) | {"row"}
+        self._globals = set(environment.globals) | self._variables
+
+    def problems(self, name: str, tree: nodes.Template) -> Iterator[Diagnostic]:
+        """Yield what is wrong in template *name* and in every template it names literally."""
+        parts, broken = self._reach(name, tree)
+        yield from broken
+        for part in parts:
+            shared = set().union(*(p.bound for p in parts if p is not part and p.sees_row == part.sees_row))
+            yield from self._unknown(part, shared)
+
+    def reached(self, name: str, tree: nodes.Template) -> list[str]:
+        """Return the names of the templates that *name* includes, extends or imports literally."""
+        return list(dict.fromkeys(part.name for part in self._reach(name, tree)[0][1:]))
+
+    def _reach(self, name: str, tree: nodes.Template) -> tuple[list[_Part], list[Diagnostic]]:
+        parts = [_Part(name, tree, sees_row=True, bound=_bound(tree))]
+        broken = []
+        for part in parts:  # grows while it is walked
+            for reference, other in _references(part.tree):
+                sees_row = part.sees_row and not _is_blind_import(reference)
+                if any(known.name == other and known.sees_row == sees_row for known in parts):
+                    continue
+                try:
+                    found = self._load(other)
+                except TemplateNotFound:
+                    if not getattr(reference, "ignore_missing", False):
+                        broken.append(self._not_found(part.name, other, reference.lineno))
+                except TemplateSyntaxError as error:
+                    broken.append(syntax_problem(error, self._sources, other))
+                else:
+                    parts.append(_Part(other, found, sees_row, _bound(found)))
+        return parts, broken
+
+    def _load(self, name: str) -> nodes.Template:
+        loader = self._environment.loader
+        assert loader is not None
+        tree = self._environment.parse(loader.get_source(self._environment, name)[0], name)
+        self._environment.get_template(name)  # finds what only the compiler sees, such as an unknown filter
+        return tree
+
+    def _unknown(self, part: _Part, shared: set[str]) -> Iterator[Diagnostic]:
+        known = self._globals | shared | (self._columns if part.sees_row else set())
+        unknown = meta.find_undeclared_variables(part.tree) - known
+        seen: set[str] = set()
+        for name, line in _unguarded(part.tree):
+            if name in unknown and name not in seen:
+                seen.add(name)
+                yield self._unknown_name(part, name, line)
+        for key, line in _row_keys(part.tree):
+            if "row" not in part.bound | shared and key not in self._headings and key not in seen:
+                seen.add(key)
+                yield Diagnostic(
+                    code="T102",
+                    message=f"unknown heading `{key}` in `row`",
+                    hint=near(key, self._headings, "headings"),
+                    place=self._sources.place(part.name, line, key),
+                )
+
+    def _unknown_name(self, part: _Part, name: str, line: int) -> Diagnostic:
+        candidates = (self._columns - {"row"}) | self._variables
+        hint = near(name, candidates, "columns and variables")
+        if not part.sees_row and name in self._columns:
+            hint = "an imported template does not see the row: write `import ... with context`"
+        return Diagnostic(
+            code="T102",
+            message=f"unknown name `{name}`",
+            hint=hint,
+            place=self._sources.place(part.name, line, name),
+        )
+
+    def _not_found(self, name: str, other: str, line: int) -> Diagnostic:
+        return Diagnostic(
+            code="T103",
+            message=f'no template "{other}" in the template folder',
+            hint="the name is relative to the template folder and cannot leave it",
+            place=self._sources.place(name, line, other),
+        )
+
+
+def syntax_problem(error: TemplateSyntaxError, sources: SourceMap, name: str) -> Diagnostic:
+    """Describe a syntax error of template *name*, or of the template the error names itself."""
+    message = (error.message or "syntax error").rstrip(".")
+    quoted = message.split("'")
+    word = quoted[1] if len(quoted) > 2 else None
+    return Diagnostic(
+        code="T101",
+        message=f"template syntax: {message[:1].lower()}{message[1:]}",
+        place=sources.place(error.name or name, error.lineno, word),
+    )
+
+
+def used_names(tree: nodes.Node) -> frozenset[str]:
+    """Return every name that is read anywhere in *tree*, and the keys of ``row[...]``."""
+    names = {node.name for node in tree.find_all(nodes.Name) if node.ctx == "load"}
+    return frozenset(names | {key for key, _ in _row_keys(tree)})
+
+
+def _references(tree: nodes.Template) -> Iterator[tuple[_Reference, str]]:
+    for node in tree.find_all((nodes.Extends, nodes.Include, nodes.Import, nodes.FromImport)):
+        assert isinstance(node, _Reference)
+        if isinstance(node.template, nodes.Const) and isinstance(node.template.value, str):
+            yield node, node.template.value
+
+
+def _is_blind_import(node: _Reference) -> bool:
+    return not isinstance(node, nodes.Extends) and not node.with_context
+
+
+def _bound(tree: nodes.Template) -> set[str]:
+    names = {node.name for node in tree.find_all(nodes.Name) if node.ctx != "load"}
+    names |= {node.name for node in tree.find_all(nodes.Macro)}
+    names |= {node.target for node in tree.find_all(nodes.Import)}
+    for node in tree.find_all(nodes.FromImport):
+        names |= {item[1] if isinstance(item, tuple) else item for item in node.names}
+    return names
+
+
+def _row_keys(tree: nodes.Node) -> Iterator[tuple[str, int]]:
+    for node in tree.find_all(nodes.Getitem):
+        if (
+            isinstance(node.node, nodes.Name)
+            and node.node.name == "row"
+            and isinstance(node.arg, nodes.Const)
+        ):
+            yield str(node.arg.value), node.lineno
+
+
+def _unguarded(node: nodes.Node, safe: frozenset[str] = frozenset()) -> Iterator[tuple[str, int]]:
+    """Yield the names read in *node* with their lines, but for bound and guarded ones."""
+    if isinstance(node, nodes.Name):
+        if node.ctx == "load" and node.name not in safe:
+            yield node.name, node.lineno
+        return
+    if isinstance(node, nodes.Test) and node.name in {"defined", "undefined"}:
+        safe |= {name.name for name in _self_and(node, nodes.Name)}
+    elif (
+        isinstance(node, nodes.Filter) and node.name in {"default", "d"} and isinstance(node.node, nodes.Name)
+    ):
+        safe |= {node.node.name}
+    elif isinstance(node, (nodes.If, nodes.CondExpr)):
+        safe |= _tested(node.test)
+    elif isinstance(node, (nodes.And, nodes.Or)):
+        safe |= _tested(node)
+    elif isinstance(node, (nodes.For, nodes.Macro, nodes.CallBlock, nodes.With)):
+        safe |= {name.name for name in node.find_all(nodes.Name) if name.ctx != "load"}
+    for child in node.iter_child_nodes():
+        yield from _unguarded(child, safe)
+
+
+def _tested(node: nodes.Node) -> set[str]:
+    tests = [test for test in _self_and(node, nodes.Test) if test.name in {"defined", "undefined"}]
+    return {name.name for test in tests for name in _self_and(test, nodes.Name)}
+
+
+def _self_and(node: nodes.Node, kind: type[_NodeT]) -> Iterator[_NodeT]:
+    if isinstance(node, kind):
+        yield node
+    yield from node.find_all(kind)

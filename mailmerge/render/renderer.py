@@ -1,0 +1,268 @@
+"""The renderer: compiles a campaign's templates once, then turns one row after the other into `Rendered`."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import TYPE_CHECKING, Any
+
+from mailmerge.errors import InputError, RowError, quoted
+from mailmerge.model import AttachmentName, Diagnostic, Rendered
+from mailmerge.render.compiler import Compiled, Compiler
+from mailmerge.render.failures import failure, row_error
+from mailmerge.render.mailboxes import MailboxTemplate, clean
+from mailmerge.render.selection import Where
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from mailmerge.addresses import Mailbox
+    from mailmerge.model import Columns, Recipient
+    from mailmerge.render.sources import MessageTemplates
+
+_HEADER_NAME = re.compile(r"[!-9;-~]{1,70}\Z")
+_OURS = re.compile(
+    r"(?:from|sender|to|cc|bcc|reply-to|subject|date|message-id|mime-version|content-.*|resent-.*"
+    r"|return-path|received|delivered-to|dkim-signature)\Z",
+    re.IGNORECASE,
+)
+_URI_LIST = re.compile(r"<(?:https|mailto):[!-;=?-~]+>(?:\s*,\s*<(?:https|mailto):[!-;=?-~]+>)*\Z")
+
+
+class Renderer:
+    """Turns rows into subjects, bodies, mailboxes, headers and attachment names.
+
+    Not safe to share between threads: the filters read the locale of the row that is being rendered.
+
+    Raises:
+        TemplateError: with every problem that can be seen before the first row.
+
+    """
+
+    sources_digest: str
+    """SHA-256 over every template that can be reached by a literal name, and the variables."""
+
+    def __init__(self, templates: MessageTemplates, columns: Columns, *, where: str | None = None) -> None:
+        self._known = {*columns.names, "row", *templates.vars}
+        compiler = Compiler(templates, columns)
+        self._sources = compiler.sources
+        self._filters = compiler.filters
+        self._from = MailboxTemplate(compiler, "message.from", "From", templates.from_)
+        self._sender = None
+        if templates.sender:
+            self._sender = MailboxTemplate(compiler, "message.sender", "Sender", templates.sender)
+        self._to = _mailboxes(compiler, "to", templates.to)
+        self._cc = _mailboxes(compiler, "cc", templates.cc)
+        self._bcc = _mailboxes(compiler, "bcc", templates.bcc)
+        self._reply_to = _mailboxes(compiler, "reply_to", templates.reply_to)
+        self._locale = compiler.option("message.locale", templates.locale)
+        self._subject = compiler.option("message.subject", templates.subject)
+        self._headers = tuple(_header(compiler, name, value) for name, value in templates.headers)
+        _refuse_repeated(compiler, [name for name, _ in templates.headers])
+        self._attachments = tuple(
+            (
+                compiler.option(f"attach[{index}].path", rule.path),
+                compiler.option(f"attach[{index}].name", rule.name) if rule.name else None,
+            )
+            for index, rule in enumerate(templates.attachments)
+        )
+        self._text = compiler.body(templates.text, html=False) if templates.text else None
+        self._html = compiler.body(templates.html, html=True) if templates.html else None
+        compiler.report()
+        self._compiler = compiler
+        self._base = {**compiler.text.globals, **templates.vars}
+        self.sources_digest = self._digest(templates)
+        self._where = Where(compiler.text, where, self._known) if where else None
+
+    def selects(self, recipient: Recipient) -> bool:
+        """Say whether ``where`` selects this row; without ``where`` every row is."""
+        return self._where is None or self._where(self._variables(recipient), recipient)
+
+    def mailboxes(self, recipient: Recipient) -> tuple[Mailbox, ...]:
+        """Return the row's To mailboxes only: what its identity is made of.
+
+        Raises:
+            RowError: there is none, or a value is not an address.
+
+        """
+        try:
+            return self._required(self._to, self._variables(recipient), recipient)
+        except InputError:
+            raise
+        except Exception as error:  # noqa: BLE001  whatever a template can raise
+            raise self._failure(error, recipient) from None
+
+    def render(self, recipient: Recipient) -> Rendered:
+        """Run every template over one row.
+
+        Raises:
+            RowError: the row's data is to blame.
+            TemplateError: the template is.
+
+        """
+        try:
+            return self._render(recipient)
+        except InputError:
+            raise
+        except Exception as error:  # noqa: BLE001  whatever a template can raise
+            raise self._failure(error, recipient) from None
+
+    def static_chunks(self) -> dict[str, tuple[str, ...]]:
+        """Return the fixed texts that the bodies are made of, under ``text`` and ``html``."""
+        found = {}
+        if self._text:
+            found["text"] = self._compiler.static_chunks(self._text, html=False)
+        if self._html:
+            found["html"] = self._compiler.static_chunks(self._html, html=True)
+        return found
+
+    @property
+    def constant_attachments(self) -> tuple[AttachmentName | None, ...]:
+        """The attachment of each rule that is the same for every row, else None."""
+        return tuple(
+            AttachmentName(rule, path.constant, name.constant if name else None)
+            if path.constant is not None and (name is None or name.constant is not None)
+            else None
+            for rule, (path, name) in enumerate(self._attachments)
+        )
+
+    def _variables(self, recipient: Recipient) -> dict[str, Any]:
+        variables = {**self._base, "row": recipient.fields}
+        variables.update(zip(recipient.columns.names, recipient.values, strict=True))
+        return variables
+
+    def _render(self, recipient: Recipient) -> Rendered:
+        variables = self._variables(recipient)
+        self._filters.locale = self._locale.text(variables)
+        to = self._required(self._to, variables, recipient)
+        subject = clean(self._subject.text(variables), "Subject", self._subject, recipient)
+        if not subject:
+            raise row_error("D115", "the subject is empty", recipient)
+        return Rendered(
+            recipient=recipient,
+            from_=self._one(self._from, variables, recipient),
+            to=to,
+            subject=subject,
+            cc=_rendered(self._cc, variables, recipient),
+            bcc=_rendered(self._bcc, variables, recipient),
+            reply_to=_rendered(self._reply_to, variables, recipient),
+            sender=self._one(self._sender, variables, recipient) if self._sender else None,
+            text=self._body(self._text, "text", variables, recipient),
+            html=self._body(self._html, "HTML", variables, recipient),
+            headers=tuple(self._header(name, value, variables, recipient) for name, value in self._headers)
+            if self._headers
+            else (),
+            attachments=tuple(
+                AttachmentName(rule, path.text(variables).strip(), name.text(variables) if name else None)
+                for rule, (path, name) in enumerate(self._attachments)
+            )
+            if self._attachments
+            else (),
+        )
+
+    def _body(
+        self, compiled: Compiled | None, what: str, variables: dict[str, Any], recipient: Recipient
+    ) -> tuple[str, ...] | None:
+        if compiled is None:
+            return None
+        chunks = tuple(compiled.chunks(variables))
+        if not any(chunk and not chunk.isspace() for chunk in chunks):
+            raise row_error("D116", f"the {what} body is empty", recipient)
+        return chunks
+
+    def _header(
+        self, name: str, value: Compiled, variables: dict[str, Any], recipient: Recipient
+    ) -> tuple[str, str]:
+        text = clean(value.text(variables), name, value, recipient)
+        if name.lower() == "list-unsubscribe" and not _is_uri_list(text, self._sources.texts[value.name]):
+            raise row_error(
+                "D119",
+                f"{name} is not a list of <https:...> and <mailto:...> addresses: {quoted(text)}",
+                recipient,
+                hint="in a value, blanks, commas and angle brackets must be percent-encoded: |urlencode",
+            )
+        return name, text
+
+    def _required(
+        self, templates: Sequence[MailboxTemplate], variables: dict[str, Any], recipient: Recipient
+    ) -> tuple[Mailbox, ...]:
+        mailboxes = _rendered(templates, variables, recipient)
+        if not mailboxes:
+            raise _nobody("To", templates, recipient)
+        return mailboxes
+
+    def _one(self, template: MailboxTemplate, variables: dict[str, Any], recipient: Recipient) -> Mailbox:
+        mailboxes = template.render(variables, recipient)
+        if len(mailboxes) != 1:
+            raise row_error("D110", f"`{template.option}` must be exactly one mailbox", recipient)
+        return mailboxes[0]
+
+    def _failure(self, error: Exception, recipient: Recipient) -> Exception:
+        if isinstance(error, MemoryError):
+            return error
+        return failure(error, self._sources, "message", self._known - {"row"}, recipient)
+
+    def _digest(self, templates: MessageTemplates) -> str:
+        sha = hashlib.sha256()
+        options = [(name, value) for name, value in sorted(self._sources.texts.items())]
+        for name, value in [*options, *sorted((k, repr(v)) for k, v in templates.vars.items())]:
+            sha.update(f"{len(name)}:{name}{len(value)}:{value}".encode("utf-8", "surrogatepass"))
+        return sha.hexdigest()
+
+
+def _mailboxes(compiler: Compiler, name: str, sources: Iterable[str]) -> tuple[MailboxTemplate, ...]:
+    header = {"to": "To", "cc": "Cc", "bcc": "Bcc", "reply_to": "Reply-To"}[name]
+    return tuple(
+        MailboxTemplate(compiler, f"message.{name}[{index}]", header, source)
+        for index, source in enumerate(sources)
+    )
+
+
+def _rendered(
+    templates: Sequence[MailboxTemplate], variables: dict[str, Any], recipient: Recipient
+) -> tuple[Mailbox, ...]:
+    if len(templates) == 1:
+        return templates[0].render(variables, recipient)
+    return tuple(box for template in templates for box in template.render(variables, recipient))
+
+
+def _nobody(header: str, templates: Sequence[MailboxTemplate], recipient: Recipient) -> RowError:
+    names = recipient.columns.names
+    used = [name for name in names if any(name in template.address_names for template in templates)]
+    heading = recipient.columns.headings[names.index(used[0])] if len(used) == 1 else None
+    what = f"`{used[0]}` is empty" if heading else f"no address in {header}"
+    hint = f"fill the cell or exclude the row: --where '{used[0]} != \"\"'" if heading else None
+    return row_error("D110", f"{what}: nobody to send to", recipient, heading, hint=hint)
+
+
+def _header(compiler: Compiler, name: str, value: str) -> tuple[str, Compiled]:
+    option = f"message.headers.{name}"
+    compiled = compiler.option(option, value)
+    if not _HEADER_NAME.match(name):
+        message, hint = f"{quoted(name)} is not a header name", "ASCII letters, digits and hyphens"
+        code = "C441"
+    elif _OURS.match(name):
+        message = f"`message.headers` cannot set {name}: it is made from the message itself"
+        hint, code = "use the option of that name under [message], if there is one", "C440"
+    else:
+        return name, compiled
+    compiler.problems.append(
+        Diagnostic(code=code, message=message, hint=hint, place=compiler.sources.place(option))
+    )
+    return name, compiled
+
+
+def _refuse_repeated(compiler: Compiler, names: Sequence[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name.lower() in seen:
+            place = compiler.sources.place(f"message.headers.{name}")
+            message = f"the header {name} is set twice"
+            compiler.problems.append(Diagnostic(code="C441", message=message, place=place))
+        seen.add(name.lower())
+
+
+def _is_uri_list(text: str, template: str) -> bool:
+    return bool(_URI_LIST.match(text)) and text.count("<") == max(
+        1, re.sub(r"\{[{%].*?[%}]\}", "", template).count("<")
+    )

@@ -1,0 +1,106 @@
+"""What a campaign's author wrote, as frozen input of the renderer, and where each piece of it stands."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from mailmerge.model import Place
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from mailmerge.model import Value
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateSource:
+    """One body template: a file, or text given in the campaign file or on the command line."""
+
+    name: str
+    """How messages call it: the file as the user named it, or the option."""
+    path: Path | None = None
+    source: str | None = None
+    """The text itself, where there is no file."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttachmentRule:
+    """The templates of one ``[[attach]]`` table."""
+
+    path: str
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MessageTemplates:
+    """Every template of a campaign."""
+
+    base: Path
+    """The template folder: ``include``, ``extends`` and ``import`` reach nothing outside it."""
+    from_: str
+    to: tuple[str, ...]
+    subject: str
+    cc: tuple[str, ...] = ()
+    bcc: tuple[str, ...] = ()
+    reply_to: tuple[str, ...] = ()
+    sender: str | None = None
+    text: TemplateSource | None = None
+    html: TemplateSource | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    attachments: tuple[AttachmentRule, ...] = ()
+    locale: str = "en"
+    vars: Mapping[str, Value] = field(default_factory=dict)
+    places: Mapping[str, Place] = field(default_factory=dict)
+    """Option names (``message.subject``, ``message.to``, ``attach[0].path``) and where each was set."""
+
+
+class SourceMap:
+    """Source text and place of every template by the name that Jinja2 knows it under."""
+
+    def __init__(self, places: Mapping[str, Place]) -> None:
+        self.texts: dict[str, str] = {}
+        self._shown: dict[str, str] = {}
+        self._options = places
+
+    def add(self, name: str, text: str, shown: str | None = None) -> None:
+        """Remember a template; *shown* is its file as the user named it, None for an option."""
+        self.texts[name] = text
+        if shown is not None:
+            self._shown[name] = shown
+
+    def place(self, name: str | None, line: int = 1, word: str | None = None) -> Place:
+        """Return where *line* of template *name* is, with the column of *word* in it."""
+        name = name or ""
+        option = self._options.get(name) or self._options.get(re.sub(r"(message\.\w+)\[\d+\]$", r"\1", name))
+        if option and name not in self._shown:
+            column = _column(option.source or "", word)
+            return replace(option, column=column or option.column, width=len(word) if column and word else 1)
+        lines = self.texts.get(name, "").splitlines()
+        source = lines[line - 1] if 0 < line <= len(lines) else None
+        column = _column(source or "", word)
+        return Place(
+            path=self._shown.get(name, name),
+            line=line,
+            column=column,
+            width=len(word) if column and word else 1,
+            source=source,
+        )
+
+
+def _column(line: str, word: str | None) -> int | None:
+    """Find *word* in *line*, from 1: rather inside a tag than in the text around the tags."""
+    if not word:
+        return None
+    pattern = re.escape(word)
+    pattern = (r"(?<![\w.])" if word[0].isidentifier() else "") + pattern
+    pattern += r"(?!\w)" if word[-1].isalnum() else ""
+    found = [match.start() for match in re.finditer(pattern, line)]
+    for start in found:
+        opened = max(line.rfind("{{", 0, start), line.rfind("{%", 0, start))
+        closed = max(line.rfind("}}", 0, start), line.rfind("%}", 0, start))
+        if opened > closed:
+            return start + 1
+    return found[0] + 1 if found else None
