@@ -1,0 +1,336 @@
+"""One connection of the sandbox server: aiosmtpd, plus what fast clients use and aiosmtpd lacks.
+
+Added are PIPELINING (RFC 2920; aiosmtpd reads command by command, so only the promise was missing),
+CHUNKING (RFC 3030), sign-in by CRAM-MD5 and XOAUTH2, and the faults of a `FaultPlan`. Importing this
+module loads asyncio and aiosmtpd.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import binascii
+import hmac
+import logging
+import re
+import secrets
+from base64 import b64decode
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from aiosmtpd.smtp import MISSING, SMTP, AuthResult, Envelope, LoginPassword
+
+from mailmerge.sandbox.faults import Command, FaultPlan
+from mailmerge.sandbox.server import ReceivedMessage
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable
+    from random import Random
+
+    from aiosmtpd.smtp import Session as Peer
+
+_CHUNK = re.compile(r"(?P<size>\d{1,18})(?P<last> +LAST)?", re.IGNORECASE)
+_LINE_LIMIT = 998  # RFC 5321 section 4.5.3.1.6, without CRLF
+_PIECE = 64 * 1024
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Desk:
+    """What all connections of one server share."""
+
+    user: str | None
+    password: str
+    max_size: int
+    context: ssl.SSLContext | None
+    """For STARTTLS; None: the connection is private from its first byte, or never."""
+    faults: FaultPlan
+    random: Random
+    keep: Callable[[ReceivedMessage], None]
+    connections: set[Session] = field(default_factory=set)
+    connection_count: int = 0
+
+    def fault(self, command: Command) -> str | None:
+        """Return the reply that refuses *command* this time, or None."""
+        return self.faults.refusal(command, self.random)
+
+    async def clear(self) -> None:
+        """Cut every connection and wait until the event loop has let go of them."""
+        while self.connections:
+            for connection in tuple(self.connections):
+                connection.abort()
+            await asyncio.sleep(0)
+
+
+class Transaction(Envelope):
+    """From MAIL to the reply to the content."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.chunks: list[bytes] = []
+        self.chunking = False
+        self.broken = False
+        """A chunk was refused: nothing but RSET helps (RFC 3030 section 2)."""
+
+    @property
+    def size(self) -> int:
+        """Octets of the chunks so far."""
+        return sum(map(len, self.chunks))
+
+
+class Hooks:
+    """aiosmtpd's handler: what is answered to each command, faults first."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def handle_EHLO(  # noqa: N802 - aiosmtpd's name
+        self, _server: SMTP, session: Peer, _envelope: Envelope, hostname: str, replies: list[str]
+    ) -> list[str]:
+        """Add our extensions to the list of capabilities."""
+        if fault := self._desk.fault(Command.EHLO):
+            return [fault]
+        session.host_name = hostname
+        offered = [reply for reply in replies if reply.rstrip() != "250-AUTH"]
+        return [offered[0], "250-PIPELINING", "250-CHUNKING", *offered[1:]]
+
+    async def handle_AUTH(self, *_: object) -> Any:  # noqa: N802
+        """Refuse the sign-in, or leave it to aiosmtpd."""
+        return self._desk.fault(Command.AUTH) or MISSING
+
+    async def handle_MAIL(  # noqa: N802
+        self, _server: SMTP, _session: Peer, envelope: Transaction, address: str, options: list[str]
+    ) -> str:
+        """Begin a transaction."""
+        if fault := self._desk.fault(Command.MAIL):
+            return fault
+        envelope.mail_from = address
+        envelope.mail_options.extend(options)
+        return "250 2.1.0 OK"
+
+    async def handle_RCPT(  # noqa: N802
+        self, _server: SMTP, _session: Peer, envelope: Transaction, address: str, _options: list[str]
+    ) -> str:
+        """Take one more recipient."""
+        if envelope.chunking or envelope.broken:
+            return "503 5.5.1 Too late for a recipient, send RSET"
+        if fault := self._desk.fault(Command.RCPT):
+            return fault
+        envelope.rcpt_tos.append(address)
+        return "250 2.1.5 OK"
+
+    async def handle_exception(self, error: Exception) -> str:
+        """Answer for a failure of our own, and keep its trace."""
+        _log.error("the sandbox server failed: %r", error, exc_info=error)
+        return "451 4.3.0 The sandbox server failed"
+
+
+class Session(SMTP):
+    """One connection, from greeting to the end."""
+
+    # aiosmtpd takes the reader's buffer from this: as large as a message, else it stops reading from
+    # a pipelining client after 2 KB. Line lengths are checked apart.
+    line_length_limit = 32 * 1024 * 1024
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__(
+            Hooks(desk),
+            data_size_limit=desk.max_size,
+            hostname="localhost",
+            ident="mailmerge sandbox",
+            tls_context=desk.context,
+            auth_require_tls=desk.context is not None,
+            authenticator=self._sign_in,
+            auth_exclude_mechanism=None if desk.user else ("CRAM-MD5", "LOGIN", "PLAIN", "XOAUTH2"),
+        )
+        # aiosmtpd shares these between connections and refuses the tokens that OAuth hands out.
+        self.command_size_limits = defaultdict(lambda: 1024, AUTH=12288)
+        self._desk = desk
+        desk.connection_count += 1
+        self._number = desk.connection_count
+
+    # --- the connection itself ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Note the connection; aiosmtpd calls this a second time after STARTTLS."""
+        self._desk.connections.add(self)
+        super().connection_made(transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Forget the connection."""
+        self._desk.connections.discard(self)
+        super().connection_lost(error)
+
+    def abort(self) -> None:
+        """Cut the connection without a word."""
+        for transport in (self.transport, self._original_transport):
+            if isinstance(transport, asyncio.Transport):
+                transport.abort()
+
+    async def push(self, status: str | bytes) -> None:
+        """Send one reply; 421 is the last one of a connection (RFC 5321 section 3.8)."""
+        reply = status.encode() if isinstance(status, str) else status
+        await super().push(reply)
+        if reply.startswith(b"421"):
+            await self._leave()
+
+    async def _leave(self) -> None:
+        """Close, and run no command that was pipelined behind."""
+        if self.transport is not None:
+            self.transport.close()
+        raise asyncio.CancelledError
+
+    # --- sign-in ---
+
+    async def check_auth_needed(self, caller_method: str) -> bool:  # noqa: ARG002 - aiosmtpd passes it
+        """Answer 530 where TLS or sign-in is missing."""
+        obstacle = self._obstacle()
+        if obstacle:
+            await self.push(obstacle)
+        return obstacle is not None
+
+    def _obstacle(self) -> str | None:
+        if self.session is None or not self.session.host_name:
+            return "503 5.5.1 Send EHLO first"
+        if self._desk.context is not None and self.session.ssl is None:
+            return "530 5.7.0 Must issue a STARTTLS command first"
+        if self._desk.user is not None and not self.session.authenticated:
+            return "530 5.7.0 Authentication required"
+        return None
+
+    def _sign_in(
+        self, _server: SMTP, _session: Peer, _envelope: Envelope, _mechanism: str, given: LoginPassword
+    ) -> AuthResult:
+        right = (str(self._desk.user).encode(), self._desk.password.encode())
+        return AuthResult(success=tuple(given) == right, handled=False)
+
+    async def auth_CRAM__MD5(self, _: SMTP, _args: list[str]) -> AuthResult:  # noqa: N802
+        """Sign in by CRAM-MD5 (RFC 2195)."""
+        challenge = f"<{secrets.token_hex(8)}@localhost>".encode()
+        answer = await self.challenge_auth(challenge)
+        if not isinstance(answer, bytes):
+            return AuthResult(success=False)
+        digest = hmac.new(self._desk.password.encode(), challenge, "md5").hexdigest()
+        return AuthResult(success=answer == f"{self._desk.user} {digest}".encode(), handled=False)
+
+    async def auth_XOAUTH2(self, _: SMTP, args: list[str]) -> AuthResult:  # noqa: N802
+        """Sign in with a token, refused the way Google does it: an error document first, then 535."""
+        if len(args) == 1:
+            blob = await self.challenge_auth(b"")
+            if not isinstance(blob, bytes):
+                return AuthResult(success=False)
+        else:
+            try:
+                blob = b64decode(args[1], validate=True)
+            except binascii.Error:
+                await self.push("501 5.5.2 Cannot decode base64")
+                return AuthResult(success=False)
+        if blob == f"user={self._desk.user}\1auth=Bearer {self._desk.password}\1\1".encode():
+            return AuthResult(success=True)
+        answer = await self.challenge_auth(b'{"status":"400","schemes":"Bearer"}')
+        return AuthResult(success=False, handled=not isinstance(answer, bytes))
+
+    # --- content ---
+
+    def _create_envelope(self) -> Transaction:
+        return Transaction()
+
+    @property
+    def _transaction(self) -> Transaction:
+        if not isinstance(self.envelope, Transaction):
+            raise TypeError("aiosmtpd made an envelope of its own")
+        return self.envelope
+
+    async def smtp_DATA(self, arg: str | None) -> None:  # noqa: N802
+        """Take the content up to the dot (RFC 5321 section 4.1.1.4)."""
+        transaction = self._transaction
+        refusal = self._obstacle()
+        if refusal is None and (transaction.chunking or transaction.broken):
+            refusal = "503 5.5.1 DATA does not mix with BDAT, send RSET"
+        if refusal is None and not transaction.rcpt_tos:
+            refusal = "503 5.5.1 Need RCPT first"
+        if refusal is None and arg:
+            refusal = "501 5.5.4 DATA takes no argument"
+        refusal = refusal or self._desk.fault(Command.DATA)
+        if refusal:
+            await self.push(refusal)
+            return
+        await self.push("354 End data with <CR><LF>.<CR><LF>")
+        content = await self._read_to_dot()
+        await self._finish(content)
+
+    async def smtp_BDAT(self, arg: str | None) -> None:  # noqa: N802
+        """Take or discard one chunk (RFC 3030): its bytes are never read as commands."""
+        match = _CHUNK.fullmatch(arg or "")
+        if match is None:
+            await self.push("421 5.5.4 Syntax: BDAT size [LAST]; cannot tell where the chunk ends")
+            return
+        transaction = self._transaction
+        refusal = self._obstacle()
+        if refusal is None and transaction.broken:
+            refusal = "503 5.5.1 A chunk was refused, send RSET"
+        if refusal is None and not transaction.rcpt_tos:
+            refusal = "503 5.5.1 Need RCPT first"
+        size = int(match["size"])
+        if refusal is None and transaction.size + size > self._desk.max_size:
+            refusal = "552 5.3.4 Message too big"
+        if refusal:
+            await self._discard(size)
+            transaction.broken = True
+            transaction.chunks.clear()
+            await self.push(refusal)
+            return
+        transaction.chunking = True
+        transaction.chunks.append(await self._reader.readexactly(size))
+        if match["last"]:
+            await self._finish(b"".join(transaction.chunks))
+        else:
+            await self.push(f"250 2.0.0 {size} octets received")
+
+    async def _read_to_dot(self) -> bytes | None:
+        """Read the content of DATA without its dot-stuffing; None: it was too big, and thrown away."""
+        content = bytearray()
+        too_big = False
+        while True:
+            try:
+                line = await self._reader.readuntil(b"\r\n")
+            except asyncio.LimitOverrunError as error:
+                await self._discard(error.consumed)
+                too_big = True
+                continue
+            if line == b".\r\n":
+                return None if too_big else bytes(content)
+            too_big = too_big or len(content) + len(line) > self._desk.max_size
+            if not too_big:
+                content += line[1:] if line.startswith(b".") else line
+
+    async def _discard(self, size: int) -> None:
+        while size > 0:
+            size -= len(await self._reader.readexactly(min(size, _PIECE)))
+
+    async def _finish(self, content: bytes | None) -> None:
+        """Give the reply to a whole message: the transaction is over whatever it says."""
+        transaction = self._transaction
+        self.envelope = Transaction()
+        if self._desk.faults.delay:
+            await asyncio.sleep(self._desk.faults.delay)
+        if content is None:
+            await self.push("552 5.3.4 Message too big")
+        elif max(map(len, content.split(b"\r\n"))) > _LINE_LIMIT:
+            await self.push(f"554 5.6.0 A line is longer than {_LINE_LIMIT} octets")
+        elif fault := self._desk.fault(Command.CONTENT):
+            await self.push(fault)
+        else:
+            self._desk.keep(
+                ReceivedMessage(
+                    mail_from=transaction.mail_from or "",
+                    rcpt_to=tuple(transaction.rcpt_tos),
+                    content=content,
+                    connection=self._number,
+                )
+            )
+            if self._desk.faults.drops(self._desk.random):
+                self.abort()
+                raise asyncio.CancelledError
+            await self.push("250 2.0.0 OK")

@@ -1,0 +1,163 @@
+"""The sandbox server's life: a thread with its own event loop, one listening socket on loopback."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self
+
+from mailmerge.sandbox.faults import FaultPlan
+
+if TYPE_CHECKING:
+    import asyncio
+    import ssl
+    from collections.abc import Callable
+    from types import TracebackType
+
+TlsMode = Literal["starttls", "tls", "none"]
+
+_HERE = Path(__file__).parent
+_NO_FAULTS = FaultPlan()
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedMessage:
+    """One message that the server took, byte for byte as it came over the wire."""
+
+    mail_from: str
+    rcpt_to: tuple[str, ...]
+    content: bytes
+    connection: int
+    """Which connection brought it, counted from 1."""
+
+
+class SandboxServer:
+    """A loopback SMTP server in a background thread; use it as a context manager.
+
+    *keep* is called in the server's thread with every message that was taken, before its reply leaves.
+    Without *user* the server takes mail from anyone, as a relay on a trusted network does. One server
+    can be started once.
+    """
+
+    host = "127.0.0.1"
+    ca_file = _HERE / "loopback.pem"
+    """What a client has to trust: the certificate is its own authority."""
+
+    def __init__(
+        self,
+        *,
+        tls: TlsMode = "starttls",
+        user: str | None = "sandbox",
+        password: str | None = None,
+        faults: FaultPlan = _NO_FAULTS,
+        keep: Callable[[ReceivedMessage], None] | None = None,
+        max_size: int = 32 * 1024 * 1024,
+    ) -> None:
+        self.tls = tls
+        self.user = user
+        self.password = secrets.token_urlsafe(12) if password is None else password
+        self.faults = faults
+        self.max_size = max_size
+        self.received_count = 0
+        self._keep = keep
+        self._port: int | None = None
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping: asyncio.Event | None = None
+
+    @property
+    def port(self) -> int:
+        """The port it listens on, known once it has started."""
+        if self._port is None:
+            raise RuntimeError("the sandbox server has not been started")
+        return self._port
+
+    def start(self) -> None:
+        """Listen on a free loopback port and return once connections are taken; raises OSError."""
+        if self._thread is not None:
+            raise RuntimeError("a sandbox server can be started once")
+        # aiosmtpd logs every sign-in as a warning about itself: nothing a user of ours should see.
+        logging.getLogger("mail.log").addHandler(logging.NullHandler())
+        listening: Future[int] = Future()
+        self._thread = threading.Thread(target=self._run, args=(listening,), name="sandbox", daemon=True)
+        self._thread.start()
+        self._port = listening.result()
+
+    def stop(self) -> None:
+        """Cut all connections and return when the thread has ended; stopping twice does no harm."""
+        if self._thread is None or not self._thread.is_alive():
+            return
+        if self._loop is not None and self._stopping is not None:
+            self._loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _run(self, listening: Future[int]) -> None:
+        import asyncio  # noqa: PLC0415 - only a rehearsal pays for it
+
+        try:
+            asyncio.run(self._serve(listening))
+        except BaseException as error:
+            if listening.done():
+                raise
+            listening.set_exception(error)
+
+    async def _serve(self, listening: Future[int]) -> None:
+        import asyncio  # noqa: PLC0415
+        import random  # noqa: PLC0415
+
+        from mailmerge.sandbox.protocol import Desk, Session  # noqa: PLC0415 - loads aiosmtpd
+
+        self._loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+        self._loop.set_exception_handler(_note_failure)
+        context = self._context()
+        desk = Desk(
+            user=self.user,
+            password=self.password,
+            max_size=self.max_size,
+            context=context if self.tls == "starttls" else None,
+            faults=self.faults,
+            random=random.Random(self.faults.seed),  # noqa: S311 - luck, not secrecy
+            keep=self._received,
+        )
+        server = await self._loop.create_server(
+            lambda: Session(desk), self.host, 0, ssl=context if self.tls == "tls" else None
+        )
+        listening.set_result(server.sockets[0].getsockname()[1])
+        await self._stopping.wait()
+        server.close()
+        await desk.clear()
+        await server.wait_closed()
+
+    def _context(self) -> ssl.SSLContext | None:
+        import ssl  # noqa: PLC0415
+
+        if self.tls == "none":
+            return None
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.ca_file, _HERE / "loopback.key")
+        return context
+
+    def _received(self, message: ReceivedMessage) -> None:
+        if self._keep is not None:
+            self._keep(message)
+        self.received_count += 1
+
+
+def _note_failure(_loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+    """Log what asyncio would print: a client that cuts its connection is this server's daily bread."""
+    _log.debug("%s: %r", context.get("message"), context.get("exception"))
