@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command("check")
-@campaign_options
+@campaign_options()
 @json_option
 @quiet_option
 def command(*, as_json: bool, quiet: bool, **options: Any) -> int:

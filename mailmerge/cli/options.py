@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from mailmerge.campaign import Campaign
 
@@ -16,51 +16,83 @@ Function = TypeVar("Function", bound="Callable[..., Any]")
 _PATH = click.Path(path_type=Path)
 
 
-def _all(*decorators: Callable[[Function], Function]) -> Callable[[Function], Function]:
-    def decorate(function: Function) -> Function:
-        for decorator in reversed(decorators):
-            function = decorator(function)
-        return function
-
-    return decorate
-
-
-campaign_options = _all(
-    click.argument("campaign", type=_PATH, default=None, required=False),
-    click.option(
-        "--list", "list_file", type=_PATH, metavar="FILE", help="The recipient list (CSV, TSV, XLSX)."
+_CAMPAIGN = click.argument("campaign", type=_PATH, default=None, required=False)
+_LEDGER = {
+    "list_file": click.option(
+        "--list", "list_file", type=_PATH, metavar="FILE", help="The list (CSV, TSV, XLSX)."
     ),
-    click.option("--sheet", metavar="NAME", help="The sheet of a workbook; default: the first."),
-    click.option("--key", metavar="COLUMN", help="The column that tells who a row is; default: the address."),
-    click.option(
+    "name": click.option("--name", metavar="NAME", help="The campaign's name in the ledger."),
+    "settings": click.option(
+        "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a key of campaign.toml."
+    ),
+    "out": click.option("--out", type=_PATH, metavar="DIR", help="Where reports are written; default: out/."),
+}
+_MESSAGE = {
+    "sheet": click.option("--sheet", metavar="NAME", help="The sheet of a workbook; default: the first."),
+    "key": click.option(
+        "--key", metavar="COLUMN", help="The column that tells who a row is; default: the address."
+    ),
+    "hidden": click.option(
         "--hidden", type=click.Choice(["refuse", "skip", "send"]), help="What to do with hidden rows."
     ),
-    click.option("--encoding", metavar="NAME", help="Encoding of a text list, if it is not UTF-8."),
-    click.option("--where", metavar="EXPR", help="Only rows for which this Jinja expression is true."),
-    click.option(
+    "encoding": click.option(
+        "--encoding", metavar="NAME", help="Encoding of a text list, if it is not UTF-8."
+    ),
+    "where": click.option(
+        "--where", metavar="EXPR", help="Only rows for which this Jinja expression is true."
+    ),
+    "duplicates": click.option(
         "--duplicates",
         type=click.Choice(["first", "error", "allow"]),
         help="Rows that repeat an address; default: only the first is sent.",
     ),
-    click.option(
-        "--suppress", multiple=True, type=_PATH, metavar="FILE", help="Never write to these addresses."
+    "suppress": click.option(
+        "--suppress", multiple=True, type=_PATH, metavar="FILE", help="Never write to the addresses in it."
     ),
-    click.option("--name", metavar="NAME", help="The campaign's name in the ledger."),
-    click.option("--from", "from_", metavar="MAILBOX", help="The sender: 'Name <address>'."),
-    click.option("--to", "to", metavar="TEMPLATE", help="The recipient; default: {{ email }}."),
-    click.option("--cc", multiple=True, metavar="TEMPLATE", help="Copies."),
-    click.option("--bcc", multiple=True, metavar="TEMPLATE", help="Blind copies: in the envelope only."),
-    click.option("--reply-to", multiple=True, metavar="TEMPLATE", help="Where answers go."),
-    click.option("--subject", metavar="TEMPLATE", help="The subject line."),
-    click.option("--text", metavar="FILE", type=_PATH, help="Template of the text part."),
-    click.option("--html", metavar="FILE", type=_PATH, help="Template of the HTML part."),
-    click.option("--attach", multiple=True, metavar="PATH", help="Attach this file; may be a template."),
-    click.option(
-        "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a key of campaign.toml."
+    "from_": click.option("--from", "from_", metavar="MAILBOX", help="The sender: 'Name <address>'."),
+    "to": click.option(
+        "--to", multiple=True, metavar="TEMPLATE", help="The recipient; default: {{ email }}."
     ),
-    click.option("--account", metavar="NAME", help="An account of your config, or a preset such as gmail."),
-    click.option("--out", type=_PATH, metavar="DIR", help="Where reports are written; default: out/."),
-)
+    "cc": click.option("--cc", multiple=True, metavar="TEMPLATE", help="Copies."),
+    "bcc": click.option(
+        "--bcc", multiple=True, metavar="TEMPLATE", help="Blind copies: in the envelope only."
+    ),
+    "reply_to": click.option("--reply-to", multiple=True, metavar="TEMPLATE", help="Where answers go."),
+    "subject": click.option("--subject", metavar="TEMPLATE", help="The subject line."),
+    "text": click.option("--text", metavar="FILE", type=_PATH, help="Template of the text part."),
+    "html": click.option("--html", metavar="FILE", type=_PATH, help="Template of the HTML part."),
+    "attach": click.option(
+        "--attach", multiple=True, metavar="PATH", help="Attach this file; may be a template."
+    ),
+    "account": click.option(
+        "--account", metavar="NAME", help="An account of your config, or a preset like gmail."
+    ),
+}
+
+
+def campaign_options(*, without: tuple[str, ...] = ()) -> Callable[[Function], Function]:
+    """Give a command the campaign argument and everything that describes a campaign."""
+    return _decorated([*_MESSAGE.items(), *_LEDGER.items()], without)
+
+
+def ledger_options(function: Function) -> Function:
+    """Give a command what it takes to find a campaign's ledger."""
+    return _decorated(_LEDGER.items(), ())(function)
+
+
+def _decorated(
+    options: Iterable[tuple[str, Callable[[Any], Any]]], without: tuple[str, ...]
+) -> Callable[[Function], Function]:
+    chosen = [option for name, option in options if name not in without]
+
+    def decorate(function: Function) -> Function:
+        for option in reversed(chosen):
+            function = option(function)
+        decorated: Function = _CAMPAIGN(function)
+        return decorated
+
+    return decorate
+
 
 rows_option = click.option(
     "--rows", metavar="2-50,77", help="Only these rows, numbered as the spreadsheet shows them (header = 1)."
@@ -86,7 +118,7 @@ ca_file_option = click.option(
 )
 
 
-def load_campaign(options: dict[str, Any]) -> Campaign:
+def load_campaign(options: dict[str, Any], *, ledger_only: bool = False) -> Campaign:
     """Take the shared options out of *options* and open the campaign they describe.
 
     Raises:
@@ -99,7 +131,9 @@ def load_campaign(options: dict[str, Any]) -> Campaign:
     # An option that may be repeated and was not given is an empty tuple: as good as not there.
     given = {name: value for name, value in values.items() if value not in (None, ())}
     settings = options.pop("settings")
-    return Campaign.load(options.pop("campaign"), given, settings=settings, out=options.pop("out"))
+    return Campaign.load(
+        options.pop("campaign"), given, settings=settings, out=options.pop("out"), ledger_only=ledger_only
+    )
 
 
 _NAMES = {

@@ -12,7 +12,7 @@ from mailmerge.cli.output import note, out, plural
 
 
 @click.command("preview")
-@campaign_options
+@campaign_options()
 @rows_option
 @limit_option
 @click.option(

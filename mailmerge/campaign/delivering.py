@@ -1,0 +1,152 @@
+"""One run: plan, throttle, connections and sender put together around one ledger.
+
+Sending, rehearsing and testing differ only in what they hand in: which ledger, which clock, which server.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from mailmerge.campaign.assembly import identity
+from mailmerge.delivery.sender import Sender, Work
+from mailmerge.delivery.throttle import Throttle
+from mailmerge.errors import CampaignFileError, RowError
+from mailmerge.model import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from mailmerge.accounts import Account
+    from mailmerge.campaign.assembly import Assembly
+    from mailmerge.campaign.plan import Plan
+    from mailmerge.delivery.account_usage import AccountQuota
+    from mailmerge.delivery.clock import Clock
+    from mailmerge.delivery.ledger import Ledger
+    from mailmerge.delivery.sender import Progress, RunEnd, StopFlag, Wire
+    from mailmerge.model import Delivery, Rate, Recipient
+    from mailmerge.recipients import RecipientList, RowSelection
+
+_PAGE = 1000
+
+
+@dataclass(slots=True)
+class Delivering:
+    """The parts of one run."""
+
+    ledger: Ledger
+    recipients: RecipientList
+    assembly: Assembly
+    account: Account
+    clock: Clock
+    connect: Callable[[], Wire]
+    stop: StopFlag
+    rates: tuple[Rate, ...] = ()
+    quota: AccountQuota | None = None
+    history: Iterable[float] = ()
+    selection: RowSelection | None = None
+    limit: int | None = None
+    skipped: list[RowError] = field(default_factory=list)
+
+    def chosen(self) -> Iterator[Delivery]:
+        """Yield the deliveries of this run, in the list's order."""
+        after, count = 0, 0
+        now = self.clock.now()
+        while batch := self.ledger.due(now, after_row=after, limit=_PAGE):
+            for delivery in batch:
+                if self.limit is not None and count >= self.limit:
+                    return
+                if self.selection is None or delivery.row in self.selection:
+                    count += 1
+                    yield delivery
+            after = batch[-1].row
+
+    def complete(self, plan: Plan) -> Plan:
+        """Add to the plan what this run would send."""
+        to_send, first, last = 0, "", ""
+        for delivery in self.chosen():
+            to_send += 1
+            first = first or delivery.address
+            last = delivery.address
+        account = self.account
+        doubtful = [result.row for result in self.ledger.in_doubt(limit=20) if result.row is not None]
+        return replace(
+            plan,
+            counts=self.ledger.counts(),
+            to_send=to_send,
+            first=first,
+            last=last,
+            sender=self.assembly.sender,
+            via=f"{account.host} as {account.user}" if account.user else account.host,
+            rates=self.rates,
+            quota=account.quota,
+            quota_used=self._quota_used(),
+            deferred_until=self.ledger.next_due(),
+            in_doubt=tuple(doubtful),
+        )
+
+    def _quota_used(self) -> int:
+        left = self.quota.left() if self.quota else None
+        return 0 if left is None or self.account.quota is None else self.account.quota.count - left
+
+    def work(self) -> Iterator[Work]:
+        """Yield the messages of this run, each rendered when the sender asks for it."""
+        wanted = self.chosen()
+        delivery = next(wanted, None)
+        if delivery is None:
+            return
+        for recipient in self.recipients:
+            if recipient.row < delivery.row:
+                continue
+            work = self._work(recipient, delivery)
+            if work:
+                yield work
+            delivery = next(wanted, None)
+            if delivery is None:
+                return
+
+    def _work(self, recipient: Recipient, delivery: Delivery) -> Work | None:
+        try:
+            rendered = self.assembly.render(recipient)
+            if recipient.row != delivery.row or identity(rendered) != delivery.key:
+                raise CampaignFileError(
+                    f"{self.recipients.shown} changed while it was being sent (row {delivery.row})",
+                    code="D125",
+                    hint="run the same command again: it continues with the list as it is now",
+                )
+            date = delivery.date or self.clock.now().astimezone().replace(microsecond=0)
+            message = self.assembly.message(rendered, date)
+        except RowError as error:
+            # It was fine in the pre-flight: an attachment has gone since. The row stays pending.
+            self.skipped.append(error)
+            return None
+        return Work(
+            message=message,
+            number=delivery.attempts + 1,
+            address=delivery.address,
+            date=date,
+            row_digest=recipient.digest(),
+            version=self.assembly.version,
+            first_attempt=delivery.first_attempt,
+        )
+
+    def run(self, observe: Callable[[Progress], None], *, wait: bool = False) -> RunEnd:
+        """Send, and say why it ended."""
+        raise NotImplementedError
+
+
+def throttle_history(moments: Iterable[datetime], clock: Clock) -> Iterator[float]:
+    """Translate wall-clock times into the clock's steady seconds."""
+    now, steady = clock.now(), clock.monotonic()
+    for moment in moments:
+        yield steady - (now - moment).total_seconds()
+
+
+def longest_window(rates: Iterable[Rate]) -> timedelta:
+    """Give the span that a warm start has to look back."""
+    return timedelta(seconds=max((rate.seconds for rate in rates), default=0.0))
+
+
+__all__ = ["Delivering", "Sender", "Status", "Throttle", "random"]

@@ -1,0 +1,20 @@
+"""``mailmerge report``: the result files again, from the ledger."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from mailmerge.cli.options import ledger_options, json_option, load_campaign
+from mailmerge.cli.summing_up import show_report
+
+
+@click.command("report")
+@ledger_options
+@json_option
+def command(*, as_json: bool, **options: Any) -> int:
+    """Write results.csv, results.jsonl and failed.csv again from the ledger, and show the summary."""
+    report = load_campaign(options, ledger_only=True).report()
+    show_report(report, as_json=as_json)
+    return 0

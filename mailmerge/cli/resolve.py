@@ -1,0 +1,49 @@
+"""``mailmerge resolve``: decide about rows whose answer was lost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from mailmerge.cli.options import ledger_options, load_campaign, rows_option
+from mailmerge.cli.output import out, plural
+from mailmerge.cli.planning import clock_time
+
+
+@click.command("resolve")
+@ledger_options
+@rows_option
+@click.option(
+    "--as-accepted", is_flag=True, help="Record them as accepted: you found them in the Sent folder."
+)
+@click.option("--resend", is_flag=True, help="Send them again with the next run: they may arrive twice.")
+def command(*, rows: str | None, as_accepted: bool, resend: bool, **options: Any) -> int:
+    """List the rows in doubt, or settle them (all, or --rows).
+
+    A row is in doubt when its message was handed over whole and the answer was lost: it may have been sent,
+    or not. Look into the account's Sent folder, or ask the recipient. The tool never decides this by itself.
+    """
+    if as_accepted and resend:
+        raise click.UsageError("--as-accepted and --resend exclude each other")
+    campaign = load_campaign(options, ledger_only=True)
+    if as_accepted or resend:
+        count = campaign.resolve(rows, as_accepted=as_accepted)
+        what = "recorded as accepted" if as_accepted else "will be sent again by the next `mailmerge send`"
+        out(f"{plural(count, 'row')} {what}.")
+        return 0
+    doubtful = list(campaign.in_doubt(rows))
+    if not doubtful:
+        out("No row is in doubt.")
+        return 0
+    for result in doubtful:
+        delivery = result.delivery
+        when = clock_time(delivery.updated) if delivery and delivery.updated else ""
+        message_id = delivery.message_id if delivery else ""
+        where = f"row {result.row}" if result.row is not None else "no longer in the list"
+        out(f"{where:>9}  {result.address}  handed over {when}  {message_id}")
+    out("")
+    out(f"{plural(len(doubtful), 'row')} may or may not have been sent. Choose, for all or with --rows:")
+    out("  mailmerge resolve --as-accepted   they arrived: count them as accepted")
+    out("  mailmerge resolve --resend        send them again; some may then arrive twice")
+    return 0

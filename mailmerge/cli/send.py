@@ -1,0 +1,178 @@
+"""``mailmerge send``: the plan, the question, the run, the report."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mailmerge.cli.options import (
+    ca_file_option,
+    campaign_options,
+    json_option,
+    limit_option,
+    load_campaign,
+    pipeline_option,
+    quiet_option,
+    rate_option,
+    rows_option,
+    skip_invalid_option,
+    transcript_option,
+    yes_option,
+)
+from mailmerge.cli.output import interactive, note, plural
+from mailmerge.cli.planning import show_plan, show_plan_json
+from mailmerge.cli.progress import Bar
+from mailmerge.cli.summing_up import show_report
+from mailmerge.errors import CampaignFileError
+from mailmerge.model import Status
+
+if TYPE_CHECKING:
+    from mailmerge.campaign.plan import Plan
+
+
+@click.command("send")
+@campaign_options()
+@rows_option
+@limit_option
+@rate_option
+@pipeline_option
+@click.option("--dry-run", is_flag=True, help="Do everything but connect and record.")
+@click.option("--wait", is_flag=True, help="Wait for deferred rows instead of ending.")
+@click.option("--max-rejected", metavar="5%", help="Stop when more of the last 200 are refused.")
+@click.option("--accept-changes", is_flag=True, help="Finish a campaign whose message was changed half-way.")
+@ca_file_option
+@transcript_option
+@skip_invalid_option
+@yes_option
+@json_option
+@quiet_option
+def command(**options: Any) -> int:
+    """Show the plan, ask for the number of messages, send them, and write the results.
+
+    The same command again continues: no row is sent twice. "accepted" means that the server took the
+    message. Results are in out/results.csv, also after Ctrl-C.
+    """
+    asked = _Asked(options)
+    campaign = load_campaign(options)
+    return asked.run(campaign)
+
+
+class _Asked:
+    """What the person at the command line wants of this run."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self.rows: str | None = options.pop("rows")
+        self.limit: int | None = options.pop("limit")
+        self.dry_run: bool = options.pop("dry_run")
+        self.wait: bool = options.pop("wait")
+        self.accept_changes: bool = options.pop("accept_changes")
+        self.ca_file: Path | None = options.pop("ca_file")
+        self.transcript: Path | None = options.pop("transcript")
+        self.skip_invalid: bool = options.pop("skip_invalid")
+        self.yes: bool = options.pop("yes")
+        self.as_json: bool = options.pop("as_json")
+        self.quiet: bool = options.pop("quiet")
+
+    def run(self, campaign: Any) -> int:
+        from mailmerge.campaign.campaign import SendRequest  # noqa: PLC0415  not for --help
+
+        if not (self.yes or self.dry_run or interactive()):
+            raise CampaignFileError(
+                "there is nobody to ask: this is no terminal",
+                code="C440",
+                hint="add --yes to send without a question, or --dry-run to see the plan",
+            )
+        bar = Bar(quiet=self.quiet or self.as_json, as_json=self.as_json)
+        request = SendRequest(
+            rows=self.rows,
+            limit=self.limit,
+            dry_run=self.dry_run,
+            wait=self.wait,
+            accept_changes=self.accept_changes,
+            ca_file=self.ca_file,
+            transcript=self.transcript,
+            ask_secret=ask_secret if interactive() else None,
+        )
+        with bar, Stop() as stop:
+            report = campaign.send(request, confirm=self.confirm, observe=bar.observe, stop=stop.flag)
+        if report is None:
+            return 0 if self.dry_run else 2
+        show_report(report, as_json=self.as_json, again=f"mailmerge send {_place(campaign)}".rstrip())
+        return report.exit_code
+
+    def confirm(self, plan: Plan) -> bool:
+        """Show the plan and ask; False: nothing is sent."""
+        if self.as_json:
+            show_plan_json(plan)
+        else:
+            show_plan(plan, quiet=self.quiet)
+        if self.dry_run:
+            note("Dry run: nothing was sent and nothing recorded.")
+            return False
+        if plan.to_send == 0:
+            return True
+        return self._unattended(plan) if self.yes else _typed(plan.to_send)
+
+    def _unattended(self, plan: Plan) -> bool:
+        if plan.statuses[Status.INVALID] and not self.skip_invalid:
+            note(
+                f"error[C441]: {plural(plan.statuses[Status.INVALID], 'row')} cannot be sent, and --yes was given\n"
+                "   = hint: mend them, or add --skip-invalid to send the others"
+            )
+            return False
+        return True
+
+
+def _typed(count: int) -> bool:
+    note("")
+    answer = click.prompt(
+        "Type the number of messages to send, or Enter to stop", default="", show_default=False, err=True
+    )
+    if answer.replace(",", "").strip() == str(count):
+        return True
+    note("Nothing was sent." if not answer.strip() else f"That is not {count:,}: nothing was sent.")
+    return False
+
+
+def ask_secret(question: str) -> str:
+    """Ask for a password or token on the terminal, unseen."""
+    answer: str = click.prompt(question, hide_input=True, err=True, prompt_suffix=": ")
+    return answer
+
+
+def _place(campaign: Any) -> str:
+    if campaign.file.path is None:
+        return "with the same options"
+    folder = campaign.file.folder
+    return "" if folder == Path() else str(folder)
+
+
+class Stop:
+    """Turns the first SIGINT or SIGTERM into a request to stop, the second into leaving at once."""
+
+    def __init__(self) -> None:
+        from mailmerge.delivery.sender import StopFlag  # noqa: PLC0415  not for --help
+
+        self.flag = StopFlag()
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Stop:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, _frame: object) -> None:
+        if self.flag.requested:
+            # States are as the ledger has them: rows on the wire will be in doubt.
+            sys.stderr.write("\nleaving at once; rows in flight are in doubt\n")
+            raise SystemExit(128 + number)
+        self.flag.request(128 + number)
+        sys.stderr.write("\nfinishing the messages in flight ... (once more to leave at once)\n")

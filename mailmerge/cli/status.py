@@ -1,0 +1,45 @@
+"""``mailmerge status``: where every row stands, from the ledger alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from mailmerge.cli.options import ledger_options, json_option, load_campaign
+from mailmerge.cli.output import emit, out, plural
+from mailmerge.cli.planning import clock_time
+from mailmerge.model import Status
+from mailmerge.report.summary import WORDS
+
+
+@click.command("status")
+@ledger_options
+@json_option
+def command(*, as_json: bool, **options: Any) -> int:
+    """Say where every row stands; reads the ledger and nothing else."""
+    campaign = load_campaign(options, ledger_only=True)
+    status = campaign.status()
+    if as_json:
+        emit(
+            "status",
+            campaign=campaign.name,
+            statuses=status.counts.by_status,
+            next_at=status.next_at.isoformat() if status.next_at else None,
+            last_run=status.last_run.isoformat() if status.last_run else None,
+        )
+        return 0
+    if status.last_run is None and not status.counts.total:
+        out(f"{campaign.name}: nothing was sent yet.")
+        return 0
+    out(f"{campaign.name}: {plural(status.counts.total, 'row')}")
+    for state in status.counts:
+        out(f"  {status.counts[state]:>9,}  {WORDS[state]}")
+    if status.last_run:
+        running = " (still running, or it was killed)" if status.running else ""
+        out(f"Last run: {clock_time(status.last_run)}{running}")
+    if status.next_at:
+        out(f"Deferred rows are due from {clock_time(status.next_at)} on: mailmerge send")
+    if status.counts[Status.IN_DOUBT]:
+        out("Rows in doubt wait for you: mailmerge resolve")
+    return 0

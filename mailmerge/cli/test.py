@@ -1,0 +1,64 @@
+"""``mailmerge test``: chosen rows' messages, to yourself only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mailmerge.cli.options import (
+    ca_file_option,
+    campaign_options,
+    json_option,
+    load_campaign,
+    rows_option,
+    transcript_option,
+)
+from mailmerge.cli.output import emit, interactive, out, show_diagnostics
+from mailmerge.cli.send import Stop, ask_secret
+from mailmerge.model import Status
+
+
+@click.command("test")
+@campaign_options(without=("to",))
+@rows_option
+@click.option("--to", "me", metavar="ME", help="Your own address; default: SMTP_TO.")
+@ca_file_option
+@transcript_option
+@json_option
+def command(
+    *,
+    rows: str | None,
+    me: str | None,
+    ca_file: Path | None,
+    transcript: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Send the messages of --rows (default: the first row) to yourself: no one else gets anything.
+
+    To and envelope are yours, there is no Cc or Bcc, and an X-Mailmerge-Test header says which row it was. No
+    row's state changes.
+    """
+    campaign = load_campaign(options)
+    with Stop() as stop:
+        report = campaign.test(
+            rows,
+            me,
+            ca_file=ca_file,
+            transcript=transcript,
+            ask_secret=ask_secret if interactive() else None,
+            stop=stop.flag,
+        )
+    for result in report.results:
+        if as_json:
+            emit("test", row=result.row, status=result.status, reply=result.reply, to=result.to)
+        else:
+            out(
+                f"row {result.row:<5} {result.status:<9} {result.reply}   -> {result.to}  (for {result.meant_for})"
+            )
+    if report.error:
+        show_diagnostics(report.error.diagnostics)
+        return report.error.exit_code
+    return 0 if all(result.status is Status.ACCEPTED for result in report.results) else 3
