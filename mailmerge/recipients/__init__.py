@@ -1,1 +1,112 @@
-"""List files become a stream of recipients."""
+"""List files become a stream of recipients.
+
+Each kind of list loads its own reader only when it is opened: a CSV list costs neither openpyxl nor pandas.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal
+
+from mailmerge.errors import ListError
+from mailmerge.model import Place
+from mailmerge.recipients.lists import Options, RecipientList
+from mailmerge.recipients.selection import RowSelection, parse_rows
+from mailmerge.recipients.snapshot import sha256, snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import pandas as pd
+
+__all__ = [
+    "Hidden",
+    "RecipientList",
+    "RowSelection",
+    "from_dataframe",
+    "open_list",
+    "parse_rows",
+    "sha256",
+    "snapshot",
+]
+
+Hidden = Literal["refuse", "skip", "send"]
+"""What to do with a sheet's hidden and filtered rows."""
+
+_TEXT = frozenset({".csv", ".tsv", ".tab", ".txt"})
+_WORKBOOK = frozenset({".xlsx", ".xlsm"})
+_NONE: Mapping[str, str] = MappingProxyType({})
+
+
+def open_list(
+    path: Path,
+    *,
+    shown: str | None = None,
+    sheet: str | None = None,
+    key: str | None = None,
+    hidden: Hidden = "refuse",
+    encoding: str | None = None,
+    types: Mapping[str, str] = _NONE,
+    defaults: Mapping[str, str] = _NONE,
+) -> RecipientList:
+    """Open a list and read its header; *shown* is its name in messages, where *path* is a private copy.
+
+    Raises:
+        ListError: there is no such file, or it is no list that can be read.
+        CampaignFileError: an option names a column or a type that does not exist.
+
+    """
+    name = shown or str(path)
+    suffix = path.suffix.lower()
+    options = Options(key, dict(types), dict(defaults))
+    _check_file(path, name)
+    if suffix in _WORKBOOK:
+        if encoding is not None:
+            raise ListError(
+                f"{name} is a workbook: it has no encoding", code="D127", hint="leave the encoding out"
+            )
+        from mailmerge.recipients.workbooks import WorkbookList  # noqa: PLC0415  openpyxl takes 100 ms
+
+        return WorkbookList(path, name, options, sheet=sheet, hidden=hidden)
+    if suffix not in _TEXT:
+        raise ListError(
+            f"{name}: {suffix or 'a file without suffix'} is not a kind of list that can be read",
+            code="D120",
+            hint="open it in your spreadsheet program and save it as .xlsx or as CSV (UTF-8)",
+            place=Place(path=name),
+        )
+    if sheet is not None:
+        raise ListError(f"{name} has no sheets", code="D122", hint="leave the sheet out, or name a workbook")
+    from mailmerge.recipients.text import TextList  # noqa: PLC0415  the csv module
+
+    return TextList(path, name, options, encoding)
+
+
+def from_dataframe(
+    frame: pd.DataFrame,
+    *,
+    key: str | None = None,
+    types: Mapping[str, str] = _NONE,
+    defaults: Mapping[str, str] = _NONE,
+) -> RecipientList:
+    """Make a list of a pandas frame: its column labels are the headings, its first row is row 2."""
+    from mailmerge.recipients.frames import FrameList  # noqa: PLC0415  frames are rare
+
+    return FrameList(frame, Options(key, dict(types), dict(defaults)))
+
+
+def _check_file(path: Path, shown: str) -> None:
+    place = Place(path=shown)
+    if not path.exists():
+        siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        near = get_close_matches(path.name, siblings, n=1)
+        hint = f"did you mean {near[0]}?" if near else None
+        raise ListError(f"there is no list {shown}", code="D100", hint=hint, place=place)
+    if not path.is_file():
+        raise ListError(f"{shown} is not a file", code="D100", place=place)
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise ListError(f"{shown} cannot be read: {error.strerror}", code="D100", place=place) from None

@@ -1,0 +1,83 @@
+"""A private copy of the list: what the plan was made from is what is sent."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import BinaryIO
+
+from mailmerge.errors import ListError
+from mailmerge.model import Place
+
+_BLOCK = 1 << 20
+
+
+def snapshot(source: Path, folder: Path) -> Path:
+    """Copy a list to ``folder/list-<hash><suffix>``, readable by its owner only, and return that path.
+
+    The same list gives the same name, however often it is copied.
+
+    Raises:
+        ListError: it cannot be read, it is a lock file, or it changed while it was copied.
+
+    """
+    place = Place(path=str(source))
+    if source.name.startswith(("~$", ".~lock.")):
+        raise ListError(
+            f"{source} is only the mark that a workbook is open in another program",
+            code="D125",
+            hint=f"name the workbook itself: {_locked(source.name)}",
+            place=place,
+        )
+    descriptor, name = tempfile.mkstemp(prefix="list-", suffix=".part", dir=folder)  # 0600 from the start
+    copy = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as target:
+            try:
+                with source.open("rb") as file:
+                    digest = _copy(file, target, source)
+            except OSError as error:
+                raise ListError(
+                    f"{source} cannot be read: {error.strerror}", code="D100", place=place
+                ) from error
+        final = folder / f"list-{digest[:12]}{source.suffix.lower()}"
+        copy.replace(final)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            copy.unlink()
+        raise
+    return final
+
+
+def sha256(path: Path) -> str:
+    """Hash a file's bytes, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _copy(file: BinaryIO, target: BinaryIO, source: Path) -> str:
+    before = _stamp(os.fstat(file.fileno()))
+    sha = hashlib.sha256()
+    while block := file.read(_BLOCK):
+        sha.update(block)
+        target.write(block)
+    # The name is looked at, too: many programs save by putting a new file in the old one's place.
+    if not before == _stamp(os.fstat(file.fileno())) == _stamp(source.stat()):
+        raise ListError(
+            f"{source} changed while it was being read",
+            code="D125",
+            hint="wait until the program that writes it has finished, then try again",
+            place=Place(path=str(source)),
+        )
+    return sha.hexdigest()
+
+
+def _stamp(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_size, status.st_mtime_ns, status.st_ino
+
+
+def _locked(name: str) -> str:
+    return name.removeprefix("~$") if name.startswith("~$") else name.removeprefix(".~lock.").rstrip("#")

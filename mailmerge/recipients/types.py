@@ -1,0 +1,174 @@
+"""Types that a campaign gives to columns: ``types = { due = "date:%d/%m/%Y" }``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import date, datetime, time
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from mailmerge.errors import CampaignFileError
+from mailmerge.model import Diagnostic, Place, Value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_INTEGER = re.compile(r"[+-]?[0-9]+\Z")
+_DECIMAL = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?\Z")
+_TIME_OF_DAY = re.compile(r"%[-#]?[HIMSfpXcT]")
+_TRUE = frozenset({"true", "yes", "y", "1", "x", "on"})
+_FALSE = frozenset({"false", "no", "n", "0", "off"})
+
+
+@dataclass(frozen=True, slots=True)
+class CellType:
+    """One type: how to read a cell, and how to say what it wants."""
+
+    column: str
+    wanted: str
+    """The type in words: ``an integer``."""
+    hint: str
+    read: Callable[[Value], Value]
+    """Raises ValueError for a cell that does not fit."""
+
+    def misfit(self, cell: Value, place: Place, row: int) -> Diagnostic:
+        """Say that a cell does not fit."""
+        message = f'"{as_text(cell)}" is not {self.wanted}'
+        return Diagnostic(code="D130", message=message, hint=self.hint, place=place, row=row)
+
+    def default(self, text: str, name: str) -> Value:
+        """Read the column's default.
+
+        Raises:
+            CampaignFileError: it does not fit the type either.
+
+        """
+        try:
+            return self.read(text) if text.strip() else text
+        except ValueError:
+            raise CampaignFileError(
+                f'`data.defaults.{name}`: "{text}" is not {self.wanted}',
+                code="C421",
+                hint=self.hint,
+            ) from None
+
+
+def cell_type(spec: str, column: str) -> CellType:
+    """Read a type's name: ``text``, ``integer``, ``decimal``, ``date``, ``date:FORMAT`` or ``boolean``.
+
+    Raises:
+        CampaignFileError: there is no such type, or the date format is no format.
+
+    """
+    name, colon, pattern = spec.partition(":")
+    name = name.strip()
+    if name == "date":
+        return _date_type(pattern, column) if colon else CellType(column, "a date", _ISO_HINT, _iso_date)
+    if not colon and name in _TYPES:
+        wanted, hint, read = _TYPES[name]
+        return CellType(column, wanted, hint, read)
+    raise CampaignFileError(
+        f'`data.types.{column}`: there is no type "{spec}"',
+        code="C421",
+        hint="types are: text, integer, decimal, date, date:%d/%m/%Y, boolean",
+    )
+
+
+def as_text(cell: Value) -> str:
+    """Write a value as a spreadsheet's user would type it."""
+    if isinstance(cell, bool):
+        return "TRUE" if cell else "FALSE"
+    if isinstance(cell, datetime):
+        return cell.isoformat(sep=" ")
+    if isinstance(cell, date | time):
+        return cell.isoformat()
+    if isinstance(cell, Decimal):
+        return f"{cell:f}"
+    return str(cell)
+
+
+def _integer(cell: Value) -> Value:
+    if isinstance(cell, str):
+        if _INTEGER.match(cell.strip()):
+            return int(cell)
+    elif isinstance(cell, int) and not isinstance(cell, bool):
+        return cell
+    raise ValueError
+
+
+def _decimal(cell: Value) -> Value:
+    if isinstance(cell, str):
+        if _DECIMAL.match(cell.strip()):
+            return Decimal(cell.strip())
+    elif isinstance(cell, int | Decimal) and not isinstance(cell, bool):
+        return Decimal(cell)
+    raise ValueError
+
+
+def _boolean(cell: Value) -> Value:
+    word = as_text(cell).strip().lower()
+    if word in _TRUE:
+        return True
+    if word in _FALSE:
+        return False
+    raise ValueError
+
+
+def _iso_date(cell: Value) -> Value:
+    if isinstance(cell, datetime):
+        return cell.date()
+    if isinstance(cell, date):
+        return cell
+    return date.fromisoformat(_text(cell))
+
+
+def _text(cell: Value) -> str:
+    if isinstance(cell, str):
+        return cell.strip()
+    raise ValueError
+
+
+def _date_type(pattern: str, column: str) -> CellType:
+    with_time = bool(_TIME_OF_DAY.search(pattern))
+    probe = datetime(2026, 11, 28, 13, 45)  # noqa: DTZ001  a cell's date has no time zone
+    if not _is_date_format(pattern, probe):
+        raise CampaignFileError(
+            f'`data.types.{column}`: "{pattern}" is not a date format',
+            code="C421",
+            hint="a format names day, month and year: date:%d/%m/%Y, date:%Y-%m-%d, date:%d %B %Y",
+        )
+
+    def read(cell: Value) -> Value:
+        if isinstance(cell, date):  # datetime is a date, too
+            return cell if with_time or not isinstance(cell, datetime) else cell.date()
+        text = _text(cell)
+        try:
+            found = datetime.strptime(text, pattern)  # noqa: DTZ007
+        except ValueError:
+            # Year first is never ambiguous, and failed.csv writes what a workbook held as a date like this.
+            found = datetime.fromisoformat(text)
+        return found if with_time else found.date()
+
+    kind = "a date and time" if with_time else "a date"
+    return CellType(column, kind, f"this column's dates look like {probe.strftime(pattern)}", read)
+
+
+def _is_date_format(pattern: str, probe: datetime) -> bool:
+    try:
+        return datetime.strptime(probe.strftime(pattern), pattern).date() == probe.date()  # noqa: DTZ007
+    except ValueError:
+        return False
+
+
+_ISO_HINT = "write dates as 2026-11-28, or name their format: date:%d/%m/%Y"
+_TYPES: dict[str, tuple[str, str, Callable[[Value], Value]]] = {
+    "text": ("text", "", as_text),
+    "integer": ("an integer", "digits only: no decimals, no thousands separator", _integer),
+    "decimal": (
+        "a decimal number",
+        "write 1234.50: a point for the decimals, no thousands separator",
+        _decimal,
+    ),
+    "boolean": ("a yes or no", "use yes or no, true or false, 1 or 0", _boolean),
+}

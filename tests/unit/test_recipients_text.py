@@ -1,0 +1,386 @@
+"""Text lists: what is read, and what is refused, with line and row."""
+
+from __future__ import annotations
+
+import csv
+import io
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mailmerge.errors import CampaignFileError, ListError
+from mailmerge.recipients import open_list
+from mailmerge.recipients.dialect import find_delimiter
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(content, name="people.csv"):
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
+def texts(people):
+    return [recipient.values for recipient in people]
+
+
+def refused(path, **options):
+    """Read a list to its end and return the error it must end with."""
+    with pytest.raises(ListError) as caught:
+        list(open_list(path, shown="people.csv", **options))
+    return caught.value
+
+
+def told(error):
+    return [(d.code, d.row, d.place.line, d.message) for d in error.diagnostics]
+
+
+def test_columns_keep_headings_and_gain_names(write):
+    """A heading stays as written and is reachable by a name that a template can write."""
+    path = write("email,First Name,Amount (EUR),2026,名前,#\na@x.org,Ann,5,y,安,1\n")
+    people = open_list(path)
+    assert people.columns.headings == ("email", "First Name", "Amount (EUR)", "2026", "名前", "#")
+    assert people.columns.names == ("email", "first_name", "amount_eur", "_2026", "名前", "column_6")
+    [ann] = people
+    assert ann.fields["First Name"] == ann.variables()["first_name"] == "Ann"
+
+
+def test_rows_are_numbered_as_the_spreadsheet_shows_them(write):
+    """The header is row 1, blank rows take a number but are no recipients, and are counted."""
+    people = open_list(write("email,name\na@x.org,Ann\n\n,\n  ,\t\nb@x.org,Bo\n"))
+    assert [recipient.row for recipient in people] == [2, 6]
+    assert people.blank_rows == 3
+
+
+def test_iterating_again_reads_again(write):
+    """A list can be gone through more than once, with the same result."""
+    people = open_list(write("email,name\na@x.org,Ann\n\nb@x.org,Bo\n"))
+    assert list(people) == list(people)
+    assert people.blank_rows == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "dialect"),
+    [
+        (b"email,name\na@x.org,Ann\n", "CSV, UTF-8, comma"),
+        ("email;name\na@x.org;Ann\n".encode("utf-8-sig"), "CSV, UTF-8 with BOM, semicolon"),
+        ("email\tname\na@x.org\tAnn\n".encode("utf-16"), "TSV, UTF-16, tab"),
+        ("email|name\na@x.org|Ann\n".encode("utf-16-be").join([b"\xfe\xff", b""]), "CSV, UTF-16, bar"),
+        (b"email,name\r\na@x.org,Ann\r\n", "CSV, UTF-8, comma"),
+        (b"email,name\ra@x.org,Ann\r", "CSV, UTF-8, comma"),
+        (b"\n\nemail,name\na@x.org,Ann", "CSV, UTF-8, comma"),
+    ],
+)
+def test_dialects(write, content, dialect):
+    """Byte order mark, delimiter and line ends are found, and stated for the plan."""
+    people = open_list(write(content))
+    assert (people.columns.names, texts(people)) == (("email", "name"), [("a@x.org", "Ann")])
+    assert people.dialect == dialect
+
+
+@pytest.mark.parametrize(
+    ("sample", "found"),
+    [
+        ("email\na@x.org\nb@x.org\n", (",", True)),
+        ("email;amount,eur\na@x.org;1,50\nb@x.org;2,75\n", (";", False)),
+        ("email,greeting\na@x.org,Hi; there\nb@x.org,Hello\n", (",", False)),
+        ("name\temail, work\nLi, Bo\ta@x.org\n", ("\t", False)),
+        ("email,name,plan\na@x.org,Ann\n", (",", False)),
+        ('a;b;c\n"x,y,z";2;3\n"x,y";2;3\n', (";", False)),
+        ("email,name;alias\na@x.org,Ann\n", (",", False)),
+        ("full name\nMüller, Jörg\nLi, Bo\n", (";", True)),
+        ("", (",", True)),
+    ],
+)
+def test_delimiter_is_the_most_consistent(sample, found):
+    """The delimiter is the one that makes rows as wide as the header."""
+    assert find_delimiter(sample)[1] == found[1]
+    if not found[1]:
+        assert find_delimiter(sample)[0] == found[0]
+
+
+def test_one_column_cells_keep_their_commas(write):
+    """A list of one column needs no quotes around a comma."""
+    people = open_list(write("full name\nMüller, Jörg\nLi, Bo\n", "people.txt"))
+    assert texts(people) == [("Müller, Jörg",), ("Li, Bo",)]
+    assert people.dialect.endswith("one column")
+
+
+def test_doubled_quotes_after_the_first_kilobyte(write):
+    """A doubled quote is one quote wherever it stands in the file."""
+    filler = "".join(f"p{i}@x.org,plain\n" for i in range(100))
+    path = write(f'email,note\n{filler}a@x.org,"he said ""hi"" there"\n')
+    assert texts(open_list(path))[-1] == ("a@x.org", 'he said "hi" there')
+
+
+def test_ragged_rows_are_told_all_at_once(write):
+    """Rows that are not as wide as the header are errors with line, row and cells; none is padded."""
+    path = write(
+        'email,name,plan\na@x.org,"A\nnn",gold\nb@x.org,Bo\nc@x.org,Li,gold, yearly\nd@x.org,Di,x,\n'
+    )
+    error = refused(path)
+    assert told(error) == [
+        ("D101", 3, 4, "this row has 2 cells, the header has 3"),
+        ("D101", 4, 5, "this row has 4 cells, the header has 3"),
+        ("D101", 5, 6, "this row has 4 cells, the header has 3"),
+    ]
+    assert [d.hint for d in error.diagnostics] == [
+        "a cell left out? An empty cell needs its comma, too. Cells: b@x.org | Bo",
+        'a comma inside a cell? Then quote the cell: "gold, yearly". Cells: c@x.org | Li | gold |  yearly',
+        "remove the comma at the end of the row. Cells: d@x.org | Di | x | ",
+    ]
+    assert str(error) == "people.csv has 3 problems; the first: this row has 2 cells, the header has 3"
+
+
+def test_at_most_twenty_problems(write):
+    """Reading stops when enough problems are known."""
+    error = refused(write("email,name\n" + "a@x.org\n" * 500))
+    assert len(error.diagnostics) == 20
+    assert str(error).startswith("people.csv has at least 20 problems")
+
+
+def test_good_rows_before_the_problem_come_out(write):
+    """Rows stream: those before the first problem are handed on."""
+    rows = iter(open_list(write("email,name\na@x.org,Ann\nb@x.org\n")))
+    assert next(rows).row == 2
+    with pytest.raises(ListError):
+        next(rows)
+
+
+def test_latin_1_is_refused_with_line_byte_and_readings(write):
+    """Bytes that are not UTF-8 are never guessed: each line is named, with what other encodings read."""
+    path = write("email,name\na@x.org,Ann\nb@x.org,Jérôme\nc@x.org,Zoë\n".encode("latin-1"))
+    error = refused(path)
+    assert [(d.code, d.place.line, d.message) for d in error.diagnostics] == [
+        ("D105", 3, "byte 0xE9 at position 10 of the line is not UTF-8"),
+        ("D105", 4, "byte 0xEB at position 11 of the line is not UTF-8"),
+    ]
+    assert '--encoding cp1252 reads "Jérôme"' in error.hint
+
+
+def test_gb18030_is_read_when_named(write):
+    """The hint shows what GB18030 would read; naming it reads the list."""
+    path = write("email,姓名\na@x.org,张伟\n".encode("gb18030"))
+    assert '--encoding gb18030 reads "姓名"' in refused(path).hint
+    people = open_list(path, encoding="gb18030")
+    assert (texts(people), people.dialect) == ([("a@x.org", "张伟")], "CSV, GB18030, comma")
+
+
+def test_bad_bytes_far_down(write):
+    """A bad byte behind the first block is found while streaming, with its line."""
+    path = write(b"email,name\n" + b"a@x.org,Ann\n" * 9000 + b"b@x.org,\xff\n")
+    people = open_list(path, shown="people.csv")
+    with pytest.raises(ListError) as caught:
+        list(people)
+    assert (caught.value.code, caught.value.line) == ("D105", 9002)
+
+
+@pytest.mark.parametrize(
+    ("content", "encoding", "message"),
+    [
+        (b"a,b\n", "klingon", 'there is no encoding "klingon"'),
+        (b"a,b\n", "rot13", 'there is no encoding "rot13"'),
+        (b"\xef\xbb\xbfa,b\n", "gb18030", "people.csv begins with the mark of UTF-8, not of gb18030"),
+    ],
+)
+def test_wrong_encoding_option(write, content, encoding, message):
+    """An encoding that does not exist, or contradicts the file's mark, is refused."""
+    error = refused(write(content), encoding=encoding)
+    assert (error.code, str(error)) == ("D127", message)
+
+
+def test_damage_of_earlier_conversions(write):
+    """NUL and U+FFFD are told with their column, however far down they are."""
+    path = write("email,name\n" + "a@x.org,Ann\n" * 3000 + "b@x.org,J\ufffdr\nc@x.org,\0Bo\nd@x.org,Di\n")
+    error = refused(path)
+    assert told(error) == [
+        ("D106", 3002, 3002, '"J�r" holds U+FFFD: a character was lost when the list was converted earlier'),
+        ("D106", 3003, 3003, 'a NUL character in "\\x00Bo"'),
+    ]
+    assert error.diagnostics[0].place.cell == 'column "name"'
+
+
+def test_utf_16_without_mark_is_refused(write):
+    """UTF-16 without its mark is an error that says what it looks like."""
+    error = refused(write("email,name\na@x.org,Ann\n".encode("utf-16-le")))
+    assert (error.code, "utf-16-le" in error.hint) == ("D106", True)
+
+
+def test_damage_in_utf_16(write):
+    """The search for damage works in every encoding."""
+    assert refused(write("email,name\na@x.org,J\ufffdr\n".encode("utf-16"))).code == "D106"
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "line", "message"),
+    [
+        (
+            'email,name\na@x.org,"Ann\nb@x.org,Bo\n',
+            "D104",
+            2,
+            (
+                "a quoted cell that begins in this row is never closed "
+                "(the row begins on line 2, the trouble is on line 3)"
+            ),
+        ),
+        ('email,name\na@x.org,"Ann" Li\n', "D103", 2, "text after the closing quote of a cell"),
+        (
+            'email,name\na@x.org,"' + "x" * 1_000_001 + '"\n',
+            "D109",
+            2,
+            "a cell of more than 1,000,000 characters",
+        ),
+        ('"email', "D104", 1, "a quoted cell that begins in this row is never closed"),
+    ],
+)
+def test_quoting_is_strict(write, content, code, line, message):
+    """A cell that csv cannot take apart is an error, never half a cell."""
+    assert [d[:1] + d[2:] for d in told(refused(write(content)))] == [(code, line, message)]
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "message"),
+    [
+        ("", "D102", "people.csv is empty"),
+        ("\n , \n", "D102", "people.csv is empty"),
+        ("email,name\n", "D102", "people.csv has headings but no rows"),
+        ("a@x.org,Ann\nb@x.org,Bo\n", "D102", 'row 1 should hold the headings, but "a@x.org" is an address'),
+        ("email,name,email\n", "D107", 'two columns have the heading "email"'),
+        ("E-Mail,e mail\n", "D107", 'the headings "E-Mail" and "e mail" are both `e_mail` in a template'),
+        (
+            "email,,name\na@x.org,,Ann\nb@x.org,x,Bo\n",
+            "D108",
+            'column 2 has no heading, but this row has "x" in it',
+        ),
+        (b"PK\x03\x04....", "D120", "people.csv is a workbook or zip file, not text"),
+    ],
+)
+def test_lists_that_are_none(write, content, code, message):
+    """An empty list, a missing or ambiguous header, and files of another kind are refused."""
+    error = refused(write(content))
+    assert (error.code, error.diagnostics[0].message) == (code, message)
+
+
+def test_empty_columns_and_our_own_are_dropped(write):
+    """A column without heading and cells is no column; failed.csv can be used as a list."""
+    path = write("email,,mailmerge_status,name,mailmerge_row,\na@x.org,,rejected,Ann,17,\n")
+    people = open_list(path)
+    assert people.columns.names == ("email", "name")
+    assert texts(people) == [("a@x.org", "Ann")]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("poeple.csv", {}, "there is no list poeple.csv"),
+        ("old.xls", {}, "old.xls: .xls is not a kind of list that can be read"),
+        ("people.csv", {"sheet": "People"}, "people.csv has no sheets"),
+        (".", {}, ". is not a file"),
+    ],
+)
+def test_files_that_are_no_lists(write, tmp_path, name, options, message):
+    """Missing files, folders and other kinds are refused by name."""
+    write("email\n")
+    write("x", "old.xls")
+    with pytest.raises(ListError) as caught:
+        open_list(tmp_path / name, shown=name, **options)
+    assert str(caught.value) == message
+
+
+def test_near_miss_of_a_file_name(write):
+    """A misspelt file name comes with the one that was meant."""
+    path = write("email\n")
+    with pytest.raises(ListError) as caught:
+        open_list(path.with_name("poeple.csv"))
+    assert caught.value.hint == "did you mean people.csv?"
+
+
+def test_key_types_and_defaults(write):
+    """The key is trimmed text, defaults fill empty cells, types convert the others."""
+    path = write("id,First Name,paid,n\n 7 ,,yes,12\n8,Bo,no,\n")
+    people = open_list(
+        path, key="id", types={"paid": "boolean", "n": "integer"}, defaults={"first_name": "there", "n": "0"}
+    )
+    assert [(r.key, r.values) for r in people] == [
+        ("7", (" 7 ", "there", True, 12)),
+        ("8", ("8", "Bo", False, 0)),
+    ]
+    assert list(people.originals({3})) == [(3, ("8", "Bo", "no", ""))]
+
+
+def test_cell_problems_do_not_stop_the_list(write):
+    """A cell that does not fit its type, or an empty key, marks its row only."""
+    path = write("id,n\n1,1.5\n,2\n3,3\n")
+    first, second, third = open_list(path, shown="people.csv", key="id", types={"n": "integer"})
+    [misfit] = first.problems
+    assert (misfit.code, misfit.message, misfit.row, misfit.place.line, misfit.place.cell) == (
+        "D130",
+        '"1.5" is not an integer',
+        2,
+        2,
+        'column "n"',
+    )
+    assert first.values == ("1", "1.5")
+    assert [(d.code, d.message) for d in second.problems] == [("D133", 'the key column "id" is empty')]
+    assert (third.problems, third.values) == ((), ("3", 3))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"key": "idd"}, "`data.key` names the column 'idd', which the list does not have"),
+        ({"types": {"nn": "text"}}, "`data.types.nn` names the column 'nn', which the list does not have"),
+        ({"types": {"n": "money"}}, '`data.types.n`: there is no type "money"'),
+        ({"types": {"n": "date:dd.mm"}}, '`data.types.n`: "dd.mm" is not a date format'),
+        ({"types": {"n": "integer"}, "defaults": {"n": "x"}}, '`data.defaults.n`: "x" is not an integer'),
+    ],
+)
+def test_options_that_do_not_fit_the_list(write, options, message):
+    """A column or type that does not exist is the campaign's mistake, with a near miss."""
+    with pytest.raises(CampaignFileError) as caught:
+        open_list(write("id,n\n1,2\n"), **options)
+    assert str(caught.value) == message
+    assert caught.value.hint
+
+
+def test_a_csv_list_loads_no_heavy_module(write):
+    """Opening and reading a text list imports neither openpyxl nor pandas nor Babel."""
+    code = (
+        "import sys, pathlib; from mailmerge.recipients import open_list;"
+        "list(open_list(pathlib.Path(sys.argv[1])));"
+        "heavy = {'openpyxl', 'pandas', 'numpy', 'babel', 'email_validator', 'zipfile'};"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    path = write("email\na@x.org\n")
+    run = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
+    assert run.stdout == "[]\n"
+
+
+CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\ufffd"), max_size=12)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    data=st.data(),
+    delimiter=st.sampled_from(",;\t|"),
+    encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "gb18030"]),
+    quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+)
+def test_any_table_comes_back(tmp_path_factory, data, delimiter, encoding, quoting):
+    """Whatever csv.writer writes, in any dialect and encoding, comes back cell by cell."""
+    width = data.draw(st.integers(2, 4))
+    row = st.lists(CELLS, min_size=width, max_size=width).filter(lambda cells: any(c.strip() for c in cells))
+    rows = data.draw(st.lists(row, min_size=1, max_size=6))
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, delimiter=delimiter, quoting=quoting)
+    writer.writerows([[f"column{i}" for i in range(width)], *rows])
+    path = tmp_path_factory.getbasetemp() / "any.csv"
+    path.write_bytes(out.getvalue().encode(encoding))
+    named = encoding if encoding == "gb18030" else None
+    assert texts(open_list(path, encoding=named)) == [tuple(cells) for cells in rows]
