@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from jinja2 import Template, TemplateSyntaxError, nodes
 
 from mailmerge.errors import TemplateError
 from mailmerge.model import Diagnostic, Place
-from mailmerge.render.environments import FolderLoader, decode, make_environment
+from mailmerge.render.environments import FolderLoader, Kind, decode, make_environment
 from mailmerge.render.filters import Filters
 from mailmerge.render.names import NameCheck, near, syntax_problem, used_names
 from mailmerge.render.sources import SourceMap
@@ -62,28 +62,28 @@ class Compiler:
         self._base = templates.base
         loader = FolderLoader(templates.base, _shown_base(templates), self.sources)
         self._environments, self._checks = {}, {}
-        for html in (False, True):
+        for kind in get_args(Kind):
             environment = make_environment(
-                html=html, loader=loader, filters=self.filters.table(), variables=templates.vars
+                kind, loader=loader, filters=self.filters.table(), variables=templates.vars
             )
-            self._environments[html] = environment
-            self._checks[html] = NameCheck(environment, self.sources, columns, templates.vars)
+            self._environments[kind] = environment
+            self._checks[kind] = NameCheck(environment, self.sources, columns, templates.vars)
 
     @property
     def text(self) -> Environment:
         """The environment that escapes nothing."""
-        return self._environments[False]
+        return self._environments["text"]
 
-    def option(self, name: str, source: str) -> Compiled:
+    def option(self, name: str, source: str, kind: Kind = "text") -> Compiled:
         """Compile the value of an option such as ``message.subject``."""
         self.sources.add(name, source)
-        return self._compile(name, source, html=False)
+        return self._compile(name, source, kind)
 
-    def body(self, part: TemplateSource, *, html: bool) -> Compiled:
+    def body(self, part: TemplateSource, kind: Kind) -> Compiled:
         """Compile a body: a file, or text given directly."""
         if part.path is None:
             self.sources.add(part.name, part.source or "")
-            return self._compile(part.name, part.source or "", html=html)
+            return self._compile(part.name, part.source or "", kind)
         try:
             text = decode(part.path.read_bytes(), part.name)
         except OSError as error:
@@ -100,18 +100,18 @@ class Compiler:
         except ValueError:
             name = part.name
         self.sources.add(name, text, part.name)
-        return self._compile(name, text, html=html)
+        return self._compile(name, text, kind)
 
-    def _compile(self, name: str, source: str, *, html: bool) -> Compiled:
-        environment = self._environments[html]
+    def _compile(self, name: str, source: str, kind: Kind) -> Compiled:
+        environment = self._environments[kind]
         try:
             tree = environment.parse(source, name)
-            found = list(self._checks[html].problems(name, tree))
+            found = list(self._checks[kind].problems(name, tree))
             self.problems += [problem for problem in found if problem not in self.problems]
             code = environment.compile(tree, name)
         except TemplateSyntaxError as error:
             self.problems.append(syntax_problem(error, self.sources, name))
-            return self._compile("", "", html=html)
+            return self._compile("", "", kind)
         template = Template.from_code(environment, code, environment.make_globals(None))
         return Compiled(name, template, tree)
 
@@ -125,10 +125,10 @@ class Compiler:
             message, code=first.code, hint=first.hint, place=first.place, problems=self.problems
         )
 
-    def static_chunks(self, compiled: Compiled, *, html: bool) -> tuple[str, ...]:
+    def static_chunks(self, compiled: Compiled, kind: Kind) -> tuple[str, ...]:
         """Return the fixed texts that *compiled* can yield, also from inherited and included templates."""
-        environment = self._environments[html]
-        reached = self._checks[html].reached(
+        environment = self._environments[kind]
+        reached = self._checks[kind].reached(
             compiled.name, environment.parse(self.sources.texts[compiled.name])
         )
         templates = [compiled.template, *map(environment.get_template, reached)]

@@ -1,17 +1,17 @@
-"""The two Jinja2 environments: ``text`` escapes nothing, ``html`` everything, whatever a file is called.
+"""The Jinja2 environments: ``text`` escapes nothing, ``html`` everything, whatever a file is called.
 
-Both are sandboxed (campaign folders are shared between people), strict about unknown names, and load
-templates from the template folder only.
+A third, ``path``, is ``text`` for attachments' paths. All are sandboxed (campaign folders are shared between
+people), strict about unknown names, and load templates from the template folder only.
 """
 
 from __future__ import annotations
 
+import glob
 import math
-import os
 from datetime import date, datetime, time
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from jinja2 import BaseLoader, StrictUndefined, TemplateNotFound, UndefinedError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -59,31 +59,29 @@ class Missing(StrictUndefined):
     def __init__(
         self, hint: str | None = None, obj: Any = missing, name: str | None = None, exc: Any = UndefinedError
     ) -> None:
-        named = partial(UnknownName, name=name, owner=obj) if exc is UndefinedError else exc
+        named: Any = partial(UnknownName, name=name, owner=obj) if exc is UndefinedError else exc
         super().__init__(hint, obj, name, named)
 
 
 class FolderLoader(BaseLoader):
-    """Loads UTF-8 templates from one folder; neither ``..`` nor a link leads out of it (no absolute names)."""
+    """Loads UTF-8 templates from one folder; no ``..``, absolute name or link leads out of it."""
 
     def __init__(self, base: Path, shown_base: str, sources: SourceMap) -> None:
-        self._base = os.path.realpath(base)
+        self._base = base.resolve()
         self._shown_base = shown_base
         self._sources = sources
 
     def get_source(self, environment: Environment, template: str) -> tuple[str, str, Callable[[], bool]]:
         """Read *template*, a name with ``/`` relative to the folder."""
         del environment
-        path = os.path.realpath(os.path.join(self._base, *template.split("/")))
-        inside = os.path.commonpath([self._base, path]) == self._base
-        clean = "\\" not in template and not template.startswith("/") and ".." not in template.split("/")
-        if not (inside and clean and os.path.isfile(path)):
+        clean = not {"", ".", ".."} & set(template.split("/")) and not {"\\", "\0"} & set(template)
+        path = self._base.joinpath(*template.split("/")).resolve() if clean else self._base
+        if not (path.is_relative_to(self._base) and path.is_file()):
             raise TemplateNotFound(template)
         shown = self._shown_base + template
-        with open(path, "rb") as file:
-            text = decode(file.read(), shown)
+        text = decode(path.read_bytes(), shown)
         self._sources.add(template, text, shown)
-        return text, path, lambda: True
+        return text, str(path), lambda: True
 
 
 def decode(data: bytes, shown: str) -> str:
@@ -100,15 +98,18 @@ def decode(data: bytes, shown: str) -> str:
         ) from None
 
 
+Kind = Literal["text", "html", "path"]
+
+
 def make_environment(
-    *, html: bool, loader: BaseLoader, filters: Mapping[str, Callable[..., Any]], variables: Mapping[str, Any]
+    kind: Kind, *, loader: BaseLoader, filters: Mapping[str, Callable[..., Any]], variables: Mapping[str, Any]
 ) -> Environment:
-    """Build one of the two environments; *variables* are visible everywhere, also in imported templates."""
+    """Build an environment; *variables* are visible everywhere, also in imported templates."""
     environment = ImmutableSandboxedEnvironment(
         loader=loader,
-        autoescape=html,
+        autoescape=kind == "html",
         undefined=Missing,
-        finalize=printed,
+        finalize=printed_in_path if kind == "path" else printed,
         auto_reload=False,
     )
     environment.filters.update(filters)
@@ -116,7 +117,7 @@ def make_environment(
     return environment
 
 
-def printed(value: Any) -> Any:
+def printed(value: Any) -> Any:  # noqa: PLR0911  one line a type
     """Turn what ``{{ }}`` is about to print into what a person would write.
 
     Raises:
@@ -143,6 +144,11 @@ def printed(value: Any) -> Any:
     if callable(value) and not isinstance(value, Missing):
         raise TypeError("a function would be printed, not its result: write () after it")
     return value
+
+
+def printed_in_path(value: Any) -> Any:
+    """Print *value* into a path that may be a glob: only the template's own ``*`` is one, never a cell's."""
+    return glob.escape(str(printed(value)))
 
 
 def _plain_float(value: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import TemplateNotFound, TemplatesNotFound, TemplateSyntaxError
-from jinja2.sandbox import SecurityError
+from jinja2.exceptions import SecurityError
 from jinja2.utils import missing
 
 from mailmerge.errors import InputError, RowError, TemplateError, quoted
@@ -41,7 +41,9 @@ def failure(
     return TemplateError(message, code=code, hint=hint, place=sources.place(name, line, word), row=row)
 
 
-def _template_fault(error: Exception, known: Iterable[str]) -> tuple[str, str, str | None, str | None]:
+def _template_fault(  # noqa: PLR0911  one return a kind of fault
+    error: Exception, known: Iterable[str]
+) -> tuple[str, str, str | None, str | None]:
     """Work out code, message, hint, and the word to underline."""
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
     if isinstance(error, UnknownName):
@@ -57,7 +59,8 @@ def _template_fault(error: Exception, known: Iterable[str]) -> tuple[str, str, s
         return "T105", f"not allowed in a template: {text}", hint, None
     if isinstance(error, (TemplateNotFound, TemplatesNotFound)):
         hint = "the name is relative to the template folder and cannot leave it"
-        return "T103", f'no template "{error.name or text}" in the template folder', hint, error.name
+        missing_name = str(error.name or text)
+        return "T103", f'no template "{missing_name}" in the template folder', hint, missing_name
     if isinstance(error, RecursionError):
         return "T106", "the template includes or calls itself without end", None, None
     return "T106", f"the template fails for this row: {text} ({type(error).__name__})", None, None

@@ -36,7 +36,7 @@ class Filters:
         """Set before each row: a macro in an imported template sees no context, but does see this."""
 
     def table(self) -> dict[str, Callable[..., Any]]:
-        """Filters by the name that templates use."""
+        """Return the filters by the name that templates use."""
         return {name: _unfolded(getattr(self, f"_{name}")) for name in ("date", "time", "money", "number")}
 
     def _date(self, value: Any, format: str = "medium", *, default: str | None = None) -> str:  # noqa: A002
@@ -44,16 +44,16 @@ class Filters:
             return _default(default, value, "date")
         day = _to_date(value)
         if format in _NAMED:
-            return _date_pattern(self.locale, format).apply(day, _locale(self.locale))
-        return _own_pattern(format).apply(day, _locale(self.locale))
+            return str(_date_pattern(self.locale, format).apply(day, _locale(self.locale)))
+        return str(_own_pattern(format).apply(day, _locale(self.locale)))
 
     def _time(self, value: Any, format: str = "short", *, default: str | None = None) -> str:  # noqa: A002
         if _empty(value):
             return _default(default, value, "time")
         moment = _to_time(value)
         if format in _NAMED:
-            return _time_pattern(self.locale, format).apply(moment, _locale(self.locale))
-        return _own_pattern(format).apply(moment, _locale(self.locale))
+            return str(_time_pattern(self.locale, format).apply(moment, _locale(self.locale)))
+        return str(_own_pattern(format).apply(moment, _locale(self.locale)))
 
     def _number(self, value: Any, digits: int | None = None, *, default: str | None = None) -> str:
         if _empty(value):
@@ -61,9 +61,9 @@ class Filters:
         number = _to_number(value)
         if digits is None:
             pattern = _number_pattern(self.locale)
-            return pattern.apply(number, _locale(self.locale), decimal_quantization=False)
+            return str(pattern.apply(number, _locale(self.locale), decimal_quantization=False))
         fixed = _number_pattern(self.locale, digits)
-        return fixed.apply(number, _locale(self.locale))
+        return str(fixed.apply(number, _locale(self.locale)))
 
     def _money(self, value: Any, currency: str, *, default: str | None = None) -> str:
         if _empty(value):
@@ -71,11 +71,11 @@ class Filters:
         number = _to_number(value)
         _check_currency(currency)
         pattern = _locale(self.locale).currency_formats["standard"]
-        return pattern.apply(number, _locale(self.locale), currency=currency, currency_digits=True)
+        return str(pattern.apply(number, _locale(self.locale), currency=currency, currency_digits=True))
 
 
 def _unfolded(method: Callable[..., str]) -> Callable[..., str]:
-    """Take the context, unused, so that the compiler does not work out constants in the first row's locale."""
+    """Take the context, unused, so that the compiler does not fold constants in the first row's locale."""
 
     @pass_context
     def filter_(_context: object, value: Any, *args: Any, **options: Any) -> str:

@@ -61,13 +61,13 @@ class Renderer:
         _refuse_repeated(compiler, [name for name, _ in templates.headers])
         self._attachments = tuple(
             (
-                compiler.option(f"attach[{index}].path", rule.path),
+                compiler.option(f"attach[{index}].path", rule.path, "path"),
                 compiler.option(f"attach[{index}].name", rule.name) if rule.name else None,
             )
             for index, rule in enumerate(templates.attachments)
         )
-        self._text = compiler.body(templates.text, html=False) if templates.text else None
-        self._html = compiler.body(templates.html, html=True) if templates.html else None
+        self._text = compiler.body(templates.text, "text") if templates.text else None
+        self._html = compiler.body(templates.html, "html") if templates.html else None
         compiler.report()
         self._compiler = compiler
         self._base = {**compiler.text.globals, **templates.vars}
@@ -111,9 +111,9 @@ class Renderer:
         """Return the fixed texts that the bodies are made of, under ``text`` and ``html``."""
         found = {}
         if self._text:
-            found["text"] = self._compiler.static_chunks(self._text, html=False)
+            found["text"] = self._compiler.static_chunks(self._text, "text")
         if self._html:
-            found["html"] = self._compiler.static_chunks(self._html, html=True)
+            found["html"] = self._compiler.static_chunks(self._html, "html")
         return found
 
     @property

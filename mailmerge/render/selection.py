@@ -36,14 +36,14 @@ class Where:
             parser = Parser(environment, expression, state="variable")
             tree = parser.parse_expression()
             if not parser.stream.eos:
-                raise TemplateSyntaxError("it goes on after its end", 1)
+                parser.fail("it goes on after its end", 1)
         except TemplateSyntaxError as error:
             message = (error.message or "").rstrip(".")
             raise self._error("C433", f"`where` is not an expression: {message}", None, None) from None
         for node in (tree, *tree.find_all(nodes.Name)):
-            if isinstance(node, nodes.Name) and node.ctx == "load" and node.name not in self._known:
-                if node.name not in environment.globals:
-                    raise self._unknown(node.name)
+            known = self._known | environment.globals.keys()
+            if isinstance(node, nodes.Name) and node.ctx == "load" and node.name not in known:
+                raise self._unknown(node.name)
         environment.filters[_checked.__name__] = _checked
         self._environment = environment
         assign = nodes.Assign(nodes.Name(_RESULT, "store", lineno=1), _condition(tree), lineno=1)

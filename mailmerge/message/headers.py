@@ -1,0 +1,172 @@
+"""Header fields as bytes: encoded words, folding, address lists, file names in parameters.
+
+The rules, all kept by construction: lines of at most 78 octets where the text can be broken at all, encoded
+words (RFC 2047) of at most 75 cut between characters, addresses never encoded and never broken, and text
+that looks like an encoded word is encoded, so that it shows literally. Nothing here parses a header.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from binascii import b2a_base64
+from email.utils import format_datetime
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from mailmerge.addresses import Mailbox
+
+LINE = 78  # RFC 5322 section 2.1.1: what a line should not exceed
+_LONGEST_WORD = 990
+_WORD_BYTES = 45  # 60 base64 characters: an encoded word of 72, a line of 73
+_SPECIALS = re.compile(r'[()<>\[\]:;@\\,."]')
+_NO_TEXT = re.compile(
+    r"(?:list-.*|references|in-reply-to|auto-submitted|feedback-id|precedence)\Z", re.IGNORECASE
+)
+
+
+def unstructured(name: str, value: str) -> bytes:
+    """Return the field *name* with free text, its line end included.
+
+    Fields that machines read (``List-*``, ``References`` ...) are never encoded while they are ASCII,
+    since RFC 2047 has no place in them; there, and in ``X-`` fields, a long word stays in one piece.
+    """
+    start = len(name) + 2
+    machine_read = _NO_TEXT.match(name)
+    if value.isascii() and value.isprintable() and ("=?" not in value or machine_read):
+        if start + len(value) <= LINE:
+            return f"{name}: {value}\r\n".encode("ascii")
+        words = value.split(" ")
+        longest = max(map(len, words))
+        fits = longest < LINE and start + len(words[0]) <= LINE and "" not in words
+        unbroken = machine_read or name[:2] in ("X-", "x-")
+        if fits or (unbroken and longest < _LONGEST_WORD - start):
+            return f"{name}: {_folded(words, start)}\r\n".encode("ascii")
+    return name.encode("ascii") + b": " + encoded_words(value, start) + b"\r\n"
+
+
+def _folded(words: Sequence[str], column: int) -> str:
+    """Break between words so that each line stays within `LINE` octets, the first begins at *column*."""
+    out = [words[0]]
+    column += len(words[0])
+    for word in words[1:]:
+        if column + 1 + len(word) > LINE and word:
+            out.append("\r\n ")
+            column = 0
+        else:
+            out.append(" ")
+        out.append(word)
+        column += 1 + len(word)
+    return "".join(out)
+
+
+def encoded_words(text: str, column: int) -> bytes:
+    """Return *text* as encoded words in UTF-8 and base64, folded; the first begins at *column*.
+
+    White space between adjacent encoded words vanishes when they are decoded (RFC 2047 section 6.2), so
+    every blank of the text is inside one.
+    """
+    data = text.encode("utf-8")
+    room = (75 - column - 12) // 4 * 3  # 12 octets for =?utf-8?b??=
+    words: list[bytes] = []
+    start = 0
+    while start < len(data) or not words:
+        if room < 4:  # not even one character: begin on the next line
+            words.append(b"")
+            room = _WORD_BYTES
+        end = min(start + room, len(data))
+        while end < len(data) and data[end] & 0xC0 == 0x80:
+            end -= 1
+        words.append(b"=?utf-8?b?" + b2a_base64(data[start:end], newline=False) + b"?=")
+        start, room = end, _WORD_BYTES
+    return b"\r\n ".join(words)
+
+
+def mailboxes(name: str, boxes: Sequence[Mailbox]) -> bytes:
+    """Return an address field, folded between and inside mailboxes, its line end included."""
+    out = [name.encode("ascii"), b": "]
+    column = len(name) + 2
+    for position, box in enumerate(boxes):
+        if position:
+            out.append(b",\r\n ")
+            column = 1
+        phrase, address = _mailbox(box, column)
+        column = (len(phrase) - phrase.rfind(b"\n") - 1) if b"\n" in phrase else column + len(phrase)
+        if phrase:
+            out += (phrase, b" " if column + 1 + len(address) < LINE else b"\r\n ")
+        elif column > 1 and column + len(address) >= LINE:
+            out.append(b"\r\n ")
+        out.append(address)
+    out.append(b"\r\n")
+    return b"".join(out)
+
+
+def _mailbox(box: Mailbox, column: int) -> tuple[bytes, bytes]:
+    address = f"{box.address.local}@{box.address.domain}".encode("ascii")
+    if not box.name:
+        return b"", address
+    return _phrase(box.name, column), b"<" + address + b">"
+
+
+def _phrase(name: str, column: int) -> bytes:
+    """Return a display name: bare, quoted, or as encoded words."""
+    if not (name.isascii() and name.isprintable() and "=?" not in name and column + len(name) < LINE - 4):
+        return encoded_words(name, column)
+    if _SPECIALS.search(name) or "  " in name or name != name.strip():
+        escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+        if column + len(escaped) + 2 > LINE:
+            return encoded_words(name, column)
+        return f'"{escaped}"'.encode("ascii")
+    return name.encode("ascii")
+
+
+def date_header(date: datetime) -> bytes:
+    """Return the Date field for an aware datetime, with its own offset."""
+    if date.tzinfo is None:
+        raise RuntimeError("a message needs an aware Date")
+    return b"Date: " + format_datetime(date).encode("ascii") + b"\r\n"
+
+
+def message_id(secret: bytes, key: str, domain: str) -> str:
+    """Return the Message-ID of the row *key*: the same in every attempt, and it gives nothing away."""
+    digest = hmac.new(secret, key.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+    return f"<{digest[:40]}@{domain}>"
+
+
+def disposition(kind: str, name: str) -> bytes:
+    """Return Content-Disposition with a file name, per RFC 2231 where it is more than plain ASCII."""
+    head = f"Content-Disposition: {kind}"
+    if _is_plain(name) and len(name) <= LINE - 14:
+        return f"{_joined(head, 'filename=' + chr(34) + name + chr(34))}\r\n".encode("ascii")
+    value = "utf-8''" + quote(name, safe="!#$&+-.^_`|~", encoding="utf-8")
+    if len(value) + len(" filename*=") <= LINE - 1:
+        return f"{head};\r\n filename*={value}\r\n".encode("ascii")
+    pieces = re.findall(r"(?:%[0-9A-F]{2}|[^%]){1,18}", value)
+    lines = [f" filename*{number}*={piece}" for number, piece in enumerate(pieces)]
+    return ";\r\n".join([head, *lines]).encode("ascii") + b"\r\n"
+
+
+def content_type(kind: str, name: str) -> bytes:
+    """Return Content-Type with a ``name``, which older clients read instead of the disposition's.
+
+    Where the name is not ASCII it is an encoded word in quotes: no standard, but what the large clients
+    send and read.
+    """
+    head = f"Content-Type: {kind}"
+    if _is_plain(name) and len(name) <= LINE - 10:
+        return f"{_joined(head, 'name=' + chr(34) + name + chr(34))}\r\n".encode("ascii")
+    words = encoded_words(name, 7)
+    return f'{head};\r\n name="'.encode("ascii") + words + b'"\r\n'
+
+
+def _is_plain(name: str) -> bool:
+    return name.isascii() and name.isprintable() and not set(name) & set('"\\') and "=?" not in name
+
+
+def _joined(head: str, parameter: str) -> str:
+    return f"{head}; {parameter}" if len(head) + 2 + len(parameter) <= LINE else f"{head};\r\n {parameter}"
