@@ -6,14 +6,14 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, Self
 
-from mailmerge.cli.output import emit, note
-from mailmerge.model import Status
+from mailmerge.cli.output import note
 from mailmerge.report.summary import WORDS
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
     from mailmerge.delivery.sender import Progress
+    from mailmerge.model import Status
 
 LINE_EVERY = 30.0
 """Seconds between two lines where stderr is no terminal."""

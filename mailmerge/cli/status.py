@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from mailmerge.cli.options import ledger_options, json_option, load_campaign
+from mailmerge.cli.options import json_option, ledger_options, load_campaign
 from mailmerge.cli.output import emit, out, plural
 from mailmerge.cli.planning import clock_time
 from mailmerge.model import Status

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,6 +17,9 @@ from mailmerge.cli.options import (
 from mailmerge.cli.output import emit, interactive, out, show_diagnostics
 from mailmerge.cli.send import Stop, ask_secret
 from mailmerge.model import Status
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @click.command("test")

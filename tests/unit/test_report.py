@@ -1,0 +1,156 @@
+"""Result files and the summary."""
+
+from __future__ import annotations
+
+import csv
+import json
+import stat
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mailmerge.model import Delivery, Result, Status
+from mailmerge.report.files import COLUMNS, ReportFiles
+from mailmerge.report.summary import Summary
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def result(
+    row: int | None, status: Status, *, reply: str = "", code: int | None = None, **more: str
+) -> Result:
+    """Make one row's result."""
+    delivery = None
+    if code or reply:
+        delivery = Delivery(
+            key=f"k{row}",
+            row=row or 0,
+            address=more.get("address", f"a{row}@example.org"),
+            status=status,
+            attempts=1,
+            code=code,
+            enhanced=more.get("enhanced", ""),
+            reply=reply,
+            updated=datetime(2026, 11, 22, 10, 0, tzinfo=UTC),
+        )
+    return Result(
+        row,
+        f"k{row}",
+        more.get("address", f"a{row}@example.org"),
+        status,
+        more.get("detail", ""),
+        delivery,
+    )
+
+
+RESULTS = [
+    result(2, Status.ACCEPTED, code=250, reply="Ok: queued as 4X"),
+    result(3, Status.REJECTED, code=550, enhanced="5.1.1", reply="no such user", address="x@corp.example"),
+    result(
+        4, Status.REJECTED, code=550, enhanced="5.1.1", reply="no such user here", address="y@corp.example"
+    ),
+    result(5, Status.IN_DOUBT, reply="connection lost", detail="connection lost"),
+    result(6, Status.INVALID, detail="line break in `first`"),
+    result(7, Status.DUPLICATE, detail="repeats row 2"),
+]
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    """Read a CSV file as a spreadsheet would."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_results_hold_every_row_in_both_forms(tmp_path: Path) -> None:
+    """CSV and JSON lines agree row by row."""
+    summary = Summary()
+    ReportFiles(tmp_path / "out").write(RESULTS, summary.add)
+    rows = read(tmp_path / "out" / "results.csv")
+    objects = [
+        json.loads(line) for line in (tmp_path / "out" / "results.jsonl").read_text("utf-8").splitlines()
+    ]
+    assert [row["status"] for row in rows] == [str(r.status) for r in RESULTS]
+    assert [entry["row"] for entry in objects] == [2, 3, 4, 5, 6, 7]
+    assert tuple(rows[0]) == COLUMNS
+    assert rows[1]["reply"] == "no such user"
+
+
+def test_results_are_marked_as_utf_8_for_excel_and_private(tmp_path: Path) -> None:
+    """The file starts with a byte order mark and only its owner can read it."""
+    ReportFiles(tmp_path).write([result(2, Status.ACCEPTED, address="王@example.org")], Summary().add)
+    path = tmp_path / "results.csv"
+    assert path.read_bytes().startswith(b"\xef\xbb\xbf")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+def test_f1_a_cell_or_reply_cannot_become_a_formula(tmp_path: Path, start: str) -> None:
+    """What would start a formula in a spreadsheet gets an apostrophe in front."""
+    hostile = f"{start}HYPERLINK(1)"
+    ReportFiles(tmp_path).write([result(2, Status.REJECTED, code=550, reply=hostile)], Summary().add)
+    assert read(tmp_path / "results.csv")[0]["reply"] == "'" + hostile
+
+
+def test_failed_keeps_the_original_columns_and_adds_what_went_wrong(tmp_path: Path) -> None:
+    """The file can be mended and used as a list: the list's own cells are as they were."""
+    rows = [({"Name": "=x, y", "email": "x@corp.example"}, RESULTS[1])]
+    assert ReportFiles(tmp_path).write_failed(["Name", "email"], rows) == 1
+    (row,) = read(tmp_path / "failed.csv")
+    assert row == {
+        "Name": "=x, y",
+        "email": "x@corp.example",
+        "mailmerge_status": "rejected",
+        "mailmerge_code": "550",
+        "mailmerge_reply": "no such user",
+        "mailmerge_row": "3",
+    }
+
+
+def test_failed_of_an_earlier_run_is_removed_when_nothing_failed(tmp_path: Path) -> None:
+    """An old failed.csv never lies about a good run."""
+    (tmp_path / "failed.csv").write_text("old")
+    assert ReportFiles(tmp_path).write_failed(["email"], []) == 0
+    assert not (tmp_path / "failed.csv").exists()
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
+    """Results are replaced whole or not at all."""
+    files = ReportFiles(tmp_path)
+    files.write(RESULTS[:1], Summary().add)
+    before = (tmp_path / "results.csv").read_bytes()
+
+    def broken() -> object:
+        yield RESULTS[0]
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="space"):
+        files.write(broken(), Summary().add)  # type: ignore[arg-type]
+    assert (tmp_path / "results.csv").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["results.csv", "results.jsonl"]
+
+
+def test_the_summary_adds_up_and_names_rows_replies_and_domain() -> None:
+    """Counts add up to the list; refusals of one kind are one line with their rows."""
+    summary = Summary()
+    for entry in RESULTS:
+        summary.add(entry)
+    assert summary.counts.total == len(RESULTS)
+    assert summary.headline() == (
+        "1 accepted   2 rejected   1 in doubt   1 invalid   1 repeat an earlier address"
+    )
+    text = list(summary.lines())
+    assert text[0] == "  rejected      2  550 5.1.1 no such user  rows 3, 4 (all @corp.example)"
+    assert text[1] == "  in doubt      1  connection lost  row 5"
+    assert text[2] == "  invalid       1  line break in `first`  row 6"
+
+
+def test_the_summary_stays_small_with_many_kinds_of_refusal() -> None:
+    """Past a handful of kinds the rest is one line that points to the results."""
+    summary = Summary()
+    for number in range(100):
+        summary.add(result(number + 2, Status.REJECTED, code=500 + number % 50, reply=f"no {number}"))
+    text = list(summary.lines())
+    assert len(text) <= 10
+    assert "see results.csv" in text[-1]
