@@ -1,0 +1,228 @@
+"""Passwords, authorization codes and tokens: find them, hold them, keep them out of every output.
+
+Order: environment, ``.env``, the account's command, the system keyring, a prompt. No option takes a secret.
+A secret of the environment or of ``.env`` goes only to the server that the same place names; where it names
+none, it goes to a preset or to an account in the user's own configuration, never to a server that somebody
+else's ``.env`` named.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from typing import TYPE_CHECKING, NoReturn
+from urllib.parse import quote as percent_quote
+
+from mailmerge.environment import SECRET_NAMES
+from mailmerge.errors import AuthError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from mailmerge.accounts import Account
+    from mailmerge.environment import Environment
+
+MASK = "********"
+_COMMAND_SECONDS = 30.0
+_SERVER_NAMES = ("MAILMERGE_SMTP_SERVER", "SMTP_SERVER")
+
+
+class Secret:
+    """A text that shows itself only to `reveal`: not printed, not formatted, not pickled.
+
+    Raises:
+        AuthError: it is empty, or holds a line break or NUL, which no sign-in can carry.
+
+    """
+
+    __slots__ = ("_given", "_text")
+
+    def __init__(self, text: str, *, origin: str = "it", spaces: str = "keep") -> None:
+        self._given = text
+        self._text = "".join(text.split()) if spaces == "remove" else text
+        # Checked before spaces go: a line break shows that more was copied than the secret.
+        if any(char in text for char in "\r\n\0"):
+            raise AuthError(
+                f"the secret from {origin} holds a line break or NUL",
+                code="S604",
+                hint="store the secret alone, on a single line",
+            )
+        if not self._text.strip():
+            raise AuthError(f"the secret from {origin} is empty", code="S604")
+
+    def reveal(self) -> str:
+        """Give the secret itself."""
+        return self._text
+
+    @property
+    def spellings(self) -> tuple[str, ...]:
+        """Give the secret as it is used and as it was written: both must stay out of outputs."""
+        return tuple({self._text, self._given, self._given.strip()})
+
+    def __str__(self) -> str:
+        return MASK
+
+    def __repr__(self) -> str:
+        return f"Secret({MASK!r})"
+
+    def __format__(self, spec: str) -> str:
+        return format(MASK, spec)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a secret is not pickled")
+
+
+def find_secret(
+    account: Account, environment: Environment, *, prompt: Callable[[str], str] | None = None
+) -> Secret:
+    """Give the account's password or token; call it again for a fresh token.
+
+    Args:
+        account: who signs in, with a user and with ``auth`` other than ``none``.
+        environment: the environment and ``.env``.
+        prompt: asks a person for a line without echo; None where no person sits there.
+
+    Raises:
+        AuthError: no place holds one, its command fails, or it cannot be one.
+
+    """
+    if account.auth == "none" or not account.user:
+        raise RuntimeError(f"account {account.name} signs in without a secret")
+    provider = account.preset
+    spaces = provider.spaces if provider else "keep"
+    notes: list[str] = []
+    for values, place in ((environment.real, "the environment"), (environment.file, str(environment.path))):
+        name = next((name for name in SECRET_NAMES if name in values), None)
+        if name and speaks_for(values, account.host, account.source):
+            return Secret(values[name], origin=f"{name} in {place}", spaces=spaces)
+        if name:
+            notes.append(f"{name} in {place} is not used: the server {account.host} does not come from there")
+    command = account.token_command if account.auth == "token" else account.password_command
+    if command:
+        return Secret(_run(command), origin=f"the command {command[0]}", spaces=spaces)
+    if account.auth == "password" and (kept := _from_keyring(account)):
+        return Secret(kept, origin="the system keyring", spaces=spaces)
+    what = provider.secret if provider else ("Token" if account.auth == "token" else "Password")
+    if prompt:
+        question = f"{what[:1].upper()}{what[1:]} for {account.user} at {account.host}:{account.port}: "
+        return Secret(prompt(question), origin="the prompt", spaces=spaces)
+    raise _nothing_found(account, what, notes)
+
+
+def speaks_for(values: Mapping[str, str], host: str, source: str) -> bool:
+    """Tell whether what *values* say about signing in is meant for *host*.
+
+    They may name the server; if they do not, they are meant for whatever account the user chose from his own
+    configuration, the presets or options.
+    """
+    server = next((values[name] for name in _SERVER_NAMES if name in values), None)
+    if server is None:
+        return source in ("config", "preset", "option")
+    return server.strip().lower() == host.lower()
+
+
+def keyring_service(account: Account) -> str:
+    """Give the name under which the keyring keeps this account's secret; the user is the user's."""
+    return f"mailmerge {account.host}"
+
+
+def _nothing_found(account: Account, what: str, notes: list[str]) -> AuthError:
+    command = "token_command" if account.auth == "token" else "password_command"
+    ways = (
+        "set MAILMERGE_SMTP_PASSWORD or SMTP_AUTH in the environment or in .env",
+        f"name a {command} in [accounts.{account.name}]",
+        f'keep it in the system keyring: keyring set "{keyring_service(account)}" {account.user}',
+        "or run in a terminal and type it",
+    )
+    more = [f"`mailmerge providers {account.provider}` tells how to get one"] if account.provider else []
+    return AuthError(
+        f"no {what} for {account.user} at {account.host}",
+        code="S602",
+        hint="; ".join((*ways, *notes, *more)),
+    )
+
+
+def _run(command: tuple[str, ...]) -> str:
+    """Give the first line that *command* prints; its own messages go to the terminal."""
+    import subprocess  # noqa: PLC0415  only accounts with a command
+
+    def failed(what: str) -> AuthError:
+        return AuthError(
+            f"the command for the secret, {command[0]}, {what}",
+            code="S603",
+            hint="run it by hand: the secret must be the first line of its output",
+        )
+
+    try:
+        # The argv comes from the user's own configuration, and no shell reads it.
+        done = subprocess.run(  # noqa: S603
+            command, stdout=subprocess.PIPE, timeout=_COMMAND_SECONDS, check=False
+        )
+    except FileNotFoundError:
+        raise failed("was not found") from None
+    except OSError as error:
+        raise failed(f"could not be started: {error.strerror}") from None
+    except subprocess.TimeoutExpired:
+        raise failed(f"did not end within {_COMMAND_SECONDS:.0f} seconds") from None
+    if done.returncode:
+        raise failed(f"ended with status {done.returncode}")
+    first = done.stdout.partition(b"\n")[0].removesuffix(b"\r")
+    try:
+        text = first.decode("utf-8")
+    except UnicodeDecodeError:
+        raise failed("printed something that is not UTF-8") from None
+    if not text:
+        raise failed("printed nothing")
+    return text
+
+
+def _from_keyring(account: Account) -> str | None:
+    """Ask the system keyring, where the optional package is installed and a keyring is open."""
+    try:
+        import keyring  # noqa: PLC0415  optional, slow to import
+        from keyring.errors import KeyringError  # noqa: PLC0415
+    except ImportError:
+        return None
+    try:
+        kept: str | None = keyring.get_password(keyring_service(account), account.user or "")
+    except KeyringError:
+        return None  # no keyring on this machine, or locked: the next place is asked
+    return kept
+
+
+# --- keeping secrets out of outputs ----------------------------------------------------------------------
+
+
+def mask(text: str, secrets: Iterable[Secret | str]) -> str:
+    """Replace every secret in *text*: raw, escaped, percent-encoded, or inside any base64 (AUTH PLAIN)."""
+    for secret in secrets:
+        for spelling in secret.spellings if isinstance(secret, Secret) else (secret,):
+            if spelling and (pattern := _pattern(spelling)):
+                text = pattern.sub(MASK, text)
+    return text
+
+
+def _pattern(secret: str) -> re.Pattern[str]:
+    plain = {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
+    plain |= {repr(secret)[1:-1], percent_quote(secret), percent_quote(secret, safe="")}
+    parts = [re.escape(form) for form in sorted(plain, key=len, reverse=True)]
+    data = secret.encode("utf-8", "surrogatepass")
+    for altchars in (b"+/", b"-_"):
+        parts += [
+            rf"[A-Za-z0-9+/_-]*{re.escape(core)}[A-Za-z0-9+/_-]*={{0,2}}" for core in _cores(data, altchars)
+        ]
+    return re.compile("|".join(parts))
+
+
+def _cores(data: bytes, altchars: bytes) -> set[str]:
+    """Give the base64 of *data* at each of its three alignments, without digits that neighbours share."""
+    cores = set()
+    for lead in range(3):
+        whole = base64.b64encode(bytes(lead) + data, altchars).decode("ascii").rstrip("=")
+        first = (lead * 8 + 5) // 6
+        last = (lead + len(data)) * 8 // 6
+        core = whole[first:last]
+        if len(core) >= 4:  # shorter ones would occur in anything
+            cores.add(core)
+    return cores

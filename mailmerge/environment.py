@@ -1,0 +1,114 @@
+"""The environment and the ``.env`` file beside a campaign, read once and kept apart.
+
+Where a value came from matters: a server named by a ``.env`` file that came with somebody's campaign must
+never be given a secret from the user's own environment.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Final
+
+from mailmerge.errors import CampaignFileError
+from mailmerge.model import Diagnostic, Place, Severity
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SECRET_NAMES: Final = ("MAILMERGE_SMTP_PASSWORD", "SMTP_AUTH")
+"""Variables that hold the password, authorization code or token, the first one first."""
+
+_PREFIXES = ("MAILMERGE_", "SMTP_")
+_NEVER_FROM_FILE = frozenset(("MAILMERGE_CONFIG", "MAILMERGE_STATE", "MAILMERGE_STATE_DIR"))
+"""A campaign's folder may come from anybody: it does not choose where the user's own files are."""
+
+
+class Environment(Mapping[str, str]):
+    """Our variables (``MAILMERGE_*``, ``SMTP_*``) that are set and not empty; the real ones win.
+
+    Its text never shows a value.
+    """
+
+    __slots__ = ("file", "path", "real", "warnings")
+
+    def __init__(
+        self,
+        real: Mapping[str, str],
+        file: Mapping[str, str] | None = None,
+        path: Path | None = None,
+        warnings: tuple[Diagnostic, ...] = (),
+    ) -> None:
+        self.real: Mapping[str, str] = _ours(real)
+        self.file: Mapping[str, str] = {
+            name: value for name, value in _ours(file or {}).items() if name not in _NEVER_FROM_FILE
+        }
+        self.path = path
+        self.warnings = warnings
+
+    @classmethod
+    def read(cls, folder: Path | None, environ: Mapping[str, str] | None = None) -> Environment:
+        """Take the environment and, if there is one, ``.env`` in *folder*.
+
+        Raises:
+            CampaignFileError: the file cannot be read or is no UTF-8.
+
+        """
+        real = os.environ if environ is None else environ
+        path = folder / ".env" if folder else None
+        if path is None or not path.is_file():
+            return cls(real)
+        file, warnings = _read_file(path)
+        return cls(real, file, path, warnings)
+
+    def __getitem__(self, name: str) -> str:
+        return self.real[name] if name in self.real else self.file[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**self.file, **self.real})
+
+    def __len__(self) -> int:
+        return len({**self.file, **self.real})
+
+    def __repr__(self) -> str:
+        return f"<Environment of {', '.join(sorted(self)) or 'nothing'}>"
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Every secret in it, whoever it is for: what outputs must not show."""
+        both = (self.real, self.file)
+        return tuple(values[name] for values in both for name in SECRET_NAMES if name in values)
+
+
+def _ours(values: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in values.items() if name.startswith(_PREFIXES) and value.strip()}
+
+
+def _read_file(path: Path) -> tuple[dict[str, str], tuple[Diagnostic, ...]]:
+    import io  # noqa: PLC0415  only where there is a file
+
+    from dotenv import dotenv_values  # noqa: PLC0415  only where there is a file
+
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        mode = path.stat().st_mode
+    except UnicodeDecodeError:
+        raise CampaignFileError(
+            f"{path} is not UTF-8", code="C403", hint="save it as UTF-8", place=Place(str(path))
+        ) from None
+    except OSError as error:
+        raise CampaignFileError(f"cannot read {path}: {error.strerror}", code="C407") from None
+    # Passwords hold dollar signs: nothing in them is a reference to another variable.
+    values = dotenv_values(stream=io.StringIO(text), interpolate=False)
+    found = {name: value for name, value in values.items() if value is not None}
+    if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO) and any(map(found.get, SECRET_NAMES)):
+        warning = Diagnostic(
+            code="C413",
+            message=f"other users of this machine can read the secret in {path}",
+            hint=f"chmod 600 {path}",
+            severity=Severity.WARNING,
+            place=Place(str(path)),
+        )
+        return found, (warning,)
+    return found, ()
