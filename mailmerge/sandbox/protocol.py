@@ -18,7 +18,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from aiosmtpd.smtp import MISSING, SMTP, AuthResult, Envelope, LoginPassword
+from aiosmtpd.smtp import MISSING, SMTP, AuthResult, Envelope, LoginPassword, TLSSetupException
 
 from mailmerge.sandbox.faults import Command, FaultPlan
 from mailmerge.sandbox.server import ReceivedMessage
@@ -121,8 +121,14 @@ class Hooks:
         return "250 2.1.5 OK"
 
     async def handle_exception(self, error: Exception) -> str:
-        """Answer for a failure of our own, and keep its trace."""
-        _log.error("the sandbox server failed: %r", error, exc_info=error)
+        """Answer for a failure: a client that goes away is its own business, all else is our bug."""
+        ours = not isinstance(error, (OSError, TLSSetupException))
+        _log.log(
+            logging.ERROR if ours else logging.DEBUG,
+            "the sandbox server failed: %r",
+            error,
+            exc_info=error if ours else None,
+        )
         return "451 4.3.0 The sandbox server failed"
 
 
@@ -236,15 +242,14 @@ class Session(SMTP):
     def _create_envelope(self) -> Transaction:
         return Transaction()
 
-    @property
-    def _transaction(self) -> Transaction:
+    def _current(self) -> Transaction:
         if not isinstance(self.envelope, Transaction):
             raise TypeError("aiosmtpd made an envelope of its own")
         return self.envelope
 
     async def smtp_DATA(self, arg: str | None) -> None:  # noqa: N802
         """Take the content up to the dot (RFC 5321 section 4.1.1.4)."""
-        transaction = self._transaction
+        transaction = self._current()
         refusal = self._obstacle()
         if refusal is None and (transaction.chunking or transaction.broken):
             refusal = "503 5.5.1 DATA does not mix with BDAT, send RSET"
@@ -266,7 +271,7 @@ class Session(SMTP):
         if match is None:
             await self.push("421 5.5.4 Syntax: BDAT size [LAST]; cannot tell where the chunk ends")
             return
-        transaction = self._transaction
+        transaction = self._current()
         refusal = self._obstacle()
         if refusal is None and transaction.broken:
             refusal = "503 5.5.1 A chunk was refused, send RSET"
@@ -311,7 +316,7 @@ class Session(SMTP):
 
     async def _finish(self, content: bytes | None) -> None:
         """Give the reply to a whole message: the transaction is over whatever it says."""
-        transaction = self._transaction
+        transaction = self._current()
         self.envelope = Transaction()
         if self._desk.faults.delay:
             await asyncio.sleep(self._desk.faults.delay)

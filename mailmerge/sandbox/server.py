@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import secrets
 import threading
@@ -118,6 +119,7 @@ class SandboxServer:
     async def _serve(self, listening: Future[int]) -> None:
         import asyncio  # noqa: PLC0415
         import random  # noqa: PLC0415
+        import socket  # noqa: PLC0415
 
         from mailmerge.sandbox.protocol import Desk, Session  # noqa: PLC0415 - loads aiosmtpd
 
@@ -134,14 +136,17 @@ class SandboxServer:
             random=random.Random(self.faults.seed),  # noqa: S311 - luck, not secrecy
             keep=self._received,
         )
+        listener = socket.create_server((self.host, 0))
         server = await self._loop.create_server(
-            lambda: Session(desk), self.host, 0, ssl=context if self.tls == "tls" else None
+            lambda: Session(desk), sock=listener, ssl=context if self.tls == "tls" else None
         )
-        listening.set_result(server.sockets[0].getsockname()[1])
+        listening.set_result(listener.getsockname()[1])
         await self._stopping.wait()
-        server.close()
+        with contextlib.suppress(NotImplementedError):  # Windows has no readers to remove
+            self._loop.remove_reader(listener)
+        await asyncio.sleep(0)  # what was accepted just now gets its transport, so that it can be cut
+        server.close()  # no wait_closed(): it would wait for handshakes that nobody finishes
         await desk.clear()
-        await server.wait_closed()
 
     def _context(self) -> ssl.SSLContext | None:
         import ssl  # noqa: PLC0415
@@ -160,4 +165,6 @@ class SandboxServer:
 
 def _note_failure(_loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
     """Log what asyncio would print: a client that cuts its connection is this server's daily bread."""
-    _log.debug("%s: %r", context.get("message"), context.get("exception"))
+    error = context.get("exception")
+    daily = not isinstance(error, Exception) or isinstance(error, OSError)
+    _log.log(logging.DEBUG if daily else logging.ERROR, "%s: %r", context.get("message"), error)
