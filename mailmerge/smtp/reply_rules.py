@@ -1,0 +1,287 @@
+"""What refusals mean, as data: the first rule that fits decides.
+
+Words come before enhanced codes and enhanced codes before reply codes, because submission servers
+often answer 5yz for what passes and 4yz for what does not. Words are plain substrings of the
+case-folded text, so that matching is linear in the reply's length.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import chain
+
+from mailmerge.model import Phase, Scope, Status
+
+MINUTE = 60.0
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What a refusal means; the fields are those of `mailmerge.model.Outcome`."""
+
+    scope: Scope
+    status: Status
+    reason: str
+    retry_after: float | None = None
+    slower: bool = False
+    hint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One line of the table: every condition that is given must hold, of *words* any one."""
+
+    meaning: Meaning
+    words: tuple[str, ...] = ()
+    enhanced: tuple[str, ...] = ()
+    """Enhanced codes; ``5.6.x`` stands for any detail."""
+    codes: tuple[int, ...] = ()
+    """Reply codes; 4 and 5 stand for any code of that class."""
+    phases: tuple[Phase, ...] = ()
+
+
+def _row(status: Status, reason: str, retry_after: float | None = None, hint: str | None = None) -> Meaning:
+    return Meaning(Scope.ROW, status, reason, retry_after, hint=hint)
+
+
+def _pause(reason: str, seconds: float, *, slower: bool = False, hint: str | None = None) -> Meaning:
+    """Stop the account for *seconds*: the row was only the messenger."""
+    return Meaning(Scope.ACCOUNT, Status.DEFERRED, reason, seconds, slower, hint)
+
+
+def _reconnect(reason: str, seconds: float | None = None) -> Meaning:
+    return Meaning(Scope.CONNECTION, Status.PENDING, reason, seconds)
+
+
+def _stop(reason: str, hint: str) -> Meaning:
+    """Stop at the first one: nothing changes until a person acts."""
+    return Meaning(Scope.CONFIG, Status.PENDING, reason, hint=hint)
+
+
+_QUOTA = _pause(
+    "quota", DAY, hint="The account's sending limit is used up; run the same command again later."
+)
+_BLOCKED = _stop("blocked", "The provider has blocked the account: sign in on its web page and unblock it.")
+_SENDER = _stop(
+    "sender", "Send from the address of the account itself, or let the provider verify this sender first."
+)
+_SIGN_IN = _stop(
+    "auth", "Check user name and secret; many providers want an app password, not the usual one."
+)
+_RECIPIENT = _row(Status.REJECTED, "recipient")
+_SIZE = _row(Status.REJECTED, "size")
+_CONTENT = _row(Status.REJECTED, "content")
+_PROTOCOL = _row(Status.REJECTED, "protocol")
+_DOMAIN = _row(
+    Status.REJECTED,
+    "domain",
+    hint="The recipient's domain wants the sender's SPF, DKIM and DMARC to pass: mend the DNS records.",
+)
+_RECIPIENT_LIMIT = _row(Status.DEFERRED, "recipients")
+
+_SIGNING_IN: tuple[Rule, ...] = (
+    Rule(
+        _pause("auth_later", 10 * MINUTE, hint="Too many sign-ins; wait ten minutes before the next one."),
+        words=("too many login attempts", "too much fail authentication"),
+    ),
+    Rule(
+        _pause("auth_later", 10 * MINUTE, hint="The server cannot check sign-ins just now; try again later."),
+        codes=(4,),
+        phases=(Phase.AUTH,),
+    ),
+    Rule(
+        _stop("auth", "The provider wants an app password (account > security > 2-step verification)."),
+        enhanced=("5.7.9",),
+        codes=(534, 535),
+    ),
+    Rule(
+        _stop(
+            "auth",
+            "SMTP AUTH is off for this mailbox or tenant: an administrator must turn it on, or use OAuth2.",
+        ),
+        words=(
+            "smtpclientauthentication is disabled",
+            "basic authentication is disabled",
+            "smtp auth disabled",
+        ),
+    ),
+    Rule(
+        _stop(
+            "auth",
+            "SMTP AUTH is off for this mailbox or tenant: an administrator must turn it on, or use OAuth2.",
+        ),
+        enhanced=("5.7.139", "5.7.30"),
+    ),
+    Rule(
+        _stop("auth", "Use the authorization code from the mailbox's SMTP settings, not the usual password."),
+        words=("login fail", "authorization code", "authorized code", "授权码"),
+        phases=(Phase.AUTH,),
+    ),
+    Rule(_SIGN_IN, words=("smtp auth error limit",)),
+    Rule(_SIGN_IN, codes=(5,), phases=(Phase.AUTH,)),
+    Rule(_SIGN_IN, enhanced=("5.7.8",), codes=(5,)),
+)
+
+_TOO_MUCH: tuple[Rule, ...] = (
+    Rule(_pause("rate", 10 * MINUTE, slower=True), words=("peak smtp relay limit", "submission rate")),
+    Rule(
+        _QUOTA,
+        words=(
+            "daily user sending limit",
+            "daily sending limit",
+            "daily smtp relay limit",
+            "relay limit exceeded",
+            "reached a limit for sending",
+            "submissionquotaexceeded",
+            "daily message quota",
+            "daily sending quota",
+            "monthly sending quota",
+            "not enough sending quota",
+            "maximum credits exceeded",
+            "daily limit",
+            "day limit",
+            "mi:stc",
+        ),
+    ),
+    Rule(_pause("rate", 5.0, slower=True), words=("maximum sending rate exceeded", "throttling failure")),
+    Rule(
+        _row(Status.DEFERRED, "recipient_rate", HOUR),
+        words=("receiving too quickly", "receiving mail too quickly"),
+    ),
+    Rule(_row(Status.DEFERRED, "recipient_rate", HOUR), words=("receiving mail at a rate",)),
+    Rule(_pause("rate", 15 * MINUTE, slower=True), words=("unusual rate", "try again later, closing")),
+    Rule(
+        _pause(
+            "connections",
+            MINUTE,
+            hint="Another program uses this account just now: only one session is ours.",
+        ),
+        words=("concurrent connections", "sender thread limit"),
+    ),
+    Rule(_pause("rate", 15 * MINUTE), words=("mi:sfq",)),
+    Rule(_pause("rate", 30 * MINUTE), words=("hl:icc", "hl:ifc", "hl:rep", "hl:mep")),
+    Rule(_reconnect("connection_cap"), words=("mi:dmc", "rp:drc")),
+    Rule(_pause("rate", HOUR, slower=True), words=("frequency limited",)),
+)
+
+_WHO_WE_ARE: tuple[Rule, ...] = (
+    Rule(
+        _BLOCKED, words=("unusual sending activity", "sender blocked", "main account unavailable", "hl:ihu")
+    ),
+    Rule(
+        _SENDER,
+        words=(
+            "must equal authorized user",
+            "mail from address must be same",
+            "relaying disallowed as",
+            "sendasdenied",
+            "conform with authentication",
+            "does not match a verified sender",
+            "email address is not verified",
+            "dt:sum",
+        ),
+    ),
+    Rule(_DOMAIN, words=("dmarc",), codes=(5,)),
+    Rule(_DOMAIN, enhanced=("5.7.515", "5.7.26")),
+    Rule(_SENDER, words=("access denied",), codes=(554,), phases=(Phase.MAIL, Phase.DATA, Phase.CONTENT)),
+    Rule(
+        _pause(
+            "blocklist",
+            4 * HOUR,
+            hint="The sending address is on a block list: ask its keeper or the provider.",
+        ),
+        words=(
+            "blocked using",
+            "blocklist",
+            "block list",
+            "blacklist",
+            "dnsbl",
+            "spamhaus",
+            "s3150",
+            "hl:ipb",
+        ),
+    ),
+)
+
+_ABOUT_THE_ROW: tuple[Rule, ...] = (
+    Rule(_row(Status.DEFERRED, "content", 2 * MINUTE), words=("dt:spm",), codes=(4,)),
+    Rule(
+        _CONTENT,
+        words=(
+            "dt:spm",
+            "spam",
+            "virus",
+            "malware",
+            "prohibited attachment",
+            "blocked attachment",
+            "file type",
+        ),
+        codes=(5,),
+        phases=(Phase.DATA, Phase.CONTENT),
+    ),
+    Rule(
+        _RECIPIENT,
+        words=(
+            "user unknown",
+            "unknown user",
+            "no such user",
+            "invalid rcptto",
+            "mailbox not found",
+            "honeypot",
+        ),
+        codes=(5,),
+        phases=(Phase.RCPT, Phase.CONTENT),
+    ),
+    Rule(
+        _row(Status.DEFERRED, "greylist", 5 * MINUTE),
+        words=("greylist", "graylist", "grey list", "gray list", "greylisting", "try again"),
+        codes=(450, 451),
+    ),
+    Rule(_reconnect("errors"), words=("too many errors",), codes=(421,)),
+)
+
+_ENHANCED: tuple[Rule, ...] = (
+    Rule(_pause("rate", 15 * MINUTE, slower=True), enhanced=("4.7.0", "4.7.28"), codes=(421,)),
+    Rule(_QUOTA, enhanced=("5.4.5",)),
+    Rule(_BLOCKED, enhanced=("5.4.6",), codes=(550,), phases=(Phase.MAIL, Phase.DATA, Phase.CONTENT)),
+    Rule(_BLOCKED, enhanced=("5.1.8",), codes=(554,)),
+    Rule(_SENDER, enhanced=("5.7.60", "5.1.7", "5.1.8")),
+    Rule(_RECIPIENT, enhanced=("5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.1")),
+    Rule(_row(Status.REJECTED, "full"), enhanced=("5.2.2",)),
+    Rule(_row(Status.DEFERRED, "full", 6 * HOUR), enhanced=("4.2.2",)),
+    Rule(_SIZE, enhanced=("5.3.4", "5.2.3")),
+    Rule(_CONTENT, enhanced=("5.6.x",)),
+    Rule(_CONTENT, enhanced=("5.7.0",), codes=(552,)),
+    Rule(_RECIPIENT_LIMIT, enhanced=("4.5.3",)),
+    Rule(_reconnect("storage", 10 * MINUTE), enhanced=("4.3.1",)),
+    Rule(_reconnect("server"), enhanced=("4.3.0", "4.4.5"), codes=(421, 451)),
+)
+
+_CODES: tuple[Rule, ...] = (
+    Rule(_reconnect("server"), codes=(421,)),
+    Rule(
+        _pause(
+            "connections",
+            MINUTE,
+            hint="Another program uses this account just now: only one session is ours.",
+        ),
+        codes=(432,),
+    ),
+    Rule(_SENDER, codes=(436,)),
+    Rule(_RECIPIENT_LIMIT, codes=(452,), phases=(Phase.RCPT,)),
+    Rule(_reconnect("storage", 10 * MINUTE), codes=(452,)),
+    Rule(_stop("auth", "The server wants TLS and sign-in first: check `tls` and `user`."), codes=(530,)),
+    Rule(_SIGN_IN, codes=(534, 535, 538)),
+    Rule(_row(Status.REJECTED, "full"), codes=(552,), phases=(Phase.RCPT,)),
+    Rule(_SIZE, codes=(552, 557)),
+    Rule(_RECIPIENT, codes=(559, 561)),
+    Rule(_RECIPIENT, codes=(551, 553), phases=(Phase.RCPT,)),
+    # The sender is the same in every row, so a refused sender address is about the account.
+    Rule(_SENDER, codes=(501, 550, 551, 553, 554, 571), phases=(Phase.MAIL,)),
+    Rule(Meaning(Scope.CONNECTION, Status.REJECTED, "protocol"), codes=(503,)),
+    Rule(_PROTOCOL, codes=(500, 501, 502, 504, 555)),
+)
+
+RULES: tuple[Rule, ...] = tuple(chain(_SIGNING_IN, _TOO_MUCH, _WHO_WE_ARE, _ABOUT_THE_ROW, _ENHANCED, _CODES))

@@ -1,0 +1,196 @@
+"""Sign-in mechanisms (RFC 4954): pure functions of user, secret and challenge.
+
+One mechanism is chosen, once: after a refusal no other is tried, because a second wrong sign-in
+brings locks and hides the server's first answer.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from mailmerge.errors import AuthError, InputError, ProtocolError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+MASK = "****"
+_SHORTEST_MASKED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Who signs in; the secret is asked for only when it is needed, and never shown."""
+
+    user: str
+    mechanism: Literal["password", "token", "none"]
+    secret: Callable[[], str] = field(repr=False)
+    """Gives the password or token. Called once more when a token is refused: then it must refresh it."""
+
+    def __post_init__(self) -> None:
+        if not self.user.isprintable():
+            raise InputError("the user name holds a line break or control character", code="S640")
+
+
+class Mechanism(Protocol):
+    """One sign-in under way."""
+
+    def initial(self) -> bytes | None:
+        """Return what goes with the AUTH command; None: wait for a challenge."""
+
+    def respond(self, challenge: str) -> bytes:
+        """Answer the text of a 334 reply."""
+
+
+class Plain:
+    """PLAIN (RFC 4616)."""
+
+    def __init__(self, user: str, secret: str) -> None:
+        self._message = f"\0{user}\0{secret}".encode()
+
+    def initial(self) -> bytes:
+        """Return the whole message."""
+        return self._message
+
+    def respond(self, challenge: str) -> bytes:  # noqa: ARG002  the challenge is empty
+        """Repeat the message for a server that ignored the initial response."""
+        return self._message
+
+
+class Login:
+    """LOGIN: never standardised, widely the only one offered; two prompts, whatever their words."""
+
+    def __init__(self, user: str, secret: str) -> None:
+        self._answers = [secret.encode(), user.encode()]
+
+    def initial(self) -> None:
+        """Wait for the first prompt: not every server takes the user name with the command."""
+
+    def respond(self, challenge: str) -> bytes:  # noqa: ARG002  prompts differ, their order does not
+        """Return the user name, then the secret."""
+        if not self._answers:
+            raise ProtocolError("the server asks for more than user name and password")
+        return self._answers.pop()
+
+
+class CramMd5:
+    """CRAM-MD5 (RFC 2195): the secret itself never travels."""
+
+    def __init__(self, user: str, secret: str) -> None:
+        self._user = user.encode()
+        self._secret = secret.encode()
+
+    def initial(self) -> None:
+        """Wait for the challenge."""
+
+    def respond(self, challenge: str) -> bytes:
+        """Return user name and keyed digest."""
+        digest = hmac.new(self._secret, _decode(challenge), "md5").hexdigest()
+        return self._user + b" " + digest.encode("ascii")
+
+
+class XOAuth2:
+    """XOAUTH2: a bearer token; a refused one brings a challenge that wants an empty answer."""
+
+    def __init__(self, user: str, secret: str) -> None:
+        self._message = f"user={user}\1auth=Bearer {secret}\1\1".encode()
+
+    def initial(self) -> bytes:
+        """Return user and token."""
+        return self._message
+
+    def respond(self, challenge: str) -> bytes:  # noqa: ARG002  an error report for developers
+        """Return nothing, so that the server states its refusal."""
+        return b""
+
+
+_BUILD: dict[str, Callable[[str, str], Mechanism]] = {
+    "PLAIN": Plain,
+    "LOGIN": Login,
+    "CRAM-MD5": CramMd5,
+    "XOAUTH2": XOAuth2,
+}
+
+
+def choose(offered: Iterable[str], credentials: Credentials, *, private: bool) -> str:
+    """Return the one mechanism to use.
+
+    Args:
+        offered: names from the server's last EHLO.
+        credentials: what we have.
+        private: TLS is on, or the server is on this very machine.
+
+    Raises:
+        AuthError: none fits; lists what was offered.
+
+    """
+    names = [name.upper() for name in offered]
+    wanted = ["XOAUTH2"] if credentials.mechanism == "token" else ["PLAIN", "LOGIN", "CRAM-MD5"]
+    safe = [name for name in wanted if private or name == "CRAM-MD5"]
+    for name in safe:
+        if name in names:
+            return name
+    if any(name in names for name in wanted):
+        raise AuthError(
+            "signing in would send the secret in clear",
+            code="S603",
+            hint='Set `tls = "starttls"` (port 587) or `tls = "tls"` (port 465).',
+        )
+    if not names:
+        raise AuthError(
+            "the server offers no sign-in on this connection",
+            code="S603",
+            hint="Check port and `tls`: many servers offer it only after TLS; a relay may need no user.",
+        )
+    raise AuthError(
+        f"the server offers no sign-in that we can use: it has {', '.join(names)}, we {', '.join(wanted)}",
+        code="S603",
+        hint="Servers with XOAUTH2 alone want a token: see `token_command`."
+        if "XOAUTH2" in names
+        else "Check that host and port are those for handing in mail.",
+    )
+
+
+def start(name: str, user: str, secret: str) -> Mechanism:
+    """Begin a sign-in with the mechanism called *name*.
+
+    Raises:
+        InputError: the secret holds a control character.
+
+    """
+    if not secret or any(ord(character) < 0x20 for character in secret):
+        raise InputError(
+            "the password or token is empty, or holds a line break or control character",
+            code="S640",
+            hint="Copy it again without the line end.",
+        )
+    return _BUILD[name](user, secret)
+
+
+def _decode(challenge: str) -> bytes:
+    try:
+        return base64.b64decode(challenge.strip().encode("ascii"), validate=True)
+    except (binascii.Error, UnicodeEncodeError):
+        raise ProtocolError("the server's sign-in challenge is no base64") from None
+
+
+class Masker:
+    """Remembers every form in which a secret was used, and blanks them in what is shown."""
+
+    def __init__(self) -> None:
+        self._forms: set[bytes] = set()
+
+    def learn(self, *secrets: bytes) -> None:
+        """Mask *secrets*, raw and in base64, from now on."""
+        for secret in secrets:
+            if len(secret) >= _SHORTEST_MASKED:
+                self._forms |= {secret, base64.b64encode(secret), base64.b64encode(secret).rstrip(b"=")}
+
+    def mask(self, data: bytes) -> bytes:
+        """Return *data* without the secrets."""
+        for form in sorted(self._forms, key=len, reverse=True):
+            data = data.replace(form, MASK.encode("ascii"))
+        return data
