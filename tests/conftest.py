@@ -1,0 +1,100 @@
+"""Real servers on free loopback ports, and a certificate authority; see ``tests/servers``."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import settings
+
+from servers import programs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from servers.kept import KeepingSandbox
+    from servers.aio import AiosmtpdServer
+    from servers.certificates import Certificates
+    from servers.postfix import Postfix
+    from servers.sink import SmtpSink
+
+settings.register_profile("dev", max_examples=50, deadline=None)
+settings.register_profile("ci", max_examples=100, deadline=None, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") == "true" else "dev")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test whose ``@pytest.mark.program`` is missing; in CI it fails."""
+    for mark in item.iter_markers("program"):
+        for program in mark.args:
+            programs.require(program)
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """A certificate authority and a certificate for localhost."""
+    from servers.certificates import Certificates
+
+    return Certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture
+def sandbox() -> Iterator[KeepingSandbox]:
+    """Our sandbox server with STARTTLS and sign-in, keeping its messages in ``.messages``."""
+    from servers.kept import KeepingSandbox
+
+    with KeepingSandbox() as server:
+        yield server
+
+
+@pytest.fixture
+def aiosmtpd_server(certificates: Certificates) -> Iterator[AiosmtpdServer]:
+    """A plain aiosmtpd with STARTTLS and sign-in."""
+    from servers.aio import AiosmtpdServer
+
+    server = AiosmtpdServer(certificates)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def smtp_sink() -> Iterator[Callable[..., SmtpSink]]:
+    """Start Postfix's smtp-sink with the options given: ``sink = smtp_sink("-8")``."""
+    import shutil
+    import tempfile
+    from pathlib import Path
+
+    programs.require("smtp-sink")
+    from servers.sink import SmtpSink
+
+    folder = Path(tempfile.mkdtemp(prefix="smtp-sink-"))
+    folder.chmod(0o755)
+    sinks: list[SmtpSink] = []
+
+    def start(*options: str) -> SmtpSink:
+        sinks.append(SmtpSink(folder, *options))
+        return sinks[-1]
+
+    yield start
+    for sink in sinks:
+        sink.stop()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def running_postfix(certificates: Certificates) -> Iterator[Postfix]:
+    """One Postfix for the whole session."""
+    programs.require("postfix")
+    from servers.postfix import Postfix
+
+    server = Postfix(certificates)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def postfix(running_postfix: Postfix) -> Postfix:
+    """A real Postfix with STARTTLS and sign-in, its mailbox empty."""
+    running_postfix.clear()
+    return running_postfix

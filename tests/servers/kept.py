@@ -1,0 +1,21 @@
+"""Our sandbox server, remembering what it took."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mailmerge.sandbox import FaultPlan, SandboxServer
+
+if TYPE_CHECKING:
+    from mailmerge.sandbox import ReceivedMessage
+    from mailmerge.sandbox.server import TlsMode
+
+
+class KeepingSandbox(SandboxServer):
+    """A sandbox server whose messages a test can read."""
+
+    def __init__(
+        self, *, tls: TlsMode = "starttls", user: str | None = "sandbox", faults: FaultPlan | None = None
+    ) -> None:
+        self.messages: list[ReceivedMessage] = []
+        super().__init__(tls=tls, user=user, faults=faults or FaultPlan(), keep=self.messages.append)
