@@ -61,7 +61,7 @@ class Ledger:
         self.secret = b""
         self._journal: Journal
 
-    # --- opening and closing ---------------------------------------------------------------------------
+    # --- opening and closing --------------------------------------------------------------------------
 
     @classmethod
     def open(
@@ -196,7 +196,7 @@ class Ledger:
         """Make the lock that a writer of the ledger at *path* must hold; take it before `open`."""
         return CampaignLock(path.parent)
 
-    # --- the list ----------------------------------------------------------------------------------------
+    # --- the list -------------------------------------------------------------------------------------
 
     def new_listing(self) -> Listing:
         """Begin to replace this campaign's listing; enter it as a context manager."""
@@ -215,7 +215,7 @@ class Ledger:
         with self._transaction():
             self._db.execute("UPDATE campaign SET preflight = ? WHERE id = ?", (digest, self._id))
 
-    # --- promise and outcome -----------------------------------------------------------------------------
+    # --- promise and outcome --------------------------------------------------------------------------
 
     @property
     def handed_over(self) -> int:
@@ -258,7 +258,7 @@ class Ledger:
             )
             return moved.rowcount
 
-    # --- runs and versions ---------------------------------------------------------------------------------
+    # --- runs and versions ----------------------------------------------------------------------------
 
     def start_run(self, kind: str, version: str = "") -> int:
         """Record that this process begins to work; attempts from now on carry the run's number."""
@@ -310,7 +310,7 @@ class Ledger:
         """Count the rows that were accepted with this version."""
         return next((version.accepted for version in self.versions() if version.digest == digest), 0)
 
-    # --- looking -------------------------------------------------------------------------------------------
+    # --- looking --------------------------------------------------------------------------------------
 
     def due(self, now: datetime, *, after_row: int = 0, limit: int = 1000) -> list[Delivery]:
         """Give the next page of rows to contact, in list order: pending ones and those due again."""
@@ -336,6 +336,10 @@ class Ledger:
         """Give every row with its state, in list order, then those no longer in the list."""
         return views.results(self._db, self.path, self._id)
 
+    def in_doubt(self, limit: int | None = None) -> list[Result]:
+        """Give the rows in doubt, those of the list first."""
+        return views.in_doubt(self._db, self.path, self._id, limit)
+
     def attempts(self, key: str) -> list[PastAttempt]:
         """Give all attempts at one row, oldest first."""
         return views.attempts(self._db, self.path, self._id, key)
@@ -344,7 +348,7 @@ class Ledger:
         """Find the keys of rows by their numbers in the current list; duplicates have none."""
         return views.keys_at(self._db, self.path, self._id, rows)
 
-    # --- a person's decisions ------------------------------------------------------------------------------
+    # --- a person's decisions -------------------------------------------------------------------------
 
     def resolve(self, keys: Iterable[str] | None, *, as_accepted: bool) -> int:
         """Settle rows in doubt (None: all): they were accepted, or may be sent again.

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from mailmerge.delivery import schema
@@ -118,25 +119,28 @@ def _counts(db: sqlite3.Connection, path: Path, query: str, campaign: int) -> Co
         rows = db.execute(query, (campaign,)).fetchall()
     totals: dict[Status, int] = {}
     for text, number in rows:
-        try:
-            status = Status(text)
-        except ValueError as error:
-            raise schema.damaged(path, str(error)) from error
+        status = _status(path, text)
         totals[status] = totals.get(status, 0) + number
     return Counts({status: totals[status] for status in Status if status in totals})
 
 
-def results(db: sqlite3.Connection, path: Path, campaign: int) -> Iterator[Result]:
-    """Stream every row's result; nothing but one page is held in memory."""
+def results(
+    db: sqlite3.Connection,
+    path: Path,
+    campaign: int,
+    only: Status | None = None,
+) -> Iterator[Result]:
+    """Stream every row's result, or those of one state; no more than a page is held in memory."""
     listed = (
-        f"SELECT l.row, l.key, l.address, l.detail, {_STATE}, {DELIVERY_COLUMNS} "
-        f"FROM {_LISTED} {DELIVERY_JOINS} WHERE l.campaign = ?1 ORDER BY l.row"
+        f"SELECT l.row, l.key, l.address, l.detail, {_STATE} AS state, {DELIVERY_COLUMNS} "
+        f"FROM {_LISTED} {DELIVERY_JOINS} WHERE l.campaign = ?1 AND (?2 IS NULL OR state = ?2) ORDER BY l.row"
     )
     left = f"SELECT NULL, d.key, NULL, '', d.status, {DELIVERY_COLUMNS} FROM "
-    left += _GONE.replace("delivery d", f"delivery d {DELIVERY_JOINS}", 1) + " ORDER BY a.row, d.key"
+    left += _GONE.replace("delivery d", f"delivery d {DELIVERY_JOINS}", 1)
+    left += " AND (?2 IS NULL OR d.status = ?2) ORDER BY a.row, d.key"
     for query in (listed, left):
         with schema.guarded(path):
-            cursor = db.execute(query, (campaign,))
+            cursor = db.execute(query, (campaign, only))
         while True:
             with schema.guarded(path):
                 page = cursor.fetchmany(500)
@@ -145,7 +149,23 @@ def results(db: sqlite3.Connection, path: Path, campaign: int) -> Iterator[Resul
             for row, key, address, detail, state, *cells in page:
                 known = None if cells[0] is None else _delivery(path, key, row, address, tuple(cells))
                 shown = address if known is None or address is not None else known.address
-                yield Result(row, key, shown or "", Status(state), detail, known)
+                yield Result(row, key, shown or "", _status(path, state), detail, known)
+
+
+def in_doubt(db: sqlite3.Connection, path: Path, campaign: int, limit: int | None) -> list[Result]:
+    """Give the rows in doubt, found through the deliveries: usually there are none."""
+    with schema.guarded(path):
+        first = db.execute(
+            "SELECT 1 FROM delivery WHERE campaign = ? AND status = 'in_doubt' LIMIT 1", (campaign,)
+        ).fetchone()
+    return list(islice(results(db, path, campaign, Status.IN_DOUBT), limit)) if first else []
+
+
+def _status(path: Path, text: str) -> Status:
+    try:
+        return Status(text)
+    except ValueError as error:
+        raise schema.damaged(path, str(error)) from error
 
 
 def attempts(db: sqlite3.Connection, path: Path, campaign: int, key: str) -> list[PastAttempt]:

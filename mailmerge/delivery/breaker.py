@@ -1,0 +1,136 @@
+"""When refusals stop being about rows and start being about us: then the run stops, rows untouched."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from dataclasses import dataclass
+
+from mailmerge.model import Outcome, Scope, Status
+
+_LAST = 200
+_LIMIT = re.compile(r"\s*(\d{1,9}(?:\.\d{1,4})?)\s*(%?)\s*\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Trip:
+    """Why the run must stop."""
+
+    reason: str
+    hint: str | None = None
+
+
+def parse_limit(text: str | int) -> tuple[float, bool]:
+    """Read ``max_rejected``: a number of rows, or a share such as ``5%``.
+
+    Returns:
+        The number, and whether it is a share (from 0 to 1) of the last 200 rows.
+
+    Raises:
+        ValueError: it is neither.
+
+    """
+    match = _LIMIT.match(str(text))
+    if match is None:
+        raise ValueError(f'"{text}" is no limit: write a number of rows, or a share such as "5%"')
+    number = float(match[1])
+    if match[2] and number > 100:
+        raise ValueError(f'"{text}" is more than all')
+    return (number / 100, True) if match[2] else (number, False)
+
+
+class Breaker:
+    """Watches the outcomes of one run.
+
+    It trips at 10 rejected rows in a row, at more than *max_rejected*, at 3 rows in doubt in a row, at 3
+    contents refused in a row, at the second protocol error, and at the fourth pause that the account was
+    ordered without anything accepted in between.
+    """
+
+    def __init__(
+        self,
+        max_rejected: str | int | None = "5%",
+        *,
+        in_a_row: int = 10,
+        doubts: int = 3,
+        contents: int = 3,
+        pauses: int = 4,
+    ) -> None:
+        limit, share = parse_limit(max_rejected) if max_rejected is not None else (float("inf"), False)
+        self._limit = limit * _LAST if share else limit
+        self._share = share
+        self._text = str(max_rejected)
+        self._in_a_row = in_a_row
+        self._doubts = doubts
+        self._contents = contents
+        self._pauses = pauses
+        self._last: deque[bool] = deque(maxlen=_LAST)
+        self._rejected = 0
+        self._run_of = dict.fromkeys(("rejected", "doubt", "content", "pause"), 0)
+        self._protocol = 0
+
+    def note(self, outcome: Outcome) -> Trip | None:
+        """Take note of one outcome; tell if it is the one too many."""
+        if outcome.status is Status.ACCEPTED:
+            self._run_of = dict.fromkeys(self._run_of, 0)
+            self._last.append(False)
+            return None
+        if outcome.status is Status.IN_DOUBT:
+            return self._note_doubt()
+        if outcome.scope is not Scope.ROW:
+            return None
+        trip = self._note_content(outcome)
+        if outcome.status is Status.REJECTED:
+            trip = trip or self._note_rejected(outcome)
+        return trip
+
+    def note_pause(self) -> Trip | None:
+        """Take note that the server made the account pause."""
+        self._run_of["pause"] += 1
+        if self._run_of["pause"] < self._pauses:
+            return None
+        return Trip(f"the server ordered {self._pauses} pauses and took nothing in between")
+
+    def _note_doubt(self) -> Trip | None:
+        self._run_of["doubt"] += 1
+        if self._run_of["doubt"] < self._doubts:
+            return None
+        return Trip(
+            f"{self._doubts} messages in a row were handed over and never answered",
+            hint="see `mailmerge resolve`; is something between you and the server cutting connections?",
+        )
+
+    def _note_content(self, outcome: Outcome) -> Trip | None:
+        if outcome.reason != "content":
+            self._run_of["content"] = 0
+            return None
+        self._run_of["content"] += 1
+        if self._run_of["content"] < self._contents:
+            return None
+        return Trip(
+            f"the server refused the content of {self._contents} messages in a row",
+            hint="it looks like spam to the server: change the text or the links, and begin with a few rows",
+        )
+
+    def _note_rejected(self, outcome: Outcome) -> Trip | None:
+        self._last.append(True)
+        self._rejected += 1
+        self._run_of["rejected"] += 1
+        if outcome.reason == "protocol":
+            self._protocol += 1
+            if self._protocol >= 2:
+                return Trip(
+                    "the server twice did not understand us", hint="run it with --transcript FILE and look"
+                )
+        if self._run_of["rejected"] >= self._in_a_row:
+            return Trip(
+                f"{self._in_a_row} rows in a row were rejected", hint="look at the replies before going on"
+            )
+        if self._share and sum(self._last) > self._limit:
+            return Trip(
+                f"more than {self._text} of the last {_LAST} rows were rejected",
+                hint="clean the list, or allow more with send.max_rejected",
+            )
+        if not self._share and self._rejected > self._limit:
+            return Trip(f"more than {self._text} rows were rejected", hint="send.max_rejected is the limit")
+        return None

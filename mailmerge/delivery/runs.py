@@ -1,0 +1,83 @@
+"""What goes into a run and what comes out of it."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from mailmerge.model import Counts, Message, Outcome, Status
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from mailmerge.errors import MailmergeError
+
+
+class StopFlag(Protocol):
+    """Set from outside, by a signal handler for one: `threading.Event` is such a flag."""
+
+    def is_set(self) -> bool:
+        """Tell whether to stop."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One message to send, with what its attempt must record."""
+
+    message: Message
+    number: int
+    """Which of the row's tries this is, from 1."""
+    address: str
+    date: datetime
+    row_digest: str
+    version: str
+    first_attempt: datetime | None = None
+    """When the first try was; None: this is it."""
+
+
+class Reason(enum.StrEnum):
+    """Why a run ended."""
+
+    FINISHED = "finished"
+    INTERRUPTED = "interrupted"
+    QUOTA = "quota"
+    BREAKER = "breaker"
+    NETWORK = "network"
+    REFUSED = "refused"
+    """Sign-in, TLS, sender or set-up: a person must act."""
+    ACCOUNT_PAUSE = "account_pause"
+    LEDGER = "ledger"
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnd:
+    """How a run ended: the rows not mentioned in *counts* are as they were."""
+
+    reason: Reason
+    message: str = ""
+    """One sentence for the summary; empty when finished."""
+    hint: str | None = None
+    error: MailmergeError | None = None
+    next_at: datetime | None = None
+    """When it makes sense to run again, if that is known."""
+    outcome: Outcome | None = None
+    """The reply that ended it, if one did."""
+    counts: Counts = field(default_factory=Counts)
+    """Outcomes of this run by the state they left the row in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One step of a run: a row's outcome, or the beginning of a wait."""
+
+    counts: Counts
+    in_flight: int
+    row: int | None = None
+    address: str = ""
+    status: Status | None = None
+    outcome: Outcome | None = None
+    waiting: str = ""
+    """Why nothing is sent just now: ``rate``, ``network``, ``account``; empty: something is."""
+    until: datetime | None = None
