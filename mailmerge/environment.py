@@ -21,7 +21,7 @@ SECRET_NAMES: Final = ("MAILMERGE_SMTP_PASSWORD", "SMTP_AUTH")
 """Variables that hold the password, authorization code or token, the first one first."""
 
 _PREFIXES = ("MAILMERGE_", "SMTP_")
-_NEVER_FROM_FILE = frozenset(("MAILMERGE_CONFIG", "MAILMERGE_STATE", "MAILMERGE_STATE_DIR"))
+_NEVER_FROM_FILE = frozenset(("MAILMERGE_CONFIG", "MAILMERGE_STATE_DIR"))
 """A campaign's folder may come from anybody: it does not choose where the user's own files are."""
 
 

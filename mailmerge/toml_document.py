@@ -144,7 +144,7 @@ def read_document(path: Path) -> Document:
 def _syntax_error(says: str, text: TomlText) -> CampaignFileError:
     match = _AT.search(says)
     message = says[: match.start()] if match else says
-    line, column = (int(match[1]), int(match[2])) if match and match[1] else (text.last_line, 1)
+    place = text.at(int(match[1]), int(match[2])) if match and match[1] else text.end
     hint = None
     if message.startswith("Invalid value"):
         hint = 'texts are written in quotes: name = "value"'
@@ -152,7 +152,7 @@ def _syntax_error(says: str, text: TomlText) -> CampaignFileError:
         hint = 'write name = "value", or put a section into brackets: [message]'
     # tomllib may quote the offending character, never a whole value.
     message = f"not TOML: {message[:1].lower()}{message[1:]}"
-    return Problems.one("C403", message, hint=hint, place=text.at(line, column))
+    return Problems.one("C403", message, hint=hint, place=place)
 
 
 # --- unknown names ----------------------------------------------------------------------------------------
@@ -224,6 +224,11 @@ def _guess(name: str, schema: Mapping[str, Mapping[str, Kind]]) -> str | None:
             return f"did you mean {' or '.join(names)}?"
     elsewhere = [other for other, known in full.values() if known == key]
     if elsewhere and section in schema:
-        homes = " or ".join(f"[{other}]" if other else "the top of the file" for other in elsewhere)
-        return f"`{key}` belongs in {homes}"
+        return f"`{key}` belongs {' or '.join(map(_home, elsewhere))}"
     return did_you_mean(name, full)
+
+
+def _home(section: str) -> str:
+    if not section:
+        return "at the top of the file"
+    return "in [[attach]]" if section == "attach" else f"in [{section}]"

@@ -27,7 +27,7 @@ _STRING = re.compile(
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _SCALAR = re.compile(r"[^,\]}#\n]+")
 _SECRET = re.compile(
-    r"""(?ix) (?<![\w-]) ["']? (?: password | passwd | passphrase | secret | token | smtp_auth ) ["']?
+    r"""(?ix) (?<![\w-]) ["']? [\w-]*? (?: password | passwd | passphrase | secret | token | smtp_auth ) ["']?
         \s* [=:] \s* (?P<value> \S .*)"""
 )
 
@@ -62,9 +62,10 @@ class TomlText:
         return Place(self._shown, line, column, width, hide_secrets(source))
 
     @property
-    def last_line(self) -> int:
-        """Number of the last line that is not empty."""
-        return bisect_right(self._starts, max(0, len(self.text.rstrip()) - 1))
+    def end(self) -> Place:
+        """The end of the last line that is not empty."""
+        end = len(self.text.rstrip())
+        return self.place(end, end)
 
 
 def hide_secrets(source: str) -> str:
