@@ -13,9 +13,9 @@ from servers import programs
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from servers.kept import KeepingSandbox
     from servers.aio import AiosmtpdServer
     from servers.certificates import Certificates
+    from servers.kept import KeepingSandbox
     from servers.postfix import Postfix
     from servers.sink import SmtpSink
 

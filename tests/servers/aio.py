@@ -40,14 +40,16 @@ class AiosmtpdServer:
         """The port it listens on."""
         return int(self._controller.port)
 
-    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:
+    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802
         """Keep a message."""
         content = envelope.content
         assert isinstance(content, bytes)
         self.messages.append(Received(envelope.mail_from or "", tuple(envelope.rcpt_tos), content))
         return "250 OK"
 
-    def _sign_in(self, _server: SMTP, _session: Session, _envelope: Envelope, _mechanism: str, given: Any) -> AuthResult:
+    def _sign_in(
+        self, _server: SMTP, _session: Session, _envelope: Envelope, _mechanism: str, given: Any
+    ) -> AuthResult:
         right = LoginPassword(self.user.encode(), self.password.encode())
         return AuthResult(success=given == right, handled=False)
 

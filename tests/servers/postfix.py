@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 from pathlib import Path
@@ -46,9 +47,12 @@ smtpd_sasl_auth_enable = yes
 smtpd_sasl_type = cyrus
 smtpd_sasl_path = smtpd
 smtpd_sasl_local_domain = postfix.test
-cyrus_sasl_config_path = {folder}/sasl
+# Debian's build looks into sasl/ beside this file, whatever the next line says; others obey it.
+cyrus_sasl_config_path = {folder}/etc/sasl
 smtpd_recipient_restrictions =
-    check_recipient_access inline:{{ {{reject@example.com = 550 5.1.1 no such user}}, {{defer@example.com = 450 4.2.1 try later}} }},
+    check_recipient_access inline:{{
+        {{reject@example.com = 550 5.1.1 no such user}},
+        {{defer@example.com = 450 4.2.1 try later}} }},
     permit_sasl_authenticated, reject
 default_transport = virtual
 relay_transport = virtual
@@ -82,7 +86,7 @@ showq unix n - n - - showq
 _SASL = """\
 pwcheck_method: auxprop
 auxprop_plugin: sasldb
-sasldb_path: {folder}/sasl/sasldb2
+sasldb_path: {folder}/etc/sasl/sasldb2
 mech_list: PLAIN LOGIN CRAM-MD5
 """
 
@@ -119,7 +123,7 @@ class Postfix:
 
     def _configure(self, certificates: Certificates, saslpasswd: str) -> None:
         self.folder.chmod(0o755)
-        for name in ("etc", "queue", "data", "log", "sasl", "mail"):
+        for name in ("etc", "queue", "data", "log", "etc/sasl", "mail"):
             (self.folder / name).mkdir()
         owner, taker = pwd.getpwnam("postfix"), pwd.getpwnam("nobody")
         os.chown(self.folder / "data", owner.pw_uid, -1)
@@ -143,8 +147,8 @@ class Postfix:
         }
         (etc / "main.cf").write_text(_MAIN.format(**values))
         (etc / "master.cf").write_text(_MASTER.format(**values))
-        (self.folder / "sasl" / "smtpd.conf").write_text(_SASL.format(**values))
-        database = self.folder / "sasl" / "sasldb2"
+        (self.folder / "etc" / "sasl" / "smtpd.conf").write_text(_SASL.format(**values))
+        database = self.folder / "etc" / "sasl" / "sasldb2"
         subprocess.run(
             [saslpasswd, "-p", "-c", "-f", str(database), "-u", "postfix.test", self.user],
             input=self.password.encode(),
@@ -154,7 +158,9 @@ class Postfix:
 
     def _run(self, *command: str) -> None:
         arguments = [self._postfix, "-c", str(self.folder / "etc"), *command]
-        done = subprocess.run(arguments, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=30)
+        done = subprocess.run(
+            arguments, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=30
+        )
         if done.returncode:
             log = self.log_file.read_text() if self.log_file.exists() else ""
             raise RuntimeError(f"{arguments} failed:\n{done.stderr.decode()}\n{log}")
@@ -179,7 +185,7 @@ class Postfix:
         pid_file = self.folder / "queue" / "pid" / "master.pid"
         if pid_file.exists():
             pid = int(pid_file.read_text())
-            self._run("abort")
+            os.kill(pid, signal.SIGTERM)  # what "postfix abort" does, without its pauses
             wait_until(lambda: not Path(f"/proc/{pid}").exists(), "Postfix down")
         shutil.rmtree(self.folder, ignore_errors=True)
 

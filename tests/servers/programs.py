@@ -9,13 +9,13 @@ import signal
 import socket
 import subprocess
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
 _SBIN = "/usr/sbin:/usr/local/sbin:/sbin"
 
@@ -90,7 +90,9 @@ class Program:
 
         def ready() -> bool:
             if self.process.poll() is not None:
-                pytest.fail(f"{self.process.args!r} ended:\n{self.log.read_text('utf-8', 'replace')}", pytrace=False)
+                pytest.fail(
+                    f"{self.process.args!r} ended:\n{self.log.read_text('utf-8', 'replace')}", pytrace=False
+                )
             return listens(port)
 
         wait_until(ready, f"port {port} open")

@@ -11,7 +11,14 @@ from servers.programs import Program, free_port, require
 if TYPE_CHECKING:
     from pathlib import Path
 
-_OWN_LINES = (b"X-Client-Addr", b"X-Client-Proto", b"X-Helo-Args", b"X-Mail-Args", b"X-Rcpt-Args", b"Received")
+_OWN_LINES = (
+    b"X-Client-Addr",
+    b"X-Client-Proto",
+    b"X-Helo-Args",
+    b"X-Mail-Args",
+    b"X-Rcpt-Args",
+    b"Received",
+)
 
 
 class SmtpSink:
@@ -44,7 +51,7 @@ def _read(dump: bytes) -> Received:
     return Received(
         mail_from=_address(fields[b"X-Mail-Args"][0]),
         rcpt_to=tuple(_address(value) for value in fields[b"X-Rcpt-Args"]),
-        content=crlf(rest),
+        content=crlf(rest.removesuffix(b"\n")),  # it ends each dump with an empty line
     )
 
 
