@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 from mailmerge.accounts import sender_allowed
 from mailmerge.errors import CampaignFileError, RowError
 from mailmerge.message import AttachRule, MessageBuilder, message_id
-from mailmerge.model import Place
+from mailmerge.model import AttachmentName, Place
 from mailmerge.render import AttachmentRule, MessageTemplates, Renderer, TemplateSource
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from mailmerge.accounts import Account
-    from mailmerge.campaign_file import CampaignFile
+    from mailmerge.campaign_file import AttachOptions, CampaignFile
     from mailmerge.model import Columns, Message, Recipient, Rendered
 
 
@@ -53,7 +53,7 @@ class Assembly:
                 code="C460",
                 hint='write from = "Me <me@example.org>" under [message], or give --from',
             )
-        self._sender = sender
+        self.sender = sender
         self.renderer = Renderer(_templates(file, sender), columns, where=file.data.where)
         self.parts = self._parts()
         self.version = _digest(self.parts)
@@ -61,7 +61,7 @@ class Assembly:
         self._builder = MessageBuilder(
             boundary_key=hmac.digest(secret, self.version.encode(), "sha256"),
             base=_base(file),
-            rules=[AttachRule(rule.base, rule.missing) for rule in file.attach],
+            rules=[_attach_rule(index, rule) for index, rule in enumerate(file.attach)],
             static=self.renderer.static_chunks(),
             mail_from=mail_from,
         )
@@ -74,7 +74,7 @@ class Assembly:
         return {
             "templates": self.renderer.sources_digest,
             "subject": _digest(message.subject),
-            "sender": _digest([self._sender, message.sender]),
+            "sender": _digest([self.sender, message.sender]),
             "recipients": _digest([message.to, message.cc, message.bcc, message.reply_to]),
             "headers": _digest([list(message.headers.items()), message.locale]),
             "variables": _digest(dict(self._file.vars)),
@@ -176,6 +176,12 @@ def _source(body: Path | str | None, name: str) -> TemplateSource | None:
     if isinstance(body, Path):
         return TemplateSource(name=str(body), path=body, source=None)
     return TemplateSource(name=name, path=None, source=body)
+
+
+def _attach_rule(index: int, rule: AttachOptions) -> AttachRule:
+    fixed = "{" not in rule.path + (rule.name or "")
+    constant = AttachmentName(index, rule.path, rule.name) if fixed else None
+    return AttachRule(rule.base, rule.missing, constant)
 
 
 def _digest(value: object) -> str:

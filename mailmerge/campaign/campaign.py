@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,12 +13,13 @@ from mailmerge import campaign_file
 from mailmerge.campaign.assembly import Assembly, identity
 from mailmerge.campaign.plan import Plan
 from mailmerge.campaign.preflight import Inspection, run_preflight
+from mailmerge.campaign.reporting import Report, exit_code, rows_in_failed, write_report
 from mailmerge.campaign.workspace import Workspace, user_state_folder
 from mailmerge.check.problems import Problems
 from mailmerge.delivery.ledger import Ledger
 from mailmerge.environment import Environment
 from mailmerge.errors import LedgerError, ListError, RowError
-from mailmerge.model import Counts
+from mailmerge.model import Counts, Status
 from mailmerge.recipients import open_list, parse_rows
 from mailmerge.recipients.suppression import Suppressed
 
@@ -24,9 +27,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from mailmerge.accounts import Account
+    from mailmerge.campaign.sending import SendRequest
     from mailmerge.campaign_file import CampaignFile
-    from mailmerge.model import Message
+    from mailmerge.delivery.clock import Clock
+    from mailmerge.delivery.runs import Progress
+    from mailmerge.delivery.sender import StopFlag
+    from mailmerge.model import Message, Result
     from mailmerge.recipients import RecipientList
+
+
+_NO_MESSAGE = {"message.subject": "-", "message.text": "-\n"}
 
 
 class Campaign:
@@ -63,6 +73,7 @@ class Campaign:
         settings: Sequence[str] = (),
         environ: Mapping[str, str] | None = None,
         out: Path | None = None,
+        ledger_only: bool = False,
     ) -> Campaign:
         """Open the campaign in a folder (or its ``.toml`` file), or one that *options* describe alone.
 
@@ -72,6 +83,7 @@ class Campaign:
             settings: ``section.key=value`` texts.
             environ: environment variables.
             out: folder of reports.
+            ledger_only: the message does not matter, so options need not describe one.
 
         Raises:
             CampaignFileError: with every problem in it.
@@ -80,6 +92,8 @@ class Campaign:
         environ = os.environ if environ is None else environ
         options = {name: value for name, value in (options or {}).items() if value is not None}
         source = options.get("data.source")
+        if ledger_only and path is None and source:
+            options = {**_NO_MESSAGE, **options}
         body = "message.text" in options or "message.html" in options
         alone = path is None and source and body and "message.subject" in options
         path = Path(str(source)).parent if alone else Path(path or ".")
@@ -95,6 +109,11 @@ class Campaign:
     def name(self) -> str:
         """The campaign's name, its identity in the ledger."""
         return self.file.name
+
+    @property
+    def list_given(self) -> bool:
+        """Whether the list was handed in as an object, not named in the campaign file."""
+        return self._given is not None
 
     # --- looking -----------------------------------------------------------------------------------------
 
@@ -127,10 +146,11 @@ class Campaign:
             TemplateError: templates that do not compile.
 
         """
-        with Ledger.scratch(self._existing_ledger(), self.name) as ledger:
+        with Ledger.scratch(self.existing_ledger(), self.name) as ledger:
             return self.examine(ledger, self.open_list(), progress=progress)
 
-    def _existing_ledger(self) -> Path | None:
+    def existing_ledger(self) -> Path | None:
+        """Give the ledger's path if there is one."""
         path = self.workspace.ledger_path
         return path if path.exists() else None
 
@@ -213,17 +233,180 @@ class Campaign:
             yield message
 
     def _dates(self) -> dict[str, datetime]:
-        path = self._existing_ledger()
+        path = self.existing_ledger()
         if path is None:
             return {}
+        with self._looking(path) as ledger:
+            entries = (result.delivery for result in ledger.results()) if ledger else iter(())
+            return {entry.key: entry.date for entry in entries if entry and entry.date}
+
+    # --- sending -----------------------------------------------------------------------------------------
+
+    def send(
+        self,
+        request: SendRequest | None = None,
+        *,
+        confirm: Callable[[Plan], bool] = lambda _plan: True,
+        observe: Callable[[Progress], None] = lambda _progress: None,
+        stop: StopFlag | None = None,
+        clock: Clock | None = None,
+    ) -> Report | None:
+        """Plan, ask *confirm*, send what is left, write the result files.
+
+        Args:
+            request: which rows, and how.
+            confirm: is shown the plan; False ends it before anything is sent.
+            observe: is told of every step.
+            stop: an event that ends the run after the messages in flight.
+            clock: replaces the machine's clock.
+
+        Returns:
+            The report; None if *confirm* declined or the request was a dry run.
+
+        Raises:
+            MailmergeError: nothing was sent.
+
+        """
+        from mailmerge.campaign import sending  # noqa: PLC0415  looking needs no connection
+
+        return sending.send(
+            self,
+            request or sending.SendRequest(),
+            confirm=confirm,
+            observe=observe,
+            stop=stop or sending.NeverStop(),
+            clock=clock,
+        )
+
+    # --- after -------------------------------------------------------------------------------------------
+
+    def status(self) -> Standing:
+        """Say where every row stands, from the ledger alone.
+
+        Raises:
+            LedgerError: the ledger cannot be read.
+
+        """
+        path = self.existing_ledger()
+        if path is None:
+            return Standing(Counts())
+        with self._looking(path) as ledger:
+            if ledger is None:
+                return Standing(Counts())
+            last = ledger.last_run()
+            return Standing(
+                ledger.counts(),
+                next_at=ledger.next_due(),
+                last_run=last.started if last else None,
+                unfinished=bool(last and last.ended is None),
+            )
+
+    def report(self) -> Report:
+        """Write the result files again from the ledger.
+
+        Raises:
+            LedgerError: there is no ledger, or it cannot be read.
+
+        """
+        with Ledger.open_read_only(self.workspace.ledger_path, self.name) as ledger:
+            copy = self.workspace.latest_snapshot()
+            recipients = self.open_list(copy) if copy or self.list_given else None
+            summary, folder, failed = write_report(ledger, recipients, self.workspace.out)
+            return Report(
+                campaign=self.name,
+                summary=summary,
+                exit_code=exit_code(summary.counts, 0, complete=True),
+                folder=folder,
+                failed=failed,
+                next_at=ledger.next_due(),
+            )
+
+    def in_doubt(self, rows: str | None = None) -> list[Result]:
+        """Give the rows that a person has to decide about."""
+        path = self.existing_ledger()
+        if path is None:
+            return []
+        selection = parse_rows(rows) if rows else None
+        with self._looking(path) as ledger:
+            results = ledger.results() if ledger else iter(())
+            # What an interrupted run was handing over is in doubt as well, though not marked yet.
+            doubtful = (Status.IN_DOUBT, Status.HANDING_OVER)
+            return [
+                result
+                for result in results
+                if result.status in doubtful and (selection is None or result.row in selection)
+            ]
+
+    def resolve(self, rows: str | None, *, as_accepted: bool) -> int:
+        """Settle rows in doubt (None: all): accepted, or to be sent again; return how many."""
+        with self._changing() as ledger:
+            keys = _keys(ledger, rows)
+            return ledger.resolve(keys, as_accepted=as_accepted)
+
+    def requeue(self, rows: str | None = None, *, failed: Path | None = None, accepted: bool = False) -> int:
+        """Make rejected and expired rows (or accepted ones) pending again; return how many.
+
+        Args:
+            rows: which rows; None: all.
+            failed: a ``failed.csv``: the rows it names.
+            accepted: accepted rows instead, which will get the message twice.
+
+        """
+        with self._changing() as ledger:
+            if failed is not None:
+                rows = rows_in_failed(failed)
+            keys = _keys(ledger, rows)
+            return ledger.requeue(keys, accepted=accepted)
+
+    def purge(self) -> None:
+        """Remove personal data from the ledger, the list's copies, and the files in the out folder."""
+        with self._changing() as ledger:
+            ledger.purge()
+        self.workspace.remove_personal_files()
+
+    @contextlib.contextmanager
+    def _looking(self, path: Path) -> Iterator[Ledger | None]:
+        """Open the ledger read-only; None if this campaign is not in it yet."""
         try:
-            with Ledger.open_read_only(path, self.name) as ledger:
-                deliveries = (result.delivery for result in ledger.results())
-                return {entry.key: entry.date for entry in deliveries if entry and entry.date}
+            ledger = Ledger.open_read_only(path, self.name)
         except LedgerError as error:
-            if error.code == "L705":
-                return {}
-            raise
+            if error.code != "L705":
+                raise
+            yield None
+            return
+        with ledger:
+            yield ledger
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[Ledger]:
+        """Open the ledger for a person's decision."""
+        path = self.workspace.ledger_path
+        if not path.exists():
+            raise LedgerError(
+                f"there is no ledger at {path}", code="L705", hint="nothing was sent from here yet"
+            )
+        with Ledger.lock(path), Ledger.open(path, self.name, create=False) as ledger:
+            ledger.repair()
+            yield ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a campaign stands."""
+
+    counts: Counts
+    next_at: datetime | None = None
+    """When the first deferred row is due."""
+    last_run: datetime | None = None
+    unfinished: bool = False
+    """The last run is still going on, or was killed."""
+
+
+def _keys(ledger: Ledger, rows: str | None) -> list[str] | None:
+    if rows is None:
+        return None
+    selection = parse_rows(rows)
+    return [result.key for result in ledger.results() if result.row in selection]
 
 
 def _refuse_empty(recipients: RecipientList) -> None:

@@ -7,25 +7,33 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from mailmerge.campaign.assembly import identity
-from mailmerge.delivery.sender import Sender, Work
+from mailmerge.delivery.breaker import Breaker
+from mailmerge.delivery.retry import RetryPolicy
+from mailmerge.delivery.runs import Work
+from mailmerge.delivery.sender import Sender
 from mailmerge.delivery.throttle import Throttle
-from mailmerge.errors import CampaignFileError, RowError
+from mailmerge.errors import ListError, RowError
 from mailmerge.model import Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from datetime import datetime
 
     from mailmerge.accounts import Account
     from mailmerge.campaign.assembly import Assembly
     from mailmerge.campaign.plan import Plan
+    from mailmerge.campaign_file import SendOptions
     from mailmerge.delivery.account_usage import AccountQuota
     from mailmerge.delivery.clock import Clock
     from mailmerge.delivery.ledger import Ledger
-    from mailmerge.delivery.sender import Progress, RunEnd, StopFlag, Wire
+    from mailmerge.delivery.line import Wire
+    from mailmerge.delivery.runs import Progress, RunEnd
+    from mailmerge.delivery.sender import StopFlag
     from mailmerge.model import Delivery, Rate, Recipient
     from mailmerge.recipients import RecipientList, RowSelection
 
@@ -41,7 +49,6 @@ class Delivering:
     assembly: Assembly
     account: Account
     clock: Clock
-    connect: Callable[[], Wire]
     stop: StopFlag
     rates: tuple[Rate, ...] = ()
     quota: AccountQuota | None = None
@@ -71,7 +78,6 @@ class Delivering:
             first = first or delivery.address
             last = delivery.address
         account = self.account
-        doubtful = [result.row for result in self.ledger.in_doubt(limit=20) if result.row is not None]
         return replace(
             plan,
             counts=self.ledger.counts(),
@@ -84,7 +90,7 @@ class Delivering:
             quota=account.quota,
             quota_used=self._quota_used(),
             deferred_until=self.ledger.next_due(),
-            in_doubt=tuple(doubtful),
+            in_doubt=rows_in_doubt(self.ledger),
         )
 
     def _quota_used(self) -> int:
@@ -111,7 +117,7 @@ class Delivering:
         try:
             rendered = self.assembly.render(recipient)
             if recipient.row != delivery.row or identity(rendered) != delivery.key:
-                raise CampaignFileError(
+                raise ListError(
                     f"{self.recipients.shown} changed while it was being sent (row {delivery.row})",
                     code="D125",
                     hint="run the same command again: it continues with the list as it is now",
@@ -132,9 +138,33 @@ class Delivering:
             first_attempt=delivery.first_attempt,
         )
 
-    def run(self, observe: Callable[[Progress], None], *, wait: bool = False) -> RunEnd:
-        """Send, and say why it ended."""
-        raise NotImplementedError
+    def run(
+        self,
+        connect: Callable[[], Wire],
+        send: SendOptions,
+        observe: Callable[[Progress], None],
+        *,
+        wait: bool = False,
+        mark: Callable[[int], None] | None = None,
+    ) -> RunEnd:
+        """Send, and say why it ended; the messages are made as they are needed."""
+        self.ledger.note_version(self.assembly.version, self.assembly.parts)
+        sender = Sender(
+            self.ledger,
+            connect,
+            Throttle(self.rates, self.history),
+            self.clock,
+            usage=self.quota,
+            retry=RetryPolicy(send.retry),
+            breaker=Breaker(f"{send.max_rejected * 100:g}%"),
+            stop=self.stop,
+            observe=observe,
+            random=random.random,
+            sessions=send.sessions or self.account.sessions,
+            wait=wait,
+            mark=mark,
+        )
+        return sender.run(self.work())
 
 
 def throttle_history(moments: Iterable[datetime], clock: Clock) -> Iterator[float]:
@@ -149,4 +179,9 @@ def longest_window(rates: Iterable[Rate]) -> timedelta:
     return timedelta(seconds=max((rate.seconds for rate in rates), default=0.0))
 
 
-__all__ = ["Delivering", "Sender", "Status", "Throttle", "random"]
+def rows_in_doubt(ledger: Ledger, most: int = 12) -> tuple[int, ...]:
+    """Give the numbers of the first rows that a person has to decide about."""
+    if not ledger.counts()[Status.IN_DOUBT]:
+        return ()
+    rows = (result.row for result in ledger.results() if result.status is Status.IN_DOUBT)
+    return tuple(islice((row for row in rows if row is not None), most))

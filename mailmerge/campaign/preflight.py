@@ -12,7 +12,7 @@ from mailmerge.errors import CampaignFileError, RowError, TemplateError
 from mailmerge.model import Diagnostic, Listed, Severity, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from mailmerge.campaign.assembly import Assembly
     from mailmerge.check.problems import Problems
@@ -127,7 +127,7 @@ def run_preflight(
 
     """
     found = Preflight(problems)
-    with ledger.new_listing(unique_addresses=duplicates != "allow") as listing:
+    with ledger.new_listing() as listing:
         for recipient in recipients:
             listed, message = inspection.look(recipient)
             earlier = listing.add(listed)
@@ -168,11 +168,3 @@ def refuse_if_broken(problems: Problems) -> None:
         first = broken[0].first
         kind = TemplateError if first.code.startswith("T") else CampaignFileError
         raise kind(first.message, code=first.code, hint=first.hint, problems=[g.first for g in broken])
-
-
-def due_rows(ledger: Ledger, now: datetime, *, page: int = 1000) -> Iterator[int]:
-    """Yield the numbers of the rows that may be sent now, in the list's order."""
-    after = 0
-    while batch := ledger.due(now, after_row=after, limit=page):
-        yield from (delivery.row for delivery in batch)
-        after = batch[-1].row

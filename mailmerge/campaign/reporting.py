@@ -1,7 +1,8 @@
-"""From the ledger to a person: result files, the summary, and the exit code that tells it all in one number."""
+"""From the ledger to a person: result files, the summary, and the exit code that says it in one number."""
 
 from __future__ import annotations
 
+import csv
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -115,3 +116,23 @@ def exit_code(counts: Counts, end_code: int, *, complete: bool) -> int:
     if any(counts[status] for status in FAILED):
         return 3
     return 0
+
+
+def rows_in_failed(path: Path) -> str:
+    """Read which rows a ``failed.csv`` is about, as a row selection.
+
+    Raises:
+        ListError: it is none of ours, or names no rows.
+
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = [row.get("mailmerge_row") or "" for row in csv.DictReader(file)]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ListError(f"cannot read {path}: {error}", code="D100") from error
+    numbers = [row for row in rows if row.isdecimal()]
+    if not numbers:
+        raise ListError(
+            f"{path} names no rows", code="D152", hint="it needs the column mailmerge_row of our failed.csv"
+        )
+    return ",".join(numbers)

@@ -61,6 +61,15 @@ class Workspace:
                 with contextlib.suppress(OSError):
                     copy.unlink()
 
+    def remove_personal_files(self) -> None:
+        """Remove list copies and reports, nothing that is not ours."""
+        ours = [*self.state.glob("list-*"), *self.out.glob("rehearsal/**/*.eml")]
+        names = ("results.csv", "results.jsonl", "failed.csv")
+        ours += [folder / name for folder in (self.out, self.out / "rehearsal") for name in names]
+        for path in ours:
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()
+
     def latest_snapshot(self) -> Path | None:
         """Give the copy of the list that the last run was made from."""
         copies = [path for path in self.state.glob("list-*") if not path.name.endswith(".part")]

@@ -6,15 +6,15 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, Self
 
-from mailmerge.cli.output import note
+from mailmerge.cli.output import emit, note
+from mailmerge.model import Counts
 from mailmerge.report.summary import WORDS
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
     from mailmerge.delivery.sender import Progress
-    from mailmerge.model import Status
-
+_WAITS = {"rate": "pace", "network": "no connection", "account": "the server asked for a pause"}
 LINE_EVERY = 30.0
 """Seconds between two lines where stderr is no terminal."""
 
@@ -28,7 +28,7 @@ class Bar:
         self._bar: tqdm[Any] | None = None
         self._total: int | None = None
         self._done = 0
-        self._counts: dict[Status, int] = {}
+        self._counts = Counts()
         self._last_line = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -48,11 +48,28 @@ class Bar:
 
     def observe(self, progress: Progress) -> None:
         """Take in one step of the sender."""
-        raise NotImplementedError
+        if progress.status is not None:
+            if self._as_json:
+                self._emit(progress)
+            self._advance(progress.counts)
+        elif progress.waiting and progress.until:
+            self.say(f"waiting until {progress.until.astimezone():%H:%M:%S} ({_WAITS[progress.waiting]})")
 
-    def _advance(self, status: Status) -> None:
+    @staticmethod
+    def _emit(progress: Progress) -> None:
+        reply = progress.outcome.reply if progress.outcome else None
+        emit(
+            "outcome",
+            row=progress.row,
+            address=progress.address,
+            status=progress.status,
+            code=reply.code if reply else None,
+            reply=str(reply) if reply else "",
+        )
+
+    def _advance(self, counts: Counts) -> None:
         self._done += 1
-        self._counts[status] = self._counts.get(status, 0) + 1
+        self._counts = counts
         if self._bar is not None:
             self._bar.set_postfix_str(self._words(), refresh=False)
             self._bar.update(1)
@@ -62,7 +79,7 @@ class Bar:
             note(f"{self._done:,}{total}: {self._words()}")
 
     def _words(self) -> str:
-        return "  ".join(f"{WORDS[status]} {count:,}" for status, count in self._counts.items())
+        return "  ".join(f"{WORDS[status]} {count:,}" for status, count in self._counts.by_status.items())
 
     def say(self, text: str) -> None:
         """Write a line without tearing the bar."""

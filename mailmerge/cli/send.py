@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +24,13 @@ from mailmerge.cli.options import (
 from mailmerge.cli.output import interactive, note, plural
 from mailmerge.cli.planning import show_plan, show_plan_json
 from mailmerge.cli.progress import Bar
+from mailmerge.cli.stopping import Stop
 from mailmerge.cli.summing_up import show_report
 from mailmerge.errors import CampaignFileError
 from mailmerge.model import Status
 
 if TYPE_CHECKING:
+    from mailmerge.campaign import Campaign
     from mailmerge.campaign.plan import Plan
 
 
@@ -76,9 +76,11 @@ class _Asked:
         self.yes: bool = options.pop("yes")
         self.as_json: bool = options.pop("as_json")
         self.quiet: bool = options.pop("quiet")
+        self.bar = Bar(quiet=self.quiet or self.as_json, as_json=self.as_json)
 
-    def run(self, campaign: Any) -> int:
-        from mailmerge.campaign.campaign import SendRequest  # noqa: PLC0415  not for --help
+    def run(self, campaign: Campaign) -> int:
+        """Do it, and give the exit code."""
+        from mailmerge.campaign.sending import SendRequest  # noqa: PLC0415  not for --help
 
         if not (self.yes or self.dry_run or interactive()):
             raise CampaignFileError(
@@ -86,7 +88,7 @@ class _Asked:
                 code="C440",
                 hint="add --yes to send without a question, or --dry-run to see the plan",
             )
-        bar = Bar(quiet=self.quiet or self.as_json, as_json=self.as_json)
+        bar = self.bar
         request = SendRequest(
             rows=self.rows,
             limit=self.limit,
@@ -101,8 +103,8 @@ class _Asked:
             report = campaign.send(request, confirm=self.confirm, observe=bar.observe, stop=stop.flag)
         if report is None:
             return 0 if self.dry_run else 2
-        show_report(report, as_json=self.as_json, again=f"mailmerge send {_place(campaign)}".rstrip())
-        return report.exit_code
+        show_report(report, as_json=self.as_json, again=f"mailmerge send {place(campaign)}".rstrip())
+        return stop.code if report.exit_code == 130 else report.exit_code
 
     def confirm(self, plan: Plan) -> bool:
         """Show the plan and ask; False: nothing is sent."""
@@ -113,16 +115,16 @@ class _Asked:
         if self.dry_run:
             note("Dry run: nothing was sent and nothing recorded.")
             return False
-        if plan.to_send == 0:
-            return True
-        return self._unattended(plan) if self.yes else _typed(plan.to_send)
+        agreed = plan.to_send == 0 or (self._unattended(plan) if self.yes else _typed(plan.to_send))
+        if agreed:
+            self.bar.begin(plan.to_send)
+        return agreed
 
     def _unattended(self, plan: Plan) -> bool:
         if plan.statuses[Status.INVALID] and not self.skip_invalid:
-            note(
-                f"error[C441]: {plural(plan.statuses[Status.INVALID], 'row')} cannot be sent, and --yes was given\n"
-                "   = hint: mend them, or add --skip-invalid to send the others"
-            )
+            invalid = plural(plan.statuses[Status.INVALID], "row")
+            note(f"error[C441]: --yes was given, and {invalid} cannot be sent")
+            note("   = hint: mend them, or add --skip-invalid to send the others")
             return False
         return True
 
@@ -144,35 +146,9 @@ def ask_secret(question: str) -> str:
     return answer
 
 
-def _place(campaign: Any) -> str:
+def place(campaign: Campaign) -> str:
+    """Give what to write after a command so that it means this campaign again."""
     if campaign.file.path is None:
         return "with the same options"
     folder = campaign.file.folder
     return "" if folder == Path() else str(folder)
-
-
-class Stop:
-    """Turns the first SIGINT or SIGTERM into a request to stop, the second into leaving at once."""
-
-    def __init__(self) -> None:
-        from mailmerge.delivery.sender import StopFlag  # noqa: PLC0415  not for --help
-
-        self.flag = StopFlag()
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> Stop:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._handle)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _handle(self, number: int, _frame: object) -> None:
-        if self.flag.requested:
-            # States are as the ledger has them: rows on the wire will be in doubt.
-            sys.stderr.write("\nleaving at once; rows in flight are in doubt\n")
-            raise SystemExit(128 + number)
-        self.flag.request(128 + number)
-        sys.stderr.write("\nfinishing the messages in flight ... (once more to leave at once)\n")

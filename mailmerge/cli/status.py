@@ -36,7 +36,7 @@ def command(*, as_json: bool, **options: Any) -> int:
     for state in status.counts:
         out(f"  {status.counts[state]:>9,}  {WORDS[state]}")
     if status.last_run:
-        running = " (still running, or it was killed)" if status.running else ""
+        running = " (still running, or it was killed)" if status.unfinished else ""
         out(f"Last run: {clock_time(status.last_run)}{running}")
     if status.next_at:
         out(f"Deferred rows are due from {clock_time(status.next_at)} on: mailmerge send")

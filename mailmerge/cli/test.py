@@ -15,7 +15,8 @@ from mailmerge.cli.options import (
     transcript_option,
 )
 from mailmerge.cli.output import emit, interactive, out, show_diagnostics
-from mailmerge.cli.send import Stop, ask_secret
+from mailmerge.cli.send import ask_secret
+from mailmerge.cli.stopping import Stop
 from mailmerge.model import Status
 
 if TYPE_CHECKING:
@@ -43,16 +44,18 @@ def command(
     To and envelope are yours, there is no Cc or Bcc, and an X-Mailmerge-Test header says which row it was. No
     row's state changes.
     """
+    from mailmerge.campaign.sending import SendRequest  # noqa: PLC0415  not for --help
+    from mailmerge.campaign.testing import send_tests  # noqa: PLC0415
+
     campaign = load_campaign(options)
+    request = SendRequest(
+        rows=rows,
+        ca_file=ca_file,
+        transcript=transcript,
+        ask_secret=ask_secret if interactive() else None,
+    )
     with Stop() as stop:
-        report = campaign.test(
-            rows,
-            me,
-            ca_file=ca_file,
-            transcript=transcript,
-            ask_secret=ask_secret if interactive() else None,
-            stop=stop.flag,
-        )
+        report = send_tests(campaign, request, me, stop=stop.flag)
     for result in report.results:
         if as_json:
             emit("test", row=result.row, status=result.status, reply=result.reply, to=result.to)

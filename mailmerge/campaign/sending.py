@@ -1,0 +1,311 @@
+"""The runs that talk to a server: sending for real, testing to oneself, rehearsing against the sandbox."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from mailmerge.accounts import resolve_account
+from mailmerge.campaign.connecting import Transcript, connection_factory
+from mailmerge.campaign.delivering import Delivering, longest_window, throttle_history
+from mailmerge.campaign.preflight import refuse_if_broken
+from mailmerge.campaign.reporting import Report, exit_code, write_report
+from mailmerge.delivery.account_usage import AccountUsage
+from mailmerge.delivery.clock import Clock, SystemClock
+from mailmerge.delivery.known import CampaignIndex
+from mailmerge.delivery.ledger import Ledger
+from mailmerge.delivery.locks import AccountLock
+from mailmerge.delivery.runs import Progress, Reason, RunEnd
+from mailmerge.delivery.schema import sync_folder
+from mailmerge.errors import CampaignFileError, LedgerError, MailmergeError
+from mailmerge.model import Status
+from mailmerge.recipients import parse_rows, snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from mailmerge.accounts import Account
+    from mailmerge.campaign.assembly import Assembly
+    from mailmerge.campaign.campaign import Campaign
+    from mailmerge.campaign.plan import Plan
+    from mailmerge.delivery.sender import StopFlag
+    from mailmerge.model import Rate
+    from mailmerge.recipients import RecipientList
+    from mailmerge.smtp.connection import Connection
+
+    Connect = Callable[[], Connection]
+
+_REASON_CODES = {
+    Reason.FINISHED: 0,
+    Reason.INTERRUPTED: 130,
+    Reason.QUOTA: 5,
+    Reason.BREAKER: 5,
+    Reason.NETWORK: 5,
+    Reason.REFUSED: 6,
+    Reason.ACCOUNT_PAUSE: 5,
+    Reason.LEDGER: 8,
+}
+
+
+class NeverStop:
+    """The stop flag of those who never stop."""
+
+    def is_set(self) -> bool:
+        """Say no."""
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class SendRequest:
+    """What is wanted of one run."""
+
+    rows: str | None = None
+    """Only these rows: ``2-50,77``."""
+    limit: int | None = None
+    dry_run: bool = False
+    wait: bool = False
+    """Wait for deferred rows and long pauses instead of ending."""
+    accept_changes: bool = False
+    """Go on although the message is another one than that of rows already accepted."""
+    ca_file: Path | None = None
+    transcript: Path | None = None
+    ask_secret: Callable[[str], str] | None = None
+    progress: Callable[[int], None] = field(default=lambda _rows: None)
+    """Told now and then how many rows the pre-flight has seen."""
+
+
+def find_account(campaign: Campaign, request: SendRequest) -> Account:
+    """Resolve the campaign's account.
+
+    Raises:
+        CampaignFileError: there is none, or it is wrong.
+
+    """
+    sender = campaign.file.message.from_
+    return resolve_account(
+        campaign.file.account,
+        environment=campaign.environment,
+        overrides={"ca_file": request.ca_file, "pipeline": campaign.file.send.pipeline},
+        campaign_from=sender if sender and "{" not in sender else None,
+    )
+
+
+def all_rates(account: Account, own: tuple[Rate, ...]) -> tuple[Rate, ...]:
+    """Put the account's rates and the campaign's together: every one holds."""
+    return tuple(sorted({*account.rates, *own}, key=lambda rate: (rate.seconds, rate.count)))
+
+
+def send(
+    campaign: Campaign,
+    request: SendRequest,
+    *,
+    confirm: Callable[[Plan], bool],
+    observe: Callable[[Progress], None],
+    stop: StopFlag,
+    clock: Clock | None = None,
+) -> Report | None:
+    """Plan, ask, send and report; None: declined, or a dry run.
+
+    Raises:
+        MailmergeError: nothing was sent.
+
+    """
+    clock = clock or SystemClock()
+    account = find_account(campaign, request)
+    if request.dry_run:
+        with Ledger.scratch(campaign.existing_ledger(), campaign.name) as ledger:
+            run = SendRun(campaign, request, account, ledger, campaign.open_list(), clock, stop)
+            confirm(run.plan())
+        return None
+    with contextlib.ExitStack() as stack:
+        ledger = open_ledger(campaign, stack)
+        copy = _snapshot(campaign)
+        index = stack.enter_context(CampaignIndex(campaign.workspace.user_state / "campaigns.db"))
+        usage = stack.enter_context(AccountUsage(campaign.workspace.user_state / "usage.db"))
+        run = SendRun(campaign, request, account, ledger, campaign.open_list(copy), clock, stop, usage)
+        plan = run.plan()
+        _refuse_changes(campaign, run.assembly, ledger, accept=request.accept_changes)
+        if not confirm(plan):
+            return None
+        refuse_if_broken(plan.problems)
+        if plan.to_send:
+            stack.enter_context(AccountLock(campaign.workspace.user_state, account_key(account)))
+        transcript = _transcript(request, stack)
+        connect: Connect = _later(
+            lambda: connection_factory(
+                account, campaign.environment, prompt=request.ask_secret, transcript=transcript
+            )
+        )
+
+        def mark(handed_over: int) -> None:
+            index.note(campaign.workspace.ledger_path, campaign.name, handed_over)
+
+        return run.deliver(plan, connect, observe, campaign.workspace.out, mark)
+
+
+def _later(make: Callable[[], Connect]) -> Connect:
+    """Look for the secret only when the first connection is made: a run with nothing to do needs none."""
+    made: list[Connect] = []
+
+    def connect() -> Connection:
+        if not made:
+            made.append(make())
+        return made[0]()
+
+    return connect
+
+
+def _transcript(request: SendRequest, stack: contextlib.ExitStack) -> Callable[[str], None] | None:
+    if request.transcript is None:
+        return None
+    transcript = Transcript(request.transcript)
+    stack.callback(transcript.close)
+    return transcript.write
+
+
+def open_ledger(campaign: Campaign, stack: contextlib.ExitStack) -> Ledger:
+    """Take the campaign's lock and open its ledger, checked against what is known of it."""
+    workspace = campaign.workspace
+    workspace.make_state()
+    stack.enter_context(Ledger.lock(workspace.ledger_path))
+    with CampaignIndex(workspace.user_state / "campaigns.db") as index:
+        index.check_present(workspace.ledger_path, campaign.name)
+        ledger = stack.enter_context(Ledger.open(workspace.ledger_path, campaign.name))
+        index.check(workspace.ledger_path, campaign.name, ledger.handed_over)
+    ledger.repair()
+    return ledger
+
+
+def _snapshot(campaign: Campaign) -> Path | None:
+    if campaign.list_given:
+        return None
+    source = campaign.file.data.source
+    campaign.open_list()  # says what is wrong with the list in its own words before it is copied
+    copy = snapshot(source, campaign.workspace.state)
+    campaign.workspace.clear_snapshots(keep=copy)
+    return copy
+
+
+def account_key(account: Account) -> str:
+    """Name the account for locks and counts: what matters is who signs in where."""
+    return f"{account.user or account.name}@{account.host}"
+
+
+def _refuse_changes(campaign: Campaign, assembly: Assembly, ledger: Ledger, *, accept: bool) -> None:
+    before = [version for version in ledger.versions() if version.digest != assembly.version]
+    if accept or not before:
+        return
+    count = sum(version.accepted for version in before)
+    changed = ", ".join(before[-1].changed(assembly.parts)) or "the message"
+    raise CampaignFileError(
+        f"campaign {campaign.name!r} changed ({changed}) after {count:,} rows were accepted as it was",
+        code="C470",
+        hint="--accept-changes sends the rest as it is now; --name NEW starts anew with the whole list",
+    )
+
+
+class SendRun:
+    """One run of a campaign over one ledger, whichever ledger that is."""
+
+    def __init__(
+        self,
+        campaign: Campaign,
+        request: SendRequest,
+        account: Account,
+        ledger: Ledger,
+        recipients: RecipientList,
+        clock: Clock,
+        stop: StopFlag,
+        usage: AccountUsage | None = None,
+    ) -> None:
+        self._campaign = campaign
+        self._request = request
+        self._account = account
+        self._ledger = ledger
+        self._recipients = recipients
+        self._clock = clock
+        self.assembly = campaign.assemble(recipients, ledger.secret, account)
+        rates = all_rates(account, campaign.file.send.rate)
+        key = account_key(account)
+        limits = (account.quota,) if account.quota else ()
+        history = usage.history(key, clock.now() - longest_window(rates)) if usage else ()
+        self._delivering = Delivering(
+            ledger=ledger,
+            recipients=recipients,
+            assembly=self.assembly,
+            account=account,
+            clock=clock,
+            stop=stop,
+            rates=rates,
+            quota=usage.quota(key, limits, clock) if usage else None,
+            history=list(throttle_history(history, clock)),
+            selection=parse_rows(request.rows) if request.rows else None,
+            limit=request.limit,
+        )
+
+    def plan(self) -> Plan:
+        """Run the pre-flight and say what would be sent."""
+        plan = self._campaign.examine(
+            self._ledger,
+            self._recipients,
+            self.assembly,
+            account=self._account,
+            progress=self._request.progress,
+        )
+        plan = self._delivering.complete(plan)
+        synced = sync_folder(self._campaign.workspace.folder)
+        if synced:
+            note = f"the ledger lies in a {synced} folder: another machine may put an old copy in its place"
+            plan = replace(plan, warnings=(*plan.warnings, note))
+        return plan
+
+    def deliver(
+        self,
+        plan: Plan,
+        connect: Connect,
+        observe: Callable[[Progress], None],
+        out: Path,
+        mark: Callable[[int], None] | None = None,
+    ) -> Report:
+        """Send what was planned, and report into *out*, whatever ends the run."""
+        started = time.monotonic()
+        self._ledger.start_run("send", self.assembly.version)
+        end = RunEnd(Reason.FINISHED)
+        failure: MailmergeError | None = None
+        try:
+            if plan.to_send:
+                send = self._campaign.file.send
+                end = self._delivering.run(connect, send, observe, wait=self._request.wait, mark=mark)
+        except MailmergeError as error:
+            failure = error
+        with contextlib.suppress(LedgerError):
+            counts = {str(status): number for status, number in end.counts.by_status.items()}
+            self._ledger.finish_run(str(end.reason), counts)
+        return self._report(end, failure, out, time.monotonic() - started)
+
+    def _report(self, end: RunEnd, failure: MailmergeError | None, out: Path, seconds: float) -> Report:
+        summary, folder, failed = write_report(self._ledger, self._recipients, out)
+        error = failure or end.error
+        code = error.exit_code if error else _REASON_CODES[end.reason]
+        complete = self._request.rows is None and self._request.limit is None
+        notes = [end.message] if end.message and error is None else []
+        if end.hint and error is None:
+            notes.append(f"   = hint: {end.hint}")
+        skipped = self._delivering.skipped
+        notes += [f"row {problem.row}: not sent, {problem.message}" for problem in skipped[:10]]
+        return Report(
+            campaign=self._campaign.name,
+            summary=summary,
+            exit_code=exit_code(summary.counts, code, complete=complete),
+            folder=folder,
+            failed=failed,
+            reason=str(end.reason),
+            error=error,
+            next_at=end.next_at or self._ledger.next_due(),
+            seconds=seconds,
+            sent_now=end.counts[Status.ACCEPTED],
+            notes=tuple(notes),
+        )

@@ -1,0 +1,147 @@
+"""Test messages: what a row would get, sent to oneself; no row's state changes."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from mailmerge.addresses import Address, AddressError, Mailbox
+from mailmerge.campaign.connecting import Transcript, connection_factory
+from mailmerge.campaign.sending import account_key, all_rates, find_account, open_ledger
+from mailmerge.campaign.single import hand_over
+from mailmerge.delivery.account_usage import AccountUsage
+from mailmerge.delivery.clock import SystemClock
+from mailmerge.delivery.locks import AccountLock
+from mailmerge.delivery.throttle import Throttle
+from mailmerge.errors import CampaignFileError, SessionError
+from mailmerge.recipients import parse_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mailmerge.accounts import Account
+    from mailmerge.campaign.campaign import Campaign
+    from mailmerge.campaign.sending import SendRequest
+    from mailmerge.delivery.sender import StopFlag
+    from mailmerge.model import Message, Status
+
+HEADER = "X-Mailmerge-Test"
+
+
+@dataclass(frozen=True, slots=True)
+class TestResult:
+    """What became of one test message."""
+
+    __test__ = False  # not a test of ours, whatever its name
+
+    row: int
+    status: Status
+    reply: str
+    to: str
+    meant_for: str
+
+
+@dataclass(frozen=True, slots=True)
+class TestReport:
+    """What became of all test messages."""
+
+    __test__ = False
+
+    results: tuple[TestResult, ...]
+    error: SessionError | None = None
+
+
+def send_tests(campaign: Campaign, request: SendRequest, me: str | None, *, stop: StopFlag) -> TestReport:
+    """Send the messages of the chosen rows (default: the first) to *me*.
+
+    Raises:
+        MailmergeError: nothing was sent.
+
+    """
+    mine = _mine(me or campaign.environment.get("SMTP_TO"))
+    account = find_account(campaign, request)
+    messages = list(_messages(campaign, request, account, mine))
+    if not messages:
+        raise CampaignFileError(
+            "no row was chosen that could be sent", code="C431", hint="see `mailmerge check`"
+        )
+    clock = SystemClock()
+    with contextlib.ExitStack() as stack:
+        ledger = open_ledger(campaign, stack)
+        usage = stack.enter_context(AccountUsage(campaign.workspace.user_state / "usage.db"))
+        stack.enter_context(AccountLock(campaign.workspace.user_state, account_key(account)))
+        transcript = Transcript(request.transcript) if request.transcript else None
+        if transcript:
+            stack.callback(transcript.close)
+        limits = (account.quota,) if account.quota else ()
+        quota = usage.quota(account_key(account), limits, clock)
+        throttle = Throttle(all_rates(account, campaign.file.send.rate))
+        ledger.start_run("test")
+        connection = connection_factory(
+            account,
+            campaign.environment,
+            prompt=request.ask_secret,
+            transcript=transcript.write if transcript else None,
+        )()
+        results: list[TestResult] = []
+        error: SessionError | None = None
+        try:
+            connection.open()
+            for message, meant_for in messages:
+                if stop.is_set():
+                    break
+                if quota.reserve(1) is None:
+                    raise CampaignFileError("the account's own limit is reached", code="C443")
+                clock.sleep(throttle.delay(clock.monotonic()))
+                throttle.take(clock.monotonic())
+                outcome = hand_over(connection, message)
+                reply = str(outcome.reply or outcome.reason)
+                results.append(TestResult(message.row, outcome.status, reply, str(mine), meant_for))
+        except SessionError as failed:
+            error = failed
+        finally:
+            connection.close()
+        counts = {
+            str(status): sum(r.status is status for r in results) for status in {r.status for r in results}
+        }
+        ledger.finish_run("finished" if error is None else "refused", counts)
+        return TestReport(tuple(results), error)
+
+
+def _mine(text: str | None) -> Address:
+    if not text:
+        raise CampaignFileError(
+            "whom is the test for?", code="C432", hint="add --to you@example.org, or set SMTP_TO"
+        )
+    try:
+        return Address.parse(text)
+    except AddressError as error:
+        raise CampaignFileError(
+            f"{text!r} is not an address: {error}", code="C432", hint=error.suggestion
+        ) from None
+
+
+def _messages(
+    campaign: Campaign, request: SendRequest, account: Account, mine: Address
+) -> Iterator[tuple[Message, str]]:
+    selection = parse_rows(request.rows) if request.rows else None
+    recipients = campaign.open_list()
+    assembly = campaign.assemble(recipients, secrets.token_bytes(32), account)
+    for recipient in recipients:
+        if selection is not None and recipient.row not in selection:
+            continue
+        rendered = assembly.render(recipient)
+        meant_for = ", ".join(str(mailbox.address) for mailbox in rendered.to)
+        test = replace(
+            rendered,
+            to=(Mailbox("", mine),),
+            cc=(),
+            bcc=(),
+            headers=(*rendered.headers, (HEADER, f"row {recipient.row}")),
+        )
+        yield assembly.test_message(test, secrets.token_hex(8), datetime.now().astimezone()), meant_for
+        if selection is None:
+            return

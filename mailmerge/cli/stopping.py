@@ -1,0 +1,36 @@
+"""Signals: the first asks the run to finish what is in flight, the second leaves at once."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from typing import Any, Self
+
+
+class Stop:
+    """Turns SIGINT and SIGTERM into a request to stop while it is entered."""
+
+    def __init__(self) -> None:
+        self.flag = threading.Event()
+        self.code = 130
+        """The exit code that tells which signal it was."""
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, _frame: object) -> None:
+        self.code = 128 + number
+        if self.flag.is_set():
+            # The states are as the ledger has them: rows on the wire will be in doubt.
+            sys.stderr.write("\nleaving at once; messages in flight are in doubt\n")
+            raise SystemExit(self.code)
+        self.flag.set()
+        sys.stderr.write("\nfinishing the messages in flight ... (once more to leave at once)\n")
