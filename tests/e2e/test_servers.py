@@ -118,7 +118,7 @@ def test_sandbox_signs_in_by_token(sandbox, code):
 def test_sandbox_discards_the_chunk_of_a_refused_bdat(sandbox):
     """The octets of a chunk without recipients are never run as commands."""
     with signed_in(sandbox) as client:
-        client.sock.sendall(b"MAIL FROM:<a@example.org>\r\nBDAT 6 LAST\r\nNOOP\r\nRSET\r\nNOOP\r\n")
+        client.send(b"MAIL FROM:<a@example.org>\r\nBDAT 6 LAST\r\nNOOP\r\nRSET\r\nNOOP\r\n")
 
         assert codes(client, 4) == [250, 503, 250, 250]
 
@@ -128,9 +128,9 @@ def test_sandbox_takes_a_pipelined_window_of_chunks(sandbox):
     body = b"\r\n".join(bytes(range(256)).replace(b"\r\n", b"") for _ in range(40))
     good = b"RSET\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.net>\r\nBDAT %d\r\n" % len(body)
     with signed_in(sandbox) as client:
-        client.sock.sendall((good + body + b"BDAT 0 LAST\r\n") * 20)
+        client.send((good + body + b"BDAT 0 LAST\r\n") * 20)
         assert codes(client, 100) == [250] * 100
-        client.sock.sendall(
+        client.send(
             b"MAIL FROM:<a@example.org>\r\nBDAT 3\r\nabcRCPT TO:<b@example.net>\r\nBDAT 3 LAST\r\nabcRSET\r\n"
         )
         assert codes(client, 5) == [250, 503, 503, 503, 250]
@@ -147,13 +147,13 @@ def test_sandbox_refuses_what_is_too_big_and_goes_on(chunked):
         smtplib.SMTP(server.host, server.port) as client,
     ):
         client.ehlo()
-        client.sock.sendall(b"MAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.net>\r\n")
+        client.send(b"MAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.net>\r\n")
         assert codes(client, 2) == [250, 250]
         if chunked:
-            client.sock.sendall(b"BDAT 2000 LAST\r\n" + body * 20)
+            client.send(b"BDAT 2000 LAST\r\n" + body * 20)
         else:
             assert client.docmd("DATA")[0] == 354
-            client.sock.sendall(body * 20 + b".\r\n")
+            client.send(body * 20 + b".\r\n")
 
         assert codes(client, 1) == [552]
         assert client.rset()[0] == 250
@@ -186,7 +186,7 @@ def test_sandbox_hangs_up_after_421():
     with SandboxServer(tls="none", user=None, faults=plan) as server:
         client = smtplib.SMTP(server.host, server.port, timeout=10)
         client.ehlo()
-        client.sock.sendall(b"MAIL FROM:<a@example.org>\r\nNOOP\r\nNOOP\r\n")
+        client.send(b"MAIL FROM:<a@example.org>\r\nNOOP\r\nNOOP\r\n")
 
         assert client.getreply()[0] == 421
         with pytest.raises(smtplib.SMTPServerDisconnected):

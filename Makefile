@@ -1,0 +1,64 @@
+# make demo    a rehearsal of the sample newsletter, from nothing but Python and make
+# make test    the whole suite against the built wheel   (PYTEST_ARGS="tests/unit -x" for a part)
+# make check   formatting, lint, types, import contracts
+# make clean   remove what the above made
+#
+# PYTHON=/path/to/python3.12 chooses another Python.
+
+.PHONY: demo test check clean
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+PIP = -m pip --disable-pip-version-check -qq
+TEST = build/test
+CHECK = build/check
+PYTEST_ARGS ?=
+
+define new_venv
+	@python=$$(scripts/find-python) && rm -rf $(1) && "$$python" -m venv $(1)
+	@$(1)/bin/python $(PIP) install --upgrade "pip>=25.1"
+endef
+
+demo: .venv/installed
+	@.venv/bin/mailmerge rehearse samples/newsletter
+
+.venv/installed: pyproject.toml
+	@python=$$(scripts/find-python) && rm -rf .venv && "$$python" -m venv .venv
+	@.venv/bin/python $(PIP) install --editable .
+	@touch $@
+
+# The wheel is built and installed anew each time, so that no test ever meets an older one. With -P and
+# PYTHONSAFEPATH the checkout is on no import path, neither here nor in the commands that tests start.
+test: export PYTHONSAFEPATH = 1
+test: export MAILMERGE_TEST_WHEEL = 1
+test: export COVERAGE_FILE = $(CURDIR)/$(TEST)/coverage/data
+test: $(TEST)/venv/installed
+	@scripts/install-test-programs
+	@rm -rf $(TEST)/dist $(TEST)/coverage && mkdir -p $(TEST)/dist $(TEST)/coverage
+	@$(TEST)/venv/bin/python $(PIP) wheel --no-deps --no-build-isolation --wheel-dir $(TEST)/dist .
+	@$(TEST)/venv/bin/python $(PIP) install --no-deps --force-reinstall $(TEST)/dist/*.whl
+	@status=0; $(TEST)/venv/bin/python -P -m coverage run -m pytest -q $(PYTEST_ARGS) || status=$$?; \
+	$(TEST)/venv/bin/python -m coverage combine -q; \
+	echo "coverage, branches included: $$($(TEST)/venv/bin/python -m coverage report --format=total) %"; \
+	exit $$status
+
+$(TEST)/venv/installed: pyproject.toml
+	$(call new_venv,$(TEST)/venv)
+	@$(TEST)/venv/bin/python $(PIP) install --group tests "hatchling>=1.24"
+	@$(TEST)/venv/bin/python $(PIP) install . && $(TEST)/venv/bin/python $(PIP) uninstall -y mailmerge-kit
+	@touch $@
+
+check: $(CHECK)/venv/installed
+	@$(CHECK)/venv/bin/ruff format --quiet --check .
+	@$(CHECK)/venv/bin/ruff check --quiet .
+	@$(CHECK)/venv/bin/mypy --no-error-summary
+	@$(CHECK)/venv/bin/lint-imports --no-logo 2>&1
+
+$(CHECK)/venv/installed: pyproject.toml
+	$(call new_venv,$(CHECK)/venv)
+	@$(CHECK)/venv/bin/python $(PIP) install --group dev --editable ".[all]"
+	@touch $@
+
+clean:
+	@rm -rf build dist .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,73 @@
+"""The rules of the house that no linter knows."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mailmerge
+
+ROOT = Path(__file__).parents[1]
+MODULES = sorted((ROOT / "mailmerge").rglob("*.py"))
+HEAVY = {"aiosmtpd", "asyncio", "babel", "email_validator", "keyring", "openpyxl", "pandas", "tqdm"}
+
+needs_checkout = pytest.mark.skipif(not MODULES, reason="needs the source tree")
+
+
+@pytest.mark.skipif("MAILMERGE_TEST_WHEEL" not in os.environ, reason="only where a wheel was installed")
+def test_the_wheel_is_what_is_tested():
+    """``make test`` meets the installed wheel, never the checkout."""
+    assert "site-packages" in Path(mailmerge.__file__).parts
+
+
+def test_import_is_light():
+    """Importing the package loads nothing that only some commands need."""
+    code = f"import mailmerge, sys; print(*sorted({HEAVY!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == ""
+
+
+@needs_checkout
+def test_no_file_is_long():
+    """No module has more than 500 lines."""
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text("utf-8").splitlines()) for path in MODULES}
+
+    assert {name: length for name, length in lengths.items() if length > 500} == {}
+
+
+@needs_checkout
+def test_no_function_is_long():
+    """No function has more than 60 lines, its docstring included."""
+    long = {}
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno is not None:
+                length = node.end_lineno - node.lineno + 1
+                if length > 60:
+                    long[f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"] = length
+
+    assert long == {}
+
+
+@needs_checkout
+def test_nothing_names_the_machine_it_was_made_on():
+    """No file that is under version control mentions a home directory or a working directory."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    pattern = re.compile(rb"/(?:root|work)/|/home/(?!user\b|me\b|you\b)\w+/")
+    files = [ROOT / os.fsdecode(name) for name in listed.stdout.split(b"\0") if name]
+    found = [
+        str(path.relative_to(ROOT))
+        for path in files
+        if path.is_file() and path != Path(__file__) and pattern.search(path.read_bytes())
+    ]
+
+    assert found == []
