@@ -1,0 +1,233 @@
+"""Workbooks (.xlsx, .xlsm), streamed by openpyxl; macros are never looked at."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import contextmanager
+from difflib import get_close_matches
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import openpyxl
+
+from mailmerge.errors import ListError
+from mailmerge.model import Diagnostic, Place, Severity
+from mailmerge.recipients.cells import cell_value, uncalculated
+from mailmerge.recipients.damage import unnamed
+from mailmerge.recipients.headings import read_header
+from mailmerge.recipients.hidden import MAX_GAP, cell_name, cell_position, read_traits
+from mailmerge.recipients.lists import MAX_PROBLEMS, Options, RecipientList, Record, Unusable, list_error
+from mailmerge.recipients.packages import SheetPart, damaged, read_package, reading
+from mailmerge.recipients.types import as_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from mailmerge.model import Value
+    from mailmerge.recipients import Hidden
+    from mailmerge.recipients.headings import Header
+
+_CHUNK = 256
+"""Rows taken from openpyxl at a time: its warnings are silenced around each chunk, not around the caller."""
+
+_Cells = list["Value | Unusable"]
+
+
+class WorkbookList(RecipientList):
+    """One sheet of a workbook."""
+
+    def __init__(
+        self,
+        path: Path,
+        shown: str,
+        options: Options,
+        *,
+        sheet: str | None,
+        hidden: Hidden,
+    ) -> None:
+        self.path = path
+        self.shown = shown
+        parts = read_package(path, shown)
+        chosen = _choose(parts, sheet, shown)
+        self._sheet = chosen.name
+        if not chosen.visible and hidden == "refuse":
+            raise self._error("D121", f'the sheet "{chosen.name}" is hidden', _HIDDEN_HINT)
+        self._traits = traits = read_traits(path, chosen.part, shown)
+        super().__init__(path, shown, self._read_header(), options)
+        self._plain = False
+        first = self._header.row
+        concealed = [row for row in traits.hidden if row > first]
+        if concealed and hidden == "refuse":
+            raise self._conceals(concealed)
+        self._refuse_merged()
+        self._skipped = frozenset(concealed) if hidden == "skip" else frozenset()
+        visible = [part for part in parts if part.visible]
+        several = sheet is None and len(visible) > 1
+        kind = path.suffix[1:].upper()
+        self.dialect = f'{kind}, sheet "{chosen.name}"' + (
+            f" (the first of {len(visible)})" if several else ""
+        )
+        self.warnings = self._notes()
+
+    def _records(self) -> Iterator[Record]:
+        header = self._header
+        problems: list[Diagnostic] = []
+        blank = 0
+        for row, cells in self._rows():
+            if row <= header.row:
+                continue
+            if not _filled(cells):
+                blank += 1
+                continue
+            self.blank_rows += blank  # those below the last row do not count
+            blank = 0
+            if row in self._skipped:
+                self.hidden_rows += 1
+                continue
+            problems += self._outside(row, cells)
+            if len(problems) >= MAX_PROBLEMS:
+                break
+            if not problems:
+                yield row, None, cells + [""] * (header.width - len(cells))
+        if problems:
+            raise list_error(self.shown, problems[:MAX_PROBLEMS])
+
+    def _place(self, row: int, line: int | None, position: int) -> Place:  # noqa: ARG002  sheets have no lines
+        return Place(path=self.shown, cell=f"sheet {self._sheet}, cell {cell_name(row, position + 1)}")
+
+    def _outside(self, row: int, cells: Sequence[Value | Unusable]) -> list[Diagnostic]:
+        """Find cells with content in columns without a heading."""
+        header = self._header
+        if len(cells) <= header.width and not header.unnamed:
+            return []
+        return [
+            unnamed(_shown(cells[at]), f"column {cell_name(row, at + 1).rstrip('0123456789')}", place, row)
+            for at in (*header.unnamed, *range(header.width, len(cells)))
+            if at < len(cells) and _shown(cells[at]).strip()
+            for place in (self._place(row, None, at),)
+        ]
+
+    def _read_header(self) -> Header:
+        for row, cells in self._rows():
+            if _filled(cells):
+                texts = [_shown(cell) for cell in cells]
+                while not texts[-1].strip():
+                    texts.pop()
+                header, problems = read_header(texts, row, lambda at: self._place(row, None, at))  # noqa: B023
+                if problems:
+                    raise list_error(self.shown, problems)
+                return header
+        hint = "the first row holds the headings, each further row one recipient"
+        if self._traits.stray:
+            hint = f"the first cell that is filled is {self._traits.stray}: move the table up"
+        raise self._error("D102", f'the sheet "{self._sheet}" is empty', hint)
+
+    def _rows(self) -> Iterator[tuple[int, _Cells]]:
+        """Yield all rows of the list with their numbers, the header included."""
+        last = self._traits.last_row
+        if not last:
+            return
+        uncached = self._traits.uncached
+        with _quiet(self.shown):
+            # keep_links: other workbooks that this one refers to are nobody's business here.
+            book = openpyxl.load_workbook(self.path, read_only=True, data_only=True, keep_links=False)
+        try:
+            with _quiet(self.shown):
+                sheet: Any = book[self._sheet]
+                sheet.reset_dimensions()  # what the file says about its size may be wrong
+                rows = sheet.iter_rows(min_row=1, max_row=last)
+            number = 0
+            while True:
+                with _quiet(self.shown):
+                    chunk = [[cell_value(cell) for cell in row] for row in islice(rows, _CHUNK)]
+                if not chunk:
+                    return
+                for number, cells in enumerate(chunk, number + 1):  # noqa: B020  counts on over all chunks
+                    for column in uncached.get(number, ()):
+                        cells[column - 1] = uncalculated()
+                    yield number, cells
+        finally:
+            book.close()
+
+    def _conceals(self, rows: list[int]) -> ListError:
+        first = ", ".join(map(str, rows[:5])) + (" …" if len(rows) > 5 else "")
+        what = f"row {first} is" if len(rows) == 1 else f"{len(rows):,} rows are"
+        which = "" if len(rows) == 1 else f" ({first})"
+        return self._error(
+            "D121", f'in the sheet "{self._sheet}" {what} hidden or filtered out{which}', _HIDDEN_HINT
+        )
+
+    def _refuse_merged(self) -> None:
+        """Refuse merged cells inside the table: all but the first of them would be empty, unseen."""
+        inside = [name for name in self._traits.merged if self._in_table(name)]
+        if not inside:
+            return
+        more = f" (and {len(inside) - 1} more ranges)" if len(inside) > 1 else ""
+        hint = "unmerge them and fill every cell"
+        if cell_position(inside[0].partition(":")[0])[0] == self._header.row:
+            hint = "is it a title above the table? Remove it: the first row must hold the headings"
+        raise self._error(
+            "D126", f'in the sheet "{self._sheet}" the cells {inside[0]} are merged{more}', hint
+        )
+
+    def _in_table(self, name: str) -> bool:
+        start, _, end = name.partition(":")
+        try:
+            (top, left), (bottom, _right) = cell_position(start), cell_position(end or start)
+        except ValueError as error:
+            raise damaged(self.shown, str(error)) from None
+        return left <= self._header.width and bottom >= self._header.row and top <= self._traits.last_row
+
+    def _notes(self) -> tuple[Diagnostic, ...]:
+        stray = self._traits.stray
+        if not stray:
+            return ()
+        return (
+            Diagnostic(
+                code="D128",
+                message=f"{MAX_GAP:,} blank rows end the list: {stray} and what follows is left out",
+                hint="delete what stands there, or move it up",
+                severity=Severity.WARNING,
+                place=Place(path=self.shown, cell=f"sheet {self._sheet}, cell {stray}"),
+            ),
+        )
+
+    def _error(self, code: str, message: str, hint: str) -> ListError:
+        place = Place(path=self.shown, cell=f"sheet {self._sheet}")
+        return ListError(message, code=code, hint=hint, place=place)
+
+
+_HIDDEN_HINT = 'show them, or say what is meant in [data]: hidden = "skip" or hidden = "send"'
+
+
+def _choose(parts: list[SheetPart], wanted: str | None, shown: str) -> SheetPart:
+    """Take the sheet by name, else the first one that can be seen."""
+    if not parts:
+        raise damaged(shown, "it has no worksheet")
+    if wanted is None:
+        return next((part for part in parts if part.visible), parts[0])
+    names = {part.name: part for part in parts}
+    if wanted in names:
+        return names[wanted]
+    near = get_close_matches(wanted, names, n=1)
+    guess = f'did you mean "{near[0]}"? ' if near else ""
+    listed = ", ".join(f'"{name}"' for name in names)
+    hint = f"{guess}The sheets are: {listed}"
+    raise ListError(f'{shown} has no sheet "{wanted}"', code="D122", hint=hint, place=Place(path=shown))
+
+
+def _filled(cells: Sequence[Value | Unusable]) -> bool:
+    return any(not isinstance(cell, str) or cell.strip() for cell in cells)
+
+
+def _shown(cell: Value | Unusable) -> str:
+    return cell.shown or "formula" if isinstance(cell, Unusable) else as_text(cell)
+
+
+@contextmanager
+def _quiet(shown: str) -> Iterator[None]:
+    """Let openpyxl neither warn about what does not matter here, nor end with an exception of its own."""
+    with warnings.catch_warnings(), reading(shown):
+        warnings.simplefilter("ignore")
+        yield

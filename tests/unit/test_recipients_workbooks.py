@@ -1,0 +1,379 @@
+"""Workbooks: a real one written by LibreOffice (tests/data/lists), and hostile ones built here."""
+
+# ruff: noqa: DTZ001  the dates of a sheet have no time zone
+
+from __future__ import annotations
+
+import io
+import random
+import time as clock
+import zipfile
+from datetime import date, datetime, time
+from decimal import Decimal
+from pathlib import Path
+
+import openpyxl
+import pytest
+
+from mailmerge.errors import ListError
+from mailmerge.recipients import open_list
+from mailmerge.recipients.hidden import cell_name, cell_position
+from mailmerge.recipients.numbers import plain_number, with_leading_zeros
+
+PEOPLE = Path(__file__).parents[1] / "data" / "lists" / "people.xlsx"
+NAMESPACE = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
+
+
+def refused(path, **options):
+    """Read a list to its end and return the error it must end with."""
+    with pytest.raises(ListError) as caught:
+        list(open_list(path, shown="people.xlsx", **options))
+    return caught.value
+
+
+@pytest.fixture
+def save(tmp_path):
+    """Write rows with openpyxl, which stores no results for formulas."""
+
+    def save(*rows, formats=(), name="people.xlsx"):
+        book = openpyxl.Workbook()
+        for row in rows:
+            book.active.append(row)
+        for cell, number_format in formats:
+            book.active[cell].number_format = number_format
+        book.save(tmp_path / name)
+        return tmp_path / name
+
+    return save
+
+
+@pytest.fixture
+def rewrite(save):
+    """Replace the sheet's XML in a good workbook."""
+
+    def rewrite(data, *, declaration=""):
+        path = save(["email"], ["a@x.org"])
+        sheet = f'<?xml version="1.0"?>{declaration}<worksheet {NAMESPACE}>{data}</worksheet>'
+        with zipfile.ZipFile(path) as source:
+            parts = {name: source.read(name) for name in source.namelist()}
+        parts["xl/worksheets/sheet1.xml"] = sheet.encode()
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as target:
+            for name, content in parts.items():
+                target.writestr(name, content)
+        return path
+
+    return rewrite
+
+
+def test_d13_cells_are_what_a_person_sees():
+    """Leading zeros, whole numbers, decimals, dates, times, booleans and Chinese come out as in the sheet."""
+    people = open_list(PEOPLE)
+    wei, jerome, _ = people
+    assert people.dialect == 'XLSX, sheet "People" (the first of 6)'
+    assert people.columns.names[:2] == ("email", "first_name")
+    assert wei.values == (
+        "wei@example.org",
+        "张伟",
+        "01067",
+        13800138000,
+        Decimal("1234.5"),
+        Decimal("0.26"),
+        date(2026, 3, 5),
+        datetime(2026, 3, 5, 14, 30),
+        time(9, 5),
+        "26:30",
+        True,
+        Decimal("0.3"),
+        "00123",
+    )
+    assert jerome.row == 4
+    assert jerome.values[2:] == (
+        "75001",
+        "",
+        Decimal("0.3"),
+        1,
+        date(1999, 12, 31),
+        datetime(2026, 3, 5),
+        time(23, 59, 59),
+        "",
+        False,
+        "",
+        "two\nlines",
+    )
+    assert [type(value) for value in wei.values[6:8]] == [date, datetime]
+    assert people.blank_rows == 1
+
+
+def test_d13_error_cells_make_the_row_unusable():
+    """A cell that shows #N/A is a problem of its row, named by its cell; a typed "#N/A" is text."""
+    *_, nobody = open_list(PEOPLE, shown="people.xlsx")
+    assert [(d.code, d.message, d.place.cell, d.row) for d in nobody.problems] == [
+        ("D131", "the cell shows the error #N/A", "sheet People, cell B5", 5),
+        ("D131", "the cell shows the error #DIV/0!", "sheet People, cell L5", 5),
+    ]
+    assert (nobody.values[1], nobody.values[-1]) == ("#N/A", "#N/A")
+
+
+@pytest.mark.parametrize(
+    ("sheet", "code", "message"),
+    [
+        ("Filtered", "D121", 'in the sheet "Filtered" 2 rows are hidden or filtered out (3, 5)'),
+        ("Hidden rows", "D121", 'in the sheet "Hidden rows" row 2 is hidden or filtered out'),
+        ("Secret", "D121", 'the sheet "Secret" is hidden'),
+        ("Merged", "D126", 'in the sheet "Merged" the cells B2:B3 are merged'),
+        ("Titled", "D126", 'in the sheet "Titled" the cells A1:B1 are merged'),
+        ("Peple", "D122", 'people.xlsx has no sheet "Peple"'),
+    ],
+)
+def test_e14_sheets_that_need_a_word_first(sheet, code, message):
+    """Hidden rows, hidden sheets and merged cells are refused until the user says what is meant."""
+    error = refused(PEOPLE, sheet=sheet)
+    assert (error.code, str(error)) == (code, message)
+    assert error.hint
+
+
+@pytest.mark.parametrize(
+    ("sheet", "hidden", "rows", "left_out"),
+    [
+        ("Filtered", "skip", [2, 4], 2),
+        ("Filtered", "send", [2, 3, 4, 5], 0),
+        ("Hidden rows", "skip", [3], 1),
+        ("Secret", "send", [2], 0),
+        ("Secret", "skip", [2], 0),
+    ],
+)
+def test_e14_hidden_rows_by_choice(sheet, hidden, rows, left_out):
+    """Once said, hidden rows are left out and counted, or sent."""
+    people = open_list(PEOPLE, sheet=sheet, hidden=hidden)
+    assert [recipient.row for recipient in people] == rows
+    assert people.hidden_rows == left_out
+
+
+def test_e12_a_stray_cell_far_away_ends_nothing_but_the_list():
+    """A cell at XFD1048576 neither hangs nor hides: the list ends before it, with a warning."""
+    start = clock.monotonic()
+    people = open_list(PEOPLE, sheet="Stray")
+    assert [recipient.row for recipient in people] == [2]
+    assert [note.message for note in people.warnings] == [
+        "1,000 blank rows end the list: XFD1048576 and what follows is left out"
+    ]
+    assert clock.monotonic() - start < 2
+
+
+def test_a_sheet_can_be_read_again():
+    """Each iteration opens the file anew and gives the same rows."""
+    people = open_list(PEOPLE)
+    assert list(people) == list(people)
+
+
+def test_header_below_blank_rows(save):
+    """The first row with content is the header; numbers stay the sheet's."""
+    people = open_list(save([], [], ["email", "n"], [], ["a@x.org", 1]))
+    assert [(recipient.row, recipient.values) for recipient in people] == [(5, ("a@x.org", 1))]
+
+
+def test_short_rows_are_filled_and_cells_outside_refused(save):
+    """A sheet's rows may end early; a value in a column without a heading is an error with its cell."""
+    assert [r.values for r in open_list(save(["email", "n", "m"], ["a@x.org"]))] == [("a@x.org", "", "")]
+    error = refused(save(["email", None, "m"], ["a@x.org", None, 1, 7], ["b@x.org", "x", 2]))
+    assert [(d.code, d.message, d.place.cell) for d in error.diagnostics] == [
+        ("D108", 'column D has no heading, but this row has "7" in it', "sheet Sheet, cell D2"),
+        ("D108", 'column B has no heading, but this row has "x" in it', "sheet Sheet, cell B3"),
+    ]
+
+
+def test_formula_without_result(save):
+    """A formula that no spreadsheet program has calculated is a problem of its row, never a blank."""
+    first, second = open_list(save(["email", "n"], ["a@x.org", "=1+1"], ["b@x.org", 2]))
+    assert [(d.code, d.message) for d in first.problems] == [
+        ("D132", "the cell holds a formula that was never calculated")
+    ]
+    assert second.problems == ()
+
+
+@pytest.mark.parametrize(
+    ("value", "number_format", "shown"),
+    [
+        (7, "000", "007"),
+        (5551234, "000\\-0000", "555-1234"),
+        (15551234, "000-0000", "1555-1234"),
+        (7, "0", 7),
+        (7, "0.00", 7),
+        (-7, "000", -7),
+        (3.0, "General", 3),
+        (0.1 + 0.2, "General", Decimal("0.3")),
+        (1e-7, "General", Decimal("1E-7")),
+        (datetime(2026, 3, 5), "yyyy-mm-dd", date(2026, 3, 5)),
+        (datetime(2026, 3, 5, 18), "d/m/yy", date(2026, 3, 5)),
+        (datetime(2026, 3, 5), "yyyy-mm-dd hh:mm", datetime(2026, 3, 5)),
+        (datetime(2026, 3, 5, 18), '[$-409]h:mm AM/PM "daily"', time(18)),
+        (datetime(2026, 3, 1), "mmmm", date(2026, 3, 1)),
+        ("a_x000D_\nb", "General", "a\r\nb"),
+        (" ", "@", " "),
+    ],
+)
+def test_numbers_and_dates_by_format(save, value, number_format, shown):
+    """The format decides between number and text, date and moment."""
+    path = save(["email", "n"], ["a@x.org", value], formats=[("B2", number_format)])
+    [recipient] = open_list(path)
+    assert recipient.values[1] == shown
+    assert type(recipient.values[1]) is type(shown)
+    assert not recipient.problems
+
+
+def test_a_time_in_a_date_column(save):
+    """A zero formatted as a date is no date: the row is told."""
+    path = save(["email", "due"], ["a@x.org", 0], formats=[("B2", "dd.mm.yyyy")])
+    [recipient] = open_list(path)
+    assert [d.code for d in recipient.problems] == ["D134"]
+
+
+def test_types_apply_to_workbooks(save):
+    """Types work on cells as they do on text, and as_text shows what the sheet shows."""
+    path = save(
+        ["email", "n", "b", "d"], ["a@x.org", 7, True, datetime(2026, 3, 5)], formats=[("D2", "d/m/yy")]
+    )
+    types = {"n": "decimal", "b": "text", "d": "date:%d/%m/%Y"}
+    [recipient] = open_list(path, types=types, key="n")
+    assert recipient.values == ("a@x.org", Decimal(7), "TRUE", date(2026, 3, 5))
+    assert recipient.key == "7"
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "message"),
+    [
+        (b"email,name\n", "D120", "people.xlsx is not a workbook, whatever its name says"),
+        (b"", "D120", "people.xlsx is empty"),
+        (
+            b"\xd0\xcf\x11\xe0" + bytes(600) + "EncryptedPackage".encode("utf-16-le"),
+            "D120",
+            "people.xlsx is encrypted",
+        ),
+        (b"\xd0\xcf\x11\xe0" + bytes(600), "D120", "people.xlsx is an old .xls workbook"),
+        (
+            b"PK\x03\x04" + bytes(60),
+            "D124",
+            "people.xlsx cannot be read as a workbook: BadZipFile: File is not a zip file",
+        ),
+    ],
+)
+def test_e14_files_that_are_no_workbook(tmp_path, content, code, message):
+    """Encrypted, old, renamed and broken files are told apart, each with a hint."""
+    path = tmp_path / "people.xlsx"
+    path.write_bytes(content)
+    error = refused(path)
+    assert (error.code, str(error), bool(error.hint)) == (code, message, True)
+
+
+def test_e14_another_zip_renamed(tmp_path):
+    """A zip of another kind is no workbook."""
+    path = tmp_path / "people.xlsx"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
+    assert refused(path).code == "D124"
+
+
+def test_e11_a_bomb_is_refused_from_the_directory(rewrite):
+    """A small file that unpacks to a huge cell is refused before anything is parsed."""
+    text = "x" * (40 << 20)
+    path = rewrite(
+        f'<sheetData><row r="1"><c r="A1" t="inlineStr"><is><t>{text}</t></is></c></row></sheetData>'
+    )
+    assert path.stat().st_size < 100_000
+    error = refused(path)
+    assert (error.code, str(error)) == (
+        "D123",
+        "people.xlsx would unpack to 40 MB (xl/worksheets/sheet1.xml: 40 MB)",
+    )
+
+
+def test_e13_document_types_are_refused(rewrite):
+    """No entity is ever expanded."""
+    path = rewrite("<sheetData/>", declaration='<!DOCTYPE worksheet [<!ENTITY a "aaaa">]>')
+    assert "document type" in str(refused(path))
+
+
+def test_rows_out_of_order_are_refused(rewrite):
+    """Rows that openpyxl would drop in silence are an error."""
+    row = '<row r="{0}"><c r="A{0}"><v>1</v></c></row>'
+    path = rewrite(f"<sheetData>{row.format(2)}{row.format(1)}</sheetData>")
+    assert "row 1 comes after row 2" in str(refused(path))
+
+
+def test_a_table_far_down_is_no_list(rewrite):
+    """A sheet that begins with more blank rows than a list may have does not cost their time."""
+    path = rewrite('<sheetData><row r="999999999"><c r="A999999999"><v>1</v></c></row></sheetData>')
+    assert refused(path).hint == "the first cell that is filled is A999999999: move the table up"
+
+
+def test_rows_and_cells_without_names(rewrite):
+    """A sheet may leave row numbers and cell names out; formulas are found there, too."""
+    cell = '<c t="inlineStr"><is><t>{}</t></is></c>'
+    path = rewrite(
+        f"<sheetData><row>{cell.format('email')}{cell.format('n')}</row>"
+        f"<row>{cell.format('a@x.org')}<c><f>1+1</f><v/></c></row></sheetData>"
+    )
+    [recipient] = open_list(path)
+    assert (recipient.row, recipient.values[0]) == (2, "a@x.org")
+    assert [d.code for d in recipient.problems] == ["D132"]
+
+
+def test_damaged_workbooks_never_crash(tmp_path):
+    """Whatever is done to a workbook's bytes, the outcome is rows or a ListError."""
+    good = PEOPLE.read_bytes()
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")  # noqa: T201  shown when the test fails
+    chance = random.Random(seed)
+    path = tmp_path / "people.xlsx"
+    for _ in range(40):
+        bad = bytearray(good)
+        if chance.random() < 0.3:
+            del bad[chance.randrange(len(bad)) :]
+        for _ in range(chance.randrange(1, 20)):
+            if bad:
+                bad[chance.randrange(len(bad))] = chance.randrange(256)
+        path.write_bytes(bad)
+        try:
+            list(open_list(path))
+        except ListError as error:
+            assert error.code in {"D120", "D121", "D123", "D124", "D126", "D102", "D107", "D108"}  # noqa: PT017
+
+
+def test_xml_noise_never_crashes(tmp_path):
+    """Damage inside the unpacked sheet, not only in the zip, ends in rows or a ListError."""
+    with zipfile.ZipFile(PEOPLE) as source:
+        parts = {name: source.read(name) for name in source.namelist()}
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")  # noqa: T201  shown when the test fails
+    chance = random.Random(seed)
+    path = tmp_path / "people.xlsx"
+    for name in ("xl/worksheets/sheet1.xml", "xl/styles.xml", "xl/sharedStrings.xml", "xl/workbook.xml"):
+        for _ in range(8):
+            bad = bytearray(parts[name])
+            for _ in range(chance.randrange(1, 4)):
+                bad[chance.randrange(len(bad))] = chance.choice(b'09azAZ<>"/ &')
+            out = io.BytesIO()
+            with zipfile.ZipFile(out, "w") as target:
+                for part, content in {**parts, name: bytes(bad)}.items():
+                    target.writestr(part, content)
+            path.write_bytes(out.getvalue())
+            try:
+                list(open_list(path))
+            except ListError as error:
+                assert error.hint or error.code == "D102"  # noqa: PT017
+
+
+@pytest.mark.parametrize(
+    ("name", "position"), [("A1", (1, 1)), ("XFD1048576", (1048576, 16384)), ("AA27", (27, 27))]
+)
+def test_cell_names(name, position):
+    """Names and positions are each other's inverse."""
+    assert cell_position(name) == position
+    assert cell_name(*position) == name
+
+
+def test_numbers_without_end():
+    """What is no number stays text; what is whole is an integer however large."""
+    assert plain_number(float("inf")) == "inf"
+    assert plain_number(13800138000.0) == 13800138000
+    assert with_leading_zeros(5, "0 days") is None
