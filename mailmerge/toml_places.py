@@ -108,13 +108,13 @@ class _Reader:
         self.pos += 2 if repeated else 1
         name = ""
         parts = self._read_key()
-        for number, (part, _, _) in enumerate(parts):
+        for number, (part, _, end) in enumerate(parts, 1):
             name = join_name(name, part)
-            if repeated and number == len(parts) - 1:
-                self._lengths[name] = self._lengths.get(name, 0) + 1
             self.headers.add(name)
+            self.keys.setdefault(name, self.toml.place(parts[0][1], end))
+            if repeated and number == len(parts):
+                self._lengths[name] = self._lengths.get(name, 0) + 1
             if name in self._lengths:
-                self.keys.setdefault(name, self.toml.place(parts[number][1], parts[number][2]))
                 name += f"[{self._lengths[name] - 1}]"
         self.pos += 2 if repeated else 1
         self.headers.add(name)

@@ -1,0 +1,688 @@
+"""Accounts and secrets: where they come from, what is refused, and what is never shown."""
+
+import base64
+import copy
+import json
+import os
+import pickle
+import sys
+import traceback
+import types
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from mailmerge.account_secrets import Secret, find_secret, keyring_service, mask
+from mailmerge.accounts import Account, default_config_path, list_accounts, resolve_account, sender_allowed
+from mailmerge.addresses import Address
+from mailmerge.environment import Environment
+from mailmerge.errors import AuthError, CampaignFileError, MailmergeError
+from mailmerge.model import Diagnostic, Rate
+
+CANARY = "CANARY+s3cret/word="
+
+CONFIG = """\
+[accounts.work]
+host = "smtp.example.org"
+user = "me@example.org"
+from = "Accounts <accounts@example.org>"
+aliases = ["Help@Example.org", "@news.example.org"]
+return_path = "bounces@example.org"
+rate = ["60/m", "5000/180s"]
+quota = "2000/d"
+max_size = "20MiB"
+per_connection = 100
+sessions = 2
+pipeline = "off"
+helo = "[192.0.2.1]"
+ca_file = "ca.pem"
+password_command = ["pass", "smtp/work"]
+
+[accounts.list]
+provider = "gmail"
+user = "list@example.org"
+rate = "5/m"
+port = 587
+
+[accounts.relay]
+host = "relay.example.org"
+port = 25
+auth = "none"
+"""
+
+
+Config = Callable[[str], Path]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    """Write the user's config.toml and give its path."""
+
+    def write(text: str) -> Path:
+        path = tmp_path / "config.toml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def resolve(
+    name: str | None = None,
+    variables: dict[str, str] | None = None,
+    file: dict[str, str] | None = None,
+    *,
+    config_path: Path = Path("/nonexistent/config.toml"),
+    overrides: dict[str, object] | None = None,
+    campaign_from: str | None = None,
+) -> Account:
+    """Resolve an account without any file of the machine the test runs on."""
+    return resolve_account(
+        name,
+        environment=Environment(variables or {}, file, Path("spring/.env")),
+        config_path=config_path,
+        overrides=overrides,
+        campaign_from=campaign_from,
+    )
+
+
+def told(problem: Diagnostic) -> str:
+    """Give a diagnostic as one line: code, place, message, hint."""
+    at = f"{problem.place.line}:{problem.place.column}" if problem.place and problem.place.line else "-"
+    return f"{problem.code} {at} {problem.message} = {problem.hint or '-'}"
+
+
+# --- the user's configuration ------------------------------------------------------------------------------
+
+
+def test_account_from_config(config: Config, tmp_path: Path) -> None:
+    """Every key of an account is read."""
+    account = resolve("work", config_path=config(CONFIG))
+    assert (account.host, account.port, account.tls, account.auth) == (
+        *("smtp.example.org", 587, "starttls", "password"),
+    )
+    assert (account.user, str(account.from_)) == ("me@example.org", "Accounts <accounts@example.org>")
+    assert account.aliases == ("help@example.org", "@news.example.org")
+    assert str(account.return_path) == "bounces@example.org"
+    assert (account.rates, account.quota) == ((Rate(60, 60), Rate(5000, 180)), Rate(2000, 86400))
+    assert (account.max_size, account.per_connection, account.sessions) == (20 * 1024 * 1024, 100, 2)
+    assert (account.pipeline, account.helo) == ("off", "[192.0.2.1]")
+    assert account.ca_file == tmp_path / "ca.pem"
+    assert account.password_command == ("pass", "smtp/work")
+    assert (account.source, account.provider) == ("config", None)
+    assert account.origin == f"[accounts.work] in {tmp_path / 'config.toml'}"
+
+
+def test_account_on_a_preset(config: Config) -> None:
+    """An account may build on a provider and change what it likes."""
+    account = resolve("list", config_path=config(CONFIG))
+    assert (account.host, account.port, account.tls) == ("smtp.gmail.com", 587, "starttls")
+    assert (account.rates, account.quota) == ((Rate(5, 60),), Rate(500, 86400))
+    assert (account.max_recipients, account.provider, account.source) == (100, "gmail", "config")
+
+
+def test_config_beats_preset(config: Config) -> None:
+    """An account of the user's own may have a preset's name."""
+    path = config('[accounts.gmail]\nhost = "smtp.example.org"\nuser = "me@example.org"\n')
+    assert resolve("gmail", config_path=path).host == "smtp.example.org"
+    assert list_accounts(Environment({}), path) == ("gmail",)
+
+
+def test_relay_without_sign_in(config: Config) -> None:
+    """A relay on port 25 is plain and takes any sender, as it knows no user."""
+    account = resolve("relay", config_path=config(CONFIG))
+    assert (account.tls, account.auth, account.user) == ("none", "none", None)
+    assert sender_allowed(account, Address("x", "example.com"))
+
+
+def test_config_path_comes_from_the_real_environment_only() -> None:
+    """A campaign's .env does not choose the user's configuration."""
+    name = {"MAILMERGE_CONFIG": "/mine/config.toml"}
+    assert default_config_path(Environment(name)) == Path("/mine/config.toml")
+    assert default_config_path(Environment({}, name)).name == "config.toml"
+    assert default_config_path(Environment({}, name)) != Path("/mine/config.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("hots = 'x'", "C401 2:1 unknown key `accounts.a.hots` = did you mean `accounts.a.host`?"),
+        ("port = '25'", 'C404 2:8 `accounts.a.port` must be a whole number, not the text "25" = -'),
+        ("port = 0", "C405 2:8 `accounts.a.port` must be from 1 to 65535, not 0 = -"),
+        (
+            "provider = 'gmial'",
+            ('C410 2:12 `accounts.a.provider` is no provider that is known: "gmial" = did you mean `gmail`?'),
+        ),
+        (
+            "host = 'smtp.x.org:587'",
+            (
+                'C412 2:8 `accounts.a.host` is no host name: "smtp.x.org:587"'
+                " = give the port apart: smtp.x.org and 587"
+            ),
+        ),
+        (
+            "host = 'https://x.org/'",
+            (
+                'C412 2:8 `accounts.a.host` is no host name: "https://x.org/"'
+                " = leave out what stands before and after the name: smtp.example.org"
+            ),
+        ),
+        (
+            'host = "x.org\\r\\nMAIL"',
+            ('C405 2:8 `accounts.a.host` holds a control character: "x.org\\r\\nMAIL" = -'),
+        ),
+        (
+            'user = "me\\r\\nRSET"',
+            (
+                "C412 2:8 `accounts.a.user` holds a line break or another control"
+                ' character: "me\\r\\nRSET" = -'
+            ),
+        ),
+        (
+            "helo = 'a b'",
+            (
+                'C412 2:8 `accounts.a.helo` cannot stand after EHLO: "a b"'
+                " = write a host name, or an address in brackets: [192.0.2.1]"
+            ),
+        ),
+        (
+            "auth = 'oauth-google'",
+            (
+                'C402 2:8 `accounts.a.auth` cannot be "oauth-google" yet = fetch the token'
+                ' with a program of yours: auth = "token", token_command = ["program"]'
+            ),
+        ),
+        ("dkim = {}", "C402 2:1 `accounts.a.dkim` (signing of messages) is not supported yet = leave it out"),
+        ("from = 'me@gmial,com'", 'C405 2:8 `accounts.a.from` is no mailbox: "me@gmial,com":'),
+        (
+            "from = 'a@x.org, b@x.org'",
+            ('C405 2:8 `accounts.a.from` must be exactly one mailbox, not "a@x.org, b@x.org" = -'),
+        ),
+        (
+            "password_command = 'pass x'",
+            (
+                "C404 2:20 `accounts.a.password_command` must be an array: the program"
+                " and each of its arguments apart = no shell runs it; write ['pass', 'x']"
+            ),
+        ),
+        (
+            "max_size = 'big'",
+            ('C405 2:12 `accounts.a.max_size` is not a size: "big" = write it as "25MB" or in bytes'),
+        ),
+        ("password = 'CANARY'", "C409 2:1 `accounts.a.password`: a secret does not belong in this file"),
+    ],
+)
+def test_wording_of_config(config: Config, text: str, expected: str) -> None:
+    """Each mistake in the user's configuration is told with its place."""
+    with pytest.raises(CampaignFileError) as caught:
+        resolve("a", config_path=config(f"[accounts.a]\n{text}\n"))
+    problems = [told(problem) for problem in caught.value.diagnostics]
+    assert len(problems) == 1
+    assert problems[0].startswith(expected)
+    assert "CANARY" not in repr(caught.value.diagnostics)
+
+
+def test_config_problems_all_at_once(config: Config) -> None:
+    """All problems of the account are told together; those of other accounts wait."""
+    path = config("[acounts.x]\n[accounts.a]\nport = 0\ntls = 'ssl'\n[accounts.b]\nport = -1\n")
+    with pytest.raises(CampaignFileError) as caught:
+        resolve("a", config_path=path)
+    assert [problem.message for problem in caught.value.diagnostics] == [
+        "unknown section `[acounts]`",
+        "`accounts.a.port` must be from 1 to 65535, not 0",
+        '`accounts.a.tls` must be one of "starttls", "tls", "none", not "ssl"',
+    ]
+
+
+# --- presets -----------------------------------------------------------------------------------------------
+
+
+def test_preset_takes_its_user_from_the_campaign() -> None:
+    """``account = "qq"`` and a constant From are enough."""
+    account = resolve("qq", campaign_from="张三 <12345@qq.com>")
+    assert (account.host, account.port, account.tls) == ("smtp.qq.com", 465, "tls")
+    assert (account.user, account.auth, account.source) == ("12345@qq.com", "password", "preset")
+    assert (account.rates, account.quota) == ((Rate(10, 60),), Rate(200, 86400))
+
+
+@pytest.mark.parametrize(
+    ("variables", "user"),
+    [
+        ({"MAILMERGE_SMTP_USER": "a@gmail.com", "SMTP_USER": "b@gmail.com"}, "a@gmail.com"),
+        ({"SMTP_USER": "b@gmail.com", "SMTP_FROM": "c@gmail.com"}, "b@gmail.com"),
+        ({"SMTP_FROM": "Me <c@gmail.com>"}, "c@gmail.com"),
+        ({"SMTP_SERVER": "smtp.example.org", "SMTP_USER": "b@example.org"}, "d@gmail.com"),
+    ],
+)
+def test_user_of_a_preset(variables: dict[str, str], user: str) -> None:
+    """The environment names the preset's user unless it speaks of another server."""
+    assert resolve("gmail", variables, campaign_from="d@gmail.com").user == user
+
+
+def test_preset_with_a_literal_user() -> None:
+    """At SendGrid everybody is called apikey, and any verified sender is fine."""
+    account = resolve("sendgrid", campaign_from="news@example.org")
+    assert (account.user, account.any_from, account.per_connection) == ("apikey", True, 5000)
+
+
+def test_preset_without_sign_in() -> None:
+    """The Workspace relay lets machines in by address."""
+    account = resolve("workspace-relay", campaign_from="me@example.org")
+    assert (account.auth, account.user, account.any_from) == ("none", None, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("gmal", 'C410 - no account or preset is called "gmal" = did you mean `gmail`?'),
+        ("wrok", 'C410 - no account or preset is called "wrok" = did you mean `work`?'),
+        (
+            "zzz",
+            (
+                'C410 - no account or preset is called "zzz" = your accounts: work, list, relay;'
+                " presets: see `mailmerge providers`"
+            ),
+        ),
+        (
+            "gmail",
+            (
+                "C411 - the account from the preset gmail has no user: the whole address, such as"
+                " name@gmail.com = set SMTP_USER"
+            ),
+        ),
+        (
+            "ses",
+            (
+                "C411 - the account from the preset ses does not say in which region of Amazon SES it is"
+                ' = add the region to the name, such as "ses-us-east-1"'
+            ),
+        ),
+        (None, "C411 - no account to send with = name one of yours with --account: work, list, relay"),
+    ],
+)
+def test_wording_of_what_is_missing(config: Config, name: str | None, expected: str) -> None:
+    """An account that is unknown or incomplete is told with the way out."""
+    with pytest.raises(CampaignFileError) as caught:
+        resolve(name, config_path=config(CONFIG))
+    assert [told(problem) for problem in caught.value.diagnostics] == [expected]
+
+
+def test_suggests_the_preset_of_the_sender() -> None:
+    """Without any account the sender's domain says which preset to take."""
+    with pytest.raises(CampaignFileError) as caught:
+        resolve(campaign_from="me@foxmail.com")
+    assert caught.value.hint == "me@foxmail.com is at QQ Mail (QQ 邮箱): --account qq"
+
+
+# --- environment and .env ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"SMTP_PORT": "465"}, (465, "tls", "password", "me@x.org")),
+        ({"SMTP_PORT": "587"}, (587, "starttls", "password", "me@x.org")),
+        ({}, (587, "starttls", "password", "me@x.org")),
+        ({"SMTP_PORT": "25"}, (25, "none", "none", None)),
+        ({"SMTP_PORT": "2525"}, (2525, "starttls", "password", "me@x.org")),
+        ({"MAILMERGE_SMTP_TLS": "tls"}, (465, "tls", "password", "me@x.org")),
+        ({"SMTP_USER": "bob"}, (587, "starttls", "password", "bob")),
+        ({"SMTP_SERVER": "localhost", "SMTP_PORT": "1025"}, (1025, "none", "none", None)),
+        (
+            {"SMTP_SERVER": "127.0.0.1", "SMTP_PORT": "25", "SMTP_AUTH": "x"},
+            (25, "none", "password", "me@x.org"),
+        ),
+    ],
+)
+def test_environment_makes_an_account(variables: dict[str, str], expected: tuple[object, ...]) -> None:
+    """The variables that people know from tutorials are enough; port and TLS mode follow from each other."""
+    account = resolve(variables={"SMTP_SERVER": "mail.x.org", "SMTP_FROM": "me@x.org", **variables})
+    assert (account.port, account.tls, account.auth, account.user) == expected
+    assert (account.source, str(account.from_)) == ("environment", "me@x.org")
+
+
+def test_limits_of_a_known_host() -> None:
+    """A server that a preset knows has the preset's limits."""
+    account = resolve(variables={"SMTP_SERVER": "smtp.163.com", "SMTP_FROM": "me@163.com"})
+    assert (account.port, account.tls, account.provider) == (465, "tls", "163")
+    assert (account.rates, account.per_connection) == ((Rate(6, 60),), 50)
+
+
+def test_dotenv_beside_the_campaign(tmp_path: Path) -> None:
+    """.env is read for our variables only, never expanded, never overrides, never exported."""
+    (tmp_path / ".env").write_text(
+        "SMTP_SERVER=smtp.x.org\nexport SMTP_PORT='465'\nSMTP_FROM=me@x.org\n"
+        'SMTP_AUTH="pa$HOME ${HOME} #1"\nSMTP_TO=me@x.org\nOTHER=1\n'
+    )
+    (tmp_path / ".env").chmod(0o600)
+    environment = Environment.read(tmp_path, {"SMTP_FROM": "real@x.org", "HOME": "/root"})
+    assert dict(environment) == {
+        "SMTP_SERVER": "smtp.x.org",
+        "SMTP_PORT": "465",
+        "SMTP_FROM": "real@x.org",
+        "SMTP_AUTH": "pa$HOME ${HOME} #1",
+        "SMTP_TO": "me@x.org",
+    }
+    assert "SMTP_SERVER" not in os.environ
+    account = resolve_account(None, environment=environment, config_path=tmp_path / "none.toml")
+    assert (account.source, account.user) == (".env", "me@x.org")
+    assert account.origin == f"SMTP_SERVER in {tmp_path / '.env'}"
+    assert environment.warnings == ()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX's")
+@pytest.mark.parametrize(("mode", "count"), [(0o600, 0), (0o640, 1), (0o604, 1)])
+def test_c8_readable_dotenv_is_warned_about(tmp_path: Path, mode: int, count: int) -> None:
+    """A secret file that others can read is warned about with the command that mends it."""
+    (tmp_path / ".env").write_text("SMTP_AUTH=CANARY\n")
+    (tmp_path / ".env").chmod(mode)
+    warnings = Environment.read(tmp_path, {}).warnings
+    assert [told(warning) for warning in warnings] == [
+        (
+            f"C413 - other users of this machine can read the secret in {tmp_path / '.env'}"
+            f" = chmod 600 {tmp_path / '.env'}"
+        )
+    ] * count
+
+
+def test_dotenv_without_secret_needs_no_mode(tmp_path: Path) -> None:
+    """Server and user are no secrets."""
+    (tmp_path / ".env").write_text("SMTP_SERVER=smtp.x.org\nSMTP_AUTH=\n")
+    (tmp_path / ".env").chmod(0o644)
+    assert Environment.read(tmp_path, {}).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"SMTP_PORT": "abc"}, ['C404 - `SMTP_PORT` must be a whole number, not the text "abc" = -']),
+        (
+            {"SMTP_SERVER": "smtp.x.org:465", "MAILMERGE_SMTP_TLS": "ssl"},
+            [
+                (
+                    'C412 - `SMTP_SERVER` is no host name: "smtp.x.org:465"'
+                    " = give the port apart: smtp.x.org and 465"
+                ),
+                'C405 - `MAILMERGE_SMTP_TLS` must be one of "starttls", "tls", "none", not "ssl" = -',
+            ],
+        ),
+        (
+            {"SMTP_USER": "a\r\nb"},
+            ['C412 - `SMTP_USER` holds a line break or another control character: "a\\r\\nb" = -'],
+        ),
+        (
+            {"SMTP_PORT": "25", "SMTP_AUTH": CANARY},
+            [
+                (
+                    "C415 - the password for smtp.x.org would cross the network in clear (port 25, no TLS)"
+                    ' = set port 587 with tls = "starttls", or port 465 with tls = "tls";'
+                    ' a relay that asks for no password: auth = "none"'
+                )
+            ],
+        ),
+    ],
+)
+def test_wording_of_variables(variables: dict[str, str], expected: list[str]) -> None:
+    """A wrong variable is named; one account's problems come together."""
+    with pytest.raises(CampaignFileError) as caught:
+        resolve(variables={"SMTP_SERVER": "smtp.x.org", "SMTP_FROM": "me@x.org", **variables})
+    assert [told(problem) for problem in caught.value.diagnostics] == expected
+
+
+def test_options_override_an_account(config: Config) -> None:
+    """Options win over the account and are named when they are wrong."""
+    account = resolve("work", config_path=config(CONFIG), overrides={"ca_file": "x.pem", "user": None})
+    assert (account.ca_file, account.user) == (Path("x.pem"), "me@example.org")
+    with pytest.raises(CampaignFileError, match=r'^`--pipeline` must be one of .*, not "on"$'):
+        resolve("work", config_path=config(CONFIG), overrides={"pipeline": "on"})
+    with pytest.raises(CampaignFileError, match=r"insecure is for this machine only"):
+        resolve("work", config_path=config(CONFIG), overrides={"insecure": True})
+
+
+# --- what an account is ------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    field=st.sampled_from(["host", "user", "helo"]),
+    before=st.from_regex(r"[a-z]{0,5}", fullmatch=True),
+    bad=st.sampled_from("\r\n\0\x01\x7f\x85\u2028"),
+    after=st.from_regex(r"[a-z]{0,5}", fullmatch=True),
+)
+def test_c10_control_characters_are_refused(field: str, before: str, bad: str, after: str) -> None:
+    """No control character gets into host, user or EHLO name, whoever makes the account."""
+    values = {"host": "smtp.example.org", "user": "me", field: f"{before}{bad}{after}"}
+    with pytest.raises(CampaignFileError) as caught:
+        Account(name="a", **values)  # type: ignore[arg-type]
+    assert caught.value.code == "C412"
+    assert bad not in str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.9.9.9", "::1"])
+def test_loopback_may_do_without_tls(host: str) -> None:
+    """Plain sign-in and unverified certificates are for this machine only."""
+    assert Account(name="a", host=host, tls="none", user="me", insecure=True).host == host
+
+
+@pytest.mark.parametrize(
+    ("address", "allowed"),
+    [
+        ("me@example.org", True),
+        ("ME@Example.ORG", True),
+        ("accounts@example.org", True),
+        ("help@example.org", True),
+        ("any@news.example.org", True),
+        ("any@sub.news.example.org", False),
+        ("other@example.org", False),
+        ("me@example.com", False),
+    ],
+)
+def test_d11_sender_must_be_declared(config: Config, address: str, *, allowed: bool) -> None:
+    """An account sends as its user, its From and its aliases, and as nobody else."""
+    account = resolve("work", config_path=config(CONFIG))
+    assert sender_allowed(account, Address.parse(address)) is allowed
+
+
+# --- secrets -----------------------------------------------------------------------------------------------
+
+
+def secret_of(account: Account, environment: Environment, **more: Callable[[str], str]) -> str:
+    """Find the account's secret and reveal it."""
+    return find_secret(account, environment, **more).reveal()
+
+
+def an_account(**values: object) -> Account:
+    """Make an account of the user's own configuration."""
+    given_values = {"name": "a", "host": "smtp.example.org", "user": "me", "source": "config", **values}
+    return Account(**given_values)  # type: ignore[arg-type]
+
+
+def printing(text: str) -> tuple[str, ...]:
+    """Give a command that prints *text*."""
+    return (sys.executable, "-I", "-S", "-c", f"import sys; sys.stdout.write({text!r})")
+
+
+def test_order_of_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Environment, .env, command, keyring, prompt: the first that has one."""
+    keyring = types.ModuleType("keyring")
+    keyring.get_password = lambda service, user: f"{service}/{user}"  # type: ignore[attr-defined]
+    errors = types.ModuleType("keyring.errors")
+    errors.KeyringError = OSError  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "keyring", keyring)
+    monkeypatch.setitem(sys.modules, "keyring.errors", errors)
+    account = an_account(password_command=printing("command\nsecond line"))
+    real = {"SMTP_AUTH": "tutorial", "MAILMERGE_SMTP_PASSWORD": "env"}
+    file = {"SMTP_AUTH": "dotenv"}
+    assert secret_of(account, Environment(real, file)) == "env"
+    assert secret_of(account, Environment({"SMTP_AUTH": "tutorial"}, file)) == "tutorial"
+    assert secret_of(account, Environment({}, file)) == "dotenv"
+    assert secret_of(account, Environment({})) == "command"
+    assert secret_of(an_account(), Environment({})) == "mailmerge smtp.example.org/me"
+    keyring.get_password = lambda service, user: None  # type: ignore[attr-defined]
+    assert secret_of(an_account(), Environment({}), prompt=lambda question: question) == (
+        "Password for me at smtp.example.org:587: "
+    )
+    assert keyring_service(account) == "mailmerge smtp.example.org"
+
+
+@pytest.fixture
+def no_keyring(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the optional package be absent."""
+    monkeypatch.setitem(sys.modules, "keyring", None)
+
+
+@pytest.mark.usefixtures("no_keyring")
+def test_no_secret_names_all_ways() -> None:
+    """Where no place holds the secret, the error lists the places and how to get one."""
+    account = resolve("qq", campaign_from="12345@qq.com")
+    with pytest.raises(AuthError) as caught:
+        find_secret(account, Environment({}))
+    assert (caught.value.code, caught.value.exit_code) == ("S602", 6)
+    assert str(caught.value) == "no authorization code (授权码) for 12345@qq.com at smtp.qq.com"
+    assert caught.value.hint == (
+        "set MAILMERGE_SMTP_PASSWORD or SMTP_AUTH in the environment or in .env;"
+        " name a password_command in [accounts.qq];"
+        ' keep it in the system keyring: keyring set "mailmerge smtp.qq.com" 12345@qq.com;'
+        " or run in a terminal and type it;"
+        " `mailmerge providers qq` tells how to get one"
+    )
+
+
+@pytest.mark.usefixtures("no_keyring")
+@pytest.mark.parametrize(
+    ("real", "file", "name", "found"),
+    [
+        ({"SMTP_AUTH": "mine"}, {"SMTP_SERVER": "evil.example"}, None, None),
+        ({"SMTP_AUTH": "mine"}, {"SMTP_SERVER": "evil.example", "SMTP_AUTH": "theirs"}, None, "theirs"),
+        ({"SMTP_AUTH": "mine", "SMTP_SERVER": "smtp.x.org"}, {"SMTP_SERVER": "evil.example"}, None, "mine"),
+        ({"SMTP_AUTH": "mine", "SMTP_SERVER": "smtp.x.org"}, {}, "gmail", None),
+        ({"SMTP_AUTH": "mine", "SMTP_SERVER": "smtp.gmail.com"}, {}, "gmail", "mine"),
+        ({"SMTP_AUTH": "mine"}, {}, "gmail", "mine"),
+        ({}, {"SMTP_AUTH": "theirs"}, "gmail", "theirs"),
+        ({"SMTP_SERVER": "smtp.x.org"}, {"SMTP_AUTH": "theirs"}, None, None),
+    ],
+)
+def test_secret_goes_only_to_the_host_of_its_source(
+    real: dict[str, str], file: dict[str, str], name: str | None, found: str | None
+) -> None:
+    """A .env that came with a campaign cannot lead the user's secret to its server."""
+    environment = Environment(real, file, Path(".env"))
+    account = resolve(name, real, file, campaign_from="me@x.org")
+    if found:
+        assert secret_of(account, environment) == found
+    else:
+        with pytest.raises(AuthError, match=r"^no ") as caught:
+            find_secret(account, environment)
+        assert "is not used: the server" in (caught.value.hint or "")
+
+
+def test_dotenv_cannot_weaken_the_server_of_the_environment() -> None:
+    """Port and TLS mode come from the place that names the server."""
+    file = {"MAILMERGE_SMTP_TLS": "none", "SMTP_PORT": "25", "SMTP_SERVER": "evil.example"}
+    account = resolve(None, {"SMTP_SERVER": "smtp.x.org", "SMTP_FROM": "me@x.org"}, file)
+    assert (account.host, account.port, account.tls) == ("smtp.x.org", 587, "starttls")
+
+
+def test_c8_spaces_of_gmail_are_removed() -> None:
+    """Gmail shows app passwords in groups; elsewhere spaces belong to the secret."""
+    gmail = resolve("gmail", campaign_from="me@gmail.com")
+    environment = Environment({"SMTP_AUTH": " abcd efgh\u00a0ijkl mnop "})
+    assert secret_of(gmail, environment) == "abcdefghijklmnop"
+    assert secret_of(an_account(), environment) == " abcd efgh\u00a0ijkl mnop "
+
+
+@pytest.mark.parametrize("text", [f"{CANARY}\n", f"{CANARY}\r\nx", f"a\0{CANARY}"])
+def test_c8_line_breaks_are_refused(text: str) -> None:
+    """A secret with a line break or NUL is refused without being shown."""
+    with pytest.raises(
+        AuthError, match=r"^the secret from SMTP_AUTH in the environment holds a line"
+    ) as caught:
+        find_secret(an_account(), Environment({"SMTP_AUTH": text}))
+    assert CANARY not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (("/nonexistent/pass", CANARY), "the command for the secret, /nonexistent/pass, was not found"),
+        (printing(""), f"the command for the secret, {sys.executable}, printed nothing"),
+        ((sys.executable, "-I", "-S", "-c", "raise SystemExit(3)"), "ended with status 3"),
+    ],
+)
+def test_command_that_fails(command: tuple[str, ...], words: str) -> None:
+    """A command that gives no secret stops the search; its arguments are not shown."""
+    with pytest.raises(AuthError) as caught:
+        find_secret(an_account(password_command=command), Environment({}), prompt=lambda _: "x")
+    assert words in str(caught.value)
+    assert caught.value.code == "S603"
+    assert CANARY not in f"{caught.value}{caught.value.hint}"
+
+
+def test_token_command_is_asked_again(tmp_path: Path) -> None:
+    """Each call fetches a fresh token."""
+    script = tmp_path / "token.py"
+    script.write_text(
+        "import pathlib\np = pathlib.Path(__file__ + '.n')\n"
+        "n = int(p.read_text()) + 1 if p.exists() else 1\np.write_text(str(n))\nprint(f'token-{n}')\n"
+    )
+    account = an_account(auth="token", token_command=(sys.executable, "-I", "-S", str(script)))
+    assert [secret_of(account, Environment({})) for _ in range(2)] == ["token-1", "token-2"]
+
+
+# --- what is never shown -----------------------------------------------------------------------------------
+
+
+def test_c9_secret_never_shows() -> None:
+    """A secret, what holds it and errors about it never print it."""
+    environment = Environment({"SMTP_AUTH": CANARY, "SMTP_SERVER": "smtp.x.org"}, {"SMTP_AUTH": CANARY})
+    account = resolve(None, dict(environment.real), campaign_from="me@x.org")
+    secret = find_secret(account, environment)
+    shown = [
+        *(str(secret), repr(secret), f"{secret}", f"{secret:>20}", f"{secret!r:.99}", f"{[secret]}"),
+        *(repr(environment), str(environment), repr(account)),
+    ]
+    assert [text for text in shown if CANARY in text] == []
+    assert secret.reveal() == CANARY
+    assert environment.secrets == (CANARY, CANARY)
+    for attempt in (pickle.dumps, copy.copy, json.dumps):
+        with pytest.raises(TypeError) as caught:
+            attempt(secret)
+        assert CANARY not in str(caught.value)
+
+
+def test_c9_errors_never_show_the_secret(config: Config) -> None:
+    """Whatever is wrong elsewhere, the secret in the environment is in no error."""
+    variables = {"SMTP_AUTH": CANARY, "MAILMERGE_SMTP_PASSWORD": CANARY, "SMTP_SERVER": "smtp.x.org"}
+    path = config(f"[accounts.a]\npassword = '{CANARY}'\nport = 0\n[accounts.b]\nhost = ''\n")
+    for name, more in ((None, {"SMTP_PORT": "x"}), (None, {}), ("a", {}), ("b", {}), ("gmial", {})):
+        with pytest.raises(MailmergeError) as caught:
+            resolve(name, {**variables, **more}, config_path=path)
+        assert CANARY not in repr(caught.value.diagnostics) + repr(caught.value)
+
+
+_secrets = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=4, max_size=24).filter(str.strip)
+
+
+@settings(max_examples=80, deadline=None)
+@given(secret=_secrets, lead=st.binary(max_size=5), tail=st.binary(max_size=5))
+def test_c9_mask(secret: str, lead: bytes, tail: bytes) -> None:
+    """The secret is masked raw, quoted, percent-encoded, and inside base64 at any offset (AUTH PLAIN)."""
+    assume(not secret.isascii() or len(set(secret)) > 2)
+    raw = secret.encode()
+    blobs = [base64.b64encode(lead + raw + tail).decode(), base64.urlsafe_b64encode(lead + raw).decode()]
+    forms = [secret, json.dumps(secret)[1:-1], repr(secret)[1:-1], quote(secret), *blobs]
+    for form in forms:
+        line = mask(f"C: AUTH PLAIN <{form}> 535 no", [Secret(secret)])
+        assert line == "C: AUTH PLAIN <********> 535 no"
+
+
+def test_mask_leaves_the_rest_alone() -> None:
+    """What is no secret stays as it is."""
+    blob = base64.b64encode(f"\0me\0{CANARY}".encode()).decode()
+    text = f"me@x.org {CANARY} AUTH PLAIN {blob} 250 ok"
+    assert mask(text, [CANARY]) == "me@x.org ******** AUTH PLAIN ******** 250 ok"
+    assert mask(text, []) == text
+    assert mask("no secrets", ["", "x y"]) == "no secrets"

@@ -1,0 +1,164 @@
+"""The providers' data file: complete, consistent, and found by every name."""
+
+import re
+
+import pytest
+
+from mailmerge.errors import CampaignFileError
+from mailmerge.model import Rate
+from mailmerge.providers import (
+    Provider,
+    ProviderServer,
+    find_provider,
+    get_provider,
+    provider_for_address,
+    provider_for_host,
+    provider_names,
+    providers,
+)
+
+HOSTS = {
+    "qq": "smtp.qq.com:465 tls",
+    "163": "smtp.163.com:465 tls",
+    "126": "smtp.126.com:465 tls",
+    "yeah": "smtp.yeah.net:465 tls",
+    "gmail": "smtp.gmail.com:465 tls",
+    "workspace": "smtp.gmail.com:465 tls",
+    "workspace-relay": "smtp-relay.gmail.com:587 starttls",
+    "outlook": "smtp-mail.outlook.com:587 starttls",
+    "microsoft365": "smtp.office365.com:587 starttls",
+    "yahoo": "smtp.mail.yahoo.com:465 tls",
+    "icloud": "smtp.mail.me.com:587 starttls",
+    "zoho": "smtp.zoho.com:465 tls",
+    "zoho-eu": "smtp.zoho.eu:465 tls",
+    "zoho-in": "smtp.zoho.in:465 tls",
+    "zoho-jp": "smtp.zoho.jp:465 tls",
+    "zoho-au": "smtp.zoho.com.au:465 tls",
+    "fastmail": "smtp.fastmail.com:465 tls",
+    "ses-eu-west-1": "email-smtp.eu-west-1.amazonaws.com:587 starttls",
+    "sendgrid": "smtp.sendgrid.net:587 starttls",
+    "mailgun": "smtp.mailgun.org:587 starttls",
+    "mailgun-eu": "smtp.eu.mailgun.org:587 starttls",
+    "postmark": "smtp.postmarkapp.com:587 starttls",
+    "postmark-broadcasts": "smtp-broadcasts.postmarkapp.com:587 starttls",
+    "brevo": "smtp-relay.brevo.com:587 starttls",
+    "aliyun": "smtpdm.aliyun.com:465 tls",
+    "aliyun-ap-southeast-1": "smtpdm-ap-southeast-1.aliyun.com:465 tls",
+    "exmail": "smtp.exmail.qq.com:465 tls",
+    "feishu": "smtp.feishu.cn:465 tls",
+    "aliyun-qiye": "smtp.qiye.aliyun.com:465 tls",
+    "tencent-ses": "smtp.qcloudmail.com:465 tls",
+}
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_first_server(name: str) -> None:
+    """Each preset, with its regions, leads to its submission server."""
+    assert str(find_provider(name).servers[0]) == HOSTS[name]
+
+
+@pytest.mark.parametrize("provider", providers(), ids=lambda provider: provider.name)
+def test_complete(provider: Provider) -> None:
+    """Every provider has servers, steps to sign in, a page to read, and a mark for each number."""
+    assert provider.title
+    assert provider.page.startswith("https://")
+    assert len(provider.steps) >= 2
+    assert all(step.endswith((".", ")", "].")) for step in provider.steps)
+    assert provider.rates
+    assert all(server.tls in ("tls", "starttls") for server in provider.servers)
+    numbers = {"servers", "rates", "quota", "max_size", "max_recipients", "per_connection", "sessions"}
+    assert set(provider.marks) == {name for name in numbers if getattr(provider, name) is not None}
+    assert set(provider.marks.values()) <= {"confirmed", "assumed", "ours"}
+    assert not re.search(r"issue|SCENARIO", " ".join((*provider.notes, *provider.steps)))
+
+
+@pytest.mark.parametrize("name", ["qq", "163", "126", "yeah"])
+def test_steps_in_chinese(name: str) -> None:
+    """The providers whose pages are Chinese are explained in Chinese too, with the name of the code."""
+    provider = find_provider(name)
+    assert len(provider.steps_zh) == len(provider.steps) == 6
+    assert "开启" in "".join(provider.steps_zh)
+    assert "授权" in provider.secret
+    assert provider.spaces == "keep"
+
+
+def test_limits() -> None:
+    """Known limits are the published ones; unpublished ones are marked as chosen by us."""
+    gmail, workspace, qq = find_provider("gmail"), find_provider("workspace"), find_provider("qq")
+    assert (gmail.quota, gmail.max_recipients, gmail.max_size) == (Rate(500, 86400), 100, 25_000_000)
+    assert gmail.spaces == "remove"
+    assert workspace.rates == (Rate(20, 60), Rate(2000, 86400))
+    assert workspace.steps == gmail.steps
+    assert (qq.rates, qq.quota) == ((Rate(10, 60),), Rate(200, 86400))
+    assert (qq.marks["rates"], qq.marks["quota"]) == ("ours", "ours")
+    assert find_provider("163").per_connection == 50
+    assert find_provider("microsoft365").rates == (Rate(30, 60),)
+    assert find_provider("aliyun").rates[1] == Rate(5000, 180)
+    assert [p.name for p in providers() if p.any_from] == [
+        *("workspace-relay", "ses", "sendgrid", "mailgun", "postmark", "brevo")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("office365", "microsoft365"),
+        ("outlook365", "microsoft365"),
+        ("hotmail", "outlook"),
+        ("Google", "gmail"),
+        ("sendinblue", "brevo"),
+        ("qqmail", "qq"),
+        ("amazon-ses", "ses"),
+        ("腾讯企业邮箱", "exmail"),
+    ],
+)
+def test_aliases(name: str, key: str) -> None:
+    """The names that people use lead to the preset."""
+    assert find_provider(name).name == key
+
+
+def test_no_name_means_two_providers() -> None:
+    """No alias hides another provider."""
+    names = [provider.name for provider in providers()]
+    names += [alias for provider in providers() for alias in provider.aliases]
+    names += [f"{provider.name}-{region}" for provider in providers() for region in provider.regions]
+    assert len(names) == len(set(names)) == len(provider_names())
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("gmial", "did you mean `gmail`?"),
+        ("outlok", "did you mean `outlook`?"),
+        ("zoho-ue", "did you mean `zoho-eu`?"),
+        ("example", "`mailmerge providers` shows them all"),
+    ],
+)
+def test_unknown_name(name: str, hint: str) -> None:
+    """A misspelt provider is guessed."""
+    with pytest.raises(CampaignFileError, match=f'^no provider is called "{name}"$') as caught:
+        find_provider(name)
+    assert (caught.value.code, caught.value.hint) == ("C410", hint)
+    assert get_provider(name) is None
+
+
+def test_found_by_host_and_address() -> None:
+    """A server's name gives its limits, the more careful ones if two providers share it."""
+    hosts = ("SMTP.gmail.com.", "email-smtp.eu-west-1.amazonaws.com", "smtp.zoho.com.au", "smtp.example.org")
+    assert [found.name if (found := provider_for_host(host)) else None for host in hosts] == [
+        *("gmail", "ses-eu-west-1", "zoho-au", None)
+    ]
+    domains = ("foxmail.com", "googlemail.com", "example.org")
+    assert [found.name if (found := provider_for_address(domain)) else None for domain in domains] == [
+        *("qq", "gmail", None)
+    ]
+
+
+def test_region() -> None:
+    """A provider without a default region says so until one is chosen."""
+    ses = find_provider("ses")
+    assert (ses.needs_region, ses.in_region("eu-west-1").needs_region) == (True, False)
+    assert ses.in_region("us-east-1").servers[1] == ProviderServer(
+        "email-smtp.us-east-1.amazonaws.com", 465, "tls"
+    )
+    assert [provider.name for provider in providers() if provider.needs_region] == ["ses"]
