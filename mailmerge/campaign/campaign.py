@@ -18,7 +18,7 @@ from mailmerge.campaign.workspace import Workspace, user_state_folder
 from mailmerge.check.problems import Problems
 from mailmerge.delivery.ledger import Ledger
 from mailmerge.environment import Environment
-from mailmerge.errors import LedgerError, ListError, RowError
+from mailmerge.errors import LedgerError, RowError
 from mailmerge.model import Counts, Status
 from mailmerge.recipients import open_list, parse_rows
 from mailmerge.recipients.suppression import Suppressed
@@ -186,8 +186,6 @@ class Campaign:
             duplicates=self.file.data.duplicates,
             progress=progress,
         )
-        if not found.rows:
-            _refuse_empty(recipients)
         return Plan(
             campaign=self.name,
             source=recipients.shown,
@@ -199,6 +197,7 @@ class Campaign:
             blank_rows=found.blank_rows,
             hidden_rows=found.hidden_rows,
             largest=found.largest,
+            sender=inspection.sender or assembly.sender,
         )
 
     def messages(self, *, rows: str | None = None, limit: int | None = None) -> Iterator[Message]:
@@ -407,11 +406,3 @@ def _keys(ledger: Ledger, rows: str | None) -> list[str] | None:
         return None
     selection = parse_rows(rows)
     return [result.key for result in ledger.results() if result.row in selection]
-
-
-def _refuse_empty(recipients: RecipientList) -> None:
-    raise ListError(
-        f"{recipients.shown} has no rows",
-        code="D101",
-        hint=f"it has a header ({', '.join(recipients.columns.headings[:6])}) and nothing below it",
-    )

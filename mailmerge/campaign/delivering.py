@@ -84,7 +84,6 @@ class Delivering:
             to_send=to_send,
             first=first,
             last=last,
-            sender=self.assembly.sender,
             via=f"{account.host} as {account.user}" if account.user else account.host,
             rates=self.rates,
             quota=account.quota,

@@ -61,6 +61,8 @@ class Inspection:
         self._suppressed = suppressed
         self._max_size = max_size
         self._problems = problems
+        self.sender = ""
+        """From of the first message."""
         # The Date of a message that is only looked at; each real attempt sets its own.
         self._date = datetime.now(UTC)
 
@@ -86,6 +88,7 @@ class Inspection:
             problem = _too_large(recipient.row, address, message.size, self._max_size)
             self._problems.add([problem])
             return self._invalid(recipient, problem.message, address, key), None
+        self.sender = self.sender or str(rendered.from_)
         body = "".join(rendered.text or rendered.html or ())
         self._problems.add(inspect(rendered, message, body))
         recipients = len(message.envelope.rcpt_to)

@@ -12,13 +12,11 @@ from mailmerge.report.files import FAILED, ReportFiles
 from mailmerge.report.summary import Summary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
     from datetime import datetime
     from pathlib import Path
 
     from mailmerge.delivery.ledger import Ledger
     from mailmerge.errors import MailmergeError
-    from mailmerge.model import Result
     from mailmerge.recipients import RecipientList
 
 FINISHED = "finished"
@@ -74,26 +72,12 @@ def write_report(
 
 
 def _write_failed(files: ReportFiles, ledger: Ledger, recipients: RecipientList) -> int:
-    results = (result for result in ledger.results() if result.status in FAILED and result.row is not None)
-    return files.write_failed(recipients.columns.headings, _with_cells(recipients, results))
-
-
-def _with_cells(
-    recipients: RecipientList, results: Iterator[Result]
-) -> Iterator[tuple[Mapping[str, object], Result]]:
-    """Join results with the list they came from; both are in row order."""
-    result = next(results, None)
-    if result is None:
-        return
+    failed = {result.row: result for result in ledger.results() if result.status in FAILED and result.row}
     try:
-        for recipient in recipients:
-            if result.row == recipient.row:
-                yield recipient.fields, result
-                result = next(results, None)
-                if result is None:
-                    return
-    except ListError:
-        return
+        rows = [(cells, failed[row]) for row, cells in recipients.originals(failed)] if failed else []
+    except ListError:  # the list itself was the problem, and has been told
+        return 0
+    return files.write_failed(recipients.columns.headings, rows)
 
 
 def exit_code(counts: Counts, end_code: int, *, complete: bool) -> int:

@@ -277,14 +277,32 @@ class SendRun:
         failure: MailmergeError | None = None
         try:
             if plan.to_send:
-                send = self._campaign.file.send
-                end = self._delivering.run(connect, send, observe, wait=self._request.wait, mark=mark)
+                end = self._send(connect, observe, mark)
+                while self._request.wait and end.reason is Reason.FINISHED and self._sleep_until_due():
+                    end = self._send(connect, observe, mark)
         except MailmergeError as error:
             failure = error
         with contextlib.suppress(LedgerError):
             counts = {str(status): number for status, number in end.counts.by_status.items()}
             self._ledger.finish_run(str(end.reason), counts)
         return self._report(end, failure, out, time.monotonic() - started)
+
+    def _send(
+        self, connect: Connect, observe: Callable[[Progress], None], mark: Callable[[int], None] | None
+    ) -> RunEnd:
+        send = self._campaign.file.send
+        return self._delivering.run(connect, send, observe, wait=self._request.wait, mark=mark)
+
+    def _sleep_until_due(self) -> bool:
+        """Wait for the next deferred row; False: there is none, or we are to stop."""
+        due = self._ledger.next_due()
+        if due is None or self._request.limit is not None:
+            return False
+        while (rest := (due - self._clock.now()).total_seconds()) > 0:
+            if self._delivering.stop.is_set():
+                return False
+            self._clock.sleep(min(rest, 0.5))
+        return True
 
     def _report(self, end: RunEnd, failure: MailmergeError | None, out: Path, seconds: float) -> Report:
         summary, folder, failed = write_report(self._ledger, self._recipients, out)

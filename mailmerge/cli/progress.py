@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
     from mailmerge.delivery.sender import Progress
-_WAITS = {"rate": "pace", "network": "no connection", "account": "the server asked for a pause"}
+_WAITS = {"network": "no connection", "account": "the server asked for a pause"}
 LINE_EVERY = 30.0
 """Seconds between two lines where stderr is no terminal."""
 
@@ -52,7 +52,7 @@ class Bar:
             if self._as_json:
                 self._emit(progress)
             self._advance(progress.counts)
-        elif progress.waiting and progress.until:
+        elif progress.waiting and progress.until and progress.waiting != "rate":
             self.say(f"waiting until {progress.until.astimezone():%H:%M:%S} ({_WAITS[progress.waiting]})")
 
     @staticmethod

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING
 from mailmerge.model import Result, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime
     from pathlib import Path
 
@@ -102,21 +102,18 @@ class ReportFiles:
                 json_lines.write(json.dumps(values, ensure_ascii=False) + "\n")
                 seen(result)
 
-    def write_failed(
-        self, headings: Iterable[str], rows: Iterable[tuple[Mapping[str, object], Result]]
-    ) -> int:
+    def write_failed(self, headings: Iterable[str], rows: Iterable[tuple[Iterable[object], Result]]) -> int:
         """Write ``failed.csv``: the list's own columns and values as they were, then what went wrong.
 
         Returns how many rows it holds; without any the file is removed.
         """
         path = self._folder / "failed.csv"
-        headings = tuple(headings)
         count = 0
         with _replacing(path, bom=True) as table:
             writer = csv.writer(table, lineterminator="\r\n")
             writer.writerow([*headings, *FAILED_COLUMNS])
-            for fields, result in rows:
-                writer.writerow([*(str(fields[h]) for h in headings), *_failure(result)])
+            for cells, result in rows:
+                writer.writerow([*map(str, cells), *_failure(result)])
                 count += 1
         if not count:
             path.unlink()

@@ -27,6 +27,7 @@ WORDS = {
 }
 """How each state is called in sentences for people."""
 
+_UNSAID = {Status.IN_DOUBT: "the answer was lost after the message had been handed over"}
 _EXPLAINED = (Status.REJECTED, Status.EXPIRED, Status.IN_DOUBT, Status.DEFERRED, Status.INVALID)
 
 
@@ -73,7 +74,7 @@ class Summary:
                 else f"{code} {delivery.reply}"
             )
         else:
-            words = result.detail or (delivery.reply if delivery else "")
+            words = result.detail or (delivery.reply if delivery else "") or _UNSAID.get(result.status, "")
             code = words
         identity = (result.status, code)
         reason = self._reasons.get(identity)

@@ -170,6 +170,7 @@ class Connection:
             self._pump()  # a farewell may have been waiting all along
             if session.ready:
                 session.noop()
+                self._pump()
             while session.ready and session.awaited:
                 self._wait(self._deadlines.liveness)
                 self._pump()

@@ -95,7 +95,7 @@ def test_f1_a_cell_or_reply_cannot_become_a_formula(tmp_path: Path, start: str) 
 
 def test_failed_keeps_the_original_columns_and_adds_what_went_wrong(tmp_path: Path) -> None:
     """The file can be mended and used as a list: the list's own cells are as they were."""
-    rows = [({"Name": "=x, y", "email": "x@corp.example"}, RESULTS[1])]
+    rows = [(("=x, y", "x@corp.example"), RESULTS[1])]
     assert ReportFiles(tmp_path).write_failed(["Name", "email"], rows) == 1
     (row,) = read(tmp_path / "failed.csv")
     assert row == {
