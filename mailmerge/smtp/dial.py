@@ -26,6 +26,7 @@ _NO_SUCH_NAME = {
 _EXPIRED, _NOT_YET_VALID = 10, 9
 _WRONG_NAME = {62, 64}
 _SELF_SIGNED = {18, 19}
+_NO_TLS_AT_ALL = {"WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"}
 _OLD_TLS = ("PROTOCOL_VERSION", "UNSUPPORTED_PROTOCOL", "VERSION_TOO_LOW", "NO_PROTOCOLS_AVAILABLE")
 
 
@@ -176,26 +177,27 @@ def handshake(
 
 
 def _shake(secure: ssl.SSLSocket, server: Server, until: float, monotonic: Callable[[], float]) -> None:
-    peeked = False
+    answered = _looks_like_tls(secure, server)
     while True:
         try:
             secure.do_handshake()
         except ssl.SSLWantReadError:
             wait(secure, selectors.EVENT_READ, until, monotonic)
-            if not peeked:
-                peeked = True
-                _refuse_clear_text(secure, server)
+            answered = answered or _looks_like_tls(secure, server)
         except ssl.SSLWantWriteError:
             wait(secure, selectors.EVENT_WRITE, until, monotonic)
         else:
             return
 
 
-def _refuse_clear_text(secure: ssl.SSLSocket, server: Server) -> None:
-    """Look at the first octets: a server that speaks SMTP in clear deserves a better word than OpenSSL's."""
-    start = socket.socket.recv(secure, 64, socket.MSG_PEEK)
+def _looks_like_tls(secure: ssl.SSLSocket, server: Server) -> bool:
+    """Look at the first octets: a server that speaks in clear deserves a better word than OpenSSL's."""
+    try:
+        start = socket.socket.recv(secure, 64, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
     if not start or start[0] in b"\x15\x16":
-        return
+        return True
     shown = ascii(decode(start).split("\r\n")[0])
     if start.startswith(b"HTTP/"):
         raise _As(
@@ -234,6 +236,12 @@ def _tls_failure(error: OSError, server: Server) -> SessionError:
                 f"{server.host} speaks only TLS older than 1.2 ({reason})",
                 code="S624",
                 hint="The server must be updated: older TLS protects nothing.",
+            )
+        if reason in _NO_TLS_AT_ALL:
+            return TlsError(
+                f"port {server.port} of {server.host} answered in clear, TLS was expected",
+                code="S625",
+                hint=TLS_MODE_HINT,
             )
         return TlsError(f"TLS with {server.host} failed: {reason}", hint=TLS_MODE_HINT)
     return TlsError(

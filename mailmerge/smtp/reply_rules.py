@@ -163,6 +163,11 @@ _TOO_MUCH: tuple[Rule, ...] = (
     Rule(_pause("rate", 15 * MINUTE), words=("mi:sfq",)),
     Rule(_pause("rate", 30 * MINUTE), words=("hl:icc", "hl:ifc", "hl:rep", "hl:mep")),
     Rule(_reconnect("connection_cap"), words=("mi:dmc", "rp:drc")),
+    Rule(
+        _reconnect("connection_cap"),
+        words=("too many messages", "messages per connection", "messages per session"),
+        codes=(421, 450, 451, 452),
+    ),
     Rule(_pause("rate", HOUR, slower=True), words=("frequency limited",)),
 )
 
