@@ -29,7 +29,8 @@ from mailmerge.validation import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_HOST_NAME = re.compile(r"(?=.{1,253}\Z)(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,62})?\.?)+\Z")
+_LABEL = r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}"
+_HOST_NAME = re.compile(rf"(?=.{{1,253}}\Z)(?:{_LABEL}\.)*{_LABEL}\.?\Z")
 
 
 def is_address_literal(text: str) -> bool:

@@ -196,10 +196,11 @@ def _from_keyring(account: Account) -> str | None:
 
 def mask(text: str, secrets: Iterable[Secret | str]) -> str:
     """Replace every secret in *text*: raw, escaped, percent-encoded, or inside any base64 (AUTH PLAIN)."""
+    spellings: set[str] = set()
     for secret in secrets:
-        for spelling in secret.spellings if isinstance(secret, Secret) else (secret,):
-            if spelling and (pattern := _pattern(spelling)):
-                text = pattern.sub(MASK, text)
+        spellings.update(secret.spellings if isinstance(secret, Secret) else (secret,))
+    for spelling in sorted(filter(None, spellings), key=len, reverse=True):
+        text = _pattern(spelling).sub(MASK, text)
     return text
 
 

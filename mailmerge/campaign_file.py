@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from mailmerge.campaign_schema import NOT_YET, OPTIONS, SCHEMA
 from mailmerge.toml_document import Document, Problems, read_document, tell_unknown
-from mailmerge.validation import FILLED_TEXT, RefusalError, one_or_more, read_typed
+from mailmerge.validation import FILLED_TEXT, RefusalError, describe, one_or_more, read_typed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -203,7 +203,7 @@ class _Builder:
                 if isinstance(value, dict):
                     self._read_section(name, value)
                 else:
-                    self._report(name, f"must be a section, not {type(value).__name__}", f"write [{name}]")
+                    self._report(name, f"must be a section, not {describe(value)}", f"write [{name}]")
             else:
                 self._read_key("", name, value, name)
 
@@ -270,7 +270,11 @@ class _Builder:
         if not typed and name == "attach":
             self._attach(value, label)
             return
-        kind = SCHEMA[section].get(key) if section != "attach" else None
+        kind = SCHEMA[section].get(key)
+        if kind and section == "attach":
+            hint = "change [[attach]] in the file, or give --attach FILE"
+            self.problems.add("C408", f"`{label}` cannot be set from outside", hint)
+            return
         if kind is None or (entry and kind.entries is None):
             tell_unknown(self.problems, None, name, value, schema=SCHEMA, not_yet=NOT_YET, label=label)
             return
@@ -282,19 +286,22 @@ class _Builder:
             else:
                 found = read_typed(kind, str(value)) if typed else kind.read(value)
         except RefusalError as refusal:
-            for fault in refusal.faults:
-                self.problems.add(fault.code, f"`{label}` {fault.says}", fault.hint)
+            self._report_refusal(refusal, label, entry)
             return
         found = _inside(found, self.document.folder if typed else Path())
         target = self.sections[section]
         target[key] = {**target.get(key, {}), **found} if isinstance(found, dict) else found
 
+    def _report_refusal(self, refusal: RefusalError, label: str, entry: str = "") -> None:
+        for fault in refusal.faults:
+            at = "" if entry else fault.at  # the label names the entry already
+            self.problems.add(fault.code, f"`{label}{at}` {fault.says}", fault.hint)
+
     def _attach(self, value: object, label: str) -> None:
         try:
             texts = one_or_more(FILLED_TEXT).read(value)
         except RefusalError as refusal:
-            for fault in refusal.faults:
-                self.problems.add(fault.code, f"`{label}` {fault.says}", fault.hint)
+            self._report_refusal(refusal, label)
             return
         assert isinstance(texts, tuple)
         self.rules = []

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mailmerge.errors import CampaignFileError
 from mailmerge.model import Diagnostic, Place
 from mailmerge.toml_places import TomlPlaces, TomlText, find_places
-from mailmerge.validation import did_you_mean, near_misses
+from mailmerge.validation import did_you_mean, near_misses, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -32,7 +32,8 @@ class Problems:
 
     def add(self, code: str, message: str, hint: str | None = None, place: Place | None = None) -> None:
         """Note one problem."""
-        self._found.append(Diagnostic(code=code, message=message, hint=hint, place=place))
+        # Quoted keys can hold any character, and messages go to a terminal.
+        self._found.append(Diagnostic(code=code, message=printable(message), hint=hint, place=place))
 
     def add_unknown_variable(self, variable: str, known: Mapping[str, str]) -> None:
         """Note an environment variable that looks like ours and is not."""

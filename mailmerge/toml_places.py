@@ -49,6 +49,7 @@ class TomlText:
         self.text = text.replace("\r\n", "\n")
         self._shown = shown
         self._starts = [0, *(match.end() for match in re.finditer("\n", self.text))]
+        self._shown_lines: dict[int, str] = {}
 
     def place(self, start: int, end: int) -> Place:
         """Give the place of the characters from *start* to *end*, cut at the end of the first line."""
@@ -57,9 +58,12 @@ class TomlText:
 
     def at(self, line: int, column: int, width: int = 1) -> Place:
         """Give the place at *line* and *column*, both from 1."""
-        source = self.text[self._starts[line - 1] :].partition("\n")[0]
-        width = max(1, min(width, len(source) - column + 1))
-        return Place(self._shown, line, column, width, hide_secrets(source))
+        start = self._starts[line - 1]
+        end = self._starts[line] - 1 if line < len(self._starts) else len(self.text)
+        if line not in self._shown_lines:
+            self._shown_lines[line] = hide_secrets(self.text[start:end])
+        width = max(1, min(width, end - start - column + 1))
+        return Place(self._shown, line, column, width, self._shown_lines[line])
 
     @property
     def end(self) -> Place:

@@ -87,11 +87,16 @@ _WORDS: tuple[tuple[tuple[type, ...], str], ...] = (
 
 def quote(text: str) -> str:
     """Give *text* in double quotes on one line, control characters visible, cut at 60 characters."""
-    cut = text if len(text) <= 60 else text[:57] + "..."
-    escaped = "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in cut
+    return f'"{printable(text if len(text) <= 60 else text[:57] + "...")}"'
+
+
+def printable(text: str) -> str:
+    """Give *text* with every control character as its escape."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text
     )
-    return f'"{escaped}"'
 
 
 def wrong_type(wants: str, value: object, hint: str | None = None) -> RefusalError:

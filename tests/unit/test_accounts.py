@@ -195,6 +195,18 @@ def test_config_path_comes_from_the_real_environment_only() -> None:
                 ' with a program of yours: auth = "token", token_command = ["program"]'
             ),
         ),
+        (
+            "host = 'smtp.müller.de'",
+            (
+                'C412 2:8 `accounts.a.host` is no host name: "smtp.müller.de"'
+                " = write the name in its ASCII form (xn--...)"
+            ),
+        ),
+        (
+            "aliases = ['a@x.org', 5]",
+            "C404 2:23 `accounts.a.aliases[1]` must be an address, not the number 5",
+        ),
+        ("password_command = []", "C405 2:20 `accounts.a.password_command` names no program = -"),
         ("dkim = {}", "C402 2:1 `accounts.a.dkim` (signing of messages) is not supported yet = leave it out"),
         ("from = 'me@gmial,com'", 'C405 2:8 `accounts.a.from` is no mailbox: "me@gmial,com":'),
         (
@@ -223,6 +235,21 @@ def test_wording_of_config(config: Config, text: str, expected: str) -> None:
     assert len(problems) == 1
     assert problems[0].startswith(expected)
     assert "CANARY" not in repr(caught.value.diagnostics)
+
+
+def test_long_host_names_are_refused_fast() -> None:
+    """A host of the worst shape takes no time to refuse."""
+    with pytest.raises(CampaignFileError):
+        Account(name="a", host="a" * 60 + "-" * 60 + "!")
+
+
+def test_account_that_is_no_section(config: Config) -> None:
+    """An account must be a table."""
+    with pytest.raises(CampaignFileError) as caught:
+        resolve("a", config_path=config("[accounts]\na = 5\n"))
+    assert [told(problem) for problem in caught.value.diagnostics] == [
+        "C404 2:1 `accounts.a` must be a section = write [accounts.a]"
+    ]
 
 
 def test_config_problems_all_at_once(config: Config) -> None:

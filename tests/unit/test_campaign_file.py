@@ -216,6 +216,8 @@ GOLDEN = {
     "[send]\nname = 'x'": (
         "C401 2:1 unknown key `send.name` = `name` belongs at the top of the file or in [[attach]]"
     ),
+    "data = 5": "C404 1:1 `data` must be a section, not the number 5 = write [data]",
+    "check = []": "C404 1:1 `check` must be a section, not an array = write [check]",
     "[check]\nrate = '60/m'": "C401 2:1 unknown key `check.rate` = `rate` belongs in [send]",
     "[send]\nsessions = '2'": 'C404 2:12 `send.sessions` must be a whole number, not the text "2" = -',
     "[send]\nsessions = 0": "C405 2:12 `send.sessions` must be from 1 to 50, not 0 = -",
@@ -269,6 +271,7 @@ GOLDEN = {
     ),
     "[attach]\npath = 'x'": "C404 1:1 `attach` must be written as [[attach]] with a `path` in it = -",
     "[[attach]]\nname = 'x'": "C406 1:1 `path` is missing in [[attach]] = -",
+    '"a\\u001b[31mb" = 1': "C401 1:1 unknown key `a\\x1b[31mb` = -",
     "vars.a-b = 1": (
         "C405 1:12 `vars.a-b` cannot be written in a template = use letters, digits and _, such as `year_2`"
     ),
@@ -496,6 +499,24 @@ def test_paths_of_options_belong_to_the_working_directory(write: Write) -> None:
         (
             Overrides(settings=["send.sesions=2"]),
             "C401 - unknown key `send.sesions` in --set = did you mean `send.sessions`?",
+        ),
+        (
+            Overrides({"attach": ["a.pdf", 5]}),
+            'C404 - `--attach[1]` must be a text, not the number 5 = write "5"',
+        ),
+        (
+            Overrides(settings=["vars.a-b=1"]),
+            (
+                "C405 - `--set vars.a-b` cannot be written in a template"
+                " = use letters, digits and _, such as `year_2`"
+            ),
+        ),
+        (
+            Overrides(settings=["attach.path=x"]),
+            (
+                "C408 - `--set attach.path` cannot be set from outside"
+                " = change [[attach]] in the file, or give --attach FILE"
+            ),
         ),
         (
             Overrides(settings=["send.rate"]),
