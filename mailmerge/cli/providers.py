@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import textwrap
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,7 +11,12 @@ from mailmerge.cli.options import json_option
 from mailmerge.cli.output import emit, out
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mailmerge.providers import Provider
+
+_WIDTH = 100
+_MARKS = {"confirmed": "published", "assumed": "not confirmed", "ours": "our guess, chosen low"}
 
 
 @click.command("providers")
@@ -29,21 +35,83 @@ def command(*, name: str | None, as_json: bool) -> int:
         if as_json:
             emit("provider", **_values(provider))
         elif name:
-            _show(provider)
+            for line in _all_about(provider):
+                out(line)
         else:
-            server = provider.servers[0]
-            out(f"{provider.name:<18} {provider.title:<28} {server.host}:{server.port} {server.tls}")
+            out(f"{provider.name:<18} {provider.title:<32} {provider.servers[0]}")
+    if not name and not as_json:
+        out("")
+        out('mailmerge providers NAME says how to sign in; use it as --account NAME or account = "NAME".')
     return 0
 
 
-def _values(provider: Provider) -> dict[str, Any]:
-    from dataclasses import asdict  # noqa: PLC0415  only for JSON
+def _values(provider: Provider) -> dict[str, object]:
+    return {
+        "name": provider.name,
+        "title": provider.title,
+        "servers": [str(server) for server in provider.servers],
+        "regions": {name: [str(server) for server in servers] for name, servers in provider.regions.items()},
+        "auth": provider.auth,
+        "user": provider.user,
+        "secret": provider.secret,
+        "rates": [str(rate) for rate in provider.rates],
+        "quota": str(provider.quota) if provider.quota else None,
+        "max_size": provider.max_size,
+        "max_recipients": provider.max_recipients,
+        "per_connection": provider.per_connection,
+        "page": provider.page,
+        "steps": provider.steps,
+        "notes": provider.notes,
+        "marks": dict(provider.marks),
+    }
 
-    return asdict(provider)
+
+def _all_about(provider: Provider) -> Iterator[str]:
+    yield f'{provider.title}   account = "{provider.name}"'
+    if provider.aliases:
+        yield f"  Also called     {', '.join(provider.aliases)}"
+    yield f"  Server          {', or '.join(map(str, provider.servers))}{_mark(provider, 'servers')}"
+    for region, servers in provider.regions.items():
+        yield f"  {provider.name}-{region:<12} {', or '.join(map(str, servers))}"
+    yield f"  User            {provider.user_note}"
+    yield f"  Secret          {provider.secret}"
+    yield from _limits(provider)
+    yield f"  How to get the {provider.secret}:"
+    yield from _numbered(provider.steps)
+    yield from _numbered(provider.steps_zh)
+    yield f"  Page            {provider.page}"
+    for note in provider.notes:
+        yield from textwrap.wrap(
+            note, _WIDTH, initial_indent="  Note            ", subsequent_indent=" " * 18
+        )
 
 
-def _show(provider: Provider) -> None:
-    out(f'{provider.title}  (account = "{provider.name}")')
-    for server in provider.servers:
-        out(f"  Server    {server.host}:{server.port}  {server.tls}")
-    out(f"  Sign-in   {provider.auth}")
+def _limits(provider: Provider) -> Iterator[str]:
+    limits = (
+        ("Pace", "rates", ", ".join(map(str, provider.rates))),
+        ("Recipients", "quota", str(provider.quota) if provider.quota else ""),
+        (
+            "Per message",
+            "max_recipients",
+            f"{provider.max_recipients} recipients" if provider.max_recipients else "",
+        ),
+        (
+            "Per connection",
+            "per_connection",
+            f"{provider.per_connection} messages" if provider.per_connection else "",
+        ),
+        ("Largest message", "max_size", f"{provider.max_size / 1e6:g} MB" if provider.max_size else ""),
+    )
+    for label, key, text in limits:
+        if text:
+            yield f"  {label:<15} {text}{_mark(provider, key)}"
+
+
+def _mark(provider: Provider, key: str) -> str:
+    mark = provider.marks.get(key)
+    return f"   ({_MARKS[mark]})" if mark else ""
+
+
+def _numbered(steps: tuple[str, ...]) -> Iterator[str]:
+    for number, step in enumerate(steps, 1):
+        yield from textwrap.wrap(step, _WIDTH, initial_indent=f"    {number}. ", subsequent_indent=" " * 7)
