@@ -129,11 +129,18 @@ def load_campaign(options: dict[str, Any], *, ledger_only: bool = False) -> Camp
 
     values = {name: options.pop(option, None) for option, name in _NAMES.items()}
     # An option that may be repeated and was not given is an empty tuple: as good as not there.
-    given = {name: value for name, value in values.items() if value not in (None, ())}
+    given = {name: _plain(value) for name, value in values.items() if value not in (None, ())}
     settings = options.pop("settings")
     return Campaign.load(
         options.pop("campaign"), given, settings=settings, out=options.pop("out"), ledger_only=ledger_only
     )
+
+
+def _plain(value: Any) -> Any:
+    """Give paths as texts and what may be repeated as lists: the values a campaign file could hold."""
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 _NAMES = {

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mailmerge.check.wording import width
 from mailmerge.cli.options import json_option
 from mailmerge.cli.output import emit, out
 
@@ -38,7 +39,8 @@ def command(*, name: str | None, as_json: bool) -> int:
             for line in _all_about(provider):
                 out(line)
         else:
-            out(f"{provider.name:<18} {provider.title:<32} {provider.servers[0]}")
+            title = provider.title + " " * (34 - width(provider.title))
+            out(f"{provider.name:<16} {title} {provider.servers[0]}")
     if not name and not as_json:
         out("")
         out('mailmerge providers NAME says how to sign in; use it as --account NAME or account = "NAME".')

@@ -60,9 +60,8 @@ def command(
         if as_json:
             emit("test", row=result.row, status=result.status, reply=result.reply, to=result.to)
         else:
-            out(
-                f"row {result.row:<5} {result.status:<9} {result.reply}   -> {result.to}  (for {result.meant_for})"
-            )
+            told = f"row {result.row:<5} {result.status:<9} {result.reply}"
+            out(f"{told}   -> {result.to}  (would go to {result.meant_for})")
     if report.error:
         show_diagnostics(report.error.diagnostics)
         return report.error.exit_code
