@@ -125,7 +125,7 @@ class Ledger:
         folder = Path(tempfile.mkdtemp(prefix="mailmerge-"))
         try:
             path = folder / "ledger.db"
-            schema.create(path)
+            schema.create(path, durable=False)
             if source is not None and source.exists():
                 with (
                     schema.guarded(source),
@@ -133,8 +133,7 @@ class Ledger:
                     contextlib.closing(sqlite3.connect(path)) as copy,
                 ):
                     original.backup(copy)
-            ledger = cls(schema.connect(path), path, campaign, now=now, folder=folder)
-            ledger._db.execute("PRAGMA synchronous = OFF")
+            ledger = cls(schema.connect(path, durable=False), path, campaign, now=now, folder=folder)
             ledger._load(create=True)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
@@ -173,12 +172,13 @@ class Ledger:
 
     def close(self) -> None:
         """Close the file, its WAL emptied; never raises."""
-        if self.writable:
+        if self._folder is not None:
+            self._db.close()
+            shutil.rmtree(self._folder, ignore_errors=True)
+        elif self.writable:
             schema.close(self._db)
         else:
             self._db.close()
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
 
     def __enter__(self) -> Self:
         return self

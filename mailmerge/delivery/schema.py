@@ -113,7 +113,7 @@ _NETWORK = frozenset({"9p", "afs", "cifs", "fuse.sshfs", "ncpfs", "nfs", "nfs4",
 _WHOLE_CHECK_UP_TO = 64 * 1024 * 1024
 
 
-def create(path: Path, *, schema: str = SCHEMA, version: int = VERSION) -> None:
+def create(path: Path, *, schema: str = SCHEMA, version: int = VERSION, durable: bool = True) -> None:
     """Make an empty ledger: complete or not at all, readable by its owner only."""
     new = path.with_name(f"{path.name}.new-{os.getpid()}")
     try:
@@ -121,7 +121,7 @@ def create(path: Path, *, schema: str = SCHEMA, version: int = VERSION) -> None:
         new.unlink(missing_ok=True)
         os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         with guarded(path), contextlib.closing(sqlite3.connect(new, isolation_level=None)) as db:
-            db.execute("PRAGMA synchronous = FULL")
+            db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
             marks = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version}"
             db.executescript(f"BEGIN; {schema}; {marks}; COMMIT")
         new.replace(path)
@@ -132,8 +132,10 @@ def create(path: Path, *, schema: str = SCHEMA, version: int = VERSION) -> None:
             new.unlink(missing_ok=True)
 
 
-def connect(path: Path) -> sqlite3.Connection:
+def connect(path: Path, *, durable: bool = True) -> sqlite3.Connection:
     """Open an existing ledger for writing, checked and ready: WAL and FULL where the file system can.
+
+    Without *durable* nothing is made to survive a crash: for throw-away copies.
 
     Raises:
         LedgerError: damaged, not ours, too new, or not writable.
@@ -147,7 +149,7 @@ def connect(path: Path) -> sqlite3.Connection:
     try:
         with guarded(path):
             _check(db, path)
-            _tune(db, path)
+            _tune(db, path, durable=durable)
             # A write that changes nothing finds a read-only file now, not after the first message.
             db.execute("BEGIN IMMEDIATE")
             db.execute(f"PRAGMA user_version = {_version(db)}")
@@ -319,11 +321,15 @@ def _refuse_older(db: sqlite3.Connection, path: Path) -> None:
         )
 
 
-def _tune(db: sqlite3.Connection, path: Path) -> None:
-    db.execute("PRAGMA synchronous = FULL")
+def _tune(db: sqlite3.Connection, path: Path, *, durable: bool) -> None:
     db.execute("PRAGMA temp_store = MEMORY")
     db.execute("PRAGMA cache_size = -8192")
     db.execute("PRAGMA wal_autocheckpoint = 4000")
+    if not durable:
+        db.execute("PRAGMA synchronous = OFF")
+        db.execute("PRAGMA journal_mode = MEMORY")
+        return
+    db.execute("PRAGMA synchronous = FULL")
     if sys.platform == "darwin":
         # There a plain fsync leaves the data in the drive's cache.
         db.execute("PRAGMA fullfsync = ON")
