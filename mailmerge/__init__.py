@@ -7,13 +7,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mailmerge.accounts import Account
     from mailmerge.addresses import Address, AddressError, Mailbox
     from mailmerge.campaign import Campaign
     from mailmerge.campaign.plan import Plan
     from mailmerge.campaign.reporting import Report
     from mailmerge.campaign.sending import SendRequest
     from mailmerge.campaign.single import send_message
+    from mailmerge.config.accounts import Account
     from mailmerge.errors import (
         AttachmentError,
         AuthError,
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
-    "accounts": ("Account",),
+    "config.accounts": ("Account",),
     "addresses": ("Address", "AddressError", "Mailbox"),
     "campaign": ("Campaign",),
     "campaign.plan": ("Plan",),

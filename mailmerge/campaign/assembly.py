@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mailmerge.accounts import sender_allowed
+from mailmerge.config.accounts import sender_allowed
 from mailmerge.errors import CampaignFileError, RowError
 from mailmerge.message import AttachRule, MessageBuilder, message_id
 from mailmerge.model import AttachmentName, Place
@@ -20,8 +20,8 @@ from mailmerge.render import AttachmentRule, MessageTemplates, Renderer, Templat
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from mailmerge.accounts import Account
-    from mailmerge.campaign_file import AttachOptions, CampaignFile
+    from mailmerge.config.accounts import Account
+    from mailmerge.config.campaign_file import AttachOptions, CampaignFile
     from mailmerge.model import Columns, Message, Recipient, Rendered
 
 

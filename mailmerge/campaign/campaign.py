@@ -9,15 +9,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mailmerge import campaign_file
 from mailmerge.campaign.assembly import Assembly, identity
 from mailmerge.campaign.plan import Plan
 from mailmerge.campaign.preflight import Inspection, run_preflight
 from mailmerge.campaign.reporting import Report, exit_code, rows_in_failed, write_report
 from mailmerge.campaign.workspace import Workspace, user_state_folder
 from mailmerge.check.problems import Problems
+from mailmerge.config import campaign_file
+from mailmerge.config.environment import Environment
 from mailmerge.delivery.ledger import Ledger
-from mailmerge.environment import Environment
 from mailmerge.errors import LedgerError, RowError
 from mailmerge.model import Counts, Status
 from mailmerge.recipients import open_list, parse_rows
@@ -26,9 +26,9 @@ from mailmerge.recipients.suppression import Suppressed
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from mailmerge.accounts import Account
     from mailmerge.campaign.sending import SendRequest
-    from mailmerge.campaign_file import CampaignFile
+    from mailmerge.config.accounts import Account
+    from mailmerge.config.campaign_file import CampaignFile
     from mailmerge.delivery.clock import Clock
     from mailmerge.delivery.runs import Progress
     from mailmerge.delivery.sender import StopFlag

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from mailmerge.account_secrets import find_secret
+from mailmerge.config.account_secrets import find_secret
 from mailmerge.errors import CampaignFileError
 
 if TYPE_CHECKING:
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import IO
 
-    from mailmerge.account_secrets import Secret
-    from mailmerge.accounts import Account
-    from mailmerge.environment import Environment
+    from mailmerge.config.account_secrets import Secret
+    from mailmerge.config.accounts import Account
+    from mailmerge.config.environment import Environment
     from mailmerge.smtp.connection import Connection
 
 

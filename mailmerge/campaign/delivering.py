@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime
 
-    from mailmerge.accounts import Account
     from mailmerge.campaign.assembly import Assembly
     from mailmerge.campaign.plan import Plan
-    from mailmerge.campaign_file import SendOptions
+    from mailmerge.config.accounts import Account
+    from mailmerge.config.campaign_file import SendOptions
     from mailmerge.delivery.account_usage import AccountQuota
     from mailmerge.delivery.clock import Clock
     from mailmerge.delivery.ledger import Ledger

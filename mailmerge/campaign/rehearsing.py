@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from mailmerge.accounts import Account
 from mailmerge.campaign.connecting import connection_factory
 from mailmerge.campaign.preflight import refuse_if_broken
 from mailmerge.campaign.sending import SendRequest, SendRun, find_account
+from mailmerge.config.accounts import Account
 from mailmerge.delivery.clock import SystemClock, VirtualClock
 from mailmerge.delivery.ledger import Ledger
 from mailmerge.errors import CampaignFileError

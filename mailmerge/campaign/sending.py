@@ -7,11 +7,11 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from mailmerge.accounts import resolve_account
 from mailmerge.campaign.connecting import Transcript, connection_factory
 from mailmerge.campaign.delivering import Delivering, longest_window, throttle_history
 from mailmerge.campaign.preflight import refuse_if_broken
 from mailmerge.campaign.reporting import Report, exit_code, write_report
+from mailmerge.config.accounts import resolve_account
 from mailmerge.delivery.account_usage import AccountUsage
 from mailmerge.delivery.clock import Clock, SystemClock
 from mailmerge.delivery.known import CampaignIndex
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from mailmerge.accounts import Account
     from mailmerge.campaign.assembly import Assembly
     from mailmerge.campaign.campaign import Campaign
     from mailmerge.campaign.plan import Plan
+    from mailmerge.config.accounts import Account
     from mailmerge.delivery.sender import StopFlag
     from mailmerge.model import Rate
     from mailmerge.recipients import RecipientList

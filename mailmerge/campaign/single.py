@@ -8,10 +8,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mailmerge.accounts import resolve_account
 from mailmerge.addresses import AddressError, Mailbox, parse_address_list
 from mailmerge.campaign.connecting import connection_factory
-from mailmerge.environment import Environment
+from mailmerge.config.accounts import resolve_account
+from mailmerge.config.environment import Environment
 from mailmerge.errors import InputError
 from mailmerge.message import AttachRule, MessageBuilder, message_id
 from mailmerge.model import AttachmentName, Closed, Columns, Completed, PromiseNeeded, Recipient, Rendered
@@ -19,7 +19,7 @@ from mailmerge.model import AttachmentName, Closed, Columns, Completed, PromiseN
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mailmerge.accounts import Account
+    from mailmerge.config.accounts import Account
     from mailmerge.model import Message, Outcome
     from mailmerge.smtp.connection import Connection
 

@@ -22,9 +22,9 @@ from mailmerge.recipients import parse_rows
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mailmerge.accounts import Account
     from mailmerge.campaign.campaign import Campaign
     from mailmerge.campaign.sending import SendRequest
+    from mailmerge.config.accounts import Account
     from mailmerge.delivery.sender import StopFlag
     from mailmerge.model import Message, Status
 

@@ -14,7 +14,7 @@ from mailmerge.cli.output import emit, out
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mailmerge.providers import Provider
+    from mailmerge.config.providers import Provider
 
 _WIDTH = 100
 _MARKS = {"confirmed": "published", "assumed": "not confirmed", "ours": "our guess, chosen low"}
@@ -29,7 +29,7 @@ def command(*, name: str | None, as_json: bool) -> int:
     Without NAME all of them in short; with NAME everything about one. The limits are estimates where
     the provider publishes none: the server's answer always wins.
     """
-    from mailmerge.providers import find_provider, providers  # noqa: PLC0415  reads the data file
+    from mailmerge.config.providers import find_provider, providers  # noqa: PLC0415  reads the data file
 
     chosen = [find_provider(name)] if name else list(providers())
     for provider in chosen:

@@ -16,10 +16,16 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from mailmerge.account_secrets import Secret, find_secret, keyring_service, mask
-from mailmerge.accounts import Account, default_config_path, list_accounts, resolve_account, sender_allowed
 from mailmerge.addresses import Address
-from mailmerge.environment import Environment
+from mailmerge.config.account_secrets import Secret, find_secret, keyring_service, mask
+from mailmerge.config.accounts import (
+    Account,
+    default_config_path,
+    list_accounts,
+    resolve_account,
+    sender_allowed,
+)
+from mailmerge.config.environment import Environment
 from mailmerge.errors import AuthError, CampaignFileError, MailmergeError
 from mailmerge.model import Diagnostic, Rate
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from mailmerge.campaign_file import (
+from mailmerge.config.campaign_file import (
     AttachOptions,
     CheckOptions,
     DataOptions,
@@ -23,10 +23,10 @@ from mailmerge.campaign_file import (
     load,
     with_overrides,
 )
-from mailmerge.campaign_schema import NOT_YET, SCHEMA
+from mailmerge.config.campaign_schema import NOT_YET, SCHEMA
+from mailmerge.config.toml_places import find_places, hide_secrets
 from mailmerge.errors import CampaignFileError
 from mailmerge.model import Diagnostic, Rate
-from mailmerge.toml_places import find_places, hide_secrets
 
 MINIMAL = """\
 [data]

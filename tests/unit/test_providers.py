@@ -4,9 +4,7 @@ import re
 
 import pytest
 
-from mailmerge.errors import CampaignFileError
-from mailmerge.model import Rate
-from mailmerge.providers import (
+from mailmerge.config.providers import (
     Provider,
     ProviderServer,
     find_provider,
@@ -16,6 +14,8 @@ from mailmerge.providers import (
     provider_names,
     providers,
 )
+from mailmerge.errors import CampaignFileError
+from mailmerge.model import Rate
 
 HOSTS = {
     "qq": "smtp.qq.com:465 tls",

@@ -7,8 +7,8 @@ from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING, Final
 
 from mailmerge.addresses import Address, AddressError, Mailbox, parse_address_list
-from mailmerge.providers import get_provider, near_providers
-from mailmerge.validation import (
+from mailmerge.config.providers import get_provider, near_providers
+from mailmerge.config.validation import (
     FLAG,
     LABEL,
     PATH,

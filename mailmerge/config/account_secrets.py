@@ -14,14 +14,14 @@ import re
 from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import quote as percent_quote
 
-from mailmerge.environment import SECRET_NAMES
+from mailmerge.config.environment import SECRET_NAMES
 from mailmerge.errors import AuthError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from mailmerge.accounts import Account
-    from mailmerge.environment import Environment
+    from mailmerge.config.accounts import Account
+    from mailmerge.config.environment import Environment
 
 MASK = "********"
 _COMMAND_SECONDS = 30.0

@@ -1,6 +1,6 @@
 """Who we send as: an account from the user's configuration, a preset, the environment or ``.env``.
 
-An `Account` holds everything but the secret, which `mailmerge.account_secrets` finds when it is needed.
+An `Account` holds everything but the secret, which `mailmerge.config.account_secrets` finds when it is needed.
 """
 
 from __future__ import annotations
@@ -9,21 +9,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from mailmerge.account_schema import ACCOUNT_SCHEMA, NOT_YET, is_address_literal, is_host, is_loopback
-from mailmerge.account_secrets import speaks_for
 from mailmerge.addresses import AddressError, parse_address_list
+from mailmerge.config.account_schema import ACCOUNT_SCHEMA, NOT_YET, is_address_literal, is_host, is_loopback
+from mailmerge.config.account_secrets import speaks_for
+from mailmerge.config.providers import get_provider, near_providers, provider_for_address, provider_for_host
+from mailmerge.config.toml_document import Document, Problems, read_document, tell_unknown
+from mailmerge.config.validation import RefusalError, near_misses, quote, read_typed
 from mailmerge.errors import CampaignFileError
-from mailmerge.providers import get_provider, near_providers, provider_for_address, provider_for_host
-from mailmerge.toml_document import Document, Problems, read_document, tell_unknown
-from mailmerge.validation import RefusalError, near_misses, quote, read_typed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from mailmerge.addresses import Address, Mailbox
-    from mailmerge.environment import Environment
+    from mailmerge.config.environment import Environment
+    from mailmerge.config.providers import Auth, Provider, Tls
     from mailmerge.model import Rate
-    from mailmerge.providers import Auth, Provider, Tls
 
 Source = Literal["config", "preset", "environment", ".env", "option"]
 

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from mailmerge.validation import (
+from mailmerge.config.validation import (
     FILLED_TEXT,
     LABEL,
     PATH,

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from mailmerge.config.toml_places import TomlPlaces, TomlText, find_places
+from mailmerge.config.validation import did_you_mean, near_misses, printable
 from mailmerge.errors import CampaignFileError
 from mailmerge.model import Diagnostic, Place
-from mailmerge.toml_places import TomlPlaces, TomlText, find_places
-from mailmerge.validation import did_you_mean, near_misses, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from mailmerge.validation import Kind
+    from mailmerge.config.validation import Kind
 
 _PASSWORD_KEYS = frozenset(("password", "passwd", "passphrase", "smtp_password", "smtp_auth"))
 _NAMES_OF_COLUMNS = frozenset(("data.types",))

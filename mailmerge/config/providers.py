@@ -11,8 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from mailmerge.config.validation import did_you_mean, near_misses, parse_rate, parse_size
 from mailmerge.errors import CampaignFileError
-from mailmerge.validation import did_you_mean, near_misses, parse_rate, parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

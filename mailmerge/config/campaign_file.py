@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from mailmerge.campaign_schema import NOT_YET, OPTIONS, SCHEMA
-from mailmerge.toml_document import Document, Problems, read_document, tell_unknown
-from mailmerge.validation import FILLED_TEXT, RefusalError, describe, one_or_more, read_typed
+from mailmerge.config.campaign_schema import NOT_YET, OPTIONS, SCHEMA
+from mailmerge.config.toml_document import Document, Problems, read_document, tell_unknown
+from mailmerge.config.validation import FILLED_TEXT, RefusalError, describe, one_or_more, read_typed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -1,0 +1,1 @@
+"""The file edges: campaign.toml, accounts, providers, environment and secrets in; frozen values out."""
