@@ -116,7 +116,7 @@ class FileStore:
             ) from None
         if not data:
             raise FileProblem("A304", f"the file {shown} is empty (0 bytes)")
-        head = content_type(guess_type(name), name) + disposition(kind, name)
+        head = content_type(guess_type(name, path), name) + disposition(kind, name)
         head += b"Content-Transfer-Encoding: base64\r\n"
         if content_id:
             head += b"Content-ID: <" + content_id.encode("ascii") + b">\r\n"
@@ -165,7 +165,8 @@ def resolve(base: Path, path: str, missing: str = "error") -> list[str]:
     if glob.has_magic(path) and not os.path.lexists(found[0]):
         found = sorted(glob.glob(path, root_dir=root, recursive=True))
         found = [os.path.join(root, name) for name in found if not os.path.isdir(os.path.join(root, name))]
-    files = [file for file in (_checked(root, file, path) for file in found) if file]
+    checked = (_checked(root, file, path) for file in found)
+    files = list(dict.fromkeys(file for file in checked if file))
     if not files and missing == "error":
         raise FileProblem("A301", f"no file {quoted(path)}", 'set `missing = "skip"` if that is intended')
     return files
@@ -191,7 +192,9 @@ def _checked(root: str, file: str, path: str) -> str | None:
 def clean_name(name: str) -> str:
     """Return a file name to show: last component only, nothing invisible, nothing that turns text around."""
     name = unicodedata.normalize("NFC", re.split(r"[/\\]", name.strip())[-1])
-    name = _BIDI.sub("", _BAD_IN_NAME.sub(" ", name)).strip().lstrip(".") or "attachment"
+    name = _BIDI.sub("", _BAD_IN_NAME.sub(" ", name)).strip() or "attachment"
+    if name.startswith("."):  # the stem came from an empty cell, or the file would be hidden
+        name = "attachment." + name.lstrip(".")
     stem, dot, suffix = name.rpartition(".")
     if len(name.encode()) > _NAME_BYTES:
         ending = dot + suffix if stem and len(suffix) < 16 else ""
@@ -200,13 +203,14 @@ def clean_name(name: str) -> str:
     return name
 
 
-def guess_type(name: str) -> str:
-    """Guess the media type from a file name; composite types are sent as opaque bytes."""
-    suffix = os.path.splitext(name.lower())[1]
-    kind = _MORE_TYPES.get(suffix)
-    if kind is None:
-        kind, encoding = _TYPES.guess_type("x" + suffix)
-        kind = None if encoding else kind
-    if kind is None or kind.startswith(("message/", "multipart/")):
-        return "application/octet-stream"
-    return kind
+def guess_type(*names: str) -> str:
+    """Guess the media type from the first file name that tells; composite types are sent as opaque bytes."""
+    for name in names:
+        suffix = os.path.splitext(name.lower())[1]
+        kind = _MORE_TYPES.get(suffix)
+        if kind is None:
+            kind, encoding = _TYPES.guess_type("x" + suffix)
+            kind = None if encoding else kind
+        if kind is not None and not kind.startswith(("message/", "multipart/")):
+            return kind
+    return "application/octet-stream"

@@ -20,10 +20,12 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
 _LINE = 76  # RFC 2045 section 6.7: an encoded line, with the "=" of its soft break
 _SOFT = b"=\r\n"
+_PLAIN = re.compile(r"(?!\.|From )[ -;>-~]{1,75}")
+_DENSE = 64
 _OVERLONG = re.compile(rb"(?m)^([^\n]{74})(=(?:20|09)\r)$")
 _LEADING = re.compile(rb"(?m)^(?:\.+|From )")
 
@@ -50,18 +52,18 @@ class TextEncoder:
         self._cache = _ChunkCache(self._encode, rewriter.forget if rewriter else None)
         self._cache.pin(static)
 
-    def encode(self, chunks: Iterable[str]) -> tuple[bytes, bytes]:
+    def encode(self, chunks: Sequence[str]) -> tuple[bytes, bytes]:
         """Return the name of the transfer encoding and the body, which ends with a line break.
 
         Raises:
             UnicodeEncodeError: the text holds a lone surrogate.
 
         """
-        chunks = tuple(chunks)
-        body = b"".join(map(self._cache.__getitem__, chunks))
+        cache = self._cache
+        body = b"".join(map(cache.__getitem__, chunks))
         if body[-3:] == _SOFT or not body:
             body += b"\r\n"
-        if _base64_is_smaller(body):
+        if cache.dense and not cache.dense.isdisjoint(chunks) and _base64_is_smaller(body):
             text = "".join(chunks if self._rewriter is None else self._rewriter.rewritten(chunks))
             return b"base64", base64_lines(_crlf(text) if text.endswith(("\n", "\r")) else _crlf(text + "\n"))
         return b"quoted-printable", body
@@ -82,22 +84,31 @@ class _ChunkCache(dict[str, bytes]):
         self._encode = encode
         self._pinned: dict[str, bytes] = {}
         self._bytes = 0
+        self.dense: set[str] = set()
+        """Chunks that base64 would make much smaller; only a message that has one asks whether it is."""
 
     def pin(self, chunks: Iterable[str]) -> None:
         """Encode fixed chunks now and keep them."""
-        self._pinned = {chunk: self._encode(chunk) for chunk in chunks}
-        self.update(self._pinned)
+        for chunk in chunks:
+            self[chunk]  # noqa: B018  encodes it
+        self._pinned = dict(self)
 
     def __missing__(self, chunk: str) -> bytes:
+        if _PLAIN.fullmatch(chunk):  # what most cells are
+            encoded = self[chunk] = chunk.encode("ascii") + _SOFT
+            return encoded
         if len(self) > self._MOST or self._bytes > self._MOST_BYTES:
             self.clear()
             self.update(self._pinned)
             self._bytes = 0
+            self.dense.intersection_update(self._pinned)
             if self._forgotten:
                 self._forgotten()
         chunk = "".join((chunk,))  # noqa: FLY002  Markup becomes str: its own methods are slow
         encoded = self._encode(chunk)
         self._bytes += len(encoded)
+        if len(encoded) - len(chunk.encode()) * 1.37 > _DENSE:
+            self.dense.add(chunk)
         self[chunk] = encoded
         return encoded
 

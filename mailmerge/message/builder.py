@@ -139,7 +139,7 @@ class MessageBuilder:
         return self._from[1]
 
     def _date_field(self, date: datetime) -> bytes:
-        key = (date.replace(tzinfo=None, microsecond=0), date.utcoffset())
+        key = (int(date.timestamp()), date.utcoffset())
         if self._date[0] != key:
             self._date = (key, headers.date_header(date))
         return self._date[1]

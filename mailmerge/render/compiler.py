@@ -9,7 +9,7 @@ from jinja2 import Template, TemplateSyntaxError, nodes
 
 from mailmerge.errors import TemplateError
 from mailmerge.model import Diagnostic, Place
-from mailmerge.render.environments import FolderLoader, Kind, decode, make_environment
+from mailmerge.render.environments import FolderLoader, Kind, decode, make_environment, printed_in_line
 from mailmerge.render.filters import Filters
 from mailmerge.render.names import NameCheck, near, syntax_problem, used_names
 from mailmerge.render.sources import SourceMap
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class Compiled:
     """One template, ready to run; text without any tag is a constant and never runs."""
 
-    __slots__ = ("_new_context", "_root", "constant", "name", "names", "template")
+    __slots__ = ("_new_context", "_pieces", "_root", "constant", "name", "names", "template")
 
     def __init__(self, name: str, template: Template, tree: nodes.Template) -> None:
         self.name = name
@@ -35,6 +35,7 @@ class Compiled:
         self.names = used_names(tree)
         """Names that it reads, for messages that name a column."""
         self.constant = _constant(tree)
+        self._pieces = _simple_pieces(tree) if template.environment.finalize is printed_in_line else ()
         self._new_context = template.new_context
         self._root = template.root_render_func
 
@@ -49,6 +50,15 @@ class Compiled:
         """Run it and join the chunks."""
         if self.constant is not None:
             return self.constant
+        values = []
+        for is_name, text in self._pieces:
+            value = variables.get(text) if is_name else text
+            if value.__class__ is not str:
+                break
+            values.append(printed_in_line(value) if is_name else text)
+        else:
+            if values:
+                return "".join(values)
         return "".join(self._root(self._new_context(variables, True)))
 
 
@@ -74,7 +84,7 @@ class Compiler:
         """The environment that escapes nothing."""
         return self._environments["text"]
 
-    def option(self, name: str, source: str, kind: Kind = "text") -> Compiled:
+    def option(self, name: str, source: str, kind: Kind = "line") -> Compiled:
         """Compile the value of an option such as ``message.subject``."""
         self.sources.add(name, source)
         return self._compile(name, source, kind)
@@ -152,6 +162,20 @@ def _constant(tree: nodes.Template) -> str | None:
     if not all(isinstance(piece, nodes.TemplateData) for piece in pieces):
         return None
     return "".join(piece.data for piece in pieces if isinstance(piece, nodes.TemplateData))
+
+
+def _simple_pieces(tree: nodes.Template) -> tuple[tuple[bool, str], ...]:
+    """Take apart a template of only text and plain names, which need no engine while the values are text."""
+    pieces: list[tuple[bool, str]] = []
+    for output in tree.body:
+        for piece in output.iter_child_nodes():
+            if isinstance(output, nodes.Output) and isinstance(piece, nodes.Name):
+                pieces.append((True, piece.name))
+            elif isinstance(output, nodes.Output) and isinstance(piece, nodes.TemplateData):
+                pieces.append((False, piece.data))
+            else:
+                return ()
+    return tuple(pieces)
 
 
 def _shown_base(templates: MessageTemplates) -> str:

@@ -1,7 +1,8 @@
 """The Jinja2 environments: ``text`` escapes nothing, ``html`` everything, whatever a file is called.
 
-A third, ``path``, is ``text`` for attachments' paths. All are sandboxed (campaign folders are shared between
-people), strict about unknown names, and load templates from the template folder only.
+Two more are ``text`` with values trimmed: ``line`` for headers, ``path`` for attachments' paths. All are
+sandboxed (campaign folders are shared between people), strict about unknown names, and load templates from
+the template folder only.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
     from mailmerge.render.sources import SourceMap
+
+
+_DICT_ATTRIBUTES = frozenset(dir(dict))
 
 
 class UnknownName(UndefinedError):
@@ -61,6 +65,16 @@ class Missing(StrictUndefined):
     ) -> None:
         named: Any = partial(UnknownName, name=name, owner=obj) if exc is UndefinedError else exc
         super().__init__(hint, obj, name, named)
+
+
+class _Sandbox(ImmutableSandboxedEnvironment):
+    """The sandbox, quicker at ``a.title`` where ``a`` is a plain dict: no attribute is looked for in vain."""
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """Return an attribute, else an item; a dict's own methods win, as in Jinja2."""
+        if obj.__class__ is dict and attribute in obj and attribute not in _DICT_ATTRIBUTES:
+            return obj[attribute]
+        return super().getattr(obj, attribute)
 
 
 class FolderLoader(BaseLoader):
@@ -98,18 +112,18 @@ def decode(data: bytes, shown: str) -> str:
         ) from None
 
 
-Kind = Literal["text", "html", "path"]
+Kind = Literal["text", "html", "line", "path"]
 
 
 def make_environment(
     kind: Kind, *, loader: BaseLoader, filters: Mapping[str, Callable[..., Any]], variables: Mapping[str, Any]
 ) -> Environment:
     """Build an environment; *variables* are visible everywhere, also in imported templates."""
-    environment = ImmutableSandboxedEnvironment(
+    environment = _Sandbox(
         loader=loader,
         autoescape=kind == "html",
         undefined=Missing,
-        finalize=printed_in_path if kind == "path" else printed,
+        finalize={"line": printed_in_line, "path": printed_in_path}.get(kind, printed),
         auto_reload=False,
     )
     environment.filters.update(filters)
@@ -146,9 +160,14 @@ def printed(value: Any) -> Any:  # noqa: PLR0911  one line a type
     return value
 
 
+def printed_in_line(value: Any) -> Any:
+    """Print *value* into a header: spreadsheet cells often end with a line break that nobody sees."""
+    return value.strip() if value.__class__ is str else printed(value)
+
+
 def printed_in_path(value: Any) -> Any:
     """Print *value* into a path that may be a glob: only the template's own ``*`` is one, never a cell's."""
-    return glob.escape(str(printed(value)))
+    return glob.escape(str(printed_in_line(value)))
 
 
 def _plain_float(value: float) -> str:

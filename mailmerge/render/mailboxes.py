@@ -147,11 +147,7 @@ def _culprit(
 ) -> tuple[str, str, str] | None:
     """Find the column whose value holds what *pattern* finds."""
     for name, heading, value in zip(*_columns(recipient), strict=True):
-        if (
-            {name, heading, "row"} & compiled.names
-            and isinstance(value, str)
-            and pattern.search(value.strip())
-        ):
+        if {name, heading, "row"} & compiled.names and isinstance(value, str) and pattern.search(value):
             return name, heading, value
     return None
 

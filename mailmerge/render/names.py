@@ -100,7 +100,7 @@ class NameCheck:
         return tree
 
     def _unknown(self, part: _Part, shared: set[str]) -> Iterator[Diagnostic]:
-        known = self._globals | shared | (self._columns if part.sees_row else set())
+        known = self._globals | shared | _exported(part.tree) | (self._columns if part.sees_row else set())
         unknown = meta.find_undeclared_variables(part.tree) - known
         seen: set[str] = set()
         for name, line in _unguarded(part.tree):
@@ -174,6 +174,13 @@ def _bound(tree: nodes.Template) -> set[str]:
     for node in tree.find_all(nodes.FromImport):
         names |= {item[1] if isinstance(item, tuple) else item for item in node.names}
     return names
+
+
+def _exported(tree: nodes.Template) -> set[str]:
+    """Return what is bound at the top of a template, and so is known in its blocks too."""
+    kinds = (nodes.Assign, nodes.AssignBlock, nodes.Import, nodes.FromImport)
+    top: list[nodes.Node] = [node for node in tree.body if isinstance(node, kinds)]
+    return _bound(nodes.Template(top)) | {node.name for node in tree.body if isinstance(node, nodes.Macro)}
 
 
 def _row_keys(tree: nodes.Node) -> Iterator[tuple[str, int]]:

@@ -26,7 +26,8 @@ _OURS = re.compile(
     r"|return-path|received|delivered-to|dkim-signature)\Z",
     re.IGNORECASE,
 )
-_URI_LIST = re.compile(r"<(?:https|mailto):[!-;=?-~]+>(?:\s*,\s*<(?:https|mailto):[!-;=?-~]+>)*\Z")
+_URI = r"<(?:https|mailto):[!-+\--;=?-~]+>"  # no blank, comma or bracket inside
+_URI_LIST = re.compile(rf"{_URI}(?:\s*,\s*{_URI})*\Z")
 
 
 class Renderer:

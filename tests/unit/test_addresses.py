@@ -1,0 +1,177 @@
+"""Addresses: what is one, what is none and why, and lists of them."""
+
+from __future__ import annotations
+
+import pytest
+from email_validator import EmailNotValidError, validate_email
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mailmerge.addresses import Address, AddressError, Mailbox, parse_address_list, suggest
+
+D5_NOT_ADDRESSES = [
+    ("a@x.org, b@y.org", "more than one address"),
+    ("a@x.org b@y.org", "more than one address"),
+    ("a@b)c@evil.org", "invalid characters"),
+    ("a@b<c@evil.org>", "angle brackets"),
+    ("Kim <kim@x.org>", "angle brackets"),
+    ('"x@gmail.com x"@internal', "more than one address"),
+    ('"kim"@x.org', "quot"),
+    ("friends: a@b.org;", "space, comma or semicolon"),
+    ("<@relay.org:a@b.org>", "angle brackets"),
+    ("a(comment)@b.org", "invalid characters"),
+    ("a@[1.2.3.4]", "bracketed IP"),
+    ("a@1.2.3.4", "ends in a number"),
+    ("a@b", "no dot"),
+    ("", "empty"),
+    ("   ", "empty"),
+    ("kim", "no @"),
+    ("@x.org", ""),
+    ("kim@", ""),
+    (".a@x.org", "start with a period"),
+    ("a..b@x.org", "two periods"),
+    ("a" * 65 + "@x.org", "longer than 64"),
+    ("a@" + ".".join(["x" * 60] * 5) + ".org", "too long"),
+    ("kim@x_y.org", "invalid characters"),
+    ("kim@-x.org", "hyphen"),
+    ("kim@x.org\r\nBcc: v@x.org", "invisible or control"),
+    ("kim@x.org\x00", "invisible or control"),
+    ("=?utf-8?q?kim=40x.org?=", "no @"),
+]
+
+
+@pytest.mark.parametrize(("text", "reason"), D5_NOT_ADDRESSES)
+def test_d5_text_that_is_not_one_address(text, reason):
+    """Whatever is not exactly one addr-spec is refused, with the reason."""
+    with pytest.raises(AddressError) as caught:
+        Address.parse(text)
+    assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "suggestion"),
+    [
+        ("kim＠x.org", "kim@x.org"),
+        ("kim@x.org．", "kim@x.org"),
+        ("kim１@x.org", "kim1@x.org"),
+        ("kim@x。org", "kim@x.org"),
+        ("kim\u00a0@x.org", "kim@x.org"),
+        ("kim\u200b@x.org", "kim@x.org"),
+        ("\ufeffkim@x.org", "kim@x.org"),
+        ("kim@x.org.", "kim@x.org"),
+        ("kim@gmial,com", "kim@gmail.com"),
+        ("kim@gmail .com", "kim@gmail.com"),
+        ("<kim@x.org>", "kim@x.org"),
+    ],
+)
+def test_d7_look_alikes_are_refused_with_a_correction(text, suggestion):
+    """Full-width forms, invisible characters and stray dots are never silently rewritten."""
+    with pytest.raises(AddressError) as caught:
+        Address.parse(text)
+    assert caught.value.suggestion == suggestion
+
+
+def test_suggest_knows_common_domains():
+    """A near miss of a well-known domain is corrected, anything else is left alone."""
+    assert suggest("kim@gmial.com") == "kim@gmail.com"
+    assert suggest("kim@outlok.com") == "kim@outlook.com"
+    assert suggest("kim@gmail.com") is None
+    assert suggest("kim@example.org") is None
+    assert suggest("nonsense") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "wire"),
+    [
+        ("Kim.O'Neil+x@Example.ORG", "Kim.O'Neil+x@example.org"),
+        ("kim@müller.example", "kim@xn--mller-kva.example"),
+        ("kim@straße.de", "kim@xn--strae-oqa.de"),
+        ("kim@例子.中国", "kim@xn--fsqu00a.xn--fiqs8s"),
+        ("kim@mu\u0308ller.example", "kim@xn--mller-kva.example"),
+        ("kim@xn--mller-kva.example", "kim@xn--mller-kva.example"),
+        ("a" * 64 + "@x.org", "a" * 64 + "@x.org"),
+        (" kim@x.org\t", "kim@x.org"),
+    ],
+)
+def test_d8_domains_go_out_as_a_labels(text, wire):
+    """The wire form is ASCII, the local part as written, the domain in lower case."""
+    assert str(Address.parse(text)) == wire
+
+
+def test_d8_the_unicode_domain_is_kept_for_people():
+    """Reports can show both forms of an international domain."""
+    assert Address.parse("kim@müller.example").shown == "müller.example"
+    assert Address.parse("kim@example.org").shown == ""
+
+
+def test_d8_a_local_part_outside_ascii_is_refused():
+    """It would need SMTPUTF8."""
+    with pytest.raises(AddressError, match="SMTPUTF8"):
+        Address.parse("jörg@example.org")
+
+
+def test_normalised_folds_case_and_nothing_else():
+    """Dots and tags are part of the identity."""
+    assert Address.parse("Kim.X+y@Example.org").normalised == "kim.x+y@example.org"
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.from_regex(r"[a-z0-9.!#'+=_\-\"( ]{1,12}@[a-z0-9.\-_\[]{1,14}", fullmatch=True))
+def test_nothing_is_accepted_that_email_validator_refuses(text):
+    """Our quick path and the general validator agree on what is an address."""
+    try:
+        ours = str(Address.parse(text))
+    except AddressError:
+        return
+    try:
+        theirs = validate_email(text.strip(), check_deliverability=False, globally_deliverable=False)
+    except EmailNotValidError as error:
+        pytest.fail(f"accepted {text!r} as {ours}: {error}")
+    assert ours.lower() == theirs.normalized.lower()
+
+
+def mailbox(name, address):
+    return Mailbox(name, Address.parse(address))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a@x.org", [("", "a@x.org")]),
+        (
+            "a@x.org, b@y.org;c@z.org\nd@z.org",
+            [("", f"{c}") for c in ("a@x.org", "b@y.org", "c@z.org", "d@z.org")],
+        ),
+        ("a@x.org;\r\n", [("", "a@x.org")]),
+        (
+            '"Müller, Jörg" <j@x.org>; Kim Lee <k@x.org>',
+            [("Müller, Jörg", "j@x.org"), ("Kim Lee", "k@x.org")],
+        ),
+        (r'"say \"hi\"; now" <a@x.org>', [('say "hi"; now', "a@x.org")]),
+        ('"a@evil.org" <b@x.org>', [("a@evil.org", "b@x.org")]),
+        (" , ;", []),
+        ("", []),
+    ],
+)
+def test_lists(text, expected):
+    """Separators are , ; and line breaks outside quotes; empty items do no harm."""
+    assert parse_address_list(text) == tuple(mailbox(*item) for item in expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("Müller, Jörg <j@x.org>", 'in "Müller"'),
+        ("a@x.org b@y.org", "more than one"),
+        ('"open <a@x.org>', "not closed"),
+        ("a@evil.org <b@x.org>", "double quotes"),
+        ("a@x.org, nonsense", 'in "nonsense"'),
+        ("Kim <k@x.org> x", "angle brackets"),
+        ("k@x.org>", "angle brackets"),
+    ],
+)
+def test_lists_are_strict(text, reason):
+    """One bad item refuses the list, and the message quotes it."""
+    with pytest.raises(AddressError) as caught:
+        parse_address_list(text)
+    assert reason in str(caught.value)

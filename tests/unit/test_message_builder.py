@@ -1,0 +1,198 @@
+"""Whole messages: structure, header order, envelope, and what makes a row invalid."""
+
+from __future__ import annotations
+
+import email
+import email.policy
+from datetime import UTC, datetime
+
+import pytest
+
+from mailmerge.addresses import Address, Mailbox
+from mailmerge.errors import AttachmentError, RowError
+from mailmerge.message import AttachRule, MessageBuilder
+from mailmerge.model import AttachmentName, Columns, Recipient, Rendered
+
+DATE = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
+ROW = Recipient(7, Columns(("photo",), ("photo",)), ("\ud83d",))
+
+
+def box(text, name=""):
+    return Mailbox(name, Address.parse(text))
+
+
+def rendered(**parts):
+    defaults = {"from_": box("me@example.com", "Me"), "to": (box("kim@example.org"),), "subject": "Hi"}
+    return Rendered(recipient=ROW, **{**defaults, **parts})
+
+
+@pytest.fixture
+def builder(tmp_path):
+    """Build a builder over tmp_path, which holds a PDF and a picture."""
+    (tmp_path / "a.pdf").write_bytes(b"%PDF")
+    (tmp_path / "logo.png").write_bytes(b"PNG")
+
+    def make(**options):
+        return MessageBuilder(
+            **{"boundary_key": b"key", "base": tmp_path, "rules": [AttachRule(tmp_path)], **options}
+        )
+
+    return make
+
+
+def build(builder, content):
+    return builder.build(content, key="kim", message_id="<1@example.com>", date=DATE)
+
+
+def shape(part):
+    """Return the MIME tree as nested lists."""
+    if part.is_multipart():
+        return [part.get_content_subtype(), *map(shape, part.iter_parts())]
+    return part.get_content_type()
+
+
+def read(message):
+    return email.message_from_bytes(message.content, policy=email.policy.default)
+
+
+IMAGE = ("<img src='logo.png'>",)
+PDF = (AttachmentName(0, "a.pdf"),)
+
+
+@pytest.mark.parametrize(
+    ("parts", "tree"),
+    [
+        ({"text": ("x",)}, "text/plain"),
+        ({"html": ("x",)}, "text/html"),
+        ({"text": ("x",), "html": ("y",)}, ["alternative", "text/plain", "text/html"]),
+        ({"html": IMAGE}, ["related", "text/html", "image/png"]),
+        (
+            {"text": ("x",), "html": IMAGE},
+            ["alternative", "text/plain", ["related", "text/html", "image/png"]],
+        ),
+        ({"text": ("x",), "attachments": PDF}, ["mixed", "text/plain", "application/pdf"]),
+        (
+            {"text": ("x",), "html": IMAGE * 2, "attachments": PDF * 2},
+            [
+                "mixed",
+                ["alternative", "text/plain", ["related", "text/html", "image/png"]],
+                "application/pdf",
+                "application/pdf",
+            ],
+        ),
+    ],
+)
+def test_the_structure_is_the_least_that_holds_the_parts(builder, parts, tree):
+    """Text first, images beside the HTML that shows them and once, attachments last."""
+    message = read(build(builder(), rendered(**parts)))
+    assert shape(message) == tree
+    assert not [defect for part in message.walk() for defect in part.defects]
+
+
+def test_a_whole_message(builder):
+    """The bytes of a small message, header order included."""
+    content = rendered(
+        to=(box("kim@example.org", "Kim"),),
+        cc=(box("lee@example.org"),),
+        bcc=(box("boss@example.com"), box("KIM@example.org")),
+        reply_to=(box("help@example.com"),),
+        sender=box("robot@example.com"),
+        text=("Hello ", "Kim"),
+        headers=(("X-A", "1"), ("X-Empty", "")),
+    )
+    message = build(builder(mail_from=Address.parse("bounces@example.com")), content)
+    assert message.content == (
+        b"From: Me <me@example.com>\r\n"
+        b"Sender: robot@example.com\r\n"
+        b"To: Kim <kim@example.org>\r\n"
+        b"Cc: lee@example.org\r\n"
+        b"Reply-To: help@example.com\r\n"
+        b"Subject: Hi\r\n"
+        b"Date: Sun, 01 Mar 2026 09:30:00 +0000\r\n"
+        b"Message-ID: <1@example.com>\r\n"
+        b"X-A: 1\r\n"
+        b"MIME-Version: 1.0\r\n"
+        b'Content-Type: text/plain; charset="utf-8"\r\n'
+        b"Content-Transfer-Encoding: quoted-printable\r\n"
+        b"\r\n"
+        b"Hello =\r\nKim=\r\n\r\n"
+    )
+    assert str(message.envelope.mail_from) == "bounces@example.com"
+    assert [str(a) for a in message.envelope.rcpt_to] == [
+        "kim@example.org",
+        "lee@example.org",
+        "boss@example.com",
+    ]
+    assert (message.key, message.row, message.size) == ("kim", 7, len(message.content))
+
+
+def test_d10_bcc_is_in_the_envelope_only(builder):
+    """Not a trace of it in the bytes."""
+    message = build(builder(), rendered(text=("x",), bcc=(box("boss@example.com"),)))
+    assert b"boss" not in message.content
+    assert str(message.envelope.rcpt_to[1]) == "boss@example.com"
+
+
+def test_the_envelope_sender_is_the_from_address_by_default(builder):
+    """Bounces come back to the sender."""
+    assert str(build(builder(), rendered(text=("x",))).envelope.mail_from) == "me@example.com"
+
+
+def test_attachments_take_the_name_they_are_given(builder):
+    """A rule's name wins over the file's."""
+    content = rendered(text=("x",), attachments=(AttachmentName(0, "a.pdf", "Rechnung Müller.pdf"),))
+    assert next(read(build(builder(), content)).iter_attachments()).get_filename() == "Rechnung Müller.pdf"
+
+
+@pytest.mark.parametrize(
+    ("parts", "code"),
+    [
+        ({"text": ("x",), "attachments": (AttachmentName(0, "none.pdf"),)}, "A301"),
+        ({"text": ("x",), "attachments": (AttachmentName(0, "../x"),)}, "A302"),
+        ({"html": ("<img src='none.png'>",)}, "A310"),
+        ({"text": ("\ud83d",)}, "D118"),
+    ],
+)
+def test_what_makes_a_row_invalid(builder, parts, code):
+    """Files and halves of characters are the row's own problem."""
+    with pytest.raises(RowError) as caught:
+        build(builder(), rendered(**parts))
+    assert (caught.value.code, caught.value.row) == (code, 7)
+
+
+def test_files_of_every_message_are_the_campaigns_problem(builder, tmp_path):
+    """A constant attachment or image that is missing stops before the first row."""
+    rule = AttachRule(tmp_path, constant=AttachmentName(0, "none.pdf"))
+    with pytest.raises(AttachmentError) as caught:
+        builder(rules=[rule])
+    assert caught.value.code == "A301"
+    with pytest.raises(AttachmentError) as caught:
+        builder(static={"html": ("<img src='none.png'>",)})
+    assert caught.value.code == "A310"
+    assert builder(rules=[AttachRule(tmp_path, "skip", AttachmentName(0, "none.pdf"))])
+
+
+def test_the_files_digest_follows_content(builder, tmp_path):
+    """A changed shared file is a changed campaign."""
+    options = {
+        "rules": [AttachRule(tmp_path, constant=AttachmentName(0, "a.pdf"))],
+        "static": {"html": IMAGE},
+    }
+    first = builder(**options).files_digest
+    assert builder(**options).files_digest == first
+    (tmp_path / "logo.png").write_bytes(b"PNG2")
+    second = builder(**options).files_digest
+    (tmp_path / "a.pdf").write_bytes(b"%PDF2")
+    assert len({first, second, builder(**options).files_digest}) == 3
+
+
+def test_images_outlive_the_chunk_cache(builder, monkeypatch):
+    """When the cache of chunks is emptied, messages still get their images."""
+    from mailmerge.message import bodies
+
+    monkeypatch.setattr(bodies._ChunkCache, "_MOST", 3)
+    made = builder(static={"html": IMAGE})
+    own = "<img src='a.pdf'>"
+    for number in range(8):
+        content = rendered(html=(*IMAGE, f"<b>{number}</b>", own))
+        assert shape(read(build(made, content))) == ["related", "text/html", "image/png", "application/pdf"]

@@ -1,0 +1,451 @@
+"""The pieces of a message: header fields, bodies, files and images, each against its golden form."""
+
+from __future__ import annotations
+
+import base64
+import email
+import os
+import quopri
+import socket
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mailmerge.addresses import Address, Mailbox
+from mailmerge.message import headers, verify
+from mailmerge.message.attachments import FileProblem, FileStore, clean_name, guess_type, resolve
+from mailmerge.message.bodies import TextEncoder, base64_lines, quoted_printable
+from mailmerge.message.inline import InlineImages
+
+
+def box(name, address="kim@example.org"):
+    return Mailbox(name, Address.parse(address))
+
+
+# --- headers -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [
+        ("", b"To: kim@example.org\r\n"),
+        ("Kim Lee", b"To: Kim Lee <kim@example.org>\r\n"),
+        ("Lee, Kim", b'To: "Lee, Kim" <kim@example.org>\r\n'),
+        ('K "x" \\ L', b'To: "K \\"x\\" \\\\ L" <kim@example.org>\r\n'),
+        ("Jürgen", b"To: =?utf-8?b?SsO8cmdlbg==?= <kim@example.org>\r\n"),
+        ("=?utf-8?q?x?=", b"To: =?utf-8?b?PT91dGYtOD9xP3g/PQ==?= <kim@example.org>\r\n"),
+        ("a@evil.org", b'To: "a@evil.org" <kim@example.org>\r\n'),
+    ],
+)
+def test_a_display_name_is_encoded_and_the_address_never(name, field):
+    """Bare, quoted or encoded words, whatever is the least."""
+    assert headers.mailboxes("To", [box(name)]) == field
+
+
+def test_address_lists_are_folded_between_mailboxes():
+    """Each mailbox of a list begins a line."""
+    boxes = [box(f"Person Number {n}", f"person{n}@a-rather-long-domain.example.org") for n in range(3)]
+    assert headers.mailboxes("Cc", boxes) == (
+        b"Cc: Person Number 0 <person0@a-rather-long-domain.example.org>,\r\n"
+        b" Person Number 1 <person1@a-rather-long-domain.example.org>,\r\n"
+        b" Person Number 2 <person2@a-rather-long-domain.example.org>\r\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "field"),
+    [
+        ("Subject", "Hello", b"Subject: Hello\r\n"),
+        ("Subject", "", b"Subject: \r\n"),
+        ("Subject", "春天", b"Subject: =?utf-8?b?5pil5aSp?=\r\n"),
+        ("Subject", "word " * 15 + "end", b"Subject: " + b"word " * 13 + b"word\r\n word end\r\n"),
+        (
+            "List-Unsubscribe",
+            f"<https://x.org/{'a' * 90}>",
+            b"List-Unsubscribe: <https://x.org/" + b"a" * 90 + b">\r\n",
+        ),
+        ("X-Token", "t" * 90, b"X-Token: " + b"t" * 90 + b"\r\n"),
+        ("X-Note", "=?utf-8?q?x?=", b"X-Note: =?utf-8?b?PT91dGYtOD9xP3g/PQ==?=\r\n"),
+    ],
+)
+def test_free_text_fields(name, value, field):
+    """As it is where that is possible, folded where it is long, else encoded words."""
+    assert headers.unstructured(name, value) == field
+
+
+def test_a_long_word_in_the_subject_is_encoded_to_be_folded():
+    """The subject never has a line over 78."""
+    field = headers.unstructured("Subject", "x" * 200)
+    assert max(map(len, field.split(b"\r\n"))) <= 78
+    assert field.count(b"=?utf-8?b?") > 3
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=200), st.integers(0, 70))
+def test_encoded_words_are_cut_between_characters(text, column):
+    """Each word decodes by itself, is at most 75 long, and the text comes back."""
+    words = headers.encoded_words(text, column).split(b"\r\n ")
+    decoded = [base64.b64decode(word[10:-2]).decode() if word else "" for word in words]
+    assert "".join(decoded) == text
+    assert all(len(word) <= 75 for word in words)
+    assert column + len(words[0]) <= 76
+
+
+def test_the_date_keeps_its_offset():
+    """RFC 5322 in the sender's own time."""
+    date = datetime(2026, 3, 1, 9, 5, 7, tzinfo=timezone(timedelta(hours=5, minutes=30)))
+    assert headers.date_header(date) == b"Date: Sun, 01 Mar 2026 09:05:07 +0530\r\n"
+    with pytest.raises(RuntimeError):
+        headers.date_header(date.replace(tzinfo=None))
+
+
+def test_a_message_id_is_stable_and_tells_nothing():
+    """The same key gives the same id, another secret another one."""
+    one = headers.message_id(b"s", "kim@example.org", "example.com")
+    assert one == headers.message_id(b"s", "kim@example.org", "example.com")
+    assert one != headers.message_id(b"t", "kim@example.org", "example.com")
+    assert one.endswith("@example.com>")
+    assert "kim" not in one
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [
+        ("a.pdf", b'Content-Disposition: attachment; filename="a.pdf"\r\n'),
+        ("a b.pdf", b'Content-Disposition: attachment; filename="a b.pdf"\r\n'),
+        ("发票.pdf", b"Content-Disposition: attachment;\r\n filename*=utf-8''%E5%8F%91%E7%A5%A8.pdf\r\n"),
+        ('say "hi".pdf', b"Content-Disposition: attachment;\r\n filename*=utf-8''say%20%22hi%22.pdf\r\n"),
+    ],
+)
+def test_e9_file_names_follow_rfc_2231(name, field):
+    """Plain names in quotes, all others percent-encoded."""
+    assert headers.disposition("attachment", name) == field
+
+
+@pytest.mark.parametrize(
+    "name", ["发票" * 40 + ".pdf", "x" * 200 + ".pdf", 'a"b' * 30 + ".pdf", "100%.pdf", "'.pdf"]
+)
+def test_e9_long_file_names_come_back(name):
+    """Continuations hold the whole name; no line is over 78."""
+    block = headers.content_type("application/pdf", name) + headers.disposition("attachment", name)
+    assert max(map(len, block.split(b"\r\n"))) <= 78
+    assert email.message_from_bytes(block + b"\r\n").get_filename() == name
+
+
+# --- bodies -----------------------------------------------------------------------------------------------
+
+texts = st.text(
+    st.one_of(st.sampled_from(" .=\n\r\tFrom x<é王👍"), st.characters(codec="utf-8")), max_size=300
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(texts, max_size=6))
+def test_chunks_are_encoded_apart_and_read_as_one(chunks):
+    """Whatever the cuts, the text comes back, every line is short and none begins with a dot or From."""
+    text = "".join(chunks)
+    encoding, body = TextEncoder().encode(chunks)
+    if encoding == b"quoted-printable":
+        decoded = quopri.decodestring(body).decode()
+    else:
+        decoded = base64.b64decode(body).decode()
+    whole = "".join(c.replace("\r\n", "\n").replace("\r", "\n") for c in chunks)
+    assert decoded.replace("\r\n", "\n") == whole + ("" if text.endswith(("\n", "\r")) else "\n")
+    lines = body.split(b"\r\n")
+    assert max(map(len, lines)) <= 76
+    assert not any(line.startswith((b".", b"From ")) for line in lines)
+    assert body.isascii()
+
+
+@pytest.mark.parametrize("length", [70, 73, 74, 75, 76, 77, 150, 151])
+@pytest.mark.parametrize("end", ["", " ", " \n", "=", "é", ".", "\t\n", "\n"])
+def test_no_line_is_over_76_at_any_edge(length, end):
+    """The closing soft break and encoded blanks find room too."""
+    encoded = quoted_printable("a" * length + end)
+    assert max(map(len, encoded.split(b"\r\n"))) <= 76
+    assert quopri.decodestring(encoded).decode().replace("\r\n", "\n") == "a" * length + end
+
+
+def test_leading_dots_and_from_are_hidden():
+    """SMTP needs no dot-stuffing, mbox no escape."""
+    assert quoted_printable(".\n..x\nFrom me\nfrom") == (
+        b"=2E\r\n=2E=\r\n=2E=\r\nx\r\n=46rom=\r\n me\r\nfrom=\r\n"
+    )
+
+
+def test_base64_where_it_is_smaller():
+    """Chinese text is base64, Latin text quoted-printable, and only the message itself decides."""
+    encoder = TextEncoder()
+    assert encoder.encode(["你好，世界。" * 40])[0] == b"base64"
+    assert (
+        encoder.encode(["Viele herzliche Grüße aus der schönen Hauptstadt. " * 40])[0] == b"quoted-printable"
+    )
+    assert encoder.encode(["Hello ", "王", "x" * 500])[0] == b"quoted-printable"
+
+
+def test_markup_chunks_are_text():
+    """HTML chunks come as Markup from the template engine."""
+    from markupsafe import Markup
+
+    assert TextEncoder().encode([Markup("<b>"), Markup("ü&amp;")])[1] == b"<b>=\r\n=C3=BC&amp;=\r\n\r\n"
+
+
+@pytest.mark.parametrize("size", [0, 1, 56, 57, 58, 114, 1000])
+def test_base64_lines(size):
+    """Lines of 76, a final CRLF, nothing for nothing."""
+    data = bytes(range(256)) * 4
+    encoded = base64_lines(data[:size])
+    assert encoded == base64.encodebytes(data[:size]).replace(b"\n", b"\r\n")
+
+
+# --- files --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def base(tmp_path):
+    """Give a base folder with a file, a folder, an empty file, a link out, and a secret outside."""
+    folder = tmp_path / "files"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "a.pdf").write_bytes(b"A")
+    (folder / "b[1].pdf").write_bytes(b"B")
+    (folder / "sub/c.pdf").write_bytes(b"C")
+    (folder / "empty.pdf").write_bytes(b"")
+    (tmp_path / "secret.txt").write_text("secret")
+    (folder / "out.txt").symlink_to(tmp_path / "secret.txt")
+    (folder / "up").symlink_to(tmp_path)
+    (folder / "loop").symlink_to(folder / "loop")
+    (folder / "in.pdf").symlink_to(folder / "a.pdf")
+    os.mkfifo(folder / "pipe")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        ("../secret.txt", "A302"),
+        ("sub/../../secret.txt", "A302"),
+        ("/etc/passwd", "A302"),
+        ("/proc/self/environ", "A302"),
+        ("~/x", "A302"),
+        ("\\\\server\\share\\x.pdf", "A302"),
+        ("C:\\x.pdf", "A302"),
+        ("out.txt", "A302"),
+        ("up/secret.txt", "A302"),
+        ("up/*.txt", "A302"),
+        ("../*", "A302"),
+        ("a.pdf\0", "A302"),
+        ("a\r\nb.pdf", "A302"),
+        ("\udcff.pdf", "A302"),
+        ("pipe", "A303"),
+        ("sub", "A303"),
+        (".", "A303"),
+        ("loop", "A303"),
+        ("none.pdf", "A301"),
+        ("a.pdf/x", "A301"),
+        ("none*.pdf", "A301"),
+        ("", "A301"),
+    ],
+)
+def test_e8_only_regular_files_inside_the_base_folder(base, path, code):
+    """Everything else is refused with a code of its own, and nothing is opened."""
+    with pytest.raises(FileProblem) as caught:
+        resolve(base, path)
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("a.pdf", ["a.pdf"]),
+        ("b[1].pdf", ["b[1].pdf"]),
+        ("b[[]1].pdf", ["b[1].pdf"]),
+        ("in.pdf", ["a.pdf"]),
+        ("[ab]*.pdf", ["a.pdf", "b[1].pdf"]),
+        ("**/c.pdf", ["sub/c.pdf"]),
+    ],
+)
+def test_paths_and_globs_resolve(base, path, found):
+    """Relative paths, links inside the folder, globs in sorted order."""
+    assert resolve(base, path) == [str(base / name) for name in found]
+
+
+def test_missing_files_may_be_skipped(base):
+    """`missing = skip` skips what is not there, but still refuses what is outside."""
+    assert resolve(base, "none.pdf", "skip") == resolve(base, "", "skip") == []
+    with pytest.raises(FileProblem):
+        resolve(base, "../secret.txt", "skip")
+
+
+def test_an_empty_file_is_refused(base):
+    """Nobody means to attach nothing."""
+    with pytest.raises(FileProblem) as caught:
+        FileStore().attachment(str(base / "empty.pdf"), "empty.pdf")
+    assert caught.value.code == "A304"
+
+
+def test_the_store_notices_a_changed_file_and_forgets_old_ones(base):
+    """A file is encoded once per version; memory is bounded."""
+    store = FileStore(keep=400)
+    path = str(base / "a.pdf")
+    first = store.attachment(path, "a.pdf")
+    assert store.attachment(path, "a.pdf") is first
+    (base / "a.pdf").write_bytes(b"AA")
+    assert store.attachment(path, "a.pdf").size == 2
+    store.attachment(str(base / "sub/c.pdf"), "c.pdf")
+    store.attachment(str(base / "b[1].pdf"), "b.pdf")
+    assert store.attachment(path, "a.pdf") is not first
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("../../etc/passwd", "passwd"),
+        ("..\\x\\evil.exe", "evil.exe"),
+        ("invoice\u202efdp.exe", "invoicefdp.exe"),
+        ("a\r\nb.pdf", "a b.pdf"),
+        ("\x00", "attachment"),
+        ("", "attachment"),
+        (".htaccess", "attachment.htaccess"),
+        ("  .pdf", "attachment.pdf"),
+        ("发票.pdf", "发票.pdf"),
+        ("u\u0308.pdf", "ü.pdf"),
+        ("x" * 300 + ".pdf", "x" * 236 + ".pdf"),
+    ],
+)
+def test_e9_file_names_are_made_harmless(name, shown):
+    """Last component only, nothing invisible, nothing that turns text around, not too long."""
+    assert clean_name(name) == shown
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("a.pdf", "application/pdf"),
+        ("A.PNG", "image/png"),
+        ("a.docx", "application/vnd.openxmlformats-officedocument.wordprocessingml.document"),
+        ("a.txt", "text/plain"),
+        ("a.ics", "text/calendar"),
+        ("a.tar.gz", "application/gzip"),
+        ("a.eml", "application/octet-stream"),
+        ("a.unheard", "application/octet-stream"),
+        ("a", "application/octet-stream"),
+    ],
+)
+def test_types_are_guessed_from_the_name(name, kind):
+    """The same on every machine; composite types are opaque."""
+    assert guess_type(name) == kind
+
+
+# --- images -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def images(base):
+    """Give the image finder over the base folder with a picture in it."""
+    (base / "logo 1.png").write_bytes(b"PNG")
+    return lambda static=(): InlineImages(base, b"key", FileStore(), static)
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        '<img src="a.pdf">',
+        "<IMG alt='x > y' SRC='a.pdf'/>".replace("> ", ""),
+        "<img width=1 src=a.pdf>",
+        '<td background="a.pdf">',
+        '<v:fill src="sub/../a.pdf" />',
+        '<img src="logo 1.png">',
+        '<img src="logo%201.png?v=2">',
+        '<!--[if mso]><img src="a.pdf"><![endif]-->',
+    ],
+)
+def test_local_images_become_parts(images, tag):
+    """Image tags that people and Outlook use are found."""
+    finder = images()
+    assert '"cid:' in finder.rewrite(tag)
+    assert len(finder.parts([tag])) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<img src="https://x.org/a.png">',
+        '<img src="http://x.org/a.png">',
+        '<img src="//x.org/a.png">',
+        '<img src="data:image/png;base64,AA">',
+        '<img src="cid:x@y">',
+        '<img src="file:///etc/passwd">',
+        '<img src="">',
+        '<!-- <img src="gone.png"> -->',
+        '<a href="a.pdf">',
+        "img src=a.pdf",
+    ],
+)
+def test_e10_everything_else_is_left_alone_and_never_fetched(images, text, monkeypatch):
+    """What has a scheme stays a link; no socket is opened."""
+    monkeypatch.setattr(socket, "socket", None)
+    finder = images()
+    assert finder.rewrite(text) == text
+    assert finder.parts([text]) == ()
+
+
+@pytest.mark.parametrize(
+    ("source", "code"), [("gone.png", "A310"), ("../secret.txt", "A311"), ("/etc/x.png", "A311")]
+)
+def test_missing_or_outside_images_are_errors(images, source, code):
+    """A broken picture is noticed before anything is sent."""
+    with pytest.raises(FileProblem) as caught:
+        images().rewrite(f'<img src="{source}">')
+    assert caught.value.code == code
+
+
+def test_tags_made_of_several_chunks_are_joined(images):
+    """A source that comes from a cell is found as well."""
+    finder = images(('<p><img alt="', '"><img src="', '.pdf">'))
+    chunks = ("<p>", '<p><img alt="', "x", '"><img src="', "a", '.pdf">', "end")
+    assert finder.joined(chunks) == ("<p>", '<p><img alt="x"><img src="a.pdf">', "end")
+
+
+# --- verification --------------------------------------------------------------------------------------
+
+NAMES = [b"From", b"To", b"Subject"]
+GOOD = b"From: a@x.org\r\nTo: b@x.org,\r\n c@x.org\r\nSubject: \r\n"
+
+
+def test_d3_a_good_block_passes():
+    """Folded lines and empty values are fine."""
+    verify.verify_headers(GOOD, NAMES)
+    verify.verify_addresses(b'To: "a, <b@y.org>" <c@x.org>,\r\n d@x.org\r\n', ["c@x.org", "d@x.org"])
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        GOOD + b"Bcc: v@x.org\r\n",
+        GOOD.replace(b"Subject", b"Subjekt"),
+        GOOD.replace(b"c@x.org\r\n", b"c@x.org\r\nTo: d@x.org\r\n"),
+        GOOD.replace(b"b@x", b"b\x00@x"),
+        GOOD.replace(b"b@x", "ü@x".encode()),
+        GOOD.replace(b"\r\n c", b"\n c"),
+        GOOD.replace(b"\r\n c", b"\r c"),
+        GOOD.replace(b"\r\n c", b"\r\n\r\n c"),
+        GOOD.replace(b" c@", b" c" * 600 + b"@"),
+        GOOD[:-2],
+        GOOD + b"\r\n",
+        GOOD.replace(b"\r\n c", b"\r\n \r\n c"),
+    ],
+)
+def test_d3_any_other_block_is_a_bug(block):
+    """Another field, a bare line break, a control character or a long line stops everything."""
+    with pytest.raises(RuntimeError, match="bug"):
+        verify.verify_headers(block, NAMES)
+
+
+def test_d6_the_address_field_must_match_the_envelope():
+    """One address more or less is a bug."""
+    with pytest.raises(RuntimeError, match="bug"):
+        verify.verify_addresses(b"To: a@x.org, b@x.org\r\n", ["a@x.org"])
+    with pytest.raises(RuntimeError, match="bug"):
+        verify.verify_bodies([b"\xff\r\n"])

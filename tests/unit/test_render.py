@@ -1,0 +1,518 @@
+"""The renderer: what templates may do, what they print, and the wording of every refusal."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, time
+from decimal import Decimal
+
+import pytest
+
+from mailmerge.errors import CampaignFileError, RowError, TemplateError
+from mailmerge.model import Columns, Place, Recipient
+from mailmerge.render import AttachmentRule, MessageTemplates, Renderer, TemplateSource
+
+HEADINGS = ("First Name", "email", "plan", "amount", "due")
+NAMES = ("first_name", "email", "plan", "amount", "due")
+COLUMNS = Columns(HEADINGS, NAMES)
+
+
+def row(*values, number=12):
+    defaults = ("Kim", "kim@example.org", "gold", "1234.50", "2026-03-01")
+    return Recipient(number, COLUMNS, (*values, *defaults[len(values) :]))
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Build a renderer with any template replaced; the template folder is tmp_path."""
+
+    def build(where=None, **options):
+        for kind in ("text", "html"):
+            if isinstance(options.get(kind), str):
+                options[kind] = TemplateSource(f"message.{kind}", source=options[kind])
+        defaults = {
+            "base": tmp_path,
+            "from_": "Accounts <me@example.org>",
+            "to": ("{{ first_name }} <{{ email }}>",),
+            "subject": "Hello {{ first_name }}",
+            "text": TemplateSource("message.text", source="Hello"),
+        }
+        return Renderer(MessageTemplates(**{**defaults, **options}), COLUMNS, where=where)
+
+    return build
+
+
+@pytest.fixture
+def text(make):
+    """Render one text body for one row."""
+
+    def run(source, recipient=None, **options):
+        return "".join(make(text=source, **options).render(recipient or row()).text)
+
+    return run
+
+
+# --- values ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "printed"),
+    [
+        ("00716", "00716"),
+        ("nan", "nan"),
+        ("", ""),
+        (True, "TRUE"),
+        (False, "FALSE"),
+        (13800138000.0, "13800138000"),
+        (1e21, "1000000000000000000000"),
+        (0.1, "0.1"),
+        (1e-7, "0.0000001"),
+        (Decimal("1.10"), "1.10"),
+        (Decimal("1E+3"), "1000"),
+        (7, "7"),
+        (date(2026, 3, 1), "2026-03-01"),
+        (datetime(2026, 3, 1, 9, 30), "2026-03-01 09:30"),
+        (datetime(2026, 3, 1, 9, 30, 5), "2026-03-01 09:30:05"),
+        (time(9, 30), "09:30"),
+    ],
+)
+def test_d13_values_print_as_people_write_them(text, value, printed):
+    """No exponent, no trailing .0, no Python spelling; text stays as it is."""
+    assert text("[{{ plan }}]", row("Kim", "k@x.org", value)) == f"[{printed}]"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), Decimal("NaN"), None])
+def test_d13_nothing_to_print_is_an_error_of_the_row(text, value):
+    """None and NaN never reach a person; the message names the column."""
+    with pytest.raises(RowError) as caught:
+        text("Dear\n{{ plan }}", row("Kim", "k@x.org", value))
+    assert caught.value.code == "D113"
+    assert caught.value.row == 12
+    assert caught.value.message.startswith("`plan` is ")
+    assert (caught.value.line, caught.value.column) == (2, 4)
+
+
+def test_e2_tags_in_a_cell_stay_text(text):
+    """Row values are never compiled."""
+    assert text("{{ plan }}", row("Kim", "k@x.org", "{{ 7*7 }}{% if %}")) == "{{ 7*7 }}{% if %}"
+
+
+def test_e6_html_is_escaped_by_part_not_by_file_name(make, tmp_path):
+    """Cells are escaped in HTML whatever the file is called, and untouched in subject and text."""
+    (tmp_path / "body.j2").write_text("<b>{{ plan }}</b>")
+    (tmp_path / "body.html").write_text("{{ plan }}")
+    rendered = make(
+        subject="{{ plan }}",
+        html=TemplateSource("body.j2", tmp_path / "body.j2"),
+        text=TemplateSource("body.html", tmp_path / "body.html"),
+    ).render(row("Kim", "k@x.org", "<script>\"&'"))
+    assert "".join(rendered.html) == "<b>&lt;script&gt;&#34;&amp;&#39;</b>"
+    assert "".join(rendered.text) == rendered.subject == "<script>\"&'"
+
+
+def test_row_gives_headings_as_written(text):
+    """`row` reaches columns whose heading is no name."""
+    assert text("{{ row['First Name'] }} {{ row.plan }}") == "Kim gold"
+
+
+def test_variables_are_visible_and_columns_win(text):
+    """`vars` are known everywhere; a column of the same name hides one."""
+    assert text("{{ company }} {{ plan }}", vars={"company": "Acme", "plan": "none"}) == "Acme gold"
+
+
+def test_set_in_one_part_never_leaks_into_another(make):
+    """Each template has its own context."""
+    renderer = make(text="{% set plan = '<i>' %}{{ plan }}", html="{{ plan }}")
+    rendered = renderer.render(row())
+    assert ("".join(rendered.text), "".join(rendered.html)) == ("<i>", "gold")
+
+
+# --- files -----------------------------------------------------------------------------------------------
+
+
+def test_extends_include_and_import_work_within_the_folder(make, tmp_path):
+    """Inheritance, includes with loop variables and macros are plain Jinja2."""
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "base.html").write_text("<{% block body %}{% endblock %}>{% include 'parts/foot.html' %}")
+    (tmp_path / "parts/foot.html").write_text("bye {{ first_name }}")
+    (tmp_path / "parts/item.html").write_text("({{ it }})")
+    (tmp_path / "macros.html").write_text("{% macro hi(n) %}hi {{ n }} of {{ company }}{% endmacro %}")
+    body = (
+        "{% extends 'base.html' %}{% import 'macros.html' as m %}{% block body %}{{ m.hi(first_name) }}"
+        "{% for it in ['a', 'b'] %}{% include 'parts/item.html' %}{% endfor %}{% endblock %}"
+    )
+    (tmp_path / "body.html").write_text(body)
+    renderer = make(html=TemplateSource("body.html", tmp_path / "body.html"), vars={"company": "Acme"})
+    assert "".join(renderer.render(row()).html) == "<hi Kim of Acme(a)(b)>bye Kim"
+
+
+@pytest.mark.parametrize(
+    "name", ["../secret.txt", "/etc/passwd", "link.txt", "x/../../secret.txt", "nothing.txt"]
+)
+def test_e5_nothing_outside_the_folder_is_included(make, tmp_path, name):
+    """Neither .., nor an absolute name, nor a link leads out."""
+    base = tmp_path / "templates"
+    base.mkdir()
+    (tmp_path / "secret.txt").write_text("secret")
+    (base / "link.txt").symlink_to(tmp_path / "secret.txt")
+    with pytest.raises(TemplateError) as caught:
+        make(base=base, text="{% include '" + name + "' %}")
+    assert caught.value.code == "T103"
+    assert caught.value.message == f'no template "{name}" in the template folder'
+    dynamic = make(base=base, text="{% include plan %}")
+    with pytest.raises(TemplateError) as caught:
+        dynamic.render(row("Kim", "k@x.org", name))
+    assert (caught.value.code, caught.value.row) == ("T103", 12)
+
+
+def test_a_template_must_be_utf_8(make, tmp_path):
+    """Other encodings are refused with the line."""
+    (tmp_path / "body.txt").write_bytes("ok\nGrüße".encode("latin-1"))
+    with pytest.raises(TemplateError) as caught:
+        make(text=TemplateSource("t/body.txt", tmp_path / "body.txt"))
+    assert caught.value.message == "t/body.txt is not UTF-8: byte 0xfc in line 2"
+    assert (caught.value.code, caught.value.line) == ("T104", 2)
+
+
+def test_a_missing_template_names_its_neighbours(make, tmp_path):
+    """A misspelt file name gets the near miss."""
+    (tmp_path / "body.txt").write_text("x")
+    with pytest.raises(TemplateError) as caught:
+        make(text=TemplateSource("bdy.txt", tmp_path / "bdy.txt"))
+    assert caught.value.message == "cannot read the template bdy.txt: no such file or directory"
+    assert caught.value.hint == "did you mean `body.txt`?"
+
+
+# --- names and template errors -------------------------------------------------------------------------
+
+
+def test_e1_all_unknown_names_at_once_with_their_places(make, tmp_path):
+    """File, line, column and a near miss for each unknown name, also in included files and options."""
+    (tmp_path / "foot.txt").write_text("Bye\n  {{ compny }}")
+    (tmp_path / "body.txt").write_text(
+        "fist_name\nDear {{ fist_name }},\n{% include 'foot.txt' %}{{ row['Plan'] }}"
+    )
+    place = Place("campaign.toml", 7, 1, source='subject = "{{ amout }} due"')
+    with pytest.raises(TemplateError) as caught:
+        make(
+            subject="{{ amout }} due",
+            text=TemplateSource("t/body.txt", tmp_path / "body.txt"),
+            vars={"company": "Acme"},
+            places={"message.subject": place},
+        )
+    found = [
+        (p.code, p.message, p.hint, p.place.path, p.place.line, p.place.column, p.place.width)
+        for p in caught.value.diagnostics
+    ]
+    assert found == [
+        ("T102", "unknown name `amout`", "did you mean `amount`?", "campaign.toml", 7, 15, 5),
+        ("T102", "unknown name `fist_name`", "did you mean `first_name`?", "t/body.txt", 2, 9, 9),
+        ("T102", "unknown heading `Plan` in `row`", "did you mean `plan`?", "t/body.txt", 3, 33, 4),
+        ("T102", "unknown name `compny`", "did you mean `company`?", "t/foot.txt", 2, 6, 6),
+    ]
+    assert caught.value.message == "4 problems in the templates"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ nick|default('you') }}",
+        "{% if nick is defined %}{{ nick }}{% endif %}x",
+        "{{ nick if nick is defined else 'you' }}",
+        "{% if nick is defined and nick == 'x' %}{% endif %}x",
+        "{% for p in [1] %}{{ p }}{{ loop.index }}{% endfor %}",
+        "{% set a = 1 %}{{ a }}{% with b = 2 %}{{ b }}{% endwith %}",
+        "{% macro m(x) %}{{ x }}{{ caller() }}{% endmacro %}{% call m(1) %}y{% endcall %}",
+        "{{ range(3)|join }}{% set ns = namespace(n=1) %}{{ ns.n }}",
+    ],
+)
+def test_names_that_are_bound_or_asked_for_are_no_problem(text, source):
+    """Local names, globals, and names tested with `is defined` or given a default are allowed."""
+    assert text(source)
+
+
+@pytest.mark.parametrize(
+    ("source", "code", "message"),
+    [
+        ("a\n{% if plan %}", "T101", "template syntax: unexpected end of template"),
+        ("a\n{{ plan", "T101", "template syntax: unexpected end of template"),
+        ("a\n{{ plan|shout }}", "T101", "template syntax: no filter named 'shout'"),
+        ("a\n{% fro x in y %}", "T101", "template syntax: encountered unknown tag 'fro'"),
+    ],
+)
+def test_e1_syntax_errors(make, source, code, message):
+    """Syntax errors are found before the first row, with the line."""
+    with pytest.raises(TemplateError) as caught:
+        make(text=source)
+    assert (caught.value.code, caught.value.line) == (code, 2)
+    assert caught.value.diagnostics[0].message.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("source", "code", "message"),
+    [
+        ("a\n{{ ''.__class__ }}", "T105", "not allowed in a template: "),
+        ("a\n{{ plan|attr('__class__') }}", "T105", "not allowed in a template: "),
+        ("a\n{{ '{0.__class__}'.format(plan) }}", "T105", "not allowed in a template: "),
+        ("a\n{{ [].append(1) }}", "T105", "not allowed in a template: "),
+        ("a\n{{ plan.nope }}", "T102", "'str object' has no attribute 'nope'"),
+        ("a\n{{ row[plan] }}", "T102", "there is no `gold` in it"),
+        ("a\n{{ 1 // 0 }}", "T106", "the template fails for this row: integer division or modulo by zero"),
+        ("a\n{{ plan + 1 }}", "T106", "the template fails for this row: can only concatenate str"),
+        ("a\n{{ plan.upper }}", "T106", "the template fails for this row: a function would be printed"),
+        (
+            "a\n{% macro m() %}\n{{ m() }}{% endmacro %}{{ m() }}",
+            "T106",
+            "the template includes or calls itself",
+        ),
+    ],
+)
+def test_e3_faults_of_a_template_name_its_line_and_row(make, source, code, message):
+    """The sandbox, unknown attributes and failing expressions are the author's to mend."""
+    renderer = make(text=source)
+    with pytest.raises(TemplateError) as caught:
+        renderer.render(row())
+    assert (caught.value.code, caught.value.row) == (code, 12)
+    assert caught.value.message.startswith(message)
+    assert caught.value.line in {2, 3}
+
+
+# --- filters --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("source", "locale", "expected"),
+    [
+        ("{{ due|date }}", "en_GB", "1 Mar 2026"),
+        ("{{ due|date('long') }}", "de", "1. März 2026"),
+        ("{{ due|date('full') }}", "zh_CN", "2026年3月1日星期日"),
+        ("{{ due|date('dd.MM.yy') }}", "de", "01.03.26"),
+        ("{{ '2026-03-01 16:30'|date('d MMM HH:mm') }}", "en", "1 Mar 16:30"),
+        ("{{ '16:30'|time }}", "de", "16:30"),
+        ("{{ '2026-03-01 16:30'|time('HH:mm') }}", "en", "16:30"),
+        ("{{ amount|money('EUR') }}", "de", "1.234,50\u00a0€"),
+        ("{{ amount|money('JPY') }}", "en", "¥1,234"),
+        ("{{ amount|number }}", "de-DE", "1.234,5"),
+        ("{{ amount|number(2) }}", "en", "1,234.50"),
+        ("{{ '0.123456'|number }}", "en", "0.123456"),
+        (
+            "{{ ''|date(default='-') }}{{ ''|money('EUR', default='-') }}{{ ''|number(default='-') }}",
+            "en",
+            "---",
+        ),
+    ],
+)
+def test_filters_speak_the_locale(text, source, locale, expected):
+    """Dates, times, money and numbers come out as the locale writes them."""
+    assert text(source, locale=locale) == expected
+
+
+def test_the_locale_may_differ_by_row(make):
+    """`message.locale` is a template; nothing of one row's locale stays."""
+    renderer = make(text="{{ '1.5'|number }}", locale="{{ plan or 'en' }}")
+    texts = ["".join(renderer.render(row("Kim", "k@x.org", plan)).text) for plan in ("de", "", "fr")]
+    assert texts == ["1,5", "1.5", "1,5"]
+
+
+@pytest.mark.parametrize(
+    ("source", "value", "message"),
+    [
+        ("{{ amount|money('EUR') }}", "1.234,50", '`amount` is not a number: "1.234,50"'),
+        ("{{ amount|number }}", "12 ", None),
+        ("{{ amount|number }}", True, '`amount` is not a number: "True"'),
+        ("{{ amount|number }}", "", "`amount` is empty: nothing for `number` to print"),
+        ("{{ amount|date }}", "01/03/2026", '`amount` is not a date: "01/03/2026"'),
+        ("{{ amount|date }}", "2026-02-30", '`amount` is not a date: "2026-02-30"'),
+        ("{{ amount|date }}", "", "`amount` is empty: nothing for `date` to print"),
+    ],
+)
+def test_filters_read_text_strictly(text, source, value, message):
+    """What might be misread is an error of the row that names the column."""
+    recipient = row("Kim", "k@x.org", "gold", value)
+    if message is None:
+        assert text(source, recipient) == "12"
+        return
+    with pytest.raises(RowError) as caught:
+        text(source, recipient)
+    assert (caught.value.code, caught.value.message) == ("D114", message)
+
+
+# --- mailboxes, subject, headers ----------------------------------------------------------------------
+
+
+def test_d5_a_cell_is_one_name_whatever_it_holds(make):
+    """Commas, brackets and addresses in a name add no recipients."""
+    rendered = make().render(row('Müller, Jörg <v@x.com>; "x"', "jm@example.org"))
+    assert [(box.name, str(box.address)) for box in rendered.to] == [
+        ('Müller, Jörg <v@x.com>; "x"', "jm@example.org")
+    ]
+
+
+def test_one_expression_may_hold_a_list(make):
+    """`{{ x }}` alone is read as a strict list; empty optional fields are absent."""
+    renderer = make(to=("{{ email }}",), cc=("{{ plan }}",), bcc=("me@example.org",))
+    rendered = renderer.render(row("Kim", 'a@x.org; "B, C" <b@x.org>', ""))
+    assert [str(box) for box in rendered.to] == ["a@x.org", "B, C <b@x.org>"]
+    assert rendered.cc == ()
+    assert str(rendered.bcc[0]) == "me@example.org"
+
+
+@pytest.mark.parametrize(
+    ("address", "message", "hint"),
+    [
+        (
+            "kim@gmial,com",
+            '`email` is not an address: "kim@gmial,com" (it holds a space, comma or semicolon)',
+            "did you mean kim@gmail.com? Fix the cell or exclude the row: --where 'email != \"kim@gmial,com\"'",
+        ),
+        (
+            "a@x.org, b@y.org",
+            '`email` is not an address: "a@x.org, b@y.org" (it holds more than one address)',
+            "Fix the cell or exclude the row: --where 'email != \"a@x.org, b@y.org\"'",
+        ),
+        (
+            "",
+            "`email` is empty: nobody to send to",
+            "fill the cell or exclude the row: --where 'email != \"\"'",
+        ),
+    ],
+)
+def test_d110_wording(make, address, message, hint):
+    """A bad address is shown with its reason and the way out."""
+    with pytest.raises(RowError) as caught:
+        make().mailboxes(row("Kim", address))
+    assert (caught.value.code, caught.value.message, caught.value.hint) == ("D110", message, hint)
+    assert (caught.value.row, caught.value.place.cell) == (12, "column email")
+
+
+def test_d1_d112_wording(make):
+    """A line break in a header names column, header and the escaped value."""
+    with pytest.raises(RowError) as caught:
+        make().render(row("Eve\nBcc: v@x.com"))
+    assert caught.value.code == "D112"
+    assert caught.value.message == 'line break in `first_name` would end the To header: "Eve\\nBcc: v@x.com"'
+    with pytest.raises(RowError, match=r"^line break in `plan` would end the Subject header"):
+        make(subject="{{ plan }}").render(row("Kim", "k@x.org", "a\r\nb"))
+    with pytest.raises(RowError, match=r"^control character in `plan` cannot stand in X-Plan"):
+        make(headers=(("X-Plan", "{{ plan }}"),)).render(row("Kim", "k@x.org", "a\0b"))
+
+
+def test_d4_ends_are_trimmed_and_separators_become_blanks(make):
+    """Excel's trailing line breaks do no harm; bidi controls stay."""
+    rendered = make(subject=" {{ first_name }} ").render(row("Kim\u2028Lee\u202e \n"))
+    assert rendered.subject == "Kim Lee\u202e"
+
+
+def test_empty_subject_and_body_are_errors_of_the_row(make):
+    """Nothing empty goes out."""
+    with pytest.raises(RowError) as caught:
+        make(subject="{{ plan }}").render(row("Kim", "k@x.org", " "))
+    assert caught.value.code == "D115"
+    with pytest.raises(RowError) as caught:
+        make(text="\n{{ plan }} ").render(row("Kim", "k@x.org", ""))
+    assert (caught.value.code, caught.value.message) == ("D116", "the text body is empty")
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ({"from_": "nobody"}, "C442"),
+        ({"to": ("a@x.org, b@x.org",)}, "C442"),
+        ({"headers": (("Bcc", "x@x.org"),)}, "C440"),
+        ({"headers": (("content-type", "x"),)}, "C440"),
+        ({"headers": (("X:Y", "x"),)}, "C441"),
+        ({"headers": (("X-A", "1"), ("x-a", "2"))}, "C441"),
+    ],
+)
+def test_options_that_cannot_work_stop_the_campaign(make, options, code):
+    """Constant mailboxes and header names are checked before the first row."""
+    with pytest.raises(TemplateError) as caught:
+        make(**options)
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize("token", ["a b", "a>,<mailto:v@x.org", "a,b", "ä", "<x>"])
+def test_d12_an_unsubscribe_address_cannot_be_broken_by_a_cell(make, token):
+    """Blanks, commas and brackets in a value make the row invalid."""
+    renderer = make(headers=(("List-Unsubscribe", "<https://x.org/u/{{ plan }}>, <mailto:u@x.org>"),))
+    assert renderer.render(row()).headers == (
+        ("List-Unsubscribe", "<https://x.org/u/gold>, <mailto:u@x.org>"),
+    )
+    with pytest.raises(RowError) as caught:
+        renderer.render(row("Kim", "k@x.org", token))
+    assert caught.value.code == "D119"
+
+
+def test_a_cell_cannot_be_a_glob(make):
+    """Only the template's own * is one: a cell with * names a file that is called so."""
+    renderer = make(attachments=(AttachmentRule("in/{{ plan }}-*.pdf"), AttachmentRule("a.pdf", "b.pdf")))
+    rendered = renderer.render(row("Kim", "k@x.org", "*"))
+    assert rendered.attachments[0].path == "in/[*]-*.pdf"
+    assert [bool(constant) for constant in renderer.constant_attachments] == [False, True]
+
+
+# --- where --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("where", "selected"),
+    [
+        ("plan == 'gold'", True),
+        ("plan != 'gold' or amount|float > 1000", True),
+        ("not (plan == 'gold')", False),
+        ("row['First Name'] in ['Kim']", True),
+        ("plan in wanted", True),
+    ],
+)
+def test_where_selects_rows(make, where, selected):
+    """An expression over columns and variables."""
+    assert make(where=where, vars={"wanted": "gold silver"}).selects(row()) is selected
+
+
+@pytest.mark.parametrize(
+    ("where", "code", "message", "hint"),
+    [
+        ("plam == 'x'", "C431", "unknown name `plam` in `where`", "did you mean `plan`?"),
+        (
+            "plan",
+            "C432",
+            '`plan` is text ("gold"), which is neither true nor false',
+            'compare it: plan == "yes"',
+        ),
+        (
+            "not plan",
+            "C432",
+            '`plan` is text ("gold"), which is neither true nor false',
+            'compare it: plan == "yes"',
+        ),
+        ("plan == ", "C433", "`where` is not an expression: ", None),
+        ("plan plan", "C433", "`where` is not an expression: ", None),
+        ("amount > 5", "C434", "`where` fails for row 12: ", "text and numbers do not compare"),
+        ("plan.__class__ == 1", "C434", "`where` fails for row 12: ", None),
+    ],
+)
+def test_where_refuses_what_is_no_condition(make, where, code, message, hint):
+    """Unknown names, text as a truth value and failing comparisons stop with a hint."""
+    with pytest.raises(CampaignFileError) as caught:
+        make(where=where).selects(row())
+    assert caught.value.code == code
+    assert caught.value.message.startswith(message)
+    assert (caught.value.hint or "").startswith(hint or "")
+
+
+def test_the_digest_follows_every_source(make, tmp_path):
+    """A change in any template, included ones too, changes the campaign version."""
+    (tmp_path / "foot.txt").write_text("one")
+    options = {"text": "{% include 'foot.txt' %}"}
+    first = make(**options).sources_digest
+    assert make(**options).sources_digest == first
+    assert make(**options, subject="Other").sources_digest != first
+    assert make(**options, vars={"a": "1"}).sources_digest != first
+    (tmp_path / "foot.txt").write_text("two")
+    assert make(**options).sources_digest != first
+
+
+def test_static_chunks_hold_the_fixed_texts_of_all_templates(make, tmp_path):
+    """Included and inherited texts count as fixed."""
+    (tmp_path / "foot.html").write_text("<hr>{{ plan }}<i>foot</i>")
+    chunks = make(html="<b>{{ plan }}</b>{% include 'foot.html' %}").static_chunks()["html"]
+    assert {"<b>", "</b>", "<hr>", "<i>foot</i>"} <= set(chunks)
