@@ -58,7 +58,9 @@ class Secret:
     @property
     def spellings(self) -> tuple[str, ...]:
         """Give the secret as it is used and as it was written: both must stay out of outputs."""
-        return tuple({self._text, self._given, self._given.strip()})
+        trimmed = self._given.strip()
+        # A very short one would occur in anything; the untrimmed text is masked all the same.
+        return tuple({self._text, self._given, trimmed if len(trimmed) >= 4 else self._text})
 
     def __str__(self) -> str:
         return MASK
