@@ -64,8 +64,17 @@ class Wire(Protocol):
         """Ask whether the server is still there (NOOP); only while nothing is in flight."""
         ...
 
+    @property
+    def wants_write(self) -> bool:
+        """Whether it waits to write, not only to read."""
+        ...
+
     def fileno(self) -> int:
-        """Give what a selector can wait for."""
+        """Give what a selector can wait for; -1: nothing."""
+        ...
+
+    def abort(self) -> list[Event]:
+        """Close at once and give the outcomes of what was in flight."""
         ...
 
     def close(self) -> None:
@@ -85,7 +94,6 @@ class Line:
         self.offered = 0
         self.answered = 0
         """Messages that this connection brought to an outcome: a sign that it worked."""
-        self.accepted = 0
         self._used: tuple[float, datetime] = (clock.monotonic(), clock.now())
 
     def open(self) -> None:
@@ -98,7 +106,7 @@ class Line:
             raise
         self.wire = wire
         self.retiring = False
-        self.offered = self.answered = self.accepted = 0
+        self.offered = self.answered = 0
         self.touch()
 
     def close(self) -> None:
@@ -107,6 +115,12 @@ class Line:
         self.retiring = False
         if wire is not None:
             wire.close()
+
+    def abort(self) -> list[Event]:
+        """Cut the connection, if there is one, and give the outcomes of what was in flight."""
+        wire, self.wire = self.wire, None
+        self.retiring = False
+        return [] if wire is None else wire.abort()
 
     def touch(self) -> None:
         """Remember that the server was heard just now."""

@@ -20,7 +20,7 @@ from mailmerge.delivery.patience import Pausing, Reconnecting
 from mailmerge.delivery.runs import Progress, Reason, RunEnd, StopFlag, Work
 from mailmerge.delivery.verdict import Effect, Verdict, judge
 from mailmerge.errors import AuthError, LedgerError, SessionError, TlsError
-from mailmerge.model import Attempt, Closed, Completed, Counts, Outcome, Phase, PromiseNeeded, Scope, Status
+from mailmerge.model import Attempt, Closed, Completed, Counts, Outcome, Phase, PromiseNeeded, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -41,7 +41,10 @@ _GRACE = 30.0
 _CLOSE_IF_IDLE = 30.0
 _TELL_IF_IDLE = 2.0
 _SIGN_IN_AGAIN = 600.0
+_SHORT_WAIT = 60.0
 _DROPS_OF_ONE_ROW = 5
+_NAP = 0.01
+"""Seconds to wait for an idle connection that clears something up (RSET)."""
 
 
 @dataclass(slots=True)
@@ -97,9 +100,7 @@ class Sender:
         self._end: RunEnd | None = None
         self._grace_until: float | None = None
         self._pausing = Pausing(wait=wait)
-        self._sign_ins = 0
-        self._cap: int | None = None
-        """How many messages the server takes on one connection, once it has said so."""
+        self._put_off = 0
         self._drops: dict[str, int] = {}
 
     def run(self, work: Iterable[Work]) -> RunEnd:
@@ -118,8 +119,10 @@ class Sender:
         except LedgerError as error:
             # Nothing can be recorded any more, so nothing more may leave: not even what is half written.
             self._end = RunEnd(Reason.LEDGER, error.message, error.hint, error)
-        except Exception:
-            self._close_lines()
+        except BaseException:
+            # A second signal, or a mistake of ours: states stay as they are on disk.
+            for line in self._lines:
+                line.abort()
             raise
         self._close_lines()
         with contextlib.suppress(LedgerError):
@@ -214,8 +217,6 @@ class Sender:
     def _could_take(self, line: Line) -> bool:
         if line.wire is None:
             return self._clock.monotonic() >= self._reconnecting.retry_at
-        if self._cap is not None and line.offered >= self._cap:
-            line.retiring = True
         return not line.retiring and line.wire.room()
 
     def _line_with_room(self) -> Line | None:
@@ -236,12 +237,12 @@ class Sender:
             self._not_opened(error)
             return False
         self._reconnecting.connected = True
-        self._sign_ins = 0
+        self._put_off = 0
         return True
 
     def _not_opened(self, error: SessionError) -> None:
-        if isinstance(error, AuthError) and error.reply is not None and error.reply.severity == 4:
-            self._sign_in_later(error)
+        if error.exit_code == 5 and (isinstance(error, AuthError) or error.retry_after):
+            self._open_later(error)
         elif isinstance(error, AuthError | TlsError):
             self._finish(RunEnd(Reason.REFUSED, error.message, error.hint, error))
         elif error.exit_code == 2 and not self._reconnecting.connected:
@@ -249,13 +250,14 @@ class Sender:
         else:
             self._setback(error)
 
-    def _sign_in_later(self, error: SessionError) -> None:
-        """Answer a temporary refusal to sign in: three times, ten minutes apart."""
-        self._sign_ins += 1
-        if self._wait and self._sign_ins < 3:
-            self._pausing.until = self._clock.monotonic() + _SIGN_IN_AGAIN
+    def _open_later(self, error: SessionError) -> None:
+        """Obey a server that does not want us for the moment: three times at most."""
+        self._put_off += 1
+        wait = error.retry_after or _SIGN_IN_AGAIN
+        if self._put_off < 3 and (self._wait or wait <= _SHORT_WAIT):
+            self._pausing.until = self._clock.monotonic() + wait
             return
-        later = self._clock.now() + timedelta(seconds=_SIGN_IN_AGAIN)
+        later = self._clock.now() + timedelta(seconds=wait)
         self._finish(RunEnd(Reason.ACCOUNT_PAUSE, error.message, error.hint, error, later))
 
     def _setback(self, error: SessionError | None) -> None:
@@ -279,7 +281,7 @@ class Sender:
             self._close_lines()
         for line in self._lines:
             # A connection may still have something to clear up (RSET), or have noticed that it is closed.
-            self._take_events(line, 0.0 if line.wire is None or line.wire.room() else _SLICE)
+            self._take_events(line, 0.0 if line.wire is None or line.wire.room() else _NAP)
         if until - now > _TELL_IF_IDLE:
             later = self._clock.now() + timedelta(seconds=until - now)
             self._tell(Progress(Counts(dict(self._counts)), 0, waiting=why, until=later))
@@ -305,9 +307,8 @@ class Sender:
             return
         heard = [self._take_events(line, 0.0) for line in lines]
         if not any(heard):
-            # Only a nap: what a connection still has to write is not visible from here.
-            waiting = [line.wire.fileno() for line in lines if line.wire is not None]
-            select.select(waiting, [], [], min(timeout, 0.01))
+            wires = [line.wire for line in lines if line.wire is not None and line.wire.fileno() >= 0]
+            select.select(wires, [wire for wire in wires if wire.wants_write], [], timeout)
 
     def _take_events(self, line: Line, timeout: float) -> bool:
         wire = line.wire
@@ -401,7 +402,6 @@ class Sender:
         line.answered += 1
         self._reconnecting.progress()
         if verdict.status is Status.ACCEPTED:
-            line.accepted += 1
             self._pausing.progress()
             self._throttle.recover()
 
@@ -428,8 +428,6 @@ class Sender:
         if closing and not line.retiring and line.answered == 0 and not self._reconnecting.closing():
             message = f"the server keeps closing the connection: {outcome.reply}"
             self._finish(RunEnd(Reason.NETWORK, message, outcome.hint, outcome=outcome))
-        if outcome.reason == "connection_cap" and line.accepted:
-            self._cap = min(line.accepted, self._cap or line.accepted)
         line.retiring = True
         if pause:
             self._pause(outcome, pause)
@@ -487,17 +485,11 @@ class Sender:
         )
 
     def _give_up(self) -> None:
-        """Leave what is still unanswered: in doubt if its end may have left, else as it was."""
+        """Cut off what is still unanswered: in doubt if its end may have left, else as it was."""
         now = self._clock.now()
         for line in self._lines:
-            line.close()
-        unanswered = Outcome(Status.IN_DOUBT, Scope.CONNECTION, Phase.CONTENT, reason="stopped")
-        for flight in self._flights.values():
-            if flight.promised:
-                verdict = Verdict(Status.IN_DOUBT, counts=False)
-                self._books.settle(self._attempt(flight), unanswered, verdict, now)
-                self._count(flight.work, Status.IN_DOUBT, unanswered)
-            elif flight.reservation is not None and self._usage is not None:
-                self._usage.release(flight.reservation)
+            for event in line.abort():
+                if isinstance(event, Completed):
+                    self._on_completed(event, now)
         self._flights.clear()
         self._needed.clear()
