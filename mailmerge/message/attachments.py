@@ -7,7 +7,7 @@ to, links included, must lie under the rule's base folder.
 from __future__ import annotations
 
 # os.path, not Path: this runs on every row, and its meaning of links is exact
-# ruff: noqa: PTH
+# ruff: noqa: PTH112, PTH116, PTH117, PTH118, PTH119, PTH122, PTH123, PTH207
 import glob
 import hashlib
 import mimetypes
@@ -25,7 +25,7 @@ from mailmerge.message.headers import content_type, disposition
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mailmerge.model import AttachmentName
+    from mailmerge.model import AttachmentName, Place
 
 _BAD_IN_PATH = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _BAD_IN_NAME = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
@@ -60,6 +60,8 @@ class AttachRule:
     missing: Literal["error", "skip"] = "error"
     constant: AttachmentName | None = None
     """The attachment itself where it is the same for every row: read and encoded once."""
+    place: Place | None = None
+    """Where the rule's path is set, for messages."""
 
 
 class FileProblem(Exception):
@@ -70,6 +72,7 @@ class FileProblem(Exception):
         self.code = code
         self.message = message
         self.hint = hint
+        self.place: Place | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,7 @@ class _ChunkCache(dict[str, bytes]):
     def pin(self, chunks: Iterable[str]) -> None:
         """Encode fixed chunks now and keep them."""
         for chunk in chunks:
-            self[chunk]  # noqa: B018  encodes it
+            self[chunk]  # encodes it
         self._pinned = dict(self)
 
     def __missing__(self, chunk: str) -> bytes:

@@ -73,7 +73,9 @@ class MessageBuilder:
                 if rule.constant is not None
             }
         except FileProblem as problem:
-            raise AttachmentError(problem.message, code=problem.code, hint=problem.hint) from None
+            raise AttachmentError(
+                problem.message, code=problem.code, hint=problem.hint, place=problem.place
+            ) from None
         hashes = [part.sha256 for parts in self._constants.values() for part in parts]
         self.files_digest = hashlib.sha256(
             "".join([*hashes, "/", *self._images.digests()]).encode()
@@ -93,7 +95,9 @@ class MessageBuilder:
             body = self._body(rendered)
         except FileProblem as problem:
             row = rendered.recipient.row
-            raise RowError(problem.message, code=problem.code, hint=problem.hint, row=row) from None
+            raise RowError(
+                problem.message, code=problem.code, hint=problem.hint, place=problem.place, row=row
+            ) from None
         except UnicodeEncodeError as error:
             raise _surrogate(rendered.recipient, error) from None
         block, names = self._header_block(rendered, message_id, date)
@@ -177,6 +181,13 @@ class MessageBuilder:
         )
 
     def _files(self, rule: AttachRule, name: AttachmentName) -> list[Part]:
+        try:
+            return self._found(rule, name)
+        except FileProblem as problem:
+            problem.place = rule.place
+            raise
+
+    def _found(self, rule: AttachRule, name: AttachmentName) -> list[Part]:
         files = resolve(rule.base, name.path, rule.missing)
         if len(files) == 1 and name.name:
             labels = [name.name]
@@ -248,10 +259,13 @@ class _Skeleton:
 
 
 def _envelope(rendered: Rendered, mail_from: Address | None) -> Envelope:
+    mail_from = mail_from or rendered.from_.address
+    if len(rendered.to) == 1 and not rendered.cc and not rendered.bcc:
+        return Envelope(mail_from, (rendered.to[0].address,))
     addresses: dict[str, Address] = {}
     for box in (*rendered.to, *rendered.cc, *rendered.bcc):
         addresses.setdefault(box.address.normalised, box.address)
-    return Envelope(mail_from or rendered.from_.address, tuple(addresses.values()))
+    return Envelope(mail_from, tuple(addresses.values()))
 
 
 def _surrogate(recipient: Recipient, error: UnicodeEncodeError) -> RowError:

