@@ -184,6 +184,7 @@ class Campaign:
             ledger,
             problems,
             duplicates=self.file.data.duplicates,
+            keyed=self.file.data.key is not None,
             progress=progress,
         )
         return Plan(

@@ -120,9 +120,10 @@ def run_preflight(
     problems: Problems,
     *,
     duplicates: str = "first",
+    keyed: bool = False,
     progress: Callable[[int], None] = lambda _rows: None,
 ) -> Preflight:
-    """Look at every row and write the ledger's listing.
+    """Look at every row and write the ledger's listing; *keyed* rows are told apart by a key column.
 
     Raises:
         CampaignFileError, TemplateError: the campaign itself is wrong; all problems at once.
@@ -130,7 +131,7 @@ def run_preflight(
 
     """
     found = Preflight(problems)
-    with ledger.new_listing() as listing:
+    with ledger.new_listing(unique_addresses=keyed and duplicates != "allow") as listing:
         for recipient in recipients:
             listed, message = inspection.look(recipient)
             earlier = listing.add(listed)

@@ -198,9 +198,12 @@ class Ledger:
 
     # --- the list -------------------------------------------------------------------------------------
 
-    def new_listing(self) -> Listing:
-        """Begin to replace this campaign's listing; enter it as a context manager."""
-        return Listing(self._db, self._id, self.path)
+    def new_listing(self, *, unique_addresses: bool = False) -> Listing:
+        """Begin to replace this campaign's listing; enter it as a context manager.
+
+        *unique_addresses*: rows with different keys but the same address are duplicates, too.
+        """
+        return Listing(self._db, self._id, self.path, unique_addresses=unique_addresses)
 
     @property
     def preflight(self) -> str:

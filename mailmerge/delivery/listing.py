@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _INSERT = "INSERT OR IGNORE INTO listing VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _HOLDER = "SELECT row, status FROM listing WHERE campaign = ? AND key = ? AND holds"
+_TAKE_ADDRESS = "INSERT OR IGNORE INTO listing_address VALUES (?, ?)"
+_ADDRESS = "SELECT row FROM listing_address WHERE address = ?"
 _LET_GO = "UPDATE listing SET holds = 0 WHERE campaign = ? AND row = ?"
 # An address corrected in the list gives a refused row another chance.
 _CORRECTED = """
@@ -30,7 +32,10 @@ WHERE campaign = ? AND status = 'rejected' AND EXISTS (
 class Listing:
     """Replaces a campaign's listing; use it as a context manager, an exception leaves the old one."""
 
-    def __init__(self, db: sqlite3.Connection, campaign: int, path: Path) -> None:
+    def __init__(
+        self, db: sqlite3.Connection, campaign: int, path: Path, *, unique_addresses: bool = False
+    ) -> None:
+        self._unique = unique_addresses
         self._db = db
         self._campaign = campaign
         self._path = path
@@ -60,6 +65,7 @@ class Listing:
             return
         with guarded(self._path):
             try:
+                self._db.execute("DELETE FROM listing_address")
                 self._db.execute(_CORRECTED, (self._campaign,))
                 self._db.execute("COMMIT")
             except sqlite3.Error:
@@ -84,7 +90,7 @@ class Listing:
     def _add(self, listed: Listed) -> int | None:
         status = listed.status
         holds = bool(listed.key) and status is not Status.DUPLICATE
-        cells = [
+        cells: list[object] = [
             self._campaign,
             listed.row,
             listed.key,
@@ -95,6 +101,12 @@ class Listing:
             holds,
         ]
         cursor = self._cursor
+        if self._unique and status is Status.PENDING:
+            earlier = self._same_address(listed)
+            if earlier is not None:
+                cells[4:8] = _repeats(earlier, listed)
+                cursor.execute(_INSERT, cells)
+                return earlier
         if cursor.execute(_INSERT, cells).rowcount:
             return None
         found = cursor.execute(_HOLDER, (self._campaign, listed.key)).fetchone() if holds else None
@@ -110,6 +122,16 @@ class Listing:
             cursor.execute(_LET_GO, (self._campaign, earlier))
             cursor.execute(_INSERT, cells)
             return None
-        cells[4:8] = [Status.DUPLICATE.value, f"repeats row {earlier}", listed.recipients, False]
+        cells[4:8] = _repeats(earlier, listed)
         cursor.execute(_INSERT, cells)
         return int(earlier)
+
+    def _same_address(self, listed: Listed) -> int | None:
+        address = listed.address.lower()
+        if self._cursor.execute(_TAKE_ADDRESS, (address, listed.row)).rowcount:
+            return None
+        return int(self._cursor.execute(_ADDRESS, (address,)).fetchone()[0])
+
+
+def _repeats(earlier: int, listed: Listed) -> list[object]:
+    return [Status.DUPLICATE.value, f"repeats row {earlier}", listed.recipients, False]

@@ -59,6 +59,11 @@ CREATE TABLE listing (
     PRIMARY KEY (campaign, row)
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX listing_key ON listing (campaign, key) WHERE holds;
+-- Filled while a listing is made whose rows are told apart by a key column: finds repeated addresses.
+CREATE TABLE listing_address (
+    address TEXT PRIMARY KEY,
+    row INTEGER NOT NULL
+) WITHOUT ROWID;
 -- Where each contacted row stands: narrow, because every plan walks through all of it, and in the order of
 -- first contact, so that the states of one window share a page whatever their keys are.
 CREATE TABLE delivery (
