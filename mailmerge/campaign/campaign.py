@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from mailmerge.campaign.assembly import Assembly, identity
 from mailmerge.campaign.plan import Plan
-from mailmerge.campaign.preflight import Inspection, run_preflight
+from mailmerge.campaign.preflight import Inspection, Preflight, run_preflight
 from mailmerge.campaign.reporting import Report, exit_code, rows_in_failed, write_report
 from mailmerge.campaign.workspace import Workspace, user_state_folder
 from mailmerge.check.problems import Problems
@@ -20,7 +21,7 @@ from mailmerge.config.environment import Environment
 from mailmerge.delivery.ledger import Ledger
 from mailmerge.errors import LedgerError, RowError
 from mailmerge.model import Counts, Status
-from mailmerge.recipients import open_list, parse_rows
+from mailmerge.recipients import open_list, parse_rows, sha256
 from mailmerge.recipients.suppression import Suppressed
 
 if TYPE_CHECKING:
@@ -170,23 +171,34 @@ class Campaign:
         assembly: Assembly | None = None,
         *,
         account: Account | None = None,
+        reuse: bool = False,
         progress: Callable[[int], None] = lambda _rows: None,
     ) -> Plan:
-        """Run the pre-flight into *ledger* and say what it found."""
+        """Run the pre-flight into *ledger* and say what it found.
+
+        With *reuse*, a pre-flight of these very files that an earlier run did is as good as a new one.
+        """
         assembly = assembly or self.assemble(recipients, ledger.secret, account)
         problems = Problems(self.file.check.ignore)
         problems.add(recipients.warnings)
         suppressed = Suppressed(self.file.data.suppress)
-        inspection = Inspection(assembly, suppressed, account.max_size if account else None, problems)
-        found = run_preflight(
-            recipients,
-            inspection,
-            ledger,
-            problems,
-            duplicates=self.file.data.duplicates,
-            keyed=self.file.data.key is not None,
-            progress=progress,
-        )
+        max_size = account.max_size if account else None
+        digest = self._preflight_digest(recipients, assembly, suppressed, max_size) if reuse else ""
+        found = Preflight.recalled(ledger.preflight, digest, problems) if digest else None
+        if found is None:
+            if ledger.preflight:
+                ledger.note_preflight("")
+            found = run_preflight(
+                recipients,
+                Inspection(assembly, suppressed, max_size, problems),
+                ledger,
+                problems,
+                duplicates=self.file.data.duplicates,
+                keyed=self.file.data.key is not None,
+                progress=progress,
+            )
+            if digest and not problems.campaign_errors:
+                ledger.note_preflight(found.remembered(digest))
         return Plan(
             campaign=self.name,
             source=recipients.shown,
@@ -198,8 +210,27 @@ class Campaign:
             blank_rows=found.blank_rows,
             hidden_rows=found.hidden_rows,
             largest=found.largest,
-            sender=inspection.sender or assembly.sender,
+            sender=found.sender or assembly.sender,
+            checked_earlier=found.earlier,
+            earlier_warnings=found.warnings,
         )
+
+    def _preflight_digest(
+        self, recipients: RecipientList, assembly: Assembly, suppressed: Suppressed, max_size: int | None
+    ) -> str:
+        """Hash everything that the pre-flight looks at; empty where something cannot be known beforehand."""
+        data = self.file.data
+        per_row_files = any("{" in rule.path for rule in self.file.attach)
+        if self.list_given or per_row_files:
+            return ""
+        facts = [
+            sha256(recipients.path),
+            assembly.version,
+            suppressed.digest.hexdigest(),
+            *map(str, (data.sheet, data.key, data.where, data.duplicates, data.hidden, data.encoding)),
+            *map(str, (sorted(data.types.items()), sorted(data.defaults.items()), max_size)),
+        ]
+        return hashlib.sha256("\x1f".join(facts).encode()).hexdigest()
 
     def messages(self, *, rows: str | None = None, limit: int | None = None) -> Iterator[Message]:
         """Yield the messages as they would be sent, in the list's order.

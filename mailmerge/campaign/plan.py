@@ -43,6 +43,9 @@ class Plan:
     quota_used: int = 0
     largest: int = 0
     """Size of the largest message in octets."""
+    checked_earlier: bool = False
+    """The pre-flight of these very files was done by an earlier run."""
+    earlier_warnings: int = 0
     deferred_until: datetime | None = None
     pipeline: str = "auto"
     in_doubt: tuple[int, ...] = ()

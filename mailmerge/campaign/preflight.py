@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from mailmerge.recipients.suppression import Suppressed
 
 _PROGRESS_EVERY = 500
+_KEPT = ("rows", "blank_rows", "hidden_rows", "largest", "octets", "sender", "warnings")
 
 
 @dataclass(slots=True)
@@ -36,6 +38,31 @@ class Preflight:
     """Size of the largest message in octets."""
     octets: int = 0
     statuses: dict[Status, int] = field(default_factory=dict)
+    sender: str = ""
+    """From of the first message."""
+    warnings: int = 0
+    """How many different warnings an earlier pre-flight gave."""
+    earlier: bool = False
+    """It was done by an earlier run, for these very files."""
+
+    def remembered(self, digest: str) -> str:
+        """Write it down for a later run over the same files."""
+        facts = {name: getattr(self, name) for name in _KEPT}
+        statuses = {str(status): count for status, count in self.statuses.items()}
+        facts["warnings"] = self.problems.count(Severity.WARNING)
+        return json.dumps({"digest": digest, "statuses": statuses, **facts})
+
+    @classmethod
+    def recalled(cls, text: str, digest: str, problems: Problems) -> Preflight | None:
+        """Read what `remembered` wrote, if it was about the same files and all was well."""
+        try:
+            kept = json.loads(text) if text else {}
+            if kept.get("digest") != digest:
+                return None
+            statuses = {Status(name): int(count) for name, count in kept["statuses"].items()}
+            return cls(problems, statuses=statuses, earlier=True, **{name: kept[name] for name in _KEPT})
+        except (ValueError, KeyError, AttributeError):
+            return None
 
     def count(self, status: Status) -> None:
         """Count one row."""
@@ -146,6 +173,7 @@ def run_preflight(
                     found.octets += message.size
             if found.rows % _PROGRESS_EVERY == 0:
                 progress(found.rows)
+    found.sender = inspection.sender
     found.blank_rows = recipients.blank_rows
     found.hidden_rows = recipients.hidden_rows
     return found

@@ -253,6 +253,7 @@ class SendRun:
             self._recipients,
             self.assembly,
             account=self._account,
+            reuse=self._ledger.writable,
             progress=self._request.progress,
         )
         plan = self._delivering.complete(plan)

@@ -46,9 +46,16 @@ def lines(plan: Plan) -> Iterator[str]:
         deferred = plan.counts[Status.DEFERRED]
         yield f"  Deferred  {plural(deferred, 'row')}; the first is due at {clock_time(plan.deferred_until)}"
     yield f"  Pace      {_pace(plan)}"
-    yield f"  Checked   just now, {found(plan.problems)}"
+    yield f"  Checked   {_checked(plan)}"
     for warning in plan.warnings:
         yield f"  Note      {warning}"
+
+
+def _checked(plan: Plan) -> str:
+    if not plan.checked_earlier:
+        return f"just now, {found(plan.problems)}"
+    warnings = plural(plan.earlier_warnings, "warning") if plan.earlier_warnings else "no problems"
+    return f"by an earlier run, the files are the same: {warnings}"
 
 
 def _not_rows(plan: Plan) -> str:

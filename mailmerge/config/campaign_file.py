@@ -339,6 +339,11 @@ class _Builder:
 
     def _report_missing(self) -> None:
         place = self.document.top
+        data = self.sections["data"]
+        if data.get("duplicates") == "allow" and "key" not in data:
+            hint = "without a key the address is what tells rows apart: name the column that does, data.key"
+            where = self.document.places.values.get("data.duplicates")
+            self.problems.add("C405", '`data.duplicates` = "allow" needs a key', hint, where)
         if "data.source" not in self.given:
             hint = 'write source = "people.csv" under [data], or give --list people.csv'
             self.problems.add("C406", "no list: `data.source` is missing", hint, place)

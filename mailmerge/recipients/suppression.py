@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from pathlib import Path
+import hashlib
 from typing import TYPE_CHECKING
 
 from mailmerge.addresses import Address, AddressError
@@ -11,6 +11,7 @@ from mailmerge.errors import ListError
 from mailmerge.model import Place
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from collections.abc import Iterable
 
 _HEADINGS = frozenset({"email", "e-mail", "mail", "address", "mailmerge_address"})
@@ -22,6 +23,8 @@ class Suppressed:
     def __init__(self, files: Iterable[Path] = ()) -> None:
         self._addresses: set[str] = set()
         self._domains: set[str] = set()
+        self.digest = hashlib.sha256()
+        """Hash over the files' bytes: tells whether they are still the same."""
         for path in files:
             self._read(path)
 
@@ -35,7 +38,8 @@ class Suppressed:
     def _read(self, path: Path) -> None:
         # Fail closed: a list of people who said no is never skipped because it could not be read.
         try:
-            text = path.read_text(encoding="utf-8-sig")
+            data = path.read_bytes()
+            text = data.decode("utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
             raise ListError(
@@ -43,6 +47,7 @@ class Suppressed:
                 code="D150",
                 hint="nothing is sent without it; remove it from data.suppress if it is not needed any more",
             ) from error
+        self.digest.update(data)
         rows = list(csv.reader(text.splitlines()))
         column = 0
         start = 0
