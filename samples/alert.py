@@ -20,5 +20,5 @@ except InputError as error:
 except MailmergeError as error:
     sys.exit(f"not sent: {error}. {error.hint or ''}")
 if outcome.status is not Status.ACCEPTED:
-    sys.exit(f"{outcome.status} ({outcome.reason}): {outcome.reply}")
+    sys.exit(f"{outcome.status} ({outcome.reason}): {outcome.reply or outcome.hint}")
 print(f"accepted: {outcome.reply}")
