@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from servers.aio import AiosmtpdServer
     from servers.certificates import Certificates
+    from servers.command import Mailmerge
     from servers.kept import KeepingSandbox
     from servers.postfix import Postfix
     from servers.sink import SmtpSink
@@ -63,7 +65,6 @@ def smtp_sink() -> Iterator[Callable[..., SmtpSink]]:
     """Start Postfix's smtp-sink with the options given: ``sink = smtp_sink("-8")``."""
     import shutil
     import tempfile
-    from pathlib import Path
 
     programs.require("smtp-sink")
     from servers.sink import SmtpSink
@@ -98,3 +99,11 @@ def postfix(running_postfix: Postfix) -> Postfix:
     """A real Postfix with STARTTLS and sign-in, its mailbox empty."""
     running_postfix.clear()
     return running_postfix
+
+
+@pytest.fixture
+def mailmerge(tmp_path: Path) -> Mailmerge:
+    """The command, in an empty folder and with a home of its own: ``mailmerge("check", "spring")``."""
+    from servers.command import Mailmerge
+
+    return Mailmerge(tmp_path)

@@ -1,0 +1,232 @@
+"""The command as its users run it: a subprocess with home, configuration and state folder of its own."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+SAMPLES = Path(__file__).parents[2] / "samples"
+CAMPAIGN = """\
+name = "spring"
+account = "test"
+
+[data]
+source = "people.csv"
+
+[message]
+from = "Me <me@example.org>"
+to = "{{ name }} <{{ email }}>"
+subject = "Hello {{ name }}"
+text = "body.txt"
+"""
+PEOPLE = "email,name\nana@example.com,Ana\nbo@example.net,Bo\ncy@example.org,Cy\n"
+BODY = "Dear {{ name }},\n\nwelcome to the club.\n"
+
+# What a command needs of the surroundings; all else, SMTP_* first of all, stays outside.
+_INHERITED = ("PATH", "SYSTEMROOT", "PYTHONSAFEPATH", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
+
+
+class Server(Protocol):
+    """What the test servers have in common."""
+
+    @property
+    def host(self) -> str:
+        """Its address on loopback."""
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """What one run of the command came to; *code* is its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def objects(self) -> list[dict[str, Any]]:
+        """The JSON lines of the output."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+    def __repr__(self) -> str:
+        return f"exit code {self.code}\n--- out\n{self.out}\n--- err\n{self.err}"
+
+
+class Mailmerge:
+    """Runs ``mailmerge`` in *folder*, and writes what it works on there.
+
+    A call takes the command line; ``MAILMERGE_SMTP_PASSWORD`` and other variables are keyword arguments.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.config = folder / "home" / "config.toml"
+        self.config.parent.mkdir(parents=True)
+        self.environ = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+        self.environ |= {
+            "HOME": str(folder / "home"),
+            "MAILMERGE_CONFIG": str(self.config),
+            "MAILMERGE_STATE_DIR": str(folder / "home" / "state"),
+            "LC_ALL": "C.UTF-8",
+        }
+
+    def __call__(self, *arguments: str | Path, cwd: Path | None = None, **environ: str) -> Done:
+        """Run to the end, without a terminal."""
+        process = self.start(*arguments, cwd=cwd, **environ)
+        return self.finish(process)
+
+    def start(
+        self, *arguments: str | Path, cwd: Path | None = None, **environ: str
+    ) -> subprocess.Popen[bytes]:
+        """Start the command and leave it running; `finish` has to be called."""
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "mailmerge", *map(str, arguments)],
+            cwd=cwd or self.folder,
+            env={**self.environ, **environ},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    @staticmethod
+    def finish(process: subprocess.Popen[bytes], timeout: float = 60) -> Done:
+        """Wait for a started command; a traceback fails the test whatever the exit code."""
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            out, err = process.communicate()
+            pytest.fail(f"{process.args!r} did not end:\n{out.decode()}\n{err.decode()}", pytrace=False)
+        done = Done(process.returncode, out.decode(), err.decode())
+        assert "Traceback" not in done.err, done
+        return done
+
+    def account(self, server: Server, name: str = "test", /, **values: object) -> None:
+        """Make *server* the account *name*, with TLS and sign-in as far as the server has them."""
+        table: dict[str, object] = {"host": server.host, "port": server.port, "any_from": True}
+        if user := getattr(server, "user", None):
+            table |= {"user": user, "tls": getattr(server, "tls", "starttls"), "ca_file": str(server.ca_file)}  # type: ignore[attr-defined]
+            self.environ["MAILMERGE_SMTP_PASSWORD"] = server.password  # type: ignore[attr-defined]
+        else:
+            table |= {"tls": "none", "auth": "none"}
+        table |= values
+        lines = [f"{key} = {_toml(value)}\n" for key, value in table.items() if value is not None]
+        self.config.write_text(f"[accounts.{name}]\n{''.join(lines)}", "utf-8")
+
+    def campaign(self, folder: str = "spring", **files: str) -> Path:
+        """Write a small campaign of three rows; *files* replace or add files (``people_csv="..."``)."""
+        made = self.folder / folder
+        made.mkdir(exist_ok=True)
+        files = {"campaign_toml": CAMPAIGN, "people_csv": PEOPLE, "body_txt": BODY, **files}
+        for name, text in files.items():
+            (made / name.replace("_", ".")).write_text(text, "utf-8")
+        return made
+
+
+def _toml(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def results(campaign: Path, name: str = "results.csv") -> list[dict[str, str]]:
+    """Read a result file as a spreadsheet would: it must begin with a BOM."""
+    data = (campaign / "out" / name).read_bytes()
+    assert data.startswith(b"\xef\xbb\xbf")
+    return list(csv.DictReader(data.decode("utf-8-sig").splitlines()))
+
+
+def statuses(campaign: Path) -> list[str]:
+    """Give the state of every row in results.csv, in the list's order."""
+    return [result["status"] for result in results(campaign)]
+
+
+def diagnostics(text: str) -> Iterator[str]:
+    """Yield the first lines of the problems that were shown: ``error[D110]: ...``."""
+    return (line for line in text.splitlines() if line.startswith(("error[", "warning[")))
+
+
+def one_error(done: Done, code: str, *words: str) -> None:
+    """Check that exactly one error was shown: its *code*, the *words* somewhere, and a hint."""
+    text = done.out + done.err
+    errors = [line for line in diagnostics(text) if line.startswith("error")]
+    assert [line.partition("]")[0] for line in errors] == [f"error[{code}"], done
+    assert "= hint: " in text, done
+    missing = [word for word in words if word not in text]
+    assert not missing, (missing, done)
+
+
+def sample(name: str, folder: Path) -> Path:
+    """Copy a sample without what an earlier run may have left in it."""
+    import shutil
+
+    shutil.copytree(
+        SAMPLES / name, folder / name, ignore=shutil.ignore_patterns("out", ".mailmerge", "__pycache__")
+    )
+    return folder / name
+
+
+def typed(mailmerge: Mailmerge, arguments: Sequence[str], answers: Sequence[tuple[str, str]]) -> Done:
+    """Run the command on a terminal; when it asks the first text of a pair, type the second one."""
+    import fcntl
+    import pty
+    import termios
+
+    keyboard, terminal = pty.openpty()
+
+    def own_terminal() -> None:
+        os.setsid()
+        fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "mailmerge", *arguments],
+        cwd=mailmerge.folder,
+        env={**mailmerge.environ, "TERM": "dumb"},
+        stdin=terminal,
+        stdout=subprocess.PIPE,
+        stderr=terminal,
+        preexec_fn=own_terminal,  # noqa: PLW1509  a few system calls, no lock is taken
+    )
+    os.close(terminal)
+    try:
+        shown = _converse(keyboard, answers)
+        out, _ = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(keyboard)
+    done = Done(process.returncode, out.decode(), shown)
+    assert "Traceback" not in done.err, done
+    return done
+
+
+def _converse(keyboard: int, answers: Sequence[tuple[str, str]]) -> str:
+    import select
+
+    waiting = list(answers)
+    shown, seen = "", 0
+    while select.select([keyboard], [], [], 30)[0]:
+        try:
+            data = os.read(keyboard, 4096)
+        except OSError:  # Linux's way of saying that the other end is closed
+            data = b""
+        if not data:
+            break
+        shown += data.decode("utf-8", "replace")
+        if waiting and waiting[0][0] in shown[seen:]:
+            seen = len(shown)
+            os.write(keyboard, (waiting.pop(0)[1] + "\n").encode())
+    assert not waiting, (waiting, shown)
+    return shown
