@@ -11,7 +11,6 @@ import hashlib
 import hmac
 import re
 from binascii import b2a_base64
-from email.utils import format_datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -25,6 +24,8 @@ LINE = 78  # RFC 5322 section 2.1.1: what a line should not exceed
 _LONGEST_WORD = 990
 _WORD_BYTES = 45  # 60 base64 characters: an encoded word of 72, a line of 73
 _SPECIALS = re.compile(r'[()<>\[\]:;@\\,."]')
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _NO_TEXT = re.compile(
     r"(?:list-.*|references|in-reply-to|auto-submitted|feedback-id|precedence)\Z", re.IGNORECASE
 )
@@ -129,7 +130,8 @@ def date_header(date: datetime) -> bytes:
     """Return the Date field for an aware datetime, with its own offset."""
     if date.tzinfo is None:
         raise RuntimeError("a message needs an aware Date")
-    return b"Date: " + format_datetime(date).encode("ascii") + b"\r\n"
+    day, month = _DAYS[date.weekday()], _MONTHS[date.month - 1]  # strftime would follow the machine's locale
+    return f"Date: {day}, {date:%d} {month} {date.year:04} {date:%H:%M:%S %z}\r\n".encode("ascii")
 
 
 def message_id(secret: bytes, key: str, domain: str) -> str:

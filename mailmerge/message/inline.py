@@ -102,11 +102,10 @@ class InlineImages:
         """Return the images that the (joined) chunks of a message use, each once."""
         if not self._used:
             return ()
+        used, shared = self._used, self._shared
         images: dict[str, str] = {}
-        for chunk in chunks:
-            if chunk in self._used:
-                images.update(self._used[chunk].images)
-        shared = self._shared
+        for use in [used[chunk] for chunk in chunks if chunk in used]:
+            images.update(use.images)
         return tuple(shared.get(name) or self._store.image(path, name) for name, path in images.items())
 
     def digests(self) -> list[str]:

@@ -357,14 +357,18 @@ def test_one_expression_may_hold_a_list(make):
     assert str(rendered.bcc[0]) == "me@example.org"
 
 
+SUGGESTION = (
+    "did you mean kim@gmail.com? Fix the cell or exclude the row: --where 'email != \"kim@gmial,com\"'"
+)
+
+
 @pytest.mark.parametrize(
     ("address", "message", "hint"),
     [
         (
             "kim@gmial,com",
             '`email` is not an address: "kim@gmial,com" (it holds a space, comma or semicolon)',
-            "did you mean kim@gmail.com? Fix the cell or exclude the row: "
-            "--where 'email != \"kim@gmial,com\"'",
+            SUGGESTION,
         ),
         (
             "a@x.org, b@y.org",
