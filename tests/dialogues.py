@@ -45,7 +45,7 @@ class Talk:
 
     def __init__(self, **settings: object) -> None:
         options: dict[str, object] = {"starttls": False, "private": True, **settings}
-        self.session = Session("server.example", "me.example", **options)
+        self.session = Session("server.example", "me.example", **options)  # type: ignore[arg-type]
         self.events: list[Event] = []
 
     def ready(self, ehlo: bytes = PLAIN) -> Talk:
