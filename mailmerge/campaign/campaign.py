@@ -21,11 +21,13 @@ from mailmerge.config.environment import Environment
 from mailmerge.delivery.ledger import Ledger
 from mailmerge.errors import LedgerError, RowError
 from mailmerge.model import Counts, Status
-from mailmerge.recipients import open_list, parse_rows, sha256
+from mailmerge.recipients import from_dataframe, open_list, parse_rows, sha256
 from mailmerge.recipients.suppression import Suppressed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    import pandas as pd
 
     from mailmerge.campaign.sending import SendRequest
     from mailmerge.config.accounts import Account
@@ -105,6 +107,53 @@ class Campaign:
         else:
             file = campaign_file.load(path, campaign_file.Overrides(options, settings, environment))
         return cls(file, environment=environment, out=out)
+
+    @classmethod
+    def from_dataframe(
+        cls,
+        frame: pd.DataFrame,
+        *,
+        name: str,
+        subject: str,
+        text: str | None = None,
+        html: str | None = None,
+        key: str | None = None,
+        folder: Path | str = ".",
+        options: Mapping[str, object] | None = None,
+    ) -> Campaign:
+        """Make a campaign of a pandas frame and templates given as texts.
+
+        Args:
+            frame: one row a recipient; the column labels are the headings.
+            name: the campaign's name, its identity in the ledger.
+            subject: template of the subject line.
+            text: template of the text part.
+            html: template of the HTML part.
+            key: the column that tells who a row is; None: the address.
+            folder: where the ledger and the reports go.
+            options: more values by name, such as ``message.from``, ``account`` or ``send.rate``.
+
+        Raises:
+            CampaignFileError: with every problem in it.
+            ListError: the frame cannot be a list.
+
+        """
+        folder = Path(folder)
+        environment = Environment.read(folder, os.environ)
+        values = {
+            "name": name,
+            "data.source": "the data frame",
+            "data.key": key,
+            "message.subject": subject,
+            # A text with a line break is the template itself, not the name of its file.
+            "message.text": None if text is None else text.rstrip("\n") + "\n",
+            "message.html": None if html is None else html.rstrip("\n") + "\n",
+            **(options or {}),
+        }
+        file = campaign_file.from_options(folder, values, environ=environment)
+        data = file.data
+        recipients = from_dataframe(frame, key=data.key, types=data.types, defaults=data.defaults)
+        return cls(file, environment=environment, recipients=recipients)
 
     @property
     def name(self) -> str:

@@ -55,6 +55,7 @@ class Delivering:
     history: Iterable[float] = ()
     selection: RowSelection | None = None
     limit: int | None = None
+    sessions: int = 1
     skipped: list[RowError] = field(default_factory=list)
 
     def chosen(self) -> Iterator[Delivery]:
@@ -86,6 +87,8 @@ class Delivering:
             last=last,
             via=f"{account.host} as {account.user}" if account.user else account.host,
             rates=self.rates,
+            pipeline=account.pipeline,
+            sessions=self.sessions,
             quota=account.quota,
             quota_used=self._quota_used(),
             deferred_until=self.ledger.next_due(),
@@ -159,7 +162,7 @@ class Delivering:
             stop=self.stop,
             observe=observe,
             random=random.random,
-            sessions=send.sessions or self.account.sessions,
+            sessions=self.sessions,
             wait=wait,
             mark=mark,
         )

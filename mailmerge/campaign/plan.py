@@ -48,6 +48,8 @@ class Plan:
     earlier_warnings: int = 0
     deferred_until: datetime | None = None
     pipeline: str = "auto"
+    """How messages may overlap on the wire: ``auto``, ``off``, ``overlap`` or ``window``."""
+    sessions: int = 1
     in_doubt: tuple[int, ...] = ()
     """Rows (the first few) that a person has to decide about."""
     warnings: tuple[str, ...] = ()

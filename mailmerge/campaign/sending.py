@@ -244,6 +244,7 @@ class SendRun:
             history=list(throttle_history(history, clock)),
             selection=parse_rows(request.rows) if request.rows else None,
             limit=request.limit,
+            sessions=campaign.file.send.sessions or account.sessions,
         )
 
     def plan(self) -> Plan:

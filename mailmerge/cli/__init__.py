@@ -22,6 +22,7 @@ COMMANDS = {
     "Look": ("check", "preview"),
     "Send": ("rehearse", "test", "send"),
     "After": ("status", "report", "resolve", "requeue", "purge"),
+    "Tools": ("completion",),
 }
 SUMMARIES = {
     "init": "Make a campaign folder from a list's own columns.",
@@ -36,6 +37,7 @@ SUMMARIES = {
     "resolve": "Decide about rows that are in doubt.",
     "requeue": "Put refused rows back in line, on purpose.",
     "purge": "Remove personal data from the ledger and the out folder.",
+    "completion": "Print the completion script for your shell.",
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -45,11 +46,14 @@ def show_problems(problems: Problems, *, err: bool = True, most: int = 10) -> No
 
 
 def _show(text: Iterable[str], *, err: bool = True) -> None:
+    color = False if "NO_COLOR" in os.environ else None  # None: only where the stream is a terminal
     for line in text:
         colour = {"error": "red", "warni": "yellow"}.get(line[:5])
         head, mark, rest = line.partition("]: ")
         click.echo(
-            click.style(head + mark, fg=colour, bold=True) + rest if colour and mark else line, err=err
+            click.style(head + mark, fg=colour, bold=True) + rest if colour and mark else line,
+            err=err,
+            color=color,
         )
 
 

@@ -46,9 +46,26 @@ def lines(plan: Plan) -> Iterator[str]:
         deferred = plan.counts[Status.DEFERRED]
         yield f"  Deferred  {plural(deferred, 'row')}; the first is due at {clock_time(plan.deferred_until)}"
     yield f"  Pace      {_pace(plan)}"
+    yield from _session(plan)
     yield f"  Checked   {_checked(plan)}"
     for warning in plan.warnings:
         yield f"  Note      {warning}"
+
+
+_SESSIONS = {
+    "off": ("one message after the other", 1),
+    "auto": ("the next message begins while the last is answered, where the server allows it", 1),
+    "overlap": ("the next message begins while the last is answered, where the server allows it", 1),
+    "window": ("up to 64 messages at once, where the server allows it", 64),
+}
+
+
+def _session(plan: Plan) -> Iterator[str]:
+    words, most = _SESSIONS[plan.pipeline]
+    several = f"{plan.sessions} sessions, each " if plan.sessions > 1 else ""
+    doubt = plural(min(most * plan.sessions, max(plan.to_send, 1)), "row")
+    yield f"  Session   {several}{words}"
+    yield f"            a crash can leave at most {doubt} in doubt"
 
 
 def _checked(plan: Plan) -> str:

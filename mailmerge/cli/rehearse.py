@@ -85,7 +85,7 @@ def command(*, as_json: bool, quiet: bool, real_time: bool, **options: Any) -> i
             observe=bar.observe,
             stop=stop.flag,
         )
-    show_report(report, as_json=as_json, again="mailmerge send")
+    show_report(report, as_json=as_json)
     if not as_json:
         where = place(campaign)
         if pace[0] >= 1 and not real_time:

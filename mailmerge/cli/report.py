@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from mailmerge.cli.options import json_option, ledger_options, load_campaign
+from mailmerge.cli.send import place
 from mailmerge.cli.summing_up import show_report
 
 
@@ -15,6 +16,7 @@ from mailmerge.cli.summing_up import show_report
 @json_option
 def command(*, as_json: bool, **options: Any) -> int:
     """Write results.csv, results.jsonl and failed.csv again from the ledger, and show the summary."""
-    report = load_campaign(options, ledger_only=True).report()
-    show_report(report, as_json=as_json)
+    campaign = load_campaign(options, ledger_only=True)
+    again = f"mailmerge send {place(campaign)}".rstrip()
+    show_report(campaign.report(), as_json=as_json, again=again)
     return 0

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from mailmerge.campaign.reporting import Report
 
 
-def show_report(report: Report, *, as_json: bool = False, again: str = "mailmerge send") -> None:
-    """Show what a run has come to; *again* is the command that continues it."""
+def show_report(report: Report, *, as_json: bool = False, again: str | None = None) -> None:
+    """Show what a run has come to; *again* is the command that continues it, if one can."""
     if report.error:
         show_diagnostics(report.error.diagnostics)
     if as_json:
@@ -35,8 +35,9 @@ def show_report(report: Report, *, as_json: bool = False, again: str = "mailmerg
     for line in report.summary.lines():
         out(line)
     out(_files(report))
-    for line in _next(report, again):
-        out(line)
+    if again:
+        for line in _next(report, again):
+            out(line)
 
 
 def _files(report: Report) -> str:

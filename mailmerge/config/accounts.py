@@ -1,6 +1,6 @@
 """Who we send as: an account from the user's configuration, a preset, the environment or ``.env``.
 
-An `Account` holds everything but the secret, which `mailmerge.config.account_secrets` finds when it is needed.
+An `Account` holds everything but the secret, which `account_secrets` finds when it is needed.
 """
 
 from __future__ import annotations
