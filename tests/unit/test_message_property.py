@@ -162,7 +162,8 @@ def test_d1_to_d10_a_message_says_what_the_cells_say(campaign, name, text):
         assert bodies["application/pdf"].get_payload(decode=True) == part
         assert bodies["application/pdf"].get_filename() == expected_name
     if "=?" not in name + text:  # the standard library decodes what only looks like an encoded word
-        assert decoded(str(meant["Subject"])).split() == rendered.subject.split()  # it adds blanks at folds
+        # it also loses and adds blanks where it folds: ours were compared with the text itself above
+        assert "".join(decoded(str(meant["Subject"])).split()) == "".join(rendered.subject.split())
         assert meant["To"].addresses[0].addr_spec == "kim@example.org"
         assert next(meant.iter_attachments()).get_filename() == expected_name
 
