@@ -184,9 +184,12 @@ class Session(Opening):
         mode = self.mode
         if mode == "off":
             return not self._active and not self._awaited
+        if not self._active:
+            return True
+        last = self._active[-1]  # those before it are of its kind
         if mode == "window" and self._waiting[0].alone:
-            return all(other.by_chunk for other in self._active)
-        return all(other.end is not None and not other.by_chunk for other in self._active)
+            return last.by_chunk
+        return last.end is not None and not last.by_chunk
 
     def _begin(self, transaction: Transaction) -> None:
         self._mails += 1
@@ -407,8 +410,9 @@ class Session(Opening):
 
     def _after_refusal(self, transaction: Transaction, outcome: Outcome) -> None:
         self._window.refused()
-        if outcome.scope is Scope.CONNECTION:
-            self._retiring = True
+        if outcome.scope is not Scope.ROW:
+            # The next message would meet the same refusal before anybody could stop it.
+            self._retiring = self._retiring or outcome.scope is Scope.CONNECTION
             self._withdraw()
         if self.state is not State.READY:
             return
@@ -431,7 +435,8 @@ class Session(Opening):
         self._waiting.clear()
 
     def _never_begun(self) -> Outcome:
-        return replace(unanswered(Phase.MAIL, written_whole=False), reply=self._farewell)
+        reason = "withdrawn" if self.state is State.READY else "dropped"
+        return replace(unanswered(Phase.MAIL, written_whole=False, reason=reason), reply=self._farewell)
 
     def _abandon(self, error: SessionError | None) -> None:
         reason = "timeout" if error and error.code == "S613" else "dropped"

@@ -383,6 +383,22 @@ def test_b9_several_recipients_are_a_barrier(pipeline: str) -> None:
     assert [str(address) for address, _ in run.outcomes[2].refused] == ["to2.1@example.net"]
 
 
+@pytest.mark.parametrize("pipeline", ["off", "overlap", "window"])
+def test_b10_refused_sender_is_met_once(pipeline: str) -> None:
+    """After a refusal that is about the account no other message begins; all stay pending."""
+    fault = {"MAIL": say("553 5.7.1 Mail from must equal authorized user")}
+    with FaultServer(fault) as server, opened(server, pipeline=pipeline) as run:
+        for number in (1, 2):
+            if run.connection.room():
+                run.connection.offer(message(number), number)
+        while run.connection.in_flight:
+            run.take(0.05)
+        assert server.verbs().count("MAIL") == 1
+    assert set(run.statuses()) == {Status.PENDING}
+    assert run.outcomes[1].scope is Scope.CONFIG
+    assert run.outcomes[1].reason == "sender"
+
+
 @pytest.mark.parametrize(
     ("verb", "status", "scope"),
     [
