@@ -88,7 +88,10 @@ def find_account(campaign: Campaign, request: SendRequest) -> Account:
     return resolve_account(
         campaign.file.account,
         environment=campaign.environment,
-        overrides={"ca_file": request.ca_file, "pipeline": campaign.file.send.pipeline},
+        overrides={
+            "ca_file": None if request.ca_file is None else str(request.ca_file),
+            "pipeline": campaign.file.send.pipeline,
+        },
         campaign_from=sender if sender and "{" not in sender else None,
     )
 
