@@ -13,8 +13,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
+from servers.mail import Received
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from mailmerge.sandbox import ReceivedMessage
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 CAMPAIGN = """\
@@ -32,17 +36,15 @@ text = "body.txt"
 """
 PEOPLE = "email,name\nana@example.com,Ana\nbo@example.net,Bo\ncy@example.org,Cy\n"
 BODY = "Dear {{ name }},\n\nwelcome to the club.\n"
+EVERYBODY = {"ana@example.com": "Hello Ana", "bo@example.net": "Hello Bo", "cy@example.org": "Hello Cy"}
+"""Who gets which subject, if all goes well."""
 
 # What a command needs of the surroundings; all else, SMTP_* first of all, stays outside.
 _INHERITED = ("PATH", "SYSTEMROOT", "PYTHONSAFEPATH", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
 
 
 class Server(Protocol):
-    """What the test servers have in common."""
-
-    @property
-    def host(self) -> str:
-        """Its address on loopback."""
+    """What the test servers have in common; `account` looks for user, password, TLS mode and authority."""
 
     @property
     def port(self) -> int:
@@ -117,7 +119,7 @@ class Mailmerge:
 
     def account(self, server: Server, name: str = "test", /, **values: object) -> None:
         """Make *server* the account *name*, with TLS and sign-in as far as the server has them."""
-        table: dict[str, object] = {"host": server.host, "port": server.port, "any_from": True}
+        table: dict[str, object] = {"host": "127.0.0.1", "port": server.port, "any_from": True}
         if user := getattr(server, "user", None):
             table |= {"user": user, "tls": getattr(server, "tls", "starttls"), "ca_file": str(server.ca_file)}  # type: ignore[attr-defined]
             self.environ["MAILMERGE_SMTP_PASSWORD"] = server.password  # type: ignore[attr-defined]
@@ -166,6 +168,12 @@ def one_error(done: Done, code: str, *words: str) -> None:
     assert "= hint: " in text, done
     missing = [word for word in words if word not in text]
     assert not missing, (missing, done)
+
+
+def subjects(messages: Iterable[Received | ReceivedMessage]) -> dict[str, str]:
+    """Give the subject that each (first) recipient got, in the order of arrival."""
+    received = (Received(message.mail_from, message.rcpt_to, message.content) for message in messages)
+    return {message.rcpt_to[0]: message.parse()["Subject"] for message in received}
 
 
 def sample(name: str, folder: Path) -> Path:

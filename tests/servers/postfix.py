@@ -66,6 +66,8 @@ virtual_minimum_uid = 1
 _MASTER = """\
 127.0.0.1:{port} inet n - n - - smtpd
 127.0.0.1:{tls_port} inet n - n - - smtpd -o smtpd_tls_wrappermode=yes
+127.0.0.1:{login_port} inet n - n - - smtpd -o smtpd_sasl_mechanism_filter=login
+127.0.0.1:{cram_port} inet n - n - - smtpd -o smtpd_sasl_mechanism_filter=cram-md5
 postlog unix-dgram n - n - 1 postlogd
 pickup unix n - n 60 1 pickup
 cleanup unix n - n - 0 cleanup
@@ -92,8 +94,9 @@ mech_list: PLAIN LOGIN CRAM-MD5
 
 
 class Postfix:
-    """Postfix on two loopback ports: STARTTLS on `port`, TLS from the first byte on `tls_port`.
+    """Postfix on loopback: STARTTLS on `port`, TLS from the first byte on `tls_port`.
 
+    `login_port` and `cram_port` are like `port`, but offer only AUTH LOGIN and only CRAM-MD5.
     It takes mail from whoever signs in, refuses reject@example.com (550) and defer@example.com (450),
     and delivers all the rest into one Maildir.
     """
@@ -110,6 +113,8 @@ class Postfix:
         self.ca_file = certificates.ca_file
         self.port = free_port()
         self.tls_port = free_port()
+        self.login_port = free_port()
+        self.cram_port = free_port()
         # Not pytest's folder: Postfix's daemons run as other users, who may not pass through it.
         self.folder = Path(tempfile.mkdtemp(prefix="postfix-"))
         self.log_file = self.folder / "log" / "mail.log"
@@ -141,6 +146,8 @@ class Postfix:
             "daemons": "/usr/lib/postfix/sbin",
             "port": self.port,
             "tls_port": self.tls_port,
+            "login_port": self.login_port,
+            "cram_port": self.cram_port,
             "max_size": self.max_size,
             "uid": taker.pw_uid,
             "gid": taker.pw_gid,
@@ -175,6 +182,10 @@ class Postfix:
         if count is not None:
             wait_until(lambda: len(files()) >= count, f"{count} messages delivered", timeout)
         return [_read(file.read_bytes()) for file in sorted(files(), key=lambda f: f.stat().st_mtime_ns)]
+
+    def connections(self) -> int:
+        """Count the clients that have connected so far; its log is written a moment later."""
+        return self.log_file.read_text().count(": connect from ")
 
     def clear(self) -> None:
         """Forget what was delivered so far."""
