@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 from mailmerge.config.accounts import sender_allowed
 from mailmerge.errors import CampaignFileError, RowError
 from mailmerge.message import AttachRule, MessageBuilder, message_id
-from mailmerge.model import AttachmentName, Place
+from mailmerge.model import Place
 from mailmerge.render import AttachmentRule, MessageTemplates, Renderer, TemplateSource
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from mailmerge.config.accounts import Account
-    from mailmerge.config.campaign_file import AttachOptions, CampaignFile
+    from mailmerge.config.campaign_file import CampaignFile
     from mailmerge.model import Columns, Message, Recipient, Rendered
 
 
@@ -61,13 +61,22 @@ class Assembly:
         self._builder = MessageBuilder(
             boundary_key=hmac.digest(secret, self.version.encode(), "sha256"),
             base=_base(file),
-            rules=[_attach_rule(index, rule) for index, rule in enumerate(file.attach)],
+            rules=self._attach_rules(),
             static=self.renderer.static_chunks(),
             mail_from=mail_from,
         )
         if self._builder.files_digest:
             self.parts["files"] = self._builder.files_digest
             self.version = _digest(self.parts)
+
+    def _attach_rules(self) -> list[AttachRule]:
+        constants = self.renderer.constant_attachments
+        return [
+            AttachRule(
+                rule.base, rule.missing, constants[index], self._file.places.get(f"attach[{index}].path")
+            )
+            for index, rule in enumerate(self._file.attach)
+        ]
 
     def _parts(self) -> dict[str, str]:
         message = self._file.message
@@ -176,12 +185,6 @@ def _source(body: Path | str | None, name: str) -> TemplateSource | None:
     if isinstance(body, Path):
         return TemplateSource(name=str(body), path=body, source=None)
     return TemplateSource(name=name, path=None, source=body)
-
-
-def _attach_rule(index: int, rule: AttachOptions) -> AttachRule:
-    fixed = "{" not in rule.path + (rule.name or "")
-    constant = AttachmentName(index, rule.path, rule.name) if fixed else None
-    return AttachRule(rule.base, rule.missing, constant)
 
 
 def _digest(value: object) -> str:

@@ -83,7 +83,7 @@ class Transcript:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         except OSError as error:
             raise CampaignFileError(
-                f"cannot write the transcript {path}: {error.strerror}", code="C442"
+                f"cannot write the transcript {path}: {error.strerror}", code="C482"
             ) from error
         self._file: IO[str] = os.fdopen(
             descriptor, "w", encoding="utf-8", errors="backslashreplace", buffering=1

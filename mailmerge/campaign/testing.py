@@ -66,7 +66,7 @@ def send_tests(campaign: Campaign, request: SendRequest, me: str | None, *, stop
     messages = list(_messages(campaign, request, account, mine))
     if not messages:
         raise CampaignFileError(
-            "no row was chosen that could be sent", code="C431", hint="see `mailmerge check`"
+            "no row was chosen that could be sent", code="C484", hint="see `mailmerge check`"
         )
     clock = SystemClock()
     with contextlib.ExitStack() as stack:
@@ -94,7 +94,7 @@ def send_tests(campaign: Campaign, request: SendRequest, me: str | None, *, stop
                 if stop.is_set():
                     break
                 if quota.reserve(1) is None:
-                    raise CampaignFileError("the account's own limit is reached", code="C443")
+                    raise CampaignFileError("the account's own limit is reached", code="C483")
                 clock.sleep(throttle.delay(clock.monotonic()))
                 throttle.take(clock.monotonic())
                 outcome = hand_over(connection, message)
@@ -114,13 +114,13 @@ def send_tests(campaign: Campaign, request: SendRequest, me: str | None, *, stop
 def _mine(text: str | None) -> Address:
     if not text:
         raise CampaignFileError(
-            "whom is the test for?", code="C432", hint="add --to you@example.org, or set SMTP_TO"
+            "whom is the test for?", code="C485", hint="add --to you@example.org, or set SMTP_TO"
         )
     try:
         return Address.parse(text)
     except AddressError as error:
         raise CampaignFileError(
-            f"{text!r} is not an address: {error}", code="C432", hint=error.suggestion
+            f"{text!r} is not an address: {error}", code="C485", hint=error.suggestion
         ) from None
 
 

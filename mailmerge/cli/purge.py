@@ -21,7 +21,7 @@ def command(*, yes: bool, **options: Any) -> int:
     campaign = load_campaign(options, ledger_only=True)
     if not yes:
         if not interactive():
-            note("error[C440]: there is nobody to ask: this is no terminal\n   = hint: add --yes")
+            note("error[C480]: there is nobody to ask: this is no terminal\n   = hint: add --yes")
             return 2
         click.confirm(
             f"Remove the personal data of campaign {campaign.name!r} for good?", abort=True, err=True

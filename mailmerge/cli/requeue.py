@@ -40,7 +40,7 @@ def command(*, rows: str | None, failed: Path | None, accepted: bool, yes: bool,
 
 def _sure(rows: str | None) -> bool:
     if not interactive():
-        note("error[C440]: there is nobody to ask: this is no terminal\n   = hint: add --yes")
+        note("error[C480]: there is nobody to ask: this is no terminal\n   = hint: add --yes")
         return False
     which = f"rows {rows}" if rows else "ALL accepted rows"
     answer = click.prompt(

@@ -85,7 +85,7 @@ class _Asked:
         if not (self.yes or self.dry_run or interactive()):
             raise CampaignFileError(
                 "there is nobody to ask: this is no terminal",
-                code="C440",
+                code="C480",
                 hint="add --yes to send without a question, or --dry-run to see the plan",
             )
         bar = self.bar
@@ -123,7 +123,7 @@ class _Asked:
     def _unattended(self, plan: Plan) -> bool:
         if plan.statuses[Status.INVALID] and not self.skip_invalid:
             invalid = plural(plan.statuses[Status.INVALID], "row")
-            note(f"error[C441]: --yes was given, and {invalid} cannot be sent")
+            note(f"error[C481]: --yes was given, and {invalid} cannot be sent")
             note("   = hint: mend them, or add --skip-invalid to send the others")
             return False
         return True

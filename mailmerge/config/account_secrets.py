@@ -140,7 +140,7 @@ def _nothing_found(account: Account, what: str, notes: list[str]) -> AuthError:
     more = [f"`mailmerge providers {account.provider}` tells how to get one"] if account.provider else []
     return AuthError(
         f"no {what} for {account.user} at {account.host}",
-        code="S602",
+        code="S605",
         hint="; ".join((*ways, *notes, *more)),
     )
 
@@ -152,7 +152,7 @@ def _run(command: tuple[str, ...]) -> str:
     def failed(what: str) -> AuthError:
         return AuthError(
             f"the command for the secret, {command[0]}, {what}",
-            code="S603",
+            code="S606",
             hint="run it by hand: the secret must be the first line of its output",
         )
 

@@ -128,7 +128,7 @@ def test_yes_with_invalid_rows(mailmerge, sandbox):
 
     refused = mailmerge("send", "spring", "--yes")
     assert refused.code == 2, refused
-    assert "error[C441]: --yes was given, and 1 row cannot be sent" in refused.err
+    assert "error[C481]: --yes was given, and 1 row cannot be sent" in refused.err
     assert sandbox.messages == []
     done = mailmerge("send", "spring", "--yes", "--skip-invalid")
 
@@ -145,5 +145,5 @@ def test_nobody_to_ask(mailmerge, sandbox):
     done = mailmerge("send", "spring")
 
     assert done.code == 2
-    one_error(done, "C440", "--yes", "--dry-run")
+    one_error(done, "C480", "--yes", "--dry-run")
     assert sandbox.messages == []

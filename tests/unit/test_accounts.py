@@ -573,7 +573,7 @@ def test_no_secret_names_all_ways() -> None:
     account = resolve("qq", campaign_from="12345@qq.com")
     with pytest.raises(AuthError) as caught:
         find_secret(account, Environment({}))
-    assert (caught.value.code, caught.value.exit_code) == ("S602", 6)
+    assert (caught.value.code, caught.value.exit_code) == ("S605", 6)
     assert str(caught.value) == "no authorization code (授权码) for 12345@qq.com at smtp.qq.com"
     assert caught.value.hint == (
         "set MAILMERGE_SMTP_PASSWORD or SMTP_AUTH in the environment or in .env;"
@@ -650,7 +650,7 @@ def test_command_that_fails(command: tuple[str, ...], words: str) -> None:
     with pytest.raises(AuthError) as caught:
         find_secret(an_account(password_command=command), Environment({}), prompt=lambda _: "x")
     assert words in str(caught.value)
-    assert caught.value.code == "S603"
+    assert caught.value.code == "S606"
     assert CANARY not in f"{caught.value}{caught.value.hint}"
 
 
