@@ -1,0 +1,267 @@
+"""The composition root without a server: plan, pre-flight, exit codes, scaffolding."""
+
+from __future__ import annotations
+
+import stat
+from datetime import UTC, datetime
+from email.parser import BytesParser
+from email.policy import default
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mailmerge import Campaign, CampaignFileError, ListError, SendRequest, TemplateError
+from mailmerge.addresses import Address
+from mailmerge.campaign.plan import Plan
+from mailmerge.campaign.reporting import exit_code, rows_in_failed
+from mailmerge.campaign.scaffold import KINDS, make_campaign, sample_list
+from mailmerge.check.problems import Problems
+from mailmerge.delivery.ledger import Ledger
+from mailmerge.model import Counts, Rate, Status
+from mailmerge.recipients import open_list
+from mailmerge.recipients.suppression import Suppressed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Maker = Callable[..., Campaign]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Maker:
+    """Make a campaign of a few rows in a temporary folder."""
+
+    def build(
+        rows: str = "a@x.org,Ann\nb@x.org,Bo\n", toml: str = "", text: str = "Dear {{ name }},\n"
+    ) -> Campaign:
+        folder = tmp_path / "c"
+        folder.mkdir(exist_ok=True)
+        (folder / "list.csv").write_text("email,name\n" + rows, encoding="utf-8")
+        (folder / "body.txt").write_text(text, encoding="utf-8")
+        (folder / "campaign.toml").write_text(
+            f'[data]\nsource = "list.csv"\n{toml}\n[message]\nfrom = "Me <me@x.org>"\n'
+            'subject = "Hi {{ name }}"\n'
+            'text = "body.txt"\n',
+            encoding="utf-8",
+        )
+        return Campaign.load(folder, environ={"MAILMERGE_STATE_DIR": str(tmp_path / "state")})
+
+    return build
+
+
+def plan(*, to_send: int, rates: tuple[Rate, ...]) -> Plan:
+    """Make a plan that only knows how much and how fast."""
+    return Plan("c", "l.csv", "CSV", Problems(), Counts(), rows=to_send, to_send=to_send, rates=rates)
+
+
+@pytest.mark.parametrize(
+    ("to_send", "rates", "seconds"),
+    [
+        (1201, (Rate(60, 60),), 1200),
+        (1, (Rate(1, 60),), 0),
+        (100, (), 0),
+        (5000, (Rate(60, 60), Rate(2000, 86400)), 2 * 86400),
+        (2000, (Rate(60, 60), Rate(2000, 86400)), 1999),
+    ],
+)
+def test_the_plan_says_how_long_it_takes(to_send: int, rates: tuple[Rate, ...], seconds: float) -> None:
+    """The shortest rate is spaced evenly, longer ones hold in blocks."""
+    assert plan(to_send=to_send, rates=rates).seconds == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    ("counts", "end", "complete", "code"),
+    [
+        ({Status.ACCEPTED: 3}, 0, True, 0),
+        ({Status.ACCEPTED: 3, Status.DUPLICATE: 1, Status.SKIPPED: 2}, 0, True, 0),
+        ({Status.ACCEPTED: 3, Status.REJECTED: 1}, 0, True, 3),
+        ({Status.INVALID: 1}, 0, True, 3),
+        ({Status.EXPIRED: 1}, 0, True, 3),
+        ({Status.DEFERRED: 1, Status.REJECTED: 1}, 0, True, 5),
+        ({Status.IN_DOUBT: 1, Status.DEFERRED: 1, Status.REJECTED: 1}, 0, True, 4),
+        ({Status.IN_DOUBT: 1}, 5, True, 4),
+        ({Status.IN_DOUBT: 1}, 6, True, 6),
+        ({Status.IN_DOUBT: 1}, 8, True, 8),
+        ({Status.IN_DOUBT: 1}, 130, True, 130),
+        ({Status.PENDING: 9, Status.ACCEPTED: 1}, 0, False, 0),
+        ({Status.PENDING: 9, Status.ACCEPTED: 1}, 0, True, 5),
+        ({Status.PENDING: 9}, 2, True, 2),
+    ],
+)
+def test_the_exit_code_follows_the_precedence(
+    counts: dict[Status, int], end: int, complete: bool, code: int
+) -> None:
+    """Signal, ledger, account, doubt, stopped early, failed rows: the first that holds."""
+    assert exit_code(Counts(counts), end, complete=complete) == code
+
+
+def test_check_counts_rows_and_writes_nothing(make: Maker, tmp_path: Path) -> None:
+    """Looking leaves no trace beside the campaign."""
+    campaign = make("a@x.org,Ann\n\nb@x.org,Bo\na@X.org,Ann again\nbad,Eve\n")
+    found = campaign.check()
+    assert (found.rows, found.ready, found.blank_rows) == (4, 2, 1)
+    assert found.statuses[Status.DUPLICATE] == 1
+    assert found.statuses[Status.INVALID] == 1
+    assert sorted(path.name for path in (tmp_path / "c").iterdir()) == [
+        "body.txt",
+        "campaign.toml",
+        "list.csv",
+    ]
+
+
+def test_messages_leave_out_rows_that_would_not_be_sent(make: Maker) -> None:
+    """Only selected, valid rows become messages."""
+    campaign = make("a@x.org,Ann\nbad,Eve\nb@x.org,Bo\n", toml="where = \"name != 'Ann'\"")
+    assert [str(message.envelope.rcpt_to[0]) for message in campaign.messages()] == ["b@x.org"]
+    assert [message.row for message in campaign.messages(limit=5)] == [4]
+
+
+def test_a_misspelt_name_stops_everything_with_its_place(make: Maker) -> None:
+    """The template's author learns line, column and the right name."""
+    with pytest.raises(TemplateError) as caught:
+        make(text="Dear {{ nmae }},\n").check()
+    (problem,) = caught.value.diagnostics
+    assert problem.place
+    assert (problem.code, problem.place.line, problem.place.column) == ("T102", 1, 9)
+    assert problem.hint == "did you mean `name`?"
+
+
+def test_a_dry_run_needs_an_account_but_no_server(make: Maker, tmp_path: Path) -> None:
+    """It shows the plan that a real run would, and writes nothing."""
+    make()
+    plans: list[Plan] = []
+
+    def keep(found: Plan) -> bool:
+        plans.append(found)
+        return True
+
+    environ = {
+        "MAILMERGE_STATE_DIR": str(tmp_path / "state"),
+        "SMTP_SERVER": "smtp.invalid",
+        "SMTP_FROM": "me@x.org",
+    }
+    campaign = Campaign.load(tmp_path / "c", environ=environ)
+    report = campaign.send(SendRequest(dry_run=True), confirm=keep)
+    assert report is None
+    assert (plans[0].to_send, plans[0].first, plans[0].last) == (2, "a@x.org", "b@x.org")
+    assert not (tmp_path / "c" / ".mailmerge").exists()
+
+
+def test_from_that_the_account_may_not_use_stops_the_run(make: Maker, tmp_path: Path) -> None:
+    """A From that the server would refuse for every row is found before it is asked (D11)."""
+    make()
+    environ = {
+        "MAILMERGE_STATE_DIR": str(tmp_path / "state"),
+        "SMTP_SERVER": "smtp.invalid",
+        "SMTP_FROM": "other@x.org",
+        "SMTP_AUTH": "x",
+    }
+    campaign = Campaign.load(tmp_path / "c", environ=environ)
+    with pytest.raises(CampaignFileError) as caught:
+        campaign.send(SendRequest(dry_run=True))
+    assert caught.value.code == "C461"
+
+
+def test_a_pre_flight_of_the_same_files_is_not_done_twice(make: Maker, tmp_path: Path) -> None:
+    """Its result is kept in the ledger, and forgotten as soon as a file differs."""
+    campaign = make()
+    with Ledger.scratch(None, "c") as ledger:
+        first = campaign.examine(ledger, campaign.open_list(), reuse=True)
+        second = campaign.examine(ledger, campaign.open_list(), reuse=True)
+        campaign = make("a@x.org,Ann\nb@x.org,Bo\nc@x.org,Cy\n")
+        third = campaign.examine(ledger, campaign.open_list(), reuse=True)
+    assert (first.checked_earlier, second.checked_earlier, third.checked_earlier) == (False, True, False)
+    assert (second.rows, second.ready, second.sender) == (2, 2, "Me <me@x.org>")
+    assert third.rows == 3
+
+
+def test_data_frames_are_lists(tmp_path: Path) -> None:
+    """A pandas frame and templates as texts make a campaign."""
+    import pandas as pd
+
+    frame = pd.DataFrame({"email": ["a@x.org", "b@x.org"], "Amount due": [1.5, None]})
+    campaign = Campaign.from_dataframe(
+        frame,
+        name="alerts",
+        subject="Hello",
+        text="{{ amount_due or 'nothing' }} is due",
+        folder=tmp_path,
+        options={"message.from": "me@x.org"},
+    )
+    bodies = [BytesParser(policy=default).parsebytes(m.content).get_content() for m in campaign.messages()]
+    assert [body.strip() for body in bodies] == ["1.5 is due", "nothing is due"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_stock_template_makes_a_campaign_that_checks(kind: str, tmp_path: Path) -> None:
+    """What init makes is free of problems from the first moment."""
+    made = make_campaign(tmp_path / "new", open_list(sample_list()), kind=kind)
+    campaign = Campaign.load(tmp_path / "new", environ={"MAILMERGE_STATE_DIR": str(tmp_path / "state")})
+    found = campaign.check()
+    assert (made.rows, made.address_column) == (3, "email")
+    assert found.problems.campaign_errors == []
+    assert found.ready == 3
+
+
+def test_a_scaffold_never_overwrites_a_campaign(tmp_path: Path) -> None:
+    """A second init in the same folder is refused."""
+    make_campaign(tmp_path / "new", open_list(sample_list()))
+    with pytest.raises(CampaignFileError, match="holds a campaign already"):
+        make_campaign(tmp_path / "new", open_list(sample_list()))
+
+
+def test_a_list_without_addresses_is_no_start(tmp_path: Path) -> None:
+    """The columns are named, so that the person sees what was read."""
+    (tmp_path / "l.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(CampaignFileError, match=r"no column of .* holds e-mail addresses") as caught:
+        make_campaign(tmp_path / "new", open_list(tmp_path / "l.csv"))
+    assert caught.value.hint == "its columns are: a, b"
+
+
+def test_a31_suppression_covers_addresses_and_domains(tmp_path: Path) -> None:
+    """Case does not matter; a CSV column called email is understood."""
+    (tmp_path / "one.txt").write_text("# who said no\nANN@x.org\n@corp.example\n", encoding="utf-8")
+    (tmp_path / "two.csv").write_text("when,email\n2026-01-01,bo@x.org\n", encoding="utf-8")
+    suppressed = Suppressed([tmp_path / "one.txt", tmp_path / "two.csv"])
+    covered = ["ann@X.org", "anyone@corp.example", "bo@x.org", "cy@x.org"]
+    assert [suppressed.covers(Address.parse(text)) for text in covered] == [True, True, True, False]
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe\x00", b"not an address\n"])
+def test_a31_a_suppression_file_that_cannot_be_read_stops_everything(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    """It fails closed: nobody is written to because a file was missing."""
+    path = tmp_path / "no.txt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ListError):
+        Suppressed([path])
+
+
+def test_a31_suppressed_rows_are_listed_with_the_reason(make: Maker, tmp_path: Path) -> None:
+    """A suppressed Cc suppresses the whole row."""
+    campaign = make(toml='suppress = "no.txt"')
+    (tmp_path / "c" / "no.txt").write_text("b@x.org\n", encoding="utf-8")
+    assert campaign.check().statuses[Status.SUPPRESSED] == 1
+
+
+def test_failed_rows_are_read_back_from_failed_csv(tmp_path: Path) -> None:
+    """The numbers in mailmerge_row are the rows meant."""
+    (tmp_path / "failed.csv").write_text(
+        "\ufeffemail,mailmerge_row\na@x.org,3\nb@x.org,17\n", encoding="utf-8"
+    )
+    assert rows_in_failed(tmp_path / "failed.csv") == "3,17"
+    (tmp_path / "other.csv").write_text("email\na@x.org\n", encoding="utf-8")
+    with pytest.raises(ListError, match="names no rows"):
+        rows_in_failed(tmp_path / "other.csv")
+
+
+def test_the_ledger_lies_in_a_private_folder(make: Maker, tmp_path: Path) -> None:
+    """Nobody else on the machine can read who was written to."""
+    workspace = make().workspace
+    workspace.make_state()
+    Ledger.open(workspace.ledger_path, "c", now=lambda: datetime(2026, 11, 22, tzinfo=UTC)).close()
+    assert stat.S_IMODE(workspace.state.stat().st_mode) == 0o700
+    assert stat.S_IMODE(workspace.ledger_path.stat().st_mode) == 0o600
