@@ -1,0 +1,121 @@
+"""What the documents say is so: commands, options, keys, states, exit codes, public names."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import click
+import pytest
+
+import mailmerge
+from mailmerge.cli import COMMANDS, SUMMARIES, cli
+from mailmerge.config import campaign_file
+from mailmerge.config.campaign_schema import SCHEMA
+from mailmerge.model import Status
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+PUBLIC = [
+    "Account",
+    "Address",
+    "AddressError",
+    "AttachmentError",
+    "AuthError",
+    "Campaign",
+    "CampaignFileError",
+    "ConnectionLost",
+    "Counts",
+    "Delivery",
+    "Diagnostic",
+    "Envelope",
+    "InUseError",
+    "InputError",
+    "LedgerError",
+    "ListError",
+    "Mailbox",
+    "MailmergeError",
+    "Message",
+    "Outcome",
+    "Plan",
+    "ProtocolError",
+    "Recipient",
+    "Reply",
+    "Report",
+    "Result",
+    "RowError",
+    "SendRequest",
+    "SessionError",
+    "Status",
+    "TemplateError",
+    "TlsError",
+    "send_message",
+]
+CAMPAIGN = next(
+    block for block in re.findall(r"```toml\n(.*?)```", README, re.DOTALL) if "[message]" in block
+)
+
+
+def test_the_public_names_are_these() -> None:
+    """A name that users can import neither appears nor goes by accident."""
+    assert mailmerge.__all__ == PUBLIC
+    assert dir(mailmerge) == sorted(PUBLIC)
+    assert all(getattr(mailmerge, name) is not None for name in PUBLIC)
+    with pytest.raises(AttributeError):
+        _ = mailmerge.no_such_name
+
+
+def test_every_command_has_help_and_is_in_the_readme() -> None:
+    """No command is hidden from who reads, nor from who asks for help."""
+    grouped = [name for names in COMMANDS.values() for name in names]
+    assert sorted(grouped) == sorted(SUMMARIES)
+    with click.Context(cli) as context:
+        for name in grouped:
+            command = cli.get_command(context, name)
+            assert command is not None
+            assert command.help, name
+            assert command.name == name
+            options = [param for param in command.params if isinstance(param, click.Option)]
+            assert [option.name for option in options if not option.help] == []
+            assert re.search(rf"\b{name}\b", README), f"{name} is not in README.md"
+
+
+def test_every_option_that_the_readme_shows_exists() -> None:
+    """Commands in the README can be typed as they stand."""
+    with click.Context(cli) as context:
+        known = {"--version", "--help"}
+        for name in SUMMARIES:
+            command = cli.get_command(context, name)
+            assert command is not None
+            known |= {opt for param in command.params for opt in param.opts}
+    shown = set(re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", README))
+    others = {"--no-limit", "--no-dry-run", "--resume"}  # of the tool that people come from
+    assert shown - known - others == set()
+
+
+def test_the_campaign_file_of_the_readme_loads(tmp_path: Path) -> None:
+    """The example is a campaign file that this version reads without a complaint."""
+    (tmp_path / "campaign.toml").write_text(CAMPAIGN, encoding="utf-8")
+    assert campaign_file.load(tmp_path).name == "spring-invoices"
+
+
+def test_every_key_of_the_campaign_file_is_in_the_readme() -> None:
+    """A key that exists is documented."""
+    document = tomllib.loads(CAMPAIGN)
+    told = {("", key) for key in document} | {
+        (section, key) for section in ("data", "message", "send", "check") for key in document[section]
+    }
+    told |= {("attach", key) for table in document["attach"] for key in table}
+    missing = [
+        f"{section}.{key}" for section, keys in SCHEMA.items() for key in keys if (section, key) not in told
+    ]
+    assert [name for name in missing if f"`{name.rpartition('.')[2]}" not in README] == []
+
+
+def test_every_state_and_exit_code_is_in_the_readme() -> None:
+    """What results.csv and the shell can show is explained."""
+    assert [status for status in Status if status != "handing_over" and f"`{status}`" not in README] == []
+    rows = re.findall(r"^\| ([\d, ]+) \|", README, re.MULTILINE)
+    codes = {int(number) for row in rows for number in row.split(",")}
+    assert codes == {0, 1, 2, 3, 4, 5, 6, 7, 8, 130, 143}
