@@ -106,6 +106,9 @@ class Summary:
                     label = ""
             if unnamed := self._unnamed.get(status):
                 yield f"  {label:<9} {unnamed:>5,}  for other reasons: see results.csv"
+        if self.gone:
+            rows = "row counted above is" if self.gone == 1 else "rows counted above are"
+            yield f"  {self.gone:,} {rows} no longer in the list"
 
 
 def _short(words: str, most: int = 70) -> str:
