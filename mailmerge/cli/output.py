@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mailmerge.check.wording import lines, listing, printable
+from mailmerge.errors import CampaignFileError
 from mailmerge.model import Severity
 
 if TYPE_CHECKING:
@@ -79,6 +80,17 @@ def diagnostic_values(group: Group) -> dict[str, Any]:
 def interactive() -> bool:
     """Whether a person can answer: both ends are a terminal."""
     return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def require_person(hint: str = "add --yes to go on without a question") -> None:
+    """Refuse to ask where nobody can answer.
+
+    Raises:
+        CampaignFileError: this is no terminal; *hint* says what to do instead.
+
+    """
+    if not interactive():
+        raise CampaignFileError("there is nobody to ask: this is no terminal", code="C480", hint=hint)
 
 
 def plural(count: int, noun: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from mailmerge.cli.options import ledger_options, load_campaign, yes_option
-from mailmerge.cli.output import interactive, note, out
+from mailmerge.cli.output import note, out, require_person
 
 
 @click.command("purge")
@@ -20,12 +20,10 @@ def command(*, yes: bool, **options: Any) -> int:
     """
     campaign = load_campaign(options, ledger_only=True)
     if not yes:
-        if not interactive():
-            note("error[C480]: there is nobody to ask: this is no terminal\n   = hint: add --yes")
+        require_person()
+        if not click.confirm(f"Remove the personal data of campaign {campaign.name!r} for good?", err=True):
+            note("Nothing was changed.")
             return 2
-        click.confirm(
-            f"Remove the personal data of campaign {campaign.name!r} for good?", abort=True, err=True
-        )
     campaign.purge()
     out(f"The personal data of campaign {campaign.name!r} is gone.")
     return 0

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from mailmerge.cli.options import ledger_options, load_campaign, rows_option, yes_option
-from mailmerge.cli.output import interactive, note, out, plural
+from mailmerge.cli.output import note, out, plural, require_person
 
 
 @click.command("requeue")
@@ -39,9 +39,7 @@ def command(*, rows: str | None, failed: Path | None, accepted: bool, yes: bool,
 
 
 def _sure(rows: str | None) -> bool:
-    if not interactive():
-        note("error[C480]: there is nobody to ask: this is no terminal\n   = hint: add --yes")
-        return False
+    require_person()
     which = f"rows {rows}" if rows else "ALL accepted rows"
     answer = click.prompt(
         f"{which} will get the message a second time. Type 'again' to go on",

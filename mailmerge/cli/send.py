@@ -21,12 +21,11 @@ from mailmerge.cli.options import (
     transcript_option,
     yes_option,
 )
-from mailmerge.cli.output import interactive, note, plural
+from mailmerge.cli.output import interactive, note, plural, require_person
 from mailmerge.cli.planning import show_plan, show_plan_json
 from mailmerge.cli.progress import Bar
 from mailmerge.cli.stopping import Stop
 from mailmerge.cli.summing_up import show_report
-from mailmerge.errors import CampaignFileError
 from mailmerge.model import Status
 
 if TYPE_CHECKING:
@@ -82,12 +81,8 @@ class _Asked:
         """Do it, and give the exit code."""
         from mailmerge.campaign.sending import SendRequest  # noqa: PLC0415  not for --help
 
-        if not (self.yes or self.dry_run or interactive()):
-            raise CampaignFileError(
-                "there is nobody to ask: this is no terminal",
-                code="C480",
-                hint="add --yes to send without a question, or --dry-run to see the plan",
-            )
+        if not (self.yes or self.dry_run):
+            require_person("add --yes to send without a question, or --dry-run to see the plan")
         bar = self.bar
         request = SendRequest(
             rows=self.rows,
@@ -142,7 +137,7 @@ def _typed(count: int) -> bool:
 
 def ask_secret(question: str) -> str:
     """Ask for a password or token on the terminal, unseen."""
-    answer: str = click.prompt(question, hide_input=True, err=True, prompt_suffix=": ")
+    answer: str = click.prompt(question, hide_input=True, err=True, prompt_suffix="")
     return answer
 
 
