@@ -190,9 +190,11 @@ def typed(mailmerge: Mailmerge, arguments: Sequence[str], answers: Sequence[tupl
     """Run the command on a terminal; when it asks the first text of a pair, type the second one."""
     import fcntl
     import pty
+    import struct
     import termios
 
     keyboard, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 40, 110, 0, 0))
 
     def own_terminal() -> None:
         os.setsid()

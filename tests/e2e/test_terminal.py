@@ -1,0 +1,144 @@
+"""At the terminal: the question before sending, the password prompt, and signals in mid-run."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+
+import pytest
+
+import faultd
+from faultd import FaultServer
+from mailmerge.sandbox import FaultPlan
+from servers.command import EVERYBODY, Mailmerge, results, statuses, subjects, typed
+from servers.kept import KeepingSandbox
+from servers.programs import wait_until
+
+QUESTION = "Type the number of messages to send"
+PEOPLE = "email,name\n" + "".join(f"p{number}@example.com,P{number}\n" for number in range(12))
+
+needs_terminal = pytest.mark.skipif("sys.platform == 'win32'")
+
+
+@needs_terminal
+def test_the_right_number_sends(mailmerge, sandbox):
+    """The plan is shown first; the number of messages, typed, sends them with a bar."""
+    mailmerge.campaign()
+    mailmerge.account(sandbox)
+
+    done = typed(mailmerge, ["send", "spring"], [(QUESTION, "3")])
+
+    assert done.code == 0, done
+    plan, _, after = done.err.partition(QUESTION)
+    assert "Me <me@example.org>" in plan
+    assert "3 of 3 rows" in plan
+    assert "first: ana@example.com, last: cy@example.org" in plan
+    assert "3/3" in after
+    assert "3 accepted" in done.out
+    assert subjects(sandbox.messages) == EVERYBODY
+
+
+@needs_terminal
+@pytest.mark.parametrize(
+    ("answer", "said"), [("", "Nothing was sent."), ("2", "That is not 3: nothing was sent."), ("y", "not 3")]
+)
+def test_any_other_answer_sends_nothing(mailmerge, sandbox, answer, said):
+    """Enter, another number, a habitual y: exit 2, and the row states are as before."""
+    campaign = mailmerge.campaign()
+    mailmerge.account(sandbox)
+
+    done = typed(mailmerge, ["send", "spring"], [(QUESTION, answer)])
+
+    assert done.code == 2, done
+    assert said in done.err
+    assert sandbox.messages == []
+    assert not (campaign / "out").exists()
+
+
+@needs_terminal
+def test_password_is_asked_for_once_and_not_shown(mailmerge, sandbox):
+    """Where no place holds the secret a terminal is asked, unseen, before anything is sent."""
+    mailmerge.campaign()
+    mailmerge.account(sandbox)
+    del mailmerge.environ["MAILMERGE_SMTP_PASSWORD"]
+    question = f"Password for {sandbox.user} at 127.0.0.1:{sandbox.port}:"
+
+    done = typed(mailmerge, ["send", "spring"], [(QUESTION, "3"), (question, sandbox.password)])
+
+    assert done.code == 0, done
+    assert done.err.count(question) == 1
+    assert f"{question} :" not in done.err
+    assert sandbox.password not in done.err + done.out
+    assert len(sandbox.messages) == 3
+
+
+def interrupted(mailmerge: Mailmerge, server: KeepingSandbox, number: signal.Signals):
+    """Begin a run of twelve rows and send it a signal when a few have been taken."""
+    process = mailmerge.start("send", "spring", "--yes", "--rate", "20/s")
+    try:
+        wait_until(lambda: len(server.messages) >= 3, "three messages")
+        process.send_signal(number)
+    finally:
+        done = mailmerge.finish(process)
+    return done
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a24_signal_in_mid_run(mailmerge, number, code):
+    """The message in flight is finished, results are written, the next run does the rest: nobody twice."""
+    campaign = mailmerge.campaign(people_csv=PEOPLE)
+    with KeepingSandbox(faults=FaultPlan(delay=0.05)) as server:
+        mailmerge.account(server)
+        first = interrupted(mailmerge, server, number)
+
+        assert first.code == code, first
+        assert "finishing the messages in flight" in first.err
+        assert "Next: mailmerge send spring" in first.out
+        taken = len(server.messages)
+        assert 3 <= taken < 12
+        assert statuses(campaign) == ["accepted"] * taken + ["pending"] * (12 - taken)
+        assert f"{taken} accepted   {12 - taken} waiting" in first.out
+        second = mailmerge("send", "spring", "--yes")
+
+    assert second.code == 0, second
+    assert statuses(campaign) == ["accepted"] * 12
+    assert [message.rcpt_to[0] for message in server.messages] == [
+        f"p{number}@example.com" for number in range(12)
+    ]
+
+
+def test_a24_second_signal_leaves_at_once(mailmerge):
+    """Whoever cannot wait leaves a row in doubt: it is named, and only sent again if told."""
+    campaign = mailmerge.campaign()
+    with FaultServer({"content": {2: faultd.hang}}) as server:
+        mailmerge.account(server)
+        process = mailmerge.start("send", "spring", "--yes", "--pipeline", "off")
+        try:
+            assert server.wait_for(lambda: server.verbs().count("DATA") == 2, 10)
+            wait_until(lambda: server.octets > 0 and len(server.accepted) == 1, "the first one accepted")
+            process.send_signal(signal.SIGINT)
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(0.5)
+            process.send_signal(signal.SIGINT)
+        finally:
+            first = mailmerge.finish(process)
+        assert first.code == 130, first
+        assert "leaving at once" in first.err
+
+        doubt = mailmerge("resolve", "spring")
+        assert doubt.code == 0, doubt
+        assert "row 3  bo@example.net  handed over" in doubt.out
+        second = mailmerge("send", "spring", "--yes")
+        assert second.code == 4, second
+        assert "mailmerge resolve spring" in second.out
+        assert statuses(campaign) == ["accepted", "in_doubt", "accepted"]
+        again = mailmerge("resolve", "spring", "--resend")
+        assert "1 row will be sent again by the next `mailmerge send`." in again.out
+        assert mailmerge("send", "spring", "--yes").code == 0
+
+    assert [message.recipients for message in server.accepted] == [
+        (b"ana@example.com",),
+        (b"cy@example.org",),
+        (b"bo@example.net",),
+    ]
+    assert [row["status"] for row in results(campaign)] == ["accepted"] * 3
