@@ -1,0 +1,97 @@
+"""The promises that hold after every run, whatever happened to it: one function says whether they do."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+import sqlite3
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from mailmerge.delivery.ledger import Ledger
+from mailmerge.model import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from pathlib import Path
+
+    from faultd import Accepted
+    from mailmerge.model import Counts, Result
+
+_MESSAGE_ID = re.compile(rb"^Message-ID:\s*(\S+)", re.IGNORECASE | re.MULTILINE)
+_NOT_KNOWN = {Status.IN_DOUBT, Status.HANDING_OVER}
+
+
+def check_invariants(
+    path: Path,
+    name: str,
+    taken: Sequence[Accepted],
+    *,
+    rows: int,
+    resent: Collection[str] = (),
+    settled: Collection[str] = (),
+) -> Counts:
+    """Compare the ledger at *path* with what the server took, and give the counts.
+
+    Args:
+        path: the ledger, which no process has open.
+        name: the campaign's name.
+        taken: every message the server took, told or not.
+        rows: how many rows the list has.
+        resent: addresses that a person asked to be written to again.
+        settled: addresses that a person said had arrived.
+
+    """
+    with Ledger.open_read_only(path, name) as ledger:
+        results = list(ledger.results())
+        counts = ledger.counts()
+    promised = _promised(path, name)
+    taken_by = Counter(address.decode() for message in taken for address in message.recipients)
+
+    # Every row has one state, and the numbers add up to the list.
+    listed = [result.row for result in results if result.row is not None]
+    assert len(listed) == rows == len(set(listed)), f"{len(listed)} rows in the ledger, {rows} in the list"
+    assert counts.total == len(results), f"{counts.total} counted, {len(results)} rows"
+
+    # Every message belongs to one row, and is the very one the ledger promised.
+    known = {result.address: result for result in results if result.status is not Status.DUPLICATE}
+    strangers = set(taken_by) - set(known)
+    assert not strangers, f"taken, but of no row: {sorted(strangers)[:5]}"
+    for message in taken:
+        _check_bytes(message, known, promised)
+
+    # Nobody was written to twice, unless a person wanted it.
+    twice = {address: n for address, n in taken_by.items() if n > 1 and address not in resent}
+    assert not twice, f"taken twice: {list(twice.items())[:5]}"
+
+    # What is called accepted was taken, and what was taken is called accepted or in doubt.
+    for result in known.values():
+        _check_state(result, taken_by[result.address], result.address in settled)
+    return counts
+
+
+def _promised(path: Path, name: str) -> set[tuple[str, str, str]]:
+    """Read all attempts at once: key, Message-ID and digest of each."""
+    query = """
+    SELECT a.key, a.message_id, a.digest FROM attempt a JOIN campaign c ON c.id = a.campaign WHERE c.name = ?
+    """
+    with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as db:
+        return set(db.execute(query, (name,)).fetchall())
+
+
+def _check_bytes(message: Accepted, known: dict[str, Result], promised: set[tuple[str, str, str]]) -> None:
+    rows = {known[address.decode()].key for address in message.recipients}
+    assert len(rows) == 1, f"one message for several rows: {rows}"
+    found = _MESSAGE_ID.search(message.content)
+    assert found is not None
+    bytes_of = (rows.pop(), found[1].decode(), hashlib.sha256(message.content).hexdigest())
+    assert bytes_of in promised, f"bytes that nobody promised: {message.recipients}"
+
+
+def _check_state(result: Result, taken: int, settled: bool) -> None:
+    where = f"row {result.row} <{result.address}> is {result.status}, the server took it {taken} times"
+    if result.status is Status.ACCEPTED:
+        assert taken or settled, where
+    elif taken:
+        assert result.status in _NOT_KNOWN, where
