@@ -42,9 +42,9 @@ def parse_limit(text: str | int) -> tuple[float, bool]:
 class Breaker:
     """Watches the outcomes of one run.
 
-    It trips at 10 rejected rows in a row, at more than *max_rejected*, at 3 rows in doubt in a row, at 3
-    contents refused in a row, at the second protocol error, and at the fourth pause that the account was
-    ordered without anything accepted in between.
+    It trips at 10 rejected rows in a row, at more than *max_rejected*, at 3 connections in a row that leave
+    rows in doubt, at 3 contents refused in a row, at the second protocol error, and at the fourth pause that
+    the account was ordered without anything accepted in between.
     """
 
     def __init__(
@@ -68,15 +68,21 @@ class Breaker:
         self._rejected = 0
         self._run_of = dict.fromkeys(("rejected", "doubt", "content", "pause"), 0)
         self._protocol = 0
+        self._lost = ""
+        """The connection that left the latest row in doubt."""
 
-    def note(self, outcome: Outcome) -> Trip | None:
-        """Take note of one outcome; tell if it is the one too many."""
+    def note(self, outcome: Outcome, connection: str = "") -> Trip | None:
+        """Take note of one outcome; tell if it is the one too many.
+
+        One lost connection is one misfortune, however many messages were in flight on it: *connection*
+        names it.
+        """
         if outcome.status is Status.ACCEPTED:
             self._run_of = dict.fromkeys(self._run_of, 0)
             self._last.append(False)
             return None
         if outcome.status is Status.IN_DOUBT:
-            return self._note_doubt()
+            return self._note_doubt(connection)
         if outcome.scope is not Scope.ROW:
             return None
         trip = self._note_content(outcome)
@@ -91,12 +97,15 @@ class Breaker:
             return None
         return Trip(f"the server ordered {self._pauses} pauses and took nothing in between")
 
-    def _note_doubt(self) -> Trip | None:
+    def _note_doubt(self, connection: str) -> Trip | None:
+        if connection and connection == self._lost:
+            return None
+        self._lost = connection
         self._run_of["doubt"] += 1
         if self._run_of["doubt"] < self._doubts:
             return None
         return Trip(
-            f"{self._doubts} messages in a row were handed over and never answered",
+            f"{self._doubts} connections in a row were lost with messages handed over and not answered",
             hint="see `mailmerge resolve`; is something between you and the server cutting connections?",
         )
 

@@ -368,7 +368,7 @@ class Sender:
         else:
             self._count(work, verdict.status, outcome)
         self._answered(flight.line, verdict)
-        trip = self._breaker.note(outcome)
+        trip = self._breaker.note(outcome, flight.connection)
         self._react(flight.line, outcome, verdict, trip)
 
     def _spare_the_others(self, work: Work, outcome: Outcome, verdict: Verdict, now: datetime) -> Verdict:
