@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ class Assembly:
         columns: the list's header.
         secret: the campaign's secret, for Message-IDs and the MIME boundary.
         account: who sends; None where nobody does (check, preview).
+        list_name: how messages call the list.
 
     Raises:
         TemplateError: templates that do not compile, all problems at once.
@@ -40,9 +42,16 @@ class Assembly:
     """
 
     def __init__(
-        self, file: CampaignFile, columns: Columns, secret: bytes, account: Account | None = None
+        self,
+        file: CampaignFile,
+        columns: Columns,
+        secret: bytes,
+        account: Account | None = None,
+        *,
+        list_name: str | None = None,
     ) -> None:
         self._file = file
+        self._list_name = list_name
         self._secret = secret
         self._account = account
         self._allowed: dict[str, bool] = {}
@@ -105,7 +114,12 @@ class Assembly:
         """
         if recipient.problems:
             raise RowError(recipient.problems[0].message, problems=recipient.problems)
-        rendered = self.renderer.render(recipient)
+        try:
+            rendered = self.renderer.render(recipient)
+        except RowError as error:
+            if error.place and error.place.path is None:  # it names a column: say of which list
+                error.place = replace(error.place, path=self._list_name)
+            raise
         if self._account:
             self._check_sender(rendered, self._account)
         return rendered

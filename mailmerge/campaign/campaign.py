@@ -211,7 +211,7 @@ class Campaign:
             TemplateError: with every problem in them.
 
         """
-        return Assembly(self.file, recipients.columns, secret, account)
+        return Assembly(self.file, recipients.columns, secret, account, list_name=recipients.shown)
 
     def examine(
         self,

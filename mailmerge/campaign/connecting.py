@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mailmerge.config.account_secrets import Secret
     from mailmerge.config.accounts import Account
     from mailmerge.config.environment import Environment
-    from mailmerge.smtp.connection import Connection
+    from mailmerge.smtp.connection import Connection, Deadlines
 
 
 def connection_factory(
@@ -26,6 +26,7 @@ def connection_factory(
     secret: Callable[[], str] | None = None,
     prompt: Callable[[str], str] | None = None,
     transcript: Callable[[str], None] | None = None,
+    deadlines: Deadlines | None = None,
 ) -> Callable[[], Connection]:
     """Give a function that makes a new connection for *account*; the secret is looked for once.
 
@@ -51,7 +52,12 @@ def connection_factory(
         credentials = Credentials(user=account.user, mechanism=account.auth, secret=reveal)
     experience = Experience(most_mails=account.per_connection)
     return lambda: Connection(
-        server, credentials, pipeline=account.pipeline, transcript=transcript, experience=experience
+        server,
+        credentials,
+        pipeline=account.pipeline,
+        deadlines=deadlines,
+        transcript=transcript,
+        experience=experience,
     )
 
 
@@ -83,7 +89,9 @@ class Transcript:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         except OSError as error:
             raise CampaignFileError(
-                f"cannot write the transcript {path}: {error.strerror}", code="C482"
+                f"cannot write the transcript {path}: {error.strerror}",
+                code="C482",
+                hint="--transcript wants the name of a file",
             ) from error
         self._file: IO[str] = os.fdopen(
             descriptor, "w", encoding="utf-8", errors="backslashreplace", buffering=1

@@ -9,6 +9,7 @@ import click
 
 from mailmerge.cli.options import campaign_options, limit_option, load_campaign, rows_option
 from mailmerge.cli.output import note, out, plural
+from mailmerge.errors import CampaignFileError
 
 
 @click.command("preview")
@@ -44,12 +45,19 @@ def command(
         _show(campaign.messages(rows=rows, limit=limit or (None if rows else 1)))
     from mailmerge.preview.files import write_eml, write_mbox  # noqa: PLC0415  only for files
 
-    if eml:
-        count = write_eml(campaign.messages(rows=rows, limit=limit), eml)
-        out(f"Wrote {plural(count, 'message')} to {eml}/")
-    if mbox:
-        count = write_mbox(campaign.messages(rows=rows, limit=limit), mbox)
-        out(f"Wrote {plural(count, 'message')} to {mbox}")
+    try:
+        if eml:
+            count = write_eml(campaign.messages(rows=rows, limit=limit), eml)
+            out(f"Wrote {plural(count, 'message')} to {eml}/")
+        if mbox:
+            count = write_mbox(campaign.messages(rows=rows, limit=limit), mbox)
+            out(f"Wrote {plural(count, 'message')} to {mbox}")
+    except OSError as error:
+        raise CampaignFileError(
+            f"cannot write {error.filename or eml or mbox}: {error.strerror}",
+            code="C486",
+            hint="--eml wants a folder, --mbox a file",
+        ) from None
     return 0
 
 

@@ -179,7 +179,11 @@ def _checked(root: str, file: str, path: str) -> str | None:
     """Resolve links and check that a regular file inside *root* is left; None if there is no file."""
     real = os.path.realpath(file)
     if not (real + os.sep).startswith(root.rstrip(os.sep) + os.sep):
-        raise FileProblem("A302", f"{quoted(path)} leads outside the folder for attachments")
+        raise FileProblem(
+            "A302",
+            f"{quoted(path)} leads outside the folder for attachments",
+            "copy the file into the campaign's folder",
+        )
     try:
         mode = os.stat(real).st_mode
     except (FileNotFoundError, NotADirectoryError):

@@ -102,10 +102,11 @@ def _check_file(path: Path, shown: str) -> None:
     if not path.exists():
         siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         near = get_close_matches(path.name, siblings, n=1)
-        hint = f"did you mean {near[0]}?" if near else None
+        hint = f"did you mean {near[0]}?" if near else "data.source or --list names it"
         raise ListError(f"there is no list {shown}", code="D100", hint=hint, place=place)
     if not path.is_file():
-        raise ListError(f"{shown} is not a file", code="D100", place=place)
+        hint = "name the list itself, not the folder it is in"
+        raise ListError(f"{shown} is not a file", code="D100", hint=hint, place=place)
     try:
         path.open("rb").close()
     except OSError as error:

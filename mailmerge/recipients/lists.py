@@ -113,6 +113,7 @@ class RecipientList(ABC):
             raise ListError(
                 f"{self.shown} has headings but no rows{left_out}",
                 code="D102",
+                hint="each row below the headings is one recipient",
                 place=Place(path=self.shown),
             )
 

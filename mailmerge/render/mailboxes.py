@@ -134,7 +134,10 @@ def clean(text: str, header: str, compiled: Compiled, recipient: Recipient) -> s
                 "\t": "tab",
             }.get(match[0], "control character" if code == "D112" else "half of a character (lone surrogate)")
             would = f"would end the {header} header" if what == "line break" else f"cannot stand in {header}"
-            raise row_error(code, f"{what} in `{name}` {would}: {quoted(value)}", recipient, heading)
+            hint = "take it out of the cell; nothing of a cell can become a header" if heading else None
+            raise row_error(
+                code, f"{what} in `{name}` {would}: {quoted(value)}", recipient, heading, hint=hint
+            )
     return text
 
 
