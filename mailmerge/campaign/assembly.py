@@ -16,7 +16,7 @@ from mailmerge.config.accounts import sender_allowed
 from mailmerge.errors import CampaignFileError, RowError
 from mailmerge.message import AttachRule, MessageBuilder, message_id
 from mailmerge.model import Place
-from mailmerge.render import AttachmentRule, MessageTemplates, Renderer, TemplateSource
+from mailmerge.render import AttachmentRule, MessageTemplates, Renderer, TemplateSource, marked
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -63,7 +63,9 @@ class Assembly:
                 hint='write from = "Me <me@example.org>" under [message], or give --from',
             )
         self.sender = sender
-        self.renderer = Renderer(_templates(file, sender), columns, where=file.data.where)
+        self._templates = _templates(file, sender)
+        self._columns = columns
+        self.renderer = Renderer(self._templates, columns, where=file.data.where)
         self.parts = self._parts()
         self.version = _digest(self.parts)
         mail_from = account.return_path if account else None
@@ -98,6 +100,10 @@ class Assembly:
             "variables": _digest(dict(self._file.vars)),
             "attachments": _digest([[rule.path, rule.name, rule.missing] for rule in self._file.attach]),
         }
+
+    def marking_renderer(self) -> Renderer:
+        """Compile the templates once more, printing each value between two marks: to show, never to send."""
+        return Renderer(self._templates, self._columns, finalize=marked)
 
     def selects(self, recipient: Recipient) -> bool:
         """Tell whether the campaign's ``where`` lets this row in."""

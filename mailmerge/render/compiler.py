@@ -15,7 +15,7 @@ from mailmerge.render.names import NameCheck, near, syntax_problem, used_names
 from mailmerge.render.sources import SourceMap
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import CodeType
 
     from jinja2 import Environment
@@ -65,16 +65,28 @@ class Compiled:
 class Compiler:
     """The environments of one campaign and the problems found in its templates so far."""
 
-    def __init__(self, templates: MessageTemplates, columns: Columns) -> None:
+    def __init__(
+        self,
+        templates: MessageTemplates,
+        columns: Columns,
+        *,
+        finalize: Callable[[Any], Any] | None = None,
+    ) -> None:
         self.sources = SourceMap(templates.places)
         self.filters = Filters()
         self.problems: list[Diagnostic] = []
+        self.names: set[str] = set()
+        """Names and headings that any template reads."""
         self._base = templates.base
         loader = FolderLoader(templates.base, _shown_base(templates), self.sources)
         self._environments, self._checks = {}, {}
         for kind in get_args(Kind):
             environment = make_environment(
-                kind, loader=loader, filters=self.filters.table(), variables=templates.vars
+                kind,
+                loader=loader,
+                filters=self.filters.table(),
+                variables=templates.vars,
+                finalize=finalize,
             )
             self._environments[kind] = environment
             self._checks[kind] = NameCheck(environment, self.sources, columns, templates.vars)
@@ -116,6 +128,7 @@ class Compiler:
         environment = self._environments[kind]
         try:
             tree = environment.parse(source, name)
+            self.names |= self._checks[kind].names(name, tree)
             found = list(self._checks[kind].problems(name, tree))
             self.problems += [problem for problem in found if problem not in self.problems]
             code = environment.compile(tree, name)

@@ -116,14 +116,22 @@ Kind = Literal["text", "html", "line", "path"]
 
 
 def make_environment(
-    kind: Kind, *, loader: BaseLoader, filters: Mapping[str, Callable[..., Any]], variables: Mapping[str, Any]
+    kind: Kind,
+    *,
+    loader: BaseLoader,
+    filters: Mapping[str, Callable[..., Any]],
+    variables: Mapping[str, Any],
+    finalize: Callable[[Any], Any] | None = None,
 ) -> Environment:
-    """Build an environment; *variables* are visible everywhere, also in imported templates."""
+    """Build an environment; *variables* are visible everywhere, also in imported templates.
+
+    *finalize* prints the values of bodies in another way.
+    """
     environment = _Sandbox(
         loader=loader,
         autoescape=kind == "html",
         undefined=Missing,
-        finalize={"line": printed_in_line, "path": printed_in_path}.get(kind, printed),
+        finalize={"line": printed_in_line, "path": printed_in_path}.get(kind, finalize or printed),
         auto_reload=False,
     )
     environment.filters.update(filters)

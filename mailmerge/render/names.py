@@ -69,6 +69,10 @@ class NameCheck:
             shared = set().union(*(p.bound for p in parts if p is not part and p.sees_row == part.sees_row))
             yield from self._unknown(part, shared)
 
+    def names(self, name: str, tree: nodes.Template) -> frozenset[str]:
+        """Return the names read in template *name* and in every template it names literally."""
+        return frozenset().union(*(used_names(part.tree) for part in self._reach(name, tree)[0]))
+
     def reached(self, name: str, tree: nodes.Template) -> list[str]:
         """Return the names of the templates that *name* includes, extends or imports literally."""
         return list(dict.fromkeys(part.name for part in self._reach(name, tree)[0][1:]))

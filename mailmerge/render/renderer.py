@@ -14,7 +14,7 @@ from mailmerge.render.mailboxes import MailboxTemplate, clean
 from mailmerge.render.selection import Where
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from mailmerge.addresses import Mailbox
     from mailmerge.model import Columns, Recipient
@@ -33,6 +33,8 @@ _URI_LIST = re.compile(rf"{_URI}(?:\s*,\s*{_URI})*\Z")
 class Renderer:
     """Turns rows into subjects, bodies, mailboxes, headers and attachment names.
 
+    *finalize* prints values in bodies in another way than `printed`, for people to look at.
+
     Not safe to share between threads: the filters read the locale of the row that is being rendered.
 
     Raises:
@@ -42,10 +44,19 @@ class Renderer:
 
     sources_digest: str
     """SHA-256 over every template that can be reached by a literal name, and the variables."""
+    used_names: frozenset[str]
+    """Names and headings that the templates read."""
 
-    def __init__(self, templates: MessageTemplates, columns: Columns, *, where: str | None = None) -> None:
+    def __init__(
+        self,
+        templates: MessageTemplates,
+        columns: Columns,
+        *,
+        where: str | None = None,
+        finalize: Callable[[Any], Any] | None = None,
+    ) -> None:
         self._known = {*columns.names, "row", *templates.vars}
-        compiler = Compiler(templates, columns)
+        compiler = Compiler(templates, columns, finalize=finalize)
         self._sources = compiler.sources
         self._filters = compiler.filters
         self._from = MailboxTemplate(compiler, "message.from", "From", templates.from_)
@@ -74,6 +85,7 @@ class Renderer:
         self._base = {**compiler.text.globals, **templates.vars}
         self.sources_digest = self._digest(templates)
         self._where = Where(compiler.text, where, self._known) if where else None
+        self.used_names = frozenset(compiler.names | (self._where.names if self._where else set()))
 
     def selects(self, recipient: Recipient) -> bool:
         """Say whether ``where`` selects this row; without ``where`` every row is."""
