@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from mailmerge.errors import ConnectionLost, ProtocolError, SessionError, TlsError
 from mailmerge.model import Closed
-from mailmerge.smtp.dial import connect, handshake, tls_context
+from mailmerge.smtp.dial import connect, handshake, speaks_tls, tls_context
 from mailmerge.smtp.dialogue import TLS_MODE_HINT
 from mailmerge.smtp.sasl import Credentials
 from mailmerge.smtp.server import Deadlines, Experience, Server, is_loopback
@@ -76,6 +76,8 @@ class Connection:
         self._interest = 0
         self._blocked = False
         self._broken: SessionError | None = None
+        self._doubted = False
+        """Whether we asked the silent server for TLS already."""
         self._watched: tuple[int, Step | None, bool, State] | None = None
         self._since = 0.0
         self._progress = 0.0
@@ -193,6 +195,8 @@ class Connection:
         except (SessionError, OSError):
             pass
         finally:
+            if session and session.worn_out_after:  # nobody polls any more, so it is learnt here
+                self.experience.most_mails = session.worn_out_after
             self._drop()
 
     def abort(self) -> list[Event]:
@@ -208,7 +212,7 @@ class Connection:
 
     def _begin(self) -> None:
         server = self.server
-        self._blocked, self._broken, self._watched = False, None, None
+        self._blocked, self._broken, self._watched, self._doubted = False, None, None, False
         self._session = None
         self._socket = connect(server, self._deadlines.connect, self._monotonic)
         self.id = secrets.token_hex(6)
@@ -256,8 +260,23 @@ class Connection:
             session.secured()
         elif session.state is State.GONE:
             raise session.error or ConnectionLost(f"{self.server.host} closed the connection")
+        elif session.awaited is Step.GREETING and not self._doubted:
+            self._wait(self._deadlines.wrong_tls)
+            if self._monotonic() - self._progress >= self._deadlines.wrong_tls:
+                self._doubt_mode()
         elif not session.ready:
             self._wait(None)
+
+    def _doubt_mode(self) -> None:
+        """Ask a server that is silent whether it waits for TLS: such ports never greet in clear."""
+        self._doubted = True
+        server = self.server
+        if server.tls != "tls" and speaks_tls(server, self._deadlines.wrong_tls, self._monotonic):
+            raise TlsError(
+                f"port {server.port} of {server.host} expects TLS at once, and says nothing in clear",
+                code="S625",
+                hint=TLS_MODE_HINT,
+            )
 
     # --- pumping --------------------------------------------------------------------------------------
 
@@ -359,15 +378,10 @@ class Connection:
         if step is None:
             return None
         if session.asked:
-            return self._since + self._allowance(step)
+            return self._since + self._deadlines.of(step)
         if session.outbox:
             return max(self._since, self._progress) + self._deadlines.progress
         return None  # it is we who wait for a promise
-
-    def _allowance(self, step: Step) -> float:
-        if step is Step.GREETING and self.server.port == 465 and self.server.tls != "tls":
-            return min(self._deadlines.greeting, self._deadlines.wrong_tls)
-        return self._deadlines.of(step)
 
     def _check_deadline(self, session: Session) -> None:
         due = self._due(session)
@@ -378,13 +392,7 @@ class Connection:
         where = f"{self.server.host}, port {self.server.port},"
         step = session.awaited
         if step is Step.GREETING:
-            seconds = self._allowance(step)
-            if self.server.port == 465 and self.server.tls != "tls":
-                return TlsError(
-                    f"{where} said nothing in {seconds:g} s: it expects TLS at once",
-                    code="S625",
-                    hint=TLS_MODE_HINT,
-                )
+            seconds = self._deadlines.greeting
             return ConnectionLost(f"{where} said nothing in {seconds:g} s", code="S613", hint=TLS_MODE_HINT)
         if step is None or not session.asked:
             return ConnectionLost(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import selectors
@@ -113,6 +114,25 @@ def _not_connected(server: Server, failure: OSError | None, seconds: float) -> C
         )
     why = failure.strerror if failure else "it has no address"
     return ConnectionLost(f"{where} cannot be reached: {why}", code="S614", hint="Is this machine online?")
+
+
+def speaks_tls(server: Server, seconds: float, monotonic: Callable[[], float] = time.monotonic) -> bool:
+    """Tell whether *server* answers the first words of TLS on another connection; nothing else is said."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        connection = connect(server, seconds, monotonic)
+    except SessionError:
+        return False
+    with (
+        context.wrap_socket(connection, server_hostname=server.host, do_handshake_on_connect=False) as secure,
+        contextlib.suppress(OSError),
+    ):
+        try:
+            secure.do_handshake()
+        except ssl.SSLWantReadError:
+            wait(secure, selectors.EVENT_READ, monotonic() + seconds, monotonic)
+            return socket.socket.recv(secure, 1, socket.MSG_PEEK) in {b"\x15", b"\x16"}
+    return False
 
 
 # --- TLS -------------------------------------------------------------------------------------------------

@@ -79,8 +79,8 @@ class Deadlines:
     drain: float = 5
     """For replies still under way after a 421 or a write error."""
     quit: float = 5
-    wrong_tls: float = 20
-    """For a greeting in clear at port 465, where servers wait for TLS."""
+    wrong_tls: float = 4
+    """Without a greeting in clear, until we look whether the port waits for TLS."""
 
     def scaled(self, factor: float) -> Deadlines:
         """Return all of them times *factor*."""

@@ -742,6 +742,16 @@ def test_b16_wrong_tls_mode(certificate: ssl.SSLContext, authority: Path) -> Non
         error = refused_open(secure(server, "starttls", ca=authority, deadlines=impatient("greeting")))
         assert error.code == "S613"
         assert "port 465" in str(error.hint)
+    with FaultServer(tls=certificate, implicit=True) as server:  # long before it gives up waiting
+        error = refused_open(secure(server, "starttls", ca=authority, deadlines=impatient("wrong_tls")))
+        assert isinstance(error, TlsError)
+        assert error.code == "S625"
+        assert "expects TLS at once" in error.message
+    with FaultServer({"connect": {1: after(0.6, say("220 slow"))}}) as server:  # slow is not wrong
+        connection = secure(server, "none", ca=authority, deadlines=impatient("wrong_tls"))
+        with closing(connection):
+            connection.open()
+            assert connection.opened
     with FaultServer({"connect": after(0.03, raw(b"HTTP/1.1 400 Bad Request\r\n\r\n"))}) as server:
         error = refused_open(secure(server, "tls", ca=authority))
         assert error.code == "S631"
