@@ -175,8 +175,10 @@ class Session(Opening):
         super()._settle()
 
     def _worn_out(self, more: int) -> bool:
-        limits = [limit for limit in (self.offers.max_mails, self._most_mails) if limit]
-        return bool(limits) and self._mails + more >= min(limits)
+        # What was learnt counts messages; what the server states counts the MAIL of the trial, too.
+        messages = self._mails - (self._proof is not None or self._proven is not None)
+        limits = ((self.offers.max_mails, self._mails), (self._most_mails, messages))
+        return any(limit and used + more >= limit for limit, used in limits)
 
     def _may_begin(self) -> bool:
         if self._retiring or self._proof is not None:
