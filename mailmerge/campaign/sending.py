@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from mailmerge.delivery.sender import StopFlag
     from mailmerge.model import Rate
     from mailmerge.recipients import RecipientList
-    from mailmerge.smtp.connection import Connection
+    from mailmerge.smtp.connection import Connection, Deadlines
 
     Connect = Callable[[], Connection]
 
@@ -72,6 +72,8 @@ class SendRequest:
     """Go on although the message is another one than that of rows already accepted."""
     ca_file: Path | None = None
     transcript: Path | None = None
+    deadlines: Deadlines | None = None
+    """How long the server may take for each reply; None: as RFC 5321 has it."""
     ask_secret: Callable[[str], str] | None = None
     progress: Callable[[int], None] = field(default=lambda _rows: None)
     """Told now and then how many rows the pre-flight has seen."""
@@ -139,7 +141,11 @@ def send(
         transcript = _transcript(request, stack)
         connect: Connect = _later(
             lambda: connection_factory(
-                account, campaign.environment, prompt=request.ask_secret, transcript=transcript
+                account,
+                campaign.environment,
+                prompt=request.ask_secret,
+                transcript=transcript,
+                deadlines=request.deadlines,
             )
         )
 
