@@ -11,8 +11,8 @@ from mailmerge.errors import ListError
 from mailmerge.model import Place
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from collections.abc import Iterable
+    from pathlib import Path
 
 _HEADINGS = frozenset({"email", "e-mail", "mail", "address", "mailmerge_address"})
 
