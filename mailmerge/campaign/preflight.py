@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mailmerge.campaign.assembly import Assembly
-    from mailmerge.check.problems import Problems
+    from mailmerge.check.problems import Group, Problems
     from mailmerge.delivery.ledger import Ledger
     from mailmerge.model import Message, Recipient, Rendered
     from mailmerge.recipients import RecipientList
@@ -197,6 +197,13 @@ def refuse_if_broken(problems: Problems) -> None:
     """
     broken = problems.campaign_errors
     if broken:
-        first = broken[0].first
+        shown = [_counted(group) for group in broken]
+        first = shown[0]
         kind = TemplateError if first.code.startswith("T") else CampaignFileError
-        raise kind(first.message, code=first.code, hint=first.hint, problems=[g.first for g in broken])
+        raise kind(first.message, code=first.code, hint=first.hint, problems=shown)
+
+
+def _counted(group: Group) -> Diagnostic:
+    if group.count == 1:
+        return group.first
+    return replace(group.first, message=f"{group.first.message} (in {group.count:,} rows; one of them:)")

@@ -63,8 +63,8 @@ def rehearse(
     with Ledger.scratch(None, campaign.name, now=clock.now) as ledger:
         run = SendRun(campaign, request, account, ledger, campaign.open_list(), clock, stop)
         plan = run.plan()
-        planned(plan)
         refuse_if_broken(plan.problems)
+        planned(plan)
         keeper = _Keeper(out / "messages")
         with SandboxServer(faults=rehearsal.faults, keep=keeper.keep) as server:
             sandbox = replace(

@@ -19,7 +19,7 @@ from mailmerge.delivery.ledger import Ledger
 from mailmerge.delivery.locks import AccountLock
 from mailmerge.delivery.runs import Progress, Reason, RunEnd
 from mailmerge.delivery.schema import sync_folder
-from mailmerge.errors import CampaignFileError, LedgerError, MailmergeError
+from mailmerge.errors import AuthError, CampaignFileError, LedgerError, MailmergeError
 from mailmerge.model import Status
 from mailmerge.recipients import parse_rows, snapshot
 
@@ -123,7 +123,9 @@ def send(
     if request.dry_run:
         with Ledger.scratch(campaign.existing_ledger(), campaign.name) as ledger:
             run = SendRun(campaign, request, account, ledger, campaign.open_list(), clock, stop)
-            confirm(run.plan())
+            plan = run.plan()
+            refuse_if_broken(plan.problems)
+            confirm(plan)
         return None
     with contextlib.ExitStack() as stack:
         ledger = open_ledger(campaign, stack)
@@ -132,10 +134,10 @@ def send(
         usage = stack.enter_context(AccountUsage(campaign.workspace.user_state / "usage.db"))
         run = SendRun(campaign, request, account, ledger, campaign.open_list(copy), clock, stop, usage)
         plan = run.plan()
+        refuse_if_broken(plan.problems)
         _refuse_changes(campaign, run.assembly, ledger, accept=request.accept_changes)
         if not confirm(plan):
             return None
-        refuse_if_broken(plan.problems)
         if plan.to_send:
             stack.enter_context(AccountLock(campaign.workspace.user_state, account_key(account)))
         transcript = _transcript(request, stack)
@@ -209,8 +211,9 @@ def _refuse_changes(campaign: Campaign, assembly: Assembly, ledger: Ledger, *, a
         return
     count = sum(version.accepted for version in before)
     changed = ", ".join(before[-1].changed(assembly.parts)) or "the message"
+    rows = "1 row was" if count == 1 else f"{count:,} rows were"
     raise CampaignFileError(
-        f"campaign {campaign.name!r} changed ({changed}) after {count:,} rows were accepted as it was",
+        f"campaign {campaign.name!r} changed ({changed}) after {rows} accepted as it was",
         code="C470",
         hint="--accept-changes sends the rest as it is now; --name NEW starts anew with the whole list",
     )
@@ -318,6 +321,8 @@ class SendRun:
     def _report(self, end: RunEnd, failure: MailmergeError | None, out: Path, seconds: float) -> Report:
         summary, folder, failed = write_report(self._ledger, self._recipients, out)
         error = failure or end.error
+        if error is None and end.reason is Reason.REFUSED:
+            error = AuthError(end.message, code="S607", hint=end.hint)
         code = error.exit_code if error else _REASON_CODES[end.reason]
         complete = self._request.rows is None and self._request.limit is None
         notes = [end.message] if end.message and error is None else []
