@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from mailmerge.delivery import schema, upkeep, views
+from mailmerge.delivery.aggregates import Aggregates
 from mailmerge.delivery.journal import Journal
 from mailmerge.delivery.listing import Listing
 from mailmerge.delivery.locks import CampaignLock
@@ -338,6 +339,10 @@ class Ledger:
     def results(self) -> Iterator[Result]:
         """Give every row with its state, in list order, then those no longer in the list."""
         return views.results(self._db, self.path, self._id)
+
+    def aggregates(self) -> Aggregates:
+        """Give the campaign's history in figures."""
+        return Aggregates(self._db, self.path, self._id)
 
     def in_doubt(self, limit: int | None = None) -> list[Result]:
         """Give the rows in doubt, those of the list first."""

@@ -1,0 +1,374 @@
+"""Where the shapes of the charts go: figures in, plain numbers out, so that templates only have to draw.
+
+Widths are percentages and heights are pixels: a chart fills any page without stretching its text.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from mailmerge.model import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from mailmerge.delivery.aggregates import Answer, Bin, Domain, Timeline, Times, Waits
+    from mailmerge.model import Rate
+
+HEIGHT = 190.0
+"""Pixels from the base line of a chart over time to its upper edge."""
+
+SERIES: Mapping[str, str] = {
+    "accepted": "accepted",
+    "deferred": "asked to try later",
+    "pending": "not counted, made again",
+    "rejected": "refused",
+    "in_doubt": "in doubt",
+}
+"""The kinds of outcome that charts tell apart, from the base line upwards, and what they are called."""
+
+_SERIES_OF = {
+    Status.ACCEPTED: "accepted",
+    Status.DEFERRED: "deferred",
+    Status.PENDING: "pending",
+    Status.REJECTED: "rejected",
+    Status.EXPIRED: "rejected",
+    Status.IN_DOUBT: "in_doubt",
+    Status.HANDING_OVER: "in_doubt",
+}
+_PAUSE_WIDTH = 3
+"""A pause is as wide as so many bins, but never a large part of the chart."""
+_LEAST_SHARE = 0.6
+"""Per cent that even the smallest part of a bar is wide: otherwise one in a thousand could not be seen."""
+_LEAST_SPAN = 10.0
+"""Seconds over which throughput is averaged at least; a single message would be a spike."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One block of a bar: of a stack its place and height, of a lying bar its start and length."""
+
+    series: str
+    start: float
+    length: float
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One bar of a chart over time."""
+
+    x: float
+    width: float
+    label: str
+    """When it begins."""
+    total: float
+    parts: tuple[Part, ...] = ()
+    connections: int = 0
+    pause: str = ""
+    """Not a bar but a break of this length."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The scale of a chart over time."""
+
+    lines: tuple[tuple[float, str], ...]
+    """Height in pixels from the top, and what it means."""
+    ticks: tuple[tuple[float, str], ...]
+    """Per cent from the left, and the time there."""
+
+
+@dataclass(frozen=True, slots=True)
+class OverTime:
+    """A chart over time."""
+
+    columns: tuple[Column, ...]
+    grid: Grid
+    unit: str
+    """How long a bar is."""
+    line: float | None = None
+    """Height of the line that marks the rate, in pixels from the top."""
+    line_label: str = ""
+
+    @property
+    def bars(self) -> list[Column]:
+        """The columns that are no pauses."""
+        return [column for column in self.columns if not column.pause]
+
+
+@dataclass(frozen=True, slots=True)
+class Lying:
+    """One lying bar with its label."""
+
+    label: str
+    parts: tuple[Part, ...]
+    total: int
+    share: float = 0.0
+    y: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Replies that begin with the same digit, or none at all."""
+
+    name: str
+    series: str
+    answers: tuple[tuple[Answer, float], ...]
+    """Each with the length of its bar in per cent."""
+
+    @property
+    def total(self) -> int:
+        """How many rows got one of them."""
+        return sum(answer.count for answer, _ in self.answers)
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """One part of the bar that says where the time went."""
+
+    series: str
+    words: str
+    seconds: float
+    start: float
+    length: float
+
+
+def local(at: float) -> datetime:
+    """Give a moment in this machine's time zone."""
+    return datetime.fromtimestamp(at, UTC).astimezone()
+
+
+def span(seconds: float) -> str:
+    """Write a span of time with at most two units: ``0.25 s``, ``12 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    if seconds < 1:
+        return f"{seconds:.2g} s" if seconds >= 0.001 else "under 1 ms"
+    if seconds < 10 and not float(seconds).is_integer():
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min" + (f" {whole % 60} s" if whole % 60 and whole < 600 else "")
+    if whole < 86_400:
+        return f"{whole // 3600} h" + (f" {whole % 3600 // 60:02d} min" if whole % 3600 // 60 else "")
+    return f"{whole // 86_400} d" + (f" {whole % 86_400 // 3600} h" if whole % 86_400 // 3600 else "")
+
+
+def by_series(counts: Mapping[Status, int]) -> dict[str, int]:
+    """Gather states to the series of the charts, in their order."""
+    totals = dict.fromkeys(SERIES, 0)
+    for status, count in counts.items():
+        if status in _SERIES_OF:
+            totals[_SERIES_OF[status]] += count
+    return {name: count for name, count in totals.items() if count}
+
+
+def outcomes(timeline: Timeline) -> OverTime:
+    """Stack the outcomes of each bin."""
+    stacks = [by_series(bin_.by_status) for bin_ in timeline.bins]
+    top = _ceiling(max((sum(stack.values()) for stack in stacks), default=0))
+
+    def parts(index: int) -> tuple[float, tuple[Part, ...]]:
+        stack = stacks[index]
+        return sum(stack.values()), tuple(_stacked(stack, top))
+
+    return _over_time(timeline.bins, timeline.width, top, parts)
+
+
+def throughput(timeline: Timeline, rates: Iterable[Rate]) -> OverTime:
+    """Show messages per minute beside the rate that is to be kept."""
+    each = max(1, math.ceil(_LEAST_SPAN / timeline.width))
+    groups = list(_groups(timeline.bins, each))
+    minutes = [len(group) * timeline.width / 60 for group in groups]
+    speeds = [
+        sum(by_series(bin_.by_status).get(name, 0) for bin_ in group for name in SERIES if name != "pending")
+        / length
+        for group, length in zip(groups, minutes, strict=True)
+    ]
+    fastest = max(speeds, default=0.0)
+    rate = min(rates, key=lambda rate: rate.seconds, default=None)
+    allowed = rate.count * 60 / rate.seconds if rate else None
+    drawn = allowed is not None and allowed <= 4 * fastest
+    top = _ceiling(max(fastest, allowed or 0.0) if drawn else fastest)
+
+    def parts(index: int) -> tuple[float, tuple[Part, ...]]:
+        height = speeds[index] / top * HEIGHT
+        return speeds[index], (Part("speed", HEIGHT - height, height, round(speeds[index])),)
+
+    chart = _over_time([group[0] for group in groups], timeline.width * each, top, parts)
+    if rate is None or allowed is None:
+        return chart
+    words = f"rate {rate}" if drawn else f"the rate, {rate}, is above this scale"
+    line = HEIGHT - allowed / top * HEIGHT if drawn else None
+    return OverTime(chart.columns, chart.grid, chart.unit, line, words)
+
+
+def domains(found: Sequence[Domain]) -> tuple[Lying, ...]:
+    """Draw each domain as a bar of shares."""
+    bars = []
+    for number, domain in enumerate(found):
+        counts = by_series(domain.by_status)
+        bars.append(
+            Lying(domain.name, tuple(_lying(counts)), domain.total, domain.failed_share, number * 42.0)
+        )
+    return tuple(bars)
+
+
+_FAMILIES = {
+    2: ("2xx: accepted", "accepted"),
+    4: ("4xx: not now, try later", "deferred"),
+    5: ("5xx: refused for good", "rejected"),
+    0: ("No reply", "in_doubt"),
+}
+
+
+def families(answers: Iterable[Answer]) -> tuple[Family, ...]:
+    """Group the replies by their first digit; bars compare the replies of one family."""
+    grouped: dict[int, list[Answer]] = {}
+    for answer in answers:
+        digit = (answer.code or 0) // 100
+        grouped.setdefault(digit if digit in _FAMILIES else 0, []).append(answer)
+    made = []
+    for digit in sorted(grouped, key=lambda digit: (digit == 0, digit)):
+        name, series = _FAMILIES[digit]
+        most = max(answer.count for answer in grouped[digit])
+        bars = tuple(
+            (answer, max(_LEAST_SHARE, round(100 * answer.count / most, 2))) for answer in grouped[digit]
+        )
+        made.append(Family(name, series, bars))
+    return tuple(made)
+
+
+def percentiles(times: Times) -> tuple[tuple[str, float, float], ...]:
+    """Give each measure of the answering time with its seconds and its bar's length in per cent."""
+    named = (
+        ("half within", times.p50),
+        ("95 % within", times.p95),
+        ("99 % within", times.p99),
+        ("slowest", times.longest),
+    )
+    top = times.longest or 1.0
+    return tuple(
+        (words, seconds, max(_LEAST_SHARE, round(100 * seconds / top, 2))) for words, seconds in named
+    )
+
+
+def waiting(waits: Waits, *, paced: bool) -> tuple[Slice, ...]:
+    """Split the runs' time into a bar."""
+    named = (
+        ("answer", "handing over, and waiting for the server's answer", waits.answer),
+        ("pace", "keeping the rate" if paced else "between messages", waits.pace),
+        ("retry", "waiting for a further try", waits.retry),
+        ("network", "connecting anew", waits.network),
+        ("account", "the server had asked for a pause", waits.account),
+    )
+    total = sum(seconds for *_, seconds in named)
+    slices, start = [], 0.0
+    for series, words, seconds in named:
+        if seconds > 0:
+            length = round(100 * seconds / total, 2)
+            slices.append(Slice(series, words, seconds, round(start, 2), length))
+            start += length
+    return tuple(slices)
+
+
+# --- scales -----------------------------------------------------------------------------------------------
+
+
+def _over_time(
+    bins: Sequence[Bin],
+    width: float,
+    top: float,
+    parts: Callable[[int], tuple[float, tuple[Part, ...]]],
+) -> OverTime:
+    pauses = sum(1 for bin_ in bins if bin_.pause)
+    gap = min(_PAUSE_WIDTH, len(bins) / (4 * pauses)) if pauses else 0
+    # A run of two bins is two bars, not two walls.
+    unit = 100 / max(12, len(bins) + pauses * gap)
+    columns: list[Column] = []
+    ticks: list[tuple[float, str]] = []
+    x = 0.0
+    for index, bin_ in enumerate(bins):
+        if bin_.pause:
+            columns.append(Column(round(x, 3), round(unit * gap, 3), "", 0, pause=span(bin_.pause)))
+            x += unit * gap
+        total, blocks = parts(index)
+        label = f"{local(bin_.start):%Y-%m-%d %H:%M:%S}"
+        columns.append(
+            Column(round(x, 3), round(unit, 3), label, total, blocks, connections=bin_.connections)
+        )
+        if index == 0 or bin_.pause or x - ticks[-1][0] >= 16:
+            ticks.append((round(x, 3), _clock(bin_.start, width, bins)))
+        x += unit
+    return OverTime(tuple(columns), Grid(tuple(_lines(top)), tuple(_apart(ticks))), span(width))
+
+
+def _apart(ticks: Iterable[tuple[float, str]]) -> Iterator[tuple[float, str]]:
+    """Leave out ticks that would be written over the one before."""
+    before = -100.0
+    for x, label in ticks:
+        if x - before >= 12 and x <= 92:
+            yield x, label
+            before = x
+
+
+def _clock(at: float, width: float, bins: Sequence[Bin]) -> str:
+    several_days = local(bins[0].start).date() != local(bins[-1].start).date()
+    moment = local(at)
+    if width >= 86_400:
+        return f"{moment:%d %b}"
+    if several_days:
+        return f"{moment:%d %b %H:%M}"
+    return f"{moment:%H:%M:%S}" if width < 60 else f"{moment:%H:%M}"
+
+
+def _lines(top: float) -> Iterator[tuple[float, str]]:
+    steps = 4 if top >= 4 and (top / 4).is_integer() else 2 if top >= 2 else 1
+    for number in range(steps + 1):
+        value = top * number / steps
+        yield (
+            round(HEIGHT - HEIGHT * number / steps, 1),
+            f"{value:,.0f}" if value.is_integer() else f"{value:g}",
+        )
+
+
+def _ceiling(value: float) -> float:
+    """Round up to a number that is easy to divide."""
+    if value <= 1:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(value))
+    return next(step * power for step in (1, 2, 4, 5, 8, 10) if step * power >= value)
+
+
+def _stacked(stack: Mapping[str, int], top: float) -> Iterator[Part]:
+    y = HEIGHT
+    for series, count in stack.items():
+        height = max(1.5, count / top * HEIGHT)
+        y -= height
+        yield Part(series, round(max(y, 0.0), 2), round(height, 2), count)
+
+
+def _lying(counts: Mapping[str, int]) -> Iterator[Part]:
+    total = sum(counts.values())
+    shares = {name: max(_LEAST_SHARE, 100 * count / total) for name, count in counts.items()}
+    scale = 100 / sum(shares.values())
+    start = 0.0
+    for name, count in counts.items():
+        yield Part(name, round(start, 2), round(shares[name] * scale, 2), count)
+        start += shares[name] * scale
+
+
+def _groups(bins: Sequence[Bin], each: int) -> Iterator[list[Bin]]:
+    """Gather neighbouring bins, none across a pause."""
+    group: list[Bin] = []
+    for bin_ in bins:
+        if group and (bin_.pause or len(group) == each):
+            yield group
+            group = []
+        group.append(bin_)
+    if group:
+        yield group
