@@ -312,7 +312,7 @@ def _check(db: sqlite3.Connection, path: Path) -> None:
         )
     pages, size = (int(db.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("page_count", "page_size"))
     if pages * size <= _WHOLE_CHECK_UP_TO:
-        verdict = str(db.execute("PRAGMA quick_check(1)").fetchone()[0])
+        verdict = str(db.execute("PRAGMA integrity_check(1)").fetchone()[0])
         if verdict != "ok":
             raise damaged(path, " ".join(verdict.split()))
 
