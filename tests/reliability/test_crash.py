@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,6 @@ from reliability.killing import KILLED, Warm
 from reliability.moody import MoodyServer, taken_unsaid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from faultd import Fault, Peer
@@ -259,7 +257,7 @@ def test_a07_an_answer_is_never_a_doubt(
         assert counts[Status.IN_DOUBT] == 0
         assert report.exit_code == code
         if status is not Status.PENDING:
-            assert counts.by_status == {**{Status.ACCEPTED: 4}, status: 5 if status is Status.ACCEPTED else 1}
+            assert counts.by_status == {Status.ACCEPTED: 4, status: 5 if status is Status.ACCEPTED else 1}
         assert status in counts
 
 
