@@ -63,7 +63,10 @@ def _template_fault(  # noqa: PLR0911  one return a kind of fault
         return "T103", f'no template "{missing_name}" in the template folder', hint, missing_name
     if isinstance(error, RecursionError):
         return "T106", "the template includes or calls itself without end", None, None
-    return "T106", f"the template fails for this row: {text} ({type(error).__name__})", None, None
+    hint = None
+    if isinstance(error, TypeError) and "'str'" in text:
+        hint = 'the cells of a text list are texts: say what they are with data.types, such as amount = "decimal"'
+    return "T106", f"the template fails for this row: {text} ({type(error).__name__})", hint, None
 
 
 def _bad_value(
