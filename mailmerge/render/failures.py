@@ -65,7 +65,7 @@ def _template_fault(  # noqa: PLR0911  one return a kind of fault
         return "T106", "the template includes or calls itself without end", None, None
     hint = None
     if isinstance(error, TypeError) and "'str'" in text:
-        hint = 'the cells of a text list are texts: say what they are with data.types, such as amount = "decimal"'
+        hint = 'cells of a text list are texts: say what they are with data.types, as in amount = "decimal"'
     return "T106", f"the template fails for this row: {text} ({type(error).__name__})", hint, None
 
 
