@@ -12,6 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mailmerge.check.origin import Origin
+from mailmerge.check.rules import Lint
 from mailmerge.config.accounts import sender_allowed
 from mailmerge.errors import CampaignFileError, RowError
 from mailmerge.message import AttachRule, MessageBuilder, message_id
@@ -69,11 +71,13 @@ class Assembly:
         self.parts = self._parts()
         self.version = _digest(self.parts)
         mail_from = account.return_path if account else None
+        fixed = self.renderer.static_chunks()
+        self._fixed = frozenset(chunk for chunks in fixed.values() for chunk in chunks)
         self._builder = MessageBuilder(
             boundary_key=hmac.digest(secret, self.version.encode(), "sha256"),
             base=_base(file),
             rules=self._attach_rules(),
-            static=self.renderer.static_chunks(),
+            static=fixed,
             mail_from=mail_from,
         )
         if self._builder.files_digest:
@@ -104,6 +108,17 @@ class Assembly:
     def marking_renderer(self) -> Renderer:
         """Compile the templates once more, printing each value between two marks: to show, never to send."""
         return Renderer(self._templates, self._columns, finalize=marked)
+
+    def lint(self) -> Lint:
+        """Give what reads the messages of one pass over the list."""
+        sources = self.renderer.sources
+        headers = {name.lower(): (name, value) for name, value in self._file.message.headers.items()}
+        name, value = headers.get("list-unsubscribe", ("", ""))
+        return Lint(
+            Origin(sources.texts, sources.place, self._fixed),
+            ignore=self._file.check.ignore,
+            unsubscribe=(value, self._file.places.get(f"message.headers.{name}")) if name else None,
+        )
 
     def selects(self, recipient: Recipient) -> bool:
         """Tell whether the campaign's ``where`` lets this row in."""

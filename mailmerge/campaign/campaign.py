@@ -277,6 +277,7 @@ class Campaign:
             assembly.version,
             suppressed.digest.hexdigest(),
             *map(str, (data.sheet, data.key, data.where, data.duplicates, data.hidden, data.encoding)),
+            *sorted(self.file.check.ignore),
             *map(str, (sorted(data.types.items()), sorted(data.defaults.items()), max_size)),
         ]
         return hashlib.sha256("\x1f".join(facts).encode()).hexdigest()
@@ -294,7 +295,7 @@ class Campaign:
         selection = parse_rows(rows) if rows else None
         recipients = self.open_list()
         assembly = self.assemble(recipients, self.workspace.secret(self.name))
-        dates = self._dates()
+        dates = self.dates()
         now = datetime.now(UTC).astimezone()
         count = 0
         for recipient in recipients:
@@ -312,7 +313,8 @@ class Campaign:
             count += 1
             yield message
 
-    def _dates(self) -> dict[str, datetime]:
+    def dates(self) -> dict[str, datetime]:
+        """Give the Date of every message that was handed over before, by the row's key."""
         path = self.existing_ledger()
         if path is None:
             return {}

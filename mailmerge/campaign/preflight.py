@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from mailmerge.campaign.assembly import identity
-from mailmerge.check.rules import inspect
 from mailmerge.errors import CampaignFileError, RowError, TemplateError
 from mailmerge.model import Diagnostic, Listed, Severity, Status
 
@@ -82,12 +81,17 @@ class Inspection:
     """
 
     def __init__(
-        self, assembly: Assembly, suppressed: Suppressed, max_size: int | None, problems: Problems
+        self,
+        assembly: Assembly,
+        suppressed: Suppressed,
+        max_size: int | None,
+        problems: Problems,
     ) -> None:
         self._assembly = assembly
         self._suppressed = suppressed
         self._max_size = max_size
         self._problems = problems
+        self._lint = assembly.lint()
         self.sender = ""
         """From of the first message."""
         # The Date of a message that is only looked at; each real attempt sets its own.
@@ -116,14 +120,22 @@ class Inspection:
             self._problems.add([problem])
             return self._invalid(recipient, problem.message, address, key), None
         self.sender = self.sender or str(rendered.from_)
-        body = "".join(rendered.text or rendered.html or ())
-        self._problems.add(inspect(rendered, message, body))
+        findings = self._lint.look(rendered, message)
+        if findings:
+            self._problems.add(findings)
+            error = next((found for found in findings if found.severity is Severity.ERROR), None)
+            if error is not None:
+                return self._invalid(recipient, error.message, address, key), None
         recipients = len(message.envelope.rcpt_to)
         return Listed(recipient.row, key, address, Status.PENDING, recipients=recipients), message
 
     def _refused(self, rendered: Rendered) -> str | None:
         everyone = (*rendered.to, *rendered.cc, *rendered.bcc)
         return next((str(m.address) for m in everyone if self._suppressed.covers(m.address)), None)
+
+    def finish(self) -> None:
+        """Add what only the whole list shows."""
+        self._problems.add(self._lint.finish())
 
     @staticmethod
     def _invalid(recipient: Recipient, detail: str, address: str = "", key: str = "") -> Listed:
@@ -173,6 +185,7 @@ def run_preflight(
                     found.octets += message.size
             if found.rows % _PROGRESS_EVERY == 0:
                 progress(found.rows)
+    inspection.finish()
     found.sender = inspection.sender
     found.blank_rows = recipients.blank_rows
     found.hidden_rows = recipients.hidden_rows

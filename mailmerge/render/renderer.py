@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from mailmerge.addresses import Mailbox
     from mailmerge.model import Columns, Recipient
-    from mailmerge.render.sources import MessageTemplates
+    from mailmerge.render.sources import MessageTemplates, SourceMap
 
 _HEADER_NAME = re.compile(r"[!-9;-~]{1,70}\Z")
 _OURS = re.compile(
@@ -128,6 +128,11 @@ class Renderer:
         if self._html:
             found["html"] = self._compiler.static_chunks(self._html, "html")
         return found
+
+    @property
+    def sources(self) -> SourceMap:
+        """The templates as they were written, and where each of them is."""
+        return self._sources
 
     @property
     def constant_attachments(self) -> tuple[AttachmentName | None, ...]:

@@ -1,0 +1,251 @@
+"""Which mail programs do not support what the HTML uses, after the data of caniemail.com.
+
+The data is vendored (``data/caniemail.json``, MIT licence) and refreshed by ``scripts/refresh-caniemail``;
+its date is shown with every finding. A construct is worth a word if a reader would notice: one of the widely
+used programs lacks it, or a quarter of all that were tested. What only decorates (round corners, shadows,
+hover, dark mode) or only helps those who have it (roles, labels) is never mentioned: without it the message
+reads the same.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mailmerge.check.page import declarations
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from lxml.etree import _Element as Element
+    from tinycss2.ast import Node
+
+    from mailmerge.check.page import Page
+
+WORTH = 0.25
+"""Share of the tested programs without support from which a construct is mentioned in any case."""
+WIDELY_USED = frozenset(
+    {
+        *("apple-mail.ios", "apple-mail.macos", "gmail.android", "gmail.desktop-webmail", "gmail.ios"),
+        *("outlook.outlook-com", "outlook.windows", "yahoo.desktop-webmail"),
+    }
+)
+DECORATION = frozenset(
+    """accent-color animation at-keyframes at-font-face at-media at-media-device-pixel-ratio at-media-hover
+    at-media-orientation at-media-prefers-color-scheme at-media-prefers-reduced-motion at-supports
+    backdrop-filter background-blend-mode background-clip background-origin background-position
+    background-repeat background-size border-radius border-radius-logical box-shadow caption-side color-scheme
+    comments cursor filter font-kerning font-size-adjust font-stretch function-light-dark hyphens
+    hyphenate-character hyphenate-limit-chars important inert-attribute initial letter-spacing
+    list-style-image
+    list-style-position opacity orphans outline outline-offset overflow-wrap
+    pseudo-class-active pseudo-class-focus pseudo-class-focus-visible pseudo-class-focus-within
+    pseudo-class-hover pseudo-class-link pseudo-class-visited resize scroll-snap sytem-ui tab-size
+    text-decoration-color text-decoration-skip-ink text-decoration-style text-decoration-thickness
+    text-emphasis text-emphasis-position text-overflow text-shadow text-underline-offset
+    text-underline-position text-wrap transform transition user-select widows word-break word-wrap
+    max-height min-height white-space white-space-collapse""".split()  # noqa: SIM905
+)
+_HTML_DECORATION = frozenset(
+    """aria-describedby aria-hidden aria-label aria-labelledby aria-live role lang dir target
+    loading-attribute
+    meta-color-scheme comments doctype body style semantics abbr acronym dfn wbr hidden required bdi link
+    anchor-links address align height width""".split()  # noqa: SIM905
+)
+# Elements that have a rule and a code of their own are not said twice.
+_SAID_ELSEWHERE = frozenset({"form", "video", "audio", "object"})
+
+_PROPERTIES = {
+    **dict.fromkeys(("gap", "column-gap", "row-gap"), "gap"),
+    **dict.fromkeys(("top", "left", "right", "bottom"), "left-right-top-bottom"),
+    **dict.fromkeys(("grid-template", "grid-template-columns", "grid-template-rows"), "grid-template"),
+    **dict.fromkeys(("margin-inline", "margin-block"), "margin-inline-block"),
+    **dict.fromkeys(("padding-inline", "padding-block"), "padding-inline-block"),
+    **dict.fromkeys(("border-inline", "border-block"), "border-inline-block"),
+    **dict.fromkeys(("margin-inline-start", "margin-inline-end"), "margin-inline-start-end"),
+    **dict.fromkeys(("padding-inline-start", "padding-inline-end"), "padding-inline-start-end"),
+    **dict.fromkeys(("margin-block-start", "margin-block-end"), "margin-block-start-end"),
+    **dict.fromkeys(("padding-block-start", "padding-block-end"), "padding-block-start-end"),
+    **dict.fromkeys(("column-rule", "column-width", "columns", "column-span"), "column-layout-properties"),
+}
+_FUNCTIONS = {
+    "calc": "unit-calc",
+    "clamp": "function-clamp",
+    "max": "function-max",
+    "min": "function-min",
+    "light-dark": "function-light-dark",
+    "linear-gradient": "linear-gradient",
+    "radial-gradient": "radial-gradient",
+    "conic-gradient": "conic-gradient",
+    "var": "variables",
+    **dict.fromkeys(("lch", "oklch", "lab", "oklab"), "modern-color"),
+}
+_ELEMENTS = {
+    **dict.fromkeys(("h1", "h2", "h3", "h4", "h5", "h6"), "h1-h6"),
+    **dict.fromkeys(("ul", "ol", "dl"), "lists"),
+    **dict.fromkeys(("map", "area"), "image-maps"),
+    **dict.fromkeys(
+        ("article", "section", "main", "header", "footer", "nav", "aside", "figure"), "semantics"
+    ),
+}
+_ATTRIBUTES = ("background", "srcset", "popover")
+_PICTURES = {"jpeg": "jpg", "tif": "tiff", "heic": "heif"}
+_PSEUDO = re.compile(r"(::?)([a-z-]+)")
+_AT_MEDIA = ("prefers-color-scheme", "prefers-reduced-motion", "hover", "orientation", "device-pixel-ratio")
+
+
+@dataclass(frozen=True, slots=True)
+class Support:
+    """What is known about one construct."""
+
+    title: str
+    without: tuple[str, ...]
+    """Programs without support, by their short names."""
+    tested: int
+
+    @property
+    def share(self) -> float:
+        """Share of the tested programs without support."""
+        return len(self.without) / self.tested if self.tested else 0.0
+
+    @property
+    def worth_saying(self) -> bool:
+        """Whether readers of many, or of the widely used, programs would notice."""
+        return bool(self.without) and (self.share >= WORTH or not WIDELY_USED.isdisjoint(self.without))
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The vendored data."""
+
+    date: str
+    clients: Mapping[str, str]
+    """Short names with the names that people know."""
+    features: Mapping[str, Support]
+
+    def names(self, clients: tuple[str, ...], most: int = 4) -> str:
+        """Name programs, the widely used first."""
+        ordered = sorted(clients, key=lambda client: (client not in WIDELY_USED, client))
+        listed = [self.clients[client] for client in ordered[:most]]
+        return ", ".join(listed) + (f" and {len(ordered) - most} more" if len(ordered) > most else "")
+
+
+@cache
+def snapshot() -> Snapshot:
+    """Read the vendored data."""
+    kept = json.loads((Path(__file__).parent / "data" / "caniemail.json").read_text("utf-8"))
+    clients = kept["clients"]
+    names = sorted(clients)
+    features = {}
+    for slug, (title, letters) in kept["features"].items():
+        without = tuple(name for name, letter in zip(names, letters, strict=True) if letter == "n")
+        features[slug] = Support(title, without, sum(letter != "u" for letter in letters))
+    return Snapshot(kept["date"], clients, features)
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """One construct that the HTML uses."""
+
+    slug: str
+    element: Element
+
+
+def used(page: Page) -> Iterator[Use]:
+    """Yield every construct of *page* that the data knows and that is worth saying."""
+    features = snapshot().features
+    for slug, element in _constructs(page):
+        support = features.get(slug)
+        name = slug.partition("-")[2]
+        shown = name not in (DECORATION if slug.startswith("css-") else _HTML_DECORATION)
+        if support and shown and name not in _SAID_ELSEWHERE and support.worth_saying:
+            yield Use(slug, element)
+
+
+def _constructs(page: Page) -> Iterator[tuple[str, Element]]:
+    for element in page.elements:
+        tag = str(element.tag)
+        yield f"html-{_ELEMENTS.get(tag, tag)}", element
+        for attribute in _ATTRIBUTES:
+            if element.get(attribute) is not None:
+                yield f"html-{attribute}", element
+        if tag == "img":
+            yield from ((slug, element) for slug in _picture(element.get("src") or ""))
+        if style := element.get("style"):
+            yield from ((slug, element) for slug in _declared(style))
+    for element, rules in page.sheets:
+        yield from ((slug, element) for slug in _sheet(rules))
+
+
+def _picture(source: str) -> Iterator[str]:
+    if source.lower().startswith("data:image"):
+        yield "image-base64"
+        return
+    suffix = source.partition("?")[0].rpartition(".")[2].lower()
+    yield f"image-{_PICTURES.get(suffix, suffix)}"
+
+
+def _declared(text: str) -> Iterator[str]:
+    for name, value, tokens in declarations(text):
+        if name.startswith("--"):
+            yield "css-variables"
+            continue
+        yield f"css-{_PROPERTIES.get(name, name)}"
+        if name == "display":
+            # In front of a line for Outlook, a value it does not know harms nobody.
+            yield f"css-display-{value.removeprefix('inline-')}"
+        elif name == "flex-direction" and value != "column":
+            pass
+        yield from _values(tokens)
+
+
+def _values(tokens: list[Node]) -> Iterator[str]:
+    for token in tokens:
+        if token.type == "dimension":
+            yield f"css-unit-{token.lower_unit}"
+        elif token.type == "function":
+            yield f"css-{_FUNCTIONS.get(token.lower_name, token.lower_name)}"
+            yield from _values(token.arguments)
+
+
+def _sheet(rules: list[Node]) -> Iterator[str]:
+    import tinycss2  # noqa: PLC0415  only for HTML with style sheets
+
+    for rule in rules:
+        if rule.type == "at-rule":
+            prelude = tinycss2.serialize(rule.prelude)
+            media = [f"css-at-media-{name}" for name in _AT_MEDIA if name in prelude]
+            yield from media or (f"css-at-{rule.lower_at_keyword}",)
+            # What stands in @media is meant for those who have it.
+        elif rule.type == "qualified-rule":
+            for colons, name in _PSEUDO.findall(tinycss2.serialize(rule.prelude)):
+                yield f"css-pseudo-{'element' if colons == '::' else 'class'}-{name}"
+            yield from _declared(tinycss2.serialize(rule.content))
+
+
+PROGRAM_OF = {
+    **dict.fromkeys(("gmail.com", "googlemail.com"), "gmail.desktop-webmail"),
+    **dict.fromkeys(("outlook.com", "hotmail.com", "live.com", "msn.com"), "outlook.outlook-com"),
+    **dict.fromkeys(
+        ("yahoo.com", "yahoo.co.uk", "yahoo.de", "yahoo.fr", "ymail.com"), "yahoo.desktop-webmail"
+    ),
+    "aol.com": "aol.desktop-webmail",
+    **dict.fromkeys(("icloud.com", "me.com", "mac.com"), "apple-mail.ios"),
+    **dict.fromkeys(("gmx.de", "gmx.net", "gmx.at", "gmx.ch", "gmx.com"), "gmx.desktop-webmail"),
+    "web.de": "web-de.desktop-webmail",
+    "t-online.de": "t-online-de.desktop-webmail",
+    **dict.fromkeys(("orange.fr", "wanadoo.fr"), "orange.desktop-webmail"),
+    "sfr.fr": "sfr.desktop-webmail",
+    "free.fr": "free-fr.desktop-webmail",
+    "laposte.net": "laposte.desktop-webmail",
+    "mail.ru": "mail-ru.desktop-webmail",
+    **dict.fromkeys(("proton.me", "protonmail.com"), "protonmail.desktop-webmail"),
+    "fastmail.com": "fastmail.desktop-webmail",
+    "hey.com": "hey.desktop-webmail",
+    "wp.pl": "wp-pl.desktop-webmail",
+}
+"""The program that an address's own provider offers: what at least some of its readers use."""

@@ -1,0 +1,139 @@
+"""Rules over subject, names and the other headers."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from mailmerge.check.findings import Finding
+from mailmerge.errors import quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mailmerge.addresses import Mailbox
+    from mailmerge.check.findings import Look, Shape
+
+_SUBJECT_LENGTH = 78
+_REPLY = re.compile(r"(?:re|aw|sv|fwd?|wg|tr|回复|转发)\s*[:：]", re.IGNORECASE)
+_SHOUTING = re.compile(r"[!?！？]{2,}")
+_ADDRESS = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
+_STEERING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\u200b\u2060\ufeff]")
+FREE_MAIL = frozenset(
+    """gmail.com googlemail.com outlook.com hotmail.com live.com msn.com yahoo.com icloud.com me.com
+    aol.com proton.me protonmail.com gmx.de gmx.net web.de t-online.de freenet.de mail.ru yandex.ru
+    qq.com foxmail.com 163.com 126.com yeah.net sina.com sohu.com aliyun.com naver.com orange.fr
+    free.fr laposte.net libero.it""".split()  # noqa: SIM905
+)
+
+
+def subject(look: Look) -> Iterator[Finding]:
+    """Find what filters or readers dislike in a subject line."""
+    yield from _subject(look.rendered.subject)
+
+
+@lru_cache(maxsize=256)
+def _subject(text: str) -> tuple[Finding, ...]:
+    found = []
+    if len(text) > _SUBJECT_LENGTH:
+        hint = "phones show about 35 characters, desktops about 60: put the news first"
+        found.append(Finding("M201", f"the subject has more than {_SUBJECT_LENGTH} characters", hint))
+    letters = [char for char in text if char.isalpha()]
+    if len(letters) >= 10 and text.upper() == text and text.lower() != text:
+        hint = "capitals read as shouting, and spam filters count them"
+        found.append(Finding("M203", "the subject is all capitals", hint))
+    if match := _SHOUTING.search(text):
+        found.append(
+            Finding("M204", f"the subject shouts: {match[0]}", "one mark is enough for any sentence")
+        )
+    if match := _REPLY.match(text):
+        hint = "a made-up reply looks like a trick to readers and filters alike"
+        found.append(Finding("M205", f"the subject pretends to be an answer: {match[0]!r}", hint))
+    found += _steering(text, "the subject")
+    return tuple(found)
+
+
+def names(look: Look) -> Iterator[Finding]:
+    """Display names that say another address, or hold invisible marks."""
+    rendered = look.rendered
+    for header, boxes in (("From", (rendered.from_,)), ("To", rendered.to), ("Cc", rendered.cc)):
+        for box in boxes:
+            if box.name and not (box.name.isascii() and "@" not in box.name):
+                yield from _name(header, box)
+            if box.address.shown:
+                yield from _domain(header, box.address.shown)
+
+
+def _name(header: str, box: Mailbox) -> Iterator[Finding]:
+    other = _ADDRESS.search(box.name)
+    if other and other[0].lower() != str(box.address).lower():
+        yield Finding(
+            "M206",
+            f"the name in {header} is another address than the one it stands for: {other[0]}",
+            "programs warn of such names, since forgers use them: write a name, or the address itself",
+        )
+    yield from _steering(box.name, f"the name in {header}")
+
+
+def _steering(text: str, where: str) -> tuple[Finding, ...]:
+    match = None if text.isascii() else _STEERING.search(text)
+    if not match:
+        return ()
+    mark = unicodedata.name(match[0], f"U+{ord(match[0]):04X}").lower()
+    hint = "it can turn the order of letters round or hide some: remove it from the cell or template"
+    return (Finding("M208", f"{where} holds an invisible mark ({mark})", hint),)
+
+
+@lru_cache(maxsize=256)
+def _domain(header: str, domain: str) -> tuple[Finding, ...]:
+    for label in domain.split("."):
+        scripts = {unicodedata.name(char, "?").split()[0] for char in label if char.isalpha()}
+        if len(scripts & {"LATIN", "CYRILLIC", "GREEK"}) > 1:
+            hint = "letters that look alike make one domain pass for another: type it again by hand"
+            return (Finding("M209", f"the domain in {header} mixes alphabets: {quoted(domain)}", hint),)
+    return ()
+
+
+def reply_to(shape: Shape) -> Iterator[Finding]:
+    """Answers that go to a free mailbox although the sender has a domain of its own."""
+    rendered = shape.look.rendered
+    sender = rendered.from_.address.domain
+    for box in rendered.reply_to:
+        domain = box.address.domain
+        if domain in FREE_MAIL and sender != domain:
+            yield Finding(
+                "M207",
+                f"Reply-To is at {domain}, From is at {sender}",
+                "a free mailbox that takes the answers for another domain looks like fraud: use one domain",
+            )
+
+
+def own_headers(shape: Shape) -> Iterator[Finding]:
+    """Headers that do not do what people hope."""
+    headers = {name.lower(): value for name, value in shape.look.rendered.headers}
+    if "precedence" in headers:
+        yield Finding(
+            "M219",
+            f"Precedence: {headers['precedence']} is no standard, and some providers treat it badly",
+            "List-Unsubscribe says that it is mail to a list; Auto-Submitted: auto-generated keeps "
+            "holiday replies away",
+        )
+    unsubscribe = headers.get("list-unsubscribe")
+    post = headers.get("list-unsubscribe-post")
+    if unsubscribe and post is None and "<https:" in unsubscribe:
+        yield Finding(
+            "M214",
+            "List-Unsubscribe has no List-Unsubscribe-Post beside it",
+            'one click is what Gmail and Yahoo ask for: List-Unsubscribe-Post = "List-Unsubscribe=One-Click"',
+        )
+    elif post is not None and (
+        not unsubscribe or "<https:" not in unsubscribe or post.strip() != "List-Unsubscribe=One-Click"
+    ):
+        yield Finding(
+            "M214",
+            "List-Unsubscribe-Post needs an https address in List-Unsubscribe, and this exact text: "
+            "List-Unsubscribe=One-Click",
+            "RFC 8058 describes both headers",
+        )

@@ -1,0 +1,196 @@
+"""Rules over links and pictures: addresses that cannot work make the row invalid, bad ones are warned of."""
+
+from __future__ import annotations
+
+import html
+import ipaddress
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from mailmerge.check.findings import Finding
+from mailmerge.errors import quoted
+from mailmerge.model import Place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mailmerge.check.findings import Look, Shape
+    from mailmerge.check.origin import Origin
+
+MOST_LINKS = 60
+
+_ATTRIBUTE = re.compile(
+    r"""<(a|area|form|img)\s(?:[^>]*?\s)?(?:href|src|action)\s*=\s*("[^"]*"|'[^']*'|[^\s"'>]+)""",
+    re.IGNORECASE,
+)
+_SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*):")
+_FINE = frozenset({"mailto", "tel", "sms", "whatsapp", "geo", "webcal", "xmpp", "sip", "sips", "cid"})
+_MARKUP = re.compile(r"\{\{|\}\}|\{%|%\}|%7B%7B", re.IGNORECASE)
+_DOMAIN_TEXT = re.compile(r"(?:https?://)?((?:[a-z0-9-]+\.)+[a-z]{2,24})(?:[/?#]\S*)?", re.IGNORECASE)
+SHORTENERS = frozenset(
+    """bit.ly tinyurl.com t.co goo.gl ow.ly is.gd buff.ly rebrand.ly cutt.ly rb.gy shorturl.at t.ly
+    tiny.cc bl.ink lnkd.in dwz.cn t.cn url.cn suo.im""".split()  # noqa: SIM905
+)
+
+
+def addresses(source: str) -> Iterator[tuple[str, str, str]]:
+    """Yield element, attribute text as written, and address of every link and picture in HTML."""
+    for match in _ATTRIBUTE.finditer(source):
+        written = match[2]
+        bare = written[1:-1] if written[0] in "\"'" else written
+        yield match[1].lower(), bare, html.unescape(bare).strip() if "&" in bare else bare.strip()
+
+
+class Links:
+    """Looks at every address in every row's HTML; what was seen before costs nothing."""
+
+    def __init__(self, origin: Origin) -> None:
+        self._origin = origin
+
+    def __call__(self, look: Look) -> Iterator[Finding]:
+        """Yield what is wrong with the links of one row."""
+        if look.html is None:
+            return
+        for element, written, address in addresses(look.html):
+            for found in judge(element, address):
+                place = self._origin.of(written) if written.strip() else None
+                if place is None and (column := look.column_in(address)):
+                    place = Place(cell=column)
+                yield found._replace(place=place)
+
+
+@lru_cache(maxsize=2048)
+def judge(element: str, address: str) -> tuple[Finding, ...]:
+    """Say what is wrong with one address: of a link, or of a picture (*element* ``img``)."""
+    what = "picture" if element == "img" else "link"
+    error = _unusable(what, address)
+    if error:
+        return (error,)
+    return tuple(_doubtful(what, address))
+
+
+def _unusable(what: str, address: str) -> Finding | None:  # noqa: PLR0911  one return a reason
+    shown = quoted(address)
+    if _MARKUP.search(address):
+        hint = "the markup came from a cell or from escaped text: cells are never rendered"
+        return Finding("H304", f"a {what} still holds template markup: {shown}", hint)
+    scheme = _SCHEME.match(address)
+    if scheme is None:
+        return _without_scheme(what, address)
+    kind = scheme[1].lower()
+    if kind == "cid":
+        return Finding(
+            "H305",
+            f"a {what} names a part that the message does not have: {shown}",
+            'write <img src="logo.png">: the file becomes a part of the message by itself',
+        )
+    if kind in _FINE or (kind == "data" and what == "picture"):
+        return None
+    if kind not in {"http", "https"}:
+        hint = "mail programs remove it or warn of it: use https"
+        return Finding("H302", f"a {what} has the scheme {kind}: {shown}", hint)
+    if re.search(r"[\s<>\"\x00-\x1f\x7f]", address):
+        hint = "percent-encode values in the template: {{ value|urlencode }}"
+        return Finding("H304", f"a {what} holds a blank or a character that must be encoded: {shown}", hint)
+    host = _host(address)
+    if host is None:
+        return Finding("H301", f"a {what} has no host: {shown}", "write the whole address, https://host/path")
+    if host == "localhost" or host.endswith((".localhost", ".local", ".internal")) or _private(host):
+        hint = "only this machine or network can open it: write the public address"
+        return Finding("H303", f"a {what} leads to this machine or a private network: {shown}", hint)
+    return None
+
+
+def _without_scheme(what: str, address: str) -> Finding | None:
+    if what == "picture" or address.startswith("#"):
+        return None  # pictures of the template folder become parts of the message
+    shown = quoted(address)
+    if not address:
+        return Finding(
+            "H301", "a link leads nowhere: its address is empty", "fill the cell, or leave the link out"
+        )
+    if re.match(r"(?:www\.|[\w-]+\.[\w.-]+(?:/|\Z))", address):
+        return Finding("H301", f"a link has no scheme: {shown}", f"write https://{address}")
+    return Finding(
+        "H301",
+        f"a link is relative, and a message has no place of its own: {shown}",
+        "write the whole https address",
+    )
+
+
+def _doubtful(what: str, address: str) -> Iterator[Finding]:
+    scheme = _SCHEME.match(address)
+    if scheme is None or scheme[1].lower() not in {"http", "https"}:
+        return
+    host = _host(address) or ""
+    shown = quoted(address)
+    if scheme[1].lower() == "http":
+        code = "H206" if what == "picture" else "H211"
+        hint = (
+            "many mail programs show no such picture"
+            if what == "picture"
+            else "most servers speak https today"
+        )
+        yield Finding(code, f"a {what} is not encrypted: {shown}", f"{hint}: write https")
+    if host.removeprefix("www.") in SHORTENERS:
+        hint = "filters distrust shortened links, since nobody sees where they lead: write the real address"
+        yield Finding("H209", f"a {what} hides behind a shortener: {shown}", hint)
+    if _is_ip(host):
+        yield Finding(
+            "H210", f"a {what} names a bare IP address: {shown}", "filters count it as spam: use a name"
+        )
+
+
+@lru_cache(maxsize=512)
+def _host(address: str) -> str | None:
+    try:
+        return (urlsplit(address).hostname or "").rstrip(".") or None
+    except ValueError:
+        return None
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _private(host: str) -> bool:
+    return _is_ip(host) and not ipaddress.ip_address(host).is_global
+
+
+def disguised(shape: Shape) -> Iterator[Finding]:
+    """Link texts that show one domain while the link leads to another."""
+    page = shape.page
+    for link in page.all("a") if page else ():
+        host = _host(html.unescape(link.get("href") or "").strip())
+        shown = _DOMAIN_TEXT.fullmatch(page.words(link)) if page and host else None
+        if not (host and shown and page):
+            continue
+        named = shown[1].lower().removeprefix("www.")
+        if not (
+            host == named or host.endswith("." + named) or named.endswith("." + host.removeprefix("www."))
+        ):
+            offset, width = page.spot(link)
+            yield Finding(
+                "H208",
+                f"a link shows {named} and leads to {host}",
+                "that is how fraud looks: show words, or the address it really has",
+                offset=offset,
+                width=width,
+            )
+
+
+def many(shape: Shape) -> Iterator[Finding]:
+    """More links than any letter needs."""
+    count = sum(1 for link in shape.page.all("a") if link.get("href")) if shape.page else 0
+    if count > MOST_LINKS:
+        yield Finding(
+            "H207",
+            f"the HTML has {count} links",
+            f"filters count them: more than {MOST_LINKS} looks like spam",
+        )
