@@ -105,7 +105,7 @@ def find_secret(
         return Secret(_run(command), origin=f"the command {command[0]}", spaces=spaces)
     if account.auth == "password" and (kept := _from_keyring(account)):
         return Secret(kept, origin="the system keyring", spaces=spaces)
-    what = provider.secret if provider else ("Token" if account.auth == "token" else "Password")
+    what = provider.secret if provider else ("token" if account.auth == "token" else "password")
     if prompt:
         question = f"{what[:1].upper()}{what[1:]} for {account.user} at {account.host}:{account.port}: "
         return Secret(prompt(question), origin="the prompt", spaces=spaces)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
-from mailmerge.model import Attempt, Delivery, Outcome, Status
+from mailmerge.model import Attempt, Delivery, Outcome, Scope, Status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,7 +94,9 @@ def reached(outcome: Outcome) -> tuple[str, str, str, int | None, str, str, byte
     """Take an outcome apart for the attempt table: scope, phase, reason, code, enhanced, reply, raw."""
     reply = outcome.reply
     if reply is None:
-        return (outcome.scope.value, outcome.phase.value, outcome.reason, None, "", "", None)
+        # Nobody answered, so what we have to say about it stands in: how large a message is, for one.
+        said = (outcome.hint or "") if outcome.scope is Scope.ROW else ""
+        return (outcome.scope.value, outcome.phase.value, outcome.reason, None, "", said, None)
     enhanced = "{}.{}.{}".format(*reply.enhanced) if reply.enhanced else ""
     # One lone surrogate in a hostile reply would make the whole commit fail.
     text = reply.text.encode("utf-8", "replace").decode()

@@ -151,6 +151,7 @@ def tls_context(server: Server) -> ssl.SSLContext:
         raise InputError(
             f"cannot read the certificate authorities in {server.ca_file}: {error.strerror or error}",
             code="S642",
+            hint="--ca-file and ca_file want a file of certificates in PEM form",
         ) from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if server.insecure:

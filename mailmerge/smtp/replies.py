@@ -200,5 +200,5 @@ def too_large(size: int, limit: int) -> Outcome:
         Scope.ROW,
         Phase.MAIL,
         reason="size",
-        hint=f"the message has {size} octets as sent (attachments grow by 37 %), the server takes {limit}",
+        hint=f"the message has {size} octets, the server takes {limit}; attachments grow by 37 %",
     )
