@@ -184,8 +184,9 @@ class Postfix:
         return [_read(file.read_bytes()) for file in sorted(files(), key=lambda f: f.stat().st_mtime_ns)]
 
     def connections(self) -> int:
-        """Count the clients that have connected so far; its log is written a moment later."""
-        return self.log_file.read_text().count(": connect from ")
+        """Count the sessions that have ended so far, but not mere looks whether the port is open."""
+        lines = self.log_file.read_text().splitlines()
+        return sum(": disconnect from " in line and " ehlo=" in line for line in lines)
 
     def clear(self) -> None:
         """Forget what was delivered so far."""

@@ -1,0 +1,276 @@
+"""What is wrong with campaign, list or templates: one clear message with code, place and hint; exit 2."""
+
+from __future__ import annotations
+
+import shutil
+
+import openpyxl
+import pytest
+
+from servers.command import CAMPAIGN, SAMPLES, diagnostics, one_error, statuses
+
+
+def lines(*rows: str) -> str:
+    return "".join(row + "\n" for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "words"),
+    [
+        ({"people_csv": None}, "D100", ["there is no list spring/people.csv", "--list names it"]),
+        (
+            {"campaign_toml": CAMPAIGN.replace("people.csv", "poeple.csv")},
+            "D100",
+            ["did you mean people.csv?"],
+        ),
+        ({"body_txt": None}, "T100", ["cannot read the template spring/body.txt", "people.csv"]),
+        ({"people_csv": ""}, "D102", ["spring/people.csv is empty", "headings"]),
+        ({"people_csv": "email,name\n"}, "D102", ["spring/people.csv has headings but no rows"]),
+        (
+            {"people_csv": lines("email,name", "a@example.com,Ana", "b@example.com,Bo,gold, yearly")},
+            "D101",
+            ["4 cells, the header has 2", "spring/people.csv:3", '"gold, yearly"', "row 3"],
+        ),
+        ({"people_csv": lines("email,name", "a@example.com")}, "D101", ["1 cell", "people.csv:2", "comma"]),
+        ({"people_csv": lines("email,name,Name", "a@example.com,x,y")}, "D107", ['"Name"', "people.csv:1"]),
+        (
+            {"campaign_toml": CAMPAIGN + '\n[send]\nrat = "60/m"\n'},
+            "C401",
+            [
+                "`send.rat`",
+                "spring/campaign.toml:14:1",
+                " 14 | rat = ",
+                "    | ^^^",
+                "did you mean `send.rate`?",
+            ],
+        ),
+        (
+            {"campaign_toml": CAMPAIGN.replace('"spring"', "spring")},
+            "C403",
+            ["spring/campaign.toml:1:8", "quotes"],
+        ),
+        (
+            {"campaign_toml": 'password = "geheim"\n' + CAMPAIGN},
+            "C409",
+            ["campaign.toml:1:1", "SMTP_AUTH"],
+        ),
+        (
+            {"body_txt": "Dear {{ name }},\n\nyour plan: {{ nmae }}.\n"},
+            "T102",
+            ["`nmae`", "spring/body.txt:3:15", "    |               ^^^^", "did you mean `name`?"],
+        ),
+        (
+            {"campaign_toml": CAMPAIGN.replace("Hello {{ name }}", "Hello {{ first }}")},
+            "T102",
+            ["`first`", "campaign.toml:10:21", "email, name"],
+        ),
+        (
+            {"campaign_toml": CAMPAIGN + '\n[[attach]]\npath = "terms.pdf"\n'},
+            "A301",
+            ['no file "terms.pdf"', "campaign.toml:14:8", "missing"],
+        ),
+        (
+            {"campaign_toml": CAMPAIGN + '\n[[attach]]\npath = "../secret.pdf"\n'},
+            "A302",
+            ["leads outside", "campaign.toml:14:8"],
+        ),
+    ],
+)
+def test_broken_campaign(mailmerge, sandbox, changes, code, words):
+    """One message that says what, where and what next; nothing is sent."""
+    campaign = mailmerge.campaign(**{name: text for name, text in changes.items() if text is not None})
+    for name, text in changes.items():
+        if text is None:
+            (campaign / name.replace("_", ".")).unlink()
+    mailmerge.account(sandbox)
+
+    done = mailmerge("send", "spring", "--yes")
+
+    assert done.code == 2, done
+    one_error(done, code, *words)
+    assert "geheim" not in done.out + done.err
+    assert sandbox.messages == []
+    assert not (campaign / "out").exists()
+
+
+def test_all_problems_at_once(mailmerge):
+    """Whoever mended one should not meet the next one only then."""
+    toml = CAMPAIGN.replace("subject =", "subjct =").replace("source =", "sorce =") + '[send]\nrate = "60"\n'
+    mailmerge.campaign(campaign_toml=toml)
+
+    done = mailmerge("check", "spring")
+
+    assert done.code == 2
+    found = list(diagnostics(done.err))
+    assert len(found) == 5, done
+    assert any("`message.subjct`" in line for line in found)
+    assert any("`data.sorce`" in line for line in found)
+    assert any("60" in line for line in found)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["check", "nowhere"], "C407", ["no campaign folder nowhere", "mailmerge init nowhere"]),
+        (["check", "home"], "C407", ["no campaign.toml in home"]),
+        (["check", "spring", "--set", "send.rat=60/m"], "C401", ["--set", "`send.rate`"]),
+        (["check", "spring", "--key", "customer"], "C420", ["'customer'", "email, name"]),
+        (["check", "spring", "--where", "plan == 'x'"], "C431", ["`plan`", "email, name"]),
+        (["check", "spring", "--where", "name"], "C432", ['name == "yes"']),
+        (["send", "spring", "--yes", "--rows", "x-y"], "C430", ["2-50,77"]),
+        (["send", "spring", "--yes", "--account", "gmial"], "C410", ["gmial", "`gmail`"]),
+        (["send", "spring", "--yes", "--rate", "60"], "C405", ['"60/m"']),
+        (["send", "spring", "--yes", "--suppress", "gone.txt"], "D150", ["gone.txt"]),
+        (["send", "spring", "--yes", "--transcript", "spring"], "C482", ["spring"]),
+        (["preview", "spring", "--eml", "spring/body.txt"], "C486", ["spring/body.txt"]),
+        (["preview", "spring", "--mbox", "spring"], "C486", ["spring"]),
+        (["init", "spring"], "C450", ["spring holds a campaign already"]),
+        (["requeue", "spring"], "L705", ["there is no ledger"]),
+    ],
+)
+def test_wrong_arguments(mailmerge, sandbox, arguments, code, words):
+    """Options are checked like the file, and say what would be right."""
+    mailmerge.campaign()
+    mailmerge.account(sandbox)
+
+    done = mailmerge(*arguments)
+
+    assert done.code == (8 if code.startswith("L") else 2), done
+    one_error(done, code, *words)
+    assert sandbox.messages == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["sendd"], "Did you mean 'send'?"),
+        (["send", "--dry"], "--dry-run"),
+        (["send", "--limit", "0"], "--limit"),
+        (["resolve", "spring", "--as-accepted", "--resend"], "exclude each other"),
+    ],
+)
+def test_usage(mailmerge, arguments, said):
+    """Commands and options near a miss are named; exit 2."""
+    mailmerge.campaign()
+
+    done = mailmerge(*arguments)
+
+    assert done.code == 2
+    assert said in done.err
+
+
+# --- lists ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "code", "words"),
+    [
+        ("people.csv", "xlsx", "D120", ["is a workbook", "people.xlsx"]),
+        ("people.xlsx", b"email,name\na@example.com,Ana\n", "D120", ["is not a workbook", ".csv"]),
+        (
+            "people.xlsx",
+            b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + "EncryptedPackage".encode("utf-16le") + bytes(600),
+            "D120",
+            ["is encrypted", "without a password"],
+        ),
+        ("people.xls", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "D120", [".xls", ".xlsx"]),
+        ("people.ods", b"PK\x03\x04", "D120", [".ods", ".xlsx"]),
+        (
+            "people.csv",
+            "email,name\na@example.com,Jörg\n".encode("latin-1"),
+            "D105",
+            ["people.csv:2", "0xF6", "--encoding"],
+        ),
+        ("people.csv", "folder", "D100", ["is not a file"]),
+    ],
+)
+def test_wrong_kind_of_list(mailmerge, name, content, code, words):
+    """A renamed, encrypted, foreign or badly encoded list is called what it is."""
+    campaign = mailmerge.campaign(campaign_toml=CAMPAIGN.replace("people.csv", name))
+    (campaign / "people.csv").unlink()
+    if content == "folder":
+        (campaign / name).mkdir()
+    elif content == "xlsx":
+        shutil.copy(SAMPLES / "invoices" / "invoices.xlsx", campaign / name)
+    else:
+        (campaign / name).write_bytes(content)
+
+    done = mailmerge("check", "spring")
+
+    assert done.code == 2, done
+    one_error(done, code, *words)
+
+
+@pytest.mark.parametrize(("hidden", "sent"), [("skip", ["ana@example.com"]), ("send", None)])
+def test_hidden_rows(mailmerge, sandbox, hidden, sent):
+    """A workbook with hidden rows is refused until it is said what is meant."""
+    campaign = mailmerge.campaign(campaign_toml=CAMPAIGN.replace("people.csv", "people.xlsx"))
+    book = openpyxl.Workbook()
+    sheet = book.create_sheet("People", 0)
+    for row in (("email", "name"), ("ana@example.com", "Ana"), ("bo@example.net", "Bo")):
+        sheet.append(row)
+    sheet.row_dimensions[3].hidden = True
+    book.save(campaign / "people.xlsx")
+    mailmerge.account(sandbox)
+
+    refused = mailmerge("send", "spring", "--yes")
+    assert refused.code == 2, refused
+    one_error(refused, "D121", "row 3 is hidden", 'hidden = "skip"', 'hidden = "send"')
+    done = mailmerge("send", "spring", "--yes", "--hidden", hidden)
+
+    assert done.code == 0, done
+    received = [message.rcpt_to[0] for message in sandbox.messages]
+    assert received == (sent or ["ana@example.com", "bo@example.net"])
+
+
+def test_bad_addresses(mailmerge, sandbox):
+    """Each bad address is named with its row, its column and a guess; the good rows can go."""
+    people = lines("email,name", "ana@example.com,Ana", '"kim@gmial,com",Kim', "bo@,Bo", ",Nobody")
+    campaign = mailmerge.campaign(people_csv=people)
+    mailmerge.account(sandbox)
+
+    check = mailmerge("check", "spring")
+
+    assert check.code == 3, check
+    assert 'error[D110]: `email` is not an address: "kim@gmial,com"' in check.out
+    assert "(row 3)" in check.out
+    assert "--> spring/people.csv (column email)" in check.out
+    assert "did you mean kim@gmail.com?" in check.out
+    assert "1 of 4 rows can be sent (3 invalid)." in check.out
+    assert mailmerge("send", "spring", "--yes", "--skip-invalid").code == 3
+    assert [message.rcpt_to for message in sandbox.messages] == [("ana@example.com",)]
+    assert statuses(campaign) == ["accepted", "invalid", "invalid", "invalid"]
+
+
+def test_attachment_missing_for_some_rows(mailmerge, sandbox):
+    """The rows without their file are named; ``missing = "skip"`` lets them go without it."""
+    toml = CAMPAIGN + '\n[[attach]]\npath = "{{ name }}.pdf"\n'
+    campaign = mailmerge.campaign(campaign_toml=toml, Ana_pdf="%PDF-1.4")
+    mailmerge.account(sandbox)
+
+    done = mailmerge("send", "spring", "--yes")
+    assert done.code == 2, done
+    found = [line for line in diagnostics(done.err) if "A301" in line]
+    assert [('no file "Bo.pdf"  (row 3' in found[0]), ('no file "Cy.pdf"  (row 4' in found[1])] == [True] * 2
+    assert "spring/campaign.toml:14:8" in done.err
+    (campaign / "campaign.toml").write_text(toml + 'missing = "skip"\n')
+
+    assert mailmerge("send", "spring", "--yes").code == 0
+    assert [b"Ana.pdf" in message.content for message in sandbox.messages] == [True, False, False]
+
+
+def test_attachment_too_large(mailmerge, sandbox):
+    """The encoded size counts: over the account's limit the row is invalid before anything is sent."""
+    toml = CAMPAIGN + '\n[[attach]]\npath = "{{ name }}.pdf"\n'
+    files = {"Ana_pdf": "x", "Bo_pdf": "x" * 15_000, "Cy_pdf": "x"}
+    campaign = mailmerge.campaign(campaign_toml=toml, **files)
+    mailmerge.account(sandbox, max_size=20_000)
+
+    refused = mailmerge("send", "spring", "--yes")
+    assert refused.code == 2, refused
+    assert "error[M501]: the message has 21," in refused.err
+    assert "the account takes 20,000  (row 3, bo@example.net)" in refused.err
+    assert sandbox.messages == []
+
+    assert mailmerge("send", "spring", "--yes", "--skip-invalid").code == 3
+    assert statuses(campaign) == ["accepted", "invalid", "accepted"]

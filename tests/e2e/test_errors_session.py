@@ -1,0 +1,339 @@
+"""What is wrong with server, account or ledger: the right exit code, one clear message, and nothing lost."""
+
+from __future__ import annotations
+
+import datetime as dt
+import signal
+import ssl
+
+import pytest
+
+import faultd
+from faultd import FaultServer, say
+from mailmerge.sandbox import FaultPlan
+from servers.command import BODY, CAMPAIGN, PEOPLE, Mailmerge, one_error, results, statuses
+from servers.kept import KeepingSandbox
+from servers.programs import free_port, wait_until
+
+
+def fails(mailmerge: Mailmerge, exit_code: int, code: str, *words: str) -> None:
+    """Send, expect this one error, and every row still waiting."""
+    done = mailmerge("send", "spring", "--yes")
+    assert done.code == exit_code, done
+    one_error(done, code, *words)
+    assert "3 waiting" in done.out
+    assert "Next: mailmerge send spring   3 rows left" in done.out
+    assert statuses(mailmerge.folder / "spring") == ["pending"] * 3
+    assert not [word for word in ("correct horse", "geheim") if word in done.out + done.err]
+
+
+def mended(mailmerge: Mailmerge, server: KeepingSandbox) -> None:
+    """Nothing was lost: with the right account the same command does it all."""
+    mailmerge.account(server)
+    done = mailmerge("send", "spring", "--yes")
+    assert done.code == 0, done
+    assert len(server.messages) == 3
+
+
+@pytest.mark.program("postfix", "saslpasswd2")
+def test_wrong_password(mailmerge, postfix):
+    """The server's words and the usual reason; one try, no second mechanism."""
+    mailmerge.campaign()
+    mailmerge.account(postfix)
+    mailmerge.environ["MAILMERGE_SMTP_PASSWORD"] = "geheim"
+    before = postfix.connections()
+
+    fails(mailmerge, 6, "S601", "127.0.0.1 refused the sign-in: 535 5.7.8", "app password")
+
+    wait_until(lambda: postfix.connections() > before, "the connection logged")
+    assert postfix.connections() == before + 1
+    assert postfix.received() == []
+
+
+def test_no_password(mailmerge, sandbox):
+    """All four ways to give one are named."""
+    mailmerge.campaign()
+    mailmerge.account(sandbox)
+    del mailmerge.environ["MAILMERGE_SMTP_PASSWORD"]
+
+    fails(
+        mailmerge,
+        6,
+        "S605",
+        "no password for sandbox",
+        "SMTP_AUTH",
+        "password_command",
+        "keyring",
+        "terminal",
+    )
+
+    mended(mailmerge, sandbox)
+
+
+def test_wrong_port(mailmerge, sandbox):
+    """Nobody listens there: a few tries, exit 5, and the usual ports."""
+    mailmerge.campaign()
+    port = free_port()
+    mailmerge.account(sandbox, port=port)
+
+    fails(mailmerge, 5, "S612", f"port {port}: the connection was refused", "465 or 587")
+
+    mended(mailmerge, sandbox)
+
+
+def test_name_not_found(mailmerge, sandbox):
+    """A misspelt host is exit 2: trying again would not help."""
+    mailmerge.campaign()
+    mailmerge.account(sandbox, host="smtp.no-such-host.invalid")
+
+    fails(mailmerge, 2, "S611", "no host called smtp.no-such-host.invalid", "mailmerge providers")
+
+    mended(mailmerge, sandbox)
+
+
+@pytest.mark.parametrize(
+    ("server_tls", "our_tls", "code", "words"),
+    [
+        ("starttls", "tls", "S625", ("answered in clear, TLS at once was expected", "port 587")),
+        ("tls", "starttls", "S625", ("expects TLS at once", "port 465")),
+        ("none", "starttls", "S626", ("offers no STARTTLS, so nothing was sent",)),
+        ("starttls", "none", "S603", ("no sign-in on this connection", "tls")),
+    ],
+)
+def test_wrong_tls_mode(mailmerge, server_tls, our_tls, code, words):
+    """Both ways round it is said which mode belongs where, within seconds; no secret leaves in clear."""
+    mailmerge.campaign()
+    with KeepingSandbox(tls=server_tls, user="me") as server:
+        mailmerge.account(server, tls=our_tls)
+
+        fails(mailmerge, 6, code, *words)
+
+
+@pytest.mark.parametrize("kind", ["untrusted", "wrong name", "expired"])
+def test_certificate_refused(mailmerge, certificates, kind):
+    """Each reason has its own words; nothing but EHLO and STARTTLS was said before."""
+    mailmerge.campaign()
+    host = "mail.example.org" if kind == "wrong name" else "127.0.0.1"
+    past = dt.datetime(2020, 1, 1, tzinfo=dt.UTC) if kind == "expired" else None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificates.authority.issue_cert(host, not_after=past).configure_cert(context)
+    told = {
+        "untrusted": ("S621", "signed by nobody we trust", "ca_file"),
+        "wrong name": ("S623", "not for 127.0.0.1"),
+        "expired": ("S622", "has expired", "clock"),
+    }
+    with FaultServer(tls=context, users={"me": "geheim"}) as server:
+        ca_file = None if kind == "untrusted" else str(certificates.ca_file)
+        mailmerge.account(server, tls="starttls", auth="password", user="me", ca_file=ca_file)
+        mailmerge.environ["MAILMERGE_SMTP_PASSWORD"] = "geheim"
+
+        fails(mailmerge, 6, *told[kind])
+
+    assert set(server.verbs()) == {"EHLO", "STARTTLS"}
+
+
+@pytest.mark.parametrize("content", [None, "not a certificate"])
+def test_ca_file_unreadable(mailmerge, sandbox, content):
+    """A file of authorities that is missing or none is an input error."""
+    mailmerge.campaign()
+    path = mailmerge.folder / "ca.pem"
+    if content:
+        path.write_text(content)
+    mailmerge.account(sandbox, ca_file=str(path))
+
+    fails(mailmerge, 2, "S642", "ca.pem", "PEM")
+
+
+def test_b10_sender_refused(mailmerge):
+    """What is about the sender stops the run at the first row: all stay pending."""
+    mailmerge.campaign()
+    with FaultServer({"MAIL": say("553 5.7.1 Mail from must equal authorized user")}) as server:
+        mailmerge.account(server)
+
+        fails(
+            mailmerge, 6, "S607", "553 5.7.1 Mail from must equal authorized user", "address of the account"
+        )
+
+    assert server.verbs().count("MAIL") == 1
+
+
+def test_sender_not_declared(mailmerge, sandbox):
+    """An account sends only as the addresses it has declared; found before anything is sent."""
+    mailmerge.campaign()
+    mailmerge.account(sandbox, any_from=False)
+
+    done = mailmerge("send", "spring", "--yes")
+
+    assert done.code == 2, done
+    one_error(done, "C461", "me@example.org", "campaign.toml:8:8", "aliases")
+
+
+def test_b11_over_the_servers_size(mailmerge):
+    """What the server's SIZE forbids is not begun; both numbers are told."""
+    campaign = mailmerge.campaign(
+        people_csv=PEOPLE + "di@example.com," + "D" * 60 + "\n", body_txt="{{ name * 40 }}\n"
+    )
+    with KeepingSandbox(tls="none", user=None, max_size=1500) as server:
+        mailmerge.account(server)
+        done = mailmerge("send", "spring", "--yes")
+
+    assert done.code == 3, done
+    assert statuses(campaign) == ["accepted", "accepted", "accepted", "rejected"]
+    assert "octets, the server takes 1500" in done.out
+    assert "the server takes 1500" in results(campaign, "failed.csv")[0]["mailmerge_reply"]
+    assert len(server.messages) == 3
+
+
+# --- changed under us -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("files", "named"),
+    [
+        ({"body_txt": "Other words for {{ name }}.\n"}, "templates"),
+        ({"campaign_toml": CAMPAIGN.replace("Hello", "Hi")}, "subject"),
+        ({"campaign_toml": CAMPAIGN.replace("Me <", "You <")}, "sender"),
+        ({"campaign_toml": CAMPAIGN + '\n[[attach]]\npath = "body.txt"\n'}, "attachments"),
+    ],
+)
+def test_message_changed_half_way(mailmerge, sandbox, files, named):
+    """A changed message stops the second run and names what changed."""
+    mailmerge.campaign()
+    mailmerge.account(sandbox)
+    assert mailmerge("send", "spring", "--yes", "--limit", "1").code == 0
+    mailmerge.campaign(**files)
+
+    stopped = mailmerge("send", "spring", "--yes")
+    assert stopped.code == 2, stopped
+    one_error(stopped, "C470", named, "1 row was accepted as it was", "--accept-changes", "--name NEW")
+    assert len(sandbox.messages) == 1
+
+
+def test_two_ways_on_after_a_change(mailmerge, sandbox):
+    """``--accept-changes`` sends the rest and nobody twice; ``--name`` writes to everybody anew."""
+    campaign = mailmerge.campaign()
+    mailmerge.account(sandbox)
+    assert mailmerge("send", "spring", "--yes", "--limit", "1").code == 0
+    mailmerge.campaign(body_txt="Other words for {{ name }}.\n")
+
+    assert mailmerge("send", "spring", "--yes", "--accept-changes").code == 0
+    assert [m.rcpt_to[0] for m in sandbox.messages] == ["ana@example.com", "bo@example.net", "cy@example.org"]
+    assert statuses(campaign) == ["accepted"] * 3
+    anew = mailmerge("send", "spring", "--yes", "--name", "autumn")
+    assert anew.code == 0, anew
+    assert len(sandbox.messages) == 6
+
+
+def test_attached_file_changed_half_way(mailmerge, sandbox):
+    """The bytes of a fixed attachment belong to the message as well."""
+    toml = CAMPAIGN + '\n[[attach]]\npath = "terms.txt"\n'
+    mailmerge.campaign(campaign_toml=toml, terms_txt="one")
+    mailmerge.account(sandbox)
+    assert mailmerge("send", "spring", "--yes", "--limit", "1").code == 0
+    mailmerge.campaign(campaign_toml=toml, terms_txt="two")
+
+    done = mailmerge("send", "spring", "--yes")
+
+    assert done.code == 2, done
+    one_error(done, "C470", "files")
+
+
+def test_list_edited_sorted_and_grown_half_way(mailmerge, sandbox):
+    """Rows are known by address, never by number: what is new is sent, what was sent is not sent again."""
+    campaign = mailmerge.campaign()
+    mailmerge.account(sandbox)
+    assert mailmerge("send", "spring", "--yes", "--limit", "1").code == 0
+    mailmerge.campaign(
+        people_csv="name,email\nDi,di@example.com\nCyril,cy@example.org\nAna Maria,ANA@example.com\n"
+    )
+
+    done = mailmerge("send", "spring", "--yes")
+
+    assert done.code == 0, done
+    assert [message.rcpt_to[0] for message in sandbox.messages] == [
+        "ana@example.com",
+        "di@example.com",
+        "cy@example.org",
+    ]
+    assert b"Subject: Hello Cyril\r\n" in sandbox.messages[2].content
+    assert [(row["row"], row["status"]) for row in results(campaign)] == [
+        ("2", "accepted"),
+        ("3", "accepted"),
+        ("4", "accepted"),
+    ]
+
+
+def test_list_overwritten_in_mid_run(mailmerge):
+    """The run sends from its own copy: a list saved while it goes on changes nothing of it."""
+    campaign = mailmerge.campaign()
+    with KeepingSandbox(faults=FaultPlan(delay=0.1)) as server:
+        mailmerge.account(server)
+        process = mailmerge.start("send", "spring", "--yes", "--rate", "5/s")
+        wait_until(lambda: len(server.messages) >= 1, "the first message")
+        (campaign / "people.csv").write_text("email,name\nx@example.com,X\n")
+        done = mailmerge.finish(process)
+
+    assert done.code == 0, done
+    assert [m.rcpt_to[0] for m in server.messages] == ["ana@example.com", "bo@example.net", "cy@example.org"]
+
+
+# --- ledger and locks --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("spoil", "code", "words"),
+    [
+        (lambda folder: (folder / ".mailmerge" / "ledger.db").mkdir(parents=True), "L702", ["ledger.db"]),
+        (lambda folder: (folder / ".mailmerge").write_text(""), "L702", ["cannot create spring/.mailmerge"]),
+        (lambda folder: (folder.parent / "home" / "state").write_text(""), "L710", ["campaigns.db"]),
+    ],
+)
+def test_ledger_unwritable(mailmerge, sandbox, spoil, code, words):
+    """Where progress cannot be recorded nothing is sent: exit 8."""
+    campaign = mailmerge.campaign()
+    mailmerge.account(sandbox)
+    spoil(campaign)
+
+    done = mailmerge("send", "spring", "--yes")
+
+    assert done.code == 8, done
+    one_error(done, code, *words)
+    assert sandbox.messages == []
+
+
+def test_ledger_damaged(mailmerge, sandbox):
+    """A ledger that is no database is never written over."""
+    campaign = mailmerge.campaign()
+    mailmerge.account(sandbox)
+    assert mailmerge("send", "spring", "--yes", "--limit", "1").code == 0
+    ledger = campaign / ".mailmerge" / "ledger.db"
+    ledger.write_bytes(b"garbage " * 4096)
+
+    for command in ("send", "status", "report"):
+        done = mailmerge(command, "spring", *(["--yes"] if command == "send" else []))
+        assert done.code == 8, done
+        one_error(done, "L701", "the ledger is damaged: spring/.mailmerge/ledger.db", "backup")
+    assert ledger.read_bytes() == b"garbage " * 4096
+    assert len(sandbox.messages) == 1
+
+
+@pytest.mark.parametrize(("folder", "code"), [("spring", "L707"), ("summer", "L708")])
+def test_second_process(mailmerge, folder, code):
+    """One process a campaign, one session an account: the second one is told who has it, exit 7."""
+    mailmerge.campaign("spring")
+    mailmerge.campaign("summer", body_txt=BODY)
+    with FaultServer({"content": faultd.hang}, users={"me": "geheim"}) as server:
+        mailmerge.account(server, tls="none", auth="password", user="me")
+        mailmerge.environ["MAILMERGE_SMTP_PASSWORD"] = "geheim"
+        first = mailmerge.start("send", "spring", "--yes")
+        try:
+            assert server.wait_for(lambda: "DATA" in server.verbs(), 10)
+            second = mailmerge("send", folder, "--yes")
+            status = mailmerge("status", "spring")
+        finally:
+            first.send_signal(signal.SIGKILL)
+            first.communicate()
+
+    assert second.code == 7, second
+    one_error(second, code, f"pid {first.pid} since ")
+    assert status.code == 0, status
