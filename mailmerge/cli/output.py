@@ -22,17 +22,30 @@ if TYPE_CHECKING:
 
 def out(text: str = "") -> None:
     """Write one line of result."""
-    click.echo(printable(text))
+    _echo(printable(text))
 
 
 def note(text: str = "") -> None:
     """Write one line of progress or advice."""
-    click.echo(printable(text), err=True)
+    _echo(printable(text), err=True)
 
 
 def emit(kind: str, **values: Any) -> None:
     """Write one JSON object on a line; *kind* says what it is, ``v`` which version of this format."""
-    click.echo(json.dumps({"v": 1, "type": kind, **values}, ensure_ascii=False, default=str))
+    _echo(json.dumps({"v": 1, "type": kind, **values}, ensure_ascii=False, default=str))
+
+
+def _echo(text: str, *, err: bool = False, color: bool | None = None) -> None:
+    """Write a line; if its reader has gone away, this one and all later ones go nowhere.
+
+    Whoever stops reading does not stop the sending: what matters is in the ledger.
+    """
+    try:
+        click.echo(text, err=err, color=color)
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, (sys.stderr if err else sys.stdout).fileno())
+        os.close(nowhere)
 
 
 def show_diagnostics(diagnostics: Iterable[Diagnostic]) -> None:
@@ -51,7 +64,7 @@ def _show(text: Iterable[str], *, err: bool = True) -> None:
     for line in text:
         colour = {"error": "red", "warni": "yellow"}.get(line[:5])
         head, mark, rest = line.partition("]: ")
-        click.echo(
+        _echo(
             click.style(head + mark, fg=colour, bold=True) + rest if colour and mark else line,
             err=err,
             color=color,

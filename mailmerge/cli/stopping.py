@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 import threading
@@ -30,7 +31,12 @@ class Stop:
         self.code = 128 + number
         if self.flag.is_set():
             # The states are as the ledger has them: rows on the wire will be in doubt.
-            sys.stderr.write("\nleaving at once; messages in flight are in doubt\n")
+            _say("\nleaving at once; messages in flight are in doubt\n")
             raise SystemExit(self.code)
         self.flag.set()
-        sys.stderr.write("\nfinishing the messages in flight ... (once more to leave at once)\n")
+        _say("\nfinishing the messages in flight ... (once more to leave at once)\n")
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError):  # nobody may be reading any more: the signal counts all the same
+        sys.stderr.write(text)
