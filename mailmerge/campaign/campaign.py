@@ -229,7 +229,7 @@ class Campaign:
         """
         assembly = assembly or self.assemble(recipients, ledger.secret, account)
         problems = Problems(self.file.check.ignore)
-        problems.add(recipients.warnings)
+        problems.add((*self.environment.warnings, *recipients.warnings))
         suppressed = Suppressed(self.file.data.suppress)
         max_size = account.max_size if account else None
         digest = self._preflight_digest(recipients, assembly, suppressed, max_size) if reuse else ""

@@ -105,7 +105,12 @@ class Opening(Dialogue):
         if reply.code == 421:
             raise self._refused("closed the session", reply, Phase.STARTTLS)
         if reply.severity != 2:
-            raise TlsError(f"{self.host} refused STARTTLS: {reply}", code="S627", reply=reply)
+            raise TlsError(
+                f"{self.host} refused STARTTLS: {reply}",
+                code="S627",
+                hint="Nothing was sent. Try again later; if it stays so, tell the server's keeper.",
+                reply=reply,
+            )
         if self._parser.pending:
             raise TlsError(
                 f"{self.host} sent more in clear after it had agreed to TLS: somebody may be tampering",
