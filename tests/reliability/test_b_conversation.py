@@ -26,10 +26,10 @@ EVERYBODY = [address(number) for number in (1, 2, 3)]
 GBK = "550 5.1.1 用户不存在".encode("gbk")
 
 
-def run(bench: Bench, *impatient_phases: str, **wanted: object) -> Report:
+def run(bench: Bench, *impatient_phases: str) -> Report:
     """Run to the end; nobody sits out a pause, and only the phases named are short of time."""
     deadlines = impatient(*impatient_phases) if impatient_phases else PATIENCE
-    return bench.send(clock=SkippingClock(), deadlines=deadlines, **wanted)
+    return bench.send(clock=SkippingClock(), deadlines=deadlines)
 
 
 def all_accepted(bench: Bench, report: Report) -> None:
