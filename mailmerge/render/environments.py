@@ -12,11 +12,15 @@ import math
 from datetime import date, datetime, time
 from decimal import Decimal
 from functools import partial
+from types import BuiltinMethodType
 from typing import TYPE_CHECKING, Any, Literal
 
 from jinja2 import BaseLoader, StrictUndefined, TemplateNotFound, UndefinedError
+from jinja2.compiler import CodeGenerator
+from jinja2.runtime import LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import missing
+from markupsafe import escape
 
 from mailmerge.errors import TemplateError
 from mailmerge.model import Place
@@ -25,12 +29,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from jinja2 import Environment
+    from jinja2 import Environment, nodes
+    from jinja2.compiler import Frame
+    from jinja2.runtime import Context
 
     from mailmerge.render.sources import SourceMap
 
 
 _DICT_ATTRIBUTES = frozenset(dir(dict))
+_TEXT_METHODS = frozenset(name for name in dir(str) if not name.startswith("_")) - {"format", "format_map"}
+_LOOP_NUMBERS = frozenset({"depth", "depth0", "first", "index", "index0", "last", "revindex", "revindex0"})
+_HARMLESS: dict[type, frozenset[str]] = {str: _TEXT_METHODS, LoopContext: _LOOP_NUMBERS}
+"""What the sandbox would allow after a long look, and templates use most."""
 
 
 class UnknownName(UndefinedError):
@@ -67,14 +77,62 @@ class Missing(StrictUndefined):
         super().__init__(hint, obj, name, named)
 
 
+class _Generator(CodeGenerator):
+    """Prints plain text directly: only what is no ``str`` has to go through ``finalize``."""
+
+    def _output_child_pre(self, node: nodes.Expr, frame: Frame, finalize: Any) -> None:
+        if frame.eval_ctx.volatile:
+            super()._output_child_pre(node, frame, finalize)
+        else:
+            text = "environment.escaped[value_]" if frame.eval_ctx.autoescape else "value_"
+            self.write(f"({text} if (value_ := (")
+
+    def _output_child_post(self, node: nodes.Expr, frame: Frame, finalize: Any) -> None:
+        if frame.eval_ctx.volatile:
+            super()._output_child_post(node, frame, finalize)
+        else:
+            convert = "escape" if frame.eval_ctx.autoescape else "str"
+            self.write(f")).__class__ is str else {convert}(environment.finalize(value_)))")
+
+
+class _Escaped(dict[str, str]):
+    """Texts and what they are in HTML: the same few values are printed again and again."""
+
+    _MOST = 4096
+    _LONGEST = 200
+
+    def __missing__(self, text: str) -> str:
+        escaped = str(escape(text))
+        if len(text) <= self._LONGEST:
+            if len(self) >= self._MOST:
+                self.clear()
+            self[text] = escaped
+        return escaped
+
+
 class _Sandbox(ImmutableSandboxedEnvironment):
-    """The sandbox, quicker at ``a.title`` where ``a`` is a plain dict: no attribute is looked for in vain."""
+    """The sandbox, quicker at what is plainly allowed: items of dicts, methods of texts, numbers of loops."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.escaped = _Escaped()
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """Return an attribute, else an item; a dict's own methods win, as in Jinja2."""
-        if obj.__class__ is dict and attribute in obj and attribute not in _DICT_ATTRIBUTES:
+        kind = type(obj)
+        if kind is dict and attribute in obj and attribute not in _DICT_ATTRIBUTES:
             return obj[attribute]
+        if kind in _HARMLESS and attribute in _HARMLESS[kind]:
+            return getattr(obj, attribute)
         return super().getattr(obj, attribute)
+
+    def call(self, context: Context, obj: Any, /, *args: Any, **options: Any) -> Any:
+        """Call what a template wants to call, if it may."""
+        if type(obj) is BuiltinMethodType and type(obj.__self__) is str and obj.__name__ in _TEXT_METHODS:
+            for scope in ("_loop_vars", "_block_vars"):  # meant for functions that ask for the context
+                options.pop(scope, None)
+            return obj(*args, **options)
+        return super().call(context, obj, *args, **options)
 
 
 class FolderLoader(BaseLoader):
@@ -134,6 +192,8 @@ def make_environment(
         finalize={"line": printed_in_line, "path": printed_in_path}.get(kind, finalize or printed),
         auto_reload=False,
     )
+    if environment.finalize is printed:
+        environment.code_generator_class = _Generator
     environment.filters.update(filters)
     environment.globals.update(variables)
     return environment
