@@ -1,17 +1,21 @@
 # make demo    a rehearsal of the sample newsletter, from nothing but Python and make
 # make test    the whole suite against the built wheel   (PYTEST_ARGS="tests/unit -x" for a part)
 # make check   formatting, lint, types, import contracts
+# make bench   how fast it is beside other tools, half an hour   (BENCH_ARGS="--only build run" for parts)
+# make bench-quick   the same in about three minutes
 # make clean   remove what the above made
 #
 # PYTHON=/path/to/python3.12 chooses another Python.
 
-.PHONY: demo test check clean
+.PHONY: demo test check bench bench-quick clean
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
 PIP = -m pip --disable-pip-version-check -qq
 TEST = build/test
 CHECK = build/check
+BENCH = build/bench
+BENCH_ARGS ?=
 PYTEST_ARGS ?=
 
 define new_venv
@@ -57,6 +61,22 @@ check: $(CHECK)/venv/installed
 $(CHECK)/venv/installed: pyproject.toml
 	$(call new_venv,$(CHECK)/venv)
 	@$(CHECK)/venv/bin/python $(PIP) install --group dev --editable ".[all]"
+	@touch $@
+
+# Peers get an environment of their own each, where import names or languages clash.
+bench: BENCH_ARGS += --write
+bench bench-quick: $(BENCH)/installed
+	@$(BENCH)/venv/bin/python $(PIP) install --no-build-isolation --force-reinstall --no-deps .
+	@$(BENCH)/venv/bin/python benchmarks $(if $(filter bench-quick,$@),--quick) $(BENCH_ARGS)
+
+$(BENCH)/installed: pyproject.toml benchmarks/peers/package.json
+	@mkdir -p $(BENCH)/node
+	$(call new_venv,$(BENCH)/venv)
+	$(call new_venv,$(BENCH)/rival)
+	@$(BENCH)/venv/bin/python $(PIP) install "hatchling>=1.24" -r benchmarks/peers/requirements.txt .
+	@$(BENCH)/rival/bin/python $(PIP) install -r benchmarks/peers/rival.txt
+	@cp benchmarks/peers/package.json $(BENCH)/node/
+	@if command -v npm >/dev/null; then npm install --silent --no-fund --no-audit --prefix $(BENCH)/node; fi
 	@touch $@
 
 clean:

@@ -1,0 +1,118 @@
+"""Run the benchmarks: python benchmarks [--quick] [--only PART ...]."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from building import measure_building
+from ledgers import measure_ledger
+from lists import measure_lists
+from network import network
+from running import measure_memory, measure_runs
+from session import measure_sessions, measure_throttle
+from setting import Setting
+from sinks import sinks
+from starting import measure_starting
+from table import Results
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).resolve().parent.parent
+PARTS = ("build", "start", "lists", "ledger", "session", "throttle", "run", "memory")
+
+
+def main() -> int:
+    """Measure, print the table, write it down."""
+    parser = argparse.ArgumentParser(prog="benchmarks")
+    parser.add_argument("--quick", action="store_true", help="about three minutes")
+    parser.add_argument(
+        "--only", nargs="+", choices=PARTS, default=PARTS, metavar="PART", help=", ".join(PARTS)
+    )
+    parser.add_argument("--write", action="store_true", help="put the table into RESULTS.md, too")
+    asked = parser.parse_args()
+    place = ROOT / "build" / "bench"
+    folder = place / "work"
+    folder.mkdir(parents=True, exist_ok=True)
+    setting = Setting(
+        folder=folder,
+        python=Path(sys.executable),
+        rival=place / "rival" / "bin" / "python",
+        modules=place / "node" / "node_modules",
+        node=bool(shutil.which("node")) and (place / "node" / "node_modules" / "nodemailer").is_dir(),
+        quick=asked.quick,
+    )
+    results = Results()
+    began = time.monotonic()
+    measure(setting, set(asked.only), results)
+    text = f"{headline(asked.quick)}\n\n{results.markdown()}"
+    print(text)
+    print(f"{(time.monotonic() - began) / 60:.1f} minutes", file=sys.stderr)
+    (place / "results.json").write_text(json.dumps(asdict(results), indent=1), "utf-8")
+    if asked.write:
+        (ROOT / "benchmarks" / "RESULTS.md").write_text(f"# Results\n\n{text}", "utf-8")
+    return 0
+
+
+def measure(setting: Setting, parts: set[str], results: Results) -> None:
+    """Measure the parts that were asked for; one that fails is noted and does not end the others."""
+
+    def attempt(part: str, do: Callable[[], None]) -> None:
+        if part not in parts:
+            return
+        print(f"measuring: {part}", file=sys.stderr, flush=True)
+        try:
+            do()
+        except (OSError, RuntimeError, KeyError, subprocess.SubprocessError) as error:
+            results.note(f"{part}: not measured to its end: {error}")
+
+    if not setting.node:
+        results.note("nodemailer: not measured, node or the package is missing")
+    attempt("build", lambda: measure_building(setting, results))
+    attempt("start", lambda: measure_starting(setting, results))
+    attempt("lists", lambda: measure_lists(setting, results))
+    attempt("ledger", lambda: measure_ledger(setting, results))
+    if not parts & {"session", "throttle", "run", "memory"}:
+        return
+    with network(setting.folder) as line, sinks(line, setting.folder) as ports:
+        results.note(f"Sessions run over {line.name}; servers: {', '.join(sorted(ports))}.")
+        attempt("session", lambda: measure_sessions(setting, line, ports, results))
+        attempt(
+            "throttle", lambda: measure_throttle(setting, line, ports.get("postfix", ports["csink"]), results)
+        )
+        line.set_line(0)
+        attempt("run", lambda: measure_runs(setting, line, ports["csink"], results))
+        attempt("memory", lambda: measure_memory(setting, line, ports["csink"], results))
+
+
+def headline(quick: bool) -> str:
+    """Say when and on what this was measured."""
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [
+            line.partition(":")[2].strip()
+            for line in info.read_text().splitlines()
+            if line.startswith("model name")
+        ]
+        model = names[0] if names else model
+    how = "short" if quick else "full"
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d}, {how} measurement, Python {platform.python_version()}, "
+        f"{os.cpu_count()} x {model}, {platform.system()} {platform.release()}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

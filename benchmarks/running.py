@@ -1,0 +1,110 @@
+"""Whole runs from list to report, and the memory they need."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import fixtures
+from campaigns import environment, write_campaign, write_rival
+from measure import run_json
+
+if TYPE_CHECKING:
+    from network import Network
+    from setting import Setting
+    from table import Results
+
+HERE = Path(__file__).parent
+RIVAL_ROWS = 200
+ROUNDS = 3
+_PEAK = """\
+import json, resource, subprocess, sys
+done = subprocess.run(sys.argv[1:], capture_output=True, text=True)
+print(json.dumps([done.returncode, done.stderr[-400:], resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss]))
+"""
+
+
+def measure_runs(setting: Setting, network: Network, port: int, results: Results) -> None:
+    """Send the same newsletter with ours and with awdeorio's mailmerge to the free server."""
+    section = "whole run: list, check, build, ledger, session, report; messages/s"
+    count = setting.run_rows
+    people = fixtures.write_list(setting.folder / f"people-{count}.csv", count)
+    few = fixtures.write_list(setting.folder / f"people-{RIVAL_ROWS}.csv", RIVAL_ROWS)
+    rates: dict[str, float] = {}
+    with tempfile.TemporaryDirectory(dir=setting.folder) as name:
+        folder = Path(name)
+        for _ in range(ROUNDS):
+            for column, pipeline in (("ours", "overlap"), ("window", "window")):
+                campaign = write_campaign(
+                    folder / column, people, host=network.host, port=port, pipeline=pipeline
+                )
+                command = [str(setting.python.with_name("mailmerge")), "send", "--yes", "--quiet"]
+                took = _timed([*network.on_client(), *command], campaign)
+                rates[column] = max(rates.get(column, 0.0), count / took)
+                shutil.rmtree(campaign)
+            rival = write_rival(folder / "rival", few, network.host, port)
+            command = [str(setting.rival.with_name("mailmerge")), "--no-dry-run", "--no-limit"]
+            took = _timed([*network.on_client(), *command], rival)
+            rates["rival"] = max(rates.get("rival", 0.0), RIVAL_ROWS / took)
+        alone = write_campaign(folder / "alone", people)
+        dry = run_json([setting.python, HERE / "whole_one.py", alone, count])
+    for column, rate in rates.items():
+        results.put(section, f"{count:,} newsletters, free server (mailmerge: {RIVAL_ROWS})", column, rate)
+    bare = 1e6 / dry["floor_us"]
+    results.put(section, "the same without a network, processor time", "ours", 1e6 / dry["run_us"])
+    results.note(f"Bare rendering of that newsletter: {bare:,.0f}/s of one core.")
+    for column in ("ours", "window"):
+        mode = "overlap" if column == "ours" else "window"
+        results.at_least(f"whole run in {mode} / bare rendering", rates[column] / bare, 0.35)
+        results.at_least(f"whole run in {mode} / awdeorio's mailmerge", rates[column] / rates["rival"], 20)
+    results.at_most("list + check + build + ledger + report, no network / rendering", dry["ratio"], 2.6)
+
+
+def measure_memory(setting: Setting, network: Network, port: int, results: Results) -> None:
+    """Find the peak memory of checks and runs over a short and a long list."""
+    peaks: dict[str, list[float]] = {"check": [], "send": []}
+    short, long = setting.memory_rows
+    for rows in (short, long):
+        people = fixtures.write_list(setting.folder / f"people-{rows}.csv", rows)
+        with tempfile.TemporaryDirectory(dir=setting.folder) as name:
+            campaign = write_campaign(
+                Path(name), people, variant="short", host=network.host, port=port, pipeline="window"
+            )
+            for command, options in (("check", []), ("send", ["--yes"])):
+                console = str(setting.python.with_name("mailmerge"))
+                peak = _peak([*network.on_client(), console, command, "--quiet", *options], campaign)
+                peaks[command].append(peak)
+                results.put("peak memory, MiB (short text)", f"{command}, {rows:,} rows", "ours", peak)
+    for command, (least, most) in peaks.items():
+        results.at_most(f"memory of {command}, {short:,} to {long:,} rows: growth", most - least, 20, " MiB")
+
+
+def _timed(command: list[str], folder: Path) -> float:
+    began = time.perf_counter()
+    done = subprocess.run(
+        command, cwd=folder, check=False, capture_output=True, text=True, env=environment(folder)
+    )
+    if done.returncode:
+        raise RuntimeError(f"{command}: {done.stderr[-600:] or done.stdout[-600:]}")
+    return time.perf_counter() - began
+
+
+def _peak(command: list[str], folder: Path) -> float:
+    done = subprocess.run(
+        [sys.executable, "-c", _PEAK, *command],
+        cwd=folder,
+        check=True,
+        capture_output=True,
+        env=environment(folder),
+    )
+    code, said, peak = json.loads(done.stdout)
+    if code:
+        raise RuntimeError(f"{command}: {said}")
+    return float(peak) / (1024 if os.uname().sysname == "Linux" else 1024 * 1024)

@@ -1,0 +1,61 @@
+"""Start-up: the help, and the time until a first message is rendered, beside a Python that does nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import fixtures
+from campaigns import environment, write_campaign
+
+if TYPE_CHECKING:
+    from setting import Setting
+    from table import Results
+
+ROUNDS = 15
+_FIRST_MESSAGE = "from mailmerge import Campaign; next(Campaign.load('.').messages())"
+
+
+def measure_starting(setting: Setting, results: Results) -> None:
+    """Fill in milliseconds and ratios: the minimum of several rounds, for noise only adds."""
+    with tempfile.TemporaryDirectory(dir=setting.folder) as folder:
+        people = fixtures.write_list(Path(folder, "people.csv"), 10)
+        campaign = write_campaign(Path(folder), people)
+        bare = [str(setting.python), "-c", "pass"]
+        console = setting.python.with_name("mailmerge")
+        commands = {
+            "python": bare,
+            "help": [str(console), "--help"],
+            "send": [str(console), "send", "--dry-run", "--quiet", "--limit", "1"],
+            "first": [str(setting.python), "-c", _FIRST_MESSAGE],
+            "rival": [str(setting.rival.with_name("mailmerge")), "--help"],
+        }
+        least = dict.fromkeys(commands, float("inf"))
+        for _ in range(5 if setting.quick else ROUNDS):
+            for name, command in commands.items():
+                least[name] = min(least[name], _seconds(command, campaign))
+    section = "start-up, times `python -c pass`"
+    base = least["python"]
+    results.put(section, "--help", "ours", least["help"] / base)
+    results.put(section, "--help", "rival", least["rival"] / base)
+    results.put(section, "to the first rendered message", "ours", least["first"] / base)
+    results.put(section, "send --dry-run of ten rows, whole", "ours", least["send"] / base)
+    results.note(f"`python -c pass` takes {base * 1000:.1f} ms here.")
+    results.at_most("--help / python -c pass", least["help"] / base, 5)
+    results.at_most("first rendered message / python -c pass", least["first"] / base, 12)
+
+
+def _seconds(command: list[str], folder: Path) -> float:
+    began = time.perf_counter()
+    subprocess.run(
+        command,
+        cwd=folder,
+        check=True,
+        capture_output=True,
+        env=environment(folder),
+        stdin=subprocess.DEVNULL,
+    )
+    return time.perf_counter() - began
