@@ -88,12 +88,32 @@ Exit codes: 0 done, 2 nothing sent (usage, campaign, list, template), 3 some row
 """
 
 
+def _show_version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    """Name the distribution: another one brings the same command."""
+    if not wanted:
+        return
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415  only for --version
+
+    try:
+        click.echo(f"mailmerge-kit {version('mailmerge-kit')}")
+    except PackageNotFoundError:
+        click.echo("mailmerge-kit, run from its sources")
+    ctx.exit()
+
+
 @click.group(
     cls=LazyGroup,
     epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-@click.version_option(package_name="mailmerge-kit", prog_name="mailmerge")
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_show_version,
+    help="Show the version and exit.",
+)
 def cli() -> None:
     """Mail merge you can trust with your name: one checked message per row, and a record of each."""
 
