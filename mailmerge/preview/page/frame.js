@@ -1,0 +1,88 @@
+// The message itself, in a frame that can run nothing and reach nobody. Three walls, each enough alone: what
+// acts or loads is taken out, the frame is sandboxed, and its own policy lets nothing in but inline pictures.
+
+const FRAME_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
+const ACTIVE = "script, base, link, iframe, frame, frameset, object, embed, applet, portal, meta[http-equiv], template";
+const FORCED_DARK = "html{background:#fff;filter:invert(1) hue-rotate(180deg)}img,video,[background]{filter:invert(1) hue-rotate(180deg)}";
+const LINK_STYLE = "a:target{outline:3px solid #0b7a66;outline-offset:2px}a:target::after{content:' → ' attr(title);font:12px/1.4 system-ui,sans-serif;background:#0b7a66;color:#fff;padding:1px 6px;border-radius:4px;overflow-wrap:anywhere}";
+
+function messageDocument(html, parts, { images, forced }) {
+  const inert = new DOMParser().parseFromString(html, "text/html");
+  const found = { links: [], remote: new Set(), removed: 0 };
+  for (const node of inert.querySelectorAll(ACTIVE)) {
+    if (node.matches("script, iframe, object, embed, meta[http-equiv=refresh i]")) found.removed += 1;
+    node.remove();
+  }
+  for (const node of inert.querySelectorAll("*")) {
+    for (const { name } of [...node.attributes]) if (/^on|^(srcset|ping|poster|manifest|action|formaction|target|download)$/i.test(name)) node.removeAttribute(name);
+    quietLink(node, found);
+    quietPictures(node, parts, images, found);
+  }
+  for (const node of inert.querySelectorAll("style")) node.textContent = inline(node.textContent, parts, images);
+  const head = [inert.createElement("meta"), inert.createElement("meta"), inert.createElement("style")];
+  head[0].setAttribute("http-equiv", "Content-Security-Policy");
+  head[0].setAttribute("content", FRAME_POLICY);
+  head[1].setAttribute("http-equiv", "x-dns-prefetch-control");
+  head[1].setAttribute("content", "off");
+  head[2].textContent = LINK_STYLE + (forced ? FORCED_DARK : "");
+  inert.head.prepend(...head);
+  return { ...found, source: `<!doctype html>${inert.documentElement.outerHTML}`, preheader: preheader(inert) };
+}
+
+// A link becomes a jump to itself, which shows where it would have led.
+function quietLink(node, found) {
+  if (!node.matches("a, area")) return;
+  const target = node.getAttribute("href") ?? node.getAttribute("xlink:href");
+  node.removeAttribute("xlink:href");
+  if (target === null || target.startsWith("#")) return;
+  const number = found.links.push({ target, text: node.textContent.trim() || node.querySelector("img")?.alt || "" });
+  if (!node.id) node.id = `preview-link-${number}`;
+  node.setAttribute("href", `#${encodeURIComponent(node.id)}`);
+  node.setAttribute("title", target);
+}
+
+function quietPictures(node, parts, images, found) {
+  for (const name of ["src", "background", "href", "xlink:href"]) {
+    const value = node.getAttribute(name);
+    if (value === null || (name.endsWith("href") && !/^(image|use|feimage)$/i.test(node.localName))) continue;
+    const source = value.trim();
+    if (/^cid:/i.test(source)) source_(node, name, images ? inlineSource(source, parts) : null);
+    else if (/^data:image\//i.test(source)) source_(node, name, images ? source : null);
+    else {
+      if (/^(https?:)?\/\//i.test(source)) found.remote.add(source);
+      source_(node, name, null);
+    }
+  }
+  const style = node.getAttribute("style");
+  if (style?.includes("cid:")) node.setAttribute("style", inline(style, parts, images));
+}
+
+function source_(node, name, value) {
+  if (value === null) node.removeAttribute(name);
+  else node.setAttribute(name, value);
+}
+
+function inline(style, parts, images) {
+  return style.replace(/cid:[^\s"')]+/gi, (source) => (images && inlineSource(source, parts)) || "data:,");
+}
+
+function inlineSource(source, parts) {
+  const wanted = decodeURIComponent(source.slice(4));
+  const part = parts.find((candidate) => candidate.contentId === wanted);
+  if (!part || part.leftOut || !part.type.startsWith("image/")) return null;
+  return `data:${part.type};base64,${part.body.replace(/\s/g, "")}`;
+}
+
+// The words that an inbox shows after the subject: the first ones of the body.
+function preheader(inert) {
+  const body = inert.body.cloneNode(true);
+  for (const node of body.querySelectorAll("style, title")) node.remove();
+  return body.textContent.replace(/[\u00ad\u034f\u200b-\u200f\u2060\ufeff]/g, "").replace(/\s+/g, " ").trim().slice(0, 140);
+}
+
+function messageFrame(item, made) {
+  const frame = el("iframe", { sandbox: "", title: `Message to ${item.name || item.address}`, referrerpolicy: "no-referrer", class: "message-frame" });
+  frame.style.colorScheme = state.dark === "dark" ? "dark" : "light";
+  frame.srcdoc = made.source;
+  return frame;
+}

@@ -1,0 +1,141 @@
+// The list of rows: a listbox of which only the rows in sight exist.
+
+const ROW_HEIGHT = 58;
+const SPARE_ROWS = 6;
+const BADGES = {
+  error: ["error", "error"],
+  warning: ["warning", "warning"],
+  invalid: ["error", "invalid"],
+  duplicate: ["duplicate", "duplicate"],
+  suppressed: ["suppressed", "suppressed"],
+};
+
+let shown = [];
+
+function arrange() {
+  const test = parseQuery(state.query);
+  shown = page.entries.filter(test);
+  if (state.problemsFirst) {
+    const rank = (item) => (item.errors ? 0 : item.codes.length ? 1 : 2);
+    shown.sort((a, b) => rank(a) - rank(b) || a.index - b.index);
+  }
+  const all = page.entries.length;
+  $("found").textContent = state.query ? `${number(shown.length)} of ${plural(all, "row")}` : plural(all, "row");
+  $("list-room").style.height = `${Math.max(shown.length, 1) * ROW_HEIGHT}px`;
+  drawList();
+}
+
+function drawList() {
+  const list = $("list");
+  const room = $("list-room");
+  if (!shown.length) {
+    list.removeAttribute("aria-activedescendant");
+    room.replaceChildren(el("div", { class: "list-empty", role: "option", "aria-disabled": "true", "aria-selected": "false" },
+      page.entries.length ? "No row matches." : "There is no row to show."));
+    return;
+  }
+  const first = Math.max(0, Math.floor(list.scrollTop / ROW_HEIGHT) - SPARE_ROWS);
+  const last = Math.min(shown.length, Math.ceil((list.scrollTop + list.clientHeight) / ROW_HEIGHT) + SPARE_ROWS);
+  const nodes = [];
+  for (let at = first; at < last; at += 1) nodes.push(option(shown[at], at));
+  room.replaceChildren(...nodes);
+  const current = shown.findIndex((item) => item.row === state.row);
+  if (current >= first && current < last) list.setAttribute("aria-activedescendant", `row-${state.row}`);
+  else list.removeAttribute("aria-activedescendant");
+}
+
+function option(item, at) {
+  const chosen = item.row === state.row;
+  const node = el("div", {
+    class: "list-row", role: "option", id: `row-${item.row}`,
+    "aria-selected": String(chosen), "aria-posinset": at + 1, "aria-setsize": shown.length,
+    onclick: () => { goTo(item.row); closeDrawer(); },
+  },
+    el("span", { class: "list-number" }, String(item.row)),
+    el("span", { class: "list-who" }, item.name || item.address || "(no address)",
+      item.attachments ? icon("clip") : null),
+    el("span", { class: "list-badges" }, badges(item, true)),
+    el("span", { class: "list-subject" }, item.subject || (item.address ? item.address : "no message")));
+  node.style.top = `${at * ROW_HEIGHT}px`;
+  return node;
+}
+
+// Shape, word and colour together; in the list the word is there for those who do not see.
+function badges(item, short = false) {
+  const kinds = [];
+  if (item.status !== "ready") kinds.push(item.status);
+  else if (item.errors) kinds.push("error");
+  if (!item.errors && item.codes.length) kinds.push("warning");
+  return kinds.filter((kind) => BADGES[kind]).map((kind) => {
+    const [shape, word] = BADGES[kind];
+    return el("span", { class: `badge badge-${shape}${short ? " badge-short" : ""}` }, icon(shape), el("span", {}, word));
+  });
+}
+
+function reveal() {
+  const at = shown.findIndex((item) => item.row === state.row);
+  if (at < 0) return drawList();
+  const list = $("list");
+  const top = at * ROW_HEIGHT;
+  if (top < list.scrollTop) list.scrollTop = top;
+  else if (top + ROW_HEIGHT > list.scrollTop + list.clientHeight) list.scrollTop = top + ROW_HEIGHT - list.clientHeight;
+  return drawList();
+}
+
+function step(by, test = () => true) {
+  const at = shown.findIndex((item) => item.row === state.row);
+  for (let next = at < 0 ? (by > 0 ? 0 : shown.length - 1) : at + by; next >= 0 && next < shown.length; next += by) {
+    if (test(shown[next])) return goTo(shown[next].row);
+  }
+  return say(by > 0 ? "No further row" : "No earlier row");
+}
+
+function drawFilters() {
+  const count = (test) => page.entries.filter(test).length;
+  const chips = [
+    ["is:error", "Errors", count(STATES.error), "error"],
+    ["is:warning", "Warnings", count(STATES.warning), "warning"],
+    ["is:duplicate", "Duplicates", count((item) => item.status === "duplicate"), "duplicate"],
+    ["is:suppressed", "Suppressed", count((item) => item.status === "suppressed"), "suppressed"],
+    ["is:unusual", "Unusual", count(predicate("is", "unusual")), null],
+    ["has:attachment", "Attachments", count((item) => item.attachments > 0), "clip"],
+  ];
+  const terms = queryTerms(state.query);
+  const nodes = chips.filter(([, , rows]) => rows).map(([term, label, rows, shape]) => chip(terms, term, label, rows, shape));
+  if (terms.some((term) => term === "is:unusual" || UNUSUAL[term.replace("is:", "")])) {
+    nodes.push(el("span", { class: "chips-break" }));
+    for (const [kind, label] of Object.entries(UNUSUAL)) {
+      const rows = count((item) => isUnusual(item, kind));
+      if (rows) nodes.push(chip(terms, `is:${kind}`, label, rows, null));
+    }
+  }
+  $("filters").replaceChildren(...nodes);
+}
+
+function chip(terms, term, label, rows, shape) {
+  const pressed = terms.includes(term);
+  return el("button", {
+    type: "button", class: `chip${shape ? ` chip-${shape}` : ""}`, "aria-pressed": String(pressed), "data-term": term,
+    onclick: () => search(toggleTerm(state.query, term), term),
+  }, shape ? icon(shape) : null, label, el("span", { class: "count" }, number(rows)));
+}
+
+function drawStrip() {
+  const problems = new Map();
+  for (const found of page.facts.problems) {
+    const known = problems.get(found.code) || { ...found, count: 0 };
+    known.count += found.count;
+    problems.set(found.code, known);
+  }
+  const strip = $("strip");
+  strip.hidden = problems.size === 0 || Boolean(page.facts.broken);
+  const terms = queryTerms(state.query);
+  strip.replaceChildren(
+    el("span", { class: "strip-title" }, `${plural(problems.size, "kind")} of problem:`),
+    ...[...problems.values()].map((found) => {
+      const shape = found.severity === "error" ? "error" : "warning";
+      const node = chip(terms, `code:${found.code}`, found.code, found.count, shape);
+      node.title = found.message;
+      return node;
+    }));
+}

@@ -1,0 +1,294 @@
+// The seven views of a row. Each takes the row, its details, and those of the row it is compared with.
+
+const TABS = [
+  ["message", "Message", messageView],
+  ["text", "Text", textView],
+  ["source", "Source", sourceView],
+  ["headers", "Headers", headersView],
+  ["structure", "Structure", structureView],
+  ["row", "Row data", rowView],
+  ["checks", "Checks", checksView],
+];
+const WIDTHS = ["320", "375", "414", "600", "768", "full"];
+const DARK = [["light", "Light"], ["dark", "Dark"], ["forced", "Forced dark"]];
+const SHOWN_SOURCE = 300000;
+
+function segmented(label, key, options, current, choose) {
+  return el("div", { class: "segmented", role: "group", "aria-label": label }, options.map(([value, words, title]) =>
+    el("button", { type: "button", "aria-pressed": String(value === current), title, "data-value": `${key}-${value}`, onclick: () => choose(value) }, words)));
+}
+
+function toggle(label, key, on, choose, shape) {
+  return el("button", { type: "button", class: "button small", "aria-pressed": String(on), "data-value": key, onclick: () => choose(!on) },
+    shape ? icon(shape) : null, label);
+}
+
+function nothing(title, text) {
+  return el("div", { class: "empty" }, el("h3", {}, title), text ? el("p", {}, text) : null);
+}
+
+function noMessage(found) {
+  return nothing("This row makes no message", found.detail || found.checks?.[0]?.message);
+}
+
+// --- message ---------------------------------------------------------------------------------------------
+
+function toolbar() {
+  return el("div", { class: "toolbar" },
+    segmented("Width of the message in pixels", "width", WIDTHS.map((width) => [width, width === "full" ? "Full" : width]), state.width, (width) => set({ width })),
+    segmented("Colours of the message", "dark", DARK.map(([value, words]) =>
+      [value, words, value === "forced" ? "As apps do that turn colours round: approximate" : undefined]), state.dark, (dark) => set({ dark })),
+    toggle("Images", "images", state.images, (images) => set({ images }), "image"));
+}
+
+function messageView(item, found) {
+  if (!found.message) return noMessage(found);
+  const device = el("div", { class: `device device-${state.width}` });
+  if (state.width !== "full") device.style.width = `${state.width}px`;
+  if (!found.htmlPart) {
+    device.classList.add(`paper-${state.dark}`);
+    device.append(el("pre", { class: "paper" }, found.textPart ? partText(found.textPart) : ""));
+    return el("div", {}, el("div", { class: "stage" }, device), el("p", { class: "hint" }, "A message of text alone."));
+  }
+  const made = messageDocument(partText(found.htmlPart), found.parts, { images: state.images, forced: state.dark === "forced" });
+  device.append(messageFrame(item, made));
+  const remote = made.remote.size ? `${plural(made.remote.size, "picture")} from the web not loaded here. ` : "";
+  const removed = made.removed ? `${plural(made.removed, "script or embedded page", "")} left out, as mail programs do. ` : "";
+  return el("div", {},
+    el("div", { class: `stage stage-${state.dark}` }, device),
+    remote || removed ? el("p", { class: "hint" }, remote, removed) : null,
+    made.links.length ? linkList(made.links) : null);
+}
+
+function linkList(links) {
+  return el("details", { class: "links" }, el("summary", {}, `${plural(links.length, "link")} in this message`),
+    el("ul", {}, links.map(({ target, text }) => el("li", {},
+      el("span", { class: "link-text" }, text || "(no text)"), el("code", {}, target), copyButton(target, "Copy", `Copy ${target}`)))));
+}
+
+// --- texts with marks ---------------------------------------------------------------------------------------
+
+const TAGS = /<!--[\s\S]*?-->|<\/?[a-zA-Z][^>]*>|&#?\w+;/g;
+
+function syntax(text) {
+  return [...text.matchAll(TAGS)].map((match) => ({
+    start: match.index, end: match.index + match[0].length,
+    kind: match[0].startsWith("<!--") ? "comment" : match[0].startsWith("&") ? "entity" : "tag",
+  }));
+}
+
+// Values become `mark` elements that say which column they came from.
+function valueRanges(source, item) {
+  return source.values.map(({ start, end }) => {
+    const text = source.text.slice(start, end);
+    const index = item.cells.findIndex((cell) => cell !== "" && cell.trim() === text.trim());
+    const title = index < 0 ? "merged value" : `column ${page.facts.columns[index].heading}`;
+    return { start, end, kind: start === end ? "value value-empty" : "value", title: start === end ? "empty value" : title };
+  });
+}
+
+function paint(text, ranges) {
+  const cuts = new Set([0, text.length]);
+  for (const { start, end } of ranges) cuts.add(start).add(end);
+  const points = [...cuts].filter((cut) => cut <= text.length).sort((a, b) => a - b);
+  const opening = Map.groupBy ? Map.groupBy(ranges, (range) => range.start) : groupBy(ranges);
+  let open = [];
+  const nodes = [];
+  for (const [index, start] of points.entries()) {
+    const empty = (opening.get(start) || []).filter((range) => range.end === start);
+    nodes.push(...empty.map((range) => el("mark", { class: range.kind, title: range.title }, "∅")));
+    open = [...open.filter((range) => range.end > start), ...(opening.get(start) || []).filter((range) => range.end > start)];
+    const piece = text.slice(start, points[index + 1] ?? start);
+    if (!piece) continue;
+    const titled = open.find((range) => range.title);
+    nodes.push(open.length
+      ? el(titled || open.some((range) => range.kind === "differs") ? "mark" : "span", { class: open.map((range) => range.kind).join(" "), title: titled?.title }, piece)
+      : piece);
+  }
+  return nodes;
+}
+
+function groupBy(ranges) {
+  const groups = new Map();
+  for (const range of ranges) groups.set(range.start, [...(groups.get(range.start) || []), range]);
+  return groups;
+}
+
+function marksToggle(found) {
+  const known = found.htmlSource || found.textSource;
+  return el("div", { class: "toolbar" },
+    known ? toggle("Mark merged values", "highlight", state.highlight, (highlight) => set({ highlight }), null)
+      : el("p", { class: "hint" }, "Merged values cannot be marked in this row: its templates work on their own output."));
+}
+
+function textView(item, found, other) {
+  if (!found.message) return noMessage(found);
+  if (!found.textPart) return nothing("No text part", "Some readers and most spam filters want one: add message.text.");
+  const source = found.textSource || { text: partText(found.textPart), values: [] };
+  const ranges = state.highlight ? valueRanges(source, item) : [];
+  if (other?.textPart) ranges.push(...differences(source.text, other.textSource?.text ?? partText(other.textPart)));
+  return el("pre", { class: "code code-wrap" }, paint(source.text, ranges));
+}
+
+function sourceView(item, found, other) {
+  if (!found.message) return noMessage(found);
+  const part = found.htmlPart || found.textPart;
+  if (!part) return nothing("No body");
+  const pick = (from) => (from.htmlPart ? from.htmlSource : from.textSource);
+  const whole = pick(found) || { text: partText(part), values: [] };
+  const source = { text: whole.text.slice(0, SHOWN_SOURCE), values: whole.values.filter((value) => value.end <= SHOWN_SOURCE) };
+  const ranges = [...syntax(source.text), ...(state.highlight ? valueRanges(source, item) : [])];
+  if (other?.message) ranges.push(...differences(source.text, (pick(other)?.text ?? "").slice(0, SHOWN_SOURCE)));
+  return el("div", {}, lines(source.text, ranges),
+    whole.text.length > SHOWN_SOURCE ? el("p", { class: "hint" }, `The first ${number(SHOWN_SOURCE)} of ${number(whole.text.length)} characters.`) : null);
+}
+
+function lines(text, ranges) {
+  const code = el("div", { class: "code code-lines" });
+  let start = 0;
+  const sorted = [...ranges].sort((a, b) => a.start - b.start);
+  for (const line of text.split("\n")) {
+    const end = start + line.length;
+    const inside = sorted.filter((range) => range.start <= end && (range.end > start || (range.end === range.start && range.start >= start)))
+      .map((range) => ({ ...range, start: Math.max(range.start, start) - start, end: Math.min(range.end, end) - start }))
+      .filter((range) => range.end > range.start || range.kind.includes("value-empty"));
+    code.append(el("div", { class: "line" }, inside.length ? paint(line, inside) : line || "\u200b"));
+    start = end + 1;
+  }
+  return code;
+}
+
+// --- headers, structure, row -----------------------------------------------------------------------------------
+
+function headersView(item, found, other) {
+  if (!found.message) return noMessage(found);
+  const headers = found.message.headers;
+  const others = new Map((other?.message?.headers || []).map((field) => [field.name, decodeWords(field.value)]));
+  const decoded = headers.map((field) => {
+    const value = decodeWords(field.value);
+    return el("tr", {}, el("th", { scope: "row" }, field.name),
+      el("td", {}, other?.message ? paint(value, differences(value, others.get(field.name) ?? "")) : value));
+  });
+  return el("div", {},
+    el("table", { class: "table" }, el("caption", {}, "Decoded"), el("tbody", {}, decoded)),
+    el("table", { class: "table" }, el("caption", {}, "Envelope: what the server is told"), el("tbody", {},
+      el("tr", {}, el("th", { scope: "row" }, "MAIL FROM"), el("td", {}, found.from)),
+      found.rcpt.map((address) => el("tr", {}, el("th", { scope: "row" }, "RCPT TO"), el("td", {}, address))))),
+    el("div", { class: "section-head" }, el("h3", {}, "As sent"), copyButton(found.message.head)),
+    el("pre", { class: "code" }, found.message.head.replace(/\r\n/g, "\n")),
+    el("p", { class: "hint" }, page.facts.final
+      ? "A message that was handed over before shows the Date it had then."
+      : "Date and Message-ID are given when the message is handed over first; all else is what is sent."));
+}
+
+function structureView(item, found) {
+  if (!found.message) return noMessage(found);
+  return el("div", {},
+    el("ul", { class: "tree" }, branch(found.message, item, found)),
+    el("div", { class: "section-head" }, el("h3", {}, "The whole message"),
+      el("span", { class: "hint" }, size(item.octets)),
+      found.parts.some((part) => part.leftOut) ? null : saveButton(toBytes(found.raw), "message/rfc822", `row-${item.row}.eml`, "Save .eml")));
+}
+
+function branch(part, item, found) {
+  const multipart = part.children.length > 0;
+  const octets = part.leftOut ? Math.round(part.leftOut / 1.37) : multipart ? 0 : partBytes(part).length;
+  const facts = [part.attached ? "attachment" : part.contentId ? "inside the HTML" : "", multipart ? "" : part.encoding, multipart ? "" : size(octets)];
+  return el("li", {},
+    el("div", { class: "tree-line" },
+      el("code", {}, part.type), part.name ? el("strong", {}, decodeWords(part.name)) : null,
+      el("span", { class: "hint" }, facts.filter(Boolean).join(" · ")),
+      multipart ? null : partButtons(part, item, found)),
+    multipart ? el("ul", {}, part.children.map((child) => branch(child, item, found))) : null);
+}
+
+function partButtons(part, item, found) {
+  if (part.leftOut) return el("span", { class: "hint" }, "not in this page: ", el("code", {}, command(["preview", `--rows ${item.row}`, "--eml DIR"])));
+  if (!part.name && !part.contentId) return null;
+  const name = decodeWords(part.name) || "part";
+  const buttons = [saveButton(partBytes(part), part.type, name, "Save", `Save ${name}`)];
+  if (/^image\/(png|jpeg|gif|webp)$/.test(part.type)) buttons.unshift(openButton(name, () => picture(part, name)));
+  else if (/^text\//.test(part.type)) buttons.unshift(openButton(name, () => el("pre", { class: "code code-wrap" }, partText(part).slice(0, SHOWN_SOURCE))));
+  else if (part.type === "application/pdf") buttons.unshift(openTab(part, name));
+  return buttons;
+}
+
+function picture(part, name) {
+  return el("img", { class: "opened", src: `data:${part.type};base64,${part.body.replace(/\s/g, "")}`, alt: name });
+}
+
+function openButton(name, make) {
+  const button = el("button", { type: "button", class: "button small", "aria-expanded": "false", "aria-label": `Open ${name}` }, "Open");
+  button.addEventListener("click", () => {
+    const line = button.closest(".tree-line");
+    const opened = line.nextElementSibling?.classList.contains("tree-opened") ? line.nextElementSibling : null;
+    if (opened) opened.remove();
+    else line.after(el("div", { class: "tree-opened" }, make()));
+    button.setAttribute("aria-expanded", String(!opened));
+  });
+  return button;
+}
+
+function openTab(part, name) {
+  return el("button", { type: "button", class: "button small", "aria-label": `Open ${name} in a new tab`, onclick: () => {
+    window.open(URL.createObjectURL(new Blob([partBytes(part)], { type: part.type })), "_blank", "noopener");
+  } }, "Open");
+}
+
+function saveButton(bytes, type, name, label, spoken = label) {
+  return el("button", { type: "button", class: "button small", "aria-label": spoken, onclick: () => {
+    // Never opened, always saved: as bytes without a meaning to the browser.
+    const address = URL.createObjectURL(new Blob([bytes], { type: "application/octet-stream" }));
+    el("a", { href: address, download: name }).click();
+    setTimeout(() => URL.revokeObjectURL(address), 10000);
+  } }, label);
+}
+
+function rowView(item, found, other, otherItem) {
+  const rows = page.facts.columns.map((column, index) => {
+    const text = cellText(item, found, index);
+    const value = otherItem ? paint(text, differences(text, cellText(otherItem, other, index))) : text;
+    return el("tr", { class: column.used ? "" : "unused" },
+      el("th", { scope: "row" }, column.heading),
+      el("td", {}, el("code", {}, column.name)),
+      el("td", { class: "cell" }, text === "" ? el("span", { class: "hint" }, "empty") : value),
+      el("td", {}, found.types[index]),
+      el("td", {}, column.used ? el("span", { class: "used" }, icon("ok"), "used") : el("span", { class: "hint" }, "unused")));
+  });
+  const heads = ["Column", "In templates", "Value", "Type", "Use"].map((name) => el("th", { scope: "col" }, name));
+  return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Row data" },
+    el("table", { class: "table table-row" },
+      el("caption", {}, `Row ${item.row} of ${page.facts.source}`), el("thead", {}, el("tr", {}, heads)), el("tbody", {}, rows)));
+}
+
+// --- checks ----------------------------------------------------------------------------------------------------
+
+function checksView(item, found) {
+  const own = found.checks || [];
+  const general = page.facts.problems.filter((problem) => !problem.rows.length);
+  return el("div", { class: "checks" },
+    found.detail && item.status !== "invalid" ? el("p", { class: "note" }, icon(BADGES[item.status]?.[0] || "warning"), `${item.status}: ${found.detail}`) : null,
+    own.length ? own.map(finding) : el("div", { class: "empty all-well" }, icon("ok"), el("h3", {}, "Nothing found in this row"),
+      el("p", {}, item.status === "ready" ? "It is ready to be sent." : `It is ${item.status}, so it is not sent.`)),
+    general.length ? [el("h3", { class: "general" }, "About the whole campaign"), general.map(finding)] : null);
+}
+
+function finding(problem) {
+  const shape = problem.severity === "error" ? "error" : "warning";
+  const where = [problem.path, problem.line, problem.column].filter((part) => part !== undefined).join(":");
+  const place = [where, problem.cell].filter(Boolean).join(", ");
+  const plain = [`${problem.severity}[${problem.code}]: ${problem.message}`, place && `  --> ${place}`, problem.hint && `   = hint: ${problem.hint}`];
+  return el("article", { class: `finding finding-${shape}` },
+    el("div", { class: "finding-head" }, icon(shape), el("span", { class: "code-name" }, `${problem.severity} ${problem.code}`),
+      copyButton(plain.filter(Boolean).join("\n"), "Copy", `Copy ${problem.code}`)),
+    el("p", { class: "finding-text" }, problem.message),
+    place ? el("p", { class: "hint" }, place) : null,
+    problem.source !== undefined ? snippet(problem) : null,
+    problem.hint ? el("p", { class: "finding-hint" }, el("strong", {}, "Hint "), problem.hint) : null);
+}
+
+function snippet(problem) {
+  const start = problem.column ? problem.column - 1 : 0;
+  const ranges = problem.column ? [{ start, end: start + (problem.width || 1), kind: "caret", title: "here" }] : [];
+  return el("pre", { class: "code" }, `${problem.line ?? ""} │ `, paint(problem.source.slice(0, 2000), ranges));
+}
