@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from mailmerge.campaign.assembly import Assembly, identity
 from mailmerge.campaign.plan import Plan
 from mailmerge.campaign.preflight import Inspection, Preflight, run_preflight
-from mailmerge.campaign.reporting import Report, exit_code, rows_in_failed, write_report
+from mailmerge.campaign.reporting import rows_in_failed
 from mailmerge.campaign.workspace import Workspace, user_state_folder
 from mailmerge.check.problems import Problems
 from mailmerge.config import campaign_file
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from mailmerge.campaign.publishing import Wanted
+    from mailmerge.campaign.reporting import Report
+    from mailmerge.campaign.checking import OnlineChecks
     from mailmerge.campaign.sending import SendRequest
     from mailmerge.config.accounts import Account
     from mailmerge.config.campaign_file import CampaignFile
@@ -188,16 +191,22 @@ class Campaign:
             defaults=data.defaults,
         )
 
-    def check(self, *, progress: Callable[[int], None] = lambda _rows: None) -> Plan:
-        """Render every row and collect all problems; open no socket, write nothing.
+    def check(
+        self,
+        *,
+        progress: Callable[[int], None] = lambda _rows: None,
+        online: OnlineChecks | None = None,
+    ) -> Plan:
+        """Render every row and collect all problems; write nothing, and ask only what *online* wants.
 
         Raises:
             ListError: the list cannot be read.
             TemplateError: templates that do not compile.
 
         """
-        with Ledger.scratch(self.existing_ledger(), self.name) as ledger:
-            return self.examine(ledger, self.open_list(), progress=progress)
+        from mailmerge.campaign import checking  # noqa: PLC0415  it knows this module
+
+        return checking.check(self, progress=progress, online=online)
 
     def existing_ledger(self) -> Path | None:
         """Give the ledger's path if there is one."""
@@ -383,25 +392,20 @@ class Campaign:
                 unfinished=bool(last and last.ended is None),
             )
 
-    def report(self) -> Report:
-        """Write the result files again from the ledger.
+    def report(self, wanted: Wanted | None = None) -> Report:
+        """Write the result files and the report page again from the ledger.
+
+        Args:
+            wanted: which files; default: those that every run writes.
 
         Raises:
             LedgerError: there is no ledger, or it cannot be read.
+            ListError: there is no list that could be copied.
 
         """
-        with Ledger.open_read_only(self.workspace.ledger_path, self.name) as ledger:
-            copy = self.workspace.latest_snapshot()
-            recipients = self.open_list(copy) if copy or self.list_given else None
-            summary, folder, failed = write_report(ledger, recipients, self.workspace.out)
-            return Report(
-                campaign=self.name,
-                summary=summary,
-                exit_code=exit_code(summary.counts, 0, complete=True),
-                folder=folder,
-                failed=failed,
-                next_at=ledger.next_due(),
-            )
+        from mailmerge.campaign import publishing  # noqa: PLC0415  sending decides for itself when
+
+        return publishing.report(self, wanted or publishing.Wanted())
 
     def in_doubt(self, rows: str | None = None) -> list[Result]:
         """Give the rows that a person has to decide about."""

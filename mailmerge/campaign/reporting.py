@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import csv
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mailmerge.delivery.ledger import Ledger
 from mailmerge.errors import ListError
 from mailmerge.model import Counts, Status
-from mailmerge.report.files import FAILED, ReportFiles
-from mailmerge.report.summary import Summary
+from mailmerge.report.files import FAILED, record
 
 if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from mailmerge.delivery.ledger import Ledger
+    import pandas as pd
+
     from mailmerge.errors import MailmergeError
-    from mailmerge.recipients import RecipientList
+    from mailmerge.report.summary import Summary
 
 FINISHED = "finished"
 INTERRUPTED = "interrupted"
@@ -32,6 +34,10 @@ class Report:
     exit_code: int
     folder: Path | None = None
     """Where the result files are; None: they could not be written."""
+    page: Path | None = None
+    """The report page; None: it was not wanted, or could not be written."""
+    extra: tuple[Path, ...] = ()
+    """Further files that were asked for: a workbook, a copy of the list."""
     failed: int = 0
     """How many rows ``failed.csv`` holds."""
     reason: str = FINISHED
@@ -44,40 +50,33 @@ class Report:
     sent_now: int = 0
     """How many messages this run got accepted."""
     notes: tuple[str, ...] = ()
+    ledger: Path | None = None
+    """The ledger it was made from; None: that is gone, as after a rehearsal."""
 
     @property
     def counts(self) -> Counts:
         """How many rows are in each state."""
         return self.summary.counts
 
+    def to_dataframe(self) -> pd.DataFrame:
+        """Give every row with its state as a pandas frame: the columns of ``results.csv``, times in UTC.
 
-def write_report(
-    ledger: Ledger, recipients: RecipientList | None, folder: Path
-) -> tuple[Summary, Path | None, int]:
-    """Write the result files; without a readable list there is no ``failed.csv``.
+        What the ledger says now; after a rehearsal, what ``results.jsonl`` says.
 
-    A folder that cannot be written loses the files, never the summary: the ledger can make them again.
-    """
-    summary = Summary()
-    try:
-        files = ReportFiles(folder)
-        files.write(ledger.results(), summary.add)
-        failed = _write_failed(files, ledger, recipients) if recipients is not None else 0
-    except OSError:
-        summary = Summary()
-        for result in ledger.results():
-            summary.add(result)
-        return summary, None, 0
-    return summary, folder, failed
+        Raises:
+            LedgerError: the ledger cannot be read.
+            OSError: the result file cannot be read.
 
+        """
+        from mailmerge.report.frame import to_frame  # noqa: PLC0415  pandas, for those who want it
 
-def _write_failed(files: ReportFiles, ledger: Ledger, recipients: RecipientList) -> int:
-    failed = {result.row: result for result in ledger.results() if result.status in FAILED and result.row}
-    try:
-        rows = [(cells, failed[row]) for row, cells in recipients.originals(failed)] if failed else []
-    except ListError:  # the list itself was the problem, and has been told
-        return 0
-    return files.write_failed(recipients.columns.headings, rows)
+        if self.ledger is None:
+            if self.folder is None:
+                return to_frame(())
+            with (self.folder / "results.jsonl").open(encoding="utf-8") as lines:
+                return to_frame(map(json.loads, lines))
+        with Ledger.open_read_only(self.ledger, self.campaign) as ledger:
+            return to_frame(map(record, ledger.results()))
 
 
 def exit_code(counts: Counts, end_code: int, *, complete: bool) -> int:

@@ -89,6 +89,11 @@ class RecipientList(ABC):
         self._plain = header.whole and not (options.key or options.types or options.defaults)
         self._plan = self._columns(options)
 
+    @property
+    def header_row(self) -> int:
+        """The number of the row that holds the headings."""
+        return self._header.row
+
     @abstractmethod
     def _records(self) -> Iterator[Record]:
         """Yield the records below the header, blank ones left out, each as wide as the header."""

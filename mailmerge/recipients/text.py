@@ -44,6 +44,16 @@ class TextList(RecipientList):
         delimiter = "one column" if one_column else DELIMITERS[self._delimiter]
         self.dialect = f"{kind}, {encoding_shown}, {delimiter}"
 
+    @property
+    def encoding(self) -> str:
+        """The codec it was read with; ``utf-8-sig`` where it begins with a byte order mark."""
+        return self._encoding
+
+    @property
+    def delimiter(self) -> str:
+        """The character between two cells."""
+        return self._delimiter
+
     def _records(self) -> Iterator[Record]:
         header = self._header
         width = header.width

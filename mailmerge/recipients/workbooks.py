@@ -70,6 +70,11 @@ class WorkbookList(RecipientList):
         )
         self.warnings = self._notes()
 
+    @property
+    def sheet(self) -> str:
+        """The name of the sheet."""
+        return self._sheet
+
     def _records(self) -> Iterator[Record]:
         header = self._header
         problems: list[Diagnostic] = []

@@ -1,1 +1,1 @@
-"""Outcomes as summary, CSV and JSON lines."""
+"""Outcomes as summary, files and a page."""

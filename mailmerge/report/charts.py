@@ -213,7 +213,7 @@ def domains(found: Sequence[Domain]) -> tuple[Lying, ...]:
     for number, domain in enumerate(found):
         counts = by_series(domain.by_status)
         bars.append(
-            Lying(domain.name, tuple(_lying(counts)), domain.total, domain.failed_share, number * 42.0)
+            Lying(domain.name, tuple(shares(counts)), domain.total, domain.failed_share, number * 42.0)
         )
     return tuple(bars)
 
@@ -301,7 +301,7 @@ def _over_time(
         columns.append(
             Column(round(x, 3), round(unit, 3), label, total, blocks, connections=bin_.connections)
         )
-        if index == 0 or bin_.pause or x - ticks[-1][0] >= 16:
+        if index == 0 or bin_.pause or x - ticks[-1][0] >= 20:
             ticks.append((round(x, 3), _clock(bin_.start, width, bins)))
         x += unit
     return OverTime(tuple(columns), Grid(tuple(_lines(top)), tuple(_apart(ticks))), span(width))
@@ -311,7 +311,7 @@ def _apart(ticks: Iterable[tuple[float, str]]) -> Iterator[tuple[float, str]]:
     """Leave out ticks that would be written over the one before."""
     before = -100.0
     for x, label in ticks:
-        if x - before >= 12 and x <= 92:
+        if x - before >= 18 and x <= 90:
             yield x, label
             before = x
 
@@ -352,7 +352,8 @@ def _stacked(stack: Mapping[str, int], top: float) -> Iterator[Part]:
         yield Part(series, round(max(y, 0.0), 2), round(height, 2), count)
 
 
-def _lying(counts: Mapping[str, int]) -> Iterator[Part]:
+def shares(counts: Mapping[str, int]) -> Iterator[Part]:
+    """Lay counts side by side as parts of a whole; the smallest can still be seen."""
     total = sum(counts.values())
     shares = {name: max(_LEAST_SHARE, 100 * count / total) for name, count in counts.items()}
     scale = 100 / sum(shares.values())

@@ -1,4 +1,4 @@
-"""The files of a report: ``results.csv``, ``results.jsonl`` and ``failed.csv``.
+"""The plain files of a report: ``results.csv``, ``results.jsonl`` and ``failed.csv``.
 
 All are written to a temporary name first and then moved into place, readable by their owner only.
 """
@@ -38,6 +38,7 @@ FAILED_COLUMNS = ("mailmerge_status", "mailmerge_code", "mailmerge_reply", "mail
 """Added to the list's own columns in ``failed.csv``, and ignored when it is used as a list."""
 
 FAILED = frozenset({Status.REJECTED, Status.EXPIRED, Status.INVALID})
+_FOR_EXCEL = "utf-8-sig"  # the mark at the start makes Excel read the file as UTF-8
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -91,8 +92,8 @@ class ReportFiles:
 
         """
         with (
-            _replacing(self._folder / "results.csv", bom=True) as table,
-            _replacing(self._folder / "results.jsonl") as json_lines,
+            replacing(self._folder / "results.csv", encoding=_FOR_EXCEL) as table,
+            replacing(self._folder / "results.jsonl") as json_lines,
         ):
             writer = csv.writer(table, lineterminator="\r\n")
             writer.writerow(COLUMNS)
@@ -109,7 +110,7 @@ class ReportFiles:
         """
         path = self._folder / "failed.csv"
         count = 0
-        with _replacing(path, bom=True) as table:
+        with replacing(path, encoding=_FOR_EXCEL) as table:
             writer = csv.writer(table, lineterminator="\r\n")
             writer.writerow([*headings, *FAILED_COLUMNS])
             for cells, result in rows:
@@ -129,17 +130,24 @@ def _failure(result: Result) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _replacing(path: Path, *, bom: bool = False) -> Iterator[IO[str]]:
-    """Open a private file that takes *path*'s place only when it is complete."""
+def private_draft(path: Path) -> Iterator[Path]:
+    """Give the name of a private file that takes *path*'s place if all goes well."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
     try:
-        # The mark at the start makes Excel read the file as UTF-8.
-        encoding = "utf-8-sig" if bom else "utf-8"
-        with os.fdopen(descriptor, "w", encoding=encoding, errors="backslashreplace", newline="") as stream:
-            yield stream
+        yield draft
         draft.replace(path)
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, encoding: str = "utf-8") -> Iterator[IO[str]]:
+    """Open a private text file that takes *path*'s place only when it is complete."""
+    with (
+        private_draft(path) as draft,
+        draft.open("w", encoding=encoding, errors="backslashreplace", newline="") as stream,
+    ):
+        yield stream
