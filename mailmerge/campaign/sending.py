@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from mailmerge.campaign.connecting import Transcript, connection_factory
 from mailmerge.campaign.delivering import Delivering, longest_window, throttle_history
 from mailmerge.campaign.preflight import refuse_if_broken
-from mailmerge.campaign.publishing import page_facts, publish
-from mailmerge.campaign.reporting import Report, exit_code
+from mailmerge.campaign.reporting import Report, exit_code, write_report
 from mailmerge.config.accounts import resolve_account
 from mailmerge.delivery.account_usage import AccountUsage
 from mailmerge.delivery.clock import Clock, SystemClock
@@ -25,7 +24,7 @@ from mailmerge.model import Status
 from mailmerge.recipients import parse_rows, snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from mailmerge.campaign.assembly import Assembly
@@ -35,11 +34,12 @@ if TYPE_CHECKING:
     from mailmerge.delivery.sender import StopFlag
     from mailmerge.model import Rate
     from mailmerge.recipients import RecipientList
-    from mailmerge.report.page import Facts
     from mailmerge.smtp.connection import Connection, Deadlines
 
     Connect = Callable[[], Connection]
 
+_SET_BACK = 60.0
+"""Seconds that the clock may be behind the last run before the plan says so."""
 _REASON_CODES = {
     Reason.FINISHED: 0,
     Reason.INTERRUPTED: 130,
@@ -123,14 +123,15 @@ def send(
     clock = clock or SystemClock()
     account = find_account(campaign, request)
     if request.dry_run:
-        with Ledger.scratch(campaign.existing_ledger(), campaign.name) as ledger:
+        with Ledger.scratch(campaign.existing_ledger(), campaign.name, now=clock.now) as ledger:
             run = SendRun(campaign, request, account, ledger, campaign.open_list(), clock, stop)
             plan = run.plan()
             refuse_if_broken(plan.problems)
+            _refuse_changes(campaign, run.assembly, ledger, accept=request.accept_changes)
             confirm(plan)
         return None
     with contextlib.ExitStack() as stack:
-        ledger = open_ledger(campaign, stack)
+        ledger = open_ledger(campaign, stack, clock)
         copy = _snapshot(campaign)
         index = stack.enter_context(CampaignIndex(campaign.workspace.user_state / "campaigns.db"))
         usage = stack.enter_context(AccountUsage(campaign.workspace.user_state / "usage.db"))
@@ -179,14 +180,14 @@ def _transcript(request: SendRequest, stack: contextlib.ExitStack) -> Callable[[
     return transcript.write
 
 
-def open_ledger(campaign: Campaign, stack: contextlib.ExitStack) -> Ledger:
+def open_ledger(campaign: Campaign, stack: contextlib.ExitStack, clock: Clock) -> Ledger:
     """Take the campaign's lock and open its ledger, checked against what is known of it."""
     workspace = campaign.workspace
     workspace.make_state()
     stack.enter_context(Ledger.lock(workspace.ledger_path))
     with CampaignIndex(workspace.user_state / "campaigns.db") as index:
         index.check_present(workspace.ledger_path, campaign.name)
-        ledger = stack.enter_context(Ledger.open(workspace.ledger_path, campaign.name))
+        ledger = stack.enter_context(Ledger.open(workspace.ledger_path, campaign.name, now=clock.now))
         index.check(workspace.ledger_path, campaign.name, ledger.handed_over)
     ledger.repair()
     return ledger
@@ -208,9 +209,11 @@ def account_key(account: Account) -> str:
 
 
 def _refuse_changes(campaign: Campaign, assembly: Assembly, ledger: Ledger, *, accept: bool) -> None:
-    before = [version for version in ledger.versions() if version.digest != assembly.version]
-    if accept or not before:
+    versions = ledger.versions()
+    # Rows accepted as it is now, later than any other version: the change was agreed to before.
+    if accept or not versions or versions[-1].digest == assembly.version:
         return
+    before = [version for version in versions if version.digest != assembly.version]
     count = sum(version.accepted for version in before)
     changed = ", ".join(before[-1].changed(assembly.parts)) or "the message"
     rows = "1 row was" if count == 1 else f"{count:,} rows were"
@@ -272,11 +275,16 @@ class SendRun:
             progress=self._request.progress,
         )
         plan = self._delivering.complete(plan)
+        return replace(plan, warnings=(*plan.warnings, *self._warnings()))
+
+    def _warnings(self) -> Iterator[str]:
         synced = sync_folder(self._campaign.workspace.folder)
         if synced:
-            note = f"the ledger lies in a {synced} folder: another machine may put an old copy in its place"
-            plan = replace(plan, warnings=(*plan.warnings, note))
-        return plan
+            yield f"the ledger lies in a {synced} folder: another machine may put an old copy in its place"
+        last = self._ledger.last_run()
+        behind = ((last.ended or last.started) - self._clock.now()).total_seconds() if last else 0.0
+        if behind > _SET_BACK:
+            yield f"this machine's clock is {behind:,.0f} s behind the end of the last run: is it right?"
 
     def deliver(
         self,
@@ -300,7 +308,7 @@ class SendRun:
             failure = error
         with contextlib.suppress(LedgerError):
             counts = {str(status): number for status, number in end.counts.by_status.items()}
-            self._ledger.finish_run("failed" if failure else str(end.reason), counts)
+            self._ledger.finish_run(str(end.reason), counts)
         return self._report(end, failure, out, time.monotonic() - started)
 
     def _send(
@@ -311,16 +319,20 @@ class SendRun:
 
     def _sleep_until_due(self) -> bool:
         """Wait for the next deferred row; False: there is none, or we are to stop."""
-        due = self._ledger.next_due()
-        if due is None or self._request.limit is not None:
+        if self._request.limit is not None:
             return False
-        while (rest := (due - self._clock.now()).total_seconds()) > 0:
+        # Asked anew each time, because the clock may be set while we wait.
+        while (due := self._ledger.next_due()) is not None:
+            rest = (due - self._clock.now()).total_seconds()
+            if rest <= 0:
+                return True
             if self._delivering.stop.is_set():
                 return False
             self._clock.sleep(min(rest, 0.5))
-        return True
+        return False
 
     def _report(self, end: RunEnd, failure: MailmergeError | None, out: Path, seconds: float) -> Report:
+        summary, folder, failed = write_report(self._ledger, self._recipients, out)
         error = failure or end.error
         if error is None and end.reason is Reason.REFUSED:
             error = AuthError(end.message, code="S607", hint=end.hint)
@@ -331,26 +343,16 @@ class SendRun:
             notes.append(f"   = hint: {end.hint}")
         skipped = self._delivering.skipped
         notes += [f"row {problem.row}: not sent, {problem.message}" for problem in skipped[:10]]
-        stopped = error.message if error else end.message
-        published = publish(self._ledger, self._recipients, out, lambda: self._page_facts(stopped))
         return Report(
             campaign=self._campaign.name,
-            summary=published.summary,
-            exit_code=exit_code(published.summary.counts, code, complete=complete),
-            folder=published.folder,
-            page=published.page,
-            failed=published.failed,
+            summary=summary,
+            exit_code=exit_code(summary.counts, code, complete=complete),
+            folder=folder,
+            failed=failed,
             reason=str(end.reason),
             error=error,
             next_at=end.next_at or self._ledger.next_due(),
             seconds=seconds,
             sent_now=end.counts[Status.ACCEPTED],
             notes=tuple(notes),
-            ledger=None if self._ledger.throwaway else self._ledger.path,
-        )
-
-    def _page_facts(self, stopped: str) -> Facts:
-        rates, account = self._campaign.file.send.rate, self._account
-        return page_facts(
-            self._campaign, self._ledger, self._recipients, account, rates, stopped=stopped.rstrip(".")
         )

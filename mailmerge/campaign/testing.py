@@ -70,7 +70,7 @@ def send_tests(campaign: Campaign, request: SendRequest, me: str | None, *, stop
         )
     clock = SystemClock()
     with contextlib.ExitStack() as stack:
-        ledger = open_ledger(campaign, stack)
+        ledger = open_ledger(campaign, stack, clock)
         usage = stack.enter_context(AccountUsage(campaign.workspace.user_state / "usage.db"))
         stack.enter_context(AccountLock(campaign.workspace.user_state, account_key(account)))
         transcript = Transcript(request.transcript) if request.transcript else None

@@ -171,11 +171,6 @@ class Ledger:
         row: tuple[int, bytes, float | None] | None = self._db.execute(query, (self.campaign,)).fetchone()
         return row
 
-    @property
-    def throwaway(self) -> bool:
-        """Whether it is one that `close` removes."""
-        return self._folder is not None
-
     def close(self) -> None:
         """Close the file, its WAL emptied; never raises."""
         if self._folder is not None:
@@ -331,7 +326,7 @@ class Ledger:
 
     def next_due(self) -> datetime | None:
         """Tell when the first deferred row of the list is due."""
-        return views.next_due(self._db, self.path, self._id)
+        return views.next_due(self._db, self.path, self._id, self._now())
 
     def counts(self) -> Counts:
         """Count rows by state, those that are no longer in the list included."""

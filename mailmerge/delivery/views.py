@@ -39,9 +39,11 @@ _GONE = """
 delivery d WHERE d.campaign = ?1 AND d.status <> 'pending' AND NOT EXISTS (
     SELECT 1 FROM listing l WHERE l.campaign = d.campaign AND l.key = d.key AND l.holds)
 """
-_DUE = """
-l.campaign = ?1 AND l.status = 'pending'
-AND (d.status IS NULL OR d.status = 'pending' OR (d.status = 'deferred' AND d.next_at <= ?2))
+# A row that was deferred in the future tells that the clock was set back since: its time means nothing.
+_SET_BACK = "d.updated > ?2 + 60"
+_DUE = f"""
+l.campaign = ?1 AND l.status = 'pending' AND (d.status IS NULL OR d.status = 'pending'
+    OR (d.status = 'deferred' AND (d.next_at <= ?2 OR {_SET_BACK})))
 """
 
 
@@ -89,14 +91,14 @@ def due_count(db: sqlite3.Connection, path: Path, campaign: int, now: datetime) 
     return int(found[0])
 
 
-def next_due(db: sqlite3.Connection, path: Path, campaign: int) -> datetime | None:
+def next_due(db: sqlite3.Connection, path: Path, campaign: int, now: datetime) -> datetime | None:
     """Tell when the first deferred row of the list is due."""
     with schema.guarded(path):
         found = db.execute(
-            "SELECT min(d.next_at) FROM delivery d JOIN listing l "
+            f"SELECT min(CASE WHEN {_SET_BACK} THEN ?2 ELSE d.next_at END) FROM delivery d JOIN listing l "
             "ON l.campaign = d.campaign AND l.key = d.key AND l.holds AND l.status = 'pending' "
-            "WHERE d.campaign = ? AND d.status = 'deferred'",
-            (campaign,),
+            "WHERE d.campaign = ?1 AND d.status = 'deferred'",
+            (campaign, now.timestamp()),
         ).fetchone()
     return moment(found[0])
 
