@@ -365,7 +365,8 @@ def _build(document: Document, overrides: Overrides) -> CampaignFile:
 def _inside(value: object, folder: Path) -> object:
     """Put *folder* before every path in *value*."""
     if isinstance(value, Path):
-        return folder / value.expanduser()
+        # "~$list.xlsx" is a file like any other.
+        return folder / (value.expanduser() if value.parts[:1] == ("~",) else value)
     if isinstance(value, tuple):
         return tuple(_inside(item, folder) for item in value)
     return value
