@@ -41,6 +41,8 @@ class State(enum.Enum):
     GONE = "gone"
     """Over."""
 
+    __hash__ = object.__hash__  # Enum's own is written in Python, and this is looked up for every reply
+
 
 class Step(enum.Enum):
     """Everything that a reply can answer."""
@@ -66,6 +68,8 @@ class Step(enum.Enum):
     RSET = "RSET"
     NOOP = "NOOP"
     QUIT = "QUIT"
+
+    __hash__ = object.__hash__
 
 
 @dataclass(frozen=True, slots=True)
