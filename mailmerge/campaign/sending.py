@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from mailmerge.campaign.connecting import Transcript, connection_factory
 from mailmerge.campaign.delivering import Delivering, longest_window, throttle_history
 from mailmerge.campaign.preflight import refuse_if_broken
-from mailmerge.campaign.reporting import Report, exit_code, write_report
+from mailmerge.campaign.publishing import page_facts, publish
+from mailmerge.campaign.reporting import Report, exit_code
 from mailmerge.config.accounts import resolve_account
 from mailmerge.delivery.account_usage import AccountUsage
 from mailmerge.delivery.clock import Clock, SystemClock
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from mailmerge.delivery.sender import StopFlag
     from mailmerge.model import Rate
     from mailmerge.recipients import RecipientList
+    from mailmerge.report.page import Facts
     from mailmerge.smtp.connection import Connection, Deadlines
 
     Connect = Callable[[], Connection]
@@ -308,7 +310,7 @@ class SendRun:
             failure = error
         with contextlib.suppress(LedgerError):
             counts = {str(status): number for status, number in end.counts.by_status.items()}
-            self._ledger.finish_run(str(end.reason), counts)
+            self._ledger.finish_run("failed" if failure else str(end.reason), counts)
         return self._report(end, failure, out, time.monotonic() - started)
 
     def _send(
@@ -332,7 +334,6 @@ class SendRun:
         return False
 
     def _report(self, end: RunEnd, failure: MailmergeError | None, out: Path, seconds: float) -> Report:
-        summary, folder, failed = write_report(self._ledger, self._recipients, out)
         error = failure or end.error
         if error is None and end.reason is Reason.REFUSED:
             error = AuthError(end.message, code="S607", hint=end.hint)
@@ -343,16 +344,26 @@ class SendRun:
             notes.append(f"   = hint: {end.hint}")
         skipped = self._delivering.skipped
         notes += [f"row {problem.row}: not sent, {problem.message}" for problem in skipped[:10]]
+        stopped = error.message if error else end.message
+        published = publish(self._ledger, self._recipients, out, lambda: self._page_facts(stopped))
         return Report(
             campaign=self._campaign.name,
-            summary=summary,
-            exit_code=exit_code(summary.counts, code, complete=complete),
-            folder=folder,
-            failed=failed,
+            summary=published.summary,
+            exit_code=exit_code(published.summary.counts, code, complete=complete),
+            folder=published.folder,
+            page=published.page,
+            failed=published.failed,
             reason=str(end.reason),
             error=error,
             next_at=end.next_at or self._ledger.next_due(),
             seconds=seconds,
             sent_now=end.counts[Status.ACCEPTED],
             notes=tuple(notes),
+            ledger=None if self._ledger.throwaway else self._ledger.path,
+        )
+
+    def _page_facts(self, stopped: str) -> Facts:
+        rates, account = self._campaign.file.send.rate, self._account
+        return page_facts(
+            self._campaign, self._ledger, self._recipients, account, rates, stopped=stopped.rstrip(".")
         )

@@ -171,6 +171,11 @@ class Ledger:
         row: tuple[int, bytes, float | None] | None = self._db.execute(query, (self.campaign,)).fetchone()
         return row
 
+    @property
+    def throwaway(self) -> bool:
+        """Whether it is one that `close` removes."""
+        return self._folder is not None
+
     def close(self) -> None:
         """Close the file, its WAL emptied; never raises."""
         if self._folder is not None:
