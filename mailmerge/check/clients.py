@@ -57,7 +57,7 @@ _HTML_DECORATION = frozenset(
     anchor-links address align height width""".split()  # noqa: SIM905
 )
 # Elements that have a rule and a code of their own are not said twice.
-_SAID_ELSEWHERE = frozenset({"form", "video", "audio", "object"})
+_SAID_ELSEWHERE = frozenset({"at-import", "audio", "form", "object", "video"})
 
 _PROPERTIES = {
     **dict.fromkeys(("gap", "column-gap", "row-gap"), "gap"),

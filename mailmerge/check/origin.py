@@ -51,6 +51,10 @@ class Origin:
             self._found[piece] = self._search(piece)
         return self._found[piece]
 
+    def inside(self, name: str, start: int, width: int) -> Place:
+        """Give the place of *width* characters at *start* of the template called *name*."""
+        return self._at(name, self.texts[name], start, width)
+
     def _search(self, piece: str, width: int | None = None, ahead: int = 0) -> Place | None:
         """Find *piece*; point at *width* characters of it, *ahead* characters after its start."""
         if not piece:

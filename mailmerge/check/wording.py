@@ -36,6 +36,11 @@ def lines(diagnostic: Diagnostic, *, count: int = 1, rows: list[int] | None = No
         yield f"   = hint: {printable(diagnostic.hint)}"
 
 
+def occurrences(group: Group) -> str:
+    """Say in which rows a group was found; empty for what is about the whole campaign."""
+    return _rows(group.first, group.count, group.rows)
+
+
 def _rows(diagnostic: Diagnostic, count: int, rows: list[int] | None) -> str:
     rows = rows or ([diagnostic.row] if diagnostic.row is not None else [])
     if not rows:
@@ -47,12 +52,18 @@ def _rows(diagnostic: Diagnostic, count: int, rows: list[int] | None) -> str:
     return f"  ({count:,} rows: {', '.join(map(str, rows))}{more})"
 
 
-def _place(place: Place) -> Iterator[str]:
+def position(place: Place) -> str:
+    """Write a place as ``file:line:column``, with the cell if it is one."""
     where = place.path or ""
     if place.line is not None:
         where += f":{place.line}" + (f":{place.column}" if place.column is not None else "")
     if place.cell:
         where += f" ({place.cell})" if where else place.cell
+    return where
+
+
+def _place(place: Place) -> Iterator[str]:
+    where = position(place)
     if where:
         yield f"  --> {printable(where)}"
     if place.source is not None and place.line is not None:

@@ -22,7 +22,7 @@ COMMANDS = {
     "Look": ("check", "preview"),
     "Send": ("rehearse", "test", "send"),
     "After": ("status", "report", "resolve", "requeue", "purge"),
-    "Tools": ("completion",),
+    "Tools": ("explain", "completion"),
 }
 SUMMARIES = {
     "init": "Make a campaign folder from a list's own columns.",
@@ -37,6 +37,7 @@ SUMMARIES = {
     "resolve": "Decide about rows that are in doubt.",
     "requeue": "Put refused rows back in line, on purpose.",
     "purge": "Remove personal data from the ledger and the out folder.",
+    "explain": "Say what the code of a problem means and what to do.",
     "completion": "Print the completion script for your shell.",
 }
 

@@ -1,54 +1,134 @@
-"""``mailmerge check``: render every row, list every problem; no socket is opened."""
+"""``mailmerge check``: render every row, list every problem; no socket is opened unless asked for."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from mailmerge.check import formats
+from mailmerge.check.problems import Problems
 from mailmerge.check.wording import found
 from mailmerge.cli.options import campaign_options, json_option, load_campaign, quiet_option
-from mailmerge.cli.output import diagnostic_values, emit, note, out, plural, show_problems
+from mailmerge.cli.output import diagnostic_values, emit, interactive, note, out, plural, show_problems
+from mailmerge.errors import InputError
 from mailmerge.model import Severity, Status
 
 if TYPE_CHECKING:
+    from mailmerge.campaign import Campaign
+    from mailmerge.campaign.checking import OnlineChecks
     from mailmerge.campaign.plan import Plan
 
 
 @click.command("check")
 @campaign_options()
+@click.option(
+    "--output-format",
+    type=click.Choice(get_args(formats.OutputFormat)),
+    default="full",
+    help="full (default), concise: one line a problem, json, github: annotations, sarif.",
+)
+@click.option("--dns", "ask_dns", is_flag=True, help="Ask for SPF, DMARC and MX of sender and recipients.")
+@click.option("--links", "try_links", is_flag=True, help="See whether the links answer; slow on purpose.")
+@click.option("--smtp", "try_smtp", is_flag=True, help="Connect and sign in, without handing over any mail.")
 @json_option
 @quiet_option
-def command(*, as_json: bool, quiet: bool, **options: Any) -> int:
+def command(*, output_format: formats.OutputFormat, as_json: bool, quiet: bool, **options: Any) -> int:
     """Render every row and list all problems at once; nothing is sent.
 
     CAMPAIGN is a folder with campaign.toml, or such a file; default: this folder. With --list no campaign
-    file is needed.
+    file is needed. Nothing is contacted without --dns, --links or --smtp. `mailmerge explain CODE` tells
+    more about a problem.
     """
     started = time.monotonic()
-    plan = load_campaign(options).check()
+    form: formats.OutputFormat = "json" if as_json else output_format
+    online, try_smtp = _online(options), options.pop("try_smtp")
+    try:
+        campaign = load_campaign(options)
+        plan = campaign.check(online=online)
+    except InputError as error:
+        if form == "full":
+            raise
+        problems = Problems()
+        problems.add(error.diagnostics)
+        _show(problems, form)
+        return error.exit_code
     problems = plan.problems
-    if as_json:
-        for group in problems:
-            emit("problem", **diagnostic_values(group))
-        emit(
-            "check",
-            rows=plan.rows,
-            statuses=plan.counts.by_status,
-            ready=plan.ready,
-            blank_rows=plan.blank_rows,
-        )
-    else:
-        show_problems(problems, err=False, most=25)
+    _show(problems, form)
+    if form == "json":
+        _emit_plan(plan)
+    elif form in {"full", "concise"}:
         if not quiet:
             note(f"{plan.source}: {plan.dialect}")
             out(_ready(plan))
         passed = time.monotonic() - started
         out(f"Found {found(problems)} in {plural(plan.rows, 'row')} ({passed:.1f} s). Nothing was sent.")
-    if problems.campaign_errors:
-        return 2
-    return 3 if problems.count(Severity.ERROR) else 0
+    code = 2 if problems.campaign_errors else 3 if problems.count(Severity.ERROR) else 0
+    return (_sign_in(campaign) or code) if try_smtp else code
+
+
+def _online(options: dict[str, Any]) -> OnlineChecks | None:
+    """Take what asks other machines out of *options*."""
+    ask_dns, try_links = options.pop("ask_dns"), options.pop("try_links")
+    if not (ask_dns or try_links):
+        return None
+    from mailmerge.campaign.checking import OnlineChecks  # noqa: PLC0415  only on request
+    from mailmerge.check.online.dns import system_lookup  # noqa: PLC0415  only on request
+    from mailmerge.check.online.links import LinkCheck  # noqa: PLC0415  only on request
+
+    note("asking " + " and ".join(["the DNS"] * ask_dns + ["the links' servers"] * try_links) + " ...")
+    return OnlineChecks(lookup=system_lookup() if ask_dns else None, links=LinkCheck() if try_links else None)
+
+
+def _show(problems: Problems, form: formats.OutputFormat) -> None:
+    if form == "full":
+        show_problems(problems, err=False, most=25)
+    elif form == "json":
+        for group in problems:
+            emit("problem", **diagnostic_values(group))
+    elif form == "sarif":
+        click.echo(formats.sarif(problems, _version()))
+    else:
+        for line in formats.concise(problems) if form == "concise" else formats.github(problems):
+            out(line)
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415  only for SARIF
+
+    try:
+        return version("mailmerge-kit")
+    except PackageNotFoundError:  # run from its sources
+        return "0"
+
+
+def _emit_plan(plan: Plan) -> None:
+    emit(
+        "check",
+        rows=plan.rows,
+        statuses=plan.counts.by_status,
+        ready=plan.ready,
+        blank_rows=plan.blank_rows,
+    )
+
+
+def _sign_in(campaign: Campaign) -> int:
+    """Try the account, saying each step; give the exit code, 0 if all is well."""
+    from mailmerge.campaign.checking import try_sign_in  # noqa: PLC0415  only on request
+    from mailmerge.campaign.sending import SendRequest, find_account  # noqa: PLC0415  only on request
+    from mailmerge.cli.output import show_diagnostics  # noqa: PLC0415  only on request
+    from mailmerge.cli.send import ask_secret  # noqa: PLC0415  only on request
+
+    account = find_account(campaign, SendRequest())
+    tried = try_sign_in(campaign, account, prompt=ask_secret if interactive() else None)
+    for step in tried.steps:
+        note(f"  {step}")
+    if tried.error is None:
+        note(f"{account.host} is ready. Nothing was handed over.")
+        return 0
+    show_diagnostics(tried.error.diagnostics)
+    return tried.error.exit_code
 
 
 def _ready(plan: Plan) -> str:

@@ -84,7 +84,9 @@ class Lint:
         look = Look(rendered, message, _joined(rendered.text), _joined(rendered.html))
         row = [finding for rule in EACH_ROW for finding in rule(look)]
         row += self._links(look)
-        found = [self._placed(finding, look) for finding in row if finding.code not in self._ignore]
+        found = [
+            self._placed(finding, look) for finding in dict.fromkeys(row) if finding.code not in self._ignore
+        ]
         chunks = (*(rendered.text or ()), "\0", *(rendered.html or ()))
         fixed = self._origin.fixed
         shape = tuple(chunk for chunk in chunks if chunk in fixed)

@@ -11,7 +11,7 @@ from mailmerge.check.clients import PROGRAM_OF, snapshot
 from mailmerge.check.findings import Finding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from mailmerge.check.findings import Look
     from mailmerge.model import Place, Rate
@@ -109,26 +109,21 @@ def client_support(tally: Tally) -> Iterator[Finding]:
         times = f"used {construct.count} times; " if construct.count > 1 else ""
         yield Finding(
             "H214",
-            f"{support.title} does not work in {len(support.without)} of {support.tested} mail programs "
+            f"{support.title} is not supported by {len(support.without)} of {support.tested} mail programs "
             f"({support.share:.0%}): {data.names(support.without)}{readers}",
             f"{times}tests of caniemail.com, data of {data.date}; look at the message without it",
             construct.place,
         )
 
 
-def longer_than_a_day(
-    to_send: int, quota: Rate | None, used: int, places: Mapping[str, Place]
-) -> Iterator[Finding]:
+def longer_than_a_day(to_send: int, quota: Rate | None) -> Iterator[Finding]:
     """Find a run that the account's quota stretches over several days."""
-    if quota is None or to_send <= quota.count - used:
+    if quota is None or to_send <= quota.count:
         return
-    rest = to_send - max(0, quota.count - used)
-    windows = 1 + -(-rest // quota.count)
+    windows = -(-to_send // quota.count)
     unit = "days" if quota.seconds == 86400 else f"windows of {quota.seconds / 3600:g} h"
     yield Finding(
         "M221",
-        f"{to_send:,} recipients are more than the account's quota of {quota}: "
-        f"the run takes {windows} {unit}",
+        f"{to_send:,} messages are more than the account's quota of {quota}: the run takes {windows} {unit}",
         "each run stops where the quota ends and says when to run again; nothing is lost or sent twice",
-        places.get("account"),
     )

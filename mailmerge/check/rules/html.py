@@ -110,7 +110,7 @@ def preheader(shape: Shape) -> Iterator[Finding]:
 
 def template_risks(origin: Origin) -> Iterator[Finding]:
     """Find what is dangerous whatever the rows hold: ``|safe``, values in bare attributes."""
-    for text in origin.texts.values():
+    for name, text in origin.texts.items():
         if not _LOOKS_LIKE_HTML.search(text):
             continue
         for match in _SAFE.finditer(text):
@@ -118,14 +118,14 @@ def template_risks(origin: Origin) -> Iterator[Finding]:
                 "T201",
                 "`|safe` puts a value into the HTML unescaped",
                 "whoever writes the list can change the whole message: use it for texts of your own only",
-                origin.of(match[0]),
+                origin.inside(name, match.start(), len(match[0])),
             )
         for match in _UNQUOTED.finditer(text):
             yield Finding(
                 "T202",
                 "a value stands in an attribute without quotes",
                 'a blank in the cell ends the attribute: write name="{{ value }}"',
-                origin.of(match[1]),
+                origin.inside(name, match.start(1), len(match[1])),
             )
 
 

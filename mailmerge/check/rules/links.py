@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from mailmerge.check.findings import Look, Shape
     from mailmerge.check.origin import Origin
+    from mailmerge.model import Rendered
 
 MOST_LINKS = 60
 
@@ -28,6 +29,11 @@ _ATTRIBUTE = re.compile(
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*):")
 _FINE = frozenset({"mailto", "tel", "sms", "whatsapp", "geo", "webcal", "xmpp", "sip", "sips", "cid"})
 _MARKUP = re.compile(r"\{\{|\}\}|\{%|%\}|%7B%7B", re.IGNORECASE)
+_IN_TEXT = re.compile(r"https?://[^\s<>\"']+", re.IGNORECASE)
+_LEAVES = re.compile(r"unsub|opt-?out|abmeld|desinscri|/u/|leave|remove", re.IGNORECASE)
+_HOSTLIKE = re.compile(
+    r"www\.|(?:[\w-]+\.)+(?!html?\b|php\b|aspx?\b|pdf\b|txt\b|jpe?g\b|png\b)[a-z]{2,}(?:/|\Z)"
+)
 _DOMAIN_TEXT = re.compile(r"(?:https?://)?((?:[a-z0-9-]+\.)+[a-z]{2,24})(?:[/?#]\S*)?", re.IGNORECASE)
 SHORTENERS = frozenset(
     """bit.ly tinyurl.com t.co goo.gl ow.ly is.gd buff.ly rebrand.ly cutt.ly rb.gy shorturl.at t.ly
@@ -41,6 +47,17 @@ def addresses(source: str) -> Iterator[tuple[str, str, str]]:
         written = match[2]
         bare = written[1:-1] if written[0] in "\"'" else written
         yield match[1].lower(), bare, html.unescape(bare).strip() if "&" in bare else bare.strip()
+
+
+def all_links(rendered: Rendered) -> Iterator[str]:
+    """Yield the http and https links of a message, but none that might unsubscribe somebody."""
+    kept = " ".join(value for name, value in rendered.headers if name.lower().startswith("list-"))
+    found = [address for element, _, address in addresses("".join(rendered.html or ())) if element == "a"]
+    found += [match[0].rstrip(".,;:!?)") for match in _IN_TEXT.finditer("".join(rendered.text or ()))]
+    for link in dict.fromkeys(found):
+        web = link.lower().startswith(("http://", "https://"))
+        if web and link not in kept and not _LEAVES.search(link):
+            yield link
 
 
 class Links:
@@ -111,7 +128,7 @@ def _without_scheme(what: str, address: str) -> Finding | None:
         return Finding(
             "H301", "a link leads nowhere: its address is empty", "fill the cell, or leave the link out"
         )
-    if re.match(r"(?:www\.|[\w-]+\.[\w.-]+(?:/|\Z))", address):
+    if _HOSTLIKE.match(address):
         return Finding("H301", f"a link has no scheme: {shown}", f"write https://{address}")
     return Finding(
         "H301",

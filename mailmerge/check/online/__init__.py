@@ -1,0 +1,1 @@
+"""Checks that ask other machines, each only on request: DNS records, links."""

@@ -1,0 +1,160 @@
+"""What the DNS says about the sender's domain and the recipients' domains: ``check --dns``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
+
+from mailmerge.check.findings import Finding
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+Kind = Literal["TXT", "MX", "A", "AAAA"]
+Lookup = Callable[[str, Kind], "list[str]"]
+"""Gives the records of a name as texts (MX: ``10 host.``); raises `NoSuchName` or `NoAnswer`."""
+
+MOST_LOOKUPS = 10
+"""How many further look-ups an SPF record may need (RFC 7208 section 4.6.4)."""
+MOST_DOMAINS = 300
+"""How many recipients' domains are asked about, those with most rows first."""
+_DEEPEST = 12
+_COSTLY = ("include:", "exists:", "redirect=")
+
+
+class NoSuchName(Exception):
+    """The name does not exist."""
+
+
+class NoAnswer(Exception):
+    """The DNS did not answer in time, or with an error."""
+
+
+def system_lookup(timeout: float = 5.0) -> Lookup:
+    """Give a look-up that asks the resolvers of this machine."""
+    from dns import exception, resolver  # noqa: PLC0415  100 ms, and only --dns needs it
+
+    asked = resolver.Resolver()
+    asked.lifetime = timeout
+
+    def lookup(name: str, kind: Kind) -> list[str]:
+        try:
+            answer = asked.resolve(name, kind, search=False)
+        except resolver.NXDOMAIN:
+            raise NoSuchName(name) from None
+        except resolver.NoAnswer:
+            return []
+        except (exception.DNSException, OSError, ValueError) as error:
+            raise NoAnswer(str(error)) from None
+        if kind == "TXT":
+            return [b"".join(record.strings).decode("utf-8", "replace") for record in answer]
+        return [record.to_text() for record in answer]
+
+    return lookup
+
+
+def sender(domain: str, lookup: Lookup) -> Iterator[Finding]:
+    """Look at the records that say who may send for *domain*, and whether it takes answers."""
+    for look in (_spf, _dmarc, _takes_answers):
+        try:
+            yield from look(domain, lookup)
+        except NoAnswer:
+            yield _silent(domain)
+            return
+
+
+def _silent(domain: str) -> Finding:
+    return Finding("N206", f"the DNS does not answer about {domain}", "try again later")
+
+
+def _texts(name: str, lookup: Lookup) -> list[str]:
+    try:
+        return lookup(name, "TXT")
+    except NoSuchName:
+        return []
+
+
+def _spf_records(name: str, lookup: Lookup) -> list[str]:
+    return [text for text in _texts(name, lookup) if text.lower().partition(" ")[0] == "v=spf1"]
+
+
+def _spf(domain: str, lookup: Lookup) -> Iterator[Finding]:
+    records = _spf_records(domain, lookup)
+    if not records:
+        hint = "your provider names the TXT record; Gmail and Yahoo want SPF or DKIM, Microsoft both"
+        yield Finding("N201", f"{domain} has no SPF record", hint)
+    elif len(records) > 1:
+        hint = "RFC 7208 makes that an error, and none of them counts: join them into one"
+        yield Finding("N202", f"{domain} has {len(records)} SPF records", hint)
+    else:
+        needed = _spf_cost(records[0], lookup, _DEEPEST)
+        if needed > MOST_LOOKUPS:
+            hint = "servers stop there and count it as an error: remove includes you no longer need"
+            yield Finding("N203", f"the SPF record of {domain} needs more than {MOST_LOOKUPS} look-ups", hint)
+
+
+def _spf_cost(record: str, lookup: Lookup, deepest: int) -> int:
+    """Count the look-ups a record needs, stopping soon after there are too many."""
+    cost = 0
+    for term in record.lower().split()[1:]:
+        plain = term.lstrip("+-~?")
+        name = plain.partition("/")[0].partition(":")[0]
+        if not (name in {"a", "mx", "ptr"} or plain.startswith(_COSTLY)):
+            continue
+        cost += 1
+        if cost > MOST_LOOKUPS or deepest <= 0:
+            break
+        if plain.startswith(("include:", "redirect=")):
+            inner = _spf_records(plain[plain.index(":" if plain[0] == "i" else "=") + 1 :], lookup)
+            cost += _spf_cost(inner[0], lookup, min(deepest - 1, MOST_LOOKUPS - cost)) if inner else 0
+    return cost
+
+
+def _dmarc(domain: str, lookup: Lookup) -> Iterator[Finding]:
+    labels = domain.split(".")
+    # A subdomain's policy may stand at the organisation's domain.
+    for start in range(len(labels) - 1):
+        name = ".".join(["_dmarc", *labels[start:]])
+        if any(text.lower().startswith("v=dmarc1") for text in _texts(name, lookup)):
+            return
+    hint = 'begin with the TXT record "v=DMARC1; p=none; rua=mailto:..." and read the reports'
+    yield Finding("N204", f"{domain} has no DMARC record (_dmarc.{domain})", hint)
+
+
+def _takes_answers(domain: str, lookup: Lookup) -> Iterator[Finding]:
+    reason = takes_no_mail(domain, lookup)
+    if reason:
+        hint = "answers and bounces are lost, and many servers refuse such senders"
+        yield Finding("N205", f"{domain}, where the message comes from, takes no mail: {reason}", hint)
+
+
+def takes_no_mail(domain: str, lookup: Lookup) -> str | None:
+    """Say why *domain* takes no mail; None: it does (RFC 5321 section 5.1, RFC 7505).
+
+    Raises:
+        NoAnswer: the DNS did not say.
+
+    """
+    try:
+        exchangers = lookup(domain, "MX")
+        if exchangers:
+            null = all(record.split()[-1] == "." for record in exchangers)
+            return "it says so (null MX)" if null else None
+        if lookup(domain, "A") or lookup(domain, "AAAA"):
+            return None
+    except NoSuchName:
+        return "there is no such domain"
+    return "it has neither MX nor address"
+
+
+def recipients(rows: Mapping[str, Sequence[int]], lookup: Lookup) -> Iterator[tuple[Finding, Sequence[int]]]:
+    """Look at the recipients' domains, one question a domain; yield each finding with its rows."""
+    for domain in sorted(rows, key=lambda name: -len(rows[name]))[:MOST_DOMAINS]:
+        try:
+            reason = takes_no_mail(domain, lookup)
+        except NoAnswer:
+            yield _silent(domain), rows[domain]
+            continue
+        if reason:
+            hint = "these messages will bounce: correct the address, or leave the rows out"
+            yield Finding("N301", f"{domain} takes no mail: {reason}", hint), rows[domain]
