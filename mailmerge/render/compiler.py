@@ -27,13 +27,17 @@ if TYPE_CHECKING:
 class Compiled:
     """One template, ready to run; text without any tag is a constant and never runs."""
 
-    __slots__ = ("_new_context", "_pieces", "_root", "constant", "name", "names", "template")
+    __slots__ = ("_new_context", "_pieces", "_root", "constant", "name", "names", "reached", "template")
 
-    def __init__(self, name: str, template: Template, tree: nodes.Template) -> None:
+    def __init__(
+        self, name: str, template: Template, tree: nodes.Template, reached: tuple[str, ...] = ()
+    ) -> None:
         self.name = name
         self.template = template
         self.names = used_names(tree)
         """Names that it reads, for messages that name a column."""
+        self.reached = reached
+        """Templates that it includes, extends or imports literally."""
         self.constant = _constant(tree)
         self._pieces = _simple_pieces(tree) if template.environment.finalize is printed_in_line else ()
         self._new_context = template.new_context
@@ -128,15 +132,15 @@ class Compiler:
         environment = self._environments[kind]
         try:
             tree = environment.parse(source, name)
-            self.names |= self._checks[kind].names(name, tree)
-            found = list(self._checks[kind].problems(name, tree))
-            self.problems += [problem for problem in found if problem not in self.problems]
+            seen = self._checks[kind].look(name, tree)
+            self.names |= seen.names
+            self.problems += [problem for problem in seen.problems if problem not in self.problems]
             code = environment.compile(tree, name)
         except TemplateSyntaxError as error:
             self.problems.append(syntax_problem(error, self.sources, name))
             return self._compile("", "", kind)
         template = Template.from_code(environment, code, environment.make_globals(None))
-        return Compiled(name, template, tree)
+        return Compiled(name, template, tree, seen.reached)
 
     def report(self) -> None:
         """Raise all problems found as one error."""
@@ -151,10 +155,7 @@ class Compiler:
     def static_chunks(self, compiled: Compiled, kind: Kind) -> tuple[str, ...]:
         """Return the fixed texts that *compiled* can yield, also from inherited and included templates."""
         environment = self._environments[kind]
-        reached = self._checks[kind].reached(
-            compiled.name, environment.parse(self.sources.texts[compiled.name])
-        )
-        templates = [compiled.template, *map(environment.get_template, reached)]
+        templates = [compiled.template, *map(environment.get_template, compiled.reached)]
         functions = [f for t in templates for f in (t.root_render_func, *t.blocks.values())]
         return tuple(dict.fromkeys(text for f in functions for text in _constants(f.__code__)))
 

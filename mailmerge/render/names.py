@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from jinja2 import TemplateNotFound, TemplateSyntaxError, meta, nodes
 
@@ -48,6 +48,16 @@ class _Part:
     bound: set[str] = field(default_factory=set)
 
 
+class Seen(NamedTuple):
+    """What a look through a template and those it names literally found."""
+
+    problems: list[Diagnostic]
+    names: frozenset[str]
+    """The names read."""
+    reached: tuple[str, ...]
+    """The other templates: included, extended or imported."""
+
+
 class NameCheck:
     """Checks the templates of one environment against the columns and variables."""
 
@@ -61,21 +71,14 @@ class NameCheck:
         self._columns = set(columns.names) | {"row"}
         self._globals = set(environment.globals) | self._variables
 
-    def problems(self, name: str, tree: nodes.Template) -> Iterator[Diagnostic]:
-        """Yield what is wrong in template *name* and in every template it names literally."""
-        parts, broken = self._reach(name, tree)
-        yield from broken
+    def look(self, name: str, tree: nodes.Template) -> Seen:
+        """Look through template *name* and every template it names literally."""
+        parts, problems = self._reach(name, tree)
         for part in parts:
             shared = set().union(*(p.bound for p in parts if p is not part and p.sees_row == part.sees_row))
-            yield from self._unknown(part, shared)
-
-    def names(self, name: str, tree: nodes.Template) -> frozenset[str]:
-        """Return the names read in template *name* and in every template it names literally."""
-        return frozenset().union(*(used_names(part.tree) for part in self._reach(name, tree)[0]))
-
-    def reached(self, name: str, tree: nodes.Template) -> list[str]:
-        """Return the names of the templates that *name* includes, extends or imports literally."""
-        return list(dict.fromkeys(part.name for part in self._reach(name, tree)[0][1:]))
+            problems += self._unknown(part, shared)
+        names: frozenset[str] = frozenset().union(*(used_names(part.tree) for part in parts))
+        return Seen(problems, names, tuple(dict.fromkeys(part.name for part in parts[1:])))
 
     def _reach(self, name: str, tree: nodes.Template) -> tuple[list[_Part], list[Diagnostic]]:
         parts = [_Part(name, tree, sees_row=True, bound=_bound(tree))]
@@ -156,8 +159,13 @@ def syntax_problem(error: TemplateSyntaxError, sources: SourceMap, name: str) ->
 
 def used_names(tree: nodes.Node) -> frozenset[str]:
     """Return every name that is read anywhere in *tree*, and the keys of ``row[...]``."""
-    names = {node.name for node in tree.find_all(nodes.Name) if node.ctx == "load"}
-    return frozenset(names | {key for key, _ in _row_keys(tree)})
+    names: set[str] = set()
+    for node in tree.find_all((nodes.Name, nodes.Getitem)):
+        if isinstance(node, nodes.Getitem):
+            names.update(_row_key(node))
+        elif isinstance(node, nodes.Name) and node.ctx == "load":
+            names.add(node.name)
+    return frozenset(names)
 
 
 def _references(tree: nodes.Template) -> Iterator[tuple[_Reference, str]]:
@@ -172,11 +180,14 @@ def _is_blind_import(node: _Reference) -> bool:
 
 
 def _bound(tree: nodes.Template) -> set[str]:
-    names = {node.name for node in tree.find_all(nodes.Name) if node.ctx != "load"}
-    names |= {node.name for node in tree.find_all(nodes.Macro)}
-    names |= {node.target for node in tree.find_all(nodes.Import)}
-    for node in tree.find_all(nodes.FromImport):
-        names |= {item[1] if isinstance(item, tuple) else item for item in node.names}
+    names: set[str] = set()
+    for node in tree.find_all((nodes.Name, nodes.Macro, nodes.Import, nodes.FromImport)):
+        if isinstance(node, nodes.FromImport):
+            names.update(item[1] if isinstance(item, tuple) else item for item in node.names)
+        elif isinstance(node, nodes.Import):
+            names.add(node.target)
+        elif isinstance(node, nodes.Macro) or (isinstance(node, nodes.Name) and node.ctx != "load"):
+            names.add(node.name)
     return names
 
 
@@ -189,12 +200,13 @@ def _exported(tree: nodes.Template) -> set[str]:
 
 def _row_keys(tree: nodes.Node) -> Iterator[tuple[str, int]]:
     for node in tree.find_all(nodes.Getitem):
-        if (
-            isinstance(node.node, nodes.Name)
-            and node.node.name == "row"
-            and isinstance(node.arg, nodes.Const)
-        ):
-            yield str(node.arg.value), node.lineno
+        yield from ((key, node.lineno) for key in _row_key(node))
+
+
+def _row_key(node: nodes.Getitem) -> tuple[str, ...]:
+    """Return the heading in ``row["heading"]``, if that is what *node* is."""
+    row = isinstance(node.node, nodes.Name) and node.node.name == "row"
+    return (str(node.arg.value),) if row and isinstance(node.arg, nodes.Const) else ()
 
 
 def _unguarded(node: nodes.Node, safe: frozenset[str] = frozenset()) -> Iterator[tuple[str, int]]:
