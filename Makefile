@@ -25,6 +25,7 @@ endef
 
 demo: .venv/installed
 	@.venv/bin/mailmerge rehearse samples/newsletter
+	@echo "The command is .venv/bin/mailmerge; after '. .venv/bin/activate' plain mailmerge will do."
 
 .venv/installed: pyproject.toml
 	@python=$$(scripts/find-python) && rm -rf .venv && "$$python" -m venv .venv
