@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from mailmerge.cli import tables
 from mailmerge.cli.options import json_option, ledger_options, load_campaign
 from mailmerge.cli.output import emit, out, plural
 from mailmerge.cli.planning import clock_time
@@ -33,8 +34,11 @@ def command(*, as_json: bool, **options: Any) -> int:
         out(f"{campaign.name}: nothing was sent yet.")
         return 0
     out(f"{campaign.name}: {plural(status.counts.total, 'row')}")
-    for state in status.counts:
-        out(f"  {status.counts[state]:>9,}  {WORDS[state]}")
+    if tables.wanted():
+        tables.show_counts(status.counts)
+    else:
+        for state in status.counts:
+            out(f"  {status.counts[state]:>9,}  {WORDS[state]}")
     if status.last_run:
         running = " (still running, or it was killed)" if status.unfinished else ""
         out(f"Last run: {clock_time(status.last_run)}{running}")

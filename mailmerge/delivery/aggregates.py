@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
+from statistics import median
 from typing import TYPE_CHECKING
 
 from mailmerge.delivery import schema
@@ -34,7 +36,7 @@ _NICE = (
     *(60 * n for n in _WIDTHS),
     *(3600 * n for n in (1, 2, 3, 6, 12, 24, 48, 96, 168, 336, 672)),
 )
-_LEAST_PAUSE = 600.0
+_LEAST_PAUSE = 120.0
 
 # The part behind the last "@": strip from the right whatever is no "@", and keep what that took away.
 _DOMAIN = "lower(substr(a.address, length(rtrim(a.address, replace(a.address, '@', ''))) + 1))"
@@ -94,7 +96,7 @@ class Answer:
     """None: there was no reply."""
     enhanced: str
     words: str
-    """What the server said to the first of them; or why there is no reply."""
+    """What the server said to the first of them, or else what a person decided about it."""
     count: int
     rows: tuple[int, ...] = ()
     """The first few rows of the list; none for accepted ones."""
@@ -122,7 +124,7 @@ class Waits:
     retry: float = 0.0
     """... and what came next was a row's further try."""
     network: float = 0.0
-    """... and what came next was the first on a new connection."""
+    """... and what came next was a first try on a new connection."""
     account: float = 0.0
     """... and the server had asked the account to pause."""
 
@@ -222,7 +224,7 @@ class Aggregates:
         """Give the last reply codes of contacted rows with the server's words, the most frequent first."""
         # Beside min() SQLite takes the other columns from the row that holds the minimum.
         groups = self._rows(
-            "SELECT d.status, a.code, a.enhanced, count(*) AS n, min(a.id), a.reply, d.note, a.reason "
+            "SELECT d.status, a.code, a.enhanced, count(*) AS n, min(a.id), a.reply, d.note "
             f"FROM {_CONTACTED} GROUP BY d.status, a.code, a.enhanced ORDER BY n DESC LIMIT ?2",
             most,
         )
@@ -232,11 +234,11 @@ class Aggregates:
                 Status(str(status)),
                 None if code is None else _int(code),
                 str(enhanced),
-                str(reply or note or reason or ""),
+                str(reply or note or ""),
                 _int(count),
                 tuple(rows.get((status, code, enhanced), ())),
             )
-            for status, code, enhanced, count, _, reply, note, reason in groups
+            for status, code, enhanced, count, _, reply, note in groups
         )
 
     def _first_rows(self) -> dict[tuple[object, ...], list[int]]:
@@ -280,8 +282,8 @@ class Aggregates:
             WINDOW run AS (PARTITION BY attempt.run ORDER BY id)),
         gaps AS (SELECT max(0.0, at - free) AS gap, max(0.0, settled - max(at, coalesce(free, at))) AS busy,
             CASE WHEN before = 'account' THEN 'account'
-                 WHEN id IN (SELECT value FROM json_each(?2)) THEN 'network'
-                 WHEN number > 1 THEN 'retry' ELSE 'pace' END AS kind FROM paced)
+                 WHEN number > 1 THEN 'retry'
+                 WHEN id IN (SELECT value FROM json_each(?2)) THEN 'network' ELSE 'pace' END AS kind FROM paced)
         SELECT kind, total(gap), total(busy) FROM gaps GROUP BY kind
         """
         gaps: dict[str, float] = {}
@@ -346,7 +348,9 @@ def _bin(
 
 def _stretches(numbers: Sequence[int], step: float) -> Iterator[tuple[int, int]]:
     """Yield first and last slot of each stretch between two long pauses."""
-    longest = max(_LEAST_PAUSE, (numbers[-1] - numbers[0]) * step / 40) / step
+    usual = median(other - number for number, other in pairwise(numbers)) if len(numbers) > 1 else 0.0
+    # With one message every three minutes, three minutes are no pause.
+    longest = max(_LEAST_PAUSE / step, (numbers[-1] - numbers[0]) / 40, 8 * usual)
     first = previous = numbers[0]
     for number in numbers:
         if number - previous > longest:

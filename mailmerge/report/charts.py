@@ -183,7 +183,7 @@ def throughput(timeline: Timeline, rates: Iterable[Rate]) -> OverTime:
     """Show messages per minute beside the rate that is to be kept."""
     each = max(1, math.ceil(_LEAST_SPAN / timeline.width))
     groups = list(_groups(timeline.bins, each))
-    minutes = [len(group) * timeline.width / 60 for group in groups]
+    minutes = [max(len(group) * timeline.width, _LEAST_SPAN) / 60 for group in groups]
     speeds = [
         sum(by_series(bin_.by_status).get(name, 0) for bin_ in group for name in SERIES if name != "pending")
         / length
@@ -364,12 +364,21 @@ def shares(counts: Mapping[str, int]) -> Iterator[Part]:
 
 
 def _groups(bins: Sequence[Bin], each: int) -> Iterator[list[Bin]]:
-    """Gather neighbouring bins, none across a pause."""
-    group: list[Bin] = []
+    """Gather neighbouring bins, none across a pause; a short rest joins the group before it."""
+    for stretch in _stretches(bins):
+        starts = list(range(0, len(stretch), each))
+        if len(starts) > 1 and len(stretch) - starts[-1] <= each / 2:
+            starts.pop()
+        for start, end in zip(starts, [*starts[1:], len(stretch)], strict=True):
+            yield stretch[start:end]
+
+
+def _stretches(bins: Sequence[Bin]) -> Iterator[list[Bin]]:
+    stretch: list[Bin] = []
     for bin_ in bins:
-        if group and (bin_.pause or len(group) == each):
-            yield group
-            group = []
-        group.append(bin_)
-    if group:
-        yield group
+        if bin_.pause and stretch:
+            yield stretch
+            stretch = []
+        stretch.append(bin_)
+    if stretch:
+        yield stretch

@@ -187,6 +187,8 @@ def _tile(counts: Counts, name: str, words: str, statuses: tuple[Status, ...]) -
         for status in statuses
         if counts[status] and _DETAILS[status]
     ]
+    if len(details) == 1 and counts[statuses[0]] and name == "rejected":
+        details = []  # it would only say the tile's name again
     return _Tile(name, words, sum(counts[status] for status in statuses), ", ".join(details))
 
 
@@ -304,7 +306,7 @@ def _row(result: Result) -> dict[str, Any]:
     queue = _QUEUE_ID.search(delivery.reply) if result.status is Status.ACCEPTED else None
     values |= {
         "code": f"{delivery.code or ''} {delivery.enhanced}".strip(),
-        "said": delivery.reply or result.detail or delivery.reason or _UNSAID.get(result.status, ""),
+        "said": delivery.reply or result.detail or _UNSAID.get(result.status) or delivery.reason,
         "tries": delivery.attempts,
         "message_id": delivery.message_id,
         "queue": (queue[1] or queue[2]) if queue else "",
@@ -373,6 +375,6 @@ def _when(moment: datetime) -> Markup:
     local = moment.astimezone()
     zone = f"{local:%z}"
     shown = f"{local:%a} {local.day} {local:%b %Y, %H:%M:%S}"
-    return Markup('<time datetime="{}">{} <span class="muted">UTC{}</span></time>').format(
+    return Markup('<time datetime="{}">{} <span class="zone">UTC{}</span></time>').format(
         local.isoformat(timespec="seconds"), shown, f"{zone[:3]}:{zone[3:5]}"
     )

@@ -46,6 +46,18 @@ class _Reason:
             self.domains.add(result.address.rpartition("@")[2])
 
 
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why some rows are in the state they are in."""
+
+    status: Status
+    count: int
+    words: str
+    """The server's, or ours where it said nothing."""
+    rows: str = ""
+    """The first rows, as a phrase."""
+
+
 class Summary:
     """Adds up results one by one; flat in memory however many there are."""
 
@@ -98,21 +110,31 @@ class Summary:
 
     def lines(self) -> Iterator[str]:
         """Yield one line for each kind of refusal or doubt, naming rows and the server's words."""
+        before = None
+        for entry in self.explanations():
+            label = WORDS[entry.status] if entry.status is not before else ""
+            before = entry.status
+            yield f"  {label:<9} {entry.count:>5,}  {_short(entry.words)}  {entry.rows}".rstrip()
+        yield from self.remarks()
+
+    def explanations(self) -> Iterator[Explanation]:
+        """Yield each kind of refusal or doubt, those of one state behind each other."""
         for status in _EXPLAINED:
-            label = WORDS[status]
             for (owner, _), reason in self._reasons.items():
                 if owner is status:
-                    yield f"  {label:<9} {reason.count:>5,}  {_short(reason.words)}  {_rows(reason)}"
-                    label = ""
+                    words = " ".join(reason.words.split())
+                    yield Explanation(status, reason.count, words, _rows(reason))
             if unnamed := self._unnamed.get(status):
-                yield f"  {label:<9} {unnamed:>5,}  for other reasons: see results.csv"
+                yield Explanation(status, unnamed, "for other reasons: see results.csv")
+
+    def remarks(self) -> Iterator[str]:
+        """Yield what else is to be said."""
         if self.gone:
             rows = "row counted above is" if self.gone == 1 else "rows counted above are"
             yield f"  {self.gone:,} {rows} no longer in the list"
 
 
 def _short(words: str, most: int = 70) -> str:
-    words = " ".join(words.split())
     return words if len(words) <= most else words[: most - 3] + "..."
 
 
