@@ -64,7 +64,7 @@ class Workspace:
     def remove_personal_files(self) -> None:
         """Remove list copies and reports, nothing that is not ours."""
         ours = [*self.state.glob("list-*"), *self.out.glob("rehearsal/**/*.eml")]
-        names = ("results.csv", "results.jsonl", "results.xlsx", "failed.csv", "report.html")
+        names = ("results.csv", "results.jsonl", "results.xlsx", "failed.csv", "report.html", "preview.html")
         folders = (self.out, self.out / "rehearsal", self.out / "redacted")
         ours += [folder / name for folder in folders for name in names]
         for path in ours:

@@ -28,7 +28,7 @@ SUMMARIES = {
     "init": "Make a campaign folder from a list's own columns.",
     "providers": "Show mail providers: servers, limits, and how to sign in.",
     "check": "Render every row and list all problems; nothing is sent.",
-    "preview": "Show messages in the terminal, or write them as files.",
+    "preview": "Show every message as it would be sent, on one page.",
     "rehearse": "Do the whole run against a built-in server; nothing leaves this machine.",
     "test": "Send chosen rows' messages to yourself only.",
     "send": "Show the plan, ask, send, and report; run again to continue.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,38 +11,55 @@ from mailmerge.cli.options import campaign_options, limit_option, load_campaign,
 from mailmerge.cli.output import note, out, plural
 from mailmerge.errors import CampaignFileError
 
+if TYPE_CHECKING:
+    from mailmerge.campaign import Campaign
+
+_FILE = click.Path(path_type=Path)
+
 
 @click.command("preview")
 @campaign_options()
 @rows_option
 @limit_option
 @click.option(
-    "--eml", type=click.Path(path_type=Path), metavar="DIR", help="Write one .eml file a row there."
+    "--sample",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="N rows spread over the list, and every row with a problem.",
 )
+@click.option("--no-open", is_flag=True, help="Do not open the page in a browser.")
+@click.option("--watch", is_flag=True, help="Serve the page to this machine and reload it at every change.")
 @click.option(
-    "--mbox", type=click.Path(path_type=Path), metavar="FILE", help="Write all messages to one mbox file."
+    "--port", type=click.IntRange(0, 65535), default=0, help="With --watch: the port; default: any free one."
 )
-@click.option(
-    "--terminal", is_flag=True, help="Show them here (the default; one message unless --limit says more)."
-)
-def command(
-    *,
-    rows: str | None,
-    limit: int | None,
-    eml: Path | None,
-    mbox: Path | None,
-    terminal: bool,
-    **options: Any,
-) -> int:
+@click.option("--terminal", is_flag=True, help="Show messages here instead: one unless --limit says more.")
+@click.option("--eml", type=_FILE, metavar="DIR", help="Write one .eml file a row there.")
+@click.option("--mbox", type=_FILE, metavar="FILE", help="Write all messages to one mbox file.")
+def command(*, terminal: bool, eml: Path | None, mbox: Path | None, watch: bool, **options: Any) -> int:
     """Show messages exactly as they would be sent; nothing is sent.
 
-    Without --eml or --mbox the first message (or --rows, --limit) is shown here: headers decoded, text
-    part, MIME structure. Files hold the very bytes that go on the wire.
+    Writes out/preview.html, one page that holds the whole campaign and loads nothing, and opens it where
+    there is a display. --terminal shows headers, text and structure here; --eml and --mbox write the very
+    bytes that go on the wire.
     """
+    from mailmerge.cli import previewing  # noqa: PLC0415  not for --help
+
+    page = previewing.Wanted(options)
+    if watch:
+        return previewing.watch(page, options)
     campaign = load_campaign(options)
-    to_terminal = terminal or not (eml or mbox)
-    if to_terminal:
+    if not (terminal or eml or mbox):
+        return previewing.write(page, campaign)
+    rows, limit = page.request.rows, page.request.limit
+    if terminal:
         _show(campaign.messages(rows=rows, limit=limit or (None if rows else 1)))
+    _write_files(campaign, rows, limit, eml, mbox)
+    return 0
+
+
+def _write_files(
+    campaign: Campaign, rows: str | None, limit: int | None, eml: Path | None, mbox: Path | None
+) -> None:
     from mailmerge.preview.files import write_eml, write_mbox  # noqa: PLC0415  only for files
 
     try:
@@ -58,7 +75,6 @@ def command(
             code="C486",
             hint="--eml wants a folder, --mbox a file",
         ) from None
-    return 0
 
 
 def _show(messages: Any) -> None:

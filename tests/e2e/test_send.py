@@ -214,7 +214,11 @@ def test_first_dry_run_leaves_no_trace(mailmerge, sandbox):
     mailmerge.account(sandbox)
     before = contents(campaign)
 
-    for command in (("check", "spring"), ("send", "spring", "--dry-run"), ("preview", "spring")):
+    for command in (
+        ("check", "spring"),
+        ("send", "spring", "--dry-run"),
+        ("preview", "spring", "--terminal"),
+    ):
         assert mailmerge(*command).code == 0
 
     assert contents(campaign) == before

@@ -1,0 +1,240 @@
+"""Serves one preview page to this machine, and tells it when it changed.
+
+Only loopback addresses are listened on, only requests that name such an address are answered (so no other
+name can be pointed here), and only under a random path. Nothing can be asked to happen: all but GET and HEAD
+is refused, and there is nothing here that could send.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import secrets
+import socket
+import threading
+from functools import partial
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, BinaryIO, Self
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MOST_CONNECTIONS = 24
+"""Connections at once; each open page holds one."""
+_REQUEST_SECONDS = 10.0
+_BEAT_SECONDS = 15.0
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "frame-ancestors 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+class PreviewServer:
+    """Serves the file *page*; call `changed` when it was written anew. Use it as a context manager.
+
+    Args:
+        page: the HTML file.
+        port: where to listen; 0: any free port.
+
+    Raises:
+        OSError: the port is taken.
+
+    """
+
+    def __init__(self, page: Path, *, port: int = 0) -> None:
+        self._page = page
+        self._token = secrets.token_urlsafe(24)
+        self._news = _News()
+        self._servers = [_Server("127.0.0.1", port, self)]
+        self.port = self._servers[0].server_port
+        with contextlib.suppress(OSError):  # no IPv6 here, or the port is taken there
+            self._servers.append(_Server("::1", self.port, self))
+        self._threads = [
+            threading.Thread(target=partial(server.serve_forever, poll_interval=0.1), daemon=True)
+            for server in self._servers
+        ]
+
+    @property
+    def url(self) -> str:
+        """Where a browser finds the page."""
+        return f"http://127.0.0.1:{self.port}/{self._token}/"
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._news.close()
+        for server in self._servers:
+            server.shutdown()
+            server.server_close()
+
+    def changed(self) -> None:
+        """Tell every open page that there is a newer one."""
+        self._news.publish()
+
+    def knows_host(self, host: str) -> bool:
+        """Say whether a Host header names this server by a loopback address."""
+        return host.lower() in {f"{name}:{self.port}" for name in ("127.0.0.1", "localhost", "[::1]")}
+
+    def knows_origin(self, origin: str | None) -> bool:
+        """Say whether a request comes from our own page, or from no page at all."""
+        return origin is None or (origin.startswith("http://") and self.knows_host(origin[len("http://") :]))
+
+    def resource(self, path: str) -> str | None:
+        """Give what is asked for under the secret path; None if it is not that path."""
+        token, _, name = path.lstrip("/").partition("?")[0].partition("/")
+        known = hmac.compare_digest(token.encode("utf-8", "replace"), self._token.encode())
+        return name if known and path.startswith("/") and "/" in path[1:] else None
+
+    def open_page(self) -> BinaryIO:
+        """Open the page as it is now."""
+        return self._page.open("rb")
+
+    def news(self) -> _News:
+        """Give what open pages wait for."""
+        return self._news
+
+
+class _News:
+    """A counter that open pages wait on."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self.version = 0
+        self.closed = False
+
+    def publish(self) -> None:
+        with self._condition:
+            self.version += 1
+            self._condition.notify_all()
+
+    def close(self) -> None:
+        with self._condition:
+            self.closed = True
+            self._condition.notify_all()
+
+    def wait(self, seen: int, seconds: float) -> int | None:
+        """Wait until there is something newer than *seen*, at most *seconds*; None: there will be no more."""
+        with self._condition:
+            self._condition.wait_for(lambda: self.closed or self.version != seen, seconds)
+            return None if self.closed else self.version
+
+
+class _Server(ThreadingHTTPServer):
+    """One listening socket; a thread a connection, no more than `MOST_CONNECTIONS`."""
+
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 16
+
+    def __init__(self, address: str, port: int, preview: PreviewServer) -> None:
+        self.address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self.preview = preview
+        self._free = threading.BoundedSemaphore(MOST_CONNECTIONS)
+        super().__init__((address, port), _Handler)
+
+    def server_bind(self) -> None:
+        """Bind without asking the resolver for a name."""
+        if self.address_family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        self.socket.bind(self.server_address)
+        self.server_address = self.socket.getsockname()
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+
+    def process_request(self, request: object, client_address: object) -> None:
+        """Answer in a thread of its own; one too many is closed at once."""
+        assert isinstance(request, socket.socket)
+        if not self._free.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: object, client_address: object) -> None:
+        """Give the place free again."""
+        assert isinstance(request, socket.socket)
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Keep quiet about browsers that went away."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    server_version = "mailmerge"
+    sys_version = ""
+    timeout = _REQUEST_SECONDS
+
+    def do_GET(self) -> None:
+        """Answer with the page, or with the stream of news."""
+        preview = self.server.preview
+        name = preview.resource(self.path)
+        if not preview.knows_host(self.headers.get("Host", "")):
+            self._refuse(HTTPStatus.MISDIRECTED_REQUEST)
+        elif not preview.knows_origin(self.headers.get("Origin")):
+            self._refuse(HTTPStatus.FORBIDDEN)
+        elif name == "":
+            self._send_page()
+        elif name == "events" and self.command == "GET":
+            self._send_events()
+        else:
+            self._refuse(HTTPStatus.NOT_FOUND)
+
+    do_HEAD = do_GET  # noqa: N815  the base class looks for this name
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Refuse every other method, and what is no request, without repeating any of it."""
+        del message, explain
+        if code == HTTPStatus.NOT_IMPLEMENTED:
+            known = self.server.preview.knows_host(self.headers.get("Host", ""))
+            code = HTTPStatus.METHOD_NOT_ALLOWED if known else HTTPStatus.MISDIRECTED_REQUEST
+        self._refuse(HTTPStatus(code))
+
+    def _send_page(self) -> None:
+        with self.server.preview.open_page() as page:
+            size = page.seek(0, 2)
+            page.seek(0)
+            self._head(HTTPStatus.OK, "text/html; charset=utf-8", size)
+            if self.command == "GET":
+                while data := page.read(1 << 18):
+                    self.wfile.write(data)
+
+    def _send_events(self) -> None:
+        news = self.server.preview.news()
+        seen = news.version
+        self._head(HTTPStatus.OK, "text/event-stream; charset=utf-8")
+        self.wfile.write(b"retry: 1000\nevent: ready\ndata:\n\n")
+        while (version := news.wait(seen, _BEAT_SECONDS)) is not None:
+            self.wfile.write(b": beat\n\n" if version == seen else b"event: changed\ndata:\n\n")
+            seen = version
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        text = f"{status.value} {status.phrase}\n".encode()
+        self._head(status, "text/plain; charset=utf-8", len(text))
+        if self.command != "HEAD":
+            self.wfile.write(text)
+
+    def _head(self, status: HTTPStatus, kind: str, size: int | None = None) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        if size is not None:
+            self.send_header("Content-Length", str(size))
+        if status is HTTPStatus.METHOD_NOT_ALLOWED:
+            self.send_header("Allow", "GET, HEAD")
+        for name, value in _HEADERS.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.close_connection = True
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the base class names it
+        """Write no log: the path is a secret."""
