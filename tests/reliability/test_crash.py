@@ -8,12 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from faultd import Dropped, abort, drop, hang, raw, say, say_and_drop
-from mailmerge.campaign.delivering import Delivering
-from mailmerge.config.accounts import resolve_account
-from mailmerge.delivery.ledger import Ledger
-from mailmerge.delivery.runs import Reason, RunEnd
+from mailmerge.delivery.runs import Reason
 from mailmerge.model import Status
-from mailmerge.smtp.connection import Connection, Deadlines, Server
+from mailmerge.smtp.connection import Deadlines
 from reliability.bench import Bench, address, taken_order
 from reliability.clocks import SkippingClock
 from reliability.killing import KILLED, Warm
@@ -124,43 +121,14 @@ def test_a04_three_lost_answers_in_a_row_stop_the_run(mode: str, tmp_path: Path)
         assert counts.by_status == {Status.PENDING: 197, Status.IN_DOUBT: 3}
 
 
-def _engine(bench: Bench, deadlines: Deadlines, clock: SkippingClock) -> RunEnd:
-    """Run with deadlines of our choice: everything real except the composition around it."""
-    assert bench.server is not None
-    campaign = bench.campaign()
-    account = resolve_account("test", environment=campaign.environment)
-    server = Server("127.0.0.1", bench.server.port, "none", "[127.0.0.1]")
-
-    def connect() -> Connection:
-        return Connection(server, deadlines=deadlines)
-
-    campaign.workspace.make_state()
-    with Ledger.lock(bench.ledger_path), Ledger.open(bench.ledger_path, campaign.name) as ledger:
-        ledger.repair()
-        recipients = campaign.open_list()
-        assembly = campaign.assemble(recipients, ledger.secret, account)
-        campaign.examine(ledger, recipients, assembly, account=account)
-        from mailmerge.campaign.sending import NeverStop
-
-        delivering = Delivering(
-            ledger=ledger,
-            recipients=recipients,
-            assembly=assembly,
-            account=account,
-            clock=clock,
-            stop=NeverStop(),
-        )
-        return delivering.run(connect, campaign.file.send, lambda _progress: None)
-
-
 def test_a05_a_server_that_is_silent_after_the_end(bench: Bench, server: MoodyServer) -> None:
     """When patience ends the row is in doubt, and that connection is never used again."""
     server.change_mood({"taken": {2: hang}})
     began = time.monotonic()
-    end = _engine(bench, Deadlines(content=0.4), SkippingClock())
+    report = bench.send(clock=SkippingClock(), deadlines=Deadlines(content=0.4))
 
     assert 0.4 <= time.monotonic() - began < 5
-    assert end.counts[Status.IN_DOUBT] == 1
+    assert report.exit_code == 4
     assert bench.states()[address(2)] is Status.IN_DOUBT
     assert taken_order(server) == [address(1), address(2), address(3)]
     assert server.verbs().count("EHLO") == 2
