@@ -195,8 +195,8 @@ class Connection:
         except (SessionError, OSError):
             pass
         finally:
-            if session and session.worn_out_after:  # nobody polls any more, so it is learnt here
-                self.experience.most_mails = session.worn_out_after
+            if session:  # nobody polls any more, so it is learnt here
+                self._learn_cap(session)
             self._drop()
 
     def abort(self) -> list[Event]:
@@ -428,8 +428,12 @@ class Connection:
                 self.experience.step_down("window")
             elif isinstance(event.error, ProtocolError) or (event.error and event.error.code == "S613"):
                 self.experience.step_down(session.mode)
-            if session.worn_out_after:
-                self.experience.most_mails = session.worn_out_after
+            self._learn_cap(session)
+
+    def _learn_cap(self, session: Session) -> None:
+        count, session.worn_out_after = session.worn_out_after, None
+        if count:
+            self.experience.worn_out(count, by_cap=session.worn_out_by_cap)
 
     def _drop(self) -> None:
         if self._selector:

@@ -121,6 +121,8 @@ class Experience:
     """The fastest mode still trusted; None: no surprise yet."""
     most_mails: int | None = None
     """How many messages one session takes; None: no limit met."""
+    suspected: int | None = None
+    """How many it took when it last ended early without saying why."""
 
     def limit(self, pipeline: Pipeline) -> Pipeline:
         """Return what to ask for, given that *pipeline* is wanted."""
@@ -129,6 +131,12 @@ class Experience:
         if self.ceiling is None or order.index(wanted) <= order.index(self.ceiling):
             return pipeline
         return self.ceiling
+
+    def worn_out(self, count: int, *, by_cap: bool) -> None:
+        """Take note that a session took *count* messages; without a word of a cap it must happen twice."""
+        if by_cap or count == self.suspected:
+            self.most_mails = count
+        self.suspected = count
 
     def step_down(self, mode: Mode) -> None:
         """Trust one mode less than *mode*, which brought a surprise."""

@@ -70,6 +70,8 @@ class Session(Opening):
         )
         self.worn_out_after: int | None = None
         """How many messages the server took before it wanted a new connection."""
+        self.worn_out_by_cap = False
+        """Whether it said that this is a rule of its own; else it may have been an accident."""
         self._pipeline = pipeline
         self._most_mails = most_mails
         self._flying: dict[int, Transaction] = {}
@@ -390,6 +392,7 @@ class Session(Opening):
         transaction.refuse(outcome)
         if outcome.scope is Scope.CONNECTION and self._accepted and self.worn_out_after is None:
             self.worn_out_after = self._accepted
+            self.worn_out_by_cap = outcome.reason == "connection_cap"
 
     def _with_refused(self, transaction: Transaction) -> Outcome:
         if transaction.refusal is None:
