@@ -48,6 +48,7 @@ class Delivering:
     recipients: RecipientList
     assembly: Assembly
     account: Account
+    send: SendOptions
     clock: Clock
     stop: StopFlag
     rates: tuple[Rate, ...] = ()
@@ -143,7 +144,6 @@ class Delivering:
     def run(
         self,
         connect: Callable[[], Wire],
-        send: SendOptions,
         observe: Callable[[Progress], None],
         *,
         wait: bool = False,
@@ -154,11 +154,11 @@ class Delivering:
         sender = Sender(
             self.ledger,
             connect,
-            Throttle(self.rates, self.history),
+            self._throttle(),
             self.clock,
             usage=self.quota,
-            retry=RetryPolicy(send.retry),
-            breaker=Breaker(f"{send.max_rejected * 100:g}%"),
+            retry=RetryPolicy(self.send.retry),
+            breaker=Breaker(f"{self.send.max_rejected * 100:g}%"),
             stop=self.stop,
             observe=observe,
             random=random.random,
@@ -167,6 +167,22 @@ class Delivering:
             mark=mark,
         )
         return sender.run(self.work())
+
+    def _throttle(self) -> Throttle:
+        per_domain = self.send.per_domain
+        now, steady = self.clock.now(), self.clock.monotonic()
+        earlier = self.ledger.recent(now - longest_window(per_domain)) if per_domain else ()
+        return Throttle(
+            self.rates,
+            self.history,
+            jitter=self.send.jitter,
+            random=random.random,
+            per_domain=per_domain,
+            domain_history=[
+                (address.rpartition("@")[2].lower(), steady - (now - moment).total_seconds())
+                for address, moment in earlier
+            ],
+        )
 
 
 def throttle_history(moments: Iterable[datetime], clock: Clock) -> Iterator[float]:

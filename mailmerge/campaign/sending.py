@@ -21,7 +21,7 @@ from mailmerge.delivery.locks import AccountLock
 from mailmerge.delivery.runs import Progress, Reason, RunEnd
 from mailmerge.delivery.schema import sync_folder
 from mailmerge.errors import AuthError, CampaignFileError, LedgerError, MailmergeError
-from mailmerge.model import Status
+from mailmerge.model import Counts, Status
 from mailmerge.recipients import parse_rows, snapshot
 
 if TYPE_CHECKING:
@@ -256,6 +256,7 @@ class SendRun:
             recipients=recipients,
             assembly=self.assembly,
             account=account,
+            send=campaign.file.send,
             clock=clock,
             stop=stop,
             rates=rates,
@@ -305,7 +306,7 @@ class SendRun:
             if plan.to_send:
                 end = self._send(connect, observe, mark)
                 while self._request.wait and end.reason is Reason.FINISHED and self._sleep_until_due():
-                    end = self._send(connect, observe, mark)
+                    end = _joined(end, self._send(connect, observe, mark))
         except MailmergeError as error:
             failure = error
         with contextlib.suppress(LedgerError):
@@ -316,8 +317,7 @@ class SendRun:
     def _send(
         self, connect: Connect, observe: Callable[[Progress], None], mark: Callable[[int], None] | None
     ) -> RunEnd:
-        send = self._campaign.file.send
-        return self._delivering.run(connect, send, observe, wait=self._request.wait, mark=mark)
+        return self._delivering.run(connect, observe, wait=self._request.wait, mark=mark)
 
     def _sleep_until_due(self) -> bool:
         """Wait for the next deferred row; False: there is none, or we are to stop."""
@@ -342,6 +342,7 @@ class SendRun:
         notes = [end.message] if end.message and error is None else []
         if end.hint and error is None:
             notes.append(f"   = hint: {end.hint}")
+        notes += end.notes
         skipped = self._delivering.skipped
         notes += [f"row {problem.row}: not sent, {problem.message}" for problem in skipped[:10]]
         stopped = error.message if error else end.message
@@ -367,3 +368,10 @@ class SendRun:
         return page_facts(
             self._campaign, self._ledger, self._recipients, account, rates, stopped=stopped.rstrip(".")
         )
+
+
+def _joined(before: RunEnd, end: RunEnd) -> RunEnd:
+    """Put two passes of one run together."""
+    statuses = {*before.counts, *end.counts}
+    counts = Counts({status: before.counts[status] + end.counts[status] for status in statuses})
+    return replace(end, counts=counts, notes=(*before.notes, *end.notes))

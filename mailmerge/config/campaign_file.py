@@ -78,6 +78,10 @@ class SendOptions:
 
     rate: tuple[Rate, ...] = ()
     """All hold at once; none: only the account's own."""
+    per_domain: tuple[Rate, ...] = ()
+    """Hold for each recipient domain by itself."""
+    jitter: float = 0.0
+    """How much longer than even a pause between two messages may be, as a share of it."""
     retry: tuple[float, ...] = (60.0, 300.0, 900.0, 3600.0, 10800.0, 21600.0, 43200.0)
     """Seconds before each new try of a deferred row."""
     max_rejected: float = 0.05

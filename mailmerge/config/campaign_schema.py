@@ -175,6 +175,8 @@ SCHEMA: Final[Mapping[str, Mapping[str, Kind]]] = {
     },
     "send": {
         "rate": one_or_more(RATE),
+        "per_domain": one_or_more(RATE),
+        "jitter": SHARE,
         "retry": PAUSES,
         "max_rejected": SHARE,
         "sessions": whole(1, 50),

@@ -83,7 +83,7 @@ class Breaker:
             return None
         if outcome.status is Status.IN_DOUBT:
             return self._note_doubt(connection)
-        if outcome.scope is not Scope.ROW:
+        if outcome.scope is not Scope.ROW and outcome.status is not Status.REJECTED:
             return None
         trip = self._note_content(outcome)
         if outcome.status is Status.REJECTED:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class Clock(Protocol):
@@ -57,3 +60,43 @@ class VirtualClock:
     def sleep(self, seconds: float) -> None:
         """Advance by *seconds* at once."""
         self._passed += max(0.0, seconds)
+
+
+class ClockWatch:
+    """Notices that the wall clock moved by itself: it was set, or the machine slept.
+
+    The steady clock of some systems stands still meanwhile, so pace and pauses are not touched by either.
+    """
+
+    LEAST = 60.0
+    """Seconds below which a jump is the daily work of a time service."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._distance = self._measured()
+        self.jumps: list[float] = []
+        """Seconds of each jump so far; negative: the clock was set back."""
+
+    def look(self) -> None:
+        """Compare the clocks; to be called every now and then."""
+        distance = self._measured()
+        jump = distance - self._distance
+        if abs(jump) >= self.LEAST:
+            self.jumps.append(jump)
+            self._distance = distance
+
+    def notes(self) -> Iterator[str]:
+        """Yield a sentence about each direction in which the clock went."""
+        for direction, jumps in (
+            ("ahead", [jump for jump in self.jumps if jump > 0]),
+            ("back", [jump for jump in self.jumps if jump < 0]),
+        ):
+            if jumps:
+                minutes = abs(sum(jumps)) / 60
+                yield (
+                    f"the clock went {minutes:,.0f} min {direction} during the run (it was set, or the "
+                    "machine slept); the pace was kept, but times in the report may look odd"
+                )
+
+    def _measured(self) -> float:
+        return self._clock.now().timestamp() - self._clock.monotonic()

@@ -333,6 +333,10 @@ class Ledger:
         """Tell when the first deferred row of the list is due."""
         return views.next_due(self._db, self.path, self._id, self._now())
 
+    def recent(self, since: datetime) -> Iterator[tuple[str, datetime]]:
+        """Give addresses with the times at which they were written to after *since*."""
+        return views.recent(self._db, self.path, self._id, since)
+
     def counts(self) -> Counts:
         """Count rows by state, those that are no longer in the list included."""
         return views.counts(self._db, self.path, self._id)

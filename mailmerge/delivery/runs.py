@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from mailmerge.model import Counts, Message, Outcome, Status
+from mailmerge.model import Attempt, Counts, Message, Outcome, Status
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -35,6 +35,29 @@ class Work:
     version: str
     first_attempt: datetime | None = None
     """When the first try was; None: this is it."""
+
+    @property
+    def domains(self) -> set[str]:
+        """Whose mailboxes the message is for."""
+        return {address.domain.lower() for address in self.message.envelope.rcpt_to}
+
+    def attempt(self, connection: str) -> Attempt:
+        """Give what the ledger promises before the message is handed over on *connection*."""
+        message = self.message
+        return Attempt(
+            key=message.key,
+            row=message.row,
+            address=self.address,
+            number=self.number,
+            message_id=message.message_id,
+            date=self.date,
+            recipients=len(message.envelope.rcpt_to),
+            size=message.size,
+            digest=message.digest,
+            row_digest=self.row_digest,
+            version=self.version,
+            connection=connection,
+        )
 
 
 class Reason(enum.StrEnum):
@@ -66,6 +89,8 @@ class RunEnd:
     """The reply that ended it, if one did."""
     counts: Counts = field(default_factory=Counts)
     """Outcomes of this run by the state they left the row in."""
+    notes: tuple[str, ...] = ()
+    """What else a person should know of it, a sentence each."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from mailmerge.delivery.bookkeeping import Bookkeeper, Recorder
+from mailmerge.delivery.clock import ClockWatch
+from mailmerge.delivery.closed_domains import ClosedDomains
 from mailmerge.delivery.line import Line, Wire
 from mailmerge.delivery.patience import Pausing, Reconnecting
 from mailmerge.delivery.runs import Progress, Reason, RunEnd, StopFlag, Work
 from mailmerge.delivery.verdict import Effect, Verdict, judge
 from mailmerge.errors import AuthError, LedgerError, SessionError, TlsError
-from mailmerge.model import Attempt, Closed, Completed, Counts, Outcome, Phase, PromiseNeeded, Status
+from mailmerge.model import Closed, Completed, Counts, Outcome, Phase, PromiseNeeded, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -102,6 +104,8 @@ class Sender:
         self._pausing = Pausing(wait=wait)
         self._put_off = 0
         self._drops: dict[str, int] = {}
+        self._watch = ClockWatch(clock)
+        self._closed_domains = ClosedDomains()
 
     def run(self, work: Iterable[Work]) -> RunEnd:
         """Send *work*, pulling each message when there is room for it.
@@ -129,7 +133,9 @@ class Sender:
             self._books.note_mark()
         if self._failure is not None:
             raise self._failure
-        return replace(self._end or RunEnd(Reason.FINISHED), counts=Counts(dict(self._counts)))
+        end = self._end or RunEnd(Reason.FINISHED)
+        notes = (*self._throttle.notes(), *self._closed_domains.notes(), *self._watch.notes())
+        return replace(end, counts=Counts(dict(self._counts)), notes=notes)
 
     def _close_lines(self) -> None:
         for line in self._lines:
@@ -159,6 +165,7 @@ class Sender:
         return self._end is not None or (self._exhausted and not self._again)
 
     def _look_at_stop(self) -> None:
+        self._watch.look()
         if self._stop.is_set() and (self._end is None or self._end.reason is not Reason.INTERRUPTED):
             self._end = RunEnd(Reason.INTERRUPTED, "stopped on request")
             self._grace_until = self._clock.monotonic() + _GRACE
@@ -181,7 +188,7 @@ class Sender:
         if not any(self._could_take(line) for line in self._lines):
             return False
         work = self._peek()
-        if work is None or self._throttle.delay(self._clock.monotonic()) > 0:
+        if work is None or self._rate_delay() > 0:
             return False
         line = self._line_with_room()
         if line is None or line.wire is None:
@@ -195,7 +202,7 @@ class Sender:
                 self._finish(RunEnd(Reason.QUOTA, "the account's own limit is reached", next_at=free))
                 return False
         self._again.pop(0)
-        self._throttle.take(self._clock.monotonic())
+        self._throttle.take(self._clock.monotonic(), work.domains)
         self._token += 1
         self._flights[self._token] = _Flight(work, line, line.wire.id, reservation)
         line.offered += 1
@@ -204,15 +211,28 @@ class Sender:
 
     def _peek(self) -> Work | None:
         """Give the next message without taking it; at most one is ever pulled ahead."""
-        if not self._again and not self._exhausted:
-            try:
-                self._again.append(next(self._work))
-            except StopIteration:
-                self._exhausted = True
-            except Exception as error:  # noqa: BLE001  raised again once everything in flight is settled
-                self._failure = error
-                self._exhausted = True
+        while self._again or not self._exhausted:
+            if not self._again:
+                self._pull()
+            elif self._closed_domains.closed(self._again[0]):
+                self._again.pop(0)
+            else:
+                break
         return self._again[0] if self._again else None
+
+    def _pull(self) -> None:
+        try:
+            self._again.append(next(self._work))
+        except StopIteration:
+            self._exhausted = True
+        except Exception as error:  # noqa: BLE001  raised again once everything in flight is settled
+            self._failure = error
+            self._exhausted = True
+
+    def _rate_delay(self) -> float:
+        """Tell how long the rates hold back the next message, as far as it is known."""
+        domains = self._again[0].domains if self._again else ()
+        return self._throttle.delay(self._clock.monotonic(), domains)
 
     def _could_take(self, line: Line) -> bool:
         if line.wire is None:
@@ -273,7 +293,7 @@ class Sender:
         gates = {
             "account": self._pausing.until,
             "network": self._reconnecting.retry_at if all(line.wire is None for line in self._lines) else now,
-            "rate": now + self._throttle.delay(now),
+            "rate": now + self._rate_delay(),
         }
         why = max(gates, key=lambda name: gates[name])
         until = gates[why]
@@ -295,7 +315,7 @@ class Sender:
         if commit_in is not None:
             timeout = min(timeout, commit_in)
         if not self._over() and any(self._could_take(line) for line in self._lines):
-            timeout = min(timeout, max(self._throttle.delay(now), self._pausing.until - now, 0.001))
+            timeout = min(timeout, max(self._rate_delay(), self._pausing.until - now, 0.001))
         return max(timeout, 0.0)
 
     # --- what the connections say ---------------------------------------------------------------------
@@ -360,7 +380,7 @@ class Sender:
         )
         verdict = self._spare_the_others(work, outcome, verdict, now)
         if flight.promised or outcome.reply is not None or not verdict.again:
-            self._books.settle(self._attempt(flight), outcome, verdict, now)
+            self._books.settle(flight.work.attempt(flight.connection), outcome, verdict, now)
         if flight.reservation is not None and self._usage is not None and not flight.promised:
             self._usage.release(flight.reservation)
         if verdict.again:
@@ -368,6 +388,7 @@ class Sender:
         else:
             self._count(work, verdict.status, outcome)
         self._answered(flight.line, verdict)
+        self._closed_domains.learn(work, outcome)
         trip = self._breaker.note(outcome, flight.connection)
         self._react(flight.line, outcome, verdict, trip)
 
@@ -458,31 +479,13 @@ class Sender:
                 self._books.record()
             return
         flights = [self._flights[token] for token in needed]
-        self._books.record([self._attempt(flight) for flight in flights])
+        self._books.record([flight.work.attempt(flight.connection) for flight in flights])
         for line in self._lines:
             tokens = [token for token, flight in zip(needed, flights, strict=True) if flight.line is line]
             if tokens and line.wire is not None:
                 for token in tokens:
                     self._flights[token].promised = True
                 line.wire.promise(tokens)
-
-    @staticmethod
-    def _attempt(flight: _Flight) -> Attempt:
-        work, message = flight.work, flight.work.message
-        return Attempt(
-            key=message.key,
-            row=message.row,
-            address=work.address,
-            number=work.number,
-            message_id=message.message_id,
-            date=work.date,
-            recipients=len(message.envelope.rcpt_to),
-            size=message.size,
-            digest=message.digest,
-            row_digest=work.row_digest,
-            version=work.version,
-            connection=flight.connection,
-        )
 
     def _give_up(self) -> None:
         """Cut off what is still unanswered: in doubt if its end may have left, else as it was."""

@@ -3,7 +3,8 @@
 Every rate is a promise about *every* window: at most N messages in any half-open window of length T, so
 the N-th last message must be T old before the next may go. On top of that the shortest rate is spaced
 evenly; longer ones (2000 a day) may be used up at the short one's pace. A pause earns nothing: whoever
-slept for an hour goes on at the same pace, without a burst.
+slept for an hour goes on at the same pace, without a burst. Jitter only ever lengthens a wait. Rates may
+hold for each recipient domain as well.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 from mailmerge.model import Rate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 _RATE = re.compile(r"\s*(\d{1,12})\s*/\s*(\d{1,9}(?:\.\d{1,6})?)?\s*([a-z]+)\s*\Z", re.IGNORECASE)
 _UNITS = {
@@ -29,6 +30,7 @@ _SHORTEST_DELAY = 1e-6
 _SLOWEST = 64.0
 _STEP_UP_EVERY = 50
 _STEP_UP = 1.1
+_SWEEP_EVERY = 1000
 
 
 def parse_rate(text: str) -> Rate:
@@ -75,45 +77,111 @@ class _Window:
         return max(oldest + self.length - now, self.length - (now - oldest))
 
 
+class _Domains:
+    """The windows of each recipient domain; those that have emptied are forgotten."""
+
+    def __init__(self, rates: Sequence[Rate]) -> None:
+        self._rates = rates
+        self._longest = max((rate.seconds for rate in rates), default=0.0)
+        self._windows: dict[str, list[_Window]] = {}
+        self._taken = 0
+
+    def delay(self, domains: Iterable[str], now: float) -> float:
+        windows = (window for domain in domains for window in self._windows.get(domain, ()))
+        return max((window.delay(now) for window in windows), default=0.0)
+
+    def take(self, domains: Iterable[str], now: float) -> None:
+        if not self._rates:
+            return
+        for domain in domains:
+            windows = self._windows.get(domain)
+            if windows is None:
+                windows = self._windows[domain] = [_Window(rate) for rate in self._rates]
+            for window in windows:
+                window.times.append(now)
+        self._taken += 1
+        if self._taken % _SWEEP_EVERY == 0:
+            fresh = {d: w for d, w in self._windows.items() if now - w[0].times[-1] <= self._longest}
+            self._windows = fresh
+
+
 class Throttle:
     """Says how long to wait before the next message, and remembers those that went.
 
-    Times are seconds of one steady clock. *history* holds times (of the same clock, possibly negative)
-    of messages that earlier runs have sent, so that a restart earns no burst.
+    Times are seconds of one steady clock. Histories hold times (of the same clock, possibly negative) of
+    messages that earlier runs have sent, so that a restart earns no burst.
+
+    Args:
+        rates: hold for all messages together.
+        history: times of earlier messages.
+        jitter: how much longer a wait may be, as a share of it.
+        random: gives a number from 0 up to 1, for the jitter.
+        per_domain: hold for each recipient domain by itself.
+        domain_history: domains with times of earlier messages.
+
     """
 
-    def __init__(self, rates: Sequence[Rate], history: Iterable[float] = ()) -> None:
+    def __init__(
+        self,
+        rates: Sequence[Rate],
+        history: Iterable[float] = (),
+        *,
+        jitter: float = 0.0,
+        random: Callable[[], float] = lambda: 0.0,
+        per_domain: Sequence[Rate] = (),
+        domain_history: Iterable[tuple[str, float]] = (),
+    ) -> None:
         self._windows = [_Window(rate) for rate in rates]
+        self._jitter = jitter
+        self._random = random
+        self._domains = _Domains(per_domain)
         shortest = min(rates, key=lambda rate: (rate.seconds, rate.count), default=None)
         self._full_interval = shortest.seconds / shortest.count if shortest else 0.0
         self._interval = self._full_interval
         self._due = float("-inf")
         self._recent: deque[float] = deque(maxlen=16)
         self._good = 0
+        self.halvings = 0
+        """How often the server found us too fast."""
+        self.longest = self._interval
+        """The interval at the slowest pace so far."""
         for moment in sorted(history):
             self.take(moment)
+        for moment, domain in sorted((moment, domain) for domain, moment in domain_history):
+            self._domains.take((domain,), moment)
 
     @property
     def interval(self) -> float:
         """Seconds between two messages at the pace of this moment; 0: as fast as possible."""
         return self._interval
 
-    def delay(self, now: float) -> float:
-        """Tell how many seconds from *now* the next message has to wait; 0: it may go."""
+    def notes(self) -> Iterator[str]:
+        """Say what the server's complaints made of the pace, if there were any."""
+        if not self.halvings:
+            return
+        times = "once" if self.halvings == 1 else f"{self.halvings} times"
+        slowest, last = (60 / interval if interval else 0.0 for interval in (self.longest, self._interval))
+        back = "as fast as before" if self._interval <= self._full_interval else f"{last:,.3g}/m"
+        yield f"the server found us too fast {times}: down to {slowest:,.3g}/m, at the end {back}"
+
+    def delay(self, now: float, domains: Iterable[str] = ()) -> float:
+        """Tell how many seconds from *now* a message to these *domains* has to wait; 0: it may go."""
         wait = max((window.delay(now) for window in self._windows), default=0.0)
-        wait = max(wait, self._due - now)
+        wait = max(wait, self._due - now, self._domains.delay(domains, now))
         return max(wait, _SHORTEST_DELAY) if wait > 0 else 0.0
 
-    def take(self, now: float) -> None:
-        """Count one message as sent at *now*."""
+    def take(self, now: float, domains: Iterable[str] = ()) -> None:
+        """Count one message, to these *domains*, as sent at *now*."""
         for window in self._windows:
             window.times.append(now)
+        self._domains.take(domains, now)
         self._recent.append(now)
         if self._interval:
             # A token taken a moment late must not delay all that follow, or the asked rate is never
             # reached; more than that moment would be catching up. The windows stay exact either way.
             slack = min(max(self._interval / 2, 0.005), 0.02)
-            self._due = max(self._due, now - slack) + self._interval
+            jitter = 1 + self._jitter * self._random()
+            self._due = max(self._due, now - slack) + self._interval * jitter
 
     def halve(self) -> None:
         """Go at half the pace: the server said that we are too fast."""
@@ -124,6 +192,8 @@ class Throttle:
         if self._recent:
             self._due = max(self._due, self._recent[-1] + self._interval)
         self._good = 0
+        self.halvings += 1
+        self.longest = max(self.longest, self._interval)
 
     def recover(self) -> None:
         """Count one message that went well: every fifty of them give a tenth of the pace back."""

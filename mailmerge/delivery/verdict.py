@@ -67,6 +67,8 @@ def judge(  # noqa: PLR0911  one return per case reads as the table it is
     if outcome.scope is Scope.ACCOUNT:
         pause = outcome.retry_after or _PAUSE
         return Verdict(Status.PENDING, Effect.PAUSE, counts=False, again=True, pause=pause)
+    if outcome.scope is Scope.CONNECTION and outcome.status is Status.REJECTED:
+        return Verdict(Status.REJECTED, Effect.RECONNECT)
     if outcome.scope is Scope.CONNECTION or outcome.status is Status.PENDING:
         pause = outcome.retry_after or 0.0
         return Verdict(Status.PENDING, Effect.RECONNECT, counts=False, again=True, pause=pause)

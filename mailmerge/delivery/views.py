@@ -91,6 +91,19 @@ def due_count(db: sqlite3.Connection, path: Path, campaign: int, now: datetime) 
     return int(found[0])
 
 
+def recent(
+    db: sqlite3.Connection, path: Path, campaign: int, since: datetime
+) -> Iterator[tuple[str, datetime]]:
+    """Give addresses with the times at which they were written to after *since*, oldest first."""
+    with schema.guarded(path):
+        rows = db.execute(
+            "SELECT address, at FROM attempt WHERE campaign = ? AND at > ? ORDER BY at",
+            (campaign, since.timestamp()),
+        ).fetchall()
+    for address, at in rows:
+        yield address, datetime.fromtimestamp(at, UTC)
+
+
 def next_due(db: sqlite3.Connection, path: Path, campaign: int, now: datetime) -> datetime | None:
     """Tell when the first deferred row of the list is due."""
     with schema.guarded(path):
