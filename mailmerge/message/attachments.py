@@ -16,6 +16,7 @@ import re
 import stat
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from mailmerge.errors import quoted
@@ -31,7 +32,6 @@ _BAD_IN_PATH = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _BAD_IN_NAME = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _BIDI = re.compile("[\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069]")
 _NAME_BYTES = 240
-_TYPES = mimetypes.MimeTypes()  # its own table only: what this machine happens to know must not change bytes
 _MORE_TYPES = {
     ".7z": "application/x-7z-compressed",
     ".avif": "image/avif",
@@ -216,8 +216,14 @@ def guess_type(*names: str) -> str:
         suffix = os.path.splitext(name.lower())[1]
         kind = _MORE_TYPES.get(suffix)
         if kind is None:
-            kind, encoding = _TYPES.guess_type("x" + suffix)
+            kind, encoding = _types().guess_type("x" + suffix)
             kind = None if encoding else kind
         if kind is not None and not kind.startswith(("message/", "multipart/")):
             return kind
     return "application/octet-stream"
+
+
+@lru_cache(maxsize=1)
+def _types() -> mimetypes.MimeTypes:
+    """Return Python's own table: what this machine happens to know must not change bytes."""
+    return mimetypes.MimeTypes()  # on first use, because it reads the machine's tables all the same: 5 ms
