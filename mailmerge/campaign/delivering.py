@@ -88,6 +88,7 @@ class Delivering:
             last=last,
             via=f"{account.host} as {account.user}" if account.user else account.host,
             rates=self.rates,
+            per_domain=self.send.per_domain,
             pipeline=account.pipeline,
             sessions=self.sessions,
             quota=account.quota,

@@ -39,6 +39,7 @@ class Plan:
     via: str = ""
     """``smtp.example.org as me@example.org``."""
     rates: tuple[Rate, ...] = ()
+    per_domain: tuple[Rate, ...] = ()
     quota: Rate | None = None
     quota_used: int = 0
     largest: int = 0

@@ -96,6 +96,8 @@ def _pace(plan: Plan) -> str:
         pace = " and ".join(map(str, plan.rates))
         if plan.seconds >= 60:
             pace += f" -> about {duration(plan.seconds)}, done {clock_time(_soon(plan.seconds))}"
+    if plan.per_domain:
+        pace += f"; to each domain {' and '.join(map(str, plan.per_domain))}"
     if plan.quota:
         left = plan.quota.count - plan.quota_used - plan.to_send
         more = f"{left:,} left afterwards" if left >= 0 else f"{-left:,} more than it allows: several days"
