@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailmerge.delivery.breaker import Breaker
-from mailmerge.delivery.clock import SystemClock, VirtualClock
+from mailmerge.delivery.clock import ClockWatch, SystemClock, VirtualClock
 from mailmerge.delivery.patience import Pausing, Reconnecting
 from mailmerge.delivery.retry import RetryPolicy
 from mailmerge.delivery.verdict import Effect, judge
@@ -233,3 +233,18 @@ def test_the_system_clock_moves() -> None:
     clock.sleep(0.001)
     assert clock.monotonic() > before
     assert clock.now().utcoffset() == timedelta(0)
+
+
+def test_a20_jumps_of_the_wall_clock_are_told() -> None:
+    """Over a minute, in either direction, added up; what a time service does each day is not worth a word."""
+    clock = VirtualClock(NOW)
+    watch = ClockWatch(clock)
+    clock.sleep(86400)
+    watch.look()
+    for seconds in (59, -30, 3600, 120, -86400):
+        clock._start += timedelta(seconds=seconds)
+        watch.look()
+    assert list(watch.jumps) == [3629, 120, -86400]
+    ahead, back = watch.notes()
+    assert "62 min ahead" in ahead
+    assert "1,440 min back" in back

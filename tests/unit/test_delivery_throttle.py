@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from random import Random
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -41,26 +44,67 @@ rate = st.builds(
 
 @settings(max_examples=100, deadline=None)
 @given(
-    rates=st.lists(rate, min_size=1, max_size=3),
-    pauses=st.lists(st.one_of(st.just(0.0), st.floats(0, 200)), min_size=1, max_size=120),
+    rates=st.lists(rate, max_size=3),
+    per_domain=st.lists(rate, max_size=2),
+    jitter=st.sampled_from([0.0, 0.2, 1.0]),
+    moves=st.lists(
+        st.tuples(st.one_of(st.just(0.0), st.floats(0, 200)), st.sets(st.sampled_from("abc"), min_size=1)),
+        min_size=1,
+        max_size=120,
+    ),
     start=st.one_of(st.just(0.0), st.floats(0, 2e9)),
     halvings=st.sets(st.integers(0, 119), max_size=3),
+    seed=st.randoms(use_true_random=False),
 )
-def test_no_window_ever_holds_more_than_its_rate(rates, pauses, start, halvings) -> None:
-    """Whatever the pauses, rates and clock, every window of every rate holds, also after halving."""
-    throttle = Throttle(rates)
+def test_no_window_ever_holds_more_than_its_rate(
+    rates, per_domain, jitter, moves, start, halvings, seed
+) -> None:
+    """Whatever the pauses, rates, domains, jitter and clock, every window holds, also after halving."""
+    throttle = Throttle(rates, jitter=jitter, random=seed.random, per_domain=per_domain)
     now, times = start, []
-    for number, pause in enumerate(pauses):
+    by_domain: dict[str, list[float]] = {domain: [] for domain in "abc"}
+    for number, (pause, domains) in enumerate(moves):
         now += pause
-        while (delay := throttle.delay(now)) > 0:
+        while (delay := throttle.delay(now, domains)) > 0:
             now += delay
-        throttle.take(now)
+        throttle.take(now, domains)
         throttle.recover()
         if number in halvings:
             throttle.halve()
         times.append(now)
+        for domain in domains:
+            by_domain[domain].append(now)
     for one in rates:
         assert worst(times, one.seconds) <= one.count
+    for one in per_domain:
+        for found in by_domain.values():
+            assert worst(found, one.seconds) <= one.count
+
+
+def test_jitter_only_lengthens() -> None:
+    """A fifth of jitter makes gaps from one to one and a fifth of the even gap, all through that range."""
+    throttle = Throttle(parse_rates("60/m"), jitter=0.2, random=Random(1).random)
+    times = run(throttle, [0.0] * 200)
+    gaps = [later - earlier for earlier, later in pairwise(times)]
+    assert 0.99 <= min(gaps) < 1.05
+    assert 1.15 < max(gaps) <= 1.2
+
+
+def test_a_domain_does_not_hold_up_another() -> None:
+    """Two an hour for one domain: the third message to it waits, the first to another does not."""
+    throttle = Throttle((), per_domain=parse_rates("2/h"), domain_history=[("a.example", -1800.0)])
+    throttle.take(0.0, ["a.example"])
+    assert throttle.delay(1.0, ["a.example"]) == pytest.approx(1799.0)
+    assert throttle.delay(1.0, ["b.example"]) == 0.0
+    assert throttle.delay(1.0, ["a.example", "b.example"]) == pytest.approx(1799.0)
+
+
+def test_domains_are_forgotten_when_their_windows_are_empty() -> None:
+    """Twenty thousand domains leave no more behind than those of the last window."""
+    throttle = Throttle((), per_domain=parse_rates("5/m"))
+    for number in range(20_000):
+        throttle.take(number * 0.1, [f"d{number}.example"])
+    assert len(throttle._domains._windows) < 2000
 
 
 @settings(max_examples=50, deadline=None)
@@ -118,9 +162,12 @@ def test_halving_and_recovery() -> None:
     for _ in range(50):
         throttle.recover()
     assert throttle.interval == pytest.approx(2.0 / 1.1)
+    assert list(throttle.notes()) == ["the server found us too fast once: down to 30/m, at the end 33/m"]
     for _ in range(1000):
         throttle.recover()
     assert throttle.interval == 1.0
+    (note,) = throttle.notes()
+    assert note.endswith("at the end as fast as before")
 
 
 def test_halving_without_a_rate_uses_the_pace_so_far() -> None:
