@@ -15,7 +15,7 @@ import mailmerge
 
 ROOT = Path(__file__).parents[1]
 MODULES = sorted((ROOT / "mailmerge").rglob("*.py"))
-HEAVY = {"aiosmtpd", "asyncio", "babel", "email_validator", "keyring", "openpyxl", "pandas", "tqdm"}
+HEAVY = {"aiosmtpd", "asyncio", "babel", "email_validator", "keyring", "openpyxl", "pandas", "rich", "tqdm"}
 HEAVY |= {"dns", "lxml", "tinycss2"}
 
 needs_checkout = pytest.mark.skipif(not MODULES, reason="needs the source tree")

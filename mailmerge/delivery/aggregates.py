@@ -283,7 +283,8 @@ class Aggregates:
         gaps AS (SELECT max(0.0, at - free) AS gap, max(0.0, settled - max(at, coalesce(free, at))) AS busy,
             CASE WHEN before = 'account' THEN 'account'
                  WHEN number > 1 THEN 'retry'
-                 WHEN id IN (SELECT value FROM json_each(?2)) THEN 'network' ELSE 'pace' END AS kind FROM paced)
+                 WHEN id IN (SELECT value FROM json_each(?2)) THEN 'network'
+                 ELSE 'pace' END AS kind FROM paced)
         SELECT kind, total(gap), total(busy) FROM gaps GROUP BY kind
         """
         gaps: dict[str, float] = {}
