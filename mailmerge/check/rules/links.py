@@ -28,6 +28,11 @@ _ATTRIBUTE = re.compile(
 )
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*):")
 _FINE = frozenset({"mailto", "tel", "sms", "whatsapp", "geo", "webcal", "xmpp", "sip", "sips", "cid"})
+_PLAINLY_FINE = re.compile(
+    r"https://(?:www\.)?((?:[a-z0-9-]+\.)+[a-z]{2,24})(?::\d+)?(?:[/?#][!#$&-;=?-z|~]*)?\Z", re.ASCII
+)
+"""What most links are; no blank, quote, angle bracket, brace or percent sign, and a name for a host."""
+_NEARBY = (".localhost", ".local", ".internal")
 _MARKUP = re.compile(r"\{\{|\}\}|\{%|%\}|%7B%7B", re.IGNORECASE)
 _IN_TEXT = re.compile(r"https?://[^\s<>\"']+", re.IGNORECASE)
 _LEAVES = re.compile(r"unsub|opt-?out|abmeld|desinscri|/u/|leave|remove", re.IGNORECASE)
@@ -81,6 +86,9 @@ class Links:
 @lru_cache(maxsize=2048)
 def judge(element: str, address: str) -> tuple[Finding, ...]:
     """Say what is wrong with one address: of a link, or of a picture (*element* ``img``)."""
+    fine = _PLAINLY_FINE.match(address)
+    if fine and fine[1] not in SHORTENERS and not fine[1].endswith(_NEARBY):
+        return ()
     what = "picture" if element == "img" else "link"
     error = _unusable(what, address)
     if error:
@@ -114,7 +122,7 @@ def _unusable(what: str, address: str) -> Finding | None:  # noqa: PLR0911  one 
     host = _host(address)
     if host is None:
         return Finding("H301", f"a {what} has no host: {shown}", "write the whole address, https://host/path")
-    if host == "localhost" or host.endswith((".localhost", ".local", ".internal")) or _private(host):
+    if host == "localhost" or host.endswith(_NEARBY) or _private(host):
         hint = "only this machine or network can open it: write the public address"
         return Finding("H303", f"a {what} leads to this machine or a private network: {shown}", hint)
     return None
