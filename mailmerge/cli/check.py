@@ -10,12 +10,20 @@ import click
 from mailmerge.check import formats
 from mailmerge.check.problems import Problems
 from mailmerge.check.wording import found
-from mailmerge.cli.options import campaign_options, json_option, load_campaign, quiet_option
+from mailmerge.cli.options import (
+    ca_file_option,
+    campaign_options,
+    json_option,
+    load_campaign,
+    quiet_option,
+)
 from mailmerge.cli.output import diagnostic_values, emit, interactive, note, out, plural, show_problems
 from mailmerge.errors import InputError
 from mailmerge.model import Severity, Status
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mailmerge.campaign import Campaign
     from mailmerge.campaign.checking import OnlineChecks
     from mailmerge.campaign.plan import Plan
@@ -32,6 +40,7 @@ if TYPE_CHECKING:
 @click.option("--dns", "ask_dns", is_flag=True, help="Ask for SPF, DMARC and MX of sender and recipients.")
 @click.option("--links", "try_links", is_flag=True, help="See whether the links answer; slow on purpose.")
 @click.option("--smtp", "try_smtp", is_flag=True, help="Connect and sign in, without handing over any mail.")
+@ca_file_option
 @json_option
 @quiet_option
 def command(*, output_format: formats.OutputFormat, as_json: bool, quiet: bool, **options: Any) -> int:
@@ -44,6 +53,7 @@ def command(*, output_format: formats.OutputFormat, as_json: bool, quiet: bool, 
     started = time.monotonic()
     form: formats.OutputFormat = "json" if as_json else output_format
     online, try_smtp = _online(options), options.pop("try_smtp")
+    ca_file = options.pop("ca_file")
     try:
         campaign = load_campaign(options)
         plan = campaign.check(online=online)
@@ -65,7 +75,7 @@ def command(*, output_format: formats.OutputFormat, as_json: bool, quiet: bool, 
         passed = time.monotonic() - started
         out(f"Found {found(problems)} in {plural(plan.rows, 'row')} ({passed:.1f} s). Nothing was sent.")
     code = 2 if problems.campaign_errors else 3 if problems.count(Severity.ERROR) else 0
-    return (_sign_in(campaign) or code) if try_smtp else code
+    return (_sign_in(campaign, ca_file) or code) if try_smtp else code
 
 
 def _online(options: dict[str, Any]) -> OnlineChecks | None:
@@ -113,14 +123,14 @@ def _emit_plan(plan: Plan) -> None:
     )
 
 
-def _sign_in(campaign: Campaign) -> int:
+def _sign_in(campaign: Campaign, ca_file: Path | None) -> int:
     """Try the account, saying each step; give the exit code, 0 if all is well."""
     from mailmerge.campaign.checking import try_sign_in  # noqa: PLC0415  only on request
     from mailmerge.campaign.sending import SendRequest, find_account  # noqa: PLC0415  only on request
     from mailmerge.cli.output import show_diagnostics  # noqa: PLC0415  only on request
     from mailmerge.cli.send import ask_secret  # noqa: PLC0415  only on request
 
-    account = find_account(campaign, SendRequest())
+    account = find_account(campaign, SendRequest(ca_file=ca_file))
     tried = try_sign_in(campaign, account, prompt=ask_secret if interactive() else None)
     for step in tried.steps:
         note(f"  {step}")

@@ -137,7 +137,9 @@ class Compiler:
             self.problems += [problem for problem in seen.problems if problem not in self.problems]
             code = environment.compile(tree, name)
         except TemplateSyntaxError as error:
-            self.problems.append(syntax_problem(error, self.sources, name))
+            problem = syntax_problem(error, self.sources, name)
+            if not any((p.message, p.place) == (problem.message, problem.place) for p in self.problems):
+                self.problems.append(problem)
             return self._compile("", "", kind)
         template = Template.from_code(environment, code, environment.make_globals(None))
         return Compiled(name, template, tree, seen.reached)

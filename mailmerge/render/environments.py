@@ -15,7 +15,7 @@ from functools import partial
 from types import BuiltinMethodType
 from typing import TYPE_CHECKING, Any, Literal
 
-from jinja2 import BaseLoader, StrictUndefined, TemplateNotFound, UndefinedError
+from jinja2 import BaseLoader, StrictUndefined, TemplateNotFound, Undefined, UndefinedError
 from jinja2.compiler import CodeGenerator
 from jinja2.runtime import LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -223,7 +223,7 @@ def printed(value: Any) -> Any:  # noqa: PLR0911  one line a type
         return value.isoformat("seconds" if value.second else "minutes")
     if isinstance(value, date):
         return value.isoformat()
-    if callable(value) and not isinstance(value, Missing):
+    if callable(value) and not isinstance(value, Undefined):
         raise TypeError("a function would be printed, not its result: write () after it")
     return value
 

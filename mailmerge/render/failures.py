@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import TemplateNotFound, TemplatesNotFound, TemplateSyntaxError
@@ -38,7 +39,18 @@ def failure(
         problem = syntax_problem(error, sources, name)
         return TemplateError(problem.message, code=problem.code, place=problem.place, row=row)
     code, message, hint, word = _template_fault(error, known)
-    return TemplateError(message, code=code, hint=hint, place=sources.place(name, line, word), row=row)
+    place = sources.place(name, line, word)
+    if word and isinstance(error, UnknownName) and error.owner is not missing:
+        place = _attribute(sources, name, line, word) or place
+    return TemplateError(message, code=code, hint=hint, place=place, row=row)
+
+
+def _attribute(sources: SourceMap, name: str, line: int, word: str) -> Place | None:
+    """Find *word* where it stands after a dot: the same word alone is another name."""
+    place = sources.place(name, line, f".{word}")
+    if place.column is None or place.width == 1:
+        return None
+    return replace(place, column=place.column + 1, width=place.width - 1)
 
 
 def _template_fault(  # noqa: PLR0911  one return a kind of fault
@@ -53,20 +65,23 @@ def _template_fault(  # noqa: PLR0911  one return a kind of fault
         if isinstance(error.owner, dict):
             keys = [key for key in error.owner if isinstance(key, str)]
             return "T102", f"there is no `{word}` in it", near(word or "", keys, "keys"), word
-        return "T102", text, None, word
+        owner = {str: "text", int: "number", float: "number"}.get(
+            type(error.owner), type(error.owner).__name__
+        )
+        return "T102", f"there is no `{word}` in a {owner}" if word else text, None, word
     if isinstance(error, SecurityError):
         hint = "templates run in a sandbox: only values, filters and harmless methods can be used"
-        return "T105", f"not allowed in a template: {text}", hint, None
+        return "T105", f"not allowed in a template: {text.rstrip('.')}", hint, None
     if isinstance(error, (TemplateNotFound, TemplatesNotFound)):
         hint = "the name is relative to the template folder and cannot leave it"
         missing_name = str(error.name or text)
         return "T103", f'no template "{missing_name}" in the template folder', hint, missing_name
     if isinstance(error, RecursionError):
         return "T106", "the template includes or calls itself without end", None, None
-    hint = None
+    advice = None
     if isinstance(error, TypeError) and "'str'" in text:
-        hint = 'cells of a text list are texts: say what they are with data.types, as in amount = "decimal"'
-    return "T106", f"the template fails for this row: {text} ({type(error).__name__})", hint, None
+        advice = 'cells of a text list are texts: say what they are with data.types, as in amount = "decimal"'
+    return "T106", f"the template fails for this row: {text} ({type(error).__name__})", advice, None
 
 
 def _bad_value(

@@ -8,7 +8,7 @@ that do not exist, and so may whatever stands under an ``if`` that tests ``x is 
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from jinja2 import TemplateNotFound, TemplateSyntaxError, meta, nodes
@@ -108,7 +108,13 @@ class NameCheck:
 
     def _unknown(self, part: _Part, shared: set[str]) -> Iterator[Diagnostic]:
         known = self._globals | shared | _exported(part.tree) | (self._columns if part.sees_row else set())
-        unknown = meta.find_undeclared_variables(part.tree) - known
+        try:
+            unknown = meta.find_undeclared_variables(part.tree) - known
+        except TemplateSyntaxError as error:  # an unknown filter or test
+            error.name = part.name
+            problem = syntax_problem(error, self._sources, part.name)
+            yield replace(problem, hint=self._near_filter(error))
+            return
         seen: set[str] = set()
         for name, line in _unguarded(part.tree):
             if name in unknown and name not in seen:
@@ -123,6 +129,13 @@ class NameCheck:
                     hint=near(key, self._headings, "headings"),
                     place=self._sources.place(part.name, line, key),
                 )
+
+    def _near_filter(self, error: TemplateSyntaxError) -> str | None:
+        """Hint at the filter or test that was probably meant."""
+        kind, _, rest = (error.message or "").removeprefix("No ").partition(" named ")
+        known = {"filter": self._environment.filters, "test": self._environment.tests}.get(kind)
+        close = difflib.get_close_matches(rest.strip("'."), known, n=1) if known else []
+        return f"did you mean `{close[0]}`?" if close else None
 
     def _unknown_name(self, part: _Part, name: str, line: int) -> Diagnostic:
         candidates = (self._columns - {"row"}) | self._variables

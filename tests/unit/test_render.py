@@ -255,7 +255,7 @@ def test_e1_syntax_errors(make, source, code, message):
         ("a\n{{ plan|attr('__class__') }}", "T105", "not allowed in a template: "),
         ("a\n{{ '{0.__class__}'.format(plan) }}", "T105", "not allowed in a template: "),
         ("a\n{{ [].append(1) }}", "T105", "not allowed in a template: "),
-        ("a\n{{ plan.nope }}", "T102", "'str object' has no attribute 'nope'"),
+        ("a\n{{ plan.nope }}", "T102", "there is no `nope` in a text"),
         ("a\n{{ row[plan] }}", "T102", "there is no `gold` in it"),
         ("a\n{{ 1 // 0 }}", "T106", "the template fails for this row: integer division or modulo by zero"),
         ("a\n{{ plan + 1 }}", "T106", "the template fails for this row: can only concatenate str"),

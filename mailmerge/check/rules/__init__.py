@@ -8,6 +8,7 @@ to blame); warnings only speak. ``[check] ignore`` overrules any of them.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from mailmerge.check.clients import used
@@ -17,14 +18,14 @@ from mailmerge.check.page import Page
 from mailmerge.check.rules import accessibility, body, campaign, deliverability, headers, html, links
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable
 
     from mailmerge.model import Diagnostic, Message, Place, Rendered
 
-EACH_ROW: tuple[Callable[[Look], Iterator[Finding]], ...] = (
+RowRule = Callable[[Look], Iterator[Finding]]
+EACH_ROW: tuple[RowRule, ...] = (
     body.leftover_markup,
     body.replacement_character,
-    body.nobody_greeted,
     headers.subject,
     headers.names,
     deliverability.blocked_attachment,
@@ -75,15 +76,15 @@ class Lint:
         self._origin = origin or Origin()
         self._ignore = frozenset(ignore)
         self._unsubscribe = unsubscribe
-        self._links = links.Links(self._origin)
+        own: tuple[RowRule, ...] = (body.Greeting(self._origin), links.Links(self._origin))
+        self._each_row = EACH_ROW + own
         self._tally = campaign.Tally()
         self._shapes: set[tuple[str, ...]] = set()
 
     def look(self, rendered: Rendered, message: Message) -> list[Diagnostic]:
         """Give what is found in one row's message."""
         look = Look(rendered, message, _joined(rendered.text), _joined(rendered.html))
-        row = [finding for rule in EACH_ROW for finding in rule(look)]
-        row += self._links(look)
+        row = [finding for rule in self._each_row for finding in rule(look)]
         found = [
             self._placed(finding, look) for finding in dict.fromkeys(row) if finding.code not in self._ignore
         ]

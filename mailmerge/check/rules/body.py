@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mailmerge.check.findings import Look, Shape
+    from mailmerge.check.origin import Origin
 
 _LEFTOVER = re.compile(r"\{\{[^{}]{0,200}\}\}|\{%[^{}]{0,200}%\}")
 _GREETING = re.compile(
@@ -53,14 +54,21 @@ def replacement_character(look: Look) -> Iterator[Finding]:
             return
 
 
-def nobody_greeted(look: Look) -> Iterator[Finding]:
-    """Find a greeting without a name: the cell is empty."""
-    if match := _GREETING.search(look.body[:2000]):
-        yield Finding(
-            "D204",
-            f"the greeting names nobody: {match[0].strip()!r}",
-            'write {{ first or "there" }} in the template, or set data.defaults for the column',
-        )
+class Greeting:
+    """Finds greetings without a name, where the template meant to print one: the cell is empty."""
+
+    def __init__(self, origin: Origin) -> None:
+        self._origin = origin
+
+    def __call__(self, look: Look) -> Iterator[Finding]:
+        """Yield what is wrong with the greeting of one row."""
+        match = _GREETING.search(look.body[:2000])
+        if match and not self._origin.of(match[0]):  # "Hello," as it was written is how its author greets
+            yield Finding(
+                "D204",
+                f"the greeting names nobody: {match[0].strip()!r}",
+                'write {{ first or "there" }} in the template, or set data.defaults for the column',
+            )
 
 
 def placeholder(shape: Shape) -> Iterator[Finding]:

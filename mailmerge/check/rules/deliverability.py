@@ -22,11 +22,11 @@ _BLOCKED = re.compile(
 _CLIPPED = 102 * 1024
 _LARGE = 10 * 1024 * 1024
 _LEAVE = re.compile(
-    r"unsubscri|opt[ -]?out|no more (?:letters|mail|e-mail)"
+    r"(?:unsubscri|opt[ -]?out|no more (?:letters|mail|e-mail)"
     r"|abmeld|abbestell|désabonn|desabonn|se désinscrire"
     r"|darse de baja|cancelar suscri|disiscri|cancella.{0,12}iscrizione|afmeld|uitschrijv"
     r"|wypisz|avprenumerera"
-    r"|отпис|退订|取消订阅|退訂|配信停止|購読解除|수신거부",
+    r"|отпис|退订|取消订阅|退訂|配信停止|購読解除|수신거부)\w*",
     re.IGNORECASE,
 )
 

@@ -1,0 +1,251 @@
+"""Checks that ask other machines: DNS by a table, links and sign-in on loopback."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mailmerge import Campaign
+from mailmerge.campaign.checking import OnlineChecks, known_account, try_sign_in
+from mailmerge.check.online import dns
+from mailmerge.check.online.links import SECONDS_BETWEEN, LinkCheck, is_public
+from servers.kept import KeepingSandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+GOOD = {
+    ("x.org", "TXT"): ["v=spf1 include:_spf.p.example -all", "other=1"],
+    ("_spf.p.example", "TXT"): ["v=spf1 ip4:192.0.2.0/24 -all"],
+    ("_dmarc.x.org", "TXT"): ["v=DMARC1; p=none"],
+    ("x.org", "MX"): ["10 mx.x.org."],
+}
+
+
+def table(records: dict[tuple[str, str], list[str]]) -> dns.Lookup:
+    """Give a look-up that knows only these records; a name with none at all does not exist."""
+
+    def lookup(name: str, kind: dns.Kind) -> list[str]:
+        if name == "silent.example":
+            raise dns.NoAnswer(name)
+        if (name, kind) in records:
+            return records[name, kind]
+        if any(known == name for known, _ in records):
+            return []
+        raise dns.NoSuchName(name)
+
+    return lookup
+
+
+def codes(domain: str, **changes: list[str] | None) -> list[str]:
+    """Give what is found about the sender's domain x.org after changing some records."""
+    records = dict(GOOD)
+    for name, value in changes.items():
+        key = {"spf": ("x.org", "TXT"), "dmarc": ("_dmarc.x.org", "TXT"), "mx": ("x.org", "MX")}[name]
+        if value is None:
+            del records[key]
+        else:
+            records[key] = value
+    return [finding.code for finding in dns.sender(domain, table(records))]
+
+
+def test_a_domain_with_all_records_is_fine() -> None:
+    """SPF, DMARC and MX: nothing is said; a subdomain may rely on the organisation's DMARC."""
+    assert codes("x.org") == []
+    records = {**GOOD, ("news.x.org", "TXT"): ["v=spf1 -all"], ("news.x.org", "MX"): ["10 mx.x.org."]}
+    assert list(dns.sender("news.x.org", table(records))) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"spf": None}, ["N201"]),
+        ({"spf": ["v=spf1 -all", "v=spf1 mx -all"]}, ["N202"]),
+        ({"spf": ["v=spf1 " + "a " * 11 + "-all"]}, ["N203"]),
+        ({"spf": ["v=spf1 include:x.org -all"]}, ["N203"]),
+        ({"spf": ["v=spf1 ip4:192.0.2.1 all"]}, []),
+        ({"dmarc": None}, ["N204"]),
+        ({"mx": ["0 ."]}, ["N205"]),
+        ({"mx": None}, ["N205"]),
+    ],
+)
+def test_each_missing_record_has_its_code(changes: dict[str, list[str] | None], found: list[str]) -> None:
+    """Missing, doubled, too costly and circular records are told apart."""
+    assert codes("x.org", **changes) == found
+
+
+def test_a_dns_that_does_not_answer_is_said_once() -> None:
+    """Silence is no verdict about the domain."""
+    assert codes("silent.example") == ["N206"]
+
+
+def test_domains_of_recipients_that_take_no_mail_name_their_rows() -> None:
+    """No such domain, a null MX, neither MX nor address; an address alone is enough."""
+    records = {
+        **GOOD,
+        ("null.example", "MX"): ["0 ."],
+        ("plain.example", "A"): ["192.0.2.1"],
+        ("empty.example", "TXT"): ["hello"],
+    }
+    rows = {
+        "x.org": [2],
+        "null.example": [3, 4],
+        "plain.example": [5],
+        "empty.example": [6],
+        "gone.example": [7],
+    }
+    found = {finding.message: numbers for finding, numbers in dns.recipients(rows, table(records))}
+    assert found == {
+        "null.example takes no mail: it says so (null MX)": [3, 4],
+        "empty.example takes no mail: it has neither MX nor address": [6],
+        "gone.example takes no mail: there is no such domain": [7],
+    }
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("93.184.215.14", True),
+        ("2606:2800:21f::1", True),
+        ("127.0.0.1", False),
+        ("10.1.2.3", False),
+        ("169.254.169.254", False),
+        ("100.64.0.1", False),
+        ("192.168.0.1", False),
+        ("0.0.0.0", False),
+        ("224.0.0.1", False),
+        ("::1", False),
+        ("::ffff:10.0.0.1", False),
+        ("fe80::1%eth0", False),
+        ("fd00::1", False),
+    ],
+)
+def test_only_addresses_of_the_internet_are_public(address: str, public: bool) -> None:
+    """Loopback, private, shared, link-local, mapped and multicast addresses are not."""
+    assert is_public(address) is public
+
+
+class _Pages(BaseHTTPRequestHandler):
+    asked: list[str]
+
+    def do_HEAD(self) -> None:
+        self.asked.append(self.path)
+        status = {"/fine": 200, "/gone": 404, "/programs": 403, "/moved": 302, "/inside": 302, "/round": 302}
+        self.send_response(status[self.path])
+        goals = {"/moved": "/fine", "/inside": "http://inside.example/x", "/round": "/round"}
+        if self.path in goals:
+            self.send_header("Location", goals[self.path])
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def pages() -> Iterator[tuple[int, list[str]]]:
+    """Serve a few pages on loopback; gives the port and what was asked for."""
+    asked: list[str] = []
+    handler = type("Pages", (_Pages,), {"asked": asked})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server.server_address[1], asked
+        server.shutdown()
+        thread.join()
+
+
+def link_check(waited: list[float] | None = None) -> LinkCheck:
+    """Give a check for which "page.example" is this machine and counts as public."""
+    return LinkCheck(
+        public=lambda address: address == "127.0.0.1",
+        lookup=lambda host, _port: ["127.0.0.1"] if host == "page.example" else ["10.0.0.7"],
+        sleep=(waited if waited is not None else []).append,
+        clock=lambda: 0.0,
+    )
+
+
+def test_links_that_answer_with_an_error_are_told_from_those_that_refuse_programs() -> None:
+    """404 is said, 403 is not; redirects are followed; private goals never, not even by redirect."""
+    with pages() as (port, asked):
+        base = f"http://page.example:{port}"
+        paths = ("/fine", "/gone", "/programs", "/moved", "/inside", "/round")
+        found = list(link_check().look([*(base + path for path in paths), "http://inside.example/"]))
+    assert [(finding.code, finding.message.partition(port_text(port))[2]) for finding in found] == [
+        ("N210", '/gone" answers 404'),
+        ("N212", '/inside" (it leads to the private address 10.0.0.7)'),
+        ("N211", '/round" cannot be reached: it is redirected again and again'),
+        ("N212", ""),
+    ]
+    assert asked.count("/fine") == 2
+
+
+def port_text(port: int) -> str:
+    """Give the port as it stands in a link."""
+    return f":{port}"
+
+
+def test_one_host_is_asked_at_most_once_a_second() -> None:
+    """The second request waits; the wait is ours, not the server's."""
+    waited: list[float] = []
+    with pages() as (port, _):
+        list(link_check(waited).look([f"http://page.example:{port}/fine"] * 3))
+    assert waited == [SECONDS_BETWEEN] * 2
+
+
+def test_a_server_that_is_not_there_is_said() -> None:
+    """A refused connection is a finding, not a failure of the check."""
+    (finding,) = link_check().look(["http://page.example:1/"])
+    assert finding.code == "N211"
+
+
+def campaign(folder: Path, **environ: str) -> Campaign:
+    """Write a campaign with a link and open it."""
+    (folder / "list.csv").write_text("email,first\na@x.org,Ann\nb@gone.example,Bo\n")
+    (folder / "body.txt").write_text(
+        "Hi {{ first }}, http://page.example:1/a. http://page.example/unsubscribe\n"
+    )
+    (folder / "campaign.toml").write_text(
+        'name = "c"\n[data]\nsource = "list.csv"\n[message]\nfrom = "me@x.org"\nsubject = "s"\n'
+        'text = "body.txt"\n'
+    )
+    paths = {"MAILMERGE_STATE_DIR": str(folder / "state"), "MAILMERGE_CONFIG": str(folder / "none.toml")}
+    return Campaign.load(folder, environ={**paths, **environ})
+
+
+def test_check_asks_only_what_it_was_asked_to(tmp_path: Path) -> None:
+    """DNS and links add their findings with rows; links that unsubscribe are never tried."""
+    online = OnlineChecks(lookup=table(GOOD), links=link_check())
+    plan = campaign(tmp_path).check(online=online)
+    found = {group.first.code: (group.first.message, group.rows) for group in plan.problems}
+    assert found["N301"] == ("gone.example takes no mail: there is no such domain", [3])
+    assert found["N211"][0].startswith('"http://page.example:1/a" cannot be reached')
+    assert "N301" not in {group.first.code for group in campaign(tmp_path).check().problems}
+
+
+@pytest.mark.parametrize(("password", "steps", "code"), [("right", 4, None), ("wrong", 2, "S601")])
+def test_signing_in_is_tried_step_by_step(
+    tmp_path: Path, password: str, steps: int, code: str | None
+) -> None:
+    """Each step that was made is told, and the error of the one that failed; no mail is handed over."""
+    with KeepingSandbox() as server:
+        environ = {
+            "SMTP_SERVER": server.host,
+            "SMTP_PORT": str(server.port),
+            "SMTP_TLS": "starttls",
+            "SMTP_USER": server.user or "",
+            "SMTP_FROM": "me@x.org",
+            "SMTP_AUTH": server.password if password == "right" else "wrong",
+        }
+        opened = campaign(tmp_path, **environ)
+        account, unusable = known_account(opened)
+        assert account is not None
+        assert unusable is None
+        tried = try_sign_in(opened, replace(account, ca_file=server.ca_file))
+    assert (len(tried.steps), tried.error.code if tried.error else None) == (steps, code)
+    assert server.messages == []
