@@ -66,7 +66,7 @@ def rehearse(
         refuse_if_broken(plan.problems)
         planned(plan)
         keeper = _Keeper(out / "messages")
-        with SandboxServer(faults=rehearsal.faults, keep=keeper.keep) as server:
+        with SandboxServer(faults=rehearsal.faults, keep=keeper.keep, monotonic=clock.monotonic) as server:
             sandbox = replace(
                 account,
                 host=server.host,

@@ -41,6 +41,15 @@ if TYPE_CHECKING:
     help="Refuse this share of recipients with this reply.",
 )
 @click.option("--drop-after-data", metavar="0.5%", default="0%", help="Lose this share of the final replies.")
+@click.option(
+    "--drop", metavar="0.5%", default="0%", help="Cut this share of messages off: before, in, after."
+)
+@click.option(
+    "--per-connection", type=click.IntRange(min=1), metavar="N", help="Take N messages a connection."
+)
+@click.option("--per-minute", type=click.IntRange(min=1), metavar="N", help="Take N messages a minute.")
+@click.option("--greylist", metavar="5m", default="0", help="Defer each new recipient for so long.")
+@click.option("--refuse-sign-in", metavar="gmail", help="Refuse the sign-in as this provider does.")
 @click.option("--delay", type=float, default=0.0, metavar="SECONDS", help="Let the server take its time.")
 @click.option("--seed", type=int, metavar="N", help="Make the faults repeatable.")
 @click.option("--real-time", is_flag=True, help="Keep the pace in real time; default: waits pass at once.")
@@ -50,8 +59,9 @@ def command(*, as_json: bool, quiet: bool, real_time: bool, **options: Any) -> i
     """Do the whole run against a built-in server: real engine, TLS and sign-in; nothing leaves this machine.
 
     Ledger and quota are thrown away afterwards. Results and the first received messages are kept in
-    out/rehearsal. With --fail and --drop-after-data the server misbehaves, so that you see what a bad day
-    looks like.
+    out/rehearsal. The server misbehaves as you tell it to, so that you see what a bad day looks like.
+    --fail takes CODE:SHARE or COMMAND:CODE:SHARE, several times if you like: 450:2%, mail:421:1%,
+    "content:554 5.7.1 spam:0.5%"; the commands are ehlo, auth, mail, rcpt, data, content.
     """
     from mailmerge.campaign.rehearsing import Rehearsal, rehearse  # noqa: PLC0415  not for --help
     from mailmerge.campaign.sending import SendRequest  # noqa: PLC0415
@@ -60,6 +70,11 @@ def command(*, as_json: bool, quiet: bool, real_time: bool, **options: Any) -> i
     faults = FaultPlan.parse(
         options.pop("refusals"),
         drop_after_data=options.pop("drop_after_data"),
+        drop=options.pop("drop"),
+        per_connection=options.pop("per_connection"),
+        per_minute=options.pop("per_minute"),
+        greylist=options.pop("greylist"),
+        refuse_sign_in=options.pop("refuse_sign_in"),
         delay=options.pop("delay"),
         seed=options.pop("seed"),
     )

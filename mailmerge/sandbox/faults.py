@@ -1,17 +1,26 @@
-"""What the sandbox server shall do wrong: pure values, and the words of ``--fail`` that make them."""
+"""What the sandbox server shall do wrong: pure values, and the words of the command line that make them."""
 
 from __future__ import annotations
 
 import enum
 import re
+from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mailmerge.errors import CampaignFileError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from random import Random
+
+
+class Cut(enum.Enum):
+    """Where a connection dies that a message was on."""
+
+    BEFORE = "before the content"
+    INSIDE = "half-way through the content"
+    AFTER = "after the content, which is thrown away"
 
 
 class Command(enum.StrEnum):
@@ -36,6 +45,26 @@ _TEXTS = {
     552: "5.3.4 Message too big",
     554: "5.7.1 Message refused",
 }
+SIGN_IN_REFUSALS = {
+    "gmail": "534 5.7.9 Application-specific password required.",
+    "microsoft365": "535 5.7.139 SmtpClientAuthentication is disabled for the Tenant.",
+    "outlook": "535 5.7.139 Authentication unsuccessful, basic authentication is disabled.",
+    "yahoo": "535 5.7.0 (#AUTH005) Too many bad auth attempts.",
+    "icloud": "535 5.7.8 Error: authentication failed: Authentication failed",
+    "zoho": "535 Authentication Failed",
+    "qq": "535 Login Fail. Please enter your authorization code to login.",
+    "163": "535 Error: authentication failed",
+    "ses": "535 Authentication Credentials Invalid",
+    "sendgrid": "535 Authentication failed: Bad username / password",
+}
+"""In which words providers refuse a sign-in, by the names of their presets."""
+
+CAP = "421 4.7.0 Too many messages in this session, closing connection"
+TOO_FAST = "454 4.7.0 Throttling failure: Maximum sending rate exceeded."
+GREYLISTED = "450 4.2.0 Greylisted, please try again later"
+
+_SPAN = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s*([smh]?)")
+_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 _SYNTAX = re.compile(
     r"(?:(?P<command>[a-z]+):)?(?P<code>[45]\d\d)(?: (?P<text>[^\r\n]+))?:(?P<share>[^:]+)", re.IGNORECASE
 )
@@ -61,6 +90,16 @@ class FaultPlan:
     refusals: tuple[Refusal, ...] = ()
     drop_after_data: float = 0.0
     """Share of messages (0 to 1) that are taken, but whose reply is lost with the connection."""
+    drop: float = 0.0
+    """Share of messages (0 to 1) that are lost with the connection: at each `Cut` a third of them."""
+    per_connection: int | None = None
+    """How many messages a connection may bring."""
+    per_minute: int | None = None
+    """How many messages may begin in any minute."""
+    greylist: float = 0.0
+    """Seconds for which each new recipient is asked to try again later."""
+    refuse_sign_in: str | None = None
+    """The provider in whose words every sign-in is refused: a key of `SIGN_IN_REFUSALS`."""
     delay: float = 0.0
     """Seconds that pass before each message's last reply."""
     seed: int | None = None
@@ -72,30 +111,82 @@ class FaultPlan:
         refusals: Iterable[str] = (),
         *,
         drop_after_data: str = "0%",
-        delay: float = 0.0,
-        seed: int | None = None,
+        drop: str = "0%",
+        greylist: str = "0",
+        **more: Any,
     ) -> FaultPlan:
-        """Read the words of the command line: ``450:2%``, ``auth:535:1%``, ``550 5.1.1 Who?:0.5%``.
+        """Read the words of the command line: ``450:2%``, ``auth:535:1%``, ``550 5.1.1 Who?:0.5%``, ``5m``.
+
+        *more* are values as they are.
 
         Raises `CampaignFileError` for anything else.
         """
+        provider = more.get("refuse_sign_in")
+        if provider is not None and provider not in SIGN_IN_REFUSALS:
+            raise CampaignFileError(
+                f'how "{provider}" refuses a sign-in is not known',
+                code="C490",
+                hint=f"one of {', '.join(SIGN_IN_REFUSALS)}",
+            )
         return cls(
             refusals=tuple(_refusal(text) for text in refusals),
             drop_after_data=_share(drop_after_data),
-            delay=delay,
-            seed=seed,
+            drop=_share(drop),
+            greylist=_span(greylist),
+            **more,
         )
 
-    def refusal(self, command: Command, random: Random) -> str | None:
+
+class Luck:
+    """A `FaultPlan` at work: its dice, and what it must remember of the messages so far.
+
+    *monotonic* gives seconds; one object serves all connections of a server.
+    """
+
+    def __init__(self, plan: FaultPlan, random: Random, monotonic: Callable[[], float]) -> None:
+        self._plan = plan
+        self._random = random
+        self._monotonic = monotonic
+        self._begun: deque[float] = deque()
+        self._first_seen: dict[tuple[str, str], float] = {}
+
+    def refusal(self, command: Command) -> str | None:
         """Roll the dice for one *command*: the reply that refuses it, or None."""
-        for refusal in self.refusals:
-            if refusal.command is command and random.random() < refusal.probability:
+        if command is Command.AUTH and self._plan.refuse_sign_in:
+            return SIGN_IN_REFUSALS[self._plan.refuse_sign_in]
+        for refusal in self._plan.refusals:
+            if refusal.command is command and self._random.random() < refusal.probability:
                 return str(refusal)
         return None
 
-    def drops(self, random: Random) -> bool:
+    def begin(self, messages: int) -> str | None:
+        """Ask for a message on a connection that has brought *messages* already: a refusal, or None."""
+        plan, now = self._plan, self._monotonic()
+        if plan.per_connection is not None and messages >= plan.per_connection:
+            return CAP
+        while self._begun and now - self._begun[0] >= _SECONDS["m"]:
+            self._begun.popleft()
+        if plan.per_minute is not None and len(self._begun) >= plan.per_minute:
+            return TOO_FAST
+        self._begun.append(now)
+        return None
+
+    def greylisted(self, sender: str, recipient: str) -> bool:
+        """Tell whether this pair was seen too short a while ago."""
+        if not self._plan.greylist:
+            return False
+        now = self._monotonic()
+        return now - self._first_seen.setdefault((sender, recipient), now) < self._plan.greylist
+
+    def cut(self) -> Cut | None:
+        """Roll the dice for one message: where its connection dies, if it does."""
+        if not self._plan.drop or self._random.random() >= self._plan.drop:
+            return None
+        return self._random.choice(tuple(Cut))
+
+    def drops(self) -> bool:
         """Roll the dice for one accepted message: does the connection die before its reply."""
-        return random.random() < self.drop_after_data
+        return self._random.random() < self._plan.drop_after_data
 
 
 def _refusal(text: str) -> Refusal:
@@ -132,3 +223,10 @@ def _share(text: str) -> float:
             f'"{text}" is no share of messages', code="C490", hint="write a percentage from 0% to 100%"
         )
     return share
+
+
+def _span(text: str) -> float:
+    match = _SPAN.fullmatch(text.strip().lower())
+    if match is None:
+        raise CampaignFileError(f'"{text}" is no span of time', code="C490", hint="write it as 30s, 5m or 1h")
+    return float(match[1]) * _SECONDS[match[2]]

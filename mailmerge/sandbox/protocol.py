@@ -20,15 +20,16 @@ from typing import TYPE_CHECKING, Any
 
 from aiosmtpd.smtp import MISSING, SMTP, AuthResult, Envelope, LoginPassword, TLSSetupException
 
-from mailmerge.sandbox.faults import Command, FaultPlan
+from mailmerge.sandbox.faults import GREYLISTED, Command, Cut
 from mailmerge.sandbox.server import ReceivedMessage
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
-    from random import Random
 
     from aiosmtpd.smtp import Session as Peer
+
+    from mailmerge.sandbox.faults import Luck
 
 _CHUNK = re.compile(r"(?P<size>\d{1,18})(?P<last> +LAST)?", re.IGNORECASE)
 _LINE_LIMIT = 998  # RFC 5321 section 4.5.3.1.6, without CRLF
@@ -45,15 +46,16 @@ class Desk:
     max_size: int
     context: ssl.SSLContext | None
     """For STARTTLS; None: the connection is private from its first byte, or never."""
-    faults: FaultPlan
-    random: Random
+    luck: Luck
+    delay: float
+    """Seconds before each message's last reply."""
     keep: Callable[[ReceivedMessage], None]
     connections: set[Session] = field(default_factory=set)
     connection_count: int = 0
 
     def fault(self, command: Command) -> str | None:
         """Return the reply that refuses *command* this time, or None."""
-        return self.faults.refusal(command, self.random)
+        return self.luck.refusal(command)
 
     async def clear(self) -> None:
         """Cut every connection and wait until the event loop has let go of them."""
@@ -72,6 +74,7 @@ class Transaction(Envelope):
         self.chunking = False
         self.broken = False
         """A chunk was refused: nothing but RSET helps (RFC 3030 section 2)."""
+        self.cut: Cut | None = None
 
     @property
     def size(self) -> int:
@@ -100,11 +103,13 @@ class Hooks:
         return self._desk.fault(Command.AUTH) or MISSING
 
     async def handle_MAIL(  # noqa: N802
-        self, _server: SMTP, _session: Peer, envelope: Transaction, address: str, options: list[str]
+        self, server: Session, _session: Peer, envelope: Transaction, address: str, options: list[str]
     ) -> str:
         """Begin a transaction."""
-        if fault := self._desk.fault(Command.MAIL):
+        if fault := self._desk.luck.begin(server.begun) or self._desk.fault(Command.MAIL):
             return fault
+        server.begun += 1
+        envelope.cut = self._desk.luck.cut()
         envelope.mail_from = address
         envelope.mail_options.extend(options)
         return "250 2.1.0 OK"
@@ -117,6 +122,8 @@ class Hooks:
             return "503 5.5.1 Too late for a recipient, send RSET"
         if fault := self._desk.fault(Command.RCPT):
             return fault
+        if self._desk.luck.greylisted(envelope.mail_from or "", address):
+            return GREYLISTED
         envelope.rcpt_tos.append(address)
         return "250 2.1.5 OK"
 
@@ -155,6 +162,8 @@ class Session(SMTP):
         self._desk = desk
         desk.connection_count += 1
         self._number = desk.connection_count
+        self.begun = 0
+        """Messages that were begun on this connection."""
 
     # --- the connection itself ---
 
@@ -261,6 +270,7 @@ class Session(SMTP):
         if refusal:
             await self.push(refusal)
             return
+        self._cut_if(Cut.BEFORE)
         await self.push("354 End data with <CR><LF>.<CR><LF>")
         content = await self._read_to_dot()
         await self._finish(content)
@@ -286,7 +296,11 @@ class Session(SMTP):
             transaction.chunks.clear()
             await self.push(refusal)
             return
+        self._cut_if(Cut.BEFORE)
         transaction.chunking = True
+        if transaction.cut is Cut.INSIDE:
+            await self._discard(size // 2)
+            self._cut_if(Cut.INSIDE)
         transaction.chunks.append(await self._reader.readexactly(size))
         if match["last"]:
             await self._finish(b"".join(transaction.chunks))
@@ -300,6 +314,7 @@ class Session(SMTP):
         while True:
             try:
                 line = await self._reader.readuntil(b"\r\n")
+                self._cut_if(Cut.INSIDE)
             except asyncio.LimitOverrunError as error:
                 await self._discard(error.consumed)
                 too_big = True
@@ -310,16 +325,23 @@ class Session(SMTP):
             if not too_big:
                 content += line[1:] if line.startswith(b".") else line
 
+    def _cut_if(self, where: Cut) -> None:
+        """End the connection here, if this message is to suffer it."""
+        if self._current().cut is where:
+            self.abort()
+            raise asyncio.CancelledError
+
     async def _discard(self, size: int) -> None:
         while size > 0:
             size -= len(await self._reader.readexactly(min(size, _PIECE)))
 
     async def _finish(self, content: bytes | None) -> None:
         """Give the reply to a whole message: the transaction is over whatever it says."""
+        self._cut_if(Cut.AFTER)
         transaction = self._current()
         self.envelope = Transaction()
-        if self._desk.faults.delay:
-            await asyncio.sleep(self._desk.faults.delay)
+        if self._desk.delay:
+            await asyncio.sleep(self._desk.delay)
         if content is None:
             await self.push("552 5.3.4 Message too big")
         elif max(map(len, content.split(b"\r\n"))) > _LINE_LIMIT:
@@ -335,7 +357,7 @@ class Session(SMTP):
                     connection=self._number,
                 )
             )
-            if self._desk.faults.drops(self._desk.random):
+            if self._desk.luck.drops():
                 self.abort()
                 raise asyncio.CancelledError
             await self.push("250 2.0.0 OK")

@@ -6,12 +6,13 @@ import contextlib
 import logging
 import secrets
 import threading
+import time
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
-from mailmerge.sandbox.faults import FaultPlan
+from mailmerge.sandbox.faults import FaultPlan, Luck
 
 if TYPE_CHECKING:
     import asyncio
@@ -41,8 +42,8 @@ class SandboxServer:
     """A loopback SMTP server in a background thread; use it as a context manager.
 
     *keep* is called in the server's thread with every message that was taken, before its reply leaves.
-    Without *user* the server takes mail from anyone, as a relay on a trusted network does. One server
-    can be started once.
+    Without *user* the server takes mail from anyone, as a relay on a trusted network does. *monotonic* is
+    the clock, in seconds, of faults that take their time. One server can be started once.
     """
 
     host = "127.0.0.1"
@@ -58,6 +59,7 @@ class SandboxServer:
         faults: FaultPlan = _NO_FAULTS,
         keep: Callable[[ReceivedMessage], None] | None = None,
         max_size: int = 32 * 1024 * 1024,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.tls = tls
         self.user = user
@@ -65,6 +67,7 @@ class SandboxServer:
         self.faults = faults
         self.max_size = max_size
         self.received_count = 0
+        self._monotonic = monotonic
         self._keep = keep
         self._port: int | None = None
         self._thread: threading.Thread | None = None
@@ -132,8 +135,12 @@ class SandboxServer:
             password=self.password,
             max_size=self.max_size,
             context=context if self.tls == "starttls" else None,
-            faults=self.faults,
-            random=random.Random(self.faults.seed),  # noqa: S311 - luck, not secrecy
+            luck=Luck(
+                self.faults,
+                random.Random(self.faults.seed),  # noqa: S311 - luck, not secrecy
+                self._monotonic,
+            ),
+            delay=self.faults.delay,
             keep=self._received,
         )
         listener = socket.create_server((self.host, 0))
