@@ -57,6 +57,8 @@ class Pausing:
 
     def __init__(self, *, wait: bool) -> None:
         self.until = float("-inf")
+        self.ordered = 0.0
+        """Seconds of the last order, grown as it may have."""
         self._wait = wait
         self._orders = 0
 
@@ -71,6 +73,7 @@ class Pausing:
         else:
             seconds = min(seconds * 2**self._orders, max(seconds, _LONGEST_PAUSE))
         self._orders += 1
+        self.ordered = seconds
         if seconds <= _OBEYED_ALWAYS or self._wait:
             self.until = now + seconds
             return None

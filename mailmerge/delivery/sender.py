@@ -457,8 +457,8 @@ class Sender:
         now = self._clock.monotonic()
         if not self._pausing.over(now) or self._end is not None:
             return  # the rest of the window got the same answer
-        trip = self._breaker.note_pause()
         rest = self._pausing.order(seconds, now)
+        trip = self._breaker.note_pause() if self._pausing.ordered > _SHORT_WAIT else None
         if rest is None and trip is None:
             return
         later = self._clock.now() + timedelta(seconds=max(rest or 0.0, seconds))
