@@ -78,7 +78,11 @@ class _Tally:
             bisect.insort(self.entries, (at, recipients))
             self._sums.clear()
             return
-        self.entries.append((at, recipients))
+        if self.entries and at == self.entries[-1][0]:
+            recipients_before = self.entries.pop()[1]
+            self.entries.append((at, recipients_before + recipients))
+        else:
+            self.entries.append((at, recipients))
         for seconds, (start, first, total) in self._sums.items():
             self._sums[seconds] = (start, first, total + recipients)
 
