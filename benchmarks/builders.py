@@ -170,13 +170,8 @@ def redmail(mailing: Mailing, folder: Path) -> Build:
     """Build with redmail, its templates loaded by name, which is its fast way."""
     from redmail import EmailSender  # noqa: PLC0415
 
-    render_subject = (
-        jinja2.Environment()
-        .from_string(  # noqa: S701  a subject is no HTML
-            mailing.subject, mailing.variables
-        )
-        .render
-    )
+    plain = jinja2.Environment()  # noqa: S701  a subject is no HTML
+    render_subject = plain.from_string(mailing.subject, mailing.variables).render
     sender = EmailSender(host="localhost", port=0)
     templates = folder / "redmail"
     templates.mkdir(exist_ok=True)

@@ -27,7 +27,8 @@ ROUNDS = 3
 _PEAK = """\
 import json, resource, subprocess, sys
 done = subprocess.run(sys.argv[1:], capture_output=True, text=True)
-print(json.dumps([done.returncode, done.stderr[-400:], resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss]))
+peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+print(json.dumps([done.returncode, done.stderr[-400:], peak]))
 """
 
 

@@ -205,13 +205,19 @@ def _message(row: fixtures.Row) -> str:
     mark = f"=_{row['token']}"
     text = "\r\n".join(f"{number} {_SENTENCE}"[:74] for number in range(SIZE * 3 // 10 // 76))
     html = "\r\n".join(f"<p>{number} {_SENTENCE}"[:70] + "</p>" for number in range(SIZE * 6 // 10 // 76))
-    return (
-        f"From: Newsletter <news@example.com>\r\nTo: <{row['email']}>\r\n"
-        f"Subject: Your {row['points']} points\r\nMessage-ID: <{row['token']}@example.com>\r\nDate: Sat, 22 Nov 2025 10:00:00 +0000\r\n"
-        f'MIME-Version: 1.0\r\nContent-Type: multipart/alternative; boundary="{mark}"\r\n\r\n'
-        f"--{mark}\r\nContent-Type: text/plain\r\n\r\n"
-        f"Dear customer {row['id']},\r\n\r\n{text}\r\n--{mark}\r\nContent-Type: text/html\r\n\r\n<p>Dear customer {row['id']},</p>\r\n{html}\r\n--{mark}--\r\n"
-    )
+    lines = [
+        "From: Newsletter <news@example.com>",
+        f"To: <{row['email']}>",
+        f"Subject: Your {row['points']} points",
+        f"Message-ID: <{row['token']}@example.com>",
+        "Date: Sat, 22 Nov 2025 10:00:00 +0000",
+        "MIME-Version: 1.0",
+        f'Content-Type: multipart/alternative; boundary="{mark}"',
+        f"\r\n--{mark}\r\nContent-Type: text/plain\r\n\r\nDear customer {row['id']},\r\n\r\n{text}",
+        f"--{mark}\r\nContent-Type: text/html\r\n\r\n<p>Dear customer {row['id']},</p>\r\n{html}",
+        f"--{mark}--",
+    ]
+    return "\r\n".join(lines) + "\r\n"
 
 
 def fixtures_messages(path: Path) -> list[tuple[str, bytes]]:
