@@ -1,5 +1,6 @@
 # make demo    a rehearsal of the sample newsletter, from nothing but Python and make
 # make test    the whole suite against the built wheel   (PYTEST_ARGS="tests/unit -x" for a part)
+# make soak    the kill loop for ten minutes, large lists, more fuzzing   (MAILMERGE_SOAK_SECONDS=60)
 # make check   formatting, lint, types, import contracts
 # make bench   how fast it is beside other tools, half an hour   (BENCH_ARGS="--only build run" for parts)
 # make bench-quick   the same in about three minutes
@@ -7,7 +8,7 @@
 #
 # PYTHON=/path/to/python3.12 chooses another Python.
 
-.PHONY: demo test check bench bench-quick clean
+.PHONY: demo test soak check bench bench-quick clean
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
@@ -21,6 +22,12 @@ PYTEST_ARGS ?=
 define new_venv
 	@python=$$(scripts/find-python) && rm -rf $(1) && "$$python" -m venv $(1)
 	@$(1)/bin/python $(PIP) install --upgrade "pip>=25.1"
+endef
+
+define install_wheel
+	@rm -rf $(TEST)/dist && mkdir -p $(TEST)/dist
+	@$(TEST)/venv/bin/python $(PIP) wheel --no-deps --no-build-isolation --wheel-dir $(TEST)/dist .
+	@$(TEST)/venv/bin/python $(PIP) install --no-deps --force-reinstall $(TEST)/dist/*.whl
 endef
 
 demo: .venv/installed
@@ -39,13 +46,20 @@ test: export MAILMERGE_TEST_WHEEL = 1
 test: export COVERAGE_FILE = $(CURDIR)/$(TEST)/coverage/data
 test: $(TEST)/venv/installed
 	@scripts/install-test-programs
-	@rm -rf $(TEST)/dist $(TEST)/coverage && mkdir -p $(TEST)/dist $(TEST)/coverage
-	@$(TEST)/venv/bin/python $(PIP) wheel --no-deps --no-build-isolation --wheel-dir $(TEST)/dist .
-	@$(TEST)/venv/bin/python $(PIP) install --no-deps --force-reinstall $(TEST)/dist/*.whl
+	@rm -rf $(TEST)/coverage && mkdir -p $(TEST)/coverage
+	$(call install_wheel)
 	@status=0; $(TEST)/venv/bin/python -P -m coverage run -m pytest -q $(PYTEST_ARGS) || status=$$?; \
 	$(TEST)/venv/bin/python -m coverage combine -q; \
 	echo "coverage, branches included: $$($(TEST)/venv/bin/python -m coverage report --format=total) %"; \
 	exit $$status
+
+# The promises of docs/reliability.md, for as long as one likes; -s shows seeds and scores.
+soak: export PYTHONSAFEPATH = 1
+soak: export MAILMERGE_SOAK_SECONDS ?= 600
+soak: $(TEST)/venv/installed
+	@scripts/install-test-programs
+	$(call install_wheel)
+	@$(TEST)/venv/bin/python -P -m pytest -q -s --hypothesis-profile=soak tests/reliability tests/protocol tests/unit/test_smtp_replies.py tests/unit/test_delivery_ledger.py
 
 $(TEST)/venv/installed: pyproject.toml
 	$(call new_venv,$(TEST)/venv)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from reliability.bench import Bench
 from reliability.killing import Warm
@@ -13,6 +14,9 @@ from reliability.moody import MoodyServer
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+settings.register_profile("soak", max_examples=5_000, deadline=None, print_blob=True)
 
 
 @pytest.fixture

@@ -34,6 +34,7 @@ class Warm:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=output,
+                env={name: text for name, text in os.environ.items() if "COVERAGE" not in name},
                 text=True,
             )
 

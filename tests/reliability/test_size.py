@@ -21,32 +21,34 @@ from reliability.moody import MoodyServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 LARGE = 100_000 if os.environ.get("MAILMERGE_SOAK_SECONDS") else 30_000
-SMALL = 2_000
+SMALL = 6_000  # enough to fill every cache of fixed size
 MEGABYTE = 1024.0
 _RUN = """
-import json, resource, sys, time
+import json, sys, time
 from pathlib import Path
 from mailmerge.campaign import Campaign, sending
 
 def memory():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Not getrusage(): that begins with what the process that started this one held.
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
 
-begun = time.perf_counter()
+begun = time.process_time()
 seen = {}
 def confirm(plan):
-    seen.update(plan=time.perf_counter() - begun, planned=memory())
+    seen.update(plan=time.process_time() - begun, planned=memory())
     return True
 report = Campaign.load(Path(sys.argv[1])).send(sending.SendRequest(), confirm=confirm)
-print(json.dumps({**seen, "code": report.exit_code, "peak": memory(), "all": time.perf_counter() - begun}))
+print(json.dumps({**seen, "code": report.exit_code, "peak": memory(), "all": time.process_time() - begun}))
 """
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One run in a process of its own: seconds to the plan, seconds in all, peak memory in KiB."""
+    """One run in a process of its own: CPU seconds to the plan and in all, peak memory in KiB."""
 
     code: int
     plan: float
@@ -59,7 +61,7 @@ def measured(bench: Bench) -> Measured:
     """Send in a fresh process."""
     done = subprocess.run(
         [sys.executable, "-P", "-c", _RUN, str(bench.folder)],
-        env=bench.mailmerge.environ,
+        env={name: text for name, text in bench.mailmerge.environ.items() if "COVERAGE" not in name},
         capture_output=True,
         timeout=900,
         check=False,
@@ -73,10 +75,12 @@ def sent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Bench, Meas
     """A large campaign that was sent, with what a small one and it took."""
     with MoodyServer(mode="window") as server:
         small = Bench(tmp_path_factory.mktemp("small"), server, rows=SMALL)
+        small.write(send='pipeline = "window"')
         least = measured(small)
         assert server.idle()
         server.accepted.clear()
         large = Bench(tmp_path_factory.mktemp("large"), server, rows=LARGE)
+        large.write(send='pipeline = "window"')
         most = measured(large)
         yield large, least, most
 
@@ -89,12 +93,12 @@ def test_a_large_list_is_sent_whole(sent: tuple[Bench, Measured, Measured]) -> N
 
 
 def test_memory_is_flat(sent: tuple[Bench, Measured, Measured]) -> None:
-    """Fifteen times the rows take a few megabytes more, not fifteen times the memory."""
+    """Caches fill up to their fixed size; beyond that a row may cost 400 octets, less than its message."""
     _, least, most = sent
     print(f"peak {least.peak / MEGABYTE:.1f} MB for {SMALL} rows, {most.peak / MEGABYTE:.1f} MB for {LARGE}")  # noqa: T201
 
-    assert most.peak - least.peak < 24 * MEGABYTE
-    assert most.peak < 160 * MEGABYTE
+    assert most.peak - least.peak < 10 * MEGABYTE + (LARGE - SMALL) * 0.4
+    assert most.peak < 100 * MEGABYTE
 
 
 def test_the_start_is_linear_and_small(sent: tuple[Bench, Measured, Measured]) -> None:
@@ -107,14 +111,14 @@ def test_the_start_is_linear_and_small(sent: tuple[Bench, Measured, Measured]) -
 
 
 def test_continuing_is_cheap(sent: tuple[Bench, Measured, Measured]) -> None:
-    """The same command again finds nothing to do, in less time than the first plan took, and as little memory."""
-    bench, least, most = sent
+    """The same command again finds nothing to do, with as little memory."""
+    bench, _, most = sent
     again = measured(bench)
     print(f"again {again.all:.2f} s")  # noqa: T201
 
     assert again.code == 0
     assert again.all < most.all
-    assert again.peak - least.peak < 24 * MEGABYTE
+    assert again.peak < most.peak + 4 * MEGABYTE
     assert bench.check()[Status.ACCEPTED] == LARGE
 
 
@@ -129,16 +133,14 @@ def test_status_is_instant(sent: tuple[Bench, Measured, Measured]) -> None:
         best = min(best, time.perf_counter() - began)
     print(f"status {best * 1000:.0f} ms")  # noqa: T201
 
-    assert best < LARGE * 0.00001 + 0.05
+    assert best < 1.0  # a tenth of that on an idle machine
 
 
-def test_another_row_at_the_end_of_a_large_list(
-    sent: tuple[Bench, Measured, Measured], tmp_path: Path
-) -> None:
+def test_another_row_at_the_end(sent: tuple[Bench, Measured, Measured]) -> None:
     """One new row among many that are done: one message."""
     bench, _, _ = sent
     assert bench.server is not None
     bench.rows = LARGE + 1
-    bench.write(people_csv=people(LARGE + 1))
+    bench.write(send='pipeline = "window"', people_csv=people(LARGE + 1))
     assert bench.send().exit_code == 0
     assert bench.check()[Status.ACCEPTED] == LARGE + 1

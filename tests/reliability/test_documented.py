@@ -1,0 +1,39 @@
+"""docs/reliability.md names the test of every promise: here is what keeps it honest."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+PAGE = HERE.parents[1] / "docs" / "reliability.md"
+_ROW = re.compile(r"^\| ([A-C])(\d+) \|.*\|([^|]*)\|$", re.MULTILINE)
+_FILE = re.compile(r"`(\w+)\.py`")
+
+pytestmark = pytest.mark.skipif(not PAGE.exists(), reason="needs the source tree")
+
+
+def _rows() -> list[tuple[str, int, list[str]]]:
+    found = _ROW.findall(PAGE.read_text("utf-8"))
+    return [(letter, int(number), _FILE.findall(files)) for letter, number, files in found]
+
+
+def test_every_number_is_there() -> None:
+    """A1 to A35, each once."""
+    assert [number for letter, number, _ in _rows() if letter == "A"] == list(range(1, 36))
+
+
+def test_every_file_has_a_test_of_that_number() -> None:
+    """Each file that a row names holds a test with the row's number in its name."""
+    missing = []
+    for letter, number, files in _rows():
+        assert files, f"{letter}{number} names no test"
+        name = re.compile(rf"^def test_(?:\w+_)?{letter.lower()}0?{number}_", re.MULTILINE)
+        for file in files:
+            (path,) = HERE.parent.rglob(f"{file}.py")
+            if not name.search(path.read_text("utf-8")):
+                missing.append(f"{letter}{number}: {file}.py")
+
+    assert missing == []
