@@ -142,6 +142,13 @@ class AccountUsage:
 
         """
         at = math.ceil(now.timestamp())
+        if not limits:  # nothing to weigh: a single statement is atomic by itself
+            with state.guarded(self._path):
+                self._prune(now)
+                self._db.execute(_ADD, (account, at, recipients))
+            if account in self._seen:
+                self._seen[account].add(at, recipients)
+            return Reservation(account, at, recipients)
         with state.transaction(self._db, self._path):
             self._prune(now)
             tally = self._tally(account)

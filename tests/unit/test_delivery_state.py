@@ -158,6 +158,16 @@ def test_an_account_without_limits_is_counted_too(usage: AccountUsage) -> None:
     assert usage.used("a", NOW - DAY) == 7
 
 
+def test_counts_with_and_without_limits_are_the_same_counts(usage: AccountUsage) -> None:
+    """What was counted while nothing was limited weighs when a limit is asked for, and the other way round."""
+    limits = [Rate(4, 86400)]
+    assert usage.reserve("work", 1, NOW, limits)
+    assert usage.reserve("work", 2, NOW)
+    assert usage.reserve("work", 2, NOW, limits) is None
+    assert usage.reserve("work", 1, NOW, limits)
+    assert usage.used("work", NOW - DAY) == 4
+
+
 def test_a_bound_quota_says_what_is_left(usage: AccountUsage) -> None:
     """The tightest limit counts."""
     clock = VirtualClock(NOW)
