@@ -159,7 +159,7 @@ def test_an_account_without_limits_is_counted_too(usage: AccountUsage) -> None:
 
 
 def test_counts_with_and_without_limits_are_the_same_counts(usage: AccountUsage) -> None:
-    """What was counted while nothing was limited weighs when a limit is asked for, and the other way round."""
+    """What was counted while nothing was limited weighs when a limit is asked for, and vice versa."""
     limits = [Rate(4, 86400)]
     assert usage.reserve("work", 1, NOW, limits)
     assert usage.reserve("work", 2, NOW)
