@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from mailmerge.errors import InputError, RowError, quoted
@@ -281,6 +282,10 @@ def _refuse_repeated(compiler: Compiler, names: Sequence[str]) -> None:
 
 
 def _is_uri_list(text: str, template: str) -> bool:
-    return bool(_URI_LIST.match(text)) and text.count("<") == max(
-        1, re.sub(r"\{[{%].*?[%}]\}", "", template).count("<")
-    )
+    return bool(_URI_LIST.match(text)) and text.count("<") == _addresses_in(template)
+
+
+@lru_cache(maxsize=16)
+def _addresses_in(template: str) -> int:
+    """Count the addresses that a List-Unsubscribe template itself writes: a cell cannot add one."""
+    return max(1, re.sub(r"\{[{%].*?[%}]\}", "", template).count("<"))
