@@ -139,7 +139,19 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         # The reader of our output went away; keep Python from complaining again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception:  # noqa: BLE001  our bug: shown whole, but for what must never be shown
+        code = _show_bug()
     return code
+
+
+def _show_bug() -> int:
+    """Print the traceback without any secret that its errors may quote."""
+    import traceback  # noqa: PLC0415  only for our bugs
+
+    from mailmerge.config.account_secrets import mask_known  # noqa: PLC0415
+
+    sys.stderr.write(mask_known(traceback.format_exc()))
+    return 1
 
 
 def _use_utf8() -> None:

@@ -28,6 +28,10 @@ _COMMAND_SECONDS = 30.0
 _SERVER_NAMES = ("MAILMERGE_SMTP_SERVER", "SMTP_SERVER")
 
 
+_KNOWN: list[Secret] = []
+"""Every secret of this process, for the one output that nobody composes: the traceback of a bug."""
+
+
 class Secret:
     """A text that shows itself only to `reveal`: not printed, not formatted, not pickled.
 
@@ -50,6 +54,13 @@ class Secret:
             )
         if not self._text.strip():
             raise AuthError(f"the secret from {origin} is empty", code="S604")
+        if any("\ud800" <= char <= "\udfff" for char in text):
+            raise AuthError(
+                f"the secret from {origin} is no UTF-8",
+                code="S604",
+                hint="write it in UTF-8, as its web page shows it",
+            )
+        _KNOWN.append(self)
 
     def reveal(self) -> str:
         """Give the secret itself."""
@@ -194,6 +205,11 @@ def _from_keyring(account: Account) -> str | None:
 
 
 # --- keeping secrets out of outputs ----------------------------------------------------------------------
+
+
+def mask_known(text: str) -> str:
+    """Replace every secret that this process has met in *text*."""
+    return mask(text, _KNOWN)
 
 
 def mask(text: str, secrets: Iterable[Secret | str]) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mailmerge.errors import ConnectionLost, ProtocolError, SessionError, TlsError
 from mailmerge.model import Closed, Phase, Scope
 from mailmerge.smtp.outbox import Outbox
-from mailmerge.smtp.replies import ReplyParser, classify, decode
+from mailmerge.smtp.replies import ReplyParser, build_reply, classify, decode
 from mailmerge.smtp.sasl import MASK, Masker
 from mailmerge.smtp.states import TABLE, Slot, State, Step
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from mailmerge.model import Event, Reply
     from mailmerge.smtp.transactions import Transaction
 
+_TELLING = 8
+"""Octets from which a secret is no ordinary word of a reply."""
 TLS_MODE_HINT = '`tls = "tls"` usually belongs to port 465, `tls = "starttls"` to port 587.'
 
 
@@ -120,6 +122,7 @@ class Dialogue:
     def _take(self, reply: Reply) -> None:
         if self._transcript:
             self._note_reply(reply)
+        reply = self._without_secrets(reply)
         if not self._awaited or self._awaited[0].due > self.outbox.written:
             self._take_unasked(reply)
             return
@@ -156,6 +159,13 @@ class Dialogue:
             return
         for line in self._masker.mask(reply.raw).split(b"\r\n")[:-1]:
             self._note("S", decode(line))
+
+    def _without_secrets(self, reply: Reply) -> Reply:
+        """Blank what a server repeats of a secret: codes stay, and words that mean something are shorter."""
+        if self._masker.mask(reply.raw, shortest=_TELLING) == reply.raw:
+            return reply
+        lines = reply.raw.splitlines(keepends=True)
+        return build_reply([line[:4] + self._masker.mask(line[4:], shortest=_TELLING) for line in lines])
 
     def _refused(self, what: str, reply: Reply, phase: Phase) -> ConnectionLost:
         """Return the error for a server that will not begin, or not go on."""

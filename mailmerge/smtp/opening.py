@@ -173,8 +173,9 @@ class Opening(Dialogue):
         return encoded
 
     def _masked(self, reply: Reply) -> Reply:
-        raw = self._masker.mask(reply.raw)
-        return reply if raw == reply.raw else build_reply(raw.splitlines(keepends=True))
+        lines = reply.raw.splitlines(keepends=True)
+        masked = [line[:4] + self._masker.mask(line[4:]) for line in lines]
+        return reply if masked == lines else build_reply(masked)
 
     def _in_context(self, error: SessionError) -> SessionError:
         if self.state is State.TRUSTED and self._sign_in_refusal and not isinstance(error, AuthError):

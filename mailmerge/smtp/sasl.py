@@ -181,16 +181,19 @@ class Masker:
     """Remembers every form in which a secret was used, and blanks them in what is shown."""
 
     def __init__(self) -> None:
-        self._forms: set[bytes] = set()
+        self._forms: tuple[bytes, ...] = ()
 
     def learn(self, *secrets: bytes) -> None:
         """Mask *secrets*, raw and in base64, from now on."""
+        forms = set(self._forms)
         for secret in secrets:
             if len(secret) >= _SHORTEST_MASKED:
-                self._forms |= {secret, base64.b64encode(secret), base64.b64encode(secret).rstrip(b"=")}
+                forms |= {secret, base64.b64encode(secret), base64.b64encode(secret).rstrip(b"=")}
+        self._forms = tuple(sorted(forms, key=len, reverse=True))
 
-    def mask(self, data: bytes) -> bytes:
-        """Return *data* without the secrets."""
-        for form in sorted(self._forms, key=len, reverse=True):
-            data = data.replace(form, MASK.encode("ascii"))
+    def mask(self, data: bytes, *, shortest: int = _SHORTEST_MASKED) -> bytes:
+        """Return *data* without the secrets of at least *shortest* octets."""
+        for form in self._forms:
+            if len(form) >= shortest and form in data:
+                data = data.replace(form, MASK.encode("ascii"))
         return data
