@@ -119,7 +119,7 @@ class _Look:
         self._assembly = campaign.assemble(recipients, ledger.secret)
         self._marking = self._assembly.marking_renderer()
         self._problems = _Noting(campaign.file.check.ignore)
-        self._problems.add(recipients.warnings)
+        self._problems.add((*campaign.environment.warnings, *recipients.warnings))
         suppressed = Suppressed(self._data.suppress)
         self._inspection = Inspection(self._assembly, suppressed, None, self._problems)
         self._dates = campaign.dates()
@@ -147,6 +147,7 @@ class _Look:
                     progress(done.rows)
                 if choice.enough:
                     break
+        self._inspection.finish()
         return done
 
     def _row(
@@ -263,7 +264,11 @@ class _Noting(Problems):
     def add(self, diagnostics: Iterable[Diagnostic]) -> None:
         """Take in what was found."""
         found = list(diagnostics)
-        self.noted += [d for d in found if d.code not in self._silenced or d.severity is Severity.ERROR]
+        self.noted += [
+            one
+            for one in found
+            if one.row is not None and (one.code not in self._silenced or one.severity is Severity.ERROR)
+        ]
         super().add(found)
 
 

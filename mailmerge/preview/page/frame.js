@@ -1,5 +1,6 @@
-// The message itself, in a frame that can run nothing and reach nobody. Three walls, each enough alone: what
-// acts or loads is taken out, the frame is sandboxed, and its own policy lets nothing in but inline pictures.
+// The message itself, in a frame that can run nothing and reach nobody. Three walls: what acts or loads is
+// taken out, the frame is sandboxed, and its policy lets nothing in but inline pictures. The first one also
+// keeps browsers from connecting ahead to a link or frame that the others would refuse only afterwards.
 
 const FRAME_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
 const ACTIVE = "script, base, link, iframe, frame, frameset, object, embed, applet, portal, meta[http-equiv], template";
@@ -14,7 +15,7 @@ function messageDocument(html, parts, { images, forced }) {
     node.remove();
   }
   for (const node of inert.querySelectorAll("*")) {
-    for (const { name } of [...node.attributes]) if (/^on|^(srcset|ping|poster|manifest|action|formaction|target|download)$/i.test(name)) node.removeAttribute(name);
+    for (const { name } of [...node.attributes]) if (/^on|^(srcset|ping|poster|manifest|action|formaction|target|download|autofocus|autoplay)$/i.test(name)) node.removeAttribute(name);
     quietLink(node, found);
     quietPictures(node, parts, images, found);
   }
@@ -29,15 +30,20 @@ function messageDocument(html, parts, { images, forced }) {
   return { ...found, source: `<!doctype html>${inert.documentElement.outerHTML}`, preheader: preheader(inert) };
 }
 
-// A link becomes a jump to itself, which shows where it would have led.
+// A link becomes a jump to itself, which shows where it would have led. The frame's own address must be
+// written out: relative ones belong to the page around it.
 function quietLink(node, found) {
   if (!node.matches("a, area")) return;
   const target = node.getAttribute("href") ?? node.getAttribute("xlink:href");
   node.removeAttribute("xlink:href");
-  if (target === null || target.startsWith("#")) return;
+  if (target === null) return;
+  if (target.startsWith("#")) {
+    node.setAttribute("href", `about:srcdoc${target}`);
+    return;
+  }
   const number = found.links.push({ target, text: node.textContent.trim() || node.querySelector("img")?.alt || "" });
   if (!node.id) node.id = `preview-link-${number}`;
-  node.setAttribute("href", `#${encodeURIComponent(node.id)}`);
+  node.setAttribute("href", `about:srcdoc#${encodeURIComponent(node.id)}`);
   node.setAttribute("title", target);
 }
 
@@ -54,7 +60,7 @@ function quietPictures(node, parts, images, found) {
     }
   }
   const style = node.getAttribute("style");
-  if (style?.includes("cid:")) node.setAttribute("style", inline(style, parts, images));
+  if (/url|import/i.test(style)) node.setAttribute("style", inline(style, parts, images));
 }
 
 function source_(node, name, value) {
@@ -62,8 +68,13 @@ function source_(node, name, value) {
   else node.setAttribute(name, value);
 }
 
+// Addresses in styles: pictures of the message come in, all others go.
 function inline(style, parts, images) {
-  return style.replace(/cid:[^\s"')]+/gi, (source) => (images && inlineSource(source, parts)) || "data:,");
+  const quiet = style.replace(/@import\b[^;]*;?/gi, "");
+  return quiet.replace(/url\(\s*(["']?)([^"')]*)\1\s*\)/gi, (_, quote, source) => {
+    if (/^cid:/i.test(source)) return `url("${(images && inlineSource(source, parts)) || "data:,"}")`;
+    return images && /^data:image\//i.test(source) ? `url("${source}")` : "none";
+  });
 }
 
 function inlineSource(source, parts) {

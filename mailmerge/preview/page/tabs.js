@@ -55,7 +55,7 @@ function messageView(item, found) {
   const remote = made.remote.size ? `${plural(made.remote.size, "picture")} from the web not loaded here. ` : "";
   const removed = made.removed ? `${plural(made.removed, "script or embedded page", "")} left out, as mail programs do. ` : "";
   return el("div", {},
-    el("div", { class: `stage stage-${state.dark}` }, device),
+    el("div", { class: "stage", tabindex: "0", role: "group", "aria-label": `The message of row ${item.row}` }, device),
     remote || removed ? el("p", { class: "hint" }, remote, removed) : null,
     made.links.length ? linkList(made.links) : null);
 }
@@ -256,7 +256,7 @@ function rowView(item, found, other, otherItem) {
       el("td", {}, column.used ? el("span", { class: "used" }, icon("ok"), "used") : el("span", { class: "hint" }, "unused")));
   });
   const heads = ["Column", "In templates", "Value", "Type", "Use"].map((name) => el("th", { scope: "col" }, name));
-  return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Row data" },
+  return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Data of row ${item.row}` },
     el("table", { class: "table table-row" },
       el("caption", {}, `Row ${item.row} of ${page.facts.source}`), el("thead", {}, el("tr", {}, heads)), el("tbody", {}, rows)));
 }

@@ -1,0 +1,654 @@
+"""The preview page in a real browser, as it lies on a disk."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import re
+import socket
+import struct
+import threading
+import zlib
+from typing import TYPE_CHECKING, Self
+
+import pytest
+
+from servers.command import Mailmerge, sample
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from playwright.sync_api import Page
+
+expect = pytest.importorskip("playwright.sync_api").expect
+pytestmark = pytest.mark.program("chromium")
+REFUSED = re.compile(
+    "violates the following Content Security|Blocked autofocusing|element's frame is sandboxed"
+)
+WAIT = 15_000
+"""Milliseconds for what a watching process has to notice first."""
+
+TOML = """\
+name = "spring"
+account = "test"
+vars = { club = "Garden Club" }
+
+[data]
+source = "people.csv"
+suppress = ["stop.txt"]
+
+[message]
+from = "{{ club }} <news@club.example>"
+to = "{{ name }} <{{ email }}>"
+bcc = "archive@club.example"
+subject = "{{ name }}, your {{ plan }} letter"
+text = "body.txt"
+html = "body.html"
+
+[[attach]]
+path = "terms.txt"
+
+[[attach]]
+path = "map.pdf"
+"""
+HTML = """\
+<style>body { background: #fff } @media (prefers-color-scheme: dark) { body { background: #102030 } }</style>
+<img src="logo.png" alt="Logo" width="20" height="20">
+<p>Dear {{ name }},</p>
+<p id="plan">your {{ plan }} plan{% if plan == "gold" %}, our best,{% endif %} starts on {{ start }}.</p>
+{% if plan == "bronze" %}<p>You are one of few.</p>{% endif %}
+<p>{{ note|safe }}</p>
+<p><a href="https://club.example/leave?who={{ email|urlencode }}">Leave the club</a></p>
+"""
+TEXT = "Dear {{ name }},\n\nyour {{ plan }} plan starts on {{ start }}.\n"
+HOSTILE = (
+    "<script>top.location='%HOME%/top'; parent.hacked=1</script>"
+    "<img src='%HOME%/pixel.gif' onerror='parent.hacked=2'>"
+    "<form action='%HOME%/form'><input name=a autofocus onfocus='parent.hacked=3'></form>"
+    "<meta http-equiv=refresh content='0;url=%HOME%/refresh'>"
+    "<a id=bait href='javascript:parent.hacked=4'>click</a><base href='%HOME%/'>"
+    "<link rel=stylesheet href='%HOME%/style.css'><link rel=dns-prefetch href='%HOME%'>"
+    "<iframe src='%HOME%/frame'></iframe><object data='%HOME%/object'></object>"
+    "<div style='background:url(%HOME%/background)'>x</div>"
+    "<style>@import '%HOME%/import.css'; p { background: url(%HOME%/p) }</style>"
+    "<svg><image href='%HOME%/svg'/><script>parent.hacked=5</script></svg>"
+    "<video src='%HOME%/video' poster='%HOME%/poster' autoplay></video>"
+    "</iframe></script>--><b><i><table><tr><td>never closed"
+)
+
+
+MORE = {
+    "error": "row=5&tab=checks",
+    "warning": "row=9&tab=checks",
+    "compare": "row=4&tab=row&compare=20",
+    "phone": "row=20&width=375&dark=dark",
+    "unusual": "q=is:unusual&row=20",
+    "nothing": "q=nobody",
+}
+
+
+def png() -> bytes:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    pixels = zlib.compress(b"\0\x0b\x6b\x59" * 1)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0))
+        + chunk(b"IDAT", pixels)
+        + chunk(b"IEND", b"")
+    )
+
+
+def people(home: str = "https://evil.example", rows: int = 40) -> str:
+    """Write a list whose rows 5, 8, 9, 11 and 12 have something to show."""
+    lines = ["email,name,plan,start,note,Internal id"]
+    for row in range(2, rows + 2):
+        plan = "bronze" if row == 20 else "gold" if row % 3 else "silver"
+        lines.append(
+            f"person{row}@example{row % 4}.com,Person {row},{plan},2026-05-{row % 28 + 1:02},,X{row}"
+        )
+    lines[5 - 1] = "nobody at example,Broken,gold,2026-05-01,,X5"
+    lines[8 - 1] = "person3@example3.com,Again,gold,2026-05-02,,X8"
+    lines[9 - 1] = "person9@example1.com,,gold,2026-05-03,,X9"
+    lines[11 - 1] = "gone@example.org,Zoë Gone,gold,2026-05-04,,X11"
+    lines[12 - 1] = f'person12@example.org,Mallory,silver,2026-05-05,"{HOSTILE.replace("%HOME%", home)}",X12'
+    return "\n".join(lines) + "\n"
+
+
+class Listener:
+    """Stands for the world outside: listens on this machine and notes the first line of every call."""
+
+    def __enter__(self) -> Self:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.home = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self.calls: list[str] = []
+        threading.Thread(target=self._count, daemon=True).start()
+        return self
+
+    def _count(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                with self._socket.accept()[0] as caller:
+                    caller.settimeout(2)
+                    said = b""
+                    with contextlib.suppress(OSError):  # a browser that connects ahead says nothing
+                        said = caller.recv(200)
+                    self.calls.append(said.decode("ascii", "replace").partition("\r\n")[0])
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+
+def write_campaign(mailmerge: Mailmerge, **hostile: str) -> Path:
+    folder = mailmerge.campaign(
+        campaign_toml=TOML,
+        people_csv=people(**hostile),
+        body_txt=TEXT,
+        body_html=HTML,
+        stop_txt="gone@example.org\n",
+    )
+    (folder / "logo.png").write_bytes(png())
+    (folder / "terms.txt").write_text("Be kind.\n", "utf-8")
+    (folder / "map.pdf").write_bytes(b"%PDF-1.4\n" + bytes(range(256)) * 40)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def outside() -> Iterator[Listener]:
+    """Where everything in the hostile row leads."""
+    with Listener() as listener:
+        yield listener
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory, outside) -> str:
+    """The address of a page with 40 rows, among them every kind of problem."""
+    mailmerge = Mailmerge(tmp_path_factory.mktemp("preview"))
+    folder = write_campaign(mailmerge, home=outside.home)
+    done = mailmerge("preview", "spring", "--no-open")
+    assert done.code == 0, done
+    page = folder / "out" / "preview.html"
+    assert page.stat().st_mode & 0o777 == 0o600
+    return page.as_uri()
+
+
+@pytest.fixture
+def browse(open_page) -> Iterator[Callable[..., Page]]:
+    """Open an address; at the end no page may have complained, or have asked for what is not *allowed*."""
+    opened = []
+
+    def start(url: str, *, dark: bool = False, allowed: str = "", **options) -> Page:
+        options.setdefault("scheme", "dark" if dark else "light")
+        one = open_page(url, **options)
+        opened.append((one, allowed))
+        return one.page
+
+    yield start
+    for one, allowed in opened:
+        one.page.wait_for_timeout(0)  # lets the last events in
+        assert [url for url in one.requests if not allowed or not url.startswith(allowed)] == []
+        # That a message wanted something which the page's policy refused is no fault of the page.
+        assert [
+            text for text in one.complaints if "violates the following Content Security" not in text
+        ] == []
+
+
+@pytest.fixture
+def look(browse, written):
+    """Open the page at a state: ``look("row=4&tab=text")``."""
+
+    def at(state: str = "", **options) -> Page:
+        return ready(browse(f"{written}#{state}", **options))
+
+    return at
+
+
+def ready(page: Page) -> Page:
+    page.wait_for_selector("html[data-ready]", state="attached")
+    return page
+
+
+def title(page: Page) -> str:
+    return page.locator("#row-title").inner_text()
+
+
+def frame_text(page: Page, index: int = 0) -> str:
+    return page.frame_locator("iframe.message-frame").nth(index).locator("body").inner_text()
+
+
+def rows_found(page: Page) -> list[int]:
+    numbers = page.evaluate("shown.map((item) => item.row)")
+    assert isinstance(numbers, list)
+    return numbers
+
+
+# --- what is shown --------------------------------------------------------------------------------------
+
+
+def test_opens_from_disk_with_problems_first(look):
+    """The page opens without asking for anything: errors first, then warnings, then the list's order."""
+    page = look()
+
+    assert page.title() == "spring · preview"
+    found = rows_found(page)
+    assert found[0] == 5
+    assert found[:4] == [5, 12, 9, 2]
+    assert sorted(found) == list(range(2, 42))
+    assert title(page) == "Row 5"
+    assert "This row makes no message" in page.locator("#panel").inner_text()
+    page.keyboard.press("7")
+    assert "D110" in page.locator("#panel").inner_text()
+    assert "nobody at example" in page.locator("#panel").inner_text()
+
+
+def test_messages_are_those_that_were_sent(mailmerge, sandbox, browse):
+    """After a run, the bytes inside the page are the bytes that the server took."""
+    write_campaign(mailmerge)
+    mailmerge.account(sandbox)
+    assert mailmerge(
+        "send", "spring", "--yes", "--skip-invalid", "--rate", "1000/s", "--rows", "2-4,20"
+    ).code in (0, 3)
+    assert mailmerge("preview", "spring", "--no-open").code == 0
+
+    page = ready(browse((mailmerge.folder / "spring/out/preview.html").as_uri()))
+
+    shown = page.evaluate(
+        "Promise.all([2, 3, 4, 20].map(async (row) => btoa((await details(page.byRow.get(row))).raw)))"
+    )
+    assert [base64.b64decode(text) for text in shown] == [message.content for message in sandbox.messages]
+
+
+def test_a_message_with_its_picture_and_header(look):
+    """Message, inline picture, inbox line, recipients and blind copies are there."""
+    page = look("row=4")
+
+    assert "Dear Person 4," in frame_text(page)
+    image = page.frame_locator("iframe.message-frame").locator("img[alt=Logo]")
+    assert image.evaluate("(image) => image.naturalWidth") == 1
+    head = page.locator("#heads").inner_text()
+    assert "Person 4, your gold letter" in head
+    assert "Person 4 <person4@example0.com>" in head
+    assert "archive@club.example" in head
+    assert "terms.txt" in head
+
+
+def test_tabs_show_the_same_message_from_every_side(look):
+    """Text and source mark the merged values, headers are decoded and raw, the row says what is unused."""
+    page = look("row=4&tab=text")
+    panel = page.locator("#panel")
+
+    assert "your gold plan starts on 2026-05-05." in panel.inner_text()
+    marks = panel.locator("mark.value")
+    assert marks.all_inner_texts() == ["Person 4", "gold", "2026-05-05"]
+    assert marks.first.get_attribute("title") == "column name"
+    page.keyboard.press("h")
+    assert marks.count() == 0
+    page.keyboard.press("h")
+    page.keyboard.press("3")
+    assert '<p id="plan">your gold plan, our best, starts on 2026-05-05.</p>' in panel.inner_text()
+    assert panel.locator("mark.value", has_text="Person 4").count() == 1
+    page.keyboard.press("4")
+    assert re.search(r"Subject\s+Person 4, your gold letter", panel.inner_text())
+    assert re.search(r"RCPT TO\s+person4@example0.com\s+RCPT TO\s+archive@club.example", panel.inner_text())
+    page.keyboard.press("6")
+    assert panel.locator("tr.unused").all_inner_texts() == ["Internal id\tinternal_id\tX4\ttext\tunused"]
+    page.keyboard.press("7")
+    assert "Nothing found in this row" in panel.inner_text()
+
+
+def test_attachments_open_and_are_saved_as_they_are(look):
+    """The MIME tree has sizes; a text opens in place, a file is saved with its own bytes."""
+    page = look("row=4&tab=structure")
+    panel = page.locator("#panel")
+
+    types = "multipart/mixed multipart/alternative text/plain multipart/related text/html image/png"
+    assert panel.locator("code").all_inner_texts() == [*types.split(), "text/plain", "application/pdf"]
+    panel.get_by_role("button", name="Open terms.txt").click()
+    assert "Be kind." in panel.inner_text()
+    with page.expect_download() as download:
+        panel.get_by_role("button", name="Save map.pdf").click()
+    assert download.value.suggested_filename == "map.pdf"
+    assert download.value.path().read_bytes() == b"%PDF-1.4\n" + bytes(range(256)) * 40
+
+
+# --- finding rows ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("query", "rows"),
+    [
+        ("zoe", [11]),
+        ("row:17", [17]),
+        ("row:17-19", [17, 18, 19]),
+        ("plan:bronze", [20]),
+        ("plan:=silver row:2-8", [3, 6]),
+        ('subject:"Person 21,"', [21]),
+        ("to:example3 row:2-12", [3, 7, 8]),
+        ("person -gold -silver", [20]),
+        ("is:error", [5, 12]),
+        ("is:duplicate", [8]),
+        ("is:suppressed", [11]),
+        ("is:nameless", [9]),
+        ("code:D204", [9]),
+        ("code:D110", [5]),
+        ("is:rare", [20]),
+        ("is:biggest row:12", [12]),
+        ("has:attachment row:2-5", [2, 3, 4]),
+        ("larger:90k", []),
+        ("nothing like this", []),
+    ],
+)  # fmt: skip
+def test_search(look, query, rows):
+    """Words, columns, numbers, states and their negations find the right rows."""
+    page = look()
+
+    page.locator("#search").fill(query)
+
+    assert sorted(rows_found(page)) == rows
+    assert page.locator("#found").inner_text().startswith(f"{len(rows)} of 40 rows")
+    if rows:
+        assert title(page) in {f"Row {row}" for row in rows}
+
+
+def test_filters_are_search_terms(look):
+    """A chip puts its term into the search and takes it out again; the strip below filters by code."""
+    page = look()
+
+    page.get_by_role("button", name=re.compile("^Duplicates")).click()
+    assert page.locator("#search").input_value() == "is:duplicate"
+    assert rows_found(page) == [8]
+    assert "repeats row 3" in look("row=8&tab=checks").locator("#panel").inner_text()
+    page.get_by_role("button", name=re.compile("^Duplicates")).click()
+    assert len(rows_found(page)) == 40
+    page.locator("#strip").get_by_role("button", name=re.compile("D204")).click()
+    assert rows_found(page) == [9]
+    page.keyboard.press("Escape")
+    page.locator("#search").fill("")
+    page.get_by_role("button", name="problems first").click()
+    assert rows_found(page) == list(range(2, 42))
+
+
+def test_keys(look):
+    """Rows, problems, tabs, width, colours and images change by one key each, but not while typing."""
+    page = look("row=2")
+
+    page.keyboard.press("j")
+    assert title(page) != "Row 2"
+    page.keyboard.press("k")
+    assert title(page) == "Row 2"
+    page.keyboard.press("p")
+    assert title(page) == "Row 9"
+    page.keyboard.press("w")
+    assert page.locator("#panel .device-320").count() == 1
+    page.goto(page.url.split("#")[0] + "#row=4")
+    page.keyboard.press("d")
+    assert page.evaluate("state.dark") == "dark"
+    page.keyboard.press("i")
+    assert page.evaluate("state.images") is False
+    page.keyboard.press("/")
+    page.keyboard.type("wdij")
+    assert page.evaluate("state.query") == "wdij"
+    assert page.evaluate("state.dark") == "dark"
+    page.keyboard.press("Escape")
+    assert page.evaluate("state.query") == ""
+    page.keyboard.press("Escape")
+    page.keyboard.press("?")
+    assert page.locator("#help").is_visible()
+    page.keyboard.press("Escape")
+    assert not page.locator("#help").is_visible()
+
+
+def test_list_and_tabs_follow_the_arrow_keys(look):
+    """The list and the tabs work as their ARIA patterns say, and what was chosen is announced."""
+    page = look("row=4&order=list")
+
+    page.locator("#list").focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    assert title(page) == "Row 6"
+    assert page.locator("#list").get_attribute("aria-activedescendant") == "row-6"
+    assert page.locator("#live").inner_text() == "Row 6 of 40, no problems"
+    page.keyboard.press("End")
+    assert title(page) == "Row 41"
+    page.keyboard.press("Home")
+    assert title(page) == "Row 2"
+    page.get_by_role("tab", name="Message").focus()
+    page.keyboard.press("ArrowRight")
+    assert page.get_by_role("tab", selected=True).inner_text() == "Text"
+    assert page.evaluate("document.activeElement.id") == "tab-text"
+    page.keyboard.press("End")
+    assert page.get_by_role("tab", selected=True).inner_text() == "Checks"
+
+
+def test_a_link_shows_a_colleague_the_same(look):
+    """Row, tab, search and width are in the address."""
+    page = look("row=17&tab=headers&q=person&width=375")
+
+    assert title(page) == "Row 17"
+    assert page.get_by_role("tab", selected=True).inner_text() == "Headers"
+    assert page.locator("#search").input_value() == "person"
+    page.keyboard.press("j")
+    page.keyboard.press("6")
+    assert "tab=row" in page.url
+    assert "row=18" in page.url
+
+
+# --- looking closer -------------------------------------------------------------------------------------
+
+
+def test_widths(look):
+    """The frame is as wide as the phone or window that it stands for, and as the pane at most asks."""
+    page = look("row=4")
+
+    for width in ("320", "375", "414", "600", "768"):
+        page.locator("#panel").get_by_role("button", name=width, exact=True).click()
+        assert page.locator("iframe.message-frame").bounding_box()["width"] == int(width)
+    page.locator("#panel").get_by_role("button", name="Full").click()
+    assert page.locator("iframe.message-frame").bounding_box()["width"] > 800
+
+
+def test_dark_modes_and_images(look):
+    """Dark answers the message's own media query, forced dark turns it round, images can be left out."""
+    page = look("row=4", scheme="null")  # the browser's own: an emulated one would hold inside frames too
+    body = page.frame_locator("iframe.message-frame").locator("body")
+    expect(body).to_have_css("background-color", "rgb(255, 255, 255)")
+    page.get_by_role("button", name="Dark", exact=True).click()
+    expect(body).to_have_css("background-color", "rgb(16, 32, 48)")
+    page.get_by_role("button", name="Forced dark").click()
+    root = page.frame_locator("iframe.message-frame").locator("html")
+    expect(root).to_have_css("filter", "invert(1) hue-rotate(180deg)")
+    page.get_by_role("button", name="Images").click()
+    image = page.frame_locator("iframe.message-frame").locator("img[alt=Logo]")
+    expect(image).not_to_have_attribute("src", re.compile("."))
+
+
+def test_compare_two_rows(look):
+    """Two rows stand side by side in every tab, and what differs is marked."""
+    page = look("row=4&tab=text")
+
+    page.keyboard.press("c")
+    page.locator("#compare-row").fill("20")
+    marks = page.locator("mark[class*=differs]")
+    expect(marks.nth(3)).to_be_visible()
+    assert {"4", "gold", "20", "bronze"} <= set(" ".join(marks.all_inner_texts()).replace("-", " ").split())
+    page.get_by_role("tab", name="Message").click()
+    assert "Person 4" in frame_text(page, 0)
+    assert "You are one of few." in frame_text(page, 1)
+    assert "compare=20" in page.url
+    page.get_by_role("button", name="Compare", exact=False).first.click()
+    assert page.locator("iframe.message-frame").count() == 1
+
+
+def test_the_drawer_on_a_phone(look):
+    """On a narrow screen the list is a drawer, and nothing is wider than the screen."""
+    page = look("row=4", width=390, height=844)
+
+    assert not page.locator("#list").is_visible()
+    page.get_by_role("button", name="Rows", exact=True).click()
+    page.locator("#search").fill("row:7")
+    page.locator(".list-row").first.click()
+    assert title(page) == "Row 7"
+    assert not page.locator("#list").is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_print_shows_the_message_alone(look):
+    """On paper there is the message and whom it is for, without list, tabs or buttons."""
+    page = look("row=4")
+
+    page.emulate_media(media="print")
+
+    assert page.locator("iframe.message-frame").is_visible()
+    assert page.locator(".who").is_visible()
+    for name in ("#side", "#tabs", ".toolbar", "#strip", "#next"):
+        assert not page.locator(name).first.is_visible()
+
+
+# --- hostile rows, large lists, live reload -------------------------------------------------------------
+
+
+def test_a_hostile_row_does_nothing(look, outside):
+    """Scripts, forms, refreshes, frames, remote pictures and javascript: links neither run nor load."""
+    page = look("row=12")
+    url = page.url.split("#")[0]
+
+    frame = page.frame_locator("iframe.message-frame")
+    assert "Dear Mallory," in frame.locator("body").inner_text()
+    assert page.locator("iframe.message-frame").get_attribute("sandbox") == ""
+    frame.locator("#bait").click()
+    for tab in ("2", "3", "4", "5", "6", "7", "1"):
+        page.locator("#row-title").focus()  # a click into the message took the keys with it
+        page.keyboard.press(tab)
+    page.wait_for_timeout(500)
+    assert outside.calls == []  # not even a connection
+    assert page.evaluate("window.hacked") is None
+    assert page.url.split("#")[0] == url
+    assert page.evaluate("document.querySelectorAll('iframe').length") == 1
+    source = page.locator("iframe.message-frame").get_attribute("srcdoc")
+    assert source.startswith(
+        '<!doctype html><html><head><meta http-equiv="Content-Security-Policy" content="default-src \'none\''
+    )
+    page.get_by_text("links in this message").click()
+    assert "javascript:parent.hacked=4" in page.locator(".links").inner_text()
+
+
+def test_the_walls_hold_without_each_other(open_page, written, outside):
+    """Even if nothing were taken out of a message, sandbox and policy keep it from running and loading."""
+    page = ready(open_page(f"{written}#row=12").page)
+
+    page.evaluate(
+        """async () => {
+            const found = await details(page.byRow.get(12));
+            const policy = `<meta http-equiv="Content-Security-Policy" content="${FRAME_POLICY}">`;
+            document.querySelector("iframe.message-frame").srcdoc = policy + partText(found.htmlPart);
+        }"""
+    )
+    page.frame_locator("iframe.message-frame").locator("#bait").click()
+    page.wait_for_timeout(500)
+
+    assert page.evaluate("window.hacked") is None
+    assert page.url.startswith("file:")
+    assert [call for call in outside.calls if call] == []
+    outside.calls.clear()
+
+
+def test_links_show_where_they_lead(look):
+    """A click on a link leaves the message where it is; its target is listed and can be copied."""
+    page = look("row=4")
+
+    page.frame_locator("iframe.message-frame").get_by_text("Leave the club").click()
+    page.wait_for_timeout(200)
+
+    assert "Dear Person 4," in frame_text(page)
+    page.get_by_text("1 link in this message").click()
+    assert "https://club.example/leave?who=person4%40example0.com" in page.locator(".links").inner_text()
+
+
+def test_a_long_list_draws_few_rows(mailmerge, browse):
+    """Of 3,000 rows only those in sight exist as elements, and the last one opens as fast as the first."""
+    lines = [f"p{n}@example.com,P{n}" for n in range(3000)]
+    mailmerge.campaign(people_csv="\n".join(["email,name", *lines]) + "\n")
+    mailmerge.account(type("Nobody", (), {"port": 25})())
+    assert mailmerge("preview", "spring", "--no-open").code == 0
+
+    page = ready(browse((mailmerge.folder / "spring/out/preview.html").as_uri()))
+
+    assert page.locator(".list-row").count() < 40
+    page.locator("#list").focus()
+    page.keyboard.press("End")
+    assert title(page) == "Row 3001"
+    expect(page.locator("#panel")).to_contain_text("Dear P2999")
+    assert page.locator("#row-3001").is_visible()
+
+
+def test_live_reload_keeps_row_and_tab(mailmerge, browse):
+    """A page that is watched follows its templates, shows errors, comes back, and stays where it was."""
+    folder = write_campaign(mailmerge)
+    process = mailmerge.start("preview", "spring", "--watch", "--no-open")
+    try:
+        address = re.search(rb"http://\S+", process.stdout.readline())[0].decode()
+        page = ready(browse(f"{address}#row=17&tab=text&q=person", allowed=address))
+        expect(page.locator("#live-state")).to_have_text("live", timeout=WAIT)
+
+        (folder / "body.txt").write_text(TEXT + "A new last line.\n", "utf-8")
+        expect(page.locator("#panel")).to_contain_text("A new last line.", timeout=WAIT)
+        assert title(page) == "Row 17"
+        assert page.get_by_role("tab", selected=True).inner_text() == "Text"
+        assert page.locator("#search").input_value() == "person"
+
+        (folder / "body.txt").write_text("Dear {{ nme }},\n", "utf-8")
+        expect(page.locator("#empty")).to_contain_text("unknown name `nme`", timeout=WAIT)
+        (folder / "body.txt").write_text(TEXT + "Mended.\n", "utf-8")
+        expect(page.locator("#panel")).to_contain_text("Mended.", timeout=WAIT)
+        assert title(page) == "Row 17"
+    finally:
+        process.send_signal(2)
+        done = mailmerge.finish(process)
+    assert done.code == 0, done
+    expect(page.locator("#live-state")).to_have_text("stopped", timeout=WAIT)
+    assert not (folder / "out").exists()
+
+
+# --- for everybody --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_accessible_and_pictured(open_page, written, width, scheme):
+    """Axe finds nothing in any tab, in light and dark, on a phone and a desk; pictures are kept."""
+    opened = open_page(f"{written}#row=4", width=width, height=844 if width < 700 else 860, scheme=scheme)
+    page = ready(opened.page)
+
+    def look_at(name: str) -> None:
+        page.wait_for_timeout(100)
+        opened.screenshot(f"preview-{name}-{width}-{scheme}", whole=False)
+        assert opened.violations() == []
+        assert opened.overflow == 0
+
+    for number, tab in enumerate(("message", "text", "source", "headers", "structure", "row", "checks"), 1):
+        page.keyboard.press(str(number))
+        look_at(tab)
+    for name, state in MORE.items():
+        page.evaluate("(state) => { location.hash = state; }", state)
+        look_at(name)
+    page.keyboard.press("?")
+    look_at("help")
+    if width < 700:
+        page.keyboard.press("Escape")
+        page.get_by_role("button", name="Rows", exact=True).click()
+        look_at("list")
+
+
+def test_the_sample_newsletter(tmp_path, open_page):
+    """The newsletter that comes with the tool looks as its author meant it."""
+    mailmerge = Mailmerge(tmp_path)
+    folder = sample("newsletter", tmp_path)
+    assert mailmerge("preview", "newsletter", "--no-open").code == 0
+
+    opened = open_page(folder / "out/preview.html")
+
+    assert "Dear Ana," in frame_text(ready(opened.page))
+    opened.screenshot("preview-newsletter", whole=False)
