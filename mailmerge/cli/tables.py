@@ -5,8 +5,9 @@ rich knows how wide the terminal and how wide each character is, and leaves colo
 
 from __future__ import annotations
 
+import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from mailmerge.check.wording import printable
 from mailmerge.model import Counts, Status
@@ -83,4 +84,6 @@ def _table(*columns: tuple[str, str]) -> Table:
 def _show(table: Table) -> None:
     from rich.console import Console  # noqa: PLC0415
 
-    Console(file=sys.stdout, highlight=False, markup=False, emoji=False).print(table)
+    # rich alone would leave bold and dim in.
+    colours: Literal["auto"] | None = None if "NO_COLOR" in os.environ else "auto"
+    Console(file=sys.stdout, color_system=colours, highlight=False, markup=False, emoji=False).print(table)

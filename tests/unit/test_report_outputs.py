@@ -1,0 +1,284 @@
+"""Workbook, copy of the list, redaction and data frame; and that no page can make a run fail."""
+
+from __future__ import annotations
+
+import csv
+import json
+import stat
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import openpyxl
+import pytest
+from openpyxl.styles import Font, PatternFill
+
+from mailmerge.campaign.publishing import Wanted, publish
+from mailmerge.delivery.ledger import Ledger
+from mailmerge.model import Delivery, Listed, Result, Status
+from mailmerge.report import workbook
+from mailmerge.report.copies import COPY_COLUMNS, copy_text, copy_workbook
+from mailmerge.report.files import COLUMNS, ReportFiles, record
+from mailmerge.report.frame import to_frame
+from mailmerge.report.redaction import Redactor
+from mailmerge.report.workbook import write_workbook
+
+if TYPE_CHECKING:
+    from mailmerge.report.page import Facts
+
+STARTS = ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", '=HYPERLINK("http://evil.test")')
+
+
+def result(row: int, status: Status = Status.REJECTED, reply: str = "no such user", **more: Any) -> Result:
+    """Make a contacted row's result."""
+    address = more.get("address", f"a{row}@example.org")
+    delivery = Delivery(
+        key=address,
+        row=row,
+        address=address,
+        status=status,
+        attempts=1,
+        code=550,
+        enhanced="5.1.1",
+        reply=reply,
+        updated=datetime(2026, 11, 22, 10, 0, tzinfo=UTC),
+    )
+    return Result(row, address, address, status, more.get("detail", ""), delivery)
+
+
+# --- F1: nothing becomes a formula --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_f1_no_cell_of_the_workbook_is_a_formula(tmp_path, start):
+    """Every cell is text, whatever it begins with."""
+    path = tmp_path / "results.xlsx"
+    write_workbook(path, [result(2, reply=start, address=f"{start}@example.org", detail=start)])
+    sheet = openpyxl.load_workbook(path)["results"]
+
+    kinds = {cell.data_type for row in sheet.iter_rows() for cell in row if cell.value is not None}
+    assert kinds <= {"s", "inlineStr"}
+    assert str(sheet["H2"].value).replace("\r", "\n") == start.replace("\r", "\n")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_f1_our_columns_of_text_files_are_quoted(tmp_path, start):
+    """CSV cells get an apostrophe, JSON stays as it is."""
+    ReportFiles(tmp_path).write([result(2, reply=start)], lambda _: None)
+    with (tmp_path / "results.csv").open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+
+    assert rows[0]["reply"] == "'" + start
+    assert json.loads((tmp_path / "results.jsonl").read_text("utf-8"))["reply"] == start
+
+
+def test_a_workbook_takes_what_xml_cannot_hold(tmp_path):
+    """Control characters, lone surrogates and endless replies are no reason to fail."""
+    path = tmp_path / "results.xlsx"
+    write_workbook(path, [result(2, reply="\x00\x1b[31m\ud800\ufffe" + "x" * 40_000)])
+    shown = str(openpyxl.load_workbook(path)["results"]["H2"].value)
+
+    assert shown.startswith(r"\x00\x1b[31m\ud800\ufffe")
+    assert len(shown) == 32_767
+
+
+def test_a_workbook_begins_a_new_sheet_when_one_is_full(tmp_path, monkeypatch):
+    """Every sheet has the headings."""
+    monkeypatch.setattr(workbook, "ROWS_PER_SHEET", 2)
+    path = tmp_path / "results.xlsx"
+    write_workbook(path, [result(row) for row in range(2, 7)])
+    book = openpyxl.load_workbook(path)
+
+    assert book.sheetnames == ["results", "results (2)", "results (3)"]
+    assert [sheet.max_row for sheet in book] == [3, 3, 2]
+    assert [cell.value for cell in book["results (3)"][1]] == list(COLUMNS)
+
+
+# --- the copy of the list -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("encoding", "delimiter", "end"),
+    [("utf-8", ",", "\n"), ("utf-8-sig", ";", "\r\n"), ("gb18030", "\t", "\r\n"), ("utf-16", ",", "\n")],
+)
+def test_a_copied_text_list_keeps_its_own_cells(tmp_path, encoding, delimiter, end):
+    """Quotes, blank rows, line breaks in cells and a missing last line end are as they were."""
+    rows = [
+        'email,"the name"',
+        'a@example.org,"Müller, ""Jörg"""',
+        "",
+        'b@example.org,"two',
+        'lines"',
+        "c@x.org,张",
+    ]
+    text = end.join(rows).replace(",", delimiter)
+    source, target = tmp_path / "list.csv", tmp_path / "copy.csv"
+    source.write_bytes(text.encode(encoding))
+    results = [result(2, Status.ACCEPTED, "Ok"), result(4, reply="=no; such, user")]
+    count = copy_text(source, target, results, encoding=encoding, delimiter=delimiter, header_row=1)
+    copied = target.read_bytes().decode(encoding)
+    plain = list(csv.reader(copied.splitlines(keepends=True), delimiter=delimiter))
+
+    assert count == 2
+    assert [row[2:] for row in plain] == [
+        list(COPY_COLUMNS),
+        ["accepted", "550 5.1.1", "Ok"],
+        [],
+        ["rejected", "550 5.1.1", "'=no; such, user"],
+        ["", "", ""],
+    ]
+    lines = copied.split(end)
+    assert [line.startswith(row.replace(",", delimiter)) for line, row in zip(lines, rows, strict=True)] == [
+        True
+    ] * 6
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+
+
+def test_a_copy_of_a_copy_has_the_columns_once(tmp_path):
+    """What an earlier copy added is replaced."""
+    source, again = tmp_path / "list.csv", tmp_path / "again.csv"
+    source.write_text(
+        "email,mailmerge_status,plan,mailmerge_code,mailmerge_reply\na@x.org,old,gold,1,2\n", "utf-8"
+    )
+    copy_text(source, again, [result(2)], encoding="utf-8", delimiter=",", header_row=1)
+
+    assert again.read_text("utf-8").splitlines() == [
+        "email,plan,mailmerge_status,mailmerge_code,mailmerge_reply",
+        "a@x.org,gold,rejected,550 5.1.1,no such user",
+    ]
+
+
+def test_a_copied_workbook_keeps_styles_and_other_sheets(tmp_path):
+    """Our columns look like the heading beside them, hold text only, and come once."""
+    source, target = tmp_path / "list.xlsx", tmp_path / "copy.xlsx"
+    book = openpyxl.Workbook()
+    sheet: Any = book.active
+    sheet.title = "People"
+    for row in ([], ["email", "sum"], ["a@example.org", "=1+1"], [], ["b@example.org", 2]):
+        sheet.append(row)
+    sheet["A2"].font = sheet["B2"].font = Font(bold=True, color="FF0000")
+    sheet["B3"].fill = PatternFill("solid", fgColor="00FF00")
+    sheet.column_dimensions["A"].width = 44
+    book.create_sheet("Notes")["A1"] = "keep me"
+    book.save(source)
+    results = [result(3, Status.ACCEPTED, "=1+1"), result(5)]
+    for one, other in ((source, target), (target, tmp_path / "again.xlsx")):
+        assert copy_workbook(one, other, results, sheet="People", header_row=2) == 2
+        copied = openpyxl.load_workbook(other)
+        page = copied["People"]
+
+        assert [cell.value for cell in page[2]] == ["email", "sum", *COPY_COLUMNS]
+        assert [cell.value for cell in page[3]] == ["a@example.org", "=1+1", "accepted", "550 5.1.1", "=1+1"]
+        assert [cell.data_type for cell in page[3]] == ["s", "f", "s", "s", "s"]
+        assert page["C5"].value == "rejected"
+        assert page["C2"].font.bold
+        assert page["B3"].fill.fgColor.rgb == "0000FF00"
+        assert page.column_dimensions["A"].width == 44
+        assert copied["Notes"]["A1"].value == "keep me"
+        assert stat.S_IMODE(other.stat().st_mode) == 0o600
+
+
+# --- F3: sharing ----------------------------------------------------------------------------------------
+
+
+def test_f3_redacted_results_name_nobody():
+    """Addresses, keys and cells are gone from every text; the same person has the same hash."""
+    one = Result(
+        2,
+        "ana@example.org",
+        "Ana@example.org",
+        Status.INVALID,
+        'line break in `first`: "Ana Smith"',
+        result(2, reply="<ANA@example.org>: user ana unknown, ask bo@example.net").delivery,
+    )
+    redactor = Redactor(b"secret")
+    shown = redactor.result(one)
+    text = json.dumps(record(shown)).lower()
+
+    assert "ana@" not in text
+    assert "ana " not in text
+    assert "bo@" not in text
+    assert "smith" not in text
+    assert shown.address == redactor.address("ANA@example.org")
+    assert shown.address.endswith("@example.org")
+    assert shown.key == shown.address
+    assert redactor.address("ana@example.org") != Redactor(b"other").address("ana@example.org")
+    assert redactor.address("no address") == redactor.address("no address")
+    assert "no" not in redactor.address("no address").split("@")
+
+
+def scratch(**more: object) -> Ledger:
+    """Make a ledger with two rows that were never contacted."""
+    ledger = Ledger.scratch(None, "spring")
+    with ledger.new_listing() as listing:
+        listing.add(Listed(2, "ana@example.org", "ana@example.org", Status.PENDING))
+        listing.add(Listed(3, "x", "kim@gmial,com", Status.INVALID, '"kim@gmial,com" is not an address'))
+    return ledger
+
+
+def facts() -> Facts:
+    """Give the least that a page needs."""
+    from mailmerge.report.page import Facts
+
+    return Facts("spring")
+
+
+def test_f3_everything_shared_is_redacted_and_private(tmp_path):
+    """All files for sharing hold hashes, and there is no failed.csv with the user's own cells."""
+    with scratch() as ledger:
+        published = publish(ledger, None, tmp_path, facts, Wanted(workbook=True, redact=True))
+    files = sorted((tmp_path / "redacted").iterdir())
+
+    assert [path.name for path in files] == ["report.html", "results.csv", "results.jsonl", "results.xlsx"]
+    assert published.page == tmp_path / "redacted" / "report.html"
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+    for path in files[:3]:
+        text = path.read_text("utf-8")
+        assert "ana@" not in text
+        assert "kim" not in text
+    sheet = openpyxl.load_workbook(files[3])["results"]
+    cells = {str(cell.value) for row in sheet.iter_rows() for cell in row}
+    assert not [cell for cell in cells if "ana" in cell or "kim" in cell]
+
+
+def test_no_page_makes_a_run_fail(tmp_path):
+    """Whatever goes wrong with it, results and summary are there, and no older page pretends to be new."""
+    (tmp_path / "report.html").write_text("old", "utf-8")
+
+    def broken() -> Facts:
+        raise ZeroDivisionError
+
+    with scratch() as ledger:
+        published = publish(ledger, None, tmp_path, broken)
+
+    assert published.page is None
+    assert published.summary.counts.total == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["results.csv", "results.jsonl"]
+
+
+def test_where_nothing_can_be_written_the_summary_remains(tmp_path):
+    """A file where the folder should be costs the files only."""
+    (tmp_path / "out").write_text("", "utf-8")
+    with scratch() as ledger:
+        published = publish(ledger, None, tmp_path / "out", facts)
+
+    assert published.folder is None
+    assert published.page is None
+    assert published.summary.counts[Status.INVALID] == 1
+
+
+# --- data frames ----------------------------------------------------------------------------------------
+
+
+def test_a_frame_has_the_columns_of_the_results():
+    """Whole numbers stay whole beside missing ones, times know their zone."""
+    frame = to_frame(map(record, [result(2), Result(None, "k", "x@y.org", Status.PENDING)]))
+
+    assert list(frame.columns) == list(COLUMNS)
+    assert frame["row"].tolist()[0] == 2
+    assert frame["row"].isna().tolist() == [False, True]
+    assert str(frame["code"].dtype) == "Int64"
+    assert frame["updated"].iloc[0] == datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
+    assert str(frame["next_at"].dt.tz) == "UTC"
+    assert frame["status"].tolist() == ["rejected", "pending"]
+    assert to_frame(()).empty
