@@ -40,7 +40,7 @@ DECORATION = frozenset(
     backdrop-filter background-blend-mode background-clip background-origin background-position
     background-repeat background-size border-radius border-radius-logical box-shadow caption-side color-scheme
     comments cursor filter font-kerning font-size-adjust font-stretch function-light-dark hyphens
-    hyphenate-character hyphenate-limit-chars important inert-attribute initial letter-spacing
+    hyphenate-character hyphenate-limit-chars important inert-attribute unit-initial letter-spacing
     list-style-image
     list-style-position opacity orphans outline outline-offset overflow-wrap
     pseudo-class-active pseudo-class-focus pseudo-class-focus-visible pseudo-class-focus-within

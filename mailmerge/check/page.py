@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 LARGEST = 1_000_000
 """HTML of more characters is not taken apart."""
 
-_TAG = re.compile(r"""<([a-zA-Z][^\s/>]*)(?:"[^"]*"|'[^']*'|[^>"'])*>""")
+_TAG = re.compile(r"""<([a-zA-Z][^\s/<>]*)(?:"[^"]{0,4000}"|'[^']{0,4000}'|[^<>"']+){0,200}+>""")
+"""A tag with its attributes, each of a bounded length: no text takes long to look through."""
 _UNSEEN = frozenset({"head", "script", "style", "title", "template", "noscript"})
 _HIDDEN = re.compile(
     r"display\s*:\s*none|mso-hide\s*:\s*all|visibility\s*:\s*hidden|max-height\s*:\s*0", re.IGNORECASE

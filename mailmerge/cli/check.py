@@ -73,6 +73,8 @@ def command(*, output_format: formats.OutputFormat, as_json: bool, quiet: bool, 
             note(f"{plan.source}: {plan.dialect}")
             out(_ready(plan))
         passed = time.monotonic() - started
+        if not quiet and not problems.count(Severity.ERROR) and plan.ready and not plan.before:
+            note(_next_steps(campaign))
         out(f"Found {found(problems)} in {plural(plan.rows, 'row')} ({passed:.1f} s). Nothing was sent.")
     code = 2 if problems.campaign_errors else 3 if problems.count(Severity.ERROR) else 0
     return (_sign_in(campaign, ca_file) or code) if try_smtp else code
@@ -139,6 +141,16 @@ def _sign_in(campaign: Campaign, ca_file: Path | None) -> int:
         return 0
     show_diagnostics(tried.error.diagnostics)
     return tried.error.exit_code
+
+
+def _next_steps(campaign: Campaign) -> str:
+    """Say how to go on before a first run: look, send one to yourself, then a few."""
+    from mailmerge.cli.send import place  # noqa: PLC0415  not for --help
+
+    folder = place(campaign)
+    steps = ("preview", "test --rows 2 --to YOU", "send --limit 5", "send")
+    named = (" ".join([step.partition(" ")[0], folder, step.partition(" ")[2]]).split() for step in steps)
+    return "Next: " + ", ".join(f"mailmerge {' '.join(words)}" for words in named)
 
 
 def _ready(plan: Plan) -> str:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from mailmerge.check.findings import Look, Shape
 
 _SUBJECT_LENGTH = 78
+_NAME_LENGTH = 300
+"""How much of a name is looked through for an address."""
 _REPLY = re.compile(r"(?:re|aw|sv|fwd?|wg|tr|回复|转发)\s*[:：]", re.IGNORECASE)
 _SHOUTING = re.compile(r"[!?！？]{2,}")
 _ADDRESS = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
@@ -67,7 +69,7 @@ def names(look: Look) -> Iterator[Finding]:
 
 
 def _name(header: str, box: Mailbox) -> Iterator[Finding]:
-    other = _ADDRESS.search(box.name)
+    other = _ADDRESS.search(box.name[:_NAME_LENGTH])
     if other and other[0].lower() != str(box.address).lower():
         yield Finding(
             "M206",

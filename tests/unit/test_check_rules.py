@@ -1,0 +1,362 @@
+"""What the rules find, row by row and once a structure; the words are in ``test_check_wording``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mailmerge import Campaign
+from mailmerge.check.clients import DECORATION, PROGRAM_OF, WIDELY_USED, snapshot, used
+from mailmerge.check.colours import BLACK, WHITE, contrast, effective_colours, parse
+from mailmerge.check.page import Page
+from mailmerge.check.rules import MOST_SHAPES
+from mailmerge.check.rules.campaign import BULK, Tally, bulk_rules, longer_than_a_day
+from mailmerge.model import Rate, Status
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mailmerge.campaign.plan import Plan
+
+ROWS = "a@x.org,Ann,\nb@x.org,Bo,\n"
+TOML = (
+    'name = "c"\n{top}[data]\nsource = "list.csv"\n[message]\n{message}subject = "News"\n'
+    'text = "body.txt"\nhtml = "body.html"\n{more}'
+)
+
+
+def plan(folder: Path, html: str, **changes: str) -> Plan:
+    """Check a campaign with this HTML in its body."""
+    parts = {
+        "rows": ROWS,
+        "top": "",
+        "message": 'from = "me@x.org"\n',
+        "more": "",
+        "text": "Hi, https://x.org/\n",
+    }
+    parts.update(changes)
+    folder.mkdir(exist_ok=True)
+    (folder / "list.csv").write_text("email,first,link\n" + parts["rows"])
+    (folder / "body.txt").write_text(parts["text"])
+    page = f'<html lang="en"><body>\n{html}\n</body></html>\n' if "<html" not in html else html
+    (folder / "body.html").write_text(page)
+    (folder / "campaign.toml").write_text(TOML.format(**parts))
+    environ = {"MAILMERGE_STATE_DIR": str(folder / "s"), "MAILMERGE_CONFIG": str(folder / "config.toml")}
+    return Campaign.load(folder, environ=environ).check()
+
+
+def codes(found: Plan) -> list[str]:
+    """Give the codes in the order in which they are shown."""
+    return [group.first.code for group in found.problems]
+
+
+def page(html: str) -> Page:
+    """Take HTML apart."""
+    parsed = Page.parse([html])
+    assert parsed is not None
+    return parsed
+
+
+# --- whose fault it is ----------------------------------------------------------------------------------
+
+
+def test_a_bad_link_in_a_cell_makes_its_row_invalid(tmp_path: Path) -> None:
+    """The other rows can be sent."""
+    rows = "a@x.org,Ann,https://x.org/\nb@x.org,Bo,javascript:alert(1)\n"
+    found = plan(tmp_path, '<a href="{{ link }}">read on</a>', rows=rows)
+    assert (codes(found), found.ready, found.statuses[Status.INVALID]) == (["H302"], 1, 1)
+    assert [(g.first.row, g.first.place and g.first.place.cell) for g in found.problems] == [
+        (3, "column link")
+    ]
+    assert found.problems.campaign_errors == []
+
+
+def test_a_bad_link_in_the_template_stops_the_campaign(tmp_path: Path) -> None:
+    """It is in every row, so it is said once, with its line, and nothing is sent."""
+    found = plan(tmp_path, '<a href="page.html">read on</a>')
+    (group,) = found.problems
+    assert (group.first.code, group.first.row, group.count) == ("H301", None, 2)
+    assert group.first.place is not None
+    assert (group.first.place.line, group.first.place.column) == (2, 10)
+    assert found.problems.campaign_errors == [group]
+
+
+def test_the_same_bad_link_twice_in_a_row_counts_once(tmp_path: Path) -> None:
+    """A count of rows is a count of rows."""
+    found = plan(tmp_path, '<a href="{{ link }}">one</a><a href="{{ link }}">two</a>', rows="a@x.org,A,x y\n")
+    assert [group.count for group in found.problems] == [1]
+
+
+def test_the_author_can_overrule_what_was_found(tmp_path: Path) -> None:
+    """``[check] ignore`` silences a finding of the rules, and the row stays valid."""
+    found = plan(tmp_path, '<a href="page.html">read on</a>', more='[check]\nignore = ["H301"]\n')
+    assert (codes(found), found.ready) == ([], 2)
+
+
+def test_what_the_templates_cause_is_said_once_however_many_rows(tmp_path: Path) -> None:
+    """A structure is taken apart once; a branch that only some rows take is another structure."""
+    rows = "".join(f"u{n}@x.org,{'Ann' if n % 2 else ''},\n" for n in range(40))
+    picture = '<img src="https://x.org/a.png" alt="">'
+    html = f"{{% if first %}}{picture}{{% endif %}}<p>text that fills the page: forty letters or more</p>"
+    found = plan(tmp_path, html, rows=rows)
+    assert [(g.first.code, g.count) for g in found.problems] == [("H205", 1)]
+
+
+def test_no_more_than_a_few_structures_are_taken_apart(tmp_path: Path) -> None:
+    """Rows with ever new structures cost no more than the first of them."""
+    rows = "".join(f"u{n}@x.org,{n},\n" for n in range(MOST_SHAPES + 6))
+    html = "{% for n in range(first|int) %}<table><tr><td>x</td></tr></table>{% endfor %}<p>x</p>"
+    found = plan(tmp_path, html, rows=rows)
+    assert sum(group.count for group in found.problems) < MOST_SHAPES
+
+
+# --- links ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("link", "code"),
+    [
+        ("https://x.org/a?b=c&amp;d=%20e#f", None),
+        ("mailto:a@x.org", None),
+        ("tel:+491234", None),
+        ("#part", None),
+        ("HTTPS://X.ORG/", None),
+        ("https://x.org/ä", None),
+        ("", "H301"),
+        ("//x.org/a", "H301"),
+        ("https:///a", "H301"),
+        ("page.html", "H301"),
+        ("JavaScript:alert(1)", "H302"),
+        ("java\tscript:alert(1)", "H301"),
+        ("data:text/html,x", "H302"),
+        ("file:///etc/passwd", "H302"),
+        ("http://127.0.0.1/", "H303"),
+        ("https://[::1]/", "H303"),
+        ("https://printer.local/", "H303"),
+        ("https://x.org/a b", "H304"),
+        ("https://x.org/{{ '{{ x }}' }}", "H304"),
+        ("http://x.org/", "H211"),
+        ("https://bit.ly/abc", "H209"),
+        ("https://93.184.215.14/", "H210"),
+    ],
+)
+def test_links_are_judged_by_their_address(tmp_path: Path, link: str, code: str | None) -> None:
+    """What cannot work is an error, what is unwise a warning (E7, E10)."""
+    assert codes(plan(tmp_path, f'<a href="{link}">read on</a>')) == ([code] if code else [])
+
+
+def test_a_shown_domain_may_be_the_links_own_or_a_parent_of_it(tmp_path: Path) -> None:
+    """Only another domain is a disguise."""
+    good = '<a href="https://www.x.org/a">x.org</a> <a href="https://shop.x.org/">www.x.org</a>'
+    assert codes(plan(tmp_path, good)) == []
+    assert codes(plan(tmp_path, '<a href="https://x.org.evil.example/">x.org</a>')) == ["H208"]
+
+
+def test_more_links_than_any_letter_needs(tmp_path: Path) -> None:
+    """Sixty are fine, one more is too many."""
+    link, text = '<a href="https://x.org/">one</a>', "https://x.org/ " * 20
+    assert codes(plan(tmp_path, link * 60, text=text)) == []
+    assert codes(plan(tmp_path, link * 61, text=text)) == ["H207"]
+
+
+# --- structure and accessibility --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("html", "found"),
+    [
+        ("<table role='none'><tr><td>x</td></tr></table>", []),
+        ("<table><tr><th scope='row'>x</th><td>y</td></tr></table>", []),
+        ("<table><tr><td><table><tr><th>x</th></tr></table></td></tr></table>", ["H232"]),
+        ("<h1>a</h1><h2>b</h2><h3>c</h3><h2>d</h2>", []),
+        ("<h2>a</h2><h4>b</h4>", ["H235"]),
+        (
+            '<img src="https://x.org/a.png" width="9" alt=""><p>words enough beside the picture, as here</p>',
+            [],
+        ),
+        (
+            '<img src="https://x.org/a.png" style="width:9px" alt="a"><p>forty letters or more of text to read</p>',
+            [],
+        ),
+        ('<img src="https://x.org/a.png" width="1" style="display:none"><p>x</p>', []),
+        (
+            '<a href="https://x.org/"><img src="https://x.org/a.png" width="9" alt=""></a>' + "word " * 20,
+            ["H234"],
+        ),
+        ('<a href="https://x.org/">点击这里</a>', ["H234"]),
+        ('<a href="https://x.org/">the report</a>', []),
+        ("<script>x</script><p>a</p>", ["H201"]),
+        ('<html><body lang="de">x</body></html>', []),
+        ("<html><body>x</body></html>", ["H230"]),
+        ('<html lang="en"><meta charset="UTF-8"><body>x</body></html>', []),
+        ("<!-- nothing -->", []),
+    ],
+)
+def test_structure_and_accessibility(tmp_path: Path, html: str, found: list[str]) -> None:
+    """Each finding, and what only looks like one."""
+    assert codes(plan(tmp_path, html)) == found
+
+
+@pytest.mark.parametrize(
+    ("html", "ratio"),
+    [
+        ('<p style="color:#777777">x</p>', 4.48),
+        ('<p style="color:rgb(0,0,0);background:#fff">x</p>', 21.0),
+        ('<table bgcolor="#000000"><tr><td><font color="#333333">x</font></td></tr></table>', 1.66),
+        ('<div style="background:#fff"><p style="background:transparent;color:#767676">x</p></div>', 4.54),
+    ],
+)
+def test_contrast_is_worked_out_through_what_an_element_stands_in(html: str, ratio: float) -> None:
+    """Colours come from the nearest element that sets them; ratios are WCAG's."""
+    parsed = page(html)
+    element = next(element for element, _ in parsed.visible())
+    colours = effective_colours(parsed, element)
+    assert colours is not None
+    assert contrast(colours[0], colours[1]) == pytest.approx(ratio, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        "<p>x</p>",
+        '<p style="color:inherit">x</p>',
+        '<p style="color:rgba(0,0,0,.3)">x</p>',
+        '<p style="color:#ccc;background:url(a.png)">x</p>',
+        '<td background="a.png"><p style="color:#ccc">x</p></td>',
+        '<style>.a{background:#000}</style><p class="a" style="color:#ccc">x</p>',
+        '<p style="color:nonsense">x</p>',
+        '<p style="color:#ccc"><a href="x">x</a></p>',
+    ],
+)
+def test_nothing_is_claimed_where_colours_cannot_be_known(html: str) -> None:
+    """Style sheets, pictures, transparency and the program's own link colour have their say elsewhere."""
+    parsed = page(html)
+    shown = [element for element, _ in parsed.visible()]
+    assert effective_colours(parsed, shown[-1]) is None
+
+
+def test_large_text_may_have_less_contrast(tmp_path: Path) -> None:
+    """3 to 1 is enough for a headline, 4.5 to 1 for the rest."""
+    assert codes(plan(tmp_path, '<h1 style="color:#888888">Large enough</h1>')) == []
+    assert codes(plan(tmp_path, '<p style="color:#888888">Not large</p>')) == ["H233"]
+
+
+def test_colours_are_read_as_css_writes_them() -> None:
+    """Names, short and long forms; what is no colour is None."""
+    assert (parse("white"), parse("#000"), parse("rgb(255,255,255)")) == (WHITE, BLACK, WHITE)
+    assert parse("currentcolor") is None
+    assert parse("") is None
+
+
+@pytest.mark.parametrize(
+    "html", ["<p", "<<<>>>", "<a href='", "\0<p>x", "<p>" * 500, '<a "' * 3000, "&#xD800;"]
+)
+def test_broken_html_is_taken_apart_all_the_same(html: str) -> None:
+    """Nothing that a template can print makes the check fail or hang."""
+    parsed = Page.parse([html])
+    if parsed is not None:
+        assert list(parsed.visible()) is not None
+        assert [parsed.spot(element) for element in parsed.elements]
+        assert list(used(parsed)) is not None
+
+
+# --- mail programs ----------------------------------------------------------------------------------------
+
+
+def test_the_snapshot_is_what_the_matcher_expects() -> None:
+    """Names of programs and of decoration exist in the data, so that a refresh that renames them is seen."""
+    data = snapshot()
+    assert data.clients.keys() >= WIDELY_USED
+    assert data.clients.keys() >= set(PROGRAM_OF.values())
+    assert {f"css-{name}" for name in DECORATION} - data.features.keys() == set()
+    assert data.date >= "2026-05-13"
+
+
+@pytest.mark.parametrize(
+    ("html", "slugs"),
+    [
+        ('<div style="display: flex">x</div>', {"css-display-flex"}),
+        ('<div style="DISPLAY:inline-grid">x</div>', {"css-display-grid"}),
+        (
+            '<p style="margin:0; padding:4px; color:#000; border-radius:9px; width:calc(1px + 2px)">x</p>',
+            {"css-unit-calc"},
+        ),
+        ('<p style="--x:1; color:var(--x)">x</p>', {"css-variables"}),
+        (
+            "<style>@media (prefers-color-scheme:dark){p{display:grid}} a:hover{color:red}</style><p>x</p>",
+            set(),
+        ),
+        ("<style>p{position:absolute}</style><p>x</p>", {"css-position"}),
+        ('<img src="data:image/png;base64,AA" alt="">', {"image-base64"}),
+        ('<img src="https://x.org/a.svg?v=1" alt="">', {"image-svg"}),
+        ("<svg></svg>", {"html-svg"}),
+        ("<p>x</p><ul><li>y</li></ul><h1>z</h1><b>w</b>", set()),
+    ],
+)
+def test_constructs_are_recognised_by_what_they_are(html: str, slugs: set[str]) -> None:
+    """Not by how they are written; what only decorates is not mentioned."""
+    assert slugs == {use.slug for use in used(page(html))}
+
+
+def test_the_share_of_the_list_counts_the_programs_of_its_own_domains(tmp_path: Path) -> None:
+    """gmx.de's own program has no flexbox, Gmail's has."""
+    rows = "a@gmx.de,A,\nb@gmail.com,B,\nc@own.example,C,\n"
+    found = plan(tmp_path, '<div style="display:flex">x</div>', rows=rows)
+    (group,) = found.problems
+    assert group.first.code == "H214"
+    assert "; 1 of 3 addresses are theirs" in group.first.message
+    assert snapshot().date in str(group.first.hint)
+
+
+# --- the campaign as a whole ------------------------------------------------------------------------------
+
+
+def test_bulk_rules_begin_at_five_thousand_for_one_provider() -> None:
+    """Outlook.com's domains count together, others not at all."""
+    tally = Tally()
+    tally.programs["gmail.desktop-webmail"] = BULK - 1
+    tally.programs["outlook.outlook-com"] = BULK
+    tally.programs["gmx.desktop-webmail"] = BULK * 9
+    (finding,) = bulk_rules(tally)
+    assert finding.message.startswith("5,000 messages go to Outlook.com")
+
+
+@pytest.mark.parametrize(
+    ("to_send", "quota", "said"),
+    [
+        (500, Rate(500, 86400), None),
+        (501, Rate(500, 86400), "the run takes 2 days"),
+        (1501, Rate(500, 86400), "the run takes 4 days"),
+        (30, Rate(10, 3600), "the run takes 3 windows of 1 h"),
+        (30, None, None),
+    ],
+)
+def test_a_run_over_the_quota_says_how_many_days_it_takes(
+    to_send: int, quota: Rate | None, said: str | None
+) -> None:
+    """Each window takes what the quota allows."""
+    found = [finding.message for finding in longer_than_a_day(to_send, quota)]
+    assert [message.rpartition(": ")[2] for message in found] == ([said] if said else [])
+
+
+def test_the_accounts_limits_count_where_this_machine_knows_it(tmp_path: Path) -> None:
+    """Quota, size and sender are those of the account; one that is not known is only a warning."""
+    assert codes(plan(tmp_path / "a", "<p>x</p>", top='account = "work"\n')) == ["C220"]
+    folder = tmp_path / "b"
+    folder.mkdir()
+    account = (
+        '[accounts.work]\nhost = "smtp.example.org"\nuser = "me@x.org"\nfrom = "me@x.org"\nquota = "1/d"\n'
+    )
+    (folder / "config.toml").write_text(account)
+    assert codes(plan(folder, "<p>x</p>", top='account = "work"\n')) == ["M221"]
+    other = plan(folder, "<p>x</p>", top='account = "work"\n', message='from = "you@x.org"\n')
+    assert codes(other) == ["C461", "M221"]
+    assert other.problems.campaign_errors
+
+
+def test_the_size_of_the_html_is_that_of_the_html_alone(tmp_path: Path) -> None:
+    """Gmail cuts at 102 KB of HTML; text and attachments do not count."""
+    words = "<p>" + "word " * 20 + "</p>\n"
+    assert codes(plan(tmp_path, words * 900, text="https://x.org/ " + "word " * 19000)) == []
+    assert codes(plan(tmp_path, words * 1100, text="https://x.org/ " + "word " * 21000)) == ["M211"]
