@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import shutil
 import subprocess
 import sys
 import time
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,13 +51,14 @@ def main() -> int:
         node=bool(shutil.which("node")) and (place / "node" / "node_modules" / "nodemailer").is_dir(),
         quick=asked.quick,
     )
-    results = Results()
+    results, saved = Results(), place / "results.json"
+    results.load(saved)
     began = time.monotonic()
     measure(setting, set(asked.only), results)
-    text = f"{headline(asked.quick)}\n\n{results.markdown()}"
+    text = results.markdown(PARTS)
     print(text)
     print(f"{(time.monotonic() - began) / 60:.1f} minutes", file=sys.stderr)
-    (place / "results.json").write_text(json.dumps(asdict(results), indent=1), "utf-8")
+    results.save(saved)
     if asked.write:
         (ROOT / "benchmarks" / "RESULTS.md").write_text(f"# Results\n\n{text}", "utf-8")
     return 0
@@ -67,18 +66,18 @@ def main() -> int:
 
 def measure(setting: Setting, parts: set[str], results: Results) -> None:
     """Measure the parts that were asked for; one that fails is noted and does not end the others."""
+    run = headline(setting.quick)
 
     def attempt(part: str, do: Callable[[], None]) -> None:
         if part not in parts:
             return
         print(f"measuring: {part}", file=sys.stderr, flush=True)
+        results.begin(part, run)
         try:
             do()
         except (OSError, RuntimeError, KeyError, subprocess.SubprocessError) as error:
             results.note(f"{part}: not measured to its end: {error}")
 
-    if not setting.node:
-        results.note("nodemailer: not measured, node or the package is missing")
     attempt("build", lambda: measure_building(setting, results))
     attempt("start", lambda: measure_starting(setting, results))
     attempt("lists", lambda: measure_lists(setting, results))
@@ -86,7 +85,6 @@ def measure(setting: Setting, parts: set[str], results: Results) -> None:
     if not parts & {"session", "throttle", "run", "memory"}:
         return
     with network(setting.folder) as line, sinks(line, setting.folder) as ports:
-        results.note(f"Sessions run over {line.name}; servers: {', '.join(sorted(ports))}.")
         attempt("session", lambda: measure_sessions(setting, line, ports, results))
         attempt(
             "throttle", lambda: measure_throttle(setting, line, ports.get("postfix", ports["csink"]), results)

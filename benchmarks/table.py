@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 COLUMNS = {
     "ours": "ours",
@@ -20,6 +22,10 @@ COLUMNS = {
     "smtp-source": "smtp-source",
 }
 """``stdlib`` is email.message in builds and smtplib in sessions; ``mailmerge`` is awdeorio's."""
+
+
+LATER = ("workbooks (xlsx) against openpyxl", "cells in their display format", "CSS inlining")
+"""Goals for what does not exist yet."""
 
 
 @dataclass(frozen=True)
@@ -47,54 +53,82 @@ class Goal:
 
 
 @dataclass
-class Results:
-    """What was measured so far."""
+class Part:
+    """What one part of the measurement found."""
 
+    run: str
+    """When and on what."""
     sections: dict[str, dict[str, dict[str, float | str]]] = field(default_factory=dict)
     goals: list[Goal] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+
+class Results:
+    """What was measured, part by part; parts of earlier runs stay until they are measured again."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, Part] = {}
+        self._present = Part("")
+
+    def begin(self, name: str, run: str) -> None:
+        """Start a part anew."""
+        self._parts[name] = self._present = Part(run)
+
     def put(self, section: str, what: str, column: str, value: float | str) -> None:
         """Enter one figure."""
-        self.sections.setdefault(section, {}).setdefault(what, {})[column] = value
+        self._present.sections.setdefault(section, {}).setdefault(what, {})[column] = value
 
     def get(self, section: str, what: str, column: str) -> float | None:
         """Look one up; None: it was not measured."""
-        value = self.sections.get(section, {}).get(what, {}).get(column)
-        return value if isinstance(value, float | int) else None
+        for part in self._parts.values():
+            value = part.sections.get(section, {}).get(what, {}).get(column)
+            if isinstance(value, float | int):
+                return value
+        return None
 
     def at_most(self, what: str, reached: float | None, wanted: float, unit: str = "") -> None:
         """Judge a figure that should be small."""
         if reached is not None:
-            self.goals.append(Goal(what, reached, wanted, at_most=True, unit=unit))
+            self._present.goals.append(Goal(what, reached, wanted, at_most=True, unit=unit))
 
     def at_least(self, what: str, reached: float | None, wanted: float, unit: str = "") -> None:
         """Judge a figure that should be large."""
         if reached is not None:
-            self.goals.append(Goal(what, reached, wanted, at_most=False, unit=unit))
+            self._present.goals.append(Goal(what, reached, wanted, at_most=False, unit=unit))
 
     def note(self, text: str) -> None:
         """Remember what the reader must know."""
-        self.notes.append(text)
+        self._present.notes.append(text)
 
-    def markdown(self) -> str:
-        """Return table, goals and notes."""
-        used = {column for rows in self.sections.values() for cells in rows.values() for column in cells}
+    def save(self, path: Path) -> None:
+        """Write everything as JSON."""
+        path.write_text(
+            json.dumps({name: asdict(part) for name, part in self._parts.items()}, indent=1), "utf-8"
+        )
+
+    def load(self, path: Path) -> None:
+        """Take over what earlier runs have saved."""
+        if path.exists():
+            for name, part in json.loads(path.read_text("utf-8")).items():
+                goals = [Goal(**goal) for goal in part.pop("goals")]
+                self._parts[name] = Part(**part, goals=goals)
+
+    def markdown(self, order: Iterable[str]) -> str:
+        """Return table, goals and notes of all parts, in this order."""
+        parts = [self._parts[name] for name in order if name in self._parts]
+        found = {name: rows for part in parts for name, rows in part.sections.items()}
+        used = {column for rows in found.values() for cells in rows.values() for column in cells}
         columns = [column for column in COLUMNS if column in used]
         lines = [["", *(COLUMNS[column] for column in columns)]]
-        for section, rows in self.sections.items():
+        for section, rows in found.items():
             lines.append([f"**{section}**", *("" for _ in columns)])
             for what, cells in rows.items():
                 lines.append([what, *(_shown(cells.get(column)) for column in columns)])
-        later = [
-            "later: workbooks (xlsx) against openpyxl",
-            "later: cells in their display format",
-            "later: CSS inlining",
-        ]
-        parts = [_aligned(lines), "", *(f"- {goal}" for goal in self.goals), *(f"- {line}" for line in later)]
-        if self.notes:
-            parts += ["", *(f"- {note}" for note in self.notes)]
-        return "\n".join(parts) + "\n"
+        runs = dict.fromkeys(part.run for part in parts)
+        shown = [*runs, "", _aligned(lines), "", *(f"- {goal}" for part in parts for goal in part.goals)]
+        shown += [f"- later: {what}" for what in LATER]
+        shown += ["", *(f"- {note}" for note in dict.fromkeys(note for part in parts for note in part.notes))]
+        return "\n".join(shown).rstrip() + "\n"
 
 
 def _aligned(lines: list[list[str]]) -> str:
