@@ -176,7 +176,7 @@ def test_more_links_than_any_letter_needs(tmp_path: Path) -> None:
             [],
         ),
         (
-            '<img src="https://x.org/a" style="width:9px" alt=""><p>more than forty letters of text, as here</p>',
+            '<img src="https://x.org/a" style="width:9px" alt="">' + "word " * 20,
             [],
         ),
         ('<img src="https://x.org/a.png" width="1" style="display:none"><p>x</p>', []),
