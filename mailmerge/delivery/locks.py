@@ -140,7 +140,7 @@ class CampaignLock(Lock):
 class AccountLock(Lock):
     """One process sends with an account: that is what makes "one session per account" true."""
 
-    code = "L708"
+    code = "L711"
 
     def __init__(self, folder: Path, account: str, *, wait: float = 0.0) -> None:
         name = hashlib.sha256(account.encode("utf-8", "replace")).hexdigest()[:16]

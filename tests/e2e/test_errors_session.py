@@ -317,7 +317,7 @@ def test_ledger_damaged(mailmerge, sandbox):
     assert len(sandbox.messages) == 1
 
 
-@pytest.mark.parametrize(("folder", "code"), [("spring", "L707"), ("summer", "L708")])
+@pytest.mark.parametrize(("folder", "code"), [("spring", "L707"), ("summer", "L711")])
 def test_second_process(mailmerge, folder, code):
     """One process a campaign, one session an account: the second one is told who has it, exit 7."""
     mailmerge.campaign("spring")
