@@ -49,12 +49,12 @@ def _time(path: Path) -> None:
 
     from mailmerge.recipients import open_list  # noqa: PLC0415
 
-    began = time.perf_counter()
-    next(iter(open_list(path)))
-    first = time.perf_counter() - began
-    ours, plain = [], []
+    firsts, ours, plain = [], [], []
     count = 0
     for _ in range(ROUNDS):
+        began = time.perf_counter()
+        next(iter(open_list(path)))
+        firsts.append(time.perf_counter() - began)
         began = time.process_time()
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file)
@@ -70,7 +70,7 @@ def _time(path: Path) -> None:
         "ours_us": min(ours) / count * 1e6,
         "csv_us": min(plain) / count * 1e6,
         "ratio": ratios[len(ratios) // 2],
-        "first_ms": first * 1000,
+        "first_ms": min(firsts) * 1000,
     }
     print(json.dumps(figures))
 
