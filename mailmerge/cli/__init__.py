@@ -33,7 +33,7 @@ SUMMARIES = {
     "test": "Send chosen rows' messages to yourself only.",
     "send": "Show the plan, ask, send, and report; run again to continue.",
     "status": "Say where every row stands.",
-    "report": "Write results.csv, results.jsonl and failed.csv again.",
+    "report": "Write the report page and the result files again.",
     "resolve": "Decide about rows that are in doubt.",
     "requeue": "Put refused rows back in line, on purpose.",
     "purge": "Remove personal data from the ledger and the out folder.",

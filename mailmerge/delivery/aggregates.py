@@ -276,11 +276,14 @@ class Aggregates:
         """Split the time of all runs into what it was spent on."""
         query = """
         WITH paced AS (
-            SELECT id, at, settled, number, lag(scope) OVER run AS before,
-                max(settled) OVER (run ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS free
+            SELECT id, at, settled, number, run IS lag(run) OVER sequence AS goes_on,
+                lag(scope) OVER sequence AS before,
+                max(settled) OVER (sequence ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS free
             FROM attempt WHERE campaign = ?1 AND settled IS NOT NULL AND reason <> 'stopped'
-            WINDOW run AS (PARTITION BY attempt.run ORDER BY id)),
-        gaps AS (SELECT max(0.0, at - free) AS gap, max(0.0, settled - max(at, coalesce(free, at))) AS busy,
+            WINDOW sequence AS (ORDER BY id)),
+        gaps AS (
+            SELECT goes_on * max(0.0, at - free) AS gap,
+                max(0.0, settled - max(at, coalesce(free, at))) AS busy,
             CASE WHEN before = 'account' THEN 'account'
                  WHEN number > 1 THEN 'retry'
                  WHEN id IN (SELECT value FROM json_each(?2)) THEN 'network'

@@ -164,12 +164,12 @@ def _head(facts: Facts, counts: Counts, runs: Runs, gone: int) -> dict[str, Any]
         verdict = "Nothing was sent yet."
     elif runs.reason == "finished" and left:
         verdict = "This run is finished; some rows are left."
-    took = charts.span((runs.ended - runs.started).total_seconds()) if runs.ended and runs.started else ""
+    seconds = (runs.ended - runs.started).total_seconds() if runs.ended and runs.started else 0.0
     return {
         "facts": facts,
         "runs": runs,
         "verdict": f"Stopped: {facts.stopped}." if facts.stopped else verdict,
-        "took": took,
+        "took": charts.span(seconds) if seconds >= 1 else "",
         "server": facts.server or "the server",
         "accepted": counts[Status.ACCEPTED],
         "total": counts.total,

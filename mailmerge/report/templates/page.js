@@ -22,9 +22,8 @@
       row.hidden = !fits;
       count += fits;
     });
-    const all = rows.length.toLocaleString("en");
-    shown.textContent =
-      count === rows.length ? `${all} rows shown` : `${count.toLocaleString("en")} of ${all} rows shown`;
+    const all = `${rows.length.toLocaleString("en")} ${rows.length === 1 ? "row" : "rows"}`;
+    shown.textContent = count === rows.length ? `${all} shown` : `${count.toLocaleString("en")} of ${all} shown`;
     document.getElementById("nothing").hidden = count > 0;
   };
 
