@@ -18,6 +18,7 @@ CHECK = build/check
 BENCH = build/bench
 BENCH_ARGS ?=
 PYTEST_ARGS ?=
+SOAK_TESTS = tests/reliability tests/protocol tests/unit/test_smtp_replies.py tests/unit/test_delivery_ledger.py
 
 define new_venv
 	@python=$$(scripts/find-python) && rm -rf $(1) && "$$python" -m venv $(1)
@@ -59,7 +60,9 @@ soak: export MAILMERGE_SOAK_SECONDS ?= 600
 soak: $(TEST)/venv/installed
 	@scripts/install-test-programs
 	$(call install_wheel)
-	@$(TEST)/venv/bin/python -P -m pytest -q -s --hypothesis-profile=soak tests/reliability tests/protocol tests/unit/test_smtp_replies.py tests/unit/test_delivery_ledger.py
+	@$(TEST)/venv/bin/python $(PIP) install --group soak
+	@$(TEST)/venv/bin/python -P -m pytest -q -s --hypothesis-profile=soak $(SOAK_TESTS)
+	@$(TEST)/venv/bin/python -P tests/soak/fuzz_replies.py --seconds 60
 
 $(TEST)/venv/installed: pyproject.toml
 	$(call new_venv,$(TEST)/venv)

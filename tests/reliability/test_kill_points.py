@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 ROWS = 4
 SOAK = float(os.environ.get("MAILMERGE_SOAK_SECONDS", "0"))
-MOST = 10_000 if SOAK else 20
+MOST = 10_000 if SOAK else 15
 
 
 @pytest.fixture

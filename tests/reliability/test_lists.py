@@ -60,7 +60,7 @@ def _listed(numbers: Sequence[int]) -> str:
 
 
 @settings(
-    max_examples=1000 if os.environ.get("MAILMERGE_SOAK_SECONDS") else 25,
+    max_examples=1000 if os.environ.get("MAILMERGE_SOAK_SECONDS") else 12,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(history=histories(), keyed=st.booleans(), mode=st.sampled_from(["off", "overlap", "window"]))
