@@ -56,7 +56,7 @@ class PreviewServer:
         with contextlib.suppress(OSError):  # no IPv6 here, or the port is taken there
             self._servers.append(_Server("::1", self.port, self))
         self._threads = [
-            threading.Thread(target=partial(server.serve_forever, poll_interval=0.1), daemon=True)
+            threading.Thread(target=partial(server.serve_forever, poll_interval=0.05), daemon=True)
             for server in self._servers
         ]
 

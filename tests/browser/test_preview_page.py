@@ -84,7 +84,7 @@ MORE = {
     "compare": "row=4&tab=row&compare=20",
     "phone": "row=20&width=375&dark=dark",
     "unusual": "q=is:unusual&row=20",
-    "nothing": "q=nobody",
+    "nothing": "q=nobody+at+all",
 }
 
 

@@ -52,13 +52,15 @@ function option(item, at) {
     onclick: () => { goTo(item.row); closeDrawer(); },
   },
     el("span", { class: "list-number" }, String(item.row)),
-    el("span", { class: "list-who" }, item.name || item.address || "(no address)",
+    el("span", { class: "list-who" }, who(item),
       item.attachments ? icon("clip") : null),
     el("span", { class: "list-badges" }, badges(item, true)),
     el("span", { class: "list-subject" }, item.subject || (item.address ? item.address : "no message")));
   node.style.top = `${at * ROW_HEIGHT}px`;
   return node;
 }
+
+const who = (item) => item.name || item.address || item.cells.find((cell) => cell) || "(empty row)";
 
 // Shape, word and colour together; in the list the word is there for those who do not see.
 function badges(item, short = false) {
@@ -134,7 +136,10 @@ function drawStrip() {
     el("span", { class: "strip-title" }, `${plural(problems.size, "kind")} of problem:`),
     ...[...problems.values()].map((found) => {
       const shape = found.severity === "error" ? "error" : "warning";
-      const node = chip(terms, `code:${found.code}`, found.code, found.count, shape);
+      const inRows = page.entries.some((item) => item.codes.includes(found.code));
+      const node = inRows ? chip(terms, `code:${found.code}`, found.code, found.count, shape)
+        : el("button", { type: "button", class: `chip chip-${shape}`, onclick: () => set({ tab: "checks" }) },
+          icon(shape), found.code, el("span", { class: "count" }, "everywhere"));
       node.title = found.message;
       return node;
     }));

@@ -32,7 +32,7 @@ function spoken(item) {
 
 // From, subject and first words as an inbox shows them, then who gets it.
 function head(item, found, narrow) {
-  if (!found.message) return el("div", { class: "head" }, el("p", { class: "head-none" }, item.address || "No address"));
+  if (!found.message) return el("div", { class: "head" }, el("p", { class: "head-none" }, item.address || `No address: ${who(item)}`));
   const from = header(found.message, "From");
   const name = from.replace(/\s*<[^<>]*>$/, "").replace(/^"|"$/g, "") || from;
   const first = found.htmlPart ? preheader(new DOMParser().parseFromString(partText(found.htmlPart), "text/html"))

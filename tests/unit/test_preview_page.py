@@ -1,0 +1,341 @@
+"""The preview page as a file: what it holds, how large it is, and what its policy says."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import re
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mailmerge import Campaign
+from mailmerge.campaign import previewing
+from mailmerge.campaign.previewing import PreviewRequest, write_broken, write_preview
+from mailmerge.campaign.watching import Watched
+from mailmerge.errors import CampaignFileError, TemplateError
+from mailmerge.model import Severity
+from mailmerge.preview.blobs import Blobs
+from mailmerge.preview.unusual import Unusual
+from mailmerge.preview.vocabulary import Folded, Vocabulary
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TOML = """\
+name = "spring"
+[data]
+source = "people.csv"
+[message]
+from = "Me <me@example.org>"
+to = "{{ name }} <{{ email }}>"
+subject = "Hello {{ name }}"
+text = "body.txt"
+"""
+BODY = "Dear {{ name }},\n\nwelcome{% if plan == 'gold' %} to the golden few{% endif %}.\n"
+
+
+def campaign(folder: Path, rows: list[str], *, toml: str = "", **files: str) -> Campaign:
+    texts = {
+        "campaign.toml": TOML + toml,
+        "body.txt": BODY,
+        "people.csv": "\n".join(["email,name,plan", *rows, ""]),
+    }
+    for name, text in {**texts, **{name.replace("_", "."): text for name, text in files.items()}}.items():
+        (folder / name).write_text(text, "utf-8")
+    return Campaign.load(folder, environ={"MAILMERGE_STATE_DIR": str(folder / "state")})
+
+
+def blocks(path: Path, kind: str) -> list[Any]:
+    found = re.findall(
+        rf'<script type="text/plain" data-block="{kind}">([^<]*)</script>', path.read_text("utf-8")
+    )
+    return [json.loads(zlib.decompress(base64.b64decode(text))) for text in found]
+
+
+def entries(path: Path) -> list[list[Any]]:
+    return [entry for block in blocks(path, "entries") for entry in block]
+
+
+def details(path: Path) -> list[dict[str, Any]]:
+    return [row for block in blocks(path, "rows") for row in block]
+
+
+def unfold(folded: Folded, pieces: list[str]) -> str:
+    texts = [one if isinstance(one, str) else "".join(pieces[one[0] : sum(one)]) for one in folded]
+    return "".join(texts)
+
+
+def plain(count: int) -> list[str]:
+    return [f"p{number}@example.com,P{number},silver" for number in range(2, count + 2)]
+
+
+# --- what it holds ------------------------------------------------------------------------------------
+
+
+def test_holds_the_bytes_of_every_message(tmp_path):
+    """What the page holds of a message unfolds to its bytes, but for the Date and the passing secret."""
+    spring = campaign(tmp_path, plain(120))
+    path = tmp_path / "out/preview.html"
+
+    done = write_preview(spring, path)
+
+    pieces = [piece for block in blocks(path, "pieces") for piece in block]
+    contents = ["".join(unfold(part, pieces) for part in row["content"]) for row in details(path)]
+    expected = [message.content.decode("ascii") for message in spring.messages()]
+    passing = re.compile(r"(?m)^(Date|Message-ID): .*\r\n")
+    assert (done.rows, done.shown) == (120, 120)
+    assert [passing.sub("", text) for text in contents] == [passing.sub("", text) for text in expected]
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [item.name for item in path.parent.iterdir()] == ["preview.html"]
+
+
+def test_marks_what_came_from_the_list(tmp_path):
+    """The marked text has every value between two marks, and is otherwise the text of the message."""
+    path = tmp_path / "preview.html"
+
+    write_preview(campaign(tmp_path, ["ana@example.com,Ana,gold", "bo@example.com,Bo,silver"]), path)
+
+    start, end = blocks(path, "facts")[0]["marks"]
+    pieces = [piece for block in blocks(path, "pieces") for piece in block]
+    texts = [unfold(row["text"], pieces) for row in details(path)]
+    assert texts == [
+        f"Dear {start}Ana{end},\n\nwelcome to the golden few.",
+        f"Dear {start}Bo{end},\n\nwelcome.",
+    ]
+
+
+def test_marks_nothing_where_marks_would_change_the_text(tmp_path):
+    """A template that works on its own output is shown without marks rather than wrongly."""
+    body = "{% set greeting %}Dear {{ name }}{% endset %}{{ greeting|length }} {{ greeting }}\n"
+    path = tmp_path / "preview.html"
+
+    write_preview(campaign(tmp_path, ["ana@example.com,Ana,gold"], body_txt=body), path)
+
+    assert "text" not in details(path)[0]
+    assert "content" in details(path)[0]
+
+
+def test_rows_with_problems(tmp_path):
+    """Invalid, duplicate and suppressed rows are there with their reason; rows left out by where are not."""
+    rows = [
+        "ana@example.com,Ana,gold",
+        "nobody,Bo,gold",
+        "ANA@example.com,Again,gold",
+        "stop@example.com,S,gold",
+    ]
+    spring = campaign(
+        tmp_path,
+        [*rows, "eve@example.com,Eve,none"],
+        toml="",
+        campaign_toml=TOML.replace(
+            '"people.csv"', '"people.csv"\nwhere = "plan != \'none\'"\nsuppress = ["stop.txt"]'
+        ),
+        stop_txt="stop@example.com\n",
+    )
+    path = tmp_path / "preview.html"
+
+    done = write_preview(spring, path)
+
+    assert [(entry[0], entry[1]) for entry in entries(path)] == [
+        (2, "ready"),
+        (3, "invalid"),
+        (4, "duplicate"),
+        (5, "suppressed"),
+    ]
+    assert [row.get("detail") for row in details(path)] == [
+        None,
+        '`email` is not an address: "nobody" (it has no @)',
+        "repeats row 2: only that one is sent",
+        "stop@example.com is suppressed",
+    ]
+    assert [check["code"] for check in details(path)[1]["checks"]] == ["D110"]
+    assert done.counts == {"pending": 1, "invalid": 1, "duplicate": 1, "suppressed": 1, "skipped": 1}
+    assert done.problems.count(Severity.ERROR) == 1
+    assert [column["used"] for column in blocks(path, "facts")[0]["columns"]] == [True, True, True]
+
+
+def test_choosing_rows(tmp_path):
+    """Rows, a limit and a sample choose what is shown; a sample has every row with a problem."""
+    rows = plain(100)
+    rows[40] = "nobody,Bo,gold"
+    spring = campaign(tmp_path, rows)
+    path = tmp_path / "preview.html"
+
+    def shown(**request: Any) -> list[int]:
+        write_preview(spring, path, PreviewRequest(**request))
+        return [entry[0] for entry in entries(path)]
+
+    assert shown(rows="5-7,42") == [5, 6, 7, 42]
+    assert shown(limit=3) == [2, 3, 4]
+    sample = shown(sample=10)
+    assert len(sample) == 11
+    assert 42 in sample
+    assert blocks(path, "facts")[0]["sampled"] is True
+    assert shown(sample=500) == list(range(2, 102))
+
+
+def test_a_very_long_list_is_sampled_and_says_so(tmp_path, monkeypatch):
+    """Past the most rows of a page it shows all rows with problems that fit, and a sample of the others."""
+    monkeypatch.setattr(previewing, "MOST_ROWS", 60)
+    monkeypatch.setattr(previewing, "SAMPLE", 10)
+    rows = plain(100)
+    rows[70] = "nobody,Bo,gold"
+    path = tmp_path / "preview.html"
+
+    done = write_preview(campaign(tmp_path, rows), path)
+
+    assert done.sampled
+    assert (done.rows, done.shown) == (100, 11)
+    assert 72 in [entry[0] for entry in entries(path)]
+    broken = campaign(tmp_path, [f"nobody{number},Bo,gold" for number in range(100)])
+    write_preview(broken, path)
+    facts = blocks(path, "facts")[0]
+    assert (facts["shown"], facts["left_out"]) == (60, 40)
+
+
+# --- size, policy, safety -----------------------------------------------------------------------------
+
+
+def test_many_messages_make_a_small_file(tmp_path):
+    """Two thousand messages of 20 KB take well under a megabyte: 10,000 are a few."""
+    lines = [" ".join(f"word{start * step % 997}" for step in range(1, 11)) for start in range(230)]
+    path = tmp_path / "preview.html"
+
+    write_preview(campaign(tmp_path, plain(2000), body_txt=BODY + "\n".join(lines) + "\n"), path)
+
+    assert entries(path)[0][5] > 15_000
+    assert path.stat().st_size < 800_000
+
+
+def test_the_policy_names_the_only_script(tmp_path):
+    """The hash in the policy is that of the script at the end; nothing may be loaded or connected to."""
+    path = tmp_path / "preview.html"
+    write_preview(campaign(tmp_path, plain(1)), path)
+    text = path.read_text("utf-8")
+
+    policy = html.unescape(re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', text)[1])
+    script = text[text.rindex("<script>") + len("<script>") : text.rindex("</script>")]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy == (
+        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:; "
+        "connect-src 'none'; base-uri 'none'; form-action 'none'"
+    )
+    assert not re.findall(r"(?:src|href)=\"(?!#)[^\"]*\"", text)
+    assert not re.findall(r"url\(", text.split("</style>")[0])
+
+
+def test_a_hostile_name_stays_text(tmp_path):
+    """Neither the campaign's name nor a cell can end a script or begin an element."""
+    name = "</title></script><script>alert(1)</script>"
+    toml = TOML.replace('"spring"', f"'{name}'")
+    path = tmp_path / "preview.html"
+
+    write_preview(campaign(tmp_path, [f"a@example.com,{name},gold"], campaign_toml=toml), path)
+
+    text = path.read_text("utf-8")
+    assert "alert(1)</script>" not in text
+    assert text.count(html.escape(name)) == 2
+    assert entries(path)[0][4] == f"Hello {name}"
+
+
+def test_a_failure_leaves_the_earlier_page(tmp_path):
+    """Where the campaign cannot be rendered, the page of before stays and nothing is left beside it."""
+    path = tmp_path / "out/preview.html"
+    write_preview(campaign(tmp_path, plain(1)), path)
+    before = path.read_bytes()
+
+    with pytest.raises(TemplateError):
+        write_preview(campaign(tmp_path, plain(1), body_txt="{{ nme }}\n"), path)
+
+    assert path.read_bytes() == before
+    assert [item.name for item in path.parent.iterdir()] == ["preview.html"]
+
+
+def test_watching_shows_what_is_broken_and_recovers(tmp_path):
+    """A watched campaign gives a page in any state, and notices a change once the files are still."""
+    campaign(tmp_path, plain(3))
+    path = tmp_path / "page/preview.html"
+    watched = Watched(lambda: Campaign.load(tmp_path, environ={}), path, PreviewRequest())
+
+    assert getattr(watched.make(), "shown", None) == 3
+    assert not watched.changed()
+    (tmp_path / "body.txt").write_text("Dear {{ nme }},\n", "utf-8")
+    assert not watched.changed()  # it may still be being written
+    assert watched.changed()
+    assert isinstance(watched.make(), TemplateError)
+    facts = blocks(path, "facts")[0]
+    assert facts["broken"] is True
+    assert facts["problems"][0]["code"] == "T102"
+    assert (facts["problems"][0]["line"], facts["problems"][0]["column"]) == (1, 9)
+    (tmp_path / "campaign.toml").write_text("name = \n", "utf-8")
+    assert isinstance(watched.make(), CampaignFileError)
+    assert watched.name == "spring"
+    assert "connect-src 'self'" in path.read_text("utf-8")
+
+
+def test_a_broken_page_is_private_too(tmp_path):
+    """The page that shows an error is readable by its owner only."""
+    path = tmp_path / "preview.html"
+
+    write_broken(path, "spring", CampaignFileError("no", code="C401"))
+
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+# --- its parts ----------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.lists(st.text(max_size=8), max_size=12), max_size=12))
+def test_whatever_is_folded_unfolds(texts):
+    """Folding loses nothing, whatever recurs."""
+    vocabulary = Vocabulary()
+
+    folded = [vocabulary.fold(pieces) for pieces in texts]
+
+    assert [unfold(one, vocabulary.pieces) for one in folded] == ["".join(pieces) for pieces in texts]
+
+
+def test_what_recurs_becomes_runs():
+    """From its third time on, a text that recurs is one pair of numbers."""
+    vocabulary = Vocabulary()
+    lines = [f"line {number}\n" for number in range(100)]
+
+    folded = [vocabulary.fold(lines) for _ in range(3)]
+
+    assert folded[0] == ["".join(lines)]
+    assert folded[2] == [[0, 100]]
+
+
+def test_files_are_kept_once_and_not_without_end():
+    """The same file is written once, whichever object holds it; what does not fit keeps only its header."""
+    written: list[bytes] = []
+    blobs = Blobs(written.append, room=100)
+    part = b"Content-Type: text/plain\r\n\r\n" + b"x" * 40
+
+    assert blobs.reference(part) == {"blob": 0}
+    assert blobs.reference(part) == {"blob": 0}
+    assert blobs.reference(bytes(bytearray(part))) == {"blob": 0}
+    left_out = blobs.reference(part + b"y" * 40)
+    assert left_out == {"head": "Content-Type: text/plain\r\n\r\n", "size": 108}
+    assert written == [part]
+
+
+def test_unusual_rows():
+    """Longest, shortest and biggest rows and rare branches are found; what all share is not unusual."""
+    unusual = Unusual()
+    for row in range(2, 102):
+        length = {50: 900, 60: 5}.get(row, 100)
+        unusual.add(row, length=length, size=2000, chunks=["a", "rare"] if row == 70 else ["a"])
+
+    found = unusual.rows()
+
+    assert found["longest"][0] == 50
+    assert found["shortest"][0] == 60
+    assert found["biggest"] == []
+    assert found["rare"] == [70]
