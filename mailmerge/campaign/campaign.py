@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from mailmerge.campaign.checking import OnlineChecks
     from mailmerge.campaign.publishing import Wanted
     from mailmerge.campaign.reporting import Report
-    from mailmerge.campaign.checking import OnlineChecks
     from mailmerge.campaign.sending import SendRequest
     from mailmerge.config.accounts import Account
     from mailmerge.config.campaign_file import CampaignFile

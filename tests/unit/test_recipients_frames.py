@@ -68,7 +68,7 @@ def test_frames_take_types_and_tell_the_column():
         defaults={"n": "0"},
     )
     first, second, third = people
-    assert [(d.code, d.place.cell) for d in first.problems] == [("D130", 'column "n"')]
+    assert [(d.code, d.place and d.place.cell) for d in first.problems] == [("D130", 'column "n"')]
     assert (second.values, third.values, people.columns.names) == ((0, "b"), (3, "c"), ("n", "_2026"))
 
 
@@ -226,6 +226,7 @@ def test_a19_list_changed_while_copied(tmp_path):
     )
     with subprocess.Popen([sys.executable, "-c", code, source], stdout=subprocess.PIPE) as writer:
         try:
+            assert writer.stdout
             writer.stdout.readline()
             with pytest.raises(ListError) as caught:
                 snapshot(source, tmp_path)

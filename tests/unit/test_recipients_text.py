@@ -319,6 +319,7 @@ def test_cell_problems_do_not_stop_the_list(write):
     path = write("id,n\n1,1.5\n,2\n3,3\n")
     first, second, third = open_list(path, shown="people.csv", key="id", types={"n": "integer"})
     [misfit] = first.problems
+    assert misfit.place
     assert (misfit.code, misfit.message, misfit.row, misfit.place.line, misfit.place.cell) == (
         "D130",
         '"1.5" is not an integer',

@@ -37,10 +37,11 @@ def save(tmp_path):
 
     def save(*rows, formats=(), name="people.xlsx"):
         book = openpyxl.Workbook()
+        sheet = book["Sheet"]
         for row in rows:
-            book.active.append(row)
+            sheet.append(row)
         for cell, number_format in formats:
-            book.active[cell].number_format = number_format
+            sheet[cell].number_format = number_format
         book.save(tmp_path / name)
         return tmp_path / name
 
@@ -107,7 +108,7 @@ def test_d13_cells_are_what_a_person_sees():
 def test_d13_error_cells_make_the_row_unusable():
     """A cell that shows #N/A is a problem of its row, named by its cell; a typed "#N/A" is text."""
     *_, nobody = open_list(PEOPLE, shown="people.xlsx")
-    assert [(d.code, d.message, d.place.cell, d.row) for d in nobody.problems] == [
+    assert [(d.code, d.message, d.place and d.place.cell, d.row) for d in nobody.problems] == [
         ("D131", "the cell shows the error #N/A", "sheet People, cell B5", 5),
         ("D131", "the cell shows the error #DIV/0!", "sheet People, cell L5", 5),
     ]
