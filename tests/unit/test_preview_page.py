@@ -219,7 +219,7 @@ def test_the_policy_names_the_only_script(tmp_path):
     write_preview(campaign(tmp_path, plain(1)), path)
     text = path.read_text("utf-8")
 
-    policy = html.unescape(re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', text)[1])
+    policy = html.unescape(text.split('http-equiv="Content-Security-Policy" content="')[1].split('"')[0])
     script = text[text.rindex("<script>") + len("<script>") : text.rindex("</script>")]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert policy == (

@@ -11,7 +11,7 @@ async function drawRow(announce = false) {
   if (turn !== drawing) return; // a newer row was asked for meanwhile
   const at = shown.indexOf(item);
   $("row-title").textContent = `Row ${item.row}`;
-  $("badges").replaceChildren(...badges(item), el("span", { class: "hint" }, at < 0 ? "" : `${number(at + 1)} of ${number(shown.length)}`));
+  $("badges").replaceChildren(...badges(item), el("span", { class: "hint" }, at < 0 ? (state.query ? "not among those found" : "") : `${number(at + 1)} of ${number(shown.length)}`));
   $("next-problem").hidden = !page.entries.some(PROBLEM);
   $("compare").setAttribute("aria-pressed", String(Boolean(other)));
   $("compare").disabled = page.entries.length < 2;

@@ -63,5 +63,8 @@ function search(query, focusTerm = null) {
   if (focusTerm) document.querySelector(`[data-term="${CSS.escape(focusTerm)}"]`)?.focus();
   $("list").scrollTop = 0;
   if (shown.length && !shown.some((item) => item.row === state.row)) goTo(shown[0].row);
-  else reveal();
+  else {
+    reveal();
+    drawRow();
+  }
 }
