@@ -30,20 +30,24 @@ class Vocabulary:
     def fold(self, pieces: Iterable[str]) -> Folded:
         """Return *pieces*, joined where they are literal, numbered where they recur."""
         folded: Folded = []
+        run, following = [0, 0], -1
         for piece in pieces:
             number = self._numbers.get(piece)
             if number is None:
                 number = self._number(piece)
-            last = folded[-1] if folded else None
             if number is None:
+                following = -1
+                last = folded[-1] if folded else None
                 if isinstance(last, str):
                     folded[-1] = last + piece
                 else:
                     folded.append("".join((piece,)))  # noqa: FLY002  Markup becomes str
-            elif isinstance(last, list) and sum(last) == number:
-                last[1] += 1
+            elif number == following:
+                run[1] += 1
+                following += 1
             else:
-                folded.append([number, 1])
+                run, following = [number, 1], number + 1
+                folded.append(run)
         return folded
 
     def _number(self, piece: str) -> int | None:
