@@ -261,9 +261,11 @@ class Sender:
         return True
 
     def _not_opened(self, error: SessionError) -> None:
+        # A handshake that broke off, where TLS has worked before, says nothing about TLS.
+        cut_off = self._reconnecting.connected and error.code == TlsError.default_code
         if error.exit_code == 5 and (isinstance(error, AuthError) or error.retry_after):
             self._open_later(error)
-        elif isinstance(error, AuthError | TlsError):
+        elif isinstance(error, AuthError | TlsError) and not cut_off:
             self._finish(RunEnd(Reason.REFUSED, error.message, error.hint, error))
         elif error.exit_code == 2 and not self._reconnecting.connected:
             self._finish(RunEnd(Reason.NETWORK, error.message, error.hint, error))

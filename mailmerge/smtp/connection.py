@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from mailmerge.errors import ConnectionLost, ProtocolError, SessionError, TlsError
 from mailmerge.model import Closed
-from mailmerge.smtp.dial import connect, handshake, speaks_tls, tls_context
+from mailmerge.smtp.dial import connect, handshake, peer_is_here, speaks_tls, tls_context
 from mailmerge.smtp.dialogue import TLS_MODE_HINT
 from mailmerge.smtp.sasl import Credentials
-from mailmerge.smtp.server import Deadlines, Experience, Server, is_loopback
+from mailmerge.smtp.server import Deadlines, Experience, Server
 from mailmerge.smtp.session import Mode, Pipeline, Session
 from mailmerge.smtp.states import State, Step
 
@@ -216,7 +216,7 @@ class Connection:
         self._session = None
         self._socket = connect(server, self._deadlines.connect, self._monotonic)
         self.id = secrets.token_hex(6)
-        local = is_loopback(str(self._socket.getpeername()[0]))
+        local = peer_is_here(self._socket, server)
         session = Session(
             server.host,
             server.helo,

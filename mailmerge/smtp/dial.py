@@ -75,6 +75,19 @@ def _look_up(server: Server) -> list[tuple[int, int, int, str, tuple[object, ...
     return [(int(f), int(k), p, name, tuple(address)) for f, k, p, name, address in found]
 
 
+def peer_is_here(connection: socket.socket, server: Server) -> bool:
+    """Whether the other end of *connection* is on this very machine.
+
+    Raises:
+        ConnectionLost: it has gone already.
+
+    """
+    try:
+        return is_loopback(str(connection.getpeername()[0]))
+    except OSError as error:
+        raise ConnectionLost(f"the connection to {server.host} broke: {error.strerror or error}") from None
+
+
 def _connect_one(
     connection: socket.socket, address: tuple[object, ...], seconds: float, monotonic: Callable[[], float]
 ) -> None:
@@ -174,10 +187,14 @@ def handshake(
         ConnectionLost: no answer.
 
     """
-    if server.insecure and not is_loopback(str(connection.getpeername()[0])):
+    if server.insecure and not peer_is_here(connection, server):
         connection.close()
         raise TlsError(f"{server.host} is not on this machine, so its certificate must be verified")
-    secure = context.wrap_socket(connection, server_hostname=server.host, do_handshake_on_connect=False)
+    try:
+        connection.getpeername()  # fails after a reset, which ``wrap_socket`` would not clear up behind
+        secure = context.wrap_socket(connection, server_hostname=server.host, do_handshake_on_connect=False)
+    except OSError as error:
+        raise _tls_failure(error, server) from None
     until = monotonic() + seconds
     try:
         _shake(secure, server, until, monotonic)

@@ -13,7 +13,7 @@ import trustme
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from faultd import say, say_and_drop
+from faultd import abort, drop, say, say_and_drop
 from mailmerge.errors import MailmergeError
 from mailmerge.model import Status
 from reliability.bench import Bench, address, taken_order
@@ -319,6 +319,20 @@ def test_c07_certificates(
     assert words in shown
     assert "AUTH" not in bench.server.verbs()
     untouched(bench)
+
+
+def test_a22_a_reset_in_a_later_handshake(secure: Callable[..., Bench]) -> None:
+    """Once TLS has worked, a handshake that breaks off is the network's fault: the run goes on."""
+
+    def agree_and_reset(peer: Peer) -> None:
+        peer.send(b"220 go ahead\r\n")
+        abort(peer)
+
+    bench = secure({"MAIL": {2: drop}, "STARTTLS": {2: agree_and_reset, 3: agree_and_reset}})
+    report = bench.send(clock=SkippingClock(nap=0.0), deadlines=PATIENCE)
+    assert report.exit_code == 0, told(report)
+    assert taken_order(bench.server) == EVERYBODY  # type: ignore[arg-type]
+    assert bench.check()[Status.ACCEPTED] == 3
 
 
 def test_c07_an_authority_of_ones_own(secure: Callable[..., Bench], certificates: Certificates) -> None:
