@@ -303,7 +303,7 @@ class Campaign:
         """
         selection = parse_rows(rows) if rows else None
         recipients = self.open_list()
-        assembly = self.assemble(recipients, self.workspace.secret(self.name))
+        assembly = self.assemble(recipients, self.workspace.lasting_secret(self.name))
         dates = self.dates()
         now = datetime.now(UTC).astimezone()
         count = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -125,7 +126,7 @@ def _links(campaign: Campaign) -> Iterator[str]:
     from mailmerge.check.rules.links import all_links  # noqa: PLC0415  only on request
 
     recipients = campaign.open_list()
-    assembly = campaign.assemble(recipients, campaign.workspace.secret(campaign.name))
+    assembly = campaign.assemble(recipients, campaign.workspace.secret(campaign.name) or os.urandom(32))
     seen: set[str] = set()
     for number, recipient in enumerate(recipients):
         if number >= _ROWS_FOR_LINKS:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mailmerge.delivery.known import CampaignIndex
 from mailmerge.delivery.ledger import Ledger
-from mailmerge.errors import LedgerError
+from mailmerge.errors import InUseError, LedgerError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,16 +77,39 @@ class Workspace:
         copies = [path for path in self.state.glob("list-*") if not path.name.endswith(".part")]
         return max(copies, key=lambda path: path.stat().st_mtime, default=None)
 
-    def secret(self, name: str) -> bytes:
-        """Give the campaign's secret; a passing one if it has none yet."""
-        if self.ledger_path.exists():
-            try:
-                with Ledger.open_read_only(self.ledger_path, name) as ledger:
-                    return ledger.secret
-            except LedgerError as error:
-                if error.code != "L705":  # anything but: this name has not been used yet
-                    raise
-        return os.urandom(32)
+    def secret(self, name: str) -> bytes | None:
+        """Give the campaign's secret; None: it has none yet.
+
+        Raises:
+            LedgerError: the ledger cannot be read.
+
+        """
+        if not self.ledger_path.exists():
+            return None
+        try:
+            with Ledger.open_read_only(self.ledger_path, name) as ledger:
+                return ledger.secret
+        except LedgerError as error:
+            if error.code == "L705":  # this name has not been used yet
+                return None
+            raise
+
+    def lasting_secret(self, name: str) -> bytes:
+        """Give the campaign's secret, made now if it has none: what is shown has the bytes that will be sent.
+
+        Where it cannot be kept (a folder that cannot be written, a ledger that was lost, another process at
+        work) it is a passing one: then Message-IDs and boundaries will differ, and nothing else.
+        """
+        known = self.secret(name)
+        if known is not None:
+            return known
+        try:
+            with CampaignIndex(self.user_state / "campaigns.db") as index:
+                index.check_present(self.ledger_path, name)
+            with Ledger.lock(self.ledger_path), Ledger.open(self.ledger_path, name) as ledger:
+                return ledger.secret
+        except (LedgerError, InUseError):
+            return os.urandom(32)
 
 
 def user_state_folder(environ: Mapping[str, str]) -> Path:

@@ -117,6 +117,19 @@ def test_messages_leave_out_rows_that_would_not_be_sent(make: Maker) -> None:
     assert [message.row for message in campaign.messages(limit=5)] == [4]
 
 
+def test_what_is_shown_before_the_first_run_is_what_will_be_sent(make: Maker) -> None:
+    """Looking gives the campaign its secret, so that Message-IDs and boundaries stay; only the Date changes."""
+
+    def without_date(content: bytes) -> list[bytes]:
+        return [line for line in content.split(b"\r\n") if not line.startswith(b"Date:")]
+
+    shown = [(m.message_id, without_date(m.content)) for m in make().messages()]
+    again = [(m.message_id, without_date(m.content)) for m in make().messages()]
+    assert shown == again
+    with Ledger.open_read_only(make().workspace.ledger_path, make().name) as ledger:
+        assert ledger.counts().total == 0
+
+
 def test_a_misspelt_name_stops_everything_with_its_place(make: Maker) -> None:
     """The template's author learns line, column and the right name."""
     with pytest.raises(TemplateError) as caught:

@@ -178,7 +178,7 @@ function headersView(item, found, other) {
     el("pre", { class: "code" }, found.message.head.replace(/\r\n/g, "\n")),
     el("p", { class: "hint" }, page.facts.final
       ? "A message that was handed over before shows the Date it had then."
-      : "Date and Message-ID are given when the message is handed over first; all else is what is sent."));
+      : "The Date is given when the message is handed over first; all else is what is sent."));
 }
 
 function structureView(item, found) {
