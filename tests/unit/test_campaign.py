@@ -118,7 +118,7 @@ def test_messages_leave_out_rows_that_would_not_be_sent(make: Maker) -> None:
 
 
 def test_what_is_shown_before_the_first_run_is_what_will_be_sent(make: Maker) -> None:
-    """Looking gives the campaign its secret, so that Message-IDs and boundaries stay; only the Date changes."""
+    """Looking gives the campaign its secret: Message-IDs and boundaries stay, only the Date changes."""
 
     def without_date(content: bytes) -> list[bytes]:
         return [line for line in content.split(b"\r\n") if not line.startswith(b"Date:")]
