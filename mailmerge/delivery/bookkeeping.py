@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Protocol
 
 from mailmerge.delivery.records import Settlement
+from mailmerge.errors import LedgerError
 from mailmerge.model import Status
 
 if TYPE_CHECKING:
@@ -73,7 +75,8 @@ class Bookkeeper:
         self._since = None
         self._urgent = False
         if self._clock.monotonic() - self._marked_at >= _MARK_EVERY:
-            self.note_mark()
+            with contextlib.suppress(LedgerError):  # a safety net: it is tried again
+                self.note_mark()
 
     def note_mark(self) -> None:
         """Tell outside how far the ledger has got."""

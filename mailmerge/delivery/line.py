@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from mailmerge.errors import SessionError
@@ -11,7 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from datetime import datetime
 
+    from mailmerge.delivery.account_usage import Reservation
     from mailmerge.delivery.clock import Clock
+    from mailmerge.delivery.runs import Work
     from mailmerge.model import Event, Message
 
 _PROBE_AFTER = 5.0
@@ -145,3 +148,14 @@ class Line:
         else:
             self.close()
         return alive
+
+
+@dataclass(slots=True)
+class Flight:
+    """One message under way on a line."""
+
+    work: Work
+    line: Line
+    connection: str
+    reservation: Reservation | None
+    promised: bool = False

@@ -10,14 +10,14 @@ from __future__ import annotations
 import bisect
 import contextlib
 import select
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from mailmerge.delivery.bookkeeping import Bookkeeper, Recorder
 from mailmerge.delivery.clock import ClockWatch
 from mailmerge.delivery.closed_domains import ClosedDomains
-from mailmerge.delivery.line import Line, Wire
+from mailmerge.delivery.line import Flight, Line, Wire
 from mailmerge.delivery.patience import Pausing, Reconnecting
 from mailmerge.delivery.runs import Progress, Reason, RunEnd, StopFlag, Work
 from mailmerge.delivery.verdict import Effect, Verdict, judge
@@ -47,15 +47,6 @@ _SHORT_WAIT = 60.0
 _DROPS_OF_ONE_ROW = 5
 _NAP = 0.01
 """Seconds to wait for an idle connection that clears something up (RSET)."""
-
-
-@dataclass(slots=True)
-class _Flight:
-    work: Work
-    line: Line
-    connection: str
-    reservation: Reservation | None
-    promised: bool = False
 
 
 class Sender:
@@ -95,7 +86,7 @@ class Sender:
         """Rows to be offered once more, in list order; they go before the others."""
         self._exhausted = False
         self._failure: Exception | None = None
-        self._flights: dict[int, _Flight] = {}
+        self._flights: dict[int, Flight] = {}
         self._needed: list[int] = []
         self._token = 0
         self._counts: dict[Status, int] = {}
@@ -193,21 +184,30 @@ class Sender:
         line = self._line_with_room()
         if line is None or line.wire is None:
             return False
-        recipients = len(work.message.envelope.rcpt_to)
-        reservation = None
-        if self._usage is not None:
-            reservation = self._usage.reserve(recipients)
-            if reservation is None:
-                free = self._usage.free_at(recipients)
-                self._finish(RunEnd(Reason.QUOTA, "the account's own limit is reached", next_at=free))
-                return False
+        reservation = self._reserve(work)
+        if self._end is not None:
+            return False
         self._again.pop(0)
         self._throttle.take(self._clock.monotonic(), work.domains)
         self._token += 1
-        self._flights[self._token] = _Flight(work, line, line.wire.id, reservation)
+        self._flights[self._token] = Flight(work, line, line.wire.id, reservation)
         line.offered += 1
         line.wire.offer(work.message, self._token)
         return True
+
+    def _reserve(self, work: Work) -> Reservation | None:
+        """Count the message against the account's limits; None: there are none, or the run ends here."""
+        if self._usage is None:
+            return None
+        recipients = len(work.message.envelope.rcpt_to)
+        try:
+            if reservation := self._usage.reserve(recipients):
+                return reservation
+            free = self._usage.free_at(recipients)
+            self._finish(RunEnd(Reason.QUOTA, "the account's own limit is reached", next_at=free))
+        except LedgerError as error:  # the ledger itself is well: what is in flight can still be recorded
+            self._finish(RunEnd(Reason.LEDGER, error.message, error.hint, error))
+        return None
 
     def _peek(self) -> Work | None:
         """Give the next message without taking it; at most one is ever pulled ahead."""
@@ -384,7 +384,8 @@ class Sender:
         if flight.promised or outcome.reply is not None or not verdict.again:
             self._books.settle(flight.work.attempt(flight.connection), outcome, verdict, now)
         if flight.reservation is not None and self._usage is not None and not flight.promised:
-            self._usage.release(flight.reservation)
+            with contextlib.suppress(LedgerError):  # then they stay counted
+                self._usage.release(flight.reservation)
         if verdict.again:
             bisect.insort(self._again, work, key=lambda again: again.message.row)
         else:
@@ -408,8 +409,7 @@ class Sender:
 
     def _count(self, work: Work, status: Status, outcome: Outcome) -> None:
         self._counts[status] = self._counts.get(status, 0) + 1
-        counts = Counts(dict(self._counts))
-        in_flight = len(self._flights)
+        counts, in_flight = Counts(dict(self._counts)), len(self._flights)
         self._tell(Progress(counts, in_flight, work.message.row, work.address, status, outcome))
 
     def _tell(self, progress: Progress) -> None:

@@ -743,7 +743,8 @@ def test_b16_wrong_tls_mode(certificate: ssl.SSLContext, authority: Path) -> Non
         assert error.code == "S613"
         assert "port 465" in str(error.hint)
     with FaultServer(tls=certificate, implicit=True) as server:  # long before it gives up waiting
-        error = refused_open(secure(server, "starttls", ca=authority, deadlines=impatient("wrong_tls")))
+        patient_enough = replace(PATIENCE, wrong_tls=0.5)
+        error = refused_open(secure(server, "starttls", ca=authority, deadlines=patient_enough))
         assert isinstance(error, TlsError)
         assert error.code == "S625"
         assert "expects TLS at once" in error.message
