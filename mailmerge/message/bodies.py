@@ -94,9 +94,6 @@ class _ChunkCache(dict[str, bytes]):
         self._pinned = dict(self)
 
     def __missing__(self, chunk: str) -> bytes:
-        if _PLAIN.fullmatch(chunk):  # what most cells are
-            encoded = self[chunk] = chunk.encode("ascii") + _SOFT
-            return encoded
         if len(self) > self._MOST or self._bytes > self._MOST_BYTES:
             self.clear()
             self.update(self._pinned)
@@ -104,6 +101,9 @@ class _ChunkCache(dict[str, bytes]):
             self.dense.intersection_update(self._pinned)
             if self._forgotten:
                 self._forgotten()
+        if _PLAIN.fullmatch(chunk):  # what most cells are
+            encoded = self[chunk] = chunk.encode("ascii") + _SOFT
+            return encoded
         chunk = "".join((chunk,))  # noqa: FLY002  Markup becomes str: its own methods are slow
         encoded = self._encode(chunk)
         self._bytes += len(encoded)
