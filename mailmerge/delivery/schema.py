@@ -327,7 +327,6 @@ def _refuse_older(db: sqlite3.Connection, path: Path) -> None:
 
 
 def _tune(db: sqlite3.Connection, path: Path, *, durable: bool) -> None:
-    db.execute("PRAGMA temp_store = MEMORY")
     db.execute("PRAGMA cache_size = -8192")
     db.execute("PRAGMA wal_autocheckpoint = 4000")
     if not durable:
