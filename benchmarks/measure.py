@@ -8,10 +8,11 @@ import statistics
 import subprocess
 import time
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 TIMEOUT = 3600
 
@@ -28,29 +29,28 @@ class Timing:
 
 def take_turns(
     contenders: Mapping[str, Callable[[Any], object]],
-    rows: Sequence[Any],
+    rows: Iterator[Any],
     *,
     seconds: float,
     block: int = 25,
     clock: Callable[[], float] = time.process_time,
 ) -> dict[str, Timing]:
-    """Let each contender do the same block of rows in turn, until *seconds* are used up.
+    """Let each contender do the same block of rows in turn, until *seconds* are used up; no row comes twice.
 
     The order rotates, so that nobody always finds the caches warm. The first contender is what the others
     are measured by.
     """
     names = list(contenders)
     spent: dict[str, list[float]] = {name: [] for name in names}
-    for name in names:
-        for row in rows[:block]:
+    for row in islice(rows, block):
+        for name in names:
             contenders[name](row)
     gc.collect()
     gc.freeze()
     began = time.perf_counter()
     turn = 0
     while turn < 5 or time.perf_counter() - began < seconds:
-        start = turn * block % max(1, len(rows) - block)
-        part = rows[start : start + block]
+        part = list(islice(rows, block))
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
             do = contenders[name]
             before = clock()
