@@ -55,10 +55,10 @@ def main() -> int:
     results.load(saved)
     began = time.monotonic()
     measure(setting, set(asked.only), results)
+    results.save(saved)
     text = results.markdown(PARTS)
     print(text)
     print(f"{(time.monotonic() - began) / 60:.1f} minutes", file=sys.stderr)
-    results.save(saved)
     if asked.write:
         (ROOT / "benchmarks" / "RESULTS.md").write_text(f"# Results\n\n{text}", "utf-8")
     return 0

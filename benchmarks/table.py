@@ -68,10 +68,12 @@ class Results:
 
     def __init__(self) -> None:
         self._parts: dict[str, Part] = {}
+        self._measured: set[str] = set()
         self._present = Part("")
 
     def begin(self, name: str, run: str) -> None:
         """Start a part anew."""
+        self._measured.add(name)
         self._parts[name] = self._present = Part(run)
 
     def put(self, section: str, what: str, column: str, value: float | str) -> None:
@@ -101,17 +103,19 @@ class Results:
         self._present.notes.append(text)
 
     def save(self, path: Path) -> None:
-        """Write everything as JSON."""
-        path.write_text(
-            json.dumps({name: asdict(part) for name, part in self._parts.items()}, indent=1), "utf-8"
-        )
+        """Write everything as JSON, keeping what another run may have put there meanwhile."""
+        self.load(path)
+        found = {name: asdict(part) for name, part in self._parts.items()}
+        path.write_text(json.dumps(found, indent=1), "utf-8")
 
     def load(self, path: Path) -> None:
-        """Take over what earlier runs have saved."""
-        if path.exists():
-            for name, part in json.loads(path.read_text("utf-8")).items():
-                goals = [Goal(**goal) for goal in part.pop("goals")]
-                self._parts[name] = Part(**part, goals=goals)
+        """Take over what other runs have saved of parts that were not measured in this one."""
+        if not path.exists():
+            return
+        for name, part in json.loads(path.read_text("utf-8")).items():
+            if name not in self._measured:
+                goals = [Goal(**goal) for goal in part["goals"]]
+                self._parts[name] = Part(part["run"], part["sections"], goals, part["notes"])
 
     def markdown(self, order: Iterable[str]) -> str:
         """Return table, goals and notes of all parts, in this order."""
