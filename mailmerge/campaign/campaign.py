@@ -291,11 +291,13 @@ class Campaign:
         ]
         return hashlib.sha256("\x1f".join(facts).encode()).hexdigest()
 
-    def messages(self, *, rows: str | None = None, limit: int | None = None) -> Iterator[Message]:
-        """Yield the messages as they would be sent, in the list's order.
+    def messages(
+        self, *, rows: str | None = None, limit: int | None = None, keep: bool = True
+    ) -> Iterator[Message]:
+        """Yield the messages as they would be sent, in the list's order; rows that would not are left out.
 
-        Rows that would not be sent are left out; rows that were contacted before get the Date they had
-        then, so that their bytes are those that went over the wire.
+        Rows that were contacted before get the Date they had then. With *keep* a new campaign gets its
+        secret now, so that only the Date of a message is still to come; without, nothing is written.
 
         Raises:
             RowError: a row that was named in *rows* cannot become a message.
@@ -303,7 +305,7 @@ class Campaign:
         """
         selection = parse_rows(rows) if rows else None
         recipients = self.open_list()
-        assembly = self.assemble(recipients, self.workspace.lasting_secret(self.name))
+        assembly = self.assemble(recipients, self.workspace.secret_for_showing(self.name, keep=keep))
         dates = self.dates()
         now = datetime.now(UTC).astimezone()
         count = 0

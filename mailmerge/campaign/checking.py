@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -126,7 +125,7 @@ def _links(campaign: Campaign) -> Iterator[str]:
     from mailmerge.check.rules.links import all_links  # noqa: PLC0415  only on request
 
     recipients = campaign.open_list()
-    assembly = campaign.assemble(recipients, campaign.workspace.secret(campaign.name) or os.urandom(32))
+    assembly = campaign.assemble(recipients, campaign.workspace.secret_for_showing(campaign.name, keep=False))
     seen: set[str] = set()
     for number, recipient in enumerate(recipients):
         if number >= _ROWS_FOR_LINKS:

@@ -116,7 +116,7 @@ class _Look:
         self._recipients = recipients
         self._ledger = ledger
         self._data = campaign.file.data
-        self._assembly = campaign.assemble(recipients, campaign.workspace.lasting_secret(campaign.name))
+        self._assembly = campaign.assemble(recipients, campaign.workspace.secret_for_showing(campaign.name))
         self._marking = self._assembly.marking_renderer()
         self._problems = _Noting(campaign.file.check.ignore)
         self._problems.add((*campaign.environment.warnings, *recipients.warnings))

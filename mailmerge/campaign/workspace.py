@@ -94,15 +94,15 @@ class Workspace:
                 return None
             raise
 
-    def lasting_secret(self, name: str) -> bytes:
+    def secret_for_showing(self, name: str, *, keep: bool = True) -> bytes:
         """Give the campaign's secret, made now if it has none: what is shown has the bytes that will be sent.
 
-        Where it cannot be kept (a folder that cannot be written, a ledger that was lost, another process at
-        work) it is a passing one: then Message-IDs and boundaries will differ, and nothing else.
+        Without *keep*, and where it cannot be kept (a folder that cannot be written, a ledger that was lost,
+        another process at work), it is a passing one: then Message-IDs and boundaries will differ.
         """
         known = self.secret(name)
-        if known is not None:
-            return known
+        if known is not None or not keep:
+            return known or os.urandom(32)
         try:
             with CampaignIndex(self.user_state / "campaigns.db") as index:
                 index.check_present(self.ledger_path, name)

@@ -52,7 +52,7 @@ def command(*, terminal: bool, eml: Path | None, mbox: Path | None, watch: bool,
         return previewing.write(page, campaign)
     rows, limit = page.request.rows, page.request.limit
     if terminal:
-        _show(campaign.messages(rows=rows, limit=limit or (None if rows else 1)))
+        _show(campaign.messages(rows=rows, limit=limit or (None if rows else 1), keep=False))
     _write_files(campaign, rows, limit, eml, mbox)
     return 0
 

@@ -62,8 +62,9 @@ class Opened:
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     """One browser for all tests; each page gets a profile of its own."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=30_000)  # a busy machine is slow, not wrong
     program = programs.require("chromium")
     root = hasattr(os, "geteuid") and os.geteuid() == 0
     arguments = [*_QUIET, *(["--no-sandbox"] if root else [])]
