@@ -334,6 +334,8 @@ class Listed:
     detail: str = ""
     recipients: int = 1
     """How many envelope recipients its message has."""
+    row_digest: str = ""
+    """Hash of its cells, to notice that a row was edited after it had been accepted."""
 
 
 @dataclass(frozen=True, slots=True)

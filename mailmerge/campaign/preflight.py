@@ -127,7 +127,9 @@ class Inspection:
             if error is not None:
                 return self._invalid(recipient, error.message, address, key), None
         recipients = len(message.envelope.rcpt_to)
-        return Listed(recipient.row, key, address, Status.PENDING, recipients=recipients), message
+        digest = recipient.digest()
+        listed = Listed(recipient.row, key, address, Status.PENDING, "", recipients, digest)
+        return listed, message
 
     def _refused(self, rendered: Rendered) -> str | None:
         everyone = (*rendered.to, *rendered.cc, *rendered.bcc)

@@ -70,6 +70,8 @@ class SendRequest:
     """Only these rows: ``2-50,77``."""
     limit: int | None = None
     dry_run: bool = False
+    wait_lock: float = 0.0
+    """Seconds to wait for another process that works on the campaign or with the account."""
     wait: bool = False
     """Wait for deferred rows and long pauses instead of ending."""
     accept_changes: bool = False
@@ -133,7 +135,7 @@ def send(
             confirm(plan)
         return None
     with contextlib.ExitStack() as stack:
-        ledger = open_ledger(campaign, stack, clock)
+        ledger = open_ledger(campaign, stack, clock, wait=request.wait_lock, give_up=stop.is_set)
         copy = _snapshot(campaign)
         index = stack.enter_context(CampaignIndex(campaign.workspace.user_state / "campaigns.db"))
         usage = stack.enter_context(AccountUsage(campaign.workspace.user_state / "usage.db"))
@@ -144,7 +146,14 @@ def send(
         if not confirm(plan):
             return None
         if plan.to_send:
-            stack.enter_context(AccountLock(campaign.workspace.user_state, account_key(account)))
+            stack.enter_context(
+                AccountLock(
+                    campaign.workspace.user_state,
+                    account_key(account),
+                    wait=request.wait_lock,
+                    give_up=stop.is_set,
+                )
+            )
         transcript = _transcript(request, stack)
         connect: Connect = _later(
             lambda: connection_factory(
@@ -182,11 +191,18 @@ def _transcript(request: SendRequest, stack: contextlib.ExitStack) -> Callable[[
     return transcript.write
 
 
-def open_ledger(campaign: Campaign, stack: contextlib.ExitStack, clock: Clock) -> Ledger:
+def open_ledger(
+    campaign: Campaign,
+    stack: contextlib.ExitStack,
+    clock: Clock,
+    *,
+    wait: float = 0.0,
+    give_up: Callable[[], bool] = lambda: False,
+) -> Ledger:
     """Take the campaign's lock and open its ledger, checked against what is known of it."""
     workspace = campaign.workspace
     workspace.make_state()
-    stack.enter_context(Ledger.lock(workspace.ledger_path))
+    stack.enter_context(Ledger.lock(workspace.ledger_path, wait=wait, give_up=give_up))
     with CampaignIndex(workspace.user_state / "campaigns.db") as index:
         index.check_present(workspace.ledger_path, campaign.name)
         ledger = stack.enter_context(Ledger.open(workspace.ledger_path, campaign.name, now=clock.now))

@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 @pipeline_option
 @click.option("--dry-run", is_flag=True, help="Do everything but connect and record.")
 @click.option("--wait", is_flag=True, help="Wait for deferred rows instead of ending.")
+@click.option(
+    "--wait-lock", type=float, default=0.0, metavar="SECONDS", help="Wait so long for another run to finish."
+)
 @click.option("--max-rejected", metavar="5%", help="Stop when more of the last 200 are refused.")
 @click.option("--accept-changes", is_flag=True, help="Finish a campaign whose message was changed half-way.")
 @ca_file_option
@@ -68,6 +71,7 @@ class _Asked:
         self.limit: int | None = options.pop("limit")
         self.dry_run: bool = options.pop("dry_run")
         self.wait: bool = options.pop("wait")
+        self.wait_lock: float = options.pop("wait_lock")
         self.accept_changes: bool = options.pop("accept_changes")
         self.ca_file: Path | None = options.pop("ca_file")
         self.transcript: Path | None = options.pop("transcript")
@@ -89,6 +93,7 @@ class _Asked:
             limit=self.limit,
             dry_run=self.dry_run,
             wait=self.wait,
+            wait_lock=self.wait_lock,
             accept_changes=self.accept_changes,
             ca_file=self.ca_file,
             transcript=self.transcript,

@@ -198,9 +198,12 @@ class Ledger:
         self.close()
 
     @staticmethod
-    def lock(path: Path) -> CampaignLock:
-        """Make the lock that a writer of the ledger at *path* must hold; take it before `open`."""
-        return CampaignLock(path.parent)
+    def lock(path: Path, *, wait: float = 0.0, give_up: Callable[[], bool] = lambda: False) -> CampaignLock:
+        """Make the lock that a writer of the ledger at *path* must hold; take it before `open`.
+
+        Another holder is waited for up to *wait* seconds, or until *give_up* says so.
+        """
+        return CampaignLock(path.parent, wait=wait, give_up=give_up)
 
     # --- the list -------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from mailmerge.model import Listed
 
-_INSERT = "INSERT OR IGNORE INTO listing VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT = "INSERT OR IGNORE INTO listing VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _HOLDER = "SELECT row, status FROM listing WHERE campaign = ? AND key = ? AND holds"
 _TAKE_ADDRESS = "INSERT OR IGNORE INTO listing_address VALUES (?, ?)"
 _ADDRESS = "SELECT row FROM listing_address WHERE address = ?"
@@ -99,6 +99,7 @@ class Listing:
             listed.detail,
             listed.recipients,
             holds,
+            listed.row_digest,
         ]
         cursor = self._cursor
         if self._unique and status is Status.PENDING:

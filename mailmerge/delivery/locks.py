@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Self
 from mailmerge.errors import InUseError, LedgerError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
     from types import TracebackType
 
@@ -43,10 +44,13 @@ class Lock:
 
     code = "L707"
 
-    def __init__(self, path: Path, what: str, *, wait: float = 0.0) -> None:
+    def __init__(
+        self, path: Path, what: str, *, wait: float = 0.0, give_up: Callable[[], bool] = lambda: False
+    ) -> None:
         self.path = path
         self._what = what
         self._wait = wait
+        self._give_up = give_up
         self._handle: int | None = None
 
     def acquire(self) -> None:
@@ -66,7 +70,7 @@ class Lock:
                 _try_lock(handle)
                 break
             except OSError as error:
-                if time.monotonic() >= deadline:
+                if time.monotonic() >= deadline or self._give_up():
                     text = self._read(handle)
                     os.close(handle)
                     raise self._in_use(text) from error
@@ -133,8 +137,10 @@ class Lock:
 class CampaignLock(Lock):
     """One process works on the campaigns of a folder's ledger."""
 
-    def __init__(self, folder: Path, *, wait: float = 0.0) -> None:
-        super().__init__(folder / "lock", "this campaign", wait=wait)
+    def __init__(
+        self, folder: Path, *, wait: float = 0.0, give_up: Callable[[], bool] = lambda: False
+    ) -> None:
+        super().__init__(folder / "lock", "this campaign", wait=wait, give_up=give_up)
 
 
 class AccountLock(Lock):
@@ -142,6 +148,15 @@ class AccountLock(Lock):
 
     code = "L711"
 
-    def __init__(self, folder: Path, account: str, *, wait: float = 0.0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        account: str,
+        *,
+        wait: float = 0.0,
+        give_up: Callable[[], bool] = lambda: False,
+    ) -> None:
         name = hashlib.sha256(account.encode("utf-8", "replace")).hexdigest()[:16]
-        super().__init__(folder / f"account-{name}.lock", f"the account {account}", wait=wait)
+        super().__init__(
+            folder / f"account-{name}.lock", f"the account {account}", wait=wait, give_up=give_up
+        )

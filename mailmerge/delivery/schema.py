@@ -56,6 +56,7 @@ CREATE TABLE listing (
     detail TEXT NOT NULL,
     recipients INTEGER NOT NULL,
     holds INTEGER NOT NULL,
+    row_digest TEXT NOT NULL,
     PRIMARY KEY (campaign, row)
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX listing_key ON listing (campaign, key) WHERE holds;

@@ -35,6 +35,10 @@ CASE WHEN d.status IS NULL THEN l.status
      WHEN l.status = 'pending' OR d.status NOT IN ('pending', 'deferred') THEN d.status
      ELSE l.status END
 """
+_DETAIL = """
+CASE WHEN d.status = 'accepted' AND l.row_digest <> '' AND a.row_digest <> '' AND l.row_digest <> a.row_digest
+     THEN 'edited in the list since it was accepted' ELSE l.detail END
+"""
 _GONE = """
 delivery d WHERE d.campaign = ?1 AND d.status <> 'pending' AND NOT EXISTS (
     SELECT 1 FROM listing l WHERE l.campaign = d.campaign AND l.key = d.key AND l.holds)
@@ -146,7 +150,7 @@ def results(
 ) -> Iterator[Result]:
     """Stream every row's result, or those of one state; no more than a page is held in memory."""
     listed = (
-        f"SELECT l.row, l.key, l.address, l.detail, {_STATE} AS state, {DELIVERY_COLUMNS} "
+        f"SELECT l.row, l.key, l.address, {_DETAIL}, {_STATE} AS state, {DELIVERY_COLUMNS} "
         f"FROM {_LISTED} {DELIVERY_JOINS} WHERE l.campaign = ?1 AND (?2 IS NULL OR state = ?2) ORDER BY l.row"
     )
     left = f"SELECT NULL, d.key, NULL, '', d.status, {DELIVERY_COLUMNS} FROM "

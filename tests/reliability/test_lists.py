@@ -99,6 +99,9 @@ def test_a17_an_edited_row_that_was_accepted_stays_accepted(bench: Bench, server
     assert report.exit_code == 0
     assert len(server.accepted) == 3
     bench.check()
+    with bench.ledger() as ledger:
+        details = [result.detail for result in ledger.results()]
+    assert details == ["", "edited in the list since it was accepted", ""]
 
 
 @pytest.mark.parametrize("keyed", [True, False])

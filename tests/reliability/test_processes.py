@@ -136,6 +136,18 @@ def test_a15_a_second_campaign_on_the_same_account(
     assert other.check()[Status.ACCEPTED] == 3
 
 
+def test_a15_waiting_for_the_other_run(bench: Bench, server: MoodyServer, gate: Gate) -> None:
+    """With --wait-lock the second run begins when the first has ended, and finds nothing left to do."""
+    server.change_mood({"taken": {1: gate}})
+    with Running(bench) as first:
+        first.taken(1)
+        threading.Timer(0.5, gate.open).start()
+        done = bench.mailmerge("send", NAME, "--yes", "--wait-lock", "60")
+        assert first.end().code == 0
+    assert done.code == 0, done.err
+    assert bench.check()[Status.ACCEPTED] == 3
+
+
 # --- A21 -------------------------------------------------------------------------------------------------
 
 
