@@ -6,6 +6,7 @@ import argparse
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -51,6 +52,7 @@ def main() -> int:
         node=bool(shutil.which("node")) and (place / "node" / "node_modules" / "nodemailer").is_dir(),
         quick=asked.quick,
     )
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and so end what was started
     results, saved = Results(), place / "results.json"
     results.load(saved)
     began = time.monotonic()

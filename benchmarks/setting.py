@@ -32,24 +32,24 @@ class Setting:
     @property
     def seconds(self) -> float:
         """How long one client sends."""
-        return 1.5 if self.quick else 4.0
+        return 1.0 if self.quick else 4.0
 
     @property
     def build_seconds(self) -> float:
         """How long the builders of one kind of message take turns."""
-        return 3.0 if self.quick else 15.0
+        return 1.5 if self.quick else 15.0
 
     @property
     def throttle_seconds(self) -> float:
         """How long a pace is watched."""
-        return 4.0 if self.quick else 10.0
+        return 3.0 if self.quick else 10.0
 
     @property
     def run_rows(self) -> int:
         """Rows of a whole run."""
-        return 3_000 if self.quick else 10_000
+        return 2_000 if self.quick else 10_000
 
     @property
     def memory_rows(self) -> tuple[int, int]:
         """The short list and the long one."""
-        return (10_000, 100_000) if self.quick else (10_000, 1_000_000)
+        return (10_000, 50_000) if self.quick else (10_000, 1_000_000)
