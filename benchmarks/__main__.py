@@ -110,7 +110,8 @@ def headline(quick: bool) -> str:
     how = "short" if quick else "full"
     return (
         f"{datetime.now(UTC):%Y-%m-%d}, {how} measurement, Python {platform.python_version()}, "
-        f"{os.cpu_count()} x {model}, {platform.system()} {platform.release()}"
+        f"{os.cpu_count()} x {model}, {platform.system()} {platform.release()}, "
+        f"load {os.getloadavg()[0]:.1f} at the start"
     )
 
 
