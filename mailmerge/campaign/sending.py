@@ -154,7 +154,7 @@ def send(
                     give_up=stop.is_set,
                 )
             )
-        transcript = _transcript(request, stack)
+        transcript = open_transcript(request, stack)
         connect: Connect = _later(
             lambda: connection_factory(
                 account,
@@ -183,7 +183,8 @@ def _later(make: Callable[[], Connect]) -> Connect:
     return connect
 
 
-def _transcript(request: SendRequest, stack: contextlib.ExitStack) -> Callable[[str], None] | None:
+def open_transcript(request: SendRequest, stack: contextlib.ExitStack) -> Callable[[str], None] | None:
+    """Begin the transcript that was asked for, closed with *stack*; None: none was."""
     if request.transcript is None:
         return None
     transcript = Transcript(request.transcript)

@@ -9,8 +9,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from mailmerge.addresses import Address, AddressError, Mailbox
-from mailmerge.campaign.connecting import Transcript, connection_factory
-from mailmerge.campaign.sending import account_key, all_rates, find_account, open_ledger
+from mailmerge.campaign.connecting import connection_factory
+from mailmerge.campaign.sending import account_key, all_rates, find_account, open_ledger, open_transcript
 from mailmerge.campaign.single import hand_over
 from mailmerge.delivery.account_usage import AccountUsage
 from mailmerge.delivery.clock import SystemClock
@@ -73,9 +73,7 @@ def send_tests(campaign: Campaign, request: SendRequest, me: str | None, *, stop
         ledger = open_ledger(campaign, stack, clock)
         usage = stack.enter_context(AccountUsage(campaign.workspace.user_state / "usage.db"))
         stack.enter_context(AccountLock(campaign.workspace.user_state, account_key(account)))
-        transcript = Transcript(request.transcript) if request.transcript else None
-        if transcript:
-            stack.callback(transcript.close)
+        transcript = open_transcript(request, stack)
         limits = (account.quota,) if account.quota else ()
         quota = usage.quota(account_key(account), limits, clock)
         throttle = Throttle(all_rates(account, campaign.file.send.rate))
@@ -84,7 +82,7 @@ def send_tests(campaign: Campaign, request: SendRequest, me: str | None, *, stop
             account,
             campaign.environment,
             prompt=request.ask_secret,
-            transcript=transcript.write if transcript else None,
+            transcript=transcript,
         )()
         results: list[TestResult] = []
         error: SessionError | None = None
