@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+expect = pytest.importorskip("playwright.sync_api").expect
 pytestmark = pytest.mark.program("chromium")
 
 START = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
@@ -123,7 +124,7 @@ def test_it_opens_from_disk_and_asks_for_nothing(page_file, open_page):
     assert opened.requests == []
     assert opened.complaints == []
     charts = opened.page.locator("svg[role=img]")
-    assert charts.count() == 6  # time per message is two: the percentiles, and where the time went
+    expect(charts).to_have_count(6)  # time per message is two: the percentiles, and where the time went
     assert all(charts.nth(n).locator("> title").text_content() for n in range(6))
     assert all(charts.nth(n).locator("> desc").text_content() for n in range(6))
 
@@ -134,7 +135,7 @@ def test_tiles_add_up_to_the_list(page_file, open_page):
     counts = [int(text.replace(",", "")) for text in page.locator(".tile .count").all_text_contents()]
 
     assert counts == [53, 2, 1, 1, 1, 2]
-    assert page.locator(".sum").inner_text() == "53 + 2 + 1 + 1 + 1 + 2 = 60 rows of the list"
+    expect(page.locator(".sum")).to_have_text("53 + 2 + 1 + 1 + 1 + 2 = 60 rows of the list")
 
 
 def test_what_a_person_must_decide_comes_first(page_file, open_page):
@@ -168,27 +169,27 @@ def test_rows_can_be_filtered_and_sorted(page_file, open_page):
     visible = page.locator("#rows-table tbody tr:visible")
     page.get_by_role("button", name="refused 2").click()
 
-    assert visible.locator(".row-number").all_inner_texts() == ["5", "11"]
-    assert page.locator("#shown").inner_text() == "2 of 60 rows shown"
+    expect(visible.locator(".row-number")).to_have_text(["5", "11"])
+    expect(page.locator("#shown")).to_have_text("2 of 60 rows shown")
     page.get_by_role("button", name="Row", exact=True).click()
     page.get_by_role("button", name="Row", exact=True).click()
-    assert visible.locator(".row-number").all_inner_texts() == ["11", "5"]
+    expect(visible.locator(".row-number")).to_have_text(["11", "5"])
     page.get_by_label("Filter the rows").fill("person5@ NO SUCH")
-    assert visible.locator(".row-number").all_inner_texts() == ["5"]
+    expect(visible.locator(".row-number")).to_have_text(["5"])
     page.get_by_label("Filter the rows").fill("nobody at all")
-    assert page.locator("#nothing").is_visible()
+    expect(page.locator("#nothing")).to_be_visible()
     page.get_by_role("link", name="row 23").click()
-    assert page.locator("#row-23").is_visible()
-    assert visible.count() == 60
+    expect(page.locator("#row-23")).to_be_visible()
+    expect(visible).to_have_count(60)
 
 
 def test_it_can_be_read_without_script(page_file, open_page):
     """Tiles, charts and rows are there; only what needs the script is not."""
     page = open_page(page_file, scripts=False).page
 
-    assert page.locator(".tile").count() == 6
-    assert page.locator("#rows-table tbody tr:visible").count() == 60
-    assert page.locator("#chart-outcomes").is_visible()
+    expect(page.locator(".tile")).to_have_count(6)
+    expect(page.locator("#rows-table tbody tr:visible")).to_have_count(60)
+    expect(page.locator("#chart-outcomes")).to_be_visible()
     assert page.locator("#tools").is_hidden()
 
 
@@ -207,8 +208,10 @@ def test_f2_a_hostile_row_and_reply_do_nothing(tmp_path, open_page):
     assert page.title() == "spring-invoices: report"
     assert opened.requests == []
     assert opened.complaints == []
-    assert page.locator("#rows-table tbody tr:visible").count() == 4
-    assert page.locator("main script, form, img, meta[http-equiv=refresh], a[href^=javascript]").count() == 0
+    expect(page.locator("#rows-table tbody tr:visible")).to_have_count(4)
+    expect(
+        page.locator("main script, form, img, meta[http-equiv=refresh], a[href^=javascript]")
+    ).to_have_count(0)
     text = page.locator("body").inner_text()
     assert r"\x1b]0;owned\x07\u202e" in text
     assert "\x1b" not in text
@@ -248,7 +251,7 @@ def test_before_the_first_message_it_says_so(tmp_path, open_page, rows):
     opened.screenshot(f"report-empty-{len(rows)}")
 
     assert "No message has been tried yet" in opened.page.locator("main").inner_text()
-    assert opened.page.locator("svg[role=img]").count() == 0
+    expect(opened.page.locator("svg[role=img]")).to_have_count(0)
     assert opened.violations() == []
 
 
@@ -258,5 +261,5 @@ def test_on_paper_the_controls_are_gone(page_file, open_page):
     opened.page.emulate_media(media="print")
 
     assert opened.page.locator("#tools").is_hidden()
-    assert opened.page.locator("#rows-table").is_visible()
+    expect(opened.page.locator("#rows-table")).to_be_visible()
     opened.screenshot("report-print")
