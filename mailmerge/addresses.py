@@ -9,8 +9,9 @@ and nothing else of RFC 5322: no groups, routes or comments.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from functools import lru_cache
+
+from msgspec import Struct
 
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -27,14 +28,13 @@ class AddressError(ValueError):
         self.suggestion = suggestion
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(Struct, frozen=True, eq=False):
     """``local@domain`` as it goes on the wire: ASCII, the domain in A-labels."""
 
     local: str
     domain: str
-    shown: str = field(default="", compare=False)
-    """The domain as the user wrote it, where it differs (Unicode)."""
+    shown: str = ""
+    """The domain as the user wrote it, where it differs (Unicode); two spellings are one address."""
 
     @classmethod
     def parse(cls, text: str) -> Address:
@@ -49,14 +49,21 @@ class Address:
     def __str__(self) -> str:
         return f"{self.local}@{self.domain}"
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Address):
+            return NotImplemented
+        return self.local == other.local and self.domain == other.domain
+
+    def __hash__(self) -> int:
+        return hash((self.local, self.domain))
+
     @property
     def normalised(self) -> str:
         """The form in which two rows are compared: case folded, nothing else is rewritten."""
         return f"{self.local.lower()}@{self.domain.lower()}"
 
 
-@dataclass(frozen=True, slots=True)
-class Mailbox:
+class Mailbox(Struct, frozen=True):
     """A display name (may be empty) and an address."""
 
     name: str

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import enum
 import hashlib
-from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -35,8 +36,7 @@ class Severity(enum.StrEnum):
     WARNING = "warning"
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """Where a problem is: a file with line and column (from 1), or a cell of the list."""
 
     path: str | None = None
@@ -50,8 +50,7 @@ class Place:
     """A cell in the user's terms: ``sheet People, cell A31`` or ``column email``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Diagnostic:
+class Diagnostic(Struct, frozen=True):
     """One problem: stable code, what is wrong, where, and what to do next."""
 
     code: str
@@ -67,16 +66,14 @@ class Diagnostic:
 # --- list rows and what templates make of them -----------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Columns:
+class Columns(Struct, frozen=True):
     """The header of a list: headings as written, names as templates can write them."""
 
     headings: tuple[str, ...]
     names: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Recipient:
+class Recipient(Struct, frozen=True):
     """One row of the list."""
 
     row: int
@@ -103,8 +100,7 @@ class Recipient:
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-@dataclass(frozen=True, slots=True)
-class AttachmentName:
+class AttachmentName(Struct, frozen=True):
     """One ``[[attach]]`` rule as it came out for a row: still text, not yet a file."""
 
     rule: int
@@ -115,8 +111,7 @@ class AttachmentName:
     """File name to show instead of the path's own."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rendered:
+class Rendered(Struct, frozen=True):
     """What the templates made of one row; texts stay in the chunks that Jinja2 yields."""
 
     recipient: Recipient
@@ -136,8 +131,7 @@ class Rendered:
 # --- messages ----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(Struct, frozen=True):
     """Who the server is told: RFC 5321's reverse-path and forward-paths, apart from any header."""
 
     mail_from: Address
@@ -148,8 +142,7 @@ class Envelope:
             raise RuntimeError("an envelope needs at least one recipient")
 
 
-@dataclass(frozen=True)
-class Message:
+class Message(Struct, frozen=True, dict=True):
     """One finished message: the same bytes in preview and on the wire for the same Date.
 
     The bytes need no dot-stuffing (no line begins with a dot), use CRLF only, hold no byte over 127
@@ -203,8 +196,7 @@ class Phase(enum.StrEnum):
     QUIT = "quit"
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True):
     """One SMTP reply (RFC 5321 section 4.2), its text decoded for display only."""
 
     code: int
@@ -256,8 +248,7 @@ class Scope(enum.StrEnum):
     """How we are set up (sender, TLS, sign-in): stop at the first one, a person must act."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """What happened to one message in one attempt.
 
     *status* is ``accepted``, ``rejected``, ``deferred``, ``in_doubt`` or ``pending`` (the attempt never
@@ -282,23 +273,20 @@ class Outcome:
 # --- events of a connection, as the sender sees them --------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class PromiseNeeded:
+class PromiseNeeded(Struct, frozen=True):
     """The rest of message *token* would complete it: make the promise durable, then call ``promise``."""
 
     token: int
 
 
-@dataclass(frozen=True, slots=True)
-class Completed:
+class Completed(Struct, frozen=True):
     """Message *token* has its outcome."""
 
     token: int
     outcome: Outcome
 
 
-@dataclass(frozen=True, slots=True)
-class Closed:
+class Closed(Struct, frozen=True):
     """The connection is gone; every offered message has had its `Completed` before this event."""
 
     error: SessionError | None
@@ -310,8 +298,7 @@ Event = PromiseNeeded | Completed | Closed
 # --- plan, ledger and report ---------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Rate:
+class Rate(Struct, frozen=True):
     """At most *count* messages in any half-open window of *seconds*: ``60/m`` is ``Rate(60, 60)``."""
 
     count: int
@@ -322,8 +309,7 @@ class Rate:
         return f"{self.count}/{unit or f'{self.seconds:g}s'}"
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(Struct, frozen=True):
     """One row of the list as the plan sees it."""
 
     row: int
@@ -338,8 +324,7 @@ class Listed:
     """Hash of its cells, to notice that a row was edited after it had been accepted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(Struct, frozen=True):
     """The promise to hand one message over: written durably before its last bytes leave."""
 
     key: str
@@ -358,8 +343,7 @@ class Attempt:
     connection: str
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(Struct, frozen=True):
     """The ledger's entry for one row that was, or is to be, contacted."""
 
     key: str
@@ -382,8 +366,7 @@ class Delivery:
     row_digest: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(Struct, frozen=True):
     """One line of the report: a row of the list, or a row that is no longer in it."""
 
     row: int | None
@@ -395,8 +378,7 @@ class Result:
     delivery: Delivery | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(Struct, frozen=True):
     """How many rows are in each state; the numbers add up to the list."""
 
     by_status: Mapping[Status, int] = field(default_factory=dict)

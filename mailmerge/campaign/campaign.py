@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from mailmerge.campaign.assembly import Assembly, identity
 from mailmerge.campaign.plan import Plan
@@ -478,8 +479,7 @@ class Campaign:
             yield ledger
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(Struct, frozen=True):
     """Where a campaign stands."""
 
     counts: Counts

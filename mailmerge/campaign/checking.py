@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from mailmerge.check.findings import Finding, diagnostic
 from mailmerge.check.rules.campaign import longer_than_a_day
@@ -26,8 +27,7 @@ _ROWS_FOR_LINKS = 200
 """How many rows' messages are looked through for links to try."""
 
 
-@dataclass(frozen=True, slots=True)
-class OnlineChecks:
+class OnlineChecks(Struct, frozen=True):
     """What ``check`` may ask other machines; nothing by default."""
 
     lookup: Lookup | None = None
@@ -144,8 +144,7 @@ def _links(campaign: Campaign) -> Iterator[str]:
                     return
 
 
-@dataclass(frozen=True, slots=True)
-class SignIn:
+class SignIn(Struct, frozen=True):
     """How far a connection got: steps that were made, and the error that ended it."""
 
     account: Account

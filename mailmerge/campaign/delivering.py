@@ -6,10 +6,12 @@ Sending, rehearsing and testing differ only in what they hand in: which ledger, 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from mailmerge.campaign.assembly import identity
 from mailmerge.delivery.breaker import Breaker
@@ -40,8 +42,7 @@ if TYPE_CHECKING:
 _PAGE = 1000
 
 
-@dataclass(slots=True)
-class Delivering:
+class Delivering(Struct):
     """The parts of one run."""
 
     ledger: Ledger

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from mailmerge.model import Counts, Status
 
@@ -14,8 +15,7 @@ if TYPE_CHECKING:
     from mailmerge.model import Rate
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """The plan of one run."""
 
     campaign: str

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from mailmerge.campaign.assembly import identity
 from mailmerge.errors import CampaignFileError, RowError, TemplateError
@@ -25,8 +27,7 @@ _PROGRESS_EVERY = 500
 _KEPT = ("rows", "blank_rows", "hidden_rows", "largest", "octets", "sender", "warnings")
 
 
-@dataclass(slots=True)
-class Preflight:
+class Preflight(Struct):
     """What the pass found; the rows themselves are in the ledger's listing."""
 
     problems: Problems

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from mailmerge.campaign.preflight import Inspection
 from mailmerge.check.problems import Problems
@@ -36,8 +38,7 @@ SAMPLE = 2_000
 _PROGRESS_EVERY = 500
 
 
-@dataclass(frozen=True, slots=True)
-class PreviewRequest:
+class PreviewRequest(Struct, frozen=True):
     """Which rows the page shows."""
 
     rows: str | None = None
@@ -50,8 +51,7 @@ class PreviewRequest:
     """The campaign as a command names it, for the command lines that the page offers."""
 
 
-@dataclass(slots=True)
-class Previewed:
+class Previewed(Struct):
     """What was written."""
 
     path: Path

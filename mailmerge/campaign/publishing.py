@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mailmerge.campaign.reporting import Report, exit_code
 from mailmerge.delivery.ledger import Ledger
@@ -32,8 +34,7 @@ REDACTED = "redacted"
 """The folder, inside the one of the reports, of files that can be handed to others."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """Which files a report is to have besides the plain ones."""
 
     page: bool = True
@@ -44,8 +45,7 @@ class Wanted:
     """Hashes in place of addresses and keys, in a folder of its own."""
 
 
-@dataclass(slots=True)
-class Published:
+class Published(Struct):
     """What was written."""
 
     summary: Summary

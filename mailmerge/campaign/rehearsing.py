@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from mailmerge.campaign.connecting import connection_factory
 from mailmerge.campaign.preflight import refuse_if_broken
@@ -33,8 +35,7 @@ KEPT = 100
 _UNSAFE = re.compile(r"[^A-Za-z0-9@._+-]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Rehearsal:
+class Rehearsal(Struct, frozen=True):
     """What a rehearsal is to be like."""
 
     faults: FaultPlan = field(default_factory=FaultPlan)

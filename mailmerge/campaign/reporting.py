@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from mailmerge.delivery.ledger import Ledger
 from mailmerge.errors import ListError
@@ -25,8 +26,7 @@ FINISHED = "finished"
 INTERRUPTED = "interrupted"
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(Struct, frozen=True):
     """What a campaign has come to after a run."""
 
     campaign: str

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from mailmerge.addresses import Address, AddressError
 from mailmerge.errors import CampaignFileError
@@ -36,8 +37,7 @@ _SUBJECTS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Scaffold:
+class Scaffold(Struct, frozen=True):
     """What was made: the folder and the files in it."""
 
     folder: Path

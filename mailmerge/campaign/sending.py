@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from mailmerge.campaign.connecting import Transcript, connection_factory
 from mailmerge.campaign.delivering import Delivering, longest_window, throttle_history
@@ -62,8 +64,7 @@ class NeverStop:
         return False
 
 
-@dataclass(frozen=True, slots=True)
-class SendRequest:
+class SendRequest(Struct, frozen=True):
     """What is wanted of one run."""
 
     rows: str | None = None

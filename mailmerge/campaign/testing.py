@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mailmerge.addresses import Address, AddressError, Mailbox
 from mailmerge.campaign.connecting import connection_factory
@@ -31,8 +33,7 @@ if TYPE_CHECKING:
 HEADER = "X-Mailmerge-Test"
 
 
-@dataclass(frozen=True, slots=True)
-class TestResult:
+class TestResult(Struct, frozen=True):
     """What became of one test message."""
 
     __test__ = False  # not a test of ours, whatever its name
@@ -44,8 +45,7 @@ class TestResult:
     meant_for: str
 
 
-@dataclass(frozen=True, slots=True)
-class TestReport:
+class TestReport(Struct, frozen=True):
     """What became of all test messages."""
 
     __test__ = False

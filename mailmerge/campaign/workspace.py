@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from mailmerge.delivery.known import CampaignIndex
 from mailmerge.delivery.ledger import Ledger
@@ -20,8 +21,7 @@ STATE_VARIABLE = "MAILMERGE_STATE_DIR"
 """Environment variable that moves the user's state folder (account usage, index of campaigns)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Workspace:
+class Workspace(Struct, frozen=True):
     """The folders and files of one campaign."""
 
     folder: Path

@@ -5,10 +5,11 @@ from __future__ import annotations
 import difflib
 import textwrap
 import tomllib
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from mailmerge.check.findings import severity
 from mailmerge.model import Severity
@@ -31,8 +32,7 @@ AREAS = {
 """What the first letter of a code means."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """What there is to know about one code."""
 
     code: str

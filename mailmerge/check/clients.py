@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from mailmerge.check.page import declarations
 
@@ -98,8 +99,7 @@ _PSEUDO = re.compile(r"(::?)([a-z-]+)")
 _AT_MEDIA = ("prefers-color-scheme", "prefers-reduced-motion", "hover", "orientation", "device-pixel-ratio")
 
 
-@dataclass(frozen=True, slots=True)
-class Support:
+class Support(Struct, frozen=True):
     """What is known about one construct."""
 
     title: str
@@ -118,8 +118,7 @@ class Support:
         return bool(self.without) and (self.share >= WORTH or not WIDELY_USED.isdisjoint(self.without))
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(Struct, frozen=True):
     """The vendored data."""
 
     date: str
@@ -147,8 +146,7 @@ def snapshot() -> Snapshot:
     return Snapshot(kept["date"], clients, features)
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
+class Use(Struct, frozen=True):
     """One construct that the HTML uses."""
 
     slug: str

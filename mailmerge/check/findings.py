@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
+
+from msgspec import Struct
 
 from mailmerge.model import Diagnostic, Severity
 
@@ -29,8 +30,7 @@ class Finding(NamedTuple):
     width: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(Struct, frozen=True):
     """One row's message as the rules see it."""
 
     rendered: Rendered
@@ -67,8 +67,7 @@ class Look:
         return f"column {max(pairs)[1]}" if pairs else None
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(Struct, frozen=True):
     """The first message of a kind: other rows with the same fixed texts have the same structure."""
 
     look: Look

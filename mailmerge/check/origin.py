@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from mailmerge.model import Place
 
@@ -27,8 +29,7 @@ def _no_place(name: str, line: int = 1, word: str | None = None) -> Place:
     return Place(path=name, line=line, width=len(word or " "))
 
 
-@dataclass(slots=True)
-class Origin:
+class Origin(Struct):
     """The templates of a campaign as their author wrote them.
 
     Args:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from mailmerge.model import Diagnostic, Severity
 
@@ -16,8 +17,7 @@ GROUPS_PER_CODE = 200
 """Past this many different problems of one code the rest is only counted."""
 
 
-@dataclass(slots=True)
-class Group:
+class Group(Struct):
     """One problem, as it was first met, and where else it occurs."""
 
     first: Diagnostic

@@ -5,9 +5,11 @@ An `Account` holds everything but the secret, which `account_secrets` finds when
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mailmerge.addresses import AddressError, parse_address_list
 from mailmerge.config.account_schema import ACCOUNT_SCHEMA, NOT_YET, is_address_literal, is_host, is_loopback
@@ -32,8 +34,7 @@ _DEFAULT_PORT = 587
 _VARIABLES: Final = {"host": "SERVER", "port": "PORT", "tls": "TLS"}
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(Struct, frozen=True):
     """A way to a submission service, whose addresses it may use, and what it takes.
 
     Raises:
@@ -171,8 +172,7 @@ def default_config_path(environment: Environment) -> Path:
     return user_config_path("mailmerge", appauthor=False) / "config.toml"
 
 
-@dataclass(slots=True)
-class _Draft:
+class _Draft(Struct):
     """What is known of an account so far, in the words of `ACCOUNT_SCHEMA`."""
 
     name: str

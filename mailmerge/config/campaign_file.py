@@ -9,9 +9,10 @@ as the shell completes them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
+
+from msgspec import Struct, field
 
 from mailmerge.config.campaign_schema import NOT_YET, OPTIONS, SCHEMA
 from mailmerge.config.toml_document import Document, Problems, read_document, tell_unknown
@@ -27,8 +28,7 @@ FILE_NAME: Final = "campaign.toml"
 # --- the values ---------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class DataOptions:
+class DataOptions(Struct, frozen=True):
     """``[data]``: which list, and how its rows are read."""
 
     source: Path = Path()
@@ -43,8 +43,7 @@ class DataOptions:
     suppress: tuple[Path, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class MessageOptions:
+class MessageOptions(Struct, frozen=True):
     """``[message]``: templates of headers, text and HTML."""
 
     subject: str = ""
@@ -62,8 +61,7 @@ class MessageOptions:
     locale: str = "en"
 
 
-@dataclass(frozen=True, slots=True)
-class AttachOptions:
+class AttachOptions(Struct, frozen=True):
     """One ``[[attach]]``: the template of a path or glob inside *base*."""
 
     path: str
@@ -72,8 +70,7 @@ class AttachOptions:
     missing: Literal["error", "skip"] = "error"
 
 
-@dataclass(frozen=True, slots=True)
-class SendOptions:
+class SendOptions(Struct, frozen=True):
     """``[send]``: pace and patience. None leaves it to the account."""
 
     rate: tuple[Rate, ...] = ()
@@ -90,15 +87,13 @@ class SendOptions:
     pipeline: Literal["auto", "off", "overlap", "window"] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CheckOptions:
+class CheckOptions(Struct, frozen=True):
     """``[check]``: codes of diagnostics that are not wanted."""
 
     ignore: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class CampaignFile:
+class CampaignFile(Struct, frozen=True):
     """Everything that a campaign's author has said, checked."""
 
     path: Path | None
@@ -115,11 +110,10 @@ class CampaignFile:
     check: CheckOptions
     places: Mapping[str, Place]
     """Where each value stands: ``message.subject``, ``message.to[1]``, ``attach[0].path``."""
-    document: Document = field(repr=False, compare=False)
+    document: Document
 
 
-@dataclass(frozen=True, slots=True)
-class Overrides:
+class Overrides(Struct, frozen=True):
     """What is said outside of the file."""
 
     options: Mapping[str, object] = field(default_factory=dict)

@@ -6,10 +6,12 @@ Everything here is data. What a provider's replies mean is told by the SMTP sess
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from mailmerge.config.validation import did_you_mean, near_misses, parse_rate, parse_size
 from mailmerge.errors import CampaignFileError
@@ -24,8 +26,7 @@ Auth = Literal["password", "token", "none"]
 Mark = Literal["confirmed", "assumed", "ours"]
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderServer:
+class ProviderServer(Struct, frozen=True):
     """One way to a provider's submission service."""
 
     host: str
@@ -36,8 +37,7 @@ class ProviderServer:
         return f"{self.host}:{self.port} {self.tls}"
 
 
-@dataclass(frozen=True, slots=True)
-class Provider:
+class Provider(Struct, frozen=True):
     """A preset: servers, sign-in, limits, and how to get a password that works."""
 
     name: str

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from mailmerge.config.toml_places import TomlPlaces, TomlText, find_places
 from mailmerge.config.validation import did_you_mean, near_misses, printable
@@ -64,14 +65,13 @@ def _position(problem: Diagnostic) -> tuple[float, int]:
     return line, (place.column or 0) if place else 0
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(Struct, frozen=True):
     """Plain tables and where everything in them stands."""
 
     path: Path | None
     folder: Path
-    tables: Mapping[str, object] = field(repr=False)
-    places: TomlPlaces = field(repr=False)
+    tables: Mapping[str, object]
+    places: TomlPlaces
 
     @classmethod
     def without_file(cls, folder: Path) -> Document:

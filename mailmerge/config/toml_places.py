@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 import tomllib
 from bisect import bisect_right
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from mailmerge.model import Place
 
@@ -32,8 +33,7 @@ _SECRET = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class TomlPlaces:
+class TomlPlaces(Struct, frozen=True):
     """Places by name, of the keys themselves and of what they hold."""
 
     keys: Mapping[str, Place] = field(default_factory=dict)

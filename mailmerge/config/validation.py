@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import dataclass, field
 from datetime import date, time
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from mailmerge.model import Rate
 
@@ -34,8 +35,7 @@ _SIZE = re.compile(r"\s*(\d{1,9})\s*([kKmM]i?)?[bB]?\s*\Z")
 _FACTORS = {"": 1, "k": 1000, "m": 1_000_000, "ki": 1024, "mi": 1_048_576}
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(Struct, frozen=True):
     """One thing that is wrong inside a value; *at* leads to it: ``[1]``, ``.first`` or nothing."""
 
     says: str
@@ -52,13 +52,12 @@ class RefusalError(Exception):
         self.faults = faults
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(Struct, frozen=True):
     """A sort of values: *read* turns a plain TOML value into ours or raises `RefusalError`."""
 
     wants: str
     read: Callable[[object], object]
-    entries: Kind | None = field(default=None, repr=False)
+    entries: Kind | None = None
     """For tables: what each entry may hold."""
 
 

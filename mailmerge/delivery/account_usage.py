@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import bisect
 import math
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol, Self
+
+from msgspec import Struct
 
 from mailmerge.delivery import state
 
@@ -40,8 +41,7 @@ WHERE account = ? AND at = ?
 _KEPT_FOR = 32 * 86400
 
 
-@dataclass(frozen=True, slots=True)
-class Reservation:
+class Reservation(Struct, frozen=True):
     """Recipients counted against an account at one second."""
 
     account: str

@@ -8,11 +8,12 @@ What is asked here is history, so it is about attempts and contacted rows; where
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from statistics import median
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from mailmerge.delivery import schema
 from mailmerge.delivery.records import moment
@@ -46,8 +47,7 @@ _CONTACTED = "delivery d JOIN attempt a ON a.id = d.attempt WHERE +d.campaign = 
 _ANSWERED = "campaign = ?1 AND code IS NOT NULL AND settled > at"
 
 
-@dataclass(frozen=True, slots=True)
-class Bin:
+class Bin(Struct, frozen=True):
     """What the attempts that ended in one stretch of time came to."""
 
     start: float
@@ -60,8 +60,7 @@ class Bin:
     """Seconds without anything before this bin that are left out of the series."""
 
 
-@dataclass(frozen=True, slots=True)
-class Timeline:
+class Timeline(Struct, frozen=True):
     """Outcomes over time in bins of equal width; long pauses are cut out."""
 
     width: float = 1.0
@@ -69,8 +68,7 @@ class Timeline:
     bins: tuple[Bin, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Domain:
+class Domain(Struct, frozen=True):
     """What became of the contacted rows of one domain."""
 
     name: str
@@ -87,8 +85,7 @@ class Domain:
         return 1 - self.by_status.get(Status.ACCEPTED, 0) / self.total if self.total else 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """Rows with the same state and the same last reply code."""
 
     status: Status
@@ -102,8 +99,7 @@ class Answer:
     """The first few rows of the list; none for accepted ones."""
 
 
-@dataclass(frozen=True, slots=True)
-class Times:
+class Times(Struct, frozen=True):
     """Seconds from the hand-over of a message to the server's answer."""
 
     count: int = 0
@@ -113,8 +109,7 @@ class Times:
     longest: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Waits:
+class Waits(Struct, frozen=True):
     """Where the time of the runs went, in seconds that add up to it."""
 
     answer: float = 0.0
@@ -129,8 +124,7 @@ class Waits:
     """... and the server had asked the account to pause."""
 
 
-@dataclass(frozen=True, slots=True)
-class Runs:
+class Runs(Struct, frozen=True):
     """The runs of one kind in a line."""
 
     count: int = 0

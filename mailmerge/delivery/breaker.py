@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from mailmerge.model import Outcome, Scope, Status
 
@@ -12,8 +13,7 @@ _LAST = 200
 _LIMIT = re.compile(r"\s*(\d{1,9}(?:\.\d{1,4})?)\s*(%?)\s*\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class Trip:
+class Trip(Struct, frozen=True):
     """Why the run must stop."""
 
     reason: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
 
 from mailmerge.errors import SessionError
 
@@ -150,8 +151,7 @@ class Line:
         return alive
 
 
-@dataclass(slots=True)
-class Flight:
+class Flight(Struct):
     """One message under way on a line."""
 
     work: Work

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 from mailmerge.model import Attempt, Delivery, Outcome, Scope, Status
 
@@ -12,8 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(Struct, frozen=True):
     """How one attempt ended, and where that leaves its row."""
 
     attempt: Attempt
@@ -30,8 +30,7 @@ class Settlement:
         return f"{about}, {self.outcome.reply}" if self.outcome.reply else about
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
+class Version(Struct, frozen=True):
     """One version of the campaign: a digest over all of it, and one over each part to tell what changed."""
 
     digest: str
@@ -46,8 +45,7 @@ class Version:
         return tuple(name for name in names if self.parts.get(name) != parts.get(name))
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Struct, frozen=True):
     """One process that worked on the campaign."""
 
     id: int
@@ -62,8 +60,7 @@ class Run:
     counts: Mapping[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class PastAttempt:
+class PastAttempt(Struct, frozen=True):
     """One attempt as the ledger keeps it."""
 
     attempt: Attempt

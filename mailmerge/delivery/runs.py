@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct, field
 
 from mailmerge.model import Attempt, Counts, Message, Outcome, Status
 
@@ -22,8 +23,7 @@ class StopFlag(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(Struct, frozen=True):
     """One message to send, with what its attempt must record."""
 
     message: Message
@@ -74,8 +74,7 @@ class Reason(enum.StrEnum):
     LEDGER = "ledger"
 
 
-@dataclass(frozen=True, slots=True)
-class RunEnd:
+class RunEnd(Struct, frozen=True):
     """How a run ended: the rows not mentioned in *counts* are as they were."""
 
     reason: Reason
@@ -93,8 +92,7 @@ class RunEnd:
     """What else a person should know of it, a sentence each."""
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(Struct, frozen=True):
     """One step of a run: a row's outcome, or the beginning of a wait."""
 
     counts: Counts

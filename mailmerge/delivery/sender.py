@@ -10,9 +10,10 @@ from __future__ import annotations
 import bisect
 import contextlib
 import select
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from mailmerge.delivery.bookkeeping import Bookkeeper, Recorder
 from mailmerge.delivery.clock import ClockWatch
@@ -45,8 +46,7 @@ _TELL_IF_IDLE = 2.0
 _SIGN_IN_AGAIN = 600.0
 _SHORT_WAIT = 60.0
 _DROPS_OF_ONE_ROW = 5
-_NAP = 0.01
-"""Seconds to wait for an idle connection that clears something up (RSET)."""
+_NAP = 0.01  # for an idle connection that clears something up (RSET)
 
 
 class Sender:

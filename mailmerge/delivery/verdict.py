@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from mailmerge.model import Scope, Status
 
@@ -30,8 +31,7 @@ class Effect(enum.Enum):
     STOP_REFUSED = enum.auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """Where an outcome leaves its row, and what the run does next."""
 
     status: Status

@@ -15,9 +15,10 @@ import os
 import re
 import stat
 import unicodedata
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct
 
 from mailmerge.errors import quoted
 from mailmerge.message.bodies import base64_lines
@@ -51,8 +52,7 @@ _MORE_TYPES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class AttachRule:
+class AttachRule(Struct, frozen=True):
     """What a ``[[attach]]`` table says besides its templates."""
 
     base: Path
@@ -75,8 +75,7 @@ class FileProblem(Exception):
         self.place: Place | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """One encoded attachment or image."""
 
     body: bytes

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from binascii import a2b_base64
-from dataclasses import dataclass
 from datetime import date, datetime, time
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from mailmerge.model import Severity, Status
 
@@ -24,8 +25,7 @@ _DISPOSITION = re.compile(rb"\r\nContent-Disposition: (attachment|inline)")
 _BASE64_TEXT = b"Content-Transfer-Encoding: base64\r\n\r\n"
 
 
-@dataclass(frozen=True, slots=True)
-class PageRow:
+class PageRow(Struct, frozen=True):
     """One row to show, and what is known about it."""
 
     listed: Listed

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from mailmerge.errors import CampaignFileError
 from mailmerge.model import Columns, Diagnostic, Place
@@ -20,8 +21,7 @@ OUR_COLUMNS = frozenset({"mailmerge_status", "mailmerge_code", "mailmerge_reply"
 _ADDRESS = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(Struct, frozen=True):
     """The header row as read, and what of it counts."""
 
     row: int

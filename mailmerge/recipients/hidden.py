@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 import zipfile
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from xml.parsers import expat
+
+from msgspec import Struct, field
 
 from mailmerge.recipients.packages import reading
 
@@ -22,8 +23,7 @@ _BLOCK = 65_536
 _REFERENCE = re.compile(r"\$?([A-Z]{1,3})\$?([0-9]{1,7})\Z")
 
 
-@dataclass(slots=True)
-class Traits:
+class Traits(Struct):
     """What a pass over a sheet found; rows and columns count from 1."""
 
     first_row: int = 0

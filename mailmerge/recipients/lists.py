@@ -7,8 +7,9 @@ in ``Recipient.problems`` and the list goes on.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from mailmerge.errors import ListError
 from mailmerge.model import Diagnostic, Place, Recipient, Value
@@ -29,8 +30,7 @@ MAX_CELL = 1_000_000
 """Characters in a cell; more is no text for a letter."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unusable:
+class Unusable(Struct, frozen=True):
     """A cell that no template may use, and the text that stands in its place."""
 
     code: str
@@ -43,8 +43,7 @@ Record = tuple[int, int | None, "Sequence[Value | Unusable]"]
 """Row number, line in the file (None where there are no lines), cells."""
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(Struct, frozen=True):
     """What the campaign says about the columns of its list."""
 
     key: str | None = None
@@ -52,8 +51,7 @@ class Options:
     defaults: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class _Column:
+class _Column(Struct, frozen=True):
     """How the cells of one column become values."""
 
     position: int

@@ -5,10 +5,10 @@ from __future__ import annotations
 import posixpath
 import zipfile
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from defusedxml import ElementTree
+from msgspec import Struct
 
 from mailmerge.errors import ListError, MailmergeError
 from mailmerge.model import Place
@@ -29,8 +29,7 @@ _OLE = b"\xd0\xcf\x11\xe0"
 _RELATION = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
 
 
-@dataclass(frozen=True, slots=True)
-class SheetPart:
+class SheetPart(Struct, frozen=True):
     """One worksheet: its tab's name, whether the tab can be seen, and its file in the zip."""
 
     name: str

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from mailmerge.errors import CampaignFileError
 
@@ -12,8 +13,7 @@ _PART = re.compile(r"([0-9]{1,7})(?:\s*([-–])\s*([0-9]{1,7})?)?\Z")
 _LAST = 10_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class RowSelection:
+class RowSelection(Struct, frozen=True):
     """A set of row numbers as sorted, disjoint, inclusive ranges."""
 
     ranges: tuple[tuple[int, int], ...]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import TemplateNotFound, TemplatesNotFound, TemplateSyntaxError
 from jinja2.exceptions import SecurityError
 from jinja2.utils import missing
+from msgspec.structs import replace
 
 from mailmerge.errors import InputError, RowError, TemplateError, quoted
 from mailmerge.model import Place

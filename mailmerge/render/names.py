@@ -8,10 +8,11 @@ that do not exist, and so may whatever stands under an ``if`` that tests ``x is 
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from jinja2 import TemplateNotFound, TemplateSyntaxError, meta, nodes
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from mailmerge.model import Diagnostic
 
@@ -38,8 +39,7 @@ def near(name: str, known: Iterable[str], what: str = "known names") -> str:
     return f"{what}: {listed}" if names else f"there are no {what}"
 
 
-@dataclass(slots=True)
-class _Part:
+class _Part(Struct):
     """One template reached from the start, and whether the row's context reaches it too."""
 
     name: str

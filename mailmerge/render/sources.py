@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from mailmerge.model import Place
 
@@ -15,8 +17,7 @@ if TYPE_CHECKING:
     from mailmerge.model import Value
 
 
-@dataclass(frozen=True, slots=True)
-class TemplateSource:
+class TemplateSource(Struct, frozen=True):
     """One body template: a file, or text given in the campaign file or on the command line."""
 
     name: str
@@ -26,16 +27,14 @@ class TemplateSource:
     """The text itself, where there is no file."""
 
 
-@dataclass(frozen=True, slots=True)
-class AttachmentRule:
+class AttachmentRule(Struct, frozen=True):
     """The templates of one ``[[attach]]`` table."""
 
     path: str
     name: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class MessageTemplates:
+class MessageTemplates(Struct, frozen=True):
     """Every template of a campaign."""
 
     base: Path

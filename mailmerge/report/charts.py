@@ -6,9 +6,10 @@ Widths are percentages and heights are pixels: a chart fills any page without st
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from mailmerge.model import Status
 
@@ -47,8 +48,7 @@ _LEAST_SPAN = 10.0
 """Seconds over which throughput is averaged at least; a single message would be a spike."""
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """One block of a bar: of a stack its place and height, of a lying bar its start and length."""
 
     series: str
@@ -57,8 +57,7 @@ class Part:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(Struct, frozen=True):
     """One bar of a chart over time."""
 
     x: float
@@ -72,8 +71,7 @@ class Column:
     """Not a bar but a break of this length."""
 
 
-@dataclass(frozen=True, slots=True)
-class Grid:
+class Grid(Struct, frozen=True):
     """The scale of a chart over time."""
 
     lines: tuple[tuple[float, str], ...]
@@ -82,8 +80,7 @@ class Grid:
     """Per cent from the left, and the time there."""
 
 
-@dataclass(frozen=True, slots=True)
-class OverTime:
+class OverTime(Struct, frozen=True):
     """A chart over time."""
 
     columns: tuple[Column, ...]
@@ -100,8 +97,7 @@ class OverTime:
         return [column for column in self.columns if not column.pause]
 
 
-@dataclass(frozen=True, slots=True)
-class Lying:
+class Lying(Struct, frozen=True):
     """One lying bar with its label."""
 
     label: str
@@ -111,8 +107,7 @@ class Lying:
     y: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Family:
+class Family(Struct, frozen=True):
     """Replies that begin with the same digit, or none at all."""
 
     name: str
@@ -126,8 +121,7 @@ class Family:
         return sum(answer.count for answer, _ in self.answers)
 
 
-@dataclass(frozen=True, slots=True)
-class Slice:
+class Slice(Struct, frozen=True):
     """One part of the bar that says where the time went."""
 
     series: str

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from mailmerge.model import Counts, Result, Status
 
@@ -31,8 +32,7 @@ _UNSAID = {Status.IN_DOUBT: "the answer was lost after the message had been hand
 _EXPLAINED = (Status.REJECTED, Status.EXPIRED, Status.IN_DOUBT, Status.DEFERRED, Status.INVALID)
 
 
-@dataclass(slots=True)
-class _Reason:
+class _Reason(Struct):
     words: str
     count: int = 0
     rows: list[int] = field(default_factory=list)
@@ -46,8 +46,7 @@ class _Reason:
             self.domains.add(result.address.rpartition("@")[2])
 
 
-@dataclass(frozen=True, slots=True)
-class Explanation:
+class Explanation(Struct, frozen=True):
     """Why some rows are in the state they are in."""
 
     status: Status

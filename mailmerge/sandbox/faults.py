@@ -5,8 +5,9 @@ from __future__ import annotations
 import enum
 import re
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from mailmerge.errors import CampaignFileError
 
@@ -70,8 +71,7 @@ _SYNTAX = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(Struct, frozen=True):
     """A reply that *command* gets with *probability* (0 to 1) in place of its good one."""
 
     code: int
@@ -83,8 +83,7 @@ class Refusal:
         return f"{self.code} {self.text or _TEXTS.get(self.code, 'Refused by the rehearsal')}"
 
 
-@dataclass(frozen=True, slots=True)
-class FaultPlan:
+class FaultPlan(Struct, frozen=True):
     """How the sandbox server misbehaves; the default is a server without fault."""
 
     refusals: tuple[Refusal, ...] = ()

@@ -15,10 +15,10 @@ import re
 import secrets
 from base64 import b64decode
 from collections import defaultdict
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from aiosmtpd.smtp import MISSING, SMTP, AuthResult, Envelope, LoginPassword, TLSSetupException
+from msgspec import Struct, field
 
 from mailmerge.sandbox.faults import GREYLISTED, Command, Cut
 from mailmerge.sandbox.server import ReceivedMessage
@@ -37,8 +37,7 @@ _PIECE = 64 * 1024
 _log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class Desk:
+class Desk(Struct):
     """What all connections of one server share."""
 
     user: str | None

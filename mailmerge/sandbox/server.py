@@ -8,9 +8,10 @@ import secrets
 import threading
 import time
 from concurrent.futures import Future
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
+
+from msgspec import Struct
 
 from mailmerge.sandbox.faults import FaultPlan, Luck
 
@@ -27,8 +28,7 @@ _NO_FAULTS = FaultPlan()
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class ReceivedMessage:
+class ReceivedMessage(Struct, frozen=True):
     """One message that the server took, byte for byte as it came over the wire."""
 
     mail_from: str

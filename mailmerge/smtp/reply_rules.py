@@ -7,8 +7,9 @@ case-folded text, so that matching is linear in the reply's length.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import chain
+
+from msgspec import Struct
 
 from mailmerge.model import Phase, Scope, Status
 
@@ -17,8 +18,7 @@ HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 
 
-@dataclass(frozen=True, slots=True)
-class Meaning:
+class Meaning(Struct, frozen=True):
     """What a refusal means; the fields are those of `mailmerge.model.Outcome`."""
 
     scope: Scope
@@ -29,8 +29,7 @@ class Meaning:
     hint: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """One line of the table: every condition that is given must hold, of *words* any one."""
 
     meaning: Meaning

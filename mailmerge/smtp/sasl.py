@@ -9,8 +9,9 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
+
+from msgspec import Struct
 
 from mailmerge.errors import AuthError, InputError, ProtocolError
 
@@ -21,18 +22,20 @@ MASK = "****"
 _SHORTEST_MASKED = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
+class Credentials(Struct, frozen=True):
     """Who signs in; the secret is asked for only when it is needed, and never shown."""
 
     user: str
     mechanism: Literal["password", "token", "none"]
-    secret: Callable[[], str] = field(repr=False)
+    secret: Callable[[], str]
     """Gives the password or token. Called once more when a token is refused: then it must refresh it."""
 
     def __post_init__(self) -> None:
         if not self.user.isprintable():
             raise InputError("the user name holds a line break or control character", code="S640")
+
+    def __repr__(self) -> str:
+        return f"Credentials({self.user!r}, {self.mechanism!r})"
 
 
 class Mechanism(Protocol):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct
 
 from mailmerge.errors import InputError
 from mailmerge.smtp.states import Step
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
 TlsMode = Literal["starttls", "tls", "none"]
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
+class Server(Struct, frozen=True):
     """A server for handing in mail, and how to speak to it."""
 
     host: str
@@ -55,8 +55,7 @@ def is_loopback(host: str) -> bool:
         return host.lower().rstrip(".") in {"localhost", "ip6-localhost"}
 
 
-@dataclass(frozen=True, slots=True)
-class Deadlines:
+class Deadlines(Struct, frozen=True):
     """How long each reply may take in total, in seconds (RFC 5321 section 4.5.3.2 and Postfix's habits).
 
     A reply's time starts when it is the next one awaited and its command has left.
@@ -84,7 +83,7 @@ class Deadlines:
 
     def scaled(self, factor: float) -> Deadlines:
         """Return all of them times *factor*."""
-        return Deadlines(*(getattr(self, name) * factor for name in self.__slots__))
+        return Deadlines(*(getattr(self, name) * factor for name in self.__struct_fields__))
 
     def of(self, step: Step) -> float:
         """Return the seconds for the reply to *step*."""
@@ -113,8 +112,7 @@ _DEADLINE = {
 }
 
 
-@dataclass(slots=True)
-class Experience:
+class Experience(Struct):
     """What sessions with a server have taught; share one among the connections to it, for one run."""
 
     ceiling: Mode | None = None

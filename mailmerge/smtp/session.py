@@ -19,8 +19,9 @@ content, because after 354 the only way back is to close the connection.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
+
+from msgspec.structs import replace
 
 from mailmerge.errors import ConnectionLost, ProtocolError
 from mailmerge.model import Completed, Outcome, Phase, PromiseNeeded, Scope, Status

@@ -12,8 +12,9 @@ Replies belong to steps by count alone (RFC 2920 section 3.1): one `Slot` for ea
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
+
+from msgspec import Struct
 
 from mailmerge.model import Phase
 
@@ -72,8 +73,7 @@ class Step(enum.Enum):
     __hash__ = object.__hash__
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """One line of the table."""
 
     phase: Phase

@@ -8,11 +8,11 @@ import socket
 import ssl
 import time
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 import trustme
+from msgspec.structs import replace
 
 from faultd import (
     Dropped,
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
     from faultd import Fault, Peer
 
-PATIENCE = Deadlines(**dict.fromkeys(Deadlines.__slots__, 5.0))
+PATIENCE = Deadlines(**dict.fromkeys(Deadlines.__struct_fields__, 5.0))
 
 
 def impatient(*phases: str) -> Deadlines:

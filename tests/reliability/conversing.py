@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import re
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import replace
 from io import StringIO
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from faultd import Accepted, Dropped
 from mailmerge.cli.summing_up import show_report
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from faultd import Fault, Peer
     from mailmerge.campaign.reporting import Report
 
-PATIENCE = Deadlines(**dict.fromkeys(Deadlines.__slots__, 10.0))
+PATIENCE = Deadlines(**dict.fromkeys(Deadlines.__struct_fields__, 10.0))
 USER, SECRET = "ann@example.org", "s3cret-Pass word"
 
 

@@ -20,7 +20,7 @@ from soak.replies_target import one_input, seeds
 if TYPE_CHECKING:
     from faultd import Fault, Peer
 
-HASTE = Deadlines(**dict.fromkeys(Deadlines.__slots__, 0.05))
+HASTE = Deadlines(**dict.fromkeys(Deadlines.__struct_fields__, 0.05))
 MESSAGE = Message(
     "<1@example.org>",
     "1",

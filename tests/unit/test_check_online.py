@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
-from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
 from mailmerge import Campaign
 from mailmerge.campaign.checking import OnlineChecks, known_account, try_sign_in

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from mailmerge.delivery import schema
 from mailmerge.delivery.ledger import Ledger
@@ -195,7 +196,7 @@ def test_only_rows_that_are_sent_make_duplicates(ledger: Ledger) -> None:
         assert listing.add(Listed(4, "a", "a@x.org", Status.INVALID)) is None
         assert listing.add(Listed(5, "", "?", Status.INVALID)) is None
         assert listing.add(Listed(6, "", "?", Status.INVALID)) is None
-    send_key = Attempt(**{name: getattr(attempt(3), name) for name in attempt(3).__slots__} | {"key": "a"})
+    send_key = replace(attempt(3), key="a")
     ledger.promise([send_key])
     assert list(states(ledger).values()) == [
         Status.SKIPPED,

@@ -7,16 +7,16 @@ import ipaddress
 import socket
 import ssl
 import time
-from collections.abc import Callable  # noqa: TC003  a dataclass shows it
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
+
+from msgspec import Struct, field
 
 from mailmerge.check.findings import Finding
 from mailmerge.errors import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 MOST_LINKS = 100
 """How many different links are tried."""
@@ -44,8 +44,7 @@ def resolve(host: str, port: int) -> list[str]:
     return [str(found[4][0]) for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
 
 
-@dataclass(slots=True)
-class LinkCheck:
+class LinkCheck(Struct):
     """Asks for the head of each page, politely and one at a time; nothing of it is downloaded."""
 
     public: Callable[[str], bool] = is_public

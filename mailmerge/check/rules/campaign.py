@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from mailmerge.check.clients import PROGRAM_OF, snapshot
 from mailmerge.check.findings import Finding
@@ -28,16 +29,14 @@ _ENOUGH = 3
 """Fewer rows with the same unsubscribe link may belong together."""
 
 
-@dataclass(slots=True)
-class Construct:
+class Construct(Struct):
     """Where the HTML uses something that not all programs support."""
 
     place: Place | None
     count: int = 0
 
 
-@dataclass(slots=True)
-class Tally:
+class Tally(Struct):
     """What is counted while rows go by; its size does not grow with the list."""
 
     rows: int = 0
