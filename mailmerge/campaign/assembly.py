@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from mailmerge.check.origin import Origin
-from mailmerge.check.rules import Lint
 from mailmerge.config.accounts import sender_allowed
 from mailmerge.errors import CampaignFileError, RowError
 from mailmerge.message import AttachRule, MessageBuilder, message_id
@@ -24,6 +22,7 @@ from mailmerge.render import AttachmentRule, MessageTemplates, Renderer, Templat
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from mailmerge.check.rules import Lint
     from mailmerge.config.accounts import Account
     from mailmerge.config.campaign_file import CampaignFile
     from mailmerge.model import Columns, Message, Recipient, Rendered
@@ -112,6 +111,9 @@ class Assembly:
 
     def lint(self) -> Lint:
         """Give what reads the messages of one pass over the list."""
+        from mailmerge.check.origin import Origin  # noqa: PLC0415  a run that goes on needs no check
+        from mailmerge.check.rules import Lint  # noqa: PLC0415
+
         sources = self.renderer.sources
         headers = {name.lower(): (name, value) for name, value in self._file.message.headers.items()}
         name, value = headers.get("list-unsubscribe", ("", ""))

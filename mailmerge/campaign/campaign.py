@@ -37,8 +37,7 @@ if TYPE_CHECKING:
     from mailmerge.config.accounts import Account
     from mailmerge.config.campaign_file import CampaignFile
     from mailmerge.delivery.clock import Clock
-    from mailmerge.delivery.runs import Progress
-    from mailmerge.delivery.sender import StopFlag
+    from mailmerge.delivery.runs import Progress, StopFlag
     from mailmerge.model import Message, Result
     from mailmerge.recipients import RecipientList
 

@@ -14,11 +14,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from mailmerge.campaign.assembly import identity
-from mailmerge.delivery.breaker import Breaker
-from mailmerge.delivery.retry import RetryPolicy
 from mailmerge.delivery.runs import Work
-from mailmerge.delivery.sender import Sender
-from mailmerge.delivery.throttle import Throttle
 from mailmerge.errors import ListError, RowError
 from mailmerge.model import Status
 
@@ -34,8 +30,8 @@ if TYPE_CHECKING:
     from mailmerge.delivery.clock import Clock
     from mailmerge.delivery.ledger import Ledger
     from mailmerge.delivery.line import Wire
-    from mailmerge.delivery.runs import Progress, RunEnd
-    from mailmerge.delivery.sender import StopFlag
+    from mailmerge.delivery.runs import Progress, RunEnd, StopFlag
+    from mailmerge.delivery.throttle import Throttle
     from mailmerge.model import Delivery, Rate, Recipient
     from mailmerge.recipients import RecipientList, RowSelection
 
@@ -152,6 +148,10 @@ class Delivering(Struct):
         mark: Callable[[int], None] | None = None,
     ) -> RunEnd:
         """Send, and say why it ended; the messages are made as they are needed."""
+        from mailmerge.delivery.breaker import Breaker  # noqa: PLC0415  after the plan was agreed to
+        from mailmerge.delivery.retry import RetryPolicy  # noqa: PLC0415
+        from mailmerge.delivery.sender import Sender  # noqa: PLC0415
+
         self.ledger.note_version(self.assembly.version, self.assembly.parts)
         sender = Sender(
             self.ledger,
@@ -171,6 +171,8 @@ class Delivering(Struct):
         return sender.run(self.work())
 
     def _throttle(self) -> Throttle:
+        from mailmerge.delivery.throttle import Throttle  # noqa: PLC0415  after the plan was agreed to
+
         per_domain = self.send.per_domain
         now, steady = self.clock.now(), self.clock.monotonic()
         earlier = self.ledger.recent(now - longest_window(per_domain)) if per_domain else ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from mailmerge.campaign.assembly import Assembly
     from mailmerge.check.problems import Group, Problems
+    from mailmerge.check.rules import Lint
     from mailmerge.delivery.ledger import Ledger
     from mailmerge.model import Message, Recipient, Rendered
     from mailmerge.recipients import RecipientList
@@ -92,11 +94,14 @@ class Inspection:
         self._suppressed = suppressed
         self._max_size = max_size
         self._problems = problems
-        self._lint = assembly.lint()
         self.sender = ""
         """From of the first message."""
         # The Date of a message that is only looked at; each real attempt sets its own.
         self._date = datetime.now(UTC)
+
+    @cached_property
+    def _lint(self) -> Lint:
+        return self._assembly.lint()
 
     def look(self, recipient: Recipient) -> tuple[Listed, Message | None]:
         """Say what the row is, and give its message if there is one."""

@@ -12,7 +12,6 @@ from msgspec.structs import replace
 from mailmerge.campaign.connecting import Transcript, connection_factory
 from mailmerge.campaign.delivering import Delivering, longest_window, throttle_history
 from mailmerge.campaign.preflight import refuse_if_broken
-from mailmerge.campaign.publishing import page_facts, publish
 from mailmerge.campaign.reporting import Report, exit_code
 from mailmerge.config.accounts import resolve_account
 from mailmerge.delivery.account_usage import AccountUsage
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from mailmerge.campaign.campaign import Campaign
     from mailmerge.campaign.plan import Plan
     from mailmerge.config.accounts import Account
-    from mailmerge.delivery.sender import StopFlag
+    from mailmerge.delivery.runs import StopFlag
     from mailmerge.model import Rate
     from mailmerge.recipients import RecipientList
     from mailmerge.report.page import Facts
@@ -352,6 +351,8 @@ class SendRun:
         return False
 
     def _report(self, end: RunEnd, failure: MailmergeError | None, out: Path, seconds: float) -> Report:
+        from mailmerge.campaign.publishing import publish  # noqa: PLC0415  after the last message
+
         error = failure or end.error
         if error is None and end.reason is Reason.REFUSED:
             error = AuthError(end.message, code="S607", hint=end.hint)
@@ -382,6 +383,8 @@ class SendRun:
         )
 
     def _page_facts(self, stopped: str) -> Facts:
+        from mailmerge.campaign.publishing import page_facts  # noqa: PLC0415  after the last message
+
         rates, account = self._campaign.file.send.rate, self._account
         return page_facts(
             self._campaign, self._ledger, self._recipients, account, rates, stopped=stopped.rstrip(".")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mailmerge.campaign.campaign import Campaign
     from mailmerge.campaign.sending import SendRequest
     from mailmerge.config.accounts import Account
-    from mailmerge.delivery.sender import StopFlag
+    from mailmerge.delivery.runs import StopFlag
     from mailmerge.model import Message, Status
 
 HEADER = "X-Mailmerge-Test"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import textwrap
 import tomllib
 from functools import cache
@@ -61,6 +60,8 @@ def catalogue() -> Mapping[str, Entry]:
 
 def near(code: str) -> list[str]:
     """Give the codes that may have been meant."""
+    import difflib  # noqa: PLC0415  only for a code that does not exist
+
     return difflib.get_close_matches(code.upper(), catalogue(), n=3, cutoff=0.7)
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _LABEL = r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}"
-_HOST_NAME = re.compile(rf"(?=.{{1,253}}\Z)(?:{_LABEL}\.)*{_LABEL}\.?\Z")
+_HOST_NAME = rf"(?=.{{1,253}}\Z)(?:{_LABEL}\.)*{_LABEL}\.?\Z"
 
 
 def is_address_literal(text: str) -> bool:
@@ -41,7 +41,7 @@ def is_address_literal(text: str) -> bool:
 
 def is_host(text: str) -> bool:
     """Tell whether *text* is an ASCII host name or an IP address, without brackets."""
-    return bool(_HOST_NAME.match(text)) or _is_ip(text)
+    return bool(re.match(_HOST_NAME, text)) or _is_ip(text)
 
 
 def is_loopback(host: str) -> bool:
@@ -74,7 +74,7 @@ def _check_host(text: str) -> Fault | None:
 
 
 def _check_helo(text: str) -> Fault | None:
-    if is_address_literal(text) or _HOST_NAME.match(text):
+    if is_address_literal(text) or re.match(_HOST_NAME, text):
         return None
     hint = "write a host name, or an address in brackets: [192.0.2.1]"
     return Fault(f"cannot stand after EHLO: {quote(text)}", "C412", hint)

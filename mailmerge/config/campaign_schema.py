@@ -36,7 +36,7 @@ from mailmerge.config.validation import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_HEADER_NAME = re.compile(r"[!-9;-~]{1,76}\Z")
+_HEADER_NAME = r"[!-9;-~]{1,76}\Z"
 _HAS_OWN_KEY = {
     "from": "from",
     "to": "to",
@@ -72,7 +72,7 @@ def _read_template(value: object) -> Path | str:
 
 def _check_header_name(name: str) -> Fault | None:
     low = name.lower()
-    if not _HEADER_NAME.match(name):
+    if not re.match(_HEADER_NAME, name):
         return Fault("is no name for a header", hint="letters, digits and hyphens, such as X-Campaign")
     if low in _HAS_OWN_KEY:
         return Fault("has a key of its own", hint=f"write `message.{_HAS_OWN_KEY[low]}` instead")

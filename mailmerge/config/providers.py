@@ -5,6 +5,7 @@ Everything here is data. What a provider's replies mean is told by the SMTP sess
 
 from __future__ import annotations
 
+import re
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 Tls = Literal["starttls", "tls", "none"]
 Auth = Literal["password", "token", "none"]
 Mark = Literal["confirmed", "assumed", "ours"]
+
+_HOST = re.compile(r'"([a-z0-9.{}-]+):[0-9]+ (?:tls|starttls|none)"')
+"""A host in the data file, maybe with ``{region}`` in it."""
 
 
 class ProviderServer(Struct, frozen=True):
@@ -111,7 +115,8 @@ def find_provider(name: str) -> Provider:
 
 def get_provider(name: str) -> Provider | None:
     """Give the provider of that name, alias, or name and region, if there is one."""
-    return _by_name().get(name.strip().lower())
+    name = name.strip().lower()
+    return (_load_one(name) or _by_name().get(name)) if name else None
 
 
 def provider_names() -> tuple[str, ...]:
@@ -121,7 +126,10 @@ def provider_names() -> tuple[str, ...]:
 
 def provider_for_host(host: str) -> Provider | None:
     """Give the provider that takes mail at *host*, the one with the lower limits if there are two."""
-    return _by_host().get(host.strip().rstrip(".").lower())
+    host = host.strip().rstrip(".").lower()
+    patterns = (pattern.partition("{region}") for pattern in _HOST.findall(_text()))
+    known = any(host.startswith(start) and host.endswith(end) for start, _, end in patterns)
+    return _by_host().get(host) if known else None
 
 
 def provider_for_address(domain: str) -> Provider | None:
@@ -137,10 +145,33 @@ def near_providers(name: str) -> tuple[str, ...]:
 # --- the data file -------------------------------------------------------------------------------------
 
 
+# Most runs need one provider or none, and reading all of them takes 10 ms: hence the looks at the text.
+
+
+@cache
+def _text() -> str:
+    return Path(__file__).with_name("providers.toml").read_text(encoding="utf-8")
+
+
 @cache
 def _load() -> dict[str, Provider]:
-    tables = tomllib.loads(Path(__file__).with_name("providers.toml").read_text(encoding="utf-8"))
+    tables = tomllib.loads(_text())
     return {name: _read(name, {**_shared(tables, table), **table}) for name, table in tables.items()}
+
+
+@cache
+def _load_one(name: str) -> Provider | None:
+    tables = _table(name)
+    if not tables:
+        return None
+    models = _table(tables[name].get("like", ""))
+    return _read(name, {**_shared(models, tables[name]), **tables[name]})
+
+
+def _table(name: str) -> dict[str, Any]:
+    """Read the table of that name alone; empty: there is none."""
+    _, header, rest = _text().partition(f"\n[{name}]\n")
+    return tomllib.loads(header + rest.partition("\n[")[0]) if header else {}
 
 
 def _shared(tables: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _PASSWORD_KEYS = frozenset(("password", "passwd", "passphrase", "smtp_password", "smtp_auth"))
 _NAMES_OF_COLUMNS = frozenset(("data.types",))
-_AT = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)\Z")
+_AT = r" \(at (?:line (\d+), column (\d+)|end of document)\)\Z"
 
 
 class Problems:
@@ -143,7 +143,7 @@ def read_document(path: Path) -> Document:
 
 
 def _syntax_error(says: str, text: TomlText) -> CampaignFileError:
-    match = _AT.search(says)
+    match = re.search(_AT, says)
     message = says[: match.start()] if match else says
     place = text.at(int(match[1]), int(match[2])) if match and match[1] else text.end
     hint = None

@@ -27,10 +27,9 @@ _STRING = re.compile(
 )
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _SCALAR = re.compile(r"[^,\]}#\n]+")
-_SECRET = re.compile(
-    r"""(?ix) (?<![\w-]) ["']? [\w-]*? (?: password | passwd | passphrase | secret | token | smtp_auth ) ["']?
+_TO_HIDE = r"""(?ix) (?<![\w-]) ["']? [\w-]*?
+        (?: password | passwd | passphrase | secret | token | smtp_auth ) ["']?
         \s* [=:] \s* (?P<value> \S .*)"""
-)
 
 
 class TomlPlaces(Struct, frozen=True):
@@ -74,7 +73,9 @@ class TomlText:
 
 def hide_secrets(source: str) -> str:
     """Blank out what follows ``password =`` and its like, for lines that go into messages."""
-    return _SECRET.sub(lambda match: match[0][: match.start("value") - match.start()] + "********", source)
+    return re.sub(
+        _TO_HIDE, lambda match: match[0][: match.start("value") - match.start()] + "********", source
+    )
 
 
 def find_places(text: str, shown: str) -> TomlPlaces:

@@ -29,9 +29,9 @@ _UNIT_WORDS = {
     **dict.fromkeys(("h", "hour"), "h"),
     **dict.fromkeys(("d", "day"), "d"),
 }
-_RATE = re.compile(r"\s*(\d{1,9})\s*/\s*(\d{0,6})\s*([a-z]+?)s?\s*\Z")
-_SPAN = re.compile(r"(\d{1,6})\s*([smhd])\Z")
-_SIZE = re.compile(r"\s*(\d{1,9})\s*([kKmM]i?)?[bB]?\s*\Z")
+_RATE = r"\s*(\d{1,9})\s*/\s*(\d{0,6})\s*([a-z]+?)s?\s*\Z"
+_SPAN = r"(\d{1,6})\s*([smhd])\Z"
+_SIZE = r"\s*(\d{1,9})\s*([kKmM]i?)?[bB]?\s*\Z"
 _FACTORS = {"": 1, "k": 1000, "m": 1_000_000, "ki": 1024, "mi": 1_048_576}
 
 
@@ -237,7 +237,7 @@ def parse_rate(text: str) -> Rate:
         RefusalError: it is no rate, or it allows nothing.
 
     """
-    match = _RATE.match(text.lower())
+    match = re.match(_RATE, text.lower())
     if match is None or match[3] not in _UNIT_WORDS:
         hint = 'write a number, a slash and a unit, such as "60/m", "2000/d" or "5000/180s" (s, m, h, d)'
         raise RefusalError(Fault(f"is not a rate: {quote(text)}", hint=hint))
@@ -262,7 +262,7 @@ def _read_pauses(value: object) -> tuple[float, ...]:
         raise wrong_type("a text", value, 'write the pauses, such as "1m, 5m, 1h", or "never"')
     pauses = []
     for part in parts:
-        match = _SPAN.match(part.strip().lower())
+        match = re.match(_SPAN, part.strip().lower())
         if not match or int(match[1]) == 0:
             hint = 'write the pauses before each new try, such as "1m, 5m, 1h" (s, m, h, d), or "never"'
             raise RefusalError(Fault(f"has no pause in {quote(part.strip())}", hint=hint))
@@ -286,7 +286,7 @@ def parse_size(text: str) -> int:
         RefusalError: it is no size, or nothing.
 
     """
-    match = _SIZE.match(text)
+    match = re.match(_SIZE, text)
     size = int(match[1]) * _FACTORS[(match[2] or "").lower()] if match else 0
     if size == 0:
         raise RefusalError(Fault(f"is not a size: {quote(text)}", hint='write it as "25MB" or in bytes'))

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from mailmerge.delivery import schema, upkeep, views
-from mailmerge.delivery.aggregates import Aggregates
 from mailmerge.delivery.journal import Journal
 from mailmerge.delivery.listing import Listing
 from mailmerge.delivery.locks import CampaignLock
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
 
+    from mailmerge.delivery.aggregates import Aggregates
     from mailmerge.delivery.records import PastAttempt, Settlement, Version
     from mailmerge.model import Attempt, Counts, Delivery, Result
 
@@ -354,6 +354,8 @@ class Ledger:
 
     def aggregates(self) -> Aggregates:
         """Give the campaign's history in figures."""
+        from mailmerge.delivery.aggregates import Aggregates  # noqa: PLC0415  only for reports
+
         return Aggregates(self._db, self.path, self._id)
 
     def in_doubt(self, limit: int | None = None) -> list[Result]:

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
     from mailmerge.model import AttachmentName, Place
 
-_BAD_IN_PATH = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-_BAD_IN_NAME = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
-_BIDI = re.compile("[\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069]")
+_BAD_IN_PATH = "[\x00-\x1f\x7f-\x9f\ud800-\udfff]"
+_BAD_IN_NAME = "[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+"
+_BIDI = "[\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069]"
 _NAME_BYTES = 240
 _MORE_TYPES = {
     ".7z": "application/x-7z-compressed",
@@ -158,7 +158,7 @@ def resolve(base: Path, path: str, missing: str = "error") -> list[str]:
         raise FileProblem(
             "A301", "the attachment's path is empty", 'set `missing = "skip"` if that is intended'
         )
-    if _BAD_IN_PATH.search(path):
+    if re.search(_BAD_IN_PATH, path):
         raise FileProblem("A302", f"the attachment's path holds a control character: {quoted(path)}")
     if os.path.isabs(path) or path.startswith(("/", "\\", "~")) or re.match(r"[A-Za-z]:|\\\\", path):
         raise FileProblem("A302", f"the attachment's path must be relative: {quoted(path)}")
@@ -198,7 +198,7 @@ def _checked(root: str, file: str, path: str) -> str | None:
 def clean_name(name: str) -> str:
     """Return a file name to show: last component only, nothing invisible, nothing that turns text around."""
     name = unicodedata.normalize("NFC", re.split(r"[/\\]", name.strip())[-1])
-    name = _BIDI.sub("", _BAD_IN_NAME.sub(" ", name)).strip() or "attachment"
+    name = re.sub(_BIDI, "", re.sub(_BAD_IN_NAME, " ", name)).strip() or "attachment"
     if name.startswith("."):  # the stem came from an empty cell, or the file would be hidden
         name = "attachment." + name.lstrip(".")
     stem, dot, suffix = name.rpartition(".")

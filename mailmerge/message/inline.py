@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import html
 import os
 import re
 from typing import TYPE_CHECKING, NamedTuple
@@ -118,7 +117,9 @@ class InlineImages:
         return _SOURCE.sub(lambda found: found[1] + self._reference(found[2], images), tag)
 
     def _reference(self, attribute: str, images: dict[str, str]) -> str:
-        source = html.unescape(attribute[1:-1] if attribute[0] in "\"'" else attribute).strip()
+        from html import unescape  # noqa: PLC0415  only for templates with images
+
+        source = unescape(attribute[1:-1] if attribute[0] in "\"'" else attribute).strip()
         if _ELSEWHERE.match(source):
             return attribute
         path = self._find(source)

@@ -5,7 +5,6 @@ Each kind of list loads its own reader only when it is opened: a CSV list costs 
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
@@ -100,6 +99,8 @@ def from_dataframe(
 def _check_file(path: Path, shown: str) -> None:
     place = Place(path=shown)
     if not path.exists():
+        from difflib import get_close_matches  # noqa: PLC0415  only for what is wrong
+
         siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         near = get_close_matches(path.name, siblings, n=1)
         hint = f"did you mean {near[0]}?" if near else "data.source or --list names it"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 OUR_COLUMNS = frozenset({"mailmerge_status", "mailmerge_code", "mailmerge_reply", "mailmerge_row"})
 """What ``failed.csv`` adds to a list; ignored when that file is the list."""
 
-_ADDRESS = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+\Z")
+_ADDRESS = r"[^@\s]+@[^@\s]+\.[^@\s.]+\Z"
 
 
 class Header(Struct, frozen=True):
@@ -68,7 +67,7 @@ def read_header(
         name = template_name(heading) or f"column_{position + 1}"
         if name in OUR_COLUMNS:
             continue
-        if _ADDRESS.match(heading):
+        if re.match(_ADDRESS, heading):
             problems.append(_no_header(heading, row, place(position)))
         elif name in names:
             problems.append(_collision(headings[names.index(name)], heading, name, row, place(position)))
@@ -92,6 +91,8 @@ def find_column(columns: Columns, wanted: str, option: str) -> int:
     name = template_name(heading)
     if name in columns.names:
         return columns.names.index(name)
+    from difflib import get_close_matches  # noqa: PLC0415  only for what is wrong
+
     near = get_close_matches(name, columns.names, n=1) or get_close_matches(heading, columns.headings, n=1)
     guess = f"did you mean {near[0]}? " if near else ""
     raise CampaignFileError(

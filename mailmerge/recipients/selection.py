@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from mailmerge.errors import CampaignFileError
 
-_PART = re.compile(r"([0-9]{1,7})(?:\s*([-–])\s*([0-9]{1,7})?)?\Z")
+_PART = r"([0-9]{1,7})(?:\s*([-–])\s*([0-9]{1,7})?)?\Z"
 _LAST = 10_000_000
 
 
@@ -46,7 +46,7 @@ def parse_rows(text: str) -> RowSelection:
 
 
 def _range(part: str, text: str) -> tuple[int, int]:
-    match = _PART.match(part)
+    match = re.match(_PART, part)
     if not match:
         raise CampaignFileError(
             f'"{text}" does not name rows' if part else f'"{text}" has an empty part',

@@ -15,8 +15,8 @@ from mailmerge.model import Diagnostic, Place, Value
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_INTEGER = re.compile(r"[+-]?[0-9]+\Z")
-_DECIMAL = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?\Z")
+_INTEGER = r"[+-]?[0-9]+\Z"
+_DECIMAL = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?\Z"
 _TIME_OF_DAY = re.compile(r"%[-#]?[HIMSfpXcT]")
 _TRUE = frozenset({"true", "yes", "y", "1", "x", "on"})
 _FALSE = frozenset({"false", "no", "n", "0", "off"})
@@ -90,7 +90,7 @@ def as_text(cell: Value) -> str:
 
 def _integer(cell: Value) -> Value:
     if isinstance(cell, str):
-        if _INTEGER.match(cell.strip()):
+        if re.match(_INTEGER, cell.strip()):
             return int(cell)
     elif isinstance(cell, int) and not isinstance(cell, bool):
         return cell
@@ -99,7 +99,7 @@ def _integer(cell: Value) -> Value:
 
 def _decimal(cell: Value) -> Value:
     if isinstance(cell, str):
-        if _DECIMAL.match(cell.strip()):
+        if re.match(_DECIMAL, cell.strip()):
             return Decimal(cell.strip())
     elif isinstance(cell, int | Decimal) and not isinstance(cell, bool):
         return Decimal(cell)

@@ -11,7 +11,7 @@ from mailmerge.errors import TemplateError
 from mailmerge.model import Diagnostic, Place
 from mailmerge.render.environments import FolderLoader, Kind, decode, make_environment, printed_in_line
 from mailmerge.render.filters import Filters
-from mailmerge.render.names import NameCheck, near, syntax_problem, used_names
+from mailmerge.render.names import NameCheck, near
 from mailmerge.render.sources import SourceMap
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
     from mailmerge.model import Columns
+    from mailmerge.render.names import Seen
     from mailmerge.render.sources import MessageTemplates, TemplateSource
 
 
@@ -29,14 +30,12 @@ class Compiled:
 
     __slots__ = ("_new_context", "_pieces", "_root", "constant", "name", "names", "reached", "template")
 
-    def __init__(
-        self, name: str, template: Template, tree: nodes.Template, reached: tuple[str, ...] = ()
-    ) -> None:
+    def __init__(self, name: str, template: Template, tree: nodes.Template, seen: Seen) -> None:
         self.name = name
         self.template = template
-        self.names = used_names(tree)
+        self.names = seen.own
         """Names that it reads, for messages that name a column."""
-        self.reached = reached
+        self.reached = seen.reached
         """Templates that it includes, extends or imports literally."""
         self.constant = _constant(tree)
         self._pieces = _simple_pieces(tree) if template.environment.finalize is printed_in_line else ()
@@ -129,20 +128,29 @@ class Compiler:
         return self._compile(name, text, kind)
 
     def _compile(self, name: str, source: str, kind: Kind) -> Compiled:
-        environment = self._environments[kind]
+        environment, check = self._environments[kind], self._checks[kind]
+        code = None
         try:
             tree = environment.parse(source, name)
-            seen = self._checks[kind].look(name, tree)
-            self.names |= seen.names
-            self.problems += [problem for problem in seen.problems if problem not in self.problems]
-            code = environment.compile(tree, name)
         except TemplateSyntaxError as error:
-            problem = syntax_problem(error, self.sources, name)
-            if not any((p.message, p.place) == (problem.message, problem.place) for p in self.problems):
-                self.problems.append(problem)
+            self._note(check.syntax_problem(error, name))
+            return self._compile("", "", kind)
+        try:
+            code = environment.compile(tree, name)
+        except TemplateSyntaxError as error:  # an unknown filter or test
+            self._note(check.syntax_problem(error, name))
+        seen = check.look(name, tree)
+        self._note(*seen.problems)
+        self.names |= seen.names
+        if code is None:
             return self._compile("", "", kind)
         template = Template.from_code(environment, code, environment.make_globals(None))
-        return Compiled(name, template, tree, seen.reached)
+        return Compiled(name, template, tree, seen)
+
+    def _note(self, *problems: Diagnostic) -> None:
+        for problem in problems:
+            if not any((p.message, p.place) == (problem.message, problem.place) for p in self.problems):
+                self.problems.append(problem)
 
     def report(self) -> None:
         """Raise all problems found as one error."""

@@ -78,6 +78,20 @@ class Missing(StrictUndefined):
 
 
 class _Generator(CodeGenerator):
+    """Notes which names come from outside of the template."""
+
+    environment: Sandbox
+
+    def enter_frame(self, frame: Frame) -> None:
+        """Note what is looked up when the template runs."""
+        super().enter_frame(frame)
+        undeclared = self.environment.undeclared.setdefault(self.name or "", set())
+        undeclared.update(
+            name for action, name in frame.symbols.loads.values() if action == "resolve" and name
+        )
+
+
+class _BodyGenerator(_Generator):
     """Prints plain text directly: only what is no ``str`` has to go through ``finalize``."""
 
     def _output_child_pre(self, node: nodes.Expr, frame: Frame, finalize: Any) -> None:
@@ -110,12 +124,16 @@ class _Escaped(dict[str, str]):
         return escaped
 
 
-class _Sandbox(ImmutableSandboxedEnvironment):
-    """The sandbox, quicker at what is plainly allowed: items of dicts, methods of texts, numbers of loops."""
+class Sandbox(ImmutableSandboxedEnvironment):
+    """Jinja2's, quicker at what is plainly allowed: items of dicts, methods of texts, numbers of loops."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.escaped = _Escaped()
+        self.undeclared: dict[str, set[str]] = {}
+        """By template: the names it reads that it does not bind itself."""
+
+    code_generator_class = _Generator
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """Return an attribute, else an item; a dict's own methods win, as in Jinja2."""
@@ -180,12 +198,12 @@ def make_environment(
     filters: Mapping[str, Callable[..., Any]],
     variables: Mapping[str, Any],
     finalize: Callable[[Any], Any] | None = None,
-) -> Environment:
+) -> Sandbox:
     """Build an environment; *variables* are visible everywhere, also in imported templates.
 
     *finalize* prints the values of bodies in another way.
     """
-    environment = _Sandbox(
+    environment = Sandbox(
         loader=loader,
         autoescape=kind == "html",
         undefined=Missing,
@@ -193,7 +211,7 @@ def make_environment(
         auto_reload=False,
     )
     if environment.finalize is printed:
-        environment.code_generator_class = _Generator
+        environment.code_generator_class = _BodyGenerator
     environment.filters.update(filters)
     environment.globals.update(variables)
     return environment

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from babel import Locale
 
-_NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?\Z")
-_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[ T][0-9]{2}:[0-9]{2}(?::[0-9]{2})?)?\Z")
-_TIME = re.compile(r"[0-9]{2}:[0-9]{2}(?::[0-9]{2})?\Z")
+_NUMBER = r"[+-]?[0-9]+(?:\.[0-9]+)?\Z"
+_DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[ T][0-9]{2}:[0-9]{2}(?::[0-9]{2})?)?\Z"
+_TIME = r"[0-9]{2}:[0-9]{2}(?::[0-9]{2})?\Z"
 _NAMED = ("short", "medium", "long", "full")
 
 
@@ -102,7 +102,7 @@ def _default(default: str | None, value: object, filter_name: str) -> str:
 
 
 def _to_number(value: Any) -> Decimal:
-    if isinstance(value, str) and _NUMBER.match(value.strip()):
+    if isinstance(value, str) and re.match(_NUMBER, value.strip()):
         return Decimal(value.strip())
     if isinstance(value, (int, float, Decimal)) and not isinstance(value, bool):
         number = value if isinstance(value, Decimal) else Decimal(repr(value))
@@ -116,7 +116,7 @@ def _to_number(value: Any) -> Decimal:
 def _to_date(value: Any) -> date:
     if isinstance(value, date):
         return value
-    if isinstance(value, str) and _DATE.match(value.strip()):
+    if isinstance(value, str) and re.match(_DATE, value.strip()):
         text = value.strip()
         try:
             return date.fromisoformat(text) if len(text) == 10 else datetime.fromisoformat(text)
@@ -131,9 +131,9 @@ def _to_time(value: Any) -> time | datetime:
     if isinstance(value, str):
         text = value.strip()
         try:
-            if _TIME.match(text):
+            if re.match(_TIME, text):
                 return time.fromisoformat(text)
-            if _DATE.match(text) and len(text) > 10:
+            if re.match(_DATE, text) and len(text) > 10:
                 return datetime.fromisoformat(text)
         except ValueError:
             pass

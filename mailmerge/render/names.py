@@ -7,11 +7,10 @@ that do not exist, and so may whatever stands under an ``if`` that tests ``x is 
 
 from __future__ import annotations
 
-import difflib
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, get_args
 
-from jinja2 import TemplateNotFound, TemplateSyntaxError, meta, nodes
-from msgspec import Struct, field
+from jinja2 import TemplateNotFound, TemplateSyntaxError, nodes
+from msgspec import Struct
 from msgspec.structs import replace
 
 from mailmerge.model import Diagnostic
@@ -19,17 +18,19 @@ from mailmerge.model import Diagnostic
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from jinja2 import Environment
-
     from mailmerge.model import Columns
+    from mailmerge.render.environments import Sandbox
     from mailmerge.render.sources import SourceMap
 
 _NodeT = TypeVar("_NodeT", bound=nodes.Node)
 _Reference = nodes.Extends | nodes.Include | nodes.Import | nodes.FromImport
+_SURVEYED = (nodes.Name, nodes.Getitem, nodes.Macro, *get_args(_Reference))
 
 
 def near(name: str, known: Iterable[str], what: str = "known names") -> str:
     """Hint at the name that was probably meant, else list what there is."""
+    import difflib  # noqa: PLC0415  only for what is wrong
+
     names = sorted(known)
     folded = {candidate.casefold().replace(" ", "_"): candidate for candidate in names}
     close = difflib.get_close_matches(name.casefold().replace(" ", "_"), folded, n=1)
@@ -39,21 +40,62 @@ def near(name: str, known: Iterable[str], what: str = "known names") -> str:
     return f"{what}: {listed}" if names else f"there are no {what}"
 
 
+class Survey:
+    """What one template reads, binds and refers to, found in a single walk."""
+
+    __slots__ = ("bound", "names", "references", "row_keys")
+
+    def __init__(self, tree: nodes.Node) -> None:
+        self.names: set[str] = set()
+        """Every name that is read anywhere, and the headings in ``row["heading"]``."""
+        self.bound: set[str] = set()
+        """What ``set``, ``for``, macros and imports define."""
+        self.references: list[tuple[_Reference, str]] = []
+        """Literal names of other templates, with the tags that hold them."""
+        self.row_keys: list[tuple[str, int]] = []
+        """The headings in ``row["heading"]``, with their lines."""
+        for node in tree.find_all(_SURVEYED):
+            if isinstance(node, nodes.Name):
+                (self.names if node.ctx == "load" else self.bound).add(node.name)
+            elif isinstance(node, nodes.Getitem):
+                self._note_key(node)
+            elif isinstance(node, nodes.Macro):
+                self.bound.add(node.name)
+            elif isinstance(node, _Reference):
+                self._note_reference(node)
+
+    def _note_key(self, node: nodes.Getitem) -> None:
+        row = isinstance(node.node, nodes.Name) and node.node.name == "row"
+        if row and isinstance(node.arg, nodes.Const):
+            self.names.add(str(node.arg.value))
+            self.row_keys.append((str(node.arg.value), node.lineno))
+
+    def _note_reference(self, node: _Reference) -> None:
+        if isinstance(node, nodes.FromImport):
+            self.bound.update(item[1] if isinstance(item, tuple) else item for item in node.names)
+        elif isinstance(node, nodes.Import):
+            self.bound.add(node.target)
+        if isinstance(node.template, nodes.Const) and isinstance(node.template.value, str):
+            self.references.append((node, node.template.value))
+
+
 class _Part(Struct):
     """One template reached from the start, and whether the row's context reaches it too."""
 
     name: str
     tree: nodes.Template
     sees_row: bool
-    bound: set[str] = field(default_factory=set)
+    survey: Survey
 
 
 class Seen(NamedTuple):
     """What a look through a template and those it names literally found."""
 
     problems: list[Diagnostic]
+    own: frozenset[str]
+    """The names that the template itself reads."""
     names: frozenset[str]
-    """The names read."""
+    """The names that all of them read."""
     reached: tuple[str, ...]
     """The other templates: included, extended or imported."""
 
@@ -62,7 +104,7 @@ class NameCheck:
     """Checks the templates of one environment against the columns and variables."""
 
     def __init__(
-        self, environment: Environment, sources: SourceMap, columns: Columns, variables: Iterable[str]
+        self, environment: Sandbox, sources: SourceMap, columns: Columns, variables: Iterable[str]
     ) -> None:
         self._environment = environment
         self._sources = sources
@@ -72,19 +114,20 @@ class NameCheck:
         self._globals = set(environment.globals) | self._variables
 
     def look(self, name: str, tree: nodes.Template) -> Seen:
-        """Look through template *name* and every template it names literally."""
+        """Look through template *name*, which was compiled, and every template it names literally."""
         parts, problems = self._reach(name, tree)
         for part in parts:
-            shared = set().union(*(p.bound for p in parts if p is not part and p.sees_row == part.sees_row))
-            problems += self._unknown(part, shared)
-        names: frozenset[str] = frozenset().union(*(used_names(part.tree) for part in parts))
-        return Seen(problems, names, tuple(dict.fromkeys(part.name for part in parts[1:])))
+            others = (p for p in parts if p is not part and p.sees_row == part.sees_row)
+            problems += self._unknown(part, set().union(*(other.survey.bound for other in others)))
+        names: frozenset[str] = frozenset().union(*(part.survey.names for part in parts))
+        reached = tuple(dict.fromkeys(part.name for part in parts[1:]))
+        return Seen(problems, frozenset(parts[0].survey.names), names, reached)
 
     def _reach(self, name: str, tree: nodes.Template) -> tuple[list[_Part], list[Diagnostic]]:
-        parts = [_Part(name, tree, sees_row=True, bound=_bound(tree))]
+        parts = [_Part(name, tree, sees_row=True, survey=Survey(tree))]
         broken = []
         for part in parts:  # grows while it is walked
-            for reference, other in _references(part.tree):
+            for reference, other in part.survey.references:
                 sees_row = part.sees_row and not _is_blind_import(reference)
                 if any(known.name == other and known.sees_row == sees_row for known in parts):
                     continue
@@ -94,9 +137,9 @@ class NameCheck:
                     if not getattr(reference, "ignore_missing", False):
                         broken.append(self._not_found(part.name, other, reference.lineno))
                 except TemplateSyntaxError as error:
-                    broken.append(syntax_problem(error, self._sources, other))
+                    broken.append(self.syntax_problem(error, other))
                 else:
-                    parts.append(_Part(other, found, sees_row, _bound(found)))
+                    parts.append(_Part(other, found, sees_row, Survey(found)))
         return parts, broken
 
     def _load(self, name: str) -> nodes.Template:
@@ -107,21 +150,17 @@ class NameCheck:
         return tree
 
     def _unknown(self, part: _Part, shared: set[str]) -> Iterator[Diagnostic]:
-        known = self._globals | shared | _exported(part.tree) | (self._columns if part.sees_row else set())
-        try:
-            unknown = meta.find_undeclared_variables(part.tree) - known
-        except TemplateSyntaxError as error:  # an unknown filter or test
-            error.name = part.name
-            problem = syntax_problem(error, self._sources, part.name)
-            yield replace(problem, hint=self._near_filter(error))
-            return
+        known = self._globals | shared | (self._columns if part.sees_row else set())
+        unknown = self._environment.undeclared.get(part.name, set()) - known
         seen: set[str] = set()
-        for name, line in _unguarded(part.tree):
-            if name in unknown and name not in seen:
-                seen.add(name)
-                yield self._unknown_name(part, name, line)
-        for key, line in _row_keys(part.tree):
-            if "row" not in part.bound | shared and key not in self._headings and key not in seen:
+        if unknown:
+            unknown -= _exported(part.tree)
+            for name, line in _unguarded(part.tree):
+                if name in unknown and name not in seen:
+                    seen.add(name)
+                    yield self._unknown_name(part, name, line)
+        for key, line in part.survey.row_keys:
+            if "row" not in part.survey.bound | shared and key not in self._headings and key not in seen:
                 seen.add(key)
                 yield Diagnostic(
                     code="T102",
@@ -130,8 +169,15 @@ class NameCheck:
                     place=self._sources.place(part.name, line, key),
                 )
 
+    def syntax_problem(self, error: TemplateSyntaxError, name: str) -> Diagnostic:
+        """Describe a syntax error of template *name*, or an unknown filter or test in it."""
+        problem = syntax_problem(error, self._sources, name)
+        return replace(problem, hint=self._near_filter(error))
+
     def _near_filter(self, error: TemplateSyntaxError) -> str | None:
         """Hint at the filter or test that was probably meant."""
+        import difflib  # noqa: PLC0415  only for what is wrong
+
         kind, _, rest = (error.message or "").removeprefix("No ").partition(" named ")
         known = {"filter": self._environment.filters, "test": self._environment.tests}.get(kind)
         close = difflib.get_close_matches(rest.strip("'."), known, n=1) if known else []
@@ -170,56 +216,17 @@ def syntax_problem(error: TemplateSyntaxError, sources: SourceMap, name: str) ->
     )
 
 
-def used_names(tree: nodes.Node) -> frozenset[str]:
-    """Return every name that is read anywhere in *tree*, and the keys of ``row[...]``."""
-    names: set[str] = set()
-    for node in tree.find_all((nodes.Name, nodes.Getitem)):
-        if isinstance(node, nodes.Getitem):
-            names.update(_row_key(node))
-        elif isinstance(node, nodes.Name) and node.ctx == "load":
-            names.add(node.name)
-    return frozenset(names)
-
-
-def _references(tree: nodes.Template) -> Iterator[tuple[_Reference, str]]:
-    for node in tree.find_all((nodes.Extends, nodes.Include, nodes.Import, nodes.FromImport)):
-        assert isinstance(node, _Reference)
-        if isinstance(node.template, nodes.Const) and isinstance(node.template.value, str):
-            yield node, node.template.value
-
-
 def _is_blind_import(node: _Reference) -> bool:
     return not isinstance(node, nodes.Extends) and not node.with_context
-
-
-def _bound(tree: nodes.Template) -> set[str]:
-    names: set[str] = set()
-    for node in tree.find_all((nodes.Name, nodes.Macro, nodes.Import, nodes.FromImport)):
-        if isinstance(node, nodes.FromImport):
-            names.update(item[1] if isinstance(item, tuple) else item for item in node.names)
-        elif isinstance(node, nodes.Import):
-            names.add(node.target)
-        elif isinstance(node, nodes.Macro) or (isinstance(node, nodes.Name) and node.ctx != "load"):
-            names.add(node.name)
-    return names
 
 
 def _exported(tree: nodes.Template) -> set[str]:
     """Return what is bound at the top of a template, and so is known in its blocks too."""
     kinds = (nodes.Assign, nodes.AssignBlock, nodes.Import, nodes.FromImport)
     top: list[nodes.Node] = [node for node in tree.body if isinstance(node, kinds)]
-    return _bound(nodes.Template(top)) | {node.name for node in tree.body if isinstance(node, nodes.Macro)}
-
-
-def _row_keys(tree: nodes.Node) -> Iterator[tuple[str, int]]:
-    for node in tree.find_all(nodes.Getitem):
-        yield from ((key, node.lineno) for key in _row_key(node))
-
-
-def _row_key(node: nodes.Getitem) -> tuple[str, ...]:
-    """Return the heading in ``row["heading"]``, if that is what *node* is."""
-    row = isinstance(node.node, nodes.Name) and node.node.name == "row"
-    return (str(node.arg.value),) if row and isinstance(node.arg, nodes.Const) else ()
+    return Survey(nodes.Template(top)).bound | {
+        node.name for node in tree.body if isinstance(node, nodes.Macro)
+    }
 
 
 def _unguarded(node: nodes.Node, safe: frozenset[str] = frozenset()) -> Iterator[tuple[str, int]]:

@@ -21,14 +21,13 @@ if TYPE_CHECKING:
     from mailmerge.model import Columns, Recipient
     from mailmerge.render.sources import MessageTemplates, SourceMap
 
-_HEADER_NAME = re.compile(r"[!-9;-~]{1,70}\Z")
-_OURS = re.compile(
-    r"(?:from|sender|to|cc|bcc|reply-to|subject|date|message-id|mime-version|content-.*|resent-.*"
-    r"|return-path|received|delivered-to|dkim-signature)\Z",
-    re.IGNORECASE,
+_HEADER_NAME = r"[!-9;-~]{1,70}\Z"
+_OURS = (
+    r"(?i)(?:from|sender|to|cc|bcc|reply-to|subject|date|message-id|mime-version|content-.*|resent-.*"
+    r"|return-path|received|delivered-to|dkim-signature)\Z"
 )
 _URI = r"<(?:https|mailto):[!-+\--;=?-~]+>"  # no blank, comma or bracket inside
-_URI_LIST = re.compile(rf"{_URI}(?:\s*,\s*{_URI})*\Z")
+_URI_LIST = rf"{_URI}(?:\s*,\s*{_URI})*\Z"
 
 
 class Renderer:
@@ -257,10 +256,10 @@ def _nobody(header: str, templates: Sequence[MailboxTemplate], recipient: Recipi
 def _header(compiler: Compiler, name: str, value: str) -> tuple[str, Compiled]:
     option = f"message.headers.{name}"
     compiled = compiler.option(option, value)
-    if not _HEADER_NAME.match(name):
+    if not re.match(_HEADER_NAME, name):
         message, hint = f"{quoted(name)} is not a header name", "ASCII letters, digits and hyphens"
         code = "C441"
-    elif _OURS.match(name):
+    elif re.match(_OURS, name):
         message = f"`message.headers` cannot set {name}: it is made from the message itself"
         hint, code = "use the option of that name under [message], if there is one", "C440"
     else:
@@ -282,7 +281,7 @@ def _refuse_repeated(compiler: Compiler, names: Sequence[str]) -> None:
 
 
 def _is_uri_list(text: str, template: str) -> bool:
-    return bool(_URI_LIST.match(text)) and text.count("<") == _addresses_in(template)
+    return bool(re.match(_URI_LIST, text)) and text.count("<") == _addresses_in(template)
 
 
 @lru_cache(maxsize=16)

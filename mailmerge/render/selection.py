@@ -14,7 +14,7 @@ from jinja2.parser import Parser
 from mailmerge.errors import CampaignFileError, quoted
 from mailmerge.model import Place
 from mailmerge.render.environments import UnknownName
-from mailmerge.render.names import near, used_names
+from mailmerge.render.names import Survey, near
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,12 +44,13 @@ class Where:
             known = self._known | environment.globals.keys()
             if isinstance(node, nodes.Name) and node.ctx == "load" and node.name not in known:
                 raise self._unknown(node.name)
-        self.names = used_names(tree)
-        """Names that it reads."""
         environment.filters[_checked.__name__] = _checked
         self._environment = environment
         assign = nodes.Assign(nodes.Name(_RESULT, "store", lineno=1), _condition(tree), lineno=1)
-        code = environment.compile(nodes.Template([assign], lineno=1), "where")
+        template = nodes.Template([assign], lineno=1)
+        self.names = frozenset(Survey(template).names)
+        """Names that it reads."""
+        code = environment.compile(template, "where")
         self._template = Template.from_code(environment, code, environment.make_globals(None))
 
     def __call__(self, variables: dict[str, Any], recipient: Recipient) -> bool:

@@ -162,3 +162,14 @@ def test_region() -> None:
         "email-smtp.us-east-1.amazonaws.com", 465, "tls"
     )
     assert [provider.name for provider in providers() if provider.needs_region] == ["ses"]
+
+
+@pytest.mark.parametrize("provider", providers(), ids=lambda provider: provider.name)
+def test_one_read_alone_is_the_same(provider: Provider) -> None:
+    """A run reads only the provider that it needs: by name, and by every host it has anywhere."""
+    assert get_provider(provider.name) == provider
+    everywhere = (provider, *map(provider.in_region, provider.regions))
+    for server in (server for place in everywhere for server in place.servers):
+        found = provider_for_host(server.host.upper() + ".")
+        assert found is not None
+        assert server.host in {other.host for other in found.servers}
