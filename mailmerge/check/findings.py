@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import Struct
@@ -30,13 +31,21 @@ class Finding(NamedTuple):
     width: int = 1
 
 
-class Look(Struct, frozen=True):
+class Look(Struct, frozen=True, dict=True):
     """One row's message as the rules see it."""
 
     rendered: Rendered
     message: Message
-    text: str | None
-    html: str | None
+
+    @cached_property
+    def text(self) -> str | None:
+        """The text part; None: there is none."""
+        return None if self.rendered.text is None else "".join(self.rendered.text)
+
+    @cached_property
+    def html(self) -> str | None:
+        """The HTML part in one piece, which few rules need; None: there is none."""
+        return None if self.rendered.html is None else "".join(self.rendered.html)
 
     @property
     def body(self) -> str:

@@ -17,7 +17,7 @@ from mailmerge.model import Envelope, Message, Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from datetime import datetime
+    from datetime import datetime, timedelta
     from pathlib import Path
 
     from mailmerge.addresses import Address, Mailbox
@@ -80,8 +80,10 @@ class MessageBuilder:
         self.files_digest = hashlib.sha256(
             "".join([*hashes, "/", *self._images.digests()]).encode()
         ).hexdigest()
-        self._date: tuple[object, bytes] = (None, b"")
+        self._date: tuple[datetime | None, timedelta | None, bytes] = (None, None, b"")
         self._from: tuple[object, bytes] = (None, b"")
+        self._own_fields: dict[str, tuple[str, bytes]] = {}
+        """Each header's latest value: most never change."""
 
     def build(self, rendered: Rendered, *, key: str, message_id: str, date: datetime) -> Message:
         """Build one message.
@@ -110,31 +112,31 @@ class MessageBuilder:
             segments=(block + body[0], *body[1:]),
         )
 
-    def _header_block(self, rendered: Rendered, message_id: str, date: datetime) -> tuple[bytes, list[bytes]]:
+    def _header_block(self, rendered: Rendered, message_id: str, date: datetime) -> tuple[bytes, list[str]]:
         """Return all header fields but the MIME ones, with their names; Bcc is only in the envelope."""
         fields = [self._from_field(rendered.from_)]
-        names = [b"From"]
+        names = ["From"]
         if rendered.sender and rendered.sender.address != rendered.from_.address:
             fields.append(headers.mailboxes("Sender", (rendered.sender,)))
-            names.append(b"Sender")
+            names.append("Sender")
         for name, boxes in (("To", rendered.to), ("Cc", rendered.cc), ("Reply-To", rendered.reply_to)):
             if boxes:
                 field = headers.mailboxes(name, boxes)
                 verify.verify_addresses(field, [f"{b.address.local}@{b.address.domain}" for b in boxes])
                 fields.append(field)
-                names.append(name.encode("ascii"))
+                names.append(name)
         fields += (
             headers.unstructured("Subject", rendered.subject),
             self._date_field(date),
             b"Message-ID: " + message_id.encode("ascii") + b"\r\n",
         )
-        names += (b"Subject", b"Date", b"Message-ID")
+        names += ("Subject", "Date", "Message-ID")
         for name, value in rendered.headers:
             if value:
-                fields.append(headers.unstructured(name, value))
-                names.append(name.encode("ascii"))
+                fields.append(self._own_field(name, value))
+                names.append(name)
         fields.append(b"MIME-Version: 1.0\r\n")
-        names.append(b"MIME-Version")
+        names.append("MIME-Version")
         return b"".join(fields), names
 
     def _from_field(self, box: Mailbox) -> bytes:
@@ -142,11 +144,18 @@ class MessageBuilder:
             self._from = (box, headers.mailboxes("From", (box,)))
         return self._from[1]
 
+    def _own_field(self, name: str, value: str) -> bytes:
+        known, field = self._own_fields.get(name, ("", b""))
+        if known != value:
+            field = headers.unstructured(name, value)
+            self._own_fields[name] = (value, field)
+        return field
+
     def _date_field(self, date: datetime) -> bytes:
-        key = (int(date.timestamp()), date.utcoffset())
-        if self._date[0] != key:
-            self._date = (key, headers.date_header(date))
-        return self._date[1]
+        offset = date.utcoffset()
+        if self._date[0] != date or self._date[1] != offset:
+            self._date = (date, offset, headers.date_header(date))
+        return self._date[2]
 
     def _body(self, rendered: Rendered) -> list[bytes]:
         """Return the MIME headers and the content, in pieces; files are the same objects in every message."""

@@ -7,10 +7,10 @@ that looks like an encoded word is encoded, so that it shows literally. Nothing 
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import re
 from binascii import b2a_base64
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -38,7 +38,7 @@ def unstructured(name: str, value: str) -> bytes:
     since RFC 2047 has no place in them; there, and in ``X-`` fields, a long word stays in one piece.
     """
     start = len(name) + 2
-    machine_read = _NO_TEXT.match(name)
+    machine_read = _is_machine_read(name)
     if value.isascii() and value.isprintable() and ("=?" not in value or machine_read):
         if start + len(value) <= LINE:
             return f"{name}: {value}\r\n".encode("ascii")
@@ -49,6 +49,11 @@ def unstructured(name: str, value: str) -> bytes:
         if fits or (unbroken and longest < _LONGEST_WORD - start):
             return f"{name}: {_folded(words, start)}\r\n".encode("ascii")
     return name.encode("ascii") + b": " + encoded_words(value, start) + b"\r\n"
+
+
+@lru_cache(maxsize=64)
+def _is_machine_read(name: str) -> bool:
+    return _NO_TEXT.match(name) is not None
 
 
 def _folded(words: Sequence[str], column: int) -> str:
@@ -136,8 +141,8 @@ def date_header(date: datetime) -> bytes:
 
 def message_id(secret: bytes, key: str, domain: str) -> str:
     """Return the Message-ID of the row *key*: the same in every attempt, and it gives nothing away."""
-    digest = hmac.new(secret, key.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
-    return f"<{digest[:40]}@{domain}>"
+    digest = hmac.digest(secret, key.encode("utf-8", "surrogatepass"), "sha256")
+    return f"<{digest[:20].hex()}@{domain}>"
 
 
 def disposition(kind: str, name: str) -> bytes:

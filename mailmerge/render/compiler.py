@@ -9,13 +9,20 @@ from jinja2 import Template, TemplateSyntaxError, nodes
 
 from mailmerge.errors import TemplateError
 from mailmerge.model import Diagnostic, Place
-from mailmerge.render.environments import FolderLoader, Kind, decode, make_environment, printed_in_line
+from mailmerge.render.environments import (
+    FolderLoader,
+    Kind,
+    decode,
+    make_environment,
+    printed,
+    printed_in_line,
+)
 from mailmerge.render.filters import Filters
 from mailmerge.render.names import NameCheck, near
 from mailmerge.render.sources import SourceMap
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from types import CodeType
 
     from jinja2 import Environment
@@ -28,7 +35,17 @@ if TYPE_CHECKING:
 class Compiled:
     """One template, ready to run; text without any tag is a constant and never runs."""
 
-    __slots__ = ("_new_context", "_pieces", "_root", "constant", "name", "names", "reached", "template")
+    __slots__ = (
+        "_new_context",
+        "_pieces",
+        "_root",
+        "_trimmed",
+        "constant",
+        "name",
+        "names",
+        "reached",
+        "template",
+    )
 
     def __init__(self, name: str, template: Template, tree: nodes.Template, seen: Seen) -> None:
         self.name = name
@@ -38,31 +55,35 @@ class Compiled:
         self.reached = seen.reached
         """Templates that it includes, extends or imports literally."""
         self.constant = _constant(tree)
-        self._pieces = _simple_pieces(tree) if template.environment.finalize is printed_in_line else ()
+        environment = template.environment
+        self._trimmed = environment.finalize is printed_in_line
+        simple = self._trimmed or (environment.finalize is printed and not environment.autoescape)
+        self._pieces = _simple_pieces(tree) if simple else ()
         self._new_context = template.new_context
         self._root = template.root_render_func
 
-    def chunks(self, variables: dict[str, Any]) -> Iterator[str]:
+    def chunks(self, variables: dict[str, Any]) -> Iterable[str]:
         """Run it over *variables*, which are shared and must hold the globals too.
 
         The context is fresh, so that blocks and ``set`` of one template never reach another.
         """
-        return self._root(self._new_context(variables, True))
+        return self._plain_chunks(variables) or self._root(self._new_context(variables, True))
 
     def text(self, variables: dict[str, Any]) -> str:
         """Run it and join the chunks."""
         if self.constant is not None:
             return self.constant
-        values = []
+        return "".join(self.chunks(variables))
+
+    def _plain_chunks(self, variables: dict[str, Any]) -> list[str]:
+        """Return the chunks of a template of only text and names; empty: the engine is needed."""
+        chunks = []
         for is_name, text in self._pieces:
             value = variables.get(text) if is_name else text
             if value.__class__ is not str:
-                break
-            values.append(printed_in_line(value) if is_name else text)
-        else:
-            if values:
-                return "".join(values)
-        return "".join(self._root(self._new_context(variables, True)))
+                return []
+            chunks.append(value.strip() if is_name and self._trimmed else value)
+        return chunks
 
 
 class Compiler:
@@ -144,7 +165,7 @@ class Compiler:
         self.names |= seen.names
         if code is None:
             return self._compile("", "", kind)
-        template = Template.from_code(environment, code, environment.make_globals(None))
+        template = Template.from_code(environment, code, dict(environment.globals))
         return Compiled(name, template, tree, seen)
 
     def _note(self, *problems: Diagnostic) -> None:

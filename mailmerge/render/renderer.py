@@ -70,6 +70,7 @@ class Renderer:
         self._locale = compiler.option("message.locale", templates.locale)
         self._subject = compiler.option("message.subject", templates.subject)
         self._headers = tuple(_header(compiler, name, value) for name, value in templates.headers)
+        self._fixed_headers: dict[str, tuple[str, str]] = {}
         _refuse_repeated(compiler, [name for name, _ in templates.headers])
         self._attachments = tuple(
             (
@@ -191,6 +192,8 @@ class Renderer:
     def _header(
         self, name: str, value: Compiled, variables: dict[str, Any], recipient: Recipient
     ) -> tuple[str, str]:
+        if name in self._fixed_headers:
+            return self._fixed_headers[name]
         text = clean(value.text(variables), name, value, recipient)
         if name.lower() == "list-unsubscribe" and not _is_uri_list(text, self._sources.texts[value.name]):
             raise row_error(
@@ -199,6 +202,8 @@ class Renderer:
                 recipient,
                 hint="in a value, blanks, commas and angle brackets must be percent-encoded: |urlencode",
             )
+        if value.constant is not None:
+            self._fixed_headers[name] = name, text
         return name, text
 
     def _required(
@@ -239,6 +244,8 @@ def _mailboxes(compiler: Compiler, name: str, sources: Iterable[str]) -> tuple[M
 def _rendered(
     templates: Sequence[MailboxTemplate], variables: dict[str, Any], recipient: Recipient
 ) -> tuple[Mailbox, ...]:
+    if not templates:
+        return ()
     if len(templates) == 1:
         return templates[0].render(variables, recipient)
     return tuple(box for template in templates for box in template.render(variables, recipient))

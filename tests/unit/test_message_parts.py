@@ -410,7 +410,7 @@ def test_tags_made_of_several_chunks_are_joined(images):
 
 # --- verification --------------------------------------------------------------------------------------
 
-NAMES = [b"From", b"To", b"Subject"]
+NAMES = ["From", "To", "Subject"]
 GOOD = b"From: a@x.org\r\nTo: b@x.org,\r\n c@x.org\r\nSubject: \r\n"
 
 

@@ -83,7 +83,7 @@ class Lint:
 
     def look(self, rendered: Rendered, message: Message) -> list[Diagnostic]:
         """Give what is found in one row's message."""
-        look = Look(rendered, message, _joined(rendered.text), _joined(rendered.html))
+        look = Look(rendered, message)
         row = [finding for rule in self._each_row for finding in rule(look)]
         found = [
             self._placed(finding, look) for finding in dict.fromkeys(row) if finding.code not in self._ignore
@@ -145,7 +145,3 @@ class Lint:
         if place is not None and place.cell is None:
             return diagnostic(finding)
         return diagnostic(finding, row=look.rendered.recipient.row, address=look.address)
-
-
-def _joined(chunks: tuple[str, ...] | None) -> str | None:
-    return None if chunks is None else "".join(chunks)

@@ -45,7 +45,7 @@ def blocked_attachment(look: Look) -> Iterator[Finding]:
 def size(look: Look) -> Iterator[Finding]:
     """Messages that are cut off by Gmail, or too large for many servers."""
     # Encoding makes text at most three times as long.
-    if look.html is not None and len(look.html) * 3 > _CLIPPED:
+    if sum(map(len, look.rendered.html or ())) * 3 > _CLIPPED:
         octets = _html_octets(look.message)
         if octets > _CLIPPED:
             yield Finding(

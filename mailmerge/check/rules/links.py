@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from mailmerge.check.findings import Finding
+from mailmerge.check.tags import TagReader
 from mailmerge.errors import quoted
 from mailmerge.model import Place
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from mailmerge.check.findings import Look, Shape
     from mailmerge.check.origin import Origin
@@ -23,15 +24,23 @@ if TYPE_CHECKING:
 MOST_LINKS = 60
 
 _ATTRIBUTE = re.compile(
-    r"""<(a|area|form|img)\s(?:[^>]*?\s)?(?:href|src|action)\s*=\s*("[^"]*"|'[^']*'|[^\s"'>]+)""",
+    r"""<(a|area|form|img)\s(?:[^>]*?\s)??(?:href|src|action)\s*=\s*("[^"]*"|'[^']*'|[^\s"'>]+)""",
     re.IGNORECASE,
 )
+_WITH_ADDRESS = re.compile(r"<(?:a|area|form|img)\s", re.IGNORECASE)
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*):")
 _FINE = frozenset({"mailto", "tel", "sms", "whatsapp", "geo", "webcal", "xmpp", "sip", "sips", "cid"})
 _PLAINLY_FINE = re.compile(
     r"https://(?:www\.)?((?:[a-z0-9-]+\.)+[a-z]{2,24})(?::\d+)?(?:[/?#][!#$&-;=?-z|~]*)?\Z", re.ASCII
 )
 """What most links are; no blank, quote, angle bracket, brace or percent sign, and a name for a host."""
+_FINE_SO_FAR = re.compile(
+    r"""<(?:a|area|form|img)(?:\s+[a-zA-Z-]+\s*=\s*"[^"<>]*")*\s+(?:href|src|action)\s*=\s*"
+        https://(?:www\.)?((?:[a-z0-9-]+\.)+[a-z]{2,24})(?::\d+)?[/?#][!#$&-;=?-z|~]*""",
+    re.ASCII | re.VERBOSE,
+)
+_FINE_REST = re.compile(r"""[!#$&-;=?-z|~]*(?:"[^>]*>)?""", re.ASCII)
+_HALF_ENTITY = re.compile(r"&#?\w*\Z")
 _NEARBY = (".localhost", ".local", ".internal")
 _MARKUP = re.compile(r"\{\{|\}\}|\{%|%\}|%7B%7B", re.IGNORECASE)
 _IN_TEXT = re.compile(r"https?://[^\s<>\"']+", re.IGNORECASE)
@@ -70,24 +79,40 @@ class Links:
 
     def __init__(self, origin: Origin) -> None:
         self._origin = origin
+        self._tags = TagReader(origin.fixed, _bad_addresses, _WITH_ADDRESS, _any_value_will_do)
 
     def __call__(self, look: Look) -> Iterator[Finding]:
         """Yield what is wrong with the links of one row."""
-        if look.html is None:
-            return
-        for element, written, address in addresses(look.html):
-            for found in judge(element, address):
-                place = self._origin.of(written) if written.strip() else None
-                if place is None and (column := look.column_in(address)):
-                    place = Place(cell=column)
-                yield found._replace(place=place)
+        for written, address, found in self._tags.read(look.rendered.html or ()):
+            place = self._origin.of(written) if written.strip() else None
+            if place is None and (column := look.column_in(address)):
+                place = Place(cell=column)
+            yield found._replace(place=place)
+
+
+def _any_value_will_do(pieces: Sequence[str]) -> bool:
+    """Whether values stand only behind the host of a plainly fine address, and in no entity."""
+    start = _FINE_SO_FAR.fullmatch(pieces[0])
+    if start is None or not _is_public(start[1]) or any(map(_HALF_ENTITY.search, pieces[:-1])):
+        return False
+    return all(map(_FINE_REST.fullmatch, pieces[1:]))
+
+
+def _is_public(host: str) -> bool:
+    return host not in SHORTENERS and not host.endswith(_NEARBY)
+
+
+def _bad_addresses(tag: str) -> Iterator[tuple[str, str, Finding]]:
+    for element, written, address in addresses(tag):
+        for found in judge(element, address):
+            yield written, address, found
 
 
 @lru_cache(maxsize=2048)
 def judge(element: str, address: str) -> tuple[Finding, ...]:
     """Say what is wrong with one address: of a link, or of a picture (*element* ``img``)."""
     fine = _PLAINLY_FINE.match(address)
-    if fine and fine[1] not in SHORTENERS and not fine[1].endswith(_NEARBY):
+    if fine and _is_public(fine[1]):
         return ()
     what = "picture" if element == "img" else "link"
     error = _unusable(what, address)
