@@ -93,6 +93,7 @@ def send_tests(campaign: Campaign, request: SendRequest, me: str | None, *, stop
                     break
                 if quota.reserve(1) is None:
                     raise CampaignFileError("the account's own limit is reached", code="C483")
+                quota.commit()
                 clock.sleep(throttle.delay(clock.monotonic()))
                 throttle.take(clock.monotonic())
                 outcome = hand_over(connection, message)

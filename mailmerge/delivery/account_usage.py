@@ -31,8 +31,8 @@ CREATE TABLE IF NOT EXISTS usage (
     PRIMARY KEY (account, at)) WITHOUT ROWID;
 """
 _ADD = """
-INSERT INTO usage VALUES (?, ?, 1, ?)
-ON CONFLICT (account, at) DO UPDATE SET messages = messages + 1, recipients = recipients + excluded.recipients
+INSERT INTO usage VALUES (?, ?, ?, ?) ON CONFLICT (account, at) DO UPDATE
+SET messages = messages + excluded.messages, recipients = recipients + excluded.recipients
 """
 _GIVE_BACK = """
 UPDATE usage SET messages = max(0, messages - 1), recipients = max(0, recipients - ?)
@@ -54,6 +54,10 @@ class Quota(Protocol):
 
     def reserve(self, recipients: int) -> Reservation | None:
         """Count a message's recipients; None: the account's limit does not allow them now."""
+        ...
+
+    def commit(self) -> None:
+        """Write down what was reserved, before the first of these messages can be complete."""
         ...
 
     def release(self, reservation: Reservation) -> None:
@@ -142,21 +146,25 @@ class AccountUsage:
 
         """
         at = math.ceil(now.timestamp())
-        if not limits:  # nothing to weigh: a single statement is atomic by itself
-            with state.guarded(self._path):
-                self._prune(now)
-                self._db.execute(_ADD, (account, at, recipients))
-            if account in self._seen:
-                self._seen[account].add(at, recipients)
-            return Reservation(account, at, recipients)
         with state.transaction(self._db, self._path):
             self._prune(now)
             tally = self._tally(account)
             if any(tally.used(now, limit.seconds) + recipients > limit.count for limit in limits):
                 return None
-            self._db.execute(_ADD, (account, at, recipients))
+            self._db.execute(_ADD, (account, at, 1, recipients))
             tally.add(at, recipients)
         return Reservation(account, at, recipients)
+
+    def add(self, reservations: Sequence[Reservation]) -> None:
+        """Count what no limit has to allow, all at once."""
+        sums: dict[tuple[str, int], tuple[int, int]] = {}
+        for given in reservations:
+            messages, recipients = sums.get((given.account, given.at), (0, 0))
+            sums[given.account, given.at] = (messages + 1, recipients + given.recipients)
+        with state.transaction(self._db, self._path):
+            self._prune(datetime.fromtimestamp(reservations[-1].at, UTC))
+            self._db.executemany(_ADD, [(*key, *counts) for key, counts in sums.items()])
+            self._seen.clear()
 
     def release(self, reservation: Reservation) -> None:
         """Give back what was certainly not handed over."""
@@ -233,13 +241,26 @@ class AccountQuota:
         self._account = account
         self._limits = tuple(limits)
         self._clock = clock
+        self._open: list[Reservation] = []
 
     def reserve(self, recipients: int) -> Reservation | None:
         """Count a message's recipients; None: a limit does not allow them now."""
-        return self._usage.reserve(self._account, recipients, self._clock.now(), self._limits)
+        now = self._clock.now()
+        if self._limits:
+            return self._usage.reserve(self._account, recipients, now, self._limits)
+        reservation = Reservation(self._account, math.ceil(now.timestamp()), recipients)
+        self._open.append(reservation)
+        return reservation
+
+    def commit(self) -> None:
+        """Write down what was reserved where no limit had to be asked."""
+        if self._open:
+            self._usage.add(self._open)
+            self._open = []
 
     def release(self, reservation: Reservation) -> None:
         """Give back what was certainly not handed over."""
+        self.commit()
         self._usage.release(reservation)
 
     def free_at(self, recipients: int = 1) -> datetime | None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
+    from mailmerge.delivery.account_usage import Quota
     from mailmerge.delivery.clock import Clock
     from mailmerge.delivery.verdict import Verdict
     from mailmerge.model import Attempt, Outcome
@@ -37,8 +38,11 @@ class Recorder(Protocol):
 class Bookkeeper:
     """Holds back outcomes for at most a tenth of a second; losing one could only widen the doubt."""
 
-    def __init__(self, ledger: Recorder, clock: Clock, mark: Callable[[int], None] | None) -> None:
+    def __init__(
+        self, ledger: Recorder, clock: Clock, mark: Callable[[int], None] | None, usage: Quota | None = None
+    ) -> None:
         self._ledger = ledger
+        self._usage = usage
         self._clock = clock
         self._mark = mark
         self._settled: list[Settlement] = []
@@ -69,6 +73,12 @@ class Bookkeeper:
             LedgerError: they are not, so none of *attempts* may be completed.
 
         """
+        if attempts and self._usage is not None:
+            try:
+                self._usage.commit()
+            except LedgerError:  # the ledger itself is well
+                self._ledger.promise((), self._settled)
+                raise
         if attempts or self._settled:
             self._ledger.promise(attempts, self._settled)
         self._settled = []

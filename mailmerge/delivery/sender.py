@@ -69,7 +69,7 @@ class Sender:
         wait: bool = False,
         mark: Callable[[int], None] | None = None,
     ) -> None:
-        self._books = Bookkeeper(ledger, clock, mark)
+        self._books = Bookkeeper(ledger, clock, mark, usage)
         self._throttle = throttle
         self._clock = clock
         self._usage = usage

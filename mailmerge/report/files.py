@@ -97,10 +97,11 @@ class ReportFiles:
         ):
             writer = csv.writer(table, lineterminator="\r\n")
             writer.writerow(COLUMNS)
+            encode = json.JSONEncoder(ensure_ascii=False).encode
             for result in results:
                 values = record(result)
                 writer.writerow([text_cell(value) for value in values.values()])
-                json_lines.write(json.dumps(values, ensure_ascii=False) + "\n")
+                json_lines.write(encode(values) + "\n")
                 seen(result)
 
     def write_failed(self, headings: Iterable[str], rows: Iterable[tuple[Iterable[object], Result]]) -> int:

@@ -7,6 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from mailmerge.check.rules import links
+from mailmerge.check.tags import TagReader
 
 PARTS = [
     *(
@@ -103,7 +104,7 @@ def judged(html):
 def test_rows_before_make_no_difference(before, after, middle, rows):
     """Whatever plain values went by, each row's links are judged as if they were the first."""
     assume(("'" in before) == ("'" in after))
-    reader = links.TagReader(
+    reader = TagReader(
         {before, middle, after}, links._bad_addresses, links._WITH_ADDRESS, links._any_value_will_do
     )
     for first, second in rows:

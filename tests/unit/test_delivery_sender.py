@@ -6,6 +6,7 @@ import os
 import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -450,6 +451,24 @@ def test_a26_the_own_cap_stops_without_asking_the_server(bench: Bench, tmp_path)
         assert (end.reason, bench.server.begun) == (Reason.QUOTA, [2, 3, 4, 5])
         assert end.next_at == NOW + timedelta(days=1)
         assert usage.used("me", NOW - timedelta(days=1)) == 3
+
+
+def test_messages_are_counted_before_they_can_be_complete(bench: Bench, tmp_path) -> None:
+    """Also where no limit is asked: whatever was promised is in the account's count by then."""
+    with AccountUsage(tmp_path / "usage.db") as usage, AccountUsage(tmp_path / "usage.db") as other:
+
+        def promise(attempts, settlements=()):
+            bench.ledger.promise(attempts, settlements)
+            counted.append((bench.ledger.handed_over, other.used("me", NOW - timedelta(days=1))))
+
+        counted: list[tuple[int, int]] = []
+        bench.recorder = SimpleNamespace(promise=promise, handed_over=0)
+        bench.server.window = 2
+        end = bench.run(usage=usage.quota("me", (), bench.clock))
+        assert end.reason is Reason.FINISHED
+        assert counted
+        assert all(promised <= used for promised, used in counted)
+        assert counted[-1] == (5, 5)
 
 
 def test_b10_a_refused_sender_stops_at_the_first(bench: Bench) -> None:

@@ -153,9 +153,17 @@ def test_a20_a_clock_set_back_frees_nothing(usage: AccountUsage) -> None:
 def test_an_account_without_limits_is_counted_too(usage: AccountUsage) -> None:
     """History warms up a throttle even where nothing limits the account."""
     quota = usage.quota("a", (), VirtualClock(NOW))
-    assert quota.reserve(7) is not None
+    first, second = quota.reserve(7), quota.reserve(2)
+    assert first is not None
+    assert second is not None
     assert (quota.left(), quota.free_at()) == (None, None)
-    assert usage.used("a", NOW - DAY) == 7
+    quota.commit()
+    assert usage.used("a", NOW - DAY) == 9
+    assert len(list(usage.history("a", NOW - DAY))) == 2
+    third = quota.reserve(1)
+    assert third is not None
+    quota.release(third)
+    assert usage.used("a", NOW - DAY) == 9
 
 
 def test_counts_with_and_without_limits_are_the_same_counts(usage: AccountUsage) -> None:

@@ -19,6 +19,7 @@ _GREETINGS = (
     *("dear", "hello", "hi", "hey", "good morning", "good afternoon", "good evening"),
     *("liebe", "lieber", "hallo", "guten tag", "bonjour", "hola", "ciao"),
 )
+_INITIALS = frozenset("".join(greeting[0] + greeting[0].upper() for greeting in _GREETINGS))
 _GREETING = re.compile(rf"\W{{0,3}}(?:{'|'.join(_GREETINGS)})[ \t]*[,!:]", re.IGNORECASE)
 _PLACEHOLDER = re.compile(
     r"lorem ipsum|\bTODO\b|\bFIXME\b|\bXXX+\b|write your message here"
@@ -74,7 +75,8 @@ class Greeting:
 def _greeting(text: str) -> re.Match[str] | None:
     for line in text.split("\n"):
         # A plain comparison first: few lines begin like that, and the pattern takes ten times as long.
-        if line[:3].lstrip().isalnum() and not line[:16].lstrip().lower().startswith(_GREETINGS):
+        first = line[:1]
+        if first.isalpha() and (first not in _INITIALS or not line[:16].lower().startswith(_GREETINGS)):
             continue
         if match := _GREETING.match(line):
             return match
