@@ -329,6 +329,7 @@ class SendRun:
         with contextlib.suppress(LedgerError):
             counts = {str(status): number for status, number in end.counts.by_status.items()}
             self._ledger.finish_run("failed" if failure else str(end.reason), counts)
+            self._ledger.counts()  # kept by the ledger, for whoever asks next
         return self._report(end, failure, out, time.monotonic() - started)
 
     def _send(

@@ -51,6 +51,8 @@ ON CONFLICT (campaign, key) DO UPDATE SET status = ?3, tries = tries + ?4, next_
 WHERE status IN ('pending', 'deferred')
 """
 
+_HANDED_OVER = "UPDATE campaign SET handed_over = handed_over + ?, counts = '' WHERE id = ?"
+
 
 class Journal:
     """Writes one campaign's attempts; knows which of them are open, because it is the only writer."""
@@ -98,6 +100,7 @@ class Journal:
                 self._settle(settlements, run)
             if attempts:
                 self._intend(attempts, now, run)
+            db.execute(_HANDED_OVER, (len(attempts), self._campaign))
             db.execute("COMMIT")
         except BaseException:
             if db.in_transaction:
@@ -115,9 +118,6 @@ class Journal:
         db.executemany(_INTEND, insert)
         if db.executemany(_HAND_OVER, move).rowcount != len(attempts):
             raise RuntimeError("a row was to be handed over that is not pending")
-        db.execute(
-            "UPDATE campaign SET handed_over = handed_over + ? WHERE id = ?", (len(attempts), campaign)
-        )
 
     def _settle(self, settlements: Sequence[Settlement], run: int | None) -> None:
         db, campaign = self._db, self._campaign

@@ -256,7 +256,7 @@ class Ledger:
             How many rows that were. Nothing else is ever repaired.
 
         """
-        with self._transaction():
+        with self._transaction(moving=True):
             now = self._now().timestamp()
             self._db.execute(
                 "UPDATE attempt SET status = 'in_doubt', settled = ?2, phase = 'content', reason = 'stopped' "
@@ -341,8 +341,17 @@ class Ledger:
         return views.recent(self._db, self.path, self._id, since)
 
     def counts(self) -> Counts:
-        """Count rows by state, those that are no longer in the list included."""
-        return views.counts(self._db, self.path, self._id)
+        """Count rows by state, those that are no longer in the list included.
+
+        What was counted is kept until a row moves, so that asking again costs nothing.
+        """
+        kept = views.kept_counts(self._db, self.path, self._id)
+        if kept is None:
+            kept = views.counts(self._db, self.path, self._id)
+            if self.writable:
+                with self._transaction():
+                    views.keep_counts(self._db, self._id, kept)
+        return kept
 
     def gone(self) -> Counts:
         """Count by state the contacted rows that are no longer in the list."""
@@ -379,7 +388,7 @@ class Ledger:
             How many rows it concerned; keys that are not in doubt are left alone.
 
         """
-        with self._transaction():
+        with self._transaction(moving=True):
             return upkeep.resolve(self._db, self._id, keys, self._now(), as_accepted=as_accepted)
 
     def requeue(self, keys: Iterable[str] | None, *, accepted: bool = False) -> int:
@@ -389,7 +398,7 @@ class Ledger:
             How many rows it concerned.
 
         """
-        with self._transaction():
+        with self._transaction(moving=True):
             return upkeep.requeue(self._db, self._id, keys, self._now(), accepted=accepted)
 
     def purge(self) -> None:
@@ -401,10 +410,13 @@ class Ledger:
             upkeep.purge(self._db, self._id, self.secret, self._now())
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def _transaction(self, *, moving: bool = False) -> Iterator[None]:
+        """Commit or roll back; *moving*: rows may change their state."""
         with schema.guarded(self.path):
             self._db.execute("BEGIN IMMEDIATE")
             try:
+                if moving:
+                    self._db.execute("UPDATE campaign SET counts = '' WHERE id = ?", (self._id,))
                 yield
                 self._db.execute("COMMIT")
             except BaseException:

@@ -44,6 +44,7 @@ class Listing:
     def __enter__(self) -> Self:
         with guarded(self._path):
             self._db.execute("BEGIN IMMEDIATE")
+            self._db.execute("UPDATE campaign SET counts = '' WHERE id = ?", (self._campaign,))
             others = self._db.execute(
                 "SELECT 1 FROM listing WHERE campaign <> ? LIMIT 1", (self._campaign,)
             ).fetchone()

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 APPLICATION_ID = 0x6D6D6C64
-VERSION = 1
+VERSION = 2
 
 SCHEMA = """
+-- "counts" holds how many rows are in each state, as JSON; whatever moves a row empties it.
 CREATE TABLE campaign (
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
@@ -25,7 +26,8 @@ CREATE TABLE campaign (
     created REAL NOT NULL,
     handed_over INTEGER NOT NULL DEFAULT 0,
     preflight TEXT NOT NULL DEFAULT '',
-    purged REAL
+    purged REAL,
+    counts TEXT NOT NULL DEFAULT ''
 );
 CREATE TABLE version (
     id INTEGER PRIMARY KEY,
@@ -80,6 +82,7 @@ CREATE TABLE delivery (
     note TEXT NOT NULL DEFAULT '',
     UNIQUE (campaign, key)
 );
+CREATE INDEX delivery_deferred ON delivery (campaign, next_at) WHERE status = 'deferred';
 -- What happened each time, newest first along "previous".
 CREATE TABLE attempt (
     id INTEGER PRIMARY KEY,
@@ -112,7 +115,12 @@ CREATE TABLE attempt (
 );
 """
 
-MIGRATIONS: Mapping[int, str] = {}
+MIGRATIONS: Mapping[int, str] = {
+    1: """
+ALTER TABLE campaign ADD COLUMN counts TEXT NOT NULL DEFAULT '';
+CREATE INDEX delivery_deferred ON delivery (campaign, next_at) WHERE status = 'deferred'
+"""
+}
 """Schema version -> SQL that makes the next version of it."""
 
 _NETWORK = frozenset({"9p", "afs", "cifs", "fuse.sshfs", "ncpfs", "nfs", "nfs4", "smb3", "smbfs", "vboxsf"})

@@ -78,7 +78,7 @@ def purge(db: sqlite3.Connection, campaign: int, secret: bytes, now: datetime) -
         )
         db.execute("UPDATE delivery SET key = hashed(key), note = '' WHERE campaign = ?", (campaign,))
         db.execute(
-            "UPDATE campaign SET secret = zeroblob(32), purged = ?, preflight = '' WHERE id = ?",
+            "UPDATE campaign SET secret = zeroblob(32), purged = ?, preflight = '', counts = '' WHERE id = ?",
             (now.timestamp(), campaign),
         )
         db.execute("COMMIT")

@@ -43,6 +43,10 @@ _GONE = """
 delivery d WHERE d.campaign = ?1 AND d.status <> 'pending' AND NOT EXISTS (
     SELECT 1 FROM listing l WHERE l.campaign = d.campaign AND l.key = d.key AND l.holds)
 """
+_STATUSES = """
+SELECT status FROM listing WHERE campaign = ?1 UNION SELECT status FROM delivery WHERE campaign = ?1
+"""
+_STATUS_VALUES = frozenset(Status)
 # A row that was deferred in the future tells that the clock was set back since: its time means nothing.
 _SET_BACK = "d.updated > ?2 + 60"
 _DUE = f"""
@@ -111,9 +115,10 @@ def recent(
 def next_due(db: sqlite3.Connection, path: Path, campaign: int, now: datetime) -> datetime | None:
     """Tell when the first deferred row of the list is due."""
     with schema.guarded(path):
+        # CROSS JOIN: else SQLite walks through the whole list and looks up each row.
         found = db.execute(
-            f"SELECT min(CASE WHEN {_SET_BACK} THEN ?2 ELSE d.next_at END) FROM delivery d JOIN listing l "
-            "ON l.campaign = d.campaign AND l.key = d.key AND l.holds AND l.status = 'pending' "
+            f"SELECT min(CASE WHEN {_SET_BACK} THEN ?2 ELSE d.next_at END) "
+            "FROM delivery d CROSS JOIN listing l ON l.campaign = d.campaign AND l.key = d.key AND l.holds AND l.status = 'pending' "
             "WHERE d.campaign = ?1 AND d.status = 'deferred'",
             (campaign, now.timestamp()),
         ).fetchone()
@@ -127,19 +132,38 @@ def counts(db: sqlite3.Connection, path: Path, campaign: int) -> Counts:
     return Counts({status: listed[status] + left[status] for status in {*listed, *left}})
 
 
+def kept_counts(db: sqlite3.Connection, path: Path, campaign: int) -> Counts | None:
+    """Give what `counts` said last, if no row has moved since."""
+    with schema.guarded(path):
+        (kept,) = db.execute("SELECT counts FROM campaign WHERE id = ?", (campaign,)).fetchone()
+    if not kept:
+        return None
+    try:
+        return Counts({Status(status): int(number) for status, number in json.loads(kept).items()})
+    except (ValueError, AttributeError, TypeError) as error:
+        raise schema.damaged(path, f"the kept counts: {error}") from error
+
+
+def keep_counts(db: sqlite3.Connection, campaign: int, counts: Counts) -> None:
+    """Keep *counts* for `kept_counts`."""
+    text = json.dumps({str(status): counts[status] for status in counts})
+    db.execute("UPDATE campaign SET counts = ? WHERE id = ?", (text, campaign))
+
+
 def gone(db: sqlite3.Connection, path: Path, campaign: int) -> Counts:
     """Count by state the rows no longer in the list."""
     return _counts(db, path, f"SELECT d.status AS state FROM {_GONE}", campaign)
 
 
 def _counts(db: sqlite3.Connection, path: Path, states: str, campaign: int) -> Counts:
-    # One sum a state instead of GROUP BY, which would sort all rows in memory.
-    sums = ", ".join(f"coalesce(sum(state = '{status}'), 0)" for status in Status)
     with schema.guarded(path):
-        total, *found = db.execute(f"SELECT count(*), {sums} FROM ({states})", (campaign,)).fetchone()
+        names = [name for (name,) in db.execute(_STATUSES, (campaign,)) if name in _STATUS_VALUES]
+        # One sum a state instead of GROUP BY, which would sort all rows in memory.
+        sums = "".join(f", coalesce(sum(state = '{status}'), 0)" for status in names)
+        total, *found = db.execute(f"SELECT count(*){sums} FROM ({states})", (campaign,)).fetchone()
     if sum(found) != total:
         raise schema.damaged(path, "a row is in no state that there is")
-    return Counts({status: number for status, number in zip(Status, found, strict=True) if number})
+    return Counts({Status(name): number for name, number in zip(names, found, strict=True) if number})
 
 
 def results(

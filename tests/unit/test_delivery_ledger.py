@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
 import sqlite3
 import stat
+from collections import Counter
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from mailmerge.delivery import schema
+from mailmerge.delivery import schema, views
 from mailmerge.delivery.ledger import Ledger
 from mailmerge.delivery.records import Run, Settlement
 from mailmerge.errors import LedgerError
 from mailmerge.model import Attempt, Delivery, Listed, Outcome, Phase, Reply, Scope, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
 ACCEPTED = Outcome(
@@ -349,6 +355,44 @@ def test_deferred_rows_come_back_when_due(ledger: Ledger) -> None:
     assert ledger.due_count(later) == 2
 
 
+def test_kept_counts_are_forgotten_when_a_row_moves(ledger: Ledger, path: Path) -> None:
+    """Whatever changes a row's state, the numbers that are kept for ``status`` are those of the rows."""
+    fill(ledger, 9)
+    ledger.start_run("send")
+    steps: dict[str, Callable[[], object]] = {
+        "nothing": lambda: None,
+        "promise": lambda: ledger.promise([attempt(2), attempt(3), attempt(4)]),
+        "accept": lambda: ledger.promise([], [settled(2, ACCEPTED)]),
+        "reject": lambda: ledger.promise([], [settled(3, REJECTED)]),
+        "without promise": lambda: ledger.promise([], [settled(5, DEFERRED, next_at=NOW)]),
+        "repair": ledger.repair,
+        "resolve": lambda: ledger.resolve(None, as_accepted=True),
+        "requeue": lambda: ledger.requeue(None),
+        "shorter list": lambda: fill(ledger, 2),
+        "no list": lambda: fill(ledger, 0),
+        "purge": ledger.purge,
+    }
+    before = None
+    for name, step in steps.items():
+        step()
+        counts = ledger.counts()
+        found = Counter(result.status for result in ledger.results())
+        assert {status: counts[status] for status in counts} == dict(found), name
+        assert views.kept_counts(ledger._db, path, ledger._id) == counts == ledger.counts(), name
+        assert name == "nothing" or counts != before or name in {"purge", "shorter list"}, name
+        before = counts
+
+
+def test_counts_that_were_kept_badly_are_damage(ledger: Ledger, path: Path) -> None:
+    """What cannot have been written by us is told, not guessed at."""
+    fill(ledger)
+    for bad in ("[1]", "x", '{"sent": 3}', '{"accepted": "many"}'):
+        ledger._db.execute("UPDATE campaign SET counts = ?", (bad,))
+        with pytest.raises(LedgerError) as caught:
+            ledger.counts()
+        assert caught.value.code == "L701"
+
+
 def test_due_rows_come_in_pages(ledger: Ledger) -> None:
     """Each page begins after the last row of the one before."""
     fill(ledger, 25)
@@ -545,6 +589,25 @@ def test_a13_an_older_ledger_is_copied_then_migrated(tmp_path: Path) -> None:
     assert old.execute("SELECT * FROM old").fetchone() == (7,)
     assert old.execute("PRAGMA user_version").fetchone() == (5,)
     old.close()
+
+
+def test_a13_a_ledger_of_the_first_version_is_brought_up_to_date(ledger: Ledger, path: Path) -> None:
+    """Its rows are all there, and it counts as before."""
+    fill(ledger)
+    send(ledger, 2)
+    ledger.close()
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.executescript(
+            "DROP INDEX delivery_deferred; ALTER TABLE campaign DROP COLUMN counts; PRAGMA user_version = 1"
+        )
+    with pytest.raises(LedgerError, match="older mailmerge"):
+        Ledger.open_read_only(path, "spring")
+    with Ledger.open(path, "spring") as newer:
+        assert newer.counts()[Status.ACCEPTED] == 1
+        assert newer.counts().total == 5
+    assert path.with_name(f"{path.name}.v1.bak").exists()
+    with Ledger.open_read_only(path, "spring") as looking:
+        assert looking.counts()[Status.ACCEPTED] == 1
 
 
 def test_a_missing_ledger_is_told(path: Path) -> None:
