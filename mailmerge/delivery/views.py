@@ -118,7 +118,8 @@ def next_due(db: sqlite3.Connection, path: Path, campaign: int, now: datetime) -
         # CROSS JOIN: else SQLite walks through the whole list and looks up each row.
         found = db.execute(
             f"SELECT min(CASE WHEN {_SET_BACK} THEN ?2 ELSE d.next_at END) "
-            "FROM delivery d CROSS JOIN listing l ON l.campaign = d.campaign AND l.key = d.key AND l.holds AND l.status = 'pending' "
+            "FROM delivery d CROSS JOIN listing l "
+            "ON l.campaign = d.campaign AND l.key = d.key AND l.holds AND l.status = 'pending' "
             "WHERE d.campaign = ?1 AND d.status = 'deferred'",
             (campaign, now.timestamp()),
         ).fetchone()
