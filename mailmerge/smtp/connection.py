@@ -81,6 +81,8 @@ class Connection:
         self._watched: tuple[int, Step | None, bool, State] | None = None
         self._since = 0.0
         self._progress = 0.0
+        self._moved = False
+        """Whether the last pump read or wrote anything."""
 
     # --- for the sender -------------------------------------------------------------------------------
 
@@ -286,10 +288,12 @@ class Connection:
         Reading comes first: a reply that waits before its command has left belongs to no command.
         """
         session = self._present()
+        self._moved = False
         self._read(session)
         if session.state not in {State.GONE, State.HANDSHAKE}:
             self._write(session)
-            self._check_deadline(session)
+            if not self._moved:
+                self._check_deadline(session)
         if session.state is State.GONE:
             self._drop()
 
@@ -308,8 +312,9 @@ class Connection:
             if not data:
                 session.lost(self._broken or self._end_of_stream())
                 return
+            self._moved = True
             session.receive(data)
-            if _QUICK_ACK is not None:
+            if _QUICK_ACK is not None and session.waiting:
                 self._acknowledge_quickly(connection)
             if not isinstance(connection, ssl.SSLSocket) or not connection.pending():
                 return
@@ -339,6 +344,7 @@ class Connection:
                 self._broken = self._break(error)
                 session.mute(self._broken)
                 return
+            self._moved = True
             self._progress = self._monotonic()
             session.sent(octets)
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mailmerge.model import Event, Reply
     from mailmerge.smtp.transactions import Transaction
 
+_FEW = 4
 _TELLING = 8
 """Octets from which a secret is no ordinary word of a reply."""
 TLS_MODE_HINT = '`tls = "tls"` usually belongs to port 465, `tls = "starttls"` to port 587.'
@@ -60,6 +61,11 @@ class Dialogue:
         if slot.step in {Step.CONTENT, Step.CHUNK} and transaction and transaction.end:
             return self.outbox.written >= transaction.end
         return self.outbox.written >= slot.due
+
+    @property
+    def waiting(self) -> bool:
+        """Whether we only listen for a few replies: a server's next segment may wait for our ACK then."""
+        return 0 < len(self._awaited) <= _FEW and not self.outbox.pending
 
     @property
     def ready(self) -> bool:

@@ -47,6 +47,11 @@ class Outbox:
         """Whether something may be written now."""
         return bool(self._queue) and self.gate() is None
 
+    @property
+    def pending(self) -> bool:
+        """Whether anything waits to be written, now or behind a promise."""
+        return bool(self._queue)
+
     def buffers(self, count: int, octets: int) -> list[Buffer]:
         """Return what may be written now: at most *count* buffers, and *octets* (give or take none)."""
         found: list[Buffer] = []

@@ -178,10 +178,12 @@ class Session(Opening):
         super()._settle()
 
     def _worn_out(self, more: int) -> bool:
+        stated, learnt = self.offers.max_mails, self._most_mails
+        if stated and self._mails + more >= stated:
+            return True
         # What was learnt counts messages; what the server states counts the MAIL of the trial, too.
-        messages = self._mails - (self._proof is not None or self._proven is not None)
-        limits = ((self.offers.max_mails, self._mails), (self._most_mails, messages))
-        return any(limit and used + more >= limit for limit, used in limits)
+        trial = self._proof is not None or self._proven is not None
+        return bool(learnt) and self._mails - trial + more >= (learnt or 0)
 
     def _may_begin(self) -> bool:
         if self._retiring or self._proof is not None:
