@@ -10,17 +10,16 @@ from __future__ import annotations
 import bisect
 import math
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
 from mailmerge.delivery import state
+from mailmerge.delivery.state import StateDatabase
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterator, Sequence
     from pathlib import Path
-    from types import TracebackType
 
     from mailmerge.delivery.clock import Clock
     from mailmerge.model import Rate
@@ -104,29 +103,13 @@ class _Tally:
         return total
 
 
-class AccountUsage:
+class AccountUsage(StateDatabase):
     """The counts of all accounts, in one small database of the user's state folder."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._db: sqlite3.Connection = state.connect(path, _SCHEMA)
+        super().__init__(path, _SCHEMA)
         self._seen: dict[str, _Tally] = {}
         self._pruned = False
-
-    def close(self) -> None:
-        """Close the database."""
-        state.close(self._db)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def quota(self, account: str, limits: Sequence[Rate], clock: Clock) -> AccountQuota:
         """Bind one account and its limits, for a sender."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from mailmerge.delivery import state
+from mailmerge.delivery.state import StateDatabase
 from mailmerge.errors import LedgerError
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from types import TracebackType
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS known (
@@ -19,27 +19,11 @@ CREATE TABLE IF NOT EXISTS known (
 """
 
 
-class CampaignIndex:
+class CampaignIndex(StateDatabase):
     """The user's campaigns with their high-water marks: how many hand-overs each ledger had promised."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._db = state.connect(path, _SCHEMA)
-
-    def close(self) -> None:
-        """Close the index."""
-        state.close(self._db)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
+        super().__init__(path, _SCHEMA)
 
     def mark(self, ledger: Path, campaign: str) -> int | None:
         """Give the high-water mark noted for a campaign; None: not known here."""

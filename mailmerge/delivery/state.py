@@ -5,22 +5,48 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from mailmerge.errors import LedgerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from types import TracebackType
 
 
-def connect(path: Path, schema: str) -> sqlite3.Connection:
-    """Open or make a state database.
+class StateDatabase:
+    """One of them, open for writing; use it as a context manager.
 
     Raises:
         LedgerError: the folder cannot be written, or the file is damaged.
 
     """
+
+    def __init__(self, path: Path, schema: str) -> None:
+        self._path = path
+        self._db = _connect(path, schema)
+
+    def close(self) -> None:
+        """Close it; never raises."""
+        with contextlib.suppress(sqlite3.Error):
+            self._db.execute("PRAGMA busy_timeout = 100")
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _connect(path: Path, schema: str) -> sqlite3.Connection:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
@@ -42,14 +68,6 @@ def connect(path: Path, schema: str) -> sqlite3.Connection:
             db.close()
             raise
     return db
-
-
-def close(db: sqlite3.Connection) -> None:
-    """Close a state database; never raises."""
-    with contextlib.suppress(sqlite3.Error):
-        db.execute("PRAGMA busy_timeout = 100")
-        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    db.close()
 
 
 @contextlib.contextmanager
