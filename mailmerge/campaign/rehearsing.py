@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
@@ -15,6 +14,7 @@ from mailmerge.config.accounts import Account
 from mailmerge.delivery.clock import SystemClock, VirtualClock
 from mailmerge.delivery.ledger import Ledger
 from mailmerge.errors import CampaignFileError
+from mailmerge.preview.files import eml_name
 from mailmerge.sandbox import FaultPlan, SandboxServer
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 KEPT = 100
 """How many received messages are written to files."""
-
-_UNSAFE = re.compile(r"[^A-Za-z0-9@._+-]+")
 
 
 class Rehearsal(Struct, frozen=True):
@@ -106,7 +104,6 @@ class _Keeper:
         self._count += 1
         if self._count > KEPT:
             return
-        address = _UNSAFE.sub("_", message.rcpt_to[0]).lstrip(".")[:80]
-        path = self._folder / f"{self._count:05d}-{address}.eml"
+        path = self._folder / eml_name(self._count, message.rcpt_to[0])
         path.touch(mode=0o600)
         path.write_bytes(message.content)

@@ -26,12 +26,16 @@ def write_eml(messages: Iterable[Message], folder: Path) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     count = 0
     for message in messages:
-        address = _UNSAFE.sub("_", str(message.envelope.rcpt_to[0]))[:_NAME_LENGTH].lstrip(".")
-        with _private(folder / f"{message.row:05d}-{address}.eml") as stream:
+        with _private(folder / eml_name(message.row, str(message.envelope.rcpt_to[0]))) as stream:
             for segment in message.segments:
                 stream.write(segment)
         count += 1
     return count
+
+
+def eml_name(number: int, address: str) -> str:
+    """Make a file name that is safe on every system, and in order."""
+    return f"{number:05d}-{_UNSAFE.sub('_', address)[:_NAME_LENGTH].lstrip('.')}.eml"
 
 
 def write_mbox(messages: Iterable[Message], path: Path) -> int:
