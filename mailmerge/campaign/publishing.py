@@ -20,7 +20,7 @@ from mailmerge.report.redaction import Redactor
 from mailmerge.report.summary import Summary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from mailmerge.campaign.campaign import Campaign
     from mailmerge.config.accounts import Account
@@ -105,6 +105,7 @@ def publish(
     if redactor:
         folder /= REDACTED
     summary, picked = Summary(), PickedRows()
+    failures: dict[int, Result] = {}
 
     def results() -> Iterable[Result]:
         return redactor.results(ledger.results()) if redactor else ledger.results()
@@ -112,11 +113,13 @@ def publish(
     def seen(result: Result) -> None:
         summary.add(result)
         picked.add(result)
+        if result.row and result.status in FAILED:
+            failures[result.row] = result
 
     try:
         files = ReportFiles(folder)
         files.write(results(), seen)
-        failed = 0 if redactor or recipients is None else _write_failed(files, ledger, recipients)
+        failed = 0 if redactor or recipients is None else _write_failed(files, failures, recipients)
     except OSError:
         summary = Summary()
         for result in results():
@@ -160,8 +163,7 @@ def _write_page(
     return None
 
 
-def _write_failed(files: ReportFiles, ledger: Ledger, recipients: RecipientList) -> int:
-    failed = {result.row: result for result in ledger.results() if result.status in FAILED and result.row}
+def _write_failed(files: ReportFiles, failed: Mapping[int, Result], recipients: RecipientList) -> int:
     try:
         rows = [(cells, failed[row]) for row, cells in recipients.originals(failed)] if failed else []
     except ListError:  # the list itself was the problem, and has been told

@@ -14,6 +14,7 @@ from mailmerge.delivery.records import (
     ATTEMPT_COLUMNS,
     DELIVERY_COLUMNS,
     DELIVERY_JOINS,
+    STATUSES,
     Version,
     delivery,
     moment,
@@ -86,7 +87,7 @@ def _delivery(
 ) -> Delivery:
     try:
         return delivery(key, row, address, cells)
-    except (ValueError, TypeError, OverflowError, OSError) as error:
+    except (LookupError, ValueError, TypeError, OverflowError, OSError) as error:
         raise schema.damaged(path, f"entry of {key!r}: {error}") from error
 
 
@@ -205,10 +206,10 @@ def in_doubt(db: sqlite3.Connection, path: Path, campaign: int, limit: int | Non
 
 
 def _status(path: Path, text: str) -> Status:
-    try:
-        return Status(text)
-    except ValueError as error:
-        raise schema.damaged(path, str(error)) from error
+    status = STATUSES.get(text)
+    if status is None:
+        raise schema.damaged(path, f"{text!r} is no state")
+    return status
 
 
 def attempts(db: sqlite3.Connection, path: Path, campaign: int, key: str) -> list[PastAttempt]:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import json
 import os
+from functools import lru_cache
 from typing import IO, TYPE_CHECKING
+
+from msgspec.json import Encoder
 
 from mailmerge.model import Result, Status
 
@@ -38,7 +40,7 @@ FAILED_COLUMNS = ("mailmerge_status", "mailmerge_code", "mailmerge_reply", "mail
 """Added to the list's own columns in ``failed.csv``, and ignored when it is used as a list."""
 
 FAILED = frozenset({Status.REJECTED, Status.EXPIRED, Status.INVALID})
-_FOR_EXCEL = "utf-8-sig"  # the mark at the start makes Excel read the file as UTF-8
+_FOR_EXCEL = "\ufeff"  # this mark at the start makes Excel read the file as UTF-8
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -68,6 +70,7 @@ def record(result: Result) -> dict[str, str | int | None]:
     return values
 
 
+@lru_cache(maxsize=512)  # the rows of one window share theirs
 def _time(moment: datetime | None) -> str | None:
     return moment.isoformat(timespec="seconds") if moment else None
 
@@ -92,16 +95,17 @@ class ReportFiles:
 
         """
         with (
-            replacing(self._folder / "results.csv", encoding=_FOR_EXCEL) as table,
+            replacing(self._folder / "results.csv") as table,
             replacing(self._folder / "results.jsonl") as json_lines,
         ):
+            table.write(_FOR_EXCEL)
             writer = csv.writer(table, lineterminator="\r\n")
             writer.writerow(COLUMNS)
-            encode = json.JSONEncoder(ensure_ascii=False).encode
+            encode = Encoder().encode
             for result in results:
                 values = record(result)
                 writer.writerow([text_cell(value) for value in values.values()])
-                json_lines.write(encode(values) + "\n")
+                json_lines.write(encode(values).decode() + "\n")
                 seen(result)
 
     def write_failed(self, headings: Iterable[str], rows: Iterable[tuple[Iterable[object], Result]]) -> int:
@@ -111,7 +115,8 @@ class ReportFiles:
         """
         path = self._folder / "failed.csv"
         count = 0
-        with replacing(path, encoding=_FOR_EXCEL) as table:
+        with replacing(path) as table:
+            table.write(_FOR_EXCEL)
             writer = csv.writer(table, lineterminator="\r\n")
             writer.writerow([*headings, *FAILED_COLUMNS])
             for cells, result in rows:
