@@ -14,7 +14,6 @@ from msgspec import Struct
 from mailmerge.campaign.assembly import Assembly, identity
 from mailmerge.campaign.plan import Plan
 from mailmerge.campaign.preflight import Inspection, Preflight, run_preflight
-from mailmerge.campaign.reporting import rows_in_failed
 from mailmerge.campaign.workspace import Workspace, user_state_folder
 from mailmerge.check.problems import Problems
 from mailmerge.config import campaign_file
@@ -442,6 +441,8 @@ class Campaign:
         """
         with self._changing() as ledger:
             if failed is not None:
+                from mailmerge.campaign.reporting import rows_in_failed  # noqa: PLC0415  only here
+
                 rows = rows_in_failed(failed)
             keys = _keys(ledger, rows)
             return ledger.requeue(keys, accepted=accepted)

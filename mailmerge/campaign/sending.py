@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from mailmerge.campaign.connecting import Transcript, connection_factory
 from mailmerge.campaign.delivering import Delivering, longest_window, throttle_history
 from mailmerge.campaign.preflight import refuse_if_broken
-from mailmerge.campaign.reporting import Report, exit_code
 from mailmerge.config.accounts import resolve_account
 from mailmerge.delivery.account_usage import AccountUsage
 from mailmerge.delivery.clock import Clock, SystemClock
@@ -32,6 +30,7 @@ if TYPE_CHECKING:
     from mailmerge.campaign.assembly import Assembly
     from mailmerge.campaign.campaign import Campaign
     from mailmerge.campaign.plan import Plan
+    from mailmerge.campaign.reporting import Report
     from mailmerge.config.accounts import Account
     from mailmerge.delivery.runs import StopFlag
     from mailmerge.model import Rate
@@ -155,20 +154,26 @@ def send(
                 )
             )
         transcript = open_transcript(request, stack)
-        connect: Connect = _later(
-            lambda: connection_factory(
-                account,
-                campaign.environment,
-                prompt=request.ask_secret,
-                transcript=transcript,
-                deadlines=request.deadlines,
-            )
-        )
+        connect: Connect = _later(lambda: _connections(campaign, account, request, transcript))
 
         def mark(handed_over: int) -> None:
             index.note(campaign.workspace.ledger_path, campaign.name, handed_over)
 
         return run.deliver(plan, connect, observe, campaign.workspace.out, mark)
+
+
+def _connections(
+    campaign: Campaign, account: Account, request: SendRequest, transcript: Callable[[str], None] | None
+) -> Connect:
+    from mailmerge.campaign.connecting import connection_factory  # noqa: PLC0415  after the plan
+
+    return connection_factory(
+        account,
+        campaign.environment,
+        prompt=request.ask_secret,
+        transcript=transcript,
+        deadlines=request.deadlines,
+    )
 
 
 def _later(make: Callable[[], Connect]) -> Connect:
@@ -187,6 +192,8 @@ def open_transcript(request: SendRequest, stack: contextlib.ExitStack) -> Callab
     """Begin the transcript that was asked for, closed with *stack*; None: none was."""
     if request.transcript is None:
         return None
+    from mailmerge.campaign.connecting import Transcript  # noqa: PLC0415  only if one is wanted
+
     transcript = Transcript(request.transcript)
     stack.callback(transcript.close)
     return transcript.write
@@ -353,6 +360,7 @@ class SendRun:
 
     def _report(self, end: RunEnd, failure: MailmergeError | None, out: Path, seconds: float) -> Report:
         from mailmerge.campaign.publishing import publish  # noqa: PLC0415  after the last message
+        from mailmerge.campaign.reporting import Report, exit_code  # noqa: PLC0415
 
         error = failure or end.error
         if error is None and end.reason is Reason.REFUSED:

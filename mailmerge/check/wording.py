@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from typing import TYPE_CHECKING
 
 from mailmerge.model import Diagnostic, Severity
@@ -86,6 +85,10 @@ def _snippet(place: Place, line: int, source: str) -> Iterator[str]:
 
 def width(text: str) -> int:
     """How many terminal cells a text takes: wide characters two, combining marks none."""
+    if text.isascii():
+        return len(text)
+    import unicodedata  # noqa: PLC0415  2 ms, and most texts do without
+
     return sum(
         0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
         for char in text

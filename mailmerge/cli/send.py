@@ -25,7 +25,6 @@ from mailmerge.cli.output import interactive, note, plural, require_person
 from mailmerge.cli.planning import show_plan, show_plan_json
 from mailmerge.cli.progress import Bar
 from mailmerge.cli.stopping import Stop
-from mailmerge.cli.summing_up import show_report
 from mailmerge.model import Status
 
 if TYPE_CHECKING:
@@ -103,6 +102,8 @@ class _Asked:
             report = campaign.send(request, confirm=self.confirm, observe=bar.observe, stop=stop.flag)
         if report is None:
             return 0 if self.dry_run else 2
+        from mailmerge.cli.summing_up import show_report  # noqa: PLC0415  after the last message
+
         show_report(report, as_json=self.as_json, again=f"mailmerge send {place(campaign)}".rstrip())
         return stop.code if report.exit_code == 130 else report.exit_code
 

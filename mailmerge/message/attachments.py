@@ -10,11 +10,9 @@ from __future__ import annotations
 # ruff: noqa: PTH112, PTH116, PTH117, PTH118, PTH119, PTH122, PTH123, PTH207
 import glob
 import hashlib
-import mimetypes
 import os
 import re
 import stat
-import unicodedata
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
@@ -25,6 +23,7 @@ from mailmerge.message.bodies import base64_lines
 from mailmerge.message.headers import content_type, disposition
 
 if TYPE_CHECKING:
+    import mimetypes
     from pathlib import Path
 
     from mailmerge.model import AttachmentName, Place
@@ -197,6 +196,8 @@ def _checked(root: str, file: str, path: str) -> str | None:
 
 def clean_name(name: str) -> str:
     """Return a file name to show: last component only, nothing invisible, nothing that turns text around."""
+    import unicodedata  # noqa: PLC0415  only for attachments
+
     name = unicodedata.normalize("NFC", re.split(r"[/\\]", name.strip())[-1])
     name = re.sub(_BIDI, "", re.sub(_BAD_IN_NAME, " ", name)).strip() or "attachment"
     if name.startswith("."):  # the stem came from an empty cell, or the file would be hidden
@@ -225,4 +226,6 @@ def guess_type(*names: str) -> str:
 @lru_cache(maxsize=1)
 def _types() -> mimetypes.MimeTypes:
     """Return Python's own table: what this machine happens to know must not change bytes."""
+    import mimetypes  # noqa: PLC0415  only for attachments
+
     return mimetypes.MimeTypes()  # on first use, because it reads the machine's tables all the same: 5 ms

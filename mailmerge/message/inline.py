@@ -117,9 +117,11 @@ class InlineImages:
         return _SOURCE.sub(lambda found: found[1] + self._reference(found[2], images), tag)
 
     def _reference(self, attribute: str, images: dict[str, str]) -> str:
-        from html import unescape  # noqa: PLC0415  only for templates with images
+        source = (attribute[1:-1] if attribute[0] in "\"'" else attribute).strip()
+        if "&" in source:
+            from html import unescape  # noqa: PLC0415  2 ms, and few addresses need it
 
-        source = unescape(attribute[1:-1] if attribute[0] in "\"'" else attribute).strip()
+            source = unescape(source).strip()
         if _ELSEWHERE.match(source):
             return attribute
         path = self._find(source)

@@ -12,13 +12,13 @@ from mailmerge.model import AttachmentName, Diagnostic, Rendered
 from mailmerge.render.compiler import Compiled, Compiler
 from mailmerge.render.failures import failure, row_error
 from mailmerge.render.mailboxes import MailboxTemplate, clean
-from mailmerge.render.selection import Where
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from mailmerge.addresses import Mailbox
     from mailmerge.model import Columns, Recipient
+    from mailmerge.render.selection import Where
     from mailmerge.render.sources import MessageTemplates, SourceMap
 
 _HEADER_NAME = r"[!-9;-~]{1,70}\Z"
@@ -85,8 +85,13 @@ class Renderer:
         self._compiler = compiler
         self._base = {**compiler.text.globals, **templates.vars}
         self.sources_digest = self._digest(templates)
-        self._where = Where(compiler.text, where, self._known) if where else None
+        self._where = self._selecting(compiler, where) if where else None
         self.used_names = frozenset(compiler.names | (self._where.names if self._where else set()))
+
+    def _selecting(self, compiler: Compiler, where: str) -> Where:
+        from mailmerge.render.selection import Where  # noqa: PLC0415  few campaigns select
+
+        return Where(compiler.text, where, self._known)
 
     def selects(self, recipient: Recipient) -> bool:
         """Say whether ``where`` selects this row; without ``where`` every row is."""
