@@ -124,7 +124,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code; only a bug of ours ends in a traceback."""
     _use_utf8()
     # Start-up makes a hundred thousand objects and no cycles: the default looks for some after each 700.
-    gc.set_threshold(5_000, 10, 10)
+    gc.set_threshold(20_000, 10, 10)
     code = 0
     try:
         result: Any = cli.main(list(arguments), prog_name="mailmerge", standalone_mode=False)

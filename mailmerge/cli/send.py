@@ -22,7 +22,6 @@ from mailmerge.cli.options import (
     yes_option,
 )
 from mailmerge.cli.output import interactive, note, plural, require_person
-from mailmerge.cli.planning import show_plan, show_plan_json
 from mailmerge.cli.progress import Bar
 from mailmerge.cli.stopping import Stop
 from mailmerge.model import Status
@@ -109,6 +108,8 @@ class _Asked:
 
     def confirm(self, plan: Plan) -> bool:
         """Show the plan and ask; False: nothing is sent."""
+        from mailmerge.cli.planning import show_plan, show_plan_json  # noqa: PLC0415  after the pre-flight
+
         if self.as_json:
             show_plan_json(plan)
         else:

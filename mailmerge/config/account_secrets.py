@@ -14,18 +14,17 @@ import re
 from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import quote as percent_quote
 
-from mailmerge.config.environment import SECRET_NAMES
+from mailmerge.config.environment import SECRET_NAMES, speaks_for
 from mailmerge.errors import AuthError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from mailmerge.config.accounts import Account
     from mailmerge.config.environment import Environment
 
 MASK = "********"
 _COMMAND_SECONDS = 30.0
-_SERVER_NAMES = ("MAILMERGE_SMTP_SERVER", "SMTP_SERVER")
 
 
 _KNOWN: list[Secret] = []
@@ -121,18 +120,6 @@ def find_secret(
         question = f"{what[:1].upper()}{what[1:]} for {account.user} at {account.host}:{account.port}: "
         return Secret(prompt(question), origin="the prompt", spaces=spaces)
     raise _nothing_found(account, what, notes)
-
-
-def speaks_for(values: Mapping[str, str], host: str, source: str) -> bool:
-    """Tell whether what *values* say about signing in is meant for *host*.
-
-    They may name the server; if they do not, they are meant for whatever account the user chose from his own
-    configuration, the presets or options.
-    """
-    server = next((values[name] for name in _SERVER_NAMES if name in values), None)
-    if server is None:
-        return source in ("config", "preset", "option")
-    return server.strip().lower() == host.lower()
 
 
 def keyring_service(account: Account) -> str:

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from mailmerge.addresses import AddressError, parse_address_list
 from mailmerge.config.account_schema import ACCOUNT_SCHEMA, NOT_YET, is_address_literal, is_host, is_loopback
+from mailmerge.config.environment import speaks_for
 from mailmerge.config.providers import get_provider, near_providers, provider_for_address, provider_for_host
 from mailmerge.config.toml_document import Document, Problems, read_document, tell_unknown
 from mailmerge.config.validation import RefusalError, near_misses, quote, read_typed
@@ -383,8 +384,6 @@ def _fill_user(
 
 def _describes(place: Mapping[str, str], draft: _Draft) -> bool:
     """Tell whether user and From in *place* are those of this account."""
-    from mailmerge.config.account_secrets import speaks_for  # noqa: PLC0415  not where the account says it all
-
     return speaks_for(place, draft.values["host"], draft.source)
 
 

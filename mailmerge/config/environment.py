@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 SECRET_NAMES: Final = ("MAILMERGE_SMTP_PASSWORD", "SMTP_AUTH")
 """Variables that hold the password, authorization code or token, the first one first."""
 
+_SERVER_NAMES = ("MAILMERGE_SMTP_SERVER", "SMTP_SERVER")
 _PREFIXES = ("MAILMERGE_", "SMTP_")
 _NEVER_FROM_FILE = frozenset(("MAILMERGE_CONFIG", "MAILMERGE_STATE_DIR"))
 """A campaign's folder may come from anybody: it does not choose where the user's own files are."""
@@ -112,3 +113,15 @@ def _read_file(path: Path) -> tuple[dict[str, str], tuple[Diagnostic, ...]]:
         )
         return found, (warning,)
     return found, ()
+
+
+def speaks_for(values: Mapping[str, str], host: str, source: str) -> bool:
+    """Tell whether what *values* say about signing in is meant for *host*.
+
+    They may name the server; if they do not, they are meant for whatever account the user chose from his own
+    configuration, the presets or options.
+    """
+    server = next((values[name] for name in _SERVER_NAMES if name in values), None)
+    if server is None:
+        return source in ("config", "preset", "option")
+    return server.strip().lower() == host.lower()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 import shutil
 import sqlite3
 import tempfile
@@ -154,7 +153,7 @@ class Ledger:
             if found is None:
                 self._db.execute(
                     "INSERT INTO campaign (name, secret, created) VALUES (?, ?, ?)",
-                    (self.campaign, secrets.token_bytes(32), self._now().timestamp()),
+                    (self.campaign, os.urandom(32), self._now().timestamp()),
                 )
                 found = self._campaign_row()
             self._id, self.secret, purged = found or (0, b"", None)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 # os.path, not Path: this runs on every row, and its meaning of links is exact
 # ruff: noqa: PTH112, PTH116, PTH117, PTH118, PTH119, PTH122, PTH123, PTH207
-import glob
 import hashlib
 import os
 import re
@@ -161,6 +160,8 @@ def resolve(base: Path, path: str, missing: str = "error") -> list[str]:
         raise FileProblem("A302", f"the attachment's path holds a control character: {quoted(path)}")
     if os.path.isabs(path) or path.startswith(("/", "\\", "~")) or re.match(r"[A-Za-z]:|\\\\", path):
         raise FileProblem("A302", f"the attachment's path must be relative: {quoted(path)}")
+    import glob  # noqa: PLC0415  only for attachments
+
     root = os.path.realpath(base)
     found = [os.path.join(root, path)]
     if glob.has_magic(path) and not os.path.lexists(found[0]):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from glob import has_magic
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -197,6 +196,8 @@ class MessageBuilder:
             raise
 
     def _found(self, rule: AttachRule, name: AttachmentName) -> list[Part]:
+        from glob import has_magic  # noqa: PLC0415  only for attachments
+
         files = resolve(rule.base, name.path, rule.missing)
         if len(files) == 1 and name.name:
             labels = [name.name]

@@ -25,7 +25,7 @@ _TAGS = r"(?:img|v:[a-z]+|input|body|table|tbody|tr|td|th|div)"
 _TAG = re.compile(rf"<!--(?!\s*\[if).*?-->|<{_TAGS}\s[^>]*>", re.IGNORECASE | re.DOTALL)
 _OPEN = re.compile(rf"<{_TAGS}\s[^<>]*\Z", re.IGNORECASE)
 _SOURCE = re.compile(r"""(\s(?:src|background)\s*=\s*)("[^"]*"|'[^']*'|[^\s"'>]+)""", re.IGNORECASE)
-_ELSEWHERE = re.compile(r"\s*(?:[a-z][a-z0-9+.-]*:|//|#|\Z)", re.IGNORECASE)
+_ELSEWHERE = re.compile(r"\s*(?:[a-zA-Z][a-zA-Z0-9+.-]*:|//|#|\Z)")
 
 
 class _Use(NamedTuple):

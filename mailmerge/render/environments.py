@@ -7,7 +7,6 @@ the template folder only.
 
 from __future__ import annotations
 
-import glob
 import math
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -253,6 +252,8 @@ def printed_in_line(value: Any) -> Any:
 
 def printed_in_path(value: Any) -> Any:
     """Print *value* into a path that may be a glob: only the template's own ``*`` is one, never a cell's."""
+    import glob  # noqa: PLC0415  only for attachments
+
     return glob.escape(str(printed_in_line(value)))
 
 

@@ -25,8 +25,8 @@ _TAG = re.compile(
     r"""\{\{(?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[^"'])*?\}\}|\{%(?:"(?:\\.|[^"\\])*"|[^"])*?%\}|\{#.*?#\}""",
     re.DOTALL,
 )
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
-_SURROGATE = re.compile("[\ud800-\udfff]")
+_CONTROL = "[\x00-\x1f\x7f-\x9f]"
+_SURROGATE = "[\ud800-\udfff]"
 _SEPARATORS = str.maketrans("\x85\u2028\u2029", "   ")
 
 
@@ -126,7 +126,7 @@ def clean(text: str, header: str, compiled: Compiled, recipient: Recipient) -> s
         return text
     text = text.translate(_SEPARATORS)
     for code, pattern in (("D112", _CONTROL), ("D118", _SURROGATE)):
-        if match := pattern.search(text):
+        if match := re.search(pattern, text):
             name, heading, value = _culprit(pattern, compiled, recipient) or (compiled.name, None, text)
             what = {
                 "\r": "line break",
@@ -145,12 +145,10 @@ def _columns(recipient: Recipient) -> tuple[tuple[Any, ...], ...]:
     return recipient.columns.names, recipient.columns.headings, recipient.values
 
 
-def _culprit(
-    pattern: re.Pattern[str], compiled: Compiled, recipient: Recipient
-) -> tuple[str, str, str] | None:
+def _culprit(pattern: str, compiled: Compiled, recipient: Recipient) -> tuple[str, str, str] | None:
     """Find the column whose value holds what *pattern* finds."""
     for name, heading, value in zip(*_columns(recipient), strict=True):
-        if {name, heading, "row"} & compiled.names and isinstance(value, str) and pattern.search(value):
+        if {name, heading, "row"} & compiled.names and isinstance(value, str) and re.search(pattern, value):
             return name, heading, value
     return None
 
