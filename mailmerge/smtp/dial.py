@@ -131,20 +131,20 @@ def _not_connected(server: Server, failure: OSError | None, seconds: float) -> C
 
 def speaks_tls(server: Server, seconds: float, monotonic: Callable[[], float] = time.monotonic) -> bool:
     """Tell whether *server* answers the first words of TLS on another connection; nothing else is said."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    hello = ssl.MemoryBIO()
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).wrap_bio(
+        ssl.MemoryBIO(), hello, server_hostname=server.host
+    )
+    with contextlib.suppress(ssl.SSLWantReadError):
+        client.do_handshake()
     try:
         connection = connect(server, seconds, monotonic)
     except SessionError:
         return False
-    with (
-        context.wrap_socket(connection, server_hostname=server.host, do_handshake_on_connect=False) as secure,
-        contextlib.suppress(OSError),
-    ):
-        try:
-            secure.do_handshake()
-        except ssl.SSLWantReadError:
-            wait(secure, selectors.EVENT_READ, monotonic() + seconds, monotonic)
-            return socket.socket.recv(secure, 1, socket.MSG_PEEK) in {b"\x15", b"\x16"}
+    with connection, contextlib.suppress(OSError):
+        connection.send(hello.read())
+        wait(connection, selectors.EVENT_READ, monotonic() + seconds, monotonic)
+        return connection.recv(1) in {b"\x15", b"\x16"}
     return False
 
 

@@ -195,7 +195,8 @@ def test_b16_tls_at_a_clear_port(tmp_path: Path) -> None:
         one_error(
             done, "S625", f"port {server.port}", "answered in clear, TLS at once was expected", "587", "465"
         )
-        assert server.verbs() == []
+        # The first words of TLS are random octets, which may look like lines to the server.
+        assert {"EHLO", "HELO", "STARTTLS", "AUTH", "MAIL", "QUIT"}.isdisjoint(server.verbs())
         assert set(bench.states().values()) == {Status.PENDING}
 
 
