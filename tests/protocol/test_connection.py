@@ -743,7 +743,7 @@ def test_b16_wrong_tls_mode(certificate: ssl.SSLContext, authority: Path) -> Non
         assert error.code == "S613"
         assert "port 465" in str(error.hint)
     with FaultServer(tls=certificate, implicit=True) as server:  # long before it gives up waiting
-        patient_enough = replace(PATIENCE, wrong_tls=1.5)
+        patient_enough = replace(PATIENCE, wrong_tls=0.5)
         error = refused_open(secure(server, "starttls", ca=authority, deadlines=patient_enough))
         assert isinstance(error, TlsError)
         assert error.code == "S625"
