@@ -105,6 +105,7 @@ def publish(
     if redactor:
         folder /= REDACTED
     summary, picked = Summary(), PickedRows()
+    wants_failed = recipients is not None and redactor is None
     failures: dict[int, Result] = {}
 
     def results() -> Iterable[Result]:
@@ -113,7 +114,7 @@ def publish(
     def seen(result: Result) -> None:
         summary.add(result)
         picked.add(result)
-        if result.row and result.status in FAILED:
+        if wants_failed and result.row and result.status in FAILED:
             failures[result.row] = result
 
     try:

@@ -13,7 +13,7 @@ from mailmerge.report.summary import WORDS
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from mailmerge.delivery.sender import Progress
+    from mailmerge.delivery.runs import Progress
 _WAITS = {"network": "no connection", "account": "the server asked for a pause"}
 LINE_EVERY = 30.0
 """Seconds between two lines where stderr is no terminal."""

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from mailmerge.delivery.throttle import Throttle
     from mailmerge.model import Event
 
-__all__ = ["Progress", "Reason", "RunEnd", "Sender", "StopFlag", "Wire", "Work"]
-
 _SLICE = 0.2
 """Seconds within which a stop is noticed."""
 _GRACE = 30.0

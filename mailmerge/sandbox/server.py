@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import asyncio
     import ssl
     from collections.abc import Callable
-    from types import TracebackType
 
 TlsMode = Literal["starttls", "tls", "none"]
 
@@ -104,9 +103,7 @@ class SandboxServer:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def _run(self, listening: Future[int]) -> None:

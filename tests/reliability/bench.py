@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from mailmerge.campaign.plan import Plan
     from mailmerge.campaign.reporting import Report
     from mailmerge.delivery.clock import Clock
-    from mailmerge.delivery.runs import Progress
-    from mailmerge.delivery.sender import StopFlag
+    from mailmerge.delivery.runs import Progress, StopFlag
     from mailmerge.model import Counts, Status
     from reliability.moody import MoodyServer
 

@@ -17,7 +17,8 @@ from mailmerge.delivery.breaker import Breaker
 from mailmerge.delivery.clock import VirtualClock
 from mailmerge.delivery.ledger import Ledger
 from mailmerge.delivery.retry import RetryPolicy
-from mailmerge.delivery.sender import Progress, Reason, RunEnd, Sender, Work
+from mailmerge.delivery.runs import Progress, Reason, RunEnd, Work
+from mailmerge.delivery.sender import Sender
 from mailmerge.delivery.throttle import Throttle, parse_rates
 from mailmerge.errors import AuthError, ConnectionLost, LedgerError, SessionError, TlsError
 from mailmerge.model import (
