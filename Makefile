@@ -18,7 +18,7 @@ CHECK = build/check
 BENCH = build/bench
 BENCH_ARGS ?=
 PYTEST_ARGS ?=
-SOAK_TESTS = tests/reliability tests/protocol tests/unit/test_smtp_replies.py tests/unit/test_delivery_ledger.py
+SOAK_TESTS = tests/reliability tests/protocol tests/unit/test_smtp_replies.py tests/unit/test_ledger.py
 
 define new_venv
 	@python=$$(scripts/find-python) && rm -rf $(1) && "$$python" -m venv $(1)

@@ -53,9 +53,9 @@ def _renderer(mailing: Mailing, environment: type[jinja2.Environment]) -> Render
 
 def ours(mailing: Mailing, folder: Path) -> Build:
     """Render and build as a campaign does; the message stays in segments, as the connection takes it."""
-    from mailmerge.message import AttachRule, MessageBuilder, message_id  # noqa: PLC0415  not in every process
-    from mailmerge.model import AttachmentName, Columns, Recipient  # noqa: PLC0415
-    from mailmerge.render import AttachmentRule, MessageTemplates, Renderer, TemplateSource  # noqa: PLC0415
+    from mailmerge.message import AttachRule, MessageBuilder, message_id
+    from mailmerge.model import AttachmentName, Columns, Recipient
+    from mailmerge.render import AttachmentRule, MessageTemplates, Renderer, TemplateSource
 
     names = tuple(next(fixtures.rows(1)))
     columns = Columns(names, names)
@@ -99,9 +99,9 @@ def ours(mailing: Mailing, folder: Path) -> Build:
 
 def stdlib(mailing: Mailing, folder: Path) -> Build:
     """Build with `email.message.EmailMessage`."""
-    from email import policy  # noqa: PLC0415
-    from email.headerregistry import Address  # noqa: PLC0415
-    from email.message import EmailMessage  # noqa: PLC0415
+    from email import policy
+    from email.headerregistry import Address
+    from email.message import EmailMessage
 
     render = floor(mailing, folder)
 
@@ -138,13 +138,13 @@ def stdlib(mailing: Mailing, folder: Path) -> Build:
 
 def django(mailing: Mailing, folder: Path) -> Build:
     """Build with Django's EmailMultiAlternatives."""
-    from email.mime.image import MIMEImage  # noqa: PLC0415
+    from email.mime.image import MIMEImage
 
-    from django.conf import settings  # noqa: PLC0415
+    from django.conf import settings
 
     if not settings.configured:
         settings.configure()
-    from django.core.mail import EmailMultiAlternatives  # noqa: PLC0415
+    from django.core.mail import EmailMultiAlternatives
 
     render = floor(mailing, folder)
     sender = formataddr((fixtures.SENDER_NAME, fixtures.SENDER))
@@ -168,7 +168,7 @@ def django(mailing: Mailing, folder: Path) -> Build:
 
 def redmail(mailing: Mailing, folder: Path) -> Build:
     """Build with redmail, its templates loaded by name, which is its fast way."""
-    from redmail import EmailSender  # noqa: PLC0415
+    from redmail import EmailSender
 
     plain = jinja2.Environment()  # noqa: S701  a subject is no HTML
     render_subject = plain.from_string(mailing.subject, mailing.variables).render
@@ -205,7 +205,7 @@ def redmail(mailing: Mailing, folder: Path) -> Build:
 
 def rival(mailing: Mailing, folder: Path) -> Build:
     """Build with awdeorio's mailmerge, whose own template engine settings hold."""
-    from mailmerge.template_message import TemplateMessage  # noqa: PLC0415  the other package of this name
+    from mailmerge.template_message import TemplateMessage
 
     template = folder / "mailmerge_template.txt"
     template.write_text(rival_template(mailing), "utf-8")

@@ -38,9 +38,9 @@ def measure_ledger(setting: Setting, results: Results) -> None:
 
 def _attempts(group: int) -> float:
     """Promise and settle in groups; each commit carries the outcomes of the group before."""
-    from mailmerge.delivery.ledger import Ledger  # noqa: PLC0415  not in the process that only asks
-    from mailmerge.delivery.records import Settlement  # noqa: PLC0415
-    from mailmerge.model import Attempt, Outcome, Phase, Reply, Scope, Status  # noqa: PLC0415
+    from mailmerge.ledger.ledger import Ledger
+    from mailmerge.ledger.records import Settlement
+    from mailmerge.model import Attempt, Outcome, Phase, Reply, Scope, Status
 
     now = datetime.now(UTC)
     outcome = Outcome(

@@ -45,9 +45,9 @@ def _peak(setting: Setting, path: Path) -> float:
 
 def _time(path: Path) -> None:
     """Let both readers read the whole list in turn."""
-    import csv  # noqa: PLC0415
+    import csv
 
-    from mailmerge.recipients import open_list  # noqa: PLC0415
+    from mailmerge.recipients import open_list
 
     firsts, ours, plain = [], [], []
     count = 0
@@ -77,9 +77,9 @@ def _time(path: Path) -> None:
 
 def _read(path: Path) -> None:
     """Read the list to its end and say what memory that took at most."""
-    import resource  # noqa: PLC0415
+    import resource
 
-    from mailmerge.recipients import open_list  # noqa: PLC0415
+    from mailmerge.recipients import open_list
 
     for _ in open_list(path):
         pass

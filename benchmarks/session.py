@@ -228,7 +228,7 @@ def _message(row: fixtures.Row) -> str:
 def fixtures_messages(path: Path) -> list[tuple[str, bytes]]:
     """Read the messages back as the clients do."""
     sys.path.insert(0, str(CLIENTS))
-    from dialogue import read  # noqa: PLC0415  the clients' folder is no package
+    from dialogue import read
 
     messages: list[tuple[str, bytes]] = read(path)
     return messages

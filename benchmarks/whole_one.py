@@ -20,7 +20,7 @@ import fixtures
 from campaigns import with_variables
 
 from mailmerge import Campaign
-from mailmerge.campaign import connecting
+from mailmerge.campaign import connect
 from mailmerge.model import Completed, Outcome, Phase, PromiseNeeded, Reply, Scope, Status
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def run(folder: Path) -> float:
 def main() -> None:
     """Measure in turn and report the medians."""
     folder, rows = Path(sys.argv[1]), int(sys.argv[2])
-    replaced: Any = connecting
+    replaced: Any = connect
     replaced.connection_factory = lambda *_args, **_options: Yes
     floors, runs = [], []
     for _ in range(ROUNDS):

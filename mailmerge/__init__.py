@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from mailmerge.campaign import Campaign
     from mailmerge.campaign.plan import Plan
     from mailmerge.campaign.reporting import Report
-    from mailmerge.campaign.sending import SendRequest
-    from mailmerge.campaign.single import send_message
+    from mailmerge.campaign.run import SendRequest
+    from mailmerge.campaign.send_one import send_message
     from mailmerge.config.accounts import Account
     from mailmerge.errors import (
         AttachmentError,
@@ -49,8 +49,8 @@ _HOMES = {
     "campaign": ("Campaign",),
     "campaign.plan": ("Plan",),
     "campaign.reporting": ("Report",),
-    "campaign.sending": ("SendRequest",),
-    "campaign.single": ("send_message",),
+    "campaign.run": ("SendRequest",),
+    "campaign.send_one": ("send_message",),
     "errors": (
         "AttachmentError",
         "AuthError",

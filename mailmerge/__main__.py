@@ -7,7 +7,7 @@ import sys
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    from mailmerge.cli import run  # noqa: PLC0415  the import is part of what an interrupt may cut short
+    from mailmerge.cli import run  # the import is part of what an interrupt may cut short
 
     _leave_no_core()
     sys.exit(run(sys.argv[1:]))
@@ -16,7 +16,7 @@ def main() -> None:
 def _leave_no_core() -> None:
     """Ask for no memory dump after a crash: secrets would be in it."""
     try:
-        import resource  # noqa: PLC0415  not on Windows
+        import resource
     except ImportError:
         return
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))

@@ -91,7 +91,7 @@ def _parse(text: str) -> Address:
 
 def _parse_unusual(text: str) -> Address:
     _refuse_common_mistakes(text)
-    from email_validator import EmailNotValidError, validate_email  # noqa: PLC0415  24 ms to import
+    from email_validator import EmailNotValidError, validate_email
 
     domain = text.rpartition("@")[2]
     try:
@@ -147,7 +147,7 @@ def suggest(text: str) -> str | None:
         return None
     local, _, domain = plain.rpartition("@")
     if domain.lower() not in _COMMON_DOMAINS:
-        import difflib  # noqa: PLC0415  only for addresses that look wrong
+        import difflib
 
         near = difflib.get_close_matches(domain.lower(), _COMMON_DOMAINS, n=1, cutoff=0.87)
         plain = f"{local}@{near[0]}" if near else plain

@@ -63,13 +63,13 @@ def with_ledger(
     connection: Connection, messages: Iterator[Message], seconds: float, folder: Path, rate: float
 ) -> None:
     """Send as a campaign does: throttle, durable promises, outcomes."""
-    from mailmerge.delivery.breaker import Breaker  # noqa: PLC0415  not when only the transport is measured
-    from mailmerge.delivery.clock import SystemClock  # noqa: PLC0415
-    from mailmerge.delivery.ledger import Ledger  # noqa: PLC0415
-    from mailmerge.delivery.retry import RetryPolicy  # noqa: PLC0415
-    from mailmerge.delivery.runs import Work  # noqa: PLC0415
-    from mailmerge.delivery.sender import Sender  # noqa: PLC0415
-    from mailmerge.delivery.throttle import Throttle  # noqa: PLC0415
+    from mailmerge.clock import SystemClock
+    from mailmerge.ledger.ledger import Ledger
+    from mailmerge.sending.circuit_breaker import Breaker
+    from mailmerge.sending.retry import RetryPolicy
+    from mailmerge.sending.runs import Work
+    from mailmerge.sending.sender import Sender
+    from mailmerge.sending.throttle import Throttle
 
     times: deque[float] = deque(maxlen=100_000)
     watch: list[Watch] = []

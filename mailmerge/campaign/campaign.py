@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from mailmerge.campaign.assembly import Assembly, identity
+from mailmerge.campaign.composer import Composer, identity
 from mailmerge.campaign.plan import Plan
 from mailmerge.campaign.preflight import Inspection, Preflight, run_preflight
 from mailmerge.campaign.workspace import Workspace, user_state_folder
-from mailmerge.check.problems import Problems
+from mailmerge.check.collector import Problems
 from mailmerge.config import campaign_file
 from mailmerge.config.environment import Environment
-from mailmerge.delivery.ledger import Ledger
 from mailmerge.errors import LedgerError, RowError
+from mailmerge.ledger.ledger import Ledger
 from mailmerge.model import Counts, Status
 from mailmerge.recipients import from_dataframe, open_list, parse_rows, sha256
 from mailmerge.recipients.suppression import Suppressed
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from mailmerge.campaign.checking import OnlineChecks
-    from mailmerge.campaign.publishing import Wanted
+    from mailmerge.campaign.check import OnlineChecks
     from mailmerge.campaign.reporting import Report
-    from mailmerge.campaign.sending import SendRequest
+    from mailmerge.campaign.results import ReportOptions
+    from mailmerge.campaign.run import SendRequest
+    from mailmerge.clock import Clock
     from mailmerge.config.accounts import Account
     from mailmerge.config.campaign_file import CampaignFile
-    from mailmerge.delivery.clock import Clock
-    from mailmerge.delivery.runs import Progress, StopFlag
     from mailmerge.model import Message, Result
     from mailmerge.recipients import RecipientList
+    from mailmerge.sending.runs import Progress, StopFlag
 
 
 _NO_MESSAGE = {"message.subject": "-", "message.text": "-\n"}
@@ -203,29 +203,29 @@ class Campaign:
             TemplateError: templates that do not compile.
 
         """
-        from mailmerge.campaign import checking  # noqa: PLC0415  it knows this module
+        from mailmerge.campaign import check
 
-        return checking.check(self, progress=progress, online=online)
+        return check.check(self, progress=progress, online=online)
 
     def existing_ledger(self) -> Path | None:
         """Give the ledger's path if there is one."""
         path = self.workspace.ledger_path
         return path if path.exists() else None
 
-    def assemble(self, recipients: RecipientList, secret: bytes, account: Account | None = None) -> Assembly:
+    def assemble(self, recipients: RecipientList, secret: bytes, account: Account | None = None) -> Composer:
         """Compile the templates for this list.
 
         Raises:
             TemplateError: with every problem in them.
 
         """
-        return Assembly(self.file, recipients.columns, secret, account, list_name=recipients.shown)
+        return Composer(self.file, recipients.columns, secret, account, list_name=recipients.shown)
 
     def examine(
         self,
         ledger: Ledger,
         recipients: RecipientList,
-        assembly: Assembly | None = None,
+        composer: Composer | None = None,
         *,
         account: Account | None = None,
         reuse: bool = False,
@@ -235,19 +235,19 @@ class Campaign:
 
         With *reuse*, a pre-flight of these very files that an earlier run did is as good as a new one.
         """
-        assembly = assembly or self.assemble(recipients, ledger.secret, account)
+        composer = composer or self.assemble(recipients, ledger.secret, account)
         problems = Problems(self.file.check.ignore)
         problems.add((*self.environment.warnings, *recipients.warnings))
         suppressed = Suppressed(self.file.data.suppress)
         max_size = account.max_size if account else None
-        digest = self._preflight_digest(recipients, assembly, suppressed, max_size) if reuse else ""
+        digest = self._preflight_digest(recipients, composer, suppressed, max_size) if reuse else ""
         found = Preflight.recalled(ledger.preflight, digest, problems) if digest else None
         if found is None:
             if ledger.preflight:
                 ledger.note_preflight("")
             found = run_preflight(
                 recipients,
-                Inspection(assembly, suppressed, max_size, problems),
+                Inspection(composer, suppressed, max_size, problems),
                 ledger,
                 problems,
                 duplicates=self.file.data.duplicates,
@@ -267,13 +267,13 @@ class Campaign:
             blank_rows=found.blank_rows,
             hidden_rows=found.hidden_rows,
             largest=found.largest,
-            sender=found.sender or assembly.sender,
+            sender=found.sender or composer.sender,
             checked_earlier=found.earlier,
             earlier_warnings=found.warnings,
         )
 
     def _preflight_digest(
-        self, recipients: RecipientList, assembly: Assembly, suppressed: Suppressed, max_size: int | None
+        self, recipients: RecipientList, composer: Composer, suppressed: Suppressed, max_size: int | None
     ) -> str:
         """Hash everything that the pre-flight looks at; empty where something cannot be known beforehand."""
         data = self.file.data
@@ -282,7 +282,7 @@ class Campaign:
             return ""
         facts = [
             sha256(recipients.path),
-            assembly.version,
+            composer.version,
             suppressed.digest.hexdigest(),
             *map(str, (data.sheet, data.key, data.where, data.duplicates, data.hidden, data.encoding)),
             *sorted(self.file.check.ignore),
@@ -304,18 +304,18 @@ class Campaign:
         """
         selection = parse_rows(rows) if rows else None
         recipients = self.open_list()
-        assembly = self.assemble(recipients, self.workspace.secret_for_showing(self.name, keep=keep))
+        composer = self.assemble(recipients, self.workspace.secret_for_showing(self.name, keep=keep))
         dates = self.dates()
         now = datetime.now(UTC).astimezone()
         count = 0
         for recipient in recipients:
             if limit is not None and count >= limit:
                 return
-            if (selection and recipient.row not in selection) or not assembly.selects(recipient):
+            if (selection and recipient.row not in selection) or not composer.selects(recipient):
                 continue
             try:
-                rendered = assembly.render(recipient)
-                message = assembly.message(rendered, dates.get(identity(rendered), now))
+                rendered = composer.render(recipient)
+                message = composer.message(rendered, dates.get(identity(rendered), now))
             except RowError:
                 if selection:
                     raise
@@ -359,20 +359,20 @@ class Campaign:
             MailmergeError: nothing was sent.
 
         """
-        from mailmerge.campaign import sending  # noqa: PLC0415  looking needs no connection
+        from mailmerge.campaign import run
 
-        return sending.send(
+        return run.send(
             self,
-            request or sending.SendRequest(),
+            request or run.SendRequest(),
             confirm=confirm,
             observe=observe,
-            stop=stop or sending.NeverStop(),
+            stop=stop or run.NeverStop(),
             clock=clock,
         )
 
     # --- after -------------------------------------------------------------------------------------------
 
-    def status(self) -> Standing:
+    def status(self) -> CampaignStatus:
         """Say where every row stands, from the ledger alone.
 
         Raises:
@@ -381,19 +381,19 @@ class Campaign:
         """
         path = self.existing_ledger()
         if path is None:
-            return Standing(Counts())
+            return CampaignStatus(Counts())
         with self._looking(path) as ledger:
             if ledger is None:
-                return Standing(Counts())
+                return CampaignStatus(Counts())
             last = ledger.last_run()
-            return Standing(
+            return CampaignStatus(
                 ledger.counts(),
                 next_at=ledger.next_due(),
                 last_run=last.started if last else None,
                 unfinished=bool(last and last.ended is None),
             )
 
-    def report(self, wanted: Wanted | None = None) -> Report:
+    def report(self, wanted: ReportOptions | None = None) -> Report:
         """Write the result files and the report page again from the ledger.
 
         Args:
@@ -404,9 +404,9 @@ class Campaign:
             ListError: there is no list that could be copied.
 
         """
-        from mailmerge.campaign import publishing  # noqa: PLC0415  sending decides for itself when
+        from mailmerge.campaign import results
 
-        return publishing.report(self, wanted or publishing.Wanted())
+        return results.report(self, wanted or results.ReportOptions())
 
     def in_doubt(self, rows: str | None = None) -> list[Result]:
         """Give the rows that a person has to decide about."""
@@ -441,7 +441,7 @@ class Campaign:
         """
         with self._changing() as ledger:
             if failed is not None:
-                from mailmerge.campaign.reporting import rows_in_failed  # noqa: PLC0415  only here
+                from mailmerge.campaign.reporting import rows_in_failed
 
                 rows = rows_in_failed(failed)
             keys = _keys(ledger, rows)
@@ -479,7 +479,7 @@ class Campaign:
             yield ledger
 
 
-class Standing(Struct, frozen=True):
+class CampaignStatus(Struct, frozen=True):
     """Where a campaign stands."""
 
     counts: Counts

@@ -13,27 +13,27 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from mailmerge.campaign.assembly import identity
-from mailmerge.delivery.runs import Work
+from mailmerge.campaign.composer import identity
 from mailmerge.errors import ListError, RowError
 from mailmerge.model import Status
+from mailmerge.sending.runs import Work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime
 
-    from mailmerge.campaign.assembly import Assembly
+    from mailmerge.campaign.composer import Composer
     from mailmerge.campaign.plan import Plan
+    from mailmerge.clock import Clock
     from mailmerge.config.accounts import Account
     from mailmerge.config.campaign_file import SendOptions
-    from mailmerge.delivery.account_usage import AccountQuota
-    from mailmerge.delivery.clock import Clock
-    from mailmerge.delivery.ledger import Ledger
-    from mailmerge.delivery.line import Wire
-    from mailmerge.delivery.runs import Progress, RunEnd, StopFlag
-    from mailmerge.delivery.throttle import Throttle
+    from mailmerge.ledger.account_usage import AccountQuota
+    from mailmerge.ledger.ledger import Ledger
     from mailmerge.model import Delivery, Rate, Recipient
     from mailmerge.recipients import RecipientList, RowSelection
+    from mailmerge.sending.connections import Wire
+    from mailmerge.sending.runs import Progress, RunEnd, StopFlag
+    from mailmerge.sending.throttle import Throttle
 
 _PAGE = 1000
 
@@ -43,7 +43,7 @@ class Delivering(Struct):
 
     ledger: Ledger
     recipients: RecipientList
-    assembly: Assembly
+    composer: Composer
     account: Account
     send: SendOptions
     clock: Clock
@@ -116,7 +116,7 @@ class Delivering(Struct):
 
     def _work(self, recipient: Recipient, delivery: Delivery) -> Work | None:
         try:
-            rendered = self.assembly.render(recipient)
+            rendered = self.composer.render(recipient)
             if recipient.row != delivery.row or identity(rendered) != delivery.key:
                 raise ListError(
                     f"{self.recipients.shown} changed while it was being sent (row {delivery.row})",
@@ -124,7 +124,7 @@ class Delivering(Struct):
                     hint="run the same command again: it continues with the list as it is now",
                 )
             date = delivery.date or self.clock.now().astimezone().replace(microsecond=0)
-            message = self.assembly.message(rendered, date)
+            message = self.composer.message(rendered, date)
         except RowError as error:
             # It was fine in the pre-flight: an attachment has gone since. The row stays pending.
             self.skipped.append(error)
@@ -135,7 +135,7 @@ class Delivering(Struct):
             address=delivery.address,
             date=date,
             row_digest=recipient.digest(),
-            version=self.assembly.version,
+            version=self.composer.version,
             first_attempt=delivery.first_attempt,
         )
 
@@ -148,11 +148,11 @@ class Delivering(Struct):
         mark: Callable[[int], None] | None = None,
     ) -> RunEnd:
         """Send, and say why it ended; the messages are made as they are needed."""
-        from mailmerge.delivery.breaker import Breaker  # noqa: PLC0415  after the plan was agreed to
-        from mailmerge.delivery.retry import RetryPolicy  # noqa: PLC0415
-        from mailmerge.delivery.sender import Sender  # noqa: PLC0415
+        from mailmerge.sending.circuit_breaker import Breaker
+        from mailmerge.sending.retry import RetryPolicy
+        from mailmerge.sending.sender import Sender
 
-        self.ledger.note_version(self.assembly.version, self.assembly.parts)
+        self.ledger.note_version(self.composer.version, self.composer.parts)
         sender = Sender(
             self.ledger,
             connect,
@@ -171,7 +171,7 @@ class Delivering(Struct):
         return sender.run(self.work())
 
     def _throttle(self) -> Throttle:
-        from mailmerge.delivery.throttle import Throttle  # noqa: PLC0415  after the plan was agreed to
+        from mailmerge.sending.throttle import Throttle
 
         per_domain = self.send.per_domain
         now, steady = self.clock.now(), self.clock.monotonic()

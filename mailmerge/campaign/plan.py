@@ -11,7 +11,7 @@ from mailmerge.model import Counts, Status
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from mailmerge.check.problems import Problems
+    from mailmerge.check.collector import Problems
     from mailmerge.model import Rate
 
 

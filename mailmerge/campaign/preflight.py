@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from mailmerge.campaign.assembly import identity
+from mailmerge.campaign.composer import identity
 from mailmerge.errors import CampaignFileError, RowError, TemplateError
 from mailmerge.model import Diagnostic, Listed, Severity, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mailmerge.campaign.assembly import Assembly
-    from mailmerge.check.problems import Group, Problems
+    from mailmerge.campaign.composer import Composer
+    from mailmerge.check.collector import Group, Problems
     from mailmerge.check.rules import Lint
-    from mailmerge.delivery.ledger import Ledger
+    from mailmerge.ledger.ledger import Ledger
     from mailmerge.model import Message, Recipient, Rendered
     from mailmerge.recipients import RecipientList
     from mailmerge.recipients.suppression import Suppressed
@@ -76,7 +76,7 @@ class Inspection:
     """Looks at rows one by one: what would become of each if the campaign were sent now.
 
     Args:
-        assembly: makes the messages.
+        composer: makes the messages.
         suppressed: addresses that are never written to.
         max_size: largest message the account takes, in octets; None: no limit known.
         problems: where findings are collected.
@@ -85,12 +85,12 @@ class Inspection:
 
     def __init__(
         self,
-        assembly: Assembly,
+        composer: Composer,
         suppressed: Suppressed,
         max_size: int | None,
         problems: Problems,
     ) -> None:
-        self._assembly = assembly
+        self._composer = composer
         self._suppressed = suppressed
         self._max_size = max_size
         self._problems = problems
@@ -101,14 +101,14 @@ class Inspection:
 
     @cached_property
     def _lint(self) -> Lint:
-        return self._assembly.lint()
+        return self._composer.lint()
 
     def look(self, recipient: Recipient) -> tuple[Listed, Message | None]:
         """Say what the row is, and give its message if there is one."""
         try:
-            if not self._assembly.selects(recipient):
+            if not self._composer.selects(recipient):
                 return Listed(recipient.row, recipient.key or "", "", Status.SKIPPED, "where"), None
-            rendered = self._assembly.render(recipient)
+            rendered = self._composer.render(recipient)
             return self._rendered(recipient, rendered)
         except (RowError, TemplateError) as error:
             self._problems.add(error.diagnostics)
@@ -120,7 +120,7 @@ class Inspection:
         refused = self._refused(rendered)
         if refused:
             return Listed(recipient.row, key, address, Status.SUPPRESSED, f"{refused} is suppressed"), None
-        message = self._assembly.message(rendered, self._date)
+        message = self._composer.message(rendered, self._date)
         if self._max_size is not None and message.size > self._max_size:
             problem = _too_large(recipient.row, address, message.size, self._max_size)
             self._problems.add([problem])

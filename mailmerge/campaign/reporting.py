@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from mailmerge.delivery.ledger import Ledger
 from mailmerge.errors import ListError
+from mailmerge.ledger.ledger import Ledger
 from mailmerge.model import Counts, Status
-from mailmerge.report.files import FAILED, record
+from mailmerge.report.result_files import FAILED, record
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -68,7 +68,7 @@ class Report(Struct, frozen=True):
             OSError: the result file cannot be read.
 
         """
-        from mailmerge.report.frame import to_frame  # noqa: PLC0415  pandas, for those who want it
+        from mailmerge.report.frame import to_frame
 
         if self.ledger is None:
             if self.folder is None:

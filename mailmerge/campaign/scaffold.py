@@ -125,7 +125,7 @@ def _bodies(kind: str) -> list[str]:
 
 
 def _fill(stock: Path, values: dict[str, object]) -> str:
-    import jinja2  # noqa: PLC0415  not for every command
+    import jinja2
 
     environment = jinja2.Environment(
         variable_start_string="<<",

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from mailmerge.delivery.known import CampaignIndex
-from mailmerge.delivery.ledger import Ledger
 from mailmerge.errors import InUseError, LedgerError
+from mailmerge.ledger.ledger import Ledger
+from mailmerge.ledger.registry import CampaignRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -104,7 +104,7 @@ class Workspace(Struct, frozen=True):
         if known is not None or not keep:
             return known or os.urandom(32)
         try:
-            with CampaignIndex(self.user_state / "campaigns.db") as index:
+            with CampaignRegistry(self.user_state / "campaigns.db") as index:
                 index.check_present(self.ledger_path, name)
             with Ledger.lock(self.ledger_path), Ledger.open(self.ledger_path, name) as ledger:
                 return ledger.secret
@@ -116,6 +116,6 @@ def user_state_folder(environ: Mapping[str, str]) -> Path:
     """Give the user's state folder, shared by all campaigns."""
     if moved := environ.get(STATE_VARIABLE):
         return Path(moved)
-    from platformdirs import user_state_path  # noqa: PLC0415  not for --help
+    from platformdirs import user_state_path
 
     return user_state_path("mailmerge", appauthor=False)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from mailmerge.check.findings import severity
+from mailmerge.check.message_view import severity
 from mailmerge.model import Severity
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def catalogue() -> Mapping[str, Entry]:
 
 def near(code: str) -> list[str]:
     """Give the codes that may have been meant."""
-    import difflib  # noqa: PLC0415  only for a code that does not exist
+    import difflib
 
     return difflib.get_close_matches(code.upper(), catalogue(), n=3, cutoff=0.7)
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from mailmerge.check.page import declarations
+from mailmerge.check.html_document import declarations
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lxml.etree import _Element as Element
     from tinycss2.ast import Node
 
-    from mailmerge.check.page import Page
+    from mailmerge.check.html_document import Page
 
 WORTH = 0.25
 """Share of the tested programs without support from which a construct is mentioned in any case."""
@@ -211,7 +211,7 @@ def _values(tokens: list[Node]) -> Iterator[str]:
 
 
 def _sheet(rules: list[Node]) -> Iterator[str]:
-    import tinycss2  # noqa: PLC0415  only for HTML with style sheets
+    import tinycss2
 
     for rule in rules:
         if rule.type == "at-rule":

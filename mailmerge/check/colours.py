@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from lxml.etree import _Element as Element
 
-    from mailmerge.check.page import Page
+    from mailmerge.check.html_document import Page
 
 _SIZE = re.compile(r"([\d.]+)(px|pt|em|rem|%)?")
 _UNITS = {"px": 1.0, "pt": 4 / 3, "em": 16.0, "rem": 16.0, "%": 0.16}
@@ -84,7 +84,7 @@ def _size(value: str | None) -> float | None:
 
 def parse(value: str) -> Colour | None:
     """Read a CSS colour; None: it is none, or one that shows what is behind it."""
-    from tinycss2.color3 import RGBA, parse_color  # noqa: PLC0415  only for HTML
+    from tinycss2.color3 import RGBA, parse_color
 
     try:
         colour = parse_color(value)

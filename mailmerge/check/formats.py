@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Literal
 
-from mailmerge.check.wording import occurrences, position, printable
+from mailmerge.check.diagnostics_text import occurrences, position, printable
 from mailmerge.model import Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mailmerge.check.problems import Group, Problems
+    from mailmerge.check.collector import Group, Problems
     from mailmerge.model import Diagnostic, Place
 
 OutputFormat = Literal["full", "concise", "json", "github", "sarif"]
@@ -56,7 +56,7 @@ def _property(value: object) -> str:
 
 def sarif(problems: Problems, version: str) -> str:
     """Give a SARIF 2.1.0 log, which code scanners and editors read."""
-    from mailmerge.check.catalogue import catalogue  # noqa: PLC0415  only where it is asked for
+    from mailmerge.check.catalogue import catalogue
 
     groups = list(problems)
     entries = catalogue()
@@ -102,7 +102,7 @@ def _result(group: Group, rule: int) -> dict[str, Any]:
 def _location(first: Diagnostic, place: Place) -> dict[str, Any]:
     location: dict[str, Any] = {}
     if place.path:
-        from urllib.parse import quote  # noqa: PLC0415  only where it is asked for
+        from urllib.parse import quote
 
         physical: dict[str, Any] = {"artifactLocation": {"uri": quote(place.path)}}
         region = {"startLine": place.line, "startColumn": place.column}

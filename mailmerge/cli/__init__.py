@@ -63,7 +63,7 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Suggest a command for a mistyped name."""
         if args and args[0] not in SUMMARIES and not args[0].startswith("-"):
-            import difflib  # noqa: PLC0415  only for the error
+            import difflib
 
             near = difflib.get_close_matches(args[0], SUMMARIES, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
@@ -94,7 +94,7 @@ def _show_version(ctx: click.Context, _option: click.Parameter, wanted: bool) ->
     """Name the distribution: another one brings the same command."""
     if not wanted:
         return
-    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415  only for --version
+    from importlib.metadata import PackageNotFoundError, version
 
     try:
         click.echo(f"mailmerge-kit {version('mailmerge-kit')}")
@@ -149,9 +149,9 @@ def run(arguments: Sequence[str]) -> int:
 
 def _show_bug() -> int:
     """Print the traceback without any secret that its errors may quote."""
-    import traceback  # noqa: PLC0415  only for our bugs
+    import traceback
 
-    from mailmerge.config.account_secrets import mask_known  # noqa: PLC0415
+    from mailmerge.config.account_secrets import mask_known
 
     sys.stderr.write(mask_known(traceback.format_exc()))
     return 1
@@ -166,13 +166,13 @@ def _use_utf8() -> None:
 
 def _expected() -> type[MailmergeError]:
     """Name our errors when there is one to compare: importing them is a third of ``--help``."""
-    from mailmerge.errors import MailmergeError  # noqa: PLC0415  see above
+    from mailmerge.errors import MailmergeError
 
     return MailmergeError
 
 
 def _show(error: MailmergeError) -> int:
-    from mailmerge.cli.output import show_diagnostics  # noqa: PLC0415  only for the error
+    from mailmerge.cli.output import show_diagnostics
 
     show_diagnostics(error.diagnostics)
     return error.exit_code

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from mailmerge.check import formats
-from mailmerge.check.problems import Problems
-from mailmerge.check.wording import found
+from mailmerge.check.collector import Problems
+from mailmerge.check.diagnostics_text import found
 from mailmerge.cli.options import (
     ca_file_option,
     campaign_options,
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mailmerge.campaign import Campaign
-    from mailmerge.campaign.checking import OnlineChecks
+    from mailmerge.campaign.check import OnlineChecks
     from mailmerge.campaign.plan import Plan
 
 
@@ -85,9 +85,9 @@ def _online(options: dict[str, Any]) -> OnlineChecks | None:
     ask_dns, try_links = options.pop("ask_dns"), options.pop("try_links")
     if not (ask_dns or try_links):
         return None
-    from mailmerge.campaign.checking import OnlineChecks  # noqa: PLC0415  only on request
-    from mailmerge.check.online.dns import system_lookup  # noqa: PLC0415  only on request
-    from mailmerge.check.online.links import LinkCheck  # noqa: PLC0415  only on request
+    from mailmerge.campaign.check import OnlineChecks
+    from mailmerge.check.online.dns import system_lookup
+    from mailmerge.check.online.links import LinkCheck
 
     note("asking " + " and ".join(["the DNS"] * ask_dns + ["the links' servers"] * try_links) + " ...")
     return OnlineChecks(lookup=system_lookup() if ask_dns else None, links=LinkCheck() if try_links else None)
@@ -107,7 +107,7 @@ def _show(problems: Problems, form: formats.OutputFormat) -> None:
 
 
 def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415  only for SARIF
+    from importlib.metadata import PackageNotFoundError, version
 
     try:
         return version("mailmerge-kit")
@@ -127,10 +127,10 @@ def _emit_plan(plan: Plan) -> None:
 
 def _sign_in(campaign: Campaign, ca_file: Path | None) -> int:
     """Try the account, saying each step; give the exit code, 0 if all is well."""
-    from mailmerge.campaign.checking import try_sign_in  # noqa: PLC0415  only on request
-    from mailmerge.campaign.sending import SendRequest, find_account  # noqa: PLC0415  only on request
-    from mailmerge.cli.output import show_diagnostics  # noqa: PLC0415  only on request
-    from mailmerge.cli.send import ask_secret  # noqa: PLC0415  only on request
+    from mailmerge.campaign.check import try_sign_in
+    from mailmerge.campaign.run import SendRequest, find_account
+    from mailmerge.cli.output import show_diagnostics
+    from mailmerge.cli.send import ask_secret
 
     account = find_account(campaign, SendRequest(ca_file=ca_file))
     tried = try_sign_in(campaign, account, prompt=ask_secret if interactive() else None)
@@ -145,7 +145,7 @@ def _sign_in(campaign: Campaign, ca_file: Path | None) -> int:
 
 def _next_steps(campaign: Campaign) -> str:
     """Say how to go on before a first run: look, send one to yourself, then a few."""
-    from mailmerge.cli.send import place  # noqa: PLC0415  not for --help
+    from mailmerge.cli.send import place
 
     folder = place(campaign)
     steps = ("preview", "test --rows 2 --to YOU", "send --limit 5", "send")

@@ -14,7 +14,7 @@ def command(context: click.Context, *, shell: str) -> int:
     bash: eval "$(mailmerge completion bash)" in ~/.bashrc; zsh: the same in ~/.zshrc; fish: mailmerge
     completion fish | source in ~/.config/fish/config.fish.
     """
-    from click.shell_completion import get_completion_class  # noqa: PLC0415  only here
+    from click.shell_completion import get_completion_class
 
     complete = get_completion_class(shell)
     assert complete is not None

@@ -14,7 +14,7 @@ def command(codes: tuple[str, ...]) -> int:
 
     Without a code: list all of them.
     """
-    from mailmerge.check.catalogue import catalogue, near, page  # noqa: PLC0415  not for --help
+    from mailmerge.check.catalogue import catalogue, near, page
 
     entries = catalogue()
     if not codes:

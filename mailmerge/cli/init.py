@@ -41,8 +41,8 @@ def command(
     The columns of the list are put into the templates. What is not given as an option is asked for, if
     there is a terminal.
     """
-    from mailmerge.campaign.scaffold import make_campaign, sample_list  # noqa: PLC0415  not for --help
-    from mailmerge.recipients import open_list  # noqa: PLC0415
+    from mailmerge.campaign.scaffold import make_campaign, sample_list
+    from mailmerge.recipients import open_list
 
     if interactive():
         if list_file is None:

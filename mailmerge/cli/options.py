@@ -125,7 +125,7 @@ def load_campaign(options: dict[str, Any], *, ledger_only: bool = False) -> Camp
         CampaignFileError: there is no campaign, or its file or an option is wrong.
 
     """
-    from mailmerge.campaign import Campaign  # noqa: PLC0415  not needed for --help
+    from mailmerge.campaign import Campaign
 
     values = {name: options.pop(option, None) for option, name in _NAMES.items()}
     # An option that may be repeated and was not given is an empty tuple: as good as not there.

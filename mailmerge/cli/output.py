@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mailmerge.check.wording import lines, listing, printable
+from mailmerge.check.diagnostics_text import lines, listing, printable
 from mailmerge.errors import CampaignFileError
 from mailmerge.model import Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from mailmerge.check.problems import Group, Problems
+    from mailmerge.check.collector import Group, Problems
     from mailmerge.model import Diagnostic
 
 

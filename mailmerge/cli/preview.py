@@ -42,14 +42,14 @@ def command(*, terminal: bool, eml: Path | None, mbox: Path | None, watch: bool,
     there is a display. --terminal shows headers, text and structure here; --eml and --mbox write the very
     bytes that go on the wire.
     """
-    from mailmerge.cli import previewing  # noqa: PLC0415  not for --help
+    from mailmerge.cli import preview_output
 
-    page = previewing.Wanted(options)
+    page = preview_output.ReportOptions(options)
     if watch:
-        return previewing.watch(page, options)
+        return preview_output.watch(page, options)
     campaign = load_campaign(options)
     if not (terminal or eml or mbox):
-        return previewing.write(page, campaign)
+        return preview_output.write(page, campaign)
     rows, limit = page.request.rows, page.request.limit
     if terminal:
         _show(campaign.messages(rows=rows, limit=limit or (None if rows else 1), keep=False))
@@ -60,7 +60,7 @@ def command(*, terminal: bool, eml: Path | None, mbox: Path | None, watch: bool,
 def _write_files(
     campaign: Campaign, rows: str | None, limit: int | None, eml: Path | None, mbox: Path | None
 ) -> None:
-    from mailmerge.preview.files import write_eml, write_mbox  # noqa: PLC0415  only for files
+    from mailmerge.preview.message_files import write_eml, write_mbox
 
     try:
         if eml:
@@ -78,7 +78,7 @@ def _write_files(
 
 
 def _show(messages: Any) -> None:
-    from mailmerge.preview.terminal import lines  # noqa: PLC0415  the parser takes 60 ms
+    from mailmerge.preview.terminal import lines
 
     count = 0
     for message in messages:

@@ -13,7 +13,7 @@ from mailmerge.report.summary import WORDS
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from mailmerge.delivery.runs import Progress
+    from mailmerge.sending.runs import Progress
 _WAITS = {"network": "no connection", "account": "the server asked for a pause"}
 LINE_EVERY = 30.0
 """Seconds between two lines where stderr is no terminal."""
@@ -42,7 +42,7 @@ class Bar:
         """Say how many messages there are to send."""
         self._total = total
         if not self._quiet and total and sys.stderr.isatty():
-            from tqdm import tqdm  # noqa: PLC0415  80 ms, and only where there is a terminal
+            from tqdm import tqdm
 
             self._bar = tqdm(total=total, unit="msg", file=sys.stderr, dynamic_ncols=True, mininterval=0.2)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mailmerge.check.wording import width
+from mailmerge.check.diagnostics_text import width
 from mailmerge.cli.options import json_option
 from mailmerge.cli.output import emit, out
 
@@ -29,7 +29,7 @@ def command(*, name: str | None, as_json: bool) -> int:
     Without NAME all of them in short; with NAME everything about one. The limits are estimates where
     the provider publishes none: the server's answer always wins.
     """
-    from mailmerge.config.providers import find_provider, providers  # noqa: PLC0415  reads the data file
+    from mailmerge.config.providers import find_provider, providers
 
     chosen = [find_provider(name)] if name else list(providers())
     for provider in chosen:

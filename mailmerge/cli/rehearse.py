@@ -17,11 +17,11 @@ from mailmerge.cli.options import (
     rows_option,
 )
 from mailmerge.cli.output import note, out
-from mailmerge.cli.planning import duration, show_plan, show_plan_json
+from mailmerge.cli.plan_view import duration, show_plan, show_plan_json
 from mailmerge.cli.progress import Bar
+from mailmerge.cli.report_view import show_report
 from mailmerge.cli.send import place
-from mailmerge.cli.stopping import Stop
-from mailmerge.cli.summing_up import show_report
+from mailmerge.cli.signals import Stop
 
 if TYPE_CHECKING:
     from mailmerge.campaign.plan import Plan
@@ -63,9 +63,9 @@ def command(*, as_json: bool, quiet: bool, real_time: bool, **options: Any) -> i
     --fail takes CODE:SHARE or COMMAND:CODE:SHARE, several times if you like: 450:2%, mail:421:1%,
     "content:554 5.7.1 spam:0.5%"; the commands are ehlo, auth, mail, rcpt, data, content.
     """
-    from mailmerge.campaign.rehearsing import Rehearsal, rehearse  # noqa: PLC0415  not for --help
-    from mailmerge.campaign.sending import SendRequest  # noqa: PLC0415
-    from mailmerge.sandbox import FaultPlan  # noqa: PLC0415
+    from mailmerge.campaign.rehearsal import Rehearsal, rehearse
+    from mailmerge.campaign.run import SendRequest
+    from mailmerge.sandbox import FaultPlan
 
     faults = FaultPlan.parse(
         options.pop("refusals"),

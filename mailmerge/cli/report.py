@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from mailmerge.cli.options import json_option, ledger_options, load_campaign
+from mailmerge.cli.report_view import show_report
 from mailmerge.cli.send import place
-from mailmerge.cli.summing_up import show_report
 
 
 @click.command("report")
@@ -36,10 +36,10 @@ def command(
     """Write report.html, results.csv, results.jsonl and failed.csv again from the ledger."""
     if copy and redact:
         raise click.UsageError("--copy and --redact exclude each other: the copy holds your list as it is")
-    from mailmerge.campaign.publishing import Wanted  # noqa: PLC0415  not for --help
+    from mailmerge.campaign.results import ReportOptions
 
     campaign = load_campaign(options, ledger_only=True)
     again = f"mailmerge send {place(campaign)}".rstrip()
-    report = campaign.report(Wanted(page=page, workbook=workbook, copy=copy, redact=redact))
+    report = campaign.report(ReportOptions(page=page, workbook=workbook, copy=copy, redact=redact))
     show_report(report, as_json=as_json, again=again, page=page)
     return 0

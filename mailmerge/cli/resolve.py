@@ -8,7 +8,7 @@ import click
 
 from mailmerge.cli.options import ledger_options, load_campaign, rows_option
 from mailmerge.cli.output import out, plural
-from mailmerge.cli.planning import clock_time
+from mailmerge.cli.plan_view import clock_time
 
 
 @click.command("resolve")

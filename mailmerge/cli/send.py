@@ -23,7 +23,7 @@ from mailmerge.cli.options import (
 )
 from mailmerge.cli.output import interactive, note, plural, require_person
 from mailmerge.cli.progress import Bar
-from mailmerge.cli.stopping import Stop
+from mailmerge.cli.signals import Stop
 from mailmerge.model import Status
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class _Asked:
 
     def run(self, campaign: Campaign) -> int:
         """Do it, and give the exit code."""
-        from mailmerge.campaign.sending import SendRequest  # noqa: PLC0415  not for --help
+        from mailmerge.campaign.run import SendRequest
 
         if not (self.yes or self.dry_run):
             require_person("add --yes to send without a question, or --dry-run to see the plan")
@@ -101,14 +101,14 @@ class _Asked:
             report = campaign.send(request, confirm=self.confirm, observe=bar.observe, stop=stop.flag)
         if report is None:
             return 0 if self.dry_run else 2
-        from mailmerge.cli.summing_up import show_report  # noqa: PLC0415  after the last message
+        from mailmerge.cli.report_view import show_report
 
         show_report(report, as_json=self.as_json, again=f"mailmerge send {place(campaign)}".rstrip())
         return stop.code if report.exit_code == 130 else report.exit_code
 
     def confirm(self, plan: Plan) -> bool:
         """Show the plan and ask; False: nothing is sent."""
-        from mailmerge.cli.planning import show_plan, show_plan_json  # noqa: PLC0415  after the pre-flight
+        from mailmerge.cli.plan_view import show_plan, show_plan_json
 
         if self.as_json:
             show_plan_json(plan)

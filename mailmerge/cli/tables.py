@@ -9,7 +9,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Literal
 
-from mailmerge.check.wording import printable
+from mailmerge.check.diagnostics_text import printable
 from mailmerge.model import Counts, Status
 from mailmerge.report.summary import WORDS
 
@@ -38,7 +38,7 @@ def wanted() -> bool:
 
 def show_counts(counts: Counts) -> None:
     """Show how many rows are in each state, and their share."""
-    from rich.text import Text  # noqa: PLC0415  40 ms, and only where there is a terminal
+    from rich.text import Text
 
     table = _table(("rows", "right"), ("share", "right"), ("state", "left"))
     for status in counts:
@@ -51,7 +51,7 @@ def show_counts(counts: Counts) -> None:
 
 def show_explanations(explanations: Iterable[Explanation]) -> None:
     """Show why rows were not accepted, with the server's words and the rows."""
-    from rich.text import Text  # noqa: PLC0415  40 ms, and only where there is a terminal
+    from rich.text import Text
 
     table = _table(("state", "left"), ("rows", "right"), ("why", "left"), ("which", "left"))
     before = None
@@ -69,8 +69,8 @@ def show_explanations(explanations: Iterable[Explanation]) -> None:
 
 
 def _table(*columns: tuple[str, str]) -> Table:
-    from rich import box  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
+    from rich import box
+    from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
     for name, justify in columns:
@@ -82,7 +82,7 @@ def _table(*columns: tuple[str, str]) -> Table:
 
 
 def _show(table: Table) -> None:
-    from rich.console import Console  # noqa: PLC0415
+    from rich.console import Console
 
     # rich alone would leave bold and dim in.
     colours: Literal["auto"] | None = None if "NO_COLOR" in os.environ else "auto"

@@ -16,7 +16,7 @@ from mailmerge.cli.options import (
 )
 from mailmerge.cli.output import emit, interactive, out, show_diagnostics
 from mailmerge.cli.send import ask_secret
-from mailmerge.cli.stopping import Stop
+from mailmerge.cli.signals import Stop
 from mailmerge.model import Status
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ def command(
     To and envelope are yours, there is no Cc or Bcc, and an X-Mailmerge-Test header says which row it was. No
     row's state changes.
     """
-    from mailmerge.campaign.sending import SendRequest  # noqa: PLC0415  not for --help
-    from mailmerge.campaign.testing import send_tests  # noqa: PLC0415
+    from mailmerge.campaign.run import SendRequest
+    from mailmerge.campaign.test_send import send_tests
 
     campaign = load_campaign(options)
     request = SendRequest(

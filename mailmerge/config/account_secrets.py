@@ -145,7 +145,7 @@ def _nothing_found(account: Account, what: str, notes: list[str]) -> AuthError:
 
 def _run(command: tuple[str, ...]) -> str:
     """Give the first line that *command* prints; its own messages go to the terminal."""
-    import subprocess  # noqa: PLC0415  only accounts with a command
+    import subprocess
 
     def failed(what: str) -> AuthError:
         return AuthError(
@@ -180,8 +180,8 @@ def _run(command: tuple[str, ...]) -> str:
 def _from_keyring(account: Account) -> str | None:
     """Ask the system keyring, where the optional package is installed and a keyring is open."""
     try:
-        import keyring  # noqa: PLC0415  optional, slow to import
-        from keyring.errors import KeyringError  # noqa: PLC0415
+        import keyring
+        from keyring.errors import KeyringError
     except ImportError:
         return None
     try:

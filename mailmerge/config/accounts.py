@@ -167,7 +167,7 @@ def default_config_path(environment: Environment) -> Path:
     """Give the place of the user's ``config.toml``."""
     if named := environment.real.get("MAILMERGE_CONFIG"):
         return Path(named)
-    from platformdirs import user_config_path  # noqa: PLC0415  only commands that need an account
+    from platformdirs import user_config_path
 
     return user_config_path("mailmerge", appauthor=False) / "config.toml"
 

@@ -87,9 +87,9 @@ def _ours(values: Mapping[str, str]) -> dict[str, str]:
 
 
 def _read_file(path: Path) -> tuple[dict[str, str], tuple[Diagnostic, ...]]:
-    import io  # noqa: PLC0415  only where there is a file
+    import io
 
-    from dotenv import dotenv_values  # noqa: PLC0415  only where there is a file
+    from dotenv import dotenv_values
 
     try:
         text = path.read_text(encoding="utf-8-sig")

@@ -105,7 +105,7 @@ def wrong_type(wants: str, value: object, hint: str | None = None) -> RefusalErr
 
 def near_misses(word: str, known: Iterable[str]) -> tuple[str, ...]:
     """Give at most three of the *known* names that *word* may have been meant to be, best first."""
-    import difflib  # noqa: PLC0415  only when something is wrong
+    import difflib
 
     ranked = []
     for name in known:

@@ -160,7 +160,7 @@ def resolve(base: Path, path: str, missing: str = "error") -> list[str]:
         raise FileProblem("A302", f"the attachment's path holds a control character: {quoted(path)}")
     if os.path.isabs(path) or path.startswith(("/", "\\", "~")) or re.match(r"[A-Za-z]:|\\\\", path):
         raise FileProblem("A302", f"the attachment's path must be relative: {quoted(path)}")
-    import glob  # noqa: PLC0415  only for attachments
+    import glob
 
     root = os.path.realpath(base)
     found = [os.path.join(root, path)]
@@ -197,7 +197,7 @@ def _checked(root: str, file: str, path: str) -> str | None:
 
 def clean_name(name: str) -> str:
     """Return a file name to show: last component only, nothing invisible, nothing that turns text around."""
-    import unicodedata  # noqa: PLC0415  only for attachments
+    import unicodedata
 
     name = unicodedata.normalize("NFC", re.split(r"[/\\]", name.strip())[-1])
     name = re.sub(_BIDI, "", re.sub(_BAD_IN_NAME, " ", name)).strip() or "attachment"
@@ -227,6 +227,6 @@ def guess_type(*names: str) -> str:
 @lru_cache(maxsize=1)
 def _types() -> mimetypes.MimeTypes:
     """Return Python's own table: what this machine happens to know must not change bytes."""
-    import mimetypes  # noqa: PLC0415  only for attachments
+    import mimetypes
 
     return mimetypes.MimeTypes()  # on first use, because it reads the machine's tables all the same: 5 ms

@@ -196,7 +196,7 @@ class MessageBuilder:
             raise
 
     def _found(self, rule: AttachRule, name: AttachmentName) -> list[Part]:
-        from glob import has_magic  # noqa: PLC0415  only for attachments
+        from glob import has_magic
 
         files = resolve(rule.base, name.path, rule.missing)
         if len(files) == 1 and name.name:

@@ -119,7 +119,7 @@ class InlineImages:
     def _reference(self, attribute: str, images: dict[str, str]) -> str:
         source = (attribute[1:-1] if attribute[0] in "\"'" else attribute).strip()
         if "&" in source:
-            from html import unescape  # noqa: PLC0415  2 ms, and few addresses need it
+            from html import unescape
 
             source = unescape(source).strip()
         if _ELSEWHERE.match(source):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from mailmerge.model import Diagnostic, Listed, Message, Recipient, Rendered, Value
     from mailmerge.preview.blobs import Blobs
-    from mailmerge.preview.vocabulary import Folded, Vocabulary
+    from mailmerge.preview.string_table import Folded, Vocabulary
 
 _MOST_IN_LIST = 160
 """Characters of a cell that can be searched; the row itself shows all of them."""

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Literal
 
 from mailmerge.errors import ListError
 from mailmerge.model import Place
-from mailmerge.recipients.lists import Options, RecipientList
-from mailmerge.recipients.selection import RowSelection, parse_rows
+from mailmerge.recipients.recipient_list import Options, RecipientList
+from mailmerge.recipients.row_ranges import RowSelection, parse_rows
 from mailmerge.recipients.snapshot import sha256, snapshot
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def open_list(
             raise ListError(
                 f"{name} is a workbook: it has no encoding", code="D127", hint="leave the encoding out"
             )
-        from mailmerge.recipients.workbooks import WorkbookList  # noqa: PLC0415  openpyxl takes 100 ms
+        from mailmerge.recipients.workbooks import WorkbookList
 
         return WorkbookList(path, name, options, sheet=sheet, hidden=hidden)
     if suffix not in _TEXT:
@@ -78,7 +78,7 @@ def open_list(
         )
     if sheet is not None:
         raise ListError(f"{name} has no sheets", code="D122", hint="leave the sheet out, or name a workbook")
-    from mailmerge.recipients.text import TextList  # noqa: PLC0415  the csv module
+    from mailmerge.recipients.text import TextList
 
     return TextList(path, name, options, encoding)
 
@@ -91,7 +91,7 @@ def from_dataframe(
     defaults: Mapping[str, str] = _NONE,
 ) -> RecipientList:
     """Make a list of a pandas frame: its column labels are the headings, its first row is row 2."""
-    from mailmerge.recipients.frames import FrameList  # noqa: PLC0415  frames are rare
+    from mailmerge.recipients.dataframe import FrameList
 
     return FrameList(frame, Options(key, dict(types), dict(defaults)))
 
@@ -99,7 +99,7 @@ def from_dataframe(
 def _check_file(path: Path, shown: str) -> None:
     place = Place(path=shown)
     if not path.exists():
-        from difflib import get_close_matches  # noqa: PLC0415  only for what is wrong
+        from difflib import get_close_matches
 
         siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         near = get_close_matches(path.name, siblings, n=1)

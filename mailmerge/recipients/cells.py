@@ -12,8 +12,8 @@ from datetime import date, datetime, time, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from mailmerge.recipients.lists import MAX_CELL, Unusable
 from mailmerge.recipients.numbers import plain_number, with_leading_zeros
+from mailmerge.recipients.recipient_list import MAX_CELL, Unusable
 
 if TYPE_CHECKING:
     from openpyxl.cell.read_only import EmptyCell, ReadOnlyCell

@@ -13,10 +13,17 @@ from typing import TYPE_CHECKING, TextIO
 
 from mailmerge.errors import ListError
 from mailmerge.model import Diagnostic, Place
-from mailmerge.recipients.damage import bad_bytes, damaged_cell, quoting, ragged, unnamed
+from mailmerge.recipients.csv_errors import bad_bytes, damaged_cell, quoting, ragged, unnamed
 from mailmerge.recipients.dialect import DELIMITERS, SAMPLE, find_delimiter, find_encoding
-from mailmerge.recipients.headings import Header, read_header
-from mailmerge.recipients.lists import MAX_CELL, MAX_PROBLEMS, Options, RecipientList, Record, list_error
+from mailmerge.recipients.header import Header, read_header
+from mailmerge.recipients.recipient_list import (
+    MAX_CELL,
+    MAX_PROBLEMS,
+    Options,
+    RecipientList,
+    Record,
+    list_error,
+)
 
 if TYPE_CHECKING:
     from _csv import Reader as CsvReader

@@ -13,12 +13,19 @@ import openpyxl
 from mailmerge.errors import ListError
 from mailmerge.model import Diagnostic, Place, Severity
 from mailmerge.recipients.cells import cell_value, uncalculated
-from mailmerge.recipients.damage import unnamed
-from mailmerge.recipients.headings import read_header
-from mailmerge.recipients.hidden import MAX_GAP, cell_name, cell_position, read_traits
-from mailmerge.recipients.lists import MAX_PROBLEMS, Options, RecipientList, Record, Unusable, list_error
-from mailmerge.recipients.packages import SheetPart, damaged, read_package, reading
+from mailmerge.recipients.csv_errors import unnamed
+from mailmerge.recipients.header import read_header
+from mailmerge.recipients.recipient_list import (
+    MAX_PROBLEMS,
+    Options,
+    RecipientList,
+    Record,
+    Unusable,
+    list_error,
+)
+from mailmerge.recipients.sheet_scan import MAX_GAP, cell_name, cell_position, read_traits
 from mailmerge.recipients.types import as_text
+from mailmerge.recipients.xlsx_package import SheetPart, damaged, read_package, reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,7 +33,7 @@ if TYPE_CHECKING:
 
     from mailmerge.model import Value
     from mailmerge.recipients import Hidden
-    from mailmerge.recipients.headings import Header
+    from mailmerge.recipients.header import Header
 
 _CHUNK = 256
 """Rows taken from openpyxl at a time: its warnings are silenced around each chunk, not around the caller."""

@@ -18,7 +18,7 @@ from mailmerge.render.environments import (
     printed_in_line,
 )
 from mailmerge.render.filters import Filters
-from mailmerge.render.names import NameCheck, near
+from mailmerge.render.name_check import NameCheck, near
 from mailmerge.render.sources import SourceMap
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
     from mailmerge.model import Columns
-    from mailmerge.render.names import Seen
+    from mailmerge.render.name_check import Seen
     from mailmerge.render.sources import MessageTemplates, TemplateSource
 
 

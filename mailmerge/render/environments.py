@@ -252,7 +252,7 @@ def printed_in_line(value: Any) -> Any:
 
 def printed_in_path(value: Any) -> Any:
     """Print *value* into a path that may be a glob: only the template's own ``*`` is one, never a cell's."""
-    import glob  # noqa: PLC0415  only for attachments
+    import glob
 
     return glob.escape(str(printed_in_line(value)))
 

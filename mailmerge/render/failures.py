@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from mailmerge.errors import InputError, RowError, TemplateError, quoted
 from mailmerge.model import Place
 from mailmerge.render.environments import BadValue, UnknownName
-from mailmerge.render.names import near, syntax_problem
+from mailmerge.render.name_check import near, syntax_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

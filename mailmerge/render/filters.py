@@ -142,7 +142,7 @@ def _to_time(value: Any) -> time | datetime:
 
 @lru_cache(maxsize=64)
 def _locale(name: str) -> Locale:
-    from babel import Locale, UnknownLocaleError  # noqa: PLC0415  Babel is only loaded where a filter is used
+    from babel import Locale, UnknownLocaleError
 
     try:
         return Locale.parse(name.strip().replace("-", "_"))
@@ -162,14 +162,14 @@ def _time_pattern(locale: str, format_: str) -> Any:
 
 @lru_cache(maxsize=256)
 def _own_pattern(pattern: str) -> Any:
-    from babel.dates import parse_pattern  # noqa: PLC0415
+    from babel.dates import parse_pattern
 
     return parse_pattern(pattern)
 
 
 @lru_cache(maxsize=256)
 def _number_pattern(locale: str, digits: int | None = None) -> Any:
-    from babel.numbers import parse_pattern  # noqa: PLC0415
+    from babel.numbers import parse_pattern
 
     pattern = parse_pattern(_locale(locale).decimal_formats[None].pattern)
     if digits is not None:
@@ -179,7 +179,7 @@ def _number_pattern(locale: str, digits: int | None = None) -> Any:
 
 @lru_cache(maxsize=64)
 def _check_currency(currency: str) -> None:
-    from babel.numbers import is_currency  # noqa: PLC0415
+    from babel.numbers import is_currency
 
     if not is_currency(currency):
         raise ValueError(f'"{currency}" is not a currency: write its ISO 4217 code, such as EUR')

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from mailmerge.addresses import Mailbox
     from mailmerge.model import Columns, Recipient
-    from mailmerge.render.selection import Where
     from mailmerge.render.sources import MessageTemplates, SourceMap
+    from mailmerge.render.where import Where
 
 _HEADER_NAME = r"[!-9;-~]{1,70}\Z"
 _OURS = (
@@ -89,7 +89,7 @@ class Renderer:
         self.used_names = frozenset(compiler.names | (self._where.names if self._where else set()))
 
     def _selecting(self, compiler: Compiler, where: str) -> Where:
-        from mailmerge.render.selection import Where  # noqa: PLC0415  few campaigns select
+        from mailmerge.render.where import Where
 
         return Where(compiler.text, where, self._known)
 

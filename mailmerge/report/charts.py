@@ -16,7 +16,7 @@ from mailmerge.model import Status
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from mailmerge.delivery.aggregates import Answer, Bin, Domain, Timeline, Times, Waits
+    from mailmerge.ledger.statistics import Answer, Bin, Domain, Timeline, Times, Waits
     from mailmerge.model import Rate
 
 HEIGHT = 190.0

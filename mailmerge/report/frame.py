@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mailmerge.report.files import COLUMNS
+from mailmerge.report.result_files import COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ _TIMES = ("first_attempt", "updated", "next_at")
 
 def to_frame(records: Iterable[Mapping[str, str | int | None]]) -> pd.DataFrame:
     """Make a frame with the columns of ``results.csv``: whole numbers that may be missing, times in UTC."""
-    import pandas as pd  # noqa: PLC0415  half a second, and only where a frame is wanted
+    import pandas as pd
 
     columns: dict[str, list[str | int | None]] = {name: [] for name in COLUMNS}
     for record in records:

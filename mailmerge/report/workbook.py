@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from mailmerge.report.files import COLUMNS, private_draft, record
+from mailmerge.report.result_files import COLUMNS, private_draft, record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,8 +37,8 @@ def write_workbook(path: Path, results: Iterable[Result]) -> None:
         OSError: it cannot be written.
 
     """
-    from openpyxl import Workbook  # noqa: PLC0415  100 ms, and only where a workbook is wanted
-    from openpyxl.cell import WriteOnlyCell  # noqa: PLC0415
+    from openpyxl import Workbook
+    from openpyxl.cell import WriteOnlyCell
 
     book = Workbook(write_only=True)
     sheet: Any = None
@@ -59,9 +59,9 @@ def write_workbook(path: Path, results: Iterable[Result]) -> None:
 
 
 def _new_sheet(book: Workbook) -> Any:
-    from openpyxl.cell import WriteOnlyCell  # noqa: PLC0415
-    from openpyxl.styles import Font  # noqa: PLC0415
-    from openpyxl.utils import get_column_letter  # noqa: PLC0415
+    from openpyxl.cell import WriteOnlyCell
+    from openpyxl.styles import Font
+    from openpyxl.utils import get_column_letter
 
     count = len(book.sheetnames)
     sheet: Any = book.create_sheet("results" if not count else f"results ({count + 1})")

@@ -107,7 +107,7 @@ class SandboxServer:
         self.stop()
 
     def _run(self, listening: Future[int]) -> None:
-        import asyncio  # noqa: PLC0415 - only a rehearsal pays for it
+        import asyncio
 
         try:
             asyncio.run(self._serve(listening))
@@ -117,11 +117,11 @@ class SandboxServer:
             listening.set_exception(error)
 
     async def _serve(self, listening: Future[int]) -> None:
-        import asyncio  # noqa: PLC0415
-        import random  # noqa: PLC0415
-        import socket  # noqa: PLC0415
+        import asyncio
+        import random
+        import socket
 
-        from mailmerge.sandbox.protocol import Desk, Session  # noqa: PLC0415 - loads aiosmtpd
+        from mailmerge.sandbox.protocol import Desk, Session
 
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
@@ -153,7 +153,7 @@ class SandboxServer:
         await desk.clear()
 
     def _context(self) -> ssl.SSLContext | None:
-        import ssl  # noqa: PLC0415
+        import ssl
 
         if self.tls == "none":
             return None

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from mailmerge.errors import ConnectionLost, ProtocolError, SessionError, TlsError
 from mailmerge.model import Closed
-from mailmerge.smtp.dial import connect, handshake, peer_is_here, speaks_tls, tls_context
-from mailmerge.smtp.dialogue import TLS_MODE_HINT
+from mailmerge.smtp.connect import connect, handshake, peer_is_here, speaks_tls, tls_context
+from mailmerge.smtp.endpoint import Deadlines, Experience, Server
+from mailmerge.smtp.reply_queue import TLS_MODE_HINT
 from mailmerge.smtp.sasl import Credentials
-from mailmerge.smtp.server import Deadlines, Experience, Server
 from mailmerge.smtp.session import Mode, Pipeline, Session
-from mailmerge.smtp.states import State, Step
+from mailmerge.smtp.state import State, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

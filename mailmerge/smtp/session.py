@@ -25,9 +25,9 @@ from msgspec.structs import replace
 
 from mailmerge.errors import ConnectionLost, ProtocolError
 from mailmerge.model import Completed, Outcome, Phase, PromiseNeeded, Scope, Status
-from mailmerge.smtp.opening import Opening
+from mailmerge.smtp.handshake import Opening
 from mailmerge.smtp.replies import classify, too_large, unanswered
-from mailmerge.smtp.states import TABLE, Slot, State, Step
+from mailmerge.smtp.state import TABLE, Slot, State, Step
 from mailmerge.smtp.transactions import Transaction, Window, closing, needs_stuffing, split, stuffed
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mailmerge.delivery.ledger import Ledger
-from mailmerge.delivery.records import Settlement
+from mailmerge.ledger.ledger import Ledger
+from mailmerge.ledger.records import Settlement
 from mailmerge.model import Attempt, Counts, Listed, Outcome, Phase, Rate, Reply, Scope, Status
-from mailmerge.report.page import Facts, write_page
-from mailmerge.report.picked import PickedRows
+from mailmerge.report.report_page import Facts, write_page
+from mailmerge.report.row_sample import PickedRows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

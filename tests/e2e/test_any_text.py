@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from mailmerge import Campaign
-from mailmerge.campaign.sending import SendRequest
+from mailmerge.campaign.run import SendRequest
 from mailmerge.model import Status
 from servers.command import CAMPAIGN, Mailmerge
 from servers.kept import KeepingSandbox

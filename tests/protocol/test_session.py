@@ -10,7 +10,7 @@ from dialogues import FULL, PLAIN, Talk, message
 from mailmerge.addresses import Address
 from mailmerge.errors import ConnectionLost, ProtocolError
 from mailmerge.model import Completed, Envelope, Message, Phase, Status
-from mailmerge.smtp.states import State
+from mailmerge.smtp.state import State
 from mailmerge.smtp.transactions import LAST_CHUNK, needs_stuffing, split, stuffed
 
 OK3 = b"250 forgotten\r\n250 ok\r\n250 ok\r\n"

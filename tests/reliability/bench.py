@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from mailmerge.campaign import Campaign
-from mailmerge.campaign.sending import SendRequest
-from mailmerge.delivery.ledger import Ledger
+from mailmerge.campaign.run import SendRequest
+from mailmerge.ledger.ledger import Ledger
 from reliability.invariants import check_invariants
 from servers.command import Mailmerge
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from faultd import Accepted
     from mailmerge.campaign.plan import Plan
     from mailmerge.campaign.reporting import Report
-    from mailmerge.delivery.clock import Clock
-    from mailmerge.delivery.runs import Progress, StopFlag
+    from mailmerge.clock import Clock
     from mailmerge.model import Counts, Status
+    from mailmerge.sending.runs import Progress, StopFlag
     from reliability.moody import MoodyServer
 
 NAME = "spring"

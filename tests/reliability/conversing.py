@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from faultd import Accepted, Dropped
-from mailmerge.cli.summing_up import show_report
+from mailmerge.cli.report_view import show_report
 from mailmerge.smtp.connection import Deadlines
 from reliability.moody import MoodyServer
 

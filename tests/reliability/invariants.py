@@ -9,7 +9,7 @@ import sqlite3
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from mailmerge.delivery.ledger import Ledger
+from mailmerge.ledger.ledger import Ledger
 from mailmerge.model import Status
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from reliability.clocks import SkippingClock
 from reliability.conversing import PATIENCE, told
 
 if TYPE_CHECKING:
-    from mailmerge.delivery.runs import Progress
+    from mailmerge.sending.runs import Progress
 
 SLACK = 1.0
 """Seconds that real time may take between the token and the promise, which is what the ledger knows."""

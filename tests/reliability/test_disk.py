@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mailmerge.delivery import schema
 from mailmerge.errors import LedgerError, MailmergeError
+from mailmerge.ledger import schema
 from mailmerge.model import Status
 from reliability.bench import NAME, Bench, address, taken_order
 from reliability.clocks import SkippingClock

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from faultd import say
-from mailmerge.campaign.sending import SendRequest
+from mailmerge.campaign.run import SendRequest
 from mailmerge.errors import CampaignFileError, ListError
 from mailmerge.model import Status
 from reliability.bench import NAME, Bench, address, people, taken_order
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mailmerge.campaign.plan import Plan
-    from mailmerge.delivery.runs import Progress
+    from mailmerge.sending.runs import Progress
 
 KEYED = 'key = "id"'
 

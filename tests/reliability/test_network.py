@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from faultd import Dropped, abort, drop, hang
-from mailmerge.delivery.runs import Reason
 from mailmerge.model import Status
+from mailmerge.sending.runs import Reason
 from mailmerge.smtp.connection import Deadlines
 from reliability.bench import NAME, Bench, address, seeded, taken_order
 from reliability.clocks import SkippingClock

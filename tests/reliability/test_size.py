@@ -29,7 +29,8 @@ MEGABYTE = 1024.0
 _RUN = """
 import json, sys, time
 from pathlib import Path
-from mailmerge.campaign import Campaign, sending
+from mailmerge.campaign import Campaign
+from mailmerge.campaign import run as campaign_run
 
 def memory():
     # Not getrusage(): that begins with what the process that started this one held.
@@ -41,7 +42,7 @@ seen = {}
 def confirm(plan):
     seen.update(plan=time.process_time() - begun, planned=memory())
     return True
-report = Campaign.load(Path(sys.argv[1])).send(sending.SendRequest(), confirm=confirm)
+report = Campaign.load(Path(sys.argv[1])).send(campaign_run.SendRequest(), confirm=confirm)
 print(json.dumps({**seen, "code": report.exit_code, "peak": memory(), "all": time.process_time() - begun}))
 """
 

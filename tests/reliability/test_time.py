@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from faultd import say
-from mailmerge.delivery.runs import Reason
 from mailmerge.model import Status
+from mailmerge.sending.runs import Reason
 from reliability.bench import NAME, Bench, address, taken_order
 from reliability.clocks import SkippingClock
 from servers.command import results

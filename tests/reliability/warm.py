@@ -14,7 +14,8 @@ import sys
 import traceback
 from pathlib import Path
 
-from mailmerge.campaign import Campaign, sending
+from mailmerge.campaign import Campaign
+from mailmerge.campaign import run as campaign_run
 from mailmerge.errors import MailmergeError
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -51,7 +52,7 @@ def run(order: dict[str, object], countdown: Countdown) -> int:
 
     try:
         campaign = Campaign.load(Path(str(order["folder"])), environ=order["environ"])  # type: ignore[arg-type]
-        report = campaign.send(sending.SendRequest(), confirm=confirm, clock=clock)
+        report = campaign.send(campaign_run.SendRequest(), confirm=confirm, clock=clock)
         return 2 if report is None else report.exit_code
     except MailmergeError as error:
         sys.stderr.write(f"{error.code}: {error}\n")
@@ -75,7 +76,7 @@ def child(order: dict[str, object], results: int) -> None:
 
 def main() -> None:
     """Serve until the input ends."""
-    import mailmerge.delivery.sender
+    import mailmerge.sending.sender
     import mailmerge.smtp.connection  # noqa: F401
 
     for line in sys.stdin:

@@ -15,8 +15,8 @@ from mailmerge.addresses import Address
 from mailmerge.campaign.plan import Plan
 from mailmerge.campaign.reporting import exit_code, rows_in_failed
 from mailmerge.campaign.scaffold import KINDS, make_campaign, sample_list
-from mailmerge.check.problems import Problems
-from mailmerge.delivery.ledger import Ledger
+from mailmerge.check.collector import Problems
+from mailmerge.ledger.ledger import Ledger
 from mailmerge.model import Counts, Rate, Status
 from mailmerge.recipients import open_list
 from mailmerge.recipients.suppression import Suppressed

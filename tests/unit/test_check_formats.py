@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
+from mailmerge.check.collector import Problems
 from mailmerge.check.formats import concise, github, sarif
-from mailmerge.check.problems import Problems
 from mailmerge.cli.check import command
 from mailmerge.model import Diagnostic, Place, Severity
 

@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from mailmerge import Campaign
-from mailmerge.campaign.checking import OnlineChecks, known_account, try_sign_in
+from mailmerge.campaign.check import OnlineChecks, known_account, try_sign_in
 from mailmerge.check.online import dns
 from mailmerge.check.online.links import SECONDS_BETWEEN, LinkCheck, is_public
 from servers.kept import KeepingSandbox

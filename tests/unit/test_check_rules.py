@@ -1,4 +1,4 @@
-"""What the rules find, row by row and once a structure; the words are in ``test_check_wording``."""
+"""What the rules find, row by row and once a structure; the words are in ``test_check_diagnostics_text``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from mailmerge import Campaign
 from mailmerge.check.clients import DECORATION, PROGRAM_OF, WIDELY_USED, snapshot, used
 from mailmerge.check.colours import BLACK, WHITE, contrast, effective_colours, parse
-from mailmerge.check.page import Page
+from mailmerge.check.html_document import Page
 from mailmerge.check.rules import MOST_SHAPES
 from mailmerge.check.rules.campaign import BULK, Tally, bulk_rules, longer_than_a_day
 from mailmerge.model import Rate, Status

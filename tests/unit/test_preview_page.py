@@ -15,14 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailmerge import Campaign
-from mailmerge.campaign import previewing
-from mailmerge.campaign.previewing import PreviewRequest, write_broken, write_preview
-from mailmerge.campaign.watching import Watched
+from mailmerge.campaign import preview
+from mailmerge.campaign.preview import PreviewRequest, write_broken, write_preview
+from mailmerge.campaign.watch import Watched
 from mailmerge.errors import CampaignFileError, TemplateError
 from mailmerge.model import Severity
 from mailmerge.preview.blobs import Blobs
-from mailmerge.preview.unusual import Unusual
-from mailmerge.preview.vocabulary import Folded, Vocabulary
+from mailmerge.preview.outliers import Unusual
+from mailmerge.preview.string_table import Folded, Vocabulary
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -182,8 +182,8 @@ def test_choosing_rows(tmp_path):
 
 def test_a_very_long_list_is_sampled_and_says_so(tmp_path, monkeypatch):
     """Past the most rows of a page it shows all rows with problems that fit, and a sample of the others."""
-    monkeypatch.setattr(previewing, "MOST_ROWS", 60)
-    monkeypatch.setattr(previewing, "SAMPLE", 10)
+    monkeypatch.setattr(preview, "MOST_ROWS", 60)
+    monkeypatch.setattr(preview, "SAMPLE", 10)
     rows = plain(100)
     rows[70] = "nobody,Bo,gold"
     path = tmp_path / "preview.html"

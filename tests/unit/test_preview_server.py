@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mailmerge.preview import server as preview_server
-from mailmerge.preview.changes import snapshot
-from mailmerge.preview.server import PreviewServer
+from mailmerge.preview import http_server as preview_server
+from mailmerge.preview.file_watcher import snapshot
+from mailmerge.preview.http_server import PreviewServer
 
 if TYPE_CHECKING:
     from pathlib import Path

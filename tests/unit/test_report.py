@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mailmerge.model import Delivery, Result, Status
-from mailmerge.report.files import COLUMNS, ReportFiles
+from mailmerge.report.result_files import COLUMNS, ReportFiles
 from mailmerge.report.summary import Summary
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mailmerge.delivery.aggregates import Aggregates, Runs, Timeline, Times, Waits
-from mailmerge.delivery.ledger import Ledger
-from mailmerge.delivery.records import Settlement
+from mailmerge.ledger.ledger import Ledger
+from mailmerge.ledger.records import Settlement
+from mailmerge.ledger.statistics import Aggregates, Runs, Timeline, Times, Waits
 from mailmerge.model import Attempt, Listed, Outcome, Phase, Reply, Scope, Status
 
 if TYPE_CHECKING:

@@ -12,18 +12,18 @@ import openpyxl
 import pytest
 from openpyxl.styles import Font, PatternFill
 
-from mailmerge.campaign.publishing import Wanted, publish
-from mailmerge.delivery.ledger import Ledger
+from mailmerge.campaign.results import ReportOptions, publish
+from mailmerge.ledger.ledger import Ledger
 from mailmerge.model import Delivery, Listed, Result, Status
 from mailmerge.report import workbook
-from mailmerge.report.copies import COPY_COLUMNS, copy_text, copy_workbook
-from mailmerge.report.files import COLUMNS, ReportFiles, record
+from mailmerge.report.annotated_list import COPY_COLUMNS, copy_text, copy_workbook
 from mailmerge.report.frame import to_frame
 from mailmerge.report.redaction import Redactor
+from mailmerge.report.result_files import COLUMNS, ReportFiles, record
 from mailmerge.report.workbook import write_workbook
 
 if TYPE_CHECKING:
-    from mailmerge.report.page import Facts
+    from mailmerge.report.report_page import Facts
 
 STARTS = ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", '=HYPERLINK("http://evil.test")')
 
@@ -218,7 +218,7 @@ def scratch(**more: object) -> Ledger:
 
 def facts() -> Facts:
     """Give the least that a page needs."""
-    from mailmerge.report.page import Facts
+    from mailmerge.report.report_page import Facts
 
     return Facts("spring")
 
@@ -226,7 +226,7 @@ def facts() -> Facts:
 def test_f3_everything_shared_is_redacted_and_private(tmp_path):
     """All files for sharing hold hashes, and there is no failed.csv with the user's own cells."""
     with scratch() as ledger:
-        published = publish(ledger, None, tmp_path, facts, Wanted(workbook=True, redact=True))
+        published = publish(ledger, None, tmp_path, facts, ReportOptions(workbook=True, redact=True))
     files = sorted((tmp_path / "redacted").iterdir())
 
     assert [path.name for path in files] == ["report.html", "results.csv", "results.jsonl", "results.xlsx"]

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mailmerge.delivery.aggregates import Answer, Bin, Timeline, Times, Waits
-from mailmerge.delivery.ledger import Ledger
+from mailmerge.ledger.ledger import Ledger
+from mailmerge.ledger.statistics import Answer, Bin, Timeline, Times, Waits
 from mailmerge.model import Counts, Delivery, Listed, Rate, Result, Status
 from mailmerge.report import charts
-from mailmerge.report.page import Facts, visible, write_page
-from mailmerge.report.picked import MOST_ROWS, PickedRows
+from mailmerge.report.report_page import Facts, visible, write_page
+from mailmerge.report.row_sample import MOST_ROWS, PickedRows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

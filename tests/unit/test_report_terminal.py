@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mailmerge.campaign.reporting import Report
-from mailmerge.check.wording import width
+from mailmerge.check.diagnostics_text import width
 from mailmerge.cli import tables
-from mailmerge.cli.summing_up import show_report
+from mailmerge.cli.report_view import show_report
 from mailmerge.model import Counts, Delivery, Result, Status
 from mailmerge.report.summary import Summary
 
@@ -102,7 +102,7 @@ def test_colours_only_where_they_are_wanted(shown):
 def test_rich_is_loaded_for_terminals_only():
     """A run without a terminal never pays for it."""
     code = (
-        "import sys; from mailmerge.cli import status, summing_up; "
+        "import sys; from mailmerge.cli import status, report_view; "
         "print('rich' in sys.modules, 'pandas' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
-from mailmerge.check.findings import Finding
+from mailmerge.check.message_view import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -32,7 +32,7 @@ class NoAnswer(Exception):
 
 def system_lookup(timeout: float = 5.0) -> Lookup:
     """Give a look-up that asks the resolvers of this machine."""
-    from dns import exception, resolver  # noqa: PLC0415  100 ms, and only --dns needs it
+    from dns import exception, resolver
 
     asked = resolver.Resolver()
     asked.lifetime = timeout

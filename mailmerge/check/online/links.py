@@ -12,7 +12,7 @@ from urllib.parse import urljoin, urlsplit
 
 from msgspec import Struct, field
 
-from mailmerge.check.findings import Finding
+from mailmerge.check.message_view import Finding
 from mailmerge.errors import quoted
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from mailmerge.check.clients import used
-from mailmerge.check.findings import Finding, Look, Shape, diagnostic
-from mailmerge.check.origin import Origin
-from mailmerge.check.page import Page
+from mailmerge.check.html_document import Page
+from mailmerge.check.message_view import Finding, Look, Shape, diagnostic
 from mailmerge.check.rules import accessibility, body, campaign, deliverability, headers, html, links
+from mailmerge.check.source_locator import Origin
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -6,15 +6,15 @@ import re
 from typing import TYPE_CHECKING
 
 from mailmerge.check.colours import contrast, effective_colours, shown_colour
-from mailmerge.check.findings import Finding
+from mailmerge.check.message_view import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lxml.etree import _Element as Element
 
-    from mailmerge.check.findings import Shape
-    from mailmerge.check.page import Page
+    from mailmerge.check.html_document import Page
+    from mailmerge.check.message_view import Shape
 
 _EMPTY_WORDS = frozenset(
     """here|click here|click|link|this|more|read more|hier|hier klicken|klicken sie hier|mehr|ici|cliquez ici

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from mailmerge.check.findings import Finding
+from mailmerge.check.message_view import Finding
 from mailmerge.model import Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mailmerge.check.findings import Look, Shape
-    from mailmerge.check.origin import Origin
+    from mailmerge.check.message_view import Look, Shape
+    from mailmerge.check.source_locator import Origin
 
 _LEFTOVER = re.compile(r"\{\{[^{}]{0,200}\}\}|\{%[^{}]{0,200}%\}")
 _GREETINGS = (

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 
 from mailmerge.check.clients import PROGRAM_OF, snapshot
-from mailmerge.check.findings import Finding
+from mailmerge.check.message_view import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mailmerge.check.findings import Look
+    from mailmerge.check.message_view import Look
     from mailmerge.model import Place, Rate
 
 BULK = 5000

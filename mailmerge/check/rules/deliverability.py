@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from mailmerge.check.findings import Finding
+from mailmerge.check.message_view import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mailmerge.check.findings import Look, Shape
+    from mailmerge.check.message_view import Look, Shape
     from mailmerge.model import Message
 
 _BLOCKED = re.compile(

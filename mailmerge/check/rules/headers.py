@@ -7,14 +7,14 @@ import unicodedata
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from mailmerge.check.findings import Finding
+from mailmerge.check.message_view import Finding
 from mailmerge.errors import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mailmerge.addresses import Mailbox
-    from mailmerge.check.findings import Look, Shape
+    from mailmerge.check.message_view import Look, Shape
 
 _SUBJECT_LENGTH = 78
 _NAME_LENGTH = 300

@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from mailmerge.check.findings import Finding
+from mailmerge.check.message_view import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lxml.etree import _Element as Element
 
-    from mailmerge.check.findings import Shape
-    from mailmerge.check.origin import Origin
-    from mailmerge.check.page import Page
+    from mailmerge.check.html_document import Page
+    from mailmerge.check.message_view import Shape
+    from mailmerge.check.source_locator import Origin
 
 _ACTIVE = ("script", "form", "iframe", "object", "embed", "applet", "video", "audio")
 _SAFE = re.compile(r"\{\{(?:(?!\}\}).)*?\|\s*safe\b", re.DOTALL)

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from mailmerge.check.findings import Finding
+from mailmerge.check.message_view import Finding
 from mailmerge.check.tags import TagReader
 from mailmerge.errors import quoted
 from mailmerge.model import Place
@@ -17,8 +17,8 @@ from mailmerge.model import Place
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from mailmerge.check.findings import Look, Shape
-    from mailmerge.check.origin import Origin
+    from mailmerge.check.message_view import Look, Shape
+    from mailmerge.check.source_locator import Origin
     from mailmerge.model import Rendered
 
 MOST_LINKS = 60

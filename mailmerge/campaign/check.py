@@ -1,0 +1,181 @@
+"""``check``: the pre-flight over a throw-away ledger, and what may be asked of other machines on request."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from mailmerge.check.message_view import Finding, diagnostic
+from mailmerge.check.rules.campaign import longer_than_a_day
+from mailmerge.config.accounts import resolve_account
+from mailmerge.errors import AuthError, CampaignFileError, RowError, SessionError, TlsError
+from mailmerge.ledger.ledger import Ledger
+from mailmerge.model import Place, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from mailmerge.campaign.campaign import Campaign
+    from mailmerge.campaign.plan import Plan
+    from mailmerge.check.online.dns import Lookup
+    from mailmerge.check.online.links import LinkCheck
+    from mailmerge.config.accounts import Account
+    from mailmerge.errors import MailmergeError
+
+_ROWS_FOR_LINKS = 200
+"""How many rows' messages are looked through for links to try."""
+
+
+class OnlineChecks(Struct, frozen=True):
+    """What ``check`` may ask other machines; nothing by default."""
+
+    lookup: Lookup | None = None
+    """Ask the DNS about the domains of sender and recipients."""
+    links: LinkCheck | None = None
+    """Try the links."""
+
+
+def check(
+    campaign: Campaign,
+    *,
+    progress: Callable[[int], None] = lambda _rows: None,
+    online: OnlineChecks | None = None,
+) -> Plan:
+    """Render every row and collect all problems; without *online*, no socket is opened.
+
+    Raises:
+        ListError: the list cannot be read.
+        TemplateError: templates that do not compile.
+
+    """
+    account, unusable = known_account(campaign)
+    with Ledger.scratch(campaign.existing_ledger(), campaign.name) as ledger:
+        recipients = campaign.open_list()
+        try:
+            plan = campaign.examine(ledger, recipients, account=account, progress=progress)
+        except CampaignFileError as error:
+            if account is None or error.code != "C461":
+                raise
+            # The rest of the messages can be looked at all the same.
+            plan = campaign.examine(ledger, recipients, progress=progress)
+            plan.problems.add(error.diagnostics)
+        about = [unusable] if unusable else []
+        if account is not None:
+            waiting = sum(plan.counts[status] for status in (Status.PENDING, Status.DEFERRED))
+            about += longer_than_a_day(waiting, account.quota)
+            about += _envelope_sender(account)
+        plan.problems.add(diagnostic(finding) for finding in about)
+        if online and online.lookup:
+            _ask_dns(plan, ledger, online.lookup)
+    if online and online.links:
+        found = online.links.look(_links(campaign))
+        plan.problems.add(diagnostic(finding) for finding in found)
+    return plan
+
+
+def known_account(campaign: Campaign) -> tuple[Account | None, Finding | None]:
+    """Resolve the campaign's account if this machine knows it, for its limits; never asks for a secret."""
+    sender = campaign.file.message.from_
+    try:
+        account = resolve_account(
+            campaign.file.account,
+            environment=campaign.environment,
+            campaign_from=sender if sender and "{" not in sender else None,
+        )
+    except CampaignFileError as error:
+        if campaign.file.account is None:
+            return None, None
+        place = campaign.file.places.get("account", Place())
+        hint = error.hint or "`mailmerge send` will need it"
+        return None, Finding("C220", f"the account cannot be used here: {error.message}", hint, place)
+    return account, None
+
+
+def _envelope_sender(account: Account) -> Iterator[Finding]:
+    """Find a return path that a mailbox provider would not take."""
+    path = account.return_path
+    own = account.from_.address if account.from_ else None
+    if path is None or account.any_from or account.preset is None or (own and path == own):
+        return
+    yield Finding(
+        "C221",
+        f"`return_path` is {path}: {account.preset.title} wants the account's own address",
+        "leave it out, unless the provider says otherwise",
+    )
+
+
+def _ask_dns(plan: Plan, ledger: Ledger, lookup: Lookup) -> None:
+    from mailmerge.check.online import dns
+
+    domain = plan.sender.rpartition("@")[2].rstrip(">")
+    if domain and "{" not in domain:
+        plan.problems.add(diagnostic(finding) for finding in dns.sender(domain, lookup))
+    rows: dict[str, list[int]] = {}
+    for result in ledger.results():
+        if result.status is Status.PENDING and result.row is not None:
+            rows.setdefault(result.address.rpartition("@")[2].lower(), []).append(result.row)
+    for finding, numbers in dns.recipients(rows, lookup):
+        plan.problems.add(diagnostic(finding, row=row) for row in numbers)
+
+
+def _links(campaign: Campaign) -> Iterator[str]:
+    """Yield the different links of the first messages, but those that unsubscribe somebody."""
+    from mailmerge.check.online.links import MOST_LINKS
+    from mailmerge.check.rules.links import all_links
+
+    recipients = campaign.open_list()
+    composer = campaign.assemble(recipients, campaign.workspace.secret_for_showing(campaign.name, keep=False))
+    seen: set[str] = set()
+    for number, recipient in enumerate(recipients):
+        if number >= _ROWS_FOR_LINKS:
+            return
+        try:
+            if not composer.selects(recipient):
+                continue
+            rendered = composer.render(recipient)
+        except RowError:
+            continue
+        for link in all_links(rendered):
+            if link not in seen:
+                seen.add(link)
+                yield link
+                if len(seen) >= MOST_LINKS:
+                    return
+
+
+class SignIn(Struct, frozen=True):
+    """How far a connection got: steps that were made, and the error that ended it."""
+
+    account: Account
+    steps: tuple[str, ...]
+    error: MailmergeError | None = None
+
+
+def try_sign_in(
+    campaign: Campaign, account: Account, *, prompt: Callable[[str], str] | None = None
+) -> SignIn:
+    """Connect, secure and sign in, hand nothing over, and leave.
+
+    Raises:
+        AuthError: there is no secret to be found.
+
+    """
+    from mailmerge.campaign.connect import connection_factory
+
+    connection = connection_factory(account, campaign.environment, prompt=prompt)()
+    steps = [f"connected to {account.host}, port {account.port}"]
+    if account.tls != "none":
+        steps.append("TLS is up, the certificate is valid")
+    if account.auth != "none" and account.user:
+        steps.append(f"signed in as {account.user}")
+    try:
+        connection.open()
+    except SessionError as error:
+        reached = 1 if isinstance(error, TlsError) else len(steps) - 1 if isinstance(error, AuthError) else 0
+        return SignIn(account, tuple(steps[:reached]), error)
+    size = connection.max_size
+    connection.close()
+    if size:
+        steps.append(f"messages may have {size:,} octets")
+    return SignIn(account, tuple(steps))

@@ -1,0 +1,230 @@
+"""Everything that turns one row into one message, put together once per campaign.
+
+This is what preview, check, rehearsal and sending share: whatever they show or send comes from here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from mailmerge.config.accounts import sender_allowed
+from mailmerge.errors import CampaignFileError, RowError
+from mailmerge.message import AttachRule, MessageBuilder, message_id
+from mailmerge.model import Place
+from mailmerge.render import AttachmentRule, MessageTemplates, Renderer, TemplateSource, marked
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from mailmerge.check.rules import Lint
+    from mailmerge.config.accounts import Account
+    from mailmerge.config.campaign_file import CampaignFile
+    from mailmerge.model import Columns, Message, Recipient, Rendered
+
+
+class Composer:
+    """A campaign's compiled templates and message builder.
+
+    Args:
+        file: what to send.
+        columns: the list's header.
+        secret: the campaign's secret, for Message-IDs and the MIME boundary.
+        account: who sends; None where nobody does (check, preview).
+        list_name: how messages call the list.
+
+    Raises:
+        TemplateError: templates that do not compile, all problems at once.
+
+    """
+
+    def __init__(
+        self,
+        file: CampaignFile,
+        columns: Columns,
+        secret: bytes,
+        account: Account | None = None,
+        *,
+        list_name: str | None = None,
+    ) -> None:
+        self._file = file
+        self._list_name = list_name
+        self._secret = secret
+        self._account = account
+        self._allowed: dict[str, bool] = {}
+        sender = file.message.from_ or (str(account.from_) if account and account.from_ else None)
+        if sender is None:
+            raise CampaignFileError(
+                "no sender: `message.from` is missing",
+                code="C460",
+                hint='write from = "Me <me@example.org>" under [message], or give --from',
+            )
+        self.sender = sender
+        self._templates = _templates(file, sender)
+        self._columns = columns
+        self.renderer = Renderer(self._templates, columns, where=file.data.where)
+        self.parts = self._parts()
+        self.version = _digest(self.parts)
+        mail_from = account.return_path if account else None
+        fixed = self.renderer.static_chunks()
+        self._fixed = frozenset(chunk for chunks in fixed.values() for chunk in chunks)
+        self._builder = MessageBuilder(
+            boundary_key=hmac.digest(secret, self.version.encode(), "sha256"),
+            base=_base(file),
+            rules=self._attach_rules(),
+            static=fixed,
+            mail_from=mail_from,
+        )
+        if self._builder.files_digest:
+            self.parts["files"] = self._builder.files_digest
+            self.version = _digest(self.parts)
+
+    def _attach_rules(self) -> list[AttachRule]:
+        constants = self.renderer.constant_attachments
+        return [
+            AttachRule(
+                rule.base, rule.missing, constants[index], self._file.places.get(f"attach[{index}].path")
+            )
+            for index, rule in enumerate(self._file.attach)
+        ]
+
+    def _parts(self) -> dict[str, str]:
+        message = self._file.message
+        return {
+            "templates": self.renderer.sources_digest,
+            "subject": _digest(message.subject),
+            "sender": _digest([self.sender, message.sender]),
+            "recipients": _digest([message.to, message.cc, message.bcc, message.reply_to]),
+            "headers": _digest([list(message.headers.items()), message.locale]),
+            "variables": _digest(dict(self._file.vars)),
+            "attachments": _digest([[rule.path, rule.name, rule.missing] for rule in self._file.attach]),
+        }
+
+    def marking_renderer(self) -> Renderer:
+        """Compile the templates once more, printing each value between two marks: to show, never to send."""
+        return Renderer(self._templates, self._columns, finalize=marked)
+
+    def lint(self) -> Lint:
+        """Give what reads the messages of one pass over the list."""
+        from mailmerge.check.rules import Lint
+        from mailmerge.check.source_locator import Origin
+
+        sources = self.renderer.sources
+        headers = {name.lower(): (name, value) for name, value in self._file.message.headers.items()}
+        name, value = headers.get("list-unsubscribe", ("", ""))
+        return Lint(
+            Origin(sources.texts, sources.place, self._fixed),
+            ignore=self._file.check.ignore,
+            unsubscribe=(value, self._file.places.get(f"message.headers.{name}")) if name else None,
+        )
+
+    def selects(self, recipient: Recipient) -> bool:
+        """Tell whether the campaign's ``where`` lets this row in."""
+        return self.renderer.selects(recipient)
+
+    def render(self, recipient: Recipient) -> Rendered:
+        """Run the templates over one row.
+
+        Raises:
+            RowError: the row's data cannot become a message.
+            TemplateError: a template fails.
+            CampaignFileError: the account may not send as this row's From.
+
+        """
+        if recipient.problems:
+            raise RowError(recipient.problems[0].message, problems=recipient.problems)
+        try:
+            rendered = self.renderer.render(recipient)
+        except RowError as error:
+            if error.place and error.place.path is None:  # it names a column: say of which list
+                error.place = replace(error.place, path=self._list_name)
+            raise
+        if self._account:
+            self._check_sender(rendered, self._account)
+        return rendered
+
+    def _check_sender(self, rendered: Rendered, account: Account) -> None:
+        sender = rendered.from_.address
+        if not self._allowed.setdefault(sender.normalised, sender_allowed(account, sender)):
+            raise CampaignFileError(
+                f"account {account.name!r} may not send as {sender}",
+                code="C461",
+                hint="use the account's own address in message.from, or declare this one in its aliases",
+                place=self._file.places.get("message.from", Place()),
+            )
+
+    def message(self, rendered: Rendered, date: datetime) -> Message:
+        """Build the message that goes out for a rendered row.
+
+        Raises:
+            RowError: an attachment is missing or not to be sent.
+
+        """
+        key = identity(rendered)
+        return self._builder.build(
+            rendered,
+            key=key,
+            message_id=message_id(self._secret, key, rendered.from_.address.domain),
+            date=date,
+        )
+
+    def test_message(self, rendered: Rendered, message_key: str, date: datetime) -> Message:
+        """Build a message that stands for no row: its Message-ID is made from *message_key*."""
+        return self._builder.build(
+            rendered,
+            key=message_key,
+            message_id=message_id(self._secret, message_key, rendered.from_.address.domain),
+            date=date,
+        )
+
+
+def identity(rendered: Rendered) -> str:
+    """Give the row's identity: its key column, else the address it goes to."""
+    return rendered.recipient.key or rendered.to[0].address.normalised
+
+
+def _templates(file: CampaignFile, sender: str) -> MessageTemplates:
+    message = file.message
+    return MessageTemplates(
+        base=_base(file),
+        from_=sender,
+        to=message.to,
+        cc=message.cc,
+        bcc=message.bcc,
+        reply_to=message.reply_to,
+        sender=message.sender,
+        subject=message.subject,
+        text=_source(message.text, "message.text"),
+        html=_source(message.html, "message.html"),
+        headers=tuple(message.headers.items()),
+        attachments=tuple(AttachmentRule(rule.path, rule.name) for rule in file.attach),
+        locale=message.locale,
+        vars=file.vars,
+        places=file.places,
+    )
+
+
+def _base(file: CampaignFile) -> Path:
+    """Give the folder that templates may include from and images are found in."""
+    if file.path is not None:
+        return file.folder
+    body = next(part for part in (file.message.html, file.message.text) if part is not None)
+    return body.parent if isinstance(body, Path) else file.folder
+
+
+def _source(body: Path | str | None, name: str) -> TemplateSource | None:
+    if body is None:
+        return None
+    if isinstance(body, Path):
+        return TemplateSource(name=str(body), path=body, source=None)
+    return TemplateSource(name=name, path=None, source=body)
+
+
+def _digest(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]

@@ -1,0 +1,109 @@
+"""The whole run against the sandbox server: real engine, real TLS and sign-in, nothing leaves the machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from mailmerge.campaign.connect import connection_factory
+from mailmerge.campaign.preflight import refuse_if_broken
+from mailmerge.campaign.run import SendRequest, SendRun, find_account
+from mailmerge.clock import SystemClock, VirtualClock
+from mailmerge.config.accounts import Account
+from mailmerge.errors import CampaignFileError
+from mailmerge.ledger.ledger import Ledger
+from mailmerge.preview.message_files import eml_name
+from mailmerge.sandbox import FaultPlan, SandboxServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from mailmerge.campaign.campaign import Campaign
+    from mailmerge.campaign.plan import Plan
+    from mailmerge.campaign.reporting import Report
+    from mailmerge.clock import Clock
+    from mailmerge.sandbox import ReceivedMessage
+    from mailmerge.sending.runs import Progress, StopFlag
+
+KEPT = 100
+"""How many received messages are written to files."""
+
+
+class Rehearsal(Struct, frozen=True):
+    """What a rehearsal is to be like."""
+
+    faults: FaultPlan = field(default_factory=FaultPlan)
+    real_time: bool = False
+    """Pace in real time; else waits pass in virtual time."""
+
+
+def rehearse(
+    campaign: Campaign,
+    request: SendRequest,
+    rehearsal: Rehearsal,
+    *,
+    planned: Callable[[Plan], None],
+    observe: Callable[[Progress], None],
+    stop: StopFlag,
+) -> Report:
+    """Do the whole run against the sandbox; ledger and quota are thrown away afterwards.
+
+    Raises:
+        MailmergeError: the campaign could not be sent either.
+
+    """
+    clock: Clock = SystemClock() if rehearsal.real_time else VirtualClock()
+    account = _account(campaign, request)
+    out = campaign.workspace.out / "rehearsal"
+    with Ledger.scratch(None, campaign.name, now=clock.now) as ledger:
+        run = SendRun(campaign, request, account, ledger, campaign.open_list(), clock, stop)
+        plan = run.plan()
+        refuse_if_broken(plan.problems)
+        planned(plan)
+        keeper = _Keeper(out / "messages")
+        with SandboxServer(faults=rehearsal.faults, keep=keeper.keep, monotonic=clock.monotonic) as server:
+            sandbox = replace(
+                account,
+                host=server.host,
+                port=server.port,
+                tls="starttls",
+                user=server.user,
+                auth="password",
+                ca_file=server.ca_file,
+                return_path=None,
+            )
+            connect = connection_factory(sandbox, campaign.environment, secret=lambda: server.password)
+            return run.deliver(plan, connect, observe, out)
+
+
+def _account(campaign: Campaign, request: SendRequest) -> Account:
+    try:
+        return find_account(campaign, request)
+    except CampaignFileError:
+        # A rehearsal needs no account of one's own; a name that was written and is wrong is still an error.
+        if campaign.file.account is not None:
+            raise
+        return Account(name="sandbox", host="localhost", auth="none", tls="none", any_from=True)
+
+
+class _Keeper:
+    """Writes the first messages that the server took to files, from the server's thread."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._count = 0
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in folder.glob("*.eml"):
+            old.unlink()
+
+    def keep(self, message: ReceivedMessage) -> None:
+        """Keep one message, unless there are enough."""
+        self._count += 1
+        if self._count > KEPT:
+            return
+        path = self._folder / eml_name(self._count, message.rcpt_to[0])
+        path.touch(mode=0o600)
+        path.write_bytes(message.content)

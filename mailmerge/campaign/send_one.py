@@ -1,0 +1,132 @@
+"""One message from a script, without list, campaign or ledger."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mailmerge.addresses import AddressError, Mailbox, parse_address_list
+from mailmerge.campaign.connect import connection_factory
+from mailmerge.config.accounts import resolve_account
+from mailmerge.config.environment import Environment
+from mailmerge.errors import InputError
+from mailmerge.message import AttachRule, MessageBuilder, message_id
+from mailmerge.model import AttachmentName, Closed, Columns, Completed, PromiseNeeded, Recipient, Rendered
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mailmerge.config.accounts import Account
+    from mailmerge.model import Message, Outcome
+    from mailmerge.smtp.connection import Connection
+
+_NOBODY = Recipient(0, Columns((), ()), ())
+
+
+def send_message(
+    to: str | Sequence[str],
+    subject: str,
+    text: str,
+    *,
+    html: str | None = None,
+    attachments: Sequence[Path | str] = (),
+    from_: str | None = None,
+    account: Account | str | None = None,
+) -> Outcome:
+    """Send one message now and say what the server made of it.
+
+    Args:
+        to: addresses, as one text (``Ann <ann@example.org>, bo@example.org``) or several.
+        subject: the subject line.
+        text: the text part.
+        html: the HTML part, if there is one.
+        attachments: files to attach.
+        from_: the sender; default: the account's address.
+        account: an account, or the name of one or of a preset; default: the ``SMTP_*`` variables.
+
+    Returns:
+        The outcome; ``in_doubt`` if the answer was lost after the message had been handed over.
+
+    Raises:
+        InputError: an address, header or attachment is wrong.
+        AuthError, TlsError, ConnectionLost, ProtocolError: the session could not be made or kept.
+
+    """
+    environment = Environment.read(Path(), os.environ)
+    if account is None or isinstance(account, str):
+        account = resolve_account(account, environment=environment, campaign_from=from_)
+    sender = _mailboxes(from_)[0] if from_ else account.from_
+    if sender is None:
+        raise InputError("there is no sender", code="C460", hint="give from_, or set SMTP_FROM")
+    message = _build(account, sender, to, subject, (text, html), [Path(path) for path in attachments])
+    connection = connection_factory(account, environment)()
+    try:
+        connection.open()
+        return hand_over(connection, message)
+    finally:
+        connection.close()
+
+
+def _build(
+    account: Account,
+    sender: Mailbox,
+    to: str | Sequence[str],
+    subject: str,
+    bodies: tuple[str, str | None],
+    paths: Sequence[Path],
+) -> Message:
+    rendered = Rendered(
+        recipient=_NOBODY,
+        from_=sender,
+        to=_mailboxes(to),
+        subject=subject,
+        text=(bodies[0],),
+        html=None if bodies[1] is None else (bodies[1],),
+        attachments=tuple(AttachmentName(index, path.name) for index, path in enumerate(paths)),
+    )
+    builder = MessageBuilder(
+        boundary_key=secrets.token_bytes(16),
+        base=Path(),
+        rules=[AttachRule(path.parent) for path in paths],
+        mail_from=account.return_path,
+    )
+    key = secrets.token_hex(8)
+    return builder.build(
+        rendered,
+        key=key,
+        message_id=message_id(secrets.token_bytes(16), key, sender.address.domain),
+        date=datetime.now().astimezone(),
+    )
+
+
+def _mailboxes(texts: str | Sequence[str]) -> tuple[Mailbox, ...]:
+    found: list[Mailbox] = []
+    for text in [texts] if isinstance(texts, str) else texts:
+        try:
+            found.extend(parse_address_list(text))
+        except AddressError as error:
+            raise InputError(
+                f"{text!r} is not an address: {error}", code="D110", hint=error.suggestion
+            ) from None
+    if not found:
+        raise InputError("there is no recipient", code="D110")
+    return tuple(found)
+
+
+def hand_over(connection: Connection, message: Message) -> Outcome:
+    """Take one message through the connection; its events always end with an outcome."""
+    connection.offer(message, 0)
+    outcome: Outcome | None = None
+    while outcome is None:
+        for event in connection.poll(1.0):
+            match event:
+                case PromiseNeeded(token):
+                    connection.promise([token])
+                case Completed(outcome=found):
+                    outcome = found
+                case Closed(error) if outcome is None and error is not None:
+                    raise error
+    return outcome

@@ -1,0 +1,149 @@
+"""The plan as people read it before they type the number."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from mailmerge.check.diagnostics_text import found
+from mailmerge.cli.output import diagnostic_values, emit, note, plural, show_problems
+from mailmerge.model import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mailmerge.campaign.plan import Plan
+
+_LEFT_OUT = (
+    (Status.DUPLICATE, "repeat an earlier address"),
+    (Status.INVALID, "invalid"),
+    (Status.SUPPRESSED, "suppressed"),
+    (Status.SKIPPED, "not selected"),
+)
+
+
+def show_plan(plan: Plan, *, quiet: bool = False) -> None:
+    """Show problems, then who sends what to whom and how fast."""
+    show_problems(plan.problems, most=5)
+    if not quiet:
+        for line in lines(plan):
+            note(line)
+
+
+def lines(plan: Plan) -> Iterator[str]:
+    """Yield the lines of the plan."""
+    yield f"  From      {plan.sender}  via {plan.via}"
+    yield f"  List      {plan.source}: {plan.dialect}{_not_rows(plan)}"
+    yield f"  Send      {_send(plan)}"
+    if plan.to_send:
+        yield f"            first: {plan.first}, last: {plan.last}"
+    if plan.before:
+        yield f"  Before    {plural(plan.before, 'row')} accepted by earlier runs; none will be sent again"
+    if plan.in_doubt:
+        rows = ", ".join(map(str, plan.in_doubt))
+        yield f"  In doubt  row {rows}: not sent again unless you say so with `mailmerge resolve`"
+    if plan.deferred_until:
+        deferred = plan.counts[Status.DEFERRED]
+        yield f"  Deferred  {plural(deferred, 'row')}; the first is due at {clock_time(plan.deferred_until)}"
+    yield f"  Pace      {_pace(plan)}"
+    yield from _session(plan)
+    yield f"  Checked   {_checked(plan)}"
+    for warning in plan.warnings:
+        yield f"  Note      {warning}"
+
+
+_SESSIONS = {
+    "off": ("one message after the other", 1),
+    "auto": ("the next message begins while the last is answered, where the server allows it", 1),
+    "overlap": ("the next message begins while the last is answered, where the server allows it", 1),
+    "window": ("up to 64 messages at once, where the server allows it", 64),
+}
+
+
+def _session(plan: Plan) -> Iterator[str]:
+    words, most = _SESSIONS[plan.pipeline]
+    several = f"{plan.sessions} sessions, each " if plan.sessions > 1 else ""
+    doubt = plural(min(most * plan.sessions, max(plan.to_send, 1)), "row")
+    yield f"  Session   {several}{words}"
+    yield f"            a crash can leave at most {doubt} in doubt"
+
+
+def _checked(plan: Plan) -> str:
+    if not plan.checked_earlier:
+        return f"just now, {found(plan.problems)}"
+    warnings = plural(plan.earlier_warnings, "warning") if plan.earlier_warnings else "no problems"
+    return f"by an earlier run, the files are the same: {warnings}"
+
+
+def _not_rows(plan: Plan) -> str:
+    parts = []
+    if plan.blank_rows:
+        parts.append(f"{plural(plan.blank_rows, 'blank row')} skipped")
+    if plan.hidden_rows:
+        parts.append(f"{plural(plan.hidden_rows, 'hidden row')} left out")
+    return f"; {', '.join(parts)}" if parts else ""
+
+
+def _send(plan: Plan) -> str:
+    left_out = ", ".join(f"{plan.statuses[s]:,} {words}" for s, words in _LEFT_OUT if plan.statuses[s])
+    return f"{plan.to_send:,} of {plural(plan.rows, 'row')}{f'  ({left_out})' if left_out else ''}"
+
+
+def _pace(plan: Plan) -> str:
+    if not plan.rates:
+        pace = "as fast as the server takes them"
+    else:
+        pace = " and ".join(map(str, plan.rates))
+        if plan.seconds >= 60:
+            pace += f" -> about {duration(plan.seconds)}, done {clock_time(_soon(plan.seconds))}"
+    if plan.per_domain:
+        pace += f"; to each domain {' and '.join(map(str, plan.per_domain))}"
+    if plan.quota:
+        left = plan.quota.count - plan.quota_used - plan.to_send
+        more = f"{left:,} left afterwards" if left >= 0 else f"{-left:,} more than it allows: several days"
+        pace += f";  the account's {plan.quota}: {more}"
+    return pace
+
+
+def _soon(seconds: float) -> datetime:
+    return datetime.now().astimezone() + timedelta(seconds=seconds)
+
+
+def duration(seconds: float) -> str:
+    """Write a span for people: ``45 s``, ``20 min``, ``3 h 10 min``, ``2 days``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{minutes / 1440:.0f} days"
+
+
+def clock_time(moment: datetime) -> str:
+    """Write a moment in local time, with the date unless it is today."""
+    local = moment.astimezone()
+    today = local.date() == datetime.now().astimezone().date()
+    return f"{local:%H:%M}" if today else f"{local:%Y-%m-%d %H:%M}"
+
+
+def show_plan_json(plan: Plan) -> None:
+    """Print the plan as JSON lines."""
+    for group in plan.problems:
+        emit("problem", **diagnostic_values(group))
+    emit(
+        "plan",
+        campaign=plan.campaign,
+        list=plan.source,
+        dialect=plan.dialect,
+        rows=plan.rows,
+        to_send=plan.to_send,
+        statuses=plan.statuses.by_status,
+        first=plan.first,
+        last=plan.last,
+        sender=plan.sender,
+        via=plan.via,
+        rates=[str(rate) for rate in plan.rates],
+        seconds=round(plan.seconds),
+    )

@@ -1,1 +1,0 @@
-"""Sending with a memory: ledger, throttle, account usage, sender."""

@@ -1,0 +1,1 @@
+"""What has happened: a record before the wire, an outcome after, in SQLite."""

@@ -1,0 +1,260 @@
+"""How much an account has sent lately: rolling counts that campaigns and processes share.
+
+Recipients are reserved before the hand-over. What was certainly not handed over may be given back; what
+is in doubt never is, because the provider may have counted it. Entries live in whole seconds, rounded up,
+so a busy relay costs a row a second and no window is ever left early.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
+
+from mailmerge.ledger import sqlite
+from mailmerge.ledger.sqlite import StateDatabase
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from mailmerge.clock import Clock
+    from mailmerge.model import Rate
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS usage (
+    account TEXT NOT NULL, at INTEGER NOT NULL, messages INTEGER NOT NULL, recipients INTEGER NOT NULL,
+    PRIMARY KEY (account, at)) WITHOUT ROWID;
+"""
+_ADD = """
+INSERT INTO usage VALUES (?, ?, ?, ?) ON CONFLICT (account, at) DO UPDATE
+SET messages = messages + excluded.messages, recipients = recipients + excluded.recipients
+"""
+_GIVE_BACK = """
+UPDATE usage SET messages = max(0, messages - 1), recipients = max(0, recipients - ?)
+WHERE account = ? AND at = ?
+"""
+_KEPT_FOR = 32 * 86400
+
+
+class Reservation(Struct, frozen=True):
+    """Recipients counted against an account at one second."""
+
+    account: str
+    at: int
+    recipients: int
+
+
+class Quota(Protocol):
+    """What the sender asks before each message."""
+
+    def reserve(self, recipients: int) -> Reservation | None:
+        """Count a message's recipients; None: the account's limit does not allow them now."""
+        ...
+
+    def commit(self) -> None:
+        """Write down what was reserved, before the first of these messages can be complete."""
+        ...
+
+    def release(self, reservation: Reservation) -> None:
+        """Give back what was certainly not handed over."""
+        ...
+
+    def free_at(self, recipients: int) -> datetime | None:
+        """Tell when *recipients* more will fit; None: now."""
+        ...
+
+
+class _Tally:
+    """An account's entries with a running sum per window, so that asking costs the same at any volume."""
+
+    def __init__(self, version: int, entries: list[tuple[int, int]]) -> None:
+        self.version = version
+        self.entries = entries
+        self._sums: dict[float, tuple[float, int, int]] = {}
+
+    def add(self, at: int, recipients: int) -> None:
+        if self.entries and at < self.entries[-1][0]:  # the clock was set back
+            bisect.insort(self.entries, (at, recipients))
+            self._sums.clear()
+            return
+        if self.entries and at == self.entries[-1][0]:
+            recipients_before = self.entries.pop()[1]
+            self.entries.append((at, recipients_before + recipients))
+        else:
+            self.entries.append((at, recipients))
+        for seconds, (start, first, total) in self._sums.items():
+            self._sums[seconds] = (start, first, total + recipients)
+
+    def used(self, now: datetime, seconds: float) -> int:
+        """Sum up what is younger than *seconds*; what lies in the future counts as well."""
+        start = now.timestamp() - seconds
+        known = self._sums.get(seconds)
+        if known is None or start < known[0]:
+            known = (start, 0, sum(recipients for _, recipients in self.entries))
+        _, first, total = known
+        while first < len(self.entries) and self.entries[first][0] <= start:
+            total -= self.entries[first][1]
+            first += 1
+        self._sums[seconds] = (start, first, total)
+        return total
+
+
+class AccountUsage(StateDatabase):
+    """The counts of all accounts, in one small database of the user's state folder."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, _SCHEMA)
+        self._seen: dict[str, _Tally] = {}
+        self._pruned = False
+
+    def quota(self, account: str, limits: Sequence[Rate], clock: Clock) -> AccountQuota:
+        """Bind one account and its limits, for a sender."""
+        return AccountQuota(self, account, limits, clock)
+
+    def reserve(
+        self,
+        account: str,
+        recipients: int,
+        now: datetime,
+        limits: Sequence[Rate] = (),
+    ) -> Reservation | None:
+        """Count *recipients* if every limit allows them, atomically between processes.
+
+        Returns:
+            The reservation, or None if a limit does not allow it now.
+
+        """
+        at = math.ceil(now.timestamp())
+        with sqlite.transaction(self._db, self._path):
+            self._prune(now)
+            tally = self._tally(account)
+            if any(tally.used(now, limit.seconds) + recipients > limit.count for limit in limits):
+                return None
+            self._db.execute(_ADD, (account, at, 1, recipients))
+            tally.add(at, recipients)
+        return Reservation(account, at, recipients)
+
+    def add(self, reservations: Sequence[Reservation]) -> None:
+        """Count what no limit has to allow, all at once."""
+        sums: dict[tuple[str, int], tuple[int, int]] = {}
+        for given in reservations:
+            messages, recipients = sums.get((given.account, given.at), (0, 0))
+            sums[given.account, given.at] = (messages + 1, recipients + given.recipients)
+        with sqlite.transaction(self._db, self._path):
+            self._prune(datetime.fromtimestamp(reservations[-1].at, UTC))
+            self._db.executemany(_ADD, [(*key, *counts) for key, counts in sums.items()])
+            self._seen.clear()
+
+    def release(self, reservation: Reservation) -> None:
+        """Give back what was certainly not handed over."""
+        with sqlite.transaction(self._db, self._path):
+            self._db.execute(_GIVE_BACK, (reservation.recipients, reservation.account, reservation.at))
+            self._seen.pop(reservation.account, None)
+
+    def used(self, account: str, since: datetime) -> int:
+        """Count the recipients reserved after *since*."""
+        with sqlite.guarded(self._path):
+            found = self._db.execute(
+                "SELECT coalesce(sum(recipients), 0) FROM usage WHERE account = ? AND at > ?",
+                (account, since.timestamp()),
+            ).fetchone()
+        return int(found[0])
+
+    def history(self, account: str, since: datetime) -> Iterator[datetime]:
+        """Give the times of the messages sent after *since*, oldest first: a throttle's warm start."""
+        with sqlite.guarded(self._path):
+            rows = self._db.execute(
+                "SELECT at, messages FROM usage WHERE account = ? AND at > ? ORDER BY at",
+                (account, since.timestamp()),
+            ).fetchall()
+        for at, messages in rows:
+            for _ in range(messages):
+                yield datetime.fromtimestamp(at, UTC)
+
+    def free_at(
+        self, account: str, limits: Sequence[Rate], now: datetime, recipients: int = 1
+    ) -> datetime | None:
+        """Tell when *recipients* more will fit into every limit; None: now.
+
+        Never later than one window from now, even where the clock was set back since.
+        """
+        with sqlite.transaction(self._db, self._path):
+            tally = self._tally(account)
+        latest: float | None = None
+        for limit in limits:
+            excess = tally.used(now, limit.seconds) + recipients - limit.count
+            if excess <= 0:
+                continue
+            start = now.timestamp() - limit.seconds
+            free = now.timestamp() + limit.seconds
+            for at, count in tally.entries[bisect.bisect_right(tally.entries, (start, math.inf)) :]:
+                excess -= count
+                if excess <= 0:
+                    free = min(free, at + limit.seconds)
+                    break
+            latest = max(latest or 0.0, free)
+        return None if latest is None else datetime.fromtimestamp(latest, UTC)
+
+    def _tally(self, account: str) -> _Tally:
+        """Give the account's entries; they are read again only if another process has written since."""
+        version = int(self._db.execute("PRAGMA data_version").fetchone()[0])
+        known = self._seen.get(account)
+        if known is not None and known.version == version:
+            return known
+        rows = self._db.execute("SELECT at, recipients FROM usage WHERE account = ? ORDER BY at", (account,))
+        tally = _Tally(version, rows.fetchall())
+        self._seen[account] = tally
+        return tally
+
+    def _prune(self, now: datetime) -> None:
+        if not self._pruned:
+            self._db.execute("DELETE FROM usage WHERE at < ?", (now.timestamp() - _KEPT_FOR,))
+            self._pruned = True
+
+
+class AccountQuota:
+    """One account's limits, asked by the sender before each message."""
+
+    def __init__(self, usage: AccountUsage, account: str, limits: Sequence[Rate], clock: Clock) -> None:
+        self._usage = usage
+        self._account = account
+        self._limits = tuple(limits)
+        self._clock = clock
+        self._open: list[Reservation] = []
+
+    def reserve(self, recipients: int) -> Reservation | None:
+        """Count a message's recipients; None: a limit does not allow them now."""
+        now = self._clock.now()
+        if self._limits:
+            return self._usage.reserve(self._account, recipients, now, self._limits)
+        reservation = Reservation(self._account, math.ceil(now.timestamp()), recipients)
+        self._open.append(reservation)
+        return reservation
+
+    def commit(self) -> None:
+        """Write down what was reserved where no limit had to be asked."""
+        if self._open:
+            self._usage.add(self._open)
+            self._open = []
+
+    def release(self, reservation: Reservation) -> None:
+        """Give back what was certainly not handed over."""
+        self.commit()
+        self._usage.release(reservation)
+
+    def free_at(self, recipients: int = 1) -> datetime | None:
+        """Tell when *recipients* more will fit; None: now."""
+        return self._usage.free_at(self._account, self._limits, self._clock.now(), recipients)
+
+    def left(self) -> int | None:
+        """Count the recipients that may still be written to now; None: there is no limit."""
+        now = self._clock.now()
+        rest = [
+            limit.count - self._usage.used(self._account, now - timedelta(seconds=limit.seconds))
+            for limit in self._limits
+        ]
+        return max(0, min(rest)) if rest else None

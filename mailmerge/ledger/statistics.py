@@ -1,0 +1,370 @@
+"""The ledger in figures for the report page: every sum is made in SQL, however many rows there are.
+
+What is asked here is history, so it is about attempts and contacted rows; where rows stand now is `views`.
+"""
+
+# ruff: noqa: S608  every piece of SQL here is a constant of this package
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from itertools import pairwise
+from statistics import median
+from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+
+from mailmerge.ledger import schema
+from mailmerge.ledger.records import moment
+from mailmerge.model import Status
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+MOST_BINS = 120
+MOST_DOMAINS = 20
+MOST_REPLIES = 40
+ROWS_NAMED = 12
+
+_SCAN_STEPS = 20_000
+_WIDTHS = (1, 2, 5, 10, 15, 30)  # seconds and minutes; hours and days follow
+_NICE = (
+    *_WIDTHS,
+    *(60 * n for n in _WIDTHS),
+    *(3600 * n for n in (1, 2, 3, 6, 12, 24, 48, 96, 168, 336, 672)),
+)
+_LEAST_PAUSE = 120.0
+
+# The part behind the last "@": strip from the right whatever is no "@", and keep what that took away.
+_DOMAIN = "lower(substr(a.address, length(rtrim(a.address, replace(a.address, '@', ''))) + 1))"
+# The plus keeps SQLite from the index: in the order of first contact both tables are read front to back.
+_CONTACTED = "delivery d JOIN attempt a ON a.id = d.attempt WHERE +d.campaign = ?1 AND d.status <> 'pending'"
+# A row that an earlier run's death left open was settled when that was noticed: no time to measure.
+_ANSWERED = "campaign = ?1 AND code IS NOT NULL AND settled > at"
+
+
+class Bin(Struct, frozen=True):
+    """What the attempts that ended in one stretch of time came to."""
+
+    start: float
+    """Seconds since 1970, UTC."""
+    by_status: Mapping[Status, int] = field(default_factory=dict)
+    """An attempt's own outcome: ``pending`` is one that did not count and was made again."""
+    connections: int = 0
+    """How many new connections brought their first message here, those that open a run left out."""
+    pause: float = 0.0
+    """Seconds without anything before this bin that are left out of the series."""
+
+
+class Timeline(Struct, frozen=True):
+    """Outcomes over time in bins of equal width; long pauses are cut out."""
+
+    width: float = 1.0
+    """Seconds in a bin."""
+    bins: tuple[Bin, ...] = ()
+
+
+class Domain(Struct, frozen=True):
+    """What became of the contacted rows of one domain."""
+
+    name: str
+    by_status: Mapping[Status, int]
+
+    @property
+    def total(self) -> int:
+        """How many rows those are."""
+        return sum(self.by_status.values())
+
+    @property
+    def failed_share(self) -> float:
+        """The part of them that is anything but accepted."""
+        return 1 - self.by_status.get(Status.ACCEPTED, 0) / self.total if self.total else 0.0
+
+
+class Answer(Struct, frozen=True):
+    """Rows with the same state and the same last reply code."""
+
+    status: Status
+    code: int | None
+    """None: there was no reply."""
+    enhanced: str
+    words: str
+    """What the server said to the first of them, or else what a person decided about it."""
+    count: int
+    rows: tuple[int, ...] = ()
+    """The first few rows of the list; none for accepted ones."""
+
+
+class Times(Struct, frozen=True):
+    """Seconds from the hand-over of a message to the server's answer."""
+
+    count: int = 0
+    p50: float = 0.0
+    p95: float = 0.0
+    p99: float = 0.0
+    longest: float = 0.0
+
+
+class Waits(Struct, frozen=True):
+    """Where the time of the runs went, in seconds that add up to it."""
+
+    answer: float = 0.0
+    """At least one message was on its way to, or in the hands of, the server."""
+    pace: float = 0.0
+    """Nothing was: the next one was not due yet, or not ready."""
+    retry: float = 0.0
+    """... and what came next was a row's further try."""
+    network: float = 0.0
+    """... and what came next was a first try on a new connection."""
+    account: float = 0.0
+    """... and the server had asked the account to pause."""
+
+
+class Runs(Struct, frozen=True):
+    """The runs of one kind in a line."""
+
+    count: int = 0
+    started: datetime | None = None
+    """When the first one began."""
+    ended: datetime | None = None
+    """When the last one ended; None: it has not, or it died."""
+    reason: str = ""
+    """Why the last one ended."""
+    latest: datetime | None = None
+    """When the last one began."""
+
+
+class Aggregates:
+    """Answers for one campaign of a ledger; nothing is read before it is asked for."""
+
+    def __init__(self, db: sqlite3.Connection, path: Path, campaign: int) -> None:
+        self._db = db
+        self._path = path
+        self._campaign = campaign
+
+    @cached_property
+    def _firsts(self) -> tuple[str, str]:
+        """The first attempts on each connection, as JSON: those that open a run, and the others."""
+        query = "SELECT run, min(id) FROM attempt WHERE campaign = ?1 GROUP BY run, connection ORDER BY 2"
+        opening: dict[object, int] = {}
+        others = [
+            _int(first)
+            for run, first in self._rows(query)
+            if opening.setdefault(run, _int(first)) != _int(first)
+        ]
+        return json.dumps(list(opening.values())), json.dumps(others)
+
+    def _rows(self, query: str, *more: object) -> list[tuple[object, ...]]:
+        with schema.guarded(self._path):
+            return self._db.execute(query, (self._campaign, *more)).fetchall()
+
+    def runs(self, kind: str = "send") -> Runs:
+        """Give the first beginning, the last end and their number."""
+        query = (
+            "SELECT count(*), min(started), max(id), started, ended, reason FROM run "
+            "WHERE campaign = ?1 AND kind = ?2"
+        )
+        ((count, first, _, latest, ended, reason),) = self._rows(query, kind)
+        if not count:
+            return Runs()
+        return Runs(_int(count), _moment(first), _moment(ended), str(reason), _moment(latest))
+
+    def timeline(self, most: int = MOST_BINS) -> Timeline:
+        """Count outcomes in at most *most* bins."""
+        span = "SELECT min(settled), max(settled) FROM attempt WHERE campaign = ?1 AND settled IS NOT NULL"
+        ((first, last),) = self._rows(span)
+        if first is None:
+            return Timeline()
+        start, end = _float(first), _float(last)
+        step = _step(end - start)
+        begin = start // step * step
+        slot = "CAST(({0} - ?2) * 1000 AS INTEGER) / ?3"
+        found = self._rows(
+            f"SELECT {slot.format('settled')} AS slot, status, count(*) FROM attempt "
+            "WHERE campaign = ?1 AND settled IS NOT NULL GROUP BY slot, status ORDER BY slot",
+            begin,
+            int(step * 1000),
+        )
+        opened = self._rows(
+            f"SELECT {slot.format('a.settled')} AS slot, count(*) FROM json_each(?4) j "
+            "JOIN attempt a ON a.id = j.value WHERE a.campaign = ?1 AND a.settled IS NOT NULL GROUP BY slot",
+            begin,
+            int(step * 1000),
+            self._firsts[1],
+        )
+        return _binned(begin, step, found, {_int(number): _int(count) for number, count in opened}, most)
+
+    def domains(self, most: int = MOST_DOMAINS) -> tuple[tuple[Domain, ...], int]:
+        """Give the domains with the most contacted rows, most failures first, and how many there are."""
+        sums = ", ".join(f"sum(d.status = '{status}')" for status in Status)
+        rows = self._rows(
+            f"SELECT {_DOMAIN} AS domain, {sums}, count(*) AS total, count(*) OVER () "
+            f"FROM {_CONTACTED} AND a.address <> '' "
+            "GROUP BY domain ORDER BY total DESC, domain LIMIT ?2",
+            most,
+        )
+        domains = [
+            Domain(str(name), {status: n for status, n in zip(Status, map(_int, numbers), strict=True) if n})
+            for name, *numbers, _, _ in rows
+        ]
+        domains.sort(key=lambda domain: (-domain.failed_share, -domain.total, domain.name))
+        return tuple(domains), _int(rows[0][-1]) if rows else 0
+
+    def answers(self, most: int = MOST_REPLIES) -> tuple[Answer, ...]:
+        """Give the last reply codes of contacted rows with the server's words, the most frequent first."""
+        # Beside min() SQLite takes the other columns from the row that holds the minimum.
+        groups = self._rows(
+            "SELECT d.status, a.code, a.enhanced, count(*) AS n, min(a.id), a.reply, d.note "
+            f"FROM {_CONTACTED} GROUP BY d.status, a.code, a.enhanced ORDER BY n DESC LIMIT ?2",
+            most,
+        )
+        rows = self._first_rows()
+        return tuple(
+            Answer(
+                Status(str(status)),
+                None if code is None else _int(code),
+                str(enhanced),
+                str(reply or note or ""),
+                _int(count),
+                tuple(rows.get((status, code, enhanced), ())),
+            )
+            for status, code, enhanced, count, _, reply, note in groups
+        )
+
+    def _first_rows(self) -> dict[tuple[object, ...], list[int]]:
+        query = f"""
+        WITH ranked AS (
+            SELECT d.key, d.status, a.code, a.enhanced,
+                row_number() OVER (PARTITION BY d.status, a.code, a.enhanced ORDER BY a.row) AS place
+            FROM {_CONTACTED} AND d.status <> 'accepted')
+        SELECT r.status, r.code, r.enhanced, l.row FROM ranked r
+        JOIN listing l ON l.campaign = ?1 AND l.key = r.key AND l.holds
+        WHERE r.place <= ?2 ORDER BY l.row
+        """
+        rows: dict[tuple[object, ...], list[int]] = {}
+        for status, code, enhanced, row in self._rows(query, ROWS_NAMED):
+            rows.setdefault((status, code, enhanced), []).append(_int(row))
+        return rows
+
+    def times(self) -> Times:
+        """Measure how long the server took to answer."""
+        ((count, longest),) = self._rows(f"SELECT count(*), max(settled - at) FROM attempt WHERE {_ANSWERED}")
+        total = _int(count)
+        if not total:
+            return Times()
+        places = [max(1, -(-total * part // 100)) for part in (50, 95, 99)]
+        query = f"""
+        WITH ranked AS (SELECT settled - at AS took, row_number() OVER (ORDER BY settled - at) AS place
+                        FROM attempt WHERE {_ANSWERED})
+        SELECT place, took FROM ranked WHERE place IN (?2, ?3, ?4)
+        """
+        took = {_int(place): _float(seconds) for place, seconds in self._rows(query, *places)}
+        p50, p95, p99 = (took[place] for place in places)
+        return Times(total, p50, p95, p99, _float(longest))
+
+    def waits(self) -> Waits:
+        """Split the time of all runs into what it was spent on."""
+        query = """
+        WITH paced AS (
+            SELECT id, at, settled, number, run IS lag(run) OVER sequence AS goes_on,
+                lag(scope) OVER sequence AS before,
+                max(settled) OVER (sequence ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS free
+            FROM attempt WHERE campaign = ?1 AND settled IS NOT NULL AND reason <> 'stopped'
+            WINDOW sequence AS (ORDER BY id)),
+        gaps AS (
+            SELECT goes_on * max(0.0, at - free) AS gap,
+                max(0.0, settled - max(at, coalesce(free, at))) AS busy,
+            CASE WHEN before = 'account' THEN 'account'
+                 WHEN number > 1 THEN 'retry'
+                 WHEN id IN (SELECT value FROM json_each(?2)) THEN 'network'
+                 ELSE 'pace' END AS kind FROM paced)
+        SELECT kind, total(gap), total(busy) FROM gaps GROUP BY kind
+        """
+        gaps: dict[str, float] = {}
+        busy = 0.0
+        for kind, gap, answering in self._rows(query, self._firsts[1]):
+            gaps[str(kind)] = _float(gap)
+            busy += _float(answering)
+        return Waits(busy, *(gaps.get(kind, 0.0) for kind in ("pace", "retry", "network", "account")))
+
+
+def _int(value: object) -> int:
+    return int(value) if isinstance(value, (int, float)) else 0
+
+
+def _float(value: object) -> float:
+    return float(value) if isinstance(value, (int, float)) else 0.0
+
+
+def _moment(value: object) -> datetime | None:
+    return moment(value) if isinstance(value, (int, float)) else None
+
+
+def _step(span: float) -> float:
+    """Choose the width of the slots that SQL counts in: whole seconds, not more than a few thousand slots."""
+    return next((width for width in _NICE if span / width <= _SCAN_STEPS), span / _SCAN_STEPS)
+
+
+def _binned(
+    begin: float,
+    step: float,
+    found: Iterable[tuple[object, ...]],
+    opened: Mapping[int, int],
+    most: int,
+) -> Timeline:
+    """Gather slots to bins, long stretches without any left out."""
+    slots: dict[int, dict[Status, int]] = {}
+    for number, status, count in found:
+        slots.setdefault(_int(number), {})[Status(str(status))] = _int(count)
+    stretches = list(_stretches(sorted(slots), step))
+    factor = _factor(stretches, step, most)
+    bins: list[Bin] = []
+    before = None
+    for first, last in stretches:
+        for start in range(first, last + 1, factor):
+            pause = (first - before) * step if before is not None and start == first else 0.0
+            bins.append(_bin(begin + start * step, slots, opened, range(start, start + factor), pause))
+        before = last
+    return Timeline(step * factor, tuple(bins))
+
+
+def _bin(
+    at: float, slots: Mapping[int, Mapping[Status, int]], opened: Mapping[int, int], part: range, pause: float
+) -> Bin:
+    totals: dict[Status, int] = {}
+    connections = 0
+    for number in part:
+        connections += opened.get(number, 0)
+        for status, count in slots.get(number, {}).items():
+            totals[status] = totals.get(status, 0) + count
+    return Bin(at, totals, connections, pause)
+
+
+def _stretches(numbers: Sequence[int], step: float) -> Iterator[tuple[int, int]]:
+    """Yield first and last slot of each stretch between two long pauses."""
+    usual = median(other - number for number, other in pairwise(numbers)) if len(numbers) > 1 else 0.0
+    # With one message every three minutes, three minutes are no pause.
+    longest = max(_LEAST_PAUSE / step, (numbers[-1] - numbers[0]) / 40, 8 * usual)
+    first = previous = numbers[0]
+    for number in numbers:
+        if number - previous > longest:
+            yield first, previous
+            first = number
+        previous = number
+    yield first, previous
+
+
+def _factor(stretches: Sequence[tuple[int, int]], step: float, most: int) -> int:
+    """Choose how many slots make a bin of a round width, so that there are at most *most* bins."""
+
+    def bins(factor: int) -> int:
+        return sum((last - first) // factor + 1 for first, last in stretches)
+
+    for width in _NICE:
+        if width >= step and width % step == 0 and bins(int(width / step)) <= most:
+            return int(width / step)
+    return max(1, sum(last - first + 1 for first, last in stretches) // max(1, most - len(stretches)) + 1)

@@ -1,0 +1,75 @@
+"""A pandas frame as a list of recipients."""
+
+from __future__ import annotations
+
+from datetime import datetime, time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from mailmerge.errors import ListError
+from mailmerge.model import Place, Value
+from mailmerge.recipients.header import read_header
+from mailmerge.recipients.numbers import plain_number
+from mailmerge.recipients.recipient_list import Options, RecipientList, Record, list_error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_SHOWN = "the data frame"
+
+
+class FrameList(RecipientList):
+    """The rows of a frame, in its order; its index is no column.
+
+    Missing values of every kind are empty cells. Whole numbers are integers also where pandas made them
+    floats, and a column whose times are all midnight holds dates.
+    """
+
+    def __init__(self, frame: pd.DataFrame, options: Options) -> None:
+        if frame.columns.nlevels > 1:
+            raise ListError(
+                f"{_SHOWN} has several rows of column labels",
+                code="D107",
+                hint='join them first: frame.columns = [" ".join(labels) for labels in frame.columns]',
+            )
+        self.shown = _SHOWN
+        headings = [str(label) for label in frame.columns]
+        header, problems = read_header(headings, 1, lambda at: Place(path=_SHOWN, cell=f"column {at + 1}"))
+        if problems:
+            raise list_error(_SHOWN, problems)
+        self._frame = frame
+        super().__init__(Path("dataframe"), _SHOWN, header, options)
+        self._plain = False
+        self.dialect = f"pandas data frame, {len(frame)} rows"
+
+    def _records(self) -> Iterator[Record]:
+        columns = [_column(self._frame.iloc[:, at]) for at in range(self._frame.shape[1])]
+        for row, cells in enumerate(zip(*columns, strict=True), 2):
+            if any(str(cell).strip() for cell in cells):
+                yield row, None, cells
+            else:
+                self.blank_rows += 1
+
+    def _place(self, row: int, line: int | None, position: int) -> Place:  # noqa: ARG002  rows have no lines
+        return Place(path=_SHOWN, cell=f'column "{self._frame.columns[position]}"')
+
+
+def _column(series: pd.Series[Any]) -> list[Value]:
+    missing = series.isna().tolist()
+    cells = ["" if empty else _value(cell) for cell, empty in zip(series.tolist(), missing, strict=True)]
+    times = [cell for cell in cells if isinstance(cell, datetime)]
+    if times and all(moment.time() == time() for moment in times):
+        return [cell.date() if isinstance(cell, datetime) else cell for cell in cells]
+    return cells
+
+
+def _value(cell: Any) -> Value:
+    if isinstance(cell, pd.Timestamp):
+        return cell.to_pydatetime()
+    if hasattr(cell, "item"):  # a NumPy scalar inside an object column
+        cell = cell.item()
+    if isinstance(cell, float):
+        return plain_number(cell)
+    return cell if isinstance(cell, Value) else str(cell)

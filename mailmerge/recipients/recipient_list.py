@@ -1,0 +1,212 @@
+"""What all lists have in common: from records (cells as read) to recipients (values as templates see them).
+
+A problem with the list itself raises `ListError`. A problem with one cell makes one row unusable: it travels
+in ``Recipient.problems`` and the list goes on.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+
+from mailmerge.errors import ListError
+from mailmerge.model import Diagnostic, Place, Recipient, Value
+from mailmerge.recipients.header import Header, find_column
+from mailmerge.recipients.types import cell_type
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from mailmerge.model import Columns
+    from mailmerge.recipients.types import CellType
+
+MAX_PROBLEMS = 20
+"""So many problems are collected before reading stops."""
+
+MAX_CELL = 1_000_000
+"""Characters in a cell; more is no text for a letter."""
+
+
+class Unusable(Struct, frozen=True):
+    """A cell that no template may use, and the text that stands in its place."""
+
+    code: str
+    message: str
+    hint: str
+    shown: str
+
+
+Record = tuple[int, int | None, "Sequence[Value | Unusable]"]
+"""Row number, line in the file (None where there are no lines), cells."""
+
+
+class Options(Struct, frozen=True):
+    """What the campaign says about the columns of its list."""
+
+    key: str | None = None
+    types: Mapping[str, str] = field(default_factory=dict)
+    defaults: Mapping[str, str] = field(default_factory=dict)
+
+
+class _Column(Struct, frozen=True):
+    """How the cells of one column become values."""
+
+    position: int
+    type: CellType | None
+    default: Value
+
+
+class RecipientList(ABC):
+    """A list of recipients: re-iterable, and streaming from its file in every iteration.
+
+    Iterating raises `ListError` for what is wrong with the list as a whole.
+    """
+
+    path: Path
+    shown: str
+    """The name of the list in messages."""
+    columns: Columns
+    dialect: str
+    """How the list was read, for the plan: ``CSV, UTF-8, semicolon``."""
+    warnings: tuple[Diagnostic, ...] = ()
+    """What the user should know about how the list was read."""
+    blank_rows: int = 0
+    """Blank rows skipped so far in the latest iteration."""
+    hidden_rows: int = 0
+    """Hidden rows left out so far in the latest iteration."""
+
+    def __init__(self, path: Path, shown: str, header: Header, options: Options) -> None:
+        self.path = path
+        self.shown = shown
+        self.columns = header.columns
+        self._header = header
+        self._key = None if options.key is None else find_column(self.columns, options.key, "data.key")
+        self._plain = header.whole and not (options.key or options.types or options.defaults)
+        self._plan = self._columns(options)
+
+    @property
+    def header_row(self) -> int:
+        """The number of the row that holds the headings."""
+        return self._header.row
+
+    @abstractmethod
+    def _records(self) -> Iterator[Record]:
+        """Yield the records below the header, blank ones left out, each as wide as the header."""
+
+    @abstractmethod
+    def _place(self, row: int, line: int | None, position: int) -> Place:
+        """Name a cell in the user's terms."""
+
+    def __iter__(self) -> Iterator[Recipient]:
+        self.blank_rows = self.hidden_rows = 0
+        row = 0
+        if self._plain:  # the hot loop of a list of texts: it has to keep up with csv.reader itself
+            columns = self.columns
+            for row, _, cells in self._records():
+                yield Recipient(row, columns, tuple(cells))  # type: ignore[arg-type]
+        else:
+            for record in self._records():
+                row = record[0]
+                yield self._recipient(record)
+        if not row:
+            left_out = f" ({self.hidden_rows} hidden rows left out)" if self.hidden_rows else ""
+            raise ListError(
+                f"{self.shown} has headings but no rows{left_out}",
+                code="D102",
+                hint="each row below the headings is one recipient",
+                place=Place(path=self.shown),
+            )
+
+    def originals(self, rows: Container[int]) -> Iterator[tuple[int, tuple[Value, ...]]]:
+        """Yield the chosen rows with their cells as the list has them: no types, no defaults applied."""
+        for row, _, cells in self._records():
+            if row in rows:
+                found = (cells[position] for position in self._header.kept)
+                yield row, tuple(cell.shown if isinstance(cell, Unusable) else cell for cell in found)
+
+    def _columns(self, options: Options) -> tuple[_Column, ...]:
+        types: dict[int, CellType] = {}
+        for name, spec in options.types.items():
+            types[find_column(self.columns, name, f"data.types.{name}")] = cell_type(spec, name)
+        defaults: dict[int, Value] = {}
+        for name, text in options.defaults.items():
+            index = find_column(self.columns, name, f"data.defaults.{name}")
+            defaults[index] = types[index].default(text, name) if index in types else text
+        return tuple(
+            _Column(position, types.get(index), defaults.get(index, ""))
+            for index, position in enumerate(self._header.kept)
+        )
+
+    def _recipient(self, record: Record) -> Recipient:
+        row, line, cells = record
+        values: list[Value] = []
+        problems: list[Diagnostic] = []
+        for column in self._plan:
+            cell = cells[column.position]
+            if isinstance(cell, Unusable):
+                place = self._place(row, line, column.position)
+                problems.append(Diagnostic(cell.code, cell.message, cell.hint, place=place, row=row))
+                values.append(cell.shown)
+            elif isinstance(cell, str) and not cell.strip():
+                values.append(column.default if column.default != "" else cell)
+            elif column.type is None:
+                values.append(cell)
+            else:
+                try:
+                    values.append(column.type.read(cell))
+                except ValueError:
+                    place = self._place(row, line, column.position)
+                    problems.append(column.type.misfit(cell, place, row))
+                    values.append(str(cell))
+        return Recipient(
+            row, self.columns, tuple(values), self._key_of(row, line, values, problems), tuple(problems)
+        )
+
+    def _key_of(
+        self,
+        row: int,
+        line: int | None,
+        values: Sequence[Value],
+        problems: list[Diagnostic],
+    ) -> str | None:
+        if self._key is None:
+            return None
+        key = str(values[self._key]).strip()
+        if not key:
+            problems.append(
+                Diagnostic(
+                    code="D133",
+                    message=f'the key column "{self.columns.headings[self._key]}" is empty',
+                    hint="every row needs its own key: it tells who was written to already",
+                    place=self._place(row, line, self._header.kept[self._key]),
+                    row=row,
+                ),
+            )
+        return key
+
+
+def list_error(shown: str, problems: Sequence[Diagnostic]) -> ListError:
+    """Make one error of all the problems that were found together."""
+    first = problems[0]
+    if len(problems) == 1:
+        return ListError(first.message, code=first.code, hint=first.hint, place=first.place, row=first.row)
+    least = "at least " if len(problems) >= MAX_PROBLEMS else ""
+    return ListError(
+        f"{shown} has {least}{len(problems)} problems; the first: {first.message}",
+        code=first.code,
+        hint=first.hint,
+        place=first.place,
+        row=first.row,
+        problems=problems,
+    )
+
+
+def excerpt(text: str, limit: int = 40) -> str:
+    """Quote a cell for a message: one line, printable, cut at *limit* characters."""
+    shown = "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text[:limit]
+    )
+    return shown + "…" if len(text) > limit else shown

@@ -1,0 +1,379 @@
+"""The report page: one HTML file that needs no script to be read, and loads nothing.
+
+Its policy (CSP) lets in the style and the one small script that it holds, by their hashes, and nothing
+else. Whatever comes from the list or from a server is escaped, control characters are made visible.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from datetime import UTC, datetime
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
+from msgspec import Struct
+from msgspec.structs import replace
+
+from mailmerge.model import Counts, Result, Status
+from mailmerge.report import charts
+from mailmerge.report.result_files import replacing
+from mailmerge.report.summary import WORDS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from jinja2 import Environment
+
+    from mailmerge.ledger.records import Version
+    from mailmerge.ledger.statistics import Aggregates, Runs
+    from mailmerge.model import Rate
+    from mailmerge.report.redaction import Redactor
+    from mailmerge.report.row_sample import PickedRows
+
+IN_DOUBT_NAMED = 12
+
+_TILES: tuple[tuple[str, str, tuple[Status, ...]], ...] = (
+    ("accepted", "accepted", (Status.ACCEPTED,)),
+    ("rejected", "refused", (Status.REJECTED, Status.EXPIRED)),
+    ("deferred", "to be sent", (Status.DEFERRED, Status.PENDING)),
+    ("in_doubt", "in doubt", (Status.IN_DOUBT, Status.HANDING_OVER)),
+    ("invalid", "invalid", (Status.INVALID,)),
+    ("left_out", "left out", (Status.SUPPRESSED, Status.DUPLICATE, Status.SKIPPED)),
+)
+"""The six tiles with the states that each of them counts: every state is in exactly one."""
+
+_TILE_OF = {status: tile for tile, _, statuses in _TILES for status in statuses}
+_DETAILS = {
+    Status.ACCEPTED: "",
+    Status.REJECTED: "{} rejected",
+    Status.EXPIRED: "{} asked to wait too often",
+    Status.DEFERRED: "{} asked to try later",
+    Status.PENDING: "{} not tried yet",
+    Status.IN_DOUBT: "",
+    Status.HANDING_OVER: "{} being handed over",
+    Status.INVALID: "cannot become a message",
+    Status.SUPPRESSED: "{} suppressed",
+    Status.DUPLICATE: "{} repeat a row",
+    Status.SKIPPED: "{} not selected",
+}
+_VERDICTS = {
+    "finished": "Finished.",
+    "interrupted": "Interrupted; the same command goes on.",
+    "quota": "Stopped at the account's limit.",
+    "breaker": "Stopped: the server refused too many.",
+    "network": "Stopped: there was no connection.",
+    "refused": "Stopped: the server refused us.",
+    "account_pause": "Stopped: the server asked for a pause.",
+    "ledger": "Stopped: the ledger could not be written.",
+    "failed": "Stopped by an error.",
+}
+_UNSAID = {
+    Status.IN_DOUBT: "the answer was lost after the hand-over",
+    Status.HANDING_OVER: "no answer yet",
+    Status.ACCEPTED: "marked as accepted by a person",
+}
+_QUEUE_ID = re.compile(r"\bqueued as ([\w.-]{4,40})|\b(?:id|queue)=([\w.-]{4,40})", re.IGNORECASE)
+_INVISIBLE = re.compile(
+    r"[^\S ]|[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
+)
+
+
+class Facts(Struct, frozen=True):
+    """What the page says besides the ledger's figures."""
+
+    campaign: str
+    account: str = ""
+    """``smtp.example.org as me@example.org``."""
+    server: str = ""
+    list_name: str = ""
+    list_digest: str = ""
+    versions: tuple[Version, ...] = ()
+    """The versions of the message that rows were accepted with."""
+    rates: tuple[Rate, ...] = ()
+    resolve: str = ""
+    """The command that shows rows in doubt; empty: there is nothing to decide."""
+    again: str = ""
+    """The command that goes on."""
+    next_at: datetime | None = None
+    rehearsal: bool = False
+    redacted: bool = False
+    stopped: str = ""
+    """What ended the run, if it did not finish."""
+    files: tuple[str, ...] = ()
+    """Names of the files beside the page."""
+    program_version: str = ""
+
+
+class _Tile(Struct, frozen=True):
+    id: str
+    name: str
+    count: int
+    detail: str
+
+
+def visible(text: str) -> str:
+    """Show control, bidi and other unseen characters as escapes."""
+    return _INVISIBLE.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def write_page(
+    path: Path,
+    facts: Facts,
+    counts: Counts,
+    picked: PickedRows,
+    figures: Aggregates,
+    *,
+    gone: int = 0,
+    redactor: Redactor | None = None,
+) -> None:
+    """Write the page to *path*, private to its owner, complete or not at all.
+
+    Args:
+        path: the file.
+        facts: what the ledger does not know.
+        counts: how many rows are in each state.
+        picked: the rows to show.
+        figures: the ledger's history.
+        gone: how many of the rows are no longer in the list.
+        redactor: hides addresses in the server's words; the rows are expected to be redacted already.
+
+    Raises:
+        OSError: it cannot be written.
+        LedgerError: the ledger cannot be read.
+
+    """
+    values = {
+        **_head(facts, counts, figures.runs(), gone),
+        **_figures(facts, figures, redactor),
+        **_table(picked, counts),
+    }
+    with replacing(path) as stream:
+        stream.writelines(_environment().get_template("page.html").generate(values))
+
+
+def _head(facts: Facts, counts: Counts, runs: Runs, gone: int) -> dict[str, Any]:
+    left = counts[Status.PENDING] + counts[Status.DEFERRED]
+    verdict = _VERDICTS.get(runs.reason, "Stopped.") if runs.ended else "Still running, or it was killed."
+    if not runs.count:
+        verdict = "Nothing was sent yet."
+    elif runs.reason == "finished" and left:
+        verdict = "This run is finished; some rows are left."
+    seconds = (runs.ended - runs.started).total_seconds() if runs.ended and runs.started else 0.0
+    return {
+        "facts": facts,
+        "runs": runs,
+        "verdict": f"Stopped: {facts.stopped}." if facts.stopped else verdict,
+        "took": charts.span(seconds) if seconds >= 1 else "",
+        "server": facts.server or "the server",
+        "accepted": counts[Status.ACCEPTED],
+        "total": counts.total,
+        "gone": gone,
+        "left": left,
+        "doubtful": counts[Status.IN_DOUBT] + counts[Status.HANDING_OVER],
+        "tiles": [_tile(counts, *tile) for tile in _TILES],
+        "now": datetime.now(UTC),
+    }
+
+
+def _tile(counts: Counts, name: str, words: str, statuses: tuple[Status, ...]) -> _Tile:
+    details = [
+        _DETAILS[status].format(f"{counts[status]:,}")
+        for status in statuses
+        if counts[status] and _DETAILS[status]
+    ]
+    if len(details) == 1 and counts[statuses[0]] and name == "rejected":
+        details = []  # it would only say the tile's name again
+    return _Tile(name, words, sum(counts[status] for status in statuses), ", ".join(details))
+
+
+def _figures(facts: Facts, figures: Aggregates, redactor: Redactor | None) -> dict[str, Any]:
+    timeline = figures.timeline()
+    outcomes = charts.outcomes(timeline)
+    found, domain_count = figures.domains()
+    domains = charts.domains(found)
+    answers = figures.answers()
+    if redactor:
+        answers = tuple(replace(answer, words=redactor.words(answer.words)) for answer in answers)
+    families = charts.families(answers)
+    times = figures.times()
+    speed = charts.throughput(timeline, facts.rates)
+    totals = _totals(part for column in outcomes.columns for part in column.parts)
+    domain_totals = _totals(part for bar in domains for part in bar.parts)
+    pauses = sum(1 for column in outcomes.columns if column.pause)
+    reconnects = sum(column.connections for column in outcomes.columns)
+    return {
+        "height": charts.HEIGHT,
+        "outcomes": outcomes,
+        "outcome_totals": totals,
+        "outcomes_desc": _described(totals, f"in {len(outcomes.bars)} bars of {outcomes.unit}"),
+        "marks": _marks(pauses, reconnects),
+        "speed": speed,
+        "speed_desc": _speed_described(speed),
+        "times": times,
+        "percentiles": charts.percentiles(times),
+        "waiting": charts.waiting(figures.waits(), paced=bool(facts.rates)),
+        "domains": domains,
+        "domain_count": domain_count,
+        "domain_totals": domain_totals,
+        "domains_desc": _described(domain_totals, f"in {len(domains)} domains"),
+        "purged": bool(families) and not domains,
+        "families": families,
+        "family_parts": charts.shares({family.series: family.total for family in families}),
+    }
+
+
+def _totals(parts: Iterator[charts.Part]) -> dict[str, int]:
+    totals = dict.fromkeys(charts.SERIES, 0)
+    for part in parts:
+        totals[part.series] += part.count
+    return {name: count for name, count in totals.items() if count}
+
+
+def _described(totals: Mapping[str, int], where: str) -> str:
+    counts = ", ".join(f"{count:,} {charts.SERIES[name]}" for name, count in totals.items())
+    return f"{counts or 'nothing'}, {where}."
+
+
+def _speed_described(speed: charts.OverTime) -> str:
+    fastest = max((column.total for column in speed.bars), default=0.0)
+    return f"At most {fastest:,.0f} messages a minute. {speed.line_label.capitalize()}"
+
+
+def _marks(pauses: int, reconnects: int) -> str:
+    parts = []
+    if reconnects:
+        parts.append("▲ marks a new connection")
+    if pauses:
+        parts.append("hatched gaps are long pauses, not drawn to scale")
+    return f"{'; '.join(parts)}.".capitalize() if parts else ""
+
+
+def _table(picked: PickedRows, counts: Counts) -> dict[str, Any]:
+    results = picked.rows
+    doubtful = [result for result in results if _TILE_OF[result.status] == "in_doubt"]
+    chips: dict[str, int] = {}
+    for result in results:
+        tile = _TILE_OF[result.status]
+        chips[tile] = chips.get(tile, 0) + 1
+    return {
+        "whole": picked.whole,
+        "rows": _Rows(results),
+        "linked": frozenset(result.row for result in results if result.row),
+        "in_doubt": doubtful[:IN_DOUBT_NAMED],
+        "chips": [(tile, name, chips[tile]) for tile, name, _ in _TILES if tile in chips],
+        "words": WORDS,
+        "unsaid": _UNSAID,
+        "names": charts.SERIES,
+        "counts": counts,
+    }
+
+
+class _Rows:
+    """The lines of the table, made one by one while the page is written."""
+
+    def __init__(self, results: Any) -> None:
+        self._results = results
+
+    def __len__(self) -> int:
+        return len(self._results)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return map(_row, self._results)
+
+
+def _row(result: Result) -> dict[str, Any]:
+    delivery = result.delivery
+    values: dict[str, Any] = {
+        "number": result.row,
+        "address": result.address,
+        "tile": _TILE_OF[result.status],
+        "status": WORDS[result.status] if result.status is not Status.DUPLICATE else "repeats a row",
+        "code": "",
+        "said": result.detail,
+        "tries": 0,
+        "message_id": "",
+        "queue": "",
+        "at": 0,
+    }
+    if delivery is None:
+        return values
+    queue = _QUEUE_ID.search(delivery.reply) if result.status is Status.ACCEPTED else None
+    values |= {
+        "code": f"{delivery.code or ''} {delivery.enhanced}".strip(),
+        "said": delivery.reply or result.detail or _UNSAID.get(result.status) or delivery.reason,
+        "tries": delivery.attempts,
+        "message_id": delivery.message_id,
+        "queue": (queue[1] or queue[2]) if queue else "",
+    }
+    if delivery.updated:
+        local = delivery.updated.astimezone()
+        values |= {
+            "at": round(delivery.updated.timestamp(), 3),
+            "iso": local.isoformat(timespec="seconds"),
+            "time": f"{local:%d %b %H:%M:%S}",
+        }
+    return values
+
+
+# --- templates --------------------------------------------------------------------------------------------
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+    folder = files("mailmerge.report") / "templates"
+    environment = Environment(
+        loader=FunctionLoader(lambda name: (folder / name).read_text("utf-8")),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_shown,
+    )
+    environment.filters |= {
+        "n": lambda number: f"{number:,}",
+        "tenth": lambda number: f"{number:,.1f}",
+        "percent": lambda share: (
+            "100 %" if share == 1 else f"{share * 100:.1f} %" if share >= 0.001 else "< 0.1 %"
+        ),
+        "when": _when,
+        "span": charts.span,
+        "cut": lambda text, most: text if len(text) <= most else text[: most - 1] + "…",
+    }
+    style, script = ((folder / name).read_text("utf-8") for name in ("page.css", "page.js"))
+    drawing = environment.get_template("charts.html").make_module(
+        {"names": charts.SERIES, "height": charts.HEIGHT}
+    )
+    environment.globals |= {
+        "style": Markup(style),  # noqa: S704  our own file
+        "script": Markup(script),  # noqa: S704
+        "style_hash": _hash(style),
+        "script_hash": _hash(script),
+        "charts": drawing,
+        "signs": {tile: drawing.sign(tile) for tile, *_ in _TILES},  # type: ignore[attr-defined]
+    }
+    return environment
+
+
+def _shown(value: object) -> object:
+    """Make unseen characters visible in everything that a template prints and did not write itself."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
+
+
+def _when(moment: datetime) -> Markup:
+    local = moment.astimezone()
+    zone = f"{local:%z}"
+    shown = f"{local:%a} {local.day} {local:%b %Y, %H:%M:%S}"
+    return Markup('<time datetime="{}">{} <span class="zone">UTC{}</span></time>').format(
+        local.isoformat(timespec="seconds"), shown, f"{zone[:3]}:{zone[3:5]}"
+    )

@@ -1,0 +1,1 @@
+"""The send loop: throttle, connections, policy and group commit around one ledger."""

@@ -1,0 +1,771 @@
+"""The ledger: states, durability, duplicates, counts, damage, and what people decide."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import sqlite3
+import stat
+from collections import Counter
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from mailmerge.errors import LedgerError
+from mailmerge.ledger import queries, schema
+from mailmerge.ledger.ledger import Ledger
+from mailmerge.ledger.records import Run, Settlement
+from mailmerge.model import Attempt, Delivery, Listed, Outcome, Phase, Reply, Scope, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
+ACCEPTED = Outcome(
+    Status.ACCEPTED, Scope.ROW, Phase.CONTENT, Reply(250, ("queued as 4F1A",), (2, 0, 0), b"250 ..")
+)
+REJECTED = Outcome(
+    Status.REJECTED, Scope.ROW, Phase.RCPT, Reply(550, ("no such user",), (5, 1, 1)), "recipient"
+)
+DEFERRED = Outcome(Status.DEFERRED, Scope.ROW, Phase.RCPT, Reply(450, ("later",)), "greylist")
+DROPPED = Outcome(Status.PENDING, Scope.CONNECTION, Phase.DATA)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / ".mailmerge" / "ledger.db"
+
+
+@pytest.fixture
+def ledger(path: Path):
+    with Ledger.open(path, "spring", now=lambda: NOW) as opened:
+        opened.note_version("v1", {"subject": "a", "template": "b"})
+        yield opened
+
+
+def attempt(row: int, *, version: str = "v1", address: str = "", number: int = 1) -> Attempt:
+    return Attempt(
+        key=f"k{row}",
+        row=row,
+        address=address or f"u{row}@example.org",
+        number=number,
+        message_id=f"<m{row}@example.org>",
+        date=datetime(2026, 11, 22, 11, 0, tzinfo=timezone(timedelta(hours=1))),
+        recipients=1,
+        size=1000,
+        digest="d" * 64,
+        row_digest="r" * 16,
+        version=version,
+        connection="c1",
+    )
+
+
+def settled(row: int, outcome: Outcome, status: Status | None = None, **more) -> Settlement:
+    about = {key: more.pop(key) for key in ("version", "address") if key in more}
+    return Settlement(attempt(row, **about), outcome, status or outcome.status, NOW, **more)
+
+
+def fill(ledger: Ledger, rows: int = 5, status: Status = Status.PENDING) -> None:
+    with ledger.new_listing() as listing:
+        for row in range(2, 2 + rows):
+            listing.add(Listed(row, f"k{row}", f"u{row}@example.org", status))
+
+
+def send(ledger: Ledger, row: int, outcome: Outcome = ACCEPTED, **more) -> None:
+    about = {key: more[key] for key in ("version", "address") if key in more}
+    ledger.promise([attempt(row, **about)])
+    ledger.promise([], [settled(row, outcome, **more)])
+
+
+def first_delivery(ledger: Ledger) -> Delivery:
+    delivery = next(ledger.results()).delivery
+    assert delivery is not None
+    return delivery
+
+
+def last_run(ledger: Ledger, kind: str = "send") -> Run:
+    run = ledger.last_run(kind)
+    assert run is not None
+    return run
+
+
+def states(ledger: Ledger) -> dict[int | None, Status]:
+    return {result.row: result.status for result in ledger.results()}
+
+
+# --- the file -------------------------------------------------------------------------------------------
+
+
+def test_f3_the_ledger_is_private(ledger: Ledger, path: Path) -> None:
+    """Folder 0700, file 0600, and the ballast is really there."""
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert path.with_name("ballast").stat().st_size == 1024 * 1024
+
+
+def test_a9_commits_are_durable(ledger: Ledger) -> None:
+    """Write-ahead log and full synchronisation are on."""
+    assert ledger._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert ledger._db.execute("PRAGMA synchronous").fetchone() == (2,)
+
+
+def test_a_clean_close_leaves_one_file(ledger: Ledger, path: Path) -> None:
+    """Nothing of the write-ahead log is left after a clean exit."""
+    fill(ledger)
+    ledger.close()
+    assert sorted(entry.name for entry in path.parent.iterdir()) == ["ballast", "ledger.db"]
+
+
+def test_several_campaigns_share_a_file(ledger: Ledger, path: Path) -> None:
+    """Each has its own secret, rows and counts."""
+    fill(ledger, 3)
+    send(ledger, 2)
+    ledger.close()
+    with Ledger.open(path, "autumn") as other:
+        assert other.secret != ledger.secret
+        assert len(other.secret) == 32
+        assert other.counts().total == 0
+        fill(other, 2)
+    with Ledger.open(path, "spring") as again:
+        assert again.secret == ledger.secret
+        assert dict(again.counts().by_status) == {Status.PENDING: 2, Status.ACCEPTED: 1}
+
+
+def test_looking_changes_no_byte(ledger: Ledger, path: Path) -> None:
+    """A33: opening for reading leaves the file as it was, and an unknown campaign is told."""
+    fill(ledger)
+    ledger.close()
+    before = path.read_bytes()
+    with Ledger.open_read_only(path, "spring") as reader:
+        assert reader.counts().total == 5
+    with pytest.raises(LedgerError, match="no campaign") as caught:
+        Ledger.open_read_only(path, "summer")
+    assert "spring" in (caught.value.hint or "")
+    assert path.read_bytes() == before
+    assert sorted(entry.name for entry in path.parent.iterdir()) == ["ballast", "ledger.db"]
+
+
+def test_looking_works_while_another_writes(ledger: Ledger, path: Path) -> None:
+    """`status` sees what is committed, during a run."""
+    fill(ledger)
+    send(ledger, 2)
+    with Ledger.open_read_only(path, "spring") as reader:
+        assert reader.counts()[Status.ACCEPTED] == 1
+        send(ledger, 3)
+        assert reader.counts()[Status.ACCEPTED] == 2
+
+
+def test_a_scratch_copy_leaves_the_original_alone(ledger: Ledger, path: Path) -> None:
+    """Dry runs and rehearsals write into a copy that vanishes."""
+    fill(ledger)
+    ledger.close()
+    before = path.read_bytes()
+    with Ledger.scratch(path, "spring") as copy:
+        send(copy, 2)
+        assert copy.counts()[Status.ACCEPTED] == 1
+        folder = copy.path.parent
+    assert not folder.exists()
+    assert path.read_bytes() == before
+    with Ledger.scratch(None, "new") as empty:
+        assert empty.counts().total == 0
+
+
+# --- the list -------------------------------------------------------------------------------------------
+
+
+def test_a30_duplicates_are_found_by_the_index(ledger: Ledger) -> None:
+    """The second row with a key is a duplicate of the first, whatever stands between them."""
+    with ledger.new_listing() as listing:
+        found = [
+            listing.add(Listed(row, key, f"{key}@example.org", Status.PENDING))
+            for row, key in enumerate(["a", "b", "a", "c", "a"], 2)
+        ]
+    assert found == [None, None, 2, None, 2]
+    assert [result.detail for result in ledger.results() if result.status is Status.DUPLICATE] == [
+        "repeats row 2"
+    ] * 2
+    assert [delivery.row for delivery in ledger.due(NOW)] == [2, 3, 5]
+
+
+def test_only_rows_that_are_sent_make_duplicates(ledger: Ledger) -> None:
+    """A row left out by `where`, or an invalid one, does not hide a later one with the same key."""
+    with ledger.new_listing() as listing:
+        assert listing.add(Listed(2, "a", "a@x.org", Status.SKIPPED)) is None
+        assert listing.add(Listed(3, "a", "a@x.org", Status.PENDING)) is None
+        assert listing.add(Listed(4, "a", "a@x.org", Status.INVALID)) is None
+        assert listing.add(Listed(5, "", "?", Status.INVALID)) is None
+        assert listing.add(Listed(6, "", "?", Status.INVALID)) is None
+    send_key = replace(attempt(3), key="a")
+    ledger.promise([send_key])
+    assert list(states(ledger).values()) == [
+        Status.SKIPPED,
+        Status.HANDING_OVER,
+        Status.INVALID,
+        Status.INVALID,
+        Status.INVALID,
+    ]
+
+
+def test_a_failed_plan_leaves_the_old_listing(ledger: Ledger) -> None:
+    """An exception while the list is read changes nothing."""
+    fill(ledger)
+    with pytest.raises(ZeroDivisionError), ledger.new_listing() as listing:  # noqa: PT012
+        listing.add(Listed(2, "x", "x@example.org", Status.PENDING))
+        raise ZeroDivisionError
+    assert ledger.counts().total == 5
+
+
+def test_a_row_added_twice_is_our_mistake(ledger: Ledger) -> None:
+    """The same row number twice is misuse, not a duplicate."""
+    with pytest.raises(RuntimeError, match="twice"), ledger.new_listing() as listing:  # noqa: PT012
+        listing.add(Listed(2, "a", "a@x.org", Status.PENDING))
+        listing.add(Listed(2, "b", "b@x.org", Status.PENDING))
+
+
+def test_a16_rows_are_known_by_key(ledger: Ledger) -> None:
+    """Sorted, grown and shrunk lists: nobody twice, nobody forgotten, the gone ones listed."""
+    fill(ledger, 4)
+    send(ledger, 2)
+    send(ledger, 3)
+    with ledger.new_listing() as listing:
+        for row, key in enumerate(["k5", "k9", "k3"], 2):
+            listing.add(Listed(row, key, f"{key}@example.org", Status.PENDING))
+    assert [delivery.key for delivery in ledger.due(NOW)] == ["k5", "k9"]
+    assert states(ledger) == {2: Status.PENDING, 3: Status.PENDING, 4: Status.ACCEPTED, None: Status.ACCEPTED}
+    assert dict(ledger.gone().by_status) == {Status.ACCEPTED: 1}
+    assert ledger.counts().total == 4
+    assert [result.address for result in ledger.results() if result.row is None] == ["u2@example.org"]
+
+
+def test_a17_a_corrected_address_gets_another_chance(ledger: Ledger) -> None:
+    """With a key column, a rejected row whose address was mended is pending again; others are not."""
+    fill(ledger, 3)
+    send(ledger, 2, REJECTED)
+    send(ledger, 3, REJECTED)
+    with ledger.new_listing() as listing:
+        listing.add(Listed(2, "k2", "U2@example.org", Status.PENDING))
+        listing.add(Listed(3, "k3", "mended@example.org", Status.PENDING))
+    assert states(ledger) == {2: Status.REJECTED, 3: Status.PENDING}
+    ledger.promise([attempt(3, address="mended@example.org")])
+
+
+def test_what_happened_outlives_what_the_list_says(ledger: Ledger) -> None:
+    """An accepted row that is suppressed now stays accepted; a deferred one becomes suppressed."""
+    fill(ledger, 3)
+    send(ledger, 2)
+    send(ledger, 3, DEFERRED, next_at=NOW + timedelta(hours=1))
+    fill(ledger, 3, Status.SUPPRESSED)
+    assert states(ledger) == {2: Status.ACCEPTED, 3: Status.SUPPRESSED, 4: Status.SUPPRESSED}
+    assert ledger.due(NOW + timedelta(days=1)) == []
+    assert ledger.next_due() is None
+
+
+def test_the_preflight_is_remembered(ledger: Ledger, path: Path) -> None:
+    """The digest of the files that passed is there in the next run."""
+    assert ledger.preflight == ""
+    ledger.note_preflight("abc")
+    ledger.close()
+    with Ledger.open_read_only(path, "spring") as again:
+        assert again.preflight == "abc"
+
+
+# --- promise and outcome --------------------------------------------------------------------------------
+
+
+def test_promises_and_outcomes_share_a_commit(ledger: Ledger) -> None:
+    """The outcome of one row and the intent of the next are recorded together."""
+    fill(ledger, 2)
+    ledger.promise([attempt(2)])
+    ledger.promise([attempt(3)], [settled(2, ACCEPTED)])
+    assert states(ledger) == {2: Status.ACCEPTED, 3: Status.HANDING_OVER}
+    assert ledger.handed_over == 2
+
+
+def test_what_the_server_said_is_kept(ledger: Ledger) -> None:
+    """The report sees reply, code, phase, Date and Message-ID of the last attempt."""
+    fill(ledger, 1)
+    send(ledger, 2, REJECTED)
+    (result,) = ledger.results()
+    delivery = result.delivery
+    assert delivery is not None
+    assert (delivery.code, delivery.enhanced, delivery.reply) == (550, "5.1.1", "no such user")
+    assert (delivery.phase, delivery.reason, delivery.attempts) == ("rcpt", "recipient", 1)
+    assert delivery.date == attempt(2).date
+    assert delivery.date.utcoffset() == timedelta(hours=1)
+    assert (delivery.message_id, delivery.version, delivery.row_digest) == (
+        "<m2@example.org>",
+        "v1",
+        "r" * 16,
+    )
+
+
+def test_no_row_is_promised_twice(ledger: Ledger) -> None:
+    """Whatever the caller believes, only a pending row is handed over; else all is undone."""
+    fill(ledger, 3)
+    send(ledger, 2)
+    with pytest.raises(RuntimeError, match="not pending"):
+        ledger.promise([attempt(3), attempt(2)])
+    assert states(ledger) == {2: Status.ACCEPTED, 3: Status.PENDING, 4: Status.PENDING}
+    ledger.promise([attempt(3)])
+    with pytest.raises(RuntimeError, match="not pending"):
+        ledger.promise([attempt(3)])
+    assert ledger.handed_over == 2
+
+
+def test_outcomes_without_promise_are_kept(ledger: Ledger) -> None:
+    """A recipient refused before the content never needed a promise; every attempt is kept all the same."""
+    fill(ledger, 1)
+    ledger.promise([], [settled(2, DROPPED, counts=False), settled(2, DEFERRED, next_at=NOW)])
+    ledger.promise([attempt(2, number=2)])
+    ledger.promise([], [settled(2, ACCEPTED)])
+    past = ledger.attempts("k2")
+    assert [entry.status for entry in past] == [Status.PENDING, Status.DEFERRED, Status.ACCEPTED]
+    assert [entry.attempt.number for entry in past] == [1, 1, 2]
+    assert past[2].raw == b"250 .."
+    assert first_delivery(ledger).attempts == 2
+    assert ledger.handed_over == 1
+
+
+def test_a_dropped_promise_goes_back_to_pending(ledger: Ledger) -> None:
+    """Nothing of it was taken: the row is offered again, and may be promised again in the same commit."""
+    fill(ledger, 1)
+    ledger.promise([attempt(2)])
+    ledger.promise([attempt(2)], [settled(2, DROPPED, counts=False)])
+    assert states(ledger) == {2: Status.HANDING_OVER}
+    ledger.promise([], [settled(2, ACCEPTED)])
+    assert [entry.status for entry in ledger.attempts("k2")] == [Status.PENDING, Status.ACCEPTED]
+
+
+def test_deferred_rows_come_back_when_due(ledger: Ledger) -> None:
+    """Not before; and `next_due` says when."""
+    fill(ledger, 2)
+    later = NOW + timedelta(minutes=5)
+    send(ledger, 3, DEFERRED, next_at=later)
+    assert [delivery.row for delivery in ledger.due(NOW)] == [2]
+    assert ledger.next_due() == later
+    due = ledger.due(later)
+    assert [(d.row, d.attempts, d.first_attempt) for d in due] == [(2, 0, None), (3, 1, NOW)]
+    assert ledger.due_count(later) == 2
+
+
+def test_kept_counts_are_forgotten_when_a_row_moves(ledger: Ledger, path: Path) -> None:
+    """Whatever changes a row's state, the numbers that are kept for ``status`` are those of the rows."""
+    fill(ledger, 9)
+    ledger.start_run("send")
+    steps: dict[str, Callable[[], object]] = {
+        "nothing": lambda: None,
+        "promise": lambda: ledger.promise([attempt(2), attempt(3), attempt(4)]),
+        "accept": lambda: ledger.promise([], [settled(2, ACCEPTED)]),
+        "reject": lambda: ledger.promise([], [settled(3, REJECTED)]),
+        "without promise": lambda: ledger.promise([], [settled(5, DEFERRED, next_at=NOW)]),
+        "repair": ledger.repair,
+        "resolve": lambda: ledger.resolve(None, as_accepted=True),
+        "requeue": lambda: ledger.requeue(None),
+        "shorter list": lambda: fill(ledger, 2),
+        "no list": lambda: fill(ledger, 0),
+        "purge": ledger.purge,
+    }
+    before = None
+    for name, step in steps.items():
+        step()
+        counts = ledger.counts()
+        found = Counter(result.status for result in ledger.results())
+        assert {status: counts[status] for status in counts} == dict(found), name
+        assert queries.kept_counts(ledger._db, path, ledger._id) == counts == ledger.counts(), name
+        assert name == "nothing" or counts != before or name in {"purge", "shorter list"}, name
+        before = counts
+
+
+def test_counts_that_were_kept_badly_are_damage(ledger: Ledger, path: Path) -> None:
+    """What cannot have been written by us is told, not guessed at."""
+    fill(ledger)
+    for bad in ("[1]", "x", '{"sent": 3}', '{"accepted": "many"}'):
+        ledger._db.execute("UPDATE campaign SET counts = ?", (bad,))
+        with pytest.raises(LedgerError) as caught:
+            ledger.counts()
+        assert caught.value.code == "L701"
+
+
+def test_due_rows_come_in_pages(ledger: Ledger) -> None:
+    """Each page begins after the last row of the one before."""
+    fill(ledger, 25)
+    rows, after = [], 0
+    while page := ledger.due(NOW, after_row=after, limit=10):
+        rows += [delivery.row for delivery in page]
+        after = page[-1].row
+    assert rows == list(range(2, 27))
+
+
+def test_hostile_replies_can_be_recorded(ledger: Ledger) -> None:
+    """A lone surrogate or NUL in a reply must not lose the outcome."""
+    fill(ledger, 1)
+    odd = Outcome(Status.REJECTED, Scope.ROW, Phase.RCPT, Reply(550, ("\udcff\x00\x1b]0;x",), raw=b"\xff"))
+    send(ledger, 2, odd)
+    assert first_delivery(ledger).reply == "?\x00\x1b]0;x"
+
+
+def test_an_unknown_version_is_our_mistake(ledger: Ledger) -> None:
+    """Versions are noted before anything is sent with them."""
+    with pytest.raises(RuntimeError, match="version"):
+        ledger.promise([attempt(2, version="v9")])
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    lists=st.lists(
+        st.tuples(
+            st.lists(st.integers(0, 12), max_size=15),
+            st.lists(st.sampled_from(["ok", "reject", "defer", "drop", "stop"]), max_size=8),
+        ),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_a16_any_edits_between_any_stops(lists) -> None:
+    """Rows sorted, inserted, removed, doubled between stops: none sent twice, none without a state."""
+    with Ledger.scratch(None, "x", now=lambda: NOW) as ledger:
+        ledger.note_version("v1", {})
+        sent: list[str] = []
+        for people, fates in lists:
+            with ledger.new_listing() as listing:
+                for row, person in enumerate(people, 2):
+                    listing.add(Listed(row, f"k{person}", f"u{person}@example.org", Status.PENDING))
+            for delivery, fate in zip(ledger.due(NOW), fates, strict=False):
+                one = attempt(int(delivery.key[1:]))
+                ledger.promise([one])
+                if fate == "stop":
+                    break
+                outcome = {"ok": ACCEPTED, "reject": REJECTED, "defer": DEFERRED, "drop": DROPPED}[fate]
+                sent += [delivery.key] * (fate == "ok")
+                ledger.promise([], [Settlement(one, outcome, outcome.status, NOW, NOW)])
+            ledger.repair()
+            results = list(ledger.results())
+            assert [result.row for result in results if result.row] == list(range(2, 2 + len(people)))
+            assert ledger.counts().total == len(results)
+            assert ledger.counts()[Status.HANDING_OVER] == 0
+        assert len(sent) == len(set(sent))
+
+
+# --- repair, kill, damage -------------------------------------------------------------------------------
+
+
+def test_a2_what_was_being_handed_over_is_in_doubt(ledger: Ledger, path: Path, tmp_path: Path) -> None:
+    """A copy of the files as a crash leaves them: the promised row is in doubt, nothing else changes."""
+    fill(ledger, 4)
+    send(ledger, 2)
+    send(ledger, 3, REJECTED)
+    ledger.promise([attempt(4)])
+    crashed = tmp_path / "crashed"
+    shutil.copytree(path.parent, crashed)
+    with Ledger.open(crashed / "ledger.db", "spring") as again:
+        assert again.repair() == 1
+        assert again.repair() == 0
+        assert states(again) == {
+            2: Status.ACCEPTED,
+            3: Status.REJECTED,
+            4: Status.IN_DOUBT,
+            5: Status.PENDING,
+        }
+        assert [result.row for result in again.in_doubt(limit=5)] == [4]
+        assert again.attempts("k4")[0].reason == "stopped"
+        assert [delivery.row for delivery in again.due(NOW)] == [5]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a3_a_killed_process_loses_no_promise(path: Path) -> None:
+    """SIGKILL right after `promise` returned: the row is there."""
+    child = os.fork()
+    if child == 0:
+        ledger = Ledger.open(path, "spring")
+        ledger.note_version("v1", {})
+        fill(ledger, 30)
+        ledger.promise([attempt(2), attempt(3)])
+        ledger.promise([attempt(4)], [settled(2, ACCEPTED)])
+        os.kill(os.getpid(), signal.SIGKILL)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    with Ledger.open(path, "spring") as ledger:
+        assert ledger.handed_over == 3
+        assert ledger.repair() == 2
+        counts = ledger.counts()
+        assert (counts[Status.ACCEPTED], counts[Status.IN_DOUBT], counts[Status.PENDING]) == (1, 2, 27)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("whole") / "ledger.db"
+    with Ledger.open(path, "spring", now=lambda: NOW) as ledger:
+        ledger.note_version("v1", {})
+        fill(ledger, 60)
+        ledger.promise([attempt(row) for row in range(2, 40)])
+        ledger.promise([], [settled(row, ACCEPTED) for row in range(2, 40)])
+    return path.read_bytes()
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_a13_damage_is_told_and_never_mended(data, whole, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Truncated or overwritten: a `LedgerError`, or a ledger that can be read; never a traceback."""
+    folder = tmp_path_factory.mktemp("damage")
+    path = folder / "ledger.db"
+    if data.draw(st.booleans()):
+        broken = whole[: data.draw(st.integers(0, len(whole) - 1))]
+    else:
+        place = data.draw(st.integers(0, len(whole) - 1))
+        junk = data.draw(st.binary(min_size=1, max_size=3000))
+        broken = (whole[:place] + junk + whole[place + len(junk) :])[: len(whole)]
+    path.write_bytes(broken)
+    try:
+        with Ledger.open(path, "spring", now=lambda: NOW) as ledger:
+            ledger.repair()
+            due = [delivery.row for delivery in ledger.due(NOW)]
+            list(ledger.results())
+            ledger.counts()
+    except LedgerError as error:
+        due, told = [], error
+    else:
+        told = LedgerError("nothing", hint="none")
+    assert (told.exit_code, bool(told.hint), len(due) <= 60) == (8, True, True)
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"hello", os.urandom(9000), b"SQLite format 3\x00" + b"\x00" * 5000]
+)
+def test_a13_what_is_no_ledger_is_never_replaced(path: Path, content: bytes) -> None:
+    """An empty file, text, noise: exit 8 for writing and reading, and the bytes stay."""
+    path.parent.mkdir()
+    path.write_bytes(content)
+    for way in (Ledger.open, Ledger.open_read_only):
+        with pytest.raises(LedgerError, match="damaged"):
+            way(path, "spring")
+    assert path.read_bytes() == content
+
+
+def test_a13_another_programs_database_is_refused(path: Path) -> None:
+    """A valid SQLite file that is not ours is not touched."""
+    path.parent.mkdir()
+    db = sqlite3.connect(path)
+    db.execute("CREATE TABLE t (x)")
+    db.commit()
+    db.close()
+    with pytest.raises(LedgerError, match="not a mailmerge ledger"):
+        Ledger.open(path, "spring")
+
+
+def test_a13_a_newer_ledger_is_refused(ledger: Ledger, path: Path) -> None:
+    """A later version's file is left to that version."""
+    ledger.close()
+    db = sqlite3.connect(path)
+    db.execute("PRAGMA user_version = 99")
+    db.close()
+    for way in (Ledger.open, Ledger.open_read_only):
+        with pytest.raises(LedgerError, match="newer mailmerge"):
+            way(path, "spring")
+
+
+def test_a13_an_older_ledger_is_copied_then_migrated(tmp_path: Path) -> None:
+    """The copy is the file as it was; a failing migration changes nothing."""
+    path = tmp_path / "ledger.db"
+    schema.create(path, schema="CREATE TABLE old (x); INSERT INTO old VALUES (7)", version=5)
+    db = sqlite3.connect(path, isolation_level=None)
+    with pytest.raises(sqlite3.Error):
+        schema.migrate(db, path, {5: "ALTER TABLE old ADD y; DROP TABLE nowhere"}, 6)
+    assert db.execute("SELECT * FROM old").fetchone() == (7,)
+    copy = schema.migrate(db, path, {5: "ALTER TABLE old ADD y", 6: "DELETE FROM old"}, 7)
+    assert db.execute("PRAGMA user_version").fetchone() == (7,)
+    assert db.execute("SELECT count(*) FROM old").fetchone() == (0,)
+    assert schema.migrate(db, path, {}, 7) is None
+    db.close()
+    assert copy is not None
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    old = sqlite3.connect(copy)
+    assert old.execute("SELECT * FROM old").fetchone() == (7,)
+    assert old.execute("PRAGMA user_version").fetchone() == (5,)
+    old.close()
+
+
+def test_a13_a_ledger_of_the_first_version_is_brought_up_to_date(ledger: Ledger, path: Path) -> None:
+    """Its rows are all there, and it counts as before."""
+    fill(ledger)
+    send(ledger, 2)
+    ledger.close()
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.executescript(
+            "DROP INDEX delivery_deferred; ALTER TABLE campaign DROP COLUMN counts; PRAGMA user_version = 1"
+        )
+    with pytest.raises(LedgerError, match="older mailmerge"):
+        Ledger.open_read_only(path, "spring")
+    with Ledger.open(path, "spring") as newer:
+        assert newer.counts()[Status.ACCEPTED] == 1
+        assert newer.counts().total == 5
+    assert path.with_name(f"{path.name}.v1.bak").exists()
+    with Ledger.open_read_only(path, "spring") as looking:
+        assert looking.counts()[Status.ACCEPTED] == 1
+
+
+def test_a_missing_ledger_is_told(path: Path) -> None:
+    """Without permission to create, there must be one."""
+    with pytest.raises(LedgerError, match="no ledger"):
+        Ledger.open(path, "spring", create=False)
+    with pytest.raises(LedgerError, match="no ledger"):
+        Ledger.open_read_only(path, "spring")
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that nobody can write")
+def test_a12_an_unwritable_folder_is_told() -> None:
+    """No traceback where the folder cannot be made."""
+    with pytest.raises(LedgerError) as caught:
+        Ledger.open(Path("/proc/self/.mailmerge/ledger.db"), "spring")
+    assert (caught.value.code, caught.value.exit_code) == ("L702", 8)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_a12_a_read_only_folder_is_found_before_sending(ledger: Ledger, path: Path) -> None:
+    """Exit 8 with a hint, before anything is connected."""
+    ledger.close()
+    path.chmod(0o400)
+    path.parent.chmod(0o500)
+    try:
+        with pytest.raises(LedgerError) as caught:
+            Ledger.open(path, "spring")
+        assert caught.value.code == "L702"
+    finally:
+        path.parent.chmod(0o700)
+
+
+def test_a10_a_full_disk_promises_nothing(ledger: Ledger) -> None:
+    """The promise fails with a clear message, no row has moved, and the database stays valid."""
+    fill(ledger, 400)
+    pages = ledger._db.execute("PRAGMA page_count").fetchone()[0]
+    ledger._db.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(LedgerError, match="disk is full") as caught:
+        ledger.promise([attempt(row) for row in range(2, 402)])
+    assert (caught.value.code, caught.value.exit_code) == ("L703", 8)
+    assert ledger.counts()[Status.PENDING] == 400
+    ledger._db.execute("PRAGMA max_page_count = 100000")
+    ledger.promise([attempt(2)])
+    assert ledger.handed_over == 1
+
+
+def test_a11_the_ballast_saves_the_outcome(ledger: Ledger, path: Path) -> None:
+    """Full after acceptance: outcomes are recorded with the ballast's space, the next promise is not made."""
+    fill(ledger, 400)
+    ledger.promise([attempt(2)])
+    pages = ledger._db.execute("PRAGMA page_count").fetchone()[0]
+    ledger._db.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(LedgerError, match="disk is full"):
+        ledger.promise([attempt(row) for row in range(3, 402)], [settled(2, ACCEPTED)])
+    assert not path.with_name("ballast").exists()
+    assert states(ledger)[2] is Status.ACCEPTED
+    assert ledger.counts()[Status.HANDING_OVER] == 0
+
+
+def test_a11_what_cannot_be_recorded_is_told(ledger: Ledger) -> None:
+    """If even that fails, row and reply are in the message, and the row will be in doubt."""
+    fill(ledger, 2)
+    ledger.promise([attempt(2)])
+    ledger._db.execute("PRAGMA query_only = ON")
+    with pytest.raises(LedgerError, match=r"row 2 <u2@example\.org>: accepted, 250 2\.0\.0 queued as 4F1A"):
+        ledger.promise([], [settled(2, ACCEPTED)])
+    ledger._db.execute("PRAGMA query_only = OFF")
+    assert ledger.repair() == 1
+
+
+# --- versions, runs, decisions --------------------------------------------------------------------------
+
+
+def test_a18_versions_tell_what_changed(ledger: Ledger) -> None:
+    """How many rows went out with which version, and which parts differ now."""
+    fill(ledger, 4)
+    send(ledger, 2)
+    send(ledger, 3)
+    ledger.note_version("v2", {"subject": "a", "template": "c"})
+    send(ledger, 4, version="v2")
+    send(ledger, 5, REJECTED, version="v2")
+    assert [(v.digest, v.accepted) for v in ledger.versions()] == [("v1", 2), ("v2", 1)]
+    assert (ledger.accepted_with("v1"), ledger.accepted_with("v3")) == (2, 0)
+    assert ledger.versions()[0].changed({"subject": "a", "template": "c", "from": "x"}) == (
+        "template",
+        "from",
+    )
+
+
+def test_runs_are_recorded(ledger: Ledger) -> None:
+    """Kind, version, end and counts; test runs apart from real ones."""
+    assert ledger.last_run() is None
+    ledger.start_run("send", "v1")
+    fill(ledger, 1)
+    send(ledger, 2)
+    assert last_run(ledger).ended is None
+    ledger.finish_run("finished", {"accepted": 1})
+    number = ledger.start_run("test")
+    run = last_run(ledger)
+    assert (run.kind, run.pid, run.version, run.reason, run.counts) == (
+        "send",
+        os.getpid(),
+        "v1",
+        "finished",
+        {"accepted": 1},
+    )
+    assert ledger.attempts("k2")[0].run == run.id
+    assert last_run(ledger, "test").id == number
+
+
+def test_doubts_are_resolved_by_a_person(ledger: Ledger) -> None:
+    """As accepted, or to be sent again; only rows in doubt, and one by one if asked."""
+    fill(ledger, 4)
+    ledger.promise([attempt(row) for row in (2, 3, 4)])
+    ledger.repair()
+    assert ledger.keys_at([2, 3, 99]) == {2: "k2", 3: "k3"}
+    assert ledger.resolve(["k2", "k2", "k5", "nobody"], as_accepted=True) == 1
+    assert ledger.resolve(None, as_accepted=False) == 2
+    assert states(ledger) == {2: Status.ACCEPTED, 3: Status.PENDING, 4: Status.PENDING, 5: Status.PENDING}
+    assert first_delivery(ledger).reason == "resolved as accepted"
+    due = ledger.due(NOW)[0]
+    assert (due.message_id, due.date) == ("<m3@example.org>", attempt(3).date)
+    ledger.promise([attempt(3)])
+
+
+def test_requeue_gives_back_all_tries(ledger: Ledger) -> None:
+    """Rejected and expired rows; accepted ones only on their own demand."""
+    fill(ledger, 4)
+    send(ledger, 2, REJECTED)
+    send(ledger, 3, DEFERRED, status=Status.EXPIRED)
+    send(ledger, 4)
+    assert ledger.requeue(["k4"]) == 0
+    assert ledger.requeue(None) == 2
+    assert ledger.requeue(["k4"], accepted=True) == 1
+    assert {(d.row, d.attempts, d.first_attempt) for d in ledger.due(NOW)} == {
+        (r, 0, None) for r in (2, 3, 4, 5)
+    }
+
+
+def test_purge_leaves_counts_and_nothing_personal(ledger: Ledger, path: Path) -> None:
+    """Addresses, keys and replies are gone from the bytes of the file; the campaign cannot go on."""
+    fill(ledger, 3)
+    send(ledger, 2)
+    send(ledger, 3, REJECTED)
+    ledger.purge()
+    assert dict(ledger.counts().by_status) == {Status.ACCEPTED: 1, Status.REJECTED: 1}
+    secret = ledger.secret
+    ledger.close()
+    content = path.read_bytes()
+    for trace in (b"example.org", b"no such user", b"k2", b"queued as", secret):
+        assert trace not in content
+    with pytest.raises(LedgerError, match="purged"):
+        Ledger.open(path, "spring")
+    with Ledger.open_read_only(path, "spring") as reader:
+        assert reader.counts().total == 2
+
+
+def test_sync_folders_are_recognised_by_name(tmp_path: Path) -> None:
+    """A12: OneDrive, Dropbox and the like; others are not."""
+    assert schema.sync_folder(tmp_path / "OneDrive - Example" / "c" / "ledger.db") == "OneDrive - Example"
+    assert schema.sync_folder(tmp_path / "ledger.db") is None

@@ -1,0 +1,259 @@
+"""Locks, account usage and the index of campaigns: what processes share."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mailmerge.clock import VirtualClock
+from mailmerge.errors import InUseError, LedgerError
+from mailmerge.ledger.account_usage import AccountUsage
+from mailmerge.ledger.locks import AccountLock, CampaignLock
+from mailmerge.ledger.registry import CampaignRegistry
+from mailmerge.model import Rate
+
+NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+HOLDER = """
+import sys
+from pathlib import Path
+from mailmerge.ledger.locks import CampaignLock
+lock = CampaignLock(Path(sys.argv[1]))
+lock.acquire()
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+# --- locks ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def holder(tmp_path: Path):
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+        yield process
+        process.kill()
+
+
+def test_a14_the_second_process_is_told_who_has_it(holder, tmp_path: Path) -> None:
+    """Exit 7 within a second, with pid and time; a killed holder leaves nothing behind."""
+    before = time.monotonic()
+    with pytest.raises(InUseError, match=rf"in use by pid {holder.pid} since \d\d:\d\d$") as caught:
+        CampaignLock(tmp_path).acquire()
+    assert time.monotonic() - before < 1
+    assert caught.value.exit_code == 7
+    holder.kill()
+    holder.wait()
+    with CampaignLock(tmp_path, wait=1.0):
+        pass
+
+
+def test_a15_accounts_are_locked_apart(tmp_path: Path) -> None:
+    """Another account is free, the same one is not; a released one is free again."""
+    with AccountLock(tmp_path, "smtp.example.org me"):
+        with AccountLock(tmp_path, "smtp.example.org you"):
+            pass
+        with pytest.raises(InUseError, match=r"the account smtp.example.org me is in use by pid"):
+            AccountLock(tmp_path, "smtp.example.org me").acquire()
+    with AccountLock(tmp_path, "smtp.example.org me") as lock, pytest.raises(RuntimeError, match="already"):
+        lock.acquire()
+
+
+def test_waiting_for_a_lock_ends(tmp_path: Path) -> None:
+    """With a wait, the lock is asked for again until then; odd text in the file does no harm."""
+    with CampaignLock(tmp_path):
+        (tmp_path / "lock").write_text("{]")
+        before = time.monotonic()
+        with pytest.raises(InUseError, match="another process"):
+            CampaignLock(tmp_path, wait=0.1).acquire()
+        assert time.monotonic() - before >= 0.1
+    assert stat.S_IMODE((tmp_path / "lock").stat().st_mode) == 0o600
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that nobody can write")
+def test_a_lock_that_cannot_be_made_is_told() -> None:
+    """No traceback where the folder cannot be written."""
+    with pytest.raises(LedgerError, match="cannot use"):
+        CampaignLock(Path("/proc/self/none")).acquire()
+
+
+# --- account usage --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def usage(tmp_path: Path):
+    with AccountUsage(tmp_path / "usage.db") as opened:
+        yield opened
+
+
+def test_a26_the_rolling_day_is_counted(usage: AccountUsage) -> None:
+    """Recipients, not messages; a second after 24 hours they are free again."""
+    limit = [Rate(5, 86400)]
+    assert usage.reserve("a", 3, NOW, limit) is not None
+    assert usage.reserve("a", 3, NOW + timedelta(hours=1), limit) is None
+    assert usage.reserve("b", 5, NOW, limit) is not None
+    assert usage.reserve("a", 2, NOW + timedelta(hours=1), limit) is not None
+    assert usage.free_at("a", limit, NOW + timedelta(hours=2), 3) == NOW + DAY
+    assert usage.free_at("a", limit, NOW + timedelta(hours=2), 4) == NOW + timedelta(hours=25)
+    assert usage.reserve("a", 3, NOW + DAY - timedelta(seconds=1), limit) is None
+    assert usage.reserve("a", 3, NOW + DAY, limit) is not None
+    assert usage.used("a", NOW) == 5
+
+
+def test_two_processes_share_a_quota(usage: AccountUsage, tmp_path: Path) -> None:
+    """What another connection reserves counts here, at once and after a restart."""
+    limit = [Rate(3, 86400)]
+    assert usage.reserve("a", 1, NOW, limit)
+    with AccountUsage(tmp_path / "usage.db") as other:
+        assert other.reserve("a", 1, NOW, limit)
+        assert usage.reserve("a", 1, NOW, limit)
+        assert other.reserve("a", 1, NOW, limit) is None
+    with AccountUsage(tmp_path / "usage.db") as later:
+        assert later.reserve("a", 1, NOW, limit) is None
+
+
+def test_only_what_was_not_handed_over_comes_back(usage: AccountUsage) -> None:
+    """A release frees exactly its own recipients."""
+    limit = [Rate(3, 86400)]
+    first = usage.reserve("a", 2, NOW, limit)
+    usage.reserve("a", 1, NOW, limit)
+    assert first is not None
+    usage.release(first)
+    assert usage.used("a", NOW - DAY) == 1
+    assert usage.reserve("a", 2, NOW, limit) is not None
+    assert list(usage.history("a", NOW - DAY)) == [NOW, NOW]
+
+
+def test_a20_a_clock_set_back_frees_nothing(usage: AccountUsage) -> None:
+    """Entries of the future count, and the wait is at most one window."""
+    limit = [Rate(2, 86400)]
+    usage.reserve("a", 1, NOW, limit)
+    earlier = NOW - timedelta(days=3)
+    assert usage.reserve("a", 1, earlier, limit) is not None
+    assert usage.reserve("a", 1, earlier, limit) is None
+    free = usage.free_at("a", limit, earlier, 2)
+    assert free is not None
+    assert free <= earlier + DAY
+
+
+def test_an_account_without_limits_is_counted_too(usage: AccountUsage) -> None:
+    """History warms up a throttle even where nothing limits the account."""
+    quota = usage.quota("a", (), VirtualClock(NOW))
+    first, second = quota.reserve(7), quota.reserve(2)
+    assert first is not None
+    assert second is not None
+    assert (quota.left(), quota.free_at()) == (None, None)
+    quota.commit()
+    assert usage.used("a", NOW - DAY) == 9
+    assert len(list(usage.history("a", NOW - DAY))) == 2
+    third = quota.reserve(1)
+    assert third is not None
+    quota.release(third)
+    assert usage.used("a", NOW - DAY) == 9
+
+
+def test_counts_with_and_without_limits_are_the_same_counts(usage: AccountUsage) -> None:
+    """What was counted while nothing was limited weighs when a limit is asked for, and vice versa."""
+    limits = [Rate(4, 86400)]
+    assert usage.reserve("work", 1, NOW, limits)
+    assert usage.reserve("work", 2, NOW)
+    assert usage.reserve("work", 2, NOW, limits) is None
+    assert usage.reserve("work", 1, NOW, limits)
+    assert usage.used("work", NOW - DAY) == 4
+
+
+def test_a_bound_quota_says_what_is_left(usage: AccountUsage) -> None:
+    """The tightest limit counts."""
+    clock = VirtualClock(NOW)
+    quota = usage.quota("a", [Rate(5, 3600), Rate(8, 86400)], clock)
+    for _ in range(5):
+        assert quota.reserve(1)
+    assert (quota.left(), quota.reserve(1)) == (0, None)
+    assert quota.free_at() == NOW + timedelta(hours=1)
+    clock.sleep(3600)
+    assert quota.left() == 3
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    steps=st.lists(st.tuples(st.integers(0, 40), st.integers(1, 4)), max_size=60),
+    count=st.integers(3, 12),
+    seconds=st.sampled_from([10.0, 60.0, 100.0]),
+)
+def test_no_window_holds_more_recipients_than_the_quota(steps, count, seconds, tmp_path_factory) -> None:
+    """Whatever the pace, every window of the limit's length keeps to it."""
+    path = tmp_path_factory.mktemp("usage") / "usage.db"
+    now, sent = NOW, []
+    with AccountUsage(path) as usage:
+        for wait, recipients in steps:
+            now += timedelta(seconds=wait)
+            limit = [Rate(count, seconds)]
+            if usage.reserve("a", recipients, now, limit) is not None:
+                sent.append((now, recipients))
+            else:
+                free = usage.free_at("a", limit, now, recipients)
+                assert free is not None
+                assert free > now
+    for start, _ in sent:
+        inside = [n for at, n in sent if start <= at < start + timedelta(seconds=seconds)]
+        assert sum(inside) <= count
+
+
+def test_a_damaged_state_file_is_told(tmp_path: Path) -> None:
+    """The hint says that only memory of quotas is lost with it."""
+    path = tmp_path / "usage.db"
+    path.write_bytes(os.urandom(5000))
+    with pytest.raises(LedgerError, match="cannot use") as caught:
+        AccountUsage(path)
+    assert "move this file away" in (caught.value.hint or "")
+
+
+# --- index of campaigns ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def index(tmp_path: Path):
+    with CampaignRegistry(tmp_path / "state" / "campaigns.db") as opened:
+        yield opened
+
+
+def test_an_older_ledger_of_a_known_campaign_is_refused(index: CampaignRegistry, tmp_path: Path) -> None:
+    """The high-water mark never goes down; equal or higher is fine, other campaigns are others."""
+    ledger = tmp_path / "ledger.db"
+    index.note(ledger, "spring", 40)
+    index.note(ledger, "spring", 30)
+    assert index.mark(ledger, "spring") == 40
+    index.check(ledger, "spring", 40)
+    index.check(ledger, "autumn", 0)
+    with pytest.raises(LedgerError, match="older than it should be") as caught:
+        index.check(ledger, "spring", 39)
+    assert caught.value.exit_code == 8
+
+
+def test_a_missing_ledger_of_a_known_campaign_is_refused(index: CampaignRegistry, tmp_path: Path) -> None:
+    """It is never silently begun anew; one that handed nothing over may be."""
+    ledger = tmp_path / "ledger.db"
+    index.check_present(ledger, "spring")
+    index.note(ledger, "spring", 0)
+    index.check_present(ledger, "spring")
+    index.note(ledger, "spring", 1)
+    with pytest.raises(LedgerError, match="is missing") as caught:
+        index.check_present(ledger, "spring")
+    assert "--name NEW" in (caught.value.hint or "")
+    assert index.campaigns() == [(str(ledger), "spring", 1)]
+    index.forget(ledger, "spring")
+    index.check_present(ledger, "spring")
