@@ -193,7 +193,7 @@ def test_it_can_be_read_without_script(page_file, open_page):
     assert page.locator("#tools").is_hidden()
 
 
-def test_f2_a_hostile_row_and_reply_do_nothing(tmp_path, open_page):
+def test_a_hostile_row_and_reply_do_nothing(tmp_path, open_page):
     """What the list and the server say is shown as text, its control characters as escapes."""
     rows = [
         (HOSTILE, Status.INVALID, HOSTILE),

@@ -25,7 +25,7 @@ def sent(mailmerge, sandbox) -> Path:
     return folder
 
 
-def test_f3_every_run_leaves_a_private_page(mailmerge, sandbox):
+def test_every_run_leaves_a_private_page(mailmerge, sandbox):
     """It says who sent, how many rows there are, and is the owner's alone."""
     page = sent(mailmerge, sandbox) / "out" / "report.html"
     text = page.read_text("utf-8")
@@ -61,7 +61,7 @@ def test_a_page_can_be_left_out(mailmerge, sandbox):
     assert done.objects[0]["page"] is None
 
 
-def test_f3_redacted_files_are_beside_the_others(mailmerge, sandbox):
+def test_redacted_files_are_beside_the_others(mailmerge, sandbox):
     """The folder for sharing names nobody; purge empties it as well."""
     folder = sent(mailmerge, sandbox)
     done = mailmerge("report", "spring", "--redact")

@@ -11,6 +11,8 @@ HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "reliability.md"
 _ROW = re.compile(r"^\| ([A-C])(\d+) \|.*\|([^|]*)\|$", re.MULTILINE)
 _FILE = re.compile(r"`(\w+)\.py`")
+_TEST = re.compile(r"^\s*(?:async )?def (test_\w+)", re.MULTILINE)
+_NUMBER = re.compile(r"(?<=_)([a-z])(\d{1,2})(?=_|$)")
 
 pytestmark = pytest.mark.skipif(not PAGE.exists(), reason="needs the source tree")
 
@@ -35,5 +37,20 @@ def test_every_file_has_a_test_of_that_number() -> None:
             (path,) = HERE.parent.rglob(f"{file}.py")
             if not name.search(path.read_text("utf-8")):
                 missing.append(f"{letter}{number}: {file}.py")
+
+    assert missing == []
+
+
+def test_every_number_in_the_name_of_a_test_is_a_row_of_the_page() -> None:
+    """Whoever reads ``test_b11_...`` finds B11 on the page, and the test's file in its row."""
+    documented = {f"{letter.lower()}{number}": files for letter, number, files in _rows()}
+
+    missing = [
+        f"{path.name}: {name}"
+        for path in sorted(HERE.parent.rglob("test_*.py"))
+        for name in _TEST.findall(path.read_text("utf-8"))
+        for letter, number in _NUMBER.findall(name)
+        if path.stem not in documented.get(f"{letter}{int(number)}", ())
+    ]
 
     assert missing == []

@@ -513,7 +513,7 @@ def test_loopback_may_do_without_tls(host: str) -> None:
         ("me@example.com", False),
     ],
 )
-def test_d11_sender_must_be_declared(config: Config, address: str, *, allowed: bool) -> None:
+def test_sender_must_be_declared(config: Config, address: str, *, allowed: bool) -> None:
     """An account sends as its user, its From and its aliases, and as nobody else."""
     account = resolve("work", config_path=config(CONFIG))
     assert sender_allowed(account, Address.parse(address)) is allowed

@@ -162,7 +162,7 @@ def test_a_dry_run_needs_an_account_but_no_server(make: Maker, tmp_path: Path) -
 
 
 def test_from_that_the_account_may_not_use_stops_the_run(make: Maker, tmp_path: Path) -> None:
-    """A From that the server would refuse for every row is found before it is asked (D11)."""
+    """A From that the server would refuse for every row is found before it is asked."""
     make()
     environ = {
         "MAILMERGE_STATE_DIR": str(tmp_path / "state"),

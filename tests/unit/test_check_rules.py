@@ -142,7 +142,7 @@ def test_no_more_than_a_few_structures_are_taken_apart(tmp_path: Path) -> None:
     ],
 )
 def test_links_are_judged_by_their_address(tmp_path: Path, link: str, code: str | None) -> None:
-    """What cannot work is an error, what is unwise a warning (E7, E10)."""
+    """What cannot work is an error, what is unwise a warning."""
     assert codes(plan(tmp_path, f'<a href="{link}">read on</a>')) == ([code] if code else [])
 
 

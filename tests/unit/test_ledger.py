@@ -103,7 +103,7 @@ def states(ledger: Ledger) -> dict[int | None, Status]:
 # --- the file -------------------------------------------------------------------------------------------
 
 
-def test_f3_the_ledger_is_private(ledger: Ledger, path: Path) -> None:
+def test_the_ledger_is_private(ledger: Ledger, path: Path) -> None:
     """Folder 0700, file 0600, and the ballast is really there."""
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert stat.S_IMODE(path.stat().st_mode) == 0o600

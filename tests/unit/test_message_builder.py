@@ -126,7 +126,7 @@ def test_a_whole_message(builder):
     assert (message.key, message.row, message.size) == ("kim", 7, len(message.content))
 
 
-def test_d10_bcc_is_in_the_envelope_only(builder):
+def test_bcc_is_in_the_envelope_only(builder):
     """Not a trace of it in the bytes."""
     message = build(builder(), rendered(text=("x",), bcc=(box("boss@example.com"),)))
     assert b"boss" not in message.content

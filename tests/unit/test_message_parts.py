@@ -119,7 +119,7 @@ def test_a_message_id_is_stable_and_tells_nothing():
         ('say "hi".pdf', b"Content-Disposition: attachment;\r\n filename*=utf-8''say%20%22hi%22.pdf\r\n"),
     ],
 )
-def test_e9_file_names_follow_rfc_2231(name, field):
+def test_attachment_names_follow_rfc_2231(name, field):
     """Plain names in quotes, all others percent-encoded."""
     assert headers.disposition("attachment", name) == field
 
@@ -127,7 +127,7 @@ def test_e9_file_names_follow_rfc_2231(name, field):
 @pytest.mark.parametrize(
     "name", ["发票" * 40 + ".pdf", "x" * 200 + ".pdf", 'a"b' * 30 + ".pdf", "100%.pdf", "'.pdf"]
 )
-def test_e9_long_file_names_come_back(name):
+def test_long_attachment_names_come_back(name):
     """Continuations hold the whole name; no line is over 78."""
     block = headers.content_type("application/pdf", name) + headers.disposition("attachment", name)
     assert max(map(len, block.split(b"\r\n"))) <= 78
@@ -248,7 +248,7 @@ def base(tmp_path):
         ("", "A301"),
     ],
 )
-def test_e8_only_regular_files_inside_the_base_folder(base, path, code):
+def test_only_regular_files_inside_the_base_folder(base, path, code):
     """Everything else is refused with a code of its own, and nothing is opened."""
     with pytest.raises(FileProblem) as caught:
         resolve(base, path)
@@ -314,7 +314,7 @@ def test_the_store_notices_a_changed_file_and_forgets_old_ones(base):
         ("x" * 300 + ".pdf", "x" * 236 + ".pdf"),
     ],
 )
-def test_e9_file_names_are_made_harmless(name, shown):
+def test_attachment_names_are_made_harmless(name, shown):
     """Last component only, nothing invisible, nothing that turns text around, not too long."""
     assert clean_name(name) == shown
 
@@ -383,7 +383,7 @@ def test_local_images_become_parts(images, tag):
         "img src=a.pdf",
     ],
 )
-def test_e10_everything_else_is_left_alone_and_never_fetched(images, text, monkeypatch):
+def test_other_links_are_left_alone_and_never_fetched(images, text, monkeypatch):
     """What has a scheme stays a link; no socket is opened."""
     monkeypatch.setattr(socket, "socket", None)
     finder = images()
@@ -414,7 +414,7 @@ NAMES = ["From", "To", "Subject"]
 GOOD = b"From: a@x.org\r\nTo: b@x.org,\r\n c@x.org\r\nSubject: \r\n"
 
 
-def test_d3_a_good_block_passes():
+def test_a_good_header_block_passes():
     """Folded lines and empty values are fine."""
     verify.verify_headers(GOOD, NAMES)
     verify.verify_addresses(b'To: "a, <b@y.org>" <c@x.org>,\r\n d@x.org\r\n', ["c@x.org", "d@x.org"])
@@ -437,13 +437,13 @@ def test_d3_a_good_block_passes():
         GOOD.replace(b"\r\n c", b"\r\n \r\n c"),
     ],
 )
-def test_d3_any_other_block_is_a_bug(block):
+def test_any_other_header_block_is_a_bug(block):
     """Another field, a bare line break, a control character or a long line stops everything."""
     with pytest.raises(RuntimeError, match="bug"):
         verify.verify_headers(block, NAMES)
 
 
-def test_d6_the_address_field_must_match_the_envelope():
+def test_the_address_field_must_match_the_envelope():
     """One address more or less is a bug."""
     with pytest.raises(RuntimeError, match="bug"):
         verify.verify_addresses(b"To: a@x.org, b@x.org\r\n", ["a@x.org"])

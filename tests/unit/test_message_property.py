@@ -123,7 +123,7 @@ def check_bytes(message):
 @example(name=HOSTILE[8], text=HOSTILE[9])
 @example(name=HOSTILE[14], text=HOSTILE[16])
 @example(name="x", text=HOSTILE[22])
-def test_d1_to_d10_a_message_says_what_the_cells_say(campaign, name, text):
+def test_a_message_says_what_the_cells_say(campaign, name, text):
     """Headers, names, bodies and files come back from two parsers as they went in, or the row is invalid."""
     renderer, builder = campaign
     row = Recipient(2, COLUMNS, (name, "kim@example.org", text))
@@ -176,7 +176,7 @@ def builder_name(text):
 
 @settings(max_examples=30, deadline=None)
 @given(first=cells, second=cells)
-def test_d9_no_row_leaves_anything_behind(campaign, first, second):
+def test_no_row_leaves_anything_behind(campaign, first, second):
     """A message is the same bytes whatever was built before it."""
     renderer, builder = campaign
     row = Recipient(3, COLUMNS, ("Kim", "kim@example.org", second))

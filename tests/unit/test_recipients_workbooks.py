@@ -66,7 +66,7 @@ def rewrite(save):
     return rewrite
 
 
-def test_d13_cells_are_what_a_person_sees():
+def test_cells_are_what_a_person_sees():
     """Leading zeros, whole numbers, decimals, dates, times, booleans and Chinese come out as in the sheet."""
     people = open_list(PEOPLE)
     wei, jerome, _ = people
@@ -105,7 +105,7 @@ def test_d13_cells_are_what_a_person_sees():
     assert people.blank_rows == 1
 
 
-def test_d13_error_cells_make_the_row_unusable():
+def test_error_cells_make_the_row_unusable():
     """A cell that shows #N/A is a problem of its row, named by its cell; a typed "#N/A" is text."""
     *_, nobody = open_list(PEOPLE, shown="people.xlsx")
     assert [(d.code, d.message, d.place and d.place.cell, d.row) for d in nobody.problems] == [
@@ -126,7 +126,7 @@ def test_d13_error_cells_make_the_row_unusable():
         ("Peple", "D122", 'people.xlsx has no sheet "Peple"'),
     ],
 )
-def test_e14_sheets_that_need_a_word_first(sheet, code, message):
+def test_hidden_and_merged_cells_need_a_decision(sheet, code, message):
     """Hidden rows, hidden sheets and merged cells are refused until the user says what is meant."""
     error = refused(PEOPLE, sheet=sheet)
     assert (error.code, str(error)) == (code, message)
@@ -143,14 +143,14 @@ def test_e14_sheets_that_need_a_word_first(sheet, code, message):
         ("Secret", "skip", [2], 0),
     ],
 )
-def test_e14_hidden_rows_by_choice(sheet, hidden, rows, left_out):
+def test_hidden_rows_by_choice(sheet, hidden, rows, left_out):
     """Once said, hidden rows are left out and counted, or sent."""
     people = open_list(PEOPLE, sheet=sheet, hidden=hidden)
     assert [recipient.row for recipient in people] == rows
     assert people.hidden_rows == left_out
 
 
-def test_e12_a_stray_cell_far_away_ends_nothing_but_the_list():
+def test_the_list_ends_before_a_stray_cell_far_away():
     """A cell at XFD1048576 neither hangs nor hides: the list ends before it, with a warning."""
     start = clock.monotonic()
     people = open_list(PEOPLE, sheet="Stray")
@@ -258,7 +258,7 @@ def test_types_apply_to_workbooks(save):
         ),
     ],
 )
-def test_e14_files_that_are_no_workbook(tmp_path, content, code, message):
+def test_files_that_are_not_a_workbook(tmp_path, content, code, message):
     """Encrypted, old, renamed and broken files are told apart, each with a hint."""
     path = tmp_path / "people.xlsx"
     path.write_bytes(content)
@@ -266,7 +266,7 @@ def test_e14_files_that_are_no_workbook(tmp_path, content, code, message):
     assert (error.code, str(error), bool(error.hint)) == (code, message, True)
 
 
-def test_e14_another_zip_renamed(tmp_path):
+def test_another_zip_file_is_not_a_workbook(tmp_path):
     """A zip of another kind is no workbook."""
     path = tmp_path / "people.xlsx"
     with zipfile.ZipFile(path, "w") as archive:
@@ -274,7 +274,7 @@ def test_e14_another_zip_renamed(tmp_path):
     assert refused(path).code == "D124"
 
 
-def test_e11_a_bomb_is_refused_from_the_directory(rewrite):
+def test_a_zip_bomb_is_refused_by_its_directory(rewrite):
     """A small file that unpacks to a huge cell is refused before anything is parsed."""
     text = "x" * (40 << 20)
     path = rewrite(
@@ -288,7 +288,7 @@ def test_e11_a_bomb_is_refused_from_the_directory(rewrite):
     )
 
 
-def test_e13_document_types_are_refused(rewrite):
+def test_document_types_are_refused(rewrite):
     """No entity is ever expanded."""
     path = rewrite("<sheetData/>", declaration='<!DOCTYPE worksheet [<!ENTITY a "aaaa">]>')
     assert "document type" in str(refused(path))

@@ -75,13 +75,13 @@ def text(make):
         (time(9, 30), "09:30"),
     ],
 )
-def test_d13_values_print_as_people_write_them(text, value, printed):
+def test_values_print_as_people_write_them(text, value, printed):
     """No exponent, no trailing .0, no Python spelling; text stays as it is."""
     assert text("[{{ plan }}]", row("Kim", "k@x.org", value)) == f"[{printed}]"
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), Decimal("NaN"), None])
-def test_d13_nothing_to_print_is_an_error_of_the_row(text, value):
+def test_nothing_to_print_is_an_error_of_the_row(text, value):
     """None and NaN never reach a person; the message names the column."""
     with pytest.raises(RowError) as caught:
         text("Dear\n{{ plan }}", row("Kim", "k@x.org", value))
@@ -91,12 +91,12 @@ def test_d13_nothing_to_print_is_an_error_of_the_row(text, value):
     assert (caught.value.line, caught.value.column) == (2, 4)
 
 
-def test_e2_tags_in_a_cell_stay_text(text):
+def test_template_tags_in_a_cell_stay_text(text):
     """Row values are never compiled."""
     assert text("{{ plan }}", row("Kim", "k@x.org", "{{ 7*7 }}{% if %}")) == "{{ 7*7 }}{% if %}"
 
 
-def test_e6_html_is_escaped_by_part_not_by_file_name(make, tmp_path):
+def test_escaping_goes_by_part_not_by_file_name(make, tmp_path):
     """Cells are escaped in HTML whatever the file is called, and untouched in subject and text."""
     (tmp_path / "body.j2").write_text("<b>{{ plan }}</b>")
     (tmp_path / "body.html").write_text("{{ plan }}")
@@ -148,7 +148,7 @@ def test_extends_include_and_import_work_within_the_folder(make, tmp_path):
 @pytest.mark.parametrize(
     "name", ["../secret.txt", "/etc/passwd", "link.txt", "x/../../secret.txt", "nothing.txt"]
 )
-def test_e5_nothing_outside_the_folder_is_included(make, tmp_path, name):
+def test_nothing_outside_the_folder_is_included(make, tmp_path, name):
     """Neither .., nor an absolute name, nor a link leads out."""
     base = tmp_path / "templates"
     base.mkdir()
@@ -185,7 +185,7 @@ def test_a_missing_template_names_its_neighbours(make, tmp_path):
 # --- names and template errors -------------------------------------------------------------------------
 
 
-def test_e1_all_unknown_names_at_once_with_their_places(make, tmp_path):
+def test_all_unknown_names_at_once_with_their_places(make, tmp_path):
     """File, line, column and a near miss for each unknown name, also in included files and options."""
     (tmp_path / "foot.txt").write_text("Bye\n  {{ compny }}")
     (tmp_path / "body.txt").write_text(
@@ -240,7 +240,7 @@ def test_names_that_are_bound_or_asked_for_are_no_problem(text, source):
         ("a\n{% fro x in y %}", "T101", "template syntax: encountered unknown tag 'fro'"),
     ],
 )
-def test_e1_syntax_errors(make, source, code, message):
+def test_syntax_errors(make, source, code, message):
     """Syntax errors are found before the first row, with the line."""
     with pytest.raises(TemplateError) as caught:
         make(text=source)
@@ -267,7 +267,7 @@ def test_e1_syntax_errors(make, source, code, message):
         ),
     ],
 )
-def test_e3_faults_of_a_template_name_its_line_and_row(make, source, code, message):
+def test_faults_of_a_template_name_its_line_and_row(make, source, code, message):
     """The sandbox, unknown attributes and failing expressions are the author's to mend."""
     renderer = make(text=source)
     with pytest.raises(TemplateError) as caught:
@@ -340,7 +340,7 @@ def test_filters_read_text_strictly(text, source, value, message):
 # --- mailboxes, subject, headers ----------------------------------------------------------------------
 
 
-def test_d5_a_cell_is_one_name_whatever_it_holds(make):
+def test_a_cell_is_one_name_whatever_it_holds(make):
     """Commas, brackets and addresses in a name add no recipients."""
     rendered = make().render(row('Müller, Jörg <v@x.com>; "x"', "jm@example.org"))
     assert [(box.name, str(box.address)) for box in rendered.to] == [
@@ -382,7 +382,7 @@ SUGGESTION = (
         ),
     ],
 )
-def test_d110_wording(make, address, message, hint):
+def test_a_bad_address_is_explained(make, address, message, hint):
     """A bad address is shown with its reason and the way out."""
     with pytest.raises(RowError) as caught:
         make().mailboxes(row("Kim", address))
@@ -391,7 +391,7 @@ def test_d110_wording(make, address, message, hint):
     assert caught.value.place == Place(cell="column email")
 
 
-def test_d1_d112_wording(make):
+def test_a_line_break_in_a_header_is_explained(make):
     """A line break in a header names column, header and the escaped value."""
     with pytest.raises(RowError) as caught:
         make().render(row("Eve\nBcc: v@x.com"))
@@ -403,7 +403,7 @@ def test_d1_d112_wording(make):
         make(headers=(("X-Plan", "{{ plan }}"),)).render(row("Kim", "k@x.org", "a\0b"))
 
 
-def test_d4_ends_are_trimmed_and_separators_become_blanks(make):
+def test_ends_of_a_name_are_trimmed_and_separators_become_blanks(make):
     """Excel's trailing line breaks do no harm; bidi controls stay."""
     rendered = make(subject=" {{ first_name }} ").render(row("Kim\u2028Lee\u202e \n"))
     assert rendered.subject == "Kim Lee\u202e"
@@ -438,7 +438,7 @@ def test_options_that_cannot_work_stop_the_campaign(make, options, code):
 
 
 @pytest.mark.parametrize("token", ["a b", "a>,<mailto:v@x.org", "a,b", "ä", "<x>"])
-def test_d12_an_unsubscribe_address_cannot_be_broken_by_a_cell(make, token):
+def test_an_unsubscribe_address_cannot_be_broken_by_a_cell(make, token):
     """Blanks, commas and brackets in a value make the row invalid."""
     renderer = make(headers=(("List-Unsubscribe", "<https://x.org/u/{{ plan }}>, <mailto:u@x.org>"),))
     assert renderer.render(row()).headers == (

@@ -86,7 +86,7 @@ def test_results_are_marked_as_utf_8_for_excel_and_private(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
-def test_f1_a_cell_or_reply_cannot_become_a_formula(tmp_path: Path, start: str) -> None:
+def test_a_cell_or_reply_cannot_become_a_formula(tmp_path: Path, start: str) -> None:
     """What would start a formula in a spreadsheet gets an apostrophe in front."""
     hostile = f"{start}HYPERLINK(1)"
     ReportFiles(tmp_path).write([result(2, Status.REJECTED, code=550, reply=hostile)], Summary().add)

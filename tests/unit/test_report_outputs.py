@@ -45,11 +45,11 @@ def result(row: int, status: Status = Status.REJECTED, reply: str = "no such use
     return Result(row, address, address, status, more.get("detail", ""), delivery)
 
 
-# --- F1: nothing becomes a formula --------------------------------------------------------------------
+# --- Nothing becomes a formula ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("start", STARTS)
-def test_f1_no_cell_of_the_workbook_is_a_formula(tmp_path, start):
+def test_no_cell_of_the_workbook_is_a_formula(tmp_path, start):
     """Every cell is text, whatever it begins with."""
     path = tmp_path / "results.xlsx"
     write_workbook(path, [result(2, reply=start, address=f"{start}@example.org", detail=start)])
@@ -62,7 +62,7 @@ def test_f1_no_cell_of_the_workbook_is_a_formula(tmp_path, start):
 
 
 @pytest.mark.parametrize("start", STARTS)
-def test_f1_our_columns_of_text_files_are_quoted(tmp_path, start):
+def test_our_columns_of_text_files_are_quoted(tmp_path, start):
     """CSV cells get an apostrophe, JSON stays as it is."""
     ReportFiles(tmp_path).write([result(2, reply=start)], lambda _: None)
     with (tmp_path / "results.csv").open(encoding="utf-8-sig", newline="") as file:
@@ -178,10 +178,10 @@ def test_a_copied_workbook_keeps_styles_and_other_sheets(tmp_path):
         assert stat.S_IMODE(other.stat().st_mode) == 0o600
 
 
-# --- F3: sharing ----------------------------------------------------------------------------------------
+# --- Sharing --------------------------------------------------------------------------------------------
 
 
-def test_f3_redacted_results_name_nobody():
+def test_redacted_results_name_nobody():
     """Addresses, keys and cells are gone from every text; the same person has the same hash."""
     one = Result(
         2,
@@ -223,7 +223,7 @@ def facts() -> Facts:
     return Facts("spring")
 
 
-def test_f3_everything_shared_is_redacted_and_private(tmp_path):
+def test_everything_shared_is_redacted_and_private(tmp_path):
     """All files for sharing hold hashes, and there is no failed.csv with the user's own cells."""
     with scratch() as ledger:
         published = publish(ledger, None, tmp_path, facts, ReportOptions(workbook=True, redact=True))

@@ -70,7 +70,7 @@ def text_of(page: str) -> str:
     return " ".join("".join(texts).split())
 
 
-def test_f3_the_page_is_private_and_holds_no_message(tmp_path):
+def test_the_page_is_private_and_holds_no_message(tmp_path):
     """Only its owner can read it."""
     path = tmp_path / "out" / "report.html"
     write(path, [result(2, Status.ACCEPTED, "Ok")])
@@ -104,7 +104,7 @@ def test_its_policy_lets_in_what_is_in_it_and_nothing_else(tmp_path):
 
 
 @pytest.mark.parametrize("where", ["address", "detail", "reply"])
-def test_f2_escapes_and_markup_are_shown(tmp_path, where):
+def test_control_characters_and_markup_are_shown_as_text(tmp_path, where):
     """Terminal escapes, bidi marks and tags come out as text, wherever they come from."""
     evil = f"<script>alert(1)</script>{ESCAPES}&amp;"
     one = result(
