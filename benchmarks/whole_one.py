@@ -21,7 +21,8 @@ from campaigns import with_variables
 
 from mailmerge import Campaign
 from mailmerge.campaign import connect
-from mailmerge.model import Completed, Outcome, Phase, PromiseNeeded, Reply, Scope, Status
+from mailmerge.model import Outcome, Phase, Reply, Scope, Status
+from mailmerge.smtp.events import Completed, PromiseNeeded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

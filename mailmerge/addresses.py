@@ -13,6 +13,8 @@ from functools import lru_cache
 
 from msgspec import Struct
 
+from mailmerge.text import near
+
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _PLAIN = re.compile(rf"({_ATOM}(?:\.{_ATOM})*)@((?:{_LABEL}\.)+{_LABEL})\Z")
@@ -147,10 +149,8 @@ def suggest(text: str) -> str | None:
         return None
     local, _, domain = plain.rpartition("@")
     if domain.lower() not in _COMMON_DOMAINS:
-        import difflib
-
-        near = difflib.get_close_matches(domain.lower(), _COMMON_DOMAINS, n=1, cutoff=0.87)
-        plain = f"{local}@{near[0]}" if near else plain
+        similar = near(domain, _COMMON_DOMAINS, strict=True)
+        plain = f"{local}@{similar[0]}" if similar else plain
     return plain if plain != text else None
 
 

@@ -24,7 +24,6 @@ Our own misuse of a class is a plain ``RuntimeError``.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from mailmerge.model import Diagnostic, Place, Severity
@@ -33,14 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mailmerge.model import Reply
-
-
-def quoted(value: object, limit: int = 60) -> str:
-    """Show *value* in a message: in double quotes, shortened, everything invisible escaped."""
-    text = str(value)
-    text = text if len(text) <= limit else text[: limit - 1] + "…"
-    escaped = (c if c.isprintable() and c not in '"\\' else json.dumps(c)[1:-1] for c in text)
-    return f'"{"".join(escaped)}"'
 
 
 class MailmergeError(Exception):

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from mailmerge.addresses import Address
 from mailmerge.errors import ConnectionLost
-from mailmerge.model import Closed, Completed, Envelope, Message, PromiseNeeded
+from mailmerge.model import Envelope, Message
+from mailmerge.smtp.events import Closed, Completed, PromiseNeeded
 from mailmerge.smtp.sasl import Credentials
 from mailmerge.smtp.session import Session
 
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from mailmerge.model import Event, Outcome
+    from mailmerge.model import Outcome
+    from mailmerge.smtp.events import Event
 
 FULL = b"250-server\r\n250-PIPELINING\r\n250-CHUNKING\r\n250 SIZE 1000000\r\n"
 PLAIN = b"250-server\r\n250 PIPELINING\r\n"

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 from dialogue import SENDER, Watch, arguments
 
 from mailmerge.addresses import Address
-from mailmerge.model import Completed, Envelope, Message, PromiseNeeded, Rate, Status
+from mailmerge.model import Envelope, Message, Rate, Status
 from mailmerge.smtp.connection import Connection, Server
+from mailmerge.smtp.events import Completed, PromiseNeeded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

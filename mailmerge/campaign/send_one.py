@@ -14,7 +14,8 @@ from mailmerge.config.accounts import resolve_account
 from mailmerge.config.environment import Environment
 from mailmerge.errors import InputError
 from mailmerge.message import AttachRule, MessageBuilder, message_id
-from mailmerge.model import AttachmentName, Closed, Columns, Completed, PromiseNeeded, Recipient, Rendered
+from mailmerge.model import AttachmentName, Columns, Recipient, Rendered
+from mailmerge.smtp.events import Closed, Completed, PromiseNeeded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

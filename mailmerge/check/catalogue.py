@@ -58,13 +58,6 @@ def catalogue() -> Mapping[str, Entry]:
     return entries
 
 
-def near(code: str) -> list[str]:
-    """Give the codes that may have been meant."""
-    import difflib
-
-    return difflib.get_close_matches(code.upper(), catalogue(), n=3, cutoff=0.7)
-
-
 def page(entry: Entry, width: int = 88) -> Iterator[str]:
     """Yield the lines of one page, for a terminal."""
     yield f"{entry.code}  {entry.severity}  ({entry.area})"

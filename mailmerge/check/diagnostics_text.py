@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mailmerge.model import Diagnostic, Severity
+from mailmerge.text import numbers, plural, printable, width
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -13,16 +14,6 @@ if TYPE_CHECKING:
     from mailmerge.model import Place
 
 _MAX_SOURCE = 160
-
-
-def printable(text: str) -> str:
-    """Make text from outside harmless for a terminal: control and bidi characters are shown as escapes."""
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char.isprintable() or char == " " else char.encode("unicode_escape").decode("ascii")
-        for char in text
-    )
 
 
 def lines(diagnostic: Diagnostic, *, count: int = 1, rows: list[int] | None = None) -> Iterator[str]:
@@ -47,8 +38,7 @@ def _rows(diagnostic: Diagnostic, count: int, rows: list[int] | None) -> str:
     if count == 1:
         address = f", {printable(diagnostic.address)}" if diagnostic.address else ""
         return f"  (row {rows[0]}{address})"
-    more = ", ..." if count > len(rows) else ""
-    return f"  ({count:,} rows: {', '.join(map(str, rows))}{more})"
+    return f"  ({count:,} rows: {numbers(rows, more=count > len(rows))})"
 
 
 def position(place: Place) -> str:
@@ -83,18 +73,6 @@ def _snippet(place: Place, line: int, source: str) -> Iterator[str]:
         yield " " * (len(number) - 2) + "| " + " " * width(before) + "^" * max(1, width(under))
 
 
-def width(text: str) -> int:
-    """How many terminal cells a text takes: wide characters two, combining marks none."""
-    if text.isascii():
-        return len(text)
-    import unicodedata
-
-    return sum(
-        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
-        for char in text
-    )
-
-
 def listing(problems: Problems, *, most: int = 10) -> Iterator[str]:
     """Yield the lines for all groups; of one code at most *most* are shown in full."""
     shown: dict[str, int] = {}
@@ -125,7 +103,7 @@ def found(problems: Problems) -> str:
             if _is_error(code) is (severity is Severity.ERROR)
         )
         if number:
-            parts.append(f"{number:,} {severity}{'s' if number != 1 else ''}")
+            parts.append(plural(number, severity))
     return ", ".join(parts) or "no problems"
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Literal
 
-from mailmerge.check.diagnostics_text import occurrences, position, printable
+from mailmerge.check.diagnostics_text import occurrences, position
 from mailmerge.model import Severity
+from mailmerge.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,9 +17,10 @@ from mailmerge.cli.options import (
     load_campaign,
     quiet_option,
 )
-from mailmerge.cli.output import diagnostic_values, emit, interactive, note, out, plural, show_problems
+from mailmerge.cli.output import diagnostic_values, emit, interactive, note, out, show_problems
 from mailmerge.errors import InputError
 from mailmerge.model import Severity, Status
+from mailmerge.text import plural
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from mailmerge.cli.output import out
+from mailmerge.text import near
 
 
 @click.command("explain")
@@ -14,7 +15,7 @@ def command(codes: tuple[str, ...]) -> int:
 
     Without a code: list all of them.
     """
-    from mailmerge.check.catalogue import catalogue, near, page
+    from mailmerge.check.catalogue import catalogue, page
 
     entries = catalogue()
     if not codes:
@@ -22,7 +23,7 @@ def command(codes: tuple[str, ...]) -> int:
             out(f"{entry.code}  {entry.severity:<7}  {entry.what}")
     for number, code in enumerate(codes):
         if code.upper() not in entries:
-            hits = near(code)
+            hits = near(code, entries)
             hint = f" Did you mean {' or '.join(hits)}?" if hits else " `mailmerge explain` lists all."
             raise click.UsageError(f"There is no code {code!r}.{hint}")
         if number:

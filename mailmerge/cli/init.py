@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mailmerge.cli.output import interactive, out, plural
+from mailmerge.cli.output import interactive, out
+from mailmerge.text import plural
 
 if TYPE_CHECKING:
     from mailmerge.campaign.scaffold import Scaffold

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mailmerge.check.diagnostics_text import lines, listing, printable
+from mailmerge.check.diagnostics_text import lines, listing
 from mailmerge.errors import CampaignFileError
 from mailmerge.model import Severity
+from mailmerge.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -104,8 +105,3 @@ def require_person(hint: str = "add --yes to go on without a question") -> None:
     """
     if not interactive():
         raise CampaignFileError("there is nobody to ask: this is no terminal", code="C480", hint=hint)
-
-
-def plural(count: int, noun: str) -> str:
-    """Write a count with its noun: ``1 row``, ``2,000 rows``."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"

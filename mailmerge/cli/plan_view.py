@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from mailmerge.check.diagnostics_text import found
-from mailmerge.cli.output import diagnostic_values, emit, note, plural, show_problems
+from mailmerge.cli.output import diagnostic_values, emit, note, show_problems
 from mailmerge.model import Status
+from mailmerge.text import duration, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,18 +108,6 @@ def _pace(plan: Plan) -> str:
 
 def _soon(seconds: float) -> datetime:
     return datetime.now().astimezone() + timedelta(seconds=seconds)
-
-
-def duration(seconds: float) -> str:
-    """Write a span for people: ``45 s``, ``20 min``, ``3 h 10 min``, ``2 days``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 90:
-        return f"{minutes} min"
-    if minutes < 48 * 60:
-        return f"{minutes // 60} h {minutes % 60:02d} min"
-    return f"{minutes / 1440:.0f} days"
 
 
 def clock_time(moment: datetime) -> str:

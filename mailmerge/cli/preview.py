@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mailmerge.cli.options import campaign_options, limit_option, load_campaign, rows_option
-from mailmerge.cli.output import note, out, plural
+from mailmerge.cli.output import note, out
 from mailmerge.errors import CampaignFileError
+from mailmerge.text import plural
 
 if TYPE_CHECKING:
     from mailmerge.campaign import Campaign

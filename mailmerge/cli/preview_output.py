@@ -16,9 +16,10 @@ from mailmerge.campaign.preview import PreviewRequest, write_preview
 from mailmerge.campaign.watch import Watched
 from mailmerge.check.diagnostics_text import found
 from mailmerge.cli.options import load_campaign
-from mailmerge.cli.output import interactive, note, out, plural, show_diagnostics
+from mailmerge.cli.output import interactive, note, out, show_diagnostics
 from mailmerge.errors import CampaignFileError, MailmergeError
 from mailmerge.preview.http_server import PreviewServer
+from mailmerge.text import plural
 
 if TYPE_CHECKING:
     from mailmerge.campaign import Campaign

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mailmerge.check.diagnostics_text import width
 from mailmerge.cli.options import json_option
 from mailmerge.cli.output import emit, out
+from mailmerge.text import width
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

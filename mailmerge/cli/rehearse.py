@@ -17,11 +17,12 @@ from mailmerge.cli.options import (
     rows_option,
 )
 from mailmerge.cli.output import note, out
-from mailmerge.cli.plan_view import duration, show_plan, show_plan_json
+from mailmerge.cli.plan_view import show_plan, show_plan_json
 from mailmerge.cli.progress import Bar
 from mailmerge.cli.report_view import show_report
 from mailmerge.cli.send import place
 from mailmerge.cli.signals import Stop
+from mailmerge.text import duration
 
 if TYPE_CHECKING:
     from mailmerge.campaign.plan import Plan

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mailmerge.cli import tables
-from mailmerge.cli.output import emit, note, out, plural, show_diagnostics
+from mailmerge.cli.output import emit, note, out, show_diagnostics
 from mailmerge.cli.plan_view import clock_time
 from mailmerge.model import Status
+from mailmerge.text import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from mailmerge.cli.options import ledger_options, load_campaign, rows_option, yes_option
-from mailmerge.cli.output import note, out, plural, require_person
+from mailmerge.cli.output import note, out, require_person
+from mailmerge.text import plural
 
 
 @click.command("requeue")

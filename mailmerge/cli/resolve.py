@@ -7,8 +7,9 @@ from typing import Any
 import click
 
 from mailmerge.cli.options import ledger_options, load_campaign, rows_option
-from mailmerge.cli.output import out, plural
+from mailmerge.cli.output import out
 from mailmerge.cli.plan_view import clock_time
+from mailmerge.text import plural
 
 
 @click.command("resolve")

@@ -21,10 +21,11 @@ from mailmerge.cli.options import (
     transcript_option,
     yes_option,
 )
-from mailmerge.cli.output import interactive, note, plural, require_person
+from mailmerge.cli.output import interactive, note, require_person
 from mailmerge.cli.progress import Bar
 from mailmerge.cli.signals import Stop
 from mailmerge.model import Status
+from mailmerge.text import plural
 
 if TYPE_CHECKING:
     from mailmerge.campaign import Campaign

@@ -8,10 +8,11 @@ import click
 
 from mailmerge.cli import tables
 from mailmerge.cli.options import json_option, ledger_options, load_campaign
-from mailmerge.cli.output import emit, out, plural
+from mailmerge.cli.output import emit, out
 from mailmerge.cli.plan_view import clock_time
 from mailmerge.model import Status
 from mailmerge.report.summary import WORDS
+from mailmerge.text import plural
 
 
 @click.command("status")

@@ -9,9 +9,9 @@ import os
 import sys
 from typing import TYPE_CHECKING, Literal
 
-from mailmerge.check.diagnostics_text import printable
 from mailmerge.model import Counts, Status
 from mailmerge.report.summary import WORDS
+from mailmerge.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

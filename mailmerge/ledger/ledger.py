@@ -26,9 +26,9 @@ from mailmerge.ledger.records import Run, moment
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from mailmerge.ledger.records import PastAttempt, Settlement, Version
+    from mailmerge.ledger.records import PastAttempt, Settlement
     from mailmerge.ledger.statistics import Aggregates
-    from mailmerge.model import Attempt, Counts, Delivery, Result
+    from mailmerge.model import Attempt, Counts, Delivery, Result, Version
 
 
 def _now() -> datetime:

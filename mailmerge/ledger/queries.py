@@ -15,12 +15,11 @@ from mailmerge.ledger.records import (
     DELIVERY_COLUMNS,
     DELIVERY_JOINS,
     STATUSES,
-    Version,
     delivery,
     moment,
     past_attempt,
 )
-from mailmerge.model import Counts, Delivery, Result, Status
+from mailmerge.model import Counts, Delivery, Result, Status, Version
 
 if TYPE_CHECKING:
     import sqlite3

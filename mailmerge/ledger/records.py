@@ -31,21 +31,6 @@ class Settlement(Struct, frozen=True):
         return f"{about}, {self.outcome.reply}" if self.outcome.reply else about
 
 
-class Version(Struct, frozen=True):
-    """One version of the campaign: a digest over all of it, and one over each part to tell what changed."""
-
-    digest: str
-    parts: Mapping[str, str]
-    noted: datetime
-    accepted: int = 0
-    """How many rows were accepted with it."""
-
-    def changed(self, parts: Mapping[str, str]) -> tuple[str, ...]:
-        """Name the parts that differ between this version and *parts*."""
-        names = [*self.parts, *(name for name in parts if name not in self.parts)]
-        return tuple(name for name in names if self.parts.get(name) != parts.get(name))
-
-
 class Run(Struct, frozen=True):
     """One process that worked on the campaign."""
 

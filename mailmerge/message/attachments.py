@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
-from mailmerge.errors import quoted
 from mailmerge.message.bodies import base64_lines
 from mailmerge.message.headers import content_type, disposition
+from mailmerge.text import quoted
 
 if TYPE_CHECKING:
     import mimetypes

@@ -14,8 +14,8 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
-from mailmerge.errors import quoted
 from mailmerge.message.attachments import FileProblem, FileStore, Part, resolve
+from mailmerge.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

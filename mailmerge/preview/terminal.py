@@ -7,6 +7,8 @@ from email.header import decode_header, make_header
 from email.parser import BytesParser
 from typing import TYPE_CHECKING
 
+from mailmerge.text import octets
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from email.message import EmailMessage
@@ -50,14 +52,5 @@ def tree(part: EmailMessage, depth: int = 0) -> Iterator[str]:
             yield from tree(child, depth + 1)  # type: ignore[arg-type]
     else:
         content = part.get_payload(decode=True)
-        size = len(content) if isinstance(content, bytes) else 0
-        yield f"{label}{f'  {name}' if name else ''}  {size_text(size)}"
-
-
-def size_text(size: int) -> str:
-    """Write a size in octets for people: ``940 B``, ``14.2 KB``, ``3.1 MB``."""
-    if size < 1000:
-        return f"{size} B"
-    if size < 1_000_000:
-        return f"{size / 1000:.1f} KB"
-    return f"{size / 1_000_000:.1f} MB"
+        length = len(content) if isinstance(content, bytes) else 0
+        yield f"{label}{f'  {name}' if name else ''}  {octets(length)}"

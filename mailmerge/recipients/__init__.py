@@ -6,13 +6,14 @@ Each kind of list loads its own reader only when it is opened: a CSV list costs 
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from mailmerge.errors import ListError
 from mailmerge.model import Place
-from mailmerge.recipients.recipient_list import Options, RecipientList
+from mailmerge.recipients.recipient_list import Hidden, Options, RecipientList
 from mailmerge.recipients.row_ranges import RowSelection, parse_rows
 from mailmerge.recipients.snapshot import sha256, snapshot
+from mailmerge.text import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,9 +31,6 @@ __all__ = [
     "sha256",
     "snapshot",
 ]
-
-Hidden = Literal["refuse", "skip", "send"]
-"""What to do with a sheet's hidden and filtered rows."""
 
 _TEXT = frozenset({".csv", ".tsv", ".tab", ".txt"})
 _WORKBOOK = frozenset({".xlsx", ".xlsm"})
@@ -99,11 +97,8 @@ def from_dataframe(
 def _check_file(path: Path, shown: str) -> None:
     place = Place(path=shown)
     if not path.exists():
-        from difflib import get_close_matches
-
         siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-        near = get_close_matches(path.name, siblings, n=1)
-        hint = f"did you mean {near[0]}?" if near else "data.source or --list names it"
+        hint = did_you_mean(path.name, siblings) or "data.source or --list names it"
         raise ListError(f"there is no list {shown}", code="D100", hint=hint, place=place)
     if not path.is_file():
         hint = "name the list itself, not the folder it is in"

@@ -9,7 +9,8 @@ import re
 from typing import TYPE_CHECKING
 
 from mailmerge.model import Diagnostic, Place
-from mailmerge.recipients.recipient_list import MAX_CELL, excerpt
+from mailmerge.recipients.recipient_list import MAX_CELL
+from mailmerge.text import excerpt
 
 if TYPE_CHECKING:
     import csv

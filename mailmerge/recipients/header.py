@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from mailmerge.errors import CampaignFileError
 from mailmerge.model import Columns, Diagnostic, Place
+from mailmerge.text import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -100,14 +101,12 @@ def find_column(columns: Columns, wanted: str, option: str) -> int:
     name = template_name(heading)
     if name in columns.names:
         return columns.names.index(name)
-    from difflib import get_close_matches
-
-    near = get_close_matches(name, columns.names, n=1) or get_close_matches(heading, columns.headings, n=1)
-    guess = f"did you mean {near[0]}? " if near else ""
+    guess = did_you_mean(name, columns.names) or did_you_mean(heading, columns.headings)
+    listed = f"the list has: {', '.join(columns.names)}"
     raise CampaignFileError(
         f"`{option}` names the column {wanted!r}, which the list does not have",
         code="C420",
-        hint=f"{guess}The list has: {', '.join(columns.names)}",
+        hint=f"{guess} {listed}" if guess else listed,
     )
 
 

@@ -7,7 +7,7 @@ in ``Recipient.problems`` and the list goes on.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct, field
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     from mailmerge.model import Columns
     from mailmerge.recipients.types import CellType
+
+Hidden = Literal["refuse", "skip", "send"]
+"""What to do with a sheet's hidden and filtered rows."""
 
 MAX_PROBLEMS = 20
 """So many problems are collected before reading stops."""
@@ -202,11 +205,3 @@ def list_error(shown: str, problems: Sequence[Diagnostic]) -> ListError:
         row=first.row,
         problems=problems,
     )
-
-
-def excerpt(text: str, limit: int = 40) -> str:
-    """Quote a cell for a message: one line, printable, cut at *limit* characters."""
-    shown = "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text[:limit]
-    )
-    return shown + "…" if len(text) > limit else shown

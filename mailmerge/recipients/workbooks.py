@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from contextlib import contextmanager
-from difflib import get_close_matches
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -26,14 +25,15 @@ from mailmerge.recipients.recipient_list import (
 from mailmerge.recipients.sheet_scan import MAX_GAP, cell_name, cell_position, read_traits
 from mailmerge.recipients.types import as_text
 from mailmerge.recipients.xlsx_package import SheetPart, damaged, read_package, reading
+from mailmerge.text import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from mailmerge.model import Value
-    from mailmerge.recipients import Hidden
     from mailmerge.recipients.header import Header
+    from mailmerge.recipients.recipient_list import Hidden
 
 _CHUNK = 256
 """Rows taken from openpyxl at a time: its warnings are silenced around each chunk, not around the caller."""
@@ -222,10 +222,9 @@ def _choose(parts: list[SheetPart], wanted: str | None, shown: str) -> SheetPart
     names = {part.name: part for part in parts}
     if wanted in names:
         return names[wanted]
-    near = get_close_matches(wanted, names, n=1)
-    guess = f'did you mean "{near[0]}"? ' if near else ""
-    listed = ", ".join(f'"{name}"' for name in names)
-    hint = f"{guess}The sheets are: {listed}"
+    listed = "the sheets are: " + ", ".join(f'"{name}"' for name in names)
+    guess = did_you_mean(wanted, names)
+    hint = f"{guess} {listed}" if guess else listed
     raise ListError(f'{shown} has no sheet "{wanted}"', code="D122", hint=hint, place=Place(path=shown))
 
 

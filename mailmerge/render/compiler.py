@@ -18,7 +18,7 @@ from mailmerge.render.environments import (
     printed_in_line,
 )
 from mailmerge.render.filters import Filters
-from mailmerge.render.name_check import NameCheck, near
+from mailmerge.render.name_check import NameCheck, name_hint
 from mailmerge.render.sources import SourceMap
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class Compiler:
             raise TemplateError(
                 f"cannot read the template {part.name}: {(error.strerror or str(error)).lower()}",
                 code="T100",
-                hint=near(part.path.name, others, "files beside it"),
+                hint=name_hint(part.path.name, others, "files beside it"),
                 place=Place(path=part.name),
             ) from None
         try:

@@ -9,10 +9,11 @@ from jinja2.exceptions import SecurityError
 from jinja2.utils import missing
 from msgspec.structs import replace
 
-from mailmerge.errors import InputError, RowError, TemplateError, quoted
+from mailmerge.errors import InputError, RowError, TemplateError
 from mailmerge.model import Place
 from mailmerge.render.environments import BadValue, UnknownName
-from mailmerge.render.name_check import near, syntax_problem
+from mailmerge.render.name_check import name_hint, syntax_problem
+from mailmerge.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,10 +62,15 @@ def _template_fault(  # noqa: PLR0911  one return a kind of fault
     if isinstance(error, UnknownName):
         word = str(error.name) if error.name is not None else None
         if error.owner is missing:
-            return "T102", f"unknown name `{word}`", near(word or "", known, "columns and variables"), word
+            return (
+                "T102",
+                f"unknown name `{word}`",
+                name_hint(word or "", known, "columns and variables"),
+                word,
+            )
         if isinstance(error.owner, dict):
             keys = [key for key in error.owner if isinstance(key, str)]
-            return "T102", f"there is no `{word}` in it", near(word or "", keys, "keys"), word
+            return "T102", f"there is no `{word}` in it", name_hint(word or "", keys, "keys"), word
         owner = {str: "text", int: "number", float: "number"}.get(
             type(error.owner), type(error.owner).__name__
         )

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import nodes
 
 from mailmerge.addresses import Address, AddressError, Mailbox, parse_address_list
-from mailmerge.errors import RowError, quoted
 from mailmerge.model import Diagnostic
 from mailmerge.render.failures import row_error
+from mailmerge.text import quoted
 
 if TYPE_CHECKING:
+    from mailmerge.errors import RowError
     from mailmerge.model import Recipient
     from mailmerge.render.compiler import Compiled, Compiler
 

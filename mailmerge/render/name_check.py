@@ -14,6 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from mailmerge.model import Diagnostic
+from mailmerge.text import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -27,17 +28,14 @@ _Reference = nodes.Extends | nodes.Include | nodes.Import | nodes.FromImport
 _SURVEYED = (nodes.Name, nodes.Getitem, nodes.Macro, *get_args(_Reference))
 
 
-def near(name: str, known: Iterable[str], what: str = "known names") -> str:
+def name_hint(name: str, known: Iterable[str], what: str = "known names") -> str:
     """Hint at the name that was probably meant, else list what there is."""
-    import difflib
-
     names = sorted(known)
-    folded = {candidate.casefold().replace(" ", "_"): candidate for candidate in names}
-    close = difflib.get_close_matches(name.casefold().replace(" ", "_"), folded, n=1)
-    if close:
-        return f"did you mean `{folded[close[0]]}`?"
-    listed = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
-    return f"{what}: {listed}" if names else f"there are no {what}"
+    return did_you_mean(name, names) or (
+        f"{what}: {', '.join(names[:12])}{', …' if len(names) > 12 else ''}"
+        if names
+        else f"there are no {what}"
+    )
 
 
 class Survey:
@@ -165,7 +163,7 @@ class NameCheck:
                 yield Diagnostic(
                     code="T102",
                     message=f"unknown heading `{key}` in `row`",
-                    hint=near(key, self._headings, "headings"),
+                    hint=name_hint(key, self._headings, "headings"),
                     place=self._sources.place(part.name, line, key),
                 )
 
@@ -176,16 +174,13 @@ class NameCheck:
 
     def _near_filter(self, error: TemplateSyntaxError) -> str | None:
         """Hint at the filter or test that was probably meant."""
-        import difflib
-
         kind, _, rest = (error.message or "").removeprefix("No ").partition(" named ")
-        known = {"filter": self._environment.filters, "test": self._environment.tests}.get(kind)
-        close = difflib.get_close_matches(rest.strip("'."), known, n=1) if known else []
-        return f"did you mean `{close[0]}`?" if close else None
+        known = {"filter": self._environment.filters, "test": self._environment.tests}.get(kind, ())
+        return did_you_mean(rest.strip("'."), known)
 
     def _unknown_name(self, part: _Part, name: str, line: int) -> Diagnostic:
         candidates = (self._columns - {"row"}) | self._variables
-        hint = near(name, candidates, "columns and variables")
+        hint = name_hint(name, candidates, "columns and variables")
         if not part.sees_row and name in self._columns:
             hint = "an imported template does not see the row: write `import ... with context`"
         return Diagnostic(

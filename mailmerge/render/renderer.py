@@ -7,11 +7,12 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from mailmerge.errors import InputError, RowError, quoted
+from mailmerge.errors import InputError, RowError
 from mailmerge.model import AttachmentName, Diagnostic, Rendered
 from mailmerge.render.compiler import Compiled, Compiler
 from mailmerge.render.failures import failure, row_error
 from mailmerge.render.mailboxes import MailboxTemplate, clean
+from mailmerge.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

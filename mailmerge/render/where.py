@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Template, TemplateSyntaxError, nodes
 from jinja2.parser import Parser
 
-from mailmerge.errors import CampaignFileError, quoted
+from mailmerge.errors import CampaignFileError
 from mailmerge.model import Place
 from mailmerge.render.environments import UnknownName
-from mailmerge.render.name_check import Survey, near
+from mailmerge.render.name_check import Survey, name_hint
+from mailmerge.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -77,7 +78,7 @@ class Where:
             raise self._error("C434", message, hint, recipient.row) from None
 
     def _unknown(self, name: str, row: int | None = None) -> CampaignFileError:
-        hint = near(name, self._known - {"row"}, "columns and variables")
+        hint = name_hint(name, self._known - {"row"}, "columns and variables")
         return self._error("C431", f"unknown name `{name}` in `where`", hint, row)
 
     def _error(self, code: str, message: str, hint: str | None, row: int | None) -> CampaignFileError:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from mailmerge.model import Status
+from mailmerge.text import duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from mailmerge.ledger.statistics import Answer, Bin, Domain, Timeline, Times, Waits
-    from mailmerge.model import Rate
+    from mailmerge.model import Answer, Bin, Domain, Rate, Timeline, Times, Waits
 
 HEIGHT = 190.0
 """Pixels from the base line of a chart over time to its upper edge."""
@@ -134,22 +134,6 @@ class Slice(Struct, frozen=True):
 def local(at: float) -> datetime:
     """Give a moment in this machine's time zone."""
     return datetime.fromtimestamp(at, UTC).astimezone()
-
-
-def span(seconds: float) -> str:
-    """Write a span of time with at most two units: ``0.25 s``, ``12 s``, ``3 min 20 s``, ``2 h 05 min``."""
-    if seconds < 1:
-        return f"{seconds:.2g} s" if seconds >= 0.001 else "under 1 ms"
-    if seconds < 10 and not float(seconds).is_integer():
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min" + (f" {whole % 60} s" if whole % 60 and whole < 600 else "")
-    if whole < 86_400:
-        return f"{whole // 3600} h" + (f" {whole % 3600 // 60:02d} min" if whole % 3600 // 60 else "")
-    return f"{whole // 86_400} d" + (f" {whole % 86_400 // 3600} h" if whole % 86_400 // 3600 else "")
 
 
 def by_series(counts: Mapping[Status, int]) -> dict[str, int]:
@@ -288,7 +272,7 @@ def _over_time(
     x = 0.0
     for index, bin_ in enumerate(bins):
         if bin_.pause:
-            columns.append(Column(round(x, 3), round(unit * gap, 3), "", 0, pause=span(bin_.pause)))
+            columns.append(Column(round(x, 3), round(unit * gap, 3), "", 0, pause=duration(bin_.pause)))
             x += unit * gap
         total, blocks = parts(index)
         label = f"{local(bin_.start):%Y-%m-%d %H:%M:%S}"
@@ -298,7 +282,7 @@ def _over_time(
         if index == 0 or bin_.pause or x - ticks[-1][0] >= 20:
             ticks.append((round(x, 3), _clock(bin_.start, width, bins)))
         x += unit
-    return OverTime(tuple(columns), Grid(tuple(_lines(top)), tuple(_apart(ticks))), span(width))
+    return OverTime(tuple(columns), Grid(tuple(_lines(top)), tuple(_apart(ticks))), duration(width))
 
 
 def _apart(ticks: Iterable[tuple[float, str]]) -> Iterator[tuple[float, str]]:

@@ -12,7 +12,7 @@ import re
 from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from markupsafe import Markup
 from msgspec import Struct
@@ -22,6 +22,7 @@ from mailmerge.model import Counts, Result, Status
 from mailmerge.report import charts
 from mailmerge.report.result_files import replacing
 from mailmerge.report.summary import WORDS
+from mailmerge.text import duration, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -29,9 +30,7 @@ if TYPE_CHECKING:
 
     from jinja2 import Environment
 
-    from mailmerge.ledger.records import Version
-    from mailmerge.ledger.statistics import Aggregates, Runs
-    from mailmerge.model import Rate
+    from mailmerge.model import Answer, Domain, Rate, Runs, Timeline, Times, Version, Waits
     from mailmerge.report.redaction import Redactor
     from mailmerge.report.row_sample import PickedRows
 
@@ -78,9 +77,28 @@ _UNSAID = {
     Status.ACCEPTED: "marked as accepted by a person",
 }
 _QUEUE_ID = re.compile(r"\bqueued as ([\w.-]{4,40})|\b(?:id|queue)=([\w.-]{4,40})", re.IGNORECASE)
-_INVISIBLE = re.compile(
-    r"[^\S ]|[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
-)
+
+
+class Figures(Protocol):
+    """A campaign's history added up, whoever keeps it."""
+
+    def runs(self) -> Runs:
+        """Return the first beginning, the last end and the number of the runs."""
+
+    def timeline(self) -> Timeline:
+        """Return the outcomes over time."""
+
+    def domains(self) -> tuple[tuple[Domain, ...], int]:
+        """Return the domains with the most contacted rows, and how many domains there are."""
+
+    def answers(self) -> tuple[Answer, ...]:
+        """Return the last replies to contacted rows, the most frequent first."""
+
+    def times(self) -> Times:
+        """Return how long the server took to answer."""
+
+    def waits(self) -> Waits:
+        """Return what the time of the runs was spent on."""
 
 
 class Facts(Struct, frozen=True):
@@ -116,17 +134,12 @@ class _Tile(Struct, frozen=True):
     detail: str
 
 
-def visible(text: str) -> str:
-    """Show control, bidi and other unseen characters as escapes."""
-    return _INVISIBLE.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
-
-
 def write_page(
     path: Path,
     facts: Facts,
     counts: Counts,
     picked: PickedRows,
-    figures: Aggregates,
+    figures: Figures,
     *,
     gone: int = 0,
     redactor: Redactor | None = None,
@@ -168,7 +181,7 @@ def _head(facts: Facts, counts: Counts, runs: Runs, gone: int) -> dict[str, Any]
         "facts": facts,
         "runs": runs,
         "verdict": f"Stopped: {facts.stopped}." if facts.stopped else verdict,
-        "took": charts.span(seconds) if seconds >= 1 else "",
+        "took": duration(seconds) if seconds >= 1 else "",
         "server": facts.server or "the server",
         "accepted": counts[Status.ACCEPTED],
         "total": counts.total,
@@ -191,7 +204,7 @@ def _tile(counts: Counts, name: str, words: str, statuses: tuple[Status, ...]) -
     return _Tile(name, words, sum(counts[status] for status in statuses), ", ".join(details))
 
 
-def _figures(facts: Facts, figures: Aggregates, redactor: Redactor | None) -> dict[str, Any]:
+def _figures(facts: Facts, figures: Figures, redactor: Redactor | None) -> dict[str, Any]:
     timeline = figures.timeline()
     outcomes = charts.outcomes(timeline)
     found, domain_count = figures.domains()
@@ -343,7 +356,7 @@ def _environment() -> Environment:
             "100 %" if share == 1 else f"{share * 100:.1f} %" if share >= 0.001 else "< 0.1 %"
         ),
         "when": _when,
-        "span": charts.span,
+        "span": duration,
         "cut": lambda text, most: text if len(text) <= most else text[: most - 1] + "…",
     }
     style, script = ((folder / name).read_text("utf-8") for name in ("page.css", "page.js"))
@@ -363,7 +376,7 @@ def _environment() -> Environment:
 
 def _shown(value: object) -> object:
     """Make unseen characters visible in everything that a template prints and did not write itself."""
-    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _hash(text: str) -> str:

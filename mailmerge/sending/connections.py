@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
     from mailmerge.clock import Clock
     from mailmerge.ledger.account_usage import Reservation
-    from mailmerge.model import Event, Message
+    from mailmerge.model import Message
     from mailmerge.sending.runs import Work
+    from mailmerge.smtp.events import Event
 
 _PROBE_AFTER = 5.0
 

@@ -17,13 +17,14 @@ from msgspec.structs import replace
 
 from mailmerge.clock import ClockWatch
 from mailmerge.errors import AuthError, LedgerError, SessionError, TlsError
-from mailmerge.model import Closed, Completed, Counts, Outcome, Phase, PromiseNeeded, Status
+from mailmerge.model import Counts, Outcome, Phase, Status
 from mailmerge.sending.backoff import ReconnectBackoff, ServerPause
 from mailmerge.sending.connections import Flight, Line, Wire
 from mailmerge.sending.domain_blocks import DomainBlocks
 from mailmerge.sending.group_commit import LedgerWriter, OutcomeWriter
 from mailmerge.sending.policy import Effect, Verdict, judge
 from mailmerge.sending.runs import Progress, Reason, RunEnd, StopFlag, Work
+from mailmerge.smtp.events import Closed, Completed, PromiseNeeded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -31,10 +32,10 @@ if TYPE_CHECKING:
 
     from mailmerge.clock import Clock
     from mailmerge.ledger.account_usage import Quota, Reservation
-    from mailmerge.model import Event
     from mailmerge.sending.circuit_breaker import Breaker, Trip
     from mailmerge.sending.retry import RetryPolicy
     from mailmerge.sending.throttle import Throttle
+    from mailmerge.smtp.events import Event
 
 _SLICE = 0.2
 """Seconds within which a stop is noticed."""

@@ -10,9 +10,9 @@ import time
 from typing import TYPE_CHECKING
 
 from mailmerge.errors import ConnectionLost, ProtocolError, SessionError, TlsError
-from mailmerge.model import Closed
 from mailmerge.smtp.connect import connect, handshake, peer_is_here, speaks_tls, tls_context
 from mailmerge.smtp.endpoint import Deadlines, Experience, Server
+from mailmerge.smtp.events import Closed
 from mailmerge.smtp.reply_queue import TLS_MODE_HINT
 from mailmerge.smtp.sasl import Credentials
 from mailmerge.smtp.session import Mode, Pipeline, Session
@@ -21,7 +21,8 @@ from mailmerge.smtp.state import State, Step
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from mailmerge.model import Event, Message
+    from mailmerge.model import Message
+    from mailmerge.smtp.events import Event
 
 __all__ = ["Connection", "Credentials", "Deadlines", "Experience", "Server"]
 

@@ -6,7 +6,8 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from mailmerge.errors import ConnectionLost, ProtocolError, SessionError, TlsError
-from mailmerge.model import Closed, Phase, Scope
+from mailmerge.model import Phase, Scope
+from mailmerge.smtp.events import Closed
 from mailmerge.smtp.outbox import Outbox
 from mailmerge.smtp.replies import ReplyParser, build_reply, classify, decode
 from mailmerge.smtp.sasl import MASK, Masker
@@ -15,7 +16,8 @@ from mailmerge.smtp.state import TABLE, Slot, State, Step
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mailmerge.model import Event, Reply
+    from mailmerge.model import Reply
+    from mailmerge.smtp.events import Event
     from mailmerge.smtp.transactions import Transaction
 
 _FEW = 4

@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Literal
 from msgspec.structs import replace
 
 from mailmerge.errors import ConnectionLost, ProtocolError
-from mailmerge.model import Completed, Outcome, Phase, PromiseNeeded, Scope, Status
+from mailmerge.model import Outcome, Phase, Scope, Status
+from mailmerge.smtp.events import Completed, PromiseNeeded
 from mailmerge.smtp.handshake import Opening
 from mailmerge.smtp.replies import classify, too_large, unanswered
 from mailmerge.smtp.state import TABLE, Slot, State, Step

@@ -7,8 +7,9 @@ from contextlib import closing
 import pytest
 
 from mailmerge.addresses import Address
-from mailmerge.model import Closed, Completed, Envelope, Message, Outcome, PromiseNeeded, Status
+from mailmerge.model import Envelope, Message, Outcome, Status
 from mailmerge.smtp.connection import Connection, Credentials, Server
+from mailmerge.smtp.events import Closed, Completed, PromiseNeeded
 
 
 def message(number: int, to: str = "", *, size: int = 0) -> Message:

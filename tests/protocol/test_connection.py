@@ -30,19 +30,9 @@ from faultd import (
 )
 from mailmerge.addresses import Address
 from mailmerge.errors import AuthError, ConnectionLost, InputError, ProtocolError, SessionError, TlsError
-from mailmerge.model import (
-    Closed,
-    Completed,
-    Envelope,
-    Event,
-    Message,
-    Outcome,
-    Phase,
-    PromiseNeeded,
-    Scope,
-    Status,
-)
+from mailmerge.model import Envelope, Message, Outcome, Phase, Scope, Status
 from mailmerge.smtp.connection import Connection, Credentials, Deadlines, Experience, Server
+from mailmerge.smtp.events import Closed, Completed, Event, PromiseNeeded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from dialogues import FULL, PLAIN, Talk, message
 from mailmerge.addresses import Address
 from mailmerge.errors import ConnectionLost, ProtocolError
-from mailmerge.model import Completed, Envelope, Message, Phase, Status
+from mailmerge.model import Envelope, Message, Phase, Status
+from mailmerge.smtp.events import Completed
 from mailmerge.smtp.state import State
 from mailmerge.smtp.transactions import LAST_CHUNK, needs_stuffing, split, stuffed
 

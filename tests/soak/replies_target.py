@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from dialogues import FULL, PLAIN, Talk, message
 from mailmerge.errors import ProtocolError, SessionError
-from mailmerge.model import Completed, Status
+from mailmerge.model import Status
+from mailmerge.smtp.events import Completed
 from mailmerge.smtp.replies import MAX_LINES, MAX_OCTETS, ReplyParser
 
 if TYPE_CHECKING:

@@ -298,7 +298,7 @@ def test_near_miss_of_a_file_name(write):
     path = write("email\n")
     with pytest.raises(ListError) as caught:
         open_list(path.with_name("poeple.csv"))
-    assert caught.value.hint == "did you mean people.csv?"
+    assert caught.value.hint == "did you mean `people.csv`?"
 
 
 def test_key_types_and_defaults(write):

@@ -9,11 +9,24 @@ import pytest
 
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.ledger.records import Settlement
-from mailmerge.ledger.statistics import Aggregates, Runs, Timeline, Times, Waits
-from mailmerge.model import Attempt, Listed, Outcome, Phase, Reply, Scope, Status
+from mailmerge.model import (
+    Attempt,
+    Listed,
+    Outcome,
+    Phase,
+    Reply,
+    Runs,
+    Scope,
+    Status,
+    Timeline,
+    Times,
+    Waits,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from mailmerge.ledger.statistics import Aggregates
 
 START = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
 REPLIES = {

@@ -13,10 +13,21 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mailmerge.ledger.ledger import Ledger
-from mailmerge.ledger.statistics import Answer, Bin, Timeline, Times, Waits
-from mailmerge.model import Counts, Delivery, Listed, Rate, Result, Status
+from mailmerge.model import (
+    Answer,
+    Bin,
+    Counts,
+    Delivery,
+    Listed,
+    Rate,
+    Result,
+    Status,
+    Timeline,
+    Times,
+    Waits,
+)
 from mailmerge.report import charts
-from mailmerge.report.report_page import Facts, visible, write_page
+from mailmerge.report.report_page import Facts, write_page
 from mailmerge.report.row_sample import MOST_ROWS, PickedRows
 
 if TYPE_CHECKING:
@@ -117,12 +128,6 @@ def test_control_characters_and_markup_are_shown_as_text(tmp_path, where):
     assert "<script>alert" not in page
     shown = r"<script>alert(1)</script>\x1b]0;owned\x07\x1b[31m\u202egnp.exe\u200b\r\n&amp;"
     assert shown in text_of(page)
-
-
-def test_unseen_characters_are_made_visible():
-    """Ordinary text of any script stays as it is."""
-    assert visible("Zoë 張偉 ü–… e\u0301 👍") == "Zoë 張偉 ü–… e\u0301 👍"
-    assert visible("a\tb\u00a0c\u2028\ud800") == r"a\tb\xa0c\u2028\ud800"
 
 
 def test_tiles_add_up_also_with_rows_that_are_gone(tmp_path):
@@ -247,25 +252,6 @@ def test_percentiles_are_drawn_against_the_slowest():
         ("99 % within", 0.5, 50.0),
         ("slowest", 1.0, 100.0),
     )
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (0, "under 1 ms"),
-        (0.25, "0.25 s"),
-        (2.5, "2.5 s"),
-        (12, "12 s"),
-        (200, "3 min 20 s"),
-        (1800, "30 min"),
-        (3600, "1 h"),
-        (7500, "2 h 05 min"),
-        (90_000, "1 d 1 h"),
-    ],
-)
-def test_spans_are_written_for_people(seconds, words):
-    """Two units at most."""
-    assert charts.span(seconds) == words
 
 
 def test_before_anything_happened_there_is_a_page(tmp_path):

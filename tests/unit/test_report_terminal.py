@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mailmerge.campaign.reporting import Report
-from mailmerge.check.diagnostics_text import width
 from mailmerge.cli import tables
 from mailmerge.cli.report_view import show_report
 from mailmerge.model import Counts, Delivery, Result, Status
 from mailmerge.report.summary import Summary
+from mailmerge.text import width
 
 if TYPE_CHECKING:
     from collections.abc import Callable

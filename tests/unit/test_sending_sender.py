@@ -16,26 +16,13 @@ from mailmerge.clock import VirtualClock
 from mailmerge.errors import AuthError, ConnectionLost, LedgerError, SessionError, TlsError
 from mailmerge.ledger.account_usage import AccountUsage
 from mailmerge.ledger.ledger import Ledger
-from mailmerge.model import (
-    Closed,
-    Completed,
-    Envelope,
-    Event,
-    Listed,
-    Message,
-    Outcome,
-    Phase,
-    PromiseNeeded,
-    Rate,
-    Reply,
-    Scope,
-    Status,
-)
+from mailmerge.model import Envelope, Listed, Message, Outcome, Phase, Rate, Reply, Scope, Status
 from mailmerge.sending.circuit_breaker import Breaker
 from mailmerge.sending.retry import RetryPolicy
 from mailmerge.sending.runs import Progress, Reason, RunEnd, Work
 from mailmerge.sending.sender import Sender
 from mailmerge.sending.throttle import Throttle, parse_rates
+from mailmerge.smtp.events import Closed, Completed, Event, PromiseNeeded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

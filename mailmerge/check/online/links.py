@@ -13,7 +13,7 @@ from urllib.parse import urljoin, urlsplit
 from msgspec import Struct, field
 
 from mailmerge.check.message_view import Finding
-from mailmerge.errors import quoted
+from mailmerge.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from mailmerge.check.message_view import Finding
-from mailmerge.errors import quoted
+from mailmerge.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

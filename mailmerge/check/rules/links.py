@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 from mailmerge.check.message_view import Finding
 from mailmerge.check.tags import TagReader
-from mailmerge.errors import quoted
 from mailmerge.model import Place
+from mailmerge.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

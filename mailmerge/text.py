@@ -1,0 +1,144 @@
+"""Text and figures as people read them: escaping, quoting, near misses, plurals, spans of time, sizes.
+
+Knows none of the program's own types, so that everything may use it.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_SIMILAR = 0.7
+"""Share of letters that a near miss has in common with the name that was meant, as difflib counts them."""
+_ALMOST_EQUAL = 0.87
+_MOST_MISSES = 3
+
+
+# --- text from outside ------------------------------------------------------------------------------
+
+
+def printable(text: str) -> str:
+    """Return *text* on one line with every control, bidi and other invisible character as an escape.
+
+    What is printable here can neither steer a terminal nor turn the words around it.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text
+    )
+
+
+def excerpt(text: str, limit: int = 40) -> str:
+    """Return the first *limit* characters of *text*, printable, with a mark where it was cut."""
+    return printable(text[:limit]) + ("…" if len(text) > limit else "")
+
+
+def quoted(value: object, limit: int = 60) -> str:
+    """Show *value* in a message: in double quotes, shortened to *limit*, everything invisible escaped."""
+    text = str(value)
+    text = text if len(text) <= limit else text[: limit - 1] + "…"
+    escaped = (c if c.isprintable() and c not in '"\\' else json.dumps(c)[1:-1] for c in text)
+    return f'"{"".join(escaped)}"'
+
+
+def width(text: str) -> int:
+    """Return how many terminal cells *text* takes: wide characters two, combining marks none."""
+    if text.isascii():
+        return len(text)
+    import unicodedata
+
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
+        for char in text
+    )
+
+
+# --- near misses ------------------------------------------------------------------------------------
+
+
+def near(name: str, names: Iterable[str], *, strict: bool = False) -> tuple[str, ...]:
+    """Return at most three of *names* that *name* was probably meant to be, best first.
+
+    Case does not count, and a blank, hyphen or underscore are the same. *strict* is for names where a
+    similar one is often right as well, such as domains: it lets only almost equal ones through.
+    """
+    import difflib
+
+    word = _folded(name)
+    matcher = difflib.SequenceMatcher(None, b=word)  # it keeps what it found out about its second text
+    ranked = []
+    for candidate in names:
+        other = _folded(candidate)
+        matcher.set_seq1(other)
+        slip = not strict and _one_slip(word, other)
+        ratio = matcher.ratio()
+        if slip or ratio >= (_ALMOST_EQUAL if strict else _SIMILAR):
+            ranked.append((not slip, -ratio, candidate))
+    ranked.sort()
+    slips = [candidate for far, _, candidate in ranked if not far]
+    return tuple(slips or [candidate for _, _, candidate in ranked])[:_MOST_MISSES]
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str | None:
+    """Return the hint that names the near misses; None: there is none."""
+    found = [f"`{candidate}`" for candidate in near(name, names)]
+    return f"did you mean {' or '.join(found)}?" if found else None
+
+
+def _folded(name: str) -> str:
+    return name.casefold().replace(" ", "_").replace("-", "_")
+
+
+def _one_slip(one: str, other: str) -> bool:
+    """Tell whether one letter was left out, added, changed or swapped: difflib is blind in short words."""
+    if one == other:
+        return True
+    if len(one) > len(other):
+        one, other = other, one
+    at = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), len(one))
+    if len(one) < len(other):
+        return one[at:] == other[at + 1 :]
+    swapped = one[:at] + one[at + 1 : at + 2] + one[at : at + 1] + one[at + 2 :]
+    return one[at + 1 :] == other[at + 1 :] or swapped == other
+
+
+# --- figures ----------------------------------------------------------------------------------------
+
+
+def plural(count: int, noun: str, nouns: str | None = None) -> str:
+    """Write a count with its noun: ``1 row``, ``2,000 rows``; *nouns* where an "s" does not make it many."""
+    return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"
+
+
+def numbers(rows: Iterable[int], *, more: bool = False) -> str:
+    """Write row numbers: ``2, 17, 30``; *more* says that there are others."""
+    return ", ".join(map(str, rows)) + (", ..." if more else "")
+
+
+def duration(seconds: float) -> str:
+    """Write a span of time with at most two units: ``0.25 s``, ``12 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    if seconds < 1:
+        return f"{seconds:.2g} s" if seconds >= 0.001 else "under 1 ms"
+    if seconds < 10 and not float(seconds).is_integer():
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min" + (f" {whole % 60} s" if whole % 60 and whole < 600 else "")
+    if whole < 86_400:
+        return f"{whole // 3600} h" + (f" {whole % 3600 // 60:02d} min" if whole % 3600 // 60 else "")
+    return f"{whole // 86_400} d" + (f" {whole % 86_400 // 3600} h" if whole % 86_400 // 3600 else "")
+
+
+def octets(number: int) -> str:
+    """Write a number of octets for people, in steps of a thousand: ``940 B``, ``14.2 KB``, ``3.1 MB``."""
+    if number < 1000:
+        return f"{number} B"
+    if number < 1_000_000:
+        return f"{number / 1000:.1f} KB"
+    return f"{number / 1_000_000:.1f} MB"

@@ -1,0 +1,122 @@
+"""Text and figures as people read them."""
+
+from __future__ import annotations
+
+import pytest
+
+from mailmerge.text import (
+    did_you_mean,
+    duration,
+    excerpt,
+    near,
+    numbers,
+    octets,
+    plural,
+    printable,
+    quoted,
+    width,
+)
+
+
+def test_unseen_characters_become_escapes() -> None:
+    """Escape sequences, bidi marks, odd blanks and halves of characters are shown, not obeyed."""
+    assert printable("\x1b]0;owned\x07 \u202eevil") == r"\x1b]0;owned\x07 \u202eevil"
+    assert printable("a\tb\u00a0c\u2028\ud800\r\n") == r"a\tb\xa0c\u2028\ud800\r\n"
+
+
+def test_letters_of_every_script_stay() -> None:
+    """Nothing that people write is changed, combining marks and pictures included."""
+    assert printable("Zoë 張偉 ü–… e\u0301 👍") == "Zoë 張偉 ü–… e\u0301 👍"
+
+
+def test_an_excerpt_is_cut_with_a_mark() -> None:
+    """What is longer than the limit ends in an ellipsis, what is not stays whole."""
+    assert excerpt("abcdef", 3) == "abc…"
+    assert excerpt("abc", 3) == "abc"
+    assert excerpt("a\nb") == r"a\nb"
+
+
+def test_a_quoted_value_is_one_json_like_word() -> None:
+    """Quotes and control characters are escaped as in JSON, and long values are cut."""
+    assert quoted('a"b\n\\') == r'"a\"b\n\\"'
+    assert quoted("x" * 100, limit=5) == '"xxxx…"'
+    assert quoted(12) == '"12"'
+
+
+def test_wide_characters_take_two_cells() -> None:
+    """Combining marks take none, Chinese characters two."""
+    assert width("ab") == 2
+    assert width("王a") == 3
+    assert width("e\u0301") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("amout", ("amount",)),
+        ("First Name", ("first_name",)),
+        ("FRIST_NAME", ("first_name",)),
+        ("to", ("to",)),
+        ("ot", ("to",)),
+        ("t", ("to",)),
+        ("nothing like it", ()),
+    ],
+)
+def test_near_misses_are_found(name: str, meant: tuple[str, ...]) -> None:
+    """Left out, added, changed and swapped letters, other cases and blanks find the name that was meant."""
+    assert near(name, ["amount", "first_name", "to", "address"]) == meant
+
+
+def test_near_misses_come_best_first_and_three_at_most() -> None:
+    """One slip outranks what is only similar, and a long list of hits helps nobody."""
+    assert near("D11", ["D110", "D112", "D113", "D114", "D210"]) == ("D110", "D112", "D113")
+
+
+def test_strict_near_misses_leave_names_alone_that_may_be_right() -> None:
+    """``gmx.se`` is somebody's domain: only what can hardly be anything else is suggested."""
+    domains = ["gmx.de", "gmail.com", "web.de"]
+
+    assert near("gmx.se", domains, strict=True) == ()
+    assert near("gmial.com", domains, strict=True) == ("gmail.com",)
+
+
+def test_a_hint_names_what_may_have_been_meant() -> None:
+    """Several candidates are joined by "or"; without any there is no hint."""
+    assert did_you_mean("D11", ["D110", "D112"]) == "did you mean `D110` or `D112`?"
+    assert did_you_mean("plan", ["address"]) is None
+
+
+def test_counts_agree_with_their_nouns() -> None:
+    """One is singular, all else is plural, thousands are grouped."""
+    assert [plural(n, "row") for n in (0, 1, 2000)] == ["0 rows", "1 row", "2,000 rows"]
+    assert plural(2, "address", "addresses") == "2 addresses"
+
+
+def test_row_numbers_say_whether_there_are_more() -> None:
+    """The mark at the end stands for the rows that are not named."""
+    assert numbers([2, 17]) == "2, 17"
+    assert numbers([2, 17], more=True) == "2, 17, ..."
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "under 1 ms"),
+        (0.25, "0.25 s"),
+        (2.5, "2.5 s"),
+        (12, "12 s"),
+        (200, "3 min 20 s"),
+        (1800, "30 min"),
+        (3600, "1 h"),
+        (7500, "2 h 05 min"),
+        (90_000, "1 d 1 h"),
+    ],
+)
+def test_spans_of_time_have_two_units_at_most(seconds: float, words: str) -> None:
+    """The larger the span, the coarser its words."""
+    assert duration(seconds) == words
+
+
+def test_sizes_are_written_in_steps_of_a_thousand() -> None:
+    """Small sizes are exact, large ones have one decimal."""
+    assert [octets(n) for n in (940, 14_230, 3_100_000)] == ["940 B", "14.2 KB", "3.1 MB"]
