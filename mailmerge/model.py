@@ -34,6 +34,11 @@ class Severity(enum.StrEnum):
     ERROR = "error"
     WARNING = "warning"
 
+    @classmethod
+    def of(cls, code: str) -> Severity:
+        """Tell a code's usual severity: in each area, warnings are numbered from 200."""
+        return cls.WARNING if code[1:2] == "2" else cls.ERROR
+
 
 class Place(Struct, frozen=True):
     """Where a problem is: a file with line and column (from 1), or a cell of the list."""

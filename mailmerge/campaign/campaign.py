@@ -15,7 +15,7 @@ from mailmerge.campaign.composer import Composer, identity
 from mailmerge.campaign.plan import Plan
 from mailmerge.campaign.preflight import Inspection, Preflight, run_preflight
 from mailmerge.campaign.workspace import Workspace, user_state_folder
-from mailmerge.check.collector import Problems
+from mailmerge.check.diagnostics import DiagnosticCollector
 from mailmerge.config import campaign_file
 from mailmerge.config.environment import Environment
 from mailmerge.errors import LedgerError, RowError
@@ -236,7 +236,7 @@ class Campaign:
         With *reuse*, a pre-flight of these very files that an earlier run did is as good as a new one.
         """
         composer = composer or self.assemble(recipients, ledger.secret, account)
-        problems = Problems(self.file.check.ignore)
+        problems = DiagnosticCollector(self.file.check.ignore)
         problems.add((*self.environment.warnings, *recipients.warnings))
         suppressed = Suppressed(self.file.data.suppress)
         max_size = account.max_size if account else None

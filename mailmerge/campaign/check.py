@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from mailmerge.check.message_view import Finding, diagnostic
-from mailmerge.check.rules.campaign import longer_than_a_day
+from mailmerge.check.rules.deliverability import longer_than_a_day
 from mailmerge.config.accounts import resolve_account
 from mailmerge.errors import AuthError, CampaignFileError, RowError, SessionError, TlsError
 from mailmerge.ledger.ledger import Ledger
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from mailmerge.campaign.campaign import Campaign
     from mailmerge.campaign.plan import Plan
-    from mailmerge.check.online.dns import Lookup
-    from mailmerge.check.online.links import LinkCheck
+    from mailmerge.check.online_dns import Lookup
+    from mailmerge.check.online_links import LinkCheck
     from mailmerge.config.accounts import Account
     from mailmerge.errors import MailmergeError
 
@@ -106,22 +106,22 @@ def _envelope_sender(account: Account) -> Iterator[Finding]:
 
 
 def _ask_dns(plan: Plan, ledger: Ledger, lookup: Lookup) -> None:
-    from mailmerge.check.online import dns
+    from mailmerge.check import online_dns
 
     domain = plan.sender.rpartition("@")[2].rstrip(">")
     if domain and "{" not in domain:
-        plan.problems.add(diagnostic(finding) for finding in dns.sender(domain, lookup))
+        plan.problems.add(diagnostic(finding) for finding in online_dns.sender(domain, lookup))
     rows: dict[str, list[int]] = {}
     for result in ledger.results():
         if result.status is Status.PENDING and result.row is not None:
             rows.setdefault(result.address.rpartition("@")[2].lower(), []).append(result.row)
-    for finding, numbers in dns.recipients(rows, lookup):
+    for finding, numbers in online_dns.recipients(rows, lookup):
         plan.problems.add(diagnostic(finding, row=row) for row in numbers)
 
 
 def _links(campaign: Campaign) -> Iterator[str]:
     """Yield the different links of the first messages, but those that unsubscribe somebody."""
-    from mailmerge.check.online.links import MOST_LINKS
+    from mailmerge.check.online_links import MOST_LINKS
     from mailmerge.check.rules.links import all_links
 
     recipients = campaign.open_list()

@@ -22,7 +22,7 @@ from mailmerge.render import AttachmentRule, MessageTemplates, Renderer, Templat
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from mailmerge.check.rules import Lint
+    from mailmerge.check.lint import Lint
     from mailmerge.config.accounts import Account
     from mailmerge.config.campaign_file import CampaignFile
     from mailmerge.model import Columns, Message, Recipient, Rendered
@@ -111,14 +111,14 @@ class Composer:
 
     def lint(self) -> Lint:
         """Give what reads the messages of one pass over the list."""
-        from mailmerge.check.rules import Lint
-        from mailmerge.check.source_locator import Origin
+        from mailmerge.check.lint import Lint
+        from mailmerge.check.message_view import SourceLocator
 
         sources = self.renderer.sources
         headers = {name.lower(): (name, value) for name, value in self._file.message.headers.items()}
         name, value = headers.get("list-unsubscribe", ("", ""))
         return Lint(
-            Origin(sources.texts, sources.place, self._fixed),
+            SourceLocator(sources.texts, sources.place, self._fixed),
             ignore=self._file.check.ignore,
             unsubscribe=(value, self._file.places.get(f"message.headers.{name}")) if name else None,
         )

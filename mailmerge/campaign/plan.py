@@ -11,7 +11,7 @@ from mailmerge.model import Counts, Status
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from mailmerge.check.collector import Problems
+    from mailmerge.check.diagnostics import DiagnosticCollector
     from mailmerge.model import Rate
 
 
@@ -22,7 +22,7 @@ class Plan(Struct, frozen=True):
     source: str
     """The list, as the user named it."""
     dialect: str
-    problems: Problems
+    problems: DiagnosticCollector
     counts: Counts
     """Where every row stands, earlier runs included."""
     rows: int

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mailmerge.campaign.composer import Composer
-    from mailmerge.check.collector import Group, Problems
-    from mailmerge.check.rules import Lint
+    from mailmerge.check.diagnostics import DiagnosticCollector, Group
+    from mailmerge.check.lint import Lint
     from mailmerge.ledger.ledger import Ledger
     from mailmerge.model import Message, Recipient, Rendered
     from mailmerge.recipients import RecipientList
@@ -32,7 +32,7 @@ _KEPT = ("rows", "blank_rows", "hidden_rows", "largest", "octets", "sender", "wa
 class Preflight(Struct):
     """What the pass found; the rows themselves are in the ledger's listing."""
 
-    problems: Problems
+    problems: DiagnosticCollector
     rows: int = 0
     blank_rows: int = 0
     hidden_rows: int = 0
@@ -55,7 +55,7 @@ class Preflight(Struct):
         return json.dumps({"digest": digest, "statuses": statuses, **facts})
 
     @classmethod
-    def recalled(cls, text: str, digest: str, problems: Problems) -> Preflight | None:
+    def recalled(cls, text: str, digest: str, problems: DiagnosticCollector) -> Preflight | None:
         """Read what `remembered` wrote, if it was about the same files and all was well."""
         try:
             kept = json.loads(text) if text else {}
@@ -88,7 +88,7 @@ class Inspection:
         composer: Composer,
         suppressed: Suppressed,
         max_size: int | None,
-        problems: Problems,
+        problems: DiagnosticCollector,
     ) -> None:
         self._composer = composer
         self._suppressed = suppressed
@@ -164,7 +164,7 @@ def run_preflight(
     recipients: RecipientList,
     inspection: Inspection,
     ledger: Ledger,
-    problems: Problems,
+    problems: DiagnosticCollector,
     *,
     duplicates: str = "first",
     keyed: bool = False,
@@ -209,7 +209,7 @@ def _duplicate(listed: Listed, earlier: int) -> Diagnostic:
     )
 
 
-def refuse_if_broken(problems: Problems) -> None:
+def refuse_if_broken(problems: DiagnosticCollector) -> None:
     """Stop where the campaign itself, not single rows, is wrong.
 
     Raises:

@@ -12,7 +12,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from mailmerge.campaign.preflight import Inspection
-from mailmerge.check.collector import Problems
+from mailmerge.check.diagnostics import DiagnosticCollector
 from mailmerge.errors import RowError, TemplateError
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.model import Diagnostic, Severity, Status
@@ -59,7 +59,7 @@ class Previewed(Struct):
     """Rows looked at."""
     shown: int = 0
     counts: dict[str, int] = field(default_factory=dict)
-    problems: Problems = field(default_factory=Problems)
+    problems: DiagnosticCollector = field(default_factory=DiagnosticCollector)
     sampled: bool = False
 
 
@@ -253,8 +253,8 @@ class _Choice:
         return self._seen * self._sample // self._total > (self._seen - 1) * self._sample // self._total
 
 
-class _Noting(Problems):
-    """Problems that also remember what was found in the row that is being looked at."""
+class _Noting(DiagnosticCollector):
+    """A collector that also remembers what was found in the row that is being looked at."""
 
     def __init__(self, ignore: Iterable[str] = ()) -> None:
         super().__init__(ignore)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from mailmerge.check.message_view import severity
 from mailmerge.model import Severity
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ def catalogue() -> Mapping[str, Entry]:
     text = (Path(__file__).parent / "catalogue.toml").read_text("utf-8")
     entries = {}
     for code, page in tomllib.loads(text).items():
-        kind = Severity(page.pop("severity", severity(code)))
+        kind = Severity(page.pop("severity", Severity.of(code)))
         entries[code] = Entry(code=code, severity=kind, **page)
     return entries
 

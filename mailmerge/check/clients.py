@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lxml.etree import _Element as Element
     from tinycss2.ast import Node
 
-    from mailmerge.check.html_document import Page
+    from mailmerge.check.html_document import HtmlDocument
 
 WORTH = 0.25
 """Share of the tested programs without support from which a construct is mentioned in any case."""
@@ -118,7 +118,7 @@ class Support(Struct, frozen=True):
         return bool(self.without) and (self.share >= WORTH or not WIDELY_USED.isdisjoint(self.without))
 
 
-class Snapshot(Struct, frozen=True):
+class ClientData(Struct, frozen=True):
     """The vendored data."""
 
     date: str
@@ -134,7 +134,7 @@ class Snapshot(Struct, frozen=True):
 
 
 @cache
-def snapshot() -> Snapshot:
+def client_data() -> ClientData:
     """Read the vendored data."""
     kept = json.loads((Path(__file__).parent / "data" / "caniemail.json").read_text("utf-8"))
     clients = kept["clients"]
@@ -143,7 +143,7 @@ def snapshot() -> Snapshot:
     for slug, (title, letters) in kept["features"].items():
         without = tuple(name for name, letter in zip(names, letters, strict=True) if letter == "n")
         features[slug] = Support(title, without, sum(letter != "u" for letter in letters))
-    return Snapshot(kept["date"], clients, features)
+    return ClientData(kept["date"], clients, features)
 
 
 class Use(Struct, frozen=True):
@@ -153,10 +153,10 @@ class Use(Struct, frozen=True):
     element: Element
 
 
-def used(page: Page) -> Iterator[Use]:
-    """Yield every construct of *page* that the data knows and that is worth saying."""
-    features = snapshot().features
-    for slug, element in _constructs(page):
+def used(document: HtmlDocument) -> Iterator[Use]:
+    """Yield every construct of *document* that the data knows and that is worth saying."""
+    features = client_data().features
+    for slug, element in _constructs(document):
         support = features.get(slug)
         name = slug.partition("-")[2]
         shown = name not in (DECORATION if slug.startswith("css-") else _HTML_DECORATION)
@@ -164,8 +164,8 @@ def used(page: Page) -> Iterator[Use]:
             yield Use(slug, element)
 
 
-def _constructs(page: Page) -> Iterator[tuple[str, Element]]:
-    for element in page.elements:
+def _constructs(document: HtmlDocument) -> Iterator[tuple[str, Element]]:
+    for element in document.elements:
         tag = str(element.tag)
         yield f"html-{_ELEMENTS.get(tag, tag)}", element
         for attribute in _ATTRIBUTES:
@@ -175,7 +175,7 @@ def _constructs(page: Page) -> Iterator[tuple[str, Element]]:
             yield from ((slug, element) for slug in _picture(element.get("src") or ""))
         if style := element.get("style"):
             yield from ((slug, element) for slug in _declared(style))
-    for element, rules in page.sheets:
+    for element, rules in document.sheets:
         yield from ((slug, element) for slug in _sheet(rules))
 
 
@@ -196,8 +196,6 @@ def _declared(text: str) -> Iterator[str]:
         if name == "display":
             # In front of a line for Outlook, a value it does not know harms nobody.
             yield f"css-display-{value.removeprefix('inline-')}"
-        elif name == "flex-direction" and value != "column":
-            pass
         yield from _values(tokens)
 
 

@@ -1,4 +1,4 @@
-"""Which colour a text has, on which ground, and whether eyes can tell them apart (WCAG 2.2, 1.4.3)."""
+"""Which colour a text has, on which background, and whether eyes can tell them apart (WCAG 2.2, 1.4.3)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from lxml.etree import _Element as Element
 
-    from mailmerge.check.html_document import Page
+    from mailmerge.check.html_document import HtmlDocument
 
-_SIZE = re.compile(r"([\d.]+)(px|pt|em|rem|%)?")
+_SIZE = re.compile(r"(\d*\.?\d+)(px|pt|em|rem|%)?")
 _UNITS = {"px": 1.0, "pt": 4 / 3, "em": 16.0, "rem": 16.0, "%": 0.16}
 _HEADINGS = {"h1": 32.0, "h2": 24.0, "h3": 18.72}
+_BOLD = frozenset({"b", "strong", "th", *_HEADINGS})
+_BOLD_WEIGHT = re.compile(r"\bbold|\b[789]00\b")
+_PICTURE = re.compile(r"url\(|gradient")
+_USUAL_SIZE, _LARGE, _LARGE_IF_BOLD = 16.0, 24.0, 18.66
+"""In pixels; WCAG calls text large from 18 points, or from 14 points in bold."""
 
 
 class Colour(NamedTuple):
@@ -24,79 +29,92 @@ class Colour(NamedTuple):
 
 
 BLACK, WHITE = Colour(0, 0, 0), Colour(1, 1, 1)
+UNKNOWN = Colour(-1, -1, -1)
+"""A colour that is declared, but cannot be told from the declaration alone."""
 
 
-def effective_colours(page: Page, element: Element) -> tuple[Colour, Colour, bool] | None:
-    """Give text colour, background, and whether the text is large; None: they cannot be known from here.
+class Appearance(NamedTuple):
+    """How a text looks."""
 
-    Only what stands in the elements themselves is looked at: where a style sheet or a picture may have its
-    say, nothing is claimed.
+    foreground: Colour
+    background: Colour
+    is_large: bool
+
+
+def appearance(document: HtmlDocument, element: Element) -> Appearance | None:
+    """Work out how the text of *element* looks; None: it cannot be known, or nothing is declared.
+
+    Only declarations in the elements themselves count: where a style sheet or a picture may decide, nothing
+    is claimed.
     """
-    ink = paper = size = None
+    foreground = background = size = None
     bold = False
-    sheets = bool(page.sheets)
-    node: Element | None = element
-    while node is not None:
-        style = page.style(node)
-        background = style.get("background-color") or style.get("background") or node.get("bgcolor")
-        if (sheets and (node.get("class") or node.get("id"))) or _pictured(style, node):
+    for node in (element, *element.iterancestors()):  # the nearest declaration wins
+        style = document.style(node)
+        if _decided_elsewhere(document, node, style):
             return None
-        if ink is None and (
-            written := style.get("color") or (node.get("color") if node.tag == "font" else None)
-        ):
-            ink = parse(written)
-            if ink is None:
-                return None
-        if ink is None and node.tag == "a":
-            return None  # a link's own colour is the program's
-        if paper is None and background and background not in {"none", "transparent", "inherit"}:
-            paper = parse(background.split()[0])
-            if paper is None:
-                return None
-        size = size or _size(style.get("font-size") or style.get("font")) or _HEADINGS.get(str(node.tag))
-        bold = bold or node.tag in {"b", "strong", "th", *_HEADINGS} or _is_bold(style)
-        node = node.getparent()
-    if ink is None and paper is None:
+        foreground = foreground or _foreground(node, style)
+        background = background or _background(node, style)
+        if UNKNOWN in (foreground, background):
+            return None
+        size = size or _size(style) or _HEADINGS.get(str(node.tag))
+        bold = bold or node.tag in _BOLD or _is_bold(style)
+    if foreground is None and background is None:
         return None
-    large = (size or 16) >= 24 or (bold and (size or 16) >= 18.66)
-    return ink or BLACK, paper or WHITE, large
+    large = (size or _USUAL_SIZE) >= (_LARGE_IF_BOLD if bold else _LARGE)
+    return Appearance(foreground or BLACK, background or WHITE, large)
 
 
-def _pictured(style: dict[str, str], node: Element) -> bool:
-    return bool(
+def _decided_elsewhere(document: HtmlDocument, node: Element, style: dict[str, str]) -> bool:
+    """Whether a style sheet may apply to *node*, or a picture lies behind its text."""
+    styled = document.sheets and (node.get("class") or node.get("id"))
+    pictured = (
         node.get("background")
         or "background-image" in style
-        or re.search(r"url\(|gradient", style.get("background", ""))
+        or _PICTURE.search(style.get("background", "")) is not None
     )
+    return bool(styled or pictured)
+
+
+def _foreground(node: Element, style: dict[str, str]) -> Colour | None:
+    written = style.get("color") or (node.get("color") if node.tag == "font" else None)
+    if written:
+        return parse(written)
+    return UNKNOWN if node.tag == "a" else None  # a link's own colour is the mail program's
+
+
+def _background(node: Element, style: dict[str, str]) -> Colour | None:
+    written = style.get("background-color") or style.get("background") or node.get("bgcolor")
+    if not written or written in {"none", "transparent", "inherit"}:
+        return None
+    return parse(written.split()[0])
+
+
+def _size(style: dict[str, str]) -> float | None:
+    match = _SIZE.search(style.get("font-size") or style.get("font") or "")
+    return float(match[1]) * _UNITS[match[2] or "px"] if match else None
 
 
 def _is_bold(style: dict[str, str]) -> bool:
     weight = style.get("font-weight", "") or style.get("font", "")
-    return bool(re.search(r"\bbold|\b[789]00\b", weight))
+    return _BOLD_WEIGHT.search(weight) is not None
 
 
-def _size(value: str | None) -> float | None:
-    match = _SIZE.search(value or "")
-    return (
-        float(match[1]) * _UNITS[match[2] or "px"] if match and re.fullmatch(r"[\d.]*\d", match[1]) else None
-    )
-
-
-def parse(value: str) -> Colour | None:
-    """Read a CSS colour; None: it is none, or one that shows what is behind it."""
+def parse(value: str) -> Colour:
+    """Read a CSS colour; `UNKNOWN`: it is none, or one that shows what is behind it."""
     from tinycss2.color3 import RGBA, parse_color
 
     try:
         colour = parse_color(value)
     except ValueError:
-        return None
+        return UNKNOWN
     if not isinstance(colour, RGBA) or colour.alpha < 1:
-        return None
+        return UNKNOWN
     return Colour(colour.red, colour.green, colour.blue)
 
 
 def contrast(one: Colour, other: Colour) -> float:
-    """Give the contrast ratio of two colours, from 1 to 21."""
+    """Return the contrast ratio of two colours, from 1 to 21."""
     light, dark = sorted((_luminance(one), _luminance(other)), reverse=True)
     return (light + 0.05) / (dark + 0.05)
 

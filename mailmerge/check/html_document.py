@@ -1,14 +1,23 @@
-"""The HTML of one message, taken apart once per structure: elements, places, styles, visible text."""
+"""The HTML of messages, as rules read it: one document parsed, or the tags of every row.
+
+A parsed document (`HtmlDocument`) costs milliseconds and is made for the first message of each layout. What
+has to be looked at in every row is read tag by tag from the chunks that the template yielded (`TagReader`):
+nearly all of a body is the same in every row, and so are nearly all of its tags. For each fixed chunk it is
+remembered which whole tags it contains and whether a tag is still open at its end. Per row, only a tag that a
+value is part of has to be put together, and not even that where plain values (a token, a number) are known
+to make no difference.
+"""
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
     from lxml.etree import _Element as Element
     from tinycss2.ast import Node
@@ -25,7 +34,10 @@ _HIDDEN = re.compile(
 _BLANK = re.compile(r"[\s\u00a0\u00ad\u034f\u200b-\u200f\u2007\ufeff]+")
 
 
-class Page:
+# --- a whole document --------------------------------------------------------------------------------
+
+
+class HtmlDocument:
     """A parsed message body; reading it never loads anything.
 
     Args:
@@ -41,7 +53,7 @@ class Page:
         self._styles: dict[Element, dict[str, str]] = {}
 
     @classmethod
-    def parse(cls, chunks: Sequence[str]) -> Page | None:
+    def parse(cls, chunks: Sequence[str]) -> HtmlDocument | None:
         """Read HTML as forgivingly as a mail program does; None: there is nothing in it, or too much."""
         from lxml import etree
 
@@ -50,9 +62,7 @@ class Page:
         source = "".join(chunks).encode("utf-8", "replace").replace(b"\0", b" ")
         try:
             root = etree.fromstring(source, etree.HTMLParser(encoding="utf-8", no_network=True))
-        except etree.ParserError:  # only comments or blanks
-            return None
-        except etree.XMLSyntaxError:
+        except (etree.ParserError, etree.XMLSyntaxError):  # only comments or blanks, among others
             return None
         return None if root is None else cls(chunks, root)
 
@@ -171,3 +181,141 @@ def declarations(text: str) -> Iterator[tuple[str, str, list[Node]]]:
         if node.type == "declaration":
             value = tinycss2.serialize(node.value).strip()
             yield node.lower_name, value.lower(), node.value
+
+
+# --- the tags of every row ---------------------------------------------------------------------------
+
+_Found = TypeVar("_Found")
+_MOST = 10_000
+
+# Where a chunk ends: between tags, inside of a tag, or inside of an attribute in one kind of quotes.
+_BETWEEN, _IN_TAG, _DOUBLE, _SINGLE = "", ">", '"', "'"
+_START = re.compile(r"<(?=[a-zA-Z])")
+_PLAIN = re.compile(r"[A-Za-z0-9_.~-]*", re.ASCII)
+"""Values that cannot end anything or lead anywhere else."""
+_WITHIN = re.compile(r""">|=\s*(["'])""")
+
+
+class _Read(NamedTuple, Generic[_Found]):
+    """What one chunk does to the tag that is open before it, and what it holds itself."""
+
+    closing: str
+    """The end of the tag that was open."""
+    found: tuple[_Found, ...]
+    """What its whole tags bring."""
+    opening: str
+    """The beginning of a tag that stays open; or, without *closing*, all of it if one was open before."""
+    end: str
+    """Where it ends."""
+
+
+class TagReader(Generic[_Found]):
+    """Finds something in the tags of one row after the other.
+
+    Args:
+        fixed: the chunks that are the same in many rows.
+        find: looks at one whole tag.
+        wanted: matches the beginning of the tags to look at.
+        settled: says of a tag that holds nothing to find, by its fixed pieces, whether that is so whatever
+            plain values stand between them.
+
+    """
+
+    def __init__(
+        self,
+        fixed: Container[str],
+        find: Callable[[str], Iterable[_Found]],
+        wanted: re.Pattern[str],
+        settled: Callable[[Sequence[str]], bool] = lambda _pieces: False,
+    ) -> None:
+        self._fixed = fixed
+        self._find = find
+        self._wanted = wanted
+        self._settles = settled
+        self._settled: dict[tuple[str, ...], bool] = {}
+        self._plain: set[str] = set()
+        self._known: dict[str, dict[str, _Read[_Found]]] = {
+            end: {} for end in (_BETWEEN, _IN_TAG, _DOUBLE, _SINGLE)
+        }
+
+    def read(self, chunks: Iterable[str]) -> Iterator[_Found]:
+        """Yield what is found in the tags of one body."""
+        where = _BETWEEN
+        pieces: list[str] = [""]  # the open tag; plain values stand between them
+        values: list[str] = []
+        for chunk in chunks:
+            read = self._known[where].get(chunk)
+            if read is None:
+                if chunk in self._fixed:
+                    read = self._read(chunk, where)
+                    if len(self._known[where]) < _MOST:
+                        self._known[where][chunk] = read
+                elif where == _BETWEEN and "<" not in chunk:
+                    continue
+                elif self._is_plain(chunk):
+                    values.append(chunk)
+                    pieces.append("")
+                    continue
+                else:
+                    read = self._read(chunk, where)
+            if read.closing:
+                pieces[-1] += read.closing
+                yield from self._look_between(pieces, values)
+                pieces, values = [""], []
+            if read.found:
+                yield from read.found
+            pieces[-1] += read.opening
+            where = read.end
+
+    def _is_plain(self, value: str) -> bool:
+        if value in self._plain:
+            return True
+        if not _PLAIN.fullmatch(value):
+            return False
+        if len(self._plain) >= _MOST:
+            self._plain.clear()
+        self._plain.add(value)
+        return True
+
+    def _look_between(self, pieces: Sequence[str], values: Sequence[str]) -> Iterable[_Found]:
+        key = tuple(pieces)
+        if self._settled.get(key):
+            return ()
+        tag = "".join(chain.from_iterable(zip(pieces, (*values, ""), strict=True)))
+        found = tuple(self._look(tag))
+        if not found and key not in self._settled and len(self._settled) < _MOST:
+            self._settled[key] = not self._wanted.match(tag) or self._settles(pieces)
+        return found
+
+    def _read(self, chunk: str, where: str) -> _Read[_Found]:
+        at, closing = 0, ""
+        if where != _BETWEEN:
+            at, where = _end_of_tag(chunk, 0, where)
+            if where != _BETWEEN:
+                return _Read("", (), chunk, where)
+            closing = chunk[:at]
+        found: list[_Found] = []
+        while start := _START.search(chunk, at):
+            at, where = _end_of_tag(chunk, start.end(), _IN_TAG)
+            if where != _BETWEEN:
+                return _Read(closing, tuple(found), chunk[start.start() :], where)
+            found += self._look(chunk[start.start() : at])
+        return _Read(closing, tuple(found), "", _BETWEEN)
+
+    def _look(self, tag: str) -> Iterable[_Found]:
+        return self._find(tag) if self._wanted.match(tag) else ()
+
+
+def _end_of_tag(text: str, at: int, where: str) -> tuple[int, str]:
+    """Return where the tag ends that *at* is inside of; or the end of *text*, and what it is inside of."""
+    while True:
+        if where != _IN_TAG:
+            at = text.find(where, at) + 1
+            if not at:
+                return len(text), where
+        if not (found := _WITHIN.search(text, at)):
+            return len(text), _IN_TAG
+        at = found.end()
+        if not found[1]:
+            return at, _BETWEEN
+        where = found[1]

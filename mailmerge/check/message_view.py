@@ -1,22 +1,35 @@
-"""How rules say what they found."""
+"""What rules look at, and how they say what they found.
+
+A rule sees one message (`MessageView`), the first message of each layout (`Layout`), or the list as a whole
+(`ListTally`), and yields `Finding`s. `SourceLocator` leads from rendered text back to the author's.
+"""
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections import Counter
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
-from msgspec import Struct
+from msgspec import Struct, field
+from msgspec.structs import replace
 
-from mailmerge.model import Diagnostic, Severity
+from mailmerge.check.clients import PROGRAM_OF
+from mailmerge.model import Diagnostic, Place, Severity
 
 if TYPE_CHECKING:
-    from mailmerge.check.html_document import Page
-    from mailmerge.model import Message, Place, Rendered
+    from collections.abc import Callable, Mapping, Sequence
 
+    from lxml.etree import _Element as Element
 
-def severity(code: str) -> Severity:
-    """Tell a code's severity: warnings are numbered from 200 in each area."""
-    return Severity.WARNING if code[1:2] == "2" else Severity.ERROR
+    from mailmerge.check.html_document import HtmlDocument
+    from mailmerge.model import Message, Rendered
+
+_Made = TypeVar("_Made")
+_LEAST = 8
+"""A shorter piece of a line may be anywhere: it says nothing about where it came from."""
+_MOST_FOUND = 2000
 
 
 class Finding(NamedTuple):
@@ -31,11 +44,123 @@ class Finding(NamedTuple):
     width: int = 1
 
 
-class Look(Struct, frozen=True, dict=True):
+def about(
+    document: HtmlDocument, element: Element | None, code: str, message: str, hint: str | None = None
+) -> Finding:
+    """Make a finding about an element of the HTML: its place will be where its tag was written."""
+    offset, width = (None, 1) if element is None else document.spot(element)
+    return Finding(code, message, hint, offset=offset, width=width)
+
+
+def diagnostic(found: Finding, *, row: int | None = None, address: str | None = None) -> Diagnostic:
+    """Give a finding its severity and the row it belongs to."""
+    return Diagnostic(
+        found.code,
+        found.message,
+        found.hint,
+        severity=Severity.of(found.code),
+        place=found.place,
+        row=row,
+        address=address,
+    )
+
+
+# --- from rendered text back to the author's ---------------------------------------------------------
+
+
+class PlaceFinder(Protocol):
+    """Returns the place of a line of a template, named as the user named it."""
+
+    def __call__(self, name: str, line: int = 1, word: str | None = None) -> Place:
+        """Return the place."""
+
+
+def _no_place(name: str, line: int = 1, word: str | None = None) -> Place:
+    return Place(path=name, line=line, width=len(word or " "))
+
+
+class SourceLocator(Struct):
+    """The templates of a campaign as their author wrote them: finds pieces of messages in them.
+
+    Args:
+        texts: sources by the name that templates know each other under.
+        place: says where a line of such a source is, in the user's terms.
+        fixed: the texts that rendering copies as they are.
+
+    """
+
+    texts: Mapping[str, str] = field(default_factory=dict)
+    place: PlaceFinder = _no_place
+    fixed: frozenset[str] = frozenset()
+    _found: dict[str, Place | None] = field(default_factory=dict)
+    _made: dict[object, Any] = field(default_factory=dict)
+
+    def of(self, piece: str) -> Place | None:
+        """Find *piece* in the templates; None: a value of the row is part of it."""
+        if piece not in self._found:
+            if len(self._found) > _MOST_FOUND:
+                self._found.clear()
+            self._found[piece] = self._search(piece)
+        return self._found[piece]
+
+    def once(self, make: Callable[[SourceLocator], _Made]) -> _Made:
+        """Return what *make* makes of the templates; it is called once a campaign."""
+        if make not in self._made:
+            self._made[make] = make(self)
+        made: _Made = self._made[make]
+        return made
+
+    def inside(self, name: str, start: int, width: int) -> Place:
+        """Return the place of *width* characters at *start* of the template called *name*."""
+        return self._at(name, self.texts[name], start, width)
+
+    def at(self, chunks: Sequence[str], offset: int, width: int) -> Place | None:
+        """Say where the text at *offset* of the joined *chunks* was written; None: in a cell."""
+        ends = list(accumulate(map(len, chunks)))
+        index = bisect_right(ends, offset)
+        if index >= len(chunks) or chunks[index] not in self.fixed:
+            return None
+        chunk = chunks[index]
+        inside = offset - (ends[index] - len(chunk))
+        whole = self._search(chunk, width, inside)
+        if whole is not None:
+            return whole
+        # Tags such as {%- trim the text beside them: then a line of it is looked for alone.
+        begin = chunk.rfind("\n", 0, inside) + 1
+        line = chunk[begin:].partition("\n")[0]
+        bare = line.strip()
+        if len(bare) < _LEAST:
+            return None
+        return self._search(bare, width, max(0, inside - begin - line.index(bare)))
+
+    def _search(self, piece: str, width: int | None = None, ahead: int = 0) -> Place | None:
+        """Find *piece*; point at *width* characters of it, *ahead* characters after its start."""
+        if not piece:
+            return None
+        for name, text in self.texts.items():
+            start = text.find(piece)
+            if start >= 0:
+                return self._at(name, text, start + ahead, len(piece) if width is None else width)
+        return None
+
+    def _at(self, name: str, text: str, start: int, width: int) -> Place:
+        begin = text.rfind("\n", 0, start) + 1
+        line = text.count("\n", 0, start) + 1
+        place = self.place(name, line)
+        if place.source is None or place.source != text[begin:].partition("\n")[0].rstrip("\r"):
+            return place  # an option: the campaign file's own line
+        return replace(place, column=start - begin + 1, width=max(1, width))
+
+
+# --- what rules look at ------------------------------------------------------------------------------
+
+
+class MessageView(Struct, frozen=True, dict=True):
     """One row's message as the rules see it."""
 
     rendered: Rendered
     message: Message
+    sources: SourceLocator
 
     @cached_property
     def text(self) -> str | None:
@@ -58,7 +183,7 @@ class Look(Struct, frozen=True, dict=True):
         return str(self.rendered.to[0].address)
 
     def cell(self, value: str) -> str | None:
-        """Name the column whose cell holds *value*."""
+        """Name the column whose cell contains *value*."""
         recipient = self.rendered.recipient
         for heading, cell in zip(recipient.columns.headings, recipient.values, strict=True):
             if isinstance(cell, str) and cell and value in cell:
@@ -76,24 +201,43 @@ class Look(Struct, frozen=True, dict=True):
         return f"column {max(pairs)[1]}" if pairs else None
 
 
-class Shape(Struct, frozen=True):
+class Layout(Struct, frozen=True):
     """The first message of a kind: other rows with the same fixed texts have the same structure."""
 
-    look: Look
-    page: Page | None
-    """Its HTML, taken apart; None: it has none, or it cannot be read."""
+    view: MessageView
+    document: HtmlDocument | None
+    """Its HTML, parsed; None: it has none, or it cannot be read."""
     bulk: bool
     """It has a List-Unsubscribe header: it is mail to a list of subscribers."""
 
 
-def diagnostic(found: Finding, *, row: int | None = None, address: str | None = None) -> Diagnostic:
-    """Give a finding its severity and the row it belongs to."""
-    return Diagnostic(
-        found.code,
-        found.message,
-        found.hint,
-        severity=severity(found.code),
-        place=found.place,
-        row=row,
-        address=address,
-    )
+class Construct(Struct):
+    """Where the HTML uses something that not all mail programs support."""
+
+    place: Place | None
+    count: int = 0
+
+
+class ListTally(Struct):
+    """What is counted while rows go by; its size does not grow with the list."""
+
+    sources: SourceLocator = field(default_factory=SourceLocator)
+    unsubscribe: tuple[str, Place | None] | None = None
+    """The template of the List-Unsubscribe header, and its place; None: there is no such header."""
+    rows: int = 0
+    programs: Counter[str] = field(default_factory=Counter)
+    """Rows by the program that their address's provider offers."""
+    unsubscribe_values: set[str] = field(default_factory=set)
+    """The first two different values of that header."""
+    constructs: dict[str, Construct] = field(default_factory=dict)
+
+    def count(self, view: MessageView) -> None:
+        """Count one row that can be sent."""
+        self.rows += 1
+        program = PROGRAM_OF.get(view.rendered.to[0].address.domain)
+        if program:
+            self.programs[program] += 1
+        if len(self.unsubscribe_values) < 2:
+            for name, value in view.rendered.headers:
+                if name.lower() == "list-unsubscribe":
+                    self.unsubscribe_values.add(value)

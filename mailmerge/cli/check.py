@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from mailmerge.check import formats
-from mailmerge.check.collector import Problems
-from mailmerge.check.diagnostics_text import found
+from mailmerge.check.diagnostics import DiagnosticCollector, OutputFormat, concise, found, github, sarif
 from mailmerge.cli.options import (
     ca_file_option,
     campaign_options,
@@ -34,7 +32,7 @@ if TYPE_CHECKING:
 @campaign_options()
 @click.option(
     "--output-format",
-    type=click.Choice(get_args(formats.OutputFormat)),
+    type=click.Choice(get_args(OutputFormat)),
     default="full",
     help="full (default), concise: one line a problem, json, github: annotations, sarif.",
 )
@@ -44,7 +42,7 @@ if TYPE_CHECKING:
 @ca_file_option
 @json_option
 @quiet_option
-def command(*, output_format: formats.OutputFormat, as_json: bool, quiet: bool, **options: Any) -> int:
+def command(*, output_format: OutputFormat, as_json: bool, quiet: bool, **options: Any) -> int:
     """Render every row and list all problems at once; nothing is sent.
 
     CAMPAIGN is a folder with campaign.toml, or such a file; default: this folder. With --list no campaign
@@ -52,7 +50,7 @@ def command(*, output_format: formats.OutputFormat, as_json: bool, quiet: bool, 
     more about a problem.
     """
     started = time.monotonic()
-    form: formats.OutputFormat = "json" if as_json else output_format
+    form: OutputFormat = "json" if as_json else output_format
     online, try_smtp = _online(options), options.pop("try_smtp")
     ca_file = options.pop("ca_file")
     try:
@@ -61,7 +59,7 @@ def command(*, output_format: formats.OutputFormat, as_json: bool, quiet: bool, 
     except InputError as error:
         if form == "full":
             raise
-        problems = Problems()
+        problems = DiagnosticCollector()
         problems.add(error.diagnostics)
         _show(problems, form)
         return error.exit_code
@@ -87,23 +85,23 @@ def _online(options: dict[str, Any]) -> OnlineChecks | None:
     if not (ask_dns or try_links):
         return None
     from mailmerge.campaign.check import OnlineChecks
-    from mailmerge.check.online.dns import system_lookup
-    from mailmerge.check.online.links import LinkCheck
+    from mailmerge.check.online_dns import system_lookup
+    from mailmerge.check.online_links import LinkCheck
 
     note("asking " + " and ".join(["the DNS"] * ask_dns + ["the links' servers"] * try_links) + " ...")
     return OnlineChecks(lookup=system_lookup() if ask_dns else None, links=LinkCheck() if try_links else None)
 
 
-def _show(problems: Problems, form: formats.OutputFormat) -> None:
+def _show(problems: DiagnosticCollector, form: OutputFormat) -> None:
     if form == "full":
         show_problems(problems, err=False, most=25)
     elif form == "json":
         for group in problems:
             emit("problem", **diagnostic_values(group))
     elif form == "sarif":
-        click.echo(formats.sarif(problems, _version()))
+        click.echo(sarif(problems, _version()))
     else:
-        for line in formats.concise(problems) if form == "concise" else formats.github(problems):
+        for line in concise(problems) if form == "concise" else github(problems):
             out(line)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mailmerge.check.diagnostics_text import lines, listing
+from mailmerge.check.diagnostics import diagnostic_lines, listing
 from mailmerge.errors import CampaignFileError
 from mailmerge.model import Severity
 from mailmerge.text import printable
@@ -17,7 +17,7 @@ from mailmerge.text import printable
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from mailmerge.check.collector import Group, Problems
+    from mailmerge.check.diagnostics import DiagnosticCollector, Group
     from mailmerge.model import Diagnostic
 
 
@@ -52,10 +52,10 @@ def _echo(text: str, *, err: bool = False, color: bool | None = None) -> None:
 def show_diagnostics(diagnostics: Iterable[Diagnostic]) -> None:
     """Show problems on stderr, one after the other."""
     for diagnostic in diagnostics:
-        _show(lines(diagnostic))
+        _show(diagnostic_lines(diagnostic))
 
 
-def show_problems(problems: Problems, *, err: bool = True, most: int = 10) -> None:
+def show_problems(problems: DiagnosticCollector, *, err: bool = True, most: int = 10) -> None:
     """Show collected problems, each kind once."""
     _show(listing(problems, most=most), err=err)
 

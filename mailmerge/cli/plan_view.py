@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from mailmerge.check.diagnostics_text import found
+from mailmerge.check.diagnostics import found
 from mailmerge.cli.output import diagnostic_values, emit, note, show_problems
 from mailmerge.model import Status
 from mailmerge.text import duration, plural

@@ -14,7 +14,7 @@ import click
 
 from mailmerge.campaign.preview import PreviewRequest, write_preview
 from mailmerge.campaign.watch import Watched
-from mailmerge.check.diagnostics_text import found
+from mailmerge.check.diagnostics import found
 from mailmerge.cli.options import load_campaign
 from mailmerge.cli.output import interactive, note, out, show_diagnostics
 from mailmerge.errors import CampaignFileError, MailmergeError

@@ -15,7 +15,7 @@ from mailmerge.addresses import Address
 from mailmerge.campaign.plan import Plan
 from mailmerge.campaign.reporting import exit_code, rows_in_failed
 from mailmerge.campaign.scaffold import KINDS, make_campaign, sample_list
-from mailmerge.check.collector import Problems
+from mailmerge.check.diagnostics import DiagnosticCollector
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.model import Counts, Rate, Status
 from mailmerge.recipients import open_list
@@ -52,7 +52,9 @@ def make(tmp_path: Path) -> Maker:
 
 def plan(*, to_send: int, rates: tuple[Rate, ...]) -> Plan:
     """Make a plan that only knows how much and how fast."""
-    return Plan("c", "l.csv", "CSV", Problems(), Counts(), rows=to_send, to_send=to_send, rates=rates)
+    return Plan(
+        "c", "l.csv", "CSV", DiagnosticCollector(), Counts(), rows=to_send, to_send=to_send, rates=rates
+    )
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from mailmerge.check.html_document import TagReader
 from mailmerge.check.rules import links
-from mailmerge.check.tags import TagReader
 
 PARTS = [
     *(

@@ -1,17 +1,21 @@
-"""What the rules find, row by row and once a structure; the words are in ``test_check_diagnostics_text``."""
+"""What the rules find, row by row and once a layout; the words are in ``test_wording``."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from mailmerge import Campaign
-from mailmerge.check.clients import DECORATION, PROGRAM_OF, WIDELY_USED, snapshot, used
-from mailmerge.check.colours import BLACK, WHITE, contrast, effective_colours, parse
-from mailmerge.check.html_document import Page
-from mailmerge.check.rules import MOST_SHAPES
-from mailmerge.check.rules.campaign import BULK, Tally, bulk_rules, longer_than_a_day
+from mailmerge.check import rules
+from mailmerge.check.clients import DECORATION, PROGRAM_OF, WIDELY_USED, client_data, used
+from mailmerge.check.colours import BLACK, UNKNOWN, WHITE, appearance, contrast, parse
+from mailmerge.check.html_document import HtmlDocument
+from mailmerge.check.lint import MOST_LAYOUTS
+from mailmerge.check.message_view import ListTally
+from mailmerge.check.rules.deliverability import BULK, bulk_rules, longer_than_a_day
 from mailmerge.model import Rate, Status
 
 if TYPE_CHECKING:
@@ -51,11 +55,45 @@ def codes(found: Plan) -> list[str]:
     return [group.first.code for group in found.problems]
 
 
-def page(html: str) -> Page:
+def page(html: str) -> HtmlDocument:
     """Take HTML apart."""
-    parsed = Page.parse([html])
+    parsed = HtmlDocument.parse([html])
     assert parsed is not None
     return parsed
+
+
+# --- rules --------------------------------------------------------------------------------------------
+
+RULE = """
+from mailmerge.check.message_view import Finding
+from mailmerge.check.rules import each_message
+
+@each_message
+def no_monday(view):
+    if "Monday" in view.body:
+        yield Finding("M299", "Monday")
+"""
+
+
+def test_a_module_in_the_folder_of_rules_is_all_that_a_rule_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A function with its decorator is found and run: nothing else names it."""
+    (tmp_path / "mondays.py").write_text(RULE)
+    monkeypatch.setattr(rules, "__path__", [*rules.__path__, str(tmp_path)])
+    monkeypatch.setattr(rules, "EACH_MESSAGE", [*rules.EACH_MESSAGE])
+
+    found = plan(tmp_path / "c", "<p>See you on Monday</p>", text="On Monday: https://x.org/")
+
+    assert codes(found) == ["M299"]
+
+
+def test_rules_are_loaded_when_messages_are_linted_and_not_before() -> None:
+    """Start-up is free of them."""
+    code = "import sys; import mailmerge.cli.check; print('mailmerge.check.rules.links' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "False"
 
 
 # --- whose fault it is ----------------------------------------------------------------------------------
@@ -105,10 +143,10 @@ def test_what_the_templates_cause_is_said_once_however_many_rows(tmp_path: Path)
 
 def test_no_more_than_a_few_structures_are_taken_apart(tmp_path: Path) -> None:
     """Rows with ever new structures cost no more than the first of them."""
-    rows = "".join(f"u{n}@x.org,{n},\n" for n in range(MOST_SHAPES + 6))
+    rows = "".join(f"u{n}@x.org,{n},\n" for n in range(MOST_LAYOUTS + 6))
     html = "{% for n in range(first|int) %}<table><tr><td>x</td></tr></table>{% endfor %}<p>x</p>"
     found = plan(tmp_path, html, rows=rows)
-    assert sum(group.count for group in found.problems) < MOST_SHAPES
+    assert sum(group.count for group in found.problems) < MOST_LAYOUTS
 
 
 # --- links ------------------------------------------------------------------------------------------------
@@ -211,9 +249,9 @@ def test_contrast_is_worked_out_through_what_an_element_stands_in(html: str, rat
     """Colours come from the nearest element that sets them; ratios are WCAG's."""
     parsed = page(html)
     element = next(element for element, _ in parsed.visible())
-    colours = effective_colours(parsed, element)
-    assert colours is not None
-    assert contrast(colours[0], colours[1]) == pytest.approx(ratio, abs=0.01)
+    looks = appearance(parsed, element)
+    assert looks is not None
+    assert contrast(looks.foreground, looks.background) == pytest.approx(ratio, abs=0.01)
 
 
 @pytest.mark.parametrize(
@@ -233,7 +271,7 @@ def test_nothing_is_claimed_where_colours_cannot_be_known(html: str) -> None:
     """Style sheets, pictures, transparency and the program's own link colour have their say elsewhere."""
     parsed = page(html)
     shown = [element for element, _ in parsed.visible()]
-    assert effective_colours(parsed, shown[-1]) is None
+    assert appearance(parsed, shown[-1]) is None
 
 
 def test_large_text_may_have_less_contrast(tmp_path: Path) -> None:
@@ -243,10 +281,10 @@ def test_large_text_may_have_less_contrast(tmp_path: Path) -> None:
 
 
 def test_colours_are_read_as_css_writes_them() -> None:
-    """Names, short and long forms; what is no colour is None."""
+    """Names, short and long forms; what is not a colour is unknown."""
     assert (parse("white"), parse("#000"), parse("rgb(255,255,255)")) == (WHITE, BLACK, WHITE)
-    assert parse("currentcolor") is None
-    assert parse("") is None
+    assert parse("currentcolor") == UNKNOWN
+    assert parse("") == UNKNOWN
 
 
 @pytest.mark.parametrize(
@@ -254,7 +292,7 @@ def test_colours_are_read_as_css_writes_them() -> None:
 )
 def test_broken_html_is_taken_apart_all_the_same(html: str) -> None:
     """Nothing that a template can print makes the check fail or hang."""
-    parsed = Page.parse([html])
+    parsed = HtmlDocument.parse([html])
     if parsed is not None:
         assert list(parsed.visible()) is not None
         assert [parsed.spot(element) for element in parsed.elements]
@@ -266,7 +304,7 @@ def test_broken_html_is_taken_apart_all_the_same(html: str) -> None:
 
 def test_the_snapshot_is_what_the_matcher_expects() -> None:
     """Names of programs and of decoration exist in the data, so that a refresh that renames them is seen."""
-    data = snapshot()
+    data = client_data()
     assert data.clients.keys() >= WIDELY_USED
     assert data.clients.keys() >= set(PROGRAM_OF.values())
     assert {f"css-{name}" for name in DECORATION} - data.features.keys() == set()
@@ -306,7 +344,7 @@ def test_the_share_of_the_list_counts_the_programs_of_its_own_domains(tmp_path: 
     (group,) = found.problems
     assert group.first.code == "H214"
     assert "; 1 of 3 addresses are theirs" in group.first.message
-    assert snapshot().date in str(group.first.hint)
+    assert client_data().date in str(group.first.hint)
 
 
 # --- the campaign as a whole ------------------------------------------------------------------------------
@@ -314,7 +352,7 @@ def test_the_share_of_the_list_counts_the_programs_of_its_own_domains(tmp_path: 
 
 def test_bulk_rules_begin_at_five_thousand_for_one_provider() -> None:
     """Outlook.com's domains count together, others not at all."""
-    tally = Tally()
+    tally = ListTally()
     tally.programs["gmail.desktop-webmail"] = BULK - 1
     tally.programs["outlook.outlook-com"] = BULK
     tally.programs["gmx.desktop-webmail"] = BULK * 9

@@ -5,16 +5,17 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from mailmerge.check.colours import contrast, effective_colours, shown_colour
-from mailmerge.check.message_view import Finding
+from mailmerge.check.colours import appearance, contrast, shown_colour
+from mailmerge.check.message_view import about
+from mailmerge.check.rules import each_document
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lxml.etree import _Element as Element
 
-    from mailmerge.check.html_document import Page
-    from mailmerge.check.message_view import Shape
+    from mailmerge.check.html_document import HtmlDocument
+    from mailmerge.check.message_view import Finding
 
 _EMPTY_WORDS = frozenset(
     """here|click here|click|link|this|more|read more|hier|hier klicken|klicken sie hier|mehr|ici|cliquez ici
@@ -25,14 +26,14 @@ _EMPTY_WORDS = frozenset(
 _HEADING = re.compile(r"h([1-6])\Z")
 
 
-def language(shape: Shape) -> Iterator[Finding]:
+@each_document
+def language(document: HtmlDocument) -> Iterator[Finding]:
     """Look for the language that a screen reader should speak."""
-    page = shape.page
-    if page is None or any(element.get("lang") for element in page.elements[:12]):
+    if any(element.get("lang") for element in document.elements[:12]):
         return
-    html = next(page.all("html"), None)
-    yield _about(
-        page,
+    html = next(document.all("html"), None)
+    yield about(
+        document,
         html,
         "H230",
         "the HTML does not say its language",
@@ -40,14 +41,14 @@ def language(shape: Shape) -> Iterator[Finding]:
     )
 
 
-def alternative_texts(shape: Shape) -> Iterator[Finding]:
+@each_document
+def alternative_texts(document: HtmlDocument) -> Iterator[Finding]:
     """Pictures that say nothing to those who do not see them."""
-    page = shape.page
-    images = [i for i in page.all("img") if i.get("alt") is None and not page.hidden(i)] if page else []
+    images = [i for i in document.all("img") if i.get("alt") is None and not document.hidden(i)]
     if images:
         times = f" ({len(images)} pictures)" if len(images) > 1 else ""
-        yield _about(
-            page,
+        yield about(
+            document,
             images[0],
             "H231",
             f"a picture has no alternative text{times}",
@@ -55,14 +56,14 @@ def alternative_texts(shape: Shape) -> Iterator[Finding]:
         )
 
 
-def table_roles(shape: Shape) -> Iterator[Finding]:
+@each_document
+def table_roles(document: HtmlDocument) -> Iterator[Finding]:
     """Tables that only place things are read out as tables unless they say that they are none."""
-    page = shape.page
-    tables = [table for table in page.all("table") if _is_layout(table)] if page else []
+    tables = [table for table in document.all("table") if _is_layout(table)]
     if tables:
         times = f" ({len(tables)} tables)" if len(tables) > 1 else ""
-        yield _about(
-            page,
+        yield about(
+            document,
             tables[0],
             "H232",
             f"a layout table has no role{times}",
@@ -78,47 +79,47 @@ def _is_layout(table: Element) -> bool:
     return next(own, None) is None
 
 
-def low_contrast(shape: Shape) -> Iterator[Finding]:
+@each_document
+def low_contrast(document: HtmlDocument) -> Iterator[Finding]:
     """Text that is too close to its background: under 4.5 to 1, or 3 to 1 where it is large."""
-    page = shape.page
     seen = set()
-    for element, text in page.visible() if page else ():
-        colours = effective_colours(page, element) if page else None
-        if colours is None or not re.search(r"\w", text):
+    for element, text in document.visible():
+        looks = appearance(document, element)
+        if looks is None or not re.search(r"\w", text):
             continue
-        ink, paper, large = colours
-        ratio = contrast(ink, paper)
-        if ratio < (3 if large else 4.5) and (ink, paper) not in seen:
-            seen.add((ink, paper))
-            yield _about(
-                page,
+        colours = looks.foreground, looks.background
+        ratio, least = contrast(*colours), 3.0 if looks.is_large else 4.5
+        if ratio < least and colours not in seen:
+            seen.add(colours)
+            yield about(
+                document,
                 element,
                 "H233",
-                f"text is hard to read: {shown_colour(ink)} on {shown_colour(paper)} has a contrast of "
+                f"text is hard to read: {' on '.join(map(shown_colour, colours))} has a contrast of "
                 f"{ratio:.1f} to 1",
-                f"{'3' if large else '4.5'} to 1 is the least for {'large' if large else 'normal'} text: "
+                f"{least:g} to 1 is the least for {'large' if looks.is_large else 'normal'} text: "
                 "take a darker or lighter colour",
             )
 
 
-def link_texts(shape: Shape) -> Iterator[Finding]:
+@each_document
+def link_texts(document: HtmlDocument) -> Iterator[Finding]:
     """Links whose words do not say where they lead."""
-    page = shape.page
-    for link in page.all("a") if page else ():
-        if page is None or not link.get("href") or page.hidden(link):
+    for link in document.all("a"):
+        if not link.get("href") or document.hidden(link):
             continue
-        words = page.words(link).strip(" .:!»>→")
+        words = document.words(link).strip(" .:!»>→")
         if not words:
-            yield _about(
-                page,
+            yield about(
+                document,
                 link,
                 "H234",
                 "a link has no words",
                 "give it text, or its picture an alt text: a screen reader reads the address out instead",
             )
         elif words.casefold() in _EMPTY_WORDS:
-            yield _about(
-                page,
+            yield about(
+                document,
                 link,
                 "H234",
                 f"a link's words do not say where it leads: {words!r}",
@@ -126,26 +127,21 @@ def link_texts(shape: Shape) -> Iterator[Finding]:
             )
 
 
-def heading_order(shape: Shape) -> Iterator[Finding]:
+@each_document
+def heading_order(document: HtmlDocument) -> Iterator[Finding]:
     """Headings that leave out a level."""
-    page = shape.page
     before = 0
-    for element in page.elements if page else ():
+    for element in document.elements:
         match = _HEADING.match(str(element.tag))
         if not match:
             continue
         level = int(match[1])
         if before and level > before + 1:
-            yield _about(
-                page,
+            yield about(
+                document,
                 element,
                 "H235",
                 f"after <h{before}> comes <h{level}>: a level is left out",
                 f"people jump from heading to heading: use <h{before + 1}> and give it the size you want",
             )
         before = level
-
-
-def _about(page: Page | None, element: Element | None, code: str, message: str, hint: str) -> Finding:
-    offset, width = page.spot(element) if page and element is not None else (None, 1)
-    return Finding(code, message, hint, offset=offset, width=width)

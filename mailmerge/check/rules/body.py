@@ -6,13 +6,13 @@ import re
 from typing import TYPE_CHECKING
 
 from mailmerge.check.message_view import Finding
+from mailmerge.check.rules import each_layout, each_message
 from mailmerge.model import Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mailmerge.check.message_view import Look, Shape
-    from mailmerge.check.source_locator import Origin
+    from mailmerge.check.message_view import Layout, MessageView
 
 _LEFTOVER = re.compile(r"\{\{[^{}]{0,200}\}\}|\{%[^{}]{0,200}%\}")
 _GREETINGS = (
@@ -28,10 +28,11 @@ _PLACEHOLDER = re.compile(
 _ADDRESS_IN_TEXT = re.compile(r"https?://", re.IGNORECASE)
 
 
-def leftover_markup(look: Look) -> Iterator[Finding]:
+@each_message
+def leftover_markup(view: MessageView) -> Iterator[Finding]:
     """Find a cell that holds template markup: cells are never rendered, so readers would see it."""
-    for part, text in (("subject", look.rendered.subject), ("body", look.body)):
-        if "{" in text and (match := _LEFTOVER.search(text)) and (cell := look.cell(match[0])):
+    for part, text in (("subject", view.rendered.subject), ("body", view.body)):
+        if "{" in text and (match := _LEFTOVER.search(text)) and (cell := view.cell(match[0])):
             yield Finding(
                 "D160",
                 f"the {part} shows template markup from a cell: {match[0]}",
@@ -41,11 +42,12 @@ def leftover_markup(look: Look) -> Iterator[Finding]:
             return
 
 
-def replacement_character(look: Look) -> Iterator[Finding]:
+@each_message
+def replacement_character(view: MessageView) -> Iterator[Finding]:
     """U+FFFD stands where text was read in the wrong encoding."""
-    for text in (look.rendered.subject, look.body):
+    for text in (view.rendered.subject, view.body):
         if "\ufffd" in text:
-            cell = look.cell("\ufffd")
+            cell = view.cell("\ufffd")
             yield Finding(
                 "D161",
                 "the message holds U+FFFD, the mark of text read in the wrong encoding",
@@ -55,21 +57,16 @@ def replacement_character(look: Look) -> Iterator[Finding]:
             return
 
 
-class Greeting:
-    """Finds greetings without a name, where the template meant to print one: the cell is empty."""
-
-    def __init__(self, origin: Origin) -> None:
-        self._origin = origin
-
-    def __call__(self, look: Look) -> Iterator[Finding]:
-        """Yield what is wrong with the greeting of one row."""
-        match = _greeting(look.body[:2000])
-        if match and not self._origin.of(match[0]):  # "Hello," as it was written is how its author greets
-            yield Finding(
-                "D204",
-                f"the greeting names nobody: {match[0].strip()!r}",
-                'write {{ first or "there" }} in the template, or set data.defaults for the column',
-            )
+@each_message
+def greeting(view: MessageView) -> Iterator[Finding]:
+    """Find greetings without a name where the template meant to print one: the cell is empty."""
+    match = _greeting(view.body[:2000])
+    if match and not view.sources.of(match[0]):  # "Hello," as it was written is how its author greets
+        yield Finding(
+            "D204",
+            f"the greeting names nobody: {match[0].strip()!r}",
+            'write {{ first or "there" }} in the template, or set data.defaults for the column',
+        )
 
 
 def _greeting(text: str) -> re.Match[str] | None:
@@ -83,37 +80,42 @@ def _greeting(text: str) -> re.Match[str] | None:
     return None
 
 
-def placeholder(shape: Shape) -> Iterator[Finding]:
+@each_layout
+def placeholder(layout: Layout) -> Iterator[Finding]:
     """Text that was meant to be replaced before sending."""
-    for text in (shape.look.rendered.subject, shape.look.body):
+    for text in (layout.view.rendered.subject, layout.view.body):
         if match := _PLACEHOLDER.search(text):
             yield Finding("M210", f"text that looks forgotten: {match[0]!r}", "write what belongs there")
             return
 
 
-def no_text_part(shape: Shape) -> Iterator[Finding]:
+@each_layout
+def no_text_part(layout: Layout) -> Iterator[Finding]:
     """HTML alone."""
-    if shape.look.text is None:
+    if layout.view.text is None:
         yield Finding(
             "M202", "there is no text part", "some readers and most spam filters want one: add message.text"
         )
 
 
-def text_part_differs(shape: Shape) -> Iterator[Finding]:
+@each_layout
+def text_part_differs(layout: Layout) -> Iterator[Finding]:
     """Find a text part that says much less than the HTML, or leaves out its links."""
-    text, page = shape.look.text, shape.page
-    if text is None or page is None:
+    text, document = layout.view.text, layout.document
+    if text is None or document is None:
         return
-    linked = any(_ADDRESS_IN_TEXT.match(link.get("href") or "") for link in page.all("a"))
+    linked = any(_ADDRESS_IN_TEXT.match(link.get("href") or "") for link in document.all("a"))
     if linked and not _ADDRESS_IN_TEXT.search(text):
         yield Finding(
             "M217",
             "the HTML has links, the text part has none",
             "write each link's address into the text: some people read nothing else",
         )
-    elif len(page.shown_text) > 400 and len(text.strip()) < len(page.shown_text) / 4:
+        return
+    short, long = len(text.strip()), len(document.shown_text)
+    if long > 400 and short < long / 4:
         yield Finding(
             "M217",
-            f"the text part has {len(text.strip()):,} characters, the HTML shows {len(page.shown_text):,}",
+            f"the text part has {short:,} characters, the HTML shows {long:,}",
             "both parts should say the same: filters compare them, and some people read only the text",
         )

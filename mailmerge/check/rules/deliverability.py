@@ -1,17 +1,20 @@
-"""Rules about what providers refuse, cut off or expect."""
+"""Rules about what providers refuse, cut off or expect: of one message, and of the list as a whole."""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import TYPE_CHECKING
 
+from mailmerge.check.clients import client_data
 from mailmerge.check.message_view import Finding
+from mailmerge.check.rules import each_layout, each_message, whole_list
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mailmerge.check.message_view import Look, Shape
-    from mailmerge.model import Message
+    from mailmerge.check.message_view import Layout, ListTally, MessageView
+    from mailmerge.model import Message, Rate
 
 _BLOCKED = re.compile(
     r"\.(?:ade|adp|apk|appx|bat|cab|chm|cmd|com|cpl|dll|dmg|exe|hta|ins|iso|isp|jar|js|jse|lib|lnk|mde|msc|msi"
@@ -29,11 +32,22 @@ _LEAVE = re.compile(
     r"|отпис|退订|取消订阅|退訂|配信停止|購読解除|수신거부)\w*",
     re.IGNORECASE,
 )
+BULK = 5000
+"""Messages a day to one of the large providers from which their rules for bulk senders hold."""
+_LARGE_PROVIDERS = {
+    "gmail.desktop-webmail": "Gmail",
+    "yahoo.desktop-webmail": "Yahoo",
+    "aol.desktop-webmail": "Yahoo",
+    "outlook.outlook-com": "Outlook.com",
+}
+_ENOUGH = 3
+"""Fewer rows with the same unsubscribe link may belong together."""
 
 
-def blocked_attachment(look: Look) -> Iterator[Finding]:
+@each_message
+def blocked_attachment(view: MessageView) -> Iterator[Finding]:
     """File types that Gmail and others refuse."""
-    for attachment in look.rendered.attachments:
+    for attachment in view.rendered.attachments:
         if _BLOCKED.search(attachment.name or attachment.path):
             yield Finding(
                 "A305",
@@ -42,22 +56,23 @@ def blocked_attachment(look: Look) -> Iterator[Finding]:
             )
 
 
-def size(look: Look) -> Iterator[Finding]:
+@each_message
+def size(view: MessageView) -> Iterator[Finding]:
     """Messages that are cut off by Gmail, or too large for many servers."""
     # Encoding makes text at most three times as long.
-    if sum(map(len, look.rendered.html or ())) * 3 > _CLIPPED:
-        octets = _html_octets(look.message)
+    if sum(map(len, view.rendered.html or ())) * 3 > _CLIPPED:
+        octets = _html_octets(view.message)
         if octets > _CLIPPED:
             yield Finding(
                 "M211",
                 f"the HTML has more than {_CLIPPED // 1024} KB: Gmail cuts it off there",
                 f"it has {octets:,} octets as it is sent: shorten it, or link to the rest",
             )
-    if look.message.size > _LARGE:
+    if view.message.size > _LARGE:
         yield Finding(
             "M212",
             f"the message is larger than {_LARGE // 1024 // 1024} MB",
-            f"it has {look.message.size:,} octets; many servers refuse such mail: send a link instead",
+            f"it has {view.message.size:,} octets; many servers refuse such mail: send a link instead",
         )
 
 
@@ -71,12 +86,13 @@ def _html_octets(message: Message) -> int:
     return 0
 
 
-def ways_out(shape: Shape) -> Iterator[Finding]:
+@each_layout
+def ways_out(layout: Layout) -> Iterator[Finding]:
     """Mail to subscribers needs a header and a visible link to leave the list."""
-    look = shape.look
-    headers = {name.lower(): value for name, value in look.rendered.headers}
-    words = _LEAVE.search(f"{look.text or ''} {shape.page.shown_text if shape.page else ''}")
-    if not shape.bulk:
+    view, document = layout.view, layout.document
+    headers = {name.lower(): value for name, value in view.rendered.headers}
+    words = _LEAVE.search(f"{view.text or ''} {document.shown_text if document else ''}")
+    if not layout.bulk:
         if words:
             yield Finding(
                 "M213",
@@ -86,10 +102,86 @@ def ways_out(shape: Shape) -> Iterator[Finding]:
             )
         return
     targets = re.findall(r"<([^>]*)>", headers.get("list-unsubscribe", ""))
-    bodies = (look.text or "", look.html or "")
+    bodies = (view.text or "", view.html or "")
     if not words and not any(target in body for target in targets for body in bodies):
         yield Finding(
             "M215",
             "there is no visible way to leave the list",
             "not every mail program shows the header: put the same link at the end of the message",
         )
+
+
+# --- the list as a whole -----------------------------------------------------------------------------
+
+
+@whole_list
+def same_unsubscribe_link(tally: ListTally) -> Iterator[Finding]:
+    """Find a link that should tell rows apart and does not: one reader's click would remove another."""
+    if tally.unsubscribe is None or tally.rows < _ENOUGH or len(tally.unsubscribe_values) != 1:
+        return
+    header, place = tally.unsubscribe
+    (value,) = tally.unsubscribe_values
+    if "{" in header and value:
+        yield Finding(
+            "M502",
+            "every row has the same List-Unsubscribe, although it is made from a column",
+            "each click would remove the same person: is the column filled with one value?",
+            place,
+        )
+    elif re.search(r"<https:", value):
+        yield Finding(
+            "M216",
+            "List-Unsubscribe has the same https address in every row: the server cannot tell who clicks",
+            "put the address or a token of the row into it: https://example.org/u/{{ token }}",
+            place,
+        )
+
+
+@whole_list
+def bulk_rules(tally: ListTally) -> Iterator[Finding]:
+    """Gmail, Yahoo and Outlook.com have rules of their own for senders of many messages."""
+    by_provider: Counter[str] = Counter()
+    for program, count in tally.programs.items():
+        if program in _LARGE_PROVIDERS:
+            by_provider[_LARGE_PROVIDERS[program]] += count
+    for provider, count in by_provider.items():
+        if count >= BULK:
+            yield Finding(
+                "M220",
+                f"{count:,} messages go to {provider}: its rules for bulk senders begin at {BULK:,} a day",
+                "SPF, DKIM and DMARC must pass and agree with From, one click must unsubscribe, and "
+                "complaints stay under 0.1 %; see `mailmerge check --dns`",
+            )
+
+
+@whole_list
+def client_support(tally: ListTally) -> Iterator[Finding]:
+    """Say what mail programs do not support, one finding a construct, the worst first."""
+    if not tally.constructs:
+        return
+    data = client_data()
+    for slug, construct in sorted(tally.constructs.items(), key=lambda item: -data.features[item[0]].share):
+        support = data.features[slug]
+        own = sum(tally.programs[client] for client in support.without)
+        readers = f"; {own:,} of {tally.rows:,} addresses are theirs" if own else ""
+        times = f"used {construct.count} times; " if construct.count > 1 else ""
+        yield Finding(
+            "H214",
+            f"{support.title} is not supported by {len(support.without)} of {support.tested} mail programs "
+            f"({support.share:.0%}): {data.names(support.without)}{readers}",
+            f"{times}tests of caniemail.com, data of {data.date}; look at the message without it",
+            construct.place,
+        )
+
+
+def longer_than_a_day(to_send: int, quota: Rate | None) -> Iterator[Finding]:
+    """Find a run that the account's quota stretches over several days."""
+    if quota is None or to_send <= quota.count:
+        return
+    windows = -(-to_send // quota.count)
+    unit = "days" if quota.seconds == 86400 else f"windows of {quota.seconds / 3600:g} h"
+    yield Finding(
+        "M221",
+        f"{to_send:,} messages are more than the account's quota of {quota}: the run takes {windows} {unit}",
+        "each run stops where the quota ends and says when to run again; nothing is lost or sent twice",
+    )

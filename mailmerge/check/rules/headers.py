@@ -8,13 +8,14 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from mailmerge.check.message_view import Finding
+from mailmerge.check.rules import each_layout, each_message
 from mailmerge.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mailmerge.addresses import Mailbox
-    from mailmerge.check.message_view import Look, Shape
+    from mailmerge.check.message_view import Layout, MessageView
 
 _SUBJECT_LENGTH = 78
 _NAME_LENGTH = 300
@@ -31,9 +32,10 @@ FREE_MAIL = frozenset(
 )
 
 
-def subject(look: Look) -> Iterator[Finding]:
+@each_message
+def subject(view: MessageView) -> Iterator[Finding]:
     """Find what filters or readers dislike in a subject line."""
-    yield from _subject(look.rendered.subject)
+    yield from _subject(view.rendered.subject)
 
 
 @lru_cache(maxsize=256)
@@ -57,9 +59,10 @@ def _subject(text: str) -> tuple[Finding, ...]:
     return tuple(found)
 
 
-def names(look: Look) -> Iterator[Finding]:
+@each_message
+def names(view: MessageView) -> Iterator[Finding]:
     """Display names that say another address, or hold invisible marks."""
-    rendered = look.rendered
+    rendered = view.rendered
     for header, boxes in (("From", (rendered.from_,)), ("To", rendered.to), ("Cc", rendered.cc)):
         for box in boxes:
             if box.name and not (box.name.isascii() and "@" not in box.name):
@@ -98,9 +101,10 @@ def _domain(header: str, domain: str) -> tuple[Finding, ...]:
     return ()
 
 
-def reply_to(shape: Shape) -> Iterator[Finding]:
+@each_layout
+def reply_to(layout: Layout) -> Iterator[Finding]:
     """Answers that go to a free mailbox although the sender has a domain of its own."""
-    rendered = shape.look.rendered
+    rendered = layout.view.rendered
     sender = rendered.from_.address.domain
     for box in rendered.reply_to:
         domain = box.address.domain
@@ -112,9 +116,10 @@ def reply_to(shape: Shape) -> Iterator[Finding]:
             )
 
 
-def own_headers(shape: Shape) -> Iterator[Finding]:
+@each_layout
+def own_headers(layout: Layout) -> Iterator[Finding]:
     """Headers that do not do what people hope."""
-    headers = {name.lower(): value for name, value in shape.look.rendered.headers}
+    headers = {name.lower(): value for name, value in layout.view.rendered.headers}
     if "precedence" in headers:
         yield Finding(
             "M219",

@@ -9,16 +9,17 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from mailmerge.check.message_view import Finding
-from mailmerge.check.tags import TagReader
+from mailmerge.check.html_document import TagReader
+from mailmerge.check.message_view import Finding, about
+from mailmerge.check.rules import each_document, each_message
 from mailmerge.model import Place
 from mailmerge.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from mailmerge.check.message_view import Look, Shape
-    from mailmerge.check.source_locator import Origin
+    from mailmerge.check.html_document import HtmlDocument
+    from mailmerge.check.message_view import MessageView, SourceLocator
     from mailmerge.model import Rendered
 
 MOST_LINKS = 60
@@ -74,20 +75,19 @@ def all_links(rendered: Rendered) -> Iterator[str]:
             yield link
 
 
-class Links:
-    """Looks at every address in every row's HTML; what was seen before costs nothing."""
+@each_message
+def addresses_in_html(view: MessageView) -> Iterator[Finding]:
+    """Look at every address in a row's HTML; what was seen before costs nothing."""
+    tags = view.sources.once(_tag_reader)
+    for written, address, found in tags.read(view.rendered.html or ()):
+        place = view.sources.of(written) if written.strip() else None
+        if place is None and (column := view.column_in(address)):
+            place = Place(cell=column)
+        yield found._replace(place=place)
 
-    def __init__(self, origin: Origin) -> None:
-        self._origin = origin
-        self._tags = TagReader(origin.fixed, _bad_addresses, _WITH_ADDRESS, _any_value_will_do)
 
-    def __call__(self, look: Look) -> Iterator[Finding]:
-        """Yield what is wrong with the links of one row."""
-        for written, address, found in self._tags.read(look.rendered.html or ()):
-            place = self._origin.of(written) if written.strip() else None
-            if place is None and (column := look.column_in(address)):
-                place = Place(cell=column)
-            yield found._replace(place=place)
+def _tag_reader(sources: SourceLocator) -> TagReader[tuple[str, str, Finding]]:
+    return TagReader(sources.fixed, _bad_addresses, _WITH_ADDRESS, _any_value_will_do)
 
 
 def _any_value_will_do(pieces: Sequence[str]) -> bool:
@@ -213,31 +213,30 @@ def _private(host: str) -> bool:
     return _is_ip(host) and not ipaddress.ip_address(host).is_global
 
 
-def disguised(shape: Shape) -> Iterator[Finding]:
+@each_document
+def disguised(document: HtmlDocument) -> Iterator[Finding]:
     """Link texts that show one domain while the link leads to another."""
-    page = shape.page
-    for link in page.all("a") if page else ():
+    for link in document.all("a"):
         host = _host(html.unescape(link.get("href") or "").strip())
-        shown = _DOMAIN_TEXT.fullmatch(page.words(link)) if page and host else None
-        if not (host and shown and page):
+        shown = _DOMAIN_TEXT.fullmatch(document.words(link)) if host else None
+        if host is None or shown is None:
             continue
         named = shown[1].lower().removeprefix("www.")
-        if not (
-            host == named or host.endswith("." + named) or named.endswith("." + host.removeprefix("www."))
-        ):
-            offset, width = page.spot(link)
-            yield Finding(
+        related = host.endswith("." + named) or named.endswith("." + host.removeprefix("www."))
+        if host != named and not related:
+            yield about(
+                document,
+                link,
                 "H208",
                 f"a link shows {named} and leads to {host}",
                 "that is how fraud looks: show words, or the address it really has",
-                offset=offset,
-                width=width,
             )
 
 
-def many(shape: Shape) -> Iterator[Finding]:
+@each_document
+def many(document: HtmlDocument) -> Iterator[Finding]:
     """More links than any letter needs."""
-    count = sum(1 for link in shape.page.all("a") if link.get("href")) if shape.page else 0
+    count = sum(1 for link in document.all("a") if link.get("href"))
     if count > MOST_LINKS:
         yield Finding(
             "H207",

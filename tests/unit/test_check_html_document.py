@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mailmerge.check.html_document import TagReader
 from mailmerge.check.rules.links import addresses
-from mailmerge.check.tags import TagReader
 
 WANTED = re.compile(r"<(?:a|area|form|img)\s", re.IGNORECASE)
 HTML = """\

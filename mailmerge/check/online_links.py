@@ -39,7 +39,7 @@ def is_public(address: str) -> bool:
     return (mapped or parsed).is_global and not parsed.is_multicast
 
 
-def resolve(host: str, port: int) -> list[str]:
+def addresses_of(host: str, port: int) -> list[str]:
     """Look up the addresses of a host."""
     return [str(found[4][0]) for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
 
@@ -48,7 +48,7 @@ class LinkCheck(Struct):
     """Asks for the head of each page, politely and one at a time; nothing of it is downloaded."""
 
     public: Callable[[str], bool] = is_public
-    lookup: Callable[[str, int], list[str]] = resolve
+    lookup: Callable[[str, int], list[str]] = addresses_of
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
     context: ssl.SSLContext | None = None

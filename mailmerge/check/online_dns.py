@@ -10,8 +10,8 @@ from mailmerge.check.message_view import Finding
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-Kind = Literal["TXT", "MX", "A", "AAAA"]
-Lookup = Callable[[str, Kind], "list[str]"]
+RecordType = Literal["TXT", "MX", "A", "AAAA"]
+Lookup = Callable[[str, RecordType], "list[str]"]
 """Gives the records of a name as texts (MX: ``10 host.``); raises `NoSuchName` or `NoAnswer`."""
 
 MOST_LOOKUPS = 10
@@ -37,7 +37,7 @@ def system_lookup(timeout: float = 5.0) -> Lookup:
     asked = resolver.Resolver()
     asked.lifetime = timeout
 
-    def lookup(name: str, kind: Kind) -> list[str]:
+    def lookup(name: str, kind: RecordType) -> list[str]:
         try:
             answer = asked.resolve(name, kind, search=False)
         except resolver.NXDOMAIN:

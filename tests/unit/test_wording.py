@@ -1,7 +1,7 @@
 """The exact words of diagnostics, as ``check`` prints them: small campaigns, each with something wrong.
 
 Expected texts are in ``tests/data/wording.txt``. After a change that is meant, look at the difference that
-``UPDATE_WORDING=1 pytest tests/unit/test_check_diagnostics_text.py`` makes, and commit it.
+``UPDATE_WORDING=1 pytest tests/unit/test_wording.py`` makes, and commit it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mailmerge import Campaign
-from mailmerge.check.diagnostics_text import lines, listing
+from mailmerge.check.diagnostics import diagnostic_lines, listing
 from mailmerge.errors import MailmergeError
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ def said(folder: Path) -> str:
             Campaign.load(folder, environ={"MAILMERGE_STATE_DIR": str(folder / "state")}).check().problems
         )
     except MailmergeError as error:
-        return "\n".join(line for diagnostic in error.diagnostics for line in lines(diagnostic))
+        return "\n".join(line for diagnostic in error.diagnostics for line in diagnostic_lines(diagnostic))
     return "\n".join(listing(problems))
 
 

@@ -1,0 +1,288 @@
+"""Diagnostics, collected over any number of rows, and written for people and for programs.
+
+The same problem is kept once, with a count and the first rows, so that memory does not grow with the list.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Literal
+
+from msgspec import Struct, field
+
+from mailmerge.model import Diagnostic, Severity
+from mailmerge.text import numbers, plural, printable, width
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from mailmerge.model import Place
+
+OutputFormat = Literal["full", "concise", "json", "github", "sarif"]
+
+FIRST_ROWS = 8
+"""How many row numbers a group remembers."""
+GROUPS_PER_CODE = 200
+"""Past this many different problems of one code the rest is only counted."""
+_MAX_SOURCE = 160
+"""Characters of a source line that are shown around a fault."""
+_SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
+
+
+class Group(Struct):
+    """One problem, as it was first met, and where else it occurs."""
+
+    first: Diagnostic
+    count: int = 0
+    rows: list[int] = field(default_factory=list)
+
+    def add(self, row: int | None) -> None:
+        """Count one more occurrence."""
+        self.count += 1
+        if row is not None and len(self.rows) < FIRST_ROWS and (not self.rows or self.rows[-1] != row):
+            self.rows.append(row)
+
+
+class DiagnosticCollector:
+    """All diagnostics so far, grouped; iterates over the groups, errors first, in order of discovery."""
+
+    def __init__(self, ignore: Iterable[str] = ()) -> None:
+        self._ignore = frozenset(ignore)
+        self._groups: dict[tuple[object, ...], Group] = {}
+        self._per_code: dict[str, int] = {}
+        self._severities: dict[str, Severity] = {}
+        self.uncounted: dict[str, int] = {}
+        """Code: how many occurrences were counted but not kept."""
+
+    def add(self, diagnostics: Iterable[Diagnostic]) -> None:
+        """Take in what was found, except warnings with a code the campaign silences."""
+        for found in diagnostics:
+            if found.code not in self._ignore or found.severity is Severity.ERROR:
+                self._add(found)
+
+    def _add(self, found: Diagnostic) -> None:
+        place = found.place
+        where = (place.path, place.line, place.column) if place and place.cell is None else None
+        identity = (found.code, found.message, where)
+        group = self._groups.get(identity)
+        if group is None:
+            if self._per_code.get(found.code, 0) >= GROUPS_PER_CODE:
+                self.uncounted[found.code] = self.uncounted.get(found.code, 0) + 1
+                self._severities[found.code] = found.severity
+                return
+            self._per_code[found.code] = self._per_code.get(found.code, 0) + 1
+            group = self._groups[identity] = Group(found)
+        group.add(found.row)
+
+    def __iter__(self) -> Iterator[Group]:
+        groups = self._groups.values()
+        yield from (group for group in groups if group.first.severity is Severity.ERROR)
+        yield from (group for group in groups if group.first.severity is not Severity.ERROR)
+
+    def count(self, severity: Severity) -> int:
+        """How many different problems of this severity there are."""
+        return sum(group.first.severity is severity for group in self._groups.values())
+
+    def total(self, severity: Severity) -> int:
+        """How many problems of this severity were met, those that were not kept included."""
+        more = (n for code, n in self.uncounted.items() if self._severities[code] is severity)
+        return self.count(severity) + sum(more)
+
+    @property
+    def campaign_errors(self) -> list[Group]:
+        """Errors that are about the campaign, not about single rows: nothing can be sent."""
+        return [group for group in self if group.first.severity is Severity.ERROR and stops(group.first)]
+
+
+def stops(diagnostic: Diagnostic) -> bool:
+    """Whether this error stops the whole campaign: it is no row's own fault."""
+    return diagnostic.row is None or diagnostic.code.startswith("T")
+
+
+# --- for people -------------------------------------------------------------------------------------
+
+
+def diagnostic_lines(
+    diagnostic: Diagnostic, *, count: int = 1, rows: list[int] | None = None
+) -> Iterator[str]:
+    """Yield the lines of one diagnostic, as ``check`` and every error message show it."""
+    what = printable(diagnostic.message)
+    yield f"{diagnostic.severity}[{diagnostic.code}]: {what}{_rows(diagnostic, count, rows)}"
+    if diagnostic.place:
+        yield from _place(diagnostic.place)
+    if diagnostic.hint:
+        yield f"   = hint: {printable(diagnostic.hint)}"
+
+
+def occurrences(group: Group) -> str:
+    """Say in which rows a group was found; empty for what is about the whole campaign."""
+    return _rows(group.first, group.count, group.rows)
+
+
+def _rows(diagnostic: Diagnostic, count: int, rows: list[int] | None) -> str:
+    rows = rows or ([diagnostic.row] if diagnostic.row is not None else [])
+    if not rows:
+        return ""
+    if count == 1:
+        address = f", {printable(diagnostic.address)}" if diagnostic.address else ""
+        return f"  (row {rows[0]}{address})"
+    return f"  ({count:,} rows: {numbers(rows, more=count > len(rows))})"
+
+
+def position(place: Place) -> str:
+    """Write a place as ``file:line:column``, with the cell if it is one."""
+    where = place.path or ""
+    if place.line is not None:
+        where += f":{place.line}" + (f":{place.column}" if place.column is not None else "")
+    if place.cell:
+        where += f" ({place.cell})" if where else place.cell
+    return where
+
+
+def _place(place: Place) -> Iterator[str]:
+    where = position(place)
+    if where:
+        yield f"  --> {printable(where)}"
+    if place.source is not None and place.line is not None:
+        yield from _snippet(place, place.line, place.source)
+
+
+def _snippet(place: Place, line: int, source: str) -> Iterator[str]:
+    start = 0
+    column = place.column
+    if column is not None and column > _MAX_SOURCE - 20:
+        start = column - _MAX_SOURCE // 2
+    number = f"{line:>3} | "
+    shown = source.replace("\t", " ")[start : start + _MAX_SOURCE]
+    yield number + printable(shown)
+    if column is not None:
+        before = shown[: column - 1 - start]
+        under = shown[column - 1 - start : column - 1 - start + place.width]
+        yield " " * (len(number) - 2) + "| " + " " * width(before) + "^" * max(1, width(under))
+
+
+def listing(problems: DiagnosticCollector, *, most: int = 10) -> Iterator[str]:
+    """Yield the lines for all groups; of one code at most *most* are shown in full."""
+    shown: dict[str, int] = {}
+    hidden: dict[str, int] = dict(problems.uncounted)
+    for group in problems:
+        code = group.first.code
+        shown[code] = shown.get(code, 0) + 1
+        if shown[code] > most:
+            hidden[code] = hidden.get(code, 0) + group.count
+            continue
+        yield from group_lines(group)
+    for code, count in hidden.items():
+        yield f"... and {count:,} more of {code}: see results.csv or `mailmerge check --json`"
+
+
+def group_lines(group: Group) -> Iterator[str]:
+    """Yield the lines of one group."""
+    yield from diagnostic_lines(group.first, count=group.count, rows=group.rows)
+
+
+def found(problems: DiagnosticCollector) -> str:
+    """Say how many errors and warnings there are: ``1 error, 2 warnings``."""
+    totals = ((problems.total(severity), severity) for severity in (Severity.ERROR, Severity.WARNING))
+    return ", ".join(plural(number, severity) for number, severity in totals if number) or "no problems"
+
+
+# --- for programs -----------------------------------------------------------------------------------
+
+
+def concise(problems: DiagnosticCollector) -> Iterator[str]:
+    """Yield one line a problem: place, severity, code, message, rows."""
+    for group in problems:
+        first = group.first
+        where = position(first.place) if first.place else ""
+        yield (
+            f"{printable(where)}{': ' if where else ''}{first.severity}[{first.code}] "
+            f"{printable(first.message)}{occurrences(group)}"
+        )
+
+
+def github(problems: DiagnosticCollector) -> Iterator[str]:
+    """Yield workflow commands that GitHub shows beside the lines they are about."""
+    for group in problems:
+        first, place = group.first, group.first.place
+        facts = {
+            "file": place.path if place else None,
+            "line": place.line if place else None,
+            "col": place.column if place else None,
+            "title": first.code,
+        }
+        said = ",".join(f"{name}={_property(value)}" for name, value in facts.items() if value is not None)
+        cell = f" ({place.cell})" if place and place.cell else ""
+        hint = f"\nhint: {first.hint}" if first.hint else ""
+        yield f"::{first.severity} {said}::{_escaped(first.message + cell + occurrences(group) + hint)}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(value: object) -> str:
+    return _escaped(str(value)).replace(":", "%3A").replace(",", "%2C")
+
+
+def sarif(problems: DiagnosticCollector, version: str) -> str:
+    """Give a SARIF 2.1.0 log, which code scanners and editors read."""
+    from mailmerge.check.catalogue import catalogue
+
+    groups = list(problems)
+    entries = catalogue()
+    codes = sorted({group.first.code for group in groups})
+    rules = [
+        {
+            "id": code,
+            "shortDescription": {"text": entries[code].what},
+            "fullDescription": {"text": entries[code].why},
+            "help": {"text": entries[code].do},
+        }
+        for code in codes
+    ]
+    log = {
+        "$schema": _SARIF_SCHEMA,
+        "version": "2.1.0",
+        "runs": [
+            {
+                "tool": {"driver": {"name": "mailmerge-kit", "version": version, "rules": rules}},
+                "columnKind": "unicodeCodePoints",
+                "results": [_result(group, codes.index(group.first.code)) for group in groups],
+            }
+        ],
+    }
+    return json.dumps(log, ensure_ascii=False, indent=2)
+
+
+def _result(group: Group, rule: int) -> dict[str, Any]:
+    first = group.first
+    hint = f" Hint: {first.hint}" if first.hint else ""
+    result: dict[str, Any] = {
+        "ruleId": first.code,
+        "ruleIndex": rule,
+        "level": "error" if first.severity is Severity.ERROR else "warning",
+        "message": {"text": first.message + occurrences(group) + hint},
+        "occurrenceCount": max(group.count, 1),
+    }
+    if first.place:
+        result["locations"] = [_location(first, first.place)]
+    return result
+
+
+def _location(first: Diagnostic, place: Place) -> dict[str, Any]:
+    location: dict[str, Any] = {}
+    if place.path:
+        from urllib.parse import quote
+
+        physical: dict[str, Any] = {"artifactLocation": {"uri": quote(place.path)}}
+        region = {"startLine": place.line, "startColumn": place.column}
+        if place.column is not None:
+            region["endColumn"] = place.column + place.width
+        if place.line is not None:
+            physical["region"] = {name: value for name, value in region.items() if value is not None}
+        location["physicalLocation"] = physical
+    if place.cell:
+        row = f"row {first.row}, " if first.row is not None else ""
+        location["logicalLocations"] = [{"name": row + place.cell, "kind": "member"}]
+    return location

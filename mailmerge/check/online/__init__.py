@@ -1,1 +1,0 @@
-"""Checks that ask other machines, each only on request: DNS records, links."""
