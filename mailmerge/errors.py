@@ -11,6 +11,7 @@
     │   └── RowError               one row cannot become a message: it ends as ``invalid``
     ├── InUseError                 campaign or account is held by another process
     ├── LedgerError                the ledger cannot be trusted, read or written
+    ├── FileError                  a file or folder that we write: path, and an OSError with its errno
     └── SessionError               the SMTP session cannot go on: reply
         ├── ConnectionLost         name look-up, connect, time-out, drop
         ├── TlsError               certificate, handshake, STARTTLS missing or stripped
@@ -30,6 +31,7 @@ from mailmerge.model import Diagnostic, Place, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from mailmerge.model import Reply
 
@@ -149,6 +151,32 @@ class LedgerError(MailmergeError):
 
     exit_code = 8
     default_code = "L700"
+
+
+class FileError(MailmergeError, OSError):
+    """A file or folder of ours cannot be written or removed, or something else has taken its place.
+
+    It is an `OSError`, too: ``errno``, ``filename`` (the whole path) and ``strerror`` (the reason, in words).
+    """
+
+    default_code = "C487"
+
+    def __init__(
+        self,
+        path: Path | str,
+        why: str,
+        *,
+        number: int | None = None,
+        code: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(f"cannot write {path}: {why}", code=code, hint=hint)
+        self.filename = str(path)
+        self.strerror = why
+        self.errno = number
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class SessionError(MailmergeError):

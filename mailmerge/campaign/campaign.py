@@ -67,6 +67,7 @@ class Campaign:
         self.environment = environment or Environment.read(file.folder, os.environ)
         state = user_state_folder(self.environment)
         self.workspace = Workspace(file.folder, out or file.folder / "out", state)
+        self.workspace.sweep()
         self._given = recipients
 
     @classmethod
@@ -449,6 +450,7 @@ class Campaign:
 
     def purge(self) -> None:
         """Remove personal data from the ledger, the list's copies, and the files in the out folder."""
+        self.workspace.check_folders()  # a campaign is purged once, so not by halves
         with self._changing() as ledger:
             ledger.purge()
         self.workspace.remove_personal_files()

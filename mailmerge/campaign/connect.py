@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
+import io
 from typing import TYPE_CHECKING
 
 from mailmerge.config.account_secrets import find_secret
-from mailmerge.errors import CampaignFileError
+from mailmerge.errors import CampaignFileError, FileError
+from mailmerge.files import start_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-    from typing import IO
 
     from mailmerge.config.account_secrets import Secret
     from mailmerge.config.accounts import Account
@@ -86,16 +86,14 @@ class Transcript:
 
     def __init__(self, path: Path) -> None:
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        except OSError as error:
+            file = start_file(path)
+        except FileError as error:
             raise CampaignFileError(
                 f"cannot write the transcript {path}: {error.strerror}",
                 code="C482",
-                hint="--transcript wants the name of a file",
+                hint=error.hint or "--transcript wants the name of a file",
             ) from error
-        self._file: IO[str] = os.fdopen(
-            descriptor, "w", encoding="utf-8", errors="backslashreplace", buffering=1
-        )
+        self._file = io.TextIOWrapper(file, "utf-8", errors="backslashreplace", line_buffering=True)
 
     def write(self, line: str) -> None:
         """Add one line."""

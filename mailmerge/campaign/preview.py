@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from datetime import UTC, datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -14,6 +12,7 @@ from msgspec.structs import replace
 from mailmerge.campaign.preflight import Inspection
 from mailmerge.check.diagnostics import DiagnosticCollector
 from mailmerge.errors import RowError, TemplateError
+from mailmerge.files import replace_file
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.model import Diagnostic, Severity, Status
 from mailmerge.preview.entries import PageRow, diagnostic_values
@@ -23,7 +22,7 @@ from mailmerge.recipients.suppression import Suppressed
 from mailmerge.render.highlight import END, START, unmarked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from mailmerge.campaign.campaign import Campaign
@@ -83,7 +82,7 @@ def write_preview(
     Raises:
         ListError: the list cannot be read.
         TemplateError: templates that do not compile.
-        OSError: the file cannot be written.
+        FileError: the file cannot be written.
 
     """
     request = request or PreviewRequest()
@@ -91,7 +90,7 @@ def write_preview(
     choice = _Choice(request, recipients)
     with Ledger.scratch(campaign.existing_ledger(), campaign.name) as ledger:
         look = _Look(campaign, recipients, ledger)
-        with _replaced(path) as stream:
+        with replace_file(path) as stream:
             page = PageWriter(stream, campaign.name, marks=(START, END), live=live)
             done = look.write(page, choice, path, progress)
             page.finish(look.facts(done, request, choice))
@@ -101,7 +100,7 @@ def write_preview(
 
 def write_broken(path: Path, title: str, error: MailmergeError, command: str = "") -> None:
     """Write a live page that shows why there is nothing to show, until the files are mended."""
-    with _replaced(path) as stream:
+    with replace_file(path) as stream:
         page = PageWriter(stream, title, live=True)
         groups = [{**diagnostic_values(found), "count": 1, "rows": []} for found in error.diagnostics]
         facts = {"campaign": title, "command": command, "broken": True, "problems": groups, "made": _now()}
@@ -270,19 +269,6 @@ class _Noting(DiagnosticCollector):
             if one.row is not None and (one.code not in self._silenced or one.severity is Severity.ERROR)
         ]
         super().add(found)
-
-
-@contextlib.contextmanager
-def _replaced(path: Path) -> Iterator[BinaryIO]:
-    """Open a private file that takes the place of *path* when it is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
-            yield stream
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _plain(chunks: tuple[str, ...] | None) -> str | None:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from mailmerge import files
 from mailmerge.campaign.connect import connection_factory
 from mailmerge.campaign.preflight import refuse_if_broken
 from mailmerge.campaign.run import SendRequest, SendRun, find_account
+from mailmerge.campaign.workspace import MESSAGE_FILES
 from mailmerge.clock import SystemClock, VirtualClock
 from mailmerge.config.accounts import Account
 from mailmerge.errors import CampaignFileError
@@ -95,15 +97,11 @@ class _Keeper:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._count = 0
-        folder.mkdir(parents=True, exist_ok=True)
-        for old in folder.glob("*.eml"):
-            old.unlink()
+        files.clear(folder, MESSAGE_FILES)
 
     def keep(self, message: ReceivedMessage) -> None:
         """Keep one message, unless there are enough."""
         self._count += 1
         if self._count > KEPT:
             return
-        path = self._folder / eml_name(self._count, message.rcpt_to[0])
-        path.touch(mode=0o600)
-        path.write_bytes(message.content)
+        files.write_file(self._folder / eml_name(self._count, message.rcpt_to[0]), message.content)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
+from mailmerge import files
 from mailmerge.campaign.reporting import Report, exit_code
-from mailmerge.errors import ListError, MailmergeError
+from mailmerge.errors import FileError, ListError, MailmergeError
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.recipients import sha256
 from mailmerge.report.redaction import Redactor
@@ -118,10 +119,10 @@ def publish(
             failures[result.row] = result
 
     try:
-        files = ReportFiles(folder)
-        files.write(results(), seen)
-        failed = 0 if redactor or recipients is None else _write_failed(files, failures, recipients)
-    except OSError:
+        plain = ReportFiles(folder)
+        plain.write(results(), seen)
+        failed = 0 if redactor or recipients is None else _write_failed(plain, failures, recipients)
+    except FileError:
         summary = Summary()
         for result in results():
             summary.add(result)
@@ -159,17 +160,17 @@ def _write_page(
             path, said, summary.counts, picked, ledger.aggregates(), gone=summary.gone, redactor=redactor
         )
         return path
-    with contextlib.suppress(OSError):
-        path.unlink()  # an older page would tell of another run
+    with contextlib.suppress(FileError):
+        files.remove_file(path)  # an older page would tell of another run
     return None
 
 
-def _write_failed(files: ReportFiles, failed: Mapping[int, Result], recipients: RecipientList) -> int:
+def _write_failed(plain: ReportFiles, failed: Mapping[int, Result], recipients: RecipientList) -> int:
     try:
         rows = [(cells, failed[row]) for row, cells in recipients.originals(failed)] if failed else []
     except ListError:  # the list itself was the problem, and has been told
         return 0
-    return files.write_failed(recipients.columns.headings, rows)
+    return plain.write_failed(recipients.columns.headings, rows)
 
 
 def _copy(ledger: Ledger, recipients: RecipientList | None, campaign: Campaign, target: Path) -> Path:
@@ -205,8 +206,10 @@ def _copy(ledger: Ledger, recipients: RecipientList | None, campaign: Campaign, 
             annotated_list.copy_workbook(
                 source, target, ledger.results(), sheet=sheet, header_row=recipients.header_row
             )
+    except FileError as error:
+        raise ListError(error.message, code="D155", hint=error.hint) from error
     except OSError as error:
-        raise ListError(f"cannot write {target}: {error.strerror or error}", code="D155") from error
+        raise ListError(f"cannot copy {source}: {error.strerror or error}", code="D155") from error
     return target
 
 

@@ -6,8 +6,8 @@ that the Jinja2 of the campaign passes through them untouched.
 
 from __future__ import annotations
 
+import os
 import re
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +15,10 @@ from msgspec import Struct
 
 from mailmerge.addresses import Address, AddressError
 from mailmerge.errors import CampaignFileError
+from mailmerge.files import create_file
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from mailmerge.recipients import RecipientList
 
@@ -106,16 +107,27 @@ def make_campaign(
         "open": "{{",
         "close": "}}",
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    files = ["campaign.toml", *_bodies(kind)]
-    for file in files:
-        stock = templates_folder() / (file if file == "campaign.toml" else f"{kind}/{file}")
-        (folder / file).write_text(_fill(stock, values), encoding="utf-8", newline="\n")
-    if source.resolve() != recipients.path.resolve():
-        shutil.copyfile(recipients.path, source)
+    contents = {
+        file: _fill(templates_folder() / (file if file == "campaign.toml" else f"{kind}/{file}"), values)
+        for file in ("campaign.toml", *_bodies(kind))
+    }
+    copied = source.resolve() != recipients.path.resolve()
+    _refuse_overwriting(folder, [*contents, *([source.name] if copied else [])])
+    if copied:
+        create_file(source, recipients.path.read_bytes())
+    for file, text in contents.items():
+        create_file(folder / file, text.encode())
     return Scaffold(
-        folder, (*files, source.name), rows, recipients.columns.headings, recipients.dialect, address
+        folder, (*contents, source.name), rows, recipients.columns.headings, recipients.dialect, address
     )
+
+
+def _refuse_overwriting(folder: Path, names: Iterable[str]) -> None:
+    for name in names:
+        if os.path.lexists(folder / name):
+            raise CampaignFileError(
+                f"there is a {folder / name} already", code="C450", hint="choose another folder name"
+            )
 
 
 def _bodies(kind: str) -> list[str]:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from mailmerge.errors import InUseError, LedgerError
+from mailmerge import files
+from mailmerge.errors import FileError, InUseError, LedgerError
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.ledger.registry import CampaignRegistry
+from mailmerge.ledger.schema import unusable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,6 +22,12 @@ if TYPE_CHECKING:
 STATE_FOLDER = ".mailmerge"
 STATE_VARIABLE = "MAILMERGE_STATE_DIR"
 """Environment variable that moves the user's state folder (account usage, index of campaigns)."""
+
+
+_STATE_FILES = re.compile(r"list-|ledger\.db\.v\d+\.bak\Z")
+_REPORT_FILES = re.compile(r"(?:results\.(?:csv|jsonl|xlsx)|failed\.csv|report\.html|preview\.html)\Z")
+MESSAGE_FILES = re.compile(r".*\.eml\Z", re.DOTALL)
+"""Names of the messages that a rehearsal keeps."""
 
 
 class Workspace(Struct, frozen=True):
@@ -47,35 +56,61 @@ class Workspace(Struct, frozen=True):
 
         """
         try:
-            self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise LedgerError(
-                f"cannot create {self.state}: {error.strerror}",
-                code="L702",
-                hint="progress must be recorded before anything is sent; check the folder's permissions",
-            ) from error
+            files.private_folder(self.state)
+        except FileError as error:
+            raise unusable(error) from error
 
     def clear_snapshots(self, keep: Path) -> None:
         """Remove earlier copies of the list."""
-        for copy in self.state.glob("list-*"):
+        for copy in self._snapshots():
             if copy != keep:
-                with contextlib.suppress(OSError):
-                    copy.unlink()
+                with contextlib.suppress(FileError):
+                    files.remove_file(copy)
+
+    @property
+    def folders(self) -> dict[Path, re.Pattern[str]]:
+        """All folders that we write into, and which files in them have personal data."""
+        rehearsal = self.out / "rehearsal"
+        return {
+            self.state: _STATE_FILES,
+            self.out: _REPORT_FILES,
+            self.out / "redacted": _REPORT_FILES,
+            rehearsal: _REPORT_FILES,
+            rehearsal / "messages": MESSAGE_FILES,
+        }
+
+    def sweep(self) -> None:
+        """Remove the drafts of processes that were killed."""
+        files.sweep(*self.folders)
+
+    def check_folders(self) -> None:
+        """See whether the folders that we write into are ours.
+
+        Raises:
+            FileError: one of them is a link, no folder, or somebody else's.
+
+        """
+        for folder in self.folders:
+            files.contents(folder)
 
     def remove_personal_files(self) -> None:
-        """Remove list copies and reports, nothing that is not ours."""
-        ours = [*self.state.glob("list-*"), *self.out.glob("rehearsal/**/*.eml")]
-        names = ("results.csv", "results.jsonl", "results.xlsx", "failed.csv", "report.html", "preview.html")
-        folders = (self.out, self.out / "rehearsal", self.out / "redacted")
-        ours += [folder / name for folder in folders for name in names]
-        for path in ours:
-            with contextlib.suppress(FileNotFoundError):
-                path.unlink()
+        """Remove list copies, reports and drafts, nothing that is not ours.
+
+        Raises:
+            FileError: one of them cannot be removed, or its folder is none of ours.
+
+        """
+        for folder, names in self.folders.items():
+            files.clear(folder, names)
 
     def latest_snapshot(self) -> Path | None:
         """Give the copy of the list that the last run was made from."""
-        copies = [path for path in self.state.glob("list-*") if not path.name.endswith(".part")]
-        return max(copies, key=lambda path: path.stat().st_mtime, default=None)
+        copies = self._snapshots()
+        return max(copies, key=lambda path: copies[path].st_mtime, default=None)
+
+    def _snapshots(self) -> dict[Path, os.stat_result]:
+        found = files.contents(self.state)
+        return {self.state / name: facts for name, facts in found.items() if name.startswith("list-")}
 
     def secret(self, name: str) -> bytes | None:
         """Give the campaign's secret; None: it has none yet.

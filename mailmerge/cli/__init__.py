@@ -6,7 +6,6 @@ One module per command; a command's module, and with it whatever it needs, is im
 from __future__ import annotations
 
 import gc
-import os
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -141,7 +140,9 @@ def run(arguments: Sequence[str]) -> int:
         code = 130
     except BrokenPipeError:
         # The reader of our output went away; keep Python from complaining again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        from mailmerge.files import point_nowhere
+
+        point_nowhere(sys.stdout.fileno())
     except Exception:  # noqa: BLE001  our bug: shown whole, but for what must never be shown
         code = _show_bug()
     return code

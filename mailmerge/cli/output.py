@@ -11,6 +11,7 @@ import click
 
 from mailmerge.check.diagnostics import diagnostic_lines, listing
 from mailmerge.errors import CampaignFileError
+from mailmerge.files import point_nowhere
 from mailmerge.model import Severity
 from mailmerge.text import printable
 
@@ -44,9 +45,7 @@ def _echo(text: str, *, err: bool = False, color: bool | None = None) -> None:
     try:
         click.echo(text, err=err, color=color)
     except BrokenPipeError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, (sys.stderr if err else sys.stdout).fileno())
-        os.close(nowhere)
+        point_nowhere((sys.stderr if err else sys.stdout).fileno())
 
 
 def show_diagnostics(diagnostics: Iterable[Diagnostic]) -> None:

@@ -9,7 +9,7 @@ import click
 
 from mailmerge.cli.options import campaign_options, limit_option, load_campaign, rows_option
 from mailmerge.cli.output import note, out
-from mailmerge.errors import CampaignFileError
+from mailmerge.errors import CampaignFileError, FileError
 from mailmerge.text import plural
 
 if TYPE_CHECKING:
@@ -70,11 +70,9 @@ def _write_files(
         if mbox:
             count = write_mbox(campaign.messages(rows=rows, limit=limit), mbox)
             out(f"Wrote {plural(count, 'message')} to {mbox}")
-    except OSError as error:
+    except FileError as error:
         raise CampaignFileError(
-            f"cannot write {error.filename or eml or mbox}: {error.strerror}",
-            code="C486",
-            hint="--eml wants a folder, --mbox a file",
+            error.message, code="C486", hint=error.hint or "--eml wants a folder, --mbox a file"
         ) from None
 
 

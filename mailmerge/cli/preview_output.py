@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import tempfile
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import click
@@ -17,11 +15,14 @@ from mailmerge.campaign.watch import Watched
 from mailmerge.check.diagnostics import found
 from mailmerge.cli.options import load_campaign
 from mailmerge.cli.output import interactive, note, out, show_diagnostics
-from mailmerge.errors import CampaignFileError, MailmergeError
+from mailmerge.errors import CampaignFileError, FileError, MailmergeError
+from mailmerge.files import ScratchFolder
 from mailmerge.preview.http_server import PreviewServer
 from mailmerge.text import plural
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mailmerge.campaign import Campaign
     from mailmerge.campaign.preview import Previewed
 
@@ -52,11 +53,9 @@ def write(wanted: ReportOptions, campaign: Campaign) -> int:
     with _Rows() as rows:
         try:
             done = write_preview(campaign, path, wanted.request, progress=rows.reached)
-        except OSError as error:
+        except FileError as error:
             raise CampaignFileError(
-                f"cannot write {error.filename or path}: {error.strerror}",
-                code="C486",
-                hint="--out DIR writes the page somewhere else",
+                error.message, code="C486", hint=error.hint or "--out DIR writes the page somewhere else"
             ) from None
     opened = wanted.show and _open(path.resolve().as_uri())
     if done.shown:
@@ -116,8 +115,8 @@ class _Rows:
 def watch(wanted: ReportOptions, options: dict[str, Any]) -> int:
     """Serve the page until Ctrl-C, made again at every change; return the exit code."""
     signal.signal(signal.SIGTERM, _end)
-    with tempfile.TemporaryDirectory(prefix="mailmerge-") as folder:
-        page = Path(folder) / PAGE
+    with ScratchFolder() as folder:
+        page = folder.path / PAGE
         watched = Watched(lambda: load_campaign(dict(options)), page, wanted.request)
         _tell(watched.make())
         try:

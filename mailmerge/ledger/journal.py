@@ -7,7 +7,8 @@ import os
 import sqlite3
 from typing import TYPE_CHECKING
 
-from mailmerge.errors import LedgerError
+from mailmerge import files
+from mailmerge.errors import FileError, LedgerError
 from mailmerge.ledger import schema
 from mailmerge.ledger.records import offset_of, reached, stamp
 from mailmerge.model import Status
@@ -190,8 +191,8 @@ class Journal:
             return explained
         if schema.is_full(error) and self._ballast is not None:
             opened, first = dict(self._open), self._next
-            with contextlib.suppress(OSError):
-                self._ballast.unlink()
+            with contextlib.suppress(FileError):
+                files.remove_file(self._ballast)
             try:
                 self._commit((), settlements, now, run)
             except sqlite3.Error:
@@ -207,17 +208,14 @@ class Journal:
 
     def fill_ballast(self) -> None:
         """Set a little space aside, so that a full disk cannot make us forget what was accepted."""
-        if self._ballast is None or self._ballast.exists():
+        if self._ballast is None or files.size(self._ballast) == _BALLAST:
             return
         try:
-            handle = os.open(self._ballast, os.O_CREAT | os.O_WRONLY, 0o600)
-            with os.fdopen(handle, "wb") as file:
-                file.write(os.urandom(4096) * (_BALLAST // 4096))  # zeros might take no space at all
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                self._ballast.unlink()
+            # Zeros might take no space at all.
+            files.write_file(self._ballast, os.urandom(4096) * (_BALLAST // 4096))
+        except FileError as error:
             raise LedgerError(
-                f"cannot record progress in {self._path.parent}: {error.strerror or error}",
+                f"cannot record progress in {self._path.parent}: {error.strerror}",
                 code="L703",
                 hint="a little free space is kept so that nothing is lost on a full disk; free some",
             ) from error

@@ -9,13 +9,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
-import sqlite3
-import tempfile
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from mailmerge import files
 from mailmerge.errors import LedgerError
 from mailmerge.ledger import decisions, queries, schema
 from mailmerge.ledger.journal import Journal
@@ -24,7 +21,9 @@ from mailmerge.ledger.locks import CampaignLock
 from mailmerge.ledger.records import Run, moment
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from mailmerge.ledger.records import PastAttempt, Settlement
     from mailmerge.ledger.statistics import Aggregates
@@ -46,7 +45,7 @@ class Ledger:
         *,
         now: Callable[[], datetime] = _now,
         ballast: bool = False,
-        folder: Path | None = None,
+        folder: files.ScratchFolder | None = None,
     ) -> None:
         self.path = path
         self.campaign = campaign
@@ -121,21 +120,21 @@ class Ledger:
             LedgerError: *source* exists but cannot be read.
 
         """
-        folder = Path(tempfile.mkdtemp(prefix="mailmerge-"))
+        folder = files.ScratchFolder()
         try:
-            path = folder / "ledger.db"
+            path = folder.path / "ledger.db"
             schema.create(path, durable=False)
             if source is not None and source.exists():
                 with (
                     schema.guarded(source),
                     contextlib.closing(schema.connect_read_only(source)) as original,
-                    contextlib.closing(sqlite3.connect(path)) as copy,
+                    contextlib.closing(files.open_database(path)) as copy,
                 ):
                     original.backup(copy)
             ledger = cls(schema.connect(path, durable=False), path, campaign, now=now, folder=folder)
             ledger._load(create=True)
         except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
+            folder.close()
             raise
         return ledger
 
@@ -178,7 +177,7 @@ class Ledger:
         """Close the file, its WAL emptied; never raises."""
         if self._folder is not None:
             self._db.close()
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder.close()
         elif self.writable:
             schema.close(self._db)
         else:

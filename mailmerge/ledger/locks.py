@@ -15,7 +15,9 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
-from mailmerge.errors import InUseError, LedgerError
+from mailmerge import files
+from mailmerge.errors import FileError, InUseError
+from mailmerge.ledger.schema import unusable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,14 +99,9 @@ class Lock:
 
     def _open(self) -> int:
         try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            return os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as error:
-            raise LedgerError(
-                f"cannot use {self.path}: {error.strerror or error}",
-                code="L702",
-                hint="progress must be recorded before anything is sent; check the folder and permissions",
-            ) from error
+            return files.open_in_place(self.path)
+        except FileError as error:
+            raise unusable(error) from error
 
     @staticmethod
     def _read(handle: int) -> str:

@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mailmerge.errors import LedgerError
+from mailmerge import files
+from mailmerge.errors import FileError, LedgerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
 
 APPLICATION_ID = 0x6D6D6C64
 VERSION = 2
@@ -129,21 +131,16 @@ _WHOLE_CHECK_UP_TO = 64 * 1024 * 1024
 
 def create(path: Path, *, schema: str = SCHEMA, version: int = VERSION, durable: bool = True) -> None:
     """Make an empty ledger: complete or not at all, readable by its owner only."""
-    new = path.with_name(f"{path.name}.new-{os.getpid()}")
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        new.unlink(missing_ok=True)
-        os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        with guarded(path), contextlib.closing(sqlite3.connect(new, isolation_level=None)) as db:
-            db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
-            marks = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version}"
-            db.executescript(f"BEGIN; {schema}; {marks}; COMMIT")
-        new.replace(path)
-    except OSError as error:
-        raise _unusable(path, error.strerror or str(error)) from error
-    finally:
-        with contextlib.suppress(OSError):
-            new.unlink(missing_ok=True)
+    with guarded(path), _new(path, durable=durable) as db:
+        db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
+        marks = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version}"
+        db.executescript(f"BEGIN; {schema}; {marks}; COMMIT")
+
+
+def _new(path: Path, *, durable: bool) -> AbstractContextManager[sqlite3.Connection]:
+    if durable:
+        return files.create_database(path)
+    return contextlib.closing(files.open_database(path, create=True))
 
 
 def connect(path: Path, *, durable: bool = True) -> sqlite3.Connection:
@@ -157,9 +154,7 @@ def connect(path: Path, *, durable: bool = True) -> sqlite3.Connection:
     """
     refuse_empty(path)
     with guarded(path):
-        db = sqlite3.connect(
-            path.resolve().as_uri() + "?mode=rw", uri=True, isolation_level=None, timeout=5.0
-        )
+        db = files.open_database(path)
     try:
         with guarded(path):
             _check(db, path)
@@ -184,10 +179,10 @@ def connect_read_only(path: Path) -> sqlite3.Connection:
 
     """
     refuse_empty(path)
-    uri = path.resolve().as_uri()
-    options = ("?mode=ro", "?mode=ro&immutable=1") if _journal_is_empty(path) else ("?mode=ro",)
-    for number, option in enumerate(options, 1):
-        db = sqlite3.connect(uri + option, uri=True, isolation_level=None, timeout=5.0)
+    ways = (False, True) if _journal_is_empty(path) else (False,)
+    for number, immutable in enumerate(ways, 1):
+        with guarded(path):
+            db = files.open_database(path, read_only=True, immutable=immutable)
         try:
             with guarded(path):
                 _check(db, path)
@@ -196,7 +191,7 @@ def connect_read_only(path: Path) -> sqlite3.Connection:
             return db
         except LedgerError:
             db.close()
-            if number == len(options):
+            if number == len(ways):
                 raise
     raise RuntimeError("unreachable")
 
@@ -226,8 +221,7 @@ def migrate(
     if version >= target:
         return None
     copy = path.with_name(f"{path.name}.v{version}.bak")
-    os.close(os.open(copy, os.O_CREAT | os.O_WRONLY, 0o600))
-    with contextlib.closing(sqlite3.connect(copy)) as backup:
+    with files.create_database(copy) as backup:
         db.backup(backup)
     while version < target:
         if version not in migrations:
@@ -244,9 +238,11 @@ def migrate(
 
 @contextlib.contextmanager
 def guarded(path: Path) -> Iterator[None]:
-    """Turn what SQLite raises into a `LedgerError` that says what a person can do."""
+    """Turn what SQLite and the file system raise into a `LedgerError` that says what a person can do."""
     try:
         yield
+    except FileError as error:
+        raise unusable(error) from error
     except (sqlite3.Error, UnicodeDecodeError) as error:
         raise explained(path, error) from error
 
@@ -373,11 +369,8 @@ def refuse_empty(path: Path) -> None:
         raise _unusable(path, error.strerror or str(error)) from error
     if size == 0:
         raise damaged(path, "the file is empty")
-    try:
-        with path.open("rb"):
-            pass
-    except OSError as error:
-        raise _unusable(path, error.strerror or str(error)) from error
+    if not os.access(path, os.R_OK):
+        raise _unusable(path, "you may not read it")
 
 
 def _journal_is_empty(path: Path) -> bool:
@@ -387,11 +380,17 @@ def _journal_is_empty(path: Path) -> bool:
         return not path.with_name(path.name + "-journal").exists()
 
 
-def _unusable(path: Path, why: str) -> LedgerError:
+def unusable(error: FileError) -> LedgerError:
+    """Make the error for a file or folder of a campaign that is not what it should be, or cannot be used."""
+    return _unusable(error.filename, error.strerror or str(error), error.hint)
+
+
+def _unusable(path: Path | str, why: str, hint: str | None = None) -> LedgerError:
     return LedgerError(
         f"cannot use {path}: {why}",
         code="L702",
-        hint="progress must be recorded before anything is sent; check the folder and its permissions",
+        hint=hint
+        or "progress must be recorded before anything is sent; check the folder and its permissions",
     )
 
 

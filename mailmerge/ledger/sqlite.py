@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 from typing import TYPE_CHECKING, Self
 
-from mailmerge.errors import LedgerError
+from mailmerge import files
+from mailmerge.errors import FileError, LedgerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,17 +41,8 @@ class StateDatabase:
 
 
 def _connect(path: Path, schema: str) -> sqlite3.Connection:
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    except OSError as error:
-        raise LedgerError(
-            f"cannot use {path}: {error.strerror or error}",
-            code="L710",
-            hint="what an account has sent must be remembered; check the folder and its permissions",
-        ) from error
     with guarded(path):
-        db = sqlite3.connect(path, isolation_level=None, timeout=5.0)
+        db = files.open_database(path, create=True)
         try:
             # NORMAL: a power cut may forget a moment's usage, never damage the file.
             db.execute("PRAGMA synchronous = NORMAL")
@@ -69,6 +60,13 @@ def guarded(path: Path) -> Iterator[None]:
     """Turn what SQLite raises into a `LedgerError` that says what a person can do."""
     try:
         yield
+    except FileError as error:
+        raise LedgerError(
+            f"cannot use {error.filename}: {error.strerror}",
+            code="L710",
+            hint=error.hint
+            or "what an account has sent must be remembered; check the folder and its permissions",
+        ) from error
     except sqlite3.Error as error:
         raise LedgerError(
             f"cannot use {path}: {error}",

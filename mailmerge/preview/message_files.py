@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
-from typing import TYPE_CHECKING, BinaryIO
+import time
+from typing import TYPE_CHECKING
+
+from mailmerge import files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,16 +22,16 @@ def write_eml(messages: Iterable[Message], folder: Path) -> int:
     """Write each message to ``ROW-ADDRESS.eml`` in *folder*, readable by its owner only; return how many.
 
     Raises:
-        OSError: the folder cannot be written.
+        FileError: the folder cannot be written.
 
     """
-    folder.mkdir(parents=True, exist_ok=True)
     count = 0
-    for message in messages:
-        with _private(folder / eml_name(message.row, str(message.envelope.rcpt_to[0]))) as stream:
-            for segment in message.segments:
-                stream.write(segment)
-        count += 1
+    with files.folder(folder, named=True) as opened:
+        for message in messages:
+            with opened.replace(eml_name(message.row, str(message.envelope.rcpt_to[0]))) as stream:
+                for segment in message.segments:
+                    stream.write(segment)
+            count += 1
     return count
 
 
@@ -39,22 +41,19 @@ def eml_name(number: int, address: str) -> str:
 
 
 def write_mbox(messages: Iterable[Message], path: Path) -> int:
-    """Write all messages to one mbox file (the ``mboxo`` kind), replacing it; return how many."""
-    import mailbox
+    """Write all messages to one mbox file (the ``mboxo`` kind), replacing it; return how many.
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _private(path).close()
-    box = mailbox.mbox(path, create=False)
+    Raises:
+        FileError: the file cannot be written.
+
+    """
     count = 0
-    try:
+    with files.replace_file(path, named=True) as stream:
         for message in messages:
-            box.add(message.content)
+            now = time.asctime(time.gmtime()).encode()
+            stream.write(b"From MAILER-DAEMON %b\n" % now)
+            content = message.content.replace(b"\nFrom ", b"\n>From ")
+            stream.write(content if content.endswith(b"\n") else content + b"\n")
+            stream.write(b"\n")
             count += 1
-        box.flush()
-    finally:
-        box.close()
     return count
-
-
-def _private(path: Path) -> BinaryIO:
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
-import tempfile
-from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-from mailmerge.errors import ListError
+from mailmerge import files
+from mailmerge.errors import FileError, ListError
 from mailmerge.model import Place
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _BLOCK = 1 << 20
 
@@ -22,6 +23,7 @@ def snapshot(source: Path, folder: Path) -> Path:
 
     Raises:
         ListError: it cannot be read, it is a lock file, or it changed while it was copied.
+        FileError: the copy cannot be written.
 
     """
     place = Place(path=str(source))
@@ -32,24 +34,16 @@ def snapshot(source: Path, folder: Path) -> Path:
             hint=f"name the workbook itself: {_locked(source.name)}",
             place=place,
         )
-    descriptor, name = tempfile.mkstemp(prefix="list-", suffix=".part", dir=folder)  # 0600 from the start
-    copy = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as target:
-            try:
-                with source.open("rb") as file:
-                    digest = _copy(file, target, source)
-            except OSError as error:
-                raise ListError(
-                    f"{source} cannot be read: {error.strerror}", code="D100", place=place
-                ) from error
-        final = folder / f"list-{digest[:12]}{source.suffix.lower()}"
-        copy.replace(final)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            copy.unlink()
-        raise
-    return final
+    with files.folder(folder) as opened, opened.draft() as copy:
+        try:
+            with source.open("rb") as file:
+                digest = _copy(file, copy.stream, source)
+        except FileError:  # what cannot be written is the copy
+            raise
+        except OSError as error:
+            raise ListError(f"{source} cannot be read: {error.strerror}", code="D100", place=place) from error
+        copy.name = f"list-{digest[:12]}{source.suffix.lower()}"
+    return folder / copy.name
 
 
 def sha256(path: Path) -> str:

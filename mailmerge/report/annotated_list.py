@@ -6,7 +6,8 @@ import csv
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
-from mailmerge.report.result_files import FAILED_COLUMNS, private_draft, replacing, text_cell
+from mailmerge import files
+from mailmerge.report.result_files import FAILED_COLUMNS, text_cell
 from mailmerge.report.workbook import cell_text
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def copy_text(
     marks = _Marks(results)
     with (
         source.open(encoding=encoding, newline="") as file,
-        replacing(target, encoding=encoding) as stream,
+        files.replace_text(target, encoding=encoding, named=True) as stream,
     ):
         ours: list[int] = []
         for row, (cells, raw) in enumerate(_records(file, delimiter), 1):
@@ -117,6 +118,8 @@ def copy_workbook(
     """
     from openpyxl import load_workbook
 
+    from mailmerge.report.sheet_files import save_workbook
+
     book = load_workbook(source, keep_vba=target.suffix.lower() == ".xlsm")
     page: Any = book[sheet]
     first = _own_column(page, header_row)
@@ -129,8 +132,8 @@ def copy_workbook(
     for row in range(header_row + 1, page.max_row + 1):
         for offset, text in enumerate(marks.of(row)):
             _put(page.cell(row, first + offset), text)
-    with private_draft(target) as draft:
-        book.save(draft)
+    with files.replace_file(target, named=True) as stream:
+        save_workbook(book, stream)
     return marks.count
 
 

@@ -18,9 +18,9 @@ from markupsafe import Markup
 from msgspec import Struct
 from msgspec.structs import replace
 
+from mailmerge.files import replace_text
 from mailmerge.model import Counts, Result, Status
 from mailmerge.report import charts
-from mailmerge.report.result_files import replacing
 from mailmerge.report.summary import WORDS
 from mailmerge.text import duration, printable
 
@@ -156,7 +156,7 @@ def write_page(
         redactor: hides addresses in the server's words; the rows are expected to be redacted already.
 
     Raises:
-        OSError: it cannot be written.
+        FileError: it cannot be written.
         LedgerError: the ledger cannot be read.
 
     """
@@ -165,7 +165,7 @@ def write_page(
         **_figures(facts, figures, redactor),
         **_table(picked, counts),
     }
-    with replacing(path) as stream:
+    with replace_text(path) as stream:
         stream.writelines(_environment().get_template("page.html").generate(values))
 
 

@@ -5,14 +5,13 @@ All are written to a temporary name first and then moved into place, readable by
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import os
 from functools import lru_cache
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from msgspec.json import Encoder
 
+from mailmerge import files
 from mailmerge.model import Result, Status
 
 if TYPE_CHECKING:
@@ -91,12 +90,12 @@ class ReportFiles:
         """Write both files in one pass; *seen* is told of every result.
 
         Raises:
-            OSError: the folder cannot be written.
+            FileError: the folder cannot be written.
 
         """
         with (
-            replacing(self._folder / "results.csv") as table,
-            replacing(self._folder / "results.jsonl") as json_lines,
+            files.replace_text(self._folder / "results.csv") as table,
+            files.replace_text(self._folder / "results.jsonl") as json_lines,
         ):
             table.write(_FOR_EXCEL)
             writer = csv.writer(table, lineterminator="\r\n")
@@ -115,7 +114,7 @@ class ReportFiles:
         """
         path = self._folder / "failed.csv"
         count = 0
-        with replacing(path) as table:
+        with files.replace_text(path) as table:
             table.write(_FOR_EXCEL)
             writer = csv.writer(table, lineterminator="\r\n")
             writer.writerow([*headings, *FAILED_COLUMNS])
@@ -123,7 +122,7 @@ class ReportFiles:
                 writer.writerow([*map(str, cells), *_failure(result)])
                 count += 1
         if not count:
-            path.unlink()
+            files.remove_file(path)
         return count
 
 
@@ -133,27 +132,3 @@ def _failure(result: Result) -> Iterator[str]:
     yield text_cell(delivery.code if delivery else None)
     yield text_cell((delivery.reply if delivery else "") or result.detail)
     yield text_cell(result.row)
-
-
-@contextlib.contextmanager
-def private_draft(path: Path) -> Iterator[Path]:
-    """Give the name of a private file that takes *path*'s place if all goes well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
-    try:
-        yield draft
-        draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
-
-
-@contextlib.contextmanager
-def replacing(path: Path, *, encoding: str = "utf-8") -> Iterator[IO[str]]:
-    """Open a private text file that takes *path*'s place only when it is complete."""
-    with (
-        private_draft(path) as draft,
-        draft.open("w", encoding=encoding, errors="backslashreplace", newline="") as stream,
-    ):
-        yield stream

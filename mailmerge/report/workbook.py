@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from mailmerge.report.result_files import COLUMNS, private_draft, record
+from mailmerge import files
+from mailmerge.report.result_files import COLUMNS, record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,7 +35,7 @@ def write_workbook(path: Path, results: Iterable[Result]) -> None:
     """Write all results to *path*, private to its owner, in as many sheets as they need.
 
     Raises:
-        OSError: it cannot be written.
+        FileError: it cannot be written.
 
     """
     from openpyxl import Workbook
@@ -42,32 +43,36 @@ def write_workbook(path: Path, results: Iterable[Result]) -> None:
 
     book = Workbook(write_only=True)
     sheet: Any = None
-    for number, result in enumerate(results):
-        if number % ROWS_PER_SHEET == 0:
-            sheet = _new_sheet(book)
-        cells = []
-        for value in record(result).values():
-            cell: Any = WriteOnlyCell(sheet, cell_text(value))
-            # Text beginning with "=" would become a formula otherwise.
-            cell.data_type = "s"
-            cells.append(cell)
-        sheet.append(cells)
-    if sheet is None:
-        _new_sheet(book)
-    with private_draft(path) as draft:
-        book.save(draft)
+    with files.ScratchFolder() as scratch:
+        for number, result in enumerate(results):
+            if number % ROWS_PER_SHEET == 0:
+                sheet = _new_sheet(book, scratch.path)
+            cells = []
+            for value in record(result).values():
+                cell: Any = WriteOnlyCell(sheet, cell_text(value))
+                # Text beginning with "=" would become a formula otherwise.
+                cell.data_type = "s"
+                cells.append(cell)
+            sheet.append(cells)
+        if sheet is None:
+            _new_sheet(book, scratch.path)
+        with files.replace_file(path) as stream:
+            book.save(stream)
 
 
-def _new_sheet(book: Workbook) -> Any:
+def _new_sheet(book: Workbook, scratch: Path) -> Any:
     from openpyxl.cell import WriteOnlyCell
     from openpyxl.styles import Font
     from openpyxl.utils import get_column_letter
+
+    from mailmerge.report.sheet_files import begin_sheet
 
     count = len(book.sheetnames)
     sheet: Any = book.create_sheet("results" if not count else f"results ({count + 1})")
     sheet.freeze_panes = "A2"
     for column, width in enumerate(_WIDTHS, 1):
         sheet.column_dimensions[get_column_letter(column)].width = width
+    begin_sheet(sheet, scratch)
     heads = [WriteOnlyCell(sheet, name) for name in COLUMNS]
     for head in heads:
         head.font = Font(bold=True)

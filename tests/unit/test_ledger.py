@@ -120,7 +120,7 @@ def test_a_clean_close_leaves_one_file(ledger: Ledger, path: Path) -> None:
     """Nothing of the write-ahead log is left after a clean exit."""
     fill(ledger)
     ledger.close()
-    assert sorted(entry.name for entry in path.parent.iterdir()) == ["ballast", "ledger.db"]
+    assert sorted(entry.name for entry in path.parent.iterdir()) == [".gitignore", "ballast", "ledger.db"]
 
 
 def test_several_campaigns_share_a_file(ledger: Ledger, path: Path) -> None:
@@ -149,7 +149,7 @@ def test_looking_changes_no_byte(ledger: Ledger, path: Path) -> None:
         Ledger.open_read_only(path, "summer")
     assert "spring" in (caught.value.hint or "")
     assert path.read_bytes() == before
-    assert sorted(entry.name for entry in path.parent.iterdir()) == ["ballast", "ledger.db"]
+    assert sorted(entry.name for entry in path.parent.iterdir()) == [".gitignore", "ballast", "ledger.db"]
 
 
 def test_looking_works_while_another_writes(ledger: Ledger, path: Path) -> None:

@@ -92,7 +92,7 @@ def test_holds_the_bytes_of_every_message(tmp_path):
     assert (done.rows, done.shown) == (120, 120)
     assert [passing.sub("", text) for text in contents] == [passing.sub("", text) for text in expected]
     assert path.stat().st_mode & 0o777 == 0o600
-    assert [item.name for item in path.parent.iterdir()] == ["preview.html"]
+    assert sorted(item.name for item in path.parent.iterdir()) == [".gitignore", "preview.html"]
 
 
 def test_marks_what_came_from_the_list(tmp_path):
@@ -254,7 +254,7 @@ def test_a_failure_leaves_the_earlier_page(tmp_path):
         write_preview(campaign(tmp_path, plain(1), body_txt="{{ nme }}\n"), path)
 
     assert path.read_bytes() == before
-    assert [item.name for item in path.parent.iterdir()] == ["preview.html"]
+    assert sorted(item.name for item in path.parent.iterdir()) == [".gitignore", "preview.html"]
 
 
 def test_watching_shows_what_is_broken_and_recovers(tmp_path):

@@ -87,7 +87,7 @@ def test_the_page_is_private_and_holds_no_message(tmp_path):
     write(path, [result(2, Status.ACCEPTED, "Ok")])
 
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert [entry.name for entry in path.parent.iterdir()] == ["report.html"]
+    assert sorted(entry.name for entry in path.parent.iterdir()) == [".gitignore", "report.html"]
 
 
 def test_its_policy_lets_in_what_is_in_it_and_nothing_else(tmp_path):

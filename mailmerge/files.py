@@ -1,0 +1,408 @@
+"""The only place that creates, replaces, renames or deletes a file, or opens a database.
+
+Each function says what for. Which names are followed, and which are not, is told in `mailmerge.folders`:
+short, nothing in a folder of ours, and no file that the user named. No other module writes: a test reads them
+all (``tests/unit/test_files_only_here.py``), and another one watches the program's system calls.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+import re
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Self, TextIO
+
+from mailmerge.errors import FileError
+from mailmerge.folders import Folder, followed, refuse_special, telling
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator
+
+_INSIDE = frozenset({"rehearsal", "messages", "redacted"})
+"""Folders that are always in another folder of ours, so that one is not followed either."""
+_SCRATCH = "mailmerge-"
+_SCRATCHES = re.compile(r"mailmerge-[0-9a-f]{16}\Z")
+
+
+@contextlib.contextmanager
+def replace_file(path: Path, *, durable: bool = False, named: bool = False) -> Iterator[BinaryIO]:
+    """Write a private file that takes *path*'s place when it is complete; if that fails, nothing has changed.
+
+    Args:
+        path: the file; its folder is made if there is none.
+        durable: it survives a power cut once this returns.
+        named: the user named this very file: the way to it is followed, and a link or a device there is
+            refused. Else it lies in a folder of ours, and whatever has its name is replaced.
+
+    Raises:
+        FileError: it cannot be written.
+
+    """
+    with named_folder(path.parent) if named else folder(path.parent) as opened:
+        if named:
+            opened.sweep()
+            if (found := opened.look(path.name)) is not None:
+                refuse_special(path, found)
+        with opened.replace(path.name, durable=durable) as stream:
+            yield stream
+
+
+@contextlib.contextmanager
+def replace_text(path: Path, *, encoding: str = "utf-8", named: bool = False) -> Iterator[TextIO]:
+    """Write a private text file as `replace_file` does, its line ends as they are given.
+
+    What *encoding* does not have is written as an escape.
+    """
+    with replace_file(path, named=named) as stream:
+        text = io.TextIOWrapper(stream, encoding, errors="backslashreplace", newline="")
+        try:
+            yield text
+        finally:
+            text.detach()
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Put a private file with this content into a folder of ours.
+
+    Raises:
+        FileError: it cannot be written; what was there before is still there.
+
+    """
+    with replace_file(path) as stream:
+        stream.write(content)
+
+
+def start_file(path: Path) -> BinaryIO:
+    """Begin a private file that can be read while it grows; an older one that has its name is removed.
+
+    Raises:
+        FileError: a link, a device or a folder has this name, or it cannot be made.
+
+    """
+    with followed(path.parent) as opened:
+        if (found := opened.look(path.name)) is not None:
+            refuse_special(path, found)
+            opened.remove(path.name)
+        return opened.create(path.name)
+
+
+def create_file(path: Path, content: bytes) -> None:
+    """Make a file of the user's own, in a folder that is made if there is none; nothing is overwritten.
+
+    Raises:
+        FileError: something has this name already, or it cannot be made.
+
+    """
+    with named_folder(path.parent) as opened, opened.create(path.name, mode=0o666) as stream:
+        stream.write(content)
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file from a folder of ours; nothing happens where there is none.
+
+    Raises:
+        FileError: it cannot be removed, or its folder is none of ours.
+
+    """
+    if (opened := existing(path.parent)) is not None:
+        with opened:
+            opened.remove(path.name)
+
+
+def size(path: Path) -> int | None:
+    """Give the size of a plain file in a folder of ours; None: there is none, or something else.
+
+    Raises:
+        FileError: its folder is none of ours.
+
+    """
+    if (opened := existing(path.parent)) is None:
+        return None
+    with opened:
+        found = opened.look(path.name)
+        return found.st_size if found is not None and stat.S_ISREG(found.st_mode) else None
+
+
+def contents(path: Path) -> dict[str, os.stat_result]:
+    """Look at the plain files in a folder of ours; where there is no folder, there are none.
+
+    Raises:
+        FileError: it is none of ours.
+
+    """
+    if (opened := existing(path)) is None:
+        return {}
+    with opened:
+        found = {name: opened.look(name) for name in opened.names()}
+    return {name: facts for name, facts in found.items() if facts and stat.S_ISREG(facts.st_mode)}
+
+
+def clear(path: Path, names: re.Pattern[str]) -> None:
+    """Remove the files that have these names from a folder of ours, and every draft in it.
+
+    Raises:
+        FileError: one cannot be removed, or the folder is none of ours.
+
+    """
+    if (opened := existing(path)) is None:
+        return
+    with opened:
+        for name in opened.names():
+            found = opened.look(name) if names.match(name) else None
+            if found is not None and not stat.S_ISDIR(found.st_mode):
+                opened.remove(name)
+        opened.sweep(living=True)
+
+
+def open_in_place(path: Path) -> int:
+    """Open a file in a folder of ours for reading and writing, and give its descriptor; for locks.
+
+    Raises:
+        FileError: it is a link, no plain file, or has other names; or it cannot be made.
+
+    """
+    with folder(path.parent) as opened:
+        opened.plain(path.name)
+        handle = opened.open(path.name, os.O_RDWR | os.O_CREAT)
+        try:
+            refuse_special(path, os.fstat(handle))
+        except FileError:
+            os.close(handle)
+            raise
+        return handle
+
+
+def private_folder(path: Path) -> None:
+    """Make a folder of ours that nobody else can look into, and remove what dead processes left in it.
+
+    Raises:
+        FileError: it is a link, no folder, belongs to somebody else, or cannot be made.
+
+    """
+    with folder(path, durable=True) as opened:
+        if opened.at is not None and stat.S_IMODE(os.fstat(opened.at).st_mode) & 0o077:
+            with contextlib.suppress(OSError):  # a file system without modes
+                os.fchmod(opened.at, 0o700)
+        opened.sweep()
+
+
+def point_nowhere(descriptor: int) -> None:
+    """Let what is written to a standard stream go nowhere from now on: its reader has gone away."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+
+
+# --- ways to open one ------------------------------------------------------------------------------------
+
+
+def folder(path: Path, *, make: bool = True, named: bool = False, durable: bool = False) -> Folder:
+    """Open a folder of ours, made with its parents if there is none.
+
+    Args:
+        path: the folder; neither it nor a folder of ours that it lies in is followed as a link.
+        make: make it: private, and with a ``.gitignore`` that keeps all of it out of repositories.
+        named: the user named it as a place for files; it may belong to somebody else.
+        durable: a new one survives a power cut.
+
+    Raises:
+        FileError: it is a link, no folder, belongs to somebody else, or cannot be made or opened.
+
+    """
+    base, names = _split(path)
+    if make:
+        with telling(base):
+            base.mkdir(parents=True, exist_ok=True)
+    opened = followed(base, passing=bool(names))
+    for name in names:
+        with opened:
+            made = make and opened.make(name)
+            if made and durable:
+                opened.sync()
+            opened = opened.inside(name)
+        try:
+            if not named:
+                _settle(opened, new=made and name not in _INSIDE)
+        except BaseException:
+            opened.close()
+            raise
+    return opened
+
+
+def existing(path: Path) -> Folder | None:
+    """Open a folder of ours; None: there is none.
+
+    Raises:
+        FileError: as for `folder`.
+
+    """
+    try:
+        return folder(path, make=False)
+    except FileError as error:
+        if error.errno == errno.ENOENT:
+            return None
+        raise
+
+
+def named_folder(path: Path) -> Folder:
+    """Open a folder as the user named it, made if there is none.
+
+    Raises:
+        FileError: it cannot be made or opened.
+
+    """
+    with telling(path):
+        path.mkdir(parents=True, exist_ok=True)
+    return followed(path)
+
+
+def _split(path: Path) -> tuple[Path, list[str]]:
+    """Split a folder's path into what is followed, and the names that are not."""
+    names: list[str] = []
+    while path.name:
+        names.insert(0, path.name)
+        path = path.parent
+        if names[0] not in _INSIDE:
+            break
+    return path, names
+
+
+def _settle(opened: Folder, *, new: bool) -> None:
+    """Refuse a folder that belongs to another user; keep a new one out of repositories."""
+    if opened.at is not None:
+        owner = os.fstat(opened.at).st_uid
+        if owner not in {0, os.geteuid()} and not opened.is_given_away(owner):
+            raise FileError(
+                opened.path,
+                f"this folder belongs to another user (number {owner})",
+                code="C489",
+                hint="work as that user, or move it away: its owner could change what is written there",
+            )
+    if new:
+        # Lists and results are personal data. This is only a help: without it all works, too.
+        with contextlib.suppress(FileError):
+            opened.write(".gitignore", b"*\n")
+
+
+# --- databases -------------------------------------------------------------------------------------------
+
+
+def open_database(
+    path: Path, *, create: bool = False, read_only: bool = False, immutable: bool = False
+) -> sqlite3.Connection:
+    """Open an SQLite database in a folder of ours, in autocommit mode.
+
+    Args:
+        path: the file. Neither it nor one of its journals may be a link or have another name.
+        create: make an empty file, private to its owner, if there is none.
+        read_only: change nothing in it; SQLite may still need its shared memory beside it.
+        immutable: nobody changes it meanwhile, so that nothing is written beside it either.
+
+    Raises:
+        FileError: it is not what it should be, or missing.
+        sqlite3.Error: it cannot be opened.
+
+    """
+    import sqlite3
+
+    with folder(path.parent, make=create) as opened:
+        for journal in ("-wal", "-shm", "-journal"):
+            opened.plain(path.name + journal)
+        # SQLite opens by path, and closing a descriptor of ours would drop the locks that another connection
+        # of this process has. So the file is only looked at, and again once SQLite has opened it.
+        if opened.plain(path.name) is None and create:
+            opened.create(path.name).close()
+        options = f"?mode={'ro' if read_only else 'rw'}{'&immutable=1' if immutable else ''}"
+        address = (path.parent.resolve() / path.name).as_uri() + options
+        db = sqlite3.connect(address, uri=True, isolation_level=None, timeout=5.0)
+        try:
+            _refuse_exchanged(opened, path)
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+
+def _refuse_exchanged(opened: Folder, path: Path) -> None:
+    found = opened.plain(path.name)
+    with telling(path):
+        if found is None or not os.path.samestat(found, path.stat()):
+            raise FileError(path, "somebody exchanged it while it was being opened", code="C488")
+
+
+@contextlib.contextmanager
+def create_database(path: Path) -> Iterator[sqlite3.Connection]:
+    """Fill a new database that takes *path*'s place, durably, when the context ends well.
+
+    Raises:
+        FileError: it cannot be made.
+        sqlite3.Error: SQLite cannot write it.
+
+    """
+    with folder(path.parent) as opened, opened.draft_folder() as draft:
+        with contextlib.closing(open_database(draft.path / path.name, create=True)) as db:
+            yield db
+        opened.adopt(draft, path.name)
+
+
+# --- what is only needed for a while ---------------------------------------------------------------------
+
+
+class ScratchFolder:
+    """A private folder among the system's temporary files; it goes with `close`, or is swept later.
+
+    Raises:
+        FileError: there is no place for one.
+
+    """
+
+    def __init__(self) -> None:
+        self._among = _temporary()
+        try:
+            self._folder = self._among.new_folder(_SCRATCH)
+        except BaseException:
+            self._among.close()
+            raise
+        self.path = self._folder.path
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove it with all that is in it, as far as that is possible."""
+        with self._among, contextlib.suppress(FileError):
+            if self._among.at is not None or self.path.exists():
+                self._folder.close()
+                self._among.remove_tree(self.path.name)
+
+
+def _temporary() -> Folder:
+    """Open the folder of temporary files that the environment or the system names."""
+    places = [os.environ[name] for name in ("TMPDIR", "TEMP", "TMP") if os.environ.get(name)]
+    for place in (*places, "/tmp", "/var/tmp", "/usr/tmp", str(Path.home())):  # noqa: S108
+        path = Path(place).absolute()
+        if path.is_dir() and os.access(path, os.W_OK | os.X_OK):
+            return followed(path)
+    raise FileError("/tmp", "there is no folder for temporary files", hint="set TMPDIR to one")  # noqa: S108
+
+
+def sweep(*folders: Path) -> None:
+    """Remove the drafts that dead processes left in these folders of ours, and their scratch folders.
+
+    What cannot be removed, and a folder that is none of ours, is left to whoever writes there next.
+    """
+    for path in folders:
+        with contextlib.suppress(FileError):
+            if (opened := existing(path)) is not None:
+                with opened:
+                    opened.sweep()
+    with contextlib.suppress(FileError), _temporary() as among:
+        among.sweep(_SCRATCHES)

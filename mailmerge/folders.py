@@ -1,0 +1,485 @@
+"""Open folders: what is in one is reached by name, through the open directory, and no link is followed.
+
+A campaign's folder may come from anybody, as a zip, a clone or on a shared drive: the very name that we are
+about to write may already be a link to something precious. Four rules keep us inside our own folders.
+
+1. A *folder of ours* (``.mailmerge``, ``out`` and the folders in it, the user's state folder) is a real
+   directory that belongs to us. The way to it is the user's: its parents are followed as they were named.
+2. What is in a folder is reached through the open directory (openat and its relatives) by a single name, and
+   that name is never followed. So nothing can be exchanged between a look and the write.
+3. A file is written as a *draft* under a random name and takes its place by a rename: whatever had the name
+   before, a link, a pipe, a second name of some other file, is replaced and not written through. What has to
+   be written in place (locks, databases) must be a plain file that has no other name.
+4. A draft is locked by the process that writes it. The system frees that lock when the process dies, however
+   it dies, so a draft that can be locked has no owner any more, and `Folder.sweep` removes it.
+
+Windows has no directory descriptors. There every component is looked at first and then used by its path,
+which leaves a moment in which somebody else who can write there could exchange it; and a file that is open
+cannot be removed there, which does the work of the lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+import re
+import stat
+import sys
+import time
+from typing import TYPE_CHECKING, BinaryIO, Self
+
+from mailmerge.errors import FileError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+if sys.platform != "win32":
+    import fcntl
+
+DRAFT = ".mailmerge-draft-"
+DRAFTS = re.compile(r"\.mailmerge-draft-[0-9a-f]{16}\Z")
+
+_DEEPEST = 8
+"""No tree that we make has more levels."""
+_BUFFER = 1 << 16
+_DAY = 86400
+
+_DESCRIPTORS = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
+_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
+# A pipe in a file's place must not keep us waiting, nor Windows translate line ends.
+_FILE = _NOFOLLOW | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+_DIRECTORY = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
+_ANSWERS_TO_LINKS = {
+    errno.ELOOP,
+    getattr(errno, "EMLINK", errno.ELOOP),
+    getattr(errno, "EFTYPE", errno.ELOOP),
+}
+# A parent need not be readable by us, only passable, and some (/home) are not readable.
+_PARENT = getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_DIRECTORY", 0)
+
+
+class Folder:
+    """An open folder; get one from `folder`, `existing` or `followed`, and use it as a context manager.
+
+    Names of what is in it have no separators.
+    """
+
+    def __init__(self, path: Path, at: int | None) -> None:
+        self.path = path
+        """As the user knows it, for messages."""
+        self.at = at
+        """Its descriptor; None where the system has none."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close it; what was written stays."""
+        at, self.at = self.at, None
+        if at is not None:
+            os.close(at)
+
+    # --- looking --------------------------------------------------------------------------------------
+
+    def names(self) -> list[str]:
+        """List what is in it."""
+        with telling(self.path), os.scandir(self.path if self.at is None else self.at) as found:
+            return [entry.name for entry in found]
+
+    def look(self, name: str) -> os.stat_result | None:
+        """Say what has this name, a link as a link; None: nothing has it."""
+        with telling(self.path / name):
+            try:
+                return os.stat(self._where(name), dir_fd=self.at, follow_symlinks=False)
+            except FileNotFoundError:
+                return None
+
+    def plain(self, name: str) -> os.stat_result | None:
+        """Look at a file that is written in place; None: there is none.
+
+        Raises:
+            FileError: what has the name is a link, no file, or a file that has other names, too.
+
+        """
+        found = self.look(name)
+        if found is not None:
+            refuse_special(self.path / name, found)
+            if found.st_nlink > 1:
+                raise FileError(
+                    self.path / name,
+                    "this file has another name somewhere else (a hard link)",
+                    code="C488",
+                    hint="put a copy of it in its place: what has the other name is then left alone",
+                )
+        return found
+
+    # --- writing --------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def replace(self, name: str, *, durable: bool = False) -> Iterator[BinaryIO]:
+        """Write a private file that takes *name* when it is complete; if that fails, nothing has changed.
+
+        *durable*: once this returns, it survives a power cut.
+
+        Raises:
+            FileError: it cannot be written.
+
+        """
+        with self.draft(name, durable=durable) as draft:
+            yield draft.stream
+
+    @contextlib.contextmanager
+    def draft(self, name: str = "", *, durable: bool = False) -> Iterator[Draft]:
+        """Write a file as `replace` does, under a name that may be set as late as at the end.
+
+        Raises:
+            FileError: it cannot be written.
+
+        """
+        drafted, handle = self._new_draft()
+        try:
+            with io.BufferedWriter(_PrivateFile(handle, self.path / name), _BUFFER) as stream:
+                draft = Draft(stream, name)
+                yield draft
+                stream.flush()
+                with telling(self.path / draft.name):
+                    if durable:
+                        os.fsync(handle)
+                    if self.at is None:
+                        stream.close()
+                    # While the file is still open and so locked: no `sweep` can come in between.
+                    self._rename(self, drafted, draft.name)
+        except BaseException:
+            with contextlib.suppress(FileError):
+                self.remove(drafted)
+            raise
+        if durable:
+            self.sync()
+
+    def write(self, name: str, content: bytes) -> None:
+        """Put a private file with this content in place.
+
+        Raises:
+            FileError: it cannot be written; what was there before is still there.
+
+        """
+        with self.replace(name) as stream:
+            stream.write(content)
+
+    def open(self, name: str, flags: int, mode: int = 0o600) -> int:
+        """Open a file as the system does, but never through a link, and give its descriptor.
+
+        Raises:
+            FileError: it cannot be opened so.
+
+        """
+        with telling(self.path / name):
+            if self.at is None and (found := self.look(name)) is not None and _is_link(found):
+                raise _link(self.path / name)
+            return os.open(self._where(name), flags | _FILE, mode, dir_fd=self.at)
+
+    def create(self, name: str, *, mode: int = 0o600) -> BinaryIO:
+        """Make a file that does not exist yet and open it for writing.
+
+        Raises:
+            FileError: something has this name already, or it cannot be made.
+
+        """
+        handle = self.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        return io.BufferedWriter(_PrivateFile(handle, self.path / name), _BUFFER)
+
+    def remove(self, name: str) -> None:
+        """Remove a file, or a link itself; nothing happens where there is none.
+
+        Raises:
+            FileError: it cannot be removed, or is a folder.
+
+        """
+        with telling(self.path / name), contextlib.suppress(FileNotFoundError):
+            os.unlink(self._where(name), dir_fd=self.at)
+
+    def remove_tree(self, name: str) -> None:
+        """Remove a folder with all that is in it; links in it are removed, and what they point to stays.
+
+        Raises:
+            FileError: it cannot be removed, is no folder, or goes on in another file system.
+
+        """
+        with self.inside(name) as inner:
+            inner.empty(_device(self))
+        with telling(self.path / name):
+            os.rmdir(self._where(name), dir_fd=self.at)
+
+    def empty(self, device: int, levels: int = _DEEPEST) -> None:
+        """Remove all that is in it, as far as it lies in the file system *device*."""
+        if _device(self) != device or not levels:
+            raise FileError(self.path, "this is nothing that we made", code="C488", hint="move it away")
+        for name in self.names():
+            found = self.look(name)
+            if found is None:
+                continue
+            if not stat.S_ISDIR(found.st_mode):
+                self.remove(name)
+                continue
+            with self.inside(name) as inner:
+                inner.empty(device, levels - 1)
+            with telling(self.path / name):
+                os.rmdir(self._where(name), dir_fd=self.at)
+
+    # --- folders in it --------------------------------------------------------------------------------
+
+    def make(self, name: str) -> bool:
+        """Make a private folder; False: there is one, or something else has the name.
+
+        Raises:
+            FileError: it cannot be made.
+
+        """
+        with telling(self.path / name):
+            try:
+                os.mkdir(self._where(name), 0o700, dir_fd=self.at)
+            except FileExistsError:
+                return False
+        return True
+
+    def inside(self, name: str) -> Folder:
+        """Open a folder that is in this one.
+
+        Raises:
+            FileError: it is a link or no folder, or cannot be opened.
+
+        """
+        path = self.path / name
+        with telling(path):
+            if self.at is not None:
+                with contextlib.suppress(NotADirectoryError):
+                    try:
+                        return Folder(path, os.open(name, _DIRECTORY | _NOFOLLOW, dir_fd=self.at))
+                    except OSError as error:
+                        if error.errno not in _ANSWERS_TO_LINKS:
+                            raise
+            found = self.look(name)
+            if found is None:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        if _is_link(found):
+            raise _link(path)
+        if not stat.S_ISDIR(found.st_mode):
+            why = "a folder must be here, and this is none"
+            raise FileError(path, why, number=errno.ENOTDIR, code="C488", hint="move it away")
+        return Folder(path, None)
+
+    # --- drafts ---------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def draft_folder(self) -> Iterator[Folder]:
+        """Make a folder whose files are drafts of files in this one; it goes with the context."""
+        inner = self.new_folder(DRAFT)
+        try:
+            with inner:
+                yield inner
+        finally:
+            self.remove_tree(inner.path.name)
+
+    def adopt(self, draft: Folder, name: str) -> None:
+        """Put the file *name* of a draft folder in its place here, durably.
+
+        Raises:
+            FileError: it cannot be put there.
+
+        """
+        with telling(self.path / name):
+            self._rename(draft, name, name)
+        self.sync()
+
+    def new_folder(self, prefix: str) -> Folder:
+        """Make a private folder in this one, locked before any `sweep` can lock it.
+
+        Raises:
+            FileError: it cannot be made.
+
+        """
+        while True:
+            name = prefix + os.urandom(8).hex()
+            if not self.make(name):
+                continue
+            inner = self.inside(name)
+            if inner.at is None or self._holds(name, inner.at):
+                return inner
+            inner.close()
+
+    def sweep(self, names: re.Pattern[str] = DRAFTS, *, living: bool = False) -> None:
+        """Remove drafts that have no owner any more; *living*: the others, too.
+
+        Raises:
+            FileError: one of them cannot be removed.
+
+        """
+        for name in self.names():
+            found = self.look(name) if names.match(name) else None
+            if found is None or not _is_own(found):
+                continue
+            if stat.S_ISDIR(found.st_mode):
+                with self.inside(name) as inner:
+                    # Where folders cannot be locked, time must tell; what is in use stays even then.
+                    orphan = _lock(inner.at) if inner.at is not None else time.time() - found.st_mtime > _DAY
+                    if living or orphan:
+                        self.remove_tree(name)
+            elif stat.S_ISREG(found.st_mode):
+                handle = self.open(name, os.O_RDWR)
+                try:
+                    if living or _lock(handle):
+                        self.remove(name)
+                finally:
+                    os.close(handle)
+
+    def is_given_away(self, owner: int) -> bool:
+        """Say whether what we make here belongs to *owner*: so do some network disks and shared folders."""
+        try:
+            draft, handle = self._new_draft()
+        except FileError:
+            return False
+        try:
+            return os.fstat(handle).st_uid == owner
+        finally:
+            os.close(handle)
+            self.remove(draft)
+
+    def _new_draft(self) -> tuple[str, int]:
+        """Make a file and lock it before any `sweep` can."""
+        while True:
+            name = DRAFT + os.urandom(8).hex()
+            handle = self.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+            if self._holds(name, handle):
+                return name, handle
+            os.close(handle)
+
+    def _holds(self, name: str, handle: int) -> bool:
+        """Lock what was just made; False: a `sweep` was quicker, and it is gone or soon will be."""
+        if not _lock(handle, otherwise=True):
+            return False
+        found = self.look(name)
+        return found is not None and os.path.samestat(found, os.fstat(handle))
+
+    # --- the system's calls ---------------------------------------------------------------------------
+
+    def _where(self, name: str) -> str:
+        if name in {"", ".", ".."} or "/" in name or os.sep in name:
+            raise RuntimeError(f"{name!r} is not the name of something in a folder")
+        return name if self.at is not None else str(self.path / name)
+
+    def _rename(self, source: Folder, old: str, new: str) -> None:
+        at = source.at
+        old = old if at is not None else str(source.path / old)
+        os.replace(old, self._where(new), src_dir_fd=at, dst_dir_fd=self.at)
+
+    def sync(self) -> None:
+        """Make its names durable; where a folder cannot be synchronised, they are as durable as they get."""
+        if self.at is not None:
+            with contextlib.suppress(OSError):
+                readable = os.open(".", _DIRECTORY, dir_fd=self.at)
+                try:
+                    os.fsync(readable)
+                finally:
+                    os.close(readable)
+
+
+class Draft:
+    """A file that is being written, and the name that it will have."""
+
+    def __init__(self, stream: BinaryIO, name: str) -> None:
+        self.stream = stream
+        self.name = name
+
+
+class _PrivateFile(io.FileIO):
+    """A file whose write errors name the file that it is going to be."""
+
+    def __init__(self, handle: int, path: Path) -> None:
+        super().__init__(handle, "wb")
+        self._path = path
+
+    def write(self, data: object) -> int:
+        with telling(self._path):
+            return super().write(data)  # type: ignore[arg-type]
+
+
+# --- the way in ------------------------------------------------------------------------------------------
+
+
+def followed(path: Path, *, passing: bool = False) -> Folder:
+    """Open a folder as the user named it, through links if that is the way.
+
+    *passing*: only what is in it will be opened, so that we need not be able to read it (as in ``/home``).
+
+    Raises:
+        FileError: there is none, or it cannot be opened.
+
+    """
+    with telling(path):
+        return Folder(path, os.open(path, _PARENT if passing else _DIRECTORY) if _DESCRIPTORS else None)
+
+
+# --- looking and telling ---------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def telling(path: Path) -> Iterator[None]:
+    """Turn what the system says into a `FileError` that names the whole path."""
+    try:
+        yield
+    except FileError:
+        raise
+    except OSError as error:
+        raise FileError(path, error.strerror or str(error), number=error.errno) from error
+
+
+def refuse_special(path: Path, found: os.stat_result) -> None:
+    """Refuse to write to what is a link, a folder, a pipe or a device.
+
+    Raises:
+        FileError: it is one.
+
+    """
+    if _is_link(found):
+        raise _link(path)
+    if stat.S_ISDIR(found.st_mode):
+        raise FileError(path, "this is a folder", number=errno.EISDIR, hint="name a file")
+    if not stat.S_ISREG(found.st_mode):
+        raise FileError(path, "this is not a plain file", code="C488", hint="move it away, or name a file")
+
+
+def _link(path: Path) -> FileError:
+    hint = "remove this link (what it points to is left alone), or name the place that it points to"
+    return FileError(path, "this is a symbolic link", code="C488", hint=hint)
+
+
+def _is_link(found: os.stat_result) -> bool:
+    reparse = getattr(stat, "FILE_ATTRIBUTE_REPARSE_POINT", 0) & getattr(found, "st_file_attributes", 0)
+    return stat.S_ISLNK(found.st_mode) or bool(reparse)
+
+
+def _is_own(found: os.stat_result) -> bool:
+    return not hasattr(os, "geteuid") or found.st_uid == os.geteuid()
+
+
+def _device(opened: Folder) -> int:
+    return (opened.path.lstat() if opened.at is None else os.fstat(opened.at)).st_dev
+
+
+def _lock(handle: int, *, otherwise: bool = False) -> bool:
+    """Lock an open file or folder if nobody has; *otherwise*: the answer where nothing can be locked."""
+    if sys.platform == "win32":
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return otherwise
+    return True
