@@ -3,17 +3,21 @@
 One grammar for list cells, templates and accounts: dot-atom ``@`` domain (RFC 5321 section 4.1.2, without
 quoted local parts and address literals). Plain ASCII addresses are recognised here; everything else,
 IDNA above all, is decided by email-validator. Lists (`parse_address_list`) add display names and separators,
-and nothing else of RFC 5322: no groups, routes or comments.
+and nothing else of RFC 5322: no groups, routes or comments. Hosts of accounts are told apart here as well.
 """
 
 from __future__ import annotations
 
 import re
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from mailmerge.text import near
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv6Address
 
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -148,8 +152,11 @@ def suggest(text: str) -> str | None:
     if not _PLAIN.match(plain):
         return None
     local, _, domain = plain.rpartition("@")
-    if domain.lower() not in _COMMON_DOMAINS:
-        similar = near(domain, _COMMON_DOMAINS, strict=True)
+    from mailmerge.mail_domains import mail_domains
+
+    known = mail_domains()
+    if domain.lower() not in known:
+        similar = near(domain, known, strict=True)
         plain = f"{local}@{similar[0]}" if similar else plain
     return plain if plain != text else None
 
@@ -222,10 +229,42 @@ _LOOKALIKES = {
     0x3000: None,
     **{ord(mark): None for mark in _INVISIBLE},
 }
-_COMMON_DOMAINS = (
-    *("gmail.com", "googlemail.com", "outlook.com", "hotmail.com", "live.com", "msn.com", "yahoo.com"),
-    *("icloud.com", "me.com", "aol.com", "proton.me", "protonmail.com", "fastmail.com", "zoho.com"),
-    *("qq.com", "foxmail.com", "163.com", "126.com", "yeah.net", "sina.com", "sohu.com", "aliyun.com"),
-    *("gmx.de", "gmx.net", "web.de", "t-online.de", "freenet.de", "orange.fr", "free.fr", "laposte.net"),
-    *("libero.it", "yahoo.co.uk", "hotmail.co.uk", "btinternet.com", "yandex.ru", "mail.ru", "naver.com"),
-)
+
+
+# --- hosts ------------------------------------------------------------------------------------------
+
+_HOST_LABEL = r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}"
+_HOST_NAME = rf"(?=.{{1,253}}\Z)(?:{_HOST_LABEL}\.)*{_HOST_LABEL}\.?\Z"
+
+
+def is_host_name(text: str) -> bool:
+    """Tell whether *text* is an ASCII host name."""
+    return bool(re.match(_HOST_NAME, text))
+
+
+def is_host(text: str) -> bool:
+    """Tell whether *text* is an ASCII host name or an IP address, without brackets and scope."""
+    return is_host_name(text) or ("%" not in text and _ip_address(text) is not None)
+
+
+def is_address_literal(text: str) -> bool:
+    """Tell whether *text* is an IP address as EHLO takes it: ``[192.0.2.1]``, ``[IPv6:2001:db8::1]``."""
+    inner = text[1:-1].removeprefix("IPv6:") if text[:1] == "[" and text[-1:] == "]" else ""
+    return "%" not in inner and _ip_address(inner) is not None
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether *host*, a name or an IP address, is this very machine (``::1%lo`` has a scope)."""
+    address = _ip_address(host)
+    if address is None:
+        return host.lower().rstrip(".") in {"localhost", "ip6-localhost"}
+    return address.is_loopback
+
+
+def _ip_address(text: str) -> IPv4Address | IPv6Address | None:
+    from ipaddress import ip_address
+
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None

@@ -12,7 +12,7 @@ import hashlib
 from datetime import date, datetime, time
 from decimal import Decimal
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct, field
 
@@ -23,6 +23,15 @@ if TYPE_CHECKING:
 
 Value = str | int | Decimal | float | bool | date | datetime | time
 """What a cell can hold. An empty cell is the empty string, never ``None``."""
+
+TlsMode = Literal["starttls", "tls", "none"]
+"""TLS after STARTTLS, from the first octet, or not at all."""
+SignIn = Literal["password", "token", "none"]
+"""What a server is shown: a password, a bearer token, or nothing."""
+Mode = Literal["off", "overlap", "window"]
+"""Messages in flight: one; the next one's envelope while a reply is awaited; several."""
+Pipeline = Literal["auto", "off", "overlap", "window"]
+"""The mode that is wanted; ``auto``: as fast as the server is trusted to bear."""
 
 
 # --- diagnostics ---------------------------------------------------------------------------------
@@ -285,7 +294,13 @@ class Rate(Struct, frozen=True):
 
     def __str__(self) -> str:
         unit = {1.0: "s", 60.0: "m", 3600.0: "h", 86400.0: "d"}.get(float(self.seconds))
-        return f"{self.count}/{unit or f'{self.seconds:g}s'}"
+        return f"{self.count}/{unit or self._length()}"
+
+    def _length(self) -> str:
+        """Write the window with at most six digits, as campaign files do."""
+        units = ((60, "m"), (3600, "h"), (86400, "d"))
+        large = (f"{self.seconds / size:g}{unit}" for size, unit in units if self.seconds < size * 1e6)
+        return f"{self.seconds:g}s" if self.seconds < 1e6 else next(large, f"{self.seconds:.0f}s")
 
 
 class Listed(Struct, frozen=True):

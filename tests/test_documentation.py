@@ -12,8 +12,8 @@ import pytest
 import mailmerge
 from mailmerge.cli import COMMANDS, SUMMARIES, cli
 from mailmerge.config import campaign_file
-from mailmerge.config.campaign_schema import SCHEMA
 from mailmerge.model import Status
+from mailmerge.options import CAMPAIGN as SECTIONS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -108,7 +108,7 @@ def test_every_key_of_the_campaign_file_is_in_the_readme() -> None:
     }
     told |= {("attach", key) for table in document["attach"] for key in table}
     missing = [
-        f"{section}.{key}" for section, keys in SCHEMA.items() for key in keys if (section, key) not in told
+        f"{section}.{key}" for section, keys in SECTIONS.items() for key in keys if (section, key) not in told
     ]
     assert [name for name in missing if f"`{name.rpartition('.')[2]}" not in README] == []
 

@@ -37,10 +37,10 @@ def test_import_is_light():
 
 @needs_checkout
 def test_no_file_is_long():
-    """No module has more than 500 lines."""
+    """No module has more than 600 lines."""
     lengths = {str(path.relative_to(ROOT)): len(path.read_text("utf-8").splitlines()) for path in MODULES}
 
-    assert {name: length for name, length in lengths.items() if length > 500} == {}
+    assert {name: length for name, length in lengths.items() if length > 600} == {}
 
 
 @needs_checkout

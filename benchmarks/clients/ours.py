@@ -105,7 +105,7 @@ def with_ledger(
             SystemClock(),
             usage=None,
             retry=RetryPolicy(()),
-            breaker=Breaker("100%"),
+            breaker=Breaker(1.0),
             stop=threading.Event(),
             observe=lambda _progress: None,
             random=random.random,

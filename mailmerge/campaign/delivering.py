@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from mailmerge.campaign.plan import Plan
     from mailmerge.clock import Clock
     from mailmerge.config.accounts import Account
-    from mailmerge.config.campaign_file import SendOptions
     from mailmerge.ledger.account_usage import AccountQuota
     from mailmerge.ledger.ledger import Ledger
     from mailmerge.model import Delivery, Rate, Recipient
+    from mailmerge.options import SendOptions
     from mailmerge.recipients import RecipientList, RowSelection
     from mailmerge.sending.connections import Wire
     from mailmerge.sending.runs import Progress, RunEnd, StopFlag
@@ -160,7 +160,7 @@ class Delivering(Struct):
             self.clock,
             usage=self.quota,
             retry=RetryPolicy(self.send.retry),
-            breaker=Breaker(f"{self.send.max_rejected * 100:g}%"),
+            breaker=Breaker(self.send.max_rejected),
             stop=self.stop,
             observe=observe,
             random=random.random,

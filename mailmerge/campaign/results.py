@@ -242,7 +242,7 @@ def page_facts(
         list_name="" if recipients is None else Path(recipients.shown).name,
         list_digest=digest,
         versions=tuple(ledger.versions()),
-        rates=tuple(sorted({*rates, *(account.rates if account else ())}, key=lambda rate: rate.seconds)),
+        rates=tuple(sorted({*rates, *(account.rate if account else ())}, key=lambda rate: rate.seconds)),
         resolve="" if rehearsal else command(campaign, "resolve"),
         again="" if rehearsal else command(campaign, "send"),
         next_at=ledger.next_due(),

@@ -105,7 +105,7 @@ def find_account(campaign: Campaign, request: SendRequest) -> Account:
 
 def all_rates(account: Account, own: tuple[Rate, ...]) -> tuple[Rate, ...]:
     """Put the account's rates and the campaign's together: every one holds."""
-    return tuple(sorted({*account.rates, *own}, key=lambda rate: (rate.seconds, rate.count)))
+    return tuple(sorted({*account.rate, *own}, key=lambda rate: (rate.seconds, rate.count)))
 
 
 def send(

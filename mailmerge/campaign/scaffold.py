@@ -18,19 +18,17 @@ from mailmerge.errors import CampaignFileError
 from mailmerge.files import create_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from mailmerge.options import StockTemplate
     from mailmerge.recipients import RecipientList
-
-KINDS = ("plain", "newsletter", "invoice", "announcement")
-"""The stock templates."""
 
 _SAMPLE_ROWS = 50
 _ADDRESS_NAMES = re.compile(r"e_?mail|mail|address|courriel|correo|邮箱|電子郵件|メール", re.IGNORECASE)
 _FIRST_NAMES = ("first_name", "firstname", "first", "given_name", "vorname", "prenom", "nombre", "称呼")
 _FULL_NAMES = ("name", "full_name", "fullname", "contact", "姓名", "名前", "nom")
 _ID_NAMES = re.compile(r"(?:id|no|nr|number|key)\Z|_(?:id|no|nr|number)\Z", re.IGNORECASE)
-_SUBJECTS = {
+_SUBJECTS: Mapping[StockTemplate, str] = {
     "plain": "A message for you",
     "newsletter": "This month's letter",
     "invoice": "Your invoice",
@@ -64,7 +62,7 @@ def make_campaign(
     folder: Path,
     recipients: RecipientList,
     *,
-    kind: str = "plain",
+    kind: StockTemplate = "plain",
     sender: str = "me@example.org",
     subject: str | None = None,
     account: str | None = None,
@@ -130,7 +128,7 @@ def _refuse_overwriting(folder: Path, names: Iterable[str]) -> None:
             )
 
 
-def _bodies(kind: str) -> list[str]:
+def _bodies(kind: StockTemplate) -> list[str]:
     return sorted(
         path.name for path in (templates_folder() / kind).iterdir() if path.suffix in {".txt", ".html"}
     )

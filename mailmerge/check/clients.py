@@ -221,27 +221,3 @@ def _sheet(rules: list[Node]) -> Iterator[str]:
             for colons, name in _PSEUDO.findall(tinycss2.serialize(rule.prelude)):
                 yield f"css-pseudo-{'element' if colons == '::' else 'class'}-{name}"
             yield from _declared(tinycss2.serialize(rule.content))
-
-
-PROGRAM_OF = {
-    **dict.fromkeys(("gmail.com", "googlemail.com"), "gmail.desktop-webmail"),
-    **dict.fromkeys(("outlook.com", "hotmail.com", "live.com", "msn.com"), "outlook.outlook-com"),
-    **dict.fromkeys(
-        ("yahoo.com", "yahoo.co.uk", "yahoo.de", "yahoo.fr", "ymail.com"), "yahoo.desktop-webmail"
-    ),
-    "aol.com": "aol.desktop-webmail",
-    **dict.fromkeys(("icloud.com", "me.com", "mac.com"), "apple-mail.ios"),
-    **dict.fromkeys(("gmx.de", "gmx.net", "gmx.at", "gmx.ch", "gmx.com"), "gmx.desktop-webmail"),
-    "web.de": "web-de.desktop-webmail",
-    "t-online.de": "t-online-de.desktop-webmail",
-    **dict.fromkeys(("orange.fr", "wanadoo.fr"), "orange.desktop-webmail"),
-    "sfr.fr": "sfr.desktop-webmail",
-    "free.fr": "free-fr.desktop-webmail",
-    "laposte.net": "laposte.desktop-webmail",
-    "mail.ru": "mail-ru.desktop-webmail",
-    **dict.fromkeys(("proton.me", "protonmail.com"), "protonmail.desktop-webmail"),
-    "fastmail.com": "fastmail.desktop-webmail",
-    "hey.com": "hey.desktop-webmail",
-    "wp.pl": "wp-pl.desktop-webmail",
-}
-"""The program that an address's own provider offers: what at least some of its readers use."""

@@ -6,7 +6,7 @@ The same problem is kept once, with a count and the first rows, so that memory d
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from mailmerge.model import Place
 
-OutputFormat = Literal["full", "concise", "json", "github", "sarif"]
 
 FIRST_ROWS = 8
 """How many row numbers a group remembers."""

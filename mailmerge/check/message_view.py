@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from mailmerge.check.clients import PROGRAM_OF
+from mailmerge.mail_domains import mail_domains
 from mailmerge.model import Diagnostic, Place, Severity
 
 if TYPE_CHECKING:
@@ -234,9 +234,9 @@ class ListTally(Struct):
     def count(self, view: MessageView) -> None:
         """Count one row that can be sent."""
         self.rows += 1
-        program = PROGRAM_OF.get(view.rendered.to[0].address.domain)
-        if program:
-            self.programs[program] += 1
+        mailbox = mail_domains().get(view.rendered.to[0].address.domain)
+        if mailbox and mailbox.mail_program:
+            self.programs[mailbox.mail_program] += 1
         if len(self.unsubscribe_values) < 2:
             for name, value in view.rendered.headers:
                 if name.lower() == "list-unsubscribe":

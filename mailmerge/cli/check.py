@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from mailmerge.check.diagnostics import DiagnosticCollector, OutputFormat, concise, found, github, sarif
-from mailmerge.cli.options import (
-    ca_file_option,
-    campaign_options,
-    json_option,
-    load_campaign,
-    quiet_option,
-)
+from mailmerge.check.diagnostics import DiagnosticCollector, concise, found, github, sarif
+from mailmerge.cli.options import campaign_argument, load_campaign, options_of
 from mailmerge.cli.output import diagnostic_values, emit, interactive, note, out, show_problems
 from mailmerge.errors import InputError
 from mailmerge.model import Severity, Status
@@ -26,22 +20,12 @@ if TYPE_CHECKING:
     from mailmerge.campaign import Campaign
     from mailmerge.campaign.check import OnlineChecks
     from mailmerge.campaign.plan import Plan
+    from mailmerge.options import OutputFormat
 
 
 @click.command("check")
-@campaign_options()
-@click.option(
-    "--output-format",
-    type=click.Choice(get_args(OutputFormat)),
-    default="full",
-    help="full (default), concise: one line a problem, json, github: annotations, sarif.",
-)
-@click.option("--dns", "ask_dns", is_flag=True, help="Ask for SPF, DMARC and MX of sender and recipients.")
-@click.option("--links", "try_links", is_flag=True, help="See whether the links answer; slow on purpose.")
-@click.option("--smtp", "try_smtp", is_flag=True, help="Connect and sign in, without handing over any mail.")
-@ca_file_option
-@json_option
-@quiet_option
+@campaign_argument
+@options_of("check")
 def command(*, output_format: OutputFormat, as_json: bool, quiet: bool, **options: Any) -> int:
     """Render every row and list all problems at once; nothing is sent.
 
@@ -52,7 +36,7 @@ def command(*, output_format: OutputFormat, as_json: bool, quiet: bool, **option
     started = time.monotonic()
     form: OutputFormat = "json" if as_json else output_format
     online, try_smtp = _online(options), options.pop("try_smtp")
-    ca_file = options.pop("ca_file")
+    ca_file = options.pop("accounts_ca_file")
     try:
         campaign = load_campaign(options)
         plan = campaign.check(online=online)

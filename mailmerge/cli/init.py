@@ -3,63 +3,60 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import click
 
+from mailmerge.cli.options import options_of
 from mailmerge.cli.output import interactive, out
+from mailmerge.options import StockTemplate
 from mailmerge.text import plural
 
 if TYPE_CHECKING:
     from mailmerge.campaign.scaffold import Scaffold
 
-_KINDS = ("plain", "newsletter", "invoice", "announcement")
 _PATH = click.Path(path_type=Path)
 
 
 @click.command("init")
 @click.argument("folder", type=_PATH, default=Path("campaign"), required=False)
-@click.option(
-    "--list", "list_file", type=_PATH, metavar="FILE", help="Your list (CSV, TSV, XLSX); it is copied."
-)
-@click.option("--sheet", metavar="NAME", help="The sheet of a workbook; default: the first.")
-@click.option("--template", "kind", type=click.Choice(_KINDS), help="Which stock template to start from.")
-@click.option("--from", "sender", metavar="MAILBOX", help="The sender: 'Name <address>'.")
-@click.option("--subject", metavar="TEXT", help="The subject line.")
-@click.option("--account", metavar="NAME", help="An account of your config, or a preset such as gmail.")
+@options_of("init")
 def command(
     *,
     folder: Path,
-    list_file: Path | None,
-    sheet: str | None,
-    kind: str | None,
-    sender: str | None,
-    subject: str | None,
+    kind: StockTemplate | None,
     account: str | None,
+    data_source: Path | None,
+    data_sheet: str | None,
+    message_from: str | None,
+    message_subject: str | None,
 ) -> int:
     """Make FOLDER with campaign.toml, templates and your list, ready for `mailmerge check`.
 
-    The columns of the list are put into the templates. What is not given as an option is asked for, if
-    there is a terminal.
+    Your list is copied, and its columns are put into the templates. What is not given as an option is asked
+    for, if there is a terminal.
     """
     from mailmerge.campaign.scaffold import make_campaign, sample_list
     from mailmerge.recipients import open_list
 
     if interactive():
-        if list_file is None:
+        if data_source is None:
             answer = click.prompt("Your list (Enter for a sample)", default="", show_default=False, err=True)
-            list_file = Path(answer) if answer else None
-        kind = kind or click.prompt("Template", type=click.Choice(_KINDS), default="plain", err=True)
-        sender = sender or click.prompt("Sender", default="me@example.org", err=True)
-        subject = subject or click.prompt("Subject", default="", show_default=False, err=True) or None
+            data_source = Path(answer) if answer else None
+        choice = click.Choice(get_args(StockTemplate))
+        kind = kind or click.prompt("Template", type=choice, default="plain", err=True)
+        message_from = message_from or click.prompt("Sender", default="me@example.org", err=True)
+        message_subject = (
+            message_subject or click.prompt("Subject", default="", show_default=False, err=True) or None
+        )
     made = make_campaign(
         folder,
-        open_list(list_file or sample_list(), sheet=sheet, hidden="send"),
+        open_list(data_source or sample_list(), sheet=data_sheet, hidden="send"),
         kind=kind or "plain",
-        sender=sender or "me@example.org",
-        subject=subject,
+        sender=message_from or "me@example.org",
+        subject=message_subject,
         account=account,
-        sheet=sheet,
+        sheet=data_sheet,
     )
     _tell(made)
     return 0

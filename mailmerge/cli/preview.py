@@ -2,40 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from mailmerge.cli.options import campaign_options, limit_option, load_campaign, rows_option
+from mailmerge.cli.options import campaign_argument, load_campaign, options_of
 from mailmerge.cli.output import note, out
 from mailmerge.errors import CampaignFileError, FileError
 from mailmerge.text import plural
 
 if TYPE_CHECKING:
-    from mailmerge.campaign import Campaign
+    from pathlib import Path
 
-_FILE = click.Path(path_type=Path)
+    from mailmerge.campaign import Campaign
 
 
 @click.command("preview")
-@campaign_options()
-@rows_option
-@limit_option
-@click.option(
-    "--sample",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="N rows spread over the list, and every row with a problem.",
-)
-@click.option("--no-open", is_flag=True, help="Do not open the page in a browser.")
-@click.option("--watch", is_flag=True, help="Serve the page to this machine and reload it at every change.")
-@click.option(
-    "--port", type=click.IntRange(0, 65535), default=0, help="With --watch: the port; default: any free one."
-)
-@click.option("--terminal", is_flag=True, help="Show messages here instead: one unless --limit says more.")
-@click.option("--eml", type=_FILE, metavar="DIR", help="Write one .eml file a row there.")
-@click.option("--mbox", type=_FILE, metavar="FILE", help="Write all messages to one mbox file.")
+@campaign_argument
+@options_of("preview")
 def command(*, terminal: bool, eml: Path | None, mbox: Path | None, watch: bool, **options: Any) -> int:
     """Show messages exactly as they would be sent; nothing is sent.
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mailmerge.cli.options import json_option
+from mailmerge.cli.options import options_of
 from mailmerge.cli.output import emit, out
 from mailmerge.text import width
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mailmerge.config.providers import Provider
+    from mailmerge.providers import Provider
 
 _WIDTH = 100
 _MARKS = {"confirmed": "published", "assumed": "not confirmed", "ours": "our guess, chosen low"}
@@ -22,14 +22,14 @@ _MARKS = {"confirmed": "published", "assumed": "not confirmed", "ours": "our gue
 
 @click.command("providers")
 @click.argument("name", required=False)
-@json_option
+@options_of("providers")
 def command(*, name: str | None, as_json: bool) -> int:
     """Show mail providers: servers, limits, and how to sign in.
 
     Without NAME all of them in short; with NAME everything about one. The limits are estimates where
     the provider publishes none: the server's answer always wins.
     """
-    from mailmerge.config.providers import find_provider, providers
+    from mailmerge.providers import find_provider, providers
 
     chosen = [find_provider(name)] if name else list(providers())
     for provider in chosen:

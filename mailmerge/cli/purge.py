@@ -6,13 +6,13 @@ from typing import Any
 
 import click
 
-from mailmerge.cli.options import ledger_options, load_campaign, yes_option
+from mailmerge.cli.options import campaign_argument, load_campaign, options_of
 from mailmerge.cli.output import note, out, require_person
 
 
 @click.command("purge")
-@ledger_options
-@yes_option
+@campaign_argument
+@options_of("purge")
 def command(*, yes: bool, **options: Any) -> int:
     """Remove addresses, replies and the list's copy from the ledger, and the files in out/.
 

@@ -6,16 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mailmerge.cli.options import (
-    campaign_options,
-    json_option,
-    limit_option,
-    load_campaign,
-    pipeline_option,
-    quiet_option,
-    rate_option,
-    rows_option,
-)
+from mailmerge.cli.options import campaign_argument, load_campaign, options_of
 from mailmerge.cli.output import note, out
 from mailmerge.cli.plan_view import show_plan, show_plan_json
 from mailmerge.cli.progress import Bar
@@ -29,33 +20,8 @@ if TYPE_CHECKING:
 
 
 @click.command("rehearse")
-@campaign_options()
-@rows_option
-@limit_option
-@rate_option
-@pipeline_option
-@click.option(
-    "--fail",
-    "refusals",
-    multiple=True,
-    metavar="450:2%",
-    help="Refuse this share of recipients with this reply.",
-)
-@click.option("--drop-after-data", metavar="0.5%", default="0%", help="Lose this share of the final replies.")
-@click.option(
-    "--drop", metavar="0.5%", default="0%", help="Cut this share of messages off: before, in, after."
-)
-@click.option(
-    "--per-connection", type=click.IntRange(min=1), metavar="N", help="Take N messages a connection."
-)
-@click.option("--per-minute", type=click.IntRange(min=1), metavar="N", help="Take N messages a minute.")
-@click.option("--greylist", metavar="5m", default="0", help="Defer each new recipient for so long.")
-@click.option("--refuse-sign-in", metavar="gmail", help="Refuse the sign-in as this provider does.")
-@click.option("--delay", type=float, default=0.0, metavar="SECONDS", help="Let the server take its time.")
-@click.option("--seed", type=int, metavar="N", help="Make the faults repeatable.")
-@click.option("--real-time", is_flag=True, help="Keep the pace in real time; default: waits pass at once.")
-@json_option
-@quiet_option
+@campaign_argument
+@options_of("rehearse")
 def command(*, as_json: bool, quiet: bool, real_time: bool, **options: Any) -> int:
     """Do the whole run against a built-in server: real engine, TLS and sign-in; nothing leaves this machine.
 

@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from mailmerge.cli.options import json_option, ledger_options, load_campaign
+from mailmerge.cli.options import campaign_argument, load_campaign, options_of
 from mailmerge.cli.report_view import show_report
 from mailmerge.cli.send import place
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 
 @click.command("report")
-@ledger_options
-@click.option("--html/--no-html", "page", default=True, help="Write report.html; default: yes.")
-@click.option(
-    "--xlsx", "workbook", is_flag=True, help="Write results.xlsx, too: every cell text, no formula."
-)
-@click.option(
-    "--copy",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Write a copy of your list with three columns more: status, code and reply of each row.",
-)
-@click.option(
-    "--redact",
-    is_flag=True,
-    help="For sharing: hashes in place of addresses (domains stay) and keys; goes to out/redacted.",
-)
-@json_option
+@campaign_argument
+@options_of("report")
 def command(
     *, page: bool, workbook: bool, copy: Path | None, redact: bool, as_json: bool, **options: Any
 ) -> int:

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from mailmerge.cli.options import ledger_options, load_campaign, rows_option, yes_option
+from mailmerge.cli.options import campaign_argument, load_campaign, options_of
 from mailmerge.cli.output import note, out, require_person
 from mailmerge.text import plural
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 
 @click.command("requeue")
-@ledger_options
-@rows_option
-@click.option(
-    "--from",
-    "failed",
-    type=click.Path(path_type=Path),
-    metavar="FAILED.CSV",
-    help="The rows of this failed.csv.",
-)
-@click.option("--accepted", is_flag=True, help="Accepted rows instead: they will get the message twice.")
-@yes_option
+@campaign_argument
+@options_of("requeue")
 def command(*, rows: str | None, failed: Path | None, accepted: bool, yes: bool, **options: Any) -> int:
     """Put rejected and expired rows back in line: the next `mailmerge send` tries them again.
 

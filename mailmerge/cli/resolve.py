@@ -6,19 +6,15 @@ from typing import Any
 
 import click
 
-from mailmerge.cli.options import ledger_options, load_campaign, rows_option
+from mailmerge.cli.options import campaign_argument, load_campaign, options_of
 from mailmerge.cli.output import out
 from mailmerge.cli.plan_view import clock_time
 from mailmerge.text import plural
 
 
 @click.command("resolve")
-@ledger_options
-@rows_option
-@click.option(
-    "--as-accepted", is_flag=True, help="Record them as accepted: you found them in the Sent folder."
-)
-@click.option("--resend", is_flag=True, help="Send them again with the next run: they may arrive twice.")
+@campaign_argument
+@options_of("resolve")
 def command(*, rows: str | None, as_accepted: bool, resend: bool, **options: Any) -> int:
     """List the rows in doubt, or settle them (all, or --rows).
 

@@ -7,20 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mailmerge.cli.options import (
-    ca_file_option,
-    campaign_options,
-    json_option,
-    limit_option,
-    load_campaign,
-    pipeline_option,
-    quiet_option,
-    rate_option,
-    rows_option,
-    skip_invalid_option,
-    transcript_option,
-    yes_option,
-)
+from mailmerge.cli.options import campaign_argument, load_campaign, options_of
 from mailmerge.cli.output import interactive, note, require_person
 from mailmerge.cli.progress import Bar
 from mailmerge.cli.signals import Stop
@@ -33,24 +20,8 @@ if TYPE_CHECKING:
 
 
 @click.command("send")
-@campaign_options()
-@rows_option
-@limit_option
-@rate_option
-@pipeline_option
-@click.option("--dry-run", is_flag=True, help="Do everything but connect and record.")
-@click.option("--wait", is_flag=True, help="Wait for deferred rows instead of ending.")
-@click.option(
-    "--wait-lock", type=float, default=0.0, metavar="SECONDS", help="Wait so long for another run to finish."
-)
-@click.option("--max-rejected", metavar="5%", help="Stop when more of the last 200 are refused.")
-@click.option("--accept-changes", is_flag=True, help="Finish a campaign whose message was changed half-way.")
-@ca_file_option
-@transcript_option
-@skip_invalid_option
-@yes_option
-@json_option
-@quiet_option
+@campaign_argument
+@options_of("send")
 def command(**options: Any) -> int:
     """Show the plan, ask for the number of messages, send them, and write the results.
 
@@ -72,7 +43,7 @@ class _Asked:
         self.wait: bool = options.pop("wait")
         self.wait_lock: float = options.pop("wait_lock")
         self.accept_changes: bool = options.pop("accept_changes")
-        self.ca_file: Path | None = options.pop("ca_file")
+        self.ca_file: Path | None = options.pop("accounts_ca_file")
         self.transcript: Path | None = options.pop("transcript")
         self.skip_invalid: bool = options.pop("skip_invalid")
         self.yes: bool = options.pop("yes")

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from mailmerge.cli import tables
-from mailmerge.cli.options import json_option, ledger_options, load_campaign
+from mailmerge.cli.options import campaign_argument, load_campaign, options_of
 from mailmerge.cli.output import emit, out
 from mailmerge.cli.plan_view import clock_time
 from mailmerge.model import Status
@@ -16,8 +16,8 @@ from mailmerge.text import plural
 
 
 @click.command("status")
-@ledger_options
-@json_option
+@campaign_argument
+@options_of("status")
 def command(*, as_json: bool, **options: Any) -> int:
     """Say where every row stands; reads the ledger and nothing else."""
     campaign = load_campaign(options, ledger_only=True)

@@ -6,14 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mailmerge.cli.options import (
-    ca_file_option,
-    campaign_options,
-    json_option,
-    load_campaign,
-    rows_option,
-    transcript_option,
-)
+from mailmerge.cli.options import campaign_argument, load_campaign, options_of
 from mailmerge.cli.output import emit, interactive, out, show_diagnostics
 from mailmerge.cli.send import ask_secret
 from mailmerge.cli.signals import Stop
@@ -24,17 +17,13 @@ if TYPE_CHECKING:
 
 
 @click.command("test")
-@campaign_options(without=("to",))
-@rows_option
-@click.option("--to", "me", metavar="ME", help="Your own address; default: SMTP_TO.")
-@ca_file_option
-@transcript_option
-@json_option
+@campaign_argument
+@options_of("test")
 def command(
     *,
     rows: str | None,
     me: str | None,
-    ca_file: Path | None,
+    accounts_ca_file: Path | None,
     transcript: Path | None,
     as_json: bool,
     **options: Any,
@@ -50,7 +39,7 @@ def command(
     campaign = load_campaign(options)
     request = SendRequest(
         rows=rows,
-        ca_file=ca_file,
+        ca_file=accounts_ca_file,
         transcript=transcript,
         ask_secret=ask_secret if interactive() else None,
     )

@@ -14,8 +14,9 @@ import re
 from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import quote as percent_quote
 
-from mailmerge.config.environment import SECRET_NAMES, speaks_for
+from mailmerge.config.environment import applies_to_host
 from mailmerge.errors import AuthError
+from mailmerge.options import SECRET
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -105,8 +106,8 @@ def find_secret(
     spaces = provider.spaces if provider else "keep"
     notes: list[str] = []
     for values, place in ((environment.real, "the environment"), (environment.file, str(environment.path))):
-        name = next((name for name in SECRET_NAMES if name in values), None)
-        if name and speaks_for(values, account.host, account.source):
+        name = next((name for name in SECRET.environment if name in values), None)
+        if name and applies_to_host(values, account.host, account.source):
             return Secret(values[name], origin=f"{name} in {place}", spaces=spaces)
         if name:
             notes.append(f"{name} in {place} is not used: the server {account.host} does not come from there")

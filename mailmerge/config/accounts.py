@@ -11,30 +11,46 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from mailmerge.addresses import AddressError, parse_address_list
-from mailmerge.config.account_schema import ACCOUNT_SCHEMA, NOT_YET, is_address_literal, is_host, is_loopback
-from mailmerge.config.environment import speaks_for
-from mailmerge.config.providers import get_provider, near_providers, provider_for_address, provider_for_host
-from mailmerge.config.toml_document import Document, Problems, read_document, tell_unknown
-from mailmerge.config.validation import RefusalError, near_misses, quote, read_typed
+from mailmerge.addresses import (
+    AddressError,
+    is_address_literal,
+    is_host,
+    is_loopback,
+    parse_address_list,
+)
+from mailmerge.config.environment import applies_to_host
+from mailmerge.config.toml_document import (
+    Document,
+    TomlProblems,
+    UnknownKey,
+    read_document,
+    report_unknown_key,
+)
 from mailmerge.errors import CampaignFileError
+from mailmerge.option_types import fields_of
+from mailmerge.options import ACCOUNT, CONFIG_FILE, PLANNED, SECRET, AccountOptions
+from mailmerge.providers import get_provider, near_providers, provider_for_address, provider_for_host
+from mailmerge.text import near, quoted
+from mailmerge.validation import ValidationError, ValidationIssue, read_typed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from mailmerge.addresses import Address, Mailbox
+    from mailmerge.addresses import Address
     from mailmerge.config.environment import Environment
-    from mailmerge.config.providers import Auth, Provider, Tls
-    from mailmerge.model import Rate
+    from mailmerge.model import TlsMode
+    from mailmerge.providers import Provider
 
 Source = Literal["config", "preset", "environment", ".env", "option"]
 
-_TLS_BY_PORT: Final[Mapping[int, Tls]] = {465: "tls", 994: "tls", 2465: "tls", 25: "none"}
-_DEFAULT_PORT = 587
-_VARIABLES: Final = {"host": "SERVER", "port": "PORT", "tls": "TLS"}
+_TLS_BY_PORT: Final[Mapping[int, TlsMode]] = {465: "tls", 994: "tls", 2465: "tls", 25: "none"}
+_DEFAULT_PORT: Final = 587
+_SERVER_KEYS: Final = ("host", "port", "tls")
+"""What the place that names the server says of it; nobody else may weaken it."""
+_SENDER_KEYS: Final = ("user", "from")
 
 
-class Account(Struct, frozen=True):
+class Account(AccountOptions):
     """A way to a submission service, whose addresses it may use, and what it takes.
 
     Raises:
@@ -44,38 +60,6 @@ class Account(Struct, frozen=True):
     """
 
     name: str
-    host: str
-    port: int = _DEFAULT_PORT
-    tls: Tls = "starttls"
-    user: str | None = None
-    auth: Auth = "password"
-    provider: str | None = None
-    """The preset's name, if it is one or builds on one."""
-    from_: Mailbox | None = None
-    aliases: tuple[str, ...] = ()
-    """Normalised addresses that it may send as; ``@example.org`` is every address there."""
-    any_from: bool = False
-    return_path: Address | None = None
-    """The envelope's sender where it is not From's address."""
-    rates: tuple[Rate, ...] = ()
-    """Of messages; every one holds."""
-    quota: Rate | None = None
-    """Of recipients."""
-    max_size: int | None = None
-    """In octets, encoded."""
-    max_recipients: int | None = None
-    """Per message."""
-    per_connection: int | None = None
-    """Messages after which a new connection is made."""
-    pipeline: Literal["auto", "off", "overlap", "window"] = "auto"
-    sessions: int = 1
-    helo: str = "[127.0.0.1]"
-    """Our name in EHLO; the default tells nothing about this machine."""
-    ca_file: Path | None = None
-    insecure: bool = False
-    """Accept any certificate: on loopback only."""
-    password_command: tuple[str, ...] = ()
-    token_command: tuple[str, ...] = ()
     source: Source = "option"
     """Where the host came from: a secret goes only to a host of the same source."""
     origin: str = ""
@@ -83,11 +67,11 @@ class Account(Struct, frozen=True):
 
     def __post_init__(self) -> None:
         if not is_host(self.host):
-            raise CampaignFileError(f"{quote(self.host)} is no host name", code="C412")
+            raise CampaignFileError(f"{quoted(self.host)} is not a valid host name", code="C412")
         if self.user is not None and not self.user.isprintable():
-            raise CampaignFileError(f"the user {quote(self.user)} holds a control character", code="C412")
+            raise CampaignFileError(f"the user {quoted(self.user)} contains a control character", code="C412")
         if not (is_host(self.helo) or is_address_literal(self.helo)):
-            raise CampaignFileError(f"{quote(self.helo)} cannot stand after EHLO", code="C412")
+            raise CampaignFileError(f"{quoted(self.helo)} is not a valid EHLO name", code="C412")
         if is_loopback(self.host):
             return
         if self.insecure:
@@ -158,22 +142,18 @@ def resolve_account(
     return _finish(draft, environment, campaign_from)
 
 
-def list_accounts(environment: Environment, config_path: Path | None = None) -> tuple[str, ...]:
-    """Give the names of the accounts in the user's configuration."""
-    return tuple(_account_tables(_read_config(config_path or default_config_path(environment))))
-
-
 def default_config_path(environment: Environment) -> Path:
     """Give the place of the user's ``config.toml``."""
-    if named := environment.real.get("MAILMERGE_CONFIG"):
-        return Path(named)
+    for variable in CONFIG_FILE.environment:
+        if named := environment.real.get(variable):
+            return Path(named)
     from platformdirs import user_config_path
 
     return user_config_path("mailmerge", appauthor=False) / "config.toml"
 
 
 class _Draft(Struct):
-    """What is known of an account so far, in the words of `ACCOUNT_SCHEMA`."""
+    """What is known of an account so far, by the keys of an account."""
 
     name: str
     values: dict[str, Any]
@@ -194,49 +174,58 @@ def _account_tables(document: Document | None) -> Mapping[str, object]:
 
 
 def _from_config(name: str, document: Document) -> _Draft:
-    problems = Problems()
+    problems = TomlProblems()
     table = f"accounts.{name}"
-    schema = {"accounts": {}, table: ACCOUNT_SCHEMA}
-    not_yet = {f"{table}.{key}": what for key, what in NOT_YET.items()}
     document.report_passwords(problems, planned={})
     for other, value in document.tables.items():
         if other != "accounts":
-            tell_unknown(problems, document, other, value, schema={"accounts": {}}, not_yet={})
+            report_unknown_key(problems, UnknownKey(other, value, {"accounts": {}}, {}, document))
     account = _account_tables(document)[name]
     values: dict[str, Any] = {}
     if not isinstance(account, dict):
         place = document.places.keys.get(table)
         problems.add("C404", f"`{table}` must be a section", f"write [{table}]", place)
         account = {}
+    planned = {key.replace("accounts", table, 1): what for key, what in PLANNED.items()}
     for key, value in account.items():
         at = f"{table}.{key}"
-        kind = ACCOUNT_SCHEMA.get(key)
-        if kind is None:
-            tell_unknown(problems, document, at, value, schema=schema, not_yet=not_yet)
+        if key not in ACCOUNT:
+            unknown = UnknownKey(at, value, {"accounts": {}, table: ACCOUNT}, planned, document)
+            report_unknown_key(problems, unknown)
             continue
         try:
-            values[key] = kind.read(value)
-        except RefusalError as refusal:
-            for fault in refusal.faults:
-                place = document.places.values.get(at + fault.at) or document.places.values.get(at)
-                problems.add(fault.code, f"`{at}{fault.at}` {fault.says}", fault.hint, place)
+            values[key] = _read(key, value)
+        except ValidationError as error:
+            for issue in error.issues:
+                place = document.places.values.get(at + issue.path) or document.places.values.get(at)
+                problems.add(issue.code, f"`{at}{issue.path}` {issue.message}", issue.hint, place)
     problems.raise_if_any()
     if "ca_file" in values:
         values["ca_file"] = document.folder / values["ca_file"].expanduser()
     return _Draft(name, values, "config", f"[{table}] in {document.path}")
 
 
+def _read(key: str, value: object) -> object:
+    """Read the value of a key; a provider must be one that is known."""
+    found = ACCOUNT[key].type.read(value)
+    if key == "provider" and not get_provider(str(found)):
+        similar = near_providers(str(found))
+        hint = f"did you mean `{similar[0]}`?" if similar else "`mailmerge providers` shows them all"
+        raise ValidationError(ValidationIssue(f"is not a known provider: {quoted(str(found))}", "C410", hint))
+    return found
+
+
 def _unknown_account(name: str, document: Document | None, environment: Environment) -> CampaignFileError:
     known = tuple(_account_tables(document))
-    near = tuple(dict.fromkeys((*near_misses(name, known), *near_providers(name))))[:3]
-    if near:
-        hint = f"did you mean {' or '.join(f'`{other}`' for other in near)}?"
-    elif any(server in environment for server in ("MAILMERGE_SMTP_SERVER", "SMTP_SERVER")):
+    similar = tuple(dict.fromkeys((*near(name, known), *near_providers(name))))[:3]
+    if similar:
+        hint = f"did you mean {' or '.join(f'`{other}`' for other in similar)}?"
+    elif any(server in environment for server in ACCOUNT["host"].environment):
         hint = "leave the account out to use the server that SMTP_SERVER names"
     else:
         accounts = f"your accounts: {', '.join(known)}; " if known else ""
         hint = f"{accounts}presets: see `mailmerge providers`"
-    return CampaignFileError(f"no account or preset is called {quote(name)}", code="C410", hint=hint)
+    return CampaignFileError(f"no account or preset is called {quoted(name)}", code="C410", hint=hint)
 
 
 # --- from the environment ---------------------------------------------------------------------------------
@@ -250,14 +239,13 @@ def _from_environment(
         (environment.file, ".env", str(environment.path)),
     )
     for values, source, place in places:
-        named_by = _variable(values, "SERVER")
+        named_by = _variable(values, "host")
         if named_by is None:
             continue
         draft = _Draft(source, {}, source, f"{named_by} in {place}")
-        problems = Problems()
-        # Port and TLS mode come from where the server comes from: nobody else may weaken them.
-        for key, part in _VARIABLES.items():
-            if variable := _variable(values, part):
+        problems = TomlProblems()
+        for key in _SERVER_KEYS:
+            if variable := _variable(values, key):
                 _read_variable(draft, key, variable, values[variable], problems)
         problems.raise_if_any()
         return draft
@@ -276,33 +264,31 @@ def _no_account(campaign_from: str | None, known: Iterable[str]) -> CampaignFile
     return CampaignFileError("no account to send with", code="C411", hint=hint)
 
 
-def _variable(values: Mapping[str, str], part: str) -> str | None:
-    """Give the variable that holds *part*: ours before the common one."""
-    names = (f"MAILMERGE_SMTP_{part}", f"SMTP_{part}")
-    return next((name for name in names if name in values), None)
+def _variable(values: Mapping[str, str], key: str) -> str | None:
+    """Give the variable that says *key*: ours before the common one."""
+    return next((name for name in ACCOUNT[key].environment if name in values), None)
 
 
-def _read_variable(draft: _Draft, key: str, variable: str, text: str, problems: Problems) -> None:
+def _read_variable(draft: _Draft, key: str, variable: str, text: str, problems: TomlProblems) -> None:
     try:
-        draft.values[key] = read_typed(ACCOUNT_SCHEMA[key], text.strip(" \t"))
-    except RefusalError as refusal:
-        for fault in refusal.faults:
-            problems.add(fault.code, f"`{variable}` {fault.says}", fault.hint)
+        draft.values[key] = read_typed(ACCOUNT[key].type, text.strip(" \t"))
+    except ValidationError as error:
+        for issue in error.issues:
+            problems.add(issue.code, f"`{variable}` {issue.message}", issue.hint)
 
 
 def _override(draft: _Draft, overrides: Mapping[str, object]) -> None:
-    problems = Problems()
+    problems = TomlProblems()
     for key, value in overrides.items():
         if value is None:
             continue
-        label = f"--{key.replace('_', '-')}"
-        if key not in ACCOUNT_SCHEMA:
-            raise RuntimeError(f"{key} is no key of an account")
+        option = ACCOUNT[key]
+        label = option.long_flag if option.flag else f"--{key.replace('_', '-')}"
         try:
-            draft.values[key] = ACCOUNT_SCHEMA[key].read(value)
-        except RefusalError as refusal:
-            for fault in refusal.faults:
-                problems.add(fault.code, f"`{label}` {fault.says}", fault.hint)
+            draft.values[key] = _read(key, value)
+        except ValidationError as error:
+            for issue in error.issues:
+                problems.add(issue.code, f"`{label}` {issue.message}", issue.hint)
     problems.raise_if_any()
     if overrides.get("host") is not None:
         draft.source, draft.origin = "option", "--host"
@@ -316,11 +302,11 @@ def _finish(draft: _Draft, environment: Environment, campaign_from: str | None) 
     provider = get_provider(values.get("provider", "")) or provider_for_host(values.get("host", ""))
     _fill_server(draft, provider)
     _fill_user(draft, provider, environment, campaign_from)
-    renamed = {"from": "from_", "rate": "rates"}
-    known = {renamed.get(key, key): value for key, value in values.items()}
+    known = fields_of(values)
     known["provider"] = provider.name if provider else None
     if provider:
-        for limit in ("rates", "quota", "max_size", "max_recipients", "per_connection", "any_from"):
+        known.setdefault("rate", provider.rates)
+        for limit in ("quota", "max_size", "max_recipients", "per_connection", "any_from"):
             known.setdefault(limit, getattr(provider, limit))
     if known["auth"] == "none" and not provider and "from_" not in known:
         known.setdefault("any_from", True)  # a relay that trusts this machine: it declares no address
@@ -348,7 +334,9 @@ def _fill_server(draft: _Draft, provider: Provider | None) -> None:
     preferred = provider.servers[0].port if provider else _DEFAULT_PORT
     if "port" not in values:
         values["port"] = {"tls": 465, "none": 25}.get(values.get("tls", ""), preferred)
-    unusual: Tls = "none" if is_loopback(values["host"]) and values["port"] != _DEFAULT_PORT else "starttls"
+    unusual: TlsMode = (
+        "none" if is_loopback(values["host"]) and values["port"] != _DEFAULT_PORT else "starttls"
+    )
     values.setdefault("tls", _TLS_BY_PORT.get(values["port"], unusual))
 
 
@@ -356,17 +344,17 @@ def _fill_user(
     draft: _Draft, provider: Provider | None, environment: Environment, campaign_from: str | None
 ) -> None:
     values = draft.values
-    problems = Problems()
+    problems = TomlProblems()
     named = False
     for place in (environment.real, environment.file):
-        if not _describes(place, draft):
+        if not applies_to_host(place, values["host"], draft.source):
             continue
-        for key, part in (("user", "USER"), ("from", "FROM")):
-            variable = _variable(place, part)
+        for key in _SENDER_KEYS:
+            variable = _variable(place, key)
             if variable and key not in values:
                 _read_variable(draft, key, variable, place[variable], problems)
                 named = named or key == "user"
-        named = named or any(name in place for name in ("MAILMERGE_SMTP_PASSWORD", "SMTP_AUTH"))
+        named = named or any(name in place for name in SECRET.environment)
     problems.raise_if_any()
     _fill_auth(draft, provider, named=named)
     if values["auth"] == "none" or "user" in values:
@@ -380,11 +368,6 @@ def _fill_user(
         where = f"write user in [accounts.{draft.name}]" if draft.source == "config" else "set SMTP_USER"
         raise _incomplete(draft, f"has no user{note}", f"{where}, or message.from" if not note else where)
     values["user"] = str(sender)
-
-
-def _describes(place: Mapping[str, str], draft: _Draft) -> bool:
-    """Tell whether user and From in *place* are those of this account."""
-    return speaks_for(place, draft.values["host"], draft.source)
 
 
 def _fill_auth(draft: _Draft, provider: Provider | None, *, named: bool) -> None:

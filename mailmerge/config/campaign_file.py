@@ -10,106 +10,58 @@ as the shell completes them.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct, field
 
-from mailmerge.config.campaign_schema import NOT_YET, OPTIONS, SCHEMA
-from mailmerge.config.toml_document import Document, Problems, read_document, tell_unknown
-from mailmerge.config.validation import FILLED_TEXT, RefusalError, describe, one_or_more, read_typed
+from mailmerge.config.toml_document import (
+    Document,
+    TomlProblems,
+    UnknownKey,
+    read_document,
+    report_unknown_key,
+)
+from mailmerge.option_types import fields_of
+from mailmerge.options import (
+    CAMPAIGN,
+    COMMAND_LINE,
+    PLANNED,
+    AttachOptions,
+    CheckOptions,
+    DataOptions,
+    MessageOptions,
+    SendOptions,
+    TopOptions,
+)
+from mailmerge.validation import ValidationError, describe, read_typed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from mailmerge.model import Place, Rate, Value
+    from mailmerge.model import Place
+    from mailmerge.option_types import Option
 
 FILE_NAME: Final = "campaign.toml"
+_ATTACH: Final = next(option for option in COMMAND_LINE if option.key == "attach")
+"""Not a key but a whole rule."""
 
 # --- the values ---------------------------------------------------------------------------------------
 
 
-class DataOptions(Struct, frozen=True):
-    """``[data]``: which list, and how its rows are read."""
-
-    source: Path = Path()
-    sheet: str | None = None
-    key: str | None = None
-    where: str | None = None
-    duplicates: Literal["first", "error", "allow"] = "first"
-    defaults: Mapping[str, str] = field(default_factory=dict)
-    hidden: Literal["refuse", "skip", "send"] = "refuse"
-    types: Mapping[str, str] = field(default_factory=dict)
-    encoding: str | None = None
-    suppress: tuple[Path, ...] = ()
-
-
-class MessageOptions(Struct, frozen=True):
-    """``[message]``: templates of headers, text and HTML."""
-
-    subject: str = ""
-    from_: str | None = None
-    """None: the account's own address."""
-    to: tuple[str, ...] = ("{{ email }}",)
-    cc: tuple[str, ...] = ()
-    bcc: tuple[str, ...] = ()
-    reply_to: tuple[str, ...] = ()
-    sender: str | None = None
-    text: Path | str | None = None
-    """A path names the template's file; a `str` (it had a line break) is the template itself."""
-    html: Path | str | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-    locale: str = "en"
-
-
-class AttachOptions(Struct, frozen=True):
-    """One ``[[attach]]``: the template of a path or glob inside *base*."""
-
-    path: str
-    base: Path
-    name: str | None = None
-    missing: Literal["error", "skip"] = "error"
-
-
-class SendOptions(Struct, frozen=True):
-    """``[send]``: pace and patience. None leaves it to the account."""
-
-    rate: tuple[Rate, ...] = ()
-    """All hold at once; none: only the account's own."""
-    per_domain: tuple[Rate, ...] = ()
-    """Hold for each recipient domain by itself."""
-    jitter: float = 0.0
-    """How much longer than even a pause between two messages may be, as a share of it."""
-    retry: tuple[float, ...] = (60.0, 300.0, 900.0, 3600.0, 10800.0, 21600.0, 43200.0)
-    """Seconds before each new try of a deferred row."""
-    max_rejected: float = 0.05
-    """Share of the last 200 rows that may be rejected before the run stops."""
-    sessions: int | None = None
-    pipeline: Literal["auto", "off", "overlap", "window"] | None = None
-
-
-class CheckOptions(Struct, frozen=True):
-    """``[check]``: codes of diagnostics that are not wanted."""
-
-    ignore: frozenset[str] = frozenset()
-
-
-class CampaignFile(Struct, frozen=True):
-    """Everything that a campaign's author has said, checked."""
+class CampaignFile(TopOptions):
+    """Everything that a campaign's author has said, checked; *name* is never empty."""
 
     path: Path | None
     """The file; None for a merge that was given by options only."""
     folder: Path
     """Where relative paths begin and the ledger lies."""
-    name: str
-    account: str | None
-    vars: Mapping[str, Value]
     data: DataOptions
     message: MessageOptions
     attach: tuple[AttachOptions, ...]
     send: SendOptions
     check: CheckOptions
     places: Mapping[str, Place]
-    """Where each value stands: ``message.subject``, ``message.to[1]``, ``attach[0].path``."""
+    """Where each value is: ``message.subject``, ``message.to[1]``, ``attach[0].path``."""
     document: Document
 
 
@@ -153,26 +105,16 @@ def from_options(
     return _build(Document.without_file(folder), Overrides(options, settings, environ or {}))
 
 
-def with_overrides(file: CampaignFile, overrides: Overrides) -> CampaignFile:
-    """Give *file* with other values put over it, checked like the file itself.
-
-    Raises:
-        CampaignFileError: with every problem in it; each names the option it came from.
-
-    """
-    return _build(file.document, overrides)
-
-
 def _locate(path: Path) -> Path:
     if path.suffix == ".toml" and not path.is_dir():
         return path
     inside = path / FILE_NAME
     if not path.is_dir():
-        raise Problems.one("C407", f"no campaign folder {path}", hint=f"start one: mailmerge init {path}")
+        raise TomlProblems.one("C407", f"no campaign folder {path}", hint=f"start one: mailmerge init {path}")
     if not inside.exists():
         others = sorted(other.name for other in path.glob("*.toml"))
         hint = f"did you mean {path / others[0]}?" if others else f"start one: mailmerge init {path}"
-        raise Problems.one("C407", f"no {FILE_NAME} in {path}", hint=hint)
+        raise TomlProblems.one("C407", f"no {FILE_NAME} in {path}", hint=hint)
     return inside
 
 
@@ -186,18 +128,18 @@ class _Builder:
 
     def __init__(self, document: Document) -> None:
         self.document = document
-        self.problems = Problems()
-        self.sections: dict[str, _Values] = {section: {} for section in SCHEMA if section != "attach"}
+        self.problems = TomlProblems()
+        self.sections: dict[str, _Values] = {section: {} for section in CAMPAIGN if section != "attach"}
         self.rules: list[_Values] = []
         self.given: set[str] = set()
         """Names that were written, also with a value that was refused: they are not missing."""
 
     def read_file(self) -> None:
-        self.document.report_passwords(self.problems, planned=NOT_YET)
+        self.document.report_passwords(self.problems, planned=PLANNED)
         for name, value in self.document.tables.items():
             if name == "attach":
                 self._read_rules(value)
-            elif name in SCHEMA and name:
+            elif name in CAMPAIGN and name:
                 if isinstance(value, dict):
                     self._read_section(name, value)
                 else:
@@ -226,25 +168,25 @@ class _Builder:
     def _read_key(
         self, section: str, key: str, value: object, name: str, into: _Values | None = None
     ) -> None:
-        kind = SCHEMA[section].get(key)
-        if kind is None:
-            tell_unknown(self.problems, self.document, name, value, schema=SCHEMA, not_yet=NOT_YET)
+        option = CAMPAIGN[section].get(key)
+        if option is None:
+            report_unknown_key(self.problems, UnknownKey(name, value, CAMPAIGN, PLANNED, self.document))
             return
         self.given.add(name)
         place = self.document.places
         try:
-            found = kind.read(value)
-        except RefusalError as refusal:
-            for fault in refusal.faults:
-                at = name + fault.at
+            found = option.type.read(value)
+        except ValidationError as error:
+            for issue in error.issues:
+                at = name + issue.path
                 where = place.values.get(at) or place.keys.get(at) or place.values.get(name)
-                self.problems.add(fault.code, f"`{at}` {fault.says}", fault.hint, where)
+                self.problems.add(issue.code, f"`{at}` {issue.message}", issue.hint, where)
             return
         target = self.sections[section] if into is None else into
         target[key] = _inside(found, self.document.folder)
 
-    def _report(self, name: str, says: str, hint: str | None) -> None:
-        self.problems.add("C404", f"`{name}` {says}", hint, self.document.places.keys.get(name))
+    def _report(self, name: str, message: str, hint: str | None) -> None:
+        self.problems.add("C404", f"`{name}` {message}", hint, self.document.places.keys.get(name))
 
     # --- overrides -----------------------------------------------------------------------------
 
@@ -261,47 +203,44 @@ class _Builder:
             self._set(name.strip(), text, f"--set {name.strip()}", typed=True)
         for name, value in overrides.options.items():
             if value is not None:
-                self._set(name, value, OPTIONS.get(name, name), typed=False)
+                self._set(name, value, _flag(name), typed=False)
 
     def _set(self, name: str, value: object, label: str, *, typed: bool) -> None:
         section, key, entry = _split(name)
-        if not typed and name == "attach":
+        if not typed and name == _ATTACH.key:
             self._attach(value, label)
             return
-        kind = SCHEMA[section].get(key)
-        if kind and section == "attach":
+        option = CAMPAIGN[section].get(key)
+        if option and section == "attach":
             hint = "change [[attach]] in the file, or give --attach FILE"
             self.problems.add("C408", f"`{label}` cannot be set from outside", hint)
             return
-        if kind is None or (entry and kind.entries is None):
-            tell_unknown(self.problems, None, name, value, schema=SCHEMA, not_yet=NOT_YET, label=label)
+        if option is None or (entry and option.type.entries is None):
+            report_unknown_key(self.problems, UnknownKey(name, value, CAMPAIGN, PLANNED, label=label))
             return
-        self.given.add(f"{section}.{key}" if section else key)
-        try:
-            if typed and entry:
-                assert kind.entries is not None
-                found: object = kind.read({entry: read_typed(kind.entries, str(value))})
-            else:
-                found = read_typed(kind, str(value)) if typed else kind.read(value)
-        except RefusalError as refusal:
-            self._report_refusal(refusal, label, entry)
-            return
-        found = _inside(found, self.document.folder if typed else Path())
+        self.given.add(option.name)
         target = self.sections[section]
-        target[key] = {**target.get(key, {}), **found} if isinstance(found, dict) else found
+        try:
+            found = _read_typed(option, entry, str(value)) if typed else option.type.read(value)
+            if option.type.entries:
+                # Entries are added to those of the file, and may contradict them (X-A beside x-a).
+                found = option.type.read({**target.get(key, {}), **found})
+        except ValidationError as error:
+            self._report_issues(error, label, entry)
+            return
+        target[key] = _inside(found, self.document.folder if typed else Path())
 
-    def _report_refusal(self, refusal: RefusalError, label: str, entry: str = "") -> None:
-        for fault in refusal.faults:
-            at = "" if entry else fault.at  # the label names the entry already
-            self.problems.add(fault.code, f"`{label}{at}` {fault.says}", fault.hint)
+    def _report_issues(self, error: ValidationError, label: str, entry: str = "") -> None:
+        for issue in error.issues:
+            path = "" if entry else issue.path  # the label names the entry already
+            self.problems.add(issue.code, f"`{label}{path}` {issue.message}", issue.hint)
 
     def _attach(self, value: object, label: str) -> None:
         try:
-            texts = one_or_more(FILLED_TEXT).read(value)
-        except RefusalError as refusal:
-            self._report_refusal(refusal, label)
+            texts: tuple[str, ...] = _ATTACH.type.read(value)
+        except ValidationError as error:
+            self._report_issues(error, label)
             return
-        assert isinstance(texts, tuple)
         self.rules = []
         for text in texts:
             folder = Path(text).parent
@@ -315,22 +254,21 @@ class _Builder:
     def finish(self) -> CampaignFile:
         self._report_missing()
         self.problems.raise_if_any()
-        top, message = self.sections[""], self.sections["message"]
-        if "from" in message:
-            message["from_"] = message.pop("from")
-        data = DataOptions(**self.sections["data"])
-        document = self.document
+        top, document = self.sections[""], self.document
+        data = DataOptions(**fields_of(self.sections["data"]))
+        name = top.pop("name", "") or document.default_name or data.source.stem
         return CampaignFile(
             path=document.path,
             folder=document.folder,
-            name=top.get("name") or document.default_name or data.source.stem,
-            account=top.get("account"),
-            vars=top.get("vars", {}),
+            name=name,
+            **fields_of(top),
             data=data,
-            message=MessageOptions(**message),
-            attach=tuple(AttachOptions(**{"base": document.folder, **rule}) for rule in self.rules),
-            send=SendOptions(**self.sections["send"]),
-            check=CheckOptions(**self.sections["check"]),
+            message=MessageOptions(**fields_of(self.sections["message"])),
+            attach=tuple(
+                AttachOptions(**{"base": document.folder, **fields_of(rule)}) for rule in self.rules
+            ),
+            send=SendOptions(**fields_of(self.sections["send"])),
+            check=CheckOptions(**fields_of(self.sections["check"])),
             places=document.places.values,
             document=document,
         )
@@ -373,22 +311,35 @@ def _inside(value: object, folder: Path) -> object:
 def _split(name: str) -> tuple[str, str, str]:
     """Cut an option's name into section, key and entry: ``message.headers.X-A``, ``vars.year``."""
     first, _, rest = name.partition(".")
-    if first and first in SCHEMA:
+    if first and first in CAMPAIGN:
         key, _, entry = rest.partition(".")
         return first, key, entry
     return "", first, rest
 
 
-def _from_environment(environ: Mapping[str, str], problems: Problems) -> Iterator[tuple[str, str, str]]:
+def _flag(name: str) -> str:
+    """Name an option of the command line in messages."""
+    section, key, _ = _split(name)
+    option = _ATTACH if name == _ATTACH.key else CAMPAIGN[section].get(key)
+    return option.long_flag if option else name
+
+
+def _read_typed(option: Option, entry: str, text: str) -> Any:
+    """Read what was typed for an option, or for one *entry* of its table."""
+    if not entry or option.type.entries is None:
+        return read_typed(option.type, text)
+    return option.type.read({entry: read_typed(option.type.entries, text)})
+
+
+def _from_environment(environ: Mapping[str, str], problems: TomlProblems) -> Iterator[tuple[str, str, str]]:
     """Give name, text and variable of each value that the environment sets."""
-    prefix = "MAILMERGE_"
     known = {
-        f"{prefix}{section}{'_' if section else ''}{key}".upper(): f"{section}.{key}" if section else key
-        for section, keys in SCHEMA.items()
-        for key, kind in keys.items()
-        if section != "attach" and kind.entries is None
+        variable: option.name
+        for options in CAMPAIGN.values()
+        for option in options.values()
+        for variable in option.variables
     }
-    sections = tuple(f"{prefix}{section}_".upper() for section in SCHEMA if section and section != "attach")
+    sections = tuple(f"MAILMERGE_{section}_".upper() for section in CAMPAIGN if section not in {"", "attach"})
     for variable in sorted(environ):
         if variable in known and environ[variable]:
             yield known[variable], environ[variable], variable

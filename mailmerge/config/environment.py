@@ -13,16 +13,13 @@ from typing import TYPE_CHECKING, Final
 
 from mailmerge.errors import CampaignFileError
 from mailmerge.model import Diagnostic, Place, Severity
+from mailmerge.options import ACCOUNT, CONFIG_FILE, SECRET, STATE_FOLDER
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-SECRET_NAMES: Final = ("MAILMERGE_SMTP_PASSWORD", "SMTP_AUTH")
-"""Variables that hold the password, authorization code or token, the first one first."""
-
-_SERVER_NAMES = ("MAILMERGE_SMTP_SERVER", "SMTP_SERVER")
-_PREFIXES = ("MAILMERGE_", "SMTP_")
-_NEVER_FROM_FILE = frozenset(("MAILMERGE_CONFIG", "MAILMERGE_STATE_DIR"))
+_PREFIXES: Final = ("MAILMERGE_", "SMTP_")
+_NEVER_FROM_FILE: Final = frozenset((*CONFIG_FILE.environment, *STATE_FOLDER.environment))
 """A campaign's folder may come from anybody: it does not choose where the user's own files are."""
 
 
@@ -53,7 +50,7 @@ class Environment(Mapping[str, str]):
         """Take the environment and, if there is one, ``.env`` in *folder*.
 
         Raises:
-            CampaignFileError: the file cannot be read or is no UTF-8.
+            CampaignFileError: the file cannot be read or is not UTF-8.
 
         """
         real = os.environ if environ is None else environ
@@ -75,12 +72,6 @@ class Environment(Mapping[str, str]):
     def __repr__(self) -> str:
         return f"<Environment of {', '.join(sorted(self)) or 'nothing'}>"
 
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """Every secret in it, whoever it is for: what outputs must not show."""
-        both = (self.real, self.file)
-        return tuple(values[name] for values in both for name in SECRET_NAMES if name in values)
-
 
 def _ours(values: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in values.items() if name.startswith(_PREFIXES) and value.strip()}
@@ -100,10 +91,14 @@ def _read_file(path: Path) -> tuple[dict[str, str], tuple[Diagnostic, ...]]:
         ) from None
     except OSError as error:
         raise CampaignFileError(f"cannot read {path}: {error.strerror}", code="C407") from None
-    # Passwords hold dollar signs: nothing in them is a reference to another variable.
+    # Passwords contain dollar signs: nothing in them is a reference to another variable.
     values = dotenv_values(stream=io.StringIO(text), interpolate=False)
     found = {name: value for name, value in values.items() if value is not None}
-    if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO) and any(map(found.get, SECRET_NAMES)):
+    if (
+        os.name == "posix"
+        and mode & (stat.S_IRWXG | stat.S_IRWXO)
+        and any(map(found.get, SECRET.environment))
+    ):
         warning = Diagnostic(
             code="C413",
             message=f"other users of this machine can read the secret in {path}",
@@ -115,13 +110,13 @@ def _read_file(path: Path) -> tuple[dict[str, str], tuple[Diagnostic, ...]]:
     return found, ()
 
 
-def speaks_for(values: Mapping[str, str], host: str, source: str) -> bool:
+def applies_to_host(values: Mapping[str, str], host: str, source: str) -> bool:
     """Tell whether what *values* say about signing in is meant for *host*.
 
     They may name the server; if they do not, they are meant for whatever account the user chose from his own
     configuration, the presets or options.
     """
-    server = next((values[name] for name in _SERVER_NAMES if name in values), None)
+    server = next((values[name] for name in ACCOUNT["host"].environment if name in values), None)
     if server is None:
         return source in ("config", "preset", "option")
     return server.strip().lower() == host.lower()

@@ -10,22 +10,21 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from mailmerge.config.toml_places import TomlPlaces, TomlText, find_places
-from mailmerge.config.validation import did_you_mean, near_misses, printable
 from mailmerge.errors import CampaignFileError
 from mailmerge.model import Diagnostic, Place
+from mailmerge.text import did_you_mean, near, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from mailmerge.config.validation import Kind
-
 _PASSWORD_KEYS = frozenset(("password", "passwd", "passphrase", "smtp_password", "smtp_auth"))
 _NAMES_OF_COLUMNS = frozenset(("data.types",))
+_WHERE_SECRETS_GO = "put it into SMTP_AUTH (environment or .env), or name a password_command in the account"
 _AT = r" \(at (?:line (\d+), column (\d+)|end of document)\)\Z"
 
 
-class Problems:
+class TomlProblems:
     """What was found wrong so far, in the order in which a reader of the file meets it."""
 
     def __init__(self) -> None:
@@ -66,7 +65,7 @@ def _position(problem: Diagnostic) -> tuple[float, int]:
 
 
 class Document(Struct, frozen=True):
-    """Plain tables and where everything in them stands."""
+    """Plain tables, and where everything in them is."""
 
     path: Path | None
     folder: Path
@@ -90,18 +89,16 @@ class Document(Struct, frozen=True):
         """The file as a whole."""
         return Place(str(self.path)) if self.path else None
 
-    def report_passwords(self, problems: Problems, *, planned: Mapping[str, str]) -> None:
+    def report_passwords(self, problems: TomlProblems, *, planned: Mapping[str, str]) -> None:
         """Note every key that holds a secret: campaigns are mailed around and kept under version control."""
         for name in _names(self.tables):
             table, _, key = name.rpartition(".")
             if key.lower() not in _PASSWORD_KEYS or table in _NAMES_OF_COLUMNS:
                 continue
             if re.sub(r"\[\d+\]", "", name) not in planned:
-                hint = (
-                    "put it into SMTP_AUTH (environment or .env), or name a password_command in the account"
-                )
                 place = self.places.keys.get(name)
-                problems.add("C409", f"`{name}`: a secret does not belong in this file", hint, place)
+                message = f"`{name}`: a secret does not belong in this file"
+                problems.add("C409", message, _WHERE_SECRETS_GO, place)
 
 
 def _names(tables: object, table: str = "") -> Iterator[str]:
@@ -119,22 +116,22 @@ def read_document(path: Path) -> Document:
     """Read and parse a TOML file.
 
     Raises:
-        CampaignFileError: there is no such file, it is no UTF-8 or no TOML.
+        CampaignFileError: there is no such file, it is not UTF-8 or not TOML.
 
     """
     shown = str(path)
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise Problems.one("C407", f"no file {shown}") from None
+        raise TomlProblems.one("C407", f"no file {shown}") from None
     except OSError as error:
-        raise Problems.one("C407", f"cannot read {shown}: {error.strerror}") from None
+        raise TomlProblems.one("C407", f"cannot read {shown}: {error.strerror}") from None
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         place = Place(shown, content.count(b"\n", 0, error.start) + 1)
         hint = "save the file as UTF-8 (TOML allows nothing else)"
-        raise Problems.one("C403", "the text is not UTF-8", hint=hint, place=place) from None
+        raise TomlProblems.one("C403", "the text is not UTF-8", hint=hint, place=place) from None
     try:
         tables = tomllib.loads(text, parse_float=Decimal)
     except tomllib.TOMLDecodeError as error:
@@ -148,69 +145,94 @@ def _syntax_error(says: str, text: TomlText) -> CampaignFileError:
     place = text.at(int(match[1]), int(match[2])) if match and match[1] else text.end
     hint = None
     if message.startswith("Invalid value"):
-        hint = 'texts are written in quotes: name = "value"'
+        hint = 'strings are written in quotes: name = "value"'
     elif message.startswith("Expected '=' after a key"):
         hint = 'write name = "value", or put a section into brackets: [message]'
     # tomllib may quote the offending character, never a whole value.
-    message = f"not TOML: {message[:1].lower()}{message[1:]}"
-    return Problems.one("C403", message, hint=hint, place=place)
+    message = f"not valid TOML: {message[:1].lower()}{message[1:]}"
+    return TomlProblems.one("C403", message, hint=hint, place=place)
 
 
 # --- unknown names ----------------------------------------------------------------------------------------
 
 
-def tell_unknown(
-    problems: Problems,
-    document: Document | None,
-    name: str,
-    value: object,
-    *,
-    schema: Mapping[str, Mapping[str, Kind]],
-    not_yet: Mapping[str, str],
-    label: str | None = None,
-) -> None:
-    """Note that *name* is no key of *schema*, and say what it may have been meant to be.
+class UnknownKey(Struct, frozen=True):
+    """A key that does not exist, and what is known about where it was written."""
 
-    Args:
-        problems: where to note it.
-        document: the file the name stands in; None for options and the environment.
-        name: with its table, as `find_places` writes names.
-        value: what it holds; a table of an unknown section is told key by key.
-        schema: section, key and kind.
-        not_yet: names of planned keys, and what they are for.
-        label: the option or variable to name in the message.
+    name: str
+    """With its table, as `find_places` writes names."""
+    value: object
+    schema: Mapping[str, Mapping[str, object]]
+    """Sections with their keys."""
+    planned: Mapping[str, str]
+    """Names of keys that later versions will have, and what they are for."""
+    document: Document | None = None
+    """The file that it was found in; None for options and the environment."""
+    label: str | None = None
+    """The option or variable to name in the message."""
 
-    """
-    plain = re.sub(r"\[\d+\]", "", name)
-    section, _, key = plain.rpartition(".")
-    if key.lower() in _PASSWORD_KEYS and plain not in not_yet:
-        if document is None:
-            hint = "put it into SMTP_AUTH (environment or .env), or name a password_command in the account"
-            problems.add("C409", f"`{label or plain}`: a secret cannot be given like this", hint)
-        return  # in a file it has been told already
-    place = document.places.keys.get(name) if document else None
-    where = f" in {label.partition(' ')[0]}" if label and label != name else ""
-    if plain in not_yet:
-        problems.add("C402", f"`{plain}` ({not_yet[plain]}) is not supported yet", "leave it out", place)
-    elif isinstance(value, dict) and not section and document and name in document.places.headers:
-        known = [f"[{other}]" if other != "attach" else "[[attach]]" for other in schema if other]
-        hits = near_misses(name, [other for other in schema if other])
-        hint = (
-            f"did you mean `[{hits[0]}]`?" if hits and hits[0] != "attach" else "did you mean `[[attach]]`?"
-        )
-        problems.add(
-            "C401", f"unknown section `[{name}]`", hint if hits else f"there are {' '.join(known)}", place
-        )
-    elif isinstance(value, dict) and not section and document:
-        for inner in value:
-            place = document.places.keys.get(f"{name}.{inner}")
-            guess = _guess(f"{plain}.{inner}", schema)
-            problems.add("C401", f"unknown key `{plain}.{inner}`", guess, place)
+    @property
+    def plain(self) -> str:
+        """The name without the numbers of repeated tables."""
+        return re.sub(r"\[\d+\]", "", self.name)
+
+    @property
+    def place(self) -> Place | None:
+        """Where it is."""
+        return self.document.places.keys.get(self.name) if self.document else None
+
+
+def report_unknown_key(problems: TomlProblems, unknown: UnknownKey) -> None:
+    """Note that a key does not exist, and say what it may have been meant to be."""
+    if _is_password(unknown):
+        if unknown.document is None:  # in a file, `report_passwords` has told it
+            message = f"`{unknown.label or unknown.plain}`: a secret cannot be given like this"
+            problems.add("C409", message, _WHERE_SECRETS_GO)
+    elif unknown.plain in unknown.planned:
+        message = f"`{unknown.plain}` ({unknown.planned[unknown.plain]}) is not supported yet"
+        problems.add("C402", message, "leave it out", unknown.place)
+    elif _is_section(unknown) and unknown.document and unknown.name in unknown.document.places.headers:
+        problems.add("C401", f"unknown section `[{unknown.name}]`", _section_hint(unknown), unknown.place)
+    elif _is_section(unknown) and unknown.document:
+        _report_inner_keys(problems, unknown, unknown.document)
     else:
-        problems.add("C401", f"unknown key `{plain}`{where}", _guess(plain, schema), place)
+        label = unknown.label
+        where = f" in {label.partition(' ')[0]}" if label and label != unknown.name else ""
+        hint = _guess(unknown.plain, unknown.schema)
+        problems.add("C401", f"unknown key `{unknown.plain}`{where}", hint, unknown.place)
 
 
-def _guess(name: str, schema: Mapping[str, Mapping[str, Kind]]) -> str | None:
+def _is_password(unknown: UnknownKey) -> bool:
+    key = unknown.plain.rpartition(".")[2]
+    return key.lower() in _PASSWORD_KEYS and unknown.plain not in unknown.planned
+
+
+def _is_section(unknown: UnknownKey) -> bool:
+    return isinstance(unknown.value, dict) and "." not in unknown.plain
+
+
+def _section_hint(unknown: UnknownKey) -> str:
+    known = [section for section in unknown.schema if section]
+    hits = near(unknown.name, known)
+    if hits:
+        return f"did you mean `{_header(hits[0])}`?"
+    return f"the sections are {' '.join(map(_header, known))}"
+
+
+def _header(section: str) -> str:
+    return "[[attach]]" if section == "attach" else f"[{section}]"
+
+
+def _report_inner_keys(problems: TomlProblems, unknown: UnknownKey, document: Document) -> None:
+    """Note each key of a section that was written with dots: ``sned.rate = "60/m"``."""
+    assert isinstance(unknown.value, dict)
+    for inner in unknown.value:
+        place = document.places.keys.get(f"{unknown.name}.{inner}")
+        name = f"{unknown.plain}.{inner}"
+        problems.add("C401", f"unknown key `{name}`", _guess(name, unknown.schema), place)
+
+
+def _guess(name: str, schema: Mapping[str, Mapping[str, object]]) -> str | None:
     """Give the hint for an unknown key: near names in its section, the same name elsewhere, near ones."""
     section, _, key = name.rpartition(".")
     full = {
@@ -219,9 +241,9 @@ def _guess(name: str, schema: Mapping[str, Mapping[str, Kind]]) -> str | None:
         for known in keys
     }
     if section in schema:
-        near = near_misses(key, schema[section])
-        if near:
-            names = [f"`{section}.{known}`" if section else f"`{known}`" for known in near]
+        similar = near(key, schema[section])
+        if similar:
+            names = [f"`{section}.{known}`" if section else f"`{known}`" for known in similar]
             return f"did you mean {' or '.join(names)}?"
     elsewhere = [other for other, known in full.values() if known == key]
     if elsewhere and section in schema:
@@ -230,6 +252,4 @@ def _guess(name: str, schema: Mapping[str, Mapping[str, Kind]]) -> str | None:
 
 
 def _home(section: str) -> str:
-    if not section:
-        return "at the top of the file"
-    return "in [[attach]]" if section == "attach" else f"in [{section}]"
+    return f"in {_header(section)}" if section else "at the top of the file"

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from mailmerge.errors import InputError, RowError
-from mailmerge.model import AttachmentName, Diagnostic, Rendered
+from mailmerge.model import AttachmentName, Rendered
 from mailmerge.render.compiler import Compiled, Compiler
 from mailmerge.render.failures import failure, row_error
 from mailmerge.render.mailboxes import MailboxTemplate, clean
@@ -22,11 +22,6 @@ if TYPE_CHECKING:
     from mailmerge.render.sources import MessageTemplates, SourceMap
     from mailmerge.render.where import Where
 
-_HEADER_NAME = r"[!-9;-~]{1,70}\Z"
-_OURS = (
-    r"(?i)(?:from|sender|to|cc|bcc|reply-to|subject|date|message-id|mime-version|content-.*|resent-.*"
-    r"|return-path|received|delivered-to|dkim-signature)\Z"
-)
 _URI = r"<(?:https|mailto):[!-+\--;=?-~]+>"  # no blank, comma or bracket inside
 _URI_LIST = rf"{_URI}(?:\s*,\s*{_URI})*\Z"
 
@@ -70,9 +65,10 @@ class Renderer:
         self._reply_to = _mailboxes(compiler, "reply_to", templates.reply_to)
         self._locale = compiler.option("message.locale", templates.locale)
         self._subject = compiler.option("message.subject", templates.subject)
-        self._headers = tuple(_header(compiler, name, value) for name, value in templates.headers)
+        self._headers = tuple(
+            (name, compiler.option(f"message.headers.{name}", value)) for name, value in templates.headers
+        )
         self._fixed_headers: dict[str, tuple[str, str]] = {}
-        _refuse_repeated(compiler, [name for name, _ in templates.headers])
         self._attachments = tuple(
             (
                 compiler.option(f"attach[{index}].path", rule.path, "path"),
@@ -264,33 +260,6 @@ def _nobody(header: str, templates: Sequence[MailboxTemplate], recipient: Recipi
     what = f"`{used[0]}` is empty" if heading else f"no address in {header}"
     hint = f"fill the cell or exclude the row: --where '{used[0]} != \"\"'" if heading else None
     return row_error("D110", f"{what}: nobody to send to", recipient, heading, hint=hint)
-
-
-def _header(compiler: Compiler, name: str, value: str) -> tuple[str, Compiled]:
-    option = f"message.headers.{name}"
-    compiled = compiler.option(option, value)
-    if not re.match(_HEADER_NAME, name):
-        message, hint = f"{quoted(name)} is not a header name", "ASCII letters, digits and hyphens"
-        code = "C441"
-    elif re.match(_OURS, name):
-        message = f"`message.headers` cannot set {name}: it is made from the message itself"
-        hint, code = "use the option of that name under [message], if there is one", "C440"
-    else:
-        return name, compiled
-    compiler.problems.append(
-        Diagnostic(code=code, message=message, hint=hint, place=compiler.sources.place(option))
-    )
-    return name, compiled
-
-
-def _refuse_repeated(compiler: Compiler, names: Sequence[str]) -> None:
-    seen: set[str] = set()
-    for name in names:
-        if name.lower() in seen:
-            place = compiler.sources.place(f"message.headers.{name}")
-            message = f"the header {name} is set twice"
-            compiler.problems.append(Diagnostic(code="C441", message=message, place=place))
-        seen.add(name.lower())
 
 
 def _is_uri_list(text: str, template: str) -> bool:

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from mailmerge.errors import CampaignFileError
+from mailmerge.providers import sign_in_refusals
+from mailmerge.text import quoted
+from mailmerge.validation import ValidationError, parse_share, parse_span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -46,26 +49,12 @@ _TEXTS = {
     552: "5.3.4 Message too big",
     554: "5.7.1 Message refused",
 }
-SIGN_IN_REFUSALS = {
-    "gmail": "534 5.7.9 Application-specific password required.",
-    "microsoft365": "535 5.7.139 SmtpClientAuthentication is disabled for the Tenant.",
-    "outlook": "535 5.7.139 Authentication unsuccessful, basic authentication is disabled.",
-    "yahoo": "535 5.7.0 (#AUTH005) Too many bad auth attempts.",
-    "icloud": "535 5.7.8 Error: authentication failed: Authentication failed",
-    "zoho": "535 Authentication Failed",
-    "qq": "535 Login Fail. Please enter your authorization code to login.",
-    "163": "535 Error: authentication failed",
-    "ses": "535 Authentication Credentials Invalid",
-    "sendgrid": "535 Authentication failed: Bad username / password",
-}
-"""In which words providers refuse a sign-in, by the names of their presets."""
 
 CAP = "421 4.7.0 Too many messages in this session, closing connection"
 TOO_FAST = "454 4.7.0 Throttling failure: Maximum sending rate exceeded."
 GREYLISTED = "450 4.2.0 Greylisted, please try again later"
 
-_SPAN = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s*([smh]?)")
-_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+_MINUTE = 60.0
 _SYNTAX = re.compile(
     r"(?:(?P<command>[a-z]+):)?(?P<code>[45]\d\d)(?: (?P<text>[^\r\n]+))?:(?P<share>[^:]+)", re.IGNORECASE
 )
@@ -98,7 +87,7 @@ class FaultPlan(Struct, frozen=True):
     greylist: float = 0.0
     """Seconds for which each new recipient is asked to try again later."""
     refuse_sign_in: str | None = None
-    """The provider in whose words every sign-in is refused: a key of `SIGN_IN_REFUSALS`."""
+    """The provider in whose words every sign-in is refused: a preset with a `sign_in_refusal`."""
     delay: float = 0.0
     """Seconds that pass before each message's last reply."""
     seed: int | None = None
@@ -121,11 +110,11 @@ class FaultPlan(Struct, frozen=True):
         Raises `CampaignFileError` for anything else.
         """
         provider = more.get("refuse_sign_in")
-        if provider is not None and provider not in SIGN_IN_REFUSALS:
+        if provider is not None and provider not in (known := sign_in_refusals()):
             raise CampaignFileError(
-                f'how "{provider}" refuses a sign-in is not known',
+                f"no sign-in refusal recorded for {quoted(provider)}",
                 code="C490",
-                hint=f"one of {', '.join(SIGN_IN_REFUSALS)}",
+                hint=f"one of {', '.join(known)}",
             )
         return cls(
             refusals=tuple(_refusal(text) for text in refusals),
@@ -146,13 +135,14 @@ class Luck:
         self._plan = plan
         self._random = random
         self._monotonic = monotonic
+        self._sign_in_refusal = sign_in_refusals()[plan.refuse_sign_in] if plan.refuse_sign_in else None
         self._begun: deque[float] = deque()
         self._first_seen: dict[tuple[str, str], float] = {}
 
     def refusal(self, command: Command) -> str | None:
         """Roll the dice for one *command*: the reply that refuses it, or None."""
-        if command is Command.AUTH and self._plan.refuse_sign_in:
-            return SIGN_IN_REFUSALS[self._plan.refuse_sign_in]
+        if command is Command.AUTH and self._sign_in_refusal:
+            return self._sign_in_refusal
         for refusal in self._plan.refusals:
             if refusal.command is command and self._random.random() < refusal.probability:
                 return str(refusal)
@@ -163,7 +153,7 @@ class Luck:
         plan, now = self._plan, self._monotonic()
         if plan.per_connection is not None and messages >= plan.per_connection:
             return CAP
-        while self._begun and now - self._begun[0] >= _SECONDS["m"]:
+        while self._begun and now - self._begun[0] >= _MINUTE:
             self._begun.popleft()
         if plan.per_minute is not None and len(self._begun) >= plan.per_minute:
             return TOO_FAST
@@ -192,14 +182,14 @@ def _refusal(text: str) -> Refusal:
     match = _SYNTAX.fullmatch(text.strip())
     if match is None:
         raise CampaignFileError(
-            f'"{text}" is no fault to rehearse',
+            f"{quoted(text)} is not a fault that can be rehearsed",
             code="C490",
             hint="write CODE:SHARE or COMMAND:CODE:SHARE, such as 450:2% or auth:535:1%",
         )
     command = (match["command"] or "rcpt").lower()
     if command not in set(Command):
         raise CampaignFileError(
-            f'"{command}" is no command that can be made to fail',
+            f"{quoted(command)} is not a command that can be made to fail",
             code="C490",
             hint=f"one of {', '.join(Command)}",
         )
@@ -212,20 +202,23 @@ def _refusal(text: str) -> Refusal:
 
 
 def _share(text: str) -> float:
-    number, percent, rest = text.strip().partition("%")
     try:
-        share = float(number) / (100 if percent else 1)
-    except ValueError:
+        share = parse_share(text) if "%" in text else float(text)
+    except (ValueError, ValidationError):
         share = -1.0
-    if rest or not 0 <= share <= 1:
+    if not 0 <= share <= 1:
         raise CampaignFileError(
-            f'"{text}" is no share of messages', code="C490", hint="write a percentage from 0% to 100%"
+            f"{quoted(text)} is not a share of messages",
+            code="C490",
+            hint="write a percentage from 0% to 100%",
         )
     return share
 
 
 def _span(text: str) -> float:
-    match = _SPAN.fullmatch(text.strip().lower())
-    if match is None:
-        raise CampaignFileError(f'"{text}" is no span of time', code="C490", hint="write it as 30s, 5m or 1h")
-    return float(match[1]) * _SECONDS[match[2]]
+    try:
+        return parse_span(text)
+    except ValidationError as error:
+        raise CampaignFileError(
+            f"{quoted(text)} is not a valid time span", code="C490", hint=error.issues[0].hint
+        ) from None

@@ -9,7 +9,7 @@ import threading
 import time
 from concurrent.futures import Future
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Self
 
 from msgspec import Struct
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
 
-TlsMode = Literal["starttls", "tls", "none"]
+    from mailmerge.model import TlsMode
+
 
 _HERE = Path(__file__).parent
 _NO_FAULTS = FaultPlan()

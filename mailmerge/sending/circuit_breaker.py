@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections import deque
 
 from msgspec import Struct
 
 from mailmerge.model import Outcome, Scope, Status
+from mailmerge.validation import percent
 
 _LAST = 200
-_LIMIT = re.compile(r"\s*(\d{1,9}(?:\.\d{1,4})?)\s*(%?)\s*\Z")
 
 
 class Trip(Struct, frozen=True):
@@ -20,52 +19,32 @@ class Trip(Struct, frozen=True):
     hint: str | None = None
 
 
-def parse_limit(text: str | int) -> tuple[float, bool]:
-    """Read ``max_rejected``: a number of rows, or a share such as ``5%``.
-
-    Returns:
-        The number, and whether it is a share (from 0 to 1) of the last 200 rows.
-
-    Raises:
-        ValueError: it is neither.
-
-    """
-    match = _LIMIT.match(str(text))
-    if match is None:
-        raise ValueError(f'"{text}" is no limit: write a number of rows, or a share such as "5%"')
-    number = float(match[1])
-    if match[2] and number > 100:
-        raise ValueError(f'"{text}" is more than all')
-    return (number / 100, True) if match[2] else (number, False)
-
-
 class Breaker:
     """Watches the outcomes of one run.
 
-    It trips at 10 rejected rows in a row, at more than *max_rejected*, at 3 connections in a row that leave
-    rows in doubt, at 3 contents refused in a row, at the second protocol error, and at the fourth pause that
-    the account was ordered without anything accepted in between.
+    It trips at 10 rejected rows in a row, when more than the share *max_rejected* (from 0 to 1) of the last
+    200 rows was rejected, at 3 connections in a row that leave rows in doubt, at 3 contents refused in a
+    row, at the second protocol error, and at the fourth pause that the account was ordered without anything
+    accepted in between.
     """
 
     def __init__(
         self,
-        max_rejected: str | int | None = "5%",
+        max_rejected: float,
         *,
         in_a_row: int = 10,
         doubts: int = 3,
         contents: int = 3,
         pauses: int = 4,
     ) -> None:
-        limit, share = parse_limit(max_rejected) if max_rejected is not None else (float("inf"), False)
-        self._limit = limit * _LAST if share else limit
-        self._share = share
-        self._text = str(max_rejected)
+        self._max_rejected = max_rejected
+        # Rounded, because 29 % of 200 must be 58, and not a little less.
+        self._limit = round(max_rejected * _LAST, 6)
         self._in_a_row = in_a_row
         self._doubts = doubts
         self._contents = contents
         self._pauses = pauses
         self._last: deque[bool] = deque(maxlen=_LAST)
-        self._rejected = 0
         self._run_of = dict.fromkeys(("rejected", "doubt", "content", "pause"), 0)
         self._protocol = 0
         self._lost = ""
@@ -123,7 +102,6 @@ class Breaker:
 
     def _note_rejected(self, outcome: Outcome) -> Trip | None:
         self._last.append(True)
-        self._rejected += 1
         self._run_of["rejected"] += 1
         if outcome.reason == "protocol":
             self._protocol += 1
@@ -135,11 +113,9 @@ class Breaker:
             return Trip(
                 f"{self._in_a_row} rows in a row were rejected", hint="look at the replies before going on"
             )
-        if self._share and sum(self._last) > self._limit:
+        if sum(self._last) > self._limit:
             return Trip(
-                f"more than {self._text} of the last {_LAST} rows were rejected",
+                f"more than {percent(self._max_rejected)} of the last {_LAST} rows were rejected",
                 hint="clean the list, or allow more with send.max_rejected",
             )
-        if not self._share and self._rejected > self._limit:
-            return Trip(f"more than {self._text} rows were rejected", hint="send.max_rejected is the limit")
         return None

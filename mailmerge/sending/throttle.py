@@ -9,57 +9,20 @@ hold for each recipient domain as well.
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from typing import TYPE_CHECKING
-
-from mailmerge.model import Rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-_RATE = re.compile(r"\s*(\d{1,12})\s*/\s*(\d{1,9}(?:\.\d{1,6})?)?\s*([a-z]+)\s*\Z", re.IGNORECASE)
-_UNITS = {
-    **dict.fromkeys(("s", "sec", "second", "seconds"), 1.0),
-    **dict.fromkeys(("m", "min", "minute", "minutes"), 60.0),
-    **dict.fromkeys(("h", "hr", "hour", "hours"), 3600.0),
-    **dict.fromkeys(("d", "day", "days"), 86400.0),
-}
+    from mailmerge.model import Rate
+
 _SHORTEST_DELAY = 1e-6
 """Below this a clock of today's magnitude might not move at all, and a waiting loop never end."""
 _SLOWEST = 64.0
 _STEP_UP_EVERY = 50
 _STEP_UP = 1.1
 _SWEEP_EVERY = 1000
-
-
-def parse_rate(text: str) -> Rate:
-    """Read one rate: ``60/m``, ``2000/d``, ``50/5m``, ``5000/180s``.
-
-    Raises:
-        ValueError: it is none; the text says what one looks like.
-
-    """
-    match = _RATE.match(text)
-    unit = _UNITS.get(match[3].lower()) if match else None
-    if match is None or unit is None:
-        raise ValueError(f'"{text}" is no rate: write 60/m, 2000/d, 10/s or 50/5m')
-    rate = Rate(int(match[1]), float(match[2] or 1) * unit)
-    if rate.count < 1 or rate.seconds <= 0:
-        raise ValueError(f'"{text}" would never let a message go')
-    return rate
-
-
-def parse_rates(texts: str | Iterable[str]) -> tuple[Rate, ...]:
-    """Read several rates, from a list or from one text with commas; the shortest window comes first.
-
-    Raises:
-        ValueError: one of them is no rate.
-
-    """
-    parts = texts.split(",") if isinstance(texts, str) else texts
-    rates = {parse_rate(part) for part in parts}
-    return tuple(sorted(rates, key=lambda rate: (rate.seconds, rate.count)))
 
 
 class _Window:

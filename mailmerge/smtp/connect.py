@@ -11,8 +11,8 @@ import ssl
 import time
 from typing import TYPE_CHECKING
 
+from mailmerge.addresses import is_loopback
 from mailmerge.errors import ConnectionLost, InputError, ProtocolError, SessionError, TlsError
-from mailmerge.smtp.endpoint import is_loopback
 from mailmerge.smtp.replies import decode
 from mailmerge.smtp.reply_queue import TLS_MODE_HINT
 

@@ -15,13 +15,13 @@ from mailmerge.smtp.endpoint import Deadlines, Experience, Server
 from mailmerge.smtp.events import Closed
 from mailmerge.smtp.reply_queue import TLS_MODE_HINT
 from mailmerge.smtp.sasl import Credentials
-from mailmerge.smtp.session import Mode, Pipeline, Session
+from mailmerge.smtp.session import Session
 from mailmerge.smtp.state import State, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from mailmerge.model import Message
+    from mailmerge.model import Message, Mode, Pipeline
     from mailmerge.smtp.events import Event
 
 __all__ = ["Connection", "Credentials", "Deadlines", "Experience", "Server"]

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import ipaddress
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from mailmerge.addresses import is_loopback
 from mailmerge.errors import InputError
 from mailmerge.smtp.state import Step
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mailmerge.smtp.session import Mode, Pipeline
-
-TlsMode = Literal["starttls", "tls", "none"]
+    from mailmerge.model import Mode, Pipeline, TlsMode
 
 
 class Server(Struct, frozen=True):
@@ -45,14 +43,6 @@ class Server(Struct, frozen=True):
                 code="S641",
                 hint="Only servers on this machine may go unverified; for your own authority set `ca_file`.",
             )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether *host*, a name or an address, is this very machine."""
-    try:
-        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
-    except ValueError:
-        return host.lower().rstrip(".") in {"localhost", "ip6-localhost"}
 
 
 class Deadlines(Struct, frozen=True):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
@@ -17,6 +17,8 @@ from mailmerge.errors import AuthError, InputError, ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from mailmerge.model import SignIn
 
 MASK = "****"
 _SHORTEST_MASKED = 4
@@ -26,7 +28,7 @@ class Credentials(Struct, frozen=True):
     """Who signs in; the secret is asked for only when it is needed, and never shown."""
 
     user: str
-    mechanism: Literal["password", "token", "none"]
+    mechanism: SignIn
     secret: Callable[[], str]
     """Gives the password or token. Called once more when a token is refused: then it must refresh it."""
 

@@ -19,7 +19,7 @@ content, because after 354 the only way back is to close the connection.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -36,11 +36,9 @@ if TYPE_CHECKING:
 
     from mailmerge.addresses import Address
     from mailmerge.errors import SessionError
-    from mailmerge.model import Message, Reply
+    from mailmerge.model import Message, Mode, Pipeline, Reply
     from mailmerge.smtp.sasl import Credentials
 
-Pipeline = Literal["off", "overlap", "window", "auto"]
-Mode = Literal["off", "overlap", "window"]
 
 _FORBIDDEN = frozenset(" <>")
 _PROOF = b"XXXX\r\n"

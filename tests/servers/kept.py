@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from mailmerge.sandbox import FaultPlan, SandboxServer
 
 if TYPE_CHECKING:
+    from mailmerge.model import TlsMode
     from mailmerge.sandbox import ReceivedMessage
-    from mailmerge.sandbox.server import TlsMode
 
 
 class KeepingSandbox(SandboxServer):

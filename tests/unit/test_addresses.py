@@ -7,7 +7,16 @@ from email_validator import EmailNotValidError, validate_email
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailmerge.addresses import Address, AddressError, Mailbox, parse_address_list, suggest
+from mailmerge.addresses import (
+    Address,
+    AddressError,
+    Mailbox,
+    is_address_literal,
+    is_host,
+    is_loopback,
+    parse_address_list,
+    suggest,
+)
 
 D5_NOT_ADDRESSES = [
     ("a@x.org, b@y.org", "more than one address"),
@@ -78,6 +87,52 @@ def test_suggest_knows_common_domains():
     assert suggest("kim@gmail.com") is None
     assert suggest("kim@example.org") is None
     assert suggest("nonsense") is None
+    assert suggest("kim@ymail.com") is None
+
+
+@pytest.mark.parametrize(
+    ("host", "here"),
+    [
+        ("localhost", True),
+        ("LOCALHOST.", True),
+        ("ip6-localhost", True),
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("::1%lo", True),
+        ("127.0.0.1%lo", False),
+        ("localhost.example.org", False),
+        ("fe80::1%lo", False),
+        ("192.0.2.1", False),
+        ("", False),
+    ],
+)
+def test_this_machine_is_known(host, here):
+    """Names and addresses of the loopback interface, with a scope or without, and nothing else."""
+    assert is_loopback(host) is here
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "literal"),
+    [
+        ("smtp.example.org", True, False),
+        ("xn--mller-kva.de.", True, False),
+        ("192.0.2.1", True, False),
+        ("2001:db8::1", True, False),
+        ("::1%lo", False, False),
+        ("[192.0.2.1]", False, True),
+        ("[IPv6:2001:db8::1]", False, True),
+        ("[IPv6:fe80::1%lo]", False, False),
+        ("smtp.example.org:25", False, False),
+        ("a b", False, False),
+        ("m\u00fcller.de", False, False),
+        ("a" * 64 + ".org", False, False),
+        ("", False, False),
+    ],
+)
+def test_hosts_and_address_literals_are_told_apart(text, host, literal):
+    """A host goes into the account, a literal into EHLO; neither can hold a blank, a port or a scope."""
+    assert (is_host(text), is_address_literal(text)) == (host, literal)
 
 
 @pytest.mark.parametrize(

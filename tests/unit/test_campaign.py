@@ -6,7 +6,7 @@ import stat
 from datetime import UTC, datetime
 from email.parser import BytesParser
 from email.policy import default
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import pytest
 
@@ -14,10 +14,11 @@ from mailmerge import Campaign, CampaignFileError, ListError, SendRequest, Templ
 from mailmerge.addresses import Address
 from mailmerge.campaign.plan import Plan
 from mailmerge.campaign.reporting import exit_code, rows_in_failed
-from mailmerge.campaign.scaffold import KINDS, make_campaign, sample_list
+from mailmerge.campaign.scaffold import make_campaign, sample_list
 from mailmerge.check.diagnostics import DiagnosticCollector
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.model import Counts, Rate, Status
+from mailmerge.options import StockTemplate
 from mailmerge.recipients import open_list
 from mailmerge.recipients.suppression import Suppressed
 
@@ -208,8 +209,8 @@ def test_data_frames_are_lists(tmp_path: Path) -> None:
     assert [body.strip() for body in bodies] == ["1.5 is due", "nothing is due"]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_stock_template_makes_a_campaign_that_checks(kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", get_args(StockTemplate))
+def test_every_stock_template_makes_a_campaign_that_checks(kind: StockTemplate, tmp_path: Path) -> None:
     """What init makes is free of problems from the first moment."""
     made = make_campaign(tmp_path / "new", open_list(sample_list()), kind=kind)
     campaign = Campaign.load(tmp_path / "new", environ={"MAILMERGE_STATE_DIR": str(tmp_path / "state")})

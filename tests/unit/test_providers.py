@@ -1,10 +1,16 @@
 """The providers' data file: complete, consistent, and found by every name."""
 
 import re
+import tomllib
+from pathlib import Path
 
 import pytest
 
-from mailmerge.config.providers import (
+import mailmerge
+from mailmerge.errors import CampaignFileError
+from mailmerge.mail_domains import MailDomain, mail_domains, provider_data
+from mailmerge.model import Rate
+from mailmerge.providers import (
     Provider,
     ProviderServer,
     find_provider,
@@ -13,9 +19,8 @@ from mailmerge.config.providers import (
     provider_for_host,
     provider_names,
     providers,
+    sign_in_refusals,
 )
-from mailmerge.errors import CampaignFileError
-from mailmerge.model import Rate
 
 HOSTS = {
     "qq": "smtp.qq.com:465 tls",
@@ -173,3 +178,45 @@ def test_one_read_alone_is_the_same(provider: Provider) -> None:
         found = provider_for_host(server.host.upper() + ".")
         assert found is not None
         assert server.host in {other.host for other in found.servers}
+
+
+def test_domains_are_what_the_file_says() -> None:
+    """The quick look at the file finds each domain of each table, once, with its program and its price."""
+    tables = tomllib.loads(provider_data())
+    everyone = [*tables.pop("mailboxes"), *tables.values()]
+    told = [
+        (domain, MailDomain(table.get("mail_program"), table.get("free_mail", True)))
+        for table in everyone
+        for domain in table.get("domains", ())
+    ]
+    assert len(told) == len(dict(told))
+    assert mail_domains() == dict(told)
+    assert len(told) > 50
+
+
+def test_presets_and_other_mailboxes_are_told_apart() -> None:
+    """A provider of mailboxes without a preset is no preset."""
+    assert "mailboxes" not in provider_names()
+    assert get_provider("mailboxes") is None
+    assert provider_for_address("orange.fr") is None
+    assert mail_domains()["orange.fr"] == MailDomain("orange.desktop-webmail")
+    assert mail_domains()["gmail.com"] == MailDomain("gmail.desktop-webmail")
+    assert not mail_domains()["fastmail.com"].free_mail
+
+
+def test_no_other_module_knows_a_domain() -> None:
+    """A provider's domain is written in its data file and nowhere else in the code."""
+    package = Path(mailmerge.__file__).parent
+    domains = re.compile("|".join(rf"\"{re.escape(domain)}\"" for domain in mail_domains()))
+    found = {
+        f"{path.relative_to(package)}: {match[0]}"
+        for path in package.rglob("*.py")
+        for match in domains.finditer(path.read_text("utf-8"))
+    }
+    assert found == set()
+
+
+def test_refused_sign_ins_are_known_by_preset() -> None:
+    """The words in which a provider refuses belong to its preset."""
+    assert sign_in_refusals()["gmail"].startswith("534 5.7.9 ")
+    assert all(find_provider(name).sign_in_refusal == text for name, text in sign_in_refusals().items())

@@ -6,10 +6,10 @@ from random import Random
 
 import pytest
 
-from mailmerge.config.providers import get_provider
 from mailmerge.errors import CampaignFileError
 from mailmerge.model import Phase, Scope
-from mailmerge.sandbox.faults import SIGN_IN_REFUSALS, Command, Cut, FaultPlan, Luck, Refusal
+from mailmerge.providers import get_provider, sign_in_refusals
+from mailmerge.sandbox.faults import Command, Cut, FaultPlan, Luck, Refusal
 from mailmerge.smtp.replies import ReplyParser, classify
 
 
@@ -97,10 +97,10 @@ def test_greylisting() -> None:
     assert some.greylisted("a", "y")
 
 
-@pytest.mark.parametrize("name", SIGN_IN_REFUSALS)
+@pytest.mark.parametrize("name", sign_in_refusals())
 def test_providers_words(name: str) -> None:
     """Every provider named is one of our presets, and its words mean that a person must act."""
     assert get_provider(name)
-    assert luck(FaultPlan(refuse_sign_in=name)).refusal(Command.AUTH) == SIGN_IN_REFUSALS[name]
-    (reply,) = ReplyParser().feed(SIGN_IN_REFUSALS[name].encode() + b"\r\n")
+    assert luck(FaultPlan(refuse_sign_in=name)).refusal(Command.AUTH) == sign_in_refusals()[name]
+    (reply,) = ReplyParser().feed(sign_in_refusals()[name].encode() + b"\r\n")
     assert classify(reply, Phase.AUTH).scope is Scope.CONFIG

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from mailmerge.clock import ClockWatch, SystemClock, VirtualClock
 from mailmerge.model import Outcome, Phase, Reply, Scope, Status
+from mailmerge.options import CAMPAIGN, SendOptions
 from mailmerge.sending.backoff import ReconnectBackoff, ServerPause
 from mailmerge.sending.circuit_breaker import Breaker
 from mailmerge.sending.policy import Effect, judge
@@ -32,7 +35,7 @@ def middle() -> float:
 @given(tries=st.integers(1, 7), chance=st.floats(0, 1, exclude_max=True))
 def test_waits_follow_the_table_within_a_fifth(tries: int, chance: float) -> None:
     """Each wait is the table's, plus or minus 20 %."""
-    policy = RetryPolicy.parse()
+    policy = RetryPolicy(SendOptions().retry)
     at = policy.next_at(tries, NOW, NOW, lambda: chance)
     assert at is not None
     expected = [60, 300, 900, 3600, 10800, 21600, 43200][tries - 1]
@@ -41,7 +44,7 @@ def test_waits_follow_the_table_within_a_fifth(tries: int, chance: float) -> Non
 
 def test_a29_eight_tries_or_two_days_are_enough() -> None:
     """The eighth refusal, or any refusal 48 hours after the first try, lets the row expire."""
-    policy = RetryPolicy.parse()
+    policy = RetryPolicy(SendOptions().retry)
     assert policy.next_at(7, NOW, NOW, middle) is not None
     assert policy.next_at(8, NOW, NOW, middle) is None
     assert policy.next_at(2, NOW, NOW + timedelta(hours=48), middle) is None
@@ -49,23 +52,24 @@ def test_a29_eight_tries_or_two_days_are_enough() -> None:
 
 def test_a_server_that_names_a_time_gets_at_least_that() -> None:
     """The longer of the table's and the server's wait counts, and jitter never shortens the server's."""
-    policy = RetryPolicy.parse()
+    policy = RetryPolicy(SendOptions().retry)
     assert policy.next_at(1, NOW, NOW, lambda: 0.0, asked=300) == NOW + timedelta(seconds=300)
     assert policy.next_at(5, NOW, NOW, middle, asked=300) == NOW + timedelta(hours=3)
 
 
-@pytest.mark.parametrize("text", ["", "1", "1m,", "0m", "5x", "-1m"])
-def test_what_is_no_wait_is_refused(text: str) -> None:
-    """The message shows what a wait looks like."""
-    with pytest.raises(ValueError, match="write 30s"):
-        RetryPolicy.parse(text)
+def test_never_means_that_no_row_waits() -> None:
+    """Without any pause the first refusal is the last one."""
+    assert RetryPolicy(()).next_at(1, NOW, NOW, middle) is None
+    assert RetryPolicy(()).next_at(1, NOW, NOW, middle, asked=300) is None
 
 
 # --- verdicts -------------------------------------------------------------------------------------------
 
 
 def verdict(outcome: Outcome, tries: int = 1):
-    return judge(outcome, tries=tries, first=NOW, now=NOW, retry=RetryPolicy.parse(), random=middle)
+    return judge(
+        outcome, tries=tries, first=NOW, now=NOW, retry=RetryPolicy(SendOptions().retry), random=middle
+    )
 
 
 @pytest.mark.parametrize(
@@ -129,50 +133,59 @@ def trips_at(breaker: Breaker, outcomes: list[Outcome]) -> int | None:
 
 def test_ten_rejects_in_a_row_trip() -> None:
     """Nine and an accepted one do not."""
-    assert trips_at(Breaker(None), [REJECTED] * 12) == 10
-    assert trips_at(Breaker(None), ([REJECTED] * 9 + [ACCEPTED]) * 3) is None
+    assert trips_at(Breaker(1.0), [REJECTED] * 12) == 10
+    assert trips_at(Breaker(1.0), ([REJECTED] * 9 + [ACCEPTED]) * 3) is None
 
 
 def test_a_share_of_the_last_two_hundred_trips() -> None:
     """5 % of 200 are ten: the eleventh is too much, but old ones are forgotten."""
-    assert trips_at(Breaker("5%"), [REJECTED, ACCEPTED] * 20) == 21
+    assert trips_at(Breaker(0.05), [REJECTED, ACCEPTED] * 20) == 21
     rare = ([REJECTED] + [ACCEPTED] * 24) * 50
-    assert trips_at(Breaker("5%"), rare) is None
+    assert trips_at(Breaker(0.05), rare) is None
 
 
-def test_a_number_counts_the_whole_run() -> None:
-    """max_rejected = 3 allows three."""
-    assert trips_at(Breaker(3), ([ACCEPTED] * 100 + [REJECTED]) * 5) == 404
-    assert trips_at(Breaker("0"), [ACCEPTED, REJECTED]) == 2
+def test_a_share_is_counted_exactly() -> None:
+    """Of any whole percentage of 200 the very number is allowed, and one more is not."""
+    for hundredths in range(1, 20):
+        allowed = hundredths * 2
+        breaker = Breaker(hundredths / 100, in_a_row=1000)
+        assert trips_at(breaker, [REJECTED] * 200) == allowed + 1, hundredths
+
+
+@given(text=st.from_regex(r"[0-9]{1,2}(\.[0-9]{1,12})?", fullmatch=True).map(lambda number: f"{number}%"))
+def test_any_percentage_of_the_file_is_a_limit(text: str) -> None:
+    """From the campaign file to the breaker's words a percentage keeps all its digits."""
+    assume(float(text[:-1]) > 0)
+    share = CAMPAIGN["send"]["max_rejected"].type.read(text)
+    breaker = Breaker(share, in_a_row=1000)
+    trips = [trip for _ in range(400) if (trip := breaker.note(REJECTED))]
+    assert len(trips) == 400 - math.floor(float(text[:-1]) * 2 + 1e-9)
+    shown = re.search(r"more than (\S+)% of the last 200", trips[0].reason)
+    assert shown
+    assert float(shown[1]) == pytest.approx(float(text[:-1]))
+    assert "e" not in shown[1]
 
 
 def test_a4_three_doubts_in_a_row_trip() -> None:
     """Two and an accepted one do not."""
-    assert trips_at(Breaker(), [DOUBT] * 3) == 3
-    assert trips_at(Breaker(), [DOUBT, DOUBT, ACCEPTED] * 4) is None
+    assert trips_at(Breaker(0.05), [DOUBT] * 3) == 3
+    assert trips_at(Breaker(0.05), [DOUBT, DOUBT, ACCEPTED] * 4) is None
 
 
 def test_refused_content_and_protocol_errors_trip_early() -> None:
     """Three contents in a row, deferred or rejected; two protocol errors in all."""
     spam = Outcome(Status.DEFERRED, Scope.ROW, Phase.CONTENT, Reply(451), "content")
     odd = Outcome(Status.REJECTED, Scope.ROW, Phase.MAIL, Reply(500), "protocol")
-    assert trips_at(Breaker(), [spam, spam, REJECTED, spam, spam, spam]) == 6
-    assert trips_at(Breaker(), [odd, ACCEPTED, odd]) == 3
+    assert trips_at(Breaker(0.05), [spam, spam, REJECTED, spam, spam, spam]) == 6
+    assert trips_at(Breaker(0.05), [odd, ACCEPTED, odd]) == 3
 
 
 def test_pauses_without_progress_trip() -> None:
     """The fourth pause with nothing accepted in between is the last."""
-    breaker = Breaker()
+    breaker = Breaker(0.05)
     assert [breaker.note_pause() is None for _ in range(3)] == [True, True, True]
     breaker.note(ACCEPTED)
     assert [breaker.note_pause() is None for _ in range(4)] == [True, True, True, False]
-
-
-@pytest.mark.parametrize("text", ["", "-1", "5 percent", "101%"])
-def test_what_is_no_limit_is_refused(text: str) -> None:
-    """The message shows what a limit looks like."""
-    with pytest.raises(ValueError):
-        Breaker(text)
 
 
 # --- patience -------------------------------------------------------------------------------------------

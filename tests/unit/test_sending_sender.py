@@ -17,12 +17,14 @@ from mailmerge.errors import AuthError, ConnectionLost, LedgerError, SessionErro
 from mailmerge.ledger.account_usage import AccountUsage
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.model import Envelope, Listed, Message, Outcome, Phase, Rate, Reply, Scope, Status
+from mailmerge.options import SendOptions
 from mailmerge.sending.circuit_breaker import Breaker
 from mailmerge.sending.retry import RetryPolicy
 from mailmerge.sending.runs import Progress, Reason, RunEnd, Work
 from mailmerge.sending.sender import Sender
-from mailmerge.sending.throttle import Throttle, parse_rates
+from mailmerge.sending.throttle import Throttle
 from mailmerge.smtp.events import Closed, Completed, Event, PromiseNeeded
+from mailmerge.validation import parse_rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -212,11 +214,11 @@ class Bench:
         sender = Sender(
             self.recorder or self.ledger,
             self.server.connect,
-            more.pop("throttle", None) or Throttle(parse_rates(rates) if rates else ()),
+            more.pop("throttle", None) or Throttle([parse_rate(rates)] if rates else ()),
             self.clock,
             usage=more.pop("usage", None),
-            retry=RetryPolicy.parse(),
-            breaker=Breaker(),
+            retry=RetryPolicy(SendOptions().retry),
+            breaker=Breaker(SendOptions().max_rejected),
             stop=self.stop,
             observe=observe,
             random=lambda: 0.5,
@@ -471,7 +473,7 @@ def test_b10_a_refused_sender_stops_at_the_first(bench: Bench) -> None:
 def test_a27_too_fast_halves_the_rate_and_tries_the_row_again(bench: Bench) -> None:
     """After 5 and 10 seconds, without the user's doing; no row is lost."""
     bench.server.fates = {3: [TOO_FAST, TOO_FAST]}
-    throttle = Throttle(parse_rates("10/s"))
+    throttle = Throttle([Rate(10, 1)])
     end = bench.run(throttle=throttle)
     assert dict(end.counts.by_status) == {Status.ACCEPTED: 5}
     first, second, third = (

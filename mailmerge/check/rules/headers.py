@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mailmerge.check.message_view import Finding
 from mailmerge.check.rules import each_layout, each_message
+from mailmerge.mail_domains import mail_domains
 from mailmerge.text import quoted
 
 if TYPE_CHECKING:
@@ -24,12 +25,6 @@ _REPLY = re.compile(r"(?:re|aw|sv|fwd?|wg|tr|回复|转发)\s*[:：]", re.IGNORE
 _SHOUTING = re.compile(r"[!?！？]{2,}")
 _ADDRESS = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 _STEERING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\u200b\u2060\ufeff]")
-FREE_MAIL = frozenset(
-    """gmail.com googlemail.com outlook.com hotmail.com live.com msn.com yahoo.com icloud.com me.com
-    aol.com proton.me protonmail.com gmx.de gmx.net web.de t-online.de freenet.de mail.ru yandex.ru
-    qq.com foxmail.com 163.com 126.com yeah.net sina.com sohu.com aliyun.com naver.com orange.fr
-    free.fr laposte.net libero.it""".split()  # noqa: SIM905
-)
 
 
 @each_message
@@ -108,7 +103,8 @@ def reply_to(layout: Layout) -> Iterator[Finding]:
     sender = rendered.from_.address.domain
     for box in rendered.reply_to:
         domain = box.address.domain
-        if domain in FREE_MAIL and sender != domain:
+        known = mail_domains().get(domain)
+        if known and known.free_mail and sender != domain:
             yield Finding(
                 "M207",
                 f"Reply-To is at {domain}, From is at {sender}",

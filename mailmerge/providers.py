@@ -1,6 +1,7 @@
 """What is known about mail providers: ``providers.toml`` as frozen values.
 
-Everything here is data. What a provider's replies mean is told by the SMTP session's table of replies.
+Everything here is data, and no other module names a provider's domains or hosts. What a provider's replies
+mean is told by the SMTP session's table of replies.
 """
 
 from __future__ import annotations
@@ -8,24 +9,25 @@ from __future__ import annotations
 import re
 import tomllib
 from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from mailmerge.config.validation import did_you_mean, near_misses, parse_rate, parse_size
 from mailmerge.errors import CampaignFileError
+from mailmerge.mail_domains import provider_data
+from mailmerge.text import did_you_mean, near
+from mailmerge.validation import parse_rate, parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mailmerge.model import Rate
+    from mailmerge.model import Rate, SignIn, TlsMode
 
-Tls = Literal["starttls", "tls", "none"]
-Auth = Literal["password", "token", "none"]
 Mark = Literal["confirmed", "assumed", "ours"]
 
+_MAILBOXES: Final = "mailboxes"
+"""The tables of mailbox providers that are no presets: only their domains are known."""
 _HOST = re.compile(r'"([a-z0-9.{}-]+):[0-9]+ (?:tls|starttls|none)"')
 """A host in the data file, maybe with ``{region}`` in it."""
 
@@ -35,7 +37,7 @@ class ProviderServer(Struct, frozen=True):
 
     host: str
     port: int
-    tls: Tls
+    tls: TlsMode
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port} {self.tls}"
@@ -60,12 +62,18 @@ class Provider(Struct, frozen=True):
     page: str
     """The provider's own page about signing in."""
     steps: tuple[str, ...]
-    auth: Auth = "password"
+    auth: SignIn = "password"
     steps_zh: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     domains: tuple[str, ...] = ()
     """Domains of addresses that belong to it."""
+    mail_program: str | None = None
+    """The program that it offers its readers, by the name that caniemail.com has for it."""
+    free_mail: bool = True
+    """Whether anybody gets a mailbox at its domains without paying."""
+    sign_in_refusal: str | None = None
+    """Code and text of its reply to a wrong password, to rehearse it."""
     max_size: int | None = None
     """In octets, encoded."""
     max_recipients: int | None = None
@@ -127,7 +135,7 @@ def provider_names() -> tuple[str, ...]:
 def provider_for_host(host: str) -> Provider | None:
     """Give the provider that takes mail at *host*, the one with the lower limits if there are two."""
     host = host.strip().rstrip(".").lower()
-    patterns = (pattern.partition("{region}") for pattern in _HOST.findall(_text()))
+    patterns = (pattern.partition("{region}") for pattern in _HOST.findall(provider_data()))
     known = any(host.startswith(start) and host.endswith(end) for start, _, end in patterns)
     return _by_host().get(host) if known else None
 
@@ -139,7 +147,13 @@ def provider_for_address(domain: str) -> Provider | None:
 
 def near_providers(name: str) -> tuple[str, ...]:
     """Give names of providers that are spelt like *name*."""
-    return near_misses(name.lower(), provider_names())
+    return near(name, provider_names())
+
+
+def sign_in_refusals() -> Mapping[str, str]:
+    """Give the replies in which providers refuse a sign-in, by the names of their presets."""
+    known = ((provider.name, provider.sign_in_refusal) for provider in providers())
+    return {name: refusal for name, refusal in known if refusal is not None}
 
 
 # --- the data file -------------------------------------------------------------------------------------
@@ -149,13 +163,9 @@ def near_providers(name: str) -> tuple[str, ...]:
 
 
 @cache
-def _text() -> str:
-    return Path(__file__).with_name("providers.toml").read_text(encoding="utf-8")
-
-
-@cache
 def _load() -> dict[str, Provider]:
-    tables = tomllib.loads(_text())
+    tables = tomllib.loads(provider_data())
+    tables.pop(_MAILBOXES)
     return {name: _read(name, {**_shared(tables, table), **table}) for name, table in tables.items()}
 
 
@@ -170,7 +180,7 @@ def _load_one(name: str) -> Provider | None:
 
 def _table(name: str) -> dict[str, Any]:
     """Read the table of that name alone; empty: there is none."""
-    _, header, rest = _text().partition(f"\n[{name}]\n")
+    _, header, rest = provider_data().partition(f"\n[{name}]\n")
     return tomllib.loads(header + rest.partition("\n[")[0]) if header else {}
 
 
@@ -201,7 +211,7 @@ def _read(name: str, table: dict[str, Any]) -> Provider:
 def _read_server(text: str) -> ProviderServer:
     address, tls = text.split()
     host, _, port = address.rpartition(":")
-    return ProviderServer(host, int(port), cast("Tls", tls))
+    return ProviderServer(host, int(port), cast("TlsMode", tls))
 
 
 def _fill(patterns: tuple[ProviderServer, ...], text: str) -> tuple[ProviderServer, ...]:

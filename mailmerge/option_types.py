@@ -1,0 +1,385 @@
+"""What an option is, and the types of values that only some options have.
+
+An `Option` is declared as a field of a `Section`, where type checkers hold its reader, its default and the
+field's type against each other::
+
+    class DataOptions(Section):
+        toml_section: ClassVar[str] = "data"
+        sheet: str | None = option(LABEL, "The sheet of a workbook", default=None, flag="--sheet NAME")
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from keyword import iskeyword
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, dataclass_transform, overload
+
+from msgspec import Struct, StructMeta
+from msgspec.structs import replace
+
+from mailmerge.addresses import (
+    Address,
+    AddressError,
+    Mailbox,
+    is_address_literal,
+    is_host,
+    is_host_name,
+    parse_address_list,
+)
+from mailmerge.text import did_you_mean, quoted
+from mailmerge.validation import (
+    FILLED_TEXT,
+    LABEL,
+    PLAIN,
+    TEXT,
+    ValidationError,
+    ValidationIssue,
+    ValueType,
+    array_of,
+    checked,
+    table_of,
+    wrong_type,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mailmerge.model import Value
+
+T = TypeVar("T")
+D = TypeVar("D")
+
+REQUIRED: Final = "(required)"
+"""The default of an option that has none."""
+
+
+class Option(Struct, frozen=True, kw_only=True):
+    """One setting: what it is called everywhere, what it may be, and what it means for a run."""
+
+    key: str
+    """In TOML; of an option without a section: the parameter of the commands that have it."""
+    section: str | None
+    """``""`` is the top of campaign.toml, ``accounts`` a ``[accounts.NAME]`` of the user's config.toml;
+    None: there is no such key, it is said on the command line or in the environment only."""
+    type: ValueType[Any]
+    default: object = REQUIRED
+    help: str
+    """What it does, as a sentence without its full stop and without the default."""
+    default_help: str = ""
+    """The default in words, where the value does not say it."""
+    flag: str | None = None
+    """With what it takes: ``--list FILE``; ``-q/--quiet``, ``--html/--no-html``."""
+    commands: tuple[str, ...] = ()
+    """Those that have the flag."""
+    environment: tuple[str, ...] = ()
+    """Variables; the first that is set counts. Keys of a campaign have theirs by a rule, see `variables`."""
+    fact: bool = False
+    """Messages depend on it: another value means another plan."""
+    identifies: bool = False
+    """Given on the command line it changes which campaign, rows, message or account is meant: a command
+    that continues this one must repeat it."""
+
+    @property
+    def name(self) -> str:
+        """The key with its section: ``data.source``."""
+        return f"{self.section}.{self.key}" if self.section else self.key
+
+    @property
+    def long_flag(self) -> str:
+        """The flag as messages name it: ``--list``; where there is none, the name."""
+        spellings = (self.flag or self.name).partition(" ")[0].split("/")
+        return next((spelling for spelling in spellings if spelling.startswith("--")), spellings[0])
+
+    @property
+    def parameter(self) -> str:
+        """The name of the commands' parameter: ``data_source``."""
+        return self.name.replace(".", "_")
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The environment variables that set it, the first one first."""
+        if self.environment or self.section in {None, "attach", "accounts"} or self.type.entries:
+            return self.environment
+        return (f"MAILMERGE_{self.parameter}".upper(),)
+
+    @property
+    def written_default(self) -> object:
+        """The default as TOML would say it; None: there is nothing to say."""
+        if self.default is REQUIRED or self.default in (None, (), {}, frozenset(), "", Path()):
+            return None
+        written = self.type.write(self.default)
+        try:
+            self.type.read(written)
+        except ValidationError:  # it means "not said", such as no jitter
+            return None
+        return written
+
+    @property
+    def sentence(self) -> str:
+        """The help with the default."""
+        written = self.written_default
+        default = self.default_help or ("" if written is None or written is False else toml_text(written))
+        return f"{self.help}; default: {default}." if default else f"{self.help}."
+
+
+def toml_text(value: object) -> str:
+    """Give a written default for a person to read: strings bare, arrays with commas."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return ", ".join(map(toml_text, value))
+    return str(value)
+
+
+@overload
+def option(
+    kind: ValueType[T],
+    text: str,
+    *,
+    default_help: str = "",
+    flag: str | None = None,
+    commands: tuple[str, ...] = (),
+    environment: tuple[str, ...] = (),
+    fact: bool = False,
+    identifies: bool = False,
+) -> T: ...
+
+
+@overload
+def option(
+    kind: ValueType[T],
+    text: str,
+    *,
+    default: D,
+    default_help: str = "",
+    flag: str | None = None,
+    commands: tuple[str, ...] = (),
+    environment: tuple[str, ...] = (),
+    fact: bool = False,
+    identifies: bool = False,
+) -> T | D: ...
+
+
+def option(kind: ValueType[Any], text: str, **declared: Any) -> Any:
+    """Declare a field of a `Section`: an `Option` with the help *text*; its values are what *kind* gives."""
+    return Option(key="", section=None, type=kind, help=text, **declared)
+
+
+class SectionMeta(StructMeta):
+    """Takes the options of a class apart: defaults for the struct, the rest into ``options``."""
+
+    options: dict[str, Option]
+    """By key."""
+
+    def __new__(
+        cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **config: Any
+    ) -> SectionMeta:
+        """Make the struct with its table of options."""
+        section = namespace.get("toml_section")
+        found: dict[str, Option] = {}
+        for attribute, declared in list(namespace.items()):
+            if isinstance(declared, Option):
+                key = attribute.removesuffix("_")  # see `fields_of`
+                found[key] = replace(declared, key=key, section=section)
+                if declared.default is REQUIRED:
+                    del namespace[attribute]
+                else:
+                    namespace[attribute] = declared.default
+        made = super().__new__(cls, name, bases, namespace, **{"kw_only": True, **config})
+        if section is not None:
+            made.options = found
+        return made
+
+
+@dataclass_transform(field_specifiers=(option,), kw_only_default=True, frozen_default=True)
+class Section(Struct, frozen=True, kw_only=True, metaclass=SectionMeta):
+    """The values of one section; each field is an option."""
+
+    toml_section: ClassVar[str]
+
+
+def fields_of(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Name the values of a section as its fields: ``from`` is a word of Python, hence ``from_``."""
+    return {f"{key}_" if iskeyword(key) else key: value for key, value in values.items()}
+
+
+# --- types of a campaign --------------------------------------------------------------------------------
+
+_HEADER_NAME = r"[!-9;-~]{1,70}\Z"
+_HAS_OWN_KEY = frozenset(("from", "to", "cc", "bcc", "reply-to", "sender", "subject"))
+_RESERVED = frozenset(
+    ("date", "message-id", "mime-version", "return-path", "received", "delivered-to", "dkim-signature")
+)
+_RESERVED_PREFIXES = ("content-", "resent-")
+
+
+def _read_template(value: object) -> Path | str:
+    """Read the name of a template's file; a string with a line break is the template itself."""
+    if not isinstance(value, str):
+        raise wrong_type("the name of a template's file", value)
+    if not value.strip():
+        raise ValidationError(ValidationIssue("is empty"))
+    if "\n" in value:
+        return value
+    if "\0" in value:
+        raise ValidationError(ValidationIssue("contains a NUL character"))
+    if value == "auto":
+        message = 'cannot be "auto" yet: a text made from the HTML is not supported yet'
+        raise ValidationError(ValidationIssue(message, "C402", "write a text template of its own"))
+    if value.lower().endswith((".md", ".mjml")):
+        message = f"names a {value.rpartition('.')[2]} file: this is not supported yet"
+        raise ValidationError(ValidationIssue(message, "C402", "write it as HTML or plain text"))
+    return Path(value)
+
+
+def _check_header_name(name: str) -> ValidationIssue | None:
+    low = name.lower()
+    if not re.match(_HEADER_NAME, name):
+        hint = "letters, digits and hyphens, such as X-Campaign"
+        return ValidationIssue("is not a valid header name", "C441", hint)
+    if low in _HAS_OWN_KEY:
+        hint = f"write `message.{low.replace('-', '_')}` instead"
+        return ValidationIssue("has a key of its own", "C440", hint)
+    if low in _RESERVED or low.startswith(_RESERVED_PREFIXES):
+        return ValidationIssue("is made for each message and cannot be set", "C440")
+    return None
+
+
+def _check_header_text(text: str) -> ValidationIssue | None:
+    if not text.strip().isprintable():
+        return ValidationIssue("contains a line break or another control character")
+    return None
+
+
+def _read_headers(value: object) -> Mapping[str, str]:
+    table = _HEADER_TABLE.read(value)
+    seen: dict[str, str] = {}
+    for name in table:
+        if (earlier := seen.setdefault(name.lower(), name)) != name:
+            issue = ValidationIssue(f"is the same header as {earlier}", "C441", path=f".{name}")
+            raise ValidationError(issue)
+    return table
+
+
+def _check_variable_name(name: str) -> ValidationIssue | None:
+    if name.isidentifier():
+        return None
+    hint = "use letters, digits and _, such as `year_2`"
+    return ValidationIssue("is not a valid name for a variable in templates", hint=hint)
+
+
+def _check_code(text: str) -> ValidationIssue | None:
+    if re.fullmatch(r"[A-Z]\d{3}", text):
+        return None
+    return ValidationIssue(f"is not the code of a problem: {quoted(text)}", hint='codes look like "D204"')
+
+
+def _check_encoding(text: str) -> ValidationIssue | None:
+    try:
+        codecs.lookup(text)
+    except LookupError:
+        hint = did_you_mean(text, ("utf-8", "gb18030", "gbk", "big5", "cp1252", "latin-1", "utf-16"))
+        return ValidationIssue(f"is not a known encoding: {quoted(text)}", hint=hint)
+    return None
+
+
+ENCODING = checked(LABEL, _check_encoding)
+TEMPLATE: ValueType[Path | str] = ValueType(
+    "the name of a template's file", _read_template, {"type": "string", "pattern": r"\S", "format": "path"}
+)
+_HEADER_TABLE = table_of(checked(TEXT, _check_header_text), _check_header_name)
+HEADERS = ValueType("a table", _read_headers, _HEADER_TABLE.schema, entries=_HEADER_TABLE.entries)
+NAMED_VALUES: ValueType[Mapping[str, Value]] = table_of(PLAIN, _check_variable_name)
+PAIRS = table_of(FILLED_TEXT)
+_CODE_ARRAY = array_of(checked(LABEL, _check_code), 'an array of codes, such as ["D204"]')
+CODES: ValueType[frozenset[str]] = ValueType(
+    _CODE_ARRAY.expected,
+    lambda value: frozenset(_CODE_ARRAY.read(value)),
+    {"type": "array", "items": {"type": "string", "pattern": "^[A-Z][0-9]{3}$"}},
+)
+
+
+# --- types of an account --------------------------------------------------------------------------------
+
+
+def _check_host(text: str) -> ValidationIssue | None:
+    if is_host(text):
+        return None
+    name, _, port = text.rpartition(":")
+    hint = None
+    if port.isdecimal() and is_host(name):
+        hint = f"give the port separately: {name} and {port}"
+    elif "://" in text:
+        hint = "give the name alone: smtp.example.org"
+    elif text.isprintable() and not text.isascii():
+        hint = "write the name in its ASCII form (xn--...)"
+    return ValidationIssue(f"is not a valid host name: {quoted(text)}", "C412", hint)
+
+
+def _check_helo(text: str) -> ValidationIssue | None:
+    if is_address_literal(text) or is_host_name(text):
+        return None
+    hint = "write a host name, or an address in brackets: [192.0.2.1]"
+    return ValidationIssue(f"is not a valid EHLO name: {quoted(text)}", "C412", hint)
+
+
+def _check_user(text: str) -> ValidationIssue | None:
+    if text.isprintable():
+        return None
+    return ValidationIssue(f"contains a line break or another control character: {quoted(text)}", "C412")
+
+
+def _read_stripped(value: object, expected: str) -> str:
+    if not isinstance(value, str):
+        raise wrong_type(expected, value)
+    return value.strip()
+
+
+def _read_mailbox(value: object) -> Mailbox:
+    text = _read_stripped(value, "a mailbox")
+    try:
+        mailboxes = parse_address_list(text)
+    except AddressError as error:
+        hint = f"did you mean {error.suggestion}?" if error.suggestion else None
+        message = f"is not a valid mailbox: {quoted(text)}: {error}"
+        raise ValidationError(ValidationIssue(message, hint=hint)) from None
+    if len(mailboxes) != 1:
+        raise ValidationError(ValidationIssue(f"must be exactly one mailbox, not {quoted(text)}"))
+    if not mailboxes[0].name.isprintable():
+        raise ValidationError(ValidationIssue("contains a control character in its name", "C412"))
+    return mailboxes[0]
+
+
+def _read_address(value: object) -> Address:
+    return _read_mailbox(value).address
+
+
+def _read_alias(value: object) -> str:
+    text = _read_stripped(value, "an address")
+    if not text.startswith("@"):
+        return _read_mailbox(text).address.normalised
+    return "@" + _read_mailbox(f"postmaster{text}").address.domain
+
+
+def _read_command(value: object) -> tuple[str, ...]:
+    if isinstance(value, str):
+        message = "must be an array: the program and each of its arguments apart"
+        raise ValidationError(ValidationIssue(message, "C404", f"no shell runs it; write {value.split()!r}"))
+    command = _WORDS.read(value)
+    if not command:
+        raise ValidationError(ValidationIssue("does not name a program"))
+    return command
+
+
+_WORDS = array_of(LABEL, "an array of strings")
+_STRING: Mapping[str, object] = {"type": "string"}
+
+HOST = checked(LABEL, _check_host)
+HELO = checked(LABEL, _check_helo)
+USER = checked(ValueType("a string", lambda value: _read_stripped(value, "a string"), _STRING), _check_user)
+MAILBOX = ValueType("a mailbox", _read_mailbox, _STRING)
+ADDRESS = ValueType("an address", _read_address, _STRING)
+ALIAS = ValueType("an address or @domain", _read_alias, _STRING)
+COMMAND = ValueType("an array of strings", _read_command, {**_WORDS.schema, "minItems": 1})

@@ -1,0 +1,399 @@
+"""The one table of options: each setting once, wherever it can be said.
+
+From it come the schema of campaign.toml and of the accounts in config.toml, the values that the program
+works with, the flags of the commands, ``--set``, the environment variables, the JSON Schema, and
+docs/options.md. The fields of a `Section` are the values; `Option` tells what each declaration can say.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, get_args
+
+from mailmerge.model import Pipeline, SignIn, TlsMode
+from mailmerge.option_types import (
+    ADDRESS,
+    ALIAS,
+    CODES,
+    COMMAND,
+    ENCODING,
+    HEADERS,
+    HELO,
+    HOST,
+    MAILBOX,
+    NAMED_VALUES,
+    PAIRS,
+    TEMPLATE,
+    USER,
+    Option,
+    Section,
+    option,
+)
+from mailmerge.validation import (
+    FILE,
+    FILLED_TEXT,
+    FLAG,
+    INTEGER,
+    LABEL,
+    NUMBER,
+    PATH,
+    PAUSES,
+    RATE,
+    SHARE,
+    SIZE,
+    TEXT,
+    ValueType,
+    one_of,
+    one_or_more,
+    whole,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from mailmerge.addresses import Address, Mailbox
+    from mailmerge.model import Rate, Value
+
+MESSAGE_COMMANDS: Final = ("check", "preview", "rehearse", "test", "send")
+"""Commands that make messages."""
+LEDGER_COMMANDS: Final = ("status", "report", "resolve", "requeue", "purge")
+"""Commands that only read or change what has happened."""
+_CAMPAIGN: Final = MESSAGE_COMMANDS + LEDGER_COMMANDS
+_MAKE: Final = (*MESSAGE_COMMANDS, "init")
+_RUN: Final = ("rehearse", "send")
+
+Duplicates = Literal["first", "error", "allow"]
+Hidden = Literal["refuse", "skip", "send"]
+Missing = Literal["error", "skip"]
+OutputFormat = Literal["full", "concise", "json", "github", "sarif"]
+StockTemplate = Literal["plain", "newsletter", "invoice", "announcement"]
+"""What ``init`` can start from: the folders of templates/."""
+
+_DUPLICATES: ValueType[Duplicates] = one_of(*get_args(Duplicates))
+_HIDDEN: ValueType[Hidden] = one_of(*get_args(Hidden))
+_MISSING: ValueType[Missing] = one_of(*get_args(Missing))
+_PIPELINE: ValueType[Pipeline] = one_of(*get_args(Pipeline))
+_TLS: ValueType[TlsMode] = one_of(*get_args(TlsMode))
+_OWN_PROGRAM = 'fetch the token with a program of yours: auth = "token", token_command = ["program"]'
+_SIGN_IN: ValueType[SignIn] = one_of(
+    *get_args(SignIn), later={"oauth-microsoft": _OWN_PROGRAM, "oauth-google": _OWN_PROGRAM}
+)
+_TEXTS = one_or_more(FILLED_TEXT)
+
+# An option takes two or three lines of these tables.
+# fmt: off
+
+# --- campaign.toml ----------------------------------------------------------------------------------------
+
+
+class TopOptions(Section):
+    """At the top: which campaign it is, and who sends."""
+
+    toml_section: ClassVar[str] = ""
+
+    name: str = option(LABEL, "The campaign's name: its identity in the ledger", default="",
+        default_help="the folder's name, or the list's", flag="--name NAME", commands=_CAMPAIGN, fact=True,
+        identifies=True)
+    account: str | None = option(LABEL, "An account of your config.toml, or a preset such as gmail",
+        default=None, default_help="the server that SMTP_SERVER names", flag="--account NAME", commands=_MAKE,
+        identifies=True)
+    vars: Mapping[str, Value] = option(NAMED_VALUES, "Values for all templates", default={}, fact=True)
+
+
+class DataOptions(Section):
+    """``[data]``: which list, and how its rows are read."""
+
+    toml_section: ClassVar[str] = "data"
+
+    source: Path = option(PATH, "The list (CSV, TSV, XLSX)", default=Path(), flag="--list FILE",
+        commands=(*_CAMPAIGN, "init"), fact=True, identifies=True)
+    sheet: str | None = option(LABEL, "The sheet of a workbook", default=None, default_help="the first",
+        flag="--sheet NAME", commands=_MAKE, fact=True, identifies=True)
+    key: str | None = option(LABEL, "The column that tells who a row is", default=None,
+        default_help="the address", flag="--key COLUMN", commands=MESSAGE_COMMANDS, fact=True,
+        identifies=True)
+    where: str | None = option(FILLED_TEXT, "Only rows for which this Jinja expression is true", default=None,
+        flag="--where EXPR", commands=MESSAGE_COMMANDS, fact=True, identifies=True)
+    duplicates: Duplicates = option(_DUPLICATES, "Rows that repeat an address (allow needs a key)",
+        default="first", default_help="only the first is sent", flag="--duplicates",
+        commands=MESSAGE_COMMANDS, fact=True, identifies=True)
+    hidden: Hidden = option(_HIDDEN, "What to do with hidden rows of a workbook", default="refuse",
+        flag="--hidden", commands=MESSAGE_COMMANDS, fact=True, identifies=True)
+    encoding: str | None = option(ENCODING, "The encoding of a text list", default=None, default_help="UTF-8",
+        flag="--encoding NAME", commands=MESSAGE_COMMANDS, fact=True, identifies=True)
+    types: Mapping[str, str] = option(PAIRS,
+        "Types of columns: text, integer, decimal, boolean, date, or such as date:%d/%m/%Y", default={},
+        fact=True)
+    defaults: Mapping[str, str] = option(PAIRS, "What stands for a column's empty cells", default={},
+        fact=True)
+    suppress: tuple[Path, ...] = option(one_or_more(PATH), "Never write to the addresses in this file",
+        default=(), flag="--suppress FILE", commands=MESSAGE_COMMANDS, identifies=True)
+
+
+class MessageOptions(Section):
+    """``[message]``: templates of headers, text and HTML."""
+
+    toml_section: ClassVar[str] = "message"
+
+    from_: str | None = option(FILLED_TEXT, "The sender: 'Name <address>'", default=None,
+        default_help="the account's own", flag="--from MAILBOX", commands=_MAKE, fact=True, identifies=True)
+    # Not for test, where --to is whom the test is for.
+    to: tuple[str, ...] = option(_TEXTS, "The recipient", default=("{{ email }}",), flag="--to TEMPLATE",
+        commands=("check", "preview", "rehearse", "send"), fact=True, identifies=True)
+    cc: tuple[str, ...] = option(_TEXTS, "Copies", default=(), flag="--cc TEMPLATE",
+        commands=MESSAGE_COMMANDS, fact=True, identifies=True)
+    bcc: tuple[str, ...] = option(_TEXTS, "Blind copies: in the envelope only", default=(),
+        flag="--bcc TEMPLATE", commands=MESSAGE_COMMANDS, fact=True, identifies=True)
+    reply_to: tuple[str, ...] = option(_TEXTS, "Where replies go", default=(), flag="--reply-to TEMPLATE",
+        commands=MESSAGE_COMMANDS, fact=True, identifies=True)
+    sender: str | None = option(FILLED_TEXT, "Who really sends, where it is not From", default=None,
+        fact=True)
+    subject: str = option(TEXT, "The subject line", default="", flag="--subject TEMPLATE", commands=_MAKE,
+        fact=True, identifies=True)
+    text: Path | str | None = option(TEMPLATE, "Template of the text part", default=None, flag="--text FILE",
+        commands=MESSAGE_COMMANDS, fact=True, identifies=True)
+    """A path names the template's file; a `str` (it had a line break) is the template itself."""
+    html: Path | str | None = option(TEMPLATE, "Template of the HTML part", default=None, flag="--html FILE",
+        commands=MESSAGE_COMMANDS, fact=True, identifies=True)
+    headers: Mapping[str, str] = option(HEADERS, "More headers", default={}, fact=True)
+    locale: str = option(FILLED_TEXT, "The locale of dates, money and numbers", default="en", fact=True)
+
+
+class AttachOptions(Section):
+    """``[[attach]]``: a file for each row; may be repeated."""
+
+    toml_section: ClassVar[str] = "attach"
+
+    path: str = option(FILLED_TEXT, "Template of a path or glob inside `base`", fact=True)
+    name: str | None = option(FILLED_TEXT, "Template of the name that the recipient sees", default=None,
+        default_help="the file's own", fact=True)
+    base: Path = option(PATH, "The folder that attachments may not leave", default=Path(),
+        default_help="the campaign's folder", fact=True)
+    missing: Missing = option(_MISSING, "What to do where there is no such file", default="error", fact=True)
+
+
+class SendOptions(Section):
+    """``[send]``: pace and patience."""
+
+    toml_section: ClassVar[str] = "send"
+
+    rate: tuple[Rate, ...] = option(one_or_more(RATE), "Pace; several hold together, in every window",
+        default=(), default_help="the account's", flag="--rate 60/m", commands=_RUN)
+    per_domain: tuple[Rate, ...] = option(one_or_more(RATE), "Pace for each recipient domain by itself",
+        default=())
+    jitter: float = option(SHARE, "How much longer than even a pause may be, never shorter", default=0.0,
+        default_help="0%")
+    retry: tuple[float, ...] = option(PAUSES,
+        "Pauses before each new try of a row that the server asked to try later",
+        default=(60.0, 300.0, 900.0, 3600.0, 10800.0, 21600.0, 43200.0))
+    """In seconds."""
+    max_rejected: float = option(SHARE, "Stop when more than this share of the last 200 rows is refused",
+        default=0.05, flag="--max-rejected 5%", commands=("send",))
+    sessions: int | None = option(whole(1, 50),
+        "Connections at the same time: more than 1 only where the provider allows it", default=None,
+        default_help="the account's")
+    pipeline: Pipeline | None = option(_PIPELINE,
+        "How many messages may be in flight at once (auto: as the server offers)", default=None,
+        default_help="the account's", flag="--pipeline", commands=_RUN)
+
+
+class CheckOptions(Section):
+    """``[check]``: what is not to be reported."""
+
+    toml_section: ClassVar[str] = "check"
+
+    ignore: frozenset[str] = option(CODES, "Codes of findings that you overrule, see docs/checks.md",
+        default=frozenset(), fact=True)
+
+
+# --- config.toml --------------------------------------------------------------------------------------
+
+
+def _smtp(part: str) -> tuple[str, ...]:
+    """Give the variables for a part of an account: ours, then the one that people know from tutorials."""
+    return f"MAILMERGE_SMTP_{part}", f"SMTP_{part}"
+
+
+class AccountOptions(Section):
+    """``[accounts.NAME]``: a way to a submission service, whose addresses it may use, and what it takes."""
+
+    toml_section: ClassVar[str] = "accounts"
+
+    provider: str | None = option(LABEL, "The preset that it builds on, see `mailmerge providers`",
+        default=None)
+    host: str = option(HOST, "The server that takes the mail", default_help="the provider's",
+        environment=_smtp("SERVER"))
+    port: int = option(whole(1, 65535), "587 is for STARTTLS, 465 for implicit TLS", default=587,
+        environment=_smtp("PORT"))
+    tls: TlsMode = option(_TLS, "starttls is never skipped; tls is implicit; none is for trusted networks",
+        default="starttls", default_help="as usual at the port", environment=_smtp("TLS"))
+    user: str | None = option(USER, "Who signs in", default=None, default_help="the sender's address",
+        environment=_smtp("USER"))
+    auth: SignIn = option(_SIGN_IN, "How it signs in; none is for relays that trust this machine",
+        default="password")
+    from_: Mailbox | None = option(MAILBOX, "The sender of campaigns that do not name one", default=None,
+        environment=_smtp("FROM"), fact=True)
+    aliases: tuple[str, ...] = option(one_or_more(ALIAS),
+        "Other addresses that it may send as; @example.org is every address there", default=())
+    any_from: bool = option(FLAG, "It may send as any address", default=False)
+    return_path: Address | None = option(ADDRESS, "The sender in the envelope: where bounces go",
+        default=None, default_help="the address in From")
+    rate: tuple[Rate, ...] = option(one_or_more(RATE), "Messages per time; several hold together", default=(),
+        default_help="the provider's")
+    quota: Rate | None = option(RATE, "Recipients per time", default=None, default_help="the provider's")
+    max_size: int | None = option(SIZE, "The largest message, encoded", default=None,
+        default_help="the provider's")
+    """In octets."""
+    max_recipients: int | None = option(whole(1, 100_000), "Recipients per message", default=None,
+        default_help="the provider's")
+    per_connection: int | None = option(whole(1, 1_000_000), "Messages after which a new connection is made",
+        default=None, default_help="the provider's")
+    pipeline: Pipeline = option(_PIPELINE,
+        "How many messages may be in flight at once (auto: as the server offers)", default="auto")
+    sessions: int = option(whole(1, 50), "Connections at the same time", default=1)
+    helo: str = option(HELO, "Our name in EHLO", default="[127.0.0.1]")
+    """The default tells nothing about this machine."""
+    ca_file: Path | None = option(PATH, "Trust this certificate authority for the server", default=None,
+        flag="--ca-file FILE", commands=("check", "test", "send"), identifies=True)
+    insecure: bool = option(FLAG, "Accept any certificate: for servers on this machine only", default=False)
+    password_command: tuple[str, ...] = option(COMMAND,
+        "The program, with its arguments, that prints the password", default=())
+    token_command: tuple[str, ...] = option(COMMAND,
+        "The program, with its arguments, that prints an OAuth access token", default=())
+
+
+# --- on the command line or in the environment only -------------------------------------------------------
+
+
+def _only(key: str, kind: ValueType[Any], flag: str | None, text: str, *commands: str, **more: Any) -> Option:
+    """Declare an option without a key in a file; *key* is the parameter of the *commands* that have it."""
+    declared = {"default": False if kind is FLAG else None, **more}
+    return Option(key=key, section=None, type=kind, help=text, flag=flag, commands=commands, **declared)
+
+
+COMMAND_LINE: Final = (
+    _only("attach", _TEXTS, "--attach PATH", "Attach this file; may be a template", *MESSAGE_COMMANDS,
+        identifies=True),
+    _only("settings", _TEXTS, "--set KEY=VALUE", "Override a key of campaign.toml", *_CAMPAIGN,
+        identifies=True),
+    _only("out", PATH, "--out DIR", "Where reports are written", *_CAMPAIGN,
+        default_help="out/ in the campaign's folder", identifies=True),
+    # init
+    _only("kind", one_of(*get_args(StockTemplate)), "--template", "Which stock template to start from",
+        "init"),
+    # which rows
+    _only("rows", LABEL, "--rows 2-50,77",
+        "Only these rows, numbered as the spreadsheet shows them (header = 1)", "preview", "rehearse", "test",
+        "send", "resolve", "requeue"),
+    _only("limit", whole(1), "--limit N", "At most N messages", "preview", "rehearse", "send"),
+    _only("sample", whole(1), "--sample N", "N rows spread over the list, and every row with a problem",
+        "preview"),
+    _only("failed", PATH, "--from FAILED.CSV", "The rows of this failed.csv", "requeue"),
+    _only("accepted", FLAG, "--accepted", "Accepted rows instead: they will get the message twice",
+        "requeue"),
+    # check
+    _only("output_format", one_of(*get_args(OutputFormat)), "--output-format",
+        "full, concise (one line a problem), json, github (annotations) or sarif", "check", default="full"),
+    _only("ask_dns", FLAG, "--dns", "Ask for SPF, DMARC and MX of sender and recipients", "check"),
+    _only("try_links", FLAG, "--links", "See whether the links answer; slow on purpose", "check"),
+    _only("try_smtp", FLAG, "--smtp", "Connect and sign in, without handing over any mail", "check"),
+    # preview
+    _only("no_open", FLAG, "--no-open", "Do not open the page in a browser", "preview"),
+    _only("watch", FLAG, "--watch", "Serve the page to this machine and reload it at every change",
+        "preview"),
+    _only("port", whole(0, 65535), "--port N", "With --watch: the port", "preview", default=0,
+        default_help="any free one"),
+    _only("terminal", FLAG, "--terminal", "Show messages here instead: one unless --limit says more",
+        "preview"),
+    _only("eml", PATH, "--eml DIR", "Write one .eml file a row there", "preview"),
+    _only("mbox", PATH, "--mbox FILE", "Write all messages to one mbox file", "preview"),
+    # rehearse
+    _only("refusals", _TEXTS, "--fail 450:2%", "Refuse this share of recipients with this reply", "rehearse"),
+    _only("drop_after_data", LABEL, "--drop-after-data 0.5%", "Lose this share of the final replies",
+        "rehearse", default="0%"),
+    _only("drop", LABEL, "--drop 0.5%", "Cut this share of messages off: before, in, after", "rehearse",
+        default="0%"),
+    _only("per_connection", whole(1), "--per-connection N", "Take N messages a connection", "rehearse"),
+    _only("per_minute", whole(1), "--per-minute N", "Take N messages a minute", "rehearse"),
+    _only("greylist", LABEL, "--greylist 5m", "Greylist each new recipient for this long", "rehearse",
+        default="0s"),
+    _only("refuse_sign_in", LABEL, "--refuse-sign-in gmail", "Refuse the sign-in as this provider does",
+        "rehearse"),
+    _only("delay", NUMBER, "--delay SECONDS", "Let the server take its time", "rehearse", default=0),
+    _only("seed", INTEGER, "--seed N", "Make the faults repeatable", "rehearse"),
+    _only("real_time", FLAG, "--real-time", "Keep the pace in real time", "rehearse",
+        default_help="waits pass immediately"),
+    # test
+    _only("me", LABEL, "--to ME", "Your own address", "test", default_help="SMTP_TO",
+        environment=("SMTP_TO",)),
+    # send
+    _only("dry_run", FLAG, "--dry-run", "Do everything but connect and record", "send"),
+    _only("wait", FLAG, "--wait", "Wait for deferred rows instead of ending", "send"),
+    _only("wait_lock", NUMBER, "--wait-lock SECONDS", "Wait up to SECONDS for another run to finish", "send",
+        default=0),
+    _only("accept_changes", FLAG, "--accept-changes", "Finish a campaign whose message was changed half-way",
+        "send"),
+    # report, resolve
+    _only("page", FLAG, "--html/--no-html", "Write report.html", "report", default=True, default_help="yes"),
+    _only("workbook", FLAG, "--xlsx", "Write results.xlsx, too: every cell text, no formula", "report"),
+    _only("copy", FILE, "--copy FILE",
+        "Write a copy of your list with three columns more: status, code and reply of each row", "report"),
+    _only("redact", FLAG, "--redact",
+        "For sharing: hashes in place of addresses (domains stay) and keys; goes to out/redacted", "report"),
+    _only("as_accepted", FLAG, "--as-accepted", "Record them as accepted: you found them in the Sent folder",
+        "resolve"),
+    _only("resend", FLAG, "--resend", "Send them again with the next run: they may arrive twice", "resolve"),
+    # what is asked and printed
+    _only("transcript", PATH, "--transcript FILE", "Write the SMTP dialogue there, secrets masked", "test",
+        "send"),
+    _only("skip_invalid", FLAG, "--skip-invalid", "With --yes: go on although some rows are invalid", "send"),
+    _only("yes", FLAG, "--yes", "Skip the confirmation prompt", "send", "requeue", "purge"),
+    _only("as_json", FLAG, "--json", "Print one JSON object a line", "check", "rehearse", "test", "send",
+        "status", "report", "providers"),
+    _only("quiet", FLAG, "-q/--quiet", "Only results and problems", "check", "rehearse", "send"),
+)
+
+SECRET: Final = _only("secret", TEXT, None, "The account's password, authorization code or token",
+    environment=("MAILMERGE_SMTP_PASSWORD", "SMTP_AUTH"))
+CONFIG_FILE: Final = _only("config", PATH, None, "Your config.toml",
+    default_help="in your configuration folder", environment=("MAILMERGE_CONFIG",))
+STATE_FOLDER: Final = _only("state", PATH, None, "Where account usage and the registry of campaigns are kept",
+    default_help="your state folder", environment=("MAILMERGE_STATE_DIR",))
+ENVIRONMENT_ONLY: Final = (SECRET, CONFIG_FILE, STATE_FOLDER)
+# fmt: on
+
+
+# --- all of them ------------------------------------------------------------------------------------------
+
+CAMPAIGN: Final[Mapping[str, Mapping[str, Option]]] = {
+    section.toml_section: section.options
+    for section in (TopOptions, DataOptions, MessageOptions, AttachOptions, SendOptions, CheckOptions)
+}
+"""Section and key of campaign.toml. ``attach`` is repeated (``[[attach]]``), ``""`` is the top."""
+
+ACCOUNT: Final[Mapping[str, Option]] = AccountOptions.options
+"""The keys of an account; also the names by which options override one."""
+
+PLANNED: Final[Mapping[str, str]] = {
+    "data.group_by": "one message for several rows",
+    "data.cells": "raw cell values",
+    "message.preheader": "a preview line",
+    "message.inline_css": "moving styles into the elements",
+    "message.calendar": "invitations",
+    "message.unsubscribe": "the one-click unsubscribe headers",
+    "attach.template": "an attachment made from a template",
+    "attach.password": "an attachment with a password",
+    "send.at": "sending at a set time",
+    "send.copy_to": "a copy in a Sent folder",
+    "accounts.dkim": "signing of messages",
+}
+"""Keys of later versions: they get an answer of their own instead of a guess at a misspelling."""
+
+
+def every_option() -> Iterator[Option]:
+    """Yield all options, in the order in which the help of a command shows them."""
+    for section in ("data", "message", "", "send", "check", "attach"):
+        yield from CAMPAIGN[section].values()
+    yield from ACCOUNT.values()
+    yield from COMMAND_LINE
+    yield from ENVIRONMENT_ONLY
