@@ -87,6 +87,11 @@ class Option(Struct, frozen=True, kw_only=True):
         return f"{self.section}.{self.key}" if self.section else self.key
 
     @property
+    def required(self) -> bool:
+        """Whether it must be said."""
+        return self.default is REQUIRED
+
+    @property
     def long_flag(self) -> str:
         """The flag as messages name it: ``--list``; where there is none, the name."""
         spellings = (self.flag or self.name).partition(" ")[0].split("/")

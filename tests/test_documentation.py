@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 import tomllib
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import pytest
 import mailmerge
 from mailmerge.cli import COMMANDS, SUMMARIES, cli
 from mailmerge.config import campaign_file
+from mailmerge.config.accounts import resolve_account
+from mailmerge.config.environment import Environment
 from mailmerge.model import Status
 from mailmerge.options import CAMPAIGN as SECTIONS
 
@@ -52,9 +55,11 @@ PUBLIC = [
     "TlsError",
     "send_message",
 ]
-CAMPAIGN = next(
-    block for block in re.findall(r"```toml\n(.*?)```", README, re.DOTALL) if "[message]" in block
-)
+BLOCKS = [
+    textwrap.dedent(block)
+    for block in re.findall(r"^ *```toml\n(.*?)^ *```", README, re.DOTALL | re.MULTILINE)
+]
+CAMPAIGN = next(block for block in BLOCKS if "[message]" in block)
 
 
 def test_the_public_names_are_these() -> None:
@@ -94,10 +99,24 @@ def test_every_option_that_the_readme_shows_exists() -> None:
     assert shown - known - others == set()
 
 
-def test_the_campaign_file_of_the_readme_loads(tmp_path: Path) -> None:
-    """The example is a campaign file that this version reads without a complaint."""
-    (tmp_path / "campaign.toml").write_text(CAMPAIGN, encoding="utf-8")
-    assert campaign_file.load(tmp_path).name == "spring-invoices"
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.partition("\n")[0])
+def test_every_file_of_the_readme_loads(block: str, tmp_path: Path) -> None:
+    """Each TOML example is a file that this version reads without a complaint: a campaign, or accounts."""
+    accounts = tomllib.loads(block).get("accounts")
+    path = tmp_path / ("config.toml" if accounts else "campaign.toml")
+    path.write_text(block, encoding="utf-8")
+    if accounts is None:
+        assert campaign_file.load(path).name
+    for name in accounts or ():
+        account = resolve_account(name, environment=Environment({}), config_path=path)
+        assert (account.name, account.source) == (name, "config")
+
+
+def test_the_readme_shows_a_campaign_and_an_account() -> None:
+    """Both kinds of files are there to be copied."""
+    documents = [tomllib.loads(block) for block in BLOCKS]
+    assert [document["name"] for document in documents if "name" in document] == ["spring-invoices"]
+    assert [list(document["accounts"]) for document in documents if "accounts" in document] == [["work"]]
 
 
 def test_every_key_of_the_campaign_file_is_in_the_readme() -> None:

@@ -22,7 +22,7 @@ COMMANDS = {
     "Look": ("check", "preview"),
     "Send": ("rehearse", "test", "send"),
     "After": ("status", "report", "resolve", "requeue", "purge"),
-    "Tools": ("explain", "completion"),
+    "Tools": ("explain", "schema", "completion"),
 }
 SUMMARIES = {
     "init": "Make a campaign folder from a list's own columns.",
@@ -38,6 +38,7 @@ SUMMARIES = {
     "requeue": "Put refused rows back in line, on purpose.",
     "purge": "Remove personal data from the ledger and the out folder.",
     "explain": "Say what the code of a problem means and what to do.",
+    "schema": "Print the JSON Schema of campaign.toml, for editors.",
     "completion": "Print the completion script for your shell.",
 }
 

@@ -1,0 +1,181 @@
+"""The table of options as documents: JSON Schema for editors, Markdown for readers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from mailmerge.option_types import REQUIRED, toml_text
+from mailmerge.options import (
+    CAMPAIGN,
+    COMMAND_LINE,
+    ENVIRONMENT_ONLY,
+    AccountOptions,
+    AttachOptions,
+    CheckOptions,
+    DataOptions,
+    MessageOptions,
+    SendOptions,
+    TopOptions,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from mailmerge.option_types import Option, Section
+
+SchemaName = Literal["campaign", "accounts"]
+
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_SECTIONS: Final[tuple[tuple[str, type[Section]], ...]] = (
+    ("Top of campaign.toml", TopOptions),
+    ("`[data]`", DataOptions),
+    ("`[message]`", MessageOptions),
+    ("`[[attach]]`", AttachOptions),
+    ("`[send]`", SendOptions),
+    ("`[check]`", CheckOptions),
+    ("`[accounts.NAME]` in your config.toml", AccountOptions),
+)
+
+
+# --- JSON Schema --------------------------------------------------------------------------------------
+
+
+def json_schema(name: SchemaName = "campaign") -> dict[str, Any]:
+    """Describe campaign.toml, or the accounts in config.toml, as JSON Schema (draft 2020-12).
+
+    A key that the command line may say instead is not required.
+    """
+    if name == "accounts":
+        account = _table(AccountOptions)
+        return {
+            "$schema": _DIALECT,
+            "title": "config.toml of mailmerge",
+            "type": "object",
+            "properties": {"accounts": {"type": "object", "additionalProperties": account}},
+            "additionalProperties": False,
+        }
+    top = _table(TopOptions)
+    for section, cls in ((cls.toml_section, cls) for _, cls in _SECTIONS):
+        if section == "attach":
+            items = {
+                **_table(cls),
+                "required": [key for key, option in cls.options.items() if option.required],
+            }
+            top["properties"][section] = {"type": "array", "items": items}
+        elif section in CAMPAIGN and section:
+            top["properties"][section] = _table(cls)
+    return {"$schema": _DIALECT, "title": "campaign.toml of mailmerge", **top}
+
+
+def _table(section: type[Section]) -> dict[str, Any]:
+    return {
+        "description": _sentence(_about(section)),
+        "type": "object",
+        "properties": {key: _property(option) for key, option in section.options.items()},
+        "additionalProperties": False,
+    }
+
+
+def _property(option: Option) -> dict[str, Any]:
+    written = option.written_default
+    default = {} if written is None else {"default": written}
+    return {"description": option.sentence, **option.type.schema, **default}
+
+
+def _about(section: type[Section]) -> str:
+    """Give what a section is about: the first sentence of its class."""
+    first = (section.__doc__ or "").partition("\n")[0]
+    return first.partition(": ")[2] or first
+
+
+# --- Markdown -----------------------------------------------------------------------------------------
+
+
+def as_markdown() -> str:
+    """Give the whole table as one Markdown document."""
+    lines = [
+        "# Options",
+        "",
+        "Every setting of `mailmerge`. What is said on the command line counts before `--set`, that before",
+        "the environment, that before the file. `--set section.key=value` takes every key of campaign.toml",
+        "but those of `[[attach]]`. `mailmerge COMMAND --help` lists the flags of a command, and",
+        "`mailmerge schema` prints the keys as JSON Schema.",
+        "",
+        "This page is made by `scripts/write-options-page` from `mailmerge/options.py`.",
+    ]
+    for title, section in _SECTIONS:
+        lines += ["", f"## {title}", "", _sentence(_about(section)), "", *_key_table(section.options)]
+    lines += ["", "## On the command line only", "", *_flag_table(COMMAND_LINE)]
+    lines += ["", "## In the environment only", "", *_variable_table(ENVIRONMENT_ONLY)]
+    return "\n".join(lines) + "\n"
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _key_table(options: Mapping[str, Option]) -> Iterator[str]:
+    yield from _rows(
+        ("key", "flag", "environment", "type", "default", "what it does"),
+        (
+            (
+                _code(key),
+                _code(option.flag),
+                _variables(option),
+                option.type.expected,
+                _default(option),
+                _plain(option.help),
+            )
+            for key, option in options.items()
+        ),
+    )
+
+
+def _flag_table(options: Iterable[Option]) -> Iterator[str]:
+    yield from _rows(
+        ("flag", "commands", "environment", "default", "what it does"),
+        (
+            (
+                _code(option.flag),
+                ", ".join(option.commands),
+                _variables(option),
+                _default(option),
+                option.help,
+            )
+            for option in options
+        ),
+    )
+
+
+def _variable_table(options: Iterable[Option]) -> Iterator[str]:
+    yield from _rows(
+        ("environment", "default", "what it is"),
+        ((_variables(option), _default(option), option.help) for option in options),
+    )
+
+
+def _rows(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    for row in (header, ("---",) * len(header), *rows):
+        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |"
+
+
+def _plain(text: str) -> str:
+    """Keep angle brackets from being taken for HTML."""
+    return text.replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _code(text: str | None) -> str:
+    return f"`{text}`" if text else ""
+
+
+def _variables(option: Option) -> str:
+    return ", ".join(map(_code, option.variables))
+
+
+def _default(option: Option) -> str:
+    if option.default is REQUIRED and not option.default_help:
+        return "(required)"
+    written = option.written_default
+    if option.default_help or written is None or written is False:
+        return option.default_help
+    return _code(toml_text(written))
