@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from mailmerge.config.account_secrets import Secret
     from mailmerge.config.accounts import Account
     from mailmerge.config.environment import Environment
     from mailmerge.smtp.connection import Connection, Deadlines
@@ -64,21 +63,19 @@ def connection_factory(
 def _finder(
     account: Account, environment: Environment, prompt: Callable[[str], str] | None
 ) -> Callable[[], str]:
-    """Find the secret now, and give a function that hands it out."""
-    first: list[Secret] = [find_secret(account, environment, prompt=prompt)]
-    kept = first[0]
+    """Find the secret now, and give a function that hands it out; it is forgotten with that function."""
+    secret = find_secret(account, environment, prompt=prompt)
+    fresh = True
 
-    def secret() -> str:
-        if first:
-            return first.pop().reveal()
+    def reveal() -> str:
+        nonlocal secret, fresh
         # A token may have run out since: ask for another one. A password stays what it was.
-        return (
-            find_secret(account, environment, prompt=prompt).reveal()
-            if account.token_command
-            else kept.reveal()
-        )
+        if not fresh and account.token_command:
+            secret = find_secret(account, environment, prompt=prompt)
+        fresh = False
+        return secret.reveal()
 
-    return secret
+    return reveal
 
 
 class Transcript:

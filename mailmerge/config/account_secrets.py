@@ -1,4 +1,4 @@
-"""Passwords, authorization codes and tokens: find them, hold them, keep them out of every output.
+"""Passwords, authorization codes and tokens: find them, hold them as long as a call needs them.
 
 Order: environment, ``.env``, the account's command, the system keyring, a prompt. No option takes a secret.
 A secret of the environment or of ``.env`` goes only to the server that the same place names; where it names
@@ -8,39 +8,36 @@ else's ``.env`` named.
 
 from __future__ import annotations
 
-import base64
-import json
-import re
 from typing import TYPE_CHECKING, NoReturn
-from urllib.parse import quote as percent_quote
+from weakref import WeakSet
 
 from mailmerge.config.environment import applies_to_host
 from mailmerge.errors import AuthError
+from mailmerge.masking import MASK, mask
 from mailmerge.options import SECRET
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from mailmerge.config.accounts import Account
     from mailmerge.config.environment import Environment
 
-MASK = "********"
 _COMMAND_SECONDS = 30.0
 
-
-_KNOWN: list[Secret] = []
-"""Every secret of this process, for the one output that nobody composes: the traceback of a bug."""
+_IN_USE: WeakSet[Secret] = WeakSet()
+"""Secrets that somebody holds, for the one output that nobody composes: the traceback of a bug. Its frames
+hold what the call was using; a call that is over leaves nothing here."""
 
 
 class Secret:
     """A text that shows itself only to `reveal`: not printed, not formatted, not pickled.
 
     Raises:
-        AuthError: it is empty, or holds a line break or NUL, which no sign-in can carry.
+        AuthError: it is empty, or contains a line break or NUL, which no sign-in can carry.
 
     """
 
-    __slots__ = ("_given", "_text")
+    __slots__ = ("__weakref__", "_given", "_text")
 
     def __init__(self, text: str, *, origin: str = "it", spaces: str = "keep") -> None:
         self._given = text
@@ -48,7 +45,7 @@ class Secret:
         # Checked before spaces go: a line break shows that more was copied than the secret.
         if any(char in text for char in "\r\n\0"):
             raise AuthError(
-                f"the secret from {origin} holds a line break or NUL",
+                f"the secret from {origin} contains a line break or NUL",
                 code="S604",
                 hint="store the secret alone, on a single line",
             )
@@ -56,11 +53,11 @@ class Secret:
             raise AuthError(f"the secret from {origin} is empty", code="S604")
         if any("\ud800" <= char <= "\udfff" for char in text):
             raise AuthError(
-                f"the secret from {origin} is no UTF-8",
+                f"the secret from {origin} is not UTF-8",
                 code="S604",
                 hint="write it in UTF-8, as its web page shows it",
             )
-        _KNOWN.append(self)
+        _IN_USE.add(self)
 
     def reveal(self) -> str:
         """Give the secret itself."""
@@ -196,40 +193,5 @@ def _from_keyring(account: Account) -> str | None:
 
 
 def mask_known(text: str) -> str:
-    """Replace every secret that this process has met in *text*."""
-    return mask(text, _KNOWN)
-
-
-def mask(text: str, secrets: Iterable[Secret | str]) -> str:
-    """Replace every secret in *text*: raw, escaped, percent-encoded, or inside any base64 (AUTH PLAIN)."""
-    spellings: set[str] = set()
-    for secret in secrets:
-        spellings.update(secret.spellings if isinstance(secret, Secret) else (secret,))
-    for spelling in sorted(filter(None, spellings), key=len, reverse=True):
-        text = _pattern(spelling).sub(MASK, text)
-    return text
-
-
-def _pattern(secret: str) -> re.Pattern[str]:
-    plain = {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
-    plain |= {repr(secret)[1:-1], percent_quote(secret), percent_quote(secret, safe="")}
-    parts = [re.escape(form) for form in sorted(plain, key=len, reverse=True)]
-    data = secret.encode("utf-8", "surrogatepass")
-    for altchars in (b"+/", b"-_"):
-        parts += [
-            rf"[A-Za-z0-9+/_-]*{re.escape(core)}[A-Za-z0-9+/_-]*={{0,2}}" for core in _cores(data, altchars)
-        ]
-    return re.compile("|".join(parts))
-
-
-def _cores(data: bytes, altchars: bytes) -> set[str]:
-    """Give the base64 of *data* at each of its three alignments, without digits that neighbours share."""
-    cores = set()
-    for lead in range(3):
-        whole = base64.b64encode(bytes(lead) + data, altchars).decode("ascii").rstrip("=")
-        first = (lead * 8 + 5) // 6
-        last = (lead + len(data)) * 8 // 6
-        core = whole[first:last]
-        if len(core) >= 4:  # shorter ones would occur in anything
-            cores.add(core)
-    return cores
+    """Replace every secret that is in use in *text*."""
+    return mask(text, (spelling for secret in list(_IN_USE) for spelling in secret.spellings))

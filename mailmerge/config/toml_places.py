@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
+from mailmerge.masking import MASK
 from mailmerge.model import Place
 
 if TYPE_CHECKING:
@@ -73,9 +74,7 @@ class TomlText:
 
 def hide_secrets(source: str) -> str:
     """Blank out what follows ``password =`` and its like, for lines that go into messages."""
-    return re.sub(
-        _TO_HIDE, lambda match: match[0][: match.start("value") - match.start()] + "********", source
-    )
+    return re.sub(_TO_HIDE, lambda match: match[0][: match.start("value") - match.start()] + MASK, source)
 
 
 def find_places(text: str, shown: str) -> TomlPlaces:

@@ -6,6 +6,7 @@ import base64
 from typing import TYPE_CHECKING
 
 from mailmerge.errors import AuthError, ProtocolError, SessionError, TlsError
+from mailmerge.masking import MASK
 from mailmerge.model import Phase, Scope
 from mailmerge.smtp import sasl
 from mailmerge.smtp.extensions import Extensions
@@ -131,7 +132,7 @@ class Opening(Dialogue):
         initial = self._mechanism.initial()
         if initial is not None:
             line += b" " + self._hidden(initial)
-        self._ask(Step.AUTH, line, shown=f"AUTH {name} {sasl.MASK}")
+        self._ask(Step.AUTH, line, shown=f"AUTH {name} {MASK}")
 
     def _on_auth(self, slot: Slot, reply: Reply) -> None:  # noqa: ARG002
         if reply.severity == 3 and self._mechanism:
@@ -139,7 +140,7 @@ class Opening(Dialogue):
             if self._challenges > _MOST_CHALLENGES:
                 raise ProtocolError("the server's sign-in does not end")
             answer = self._mechanism.respond(reply.text)
-            self._ask(Step.AUTH, self._hidden(answer), shown=sasl.MASK)
+            self._ask(Step.AUTH, self._hidden(answer), shown=MASK)
         elif reply.severity == 2:
             self._signed_in = True
             self._mechanism = None

@@ -6,11 +6,11 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from mailmerge.errors import ConnectionLost, ProtocolError, SessionError, TlsError
+from mailmerge.masking import MASK, Masker
 from mailmerge.model import Phase, Scope
 from mailmerge.smtp.events import Closed
 from mailmerge.smtp.outbox import Outbox
 from mailmerge.smtp.replies import ReplyParser, build_reply, classify, decode
-from mailmerge.smtp.sasl import MASK, Masker
 from mailmerge.smtp.state import TABLE, Slot, State, Step
 
 if TYPE_CHECKING:

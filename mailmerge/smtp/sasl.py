@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
     from mailmerge.model import SignIn
 
-MASK = "****"
-_SHORTEST_MASKED = 4
-
 
 class Credentials(Struct, frozen=True):
     """Who signs in; the secret is asked for only when it is needed, and never shown."""
@@ -180,25 +177,3 @@ def _decode(challenge: str) -> bytes:
         return base64.b64decode(challenge.strip().encode("ascii"), validate=True)
     except (binascii.Error, UnicodeEncodeError):
         raise ProtocolError("the server's sign-in challenge is no base64") from None
-
-
-class Masker:
-    """Remembers every form in which a secret was used, and blanks them in what is shown."""
-
-    def __init__(self) -> None:
-        self._forms: tuple[bytes, ...] = ()
-
-    def learn(self, *secrets: bytes) -> None:
-        """Mask *secrets*, raw and in base64, from now on."""
-        forms = set(self._forms)
-        for secret in secrets:
-            if len(secret) >= _SHORTEST_MASKED:
-                forms |= {secret, base64.b64encode(secret), base64.b64encode(secret).rstrip(b"=")}
-        self._forms = tuple(sorted(forms, key=len, reverse=True))
-
-    def mask(self, data: bytes, *, shortest: int = _SHORTEST_MASKED) -> bytes:
-        """Return *data* without the secrets of at least *shortest* octets."""
-        for form in self._forms:
-            if len(form) >= shortest and form in data:
-                data = data.replace(form, MASK.encode("ascii"))
-        return data

@@ -396,7 +396,7 @@ def test_secret_on_a_broken_line_is_not_shown(write: Write) -> None:
     """The source line of a syntax error hides what follows a password key."""
     problems = problems_of(load, write('password = "CANARY\n'))
     assert problems[0].place
-    assert problems[0].place.source == "password = ********"
+    assert problems[0].place.source == "password = ****"
     assert hide_secrets('password_command = ["pass"]') == 'password_command = ["pass"]'
 
 

@@ -7,7 +7,8 @@ import base64
 import pytest
 
 from mailmerge.errors import AuthError, InputError, ProtocolError
-from mailmerge.smtp.sasl import Credentials, Masker, choose, start
+from mailmerge.masking import Masker
+from mailmerge.smtp.sasl import Credentials, choose, start
 
 PASSWORD = Credentials("tim", "password", lambda: "tanstaaftanstaaf")
 TOKEN = Credentials("tim@example.org", "token", lambda: "ya29.token")
