@@ -228,9 +228,11 @@ class FaultServer:
         """Octets received, of all clients (after decryption)."""
         self.stopping = threading.Event()
         self.failures: list[BaseException] = []
-        self._seen: Counter[str] = Counter()
+        self.seen: Counter[str] = Counter()
+        """How often each verb was answered, `connect` and `content` included."""
+        self.peers: list[socket.socket] = []
+        """Every client's socket; TLS adds a second one for the same client."""
         self._threads: list[threading.Thread] = []
-        self._peers: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
 
@@ -243,7 +245,7 @@ class FaultServer:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        for peer in self._peers:
+        for peer in self.peers:
             with contextlib.suppress(OSError):
                 peer.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
@@ -278,7 +280,7 @@ class FaultServer:
             except OSError:
                 return
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._peers.append(client)
+            self.peers.append(client)
             self._start(self._serve, client)
 
     def _serve(self, client: socket.socket) -> None:
@@ -302,18 +304,22 @@ class FaultServer:
         if self.tls is None:
             raise RuntimeError("no certificate")
         peer.socket = self.tls.wrap_socket(peer.socket, server_side=True)
-        self._peers.append(peer.socket)
+        self.peers.append(peer.socket)
 
     def _answer(self, peer: Peer, verb: str, usual: bytes) -> bytes:
         """Send the usual reply, or let the fault have its way; return what was said."""
-        self._seen[verb] += 1
-        fault = self.faults.get(verb)
-        if fault is not None and not callable(fault):
-            fault = fault.get(self._seen[verb])
-        reply = fault(peer) if fault else usual
+        reply = self._reply(peer, verb, usual)
         if reply:
             peer.send(reply)
-        return reply or b""
+        return reply
+
+    def _reply(self, peer: Peer, verb: str, usual: bytes) -> bytes:
+        """Return what is to be said: the usual reply, or what the fault makes of it."""
+        self.seen[verb] += 1
+        fault = self.faults.get(verb)
+        if fault is not None and not callable(fault):
+            fault = fault.get(self.seen[verb])
+        return (fault(peer) if fault else usual) or b""
 
     def _obey(self, peer: Peer, line: bytes) -> None:
         verb = line.split(b" ")[0].upper().decode("ascii", "replace")
@@ -377,8 +383,12 @@ class FaultServer:
         usual = b"250 2.0.0 queued as 1\r\n" if peer.recipients else b"503 5.5.1 no recipients\r\n"
         message = Accepted(peer.sender or b"", tuple(peer.recipients), content)
         peer.reset()
-        if self._answer(peer, verb, usual).startswith(b"250"):
+        reply = self._reply(peer, verb, usual)
+        # Noted before the reply leaves: a client that has read it may look at once.
+        if reply.startswith(b"250"):
             self.accepted.append(message)
+        if reply:
+            peer.send(reply)
 
     def _do_rset(self, peer: Peer, line: bytes) -> None:
         peer.reset()

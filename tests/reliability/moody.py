@@ -90,7 +90,7 @@ class MoodyServer(FaultServer):
     def change_mood(self, faults: Mapping[str, Fault | Mapping[int, Fault] | Dice]) -> None:
         """Behave differently from now on; times are counted anew."""
         self.faults = dict(faults)  # type: ignore[arg-type]
-        self._seen.clear()
+        self.seen.clear()
 
     def _take(self, peer: Peer, verb: str, content: bytes) -> None:
         message = Accepted(peer.sender or b"", tuple(peer.recipients), content)
@@ -107,9 +107,9 @@ class MoodyServer(FaultServer):
         peer.send((unsaid(peer) or b"") if unsaid else b"250 2.0.0 taken\r\n")
 
     def _fault(self, moment: str) -> Fault | None:
-        self._seen[moment] += 1
+        self.seen[moment] += 1
         fault = self.faults.get(moment)
-        return fault if fault is None or callable(fault) else fault.get(self._seen[moment])
+        return fault if fault is None or callable(fault) else fault.get(self.seen[moment])
 
 
 def pace(seconds: float) -> Fault:

@@ -217,7 +217,7 @@ def test_b06_421_for_ever(verb: str, bench: Bench, server: MoodyServer) -> None:
     report = run(bench)
     assert (report.exit_code, set(bench.states().values())) == (5, {Status.PENDING})
     assert "421 4.3.2 come back tomorrow" in told(report)
-    assert len(server._peers) == 3
+    assert len(server.peers) == 3
 
 
 @pytest.mark.parametrize(
@@ -242,9 +242,9 @@ def test_b07_a_cap_per_connection_is_learnt(refuse: Fault, pipeline: str, tmp_pa
         assert taken_order(server) == [address(number) for number in range(1, 11)]
         refused = server.verbs().count("MAIL") - 10
         if pipeline == "window":  # each session begins with a trial of BDAT, and its MAIL counts for the cap
-            assert refused <= len(server._peers) + 3
+            assert refused <= len(server.peers) + 3
         else:
-            assert (refused, len(server._peers)) == (1, 4)
+            assert (refused, len(server.peers)) == (1, 4)
 
 
 # --- B8-B10: refusals ---------------------------------------------------------------------------------------
@@ -262,7 +262,7 @@ def test_b08_an_unknown_recipient(pipeline: str, tmp_path: Path) -> None:
         states = bench.states()
         (refused,) = (who for who, state in states.items() if state is Status.REJECTED)
         assert bench.check()[Status.ACCEPTED] == 2
-        assert len(server._peers) == 1
+        assert len(server.peers) == 1
         assert refused in (bench.folder / "out" / "failed.csv").read_text("utf-8")
 
 

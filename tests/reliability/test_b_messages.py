@@ -179,7 +179,7 @@ def test_b15_however_replies_are_cut(mode: str, kind: type[MoodyServer], tmp_pat
         counts = bench.check()
         assert (counts[Status.ACCEPTED], counts[Status.REJECTED], counts[Status.DEFERRED]) == (4, 1, 1)
         assert report.exit_code == 5
-        assert len(server._peers) == 1
+        assert len(server.peers) == 1
 
 
 # --- B16: the wrong port ------------------------------------------------------------------------------------
@@ -260,7 +260,7 @@ def test_b17_a_server_that_idles_out_is_no_error(farewell: bytes, bench: Bench, 
     assert (report.exit_code, report.notes, report.error) == (0, (), None)
     assert taken_order(server) == EVERYBODY
     assert bench.check()[Status.ACCEPTED] == 3
-    assert len(server._peers) == 3
+    assert len(server.peers) == 3
 
 
 def test_b17_a_server_that_died_meanwhile(bench: Bench, server: MoodyServer) -> None:
@@ -269,4 +269,4 @@ def test_b17_a_server_that_died_meanwhile(bench: Bench, server: MoodyServer) -> 
     server.change_mood({"NOOP": only_first(hang)})
     report = bench.send(clock=SkippingClock(), deadlines=impatient("liveness"))
     assert (report.exit_code, taken_order(server)) == (0, EVERYBODY)
-    assert len(server._peers) == 2
+    assert len(server.peers) == 2

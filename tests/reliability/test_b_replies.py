@@ -132,7 +132,7 @@ def test_b_the_run_obeys(reply: str, verb: str, end: End, bench: Bench, server: 
         address(4): end.others,
     }
     bench.check()
-    assert len(server._peers) == end.connections
+    assert len(server.peers) == end.connections
     assert end.waits <= clock.skipped + 0.5 < end.waits + 3
     if end.later:
         assert report.next_at is not None

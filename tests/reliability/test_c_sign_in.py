@@ -439,7 +439,7 @@ def test_c10_line_breaks_in_names(name: str, text: str, bench: Bench, server: Mo
         assert error.exit_code == 2  # noqa: PT017  the run may end in either way
     else:
         assert report.counts[Status.INVALID] == 3, told(report)
-    assert server._peers == []
+    assert server.peers == []
 
 
 def test_c10_a_name_that_is_not_ours(bench: Bench, server: MoodyServer) -> None:

@@ -351,11 +351,11 @@ def test_a32_again_when_all_is_done(bench: Bench, server: MoodyServer) -> None:
     """No connection, no secret, exit 0."""
     assert bench.send().exit_code == 0
     server.commands.clear()
-    connections = server._seen["connect"]
+    connections = server.seen["connect"]
     done = bench.mailmerge("send", NAME, "--yes")
 
     assert done.code == 0
-    assert server._seen["connect"] == connections
+    assert server.seen["connect"] == connections
     bench.check()
 
 
@@ -379,7 +379,7 @@ def test_a33_a_dry_run_touches_nothing(
         return False
 
     before = _fingerprints(tmp_path)
-    connections = server._seen["connect"]
+    connections = server.seen["connect"]
     with monkeypatch.context() as patch:
         patch.setattr(socket.socket, "connect", None)
         patch.setattr(socket.socket, "connect_ex", None)
@@ -388,7 +388,7 @@ def test_a33_a_dry_run_touches_nothing(
     assert report is None
     assert seen == [2]
     assert _fingerprints(tmp_path) == before
-    assert server._seen["connect"] == connections
+    assert server.seen["connect"] == connections
 
 
 @pytest.mark.parametrize(

@@ -127,5 +127,5 @@ def test_a23_a_server_that_does_not_answer(bench: Bench, server: MoodyServer) ->
     report = bench.send(clock=SkippingClock(), deadlines=Deadlines().scaled(0.001))
 
     assert report.exit_code == 5
-    assert server._seen["connect"] == 6  # each try also asks whether the port waits for TLS
+    assert server.seen["connect"] == 6  # each try also asks whether the port waits for TLS
     assert bench.check()[Status.PENDING] == 3

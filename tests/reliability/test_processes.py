@@ -165,7 +165,7 @@ def test_a21_suspended_while_the_server_hangs_up(server: MoodyServer, tmp_path: 
         running.taken(5)
         running.signal(signal.SIGSTOP)
         time.sleep(0.2)
-        for peer in server._peers:
+        for peer in server.peers:
             peer.shutdown(socket.SHUT_RDWR)
         time.sleep(5.2)
         before = len(server.accepted)
@@ -225,7 +225,7 @@ def test_a24_the_second_signal_leaves_at_once(verb: str, state: str, gate: Gate,
     with MoodyServer({verb: {1: gate}}) as server:
         bench = Bench(tmp_path, server)
         with Running(bench) as running:
-            wait_until(lambda: server._seen[verb] > 0, f"{verb} seen")
+            wait_until(lambda: server.seen[verb] > 0, f"{verb} seen")
             time.sleep(0.05)
             running.signal(signal.SIGINT)
             time.sleep(0.3)
