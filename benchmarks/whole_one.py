@@ -22,7 +22,7 @@ from campaigns import with_variables
 from mailmerge import Campaign
 from mailmerge.campaign import connect
 from mailmerge.model import Outcome, Phase, Reply, Scope, Status
-from mailmerge.smtp.events import Completed, PromiseNeeded
+from mailmerge.smtp.events import Completed, ReleaseNeeded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,16 +47,16 @@ class Yes:
     def open(self) -> None:
         """Do nothing."""
 
-    def room(self) -> bool:
+    def can_accept(self) -> bool:
         """Say whether the window is open."""
         return self.in_flight < WINDOW
 
-    def offer(self, _message: object, token: int) -> None:
+    def submit(self, _message: object, token: int) -> None:
         """Ask for the promise."""
         self.in_flight += 1
-        self._events.append(PromiseNeeded(token))
+        self._events.append(ReleaseNeeded(token))
 
-    def promise(self, tokens: Iterable[int]) -> None:
+    def release(self, tokens: Iterable[int]) -> None:
         """Accept what is promised."""
         self._events += (Completed(token, self._outcome) for token in tokens)
 

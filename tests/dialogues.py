@@ -3,9 +3,9 @@
 A dialogue file begins with settings (``pipeline: window``), then has one line per move:
 
 - ``S: text``: the server says it; ``C: text``: the session says exactly this next, and nothing more;
-- ``! offer 1 a@x.example b@x.example``, ``! promise 1``, ``! secured``, ``! quit``, ``! lost``: we do this;
+- ``! submit 1 a@x.example b@x.example``, ``! release 1``, ``! secured``, ``! quit``, ``! lost``: we do this;
 - ``= needs 1``, ``= 1 rejected recipient``, ``= closed``, ``= closed S632``: these events are next, in order;
-- ``? mode window``, ``? room no``, ``? state ready``: this holds.
+- ``? mode window``, ``? accepts no``, ``? state ready``: this holds.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from mailmerge.addresses import Address
 from mailmerge.errors import ConnectionLost
 from mailmerge.model import Envelope, Message
-from mailmerge.smtp.events import Closed, Completed, PromiseNeeded
+from mailmerge.smtp.events import Closed, Completed, ReleaseNeeded
 from mailmerge.smtp.sasl import Credentials
 from mailmerge.smtp.session import Session
 
@@ -73,15 +73,15 @@ class Talk:
         self.events += self.session.take_events()
         return said
 
-    def offers(self, *messages: Message) -> None:
+    def submits(self, *messages: Message) -> None:
         """Offer *messages*; their rows are the tokens."""
         for each in messages:
-            self.session.offer(each, each.row)
+            self.session.submit(each, each.row)
         self.events += self.session.take_events()
 
-    def promises(self, *tokens: int) -> None:
+    def releases(self, *tokens: int) -> None:
         """Promise *tokens*."""
-        self.session.promise(tokens)
+        self.session.release(tokens)
         self.events += self.session.take_events()
 
     def loses(self, code: str = "S610") -> None:
@@ -90,8 +90,8 @@ class Talk:
         self.events += self.session.take_events()
 
     def needed(self) -> list[int]:
-        """Return the tokens for which a promise was asked."""
-        return [event.token for event in self.events if isinstance(event, PromiseNeeded)]
+        """Return the tokens for which a release was asked."""
+        return [event.token for event in self.events if isinstance(event, ReleaseNeeded)]
 
     def outcomes(self) -> dict[int, Outcome]:
         """Return the outcomes so far."""
@@ -109,7 +109,7 @@ class Talk:
 def summary(event: Event) -> str:
     """Return *event* as a dialogue has it."""
     match event:
-        case PromiseNeeded(token):
+        case ReleaseNeeded(token):
             return f"needs {token}"
         case Completed(token, outcome):
             return " ".join(filter(None, (str(token), str(outcome.status), outcome.reason)))
@@ -128,7 +128,7 @@ def settings_of(lines: Iterable[str]) -> dict[str, object]:
             case "password" | "token":
                 user, *secrets = value.split()
                 settings["credentials"] = Credentials(user, name, _each(secrets))
-            case "most_mails":
+            case "messages_per_connection":
                 settings[name] = int(value)
             case _:
                 settings[name] = value
@@ -187,10 +187,10 @@ def play(path: Path, cut: Callable[[bytes], list[bytes]]) -> list[str]:
 def _do(talk: Talk, kind: str, text: str, where: str) -> None:
     session = talk.session
     match kind, *text.split():
-        case "!", "offer", number, *recipients:
-            talk.offers(message(int(number), *recipients))
-        case "!", "promise", *tokens:
-            talk.promises(*map(int, tokens))
+        case "!", "submit", number, *recipients:
+            talk.submits(message(int(number), *recipients))
+        case "!", "release", *tokens:
+            talk.releases(*map(int, tokens))
         case "!", "secured":
             session.secured()
         case "!", "quit":
@@ -199,8 +199,8 @@ def _do(talk: Talk, kind: str, text: str, where: str) -> None:
             talk.loses()
         case "?", "mode", mode:
             assert session.mode == mode, f"{where}: it is {session.mode}"
-        case "?", "room", answer:
-            assert session.room() is (answer == "yes"), where
+        case "?", "accepts", answer:
+            assert session.can_accept() is (answer == "yes"), where
         case "?", "state", state:
             assert session.state.value == state, f"{where}: it is {session.state}"
         case "?", "end":

@@ -18,8 +18,8 @@ from dialogue import SENDER, Watch, arguments
 
 from mailmerge.addresses import Address
 from mailmerge.model import Envelope, Message, Rate, Status
-from mailmerge.smtp.connection import Connection, Server
-from mailmerge.smtp.events import Completed, PromiseNeeded
+from mailmerge.smtp.connection import Connection, Endpoint
+from mailmerge.smtp.events import Completed, ReleaseNeeded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,14 +45,14 @@ def transport_only(connection: Connection, messages: Iterator[Message], seconds:
     watch = Watch(seconds)
     offered = done = refused = 0
     while True:
-        while connection.room() and not watch.over():
+        while connection.can_accept() and not watch.over():
             offered += 1
-            connection.offer(next(messages), offered)
+            connection.submit(next(messages), offered)
         if done == offered:
             break
         for event in connection.poll(SLICE):
-            if isinstance(event, PromiseNeeded):
-                connection.promise([event.token])
+            if isinstance(event, ReleaseNeeded):
+                connection.release([event.token])
             elif isinstance(event, Completed):
                 done += 1
                 refused += event.outcome.status is not Status.ACCEPTED
@@ -74,18 +74,18 @@ def with_ledger(
 
     times: deque[float] = deque(maxlen=100_000)
     watch: list[Watch] = []
-    open_it, offer = connection.open, connection.offer
+    open_it, submit = connection.open, connection.submit
 
     def open_and_watch() -> None:
         open_it()
         watch.append(Watch(seconds))
 
-    def offer_and_note(message: Message, token: int) -> None:
+    def submit_and_note(message: Message, token: int) -> None:
         times.append(time.perf_counter())
-        offer(message, token)
+        submit(message, token)
 
     wire: Any = connection
-    wire.open, wire.offer = open_and_watch, offer_and_note
+    wire.open, wire.submit = open_and_watch, submit_and_note
     date = datetime.now(UTC)
 
     def work() -> Iterator[Work]:
@@ -129,7 +129,7 @@ def _pace(times: list[float]) -> dict[str, float]:
 def main() -> None:
     """Do what the command line says."""
     host, port, seconds, messages, (mode, *more) = arguments()
-    server = Server(host, port, "none", "bench.example")
+    server = Endpoint(host, port, "none", "bench.example")
     connection = Connection(server, pipeline=mode)  # type: ignore[arg-type]
     if more:
         rate = float(more[1]) if len(more) > 1 else 0.0

@@ -35,9 +35,9 @@ def connection_factory(
         AuthError: there is no secret to be found.
 
     """
-    from mailmerge.smtp.connection import Connection, Credentials, Experience, Server
+    from mailmerge.smtp.connection import Connection, Credentials, Endpoint, ServerProfile
 
-    server = Server(
+    server = Endpoint(
         host=account.host,
         port=account.port,
         tls=account.tls,
@@ -49,14 +49,14 @@ def connection_factory(
     if account.auth != "none" and account.user:
         reveal = secret or _finder(account, environment, prompt)
         credentials = Credentials(user=account.user, mechanism=account.auth, secret=reveal)
-    experience = Experience(most_mails=account.per_connection)
+    profile = ServerProfile(messages_per_connection=account.per_connection)
     return lambda: Connection(
         server,
         credentials,
         pipeline=account.pipeline,
         deadlines=deadlines,
         transcript=transcript,
-        experience=experience,
+        profile=profile,
     )
 
 

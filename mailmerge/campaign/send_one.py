@@ -15,7 +15,7 @@ from mailmerge.config.environment import Environment
 from mailmerge.errors import InputError
 from mailmerge.message import AttachRule, MessageBuilder, message_id
 from mailmerge.model import AttachmentName, Columns, Recipient, Rendered
-from mailmerge.smtp.events import Closed, Completed, PromiseNeeded
+from mailmerge.smtp.events import Closed, Completed, ReleaseNeeded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,13 +119,13 @@ def _mailboxes(texts: str | Sequence[str]) -> tuple[Mailbox, ...]:
 
 def hand_over(connection: Connection, message: Message) -> Outcome:
     """Take one message through the connection; its events always end with an outcome."""
-    connection.offer(message, 0)
+    connection.submit(message, 0)
     outcome: Outcome | None = None
     while outcome is None:
         for event in connection.poll(1.0):
             match event:
-                case PromiseNeeded(token):
-                    connection.promise([token])
+                case ReleaseNeeded(token):
+                    connection.release([token])
                 case Completed(outcome=found):
                     outcome = found
                 case Closed(error) if outcome is None and error is not None:

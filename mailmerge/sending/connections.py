@@ -32,7 +32,7 @@ class Wire(Protocol):
 
     @property
     def in_flight(self) -> int:
-        """How many offered messages have no outcome yet."""
+        """How many submitted messages have no outcome yet."""
         ...
 
     @property
@@ -49,16 +49,16 @@ class Wire(Protocol):
         """Connect, secure, greet, sign in; raises `SessionError`."""
         ...
 
-    def room(self) -> bool:
-        """Tell whether another message may be offered now."""
+    def can_accept(self) -> bool:
+        """Tell whether another message may be submitted now."""
         ...
 
-    def offer(self, message: Message, token: int) -> None:
+    def submit(self, message: Message, token: int) -> None:
         """Begin to send a message, all but its end."""
         ...
 
-    def promise(self, tokens: Iterable[int]) -> None:
-        """Let the ends of these messages leave: their promises are durable."""
+    def release(self, tokens: Iterable[int]) -> None:
+        """Let the ends of these messages leave: the intent to send them is durable."""
         ...
 
     def poll(self, timeout: float) -> list[Event]:

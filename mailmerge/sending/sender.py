@@ -24,7 +24,7 @@ from mailmerge.sending.domain_blocks import DomainBlocks
 from mailmerge.sending.group_commit import LedgerWriter, OutcomeWriter
 from mailmerge.sending.policy import Effect, Verdict, judge
 from mailmerge.sending.runs import Progress, Reason, RunEnd, StopFlag, Work
-from mailmerge.smtp.events import Closed, Completed, PromiseNeeded
+from mailmerge.smtp.events import Closed, Completed, ReleaseNeeded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -191,7 +191,7 @@ class Sender:
         self._token += 1
         self._flights[self._token] = Flight(work, line, line.wire.id, reservation)
         line.offered += 1
-        line.wire.offer(work.message, self._token)
+        line.wire.submit(work.message, self._token)
         return True
 
     def _reserve(self, work: Work) -> Reservation | None:
@@ -236,7 +236,7 @@ class Sender:
     def _could_take(self, line: Line) -> bool:
         if line.wire is None:
             return self._clock.monotonic() >= self._reconnecting.retry_at
-        return not line.retiring and line.wire.room()
+        return not line.retiring and line.wire.can_accept()
 
     def _line_with_room(self) -> Line | None:
         """Find a connection with room, opening one where that is needed."""
@@ -302,7 +302,7 @@ class Sender:
             self._close_lines()
         for line in self._lines:
             # A connection may still have something to clear up (RSET), or have noticed that it is closed.
-            self._take_events(line, 0.0 if line.wire is None or line.wire.room() else _NAP)
+            self._take_events(line, 0.0 if line.wire is None or line.wire.can_accept() else _NAP)
         if until - now > _TELL_IF_IDLE:
             later = self._clock.now() + timedelta(seconds=until - now)
             self._tell(Progress(Counts(dict(self._counts)), 0, waiting=why, until=later))
@@ -353,7 +353,7 @@ class Sender:
             self._setback(None)
 
     def _on_event(self, line: Line, event: Event, now: datetime) -> None:
-        if isinstance(event, PromiseNeeded):
+        if isinstance(event, ReleaseNeeded):
             self._needed.append(event.token)
         elif isinstance(event, Completed):
             self._on_completed(event, now)
@@ -486,7 +486,7 @@ class Sender:
             if tokens and line.wire is not None:
                 for token in tokens:
                     self._flights[token].promised = True
-                line.wire.promise(tokens)
+                line.wire.release(tokens)
 
     def _give_up(self) -> None:
         """Cut off what is still unanswered: in doubt if its end may have left, else as it was."""

@@ -19,7 +19,7 @@ from mailmerge.smtp.reply_queue import TLS_MODE_HINT
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mailmerge.smtp.endpoint import Server
+    from mailmerge.smtp.endpoint import Endpoint
 
 _NO_SUCH_NAME = {
     getattr(socket, name) for name in ("EAI_NONAME", "EAI_NODATA", "EAI_ADDRFAMILY") if hasattr(socket, name)
@@ -31,7 +31,9 @@ _NO_TLS_AT_ALL = {"WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYE
 _OLD_TLS = ("PROTOCOL_VERSION", "UNSUPPORTED_PROTOCOL", "VERSION_TOO_LOW", "NO_PROTOCOLS_AVAILABLE")
 
 
-def connect(server: Server, seconds: float, monotonic: Callable[[], float] = time.monotonic) -> socket.socket:
+def connect(
+    server: Endpoint, seconds: float, monotonic: Callable[[], float] = time.monotonic
+) -> socket.socket:
     """Connect to the first address of *server* that takes us, *seconds* for each.
 
     Raises:
@@ -55,7 +57,7 @@ def connect(server: Server, seconds: float, monotonic: Callable[[], float] = tim
     raise _not_connected(server, failure, seconds)
 
 
-def _look_up(server: Server) -> list[tuple[int, int, int, str, tuple[object, ...]]]:
+def _look_up(server: Endpoint) -> list[tuple[int, int, int, str, tuple[object, ...]]]:
     try:
         found = socket.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError) as error:
@@ -75,7 +77,7 @@ def _look_up(server: Server) -> list[tuple[int, int, int, str, tuple[object, ...
     return [(int(f), int(k), p, name, tuple(address)) for f, k, p, name, address in found]
 
 
-def peer_is_here(connection: socket.socket, server: Server) -> bool:
+def peer_is_here(connection: socket.socket, server: Endpoint) -> bool:
     """Whether the other end of *connection* is on this very machine.
 
     Raises:
@@ -111,7 +113,7 @@ def wait(
                 raise TimeoutError
 
 
-def _not_connected(server: Server, failure: OSError | None, seconds: float) -> ConnectionLost:
+def _not_connected(server: Endpoint, failure: OSError | None, seconds: float) -> ConnectionLost:
     where = f"{server.host}, port {server.port}"
     if isinstance(failure, TimeoutError):
         return ConnectionLost(
@@ -129,7 +131,7 @@ def _not_connected(server: Server, failure: OSError | None, seconds: float) -> C
     return ConnectionLost(f"{where} cannot be reached: {why}", code="S614", hint="Is this machine online?")
 
 
-def speaks_tls(server: Server, seconds: float, monotonic: Callable[[], float] = time.monotonic) -> bool:
+def speaks_tls(server: Endpoint, seconds: float, monotonic: Callable[[], float] = time.monotonic) -> bool:
     """Tell whether *server* answers the first words of TLS on another connection; nothing else is said."""
     hello = ssl.MemoryBIO()
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).wrap_bio(
@@ -151,7 +153,7 @@ def speaks_tls(server: Server, seconds: float, monotonic: Callable[[], float] = 
 # --- TLS -------------------------------------------------------------------------------------------------
 
 
-def tls_context(server: Server) -> ssl.SSLContext:
+def tls_context(server: Endpoint) -> ssl.SSLContext:
     """Return the rules for TLS with *server*: certificate and name verified, TLS 1.2 at least.
 
     Raises:
@@ -176,7 +178,7 @@ def tls_context(server: Server) -> ssl.SSLContext:
 def handshake(
     connection: socket.socket,
     context: ssl.SSLContext,
-    server: Server,
+    server: Endpoint,
     seconds: float,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> ssl.SSLSocket:
@@ -214,7 +216,7 @@ def handshake(
     return secure
 
 
-def _shake(secure: ssl.SSLSocket, server: Server, until: float, monotonic: Callable[[], float]) -> None:
+def _shake(secure: ssl.SSLSocket, server: Endpoint, until: float, monotonic: Callable[[], float]) -> None:
     answered = _looks_like_tls(secure, server)
     while True:
         try:
@@ -228,7 +230,7 @@ def _shake(secure: ssl.SSLSocket, server: Server, until: float, monotonic: Calla
             return
 
 
-def _looks_like_tls(secure: ssl.SSLSocket, server: Server) -> bool:
+def _looks_like_tls(secure: ssl.SSLSocket, server: Endpoint) -> bool:
     """Look at the first octets: a server that speaks in clear deserves a better word than OpenSSL's."""
     try:
         start = socket.socket.recv(secure, 64, socket.MSG_PEEK)
@@ -262,7 +264,7 @@ class _As(OSError):
         self.error = error
 
 
-def _tls_failure(error: OSError, server: Server) -> SessionError:
+def _tls_failure(error: OSError, server: Endpoint) -> SessionError:
     if isinstance(error, _As):
         return error.error
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -288,7 +290,7 @@ def _tls_failure(error: OSError, server: Server) -> SessionError:
     )
 
 
-def _certificate_failure(error: ssl.SSLCertVerificationError, server: Server) -> TlsError:
+def _certificate_failure(error: ssl.SSLCertVerificationError, server: Endpoint) -> TlsError:
     host = server.host
     if error.verify_code in {_EXPIRED, _NOT_YET_VALID}:
         past = error.verify_code == _EXPIRED

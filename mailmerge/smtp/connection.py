@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from mailmerge.errors import ConnectionLost, ProtocolError, SessionError, TlsError
 from mailmerge.smtp.connect import connect, handshake, peer_is_here, speaks_tls, tls_context
-from mailmerge.smtp.endpoint import Deadlines, Experience, Server
+from mailmerge.smtp.endpoint import Deadlines, Endpoint, ServerProfile
 from mailmerge.smtp.events import Closed
 from mailmerge.smtp.reply_queue import TLS_MODE_HINT
 from mailmerge.smtp.sasl import Credentials
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mailmerge.model import Message, Mode, Pipeline
     from mailmerge.smtp.events import Event
 
-__all__ = ["Connection", "Credentials", "Deadlines", "Experience", "Server"]
+__all__ = ["Connection", "Credentials", "Deadlines", "Endpoint", "ServerProfile"]
 
 _READ_OCTETS = 256 * 1024
 _WRITE_OCTETS = 64 * 1024
@@ -46,25 +46,25 @@ class Connection:
         deadlines: how long to wait for what.
         transcript: takes each line of the dialogue, secrets masked.
         monotonic: the clock, in seconds.
-        experience: what other connections to this server have learnt; is learnt from, too.
+        profile: what other connections to this server have learnt; is learnt from, too.
 
     """
 
     def __init__(
         self,
-        server: Server,
+        server: Endpoint,
         credentials: Credentials | None = None,
         *,
         pipeline: Pipeline = "auto",
         deadlines: Deadlines | None = None,
         transcript: Callable[[str], None] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
-        experience: Experience | None = None,
+        profile: ServerProfile | None = None,
     ) -> None:
         self.server = server
         self.id = ""
         """Names the present session in the ledger."""
-        self.experience = experience or Experience()
+        self.profile = profile or ServerProfile()
         self._credentials = credentials
         self._pipeline: Pipeline = pipeline
         self._deadlines = deadlines or Deadlines()
@@ -94,7 +94,7 @@ class Connection:
 
     @property
     def in_flight(self) -> int:
-        """Messages offered and not completed."""
+        """Messages submitted and not completed."""
         return self._session.in_flight if self._session else 0
 
     @property
@@ -116,17 +116,17 @@ class Connection:
         """Return the socket's descriptor, for a selector; -1: there is none."""
         return self._socket.fileno() if self._socket else -1
 
-    def room(self) -> bool:
-        """Whether another message may be offered now."""
-        return bool(self._socket and self._session and self._session.room())
+    def can_accept(self) -> bool:
+        """Whether another message may be submitted now."""
+        return bool(self._socket and self._session and self._session.can_accept())
 
-    def offer(self, message: Message, token: int) -> None:
-        """Begin to hand over *message*, known as *token* in events; its end waits for ``promise``."""
-        self._present().offer(message, token)
+    def submit(self, message: Message, token: int) -> None:
+        """Begin to hand over *message*, known as *token* in events; its end waits for ``release``."""
+        self._present().submit(message, token)
 
-    def promise(self, tokens: Iterable[int]) -> None:
+    def release(self, tokens: Iterable[int]) -> None:
         """Let the ends of these messages go: their intents are durable."""
-        self._present().promise(tokens)
+        self._present().release(tokens)
 
     def open(self) -> None:
         """Connect, secure, sign in.
@@ -226,8 +226,8 @@ class Connection:
             starttls=server.tls == "starttls",
             private=server.tls == "tls" or local,
             credentials=self._credentials,
-            pipeline=self.experience.limit(self._pipeline),
-            most_mails=self.experience.most_mails,
+            pipeline=self.profile.limit(self._pipeline),
+            messages_per_connection=self.profile.messages_per_connection,
             transcript=self._transcript,
         )
         if server.tls == "tls":
@@ -432,15 +432,15 @@ class Connection:
             if not isinstance(event, Closed):
                 continue
             if session.proving:
-                self.experience.step_down("window")
+                self.profile.step_down("window")
             elif isinstance(event.error, ProtocolError) or (event.error and event.error.code == "S613"):
-                self.experience.step_down(session.mode)
+                self.profile.step_down(session.mode)
             self._learn_cap(session)
 
     def _learn_cap(self, session: Session) -> None:
-        count, session.worn_out_after = session.worn_out_after, None
+        count, session.connection_limit = session.connection_limit, None
         if count:
-            self.experience.worn_out(count, by_cap=session.worn_out_by_cap)
+            self.profile.connection_limit_reached(count, stated=session.connection_limit_stated)
 
     def _drop(self) -> None:
         if self._selector:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mailmerge.model import Mode, Pipeline, TlsMode
 
 
-class Server(Struct, frozen=True):
+class Endpoint(Struct, frozen=True):
     """A server for handing in mail, and how to speak to it."""
 
     host: str
@@ -102,13 +102,13 @@ _DEADLINE = {
 }
 
 
-class Experience(Struct):
+class ServerProfile(Struct):
     """What sessions with a server have taught; share one among the connections to it, for one run."""
 
     ceiling: Mode | None = None
     """The fastest mode still trusted; None: no surprise yet."""
-    most_mails: int | None = None
-    """How many messages one session takes; None: no limit met."""
+    messages_per_connection: int | None = None
+    """How many messages one connection takes; None: no limit met."""
     suspected: int | None = None
     """How many it took when it last ended early without saying why."""
 
@@ -120,10 +120,13 @@ class Experience(Struct):
             return pipeline
         return self.ceiling
 
-    def worn_out(self, count: int, *, by_cap: bool) -> None:
-        """Take note that a session took *count* messages; without a word of a cap it must happen twice."""
-        if by_cap or count == self.suspected:
-            self.most_mails = count
+    def connection_limit_reached(self, count: int, *, stated: bool) -> None:
+        """Take note that a connection took *count* messages and no more.
+
+        Unless the server *stated* that this is a limit of its own it must happen twice: once is an accident.
+        """
+        if stated or count == self.suspected:
+            self.messages_per_connection = count
         self.suspected = count
 
     def step_down(self, mode: Mode) -> None:

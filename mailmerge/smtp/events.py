@@ -11,8 +11,12 @@ if TYPE_CHECKING:
     from mailmerge.model import Outcome
 
 
-class PromiseNeeded(Struct, frozen=True):
-    """The rest of message *token* would complete it: make the promise durable, then call ``promise``."""
+class ReleaseNeeded(Struct, frozen=True):
+    """Only the end of message *token* is held back: what would make it complete at the server.
+
+    The caller records durably that it is about to hand the message over, then calls ``release``. Until it
+    has, no crash can leave a message that the server took and that nothing on disk mentions.
+    """
 
     token: int
 
@@ -25,9 +29,9 @@ class Completed(Struct, frozen=True):
 
 
 class Closed(Struct, frozen=True):
-    """The connection is gone; every offered message has had its `Completed` before this event."""
+    """The connection is gone; every submitted message has had its `Completed` before this event."""
 
     error: SessionError | None
 
 
-Event = PromiseNeeded | Completed | Closed
+Event = ReleaseNeeded | Completed | Closed

@@ -25,7 +25,7 @@ from msgspec.structs import replace
 
 from mailmerge.errors import ConnectionLost, ProtocolError
 from mailmerge.model import Outcome, Phase, Scope, Status
-from mailmerge.smtp.events import Completed, PromiseNeeded
+from mailmerge.smtp.events import Completed, ReleaseNeeded
 from mailmerge.smtp.handshake import Opening
 from mailmerge.smtp.replies import classify, too_large, unanswered
 from mailmerge.smtp.state import TABLE, Slot, State, Step
@@ -57,7 +57,7 @@ class Session(Opening):
         private: bool,
         credentials: Credentials | None = None,
         pipeline: Pipeline = "auto",
-        most_mails: int | None = None,
+        messages_per_connection: int | None = None,
         transcript: Callable[[str], None] | None = None,
     ) -> None:
         super().__init__(
@@ -68,12 +68,12 @@ class Session(Opening):
             credentials=credentials,
             transcript=transcript,
         )
-        self.worn_out_after: int | None = None
+        self.connection_limit: int | None = None
         """How many messages the server took before it wanted a new connection."""
-        self.worn_out_by_cap = False
+        self.connection_limit_stated = False
         """Whether it said that this is a rule of its own; else it may have been an accident."""
         self._pipeline = pipeline
-        self._most_mails = most_mails
+        self._messages_per_connection = messages_per_connection
         self._flying: dict[int, Transaction] = {}
         self._waiting: deque[Transaction] = deque()
         self._active: deque[Transaction] = deque()
@@ -89,7 +89,7 @@ class Session(Opening):
 
     @property
     def in_flight(self) -> int:
-        """Messages offered and not completed."""
+        """Messages submitted and not completed."""
         return len(self._flying)
 
     @property
@@ -101,9 +101,9 @@ class Session(Opening):
             return "window"
         return "overlap"
 
-    def room(self) -> bool:
-        """Whether another message may be offered now."""
-        if self.state is not State.READY or self._retiring or self._worn_out(len(self._waiting)):
+    def can_accept(self) -> bool:
+        """Whether another message may be submitted now."""
+        if self.state is not State.READY or self._retiring or self._limit_reached(len(self._waiting)):
             return False
         if not self._flying:
             return True
@@ -115,15 +115,15 @@ class Session(Opening):
         last = self._waiting[-1] if self._waiting else self._active[-1]
         return last.by_chunk and self._window.has_room(len(self._flying))
 
-    def offer(self, message: Message, token: int) -> None:
+    def submit(self, message: Message, token: int) -> None:
         """Begin to hand *message* over, as soon as those before it let it.
 
         Raises:
             RuntimeError: there was no room, or the envelope is no pair of plain addresses.
 
         """
-        if not self.room() or token in self._flying:
-            raise RuntimeError("a message was offered without room for it")
+        if not self.can_accept() or token in self._flying:
+            raise RuntimeError("a message was submitted that cannot be accepted now")
         for address in (message.envelope.mail_from, *message.envelope.rcpt_to):
             _check(address)
         limit = self.offers.max_size
@@ -137,7 +137,7 @@ class Session(Opening):
             self._begin_proof(message.envelope.mail_from)
         self._settle()
 
-    def promise(self, tokens: Iterable[int]) -> None:
+    def release(self, tokens: Iterable[int]) -> None:
         """Let the ends of these messages go: their promises are durable."""
         for token in tokens:
             transaction = self._flying.get(token)
@@ -172,12 +172,12 @@ class Session(Opening):
             if gate:
                 self._need_promise(gate)
             done = not self._flying and not self._awaited
-            if done and (self._retiring or self._worn_out(0)):
+            if done and (self._retiring or self._limit_reached(0)):
                 self.quit()
         super()._settle()
 
-    def _worn_out(self, more: int) -> bool:
-        stated, learnt = self.offers.max_mails, self._most_mails
+    def _limit_reached(self, more: int) -> bool:
+        stated, learnt = self.offers.max_mails, self._messages_per_connection
         if stated and self._mails + more >= stated:
             return True
         # What was learnt counts messages; what the server states counts the MAIL of the trial, too.
@@ -316,7 +316,7 @@ class Session(Opening):
     def _need_promise(self, transaction: Transaction) -> None:
         if not transaction.asked:
             transaction.asked = True
-            self._events.append(PromiseNeeded(transaction.token))
+            self._events.append(ReleaseNeeded(transaction.token))
 
     def _on_content(self, slot: Slot, reply: Reply) -> None:
         transaction = _of(slot)
@@ -392,9 +392,9 @@ class Session(Opening):
     def _note_refusal(self, transaction: Transaction, reply: Reply, phase: Phase) -> None:
         outcome = classify(reply, phase)
         transaction.refuse(outcome)
-        if outcome.scope is Scope.CONNECTION and self._accepted and self.worn_out_after is None:
-            self.worn_out_after = self._accepted
-            self.worn_out_by_cap = outcome.reason == "connection_cap"
+        if outcome.scope is Scope.CONNECTION and self._accepted and self.connection_limit is None:
+            self.connection_limit = self._accepted
+            self.connection_limit_stated = outcome.reason == "connection_cap"
 
     def _with_refused(self, transaction: Transaction) -> Outcome:
         if transaction.refusal is None:

@@ -49,7 +49,7 @@ class Transaction:
         self.refusal: Outcome | None = None
         """The gravest refusal so far: it decides the row."""
         self.asked = False
-        """`PromiseNeeded` was reported."""
+        """`ReleaseNeeded` was reported."""
         self.promised = False
         self.start = 0
         """The outbox's count just behind the MAIL command."""

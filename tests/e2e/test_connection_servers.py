@@ -8,8 +8,8 @@ import pytest
 
 from mailmerge.addresses import Address
 from mailmerge.model import Envelope, Message, Outcome, Status
-from mailmerge.smtp.connection import Connection, Credentials, Server
-from mailmerge.smtp.events import Closed, Completed, PromiseNeeded
+from mailmerge.smtp.connection import Connection, Credentials, Endpoint
+from mailmerge.smtp.events import Closed, Completed, ReleaseNeeded
 
 
 def message(number: int, to: str = "", *, size: int = 0) -> Message:
@@ -36,16 +36,16 @@ def deliver(connection: Connection, messages: list[Message]) -> dict[int, Outcom
     with closing(connection):
         connection.open()
         while len(outcomes) < len(messages):
-            while queue and connection.room():
+            while queue and connection.can_accept():
                 offered = queue.pop(0)
-                connection.offer(offered, offered.row)
+                connection.submit(offered, offered.row)
             events = connection.poll(10)
             assert events, "the server is stuck"
             for event in events:
                 if isinstance(event, Completed):
                     outcomes[event.token] = event.outcome
                 assert not isinstance(event, Closed), event
-            connection.promise([event.token for event in events if isinstance(event, PromiseNeeded)])
+            connection.release([event.token for event in events if isinstance(event, ReleaseNeeded)])
     return outcomes
 
 
@@ -63,7 +63,7 @@ def mixed() -> list[Message]:
 @pytest.mark.parametrize("pipeline", ["off", "overlap", "window"])
 def test_postfix(postfix, pipeline, tls) -> None:
     """Postfix takes every message once, in all modes, over TLS either way, refusals in between."""
-    server = Server(
+    server = Endpoint(
         "localhost" if tls == "starttls" else postfix.host,
         postfix.port if tls == "starttls" else postfix.tls_port,
         tls,
@@ -91,7 +91,7 @@ def test_postfix(postfix, pipeline, tls) -> None:
 def test_smtp_sink(smtp_sink, pipeline) -> None:
     """smtp-sink takes every message once, in clear."""
     sink = smtp_sink()
-    connection = Connection(Server(sink.host, sink.port, "none", "client.example"), pipeline=pipeline)
+    connection = Connection(Endpoint(sink.host, sink.port, "none", "client.example"), pipeline=pipeline)
 
     outcomes = deliver(connection, [message(number) for number in range(60)])
 
@@ -102,7 +102,7 @@ def test_smtp_sink(smtp_sink, pipeline) -> None:
 @pytest.mark.parametrize("pipeline", ["off", "overlap", "window"])
 def test_sandbox(sandbox, pipeline) -> None:
     """The sandbox takes every message once, byte for byte, in all modes."""
-    server = Server(sandbox.host, sandbox.port, "starttls", "client.example", sandbox.ca_file)
+    server = Endpoint(sandbox.host, sandbox.port, "starttls", "client.example", sandbox.ca_file)
     credentials = Credentials(sandbox.user, "password", lambda: sandbox.password)
     connection = Connection(server, credentials, pipeline=pipeline)
     messages = [message(number, size=200_000 * (number == 5)) for number in range(40)]
@@ -116,7 +116,7 @@ def test_sandbox(sandbox, pipeline) -> None:
 
 def test_aiosmtpd(aiosmtpd_server) -> None:
     """An aiosmtpd without PIPELINING is served one command at a time."""
-    server = Server(
+    server = Endpoint(
         aiosmtpd_server.host, aiosmtpd_server.port, "starttls", "client.example", aiosmtpd_server.ca_file
     )
     credentials = Credentials(aiosmtpd_server.user, "password", lambda: aiosmtpd_server.password)

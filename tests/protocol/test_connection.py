@@ -31,8 +31,8 @@ from faultd import (
 from mailmerge.addresses import Address
 from mailmerge.errors import AuthError, ConnectionLost, InputError, ProtocolError, SessionError, TlsError
 from mailmerge.model import Envelope, Message, Outcome, Phase, Scope, Status
-from mailmerge.smtp.connection import Connection, Credentials, Deadlines, Experience, Server
-from mailmerge.smtp.events import Closed, Completed, Event, PromiseNeeded
+from mailmerge.smtp.connection import Connection, Credentials, Deadlines, Endpoint, ServerProfile
+from mailmerge.smtp.events import Closed, Completed, Event, ReleaseNeeded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -67,13 +67,13 @@ def message(number: int, *, recipients: int = 1, size: int = 0) -> Message:
 
 
 class Run:
-    """A minimal sender: offers, promises at once, collects outcomes."""
+    """A minimal sender: offers, releases at once, collects outcomes."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.outcomes: dict[int, Outcome] = {}
         self.closed: Closed | None = None
-        self.promised: list[int] = []
+        self.released: list[int] = []
         self.most_in_flight = 0
         self.modes: list[str] = []
 
@@ -83,9 +83,9 @@ class Run:
         until = time.monotonic() + seconds
         while (queue or self.connection.in_flight) and self.closed is None:
             assert time.monotonic() < until, "the run takes too long"
-            while queue and self.connection.room():
+            while queue and self.connection.can_accept():
                 offered = queue.pop(0)
-                self.connection.offer(offered, offered.row)
+                self.connection.submit(offered, offered.row)
                 self.modes.append(self.connection.mode)
             self.most_in_flight = max(self.most_in_flight, self.connection.in_flight)
             self.take(0.05)
@@ -96,7 +96,7 @@ class Run:
         needed = []
         for event in self.connection.poll(timeout):
             match event:
-                case PromiseNeeded(token):
+                case ReleaseNeeded(token):
                     needed.append(token)
                 case Completed(token, outcome):
                     assert token not in self.outcomes
@@ -104,8 +104,8 @@ class Run:
                 case Closed():
                     assert self.closed is None
                     self.closed = event
-        self.promised += needed
-        self.connection.promise(needed)
+        self.released += needed
+        self.connection.release(needed)
 
     def wait_closed(self, seconds: float = 3.0) -> Closed:
         """Poll until the end of the connection is reported."""
@@ -123,7 +123,7 @@ class Run:
 def dial(server: FaultServer, **options: object) -> Connection:
     """Return a connection in clear to *server*, not yet open."""
     settings = {"deadlines": PATIENCE, **options}
-    return Connection(Server("127.0.0.1", server.port, "none", "client.example"), **settings)  # type: ignore[arg-type]
+    return Connection(Endpoint("127.0.0.1", server.port, "none", "client.example"), **settings)  # type: ignore[arg-type]
 
 
 @contextmanager
@@ -174,21 +174,21 @@ def test_modes(extensions: tuple[str, ...], pipeline: str, mode: str, most: int)
 @pytest.mark.parametrize("pipeline", ["off", "overlap", "window"])
 @pytest.mark.parametrize("encrypted", [False, True])
 @pytest.mark.parametrize("size", [0, 300_000])
-def test_promise_precedes_the_end(
+def test_release_precedes_the_end(
     pipeline: str, encrypted: bool, size: int, certificate: ssl.SSLContext, authority: Path
 ) -> None:
-    """Before promise() is called the server has not received the end of the content, small or large."""
+    """Before release() is called the server has not received the end of the content, small or large."""
     tls = certificate if encrypted else None
     with FaultServer(extensions=("PIPELINING", "CHUNKING"), tls=tls, implicit=True) as server:
         connection = secure(server, "tls" if encrypted else "none", ca=authority, pipeline=pipeline)
         with closing(connection):
             connection.open()
             sent = message(1, size=size)
-            connection.offer(sent, 1)
+            connection.submit(sent, 1)
             events: list[Event] = []
             while not events:
                 events = connection.poll(0.05)
-            assert events == [PromiseNeeded(1)]
+            assert events == [ReleaseNeeded(1)]
             assert connection.poll(0.03) == []
             kept_back = min(sent.size, 64 * 1024 - len(b".\r\n"))
             assert server.wait_for(lambda: server.octets >= sent.size - kept_back)
@@ -196,7 +196,7 @@ def test_promise_precedes_the_end(
             commands = sum(len(command) + 2 for command in server.commands)
             assert server.octets <= commands + len(b"XXXX\r\n") + sent.size - kept_back
             assert not server.accepted
-            connection.promise([1])
+            connection.release([1])
             run = Run(connection)
             while not run.outcomes:
                 run.take(0.05)
@@ -309,8 +309,8 @@ def test_b4_garbage_for_a_reply(verb: str, status: Status, reply: bytes) -> None
 def test_b5_reply_nobody_asked_for() -> None:
     """Data that waits before a command is sent closes the connection and is paired with nothing."""
     with FaultServer({"content": {1: say("250 2.0.0 queued", "250 2.0.0 again")}}) as server:
-        experience = Experience()
-        with opened(server, experience=experience) as run:
+        profile = ServerProfile()
+        with opened(server, profile=profile) as run:
             run.send([message(1)])
             run.take(0.05)
             if run.closed is None:
@@ -319,7 +319,7 @@ def test_b5_reply_nobody_asked_for() -> None:
         assert isinstance(error, ProtocolError)
         assert error.code == "S632"
         assert run.outcomes[1].status is Status.ACCEPTED
-        assert experience.ceiling == "off"
+        assert profile.ceiling == "off"
         assert "MAIL" not in server.verbs()[4:]
 
 
@@ -379,8 +379,8 @@ def test_b10_refused_sender_is_met_once(pipeline: str) -> None:
     fault = {"MAIL": say("553 5.7.1 Mail from must equal authorized user")}
     with FaultServer(fault) as server, opened(server, pipeline=pipeline) as run:
         for number in (1, 2):
-            if run.connection.room():
-                run.connection.offer(message(number), number)
+            if run.connection.can_accept():
+                run.connection.submit(message(number), number)
         while run.connection.in_flight:
             run.take(0.05)
         assert server.verbs().count("MAIL") == 1
@@ -417,13 +417,13 @@ def test_b6_421_anywhere(verb: str, status: Status, scope: Scope, stays: bool) -
 def test_b7_cap_is_learnt() -> None:
     """After a 421 behind three messages, later sessions stop at three of their own accord."""
     faults = {"MAIL": {4: say_and_drop("421 4.7.0 too many messages here")}}
-    experience = Experience()
+    profile = ServerProfile()
     with FaultServer(faults) as server:
-        with opened(server, pipeline="off", experience=experience) as run:
+        with opened(server, pipeline="off", profile=profile) as run:
             run.send(message(n) for n in range(1, 9))
             assert run.wait_closed()
             assert run.statuses() == [Status.ACCEPTED] * 3 + [Status.PENDING]
-            assert experience.most_mails == 3
+            assert profile.messages_per_connection == 3
             run.connection.open()
             second = Run(run.connection).send(message(n) for n in range(4, 9))
             assert second.wait_closed().error is None
@@ -524,13 +524,13 @@ def test_reset_keeps_replies_that_arrived_before() -> None:
 
 def test_proof_fails_on_a_server_that_executes_content() -> None:
     """A server that takes a refused chunk for commands is found out before any message is sent."""
-    experience = Experience()
+    profile = ServerProfile()
     with FaultServer(extensions=CHUNKING, discards=False) as server:
-        with opened(server, pipeline="window", experience=experience) as run:
+        with opened(server, pipeline="window", profile=profile) as run:
             run.send([message(1)])
             assert isinstance(run.wait_closed().error, ProtocolError)
             assert run.statuses() == [Status.PENDING]
-            assert experience.ceiling == "overlap"
+            assert profile.ceiling == "overlap"
             run.connection.open()
             second = Run(run.connection).send(message(n) for n in range(1, 4))
         assert second.statuses() == [Status.ACCEPTED] * 3
@@ -558,7 +558,7 @@ def secure(
 ) -> Connection:
     """Return a connection that wants TLS, to ``localhost``."""
     settings = {"deadlines": PATIENCE, **options}
-    return Connection(Server("localhost", server.port, tls, "me", ca), **settings)  # type: ignore[arg-type]
+    return Connection(Endpoint("localhost", server.port, tls, "me", ca), **settings)  # type: ignore[arg-type]
 
 
 PASSWORD = Credentials("ann@example.org", "password", lambda: "s3cret-pass")
@@ -697,13 +697,13 @@ def test_c7_insecure_is_for_loopback(certificate: ssl.SSLContext) -> None:
     with (
         FaultServer(tls=certificate, implicit=True) as server,
         closing(
-            Connection(Server("localhost", server.port, "tls", "me", insecure=True), deadlines=PATIENCE)
+            Connection(Endpoint("localhost", server.port, "tls", "me", insecure=True), deadlines=PATIENCE)
         ) as connection,
     ):
         connection.open()
         assert connection.opened
     with pytest.raises(InputError, match="must be verified"):
-        Server("mail.example.org", 465, "tls", "me", insecure=True)
+        Endpoint("mail.example.org", 465, "tls", "me", insecure=True)
 
 
 def test_c7_unreadable_authority(certificate: ssl.SSLContext, tmp_path: Path) -> None:
@@ -753,7 +753,7 @@ def test_b16_wrong_tls_mode(certificate: ssl.SSLContext, authority: Path) -> Non
 
 def test_a23_name_and_port() -> None:
     """A name that does not exist and a closed port are told apart."""
-    server = Server("no-such-host.invalid", 465, "tls", "me")
+    server = Endpoint("no-such-host.invalid", 465, "tls", "me")
     error = refused_open(Connection(server, deadlines=PATIENCE))
     assert isinstance(error, ConnectionLost)
     assert error.code in {"S611", "S614"}  # S614: this machine has no resolver at all
@@ -761,7 +761,7 @@ def test_a23_name_and_port() -> None:
         assert error.exit_code == 2
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
-    error = refused_open(Connection(Server("127.0.0.1", port, "none", "me"), deadlines=PATIENCE))
+    error = refused_open(Connection(Endpoint("127.0.0.1", port, "none", "me"), deadlines=PATIENCE))
     assert (error.code, error.exit_code) == ("S612", 5)
 
 
@@ -788,9 +788,9 @@ def test_refused_greeting(reply: str) -> None:
 def test_c10_no_line_breaks(text: str) -> None:
     """Host, EHLO name and user with a line break are refused before connecting."""
     with pytest.raises(InputError):
-        Server(text, 25, "none", "me")
+        Endpoint(text, 25, "none", "me")
     with pytest.raises(InputError):
-        Server("localhost", 25, "none", text)
+        Endpoint("localhost", 25, "none", text)
     if text not in {"", "a b"}:
         with pytest.raises(InputError):
             Credentials(text, "password", lambda: "x")

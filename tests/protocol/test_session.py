@@ -21,13 +21,13 @@ PROOF = b"250 ok\r\n503 no recipients\r\n250 forgotten\r\n250 here\r\n"
 def window(accepted: int) -> Talk:
     """Return a session in window mode that has *accepted* so many messages."""
     talk = Talk(pipeline="window").ready(FULL)
-    talk.offers(message(1000))
+    talk.submits(message(1000))
     talk.heard()
     talk.says(PROOF)
     for number in range(1000, 1000 + accepted):
         if number > 1000:
-            talk.offers(message(number))
-        talk.promises(number)
+            talk.submits(message(number))
+        talk.releases(number)
         talk.heard()
         talk.says(OK3 + b"250 queued\r\n")
     talk.events.clear()
@@ -37,11 +37,11 @@ def window(accepted: int) -> Talk:
 def overlapping(*, content: bool = True) -> Talk:
     """Return a session that waits for the reply to message 1, with the envelope of 2 said."""
     talk = Talk().ready()
-    talk.offers(message(1), message(2))
+    talk.submits(message(1), message(2))
     talk.heard()
     talk.says(b"250 ok\r\n250 ok\r\n354 go\r\n")
     if content:
-        talk.promises(1)
+        talk.releases(1)
         talk.heard()
     talk.events.clear()
     return talk
@@ -53,8 +53,8 @@ def overlapping(*, content: bool = True) -> Talk:
 def test_hazard_1_reset_before_every_mail_in_a_window() -> None:
     """A failed BDAT without RSET crashes some servers: RSET precedes every MAIL."""
     talk = window(3)
-    talk.offers(message(1), message(2))
-    talk.promises(1, 2)
+    talk.submits(message(1), message(2))
+    talk.releases(1, 2)
     lines = talk.heard().split(b"\r\n")
     mails = [i for i, line in enumerate(lines) if line.startswith(b"MAIL")]
     assert len(mails) == 2
@@ -66,8 +66,8 @@ def test_hazard_1_reset_before_every_mail_in_a_window() -> None:
 def test_hazard_2_taken_though_refused() -> None:
     """Content taken under a refused envelope may reach somebody: in doubt, and the session ends."""
     talk = window(1)
-    talk.offers(message(1))
-    talk.promises(1)
+    talk.submits(message(1))
+    talk.releases(1)
     talk.heard()
     talk.says(b"250 forgotten\r\n503 sender already given\r\n250 ok\r\n250 queued\r\n")
     assert talk.statuses() == {1: "in_doubt"}
@@ -79,18 +79,18 @@ def test_hazard_3_refusals_shrink_the_window() -> None:
     talk = window(7)
     for number, most in ((1, 8), (2, 4), (3, 2)):
         assert talk.session._window.messages == most
-        talk.offers(message(number))
-        assert talk.session.room()
-        talk.promises(number)
+        talk.submits(message(number))
+        assert talk.session.can_accept()
+        talk.releases(number)
         talk.heard()
         talk.says(b"250 ok\r\n250 ok\r\n550 5.1.1 no\r\n503 no\r\n")
     assert str(talk.session.mode) == "overlap"
-    talk.offers(message(9))
+    talk.submits(message(9))
     said = talk.heard()
     assert b"DATA\r\n" in said
     assert said.startswith(b"RSET\r\nMAIL")
     talk.says(b"250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n")
-    talk.promises(9)
+    talk.releases(9)
     talk.heard()
     talk.says(b"250 queued\r\n")
     assert str(talk.session.mode) == "window"
@@ -99,10 +99,10 @@ def test_hazard_3_refusals_shrink_the_window() -> None:
 def test_hazard_4_size_is_checked_at_home() -> None:
     """A message over SIZE never touches the wire; the MAIL command names the size of the others."""
     talk = Talk().ready(b"250-server\r\n250 SIZE 100\r\n")
-    talk.offers(message(1, body=b"x" * 200 + b"\r\n"))
+    talk.submits(message(1, body=b"x" * 200 + b"\r\n"))
     assert talk.heard() == b""
     assert talk.outcomes()[1].reason == "size"
-    talk.offers(message(2))
+    talk.submits(message(2))
     assert talk.heard() == b"MAIL FROM:<me@example.org> SIZE=21\r\n"
 
 
@@ -118,7 +118,7 @@ def test_hazard_4_size_is_checked_at_home() -> None:
 def test_hazards_5_and_6_trial(replies: bytes, mode: str, ends: bool) -> None:
     """Only a server that discards the chunk of a refused BDAT gets a window of them."""
     talk = Talk(pipeline="window").ready(FULL)
-    talk.offers(message(1))
+    talk.submits(message(1))
     assert talk.heard().endswith(b"BDAT 6 LAST\r\nXXXX\r\nRSET\r\nNOOP\r\n")
     talk.says(replies)
     assert talk.session.mode == mode
@@ -132,24 +132,24 @@ def test_hazards_5_and_6_trial(replies: bytes, mode: str, ends: bool) -> None:
 def test_hazard_7_421_that_answers_on() -> None:
     """A 421 counts as its command's reply; later replies still settle what they belong to."""
     talk = window(3)
-    talk.offers(message(1), message(2))
-    talk.promises(1, 2)
+    talk.submits(message(1), message(2))
+    talk.releases(1, 2)
     talk.heard()
     talk.says(OK3 + b"250 queued\r\n250 forgotten\r\n421 too many messages\r\n503 no\r\n")
     assert talk.statuses() == {1: "accepted"}
-    assert not talk.session.room()
+    assert not talk.session.can_accept()
     talk.says(b"503 no\r\n")
     assert talk.statuses() == {1: "accepted", 2: "pending"}
     assert talk.outcomes()[2].reason == "connection_cap"
     assert len(talk.ends()) == 1
-    assert talk.session.worn_out_after == 4
+    assert talk.session.connection_limit == 4
 
 
 def test_whole_behind_a_421_is_in_doubt() -> None:
     """What was written whole and never answered is in doubt, also behind a 421."""
     talk = window(3)
-    talk.offers(message(1), message(2))
-    talk.promises(1, 2)
+    talk.submits(message(1), message(2))
+    talk.releases(1, 2)
     talk.heard()
     talk.says(OK3 + b"421 4.3.2 closing\r\n")
     talk.loses()
@@ -159,8 +159,8 @@ def test_whole_behind_a_421_is_in_doubt() -> None:
 def test_hazard_8_replies_after_a_write_error() -> None:
     """A failed write does not skip the replies that are still under way."""
     talk = window(7)
-    talk.offers(*(message(n) for n in range(1, 4)))
-    talk.promises(1, 2)
+    talk.submits(*(message(n) for n in range(1, 4)))
+    talk.releases(1, 2)
     talk.heard()
     talk.session.mute(ConnectionLost("broken pipe"))
     talk.events += talk.session.take_events()
@@ -175,8 +175,8 @@ def test_hazard_8_replies_after_a_write_error() -> None:
 def test_hazard_9_doubt_is_counted_in_octets(octets: int) -> None:
     """At a drop exactly the messages whose last octet had left are in doubt."""
     talk = window(7)
-    talk.offers(message(1), message(2), message(3))
-    talk.promises(1, 2, 3)
+    talk.submits(message(1), message(2), message(3))
+    talk.releases(1, 2, 3)
     said = talk.heard(octets)
     talk.loses()
     whole = said.count(b"hello\r\n")
@@ -187,7 +187,7 @@ def test_hazard_11_no_content_before_354() -> None:
     """Content never leaves before the server has asked for it."""
     talk = overlapping(content=False)
     assert talk.heard() == b""
-    talk.promises(1)
+    talk.releases(1)
     said = talk.heard()
     assert said.startswith(b"Subject: 1\r\n")
     assert said.endswith(b"\r\n.\r\nMAIL FROM:<me@example.org>\r\nRCPT TO:<to2@example.net>\r\nDATA\r\n")
@@ -200,8 +200,8 @@ def test_hazard_11_no_content_before_354() -> None:
 def test_hazard_12_only_what_is_offered(ehlo: bytes, pipeline: str) -> None:
     """Without PIPELINING in the last EHLO, one command waits for one reply."""
     talk = Talk(pipeline=pipeline).ready(ehlo)
-    talk.offers(message(1))
-    assert not talk.session.room()
+    talk.submits(message(1))
+    assert not talk.session.can_accept()
     for line in (b"MAIL", b"RCPT", b"DATA"):
         said = talk.heard()
         assert said.startswith(line)
@@ -214,7 +214,7 @@ def test_hazard_12_only_what_is_offered(ehlo: bytes, pipeline: str) -> None:
 def test_shifted_replies_end_the_session(reply: bytes) -> None:
     """A reply of the wrong kind shows that the count has slipped: nothing more is said."""
     talk = Talk().ready()
-    talk.offers(message(1))
+    talk.submits(message(1))
     talk.heard()
     talk.says(reply)
     assert isinstance(talk.ends()[0].error, ProtocolError)
@@ -225,22 +225,22 @@ def test_shifted_replies_end_the_session(reply: bytes) -> None:
 def test_b5_reply_to_what_was_not_said_yet() -> None:
     """A reply that waits while its command is still queued belongs to nobody."""
     talk = Talk().ready()
-    talk.offers(message(1))
+    talk.submits(message(1))
     talk.says(b"250 ok\r\n")
     assert isinstance(talk.ends()[0].error, ProtocolError)
     assert talk.statuses() == {1: "pending"}
 
 
-# --- promise and gate ------------------------------------------------------------------------------------
+# --- release and gate ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [0, LAST_CHUNK - 30, LAST_CHUNK, 3 * LAST_CHUNK])
 @pytest.mark.parametrize("mode", ["off", "overlap", "window"])
-def test_promise_gate(size: int, mode: str) -> None:
-    """The promise is asked for once, when only the last chunk is left; without it the end stays."""
+def test_release_gate(size: int, mode: str) -> None:
+    """The release is asked for once, when only the last chunk is left; without it the end stays."""
     talk = Talk(pipeline=mode).ready(FULL)
     sent = message(1, body=b"y" * size + b"\r\n")
-    talk.offers(sent)
+    talk.submits(sent)
     said = talk.heard()
     for reply in (
         (PROOF,) if mode == "window" else (b"250 a\r\n250 b\r\n354 c\r\n",) if mode == "overlap" else ()
@@ -258,7 +258,7 @@ def test_promise_gate(size: int, mode: str) -> None:
     early = said.count(b"y")
     assert (early == 0) == small or size == LAST_CHUNK - 30
     assert early <= max(0, sent.size - LAST_CHUNK + 3)
-    talk.promises(1)
+    talk.releases(1)
     said += talk.heard()
     assert said.count(b"y") == size
     assert talk.needed() == [1]
@@ -266,7 +266,7 @@ def test_promise_gate(size: int, mode: str) -> None:
     assert talk.statuses() == {1: "accepted"}
 
 
-def test_unpromised_is_pending_at_a_drop() -> None:
+def test_unreleased_is_pending_at_a_drop() -> None:
     """A message whose end was held back is not in doubt."""
     talk = overlapping(content=False)
     talk.loses("S613")
@@ -275,13 +275,13 @@ def test_unpromised_is_pending_at_a_drop() -> None:
     assert talk.outcomes()[1].reason == "timeout"
 
 
-def test_late_promises_and_unknown_tokens_are_ignored() -> None:
-    """A promise for a message that has its outcome already changes nothing."""
+def test_late_releases_and_unknown_tokens_are_ignored() -> None:
+    """A release for a message that has its outcome already changes nothing."""
     talk = Talk().ready()
-    talk.offers(message(1))
+    talk.submits(message(1))
     talk.heard()
     talk.says(b"250 ok\r\n250 ok\r\n451 no\r\n")
-    talk.promises(1, 99)
+    talk.releases(1, 99)
     assert talk.statuses() == {1: "deferred"}
 
 
@@ -315,12 +315,12 @@ def test_b13_dots(segments: list[bytes]) -> None:
 def test_end_of_content(segments: tuple[bytes, ...], wire: bytes) -> None:
     """The content ends with a dot on its own line, whatever the message ends with."""
     talk = Talk().ready()
-    talk.offers(
+    talk.submits(
         Message("<1@x>", "1", 1, Envelope(Address("a", "b.example"), (Address("c", "d.example"),)), segments)
     )
     talk.heard()
     talk.says(b"250 ok\r\n250 ok\r\n354 go\r\n")
-    talk.promises(1)
+    talk.releases(1)
     assert talk.heard() == wire
 
 
@@ -343,16 +343,16 @@ def test_c10_envelope(local: str) -> None:
     talk = Talk().ready()
     bad = Message("<1@x>", "1", 1, Envelope(Address("me", "x.example"), (Address(local, "y.example"),)), ())
     with pytest.raises(RuntimeError):
-        talk.session.offer(bad, 1)
+        talk.session.submit(bad, 1)
     assert talk.heard() == b""
 
 
 def test_no_room_no_offer() -> None:
     """Offering without room is our bug."""
     talk = Talk(pipeline="off").ready()
-    talk.offers(message(1))
+    talk.submits(message(1))
     with pytest.raises(RuntimeError):
-        talk.session.offer(message(2), 2)
+        talk.session.submit(message(2), 2)
     with pytest.raises(RuntimeError):
         talk.session.quit()
 
@@ -428,20 +428,20 @@ REPLY = st.sampled_from(
 def test_any_server_each_message_has_one_outcome(
     pipeline: str, moves: list[tuple[bytes, bool, int]], extra: int
 ) -> None:
-    """Whatever a server says: one outcome a message, one end, and doubt only about what was promised."""
+    """Whatever a server says: one outcome a message, one end, and doubt only about what was released."""
     talk = Talk(pipeline=pipeline).ready(FULL if extra else PLAIN)
     number = 0
     offered: set[int] = set()
-    promised: set[int] = set()
-    for reply, promise, octets in moves:
-        while talk.session.room():
+    released: set[int] = set()
+    for reply, release, octets in moves:
+        while talk.session.can_accept():
             number += 1
             recipients = [f"r{i}@example.net" for i in range(1 + (number % 3 == 2))]
             offered.add(number)
-            talk.offers(message(number, *recipients))
-        if promise:
-            promised |= set(talk.needed())
-            talk.promises(*talk.needed())
+            talk.submits(message(number, *recipients))
+        if release:
+            released |= set(talk.needed())
+            talk.releases(*talk.needed())
         talk.heard(octets)
         talk.says(reply)
         if talk.ends():
@@ -456,4 +456,4 @@ def test_any_server_each_message_has_one_outcome(
     assert len(needed) == len(set(needed))
     for token, outcome in talk.outcomes().items():
         if outcome.status in {Status.IN_DOUBT, Status.ACCEPTED}:
-            assert token in promised
+            assert token in released

@@ -14,7 +14,7 @@ from mailmerge.addresses import Address
 from mailmerge.campaign.send_one import hand_over
 from mailmerge.errors import SessionError
 from mailmerge.model import Envelope, Message, Status
-from mailmerge.smtp.connection import Connection, Deadlines, Server
+from mailmerge.smtp.connection import Connection, Deadlines, Endpoint
 from soak.replies_target import one_input, seeds
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def test_b04_random_octets_from_a_server(words: dict[str, tuple[bytes, bool]], p
     """Connection, session and parser together: an outcome or a session error, within the deadlines."""
     faults = {verb: speech(data, then_drop=drop) for verb, (data, drop) in words.items()}
     with FaultServer(faults, extensions=("PIPELINING", "CHUNKING")) as server:
-        there = Server("127.0.0.1", server.port, "none", "me.example")
+        there = Endpoint("127.0.0.1", server.port, "none", "me.example")
         connection = Connection(there, pipeline=pipeline, deadlines=HASTE)  # type: ignore[arg-type]
         result: Status | SessionError
         try:
@@ -96,7 +96,7 @@ def test_b04_random_octets_from_a_server(words: dict[str, tuple[bytes, bool]], p
 def test_b03_memory_is_bounded(verb: str, line: bytes) -> None:
     """A reply that never ends is given up long before it fills anything."""
     with FaultServer({verb: endless(line)}) as server:
-        connection = Connection(Server("127.0.0.1", server.port, "none", "me.example"))
+        connection = Connection(Endpoint("127.0.0.1", server.port, "none", "me.example"))
         tracemalloc.start()
         found = ""
         try:

@@ -7,7 +7,7 @@
     python tests/soak/fuzz_replies.py crash-1234      # one input again
 
 It ends with an error at the first input that brings out anything but a protocol error, leaves a message
-without exactly one outcome, doubts what was never promised, or is remembered without bound. Needs atheris.
+without exactly one outcome, doubts what was never released, or is remembered without bound. Needs atheris.
 """
 
 from __future__ import annotations

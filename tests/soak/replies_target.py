@@ -44,15 +44,15 @@ def converse(data: bytes) -> None:
     if setting & 4:
         talk.ready(FULL if setting & 8 else PLAIN)
     offered: list[int] = []
-    promised: set[int] = set()
+    released: set[int] = set()
     for number, piece in enumerate(pieces(data), 1):
-        if talk.session.room():
+        if talk.session.can_accept():
             recipients = ["a@example.net", "b@example.net"][: 1 + (number % 3 == 0)]
             offered.append(number)
-            talk.offers(message(number, *recipients))
+            talk.submits(message(number, *recipients))
         if number % 4:
-            promised |= set(talk.needed())
-            talk.promises(*talk.needed())
+            released |= set(talk.needed())
+            talk.releases(*talk.needed())
         if talk.session.state.value == "handshake":
             talk.session.secured()
         talk.heard(None if number % 5 else 40)
@@ -66,7 +66,7 @@ def converse(data: bytes) -> None:
     assert sorted(completed) == offered, f"{offered} were offered, {completed} have an outcome"
     for token, outcome in talk.outcomes().items():
         if outcome.status in {Status.ACCEPTED, Status.IN_DOUBT}:
-            assert token in promised, f"{token} is {outcome.status}, but was never promised"
+            assert token in released, f"{token} is {outcome.status}, but was never released"
 
 
 def pieces(data: bytes) -> Iterator[bytes]:

@@ -23,7 +23,7 @@ from mailmerge.sending.retry import RetryPolicy
 from mailmerge.sending.runs import Progress, Reason, RunEnd, Work
 from mailmerge.sending.sender import Sender
 from mailmerge.sending.throttle import Throttle
-from mailmerge.smtp.events import Closed, Completed, Event, PromiseNeeded
+from mailmerge.smtp.events import Closed, Completed, Event, ReleaseNeeded
 from mailmerge.validation import parse_rate
 
 if TYPE_CHECKING:
@@ -118,17 +118,17 @@ class ScriptedWire:
             raise error
         server.opened += 1
 
-    def room(self) -> bool:
+    def can_accept(self) -> bool:
         return not self._gone and len(self._flying) < self._server.window
 
-    def offer(self, message: Message, token: int) -> None:
-        assert self.room()
+    def submit(self, message: Message, token: int) -> None:
+        assert self.can_accept()
         self._server.begun.append(message.row)
         self._server.times.append(self._server.clock.monotonic())
         self._server.on_connection.append(self._number)
         self._flying[token] = (message, self._server.fate(message.row))
 
-    def promise(self, tokens: Iterable[int]) -> None:
+    def release(self, tokens: Iterable[int]) -> None:
         tokens = list(tokens)
         assert tokens
         promised = {
@@ -152,7 +152,7 @@ class ScriptedWire:
                     return events
             elif token not in self._asked:
                 self._asked.add(token)
-                events.append(PromiseNeeded(token))
+                events.append(ReleaseNeeded(token))
         if not events:
             self._server.clock.sleep(timeout)
         return events
