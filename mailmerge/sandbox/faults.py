@@ -125,7 +125,7 @@ class FaultPlan(Struct, frozen=True):
         )
 
 
-class Luck:
+class FaultInjector:
     """A `FaultPlan` at work: its dice, and what it must remember of the messages so far.
 
     *monotonic* gives seconds; one object serves all connections of a server.

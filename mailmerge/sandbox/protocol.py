@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from aiosmtpd.smtp import Session as Peer
 
-    from mailmerge.sandbox.faults import Luck
+    from mailmerge.sandbox.faults import FaultInjector
 
 _CHUNK = re.compile(r"(?P<size>\d{1,18})(?P<last> +LAST)?", re.IGNORECASE)
 _LINE_LIMIT = 998  # RFC 5321 section 4.5.3.1.6, without CRLF
@@ -37,24 +37,24 @@ _PIECE = 64 * 1024
 _log = logging.getLogger(__name__)
 
 
-class Desk(Struct):
+class ServerContext(Struct):
     """What all connections of one server share."""
 
     user: str | None
     password: str
     max_size: int
-    context: ssl.SSLContext | None
+    tls: ssl.SSLContext | None
     """For STARTTLS; None: the connection is private from its first byte, or never."""
-    luck: Luck
+    injector: FaultInjector
     delay: float
     """Seconds before each message's last reply."""
     keep: Callable[[ReceivedMessage], None]
-    connections: set[Session] = field(default_factory=set)
+    connections: set[ServerSession] = field(default_factory=set)
     connection_count: int = 0
 
     def fault(self, command: Command) -> str | None:
         """Return the reply that refuses *command* this time, or None."""
-        return self.luck.refusal(command)
+        return self.injector.refusal(command)
 
     async def clear(self) -> None:
         """Cut every connection and wait until the event loop has let go of them."""
@@ -64,7 +64,7 @@ class Desk(Struct):
             await asyncio.sleep(0)
 
 
-class Transaction(Envelope):
+class ServerTransaction(Envelope):
     """From MAIL to the reply to the content."""
 
     def __init__(self) -> None:
@@ -81,17 +81,17 @@ class Transaction(Envelope):
         return sum(map(len, self.chunks))
 
 
-class Hooks:
+class Handler:
     """aiosmtpd's handler: what is answered to each command, faults first."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, context: ServerContext) -> None:
+        self._context = context
 
     async def handle_EHLO(  # noqa: N802 - aiosmtpd's name
         self, _server: SMTP, session: Peer, _envelope: Envelope, hostname: str, replies: list[str]
     ) -> list[str]:
         """Add our extensions to the list of capabilities."""
-        if fault := self._desk.fault(Command.EHLO):
+        if fault := self._context.fault(Command.EHLO):
             return [fault]
         session.host_name = hostname
         offered = [reply for reply in replies if reply.rstrip() != "250-AUTH"]
@@ -99,29 +99,34 @@ class Hooks:
 
     async def handle_AUTH(self, *_: object) -> Any:  # noqa: N802
         """Refuse the sign-in, or leave it to aiosmtpd."""
-        return self._desk.fault(Command.AUTH) or MISSING
+        return self._context.fault(Command.AUTH) or MISSING
 
     async def handle_MAIL(  # noqa: N802
-        self, server: Session, _session: Peer, envelope: Transaction, address: str, options: list[str]
+        self,
+        server: ServerSession,
+        _session: Peer,
+        envelope: ServerTransaction,
+        address: str,
+        options: list[str],
     ) -> str:
         """Begin a transaction."""
-        if fault := self._desk.luck.begin(server.begun) or self._desk.fault(Command.MAIL):
+        if fault := self._context.injector.begin(server.begun) or self._context.fault(Command.MAIL):
             return fault
         server.begun += 1
-        envelope.cut = self._desk.luck.cut()
+        envelope.cut = self._context.injector.cut()
         envelope.mail_from = address
         envelope.mail_options.extend(options)
         return "250 2.1.0 OK"
 
     async def handle_RCPT(  # noqa: N802
-        self, _server: SMTP, _session: Peer, envelope: Transaction, address: str, _options: list[str]
+        self, _server: SMTP, _session: Peer, envelope: ServerTransaction, address: str, _options: list[str]
     ) -> str:
         """Take one more recipient."""
         if envelope.chunking or envelope.broken:
             return "503 5.5.1 Too late for a recipient, send RSET"
-        if fault := self._desk.fault(Command.RCPT):
+        if fault := self._context.fault(Command.RCPT):
             return fault
-        if self._desk.luck.greylisted(envelope.mail_from or "", address):
+        if self._context.injector.greylisted(envelope.mail_from or "", address):
             return GREYLISTED
         envelope.rcpt_tos.append(address)
         return "250 2.1.5 OK"
@@ -138,29 +143,29 @@ class Hooks:
         return "451 4.3.0 The sandbox server failed"
 
 
-class Session(SMTP):
+class ServerSession(SMTP):
     """One connection, from greeting to the end."""
 
     # aiosmtpd takes the reader's buffer from this: as large as a message, else it stops reading from
     # a pipelining client after 2 KB. Line lengths are checked apart.
     line_length_limit = 32 * 1024 * 1024
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, context: ServerContext) -> None:
         super().__init__(
-            Hooks(desk),
-            data_size_limit=desk.max_size,
+            Handler(context),
+            data_size_limit=context.max_size,
             hostname="localhost",
             ident="mailmerge sandbox",
-            tls_context=desk.context,
-            auth_require_tls=desk.context is not None,
+            tls_context=context.tls,
+            auth_require_tls=context.tls is not None,
             authenticator=self._sign_in,
-            auth_exclude_mechanism=None if desk.user else ("CRAM-MD5", "LOGIN", "PLAIN", "XOAUTH2"),
+            auth_exclude_mechanism=None if context.user else ("CRAM-MD5", "LOGIN", "PLAIN", "XOAUTH2"),
         )
         # aiosmtpd shares these between connections and refuses the tokens that OAuth hands out.
         self.command_size_limits = defaultdict(lambda: 1024, AUTH=12288)
-        self._desk = desk
-        desk.connection_count += 1
-        self._number = desk.connection_count
+        self._context = context
+        context.connection_count += 1
+        self._number = context.connection_count
         self.begun = 0
         """Messages that were begun on this connection."""
 
@@ -168,12 +173,12 @@ class Session(SMTP):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Note the connection; aiosmtpd calls this a second time after STARTTLS."""
-        self._desk.connections.add(self)
+        self._context.connections.add(self)
         super().connection_made(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
         """Forget the connection."""
-        self._desk.connections.discard(self)
+        self._context.connections.discard(self)
         super().connection_lost(error)
 
     def abort(self) -> None:
@@ -207,16 +212,16 @@ class Session(SMTP):
     def _obstacle(self) -> str | None:
         if self.session is None or not self.session.host_name:
             return "503 5.5.1 Send EHLO first"
-        if self._desk.context is not None and self.session.ssl is None:
+        if self._context.tls is not None and self.session.ssl is None:
             return "530 5.7.0 Must issue a STARTTLS command first"
-        if self._desk.user is not None and not self.session.authenticated:
+        if self._context.user is not None and not self.session.authenticated:
             return "530 5.7.0 Authentication required"
         return None
 
     def _sign_in(
         self, _server: SMTP, _session: Peer, _envelope: Envelope, _mechanism: str, given: LoginPassword
     ) -> AuthResult:
-        right = (str(self._desk.user).encode(), self._desk.password.encode())
+        right = (str(self._context.user).encode(), self._context.password.encode())
         return AuthResult(success=tuple(given) == right, handled=False)
 
     async def auth_CRAM__MD5(self, _: SMTP, _args: list[str]) -> AuthResult:  # noqa: N802
@@ -225,8 +230,8 @@ class Session(SMTP):
         answer = await self.challenge_auth(challenge)
         if not isinstance(answer, bytes):
             return AuthResult(success=False)
-        digest = hmac.new(self._desk.password.encode(), challenge, "md5").hexdigest()
-        return AuthResult(success=answer == f"{self._desk.user} {digest}".encode(), handled=False)
+        digest = hmac.new(self._context.password.encode(), challenge, "md5").hexdigest()
+        return AuthResult(success=answer == f"{self._context.user} {digest}".encode(), handled=False)
 
     async def auth_XOAUTH2(self, _: SMTP, args: list[str]) -> AuthResult:  # noqa: N802
         """Sign in with a token, refused the way Google does it: an error document first, then 535."""
@@ -240,18 +245,18 @@ class Session(SMTP):
             except binascii.Error:
                 await self.push("501 5.5.2 Cannot decode base64")
                 return AuthResult(success=False)
-        if blob == f"user={self._desk.user}\1auth=Bearer {self._desk.password}\1\1".encode():
+        if blob == f"user={self._context.user}\1auth=Bearer {self._context.password}\1\1".encode():
             return AuthResult(success=True)
         answer = await self.challenge_auth(b'{"status":"400","schemes":"Bearer"}')
         return AuthResult(success=False, handled=not isinstance(answer, bytes))
 
     # --- content ---
 
-    def _create_envelope(self) -> Transaction:
-        return Transaction()
+    def _create_envelope(self) -> ServerTransaction:
+        return ServerTransaction()
 
-    def _current(self) -> Transaction:
-        if not isinstance(self.envelope, Transaction):
+    def _current(self) -> ServerTransaction:
+        if not isinstance(self.envelope, ServerTransaction):
             raise TypeError("aiosmtpd made an envelope of its own")
         return self.envelope
 
@@ -265,7 +270,7 @@ class Session(SMTP):
             refusal = "503 5.5.1 Need RCPT first"
         if refusal is None and arg:
             refusal = "501 5.5.4 DATA takes no argument"
-        refusal = refusal or self._desk.fault(Command.DATA)
+        refusal = refusal or self._context.fault(Command.DATA)
         if refusal:
             await self.push(refusal)
             return
@@ -287,7 +292,7 @@ class Session(SMTP):
         if refusal is None and not transaction.rcpt_tos:
             refusal = "503 5.5.1 Need RCPT first"
         size = int(match["size"])
-        if refusal is None and transaction.size + size > self._desk.max_size:
+        if refusal is None and transaction.size + size > self._context.max_size:
             refusal = "552 5.3.4 Message too big"
         if refusal:
             await self._discard(size)
@@ -320,7 +325,7 @@ class Session(SMTP):
                 continue
             if line == b".\r\n":
                 return None if too_big else bytes(content)
-            too_big = too_big or len(content) + len(line) > self._desk.max_size
+            too_big = too_big or len(content) + len(line) > self._context.max_size
             if not too_big:
                 content += line[1:] if line.startswith(b".") else line
 
@@ -338,17 +343,17 @@ class Session(SMTP):
         """Give the reply to a whole message: the transaction is over whatever it says."""
         self._cut_if(Cut.AFTER)
         transaction = self._current()
-        self.envelope = Transaction()
-        if self._desk.delay:
-            await asyncio.sleep(self._desk.delay)
+        self.envelope = ServerTransaction()
+        if self._context.delay:
+            await asyncio.sleep(self._context.delay)
         if content is None:
             await self.push("552 5.3.4 Message too big")
         elif max(map(len, content.split(b"\r\n"))) > _LINE_LIMIT:
             await self.push(f"554 5.6.0 A line is longer than {_LINE_LIMIT} octets")
-        elif fault := self._desk.fault(Command.CONTENT):
+        elif fault := self._context.fault(Command.CONTENT):
             await self.push(fault)
         else:
-            self._desk.keep(
+            self._context.keep(
                 ReceivedMessage(
                     mail_from=transaction.mail_from or "",
                     rcpt_to=tuple(transaction.rcpt_tos),
@@ -356,7 +361,7 @@ class Session(SMTP):
                     connection=self._number,
                 )
             )
-            if self._desk.luck.drops():
+            if self._context.injector.drops():
                 self.abort()
                 raise asyncio.CancelledError
             await self.push("250 2.0.0 OK")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 from msgspec import Struct
 
-from mailmerge.sandbox.faults import FaultPlan, Luck
+from mailmerge.sandbox.faults import FaultInjector, FaultPlan
 
 if TYPE_CHECKING:
     import asyncio
@@ -122,20 +122,20 @@ class SandboxServer:
         import random
         import socket
 
-        from mailmerge.sandbox.protocol import Desk, Session
+        from mailmerge.sandbox.protocol import ServerContext, ServerSession
 
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
         self._loop.set_exception_handler(_note_failure)
-        context = self._context()
-        desk = Desk(
+        tls = self._tls_context()
+        context = ServerContext(
             user=self.user,
             password=self.password,
             max_size=self.max_size,
-            context=context if self.tls == "starttls" else None,
-            luck=Luck(
+            tls=tls if self.tls == "starttls" else None,
+            injector=FaultInjector(
                 self.faults,
-                random.Random(self.faults.seed),  # noqa: S311 - luck, not secrecy
+                random.Random(self.faults.seed),  # noqa: S311  chance, not secrecy
                 self._monotonic,
             ),
             delay=self.faults.delay,
@@ -143,7 +143,7 @@ class SandboxServer:
         )
         listener = socket.create_server((self.host, 0))
         server = await self._loop.create_server(
-            lambda: Session(desk), sock=listener, ssl=context if self.tls == "tls" else None
+            lambda: ServerSession(context), sock=listener, ssl=tls if self.tls == "tls" else None
         )
         listening.set_result(listener.getsockname()[1])
         await self._stopping.wait()
@@ -151,9 +151,9 @@ class SandboxServer:
             self._loop.remove_reader(listener)
         await asyncio.sleep(0)  # what was accepted just now gets its transport, so that it can be cut
         server.close()  # no wait_closed(): it would wait for handshakes that nobody finishes
-        await desk.clear()
+        await context.clear()
 
-    def _context(self) -> ssl.SSLContext | None:
+    def _tls_context(self) -> ssl.SSLContext | None:
         import ssl
 
         if self.tls == "none":

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import gc
-import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +15,8 @@ from mailmerge.config.account_secrets import mask_known
 from mailmerge.config.environment import Environment
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from servers.command import Mailmerge
     from servers.kept import KeepingSandbox
 
@@ -92,4 +92,4 @@ def test_a_message_from_a_script_leaves_no_secret_behind(
     gc.collect()
     assert len(sandbox.messages) == 3
     assert mask_known(sandbox.password) == sandbox.password
-    assert os.listdir(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []

@@ -9,7 +9,7 @@ import pytest
 from mailmerge.errors import CampaignFileError
 from mailmerge.model import Phase, Scope
 from mailmerge.providers import get_provider, sign_in_refusals
-from mailmerge.sandbox.faults import Command, Cut, FaultPlan, Luck, Refusal
+from mailmerge.sandbox.faults import Command, Cut, FaultInjector, FaultPlan, Refusal
 from mailmerge.smtp.replies import ReplyParser, classify
 
 
@@ -22,9 +22,9 @@ class Hand:
         return self.now
 
 
-def luck(plan: FaultPlan, clock: Hand | None = None) -> Luck:
+def injector(plan: FaultPlan, clock: Hand | None = None) -> FaultInjector:
     """Give a plan at work, its dice always the same."""
-    return Luck(plan, Random(7), clock or Hand())
+    return FaultInjector(plan, Random(7), clock or Hand())
 
 
 def test_the_words_of_the_command_line() -> None:
@@ -62,7 +62,7 @@ def test_what_is_no_fault(wrong: dict[str, object]) -> None:
 
 def test_shares_are_met() -> None:
     """Over ten thousand messages every misfortune strikes as often as it was said to."""
-    some = luck(FaultPlan(refusals=(Refusal(450, 0.02),), drop=0.3, drop_after_data=0.1))
+    some = injector(FaultPlan(refusals=(Refusal(450, 0.02),), drop=0.3, drop_after_data=0.1))
     count = 10_000
     assert sum(some.refusal(Command.RCPT) is not None for _ in range(count)) == pytest.approx(200, rel=0.3)
     assert sum(some.drops() for _ in range(count)) == pytest.approx(1000, rel=0.15)
@@ -75,7 +75,7 @@ def test_shares_are_met() -> None:
 def test_caps() -> None:
     """A connection brings so many messages, a minute so many begin; a minute later there is room again."""
     clock = Hand()
-    some = luck(FaultPlan(per_connection=2, per_minute=3), clock)
+    some = injector(FaultPlan(per_connection=2, per_minute=3), clock)
     assert [some.begin(0), some.begin(1)] == [None, None]
     assert str(some.begin(2)).startswith("421 4.7.0 Too many messages")
     assert some.begin(0) is None
@@ -87,7 +87,7 @@ def test_caps() -> None:
 def test_greylisting() -> None:
     """Each pair of sender and recipient waits for itself, from the first time it was seen."""
     clock = Hand()
-    some = luck(FaultPlan(greylist=300), clock)
+    some = injector(FaultPlan(greylist=300), clock)
     assert some.greylisted("a", "x")
     clock.now = 299.0
     assert some.greylisted("a", "x")
@@ -101,6 +101,6 @@ def test_greylisting() -> None:
 def test_providers_words(name: str) -> None:
     """Every provider named is one of our presets, and its words mean that a person must act."""
     assert get_provider(name)
-    assert luck(FaultPlan(refuse_sign_in=name)).refusal(Command.AUTH) == sign_in_refusals()[name]
+    assert injector(FaultPlan(refuse_sign_in=name)).refusal(Command.AUTH) == sign_in_refusals()[name]
     (reply,) = ReplyParser().feed(sign_in_refusals()[name].encode() + b"\r\n")
     assert classify(reply, Phase.AUTH).scope is Scope.CONFIG
