@@ -38,8 +38,8 @@ def measure_ledger(setting: Setting, results: Results) -> None:
 
 def _attempts(group: int) -> float:
     """Promise and settle in groups; each commit carries the outcomes of the group before."""
+    from mailmerge.ledger.attempts import Settlement
     from mailmerge.ledger.ledger import Ledger
-    from mailmerge.ledger.records import Settlement
     from mailmerge.model import Attempt, Outcome, Phase, Reply, Scope, Status
 
     now = datetime.now(UTC)
@@ -71,11 +71,11 @@ def _attempts(group: int) -> float:
         began = time.perf_counter()
         for start in range(0, count, group):
             part = attempts[start : start + group]
-            ledger.promise(part, settled)
+            ledger.attempts.record_intent(part, settled)
             settled = [
                 Settlement(attempt, outcome, Status.ACCEPTED, now, None, counts=True) for attempt in part
             ]
-        ledger.promise((), settled)
+        ledger.attempts.record_outcomes(settled)
         return (time.perf_counter() - began) / count * 1e6
 
 

@@ -99,7 +99,7 @@ def with_ledger(
         ledger.note_version("version", {})
         ledger.start_run("send", "version")
         sender = Sender(
-            ledger,
+            ledger.attempts,
             lambda: wire,
             Throttle([Rate(round(rate), 1.0)] if rate else []),
             SystemClock(),

@@ -20,7 +20,7 @@ from mailmerge.config import campaign_file
 from mailmerge.config.environment import Environment
 from mailmerge.errors import LedgerError, RowError
 from mailmerge.ledger.ledger import Ledger
-from mailmerge.model import Counts, Status
+from mailmerge.model import Counts
 from mailmerge.recipients import from_dataframe, open_list, parse_rows, sha256
 from mailmerge.recipients.suppression import Suppressed
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from mailmerge.clock import Clock
     from mailmerge.config.accounts import Account
     from mailmerge.config.campaign_file import CampaignFile
+    from mailmerge.ledger.reader import LedgerReader
     from mailmerge.model import Message, Result
     from mailmerge.recipients import RecipientList
     from mailmerge.sending.runs import Progress, StopFlag
@@ -416,14 +417,8 @@ class Campaign:
             return []
         selection = parse_rows(rows) if rows else None
         with self._looking(path) as ledger:
-            results = ledger.results() if ledger else iter(())
-            # What an interrupted run was handing over is in doubt as well, though not marked yet.
-            doubtful = (Status.IN_DOUBT, Status.HANDING_OVER)
-            return [
-                result
-                for result in results
-                if result.status in doubtful and (selection is None or result.row in selection)
-            ]
+            doubtful = ledger.in_doubt() if ledger else []
+        return [result for result in doubtful if selection is None or result.row in selection]
 
     def resolve(self, rows: str | None, *, as_accepted: bool) -> int:
         """Settle rows in doubt (None: all): accepted, or to be sent again; return how many."""
@@ -456,7 +451,7 @@ class Campaign:
         self.workspace.remove_personal_files()
 
     @contextlib.contextmanager
-    def _looking(self, path: Path) -> Iterator[Ledger | None]:
+    def _looking(self, path: Path) -> Iterator[LedgerReader | None]:
         """Open the ledger read-only; None if this campaign is not in it yet."""
         try:
             ledger = Ledger.open_read_only(path, self.name)
@@ -495,5 +490,4 @@ class CampaignStatus(Struct, frozen=True):
 def _keys(ledger: Ledger, rows: str | None) -> list[str] | None:
     if rows is None:
         return None
-    selection = parse_rows(rows)
-    return [result.key for result in ledger.results() if result.row in selection]
+    return ledger.keys_in(parse_rows(rows).ranges)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import random
 from datetime import timedelta
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
@@ -15,7 +14,6 @@ from msgspec.structs import replace
 
 from mailmerge.campaign.composer import identity
 from mailmerge.errors import ListError, RowError
-from mailmerge.model import Status
 from mailmerge.sending.runs import Work
 
 if TYPE_CHECKING:
@@ -154,7 +152,7 @@ class Delivering(Struct):
 
         self.ledger.note_version(self.composer.version, self.composer.parts)
         sender = Sender(
-            self.ledger,
+            self.ledger.attempts,
             connect,
             self._throttle(),
             self.clock,
@@ -203,7 +201,4 @@ def longest_window(rates: Iterable[Rate]) -> timedelta:
 
 def rows_in_doubt(ledger: Ledger, most: int = 12) -> tuple[int, ...]:
     """Give the numbers of the first rows that a person has to decide about."""
-    if not ledger.counts()[Status.IN_DOUBT]:
-        return ()
-    rows = (result.row for result in ledger.results() if result.status is Status.IN_DOUBT)
-    return tuple(islice((row for row in rows if row is not None), most))
+    return tuple(result.row for result in ledger.in_doubt(most) if result.row is not None)

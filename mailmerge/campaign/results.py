@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from mailmerge.campaign.campaign import Campaign
     from mailmerge.config.accounts import Account
+    from mailmerge.ledger.reader import LedgerReader
     from mailmerge.model import Rate, Result
     from mailmerge.recipients import RecipientList
     from mailmerge.report.report_page import Facts
@@ -91,7 +92,7 @@ def report(campaign: Campaign, wanted: ReportOptions) -> Report:
 
 
 def publish(
-    ledger: Ledger,
+    ledger: LedgerReader,
     recipients: RecipientList | None,
     folder: Path,
     facts: Callable[[], Facts],
@@ -140,7 +141,7 @@ def publish(
 
 def _write_page(
     published: WrittenFiles,
-    ledger: Ledger,
+    ledger: LedgerReader,
     picked: PickedRows,
     facts: Callable[[], Facts],
     redactor: Redactor | None,
@@ -173,7 +174,7 @@ def _write_failed(plain: ReportFiles, failed: Mapping[int, Result], recipients: 
     return plain.write_failed(recipients.columns.headings, rows)
 
 
-def _copy(ledger: Ledger, recipients: RecipientList | None, campaign: Campaign, target: Path) -> Path:
+def _copy(ledger: LedgerReader, recipients: RecipientList | None, campaign: Campaign, target: Path) -> Path:
     from mailmerge.recipients.text import TextList
     from mailmerge.report import annotated_list
 
@@ -218,7 +219,7 @@ def _copy(ledger: Ledger, recipients: RecipientList | None, campaign: Campaign, 
 
 def page_facts(
     campaign: Campaign,
-    ledger: Ledger,
+    ledger: LedgerReader,
     recipients: RecipientList | None,
     account: Account | None,
     rates: tuple[Rate, ...],

@@ -214,7 +214,7 @@ def open_ledger(
     with CampaignRegistry(workspace.user_state / "campaigns.db") as index:
         index.check_present(workspace.ledger_path, campaign.name)
         ledger = stack.enter_context(Ledger.open(workspace.ledger_path, campaign.name, now=clock.now))
-        index.check(workspace.ledger_path, campaign.name, ledger.handed_over)
+        index.check(workspace.ledger_path, campaign.name, ledger.attempts.handed_over)
     ledger.repair()
     return ledger
 
@@ -298,7 +298,7 @@ class SendRun:
             self._recipients,
             self.composer,
             account=self._account,
-            reuse=self._ledger.writable,
+            reuse=True,
             progress=self._request.progress,
         )
         plan = self._delivering.complete(plan)

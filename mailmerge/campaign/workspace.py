@@ -14,7 +14,7 @@ from mailmerge import files
 from mailmerge.errors import FileError, InUseError, LedgerError
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.ledger.registry import CampaignRegistry
-from mailmerge.ledger.schema import unusable
+from mailmerge.ledger.sqlite import unusable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
-from mailmerge.ledger import sqlite
 from mailmerge.ledger.sqlite import StateDatabase
 
 if TYPE_CHECKING:
@@ -129,7 +128,7 @@ class AccountUsage(StateDatabase):
 
         """
         at = math.ceil(now.timestamp())
-        with sqlite.transaction(self._db, self._path):
+        with self._db.transaction():
             self._prune(now)
             tally = self._tally(account)
             if any(tally.used(now, limit.seconds) + recipients > limit.count for limit in limits):
@@ -144,34 +143,26 @@ class AccountUsage(StateDatabase):
         for given in reservations:
             messages, recipients = sums.get((given.account, given.at), (0, 0))
             sums[given.account, given.at] = (messages + 1, recipients + given.recipients)
-        with sqlite.transaction(self._db, self._path):
+        with self._db.transaction():
             self._prune(datetime.fromtimestamp(reservations[-1].at, UTC))
             self._db.executemany(_ADD, [(*key, *counts) for key, counts in sums.items()])
             self._seen.clear()
 
     def release(self, reservation: Reservation) -> None:
         """Give back what was certainly not handed over."""
-        with sqlite.transaction(self._db, self._path):
+        with self._db.transaction():
             self._db.execute(_GIVE_BACK, (reservation.recipients, reservation.account, reservation.at))
             self._seen.pop(reservation.account, None)
 
     def used(self, account: str, since: datetime) -> int:
         """Count the recipients reserved after *since*."""
-        with sqlite.guarded(self._path):
-            found = self._db.execute(
-                "SELECT coalesce(sum(recipients), 0) FROM usage WHERE account = ? AND at > ?",
-                (account, since.timestamp()),
-            ).fetchone()
-        return int(found[0])
+        query = "SELECT coalesce(sum(recipients), 0) FROM usage WHERE account = ? AND at > ?"
+        return int(self._db.row(query, (account, since.timestamp()))[0])
 
     def history(self, account: str, since: datetime) -> Iterator[datetime]:
         """Give the times of the messages sent after *since*, oldest first: a throttle's warm start."""
-        with sqlite.guarded(self._path):
-            rows = self._db.execute(
-                "SELECT at, messages FROM usage WHERE account = ? AND at > ? ORDER BY at",
-                (account, since.timestamp()),
-            ).fetchall()
-        for at, messages in rows:
+        query = "SELECT at, messages FROM usage WHERE account = ? AND at > ? ORDER BY at"
+        for at, messages in self._db.rows(query, (account, since.timestamp())):
             for _ in range(messages):
                 yield datetime.fromtimestamp(at, UTC)
 
@@ -182,7 +173,7 @@ class AccountUsage(StateDatabase):
 
         Never later than one window from now, even where the clock was set back since.
         """
-        with sqlite.transaction(self._db, self._path):
+        with self._db.transaction():
             tally = self._tally(account)
         latest: float | None = None
         for limit in limits:
@@ -201,12 +192,12 @@ class AccountUsage(StateDatabase):
 
     def _tally(self, account: str) -> _Tally:
         """Give the account's entries; they are read again only if another process has written since."""
-        version = int(self._db.execute("PRAGMA data_version").fetchone()[0])
+        version = int(self._db.row("PRAGMA data_version")[0])
         known = self._seen.get(account)
         if known is not None and known.version == version:
             return known
-        rows = self._db.execute("SELECT at, recipients FROM usage WHERE account = ? ORDER BY at", (account,))
-        tally = _Tally(version, rows.fetchall())
+        query = "SELECT at, recipients FROM usage WHERE account = ? ORDER BY at"
+        tally = _Tally(version, self._db.rows(query, (account,)))
         self._seen[account] = tally
         return tally
 

@@ -1,63 +1,96 @@
-"""The campaign's memory: a promise before the wire, an outcome after, one SQLite file, one writer.
+"""The campaign's memory: an intent before the wire, an outcome after, one SQLite file, one writer.
 
 A row is ``handing_over`` on disk before its last bytes can leave, so whatever kills the process, the file
 knows every row that may have been handed over. Nothing here retries, sleeps or decides: the sender does.
+
+What can be asked of a ledger is in `mailmerge.ledger.reader`, the path from intent to outcome in
+`mailmerge.ledger.attempts`; here is who may write (one process, which holds the campaign's lock), and what
+changes rows outside of a run: repair, and what a person decides.
 """
+
+# ruff: noqa: S608  every piece of SQL here is a constant of this module
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import hmac
 import json
 import os
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from mailmerge import files
 from mailmerge.errors import LedgerError
-from mailmerge.ledger import decisions, queries, schema
-from mailmerge.ledger.journal import Journal
+from mailmerge.ledger import schema
+from mailmerge.ledger.attempts import AttemptWriter
 from mailmerge.ledger.listing import Listing
 from mailmerge.ledger.locks import CampaignLock
-from mailmerge.ledger.records import Run, moment
+from mailmerge.ledger.reader import LedgerReader, now_utc
+from mailmerge.ledger.sqlite import Database
 
 if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from datetime import datetime
     from pathlib import Path
 
-    from mailmerge.ledger.records import PastAttempt, Settlement
-    from mailmerge.ledger.statistics import Aggregates
-    from mailmerge.model import Attempt, Counts, Delivery, Result, Version
+    from mailmerge.model import Counts
+
+_REPAIR_ATTEMPTS = """
+UPDATE attempt SET status = 'in_doubt', settled = ?2, phase = 'content', reason = 'stopped'
+WHERE id IN (SELECT attempt FROM delivery WHERE campaign = ?1 AND status = 'handing_over')
+"""
+_REPAIR = (
+    "UPDATE delivery SET status = 'in_doubt', updated = ?2 WHERE campaign = ?1 AND status = 'handing_over'"
+)
+_PURGE_ATTEMPTS = """
+UPDATE attempt SET key = hashed(key), address = '', reply = '', raw = NULL, message_id = '', digest = '',
+    row_digest = '' WHERE campaign = ?
+"""
+_AGAIN = "status = 'pending', tries = 0, first_at = NULL, next_at = NULL"
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
+class Ledger(LedgerReader):
+    """One campaign's part of a ledger file, to write; get one from `open` or `scratch`.
 
+    Args:
+        db: the file, open for writing; it is closed with this.
+        campaign: which of the file's campaigns; made if it is new and *create* says so.
+        create: whether a new campaign may be made.
+        now: the clock.
+        ballast: the file that keeps some space free; None: there is none.
+        throwaway: the folder that `close` removes; None: the ledger is to be kept.
 
-class Ledger:
-    """One campaign's part of a ledger file; get one from `open`, `open_read_only` or `scratch`."""
+    Raises:
+        LedgerError: the campaign is not there, or was purged.
+
+    """
 
     def __init__(
         self,
-        db: sqlite3.Connection,
-        path: Path,
+        db: Database,
         campaign: str,
         *,
-        now: Callable[[], datetime] = _now,
-        ballast: bool = False,
-        folder: files.ScratchFolder | None = None,
+        create: bool,
+        now: Callable[[], datetime],
+        ballast: Path | None = None,
+        throwaway: files.ScratchFolder | None = None,
     ) -> None:
-        self.path = path
-        self.campaign = campaign
-        self.writable = True
-        self._db = db
-        self._now = now
-        self._folder = folder
-        self._ballast = path.with_name("ballast") if ballast else None
-        self._run: int | None = None
-        self._id = 0
-        self.secret = b""
-        self._journal: Journal
+        if create:
+            db.execute(
+                "INSERT OR IGNORE INTO campaign (name, secret, created) VALUES (?, ?, ?)",
+                (campaign, os.urandom(32), now().timestamp()),
+            )
+        super().__init__(db, campaign, now=now)
+        if self._purged:
+            raise LedgerError(
+                f'the personal data of campaign "{campaign}" was purged; it can only be looked at',
+                code="L709",
+                hint="start a new one with --name NEW",
+            )
+        self.attempts = AttemptWriter(db, self._id, now=now, ballast=ballast)
+        """Takes intents and outcomes while messages are sent."""
+        self._folder = throwaway
+        self.throwaway = throwaway is not None
 
     # --- opening and closing --------------------------------------------------------------------------
 
@@ -68,7 +101,7 @@ class Ledger:
         campaign: str,
         *,
         create: bool = True,
-        now: Callable[[], datetime] = _now,
+        now: Callable[[], datetime] = now_utc,
     ) -> Ledger:
         """Open the ledger for writing, making file and campaign if they are new; hold the lock before.
 
@@ -78,29 +111,12 @@ class Ledger:
         """
         if create and not path.exists():
             schema.create(path)
-        ledger = cls(schema.connect(path), path, campaign, now=now, ballast=True)
+        db = schema.connect(path)
         try:
-            ledger._load(create=create)
-            ledger._journal.fill_ballast()
+            ledger = cls(db, campaign, create=create, now=now, ballast=path.with_name("ballast"))
+            ledger.attempts.fill_ballast()
         except BaseException:
-            ledger.close()
-            raise
-        return ledger
-
-    @classmethod
-    def open_read_only(cls, path: Path, campaign: str) -> Ledger:
-        """Open an existing ledger for looking; its bytes do not change.
-
-        Raises:
-            LedgerError: missing, damaged, of another version, or without this campaign.
-
-        """
-        ledger = cls(schema.connect_read_only(path), path, campaign)
-        ledger.writable = False
-        try:
-            ledger._load(create=False)
-        except BaseException:
-            ledger.close()
+            schema.close(db)
             raise
         return ledger
 
@@ -110,7 +126,7 @@ class Ledger:
         source: Path | None,
         campaign: str,
         *,
-        now: Callable[[], datetime] = _now,
+        now: Callable[[], datetime] = now_utc,
     ) -> Ledger:
         """Make a throw-away copy of *source*, or an empty ledger, for dry runs and rehearsals.
 
@@ -125,69 +141,25 @@ class Ledger:
             path = folder.path / "ledger.db"
             schema.create(path, durable=False)
             if source is not None and source.exists():
-                with (
-                    schema.guarded(source),
-                    contextlib.closing(schema.connect_read_only(source)) as original,
-                    contextlib.closing(files.open_database(path)) as copy,
-                ):
-                    original.backup(copy)
-            ledger = cls(schema.connect(path, durable=False), path, campaign, now=now, folder=folder)
-            ledger._load(create=True)
+                with schema.connect_read_only(source) as original, Database.open(path) as copy:
+                    original.copy_to(copy)
+            db = schema.connect(path, durable=False)
+            try:
+                return cls(db, campaign, create=True, now=now, throwaway=folder)
+            except BaseException:
+                db.close()
+                raise
         except BaseException:
             folder.close()
             raise
-        return ledger
-
-    def _load(self, *, create: bool) -> None:
-        with schema.guarded(self.path):
-            found = self._campaign_row()
-            if found is None and not create:
-                known = [name for (name,) in self._db.execute("SELECT name FROM campaign ORDER BY id")]
-                raise LedgerError(
-                    f'{self.path} has no campaign "{self.campaign}"',
-                    code="L705",
-                    hint=f"it has: {', '.join(known)}" if known else "nothing was sent from here yet",
-                )
-            if found is None:
-                self._db.execute(
-                    "INSERT INTO campaign (name, secret, created) VALUES (?, ?, ?)",
-                    (self.campaign, os.urandom(32), self._now().timestamp()),
-                )
-                found = self._campaign_row()
-            self._id, self.secret, purged = found or (0, b"", None)
-            if purged is not None and self.writable:
-                raise LedgerError(
-                    f'the personal data of campaign "{self.campaign}" was purged; it can only be looked at',
-                    code="L709",
-                    hint="start a new one with --name NEW",
-                )
-            self._journal = Journal(self._db, self.path, self._id, self._ballast)
-
-    def _campaign_row(self) -> tuple[int, bytes, float | None] | None:
-        query = "SELECT id, secret, purged FROM campaign WHERE name = ?"
-        row: tuple[int, bytes, float | None] | None = self._db.execute(query, (self.campaign,)).fetchone()
-        return row
-
-    @property
-    def throwaway(self) -> bool:
-        """Whether it is one that `close` removes."""
-        return self._folder is not None
 
     def close(self) -> None:
         """Close the file, its WAL emptied; never raises."""
-        if self._folder is not None:
-            self._db.close()
-            self._folder.close()
-        elif self.writable:
+        if self._folder is None:
             schema.close(self._db)
         else:
             self._db.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+            self._folder.close()
 
     @staticmethod
     def lock(path: Path, *, wait: float = 0.0, give_up: Callable[[], bool] = lambda: False) -> CampaignLock:
@@ -199,47 +171,74 @@ class Ledger:
 
     # --- the list -------------------------------------------------------------------------------------
 
-    def new_listing(self, *, unique_addresses: bool = False) -> Listing:
-        """Begin to replace this campaign's listing; enter it as a context manager.
+    @contextlib.contextmanager
+    def new_listing(self, *, unique_addresses: bool = False) -> Iterator[Listing]:
+        """Replace this campaign's listing by what is added inside; an exception leaves the old one.
 
         *unique_addresses*: rows with different keys but the same address are duplicates, too.
         """
-        return Listing(self._db, self._id, self.path, unique_addresses=unique_addresses)
+        with self._moving():
+            listing = Listing(self._db, self._id, unique_addresses=unique_addresses)
+            listing.begin()
+            yield listing
+            listing.finish()
 
-    @property
-    def preflight(self) -> str:
-        """The digest under which the last complete pre-flight was recorded, or nothing."""
-        with schema.guarded(self.path):
-            return str(
-                self._db.execute("SELECT preflight FROM campaign WHERE id = ?", (self._id,)).fetchone()[0]
+    def note_preflight(self, remembered: str) -> None:
+        """Keep what the pre-flight of these very files (list, templates, attachments) found."""
+        with self._db.transaction():
+            self._db.execute("UPDATE campaign SET preflight = ? WHERE id = ?", (remembered, self._id))
+
+    # --- runs and versions ----------------------------------------------------------------------------
+
+    def start_run(self, kind: str, version: str = "") -> int:
+        """Record that this process begins to work; attempts from now on carry the run's number."""
+        cells = (self._id, kind, self._now().timestamp(), os.getpid(), version)
+        with self._db.transaction():
+            cursor = self._db.execute(
+                "INSERT INTO run (campaign, kind, started, pid, version) VALUES (?, ?, ?, ?, ?)", cells
             )
+        self.attempts.run = cursor.lastrowid
+        return cursor.lastrowid or 0
 
-    def note_preflight(self, digest: str) -> None:
-        """Remember that these very files (list, templates, attachments) passed the pre-flight."""
-        with self._transaction():
-            self._db.execute("UPDATE campaign SET preflight = ? WHERE id = ?", (digest, self._id))
+    def finish_run(self, reason: str, counts: Mapping[str, int]) -> None:
+        """Record how the run ended."""
+        cells = (self._now().timestamp(), reason, json.dumps(dict(counts)), self.attempts.run)
+        with self._db.transaction():
+            self._db.execute("UPDATE run SET ended = ?, reason = ?, counts = ? WHERE id = ?", cells)
 
-    # --- promise and outcome --------------------------------------------------------------------------
-
-    @property
-    def handed_over(self) -> int:
-        """How many hand-overs were ever promised: only grows, so an older copy of the file shows."""
-        with schema.guarded(self.path):
-            return int(
-                self._db.execute("SELECT handed_over FROM campaign WHERE id = ?", (self._id,)).fetchone()[0]
+    def note_version(self, digest: str, parts: Mapping[str, str]) -> None:
+        """Make a campaign version known: the digest of all of it, and of each part by name."""
+        if digest in self.attempts.versions:
+            return
+        cells = (self._id, digest, json.dumps(dict(parts)), self._now().timestamp())
+        with self._db.transaction():
+            cursor = self._db.execute(
+                "INSERT INTO version (campaign, digest, parts, noted) VALUES (?, ?, ?, ?)", cells
             )
+        self.attempts.versions[digest] = cursor.lastrowid or 0
 
-    def promise(self, attempts: Sequence[Attempt], settlements: Sequence[Settlement] = ()) -> None:
-        """Record outcomes so far and the next hand-overs in one durable transaction.
+    def counts(self) -> Counts:
+        """Count rows by state, those that are no longer in the list included.
 
-        When this returns, it has reached the disk: only then may the last bytes of *attempts* leave.
-
-        Raises:
-            LedgerError: nothing of *attempts* was promised. A full disk is answered by giving up the
-                ballast for the settlements; those that could not be recorded even so are in the text.
-
+        What was counted is kept until a row moves, so that asking again costs nothing.
         """
-        self._journal.promise(attempts, settlements, self._now().timestamp(), self._run)
+        kept = self._kept_counts()
+        if kept is not None:
+            return kept
+        counted = self._counted()
+        text = json.dumps({str(status): counted[status] for status in counted})
+        with self._db.transaction():
+            self._db.execute("UPDATE campaign SET counts = ? WHERE id = ?", (text, self._id))
+        return counted
+
+    # --- rows that move outside of a run --------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _moving(self) -> Iterator[None]:
+        """Let rows change their state, all or none; the kept counts no longer hold."""
+        with self._db.transaction():
+            self._db.execute("UPDATE campaign SET counts = '' WHERE id = ?", (self._id,))
+            yield
 
     def repair(self) -> int:
         """Mark what was being handed over when an earlier run died as in doubt.
@@ -248,130 +247,10 @@ class Ledger:
             How many rows that were. Nothing else is ever repaired.
 
         """
-        with self._transaction(moving=True):
-            now = self._now().timestamp()
-            self._db.execute(
-                "UPDATE attempt SET status = 'in_doubt', settled = ?2, phase = 'content', reason = 'stopped' "
-                "WHERE id IN (SELECT attempt FROM delivery WHERE campaign = ?1 AND status = 'handing_over')",
-                (self._id, now),
-            )
-            moved = self._db.execute(
-                "UPDATE delivery SET status = 'in_doubt', updated = ?2 "
-                "WHERE campaign = ?1 AND status = 'handing_over'",
-                (self._id, now),
-            )
-            return moved.rowcount
-
-    # --- runs and versions ----------------------------------------------------------------------------
-
-    def start_run(self, kind: str, version: str = "") -> int:
-        """Record that this process begins to work; attempts from now on carry the run's number."""
-        with self._transaction():
-            cells = (self._id, kind, self._now().timestamp(), os.getpid(), version)
-            cursor = self._db.execute(
-                "INSERT INTO run (campaign, kind, started, pid, version) VALUES (?, ?, ?, ?, ?)", cells
-            )
-            self._run = cursor.lastrowid
-        return self._run or 0
-
-    def finish_run(self, reason: str, counts: Mapping[str, int]) -> None:
-        """Record how the run ended."""
-        with self._transaction():
-            cells = (self._now().timestamp(), reason, json.dumps(dict(counts)), self._run)
-            self._db.execute("UPDATE run SET ended = ?, reason = ?, counts = ? WHERE id = ?", cells)
-
-    def last_run(self, kind: str = "send") -> Run | None:
-        """Give the latest run of this *kind*."""
-        with schema.guarded(self.path):
-            row = self._db.execute(
-                "SELECT id, kind, started, pid, version, ended, reason, counts FROM run "
-                "WHERE campaign = ? AND kind = ? ORDER BY id DESC LIMIT 1",
-                (self._id, kind),
-            ).fetchone()
-        if row is None:
-            return None
-        number, kind, started, pid, version, ended, reason, counts = row
-        begun = datetime.fromtimestamp(started, UTC)
-        return Run(number, kind, begun, pid, version, moment(ended), reason, json.loads(counts))
-
-    def note_version(self, digest: str, parts: Mapping[str, str]) -> None:
-        """Make a campaign version known: the digest of all of it, and of each part by name."""
-        if digest in self._journal.versions:
-            return
-        with self._transaction():
-            cursor = self._db.execute(
-                "INSERT INTO version (campaign, digest, parts, noted) VALUES (?, ?, ?, ?)",
-                (self._id, digest, json.dumps(dict(parts)), self._now().timestamp()),
-            )
-            number = cursor.lastrowid or 0
-        self._journal.versions[digest] = number
-
-    def versions(self) -> list[Version]:
-        """Give the versions that rows were accepted with, latest accepted last, each with their number."""
-        return queries.versions(self._db, self.path, self._id)
-
-    def accepted_with(self, digest: str) -> int:
-        """Count the rows that were accepted with this version."""
-        return next((version.accepted for version in self.versions() if version.digest == digest), 0)
-
-    # --- looking --------------------------------------------------------------------------------------
-
-    def due(self, now: datetime, *, after_row: int = 0, limit: int = 1000) -> list[Delivery]:
-        """Give the next page of rows to contact, in list order: pending ones and those due again."""
-        return queries.due(self._db, self.path, self._id, now, after_row=after_row, limit=limit)
-
-    def due_count(self, now: datetime) -> int:
-        """Count the rows that `due` would give in all."""
-        return queries.due_count(self._db, self.path, self._id, now)
-
-    def next_due(self) -> datetime | None:
-        """Tell when the first deferred row of the list is due."""
-        return queries.next_due(self._db, self.path, self._id, self._now())
-
-    def recent(self, since: datetime) -> Iterator[tuple[str, datetime]]:
-        """Give addresses with the times at which they were written to after *since*."""
-        return queries.recent(self._db, self.path, self._id, since)
-
-    def counts(self) -> Counts:
-        """Count rows by state, those that are no longer in the list included.
-
-        What was counted is kept until a row moves, so that asking again costs nothing.
-        """
-        kept = queries.kept_counts(self._db, self.path, self._id)
-        if kept is None:
-            kept = queries.counts(self._db, self.path, self._id)
-            if self.writable:
-                with self._transaction():
-                    queries.keep_counts(self._db, self._id, kept)
-        return kept
-
-    def gone(self) -> Counts:
-        """Count by state the contacted rows that are no longer in the list."""
-        return queries.gone(self._db, self.path, self._id)
-
-    def results(self) -> Iterator[Result]:
-        """Give every row with its state, in list order, then those no longer in the list."""
-        return queries.results(self._db, self.path, self._id)
-
-    def aggregates(self) -> Aggregates:
-        """Give the campaign's history in figures."""
-        from mailmerge.ledger.statistics import Aggregates
-
-        return Aggregates(self._db, self.path, self._id)
-
-    def in_doubt(self, limit: int | None = None) -> list[Result]:
-        """Give the rows in doubt, those of the list first."""
-        return queries.in_doubt(self._db, self.path, self._id, limit)
-
-    def attempts(self, key: str) -> list[PastAttempt]:
-        """Give all attempts at one row, oldest first."""
-        return queries.attempts(self._db, self.path, self._id, key)
-
-    def keys_at(self, rows: Iterable[int]) -> dict[int, str]:
-        """Find the keys of rows by their numbers in the current list; duplicates have none."""
-        return queries.keys_at(self._db, self.path, self._id, rows)
-
-    # --- a person's decisions -------------------------------------------------------------------------
+        cells = (self._id, self._now().timestamp())
+        with self._moving():
+            self._db.execute(_REPAIR_ATTEMPTS, cells)
+            return self._db.execute(_REPAIR, cells).rowcount
 
     def resolve(self, keys: Iterable[str] | None, *, as_accepted: bool) -> int:
         """Settle rows in doubt (None: all): they were accepted, or may be sent again.
@@ -380,38 +259,57 @@ class Ledger:
             How many rows it concerned; keys that are not in doubt are left alone.
 
         """
-        with self._transaction(moving=True):
-            return decisions.resolve(self._db, self._id, keys, self._now(), as_accepted=as_accepted)
+        accepted, again = (
+            "status = 'accepted', note = 'resolved as accepted'",
+            f"{_AGAIN}, note = 'to be sent again'",
+        )
+        return self._move(keys, accepted if as_accepted else again, "status = 'in_doubt'")
 
     def requeue(self, keys: Iterable[str] | None, *, accepted: bool = False) -> int:
-        """Make rejected and expired rows (None: all) pending again; *accepted* means accepted ones instead.
+        """Make rejected and expired rows (None: all) pending again, their tries forgotten.
+
+        Args:
+            keys: which rows; those in another state are left alone.
+            accepted: accepted rows instead.
 
         Returns:
             How many rows it concerned.
 
         """
-        with self._transaction(moving=True):
-            return decisions.requeue(self._db, self._id, keys, self._now(), accepted=accepted)
+        which = "status = 'accepted'" if accepted else "status IN ('rejected', 'expired')"
+        return self._move(keys, f"{_AGAIN}, note = 'requeued'", which)
+
+    def _move(self, keys: Iterable[str] | None, change: str, which: str) -> int:
+        statement = f"UPDATE delivery SET {change}, updated = ? WHERE campaign = ? AND {which}"
+        cells = (self._now().timestamp(), self._id)
+        with self._moving():
+            if keys is None:
+                return self._db.execute(statement, cells).rowcount
+            # dict.fromkeys: a key named twice is one row.
+            named = [(*cells, key) for key in dict.fromkeys(keys)]
+            return self._db.executemany(f"{statement} AND key = ?", named).rowcount
 
     def purge(self) -> None:
         """Remove personal data for good: addresses and replies go, keys become hashes nobody can undo.
 
         Counts remain; the campaign cannot be continued afterwards.
         """
-        with schema.guarded(self.path):
-            decisions.purge(self._db, self._id, self.secret, self._now())
+        db = self._db
 
-    @contextlib.contextmanager
-    def _transaction(self, *, moving: bool = False) -> Iterator[None]:
-        """Commit or roll back; *moving*: rows may change their state."""
-        with schema.guarded(self.path):
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                if moving:
-                    self._db.execute("UPDATE campaign SET counts = '' WHERE id = ?", (self._id,))
-                yield
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
+        def hashed(key: str) -> str:
+            digest = hmac.new(self.secret, key.encode("utf-8", "replace"), hashlib.sha256)
+            return f"purged:{digest.hexdigest()[:32]}"
+
+        db.connection.create_function("hashed", 1, hashed, deterministic=True)
+        db.execute("PRAGMA secure_delete = ON")
+        with self._moving():
+            db.execute("DELETE FROM listing WHERE campaign = ?", (self._id,))
+            db.execute(_PURGE_ATTEMPTS, (self._id,))
+            db.execute("UPDATE delivery SET key = hashed(key), note = '' WHERE campaign = ?", (self._id,))
+            # The secret goes too, so that guessed keys cannot be hashed and compared.
+            db.execute(
+                "UPDATE campaign SET secret = zeroblob(32), purged = ?, preflight = '' WHERE id = ?",
+                (self._now().timestamp(), self._id),
+            )
+        db.execute("VACUUM")
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from mailmerge.errors import LedgerError
-from mailmerge.ledger import sqlite
 from mailmerge.ledger.sqlite import StateDatabase
 
 if TYPE_CHECKING:
@@ -16,6 +15,10 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS known (
     ledger TEXT NOT NULL, campaign TEXT NOT NULL, mark INTEGER NOT NULL, noted REAL NOT NULL,
     PRIMARY KEY (ledger, campaign)) WITHOUT ROWID;
+"""
+_NOTE = """
+INSERT INTO known (ledger, campaign, mark, noted) VALUES (?, ?, ?, ?) ON CONFLICT (ledger, campaign)
+DO UPDATE SET mark = max(mark, excluded.mark), noted = excluded.noted
 """
 
 
@@ -27,10 +30,8 @@ class CampaignRegistry(StateDatabase):
 
     def mark(self, ledger: Path, campaign: str) -> int | None:
         """Give the high-water mark noted for a campaign; None: not known here."""
-        with sqlite.guarded(self._path):
-            found = self._db.execute(
-                "SELECT mark FROM known WHERE ledger = ? AND campaign = ?", (_name(ledger), campaign)
-            ).fetchone()
+        query = "SELECT mark FROM known WHERE ledger = ? AND campaign = ?"
+        found = self._db.row(query, (_name(ledger), campaign))
         return None if found is None else int(found[0])
 
     def check_present(self, ledger: Path, campaign: str) -> None:
@@ -67,27 +68,11 @@ class CampaignRegistry(StateDatabase):
     def note(self, ledger: Path, campaign: str, handed_over: int) -> None:
         """Remember how far a campaign has got; a mark never goes down."""
         cells = (_name(ledger), campaign, handed_over, datetime.now(UTC).timestamp())
-        with sqlite.guarded(self._path):
-            self._db.execute(
-                "INSERT INTO known VALUES (?, ?, ?, ?) ON CONFLICT (ledger, campaign) "
-                "DO UPDATE SET mark = max(mark, excluded.mark), noted = excluded.noted",
-                cells,
-            )
+        self._db.execute(_NOTE, cells)
 
     def forget(self, ledger: Path, campaign: str) -> None:
         """Drop a campaign, as after a purge."""
-        with sqlite.guarded(self._path):
-            self._db.execute("DELETE FROM known WHERE ledger = ? AND campaign = ?", (_name(ledger), campaign))
-
-    def campaigns(self) -> list[tuple[str, str, int]]:
-        """List ledger paths, campaign names and marks."""
-        with sqlite.guarded(self._path):
-            return [
-                (str(ledger), str(campaign), int(mark))
-                for ledger, campaign, mark in self._db.execute(
-                    "SELECT ledger, campaign, mark FROM known ORDER BY noted DESC"
-                )
-            ]
+        self._db.execute("DELETE FROM known WHERE ledger = ? AND campaign = ?", (_name(ledger), campaign))
 
 
 def _name(ledger: Path) -> str:

@@ -1,4 +1,20 @@
-"""The ledger's file: how it is made, opened, checked, migrated, and what its errors mean to a person."""
+"""The ledger's file: its tables, how it is made, opened, checked and migrated, and what makes it durable.
+
+What must survive is one thing: *a row that may have been handed over is known to the file before its last
+bytes can leave*. So a commit has to mean "on the disk":
+
+- **WAL with synchronous=FULL**: a commit appends the changed pages to the log and flushes it once. (NORMAL
+  would leave the flush to the next checkpoint: after a power cut rows that went out would be pending again,
+  and be sent twice.) On macOS, where a flush stops at the drive's cache, ``fullfsync`` does not.
+- **Network disks** have no shared memory that can be trusted, which WAL needs: there the rollback journal
+  stays, slower and safe.
+- **Ballast**: a megabyte set aside beside the file. A full disk stops the run at the next promise; what was
+  accepted by then is recorded in the ballast's place (see `mailmerge.ledger.attempts`).
+- **High-water mark**: ``campaign.handed_over`` only grows, and the user's registry remembers it. A file that
+  says less than the registry is an old copy, and is refused (see `mailmerge.ledger.registry`).
+- **Never replaced**: an empty, damaged or foreign file at the ledger's place is refused as it is, because
+  beginning anew would mean writing to everybody again.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +25,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mailmerge import files
-from mailmerge.errors import FileError, LedgerError
+from mailmerge.errors import LedgerError
+from mailmerge.ledger.sqlite import Database, damaged, unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from contextlib import AbstractContextManager
+    from collections.abc import Mapping
 
 APPLICATION_ID = 0x6D6D6C64
 VERSION = 2
@@ -131,19 +146,13 @@ _WHOLE_CHECK_UP_TO = 64 * 1024 * 1024
 
 def create(path: Path, *, schema: str = SCHEMA, version: int = VERSION, durable: bool = True) -> None:
     """Make an empty ledger: complete or not at all, readable by its owner only."""
-    with guarded(path), _new(path, durable=durable) as db:
+    with Database.filled(path) if durable else Database.open(path, create=True) as db:
         db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
         marks = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version}"
-        db.executescript(f"BEGIN; {schema}; {marks}; COMMIT")
+        db.script(f"BEGIN; {schema}; {marks}; COMMIT")
 
 
-def _new(path: Path, *, durable: bool) -> AbstractContextManager[sqlite3.Connection]:
-    if durable:
-        return files.create_database(path)
-    return contextlib.closing(files.open_database(path, create=True))
-
-
-def connect(path: Path, *, durable: bool = True) -> sqlite3.Connection:
+def connect(path: Path, *, durable: bool = True) -> Database:
     """Open an existing ledger for writing, checked and ready: WAL and FULL where the file system can.
 
     Without *durable* nothing is made to survive a crash: for throw-away copies.
@@ -153,25 +162,20 @@ def connect(path: Path, *, durable: bool = True) -> sqlite3.Connection:
 
     """
     refuse_empty(path)
-    with guarded(path):
-        db = files.open_database(path)
+    db = Database.open(path)
     try:
-        with guarded(path):
-            _check(db, path)
-            _tune(db, path, durable=durable)
-            # A write that changes nothing finds a read-only file now, not after the first message.
-            db.execute("BEGIN IMMEDIATE")
+        _check(db)
+        _tune(db, durable=durable)
+        with db.transaction():  # a write that changes nothing finds a read-only file now, not in mid-run
             db.execute(f"PRAGMA user_version = {_version(db)}")
-            db.execute("COMMIT")
-            if _version(db) < VERSION:
-                migrate(db, path)
+        migrate(db)
     except BaseException:
         db.close()
         raise
     return db
 
 
-def connect_read_only(path: Path) -> sqlite3.Connection:
+def connect_read_only(path: Path) -> Database:
     """Open an existing ledger without changing a byte of it, also while another process writes.
 
     Raises:
@@ -179,119 +183,65 @@ def connect_read_only(path: Path) -> sqlite3.Connection:
 
     """
     refuse_empty(path)
-    ways = (False, True) if _journal_is_empty(path) else (False,)
-    for number, immutable in enumerate(ways, 1):
-        with guarded(path):
-            db = files.open_database(path, read_only=True, immutable=immutable)
+    if _journal_is_empty(path):
         try:
-            with guarded(path):
-                _check(db, path)
-                _refuse_older(db, path)
-                db.execute("PRAGMA query_only = ON")
-            return db
+            return _looking(path)
         except LedgerError:
-            db.close()
-            if number == len(ways):
-                raise
-    raise RuntimeError("unreachable")
+            # WAL needs a file of shared memory beside the ledger even to read it, which a folder that is
+            # not ours may refuse. With an empty log the one file is the whole truth.
+            return _looking(path, immutable=True)
+    return _looking(path)
 
 
-def close(db: sqlite3.Connection) -> None:
+def _looking(path: Path, *, immutable: bool = False) -> Database:
+    db = Database.open(path, read_only=True, immutable=immutable)
+    try:
+        _check(db)
+        _refuse_older(db)
+        db.execute("PRAGMA query_only = ON")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def close(db: Database) -> None:
     """Close a writable ledger so that the one file holds everything."""
-    with contextlib.suppress(sqlite3.Error):  # a reader may still be looking: then the WAL stays, valid
+    with contextlib.suppress(LedgerError):  # a reader may still be looking: then the WAL stays, valid
         db.execute("PRAGMA busy_timeout = 200")
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         db.execute("PRAGMA journal_mode = DELETE")
     db.close()
 
 
-def migrate(
-    db: sqlite3.Connection,
-    path: Path,
-    migrations: Mapping[int, str] = MIGRATIONS,
-    target: int = VERSION,
-) -> Path | None:
+def migrate(db: Database, migrations: Mapping[int, str] = MIGRATIONS, target: int = VERSION) -> Path | None:
     """Bring an older ledger to *target*; a copy of it as it was is kept beside it.
 
     Returns:
         The copy, or None if there was nothing to do.
 
+    Raises:
+        LedgerError: the ledger is as it was, or of a version in between.
+
     """
     version = _version(db)
     if version >= target:
         return None
-    copy = path.with_name(f"{path.name}.v{version}.bak")
-    with files.create_database(copy) as backup:
-        db.backup(backup)
+    path = db.path
+    kept = path.with_name(f"{path.name}.v{version}.bak")
+    with Database.filled(kept) as copy:
+        db.copy_to(copy)
     while version < target:
         if version not in migrations:
             raise LedgerError(f"{path} has schema version {version}, which nothing can read", code="L701")
         try:
-            db.executescript(f"BEGIN; {migrations[version]}; PRAGMA user_version = {version + 1}; COMMIT")
-        except sqlite3.Error:
-            if db.in_transaction:
+            db.script(f"BEGIN; {migrations[version]}; PRAGMA user_version = {version + 1}; COMMIT")
+        except LedgerError:
+            if db.connection.in_transaction:
                 db.execute("ROLLBACK")
             raise
         version += 1
-    return copy
-
-
-@contextlib.contextmanager
-def guarded(path: Path) -> Iterator[None]:
-    """Turn what SQLite and the file system raise into a `LedgerError` that says what a person can do."""
-    try:
-        yield
-    except FileError as error:
-        raise unusable(error) from error
-    except (sqlite3.Error, UnicodeDecodeError) as error:
-        raise explained(path, error) from error
-
-
-def is_full(error: BaseException | None) -> bool:
-    """Tell whether SQLite failed for want of space, or for a write error that looks like it."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    return isinstance(error, sqlite3.Error) and code in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
-
-
-def explained(path: Path, error: Exception) -> LedgerError:
-    """Say in the user's terms what a database error means."""
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
-    if code == sqlite3.SQLITE_FULL:
-        return LedgerError(
-            f"cannot record progress in {path}: the disk is full",
-            code="L703",
-            hint="free some space, then run the same command again; nothing recorded is lost",
-        )
-    if code == sqlite3.SQLITE_READONLY:
-        return LedgerError(
-            f"cannot write {path}: it, or its folder, is read-only",
-            code="L702",
-            hint="progress must be recorded before anything is sent; make the folder writable",
-        )
-    if code == sqlite3.SQLITE_CANTOPEN:
-        return _unusable(path, "it cannot be opened")
-    if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-        return LedgerError(
-            f"{path} is locked by another program",
-            code="L706",
-            hint="close what has it open (a database browser, a sync or backup program), then run again",
-        )
-    if code == sqlite3.SQLITE_IOERR:
-        return LedgerError(
-            f"cannot read or write {path}: {error}",
-            code="L708",
-            hint="the disk or network drive reports errors; nothing more was sent",
-        )
-    return damaged(path, str(error))
-
-
-def damaged(path: Path, detail: str) -> LedgerError:
-    """Make the error for a ledger that cannot be trusted."""
-    return LedgerError(
-        f"the ledger is damaged: {path} ({detail})",
-        code="L701",
-        hint="restore it from a backup; without it nobody can tell who was written to, so nothing is sent",
-    )
+    return kept
 
 
 def sync_folder(path: Path) -> str | None:
@@ -304,34 +254,34 @@ def sync_folder(path: Path) -> str | None:
     return "iCloud Drive" if "Mobile Documents" in path.parts else None
 
 
-def _check(db: sqlite3.Connection, path: Path) -> None:
-    application = int(db.execute("PRAGMA application_id").fetchone()[0])
+def _check(db: Database) -> None:
+    (application,) = db.row("PRAGMA application_id")
     if application != APPLICATION_ID:
-        raise damaged(path, "it is not a mailmerge ledger")
+        raise damaged(db.path, "it is not a mailmerge ledger")
     version = _version(db)
     if version > VERSION:
         raise LedgerError(
-            f"{path} was written by a newer mailmerge (schema {version}, this one knows {VERSION})",
+            f"{db.path} was written by a newer mailmerge (schema {version}, this one knows {VERSION})",
             code="L704",
             hint="update mailmerge-kit",
         )
-    pages, size = (int(db.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("page_count", "page_size"))
+    (pages,), (size,) = db.row("PRAGMA page_count"), db.row("PRAGMA page_size")
     if pages * size <= _WHOLE_CHECK_UP_TO:
-        verdict = str(db.execute("PRAGMA integrity_check(1)").fetchone()[0])
-        if verdict != "ok":
-            raise damaged(path, " ".join(verdict.split()))
+        (found,) = db.row("PRAGMA integrity_check(1)")
+        if found != "ok":
+            raise damaged(db.path, " ".join(str(found).split()))
 
 
-def _refuse_older(db: sqlite3.Connection, path: Path) -> None:
+def _refuse_older(db: Database) -> None:
     if _version(db) < VERSION:
         raise LedgerError(
-            f"{path} was written by an older mailmerge",
+            f"{db.path} was written by an older mailmerge",
             code="L704",
             hint="`mailmerge send` brings it up to date, keeping a copy",
         )
 
 
-def _tune(db: sqlite3.Connection, path: Path, *, durable: bool) -> None:
+def _tune(db: Database, *, durable: bool) -> None:
     db.execute("PRAGMA cache_size = -8192")
     db.execute("PRAGMA wal_autocheckpoint = 4000")
     if not durable:
@@ -343,13 +293,13 @@ def _tune(db: sqlite3.Connection, path: Path, *, durable: bool) -> None:
         # There a plain fsync leaves the data in the drive's cache.
         db.execute("PRAGMA fullfsync = ON")
         db.execute("PRAGMA checkpoint_fullfsync = ON")
-    mode = "DELETE" if _on_network(path) else "WAL"
+    mode = "DELETE" if _on_network(db.path) else "WAL"
     with contextlib.suppress(sqlite3.OperationalError):  # no shared memory here: the old mode stays
-        db.execute(f"PRAGMA journal_mode = {mode}")
+        db.connection.execute(f"PRAGMA journal_mode = {mode}")
 
 
-def _version(db: sqlite3.Connection) -> int:
-    return int(db.execute("PRAGMA user_version").fetchone()[0])
+def _version(db: Database) -> int:
+    return int(db.row("PRAGMA user_version")[0])
 
 
 def refuse_empty(path: Path) -> None:
@@ -366,11 +316,11 @@ def refuse_empty(path: Path) -> None:
             f"there is no ledger at {path}", code="L705", hint="nothing was sent from here yet"
         ) from None
     except OSError as error:
-        raise _unusable(path, error.strerror or str(error)) from error
+        raise unreadable(path, error.strerror or str(error)) from error
     if size == 0:
         raise damaged(path, "the file is empty")
     if not os.access(path, os.R_OK):
-        raise _unusable(path, "you may not read it")
+        raise unreadable(path, "you may not read it")
 
 
 def _journal_is_empty(path: Path) -> bool:
@@ -378,20 +328,6 @@ def _journal_is_empty(path: Path) -> bool:
         return path.with_name(path.name + "-wal").stat().st_size == 0
     except OSError:
         return not path.with_name(path.name + "-journal").exists()
-
-
-def unusable(error: FileError) -> LedgerError:
-    """Make the error for a file or folder of a campaign that is not what it should be, or cannot be used."""
-    return _unusable(error.filename, error.strerror or str(error), error.hint)
-
-
-def _unusable(path: Path | str, why: str, hint: str | None = None) -> LedgerError:
-    return LedgerError(
-        f"cannot use {path}: {why}",
-        code="L702",
-        hint=hint
-        or "progress must be recorded before anything is sent; check the folder and its permissions",
-    )
 
 
 def _on_network(path: Path) -> bool:

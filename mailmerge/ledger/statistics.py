@@ -1,6 +1,7 @@
 """The ledger in figures for the report page: every sum is made in SQL, however many rows there are.
 
-What is asked here is history, so it is about attempts and contacted rows; where rows stand now is `views`.
+What is asked here is history, so it is about attempts and contacted rows; where rows stand now is
+`mailmerge.ledger.reader`.
 """
 
 # ruff: noqa: S608  every piece of SQL here is a constant of this package
@@ -13,15 +14,14 @@ from itertools import pairwise
 from statistics import median
 from typing import TYPE_CHECKING
 
-from mailmerge.ledger import schema
-from mailmerge.ledger.records import moment
+from mailmerge.ledger.reader import moment
 from mailmerge.model import Answer, Bin, Domain, Runs, Status, Timeline, Times, Waits
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
-    from pathlib import Path
+
+    from mailmerge.ledger.sqlite import Database
 
 MOST_BINS = 120
 MOST_DOMAINS = 20
@@ -48,9 +48,8 @@ _ANSWERED = "campaign = ?1 AND code IS NOT NULL AND settled > at"
 class Aggregates:
     """Answers for one campaign of a ledger; nothing is read before it is asked for."""
 
-    def __init__(self, db: sqlite3.Connection, path: Path, campaign: int) -> None:
+    def __init__(self, db: Database, campaign: int) -> None:
         self._db = db
-        self._path = path
         self._campaign = campaign
 
     @cached_property
@@ -66,8 +65,7 @@ class Aggregates:
         return json.dumps(list(opening.values())), json.dumps(others)
 
     def _rows(self, query: str, *more: object) -> list[tuple[object, ...]]:
-        with schema.guarded(self._path):
-            return self._db.execute(query, (self._campaign, *more)).fetchall()
+        return self._db.rows(query, (self._campaign, *more))
 
     def runs(self, kind: str = "send") -> Runs:
         """Give the first beginning, the last end and their number."""

@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING, Protocol
 
 from mailmerge.errors import LedgerError
-from mailmerge.ledger.records import Settlement
+from mailmerge.ledger.attempts import Settlement
 from mailmerge.model import Status
 
 if TYPE_CHECKING:
@@ -27,11 +27,15 @@ class LedgerWriter(Protocol):
 
     @property
     def handed_over(self) -> int:
-        """How many hand-overs were ever promised."""
+        """How many hand-overs were ever recorded."""
         ...
 
-    def promise(self, attempts: Sequence[Attempt], settlements: Sequence[Settlement] = ()) -> None:
-        """Record outcomes and intents in one durable transaction."""
+    def record_intent(self, attempts: Sequence[Attempt], outcomes: Sequence[Settlement] = ()) -> None:
+        """Record the next hand-overs, and the outcomes so far, in one durable transaction."""
+        ...
+
+    def record_outcomes(self, outcomes: Sequence[Settlement]) -> None:
+        """Record what became of attempts in one durable transaction."""
         ...
 
 
@@ -81,10 +85,10 @@ class OutcomeWriter:
             try:
                 self._usage.commit()
             except LedgerError:  # the ledger itself is well
-                self._ledger.promise((), self._settled)
+                self._ledger.record_outcomes(self._settled)
                 raise
         if attempts or self._settled:
-            self._ledger.promise(attempts, self._settled)
+            self._ledger.record_intent(attempts, self._settled)
         self._settled = []
         self._since = None
         self._urgent = False

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from mailmerge.ledger.attempts import Settlement
 from mailmerge.ledger.ledger import Ledger
-from mailmerge.ledger.records import Settlement
 from mailmerge.model import Attempt, Counts, Listed, Outcome, Phase, Rate, Reply, Scope, Status
 from mailmerge.report.report_page import Facts, write_page
 from mailmerge.report.row_sample import PickedRows
@@ -88,14 +88,14 @@ def contact(ledger: Ledger, row: int, address: str, status: Status, words: str) 
         version="c" * 64,
         connection="1" if row < 40 else "2",
     )
-    ledger.promise([attempt])
+    ledger.attempts.record_intent([attempt])
     code, enhanced, text = REPLIES.get(status, (0, None, ""))
     said = words or text.format(row=row)
     reply = Reply(code, (said,), enhanced) if code else None
     outcome = Outcome(status, Scope.ROW, Phase.CONTENT, reply)
     answered = at + timedelta(seconds=0.1 + (row % 7) / 20)
     later = at + timedelta(minutes=5) if status is Status.DEFERRED else None
-    ledger.promise([], [Settlement(attempt, outcome, status, answered, later)])
+    ledger.attempts.record_outcomes([Settlement(attempt, outcome, status, answered, later)])
 
 
 def ordinary() -> list[tuple[str, Status, str]]:

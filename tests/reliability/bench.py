@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mailmerge.campaign.plan import Plan
     from mailmerge.campaign.reporting import Report
     from mailmerge.clock import Clock
+    from mailmerge.ledger.reader import LedgerReader
     from mailmerge.model import Counts, Status
     from mailmerge.sending.runs import Progress, StopFlag
     from reliability.moody import MoodyServer
@@ -107,7 +108,7 @@ class Bench:
         return report
 
     @contextmanager
-    def ledger(self) -> Iterator[Ledger]:
+    def ledger(self) -> Iterator[LedgerReader]:
         """Look into the ledger."""
         with Ledger.open_read_only(self.ledger_path, NAME) as ledger:
             yield ledger

@@ -7,7 +7,7 @@ import hashlib
 import re
 import sqlite3
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.model import Status
@@ -46,7 +46,7 @@ def check_invariants(
     with Ledger.open_read_only(path, name) as ledger:
         results = list(ledger.results())
         counts = ledger.counts()
-    promised = _promised(path, name)
+    promised = set(attempts_of(path, name, "key", "message_id", "digest"))
     taken_by = Counter(address.decode() for message in taken for address in message.recipients)
 
     # Every row has one state, and the numbers add up to the list.
@@ -71,16 +71,17 @@ def check_invariants(
     return counts
 
 
-def _promised(path: Path, name: str) -> set[tuple[str, str, str]]:
-    """Read all attempts at once: key, Message-ID and digest of each."""
-    query = """
-    SELECT a.key, a.message_id, a.digest FROM attempt a JOIN campaign c ON c.id = a.campaign WHERE c.name = ?
-    """
+def attempts_of(path: Path, name: str, *columns: str) -> list[tuple[Any, ...]]:
+    """Read these columns of all attempts, oldest first, past the code that the program reads them with."""
+    wanted = ", ".join(f"a.{column}" for column in columns)
+    query = (
+        f"SELECT {wanted} FROM attempt a JOIN campaign c ON c.id = a.campaign WHERE c.name = ? ORDER BY a.id"
+    )
     with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as db:
-        return set(db.execute(query, (name,)).fetchall())
+        return db.execute(query, (name,)).fetchall()
 
 
-def _check_bytes(message: Accepted, known: dict[str, Result], promised: set[tuple[str, str, str]]) -> None:
+def _check_bytes(message: Accepted, known: dict[str, Result], promised: set[tuple[Any, ...]]) -> None:
     rows = {known[address.decode()].key for address in message.recipients}
     assert len(rows) == 1, f"one message for several rows: {rows}"
     found = _MESSAGE_ID.search(message.content)

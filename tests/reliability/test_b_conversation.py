@@ -10,9 +10,10 @@ import pytest
 
 from faultd import Dropped, abort, after, drop, endless, hang, raw, say, say_and_drop, trickle
 from mailmerge.model import Status
-from reliability.bench import Bench, address, taken_order
+from reliability.bench import NAME, Bench, address, taken_order
 from reliability.clocks import SkippingClock
 from reliability.conversing import PATIENCE, Caps, impatient, only_first, server_with, told
+from reliability.invariants import attempts_of
 from reliability.moody import MoodyServer, taken_unsaid
 
 if TYPE_CHECKING:
@@ -177,9 +178,7 @@ def test_b04_foreign_words(bench: Bench, server: MoodyServer) -> None:
     assert report.exit_code == 3
     assert "用户不存在" in told(report)
     assert "用户不存在" in (bench.folder / "out" / "results.csv").read_text("utf-8-sig")
-    with bench.ledger() as ledger:
-        rejected = next(result for result in ledger.results() if result.status is Status.REJECTED)
-        assert ledger.attempts(rejected.key)[0].raw == GBK + b"\r\n"
+    assert (GBK + b"\r\n",) in attempts_of(bench.ledger_path, NAME, "raw")
 
 
 @pytest.mark.parametrize("verb", ["EHLO", "MAIL", "RCPT"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -24,12 +24,8 @@ SLACK = 1.0
 def promises(bench: Bench) -> list[tuple[float, str]]:
     """Give the times at which rows were promised, with their domains."""
     with bench.ledger() as ledger:
-        found = [
-            (past.at.timestamp(), past.attempt.address.partition("@")[2])
-            for result in ledger.results()
-            for past in ledger.attempts(result.key)
-        ]
-    return sorted(found)
+        found = list(ledger.recent(datetime.fromtimestamp(0, UTC)))
+    return [(at.timestamp(), address.partition("@")[2]) for address, at in found]
 
 
 def fullest(times: list[float], seconds: float) -> int:

@@ -19,13 +19,16 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from mailmerge.errors import LedgerError
-from mailmerge.ledger import queries, schema
+from mailmerge.ledger import schema
+from mailmerge.ledger.attempts import Settlement
 from mailmerge.ledger.ledger import Ledger
-from mailmerge.ledger.records import Run, Settlement
+from mailmerge.ledger.sqlite import Database
 from mailmerge.model import Attempt, Delivery, Listed, Outcome, Phase, Reply, Scope, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from mailmerge.ledger.reader import Run
 
 NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
 ACCEPTED = Outcome(
@@ -35,6 +38,7 @@ REJECTED = Outcome(
     Status.REJECTED, Scope.ROW, Phase.RCPT, Reply(550, ("no such user",), (5, 1, 1)), "recipient"
 )
 DEFERRED = Outcome(Status.DEFERRED, Scope.ROW, Phase.RCPT, Reply(450, ("later",)), "greylist")
+IN_DOUBT = Outcome(Status.IN_DOUBT, Scope.CONNECTION, Phase.CONTENT)
 DROPPED = Outcome(Status.PENDING, Scope.CONNECTION, Phase.DATA)
 
 
@@ -80,8 +84,14 @@ def fill(ledger: Ledger, rows: int = 5, status: Status = Status.PENDING) -> None
 
 def send(ledger: Ledger, row: int, outcome: Outcome = ACCEPTED, **more) -> None:
     about = {key: more[key] for key in ("version", "address") if key in more}
-    ledger.promise([attempt(row, **about)])
-    ledger.promise([], [settled(row, outcome, **more)])
+    ledger.attempts.record_intent([attempt(row, **about)])
+    ledger.attempts.record_outcomes([settled(row, outcome, **more)])
+
+
+def attempts(ledger: Ledger, *columns: str) -> list[tuple[object, ...]]:
+    """All attempts in the file, oldest first."""
+    with Database.open(ledger.path, read_only=True) as db:
+        return db.rows(f"SELECT {', '.join(columns)} FROM attempt ORDER BY id")
 
 
 def first_delivery(ledger: Ledger) -> Delivery:
@@ -112,8 +122,8 @@ def test_the_ledger_is_private(ledger: Ledger, path: Path) -> None:
 
 def test_a9_commits_are_durable(ledger: Ledger) -> None:
     """Write-ahead log and full synchronisation are on."""
-    assert ledger._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    assert ledger._db.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert ledger._db.row("PRAGMA journal_mode") == ("wal",)
+    assert ledger._db.row("PRAGMA synchronous") == (2,)
 
 
 def test_a_clean_close_leaves_one_file(ledger: Ledger, path: Path) -> None:
@@ -203,7 +213,7 @@ def test_only_rows_that_are_sent_make_duplicates(ledger: Ledger) -> None:
         assert listing.add(Listed(5, "", "?", Status.INVALID)) is None
         assert listing.add(Listed(6, "", "?", Status.INVALID)) is None
     send_key = replace(attempt(3), key="a")
-    ledger.promise([send_key])
+    ledger.attempts.record_intent([send_key])
     assert list(states(ledger).values()) == [
         Status.SKIPPED,
         Status.HANDING_OVER,
@@ -253,7 +263,7 @@ def test_a17_a_corrected_address_gets_another_chance(ledger: Ledger) -> None:
         listing.add(Listed(2, "k2", "U2@example.org", Status.PENDING))
         listing.add(Listed(3, "k3", "mended@example.org", Status.PENDING))
     assert states(ledger) == {2: Status.REJECTED, 3: Status.PENDING}
-    ledger.promise([attempt(3, address="mended@example.org")])
+    ledger.attempts.record_intent([attempt(3, address="mended@example.org")])
 
 
 def test_what_happened_outlives_what_the_list_says(ledger: Ledger) -> None:
@@ -282,10 +292,10 @@ def test_the_preflight_is_remembered(ledger: Ledger, path: Path) -> None:
 def test_promises_and_outcomes_share_a_commit(ledger: Ledger) -> None:
     """The outcome of one row and the intent of the next are recorded together."""
     fill(ledger, 2)
-    ledger.promise([attempt(2)])
-    ledger.promise([attempt(3)], [settled(2, ACCEPTED)])
+    ledger.attempts.record_intent([attempt(2)])
+    ledger.attempts.record_intent([attempt(3)], [settled(2, ACCEPTED)])
     assert states(ledger) == {2: Status.ACCEPTED, 3: Status.HANDING_OVER}
-    assert ledger.handed_over == 2
+    assert ledger.attempts.handed_over == 2
 
 
 def test_what_the_server_said_is_kept(ledger: Ledger) -> None:
@@ -311,36 +321,37 @@ def test_no_row_is_promised_twice(ledger: Ledger) -> None:
     fill(ledger, 3)
     send(ledger, 2)
     with pytest.raises(RuntimeError, match="not pending"):
-        ledger.promise([attempt(3), attempt(2)])
+        ledger.attempts.record_intent([attempt(3), attempt(2)])
     assert states(ledger) == {2: Status.ACCEPTED, 3: Status.PENDING, 4: Status.PENDING}
-    ledger.promise([attempt(3)])
+    ledger.attempts.record_intent([attempt(3)])
     with pytest.raises(RuntimeError, match="not pending"):
-        ledger.promise([attempt(3)])
-    assert ledger.handed_over == 2
+        ledger.attempts.record_intent([attempt(3)])
+    assert ledger.attempts.handed_over == 2
 
 
 def test_outcomes_without_promise_are_kept(ledger: Ledger) -> None:
     """A recipient refused before the content never needed a promise; every attempt is kept all the same."""
     fill(ledger, 1)
-    ledger.promise([], [settled(2, DROPPED, counts=False), settled(2, DEFERRED, next_at=NOW)])
-    ledger.promise([attempt(2, number=2)])
-    ledger.promise([], [settled(2, ACCEPTED)])
-    past = ledger.attempts("k2")
-    assert [entry.status for entry in past] == [Status.PENDING, Status.DEFERRED, Status.ACCEPTED]
-    assert [entry.attempt.number for entry in past] == [1, 1, 2]
-    assert past[2].raw == b"250 .."
+    ledger.attempts.record_outcomes([settled(2, DROPPED, counts=False), settled(2, DEFERRED, next_at=NOW)])
+    ledger.attempts.record_intent([attempt(2, number=2)])
+    ledger.attempts.record_outcomes([settled(2, ACCEPTED)])
+    assert attempts(ledger, "status", "number", "raw") == [
+        ("pending", 1, None),
+        ("deferred", 1, b""),
+        ("accepted", 2, b"250 .."),
+    ]
     assert first_delivery(ledger).attempts == 2
-    assert ledger.handed_over == 1
+    assert ledger.attempts.handed_over == 1
 
 
 def test_a_dropped_promise_goes_back_to_pending(ledger: Ledger) -> None:
     """Nothing of it was taken: the row is offered again, and may be promised again in the same commit."""
     fill(ledger, 1)
-    ledger.promise([attempt(2)])
-    ledger.promise([attempt(2)], [settled(2, DROPPED, counts=False)])
+    ledger.attempts.record_intent([attempt(2)])
+    ledger.attempts.record_intent([attempt(2)], [settled(2, DROPPED, counts=False)])
     assert states(ledger) == {2: Status.HANDING_OVER}
-    ledger.promise([], [settled(2, ACCEPTED)])
-    assert [entry.status for entry in ledger.attempts("k2")] == [Status.PENDING, Status.ACCEPTED]
+    ledger.attempts.record_outcomes([settled(2, ACCEPTED)])
+    assert attempts(ledger, "status", "previous") == [("pending", None), ("accepted", 1)]
 
 
 def test_deferred_rows_come_back_when_due(ledger: Ledger) -> None:
@@ -361,10 +372,10 @@ def test_kept_counts_are_forgotten_when_a_row_moves(ledger: Ledger, path: Path) 
     ledger.start_run("send")
     steps: dict[str, Callable[[], object]] = {
         "nothing": lambda: None,
-        "promise": lambda: ledger.promise([attempt(2), attempt(3), attempt(4)]),
-        "accept": lambda: ledger.promise([], [settled(2, ACCEPTED)]),
-        "reject": lambda: ledger.promise([], [settled(3, REJECTED)]),
-        "without promise": lambda: ledger.promise([], [settled(5, DEFERRED, next_at=NOW)]),
+        "promise": lambda: ledger.attempts.record_intent([attempt(2), attempt(3), attempt(4)]),
+        "accept": lambda: ledger.attempts.record_outcomes([settled(2, ACCEPTED)]),
+        "reject": lambda: ledger.attempts.record_outcomes([settled(3, REJECTED)]),
+        "without promise": lambda: ledger.attempts.record_outcomes([settled(5, DEFERRED, next_at=NOW)]),
         "repair": ledger.repair,
         "resolve": lambda: ledger.resolve(None, as_accepted=True),
         "requeue": lambda: ledger.requeue(None),
@@ -378,7 +389,7 @@ def test_kept_counts_are_forgotten_when_a_row_moves(ledger: Ledger, path: Path) 
         counts = ledger.counts()
         found = Counter(result.status for result in ledger.results())
         assert {status: counts[status] for status in counts} == dict(found), name
-        assert queries.kept_counts(ledger._db, path, ledger._id) == counts == ledger.counts(), name
+        assert ledger._kept_counts() == counts == ledger.counts(), name
         assert name == "nothing" or counts != before or name in {"purge", "shorter list"}, name
         before = counts
 
@@ -414,7 +425,7 @@ def test_hostile_replies_can_be_recorded(ledger: Ledger) -> None:
 def test_an_unknown_version_is_our_mistake(ledger: Ledger) -> None:
     """Versions are noted before anything is sent with them."""
     with pytest.raises(RuntimeError, match="version"):
-        ledger.promise([attempt(2, version="v9")])
+        ledger.attempts.record_intent([attempt(2, version="v9")])
 
 
 @settings(max_examples=40, deadline=None)
@@ -439,12 +450,12 @@ def test_a16_any_edits_between_any_stops(lists) -> None:
                     listing.add(Listed(row, f"k{person}", f"u{person}@example.org", Status.PENDING))
             for delivery, fate in zip(ledger.due(NOW), fates, strict=False):
                 one = attempt(int(delivery.key[1:]))
-                ledger.promise([one])
+                ledger.attempts.record_intent([one])
                 if fate == "stop":
                     break
                 outcome = {"ok": ACCEPTED, "reject": REJECTED, "defer": DEFERRED, "drop": DROPPED}[fate]
                 sent += [delivery.key] * (fate == "ok")
-                ledger.promise([], [Settlement(one, outcome, outcome.status, NOW, NOW)])
+                ledger.attempts.record_outcomes([Settlement(one, outcome, outcome.status, NOW, NOW)])
             ledger.repair()
             results = list(ledger.results())
             assert [result.row for result in results if result.row] == list(range(2, 2 + len(people)))
@@ -461,7 +472,7 @@ def test_a2_what_was_being_handed_over_is_in_doubt(ledger: Ledger, path: Path, t
     fill(ledger, 4)
     send(ledger, 2)
     send(ledger, 3, REJECTED)
-    ledger.promise([attempt(4)])
+    ledger.attempts.record_intent([attempt(4)])
     crashed = tmp_path / "crashed"
     shutil.copytree(path.parent, crashed)
     with Ledger.open(crashed / "ledger.db", "spring") as again:
@@ -474,7 +485,7 @@ def test_a2_what_was_being_handed_over_is_in_doubt(ledger: Ledger, path: Path, t
             5: Status.PENDING,
         }
         assert [result.row for result in again.in_doubt(limit=5)] == [4]
-        assert again.attempts("k4")[0].reason == "stopped"
+        assert attempts(again, "key", "reason")[-1] == ("k4", "stopped")
         assert [delivery.row for delivery in again.due(NOW)] == [5]
 
 
@@ -486,12 +497,12 @@ def test_a3_a_killed_process_loses_no_promise(path: Path) -> None:
         ledger = Ledger.open(path, "spring")
         ledger.note_version("v1", {})
         fill(ledger, 30)
-        ledger.promise([attempt(2), attempt(3)])
-        ledger.promise([attempt(4)], [settled(2, ACCEPTED)])
+        ledger.attempts.record_intent([attempt(2), attempt(3)])
+        ledger.attempts.record_intent([attempt(4)], [settled(2, ACCEPTED)])
         os.kill(os.getpid(), signal.SIGKILL)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     with Ledger.open(path, "spring") as ledger:
-        assert ledger.handed_over == 3
+        assert ledger.attempts.handed_over == 3
         assert ledger.repair() == 2
         counts = ledger.counts()
         assert (counts[Status.ACCEPTED], counts[Status.IN_DOUBT], counts[Status.PENDING]) == (1, 2, 27)
@@ -503,8 +514,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     with Ledger.open(path, "spring", now=lambda: NOW) as ledger:
         ledger.note_version("v1", {})
         fill(ledger, 60)
-        ledger.promise([attempt(row) for row in range(2, 40)])
-        ledger.promise([], [settled(row, ACCEPTED) for row in range(2, 40)])
+        ledger.attempts.record_intent([attempt(row) for row in range(2, 40)])
+        ledger.attempts.record_outcomes([settled(row, ACCEPTED) for row in range(2, 40)])
     return path.read_bytes()
 
 
@@ -574,15 +585,14 @@ def test_a13_an_older_ledger_is_copied_then_migrated(tmp_path: Path) -> None:
     """The copy is the file as it was; a failing migration changes nothing."""
     path = tmp_path / "ledger.db"
     schema.create(path, schema="CREATE TABLE old (x); INSERT INTO old VALUES (7)", version=5)
-    db = sqlite3.connect(path, isolation_level=None)
-    with pytest.raises(sqlite3.Error):
-        schema.migrate(db, path, {5: "ALTER TABLE old ADD y; DROP TABLE nowhere"}, 6)
-    assert db.execute("SELECT * FROM old").fetchone() == (7,)
-    copy = schema.migrate(db, path, {5: "ALTER TABLE old ADD y", 6: "DELETE FROM old"}, 7)
-    assert db.execute("PRAGMA user_version").fetchone() == (7,)
-    assert db.execute("SELECT count(*) FROM old").fetchone() == (0,)
-    assert schema.migrate(db, path, {}, 7) is None
-    db.close()
+    with Database.open(path) as db:
+        with pytest.raises(LedgerError, match="nowhere"):
+            schema.migrate(db, {5: "ALTER TABLE old ADD y; DROP TABLE nowhere"}, 6)
+        assert db.row("SELECT * FROM old") == (7,)
+        copy = schema.migrate(db, {5: "ALTER TABLE old ADD y", 6: "DELETE FROM old"}, 7)
+        assert db.row("PRAGMA user_version") == (7,)
+        assert db.row("SELECT count(*) FROM old") == (0,)
+        assert schema.migrate(db, {}, 7) is None
     assert copy is not None
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
     old = sqlite3.connect(copy)
@@ -643,25 +653,25 @@ def test_a12_a_read_only_folder_is_found_before_sending(ledger: Ledger, path: Pa
 def test_a10_a_full_disk_promises_nothing(ledger: Ledger) -> None:
     """The promise fails with a clear message, no row has moved, and the database stays valid."""
     fill(ledger, 400)
-    pages = ledger._db.execute("PRAGMA page_count").fetchone()[0]
+    (pages,) = ledger._db.row("PRAGMA page_count")
     ledger._db.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(LedgerError, match="disk is full") as caught:
-        ledger.promise([attempt(row) for row in range(2, 402)])
+        ledger.attempts.record_intent([attempt(row) for row in range(2, 402)])
     assert (caught.value.code, caught.value.exit_code) == ("L703", 8)
     assert ledger.counts()[Status.PENDING] == 400
     ledger._db.execute("PRAGMA max_page_count = 100000")
-    ledger.promise([attempt(2)])
-    assert ledger.handed_over == 1
+    ledger.attempts.record_intent([attempt(2)])
+    assert ledger.attempts.handed_over == 1
 
 
 def test_a11_the_ballast_saves_the_outcome(ledger: Ledger, path: Path) -> None:
     """Full after acceptance: outcomes are recorded with the ballast's space, the next promise is not made."""
     fill(ledger, 400)
-    ledger.promise([attempt(2)])
-    pages = ledger._db.execute("PRAGMA page_count").fetchone()[0]
+    ledger.attempts.record_intent([attempt(2)])
+    (pages,) = ledger._db.row("PRAGMA page_count")
     ledger._db.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(LedgerError, match="disk is full"):
-        ledger.promise([attempt(row) for row in range(3, 402)], [settled(2, ACCEPTED)])
+        ledger.attempts.record_intent([attempt(row) for row in range(3, 402)], [settled(2, ACCEPTED)])
     assert not path.with_name("ballast").exists()
     assert states(ledger)[2] is Status.ACCEPTED
     assert ledger.counts()[Status.HANDING_OVER] == 0
@@ -670,10 +680,10 @@ def test_a11_the_ballast_saves_the_outcome(ledger: Ledger, path: Path) -> None:
 def test_a11_what_cannot_be_recorded_is_told(ledger: Ledger) -> None:
     """If even that fails, row and reply are in the message, and the row will be in doubt."""
     fill(ledger, 2)
-    ledger.promise([attempt(2)])
+    ledger.attempts.record_intent([attempt(2)])
     ledger._db.execute("PRAGMA query_only = ON")
     with pytest.raises(LedgerError, match=r"row 2 <u2@example\.org>: accepted, 250 2\.0\.0 queued as 4F1A"):
-        ledger.promise([], [settled(2, ACCEPTED)])
+        ledger.attempts.record_outcomes([settled(2, ACCEPTED)])
     ledger._db.execute("PRAGMA query_only = OFF")
     assert ledger.repair() == 1
 
@@ -690,7 +700,6 @@ def test_a18_versions_tell_what_changed(ledger: Ledger) -> None:
     send(ledger, 4, version="v2")
     send(ledger, 5, REJECTED, version="v2")
     assert [(v.digest, v.accepted) for v in ledger.versions()] == [("v1", 2), ("v2", 1)]
-    assert (ledger.accepted_with("v1"), ledger.accepted_with("v3")) == (2, 0)
     assert ledger.versions()[0].changed({"subject": "a", "template": "c", "from": "x"}) == (
         "template",
         "from",
@@ -714,23 +723,51 @@ def test_runs_are_recorded(ledger: Ledger) -> None:
         "finished",
         {"accepted": 1},
     )
-    assert ledger.attempts("k2")[0].run == run.id
+    assert attempts(ledger, "run") == [(run.id,)]
     assert last_run(ledger, "test").id == number
+
+
+def test_rows_are_named_by_number_in_ranges(ledger: Ledger) -> None:
+    """Both ends of a range count, numbers that are not there name nobody, and a duplicate has no key."""
+    with ledger.new_listing() as listing:
+        for row, key in enumerate(["a", "b", "a", "c", "d"], 2):
+            listing.add(Listed(row, key, f"{key}@example.org", Status.PENDING))
+    assert ledger.keys_in([(2, 2), (4, 5), (99, 10_000_000)]) == ["a", "c"]
+    assert ledger.keys_in([(1, 10_000_000)]) == ["a", "b", "c", "d"]
+
+
+def test_rows_in_doubt_are_found_through_the_deliveries(ledger: Ledger, path: Path) -> None:
+    """Also those that a dead run was handing over; rows of the list first, in its order, then those gone."""
+    fill(ledger, 9)
+    ledger.attempts.record_intent([attempt(row) for row in (9, 8, 2, 3, 4, 5)])
+    ledger.attempts.record_outcomes([settled(2, ACCEPTED), settled(3, REJECTED), settled(4, IN_DOUBT)])
+    fill(ledger, 7)
+    with Ledger.open_read_only(path, "spring") as reader:
+        found = [(result.row, result.key, result.status) for result in reader.in_doubt()]
+        assert found == [
+            (4, "k4", Status.IN_DOUBT),
+            (5, "k5", Status.HANDING_OVER),
+            (8, "k8", Status.HANDING_OVER),
+            (None, "k9", Status.HANDING_OVER),
+        ]
+        assert [reader.in_doubt(limit) for limit in range(5)] == [reader.in_doubt()[:n] for n in range(5)]
+        assert {
+            result.key: result for result in reader.results() if result.key in {"k4", "k5", "k8", "k9"}
+        } == {result.key: result for result in reader.in_doubt()}
 
 
 def test_doubts_are_resolved_by_a_person(ledger: Ledger) -> None:
     """As accepted, or to be sent again; only rows in doubt, and one by one if asked."""
     fill(ledger, 4)
-    ledger.promise([attempt(row) for row in (2, 3, 4)])
+    ledger.attempts.record_intent([attempt(row) for row in (2, 3, 4)])
     ledger.repair()
-    assert ledger.keys_at([2, 3, 99]) == {2: "k2", 3: "k3"}
     assert ledger.resolve(["k2", "k2", "k5", "nobody"], as_accepted=True) == 1
     assert ledger.resolve(None, as_accepted=False) == 2
     assert states(ledger) == {2: Status.ACCEPTED, 3: Status.PENDING, 4: Status.PENDING, 5: Status.PENDING}
     assert first_delivery(ledger).reason == "resolved as accepted"
     due = ledger.due(NOW)[0]
     assert (due.message_id, due.date) == ("<m3@example.org>", attempt(3).date)
-    ledger.promise([attempt(3)])
+    ledger.attempts.record_intent([attempt(3)])
 
 
 def test_requeue_gives_back_all_tries(ledger: Ledger) -> None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from mailmerge.ledger.attempts import Settlement
 from mailmerge.ledger.ledger import Ledger
-from mailmerge.ledger.records import Settlement
 from mailmerge.model import (
     Attempt,
     Listed,
@@ -70,11 +70,11 @@ class History:
         attempt = Attempt(
             f"k{row}", row, address, number, f"<{row}@x>", START, 1, 100, "d", "r", "v", connection
         )
-        self.ledger.promise([attempt])
+        self.ledger.attempts.record_intent([attempt])
         outcome = Outcome(status, scope, Phase.CONTENT, REPLIES[status])
         later = self.now + timedelta(seconds=60) if status is Status.DEFERRED else None
         ended = self.now + timedelta(seconds=took)
-        self.ledger.promise([], [Settlement(attempt, outcome, status, ended, later)])
+        self.ledger.attempts.record_outcomes([Settlement(attempt, outcome, status, ended, later)])
 
     @property
     def figures(self) -> Aggregates:
@@ -233,7 +233,9 @@ def test_what_an_earlier_death_left_open_has_no_time(history):
     history.run()
     history.attempt(2, 0)
     history.now = START + timedelta(seconds=1)
-    history.ledger.promise([Attempt("k3", 3, "b@x.org", 1, "<3@x>", START, 1, 1, "d", "r", "v", "1")])
+    history.ledger.attempts.record_intent(
+        [Attempt("k3", 3, "b@x.org", 1, "<3@x>", START, 1, 1, "d", "r", "v", "1")]
+    )
     history.now = START + timedelta(days=1)
     assert history.ledger.repair() == 1
 

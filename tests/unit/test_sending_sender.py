@@ -212,7 +212,7 @@ class Bench:
     def run(self, work: Iterable[Work] | None = None, rates: str = "", **more) -> RunEnd:
         observe = more.pop("observe", self.steps.append)
         sender = Sender(
-            self.recorder or self.ledger,
+            self.recorder or self.ledger.attempts,
             self.server.connect,
             more.pop("throttle", None) or Throttle([parse_rate(rates)] if rates else ()),
             self.clock,
@@ -284,9 +284,12 @@ def test_promises_and_outcomes_are_committed_together(bench: Bench) -> None:
     class Counting:
         handed_over = 0
 
-        def promise(self, attempts, settlements=()) -> None:
-            commits.append((len(attempts), len(settlements)))
-            bench.ledger.promise(attempts, settlements)
+        def record_intent(self, attempts, outcomes=()) -> None:
+            commits.append((len(attempts), len(outcomes)))
+            bench.ledger.attempts.record_intent(attempts, outcomes)
+
+        def record_outcomes(self, outcomes) -> None:
+            self.record_intent((), outcomes)
 
     bench.recorder = Counting()
     bench.run()
@@ -296,7 +299,7 @@ def test_promises_and_outcomes_are_committed_together(bench: Bench) -> None:
     bench.server.window = 64
     bench.run()
     assert commits == [(64, 0), (64, 64), (0, 64)]
-    assert bench.ledger.handed_over == 133
+    assert bench.ledger.attempts.handed_over == 133
 
 
 def test_messages_are_pulled_as_there_is_room(bench: Bench) -> None:
@@ -343,7 +346,7 @@ def test_b8_a_refused_row_does_not_stop_the_others(bench: Bench, window: int) ->
     assert end.reason is Reason.FINISHED
     assert bench.states() == {2: "accepted", 3: "rejected", 4: "rejected", 5: "deferred", 6: "accepted"}
     assert bench.ledger.next_due() == NOW + timedelta(seconds=330)
-    assert bench.ledger.handed_over == 3
+    assert bench.ledger.attempts.handed_over == 3
 
 
 def test_a29_4yz_for_ever_expires(bench: Bench) -> None:
@@ -447,12 +450,12 @@ def test_messages_are_counted_before_they_can_be_complete(bench: Bench, tmp_path
     """Also where no limit is asked: whatever was promised is in the account's count by then."""
     with AccountUsage(tmp_path / "usage.db") as usage, AccountUsage(tmp_path / "usage.db") as other:
 
-        def promise(attempts, settlements=()):
-            bench.ledger.promise(attempts, settlements)
-            counted.append((bench.ledger.handed_over, other.used("me", NOW - timedelta(days=1))))
+        def record(attempts, outcomes=()):
+            bench.ledger.attempts.record_intent(attempts, outcomes)
+            counted.append((bench.ledger.attempts.handed_over, other.used("me", NOW - timedelta(days=1))))
 
         counted: list[tuple[int, int]] = []
-        bench.recorder = SimpleNamespace(promise=promise, handed_over=0)
+        bench.recorder = SimpleNamespace(record_intent=record, handed_over=0)
         bench.server.window = 2
         end = bench.run(usage=usage.quota("me", (), bench.clock))
         assert end.reason is Reason.FINISHED

@@ -1,0 +1,284 @@
+"""The write path: what is about to be handed over, before the wire; what became of it, after.
+
+**The order.** SMTP cannot be asked afterwards whether a message arrived. So the *intent* to hand it over is
+durable before its last bytes may leave, and its *outcome* is recorded when the server has answered. Whatever
+ends the process in between leaves the row ``handing_over``, and the next run calls it ``in_doubt``:
+
+    pending --record_intent--> handing_over --record_outcomes--> accepted, rejected, deferred, in_doubt ...
+       ^--------------------------------------------------------------------------------------'
+
+Many messages end before they need an intent (a recipient refused at RCPT, a drop before the content): their
+attempt and its outcome are written together, and no intent is ever on disk.
+
+**One commit** carries the outcomes so far and the next intents, because a flush of the disk costs more than
+everything else we do to a message; with a window in flight one flush serves the whole window.
+
+**A full disk** can stop an intent, and does: nothing is sent then. It must not swallow the outcome of what
+was sent already. So a megabyte of *ballast* lies beside the ledger; it is deleted where a commit with
+outcomes found the disk full, and the outcomes alone are tried again in its room. The run ends all the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from mailmerge import files
+from mailmerge.errors import FileError, LedgerError
+from mailmerge.ledger.sqlite import is_full
+from mailmerge.model import Attempt, Outcome, Scope, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from mailmerge.ledger.sqlite import Database
+
+_BALLAST = 1024 * 1024
+
+_INTEND = """
+INSERT INTO attempt (id, campaign, previous, run, key, row, address, number, at, message_id, date,
+    utc_offset, recipients, size, digest, row_digest, version, connection, status)
+VALUES (?1, ?2, (SELECT attempt FROM delivery WHERE campaign = ?2 AND key = ?4), ?3, ?4, ?5, ?6, ?7, ?8,
+    ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)
+"""
+# The condition is the last line of defence: no row is ever handed over twice, whatever the caller believes.
+_HAND_OVER = """
+INSERT INTO delivery (campaign, key, status, tries, first_at, updated, version, attempt)
+VALUES (?1, ?2, 'handing_over', 0, ?3, ?3, ?4, ?5)
+ON CONFLICT (campaign, key) DO UPDATE SET status = 'handing_over', first_at = coalesce(first_at, ?3),
+    updated = ?3, next_at = NULL, version = ?4, attempt = ?5, note = ''
+WHERE status IN ('pending', 'deferred')
+"""
+_SETTLE_ATTEMPT = """
+UPDATE attempt SET status = ?, settled = ?, scope = ?, phase = ?, reason = ?, code = ?, enhanced = ?,
+    reply = ?, raw = ? WHERE id = ?
+"""
+_SETTLE = """
+UPDATE delivery SET status = ?, tries = tries + ?, next_at = ?, updated = ?
+WHERE campaign = ? AND key = ? AND status = 'handing_over'
+"""
+_SETTLE_WITHOUT_INTENT = """
+INSERT INTO delivery (campaign, key, status, tries, next_at, first_at, updated, version, attempt)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, ?8)
+ON CONFLICT (campaign, key) DO UPDATE SET status = ?3, tries = tries + ?4, next_at = ?5,
+    first_at = coalesce(first_at, ?6), updated = ?6, version = ?7, attempt = ?8, note = ''
+WHERE status IN ('pending', 'deferred')
+"""
+_HANDED_OVER = "UPDATE campaign SET handed_over = handed_over + ?, counts = '' WHERE id = ?"
+
+
+class Settlement(Struct, frozen=True):
+    """How one attempt ended, and where that leaves its row."""
+
+    attempt: Attempt
+    outcome: Outcome
+    status: Status
+    """The row's new state: the outcome's own, or what the retry rules made of it."""
+    at: datetime
+    next_at: datetime | None = None
+    counts: bool = True
+    """Whether it uses up one of the row's tries."""
+
+    def __str__(self) -> str:
+        about = f"row {self.attempt.row} <{self.attempt.address}>: {self.outcome.status}"
+        return f"{about}, {self.outcome.reply}" if self.outcome.reply else about
+
+
+class AttemptWriter:
+    """Writes one campaign's attempts; knows which of them are open, because it is the only writer.
+
+    Args:
+        db: the ledger, open for writing.
+        campaign: the campaign's number in it.
+        now: the clock.
+        ballast: the file that keeps some space free; None: a throw-away ledger needs none.
+
+    """
+
+    def __init__(
+        self, db: Database, campaign: int, *, now: Callable[[], datetime], ballast: Path | None
+    ) -> None:
+        self.run: int | None = None
+        """The run that attempts belong to from now on."""
+        known = db.rows("SELECT digest, id FROM version WHERE campaign = ?", (campaign,))
+        self.versions: dict[str, int] = dict(known)
+        """The campaign versions that attempts may name: digest and number in the file."""
+        query = "SELECT handed_over FROM campaign WHERE id = ?"
+        self.handed_over = int(db.row(query, (campaign,))[0])
+        """How many hand-overs were ever recorded, by whatever run: only grows, so that an old copy shows."""
+        self._db = db
+        self._campaign = campaign
+        self._now = now
+        self._ballast = ballast
+        self._open: dict[str, int] = {}
+        """Keys whose intent has no outcome yet, with the attempt's number."""
+        self._next = 1 + int(db.row("SELECT coalesce(max(id), 0) FROM attempt")[0])
+
+    def record_intent(self, attempts: Sequence[Attempt], outcomes: Sequence[Settlement] = ()) -> None:
+        """Record the next hand-overs, and the outcomes so far, in one durable transaction.
+
+        When this returns, it has reached the disk: only then may the last bytes of *attempts* leave.
+
+        Raises:
+            LedgerError: no intent was recorded. A full disk is answered by giving up the ballast for the
+                outcomes; those that could not be recorded even so are in the text.
+            RuntimeError: a mistake of ours: a row that is not pending, or a version that was not noted.
+
+        """
+        opened, following = dict(self._open), self._next
+        try:
+            self._commit(attempts, outcomes)
+        except BaseException as error:
+            self._open, self._next = opened, following
+            if isinstance(error, LedgerError):
+                raise self._rescued(error, outcomes) from error.__cause__
+            raise
+
+    def record_outcomes(self, outcomes: Sequence[Settlement]) -> None:
+        """Record what became of attempts; raises as `record_intent` does."""
+        self.record_intent((), outcomes)
+
+    def _commit(self, attempts: Sequence[Attempt], outcomes: Sequence[Settlement]) -> None:
+        with self._db.transaction():
+            # Outcomes first: a row that was dropped may be handed over again in this very commit.
+            if outcomes:
+                self._settle(outcomes)
+            if attempts:
+                self._intend(attempts)
+            self._db.execute(_HANDED_OVER, (len(attempts), self._campaign))
+        self.handed_over += len(attempts)
+
+    def _intend(self, attempts: Sequence[Attempt]) -> None:
+        now = self._now().timestamp()
+        insert, move = [], []
+        for attempt in attempts:
+            number, self._next = self._next, self._next + 1
+            insert.append(self._cells(number, attempt, now, Status.HANDING_OVER))
+            move.append((self._campaign, attempt.key, now, self._version(attempt.version), number))
+            self._open[attempt.key] = number
+        self._db.executemany(_INTEND, insert)
+        if self._db.executemany(_HAND_OVER, move).rowcount != len(attempts):
+            raise RuntimeError("a row was to be handed over that is not pending")
+
+    def _settle(self, outcomes: Sequence[Settlement]) -> None:
+        ended: list[tuple[object, ...]] = []
+        moved: list[tuple[object, ...]] = []
+        without_intent: list[Settlement] = []
+        for settlement in outcomes:
+            number = self._open.pop(settlement.attempt.key, None)
+            if number is None:
+                without_intent.append(settlement)
+                continue
+            at = settlement.at.timestamp()
+            change = (settlement.status.value, int(settlement.counts), _stamp(settlement.next_at), at)
+            moved.append((*change, self._campaign, settlement.attempt.key))
+            ended.append((settlement.outcome.status.value, at, *_reached(settlement.outcome), number))
+        if moved and self._db.executemany(_SETTLE, moved).rowcount != len(moved):
+            raise RuntimeError("a row was settled that was not being handed over")
+        ended.extend(map(self._settle_without_intent, without_intent))
+        self._db.executemany(_SETTLE_ATTEMPT, ended)
+
+    def _settle_without_intent(self, settlement: Settlement) -> tuple[object, ...]:
+        """Insert an attempt that ended before its message needed an intent."""
+        attempt, status, at = settlement.attempt, settlement.outcome.status, settlement.at.timestamp()
+        number, self._next = self._next, self._next + 1
+        self._db.execute(_INTEND, self._cells(number, attempt, at, status))
+        head = (self._campaign, attempt.key, settlement.status.value, int(settlement.counts))
+        tail = (_stamp(settlement.next_at), at, self._version(attempt.version), number)
+        if self._db.execute(_SETTLE_WITHOUT_INTENT, (*head, *tail)).rowcount != 1:
+            raise RuntimeError("a row was settled that is neither pending nor being handed over")
+        return (status.value, at, *_reached(settlement.outcome), number)
+
+    def _cells(self, number: int, attempt: Attempt, at: float, status: Status) -> tuple[object, ...]:
+        offset = attempt.date.utcoffset()
+        return (
+            number,
+            self._campaign,
+            self.run,
+            attempt.key,
+            attempt.row,
+            attempt.address,
+            attempt.number,
+            at,
+            attempt.message_id,
+            attempt.date.timestamp(),
+            int(offset.total_seconds()) if offset else 0,
+            attempt.recipients,
+            attempt.size,
+            attempt.digest,
+            attempt.row_digest,
+            self._version(attempt.version),
+            attempt.connection,
+            status.value,
+        )
+
+    def _version(self, digest: str) -> int:
+        found = self.versions.get(digest)
+        if found is None:
+            raise RuntimeError("a campaign version must be noted before it is sent")
+        return found
+
+    # --- the full disk --------------------------------------------------------------------------------
+
+    def fill_ballast(self) -> None:
+        """Set a little space aside, so that a full disk cannot make us forget what was accepted.
+
+        Raises:
+            LedgerError: there is no such space; nothing should be sent then.
+
+        """
+        if self._ballast is None or files.size(self._ballast) == _BALLAST:
+            return
+        try:
+            # Zeros might take no space at all.
+            files.write_file(self._ballast, os.urandom(4096) * (_BALLAST // 4096))
+        except FileError as error:
+            raise LedgerError(
+                f"cannot record progress in {self._db.path.parent}: {error.strerror}",
+                code="L703",
+                hint="a little free space is kept so that nothing is lost on a full disk; free some",
+            ) from error
+
+    def _rescued(self, error: LedgerError, outcomes: Sequence[Settlement]) -> LedgerError:
+        """Record what already happened in the room that the ballast kept free; return what to raise."""
+        if not outcomes:
+            return error
+        if is_full(error.__cause__) and self._ballast is not None:
+            opened, following = dict(self._open), self._next
+            with contextlib.suppress(FileError):
+                files.remove_file(self._ballast)
+            try:
+                self._commit((), outcomes)
+            except LedgerError:
+                self._open, self._next = opened, following
+            else:
+                return error
+        lost = "\n".join(f"  {settlement}" for settlement in outcomes)
+        return LedgerError(
+            f"{error.message}; these outcomes could not be recorded:\n{lost}",
+            code=error.code,
+            hint="keep this text: the next run lists these rows as in doubt and sends none of them again",
+        )
+
+
+def _stamp(moment: datetime | None) -> float | None:
+    return None if moment is None else moment.timestamp()
+
+
+def _reached(outcome: Outcome) -> tuple[str, str, str, int | None, str, str, bytes | None]:
+    """Take an outcome apart for the attempt table: scope, phase, reason, code, enhanced, reply, raw."""
+    head = (outcome.scope.value, outcome.phase.value, outcome.reason)
+    reply = outcome.reply
+    if reply is None:
+        # Nobody answered, so what we have to say about it stands in: how large a message is, for one.
+        said = (outcome.hint or "") if outcome.scope is Scope.ROW else ""
+        return (*head, None, "", said, None)
+    enhanced = "{}.{}.{}".format(*reply.enhanced) if reply.enhanced else ""
+    # One lone surrogate in a hostile reply would make the whole commit fail.
+    text = reply.text.encode("utf-8", "replace").decode()
+    return (*head, reply.code, enhanced, text, reply.raw)
