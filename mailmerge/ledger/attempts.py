@@ -28,7 +28,7 @@ from msgspec import Struct
 
 from mailmerge import files
 from mailmerge.errors import FileError, LedgerError
-from mailmerge.ledger.sqlite import is_full
+from mailmerge.ledger.sqlite import is_full, stamp
 from mailmerge.model import Attempt, Outcome, Scope, Status
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ class AttemptWriter:
                 without_intent.append(settlement)
                 continue
             at = settlement.at.timestamp()
-            change = (settlement.status.value, int(settlement.counts), _stamp(settlement.next_at), at)
+            change = (settlement.status.value, int(settlement.counts), stamp(settlement.next_at), at)
             moved.append((*change, self._campaign, settlement.attempt.key))
             ended.append((settlement.outcome.status.value, at, *_reached(settlement.outcome), number))
         if moved and self._db.executemany(_SETTLE, moved).rowcount != len(moved):
@@ -189,7 +189,7 @@ class AttemptWriter:
         number, self._next = self._next, self._next + 1
         self._db.execute(_INTEND, self._cells(number, attempt, at, status))
         head = (self._campaign, attempt.key, settlement.status.value, int(settlement.counts))
-        tail = (_stamp(settlement.next_at), at, self._version(attempt.version), number)
+        tail = (stamp(settlement.next_at), at, self._version(attempt.version), number)
         if self._db.execute(_SETTLE_WITHOUT_INTENT, (*head, *tail)).rowcount != 1:
             raise RuntimeError("a row was settled that is neither pending nor being handed over")
         return (status.value, at, *_reached(settlement.outcome), number)
@@ -264,10 +264,6 @@ class AttemptWriter:
             code=error.code,
             hint="keep this text: the next run lists these rows as in doubt and sends none of them again",
         )
-
-
-def _stamp(moment: datetime | None) -> float | None:
-    return None if moment is None else moment.timestamp()
 
 
 def _reached(outcome: Outcome) -> tuple[str, str, str, int | None, str, str, bytes | None]:

@@ -18,7 +18,7 @@ from msgspec import Struct, field
 
 from mailmerge.errors import LedgerError
 from mailmerge.ledger import schema
-from mailmerge.ledger.sqlite import damaged
+from mailmerge.ledger.sqlite import damaged, moment
 from mailmerge.model import Counts, Delivery, Result, Status, Version
 
 if TYPE_CHECKING:
@@ -45,12 +45,6 @@ class Run(Struct, frozen=True):
 
 
 # --- from cells to values ---------------------------------------------------------------------------------
-
-
-@lru_cache(maxsize=512)  # the rows of one window share theirs
-def moment(value: float | None) -> datetime | None:
-    """Turn a table's time, in seconds since 1970, into one in UTC."""
-    return None if value is None else datetime.fromtimestamp(value, UTC)
 
 
 @lru_cache(maxsize=512)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self
 
 from mailmerge import files
@@ -172,6 +174,20 @@ class Database:
         """Make *target* a copy of this database, whoever else has this one open."""
         with self._guard:
             self.connection.backup(target.connection)
+
+
+# --- times: the tables hold seconds since 1970, UTC -------------------------------------------------------
+
+
+def stamp(value: datetime | None) -> float | None:
+    """Turn a time into what the tables hold."""
+    return None if value is None else value.timestamp()
+
+
+@lru_cache(maxsize=512)  # the rows of one window share theirs
+def moment(value: float | None) -> datetime | None:
+    """Turn what the tables hold back into a time, in UTC."""
+    return None if value is None else datetime.fromtimestamp(value, UTC)
 
 
 # --- the ledger's errors ----------------------------------------------------------------------------------

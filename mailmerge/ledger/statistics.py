@@ -14,7 +14,7 @@ from itertools import pairwise
 from statistics import median
 from typing import TYPE_CHECKING
 
-from mailmerge.ledger.reader import moment
+from mailmerge.ledger.sqlite import moment
 from mailmerge.model import Answer, Bin, Domain, Runs, Status, Timeline, Times, Waits
 
 if TYPE_CHECKING:
