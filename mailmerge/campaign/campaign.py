@@ -430,18 +430,33 @@ class Campaign:
         """Make rejected and expired rows (or accepted ones) pending again; return how many.
 
         Args:
-            rows: which rows; None: all.
-            failed: a ``failed.csv``: the rows it names.
+            rows: which rows of the list as the last run saw it; None: all.
+            failed: a ``failed.csv``: the people in it, wherever in the list they are now.
             accepted: accepted rows instead, which will get the message twice.
 
-        """
-        with self._changing() as ledger:
-            if failed is not None:
-                from mailmerge.campaign.reporting import rows_in_failed
+        Raises:
+            ValueError: both *rows* and *failed* are given.
+            LedgerError: there is no ledger, or it cannot be written.
+            InputError: *failed* cannot be read, or does not tell whom it is about.
 
-                rows = rows_in_failed(failed)
-            keys = _keys(ledger, rows)
+        """
+        if rows is not None and failed is not None:
+            raise ValueError("rows and failed exclude each other")
+        with self._changing() as ledger:
+            if failed is None:
+                return ledger.requeue(_keys(ledger, rows), accepted=accepted)
+            from mailmerge.campaign.reporting import keys_in_failed
+
+            keys = keys_in_failed(failed, lambda path: self._identities(path, ledger.secret))
             return ledger.requeue(keys, accepted=accepted)
+
+    def _identities(self, path: Path, secret: bytes) -> Iterator[str]:
+        """Tell who the rows of a list are that has the columns of the campaign's own."""
+        data = self.file.data
+        recipients = open_list(path, key=data.key, types=data.types, defaults=data.defaults)
+        composer = self.assemble(recipients, secret) if data.key is None else None
+        for recipient in recipients:
+            yield identity(composer.render(recipient)) if composer else recipient.key or ""
 
     def purge(self) -> None:
         """Remove personal data from the ledger, the list's copies, and the files in the out folder."""

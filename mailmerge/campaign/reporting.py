@@ -11,9 +11,10 @@ from msgspec import Struct
 from mailmerge.errors import ListError
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.model import Counts, Status
-from mailmerge.report.result_files import FAILED, record
+from mailmerge.report.result_files import FAILED, KEY_COLUMN, record
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
     from datetime import datetime
     from pathlib import Path
 
@@ -101,21 +102,26 @@ def exit_code(counts: Counts, end_code: int, *, complete: bool) -> int:
     return 0
 
 
-def rows_in_failed(path: Path) -> str:
-    """Read which rows a ``failed.csv`` is about, as a row selection.
+def keys_in_failed(path: Path, identify: Callable[[Path], Iterable[str]]) -> list[str]:
+    """Find out who a ``failed.csv`` is about: people keep their keys, rows do not keep their numbers.
+
+    Args:
+        path: the file.
+        identify: tells the keys of a list's rows, for a file without our column.
 
     Raises:
-        ListError: it is none of ours, or names no rows.
+        ListError: it cannot be read, or names nobody.
+        InputError: *identify* cannot tell who a row is.
 
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [row.get("mailmerge_row") or "" for row in csv.DictReader(file)]
-    except (OSError, UnicodeDecodeError) as error:
+            rows = csv.DictReader(file)
+            ours = KEY_COLUMN in (rows.fieldnames or ())
+            keys = [row.get(KEY_COLUMN) or "" for row in rows] if ours else []
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ListError(f"cannot read {path}: {error}", code="D100") from error
-    numbers = [row for row in rows if row.isdecimal()]
-    if not numbers:
-        raise ListError(
-            f"{path} names no rows", code="D152", hint="it needs the column mailmerge_row of our failed.csv"
-        )
-    return ",".join(numbers)
+    keys = [key for key in (keys if ours else identify(path)) if key]
+    if not keys:
+        raise ListError(f"{path} names no rows", code="D152", hint="give the failed.csv that a run wrote")
+    return keys

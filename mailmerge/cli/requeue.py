@@ -23,8 +23,10 @@ def command(*, rows: str | None, failed: Path | None, accepted: bool, yes: bool,
     Without --rows or --from, all of them. --accepted concerns rows that the server took already, and
     asks first.
     """
+    if rows is not None and failed is not None:
+        raise click.UsageError("--rows and --from exclude each other")
     campaign = load_campaign(options, ledger_only=True)
-    if accepted and not yes and not _sure(rows):
+    if accepted and not yes and not _sure(rows, failed):
         note("Nothing was changed.")
         return 2
     count = campaign.requeue(rows, failed=failed, accepted=accepted)
@@ -32,9 +34,9 @@ def command(*, rows: str | None, failed: Path | None, accepted: bool, yes: bool,
     return 0
 
 
-def _sure(rows: str | None) -> bool:
+def _sure(rows: str | None, failed: Path | None) -> bool:
     require_person()
-    which = f"rows {rows}" if rows else "ALL accepted rows"
+    which = f"rows {rows}" if rows else f"the people in {failed}" if failed else "ALL accepted rows"
     answer = click.prompt(
         f"{which} will get the message a second time. Type 'again' to go on",
         default="",

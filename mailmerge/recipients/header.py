@@ -14,7 +14,9 @@ from mailmerge.text import did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-OUR_COLUMNS = frozenset({"mailmerge_status", "mailmerge_code", "mailmerge_reply", "mailmerge_row"})
+OUR_COLUMNS = frozenset(
+    {"mailmerge_status", "mailmerge_code", "mailmerge_reply", "mailmerge_row", "mailmerge_key"}
+)
 """What ``failed.csv`` adds to a list; ignored when that file is the list."""
 
 _ADDRESS = r"[^@\s]+@[^@\s]+\.[^@\s.]+\Z"

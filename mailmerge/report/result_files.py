@@ -35,7 +35,9 @@ COLUMNS = (
     "updated",
     "next_at",
 )
-FAILED_COLUMNS = ("mailmerge_status", "mailmerge_code", "mailmerge_reply", "mailmerge_row")
+KEY_COLUMN = "mailmerge_key"
+"""The column of ``failed.csv`` that says who a row is, whatever becomes of the list meanwhile."""
+FAILED_COLUMNS = ("mailmerge_status", "mailmerge_code", "mailmerge_reply", "mailmerge_row", KEY_COLUMN)
 """Added to the list's own columns in ``failed.csv``, and ignored when it is used as a list."""
 
 FAILED = frozenset({Status.REJECTED, Status.EXPIRED, Status.INVALID})
@@ -132,3 +134,4 @@ def _failure(result: Result) -> Iterator[str]:
     yield text_cell(delivery.code if delivery else None)
     yield text_cell((delivery.reply if delivery else "") or result.detail)
     yield text_cell(result.row)
+    yield result.key  # as it is, like the list's own cells: it must be found again

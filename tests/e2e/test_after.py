@@ -109,6 +109,15 @@ def test_requeue_rejected(mailmerge, mixed):
     assert [message.recipients[0] for message in server.accepted] == [b"ana@example.com", b"bo@example.net"]
 
 
+def test_requeue_rows_and_file_exclude_each_other(mailmerge, mixed):
+    """Both at once are a mistake in the command, and nothing is changed."""
+    campaign, _ = mixed
+    done = mailmerge("requeue", "spring", "--rows", "3", "--from", campaign / "out" / "failed.csv")
+    assert done.code == 2, done
+    assert "--rows and --from exclude each other" in done.err
+    assert mailmerge("status", "spring", "--json").objects[0]["statuses"]["rejected"] == 1
+
+
 def test_requeue_accepted_wants_to_be_sure(mailmerge, sandbox):
     """Sending a second time needs a word typed, or ``--yes``."""
     mailmerge.campaign()

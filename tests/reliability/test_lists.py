@@ -121,6 +121,29 @@ def test_a17_a_corrected_address_is_tried_again(bench: Bench, server: MoodyServe
     assert report.exit_code == (0 if keyed else 3)
 
 
+@pytest.mark.parametrize("ours", [True, False])
+@pytest.mark.parametrize("keyed", [True, False])
+def test_a16_requeue_finds_people_not_rows(
+    bench: Bench, server: MoodyServer, *, keyed: bool, ours: bool
+) -> None:
+    """A line of failed.csv means that person after the list was sorted, with and without our own columns."""
+    data = KEYED if keyed else ""
+    bench.write(data=data, people_csv=_listed([1, 2, 3]))
+    server.change_mood({"RCPT": dict.fromkeys((1, 2, 3), say("550 5.1.1 no such user"))})
+    assert bench.send().exit_code == 3
+    lines = (bench.folder / "out" / "failed.csv").read_text("utf-8-sig").splitlines()
+    wanted = bench.folder / "wanted.csv"
+    wanted.write_text("\n".join(line if ours else ",".join(line.split(",")[:3]) for line in lines[:2]))
+
+    bench.write(data=data, people_csv=_listed([3, 2, 1]))
+    assert bench.send().exit_code == 3
+    assert bench.campaign().requeue(failed=wanted) == 1
+    bench.send()
+
+    assert taken_order(server) == [address(1)]
+    bench.check()
+
+
 # --- A18 -------------------------------------------------------------------------------------------------
 
 

@@ -13,13 +13,14 @@ import pytest
 from mailmerge import Campaign, CampaignFileError, ListError, SendRequest, TemplateError
 from mailmerge.addresses import Address
 from mailmerge.campaign.plan import Plan
-from mailmerge.campaign.reporting import exit_code, rows_in_failed
+from mailmerge.campaign.reporting import exit_code, keys_in_failed
 from mailmerge.campaign.scaffold import make_campaign, sample_list
 from mailmerge.check.diagnostics import DiagnosticCollector
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.model import Counts, Rate, Status
 from mailmerge.options import StockTemplate
 from mailmerge.recipients import open_list
+from mailmerge.recipients.recipient_list import MAX_CELL
 from mailmerge.recipients.suppression import Suppressed
 
 if TYPE_CHECKING:
@@ -263,15 +264,33 @@ def test_a31_suppressed_rows_are_listed_with_the_reason(make: Maker, tmp_path: P
     assert campaign.check().statuses[Status.SUPPRESSED] == 1
 
 
-def test_failed_rows_are_read_back_from_failed_csv(tmp_path: Path) -> None:
-    """The numbers in mailmerge_row are the rows meant."""
-    (tmp_path / "failed.csv").write_text(
-        "\ufeffemail,mailmerge_row\na@x.org,3\nb@x.org,17\n", encoding="utf-8"
-    )
-    assert rows_in_failed(tmp_path / "failed.csv") == "3,17"
-    (tmp_path / "other.csv").write_text("email\na@x.org\n", encoding="utf-8")
+def test_the_key_in_failed_csv_says_who_is_meant(tmp_path: Path) -> None:
+    """Neither the row number nor a corrected address does; rows that never had a key are passed over."""
+    path = tmp_path / "failed.csv"
+    head = "\ufeffemail,mailmerge_row,mailmerge_key\n"
+    path.write_text(f"{head}new@x.org,3,a@x.org\n?,4,\nb@x.org,17,=b\n", encoding="utf-8")
+    assert keys_in_failed(path, lambda _path: ["nobody"]) == ["a@x.org", "=b"]
+    path.write_text(f"{head}a@x.org,3,\n", encoding="utf-8")
     with pytest.raises(ListError, match="names no rows"):
-        rows_in_failed(tmp_path / "other.csv")
+        keys_in_failed(path, lambda _path: ["nobody"])
+
+
+@pytest.mark.parametrize(
+    "content", [None, b"mailmerge_key\n\xff\n", b"mailmerge_key\n" + b"x" * (MAX_CELL + 1)]
+)
+def test_a_failed_csv_that_cannot_be_read_is_told(tmp_path: Path, content: bytes | None) -> None:
+    """Missing, not UTF-8, or a cell that is too long: words, no traceback."""
+    path = tmp_path / "failed.csv"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ListError, match="cannot read"):
+        keys_in_failed(path, lambda _path: [])
+
+
+def test_rows_and_a_failed_csv_exclude_each_other(make: Maker, tmp_path: Path) -> None:
+    """Which of the two was meant is not guessed."""
+    with pytest.raises(ValueError, match="exclude each other"):
+        make().requeue("5", failed=tmp_path / "failed.csv")
 
 
 def test_the_ledger_lies_in_a_private_folder(make: Maker, tmp_path: Path) -> None:

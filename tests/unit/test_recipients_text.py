@@ -269,7 +269,7 @@ def test_lists_that_are_none(write, content, code, message):
 
 def test_empty_columns_and_our_own_are_dropped(write):
     """A column without heading and cells is no column; failed.csv can be used as a list."""
-    path = write("email,,mailmerge_status,name,mailmerge_row,\na@x.org,,rejected,Ann,17,\n")
+    path = write("email,,mailmerge_status,name,mailmerge_row,mailmerge_key,\na@x.org,,rejected,Ann,17,a,\n")
     people = open_list(path)
     assert people.columns.names == ("email", "name")
     assert texts(people) == [("a@x.org", "Ann")]

@@ -105,6 +105,7 @@ def test_failed_keeps_the_original_columns_and_adds_what_went_wrong(tmp_path: Pa
         "mailmerge_code": "550",
         "mailmerge_reply": "no such user",
         "mailmerge_row": "3",
+        "mailmerge_key": "k3",
     }
 
 
