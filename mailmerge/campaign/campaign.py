@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 
 _NO_MESSAGE = {"message.subject": "-", "message.text": "-\n"}
+"""Stands for the message where only the ledger is looked at."""
 
 
 class Campaign:
@@ -85,8 +86,8 @@ class Campaign:
         """Open the campaign in a folder (or its ``.toml`` file), or one that *options* describe alone.
 
         Args:
-            path: folder or file; None: the working directory.
-            options: values by name, such as ``data.source`` or ``message.subject``.
+            path: folder or file; None: the working directory, unless *options* are a whole campaign.
+            options: values by name, such as ``data.source`` or ``message.subject``; None is not said.
             settings: ``section.key=value`` texts.
             environ: environment variables.
             out: folder of reports.
@@ -96,20 +97,53 @@ class Campaign:
             CampaignFileError: with every problem in it.
 
         """
-        environ = os.environ if environ is None else environ
-        options = {name: value for name, value in (options or {}).items() if value is not None}
-        source = options.get("data.source")
-        if ledger_only and path is None and source:
-            options = {**_NO_MESSAGE, **options}
-        body = "message.text" in options or "message.html" in options
-        alone = path is None and source and body and "message.subject" in options
-        path = Path(str(source)).parent if alone else Path(path or ".")
+        given = {name: value for name, value in (options or {}).items() if value is not None}
+        if path is None and ledger_only and "data.source" in given:
+            return cls.from_options({**_NO_MESSAGE, **given}, settings=settings, environ=environ, out=out)
+        if path is None and _is_whole(given):
+            return cls.from_options(given, settings=settings, environ=environ, out=out)
+        return cls.from_folder(path or ".", given, settings=settings, environ=environ, out=out)
+
+    @classmethod
+    def from_folder(
+        cls,
+        path: Path | str,
+        options: Mapping[str, object] | None = None,
+        *,
+        settings: Sequence[str] = (),
+        environ: Mapping[str, str] | None = None,
+        out: Path | None = None,
+    ) -> Campaign:
+        """Open the campaign in a folder or in a ``.toml`` file; *options* count before what it says.
+
+        Raises:
+            CampaignFileError: with every problem in it.
+
+        """
+        path = Path(path)
         folder = path.parent if path.suffix == ".toml" else path
-        environment = Environment.read(folder, environ)
-        if alone:
-            file = campaign_file.from_options(folder, options, settings=settings, environ=environment)
-        else:
-            file = campaign_file.load(path, campaign_file.Overrides(options, settings, environment))
+        environment = Environment.read(folder, os.environ if environ is None else environ)
+        overrides = campaign_file.Overrides(options or {}, settings, environment)
+        return cls(campaign_file.load(path, overrides), environment=environment, out=out)
+
+    @classmethod
+    def from_options(
+        cls,
+        options: Mapping[str, object],
+        *,
+        settings: Sequence[str] = (),
+        environ: Mapping[str, str] | None = None,
+        out: Path | None = None,
+    ) -> Campaign:
+        """Make a campaign without a file; it lives beside its list, ``data.source``.
+
+        Raises:
+            CampaignFileError: with every problem in it.
+
+        """
+        folder = Path(str(options.get("data.source") or "")).parent
+        environment = Environment.read(folder, os.environ if environ is None else environ)
+        file = campaign_file.from_options(folder, options, settings=settings, environ=environment)
         return cls(file, environment=environment, out=out)
 
     @classmethod
@@ -489,6 +523,12 @@ class Campaign:
         with Ledger.lock(path), Ledger.open(path, self.name, create=False) as ledger:
             ledger.repair()
             yield ledger
+
+
+def _is_whole(options: Mapping[str, object]) -> bool:
+    """Tell whether options describe a campaign that needs no file: list, subject and body."""
+    has_body = "message.text" in options or "message.html" in options
+    return has_body and "data.source" in options and "message.subject" in options
 
 
 class CampaignStatus(Struct, frozen=True):

@@ -210,6 +210,57 @@ def test_data_frames_are_lists(tmp_path: Path) -> None:
     assert [body.strip() for body in bodies] == ["1.5 is due", "nothing is due"]
 
 
+LIST = {"data.source": "lists/people.csv"}
+MESSAGE = {**LIST, "message.subject": "Hi"}
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "expected"),
+    [
+        (None, {}, ("here", ".")),
+        (None, LIST, ("here", ".")),
+        (None, {**MESSAGE, "message.text": None}, ("here", ".")),
+        (None, {**MESSAGE, "message.html": "body.html"}, ("people", "lists")),
+        ("there", {**MESSAGE, "message.text": "body.txt"}, ("there", "there")),
+        ("there/june.toml", {}, ("june", "there")),
+    ],
+)
+def test_a_campaign_is_a_folder_unless_options_are_one(
+    folders: dict[str, str], path: str | None, options: dict[str, object], expected: tuple[str, str]
+) -> None:
+    """A folder counts where it is named; without one, options that are a whole campaign; else this folder."""
+    campaign = Campaign.load(path, options, environ=folders)
+    assert (campaign.name, str(campaign.workspace.folder)) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "expected"),
+    [
+        (None, LIST, ("people", "lists")),
+        (None, {"data.source": None}, ("here", ".")),
+        ("there", LIST, ("there", "there")),
+    ],
+)
+def test_a_list_is_enough_to_find_a_ledger(
+    folders: dict[str, str], path: str | None, options: dict[str, object], expected: tuple[str, str]
+) -> None:
+    """Where only the ledger matters, a list without a folder stands for its campaign."""
+    campaign = Campaign.load(path, options, environ=folders, ledger_only=True)
+    assert (campaign.name, str(campaign.workspace.folder)) == expected
+
+
+@pytest.fixture
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Work in a folder with a campaign, and another one in it that has two files; return the environment."""
+    text = '[data]\nsource = "list.csv"\n[message]\nsubject = "x"\ntext = "body.txt"\n'
+    for name in ("here/campaign.toml", "here/there/campaign.toml", "here/there/june.toml"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path / "here")
+    return {"MAILMERGE_STATE_DIR": str(tmp_path / "state")}
+
+
 @pytest.mark.parametrize("kind", get_args(StockTemplate))
 def test_every_stock_template_makes_a_campaign_that_checks(kind: StockTemplate, tmp_path: Path) -> None:
     """What init makes is free of problems from the first moment."""
