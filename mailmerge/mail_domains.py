@@ -35,7 +35,7 @@ def mail_domains() -> Mapping[str, MailDomain]:
     """Give every domain of a provider's mailboxes, whether the provider is a preset or not.
 
     It is wanted in the middle of a run, where parsing the whole file would cost more than all else: hence
-    each of these facts stands on a line of its own, where TOML and JSON agree.
+    each of these facts is on a line of its own, where TOML and JSON agree.
     """
     import json
 

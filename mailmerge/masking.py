@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MASK: Final = "****"
-"""What stands in place of a secret, whatever its length."""
+"""What is shown instead of a secret, whatever its length."""
 _SHORTEST_MASKED = 4
 
 

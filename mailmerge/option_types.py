@@ -1,7 +1,7 @@
 """What an option is, and the types of values that only some options have.
 
-An `Option` is declared as a field of a `Section`, where type checkers hold its reader, its default and the
-field's type against each other::
+An `Option` is declared as a field of a `Section`, where type checkers check its reader, its default and
+the field's type against each other::
 
     class DataOptions(Section):
         toml_section: ClassVar[str] = "data"
@@ -370,7 +370,7 @@ def _read_alias(value: object) -> str:
 
 def _read_command(value: object) -> tuple[str, ...]:
     if isinstance(value, str):
-        message = "must be an array: the program and each of its arguments apart"
+        message = "must be an array: the program, then each of its arguments"
         raise ValidationError(ValidationIssue(message, "C404", f"no shell runs it; write {value.split()!r}"))
     command = _WORDS.read(value)
     if not command:

@@ -124,7 +124,7 @@ class DataOptions(Section):
     types: Mapping[str, str] = option(PAIRS,
         "Types of columns: text, integer, decimal, boolean, date, or such as date:%d/%m/%Y", default={},
         fact=True)
-    defaults: Mapping[str, str] = option(PAIRS, "What stands for a column's empty cells", default={},
+    defaults: Mapping[str, str] = option(PAIRS, "What a column's empty cells say", default={},
         fact=True)
     suppress: tuple[Path, ...] = option(one_or_more(PATH), "Never write to the addresses in this file",
         default=(), flag="--suppress FILE", commands=MESSAGE_COMMANDS, identifies=True)
@@ -169,7 +169,7 @@ class AttachOptions(Section):
         default_help="the file's own", fact=True)
     base: Path = option(PATH, "The folder that attachments may not leave", default=Path(),
         default_help="the campaign's folder", fact=True)
-    missing: Missing = option(_MISSING, "What to do where there is no such file", default="error", fact=True)
+    missing: Missing = option(_MISSING, "What to do where the file is missing", default="error", fact=True)
 
 
 class SendOptions(Section):
@@ -319,7 +319,7 @@ COMMAND_LINE: Final = (
         default="0s"),
     _only("refuse_sign_in", LABEL, "--refuse-sign-in gmail", "Refuse the sign-in as this provider does",
         "rehearse"),
-    _only("delay", NUMBER, "--delay SECONDS", "Let the server take its time", "rehearse", default=0),
+    _only("delay", NUMBER, "--delay SECONDS", "Delay each final reply of the server", "rehearse", default=0),
     _only("seed", INTEGER, "--seed N", "Make the faults repeatable", "rehearse"),
     _only("real_time", FLAG, "--real-time", "Keep the pace in real time", "rehearse",
         default_help="waits pass immediately"),

@@ -54,7 +54,7 @@ class Provider(Struct, frozen=True):
     """``address``, ``other``, or the literal text with which everybody signs in."""
     user_note: str
     secret: str
-    """What the provider calls the thing that stands where a password is asked for."""
+    """What the provider calls the thing to enter where a password is asked for."""
     rates: tuple[Rate, ...]
     """Of messages."""
     quota: Rate | None

@@ -84,7 +84,7 @@ def load_campaign(options: dict[str, Any], *, ledger_only: bool = False) -> Camp
 
 
 def _plain(value: Any) -> Any:
-    """Give paths as texts and what may be repeated as lists: the values a campaign file could hold."""
+    """Give paths as texts and what may be repeated as lists: the values that a campaign file could have."""
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     return str(value) if isinstance(value, Path) else value

@@ -1,4 +1,4 @@
-"""Passwords, authorization codes and tokens: find them, hold them as long as a call needs them.
+"""Passwords, authorization codes and tokens: find them, keep them as long as a call needs them.
 
 Order: environment, ``.env``, the account's command, the system keyring, a prompt. No option takes a secret.
 A secret of the environment or of ``.env`` goes only to the server that the same place names; where it names
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 _COMMAND_SECONDS = 30.0
 
 _IN_USE: WeakSet[Secret] = WeakSet()
-"""Secrets that somebody holds, for the one output that nobody composes: the traceback of a bug. Its frames
-hold what the call was using; a call that is over leaves nothing here."""
+"""Secrets that something refers to, for the one output that nobody composes: the traceback of a bug. Its
+frames refer to what the call was using; a call that is over leaves nothing here."""
 
 
 class Secret:
@@ -94,7 +94,7 @@ def find_secret(
         prompt: asks a person for a line without echo; None where no person sits there.
 
     Raises:
-        AuthError: no place holds one, its command fails, or it cannot be one.
+        AuthError: there is none anywhere, its command fails, or it cannot be one.
 
     """
     if account.auth == "none" or not account.user:

@@ -1,6 +1,6 @@
 """Who we send as: an account from the user's configuration, a preset, the environment or ``.env``.
 
-An `Account` holds everything but the secret, which `account_secrets` finds when it is needed.
+An `Account` has everything but the secret, which `account_secrets` finds when it is needed.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Account(AccountOptions):
 
 
 def sender_allowed(account: Account, address: Address) -> bool:
-    """Tell whether the account may send as *address*: it has declared it, or takes any verified one."""
+    """Tell whether the account may send as *address*: it has declared it, or accepts any verified one."""
     if account.any_from:
         return True
     wanted = address.normalised
@@ -126,7 +126,7 @@ def resolve_account(
         campaign_from: ``message.from``, whose address is the user of a preset where nothing else says so.
 
     Raises:
-        CampaignFileError: there is no such account, or it is wrong or incomplete; all problems at once.
+        CampaignFileError: there is no such account, or it is wrong or incomplete; all problems together.
 
     """
     document = _read_config(config_path or default_config_path(environment))
@@ -371,7 +371,7 @@ def _fill_user(
 
 
 def _fill_auth(draft: _Draft, provider: Provider | None, *, named: bool) -> None:
-    """Choose how to sign in where nobody said so; *named*: the environment holds a user or a secret."""
+    """Choose how to sign in where nobody said so; *named*: the environment has a user or a secret."""
     values = draft.values
     if "auth" in values:
         return

@@ -277,7 +277,7 @@ class _Builder:
         place = self.document.top
         data = self.sections["data"]
         if data.get("duplicates") == "allow" and "key" not in data:
-            hint = "without a key the address is what tells rows apart: name the column that does, data.key"
+            hint = "without a key the address identifies a row: name the column that does, data.key"
             where = self.document.places.values.get("data.duplicates")
             self.problems.add("C405", '`data.duplicates` = "allow" needs a key', hint, where)
         if "data.source" not in self.given:

@@ -32,7 +32,7 @@ class TomlProblems:
 
     def add(self, code: str, message: str, hint: str | None = None, place: Place | None = None) -> None:
         """Note one problem."""
-        # Quoted keys can hold any character, and messages go to a terminal.
+        # Quoted keys can contain any character, and messages go to a terminal.
         self._found.append(Diagnostic(code=code, message=printable(message), hint=hint, place=place))
 
     def add_unknown_variable(self, variable: str, known: Mapping[str, str]) -> None:
@@ -90,7 +90,7 @@ class Document(Struct, frozen=True):
         return Place(str(self.path)) if self.path else None
 
     def report_passwords(self, problems: TomlProblems, *, planned: Mapping[str, str]) -> None:
-        """Note every key that holds a secret: campaigns are mailed around and kept under version control."""
+        """Note every key for a secret: campaigns are mailed around and kept under version control."""
         for name in _names(self.tables):
             table, _, key = name.rpartition(".")
             if key.lower() not in _PASSWORD_KEYS or table in _NAMES_OF_COLUMNS:

@@ -1,4 +1,4 @@
-"""Find where keys and values stand in a TOML text: tomllib gives values without positions.
+"""Find where keys and values are in a TOML text: tomllib gives values without positions.
 
 The text has been accepted by tomllib before, so this reader has to know where things begin and end, never
 whether they are right. Names are written as users write them: ``message.subject``, ``attach[0].path``,
@@ -34,7 +34,7 @@ _TO_HIDE = r"""(?ix) (?<![\w-]) ["']? [\w-]*?
 
 
 class TomlPlaces(Struct, frozen=True):
-    """Places by name, of the keys themselves and of what they hold."""
+    """Places by name, of the keys themselves and of their values."""
 
     keys: Mapping[str, Place] = field(default_factory=dict)
     values: Mapping[str, Place] = field(default_factory=dict)

@@ -221,8 +221,8 @@ def test_config_path_comes_from_the_real_environment_only() -> None:
         (
             "password_command = 'pass x'",
             (
-                "C404 2:20 `accounts.a.password_command` must be an array: the program"
-                " and each of its arguments apart = no shell runs it; write ['pass', 'x']"
+                "C404 2:20 `accounts.a.password_command` must be an array: the program,"
+                " then each of its arguments = no shell runs it; write ['pass', 'x']"
             ),
         ),
         (

@@ -80,6 +80,7 @@ def test_a_module_in_the_folder_of_rules_is_all_that_a_rule_needs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A function with its decorator is found and run: nothing else names it."""
+    rules.load()  # what registers itself later would be forgotten with the patched list
     (tmp_path / "mondays.py").write_text(RULE)
     monkeypatch.setattr(rules, "__path__", [*rules.__path__, str(tmp_path)])
     monkeypatch.setattr(rules, "EACH_MESSAGE", [*rules.EACH_MESSAGE])
