@@ -13,7 +13,7 @@ import os
 import re
 import stat
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mailmerge.model import AttachmentName, Place
+    from mailmerge.options import Missing
 
 _BAD_IN_PATH = "[\x00-\x1f\x7f-\x9f\ud800-\udfff]"
 _BAD_IN_NAME = "[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+"
@@ -55,7 +56,7 @@ class AttachRule(Struct, frozen=True):
 
     base: Path
     """The folder that no attachment of this rule may lie outside of."""
-    missing: Literal["error", "skip"] = "error"
+    missing: Missing = "error"
     constant: AttachmentName | None = None
     """The attachment itself where it is the same for every row: read and encoded once."""
     place: Place | None = None

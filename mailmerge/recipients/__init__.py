@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mailmerge.errors import ListError
 from mailmerge.model import Place
-from mailmerge.recipients.recipient_list import Hidden, Options, RecipientList
+from mailmerge.recipients.recipient_list import Options, RecipientList
 from mailmerge.recipients.row_ranges import RowSelection, parse_rows
 from mailmerge.recipients.snapshot import sha256, snapshot
 from mailmerge.text import did_you_mean
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from mailmerge.options import Hidden
+
 __all__ = [
-    "Hidden",
     "RecipientList",
     "RowSelection",
     "from_dataframe",

@@ -7,7 +7,7 @@ in ``Recipient.problems`` and the list goes on.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
     from mailmerge.model import Columns
     from mailmerge.recipients.types import CellType
-
-Hidden = Literal["refuse", "skip", "send"]
-"""What to do with a sheet's hidden and filtered rows."""
 
 MAX_PROBLEMS = 20
 """So many problems are collected before reading stops."""

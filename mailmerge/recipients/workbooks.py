@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mailmerge.model import Value
+    from mailmerge.options import Hidden
     from mailmerge.recipients.header import Header
-    from mailmerge.recipients.recipient_list import Hidden
 
 _CHUNK = 256
 """Rows taken from openpyxl at a time: its warnings are silenced around each chunk, not around the caller."""

@@ -9,14 +9,14 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from msgspec import Struct
 
 from mailmerge.errors import AuthError, InputError, ProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from mailmerge.model import SignIn
 
@@ -109,12 +109,22 @@ class XOAuth2:
         return b""
 
 
-_BUILD: dict[str, Callable[[str, str], Mechanism]] = {
-    "PLAIN": Plain,
-    "LOGIN": Login,
-    "CRAM-MD5": CramMd5,
-    "XOAUTH2": XOAuth2,
+class _Entry(NamedTuple):
+    build: Callable[[str, str], Mechanism]
+    """Of user name and secret."""
+    takes: SignIn
+    """What it shows to the server."""
+    in_clear: bool = False
+    """It keeps the secret from whoever reads along."""
+
+
+MECHANISMS: Final[Mapping[str, _Entry]] = {
+    "PLAIN": _Entry(Plain, "password"),
+    "LOGIN": _Entry(Login, "password"),
+    "CRAM-MD5": _Entry(CramMd5, "password", in_clear=True),
+    "XOAUTH2": _Entry(XOAuth2, "token"),
 }
+"""Those that we know, the preferred ones first."""
 
 
 def choose(offered: Iterable[str], credentials: Credentials, *, private: bool) -> str:
@@ -130,8 +140,8 @@ def choose(offered: Iterable[str], credentials: Credentials, *, private: bool) -
 
     """
     names = [name.upper() for name in offered]
-    wanted = ["XOAUTH2"] if credentials.mechanism == "token" else ["PLAIN", "LOGIN", "CRAM-MD5"]
-    safe = [name for name in wanted if private or name == "CRAM-MD5"]
+    wanted = [name for name, entry in MECHANISMS.items() if entry.takes == credentials.mechanism]
+    safe = [name for name in wanted if private or MECHANISMS[name].in_clear]
     for name in safe:
         if name in names:
             return name
@@ -169,7 +179,7 @@ def start(name: str, user: str, secret: str) -> Mechanism:
             code="S640",
             hint="Copy it again without the line end.",
         )
-    return _BUILD[name](user, secret)
+    return MECHANISMS[name].build(user, secret)
 
 
 def _decode(challenge: str) -> bytes:
