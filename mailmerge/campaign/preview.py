@@ -19,7 +19,7 @@ from mailmerge.preview.entries import PageRow, diagnostic_values
 from mailmerge.preview.preview_page import PageWriter
 from mailmerge.recipients import parse_rows
 from mailmerge.recipients.suppression import Suppressed
-from mailmerge.render.highlight import END, START, unmarked
+from mailmerge.render.environments import END, START, unmarked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -5,7 +5,7 @@ parsed as a header, and cannot add a recipient. This room knows no file but the 
 no message format.
 """
 
-from mailmerge.render.highlight import marked
+from mailmerge.render.environments import marked
 from mailmerge.render.renderer import Renderer
 from mailmerge.render.sources import AttachmentRule, MessageTemplates, TemplateSource
 

@@ -11,7 +11,7 @@ from mailmerge.errors import TemplateError
 from mailmerge.model import Diagnostic, Place
 from mailmerge.render.environments import (
     FolderLoader,
-    Kind,
+    TemplateKind,
     decode,
     make_environment,
     printed,
@@ -104,7 +104,7 @@ class Compiler:
         self._base = templates.base
         loader = FolderLoader(templates.base, _shown_base(templates), self.sources)
         self._environments, self._checks = {}, {}
-        for kind in get_args(Kind):
+        for kind in get_args(TemplateKind):
             environment = make_environment(
                 kind,
                 loader=loader,
@@ -120,12 +120,12 @@ class Compiler:
         """The environment that escapes nothing."""
         return self._environments["text"]
 
-    def option(self, name: str, source: str, kind: Kind = "line") -> Compiled:
+    def option(self, name: str, source: str, kind: TemplateKind = "line") -> Compiled:
         """Compile the value of an option such as ``message.subject``."""
         self.sources.add(name, source)
         return self._compile(name, source, kind)
 
-    def body(self, part: TemplateSource, kind: Kind) -> Compiled:
+    def body(self, part: TemplateSource, kind: TemplateKind) -> Compiled:
         """Compile a body: a file, or text given directly."""
         if part.path is None:
             self.sources.add(part.name, part.source or "")
@@ -148,7 +148,7 @@ class Compiler:
         self.sources.add(name, text, part.name)
         return self._compile(name, text, kind)
 
-    def _compile(self, name: str, source: str, kind: Kind) -> Compiled:
+    def _compile(self, name: str, source: str, kind: TemplateKind) -> Compiled:
         environment, check = self._environments[kind], self._checks[kind]
         code = None
         try:
@@ -183,7 +183,7 @@ class Compiler:
             message, code=first.code, hint=first.hint, place=first.place, problems=self.problems
         )
 
-    def static_chunks(self, compiled: Compiled, kind: Kind) -> tuple[str, ...]:
+    def static_chunks(self, compiled: Compiled, kind: TemplateKind) -> tuple[str, ...]:
         """Return the fixed texts that *compiled* can yield, also from inherited and included templates."""
         environment = self._environments[kind]
         templates = [compiled.template, *map(environment.get_template, compiled.reached)]

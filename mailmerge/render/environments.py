@@ -19,7 +19,7 @@ from jinja2.compiler import CodeGenerator
 from jinja2.runtime import LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import missing
-from markupsafe import escape
+from markupsafe import Markup, escape
 
 from mailmerge.errors import TemplateError
 from mailmerge.model import Place
@@ -187,11 +187,11 @@ def decode(data: bytes, shown: str) -> str:
         ) from None
 
 
-Kind = Literal["text", "html", "line", "path"]
+TemplateKind = Literal["text", "html", "line", "path"]
 
 
 def make_environment(
-    kind: Kind,
+    kind: TemplateKind,
     *,
     loader: BaseLoader,
     filters: Mapping[str, Callable[..., Any]],
@@ -269,3 +269,25 @@ def _plain_decimal(value: Decimal) -> str:
     if not value.is_finite():
         raise BadValue("D113", f"is not a number ({value})", value, "test it first, or give a default")
     return f"{value:f}"
+
+
+# --- merged values, marked for people to see; never in what is sent ----------------------------------
+
+# Two characters from a private-use plane: no font, list or template has a meaning for them.
+START = "\U000f5ab0"
+END = "\U000f5ab1"
+
+
+def marked(value: Any) -> Any:
+    """Print *value* between the two marks; what holds marks already (a macro's output) stays as it is."""
+    shown = printed(value)
+    if hasattr(shown, "__html__"):
+        markup = Markup(shown.__html__())  # noqa: S704  the same that the unmarked template prints
+        return markup if START in markup else Markup("{}{}{}").format(START, markup, END)
+    text = str(shown)
+    return text if START in text else f"{START}{text}{END}"
+
+
+def unmarked(text: str) -> str:
+    """Take the marks out again."""
+    return text.replace(START, "").replace(END, "")

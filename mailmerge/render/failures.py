@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jinja2 import TemplateNotFound, TemplatesNotFound, TemplateSyntaxError
+from jinja2 import TemplateNotFound, TemplateSyntaxError
 from jinja2.exceptions import SecurityError
 from jinja2.utils import missing
 from msgspec.structs import replace
@@ -16,7 +16,7 @@ from mailmerge.render.name_check import name_hint, syntax_problem
 from mailmerge.text import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from types import TracebackType
 
     from mailmerge.model import Recipient
@@ -24,26 +24,28 @@ if TYPE_CHECKING:
 
 
 def failure(
-    error: Exception, sources: SourceMap, name: str, known: Iterable[str], recipient: Recipient | None = None
-) -> InputError:
-    """Say what went wrong in template *name*, and where; for `BadValue` the row is to blame, else the author.
+    error: Exception, sources: SourceMap, known: Iterable[str], recipient: Recipient | None = None
+) -> Exception:
+    """Say what went wrong in a template, and where; for `BadValue` the row is to blame, else the author.
 
-    *known* are the names that a template may use, for a hint at a near miss.
+    What was raised where no template ran is a bug of ours: it is returned as it is. *known* are the names
+    that a template may use, for a hint at a near miss.
     """
-    if isinstance(error, InputError):
+    position = _position(error.__traceback__)
+    if isinstance(error, (InputError, MemoryError)) or position is None:
         return error
-    name, line = _position(error.__traceback__) or (name, 1)
+    name, line = position
     row = recipient.row if recipient else None
     if isinstance(error, BadValue):
         return _bad_value(error, sources, name, line, recipient)
     if isinstance(error, TemplateSyntaxError):
         problem = syntax_problem(error, sources, name)
         return TemplateError(problem.message, code=problem.code, place=problem.place, row=row)
-    code, message, hint, word = _template_fault(error, known)
-    place = sources.place(name, line, word)
-    if word and isinstance(error, UnknownName) and error.owner is not missing:
-        place = _attribute(sources, name, line, word) or place
-    return TemplateError(message, code=code, hint=hint, place=place, row=row)
+    fault = _fault(error, known)
+    place = sources.place(name, line, fault.word)
+    if fault.word and isinstance(error, UnknownName) and error.owner is not missing:
+        place = _attribute(sources, name, line, fault.word) or place
+    return TemplateError(fault.message, code=fault.code, hint=fault.hint, place=place, row=row)
 
 
 def _attribute(sources: SourceMap, name: str, line: int, word: str) -> Place | None:
@@ -54,40 +56,69 @@ def _attribute(sources: SourceMap, name: str, line: int, word: str) -> Place | N
     return replace(place, column=place.column + 1, width=place.width - 1)
 
 
-def _template_fault(  # noqa: PLR0911  one return a kind of fault
-    error: Exception, known: Iterable[str]
-) -> tuple[str, str, str | None, str | None]:
-    """Work out code, message, hint, and the word to underline."""
-    text = str(error).splitlines()[0] if str(error) else type(error).__name__
-    if isinstance(error, UnknownName):
-        word = str(error.name) if error.name is not None else None
-        if error.owner is missing:
-            return (
-                "T102",
-                f"unknown name `{word}`",
-                name_hint(word or "", known, "columns and variables"),
-                word,
-            )
-        if isinstance(error.owner, dict):
-            keys = [key for key in error.owner if isinstance(key, str)]
-            return "T102", f"there is no `{word}` in it", name_hint(word or "", keys, "keys"), word
-        owner = {str: "text", int: "number", float: "number"}.get(
-            type(error.owner), type(error.owner).__name__
-        )
-        return "T102", f"there is no `{word}` in a {owner}" if word else text, None, word
-    if isinstance(error, SecurityError):
-        hint = "templates run in a sandbox: only values, filters and harmless methods can be used"
-        return "T105", f"not allowed in a template: {text.rstrip('.')}", hint, None
-    if isinstance(error, (TemplateNotFound, TemplatesNotFound)):
-        hint = "the name is relative to the template folder and cannot leave it"
-        missing_name = str(error.name or text)
-        return "T103", f'no template "{missing_name}" in the template folder', hint, missing_name
-    if isinstance(error, RecursionError):
-        return "T106", "the template includes or calls itself without end", None, None
-    advice = None
+class _Fault(NamedTuple):
+    """What an exception means to the template's author."""
+
+    code: str
+    message: str
+    hint: str | None = None
+    word: str | None = None
+    """What to underline."""
+
+
+def _unknown(error: UnknownName, known: Iterable[str]) -> _Fault:
+    word = str(error.name) if error.name is not None else None
+    if error.owner is missing:
+        hint = name_hint(word or "", known, "columns and variables")
+        return _Fault("T102", f"unknown name `{word}`", hint, word)
+    if isinstance(error.owner, dict):
+        keys = [key for key in error.owner if isinstance(key, str)]
+        return _Fault("T102", f"there is no `{word}` in it", name_hint(word or "", keys, "keys"), word)
+    kind = type(error.owner)
+    owner = {str: "text", int: "number", float: "number"}.get(kind, kind.__name__)
+    return _Fault("T102", f"there is no `{word}` in a {owner}" if word else _first_line(error), word=word)
+
+
+def _forbidden(error: SecurityError, _known: Iterable[str]) -> _Fault:
+    hint = "templates run in a sandbox: only values, filters and harmless methods can be used"
+    return _Fault("T105", f"not allowed in a template: {_first_line(error).rstrip('.')}", hint)
+
+
+def _no_template(error: TemplateNotFound, _known: Iterable[str]) -> _Fault:
+    name = str(error.name or _first_line(error))
+    hint = "the name is relative to the template folder and cannot leave it"
+    return _Fault("T103", f'no template "{name}" in the template folder', hint, name)
+
+
+def _endless(_error: RecursionError, _known: Iterable[str]) -> _Fault:
+    return _Fault("T106", "the template includes or calls itself without end")
+
+
+def _failing(error: Exception, _known: Iterable[str]) -> _Fault:
+    text = _first_line(error)
+    hint = None
     if isinstance(error, TypeError) and "'str'" in text:
-        advice = 'cells of a text list are texts: say what they are with data.types, as in amount = "decimal"'
-    return "T106", f"the template fails for this row: {text} ({type(error).__name__})", advice, None
+        hint = 'cells of a text list are texts: say what they are with data.types, as in amount = "decimal"'
+    return _Fault("T106", f"the template fails for this row: {text} ({type(error).__name__})", hint)
+
+
+_FAULTS: tuple[tuple[type[Exception], Callable[[Any, Iterable[str]], _Fault]], ...] = (
+    (UnknownName, _unknown),
+    (SecurityError, _forbidden),
+    (TemplateNotFound, _no_template),  # its subclass TemplatesNotFound names the last one that was tried
+    (RecursionError, _endless),
+    (Exception, _failing),
+)
+"""Whatever a template can raise; the first that fits describes it."""
+
+
+def _fault(error: Exception, known: Iterable[str]) -> _Fault:
+    describe = next(describe for kind, describe in _FAULTS if isinstance(error, kind))
+    return describe(error, known)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _bad_value(

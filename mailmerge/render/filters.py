@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from datetime import date, datetime, time
 from decimal import Decimal
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from jinja2 import Undefined, pass_context
 
@@ -28,6 +28,20 @@ _TIME = r"[0-9]{2}:[0-9]{2}(?::[0-9]{2})?\Z"
 _NAMED = ("short", "medium", "long", "full")
 
 
+_Filter = TypeVar("_Filter", bound="Callable[..., str]")
+_METHODS: dict[str, Callable[..., str]] = {}
+
+
+def _filter(name: str) -> Callable[[_Filter], _Filter]:
+    """Make a method of `Filters` the filter *name* of templates."""
+
+    def register(method: _Filter) -> _Filter:
+        _METHODS[name] = method
+        return method
+
+    return register
+
+
 class Filters:
     """The filters, and the locale of the row that is being rendered."""
 
@@ -37,49 +51,52 @@ class Filters:
 
     def table(self) -> dict[str, Callable[..., Any]]:
         """Return the filters by the name that templates use."""
-        return {name: _unfolded(getattr(self, f"_{name}")) for name in ("date", "time", "money", "number")}
+        return {name: _with_default(name, partial(method, self)) for name, method in _METHODS.items()}
 
-    def _date(self, value: Any, format: str = "medium", *, default: str | None = None) -> str:  # noqa: A002
-        if _empty(value):
-            return _default(default, value, "date")
+    @_filter("date")
+    def _date(self, value: Any, format: str = "medium") -> str:  # noqa: A002  as templates write it
         day = _to_date(value)
         if format in _NAMED:
             return str(_date_pattern(self.locale, format).apply(day, _locale(self.locale)))
         return str(_own_pattern(format).apply(day, _locale(self.locale)))
 
-    def _time(self, value: Any, format: str = "short", *, default: str | None = None) -> str:  # noqa: A002
-        if _empty(value):
-            return _default(default, value, "time")
+    @_filter("time")
+    def _time(self, value: Any, format: str = "short") -> str:  # noqa: A002
         moment = _to_time(value)
         if format in _NAMED:
             return str(_time_pattern(self.locale, format).apply(moment, _locale(self.locale)))
         return str(_own_pattern(format).apply(moment, _locale(self.locale)))
 
-    def _number(self, value: Any, digits: int | None = None, *, default: str | None = None) -> str:
-        if _empty(value):
-            return _default(default, value, "number")
+    @_filter("number")
+    def _number(self, value: Any, digits: int | None = None) -> str:
         number = _to_number(value)
         if digits is None:
             pattern = _number_pattern(self.locale)
             return str(pattern.apply(number, _locale(self.locale), decimal_quantization=False))
-        fixed = _number_pattern(self.locale, digits)
-        return str(fixed.apply(number, _locale(self.locale)))
+        return str(_number_pattern(self.locale, digits).apply(number, _locale(self.locale)))
 
-    def _money(self, value: Any, currency: str, *, default: str | None = None) -> str:
-        if _empty(value):
-            return _default(default, value, "money")
+    @_filter("money")
+    def _money(self, value: Any, currency: str) -> str:
         number = _to_number(value)
         _check_currency(currency)
         pattern = _locale(self.locale).currency_formats["standard"]
         return str(pattern.apply(number, _locale(self.locale), currency=currency, currency_digits=True))
 
 
-def _unfolded(method: Callable[..., str]) -> Callable[..., str]:
-    """Take the context, unused, so that the compiler does not fold constants in the first row's locale."""
+def _with_default(name: str, method: Callable[..., str]) -> Callable[..., str]:
+    """Give a filter its ``default`` for empty values.
+
+    It takes the context, unused, so that the compiler does not fold constants in the first row's locale.
+    """
 
     @pass_context
-    def filter_(_context: object, value: Any, *args: Any, **options: Any) -> str:
-        return method(value, *args, **options)
+    def filter_(_context: object, value: Any, *args: Any, default: str | None = None, **options: Any) -> str:
+        if not _empty(value):
+            return method(value, *args, **options)
+        if default is not None:
+            return default
+        hint = f'write |{name}(..., default="")'
+        raise BadValue("D114", f"is empty: nothing for `{name}` to print", value, hint)
 
     return filter_
 
@@ -88,17 +105,6 @@ def _empty(value: Any) -> bool:
     if isinstance(value, Undefined):
         str(value)  # raises with the unknown name
     return value is None or (isinstance(value, str) and not value.strip())
-
-
-def _default(default: str | None, value: object, filter_name: str) -> str:
-    if default is None:
-        raise BadValue(
-            "D114",
-            f"is empty: nothing for `{filter_name}` to print",
-            value,
-            f'write |{filter_name}(..., default="")',
-        )
-    return default
 
 
 def _to_number(value: Any) -> Decimal:

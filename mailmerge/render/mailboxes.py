@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import nodes
+from jinja2 import TemplateSyntaxError, nodes
 
 from mailmerge.addresses import Address, AddressError, Mailbox, parse_address_list
 from mailmerge.model import Diagnostic
@@ -176,7 +176,7 @@ def _unescaped(name: str) -> str:
 def _is_one_expression(compiler: Compiler, source: str) -> bool:
     try:
         body = compiler.text.parse(source).body
-    except Exception:  # noqa: BLE001  already reported when it was compiled
+    except TemplateSyntaxError:  # already reported when it was compiled
         return False
     if len(body) != 1 or not isinstance(body[0], nodes.Output):
         return False

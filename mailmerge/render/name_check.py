@@ -77,7 +77,7 @@ class Survey:
             self.references.append((node, node.template.value))
 
 
-class _Part(Struct):
+class _Reached(Struct):
     """One template reached from the start, and whether the row's context reaches it too."""
 
     name: str
@@ -113,32 +113,33 @@ class NameCheck:
 
     def look(self, name: str, tree: nodes.Template) -> Seen:
         """Look through template *name*, which was compiled, and every template it names literally."""
-        parts, problems = self._reach(name, tree)
-        for part in parts:
-            others = (p for p in parts if p is not part and p.sees_row == part.sees_row)
-            problems += self._unknown(part, set().union(*(other.survey.bound for other in others)))
-        names: frozenset[str] = frozenset().union(*(part.survey.names for part in parts))
-        reached = tuple(dict.fromkeys(part.name for part in parts[1:]))
-        return Seen(problems, frozenset(parts[0].survey.names), names, reached)
+        reached, problems = self._reach(name, tree)
+        for one in reached:
+            others = (other for other in reached if other is not one and other.sees_row == one.sees_row)
+            problems += self._unknown(one, set().union(*(other.survey.bound for other in others)))
+        names: frozenset[str] = frozenset().union(*(one.survey.names for one in reached))
+        others_names = tuple(dict.fromkeys(one.name for one in reached[1:]))
+        return Seen(problems, frozenset(reached[0].survey.names), names, others_names)
 
-    def _reach(self, name: str, tree: nodes.Template) -> tuple[list[_Part], list[Diagnostic]]:
-        parts = [_Part(name, tree, sees_row=True, survey=Survey(tree))]
-        broken = []
-        for part in parts:  # grows while it is walked
-            for reference, other in part.survey.references:
-                sees_row = part.sees_row and not _is_blind_import(reference)
-                if any(known.name == other and known.sees_row == sees_row for known in parts):
+    def _reach(self, name: str, tree: nodes.Template) -> tuple[list[_Reached], list[Diagnostic]]:
+        """Follow literal references from the template *tree*; return what is reached, and what is broken."""
+        reached = [_Reached(name, tree, sees_row=True, survey=Survey(tree))]
+        broken: list[Diagnostic] = []
+        for one in reached:  # grows while it is walked
+            for reference, other in one.survey.references:
+                sees_row = one.sees_row and not _is_blind_import(reference)
+                if any(known.name == other and known.sees_row == sees_row for known in reached):
                     continue
                 try:
                     found = self._load(other)
                 except TemplateNotFound:
                     if not getattr(reference, "ignore_missing", False):
-                        broken.append(self._not_found(part.name, other, reference.lineno))
+                        broken.append(self._not_found(one.name, other, reference.lineno))
                 except TemplateSyntaxError as error:
                     broken.append(self.syntax_problem(error, other))
                 else:
-                    parts.append(_Part(other, found, sees_row, Survey(found)))
-        return parts, broken
+                    reached.append(_Reached(other, found, sees_row, Survey(found)))
+        return reached, broken
 
     def _load(self, name: str) -> nodes.Template:
         loader = self._environment.loader
@@ -147,7 +148,7 @@ class NameCheck:
         self._environment.get_template(name)  # finds what only the compiler sees, such as an unknown filter
         return tree
 
-    def _unknown(self, part: _Part, shared: set[str]) -> Iterator[Diagnostic]:
+    def _unknown(self, part: _Reached, shared: set[str]) -> Iterator[Diagnostic]:
         known = self._globals | shared | (self._columns if part.sees_row else set())
         unknown = self._environment.undeclared.get(part.name, set()) - known
         seen: set[str] = set()
@@ -178,7 +179,7 @@ class NameCheck:
         known = {"filter": self._environment.filters, "test": self._environment.tests}.get(kind, ())
         return did_you_mean(rest.strip("'."), known)
 
-    def _unknown_name(self, part: _Part, name: str, line: int) -> Diagnostic:
+    def _unknown_name(self, part: _Reached, name: str, line: int) -> Diagnostic:
         candidates = (self._columns - {"row"}) | self._variables
         hint = name_hint(name, candidates, "columns and variables")
         if not part.sees_row and name in self._columns:
@@ -230,20 +231,25 @@ def _unguarded(node: nodes.Node, safe: frozenset[str] = frozenset()) -> Iterator
         if node.ctx == "load" and node.name not in safe:
             yield node.name, node.lineno
         return
-    if isinstance(node, nodes.Test) and node.name in {"defined", "undefined"}:
-        safe |= {name.name for name in _self_and(node, nodes.Name)}
-    elif (
-        isinstance(node, nodes.Filter) and node.name in {"default", "d"} and isinstance(node.node, nodes.Name)
-    ):
-        safe |= {node.node.name}
-    elif isinstance(node, (nodes.If, nodes.CondExpr)):
-        safe |= _tested(node.test)
-    elif isinstance(node, (nodes.And, nodes.Or)):
-        safe |= _tested(node)
-    elif isinstance(node, (nodes.For, nodes.Macro, nodes.CallBlock, nodes.With)):
-        safe |= {name.name for name in node.find_all(nodes.Name) if name.ctx != "load"}
+    safe |= _made_safe_by(node)
     for child in node.iter_child_nodes():
         yield from _unguarded(child, safe)
+
+
+def _made_safe_by(node: nodes.Node) -> set[str]:
+    """Return the names that *node* binds, or asks for knowing that they may not exist."""
+    match node:
+        case nodes.Test(name="defined" | "undefined"):
+            return {name.name for name in _self_and(node, nodes.Name)}
+        case nodes.Filter(name="default" | "d", node=nodes.Name(name=name)):
+            return {name}
+        case nodes.If() | nodes.CondExpr():
+            return _tested(node.test)
+        case nodes.And() | nodes.Or():
+            return _tested(node)
+        case nodes.For() | nodes.Macro() | nodes.CallBlock() | nodes.With():
+            return {name.name for name in node.find_all(nodes.Name) if name.ctx != "load"}
+    return set()
 
 
 def _tested(node: nodes.Node) -> set[str]:

@@ -7,7 +7,6 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from mailmerge.errors import InputError, RowError
 from mailmerge.model import AttachmentName, Rendered
 from mailmerge.render.compiler import Compiled, Compiler
 from mailmerge.render.failures import failure, row_error
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from mailmerge.addresses import Mailbox
+    from mailmerge.errors import RowError
     from mailmerge.model import Columns, Recipient
     from mailmerge.render.sources import MessageTemplates, SourceMap
     from mailmerge.render.where import Where
@@ -94,20 +94,6 @@ class Renderer:
         """Say whether ``where`` selects this row; without ``where`` every row is."""
         return self._where is None or self._where(self._variables(recipient), recipient)
 
-    def mailboxes(self, recipient: Recipient) -> tuple[Mailbox, ...]:
-        """Return the row's To mailboxes only: what its identity is made of.
-
-        Raises:
-            RowError: there is none, or a value is not an address.
-
-        """
-        try:
-            return self._required(self._to, self._variables(recipient), recipient)
-        except InputError:
-            raise
-        except Exception as error:  # noqa: BLE001  whatever a template can raise
-            raise self._failure(error, recipient) from None
-
     def render(self, recipient: Recipient) -> Rendered:
         """Run every template over one row.
 
@@ -118,8 +104,6 @@ class Renderer:
         """
         try:
             return self._render(recipient)
-        except InputError:
-            raise
         except Exception as error:  # noqa: BLE001  whatever a template can raise
             raise self._failure(error, recipient) from None
 
@@ -223,9 +207,7 @@ class Renderer:
         return mailboxes[0]
 
     def _failure(self, error: Exception, recipient: Recipient) -> Exception:
-        if isinstance(error, MemoryError):
-            return error
-        return failure(error, self._sources, "message", self._known - {"row"}, recipient)
+        return failure(error, self._sources, self._known - {"row"}, recipient)
 
     def _digest(self, templates: MessageTemplates) -> str:
         sha = hashlib.sha256()

@@ -21,7 +21,7 @@ def lines(*rows: str) -> str:
         (
             {"campaign_toml": CAMPAIGN.replace("people.csv", "poeple.csv")},
             "D100",
-            ["did you mean people.csv?"],
+            ["did you mean `people.csv`?"],
         ),
         ({"body_txt": None}, "T100", ["cannot read the template spring/body.txt", "people.csv"]),
         ({"people_csv": ""}, "D102", ["spring/people.csv is empty", "headings"]),

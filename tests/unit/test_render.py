@@ -385,7 +385,7 @@ SUGGESTION = (
 def test_a_bad_address_is_explained(make, address, message, hint):
     """A bad address is shown with its reason and the way out."""
     with pytest.raises(RowError) as caught:
-        make().mailboxes(row("Kim", address))
+        make().render(row("Kim", address))
     assert (caught.value.code, caught.value.message, caught.value.hint) == ("D110", message, hint)
     assert caught.value.row == 12
     assert caught.value.place == Place(cell="column email")
@@ -519,3 +519,11 @@ def test_static_chunks_hold_the_fixed_texts_of_all_templates(make, tmp_path):
     (tmp_path / "foot.html").write_text("<hr>{{ plan }}<i>foot</i>")
     chunks = make(html="<b>{{ plan }}</b>{% include 'foot.html' %}").static_chunks()["html"]
     assert {"<b>", "</b>", "<hr>", "<i>foot</i>"} <= set(chunks)
+
+
+def test_a_fault_of_ours_is_not_blamed_on_the_template(make):
+    """What is raised where no template runs stays what it is, so that it is seen as a bug."""
+    torn = Recipient(12, COLUMNS, ("Kim",))
+
+    with pytest.raises(ValueError, match="shorter"):
+        make().render(torn)
