@@ -53,15 +53,15 @@ def _renderer(mailing: Mailing, environment: type[jinja2.Environment]) -> Render
 
 def ours(mailing: Mailing, folder: Path) -> Build:
     """Render and build as a campaign does; the message stays in segments, as the connection takes it."""
-    from mailmerge.message import AttachRule, MessageBuilder, message_id
-    from mailmerge.model import AttachmentName, Columns, Recipient
-    from mailmerge.render import AttachmentRule, MessageTemplates, Renderer, TemplateSource
+    from mailmerge.message import MessageBuilder, message_id
+    from mailmerge.model import AttachmentRule, Columns, Recipient
+    from mailmerge.render import MessageTemplates, Renderer, TemplateSource
 
     names = tuple(next(fixtures.rows(1)))
     columns = Columns(names, names)
     if mailing.image:
         (folder / "logo.png").write_bytes(mailing.image)
-    attached = mailing.pdf is not None
+    attachments = (AttachmentRule("brochure.pdf", base=folder),) if mailing.pdf else ()
     if mailing.pdf:
         (folder / "brochure.pdf").write_bytes(mailing.pdf)
     html = mailing.html_with("logo.png")
@@ -77,14 +77,17 @@ def ours(mailing: Mailing, folder: Path) -> Build:
                 ("List-Unsubscribe", fixtures.UNSUBSCRIBE),
                 ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"),
             ),
-            attachments=(AttachmentRule("brochure.pdf"),) if attached else (),
+            attachments=attachments,
             vars=mailing.variables,
         ),
         columns,
     )
-    rules = [AttachRule(folder, "error", AttachmentName(0, "brochure.pdf"))] if attached else []
     builder = MessageBuilder(
-        boundary_key=b"benchmark", base=folder, rules=rules, static=renderer.static_chunks()
+        boundary_key=b"benchmark",
+        base=folder,
+        rules=attachments,
+        constants=renderer.constant_attachments,
+        static=renderer.static_chunks(),
     )
     secret, date = b"benchmark", datetime.now(UTC).astimezone()
 

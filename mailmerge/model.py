@@ -12,6 +12,7 @@ import hashlib
 from datetime import date, datetime, time
 from decimal import Decimal
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct, field
@@ -103,18 +104,29 @@ class Recipient(Struct, frozen=True):
         """Headings as written, with their values."""
         return dict(zip(self.columns.headings, self.values, strict=True))
 
-    def variables(self) -> dict[str, Value]:
-        """Template names with their values."""
-        return dict(zip(self.columns.names, self.values, strict=True))
-
     def digest(self) -> str:
         """Hash of the row's cells: tells whether the row was edited between two runs."""
         text = "\x1f".join(f"{type(v).__name__}:{v}" for v in self.values)
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-class AttachmentName(Struct, frozen=True):
-    """One ``[[attach]]`` rule as it came out for a row: still text, not yet a file."""
+class AttachmentRule(Struct, frozen=True):
+    """One ``[[attach]]`` table: which files each message gets."""
+
+    path: str
+    """Template of a path or glob, relative to *base*."""
+    name: str | None = None
+    """Template of the file name to show instead of the path's own."""
+    base: Path = Path()
+    """The folder that no attachment of this rule may lie outside of."""
+    missing: Literal["error", "skip"] = "error"
+    """What a row without such a file is: invalid, or a message without it."""
+    place: Place | None = None
+    """Where the rule is set, for messages."""
+
+
+class RenderedAttachment(Struct, frozen=True):
+    """One `AttachmentRule` as it came out for a row: still text, not yet a file."""
 
     rule: int
     """Index of the rule in the campaign file."""
@@ -138,7 +150,7 @@ class Rendered(Struct, frozen=True):
     text: tuple[str, ...] | None = None
     html: tuple[str, ...] | None = None
     headers: tuple[tuple[str, str], ...] = ()
-    attachments: tuple[AttachmentName, ...] = ()
+    attachments: tuple[RenderedAttachment, ...] = ()
 
 
 # --- messages ----------------------------------------------------------------------------------------

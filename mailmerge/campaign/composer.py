@@ -15,9 +15,9 @@ from msgspec.structs import replace
 
 from mailmerge.config.accounts import sender_allowed
 from mailmerge.errors import CampaignFileError, RowError
-from mailmerge.message import AttachRule, MessageBuilder, message_id
-from mailmerge.model import Place
-from mailmerge.render import AttachmentRule, MessageTemplates, Renderer, TemplateSource, marked
+from mailmerge.message import MessageBuilder, message_id
+from mailmerge.model import AttachmentRule, Place
+from mailmerge.render import MessageTemplates, Renderer, TemplateSource, marked
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -76,22 +76,14 @@ class Composer:
         self._builder = MessageBuilder(
             boundary_key=hmac.digest(secret, self.version.encode(), "sha256"),
             base=_base(file),
-            rules=self._attach_rules(),
+            rules=self._templates.attachments,
+            constants=self.renderer.constant_attachments,
             static=fixed,
             mail_from=mail_from,
         )
         if self._builder.files_digest:
             self.parts["files"] = self._builder.files_digest
             self.version = _digest(self.parts)
-
-    def _attach_rules(self) -> list[AttachRule]:
-        constants = self.renderer.constant_attachments
-        return [
-            AttachRule(
-                rule.base, rule.missing, constants[index], self._file.places.get(f"attach[{index}].path")
-            )
-            for index, rule in enumerate(self._file.attach)
-        ]
 
     def _parts(self) -> dict[str, str]:
         message = self._file.message
@@ -202,7 +194,12 @@ def _templates(file: CampaignFile, sender: str) -> MessageTemplates:
         text=_source(message.text, "message.text"),
         html=_source(message.html, "message.html"),
         headers=tuple(message.headers.items()),
-        attachments=tuple(AttachmentRule(rule.path, rule.name) for rule in file.attach),
+        attachments=tuple(
+            AttachmentRule(
+                rule.path, rule.name, rule.base, rule.missing, file.places.get(f"attach[{index}].path")
+            )
+            for index, rule in enumerate(file.attach)
+        ),
         locale=message.locale,
         vars=file.vars,
         places=file.places,

@@ -13,8 +13,8 @@ from mailmerge.campaign.connect import connection_factory
 from mailmerge.config.accounts import resolve_account
 from mailmerge.config.environment import Environment
 from mailmerge.errors import InputError
-from mailmerge.message import AttachRule, MessageBuilder, message_id
-from mailmerge.model import AttachmentName, Columns, Recipient, Rendered
+from mailmerge.message import MessageBuilder, message_id
+from mailmerge.model import AttachmentRule, Columns, Recipient, Rendered, RenderedAttachment
 from mailmerge.smtp.events import Closed, Completed, ReleaseNeeded
 
 if TYPE_CHECKING:
@@ -86,12 +86,12 @@ def _build(
         subject=subject,
         text=(bodies[0],),
         html=None if bodies[1] is None else (bodies[1],),
-        attachments=tuple(AttachmentName(index, path.name) for index, path in enumerate(paths)),
+        attachments=tuple(RenderedAttachment(index, path.name) for index, path in enumerate(paths)),
     )
     builder = MessageBuilder(
         boundary_key=secrets.token_bytes(16),
         base=Path(),
-        rules=[AttachRule(path.parent) for path in paths],
+        rules=[AttachmentRule(path.name, base=path.parent) for path in paths],
         mail_from=account.return_path,
     )
     key = secrets.token_hex(8)

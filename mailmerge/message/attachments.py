@@ -18,17 +18,19 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from mailmerge.message.bodies import base64_lines
-from mailmerge.message.headers import content_type, disposition
+from mailmerge.message.header_fields import content_type, disposition
 from mailmerge.text import quoted
 
 if TYPE_CHECKING:
     import mimetypes
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from mailmerge.model import AttachmentName, Place
-    from mailmerge.options import Missing
+    from mailmerge.model import Place
 
 _BAD_IN_PATH = "[\x00-\x1f\x7f-\x9f\ud800-\udfff]"
+_NOT_RELATIVE = r"[/\\~]|[A-Za-z]:"
+"""Absolute somewhere: a drive letter, a network share, a home folder."""
 _BAD_IN_NAME = "[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+"
 _BIDI = "[\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069]"
 _NAME_BYTES = 240
@@ -51,18 +53,6 @@ _MORE_TYPES = {
 }
 
 
-class AttachRule(Struct, frozen=True):
-    """What a ``[[attach]]`` table says besides its templates."""
-
-    base: Path
-    """The folder that no attachment of this rule may lie outside of."""
-    missing: Missing = "error"
-    constant: AttachmentName | None = None
-    """The attachment itself where it is the same for every row: read and encoded once."""
-    place: Place | None = None
-    """Where the rule's path is set, for messages."""
-
-
 class FileProblem(Exception):
     """A file cannot be attached; the builder says whether the row or the campaign is to blame."""
 
@@ -74,8 +64,8 @@ class FileProblem(Exception):
         self.place: Place | None = None
 
 
-class Part(Struct, frozen=True):
-    """One encoded attachment or image."""
+class EncodedFile(Struct, frozen=True):
+    """One attachment or image, encoded as a MIME part."""
 
     body: bytes
     """Headers, blank line and base64, as they follow a boundary line."""
@@ -91,17 +81,17 @@ class FileStore:
         """*keep* limits the memory for encoded files, in octets."""
         self._keep = keep
         self._kept = 0
-        self._parts: dict[tuple[object, ...], Part] = {}
+        self._parts: dict[tuple[object, ...], EncodedFile] = {}
 
-    def attachment(self, path: str, name: str) -> Part:
+    def attachment(self, path: str, name: str) -> EncodedFile:
         """Return the file at *path*, already resolved, as an attachment called *name*."""
         return self._part(path, name, "attachment", "")
 
-    def image(self, path: str, content_id: str) -> Part:
+    def image(self, path: str, content_id: str) -> EncodedFile:
         """Return the file at *path* as an inline image."""
         return self._part(path, clean_name(os.path.basename(path)), "inline", content_id)
 
-    def _part(self, path: str, name: str, kind: str, content_id: str) -> Part:
+    def _part(self, path: str, name: str, kind: str, content_id: str) -> EncodedFile:
         shown = quoted(name)
         try:
             facts = os.stat(path)
@@ -121,11 +111,11 @@ class FileStore:
         head += b"Content-Transfer-Encoding: base64\r\n"
         if content_id:
             head += b"Content-ID: <" + content_id.encode("ascii") + b">\r\n"
-        part = Part(head + b"\r\n" + base64_lines(data), hashlib.sha256(data).hexdigest(), len(data))
+        part = EncodedFile(head + b"\r\n" + base64_lines(data), hashlib.sha256(data).hexdigest(), len(data))
         self._remember(key, part)
         return part
 
-    def _remember(self, key: tuple[object, ...], part: Part) -> None:
+    def _remember(self, key: tuple[object, ...], part: EncodedFile) -> None:
         self._parts[key] = part
         self._kept += len(part.body)
         while self._kept > self._keep and len(self._parts) > 1:
@@ -144,56 +134,83 @@ def read_regular(path: str) -> bytes:
         return file.read()
 
 
-def resolve(base: Path, path: str, missing: str = "error") -> list[str]:
-    """Return the files that *path*, a relative path or glob, stands for, links resolved and sorted.
+class AttachmentPath(Struct, frozen=True):
+    """A relative path or glob as a rule or a cell gives it: found harmless as a text, not yet looked for."""
+
+    text: str
+
+    @classmethod
+    def parse(cls, text: str) -> AttachmentPath:
+        """Read a path.
+
+        Raises:
+            FileProblem: it contains control characters, or is not relative on every system.
+
+        """
+        if re.search(_BAD_IN_PATH, text):
+            raise FileProblem("A302", f"the attachment's path contains a control character: {quoted(text)}")
+        if os.path.isabs(text) or re.match(_NOT_RELATIVE, text):
+            raise FileProblem("A302", f"the attachment's path must be relative: {quoted(text)}")
+        return cls(text)
+
+    def expand(self, root: str) -> Iterator[str]:
+        """Yield the paths under *root* that it means: itself, or in order what a glob finds, but folders.
+
+        A file that is really called like that comes before the glob that its name looks like.
+        """
+        import glob
+
+        path = os.path.join(root, self.text)
+        if not glob.has_magic(self.text) or os.path.lexists(path):
+            yield path
+            return
+        for name in sorted(glob.glob(self.text, root_dir=root, recursive=True)):
+            if not os.path.isdir(path := os.path.join(root, name)):
+                yield path
+
+    def require_regular(self, root: str, file: str) -> str | None:
+        """Resolve the links of *file* and return the regular file that is left; None: there is no file.
+
+        Raises:
+            FileProblem: it lies outside *root*, which has no links itself, or is not a regular file.
+
+        """
+        real = os.path.realpath(file)
+        if not (real + os.sep).startswith(root.rstrip(os.sep) + os.sep):
+            raise FileProblem(
+                "A302",
+                f"{quoted(self.text)} leads outside the folder for attachments",
+                "copy the file into the campaign's folder",
+            )
+        try:
+            mode = os.stat(real).st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            why = (error.strerror or "").lower()
+            raise FileProblem("A303", f"cannot read {quoted(self.text)}: {why}") from None
+        if not stat.S_ISREG(mode):
+            kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
+            raise FileProblem("A303", f"{quoted(self.text)} is {kind}")
+        return real
+
+
+def find_files(base: Path, path: str, missing: Literal["error", "skip"] = "error") -> list[str]:
+    """Return the files that *path*, a relative path or glob, means, links resolved, in the order of names.
 
     Raises:
         FileProblem: there is none and *missing* is ``error``, or one is outside *base* or no regular file.
 
     """
-    if not path:
-        if missing == "skip":
-            return []
-        raise FileProblem(
-            "A301", "the attachment's path is empty", 'set `missing = "skip"` if that is intended'
-        )
-    if re.search(_BAD_IN_PATH, path):
-        raise FileProblem("A302", f"the attachment's path holds a control character: {quoted(path)}")
-    if os.path.isabs(path) or path.startswith(("/", "\\", "~")) or re.match(r"[A-Za-z]:|\\\\", path):
-        raise FileProblem("A302", f"the attachment's path must be relative: {quoted(path)}")
-    import glob
-
-    root = os.path.realpath(base)
-    found = [os.path.join(root, path)]
-    if glob.has_magic(path) and not os.path.lexists(found[0]):
-        found = sorted(glob.glob(path, root_dir=root, recursive=True))
-        found = [os.path.join(root, name) for name in found if not os.path.isdir(os.path.join(root, name))]
-    checked = (_checked(root, file, path) for file in found)
-    files = list(dict.fromkeys(file for file in checked if file))
+    files: list[str] = []
+    if path:
+        wanted, root = AttachmentPath.parse(path), os.path.realpath(base)
+        found = (wanted.require_regular(root, file) for file in wanted.expand(root))
+        files = list(dict.fromkeys(file for file in found if file))
     if not files and missing == "error":
-        raise FileProblem("A301", f"no file {quoted(path)}", 'set `missing = "skip"` if that is intended')
+        what = f"no file {quoted(path)}" if path else "the attachment's path is empty"
+        raise FileProblem("A301", what, 'set `missing = "skip"` if that is intended')
     return files
-
-
-def _checked(root: str, file: str, path: str) -> str | None:
-    """Resolve links and check that a regular file inside *root* is left; None if there is no file."""
-    real = os.path.realpath(file)
-    if not (real + os.sep).startswith(root.rstrip(os.sep) + os.sep):
-        raise FileProblem(
-            "A302",
-            f"{quoted(path)} leads outside the folder for attachments",
-            "copy the file into the campaign's folder",
-        )
-    try:
-        mode = os.stat(real).st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise FileProblem("A303", f"cannot read {quoted(path)}: {(error.strerror or '').lower()}") from None
-    if not stat.S_ISREG(mode):
-        kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
-        raise FileProblem("A303", f"{quoted(path)} is {kind}")
-    return real
 
 
 def clean_name(name: str) -> str:

@@ -8,8 +8,8 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from mailmerge.errors import AttachmentError, RowError
-from mailmerge.message import headers, verify
-from mailmerge.message.attachments import AttachRule, FileProblem, FileStore, Part, clean_name, resolve
+from mailmerge.message import header_fields, verify
+from mailmerge.message.attachments import EncodedFile, FileProblem, FileStore, clean_name, find_files
 from mailmerge.message.bodies import TextEncoder
 from mailmerge.message.inline import InlineImages
 from mailmerge.model import Envelope, Message, Place
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mailmerge.addresses import Address, Mailbox
-    from mailmerge.model import AttachmentName, Recipient, Rendered
+    from mailmerge.model import AttachmentRule, Recipient, Rendered, RenderedAttachment
 
 
 class MessageBuilder:
@@ -42,7 +42,8 @@ class MessageBuilder:
         *,
         boundary_key: bytes,
         base: Path,
-        rules: Sequence[AttachRule] = (),
+        rules: Sequence[AttachmentRule] = (),
+        constants: Sequence[RenderedAttachment | None] = (),
         static: Mapping[str, Iterable[str]] | None = None,
         mail_from: Address | None = None,
     ) -> None:
@@ -52,6 +53,7 @@ class MessageBuilder:
             boundary_key: decides boundaries and Content-IDs; one per campaign version.
             base: the folder of inline images.
             rules: the ``[[attach]]`` tables, in order.
+            constants: of those, what is the same for every row: it is read and encoded once.
             static: the fixed chunks of ``text`` and ``html``.
             mail_from: the reverse-path, if it is not the From address.
 
@@ -67,9 +69,9 @@ class MessageBuilder:
         try:
             self._html = TextEncoder(html, self._images)
             self._constants = {
-                index: self._files(rule, rule.constant)
-                for index, rule in enumerate(self._rules)
-                if rule.constant is not None
+                constant.rule: self._files(self._rules[constant.rule], constant)
+                for constant in constants
+                if constant is not None
             }
         except FileProblem as problem:
             raise AttachmentError(
@@ -116,16 +118,16 @@ class MessageBuilder:
         fields = [self._from_field(rendered.from_)]
         names = ["From"]
         if rendered.sender and rendered.sender.address != rendered.from_.address:
-            fields.append(headers.mailboxes("Sender", (rendered.sender,)))
+            fields.append(header_fields.mailboxes("Sender", (rendered.sender,)))
             names.append("Sender")
         for name, boxes in (("To", rendered.to), ("Cc", rendered.cc), ("Reply-To", rendered.reply_to)):
             if boxes:
-                field = headers.mailboxes(name, boxes)
+                field = header_fields.mailboxes(name, boxes)
                 verify.verify_addresses(field, [f"{b.address.local}@{b.address.domain}" for b in boxes])
                 fields.append(field)
                 names.append(name)
         fields += (
-            headers.unstructured("Subject", rendered.subject),
+            header_fields.unstructured("Subject", rendered.subject),
             self._date_field(date),
             b"Message-ID: " + message_id.encode("ascii") + b"\r\n",
         )
@@ -140,20 +142,20 @@ class MessageBuilder:
 
     def _from_field(self, box: Mailbox) -> bytes:
         if self._from[0] is not box:
-            self._from = (box, headers.mailboxes("From", (box,)))
+            self._from = (box, header_fields.mailboxes("From", (box,)))
         return self._from[1]
 
     def _own_field(self, name: str, value: str) -> bytes:
         known, field = self._own_fields.get(name, ("", b""))
         if known != value:
-            field = headers.unstructured(name, value)
+            field = header_fields.unstructured(name, value)
             self._own_fields[name] = (value, field)
         return field
 
     def _date_field(self, date: datetime) -> bytes:
         offset = date.utcoffset()
         if self._date[0] != date or self._date[1] != offset:
-            self._date = (date, offset, headers.date_header(date))
+            self._date = (date, offset, header_fields.date_header(date))
         return self._date[2]
 
     def _body(self, rendered: Rendered) -> list[bytes]:
@@ -179,7 +181,7 @@ class MessageBuilder:
             return only
         return skeleton.alternative(text, html)
 
-    def _attachments(self, names: Iterable[AttachmentName]) -> list[Part]:
+    def _attachments(self, names: Iterable[RenderedAttachment]) -> list[EncodedFile]:
         constants = self._constants
         return list(
             chain.from_iterable(
@@ -188,17 +190,17 @@ class MessageBuilder:
             )
         )
 
-    def _files(self, rule: AttachRule, name: AttachmentName) -> list[Part]:
+    def _files(self, rule: AttachmentRule, name: RenderedAttachment) -> list[EncodedFile]:
         try:
             return self._found(rule, name)
         except FileProblem as problem:
             problem.place = rule.place
             raise
 
-    def _found(self, rule: AttachRule, name: AttachmentName) -> list[Part]:
+    def _found(self, rule: AttachmentRule, name: RenderedAttachment) -> list[EncodedFile]:
         from glob import has_magic
 
-        files = resolve(rule.base, name.path, rule.missing)
+        files = find_files(rule.base, name.path, rule.missing)
         if len(files) == 1 and name.name:
             labels = [name.name]
         elif len(files) == 1 and not has_magic(name.path):
@@ -252,15 +254,15 @@ class _Skeleton:
             self._end["alternative"],
         ]
 
-    def related(self, html: list[bytes], images: Iterable[Part]) -> list[bytes]:
+    def related(self, html: list[bytes], images: Iterable[EncodedFile]) -> list[bytes]:
         """Return HTML with the images it shows."""
         return self._multipart("related", html, images)
 
-    def mixed(self, body: list[bytes], attachments: Iterable[Part]) -> list[bytes]:
+    def mixed(self, body: list[bytes], attachments: Iterable[EncodedFile]) -> list[bytes]:
         """Return a body with attachments."""
         return self._multipart("mixed", body, attachments)
 
-    def _multipart(self, kind: str, first: list[bytes], parts: Iterable[Part]) -> list[bytes]:
+    def _multipart(self, kind: str, first: list[bytes], parts: Iterable[EncodedFile]) -> list[bytes]:
         pieces = [self._starts[kind], *first]
         for part in parts:
             pieces += (self._next[kind], part.body)

@@ -14,7 +14,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
-from mailmerge.message.attachments import FileProblem, FileStore, Part, resolve
+from mailmerge.message.attachments import EncodedFile, FileProblem, FileStore, find_files
 from mailmerge.text import quoted
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class InlineImages:
         self._fixed = frozenset(static)
         self._opening = frozenset(chunk for chunk in static if _opens(chunk))
         self._used: dict[str, _Use] = {}
-        self._shared: dict[str, Part] = {}
+        self._shared: dict[str, EncodedFile] = {}
 
     def joined(self, chunks: tuple[str, ...]) -> tuple[str, ...]:
         """Return *chunks* with every image tag in one piece."""
@@ -97,7 +97,7 @@ class InlineImages:
         """Drop the chunks that are not fixed."""
         self._used = {chunk: use for chunk, use in self._used.items() if chunk in self._fixed}
 
-    def parts(self, chunks: Iterable[str]) -> tuple[Part, ...]:
+    def parts(self, chunks: Iterable[str]) -> tuple[EncodedFile, ...]:
         """Return the images that the (joined) chunks of a message use, each once."""
         if not self._used:
             return ()
@@ -134,7 +134,7 @@ class InlineImages:
         try:
             names = dict.fromkeys((source, unquote(source.partition("?")[0].partition("#")[0])))
             for name in names:
-                files = resolve(self._base, name, "skip")
+                files = find_files(self._base, name, "skip")
                 if len(files) == 1:
                     return files[0]
         except FileProblem as problem:

@@ -1,12 +1,12 @@
 """From a `Recipient` to `Rendered`: Jinja2 over subject, bodies, mailboxes, headers and file names.
 
 Values are data, never syntax: a cell is put into the output of a template and is never compiled, never
-parsed as a header, and cannot add a recipient. This room knows no file but the templates, no clock and
+parsed as a header, and cannot add a recipient. This package knows no file but the templates, no clock and
 no message format.
 """
 
 from mailmerge.render.environments import marked
 from mailmerge.render.renderer import Renderer
-from mailmerge.render.sources import AttachmentRule, MessageTemplates, TemplateSource
+from mailmerge.render.sources import MessageTemplates, TemplateSource
 
-__all__ = ["AttachmentRule", "MessageTemplates", "Renderer", "TemplateSource", "marked"]
+__all__ = ["MessageTemplates", "Renderer", "TemplateSource", "marked"]

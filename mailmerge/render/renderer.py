@@ -7,7 +7,7 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from mailmerge.model import AttachmentName, Rendered
+from mailmerge.model import Rendered, RenderedAttachment
 from mailmerge.render.compiler import Compiled, Compiler
 from mailmerge.render.failures import failure, row_error
 from mailmerge.render.mailboxes import MailboxTemplate, clean
@@ -122,10 +122,10 @@ class Renderer:
         return self._sources
 
     @property
-    def constant_attachments(self) -> tuple[AttachmentName | None, ...]:
+    def constant_attachments(self) -> tuple[RenderedAttachment | None, ...]:
         """The attachment of each rule that is the same for every row, else None."""
         return tuple(
-            AttachmentName(rule, path.constant, name.constant if name else None)
+            RenderedAttachment(rule, path.constant, name.constant if name else None)
             if path.constant is not None and (name is None or name.constant is not None)
             else None
             for rule, (path, name) in enumerate(self._attachments)
@@ -158,7 +158,7 @@ class Renderer:
             if self._headers
             else (),
             attachments=tuple(
-                AttachmentName(rule, path.text(variables).strip(), name.text(variables) if name else None)
+                RenderedAttachment(rule, path.text(variables).strip(), name.text(variables) if name else None)
                 for rule, (path, name) in enumerate(self._attachments)
             )
             if self._attachments

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from mailmerge.model import Value
+    from mailmerge.model import AttachmentRule, Value
 
 
 class TemplateSource(Struct, frozen=True):
@@ -25,13 +25,6 @@ class TemplateSource(Struct, frozen=True):
     path: Path | None = None
     source: str | None = None
     """The text itself, where there is no file."""
-
-
-class AttachmentRule(Struct, frozen=True):
-    """The templates of one ``[[attach]]`` table."""
-
-    path: str
-    name: str | None = None
 
 
 class MessageTemplates(Struct, frozen=True):

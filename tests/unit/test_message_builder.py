@@ -7,11 +7,12 @@ import email.policy
 from datetime import UTC, datetime
 
 import pytest
+from msgspec.structs import replace
 
 from mailmerge.addresses import Address, Mailbox
 from mailmerge.errors import AttachmentError, RowError
-from mailmerge.message import AttachRule, MessageBuilder
-from mailmerge.model import AttachmentName, Columns, Place, Recipient, Rendered
+from mailmerge.message import MessageBuilder
+from mailmerge.model import AttachmentRule, Columns, Place, Recipient, Rendered, RenderedAttachment
 
 DATE = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
 ROW = Recipient(7, Columns(("photo",), ("photo",)), ("\ud83d",))
@@ -34,7 +35,12 @@ def builder(tmp_path):
 
     def make(**options):
         return MessageBuilder(
-            **{"boundary_key": b"key", "base": tmp_path, "rules": [AttachRule(tmp_path)], **options}
+            **{
+                "boundary_key": b"key",
+                "base": tmp_path,
+                "rules": [AttachmentRule("", base=tmp_path)],
+                **options,
+            }
         )
 
     return make
@@ -56,7 +62,7 @@ def read(message):
 
 
 IMAGE = ("<img src='logo.png'>",)
-PDF = (AttachmentName(0, "a.pdf"),)
+PDF = (RenderedAttachment(0, "a.pdf"),)
 
 
 @pytest.mark.parametrize(
@@ -140,15 +146,15 @@ def test_the_envelope_sender_is_the_from_address_by_default(builder):
 
 def test_attachments_take_the_name_they_are_given(builder):
     """A rule's name wins over the file's."""
-    content = rendered(text=("x",), attachments=(AttachmentName(0, "a.pdf", "Rechnung Müller.pdf"),))
+    content = rendered(text=("x",), attachments=(RenderedAttachment(0, "a.pdf", "Rechnung Müller.pdf"),))
     assert next(read(build(builder(), content)).iter_attachments()).get_filename() == "Rechnung Müller.pdf"
 
 
 @pytest.mark.parametrize(
     ("parts", "code"),
     [
-        ({"text": ("x",), "attachments": (AttachmentName(0, "none.pdf"),)}, "A301"),
-        ({"text": ("x",), "attachments": (AttachmentName(0, "../x"),)}, "A302"),
+        ({"text": ("x",), "attachments": (RenderedAttachment(0, "none.pdf"),)}, "A301"),
+        ({"text": ("x",), "attachments": (RenderedAttachment(0, "../x"),)}, "A302"),
         ({"html": ("<img src='none.png'>",)}, "A310"),
         ({"text": ("\ud83d",)}, "D118"),
     ],
@@ -162,20 +168,22 @@ def test_what_makes_a_row_invalid(builder, parts, code):
 
 def test_files_of_every_message_are_the_campaigns_problem(builder, tmp_path):
     """A constant attachment or image that is missing stops before the first row."""
-    rule = AttachRule(tmp_path, constant=AttachmentName(0, "none.pdf"), place=Place("campaign.toml", 31))
+    rule = AttachmentRule("none.pdf", base=tmp_path, place=Place("campaign.toml", 31))
+    constants = [RenderedAttachment(0, "none.pdf")]
     with pytest.raises(AttachmentError) as caught:
-        builder(rules=[rule])
+        builder(rules=[rule], constants=constants)
     assert (caught.value.code, caught.value.line) == ("A301", 31)
     with pytest.raises(AttachmentError) as caught:
         builder(static={"html": ("<img src='none.png'>",)})
     assert caught.value.code == "A310"
-    assert builder(rules=[AttachRule(tmp_path, "skip", AttachmentName(0, "none.pdf"))])
+    assert builder(rules=[replace(rule, missing="skip")], constants=constants)
 
 
 def test_the_files_digest_follows_content(builder, tmp_path):
     """A changed shared file is a changed campaign."""
     options = {
-        "rules": [AttachRule(tmp_path, constant=AttachmentName(0, "a.pdf"))],
+        "rules": [AttachmentRule("a.pdf", base=tmp_path)],
+        "constants": [RenderedAttachment(0, "a.pdf")],
         "static": {"html": IMAGE},
     }
     first = builder(**options).files_digest

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailmerge.addresses import Address, Mailbox
-from mailmerge.message import headers, verify
-from mailmerge.message.attachments import FileProblem, FileStore, clean_name, guess_type, resolve
+from mailmerge.message import header_fields, verify
+from mailmerge.message.attachments import FileProblem, FileStore, clean_name, find_files, guess_type
 from mailmerge.message.bodies import TextEncoder, base64_lines, quoted_printable
 from mailmerge.message.inline import InlineImages
 
@@ -41,13 +41,13 @@ def box(name, address="kim@example.org"):
 )
 def test_a_display_name_is_encoded_and_the_address_never(name, field):
     """Bare, quoted or encoded words, whatever is the least."""
-    assert headers.mailboxes("To", [box(name)]) == field
+    assert header_fields.mailboxes("To", [box(name)]) == field
 
 
 def test_address_lists_are_folded_between_mailboxes():
     """Each mailbox of a list begins a line."""
     boxes = [box(f"Person Number {n}", f"person{n}@a-rather-long-domain.example.org") for n in range(3)]
-    assert headers.mailboxes("Cc", boxes) == (
+    assert header_fields.mailboxes("Cc", boxes) == (
         b"Cc: Person Number 0 <person0@a-rather-long-domain.example.org>,\r\n"
         b" Person Number 1 <person1@a-rather-long-domain.example.org>,\r\n"
         b" Person Number 2 <person2@a-rather-long-domain.example.org>\r\n"
@@ -72,12 +72,12 @@ def test_address_lists_are_folded_between_mailboxes():
 )
 def test_free_text_fields(name, value, field):
     """As it is where that is possible, folded where it is long, else encoded words."""
-    assert headers.unstructured(name, value) == field
+    assert header_fields.unstructured(name, value) == field
 
 
 def test_a_long_word_in_the_subject_is_encoded_to_be_folded():
     """The subject never has a line over 78."""
-    field = headers.unstructured("Subject", "x" * 200)
+    field = header_fields.unstructured("Subject", "x" * 200)
     assert max(map(len, field.split(b"\r\n"))) <= 78
     assert field.count(b"=?utf-8?b?") > 3
 
@@ -86,7 +86,7 @@ def test_a_long_word_in_the_subject_is_encoded_to_be_folded():
 @given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=200), st.integers(0, 70))
 def test_encoded_words_are_cut_between_characters(text, column):
     """Each word decodes by itself, is at most 75 long, and the text comes back."""
-    words = headers.encoded_words(text, column).split(b"\r\n ")
+    words = header_fields.encoded_words(text, column).split(b"\r\n ")
     decoded = [base64.b64decode(word[10:-2]).decode() if word else "" for word in words]
     assert "".join(decoded) == text
     assert all(len(word) <= 75 for word in words)
@@ -96,16 +96,16 @@ def test_encoded_words_are_cut_between_characters(text, column):
 def test_the_date_keeps_its_offset():
     """RFC 5322 in the sender's own time."""
     date = datetime(2026, 3, 1, 9, 5, 7, tzinfo=timezone(timedelta(hours=5, minutes=30)))
-    assert headers.date_header(date) == b"Date: Sun, 01 Mar 2026 09:05:07 +0530\r\n"
+    assert header_fields.date_header(date) == b"Date: Sun, 01 Mar 2026 09:05:07 +0530\r\n"
     with pytest.raises(RuntimeError):
-        headers.date_header(date.replace(tzinfo=None))
+        header_fields.date_header(date.replace(tzinfo=None))
 
 
 def test_a_message_id_is_stable_and_tells_nothing():
     """The same key gives the same id, another secret another one."""
-    one = headers.message_id(b"s", "kim@example.org", "example.com")
-    assert one == headers.message_id(b"s", "kim@example.org", "example.com")
-    assert one != headers.message_id(b"t", "kim@example.org", "example.com")
+    one = header_fields.message_id(b"s", "kim@example.org", "example.com")
+    assert one == header_fields.message_id(b"s", "kim@example.org", "example.com")
+    assert one != header_fields.message_id(b"t", "kim@example.org", "example.com")
     assert one.endswith("@example.com>")
     assert "kim" not in one
 
@@ -121,7 +121,7 @@ def test_a_message_id_is_stable_and_tells_nothing():
 )
 def test_attachment_names_follow_rfc_2231(name, field):
     """Plain names in quotes, all others percent-encoded."""
-    assert headers.disposition("attachment", name) == field
+    assert header_fields.disposition("attachment", name) == field
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,9 @@ def test_attachment_names_follow_rfc_2231(name, field):
 )
 def test_long_attachment_names_come_back(name):
     """Continuations hold the whole name; no line is over 78."""
-    block = headers.content_type("application/pdf", name) + headers.disposition("attachment", name)
+    block = header_fields.content_type("application/pdf", name) + header_fields.disposition(
+        "attachment", name
+    )
     assert max(map(len, block.split(b"\r\n"))) <= 78
     assert email.message_from_bytes(block + b"\r\n").get_filename() == name
 
@@ -251,7 +253,7 @@ def base(tmp_path):
 def test_only_regular_files_inside_the_base_folder(base, path, code):
     """Everything else is refused with a code of its own, and nothing is opened."""
     with pytest.raises(FileProblem) as caught:
-        resolve(base, path)
+        find_files(base, path)
     assert caught.value.code == code
 
 
@@ -266,16 +268,16 @@ def test_only_regular_files_inside_the_base_folder(base, path, code):
         ("**/c.pdf", ["sub/c.pdf"]),
     ],
 )
-def test_paths_and_globs_resolve(base, path, found):
+def test_paths_and_globs_are_found(base, path, found):
     """Relative paths, links inside the folder, globs in sorted order."""
-    assert resolve(base, path) == [str(base / name) for name in found]
+    assert find_files(base, path) == [str(base / name) for name in found]
 
 
 def test_missing_files_may_be_skipped(base):
     """`missing = skip` skips what is not there, but still refuses what is outside."""
-    assert resolve(base, "none.pdf", "skip") == resolve(base, "", "skip") == []
+    assert find_files(base, "none.pdf", "skip") == find_files(base, "", "skip") == []
     with pytest.raises(FileProblem):
-        resolve(base, "../secret.txt", "skip")
+        find_files(base, "../secret.txt", "skip")
 
 
 def test_an_empty_file_is_refused(base):

@@ -16,9 +16,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mailmerge.errors import RowError
-from mailmerge.message import AttachRule, MessageBuilder
-from mailmerge.model import Columns, Recipient
-from mailmerge.render import AttachmentRule, MessageTemplates, Renderer, TemplateSource
+from mailmerge.message import MessageBuilder
+from mailmerge.model import AttachmentRule, Columns, Recipient
+from mailmerge.render import MessageTemplates, Renderer, TemplateSource
 
 DATE = datetime(2026, 3, 1, 9, 30, 15, 123456, tzinfo=UTC)
 COLUMNS = Columns(("name", "email", "text"), ("name", "email", "text"))
@@ -74,11 +74,11 @@ def campaign(tmp_path_factory):
         text=TemplateSource("text", source=TEXT),
         html=TemplateSource("html", source=HTML),
         headers=(("X-Note", "{{ text }} for {{ name }}"),),
-        attachments=(AttachmentRule("übersicht.pdf", "{{ name }} {{ text }}.pdf"),),
+        attachments=(AttachmentRule("übersicht.pdf", "{{ name }} {{ text }}.pdf", base),),
     )
     renderer = Renderer(templates, COLUMNS)
     builder = MessageBuilder(
-        boundary_key=b"key", base=base, rules=[AttachRule(base)], static=renderer.static_chunks()
+        boundary_key=b"key", base=base, rules=templates.attachments, static=renderer.static_chunks()
     )
     return renderer, builder
 
@@ -202,11 +202,15 @@ def test_a_shared_file_is_the_same_object_in_every_message(tmp_path):
         to=("{{ email }}",),
         subject="S",
         text=TemplateSource("text", source="Hello"),
-        attachments=(AttachmentRule("a.pdf"),),
+        attachments=(AttachmentRule("a.pdf", base=tmp_path),),
     )
     renderer = Renderer(templates, COLUMNS)
-    rules = [AttachRule(tmp_path, constant=c) for c in renderer.constant_attachments]
-    builder = MessageBuilder(boundary_key=b"key", base=tmp_path, rules=rules)
+    builder = MessageBuilder(
+        boundary_key=b"key",
+        base=tmp_path,
+        rules=templates.attachments,
+        constants=renderer.constant_attachments,
+    )
     (tmp_path / "a.pdf").unlink()
     one, two = (
         builder.build(

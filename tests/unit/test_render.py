@@ -8,8 +8,8 @@ from decimal import Decimal
 import pytest
 
 from mailmerge.errors import CampaignFileError, RowError, TemplateError
-from mailmerge.model import Columns, Place, Recipient
-from mailmerge.render import AttachmentRule, MessageTemplates, Renderer, TemplateSource
+from mailmerge.model import AttachmentRule, Columns, Place, Recipient
+from mailmerge.render import MessageTemplates, Renderer, TemplateSource
 
 HEADINGS = ("First Name", "email", "plan", "amount", "due")
 NAMES = ("first_name", "email", "plan", "amount", "due")
