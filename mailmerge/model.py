@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
     from mailmerge.addresses import Address, Mailbox
 
+KEY_COLUMN = "mailmerge_key"
+"""The column of ``failed.csv`` that says who a row is, whatever becomes of the list meanwhile."""
+OWN_COLUMNS = ("mailmerge_status", "mailmerge_code", "mailmerge_reply", "mailmerge_row", KEY_COLUMN)
+"""What ``failed.csv`` adds to the columns of a list; ignored where that file is the list."""
+
 Value = str | int | Decimal | float | bool | date | datetime | time
 """What a cell can hold. An empty cell is the empty string, never ``None``."""
 

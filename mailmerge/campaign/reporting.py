@@ -11,7 +11,8 @@ from msgspec import Struct
 from mailmerge.errors import ListError
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.model import Counts, Status
-from mailmerge.report.result_files import FAILED, KEY_COLUMN, record
+from mailmerge.model import KEY_COLUMN
+from mailmerge.report.result_files import FAILED, record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -69,7 +70,7 @@ class Report(Struct, frozen=True):
             OSError: the result file cannot be read.
 
         """
-        from mailmerge.report.frame import to_frame
+        from mailmerge.report.result_files import to_frame
 
         if self.ledger is None:
             if self.folder is None:

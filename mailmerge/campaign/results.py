@@ -17,8 +17,7 @@ from mailmerge.ledger.ledger import Ledger
 from mailmerge.recipients import sha256
 from mailmerge.report.redaction import Redactor
 from mailmerge.report.result_files import FAILED, ReportFiles
-from mailmerge.report.row_sample import PickedRows
-from mailmerge.report.summary import Summary
+from mailmerge.report.summary import RowSample, Summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -106,7 +105,7 @@ def publish(
     redactor = Redactor(ledger.secret) if wanted.redact else None
     if redactor:
         folder /= REDACTED
-    summary, picked = Summary(), PickedRows()
+    summary, picked = Summary(), RowSample()
     wants_failed = recipients is not None and redactor is None
     failures: dict[int, Result] = {}
 
@@ -142,7 +141,7 @@ def publish(
 def _write_page(
     published: WrittenFiles,
     ledger: LedgerReader,
-    picked: PickedRows,
+    picked: RowSample,
     facts: Callable[[], Facts],
     redactor: Redactor | None,
 ) -> Path | None:

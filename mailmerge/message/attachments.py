@@ -195,7 +195,7 @@ class AttachmentPath(Struct, frozen=True):
         return real
 
 
-def find_files(base: Path, path: str, missing: Literal["error", "skip"] = "error") -> list[str]:
+def find_files(base: Path, path: str, missing: Literal[error, skip] = "error") -> list[str]:
     """Return the files that *path*, a relative path or glob, means, links resolved, in the order of names.
 
     Raises:

@@ -8,16 +8,11 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from mailmerge.errors import CampaignFileError
-from mailmerge.model import Columns, Diagnostic, Place
+from mailmerge.model import OWN_COLUMNS, Columns, Diagnostic, Place
 from mailmerge.text import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-OUR_COLUMNS = frozenset(
-    {"mailmerge_status", "mailmerge_code", "mailmerge_reply", "mailmerge_row", "mailmerge_key"}
-)
-"""What ``failed.csv`` adds to a list; ignored when that file is the list."""
 
 _ADDRESS = r"[^@\s]+@[^@\s]+\.[^@\s.]+\Z"
 
@@ -67,7 +62,7 @@ def read_header(
             unnamed.append(position)
             continue
         name = template_name(heading) or f"column_{position + 1}"
-        if name in OUR_COLUMNS:
+        if name in OWN_COLUMNS:
             continue
         if re.match(_ADDRESS, heading):
             problems.append(_no_header(heading, row, place(position)))

@@ -7,8 +7,8 @@ from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from mailmerge import files
-from mailmerge.report.result_files import FAILED_COLUMNS, text_cell
-from mailmerge.report.workbook import cell_text
+from mailmerge.model import OWN_COLUMNS
+from mailmerge.report.result_files import cell_text, text_cell
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from mailmerge.model import Result
 
-COPY_COLUMNS = FAILED_COLUMNS[:3]
+COPY_COLUMNS = OWN_COLUMNS[:3]
 """Status, code, and the server's words or why there are none."""
 
 _WIDTHS = (16, 12, 60)
@@ -118,7 +118,7 @@ def copy_workbook(
     """
     from openpyxl import load_workbook
 
-    from mailmerge.report.sheet_files import save_workbook
+    from mailmerge.report.workbook import save_workbook
 
     book = load_workbook(source, keep_vba=target.suffix.lower() == ".xlsm")
     page: Any = book[sheet]

@@ -48,7 +48,7 @@ _LEAST_SPAN = 10.0
 """Seconds over which throughput is averaged at least; a single message would be a spike."""
 
 
-class Part(Struct, frozen=True):
+class Segment(Struct, frozen=True):
     """One block of a bar: of a stack its place and height, of a lying bar its start and length."""
 
     series: str
@@ -57,7 +57,7 @@ class Part(Struct, frozen=True):
     count: int
 
 
-class Column(Struct, frozen=True):
+class Bar(Struct, frozen=True):
     """One bar of a chart over time."""
 
     x: float
@@ -65,7 +65,7 @@ class Column(Struct, frozen=True):
     label: str
     """When it begins."""
     total: float
-    parts: tuple[Part, ...] = ()
+    parts: tuple[Segment, ...] = ()
     connections: int = 0
     pause: str = ""
     """Not a bar but a break of this length."""
@@ -80,10 +80,10 @@ class Grid(Struct, frozen=True):
     """Per cent from the left, and the time there."""
 
 
-class OverTime(Struct, frozen=True):
+class TimeSeries(Struct, frozen=True):
     """A chart over time."""
 
-    columns: tuple[Column, ...]
+    columns: tuple[Bar, ...]
     grid: Grid
     unit: str
     """How long a bar is."""
@@ -92,16 +92,16 @@ class OverTime(Struct, frozen=True):
     line_label: str = ""
 
     @property
-    def bars(self) -> list[Column]:
+    def bars(self) -> list[Bar]:
         """The columns that are no pauses."""
         return [column for column in self.columns if not column.pause]
 
 
-class Lying(Struct, frozen=True):
+class HorizontalBar(Struct, frozen=True):
     """One lying bar with its label."""
 
     label: str
-    parts: tuple[Part, ...]
+    parts: tuple[Segment, ...]
     total: int
     share: float = 0.0
     y: float = 0.0
@@ -145,19 +145,19 @@ def by_series(counts: Mapping[Status, int]) -> dict[str, int]:
     return {name: count for name, count in totals.items() if count}
 
 
-def outcomes(timeline: Timeline) -> OverTime:
+def outcomes(timeline: Timeline) -> TimeSeries:
     """Stack the outcomes of each bin."""
     stacks = [by_series(bin_.by_status) for bin_ in timeline.bins]
     top = _ceiling(max((sum(stack.values()) for stack in stacks), default=0))
 
-    def parts(index: int) -> tuple[float, tuple[Part, ...]]:
+    def parts(index: int) -> tuple[float, tuple[Segment, ...]]:
         stack = stacks[index]
         return sum(stack.values()), tuple(_stacked(stack, top))
 
     return _over_time(timeline.bins, timeline.width, top, parts)
 
 
-def throughput(timeline: Timeline, rates: Iterable[Rate]) -> OverTime:
+def throughput(timeline: Timeline, rates: Iterable[Rate]) -> TimeSeries:
     """Show messages per minute beside the rate that is to be kept."""
     each = max(1, math.ceil(_LEAST_SPAN / timeline.width))
     groups = list(_groups(timeline.bins, each))
@@ -173,25 +173,27 @@ def throughput(timeline: Timeline, rates: Iterable[Rate]) -> OverTime:
     drawn = allowed is not None and allowed <= 4 * fastest
     top = _ceiling(max(fastest, allowed or 0.0) if drawn else fastest)
 
-    def parts(index: int) -> tuple[float, tuple[Part, ...]]:
+    def parts(index: int) -> tuple[float, tuple[Segment, ...]]:
         height = speeds[index] / top * HEIGHT
-        return speeds[index], (Part("speed", HEIGHT - height, height, round(speeds[index])),)
+        return speeds[index], (Segment("speed", HEIGHT - height, height, round(speeds[index])),)
 
     chart = _over_time([group[0] for group in groups], timeline.width * each, top, parts)
     if rate is None or allowed is None:
         return chart
     words = f"rate {rate}" if drawn else f"the rate, {rate}, is above this scale"
     line = HEIGHT - allowed / top * HEIGHT if drawn else None
-    return OverTime(chart.columns, chart.grid, chart.unit, line, words)
+    return TimeSeries(chart.columns, chart.grid, chart.unit, line, words)
 
 
-def domains(found: Sequence[Domain]) -> tuple[Lying, ...]:
+def domains(found: Sequence[Domain]) -> tuple[HorizontalBar, ...]:
     """Draw each domain as a bar of shares."""
     bars = []
     for number, domain in enumerate(found):
         counts = by_series(domain.by_status)
         bars.append(
-            Lying(domain.name, tuple(shares(counts)), domain.total, domain.failed_share, number * 42.0)
+            HorizontalBar(
+                domain.name, tuple(shares(counts)), domain.total, domain.failed_share, number * 42.0
+            )
         )
     return tuple(bars)
 
@@ -261,28 +263,26 @@ def _over_time(
     bins: Sequence[Bin],
     width: float,
     top: float,
-    parts: Callable[[int], tuple[float, tuple[Part, ...]]],
-) -> OverTime:
+    parts: Callable[[int], tuple[float, tuple[Segment, ...]]],
+) -> TimeSeries:
     pauses = sum(1 for bin_ in bins if bin_.pause)
     gap = min(_PAUSE_WIDTH, len(bins) / (4 * pauses)) if pauses else 0
     # A run of two bins is two bars, not two walls.
     unit = 100 / max(12, len(bins) + pauses * gap)
-    columns: list[Column] = []
+    columns: list[Bar] = []
     ticks: list[tuple[float, str]] = []
     x = 0.0
     for index, bin_ in enumerate(bins):
         if bin_.pause:
-            columns.append(Column(round(x, 3), round(unit * gap, 3), "", 0, pause=duration(bin_.pause)))
+            columns.append(Bar(round(x, 3), round(unit * gap, 3), "", 0, pause=duration(bin_.pause)))
             x += unit * gap
         total, blocks = parts(index)
         label = f"{local(bin_.start):%Y-%m-%d %H:%M:%S}"
-        columns.append(
-            Column(round(x, 3), round(unit, 3), label, total, blocks, connections=bin_.connections)
-        )
+        columns.append(Bar(round(x, 3), round(unit, 3), label, total, blocks, connections=bin_.connections))
         if index == 0 or bin_.pause or x - ticks[-1][0] >= 20:
             ticks.append((round(x, 3), _clock(bin_.start, width, bins)))
         x += unit
-    return OverTime(tuple(columns), Grid(tuple(_lines(top)), tuple(_apart(ticks))), duration(width))
+    return TimeSeries(tuple(columns), Grid(tuple(_lines(top)), tuple(_apart(ticks))), duration(width))
 
 
 def _apart(ticks: Iterable[tuple[float, str]]) -> Iterator[tuple[float, str]]:
@@ -322,22 +322,22 @@ def _ceiling(value: float) -> float:
     return next(step * power for step in (1, 2, 4, 5, 8, 10) if step * power >= value)
 
 
-def _stacked(stack: Mapping[str, int], top: float) -> Iterator[Part]:
+def _stacked(stack: Mapping[str, int], top: float) -> Iterator[Segment]:
     y = HEIGHT
     for series, count in stack.items():
         height = max(1.5, count / top * HEIGHT)
         y -= height
-        yield Part(series, round(max(y, 0.0), 2), round(height, 2), count)
+        yield Segment(series, round(max(y, 0.0), 2), round(height, 2), count)
 
 
-def shares(counts: Mapping[str, int]) -> Iterator[Part]:
+def shares(counts: Mapping[str, int]) -> Iterator[Segment]:
     """Lay counts side by side as parts of a whole; the smallest can still be seen."""
     total = sum(counts.values())
     shares = {name: max(_LEAST_SHARE, 100 * count / total) for name, count in counts.items()}
     scale = 100 / sum(shares.values())
     start = 0.0
     for name, count in counts.items():
-        yield Part(name, round(start, 2), round(shares[name] * scale, 2), count)
+        yield Segment(name, round(start, 2), round(shares[name] * scale, 2), count)
         start += shares[name] * scale
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from mailmerge.model import Answer, Domain, Rate, Runs, Timeline, Times, Version, Waits
     from mailmerge.report.redaction import Redactor
-    from mailmerge.report.row_sample import PickedRows
+    from mailmerge.report.summary import RowSample
 
 IN_DOUBT_NAMED = 12
 
@@ -138,7 +138,7 @@ def write_page(
     path: Path,
     facts: Facts,
     counts: Counts,
-    picked: PickedRows,
+    picked: RowSample,
     figures: Figures,
     *,
     gone: int = 0,
@@ -240,7 +240,7 @@ def _figures(facts: Facts, figures: Figures, redactor: Redactor | None) -> dict[
     }
 
 
-def _totals(parts: Iterator[charts.Part]) -> dict[str, int]:
+def _totals(parts: Iterator[charts.Segment]) -> dict[str, int]:
     totals = dict.fromkeys(charts.SERIES, 0)
     for part in parts:
         totals[part.series] += part.count
@@ -252,7 +252,7 @@ def _described(totals: Mapping[str, int], where: str) -> str:
     return f"{counts or 'nothing'}, {where}."
 
 
-def _speed_described(speed: charts.OverTime) -> str:
+def _speed_described(speed: charts.TimeSeries) -> str:
     fastest = max((column.total for column in speed.bars), default=0.0)
     return f"At most {fastest:,.0f} messages a minute. {speed.line_label.capitalize()}"
 
@@ -266,7 +266,7 @@ def _marks(pauses: int, reconnects: int) -> str:
     return f"{'; '.join(parts)}.".capitalize() if parts else ""
 
 
-def _table(picked: PickedRows, counts: Counts) -> dict[str, Any]:
+def _table(picked: RowSample, counts: Counts) -> dict[str, Any]:
     results = picked.rows
     doubtful = [result for result in results if _TILE_OF[result.status] == "in_doubt"]
     chips: dict[str, int] = {}
@@ -275,7 +275,7 @@ def _table(picked: PickedRows, counts: Counts) -> dict[str, Any]:
         chips[tile] = chips.get(tile, 0) + 1
     return {
         "whole": picked.whole,
-        "rows": _Rows(results),
+        "rows": _TableRows(results),
         "linked": frozenset(result.row for result in results if result.row),
         "in_doubt": doubtful[:IN_DOUBT_NAMED],
         "chips": [(tile, name, chips[tile]) for tile, name, _ in _TILES if tile in chips],
@@ -286,7 +286,7 @@ def _table(picked: PickedRows, counts: Counts) -> dict[str, Any]:
     }
 
 
-class _Rows:
+class _TableRows:
     """The lines of the table, made one by one while the page is written."""
 
     def __init__(self, results: Any) -> None:

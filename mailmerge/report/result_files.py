@@ -1,73 +1,94 @@
-"""The plain files of a report: ``results.csv``, ``results.jsonl`` and ``failed.csv``.
+"""Results as tables: ``results.csv``, ``results.jsonl``, ``failed.csv``, and data frames.
 
-All are written to a temporary name first and then moved into place, readable by their owner only.
+A column is declared once, in `COLUMNS`, for every form of the results, the workbook included.
+
+Files are written under a temporary name and then moved into place, readable by their owner only.
 """
 
 from __future__ import annotations
 
 import csv
+import re
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from operator import attrgetter
+from typing import TYPE_CHECKING, Literal
 
+from msgspec import Struct
 from msgspec.json import Encoder
 
 from mailmerge import files
-from mailmerge.model import Result, Status
+from mailmerge.model import OWN_COLUMNS, Result, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime
     from pathlib import Path
 
-COLUMNS = (
-    "row",
-    "key",
-    "address",
-    "status",
-    "detail",
-    "code",
-    "enhanced",
-    "reply",
-    "attempts",
-    "phase",
-    "message_id",
-    "first_attempt",
-    "updated",
-    "next_at",
-)
-KEY_COLUMN = "mailmerge_key"
-"""The column of ``failed.csv`` that says who a row is, whatever becomes of the list meanwhile."""
-FAILED_COLUMNS = ("mailmerge_status", "mailmerge_code", "mailmerge_reply", "mailmerge_row", KEY_COLUMN)
-"""Added to the list's own columns in ``failed.csv``, and ignored when it is used as a list."""
+    import pandas as pd
 
 FAILED = frozenset({Status.REJECTED, Status.EXPIRED, Status.INVALID})
 _FOR_EXCEL = "\ufeff"  # this mark at the start makes Excel read the file as UTF-8
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_LONGEST = 32_767
+"""Characters in a cell of a workbook."""
+_ILLEGAL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+
+Record = dict[str, str | int | None]
+"""One result as plain values by column, times in ISO 8601 and UTC."""
 
 
-def record(result: Result) -> dict[str, str | int | None]:
-    """One result as the values of `COLUMNS`; times in ISO 8601, UTC."""
+class ResultColumn(Struct, frozen=True):
+    """One column of the results, in every form that they are written in.
+
+    Args:
+        name: its heading; also the attribute that it shows, where *attribute* names no other.
+        width: how wide a workbook shows it, in characters.
+        kind: whole numbers that may be missing, and times, are told from text in a data frame.
+        of_delivery: it is an attribute of the row's delivery: empty for rows that were never contacted.
+
+    """
+
+    name: str
+    width: int
+    kind: Literal["text", "number", "time"] = "text"
+    of_delivery: bool = False
+    attribute: str = ""
+
+
+COLUMNS = (
+    ResultColumn("row", 8, "number"),
+    ResultColumn("key", 28),
+    ResultColumn("address", 32),
+    ResultColumn("status", 12, attribute="status.value"),
+    ResultColumn("detail", 36),
+    ResultColumn("code", 8, "number", of_delivery=True),
+    ResultColumn("enhanced", 10, of_delivery=True),
+    ResultColumn("reply", 60, of_delivery=True),
+    ResultColumn("attempts", 10, "number", of_delivery=True),
+    ResultColumn("phase", 10, of_delivery=True),
+    ResultColumn("message_id", 40, of_delivery=True),
+    ResultColumn("first_attempt", 22, "time", of_delivery=True),
+    ResultColumn("updated", 22, "time", of_delivery=True),
+    ResultColumn("next_at", 22, "time", of_delivery=True),
+)
+"""Those of the row first, then those of its delivery."""
+
+NAMES = tuple(column.name for column in COLUMNS)
+_TIMES = tuple(column.name for column in COLUMNS if column.kind == "time")
+_of_result = attrgetter(*(c.attribute or c.name for c in COLUMNS if not c.of_delivery))
+_of_delivery = attrgetter(*(c.attribute or c.name for c in COLUMNS if c.of_delivery))
+_NO_DELIVERY = (None,) * sum(column.of_delivery for column in COLUMNS)
+
+
+def record(result: Result) -> Record:
+    """Return one result as the values of `COLUMNS`."""
     delivery = result.delivery
-    values: dict[str, str | int | None] = {
-        "row": result.row,
-        "key": result.key,
-        "address": result.address,
-        "status": result.status.value,
-        "detail": result.detail,
-        **dict.fromkeys(COLUMNS[5:]),
-    }
-    if delivery:
-        values |= {
-            "code": delivery.code,
-            "enhanced": delivery.enhanced,
-            "reply": delivery.reply,
-            "attempts": delivery.attempts,
-            "phase": delivery.phase,
-            "message_id": delivery.message_id,
-            "first_attempt": _time(delivery.first_attempt),
-            "updated": _time(delivery.updated),
-            "next_at": _time(delivery.next_at),
-        }
+    if delivery is None:
+        return dict(zip(NAMES, _of_result(result) + _NO_DELIVERY, strict=True))
+    values: Record = dict(zip(NAMES, _of_result(result) + _of_delivery(delivery), strict=True))
+    for name in _TIMES:
+        if values[name] is not None:
+            values[name] = _time(values[name])
     return values
 
 
@@ -80,6 +101,13 @@ def text_cell(value: str | int | None) -> str:
     """Make a value safe for a spreadsheet: text that would start a formula gets an apostrophe in front."""
     text = "" if value is None else str(value)
     return "'" + text if text.startswith(_FORMULA) else text
+
+
+def cell_text(value: str | int | None) -> str:
+    """Make a value fit for a workbook: what XML cannot hold is shown as escapes, and there is a limit."""
+    text = "" if value is None else str(value)
+    shown = _ILLEGAL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+    return shown[:_LONGEST]
 
 
 class ReportFiles:
@@ -101,7 +129,7 @@ class ReportFiles:
         ):
             table.write(_FOR_EXCEL)
             writer = csv.writer(table, lineterminator="\r\n")
-            writer.writerow(COLUMNS)
+            writer.writerow(NAMES)
             encode = Encoder().encode
             for result in results:
                 values = record(result)
@@ -119,7 +147,7 @@ class ReportFiles:
         with files.replace_text(path) as table:
             table.write(_FOR_EXCEL)
             writer = csv.writer(table, lineterminator="\r\n")
-            writer.writerow([*headings, *FAILED_COLUMNS])
+            writer.writerow([*headings, *OWN_COLUMNS])
             for cells, result in rows:
                 writer.writerow([*map(str, cells), *_failure(result)])
                 count += 1
@@ -135,3 +163,20 @@ def _failure(result: Result) -> Iterator[str]:
     yield text_cell((delivery.reply if delivery else "") or result.detail)
     yield text_cell(result.row)
     yield result.key  # as it is, like the list's own cells: it must be found again
+
+
+def to_frame(records: Iterable[Record]) -> pd.DataFrame:
+    """Make a pandas frame with the columns of ``results.csv``: numbers that may be missing, times in UTC."""
+    import pandas as pd
+
+    columns: dict[str, list[str | int | None]] = {name: [] for name in NAMES}
+    for one in records:
+        for name, values in columns.items():
+            values.append(one[name])
+    frame = pd.DataFrame(columns, columns=list(NAMES))
+    for column in COLUMNS:
+        if column.kind == "time":
+            frame[column.name] = pd.to_datetime(frame[column.name], utc=True, format="ISO8601")
+        else:
+            frame[column.name] = frame[column.name].astype("Int64" if column.kind == "number" else "string")
+    return frame

@@ -1,4 +1,7 @@
-"""What a run came to, in a few lines: the counts, and for what went wrong the replies and the rows."""
+"""What a run came to, told from every result in one pass: counts, reasons, and the rows worth showing.
+
+Both collectors are flat in memory, however many results there are.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,10 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 
 from mailmerge.model import Counts, Result, Status
+from mailmerge.text import numbers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 ROWS_NAMED = 12
 REPLIES_NAMED = 8
@@ -138,12 +142,62 @@ def _short(words: str, most: int = 70) -> str:
 
 
 def _rows(reason: _Reason) -> str:
-    more = ", ..." if reason.count > len(reason.rows) else ""
-    rows = (
-        f"row{'s' if reason.count != 1 else ''} {', '.join(map(str, reason.rows))}{more}"
-        if reason.rows
-        else ""
-    )
+    words = ""
+    if reason.rows:
+        more = reason.count > len(reason.rows)
+        words = f"{'row' if reason.count == 1 else 'rows'} {numbers(reason.rows, more=more)}"
     if reason.count > 1 and len(reason.domains) == 1:
-        rows += f" (all @{next(iter(reason.domains))})"
-    return rows
+        words += f" (all @{next(iter(reason.domains))})"
+    return words
+
+
+# --- rows to show ------------------------------------------------------------------------------------
+
+MOST_ROWS = 5000
+
+_TROUBLE = frozenset(
+    {
+        Status.IN_DOUBT,
+        Status.HANDING_OVER,
+        Status.REJECTED,
+        Status.EXPIRED,
+        Status.DEFERRED,
+        Status.INVALID,
+    }
+)
+
+
+class RowSample:
+    """Is told of every result, in order, and keeps the few thousand that a page can show."""
+
+    def __init__(self, most: int = MOST_ROWS) -> None:
+        self._most = most
+        self._first: list[Result] = []
+        self._trouble: list[Result] = []
+        self._others: list[Result] = []
+        self.total = 0
+
+    def add(self, result: Result) -> None:
+        """Look at one result."""
+        self.total += 1
+        if len(self._first) < self._most:
+            self._first.append(result)
+        if result.status is Status.ACCEPTED:
+            return
+        kept = self._trouble if result.status in _TROUBLE else self._others
+        if len(kept) < self._most:
+            kept.append(result)
+
+    @property
+    def whole(self) -> bool:
+        """Whether every row is shown."""
+        return self.total <= self._most
+
+    @property
+    def rows(self) -> Sequence[Result]:
+        """The rows to show, in the list's order; of a long list those with trouble before all others."""
+        if self.whole:
+            return self._first
+        chosen = [*self._trouble, *self._others[: self._most - len(self._trouble)]]
+        # Rows that are no longer in the list come last, as they do everywhere.
+        return sorted(chosen, key=lambda result: (result.row is None, result.row or 0))

@@ -1,49 +1,50 @@
-"""``results.xlsx``: the same columns as ``results.csv``, every cell text, no formula anywhere."""
+# ruff: noqa: SLF001
+"""Workbooks: ``results.xlsx``, and saving a copy of the user's own. Imported only where one is written.
+
+By itself openpyxl keeps a sheet in a temporary file with a name of its own while it writes, which a crash
+leaves behind with all that is in it. It offers no way to say otherwise, so its writers are told here to use a
+scratch folder of ours (openpyxl 3.1).
+"""
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, BinaryIO
+from zipfile import ZIP_DEFLATED, ZipFile
 
-from mailmerge import files
-from mailmerge.report.result_files import COLUMNS, record
+from openpyxl import Workbook
+from openpyxl.cell import WriteOnlyCell
+from openpyxl.drawing.spreadsheet_drawing import SpreadsheetDrawing
+from openpyxl.styles import Font
+from openpyxl.utils import get_column_letter
+from openpyxl.worksheet._writer import WorksheetWriter
+from openpyxl.writer.excel import ExcelWriter
+
+from mailmerge.files import ScratchFolder, replace_file
+from mailmerge.report.result_files import COLUMNS, NAMES, cell_text, record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
-
-    from openpyxl import Workbook
 
     from mailmerge.model import Result
 
 ROWS_PER_SHEET = 1_048_575
 """What a sheet can hold below its header."""
 
-_LONGEST = 32_767
-_ILLEGAL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
-_WIDTHS = (8, 28, 32, 12, 36, 8, 10, 60, 10, 10, 40, 22, 22, 22)
-
-
-def cell_text(value: str | int | None) -> str:
-    """Make a value fit for a cell: what XML cannot hold is shown as escapes, and there is a limit."""
-    text = "" if value is None else str(value)
-    shown = _ILLEGAL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
-    return shown[:_LONGEST]
-
 
 def write_workbook(path: Path, results: Iterable[Result]) -> None:
     """Write all results to *path*, private to its owner, in as many sheets as they need.
+
+    Every cell is text, and none is a formula.
 
     Raises:
         FileError: it cannot be written.
 
     """
-    from openpyxl import Workbook
-    from openpyxl.cell import WriteOnlyCell
-
     book = Workbook(write_only=True)
     sheet: Any = None
-    with files.ScratchFolder() as scratch:
+    with ScratchFolder() as scratch:
         for number, result in enumerate(results):
             if number % ROWS_PER_SHEET == 0:
                 sheet = _new_sheet(book, scratch.path)
@@ -56,25 +57,63 @@ def write_workbook(path: Path, results: Iterable[Result]) -> None:
             sheet.append(cells)
         if sheet is None:
             _new_sheet(book, scratch.path)
-        with files.replace_file(path) as stream:
+        with replace_file(path) as stream:
             book.save(stream)
 
 
 def _new_sheet(book: Workbook, scratch: Path) -> Any:
-    from openpyxl.cell import WriteOnlyCell
-    from openpyxl.styles import Font
-    from openpyxl.utils import get_column_letter
-
-    from mailmerge.report.sheet_files import begin_sheet
-
     count = len(book.sheetnames)
     sheet: Any = book.create_sheet("results" if not count else f"results ({count + 1})")
     sheet.freeze_panes = "A2"
-    for column, width in enumerate(_WIDTHS, 1):
-        sheet.column_dimensions[get_column_letter(column)].width = width
-    begin_sheet(sheet, scratch)
-    heads = [WriteOnlyCell(sheet, name) for name in COLUMNS]
+    for number, column in enumerate(COLUMNS, 1):
+        sheet.column_dimensions[get_column_letter(number)].width = column.width
+    _begin_sheet(sheet, scratch)
+    heads = [WriteOnlyCell(sheet, name) for name in NAMES]
     for head in heads:
         head.font = Font(bold=True)
     sheet.append(heads)
     return sheet
+
+
+class _SheetWriter(WorksheetWriter):
+    def __init__(self, sheet: Any, scratch: Path) -> None:
+        super().__init__(sheet, str(scratch / f"{sheet.parent.worksheets.index(sheet)}.xml"))
+
+    def cleanup(self) -> None:
+        """Leave the file: the folder goes as a whole."""
+
+
+class _WorkbookWriter(ExcelWriter):
+    def __init__(self, book: Workbook, archive: ZipFile, scratch: Path) -> None:
+        super().__init__(book, archive)
+        self._zip = archive
+        self._scratch = scratch
+
+    def write_worksheet(self, ws: Any) -> None:
+        """Write one sheet as openpyxl does."""
+        ws._drawing = SpreadsheetDrawing()
+        ws._drawing.charts = ws._charts
+        ws._drawing.images = ws._images
+        writer: Any = _SheetWriter(ws, self._scratch)
+        writer.write()
+        ws._rels = writer._rels
+        self._zip.write(writer.out, ws.path[1:])
+        self.manifest.append(ws)
+
+
+def _begin_sheet(sheet: Any, scratch: Path) -> None:
+    """Let a sheet of a write-only workbook keep its rows in *scratch*; its columns are settled now."""
+    sheet._writer = _SheetWriter(sheet, scratch)
+    sheet._writer.write_top()
+
+
+def save_workbook(book: Workbook, stream: BinaryIO) -> None:
+    """Write a workbook that was loaded as a whole.
+
+    Raises:
+        FileError: it cannot be written.
+
+    """
+    with ScratchFolder() as scratch, ZipFile(stream, "w", ZIP_DEFLATED) as archive:
+        book.properties.modified = datetime.now(UTC).replace(tzinfo=None)
+        _WorkbookWriter(book, archive, scratch.path).save()

@@ -12,7 +12,7 @@ from mailmerge.ledger.attempts import Settlement
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.model import Attempt, Counts, Listed, Outcome, Phase, Rate, Reply, Scope, Status
 from mailmerge.report.report_page import Facts, write_page
-from mailmerge.report.row_sample import PickedRows
+from mailmerge.report.summary import RowSample
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,7 +49,7 @@ def write(path: Path, rows: Iterable[tuple[str, Status, str]], **facts: object) 
             if status in {*REPLIES, Status.IN_DOUBT}:
                 contact(ledger, row, address, status, words)
         ledger.finish_run("finished", {})
-        picked, counts = PickedRows(), dict[Status, int]()
+        picked, counts = RowSample(), dict[Status, int]()
         for result in ledger.results():
             picked.add(result)
             counts[result.status] = counts.get(result.status, 0) + 1

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mailmerge.model import Delivery, Result, Status
-from mailmerge.report.result_files import COLUMNS, ReportFiles
+from mailmerge.report.result_files import NAMES, ReportFiles
 from mailmerge.report.summary import Summary
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def test_results_hold_every_row_in_both_forms(tmp_path: Path) -> None:
     ]
     assert [row["status"] for row in rows] == [str(r.status) for r in RESULTS]
     assert [entry["row"] for entry in objects] == [2, 3, 4, 5, 6, 7]
-    assert tuple(rows[0]) == COLUMNS
+    assert tuple(rows[0]) == NAMES
     assert rows[1]["reply"] == "no such user"
 
 

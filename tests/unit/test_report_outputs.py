@@ -17,9 +17,8 @@ from mailmerge.ledger.ledger import Ledger
 from mailmerge.model import Delivery, Listed, Result, Status
 from mailmerge.report import workbook
 from mailmerge.report.annotated_list import COPY_COLUMNS, copy_text, copy_workbook
-from mailmerge.report.frame import to_frame
 from mailmerge.report.redaction import Redactor
-from mailmerge.report.result_files import COLUMNS, ReportFiles, record
+from mailmerge.report.result_files import NAMES, ReportFiles, record, to_frame
 from mailmerge.report.workbook import write_workbook
 
 if TYPE_CHECKING:
@@ -91,7 +90,7 @@ def test_a_workbook_begins_a_new_sheet_when_one_is_full(tmp_path, monkeypatch):
 
     assert book.sheetnames == ["results", "results (2)", "results (3)"]
     assert [sheet.max_row for sheet in book] == [3, 3, 2]
-    assert [cell.value for cell in book["results (3)"][1]] == list(COLUMNS)
+    assert [cell.value for cell in book["results (3)"][1]] == list(NAMES)
 
 
 # --- the copy of the list -----------------------------------------------------------------------------
@@ -274,7 +273,7 @@ def test_a_frame_has_the_columns_of_the_results():
     """Whole numbers stay whole beside missing ones, times know their zone."""
     frame = to_frame(map(record, [result(2), Result(None, "k", "x@y.org", Status.PENDING)]))
 
-    assert list(frame.columns) == list(COLUMNS)
+    assert list(frame.columns) == list(NAMES)
     assert frame["row"].tolist()[0] == 2
     assert frame["row"].isna().tolist() == [False, True]
     assert str(frame["code"].dtype) == "Int64"

@@ -28,7 +28,7 @@ from mailmerge.model import (
 )
 from mailmerge.report import charts
 from mailmerge.report.report_page import Facts, write_page
-from mailmerge.report.row_sample import MOST_ROWS, PickedRows
+from mailmerge.report.summary import MOST_ROWS, RowSample
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -58,7 +58,7 @@ def result(row: int | None, status: Status, reply: str = "", **more: str) -> Res
 
 def write(path: Path, results: Iterable[Result], **facts: object) -> str:
     """Write a page about these results over an empty ledger, and give its text."""
-    picked, counts, gone = PickedRows(), dict[Status, int](), 0
+    picked, counts, gone = RowSample(), dict[Status, int](), 0
     for one in results:
         picked.add(one)
         counts[one.status] = counts.get(one.status, 0) + 1
@@ -159,7 +159,7 @@ def test_a_long_list_shows_the_rows_that_matter(tmp_path):
 
 def test_trouble_comes_before_other_rows_that_were_not_accepted():
     """A million rows that were not selected cannot push a refused one out."""
-    picked = PickedRows(most=3)
+    picked = RowSample(most=3)
     for row in range(2, 12):
         picked.add(result(row, Status.SKIPPED))
     picked.add(result(12, Status.REJECTED, "no"))
@@ -259,7 +259,7 @@ def test_before_anything_happened_there_is_a_page(tmp_path):
     with Ledger.scratch(None, "spring") as ledger:
         with ledger.new_listing() as listing:
             listing.add(Listed(2, "a", "a@example.org", Status.PENDING))
-        picked = PickedRows()
+        picked = RowSample()
         for one in ledger.results():
             picked.add(one)
         path = tmp_path / "report.html"
