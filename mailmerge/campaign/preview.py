@@ -15,7 +15,7 @@ from mailmerge.errors import RowError, TemplateError
 from mailmerge.files import replace_file
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.model import Diagnostic, Severity, Status
-from mailmerge.preview.entries import PageRow, diagnostic_values
+from mailmerge.preview.page_data import PageRow, diagnostic_values
 from mailmerge.preview.preview_page import PageWriter
 from mailmerge.recipients import parse_rows
 from mailmerge.recipients.suppression import Suppressed

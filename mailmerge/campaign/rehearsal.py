@@ -16,7 +16,7 @@ from mailmerge.clock import SystemClock, VirtualClock
 from mailmerge.config.accounts import Account
 from mailmerge.errors import CampaignFileError
 from mailmerge.ledger.ledger import Ledger
-from mailmerge.preview.message_files import eml_name
+from mailmerge.preview.messages import eml_name
 from mailmerge.sandbox import FaultPlan, SandboxServer
 
 if TYPE_CHECKING:

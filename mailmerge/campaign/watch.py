@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mailmerge.campaign.preview import Previewed, PreviewRequest, write_broken, write_preview
 from mailmerge.errors import MailmergeError
-from mailmerge.preview.file_watcher import Snapshot, snapshot
+from mailmerge.preview.live import FileStates, file_states
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,8 +33,8 @@ class Watched:
         self._page = page
         self._request = request
         self._campaign = load()
-        self._made_from: Snapshot = {}
-        self._seen: Snapshot = {}
+        self._made_from: FileStates = {}
+        self._seen: FileStates = {}
 
     @property
     def name(self) -> str:
@@ -58,8 +58,8 @@ class Watched:
         self._seen = now
         return still and now != self._made_from
 
-    def _look(self) -> Snapshot:
+    def _look(self) -> FileStates:
         file = self._campaign.file
         bodies = [body for body in (file.message.text, file.message.html) if isinstance(body, Path)]
         files = [file.data.source, *file.data.suppress, *bodies, *([file.path] if file.path else [])]
-        return snapshot(map(Path, files), [file.folder] if file.path else [])
+        return file_states(map(Path, files), [file.folder] if file.path else [])

@@ -45,7 +45,7 @@ def command(*, terminal: bool, eml: Path | None, mbox: Path | None, watch: bool,
 def _write_files(
     campaign: Campaign, rows: str | None, limit: int | None, eml: Path | None, mbox: Path | None
 ) -> None:
-    from mailmerge.preview.message_files import write_eml, write_mbox
+    from mailmerge.preview.messages import write_eml, write_mbox
 
     try:
         if eml:
@@ -61,13 +61,13 @@ def _write_files(
 
 
 def _show(messages: Any) -> None:
-    from mailmerge.preview.terminal import lines
+    from mailmerge.preview.messages import message_lines
 
     count = 0
     for message in messages:
         count += 1
         out(f"--- row {message.row} ---")
-        for line in lines(message):
+        for line in message_lines(message):
             out(line)
     if not count:
         note("There is no message to show: see `mailmerge check`.")

@@ -17,7 +17,7 @@ from mailmerge.cli.options import load_campaign
 from mailmerge.cli.output import interactive, note, out, show_diagnostics
 from mailmerge.errors import CampaignFileError, FileError, MailmergeError
 from mailmerge.files import ScratchFolder
-from mailmerge.preview.http_server import PreviewServer
+from mailmerge.preview.live import PreviewServer
 from mailmerge.text import plural
 
 if TYPE_CHECKING:

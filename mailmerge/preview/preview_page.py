@@ -16,10 +16,7 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from mailmerge.preview.blobs import Blobs
-from mailmerge.preview.entries import PageRow, details, list_entry
-from mailmerge.preview.outliers import Unusual
-from mailmerge.preview.string_table import Vocabulary
+from mailmerge.preview.page_data import Blobs, Outliers, PageRow, StringTable, details, list_entry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,9 +55,9 @@ class PageWriter:
     ) -> None:
         self._stream = stream
         self._marks = marks
-        self._vocabulary = Vocabulary()
+        self._strings = StringTable()
         self._blobs = Blobs(self._write_blob)
-        self._unusual = Unusual()
+        self._outliers = Outliers()
         self._rows: list[dict[str, Any]] = []
         self._entries: list[list[Any]] = []
         self.count = 0
@@ -71,9 +68,9 @@ class PageWriter:
     def add(self, row: PageRow) -> None:
         """Write one row."""
         self._entries.append(list_entry(row))
-        self._rows.append(details(row, self._vocabulary, self._blobs))
+        self._rows.append(details(row, self._strings, self._blobs))
         if row.rendered and row.message:
-            self._unusual.add(
+            self._outliers.add(
                 row.listed.row,
                 length=sum(map(len, row.rendered.text or row.rendered.html or ())),
                 size=row.message.size,
@@ -98,12 +95,12 @@ class PageWriter:
             self._write_rows()
         if self._entries:
             self._write_entries()
-        pieces = self._vocabulary.pieces
+        pieces = self._strings.pieces
         for start in range(0, len(pieces), _PIECES_PER_BLOCK):
             self._write_block("pieces", pieces[start : start + _PIECES_PER_BLOCK])
         more = {
             "marks": self._marks,
-            "unusual": self._unusual.rows(),
+            "unusual": self._outliers.rows(),
             "block": ROWS_PER_BLOCK,
             "shown": self.count,
         }

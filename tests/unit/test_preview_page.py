@@ -20,9 +20,7 @@ from mailmerge.campaign.preview import PreviewRequest, write_broken, write_previ
 from mailmerge.campaign.watch import Watched
 from mailmerge.errors import CampaignFileError, TemplateError
 from mailmerge.model import Severity
-from mailmerge.preview.blobs import Blobs
-from mailmerge.preview.outliers import Unusual
-from mailmerge.preview.string_table import Folded, Vocabulary
+from mailmerge.preview.page_data import Blobs, Folded, Outliers, StringTable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -294,7 +292,7 @@ def test_a_broken_page_is_private_too(tmp_path):
 @given(st.lists(st.lists(st.text(max_size=8), max_size=12), max_size=12))
 def test_whatever_is_folded_unfolds(texts):
     """Folding loses nothing, whatever recurs."""
-    vocabulary = Vocabulary()
+    vocabulary = StringTable()
 
     folded = [vocabulary.fold(pieces) for pieces in texts]
 
@@ -303,7 +301,7 @@ def test_whatever_is_folded_unfolds(texts):
 
 def test_what_recurs_becomes_runs():
     """From its third time on, a text that recurs is one pair of numbers."""
-    vocabulary = Vocabulary()
+    vocabulary = StringTable()
     lines = [f"line {number}\n" for number in range(100)]
 
     folded = [vocabulary.fold(lines) for _ in range(3)]
@@ -328,7 +326,7 @@ def test_files_are_kept_once_and_not_without_end():
 
 def test_unusual_rows():
     """Longest, shortest and biggest rows and rare branches are found; what all share is not unusual."""
-    unusual = Unusual()
+    unusual = Outliers()
     for row in range(2, 102):
         length = {50: 900, 60: 5}.get(row, 100)
         unusual.add(row, length=length, size=2000, chunks=["a", "rare"] if row == 70 else ["a"])

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mailmerge.preview import http_server as preview_server
-from mailmerge.preview.file_watcher import snapshot
-from mailmerge.preview.http_server import PreviewServer
+from mailmerge.preview import live as preview_server
+from mailmerge.preview.live import PreviewServer, file_states
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -169,7 +168,7 @@ def test_snapshot_sees_edits_new_files_and_removals(tmp_path):
     """Every change of a campaign's files shows; what we write ourselves, and hidden files, do not."""
 
     def look() -> dict[Path, tuple[int, int, int]]:
-        return snapshot([tmp_path / "elsewhere.csv"], [tmp_path / "spring"])
+        return file_states([tmp_path / "elsewhere.csv"], [tmp_path / "spring"])
 
     for name in ("spring/.mailmerge", "spring/out", "spring/parts"):
         (tmp_path / name).mkdir(parents=True)

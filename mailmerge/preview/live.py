@@ -1,4 +1,4 @@
-"""Serves one preview page to this machine, and tells it when it changed.
+"""The live preview: notices that a campaign's files changed, and serves the page anew to this machine.
 
 Only loopback addresses are listened on, only requests that name such an address are answered (so no other
 name can be pointed here), and only under a random path. Nothing can be asked to happen: all but GET and HEAD
@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import hmac
+import os
 import secrets
 import socket
 import threading
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator
 
 MOST_CONNECTIONS = 24
 """Connections at once; each open page holds one."""
@@ -238,3 +241,34 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the base class names it
         """Write no log: the path is a secret."""
+
+
+# --- what changed --------------------------------------------------------------------------------------
+
+FileStates = dict[Path, tuple[int, int, int]]
+"""Of every file: when it was changed, its size, and which file it is."""
+
+MOST_FILES = 2_000
+_NOT_TEMPLATES = frozenset({"out", "node_modules", "__pycache__"})
+
+
+def file_states(files: Iterable[Path], folders: Iterable[Path]) -> FileStates:
+    """Look at *files*, and at what is in *folders*, hidden and written files apart."""
+    paths = list(files)
+    for folder in folders:
+        paths += islice(_inside(folder), MOST_FILES)
+    return {path: facts for path in paths if (facts := _facts(path)) is not None}
+
+
+def _inside(folder: Path) -> Iterator[Path]:
+    for where, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if name[0] != "." and name not in _NOT_TEMPLATES)
+        yield from (Path(where, name) for name in sorted(names) if name[0] not in ".~")
+
+
+def _facts(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
