@@ -22,7 +22,7 @@ from mailmerge.errors import LedgerError, RowError
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.model import Counts
 from mailmerge.recipients import from_dataframe, open_list, parse_rows, sha256
-from mailmerge.recipients.suppression import Suppressed
+from mailmerge.recipients.selection import Suppressed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

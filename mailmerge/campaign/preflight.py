@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mailmerge.ledger.ledger import Ledger
     from mailmerge.model import Message, Recipient, Rendered
     from mailmerge.recipients import RecipientList
-    from mailmerge.recipients.suppression import Suppressed
+    from mailmerge.recipients.selection import Suppressed
 
 _PROGRESS_EVERY = 500
 _KEPT = ("rows", "blank_rows", "hidden_rows", "largest", "octets", "sender", "warnings")

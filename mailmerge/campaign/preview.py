@@ -18,7 +18,7 @@ from mailmerge.model import Diagnostic, Severity, Status
 from mailmerge.preview.page_data import PageRow, diagnostic_values
 from mailmerge.preview.preview_page import PageWriter
 from mailmerge.recipients import parse_rows
-from mailmerge.recipients.suppression import Suppressed
+from mailmerge.recipients.selection import Suppressed
 from mailmerge.render.environments import END, START, unmarked
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ from msgspec import Struct
 
 from mailmerge.errors import ListError
 from mailmerge.ledger.ledger import Ledger
-from mailmerge.model import Counts, Status
-from mailmerge.model import KEY_COLUMN
+from mailmerge.model import KEY_COLUMN, Counts, Status
 from mailmerge.report.result_files import FAILED, record
 
 if TYPE_CHECKING:

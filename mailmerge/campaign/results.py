@@ -174,7 +174,7 @@ def _write_failed(plain: ReportFiles, failed: Mapping[int, Result], recipients: 
 
 
 def _copy(ledger: LedgerReader, recipients: RecipientList | None, campaign: Campaign, target: Path) -> Path:
-    from mailmerge.recipients.text import TextList
+    from mailmerge.recipients.text_list import TextList
     from mailmerge.report import annotated_list
 
     if recipients is None or campaign.list_given:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mailmerge.errors import ListError
 from mailmerge.model import Place
 from mailmerge.recipients.recipient_list import Options, RecipientList
-from mailmerge.recipients.row_ranges import RowSelection, parse_rows
+from mailmerge.recipients.selection import RowSelection, parse_rows
 from mailmerge.recipients.snapshot import sha256, snapshot
 from mailmerge.text import did_you_mean
 
@@ -65,7 +65,7 @@ def open_list(
             raise ListError(
                 f"{name} is a workbook: it has no encoding", code="D127", hint="leave the encoding out"
             )
-        from mailmerge.recipients.workbooks import WorkbookList
+        from mailmerge.recipients.workbook_list import WorkbookList
 
         return WorkbookList(path, name, options, sheet=sheet, hidden=hidden)
     if suffix not in _TEXT:
@@ -77,7 +77,7 @@ def open_list(
         )
     if sheet is not None:
         raise ListError(f"{name} has no sheets", code="D122", hint="leave the sheet out, or name a workbook")
-    from mailmerge.recipients.text import TextList
+    from mailmerge.recipients.text_list import TextList
 
     return TextList(path, name, options, encoding)
 

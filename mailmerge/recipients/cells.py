@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from mailmerge.recipients.numbers import plain_number, with_leading_zeros
-from mailmerge.recipients.recipient_list import MAX_CELL, Unusable
+from mailmerge.recipients.recipient_list import MAX_CELL, CellError
 
 if TYPE_CHECKING:
     from openpyxl.cell.read_only import EmptyCell, ReadOnlyCell
@@ -24,13 +24,13 @@ _ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
 _LITERAL = re.compile(r'\\.|"[^"]*"|\[(?!hh?\]|mm?\]|ss?\])[^\]]*\]|_.|\*.', re.IGNORECASE)
 
 
-def cell_value(cell: ReadOnlyCell | EmptyCell) -> Value | Unusable:
+def cell_value(cell: ReadOnlyCell | EmptyCell) -> Value | CellError:
     """Turn a cell into a value; an empty cell is the empty string."""
     value = cell.value
     if value is None:
         return ""
     if cell.data_type == "e":
-        return Unusable(
+        return CellError(
             "D131",
             f"the cell shows the error {value}",
             "mend the formula in the sheet, or empty the cell",
@@ -43,9 +43,9 @@ def cell_value(cell: ReadOnlyCell | EmptyCell) -> Value | Unusable:
     return value if isinstance(value, bool) else _text(str(value))
 
 
-def uncalculated() -> Unusable:
+def uncalculated() -> CellError:
     """Stand in for a formula whose result was never saved."""
-    return Unusable(
+    return CellError(
         "D132",
         "the cell holds a formula that was never calculated",
         "open and save it in your spreadsheet program: this stores the results",
@@ -53,10 +53,10 @@ def uncalculated() -> Unusable:
     )
 
 
-def _text(value: str) -> Value | Unusable:
+def _text(value: str) -> Value | CellError:
     if len(value) > MAX_CELL:
         message = f"a cell of {len(value):,} characters; at most {MAX_CELL:,} can be used"
-        return Unusable("D109", message, "shorten it", value[:40] + "…")
+        return CellError("D109", message, "shorten it", value[:40] + "…")
     if "_x" in value:  # how the file format writes control characters
         return _ESCAPED.sub(
             lambda match: chr(int(match[1], 16)) if int(match[1], 16) < 32 else match[0], value
@@ -71,13 +71,13 @@ def _number(value: float, number_format: str) -> Value:
     return number
 
 
-def _moment(value: datetime | date | time | timedelta, number_format: str) -> Value | Unusable:
+def _moment(value: datetime | date | time | timedelta, number_format: str) -> Value | CellError:
     if isinstance(value, timedelta):
         return _duration(value, number_format)
     has_date, has_time = _parts(number_format)
     if isinstance(value, time):
         if has_date and not has_time:
-            return Unusable(
+            return CellError(
                 "D134",
                 f"the cell is formatted as a date but holds the time {value}",
                 "correct the date, or empty the cell",

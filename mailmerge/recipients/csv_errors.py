@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mailmerge.model import Diagnostic, Place
 from mailmerge.recipients.recipient_list import MAX_CELL
-from mailmerge.text import excerpt
+from mailmerge.text import excerpt, plural
 
 if TYPE_CHECKING:
     import csv
@@ -33,10 +33,9 @@ def ragged(cells: Sequence[str], width: int, delimiter: str, place: Place, row: 
     else:
         hint = f"a cell left out? An empty cell needs its {name}, too"
     shown = " | ".join(excerpt(cell) for cell in cells[:12]) + (" | …" if len(cells) > 12 else "")
-    plural = "cell" if len(cells) == 1 else "cells"
     return Diagnostic(
         code="D101",
-        message=f"this row has {len(cells)} {plural}, the header has {width}",
+        message=f"this row has {plural(len(cells), 'cell')}, the header has {width}",
         hint=f"{hint}. Cells: {shown}",
         place=place,
         row=row,
@@ -73,34 +72,36 @@ def damaged_cell(cell: str, place: Place, row: int) -> Diagnostic:
     )
 
 
+_CSV_ERRORS = (
+    (
+        "unexpected end of data",
+        "D104",
+        "a quoted cell that begins in this row is never closed",
+        'add the closing quote; a quote inside a quoted cell is written twice: "he said ""hi"""',
+    ),
+    (
+        "field larger",
+        "D109",
+        f"a cell of more than {MAX_CELL:,} characters",
+        "a missing closing quote makes the rest of the file one cell",
+    ),
+    (
+        "",
+        "D103",
+        "text after the closing quote of a cell",
+        'a quote inside a quoted cell is written twice: "he said ""hi"""',
+    ),
+)
+"""What the csv module says, and what we say instead: code, message, hint."""
+
+
 def quoting(error: csv.Error, shown: str, row: int, first: int, last: int) -> Diagnostic:
     """Report a record that csv cannot take apart; it runs from line *first* to *last*."""
-    text = str(error)
-    span = f" (the row begins on line {first}, the trouble is on line {last})" if last > first else ""
-    place = Place(path=shown, line=first)
-    if "unexpected end of data" in text:
-        return Diagnostic(
-            code="D104",
-            message=f"a quoted cell that begins in this row is never closed{span}",
-            hint='add the closing quote; a quote inside a quoted cell is written twice: "he said ""hi"""',
-            place=place,
-            row=row,
-        )
-    if "field larger" in text:
-        return Diagnostic(
-            code="D109",
-            message=f"a cell of more than {MAX_CELL:,} characters{span}",
-            hint="a missing closing quote makes the rest of the file one cell",
-            place=place,
-            row=row,
-        )
-    return Diagnostic(
-        code="D103",
-        message=f"text after the closing quote of a cell{span}",
-        hint='a quote inside a quoted cell is written twice: "he said ""hi"""',
-        place=place,
-        row=row,
-    )
+    said = str(error)
+    code, message, hint = next(rest for words, *rest in _CSV_ERRORS if words in said)
+    if last > first:
+        message += f" (the row begins on line {first}, the trouble is on line {last})"
+    return Diagnostic(code=code, message=message, hint=hint, place=Place(path=shown, line=first), row=row)
 
 
 def bad_bytes(path: Path, shown: str, encoding: str, limit: int) -> list[Diagnostic]:

@@ -10,9 +10,8 @@ import pandas as pd
 
 from mailmerge.errors import ListError
 from mailmerge.model import Place, Value
-from mailmerge.recipients.header import read_header
 from mailmerge.recipients.numbers import plain_number
-from mailmerge.recipients.recipient_list import Options, RecipientList, Record, list_error
+from mailmerge.recipients.recipient_list import Options, RecipientList, Record, list_error, read_header
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What all lists have in common: from records (cells as read) to recipients (values as templates see them).
+"""What all lists have in common: a header, and records (cells as read) that become recipients.
 
 A problem with the list itself raises `ListError`. A problem with one cell makes one row unusable: it travels
 in ``Recipient.problems`` and the list goes on.
@@ -6,21 +6,21 @@ in ``Recipient.problems`` and the list goes on.
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
-from mailmerge.errors import ListError
-from mailmerge.model import Diagnostic, Place, Recipient, Value
-from mailmerge.recipients.header import Header, find_column
+from mailmerge.errors import CampaignFileError, ListError
+from mailmerge.model import OWN_COLUMNS, Columns, Diagnostic, Place, Recipient, Value
 from mailmerge.recipients.types import cell_type
+from mailmerge.text import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from mailmerge.model import Columns
     from mailmerge.recipients.types import CellType
 
 MAX_PROBLEMS = 20
@@ -29,8 +29,124 @@ MAX_PROBLEMS = 20
 MAX_CELL = 1_000_000
 """Characters in a cell; more is no text for a letter."""
 
+_ADDRESS = r"[^@\s]+@[^@\s]+\.[^@\s.]+\Z"
 
-class Unusable(Struct, frozen=True):
+
+# --- the header ----------------------------------------------------------------------------------------
+
+
+class Header(Struct, frozen=True):
+    """The header row as read, and what of it counts."""
+
+    row: int
+    width: int
+    """Cells in the header row as it stands in the file."""
+    columns: Columns
+    kept: tuple[int, ...]
+    """Positions of *columns* in the row, from 0."""
+    unnamed: tuple[int, ...]
+    """Positions without a heading: their cells must stay empty."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether every cell of a row is kept."""
+        return len(self.kept) == self.width
+
+
+def template_name(heading: str) -> str:
+    """Turn a heading into the name that a template writes: ``First Name`` becomes ``first_name``."""
+    kept = "".join(char if f"a{char}".isidentifier() else " " for char in heading.lower())
+    name = "_".join(kept.split())
+    return f"_{name}" if name[:1].isdigit() or (name and not name.isidentifier()) else name
+
+
+def read_header(
+    cells: Sequence[str],
+    row: int,
+    place: Callable[[int], Place],
+) -> tuple[Header, list[Diagnostic]]:
+    """Work out the columns; *place* names the cell at a position.
+
+    The problems are returned, not raised, so that the reader can show them with others.
+    """
+    kept: list[int] = []
+    unnamed: list[int] = []
+    headings: list[str] = []
+    names: list[str] = []
+    problems: list[Diagnostic] = []
+    for position, cell in enumerate(cells):
+        heading = _composed(cell)
+        if not heading:
+            unnamed.append(position)
+            continue
+        name = template_name(heading) or f"column_{position + 1}"
+        if name in OWN_COLUMNS:
+            continue
+        if re.match(_ADDRESS, heading):
+            problems.append(_no_header(heading, row, place(position)))
+        elif name in names:
+            problems.append(_collision(headings[names.index(name)], heading, name, row, place(position)))
+        kept.append(position)
+        headings.append(heading)
+        names.append(name)
+    columns = Columns(tuple(headings), tuple(names))
+    return Header(row, len(cells), columns, tuple(kept), tuple(unnamed)), problems
+
+
+def _composed(text: str) -> str:
+    """Fold blanks, and bring letters with marks into the form in which they compare equal (NFC)."""
+    text = " ".join(text.split())
+    if text.isascii():
+        return text
+    import unicodedata
+
+    return unicodedata.normalize("NFC", text)
+
+
+def find_column(columns: Columns, wanted: str, option: str) -> int:
+    """Position of the column that an option names by heading or by template name.
+
+    Raises:
+        CampaignFileError: the list has no such column.
+
+    """
+    heading = _composed(wanted)
+    if heading in columns.headings:
+        return columns.headings.index(heading)
+    name = template_name(heading)
+    if name in columns.names:
+        return columns.names.index(name)
+    guess = did_you_mean(name, columns.names) or did_you_mean(heading, columns.headings)
+    listed = f"the list has: {', '.join(columns.names)}"
+    raise CampaignFileError(
+        f"`{option}` names the column {wanted!r}, which the list does not have",
+        code="C420",
+        hint=f"{guess} {listed}" if guess else listed,
+    )
+
+
+def _no_header(heading: str, row: int, place: Place) -> Diagnostic:
+    return Diagnostic(
+        code="D102",
+        message=f'row {row} should hold the headings, but "{heading}" is an address',
+        hint='put a row with headings first, such as "email" and "name"',
+        place=place,
+        row=row,
+    )
+
+
+def _collision(first: str, second: str, name: str, row: int, place: Place) -> Diagnostic:
+    if first == second:
+        message = f'two columns have the heading "{second}"'
+    else:
+        message = f'the headings "{first}" and "{second}" are both `{name}` in a template'
+    return Diagnostic(code="D107", message=message, hint="rename one of them", place=place, row=row)
+
+
+# --- the rows ------------------------------------------------------------------------------------------
+
+
+class CellError(Struct, frozen=True):
     """A cell that no template may use, and the text that stands in its place."""
 
     code: str
@@ -39,7 +155,7 @@ class Unusable(Struct, frozen=True):
     shown: str
 
 
-Record = tuple[int, int | None, "Sequence[Value | Unusable]"]
+Record = tuple[int, int | None, "Sequence[Value | CellError]"]
 """Row number, line in the file (None where there are no lines), cells."""
 
 
@@ -125,7 +241,7 @@ class RecipientList(ABC):
         for row, _, cells in self._records():
             if row in rows:
                 found = (cells[position] for position in self._header.kept)
-                yield row, tuple(cell.shown if isinstance(cell, Unusable) else cell for cell in found)
+                yield row, tuple(cell.shown if isinstance(cell, CellError) else cell for cell in found)
 
     def _columns(self, options: Options) -> tuple[_Column, ...]:
         types: dict[int, CellType] = {}
@@ -146,7 +262,7 @@ class RecipientList(ABC):
         problems: list[Diagnostic] = []
         for column in self._plan:
             cell = cells[column.position]
-            if isinstance(cell, Unusable):
+            if isinstance(cell, CellError):
                 place = self._place(row, line, column.position)
                 problems.append(Diagnostic(cell.code, cell.message, cell.hint, place=place, row=row))
                 values.append(cell.shown)

@@ -21,7 +21,7 @@ from mailmerge.model import Counts, Rate, Status
 from mailmerge.options import StockTemplate
 from mailmerge.recipients import open_list
 from mailmerge.recipients.recipient_list import MAX_CELL
-from mailmerge.recipients.suppression import Suppressed
+from mailmerge.recipients.selection import Suppressed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,7 +18,7 @@ import pytest
 from mailmerge.errors import ListError
 from mailmerge.recipients import open_list
 from mailmerge.recipients.numbers import plain_number, with_leading_zeros
-from mailmerge.recipients.sheet_scan import cell_name, cell_position
+from mailmerge.recipients.xlsx_package import cell_name, cell_position
 
 PEOPLE = Path(__file__).parents[1] / "data" / "lists" / "people.xlsx"
 NAMESPACE = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'

@@ -1,20 +1,88 @@
-"""Files of addresses that must never be written to: one address or ``@domain`` a line, or a CSV column."""
+"""Which rows are meant (``--rows 2-50,77``), and which addresses must never be written to."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
+import re
+from bisect import bisect_right
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from mailmerge.addresses import Address, AddressError
-from mailmerge.errors import ListError
+from mailmerge.errors import CampaignFileError, ListError
 from mailmerge.model import Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+_PART = r"([0-9]{1,7})(?:\s*([-–])\s*([0-9]{1,7})?)?\Z"
+_LAST = 10_000_000
 _HEADINGS = frozenset({"email", "e-mail", "mail", "address", "mailmerge_address"})
+
+
+class RowSelection(Struct, frozen=True):
+    """A set of row numbers as sorted, disjoint, inclusive ranges."""
+
+    ranges: tuple[tuple[int, int], ...]
+
+    def __contains__(self, row: object) -> bool:
+        if not isinstance(row, int):
+            return False
+        index = bisect_right(self.ranges, (row, _LAST)) - 1
+        return index >= 0 and self.ranges[index][0] <= row <= self.ranges[index][1]
+
+    def __str__(self) -> str:
+        return ",".join(_show(first, last) for first, last in self.ranges)
+
+
+def parse_rows(text: str) -> RowSelection:
+    """Read row numbers and ranges, both ends included; ``77-`` goes to the end of the list.
+
+    Raises:
+        CampaignFileError: the text is no such selection, or it names the header.
+
+    """
+    found = sorted(_range(part.strip(), text) for part in text.split(","))
+    merged = [found[0]]
+    for first, last in found[1:]:
+        if first <= merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
+        else:
+            merged.append((first, last))
+    return RowSelection(tuple(merged))
+
+
+def _range(part: str, text: str) -> tuple[int, int]:
+    match = re.match(_PART, part)
+    if not match:
+        raise CampaignFileError(
+            f'"{text}" does not name rows' if part else f'"{text}" has an empty part',
+            code="C430",
+            hint="write row numbers and ranges with commas: 2-50,77",
+        )
+    first = int(match[1])
+    last = int(match[3]) if match[3] else _LAST if match[2] else first
+    if last < first:
+        raise CampaignFileError(f'"{part}" ends before it begins', code="C430", hint=f"write {last}-{first}")
+    if first < 2:
+        raise CampaignFileError(
+            f"row {first} is not a row of recipients",
+            code="C430",
+            hint="rows are numbered as the spreadsheet shows them: the header is 1, the first recipient is 2",
+        )
+    return first, last
+
+
+def _show(first: int, last: int) -> str:
+    if last == _LAST:
+        return f"{first}-"
+    return str(first) if first == last else f"{first}-{last}"
+
+
+# --- never -----------------------------------------------------------------------------------------------
 
 
 class Suppressed:

@@ -13,18 +13,26 @@ from mailmerge.errors import ListError
 from mailmerge.model import Diagnostic, Place, Severity
 from mailmerge.recipients.cells import cell_value, uncalculated
 from mailmerge.recipients.csv_errors import unnamed
-from mailmerge.recipients.header import read_header
 from mailmerge.recipients.recipient_list import (
     MAX_PROBLEMS,
+    CellError,
     Options,
     RecipientList,
     Record,
-    Unusable,
     list_error,
+    read_header,
 )
-from mailmerge.recipients.sheet_scan import MAX_GAP, cell_name, cell_position, read_traits
 from mailmerge.recipients.types import as_text
-from mailmerge.recipients.xlsx_package import SheetPart, damaged, read_package, reading
+from mailmerge.recipients.xlsx_package import (
+    MAX_GAP,
+    SheetPart,
+    cell_name,
+    cell_position,
+    damaged,
+    read_package,
+    read_traits,
+    reading,
+)
 from mailmerge.text import did_you_mean
 
 if TYPE_CHECKING:
@@ -33,12 +41,12 @@ if TYPE_CHECKING:
 
     from mailmerge.model import Value
     from mailmerge.options import Hidden
-    from mailmerge.recipients.header import Header
+    from mailmerge.recipients.recipient_list import Header
 
 _CHUNK = 256
 """Rows taken from openpyxl at a time: its warnings are silenced around each chunk, not around the caller."""
 
-_Cells = list["Value | Unusable"]
+_Cells = list["Value | CellError"]
 
 
 class WorkbookList(RecipientList):
@@ -108,7 +116,7 @@ class WorkbookList(RecipientList):
     def _place(self, row: int, line: int | None, position: int) -> Place:  # noqa: ARG002  sheets have no lines
         return Place(path=self.shown, cell=f"sheet {self._sheet}, cell {cell_name(row, position + 1)}")
 
-    def _outside(self, row: int, cells: Sequence[Value | Unusable]) -> list[Diagnostic]:
+    def _outside(self, row: int, cells: Sequence[Value | CellError]) -> list[Diagnostic]:
         """Find cells with content in columns without a heading."""
         header = self._header
         if len(cells) <= header.width and not header.unnamed:
@@ -228,12 +236,12 @@ def _choose(parts: list[SheetPart], wanted: str | None, shown: str) -> SheetPart
     raise ListError(f'{shown} has no sheet "{wanted}"', code="D122", hint=hint, place=Place(path=shown))
 
 
-def _filled(cells: Sequence[Value | Unusable]) -> bool:
+def _filled(cells: Sequence[Value | CellError]) -> bool:
     return any(not isinstance(cell, str) or cell.strip() for cell in cells)
 
 
-def _shown(cell: Value | Unusable) -> str:
-    return cell.shown or "formula" if isinstance(cell, Unusable) else as_text(cell)
+def _shown(cell: Value | CellError) -> str:
+    return cell.shown or "formula" if isinstance(cell, CellError) else as_text(cell)
 
 
 @contextmanager

@@ -1,0 +1,270 @@
+"""Text lists: CSV, TSV and their kin, streamed by the standard library's csv module.
+
+Nothing is guessed in silence: bytes that are not UTF-8 (and carry no byte order mark) are an error until the
+user names the encoding, and a row that is not as wide as the header is an error, never padded or shifted.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+from itertools import chain, islice
+from typing import TYPE_CHECKING, TextIO
+
+from mailmerge.errors import ListError
+from mailmerge.model import Diagnostic, Place
+from mailmerge.recipients.csv_errors import bad_bytes, damaged_cell, quoting, ragged, unnamed
+from mailmerge.recipients.recipient_list import (
+    MAX_CELL,
+    MAX_PROBLEMS,
+    Header,
+    Options,
+    RecipientList,
+    Record,
+    list_error,
+    read_header,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_BLOCK = 16_384
+SAMPLE = 32_768
+"""Characters that decide the delimiter."""
+DELIMITERS = {"\t": "tab", ";": "semicolon", "|": "bar", ",": "comma"}
+"""The rarer in running text, the earlier: where two fit equally well, the rarer one is meant."""
+_BOMS = (
+    (codecs.BOM_UTF8, "utf-8-sig", "UTF-8 with BOM"),
+    (codecs.BOM_UTF32_LE, "utf-32", "UTF-32"),
+    (codecs.BOM_UTF32_BE, "utf-32", "UTF-32"),
+    (codecs.BOM_UTF16_LE, "utf-16", "UTF-16"),
+    (codecs.BOM_UTF16_BE, "utf-16", "UTF-16"),
+)
+_FOREIGN = (
+    (b"PK\x03\x04", "a workbook or zip file", ".xlsx"),
+    (b"\xd0\xcf\x11\xe0", "an old .xls workbook", ".xls"),
+)
+
+
+class TextList(RecipientList):
+    """A list in a text file with one delimiter and quoted cells."""
+
+    def __init__(self, path: Path, shown: str, options: Options, encoding: str | None = None) -> None:
+        if csv.field_size_limit() < MAX_CELL:  # a limit of the whole process: it is only ever raised
+            csv.field_size_limit(MAX_CELL)
+        self.path = path
+        self.shown = shown
+        self._encoding, encoding_shown = find_encoding(path, shown, encoding)
+        sample = self._sample()
+        self._delimiter, one_column = find_delimiter(sample)
+        header = self._read_header()
+        super().__init__(path, shown, header, options)
+        kind = "TSV" if self._delimiter == "\t" else "CSV"
+        delimiter = "one column" if one_column else DELIMITERS[self._delimiter]
+        self.dialect = f"{kind}, {encoding_shown}, {delimiter}"
+
+    @property
+    def encoding(self) -> str:
+        """The codec it was read with; ``utf-8-sig`` where it begins with a byte order mark."""
+        return self._encoding
+
+    @property
+    def delimiter(self) -> str:
+        """The character between two cells."""
+        return self._delimiter
+
+    def _records(self) -> Iterator[Record]:
+        # The hot loop: what is plainly right passes at the speed of csv.reader. Where something is doubtful
+        # each row is examined, and after the first problem no row is yielded: all problems are told together.
+        width = self._header.width
+        strip = str.strip
+        suspicious = bool(self._header.unnamed)
+        damage: list[str] = []
+        problems: list[Diagnostic] = []
+        with self._open() as file:
+            for row, line, cells in self._numbered(file, damage, problems, after=self._header.row):
+                if not cells or not (cells[0].strip() or any(map(strip, cells))):
+                    self.blank_rows += 1
+                elif len(cells) == width and not (suspicious or damage):
+                    yield row, line, cells
+                else:
+                    problems += self._examine(row, line, cells)
+                    if not problems:
+                        yield row, line, cells
+                    elif len(problems) >= MAX_PROBLEMS:
+                        break
+                    suspicious = suspicious or bool(problems)
+        if problems:
+            raise list_error(self.shown, problems[:MAX_PROBLEMS])
+
+    def _numbered(
+        self, file: TextIO, damage: list[str], problems: list[Diagnostic], *, after: int = 0
+    ) -> Iterator[tuple[int, int, list[str]]]:
+        """Yield the records below row *after*, with row and first line; where csv gives up is a problem."""
+        reader = csv.reader(_lines(file, damage), delimiter=self._delimiter, strict=True)
+        row, line = after, 1
+        try:
+            if after:
+                next(islice(reader, after - 1, after))
+                line = reader.line_num + 1
+            for row, cells in enumerate(reader, after + 1):
+                yield row, line, cells
+                line = reader.line_num + 1
+        except UnicodeDecodeError:
+            raise self._not_in_encoding() from None
+        except csv.Error as error:
+            problems.append(quoting(error, self.shown, row + 1, line, reader.line_num))
+
+    def _examine(self, row: int, line: int, cells: list[str]) -> list[Diagnostic]:
+        """Find what is wrong with a record that is not plainly right; nothing may be."""
+        place = self._place(row, line, -1)
+        found = [
+            damaged_cell(cell, self._place(row, line, position), row)
+            for position, cell in enumerate(cells)
+            if "\0" in cell or "\ufffd" in cell
+        ]
+        if len(cells) != self._header.width:
+            found.append(ragged(cells, self._header.width, self._delimiter, place, row))
+        else:
+            found += [
+                unnamed(cells[position], f"column {position + 1}", place, row)
+                for position in self._header.unnamed
+                if cells[position].strip()
+            ]
+        return found
+
+    def _place(self, row: int, line: int | None, position: int) -> Place:  # noqa: ARG002  lines are closer
+        known = position in self._header.kept
+        heading = self.columns.headings[self._header.kept.index(position)] if known else ""
+        return Place(path=self.shown, line=line, cell=f'column "{heading}"' if known else None)
+
+    def _read_header(self) -> Header:
+        damage: list[str] = []
+        problems: list[Diagnostic] = []
+        with self._open() as file:
+            for row, line, cells in self._numbered(file, damage, problems):
+                place = Place(path=self.shown, line=line)
+                bad = [cell for cell in cells if damage and ("\0" in cell or "\ufffd" in cell)]
+                if bad:
+                    raise list_error(self.shown, [damaged_cell(bad[0], place, row)])
+                if any(map(str.strip, cells)):
+                    header, problems = read_header(cells, row, lambda _: place)  # noqa: B023  not kept
+                    if problems:
+                        raise list_error(self.shown, problems)
+                    return header
+        if problems:
+            raise list_error(self.shown, problems)
+        raise ListError(
+            f"{self.shown} is empty",
+            code="D102",
+            hint="the first row holds the headings, each further row one recipient",
+            place=Place(path=self.shown),
+        )
+
+    def _open(self) -> TextIO:
+        return self.path.open(encoding=self._encoding, newline="")
+
+    def _sample(self) -> str:
+        try:
+            with self._open() as file:
+                return file.read(SAMPLE)
+        except UnicodeDecodeError:
+            raise self._not_in_encoding() from None
+
+    def _not_in_encoding(self) -> ListError:
+        return list_error(self.shown, bad_bytes(self.path, self.shown, self._encoding, MAX_PROBLEMS))
+
+
+def _lines(file: TextIO, damage: list[str]) -> Iterator[str]:
+    """Yield the lines of a file; *damage* is filled, no later than its line comes up, if there is any.
+
+    Looking at blocks and leaving their lines to C costs nothing; looking at each line costs a tenth.
+    """
+    return chain.from_iterable(_blocks(file, damage))
+
+
+def _blocks(file: TextIO, damage: list[str]) -> Iterator[TextIO]:
+    while block := file.read(_BLOCK) + file.readline():
+        if "\0" in block or "\ufffd" in block:
+            damage.append(block[:1])
+        yield io.StringIO(block, newline="")
+
+
+# --- how it is written: decided by evidence or not at all ------------------------------------------------
+
+
+def find_encoding(path: Path, shown: str, asked: str | None) -> tuple[str, str]:
+    """Find the codec and its name for the plan: by byte order mark, else as asked, else UTF-8.
+
+    Raises:
+        ListError: it is no text, there is no such encoding, or the mark contradicts it.
+
+    """
+    with path.open("rb") as file:
+        start = file.read(8)
+    for magic, kind, suffix in _FOREIGN:
+        if start.startswith(magic):
+            raise ListError(
+                f"{shown} is {kind}, not text",
+                code="D120",
+                hint=f"rename it to {shown.rpartition('.')[0]}{suffix}, or save it as CSV (UTF-8)",
+                place=Place(path=shown),
+            )
+    marked = next(((codec, name) for bom, codec, name in _BOMS if start.startswith(bom)), None)
+    if asked is None:
+        return marked or ("utf-8", "UTF-8")
+    try:
+        codec = codecs.lookup(asked).name
+        "".encode(codec)
+    except LookupError:
+        raise ListError(
+            f'there is no encoding "{asked}"',
+            code="D127",
+            hint="names are utf-8, gb18030, big5, shift_jis, euc_kr, cp1252, cp1251 and their like",
+        ) from None
+    if marked is None:
+        return codec, codec.upper()
+    if codec.replace("-", "_").startswith(marked[0].partition("-sig")[0].replace("-", "_")):
+        return marked
+    raise ListError(
+        f"{shown} begins with the mark of {marked[1].removesuffix(' with BOM')}, not of {asked}",
+        code="D127",
+        hint="leave the encoding out",
+        place=Place(path=shown),
+    )
+
+
+def find_delimiter(sample: str) -> tuple[str, bool]:
+    """Find the delimiter that makes most rows as wide as the header, and whether there is but one column."""
+    several: list[tuple[float, int, int, str]] = []
+    single: list[tuple[float, str]] = []
+    for rank, delimiter in enumerate(DELIMITERS):
+        widths = _widths(sample, delimiter)
+        if not widths:  # nothing but delimiters and blanks
+            return ",", True
+        first, rows = widths[0], widths[1:]
+        fit = rows.count(first) / len(rows) if rows else 1.0
+        if first == 1:
+            single.append((fit, delimiter))
+        else:
+            several.append((fit, first, -rank, delimiter))
+    if several:
+        return max(several)[3], False
+    # "," wins a tie: it is what the file would use if it had a second column.
+    return max(single, key=lambda found: (found[0], found[1] == ","), default=(1.0, ","))[1], True
+
+
+def _widths(sample: str, delimiter: str) -> list[int]:
+    """How many cells each record of the sample has; a record cut off at its end is left out."""
+    widths: list[int] = []
+    try:
+        for cells in csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter):
+            if any(map(str.strip, cells)):
+                widths.append(len(cells))  # noqa: PERF401  what came before an error counts
+    except csv.Error:
+        return widths
+    if len(sample) >= SAMPLE and len(widths) > 1:
+        widths.pop()
+    return widths
