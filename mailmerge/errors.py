@@ -16,7 +16,7 @@
         ├── ConnectionLost         name look-up, connect, time-out, drop
         ├── TlsError               certificate, handshake, STARTTLS missing or stripped
         ├── AuthError              the server refused who we are, or as whom we send
-        └── ProtocolError          the server's bytes are no SMTP
+        └── ProtocolError          the server does not speak SMTP
 
 Attributes carry the facts, ``hint`` says what to do next, ``code`` is stable (its first letter names the
 area: D list data, T template, A attachment, C campaign file and options, M message, S session, L ledger).
@@ -55,7 +55,7 @@ class MailmergeError(Exception):
 
 
 class InputError(MailmergeError):
-    """Something the user gave us is wrong; *place* says where, *problems* holds several at once."""
+    """Something the user gave us is wrong; *place* says where, *problems* several that were found together."""
 
     default_code = "C400"
 
@@ -122,7 +122,7 @@ class ListError(InputError):
 
 
 class TemplateError(InputError):
-    """A template cannot be compiled, or fails in a way that its author must mend."""
+    """A template cannot be compiled, or fails in a way that its author must fix."""
 
     default_code = "T100"
 

@@ -1,6 +1,6 @@
-"""The nouns that the stages hand on to each other: frozen values, no I/O, no clock.
+"""The domain model: what the stages hand on to each other, as frozen values without I/O or clock.
 
-Read it as the vocabulary of the house: a list row is a `Recipient`, its templates' output is `Rendered`,
+Its words are used everywhere: a list row is a `Recipient`, its templates' output is `Rendered`,
 the bytes and their envelope are a `Message`, what the server says is a `Reply`, and what that means
 for the row is an `Outcome`.
 """
@@ -251,7 +251,7 @@ class Reply(Struct, frozen=True):
 
 
 class Status(enum.StrEnum):
-    """Where a row stands. The first four are worked out anew in each run and never contacted."""
+    """The state of a row. The first four are decided again in each run; such rows are never contacted."""
 
     INVALID = "invalid"
     DUPLICATE = "duplicate"

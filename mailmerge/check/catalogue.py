@@ -48,7 +48,7 @@ class Entry(Struct, frozen=True):
 
 @cache
 def catalogue() -> Mapping[str, Entry]:
-    """Give the entries of all codes, in the order of the file."""
+    """Return the entries of all codes, in the order of the file."""
     text = (Path(__file__).parent / "catalogue.toml").read_text("utf-8")
     entries = {}
     for code, page in tomllib.loads(text).items():
@@ -78,7 +78,7 @@ def page(entry: Entry, width: int = 88) -> Iterator[str]:
 
 
 def as_markdown() -> str:
-    """Give all pages as one Markdown document."""
+    """Return all pages as one Markdown document: ``docs/checks.md``."""
     lines = [
         "# Checks",
         "",

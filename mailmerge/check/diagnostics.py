@@ -225,7 +225,7 @@ def _property(value: object) -> str:
 
 
 def sarif(problems: DiagnosticCollector, version: str) -> str:
-    """Give a SARIF 2.1.0 log, which code scanners and editors read."""
+    """Return a SARIF 2.1.0 log, which code scanners and editors read."""
     from mailmerge.check.catalogue import catalogue
 
     groups = list(problems)

@@ -94,11 +94,11 @@ class HtmlDocument:
         return found
 
     def spot(self, element: Element) -> tuple[int | None, int]:
-        """Give the offset of an element's tag in the HTML and the tag's length; None: it was implied."""
+        """Return the offset and length of an element's tag in the HTML; None: the parser implied it."""
         return self._offsets.get(element, (None, 1))
 
     def style(self, element: Element) -> dict[str, str]:
-        """Give the declarations of an element's ``style`` attribute, names in lower case."""
+        """Return the declarations of an element's ``style`` attribute, names in lower case."""
         known = self._styles.get(element)
         if known is None:
             text = element.get("style") or ""
@@ -107,7 +107,7 @@ class HtmlDocument:
         return known
 
     def hidden(self, element: Element) -> bool:
-        """Whether it, or what it stands in, is not shown."""
+        """Whether it, or an element around it, is not shown."""
         node: Element | None = element
         while node is not None:
             if _unseen(node):
@@ -116,7 +116,7 @@ class HtmlDocument:
         return False
 
     def words(self, element: Element) -> str:
-        """Give the text of an element and the ``alt`` texts in it, blanks folded."""
+        """Return the text of an element and the ``alt`` texts in it, runs of spaces folded into one."""
         parts: list[str] = []
         for node in element.iter():
             if isinstance(node.tag, str) and node.tag not in _UNSEEN:
@@ -126,7 +126,7 @@ class HtmlDocument:
         return _folded("".join(parts))
 
     def visible(self) -> Iterator[tuple[Element, str]]:
-        """Yield every text that is shown, with the element it stands in."""
+        """Yield every piece of text that is shown, with the element it is in."""
         body = self.root.find("body")
         yield from self._visible(self.root if body is None else body)
 

@@ -53,7 +53,7 @@ def about(
 
 
 def diagnostic(found: Finding, *, row: int | None = None, address: str | None = None) -> Diagnostic:
-    """Give a finding its severity and the row it belongs to."""
+    """Turn a finding into a diagnostic: with its severity, and the row if it is about one."""
     return Diagnostic(
         found.code,
         found.message,

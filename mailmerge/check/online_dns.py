@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 RecordType = Literal["TXT", "MX", "A", "AAAA"]
 Lookup = Callable[[str, RecordType], "list[str]"]
-"""Gives the records of a name as texts (MX: ``10 host.``); raises `NoSuchName` or `NoAnswer`."""
+"""Looks up the records of a name, as strings (MX: ``10 host.``); raises `NoSuchName` or `NoAnswer`."""
 
 MOST_LOOKUPS = 10
 """How many further look-ups an SPF record may need (RFC 7208 section 4.6.4)."""
@@ -31,7 +31,7 @@ class NoAnswer(Exception):
 
 
 def system_lookup(timeout: float = 5.0) -> Lookup:
-    """Give a look-up that asks the resolvers of this machine."""
+    """Return a look-up that asks this machine's resolvers, each name for at most *timeout* seconds."""
     from dns import exception, resolver
 
     asked = resolver.Resolver()

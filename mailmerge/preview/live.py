@@ -1,4 +1,4 @@
-"""The live preview: notices that a campaign's files changed, and serves the page anew to this machine.
+"""The live preview: notices that a campaign's files changed, and serves the new page to this machine.
 
 Only loopback addresses are listened on, only requests that name such an address are answered (so no other
 name can be pointed here), and only under a random path. Nothing can be asked to happen: all but GET and HEAD
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 MOST_CONNECTIONS = 24
-"""Connections at once; each open page holds one."""
+"""Simultaneous connections; each open page keeps one."""
 _REQUEST_SECONDS = 10.0
 _BEAT_SECONDS = 15.0
 _HEADERS = {
@@ -39,7 +39,7 @@ _HEADERS = {
 
 
 class PreviewServer:
-    """Serves the file *page*; call `changed` when it was written anew. Use it as a context manager.
+    """Serves the file *page*; call `changed` after it was rewritten. Use it as a context manager.
 
     Args:
         page: the HTML file.
@@ -92,7 +92,7 @@ class PreviewServer:
         return origin is None or (origin.startswith("http://") and self.knows_host(origin[len("http://") :]))
 
     def resource(self, path: str) -> str | None:
-        """Give what is asked for under the secret path; None if it is not that path."""
+        """Return what is asked for under the secret path; None: it is another path."""
         token, _, name = path.lstrip("/").partition("?")[0].partition("/")
         known = hmac.compare_digest(token.encode("utf-8", "replace"), self._token.encode())
         return name if known and path.startswith("/") and "/" in path[1:] else None
@@ -102,7 +102,7 @@ class PreviewServer:
         return self._page.open("rb")
 
     def news(self) -> _News:
-        """Give what open pages wait for."""
+        """The counter that open pages wait on."""
         return self._news
 
 
@@ -153,7 +153,7 @@ class _Server(ThreadingHTTPServer):
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
 
     def process_request(self, request: object, client_address: object) -> None:
-        """Answer in a thread of its own; one too many is closed at once."""
+        """Answer in a thread of its own; one connection too many is closed immediately."""
         assert isinstance(request, socket.socket)
         if not self._free.acquire(blocking=False):
             self.shutdown_request(request)
@@ -161,7 +161,7 @@ class _Server(ThreadingHTTPServer):
         super().process_request(request, client_address)
 
     def process_request_thread(self, request: object, client_address: object) -> None:
-        """Give the place free again."""
+        """Free the connection's place when its thread ends."""
         assert isinstance(request, socket.socket)
         try:
             super().process_request_thread(request, client_address)

@@ -43,7 +43,7 @@ class PageRow(Struct, frozen=True):
 
 
 def list_entry(row: PageRow) -> list[Any]:
-    """Give what the list and the search need, in the order that the page's script expects."""
+    """Return what the list and the search need, in the order that the page's script expects."""
     rendered, message = row.rendered, row.message
     codes = [found.code for found in row.diagnostics]
     return [
@@ -61,7 +61,7 @@ def list_entry(row: PageRow) -> list[Any]:
 
 
 def details(row: PageRow, strings: StringTable, blobs: Blobs) -> dict[str, Any]:
-    """Give everything else; the message's own bytes can be put together from it."""
+    """Return everything else; the message's own bytes can be put together from it."""
     values: dict[str, Any] = {"types": [_type(value) for value in row.recipient.values]}
     texts = map(_text, row.recipient.values)
     long = {index: text for index, text in enumerate(texts) if len(text) > _MOST_IN_LIST}
@@ -82,7 +82,7 @@ def details(row: PageRow, strings: StringTable, blobs: Blobs) -> dict[str, Any]:
 
 
 def diagnostic_values(found: Diagnostic) -> dict[str, Any]:
-    """Give a diagnostic as plain values, without those that say nothing."""
+    """Return a diagnostic as plain values, without empty ones."""
     values: dict[str, Any] = {
         "code": found.code,
         "severity": str(found.severity),
@@ -180,7 +180,7 @@ class StringTable:
         return folded
 
     def _number(self, piece: str) -> int | None:
-        """Give a piece that is met again a number, if there is room."""
+        """Number a piece that was met before, if there is room; None: it stays literal."""
         if piece not in self._once:
             if len(self._once) > _MOST_CANDIDATES or self._room_once < len(piece):
                 self._once.clear()
@@ -271,7 +271,7 @@ class Outliers:
                 rows.append(row)
 
     def rows(self) -> dict[str, list[int]]:
-        """Give the row numbers by what is unusual about them; what all rows share is not unusual."""
+        """Return the row numbers by what is unusual about them; what all rows share is not unusual."""
         return {
             "longest": _outliers(self._longest, self._shortest, self._rows),
             "shortest": _outliers(self._shortest, self._longest, self._rows),
@@ -288,7 +288,7 @@ class Outliers:
 
 
 def _outliers(heap: list[tuple[int, int]], others: list[tuple[int, int]], rows: int) -> list[int]:
-    """Give the rows in *heap*, the most unusual first; none if all rows are alike."""
+    """Return the rows in *heap*, the most unusual first; none if all rows are alike."""
     if rows <= _KEPT or -max(others)[0] == max(heap)[0]:
         return []
     return [-row for _, row in sorted(heap, reverse=True)]

@@ -83,7 +83,7 @@ class PageWriter:
             self._write_entries()
 
     def _fixed_chunks(self, row: PageRow) -> list[str]:
-        """Give the texts that came from the templates: they tell which branches the row took."""
+        """Return the texts that came from the templates: they tell which branches the row took."""
         if row.marked is None:
             return []
         chunks = (*(row.marked.text or ()), *(row.marked.html or ()))
@@ -130,7 +130,7 @@ class PageWriter:
 
 
 def _template(title: str, *, live: bool) -> tuple[str, str]:
-    """Give the page before and after its data."""
+    """Return the page before and after its data."""
     script = _script()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     page = _read("page.html")
@@ -147,7 +147,7 @@ def _template(title: str, *, live: bool) -> tuple[str, str]:
 
 
 def policy(script_digest: str, *, live: bool) -> str:
-    """Give the page's Content-Security-Policy; frames with a message inherit it, hence inline styles."""
+    """Return the page's Content-Security-Policy; frames with a message inherit it, hence inline styles."""
     connect = "'self'" if live else "'none'"
     return (
         f"default-src 'none'; script-src 'sha256-{script_digest}'; style-src 'unsafe-inline'; img-src data:; "

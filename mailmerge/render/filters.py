@@ -84,7 +84,7 @@ class Filters:
 
 
 def _with_default(name: str, method: Callable[..., str]) -> Callable[..., str]:
-    """Give a filter its ``default`` for empty values.
+    """Wrap a filter so that empty values are its ``default``, or an error of the row.
 
     It takes the context, unused, so that the compiler does not fold constants in the first row's locale.
     """

@@ -169,7 +169,7 @@ class _Marks:
         self.count = 0
 
     def of(self, row: int) -> tuple[str, str, str]:
-        """Give the three texts for a row; empty ones for a row that is not in the ledger's list."""
+        """Return the three texts for a row: empty ones for a row that the ledger does not list."""
         result = self._next
         while result is not None and (result.row or 0) < row:
             result = self._next = next(self._results, None)

@@ -132,7 +132,7 @@ class Slice(Struct, frozen=True):
 
 
 def local(at: float) -> datetime:
-    """Give a moment in this machine's time zone."""
+    """Convert seconds since 1970 to a moment in this machine's time zone."""
     return datetime.fromtimestamp(at, UTC).astimezone()
 
 
@@ -224,7 +224,7 @@ def families(answers: Iterable[Answer]) -> tuple[Family, ...]:
 
 
 def percentiles(times: Times) -> tuple[tuple[str, float, float], ...]:
-    """Give each measure of the answering time with its seconds and its bar's length in per cent."""
+    """Return each measure of the answering time: its name, seconds, and its bar's length in per cent."""
     named = (
         ("half within", times.p50),
         ("95 % within", times.p95),
