@@ -125,19 +125,21 @@ def _refuse_common_mistakes(text: str) -> None:
     """Name the mistakes that people make in cells before the general validator words them its own way."""
     plain = _repaired(text)
     if not text.isprintable() or any(mark in text for mark in _INVISIBLE):
-        raise AddressError("it holds invisible or control characters", suggest(text))
+        raise AddressError("it contains invisible or control characters", suggest(text))
     if text.translate(_LOOKALIKES) != text or text.endswith("."):
-        raise AddressError("it holds a full-width or look-alike character, or ends with a dot", suggest(text))
+        raise AddressError(
+            "it contains a full-width or look-alike character, or ends with a dot", suggest(text)
+        )
     if text.count("@") > 1 and re.search(r"[,;\s]", text):
-        raise AddressError("it holds more than one address")
+        raise AddressError("it contains more than one address")
     if "@" not in text:
         raise AddressError("it has no @", suggest(text))
     if "<" in text or ">" in text:
-        raise AddressError("it holds angle brackets", plain if _PLAIN.match(plain) else None)
+        raise AddressError("it contains angle brackets", plain if _PLAIN.match(plain) else None)
     if re.search(r"[,;\s]", text):
-        raise AddressError("it holds a space, comma or semicolon", suggest(text))
+        raise AddressError("it contains a space, comma or semicolon", suggest(text))
     if not text.rpartition("@")[0].isascii():
-        raise AddressError("the part before @ has letters outside ASCII, which needs SMTPUTF8")
+        raise AddressError("the part before @ has non-ASCII letters, which need SMTPUTF8")
 
 
 def _as_clause(sentence: str) -> str:
@@ -210,11 +212,11 @@ def _parse_mailbox(item: str) -> Mailbox:
     name, bracket, address = item[:-1].rpartition("<")
     name = name.strip()
     if not bracket:
-        raise AddressError("it holds angle brackets", suggest(item))
+        raise AddressError("it contains angle brackets", suggest(item))
     if len(name) > 1 and name[0] == name[-1] == '"':
         name = re.sub(r"\\(.)", r"\1", name[1:-1], flags=re.DOTALL)
     elif re.search(r'[<>"@]', name):
-        raise AddressError("a name that holds any of < > @ must stand in double quotes")
+        raise AddressError("a name that contains any of < > @ must be in double quotes")
     return Mailbox(name, Address.parse(address))
 
 

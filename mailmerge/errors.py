@@ -55,7 +55,7 @@ class MailmergeError(Exception):
 
 
 class InputError(MailmergeError):
-    """Something the user gave us is wrong; *place* says where, *problems* several that were found together."""
+    """Something the user gave us is wrong; *place* says where, *problems* has all that were found."""
 
     default_code = "C400"
 

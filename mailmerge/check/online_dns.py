@@ -64,7 +64,7 @@ def sender(domain: str, lookup: Lookup) -> Iterator[Finding]:
 
 
 def _silent(domain: str) -> Finding:
-    return Finding("N206", f"the DNS does not answer about {domain}", "try again later")
+    return Finding("N206", f"the DNS does not answer for {domain}", "try again later")
 
 
 def _texts(name: str, lookup: Lookup) -> list[str]:
@@ -81,15 +81,15 @@ def _spf_records(name: str, lookup: Lookup) -> list[str]:
 def _spf(domain: str, lookup: Lookup) -> Iterator[Finding]:
     records = _spf_records(domain, lookup)
     if not records:
-        hint = "your provider names the TXT record; Gmail and Yahoo want SPF or DKIM, Microsoft both"
+        hint = "your provider documents the TXT record; Gmail and Yahoo require SPF or DKIM, Microsoft both"
         yield Finding("N201", f"{domain} has no SPF record", hint)
     elif len(records) > 1:
-        hint = "RFC 7208 makes that an error, and none of them counts: join them into one"
+        hint = "RFC 7208 makes that an error, and none of them counts: merge them into one"
         yield Finding("N202", f"{domain} has {len(records)} SPF records", hint)
     else:
         needed = _spf_cost(records[0], lookup, _DEEPEST)
         if needed > MOST_LOOKUPS:
-            hint = "servers stop there and count it as an error: remove includes you no longer need"
+            hint = "servers stop there and treat it as an error: remove includes you no longer need"
             yield Finding("N203", f"the SPF record of {domain} needs more than {MOST_LOOKUPS} look-ups", hint)
 
 
@@ -117,15 +117,15 @@ def _dmarc(domain: str, lookup: Lookup) -> Iterator[Finding]:
         name = ".".join(["_dmarc", *labels[start:]])
         if any(text.lower().startswith("v=dmarc1") for text in _texts(name, lookup)):
             return
-    hint = 'begin with the TXT record "v=DMARC1; p=none; rua=mailto:..." and read the reports'
+    hint = 'start with the TXT record "v=DMARC1; p=none; rua=mailto:..." and read the reports'
     yield Finding("N204", f"{domain} has no DMARC record (_dmarc.{domain})", hint)
 
 
 def _takes_answers(domain: str, lookup: Lookup) -> Iterator[Finding]:
     reason = takes_no_mail(domain, lookup)
     if reason:
-        hint = "answers and bounces are lost, and many servers refuse such senders"
-        yield Finding("N205", f"{domain}, where the message comes from, takes no mail: {reason}", hint)
+        hint = "replies and bounces are lost, and many servers reject such senders"
+        yield Finding("N205", f"the sender's domain {domain} does not accept mail: {reason}", hint)
 
 
 def takes_no_mail(domain: str, lookup: Lookup) -> str | None:
@@ -143,8 +143,8 @@ def takes_no_mail(domain: str, lookup: Lookup) -> str | None:
         if lookup(domain, "A") or lookup(domain, "AAAA"):
             return None
     except NoSuchName:
-        return "there is no such domain"
-    return "it has neither MX nor address"
+        return "the domain does not exist"
+    return "it has neither an MX nor an address record"
 
 
 def recipients(rows: Mapping[str, Sequence[int]], lookup: Lookup) -> Iterator[tuple[Finding, Sequence[int]]]:
@@ -156,5 +156,5 @@ def recipients(rows: Mapping[str, Sequence[int]], lookup: Lookup) -> Iterator[tu
             yield _silent(domain), rows[domain]
             continue
         if reason:
-            hint = "these messages will bounce: correct the address, or leave the rows out"
-            yield Finding("N301", f"{domain} takes no mail: {reason}", hint), rows[domain]
+            hint = "these messages will bounce: correct the addresses or leave the rows out"
+            yield Finding("N301", f"{domain} does not accept mail: {reason}", hint), rows[domain]

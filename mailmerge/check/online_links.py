@@ -61,7 +61,7 @@ class LinkCheck(Struct):
             try:
                 status = self._status(link)
             except Refused as why:
-                hint = "a list must not make this machine call others in your network"
+                hint = "a list must not make this machine connect to others in your network"
                 yield Finding("N212", f"not tried: {quoted(link)} ({why})", hint)
             except (OSError, http.client.HTTPException, ValueError) as error:
                 yield Finding(
@@ -70,7 +70,7 @@ class LinkCheck(Struct):
             else:
                 if status >= 400 and status not in _NOT_FOR_PROGRAMS:
                     yield Finding(
-                        "N210", f"{quoted(link)} answers {status}", "correct the link, or mend the page"
+                        "N210", f"{quoted(link)} answers {status}", "correct the link, or fix the page"
                     )
 
     def _status(self, link: str) -> int:
@@ -79,7 +79,7 @@ class LinkCheck(Struct):
             if status not in {301, 302, 303, 307, 308} or not location:
                 return status
             link = urljoin(link, location)
-        raise ValueError("it is redirected again and again")
+        raise ValueError("it redirects endlessly")
 
     def _head(self, link: str) -> tuple[int, str | None]:
         parts = urlsplit(link)

@@ -179,7 +179,7 @@ class AttachmentPath(Struct, frozen=True):
         if not (real + os.sep).startswith(root.rstrip(os.sep) + os.sep):
             raise FileProblem(
                 "A302",
-                f"{quoted(self.text)} leads outside the folder for attachments",
+                f"{quoted(self.text)} leads out of the folder for attachments",
                 "copy the file into the campaign's folder",
             )
         try:

@@ -286,8 +286,8 @@ def _surrogate(recipient: Recipient, error: UnicodeEncodeError) -> RowError:
     for heading, value in recipient.fields.items():
         if isinstance(value, str) and half in value:
             message, place = (
-                f"`{heading}` holds half of a character (lone surrogate)",
+                f"`{heading}` contains half a character (lone surrogate)",
                 Place(cell=f"column {heading}"),
             )
             return RowError(message, code="D118", place=place, row=recipient.row)
-    return RowError("the body holds half of a character (lone surrogate)", code="D118", row=recipient.row)
+    return RowError("the body contains half a character (lone surrogate)", code="D118", row=recipient.row)

@@ -143,7 +143,7 @@ class InlineImages:
         raise FileProblem(
             "A310",
             f"no image {quoted(source)} in {self._base.name or 'the template folder'}",
-            "its path is relative to the template folder; pictures from the web need their https: address",
+            "its path is relative to the template folder; images from the web need their full https address",
         )
 
 

@@ -102,7 +102,7 @@ class PreviewServer:
         return self._page.open("rb")
 
     def news(self) -> _News:
-        """The counter that open pages wait on."""
+        """Return the counter that open pages wait on."""
         return self._news
 
 

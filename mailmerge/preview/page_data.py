@@ -180,7 +180,7 @@ class StringTable:
         return folded
 
     def _number(self, piece: str) -> int | None:
-        """Number a piece that was met before, if there is room; None: it stays literal."""
+        """Return the number of a piece that is met again; None: it is met first, or there is no room."""
         if piece not in self._once:
             if len(self._once) > _MOST_CANDIDATES or self._room_once < len(piece):
                 self._once.clear()

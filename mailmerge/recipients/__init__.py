@@ -70,7 +70,7 @@ def open_list(
         return WorkbookList(path, name, options, sheet=sheet, hidden=hidden)
     if suffix not in _TEXT:
         raise ListError(
-            f"{name}: {suffix or 'a file without suffix'} is not a kind of list that can be read",
+            f"{name}: {suffix or 'a file without suffix'} is not a supported kind of list",
             code="D120",
             hint="open it in your spreadsheet program and save it as .xlsx or as CSV (UTF-8)",
             place=Place(path=name),
@@ -99,10 +99,10 @@ def _check_file(path: Path, shown: str) -> None:
     place = Place(path=shown)
     if not path.exists():
         siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-        hint = did_you_mean(path.name, siblings) or "data.source or --list names it"
+        hint = did_you_mean(path.name, siblings) or "check data.source or --list"
         raise ListError(f"there is no list {shown}", code="D100", hint=hint, place=place)
     if not path.is_file():
-        hint = "name the list itself, not the folder it is in"
+        hint = "name the list itself, not its folder"
         raise ListError(f"{shown} is not a file", code="D100", hint=hint, place=place)
     try:
         path.open("rb").close()

@@ -33,7 +33,7 @@ def cell_value(cell: ReadOnlyCell | EmptyCell) -> Value | CellError:
         return CellError(
             "D131",
             f"the cell shows the error {value}",
-            "mend the formula in the sheet, or empty the cell",
+            "fix the formula in the sheet, or empty the cell",
             str(value),
         )
     if isinstance(value, datetime | date | time | timedelta):
@@ -47,7 +47,7 @@ def uncalculated() -> CellError:
     """Stand in for a formula whose result was never saved."""
     return CellError(
         "D132",
-        "the cell holds a formula that was never calculated",
+        "the cell contains a formula that was never calculated",
         "open and save it in your spreadsheet program: this stores the results",
         "",
     )
@@ -79,7 +79,7 @@ def _moment(value: datetime | date | time | timedelta, number_format: str) -> Va
         if has_date and not has_time:
             return CellError(
                 "D134",
-                f"the cell is formatted as a date but holds the time {value}",
+                f"the cell is formatted as a date but contains the time {value}",
                 "correct the date, or empty the cell",
                 str(value),
             )

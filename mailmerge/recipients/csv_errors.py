@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
 _LEGACY = ("gb18030", "big5", "shift_jis", "cp1252")
 """Common encodings whose reading of a bad cell is shown; only a person can tell which is right."""
 _CELL_END = re.compile(rb"[,;|\t\"\r\n]")
@@ -27,11 +27,11 @@ def ragged(cells: Sequence[str], width: int, delimiter: str, place: Place, row: 
     """Report a row with more or fewer cells than the header."""
     name = _NAMES[delimiter]
     if len(cells) > width:
-        hint = f'a {name} inside a cell? Then quote the cell: "gold{delimiter} yearly"'
+        hint = f'does a cell contain a {name}? Then quote it: "gold{delimiter} yearly"'
         if all(not cell.strip() for cell in cells[width:]):
             hint = f"remove the {name} at the end of the row"
     else:
-        hint = f"a cell left out? An empty cell needs its {name}, too"
+        hint = f"is a cell missing? An empty cell needs its {name}, too"
     shown = " | ".join(excerpt(cell) for cell in cells[:12]) + (" | …" if len(cells) > 12 else "")
     return Diagnostic(
         code="D101",
@@ -59,14 +59,14 @@ def damaged_cell(cell: str, place: Place, row: int) -> Diagnostic:
         return Diagnostic(
             code="D106",
             message=f'a NUL character in "{excerpt(cell)}"',
-            hint="the file may be UTF-16 without its mark: try --encoding utf-16-le",
+            hint="the file may be UTF-16 without a byte order mark: try --encoding utf-16-le",
             place=place,
             row=row,
         )
     return Diagnostic(
         code="D106",
-        message=f'"{excerpt(cell)}" holds U+FFFD: a character was lost when the list was converted earlier',
-        hint="type the cell again, or export the list once more as UTF-8",
+        message=f'"{excerpt(cell)}" contains U+FFFD: a character was lost when the list was converted',
+        hint="retype the cell, or export the list again as UTF-8",
         place=place,
         row=row,
     )
@@ -100,7 +100,7 @@ def quoting(error: csv.Error, shown: str, row: int, first: int, last: int) -> Di
     said = str(error)
     code, message, hint = next(rest for words, *rest in _CSV_ERRORS if words in said)
     if last > first:
-        message += f" (the row begins on line {first}, the trouble is on line {last})"
+        message += f" (the row begins on line {first}, the error is on line {last})"
     return Diagnostic(code=code, message=message, hint=hint, place=Place(path=shown, line=first), row=row)
 
 
@@ -139,7 +139,7 @@ def _bad_lines(path: Path, encoding: str) -> Iterator[tuple[int, bytes, int]]:
 def _readings(raw: bytes, byte: int, encoding: str) -> str:
     advice = "save the list as UTF-8 (in Excel: CSV UTF-8)"
     if not raw:
-        return f"the file may be cut off; {advice}"
+        return f"the file may be truncated; {advice}"
     ends = [match.start() for match in _CELL_END.finditer(raw)]
     start = max((end + 1 for end in ends if end < byte), default=0)
     stop = min((end for end in ends if end > byte), default=len(raw))

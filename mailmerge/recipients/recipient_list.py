@@ -128,7 +128,7 @@ def find_column(columns: Columns, wanted: str, option: str) -> int:
 def _no_header(heading: str, row: int, place: Place) -> Diagnostic:
     return Diagnostic(
         code="D102",
-        message=f'row {row} should hold the headings, but "{heading}" is an address',
+        message=f'row {row} should contain the headings, but "{heading}" is an address',
         hint='put a row with headings first, such as "email" and "name"',
         place=place,
         row=row,
@@ -139,7 +139,7 @@ def _collision(first: str, second: str, name: str, row: int, place: Place) -> Di
     if first == second:
         message = f'two columns have the heading "{second}"'
     else:
-        message = f'the headings "{first}" and "{second}" are both `{name}` in a template'
+        message = f'the headings "{first}" and "{second}" are both `{name}` in templates'
     return Diagnostic(code="D107", message=message, hint="rename one of them", place=place, row=row)
 
 
@@ -296,7 +296,7 @@ class RecipientList(ABC):
                 Diagnostic(
                     code="D133",
                     message=f'the key column "{self.columns.headings[self._key]}" is empty',
-                    hint="every row needs its own key: it tells who was written to already",
+                    hint="every row needs its own key: it tells who has been written to",
                     place=self._place(row, line, self._header.kept[self._key]),
                     row=row,
                 ),

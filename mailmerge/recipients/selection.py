@@ -59,7 +59,7 @@ def _range(part: str, text: str) -> tuple[int, int]:
     match = re.match(_PART, part)
     if not match:
         raise CampaignFileError(
-            f'"{text}" does not name rows' if part else f'"{text}" has an empty part',
+            f'"{text}" is not a selection of rows' if part else f'"{text}" has an empty part',
             code="C430",
             hint="write row numbers and ranges with commas: 2-50,77",
         )
@@ -113,7 +113,7 @@ class Suppressed:
             raise ListError(
                 f"cannot read the suppression file {path}: {reason}",
                 code="D150",
-                hint="nothing is sent without it; remove it from data.suppress if it is not needed any more",
+                hint="nothing is sent without it; remove it from data.suppress if it is no longer needed",
             ) from error
         self.digest.update(data)
         rows = list(csv.reader(text.splitlines()))
@@ -139,5 +139,5 @@ class Suppressed:
                 f'"{entry}" is neither an address nor @domain: {error}',
                 code="D151",
                 place=Place(path=str(path), line=line, source=entry),
-                hint="one entry a line, like ana@example.org or @example.org",
+                hint="write one entry per line, such as ana@example.org or @example.org",
             ) from None

@@ -29,7 +29,7 @@ def snapshot(source: Path, folder: Path) -> Path:
     place = Place(path=str(source))
     if source.name.startswith(("~$", ".~lock.")):
         raise ListError(
-            f"{source} is only the mark that a workbook is open in another program",
+            f"{source} is only the lock file of a workbook that is open in another program",
             code="D125",
             hint=f"name the workbook itself: {_locked(source.name)}",
             place=place,

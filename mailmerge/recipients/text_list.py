@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _BLOCK = 16_384
 SAMPLE = 32_768
 """Characters that decide the delimiter."""
-DELIMITERS = {"\t": "tab", ";": "semicolon", "|": "bar", ",": "comma"}
+DELIMITERS = {"\t": "tab", ";": "semicolon", "|": "pipe", ",": "comma"}
 """The rarer in running text, the earlier: where two fit equally well, the rarer one is meant."""
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig", "UTF-8 with BOM"),
@@ -159,7 +159,7 @@ class TextList(RecipientList):
         raise ListError(
             f"{self.shown} is empty",
             code="D102",
-            hint="the first row holds the headings, each further row one recipient",
+            hint="the first row contains the headings, each further row one recipient",
             place=Place(path=self.shown),
         )
 
@@ -222,14 +222,14 @@ def find_encoding(path: Path, shown: str, asked: str | None) -> tuple[str, str]:
         raise ListError(
             f'there is no encoding "{asked}"',
             code="D127",
-            hint="names are utf-8, gb18030, big5, shift_jis, euc_kr, cp1252, cp1251 and their like",
+            hint="use a name such as utf-8, gb18030, big5, shift_jis, euc_kr, cp1252 or cp1251",
         ) from None
     if marked is None:
         return codec, codec.upper()
     if codec.replace("-", "_").startswith(marked[0].partition("-sig")[0].replace("-", "_")):
         return marked
     raise ListError(
-        f"{shown} begins with the mark of {marked[1].removesuffix(' with BOM')}, not of {asked}",
+        f"{shown} begins with the byte order mark of {marked[1].removesuffix(' with BOM')}, not of {asked}",
         code="D127",
         hint="leave the encoding out",
         place=Place(path=shown),

@@ -138,9 +138,9 @@ class WorkbookList(RecipientList):
                 if problems:
                     raise list_error(self.shown, problems)
                 return header
-        hint = "the first row holds the headings, each further row one recipient"
+        hint = "the first row contains the headings, each further row one recipient"
         if self._traits.stray:
-            hint = f"the first cell that is filled is {self._traits.stray}: move the table up"
+            hint = f"the first cell with content is {self._traits.stray}: move the table up"
         raise self._error("D102", f'the sheet "{self._sheet}" is empty', hint)
 
     def _rows(self) -> Iterator[tuple[int, _Cells]]:
@@ -186,7 +186,7 @@ class WorkbookList(RecipientList):
         more = f" (and {len(inside) - 1} more ranges)" if len(inside) > 1 else ""
         hint = "unmerge them and fill every cell"
         if cell_position(inside[0].partition(":")[0])[0] == self._header.row:
-            hint = "is it a title above the table? Remove it: the first row must hold the headings"
+            hint = "if it is a title above the table, remove it: the first row must contain the headings"
         raise self._error(
             "D126", f'in the sheet "{self._sheet}" the cells {inside[0]} are merged{more}', hint
         )
@@ -206,8 +206,8 @@ class WorkbookList(RecipientList):
         return (
             Diagnostic(
                 code="D128",
-                message=f"{MAX_GAP:,} blank rows end the list: {stray} and what follows is left out",
-                hint="delete what stands there, or move it up",
+                message=f"the list ends at {MAX_GAP:,} blank rows: {stray} and what follows is left out",
+                hint="delete what is there, or move it up",
                 severity=Severity.WARNING,
                 place=Place(path=self.shown, cell=f"sheet {self._sheet}, cell {stray}"),
             ),
@@ -218,7 +218,7 @@ class WorkbookList(RecipientList):
         return ListError(message, code=code, hint=hint, place=place)
 
 
-_HIDDEN_HINT = 'show them, or say what is meant in [data]: hidden = "skip" or hidden = "send"'
+_HIDDEN_HINT = 'show them, or decide in [data]: hidden = "skip" or hidden = "send"'
 
 
 def _choose(parts: list[SheetPart], wanted: str | None, shown: str) -> SheetPart:

@@ -80,7 +80,7 @@ def damaged(shown: str, why: str) -> ListError:
     return ListError(
         f"{shown} cannot be read as a workbook: {why}",
         code="D124",
-        hint="open it in your spreadsheet program and save it anew as .xlsx (not as Strict Open XML)",
+        hint="open it in your spreadsheet program and save it again as .xlsx (not as Strict Open XML)",
         place=Place(path=shown),
     )
 
@@ -92,8 +92,8 @@ def _check_kind(path: Path, shown: str) -> None:
     if start.startswith(b"PK"):
         return
     if not start.startswith(_OLE):
-        kind = "is empty" if not start else "is not a workbook, whatever its name says"
-        hint = "if it is text, give it its own suffix (.csv); else save it anew as .xlsx"
+        kind = "is empty" if not start else "is not a workbook, despite its name"
+        hint = "if it is text, give it its proper suffix (.csv); otherwise save it again as .xlsx"
     elif "EncryptedPackage".encode("utf-16-le") in rest:
         kind, hint = "is encrypted", "save a copy without a password"
     else:
@@ -116,7 +116,7 @@ def _check_sizes(archive: zipfile.ZipFile, shown: str) -> None:
     raise ListError(
         f"{shown} would unpack to {total >> 20:,} MB ({part.filename}: {part.file_size >> 20:,} MB)",
         code="D123",
-        hint="no list needs that: copy the cells into a new workbook, or save it as CSV (UTF-8)",
+        hint="no list is that large: copy the cells into a new workbook, or save it as CSV (UTF-8)",
         place=Place(path=shown),
     )
 
@@ -204,7 +204,7 @@ def cell_position(name: str) -> tuple[int, int]:
     """
     match = _REFERENCE.match(name)
     if not match:
-        raise ValueError(f"{name!r} names no cell")
+        raise ValueError(f"{name!r} is not the name of a cell")
     column = 0
     for letter in match[1]:
         column = column * 26 + ord(letter) - ord("A") + 1

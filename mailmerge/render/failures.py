@@ -80,25 +80,27 @@ def _unknown(error: UnknownName, known: Iterable[str]) -> _Fault:
 
 
 def _forbidden(error: SecurityError, _known: Iterable[str]) -> _Fault:
-    hint = "templates run in a sandbox: only values, filters and harmless methods can be used"
+    hint = "templates run in a sandbox: only values, filters and harmless methods are allowed"
     return _Fault("T105", f"not allowed in a template: {_first_line(error).rstrip('.')}", hint)
 
 
 def _no_template(error: TemplateNotFound, _known: Iterable[str]) -> _Fault:
     name = str(error.name or _first_line(error))
-    hint = "the name is relative to the template folder and cannot leave it"
+    hint = "the name is relative to the template folder and cannot lead out of it"
     return _Fault("T103", f'no template "{name}" in the template folder', hint, name)
 
 
 def _endless(_error: RecursionError, _known: Iterable[str]) -> _Fault:
-    return _Fault("T106", "the template includes or calls itself without end")
+    return _Fault("T106", "the template includes or calls itself endlessly")
 
 
 def _failing(error: Exception, _known: Iterable[str]) -> _Fault:
     text = _first_line(error)
     hint = None
     if isinstance(error, TypeError) and "'str'" in text:
-        hint = 'cells of a text list are texts: say what they are with data.types, as in amount = "decimal"'
+        hint = (
+            'cells of a text list are text: give the column a type in data.types, such as amount = "decimal"'
+        )
     return _Fault("T106", f"the template fails for this row: {text} ({type(error).__name__})", hint)
 
 

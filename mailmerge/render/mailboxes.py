@@ -133,9 +133,11 @@ def clean(text: str, header: str, compiled: Compiled, recipient: Recipient) -> s
                 "\r": "line break",
                 "\n": "line break",
                 "\t": "tab",
-            }.get(match[0], "control character" if code == "D112" else "half of a character (lone surrogate)")
-            would = f"would end the {header} header" if what == "line break" else f"cannot stand in {header}"
-            hint = "take it out of the cell; nothing of a cell can become a header" if heading else None
+            }.get(match[0], "control character" if code == "D112" else "half a character (lone surrogate)")
+            would = (
+                f"would end the {header} header" if what == "line break" else f"cannot be part of {header}"
+            )
+            hint = "remove it from the cell; no part of a cell may become a header" if heading else None
             raise row_error(
                 code, f"{what} in `{name}` {would}: {quoted(value)}", recipient, heading, hint=hint
             )

@@ -195,7 +195,7 @@ class NameCheck:
         return Diagnostic(
             code="T103",
             message=f'no template "{other}" in the template folder',
-            hint="the name is relative to the template folder and cannot leave it",
+            hint="the name is relative to the template folder and cannot lead out of it",
             place=self._sources.place(name, line, other),
         )
 

@@ -186,7 +186,7 @@ class Renderer:
                 "D119",
                 f"{name} is not a list of <https:...> and <mailto:...> addresses: {quoted(text)}",
                 recipient,
-                hint="in a value, blanks, commas and angle brackets must be percent-encoded: |urlencode",
+                hint="spaces, commas and angle brackets in a value must be percent-encoded: |urlencode",
             )
         if value.constant is not None:
             self._fixed_headers[name] = name, text
@@ -240,7 +240,7 @@ def _nobody(header: str, templates: Sequence[MailboxTemplate], recipient: Recipi
     used = [name for name in names if any(name in template.address_names for template in templates)]
     heading = recipient.columns.headings[names.index(used[0])] if len(used) == 1 else None
     what = f"`{used[0]}` is empty" if heading else f"no address in {header}"
-    hint = f"fill the cell or exclude the row: --where '{used[0]} != \"\"'" if heading else None
+    hint = f"fill in the cell or exclude the row: --where '{used[0]} != \"\"'" if heading else None
     return row_error("D110", f"{what}: nobody to send to", recipient, heading, hint=hint)
 
 

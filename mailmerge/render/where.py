@@ -37,7 +37,7 @@ class Where:
             parser = Parser(environment, expression, state="variable")
             tree = parser.parse_expression()
             if not parser.stream.eos:
-                parser.fail("it goes on after its end", 1)
+                parser.fail("unexpected text after the expression", 1)
         except TemplateSyntaxError as error:
             message = (error.message or "").rstrip(".")
             raise self._error("C433", f"`where` is not an expression: {message}", None, None) from None
@@ -73,7 +73,7 @@ class Where:
         except Exception as error:  # noqa: BLE001  whatever the expression does with a value
             hint = None
             if isinstance(error, TypeError):
-                hint = "text and numbers do not compare: write |int or |float after the column"
+                hint = "text and numbers cannot be compared: write |int or |float after the column"
             message = f"`where` fails for row {recipient.row}: {error}"
             raise self._error("C434", message, hint, recipient.row) from None
 

@@ -24,9 +24,9 @@ HEIGHT = 190.0
 
 SERIES: Mapping[str, str] = {
     "accepted": "accepted",
-    "deferred": "asked to try later",
-    "pending": "not counted, made again",
-    "rejected": "refused",
+    "deferred": "deferred",
+    "pending": "retried (not counted)",
+    "rejected": "rejected",
     "in_doubt": "in doubt",
 }
 """The kinds of outcome that charts tell apart, from the base line upwards, and what they are called."""
@@ -200,8 +200,8 @@ def domains(found: Sequence[Domain]) -> tuple[HorizontalBar, ...]:
 
 _FAMILIES = {
     2: ("2xx: accepted", "accepted"),
-    4: ("4xx: not now, try later", "deferred"),
-    5: ("5xx: refused for good", "rejected"),
+    4: ("4xx: temporary failure", "deferred"),
+    5: ("5xx: rejected", "rejected"),
     0: ("No reply", "in_doubt"),
 }
 
@@ -226,7 +226,7 @@ def families(answers: Iterable[Answer]) -> tuple[Family, ...]:
 def percentiles(times: Times) -> tuple[tuple[str, float, float], ...]:
     """Return each measure of the answering time: its name, seconds, and its bar's length in per cent."""
     named = (
-        ("half within", times.p50),
+        ("50 % within", times.p50),
         ("95 % within", times.p95),
         ("99 % within", times.p99),
         ("slowest", times.longest),
@@ -240,11 +240,11 @@ def percentiles(times: Times) -> tuple[tuple[str, float, float], ...]:
 def waiting(waits: Waits, *, paced: bool) -> tuple[Slice, ...]:
     """Split the runs' time into a bar."""
     named = (
-        ("answer", "handing over, and waiting for the server's answer", waits.answer),
+        ("answer", "handing over and waiting for the reply", waits.answer),
         ("pace", "keeping the rate" if paced else "between messages", waits.pace),
-        ("retry", "waiting for a further try", waits.retry),
-        ("network", "connecting anew", waits.network),
-        ("account", "the server had asked for a pause", waits.account),
+        ("retry", "waiting to retry", waits.retry),
+        ("network", "reconnecting", waits.network),
+        ("account", "paused at the server's request", waits.account),
     )
     total = sum(seconds for *_, seconds in named)
     slices, start = [], 0.0

@@ -38,7 +38,7 @@ IN_DOUBT_NAMED = 12
 
 _TILES: tuple[tuple[str, str, tuple[Status, ...]], ...] = (
     ("accepted", "accepted", (Status.ACCEPTED,)),
-    ("rejected", "refused", (Status.REJECTED, Status.EXPIRED)),
+    ("rejected", "rejected", (Status.REJECTED, Status.EXPIRED)),
     ("deferred", "to be sent", (Status.DEFERRED, Status.PENDING)),
     ("in_doubt", "in doubt", (Status.IN_DOUBT, Status.HANDING_OVER)),
     ("invalid", "invalid", (Status.INVALID,)),
@@ -50,30 +50,30 @@ _TILE_OF = {status: tile for tile, _, statuses in _TILES for status in statuses}
 _DETAILS = {
     Status.ACCEPTED: "",
     Status.REJECTED: "{} rejected",
-    Status.EXPIRED: "{} asked to wait too often",
-    Status.DEFERRED: "{} asked to try later",
-    Status.PENDING: "{} not tried yet",
+    Status.EXPIRED: "{} expired",
+    Status.DEFERRED: "{} deferred",
+    Status.PENDING: "{} pending",
     Status.IN_DOUBT: "",
-    Status.HANDING_OVER: "{} being handed over",
+    Status.HANDING_OVER: "{} handing over",
     Status.INVALID: "cannot become a message",
     Status.SUPPRESSED: "{} suppressed",
-    Status.DUPLICATE: "{} repeat a row",
-    Status.SKIPPED: "{} not selected",
+    Status.DUPLICATE: "{} duplicate",
+    Status.SKIPPED: "{} skipped",
 }
 _VERDICTS = {
     "finished": "Finished.",
-    "interrupted": "Interrupted; the same command goes on.",
+    "interrupted": "Interrupted. Run the same command to resume.",
     "quota": "Stopped at the account's limit.",
-    "breaker": "Stopped: the server refused too many.",
+    "breaker": "Stopped: the server rejected too many messages.",
     "network": "Stopped: there was no connection.",
-    "refused": "Stopped: the server refused us.",
+    "refused": "Stopped: the server refused the account or the sender.",
     "account_pause": "Stopped: the server asked for a pause.",
     "ledger": "Stopped: the ledger could not be written.",
     "failed": "Stopped by an error.",
 }
 _UNSAID = {
-    Status.IN_DOUBT: "the answer was lost after the hand-over",
-    Status.HANDING_OVER: "no answer yet",
+    Status.IN_DOUBT: "the reply was lost after the hand-over",
+    Status.HANDING_OVER: "no reply yet",
     Status.ACCEPTED: "marked as accepted by a person",
 }
 _QUEUE_ID = re.compile(r"\bqueued as ([\w.-]{4,40})|\b(?:id|queue)=([\w.-]{4,40})", re.IGNORECASE)
@@ -171,11 +171,11 @@ def write_page(
 
 def _head(facts: Facts, counts: Counts, runs: Runs, gone: int) -> dict[str, Any]:
     left = counts[Status.PENDING] + counts[Status.DEFERRED]
-    verdict = _VERDICTS.get(runs.reason, "Stopped.") if runs.ended else "Still running, or it was killed."
+    verdict = _VERDICTS.get(runs.reason, "Stopped.") if runs.ended else "Still running, or killed."
     if not runs.count:
         verdict = "Nothing was sent yet."
     elif runs.reason == "finished" and left:
-        verdict = "This run is finished; some rows are left."
+        verdict = "This run finished; some rows are left."
     seconds = (runs.ended - runs.started).total_seconds() if runs.ended and runs.started else 0.0
     return {
         "facts": facts,
@@ -305,7 +305,7 @@ def _row(result: Result) -> dict[str, Any]:
         "number": result.row,
         "address": result.address,
         "tile": _TILE_OF[result.status],
-        "status": WORDS[result.status] if result.status is not Status.DUPLICATE else "repeats a row",
+        "status": WORDS[result.status],
         "code": "",
         "said": result.detail,
         "tries": 0,

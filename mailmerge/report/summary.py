@@ -23,16 +23,16 @@ WORDS = {
     Status.DEFERRED: "deferred",
     Status.EXPIRED: "expired",
     Status.IN_DOUBT: "in doubt",
-    Status.PENDING: "waiting",
-    Status.HANDING_OVER: "being handed over",
+    Status.PENDING: "pending",
+    Status.HANDING_OVER: "handing over",
     Status.INVALID: "invalid",
-    Status.DUPLICATE: "repeat an earlier address",
+    Status.DUPLICATE: "duplicate",
     Status.SUPPRESSED: "suppressed",
-    Status.SKIPPED: "not selected",
+    Status.SKIPPED: "skipped",
 }
-"""How each state is called in sentences for people."""
+"""What each state is called wherever people read it."""
 
-_UNSAID = {Status.IN_DOUBT: "the answer was lost after the message had been handed over"}
+_UNSAID = {Status.IN_DOUBT: "the reply was lost after the message had been handed over"}
 _EXPLAINED = (Status.REJECTED, Status.EXPIRED, Status.IN_DOUBT, Status.DEFERRED, Status.INVALID)
 
 

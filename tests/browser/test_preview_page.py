@@ -233,7 +233,7 @@ def test_opens_from_disk_with_problems_first(look):
     assert found[:4] == [5, 12, 9, 2]
     assert sorted(found) == list(range(2, 42))
     expect(page.locator("#row-title")).to_have_text("Row 5")
-    assert "This row makes no message" in page.locator("#panel").inner_text()
+    assert "No message for this row" in page.locator("#panel").inner_text()
     page.keyboard.press("7")
     assert "D110" in page.locator("#panel").inner_text()
     assert "nobody at example" in page.locator("#panel").inner_text()

@@ -159,7 +159,7 @@ def test_words_are_honest(page_file, open_page):
     text = open_page(page_file).page.locator("body").inner_text()
 
     assert "accepted by smtp.example.org" in text
-    assert "not a proof that the message was delivered" in text
+    assert "does not prove that the message was delivered" in text
     assert re.findall(r"\b(?:sent|delivered) (?:rows|messages)\b", text) == []
 
 
@@ -167,7 +167,7 @@ def test_rows_can_be_filtered_and_sorted(page_file, open_page):
     """Words, states and headings work together; a link to a hidden row shows it again."""
     page = open_page(page_file).page
     visible = page.locator("#rows-table tbody tr:visible")
-    page.get_by_role("button", name="refused 2").click()
+    page.get_by_role("button", name="rejected 2").click()
 
     expect(visible.locator(".row-number")).to_have_text(["5", "11"])
     expect(page.locator("#shown")).to_have_text("2 of 60 rows shown")
@@ -250,7 +250,7 @@ def test_before_the_first_message_it_says_so(tmp_path, open_page, rows):
     opened = open_page(write(tmp_path / "report.html", rows))
     opened.screenshot(f"report-empty-{len(rows)}")
 
-    assert "No message has been tried yet" in opened.page.locator("main").inner_text()
+    assert "No message has been attempted yet" in opened.page.locator("main").inner_text()
     expect(opened.page.locator("svg[role=img]")).to_have_count(0)
     assert opened.violations() == []
 

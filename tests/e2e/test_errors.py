@@ -17,7 +17,7 @@ def lines(*rows: str) -> str:
 @pytest.mark.parametrize(
     ("changes", "code", "words"),
     [
-        ({"people_csv": None}, "D100", ["there is no list spring/people.csv", "--list names it"]),
+        ({"people_csv": None}, "D100", ["there is no list spring/people.csv", "check data.source or --list"]),
         (
             {"campaign_toml": CAMPAIGN.replace("people.csv", "poeple.csv")},
             "D100",
@@ -72,7 +72,7 @@ def lines(*rows: str) -> str:
         (
             {"campaign_toml": CAMPAIGN + '\n[[attach]]\npath = "../secret.pdf"\n'},
             "A302",
-            ["leads outside", "campaign.toml:14:8"],
+            ["leads out of", "campaign.toml:14:8"],
         ),
     ],
 )

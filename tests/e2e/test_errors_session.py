@@ -21,7 +21,7 @@ def fails(mailmerge: Mailmerge, exit_code: int, code: str, *words: str) -> None:
     done = mailmerge("send", "spring", "--yes")
     assert done.code == exit_code, done
     one_error(done, code, *words)
-    assert "3 waiting" in done.out
+    assert "3 pending" in done.out
     assert "Next: mailmerge send spring   3 rows left" in done.out
     assert statuses(mailmerge.folder / "spring") == ["pending"] * 3
     assert not [word for word in ("correct horse", "geheim") if word in done.out + done.err]

@@ -97,7 +97,7 @@ def test_a24_signal_in_mid_run(mailmerge, number, code):
         taken = len(server.messages)
         assert 3 <= taken < 12
         assert statuses(campaign) == ["accepted"] * taken + ["pending"] * (12 - taken)
-        assert f"{taken} accepted   {12 - taken} waiting" in first.out
+        assert f"{taken} accepted   {12 - taken} pending" in first.out
         second = mailmerge("send", "spring", "--yes")
 
     assert second.code == 0, second

@@ -34,8 +34,8 @@ def bench(tmp_path: Path) -> Bench:
         (["--per-minute", "15"], 0, r"(40) accepted()"),
         (["--greylist", "5m"], 0, r"(40) accepted()"),
         (["--fail", "550 5.1.1 gone:10%", "--fail", "mail:421:3%"], 3, r"(3\d) accepted +(\d) rejected"),
-        (["--refuse-sign-in", "microsoft365"], 6, r"()(40) waiting"),
-        (["--fail", "auth:454:100%"], 5, r"()(40) waiting"),
+        (["--refuse-sign-in", "microsoft365"], 6, r"()(40) pending"),
+        (["--fail", "auth:454:100%"], 5, r"()(40) pending"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

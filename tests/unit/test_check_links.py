@@ -63,7 +63,7 @@ def test_ordinary_links_are_fine(address):
 def test_short_way_judges_as_the_long_way(start, parts, element):
     """Whatever an address is made of, looking only at its form never hides a finding."""
     address = start + "".join(parts)
-    what = "picture" if element == "img" else "link"
+    what = "an image" if element == "img" else "a link"
     unusable = links._unusable(what, address)
     expected = (unusable,) if unusable else tuple(links._doubtful(what, address))
     assert links.judge.__wrapped__(element, address) == expected

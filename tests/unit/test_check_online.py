@@ -102,9 +102,9 @@ def test_domains_of_recipients_that_take_no_mail_name_their_rows() -> None:
     }
     found = {finding.message: numbers for finding, numbers in online_dns.recipients(rows, table(records))}
     assert found == {
-        "null.example takes no mail: it says so (null MX)": [3, 4],
-        "empty.example takes no mail: it has neither MX nor address": [6],
-        "gone.example takes no mail: there is no such domain": [7],
+        "null.example does not accept mail: it says so (null MX)": [3, 4],
+        "empty.example does not accept mail: it has neither an MX nor an address record": [6],
+        "gone.example does not accept mail: the domain does not exist": [7],
     }
 
 
@@ -179,7 +179,7 @@ def test_links_that_answer_with_an_error_are_told_from_those_that_refuse_program
     assert [(finding.code, finding.message.partition(port_text(port))[2]) for finding in found] == [
         ("N210", '/gone" answers 404'),
         ("N212", '/inside" (it leads to the private address 10.0.0.7)'),
-        ("N211", '/round" cannot be reached: it is redirected again and again'),
+        ("N211", '/round" cannot be reached: it redirects endlessly'),
         ("N212", ""),
     ]
     assert asked.count("/fine") == 2
@@ -223,7 +223,7 @@ def test_check_asks_only_what_it_was_asked_to(tmp_path: Path) -> None:
     online = OnlineChecks(lookup=table(GOOD), links=link_check())
     plan = campaign(tmp_path).check(online=online)
     found = {group.first.code: (group.first.message, group.rows) for group in plan.problems}
-    assert found["N301"] == ("gone.example takes no mail: there is no such domain", [3])
+    assert found["N301"] == ("gone.example does not accept mail: the domain does not exist", [3])
     assert found["N211"][0].startswith('"http://page.example:1/a" cannot be reached')
     assert "N301" not in {group.first.code for group in campaign(tmp_path).check().problems}
 

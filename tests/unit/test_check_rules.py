@@ -345,7 +345,7 @@ def test_the_share_of_the_list_counts_the_programs_of_its_own_domains(tmp_path: 
     found = plan(tmp_path, '<div style="display:flex">x</div>', rows=rows)
     (group,) = found.problems
     assert group.first.code == "H214"
-    assert "; 1 of 3 addresses are theirs" in group.first.message
+    assert "; 1 of 3 addresses use them" in group.first.message
     assert client_data().date in str(group.first.hint)
 
 

@@ -72,7 +72,7 @@ def test_iterating_again_reads_again(write):
         (b"email,name\na@x.org,Ann\n", "CSV, UTF-8, comma"),
         ("email;name\na@x.org;Ann\n".encode("utf-8-sig"), "CSV, UTF-8 with BOM, semicolon"),
         ("email\tname\na@x.org\tAnn\n".encode("utf-16"), "TSV, UTF-16, tab"),
-        ("email|name\na@x.org|Ann\n".encode("utf-16-be").join([b"\xfe\xff", b""]), "CSV, UTF-16, bar"),
+        ("email|name\na@x.org|Ann\n".encode("utf-16-be").join([b"\xfe\xff", b""]), "CSV, UTF-16, pipe"),
         (b"email,name\r\na@x.org,Ann\r\n", "CSV, UTF-8, comma"),
         (b"email,name\ra@x.org,Ann\r", "CSV, UTF-8, comma"),
         (b"\n\nemail,name\na@x.org,Ann", "CSV, UTF-8, comma"),
@@ -132,8 +132,8 @@ def test_ragged_rows_are_told_all_at_once(write):
         ("D101", 5, 6, "this row has 4 cells, the header has 3"),
     ]
     assert [d.hint for d in error.diagnostics] == [
-        "a cell left out? An empty cell needs its comma, too. Cells: b@x.org | Bo",
-        'a comma inside a cell? Then quote the cell: "gold, yearly". Cells: c@x.org | Li | gold |  yearly',
+        "is a cell missing? An empty cell needs its comma, too. Cells: b@x.org | Bo",
+        'does a cell contain a comma? Then quote it: "gold, yearly". Cells: c@x.org | Li | gold |  yearly',
         "remove the comma at the end of the row. Cells: d@x.org | Di | x | ",
     ]
     assert str(error) == "people.csv has 3 problems; the first: this row has 2 cells, the header has 3"
@@ -187,7 +187,11 @@ def test_bad_bytes_far_down(write):
     [
         (b"a,b\n", "klingon", 'there is no encoding "klingon"'),
         (b"a,b\n", "rot13", 'there is no encoding "rot13"'),
-        (b"\xef\xbb\xbfa,b\n", "gb18030", "people.csv begins with the mark of UTF-8, not of gb18030"),
+        (
+            b"\xef\xbb\xbfa,b\n",
+            "gb18030",
+            "people.csv begins with the byte order mark of UTF-8, not of gb18030",
+        ),
     ],
 )
 def test_wrong_encoding_option(write, content, encoding, message):
@@ -201,7 +205,7 @@ def test_damage_of_earlier_conversions(write):
     path = write("email,name\n" + "a@x.org,Ann\n" * 3000 + "b@x.org,J\ufffdr\nc@x.org,\0Bo\nd@x.org,Di\n")
     error = refused(path)
     assert told(error) == [
-        ("D106", 3002, 3002, '"J�r" holds U+FFFD: a character was lost when the list was converted earlier'),
+        ("D106", 3002, 3002, '"J�r" contains U+FFFD: a character was lost when the list was converted'),
         ("D106", 3003, 3003, 'a NUL character in "\\x00Bo"'),
     ]
     assert error.diagnostics[0].place.cell == 'column "name"'
@@ -227,7 +231,7 @@ def test_damage_in_utf_16(write):
             2,
             (
                 "a quoted cell that begins in this row is never closed "
-                "(the row begins on line 2, the trouble is on line 3)"
+                "(the row begins on line 2, the error is on line 3)"
             ),
         ),
         ('email,name\na@x.org,"Ann" Li\n', "D103", 2, "text after the closing quote of a cell"),
@@ -251,9 +255,13 @@ def test_quoting_is_strict(write, content, code, line, message):
         ("", "D102", "people.csv is empty"),
         ("\n , \n", "D102", "people.csv is empty"),
         ("email,name\n", "D102", "people.csv has headings but no rows"),
-        ("a@x.org,Ann\nb@x.org,Bo\n", "D102", 'row 1 should hold the headings, but "a@x.org" is an address'),
+        (
+            "a@x.org,Ann\nb@x.org,Bo\n",
+            "D102",
+            'row 1 should contain the headings, but "a@x.org" is an address',
+        ),
         ("email,name,email\n", "D107", 'two columns have the heading "email"'),
-        ("E-Mail,e mail\n", "D107", 'the headings "E-Mail" and "e mail" are both `e_mail` in a template'),
+        ("E-Mail,e mail\n", "D107", 'the headings "E-Mail" and "e mail" are both `e_mail` in templates'),
         (
             "email,,name\na@x.org,,Ann\nb@x.org,x,Bo\n",
             "D108",
@@ -280,7 +288,7 @@ def test_empty_columns_and_our_own_are_dropped(write):
     ("name", "options", "message"),
     [
         ("poeple.csv", {}, "there is no list poeple.csv"),
-        ("old.xls", {}, "old.xls: .xls is not a kind of list that can be read"),
+        ("old.xls", {}, "old.xls: .xls is not a supported kind of list"),
         ("people.csv", {"sheet": "People"}, "people.csv has no sheets"),
         (".", {}, ". is not a file"),
     ],

@@ -156,7 +156,7 @@ def test_the_list_ends_before_a_stray_cell_far_away():
     people = open_list(PEOPLE, sheet="Stray")
     assert [recipient.row for recipient in people] == [2]
     assert [note.message for note in people.warnings] == [
-        "1,000 blank rows end the list: XFD1048576 and what follows is left out"
+        "the list ends at 1,000 blank rows: XFD1048576 and what follows is left out"
     ]
     assert clock.monotonic() - start < 2
 
@@ -187,7 +187,7 @@ def test_formula_without_result(save):
     """A formula that no spreadsheet program has calculated is a problem of its row, never a blank."""
     first, second = open_list(save(["email", "n"], ["a@x.org", "=1+1"], ["b@x.org", 2]))
     assert [(d.code, d.message) for d in first.problems] == [
-        ("D132", "the cell holds a formula that was never calculated")
+        ("D132", "the cell contains a formula that was never calculated")
     ]
     assert second.problems == ()
 
@@ -243,7 +243,7 @@ def test_types_apply_to_workbooks(save):
 @pytest.mark.parametrize(
     ("content", "code", "message"),
     [
-        (b"email,name\n", "D120", "people.xlsx is not a workbook, whatever its name says"),
+        (b"email,name\n", "D120", "people.xlsx is not a workbook, despite its name"),
         (b"", "D120", "people.xlsx is empty"),
         (
             b"\xd0\xcf\x11\xe0" + bytes(600) + "EncryptedPackage".encode("utf-16-le"),
@@ -304,7 +304,7 @@ def test_rows_out_of_order_are_refused(rewrite):
 def test_a_table_far_down_is_no_list(rewrite):
     """A sheet that begins with more blank rows than a list may have does not cost their time."""
     path = rewrite('<sheetData><row r="999999999"><c r="A999999999"><v>1</v></c></row></sheetData>')
-    assert refused(path).hint == "the first cell that is filled is A999999999: move the table up"
+    assert refused(path).hint == "the first cell with content is A999999999: move the table up"
 
 
 def test_rows_and_cells_without_names(rewrite):

@@ -367,18 +367,18 @@ SUGGESTION = (
     [
         (
             "kim@gmial,com",
-            '`email` is not an address: "kim@gmial,com" (it holds a space, comma or semicolon)',
+            '`email` is not an address: "kim@gmial,com" (it contains a space, comma or semicolon)',
             SUGGESTION,
         ),
         (
             "a@x.org, b@y.org",
-            '`email` is not an address: "a@x.org, b@y.org" (it holds more than one address)',
+            '`email` is not an address: "a@x.org, b@y.org" (it contains more than one address)',
             "Fix the cell or exclude the row: --where 'email != \"a@x.org, b@y.org\"'",
         ),
         (
             "",
             "`email` is empty: nobody to send to",
-            "fill the cell or exclude the row: --where 'email != \"\"'",
+            "fill in the cell or exclude the row: --where 'email != \"\"'",
         ),
     ],
 )
@@ -399,7 +399,7 @@ def test_a_line_break_in_a_header_is_explained(make):
     assert caught.value.message == 'line break in `first_name` would end the To header: "Eve\\nBcc: v@x.com"'
     with pytest.raises(RowError, match=r"^line break in `plan` would end the Subject header"):
         make(subject="{{ plan }}").render(row("Kim", "k@x.org", "a\r\nb"))
-    with pytest.raises(RowError, match=r"^control character in `plan` cannot stand in X-Plan"):
+    with pytest.raises(RowError, match=r"^control character in `plan` cannot be part of X-Plan"):
         make(headers=(("X-Plan", "{{ plan }}"),)).render(row("Kim", "k@x.org", "a\0b"))
 
 
@@ -489,7 +489,7 @@ def test_where_selects_rows(make, where, selected):
         ),
         ("plan == ", "C433", "`where` is not an expression: ", None),
         ("plan plan", "C433", "`where` is not an expression: ", None),
-        ("amount > 5", "C434", "`where` fails for row 12: ", "text and numbers do not compare"),
+        ("amount > 5", "C434", "`where` fails for row 12: ", "text and numbers cannot be compared"),
         ("plan.__class__ == 1", "C434", "`where` fails for row 12: ", None),
     ],
 )

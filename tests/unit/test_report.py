@@ -138,9 +138,7 @@ def test_the_summary_adds_up_and_names_rows_replies_and_domain() -> None:
     for entry in RESULTS:
         summary.add(entry)
     assert summary.counts.total == len(RESULTS)
-    assert summary.headline() == (
-        "1 accepted   2 rejected   1 in doubt   1 invalid   1 repeat an earlier address"
-    )
+    assert summary.headline() == ("1 accepted   2 rejected   1 in doubt   1 invalid   1 duplicate")
     text = list(summary.lines())
     assert text[0] == "  rejected      2  550 5.1.1 no such user  rows 3, 4 (all @corp.example)"
     assert text[1] == "  in doubt      1  connection lost  row 5"

@@ -152,7 +152,7 @@ def test_a_long_list_shows_the_rows_that_matter(tmp_path):
     ]
     page = write(tmp_path / "report.html", results)
 
-    assert "of its 5,003 rows 3 are shown here" in text_of(page)
+    assert "3 of its 5,003 rows are shown here" in text_of(page)
     assert re.findall(r'<td class="row-number" data-value="(\d+)"', page) == ["5002", "5003", "0"]
     assert len(page) < 60_000
 
@@ -247,7 +247,7 @@ def test_waiting_fills_the_bar():
 def test_percentiles_are_drawn_against_the_slowest():
     """The longest bar is the slowest message."""
     assert charts.percentiles(Times(10, 0.1, 0.2, 0.5, 1.0)) == (
-        ("half within", 0.1, 10.0),
+        ("50 % within", 0.1, 10.0),
         ("95 % within", 0.2, 20.0),
         ("99 % within", 0.5, 50.0),
         ("slowest", 1.0, 100.0),
@@ -265,4 +265,4 @@ def test_before_anything_happened_there_is_a_page(tmp_path):
         path = tmp_path / "report.html"
         write_page(path, Facts("spring"), ledger.counts(), picked, ledger.aggregates())
 
-    assert "No message has been tried yet" in text_of(path.read_text("utf-8"))
+    assert "No message has been attempted yet" in text_of(path.read_text("utf-8"))

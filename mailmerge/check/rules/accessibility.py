@@ -36,8 +36,8 @@ def language(document: HtmlDocument) -> Iterator[Finding]:
         document,
         html,
         "H230",
-        "the HTML does not say its language",
-        'write <html lang="en">: screen readers choose the voice by it',
+        "the HTML does not declare its language",
+        'write <html lang="en">: screen readers choose their voice by it',
     )
 
 
@@ -46,13 +46,13 @@ def alternative_texts(document: HtmlDocument) -> Iterator[Finding]:
     """Pictures that say nothing to those who do not see them."""
     images = [i for i in document.all("img") if i.get("alt") is None and not document.hidden(i)]
     if images:
-        times = f" ({len(images)} pictures)" if len(images) > 1 else ""
+        times = f" ({len(images)} images)" if len(images) > 1 else ""
         yield about(
             document,
             images[0],
             "H231",
-            f"a picture has no alternative text{times}",
-            'write what it says: alt="Spring sale"; for decoration alone: alt=""',
+            f"an image has no alternative text{times}",
+            'describe it: alt="Spring sale"; for pure decoration: alt=""',
         )
 
 
@@ -67,7 +67,7 @@ def table_roles(document: HtmlDocument) -> Iterator[Finding]:
             tables[0],
             "H232",
             f"a layout table has no role{times}",
-            'write <table role="presentation">; a table of data has <th> cells instead',
+            'write <table role="presentation">; a data table has <th> cells instead',
         )
 
 
@@ -97,8 +97,8 @@ def low_contrast(document: HtmlDocument) -> Iterator[Finding]:
                 "H233",
                 f"text is hard to read: {' on '.join(map(shown_colour, colours))} has a contrast of "
                 f"{ratio:.1f} to 1",
-                f"{least:g} to 1 is the least for {'large' if looks.is_large else 'normal'} text: "
-                "take a darker or lighter colour",
+                f"{'large' if looks.is_large else 'normal'} text needs at least {least:g} to 1: "
+                "use a darker or lighter colour",
             )
 
 
@@ -114,16 +114,16 @@ def link_texts(document: HtmlDocument) -> Iterator[Finding]:
                 document,
                 link,
                 "H234",
-                "a link has no words",
-                "give it text, or its picture an alt text: a screen reader reads the address out instead",
+                "a link has no text",
+                "give it text, or its image an alt text: otherwise screen readers read out the address",
             )
         elif words.casefold() in _EMPTY_WORDS:
             yield about(
                 document,
                 link,
                 "H234",
-                f"a link's words do not say where it leads: {words!r}",
-                "links are read out one by one without the text around them: name the goal",
+                f"a link's text does not say where it leads: {words!r}",
+                "screen readers list links without the text around them: name the destination",
             )
 
 
@@ -141,7 +141,7 @@ def heading_order(document: HtmlDocument) -> Iterator[Finding]:
                 document,
                 element,
                 "H235",
-                f"after <h{before}> comes <h{level}>: a level is left out",
-                f"people jump from heading to heading: use <h{before + 1}> and give it the size you want",
+                f"<h{before}> is followed by <h{level}>: a level is missing",
+                f"people navigate by headings: use <h{before + 1}> and style it as you like",
             )
         before = level

@@ -50,7 +50,7 @@ def replacement_character(view: MessageView) -> Iterator[Finding]:
             cell = view.cell("\ufffd")
             yield Finding(
                 "D161",
-                "the message holds U+FFFD, the mark of text read in the wrong encoding",
+                "the message contains U+FFFD, the mark of text read in the wrong encoding",
                 "open the list or template in its own program and save it as UTF-8",
                 Place(cell=cell) if cell else None,
             )
@@ -64,7 +64,7 @@ def greeting(view: MessageView) -> Iterator[Finding]:
     if match and not view.sources.of(match[0]):  # "Hello," as it was written is how its author greets
         yield Finding(
             "D204",
-            f"the greeting names nobody: {match[0].strip()!r}",
+            f"the greeting has no name: {match[0].strip()!r}",
             'write {{ first or "there" }} in the template, or set data.defaults for the column',
         )
 
@@ -85,7 +85,7 @@ def placeholder(layout: Layout) -> Iterator[Finding]:
     """Text that was meant to be replaced before sending."""
     for text in (layout.view.rendered.subject, layout.view.body):
         if match := _PLACEHOLDER.search(text):
-            yield Finding("M210", f"text that looks forgotten: {match[0]!r}", "write what belongs there")
+            yield Finding("M210", f"placeholder text was left in: {match[0]!r}", "replace it before sending")
             return
 
 
@@ -94,7 +94,7 @@ def no_text_part(layout: Layout) -> Iterator[Finding]:
     """HTML alone."""
     if layout.view.text is None:
         yield Finding(
-            "M202", "there is no text part", "some readers and most spam filters want one: add message.text"
+            "M202", "there is no text part", "some readers and most spam filters expect one: add message.text"
         )
 
 
@@ -108,14 +108,14 @@ def text_part_differs(layout: Layout) -> Iterator[Finding]:
     if linked and not _ADDRESS_IN_TEXT.search(text):
         yield Finding(
             "M217",
-            "the HTML has links, the text part has none",
-            "write each link's address into the text: some people read nothing else",
+            "the HTML has links, but the text part has none",
+            "add the links' addresses to the text part: some people read only that",
         )
         return
     short, long = len(text.strip()), len(document.shown_text)
     if long > 400 and short < long / 4:
         yield Finding(
             "M217",
-            f"the text part has {short:,} characters, the HTML shows {long:,}",
-            "both parts should say the same: filters compare them, and some people read only the text",
+            f"the text part has {short:,} characters, but the HTML shows {long:,}",
+            "both parts should say the same: filters compare them, and some people read only the text part",
         )

@@ -51,8 +51,8 @@ def blocked_attachment(view: MessageView) -> Iterator[Finding]:
         if _BLOCKED.search(attachment.name or attachment.path):
             yield Finding(
                 "A305",
-                f"most mail providers refuse attachments like {attachment.name or attachment.path}",
-                "put it on a server and send the link",
+                f"most mail providers reject attachments like {attachment.name or attachment.path}",
+                "put the file on a server and send a link",
             )
 
 
@@ -65,14 +65,14 @@ def size(view: MessageView) -> Iterator[Finding]:
         if octets > _CLIPPED:
             yield Finding(
                 "M211",
-                f"the HTML has more than {_CLIPPED // 1024} KB: Gmail cuts it off there",
-                f"it has {octets:,} octets as it is sent: shorten it, or link to the rest",
+                f"the HTML is larger than {_CLIPPED // 1024} KB: Gmail clips it there",
+                f"it has {octets:,} bytes as sent: shorten it, or link to the rest",
             )
     if view.message.size > _LARGE:
         yield Finding(
             "M212",
             f"the message is larger than {_LARGE // 1024 // 1024} MB",
-            f"it has {view.message.size:,} octets; many servers refuse such mail: send a link instead",
+            f"it has {view.message.size:,} bytes; many servers reject such mail: send a link instead",
         )
 
 
@@ -96,7 +96,7 @@ def ways_out(layout: Layout) -> Iterator[Finding]:
         if words:
             yield Finding(
                 "M213",
-                f"the message speaks of leaving a list ({words[0]!r}) and has no List-Unsubscribe header",
+                f"the message mentions unsubscribing ({words[0]!r}) but has no List-Unsubscribe header",
                 'headers = { List-Unsubscribe = "<https://...{{ token }}>", '
                 'List-Unsubscribe-Post = "List-Unsubscribe=One-Click" }',
             )
@@ -106,7 +106,7 @@ def ways_out(layout: Layout) -> Iterator[Finding]:
     if not words and not any(target in body for target in targets for body in bodies):
         yield Finding(
             "M215",
-            "there is no visible way to leave the list",
+            "there is no visible unsubscribe link",
             "not every mail program shows the header: put the same link at the end of the message",
         )
 
@@ -124,15 +124,15 @@ def same_unsubscribe_link(tally: ListTally) -> Iterator[Finding]:
     if "{" in header and value:
         yield Finding(
             "M502",
-            "every row has the same List-Unsubscribe, although it is made from a column",
-            "each click would remove the same person: is the column filled with one value?",
+            "every row has the same List-Unsubscribe, although it is built from a column",
+            "every click would unsubscribe the same person: does the column have the same value everywhere?",
             place,
         )
     elif re.search(r"<https:", value):
         yield Finding(
             "M216",
-            "List-Unsubscribe has the same https address in every row: the server cannot tell who clicks",
-            "put the address or a token of the row into it: https://example.org/u/{{ token }}",
+            "List-Unsubscribe has the same https address in every row: the server cannot tell who clicked",
+            "put something that identifies the row into it: https://example.org/u/{{ token }}",
             place,
         )
 
@@ -148,9 +148,9 @@ def bulk_rules(tally: ListTally) -> Iterator[Finding]:
         if count >= BULK:
             yield Finding(
                 "M220",
-                f"{count:,} messages go to {provider}: its rules for bulk senders begin at {BULK:,} a day",
-                "SPF, DKIM and DMARC must pass and agree with From, one click must unsubscribe, and "
-                "complaints stay under 0.1 %; see `mailmerge check --dns`",
+                f"{count:,} messages go to {provider}: its rules for bulk senders apply from {BULK:,} a day",
+                "SPF, DKIM and DMARC must pass and align with From, unsubscribing must take one click, and "
+                "complaints must stay under 0.1 %; see `mailmerge check --dns`",
             )
 
 
@@ -163,13 +163,13 @@ def client_support(tally: ListTally) -> Iterator[Finding]:
     for slug, construct in sorted(tally.constructs.items(), key=lambda item: -data.features[item[0]].share):
         support = data.features[slug]
         own = sum(tally.programs[client] for client in support.without)
-        readers = f"; {own:,} of {tally.rows:,} addresses are theirs" if own else ""
+        readers = f"; {own:,} of {tally.rows:,} addresses use them" if own else ""
         times = f"used {construct.count} times; " if construct.count > 1 else ""
         yield Finding(
             "H214",
             f"{support.title} is not supported by {len(support.without)} of {support.tested} mail programs "
             f"({support.share:.0%}): {data.names(support.without)}{readers}",
-            f"{times}tests of caniemail.com, data of {data.date}; look at the message without it",
+            f"{times}tested by caniemail.com, data of {data.date}; see how the message looks without it",
             construct.place,
         )
 
@@ -182,6 +182,6 @@ def longer_than_a_day(to_send: int, quota: Rate | None) -> Iterator[Finding]:
     unit = "days" if quota.seconds == 86400 else f"windows of {quota.seconds / 3600:g} h"
     yield Finding(
         "M221",
-        f"{to_send:,} messages are more than the account's quota of {quota}: the run takes {windows} {unit}",
-        "each run stops where the quota ends and says when to run again; nothing is lost or sent twice",
+        f"{to_send:,} messages exceed the account's quota of {quota}: the run takes {windows} {unit}",
+        "each run stops when the quota is used up and says when to run again; nothing is lost or sent twice",
     )

@@ -41,15 +41,15 @@ def _subject(text: str) -> tuple[Finding, ...]:
         found.append(Finding("M201", f"the subject has more than {_SUBJECT_LENGTH} characters", hint))
     letters = [char for char in text if char.isalpha()]
     if len(letters) >= 10 and text.upper() == text and text.lower() != text:
-        hint = "capitals read as shouting, and spam filters count them"
+        hint = "all capitals read as shouting and count against you in spam filters"
         found.append(Finding("M203", "the subject is all capitals", hint))
     if match := _SHOUTING.search(text):
         found.append(
-            Finding("M204", f"the subject shouts: {match[0]}", "one mark is enough for any sentence")
+            Finding("M204", f"the subject has repeated punctuation: {match[0]}", "one mark is enough")
         )
     if match := _REPLY.match(text):
-        hint = "a made-up reply looks like a trick to readers and filters alike"
-        found.append(Finding("M205", f"the subject pretends to be an answer: {match[0]!r}", hint))
+        hint = "a fake reply looks like a trick to readers and filters alike"
+        found.append(Finding("M205", f"the subject pretends to be a reply: {match[0]!r}", hint))
     found += _steering(text, "the subject")
     return tuple(found)
 
@@ -71,8 +71,8 @@ def _name(header: str, box: Mailbox) -> Iterator[Finding]:
     if other and other[0].lower() != str(box.address).lower():
         yield Finding(
             "M206",
-            f"the name in {header} is another address than the one it stands for: {other[0]}",
-            "programs warn of such names, since forgers use them: write a name, or the address itself",
+            f"the name in {header} contains a different address: {other[0]}",
+            "mail programs warn about such names, since forgers use them: write a name, or the address",
         )
     yield from _steering(box.name, f"the name in {header}")
 
@@ -82,8 +82,8 @@ def _steering(text: str, where: str) -> tuple[Finding, ...]:
     if not match:
         return ()
     mark = unicodedata.name(match[0], f"U+{ord(match[0]):04X}").lower()
-    hint = "it can turn the order of letters round or hide some: remove it from the cell or template"
-    return (Finding("M208", f"{where} holds an invisible mark ({mark})", hint),)
+    hint = "it can reverse or hide letters: remove it from the cell or template"
+    return (Finding("M208", f"{where} contains an invisible character ({mark})", hint),)
 
 
 @lru_cache(maxsize=256)
@@ -91,7 +91,7 @@ def _domain(header: str, domain: str) -> tuple[Finding, ...]:
     for label in domain.split("."):
         scripts = {unicodedata.name(char, "?").split()[0] for char in label if char.isalpha()}
         if len(scripts & {"LATIN", "CYRILLIC", "GREEK"}) > 1:
-            hint = "letters that look alike make one domain pass for another: type it again by hand"
+            hint = "look-alike letters make one domain pass for another: retype it by hand"
             return (Finding("M209", f"the domain in {header} mixes alphabets: {quoted(domain)}", hint),)
     return ()
 
@@ -108,7 +108,7 @@ def reply_to(layout: Layout) -> Iterator[Finding]:
             yield Finding(
                 "M207",
                 f"Reply-To is at {domain}, From is at {sender}",
-                "a free mailbox that takes the answers for another domain looks like fraud: use one domain",
+                "replies to a free mailbox on behalf of another domain look like fraud: use one domain",
             )
 
 
@@ -119,24 +119,24 @@ def own_headers(layout: Layout) -> Iterator[Finding]:
     if "precedence" in headers:
         yield Finding(
             "M219",
-            f"Precedence: {headers['precedence']} is no standard, and some providers treat it badly",
-            "List-Unsubscribe says that it is mail to a list; Auto-Submitted: auto-generated keeps "
-            "holiday replies away",
+            f"Precedence: {headers['precedence']} is not standard, and some providers treat it badly",
+            "List-Unsubscribe marks mail to a list; Auto-Submitted: auto-generated keeps away "
+            "automatic replies",
         )
     unsubscribe = headers.get("list-unsubscribe")
     post = headers.get("list-unsubscribe-post")
     if unsubscribe and post is None and "<https:" in unsubscribe:
         yield Finding(
             "M214",
-            "List-Unsubscribe has no List-Unsubscribe-Post beside it",
-            'one click is what Gmail and Yahoo ask for: List-Unsubscribe-Post = "List-Unsubscribe=One-Click"',
+            "List-Unsubscribe comes without List-Unsubscribe-Post",
+            'Gmail and Yahoo require one-click: List-Unsubscribe-Post = "List-Unsubscribe=One-Click"',
         )
     elif post is not None and (
         not unsubscribe or "<https:" not in unsubscribe or post.strip() != "List-Unsubscribe=One-Click"
     ):
         yield Finding(
             "M214",
-            "List-Unsubscribe-Post needs an https address in List-Unsubscribe, and this exact text: "
+            "List-Unsubscribe-Post needs an https address in List-Unsubscribe, and this exact value: "
             "List-Unsubscribe=One-Click",
             "RFC 8058 describes both headers",
         )

@@ -29,7 +29,7 @@ def active_content(document: HtmlDocument) -> Iterator[Finding]:
                 document,
                 element,
                 "H201",
-                f"mail programs take <{tag}> out, or warn of it",
+                f"mail programs remove <{tag}> or warn about it",
                 "link to a web page that has it",
             )
             break
@@ -38,13 +38,13 @@ def active_content(document: HtmlDocument) -> Iterator[Finding]:
 @each_document
 def external_styles(document: HtmlDocument) -> Iterator[Finding]:
     """Style sheets that would have to be loaded."""
-    hint = "mail programs load none: put the rules into style attributes"
+    hint = "mail programs do not load it: put the rules into style attributes"
     for link in document.all("link"):
         if "stylesheet" in (link.get("rel") or "").lower():
-            yield about(document, link, "H202", "the HTML names a style sheet outside of it", hint)
+            yield about(document, link, "H202", "the HTML uses an external style sheet", hint)
     for element, rules in document.sheets:
         if any(rule.type == "at-rule" and rule.lower_at_keyword == "import" for rule in rules):
-            yield about(document, element, "H202", "a style sheet imports another one", hint)
+            yield about(document, element, "H202", "a style sheet imports another", hint)
 
 
 @each_document
@@ -59,7 +59,7 @@ def charset(document: HtmlDocument) -> Iterator[Finding]:
                 document,
                 meta,
                 "H203",
-                f"the HTML says it is {named.strip()}, messages are sent in UTF-8",
+                f"the HTML declares {named.strip()}, but messages are sent in UTF-8",
                 'write <meta charset="utf-8">',
             )
 
@@ -75,18 +75,18 @@ def pictures(document: HtmlDocument) -> Iterator[Finding]:
             document,
             images[0],
             "H204",
-            "the whole message is one picture",
-            "with pictures off there is nothing to read, and filters count it as spam: write text",
+            "the whole message is one image",
+            "with images off there is nothing to read, and filters count it as spam: add text",
         )
     without = [i for i in images if not i.get("width") and "width" not in document.style(i)]
     if without:
-        times = f" ({len(without)} pictures)" if len(without) > 1 else ""
+        times = f" ({len(without)} images)" if len(without) > 1 else ""
         yield about(
             document,
             without[0],
             "H205",
-            f"a picture has no width{times}",
-            "Outlook shows it at its full size, and the text jumps when it comes: add width and height",
+            f"an image has no width{times}",
+            "Outlook shows it at full size, and the text jumps when it loads: add width and height",
         )
 
 
@@ -102,7 +102,7 @@ def preheader(layout: Layout) -> Iterator[Finding]:
             return
     yield Finding(
         "M218",
-        "there is no preheader: inboxes show the first words of the HTML beside the subject",
+        "there is no preheader: inboxes show the first words of the HTML next to the subject",
         'begin the body with <div style="display:none">One sentence that makes people open it.</div>',
     )
 
@@ -118,13 +118,13 @@ def template_risks(tally: ListTally) -> Iterator[Finding]:
             yield Finding(
                 "T201",
                 "`|safe` puts a value into the HTML unescaped",
-                "whoever writes the list can change the whole message: use it for texts of your own only",
+                "whoever writes the list can change the whole message: use it only for your own texts",
                 sources.inside(name, match.start(), len(match[0])),
             )
         for match in _UNQUOTED.finditer(text):
             yield Finding(
                 "T202",
-                "a value stands in an attribute without quotes",
-                'a blank in the cell ends the attribute: write name="{{ value }}"',
+                "a value is in an attribute without quotes",
+                'a space in the cell ends the attribute: write name="{{ value }}"',
                 sources.inside(name, match.start(1), len(match[1])),
             )

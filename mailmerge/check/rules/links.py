@@ -114,7 +114,7 @@ def judge(element: str, address: str) -> tuple[Finding, ...]:
     fine = _PLAINLY_FINE.match(address)
     if fine and _is_public(fine[1]):
         return ()
-    what = "picture" if element == "img" else "link"
+    what = "an image" if element == "img" else "a link"
     error = _unusable(what, address)
     if error:
         return (error,)
@@ -124,8 +124,8 @@ def judge(element: str, address: str) -> tuple[Finding, ...]:
 def _unusable(what: str, address: str) -> Finding | None:  # noqa: PLR0911  one return a reason
     shown = quoted(address)
     if _MARKUP.search(address):
-        hint = "the markup came from a cell or from escaped text: cells are never rendered"
-        return Finding("H304", f"a {what} still holds template markup: {shown}", hint)
+        hint = "it came from a cell or from escaped text: cells are never rendered"
+        return Finding("H304", f"{what} contains template markup: {shown}", hint)
     scheme = _SCHEME.match(address)
     if scheme is None:
         return _without_scheme(what, address)
@@ -133,40 +133,40 @@ def _unusable(what: str, address: str) -> Finding | None:  # noqa: PLR0911  one 
     if kind == "cid":
         return Finding(
             "H305",
-            f"a {what} names a part that the message does not have: {shown}",
-            'write <img src="logo.png">: the file becomes a part of the message by itself',
+            f"{what} refers to a part that the message does not have: {shown}",
+            'write <img src="logo.png">: the file is embedded automatically',
         )
-    if kind in _FINE or (kind == "data" and what == "picture"):
+    if kind in _FINE or (kind == "data" and what == "an image"):
         return None
     if kind not in {"http", "https"}:
-        hint = "mail programs remove it or warn of it: use https"
-        return Finding("H302", f"a {what} has the scheme {kind}: {shown}", hint)
+        hint = "mail programs remove it or warn about it: use https"
+        return Finding("H302", f"{what} has the scheme {kind}: {shown}", hint)
     if re.search(r"[\s<>\"\x00-\x1f\x7f]", address):
         hint = "percent-encode values in the template: {{ value|urlencode }}"
-        return Finding("H304", f"a {what} holds a blank or a character that must be encoded: {shown}", hint)
+        return Finding("H304", f"{what} contains a space or a character that must be encoded: {shown}", hint)
     host = _host(address)
     if host is None:
-        return Finding("H301", f"a {what} has no host: {shown}", "write the whole address, https://host/path")
+        return Finding("H301", f"{what} has no host: {shown}", "write the full address, https://host/path")
     if host == "localhost" or host.endswith(_NEARBY) or _private(host):
         hint = "only this machine or network can open it: write the public address"
-        return Finding("H303", f"a {what} leads to this machine or a private network: {shown}", hint)
+        return Finding("H303", f"{what} leads to this machine or a private network: {shown}", hint)
     return None
 
 
 def _without_scheme(what: str, address: str) -> Finding | None:
-    if what == "picture" or address.startswith("#"):
+    if what == "an image" or address.startswith("#"):
         return None  # pictures of the template folder become parts of the message
     shown = quoted(address)
     if not address:
         return Finding(
-            "H301", "a link leads nowhere: its address is empty", "fill the cell, or leave the link out"
+            "H301", "a link goes nowhere: its address is empty", "fill in the cell, or leave the link out"
         )
     if _HOSTLIKE.match(address):
         return Finding("H301", f"a link has no scheme: {shown}", f"write https://{address}")
     return Finding(
         "H301",
-        f"a link is relative, and a message has no place of its own: {shown}",
-        "write the whole https address",
+        f"a link is relative, but a message has no base address: {shown}",
+        "write the full https address",
     )
 
 
@@ -177,19 +177,19 @@ def _doubtful(what: str, address: str) -> Iterator[Finding]:
     host = _host(address) or ""
     shown = quoted(address)
     if scheme[1].lower() == "http":
-        code = "H206" if what == "picture" else "H211"
+        code = "H206" if what == "an image" else "H211"
         hint = (
-            "many mail programs show no such picture"
-            if what == "picture"
-            else "most servers speak https today"
+            "many mail programs do not show such images"
+            if what == "an image"
+            else "most servers support https today"
         )
-        yield Finding(code, f"a {what} is not encrypted: {shown}", f"{hint}: write https")
+        yield Finding(code, f"{what} is not encrypted: {shown}", f"{hint}: write https")
     if host.removeprefix("www.") in SHORTENERS:
-        hint = "filters distrust shortened links, since nobody sees where they lead: write the real address"
-        yield Finding("H209", f"a {what} hides behind a shortener: {shown}", hint)
+        hint = "filters distrust shortened links because nobody sees where they lead: use the real address"
+        yield Finding("H209", f"{what} hides behind a shortener: {shown}", hint)
     if _is_ip(host):
         yield Finding(
-            "H210", f"a {what} names a bare IP address: {shown}", "filters count it as spam: use a name"
+            "H210", f"{what} uses a bare IP address: {shown}", "filters count it as spam: use a host name"
         )
 
 
@@ -228,8 +228,8 @@ def disguised(document: HtmlDocument) -> Iterator[Finding]:
                 document,
                 link,
                 "H208",
-                f"a link shows {named} and leads to {host}",
-                "that is how fraud looks: show words, or the address it really has",
+                f"a link shows {named} but leads to {host}",
+                "phishing looks like this: show words, or the real address",
             )
 
 
@@ -241,5 +241,5 @@ def many(document: HtmlDocument) -> Iterator[Finding]:
         yield Finding(
             "H207",
             f"the HTML has {count} links",
-            f"filters count them: more than {MOST_LINKS} looks like spam",
+            f"filters count links: more than {MOST_LINKS} look like spam",
         )

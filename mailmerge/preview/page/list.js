@@ -31,7 +31,7 @@ function drawList() {
   if (!shown.length) {
     list.removeAttribute("aria-activedescendant");
     room.replaceChildren(el("div", { class: "list-empty", role: "option", "aria-disabled": "true", "aria-selected": "false" },
-      page.entries.length ? "No row matches." : "There is no row to show."));
+      page.entries.length ? "No rows match." : "There are no rows to show."));
     return;
   }
   const first = Math.max(0, Math.floor(list.scrollTop / ROW_HEIGHT) - SPARE_ROWS);
@@ -89,7 +89,7 @@ function step(by, test = () => true) {
   for (let next = at < 0 ? (by > 0 ? 0 : shown.length - 1) : at + by; next >= 0 && next < shown.length; next += by) {
     if (test(shown[next])) return goTo(shown[next].row);
   }
-  return say(by > 0 ? "No further row" : "No earlier row");
+  return say(by > 0 ? "No more rows" : "No earlier rows");
 }
 
 function drawFilters() {

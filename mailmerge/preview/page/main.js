@@ -11,7 +11,7 @@ async function drawRow(announce = false) {
   if (turn !== drawing) return; // a newer row was asked for meanwhile
   const at = shown.indexOf(item);
   $("row-title").textContent = `Row ${item.row}`;
-  $("badges").replaceChildren(...badges(item), el("span", { class: "hint" }, at < 0 ? (state.query ? "not among those found" : "") : `${number(at + 1)} of ${number(shown.length)}`));
+  $("badges").replaceChildren(...badges(item), el("span", { class: "hint" }, at < 0 ? (state.query ? "not among the results" : "") : `${number(at + 1)} of ${number(shown.length)}`));
   $("next-problem").hidden = !page.entries.some(PROBLEM);
   $("compare").setAttribute("aria-pressed", String(Boolean(other)));
   $("compare").disabled = page.entries.length < 2;
@@ -240,7 +240,7 @@ function drawFacts() {
   const { facts } = page;
   const counts = facts.counts || {};
   const words = [`${plural(facts.shown, "row")} shown`];
-  const states = { pending: "ready", invalid: "invalid", duplicate: "duplicate", suppressed: "suppressed", skipped: "not selected" };
+  const states = { pending: "ready", invalid: "invalid", duplicate: "duplicate", suppressed: "suppressed", skipped: "skipped" };
   for (const [name, word] of Object.entries(states)) if (counts[name]) words.push(`${number(counts[name])} ${word}`);
   if (facts.source) words.push(facts.source.split("/").pop());
   $("facts").textContent = words.join(" · ");
@@ -255,7 +255,7 @@ function drawBroken() {
   $("empty").replaceChildren(
     page.facts.broken
       ? el("div", { class: "checks" }, el("h2", {}, "The campaign cannot be shown yet"),
-        el("p", {}, "Mend this and save: the page comes back by itself."), page.facts.problems.map(finding))
+        el("p", {}, "Fix this and save: the page reloads automatically."), page.facts.problems.map(finding))
       : el("div", {}, el("h2", {}, "No messages"), el("p", {}, "No row of the list is selected. "), el("code", {}, command(["check"]))));
 }
 
@@ -290,7 +290,7 @@ function followChanges() {
   });
   events.addEventListener("error", () => {
     show("stopped", "off");
-    notice("The preview server has stopped: this page is as it was last.");
+    notice("The preview server has stopped: this page shows its last state.");
   });
   window.addEventListener("pagehide", () => events.close());
 }
@@ -300,7 +300,7 @@ async function start() {
     await openPage();
   } catch (error) {
     $("empty").replaceChildren(el("h2", {}, "This file cannot be opened here"),
-      el("p", {}, `It may be cut off, or the browser too old: it needs DecompressionStream (2023). ${error.message}`));
+      el("p", {}, `It may be truncated, or the browser is too old: it needs DecompressionStream (2023). ${error.message}`));
     return;
   }
   readAddress();

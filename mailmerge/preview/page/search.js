@@ -7,7 +7,7 @@ const STATES = {
   problem: PROBLEM,
   nameless: (item) => item.codes.includes("D204"),
 };
-const UNUSUAL = { longest: "Longest", shortest: "Shortest", biggest: "Biggest", rare: "Rare branch", nameless: "Greets nobody" };
+const UNUSUAL = { longest: "Longest", shortest: "Shortest", biggest: "Biggest", rare: "Rare branch", nameless: "Greeting without a name" };
 
 // Letters without their accents: "zoe" finds Zoë.
 const folded = (text) => text.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();

@@ -28,7 +28,7 @@ function nothing(title, text) {
 }
 
 function noMessage(found) {
-  return nothing("This row makes no message", found.detail || found.checks?.[0]?.message);
+  return nothing("No message for this row", found.detail || found.checks?.[0]?.message);
 }
 
 // --- message ---------------------------------------------------------------------------------------------
@@ -37,7 +37,7 @@ function toolbar() {
   return el("div", { class: "toolbar" },
     segmented("Width of the message in pixels", "width", WIDTHS.map((width) => [width, width === "full" ? "Full" : width]), state.width, (width) => set({ width })),
     segmented("Colours of the message", "dark", DARK.map(([value, words]) =>
-      [value, words, value === "forced" ? "As apps do that turn colours round: approximate" : undefined]), state.dark, (dark) => set({ dark })),
+      [value, words, value === "forced" ? "As apps that invert colours show it: approximate" : undefined]), state.dark, (dark) => set({ dark })),
     toggle("Images", "images", state.images, (images) => set({ images }), "image"));
 }
 
@@ -52,7 +52,7 @@ function messageView(item, found) {
   }
   const made = messageDocument(partText(found.htmlPart), found.parts, { images: state.images, forced: state.dark === "forced" });
   device.append(messageFrame(item, made));
-  const remote = made.remote.size ? `${plural(made.remote.size, "picture")} from the web not loaded here. ` : "";
+  const remote = made.remote.size ? `${plural(made.remote.size, "image")} from the web not loaded here. ` : "";
   const removed = made.removed ? `${plural(made.removed, "script or embedded page", "")} left out, as mail programs do. ` : "";
   return el("div", {},
     el("div", { class: "stage", tabindex: "0", role: "group", "aria-label": `The message of row ${item.row}` }, device),
@@ -123,7 +123,7 @@ function marksToggle(found) {
 
 function textView(item, found, other) {
   if (!found.message) return noMessage(found);
-  if (!found.textPart) return nothing("No text part", "Some readers and most spam filters want one: add message.text.");
+  if (!found.textPart) return nothing("No text part", "Some readers and most spam filters expect one: add message.text.");
   const source = found.textSource || { text: partText(found.textPart), values: [] };
   const ranges = state.highlight ? valueRanges(source, item) : [];
   if (other?.textPart) ranges.push(...differences(source.text, other.textSource?.text ?? partText(other.textPart)));
@@ -178,7 +178,7 @@ function headersView(item, found, other) {
     el("pre", { class: "code" }, found.message.head.replace(/\r\n/g, "\n")),
     el("p", { class: "hint" }, page.facts.final
       ? "A message that was handed over before shows the Date it had then."
-      : "The Date is given when the message is handed over first; all else is what is sent."));
+      : "The Date is set when the message is first handed over; everything else is exactly what is sent."));
 }
 
 function structureView(item, found) {
