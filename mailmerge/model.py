@@ -115,6 +115,10 @@ class Recipient(Struct, frozen=True):
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
+Missing = Literal["error", "skip"]
+"""What a row is whose attachment does not exist: invalid, or a message without it."""
+
+
 class AttachmentRule(Struct, frozen=True):
     """One ``[[attach]]`` table: which files each message gets."""
 
@@ -124,7 +128,7 @@ class AttachmentRule(Struct, frozen=True):
     """Template of the file name to show instead of the path's own."""
     base: Path = Path()
     """The folder that no attachment of this rule may lie outside of."""
-    missing: Literal["error", "skip"] = "error"
+    missing: Missing = "error"
     """What a row without such a file is: invalid, or a message without it."""
     place: Place | None = None
     """Where the rule is set, for messages."""

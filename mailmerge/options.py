@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, get_args
 
-from mailmerge.model import Pipeline, SignIn, TlsMode
+from mailmerge.model import Missing, Pipeline, SignIn, TlsMode
 from mailmerge.option_types import (
     ADDRESS,
     ALIAS,
@@ -64,7 +64,6 @@ _RUN: Final = ("rehearse", "send")
 
 Duplicates = Literal["first", "error", "allow"]
 Hidden = Literal["refuse", "skip", "send"]
-Missing = Literal["error", "skip"]
 OutputFormat = Literal["full", "concise", "json", "github", "sarif"]
 StockTemplate = Literal["plain", "newsletter", "invoice", "announcement"]
 """What ``init`` can start from: the folders of templates/."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from mailmerge.model import Place
+    from mailmerge.model import Missing, Place
 
 _BAD_IN_PATH = "[\x00-\x1f\x7f-\x9f\ud800-\udfff]"
 _NOT_RELATIVE = r"[/\\~]|[A-Za-z]:"
@@ -195,7 +195,7 @@ class AttachmentPath(Struct, frozen=True):
         return real
 
 
-def find_files(base: Path, path: str, missing: Literal[error, skip] = "error") -> list[str]:
+def find_files(base: Path, path: str, missing: Missing = "error") -> list[str]:
     """Return the files that *path*, a relative path or glob, means, links resolved, in the order of names.
 
     Raises:
