@@ -18,7 +18,7 @@ from mailmerge.addresses import (
     suggest,
 )
 
-D5_NOT_ADDRESSES = [
+NOT_ADDRESSES = [
     ("a@x.org, b@y.org", "more than one address"),
     ("a@x.org b@y.org", "more than one address"),
     ("a@b)c@evil.org", "invalid characters"),
@@ -49,7 +49,7 @@ D5_NOT_ADDRESSES = [
 ]
 
 
-@pytest.mark.parametrize(("text", "reason"), D5_NOT_ADDRESSES)
+@pytest.mark.parametrize(("text", "reason"), NOT_ADDRESSES)
 def test_text_that_is_not_one_address(text, reason):
     """Whatever is not exactly one addr-spec is refused, with the reason."""
     with pytest.raises(AddressError) as caught:
