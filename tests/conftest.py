@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from servers.certificates import Certificates
     from servers.command import Mailmerge
     from servers.kept import KeepingSandbox
+    from servers.openid import OpenIdProvider
     from servers.postfix import Postfix
     from servers.sink import SmtpSink
 
@@ -99,6 +100,16 @@ def postfix(running_postfix: Postfix) -> Postfix:
     """A real Postfix with STARTTLS and sign-in, its mailbox empty."""
     running_postfix.clear()
     return running_postfix
+
+
+@pytest.fixture(scope="session")
+def openid_provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenIdProvider]:
+    """A real OpenID provider with one client."""
+    from servers.openid import OpenIdProvider
+
+    server = OpenIdProvider(tmp_path_factory.mktemp("openid"))
+    yield server
+    server.stop()
 
 
 @pytest.fixture

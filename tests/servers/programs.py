@@ -9,15 +9,16 @@ import signal
 import socket
 import subprocess
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
 _SBIN = "/usr/sbin:/usr/local/sbin:/sbin"
+_NPM = Path(__file__).parents[2] / "build" / "npm" / "node_modules"
 
 
 def find(program: str) -> str | None:
@@ -32,6 +33,13 @@ def require(program: str) -> str:
         refuse(f"{program} is not installed (scripts/install-test-programs)")
     assert path is not None
     return path
+
+
+def require_npm(package: str) -> Path:
+    """Folder of the npm packages; where *package* is missing the test is skipped, in CI it fails."""
+    if not (_NPM / package).is_dir():
+        refuse(f"{package} is not installed (scripts/install-test-programs)")
+    return _NPM
 
 
 def require_root() -> None:
