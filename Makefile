@@ -1,8 +1,9 @@
 # make demo    a rehearsal of the sample newsletter, from nothing but Python and make
 # make test    the whole suite against the built wheel   (PYTEST_ARGS="tests/unit -x" for a part)
+#              WHEEL=dist/some.whl tests that wheel instead of one that is built from here
 # make test-lowest   unit and protocol tests with every dependency at its lower bound
 # make soak    the kill loop for ten minutes, large lists, more fuzzing   (MAILMERGE_SOAK_SECONDS=60)
-# make check   formatting, lint, types, import contracts
+# make check   formatting, lint, types, import contracts, workflows
 # make bench   how fast it is beside other tools, half an hour   (BENCH_ARGS="--only build run" for parts)
 # make bench-quick   the same in about three minutes
 # make clean   remove what the above made
@@ -30,8 +31,13 @@ endef
 
 define install_wheel
 	@rm -rf $(TEST)/dist && mkdir -p $(TEST)/dist
-	@$(TEST)/venv/bin/python $(PIP) wheel --no-deps --no-build-isolation --wheel-dir $(TEST)/dist .
+	@if [ -n "$(WHEEL)" ]; then cp "$(WHEEL)" $(TEST)/dist/; \
+	else $(TEST)/venv/bin/python $(PIP) wheel --no-deps --no-build-isolation --wheel-dir $(TEST)/dist .; fi
 	@$(TEST)/venv/bin/python $(PIP) install --no-deps --force-reinstall $(TEST)/dist/*.whl
+endef
+
+define quietly
+	@said=$$($(1) 2>&1) || { echo "$$said"; exit 1; }
 endef
 
 demo: .venv/installed
@@ -93,7 +99,8 @@ check: $(CHECK)/venv/installed
 	@$(CHECK)/venv/bin/ruff format --quiet --check .
 	@$(CHECK)/venv/bin/ruff check --quiet .
 	@$(CHECK)/venv/bin/mypy --no-error-summary
-	@$(CHECK)/venv/bin/lint-imports --no-logo 2>&1
+	$(call quietly,$(CHECK)/venv/bin/lint-imports --no-logo)
+	$(call quietly,$(CHECK)/venv/bin/zizmor --offline --quiet --no-progress .github)
 
 $(CHECK)/venv/installed: pyproject.toml
 	$(call new_venv,$(CHECK)/venv)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -54,6 +56,107 @@ def test_what_tests_import_is_in_a_dependency_group():
     assert imported - declared - ours == set()
 
 
+CHANGES = """# Changelog
+
+## Unreleased
+{unreleased}
+## 1.2.0 - {date}
+
+### Security
+
+- A hole.
+
+### Fixed
+
+- A fault.
+
+## 1.1.0 - 2026-01-02
+"""
+
+
+def release_notes(folder, tag, *, date="2026-02-03", unreleased="", changes=CHANGES):
+    """Run scripts/release-notes beside a changelog of its own."""
+    (folder / "scripts").mkdir()
+    script = shutil.copy(ROOT / "scripts" / "release-notes", folder / "scripts")
+    (folder / "pyproject.toml").write_text('[project]\nversion = "1.2.0"\n')
+    (folder / "CHANGELOG.md").write_text(changes.format(date=date, unreleased=unreleased))
+    return subprocess.run([sys.executable, script, tag], capture_output=True, text=True, check=False)
+
+
+def test_release_notes_are_the_section_of_the_version(tmp_path):
+    """A tag whose version is stated and dated prints what changed in it."""
+    done = release_notes(tmp_path, "v1.2.0")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "### Security\n\n- A hole.\n\n### Fixed\n\n- A fault.\n"
+
+
+@pytest.mark.parametrize(
+    ("tag", "options", "said"),
+    [
+        ("v1.3.0", {}, "pyproject.toml has version 1.2.0, not 1.3.0"),
+        ("v1.2.0", {"date": "not yet released"}, "needs a section `## 1.2.0 - YYYY-MM-DD`"),
+        ("v1.2.0", {"unreleased": "\n### Added\n\n- More.\n"}, "changes under Unreleased"),
+        ("v1.2.0", {"changes": CHANGES.replace("Security", "Other")}, "the order is Security, Removed"),
+        ("v1.2.0", {"changes": CHANGES.replace("Security", "Fixed", 1)}, "the order is Security, Removed"),
+        ("v1.2.0", {"changes": "## 1.2.0, today\n"}, "`## 1.2.0, today` is neither"),
+    ],
+)
+def test_a_release_that_is_not_ready_is_refused(tmp_path, tag, options, said):
+    """Nothing is released under a wrong version, without a date or with a changelog out of order."""
+    done = release_notes(tmp_path, tag, **options)
+
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert done.stdout == ""
+
+
+def test_the_changelog_could_be_released(tmp_path):
+    """The real changelog has a section of the stated version, and all its headings are in order."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    text = (ROOT / "CHANGELOG.md").read_text("utf-8").replace("{", "{{").replace("}", "}}")
+    dated = text.replace(f"## {version} - not yet released", "## 1.2.0 - 2026-02-03")
+    moved = re.sub(r"^## Unreleased\n.*?(?=^## )", "", dated, flags=re.DOTALL | re.MULTILINE)
+    for name in ("dated", "moved"):
+        (tmp_path / name).mkdir()
+
+    before = release_notes(tmp_path / "dated", "v1.2.0", changes=dated)
+    after = release_notes(tmp_path / "moved", "v1.2.0", changes=moved)
+
+    assert before.stderr.rstrip() in {
+        "",
+        "CHANGELOG.md has changes under Unreleased; move them under the new version",
+    }
+    assert (after.returncode, after.stderr) == (0, "")
+    assert after.stdout
+
+
+def test_every_action_is_pinned_and_every_job_is_limited():
+    """A workflow runs exactly the code that was read, with the rights it needs and for a limited time."""
+    for path in sorted((ROOT / ".github" / "workflows").glob("*.yml")):
+        text = path.read_text("utf-8")
+        uses = re.findall(r"uses: (.*)", text)
+        jobs = re.findall(r"^  (\w+):\n    name:", text, re.MULTILINE)
+        assert [line for line in uses if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40}  # v[\d.]+", line)] == []
+        assert re.search(r"^permissions: \{\}$", text, re.MULTILINE), path.name
+        assert len(re.findall(r"^    timeout-minutes:", text, re.MULTILINE)) == len(jobs) > 0
+
+
+def test_one_address_of_the_project():
+    """All links to the project's own pages lead to the repository that pyproject.toml names."""
+    home = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["urls"]["Source"]
+    name = home.rpartition("/")[2]
+    files = [ROOT / "pyproject.toml", *ROOT.glob("*.md"), *(ROOT / ".github").rglob("*.yml")]
+
+    links = {
+        link
+        for path in files
+        for link in re.findall(r"https://github\.com/[\w./-]+", path.read_text("utf-8"))
+    }
+
+    assert {link for link in links if f"/{name}" in link and not link.startswith(home)} == set()
+
+
 def _module(requirement):
     name = re.split(r"[^a-z0-9-]", requirement, maxsplit=1)[0]
     return IMPORTED_AS.get(name, name.replace("-", "_"))
@@ -73,7 +176,7 @@ def _imports(path, *, nested=True):
     for node in ast.walk(tree) if nested else tree.body:
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and not node.level:
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names = [node.module]
         else:
             continue
