@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from mailmerge.addresses import Address, AddressError, Mailbox
     from mailmerge.campaign import Campaign
     from mailmerge.campaign.plan import Plan
-    from mailmerge.campaign.reporting import Report
+    from mailmerge.campaign.results import Report
     from mailmerge.campaign.run import SendRequest
     from mailmerge.campaign.send_one import send_message
     from mailmerge.config.accounts import Account
@@ -48,7 +48,7 @@ _HOMES = {
     "addresses": ("Address", "AddressError", "Mailbox"),
     "campaign": ("Campaign",),
     "campaign.plan": ("Plan",),
-    "campaign.reporting": ("Report",),
+    "campaign.results": ("Report",),
     "campaign.run": ("SendRequest",),
     "campaign.send_one": ("send_message",),
     "errors": (

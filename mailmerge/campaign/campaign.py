@@ -2,41 +2,36 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import os
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from mailmerge.campaign.composer import Composer, identity
-from mailmerge.campaign.plan import Plan
-from mailmerge.campaign.preflight import Inspection, Preflight, run_preflight
+from mailmerge.campaign.definition import Definition
+from mailmerge.campaign.opening import Access, open_read_only, open_run
 from mailmerge.campaign.workspace import Workspace, user_state_folder
-from mailmerge.check.diagnostics import DiagnosticCollector
 from mailmerge.config import campaign_file
 from mailmerge.config.environment import Environment
-from mailmerge.errors import LedgerError, RowError
-from mailmerge.ledger.ledger import Ledger
 from mailmerge.model import Counts
-from mailmerge.recipients import from_dataframe, open_list, parse_rows, sha256
-from mailmerge.recipients.selection import Suppressed
+from mailmerge.recipients import from_dataframe, parse_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from datetime import datetime
 
     import pandas as pd
 
     from mailmerge.campaign.check import OnlineChecks
-    from mailmerge.campaign.reporting import Report
-    from mailmerge.campaign.results import ReportOptions
+    from mailmerge.campaign.plan import Plan
+    from mailmerge.campaign.preview import Previewed, PreviewRequest
+    from mailmerge.campaign.rehearsal import Rehearsal
+    from mailmerge.campaign.results import Report, ReportOptions
     from mailmerge.campaign.run import SendRequest
+    from mailmerge.campaign.trial import TrialReport
     from mailmerge.clock import Clock
-    from mailmerge.config.accounts import Account
     from mailmerge.config.campaign_file import CampaignFile
-    from mailmerge.ledger.reader import LedgerReader
+    from mailmerge.ledger.ledger import Ledger
     from mailmerge.model import Message, Result
     from mailmerge.recipients import RecipientList
     from mailmerge.sending.runs import Progress, StopFlag
@@ -48,6 +43,8 @@ _NO_MESSAGE = {"message.subject": "-", "message.text": "-\n"}
 
 class Campaign:
     """One campaign: what to send, to whom, and what happened so far.
+
+    Each command of the command line is one of its methods.
 
     Args:
         file: what its author said.
@@ -65,12 +62,10 @@ class Campaign:
         out: Path | None = None,
         recipients: RecipientList | None = None,
     ) -> None:
-        self.file = file
-        self.environment = environment or Environment.read(file.folder, os.environ)
-        state = user_state_folder(self.environment)
-        self.workspace = Workspace(file.folder, out or file.folder / "out", state)
-        self.workspace.sweep()
-        self._given = recipients
+        environment = environment or Environment.read(file.folder, os.environ)
+        workspace = Workspace(file.folder, out or file.folder / "out", user_state_folder(environment))
+        workspace.sweep()
+        self.definition = Definition(file, environment, workspace, recipients)
 
     @classmethod
     def load(
@@ -196,35 +191,24 @@ class Campaign:
     @property
     def name(self) -> str:
         """The campaign's name, its identity in the ledger."""
-        return self.file.name
+        return self.definition.name
 
     @property
-    def list_given(self) -> bool:
-        """Whether the list was handed in as an object, not named in the campaign file."""
-        return self._given is not None
+    def file(self) -> CampaignFile:
+        """What its author said."""
+        return self.definition.file
+
+    @property
+    def environment(self) -> Environment:
+        """Variables for accounts and secrets."""
+        return self.definition.environment
+
+    @property
+    def workspace(self) -> Workspace:
+        """Its folders and files."""
+        return self.definition.workspace
 
     # --- looking -----------------------------------------------------------------------------------------
-
-    def open_list(self, copy: Path | None = None) -> RecipientList:
-        """Open the recipient list, or a private *copy* of it under the list's name.
-
-        Raises:
-            ListError: it cannot be read.
-
-        """
-        if self._given is not None:
-            return self._given
-        data = self.file.data
-        return open_list(
-            copy or data.source,
-            shown=str(data.source),
-            sheet=data.sheet,
-            key=data.key,
-            hidden=data.hidden,
-            encoding=data.encoding,
-            types=data.types,
-            defaults=data.defaults,
-        )
 
     def check(
         self,
@@ -241,90 +225,7 @@ class Campaign:
         """
         from mailmerge.campaign import check
 
-        return check.check(self, progress=progress, online=online)
-
-    def existing_ledger(self) -> Path | None:
-        """Give the ledger's path if there is one."""
-        path = self.workspace.ledger_path
-        return path if path.exists() else None
-
-    def assemble(self, recipients: RecipientList, secret: bytes, account: Account | None = None) -> Composer:
-        """Compile the templates for this list.
-
-        Raises:
-            TemplateError: with every problem in them.
-
-        """
-        return Composer(self.file, recipients.columns, secret, account, list_name=recipients.shown)
-
-    def examine(
-        self,
-        ledger: Ledger,
-        recipients: RecipientList,
-        composer: Composer | None = None,
-        *,
-        account: Account | None = None,
-        reuse: bool = False,
-        progress: Callable[[int], None] = lambda _rows: None,
-    ) -> Plan:
-        """Run the pre-flight into *ledger* and say what it found.
-
-        With *reuse*, a pre-flight of these very files that an earlier run did is as good as a new one.
-        """
-        composer = composer or self.assemble(recipients, ledger.secret, account)
-        problems = DiagnosticCollector(self.file.check.ignore)
-        problems.add((*self.environment.warnings, *recipients.warnings))
-        suppressed = Suppressed(self.file.data.suppress)
-        max_size = account.max_size if account else None
-        digest = self._preflight_digest(recipients, composer, suppressed, max_size) if reuse else ""
-        found = Preflight.recalled(ledger.preflight, digest, problems) if digest else None
-        if found is None:
-            if ledger.preflight:
-                ledger.note_preflight("")
-            found = run_preflight(
-                recipients,
-                Inspection(composer, suppressed, max_size, problems),
-                ledger,
-                problems,
-                duplicates=self.file.data.duplicates,
-                keyed=self.file.data.key is not None,
-                progress=progress,
-            )
-            if digest and not problems.campaign_errors:
-                ledger.note_preflight(found.remembered(digest))
-        return Plan(
-            campaign=self.name,
-            source=recipients.shown,
-            dialect=recipients.dialect,
-            problems=problems,
-            counts=ledger.counts(),
-            statuses=Counts(found.statuses),
-            rows=found.rows,
-            blank_rows=found.blank_rows,
-            hidden_rows=found.hidden_rows,
-            largest=found.largest,
-            sender=found.sender or composer.sender,
-            checked_earlier=found.earlier,
-            earlier_warnings=found.warnings,
-        )
-
-    def _preflight_digest(
-        self, recipients: RecipientList, composer: Composer, suppressed: Suppressed, max_size: int | None
-    ) -> str:
-        """Hash everything that the pre-flight looks at; empty where something cannot be known beforehand."""
-        data = self.file.data
-        per_row_files = any("{" in rule.path for rule in self.file.attach)
-        if self.list_given or per_row_files:
-            return ""
-        facts = [
-            sha256(recipients.path),
-            composer.version,
-            suppressed.digest.hexdigest(),
-            *map(str, (data.sheet, data.key, data.where, data.duplicates, data.hidden, data.encoding)),
-            *sorted(self.file.check.ignore),
-            *map(str, (sorted(data.types.items()), sorted(data.defaults.items()), max_size)),
-        ]
-        return hashlib.sha256("\x1f".join(facts).encode()).hexdigest()
+        return check.check(self.definition, progress=progress, online=online)
 
     def messages(
         self, *, rows: str | None = None, limit: int | None = None, keep: bool = True
@@ -335,40 +236,69 @@ class Campaign:
         secret now, so that only the Date of a message is still to come; without, nothing is written.
 
         Raises:
+            TemplateError: the templates are wrong.
             RowError: a row that was named in *rows* cannot become a message.
 
         """
-        selection = parse_rows(rows) if rows else None
-        recipients = self.open_list()
-        composer = self.assemble(recipients, self.workspace.secret_for_showing(self.name, keep=keep))
-        dates = self.dates()
-        now = datetime.now(UTC).astimezone()
-        count = 0
-        for recipient in recipients:
-            if limit is not None and count >= limit:
-                return
-            if (selection and recipient.row not in selection) or not composer.selects(recipient):
-                continue
-            try:
-                rendered = composer.render(recipient)
-                message = composer.message(rendered, dates.get(identity(rendered), now))
-            except RowError:
-                if selection:
-                    raise
-                continue
-            count += 1
-            yield message
+        from mailmerge.campaign import preview
 
-    def dates(self) -> dict[str, datetime]:
-        """Give the Date of every message that was handed over before, by the row's key."""
-        path = self.existing_ledger()
-        if path is None:
-            return {}
-        with self._looking(path) as ledger:
-            entries = (result.delivery for result in ledger.results()) if ledger else iter(())
-            return {entry.key: entry.date for entry in entries if entry and entry.date}
+        return preview.messages(self.definition, rows=rows, limit=limit, keep=keep)
+
+    def preview(
+        self,
+        path: Path,
+        request: PreviewRequest | None = None,
+        *,
+        progress: Callable[[int], None] = lambda _rows: None,
+    ) -> Previewed:
+        """Write the page with every message to *path*; see `mailmerge.campaign.preview.write_preview`."""
+        from mailmerge.campaign import preview
+
+        return preview.write_preview(self.definition, path, request, progress=progress)
 
     # --- sending -----------------------------------------------------------------------------------------
+
+    def rehearse(
+        self,
+        request: SendRequest | None = None,
+        rehearsal: Rehearsal | None = None,
+        *,
+        planned: Callable[[Plan], None] = lambda _plan: None,
+        observe: Callable[[Progress], None] = lambda _progress: None,
+        stop: StopFlag | None = None,
+    ) -> Report:
+        """Do the whole run against the built-in server; ledger and quota are thrown away afterwards.
+
+        Raises:
+            MailmergeError: the campaign could not be sent either.
+
+        """
+        from mailmerge.campaign import rehearsal as module
+        from mailmerge.campaign import run
+
+        return module.rehearse(
+            self.definition,
+            request or run.SendRequest(),
+            rehearsal or module.Rehearsal(),
+            planned=planned,
+            observe=observe,
+            stop=stop or run.NeverStop(),
+        )
+
+    def test(
+        self, me: str | None = None, request: SendRequest | None = None, *, stop: StopFlag | None = None
+    ) -> TrialReport:
+        """Send the messages of the chosen rows (default: the first) to *me* only (default: ``SMTP_TO``).
+
+        Raises:
+            MailmergeError: nothing was sent.
+
+        """
+        from mailmerge.campaign import run, trial
+
+        return trial.send_tests(
+            self.definition, request or run.SendRequest(), me, stop=stop or run.NeverStop()
+        )
 
     def send(
         self,
@@ -398,7 +328,7 @@ class Campaign:
         from mailmerge.campaign import run
 
         return run.send(
-            self,
+            self.definition,
             request or run.SendRequest(),
             confirm=confirm,
             observe=observe,
@@ -409,16 +339,13 @@ class Campaign:
     # --- after -------------------------------------------------------------------------------------------
 
     def status(self) -> CampaignStatus:
-        """Say where every row stands, from the ledger alone.
+        """Give the state of every row, from the ledger alone.
 
         Raises:
             LedgerError: the ledger cannot be read.
 
         """
-        path = self.existing_ledger()
-        if path is None:
-            return CampaignStatus(Counts())
-        with self._looking(path) as ledger:
+        with open_read_only(self.definition) as ledger:
             if ledger is None:
                 return CampaignStatus(Counts())
             last = ledger.last_run()
@@ -442,23 +369,19 @@ class Campaign:
         """
         from mailmerge.campaign import results
 
-        return results.report(self, wanted or results.ReportOptions())
+        return results.report_again(self.definition, wanted or results.ReportOptions())
 
     def in_doubt(self, rows: str | None = None) -> list[Result]:
         """Give the rows that a person has to decide about."""
-        path = self.existing_ledger()
-        if path is None:
-            return []
         selection = parse_rows(rows) if rows else None
-        with self._looking(path) as ledger:
+        with open_read_only(self.definition) as ledger:
             doubtful = ledger.in_doubt() if ledger else []
         return [result for result in doubtful if selection is None or result.row in selection]
 
     def resolve(self, rows: str | None, *, as_accepted: bool) -> int:
         """Settle rows in doubt (None: all): accepted, or to be sent again; return how many."""
-        with self._changing() as ledger:
-            keys = _keys(ledger, rows)
-            return ledger.resolve(keys, as_accepted=as_accepted)
+        with open_run(self.definition, Access.DECIDE) as opened:
+            return opened.ledger.resolve(_keys(opened.ledger, rows), as_accepted=as_accepted)
 
     def requeue(self, rows: str | None = None, *, failed: Path | None = None, accepted: bool = False) -> int:
         """Make rejected and expired rows (or accepted ones) pending again; return how many.
@@ -476,53 +399,21 @@ class Campaign:
         """
         if rows is not None and failed is not None:
             raise ValueError("rows and failed exclude each other")
-        with self._changing() as ledger:
+        with open_run(self.definition, Access.DECIDE) as opened:
+            ledger = opened.ledger
             if failed is None:
                 return ledger.requeue(_keys(ledger, rows), accepted=accepted)
-            from mailmerge.campaign.reporting import keys_in_failed
+            from mailmerge.campaign.results import keys_in_failed
 
-            keys = keys_in_failed(failed, lambda path: self._identities(path, ledger.secret))
+            keys = keys_in_failed(failed, lambda path: self.definition.identities(path, ledger.secret))
             return ledger.requeue(keys, accepted=accepted)
-
-    def _identities(self, path: Path, secret: bytes) -> Iterator[str]:
-        """Tell who the rows of a list are that has the columns of the campaign's own."""
-        data = self.file.data
-        recipients = open_list(path, key=data.key, types=data.types, defaults=data.defaults)
-        composer = self.assemble(recipients, secret) if data.key is None else None
-        for recipient in recipients:
-            yield identity(composer.render(recipient)) if composer else recipient.key or ""
 
     def purge(self) -> None:
         """Remove personal data from the ledger, the list's copies, and the files in the out folder."""
         self.workspace.check_folders()  # a campaign is purged once, so not by halves
-        with self._changing() as ledger:
-            ledger.purge()
+        with open_run(self.definition, Access.DECIDE) as opened:
+            opened.ledger.purge()
         self.workspace.remove_personal_files()
-
-    @contextlib.contextmanager
-    def _looking(self, path: Path) -> Iterator[LedgerReader | None]:
-        """Open the ledger read-only; None if this campaign is not in it yet."""
-        try:
-            ledger = Ledger.open_read_only(path, self.name)
-        except LedgerError as error:
-            if error.code != "L705":
-                raise
-            yield None
-            return
-        with ledger:
-            yield ledger
-
-    @contextlib.contextmanager
-    def _changing(self) -> Iterator[Ledger]:
-        """Open the ledger for a person's decision."""
-        path = self.workspace.ledger_path
-        if not path.exists():
-            raise LedgerError(
-                f"there is no ledger at {path}", code="L705", hint="nothing was sent from here yet"
-            )
-        with Ledger.lock(path), Ledger.open(path, self.name, create=False) as ledger:
-            ledger.repair()
-            yield ledger
 
 
 def _is_whole(options: Mapping[str, object]) -> bool:

@@ -6,22 +6,24 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from mailmerge.campaign.connect import connection_factory, find_account
+from mailmerge.campaign.opening import Access, open_run
+from mailmerge.campaign.preflight import examine
 from mailmerge.check.message_view import Finding, diagnostic
 from mailmerge.check.rules.deliverability import longer_than_a_day
-from mailmerge.config.accounts import resolve_account
 from mailmerge.errors import AuthError, CampaignFileError, RowError, SessionError, TlsError
-from mailmerge.ledger.ledger import Ledger
 from mailmerge.model import Place, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from mailmerge.campaign.campaign import Campaign
+    from mailmerge.campaign.definition import Definition
     from mailmerge.campaign.plan import Plan
     from mailmerge.check.online_dns import Lookup
     from mailmerge.check.online_links import LinkCheck
     from mailmerge.config.accounts import Account
     from mailmerge.errors import MailmergeError
+    from mailmerge.ledger.ledger import Ledger
 
 _ROWS_FOR_LINKS = 200
 """How many rows' messages are looked through for links to try."""
@@ -37,7 +39,7 @@ class OnlineChecks(Struct, frozen=True):
 
 
 def check(
-    campaign: Campaign,
+    definition: Definition,
     *,
     progress: Callable[[int], None] = lambda _rows: None,
     online: OnlineChecks | None = None,
@@ -49,16 +51,21 @@ def check(
         TemplateError: templates that do not compile.
 
     """
-    account, unusable = known_account(campaign)
-    with Ledger.scratch(campaign.existing_ledger(), campaign.name) as ledger:
-        recipients = campaign.open_list()
+    account, unusable = known_account(definition)
+    with open_run(definition, Access.COPY) as opened:
+        ledger, recipients = opened.ledger, opened.open_list()
+
+        def look(sender: Account | None) -> Plan:
+            composer = definition.composer(recipients, ledger.secret, sender)
+            return examine(definition, ledger, recipients, composer, account=sender, progress=progress)
+
         try:
-            plan = campaign.examine(ledger, recipients, account=account, progress=progress)
+            plan = look(account)
         except CampaignFileError as error:
             if account is None or error.code != "C461":
                 raise
             # The rest of the messages can be looked at all the same.
-            plan = campaign.examine(ledger, recipients, progress=progress)
+            plan = look(None)
             plan.problems.add(error.diagnostics)
         about = [unusable] if unusable else []
         if account is not None:
@@ -69,24 +76,19 @@ def check(
         if online and online.lookup:
             _ask_dns(plan, ledger, online.lookup)
     if online and online.links:
-        found = online.links.look(_links(campaign))
+        found = online.links.look(_links(definition))
         plan.problems.add(diagnostic(finding) for finding in found)
     return plan
 
 
-def known_account(campaign: Campaign) -> tuple[Account | None, Finding | None]:
+def known_account(definition: Definition) -> tuple[Account | None, Finding | None]:
     """Resolve the campaign's account if this machine knows it, for its limits; never asks for a secret."""
-    sender = campaign.file.message.from_
     try:
-        account = resolve_account(
-            campaign.file.account,
-            environment=campaign.environment,
-            campaign_from=sender if sender and "{" not in sender else None,
-        )
+        account = find_account(definition)
     except CampaignFileError as error:
-        if campaign.file.account is None:
+        if definition.file.account is None:
             return None, None
-        place = campaign.file.places.get("account", Place())
+        place = definition.file.places.get("account", Place())
         hint = error.hint or "`mailmerge send` will need it"
         return None, Finding("C220", f"the account cannot be used here: {error.message}", hint, place)
     return account, None
@@ -119,13 +121,14 @@ def _ask_dns(plan: Plan, ledger: Ledger, lookup: Lookup) -> None:
         plan.problems.add(diagnostic(finding, row=row) for row in numbers)
 
 
-def _links(campaign: Campaign) -> Iterator[str]:
+def _links(definition: Definition) -> Iterator[str]:
     """Yield the different links of the first messages, but those that unsubscribe somebody."""
     from mailmerge.check.online_links import MOST_LINKS
     from mailmerge.check.rules.links import all_links
 
-    recipients = campaign.open_list()
-    composer = campaign.assemble(recipients, campaign.workspace.secret_for_showing(campaign.name, keep=False))
+    recipients = definition.open_list()
+    secret = definition.workspace.secret_for_showing(definition.name, keep=False)
+    composer = definition.composer(recipients, secret)
     seen: set[str] = set()
     for number, recipient in enumerate(recipients):
         if number >= _ROWS_FOR_LINKS:
@@ -153,7 +156,7 @@ class SignIn(Struct, frozen=True):
 
 
 def try_sign_in(
-    campaign: Campaign, account: Account, *, prompt: Callable[[str], str] | None = None
+    definition: Definition, account: Account, *, prompt: Callable[[str], str] | None = None
 ) -> SignIn:
     """Connect, secure and sign in, hand nothing over, and leave.
 
@@ -161,9 +164,7 @@ def try_sign_in(
         AuthError: there is no secret to be found.
 
     """
-    from mailmerge.campaign.connect import connection_factory
-
-    connection = connection_factory(account, campaign.environment, prompt=prompt)()
+    connection = connection_factory(account, definition.environment, prompt=prompt)()
     steps = [f"connected to {account.host}, port {account.port}"]
     if account.tls != "none":
         steps.append("TLS is up, the certificate is valid")

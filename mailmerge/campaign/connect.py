@@ -1,21 +1,43 @@
-"""From an account to connections: server, credentials, deadlines and transcript put together."""
+"""From a campaign to connections: account, server, credentials, deadlines and transcript put together."""
 
 from __future__ import annotations
 
+import contextlib
 import io
 from typing import TYPE_CHECKING
 
 from mailmerge.config.account_secrets import find_secret
+from mailmerge.config.accounts import resolve_account
 from mailmerge.errors import CampaignFileError, FileError
 from mailmerge.files import start_file
+from mailmerge.smtp.events import Closed, Completed, ReleaseNeeded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from mailmerge.campaign.definition import Definition
     from mailmerge.config.accounts import Account
     from mailmerge.config.environment import Environment
+    from mailmerge.model import Message, Outcome
     from mailmerge.smtp.connection import Connection, Deadlines
+
+
+def find_account(definition: Definition, *, ca_file: Path | None = None) -> Account:
+    """Resolve the campaign's account; *ca_file* is trusted beside what the account says.
+
+    Raises:
+        CampaignFileError: there is none, or it is wrong.
+
+    """
+    file = definition.file
+    sender = file.message.from_
+    return resolve_account(
+        file.account,
+        environment=definition.environment,
+        overrides={"ca_file": None if ca_file is None else str(ca_file), "pipeline": file.send.pipeline},
+        campaign_from=sender if sender and "{" not in sender else None,
+    )
 
 
 def connection_factory(
@@ -27,13 +49,10 @@ def connection_factory(
     transcript: Callable[[str], None] | None = None,
     deadlines: Deadlines | None = None,
 ) -> Callable[[], Connection]:
-    """Give a function that makes a new connection for *account*; the secret is looked for once.
+    """Give a function that makes a new connection for *account*.
 
-    *secret* is for callers that know it already.
-
-    Raises:
-        AuthError: there is no secret to be found.
-
+    The secret is looked for when the first connection is made: a run that contacts nobody needs none. That
+    call raises `AuthError` where there is none to be found. *secret* is for callers that know it already.
     """
     from mailmerge.smtp.connection import Connection, Credentials, Endpoint, ServerProfile
 
@@ -45,19 +64,24 @@ def connection_factory(
         ca_file=account.ca_file,
         insecure=account.insecure,
     )
-    credentials = None
-    if account.auth != "none" and account.user:
-        reveal = secret or _finder(account, environment, prompt)
-        credentials = Credentials(user=account.user, mechanism=account.auth, secret=reveal)
+    signs_in = account.auth != "none" and account.user
     profile = ServerProfile(messages_per_connection=account.per_connection)
-    return lambda: Connection(
-        server,
-        credentials,
-        pipeline=account.pipeline,
-        deadlines=deadlines,
-        transcript=transcript,
-        profile=profile,
-    )
+    reveal = secret
+
+    def connect() -> Connection:
+        nonlocal reveal
+        if signs_in and reveal is None:
+            reveal = _finder(account, environment, prompt)
+        return Connection(
+            server,
+            Credentials(signs_in, account.auth, reveal) if signs_in and reveal else None,
+            pipeline=account.pipeline,
+            deadlines=deadlines,
+            transcript=transcript,
+            profile=profile,
+        )
+
+    return connect
 
 
 def _finder(
@@ -78,24 +102,45 @@ def _finder(
     return reveal
 
 
-class Transcript:
-    """Writes the SMTP dialogue to a private file, line by line."""
+def hand_over(connection: Connection, message: Message) -> Outcome:
+    """Take one message through an open connection and wait for its outcome.
 
-    def __init__(self, path: Path) -> None:
-        try:
-            file = start_file(path)
-        except FileError as error:
-            raise CampaignFileError(
-                f"cannot write the transcript {path}: {error.strerror}",
-                code="C482",
-                hint=error.hint or "--transcript wants the name of a file",
-            ) from error
-        self._file = io.TextIOWrapper(file, "utf-8", errors="backslashreplace", line_buffering=True)
+    Raises:
+        SessionError: the connection ended before the message was begun.
 
-    def write(self, line: str) -> None:
-        """Add one line."""
-        self._file.write(line + "\n")
+    """
+    connection.submit(message, 0)
+    outcome: Outcome | None = None
+    while outcome is None:
+        for event in connection.poll(1.0):
+            match event:
+                case ReleaseNeeded(token):
+                    connection.release([token])
+                case Completed(outcome=found):
+                    outcome = found
+                case Closed(error) if outcome is None and error is not None:
+                    raise error
+    return outcome
 
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+
+@contextlib.contextmanager
+def open_transcript(path: Path | None) -> Iterator[Callable[[str], None] | None]:
+    """Begin the private file that the SMTP dialogue is written to, line by line; None: none was asked for.
+
+    Raises:
+        CampaignFileError: it cannot be written.
+
+    """
+    if path is None:
+        yield None
+        return
+    try:
+        raw = start_file(path)
+    except FileError as error:
+        raise CampaignFileError(
+            f"cannot write the transcript {path}: {error.strerror}",
+            code="C482",
+            hint=error.hint or "--transcript takes the name of a file",
+        ) from error
+    with io.TextIOWrapper(raw, "utf-8", errors="backslashreplace", line_buffering=True) as file:
+        yield lambda line: file.writelines((line, "\n"))

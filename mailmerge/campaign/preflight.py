@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from datetime import UTC, datetime
 from functools import cached_property
@@ -11,22 +12,27 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from mailmerge.campaign.composer import identity
+from mailmerge.campaign.plan import Plan
+from mailmerge.check.diagnostics import DiagnosticCollector
 from mailmerge.errors import CampaignFileError, RowError, TemplateError
-from mailmerge.model import Diagnostic, Listed, Severity, Status
+from mailmerge.model import Counts, Diagnostic, Listed, Severity, Status
+from mailmerge.recipients import sha256
+from mailmerge.recipients.selection import Suppressed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mailmerge.campaign.composer import Composer
-    from mailmerge.check.diagnostics import DiagnosticCollector, Group
+    from mailmerge.campaign.definition import Definition
+    from mailmerge.check.diagnostics import Group
     from mailmerge.check.lint import Lint
+    from mailmerge.config.accounts import Account
     from mailmerge.ledger.ledger import Ledger
     from mailmerge.model import Message, Recipient, Rendered
     from mailmerge.recipients import RecipientList
-    from mailmerge.recipients.selection import Suppressed
 
 _PROGRESS_EVERY = 500
-_KEPT = ("rows", "blank_rows", "hidden_rows", "largest", "octets", "sender", "warnings")
+_KEPT = ("rows", "blank_rows", "hidden_rows", "largest", "sender", "warnings")
 
 
 class Preflight(Struct):
@@ -38,7 +44,6 @@ class Preflight(Struct):
     hidden_rows: int = 0
     largest: int = 0
     """Size of the largest message in octets."""
-    octets: int = 0
     statuses: dict[Status, int] = field(default_factory=dict)
     sender: str = ""
     """From of the first message."""
@@ -72,6 +77,16 @@ class Preflight(Struct):
         self.statuses[status] = self.statuses.get(status, 0) + 1
 
 
+class Looked(Struct, frozen=True):
+    """What one row would be if the campaign were sent now."""
+
+    listed: Listed
+    rendered: Rendered | None = None
+    """None: its data cannot be rendered, or it was not selected."""
+    message: Message | None = None
+    """None: it would not be sent."""
+
+
 class Inspection:
     """Looks at rows one by one: what would become of each if the campaign were sent now.
 
@@ -97,45 +112,60 @@ class Inspection:
         self.sender = ""
         """From of the first message."""
         # The Date of a message that is only looked at; each real attempt sets its own.
-        self._date = datetime.now(UTC)
+        self._date = datetime.now(UTC).astimezone()
 
     @cached_property
     def _lint(self) -> Lint:
         return self._composer.lint()
 
-    def look(self, recipient: Recipient) -> tuple[Listed, Message | None]:
+    def look(self, recipient: Recipient) -> Looked:
         """Say what the row is, and give its message if there is one."""
         try:
             if not self._composer.selects(recipient):
-                return Listed(recipient.row, recipient.key or "", "", Status.SKIPPED, "where"), None
+                return Looked(Listed(recipient.row, recipient.key or "", "", Status.SKIPPED, "where"))
             rendered = self._composer.render(recipient)
-            return self._rendered(recipient, rendered)
         except (RowError, TemplateError) as error:
-            self._problems.add(error.diagnostics)
-            return self._invalid(recipient, error.diagnostics[0].message, error.address or ""), None
+            return self._invalid(recipient, error)
+        try:
+            return self._rendered(recipient, rendered)
+        except RowError as error:
+            return self._invalid(recipient, error, rendered)
 
-    def _rendered(self, recipient: Recipient, rendered: Rendered) -> tuple[Listed, Message | None]:
+    def _invalid(
+        self, recipient: Recipient, error: RowError | TemplateError, rendered: Rendered | None = None
+    ) -> Looked:
+        self._problems.add(error.diagnostics)
+        detail = error.diagnostics[0].message
+        listed = Listed(recipient.row, recipient.key or "", error.address or "", Status.INVALID, detail)
+        return Looked(listed, rendered)
+
+    def _rendered(self, recipient: Recipient, rendered: Rendered) -> Looked:
         key = identity(rendered)
         address = str(rendered.to[0].address)
         refused = self._refused(rendered)
         if refused:
-            return Listed(recipient.row, key, address, Status.SUPPRESSED, f"{refused} is suppressed"), None
+            detail = f"{refused} is suppressed"
+            return Looked(Listed(recipient.row, key, address, Status.SUPPRESSED, detail), rendered)
         message = self._composer.message(rendered, self._date)
+        wrong = self._wrong(rendered, message, address)
+        if wrong is not None:
+            return Looked(Listed(recipient.row, key, address, Status.INVALID, wrong.message), rendered)
+        recipients = len(message.envelope.rcpt_to)
+        listed = Listed(recipient.row, key, address, Status.PENDING, "", recipients, recipient.digest())
+        return Looked(listed, rendered, message)
+
+    def _wrong(self, rendered: Rendered, message: Message, address: str) -> Diagnostic | None:
+        """Read the message, keep what is found, and give what forbids to send it."""
         if self._max_size is not None and message.size > self._max_size:
-            problem = _too_large(recipient.row, address, message.size, self._max_size)
+            problem = _too_large(message.row, address, message.size, self._max_size)
             self._problems.add([problem])
-            return self._invalid(recipient, problem.message, address, key), None
+            return problem
         self.sender = self.sender or str(rendered.from_)
         findings = self._lint.look(rendered, message)
-        if findings:
-            self._problems.add(findings)
-            error = next((found for found in findings if found.severity is Severity.ERROR), None)
-            if error is not None:
-                return self._invalid(recipient, error.message, address, key), None
-        recipients = len(message.envelope.rcpt_to)
-        digest = recipient.digest()
-        listed = Listed(recipient.row, key, address, Status.PENDING, "", recipients, digest)
-        return listed, message
+        if not findings:
+            return None
+        self._problems.add(findings)
+        return next((found for found in findings if found.severity is Severity.ERROR), None)
 
     def _refused(self, rendered: Rendered) -> str | None:
         everyone = (*rendered.to, *rendered.cc, *rendered.bcc)
@@ -144,10 +174,6 @@ class Inspection:
     def finish(self) -> None:
         """Add what only the whole list shows."""
         self._problems.add(self._lint.finish())
-
-    @staticmethod
-    def _invalid(recipient: Recipient, detail: str, address: str = "", key: str = "") -> Listed:
-        return Listed(recipient.row, key or recipient.key or "", address, Status.INVALID, detail)
 
 
 def _too_large(row: int, address: str, size: int, most: int) -> Diagnostic:
@@ -158,6 +184,81 @@ def _too_large(row: int, address: str, size: int, most: int) -> Diagnostic:
         row=row,
         address=address,
     )
+
+
+def examine(
+    definition: Definition,
+    ledger: Ledger,
+    recipients: RecipientList,
+    composer: Composer,
+    *,
+    account: Account | None = None,
+    reuse: bool = False,
+    progress: Callable[[int], None] = lambda _rows: None,
+) -> Plan:
+    """Run the pre-flight into *ledger* and say what it found.
+
+    With *reuse*, a pre-flight of these very files that an earlier run did is as good as a new one.
+    """
+    file = definition.file
+    problems = DiagnosticCollector(file.check.ignore)
+    problems.add((*definition.environment.warnings, *recipients.warnings))
+    suppressed = Suppressed(file.data.suppress)
+    max_size = account.max_size if account else None
+    digest = _files_digest(definition, recipients, composer, suppressed, max_size) if reuse else ""
+    found = Preflight.recalled(ledger.preflight, digest, problems) if digest else None
+    if found is None:
+        if ledger.preflight:
+            ledger.note_preflight("")
+        found = run_preflight(
+            recipients,
+            Inspection(composer, suppressed, max_size, problems),
+            ledger,
+            problems,
+            duplicates=file.data.duplicates,
+            keyed=file.data.key is not None,
+            progress=progress,
+        )
+        if digest and not problems.campaign_errors:
+            ledger.note_preflight(found.remembered(digest))
+    return Plan(
+        campaign=definition.name,
+        source=recipients.shown,
+        dialect=recipients.dialect,
+        problems=problems,
+        counts=ledger.counts(),
+        statuses=Counts(found.statuses),
+        rows=found.rows,
+        blank_rows=found.blank_rows,
+        hidden_rows=found.hidden_rows,
+        largest=found.largest,
+        sender=found.sender or composer.sender,
+        checked_earlier=found.earlier,
+        earlier_warnings=found.warnings,
+    )
+
+
+def _files_digest(
+    definition: Definition,
+    recipients: RecipientList,
+    composer: Composer,
+    suppressed: Suppressed,
+    max_size: int | None,
+) -> str:
+    """Hash everything that the pre-flight looks at; empty where something cannot be known beforehand."""
+    file, data = definition.file, definition.file.data
+    per_row_files = any("{" in rule.path for rule in file.attach)
+    if definition.given_list is not None or per_row_files:
+        return ""
+    facts = [
+        sha256(recipients.path),
+        composer.version,
+        suppressed.digest.hexdigest(),
+        *map(str, (data.sheet, data.key, data.where, data.duplicates, data.hidden, data.encoding)),
+        *sorted(file.check.ignore),
+        *map(str, (sorted(data.types.items()), sorted(data.defaults.items()), max_size)),
+    ]
+    return hashlib.sha256("\x1f".join(facts).encode()).hexdigest()
 
 
 def run_preflight(
@@ -180,17 +281,16 @@ def run_preflight(
     found = Preflight(problems)
     with ledger.new_listing(unique_addresses=keyed and duplicates != "allow") as listing:
         for recipient in recipients:
-            listed, message = inspection.look(recipient)
-            earlier = listing.add(listed)
+            looked = inspection.look(recipient)
+            earlier = listing.add(looked.listed)
             if earlier is not None:
                 found.count(Status.DUPLICATE)
                 if duplicates == "error":
-                    problems.add([_duplicate(listed, earlier)])
+                    problems.add([_duplicate(looked.listed, earlier)])
             else:
-                found.count(listed.status)
-                if message is not None:
-                    found.largest = max(found.largest, message.size)
-                    found.octets += message.size
+                found.count(looked.listed.status)
+                if looked.message is not None:
+                    found.largest = max(found.largest, looked.message.size)
             if found.rows % _PROGRESS_EVERY == 0:
                 progress(found.rows)
     inspection.finish()

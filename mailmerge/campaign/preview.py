@@ -1,20 +1,28 @@
-"""The preview page: every row looked at as `check` does it, with its message, written as one HTML file."""
+"""Showing messages as they would be sent: one by one, or all on a page that follows the files.
+
+Every row is looked at as the pre-flight does it, over a throw-away copy of the ledger: what is shown as to be
+sent is what would be sent.
+"""
 
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, datetime
+from functools import cached_property
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from mailmerge.campaign.preflight import Inspection
+from mailmerge.campaign.opening import Access, open_read_only, open_run
+from mailmerge.campaign.preflight import Inspection, Looked, refuse_if_broken
 from mailmerge.check.diagnostics import DiagnosticCollector
-from mailmerge.errors import RowError, TemplateError
+from mailmerge.errors import MailmergeError, RowError, TemplateError
 from mailmerge.files import replace_file
-from mailmerge.ledger.ledger import Ledger
 from mailmerge.model import Diagnostic, Severity, Status
+from mailmerge.preview.live import FileStates, file_states
 from mailmerge.preview.page_data import PageRow, diagnostic_values
 from mailmerge.preview.preview_page import PageWriter
 from mailmerge.recipients import parse_rows
@@ -22,13 +30,14 @@ from mailmerge.recipients.selection import Suppressed
 from mailmerge.render.environments import END, START, unmarked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from pathlib import Path
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
-    from mailmerge.campaign.campaign import Campaign
-    from mailmerge.errors import MailmergeError
-    from mailmerge.model import Listed, Message, Recipient, Rendered
+    from mailmerge.campaign.composer import Composer
+    from mailmerge.campaign.definition import Definition
+    from mailmerge.ledger.ledger import Ledger
+    from mailmerge.model import Message, Recipient, Rendered
     from mailmerge.recipients import RecipientList
+    from mailmerge.render import Renderer
 
 MOST_ROWS = 50_000
 """A longer list is sampled, and no page holds more rows than this."""
@@ -62,8 +71,40 @@ class Previewed(Struct):
     sampled: bool = False
 
 
+def messages(
+    definition: Definition, *, rows: str | None = None, limit: int | None = None, keep: bool = True
+) -> Iterator[Message]:
+    """Yield the messages as they would be sent, in the list's order; rows that would not are left out.
+
+    Rows that were contacted before get the Date they had then. With *keep* a new campaign gets its
+    secret now, so that only the Date of a message is still to come; without, nothing is written.
+
+    Raises:
+        RowError: a row that was named in *rows* cannot become a message.
+
+    """
+    selection = parse_rows(rows) if rows else None
+    with open_run(definition, Access.COPY) as opened:
+        recipients = opened.open_list()
+        secret = definition.workspace.secret_for_showing(definition.name, keep=keep)
+        look = _Look(definition, recipients, opened.ledger, definition.composer(recipients, secret))
+        count = 0
+        with contextlib.closing(look.rows()) as looked_at:
+            for recipient, looked, earlier in looked_at:
+                if selection and recipient.row not in selection:
+                    continue
+                if looked.listed.status is Status.INVALID:
+                    look.refuse(named=selection is not None)
+                if looked.message is None or earlier is not None:
+                    continue
+                yield look.message(looked, looked.message)
+                count += 1
+                if count == limit:
+                    return
+
+
 def write_preview(
-    campaign: Campaign,
+    definition: Definition,
     path: Path,
     request: PreviewRequest | None = None,
     *,
@@ -73,7 +114,7 @@ def write_preview(
     """Write the page of a campaign to *path*, readable by its owner only; an older one is replaced whole.
 
     Args:
-        campaign: what to show.
+        definition: what to show.
         path: the HTML file.
         request: which rows.
         live: the page will be served and reloads itself.
@@ -86,12 +127,13 @@ def write_preview(
 
     """
     request = request or PreviewRequest()
-    recipients = campaign.open_list()
-    choice = _Choice(request, recipients)
-    with Ledger.scratch(campaign.existing_ledger(), campaign.name) as ledger:
-        look = _Look(campaign, recipients, ledger)
+    with open_run(definition, Access.COPY) as opened:
+        recipients = opened.open_list()
+        choice = _Choice(request, recipients)
+        secret = definition.workspace.secret_for_showing(definition.name)
+        look = _Look(definition, recipients, opened.ledger, definition.composer(recipients, secret))
         with replace_file(path) as stream:
-            page = PageWriter(stream, campaign.name, marks=(START, END), live=live)
+            page = PageWriter(stream, definition.name, marks=(START, END), live=live)
             done = look.write(page, choice, path, progress)
             page.finish(look.facts(done, request, choice))
     done.shown = page.count
@@ -108,63 +150,88 @@ def write_broken(path: Path, title: str, error: MailmergeError, command: str = "
 
 
 class _Look:
-    """One pass over the list."""
+    """One pass over the list; a row's templates are rendered once, and once more with marks for the page."""
 
-    def __init__(self, campaign: Campaign, recipients: RecipientList, ledger: Ledger) -> None:
-        self._campaign = campaign
+    def __init__(
+        self, definition: Definition, recipients: RecipientList, ledger: Ledger, composer: Composer
+    ) -> None:
+        self._definition = definition
         self._recipients = recipients
         self._ledger = ledger
-        self._data = campaign.file.data
-        self._composer = campaign.assemble(recipients, campaign.workspace.secret_for_showing(campaign.name))
-        self._marking = self._composer.marking_renderer()
-        self._problems = _Noting(campaign.file.check.ignore)
-        self._problems.add((*campaign.environment.warnings, *recipients.warnings))
-        suppressed = Suppressed(self._data.suppress)
-        self._inspection = Inspection(self._composer, suppressed, None, self._problems)
-        self._dates = campaign.dates()
+        self._composer = composer
+        self._data = definition.file.data
+        self._problems = _Noting(definition.file.check.ignore)
+        self._problems.add((*definition.environment.warnings, *recipients.warnings))
+        self._inspection = Inspection(composer, Suppressed(self._data.suppress), None, self._problems)
+        self._dates = _earlier_dates(definition)
+
+    @cached_property
+    def _marking(self) -> Renderer:
+        return self._composer.marking_renderer()
+
+    @property
+    def noted(self) -> tuple[Diagnostic, ...]:
+        """What was found in the latest row."""
+        return tuple(self._problems.noted)
+
+    def refuse(self, *, named: bool) -> None:
+        """Stop at a row that cannot become a message, if that is the campaign's fault or it was *named*."""
+        refuse_if_broken(self._problems)
+        errors = [found for found in self._problems.noted if found.severity is Severity.ERROR]
+        if named and errors:
+            raise RowError(errors[0].message, code=errors[0].code, problems=errors)
+
+    def rows(self) -> Generator[tuple[Recipient, Looked, int | None]]:
+        """Look at every row; give what it is, and which earlier row it repeats."""
+        keyed = self._data.key is not None and self._data.duplicates != "allow"
+        with self._ledger.new_listing(unique_addresses=keyed) as listing:
+            for recipient in self._recipients:
+                self._problems.noted.clear()
+                looked = self._inspection.look(recipient)
+                yield recipient, looked, listing.add(looked.listed)
+
+    def message(self, looked: Looked, made: Message | None) -> Message:
+        """Give the row's message; what went out before has the Date, and so the bytes, that it had then."""
+        assert looked.rendered is not None
+        date = self._dates.get(looked.listed.key)
+        if made is not None and date is None:
+            return made
+        return self._composer.message(looked.rendered, date or datetime.now(UTC).astimezone())
 
     def write(
         self, page: PageWriter, choice: _Choice, path: Path, progress: Callable[[int], None]
     ) -> Previewed:
         """Look at every row and write those that *choice* takes."""
         done = Previewed(path, problems=self._problems, sampled=choice.sampled)
-        keyed = self._data.key is not None and self._data.duplicates != "allow"
-        with self._ledger.new_listing(unique_addresses=keyed) as listing:
-            for recipient in self._recipients:
-                self._problems.noted.clear()
-                listed, message = self._inspection.look(recipient)
-                earlier = listing.add(listed)
-                status = str(Status.DUPLICATE if earlier is not None else listed.status)
-                done.counts[status] = done.counts.get(status, 0) + 1
-                done.rows += 1
-                problem = bool(self._problems.noted)
-                if listed.status is not Status.SKIPPED and choice.takes(recipient.row, problem=problem):
-                    page.add(self._row(recipient, listed, message, earlier))
-                else:
-                    choice.left_out += problem and choice.full
-                if done.rows % _PROGRESS_EVERY == 0:
-                    progress(done.rows)
-                if choice.enough:
-                    break
+        for recipient, looked, earlier in self.rows():
+            status = Status.DUPLICATE if earlier is not None else looked.listed.status
+            done.counts[str(status)] = done.counts.get(str(status), 0) + 1
+            done.rows += 1
+            problem = bool(self._problems.noted)
+            if looked.listed.status is not Status.SKIPPED and choice.takes(recipient.row, problem=problem):
+                page.add(self._row(recipient, looked, earlier))
+            else:
+                choice.left_out += problem and choice.full
+            if done.rows % _PROGRESS_EVERY == 0:
+                progress(done.rows)
+            if choice.enough:
+                break
         self._inspection.finish()
         return done
 
-    def _row(
-        self, recipient: Recipient, listed: Listed, message: Message | None, earlier: int | None
-    ) -> PageRow:
-        found = tuple(self._problems.noted)
+    def _row(self, recipient: Recipient, looked: Looked, earlier: int | None) -> PageRow:
+        found, listed = self.noted, looked.listed
         if earlier is not None:
             words = f"repeats row {earlier}: only that one is sent"
             listed = replace(listed, status=Status.DUPLICATE, detail=words)
-        try:
-            rendered = self._composer.render(recipient)
-            if message is None or listed.key in self._dates:
-                # What went out before has the Date it had then, so that its bytes are those of then.
-                date = self._dates.get(listed.key, datetime.now(UTC).astimezone())
-                message = self._composer.message(rendered, date)
-        except (RowError, TemplateError):
+        if looked.rendered is None:
             return PageRow(listed, recipient, found)
-        return PageRow(listed, recipient, found, message, rendered, self._marked(recipient, rendered))
+        try:
+            message = self.message(looked, looked.message)
+        except RowError:  # as for an attachment that is missing: among what was found
+            return PageRow(listed, recipient, found)
+        marked = self._marked(recipient, looked.rendered)
+        return PageRow(listed, recipient, found, message, looked.rendered, marked)
 
     def _marked(self, recipient: Recipient, rendered: Rendered) -> Rendered | None:
         """Render the row with marks; None where a template does something else when there are marks."""
@@ -177,10 +244,10 @@ class _Look:
 
     def facts(self, done: Previewed, request: PreviewRequest, choice: _Choice) -> dict[str, Any]:
         """Say what the page should know about the whole."""
-        columns, file = self._recipients.columns, self._campaign.file
+        columns, file = self._recipients.columns, self._definition.file
         used = self._composer.renderer.used_names
         return {
-            "campaign": self._campaign.name,
+            "campaign": self._definition.name,
             "command": request.command,
             "source": self._recipients.shown,
             "dialect": self._recipients.dialect,
@@ -252,6 +319,56 @@ class _Choice:
         return self._seen * self._sample // self._total > (self._seen - 1) * self._sample // self._total
 
 
+class Watched:
+    """A campaign that is edited while its page is looked at.
+
+    Args:
+        load: opens the campaign as it is now.
+        page: the file to keep up to date.
+        request: which rows it shows.
+
+    Raises:
+        CampaignFileError: there is no campaign to begin with.
+
+    """
+
+    def __init__(self, load: Callable[[], Definition], page: Path, request: PreviewRequest) -> None:
+        self._load = load
+        self._page = page
+        self._request = request
+        self._definition = load()
+        self._made_from: FileStates = {}
+        self._seen: FileStates = {}
+
+    @property
+    def name(self) -> str:
+        """The campaign's name, as it was when it could be opened last."""
+        return self._definition.name
+
+    def make(self) -> Previewed | MailmergeError:
+        """Write the page from the files as they are; what stops that is shown on the page, and returned."""
+        self._made_from = self._seen = self._look()
+        try:
+            self._definition = self._load()
+            return write_preview(self._definition, self._page, self._request, live=True)
+        except MailmergeError as error:
+            write_broken(self._page, self._definition.name, error, self._request.command)
+            return error
+
+    def changed(self) -> bool:
+        """Say whether files changed since the page was made, and have been still since the last call."""
+        now = self._look()
+        still = now == self._seen
+        self._seen = now
+        return still and now != self._made_from
+
+    def _look(self) -> FileStates:
+        file = self._definition.file
+        bodies = [body for body in (file.message.text, file.message.html) if isinstance(body, Path)]
+        files = [file.data.source, *file.data.suppress, *bodies, *([file.path] if file.path else [])]
+        return file_states(map(Path, files), [file.folder] if file.path else [])
+
+
 class _Noting(DiagnosticCollector):
     """A collector that also remembers what was found in the row that is being looked at."""
 
@@ -269,6 +386,13 @@ class _Noting(DiagnosticCollector):
             if one.row is not None and (one.code not in self._silenced or one.severity is Severity.ERROR)
         ]
         super().add(found)
+
+
+def _earlier_dates(definition: Definition) -> dict[str, datetime]:
+    """Give the Date of every message that was handed over before, by the row's key."""
+    with open_read_only(definition) as ledger:
+        entries = (result.delivery for result in ledger.results()) if ledger else iter(())
+        return {entry.key: entry.date for entry in entries if entry and entry.date}
 
 
 def _plain(chunks: tuple[str, ...] | None) -> str | None:

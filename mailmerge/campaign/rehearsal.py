@@ -8,14 +8,13 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from mailmerge import files
-from mailmerge.campaign.connect import connection_factory
-from mailmerge.campaign.preflight import refuse_if_broken
-from mailmerge.campaign.run import SendRequest, SendRun, find_account
+from mailmerge.campaign.connect import connection_factory, find_account
+from mailmerge.campaign.opening import Access, open_run
+from mailmerge.campaign.run import Run
 from mailmerge.campaign.workspace import MESSAGE_FILES
 from mailmerge.clock import SystemClock, VirtualClock
 from mailmerge.config.accounts import Account
 from mailmerge.errors import CampaignFileError
-from mailmerge.ledger.ledger import Ledger
 from mailmerge.preview.messages import eml_name
 from mailmerge.sandbox import FaultPlan, SandboxServer
 
@@ -23,9 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from mailmerge.campaign.campaign import Campaign
+    from mailmerge.campaign.definition import Definition
     from mailmerge.campaign.plan import Plan
-    from mailmerge.campaign.reporting import Report
+    from mailmerge.campaign.results import Report
+    from mailmerge.campaign.run import SendRequest
     from mailmerge.clock import Clock
     from mailmerge.sandbox import ReceivedMessage
     from mailmerge.sending.runs import Progress, StopFlag
@@ -43,7 +43,7 @@ class Rehearsal(Struct, frozen=True):
 
 
 def rehearse(
-    campaign: Campaign,
+    definition: Definition,
     request: SendRequest,
     rehearsal: Rehearsal,
     *,
@@ -58,12 +58,11 @@ def rehearse(
 
     """
     clock: Clock = SystemClock() if rehearsal.real_time else VirtualClock()
-    account = _account(campaign, request)
-    out = campaign.workspace.out / "rehearsal"
-    with Ledger.scratch(None, campaign.name, now=clock.now) as ledger:
-        run = SendRun(campaign, request, account, ledger, campaign.open_list(), clock, stop)
+    account = _account(definition, request)
+    out = definition.workspace.out / "rehearsal"
+    with open_run(definition, Access.EMPTY, clock=clock) as opened:
+        run = Run(opened, request, account, clock=clock, stop=stop, observe=observe)
         plan = run.plan()
-        refuse_if_broken(plan.problems)
         planned(plan)
         keeper = _Keeper(out / "messages")
         with SandboxServer(faults=rehearsal.faults, keep=keeper.keep, monotonic=clock.monotonic) as server:
@@ -77,16 +76,17 @@ def rehearse(
                 ca_file=server.ca_file,
                 return_path=None,
             )
-            connect = connection_factory(sandbox, campaign.environment, secret=lambda: server.password)
-            return run.deliver(plan, connect, observe, out)
+            connect = connection_factory(sandbox, definition.environment, secret=lambda: server.password)
+            end = run.execute(plan, connect)
+        return run.report(end, out)
 
 
-def _account(campaign: Campaign, request: SendRequest) -> Account:
+def _account(definition: Definition, request: SendRequest) -> Account:
     try:
-        return find_account(campaign, request)
+        return find_account(definition, ca_file=request.ca_file)
     except CampaignFileError:
         # A rehearsal needs no account of one's own; a name that was written and is wrong is still an error.
-        if campaign.file.account is not None:
+        if definition.file.account is not None:
             raise
         return Account(name="sandbox", host="localhost", auth="none", tls="none", any_from=True)
 

@@ -1,8 +1,10 @@
-"""From the ledger to files: results, the report page, a workbook, a copy of the list."""
+"""From the ledger to a person: result files, the report page, the summary, and the exit code."""
 
 from __future__ import annotations
 
 import contextlib
+import csv
+import json
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,21 +13,27 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from mailmerge import files
-from mailmerge.campaign.reporting import Report, exit_code
+from mailmerge.campaign.connect import find_account
 from mailmerge.errors import FileError, ListError, MailmergeError
 from mailmerge.ledger.ledger import Ledger
+from mailmerge.model import KEY_COLUMN, Counts, Status
 from mailmerge.recipients import sha256
 from mailmerge.report.redaction import Redactor
-from mailmerge.report.result_files import FAILED, ReportFiles
+from mailmerge.report.result_files import FAILED, ReportFiles, record
 from mailmerge.report.summary import RowSample, Summary
+from mailmerge.sending.runs import Reason, RunEnd
+from mailmerge.version import program_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from datetime import datetime
 
-    from mailmerge.campaign.campaign import Campaign
+    import pandas as pd
+
+    from mailmerge.campaign.definition import Definition
     from mailmerge.config.accounts import Account
     from mailmerge.ledger.reader import LedgerReader
-    from mailmerge.model import Rate, Result
+    from mailmerge.model import Result
     from mailmerge.recipients import RecipientList
     from mailmerge.report.report_page import Facts
 
@@ -54,10 +62,140 @@ class WrittenFiles(Struct):
     """None: the result files could not be written."""
     failed: int = 0
     page: Path | None = None
+    page_error: Exception | None = None
+    """Why there is no page though one was wanted."""
     extra: tuple[Path, ...] = ()
 
 
-def report(campaign: Campaign, wanted: ReportOptions) -> Report:
+class Report(Struct, frozen=True):
+    """What a campaign has come to after a run."""
+
+    campaign: str
+    summary: Summary
+    exit_code: int
+    folder: Path | None = None
+    """Where the result files are; None: they could not be written."""
+    page: Path | None = None
+    """The report page; None: it was not wanted, or there is a *page_error*."""
+    page_error: Exception | None = None
+    """Why the page could not be made; the results are complete without it."""
+    extra: tuple[Path, ...] = ()
+    """Further files that were asked for: a workbook, a copy of the list."""
+    failed: int = 0
+    """How many rows ``failed.csv`` holds."""
+    reason: str = Reason.FINISHED.value
+    """Why the run ended."""
+    error: MailmergeError | None = None
+    """What stopped it, if something did."""
+    next_at: datetime | None = None
+    """When running again makes sense; None: now, or never."""
+    seconds: float = 0.0
+    sent_now: int = 0
+    """How many messages this run got accepted."""
+    notes: tuple[str, ...] = ()
+    ledger: Path | None = None
+    """The ledger it was made from; None: that is gone, as after a rehearsal."""
+
+    @property
+    def counts(self) -> Counts:
+        """How many rows are in each state."""
+        return self.summary.counts
+
+    @property
+    def bug(self) -> Exception | None:
+        """A mistake of ours that cost the page, not one of the disk or the files."""
+        return None if isinstance(self.page_error, OSError | MailmergeError) else self.page_error
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Give every row with its state as a pandas frame: the columns of ``results.csv``, times in UTC.
+
+        What the ledger says now; after a rehearsal, what ``results.jsonl`` says.
+
+        Raises:
+            LedgerError: the ledger cannot be read.
+            OSError: the result file cannot be read.
+
+        """
+        from mailmerge.report.result_files import to_frame
+
+        if self.ledger is None:
+            if self.folder is None:
+                return to_frame(())
+            with (self.folder / "results.jsonl").open(encoding="utf-8") as lines:
+                return to_frame(map(json.loads, lines))
+        with Ledger.open_read_only(self.ledger, self.campaign) as ledger:
+            return to_frame(map(record, ledger.results()))
+
+
+_REASON_CODES = {
+    Reason.FINISHED: 0,
+    Reason.INTERRUPTED: 130,
+    Reason.QUOTA: 5,
+    Reason.BREAKER: 5,
+    Reason.NETWORK: 5,
+    Reason.REFUSED: 6,
+    Reason.ACCOUNT_PAUSE: 5,
+    Reason.LEDGER: 8,
+    Reason.FAILED: 5,
+}
+
+
+def end_code(end: RunEnd) -> int:
+    """Give the exit code that the end of a run asks for by itself."""
+    if end.error is None:
+        return _REASON_CODES[end.reason]
+    # 2 says that nothing was sent.
+    return 5 if end.error.exit_code == 2 and end.counts.total else end.error.exit_code
+
+
+def exit_code(counts: Counts, end_code: int, *, complete: bool) -> int:
+    """Say it in one number.
+
+    Args:
+        counts: how many rows are in each state.
+        end_code: what ended the run: 0, or the code of the error that did.
+        complete: whether the run was meant to do all that is left (no ``--limit``, no ``--rows``).
+
+    """
+    if end_code in {1, 6, 7, 8, 130, 143}:
+        return end_code
+    if counts[Status.IN_DOUBT]:
+        return 4
+    if end_code:
+        return end_code
+    if counts[Status.DEFERRED] or (complete and counts[Status.PENDING]):
+        return 5
+    if any(counts[status] for status in FAILED):
+        return 3
+    return 0
+
+
+def keys_in_failed(path: Path, identify: Callable[[Path], Iterable[str]]) -> list[str]:
+    """Find out who a ``failed.csv`` is about: people keep their keys, rows do not keep their numbers.
+
+    Args:
+        path: the file.
+        identify: tells the keys of a list's rows, for a file without our column.
+
+    Raises:
+        ListError: it cannot be read, or names nobody.
+        InputError: *identify* cannot tell who a row is.
+
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file)
+            ours = KEY_COLUMN in (rows.fieldnames or ())
+            keys = [row.get(KEY_COLUMN) or "" for row in rows] if ours else []
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ListError(f"cannot read {path}: {error}", code="D100") from error
+    keys = [key for key in (keys if ours else identify(path)) if key]
+    if not keys:
+        raise ListError(f"{path} names no rows", code="D152", hint="give the failed.csv that a run wrote")
+    return keys
+
+
+def report_again(definition: Definition, wanted: ReportOptions) -> Report:
     """Write the files again from the ledger.
 
     Raises:
@@ -65,29 +203,70 @@ def report(campaign: Campaign, wanted: ReportOptions) -> Report:
         ListError: there is no list that could be copied.
 
     """
-    workspace = campaign.workspace
-    with Ledger.open_read_only(workspace.ledger_path, campaign.name) as ledger:
-        snapshot = workspace.latest_snapshot()
-        recipients = campaign.open_list(snapshot) if snapshot or campaign.list_given else None
-        account = _account(campaign)
-        rates = campaign.file.send.rate
-
-        def facts() -> Facts:
-            return page_facts(campaign, ledger, recipients, account, rates)
-
-        copy = (_copy(ledger, recipients, campaign, wanted.copy),) if wanted.copy else ()
-        published = publish(ledger, recipients, workspace.out, facts, wanted)
-        return Report(
-            campaign=campaign.name,
-            summary=published.summary,
-            exit_code=exit_code(published.summary.counts, 0, complete=True),
-            folder=published.folder,
-            page=published.page,
-            extra=(*published.extra, *copy),
-            failed=published.failed,
-            next_at=ledger.next_due(),
-            ledger=ledger.path,
+    workspace = definition.workspace
+    with Ledger.open_read_only(workspace.ledger_path, definition.name) as ledger:
+        copy = workspace.latest_snapshot()
+        known = copy is not None or definition.given_list is not None
+        recipients = definition.open_list(copy) if known else None
+        annotated = (_copy(definition, ledger, recipients, wanted.copy),) if wanted.copy else ()
+        report = report_run(
+            definition, ledger, recipients, workspace.out, account=_account(definition), wanted=wanted
         )
+        return replace(report, extra=(*report.extra, *annotated))
+
+
+def report_run(
+    definition: Definition,
+    ledger: LedgerReader,
+    recipients: RecipientList | None,
+    folder: Path,
+    *,
+    account: Account | None,
+    end: RunEnd | None = None,
+    complete: bool = True,
+    wanted: ReportOptions | None = None,
+) -> Report:
+    """Write the result files into *folder* and say what the campaign has come to.
+
+    Args:
+        definition: the campaign.
+        ledger: what happened to its rows.
+        recipients: its list, if that can be read.
+        folder: where the files go.
+        account: who sent, or would.
+        end: how the run ended that has just been made; None: there was none.
+        complete: whether that run was to do all that is left (no ``--limit``, no ``--rows``).
+        wanted: which files; default: those that every run writes.
+
+    """
+    end = end or RunEnd(Reason.FINISHED)
+    error = end.error
+    stopped = (error.message if error else end.message).rstrip(".")
+
+    def facts() -> Facts:
+        return page_facts(definition, ledger, recipients, account, stopped=stopped)
+
+    written = publish(ledger, recipients, folder, facts, wanted)
+    said = [end.message] if end.message and error is None else []
+    if end.hint and error is None:
+        said.append(f"   = hint: {end.hint}")
+    report = Report(
+        campaign=definition.name,
+        summary=written.summary,
+        exit_code=exit_code(written.summary.counts, end_code(end), complete=complete),
+        folder=written.folder,
+        page=written.page,
+        page_error=written.page_error,
+        extra=written.extra,
+        failed=written.failed,
+        reason=str(end.reason),
+        error=error,
+        next_at=end.next_at or ledger.next_due(),
+        sent_now=end.counts[Status.ACCEPTED],
+        notes=(*said, *end.notes),
+        ledger=None if ledger.throwaway else ledger.path,
+    )
+    return replace(report, exit_code=1) if report.bug and end.reason is not Reason.INTERRUPTED else report
 
 
 def publish(
@@ -152,17 +331,18 @@ def _write_page(
     names = ["results.csv", "results.jsonl", *(["failed.csv"] if published.failed else [])]
     names += [extra.name for extra in published.extra]
     path = published.folder / PAGE
-    # The run is over and recorded: whatever is wrong with a page about it, the summary has to follow.
-    with contextlib.suppress(Exception):
+    summary = published.summary
+    try:
         said = replace(facts(), files=tuple(names), redacted=redactor is not None)
-        summary = published.summary
         write_page(
             path, said, summary.counts, picked, ledger.aggregates(), gone=summary.gone, redactor=redactor
         )
-        return path
-    with contextlib.suppress(FileError):
-        files.remove_file(path)  # an older page would tell of another run
-    return None
+    except Exception as error:  # noqa: BLE001  handed on whole: the run is over, its results come first
+        published.page_error = error
+        with contextlib.suppress(FileError):
+            files.remove_file(path)  # an older page would tell of another run
+        return None
+    return path
 
 
 def _write_failed(plain: ReportFiles, failed: Mapping[int, Result], recipients: RecipientList) -> int:
@@ -173,11 +353,13 @@ def _write_failed(plain: ReportFiles, failed: Mapping[int, Result], recipients: 
     return plain.write_failed(recipients.columns.headings, rows)
 
 
-def _copy(ledger: LedgerReader, recipients: RecipientList | None, campaign: Campaign, target: Path) -> Path:
+def _copy(
+    definition: Definition, ledger: LedgerReader, recipients: RecipientList | None, target: Path
+) -> Path:
     from mailmerge.recipients.text_list import TextList
     from mailmerge.report import annotated_list
 
-    if recipients is None or campaign.list_given:
+    if recipients is None or definition.given_list is not None:
         raise ListError(
             "there is no list to copy", code="D153", hint="--copy needs a list that came from a file"
         )
@@ -189,7 +371,7 @@ def _copy(ledger: LedgerReader, recipients: RecipientList | None, campaign: Camp
             code="D154",
             hint=f"name it {target.with_suffix(suffix).name}",
         )
-    if target.exists() and target.samefile(campaign.file.data.source):
+    if target.exists() and target.samefile(definition.file.data.source):
         raise ListError(f"{target} is the list itself", code="D154", hint="name another file for the copy")
     try:
         if isinstance(recipients, TextList):
@@ -217,11 +399,10 @@ def _copy(ledger: LedgerReader, recipients: RecipientList | None, campaign: Camp
 
 
 def page_facts(
-    campaign: Campaign,
+    definition: Definition,
     ledger: LedgerReader,
     recipients: RecipientList | None,
     account: Account | None,
-    rates: tuple[Rate, ...],
     *,
     stopped: str = "",
 ) -> Facts:
@@ -231,33 +412,34 @@ def page_facts(
     rehearsal = ledger.throwaway
     host = account.host if account else ""
     signed_in = f"{host} as {account.user}" if account and account.user else host
+    rates = {*definition.file.send.rate, *(account.rate if account else ())}
     digest = ""
-    if recipients is not None and not campaign.list_given:
+    if recipients is not None and definition.given_list is None:
         with contextlib.suppress(OSError):
             digest = sha256(recipients.path)
     return Facts(
-        campaign=campaign.name,
+        campaign=definition.name,
         account="the built-in server" if rehearsal else signed_in,
         server="the built-in server" if rehearsal else host,
         list_name="" if recipients is None else Path(recipients.shown).name,
         list_digest=digest,
         versions=tuple(ledger.versions()),
-        rates=tuple(sorted({*rates, *(account.rate if account else ())}, key=lambda rate: rate.seconds)),
-        resolve="" if rehearsal else command(campaign, "resolve"),
-        again="" if rehearsal else command(campaign, "send"),
+        rates=tuple(sorted(rates, key=lambda rate: rate.seconds)),
+        resolve="" if rehearsal else command(definition, "resolve"),
+        again="" if rehearsal else command(definition, "send"),
         next_at=ledger.next_due(),
         rehearsal=rehearsal,
         stopped=stopped,
-        program_version=_program_version(),
+        program_version=program_version(),
     )
 
 
-def command(campaign: Campaign, name: str) -> str:
+def command(definition: Definition, name: str) -> str:
     """Write the command line that means this very campaign.
 
     A campaign that was given by options alone has to be given so again: only what names its ledger is said.
     """
-    file = campaign.file
+    file = definition.file
     words = ["mailmerge", name]
     if file.path is None:
         words += ["--list", str(file.data.source)]
@@ -272,19 +454,8 @@ def command(campaign: Campaign, name: str) -> str:
     return f"{line} ... (the other options as before)" if file.path is None and name == "send" else line
 
 
-def _account(campaign: Campaign) -> Account | None:
+def _account(definition: Definition) -> Account | None:
     """Find the account as it is now; a report can do without."""
-    from mailmerge.campaign.run import SendRequest, find_account
-
     with contextlib.suppress(MailmergeError):
-        return find_account(campaign, SendRequest())
+        return find_account(definition)
     return None
-
-
-def _program_version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("mailmerge-kit")
-    except PackageNotFoundError:
-        return ""

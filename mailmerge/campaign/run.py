@@ -1,57 +1,55 @@
-"""The runs that talk to a server: sending for real, testing to oneself, rehearsing against the sandbox."""
+"""One run of a campaign: what it would send, sending it, and what has come of it.
+
+Sending for real, a dry run and a rehearsal are the same run over another ledger, clock and server.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import random
 import time
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from mailmerge.campaign.delivering import Delivering, longest_window, throttle_history
-from mailmerge.campaign.preflight import refuse_if_broken
-from mailmerge.clock import Clock, SystemClock
-from mailmerge.config.accounts import resolve_account
-from mailmerge.errors import AuthError, CampaignFileError, LedgerError, MailmergeError
-from mailmerge.ledger.account_usage import AccountUsage
-from mailmerge.ledger.ledger import Ledger
-from mailmerge.ledger.locks import AccountLock
-from mailmerge.ledger.registry import CampaignRegistry
+from mailmerge.campaign.composer import identity
+from mailmerge.campaign.connect import connection_factory, find_account, open_transcript
+from mailmerge.campaign.opening import Access, account_key, open_run
+from mailmerge.campaign.preflight import examine, refuse_if_broken
+from mailmerge.clock import SystemClock
+from mailmerge.errors import AuthError, CampaignFileError, LedgerError, ListError, MailmergeError, RowError
 from mailmerge.ledger.schema import sync_folder
-from mailmerge.model import Counts, Status
-from mailmerge.recipients import parse_rows, snapshot
-from mailmerge.sending.runs import Progress, Reason, RunEnd
+from mailmerge.model import Counts
+from mailmerge.recipients import parse_rows
+from mailmerge.sending.runs import Reason, RunEnd, Work
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from mailmerge.campaign.campaign import Campaign
-    from mailmerge.campaign.composer import Composer
+    from mailmerge.campaign.definition import Definition
+    from mailmerge.campaign.opening import OpenCampaign
     from mailmerge.campaign.plan import Plan
-    from mailmerge.campaign.reporting import Report
+    from mailmerge.campaign.results import Report
+    from mailmerge.clock import Clock
     from mailmerge.config.accounts import Account
-    from mailmerge.model import Rate
-    from mailmerge.recipients import RecipientList
-    from mailmerge.report.report_page import Facts
-    from mailmerge.sending.runs import StopFlag
+    from mailmerge.ledger.account_usage import AccountQuota
+    from mailmerge.ledger.ledger import Ledger
+    from mailmerge.model import Delivery, Rate, Recipient
+    from mailmerge.sending.runs import Progress, StopFlag
+    from mailmerge.sending.sender import Sender
+    from mailmerge.sending.throttle import Throttle
     from mailmerge.smtp.connection import Connection, Deadlines
 
     Connect = Callable[[], Connection]
 
 _SET_BACK = 60.0
 """Seconds that the clock may be behind the last run before the plan says so."""
-_REASON_CODES = {
-    Reason.FINISHED: 0,
-    Reason.INTERRUPTED: 130,
-    Reason.QUOTA: 5,
-    Reason.BREAKER: 5,
-    Reason.NETWORK: 5,
-    Reason.REFUSED: 6,
-    Reason.ACCOUNT_PAUSE: 5,
-    Reason.LEDGER: 8,
-}
+_PAGE = 1000
+"""How many due rows are asked for at a time."""
+_ROWS_NAMED = 10
 
 
 class NeverStop:
@@ -84,32 +82,8 @@ class SendRequest(Struct, frozen=True):
     """Told now and then how many rows the pre-flight has seen."""
 
 
-def find_account(campaign: Campaign, request: SendRequest) -> Account:
-    """Resolve the campaign's account.
-
-    Raises:
-        CampaignFileError: there is none, or it is wrong.
-
-    """
-    sender = campaign.file.message.from_
-    return resolve_account(
-        campaign.file.account,
-        environment=campaign.environment,
-        overrides={
-            "ca_file": None if request.ca_file is None else str(request.ca_file),
-            "pipeline": campaign.file.send.pipeline,
-        },
-        campaign_from=sender if sender and "{" not in sender else None,
-    )
-
-
-def all_rates(account: Account, own: tuple[Rate, ...]) -> tuple[Rate, ...]:
-    """Put the account's rates and the campaign's together: every one holds."""
-    return tuple(sorted({*account.rate, *own}, key=lambda rate: (rate.seconds, rate.count)))
-
-
 def send(
-    campaign: Campaign,
+    definition: Definition,
     request: SendRequest,
     *,
     confirm: Callable[[Plan], bool],
@@ -124,188 +98,150 @@ def send(
 
     """
     clock = clock or SystemClock()
-    account = find_account(campaign, request)
-    if request.dry_run:
-        with Ledger.scratch(campaign.existing_ledger(), campaign.name, now=clock.now) as ledger:
-            run = SendRun(campaign, request, account, ledger, campaign.open_list(), clock, stop)
-            plan = run.plan()
-            refuse_if_broken(plan.problems)
-            _refuse_changes(campaign, run.composer, ledger, accept=request.accept_changes)
-            confirm(plan)
-        return None
-    with contextlib.ExitStack() as stack:
-        ledger = open_ledger(campaign, stack, clock, wait=request.wait_lock, give_up=stop.is_set)
-        copy = _snapshot(campaign)
-        index = stack.enter_context(CampaignRegistry(campaign.workspace.user_state / "campaigns.db"))
-        usage = stack.enter_context(AccountUsage(campaign.workspace.user_state / "usage.db"))
-        run = SendRun(campaign, request, account, ledger, campaign.open_list(copy), clock, stop, usage)
+    account = find_account(definition, ca_file=request.ca_file)
+    access = Access.COPY if request.dry_run else Access.SEND
+    with open_run(definition, access, clock=clock, wait=request.wait_lock, give_up=stop.is_set) as opened:
+        run = Run(opened, request, account, clock=clock, stop=stop, observe=observe)
         plan = run.plan()
-        refuse_if_broken(plan.problems)
-        _refuse_changes(campaign, run.composer, ledger, accept=request.accept_changes)
-        if not confirm(plan):
+        if not confirm(plan) or request.dry_run:
             return None
         if plan.to_send:
-            stack.enter_context(
-                AccountLock(
-                    campaign.workspace.user_state,
-                    account_key(account),
-                    wait=request.wait_lock,
-                    give_up=stop.is_set,
-                )
+            opened.lock_account(account, wait=request.wait_lock, give_up=stop.is_set)
+        with open_transcript(request.transcript) as transcript:
+            connect = connection_factory(
+                account,
+                definition.environment,
+                prompt=request.ask_secret,
+                transcript=transcript,
+                deadlines=request.deadlines,
             )
-        transcript = open_transcript(request, stack)
-        connect: Connect = _later(lambda: _connections(campaign, account, request, transcript))
-
-        def mark(handed_over: int) -> None:
-            index.note(campaign.workspace.ledger_path, campaign.name, handed_over)
-
-        return run.deliver(plan, connect, observe, campaign.workspace.out, mark)
+            end = run.execute(plan, connect)
+        return run.report(end, definition.workspace.out)
 
 
-def _connections(
-    campaign: Campaign, account: Account, request: SendRequest, transcript: Callable[[str], None] | None
-) -> Connect:
-    from mailmerge.campaign.connect import connection_factory
+class Run:
+    """One run over one ledger; use it once: `plan`, then `execute`, then `report`.
 
-    return connection_factory(
-        account,
-        campaign.environment,
-        prompt=request.ask_secret,
-        transcript=transcript,
-        deadlines=request.deadlines,
-    )
+    Args:
+        opened: the campaign, its ledger and what is counted for the account.
+        request: which rows, and how.
+        account: who sends.
+        clock: gives the time, and lets it pass.
+        stop: ends the run after the messages in flight.
+        observe: is told of every step.
 
+    Raises:
+        InputError: the list or the templates cannot be read.
 
-def _later(make: Callable[[], Connect]) -> Connect:
-    """Look for the secret only when the first connection is made: a run with nothing to do needs none."""
-    made: list[Connect] = []
-
-    def connect() -> Connection:
-        if not made:
-            made.append(make())
-        return made[0]()
-
-    return connect
-
-
-def open_transcript(request: SendRequest, stack: contextlib.ExitStack) -> Callable[[str], None] | None:
-    """Begin the transcript that was asked for, closed with *stack*; None: none was."""
-    if request.transcript is None:
-        return None
-    from mailmerge.campaign.connect import Transcript
-
-    transcript = Transcript(request.transcript)
-    stack.callback(transcript.close)
-    return transcript.write
-
-
-def open_ledger(
-    campaign: Campaign,
-    stack: contextlib.ExitStack,
-    clock: Clock,
-    *,
-    wait: float = 0.0,
-    give_up: Callable[[], bool] = lambda: False,
-) -> Ledger:
-    """Take the campaign's lock and open its ledger, checked against what is known of it."""
-    workspace = campaign.workspace
-    workspace.make_state()
-    stack.enter_context(Ledger.lock(workspace.ledger_path, wait=wait, give_up=give_up))
-    with CampaignRegistry(workspace.user_state / "campaigns.db") as index:
-        index.check_present(workspace.ledger_path, campaign.name)
-        ledger = stack.enter_context(Ledger.open(workspace.ledger_path, campaign.name, now=clock.now))
-        index.check(workspace.ledger_path, campaign.name, ledger.attempts.handed_over)
-    ledger.repair()
-    return ledger
-
-
-def _snapshot(campaign: Campaign) -> Path | None:
-    if campaign.list_given:
-        return None
-    source = campaign.file.data.source
-    campaign.open_list()  # says what is wrong with the list in its own words before it is copied
-    copy = snapshot(source, campaign.workspace.state)
-    campaign.workspace.clear_snapshots(keep=copy)
-    return copy
-
-
-def account_key(account: Account) -> str:
-    """Name the account for locks and counts: what matters is who signs in where."""
-    return f"{account.user or account.name}@{account.host}"
-
-
-def _refuse_changes(campaign: Campaign, composer: Composer, ledger: Ledger, *, accept: bool) -> None:
-    versions = ledger.versions()
-    # Rows accepted as it is now, later than any other version: the change was agreed to before.
-    if accept or not versions or versions[-1].digest == composer.version:
-        return
-    before = [version for version in versions if version.digest != composer.version]
-    count = sum(version.accepted for version in before)
-    changed = ", ".join(before[-1].changed(composer.parts)) or "the message"
-    rows = "1 row was" if count == 1 else f"{count:,} rows were"
-    raise CampaignFileError(
-        f"campaign {campaign.name!r} changed ({changed}) after {rows} accepted as it was",
-        code="C470",
-        hint="--accept-changes sends the rest as it is now; --name NEW starts anew with the whole list",
-    )
-
-
-class SendRun:
-    """One run of a campaign over one ledger, whichever ledger that is."""
+    """
 
     def __init__(
         self,
-        campaign: Campaign,
+        opened: OpenCampaign,
         request: SendRequest,
         account: Account,
-        ledger: Ledger,
-        recipients: RecipientList,
+        *,
         clock: Clock,
         stop: StopFlag,
-        usage: AccountUsage | None = None,
+        observe: Callable[[Progress], None],
     ) -> None:
-        self._campaign = campaign
+        self._definition = opened.definition
+        self._opened = opened
+        self._ledger: Ledger = opened.ledger
         self._request = request
         self._account = account
-        self._ledger = ledger
-        self._recipients = recipients
         self._clock = clock
-        self.composer = campaign.assemble(recipients, ledger.secret, account)
-        rates = all_rates(account, campaign.file.send.rate)
-        key = account_key(account)
-        limits = (account.quota,) if account.quota else ()
-        history = usage.history(key, clock.now() - longest_window(rates)) if usage else ()
-        self._delivering = Delivering(
-            ledger=ledger,
-            recipients=recipients,
-            composer=self.composer,
-            account=account,
-            send=campaign.file.send,
-            clock=clock,
-            stop=stop,
-            rates=rates,
-            quota=usage.quota(key, limits, clock) if usage else None,
-            history=list(throttle_history(history, clock)),
-            selection=parse_rows(request.rows) if request.rows else None,
-            limit=request.limit,
-            sessions=campaign.file.send.sessions or account.sessions,
-        )
+        self._stop = stop
+        self._observe = observe
+        self._send = opened.definition.file.send
+        self._rates = all_rates(account, self._send.rate)
+        self._sessions = self._send.sessions or account.sessions
+        self._selection = parse_rows(request.rows) if request.rows else None
+        self._recipients = opened.open_list()
+        self._composer = opened.definition.composer(self._recipients, opened.ledger.secret, account)
+        self._quota: AccountQuota | None = opened.quota(account)
+        self._skipped: list[RowError] = []
+        self._failure: MailmergeError | None = None
+        self._seconds = 0.0
+
+    # --- plan -----------------------------------------------------------------------------------------
 
     def plan(self) -> Plan:
-        """Run the pre-flight and say what would be sent."""
-        plan = self._campaign.examine(
+        """Look at every row of the list, and say what this run would send.
+
+        Raises:
+            InputError: the campaign itself is wrong, or is not the one that rows were accepted with.
+
+        """
+        plan = examine(
+            self._definition,
             self._ledger,
             self._recipients,
-            self.composer,
+            self._composer,
             account=self._account,
             reuse=True,
             progress=self._request.progress,
         )
-        plan = self._delivering.complete(plan)
-        return replace(plan, warnings=(*plan.warnings, *self._warnings()))
+        refuse_if_broken(plan.problems)
+        self._refuse_changes()
+        to_send, first, last = 0, "", ""
+        for delivery in self._chosen():
+            to_send += 1
+            first = first or delivery.address
+            last = delivery.address
+        account = self._account
+        return replace(
+            plan,
+            counts=self._ledger.counts(),
+            to_send=to_send,
+            first=first,
+            last=last,
+            via=f"{account.host} as {account.user}" if account.user else account.host,
+            rates=self._rates,
+            per_domain=self._send.per_domain,
+            pipeline=account.pipeline,
+            sessions=self._sessions,
+            quota=account.quota,
+            quota_used=self._quota_used(),
+            deferred_until=self._ledger.next_due(),
+            in_doubt=_rows_in_doubt(self._ledger),
+            warnings=(*plan.warnings, *self._warnings()),
+        )
+
+    def _refuse_changes(self) -> None:
+        versions = self._ledger.versions()
+        # Rows accepted as it is now, later than any other version: the change was agreed to before.
+        if self._request.accept_changes or not versions or versions[-1].digest == self._composer.version:
+            return
+        before = [version for version in versions if version.digest != self._composer.version]
+        count = sum(version.accepted for version in before)
+        changed = ", ".join(before[-1].changed(self._composer.parts)) or "the message"
+        rows = "1 row was" if count == 1 else f"{count:,} rows were"
+        raise CampaignFileError(
+            f"campaign {self._definition.name!r} changed ({changed}) after {rows} accepted as it was",
+            code="C470",
+            hint="--accept-changes sends the rest as it is now; --name NEW starts anew with the whole list",
+        )
+
+    def _chosen(self) -> Iterator[Delivery]:
+        """Yield the rows of this run that are due now, in the list's order."""
+        after, count = 0, 0
+        now, limit = self._clock.now(), self._request.limit
+        while batch := self._ledger.due(now, after_row=after, limit=_PAGE):
+            for delivery in batch:
+                if limit is not None and count >= limit:
+                    return
+                if self._selection is None or delivery.row in self._selection:
+                    count += 1
+                    yield delivery
+            after = batch[-1].row
+
+    def _quota_used(self) -> int:
+        left = self._quota.left() if self._quota else None
+        return 0 if left is None or self._account.quota is None else self._account.quota.count - left
 
     def _warnings(self) -> Iterator[str]:
-        synced = sync_folder(self._campaign.workspace.folder)
+        synced = sync_folder(self._definition.workspace.folder)
         if synced:
             yield f"the ledger lies in a {synced} folder: another machine may put an old copy in its place"
         last = self._ledger.last_run()
@@ -313,91 +249,170 @@ class SendRun:
         if behind > _SET_BACK:
             yield f"this machine's clock is {behind:,.0f} s behind the end of the last run: is it right?"
 
-    def deliver(
-        self,
-        plan: Plan,
-        connect: Connect,
-        observe: Callable[[Progress], None],
-        out: Path,
-        mark: Callable[[int], None] | None = None,
-    ) -> Report:
-        """Send what was planned, and report into *out*, whatever ends the run."""
+    # --- execute --------------------------------------------------------------------------------------
+
+    def execute(self, plan: Plan, connect: Connect) -> RunEnd:
+        """Send what was planned, and what becomes due meanwhile if the run is to wait for that.
+
+        Whatever ends it is recorded in the ledger and said in what is returned.
+        """
         started = time.monotonic()
-        self._ledger.start_run("send", self.composer.version)
+        self._ledger.start_run("send", self._composer.version)
         end = RunEnd(Reason.FINISHED)
-        failure: MailmergeError | None = None
         try:
             if plan.to_send:
-                end = self._send(connect, observe, mark)
-                while self._request.wait and end.reason is Reason.FINISHED and self._sleep_until_due():
-                    end = _joined(end, self._send(connect, observe, mark))
+                end = self._pass(connect)
+            while end.reason is Reason.FINISHED and self._failure is None and self._sleep_until_due():
+                end = _joined(end, self._pass(connect))
         except MailmergeError as error:
-            failure = error
+            self._failure = error
+        if self._failure is not None:
+            end = replace(end, reason=Reason.FAILED, error=self._failure)
+        elif end.reason is Reason.REFUSED and end.error is None:
+            end = replace(end, error=AuthError(end.message, code="S607", hint=end.hint))
         with contextlib.suppress(LedgerError):
             counts = {str(status): number for status, number in end.counts.by_status.items()}
-            self._ledger.finish_run("failed" if failure else str(end.reason), counts)
+            self._ledger.finish_run(str(end.reason), counts)
             self._ledger.counts()  # kept by the ledger, for whoever asks next
-        return self._report(end, failure, out, time.monotonic() - started)
+        self._seconds = time.monotonic() - started
+        return end
 
-    def _send(
-        self, connect: Connect, observe: Callable[[Progress], None], mark: Callable[[int], None] | None
-    ) -> RunEnd:
-        return self._delivering.run(connect, observe, wait=self._request.wait, mark=mark)
+    def _pass(self, connect: Connect) -> RunEnd:
+        """Go through the list once."""
+        self._ledger.note_version(self._composer.version, self._composer.parts)
+        return self._sender(connect).run(self._work())
+
+    def _sender(self, connect: Connect) -> Sender:
+        from mailmerge.sending.circuit_breaker import Breaker
+        from mailmerge.sending.retry import RetryPolicy
+        from mailmerge.sending.sender import Sender
+
+        return Sender(
+            self._ledger.attempts,
+            connect,
+            self._throttle(),
+            self._clock,
+            usage=self._quota,
+            retry=RetryPolicy(self._send.retry),
+            breaker=Breaker(self._send.max_rejected),
+            stop=self._stop,
+            observe=self._observe,
+            random=random.random,
+            sessions=self._sessions,
+            wait=self._request.wait,
+            mark=self._opened.note_mark,
+        )
+
+    def _throttle(self) -> Throttle:
+        """Begin where earlier runs have left the rates of account and domains."""
+        from mailmerge.sending.throttle import Throttle
+
+        per_domain, usage = self._send.per_domain, self._opened.usage
+        now, steady = self._clock.now(), self._clock.monotonic()
+        sent = usage.history(account_key(self._account), now - _longest(self._rates)) if usage else ()
+        written_to = self._ledger.recent(now - _longest(per_domain)) if per_domain else ()
+        return Throttle(
+            self._rates,
+            [steady - (now - moment).total_seconds() for moment in sent],
+            jitter=self._send.jitter,
+            random=random.random,
+            per_domain=per_domain,
+            domain_history=[
+                (address.rpartition("@")[2].lower(), steady - (now - moment).total_seconds())
+                for address, moment in written_to
+            ],
+        )
+
+    def _work(self) -> Iterator[Work]:
+        """Yield the messages that are due, each made when the sender asks for it."""
+        try:
+            due = self._chosen()
+            delivery = next(due, None)
+            if delivery is None:
+                return
+            for recipient in self._recipients:
+                if recipient.row < delivery.row:
+                    continue
+                work = self._one(recipient, delivery)
+                if work:
+                    yield work
+                delivery = next(due, None)
+                if delivery is None:
+                    return
+        except MailmergeError as error:  # what is in flight is settled first
+            self._failure = error
+
+    def _one(self, recipient: Recipient, delivery: Delivery) -> Work | None:
+        try:
+            rendered = self._composer.render(recipient)
+            if recipient.row != delivery.row or identity(rendered) != delivery.key:
+                raise ListError(
+                    f"{self._recipients.shown} changed while it was being sent (row {delivery.row})",
+                    code="D125",
+                    hint="run the same command again: it continues with the list as it is now",
+                )
+            date = delivery.date or self._clock.now().astimezone().replace(microsecond=0)
+            message = self._composer.message(rendered, date)
+        except RowError as error:
+            # It was fine in the pre-flight: an attachment has gone since. The row stays pending.
+            self._skipped.append(error)
+            return None
+        return Work(
+            message=message,
+            number=delivery.attempts + 1,
+            address=delivery.address,
+            date=date,
+            row_digest=recipient.digest(),
+            version=self._composer.version,
+            first_attempt=delivery.first_attempt,
+        )
 
     def _sleep_until_due(self) -> bool:
-        """Wait for the next deferred row; False: there is none, or we are to stop."""
-        if self._request.limit is not None:
+        """Wait for the next deferred row; False: there is none, we are to stop, or need not wait."""
+        if not self._request.wait or self._request.limit is not None:
             return False
         # Asked anew each time, because the clock may be set while we wait.
         while (due := self._ledger.next_due()) is not None:
             rest = (due - self._clock.now()).total_seconds()
             if rest <= 0:
                 return True
-            if self._delivering.stop.is_set():
+            if self._stop.is_set():
                 return False
             self._clock.sleep(min(rest, 0.5))
         return False
 
-    def _report(self, end: RunEnd, failure: MailmergeError | None, out: Path, seconds: float) -> Report:
-        from mailmerge.campaign.reporting import Report, exit_code
-        from mailmerge.campaign.results import publish
+    # --- report ---------------------------------------------------------------------------------------
 
-        error = failure or end.error
-        if error is None and end.reason is Reason.REFUSED:
-            error = AuthError(end.message, code="S607", hint=end.hint)
-        code = error.exit_code if error else _REASON_CODES[end.reason]
-        complete = self._request.rows is None and self._request.limit is None
-        notes = [end.message] if end.message and error is None else []
-        if end.hint and error is None:
-            notes.append(f"   = hint: {end.hint}")
-        notes += end.notes
-        skipped = self._delivering.skipped
-        notes += [f"row {problem.row}: not sent, {problem.message}" for problem in skipped[:10]]
-        stopped = error.message if error else end.message
-        published = publish(self._ledger, self._recipients, out, lambda: self._page_facts(stopped))
-        return Report(
-            campaign=self._campaign.name,
-            summary=published.summary,
-            exit_code=exit_code(published.summary.counts, code, complete=complete),
-            folder=published.folder,
-            page=published.page,
-            failed=published.failed,
-            reason=str(end.reason),
-            error=error,
-            next_at=end.next_at or self._ledger.next_due(),
-            seconds=seconds,
-            sent_now=end.counts[Status.ACCEPTED],
-            notes=tuple(notes),
-            ledger=None if self._ledger.throwaway else self._ledger.path,
+    def report(self, end: RunEnd, folder: Path) -> Report:
+        """Write the result files into *folder*, and say what has come of the campaign."""
+        from mailmerge.campaign.results import report_run
+
+        skipped = (f"row {error.row}: not sent, {error.message}" for error in self._skipped[:_ROWS_NAMED])
+        report = report_run(
+            self._definition,
+            self._ledger,
+            self._recipients,
+            folder,
+            account=self._account,
+            end=replace(end, notes=(*end.notes, *skipped)),
+            complete=self._request.rows is None and self._request.limit is None,
         )
+        return replace(report, seconds=self._seconds)
 
-    def _page_facts(self, stopped: str) -> Facts:
-        from mailmerge.campaign.results import page_facts
 
-        rates, account = self._campaign.file.send.rate, self._account
-        return page_facts(
-            self._campaign, self._ledger, self._recipients, account, rates, stopped=stopped.rstrip(".")
-        )
+def all_rates(account: Account, own: Iterable[Rate]) -> tuple[Rate, ...]:
+    """Put the account's rates and the campaign's together: every one holds."""
+    return tuple(sorted({*account.rate, *own}, key=lambda rate: (rate.seconds, rate.count)))
+
+
+def _longest(rates: Iterable[Rate]) -> timedelta:
+    """Give the span that a warm start has to look back."""
+    return timedelta(seconds=max((rate.seconds for rate in rates), default=0.0))
+
+
+def _rows_in_doubt(ledger: Ledger, most: int = 12) -> tuple[int, ...]:
+    """Give the numbers of the first rows that a person has to decide about."""
+    return tuple(result.row for result in ledger.in_doubt(most) if result.row is not None)
 
 
 def _joined(before: RunEnd, end: RunEnd) -> RunEnd:

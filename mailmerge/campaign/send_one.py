@@ -9,20 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mailmerge.addresses import AddressError, Mailbox, parse_address_list
-from mailmerge.campaign.connect import connection_factory
+from mailmerge.campaign.connect import connection_factory, hand_over
 from mailmerge.config.accounts import resolve_account
 from mailmerge.config.environment import Environment
 from mailmerge.errors import InputError
 from mailmerge.message import MessageBuilder, message_id
 from mailmerge.model import AttachmentRule, Columns, Recipient, Rendered, RenderedAttachment
-from mailmerge.smtp.events import Closed, Completed, ReleaseNeeded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mailmerge.config.accounts import Account
     from mailmerge.model import Message, Outcome
-    from mailmerge.smtp.connection import Connection
 
 _NOBODY = Recipient(0, Columns((), ()), ())
 
@@ -115,19 +113,3 @@ def _mailboxes(texts: str | Sequence[str]) -> tuple[Mailbox, ...]:
     if not found:
         raise InputError("there is no recipient", code="D110")
     return tuple(found)
-
-
-def hand_over(connection: Connection, message: Message) -> Outcome:
-    """Take one message through the connection; its events always end with an outcome."""
-    connection.submit(message, 0)
-    outcome: Outcome | None = None
-    while outcome is None:
-        for event in connection.poll(1.0):
-            match event:
-                case ReleaseNeeded(token):
-                    connection.release([token])
-                case Completed(outcome=found):
-                    outcome = found
-                case Closed(error) if outcome is None and error is not None:
-                    raise error
-    return outcome

@@ -1,4 +1,4 @@
-"""The command line: argv in, terminal and exit codes out; the only rooms that print.
+"""The command line: argv in, terminal and exit codes out; the only package that prints.
 
 One module per command; a command's module, and with it whatever it needs, is imported when it runs.
 """
@@ -25,21 +25,21 @@ COMMANDS = {
     "Tools": ("explain", "schema", "completion"),
 }
 SUMMARIES = {
-    "init": "Make a campaign folder from a list's own columns.",
+    "init": "Create a campaign folder from your list and its columns.",
     "providers": "Show mail providers: servers, limits, and how to sign in.",
-    "check": "Render every row and list all problems; nothing is sent.",
+    "check": "Check every row and list all problems; nothing is sent.",
     "preview": "Show every message as it would be sent, on one page.",
-    "rehearse": "Do the whole run against a built-in server; nothing leaves this machine.",
-    "test": "Send chosen rows' messages to yourself only.",
+    "rehearse": "Simulate the whole run with a built-in server; nothing leaves this machine.",
+    "test": "Send the messages of chosen rows to yourself only.",
     "send": "Show the plan, ask, send, and report; run again to continue.",
-    "status": "Say where every row stands.",
+    "status": "Show the status of every row.",
     "report": "Write the report page and the result files again.",
-    "resolve": "Decide about rows that are in doubt.",
-    "requeue": "Put refused rows back in line, on purpose.",
+    "resolve": "Decide what to do with rows in doubt.",
+    "requeue": "Requeue rejected or expired rows.",
     "purge": "Remove personal data from the ledger and the out folder.",
-    "explain": "Say what the code of a problem means and what to do.",
+    "explain": "Explain what a problem's code means and what to do about it.",
     "schema": "Print the JSON Schema of campaign.toml, for editors.",
-    "completion": "Print the completion script for your shell.",
+    "completion": "Print a completion script for your shell.",
 }
 
 
@@ -78,14 +78,15 @@ class LazyGroup(click.Group):
 
 
 EPILOG = """\
-The ladder: preview one row, check all rows, rehearse, test to yourself, send one (--limit 1), send all.
+Recommended order: preview one row, check all rows, rehearse, send a test to yourself, send one message
+(--limit 1), send the rest.
 
 "accepted" means that the server answered 250; it is not proof of delivery. No row is sent twice unless
-you say so: a row whose answer was lost is "in doubt" until you resolve it.
+you ask for it: a row whose reply was lost is "in doubt" until you resolve it.
 
 \b
 Exit codes: 0 done, 2 nothing sent (usage, campaign, list, template), 3 some rows rejected or invalid,
-4 some rows in doubt, 5 stopped early, run again, 6 sign-in, TLS or sender refused, 7 in use, 8 ledger,
+4 some rows in doubt, 5 stopped early: run again, 6 sign-in, TLS or sender refused, 7 in use, 8 ledger,
 130/143 interrupted, 1 a bug of ours.
 """
 
@@ -94,12 +95,9 @@ def _show_version(ctx: click.Context, _option: click.Parameter, wanted: bool) ->
     """Name the distribution: another one brings the same command."""
     if not wanted:
         return
-    from importlib.metadata import PackageNotFoundError, version
+    from mailmerge.version import program_version
 
-    try:
-        click.echo(f"mailmerge-kit {version('mailmerge-kit')}")
-    except PackageNotFoundError:
-        click.echo("mailmerge-kit, run from its sources")
+    click.echo(f"mailmerge-kit {program_version()}")
     ctx.exit()
 
 
@@ -144,19 +142,12 @@ def run(arguments: Sequence[str]) -> int:
         from mailmerge.files import point_nowhere
 
         point_nowhere(sys.stdout.fileno())
-    except Exception:  # noqa: BLE001  our bug: shown whole, but for what must never be shown
-        code = _show_bug()
+    except Exception as error:  # noqa: BLE001  our bug: shown whole, but for what must never be shown
+        from mailmerge.cli.output import traceback_of
+
+        sys.stderr.write(traceback_of(error))
+        code = 1
     return code
-
-
-def _show_bug() -> int:
-    """Print the traceback without any secret that its errors may quote."""
-    import traceback
-
-    from mailmerge.config.account_secrets import mask_known
-
-    sys.stderr.write(mask_known(traceback.format_exc()))
-    return 1
 
 
 def _use_utf8() -> None:

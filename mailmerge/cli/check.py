@@ -13,6 +13,7 @@ from mailmerge.cli.output import diagnostic_values, emit, interactive, note, out
 from mailmerge.errors import InputError
 from mailmerge.model import Severity, Status
 from mailmerge.text import plural
+from mailmerge.version import program_version
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,11 +28,11 @@ if TYPE_CHECKING:
 @campaign_argument
 @options_of("check")
 def command(*, output_format: OutputFormat, as_json: bool, quiet: bool, **options: Any) -> int:
-    """Render every row and list all problems at once; nothing is sent.
+    """Check every row and list all problems; nothing is sent.
 
     CAMPAIGN is a folder with campaign.toml, or such a file; default: this folder. With --list no campaign
-    file is needed. Nothing is contacted without --dns, --links or --smtp. `mailmerge explain CODE` tells
-    more about a problem.
+    file is needed. Nothing is contacted without --dns, --links or --smtp. `mailmerge explain CODE` says more
+    about a problem.
     """
     started = time.monotonic()
     form: OutputFormat = "json" if as_json else output_format
@@ -83,19 +84,10 @@ def _show(problems: DiagnosticCollector, form: OutputFormat) -> None:
         for group in problems:
             emit("problem", **diagnostic_values(group))
     elif form == "sarif":
-        click.echo(sarif(problems, _version()))
+        click.echo(sarif(problems, program_version()))
     else:
         for line in concise(problems) if form == "concise" else github(problems):
             out(line)
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("mailmerge-kit")
-    except PackageNotFoundError:  # run from its sources
-        return "0"
 
 
 def _emit_plan(plan: Plan) -> None:
@@ -111,12 +103,12 @@ def _emit_plan(plan: Plan) -> None:
 def _sign_in(campaign: Campaign, ca_file: Path | None) -> int:
     """Try the account, saying each step; give the exit code, 0 if all is well."""
     from mailmerge.campaign.check import try_sign_in
-    from mailmerge.campaign.run import SendRequest, find_account
+    from mailmerge.campaign.connect import find_account
     from mailmerge.cli.output import show_diagnostics
     from mailmerge.cli.send import ask_secret
 
-    account = find_account(campaign, SendRequest(ca_file=ca_file))
-    tried = try_sign_in(campaign, account, prompt=ask_secret if interactive() else None)
+    account = find_account(campaign.definition, ca_file=ca_file)
+    tried = try_sign_in(campaign.definition, account, prompt=ask_secret if interactive() else None)
     for step in tried.steps:
         note(f"  {step}")
     if tried.error is None:

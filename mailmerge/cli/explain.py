@@ -11,7 +11,7 @@ from mailmerge.text import near
 @click.command("explain")
 @click.argument("codes", nargs=-1, metavar="[CODE]...")
 def command(codes: tuple[str, ...]) -> int:
-    """Say what a code such as D110 means, why it matters, and what to do.
+    """Explain what a code such as D110 means, why it matters, and what to do about it.
 
     Without a code: list all of them.
     """
@@ -24,7 +24,7 @@ def command(codes: tuple[str, ...]) -> int:
     for number, code in enumerate(codes):
         if code.upper() not in entries:
             hits = near(code, entries)
-            hint = f" Did you mean {' or '.join(hits)}?" if hits else " `mailmerge explain` lists all."
+            hint = f" Did you mean {' or '.join(hits)}?" if hits else " `mailmerge explain` lists them all."
             raise click.UsageError(f"There is no code {code!r}.{hint}")
         if number:
             out()

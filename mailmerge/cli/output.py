@@ -54,6 +54,24 @@ def show_diagnostics(diagnostics: Iterable[Diagnostic]) -> None:
         _show(diagnostic_lines(diagnostic))
 
 
+def show_bug(error: Exception, what: str, *, whole: bool) -> None:
+    """Say that a mistake of ours cost *what*; *whole*: with the traceback, without any secret in it."""
+    if whole:
+        _echo(traceback_of(error), err=True)
+    note(f"error: {what}. This is a bug in mailmerge ({type(error).__name__}).")
+    if not whole:
+        note("   = hint: add -v to see the traceback, and please report it")
+
+
+def traceback_of(error: Exception) -> str:
+    """Give the traceback without any secret that it may quote."""
+    import traceback
+
+    from mailmerge.config.account_secrets import mask_known
+
+    return mask_known("".join(traceback.format_exception(error)))
+
+
 def show_problems(problems: DiagnosticCollector, *, err: bool = True, most: int = 10) -> None:
     """Show collected problems, each kind once."""
     _show(listing(problems, most=most), err=err)
@@ -95,12 +113,14 @@ def interactive() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
-def require_person(hint: str = "add --yes to go on without a question") -> None:
+def require_person(hint: str = "add --yes to continue without confirmation") -> None:
     """Refuse to ask where nobody can answer.
 
     Raises:
-        CampaignFileError: this is no terminal; *hint* says what to do instead.
+        CampaignFileError: there is no terminal; *hint* says what to do instead.
 
     """
     if not interactive():
-        raise CampaignFileError("there is nobody to ask: this is no terminal", code="C480", hint=hint)
+        raise CampaignFileError(
+            "cannot ask for confirmation: not running in a terminal", code="C480", hint=hint
+        )

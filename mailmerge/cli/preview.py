@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import os
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from mailmerge.check.diagnostics import found
 from mailmerge.cli.options import campaign_argument, load_campaign, options_of
-from mailmerge.cli.output import note, out
-from mailmerge.errors import CampaignFileError, FileError
+from mailmerge.cli.output import interactive, note, out, show_diagnostics
+from mailmerge.cli.progress import RowCounter
+from mailmerge.errors import CampaignFileError, FileError, MailmergeError
+from mailmerge.files import ScratchFolder
 from mailmerge.text import plural
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from mailmerge.campaign import Campaign
+    from mailmerge.campaign.preview import Previewed, PreviewRequest, Watched
+    from mailmerge.model import Message
+    from mailmerge.preview.live import PreviewServer
+
+PAGE = "preview.html"
+_LOOK_EVERY = 0.3
+"""Seconds between two looks at the files that ``--watch`` follows."""
 
 
 @click.command("preview")
@@ -23,19 +38,17 @@ if TYPE_CHECKING:
 def command(*, terminal: bool, eml: Path | None, mbox: Path | None, watch: bool, **options: Any) -> int:
     """Show messages exactly as they would be sent; nothing is sent.
 
-    Writes out/preview.html, one page that holds the whole campaign and loads nothing, and opens it where
-    there is a display. --terminal shows headers, text and structure here; --eml and --mbox write the very
-    bytes that go on the wire.
+    Writes out/preview.html, one page that contains the whole campaign and loads nothing, and opens it if
+    there is a display. --terminal shows headers, text and structure here; --eml and --mbox write the exact
+    bytes of the messages that would be sent.
     """
-    from mailmerge.cli import preview_output
-
-    page = preview_output.ReportOptions(options)
+    page = PreviewCommand(options)
     if watch:
-        return preview_output.watch(page, options)
+        return page.watch(options)
     campaign = load_campaign(options)
     if not (terminal or eml or mbox):
-        return preview_output.write(page, campaign)
-    rows, limit = page.request.rows, page.request.limit
+        return page.write(campaign)
+    rows, limit = page.rows, page.limit
     if terminal:
         _show(campaign.messages(rows=rows, limit=limit or (None if rows else 1), keep=False))
     _write_files(campaign, rows, limit, eml, mbox)
@@ -56,11 +69,11 @@ def _write_files(
             out(f"Wrote {plural(count, 'message')} to {mbox}")
     except FileError as error:
         raise CampaignFileError(
-            error.message, code="C486", hint=error.hint or "--eml wants a folder, --mbox a file"
+            error.message, code="C486", hint=error.hint or "--eml takes a folder, --mbox a file"
         ) from None
 
 
-def _show(messages: Any) -> None:
+def _show(messages: Iterator[Message]) -> None:
     from mailmerge.preview.messages import message_lines
 
     count = 0
@@ -70,4 +83,105 @@ def _show(messages: Any) -> None:
         for line in message_lines(message):
             out(line)
     if not count:
-        note("There is no message to show: see `mailmerge check`.")
+        note("No message to show: see `mailmerge check`.")
+
+
+class PreviewCommand:
+    """What was asked for of the page; takes its own options out of *options*."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self._show: bool = not options.pop("no_open")
+        self._port: int = options.pop("port")
+        self.rows: str | None = options.pop("rows")
+        self.limit: int | None = options.pop("limit")
+        self._sample: int | None = options.pop("sample")
+        self._command = str(options["campaign"] or "")
+
+    def _request(self) -> PreviewRequest:
+        from mailmerge.campaign.preview import PreviewRequest
+
+        return PreviewRequest(rows=self.rows, limit=self.limit, sample=self._sample, command=self._command)
+
+    def write(self, campaign: Campaign) -> int:
+        """Write the page, open it where that is possible, and return the exit code."""
+        path = campaign.workspace.out / PAGE
+        with RowCounter() as rows:
+            try:
+                done = campaign.preview(path, self._request(), progress=rows.reached)
+            except FileError as error:
+                raise CampaignFileError(
+                    error.message, code="C486", hint=error.hint or "--out DIR writes the page somewhere else"
+                ) from None
+        opened = self._show and _open(path.resolve().as_uri())
+        if done.shown:
+            problems = found(done.problems)
+            out(f"{problems[:1].upper()}{problems[1:]}. {_written(done, path, opened=opened)}")
+        else:
+            note("No row to show: see `mailmerge check`.")
+        return 0
+
+    def watch(self, options: dict[str, Any]) -> int:
+        """Serve the page until Ctrl-C, made again after every change; return the exit code."""
+        from mailmerge.campaign.preview import Watched
+        from mailmerge.preview.live import PreviewServer
+
+        signal.signal(signal.SIGTERM, _end)
+        with ScratchFolder() as folder:
+            page = folder.path / PAGE
+            watched = Watched(lambda: load_campaign(dict(options)).definition, page, self._request())
+            _tell(watched.make())
+            try:
+                server = PreviewServer(page, port=self._port)
+            except OSError as error:
+                words = f"cannot listen on port {self._port}: {error.strerror}; any free one without --port"
+                raise click.ClickException(words) from None
+            try:
+                with server:
+                    _serve(server, watched, show=self._show)
+            except KeyboardInterrupt:
+                note("The preview has ended.")
+        return 0
+
+
+def _written(done: Previewed, path: Path, *, opened: bool) -> str:
+    size = path.stat().st_size / 1e6
+    which = f"{plural(done.shown, 'row')}, {size:.1f} MB"
+    if done.sampled:
+        which = f"{done.shown:,} of {plural(done.rows, 'row')}, {size:.1f} MB"
+    return f"Wrote {path} ({which}){' and opened it' if opened else ''}."
+
+
+def _open(address: str) -> bool:
+    """Open a browser if a person sits here and has a display."""
+    if not interactive() or "CI" in os.environ:
+        return False
+    if sys.platform not in ("darwin", "win32") and not {"DISPLAY", "WAYLAND_DISPLAY"} & set(os.environ):
+        return False
+    import webbrowser
+
+    return webbrowser.open(address)
+
+
+def _serve(server: PreviewServer, watched: Watched, *, show: bool) -> NoReturn:
+    out(f"{watched.name} is shown at {server.url} (this machine only)")
+    note("It reloads when a template, the list or campaign.toml changes. Ctrl-C ends it.")
+    if show:
+        _open(server.url)
+    while True:
+        time.sleep(_LOOK_EVERY)
+        if watched.changed():
+            _tell(watched.make())
+            server.changed()
+
+
+def _end(number: int, _frame: object) -> NoReturn:
+    raise SystemExit(128 + number)
+
+
+def _tell(made: Previewed | MailmergeError) -> None:
+    now = time.strftime("%H:%M:%S")
+    if isinstance(made, MailmergeError):
+        note(f"{now}  the campaign cannot be shown:")
+        show_diagnostics(made.diagnostics)
+    else:
+        note(f"{now}  {plural(made.shown, 'row')}, {found(made.problems)}")

@@ -1,4 +1,4 @@
-"""How far a run has got: a bar on a terminal, a line now and then elsewhere, JSON lines on request."""
+"""How far a run or a preview has got: a bar on a terminal, elsewhere a line now and then, or JSON lines."""
 
 from __future__ import annotations
 
@@ -87,3 +87,30 @@ class Bar:
             self._bar.write(text, file=sys.stderr)
         elif not self._quiet:
             note(text)
+
+
+class RowCounter:
+    """Shows how many rows were looked at: a bar on a terminal, elsewhere a line now and then."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm[Any] | None = None
+        self._last = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def reached(self, rows: int) -> None:
+        """Show that so many rows are done."""
+        if self._bar is None and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self._bar = tqdm(unit=" rows", file=sys.stderr, leave=False)
+        if self._bar is not None:
+            self._bar.update(rows - self._bar.n)
+        elif time.monotonic() - self._last > LINE_EVERY:
+            self._last = time.monotonic()
+            note(f"{rows:,} rows looked at")

@@ -14,9 +14,9 @@ from mailmerge.cli.output import note, out, require_person
 @campaign_argument
 @options_of("purge")
 def command(*, yes: bool, **options: Any) -> int:
-    """Remove addresses, replies and the list's copy from the ledger, and the files in out/.
+    """Remove addresses, replies and the copy of the list from the ledger, and the files in out/.
 
-    What remains are counts. The campaign cannot be continued afterwards; your own list is not touched.
+    Only counts remain. The campaign cannot be continued afterwards; your own list is not touched.
     """
     campaign = load_campaign(options, ledger_only=True)
     if not yes:
@@ -25,5 +25,5 @@ def command(*, yes: bool, **options: Any) -> int:
             note("Nothing was changed.")
             return 2
     campaign.purge()
-    out(f"The personal data of campaign {campaign.name!r} is gone.")
+    out(f"Removed the personal data of campaign {campaign.name!r}.")
     return 0

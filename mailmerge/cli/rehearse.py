@@ -1,4 +1,4 @@
-"""``mailmerge rehearse``: the whole run, on this machine only."""
+"""``mailmerge rehearse``: the whole run against a built-in server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mailmerge.cli.plan_view import show_plan, show_plan_json
 from mailmerge.cli.progress import Bar
 from mailmerge.cli.report_view import show_report
 from mailmerge.cli.send import place
-from mailmerge.cli.signals import Stop
+from mailmerge.cli.signals import GracefulStop
 from mailmerge.text import duration
 
 if TYPE_CHECKING:
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 @click.command("rehearse")
 @campaign_argument
 @options_of("rehearse")
-def command(*, as_json: bool, quiet: bool, real_time: bool, **options: Any) -> int:
-    """Do the whole run against a built-in server: real engine, TLS and sign-in; nothing leaves this machine.
+def command(*, as_json: bool, quiet: bool, verbose: bool, real_time: bool, **options: Any) -> int:
+    """Simulate the whole run with a built-in server, with real TLS and sign-in; nothing leaves this machine.
 
-    Ledger and quota are thrown away afterwards. Results and the first received messages are kept in
-    out/rehearsal. The server misbehaves as you tell it to, so that you see what a bad day looks like.
-    --fail takes CODE:SHARE or COMMAND:CODE:SHARE, several times if you like: 450:2%, mail:421:1%,
+    Ledger and quota are discarded afterwards. Results and the first received messages are kept in
+    out/rehearsal. The server can be told to misbehave, so that you see what a bad day looks like. --fail
+    takes CODE:SHARE or COMMAND:CODE:SHARE and may be repeated: 450:2%, mail:421:1%,
     "content:554 5.7.1 spam:0.5%"; the commands are ehlo, auth, mail, rcpt, data, content.
     """
-    from mailmerge.campaign.rehearsal import Rehearsal, rehearse
+    from mailmerge.campaign.rehearsal import Rehearsal
     from mailmerge.campaign.run import SendRequest
     from mailmerge.sandbox import FaultPlan
 
@@ -58,22 +58,21 @@ def command(*, as_json: bool, quiet: bool, real_time: bool, **options: Any) -> i
             show_plan(plan, quiet=quiet)
         bar.begin(plan.to_send)
 
-    with bar, Stop() as stop:
-        report = rehearse(
-            campaign,
+    with bar, GracefulStop() as stop:
+        report = campaign.rehearse(
             request,
             Rehearsal(faults, real_time=real_time),
             planned=planned,
             observe=bar.observe,
             stop=stop.flag,
         )
-    show_report(report, as_json=as_json)
+    show_report(report, as_json=as_json, verbose=verbose)
     if not as_json:
         where = place(campaign)
         if pace[0] >= 1 and not real_time:
-            note(f"In real time this run takes about {duration(pace[0])}.")
+            note(f"In real time this run would take about {duration(pace[0])}.")
         if report.folder:
             out(f"Messages as the server received them: {report.folder / 'messages'}/")
         out("This was a rehearsal: nothing left this machine.")
         out(f"Next: mailmerge preview {where}".rstrip())
-    return report.exit_code
+    return stop.code if report.exit_code == 130 else report.exit_code

@@ -1,4 +1,4 @@
-"""``mailmerge report``: the report page and the result files again, from the ledger."""
+"""``mailmerge report``: write the report page and the result files again."""
 
 from __future__ import annotations
 
@@ -18,15 +18,22 @@ if TYPE_CHECKING:
 @campaign_argument
 @options_of("report")
 def command(
-    *, page: bool, workbook: bool, copy: Path | None, redact: bool, as_json: bool, **options: Any
+    *,
+    page: bool,
+    workbook: bool,
+    copy: Path | None,
+    redact: bool,
+    as_json: bool,
+    verbose: bool,
+    **options: Any,
 ) -> int:
     """Write report.html, results.csv, results.jsonl and failed.csv again from the ledger."""
     if copy and redact:
-        raise click.UsageError("--copy and --redact exclude each other: the copy holds your list as it is")
+        raise click.UsageError("--copy and --redact exclude each other: the copy contains your list as it is")
     from mailmerge.campaign.results import ReportOptions
 
     campaign = load_campaign(options, ledger_only=True)
     again = f"mailmerge send {place(campaign)}".rstrip()
     report = campaign.report(ReportOptions(page=page, workbook=workbook, copy=copy, redact=redact))
-    show_report(report, as_json=as_json, again=again, page=page)
-    return 0
+    show_report(report, as_json=as_json, again=again, verbose=verbose)
+    return 1 if report.bug else 0

@@ -1,4 +1,4 @@
-"""``mailmerge requeue``: give refused rows another chance, on purpose."""
+"""``mailmerge requeue``: make rejected or expired rows pending again."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 @campaign_argument
 @options_of("requeue")
 def command(*, rows: str | None, failed: Path | None, accepted: bool, yes: bool, **options: Any) -> int:
-    """Put rejected and expired rows back in line: the next `mailmerge send` tries them again.
+    """Requeue rejected and expired rows: the next `mailmerge send` tries them again.
 
-    Without --rows or --from, all of them. --accepted concerns rows that the server took already, and
+    Without --rows or --from: all of them. --accepted requeues rows that the server has already accepted, and
     asks first.
     """
     if rows is not None and failed is not None:
@@ -30,7 +30,7 @@ def command(*, rows: str | None, failed: Path | None, accepted: bool, yes: bool,
         note("Nothing was changed.")
         return 2
     count = campaign.requeue(rows, failed=failed, accepted=accepted)
-    out(f"{plural(count, 'row')} back in line. Next: mailmerge send")
+    out(f"Requeued {plural(count, 'row')}. Next: mailmerge send")
     return 0
 
 
@@ -38,7 +38,7 @@ def _sure(rows: str | None, failed: Path | None) -> bool:
     require_person()
     which = f"rows {rows}" if rows else f"the people in {failed}" if failed else "ALL accepted rows"
     answer = click.prompt(
-        f"{which} will get the message a second time. Type 'again' to go on",
+        f"{which} will get the message a second time. Type 'again' to continue",
         default="",
         show_default=False,
         err=True,

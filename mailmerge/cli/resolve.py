@@ -1,4 +1,4 @@
-"""``mailmerge resolve``: decide about rows whose answer was lost."""
+"""``mailmerge resolve``: decide about rows whose reply was lost."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from mailmerge.text import plural
 def command(*, rows: str | None, as_accepted: bool, resend: bool, **options: Any) -> int:
     """List the rows in doubt, or settle them (all, or --rows).
 
-    A row is in doubt when its message was handed over whole and the answer was lost: it may have been sent,
-    or not. Look into the account's Sent folder, or ask the recipient. The tool never decides this by itself.
+    A row is in doubt when its message was handed over completely but the server's reply was lost: it may or
+    may not have been sent. Look in the account's Sent folder, or ask the recipient; only you can decide.
     """
     if as_accepted and resend:
         raise click.UsageError("--as-accepted and --resend exclude each other")
@@ -40,7 +40,7 @@ def command(*, rows: str | None, as_accepted: bool, resend: bool, **options: Any
         where = f"row {result.row}" if result.row is not None else "no longer in the list"
         out(f"{where:>9}  {result.address}  handed over {when}  {message_id}")
     out("")
-    out(f"{plural(len(doubtful), 'row')} may or may not have been sent. Choose, for all or with --rows:")
-    out("  mailmerge resolve --as-accepted   they arrived: count them as accepted")
-    out("  mailmerge resolve --resend        send them again; some may then arrive twice")
+    out(f"{plural(len(doubtful), 'row')} may or may not have been sent. Decide for all, or with --rows:")
+    out("  mailmerge resolve --as-accepted   they arrived: record them as accepted")
+    out("  mailmerge resolve --resend        send them again; some may arrive twice")
     return 0

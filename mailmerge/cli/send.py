@@ -10,7 +10,7 @@ import click
 from mailmerge.cli.options import campaign_argument, load_campaign, options_of
 from mailmerge.cli.output import interactive, note, require_person
 from mailmerge.cli.progress import Bar
-from mailmerge.cli.signals import Stop
+from mailmerge.cli.signals import GracefulStop
 from mailmerge.model import Status
 from mailmerge.text import plural
 
@@ -23,18 +23,17 @@ if TYPE_CHECKING:
 @campaign_argument
 @options_of("send")
 def command(**options: Any) -> int:
-    """Show the plan, ask for the number of messages, send them, and write the results.
+    """Show the plan, ask for confirmation, send, and write the results.
 
-    The same command again continues: no row is sent twice. "accepted" means that the server took the
-    message. Results are in out/results.csv, also after Ctrl-C.
+    Running the same command again continues: no row is sent twice. "accepted" means that the server accepted
+    the message. Results are in out/results.csv, also after Ctrl-C.
     """
-    asked = _Asked(options)
-    campaign = load_campaign(options)
-    return asked.run(campaign)
+    sending = SendCommand(options)
+    return sending.run(load_campaign(options))
 
 
-class _Asked:
-    """What the person at the command line wants of this run."""
+class SendCommand:
+    """What was asked for on the command line; takes its own options out of *options*."""
 
     def __init__(self, options: dict[str, Any]) -> None:
         self.rows: str | None = options.pop("rows")
@@ -49,6 +48,7 @@ class _Asked:
         self.yes: bool = options.pop("yes")
         self.as_json: bool = options.pop("as_json")
         self.quiet: bool = options.pop("quiet")
+        self.verbose: bool = options.pop("verbose")
         self.bar = Bar(quiet=self.quiet or self.as_json, as_json=self.as_json)
 
     def run(self, campaign: Campaign) -> int:
@@ -56,7 +56,7 @@ class _Asked:
         from mailmerge.campaign.run import SendRequest
 
         if not (self.yes or self.dry_run):
-            require_person("add --yes to send without a question, or --dry-run to see the plan")
+            require_person("add --yes to send without confirmation, or --dry-run to see the plan")
         bar = self.bar
         request = SendRequest(
             rows=self.rows,
@@ -69,13 +69,14 @@ class _Asked:
             transcript=self.transcript,
             ask_secret=ask_secret if interactive() else None,
         )
-        with bar, Stop() as stop:
+        with bar, GracefulStop() as stop:
             report = campaign.send(request, confirm=self.confirm, observe=bar.observe, stop=stop.flag)
         if report is None:
             return 0 if self.dry_run else 2
         from mailmerge.cli.report_view import show_report
 
-        show_report(report, as_json=self.as_json, again=f"mailmerge send {place(campaign)}".rstrip())
+        again = f"mailmerge send {place(campaign)}".rstrip()
+        show_report(report, as_json=self.as_json, again=again, verbose=self.verbose)
         return stop.code if report.exit_code == 130 else report.exit_code
 
     def confirm(self, plan: Plan) -> bool:
@@ -87,7 +88,7 @@ class _Asked:
         else:
             show_plan(plan, quiet=self.quiet)
         if self.dry_run:
-            note("Dry run: nothing was sent and nothing recorded.")
+            note("Dry run: nothing was sent or recorded.")
             return False
         agreed = plan.to_send == 0 or (self._unattended(plan) if self.yes else _typed(plan.to_send))
         if agreed:
@@ -98,7 +99,7 @@ class _Asked:
         if plan.statuses[Status.INVALID] and not self.skip_invalid:
             invalid = plural(plan.statuses[Status.INVALID], "row")
             note(f"error[C481]: --yes was given, and {invalid} cannot be sent")
-            note("   = hint: mend them, or add --skip-invalid to send the others")
+            note("   = hint: fix them, or add --skip-invalid to send the others")
             return False
         return True
 

@@ -1,4 +1,4 @@
-"""Signals: the first asks the run to finish what is in flight, the second leaves at once."""
+"""Signals: the first lets the run finish what is in flight, the second stops it immediately."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import threading
 from typing import Any, Self
 
 
-class Stop:
+class GracefulStop:
     """Turns SIGINT and SIGTERM into a request to stop while it is entered."""
 
     def __init__(self) -> None:
@@ -31,12 +31,12 @@ class Stop:
         self.code = 128 + number
         if self.flag.is_set():
             # The states are as the ledger has them: rows on the wire will be in doubt.
-            _say("\nleaving at once; messages in flight are in doubt\n")
+            _say("\nstopping immediately; messages in flight are now in doubt\n")
             raise SystemExit(self.code)
         self.flag.set()
-        _say("\nfinishing the messages in flight ... (once more to leave at once)\n")
+        _say("\nfinishing the messages in flight ... (press again to stop immediately)\n")
 
 
 def _say(text: str) -> None:
-    with contextlib.suppress(OSError):  # nobody may be reading any more: the signal counts all the same
+    with contextlib.suppress(OSError):  # the reader may be gone: the signal counts all the same
         sys.stderr.write(text)

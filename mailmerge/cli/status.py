@@ -1,4 +1,4 @@
-"""``mailmerge status``: where every row stands, from the ledger alone."""
+"""``mailmerge status``: the state of every row, from the ledger alone."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ from typing import Any
 
 import click
 
-from mailmerge.cli import tables
 from mailmerge.cli.options import campaign_argument, load_campaign, options_of
 from mailmerge.cli.output import emit, out
 from mailmerge.cli.plan_view import clock_time
+from mailmerge.cli.report_view import show_counts
 from mailmerge.model import Status
-from mailmerge.report.summary import WORDS
 from mailmerge.text import plural
 
 
@@ -19,7 +18,7 @@ from mailmerge.text import plural
 @campaign_argument
 @options_of("status")
 def command(*, as_json: bool, **options: Any) -> int:
-    """Say where every row stands; reads the ledger and nothing else."""
+    """Show how many rows are in each state; reads the ledger and nothing else."""
     campaign = load_campaign(options, ledger_only=True)
     status = campaign.status()
     if as_json:
@@ -32,19 +31,15 @@ def command(*, as_json: bool, **options: Any) -> int:
         )
         return 0
     if status.last_run is None and not status.counts.total:
-        out(f"{campaign.name}: nothing was sent yet.")
+        out(f"{campaign.name}: nothing has been sent yet.")
         return 0
     out(f"{campaign.name}: {plural(status.counts.total, 'row')}")
-    if tables.wanted():
-        tables.show_counts(status.counts)
-    else:
-        for state in status.counts:
-            out(f"  {status.counts[state]:>9,}  {WORDS[state]}")
+    show_counts(status.counts)
     if status.last_run:
-        running = " (still running, or it was killed)" if status.unfinished else ""
+        running = " (still running, or killed)" if status.unfinished else ""
         out(f"Last run: {clock_time(status.last_run)}{running}")
     if status.next_at:
-        out(f"Deferred rows are due from {clock_time(status.next_at)} on: mailmerge send")
+        out(f"Deferred rows can be sent from {clock_time(status.next_at)} on: mailmerge send")
     if status.counts[Status.IN_DOUBT]:
-        out("Rows in doubt wait for you: mailmerge resolve")
+        out("Some rows are in doubt: mailmerge resolve")
     return 0

@@ -1,4 +1,4 @@
-"""``mailmerge test``: chosen rows' messages, to yourself only."""
+"""``mailmerge test``: the messages of chosen rows, sent to yourself only."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mailmerge.cli.options import campaign_argument, load_campaign, options_of
-from mailmerge.cli.output import emit, interactive, out, show_diagnostics
+from mailmerge.cli.output import emit, interactive, note, out, show_diagnostics
+from mailmerge.cli.plan_view import clock_time
 from mailmerge.cli.send import ask_secret
-from mailmerge.cli.signals import Stop
+from mailmerge.cli.signals import GracefulStop
 from mailmerge.model import Status
+from mailmerge.sending.runs import Reason
+from mailmerge.text import plural
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from mailmerge.campaign.trial import TrialReport
 
 
 @click.command("test")
@@ -28,13 +33,12 @@ def command(
     as_json: bool,
     **options: Any,
 ) -> int:
-    """Send the messages of --rows (default: the first row) to yourself: no one else gets anything.
+    """Send the messages of --rows (default: the first row) to yourself; nobody else gets anything.
 
-    To and envelope are yours, there is no Cc or Bcc, and an X-Mailmerge-Test header says which row it was. No
-    row's state changes.
+    To and envelope are yours, there is no Cc or Bcc, and an X-Mailmerge-Test header names the row. No row's
+    state changes.
     """
     from mailmerge.campaign.run import SendRequest
-    from mailmerge.campaign.test_send import send_tests
 
     campaign = load_campaign(options)
     request = SendRequest(
@@ -43,15 +47,28 @@ def command(
         transcript=transcript,
         ask_secret=ask_secret if interactive() else None,
     )
-    with Stop() as stop:
-        report = send_tests(campaign, request, me, stop=stop.flag)
+    with GracefulStop() as stop:
+        report = campaign.test(me, request, stop=stop.flag)
     for result in report.results:
         if as_json:
             emit("test", row=result.row, status=result.status, reply=result.reply, to=result.to)
         else:
             told = f"row {result.row:<5} {result.status:<9} {result.reply}"
             out(f"{told}   -> {result.to}  (would go to {result.meant_for})")
-    if report.error:
-        show_diagnostics(report.error.diagnostics)
-        return report.error.exit_code
-    return 0 if all(result.status is Status.ACCEPTED for result in report.results) else 3
+    return _ended(report, stop)
+
+
+def _ended(report: TrialReport, stop: GracefulStop) -> int:
+    """Say why no more was sent, and give the exit code."""
+    from mailmerge.campaign.results import end_code
+
+    end = report.end
+    if end.error:
+        show_diagnostics(end.error.diagnostics)
+    if report.left:
+        later = f"; try again after {clock_time(end.next_at)}" if end.next_at else ""
+        note(f"{plural(report.left, 'test message')} not sent{later}.")
+    if end.reason is Reason.INTERRUPTED:
+        return stop.code
+    refused = any(result.status is not Status.ACCEPTED for result in report.results)
+    return end_code(end) or (3 if refused else 0)

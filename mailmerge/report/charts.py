@@ -331,7 +331,9 @@ def _stacked(stack: Mapping[str, int], top: float) -> Iterator[Segment]:
 
 
 def shares(counts: Mapping[str, int]) -> Iterator[Segment]:
-    """Lay counts side by side as parts of a whole; the smallest can still be seen."""
+    """Lay counts side by side as parts of a whole; even the smallest can be seen; none of nothing."""
+    if not counts:
+        return
     total = sum(counts.values())
     shares = {name: max(_LEAST_SHARE, 100 * count / total) for name, count in counts.items()}
     scale = 100 / sum(shares.values())

@@ -72,6 +72,8 @@ class Reason(enum.StrEnum):
     """Sign-in, TLS, sender or set-up: a person must act."""
     ACCOUNT_PAUSE = "account_pause"
     LEDGER = "ledger"
+    FAILED = "failed"
+    """The list, a template or a file of the campaign let the run down."""
 
 
 class RunEnd(Struct, frozen=True):

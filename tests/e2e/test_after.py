@@ -55,7 +55,7 @@ def test_status_before_anything(mailmerge):
 
     done = mailmerge("status", "spring")
 
-    assert (done.code, done.out) == (0, "spring: nothing was sent yet.\n")
+    assert (done.code, done.out) == (0, "spring: nothing has been sent yet.\n")
     assert not (campaign / ".mailmerge").exists()
 
 
@@ -98,9 +98,9 @@ def test_requeue_rejected(mailmerge, mixed):
     campaign, server = mixed
     mailmerge("resolve", "spring", "--as-accepted")
 
-    assert mailmerge("requeue", "spring", "--rows", "2").out.startswith("0 rows back in line.")
+    assert mailmerge("requeue", "spring", "--rows", "2").out.startswith("Requeued 0 rows.")
     back = mailmerge("requeue", "spring", "--from", campaign / "out" / "failed.csv")
-    assert back.out.startswith("1 row back in line."), back
+    assert back.out.startswith("Requeued 1 row."), back
     done = mailmerge("send", "spring", "--yes")
 
     assert done.code == 0, done

@@ -84,7 +84,7 @@ def test_looking_at_a_sample(mailmerge, name, count, said):
     assert f"{count} accepted" in rehearse.out
     assert "This was a rehearsal: nothing left this machine." in rehearse.out
     assert len(list((folder / "out/rehearsal/messages").glob("*.eml"))) == count
-    assert "nothing was sent yet" in mailmerge("status", name).out
+    assert "nothing has been sent yet" in mailmerge("status", name).out
 
 
 def test_newsletter_over_tls_with_sign_in(mailmerge, aiosmtpd_server):

@@ -203,13 +203,13 @@ def test_a33_dry_run_touches_nothing(mailmerge, sandbox):
     assert dry.code == 0, dry
     assert "2 of 3 rows" in dry.err
     assert "first: bo@example.net, last: cy@example.org" in dry.err
-    assert "Dry run: nothing was sent and nothing recorded." in dry.err
+    assert "Dry run: nothing was sent or recorded." in dry.err
     assert contents(campaign) == before
     assert len(sandbox.messages) == 1
 
 
 def test_first_dry_run_leaves_no_trace(mailmerge, sandbox):
-    """Where nothing was sent yet, check, dry run and preview make neither ledger nor reports."""
+    """Where nothing has been sent yet, check, dry run and preview make neither ledger nor reports."""
     campaign = mailmerge.campaign()
     mailmerge.account(sandbox)
     before = contents(campaign)

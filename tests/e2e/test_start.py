@@ -145,7 +145,7 @@ def test_bad_day_in_rehearsal(mailmerge):
     assert "550 5.1.1 Who?" in done.out
     assert "in doubt" in done.out
     assert not (campaign / ".mailmerge").exists()
-    assert mailmerge("status", "spring").out == "spring: nothing was sent yet.\n"
+    assert mailmerge("status", "spring").out == "spring: nothing has been sent yet.\n"
 
 
 def test_version_and_help(mailmerge):

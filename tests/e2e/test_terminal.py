@@ -123,7 +123,7 @@ def test_a24_second_signal_leaves_at_once(mailmerge):
         finally:
             first = mailmerge.finish(process)
         assert first.code == 130, first
-        assert "leaving at once" in first.err
+        assert "stopping immediately" in first.err
 
         doubt = mailmerge("resolve", "spring")
         assert doubt.code == 0, doubt

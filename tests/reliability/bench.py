@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from faultd import Accepted
     from mailmerge.campaign.plan import Plan
-    from mailmerge.campaign.reporting import Report
+    from mailmerge.campaign.results import Report
     from mailmerge.clock import Clock
     from mailmerge.ledger.reader import LedgerReader
     from mailmerge.model import Counts, Status

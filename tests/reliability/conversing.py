@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from faultd import Fault, Peer
-    from mailmerge.campaign.reporting import Report
+    from mailmerge.campaign.results import Report
 
 PATIENCE = Deadlines(**dict.fromkeys(Deadlines.__struct_fields__, 10.0))
 USER, SECRET = "ann@example.org", "s3cret-Pass word"

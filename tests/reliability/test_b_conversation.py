@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from faultd import Fault, Peer
-    from mailmerge.campaign.reporting import Report
+    from mailmerge.campaign.results import Report
     from servers.certificates import Certificates
 
 EVERYBODY = [address(number) for number in (1, 2, 3)]

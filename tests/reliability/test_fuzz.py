@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from faultd import Dropped, FaultServer, endless
 from mailmerge.addresses import Address
-from mailmerge.campaign.send_one import hand_over
+from mailmerge.campaign.connect import hand_over
 from mailmerge.errors import SessionError
 from mailmerge.model import Envelope, Message, Status
 from mailmerge.smtp.connection import Connection, Deadlines, Endpoint

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, get_args
 
 import pytest
 
-from mailmerge import Campaign, CampaignFileError, ListError, SendRequest, TemplateError
+from mailmerge import Campaign, CampaignFileError, ListError, RowError, SendRequest, TemplateError
 from mailmerge.addresses import Address
 from mailmerge.campaign.plan import Plan
-from mailmerge.campaign.reporting import exit_code, keys_in_failed
+from mailmerge.campaign.preflight import examine
+from mailmerge.campaign.results import exit_code, keys_in_failed
 from mailmerge.campaign.scaffold import make_campaign, sample_list
 from mailmerge.check.diagnostics import DiagnosticCollector
 from mailmerge.ledger.ledger import Ledger
@@ -50,6 +51,14 @@ def make(tmp_path: Path) -> Maker:
         return Campaign.load(folder, environ={"MAILMERGE_STATE_DIR": str(tmp_path / "state")})
 
     return build
+
+
+def examined(campaign: Campaign, ledger: Ledger) -> Plan:
+    """Run the pre-flight, or recall the one that this ledger remembers."""
+    definition = campaign.definition
+    recipients = definition.open_list()
+    composer = definition.composer(recipients, ledger.secret)
+    return examine(definition, ledger, recipients, composer, reuse=True)
 
 
 def plan(*, to_send: int, rates: tuple[Rate, ...]) -> Plan:
@@ -114,11 +123,26 @@ def test_check_counts_rows_and_writes_nothing(make: Maker, tmp_path: Path) -> No
     ]
 
 
-def test_messages_leave_out_rows_that_would_not_be_sent(make: Maker) -> None:
-    """Only selected, valid rows become messages."""
-    campaign = make("a@x.org,Ann\nbad,Eve\nb@x.org,Bo\n", toml="where = \"name != 'Ann'\"")
-    assert [str(message.envelope.rcpt_to[0]) for message in campaign.messages()] == ["b@x.org"]
-    assert [message.row for message in campaign.messages(limit=5)] == [4]
+def test_messages_leave_out_rows_that_would_not_be_sent(make: Maker, tmp_path: Path) -> None:
+    """Rows that are invalid, suppressed, not selected, or repeat an earlier address become no message."""
+    (tmp_path / "stop.txt").write_text("s@x.org\n", "utf-8")
+    rows = "a@x.org,Ann\nbad,Eve\nb@x.org,Bo\ns@x.org,Sue\nB@x.org,Bo again\nc@x.org,Cy\n"
+    campaign = make(rows, toml=f'where = "name != \'Ann\'"\nsuppress = ["{tmp_path / "stop.txt"}"]')
+    sent = [(message.row, str(message.envelope.rcpt_to[0])) for message in campaign.messages()]
+    assert sent == [(4, "b@x.org"), (7, "c@x.org")]
+    assert [message.row for message in campaign.messages(limit=1)] == [4]
+    assert [message.row for message in campaign.messages(rows="6-7")] == [7]
+
+
+def test_messages_stop_where_the_campaign_would_not_be_sent(make: Maker) -> None:
+    """A template that fails for one row stops everything, as it stops a run; a bad address only if named."""
+    with pytest.raises(TemplateError):
+        list(make("a@x.org,Ann\nb@x.org,\n", text="{{ 1 / (name|length) }}\n").messages())
+    campaign = make("a@x.org,Ann\nbad,Eve\n")
+    assert [message.row for message in campaign.messages()] == [2]
+    with pytest.raises(RowError) as caught:
+        list(campaign.messages(rows="3"))
+    assert (caught.value.code, caught.value.diagnostics[0].row) == ("D110", 3)
 
 
 def test_what_is_shown_before_the_first_run_is_what_will_be_sent(make: Maker) -> None:
@@ -180,14 +204,12 @@ def test_from_that_the_account_may_not_use_stops_the_run(make: Maker, tmp_path: 
     assert caught.value.code == "C461"
 
 
-def test_a_pre_flight_of_the_same_files_is_not_done_twice(make: Maker, tmp_path: Path) -> None:
+def test_a_pre_flight_of_the_same_files_is_not_done_twice(make: Maker) -> None:
     """Its result is kept in the ledger, and forgotten as soon as a file differs."""
-    campaign = make()
     with Ledger.scratch(None, "c") as ledger:
-        first = campaign.examine(ledger, campaign.open_list(), reuse=True)
-        second = campaign.examine(ledger, campaign.open_list(), reuse=True)
-        campaign = make("a@x.org,Ann\nb@x.org,Bo\nc@x.org,Cy\n")
-        third = campaign.examine(ledger, campaign.open_list(), reuse=True)
+        first = examined(make(), ledger)
+        second = examined(make(), ledger)
+        third = examined(make("a@x.org,Ann\nb@x.org,Bo\nc@x.org,Cy\n"), ledger)
     assert (first.checked_earlier, second.checked_earlier, third.checked_earlier) == (False, True, False)
     assert (second.rows, second.ready, second.sender) == (2, 2, "Me <me@x.org>")
     assert third.rows == 3

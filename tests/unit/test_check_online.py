@@ -243,9 +243,9 @@ def test_signing_in_is_tried_step_by_step(
             "SMTP_AUTH": server.password if password == "right" else "wrong",
         }
         opened = campaign(tmp_path, **environ)
-        account, unusable = known_account(opened)
+        account, unusable = known_account(opened.definition)
         assert account is not None
         assert unusable is None
-        tried = try_sign_in(opened, replace(account, ca_file=server.ca_file))
+        tried = try_sign_in(opened.definition, replace(account, ca_file=server.ca_file))
     assert (len(tried.steps), tried.error.code if tried.error else None) == (steps, code)
     assert server.messages == []

@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 
 from mailmerge import Campaign
 from mailmerge.campaign import preview
-from mailmerge.campaign.preview import PreviewRequest, write_broken, write_preview
-from mailmerge.campaign.watch import Watched
+from mailmerge.campaign.preview import PreviewRequest, Watched, write_broken
 from mailmerge.errors import CampaignFileError, TemplateError
 from mailmerge.model import Severity
 from mailmerge.preview.page_data import Blobs, Folded, Outliers, StringTable
@@ -81,7 +80,7 @@ def test_holds_the_bytes_of_every_message(tmp_path):
     spring = campaign(tmp_path, plain(120))
     path = tmp_path / "out/preview.html"
 
-    done = write_preview(spring, path)
+    done = spring.preview(path)
 
     pieces = [piece for block in blocks(path, "pieces") for piece in block]
     contents = ["".join(unfold(part, pieces) for part in row["content"]) for row in details(path)]
@@ -97,7 +96,7 @@ def test_marks_what_came_from_the_list(tmp_path):
     """The marked text has every value between two marks, and is otherwise the text of the message."""
     path = tmp_path / "preview.html"
 
-    write_preview(campaign(tmp_path, ["ana@example.com,Ana,gold", "bo@example.com,Bo,silver"]), path)
+    campaign(tmp_path, ["ana@example.com,Ana,gold", "bo@example.com,Bo,silver"]).preview(path)
 
     start, end = blocks(path, "facts")[0]["marks"]
     pieces = [piece for block in blocks(path, "pieces") for piece in block]
@@ -113,7 +112,7 @@ def test_marks_nothing_where_marks_would_change_the_text(tmp_path):
     body = "{% set greeting %}Dear {{ name }}{% endset %}{{ greeting|length }} {{ greeting }}\n"
     path = tmp_path / "preview.html"
 
-    write_preview(campaign(tmp_path, ["ana@example.com,Ana,gold"], body_txt=body), path)
+    campaign(tmp_path, ["ana@example.com,Ana,gold"], body_txt=body).preview(path)
 
     assert "text" not in details(path)[0]
     assert "content" in details(path)[0]
@@ -138,7 +137,7 @@ def test_rows_with_problems(tmp_path):
     )
     path = tmp_path / "preview.html"
 
-    done = write_preview(spring, path)
+    done = spring.preview(path)
 
     assert [(entry[0], entry[1]) for entry in entries(path)] == [
         (2, "ready"),
@@ -166,7 +165,7 @@ def test_choosing_rows(tmp_path):
     path = tmp_path / "preview.html"
 
     def shown(**request: Any) -> list[int]:
-        write_preview(spring, path, PreviewRequest(**request))
+        spring.preview(path, PreviewRequest(**request))
         return [entry[0] for entry in entries(path)]
 
     assert shown(rows="5-7,42") == [5, 6, 7, 42]
@@ -186,13 +185,13 @@ def test_a_very_long_list_is_sampled_and_says_so(tmp_path, monkeypatch):
     rows[70] = "nobody,Bo,gold"
     path = tmp_path / "preview.html"
 
-    done = write_preview(campaign(tmp_path, rows), path)
+    done = campaign(tmp_path, rows).preview(path)
 
     assert done.sampled
     assert (done.rows, done.shown) == (100, 11)
     assert 72 in [entry[0] for entry in entries(path)]
     broken = campaign(tmp_path, [f"nobody{number},Bo,gold" for number in range(100)])
-    write_preview(broken, path)
+    broken.preview(path)
     facts = blocks(path, "facts")[0]
     assert (facts["shown"], facts["left_out"]) == (60, 40)
 
@@ -205,7 +204,7 @@ def test_many_messages_make_a_small_file(tmp_path):
     lines = [" ".join(f"word{start * step % 997}" for step in range(1, 11)) for start in range(230)]
     path = tmp_path / "preview.html"
 
-    write_preview(campaign(tmp_path, plain(2000), body_txt=BODY + "\n".join(lines) + "\n"), path)
+    campaign(tmp_path, plain(2000), body_txt=BODY + "\n".join(lines) + "\n").preview(path)
 
     assert entries(path)[0][5] > 15_000
     assert path.stat().st_size < 800_000
@@ -214,7 +213,7 @@ def test_many_messages_make_a_small_file(tmp_path):
 def test_the_policy_names_the_only_script(tmp_path):
     """The hash in the policy is that of the script at the end; nothing may be loaded or connected to."""
     path = tmp_path / "preview.html"
-    write_preview(campaign(tmp_path, plain(1)), path)
+    campaign(tmp_path, plain(1)).preview(path)
     text = path.read_text("utf-8")
 
     policy = html.unescape(text.split('http-equiv="Content-Security-Policy" content="')[1].split('"')[0])
@@ -234,7 +233,7 @@ def test_a_hostile_name_stays_text(tmp_path):
     toml = TOML.replace('"spring"', f"'{name}'")
     path = tmp_path / "preview.html"
 
-    write_preview(campaign(tmp_path, [f"a@example.com,{name},gold"], campaign_toml=toml), path)
+    campaign(tmp_path, [f"a@example.com,{name},gold"], campaign_toml=toml).preview(path)
 
     text = path.read_text("utf-8")
     assert "alert(1)</script>" not in text
@@ -245,11 +244,11 @@ def test_a_hostile_name_stays_text(tmp_path):
 def test_a_failure_leaves_the_earlier_page(tmp_path):
     """Where the campaign cannot be rendered, the page of before stays and nothing is left beside it."""
     path = tmp_path / "out/preview.html"
-    write_preview(campaign(tmp_path, plain(1)), path)
+    campaign(tmp_path, plain(1)).preview(path)
     before = path.read_bytes()
 
     with pytest.raises(TemplateError):
-        write_preview(campaign(tmp_path, plain(1), body_txt="{{ nme }}\n"), path)
+        campaign(tmp_path, plain(1), body_txt="{{ nme }}\n").preview(path)
 
     assert path.read_bytes() == before
     assert sorted(item.name for item in path.parent.iterdir()) == [".gitignore", "preview.html"]
@@ -259,7 +258,7 @@ def test_watching_shows_what_is_broken_and_recovers(tmp_path):
     """A watched campaign gives a page in any state, and notices a change once the files are still."""
     campaign(tmp_path, plain(3))
     path = tmp_path / "page/preview.html"
-    watched = Watched(lambda: Campaign.load(tmp_path, environ={}), path, PreviewRequest())
+    watched = Watched(lambda: Campaign.load(tmp_path, environ={}).definition, path, PreviewRequest())
 
     assert getattr(watched.make(), "shown", None) == 3
     assert not watched.changed()

@@ -232,6 +232,11 @@ def test_replies_are_grouped_by_their_first_digit():
     assert [length for _, length in families[1].answers] == [25.0, 100.0]
 
 
+def test_a_server_that_refused_the_sender_has_no_shares():
+    """A run that ended before any row was answered has nothing to compare: an empty bar, and a page."""
+    assert list(charts.shares({})) == []
+
+
 def test_waiting_fills_the_bar():
     """The parts touch each other and end where the bar ends."""
     slices = charts.waiting(Waits(answer=1, pace=2, network=1), paced=True)

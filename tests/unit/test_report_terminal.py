@@ -7,13 +7,15 @@ import io
 import subprocess
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
-from mailmerge.campaign.reporting import Report
-from mailmerge.cli import tables
-from mailmerge.cli.report_view import show_report
+from mailmerge.campaign.results import Report
+from mailmerge.cli.report_view import show_counts, show_report
+from mailmerge.config.account_secrets import Secret
 from mailmerge.model import Counts, Delivery, Result, Status
 from mailmerge.report.summary import Summary
 from mailmerge.text import width
@@ -50,6 +52,11 @@ def report() -> Report:
     return Report("spring", summary, 3)
 
 
+def fail(words: str) -> None:
+    """Make an error with a traceback."""
+    raise ZeroDivisionError(words)
+
+
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], str]:
     """Run something with a terminal of 50 columns for stdout, and give what it wrote."""
@@ -78,6 +85,39 @@ def test_plain_lines_where_no_terminal_is(capsys):
     ]
 
 
+def test_a_bug_that_cost_the_page_is_said_in_a_sentence(capsys):
+    """After the results: one sentence and what to do, no traceback."""
+    show_report(replace(report(), page_error=ZeroDivisionError("x")))
+    said = capsys.readouterr()
+
+    assert said.out.startswith("1 accepted   3 rejected")
+    sentence, hint = said.err.splitlines()
+    assert sentence.startswith("error: the report page could not be made; the results are complete.")
+    assert sentence.endswith("This is a bug in mailmerge (ZeroDivisionError).")
+    assert hint == "   = hint: add -v to see the traceback, and please report it"
+
+
+def test_a_bug_that_cost_the_page_is_shown_whole_on_request(capsys):
+    """With ``-v`` the traceback comes first, masked, and then the sentence."""
+    secret = Secret("correct horse battery")
+    with pytest.raises(ZeroDivisionError) as caught:
+        fail(f"by {secret.reveal()}")
+    show_report(replace(report(), page_error=caught.value), verbose=True)
+    said = capsys.readouterr().err
+
+    assert said.startswith("Traceback (most recent call last):\n")
+    assert "ZeroDivisionError: by ****\n" in said
+    assert said.splitlines()[-1].startswith("error: the report page could not be made")
+
+
+def test_a_page_that_the_disk_refuses_is_said_with_the_reason(capsys):
+    """It is no bug of ours, and the results are complete."""
+    error = OSError(28, "No space left on device")
+    show_report(replace(report(), folder=Path("out"), page_error=error))
+
+    assert "could not be written ([Errno 28] No space left on device)" in capsys.readouterr().err
+
+
 def test_a_table_fits_the_terminal(shown, monkeypatch):
     """Wide characters count twice, nothing is cut off, nothing steers the terminal."""
     monkeypatch.setenv("NO_COLOR", "1")
@@ -93,7 +133,7 @@ def test_a_table_fits_the_terminal(shown, monkeypatch):
 
 def test_colours_only_where_they_are_wanted(shown):
     """Without NO_COLOR the states are coloured."""
-    text = shown(lambda: tables.show_counts(Counts({Status.ACCEPTED: 3, Status.IN_DOUBT: 1})))
+    text = shown(lambda: show_counts(Counts({Status.ACCEPTED: 3, Status.IN_DOUBT: 1})))
 
     assert "\x1b[32maccepted" in text
     assert "75.0 %" in text

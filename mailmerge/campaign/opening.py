@@ -1,0 +1,189 @@
+"""Opening a campaign: locks, ledger, registry, list copy and account usage, taken in one order.
+
+Whatever a command does, it goes through here: a ledger is never written without its lock, never trusted
+before it was compared with what this machine knows of it, and never left in the middle of a hand-over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+from typing import TYPE_CHECKING
+
+from mailmerge.clock import SystemClock
+from mailmerge.errors import LedgerError
+from mailmerge.ledger.account_usage import AccountUsage
+from mailmerge.ledger.ledger import Ledger
+from mailmerge.ledger.locks import AccountLock, CampaignLock
+from mailmerge.ledger.registry import CampaignRegistry
+from mailmerge.recipients import snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import ExitStack
+
+    from mailmerge.campaign.definition import Definition
+    from mailmerge.clock import Clock
+    from mailmerge.config.accounts import Account
+    from mailmerge.ledger.account_usage import AccountQuota
+    from mailmerge.ledger.reader import LedgerReader
+    from mailmerge.recipients import RecipientList
+
+
+class Access(enum.Enum):
+    """What a command is going to do to the campaign's ledger."""
+
+    SEND = enum.auto()
+    """Write to it, made now if there is none; messages go to a server."""
+    DECIDE = enum.auto()
+    """Write a person's decision into it; there must be one."""
+    COPY = enum.auto()
+    """Write to a copy that is thrown away: what would happen from here on."""
+    EMPTY = enum.auto()
+    """Write to an empty one that is thrown away: what would happen from the start."""
+
+
+class OpenCampaign:
+    """A campaign while a command works on it; get one from `open_run`."""
+
+    def __init__(self, definition: Definition, ledger: Ledger, clock: Clock, stack: ExitStack) -> None:
+        self.definition = definition
+        self.ledger = ledger
+        self._clock = clock
+        self._stack = stack
+        self.registry: CampaignRegistry | None = None
+        """None where nothing will be handed over for real, as with `usage`."""
+        self.usage: AccountUsage | None = None
+
+    def open_list(self) -> RecipientList:
+        """Open the list; where messages go to a server, a copy of it that nobody edits meanwhile.
+
+        Raises:
+            ListError: it cannot be read, or changed while it was copied.
+
+        """
+        recipients = self.definition.open_list()  # says in its own words what is wrong, before any copy
+        if self.ledger.throwaway or self.definition.given_list is not None:
+            return recipients
+        workspace = self.definition.workspace
+        copy = snapshot(self.definition.file.data.source, workspace.state)
+        workspace.clear_snapshots(keep=copy)
+        return self.definition.open_list(copy)
+
+    def quota(self, account: Account) -> AccountQuota | None:
+        """Give the account's limits and what it has used of them; None: nothing is counted here."""
+        limits = (account.quota,) if account.quota else ()
+        return self.usage.quota(account_key(account), limits, self._clock) if self.usage else None
+
+    def lock_account(
+        self, account: Account, *, wait: float = 0.0, give_up: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Take the account until the campaign is closed: there is one session of ours at most.
+
+        Raises:
+            InUseError: another process sends with it, for more than *wait* seconds.
+
+        """
+        folder = self.definition.workspace.user_state
+        self._stack.enter_context(AccountLock(folder, account_key(account), wait=wait, give_up=give_up))
+
+    def note_mark(self, handed_over: int) -> None:
+        """Remember outside of the ledger how far it has got, so that an older copy of it shows."""
+        if self.registry is not None:
+            self.registry.note(self.definition.workspace.ledger_path, self.definition.name, handed_over)
+
+
+@contextlib.contextmanager
+def open_run(
+    definition: Definition,
+    access: Access,
+    *,
+    clock: Clock | None = None,
+    wait: float = 0.0,
+    give_up: Callable[[], bool] = lambda: False,
+) -> Iterator[OpenCampaign]:
+    """Open the campaign for one command, and close everything when it ends.
+
+    Args:
+        definition: which campaign.
+        access: what is going to be done to its ledger.
+        clock: gives the times that are recorded.
+        wait: seconds to wait for another process that works on the campaign.
+        give_up: says when to wait no longer.
+
+    Raises:
+        LedgerError: it is missing, older than it should be, damaged, or cannot be written.
+        InUseError: another process works on the campaign.
+
+    """
+    clock = clock or SystemClock()
+    with contextlib.ExitStack() as stack:
+        if access in {Access.COPY, Access.EMPTY}:
+            source = definition.workspace.ledger_path if access is Access.COPY else None
+            ledger = stack.enter_context(Ledger.scratch(source, definition.name, now=clock.now))
+            yield OpenCampaign(definition, ledger, clock, stack)
+            return
+        if access is Access.SEND:
+            definition.workspace.make_state()
+        stack.enter_context(_lock(definition, access, wait, give_up))
+        opened = _for_sending if access is Access.SEND else _for_deciding
+        yield opened(definition, clock, stack)
+
+
+def _lock(definition: Definition, access: Access, wait: float, give_up: Callable[[], bool]) -> CampaignLock:
+    path = definition.workspace.ledger_path
+    if access is Access.DECIDE and not path.exists():
+        raise LedgerError(f"there is no ledger at {path}", code="L705", hint="nothing was sent from here yet")
+    return Ledger.lock(path, wait=wait, give_up=give_up)
+
+
+def _for_sending(definition: Definition, clock: Clock, stack: ExitStack) -> OpenCampaign:
+    path, name, user_state = (
+        definition.workspace.ledger_path,
+        definition.name,
+        definition.workspace.user_state,
+    )
+    registry = stack.enter_context(CampaignRegistry(user_state / "campaigns.db"))
+    registry.check_present(path, name)
+    ledger = stack.enter_context(Ledger.open(path, name, now=clock.now))
+    registry.check(path, name, ledger.attempts.handed_over)
+    ledger.repair()
+    opened = OpenCampaign(definition, ledger, clock, stack)
+    opened.registry = registry
+    opened.usage = stack.enter_context(AccountUsage(user_state / "usage.db"))
+    return opened
+
+
+def _for_deciding(definition: Definition, clock: Clock, stack: ExitStack) -> OpenCampaign:
+    path = definition.workspace.ledger_path
+    ledger = stack.enter_context(Ledger.open(path, definition.name, create=False, now=clock.now))
+    ledger.repair()
+    return OpenCampaign(definition, ledger, clock, stack)
+
+
+@contextlib.contextmanager
+def open_read_only(definition: Definition) -> Iterator[LedgerReader | None]:
+    """Open the ledger for looking, without a lock; None: nothing was ever recorded for this campaign.
+
+    Raises:
+        LedgerError: it cannot be read.
+
+    """
+    path = definition.workspace.ledger_path
+    if not path.exists():
+        yield None
+        return
+    try:
+        ledger = Ledger.open_read_only(path, definition.name)
+    except LedgerError as error:
+        if error.code != "L705":  # the file is another campaign's so far
+            raise
+        yield None
+        return
+    with ledger:
+        yield ledger
+
+
+def account_key(account: Account) -> str:
+    """Name the account for locks and counts: what matters is who signs in where."""
+    return f"{account.user or account.name}@{account.host}"

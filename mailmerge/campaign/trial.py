@@ -1,0 +1,199 @@
+"""Test messages: what a row would get, sent to oneself; no row's state changes."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from mailmerge.addresses import Address, AddressError, Mailbox
+from mailmerge.campaign.connect import connection_factory, find_account, hand_over, open_transcript
+from mailmerge.campaign.opening import Access, open_run
+from mailmerge.campaign.run import all_rates
+from mailmerge.clock import SystemClock
+from mailmerge.errors import AuthError, CampaignFileError, LedgerError, SessionError, TlsError
+from mailmerge.model import Counts, Message, Status
+from mailmerge.recipients import parse_rows
+from mailmerge.sending.runs import Reason, RunEnd
+from mailmerge.sending.throttle import Throttle
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from mailmerge.campaign.definition import Definition
+    from mailmerge.campaign.run import SendRequest
+    from mailmerge.clock import Clock
+    from mailmerge.config.accounts import Account
+    from mailmerge.ledger.account_usage import AccountQuota
+    from mailmerge.sending.runs import StopFlag
+    from mailmerge.smtp.connection import Connection
+
+HEADER = "X-Mailmerge-Test"
+
+
+class TrialMessage(Struct, frozen=True):
+    """One row's message, addressed to oneself."""
+
+    message: Message
+    meant_for: str
+    """Who would get it otherwise."""
+
+
+class TrialResult(Struct, frozen=True):
+    """What became of one test message."""
+
+    row: int
+    status: Status
+    reply: str
+    to: str
+    meant_for: str
+
+
+class TrialReport(Struct, frozen=True):
+    """What became of all test messages: those without a result were not sent."""
+
+    results: tuple[TrialResult, ...]
+    end: RunEnd
+    """Why no more were sent."""
+    left: int = 0
+    """How many were not sent."""
+
+
+def send_tests(
+    definition: Definition, request: SendRequest, me: str | None, *, stop: StopFlag
+) -> TrialReport:
+    """Send the messages of the chosen rows (default: the first) to *me*.
+
+    Raises:
+        MailmergeError: nothing was sent.
+
+    """
+    mine = _mine(me or definition.environment.get("SMTP_TO"))
+    account = find_account(definition, ca_file=request.ca_file)
+    messages = list(_messages(definition, request, account, mine))
+    if not messages:
+        raise CampaignFileError(
+            "no row was chosen that could be sent", code="C484", hint="see `mailmerge check`"
+        )
+    clock = SystemClock()
+    with open_run(definition, Access.SEND, clock=clock) as opened:
+        opened.lock_account(account)
+        with open_transcript(request.transcript) as transcript:
+            connection = connection_factory(
+                account,
+                definition.environment,
+                prompt=request.ask_secret,
+                transcript=transcript,
+                deadlines=request.deadlines,
+            )()
+            throttle = Throttle(all_rates(account, definition.file.send.rate))
+            trial = _Trial(connection, throttle, opened.quota(account), clock, stop)
+            opened.ledger.start_run("test")
+            end = trial.run(messages)
+            counts = {str(status): count for status, count in end.counts.by_status.items()}
+            opened.ledger.finish_run(str(end.reason), counts)
+        return TrialReport(tuple(trial.results), end, len(messages) - len(trial.results))
+
+
+class _Trial:
+    """Sends test messages one after the other; whatever ends that, the results so far are kept."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        throttle: Throttle,
+        quota: AccountQuota | None,
+        clock: Clock,
+        stop: StopFlag,
+    ) -> None:
+        self._connection = connection
+        self._throttle = throttle
+        self._quota = quota
+        self._clock = clock
+        self._stop = stop
+        self.results: list[TrialResult] = []
+
+    def run(self, messages: Sequence[TrialMessage]) -> RunEnd:
+        """Send them, and say why it ended."""
+        end = RunEnd(Reason.FINISHED)
+        try:
+            self._connection.open()
+            for test in messages:
+                held = self._held_back()
+                if held is not None:
+                    end = held
+                    break
+                self._send(test)
+        except (SessionError, LedgerError) as error:
+            end = RunEnd(_reason(error), error.message, error.hint, error)
+        finally:
+            self._connection.close()
+        statuses = [result.status for result in self.results]
+        return replace(end, counts=Counts({status: statuses.count(status) for status in {*statuses}}))
+
+    def _held_back(self) -> RunEnd | None:
+        """Ask whether another message may go, and count it; None: it may."""
+        if self._stop.is_set():
+            return RunEnd(Reason.INTERRUPTED, "stopped on request")
+        if self._quota is None:
+            return None
+        if self._quota.reserve(1) is None:
+            error = CampaignFileError("the account's own limit is reached", code="C483")
+            return RunEnd(Reason.QUOTA, error=error, next_at=self._quota.free_at(1))
+        self._quota.commit()
+        return None
+
+    def _send(self, test: TrialMessage) -> None:
+        self._clock.sleep(self._throttle.delay(self._clock.monotonic()))
+        self._throttle.take(self._clock.monotonic())
+        message = test.message
+        outcome = hand_over(self._connection, message)
+        reply = str(outcome.reply or outcome.reason)
+        to = str(message.envelope.rcpt_to[0])
+        self.results.append(TrialResult(message.row, outcome.status, reply, to, test.meant_for))
+
+
+def _reason(error: SessionError | LedgerError) -> Reason:
+    if isinstance(error, LedgerError):
+        return Reason.LEDGER
+    return Reason.REFUSED if isinstance(error, AuthError | TlsError) else Reason.NETWORK
+
+
+def _mine(text: str | None) -> Address:
+    if not text:
+        raise CampaignFileError(
+            "no address to send the test to", code="C485", hint="add --to you@example.org, or set SMTP_TO"
+        )
+    try:
+        return Address.parse(text)
+    except AddressError as error:
+        raise CampaignFileError(
+            f"{text!r} is not a valid address: {error}", code="C485", hint=error.suggestion
+        ) from None
+
+
+def _messages(
+    definition: Definition, request: SendRequest, account: Account, mine: Address
+) -> Iterator[TrialMessage]:
+    selection = parse_rows(request.rows) if request.rows else None
+    recipients = definition.open_list()
+    composer = definition.composer(recipients, secrets.token_bytes(32), account)
+    for recipient in recipients:
+        if selection is not None and recipient.row not in selection:
+            continue
+        rendered = composer.render(recipient)
+        meant_for = ", ".join(str(mailbox.address) for mailbox in rendered.to)
+        test = replace(
+            rendered,
+            to=(Mailbox("", mine),),
+            cc=(),
+            bcc=(),
+            headers=(*rendered.headers, (HEADER, f"row {recipient.row}")),
+        )
+        message = composer.test_message(test, secrets.token_hex(8), datetime.now().astimezone())
+        yield TrialMessage(message, meant_for)
+        if selection is None:
+            return
