@@ -1,4 +1,4 @@
-"""The composition root: the only room that knows the order of the stages.
+"""The facade `Campaign` and its commands: what is done in which order, and nothing else.
 
 `Campaign` is the library's face and what the command line is a client of.
 """

@@ -89,7 +89,7 @@ def known_account(definition: Definition) -> tuple[Account | None, Finding | Non
         if definition.file.account is None:
             return None, None
         place = definition.file.places.get("account", Place())
-        hint = error.hint or "`mailmerge send` will need it"
+        hint = error.hint or "`mailmerge send` needs it"
         return None, Finding("C220", f"the account cannot be used here: {error.message}", hint, place)
     return account, None
 
@@ -102,7 +102,7 @@ def _envelope_sender(account: Account) -> Iterator[Finding]:
         return
     yield Finding(
         "C221",
-        f"`return_path` is {path}: {account.preset.title} wants the account's own address",
+        f"`return_path` is {path}: {account.preset.title} requires the account's own address",
         "leave it out, unless the provider says otherwise",
     )
 
@@ -167,7 +167,7 @@ def try_sign_in(
     connection = connection_factory(account, definition.environment, prompt=prompt)()
     steps = [f"connected to {account.host}, port {account.port}"]
     if account.tls != "none":
-        steps.append("TLS is up, the certificate is valid")
+        steps.append("TLS is established, and the certificate is valid")
     if account.auth != "none" and account.user:
         steps.append(f"signed in as {account.user}")
     try:
@@ -178,5 +178,5 @@ def try_sign_in(
     size = connection.max_size
     connection.close()
     if size:
-        steps.append(f"messages may have {size:,} octets")
+        steps.append(f"the server accepts messages of up to {size:,} octets")
     return SignIn(account, tuple(steps))

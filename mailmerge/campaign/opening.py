@@ -133,7 +133,9 @@ def open_run(
 def _lock(definition: Definition, access: Access, wait: float, give_up: Callable[[], bool]) -> CampaignLock:
     path = definition.workspace.ledger_path
     if access is Access.DECIDE and not path.exists():
-        raise LedgerError(f"there is no ledger at {path}", code="L705", hint="nothing was sent from here yet")
+        raise LedgerError(
+            f"there is no ledger at {path}", code="L705", hint="nothing has been sent from here yet"
+        )
     return Ledger.lock(path, wait=wait, give_up=give_up)
 
 

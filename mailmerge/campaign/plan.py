@@ -24,7 +24,7 @@ class Plan(Struct, frozen=True):
     dialect: str
     problems: DiagnosticCollector
     counts: Counts
-    """Where every row stands, earlier runs included."""
+    """The state of every row, earlier runs included."""
     rows: int
     blank_rows: int = 0
     hidden_rows: int = 0

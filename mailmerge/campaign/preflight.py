@@ -179,8 +179,8 @@ class Inspection:
 def _too_large(row: int, address: str, size: int, most: int) -> Diagnostic:
     return Diagnostic(
         "M501",
-        f"the message has {size:,} octets, the account takes {most:,}",
-        "attachments grow by 37 % when encoded for mail; send a link instead",
+        f"the message has {size:,} octets, the account accepts {most:,}",
+        "attachments grow by 37 % when they are encoded; send a link instead",
         row=row,
         address=address,
     )

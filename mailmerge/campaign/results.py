@@ -367,7 +367,7 @@ def _copy(
     suffix = source.suffix.lower()
     if target.suffix.lower() != suffix and {suffix, target.suffix.lower()} != {".xlsx", ".xlsm"}:
         raise ListError(
-            f"{target} would not be a copy of {recipients.shown}",
+            f"{target} cannot be a copy of {recipients.shown}",
             code="D154",
             hint=f"name it {target.with_suffix(suffix).name}",
         )

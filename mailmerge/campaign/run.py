@@ -220,7 +220,7 @@ class Run:
         raise CampaignFileError(
             f"campaign {self._definition.name!r} changed ({changed}) after {rows} accepted as it was",
             code="C470",
-            hint="--accept-changes sends the rest as it is now; --name NEW starts anew with the whole list",
+            hint="--accept-changes sends the rest as it is now; --name NEW starts over with the whole list",
         )
 
     def _chosen(self) -> Iterator[Delivery]:
@@ -243,7 +243,7 @@ class Run:
     def _warnings(self) -> Iterator[str]:
         synced = sync_folder(self._definition.workspace.folder)
         if synced:
-            yield f"the ledger lies in a {synced} folder: another machine may put an old copy in its place"
+            yield f"the ledger lies in a {synced} folder: another machine may replace it with an old copy"
         last = self._ledger.last_run()
         behind = ((last.ended or last.started) - self._clock.now()).total_seconds() if last else 0.0
         if behind > _SET_BACK:

@@ -76,7 +76,7 @@ def make_campaign(
     """
     if (folder / "campaign.toml").exists():
         raise CampaignFileError(
-            f"{folder} holds a campaign already", code="C450", hint="choose another folder name"
+            f"{folder} already contains a campaign", code="C450", hint="choose another folder name"
         )
     names = recipients.columns.names
     rows, address = _address_column(recipients)
@@ -124,7 +124,7 @@ def _refuse_overwriting(folder: Path, names: Iterable[str]) -> None:
     for name in names:
         if os.path.lexists(folder / name):
             raise CampaignFileError(
-                f"there is a {folder / name} already", code="C450", hint="choose another folder name"
+                f"{folder / name} already exists", code="C450", hint="choose another folder name"
             )
 
 
@@ -175,7 +175,7 @@ def _address_column(recipients: RecipientList) -> tuple[int, str]:
     best: Sequence[str] = sorted(by_cells, key=lambda name: (-hits[name], name not in by_name)) or by_name
     if not best:
         raise CampaignFileError(
-            f"no column of {recipients.shown} holds e-mail addresses",
+            f"no column of {recipients.shown} contains e-mail addresses",
             code="C451",
             hint=f"its columns are: {', '.join(recipients.columns.headings)}",
         )

@@ -59,7 +59,7 @@ def send_message(
         account = resolve_account(account, environment=environment, campaign_from=from_)
     sender = _mailboxes(from_)[0] if from_ else account.from_
     if sender is None:
-        raise InputError("there is no sender", code="C460", hint="give from_, or set SMTP_FROM")
+        raise InputError("no sender given", code="C460", hint="give from_, or set SMTP_FROM")
     message = _build(account, sender, to, subject, (text, html), [Path(path) for path in attachments])
     connection = connection_factory(account, environment)()
     try:
@@ -108,8 +108,8 @@ def _mailboxes(texts: str | Sequence[str]) -> tuple[Mailbox, ...]:
             found.extend(parse_address_list(text))
         except AddressError as error:
             raise InputError(
-                f"{text!r} is not an address: {error}", code="D110", hint=error.suggestion
+                f"{text!r} is not a valid address: {error}", code="D110", hint=error.suggestion
             ) from None
     if not found:
-        raise InputError("there is no recipient", code="D110")
+        raise InputError("no recipient given", code="D110")
     return tuple(found)

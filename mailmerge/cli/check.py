@@ -112,7 +112,7 @@ def _sign_in(campaign: Campaign, ca_file: Path | None) -> int:
     for step in tried.steps:
         note(f"  {step}")
     if tried.error is None:
-        note(f"{account.host} is ready. Nothing was handed over.")
+        note(f"{account.host} is ready. Nothing was sent.")
         return 0
     show_diagnostics(tried.error.diagnostics)
     return tried.error.exit_code

@@ -42,7 +42,7 @@ def lines(plan: Plan) -> Iterator[str]:
         yield f"  Before    {plural(plan.before, 'row')} accepted by earlier runs; none will be sent again"
     if plan.in_doubt:
         rows = ", ".join(map(str, plan.in_doubt))
-        yield f"  In doubt  row {rows}: not sent again unless you say so with `mailmerge resolve`"
+        yield f"  In doubt  row {rows}: not sent again unless you decide so with `mailmerge resolve`"
     if plan.deferred_until:
         deferred = plan.counts[Status.DEFERRED]
         yield f"  Deferred  {plural(deferred, 'row')}; the first is due at {clock_time(plan.deferred_until)}"
@@ -54,9 +54,9 @@ def lines(plan: Plan) -> Iterator[str]:
 
 
 _SESSIONS = {
-    "off": ("one message after the other", 1),
-    "auto": ("the next message begins while the last is answered, where the server allows it", 1),
-    "overlap": ("the next message begins while the last is answered, where the server allows it", 1),
+    "off": ("one message after another", 1),
+    "auto": ("the next message starts before the last is answered, where the server allows it", 1),
+    "overlap": ("the next message starts before the last is answered, where the server allows it", 1),
     "window": ("up to 64 messages at once, where the server allows it", 64),
 }
 
@@ -92,7 +92,7 @@ def _send(plan: Plan) -> str:
 
 def _pace(plan: Plan) -> str:
     if not plan.rates:
-        pace = "as fast as the server takes them"
+        pace = "as fast as the server accepts them"
     else:
         pace = " and ".join(map(str, plan.rates))
         if plan.seconds >= 60:
@@ -101,7 +101,11 @@ def _pace(plan: Plan) -> str:
         pace += f"; to each domain {' and '.join(map(str, plan.per_domain))}"
     if plan.quota:
         left = plan.quota.count - plan.quota_used - plan.to_send
-        more = f"{left:,} left afterwards" if left >= 0 else f"{-left:,} more than it allows: several days"
+        more = (
+            f"{left:,} left afterwards"
+            if left >= 0
+            else f"{-left:,} more than it allows: this takes several days"
+        )
         pace += f";  the account's {plan.quota}: {more}"
     return pace
 

@@ -133,7 +133,9 @@ class PreviewCommand:
             try:
                 server = PreviewServer(page, port=self._port)
             except OSError as error:
-                words = f"cannot listen on port {self._port}: {error.strerror}; any free one without --port"
+                words = (
+                    f"cannot listen on port {self._port}: {error.strerror}; leave --port out for a free one"
+                )
                 raise click.ClickException(words) from None
             try:
                 with server:

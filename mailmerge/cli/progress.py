@@ -113,4 +113,4 @@ class RowCounter:
             self._bar.update(rows - self._bar.n)
         elif time.monotonic() - self._last > LINE_EVERY:
             self._last = time.monotonic()
-            note(f"{rows:,} rows looked at")
+            note(f"{rows:,} rows checked")

@@ -104,7 +104,7 @@ def _name_files(report: Report) -> None:
 
 def _files(report: Report) -> str:
     if report.folder is None:
-        return "The result files could not be written; `mailmerge report` makes them again from the ledger."
+        return "The result files could not be written; `mailmerge report` writes them again from the ledger."
     failed = (
         f"   failed.csv ({plural(report.failed, 'row')}, ready to fix and resend)" if report.failed else ""
     )

@@ -124,7 +124,7 @@ def test_all_problems_at_once(mailmerge):
         (["send", "spring", "--yes", "--transcript", "spring"], "C482", ["spring"]),
         (["preview", "spring", "--eml", "spring/body.txt"], "C486", ["spring/body.txt"]),
         (["preview", "spring", "--mbox", "spring"], "C486", ["spring"]),
-        (["init", "spring"], "C450", ["spring holds a campaign already"]),
+        (["init", "spring"], "C450", ["spring already contains a campaign"]),
         (["requeue", "spring"], "L705", ["there is no ledger"]),
     ],
 )
@@ -269,7 +269,7 @@ def test_attachment_too_large(mailmerge, sandbox):
     refused = mailmerge("send", "spring", "--yes")
     assert refused.code == 2, refused
     assert "error[M501]: the message has 21," in refused.err
-    assert "the account takes 20,000  (row 3, bo@example.net)" in refused.err
+    assert "the account accepts 20,000  (row 3, bo@example.net)" in refused.err
     assert sandbox.messages == []
 
     assert mailmerge("send", "spring", "--yes", "--skip-invalid").code == 3

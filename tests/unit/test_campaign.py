@@ -297,14 +297,14 @@ def test_every_stock_template_makes_a_campaign_that_checks(kind: StockTemplate, 
 def test_a_scaffold_never_overwrites_a_campaign(tmp_path: Path) -> None:
     """A second init in the same folder is refused."""
     make_campaign(tmp_path / "new", open_list(sample_list()))
-    with pytest.raises(CampaignFileError, match="holds a campaign already"):
+    with pytest.raises(CampaignFileError, match="already contains a campaign"):
         make_campaign(tmp_path / "new", open_list(sample_list()))
 
 
 def test_a_list_without_addresses_is_no_start(tmp_path: Path) -> None:
     """The columns are named, so that the person sees what was read."""
     (tmp_path / "l.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(CampaignFileError, match=r"no column of .* holds e-mail addresses") as caught:
+    with pytest.raises(CampaignFileError, match=r"no column of .* contains e-mail addresses") as caught:
         make_campaign(tmp_path / "new", open_list(tmp_path / "l.csv"))
     assert caught.value.hint == "its columns are: a, b"
 
