@@ -46,7 +46,7 @@ def test_a_page_says_what_why_and_what_to_do(entry: Entry) -> None:
 
 
 def test_severity_follows_the_number_but_for_a_few() -> None:
-    """Warnings are numbered from 200 in each area; the others that only speak are marked."""
+    """Warnings are numbered from 200 in each area; the other warnings are marked."""
     marked = {e.code for e in catalogue().values() if e.severity is Severity.WARNING and e.code[1] != "2"}
     assert marked == {"C413", "D128"}
     assert all(e.severity is Severity.WARNING for e in catalogue().values() if e.code[1] == "2")
@@ -56,7 +56,9 @@ def test_explain_prints_the_page_of_a_code_however_it_is_written() -> None:
     """The code may be in small letters; several may be asked for at once."""
     done = CliRunner().invoke(command, ["d112", "T102"])
     assert done.exit_code == 0
-    assert done.output.startswith("D112  error  (The list and its cells)\n\nA value holds a line break")
+    assert done.output.startswith(
+        "D112  error  (The list and its cells)\n\nA value that goes into a header contains a line break"
+    )
     assert "\nT102  error  (Templates)\n" in done.output
 
 
