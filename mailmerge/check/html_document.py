@@ -239,7 +239,11 @@ class TagReader(Generic[_Found]):
         }
 
     def read(self, chunks: Iterable[str]) -> Iterator[_Found]:
-        """Yield what is found in the tags of one body."""
+        """Yield what is found in the tags of one body.
+
+        A chunk is looked up by where the one before it ended: between tags, inside a tag, or inside an
+        attribute. What it does then is always the same, so it is worked out once for a fixed chunk.
+        """
         where = _BETWEEN
         pieces: list[str] = [""]  # the open tag; plain values stand between them
         values: list[str] = []
@@ -251,8 +255,9 @@ class TagReader(Generic[_Found]):
                     if len(self._known[where]) < _MOST:
                         self._known[where][chunk] = read
                 elif where == _BETWEEN and "<" not in chunk:
-                    continue
+                    continue  # a value between tags that starts none
                 elif self._is_plain(chunk):
+                    # It can neither end the attribute nor change where it leads: the pieces around it decide.
                     values.append(chunk)
                     pieces.append("")
                     continue

@@ -165,6 +165,8 @@ class StringTable:
             if number is None:
                 number = self._number(piece)
             if number is None:
+                # Met for the first time, or too much to keep: it stays literal here and is never rewritten,
+                # so that each row can be written as it comes.
                 following = -1
                 last = folded[-1] if folded else None
                 if isinstance(last, str):

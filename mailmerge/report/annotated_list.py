@@ -16,10 +16,9 @@ if TYPE_CHECKING:
 
     from mailmerge.model import Result
 
-COPY_COLUMNS = OWN_COLUMNS[:3]
+_WIDTHS = {"mailmerge_status": 16, "mailmerge_code": 12, "mailmerge_reply": 60}
+COPY_COLUMNS = tuple(name for name in OWN_COLUMNS if name in _WIDTHS)
 """Status, code, and the server's words or why there are none."""
-
-_WIDTHS = (16, 12, 60)
 
 
 def copy_text(
@@ -127,7 +126,7 @@ def copy_workbook(
         head = page.cell(header_row, first + offset)
         _put(head, name)
         _style(head, page.cell(header_row, first - 1) if first > 1 else None)
-        page.column_dimensions[head.column_letter].width = _WIDTHS[offset]
+        page.column_dimensions[head.column_letter].width = _WIDTHS[name]
     marks = _Marks(results)
     for row in range(header_row + 1, page.max_row + 1):
         for offset, text in enumerate(marks.of(row)):

@@ -57,7 +57,7 @@ class Segment(Struct, frozen=True):
     count: int
 
 
-class Bar(Struct, frozen=True):
+class TimeBar(Struct, frozen=True):
     """One bar of a chart over time."""
 
     x: float
@@ -83,7 +83,7 @@ class Grid(Struct, frozen=True):
 class TimeSeries(Struct, frozen=True):
     """A chart over time."""
 
-    columns: tuple[Bar, ...]
+    columns: tuple[TimeBar, ...]
     grid: Grid
     unit: str
     """How long a bar is."""
@@ -92,7 +92,7 @@ class TimeSeries(Struct, frozen=True):
     line_label: str = ""
 
     @property
-    def bars(self) -> list[Bar]:
+    def bars(self) -> list[TimeBar]:
         """The columns that are no pauses."""
         return [column for column in self.columns if not column.pause]
 
@@ -269,16 +269,18 @@ def _over_time(
     gap = min(_PAUSE_WIDTH, len(bins) / (4 * pauses)) if pauses else 0
     # A run of two bins is two bars, not two walls.
     unit = 100 / max(12, len(bins) + pauses * gap)
-    columns: list[Bar] = []
+    columns: list[TimeBar] = []
     ticks: list[tuple[float, str]] = []
     x = 0.0
     for index, bin_ in enumerate(bins):
         if bin_.pause:
-            columns.append(Bar(round(x, 3), round(unit * gap, 3), "", 0, pause=duration(bin_.pause)))
+            columns.append(TimeBar(round(x, 3), round(unit * gap, 3), "", 0, pause=duration(bin_.pause)))
             x += unit * gap
         total, blocks = parts(index)
         label = f"{local(bin_.start):%Y-%m-%d %H:%M:%S}"
-        columns.append(Bar(round(x, 3), round(unit, 3), label, total, blocks, connections=bin_.connections))
+        columns.append(
+            TimeBar(round(x, 3), round(unit, 3), label, total, blocks, connections=bin_.connections)
+        )
         if index == 0 or bin_.pause or x - ticks[-1][0] >= 20:
             ticks.append((round(x, 3), _clock(bin_.start, width, bins)))
         x += unit
