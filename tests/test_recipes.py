@@ -40,7 +40,7 @@ WANTED = {
     "A reply rule": 1,
     "A template filter": 1,
     "A sign-in mechanism": 1,
-    "A column of the results": 2,
+    "A column of the results": 1,
     "A list format": 3,
 }
 """The recipes that there must be, and how many files of the package each of them may touch."""
