@@ -48,7 +48,7 @@ def replace_file(path: Path, *, durable: bool = False, named: bool = False) -> I
             opened.sweep()
             if (found := opened.look(path.name)) is not None:
                 refuse_special(path, found)
-        with opened.replace(path.name, durable=durable) as stream:
+        with opened.replacing(path.name, durable=durable) as stream:
             yield stream
 
 

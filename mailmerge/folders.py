@@ -27,7 +27,6 @@ import os
 import re
 import stat
 import sys
-import time
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 from mailmerge.errors import FileError
@@ -45,7 +44,7 @@ DRAFTS = re.compile(r"\.mailmerge-draft-[0-9a-f]{16}\Z")
 _DEEPEST = 8
 """No tree that we make has more levels."""
 _BUFFER = 1 << 16
-_DAY = 86400
+_OWNER = "owner"
 
 _DESCRIPTORS = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
@@ -72,6 +71,7 @@ class Folder:
         """As the user knows it, for messages."""
         self.at = at
         """Its descriptor; None where the system has none."""
+        self._owner: BinaryIO | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -84,6 +84,8 @@ class Folder:
         at, self.at = self.at, None
         if at is not None:
             os.close(at)
+        if self._owner is not None:
+            self._owner.close()
 
     # --- looking --------------------------------------------------------------------------------------
 
@@ -122,7 +124,7 @@ class Folder:
     # --- writing --------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def replace(self, name: str, *, durable: bool = False) -> Iterator[BinaryIO]:
+    def replacing(self, name: str, *, durable: bool = False) -> Iterator[BinaryIO]:
         """Write a private file that takes *name* when it is complete; if that fails, nothing has changed.
 
         *durable*: once this returns, it survives a power cut.
@@ -136,7 +138,7 @@ class Folder:
 
     @contextlib.contextmanager
     def draft(self, name: str = "", *, durable: bool = False) -> Iterator[Draft]:
-        """Write a file as `replace` does, under a name that may be set as late as at the end.
+        """Write a file as `replacing` does, under a name that may be set as late as at the end.
 
         Raises:
             FileError: it cannot be written.
@@ -169,7 +171,7 @@ class Folder:
             FileError: it cannot be written; what was there before is still there.
 
         """
-        with self.replace(name) as stream:
+        with self.replacing(name) as stream:
             stream.write(content)
 
     def open(self, name: str, flags: int, mode: int = 0o600) -> int:
@@ -270,7 +272,7 @@ class Folder:
         if _is_link(found):
             raise _link(path)
         if not stat.S_ISDIR(found.st_mode):
-            why = "a folder must be here, and this is none"
+            why = "this is no folder, and a folder must be here"
             raise FileError(path, why, number=errno.ENOTDIR, code="C488", hint="move it away")
         return Folder(path, None)
 
@@ -309,9 +311,24 @@ class Folder:
             if not self.make(name):
                 continue
             inner = self.inside(name)
-            if inner.at is None or self._holds(name, inner.at):
+            if inner.at is None:
+                inner.claim()
+                return inner
+            if self._holds(name, inner.at):
                 return inner
             inner.close()
+
+    def claim(self) -> None:
+        """Where folders cannot be locked: keep a file in it open, which nobody can remove then."""
+        self._owner = self.create(_OWNER)
+
+    def is_unclaimed(self) -> bool:
+        """Say whether the process that claimed it is gone."""
+        try:
+            self.remove(_OWNER)
+        except FileError:
+            return False
+        return True
 
     def sweep(self, names: re.Pattern[str] = DRAFTS, *, living: bool = False) -> None:
         """Remove drafts that have no owner any more; *living*: the others, too.
@@ -326,9 +343,7 @@ class Folder:
                 continue
             if stat.S_ISDIR(found.st_mode):
                 with self.inside(name) as inner:
-                    # Where folders cannot be locked, time must tell; what is in use stays even then.
-                    orphan = _lock(inner.at) if inner.at is not None else time.time() - found.st_mtime > _DAY
-                    if living or orphan:
+                    if (_lock(inner.at) if inner.at is not None else inner.is_unclaimed()) or living:
                         self.remove_tree(name)
             elif stat.S_ISREG(found.st_mode):
                 handle = self.open(name, os.O_RDWR)
@@ -423,6 +438,16 @@ def followed(path: Path, *, passing: bool = False) -> Folder:
     """
     with telling(path):
         return Folder(path, os.open(path, _PARENT if passing else _DIRECTORY) if _DESCRIPTORS else None)
+
+
+def open_to_read(path: str) -> BinaryIO:
+    """Open a file for reading: not through a link, and without waiting where a pipe has taken its place.
+
+    Raises:
+        OSError: it cannot be opened.
+
+    """
+    return open(os.open(path, os.O_RDONLY | _FILE), "rb")  # noqa: PTH123  the caller closes it
 
 
 # --- looking and telling ---------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ to, links included, must lie under the rule's base folder.
 from __future__ import annotations
 
 # os.path, not Path: this runs on every row, and its meaning of links is exact
-# ruff: noqa: PTH112, PTH116, PTH117, PTH118, PTH119, PTH122, PTH123, PTH207
+# ruff: noqa: PTH112, PTH116, PTH117, PTH118, PTH119, PTH122, PTH207
 import hashlib
 import os
 import re
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from mailmerge.folders import open_to_read
 from mailmerge.message.bodies import base64_lines
 from mailmerge.message.header_fields import content_type, disposition
 from mailmerge.text import quoted
@@ -125,10 +126,7 @@ class FileStore:
 
 def read_regular(path: str) -> bytes:
     """Read a regular file; a pipe or device is refused without waiting for it."""
-    flags = (
-        os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-    )
-    with open(os.open(path, flags | getattr(os, "O_CLOEXEC", 0)), "rb") as file:
+    with open_to_read(path) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise FileProblem("A303", f"{quoted(os.path.basename(path))} is not a regular file")
         return file.read()

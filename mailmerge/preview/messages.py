@@ -34,7 +34,7 @@ def write_eml(messages: Iterable[Message], folder: Path) -> int:
     count = 0
     with files.folder(folder, named=True) as opened:
         for message in messages:
-            with opened.replace(eml_name(message.row, str(message.envelope.rcpt_to[0]))) as stream:
+            with opened.replacing(eml_name(message.row, str(message.envelope.rcpt_to[0]))) as stream:
                 for segment in message.segments:
                     stream.write(segment)
             count += 1

@@ -284,8 +284,8 @@ def test_list_overwritten_in_mid_run(mailmerge):
     ("spoil", "code", "words"),
     [
         (lambda folder: (folder / ".mailmerge" / "ledger.db").mkdir(parents=True), "L702", ["ledger.db"]),
-        (lambda folder: (folder / ".mailmerge").write_text(""), "L702", ["cannot create spring/.mailmerge"]),
-        (lambda folder: (folder.parent / "home" / "state").write_text(""), "L710", ["campaigns.db"]),
+        (lambda folder: (folder / ".mailmerge").write_text(""), "L702", ["cannot use spring/.mailmerge"]),
+        (lambda folder: (folder.parent / "home" / "state").write_text(""), "L710", ["home/state"]),
     ],
 )
 def test_ledger_unwritable(mailmerge, sandbox, spoil, code, words):
