@@ -276,7 +276,7 @@ def _settle(opened: Folder, *, new: bool) -> None:
     """Refuse a folder that belongs to another user; keep a new one out of repositories."""
     if opened.at is not None:
         owner = os.fstat(opened.at).st_uid
-        if owner not in {0, os.geteuid()} and not opened.is_given_away(owner):
+        if owner not in {0, os.geteuid()} and not _gives_away(opened, owner):
             raise FileError(
                 opened.path,
                 f"this folder belongs to another user (number {owner})",
@@ -287,6 +287,13 @@ def _settle(opened: Folder, *, new: bool) -> None:
         # Lists and results are personal data. This is only a help: without it all works, too.
         with contextlib.suppress(FileError):
             opened.write(".gitignore", b"*\n")
+
+
+def _gives_away(opened: Folder, owner: int) -> bool:
+    """Say whether all that is made there belongs to *owner*: so do some network disks and shared folders."""
+    with contextlib.suppress(FileError), opened.draft_folder() as made:
+        return made.at is not None and os.fstat(made.at).st_uid == owner
+    return False
 
 
 # --- databases -------------------------------------------------------------------------------------------

@@ -353,18 +353,6 @@ class Folder:
                 finally:
                     os.close(handle)
 
-    def is_given_away(self, owner: int) -> bool:
-        """Say whether what we make here belongs to *owner*: so do some network disks and shared folders."""
-        try:
-            draft, handle = self._new_draft()
-        except FileError:
-            return False
-        try:
-            return os.fstat(handle).st_uid == owner
-        finally:
-            os.close(handle)
-            self.remove(draft)
-
     def _new_draft(self) -> tuple[str, int]:
         """Make a file and lock it before any `sweep` can."""
         while True:
