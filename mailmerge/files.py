@@ -285,8 +285,8 @@ def _settle(opened: Folder, *, new: bool) -> None:
             )
     if new:
         # Lists and results are personal data. This is only a help: without it all works, too.
-        with contextlib.suppress(FileError):
-            opened.write(".gitignore", b"*\n")
+        with contextlib.suppress(FileError), opened.replacing(".gitignore") as stream:
+            stream.write(b"*\n")
 
 
 def _gives_away(opened: Folder, owner: int) -> bool:
@@ -386,9 +386,8 @@ class ScratchFolder:
     def close(self) -> None:
         """Remove it with all that is in it, as far as that is possible."""
         with self._among, contextlib.suppress(FileError):
-            if self._among.at is not None or self.path.exists():
-                self._folder.close()
-                self._among.remove_tree(self.path.name)
+            if self.path.exists():
+                self._among.discard(self._folder)
 
 
 def _temporary() -> Folder:

@@ -102,6 +102,10 @@ class Folder:
             except FileNotFoundError:
                 return None
 
+    def device(self) -> int:
+        """Say in which file system it is."""
+        return (self.path.lstat() if self.at is None else os.fstat(self.at)).st_dev
+
     def plain(self, name: str) -> os.stat_result | None:
         """Look at a file that is written in place; None: there is none.
 
@@ -164,16 +168,6 @@ class Folder:
         if durable:
             self.sync()
 
-    def write(self, name: str, content: bytes) -> None:
-        """Put a private file with this content in place.
-
-        Raises:
-            FileError: it cannot be written; what was there before is still there.
-
-        """
-        with self.replacing(name) as stream:
-            stream.write(content)
-
     def open(self, name: str, flags: int, mode: int = 0o600) -> int:
         """Open a file as the system does, but never through a link, and give its descriptor.
 
@@ -206,33 +200,24 @@ class Folder:
         with telling(self.path / name), contextlib.suppress(FileNotFoundError):
             os.unlink(self._where(name), dir_fd=self.at)
 
-    def remove_tree(self, name: str) -> None:
+    def remove_tree(self, name: str, levels: int = _DEEPEST) -> None:
         """Remove a folder with all that is in it; links in it are removed, and what they point to stays.
 
         Raises:
-            FileError: it cannot be removed, is no folder, or goes on in another file system.
+            FileError: it cannot be removed, or is nothing of ours: a link, a mount point, endlessly deep.
 
         """
         with self.inside(name) as inner:
-            inner.empty(_device(self))
+            if inner.device() != self.device() or not levels:
+                raise FileError(inner.path, "this is nothing that we made", code="C488", hint="move it away")
+            for entry in inner.names():
+                found = inner.look(entry)
+                if found is not None and stat.S_ISDIR(found.st_mode):
+                    inner.remove_tree(entry, levels - 1)
+                else:
+                    inner.remove(entry)
         with telling(self.path / name):
             os.rmdir(self._where(name), dir_fd=self.at)
-
-    def empty(self, device: int, levels: int = _DEEPEST) -> None:
-        """Remove all that is in it, as far as it lies in the file system *device*."""
-        if _device(self) != device or not levels:
-            raise FileError(self.path, "this is nothing that we made", code="C488", hint="move it away")
-        for name in self.names():
-            found = self.look(name)
-            if found is None:
-                continue
-            if not stat.S_ISDIR(found.st_mode):
-                self.remove(name)
-                continue
-            with self.inside(name) as inner:
-                inner.empty(device, levels - 1)
-            with telling(self.path / name):
-                os.rmdir(self._where(name), dir_fd=self.at)
 
     # --- folders in it --------------------------------------------------------------------------------
 
@@ -283,10 +268,9 @@ class Folder:
         """Make a folder whose files are drafts of files in this one; it goes with the context."""
         inner = self.new_folder(DRAFT)
         try:
-            with inner:
-                yield inner
+            yield inner
         finally:
-            self.remove_tree(inner.path.name)
+            self.discard(inner)
 
     def adopt(self, draft: Folder, name: str) -> None:
         """Put the file *name* of a draft folder in its place here, durably.
@@ -310,12 +294,28 @@ class Folder:
             name = prefix + os.urandom(8).hex()
             if not self.make(name):
                 continue
-            inner = self.inside(name)
-            if inner.at is None:
-                inner.claim()
-                return inner
-            if self._holds(name, inner.at):
-                return inner
+            with _missing_is_fine():
+                inner = self.inside(name)
+                if inner.at is None:
+                    inner.claim()
+                    return inner
+                if self._holds(name, inner.at):
+                    return inner
+                inner.close()
+
+    def discard(self, inner: Folder) -> None:
+        """Remove what `new_folder` made, with all that is in it, and close it.
+
+        Raises:
+            FileError: it cannot be removed.
+
+        """
+        if inner.at is None:
+            inner.close()
+        try:
+            # Locked until it is gone, so that no `sweep` is at it at the same time.
+            self.remove_tree(inner.path.name)
+        finally:
             inner.close()
 
     def claim(self) -> None:
@@ -324,11 +324,10 @@ class Folder:
 
     def is_unclaimed(self) -> bool:
         """Say whether the process that claimed it is gone."""
-        try:
+        with contextlib.suppress(FileError):
             self.remove(_OWNER)
-        except FileError:
-            return False
-        return True
+            return True
+        return False
 
     def sweep(self, names: re.Pattern[str] = DRAFTS, *, living: bool = False) -> None:
         """Remove drafts that have no owner any more; *living*: the others, too.
@@ -339,19 +338,20 @@ class Folder:
         """
         for name in self.names():
             found = self.look(name) if names.match(name) else None
-            if found is None or not _is_own(found):
+            if found is None or (hasattr(os, "geteuid") and found.st_uid != os.geteuid()):
                 continue
             if stat.S_ISDIR(found.st_mode):
-                with self.inside(name) as inner:
+                with _missing_is_fine(), self.inside(name) as inner:
                     if (_lock(inner.at) if inner.at is not None else inner.is_unclaimed()) or living:
                         self.remove_tree(name)
             elif stat.S_ISREG(found.st_mode):
-                handle = self.open(name, os.O_RDWR)
-                try:
-                    if living or _lock(handle):
-                        self.remove(name)
-                finally:
-                    os.close(handle)
+                with _missing_is_fine():
+                    handle = self.open(name, os.O_RDWR)
+                    try:
+                        if living or _lock(handle):
+                            self.remove(name)
+                    finally:
+                        os.close(handle)
 
     def _new_draft(self) -> tuple[str, int]:
         """Make a file and lock it before any `sweep` can."""
@@ -452,6 +452,16 @@ def telling(path: Path) -> Iterator[None]:
         raise FileError(path, error.strerror or str(error), number=error.errno) from error
 
 
+@contextlib.contextmanager
+def _missing_is_fine() -> Iterator[None]:
+    """Pass over what another `sweep` removed meanwhile."""
+    try:
+        yield
+    except FileError as error:
+        if error.errno != errno.ENOENT:
+            raise
+
+
 def refuse_special(path: Path, found: os.stat_result) -> None:
     """Refuse to write to what is a link, a folder, a pipe or a device.
 
@@ -475,14 +485,6 @@ def _link(path: Path) -> FileError:
 def _is_link(found: os.stat_result) -> bool:
     reparse = getattr(stat, "FILE_ATTRIBUTE_REPARSE_POINT", 0) & getattr(found, "st_file_attributes", 0)
     return stat.S_ISLNK(found.st_mode) or bool(reparse)
-
-
-def _is_own(found: os.stat_result) -> bool:
-    return not hasattr(os, "geteuid") or found.st_uid == os.geteuid()
-
-
-def _device(opened: Folder) -> int:
-    return (opened.path.lstat() if opened.at is None else os.fstat(opened.at)).st_dev
 
 
 def _lock(handle: int, *, otherwise: bool = False) -> bool:
