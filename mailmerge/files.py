@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self, TextIO
 
 from mailmerge.errors import FileError
-from mailmerge.folders import Folder, followed, refuse_special, telling
+from mailmerge.folders import Folder, followed, refuse_shared, refuse_special, telling
 
 if TYPE_CHECKING:
     import sqlite3
@@ -170,7 +170,7 @@ def open_in_place(path: Path) -> int:
         opened.plain(path.name)
         handle = opened.open(path.name, os.O_RDWR | os.O_CREAT)
         try:
-            refuse_special(path, os.fstat(handle))
+            refuse_shared(path, os.fstat(handle))
         except FileError:
             os.close(handle)
             raise

@@ -115,14 +115,7 @@ class Folder:
         """
         found = self.look(name)
         if found is not None:
-            refuse_special(self.path / name, found)
-            if found.st_nlink > 1:
-                raise FileError(
-                    self.path / name,
-                    "this file has another name somewhere else (a hard link)",
-                    code="C488",
-                    hint="put a copy of it in its place: what has the other name is then left alone",
-                )
+            refuse_shared(self.path / name, found)
         return found
 
     # --- writing --------------------------------------------------------------------------------------
@@ -475,6 +468,20 @@ def refuse_special(path: Path, found: os.stat_result) -> None:
         raise FileError(path, "this is a folder", number=errno.EISDIR, hint="name a file")
     if not stat.S_ISREG(found.st_mode):
         raise FileError(path, "this is not a plain file", code="C488", hint="move it away, or name a file")
+
+
+def refuse_shared(path: Path, found: os.stat_result) -> None:
+    """Refuse to write in place what is not a plain file, or has another name somewhere.
+
+    Raises:
+        FileError: it is so.
+
+    """
+    refuse_special(path, found)
+    if found.st_nlink > 1:
+        why = "this file has another name somewhere else (a hard link)"
+        hint = "put a copy of it in its place: what has the other name is then left alone"
+        raise FileError(path, why, code="C488", hint=hint)
 
 
 def _link(path: Path) -> FileError:

@@ -309,6 +309,8 @@ def test_no_folder_of_ours_is_followed(
     (spring / planted).unlink()
     files.write_file(spring / written, b"x")
     assert (spring / written).read_bytes() == b"x"
+    kept_out = {path.parent.relative_to(spring).as_posix() for path in spring.rglob(".gitignore")}
+    assert kept_out <= {"out", ".mailmerge"}
 
 
 def test_the_way_to_our_folder_is_the_users(tmp_path: Path, ways: str) -> None:
@@ -440,6 +442,39 @@ def test_a_file_written_in_place_is_a_plain_one(
     (out / "lock").unlink()
     os.close(files.open_in_place(out / "lock"))
     assert mode(out / "lock") == 0o600
+
+
+@pytest.mark.parametrize("plant", [link, hard_link, pipe])
+def test_a_lock_exchanged_all_the_time_is_not_another_file(
+    plant: Callable[[Path, Path], None], out: Path, precious: Precious
+) -> None:
+    """While somebody swaps the file for something else, what is opened is the file, or nothing."""
+    out.mkdir()
+    path, other, over = out / "lock", out / "other", threading.Event()
+
+    def swap() -> None:
+        while not over.is_set():
+            plant(other, precious.file)
+            other.rename(path)
+            path.unlink(missing_ok=True)
+
+    thread = threading.Thread(target=swap)
+    thread.start()
+    opened = 0
+    end = time.monotonic() + 1
+    while time.monotonic() < end:
+        with contextlib.suppress(FileError):
+            handle = files.open_in_place(path)
+            opened += 1
+            with contextlib.suppress(OSError):
+                os.ftruncate(handle, 0)
+                os.write(handle, b"pid")
+            assert stat.S_ISREG(os.fstat(handle).st_mode)
+            os.close(handle)
+    over.set()
+    thread.join()
+
+    assert opened
 
 
 def test_a_copy_of_a_file_with_two_names_is_taken(out: Path, precious: Precious) -> None:
