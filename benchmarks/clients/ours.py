@@ -66,11 +66,11 @@ def with_ledger(
     """Send as a campaign does: throttle, durable promises, outcomes."""
     from mailmerge.clock import SystemClock
     from mailmerge.ledger.ledger import Ledger
-    from mailmerge.sending.circuit_breaker import Breaker
-    from mailmerge.sending.retry import RetryPolicy
-    from mailmerge.sending.runs import Work
+    from mailmerge.sending.backoff import RetryPolicy
+    from mailmerge.sending.policy import Policy
     from mailmerge.sending.sender import Sender
     from mailmerge.sending.throttle import Throttle
+    from mailmerge.sending.work_queue import Job
 
     times: deque[float] = deque(maxlen=100_000)
     watch: list[Watch] = []
@@ -88,12 +88,12 @@ def with_ledger(
     wire.open, wire.submit = open_and_watch, submit_and_note
     date = datetime.now(UTC)
 
-    def work() -> Iterator[Work]:
+    def work() -> Iterator[Job]:
         for message in messages:
             if watch and watch[0].over():
                 return
             address = str(message.envelope.rcpt_to[0])
-            yield Work(message, 1, address, date, "0" * 16, "version")
+            yield Job(message, 1, address, date, "0" * 16, "version")
 
     with Ledger.open(folder / "ledger.db", "benchmark") as ledger:
         ledger.note_version("version", {})
@@ -103,9 +103,7 @@ def with_ledger(
             lambda: wire,
             Throttle([Rate(round(rate), 1.0)] if rate else []),
             SystemClock(),
-            usage=None,
-            retry=RetryPolicy(()),
-            breaker=Breaker(1.0),
+            policy=Policy(RetryPolicy(()), max_rejected=1.0),
             stop=threading.Event(),
             observe=lambda _progress: None,
             random=random.random,

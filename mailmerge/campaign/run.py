@@ -23,7 +23,8 @@ from mailmerge.errors import AuthError, CampaignFileError, LedgerError, ListErro
 from mailmerge.ledger.schema import sync_folder
 from mailmerge.model import Counts
 from mailmerge.recipients import parse_rows
-from mailmerge.sending.runs import Reason, RunEnd, Work
+from mailmerge.sending.runs import Reason, RunEnd
+from mailmerge.sending.work_queue import Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -283,8 +284,8 @@ class Run:
         return self._sender(connect).run(self._work())
 
     def _sender(self, connect: Connect) -> Sender:
-        from mailmerge.sending.circuit_breaker import Breaker
-        from mailmerge.sending.retry import RetryPolicy
+        from mailmerge.sending.backoff import RetryPolicy
+        from mailmerge.sending.policy import Policy
         from mailmerge.sending.sender import Sender
 
         return Sender(
@@ -292,14 +293,14 @@ class Run:
             connect,
             self._throttle(),
             self._clock,
-            usage=self._quota,
-            retry=RetryPolicy(self._send.retry),
-            breaker=Breaker(self._send.max_rejected),
+            policy=Policy(
+                RetryPolicy(self._send.retry), max_rejected=self._send.max_rejected, wait=self._request.wait
+            ),
             stop=self._stop,
             observe=self._observe,
             random=random.random,
+            quota=self._quota,
             sessions=self._sessions,
-            wait=self._request.wait,
             mark=self._opened.note_mark,
         )
 
@@ -323,7 +324,7 @@ class Run:
             ],
         )
 
-    def _work(self) -> Iterator[Work]:
+    def _work(self) -> Iterator[Job]:
         """Yield the messages that are due, each made when the sender asks for it."""
         try:
             due = self._chosen()
@@ -342,7 +343,7 @@ class Run:
         except MailmergeError as error:  # what is in flight is settled first
             self._failure = error
 
-    def _one(self, recipient: Recipient, delivery: Delivery) -> Work | None:
+    def _one(self, recipient: Recipient, delivery: Delivery) -> Job | None:
         try:
             rendered = self._composer.render(recipient)
             if recipient.row != delivery.row or identity(rendered) != delivery.key:
@@ -357,7 +358,7 @@ class Run:
             # It was fine in the pre-flight: an attachment has gone since. The row stays pending.
             self._skipped.append(error)
             return None
-        return Work(
+        return Job(
             message=message,
             number=delivery.attempts + 1,
             address=delivery.address,

@@ -1,8 +1,9 @@
-"""One of the run's connections: the wire itself, what it has carried, and when it was last used."""
+"""The run's connections, as the sender sees them: nothing here knows sockets or SMTP."""
 
 from __future__ import annotations
 
 import contextlib
+import select
 from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
@@ -10,19 +11,19 @@ from msgspec import Struct
 from mailmerge.errors import SessionError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime
 
     from mailmerge.clock import Clock
     from mailmerge.ledger.account_usage import Reservation
     from mailmerge.model import Message
-    from mailmerge.sending.runs import Work
+    from mailmerge.sending.work_queue import Job
     from mailmerge.smtp.events import Event
 
 _PROBE_AFTER = 5.0
 
 
-class Wire(Protocol):
+class Connection(Protocol):
     """A connection to the server, as the sender sees it: nothing here knows sockets."""
 
     @property
@@ -87,76 +88,131 @@ class Wire(Protocol):
         ...
 
 
-class Line:
-    """A place for one connection after another; `wire` is None between them."""
+class ConnectionSlot:
+    """A place for one connection after another; `connection` is None between them."""
 
-    def __init__(self, connect: Callable[[], Wire], clock: Clock) -> None:
+    def __init__(self, connect: Callable[[], Connection], clock: Clock) -> None:
         self._connect = connect
         self._clock = clock
-        self.wire: Wire | None = None
+        self.connection: Connection | None = None
         self.retiring = False
-        """No more offers: it is closed once nothing is in flight."""
-        self.offered = 0
+        """Nothing more is submitted: it is closed once nothing is in flight."""
+        self.submitted = 0
         self.answered = 0
-        """Messages that this connection brought to an outcome: a sign that it worked."""
+        """Messages that this connection brought to an answer: a sign that it worked."""
         self._used: tuple[float, datetime] = (clock.monotonic(), clock.now())
+
+    @property
+    def useless(self) -> bool:
+        """Whether messages were submitted on it and none of them was answered."""
+        return self.submitted > 0 and self.answered == 0
 
     def open(self) -> None:
         """Make a connection; raises `SessionError`."""
-        wire = self._connect()
+        connection = self._connect()
         try:
-            wire.open()
+            connection.open()
         except BaseException:
-            wire.close()
+            connection.close()
             raise
-        self.wire = wire
+        self.connection = connection
         self.retiring = False
-        self.offered = self.answered = 0
-        self.touch()
+        self.submitted = self.answered = 0
+        self._touch()
 
     def close(self) -> None:
         """Give the connection up, if there is one."""
-        wire, self.wire = self.wire, None
+        connection, self.connection = self.connection, None
         self.retiring = False
-        if wire is not None:
-            wire.close()
+        if connection is not None:
+            connection.close()
 
     def abort(self) -> list[Event]:
-        """Cut the connection, if there is one, and give the outcomes of what was in flight."""
-        wire, self.wire = self.wire, None
+        """Cut the connection, if there is one, and return the outcomes of what was in flight."""
+        connection, self.connection = self.connection, None
         self.retiring = False
-        return [] if wire is None else wire.abort()
+        return [] if connection is None else connection.abort()
 
-    def touch(self) -> None:
-        """Remember that the server was heard just now."""
-        self._used = (self._clock.monotonic(), self._clock.now())
+    def poll(self, timeout: float) -> list[Event]:
+        """Return what the connection has to say, waiting up to *timeout* seconds for it."""
+        events = [] if self.connection is None else self.connection.poll(timeout)
+        if events:
+            self._touch()
+        return events
 
     def alive(self) -> bool:
         """Tell whether the connection can carry a message, asking the server after a pause.
 
         Both clocks are looked at, because the steady one stands still while a laptop sleeps.
         """
-        if self.wire is None:
+        if self.connection is None:
             return False
         steady, wall = self._used
         idle = max(self._clock.monotonic() - steady, (self._clock.now() - wall).total_seconds())
-        if idle < _PROBE_AFTER or self.wire.in_flight:
+        if idle < _PROBE_AFTER or self.connection.in_flight:
             return True
         alive = False
         with contextlib.suppress(SessionError):
-            alive = self.wire.probe()
+            alive = self.connection.probe()
         if alive:
-            self.touch()
+            self._touch()
         else:
             self.close()
         return alive
 
+    def _touch(self) -> None:
+        self._used = (self._clock.monotonic(), self._clock.now())
 
-class Flight(Struct):
-    """One message under way on a line."""
 
-    work: Work
-    line: Line
+class ConnectionPool:
+    """As many slots as there are sessions: one, unless the user wants more."""
+
+    def __init__(self, connect: Callable[[], Connection], clock: Clock, sessions: int) -> None:
+        self._slots = [ConnectionSlot(connect, clock) for _ in range(sessions)]
+
+    def __iter__(self) -> Iterator[ConnectionSlot]:
+        return iter(self._slots)
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is any connection now."""
+        return any(slot.connection is not None for slot in self._slots)
+
+    def poll(self, timeout: float) -> Iterator[tuple[ConnectionSlot, list[Event]]]:
+        """Yield each slot with what its connection has to say; wait up to *timeout* seconds for the first."""
+        if len(self._slots) == 1:
+            (slot,) = self._slots
+            yield slot, slot.poll(timeout)
+            return
+        heard = False
+        for slot in self._slots:
+            events = slot.poll(0.0)
+            heard = heard or bool(events)
+            yield slot, events
+        if not heard:
+            found = [slot.connection for slot in self._slots if slot.connection is not None]
+            found = [connection for connection in found if connection.fileno() >= 0]
+            select.select(found, [connection for connection in found if connection.wants_write], [], timeout)
+
+    def close(self) -> None:
+        """Give all connections up."""
+        for slot in self._slots:
+            slot.close()
+
+    def abort(self) -> None:
+        """Cut all connections, whatever is in flight on them."""
+        for slot in self._slots:
+            slot.abort()
+
+
+class InFlight(Struct):
+    """One message under way on a connection."""
+
+    token: int
+    job: Job
+    slot: ConnectionSlot
     connection: str
+    """The connection's name, for the record: the slot may have another one by then."""
     reservation: Reservation | None
-    promised: bool = False
+    recorded: bool = False
+    """Whether the intent to hand it over is on disk."""

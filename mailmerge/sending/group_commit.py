@@ -1,4 +1,14 @@
-"""Group commit: outcomes wait a moment for the next promises, so that one transaction carries both."""
+"""Group commit: outcomes wait a moment for the next intents, so that one transaction carries both.
+
+A flush of the disk costs more than all else that is done to a message, and every message needs one before its
+end may leave. So its outcome does not get one of its own: it is held back, at most a tenth of a second, until
+the next intents have to be recorded anyway. With a window of messages in flight one flush serves all of it;
+with one message at a time there is one flush a message, not two.
+
+What a crash can lose that way is only that an outcome was *known*: its row is ``handing_over`` on disk and
+becomes ``in_doubt``. It is never taken for pending. An outcome that somebody will want to see explained (a
+refusal, a doubt) is not held back at all.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +26,7 @@ if TYPE_CHECKING:
     from mailmerge.clock import Clock
     from mailmerge.ledger.account_usage import Quota
     from mailmerge.model import Attempt, Outcome
-    from mailmerge.sending.policy import Verdict
+    from mailmerge.sending.runs import RowDecision
 
 _COMMIT_WITHIN = 0.1
 _MARK_EVERY = 1.0
@@ -40,17 +50,27 @@ class LedgerWriter(Protocol):
 
 
 class OutcomeWriter:
-    """Holds back outcomes for at most a tenth of a second; losing one could only widen the doubt."""
+    """Holds outcomes back for a moment, and records them with the next intents.
+
+    Args:
+        ledger: takes both.
+        clock: says how long outcomes have waited.
+        quota: is told to write down what it reserved before the messages can be complete; None: no account
+            is counted.
+        mark: is told now and then how many hand-overs the ledger knows of; None: nobody wants to know.
+
+    """
 
     def __init__(
         self,
         ledger: LedgerWriter,
         clock: Clock,
-        mark: Callable[[int], None] | None,
-        usage: Quota | None = None,
+        *,
+        quota: Quota | None = None,
+        mark: Callable[[int], None] | None = None,
     ) -> None:
         self._ledger = ledger
-        self._usage = usage
+        self._quota = quota
         self._clock = clock
         self._mark = mark
         self._settled: list[Settlement] = []
@@ -58,11 +78,9 @@ class OutcomeWriter:
         self._urgent = False
         self._marked_at = float("-inf")
 
-    def settle(self, attempt: Attempt, outcome: Outcome, verdict: Verdict, now: datetime) -> None:
+    def settle(self, attempt: Attempt, outcome: Outcome, row: RowDecision, now: datetime) -> None:
         """Take an outcome; it is not durable yet."""
-        self._settled.append(
-            Settlement(attempt, outcome, verdict.status, now, verdict.next_at, counts=verdict.counts)
-        )
+        self._settled.append(Settlement(attempt, outcome, row.status, now, row.next_at, counts=row.counts))
         if self._since is None:
             self._since = self._clock.monotonic()
         if outcome.status is not Status.ACCEPTED:
@@ -75,26 +93,33 @@ class OutcomeWriter:
         return 0.0 if self._urgent else max(0.0, self._since + _COMMIT_WITHIN - self._clock.monotonic())
 
     def record(self, attempts: Sequence[Attempt] = ()) -> None:
-        """Make outcomes so far and these promises durable.
+        """Make outcomes so far, and the intents to make *attempts*, durable.
 
         Raises:
             LedgerError: they are not, so none of *attempts* may be completed.
 
         """
-        if attempts and self._usage is not None:
-            try:
-                self._usage.commit()
-            except LedgerError:  # the ledger itself is well
-                self._ledger.record_outcomes(self._settled)
-                raise
-        if attempts or self._settled:
+        if attempts:
+            self._count_against_quota()
             self._ledger.record_intent(attempts, self._settled)
+        elif self._settled:
+            self._ledger.record_outcomes(self._settled)
         self._settled = []
         self._since = None
         self._urgent = False
         if self._clock.monotonic() - self._marked_at >= _MARK_EVERY:
             with contextlib.suppress(LedgerError):  # a safety net: it is tried again
                 self.note_mark()
+
+    def _count_against_quota(self) -> None:
+        """Count before the first of these messages can be complete: too many counted is the safe side."""
+        if self._quota is None:
+            return
+        try:
+            self._quota.commit()
+        except LedgerError:  # that of the account: the campaign's own is well
+            self._ledger.record_outcomes(self._settled)
+            raise
 
     def note_mark(self) -> None:
         """Tell outside how far the ledger has got."""

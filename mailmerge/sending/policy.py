@@ -1,78 +1,259 @@
-"""What an outcome means for its row and for the run: one pure decision per message."""
+"""What an outcome means, for its row and for the run: one decision a message, as a pure function.
+
+**Whose fault decides who suffers.** The reply rules have said already whom a refusal is about (its scope).
+What follows from that is `Policy.decide`, which reads as this table:
+
+====================  ==================================  ==================================================
+the outcome           its row                             the run
+====================  ==================================  ==================================================
+accepted              accepted                            goes on; everything "in a row" begins anew
+in doubt              in doubt, never sent again by us    another connection; the third in a row ends it
+about our set-up      pending                             ends: nothing changes until a person acts
+account: quota        deferred until that is over         ends: nobody else may be written to either
+account: else         pending, again in this run          pauses; a long pause ends it unless asked to wait
+connection: rejected  rejected                            another connection
+connection: else      pending, again in this run          another connection, after a pause where one is asked
+row: rejected         rejected                            goes on
+row: deferred         deferred, or expired                goes on
+====================  ==================================  ==================================================
+
+Only what is about the row itself uses up one of its tries.
+
+**When refusals stop being about rows** and start being about us, the circuit breaker ends the run with the
+other rows untouched: see `Policy._tripped`.
+
+**A row that ends its connection** without a word, as some content filters do, would end one after the other.
+So from the second time on it goes behind all others, and at the fifth it counts as refused for now.
+
+Nothing here knows a clock, a random source or a connection: the time and a source of numbers are handed in,
+what the run has learnt is its `History`, and that is only read.
+"""
 
 from __future__ import annotations
 
-import enum
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
+from msgspec.structs import replace
 
-from mailmerge.model import Scope, Status
+from mailmerge.errors import AuthError, TlsError
+from mailmerge.model import Phase, Scope, Status
+from mailmerge.sending import backoff
+from mailmerge.sending.history import LAST, LONG_PAUSE
+from mailmerge.sending.runs import Again, Decision, Reason, RowDecision, RunDecision, RunEnd
+from mailmerge.validation import percent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from datetime import datetime
 
+    from mailmerge.errors import SessionError
     from mailmerge.model import Outcome
-    from mailmerge.sending.retry import RetryPolicy
+    from mailmerge.sending.backoff import RetryPolicy
+    from mailmerge.sending.history import History
+    from mailmerge.sending.runs import Context
 
-_DAY = 86400.0
 _PAUSE = 900.0
+"""Seconds, where a server wants rest and neither it nor our table for its words says how long."""
+_SIGN_IN_AGAIN = 600.0
+_SIGN_INS = 3
+_CLOSINGS = 3
+_DROPS_BEFORE_LAST = 2
+_DROPS_OF_ONE_ROW = 5
+
+# The circuit breaker's limits.
+_REJECTED_IN_A_ROW = 10
+_DOUBTS_IN_A_ROW = 3
+_CONTENTS_IN_A_ROW = 3
+_PROTOCOL_ERRORS = 2
+_LONG_PAUSES_IN_A_ROW = 4
+_IN_VAIN = f"the server asked us to wait {_LONG_PAUSES_IN_A_ROW} times without accepting a message in between"
 
 
-class Effect(enum.Enum):
-    """What the run must do about an outcome, beyond recording it."""
-
-    GO_ON = enum.auto()
-    RECONNECT = enum.auto()
-    PAUSE = enum.auto()
-    STOP_QUOTA = enum.auto()
-    STOP_REFUSED = enum.auto()
+_ACCEPTED = Decision(RowDecision(Status.ACCEPTED))
+_REJECTED = RowDecision(Status.REJECTED)
+_IN_DOUBT = RowDecision(Status.IN_DOUBT, counts=False)
+_PENDING = RowDecision(Status.PENDING, counts=False)
+_NEXT = RowDecision(Status.PENDING, counts=False, again=Again.NEXT)
+_LAST = RowDecision(Status.PENDING, counts=False, again=Again.LAST)
 
 
-class Verdict(Struct, frozen=True):
-    """Where an outcome leaves its row, and what the run does next."""
+class Policy:
+    """The rules of one run.
 
-    status: Status
-    effect: Effect = Effect.GO_ON
-    next_at: datetime | None = None
-    counts: bool = True
-    """Whether a try is used up: only what is about the row itself does."""
-    again: bool = False
-    """Whether the row is to be offered again in this run."""
-    pause: float = 0.0
-    """Seconds to wait before the next message."""
+    Args:
+        retry: when a row that was refused for now is tried again.
+        max_rejected: the share, from 0 to 1, of the last 200 rows that may be rejected.
+        wait: obey long pauses, too, instead of ending the run.
+
+    """
+
+    def __init__(self, retry: RetryPolicy, *, max_rejected: float, wait: bool = False) -> None:
+        self._retry = retry
+        self._max_rejected = max_rejected
+        # Rounded, because 29 % of 200 must be 58, and not a little less.
+        self._limit = round(max_rejected * LAST, 6)
+        self._wait = wait
+
+    # --- messages -------------------------------------------------------------------------------------
+
+    def decide(self, outcome: Outcome, history: History, context: Context) -> Decision:  # noqa: PLR0911  a table
+        """Decide about one outcome; *history* is what came before it."""
+        match (outcome.status, outcome.scope, outcome.reason):
+            case (Status.ACCEPTED, _, _):
+                return _ACCEPTED
+            case (Status.IN_DOUBT, _, _):
+                stop = self._lost_too_often(outcome, history, context)
+                return Decision(_IN_DOUBT, RunDecision(retire=True, stop=stop))
+            case (_, Scope.CONFIG, _):
+                return Decision(
+                    _PENDING, RunDecision(stop=_end(Reason.REFUSED, "the server refused", outcome))
+                )
+            case (_, Scope.ACCOUNT, "quota"):
+                later = context.now + timedelta(seconds=outcome.retry_after or _PAUSE)
+                stop = _end(Reason.QUOTA, "account limit reached", outcome, later)
+                return Decision(RowDecision(Status.DEFERRED, later, counts=False), RunDecision(stop=stop))
+            case (_, Scope.ACCOUNT, _):
+                return Decision(_NEXT, self._pause(outcome, outcome.retry_after or _PAUSE, history, context))
+            case (Status.REJECTED, Scope.CONNECTION, _):
+                return Decision(_REJECTED, RunDecision(retire=True, stop=self._tripped(outcome, history)))
+            case (_, Scope.CONNECTION, _) | (Status.PENDING, _, _):
+                return self._over_another_connection(outcome, history, context)
+            case (Status.REJECTED, _, _):
+                return Decision(_REJECTED, self._refused(outcome, history, context))
+            case _:
+                return Decision(self._later(outcome, context), self._refused(outcome, history, context))
+
+    def _later(self, outcome: Outcome, context: Context) -> RowDecision:
+        """Defer a row, or let it expire."""
+        job = context.job
+        first = job.first_attempt or context.now
+        later = self._retry.next_at(job.number, first, context.now, context.random, asked=outcome.retry_after)
+        return RowDecision(Status.EXPIRED) if later is None else RowDecision(Status.DEFERRED, later)
+
+    def _refused(self, outcome: Outcome, history: History, context: Context) -> RunDecision:
+        """Go on after a refusal that was about the row, or about its domain."""
+        blocked: frozenset[str] = frozenset()
+        if outcome.reason == "domain":
+            named = frozenset(address.domain.lower() for address, _ in outcome.refused)
+            blocked = named or context.job.domains
+        return RunDecision(answered=True, blocked=blocked, stop=self._tripped(outcome, history))
+
+    def _over_another_connection(self, outcome: Outcome, history: History, context: Context) -> Decision:
+        row = _NEXT
+        silent = outcome.reply is None and outcome.phase in {Phase.DATA, Phase.CONTENT}
+        if silent:
+            drops = history.drops.get(context.job.message.key, 0) + 1
+            if drops >= _DROPS_OF_ONE_ROW:
+                row = self._later(outcome, context)
+            elif drops >= _DROPS_BEFORE_LAST:
+                row = _LAST
+        # 421 at the first message says "not now"; after some that were answered it is a server's good right.
+        closing = context.fresh and outcome.reply is not None and outcome.reply.code == 421
+        asked = outcome.retry_after
+        rest = self._pause(outcome, asked, history, context) if asked else RunDecision()
+        stop = rest.stop
+        if closing and history.closings + 1 >= _CLOSINGS:
+            stop = _end(Reason.NETWORK, "the server keeps closing the connection", outcome)
+        run = replace(rest, retire=True, dropped=silent, closing=closing, stop=stop)
+        return Decision(row, run)
+
+    def _pause(self, outcome: Outcome, asked: float, history: History, context: Context) -> RunDecision:
+        """Obey an order to wait; the first one counts, the rest of a window gets the same answer."""
+        if history.paused(context.steady):
+            return RunDecision()
+        seconds = backoff.pause_length(asked, history.orders)
+        long = seconds > LONG_PAUSE
+        in_vain = long and history.long_pauses + 1 >= _LONG_PAUSES_IN_A_ROW
+        if not in_vain and (self._wait or not long):
+            return RunDecision(slower=outcome.slower, pause=seconds)
+        said = "the server asks for a pause" if outcome.reply else "the account must pause"
+        later = context.now + timedelta(seconds=seconds)
+        stop = _end(Reason.ACCOUNT_PAUSE, said, outcome, later, _IN_VAIN if in_vain else None)
+        return RunDecision(slower=outcome.slower, stop=stop)
+
+    # --- the circuit breaker --------------------------------------------------------------------------
+
+    def _lost_too_often(self, outcome: Outcome, history: History, context: Context) -> RunEnd | None:
+        """One lost connection is one misfortune, however many messages were in flight on it."""
+        if context.connection == history.lost or history.doubts + 1 < _DOUBTS_IN_A_ROW:
+            return None
+        return RunEnd(
+            Reason.BREAKER,
+            f"{_DOUBTS_IN_A_ROW} connections in a row were lost with messages handed over and not answered",
+            "see `mailmerge resolve`; is something between you and the server cutting connections?",
+            outcome=outcome,
+        )
+
+    def _tripped(self, outcome: Outcome, history: History) -> RunEnd | None:
+        """Tell whether a refusal is the one too many."""
+        trip: tuple[str, str] | None = None
+        if outcome.reason == "content" and history.contents + 1 >= _CONTENTS_IN_A_ROW:
+            trip = (
+                f"the server refused the content of {_CONTENTS_IN_A_ROW} messages in a row",
+                "it looks like spam to the server: change the text or the links, and begin with a few rows",
+            )
+        elif outcome.status is not Status.REJECTED:
+            trip = None
+        elif outcome.reason == "protocol" and history.protocol_errors + 1 >= _PROTOCOL_ERRORS:
+            trip = (
+                "the server reported two protocol errors",
+                "run it with --transcript FILE and look at what was said",
+            )
+        elif history.rejected + 1 >= _REJECTED_IN_A_ROW:
+            trip = (
+                f"{_REJECTED_IN_A_ROW} rows in a row were rejected",
+                "look at the replies before going on",
+            )
+        elif history.rejected_of_last() + 1 > self._limit:
+            trip = (
+                f"more than {percent(self._max_rejected)} of the last {LAST} rows were rejected",
+                "clean the list, or allow more with send.max_rejected",
+            )
+        return RunEnd(Reason.BREAKER, *trip, outcome=outcome) if trip else None
+
+    # --- connections ----------------------------------------------------------------------------------
+
+    def decide_failure(
+        self, error: SessionError | None, history: History, now: datetime, steady: float, *, opening: bool
+    ) -> RunDecision:
+        """Decide about a connection that could not be made, or that ended without having been of any use.
+
+        Args:
+            error: why; None: it was closed on purpose.
+            history: what came before.
+            now: the time.
+            steady: the same moment in seconds of the steady clock.
+            opening: it could not be made.
+
+        """
+        if error is not None and (opening or isinstance(error, AuthError | TlsError)):
+            if error.exit_code == 5 and (isinstance(error, AuthError) or error.retry_after):
+                return self._put_off(error, history, now)
+            # A handshake that broke off, where TLS has worked before, says nothing about TLS.
+            cut_off = history.connected and error.code == TlsError.default_code
+            if isinstance(error, AuthError | TlsError) and not cut_off:
+                return RunDecision(stop=RunEnd(Reason.REFUSED, error.message, error.hint, error))
+            if error.exit_code == 2 and not history.connected:
+                return RunDecision(stop=RunEnd(Reason.NETWORK, error.message, error.hint, error))
+        since = history.setback_since if history.setbacks else steady
+        delay = backoff.reconnect_delay(history.setbacks + 1, since, steady, connected=history.connected)
+        if delay is not None:
+            return RunDecision(reconnect=delay)
+        message = error.message if error else "the connection was lost again and again"
+        return RunDecision(stop=RunEnd(Reason.NETWORK, message, error.hint if error else None, error))
+
+    def _put_off(self, error: SessionError, history: History, now: datetime) -> RunDecision:
+        """Obey a server that does not want us for the moment, a few times."""
+        wait = error.retry_after or _SIGN_IN_AGAIN
+        if history.put_off + 1 < _SIGN_INS and (self._wait or wait <= LONG_PAUSE):
+            return RunDecision(pause=wait)
+        later = now + timedelta(seconds=wait)
+        return RunDecision(stop=RunEnd(Reason.ACCOUNT_PAUSE, error.message, error.hint, error, later))
 
 
-def judge(  # noqa: PLR0911  one return per case reads as the table it is
-    outcome: Outcome,
-    *,
-    tries: int,
-    first: datetime,
-    now: datetime,
-    retry: RetryPolicy,
-    random: Callable[[], float],
-) -> Verdict:
-    """Decide: *tries* are those used up including this one, *first* is when the first one was."""
-    if outcome.status is Status.ACCEPTED:
-        return Verdict(Status.ACCEPTED)
-    if outcome.status is Status.IN_DOUBT:
-        return Verdict(Status.IN_DOUBT, Effect.RECONNECT, counts=False)
-    if outcome.scope is Scope.CONFIG:
-        return Verdict(Status.PENDING, Effect.STOP_REFUSED, counts=False)
-    if outcome.scope is Scope.ACCOUNT and outcome.reason == "quota":
-        next_at = now + timedelta(seconds=outcome.retry_after or _DAY)
-        return Verdict(Status.DEFERRED, Effect.STOP_QUOTA, next_at, counts=False)
-    if outcome.scope is Scope.ACCOUNT:
-        pause = outcome.retry_after or _PAUSE
-        return Verdict(Status.PENDING, Effect.PAUSE, counts=False, again=True, pause=pause)
-    if outcome.scope is Scope.CONNECTION and outcome.status is Status.REJECTED:
-        return Verdict(Status.REJECTED, Effect.RECONNECT)
-    if outcome.scope is Scope.CONNECTION or outcome.status is Status.PENDING:
-        pause = outcome.retry_after or 0.0
-        return Verdict(Status.PENDING, Effect.RECONNECT, counts=False, again=True, pause=pause)
-    if outcome.status is Status.REJECTED:
-        return Verdict(Status.REJECTED)
-    later = retry.next_at(tries, first, now, random, asked=outcome.retry_after)
-    return Verdict(Status.EXPIRED) if later is None else Verdict(Status.DEFERRED, next_at=later)
+def _end(
+    reason: Reason, said: str, outcome: Outcome, next_at: datetime | None = None, hint: str | None = None
+) -> RunEnd:
+    """End the run with the server's own words, where there are any."""
+    message = f"{said}: {outcome.reply}" if outcome.reply else said
+    return RunEnd(reason, message, outcome.hint or hint, None, next_at, outcome)

@@ -1,4 +1,4 @@
-"""What goes into a run and what comes out of it."""
+"""The nouns of a run: why it ends, what is decided after each outcome, what is told meanwhile."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct, field
 
-from mailmerge.model import Attempt, Counts, Message, Outcome, Status
+from mailmerge.model import Counts, Outcome, Status
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
     from mailmerge.errors import MailmergeError
+    from mailmerge.sending.work_queue import Job
 
 
 class StopFlag(Protocol):
@@ -21,43 +23,6 @@ class StopFlag(Protocol):
     def is_set(self) -> bool:
         """Tell whether to stop."""
         ...
-
-
-class Work(Struct, frozen=True):
-    """One message to send, with what its attempt must record."""
-
-    message: Message
-    number: int
-    """Which of the row's tries this is, from 1."""
-    address: str
-    date: datetime
-    row_digest: str
-    version: str
-    first_attempt: datetime | None = None
-    """When the first try was; None: this is it."""
-
-    @property
-    def domains(self) -> set[str]:
-        """Whose mailboxes the message is for."""
-        return {address.domain.lower() for address in self.message.envelope.rcpt_to}
-
-    def attempt(self, connection: str) -> Attempt:
-        """Give what the ledger promises before the message is handed over on *connection*."""
-        message = self.message
-        return Attempt(
-            key=message.key,
-            row=message.row,
-            address=self.address,
-            number=self.number,
-            message_id=message.message_id,
-            date=self.date,
-            recipients=len(message.envelope.rcpt_to),
-            size=message.size,
-            digest=message.digest,
-            row_digest=self.row_digest,
-            version=self.version,
-            connection=connection,
-        )
 
 
 class Reason(enum.StrEnum):
@@ -94,6 +59,78 @@ class RunEnd(Struct, frozen=True):
     """What else a person should know of it, a sentence each."""
 
 
+# --- what is decided after each outcome: see `mailmerge.sending.policy` ------------------------------------
+
+
+class Again(enum.Enum):
+    """Whether, and when, a row is offered again in this run."""
+
+    NO = enum.auto()
+    NEXT = enum.auto()
+    """In its old place of the order."""
+    LAST = enum.auto()
+    """Behind all others."""
+
+
+class RowDecision(Struct, frozen=True):
+    """Where an outcome leaves its row."""
+
+    status: Status
+    next_at: datetime | None = None
+    """When a deferred row is due."""
+    counts: bool = True
+    """Whether a try is used up: only what is about the row itself does."""
+    again: Again = Again.NO
+
+
+class RunDecision(Struct, frozen=True):
+    """What the run does about an outcome, beyond recording it; by default it goes on."""
+
+    answered: bool = False
+    """The connection did its work: its message got an answer that was about the message."""
+    retire: bool = False
+    """Submit nothing more on this connection, and close it once nothing is in flight on it."""
+    slower: bool = False
+    """Go at half the pace."""
+    pause: float = 0.0
+    """Seconds during which nothing is submitted."""
+    reconnect: float = 0.0
+    """Seconds before the next connection is made."""
+    closing: bool = False
+    """The server closed a connection with 421 before it had answered anything on it."""
+    dropped: bool = False
+    """The row's content ended the connection without a word."""
+    blocked: frozenset[str] = frozenset()
+    """Domains whose rows are left as they are from now on."""
+    stop: RunEnd | None = None
+    """Why the run ends; what is in flight is still settled."""
+
+
+class Decision(Struct, frozen=True):
+    """What one outcome leads to."""
+
+    row: RowDecision
+    run: RunDecision = RunDecision(answered=True)
+
+
+class Context(Struct, frozen=True):
+    """Which message an outcome is about, and when it came."""
+
+    job: Job
+    connection: str
+    """Names the connection: what is lost with it is one misfortune."""
+    fresh: bool
+    """Nothing was answered on that connection before, and it is not being given up."""
+    now: datetime
+    steady: float
+    """The same moment in seconds of the steady clock."""
+    random: Callable[[], float]
+    """Gives a number from 0 up to 1, for jitter."""
+
+
+# --- what is told meanwhile -------------------------------------------------------------------------------
+
+
 class Progress(Struct, frozen=True):
     """One step of a run: a row's outcome, or the beginning of a wait."""
 
@@ -106,3 +143,38 @@ class Progress(Struct, frozen=True):
     waiting: str = ""
     """Why nothing is sent just now: ``rate``, ``network``, ``account``; empty: something is."""
     until: datetime | None = None
+
+
+class ProgressTally:
+    """Counts what became of the rows, and tells whoever watches the run.
+
+    Args:
+        observe: is told of every step; what it raises is kept, to be raised again when everything in flight
+            is settled: a closed pipe must not cost us an outcome.
+
+    """
+
+    def __init__(self, observe: Callable[[Progress], None]) -> None:
+        self.failure: Exception | None = None
+        self._observe = observe
+        self._by_status: dict[Status, int] = {}
+
+    @property
+    def counts(self) -> Counts:
+        """Outcomes of this run by the state they left the row in."""
+        return Counts(dict(self._by_status))
+
+    def row(self, row: int, address: str, status: Status, outcome: Outcome, in_flight: int) -> None:
+        """Count one row, and tell of it."""
+        self._by_status[status] = self._by_status.get(status, 0) + 1
+        self._tell(Progress(self.counts, in_flight, row, address, status, outcome))
+
+    def waiting(self, why: str, until: datetime) -> None:
+        """Tell that nothing is sent for a while."""
+        self._tell(Progress(self.counts, 0, waiting=why, until=until))
+
+    def _tell(self, progress: Progress) -> None:
+        try:
+            self._observe(progress)
+        except Exception as error:  # noqa: BLE001  raised again by the sender
+            self.failure = self.failure or error

@@ -1,15 +1,27 @@
-"""The send loop: offers messages to its connections, promises them in the ledger, records the outcomes.
+"""The send loop: submits messages to its connections, records each intent durably, records the outcomes.
 
-The order is the whole point. A message is offered (everything but its end may travel), its promise is made
-durable together with the outcomes so far, only then may its end leave. Throttle, quota and the connection's
-own window are independent gates in front of the offer; what was offered is never held back afterwards.
+The order is the whole point, and it is the same in every mode::
+
+    take a job -> submit (all but its end may travel) -> record the intent, durably -> release its end
+                                                             |
+              decide <- outcome <- the server answers  <-----'
+
+1. **Gates before the submission.** Throttle, quota, a pause, the connection's own window: each may hold back
+   the next message, none of them one that was submitted. Whoever waits after MAIL makes the server wait.
+2. **The intent before the end.** A connection says when only the end of a message is held back
+   (`ReleaseNeeded`). The end leaves when the ledger has the intent on disk, together with all outcomes so
+   far; with a window in flight one commit serves all of it.
+3. **The loop never blocks but in a poll**, which ends at the next moment that matters: an outcome that has to
+   be recorded, a rate that lets the next message go, a slice of time after which a stop must be noticed.
+
+The loop decides nothing: what an outcome leads to says `mailmerge.sending.policy`. It ends when the queue is
+empty, or when there is a reason to end; then what is in flight gets its outcome first.
 """
 
 from __future__ import annotations
 
-import bisect
 import contextlib
-import select
+import math
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -17,274 +29,222 @@ from msgspec.structs import replace
 
 from mailmerge.clock import ClockWatch
 from mailmerge.errors import AuthError, LedgerError, SessionError, TlsError
-from mailmerge.model import Counts, Outcome, Phase, Status
-from mailmerge.sending.backoff import ReconnectBackoff, ServerPause
-from mailmerge.sending.connections import Flight, Line, Wire
-from mailmerge.sending.domain_blocks import DomainBlocks
-from mailmerge.sending.group_commit import LedgerWriter, OutcomeWriter
-from mailmerge.sending.policy import Effect, Verdict, judge
-from mailmerge.sending.runs import Progress, Reason, RunEnd, StopFlag, Work
+from mailmerge.model import Status
+from mailmerge.sending.connections import ConnectionPool, InFlight
+from mailmerge.sending.group_commit import OutcomeWriter
+from mailmerge.sending.history import History
+from mailmerge.sending.runs import Again, Context, ProgressTally, Reason, RunEnd
+from mailmerge.sending.work_queue import WorkQueue
 from mailmerge.smtp.events import Closed, Completed, ReleaseNeeded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
     from datetime import datetime
 
     from mailmerge.clock import Clock
     from mailmerge.ledger.account_usage import Quota, Reservation
-    from mailmerge.sending.circuit_breaker import Breaker, Trip
-    from mailmerge.sending.retry import RetryPolicy
+    from mailmerge.model import Outcome
+    from mailmerge.sending.connections import Connection, ConnectionSlot
+    from mailmerge.sending.group_commit import LedgerWriter
+    from mailmerge.sending.policy import Policy
+    from mailmerge.sending.runs import Progress, RunDecision, StopFlag
     from mailmerge.sending.throttle import Throttle
+    from mailmerge.sending.work_queue import Job
     from mailmerge.smtp.events import Event
 
 _SLICE = 0.2
 """Seconds within which a stop is noticed."""
 _GRACE = 30.0
+"""Seconds that messages in flight get for their outcome after a stop."""
 _CLOSE_IF_IDLE = 30.0
+"""A connection is not kept for longer waits: servers close idle ones, and it would only be found dead."""
 _TELL_IF_IDLE = 2.0
-_SIGN_IN_AGAIN = 600.0
-_SHORT_WAIT = 60.0
-_DROPS_OF_ONE_ROW = 5
 _NAP = 0.01  # for an idle connection that clears something up (RSET)
 
 
 class Sender:
-    """Sends the messages of one run; use it once."""
+    """Sends the messages of one run; use it once.
+
+    Args:
+        ledger: takes intents and outcomes.
+        connect: makes a connection, not yet opened.
+        throttle: says when the next message may go.
+        clock: the time, and how to wait.
+        policy: says what an outcome leads to.
+        stop: set from outside: the run ends, with 30 seconds for what is in flight.
+        observe: is told of every step.
+        random: gives numbers from 0 up to 1, for jitter.
+        quota: what the account may still send; None: nobody counts.
+        sessions: how many connections may be open at the same time.
+        mark: is told now and then how many hand-overs the ledger knows of.
+
+    """
 
     def __init__(  # noqa: PLR0913  each is one replaceable part
         self,
         ledger: LedgerWriter,
-        connect: Callable[[], Wire],
+        connect: Callable[[], Connection],
         throttle: Throttle,
         clock: Clock,
         *,
-        usage: Quota | None,
-        retry: RetryPolicy,
-        breaker: Breaker,
+        policy: Policy,
         stop: StopFlag,
         observe: Callable[[Progress], None],
         random: Callable[[], float],
+        quota: Quota | None = None,
         sessions: int = 1,
-        wait: bool = False,
         mark: Callable[[int], None] | None = None,
     ) -> None:
-        self._books = OutcomeWriter(ledger, clock, mark, usage)
+        self._outcomes = OutcomeWriter(ledger, clock, quota=quota, mark=mark)
+        self._pool = ConnectionPool(connect, clock, sessions)
         self._throttle = throttle
         self._clock = clock
-        self._usage = usage
-        self._retry = retry
-        self._breaker = breaker
+        self._policy = policy
+        self._history = History()
         self._stop = stop
-        self._observe = observe
+        self._tally = ProgressTally(observe)
         self._random = random
-        self._wait = wait
-        self._lines = [Line(connect, clock) for _ in range(sessions)]
-        self._reconnecting = ReconnectBackoff()
-        self._work: Iterator[Work] = iter(())
-        self._again: list[Work] = []
-        """Rows to be offered once more, in list order; they go before the others."""
-        self._exhausted = False
-        self._failure: Exception | None = None
-        self._flights: dict[int, Flight] = {}
-        self._needed: list[int] = []
-        self._token = 0
-        self._counts: dict[Status, int] = {}
+        self._quota = quota
+        self._queue = WorkQueue(())
+        self._in_flight: dict[int, InFlight] = {}
+        self._submitted = 0
         self._end: RunEnd | None = None
-        self._grace_until: float | None = None
-        self._pausing = ServerPause(wait=wait)
-        self._put_off = 0
-        self._drops: dict[str, int] = {}
-        self._watch = ClockWatch(clock)
-        self._closed_domains = DomainBlocks()
 
-    def run(self, work: Iterable[Work]) -> RunEnd:
-        """Send *work*, pulling each message when there is room for it.
+    def run(self, jobs: Iterable[Job]) -> RunEnd:
+        """Send *jobs*, pulling each one when there is room for it.
 
         Whatever ends the run, outcomes known by then are recorded and messages in flight get up to 30
         seconds for theirs; only a `KeyboardInterrupt` or its like leaves at once.
 
         Raises:
-            Exception: what *work* raised, after the messages in flight are settled.
+            Exception: what *jobs* or the observer raised, after the messages in flight are settled.
 
         """
-        self._work = iter(work)
+        self._queue = WorkQueue(jobs, self._history.leaves)
+        watch = ClockWatch(self._clock)
         try:
-            self._loop()
+            self._loop(watch)
         except LedgerError as error:
             # Nothing can be recorded any more, so nothing more may leave: not even what is half written.
             self._end = RunEnd(Reason.LEDGER, error.message, error.hint, error)
         except BaseException:
             # A second signal, or a mistake of ours: states stay as they are on disk.
-            for line in self._lines:
-                line.abort()
+            self._pool.abort()
             raise
-        self._close_lines()
+        self._pool.close()
         with contextlib.suppress(LedgerError):
-            self._books.note_mark()
-        if self._failure is not None:
-            raise self._failure
-        end = self._end or RunEnd(Reason.FINISHED)
-        notes = (*self._throttle.notes(), *self._closed_domains.notes(), *self._watch.notes())
-        return replace(end, counts=Counts(dict(self._counts)), notes=notes)
+            self._outcomes.note_mark()
+        failure = self._tally.failure or self._queue.failure
+        if failure is not None:
+            raise failure
+        notes = (*self._throttle.notes(), *self._history.notes(), *watch.notes())
+        return replace(self._end or RunEnd(Reason.FINISHED), counts=self._tally.counts, notes=notes)
 
-    def _close_lines(self) -> None:
-        for line in self._lines:
-            line.close()
-
-    # --- the loop -------------------------------------------------------------------------------------
-
-    def _loop(self) -> None:
+    def _loop(self, watch: ClockWatch) -> None:
+        grace_until = math.inf
         while True:
-            self._look_at_stop()
+            watch.look()
+            if self._stop.is_set() and grace_until == math.inf:
+                self._end = RunEnd(Reason.INTERRUPTED, "stopped on request")
+                grace_until = self._clock.monotonic() + _GRACE
             self._fill()
-            if not self._flights:
-                self._books.record()
+            if not self._in_flight:
+                self._outcomes.record()
                 if self._over():
                     return
                 self._idle()
-                continue
-            if self._grace_until is not None and self._clock.monotonic() > self._grace_until:
-                self._give_up()
-                continue
-            self._collect(self._poll_timeout())
-            # In overlap mode the next message's MAIL rides with the end of this one.
-            self._fill()
-            self._keep_promises()
+            elif self._clock.monotonic() > grace_until:
+                self._cut_off()
+            else:
+                needed = self._collect(self._poll_timeout())
+                # In overlap mode the next message's MAIL rides with the end of this one.
+                self._fill()
+                self._record(needed)
 
     def _over(self) -> bool:
-        return self._end is not None or (self._exhausted and not self._again)
-
-    def _look_at_stop(self) -> None:
-        self._watch.look()
-        if self._stop.is_set() and (self._end is None or self._end.reason is not Reason.INTERRUPTED):
-            self._end = RunEnd(Reason.INTERRUPTED, "stopped on request")
-            self._grace_until = self._clock.monotonic() + _GRACE
+        return self._end is not None or self._queue.empty
 
     def _finish(self, end: RunEnd) -> None:
         """End the run for this reason, unless there already is one."""
         if self._end is None:
             self._end = end
 
-    # --- offering -------------------------------------------------------------------------------------
+    # --- submitting -----------------------------------------------------------------------------------
 
     def _fill(self) -> None:
-        while self._end is None and not self._stop.is_set() and self._offer_one():
+        while self._end is None and not self._stop.is_set() and self._submit_next():
             pass
 
-    def _offer_one(self) -> bool:
-        """Offer the next message, if every gate is open."""
-        if not self._pausing.over(self._clock.monotonic()):
+    def _submit_next(self) -> bool:
+        """Submit the next message, if every gate is open."""
+        if self._history.paused(self._clock.monotonic()):
             return False
-        if not any(self._could_take(line) for line in self._lines):
+        if not any(self._could_take(slot) for slot in self._pool):
             return False
-        work = self._peek()
-        if work is None or self._rate_delay() > 0:
+        job = self._queue.peek()
+        if job is None or self._throttle.delay(self._clock.monotonic(), job.domains) > 0:
             return False
-        line = self._line_with_room()
-        if line is None or line.wire is None:
+        slot = self._slot_with_room()
+        if slot is None or slot.connection is None:
             return False
-        reservation = self._reserve(work)
+        reservation = self._reserve(job)
         if self._end is not None:
             return False
-        self._again.pop(0)
-        self._throttle.take(self._clock.monotonic(), work.domains)
-        self._token += 1
-        self._flights[self._token] = Flight(work, line, line.wire.id, reservation)
-        line.offered += 1
-        line.wire.submit(work.message, self._token)
+        self._queue.take()
+        self._throttle.take(self._clock.monotonic(), job.domains)
+        self._submitted += 1
+        token = self._submitted
+        self._in_flight[token] = InFlight(token, job, slot, slot.connection.id, reservation)
+        slot.submitted += 1
+        slot.connection.submit(job.message, token)
         return True
 
-    def _reserve(self, work: Work) -> Reservation | None:
-        """Count the message against the account's limits; None: there are none, or the run ends here."""
-        if self._usage is None:
-            return None
-        recipients = len(work.message.envelope.rcpt_to)
-        try:
-            if reservation := self._usage.reserve(recipients):
-                return reservation
-            free = self._usage.free_at(recipients)
-            self._finish(RunEnd(Reason.QUOTA, "the account's own limit is reached", next_at=free))
-        except LedgerError as error:  # the ledger itself is well: what is in flight can still be recorded
-            self._finish(RunEnd(Reason.LEDGER, error.message, error.hint, error))
-        return None
+    def _could_take(self, slot: ConnectionSlot) -> bool:
+        if slot.connection is None:
+            return self._clock.monotonic() >= self._history.retry_at
+        return not slot.retiring and slot.connection.can_accept()
 
-    def _peek(self) -> Work | None:
-        """Give the next message without taking it; at most one is ever pulled ahead."""
-        while self._again or not self._exhausted:
-            if not self._again:
-                self._pull()
-            elif self._closed_domains.closed(self._again[0]):
-                self._again.pop(0)
-            else:
-                break
-        return self._again[0] if self._again else None
-
-    def _pull(self) -> None:
-        try:
-            self._again.append(next(self._work))
-        except StopIteration:
-            self._exhausted = True
-        except Exception as error:  # noqa: BLE001  raised again once everything in flight is settled
-            self._failure = error
-            self._exhausted = True
-
-    def _rate_delay(self) -> float:
-        """Tell how long the rates hold back the next message, as far as it is known."""
-        domains = self._again[0].domains if self._again else ()
-        return self._throttle.delay(self._clock.monotonic(), domains)
-
-    def _could_take(self, line: Line) -> bool:
-        if line.wire is None:
-            return self._clock.monotonic() >= self._reconnecting.retry_at
-        return not line.retiring and line.wire.can_accept()
-
-    def _line_with_room(self) -> Line | None:
+    def _slot_with_room(self) -> ConnectionSlot | None:
         """Find a connection with room, opening one where that is needed."""
-        for line in self._lines:
-            if not self._could_take(line):
+        for slot in self._pool:
+            if not self._could_take(slot):
                 continue
-            if line.alive() or self._open(line):
-                return line
+            if slot.alive() or self._open(slot):
+                return slot
             if self._end is not None:
                 return None
         return None
 
-    def _open(self, line: Line) -> bool:
+    def _open(self, slot: ConnectionSlot) -> bool:
         try:
-            line.open()
+            slot.open()
         except SessionError as error:
-            self._not_opened(error)
+            self._failed(error, opening=True)
             return False
-        self._reconnecting.connected = True
-        self._put_off = 0
+        self._history.learn_opened()
         return True
 
-    def _not_opened(self, error: SessionError) -> None:
-        # A handshake that broke off, where TLS has worked before, says nothing about TLS.
-        cut_off = self._reconnecting.connected and error.code == TlsError.default_code
-        if error.exit_code == 5 and (isinstance(error, AuthError) or error.retry_after):
-            self._open_later(error)
-        elif isinstance(error, AuthError | TlsError) and not cut_off:
-            self._finish(RunEnd(Reason.REFUSED, error.message, error.hint, error))
-        elif error.exit_code == 2 and not self._reconnecting.connected:
-            self._finish(RunEnd(Reason.NETWORK, error.message, error.hint, error))
-        else:
-            self._setback(error)
+    def _failed(self, error: SessionError | None, *, opening: bool = False) -> None:
+        """Do what a connection that could not be made, or was of no use, asks of the run."""
+        steady = self._clock.monotonic()
+        run = self._policy.decide_failure(error, self._history, self._clock.now(), steady, opening=opening)
+        self._history.learn_failure(run, steady)
+        if run.stop is not None:
+            self._finish(run.stop)
 
-    def _open_later(self, error: SessionError) -> None:
-        """Obey a server that does not want us for the moment: three times at most."""
-        self._put_off += 1
-        wait = error.retry_after or _SIGN_IN_AGAIN
-        if self._put_off < 3 and (self._wait or wait <= _SHORT_WAIT):
-            self._pausing.until = self._clock.monotonic() + wait
-            return
-        later = self._clock.now() + timedelta(seconds=wait)
-        self._finish(RunEnd(Reason.ACCOUNT_PAUSE, error.message, error.hint, error, later))
-
-    def _setback(self, error: SessionError | None) -> None:
-        if not self._reconnecting.setback(self._clock.monotonic()):
-            message = error.message if error else "the connection was lost again and again"
-            self._finish(RunEnd(Reason.NETWORK, message, error.hint if error else None, error))
+    def _reserve(self, job: Job) -> Reservation | None:
+        """Count the message against the account's limits; None: there are none, or the run ends here."""
+        if self._quota is None:
+            return None
+        recipients = len(job.message.envelope.rcpt_to)
+        try:
+            if reservation := self._quota.reserve(recipients):
+                return reservation
+            free = self._quota.free_at(recipients)
+            self._finish(RunEnd(Reason.QUOTA, "the account's own limit is reached", next_at=free))
+        except LedgerError as error:  # the campaign's own is well: what is in flight can still be recorded
+            self._finish(RunEnd(Reason.LEDGER, error.message, error.hint, error))
+        return None
 
     # --- waiting --------------------------------------------------------------------------------------
 
@@ -292,208 +252,133 @@ class Sender:
         """Wait until a gate opens; nothing is in flight, everything is recorded."""
         now = self._clock.monotonic()
         gates = {
-            "account": self._pausing.until,
-            "network": self._reconnecting.retry_at if all(line.wire is None for line in self._lines) else now,
+            "account": self._history.paused_until,
+            "network": now if self._pool.connected else self._history.retry_at,
             "rate": now + self._rate_delay(),
         }
         why = max(gates, key=lambda name: gates[name])
         until = gates[why]
         if until - now > _CLOSE_IF_IDLE:
-            self._close_lines()
-        for line in self._lines:
+            self._pool.close()
+        for slot in self._pool:
             # A connection may still have something to clear up (RSET), or have noticed that it is closed.
-            self._take_events(line, 0.0 if line.wire is None or line.wire.can_accept() else _NAP)
+            busy = slot.connection is not None and not slot.connection.can_accept()
+            self._hear(slot, slot.poll(_NAP if busy else 0.0))
         if until - now > _TELL_IF_IDLE:
-            later = self._clock.now() + timedelta(seconds=until - now)
-            self._tell(Progress(Counts(dict(self._counts)), 0, waiting=why, until=later))
+            self._tally.waiting(why, self._clock.now() + timedelta(seconds=until - now))
+            self._end_if_unseen()
         while not self._stop.is_set() and (rest := until - self._clock.monotonic()) > 0:
             self._clock.sleep(min(_SLICE, rest))
 
+    def _rate_delay(self) -> float:
+        """Tell how long the rates hold back the next message, as far as it is known."""
+        job = self._queue.head
+        return self._throttle.delay(self._clock.monotonic(), job.domains if job else ())
+
     def _poll_timeout(self) -> float:
-        now = self._clock.monotonic()
+        """Tell how long a poll may last: until the next thing that is to be done without the server."""
         timeout = _SLICE
-        commit_in = self._books.commit_in()
+        commit_in = self._outcomes.commit_in()
         if commit_in is not None:
             timeout = min(timeout, commit_in)
-        if not self._over() and any(self._could_take(line) for line in self._lines):
-            timeout = min(timeout, max(self._rate_delay(), self._pausing.until - now, 0.001))
+        if not self._over() and any(self._could_take(slot) for slot in self._pool):
+            paused = self._history.paused_until - self._clock.monotonic()
+            timeout = min(timeout, max(self._rate_delay(), paused, 0.001))
         return max(timeout, 0.0)
 
     # --- what the connections say ---------------------------------------------------------------------
 
-    def _collect(self, timeout: float) -> None:
-        lines = [line for line in self._lines if line.wire is not None]
-        if len(lines) == 1:
-            self._take_events(lines[0], timeout)
-            return
-        heard = [self._take_events(line, 0.0) for line in lines]
-        if not any(heard):
-            wires = [line.wire for line in lines if line.wire is not None and line.wire.fileno() >= 0]
-            select.select(wires, [wire for wire in wires if wire.wants_write], [], timeout)
+    def _collect(self, timeout: float) -> list[int]:
+        """Take the events of all connections; return the messages whose intent is to be recorded."""
+        needed: list[int] = []
+        for slot, events in self._pool.poll(timeout):
+            needed += self._hear(slot, events)
+        return needed
 
-    def _take_events(self, line: Line, timeout: float) -> bool:
-        wire = line.wire
-        if wire is None:
-            return False
-        events = wire.poll(timeout)
-        if events:
-            line.touch()
-            now = self._clock.now()
-            for event in events:
-                self._on_event(line, event, now)
-        if line.retiring and not wire.in_flight:
-            self._retire(line)
-        return bool(events)
+    def _hear(self, slot: ConnectionSlot, events: list[Event]) -> list[int]:
+        needed = []
+        now = self._clock.now()
+        for event in events:
+            if isinstance(event, ReleaseNeeded):
+                needed.append(event.token)
+            elif isinstance(event, Completed):
+                self._settle(event.token, event.outcome, now)
+            elif isinstance(event, Closed):
+                self._closed(slot, event.error)
+        if slot.retiring and slot.connection is not None and not slot.connection.in_flight:
+            useless = slot.useless
+            slot.close()
+            if useless:
+                self._failed(None)
+        return needed
 
-    def _retire(self, line: Line) -> None:
-        """End a connection; one that brought no message to an answer is a setback."""
-        useless = line.wire is not None and line.offered > 0 and line.answered == 0
-        line.close()
-        if useless:
-            self._setback(None)
+    def _closed(self, slot: ConnectionSlot, error: SessionError | None) -> None:
+        useless = slot.useless
+        slot.close()
+        if useless or isinstance(error, AuthError | TlsError):
+            self._failed(error)
 
-    def _on_event(self, line: Line, event: Event, now: datetime) -> None:
-        if isinstance(event, ReleaseNeeded):
-            self._needed.append(event.token)
-        elif isinstance(event, Completed):
-            self._on_completed(event, now)
-        elif isinstance(event, Closed):
-            self._on_closed(line, event)
-
-    def _on_closed(self, line: Line, event: Closed) -> None:
-        useless = line.offered > 0 and line.answered == 0
-        line.close()
-        if isinstance(event.error, AuthError | TlsError):
-            self._not_opened(event.error)
-        elif useless:
-            self._setback(event.error)
-
-    def _on_completed(self, event: Completed, now: datetime) -> None:
-        flight = self._flights.pop(event.token)
-        work, outcome = flight.work, event.outcome
-        verdict = judge(
-            outcome,
-            tries=work.number,
-            first=work.first_attempt or now,
-            now=now,
-            retry=self._retry,
-            random=self._random,
-        )
-        verdict = self._spare_the_others(work, outcome, verdict, now)
-        if flight.promised or outcome.reply is not None or not verdict.again:
-            self._books.settle(flight.work.attempt(flight.connection), outcome, verdict, now)
-        if flight.reservation is not None and self._usage is not None and not flight.promised:
+    def _settle(self, token: int, outcome: Outcome, now: datetime) -> None:
+        """Record an outcome, and do what follows from it."""
+        flight = self._in_flight.pop(token)
+        job, slot = flight.job, flight.slot
+        fresh = slot.answered == 0 and not slot.retiring
+        context = Context(job, flight.connection, fresh, now, self._clock.monotonic(), self._random)
+        decision = self._policy.decide(outcome, self._history, context)
+        self._history.learn(outcome, decision, context)
+        row = decision.row
+        # A message that never got anywhere (the connection broke before it was answered) leaves no trace.
+        if flight.recorded or outcome.reply is not None or row.again is Again.NO:
+            self._outcomes.settle(job.attempt(flight.connection), outcome, row, now)
+        if flight.reservation is not None and self._quota is not None and not flight.recorded:
             with contextlib.suppress(LedgerError):  # then they stay counted
-                self._usage.release(flight.reservation)
-        if verdict.again:
-            bisect.insort(self._again, work, key=lambda again: again.message.row)
+                self._quota.release(flight.reservation)
+        if row.again is Again.NEXT:
+            self._queue.put_back(job)
+        elif row.again is Again.LAST:
+            self._queue.move_to_end(job)
         else:
-            self._count(work, verdict.status, outcome)
-        self._answered(flight.line, verdict)
-        self._closed_domains.learn(work, outcome)
-        trip = self._breaker.note(outcome, flight.connection)
-        self._react(flight.line, outcome, verdict, trip)
+            self._tally.row(job.message.row, job.address, row.status, outcome, len(self._in_flight))
+            self._end_if_unseen()
+        if row.status is Status.ACCEPTED:
+            self._throttle.recover()
+        self._react(slot, decision.run)
 
-    def _spare_the_others(self, work: Work, outcome: Outcome, verdict: Verdict, now: datetime) -> Verdict:
-        """Set a row aside whose content ends every connection, as some filters do, so that others go on."""
-        if not verdict.again or outcome.reply is not None or outcome.phase not in {Phase.DATA, Phase.CONTENT}:
-            return verdict
-        key = work.message.key
-        self._drops[key] = self._drops.get(key, 0) + 1
-        if self._drops[key] < _DROPS_OF_ONE_ROW:
-            return verdict
-        later = self._retry.next_at(work.number, work.first_attempt or now, now, self._random)
-        status = Status.EXPIRED if later is None else Status.DEFERRED
-        return Verdict(status, Effect.RECONNECT, later)
+    def _react(self, slot: ConnectionSlot, run: RunDecision) -> None:
+        """Do what an outcome asks of the run; how long to wait, the history knows already."""
+        slot.answered += run.answered
+        slot.retiring = slot.retiring or run.retire
+        if run.slower:
+            self._throttle.halve()
+        if run.stop is not None:
+            self._finish(run.stop)
 
-    def _count(self, work: Work, status: Status, outcome: Outcome) -> None:
-        self._counts[status] = self._counts.get(status, 0) + 1
-        counts, in_flight = Counts(dict(self._counts)), len(self._flights)
-        self._tell(Progress(counts, in_flight, work.message.row, work.address, status, outcome))
-
-    def _tell(self, progress: Progress) -> None:
-        try:
-            self._observe(progress)
-        except Exception as error:  # noqa: BLE001  raised again once everything in flight is settled
-            self._failure = self._failure or error
+    def _end_if_unseen(self) -> None:
+        if self._tally.failure is not None:
             self._finish(RunEnd(Reason.INTERRUPTED, "the progress display failed"))
 
-    def _answered(self, line: Line, verdict: Verdict) -> None:
-        if verdict.effect is not Effect.GO_ON:
+    # --- intents --------------------------------------------------------------------------------------
+
+    def _record(self, needed: list[int]) -> None:
+        """Record the intents that the connections need, with the outcomes so far; then let the ends leave."""
+        flights = [self._in_flight[token] for token in needed if token in self._in_flight]
+        if not flights:
+            if self._outcomes.commit_in() == 0:
+                self._outcomes.record()
             return
-        line.answered += 1
-        self._reconnecting.progress()
-        if verdict.status is Status.ACCEPTED:
-            self._pausing.progress()
-            self._throttle.recover()
+        self._outcomes.record([flight.job.attempt(flight.connection) for flight in flights])
+        for slot in self._pool:
+            mine = [flight for flight in flights if flight.slot is slot]
+            if mine and slot.connection is not None:
+                for flight in mine:
+                    flight.recorded = True
+                slot.connection.release([flight.token for flight in mine])
 
-    def _react(self, line: Line, outcome: Outcome, verdict: Verdict, trip: Trip | None) -> None:
-        """Do what an outcome asks of the whole run."""
-        if outcome.slower and self._pausing.over(self._clock.monotonic()):
-            self._throttle.halve()
-        if trip is not None:
-            self._finish(RunEnd(Reason.BREAKER, trip.reason, trip.hint, outcome=outcome))
-        if verdict.effect is Effect.STOP_REFUSED:
-            message = f"the server refused: {outcome.reply}" if outcome.reply else "the server refused"
-            self._finish(RunEnd(Reason.REFUSED, message, outcome.hint, outcome=outcome))
-        elif verdict.effect is Effect.STOP_QUOTA:
-            message = f"account limit reached: {outcome.reply}" if outcome.reply else "account limit reached"
-            self._finish(RunEnd(Reason.QUOTA, message, outcome.hint, None, verdict.next_at, outcome))
-        elif verdict.effect is Effect.PAUSE:
-            self._pause(outcome, verdict.pause)
-        elif verdict.effect is Effect.RECONNECT:
-            self._leave(line, outcome, verdict.pause)
-
-    def _leave(self, line: Line, outcome: Outcome, pause: float) -> None:
-        """Use this connection no more, once what is in flight on it is settled."""
-        closing = outcome.reply is not None and outcome.reply.code == 421
-        if closing and not line.retiring and line.answered == 0 and not self._reconnecting.closing():
-            message = f"the server keeps closing the connection: {outcome.reply}"
-            self._finish(RunEnd(Reason.NETWORK, message, outcome.hint, outcome=outcome))
-        line.retiring = True
-        if pause:
-            self._pause(outcome, pause)
-
-    def _pause(self, outcome: Outcome, seconds: float) -> None:
-        now = self._clock.monotonic()
-        if not self._pausing.over(now) or self._end is not None:
-            return  # the rest of the window got the same answer
-        rest = self._pausing.order(seconds, now)
-        trip = self._breaker.note_pause() if self._pausing.ordered > _SHORT_WAIT else None
-        if rest is None and trip is None:
-            return
-        later = self._clock.now() + timedelta(seconds=max(rest or 0.0, seconds))
-        message = (
-            f"the server asks for a pause: {outcome.reply}" if outcome.reply else "the account must pause"
-        )
-        hint = outcome.hint or (trip.hint if trip else None)
-        self._finish(RunEnd(Reason.ACCOUNT_PAUSE, message, hint, None, later, outcome))
-
-    # --- promises and records -------------------------------------------------------------------------
-
-    def _keep_promises(self) -> None:
-        """Make the promises that the connections need, durable first, with the outcomes so far."""
-        needed = [token for token in self._needed if token in self._flights]
-        self._needed.clear()
-        if not needed:
-            if self._books.commit_in() == 0:
-                self._books.record()
-            return
-        flights = [self._flights[token] for token in needed]
-        self._books.record([flight.work.attempt(flight.connection) for flight in flights])
-        for line in self._lines:
-            tokens = [token for token, flight in zip(needed, flights, strict=True) if flight.line is line]
-            if tokens and line.wire is not None:
-                for token in tokens:
-                    self._flights[token].promised = True
-                line.wire.release(tokens)
-
-    def _give_up(self) -> None:
-        """Cut off what is still unanswered: in doubt if its end may have left, else as it was."""
+    def _cut_off(self) -> None:
+        """Give up what is still unanswered: in doubt if its end may have left, else as it was."""
         now = self._clock.now()
-        for line in self._lines:
-            for event in line.abort():
+        for slot in self._pool:
+            for event in slot.abort():
                 if isinstance(event, Completed):
-                    self._on_completed(event, now)
-        self._flights.clear()
-        self._needed.clear()
+                    self._settle(event.token, event.outcome, now)
+        self._in_flight.clear()

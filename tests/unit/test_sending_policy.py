@@ -1,27 +1,42 @@
-"""Retry times, breaker, verdicts, patience: the pure rules around the send loop."""
+"""The decision after an outcome, as a table: what it means for the row, and what for the run."""
 
 from __future__ import annotations
 
+import copy
 import math
 import re
+from collections import deque
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from mailmerge.clock import ClockWatch, SystemClock, VirtualClock
-from mailmerge.model import Outcome, Phase, Reply, Scope, Status
+from mailmerge.addresses import Address
+from mailmerge.errors import AuthError, ConnectionLost, SessionError, TlsError
+from mailmerge.model import Envelope, Message, Outcome, Phase, Reply, Scope, Status
 from mailmerge.options import CAMPAIGN, SendOptions
-from mailmerge.sending.backoff import ReconnectBackoff, ServerPause
-from mailmerge.sending.circuit_breaker import Breaker
-from mailmerge.sending.policy import Effect, judge
-from mailmerge.sending.retry import RetryPolicy
+from mailmerge.sending.backoff import RetryPolicy
+from mailmerge.sending.history import History
+from mailmerge.sending.policy import Policy
+from mailmerge.sending.runs import Again, Context, Decision, Reason, RowDecision, RunDecision, RunEnd
+from mailmerge.sending.work_queue import Job
+from mailmerge.smtp.replies import classify, too_large, unanswered
+from mailmerge.smtp.reply_rules import RULES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
-ACCEPTED = Outcome(Status.ACCEPTED, Scope.ROW, Phase.CONTENT, Reply(250))
-REJECTED = Outcome(Status.REJECTED, Scope.ROW, Phase.RCPT, Reply(550), "recipient")
-DOUBT = Outcome(Status.IN_DOUBT, Scope.CONNECTION, Phase.CONTENT)
+MINUTE = timedelta(minutes=1)
+DAY = timedelta(days=1)
+SENDER = Address.parse("me@example.org")
+RETRY = RetryPolicy(SendOptions().retry)
+POLICY = Policy(RETRY, max_rejected=0.05)
+WAITING = Policy(RETRY, max_rejected=0.05, wait=True)
 
 
 def middle() -> float:
@@ -29,235 +44,527 @@ def middle() -> float:
     return 0.5
 
 
-# --- retry ----------------------------------------------------------------------------------------------
-
-
-@given(tries=st.integers(1, 7), chance=st.floats(0, 1, exclude_max=True))
-def test_waits_follow_the_table_within_a_fifth(tries: int, chance: float) -> None:
-    """Each wait is the table's, plus or minus 20 %."""
-    policy = RetryPolicy(SendOptions().retry)
-    at = policy.next_at(tries, NOW, NOW, lambda: chance)
-    assert at is not None
-    expected = [60, 300, 900, 3600, 10800, 21600, 43200][tries - 1]
-    assert 0.8 * expected <= (at - NOW).total_seconds() <= 1.2 * expected
-
-
-def test_a29_eight_tries_or_two_days_are_enough() -> None:
-    """The eighth refusal, or any refusal 48 hours after the first try, lets the row expire."""
-    policy = RetryPolicy(SendOptions().retry)
-    assert policy.next_at(7, NOW, NOW, middle) is not None
-    assert policy.next_at(8, NOW, NOW, middle) is None
-    assert policy.next_at(2, NOW, NOW + timedelta(hours=48), middle) is None
-
-
-def test_a_server_that_names_a_time_gets_at_least_that() -> None:
-    """The longer of the table's and the server's wait counts, and jitter never shortens the server's."""
-    policy = RetryPolicy(SendOptions().retry)
-    assert policy.next_at(1, NOW, NOW, lambda: 0.0, asked=300) == NOW + timedelta(seconds=300)
-    assert policy.next_at(5, NOW, NOW, middle, asked=300) == NOW + timedelta(hours=3)
-
-
-def test_never_means_that_no_row_waits() -> None:
-    """Without any pause the first refusal is the last one."""
-    assert RetryPolicy(()).next_at(1, NOW, NOW, middle) is None
-    assert RetryPolicy(()).next_at(1, NOW, NOW, middle, asked=300) is None
-
-
-# --- verdicts -------------------------------------------------------------------------------------------
-
-
-def verdict(outcome: Outcome, tries: int = 1):
-    return judge(
-        outcome, tries=tries, first=NOW, now=NOW, retry=RetryPolicy(SendOptions().retry), random=middle
+def job(*, number: int = 1, first: datetime | None = None, row: int = 2) -> Job:
+    message = Message(
+        f"<m{row}@x>", f"k{row}", row, Envelope(SENDER, (Address.parse("u@one.example"),)), (b"\r\n",)
     )
+    return Job(message, number, "u@one.example", NOW, "r", "v", first)
 
 
-@pytest.mark.parametrize(
-    ("outcome", "status", "effect", "counts", "again"),
-    [
-        (ACCEPTED, Status.ACCEPTED, Effect.GO_ON, True, False),
-        (REJECTED, Status.REJECTED, Effect.GO_ON, True, False),
-        (DOUBT, Status.IN_DOUBT, Effect.RECONNECT, False, False),
-        (
-            Outcome(Status.PENDING, Scope.CONNECTION, Phase.MAIL),
-            Status.PENDING,
-            Effect.RECONNECT,
-            False,
-            True,
-        ),
-        (
-            Outcome(Status.REJECTED, Scope.CONFIG, Phase.MAIL, Reply(553)),
-            Status.PENDING,
-            Effect.STOP_REFUSED,
-            False,
-            False,
-        ),
-        (
-            Outcome(Status.DEFERRED, Scope.ACCOUNT, Phase.MAIL, Reply(421), "rate", 900.0),
-            Status.PENDING,
-            Effect.PAUSE,
-            False,
-            True,
-        ),
-        (
-            Outcome(Status.DEFERRED, Scope.ACCOUNT, Phase.MAIL, Reply(550), "quota", 86400.0),
-            Status.DEFERRED,
-            Effect.STOP_QUOTA,
-            False,
-            False,
-        ),
-    ],
+def context(connection: str = "c1", *, fresh: bool = False, steady: float = 0.0, **more) -> Context:
+    return Context(job(**more), connection, fresh, NOW, steady, middle)
+
+
+def history(**known: object) -> History:
+    """A run that has learnt this and nothing else."""
+    made = History()
+    for name, value in known.items():
+        assert hasattr(made, name), name
+        setattr(made, name, value)
+    return made
+
+
+# --- the table ------------------------------------------------------------------------------------------
+
+ACCEPTED = Outcome(Status.ACCEPTED, Scope.ROW, Phase.CONTENT, Reply(250, ("queued",)))
+DOUBT = Outcome(Status.IN_DOUBT, Scope.CONNECTION, Phase.CONTENT, reason="dropped")
+SENDER_REFUSED = Outcome(
+    Status.PENDING, Scope.CONFIG, Phase.MAIL, Reply(553, ("not you",)), "sender", hint="fix it"
 )
-def test_scope_decides_who_suffers(outcome, status, effect, counts, again) -> None:
-    """Row, connection, account and set-up refusals each have their own consequence."""
-    found = verdict(outcome)
-    assert (found.status, found.effect, found.counts, found.again) == (status, effect, counts, again)
+QUOTA = Outcome(
+    Status.DEFERRED, Scope.ACCOUNT, Phase.MAIL, Reply(550, ("limit",)), "quota", 86400.0, hint="tomorrow"
+)
+TOO_FAST = Outcome(
+    Status.DEFERRED, Scope.ACCOUNT, Phase.MAIL, Reply(454, ("rate",)), "rate", 5.0, slower=True
+)
+REST = Outcome(Status.DEFERRED, Scope.ACCOUNT, Phase.MAIL, Reply(451, ("later",)), "rate", 900.0)
+OUT_OF_STEP = Outcome(Status.REJECTED, Scope.CONNECTION, Phase.RCPT, Reply(503, ("order",)), "protocol")
+CLOSING = Outcome(Status.PENDING, Scope.CONNECTION, Phase.MAIL, Reply(421, ("closing",)), "server")
+CAP = Outcome(Status.PENDING, Scope.CONNECTION, Phase.MAIL, Reply(451, ("MI:DMC",)), "connection_cap")
+STORAGE = Outcome(Status.PENDING, Scope.CONNECTION, Phase.MAIL, Reply(452, ("full",)), "storage", 600.0)
+DROPPED = Outcome(Status.PENDING, Scope.CONNECTION, Phase.DATA, reason="dropped")
+DROPPED_EARLY = replace(DROPPED, phase=Phase.MAIL)
+REJECTED = Outcome(Status.REJECTED, Scope.ROW, Phase.RCPT, Reply(550, ("no",)), "recipient")
+DOMAIN = Outcome(Status.REJECTED, Scope.ROW, Phase.CONTENT, Reply(550, ("dmarc",)), "domain")
+DOMAIN_OF_ONE = replace(DOMAIN, refused=((Address.parse("x@Two.example"), Reply(550)),))
+SPAM = Outcome(Status.REJECTED, Scope.ROW, Phase.CONTENT, Reply(554, ("spam",)), "content")
+NOT_UNDERSTOOD = Outcome(Status.REJECTED, Scope.ROW, Phase.MAIL, Reply(500, ("what?",)), "protocol")
+GREYLISTED = Outcome(Status.DEFERRED, Scope.ROW, Phase.RCPT, Reply(451, ("grey",)), "greylist", 300.0)
+BUSY = Outcome(Status.DEFERRED, Scope.ROW, Phase.RCPT, Reply(450, ("busy",)), "refused")
+SPAM_FOR_NOW = replace(SPAM, status=Status.DEFERRED)
+
+ON = RunDecision(answered=True)
+ELSEWHERE = RunDecision(retire=True)
+UNTRIED = RowDecision(Status.PENDING, counts=False)
+NEXT = RowDecision(Status.PENDING, counts=False, again=Again.NEXT)
+LAST = RowDecision(Status.PENDING, counts=False, again=Again.LAST)
+IN_DOUBT = RowDecision(Status.IN_DOUBT, counts=False)
+REFUSED = RowDecision(Status.REJECTED)
+EXPIRED = RowDecision(Status.EXPIRED)
+IN_VAIN = "the server asked us to wait 4 times without accepting a message in between"
 
 
-def test_a_deferred_row_is_due_later_and_expires() -> None:
-    """4yz about the row: next time by the table, or expired with the eighth."""
-    deferred = Outcome(Status.DEFERRED, Scope.ROW, Phase.RCPT, Reply(450))
-    assert verdict(deferred).next_at == NOW + timedelta(minutes=1)
-    assert verdict(deferred, tries=8).status is Status.EXPIRED
+def due(after: timedelta, *, counts: bool = True) -> RowDecision:
+    return RowDecision(Status.DEFERRED, NOW + after, counts=counts)
 
 
-# --- breaker --------------------------------------------------------------------------------------------
+def tripped(message: str, outcome: Outcome, hint: str) -> RunEnd:
+    return RunEnd(Reason.BREAKER, message, hint, outcome=outcome)
 
 
-def trips_at(breaker: Breaker, outcomes: list[Outcome]) -> int | None:
+def paused(said: str, outcome: Outcome, seconds: float, hint: str | None = None) -> RunEnd:
+    return RunEnd(Reason.ACCOUNT_PAUSE, said, hint, None, NOW + timedelta(seconds=seconds), outcome)
+
+
+LOST = "3 connections in a row were lost with messages handed over and not answered"
+LOST_HINT = "see `mailmerge resolve`; is something between you and the server cutting connections?"
+SPAM_HINT = "it looks like spam to the server: change the text or the links, and begin with a few rows"
+
+
+class Line(NamedTuple):
+    """One line of the table."""
+
+    outcome: Outcome
+    row: RowDecision
+    run: RunDecision
+    history: Mapping[str, object] = MappingProxyType({})
+    about: Context = context()
+    policy: Policy = POLICY
+
+
+TABLE = {
+    "accepted": Line(ACCEPTED, RowDecision(Status.ACCEPTED), ON),
+    # The answer is lost.
+    "in doubt": Line(DOUBT, IN_DOUBT, ELSEWHERE),
+    "in doubt, the second connection": Line(DOUBT, IN_DOUBT, ELSEWHERE, {"doubts": 1, "lost": "c0"}),
+    "in doubt, the third connection": Line(
+        DOUBT,
+        IN_DOUBT,
+        replace(ELSEWHERE, stop=tripped(LOST, DOUBT, LOST_HINT)),
+        {"doubts": 2, "lost": "c0"},
+    ),
+    "in doubt, another message of one connection": Line(
+        DOUBT, IN_DOUBT, ELSEWHERE, {"doubts": 2, "lost": "c1"}
+    ),
+    # About our set-up.
+    "sender refused": Line(
+        SENDER_REFUSED,
+        UNTRIED,
+        RunDecision(
+            stop=RunEnd(Reason.REFUSED, "the server refused: 553 not you", "fix it", outcome=SENDER_REFUSED)
+        ),
+    ),
+    # About the account.
+    "quota": Line(
+        QUOTA,
+        due(DAY, counts=False),
+        RunDecision(
+            stop=RunEnd(Reason.QUOTA, "account limit reached: 550 limit", "tomorrow", None, NOW + DAY, QUOTA)
+        ),
+    ),
+    "too fast": Line(TOO_FAST, NEXT, RunDecision(slower=True, pause=5.0)),
+    "too fast, the third time": Line(TOO_FAST, NEXT, RunDecision(slower=True, pause=30.0), {"orders": 2}),
+    "too fast, the fourth time": Line(
+        TOO_FAST,
+        NEXT,
+        RunDecision(slower=True, stop=paused("the server asks for a pause: 454 rate", TOO_FAST, 1200)),
+        {"orders": 3},
+    ),
+    "too fast, the rest of a window": Line(TOO_FAST, NEXT, RunDecision(), {"paused_until": 3.0, "orders": 1}),
+    "too fast, once the pause is over": Line(
+        TOO_FAST,
+        NEXT,
+        RunDecision(slower=True, pause=10.0),
+        {"paused_until": 3.0, "orders": 1},
+        context(steady=3.0),
+    ),
+    "rest": Line(REST, NEXT, RunDecision(stop=paused("the server asks for a pause: 451 later", REST, 900))),
+    "rest, asked to wait": Line(REST, NEXT, RunDecision(pause=900.0), policy=WAITING),
+    "rest, the third time": Line(
+        REST, NEXT, RunDecision(pause=3600.0), {"orders": 2, "long_pauses": 2}, policy=WAITING
+    ),
+    "rest, the fourth time": Line(
+        REST,
+        NEXT,
+        RunDecision(stop=paused("the server asks for a pause: 451 later", REST, 7200, IN_VAIN)),
+        {"orders": 3, "long_pauses": 3},
+        policy=WAITING,
+    ),
+    "rest, nobody knows how long": Line(
+        replace(REST, retry_after=None), NEXT, RunDecision(pause=900.0), policy=WAITING
+    ),
+    "a minute's rest is simply obeyed": Line(replace(REST, retry_after=60.0), NEXT, RunDecision(pause=60.0)),
+    # About the connection.
+    "out of step": Line(OUT_OF_STEP, REFUSED, ELSEWHERE),
+    "out of step, the second time": Line(
+        OUT_OF_STEP,
+        REFUSED,
+        replace(
+            ELSEWHERE,
+            stop=tripped(
+                "the server reported two protocol errors",
+                OUT_OF_STEP,
+                "run it with --transcript FILE and look at what was said",
+            ),
+        ),
+        {"protocol_errors": 1},
+    ),
+    "a cap on messages": Line(CAP, NEXT, ELSEWHERE),
+    "closing": Line(CLOSING, NEXT, ELSEWHERE),
+    "closing at the first message": Line(
+        CLOSING, NEXT, RunDecision(retire=True, closing=True), {"closings": 1}, context(fresh=True)
+    ),
+    "closing at the first message, the third time": Line(
+        CLOSING,
+        NEXT,
+        RunDecision(
+            retire=True,
+            closing=True,
+            stop=RunEnd(
+                Reason.NETWORK, "the server keeps closing the connection: 421 closing", outcome=CLOSING
+            ),
+        ),
+        {"closings": 2},
+        context(fresh=True),
+    ),
+    "a cap at the first message, the third time": Line(
+        CAP, NEXT, ELSEWHERE, {"closings": 2}, context(fresh=True)
+    ),
+    "no storage": Line(
+        STORAGE,
+        NEXT,
+        RunDecision(retire=True, stop=paused("the server asks for a pause: 452 full", STORAGE, 600)),
+    ),
+    "no storage, asked to wait": Line(STORAGE, NEXT, RunDecision(retire=True, pause=600.0), policy=WAITING),
+    "dropped before the content": Line(DROPPED_EARLY, NEXT, ELSEWHERE),
+    "dropped": Line(DROPPED, NEXT, RunDecision(retire=True, dropped=True)),
+    "dropped twice": Line(DROPPED, LAST, RunDecision(retire=True, dropped=True), {"drops": {"k2": 1}}),
+    "dropped five times": Line(
+        DROPPED, due(MINUTE), RunDecision(retire=True, dropped=True), {"drops": {"k2": 4}}
+    ),
+    "dropped five times at the eighth try": Line(
+        DROPPED, EXPIRED, RunDecision(retire=True, dropped=True), {"drops": {"k2": 4}}, context(number=8)
+    ),
+    "another row was dropped four times": Line(
+        DROPPED, NEXT, RunDecision(retire=True, dropped=True), {"drops": {"k3": 4}}
+    ),
+    # About the row.
+    "rejected": Line(REJECTED, REFUSED, ON),
+    "rejected, the ninth in a row": Line(REJECTED, REFUSED, ON, {"rejected": 8}),
+    "rejected, the tenth in a row": Line(
+        REJECTED,
+        REFUSED,
+        replace(
+            ON,
+            stop=tripped("10 rows in a row were rejected", REJECTED, "look at the replies before going on"),
+        ),
+        {"rejected": 9},
+    ),
+    "rejected, the eleventh of the last 200": Line(
+        REJECTED,
+        REFUSED,
+        replace(
+            ON,
+            stop=tripped(
+                "more than 5% of the last 200 rows were rejected",
+                REJECTED,
+                "clean the list, or allow more with send.max_rejected",
+            ),
+        ),
+        {"latest": deque([True] * 10 + [False] * 9)},
+    ),
+    "rejected, the tenth of the last 200": Line(
+        REJECTED, REFUSED, ON, {"latest": deque([True] * 10 + [False] * 190, maxlen=200)}
+    ),
+    "its domain refuses us": Line(DOMAIN, REFUSED, replace(ON, blocked=frozenset({"one.example"}))),
+    "the domain of one recipient refuses us": Line(
+        DOMAIN_OF_ONE, REFUSED, replace(ON, blocked=frozenset({"two.example"}))
+    ),
+    "its content, the second in a row": Line(SPAM, REFUSED, ON, {"contents": 1}),
+    "its content, the third in a row": Line(
+        SPAM,
+        REFUSED,
+        replace(
+            ON,
+            stop=tripped("the server refused the content of 3 messages in a row", SPAM, SPAM_HINT),
+        ),
+        {"contents": 2},
+    ),
+    "its content for now, the third in a row": Line(
+        SPAM_FOR_NOW,
+        due(MINUTE),
+        replace(
+            ON,
+            stop=tripped("the server refused the content of 3 messages in a row", SPAM_FOR_NOW, SPAM_HINT),
+        ),
+        {"contents": 2},
+    ),
+    "not understood": Line(NOT_UNDERSTOOD, REFUSED, ON),
+    "not understood, the second time": Line(
+        NOT_UNDERSTOOD,
+        REFUSED,
+        replace(
+            ON,
+            stop=tripped(
+                "the server reported two protocol errors",
+                NOT_UNDERSTOOD,
+                "run it with --transcript FILE and look at what was said",
+            ),
+        ),
+        {"protocol_errors": 1},
+    ),
+    "deferred": Line(BUSY, due(MINUTE), ON),
+    "deferred by many counts for no breaker": Line(
+        BUSY, due(MINUTE), ON, {"rejected": 9, "protocol_errors": 1}
+    ),
+    "deferred, a time was asked for": Line(GREYLISTED, due(timedelta(seconds=330)), ON),
+    "deferred, the third try": Line(BUSY, due(15 * MINUTE), ON, about=context(number=3)),
+    "deferred, the eighth try": Line(BUSY, EXPIRED, ON, about=context(number=8)),
+    "deferred, two days after the first": Line(
+        BUSY, EXPIRED, ON, about=context(number=2, first=NOW - 2 * DAY)
+    ),
+}
+
+
+@pytest.mark.parametrize("line", TABLE.values(), ids=TABLE.keys())
+def test_the_decision(line: Line) -> None:
+    """Outcome and history in, row and run out."""
+    decision = line.policy.decide(line.outcome, history(**line.history), line.about)
+    assert decision == Decision(line.row, line.run)
+
+
+def outcomes_there_are() -> Iterator[Outcome]:
+    """Every outcome that a reply, or the lack of one, can lead to."""
+    for rule in RULES:
+        meaning = rule.meaning
+        yield Outcome(
+            meaning.status,
+            meaning.scope,
+            rule.phases[0] if rule.phases else Phase.MAIL,
+            Reply(rule.codes[0] if rule.codes and rule.codes[0] > 99 else 450),
+            meaning.reason,
+            meaning.retry_after,
+            meaning.slower,
+            meaning.hint,
+        )
+    for code in (250, 450, 550):
+        yield classify(Reply(code), Phase.CONTENT)
+    for whole in (True, False):
+        yield unanswered(Phase.DATA, written_whole=whole)
+        yield replace(unanswered(Phase.MAIL, written_whole=whole), reply=Reply(421))
+    yield too_large(2, 1)
+
+
+_OWN_LINES = frozenset({"quota", "content", "protocol", "domain"})
+
+
+def kind(outcome: Outcome) -> tuple[Status, Scope, str]:
+    """What the decision looks at, apart from numbers."""
+    return outcome.status, outcome.scope, outcome.reason if outcome.reason in _OWN_LINES else ""
+
+
+def test_the_table_is_complete() -> None:
+    """No reply rule leads to an outcome that no line of the table is about, nor is a line about nothing."""
+    assert {kind(line.outcome) for line in TABLE.values()} == {kind(found) for found in outcomes_there_are()}
+
+
+def test_only_the_row_s_own_fault_uses_up_a_try() -> None:
+    """Whatever else a server says, the row has as many tries as before."""
+    for outcome in outcomes_there_are():
+        row = POLICY.decide(outcome, History(), context()).row
+        about_the_row = outcome.scope is Scope.ROW or outcome.status is Status.REJECTED
+        assert row.counts is about_the_row, outcome
+
+
+def test_every_order_to_rest_says_how_long() -> None:
+    """A provider's words for "not now" are of no use without a time."""
+    for outcome in outcomes_there_are():
+        assert outcome.scope is not Scope.ACCOUNT or outcome.retry_after, outcome
+
+
+@given(
+    outcomes=st.lists(st.sampled_from([line.outcome for line in TABLE.values()]), max_size=30),
+    wait=st.booleans(),
+)
+def test_deciding_changes_nothing(outcomes: list[Outcome], wait: bool) -> None:
+    """The same question has the same answer; only learning changes a history."""
+    policy, known = WAITING if wait else POLICY, History()
+    for number, outcome in enumerate(outcomes):
+        about = context(f"c{number // 2}", fresh=number % 2 == 0, steady=number * 10.0, row=number % 3)
+        before = copy.deepcopy(vars(known))
+        first = policy.decide(outcome, known, about)
+        assert policy.decide(outcome, known, about) == first
+        assert vars(known) == before
+        known.learn(outcome, first, about)
+
+
+# --- what is learnt -------------------------------------------------------------------------------------
+
+
+def ends_at(
+    outcomes: list[Outcome], policy: Policy = POLICY, *, connections: int = 1
+) -> tuple[int, Reason] | None:
+    """Decide and learn one after the other; tell which outcome ends the run, and why."""
+    known = History()
     for number, outcome in enumerate(outcomes, 1):
-        if breaker.note(outcome):
-            return number
+        about = context(f"c{number // connections}", fresh=True, steady=number * 1e6)
+        run = policy.decide(outcome, known, about).run
+        if run.stop is not None:
+            return number, run.stop.reason
+        known.learn(outcome, Decision(RowDecision(outcome.status), run), about)
     return None
 
 
-def test_ten_rejects_in_a_row_trip() -> None:
-    """Nine and an accepted one do not."""
-    assert trips_at(Breaker(1.0), [REJECTED] * 12) == 10
-    assert trips_at(Breaker(1.0), ([REJECTED] * 9 + [ACCEPTED]) * 3) is None
+def test_ten_rejected_rows_in_a_row_are_enough() -> None:
+    """An accepted one in between begins the count anew; a deferred one does not."""
+    policy = Policy(RETRY, max_rejected=1.0)
+    assert ends_at([REJECTED] * 12, policy) == (10, Reason.BREAKER)
+    assert ends_at(([REJECTED] * 9 + [ACCEPTED]) * 3, policy) is None
+    assert ends_at([REJECTED] * 9 + [BUSY, REJECTED], policy) == (11, Reason.BREAKER)
 
 
-def test_a_share_of_the_last_two_hundred_trips() -> None:
+def test_a_share_of_the_last_two_hundred_is_enough() -> None:
     """5 % of 200 are ten: the eleventh is too much, but old ones are forgotten."""
-    assert trips_at(Breaker(0.05), [REJECTED, ACCEPTED] * 20) == 21
-    rare = ([REJECTED] + [ACCEPTED] * 24) * 50
-    assert trips_at(Breaker(0.05), rare) is None
+    assert ends_at([REJECTED, ACCEPTED] * 20) == (21, Reason.BREAKER)
+    assert ends_at(([REJECTED] + [ACCEPTED] * 24) * 50) is None
 
 
 def test_a_share_is_counted_exactly() -> None:
     """Of any whole percentage of 200 the very number is allowed, and one more is not."""
-    for hundredths in range(1, 20):
-        allowed = hundredths * 2
-        breaker = Breaker(hundredths / 100, in_a_row=1000)
-        assert trips_at(breaker, [REJECTED] * 200) == allowed + 1, hundredths
+    for percentage in range(1, 100):
+        policy, allowed = Policy(RETRY, max_rejected=percentage / 100), percentage * 2
+        for rejected in (allowed - 1, allowed):
+            latest = deque([False] * (199 - rejected) + [True] * rejected, maxlen=200)
+            run = policy.decide(REJECTED, history(latest=latest), context()).run
+            assert (run.stop is not None) == (rejected == allowed), percentage
 
 
 @given(text=st.from_regex(r"[0-9]{1,2}(\.[0-9]{1,12})?", fullmatch=True).map(lambda number: f"{number}%"))
 def test_any_percentage_of_the_file_is_a_limit(text: str) -> None:
-    """From the campaign file to the breaker's words a percentage keeps all its digits."""
+    """From the campaign file to the words at the end a percentage keeps all its digits."""
     assume(float(text[:-1]) > 0)
-    share = CAMPAIGN["send"]["max_rejected"].type.read(text)
-    breaker = Breaker(share, in_a_row=1000)
-    trips = [trip for _ in range(400) if (trip := breaker.note(REJECTED))]
-    assert len(trips) == 400 - math.floor(float(text[:-1]) * 2 + 1e-9)
-    shown = re.search(r"more than (\S+)% of the last 200", trips[0].reason)
+    policy = Policy(RETRY, max_rejected=CAMPAIGN["send"]["max_rejected"].type.read(text))
+    allowed = math.floor(float(text[:-1]) * 2 + 1e-9)
+    latest = [True] * allowed
+    if allowed:
+        assert policy.decide(REJECTED, history(latest=deque(latest[1:])), context()).run.stop is None
+    stop = policy.decide(REJECTED, history(latest=deque(latest)), context()).run.stop
+    assert stop is not None
+    shown = re.search(r"more than (\S+)% of the last 200", stop.message)
     assert shown
     assert float(shown[1]) == pytest.approx(float(text[:-1]))
     assert "e" not in shown[1]
 
 
-def test_a4_three_doubts_in_a_row_trip() -> None:
-    """Two and an accepted one do not."""
-    assert trips_at(Breaker(0.05), [DOUBT] * 3) == 3
-    assert trips_at(Breaker(0.05), [DOUBT, DOUBT, ACCEPTED] * 4) is None
+def test_a4_three_lost_connections_in_a_row_are_enough() -> None:
+    """However many messages each of them left in doubt; an accepted one in between begins the count anew."""
+    assert ends_at([DOUBT] * 3) == (3, Reason.BREAKER)
+    assert ends_at([DOUBT, DOUBT, ACCEPTED] * 4) is None
+    assert ends_at([DOUBT] * 200, connections=64) == (128, Reason.BREAKER)
 
 
-def test_refused_content_and_protocol_errors_trip_early() -> None:
+def test_refused_contents_and_protocol_errors_end_it_early() -> None:
     """Three contents in a row, deferred or rejected; two protocol errors in all."""
-    spam = Outcome(Status.DEFERRED, Scope.ROW, Phase.CONTENT, Reply(451), "content")
-    odd = Outcome(Status.REJECTED, Scope.ROW, Phase.MAIL, Reply(500), "protocol")
-    assert trips_at(Breaker(0.05), [spam, spam, REJECTED, spam, spam, spam]) == 6
-    assert trips_at(Breaker(0.05), [odd, ACCEPTED, odd]) == 3
+    assert ends_at([SPAM_FOR_NOW, SPAM, REJECTED, SPAM, SPAM_FOR_NOW, SPAM]) == (6, Reason.BREAKER)
+    assert ends_at([NOT_UNDERSTOOD, ACCEPTED, OUT_OF_STEP]) == (3, Reason.BREAKER)
 
 
-def test_pauses_without_progress_trip() -> None:
-    """The fourth pause with nothing accepted in between is the last."""
-    breaker = Breaker(0.05)
-    assert [breaker.note_pause() is None for _ in range(3)] == [True, True, True]
-    breaker.note(ACCEPTED)
-    assert [breaker.note_pause() is None for _ in range(4)] == [True, True, True, False]
-
-
-# --- patience -------------------------------------------------------------------------------------------
-
-
-def test_a22_reconnects_for_ten_minutes() -> None:
-    """1, 2, 4 .. 60 seconds apart, ten minutes in total."""
-    patience = ReconnectBackoff()
-    patience.connected = True
-    now, waits = 0.0, []
-    while patience.setback(now):
-        waits.append(patience.retry_at - now)
-        now = patience.retry_at
-    assert waits[:8] == [1, 2, 4, 8, 16, 32, 60, 60]
-    assert 540 <= now <= 600
-
-
-def test_a23_three_tries_at_the_start() -> None:
-    """A server that was never reached is tried three times."""
-    patience = ReconnectBackoff()
-    assert [patience.setback(0.0) for _ in range(3)] == [True, True, False]
+def test_pauses_without_progress_end_it() -> None:
+    """The fourth long pause with nothing accepted in between is the last; refusals are no progress."""
+    assert ends_at([REST, REST, REST, ACCEPTED, REST, REST, REST], WAITING) is None
+    assert ends_at([REST, REST, REJECTED, REST, REST], WAITING) == (5, Reason.ACCOUNT_PAUSE)
 
 
 def test_b6_three_closings_in_a_row_are_enough() -> None:
-    """An answered message in between starts the count anew."""
-    patience = ReconnectBackoff()
-    assert [patience.closing(), patience.closing()] == [True, True]
-    patience.progress()
-    assert [patience.closing(), patience.closing(), patience.closing()] == [True, True, False]
+    """An answered message in between begins the count anew."""
+    assert ends_at([CLOSING] * 3) == (3, Reason.NETWORK)
+    assert ends_at([CLOSING, CLOSING, BUSY] * 3) is None
 
 
-def test_a27_short_pauses_grow() -> None:
-    """5, 10, 30 seconds are obeyed at once; twenty minutes only if asked to wait."""
-    pausing = ServerPause(wait=False)
-    waits = []
-    for _ in range(3):
-        assert pausing.order(5.0, 0.0) is None
-        waits.append(pausing.until)
-    assert waits == [5.0, 10.0, 30.0]
-    assert pausing.order(5.0, 0.0) == 1200.0
-    assert ServerPause(wait=True).order(900.0, 0.0) is None
+def test_a27_short_pauses_are_obeyed_and_long_ones_only_on_demand() -> None:
+    """5, 10 and 30 seconds; the twenty minutes after that end the run unless it is to wait."""
+    assert ends_at([TOO_FAST] * 4) == (4, Reason.ACCOUNT_PAUSE)
+    assert ends_at([TOO_FAST] * 4, WAITING) is None
 
 
-# --- clocks ---------------------------------------------------------------------------------------------
+def test_a_blocked_domain_is_told_with_the_rows_that_were_left() -> None:
+    """Only domains that cost a row, in words that add up."""
+    known = History()
+    assert not known.leaves(job())
+    known.learn(DOMAIN, POLICY.decide(DOMAIN, known, context()), context())
+    assert list(known.notes()) == []
+    assert known.leaves(job())
+    assert list(known.notes()) == [
+        "one.example refuses mail from this sender: 1 more row for that domain was not attempted"
+    ]
 
 
-def test_a_virtual_day_passes_at_once() -> None:
-    """Sleeping moves both of a virtual clock's hands, and nothing else does."""
-    clock = VirtualClock(NOW)
-    clock.sleep(86400)
-    assert (clock.now(), clock.monotonic()) == (NOW + timedelta(days=1), 86400)
+# --- connections that fail ------------------------------------------------------------------------------
 
 
-def test_the_system_clock_moves() -> None:
-    """Its steady hand goes forward and its wall clock is in UTC."""
-    clock = SystemClock()
-    before = clock.monotonic()
-    clock.sleep(0.001)
-    assert clock.monotonic() > before
-    assert clock.now().utcoffset() == timedelta(0)
+NO_ROUTE = ConnectionLost("no route", hint="look")
+NO_HOST = ConnectionLost("no such host", exit_code=2)
+NOT_NOW = AuthError("454 later", exit_code=5)
+NOT_YET = ConnectionLost("421 later", exit_code=5, retry_after=30.0)
+WRONG = AuthError("535 no")
+UNTRUSTED = TlsError("self-signed", code="S621")
+CUT_OFF = TlsError("handshake broke off")
 
 
-def test_a20_jumps_of_the_wall_clock_are_told() -> None:
-    """Over a minute, in either direction, added up; what a time service does each day is not worth a word."""
-    clock = VirtualClock(NOW)
-    watch = ClockWatch(clock)
-    clock.sleep(86400)
-    watch.look()
-    for seconds in (59, -30, 3600, 120, -86400):
-        clock._start += timedelta(seconds=seconds)
-        watch.look()
-    assert list(watch.jumps) == [3629, 120, -86400]
-    ahead, back = watch.notes()
-    assert "62 min ahead" in ahead
-    assert "1,440 min back" in back
+def end(reason: Reason, error: SessionError, later: timedelta | None = None) -> RunDecision:
+    return RunDecision(
+        stop=RunEnd(reason, error.message, error.hint, error, None if later is None else NOW + later)
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "opening", "known", "policy", "run"),
+    [
+        (NO_ROUTE, True, {}, POLICY, RunDecision(reconnect=1.0)),
+        (NO_ROUTE, True, {"setbacks": 2}, POLICY, end(Reason.NETWORK, NO_ROUTE)),
+        (NO_ROUTE, True, {"setbacks": 2, "connected": True}, POLICY, RunDecision(reconnect=4.0)),
+        (
+            NO_ROUTE,
+            True,
+            {"setbacks": 15, "connected": True, "setback_since": -541.0},
+            POLICY,
+            end(Reason.NETWORK, NO_ROUTE),
+        ),
+        (NO_HOST, True, {}, POLICY, end(Reason.NETWORK, NO_HOST)),
+        (NO_HOST, True, {"connected": True}, POLICY, RunDecision(reconnect=1.0)),
+        (NOT_NOW, True, {}, POLICY, end(Reason.ACCOUNT_PAUSE, NOT_NOW, 10 * MINUTE)),
+        (NOT_NOW, True, {}, WAITING, RunDecision(pause=600.0)),
+        (NOT_NOW, True, {"put_off": 2}, WAITING, end(Reason.ACCOUNT_PAUSE, NOT_NOW, 10 * MINUTE)),
+        (NOT_YET, True, {}, POLICY, RunDecision(pause=30.0)),
+        (NOT_YET, False, {"connected": True}, POLICY, RunDecision(reconnect=1.0)),
+        (WRONG, True, {}, WAITING, end(Reason.REFUSED, WRONG)),
+        (WRONG, False, {"connected": True}, POLICY, end(Reason.REFUSED, WRONG)),
+        (UNTRUSTED, True, {"connected": True}, POLICY, end(Reason.REFUSED, UNTRUSTED)),
+        (CUT_OFF, True, {}, POLICY, end(Reason.REFUSED, CUT_OFF)),
+        (CUT_OFF, True, {"connected": True}, POLICY, RunDecision(reconnect=1.0)),
+        (None, False, {"connected": True, "setbacks": 6}, POLICY, RunDecision(reconnect=60.0)),
+        (
+            None,
+            False,
+            {"connected": True, "setbacks": 15, "setback_since": -600.0},
+            POLICY,
+            RunDecision(stop=RunEnd(Reason.NETWORK, "the connection was lost again and again")),
+        ),
+    ],
+)
+def test_a_connection_that_fails(
+    error: SessionError | None, opening: bool, known: dict[str, object], policy: Policy, run: RunDecision
+) -> None:
+    """Sign-in and TLS end the run, an unknown host at the start, too; else it is tried again for a while."""
+    assert policy.decide_failure(error, history(**known), NOW, 0.0, opening=opening) == run
+
+
+def test_setbacks_are_counted_from_the_first_one() -> None:
+    """An answered message ends them, and with them the time since when."""
+    known = history(connected=True)
+    for steady in (100.0, 101.0, 103.0):
+        known.learn_failure(POLICY.decide_failure(None, known, NOW, steady, opening=False), steady)
+    assert (known.setbacks, known.setback_since, known.retry_at) == (3, 100.0, 107.0)
+    known.learn(BUSY, POLICY.decide(BUSY, known, context()), context())
+    known.learn_failure(POLICY.decide_failure(None, known, NOW, 900.0, opening=False), 900.0)
+    assert (known.setbacks, known.setback_since, known.retry_at) == (1, 900.0, 901.0)

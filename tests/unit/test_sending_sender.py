@@ -18,11 +18,12 @@ from mailmerge.ledger.account_usage import AccountUsage
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.model import Envelope, Listed, Message, Outcome, Phase, Rate, Reply, Scope, Status
 from mailmerge.options import SendOptions
-from mailmerge.sending.circuit_breaker import Breaker
-from mailmerge.sending.retry import RetryPolicy
-from mailmerge.sending.runs import Progress, Reason, RunEnd, Work
+from mailmerge.sending.backoff import RetryPolicy
+from mailmerge.sending.policy import Policy
+from mailmerge.sending.runs import Progress, Reason, RunEnd
 from mailmerge.sending.sender import Sender
 from mailmerge.sending.throttle import Throttle
+from mailmerge.sending.work_queue import Job
 from mailmerge.smtp.events import Closed, Completed, Event, ReleaseNeeded
 from mailmerge.validation import parse_rate
 
@@ -196,10 +197,10 @@ class Bench:
     recorder: LedgerWriter | None = None
     """Stands in for the ledger where a test counts commits."""
 
-    def work(self) -> Iterator[Work]:
+    def work(self) -> Iterator[Job]:
         for delivery in self.ledger.due(self.clock.now()):
             self.pulled += 1
-            yield Work(
+            yield Job(
                 message(delivery.row, delivery.date or self.clock.now()),
                 delivery.attempts + 1,
                 delivery.address,
@@ -209,16 +210,16 @@ class Bench:
                 delivery.first_attempt,
             )
 
-    def run(self, work: Iterable[Work] | None = None, rates: str = "", **more) -> RunEnd:
+    def run(self, work: Iterable[Job] | None = None, rates: str = "", **more) -> RunEnd:
         observe = more.pop("observe", self.steps.append)
+        options, wait = SendOptions(), more.pop("wait", False)
+        policy = Policy(RetryPolicy(options.retry), max_rejected=options.max_rejected, wait=wait)
         sender = Sender(
             self.recorder or self.ledger.attempts,
             self.server.connect,
             more.pop("throttle", None) or Throttle([parse_rate(rates)] if rates else ()),
             self.clock,
-            usage=more.pop("usage", None),
-            retry=RetryPolicy(SendOptions().retry),
-            breaker=Breaker(SendOptions().max_rejected),
+            policy=policy,
             stop=self.stop,
             observe=observe,
             random=lambda: 0.5,
@@ -308,7 +309,7 @@ def test_messages_are_pulled_as_there_is_room(bench: Bench) -> None:
     bench.server.window = 4
     ahead = []
 
-    def watched() -> Iterator[Work]:
+    def watched() -> Iterator[Job]:
         for work in bench.work():
             ahead.append(bench.pulled - len(bench.server.accepted))
             yield work
@@ -440,7 +441,7 @@ def test_a26_the_own_cap_stops_without_asking_the_server(bench: Bench, tmp_path)
     with AccountUsage(tmp_path / "usage.db") as usage:
         quota = usage.quota("me", [Rate(3, 86400)], bench.clock)
         bench.server.fates = {3: [NO_SUCH_USER]}
-        end = bench.run(usage=quota)
+        end = bench.run(quota=quota)
         assert (end.reason, bench.server.begun) == (Reason.QUOTA, [2, 3, 4, 5])
         assert end.next_at == NOW + timedelta(days=1)
         assert usage.used("me", NOW - timedelta(days=1)) == 3
@@ -455,9 +456,11 @@ def test_messages_are_counted_before_they_can_be_complete(bench: Bench, tmp_path
             counted.append((bench.ledger.attempts.handed_over, other.used("me", NOW - timedelta(days=1))))
 
         counted: list[tuple[int, int]] = []
-        bench.recorder = SimpleNamespace(record_intent=record, handed_over=0)
+        bench.recorder = SimpleNamespace(
+            record_intent=record, record_outcomes=lambda outcomes: record((), outcomes), handed_over=0
+        )
         bench.server.window = 2
-        end = bench.run(usage=usage.quota("me", (), bench.clock))
+        end = bench.run(quota=usage.quota("me", (), bench.clock))
         assert end.reason is Reason.FINISHED
         assert counted
         assert all(promised <= used for promised, used in counted)
@@ -579,7 +582,7 @@ def test_b17_a_long_pause_closes_the_connection(bench: Bench) -> None:
 def test_a21_a_dead_connection_is_replaced_before_the_next_message(bench: Bench) -> None:
     """The probe finds it out, so no message is lost to it."""
 
-    def slept() -> Iterator[Work]:
+    def slept() -> Iterator[Job]:
         for work in bench.work():
             if work.message.row == 4:
                 bench.clock.sleep(600)
@@ -651,7 +654,7 @@ def test_a_failing_template_settles_what_is_in_flight_first(bench: Bench) -> Non
     """The exception comes out after the outcomes are recorded."""
     bench.server.window = 64
 
-    def broken() -> Iterator[Work]:
+    def broken() -> Iterator[Job]:
         for work in bench.work():
             if work.message.row == 5:
                 raise ZeroDivisionError

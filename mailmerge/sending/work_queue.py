@@ -1,0 +1,123 @@
+"""The messages of a run in the order they are to be sent, made as there is room for them.
+
+A message is made (rendered, its files read) when it is looked at, so at most one is ever ahead of what was
+taken. Three things feed the queue, in this order: messages put back, by their place in the list; the source;
+messages moved to the end.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections import deque
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from mailmerge.model import Attempt, Message
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from datetime import datetime
+
+
+class Job(Struct, frozen=True, dict=True):
+    """One message to send, with what its attempt must record."""
+
+    message: Message
+    number: int
+    """Which of the row's tries this is, from 1."""
+    address: str
+    date: datetime
+    row_digest: str
+    version: str
+    first_attempt: datetime | None = None
+    """When the first try was; None: this is it."""
+
+    @cached_property
+    def domains(self) -> frozenset[str]:
+        """Whose mailboxes the message is for."""
+        return frozenset(address.domain.lower() for address in self.message.envelope.rcpt_to)
+
+    def attempt(self, connection: str) -> Attempt:
+        """Make what the ledger records before the message is handed over on *connection*."""
+        message = self.message
+        return Attempt(
+            key=message.key,
+            row=message.row,
+            address=self.address,
+            number=self.number,
+            message_id=message.message_id,
+            date=self.date,
+            recipients=len(message.envelope.rcpt_to),
+            size=message.size,
+            digest=message.digest,
+            row_digest=self.row_digest,
+            version=self.version,
+            connection=connection,
+        )
+
+
+class WorkQueue:
+    """Gives out each message of *source* once, unless it is put back.
+
+    Args:
+        source: the messages in list order; it is never asked for more than one in advance.
+        skip: messages that are passed over when their turn comes.
+
+    """
+
+    def __init__(self, source: Iterable[Job], skip: Callable[[Job], bool] = lambda _job: False) -> None:
+        self.failure: Exception | None = None
+        """What *source* raised: it gives no more, but what was put back can still be sent."""
+        self._source = iter(source)
+        self._skip = skip
+        self._head: list[Job] = []
+        """Messages put back, by row; or the one that was looked at and not taken."""
+        self._end: deque[Job] = deque()
+        self._exhausted = False
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is left, as far as that is known without making another message."""
+        return self._exhausted and not self._head and not self._end
+
+    @property
+    def head(self) -> Job | None:
+        """The next message, if it has been made already."""
+        return self._head[0] if self._head else None
+
+    def peek(self) -> Job | None:
+        """Return the next message without taking it; None: there is none now."""
+        while self._head or self._pull():
+            if not self._skip(self._head[0]):
+                return self._head[0]
+            self._head.pop(0)
+        return None
+
+    def take(self) -> Job:
+        """Remove the message that `peek` returned, and return it."""
+        return self._head.pop(0)
+
+    def put_back(self, job: Job) -> None:
+        """Let a message go out once more, in its old place of the order."""
+        bisect.insort(self._head, job, key=lambda job: job.message.row)
+
+    def move_to_end(self, job: Job) -> None:
+        """Let a message go out once more, when all others have."""
+        self._end.append(job)
+
+    def _pull(self) -> bool:
+        if not self._exhausted:
+            try:
+                self._head.append(next(self._source))
+            except StopIteration:
+                self._exhausted = True
+            except Exception as error:  # noqa: BLE001  the sender raises it once everything in flight is settled
+                self.failure = error
+                self._exhausted = True
+            else:
+                return True
+        if self._end:
+            self._head.append(self._end.popleft())
+        return bool(self._head)
