@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from mailmerge import files
+from mailmerge import files, options
 from mailmerge.errors import FileError, InUseError, LedgerError
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.ledger.registry import CampaignRegistry
@@ -20,10 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 STATE_FOLDER = ".mailmerge"
-STATE_VARIABLE = "MAILMERGE_STATE_DIR"
-"""Environment variable that moves the user's state folder (account usage, index of campaigns)."""
-
-
 _STATE_FILES = re.compile(r"list-|ledger\.db\.v\d+\.bak\Z")
 _REPORT_FILES = re.compile(r"(?:results\.(?:csv|jsonl|xlsx)|failed\.csv|report\.html|preview\.html)\Z")
 MESSAGE_FILES = re.compile(r".*\.eml\Z", re.DOTALL)
@@ -149,8 +145,9 @@ class Workspace(Struct, frozen=True):
 
 def user_state_folder(environ: Mapping[str, str]) -> Path:
     """Give the user's state folder, shared by all campaigns."""
-    if moved := environ.get(STATE_VARIABLE):
-        return Path(moved)
+    for variable in options.STATE_FOLDER.environment:
+        if moved := environ.get(variable):
+            return Path(moved)
     from platformdirs import user_state_path
 
     return user_state_path("mailmerge", appauthor=False)
