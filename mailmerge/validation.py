@@ -317,8 +317,8 @@ def parse_share(text: str) -> float:
 
 
 def percent(share: float) -> str:
-    """Write a share from 0 to 1 as a percentage with all its digits: ``0.5%``."""
-    return f"{_digits(Decimal(str(share)) * 100)}%"
+    """Write a share from 0 to 1 as a percentage with the digits that were typed: ``0.5%``, ``0.00001%``."""
+    return f"{_digits(Decimal(f'{share * 100:.12g}'))}%"
 
 
 def _digits(number: Decimal | float) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import click
@@ -203,13 +202,12 @@ def test_pauses_are_read_back_from_their_text(pauses: tuple[float, ...]) -> None
     assert kind.read(kind.write(pauses)) == pauses
 
 
-@given(text=st.from_regex(r"([0-9]{1,2}(\.[0-9]{1,12})?|100)", fullmatch=True))
+@given(text=st.from_regex(r"(0|[1-9][0-9]?)(\.[0-9]{0,9}[1-9])?|100", fullmatch=True))
 def test_a_share_is_written_without_exponent(text: str) -> None:
     """However small a percentage is, it reads as it was typed."""
     share = parse_share(f"{text}%")
     shown = percent(share)
-    assert re.fullmatch(r"\d+(\.\d+)?%", shown)
-    assert parse_share(shown) == pytest.approx(share)
+    assert shown == f"{text}%"
 
 
 @pytest.mark.parametrize("value", ["0%", "101%", "5", "-1%", "5 %%", 5, 0.05, True, None, "1e1%", "100.1%"])
