@@ -141,7 +141,7 @@ class Ledger(LedgerReader):
             path = folder.path / "ledger.db"
             schema.create(path, durable=False)
             if source is not None and source.exists():
-                with schema.connect_read_only(source) as original, Database.open(path) as copy:
+                with schema.connect_read_only(source) as original, Database.connect(path) as copy:
                     original.copy_to(copy)
             db = schema.connect(path, durable=False)
             try:

@@ -146,7 +146,7 @@ _WHOLE_CHECK_UP_TO = 64 * 1024 * 1024
 
 def create(path: Path, *, schema: str = SCHEMA, version: int = VERSION, durable: bool = True) -> None:
     """Make an empty ledger: complete or not at all, readable by its owner only."""
-    with Database.filled(path) if durable else Database.open(path, create=True) as db:
+    with Database.filled(path) if durable else Database.connect(path, create=True) as db:
         db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
         marks = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version}"
         db.script(f"BEGIN; {schema}; {marks}; COMMIT")
@@ -162,7 +162,7 @@ def connect(path: Path, *, durable: bool = True) -> Database:
 
     """
     refuse_empty(path)
-    db = Database.open(path)
+    db = Database.connect(path)
     try:
         _check(db)
         _tune(db, durable=durable)
@@ -194,7 +194,7 @@ def connect_read_only(path: Path) -> Database:
 
 
 def _looking(path: Path, *, immutable: bool = False) -> Database:
-    db = Database.open(path, read_only=True, immutable=immutable)
+    db = Database.connect(path, read_only=True, immutable=immutable)
     try:
         _check(db)
         _refuse_older(db)

@@ -61,7 +61,7 @@ class Database:
         self._guard = _Guard(path, explain)
 
     @classmethod
-    def open(
+    def connect(
         cls,
         path: Path,
         *,
@@ -275,7 +275,7 @@ class StateDatabase:
     """
 
     def __init__(self, path: Path, schema: str) -> None:
-        self._db = Database.open(path, create=True, explain=_memory_lost)
+        self._db = Database.connect(path, create=True, explain=_memory_lost)
         try:
             # NORMAL: a power cut may forget a moment's usage, never damage the file.
             self._db.execute("PRAGMA synchronous = NORMAL")

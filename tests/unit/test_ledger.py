@@ -90,7 +90,7 @@ def send(ledger: Ledger, row: int, outcome: Outcome = ACCEPTED, **more) -> None:
 
 def attempts(ledger: Ledger, *columns: str) -> list[tuple[object, ...]]:
     """All attempts in the file, oldest first."""
-    with Database.open(ledger.path, read_only=True) as db:
+    with Database.connect(ledger.path, read_only=True) as db:
         return db.rows(f"SELECT {', '.join(columns)} FROM attempt ORDER BY id")
 
 
@@ -585,7 +585,7 @@ def test_a13_an_older_ledger_is_copied_then_migrated(tmp_path: Path) -> None:
     """The copy is the file as it was; a failing migration changes nothing."""
     path = tmp_path / "ledger.db"
     schema.create(path, schema="CREATE TABLE old (x); INSERT INTO old VALUES (7)", version=5)
-    with Database.open(path) as db:
+    with Database.connect(path) as db:
         with pytest.raises(LedgerError, match="nowhere"):
             schema.migrate(db, {5: "ALTER TABLE old ADD y; DROP TABLE nowhere"}, 6)
         assert db.row("SELECT * FROM old") == (7,)
