@@ -97,6 +97,8 @@ class _Keeper:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._count = 0
+        with files.folder(folder):
+            pass  # it is there, whether the server takes a message or not
         files.clear(folder, MESSAGE_FILES)
 
     def keep(self, message: ReceivedMessage) -> None:

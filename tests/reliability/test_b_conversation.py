@@ -316,5 +316,5 @@ def test_b04_no_reply_after_the_dot(fault: Fault, bench: Bench, server: MoodySer
     server.change_mood({"taken": {2: fault}})
     report = run(bench)
     assert (report.exit_code, bench.states()[address(2)]) == (4, Status.IN_DOUBT)
-    assert "the answer was lost after the message had been handed over" in told(report)
+    assert "the reply was lost after the message had been handed over" in told(report)
     assert taken_order(server) == EVERYBODY  # it was taken in truth: nobody may send it again unasked
