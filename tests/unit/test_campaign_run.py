@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pandas as pd
 import pytest
 
-from mailmerge import Campaign, SendRequest
+from mailmerge import Campaign, InputError, SendRequest
+from mailmerge.campaign.connect import find_account
+from mailmerge.campaign.opening import Access, open_run
+from mailmerge.campaign.run import NeverStop, Run
+from mailmerge.clock import SystemClock
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.model import Status
 from mailmerge.sending.runs import Reason
@@ -108,6 +112,26 @@ def test_a_list_that_changes_while_it_is_sent_ends_the_run_as_stopped_early(mail
     assert report.error.code == "D125"
     assert [message.rcpt_to for message in sandbox.messages] == [("a@example.org",), ("b@example.org",)]
     assert last_run(campaign, "send") == ("failed", {"accepted": 2})
+
+
+def test_an_error_of_set_up_ends_the_run_as_failed(campaign):
+    """Where no connection can be made at all, the run has its end, with the error, and no row has moved."""
+    definition = campaign.definition
+    account = find_account(definition)
+
+    def connect() -> NoReturn:
+        raise InputError("the user name holds a line break or control character", code="S640")
+
+    with open_run(definition, Access.SEND) as opened:
+        run = Run(
+            opened, SendRequest(), account, clock=SystemClock(), stop=NeverStop(), observe=lambda _: None
+        )
+        end = run.execute(run.plan(), connect)
+
+    assert (end.reason, end.counts.total) == (Reason.FAILED, 0)
+    assert end.error is not None
+    assert end.error.code == "S640"
+    assert last_run(campaign, "send") == ("failed", {})
 
 
 def test_a_page_that_fails_because_of_us_comes_after_the_results(mailmerge, sandbox):
