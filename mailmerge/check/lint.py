@@ -20,6 +20,7 @@ from mailmerge.check.message_view import (
     SourceLocator,
     diagnostic,
 )
+from mailmerge.mail_domains import mail_domains
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -65,7 +66,7 @@ class Lint:
         if layout not in self._layouts and len(self._layouts) < MOST_LAYOUTS:
             self._layouts.add(layout)
             found += self._new_layout(view)
-        self._tally.count(view)
+        self._count(view)
         return found
 
     def finish(self) -> list[Diagnostic]:
@@ -93,6 +94,17 @@ class Lint:
             else:
                 place = self._sources.at(document.chunks, finding.offset, finding.width)
                 yield _placed(finding._replace(place=place), view)
+
+    def _count(self, view: MessageView) -> None:
+        tally, rendered = self._tally, view.rendered
+        tally.rows += 1
+        mailbox = mail_domains().get(rendered.to[0].address.domain)
+        if mailbox and mailbox.mail_program:
+            tally.programs[mailbox.mail_program] += 1
+        if len(tally.unsubscribe_values) < 2:
+            for name, value in rendered.headers:
+                if name.lower() == "list-unsubscribe":
+                    tally.unsubscribe_values.add(value)
 
     def _count_constructs(self, document: HtmlDocument) -> None:
         counts: dict[str, int] = {}

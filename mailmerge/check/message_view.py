@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from mailmerge.mail_domains import mail_domains
 from mailmerge.model import Diagnostic, Place, Severity
 
 if TYPE_CHECKING:
@@ -230,14 +229,3 @@ class ListTally(Struct):
     unsubscribe_values: set[str] = field(default_factory=set)
     """The first two different values of that header."""
     constructs: dict[str, Construct] = field(default_factory=dict)
-
-    def count(self, view: MessageView) -> None:
-        """Count one row that can be sent."""
-        self.rows += 1
-        mailbox = mail_domains().get(view.rendered.to[0].address.domain)
-        if mailbox and mailbox.mail_program:
-            self.programs[mailbox.mail_program] += 1
-        if len(self.unsubscribe_values) < 2:
-            for name, value in view.rendered.headers:
-                if name.lower() == "list-unsubscribe":
-                    self.unsubscribe_values.add(value)
