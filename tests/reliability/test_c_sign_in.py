@@ -374,7 +374,7 @@ def test_c08_no_option_takes_a_secret() -> None:
     [
         (SECRET, 0o600, 0, ""),
         (SECRET, 0o644, 0, "other users of this machine can read the secret"),
-        ("two\\nlines", 0o600, 6, "holds a line break"),
+        ("two\\nlines", 0o600, 6, "contains a line break"),
     ],
     ids=["private", "readable", "line break"],
 )
