@@ -14,6 +14,7 @@ from servers import programs
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from campaigns import CampaignFactory
     from servers.aio import AiosmtpdServer
     from servers.certificates import Certificates
     from servers.command import Mailmerge
@@ -32,6 +33,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark in item.iter_markers("program"):
         for program in mark.args:
             programs.require(program)
+
+
+@pytest.fixture
+def campaign_factory(tmp_path: Path) -> CampaignFactory:
+    """Small campaigns: ``campaign_factory(rows=["a@x.org,Ann"], data="...").check()``."""
+    from campaigns import CampaignFactory
+
+    return CampaignFactory(tmp_path)
 
 
 @pytest.fixture(scope="session")

@@ -62,7 +62,7 @@ def lines(*rows: str) -> str:
         (
             {"campaign_toml": CAMPAIGN.replace("Hello {{ name }}", "Hello {{ first }}")},
             "T102",
-            ["`first`", "campaign.toml:10:21", "email, name"],
+            ["`first`", "campaign.toml:9:21", "email, name"],
         ),
         (
             {"campaign_toml": CAMPAIGN + '\n[[attach]]\npath = "terms.pdf"\n'},

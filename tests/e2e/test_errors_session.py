@@ -9,9 +9,10 @@ import ssl
 import pytest
 
 import faultd
+from campaigns import BODY, PEOPLE
 from faultd import FaultServer, say
 from mailmerge.sandbox import FaultPlan
-from servers.command import BODY, CAMPAIGN, PEOPLE, Mailmerge, one_error, results, statuses
+from servers.command import CAMPAIGN, Mailmerge, one_error, results, statuses
 from servers.kept import KeepingSandbox
 from servers.programs import free_port, wait_until
 

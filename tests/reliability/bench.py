@@ -6,6 +6,7 @@ import random
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from campaigns import TO_PEOPLE, campaign_toml
 from mailmerge.campaign import Campaign
 from mailmerge.campaign.run import SendRequest
 from mailmerge.ledger.ledger import Ledger
@@ -26,25 +27,6 @@ if TYPE_CHECKING:
     from reliability.moody import MoodyServer
 
 NAME = "spring"
-TOML = """\
-name = "spring"
-account = "test"
-
-[data]
-source = "people.csv"
-{data}
-
-[message]
-from = "Me <me@example.org>"
-to = "{{{{ name }}}} <{{{{ email }}}}>"
-subject = "Hello {{{{ name }}}}"
-text = "body.txt"
-{message}
-
-[send]
-max_rejected = "{max_rejected}"
-{send}
-"""
 
 
 def people(count: int, *, first: int = 1) -> str:
@@ -79,7 +61,12 @@ class Bench:
         self, *, data: str = "", message: str = "", send: str = "", max_rejected: str = "100%", **files: str
     ) -> None:
         """Write the campaign; *data*, *message* and *send* are further lines of these sections."""
-        toml = TOML.format(data=data, message=message, send=send, max_rejected=max_rejected)
+        toml = campaign_toml(
+            top='account = "test"',
+            data=data,
+            message=f"{TO_PEOPLE}\n{message}",
+            send=f'max_rejected = "{max_rejected}"\n{send}',
+        )
         files = {"people_csv": people(self.rows), "campaign_toml": toml, **files}
         self.mailmerge.campaign(NAME, **files)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
+from campaigns import TO_PEOPLE, campaign_toml, write_campaign
 from servers.mail import Received
 
 if TYPE_CHECKING:
@@ -21,21 +22,7 @@ if TYPE_CHECKING:
     from mailmerge.sandbox import ReceivedMessage
 
 SAMPLES = Path(__file__).parents[2] / "samples"
-CAMPAIGN = """\
-name = "spring"
-account = "test"
-
-[data]
-source = "people.csv"
-
-[message]
-from = "Me <me@example.org>"
-to = "{{ name }} <{{ email }}>"
-subject = "Hello {{ name }}"
-text = "body.txt"
-"""
-PEOPLE = "email,name\nana@example.com,Ana\nbo@example.net,Bo\ncy@example.org,Cy\n"
-BODY = "Dear {{ name }},\n\nwelcome to the club.\n"
+CAMPAIGN = campaign_toml(top='account = "test"', message=TO_PEOPLE)
 EVERYBODY = {"ana@example.com": "Hello Ana", "bo@example.net": "Hello Bo", "cy@example.org": "Hello Cy"}
 """Who gets which subject, if all goes well."""
 
@@ -131,12 +118,8 @@ class Mailmerge:
 
     def campaign(self, folder: str = "spring", **files: str) -> Path:
         """Write a small campaign of three rows; *files* replace or add files (``people_csv="..."``)."""
-        made = self.folder / folder
-        made.mkdir(exist_ok=True)
-        files = {"campaign_toml": CAMPAIGN, "people_csv": PEOPLE, "body_txt": BODY, **files}
-        for name, text in files.items():
-            (made / name.replace("_", ".")).write_text(text, "utf-8")
-        return made
+        named = {name.replace("_", "."): text for name, text in files.items()}
+        return write_campaign(self.folder / folder, {"campaign.toml": CAMPAIGN, **named})
 
 
 def _toml(value: object) -> str:

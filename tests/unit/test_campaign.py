@@ -25,32 +25,9 @@ from mailmerge.recipients.recipient_list import MAX_CELL
 from mailmerge.recipients.selection import Suppressed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
-    Maker = Callable[..., Campaign]
-
-
-@pytest.fixture
-def make(tmp_path: Path) -> Maker:
-    """Make a campaign of a few rows in a temporary folder."""
-
-    def build(
-        rows: str = "a@x.org,Ann\nb@x.org,Bo\n", toml: str = "", text: str = "Dear {{ name }},\n"
-    ) -> Campaign:
-        folder = tmp_path / "c"
-        folder.mkdir(exist_ok=True)
-        (folder / "list.csv").write_text("email,name\n" + rows, encoding="utf-8")
-        (folder / "body.txt").write_text(text, encoding="utf-8")
-        (folder / "campaign.toml").write_text(
-            f'[data]\nsource = "list.csv"\n{toml}\n[message]\nfrom = "Me <me@x.org>"\n'
-            'subject = "Hi {{ name }}"\n'
-            'text = "body.txt"\n',
-            encoding="utf-8",
-        )
-        return Campaign.load(folder, environ={"MAILMERGE_STATE_DIR": str(tmp_path / "state")})
-
-    return build
+    from campaigns import CampaignFactory
 
 
 def examined(campaign: Campaign, ledger: Ledger) -> Plan:
@@ -109,110 +86,112 @@ def test_the_exit_code_follows_the_precedence(
     assert exit_code(Counts(counts), end, complete=complete) == code
 
 
-def test_check_counts_rows_and_writes_nothing(make: Maker, tmp_path: Path) -> None:
+def test_check_counts_rows_and_writes_nothing(campaign_factory: CampaignFactory) -> None:
     """Looking leaves no trace beside the campaign."""
-    campaign = make("a@x.org,Ann\n\nb@x.org,Bo\na@X.org,Ann again\nbad,Eve\n")
+    rows = ["a@x.org,Ann", "", "b@x.org,Bo", "a@X.org,Ann again", "bad,Eve"]
+    campaign = campaign_factory(rows=rows)
     found = campaign.check()
     assert (found.rows, found.ready, found.blank_rows) == (4, 2, 1)
     assert found.statuses[Status.DUPLICATE] == 1
     assert found.statuses[Status.INVALID] == 1
-    assert sorted(path.name for path in (tmp_path / "c").iterdir()) == [
+    assert sorted(path.name for path in campaign_factory.folder.iterdir()) == [
         "body.txt",
         "campaign.toml",
-        "list.csv",
+        "people.csv",
     ]
 
 
-def test_messages_leave_out_rows_that_would_not_be_sent(make: Maker, tmp_path: Path) -> None:
+def test_messages_leave_out_rows_that_would_not_be_sent(campaign_factory: CampaignFactory) -> None:
     """Rows that are invalid, suppressed, not selected, or repeat an earlier address become no message."""
-    (tmp_path / "stop.txt").write_text("s@x.org\n", "utf-8")
-    rows = "a@x.org,Ann\nbad,Eve\nb@x.org,Bo\ns@x.org,Sue\nB@x.org,Bo again\nc@x.org,Cy\n"
-    campaign = make(rows, toml=f'where = "name != \'Ann\'"\nsuppress = ["{tmp_path / "stop.txt"}"]')
+    rows = ["a@x.org,Ann", "bad,Eve", "b@x.org,Bo", "s@x.org,Sue", "B@x.org,Bo again", "c@x.org,Cy"]
+    campaign = campaign_factory(
+        {"stop.txt": "s@x.org\n"}, rows=rows, data='where = "name != \'Ann\'"\nsuppress = ["stop.txt"]'
+    )
+
     sent = [(message.row, str(message.envelope.rcpt_to[0])) for message in campaign.messages()]
+
     assert sent == [(4, "b@x.org"), (7, "c@x.org")]
     assert [message.row for message in campaign.messages(limit=1)] == [4]
     assert [message.row for message in campaign.messages(rows="6-7")] == [7]
 
 
-def test_messages_stop_where_the_campaign_would_not_be_sent(make: Maker) -> None:
+def test_messages_stop_where_the_campaign_would_not_be_sent(campaign_factory: CampaignFactory) -> None:
     """A template that fails for one row stops everything, as it stops a run; a bad address only if named."""
+    failing = {"body.txt": "{{ 1 / (name|length) }}\n"}
     with pytest.raises(TemplateError):
-        list(make("a@x.org,Ann\nb@x.org,\n", text="{{ 1 / (name|length) }}\n").messages())
-    campaign = make("a@x.org,Ann\nbad,Eve\n")
+        list(campaign_factory(failing, rows=["a@x.org,Ann", "b@x.org,"]).messages())
+    campaign = campaign_factory(rows=["a@x.org,Ann", "bad,Eve"])
     assert [message.row for message in campaign.messages()] == [2]
     with pytest.raises(RowError) as caught:
         list(campaign.messages(rows="3"))
     assert (caught.value.code, caught.value.diagnostics[0].row) == ("D110", 3)
 
 
-def test_what_is_shown_before_the_first_run_is_what_will_be_sent(make: Maker) -> None:
+def test_what_is_shown_before_the_first_run_is_what_will_be_sent(campaign_factory: CampaignFactory) -> None:
     """Looking gives the campaign its secret: Message-IDs and boundaries stay, only the Date changes."""
 
     def without_date(content: bytes) -> list[bytes]:
         return [line for line in content.split(b"\r\n") if not line.startswith(b"Date:")]
 
-    shown = [(m.message_id, without_date(m.content)) for m in make().messages()]
-    again = [(m.message_id, without_date(m.content)) for m in make().messages()]
+    campaign = campaign_factory()
+    shown = [(m.message_id, without_date(m.content)) for m in campaign.messages()]
+    again = [(m.message_id, without_date(m.content)) for m in campaign_factory.open().messages()]
+
     assert shown == again
-    with Ledger.open_read_only(make().workspace.ledger_path, make().name) as ledger:
+    with Ledger.open_read_only(campaign.workspace.ledger_path, campaign.name) as ledger:
         assert ledger.counts().total == 0
 
 
-def test_a_misspelt_name_stops_everything_with_its_place(make: Maker) -> None:
+def test_a_misspelt_name_stops_everything_with_its_place(campaign_factory: CampaignFactory) -> None:
     """The template's author learns line, column and the right name."""
     with pytest.raises(TemplateError) as caught:
-        make(text="Dear {{ nmae }},\n").check()
+        campaign_factory({"body.txt": "Dear {{ nmae }},\n"}).check()
     (problem,) = caught.value.diagnostics
     assert problem.place
     assert (problem.code, problem.place.line, problem.place.column) == ("T102", 1, 9)
     assert problem.hint == "did you mean `name`?"
 
 
-def test_a_dry_run_needs_an_account_but_no_server(make: Maker, tmp_path: Path) -> None:
+def test_a_dry_run_needs_an_account_but_no_server(campaign_factory: CampaignFactory) -> None:
     """It shows the plan that a real run would, and writes nothing."""
-    make()
+    campaign_factory()
+    campaign = campaign_factory.open(SMTP_SERVER="smtp.invalid", SMTP_FROM="me@example.org")
     plans: list[Plan] = []
 
     def keep(found: Plan) -> bool:
         plans.append(found)
         return True
 
-    environ = {
-        "MAILMERGE_STATE_DIR": str(tmp_path / "state"),
-        "SMTP_SERVER": "smtp.invalid",
-        "SMTP_FROM": "me@x.org",
-    }
-    campaign = Campaign.load(tmp_path / "c", environ=environ)
     report = campaign.send(SendRequest(dry_run=True), confirm=keep)
+
     assert report is None
-    assert (plans[0].to_send, plans[0].first, plans[0].last) == (2, "a@x.org", "b@x.org")
-    assert not (tmp_path / "c" / ".mailmerge").exists()
+    assert (plans[0].to_send, plans[0].first, plans[0].last) == (3, "ana@example.com", "cy@example.org")
+    assert not (campaign_factory.folder / ".mailmerge").exists()
 
 
-def test_from_that_the_account_may_not_use_stops_the_run(make: Maker, tmp_path: Path) -> None:
+def test_from_that_the_account_may_not_use_stops_the_run(campaign_factory: CampaignFactory) -> None:
     """A From that the server would refuse for every row is found before it is asked."""
-    make()
-    environ = {
-        "MAILMERGE_STATE_DIR": str(tmp_path / "state"),
-        "SMTP_SERVER": "smtp.invalid",
-        "SMTP_FROM": "other@x.org",
-        "SMTP_AUTH": "x",
-    }
-    campaign = Campaign.load(tmp_path / "c", environ=environ)
+    campaign_factory()
+    campaign = campaign_factory.open(SMTP_SERVER="smtp.invalid", SMTP_FROM="other@example.org", SMTP_AUTH="x")
+
     with pytest.raises(CampaignFileError) as caught:
         campaign.send(SendRequest(dry_run=True))
+
     assert caught.value.code == "C461"
 
 
-def test_a_pre_flight_of_the_same_files_is_not_done_twice(make: Maker) -> None:
+def test_a_pre_flight_of_the_same_files_is_not_done_twice(campaign_factory: CampaignFactory) -> None:
     """Its result is kept in the ledger, and forgotten as soon as a file differs."""
-    with Ledger.scratch(None, "c") as ledger:
-        first = examined(make(), ledger)
-        second = examined(make(), ledger)
-        third = examined(make("a@x.org,Ann\nb@x.org,Bo\nc@x.org,Cy\n"), ledger)
+    campaign = campaign_factory()
+
+    with Ledger.scratch(None, "spring") as ledger:
+        first = examined(campaign, ledger)
+        second = examined(campaign, ledger)
+        third = examined(campaign_factory(rows=["a@x.org,Ann", "b@x.org,Bo"]), ledger)
+
     assert (first.checked_earlier, second.checked_earlier, third.checked_earlier) == (False, True, False)
-    assert (second.rows, second.ready, second.sender) == (2, 2, "Me <me@x.org>")
-    assert third.rows == 3
+    assert (second.rows, second.ready, second.sender) == (3, 3, "Me <me@example.org>")
+    assert third.rows == 2
 
 
 def test_data_frames_are_lists(tmp_path: Path) -> None:
@@ -330,10 +309,12 @@ def test_a31_a_suppression_file_that_cannot_be_read_stops_everything(
         Suppressed([path])
 
 
-def test_a31_suppressed_rows_are_listed_with_the_reason(make: Maker, tmp_path: Path) -> None:
+def test_a31_suppressed_rows_are_listed_with_the_reason(
+    campaign_factory: CampaignFactory,
+) -> None:
     """A suppressed Cc suppresses the whole row."""
-    campaign = make(toml='suppress = "no.txt"')
-    (tmp_path / "c" / "no.txt").write_text("b@x.org\n", encoding="utf-8")
+    campaign = campaign_factory({"no.txt": "bo@example.net\n"}, data='suppress = "no.txt"')
+
     assert campaign.check().statuses[Status.SUPPRESSED] == 1
 
 
@@ -360,16 +341,16 @@ def test_a_failed_csv_that_cannot_be_read_is_told(tmp_path: Path, content: bytes
         keys_in_failed(path, lambda _path: [])
 
 
-def test_rows_and_a_failed_csv_exclude_each_other(make: Maker, tmp_path: Path) -> None:
+def test_rows_and_a_failed_csv_exclude_each_other(campaign_factory: CampaignFactory, tmp_path: Path) -> None:
     """Which of the two was meant is not guessed."""
     with pytest.raises(ValueError, match="exclude each other"):
-        make().requeue("5", failed=tmp_path / "failed.csv")
+        campaign_factory().requeue("5", failed=tmp_path / "failed.csv")
 
 
-def test_the_ledger_lies_in_a_private_folder(make: Maker, tmp_path: Path) -> None:
+def test_the_ledger_lies_in_a_private_folder(campaign_factory: CampaignFactory) -> None:
     """Nobody else on the machine can read who was written to."""
-    workspace = make().workspace
+    workspace = campaign_factory().workspace
     workspace.make_state()
-    Ledger.open(workspace.ledger_path, "c", now=lambda: datetime(2026, 11, 22, tzinfo=UTC)).close()
+    Ledger.open(workspace.ledger_path, "spring", now=lambda: datetime(2026, 11, 22, tzinfo=UTC)).close()
     assert stat.S_IMODE(workspace.state.stat().st_mode) == 0o700
     assert stat.S_IMODE(workspace.ledger_path.stat().st_mode) == 0o600

@@ -25,6 +25,8 @@ from mailmerge.model import Diagnostic, Place, Severity
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from campaigns import CampaignFactory
+
 
 def test_the_same_problem_in_many_rows_is_kept_once() -> None:
     """A problem that every row has is one group with a count and the first rows."""
@@ -194,20 +196,18 @@ def test_sarif_has_rules_results_and_regions(problems: DiagnosticCollector) -> N
 
 
 @pytest.fixture
-def campaign(tmp_path: Path) -> Path:
+def campaign(campaign_factory: CampaignFactory) -> Path:
     """A campaign with a warning and an invalid row."""
-    (tmp_path / "list.csv").write_text("email,first\na@x.org,Ann\nbad,Bo\n")
-    (tmp_path / "body.txt").write_text("Hi {{ first }}, TODO\n")
-    (tmp_path / "campaign.toml").write_text(
-        'name = "c"\n[data]\nsource = "list.csv"\n[message]\nfrom = "me@x.org"\nsubject = "s"\n'
-        'text = "body.txt"\n'
-    )
-    return tmp_path
+    campaign_factory({"body.txt": "Hi {{ name }}, TODO\n"}, rows=["a@x.org,Ann", "bad,Bo"])
+    return campaign_factory.folder
 
 
 def check(folder: Path, *options: str) -> tuple[int, str]:
     """Run the command and give its exit code and what it printed to stdout."""
-    environ = {"MAILMERGE_STATE_DIR": str(folder / "state"), "MAILMERGE_CONFIG": str(folder / "none.toml")}
+    environ = {
+        "MAILMERGE_STATE_DIR": str(folder.parent / "state"),
+        "MAILMERGE_CONFIG": str(folder.parent / "none.toml"),
+    }
     done = CliRunner().invoke(command, [str(folder), *options], env=environ, standalone_mode=False)
     if done.exception:
         raise done.exception

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace
 
-from mailmerge import Campaign
 from mailmerge.campaign.check import OnlineChecks, known_account, try_sign_in
 from mailmerge.check import online_dns
 from mailmerge.check.online_links import SECONDS_BETWEEN, LinkCheck, is_public
@@ -18,7 +17,8 @@ from servers.kept import KeepingSandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+    from campaigns import CampaignFactory
 
 GOOD = {
     ("x.org", "TXT"): ["v=spf1 include:_spf.p.example -all", "other=1"],
@@ -204,45 +204,38 @@ def test_a_server_that_is_not_there_is_said() -> None:
     assert finding.code == "N211"
 
 
-def campaign(folder: Path, **environ: str) -> Campaign:
-    """Write a campaign with a link and open it."""
-    (folder / "list.csv").write_text("email,first\na@x.org,Ann\nb@gone.example,Bo\n")
-    (folder / "body.txt").write_text(
-        "Hi {{ first }}, http://page.example:1/a. http://page.example/unsubscribe\n"
-    )
-    (folder / "campaign.toml").write_text(
-        'name = "c"\n[data]\nsource = "list.csv"\n[message]\nfrom = "me@x.org"\nsubject = "s"\n'
-        'text = "body.txt"\n'
-    )
-    paths = {"MAILMERGE_STATE_DIR": str(folder / "state"), "MAILMERGE_CONFIG": str(folder / "none.toml")}
-    return Campaign.load(folder, environ={**paths, **environ})
+LINKS = {"body.txt": "Hi {{ name }}, http://page.example:1/a. http://page.example/unsubscribe\n"}
 
 
-def test_check_asks_only_what_it_was_asked_to(tmp_path: Path) -> None:
+def test_check_asks_only_what_it_was_asked_to(campaign_factory: CampaignFactory) -> None:
     """DNS and links add their findings with rows; links that unsubscribe are never tried."""
     online = OnlineChecks(lookup=table(GOOD), links=link_check())
-    plan = campaign(tmp_path).check(online=online)
+    campaign = campaign_factory(LINKS, rows=["a@x.org,Ann", "b@gone.example,Bo"], message='from = "me@x.org"')
+
+    plan = campaign.check(online=online)
+
     found = {group.first.code: (group.first.message, group.rows) for group in plan.problems}
     assert found["N301"] == ("gone.example does not accept mail: the domain does not exist", [3])
     assert found["N211"][0].startswith('"http://page.example:1/a" cannot be reached')
-    assert "N301" not in {group.first.code for group in campaign(tmp_path).check().problems}
+    assert "N301" not in {group.first.code for group in campaign.check().problems}
 
 
 @pytest.mark.parametrize(("password", "steps", "code"), [("right", 4, None), ("wrong", 2, "S601")])
 def test_signing_in_is_tried_step_by_step(
-    tmp_path: Path, password: str, steps: int, code: str | None
+    campaign_factory: CampaignFactory, password: str, steps: int, code: str | None
 ) -> None:
     """Each step that was made is told, and the error of the one that failed; no mail is handed over."""
+    campaign_factory()
     with KeepingSandbox() as server:
         environ = {
             "SMTP_SERVER": server.host,
             "SMTP_PORT": str(server.port),
             "SMTP_TLS": "starttls",
             "SMTP_USER": server.user or "",
-            "SMTP_FROM": "me@x.org",
+            "SMTP_FROM": "me@example.org",
             "SMTP_AUTH": server.password if password == "right" else "wrong",
         }
-        opened = campaign(tmp_path, **environ)
+        opened = campaign_factory.open(**environ)
         account, unusable = known_account(opened.definition)
         assert account is not None
         assert unusable is None

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mailmerge import Campaign
 from mailmerge.check import rules
 from mailmerge.check.clients import DECORATION, WIDELY_USED, client_data, used
 from mailmerge.check.colours import BLACK, UNKNOWN, WHITE, appearance, contrast, parse
@@ -20,35 +19,32 @@ from mailmerge.mail_domains import mail_domains
 from mailmerge.model import Rate, Status
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
+    from campaigns import CampaignFactory
     from mailmerge.campaign.plan import Plan
 
-ROWS = "a@x.org,Ann,\nb@x.org,Bo,\n"
-TOML = (
-    'name = "c"\n{top}[data]\nsource = "list.csv"\n[message]\n{message}subject = "News"\n'
-    'text = "body.txt"\nhtml = "body.html"\n{more}'
-)
+    Checker = Callable[..., Plan]
 
 
-def plan(folder: Path, html: str, **changes: str) -> Plan:
+@pytest.fixture
+def plan(campaign_factory: CampaignFactory) -> Checker:
     """Check a campaign with this HTML in its body."""
-    parts = {
-        "rows": ROWS,
-        "top": "",
-        "message": 'from = "me@x.org"\n',
-        "more": "",
-        "text": "Hi, https://x.org/\n",
-    }
-    parts.update(changes)
-    folder.mkdir(exist_ok=True)
-    (folder / "list.csv").write_text("email,first,link\n" + parts["rows"])
-    (folder / "body.txt").write_text(parts["text"])
-    page = f'<html lang="en"><body>\n{html}\n</body></html>\n' if "<html" not in html else html
-    (folder / "body.html").write_text(page)
-    (folder / "campaign.toml").write_text(TOML.format(**parts))
-    environ = {"MAILMERGE_STATE_DIR": str(folder / "s"), "MAILMERGE_CONFIG": str(folder / "config.toml")}
-    return Campaign.load(folder, environ=environ).check()
+
+    def check(
+        html: str,
+        *,
+        rows: str = "a@x.org,Ann,\nb@x.org,Bo,\n",
+        text: str = "Hi, https://x.org/\n",
+        message: str = 'from = "me@x.org"',
+        **sections: str,
+    ) -> Plan:
+        page = html if "<html" in html else f'<html lang="en"><body>\n{html}\n</body></html>\n'
+        files = {"body.html": page, "body.txt": text, "people.csv": "email,first,link\n" + rows}
+        return campaign_factory(files, message=f'subject = "News"\n{message}', **sections).check()
+
+    return check
 
 
 def codes(found: Plan) -> list[str]:
@@ -77,7 +73,7 @@ def no_monday(view):
 
 
 def test_a_module_in_the_folder_of_rules_is_all_that_a_rule_needs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    plan: Checker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A function with its decorator is found and run: nothing else names it."""
     rules.load()  # what registers itself later would be forgotten with the patched list
@@ -85,7 +81,7 @@ def test_a_module_in_the_folder_of_rules_is_all_that_a_rule_needs(
     monkeypatch.setattr(rules, "__path__", [*rules.__path__, str(tmp_path)])
     monkeypatch.setattr(rules, "EACH_MESSAGE", [*rules.EACH_MESSAGE])
 
-    found = plan(tmp_path / "c", "<p>See you on Monday</p>", text="On Monday: https://x.org/")
+    found = plan("<p>See you on Monday</p>", text="On Monday: https://x.org/")
 
     assert codes(found) == ["M299"]
 
@@ -101,10 +97,10 @@ def test_rules_are_loaded_when_messages_are_linted_and_not_before() -> None:
 # --- whose fault it is ----------------------------------------------------------------------------------
 
 
-def test_a_bad_link_in_a_cell_makes_its_row_invalid(tmp_path: Path) -> None:
+def test_a_bad_link_in_a_cell_makes_its_row_invalid(plan: Checker) -> None:
     """The other rows can be sent."""
     rows = "a@x.org,Ann,https://x.org/\nb@x.org,Bo,javascript:alert(1)\n"
-    found = plan(tmp_path, '<a href="{{ link }}">read on</a>', rows=rows)
+    found = plan('<a href="{{ link }}">read on</a>', rows=rows)
     assert (codes(found), found.ready, found.statuses[Status.INVALID]) == (["H302"], 1, 1)
     assert [(g.first.row, g.first.place and g.first.place.cell) for g in found.problems] == [
         (3, "column link")
@@ -112,9 +108,9 @@ def test_a_bad_link_in_a_cell_makes_its_row_invalid(tmp_path: Path) -> None:
     assert found.problems.campaign_errors == []
 
 
-def test_a_bad_link_in_the_template_stops_the_campaign(tmp_path: Path) -> None:
+def test_a_bad_link_in_the_template_stops_the_campaign(plan: Checker) -> None:
     """It is in every row, so it is said once, with its line, and nothing is sent."""
-    found = plan(tmp_path, '<a href="page.html">read on</a>')
+    found = plan('<a href="page.html">read on</a>')
     (group,) = found.problems
     assert (group.first.code, group.first.row, group.count) == ("H301", None, 2)
     assert group.first.place is not None
@@ -122,32 +118,32 @@ def test_a_bad_link_in_the_template_stops_the_campaign(tmp_path: Path) -> None:
     assert found.problems.campaign_errors == [group]
 
 
-def test_the_same_bad_link_twice_in_a_row_counts_once(tmp_path: Path) -> None:
+def test_the_same_bad_link_twice_in_a_row_counts_once(plan: Checker) -> None:
     """A count of rows is a count of rows."""
-    found = plan(tmp_path, '<a href="{{ link }}">one</a><a href="{{ link }}">two</a>', rows="a@x.org,A,x y\n")
+    found = plan('<a href="{{ link }}">one</a><a href="{{ link }}">two</a>', rows="a@x.org,A,x y\n")
     assert [group.count for group in found.problems] == [1]
 
 
-def test_the_author_can_overrule_what_was_found(tmp_path: Path) -> None:
+def test_the_author_can_overrule_what_was_found(plan: Checker) -> None:
     """``[check] ignore`` silences a finding of the rules, and the row stays valid."""
-    found = plan(tmp_path, '<a href="page.html">read on</a>', more='[check]\nignore = ["H301"]\n')
+    found = plan('<a href="page.html">read on</a>', rest='\n[check]\nignore = ["H301"]\n')
     assert (codes(found), found.ready) == ([], 2)
 
 
-def test_what_the_templates_cause_is_said_once_however_many_rows(tmp_path: Path) -> None:
+def test_what_the_templates_cause_is_said_once_however_many_rows(plan: Checker) -> None:
     """A structure is taken apart once; a branch that only some rows take is another structure."""
     rows = "".join(f"u{n}@x.org,{'Ann' if n % 2 else ''},\n" for n in range(40))
     picture = '<img src="https://x.org/a.png" alt="">'
     html = f"{{% if first %}}{picture}{{% endif %}}<p>text that fills the page: forty letters or more</p>"
-    found = plan(tmp_path, html, rows=rows)
+    found = plan(html, rows=rows)
     assert [(g.first.code, g.count) for g in found.problems] == [("H205", 1)]
 
 
-def test_no_more_than_a_few_structures_are_taken_apart(tmp_path: Path) -> None:
+def test_no_more_than_a_few_structures_are_taken_apart(plan: Checker) -> None:
     """Rows with ever new structures cost no more than the first of them."""
     rows = "".join(f"u{n}@x.org,{n},\n" for n in range(MOST_LAYOUTS + 6))
     html = "{% for n in range(first|int) %}<table><tr><td>x</td></tr></table>{% endfor %}<p>x</p>"
-    found = plan(tmp_path, html, rows=rows)
+    found = plan(html, rows=rows)
     assert sum(group.count for group in found.problems) < MOST_LAYOUTS
 
 
@@ -181,23 +177,23 @@ def test_no_more_than_a_few_structures_are_taken_apart(tmp_path: Path) -> None:
         ("https://93.184.215.14/", "H210"),
     ],
 )
-def test_links_are_judged_by_their_address(tmp_path: Path, link: str, code: str | None) -> None:
+def test_links_are_judged_by_their_address(plan: Checker, link: str, code: str | None) -> None:
     """What cannot work is an error, what is unwise a warning."""
-    assert codes(plan(tmp_path, f'<a href="{link}">read on</a>')) == ([code] if code else [])
+    assert codes(plan(f'<a href="{link}">read on</a>')) == ([code] if code else [])
 
 
-def test_a_shown_domain_may_be_the_links_own_or_a_parent_of_it(tmp_path: Path) -> None:
+def test_a_shown_domain_may_be_the_links_own_or_a_parent_of_it(plan: Checker) -> None:
     """Only another domain is a disguise."""
     good = '<a href="https://www.x.org/a">x.org</a> <a href="https://shop.x.org/">www.x.org</a>'
-    assert codes(plan(tmp_path, good)) == []
-    assert codes(plan(tmp_path, '<a href="https://x.org.evil.example/">x.org</a>')) == ["H208"]
+    assert codes(plan(good)) == []
+    assert codes(plan('<a href="https://x.org.evil.example/">x.org</a>')) == ["H208"]
 
 
-def test_more_links_than_any_letter_needs(tmp_path: Path) -> None:
+def test_more_links_than_any_letter_needs(plan: Checker) -> None:
     """Sixty are fine, one more is too many."""
     link, text = '<a href="https://x.org/">one</a>', "https://x.org/ " * 20
-    assert codes(plan(tmp_path, link * 60, text=text)) == []
-    assert codes(plan(tmp_path, link * 61, text=text)) == ["H207"]
+    assert codes(plan(link * 60, text=text)) == []
+    assert codes(plan(link * 61, text=text)) == ["H207"]
 
 
 # --- structure and accessibility --------------------------------------------------------------------------
@@ -233,9 +229,9 @@ def test_more_links_than_any_letter_needs(tmp_path: Path) -> None:
         ("<!-- nothing -->", []),
     ],
 )
-def test_structure_and_accessibility(tmp_path: Path, html: str, found: list[str]) -> None:
+def test_structure_and_accessibility(plan: Checker, html: str, found: list[str]) -> None:
     """Each finding, and what only looks like one."""
-    assert codes(plan(tmp_path, html)) == found
+    assert codes(plan(html)) == found
 
 
 @pytest.mark.parametrize(
@@ -276,10 +272,10 @@ def test_nothing_is_claimed_where_colours_cannot_be_known(html: str) -> None:
     assert appearance(parsed, shown[-1]) is None
 
 
-def test_large_text_may_have_less_contrast(tmp_path: Path) -> None:
+def test_large_text_may_have_less_contrast(plan: Checker) -> None:
     """3 to 1 is enough for a headline, 4.5 to 1 for the rest."""
-    assert codes(plan(tmp_path, '<h1 style="color:#888888">Large enough</h1>')) == []
-    assert codes(plan(tmp_path, '<p style="color:#888888">Not large</p>')) == ["H233"]
+    assert codes(plan('<h1 style="color:#888888">Large enough</h1>')) == []
+    assert codes(plan('<p style="color:#888888">Not large</p>')) == ["H233"]
 
 
 def test_colours_are_read_as_css_writes_them() -> None:
@@ -339,10 +335,10 @@ def test_constructs_are_recognised_by_what_they_are(html: str, slugs: set[str]) 
     assert slugs == {use.slug for use in used(page(html))}
 
 
-def test_the_share_of_the_list_counts_the_programs_of_its_own_domains(tmp_path: Path) -> None:
+def test_the_share_of_the_list_counts_the_programs_of_its_own_domains(plan: Checker) -> None:
     """gmx.de's own program has no flexbox, Gmail's has."""
     rows = "a@gmx.de,A,\nb@gmail.com,B,\nc@own.example,C,\n"
-    found = plan(tmp_path, '<div style="display:flex">x</div>', rows=rows)
+    found = plan('<div style="display:flex">x</div>', rows=rows)
     (group,) = found.problems
     assert group.first.code == "H214"
     assert "; 1 of 3 addresses use them" in group.first.message
@@ -380,23 +376,22 @@ def test_a_run_over_the_quota_says_how_many_days_it_takes(
     assert [message.rpartition(": ")[2] for message in found] == ([said] if said else [])
 
 
-def test_the_accounts_limits_count_where_this_machine_knows_it(tmp_path: Path) -> None:
+def test_the_accounts_limits_count_where_this_machine_knows_it(
+    plan: Checker, campaign_factory: CampaignFactory
+) -> None:
     """Quota, size and sender are those of the account; one that is not known is only a warning."""
-    assert codes(plan(tmp_path / "a", "<p>x</p>", top='account = "work"\n')) == ["C220"]
-    folder = tmp_path / "b"
-    folder.mkdir()
-    account = (
+    assert codes(plan("<p>x</p>", top='account = "work"\n')) == ["C220"]
+    campaign_factory.config.write_text(
         '[accounts.work]\nhost = "smtp.example.org"\nuser = "me@x.org"\nfrom = "me@x.org"\nquota = "1/d"\n'
     )
-    (folder / "config.toml").write_text(account)
-    assert codes(plan(folder, "<p>x</p>", top='account = "work"\n')) == ["M221"]
-    other = plan(folder, "<p>x</p>", top='account = "work"\n', message='from = "you@x.org"\n')
+    assert codes(plan("<p>x</p>", top='account = "work"\n')) == ["M221"]
+    other = plan("<p>x</p>", top='account = "work"\n', message='from = "you@x.org"\n')
     assert codes(other) == ["C461", "M221"]
     assert other.problems.campaign_errors
 
 
-def test_the_size_of_the_html_is_that_of_the_html_alone(tmp_path: Path) -> None:
+def test_the_size_of_the_html_is_that_of_the_html_alone(plan: Checker) -> None:
     """Gmail cuts at 102 KB of HTML; text and attachments do not count."""
     words = "<p>" + "word " * 20 + "</p>\n"
-    assert codes(plan(tmp_path, words * 900, text="https://x.org/ " + "word " * 19000)) == []
-    assert codes(plan(tmp_path, words * 1100, text="https://x.org/ " + "word " * 21000)) == ["M211"]
+    assert codes(plan(words * 900, text="https://x.org/ " + "word " * 19000)) == []
+    assert codes(plan(words * 1100, text="https://x.org/ " + "word " * 21000)) == ["M211"]

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailmerge import Campaign
+from campaigns import TO_PEOPLE
 from mailmerge.campaign import preview
 from mailmerge.campaign.preview import PreviewRequest, Watched, write_broken
 from mailmerge.errors import CampaignFileError, TemplateError
@@ -22,30 +22,24 @@ from mailmerge.model import Severity
 from mailmerge.preview.page_data import Blobs, Folded, Outliers, StringTable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-TOML = """\
-name = "spring"
-[data]
-source = "people.csv"
-[message]
-from = "Me <me@example.org>"
-to = "{{ name }} <{{ email }}>"
-subject = "Hello {{ name }}"
-text = "body.txt"
-"""
+    from campaigns import CampaignFactory
+    from mailmerge import Campaign
+
 BODY = "Dear {{ name }},\n\nwelcome{% if plan == 'gold' %} to the golden few{% endif %}.\n"
 
 
-def campaign(folder: Path, rows: list[str], *, toml: str = "", **files: str) -> Campaign:
-    texts = {
-        "campaign.toml": TOML + toml,
-        "body.txt": BODY,
-        "people.csv": "\n".join(["email,name,plan", *rows, ""]),
-    }
-    for name, text in {**texts, **{name.replace("_", "."): text for name, text in files.items()}}.items():
-        (folder / name).write_text(text, "utf-8")
-    return Campaign.load(folder, environ={"MAILMERGE_STATE_DIR": str(folder / "state")})
+@pytest.fixture
+def campaign(campaign_factory: CampaignFactory) -> Callable[..., Campaign]:
+    """Make a campaign of these rows, with their plan in a column."""
+
+    def make(rows: list[str], *, body: str = BODY, message: str = TO_PEOPLE, **sections: str) -> Campaign:
+        files = {"body.txt": body}
+        return campaign_factory(files, rows=rows, heading="email,name,plan", message=message, **sections)
+
+    return make
 
 
 def blocks(path: Path, kind: str) -> list[Any]:
@@ -75,9 +69,9 @@ def plain(count: int) -> list[str]:
 # --- what it holds ------------------------------------------------------------------------------------
 
 
-def test_holds_the_bytes_of_every_message(tmp_path):
+def test_holds_the_bytes_of_every_message(campaign, tmp_path):
     """What the page holds of a message unfolds to its bytes, but for the Date and the passing secret."""
-    spring = campaign(tmp_path, plain(120))
+    spring = campaign(plain(120))
     path = tmp_path / "out/preview.html"
 
     done = spring.preview(path)
@@ -92,11 +86,11 @@ def test_holds_the_bytes_of_every_message(tmp_path):
     assert sorted(item.name for item in path.parent.iterdir()) == [".gitignore", "preview.html"]
 
 
-def test_marks_what_came_from_the_list(tmp_path):
+def test_marks_what_came_from_the_list(campaign, tmp_path):
     """The marked text has every value between two marks, and is otherwise the text of the message."""
     path = tmp_path / "preview.html"
 
-    campaign(tmp_path, ["ana@example.com,Ana,gold", "bo@example.com,Bo,silver"]).preview(path)
+    campaign(["ana@example.com,Ana,gold", "bo@example.com,Bo,silver"]).preview(path)
 
     start, end = blocks(path, "facts")[0]["marks"]
     pieces = [piece for block in blocks(path, "pieces") for piece in block]
@@ -107,18 +101,18 @@ def test_marks_what_came_from_the_list(tmp_path):
     ]
 
 
-def test_marks_nothing_where_marks_would_change_the_text(tmp_path):
+def test_marks_nothing_where_marks_would_change_the_text(campaign, tmp_path):
     """A template that works on its own output is shown without marks rather than wrongly."""
     body = "{% set greeting %}Dear {{ name }}{% endset %}{{ greeting|length }} {{ greeting }}\n"
     path = tmp_path / "preview.html"
 
-    campaign(tmp_path, ["ana@example.com,Ana,gold"], body_txt=body).preview(path)
+    campaign(["ana@example.com,Ana,gold"], body=body).preview(path)
 
     assert "text" not in details(path)[0]
     assert "content" in details(path)[0]
 
 
-def test_rows_with_problems(tmp_path):
+def test_rows_with_problems(campaign, campaign_factory, tmp_path):
     """Invalid, duplicate and suppressed rows are there with their reason; rows left out by where are not."""
     rows = [
         "ana@example.com,Ana,gold",
@@ -127,14 +121,10 @@ def test_rows_with_problems(tmp_path):
         "stop@example.com,S,gold",
     ]
     spring = campaign(
-        tmp_path,
         [*rows, "eve@example.com,Eve,none"],
-        toml="",
-        campaign_toml=TOML.replace(
-            '"people.csv"', '"people.csv"\nwhere = "plan != \'none\'"\nsuppress = ["stop.txt"]'
-        ),
-        stop_txt="stop@example.com\n",
+        data='where = "plan != \'none\'"\nsuppress = ["stop.txt"]',
     )
+    (campaign_factory.folder / "stop.txt").write_text("stop@example.com\n")
     path = tmp_path / "preview.html"
 
     done = spring.preview(path)
@@ -157,11 +147,11 @@ def test_rows_with_problems(tmp_path):
     assert [column["used"] for column in blocks(path, "facts")[0]["columns"]] == [True, True, True]
 
 
-def test_choosing_rows(tmp_path):
+def test_choosing_rows(campaign, tmp_path):
     """Rows, a limit and a sample choose what is shown; a sample has every row with a problem."""
     rows = plain(100)
     rows[40] = "nobody,Bo,gold"
-    spring = campaign(tmp_path, rows)
+    spring = campaign(rows)
     path = tmp_path / "preview.html"
 
     def shown(**request: Any) -> list[int]:
@@ -177,7 +167,7 @@ def test_choosing_rows(tmp_path):
     assert shown(sample=500) == list(range(2, 102))
 
 
-def test_a_very_long_list_is_sampled_and_says_so(tmp_path, monkeypatch):
+def test_a_very_long_list_is_sampled_and_says_so(campaign, tmp_path, monkeypatch):
     """Past the most rows of a page it shows all rows with problems that fit, and a sample of the others."""
     monkeypatch.setattr(preview, "MOST_ROWS", 60)
     monkeypatch.setattr(preview, "SAMPLE", 10)
@@ -185,12 +175,12 @@ def test_a_very_long_list_is_sampled_and_says_so(tmp_path, monkeypatch):
     rows[70] = "nobody,Bo,gold"
     path = tmp_path / "preview.html"
 
-    done = campaign(tmp_path, rows).preview(path)
+    done = campaign(rows).preview(path)
 
     assert done.sampled
     assert (done.rows, done.shown) == (100, 11)
     assert 72 in [entry[0] for entry in entries(path)]
-    broken = campaign(tmp_path, [f"nobody{number},Bo,gold" for number in range(100)])
+    broken = campaign([f"nobody{number},Bo,gold" for number in range(100)])
     broken.preview(path)
     facts = blocks(path, "facts")[0]
     assert (facts["shown"], facts["left_out"]) == (60, 40)
@@ -199,21 +189,21 @@ def test_a_very_long_list_is_sampled_and_says_so(tmp_path, monkeypatch):
 # --- size, policy, safety -----------------------------------------------------------------------------
 
 
-def test_many_messages_make_a_small_file(tmp_path):
+def test_many_messages_make_a_small_file(campaign, tmp_path):
     """Two thousand messages of 20 KB take well under a megabyte: 10,000 are a few."""
     lines = [" ".join(f"word{start * step % 997}" for step in range(1, 11)) for start in range(230)]
     path = tmp_path / "preview.html"
 
-    campaign(tmp_path, plain(2000), body_txt=BODY + "\n".join(lines) + "\n").preview(path)
+    campaign(plain(2000), body=BODY + "\n".join(lines) + "\n").preview(path)
 
     assert entries(path)[0][5] > 15_000
     assert path.stat().st_size < 800_000
 
 
-def test_the_policy_names_the_only_script(tmp_path):
+def test_the_policy_names_the_only_script(campaign, tmp_path):
     """The hash in the policy is that of the script at the end; nothing may be loaded or connected to."""
     path = tmp_path / "preview.html"
-    campaign(tmp_path, plain(1)).preview(path)
+    campaign(plain(1)).preview(path)
     text = path.read_text("utf-8")
 
     policy = html.unescape(text.split('http-equiv="Content-Security-Policy" content="')[1].split('"')[0])
@@ -227,13 +217,12 @@ def test_the_policy_names_the_only_script(tmp_path):
     assert not re.findall(r"url\(", text.split("</style>")[0])
 
 
-def test_a_hostile_name_stays_text(tmp_path):
+def test_a_hostile_name_stays_text(campaign, tmp_path):
     """Neither the campaign's name nor a cell can end a script or begin an element."""
     name = "</title></script><script>alert(1)</script>"
-    toml = TOML.replace('"spring"', f"'{name}'")
     path = tmp_path / "preview.html"
 
-    campaign(tmp_path, [f"a@example.com,{name},gold"], campaign_toml=toml).preview(path)
+    campaign([f"a@example.com,{name},gold"], top=f"name = '{name}'").preview(path)
 
     text = path.read_text("utf-8")
     assert "alert(1)</script>" not in text
@@ -241,28 +230,28 @@ def test_a_hostile_name_stays_text(tmp_path):
     assert entries(path)[0][4] == f"Hello {name}"
 
 
-def test_a_failure_leaves_the_earlier_page(tmp_path):
+def test_a_failure_leaves_the_earlier_page(campaign, tmp_path):
     """Where the campaign cannot be rendered, the page of before stays and nothing is left beside it."""
     path = tmp_path / "out/preview.html"
-    campaign(tmp_path, plain(1)).preview(path)
+    campaign(plain(1)).preview(path)
     before = path.read_bytes()
 
     with pytest.raises(TemplateError):
-        campaign(tmp_path, plain(1), body_txt="{{ nme }}\n").preview(path)
+        campaign(plain(1), body="{{ nme }}\n").preview(path)
 
     assert path.read_bytes() == before
     assert sorted(item.name for item in path.parent.iterdir()) == [".gitignore", "preview.html"]
 
 
-def test_watching_shows_what_is_broken_and_recovers(tmp_path):
+def test_watching_shows_what_is_broken_and_recovers(campaign, campaign_factory, tmp_path):
     """A watched campaign gives a page in any state, and notices a change once the files are still."""
-    campaign(tmp_path, plain(3))
+    campaign(plain(3))
     path = tmp_path / "page/preview.html"
-    watched = Watched(lambda: Campaign.load(tmp_path, environ={}).definition, path, PreviewRequest())
+    watched = Watched(lambda: campaign_factory.open().definition, path, PreviewRequest())
 
     assert getattr(watched.make(), "shown", None) == 3
     assert not watched.changed()
-    (tmp_path / "body.txt").write_text("Dear {{ nme }},\n", "utf-8")
+    (campaign_factory.folder / "body.txt").write_text("Dear {{ nme }},\n", "utf-8")
     assert not watched.changed()  # it may still be being written
     assert watched.changed()
     assert isinstance(watched.make(), TemplateError)
@@ -270,7 +259,7 @@ def test_watching_shows_what_is_broken_and_recovers(tmp_path):
     assert facts["broken"] is True
     assert facts["problems"][0]["code"] == "T102"
     assert (facts["problems"][0]["line"], facts["problems"][0]["column"]) == (1, 9)
-    (tmp_path / "campaign.toml").write_text("name = \n", "utf-8")
+    (campaign_factory.folder / "campaign.toml").write_text("name = \n", "utf-8")
     assert isinstance(watched.make(), CampaignFileError)
     assert watched.name == "spring"
     assert "connect-src 'self'" in path.read_text("utf-8")

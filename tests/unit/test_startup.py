@@ -9,19 +9,9 @@ import sys
 
 import pytest
 
+from campaigns import TO_PEOPLE, write_campaign
+
 HEAVY = {"asyncio", "babel", "email.message", "numpy", "openpyxl", "pandas", "pydantic", "tqdm"}
-LIST = "name,email\nKim,kim@example.org\n"
-CAMPAIGN = """\
-account = "test"
-[data]
-source = "people.csv"
-[message]
-from = "me@example.org"
-to = "{{ name }} <{{ email }}>"
-subject = "Hello {{ name }}"
-text = "body.txt"
-html = "body.html"
-"""
 ACCOUNT = '[accounts.test]\nhost = "127.0.0.1"\nport = 9\ntls = "none"\nauth = "none"\nany_from = true\n'
 UNTIL_RENDERED = """\
 import json, os, sys
@@ -51,14 +41,8 @@ def modules(tmp_path):
 
     Coverage is kept out of it: it would import modules of its own.
     """
-    for name, text in (
-        ("people.csv", LIST),
-        ("campaign.toml", CAMPAIGN),
-        ("config.toml", ACCOUNT),
-        ("body.txt", "Hello {{ name }}\n"),
-        ("body.html", '<html lang="en"><p>Hello {{ name }}</p></html>\n'),
-    ):
-        (tmp_path / name).write_text(text, "utf-8")
+    files = {"config.toml": ACCOUNT, "body.html": '<html lang="en"><p>Hello {{ name }}</p></html>\n'}
+    write_campaign(tmp_path, files, rows=["kim@example.org,Kim"], top='account = "test"', message=TO_PEOPLE)
 
     def run(script, **environ):
         unmeasured = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}

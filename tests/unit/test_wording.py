@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from campaigns import write_campaign
 from mailmerge import Campaign
 from mailmerge.check.diagnostics import diagnostic_lines, listing
 from mailmerge.errors import MailmergeError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 GOLDEN = Path(__file__).parents[1] / "data" / "wording.txt"
 
+BODY = {"body.txt": "Hello, this is the news.\n"}
 LIST = "email,first,plan,amount,due,link\nana@example.org,Ana,gold,12.50,2026-12-01,https://example.org/a\n"
 PAGE = '<html lang="en"><body>\n{}\n</body></html>\n'
 
@@ -167,29 +169,19 @@ CASES: dict[str, dict[str, str]] = {
 }
 
 
-def make(folder: Path, files: dict[str, str]) -> None:
+def make(folder: Path, case: dict[str, str]) -> None:
     """Write the campaign of one case."""
-    files = dict(files)
-    options, data, attach = (files.pop(name, "") for name in ("options", "data", "attach"))
-    files = {"list.csv": LIST, "body.txt": "Hello, this is the news.\n", **files}
-    top = options if options.startswith("vars") else ""
-    if not top and "subject" not in options:
-        options += '\nsubject = "News for {{ first }}"'
-    toml = [top, 'name = "spring"', "[data]", 'source = "list.csv"', data, "[message]"]
-    toml += ['subject = "News"'] if top else [options]
-    toml += [] if "from =" in options else ['from = "me@example.org"']
-    toml += [
-        f'{part} = "body.{suffix}"'
-        for part, suffix in (("text", "txt"), ("html", "html"))
-        if files.get(f"body.{suffix}")
-    ]
-    if files["body.txt"] == "":
-        del files["body.txt"]
-        toml += ['text = "boby.txt"']
-    toml += ["[[attach]]", attach] if attach else []
-    for name, content in {**files, "campaign.toml": "\n".join(line for line in toml if line) + "\n"}.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(content, encoding="utf-8")
+    files: dict[str, str | bytes | None] = {"people.csv": None, "list.csv": LIST, **BODY, **case}
+    options, data, attach = (str(files.pop(name, "")) for name in ("options", "data", "attach"))
+    top, message = (options, 'subject = "News"') if options.startswith("vars") else ("", options)
+    for key, value in (("from", "me@example.org"), ("subject", "News for {{ first }}")):
+        message += f'\n{key} = "{value}"' if f"{key} =" not in message else ""
+    if not files["body.txt"]:
+        files["body.txt"] = None
+        message += '\ntext = "boby.txt"'
+    data = f'source = "list.csv"\n{data}'
+    rest = f"\n[[attach]]\n{attach}\n" if attach else ""
+    write_campaign(folder, files, top=top, data=data, message=message, rest=rest)
 
 
 def said(folder: Path) -> str:
