@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import fixtures
-from campaigns import environment, write_campaign, write_rival
 from measure import run_json
+
+from campaigns import environment, write_campaign, write_rival
 
 if TYPE_CHECKING:
     from network import Network

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import fixtures
+
 from campaigns import environment, write_campaign
 
 if TYPE_CHECKING:

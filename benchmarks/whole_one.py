@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import builders
 import fixtures
-from campaigns import with_variables
 
+from campaigns import with_variables
 from mailmerge import Campaign
 from mailmerge.campaign import connect
 from mailmerge.model import Outcome, Phase, Reply, Scope, Status

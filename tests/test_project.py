@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from soak.mutants import CHOSEN
+
 ROOT = Path(__file__).parents[1]
 MODULES = sorted((ROOT / "mailmerge").rglob("*.py"))
 IMPORTED_AS = {"dnspython": "dns", "python-dotenv": "dotenv"}  # where it is not the name of the distribution
@@ -140,6 +142,14 @@ def test_every_action_is_pinned_and_every_job_is_limited():
         assert [line for line in uses if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40}  # v[\d.]+", line)] == []
         assert re.search(r"^permissions: \{\}$", text, re.MULTILINE), path.name
         assert len(re.findall(r"^    timeout-minutes:", text, re.MULTILINE)) == len(jobs) > 0
+
+
+def test_the_modules_that_are_mutated_and_their_tests_exist():
+    """A module that is renamed takes its line in tests/soak/mutants.py with it."""
+    modules = {ROOT / "mailmerge" / name for name in CHOSEN}
+    tests = {ROOT / "tests" / name for names in CHOSEN.values() for name in names}
+
+    assert {path for path in modules | tests if not path.is_file()} == set()
 
 
 def test_one_address_of_the_project():

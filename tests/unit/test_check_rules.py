@@ -272,6 +272,39 @@ def test_nothing_is_claimed_where_colours_cannot_be_known(html: str) -> None:
     assert appearance(parsed, shown[-1]) is None
 
 
+@pytest.mark.parametrize(
+    ("html", "large"),
+    [
+        ('<p style="color:#888;font-size:24px">x</p>', True),
+        ('<p style="color:#888;font-size:23.9px">x</p>', False),
+        ('<p style="color:#888;font-size:18pt">x</p>', True),
+        ('<p style="color:#888;font-size:150%">x</p>', True),
+        ('<p style="color:#888;font-size:1.4em">x</p>', False),
+        ('<p style="color:#888;font-size:1.5rem">x</p>', True),
+        ('<p style="color:#888;font-size:24">x</p>', True),
+        ('<b style="color:#888;font-size:14pt">x</b>', True),
+        ('<b style="color:#888;font-size:13.9pt">x</b>', False),
+        ('<p style="color:#888;font-weight:700;font-size:19px">x</p>', True),
+        ('<p style="color:#888;font-weight:600;font-size:19px">x</p>', False),
+        ('<p style="color:#888;font:bold 19px serif">x</p>', True),
+        ('<strong><p style="color:#888;font-size:19px">x</p></strong>', True),
+        ('<h3 style="color:#888">x</h3>', True),
+        ('<h3><span style="color:#888;font-size:18px">x</span></h3>', False),
+        ('<h4 style="color:#888">x</h4>', False),
+        ('<b style="color:#888">x</b>', False),
+    ],
+)
+def test_text_is_large_from_18_points_or_14_in_bold(html: str, large: bool) -> None:
+    """WCAG's two limits hold in every unit; the nearest size counts, and bold from any element around."""
+    parsed = page(html)
+    shown = [element for element, _ in parsed.visible()]
+
+    looks = appearance(parsed, shown[-1])
+
+    assert looks is not None
+    assert looks.is_large is large
+
+
 def test_large_text_may_have_less_contrast(plan: Checker) -> None:
     """3 to 1 is enough for a headline, 4.5 to 1 for the rest."""
     assert codes(plan('<h1 style="color:#888888">Large enough</h1>')) == []
