@@ -144,6 +144,25 @@ def test_every_action_is_pinned_and_every_job_is_limited():
         assert len(re.findall(r"^    timeout-minutes:", text, re.MULTILINE)) == len(jobs) > 0
 
 
+PAGES = [path for pattern in ("*.md", "docs/**/*.md", "benchmarks/*.md") for path in ROOT.glob(pattern)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(path.relative_to(ROOT)) for path in PAGES])
+def test_links_between_pages_lead_somewhere(page):
+    """The file that a link names is there, and has the heading that the link names."""
+    for target in re.findall(r"\]\((?!https?:|mailto:)([^)\s]+)\)", page.read_text("utf-8")):
+        name, _, heading = target.partition("#")
+        path = (page.parent / name).resolve() if name else page
+        assert path.exists(), target
+        assert not heading or heading in _headings(path), target
+
+
+def _headings(path):
+    """Return the names that GitHub gives the headings of a page."""
+    lines = re.findall(r"^#+ (.+)$", path.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", line.lower()).replace(" ", "-") for line in lines}
+
+
 def test_the_modules_that_are_mutated_and_their_tests_exist():
     """A module that is renamed takes its line in tests/soak/mutants.py with it."""
     modules = {ROOT / "mailmerge" / name for name in CHOSEN}

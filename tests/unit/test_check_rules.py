@@ -239,6 +239,7 @@ def test_structure_and_accessibility(plan: Checker, html: str, found: list[str])
     [
         ('<p style="color:#777777">x</p>', 4.48),
         ('<p style="color:rgb(0,0,0);background:#fff">x</p>', 21.0),
+        ('<p style="color:#0a0a0a;background:#fff">x</p>', 19.8),
         ('<table bgcolor="#000000"><tr><td><font color="#333333">x</font></td></tr></table>', 1.66),
         ('<div style="background:#fff"><p style="background:transparent;color:#767676">x</p></div>', 4.54),
     ],
