@@ -72,6 +72,10 @@ class Writers(ast.NodeVisitor):
         self._streams: set[str] = set()
         self._methods = _METHODS - ({"touch"} if own_touch else set())
         tree = ast.parse(source)
+        classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+        self._openable = {
+            node.name for node in classes if any(getattr(part, "name", "") == "open" for part in node.body)
+        }
         self._parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
         for node in ast.walk(tree):
             self._learn(node)
@@ -170,6 +174,8 @@ class Writers(ast.NodeVisitor):
 
     def _see_open_method(self, node: ast.Attribute, call: ast.Call | None, dotted: str) -> None:
         if dotted.startswith("mailmerge.") or dotted == "webbrowser.open":
+            return
+        if isinstance(node.value, ast.Name) and node.value.id in self._openable:
             return
         if call is None or self._starred(call):
             self._tell(node, ".open itself")
@@ -348,6 +354,7 @@ def test_a_planted_writer_is_found(source: str) -> None:
         *("from mailmerge import files\nfiles.open_database(p)", "from mailmerge.files import remove_file"),
         *("import zipfile\nzipfile.ZipFile(p)", "def f(s: BinaryIO):\n    zipfile.ZipFile(s, 'w')"),
         *("from mailmerge.ledger.ledger import Ledger\nLedger.open(p, n)", "connection.open()"),
+        *("class Ledger:\n    def open(self, p): ...\nLedger.open(p)",),
         *("import webbrowser\nwebbrowser.open(a)", "from msgspec.structs import replace\nreplace(a, b=c)"),
         *(
             "import sqlite3\ndef f(db: sqlite3.Connection | None) -> sqlite3.Connection: ...",
