@@ -20,6 +20,7 @@ from mailmerge.render.environments import (
 from mailmerge.render.filters import Filters
 from mailmerge.render.name_check import NameCheck, name_hint
 from mailmerge.render.sources import SourceMap
+from mailmerge.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -81,7 +82,9 @@ class Compiled:
         for is_name, text in self._pieces:
             value = variables.get(text) if is_name else text
             if value.__class__ is not str:
-                return []
+                if not isinstance(value, Value):
+                    return []
+                value = value.displayed
             chunks.append(value.strip() if is_name and self._trimmed else value)
         return chunks
 

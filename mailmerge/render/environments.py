@@ -7,22 +7,32 @@ the template folder only.
 
 from __future__ import annotations
 
-import math
-from datetime import date, datetime, time
+import re
+from datetime import datetime, time, timedelta
 from decimal import Decimal
 from functools import partial
 from types import BuiltinMethodType
 from typing import TYPE_CHECKING, Any, Literal
 
-from jinja2 import BaseLoader, StrictUndefined, TemplateNotFound, Undefined, UndefinedError
-from jinja2.compiler import CodeGenerator
+from jinja2 import (
+    BaseLoader,
+    StrictUndefined,
+    TemplateNotFound,
+    TemplateRuntimeError,
+    Undefined,
+    UndefinedError,
+)
 from jinja2.runtime import LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import missing
 from markupsafe import Markup, escape
 
+from mailmerge import values
 from mailmerge.errors import TemplateError
 from mailmerge.model import Place
+from mailmerge.render import builtins
+from mailmerge.render.operators import OperatorGenerator, Operators
+from mailmerge.values import MISSING, BadValue, Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,6 +48,12 @@ if TYPE_CHECKING:
 _DICT_ATTRIBUTES = frozenset(dir(dict))
 _TEXT_METHODS = frozenset(name for name in dir(str) if not name.startswith("_")) - {"format", "format_map"}
 _LOOP_NUMBERS = frozenset({"depth", "depth0", "first", "index", "index0", "last", "revindex", "revindex0"})
+_OF_SOME_VALUES = _TEXT_METHODS.union(
+    *(
+        (name for name in dir(kind) if not name.startswith("_"))
+        for kind in (Decimal, datetime, time, timedelta)
+    )
+)
 _HARMLESS: dict[type, frozenset[str]] = {str: _TEXT_METHODS, LoopContext: _LOOP_NUMBERS}
 """What the sandbox would allow after a long look, and templates use most."""
 
@@ -52,18 +68,6 @@ class UnknownName(UndefinedError):
         """The object without such a key or attribute; ``missing`` for a plain name."""
 
 
-class BadValue(Exception):
-    """A value cannot be used the way the template wants; becomes a `RowError` with its place."""
-
-    def __init__(self, code: str, reason: str, value: object, hint: str | None = None) -> None:
-        super().__init__(reason)
-        self.code = code
-        self.reason = reason
-        """What is wrong, to follow the value's name: ``is not a number``."""
-        self.value = value
-        self.hint = hint
-
-
 class Missing(StrictUndefined):
     """Undefined that remembers its name when it finally fails."""
 
@@ -76,7 +80,7 @@ class Missing(StrictUndefined):
         super().__init__(hint, obj, name, named)
 
 
-class _Generator(CodeGenerator):
+class _Generator(OperatorGenerator):
     """Notes which names come from outside of the template."""
 
     environment: Sandbox
@@ -97,7 +101,7 @@ class _BodyGenerator(_Generator):
         if frame.eval_ctx.volatile:
             super()._output_child_pre(node, frame, finalize)
         else:
-            text = "environment.escaped[value_]" if frame.eval_ctx.autoescape else "value_"
+            text = "escaped[value_]" if frame.eval_ctx.autoescape else "value_"
             self.write(f"({text} if (value_ := (")
 
     def _output_child_post(self, node: nodes.Expr, frame: Frame, finalize: Any) -> None:
@@ -108,6 +112,9 @@ class _BodyGenerator(_Generator):
             self.write(f")).__class__ is str else {convert}(environment.finalize(value_)))")
 
 
+_SPECIAL = re.compile("[&<>'\"]").search
+
+
 class _Escaped(dict[str, str]):
     """Texts and what they are in HTML: the same few values are printed again and again."""
 
@@ -115,7 +122,7 @@ class _Escaped(dict[str, str]):
     _LONGEST = 200
 
     def __missing__(self, text: str) -> str:
-        escaped = str(escape(text))
+        escaped = str(escape(text)) if _SPECIAL(text) else text
         if len(text) <= self._LONGEST:
             if len(self) >= self._MOST:
                 self.clear()
@@ -123,12 +130,23 @@ class _Escaped(dict[str, str]):
         return escaped
 
 
-class Sandbox(ImmutableSandboxedEnvironment):
-    """Jinja2's, quicker at what is plainly allowed: items of dicts, methods of texts, numbers of loops."""
+class Sandbox(Operators, ImmutableSandboxedEnvironment):
+    """Jinja2's, quicker at what is plainly allowed: items of dicts, methods of texts, numbers of loops.
+
+    Operators, filters and tests treat cells as ``docs/values.md`` says.
+    """
+
+    intercepted_binops = frozenset({"+", "-", "*", "/", "//", "%", "**"})
+    intercepted_unops = frozenset({"+", "-"})
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.escaped = _Escaped()
+        self.truths = values.Truths()
+        self.filters.update(builtins.filters())
+        self.tests.update(builtins.tests())
+        self.globals["range"] = builtins.count_range
+        self.policies["json.dumps_function"] = builtins.dump_json
         self.undeclared: dict[str, set[str]] = {}
         """By template: the names it reads that it does not bind itself."""
 
@@ -141,15 +159,77 @@ class Sandbox(ImmutableSandboxedEnvironment):
             return obj[attribute]
         if kind in _HARMLESS and attribute in _HARMLESS[kind]:
             return getattr(obj, attribute)
-        return super().getattr(obj, attribute)
+        if attribute == "get" and isinstance(obj, dict):
+            return partial(_get, obj)
+        return self._of_value(obj, attribute) if values.kind_of(obj) else super().getattr(obj, attribute)
+
+    def _of_value(self, value: Any, attribute: str) -> Any:
+        """Return ``value``, a method of the displayed text, or what the Python value has."""
+        own = value.value if isinstance(value, Value) else value
+        if attribute == "value":
+            return own
+        has_own = hasattr(own, attribute)
+        if attribute in _TEXT_METHODS and isinstance(value, Value):
+            text_method = getattr(value.displayed, attribute)
+            return partial(_either, text_method, getattr(own, attribute)) if has_own else text_method
+        if has_own or attribute not in _OF_SOME_VALUES:
+            return super().getattr(own, attribute)
+        reason = f"is a {values.name_of(value)} and has no `{attribute}`"
+        failed: Any = partial(_blame, reason, value)  # where one cell of the column has another type
+        return self.undefined(name=attribute, exc=failed)
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        """Return an item; a cell is looked up by its texts."""
+        kind = argument.__class__
+        if kind is str or (kind is int and obj.__class__ is list):
+            try:
+                return obj[argument]
+            except (TypeError, LookupError):
+                pass
+        if isinstance(obj, dict):
+            found = values.find(obj, argument)
+            if found is not MISSING:
+                return found
+        elif isinstance(argument, Value) and not isinstance(obj, Undefined):
+            argument = argument.__index__()
+        return super().getitem(obj, argument)
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        """Calculate."""
+        del context
+        return values.calculate(operator, left, right)
+
+    def call_unop(self, context: Context, operator: str, arg: Any) -> Any:
+        """Put a sign before a number."""
+        del context
+        return values.signed(operator, arg)
 
     def call(self, context: Context, obj: Any, /, *args: Any, **options: Any) -> Any:
         """Call what a template wants to call, if it may."""
         if type(obj) is BuiltinMethodType and type(obj.__self__) is str and obj.__name__ in _TEXT_METHODS:
             for scope in ("_loop_vars", "_block_vars"):  # meant for functions that ask for the context
                 options.pop(scope, None)
-            return obj(*args, **options)
+            try:
+                return obj(*args, **options)
+            except TypeError:  # a cell that is no text: ", ".join([due, paid])
+                return obj(*map(builtins.text_argument, args), **options)
         return super().call(context, obj, *args, **options)
+
+
+def _blame(reason: str, value: Any, _message: str) -> BadValue:
+    return BadValue("D117", reason, value)
+
+
+def _get(table: dict[Any, Any], key: Any, default: Any = None) -> Any:
+    """Look up as ``table[key]`` does."""
+    found = values.find(table, key)
+    return default if found is MISSING else found
+
+
+def _either(of_text: Callable[..., Any], of_value: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """Call the text's method with texts, else the value's: both have a ``replace``."""
+    texts = args and not options and all(isinstance(arg, str) for arg in args)
+    return of_text(*args) if texts else of_value(*args, **options)
 
 
 class FolderLoader(BaseLoader):
@@ -212,11 +292,11 @@ def make_environment(
     if environment.finalize is printed:
         environment.code_generator_class = _BodyGenerator
     environment.filters.update(filters)
-    environment.globals.update(variables)
+    environment.globals.update({name: values.cell_of(value) for name, value in variables.items()})
     return environment
 
 
-def printed(value: Any) -> Any:  # noqa: PLR0911  one line a type
+def printed(value: Any) -> Any:
     """Turn what ``{{ }}`` is about to print into what a person would write.
 
     Raises:
@@ -226,23 +306,9 @@ def printed(value: Any) -> Any:  # noqa: PLR0911  one line a type
     kind = value.__class__
     if kind is str or kind is int:
         return value
-    if value is None:
-        raise BadValue("D113", "is empty (None)", value, "test it first, or give a default")
-    if kind is bool:
-        return "TRUE" if value else "FALSE"
-    if kind is float:
-        return _plain_float(value)
-    if isinstance(value, Decimal):
-        return _plain_decimal(value)
-    if isinstance(value, datetime):
-        return value.isoformat(" ", "seconds" if value.second else "minutes")
-    if isinstance(value, time):
-        return value.isoformat("seconds" if value.second else "minutes")
-    if isinstance(value, date):
-        return value.isoformat()
     if callable(value) and not isinstance(value, Undefined):
-        raise TypeError("a function would be printed, not its result: write () after it")
-    return value
+        raise TemplateRuntimeError("a function would be printed, not its result: write () after it")
+    return values.displayed(value)
 
 
 def printed_in_line(value: Any) -> Any:
@@ -255,20 +321,6 @@ def printed_in_path(value: Any) -> Any:
     import glob
 
     return glob.escape(str(printed_in_line(value)))
-
-
-def _plain_float(value: float) -> str:
-    if not math.isfinite(value):
-        raise BadValue("D113", f"is not a number ({value})", value, "test it first, or give a default")
-    if value.is_integer():
-        return str(int(value))
-    return _plain_decimal(Decimal(repr(value)))
-
-
-def _plain_decimal(value: Decimal) -> str:
-    if not value.is_finite():
-        raise BadValue("D113", f"is not a number ({value})", value, "test it first, or give a default")
-    return f"{value:f}"
 
 
 # --- merged values, marked for people to see; never in what is sent ----------------------------------

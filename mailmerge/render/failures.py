@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from jinja2 import TemplateError as JinjaError
 from jinja2 import TemplateNotFound, TemplateSyntaxError
 from jinja2.exceptions import SecurityError
 from jinja2.utils import missing
@@ -11,9 +13,10 @@ from msgspec.structs import replace
 
 from mailmerge.errors import InputError, RowError, TemplateError
 from mailmerge.model import Place
-from mailmerge.render.environments import BadValue, UnknownName
+from mailmerge.render.environments import UnknownName
 from mailmerge.render.name_check import name_hint, syntax_problem
 from mailmerge.text import quoted
+from mailmerge.values import BadValue, Value, displayed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -21,6 +24,14 @@ if TYPE_CHECKING:
 
     from mailmerge.model import Recipient
     from mailmerge.render.sources import SourceMap
+
+
+_OF_VALUES = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+
+
+def is_of_values(error: Exception) -> bool:
+    """Whether this is what functions and methods raise for a value that they cannot use."""
+    return isinstance(error, _OF_VALUES) and not isinstance(error, JinjaError)
 
 
 def failure(
@@ -36,8 +47,10 @@ def failure(
         return error
     name, line = position
     row = recipient.row if recipient else None
-    if isinstance(error, BadValue):
-        return _bad_value(error, sources, name, line, recipient)
+    source = sources.place(name, line).source or ""
+    blamed = error if isinstance(error, BadValue) else _blamed(error, source, recipient)
+    if blamed:
+        return _bad_value(blamed, sources, name, line, recipient)
     if isinstance(error, TemplateSyntaxError):
         problem = syntax_problem(error, sources, name)
         return TemplateError(problem.message, code=problem.code, place=problem.place, row=row)
@@ -95,13 +108,8 @@ def _endless(_error: RecursionError, _known: Iterable[str]) -> _Fault:
 
 
 def _failing(error: Exception, _known: Iterable[str]) -> _Fault:
-    text = _first_line(error)
-    hint = None
-    if isinstance(error, TypeError) and "'str'" in text:
-        hint = (
-            'cells of a text list are text: give the column a type in data.types, such as amount = "decimal"'
-        )
-    return _Fault("T106", f"the template fails for this row: {text} ({type(error).__name__})", hint)
+    kind = "" if isinstance(error, JinjaError) else f" ({type(error).__name__})"
+    return _Fault("T106", f"the template fails for this row: {_first_line(error)}{kind}", _advice(error))
 
 
 _FAULTS: tuple[tuple[type[Exception], Callable[[Any, Iterable[str]], _Fault]], ...] = (
@@ -127,29 +135,76 @@ def _bad_value(
     error: BadValue, sources: SourceMap, name: str, line: int, recipient: Recipient | None
 ) -> RowError:
     place = sources.place(name, line)
-    heading = _column_of(error.value, place.source or "", recipient)
+    heading = column_of(error.value, place.source or "", recipient)
     if heading:
         place = sources.place(name, line, heading)
-        message = f"`{heading}` {error.reason}"
-    else:
-        message = f"a value in {quoted((place.source or name).strip())} {error.reason}"
-    if error.value not in (None, "") and error.reason.startswith("is not a "):
-        message += f": {quoted(error.value)}"
-    return RowError(
-        message, code=error.code, hint=error.hint, place=place, row=recipient.row if recipient else None
-    )
+    what = f"a value in {quoted((place.source or name).strip())}"
+    return value_error(error, heading, what, place, recipient.row if recipient else None)
 
 
-def _column_of(value: Any, line: str, recipient: Recipient | None) -> str | None:
-    """Find the column that holds *value* and is named in *line*."""
+def value_error(error: BadValue, column: str | None, what: str, place: Place, row: int | None) -> RowError:
+    """Make an error of the row; *what* stands for the value where its *column* is not known."""
+    message = f"{f'`{column}`' if column else what} {error.reason}"
+    if error.reason.startswith("is not a ") and (shown := _shown(error.value)):
+        message += f": {quoted(shown)}"
+    hint = error.hint.replace("{it}", column or "the value") if error.hint else None
+    return RowError(message, code=error.code, hint=hint, place=place, row=row)
+
+
+def _shown(value: Any) -> str:
+    if value is None or isinstance(value, Value | str | bool):
+        return str(displayed(value)) if value is not None else ""
+    return str(value)
+
+
+def column_of(value: Any, line: str, recipient: Recipient | None) -> str | None:
+    """Find the column that holds *value*; a text, which others may hold as well, only if *line* names it."""
     if recipient is None:
         return None
     pairs = zip(recipient.columns.names, recipient.columns.headings, recipient.values, strict=True)
-    for name, heading, cell in pairs:
-        if (cell is value or (type(cell) is type(value) and cell == value)) and (
-            name in line or heading in line
-        ):
-            return name
+    found = [
+        (name, name in line or heading in line) for name, heading, cell in pairs if _is_cell(value, cell)
+    ]
+    named = [name for name, in_line in found if in_line]
+    if named:
+        return named[0]
+    return found[0][0] if found and isinstance(value, Value) else None
+
+
+def _is_cell(value: Any, cell: Any) -> bool:
+    return cell is value or (
+        type(cell) is type(value) and not isinstance(cell, Value) and bool(cell == value)
+    )
+
+
+def _blamed(error: Exception, line: str, recipient: Recipient | None) -> BadValue | None:
+    """Blame the row for what happens only with its values; None: the template would fail for any row."""
+    if isinstance(error, UnknownName) and error.owner is not missing:
+        looked_up = column_of(error.name, line, recipient) and str(error.name) not in line
+        reason = f"is {quoted(error.name)}, which is not in what it is looked up in"
+        return BadValue("D117", reason, error.name) if looked_up else None
+    if recipient and is_of_values(error) and _reads_names(line):
+        return BadValue("D117", f"fails for this row: {_first_line(error)}", error, _advice(error))
+    return None
+
+
+def _reads_names(line: str) -> bool:
+    """Whether a line of a template has more than constants in its tags."""
+    tags = "".join(_TAG.findall(line)) or line
+    return any(word not in _KEYWORDS for word in _NAME.findall(_STRING.sub("", tags)))
+
+
+_TAG = re.compile(r"\{[{%].*?[%}]\}")
+_STRING = re.compile(r"""("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')""")
+_NAME = re.compile(r"(?<![\w.|])[A-Za-z_]\w*")
+_KEYWORDS = {"if", "elif", "else", "for", "in", "is", "not", "and", "or", "set", "true", "false", "none"}
+
+
+def _advice(error: Exception) -> str | None:
+    if isinstance(error, TypeError) and "'str'" in str(error):
+        return (
+            'cells of a text list are text: give the column a type in data.types, such as amount = "decimal"'
+        )
     return None
 
 

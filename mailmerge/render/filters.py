@@ -7,24 +7,20 @@ to a person.
 
 from __future__ import annotations
 
-import re
 from datetime import date, datetime, time
-from decimal import Decimal
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from jinja2 import Undefined, pass_context
 
-from mailmerge.render.environments import BadValue
+from mailmerge.values import MOST_DIGITS, BadValue, Number, kind_of, notation, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from decimal import Decimal
 
     from babel import Locale
 
-_NUMBER = r"[+-]?[0-9]+(?:\.[0-9]+)?\Z"
-_DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[ T][0-9]{2}:[0-9]{2}(?::[0-9]{2})?)?\Z"
-_TIME = r"[0-9]{2}:[0-9]{2}(?::[0-9]{2})?\Z"
 _NAMED = ("short", "medium", "long", "full")
 
 
@@ -108,42 +104,35 @@ def _empty(value: Any) -> bool:
 
 
 def _to_number(value: Any) -> Decimal:
-    if isinstance(value, str) and re.match(_NUMBER, value.strip()):
-        return Decimal(value.strip())
-    if isinstance(value, (int, float, Decimal)) and not isinstance(value, bool):
-        number = value if isinstance(value, Decimal) else Decimal(repr(value))
-        if number.is_finite():
-            return number
-    raise BadValue(
-        "D114", "is not a number", value, "write it as 1234.50: digits, and a point before decimals"
-    )
+    if isinstance(value, str):
+        number = notation.read_number(value)
+    else:
+        number = plain(value) if kind_of(value) is Number else None
+    if number is None or not number.is_finite():
+        raise BadValue(
+            "D114", "is not a number", value, "write it as 1234.50: digits, and a point before decimals"
+        )
+    if len(number.as_tuple().digits) > MOST_DIGITS or abs(number.adjusted()) > MOST_DIGITS:
+        raise BadValue("D114", f"has more than {MOST_DIGITS} digits", value)
+    return number
 
 
 def _to_date(value: Any) -> date:
-    if isinstance(value, date):
-        return value
-    if isinstance(value, str) and re.match(_DATE, value.strip()):
-        text = value.strip()
-        try:
-            return date.fromisoformat(text) if len(text) == 10 else datetime.fromisoformat(text)
-        except ValueError:
-            pass
-    raise BadValue("D114", "is not a date", value, "write it as 2026-12-31, or give the column a date type")
+    day = notation.read_moment(value) if isinstance(value, str) else plain(value)
+    if not isinstance(day, date):
+        raise BadValue(
+            "D114", "is not a date", value, "write it as 2026-12-31, or give the column a date type"
+        )
+    return day
 
 
 def _to_time(value: Any) -> time | datetime:
-    if isinstance(value, (time, datetime)):
-        return value
+    moment = plain(value)
     if isinstance(value, str):
-        text = value.strip()
-        try:
-            if re.match(_TIME, text):
-                return time.fromisoformat(text)
-            if re.match(_DATE, text) and len(text) > 10:
-                return datetime.fromisoformat(text)
-        except ValueError:
-            pass
-    raise BadValue("D114", "is not a time", value, "write it as 16:30 or 2026-12-31 16:30")
+        moment = notation.read_time(value) or notation.read_moment(value)
+    if not isinstance(moment, time | datetime):
+        raise BadValue("D114", "is not a time", value, "write it as 16:30 or 2026-12-31 16:30")
+    return moment
 
 
 @lru_cache(maxsize=64)

@@ -80,7 +80,7 @@ class Renderer:
         self._html = compiler.body(templates.html, "html") if templates.html else None
         compiler.report()
         self._compiler = compiler
-        self._base = {**compiler.text.globals, **templates.vars}
+        self._base = dict(compiler.text.globals)
         self.sources_digest = self._digest(templates)
         self._where = self._selecting(compiler, where) if where else None
         self.used_names = frozenset(compiler.names | (self._where.names if self._where else set()))

@@ -1,7 +1,7 @@
 """``--where`` and ``data.where``: one Jinja2 expression that says whether a row is meant.
 
-Text is no truth value here: a column that says "no" would count as true. Wherever the expression uses a
-value as a condition (as a whole, under ``not``, ``and``, ``or``), text is an error with the way out.
+What counts as true is what counts as true in templates, and one thing more is asked here: a text that is
+used as a condition has to be one that says yes or no. ``where = "status"`` would mean everybody.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Template, TemplateSyntaxError, nodes
 from jinja2.parser import Parser
 
-from mailmerge.errors import CampaignFileError
+from mailmerge.errors import CampaignFileError, RowError
 from mailmerge.model import Place
 from mailmerge.render.environments import UnknownName
+from mailmerge.render.failures import column_of, is_of_values, value_error
 from mailmerge.render.name_check import Survey, name_hint
 from mailmerge.text import quoted
+from mailmerge.values import BadValue, truth
+from mailmerge.values.notation import read_truth
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -58,7 +61,8 @@ class Where:
         """Say whether the row is selected.
 
         Raises:
-            CampaignFileError: the expression fails for this row, or its value is text.
+            RowError: the row's values cannot be used as the expression does.
+            CampaignFileError: the expression is wrong for every row.
 
         """
         context = self._template.new_context(variables, shared=True)
@@ -66,24 +70,32 @@ class Where:
             for _ in self._template.root_render_func(context):
                 pass
             return bool(context.vars[_RESULT])
-        except CampaignFileError as error:
-            raise self._error(error.code, error.message, error.hint, recipient.row) from None
+        except BadValue as error:
+            raise self._row_error(error, recipient) from None
         except UnknownName as error:
             raise self._unknown(str(error.name), recipient.row) from None
         except Exception as error:  # noqa: BLE001  whatever the expression does with a value
-            hint = None
-            if isinstance(error, TypeError):
-                hint = "text and numbers cannot be compared: write |int or |float after the column"
+            if is_of_values(error):
+                reason = f"`where` fails for this row: {error}"
+                raise RowError(reason, code="C434", place=self._place(), row=recipient.row) from None
             message = f"`where` fails for row {recipient.row}: {error}"
-            raise self._error("C434", message, hint, recipient.row) from None
+            raise self._error("C434", message, None, recipient.row) from None
+
+    def _row_error(self, error: BadValue, recipient: Recipient) -> RowError:
+        column = column_of(error.value, self._expression, recipient)
+        return value_error(error, column, "a value in `where`", self._place(column), recipient.row)
+
+    def _place(self, column: str | None = None) -> Place:
+        at = self._expression.find(column) + 1 if column else 0
+        width = len(column) if at and column else 1
+        return Place(path="--where", line=1, column=at or None, width=width, source=self._expression)
 
     def _unknown(self, name: str, row: int | None = None) -> CampaignFileError:
         hint = name_hint(name, self._known - {"row"}, "columns and variables")
         return self._error("C431", f"unknown name `{name}` in `where`", hint, row)
 
     def _error(self, code: str, message: str, hint: str | None, row: int | None) -> CampaignFileError:
-        place = Place(path="--where", line=1, source=self._expression)
-        return CampaignFileError(message, code=code, hint=hint, place=place, row=row)
+        return CampaignFileError(message, code=code, hint=hint, place=self._place(), row=row)
 
 
 def _condition(node: nodes.Expr) -> nodes.Expr:
@@ -92,15 +104,12 @@ def _condition(node: nodes.Expr) -> nodes.Expr:
         return type(node)(_condition(node.left), _condition(node.right), lineno=node.lineno)
     if isinstance(node, nodes.Not):
         return nodes.Not(_condition(node.node), lineno=node.lineno)
-    text = nodes.Const(node.name if isinstance(node, nodes.Name) else "it", lineno=node.lineno)
-    return nodes.Filter(node, _checked.__name__, [text], [], None, None, lineno=node.lineno)
+    return nodes.Filter(node, _checked.__name__, [], [], None, None, lineno=node.lineno)
 
 
-def _checked(value: object, name: str) -> object:
-    if isinstance(value, str):
-        raise CampaignFileError(
-            f"`{name}` is text ({quoted(value)}), which is neither true nor false",
-            code="C432",
-            hint=f'compare it: {name if name != "it" else "column"} == "yes"',
-        )
-    return value
+def _checked(value: Any) -> bool:
+    answer = truth(value)
+    if isinstance(value, str) and answer and not read_truth(value):
+        reason = f"is text ({quoted(value)}), which is neither true nor false"
+        raise BadValue("C432", reason, value, 'compare it: {it} == "yes"; to ask if it is empty: {it} != ""')
+    return answer

@@ -1,0 +1,70 @@
+"""What a cell is: a text, or a `Value` with its displayed text, canonical text and Python value.
+
+No other place turns a cell into text, reads a text as a value, or says when two are equal. Pure: no template
+engine, no file, no locale. ``docs/values.md`` says what it means for templates, operator by operator.
+
+- `value`: the types
+- `comparison`, `arithmetic`: ``==``, ``<``, ``+`` and their kin
+- `notation`: how each type is written, and what is read as one
+- `truth`: what counts as true
+- `lookup`: ``in``, tables, sorting and grouping
+"""
+
+from mailmerge.values.arithmetic import MOST_DIGITS, absolute, calculate, rounded, signed
+from mailmerge.values.comparison import equal, ordered
+from mailmerge.values.lookup import MISSING, contains, find, order_keys, same_as, total
+from mailmerge.values.truth import LONGEST_WORD, Truths, present, truth
+from mailmerge.values.value import (
+    BadValue,
+    Cell,
+    Date,
+    DateTime,
+    Duration,
+    Number,
+    Time,
+    Truth,
+    Value,
+    canonical,
+    cell_of,
+    displayed,
+    kind_of,
+    name_of,
+    plain,
+    unlike,
+)
+
+__all__ = [
+    "LONGEST_WORD",
+    "MISSING",
+    "MOST_DIGITS",
+    "BadValue",
+    "Cell",
+    "Date",
+    "DateTime",
+    "Duration",
+    "Number",
+    "Time",
+    "Truth",
+    "Truths",
+    "Value",
+    "absolute",
+    "calculate",
+    "canonical",
+    "cell_of",
+    "contains",
+    "displayed",
+    "equal",
+    "find",
+    "kind_of",
+    "name_of",
+    "order_keys",
+    "ordered",
+    "plain",
+    "present",
+    "rounded",
+    "same_as",
+    "signed",
+    "total",
+    "truth",
+    "unlike",
+]

@@ -1,0 +1,167 @@
+"""Comparing as templates mean it: ``==``, ``<`` and what follows from them.
+
+A comparison is between values of one type, which are equal if their Python values are, or between a value and
+a text, which has to be one of the value's two texts. It never answers False because of a type: what cannot
+be compared is a `BadValue`.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from mailmerge.values import notation
+from mailmerge.values.value import (
+    BadValue,
+    Date,
+    DateTime,
+    Duration,
+    Number,
+    Time,
+    Truth,
+    Value,
+    kind_of,
+    not_a,
+    plain,
+    same,
+    unlike,
+    value_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def equal(left: Any, right: Any) -> bool:
+    """Answer ``==`` as templates mean it.
+
+    Raises:
+        BadValue: of unlike types, or a text could be meant in two ways.
+
+    """
+    left_kind, right_kind = kind_of(left), kind_of(right)
+    if left_kind is None or right_kind is None:
+        return _equal_others(left, right)
+    if left_kind is right_kind:
+        return bool(left == right) if left_kind is str else same(left, right)
+    if left_kind is str:
+        return _matches(right, left)
+    if right_kind is str:
+        return _matches(left, right)
+    raise unlike(left, right)
+
+
+def _matches(value: Any, text: str) -> bool:
+    """Say whether *text* is the displayed or canonical text of *value*.
+
+    A text that reads as a value of this type has to agree with that: a number that is 1.005 and shown as 1.01
+    can be called neither equal nor unequal to the text ``1.01``, nor 1.5 to the text ``1.50``. So a text that
+    means a value is only ever equal to that value, and equality stays transitive.
+    """
+    found = value_of(value)
+    hit = text in (found.displayed, found.canonical)
+    meant = found.read(text)
+    if meant is None:
+        if not hit and _clash_of_days(found.value, text):
+            raise _written_otherwise(value, text)
+        return hit
+    same = bool(meant == found.value)
+    if hit and not same:
+        reason = f'shows "{found.displayed}" but is {found.canonical}: "{text}" could mean either'
+        raise BadValue("D117", reason, value, 'compare its value, or its text: {it}|string == "…"')
+    if same and not hit:
+        raise _written_otherwise(value, text)
+    return hit
+
+
+def _written_otherwise(value: Any, text: str) -> BadValue:
+    shown = value_of(value).displayed
+    if isinstance(value, Value):
+        reason = f'is "{shown}": "{text}" is the same, or the same day, written differently'
+        return BadValue("D117", reason, value, f'compare it with "{shown}"')
+    reason = f'is the text "{text}": {shown} is the same, or the same day, written differently'
+    return BadValue(
+        "D117", reason, text, f'compare it with "{text}", or give the column a type in data.types'
+    )
+
+
+def _clash_of_days(value: Any, text: str) -> bool:
+    """Whether one is a date and the other a date and time of that very day."""
+    if not isinstance(value, date):
+        return False
+    moment = notation.read_moment(text)
+    return moment is not None and (moment.year, moment.month, moment.day) == (
+        value.year,
+        value.month,
+        value.day,
+    )
+
+
+def _equal_others(left: Any, right: Any) -> bool:
+    if isinstance(left, list | tuple) and isinstance(right, list | tuple):
+        return len(left) == len(right) and all(map(equal, left, right))
+    if isinstance(left, dict) and isinstance(right, dict):
+        return left.keys() == right.keys() and all(equal(left[key], right[key]) for key in left)
+    containers = (list, tuple, dict)
+    if (
+        left is not None
+        and right is not None
+        and isinstance(left, containers) is not isinstance(right, containers)
+    ):
+        raise unlike(left, right)
+    return bool(left == right)
+
+
+def ordered(operation: Callable[[Any, Any], bool], left: Any, right: Any) -> bool:
+    """Answer ``<``, ``<=``, ``>`` or ``>=``: by value; a text is first read as the other side's type.
+
+    Two texts are compared as numbers if both are, and as texts if neither is.
+
+    Raises:
+        BadValue: of unlike types, or a text does not read as one.
+
+    """
+    left_kind, right_kind = kind_of(left), kind_of(right)
+    if left_kind is None or right_kind is None:
+        return bool(operation(plain(left), plain(right)))
+    if left_kind is str and right_kind is str:
+        return bool(operation(*_like_texts(left, right)))
+    if left_kind is str:
+        return bool(operation(_read(right_kind, left), plain(right)))
+    if right_kind is str:
+        return bool(operation(plain(left), _read(left_kind, right)))
+    if left_kind is not right_kind:
+        raise unlike(left, right)
+    try:
+        return bool(operation(plain(left), plain(right)))
+    except TypeError:
+        raise BadValue("D117", "has a time zone, and what it is compared with has not", left, None) from None
+
+
+def _like_texts(left: str, right: str) -> tuple[Any, Any]:
+    for read in _READERS:
+        first, second = read(left), read(right)
+        if first is not None and second is not None:
+            return first, second
+        if (first is None) is not (second is None) and read is notation.read_number:
+            raise not_a(Number, left if first is None else right)
+    if left.strip()[:1].isdigit() and right.strip()[:1].isdigit():
+        # "05.03.2026", "1.234,50": the order of their characters is not that of the dates or sums they mean.
+        raise not_a(Number, left)
+    return left, right
+
+
+_READERS: tuple[Callable[[str], Any], ...] = (
+    notation.read_number,
+    DateTime.read,
+    Date.read,
+    Time.read,
+    Duration.read,
+)
+
+
+def _read(kind: Any, text: str) -> Any:
+    found = None if kind is Truth else kind.read(text)
+    if found is None:
+        raise not_a(kind, text)
+    return found

@@ -1,0 +1,413 @@
+"""The types of a cell: plain ``str`` for a text, a `Value` for everything else.
+
+A value knows three things: the *displayed text* (what the list shows), the *canonical text* (what identity
+and comparison use; no cell format changes it) and the *Python value*. The functions here take plain Python
+values, too: templates write those and calculate them.
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+
+from mailmerge.values import notation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class BadValue(TypeError):
+    """A value cannot be used the way the template wants; becomes a `RowError` with its place.
+
+    Args:
+        code: of the diagnostic.
+        reason: what is wrong, to follow the value's name: ``is not a number``.
+        value: what is to blame, the cell itself where there is one.
+        hint: the next step; ``{it}`` stands for the value's name.
+
+    """
+
+    def __init__(self, code: str, reason: str, value: object, hint: str | None = None) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+        self.value = value
+        self.hint = hint
+
+
+class Value(Struct, frozen=True, eq=False):
+    """A cell that is not a text.
+
+    Two values are equal if they are of one type and their Python values are; a plain Python value of that
+    type counts as well. Comparing with anything else is a `BadValue` here, where hash and equality have to
+    agree: templates compare with texts through `equal`. It has no other operators: Python code takes `value`.
+    """
+
+    value: Any
+    """The Python value."""
+    shown: str | None = None
+    """What the list shows, where it is not what `displayed` would write."""
+    raw: str | None = None
+    """The canonical text, where the cell holds more than its format shows: a date cell with a time in it."""
+
+    @property
+    def displayed(self) -> str:
+        """What a reader of the list sees."""
+        return self._write() if self.shown is None else self.shown
+
+    @property
+    def canonical(self) -> str:
+        """What identity and comparison use."""
+        return self._write_canonical() if self.raw is None else self.raw
+
+    def _write(self) -> str:
+        raise NotImplementedError
+
+    def _write_canonical(self) -> str:
+        return self._write()
+
+    @staticmethod
+    def read(text: str) -> Any:
+        """Read a text strictly as a Python value of this type, else give None."""
+        raise NotImplementedError
+
+    # As a text.
+
+    def __str__(self) -> str:
+        return self.displayed
+
+    def __repr__(self) -> str:
+        shown = f", shown as {self.shown!r}" if self.shown is not None else ""
+        return f"<{type(self).__name__} {self.canonical}{shown}>"
+
+    def __format__(self, spec: str) -> str:
+        return format(self.displayed, spec)
+
+    def __len__(self) -> int:
+        return len(self.displayed)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.displayed)
+
+    def __getitem__(self, index: Any) -> str:
+        return self.displayed[index]
+
+    # As a value.
+
+    def __bool__(self) -> bool:
+        return bool(self.value)
+
+    def __hash__(self) -> int:
+        return hash(self.value)
+
+    def __eq__(self, other: object) -> bool:
+        kind = kind_of(other)
+        if kind is None:
+            return NotImplemented
+        if kind is not type(self):
+            raise unlike(self, other)
+        # A float is compared as Python does it: its hash is that of the binary number.
+        return bool(self.value == other) if isinstance(other, float) else same(self, other)
+
+    def __ne__(self, other: object) -> bool:
+        equal = self.__eq__(other)
+        return equal if equal is NotImplemented else not equal
+
+    def __int__(self) -> int:
+        raise not_a(Number, self)
+
+    def __float__(self) -> float:
+        raise not_a(Number, self)
+
+    def __index__(self) -> int:
+        raise not_a(Number, self)
+
+
+class Number(Value, frozen=True, eq=False):
+    """A number, exact: `value` is a Decimal, also of a whole number."""
+
+    value: Decimal
+
+    def _write(self) -> str:
+        return notation.number_text(self.value)
+
+    def _write_canonical(self) -> str:
+        return notation.canonical_number(self.value)
+
+    @staticmethod
+    def read(text: str) -> Decimal | None:
+        """Read ``1234.50``."""
+        return notation.read_number(text)
+
+    def __format__(self, spec: str) -> str:
+        return format(self.value, spec) if spec else self.displayed
+
+    def __int__(self) -> int:
+        if self.value.adjusted() >= notation.LARGEST_EXPONENT:
+            raise BadValue("D117", "has too many digits to calculate with", self)
+        return int(self.value)
+
+    def __float__(self) -> float:
+        # ``%.2f`` goes through here: rounding to a float's 15 digits must not change what is printed.
+        number = float(self.value)
+        if abs(self.value) >= 10**15 and Decimal(number) != self.value:
+            raise BadValue("D117", "has too many digits to calculate with", self)
+        return number
+
+    def __index__(self) -> int:
+        if self.value != self.value.to_integral_value():
+            raise BadValue("D117", "is not a whole number", self, "write {it}|int, or {it}|round|int")
+        return int(self)
+
+
+class Date(Value, frozen=True, eq=False):
+    """A day."""
+
+    value: date
+
+    def _write(self) -> str:
+        return self.value.isoformat()
+
+    @staticmethod
+    def read(text: str) -> date | None:
+        """Read ``2026-03-05``."""
+        return notation.read_date(text)
+
+    def __format__(self, spec: str) -> str:
+        return format(self.value, spec) if "%" in spec else format(self.displayed, spec)
+
+
+class DateTime(Value, frozen=True, eq=False):
+    """A day and a time of day."""
+
+    value: datetime
+
+    def _write(self) -> str:
+        return notation.moment_text(self.value)
+
+    def _write_canonical(self) -> str:
+        return notation.canonical_moment(self.value)
+
+    @staticmethod
+    def read(text: str) -> datetime | None:
+        """Read ``2026-03-05 09:30``."""
+        moment = notation.read_moment(text)
+        return moment if isinstance(moment, datetime) else None
+
+    def __format__(self, spec: str) -> str:
+        return format(self.value, spec) if "%" in spec else format(self.displayed, spec)
+
+
+class Time(Value, frozen=True, eq=False):
+    """A time of day."""
+
+    value: time
+
+    def _write(self) -> str:
+        return notation.time_text(self.value)
+
+    def _write_canonical(self) -> str:
+        return notation.canonical_time(self.value)
+
+    @staticmethod
+    def read(text: str) -> time | None:
+        """Read ``09:30``."""
+        return notation.read_time(text)
+
+    def __format__(self, spec: str) -> str:
+        return format(self.value, spec) if "%" in spec else format(self.displayed, spec)
+
+
+class Duration(Value, frozen=True, eq=False):
+    """A length of time, as ``[h]:mm`` shows it."""
+
+    value: timedelta
+
+    def _write(self) -> str:
+        return notation.duration_text(self.value)
+
+    def _write_canonical(self) -> str:
+        return notation.canonical_duration(self.value)
+
+    @staticmethod
+    def read(text: str) -> timedelta | None:
+        """Read ``26:30``."""
+        return notation.read_duration(text)
+
+
+class Truth(Value, frozen=True, eq=False):
+    """TRUE or FALSE."""
+
+    value: bool
+
+    def _write(self) -> str:
+        return "TRUE" if self.value else "FALSE"
+
+    @staticmethod
+    def read(text: str) -> bool | None:
+        """Read one of the words for yes and no."""
+        return notation.read_truth(text)
+
+    def __bool__(self) -> bool:
+        return self.value
+
+
+Cell = str | Value
+"""What a cell of a list is. An empty cell is the empty string, never ``None``."""
+
+_KINDS: dict[type, type] = {
+    str: str,
+    Decimal: Number,
+    int: Number,
+    float: Number,
+    date: Date,
+    datetime: DateTime,
+    time: Time,
+    timedelta: Duration,
+    bool: Truth,
+    **{kind: kind for kind in (Number, Date, DateTime, Time, Duration, Truth)},
+}
+_SUBCLASSED: tuple[type, ...] = (str, int, float, Decimal, datetime, date, time, timedelta)
+_NAMES: dict[type, str] = {
+    str: "text",
+    Number: "number",
+    Date: "date",
+    DateTime: "date and time",
+    Time: "time",
+    Duration: "duration",
+    Truth: "yes or no",
+    list: "list",
+    tuple: "list",
+    dict: "table",
+}
+
+
+def kind_of(value: object) -> type | None:
+    """Return the type of a template's value: ``str``, a subclass of `Value`, or None for anything else."""
+    kind = _KINDS.get(value.__class__)
+    if kind is None:
+        kind = next((_KINDS[base] for base in _SUBCLASSED if isinstance(value, base)), None)
+    return kind
+
+
+def name_of(value: object) -> str:
+    """Name the type of a value for people: ``number``."""
+    kind = kind_of(value)
+    return _NAMES.get(kind or type(value), "value")
+
+
+def plain(value: Any) -> Any:
+    """Return the Python value: a Decimal for every number, a text as it is."""
+    if isinstance(value, Value):
+        return value.value
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, float):
+        return Decimal(repr(float(value)))  # the number that was written, not its binary neighbour
+    return Decimal(value) if isinstance(value, int) else value
+
+
+def cell_of(value: Any) -> Any:
+    """Make a value of a plain Python one, and of those inside lists and tables.
+
+    Texts stay as they are, and so do integers and truths: those behave as cells do without being one.
+    """
+    kind = value.__class__
+    if kind is dict:
+        return {key: cell_of(item) for key, item in value.items()}
+    if kind is list or kind is tuple:
+        return kind(map(cell_of, value))
+    if kind in _AS_THEY_ARE or isinstance(value, Value) or kind_of(value) in {None, str}:
+        return value
+    number = plain(value)
+    return value if isinstance(number, Decimal) and not number.is_finite() else value_of(value)
+
+
+_AS_THEY_ARE = frozenset({str, int, bool})
+
+
+def displayed(value: Any) -> Any:
+    """Give the displayed text; what is neither cell nor plain value (markup, a list) comes back as it is.
+
+    Raises:
+        BadValue: there is nothing to show: None, NaN or infinity.
+
+    """
+    kind = value.__class__
+    if kind is str:
+        return value
+    if isinstance(value, Value):
+        return value.displayed
+    if value is None:
+        raise BadValue("D113", "is empty (None)", value, "test it first, or give a default")
+    found = kind_of(value)
+    return value if found is None or found is str else value_of(value).displayed
+
+
+def canonical(value: Any) -> str:
+    """Give the canonical text of a cell or plain value."""
+    return value if isinstance(value, str) else value_of(value).canonical
+
+
+def value_of(value: Any) -> Value:
+    """Make a `Value` of a plain Python value.
+
+    Raises:
+        BadValue: it is NaN or infinite.
+
+    """
+    if isinstance(value, Value):
+        return value
+    kind: Any = kind_of(value)
+    number = plain(value)
+    if kind is Number and not number.is_finite():
+        raise BadValue("D113", f"is not a number ({value})", value, "test it first, or give a default")
+    if kind is Number and isinstance(value, float):
+        number = number.to_integral_value() if number == number.to_integral_value() else number
+    found: Value = kind(number)
+    return found
+
+
+def same(left: Any, right: Any) -> bool:
+    """Say whether two values of one type are equal."""
+    left, right = plain(left), plain(right)
+    if isinstance(left, datetime | time) and (left.tzinfo is None) is not (right.tzinfo is None):
+        raise BadValue("D117", "has a time zone, and what it is compared with has not", left)
+    return bool(left == right)
+
+
+def unlike(left: Any, right: Any) -> BadValue:
+    """Say that two values do not compare; the cell among them is to blame, where there is one."""
+    culprit, other = (
+        (right, left) if isinstance(right, Value) and not isinstance(left, Value) else (left, right)
+    )
+    hint = "use what both have in common: {it}.value, or {it}|string for its text"
+    kinds = {kind_of(left), kind_of(right)}
+    if kinds == {Date, DateTime}:
+        hint = "take the day of the one that has a time: .date()"
+    elif kinds == {Number, Truth}:
+        hint = "ask {it} itself: {% if {it} %}"
+    elif str in kinds:
+        hint = "compare its text: {it}|string"
+    return BadValue(
+        "D117", f"is a {name_of(culprit)} and cannot be compared with a {name_of(other)}", culprit, hint
+    )
+
+
+def not_a(kind: type, value: object) -> BadValue:
+    """Say that a value, mostly a text, is not of a type that is needed."""
+    blank = isinstance(value, str) and not value.strip()
+    reason = f"is empty, not a {_NAMES[kind]}" if blank else f"is not a {_NAMES[kind]}"
+    return BadValue("D117", reason, value, _HINTS.get(kind))
+
+
+_HINTS: dict[type, str] = {
+    Number: 'write it as 1234.50; leave other rows out first: {it} != "" and …',
+    Date: "write it as 2026-12-31, or give the column a date type",
+    DateTime: "write it as 2026-12-31 16:30, or give the column a date type",
+    Time: "write it as 16:30",
+    Duration: "write it as 26:30",
+}
