@@ -9,26 +9,25 @@ from __future__ import annotations
 
 import enum
 import hashlib
-from datetime import date, datetime, time
-from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct, field
 
+from mailmerge.values import canonical
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from datetime import datetime
 
     from mailmerge.addresses import Address, Mailbox
+    from mailmerge.values import Cell
 
 KEY_COLUMN = "mailmerge_key"
 """The column of ``failed.csv`` that says who a row is, whatever becomes of the list meanwhile."""
 OWN_COLUMNS = ("mailmerge_status", "mailmerge_code", "mailmerge_reply", "mailmerge_row", KEY_COLUMN)
 """What ``failed.csv`` adds to the columns of a list; ignored where that file is the list."""
-
-Value = str | int | Decimal | float | bool | date | datetime | time
-"""What a cell can hold. An empty cell is the empty string, never ``None``."""
 
 TlsMode = Literal["starttls", "tls", "none"]
 """TLS after STARTTLS, from the first octet, or not at all."""
@@ -98,20 +97,23 @@ class Recipient(Struct, frozen=True):
     row: int
     """The row number as the spreadsheet shows it: the header is 1."""
     columns: Columns
-    values: tuple[Value, ...]
+    values: tuple[Cell, ...]
     key: str | None = None
-    """Value of the key column; None where no key column is set (then the address is the identity)."""
+    """Canonical text of the key column; None without one (then the address is the identity)."""
     problems: tuple[Diagnostic, ...] = ()
     """Cells that cannot be used (wrong type, ``#N/A``, no key): the row is ``invalid``, its text is kept."""
 
     @property
-    def fields(self) -> dict[str, Value]:
+    def fields(self) -> dict[str, Cell]:
         """Headings as written, with their values."""
         return dict(zip(self.columns.headings, self.values, strict=True))
 
     def digest(self) -> str:
-        """Hash of the row's cells: tells whether the row was edited between two runs."""
-        text = "\x1f".join(f"{type(v).__name__}:{v}" for v in self.values)
+        """Hash of the row's cells: tells whether the row was edited between two runs.
+
+        It is made of canonical texts: formatting a column anew is not an edit.
+        """
+        text = "\x1f".join(cell if cell.__class__ is str else canonical(cell) for cell in self.values)
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 

@@ -46,7 +46,7 @@ from mailmerge.validation import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mailmerge.model import Value
+    from mailmerge.values import Plain
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -296,7 +296,7 @@ TEMPLATE: ValueType[Path | str] = ValueType(
 )
 _HEADER_TABLE = table_of(checked(TEXT, _check_header_text), _check_header_name)
 HEADERS = ValueType("a table", _read_headers, _HEADER_TABLE.schema, entries=_HEADER_TABLE.entries)
-NAMED_VALUES: ValueType[Mapping[str, Value]] = table_of(PLAIN, _check_variable_name)
+NAMED_VALUES: ValueType[Mapping[str, Plain]] = table_of(PLAIN, _check_variable_name)
 PAIRS = table_of(FILLED_TEXT)
 _CODE_ARRAY = array_of(checked(LABEL, _check_code), 'an array of codes, such as ["D204"]')
 CODES: ValueType[frozenset[str]] = ValueType(

@@ -52,7 +52,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from mailmerge.addresses import Address, Mailbox
-    from mailmerge.model import Rate, Value
+    from mailmerge.model import Rate
+    from mailmerge.values import Plain
 
 MESSAGE_COMMANDS: Final = ("check", "preview", "rehearse", "test", "send")
 """Commands that make messages."""
@@ -96,7 +97,7 @@ class TopOptions(Section):
     account: str | None = option(LABEL, "An account of your config.toml, or a preset such as gmail",
         default=None, default_help="the server that SMTP_SERVER names", flag="--account NAME", commands=_MAKE,
         identifies=True)
-    vars: Mapping[str, Value] = option(NAMED_VALUES, "Values for all templates", default={}, fact=True)
+    vars: Mapping[str, Plain] = option(NAMED_VALUES, "Values for all templates", default={}, fact=True)
 
 
 class DataOptions(Section):

@@ -21,7 +21,7 @@ from mailmerge.text import did_you_mean, quoted
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from mailmerge.model import Value
+    from mailmerge.values import Plain
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -388,7 +388,7 @@ SIZE = ValueType(
 # --- plain values, arrays, tables ---------------------------------------------------------------------
 
 
-def _read_plain(value: object) -> Value:
+def _read_plain(value: object) -> Plain:
     if isinstance(value, str | bool | int | date | time):
         return value
     if isinstance(value, Decimal | float) and Decimal(value).is_finite():

@@ -16,6 +16,7 @@ from msgspec import Struct
 from mailmerge.addresses import Address, AddressError
 from mailmerge.errors import CampaignFileError
 from mailmerge.files import create_file
+from mailmerge.values import displayed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -169,7 +170,7 @@ def _address_column(recipients: RecipientList) -> tuple[int, str]:
         rows += 1
         if rows <= _SAMPLE_ROWS:
             for name, value in zip(names, recipient.values, strict=True):
-                hits[name] += _is_address(str(value))
+                hits[name] += _is_address(displayed(value))
     by_cells = [name for name in names if hits[name]]
     by_name = [name for name in names if _ADDRESS_NAMES.search(name)]
     best: Sequence[str] = sorted(by_cells, key=lambda name: (-hits[name], name not in by_name)) or by_name

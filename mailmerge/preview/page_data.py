@@ -11,17 +11,17 @@ import hashlib
 import heapq
 import re
 from binascii import a2b_base64
-from datetime import date, datetime, time
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
 from mailmerge.model import Severity, Status
+from mailmerge.values import displayed, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from mailmerge.model import Diagnostic, Listed, Message, Recipient, Rendered, Value
+    from mailmerge.model import Diagnostic, Listed, Message, Recipient, Rendered
 
 _MOST_IN_LIST = 160
 """Characters of a cell that can be searched; the row itself shows all of them."""
@@ -56,14 +56,14 @@ def list_entry(row: PageRow) -> list[Any]:
         _attachments(message),
         sum(found.severity is Severity.ERROR for found in row.diagnostics),
         list(dict.fromkeys(codes)),
-        [_text(value)[:_MOST_IN_LIST] for value in row.recipient.values],
+        [displayed(value)[:_MOST_IN_LIST] for value in row.recipient.values],
     ]
 
 
 def details(row: PageRow, strings: StringTable, blobs: Blobs) -> dict[str, Any]:
     """Return everything else; the message's own bytes can be put together from it."""
-    values: dict[str, Any] = {"types": [_type(value) for value in row.recipient.values]}
-    texts = map(_text, row.recipient.values)
+    values: dict[str, Any] = {"types": [name_of(value) for value in row.recipient.values]}
+    texts = map(displayed, row.recipient.values)
     long = {index: text for index, text in enumerate(texts) if len(text) > _MOST_IN_LIST}
     if long:
         values["long"] = long
@@ -121,21 +121,6 @@ def _disposition(segment: bytes) -> bytes | None:
         return None
     match = _DISPOSITION.search(segment, 0, 4000)
     return match[1] if match else None
-
-
-def _text(value: Value) -> str:
-    if isinstance(value, bool):
-        return "TRUE" if value else "FALSE"
-    if isinstance(value, datetime):
-        return value.isoformat(" ")
-    if isinstance(value, (date, time)):
-        return value.isoformat()
-    return str(value)
-
-
-def _type(value: Value) -> str:
-    kinds = ((bool, "yes/no"), (str, "text"), (datetime, "date, time"), (date, "date"), (time, "time"))
-    return next((name for kind, name in kinds if isinstance(value, kind)), "number")
 
 
 # --- texts that recur ----------------------------------------------------------------------------------

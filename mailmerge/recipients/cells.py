@@ -1,30 +1,35 @@
-"""Workbook cells to values, as a person sees them in the sheet.
+"""Workbook cells to cells of ours, as a person sees them in the sheet.
 
-Texts stay as they are; whole numbers are integers, with leading zeros (as text) where the format asks for
-them; other numbers are decimals; dates, times and booleans are themselves. Percent and currency signs belong
-to the format and are left to the template's filters: 26 % is 0.26.
+Texts stay as they are; numbers, dates, times, durations and booleans are values, shown with leading zeros or
+elapsed hours where the format asks for them. Percent and currency signs belong to the format and are left to
+the template's filters: 26 % is 0.26.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from mailmerge.recipients.numbers import plain_number, with_leading_zeros
 from mailmerge.recipients.recipient_list import MAX_CELL, CellError
+from mailmerge.values import Date, DateTime, Duration, Number, Time, Truth, canonical
 
 if TYPE_CHECKING:
     from openpyxl.cell.read_only import EmptyCell, ReadOnlyCell
 
-    from mailmerge.model import Value
+    from mailmerge.values import Cell
 
+_SIGNIFICANT = 15
+"""Digits that a spreadsheet keeps and shows; a float's further digits are noise (0.1 + 0.2)."""
 _ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
 _LITERAL = re.compile(r'\\.|"[^"]*"|\[(?!hh?\]|mm?\]|ss?\])[^\]]*\]|_.|\*.', re.IGNORECASE)
+_AROUND_ZEROS = re.compile(r'\\(.)|"([^"]*)"|\[\$[^\]]*\]|_.|\*.')
 
 
-def cell_value(cell: ReadOnlyCell | EmptyCell) -> Value | CellError:
+def cell_value(cell: ReadOnlyCell | EmptyCell) -> Cell | CellError:
     """Turn a cell into a value; an empty cell is the empty string."""
     value = cell.value
     if value is None:
@@ -33,14 +38,16 @@ def cell_value(cell: ReadOnlyCell | EmptyCell) -> Value | CellError:
         return CellError(
             "D131",
             f"the cell shows the error {value}",
-            "fix the formula in the sheet, or empty the cell",
+            "correct the formula in the sheet, or empty the cell",
             str(value),
         )
     if isinstance(value, datetime | date | time | timedelta):
         return _moment(value, cell.number_format)
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if isinstance(value, bool):
+        return Truth(value)
+    if isinstance(value, int | float):
         return _number(value, cell.number_format)
-    return value if isinstance(value, bool) else _text(str(value))
+    return _text(str(value))
 
 
 def uncalculated() -> CellError:
@@ -53,7 +60,28 @@ def uncalculated() -> CellError:
     )
 
 
-def _text(value: str) -> Value | CellError:
+def exact_number(number: float) -> Decimal | None:
+    """Give the decimal number that was typed, without binary noise; None: it is infinite or no number."""
+    if isinstance(number, int):
+        return Decimal(number)
+    if not math.isfinite(number):
+        return None
+    if number.is_integer() and abs(number) < 2**53:  # as far as floats tell one from the next
+        return Decimal(int(number))
+    return Decimal(repr(float(f"{number:.{_SIGNIFICANT}g}")))
+
+
+def with_leading_zeros(number: int, number_format: str) -> str | None:
+    """Write a whole number by a format of zeros, ``00000`` or ``000-0000``; None: it is not such a format."""
+    pattern = _zeros(number_format)
+    if pattern is None or number < 0:
+        return None
+    digits = list(str(number).rjust(pattern.count("0"), "0"))
+    shown = [digits.pop() if char == "0" else char for char in reversed(pattern)]
+    return "".join(digits) + "".join(reversed(shown))
+
+
+def _text(value: str) -> Cell | CellError:
     if len(value) > MAX_CELL:
         message = f"a cell of {len(value):,} characters; at most {MAX_CELL:,} can be used"
         return CellError("D109", message, "shorten it", value[:40] + "…")
@@ -64,39 +92,50 @@ def _text(value: str) -> Value | CellError:
     return value
 
 
-def _number(value: float, number_format: str) -> Value:
-    number = plain_number(value) if isinstance(value, float) else value
-    if isinstance(number, int):
-        return with_leading_zeros(number, number_format) or number
-    return number
+def _number(value: float, number_format: str) -> Cell:
+    number = exact_number(value)
+    if number is None:
+        return str(value)
+    shown = None
+    if number_format != "General" and number == number.to_integral_value():
+        shown = with_leading_zeros(int(number), number_format)
+    return Number(number, shown)
 
 
-def _moment(value: datetime | date | time | timedelta, number_format: str) -> Value | CellError:
+def _moment(value: datetime | date | time | timedelta, number_format: str) -> Cell | CellError:
     if isinstance(value, timedelta):
         return _duration(value, number_format)
     has_date, has_time = _parts(number_format)
-    if isinstance(value, time):
-        if has_date and not has_time:
-            return CellError(
-                "D134",
-                f"the cell is formatted as a date but contains the time {value}",
-                "correct the date, or empty the cell",
-                str(value),
-            )
-        return value.replace(microsecond=0)
     if isinstance(value, datetime):
-        value = (value + timedelta(milliseconds=500)).replace(microsecond=0)
+        moment = (value + timedelta(milliseconds=500)).replace(microsecond=0)
         if has_date and not has_time:
-            return value.date()
-        if has_time and not has_date:
-            return value.time()
-    return value
+            return _day_of(moment)
+        return Time(moment.time(), None, canonical(moment)) if has_time and not has_date else DateTime(moment)
+    if isinstance(value, date):
+        return Date(value)
+    if has_date and not has_time:
+        return CellError(
+            "D134",
+            f"the cell is formatted as a date but contains the time {value}",
+            "correct the date, or empty the cell",
+            str(value),
+        )
+    return Time(value.replace(microsecond=0))
 
 
-def _duration(value: timedelta, number_format: str) -> str:
-    minutes, seconds = divmod(round(value.total_seconds()), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}" + (f":{seconds:02}" if "s" in number_format.lower() else "")
+def _day_of(moment: datetime) -> Date:
+    """Take the day that a format shows; what it hides still belongs to the cell's identity."""
+    exact = canonical(moment)
+    day = moment.date()
+    return Date(day, None, exact if exact != canonical(day) else None)
+
+
+def _duration(value: timedelta, number_format: str) -> Duration:
+    duration = timedelta(seconds=round(value.total_seconds()))
+    minutes, seconds = divmod(abs(duration) // timedelta(seconds=1), 60)
+    sign = "-" if duration < timedelta() else ""
+    shown = f"{sign}{minutes // 60}:{minutes % 60:02}"
+    return Duration(duration, shown + (f":{seconds:02}" if "s" in number_format.lower() else ""))
 
 
 @lru_cache(maxsize=256)
@@ -106,3 +145,10 @@ def _parts(number_format: str) -> tuple[bool, bool]:
     has_time = "h" in plain or "s" in plain.replace("am/pm", "")
     has_date = "d" in plain or "y" in plain or ("m" in plain and not has_time)
     return has_date, has_time
+
+
+@lru_cache(maxsize=256)
+def _zeros(number_format: str) -> str | None:
+    """Reduce a format to zeros and the separators between them, if it has nothing else."""
+    pattern = _AROUND_ZEROS.sub(lambda match: match[1] or match[2] or "", number_format.partition(";")[0])
+    return pattern if pattern.count("0") > 1 and re.fullmatch(r"0[0 /()-]*0", pattern) else None

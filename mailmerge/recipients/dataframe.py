@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import datetime, time
+from datetime import time
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from mailmerge.errors import ListError
-from mailmerge.model import Place, Value
-from mailmerge.recipients.numbers import plain_number
+from mailmerge.model import Place
+from mailmerge.recipients.cells import exact_number
 from mailmerge.recipients.recipient_list import Options, RecipientList, Record, list_error, read_header
+from mailmerge.values import Date, DateTime, Number, kind_of, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from mailmerge.values import Cell
 
 _SHOWN = "the data frame"
 
@@ -46,7 +50,7 @@ class FrameList(RecipientList):
     def _records(self) -> Iterator[Record]:
         columns = [_column(self._frame.iloc[:, at]) for at in range(self._frame.shape[1])]
         for row, cells in enumerate(zip(*columns, strict=True), 2):
-            if any(str(cell).strip() for cell in cells):
+            if any(not isinstance(cell, str) or cell.strip() for cell in cells):
                 yield row, None, cells
             else:
                 self.blank_rows += 1
@@ -55,20 +59,25 @@ class FrameList(RecipientList):
         return Place(path=_SHOWN, cell=f'column "{self._frame.columns[position]}"')
 
 
-def _column(series: pd.Series[Any]) -> list[Value]:
+def _column(series: pd.Series[Any]) -> list[Cell]:
     missing = series.isna().tolist()
-    cells = ["" if empty else _value(cell) for cell, empty in zip(series.tolist(), missing, strict=True)]
-    times = [cell for cell in cells if isinstance(cell, datetime)]
+    cells = ["" if empty else _cell(cell) for cell, empty in zip(series.tolist(), missing, strict=True)]
+    times = [cell.value for cell in cells if isinstance(cell, DateTime)]
     if times and all(moment.time() == time() for moment in times):
-        return [cell.date() if isinstance(cell, datetime) else cell for cell in cells]
+        return [Date(cell.value.date()) if isinstance(cell, DateTime) else cell for cell in cells]
     return cells
 
 
-def _value(cell: Any) -> Value:
+def _cell(cell: Any) -> Cell:
     if isinstance(cell, pd.Timestamp):
-        return cell.to_pydatetime()
-    if hasattr(cell, "item"):  # a NumPy scalar inside an object column
+        cell = cell.to_pydatetime()
+    elif isinstance(cell, pd.Timedelta):
+        cell = cell.to_pytimedelta()
+    elif hasattr(cell, "item"):  # a NumPy scalar inside an object column
         cell = cell.item()
     if isinstance(cell, float):
-        return plain_number(cell)
-    return cell if isinstance(cell, Value) else str(cell)
+        number = exact_number(cell)
+        return str(cell) if number is None else Number(number)
+    if kind_of(cell) in {None, str} or (isinstance(cell, Decimal) and not cell.is_finite()):
+        return str(cell)
+    return value_of(cell)

@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 
 from mailmerge.errors import CampaignFileError, ListError
-from mailmerge.model import OWN_COLUMNS, Columns, Diagnostic, Place, Recipient, Value
+from mailmerge.model import OWN_COLUMNS, Columns, Diagnostic, Place, Recipient
 from mailmerge.recipients.types import cell_type
 from mailmerge.text import did_you_mean
+from mailmerge.values import canonical, displayed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from mailmerge.recipients.types import CellType
+    from mailmerge.values import Cell
 
 MAX_PROBLEMS = 20
 """So many problems are collected before reading stops."""
@@ -155,7 +157,7 @@ class CellError(Struct, frozen=True):
     shown: str
 
 
-Record = tuple[int, int | None, "Sequence[Value | CellError]"]
+Record = tuple[int, int | None, "Sequence[Cell | CellError]"]
 """Row number, line in the file (None where there are no lines), cells."""
 
 
@@ -172,7 +174,7 @@ class _Column(Struct, frozen=True):
 
     position: int
     type: CellType | None
-    default: Value
+    default: Cell | None
 
 
 class RecipientList(ABC):
@@ -236,7 +238,7 @@ class RecipientList(ABC):
                 place=Place(path=self.shown),
             )
 
-    def originals(self, rows: Container[int]) -> Iterator[tuple[int, tuple[Value, ...]]]:
+    def originals(self, rows: Container[int]) -> Iterator[tuple[int, tuple[Cell, ...]]]:
         """Yield the chosen rows with their cells as the list has them: no types, no defaults applied."""
         for row, _, cells in self._records():
             if row in rows:
@@ -247,18 +249,18 @@ class RecipientList(ABC):
         types: dict[int, CellType] = {}
         for name, spec in options.types.items():
             types[find_column(self.columns, name, f"data.types.{name}")] = cell_type(spec, name)
-        defaults: dict[int, Value] = {}
+        defaults: dict[int, Cell] = {}
         for name, text in options.defaults.items():
             index = find_column(self.columns, name, f"data.defaults.{name}")
             defaults[index] = types[index].default(text, name) if index in types else text
         return tuple(
-            _Column(position, types.get(index), defaults.get(index, ""))
+            _Column(position, types.get(index), defaults.get(index))
             for index, position in enumerate(self._header.kept)
         )
 
     def _recipient(self, record: Record) -> Recipient:
         row, line, cells = record
-        values: list[Value] = []
+        values: list[Cell] = []
         problems: list[Diagnostic] = []
         for column in self._plan:
             cell = cells[column.position]
@@ -267,7 +269,7 @@ class RecipientList(ABC):
                 problems.append(Diagnostic(cell.code, cell.message, cell.hint, place=place, row=row))
                 values.append(cell.shown)
             elif isinstance(cell, str) and not cell.strip():
-                values.append(column.default if column.default != "" else cell)
+                values.append(cell if column.default is None else column.default)
             elif column.type is None:
                 values.append(cell)
             else:
@@ -276,7 +278,7 @@ class RecipientList(ABC):
                 except ValueError:
                     place = self._place(row, line, column.position)
                     problems.append(column.type.misfit(cell, place, row))
-                    values.append(str(cell))
+                    values.append(displayed(cell))
         return Recipient(
             row, self.columns, tuple(values), self._key_of(row, line, values, problems), tuple(problems)
         )
@@ -285,12 +287,12 @@ class RecipientList(ABC):
         self,
         row: int,
         line: int | None,
-        values: Sequence[Value],
+        values: Sequence[Cell],
         problems: list[Diagnostic],
     ) -> str | None:
         if self._key is None:
             return None
-        key = str(values[self._key]).strip()
+        key = canonical(values[self._key]).strip()
         if not key:
             problems.append(
                 Diagnostic(

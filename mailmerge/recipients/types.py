@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import re
-from datetime import date, datetime, time
+from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from mailmerge.errors import CampaignFileError
-from mailmerge.model import Diagnostic, Place, Value
+from mailmerge.model import Diagnostic, Place
+from mailmerge.text import excerpt
+from mailmerge.values import Date, DateTime, Number, Truth, displayed, notation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mailmerge.values import Cell
+
 _INTEGER = r"[+-]?[0-9]+\Z"
-_DECIMAL = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?\Z"
 _TIME_OF_DAY = re.compile(r"%[-#]?[HIMSfpXcT]")
-_TRUE = frozenset({"true", "yes", "y", "1", "x", "on"})
-_FALSE = frozenset({"false", "no", "n", "0", "off"})
 
 
 class CellType(Struct, frozen=True):
@@ -29,15 +30,15 @@ class CellType(Struct, frozen=True):
     wanted: str
     """The type in words: ``an integer``."""
     hint: str
-    read: Callable[[Value], Value]
+    read: Callable[[Cell], Cell]
     """Raises ValueError for a cell that does not fit."""
 
-    def misfit(self, cell: Value, place: Place, row: int) -> Diagnostic:
+    def misfit(self, cell: Cell, place: Place, row: int) -> Diagnostic:
         """Say that a cell does not fit."""
-        message = f'"{as_text(cell)}" is not {self.wanted}'
+        message = f'"{excerpt(displayed(cell))}" is not {self.wanted}'
         return Diagnostic(code="D130", message=message, hint=self.hint, place=place, row=row)
 
-    def default(self, text: str, name: str) -> Value:
+    def default(self, text: str, name: str) -> Cell:
         """Read the column's default.
 
         Raises:
@@ -75,55 +76,42 @@ def cell_type(spec: str, column: str) -> CellType:
     )
 
 
-def as_text(cell: Value) -> str:
-    """Write a value as a spreadsheet's user would type it."""
-    if isinstance(cell, bool):
-        return "TRUE" if cell else "FALSE"
-    if isinstance(cell, datetime):
-        return cell.isoformat(sep=" ")
-    if isinstance(cell, date | time):
-        return cell.isoformat()
-    if isinstance(cell, Decimal):
-        return f"{cell:f}"
-    return str(cell)
-
-
-def _integer(cell: Value) -> Value:
-    if isinstance(cell, str):
-        if re.match(_INTEGER, cell.strip()):
-            return int(cell)
-    elif isinstance(cell, int) and not isinstance(cell, bool):
+def _integer(cell: Cell) -> Cell:
+    if isinstance(cell, str) and re.match(_INTEGER, cell.strip()):
+        return Number(Decimal(cell.strip()), cell.strip())
+    if isinstance(cell, Number) and cell.value == cell.value.to_integral_value():
         return cell
     raise ValueError
 
 
-def _decimal(cell: Value) -> Value:
-    if isinstance(cell, str):
-        if re.match(_DECIMAL, cell.strip()):
-            return Decimal(cell.strip())
-    elif isinstance(cell, int | Decimal) and not isinstance(cell, bool):
-        return Decimal(cell)
-    raise ValueError
-
-
-def _boolean(cell: Value) -> Value:
-    word = as_text(cell).strip().lower()
-    if word in _TRUE:
-        return True
-    if word in _FALSE:
-        return False
-    raise ValueError
-
-
-def _iso_date(cell: Value) -> Value:
-    if isinstance(cell, datetime):
-        return cell.date()
-    if isinstance(cell, date):
+def _decimal(cell: Cell) -> Cell:
+    if isinstance(cell, Number):
         return cell
-    return date.fromisoformat(_text(cell))
+    number = notation.read_number(cell, exponent=True) if isinstance(cell, str) else None
+    if number is None:
+        raise ValueError
+    return Number(number, displayed(cell).strip())
 
 
-def _text(cell: Value) -> str:
+def _boolean(cell: Cell) -> Cell:
+    if isinstance(cell, Truth):
+        return cell
+    answer = notation.read_truth(displayed(cell))
+    if answer is None:
+        raise ValueError
+    return Truth(answer, displayed(cell).strip())
+
+
+def _iso_date(cell: Cell) -> Cell:
+    if isinstance(cell, DateTime):
+        return Date(cell.value.date(), None, cell.canonical)
+    if isinstance(cell, Date):
+        return cell
+    text = _text(cell)
+    return Date(date.fromisoformat(text), text)
+
+
+def _text(cell: Cell) -> str:
     if isinstance(cell, str):
         return cell.strip()
     raise ValueError
@@ -139,16 +127,16 @@ def _date_type(pattern: str, column: str) -> CellType:
             hint="a format names day, month and year: date:%d/%m/%Y, date:%Y-%m-%d, date:%d %B %Y",
         )
 
-    def read(cell: Value) -> Value:
-        if isinstance(cell, date):  # datetime is a date, too
-            return cell if with_time or not isinstance(cell, datetime) else cell.date()
+    def read(cell: Cell) -> Cell:
+        if isinstance(cell, Date | DateTime):
+            return cell if with_time else _iso_date(cell)
         text = _text(cell)
         try:
             found = datetime.strptime(text, pattern)  # noqa: DTZ007
         except ValueError:
             # Year first is never ambiguous, and failed.csv writes what a workbook held as a date like this.
             found = datetime.fromisoformat(text)
-        return found if with_time else found.date()
+        return DateTime(found, text) if with_time else Date(found.date(), text)
 
     kind = "a date and time" if with_time else "a date"
     return CellType(column, kind, f"this column's dates look like {probe.strftime(pattern)}", read)
@@ -162,8 +150,8 @@ def _is_date_format(pattern: str, probe: datetime) -> bool:
 
 
 _ISO_HINT = "write dates as 2026-11-28, or name their format: date:%d/%m/%Y"
-_TYPES: dict[str, tuple[str, str, Callable[[Value], Value]]] = {
-    "text": ("text", "", as_text),
+_TYPES: dict[str, tuple[str, str, Callable[[Cell], Cell]]] = {
+    "text": ("text", "", displayed),
     "integer": ("an integer", "digits only: no decimals, no thousands separator", _integer),
     "decimal": (
         "a decimal number",

@@ -22,7 +22,6 @@ from mailmerge.recipients.recipient_list import (
     list_error,
     read_header,
 )
-from mailmerge.recipients.types import as_text
 from mailmerge.recipients.xlsx_package import (
     MAX_GAP,
     SheetPart,
@@ -34,19 +33,20 @@ from mailmerge.recipients.xlsx_package import (
     reading,
 )
 from mailmerge.text import did_you_mean
+from mailmerge.values import displayed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from mailmerge.model import Value
     from mailmerge.options import Hidden
     from mailmerge.recipients.recipient_list import Header
+    from mailmerge.values import Cell
 
 _CHUNK = 256
 """Rows taken from openpyxl at a time: its warnings are silenced around each chunk, not around the caller."""
 
-_Cells = list["Value | CellError"]
+_Cells = list["Cell | CellError"]
 
 
 class WorkbookList(RecipientList):
@@ -116,7 +116,7 @@ class WorkbookList(RecipientList):
     def _place(self, row: int, line: int | None, position: int) -> Place:  # noqa: ARG002  sheets have no lines
         return Place(path=self.shown, cell=f"sheet {self._sheet}, cell {cell_name(row, position + 1)}")
 
-    def _outside(self, row: int, cells: Sequence[Value | CellError]) -> list[Diagnostic]:
+    def _outside(self, row: int, cells: Sequence[Cell | CellError]) -> list[Diagnostic]:
         """Find cells with content in columns without a heading."""
         header = self._header
         if len(cells) <= header.width and not header.unnamed:
@@ -236,12 +236,12 @@ def _choose(parts: list[SheetPart], wanted: str | None, shown: str) -> SheetPart
     raise ListError(f'{shown} has no sheet "{wanted}"', code="D122", hint=hint, place=Place(path=shown))
 
 
-def _filled(cells: Sequence[Value | CellError]) -> bool:
+def _filled(cells: Sequence[Cell | CellError]) -> bool:
     return any(not isinstance(cell, str) or cell.strip() for cell in cells)
 
 
-def _shown(cell: Value | CellError) -> str:
-    return cell.shown or "formula" if isinstance(cell, CellError) else as_text(cell)
+def _shown(cell: Cell | CellError) -> str:
+    return str(cell.shown or "formula" if isinstance(cell, CellError) else displayed(cell))
 
 
 @contextmanager

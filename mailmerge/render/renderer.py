@@ -91,8 +91,19 @@ class Renderer:
         return Where(compiler.text, where, self._known)
 
     def selects(self, recipient: Recipient) -> bool:
-        """Say whether ``where`` selects this row; without ``where`` every row is."""
-        return self._where is None or self._where(self._variables(recipient), recipient)
+        """Say whether ``where`` selects this row; without ``where`` every row is.
+
+        Raises:
+            RowError: the row's data cannot be used as the expression does.
+            CampaignFileError: the expression is wrong for every row.
+
+        """
+        if self._where is None:
+            return True
+        try:
+            return self._where(self._variables(recipient), recipient)
+        except Exception as error:  # noqa: BLE001  whatever a template can raise
+            raise self._failure(error, recipient) from None
 
     def render(self, recipient: Recipient) -> Rendered:
         """Run every template over one row.

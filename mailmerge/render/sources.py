@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from mailmerge.model import AttachmentRule, Value
+    from mailmerge.model import AttachmentRule
+    from mailmerge.values import Plain
 
 
 class TemplateSource(Struct, frozen=True):
@@ -44,7 +45,7 @@ class MessageTemplates(Struct, frozen=True):
     headers: tuple[tuple[str, str], ...] = ()
     attachments: tuple[AttachmentRule, ...] = ()
     locale: str = "en"
-    vars: Mapping[str, Value] = field(default_factory=dict)
+    vars: Mapping[str, Plain] = field(default_factory=dict)
     places: Mapping[str, Place] = field(default_factory=dict)
     """Option names (``message.subject``, ``message.to``, ``attach[0].path``) and where each was set."""
 

@@ -18,6 +18,7 @@ from msgspec.json import Encoder
 
 from mailmerge import files
 from mailmerge.model import OWN_COLUMNS, Result, Status
+from mailmerge.values import displayed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -149,7 +150,7 @@ class ReportFiles:
             writer = csv.writer(table, lineterminator="\r\n")
             writer.writerow([*headings, *OWN_COLUMNS])
             for cells, result in rows:
-                writer.writerow([*map(str, cells), *_failure(result)])
+                writer.writerow([*map(displayed, cells), *_failure(result)])
                 count += 1
         if not count:
             files.remove_file(path)

@@ -21,6 +21,7 @@ from mailmerge.values.value import (
     DateTime,
     Duration,
     Number,
+    Plain,
     Time,
     Truth,
     Value,
@@ -31,6 +32,7 @@ from mailmerge.values.value import (
     name_of,
     plain,
     unlike,
+    value_of,
 )
 
 __all__ = [
@@ -43,6 +45,7 @@ __all__ = [
     "DateTime",
     "Duration",
     "Number",
+    "Plain",
     "Time",
     "Truth",
     "Truths",
@@ -67,4 +70,5 @@ __all__ = [
     "total",
     "truth",
     "unlike",
+    "value_of",
 ]

@@ -255,6 +255,8 @@ class Truth(Value, frozen=True, eq=False):
         return self.value
 
 
+Plain = str | int | Decimal | float | bool | date | datetime | time
+"""What a campaign file and a caller of the library give as values: variables."""
 Cell = str | Value
 """What a cell of a list is. An empty cell is the empty string, never ``None``."""
 

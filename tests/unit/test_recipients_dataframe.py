@@ -1,6 +1,6 @@
 """Frames, row selections, column types and private copies."""
 
-# ruff: noqa: DTZ001, PD011  the dates of a sheet have no time zone; a recipient's values are no frame's
+# ruff: noqa: DTZ001  the dates of a sheet have no time zone; a recipient's values are no frame's
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import os
 import stat
 import subprocess
 import sys
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 
 import numpy as np
@@ -21,9 +21,15 @@ from hypothesis import strategies as st
 from mailmerge.errors import CampaignFileError, ListError
 from mailmerge.model import Place
 from mailmerge.recipients import from_dataframe, parse_rows, sha256, snapshot
-from mailmerge.recipients.types import as_text, cell_type
+from mailmerge.recipients.types import cell_type
+from mailmerge.values import Number, displayed, value_of
 
 # --- frames
+
+
+def facts(cells):
+    """Give texts as they are, and of every other cell the value and the displayed text."""
+    return [cell if isinstance(cell, str) else (cell.value, cell.displayed) for cell in cells]
 
 
 def test_frames_have_no_nan():
@@ -36,14 +42,33 @@ def test_frames_have_no_nan():
             "due": [pd.Timestamp("2026-03-05"), pd.NaT, pd.NaT],
             "seen": [pd.Timestamp("2026-03-05 14:30"), pd.Timestamp("2026-03-06"), pd.NaT],
             "share": [0.1 + 0.2, 1.5, np.nan],
+            "spent": [pd.Timedelta(hours=26), pd.NaT, pd.NaT],
             "ok": [np.True_, False, None],
         }
     )
     people = from_dataframe(frame, key="email")
     rows = list(people)
-    assert [recipient.values for recipient in rows] == [
-        ("a@x.org", 13800138000, 1, date(2026, 3, 5), datetime(2026, 3, 5, 14, 30), Decimal("0.3"), True),
-        ("b@x.org", "", "", "", datetime(2026, 3, 6), Decimal("1.5"), False),
+    assert [facts(recipient.values) for recipient in rows] == [
+        [
+            "a@x.org",
+            (13800138000, "13800138000"),
+            (1, "1"),
+            (date(2026, 3, 5), "2026-03-05"),
+            (datetime(2026, 3, 5, 14, 30), "2026-03-05 14:30"),
+            (Decimal("0.3"), "0.3"),
+            (timedelta(hours=26), "26:00"),
+            (True, "TRUE"),
+        ],
+        [
+            "b@x.org",
+            "",
+            "",
+            "",
+            (datetime(2026, 3, 6), "2026-03-06 00:00"),
+            (Decimal("1.5"), "1.5"),
+            "",
+            (False, "FALSE"),
+        ],
     ]
     assert [recipient.row for recipient in rows] == [2, 3]
     assert (people.blank_rows, rows[0].key, people.dialect) == (1, "a@x.org", "pandas data frame, 3 rows")
@@ -69,7 +94,20 @@ def test_frames_take_types_and_tell_the_column():
     )
     first, second, third = people
     assert [(d.code, d.place and d.place.cell) for d in first.problems] == [("D130", 'column "n"')]
-    assert (second.values, third.values, people.columns.names) == ((0, "b"), (3, "c"), ("n", "_2026"))
+    assert [facts(recipient.values) for recipient in (second, third)] == [[(0, "0"), "b"], [(3, "3"), "c"]]
+    assert people.columns.names == ("n", "_2026")
+
+
+def test_frames_may_hold_what_is_no_cell():
+    """Infinity and objects are shown as Python writes them; they end no list."""
+    odd = [float("inf"), Decimal("Infinity"), ("a", 1), Decimal("1.50")]
+    rows = from_dataframe(pd.DataFrame({"x": pd.Series(odd, dtype=object)}))
+    assert [facts(recipient.values) for recipient in rows] == [
+        ["inf"],
+        ["Infinity"],
+        ["('a', 1)"],
+        [(Decimal("1.50"), "1.50")],
+    ]
 
 
 # --- selections
@@ -113,31 +151,41 @@ def test_selections_hold_what_they_name(pairs):
 
 
 @pytest.mark.parametrize(
-    ("spec", "cell", "value"),
+    ("spec", "cell", "fact"),
     [
         ("text", Decimal("1E-7"), "0.0000001"),
         ("text", date(2026, 3, 5), "2026-03-05"),
-        ("text", datetime(2026, 3, 5, 14), "2026-03-05 14:00:00"),
-        ("text", time(9, 5), "09:05:00"),
-        ("integer", " +7 ", 7),
-        ("integer", "007", 7),
-        ("decimal", "1234.50", Decimal("1234.50")),
-        ("decimal", 3, Decimal(3)),
-        ("boolean", "Yes", True),
-        ("boolean", 0, False),
-        ("date", "2026-03-05", date(2026, 3, 5)),
-        ("date", datetime(2026, 3, 5, 14), date(2026, 3, 5)),
-        ("date", date(2026, 3, 5), date(2026, 3, 5)),
-        ("date:%d.%m.%Y", "05.03.2026", date(2026, 3, 5)),
-        ("date:%d.%m.%Y", "2026-03-05", date(2026, 3, 5)),
-        ("date:%d.%m.%Y", datetime(2026, 3, 5, 14), date(2026, 3, 5)),
-        ("date:%d.%m.%Y %H:%M", "05.03.2026 14:30", datetime(2026, 3, 5, 14, 30)),
+        ("text", datetime(2026, 3, 5, 14), "2026-03-05 14:00"),
+        ("text", time(9, 5), "09:05"),
+        ("text", Number(Decimal(716), "00716"), "00716"),
+        ("integer", " +7 ", (7, "+7", "7")),
+        ("integer", "007", (7, "007", "7")),
+        ("integer", Number(Decimal(716), "00716"), (716, "00716", "716")),
+        ("decimal", "1234.50", (Decimal("1234.50"), "1234.50", "1234.5")),
+        ("decimal", "1e-7", (Decimal("1E-7"), "1e-7", "0.0000001")),
+        ("decimal", 3, (3, "3", "3")),
+        ("boolean", "Yes", (True, "Yes", "TRUE")),
+        ("boolean", "Nein ", (False, "Nein", "FALSE")),
+        ("boolean", "否", (False, "否", "FALSE")),
+        ("boolean", 0, (False, "0", "FALSE")),
+        ("boolean", True, (True, "TRUE", "TRUE")),
+        ("date", "2026-03-05", (date(2026, 3, 5), "2026-03-05", "2026-03-05")),
+        ("date", datetime(2026, 3, 5, 14), (date(2026, 3, 5), "2026-03-05", "2026-03-05 14:00")),
+        ("date", date(2026, 3, 5), (date(2026, 3, 5), "2026-03-05", "2026-03-05")),
+        ("date:%d.%m.%Y", "05.03.2026", (date(2026, 3, 5), "05.03.2026", "2026-03-05")),
+        ("date:%d.%m.%Y", "2026-03-05", (date(2026, 3, 5), "2026-03-05", "2026-03-05")),
+        ("date:%d.%m.%Y", datetime(2026, 3, 5, 14), (date(2026, 3, 5), "2026-03-05", "2026-03-05 14:00")),
+        (
+            "date:%d.%m.%Y %H:%M",
+            "05.03.2026 14:30",
+            (datetime(2026, 3, 5, 14, 30), "05.03.2026 14:30", "2026-03-05 14:30"),
+        ),
     ],
 )
-def test_cells_that_fit(spec, cell, value):
-    """A cell that fits its type becomes a value of it."""
-    read = cell_type(spec, "c").read(cell)
-    assert (read, type(read)) == (value, type(value))
+def test_cells_that_fit(spec, cell, fact):
+    """A cell that fits its type becomes a value of it, and is still shown as the list has it."""
+    read = cell_type(spec, "c").read(cell if isinstance(cell, str) else value_of(cell))
+    assert (read if isinstance(read, str) else (read.value, read.displayed, read.canonical)) == fact
 
 
 @pytest.mark.parametrize(
@@ -147,11 +195,15 @@ def test_cells_that_fit(spec, cell, value):
         ("integer", "1_0", '"1_0" is not an integer'),
         ("integer", "٣", '"٣" is not an integer'),
         ("integer", True, '"TRUE" is not an integer'),
+        ("integer", Decimal("1.5"), '"1.5" is not an integer'),
         ("decimal", "1.234,50", '"1.234,50" is not a decimal number'),
         ("decimal", "nan", '"nan" is not a decimal number'),
+        ("decimal", "1e9999", '"1e9999" is not a decimal number'),
         ("decimal", date(2026, 3, 5), '"2026-03-05" is not a decimal number'),
+        ("decimal", "x" * 5000, f'"{"x" * 40}…" is not a decimal number'),
         ("boolean", "maybe", '"maybe" is not a yes or no'),
         ("date", "05/03/2026", '"05/03/2026" is not a date'),
+        ("date", "10000-01-01", '"10000-01-01" is not a date'),
         ("date", 46086, '"46086" is not a date'),
         ("date:%d/%m/%Y", "31/02/2026", '"31/02/2026" is not a date'),
     ],
@@ -159,6 +211,7 @@ def test_cells_that_fit(spec, cell, value):
 def test_cells_that_do_not_fit(spec, cell, message):
     """A cell that does not fit is told with what was wanted, never bent."""
     kind = cell_type(spec, "c")
+    cell = cell if isinstance(cell, str) else value_of(cell)
     with pytest.raises(ValueError):
         kind.read(cell)
     told = kind.misfit(cell, Place(path="people.csv"), 2)
@@ -171,10 +224,7 @@ def test_cells_that_do_not_fit(spec, cell, message):
 def test_text_of_a_value_reads_back(value):
     """What is written as text into failed.csv fits the column's type again."""
     spec = {int: "integer", Decimal: "decimal", date: "date", bool: "boolean"}[type(value)]
-    assert cell_type(spec, "c").read(as_text(value)) == value
-
-
-# --- private copies
+    assert cell_type(spec, "c").read(displayed(value)) == value
 
 
 def test_snapshot_is_private_and_named_by_content(tmp_path):

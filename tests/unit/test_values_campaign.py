@@ -1,0 +1,361 @@
+"""Values from list to message, preview and failed.csv: one text everywhere, and odd rows that fail alone."""
+
+# ruff: noqa: DTZ001  the dates of a sheet have no time zone
+
+from __future__ import annotations
+
+import ast
+import csv
+import json
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import mailmerge
+from mailmerge import Campaign
+from mailmerge.errors import RowError
+from mailmerge.model import Columns, Listed, Place, Recipient, Result, Status
+from mailmerge.preview.page_data import Blobs, PageRow, StringTable, details, list_entry
+from mailmerge.recipients import open_list
+from mailmerge.recipients.types import cell_type
+from mailmerge.render import MessageTemplates, Renderer, TemplateSource
+from mailmerge.report.result_files import ReportFiles
+from mailmerge.values import Date, DateTime, Duration, Number, Time, Truth, displayed, kind_of
+
+PACKAGE = Path(mailmerge.__file__).parent
+
+
+@pytest.fixture
+def campaign(tmp_path):
+    """Make a campaign from a list (a text or the rows of a workbook) and a body."""
+
+    def build(rows, text, toml=""):
+        folder = tmp_path / "c"
+        folder.mkdir(exist_ok=True)
+        if isinstance(rows, str):
+            (folder / "list.csv").write_text(rows, encoding="utf-8")
+        else:
+            book = openpyxl.Workbook()
+            for row in rows:
+                book["Sheet"].append(row)
+            book.save(folder / "list.xlsx")
+        name = "list.csv" if isinstance(rows, str) else "list.xlsx"
+        (folder / "body.txt").write_text(text, encoding="utf-8")
+        (folder / "campaign.toml").write_text(
+            f'[data]\nsource = "{name}"\n{toml}\n'
+            '[message]\nfrom = "Me <me@x.org>"\nsubject = "Hi"\ntext = "body.txt"\n',
+            encoding="utf-8",
+        )
+        return Campaign.load(folder, environ={"MAILMERGE_STATE_DIR": str(tmp_path / "state")})
+
+    return build
+
+
+def addresses(campaign):
+    """Give the addresses that messages would go to."""
+    return [str(message.envelope.rcpt_to[0]) for message in campaign.messages(keep=False)]
+
+
+# --- one odd cell costs one row ----------------------------------------------------------------------------
+
+HOSTILE = {
+    "many digits": "9" * 4301,
+    "too many to round": "12345678901234567890123456789.5",
+    "exponent": "1e999999999",
+    "comma": "1.234,50",
+    "words": "n/a",
+    "nothing": "",
+    "not a number": "nan",
+    "unicode": "٣٤",
+}
+
+
+@pytest.mark.parametrize("cell", HOSTILE.values(), ids=list(HOSTILE))
+@pytest.mark.parametrize(
+    "body",
+    [
+        "{{ amount|int }}",
+        "{{ amount|money('EUR') }}",
+        "{{ amount|float * 2 }}",
+        "{{ amount|float ** 99999 }}",
+        "{{ '%.2f' % (amount|float) }}",
+        "{{ range(amount|int)|list|length }}",
+        "{{ '-' * (amount|int) }}",
+        "{% if amount > 5 %}x{% endif %}y",
+        "{% if 5 < amount %}x{% endif %}y",
+        "{% for part in amount.split(';') %}{{ part|round }}{% endfor %}",
+    ],
+)
+def test_an_odd_text_costs_its_row_only(campaign, cell, body):
+    """Whatever a cell of a text list holds, its row is invalid and the one after it is made."""
+    made = campaign(
+        f'email,amount\nodd@x.org,"{cell}"\nfine@x.org,7\n', body.replace("part|round", "part|int")
+    )
+    found = made.check()
+    odd = [group.first for group in found.problems if group.first.row == 2]
+    if cell in {"9" * 4301, "12345678901234567890123456789.5"} and not odd:
+        assert found.ready == 2  # a number of many digits may be compared and cut
+    else:
+        assert (found.statuses[Status.INVALID], found.ready) == (1, 1)
+        assert {problem.code for problem in odd} <= {"D114", "D117"}
+        assert all("amount" in problem.message or "value in" in problem.message for problem in odd)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        1e300,
+        -1e300,
+        1e-300,
+        datetime(9999, 12, 31, 23, 59, 59),
+        date(1900, 1, 1),
+        time(0),
+        "x",
+        True,
+    ],
+)
+@pytest.mark.parametrize(
+    ("body", "fine"),
+    [
+        ("{{ n|money('EUR') }}", 7),
+        ("{{ n * n * n }}", 7),
+        ("{{ 2 ** n }}", 7),
+        ("{{ n|round(2) }}", 7),
+        ("{{ '%d' % n }}", 7),
+        ("{{ n|date }}", date(2026, 3, 5)),
+        ("{{ n + (n - n) }}{{ n.year }}", date(2026, 3, 5)),
+        ("{% if n == day %}x{% endif %}y", date(2026, 3, 5)),
+    ],
+)
+def test_an_odd_cell_of_a_workbook_costs_its_row_only(campaign, cell, body, fine):
+    """Huge numbers, the last of all days, texts among dates: never a traceback, never the whole campaign."""
+    rows = [["email", "n"], ["odd@x.org", cell], ["fine@x.org", fine]]
+    made = campaign(rows, body, "[vars]\nday = 2026-03-05\n")
+    found = made.check()
+    assert found.ready >= 1
+    assert found.ready + found.statuses[Status.INVALID] == 2
+    assert {group.first.code for group in found.problems if group.first.row} <= {
+        "D113",
+        "D114",
+        "D117",
+        "D116",
+    }
+
+
+def test_where_goes_on_after_a_row_it_cannot_judge(campaign):
+    """One cell that is no number is one invalid row, with its column; the others are selected or skipped."""
+    made = campaign("email,n\na@x.org,5\nb@x.org,soon\nc@x.org,50\n", "Hello", "where = 'n > 10'")
+    found = made.check()
+    assert [found.statuses[status] for status in (Status.SKIPPED, Status.INVALID, Status.PENDING)] == [
+        1,
+        1,
+        1,
+    ]
+    [problem] = [group.first for group in found.problems if group.first.row == 3]
+    assert (problem.code, problem.message) == ("D117", '`n` is not a number: "soon"')
+    assert addresses(made) == ["c@x.org"]
+
+
+@pytest.mark.parametrize("where", ["opted_out != 'TRUE'", "not opted_out", "opted_out == false"])
+def test_who_opted_out_gets_nothing(campaign, where):
+    """A sheet's TRUE is the text TRUE, in any spelling of the condition."""
+    rows = [["email", "opted_out"], ["in@x.org", False], ["out@x.org", True]]
+    assert addresses(campaign(rows, "Hello", f'where = "{where}"')) == ["in@x.org"]
+
+
+def test_what_cannot_be_compared_gets_nothing(campaign):
+    """A condition that a cell only seems to miss leaves its row out, and says so."""
+    rows = [["email", "opted_out"], ["in@x.org", False], ["out@x.org", True]]
+    made = campaign(rows, "Hello", "where = \"opted_out != 'yes'\"")
+    assert addresses(made) == ["in@x.org"]
+    assert made.check().statuses[Status.INVALID] == 1
+
+
+# --- one text for a cell ------------------------------------------------------------------------------------
+
+CELLS = {
+    "truth": True,
+    "lie": False,
+    "small": 0.0000001,
+    "whole": 1234.0,
+    "sum": 0.1 + 0.2,
+    "day": date(2026, 3, 5),
+    "moment": datetime(2026, 3, 5, 9, 30),
+    "second": datetime(2026, 3, 5, 9, 30, 5),
+    "clock": time(9, 30),
+    "spent": timedelta(hours=26, minutes=30),
+    "zip": "00716",
+    "name": 'Müller; "Jörg"',
+}
+BODY = (
+    "{% for name, cell in row.items() %}{{ name }}={{ cell }}/{{ cell ~ '' }}/{{ cell|upper }};{% endfor %}"
+    "{{ 'member' if truth else 'guest' }} {{ 'member' if lie else 'guest' }} "
+    "{{ truth == 'TRUE' }} {{ day == '2026-03-05' }}"
+)
+
+
+def render(recipients, text):
+    """Render a body over every row."""
+    templates = MessageTemplates(
+        base=Path(),
+        from_="me@example.org",
+        to=("{{ email }}",),
+        subject="{{ email }}",
+        text=TemplateSource("message.text", source=text),
+    )
+    renderer = Renderer(templates, recipients.columns)
+    return ["".join(renderer.render(recipient).text or ()) for recipient in recipients]
+
+
+def test_failed_csv_gives_back_what_the_sheet_shows(tmp_path):
+    """The list of failed rows, used as a list, makes the same texts as the workbook that they come from."""
+    book = openpyxl.Workbook()
+    book["Sheet"].append(["email", *CELLS])
+    book["Sheet"].append(["a@x.org", *CELLS.values()])
+    book.save(tmp_path / "list.xlsx")
+    people = open_list(tmp_path / "list.xlsx")
+    result = Result(2, "a@x.org", "a@x.org", Status.REJECTED)
+    rows = [(cells, result) for _, cells in people.originals({2})]
+
+    assert ReportFiles(tmp_path).write_failed(people.columns.headings, rows) == 1
+
+    failed = open_list(tmp_path / "failed.csv")
+    assert render(failed, BODY) == render(people, BODY)
+    assert "0.0000001/0.0000001" in render(failed, BODY)[0]
+    assert "member guest TRUE TRUE" in render(failed, BODY)[0]
+    [was], [comes] = people, failed
+    assert [displayed(cell) for cell in comes.values] == [displayed(cell) for cell in was.values]
+
+
+def cells(kind, values):
+    """Make cells with a displayed text of their own, as formats will give them."""
+    return st.builds(
+        kind, values, st.one_of(st.none(), st.text("abcXYZ019.,-/ é€", min_size=1).filter(str.strip))
+    )
+
+
+@given(
+    st.one_of(
+        cells(
+            Number, st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**20), max_value=10**20)
+        ),
+        cells(Date, st.dates()),
+        cells(DateTime, st.datetimes()),
+        cells(Time, st.times()),
+        cells(Duration, st.timedeltas()),
+        cells(Truth, st.booleans()),
+    )
+)
+def test_a_cell_has_one_text_everywhere(tmp_path_factory, cell):
+    """Message, preview, failed.csv and diagnostics show a cell in the very same way."""
+    shown = cell.displayed
+    folder = tmp_path_factory.mktemp("one")
+    columns = Columns(("email", "x"), ("email", "x"))
+    recipient = Recipient(2, columns, ("a@x.org", cell))
+    templates = MessageTemplates(
+        base=Path(),
+        from_="me@example.org",
+        to=("{{ email }}",),
+        subject="[{{ x }}]",
+        text=TemplateSource(
+            "message.text", source="{{ x }}|{{ x ~ '' }}|{{ x|string }}|{{ '%s' % x }}|{{ [x]|join }}"
+        ),
+        headers=(("X-Cell", "[{{ x }}]"),),
+    )
+    rendered = Renderer(templates, columns).render(recipient)
+    listed = Listed(2, "a@x.org", "a@x.org", Status.PENDING)
+    page = PageRow(listed, recipient)
+    ReportFiles(folder).write_failed(
+        columns.headings, [(recipient.values, Result(2, "k", "a", Status.REJECTED))]
+    )
+    with (folder / "failed.csv").open(encoding="utf-8-sig", newline="") as file:
+        failed = list(csv.reader(file))[1][1]
+    said = cell_type("date:%d/%m/%Y", "x").misfit(cell, Place(path="list.xlsx"), 2).message
+
+    assert "".join(rendered.text or ()).split("|") == [shown] * 5
+    assert (rendered.subject, rendered.headers[0][1]) == (f"[{shown.strip()}]", f"[{shown.strip()}]")
+    assert list_entry(page)[-1][1] == shown[:160]
+    assert json.loads(json.dumps(details(page, StringTable(), Blobs(lambda *_: None))))["types"][1] != "text"
+    assert failed == shown
+    assert said.startswith(f'"{shown[:40]}')
+
+
+def test_the_same_cells_make_the_same_digest():
+    """A cell's kind and format are no part of its identity: 1 is 1.00, TRUE is the text TRUE."""
+    columns = Columns(("a", "b"), ("a", "b"))
+    rows: list[Any] = [
+        (Number(Decimal("1.00"), "1,00 €"), Truth(True, "Ja")),
+        (Number(Decimal(1)), Truth(True)),
+        (1, True),
+        ("1", "TRUE"),
+    ]
+    assert len({Recipient(2, columns, row).digest() for row in rows}) == 1
+    assert Recipient(2, columns, ("1", "FALSE")).digest() != Recipient(2, columns, ("1", "TRUE")).digest()
+
+
+def test_no_other_place_turns_a_cell_into_text():
+    """Outside of the package for values nothing writes dates, truths or decimals of a cell by itself."""
+    found = []
+    for area in ("recipients", "render", "preview", "message", "check"):
+        for path in sorted((PACKAGE / area).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                if isinstance(node, ast.Attribute) and node.attr in {"isoformat", "strftime"}:
+                    found.append((path.stem, node.attr))
+                elif isinstance(node, ast.Constant) and node.value in {"TRUE", "FALSE", "True", "False"}:
+                    found.append((path.stem, node.value))
+                elif isinstance(node, ast.FormattedValue) and ast.unparse(node).endswith(":f}'"):
+                    found.append((path.stem, ":f"))
+                elif isinstance(node, ast.Call) and ast.unparse(node) in SPELT:
+                    found.append((path.stem, ast.unparse(node)))
+    assert set(found) <= ALLOWED
+
+
+SPELT = {
+    "str(cell)",
+    "str(value)",
+    "map(str, cells)",
+    "map(str, recipient.values)",
+    "map(str, values)",
+    "repr(cell)",
+}
+ALLOWED = {
+    ("cells", "str(value)"),  # what openpyxl gives: errors, texts, times for a message
+    ("dataframe", "str(cell)"),  # objects that are no cells
+    ("types", "strftime"),  # an example of a date format, for a message
+    ("failures", "str(value)"),  # what is no cell
+    ("builtins", "str(value)"),  # raises what an undefined name raises; a value as the option of a filter
+    ("filters", "str(value)"),  # the same
+    ("diagnostics", "str(value)"),  # what is written to a GitHub annotation
+}
+
+
+def test_kinds_of_cells_in_a_workbook():
+    """Every type of `CELLS` is met: the tests above leave none out."""
+    kinds = {kind_of(value) for value in CELLS.values()}
+    assert kinds == {str, Number, Date, DateTime, Time, Duration, Truth}
+
+
+def test_an_error_names_the_column_in_any_expression():
+    """To, subject, headers and attachments name row and column as the body does."""
+    columns = Columns(("email", "due"), ("email", "due"))
+    recipient = Recipient(7, columns, ("a@x.org", Date(date(2026, 3, 5))))
+    body = TemplateSource("message.text", source="-")
+    for options in (
+        {"to": ("{{ 'b@x.org' if due > 5 else email }}",)},
+        {"subject": "{{ due > 5 }}"},
+        {"headers": (("X-Due", "{{ due > 5 }}"),)},
+        {"locale": "{{ 'de' if due > 5 else 'en' }}"},
+        {"cc": ("{{ 'b@x.org' if due > 5 else email }}",)},
+    ):
+        given_: dict[str, Any] = {"to": ("{{ email }}",), "subject": "-", **options}
+        renderer = Renderer(MessageTemplates(base=Path(), from_="me@x.org", text=body, **given_), columns)
+        with pytest.raises(RowError) as caught:
+            renderer.render(recipient)
+        assert caught.value.message == "`due` is a date and cannot be compared with a number"
+        assert (caught.value.code, caught.value.row) == ("D117", 7)
