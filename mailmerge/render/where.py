@@ -1,7 +1,7 @@
 """``--where`` and ``data.where``: one Jinja2 expression that says whether a row is meant.
 
 What counts as true is what counts as true in templates, and one thing more is asked here: a text that is
-used as a condition has to be one that says yes or no. ``where = "status"`` would mean everybody.
+used as a condition has to be one that says yes or no. ``where = "status"`` would mean everybody, and stops.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Template, TemplateSyntaxError, nodes
 from jinja2.parser import Parser
 
-from mailmerge.errors import CampaignFileError, RowError
+from mailmerge.errors import CampaignFileError, InputError, RowError
 from mailmerge.model import Place
 from mailmerge.render.environments import UnknownName
 from mailmerge.render.failures import column_of, is_of_values, value_error
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mailmerge.model import Recipient
 
 _RESULT = "result"
+_NO_ANSWER = "C432"
 
 
 class Where:
@@ -71,7 +72,7 @@ class Where:
                 pass
             return bool(context.vars[_RESULT])
         except BadValue as error:
-            raise self._row_error(error, recipient) from None
+            raise self._refusal(error, recipient) from None
         except UnknownName as error:
             raise self._unknown(str(error.name), recipient.row) from None
         except Exception as error:  # noqa: BLE001  whatever the expression does with a value
@@ -81,9 +82,15 @@ class Where:
             message = f"`where` fails for row {recipient.row}: {error}"
             raise self._error("C434", message, None, recipient.row) from None
 
-    def _row_error(self, error: BadValue, recipient: Recipient) -> RowError:
+    def _refusal(self, error: BadValue, recipient: Recipient) -> InputError:
+        """Blame the row for a value, but the expression for asking a text that is no answer."""
         column = column_of(error.value, self._expression, recipient)
-        return value_error(error, column, "a value in `where`", self._place(column), recipient.row)
+        refused = value_error(error, column, "a value in `where`", self._place(column), recipient.row)
+        if error.code != _NO_ANSWER:
+            return refused
+        return CampaignFileError(
+            refused.message, code=error.code, hint=refused.hint, place=refused.place, row=recipient.row
+        )
 
     def _place(self, column: str | None = None) -> Place:
         at = self._expression.find(column) + 1 if column else 0
@@ -111,5 +118,7 @@ def _checked(value: Any) -> bool:
     answer = truth(value)
     if isinstance(value, str) and answer and not read_truth(value):
         reason = f"is text ({quoted(value)}), which is neither true nor false"
-        raise BadValue("C432", reason, value, 'compare it: {it} == "yes"; to ask if it is empty: {it} != ""')
+        raise BadValue(
+            _NO_ANSWER, reason, value, 'compare it: {it} == "yes"; to ask if it is empty: {it} != ""'
+        )
     return answer

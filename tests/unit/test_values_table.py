@@ -204,7 +204,7 @@ def selected(word):
     except RowError:
         return "error"
     except CampaignFileError:
-        return "stopped"
+        return "stops"
     return "yes" if chosen else "no"
 
 
