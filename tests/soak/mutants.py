@@ -26,10 +26,11 @@ ROOT = Path(__file__).parents[2]
 CHOSEN = {
     "addresses.py": ["unit/test_addresses.py"],
     "check/colours.py": ["unit/test_check_rules.py"],
-    "sending/circuit_breaker.py": ["unit/test_sending_policy.py", "unit/test_sending_sender.py"],
+    "sending/backoff.py": ["unit/test_sending_backoff.py", "unit/test_sending_policy.py"],
+    "sending/history.py": ["unit/test_sending_policy.py", "unit/test_sending_sender.py"],
     "sending/policy.py": ["unit/test_sending_policy.py", "unit/test_sending_sender.py"],
-    "sending/retry.py": ["unit/test_sending_policy.py", "unit/test_sending_sender.py"],
     "sending/throttle.py": ["unit/test_sending_throttle.py"],
+    "sending/work_queue.py": ["unit/test_sending_work_queue.py"],
     "smtp/replies.py": ["unit/test_smtp_replies.py", "protocol/test_transcripts.py"],
 }
 """Modules that decide, with the tests that should notice if they decide otherwise."""

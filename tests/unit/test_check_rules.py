@@ -10,7 +10,7 @@ import pytest
 
 from mailmerge.check import rules
 from mailmerge.check.clients import DECORATION, WIDELY_USED, client_data, used
-from mailmerge.check.colours import BLACK, UNKNOWN, WHITE, appearance, contrast, parse
+from mailmerge.check.colours import BLACK, UNKNOWN, WHITE, appearance, contrast, parse, shown_colour
 from mailmerge.check.html_document import HtmlDocument
 from mailmerge.check.lint import MOST_LAYOUTS
 from mailmerge.check.message_view import ListTally
@@ -310,6 +310,12 @@ def test_large_text_may_have_less_contrast(plan: Checker) -> None:
     """3 to 1 is enough for a headline, 4.5 to 1 for the rest."""
     assert codes(plan('<h1 style="color:#888888">Large enough</h1>')) == []
     assert codes(plan('<p style="color:#888888">Not large</p>')) == ["H233"]
+
+
+@pytest.mark.parametrize("colour", ["#000000", "#0a7fff", "#ffffff"])
+def test_a_colour_is_shown_as_css_writes_it(colour: str) -> None:
+    """What is read comes back."""
+    assert shown_colour(parse(colour)) == colour
 
 
 def test_colours_are_read_as_css_writes_them() -> None:
