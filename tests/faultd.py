@@ -242,9 +242,7 @@ class FaultServer:
 
     def __exit__(self, *_: object) -> None:
         self.stopping.set()
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        self.stop_listening()
         for peer in self.peers:
             with contextlib.suppress(OSError):
                 peer.shutdown(socket.SHUT_RDWR)
@@ -252,6 +250,12 @@ class FaultServer:
             thread.join(5)
         if self.failures:
             raise self.failures[0]
+
+    def stop_listening(self) -> None:
+        """Take no connection any more; those that are there go on."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
 
     def read_little(self) -> None:
         """Keep the receive buffer of later clients small, so that a slow reader is felt."""

@@ -26,9 +26,7 @@ MODES = ["off", "overlap", "window"]
 
 def leaving(peer: Peer) -> None:
     """Hang up, and take no connection any more."""
-    listener = peer.server._listener
-    listener.shutdown(socket.SHUT_RDWR)
-    listener.close()
+    peer.server.stop_listening()
     raise Dropped
 
 
