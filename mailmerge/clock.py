@@ -14,11 +14,11 @@ class Clock(Protocol):
     """Wall clock, steady clock and sleep in one, so that they cannot disagree."""
 
     def now(self) -> datetime:
-        """Say what time it is, in UTC."""
+        """Return the time, in UTC."""
         ...
 
     def monotonic(self) -> float:
-        """Give seconds that never go backwards."""
+        """Return seconds that never go backwards."""
         ...
 
     def sleep(self, seconds: float) -> None:
@@ -30,11 +30,11 @@ class SystemClock:
     """The machine's clocks."""
 
     def now(self) -> datetime:
-        """Say what time it is, in UTC."""
+        """Return the time, in UTC."""
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
-        """Give the system's steady clock."""
+        """Return the system's steady clock."""
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
@@ -50,11 +50,11 @@ class VirtualClock:
         self._passed = 0.0
 
     def now(self) -> datetime:
-        """Say the start plus all that was slept."""
+        """Return the start plus all that was slept."""
         return self._start + timedelta(seconds=self._passed)
 
     def monotonic(self) -> float:
-        """Give the seconds slept so far."""
+        """Return the seconds slept so far."""
         return self._passed
 
     def sleep(self, seconds: float) -> None:

@@ -63,7 +63,7 @@ class Quota(Protocol):
         ...
 
     def free_at(self, recipients: int) -> datetime | None:
-        """Tell when *recipients* more will fit; None: now."""
+        """Return when *recipients* more will fit; None: now."""
         ...
 
 
@@ -160,7 +160,7 @@ class AccountUsage(StateDatabase):
         return int(self._db.row(query, (account, since.timestamp()))[0])
 
     def history(self, account: str, since: datetime) -> Iterator[datetime]:
-        """Give the times of the messages sent after *since*, oldest first: a throttle's warm start."""
+        """Return the times of the messages sent after *since*, oldest first: a throttle's warm start."""
         query = "SELECT at, messages FROM usage WHERE account = ? AND at > ? ORDER BY at"
         for at, messages in self._db.rows(query, (account, since.timestamp())):
             for _ in range(messages):
@@ -169,7 +169,7 @@ class AccountUsage(StateDatabase):
     def free_at(
         self, account: str, limits: Sequence[Rate], now: datetime, recipients: int = 1
     ) -> datetime | None:
-        """Tell when *recipients* more will fit into every limit; None: now.
+        """Return when *recipients* more will fit into every limit; None: now.
 
         Never later than one window from now, even where the clock was set back since.
         """
@@ -191,7 +191,7 @@ class AccountUsage(StateDatabase):
         return None if latest is None else datetime.fromtimestamp(latest, UTC)
 
     def _tally(self, account: str) -> _Tally:
-        """Give the account's entries; they are read again only if another process has written since."""
+        """Return the account's entries; they are read again only if another process has written since."""
         version = int(self._db.row("PRAGMA data_version")[0])
         known = self._seen.get(account)
         if known is not None and known.version == version:
@@ -238,7 +238,7 @@ class AccountQuota:
         self._usage.release(reservation)
 
     def free_at(self, recipients: int = 1) -> datetime | None:
-        """Tell when *recipients* more will fit; None: now."""
+        """Return when *recipients* more will fit; None: now."""
         return self._usage.free_at(self._account, self._limits, self._clock.now(), recipients)
 
     def left(self) -> int | None:

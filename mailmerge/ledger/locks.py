@@ -85,7 +85,7 @@ class Lock:
             os.write(handle, about.encode())
 
     def release(self) -> None:
-        """Give the lock back; without it, nothing happens."""
+        """Return the lock back; without it, nothing happens."""
         handle, self._handle = self._handle, None
         if handle is not None:
             os.close(handle)

@@ -164,7 +164,7 @@ WHERE campaign = ? AND kind = ? ORDER BY id DESC LIMIT 1
 
 
 def now_utc() -> datetime:
-    """Say what time it is."""
+    """Return the time."""
     return datetime.now(UTC)
 
 

@@ -23,13 +23,13 @@ DO UPDATE SET mark = max(mark, excluded.mark), noted = excluded.noted
 
 
 class CampaignRegistry(StateDatabase):
-    """The user's campaigns with their high-water marks: how many hand-overs each ledger had promised."""
+    """The user's campaigns with their high-water marks: how many hand-overs each ledger had recorded."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, _SCHEMA)
 
     def mark(self, ledger: Path, campaign: str) -> int | None:
-        """Give the high-water mark noted for a campaign; None: not known here."""
+        """Return the high-water mark noted for a campaign; None: not known here."""
         query = "SELECT mark FROM known WHERE ledger = ? AND campaign = ?"
         found = self._db.row(query, (_name(ledger), campaign))
         return None if found is None else int(found[0])

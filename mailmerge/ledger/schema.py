@@ -8,7 +8,7 @@ bytes can leave*. So a commit has to mean "on the disk":
   and be sent twice.) On macOS, where a flush stops at the drive's cache, ``fullfsync`` does not.
 - **Network disks** have no shared memory that can be trusted, which WAL needs: there the rollback journal
   stays, slower and safe.
-- **Ballast**: a megabyte set aside beside the file. A full disk stops the run at the next promise; what was
+- **Ballast**: a megabyte set aside beside the file. A full disk stops the run at the next intent; what was
   accepted by then is recorded in the ballast's place (see `mailmerge.ledger.attempts`).
 - **High-water mark**: ``campaign.handed_over`` only grows, and the user's registry remembers it. A file that
   says less than the registry is an old copy, and is refused (see `mailmerge.ledger.registry`).
@@ -331,7 +331,7 @@ def _journal_is_empty(path: Path) -> bool:
 
 
 def _on_network(path: Path) -> bool:
-    """Tell whether *path* lies on a file system whose shared memory cannot be trusted (Linux only)."""
+    """Return whether *path* lies on a file system whose shared memory cannot be trusted (Linux only)."""
     try:
         mounts = Path("/proc/self/mounts").read_text("utf-8", "replace").splitlines()
     except OSError:

@@ -194,7 +194,7 @@ def moment(value: float | None) -> datetime | None:
 
 
 def is_full(error: BaseException | None) -> bool:
-    """Tell whether SQLite failed for want of space, or for a write error that looks like it."""
+    """Return whether SQLite failed for want of space, or for a write error that looks like it."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     return isinstance(error, sqlite3.Error) and code in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
 

@@ -68,7 +68,7 @@ class Aggregates:
         return self._db.rows(query, (self._campaign, *more))
 
     def runs(self, kind: str = "send") -> Runs:
-        """Give the first beginning, the last end and their number."""
+        """Return the first beginning, the last end and their number."""
         query = (
             "SELECT count(*), min(started), max(id), started, ended, reason FROM run "
             "WHERE campaign = ?1 AND kind = ?2"
@@ -104,7 +104,7 @@ class Aggregates:
         return _binned(begin, step, found, {_int(number): _int(count) for number, count in opened}, most)
 
     def domains(self, most: int = MOST_DOMAINS) -> tuple[tuple[Domain, ...], int]:
-        """Give the domains with the most contacted rows, most failures first, and how many there are."""
+        """Return the domains with the most contacted rows, most failures first, and how many there are."""
         sums = ", ".join(f"sum(d.status = '{status}')" for status in Status)
         rows = self._rows(
             f"SELECT {_DOMAIN} AS domain, {sums}, count(*) AS total, count(*) OVER () "
@@ -120,7 +120,7 @@ class Aggregates:
         return tuple(domains), _int(rows[0][-1]) if rows else 0
 
     def answers(self, most: int = MOST_REPLIES) -> tuple[Answer, ...]:
-        """Give the last reply codes of contacted rows with the server's words, the most frequent first."""
+        """Return the last reply codes of contacted rows with the server's words, the most frequent first."""
         # Beside min() SQLite takes the other columns from the row that holds the minimum.
         groups = self._rows(
             "SELECT d.status, a.code, a.enhanced, count(*) AS n, min(a.id), a.reply, d.note "

@@ -46,7 +46,7 @@ class RetryPolicy(Struct, frozen=True):
         *,
         asked: float | None = None,
     ) -> datetime | None:
-        """Tell when to try again after *tries* tries, the first of them at *first*.
+        """Return when to try again after *tries* tries, the first of them at *first*.
 
         Args:
             tries: how many tries the row has used up, this one included.
@@ -70,7 +70,7 @@ class RetryPolicy(Struct, frozen=True):
 
 
 def reconnect_delay(setbacks: int, since: float, now: float, *, connected: bool) -> float | None:
-    """Tell how long to wait before the next connection.
+    """Return how long to wait before the next connection.
 
     Args:
         setbacks: connections in a row that failed or brought no message to an answer, this one included.
@@ -89,7 +89,7 @@ def reconnect_delay(setbacks: int, since: float, now: float, *, connected: bool)
 
 
 def pause_length(asked: float, orders: int) -> float:
-    """Tell how many seconds to pause when the server asks for *asked*, after *orders* in a row before it."""
+    """Return how many seconds to pause when the server asks for *asked*, after *orders* in a row."""
     if asked <= _SHORT_PAUSES[0]:
         return _SHORT_PAUSES[min(orders, len(_SHORT_PAUSES) - 1)]
     return min(asked * 2.0**orders, max(asked, _LONGEST_PAUSE))

@@ -51,7 +51,7 @@ class Connection(Protocol):
         ...
 
     def can_accept(self) -> bool:
-        """Tell whether another message may be submitted now."""
+        """Return whether another message may be submitted now."""
         ...
 
     def submit(self, message: Message, token: int) -> None:
@@ -76,11 +76,11 @@ class Connection(Protocol):
         ...
 
     def fileno(self) -> int:
-        """Give what a selector can wait for; -1: nothing."""
+        """Return what a selector can wait for; -1: nothing."""
         ...
 
     def abort(self) -> list[Event]:
-        """Close at once and give the outcomes of what was in flight."""
+        """Close at once and return the outcomes of what was in flight."""
         ...
 
     def close(self) -> None:
@@ -121,7 +121,7 @@ class ConnectionSlot:
         self._touch()
 
     def close(self) -> None:
-        """Give the connection up, if there is one."""
+        """Return the connection up, if there is one."""
         connection, self.connection = self.connection, None
         self.retiring = False
         if connection is not None:
@@ -141,7 +141,7 @@ class ConnectionSlot:
         return events
 
     def alive(self) -> bool:
-        """Tell whether the connection can carry a message, asking the server after a pause.
+        """Return whether the connection can carry a message, asking the server after a pause.
 
         Both clocks are looked at, because the steady one stands still while a laptop sleeps.
         """

@@ -87,7 +87,7 @@ class OutcomeWriter:
             self._urgent = True
 
     def commit_in(self) -> float | None:
-        """Tell within how many seconds the outcomes must be recorded; None: there are none."""
+        """Return within how many seconds the outcomes must be recorded; None: there are none."""
         if self._since is None:
             return None
         return 0.0 if self._urgent else max(0.0, self._since + _COMMIT_WITHIN - self._clock.monotonic())

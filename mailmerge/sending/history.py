@@ -67,7 +67,7 @@ class History:
     # --- looking back ---------------------------------------------------------------------------------
 
     def paused(self, steady: float) -> bool:
-        """Tell whether the server's order to wait still holds."""
+        """Return whether the server's order to wait still holds."""
         return steady < self.paused_until
 
     def rejected_of_last(self) -> int:
@@ -76,7 +76,7 @@ class History:
         return sum(self.latest) - (self.latest[0] if full else False)
 
     def leaves(self, job: Job) -> bool:
-        """Tell whether *job* is left as it is, because its domain refuses us as such; it is counted then."""
+        """Return whether *job* is left as it is, because its domain refuses us as such; it is counted then."""
         if not self._blocked:
             return False
         domain = next((domain for domain in job.domains if domain in self._blocked), None)

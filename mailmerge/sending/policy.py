@@ -185,7 +185,7 @@ class Policy:
         )
 
     def _tripped(self, outcome: Outcome, history: History) -> RunEnd | None:
-        """Tell whether a refusal is the one too many."""
+        """Return whether a refusal is the one too many."""
         trip: tuple[str, str] | None = None
         if outcome.reason == "content" and history.contents + 1 >= _CONTENTS_IN_A_ROW:
             trip = (

@@ -21,7 +21,7 @@ class StopFlag(Protocol):
     """Set from outside, by a signal handler for one: `threading.Event` is such a flag."""
 
     def is_set(self) -> bool:
-        """Tell whether to stop."""
+        """Return whether to stop."""
         ...
 
 

@@ -271,12 +271,12 @@ class Sender:
             self._clock.sleep(min(_SLICE, rest))
 
     def _rate_delay(self) -> float:
-        """Tell how long the rates hold back the next message, as far as it is known."""
+        """Return how long the rates hold back the next message, as far as it is known."""
         job = self._queue.head
         return self._throttle.delay(self._clock.monotonic(), job.domains if job else ())
 
     def _poll_timeout(self) -> float:
-        """Tell how long a poll may last: until the next thing that is to be done without the server."""
+        """Return how long a poll may last: until the next thing that is to be done without the server."""
         timeout = _SLICE
         commit_in = self._outcomes.commit_in()
         if commit_in is not None:

@@ -124,11 +124,11 @@ class Throttle:
             return
         times = "once" if self.halvings == 1 else f"{self.halvings} times"
         slowest, last = (60 / interval if interval else 0.0 for interval in (self.longest, self._interval))
-        back = "as fast as before" if self._interval <= self._full_interval else f"{last:,.3g}/m"
-        yield f"the server found us too fast {times}: down to {slowest:,.3g}/m, at the end {back}"
+        back = "back to full speed" if self._interval <= self._full_interval else f"{last:,.3g}/min"
+        yield f"slowed down {times} at the server's request: lowest rate {slowest:,.3g}/min, {back} at the end"
 
     def delay(self, now: float, domains: Iterable[str] = ()) -> float:
-        """Tell how many seconds from *now* a message to these *domains* has to wait; 0: it may go."""
+        """Return how many seconds from *now* a message to these *domains* has to wait; 0: it may go."""
         wait = max((window.delay(now) for window in self._windows), default=0.0)
         wait = max(wait, self._due - now, self._domains.delay(domains, now))
         return max(wait, _SHORTEST_DELAY) if wait > 0 else 0.0

@@ -198,7 +198,7 @@ def test_b_a_slower_pace_is_told(bench: Bench, server: MoodyServer) -> None:
     server.change_mood({DOT: {2: say("454 Throttling failure: Maximum sending rate exceeded.")}})
     report = bench.send(clock=SkippingClock(nap=0.0), deadlines=PATIENCE)
     assert (report.exit_code, report.counts[Status.ACCEPTED]) == (0, 6)
-    assert "the server found us too fast once: down to 30/m, at the end 30/m" in told(report)
+    assert "slowed down once at the server's request: lowest rate 30/min, 30/min at the end" in told(report)
 
 
 def test_b_a_pause_is_sat_out_with_wait(bench: Bench, server: MoodyServer) -> None:

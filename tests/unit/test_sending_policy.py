@@ -505,7 +505,7 @@ def test_a_blocked_domain_is_told_with_the_rows_that_were_left() -> None:
 NO_ROUTE = ConnectionLost("no route", hint="look")
 NO_HOST = ConnectionLost("no such host", exit_code=2)
 NOT_NOW = AuthError("454 later", exit_code=5)
-NOT_YET = ConnectionLost("421 later", exit_code=5, retry_after=30.0)
+NOT_YET = ConnectionLost("421 later", exit_code=5, retry_after=60.0)
 WRONG = AuthError("535 no")
 UNTRUSTED = TlsError("self-signed", code="S621")
 CUT_OFF = TlsError("handshake broke off")
@@ -535,7 +535,7 @@ def end(reason: Reason, error: SessionError, later: timedelta | None = None) -> 
         (NOT_NOW, True, {}, POLICY, end(Reason.ACCOUNT_PAUSE, NOT_NOW, 10 * MINUTE)),
         (NOT_NOW, True, {}, WAITING, RunDecision(pause=600.0)),
         (NOT_NOW, True, {"put_off": 2}, WAITING, end(Reason.ACCOUNT_PAUSE, NOT_NOW, 10 * MINUTE)),
-        (NOT_YET, True, {}, POLICY, RunDecision(pause=30.0)),
+        (NOT_YET, True, {}, POLICY, RunDecision(pause=60.0)),
         (NOT_YET, False, {"connected": True}, POLICY, RunDecision(reconnect=1.0)),
         (WRONG, True, {}, WAITING, end(Reason.REFUSED, WRONG)),
         (WRONG, False, {"connected": True}, POLICY, end(Reason.REFUSED, WRONG)),

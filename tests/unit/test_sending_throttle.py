@@ -162,12 +162,14 @@ def test_halving_and_recovery() -> None:
     for _ in range(50):
         throttle.recover()
     assert throttle.interval == pytest.approx(2.0 / 1.1)
-    assert list(throttle.notes()) == ["the server found us too fast once: down to 30/m, at the end 33/m"]
+    assert list(throttle.notes()) == [
+        "slowed down once at the server's request: lowest rate 30/min, 33/min at the end"
+    ]
     for _ in range(1000):
         throttle.recover()
     assert throttle.interval == 1.0
     (note,) = throttle.notes()
-    assert note.endswith("at the end as fast as before")
+    assert note.endswith("back to full speed at the end")
 
 
 def test_halving_without_a_rate_uses_the_pace_so_far() -> None:
