@@ -76,7 +76,7 @@ class History:
         return sum(self.latest) - (self.latest[0] if full else False)
 
     def leaves(self, job: Job) -> bool:
-        """Return whether *job* is left as it is, because its domain refuses us as such; it is counted then."""
+        """Return whether *job* is left as it is, because its domain refuses us; it is counted then."""
         if not self._blocked:
             return False
         domain = next((domain for domain in job.domains if domain in self._blocked), None)

@@ -125,7 +125,8 @@ class Throttle:
         times = "once" if self.halvings == 1 else f"{self.halvings} times"
         slowest, last = (60 / interval if interval else 0.0 for interval in (self.longest, self._interval))
         back = "back to full speed" if self._interval <= self._full_interval else f"{last:,.3g}/min"
-        yield f"slowed down {times} at the server's request: lowest rate {slowest:,.3g}/min, {back} at the end"
+        lowest = f"lowest rate {slowest:,.3g}/min, {back} at the end"
+        yield f"slowed down {times} at the server's request: {lowest}"
 
     def delay(self, now: float, domains: Iterable[str] = ()) -> float:
         """Return how many seconds from *now* a message to these *domains* has to wait; 0: it may go."""

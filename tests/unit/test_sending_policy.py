@@ -194,6 +194,13 @@ TABLE = {
         replace(REST, retry_after=None), NEXT, RunDecision(pause=900.0), policy=WAITING
     ),
     "a minute's rest is simply obeyed": Line(replace(REST, retry_after=60.0), NEXT, RunDecision(pause=60.0)),
+    "a second more is not": Line(
+        replace(REST, retry_after=61.0),
+        NEXT,
+        RunDecision(
+            stop=paused("the server asks for a pause: 451 later", replace(REST, retry_after=61.0), 61)
+        ),
+    ),
     # About the connection.
     "out of step": Line(OUT_OF_STEP, REFUSED, ELSEWHERE),
     "out of step, the second time": Line(
