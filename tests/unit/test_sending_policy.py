@@ -281,7 +281,7 @@ TABLE = {
         {"latest": deque([True] * 10 + [False] * 9)},
     ),
     "rejected, the tenth of the last 200": Line(
-        REJECTED, REFUSED, ON, {"latest": deque([True] * 10 + [False] * 190, maxlen=200)}
+        REJECTED, REFUSED, ON, {"latest": deque([True, False] + [True] * 9 + [False] * 189, maxlen=200)}
     ),
     "its domain refuses us": Line(DOMAIN, REFUSED, replace(ON, blocked=frozenset({"one.example"}))),
     "the domain of one recipient refuses us": Line(
@@ -406,6 +406,67 @@ def test_deciding_changes_nothing(outcomes: list[Outcome], wait: bool) -> None:
 
 
 # --- what is learnt -------------------------------------------------------------------------------------
+
+
+def learnt(known: History) -> dict[str, object]:
+    """What differs from a run that has learnt nothing, without the latest rows."""
+    fresh = vars(History())
+    return {name: value for name, value in vars(known).items() if value != fresh[name] and name != "latest"}
+
+
+@pytest.mark.parametrize(
+    ("outcome", "before", "after"),
+    [
+        (ACCEPTED, {}, {}),
+        (
+            ACCEPTED,
+            {"rejected": 1, "contents": 1, "doubts": 1, "orders": 1, "long_pauses": 1, "protocol_errors": 1},
+            {"protocol_errors": 1},
+        ),
+        (ACCEPTED, {"setbacks": 2, "setback_since": 5.0, "closings": 1}, {"setback_since": 5.0}),
+        (BUSY, {"setbacks": 2, "closings": 1, "rejected": 4, "contents": 2}, {"rejected": 4}),
+        (REJECTED, {"rejected": 4}, {"rejected": 5}),
+        (SPAM, {}, {"rejected": 1, "contents": 1}),
+        (NOT_UNDERSTOOD, {}, {"rejected": 1, "protocol_errors": 1}),
+        (OUT_OF_STEP, {"setbacks": 2}, {"setbacks": 2, "rejected": 1, "protocol_errors": 1}),
+        (DOUBT, {}, {"doubts": 1, "lost": "c1"}),
+        (DOUBT, {"doubts": 1, "lost": "c1"}, {"doubts": 1, "lost": "c1"}),
+        (DOUBT, {"doubts": 1, "lost": "c0"}, {"doubts": 2, "lost": "c1"}),
+        (SENDER_REFUSED, {"rejected": 1}, {"rejected": 1}),
+        (TOO_FAST, {}, {"orders": 1, "paused_until": 105.0}),
+        (TOO_FAST, {"paused_until": 101.0}, {"paused_until": 101.0}),
+        (replace(REST, retry_after=60.0), {}, {"orders": 1, "paused_until": 160.0}),
+        (REST, {}, {"orders": 1, "long_pauses": 1, "paused_until": 1000.0}),
+        (CLOSING, {}, {"closings": 1}),
+        (DROPPED, {"drops": {"k2": 1}}, {"drops": {"k2": 2}}),
+        (DROPPED, {"drops": {"k3": 1}}, {"drops": {"k2": 1, "k3": 1}}),
+        (DROPPED_EARLY, {}, {}),
+    ],
+)
+def test_an_outcome_is_learnt(outcome: Outcome, before: dict[str, object], after: dict[str, object]) -> None:
+    """What it adds to the counts in a row, ends them, or says about how long to wait."""
+    known, about = history(**copy.deepcopy(before)), context(fresh=True, steady=100.0)
+    known.learn(outcome, WAITING.decide(outcome, known, about), about)
+    assert learnt(known) == after
+
+
+def test_accepted_and_rejected_rows_make_the_share() -> None:
+    """Others are not among the latest rows."""
+    known = History()
+    for outcome in (ACCEPTED, REJECTED, BUSY, DOUBT, OUT_OF_STEP, CAP, ACCEPTED):
+        known.learn(outcome, POLICY.decide(outcome, known, context()), context())
+    assert list(known.latest) == [False, True, True, False]
+
+
+def test_a_sign_in_that_succeeds_is_learnt() -> None:
+    """The next one that is put off is the first again; a pause is waited for from now on."""
+    known = History()
+    known.learn_failure(RunDecision(pause=600.0), 100.0)
+    assert learnt(known) == {"put_off": 1, "paused_until": 700.0}
+    known.learn_failure(RunDecision(pause=600.0), 700.0)
+    assert known.put_off == 2
+    known.learn_opened()
+    assert learnt(known) == {"connected": True, "paused_until": 1300.0}
 
 
 def ends_at(
