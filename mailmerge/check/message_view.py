@@ -16,6 +16,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from mailmerge.model import Diagnostic, Place, Severity
+from mailmerge.values import displayed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -185,7 +186,7 @@ class MessageView(Struct, frozen=True, dict=True):
         """Name the column whose cell contains *value*."""
         recipient = self.rendered.recipient
         for heading, cell in zip(recipient.columns.headings, recipient.values, strict=True):
-            if isinstance(cell, str) and cell and value in cell:
+            if value in displayed(cell):
                 return f"column {heading}"
         return None
 
@@ -194,8 +195,10 @@ class MessageView(Struct, frozen=True, dict=True):
         recipient = self.rendered.recipient
         pairs = [
             (len(cell), heading)
-            for heading, cell in zip(recipient.columns.headings, recipient.values, strict=True)
-            if isinstance(cell, str) and cell and cell in text
+            for heading, cell in zip(
+                recipient.columns.headings, map(displayed, recipient.values), strict=True
+            )
+            if cell and cell in text
         ]
         return f"column {max(pairs)[1]}" if pairs else None
 

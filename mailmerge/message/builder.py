@@ -13,6 +13,7 @@ from mailmerge.message.attachments import EncodedFile, FileProblem, FileStore, c
 from mailmerge.message.bodies import TextEncoder
 from mailmerge.message.inline import InlineImages
 from mailmerge.model import Envelope, Message, Place
+from mailmerge.values import displayed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -284,7 +285,7 @@ def _surrogate(recipient: Recipient, error: UnicodeEncodeError) -> RowError:
     """Name the column that holds half of a character."""
     half = error.object[error.start]
     for heading, value in recipient.fields.items():
-        if isinstance(value, str) and half in value:
+        if half in displayed(value):
             message, place = (
                 f"`{heading}` contains half a character (lone surrogate)",
                 Place(cell=f"column {heading}"),

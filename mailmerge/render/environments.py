@@ -217,7 +217,7 @@ class Sandbox(Operators, ImmutableSandboxedEnvironment):
 
 
 def _blame(reason: str, value: Any, _message: str) -> BadValue:
-    return BadValue("D117", reason, value)
+    return BadValue("D117", reason, value, "give the column a type in data.types")
 
 
 def _get(table: dict[Any, Any], key: Any, default: Any = None) -> Any:

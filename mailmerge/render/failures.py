@@ -182,7 +182,8 @@ def _blamed(error: Exception, line: str, recipient: Recipient | None) -> BadValu
     if isinstance(error, UnknownName) and error.owner is not missing:
         looked_up = column_of(error.name, line, recipient) and str(error.name) not in line
         reason = f"is {quoted(error.name)}, which is not in what it is looked up in"
-        return BadValue("D117", reason, error.name) if looked_up else None
+        hint = 'say what stands for the others: .get({it}, "…")'
+        return BadValue("D117", reason, error.name, hint) if looked_up else None
     if recipient and is_of_values(error) and _reads_names(line):
         return BadValue("D117", f"fails for this row: {_first_line(error)}", error, _advice(error))
     return None

@@ -16,6 +16,7 @@ from mailmerge.addresses import Address, AddressError, Mailbox, parse_address_li
 from mailmerge.model import Diagnostic
 from mailmerge.render.failures import row_error
 from mailmerge.text import quoted
+from mailmerge.values import displayed
 
 if TYPE_CHECKING:
     from mailmerge.errors import RowError
@@ -151,8 +152,8 @@ def _columns(recipient: Recipient) -> tuple[tuple[Any, ...], ...]:
 def _culprit(pattern: str, compiled: Compiled, recipient: Recipient) -> tuple[str, str, str] | None:
     """Find the column whose value holds what *pattern* finds."""
     for name, heading, value in zip(*_columns(recipient), strict=True):
-        if {name, heading, "row"} & compiled.names and isinstance(value, str) and re.search(pattern, value):
-            return name, heading, value
+        if {name, heading, "row"} & compiled.names and re.search(pattern, displayed(value)):
+            return name, heading, displayed(value)
     return None
 
 

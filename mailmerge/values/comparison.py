@@ -63,26 +63,23 @@ def _matches(value: Any, text: str) -> bool:
     meant = found.read(text)
     if meant is None:
         if not hit and _clash_of_days(found.value, text):
-            raise _written_otherwise(value, text)
+            raise _written_differently(value, text, "that day, once with a time and once without")
         return hit
     same = bool(meant == found.value)
     if hit and not same:
         reason = f'shows "{found.displayed}" but is {found.canonical}: "{text}" could mean either'
         raise BadValue("D117", reason, value, 'compare its value, or its text: {it}|string == "…"')
     if same and not hit:
-        raise _written_otherwise(value, text)
+        raise _written_differently(value, text, "the same, written differently")
     return hit
 
 
-def _written_otherwise(value: Any, text: str) -> BadValue:
+def _written_differently(value: Any, text: str, how: str) -> BadValue:
     shown = value_of(value).displayed
     if isinstance(value, Value):
-        reason = f'is "{shown}": "{text}" is the same, or the same day, written differently'
-        return BadValue("D117", reason, value, f'compare it with "{shown}"')
-    reason = f'is the text "{text}": {shown} is the same, or the same day, written differently'
-    return BadValue(
-        "D117", reason, text, f'compare it with "{text}", or give the column a type in data.types'
-    )
+        return BadValue("D117", f'is "{shown}", and "{text}" is {how}', value, f'compare it with "{shown}"')
+    hint = f'compare it with "{text}", or give the column a type in data.types'
+    return BadValue("D117", f'is the text "{text}", and {shown} is {how}', text, hint)
 
 
 def _clash_of_days(value: Any, text: str) -> bool:

@@ -38,9 +38,9 @@ def truth(value: Any) -> bool:
     if notation.read_truth(word) is False or (word[0] in "+-.0" and notation.read_number(word) == Decimal(0)):
         raise BadValue(
             "D117",
-            f'says "{value.strip()}", and as a text it is not empty: neither true nor false is certain',
+            f'says "{value.strip()}", but a text that is not empty counts as true',
             value,
-            '{it} = "boolean" in data.types, or compare: {it} == "yes"; to ask if it is empty: {it} != ""',
+            'types = { {it} = "boolean" } in [data], or {it} == "yes"; to ask if it is empty: {it} != ""',
         )
     return True
 

@@ -386,14 +386,12 @@ def unlike(left: Any, right: Any) -> BadValue:
     culprit, other = (
         (right, left) if isinstance(right, Value) and not isinstance(left, Value) else (left, right)
     )
-    hint = "use what both have in common: {it}.value, or {it}|string for its text"
-    kinds = {kind_of(left), kind_of(right)}
-    if kinds == {Date, DateTime}:
+    kind = kind_of(culprit)
+    hint = f"compare it with a {name_of(culprit)}, such as {_EXAMPLES[kind]}" if kind in _EXAMPLES else None
+    if {kind, kind_of(other)} == {Date, DateTime}:
         hint = "take the day of the one that has a time: .date()"
-    elif kinds == {Number, Truth}:
-        hint = "ask {it} itself: {% if {it} %}"
-    elif str in kinds:
-        hint = "compare its text: {it}|string"
+    elif kind is Truth:
+        hint = "a yes or no is asked by itself: {it}, or: not {it}"
     return BadValue(
         "D117", f"is a {name_of(culprit)} and cannot be compared with a {name_of(other)}", culprit, hint
     )
@@ -401,15 +399,16 @@ def unlike(left: Any, right: Any) -> BadValue:
 
 def not_a(kind: type, value: object) -> BadValue:
     """Say that a value, mostly a text, is not of a type that is needed."""
-    blank = isinstance(value, str) and not value.strip()
-    reason = f"is empty, not a {_NAMES[kind]}" if blank else f"is not a {_NAMES[kind]}"
-    return BadValue("D117", reason, value, _HINTS.get(kind))
+    if isinstance(value, str) and not value.strip():
+        return BadValue("D117", f"is empty, not a {_NAMES[kind]}", value, 'test it first: {it} != "" and …')
+    hint = f"write it as {_EXAMPLES[kind]}" if kind in _EXAMPLES else None
+    return BadValue("D117", f"is not a {_NAMES[kind]}", value, hint)
 
 
-_HINTS: dict[type, str] = {
-    Number: 'write it as 1234.50; leave other rows out first: {it} != "" and …',
-    Date: "write it as 2026-12-31, or give the column a date type",
-    DateTime: "write it as 2026-12-31 16:30, or give the column a date type",
-    Time: "write it as 16:30",
-    Duration: "write it as 26:30",
+_EXAMPLES: dict[type | None, str] = {
+    Number: "1234.50",
+    Date: '"2026-12-31"',
+    DateTime: '"2026-12-31 16:30"',
+    Time: '"16:30"',
+    Duration: '"26:30"',
 }

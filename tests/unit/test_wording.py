@@ -93,6 +93,41 @@ CASES: dict[str, dict[str, str]] = {
     "misspelt attribute beside the same name": text("nmae {{ first.nmae }}\n"),
     "number after a conversion": text("{{ amount|date }}\n"),
     "empty body": text("{% if plan == 'x' %}hi{% endif %}\n"),
+    # values
+    "text where a number is needed": text("hi\n{% if plan > 10 %}x{% endif %}\n"),
+    "nothing where a number is needed": {
+        **rows("ana@example.org,Ana,", heading="email,first,amount"),
+        **text("hi\n{% if amount > 10 %}x{% endif %}\n"),
+    },
+    "day compared with a moment": {
+        **text("{% if due == '2026-12-01 00:00' %}x{% endif %}hi\n"),
+        "data": 'types = { due = "date" }',
+    },
+    "sum of a text": text("hi {{ amount + 1 }}\n"),
+    "sum of two texts that are numbers": text("hi {{ amount + amount }}\n"),
+    "number written differently": {
+        **text("{% if amount == '12.500' %}x{% endif %}hi\n"),
+        "data": 'types = { amount = "decimal" }',
+    },
+    "number that is another text": text("{% if amount == 12.5 %}x{% endif %}hi\n"),
+    "date compared with a number": {
+        **text("{% if due > 5 %}x{% endif %}hi\n"),
+        "data": 'types = { due = "date" }',
+    },
+    "no as a condition": {
+        **rows("ana@example.org,Ana,no", heading="email,first,paid"),
+        **text("{% if paid %}Thank you{% else %}Please pay{% endif %}\n"),
+    },
+    "no as a condition of where": {
+        **rows("ana@example.org,Ana,no", "bo@example.org,Bo,yes", heading="email,first,paid"),
+        "data": 'where = "paid"',
+    },
+    "yes or no written differently": {
+        **rows("ana@example.org,Ana,yes", heading="email,first,paid"),
+        **text("{% if paid == 'TRUE' %}x{% endif %}{% if paid == true %}x{% endif %}hi\n"),
+    },
+    "looked up in vain": text("hi {{ {'silver': 1}[plan] }}\n"),
+    "part of another type": text("hi {{ due.year }}\n"),
     # campaign file
     "where names no column": {"data": "where = \"plam == 'gold'\""},
     "where is a bare text": {"data": 'where = "plan"'},
