@@ -10,13 +10,13 @@ import time
 from typing import TYPE_CHECKING
 
 from mailmerge.errors import ConnectionLost, ProtocolError, SessionError, TlsError
-from mailmerge.smtp.connect import connect, handshake, peer_is_here, speaks_tls, tls_context
-from mailmerge.smtp.endpoint import Deadlines, Endpoint, ServerProfile
+from mailmerge.smtp.connect import connect, peer_is_local
+from mailmerge.smtp.endpoint import TLS_MODE_HINT, Deadlines, Endpoint, ServerProfile
 from mailmerge.smtp.events import Closed
-from mailmerge.smtp.reply_queue import TLS_MODE_HINT
 from mailmerge.smtp.sasl import Credentials
 from mailmerge.smtp.session import Session
 from mailmerge.smtp.state import State, Step
+from mailmerge.smtp.tls import secure, speaks_tls, tls_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -219,7 +219,7 @@ class Connection:
         self._session = None
         self._socket = connect(server, self._deadlines.connect, self._monotonic)
         self.id = secrets.token_hex(6)
-        local = peer_is_here(self._socket, server)
+        local = peer_is_local(self._socket, server)
         session = Session(
             server.host,
             server.helo,
@@ -241,7 +241,7 @@ class Connection:
         self._tls = self._tls or tls_context(self.server)
         plain, self._socket = self._socket, None
         try:
-            self._socket = handshake(plain, self._tls, self.server, self._deadlines.tls, self._monotonic)
+            self._socket = secure(plain, self._tls, self.server, self._deadlines.tls, self._monotonic)
         finally:
             if self._socket is None:
                 plain.close()
@@ -276,7 +276,7 @@ class Connection:
         server = self.server
         if server.tls != "tls" and speaks_tls(server, self._deadlines.wrong_tls, self._monotonic):
             raise TlsError(
-                f"port {server.port} of {server.host} expects TLS at once, and says nothing in clear",
+                f"port {server.port} of {server.host} expects implicit TLS and sends no plaintext greeting",
                 code="S625",
                 hint=TLS_MODE_HINT,
             )

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from mailmerge.model import Mode, Pipeline, TlsMode
 
+SUBMISSION_PORTS_HINT = "Mail submission normally uses port 587 or 465."
+TLS_MODE_HINT = '`tls = "tls"` usually belongs to port 465, `tls = "starttls"` to port 587.'
+
 
 class Endpoint(Struct, frozen=True):
     """A server for handing in mail, and how to speak to it."""

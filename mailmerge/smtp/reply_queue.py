@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mailmerge.errors import ConnectionLost, ProtocolError, SessionError, TlsError
 from mailmerge.masking import MASK, Masker
 from mailmerge.model import Phase, Scope
+from mailmerge.smtp.endpoint import TLS_MODE_HINT
 from mailmerge.smtp.events import Closed
 from mailmerge.smtp.outbox import Outbox
 from mailmerge.smtp.replies import ReplyParser, build_reply, classify, decode
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 _FEW = 4
 _TELLING = 8
 """Octets from which a secret is no ordinary word of a reply."""
-TLS_MODE_HINT = '`tls = "tls"` usually belongs to port 465, `tls = "starttls"` to port 587.'
 
 
 class Dialogue:
@@ -189,7 +189,7 @@ class Dialogue:
     def _in_context(self, error: SessionError) -> SessionError:
         if self.state is State.GREETING and error.code == "S625":
             return TlsError(
-                f"{self.host} expects TLS at once: it answered in TLS where a greeting in clear was expected",
+                f"{self.host} expects implicit TLS: it sent TLS instead of a plaintext greeting",
                 code="S625",
                 hint=TLS_MODE_HINT,
             )

@@ -678,7 +678,7 @@ def test_c7_certificates(ca: trustme.CA, certificate: ssl.SSLContext, authority:
     """Each kind of bad certificate has its own words and code; all are exit code 6."""
     past = dt.datetime.now(dt.UTC) - dt.timedelta(days=2)
     cases = [
-        (certificate, None, "S621", "nobody we trust"),
+        (certificate, None, "S621", "authority we trust"),
         (context(ca, "localhost", not_after=past), authority, "S622", "has expired"),
         (context(ca, "mail.example.net"), authority, "S623", "not for localhost"),
     ]
@@ -720,7 +720,7 @@ def test_b16_wrong_tls_mode(certificate: ssl.SSLContext, authority: Path) -> Non
         error = refused_open(secure(server, "tls", ca=authority))
         assert isinstance(error, TlsError)
         assert error.code == "S625"
-        assert "answered in clear, TLS at once was expected: '220 faultd'" in error.message
+        assert "answered in plaintext, implicit TLS was expected: '220 faultd'" in error.message
     with FaultServer() as server:  # speaks at once: perhaps before our first look
         error = refused_open(secure(server, "tls", ca=authority))
         assert (error.code, error.exit_code) == ("S625", 6)
@@ -737,7 +737,7 @@ def test_b16_wrong_tls_mode(certificate: ssl.SSLContext, authority: Path) -> Non
         error = refused_open(secure(server, "starttls", ca=authority, deadlines=patient_enough))
         assert isinstance(error, TlsError)
         assert error.code == "S625"
-        assert "expects TLS at once" in error.message
+        assert "expects implicit TLS" in error.message
     with FaultServer({"connect": {1: after(0.6, say("220 slow"))}}) as server:  # slow is not wrong
         connection = secure(server, "none", ca=authority, deadlines=impatient("wrong_tls"))
         with closing(connection):

@@ -76,7 +76,7 @@ def test_b01_no_connection(tmp_path: Path) -> None:
         for each in waiting:
             each.close()
     assert (report.exit_code, set(bench.states().values())) == (5, {Status.PENDING})
-    assert "does not answer within 0.15 s" in told(report)
+    assert "did not answer within 0.15 s" in told(report)
 
 
 class _At:

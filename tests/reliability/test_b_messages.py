@@ -193,7 +193,12 @@ def test_b16_tls_at_a_clear_port(tmp_path: Path) -> None:
         done = bench.mailmerge("send", bench.folder, "--yes")
         assert done.code == 6
         one_error(
-            done, "S625", f"port {server.port}", "answered in clear, TLS at once was expected", "587", "465"
+            done,
+            "S625",
+            f"port {server.port}",
+            "answered in plaintext, implicit TLS was expected",
+            "587",
+            "465",
         )
         # The first words of TLS are random octets, which may look like lines to the server.
         assert {"EHLO", "HELO", "STARTTLS", "AUTH", "MAIL", "QUIT"}.isdisjoint(server.verbs())
@@ -215,7 +220,7 @@ def test_b16_clear_text_at_a_tls_port(
         bench.account(tls="starttls", port=465)
         report = bench.send(clock=SkippingClock(), deadlines=impatient("greeting", "wrong_tls"))
         assert report.exit_code == 6
-        assert "expects TLS at once" in told(report)
+        assert "expects implicit TLS" in told(report)
         assert "465" in told(report)
         assert server.accepted == []
 

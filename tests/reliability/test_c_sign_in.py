@@ -286,7 +286,7 @@ def old(ca: trustme.CA, folder: Path) -> ssl.SSLContext:
     [
         (expired, "S622", "has expired"),
         (somebody_elses, "S623", "not for localhost"),
-        (unknown, "S621", "signed by nobody we trust"),
+        (unknown, "S621", "signed by an authority we trust"),
         (self_signed, "S621", "is self-signed"),
         (old, "S624", "TLS older than 1.2"),
     ],
