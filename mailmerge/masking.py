@@ -57,6 +57,8 @@ class Masker:
     """Remembers every form in which a secret was used, and blanks them in what is shown."""
 
     def __init__(self) -> None:
+        self.active = False
+        """Whether there is anything to blank."""
         self._forms: tuple[bytes, ...] = ()
 
     def learn(self, *secrets: bytes) -> None:
@@ -66,6 +68,7 @@ class Masker:
             if len(secret) >= _SHORTEST_MASKED:
                 forms |= {secret, base64.b64encode(secret), base64.b64encode(secret).rstrip(b"=")}
         self._forms = tuple(sorted(forms, key=len, reverse=True))
+        self.active = bool(forms)
 
     def mask(self, data: bytes, *, shortest: int = _SHORTEST_MASKED) -> bytes:
         """Return *data* without the secrets of at least *shortest* octets."""

@@ -5,7 +5,7 @@ A dialogue file begins with settings (``pipeline: window``), then has one line p
 - ``S: text``: the server says it; ``C: text``: the session says exactly this next, and nothing more;
 - ``! submit 1 a@x.example b@x.example``, ``! release 1``, ``! secured``, ``! quit``, ``! lost``: we do this;
 - ``= needs 1``, ``= 1 rejected recipient``, ``= closed``, ``= closed S632``: these events are next, in order;
-- ``? mode window``, ``? accepts no``, ``? state ready``: this holds.
+- ``? mode window``, ``? accepts no``, ``? life open``: this holds.
 """
 
 from __future__ import annotations
@@ -201,8 +201,9 @@ def _do(talk: Talk, kind: str, text: str, where: str) -> None:
             assert session.mode == mode, f"{where}: it is {session.mode}"
         case "?", "accepts", answer:
             assert session.can_accept() is (answer == "yes"), where
-        case "?", "state", state:
-            assert session.state.value == state, f"{where}: it is {session.state}"
+        case "?", "life" | "starttls" as machine, state:
+            now = {"life": session.life, "starttls": session.start_tls}[machine]
+            assert now.value == state, f"{where}: it is {now}"
         case "?", "end":
             pass
         case _:

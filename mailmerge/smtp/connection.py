@@ -15,7 +15,7 @@ from mailmerge.smtp.endpoint import TLS_MODE_HINT, Deadlines, Endpoint, ServerPr
 from mailmerge.smtp.events import Closed
 from mailmerge.smtp.sasl import Credentials
 from mailmerge.smtp.session import Session
-from mailmerge.smtp.state import State, Step
+from mailmerge.smtp.state import Life, Step
 from mailmerge.smtp.tls import secure, speaks_tls, tls_context
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Connection:
         self._broken: SessionError | None = None
         self._doubted = False
         """Whether we asked the silent server for TLS already."""
-        self._watched: tuple[int, Step | None, bool, State] | None = None
+        self._watched: tuple[int, Step | None, bool, Life] | None = None
         self._since = 0.0
         self._progress = 0.0
         self._moved = False
@@ -105,7 +105,7 @@ class Connection:
     @property
     def max_size(self) -> int | None:
         """Largest message the server takes, in octets; None: it does not say."""
-        return self._session.offers.max_size if self._session else None
+        return self._session.max_size if self._session else None
 
     @property
     def wants_write(self) -> bool:
@@ -158,7 +158,7 @@ class Connection:
             if not events and self._socket:
                 self._pump()
                 events = session.take_events()
-            if session.state is State.GONE:
+            if session.closed:
                 self._drop()
             if events or not self._socket:
                 self._learn(events)
@@ -191,9 +191,9 @@ class Connection:
             if self._socket and session and not session.in_flight:
                 session.quit()
                 until = self._monotonic() + self._deadlines.quit
-                while session.state is State.PARTING and self._monotonic() < until:
+                while session.life is Life.QUITTING and self._monotonic() < until:
                     self._pump()
-                    if session.state is State.PARTING:
+                    if session.life is Life.QUITTING:
                         self._wait(max(0.0, until - self._monotonic()))
         except (SessionError, OSError):
             pass
@@ -257,11 +257,11 @@ class Connection:
 
     def _step_forward(self) -> None:
         session = self._present()
-        if session.state is State.HANDSHAKE:
+        if session.handshake_due:
             self._secure()
             self._listen()
             session.secured()
-        elif session.state is State.GONE:
+        elif session.closed:
             raise session.error or ConnectionLost(f"{self.server.host} closed the connection")
         elif session.awaited is Step.GREETING and not self._doubted:
             self._wait(self._deadlines.wrong_tls)
@@ -291,16 +291,16 @@ class Connection:
         session = self._present()
         self._moved = False
         self._read(session)
-        if session.state not in {State.GONE, State.HANDSHAKE}:
+        if not session.closed and not session.handshake_due:
             self._write(session)
             if not self._moved:
                 self._check_deadline(session)
-        if session.state is State.GONE:
+        if session.closed:
             self._drop()
 
     def _read(self, session: Session) -> None:
         connection = self._present_socket()
-        while session.state not in {State.GONE, State.HANDSHAKE}:
+        while not session.closed and not session.handshake_due:
             try:
                 data = connection.recv(_READ_OCTETS)
             except _WOULD_BLOCK:
@@ -315,7 +315,7 @@ class Connection:
                 return
             self._moved = True
             session.receive(data)
-            if _QUICK_ACK is not None and session.waiting:
+            if _QUICK_ACK is not None and session.listening:
                 self._acknowledge_quickly(connection)
             if not isinstance(connection, ssl.SSLSocket) or not connection.pending():
                 return
@@ -343,7 +343,7 @@ class Connection:
             except OSError as error:
                 # Replies may have arrived before the break: they still count.
                 self._broken = self._break(error)
-                session.mute(self._broken)
+                session.write_failed(self._broken)
                 return
             self._moved = True
             self._progress = self._monotonic()
@@ -376,11 +376,11 @@ class Connection:
     def _due(self, session: Session) -> float | None:
         """Return when patience ends; None: nothing is owed to us just now."""
         step = session.awaited
-        watched = (session.answered, step, session.asked, session.state)
+        watched = (session.answered, step, session.asked, session.life)
         if watched != self._watched:
             self._watched = watched
             self._since = self._monotonic()
-        if session.state is State.MUTE:
+        if session.life is Life.DRAINING:
             return self._since + self._deadlines.drain
         if step is None:
             return None
@@ -388,7 +388,7 @@ class Connection:
             return self._since + self._deadlines.of(step)
         if session.outbox:
             return max(self._since, self._progress) + self._deadlines.progress
-        return None  # it is we who wait for a promise
+        return None  # it is we who wait for a release
 
     def _check_deadline(self, session: Session) -> None:
         due = self._due(session)
@@ -431,16 +431,16 @@ class Connection:
         for event in events:
             if not isinstance(event, Closed):
                 continue
-            if session.proving:
+            if session.distrusts_bdat:
                 self.profile.step_down("window")
             elif isinstance(event.error, ProtocolError) or (event.error and event.error.code == "S613"):
                 self.profile.step_down(session.mode)
             self._learn_cap(session)
 
     def _learn_cap(self, session: Session) -> None:
-        count, session.connection_limit = session.connection_limit, None
-        if count:
-            self.profile.connection_limit_reached(count, stated=session.connection_limit_stated)
+        limit = session.take_connection_limit()
+        if limit:
+            self.profile.connection_limit_reached(limit)
 
     def _drop(self) -> None:
         if self._selector:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mailmerge.model import Mode, Pipeline, TlsMode
+    from mailmerge.smtp.transactions import ConnectionLimit
 
 SUBMISSION_PORTS_HINT = "Mail submission normally uses port 587 or 465."
 TLS_MODE_HINT = '`tls = "tls"` usually belongs to port 465, `tls = "starttls"` to port 587.'
@@ -89,10 +90,10 @@ _DEADLINE = {
     Step.HELO: "ehlo",
     Step.STARTTLS: "tls",
     Step.AUTH: "auth",
-    Step.PROOF_MAIL: "mail",
-    Step.PROOF_CHUNK: "mail",
-    Step.PROOF_RSET: "mail",
-    Step.PROOF_NOOP: "mail",
+    Step.TRIAL_MAIL: "mail",
+    Step.TRIAL_CHUNK: "mail",
+    Step.TRIAL_RSET: "mail",
+    Step.TRIAL_NOOP: "mail",
     Step.MAIL: "mail",
     Step.RCPT: "rcpt",
     Step.DATA: "data",
@@ -123,14 +124,14 @@ class ServerProfile(Struct):
             return pipeline
         return self.ceiling
 
-    def connection_limit_reached(self, count: int, *, stated: bool) -> None:
-        """Take note that a connection took *count* messages and no more.
+    def connection_limit_reached(self, limit: ConnectionLimit) -> None:
+        """Take note that a connection took so many messages and no more.
 
-        Unless the server *stated* that this is a limit of its own it must happen twice: once is an accident.
+        Unless the server stated that this is a limit of its own it must happen twice: once is an accident.
         """
-        if stated or count == self.suspected:
-            self.messages_per_connection = count
-        self.suspected = count
+        if limit.stated or limit.messages == self.suspected:
+            self.messages_per_connection = limit.messages
+        self.suspected = limit.messages
 
     def step_down(self, mode: Mode) -> None:
         """Trust one mode less than *mode*, which brought a surprise."""

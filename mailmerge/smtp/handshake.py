@@ -1,4 +1,8 @@
-"""From the greeting to the first message: EHLO, STARTTLS, sign-in, EHLO again after each."""
+"""From the greeting to the first message: EHLO, STARTTLS, sign-in, EHLO again after each.
+
+Either the session is open in the end, as private and signed in as the account wants it, or there is an error
+that says why, and nothing but EHLO and STARTTLS was ever said in plaintext.
+"""
 
 from __future__ import annotations
 
@@ -9,150 +13,210 @@ from mailmerge.errors import AuthError, ProtocolError, SessionError, TlsError
 from mailmerge.masking import MASK
 from mailmerge.model import Phase, Scope
 from mailmerge.smtp import sasl
+from mailmerge.smtp.endpoint import TLS_MODE_HINT
 from mailmerge.smtp.extensions import Extensions
-from mailmerge.smtp.replies import ReplyParser, build_reply, classify
-from mailmerge.smtp.reply_queue import Dialogue
-from mailmerge.smtp.state import State, Step
+from mailmerge.smtp.replies import classify, refused_session
+from mailmerge.smtp.state import Auth, Life, StartTls, Step, Trigger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Mapping
 
     from mailmerge.model import Reply
-    from mailmerge.smtp.state import Slot
+    from mailmerge.smtp.reply_queue import Handler, ReplyQueue, Slot
+    from mailmerge.smtp.state import SessionState
 
 _MOST_CHALLENGES = 5
+"""No mechanism of ours needs more than two; a server that asks for ever is left."""
+_UNKNOWN_COMMAND = {500, 502, 504}
 
 
-class Opening(Dialogue):
-    """Brings a connection to `State.READY`, or fails with a clear error and nothing said in clear."""
+class Handshake:
+    """Brings a session to `Life.OPEN`, or fails with a clear error.
+
+    Args:
+        host: how errors call the server.
+        helo: the name that we give in EHLO; ASCII.
+        state: the session's.
+        replies: where steps are said.
+        private: nobody else can read the connection even without STARTTLS: it has been in TLS since its first
+            octet, or the server is on this machine.
+        credentials: who signs in; None: nobody.
+
+    """
 
     def __init__(
         self,
         host: str,
         helo: str,
+        state: SessionState,
+        replies: ReplyQueue,
         *,
-        starttls: bool,
         private: bool,
-        credentials: sasl.Credentials | None = None,
-        transcript: Callable[[str], None] | None = None,
+        credentials: sasl.Credentials | None,
     ) -> None:
-        super().__init__(host, transcript)
-        self.offers = Extensions()
-        """What the last EHLO offered."""
+        self.handlers: Mapping[Step, Handler] = {
+            Step.GREETING: self._on_greeting,
+            Step.EHLO: self._on_ehlo,
+            Step.HELO: self._on_helo,
+            Step.STARTTLS: self._on_starttls,
+            Step.AUTH: self._on_auth,
+        }
+        self._host = host
         self._helo = helo.encode("ascii")
-        self._owes_tls = starttls
+        self._state = state
+        self._replies = replies
         self._private = private
-        self._credentials = credentials if credentials and credentials.mechanism != "none" else None
+        self._credentials = credentials
         self._mechanism: sasl.Mechanism | None = None
         self._challenges = 0
-        self._signed_in = False
-        self._token_renewed = False
-        self._sign_in_refusal: AuthError | None = None
+        self._first_refusal: AuthError | None = None
+        """How the first token was refused, while a fresh one is tried."""
 
     def secured(self) -> None:
-        """Take note that the TLS handshake succeeded: all that was learnt before it is forgotten."""
-        if self.state is not State.HANDSHAKE:
-            raise RuntimeError("no handshake was due")
-        self.offers = Extensions()
-        self._parser = ReplyParser()
-        self._owes_tls = False
+        """Take note that the TLS handshake succeeded: all that was learnt before it is forgotten.
+
+        RFC 3207 section 4.2: whoever could change the plaintext could have written the server's offers, so
+        they are discarded, and EHLO is said again.
+        """
+        self._state.on(Trigger.SECURED)
+        self._state.offers = Extensions()
+        self._replies.forget_plaintext()
         self._private = True
-        self.state = State.TRUSTED
-        self._ask(Step.EHLO, b"EHLO " + self._helo)
+        self._say_ehlo()
 
-    def _on_greeting(self, slot: Slot, reply: Reply) -> None:  # noqa: ARG002  the step is known
+    def in_context(self, error: SessionError) -> SessionError:
+        """Return *error*, or a better one where only the handshake knows what it means."""
+        if self._state.life is Life.GREETING and error.code == "S625":
+            return TlsError(
+                f"{self._host} expects implicit TLS: it sent TLS instead of a plaintext greeting",
+                code="S625",
+                hint=TLS_MODE_HINT,
+            )
+        if self._state.auth is Auth.RENEWED and self._first_refusal and not isinstance(error, AuthError):
+            # Some servers close when one refused token is followed by another: the refusal is the news.
+            return self._first_refusal
+        return error
+
+    # --- greeting and EHLO ----------------------------------------------------------------------------
+
+    def _say_ehlo(self) -> None:
+        self._replies.ask(Step.EHLO, b"EHLO " + self._helo)
+
+    def _on_greeting(self, _slot: Slot, reply: Reply) -> None:
+        # RFC 5321 section 3.1: 554, and 421, are greetings of a server that does not want us.
         if reply.severity != 2:
-            raise self._refused("refused the connection", reply, Phase.GREETING)
-        self.state = State.CLEAR if self._owes_tls else State.TRUSTED
-        self._ask(Step.EHLO, b"EHLO " + self._helo)
+            raise refused_session(self._host, "refused the connection", reply, Phase.GREETING)
+        self._state.on(Trigger.GREETED)
+        self._say_ehlo()
 
-    def _on_ehlo(self, slot: Slot, reply: Reply) -> None:  # noqa: ARG002
+    def _on_ehlo(self, _slot: Slot, reply: Reply) -> None:
+        state = self._state
         if reply.severity == 2:
-            self.offers = Extensions.from_reply(reply)
-        elif reply.severity == 5 and (self._signed_in or self._owes_tls):
-            self.offers = Extensions()  # it does not tell, so nothing is believed
-        elif self.state is State.TRUSTED and reply.code in {500, 502, 504}:
-            self._ask(Step.HELO, b"HELO " + self._helo)
+            state.offers = Extensions.from_reply(reply)
+        elif reply.severity == 5 and (state.auth is Auth.DONE or state.start_tls is StartTls.OWED):
+            # After the sign-in a second EHLO is our own wish (RFC 4954 asks for it only where the mechanism
+            # adds a security layer). Where TLS is owed HELO would not help: STARTTLS needs EHLO, and is
+            # reported as missing. In both cases: the server does not tell, so nothing is believed.
+            state.offers = Extensions()
+        elif state.start_tls is not StartTls.OWED and reply.code in _UNKNOWN_COMMAND:
+            # RFC 5321 section 3.2: a server without extensions is greeted with HELO.
+            self._replies.ask(Step.HELO, b"HELO " + self._helo)
             return
         else:
-            raise self._refused("refused our EHLO", reply, Phase.EHLO)
+            raise refused_session(self._host, "refused our EHLO", reply, Phase.EHLO)
         self._go_on()
 
-    def _on_helo(self, slot: Slot, reply: Reply) -> None:  # noqa: ARG002
+    def _on_helo(self, _slot: Slot, reply: Reply) -> None:
         if reply.severity != 2:
-            raise self._refused("refused our HELO", reply, Phase.EHLO)
+            raise refused_session(self._host, "refused our HELO", reply, Phase.EHLO)
         self._go_on()
 
     def _go_on(self) -> None:
-        if self._owes_tls:
+        """Do what is owed next: TLS before the sign-in, both before any message."""
+        if self._state.start_tls is StartTls.OWED:
             self._start_tls()
-        elif self._credentials and not self._signed_in:
+        elif self._state.auth is Auth.OWED and self._credentials:
             self._sign_in(self._credentials)
         else:
-            self.state = State.READY
+            self._state.on(Trigger.OPENED)
 
     # --- TLS ------------------------------------------------------------------------------------------
 
     def _start_tls(self) -> None:
-        if not self.offers.starttls:
+        # RFC 3207 section 6: an attacker in between needs only to strike this one word out of the EHLO reply.
+        # So TLS is never "used if offered": where it is owed its absence ends the session.
+        if not self._state.offers.starttls:
             raise TlsError(
-                f"{self.host} offers no STARTTLS, so nothing was sent",
+                f"{self._host} offers no STARTTLS, so nothing was sent",
                 code="S626",
-                hint="Somebody between may have removed it, or the port is wrong: TLS at once is port 465.",
+                hint="Something in between may have removed it, or the port is wrong: "
+                "port 465 expects implicit TLS.",
             )
-        self._ask(Step.STARTTLS, b"STARTTLS")
+        self._replies.ask(Step.STARTTLS, b"STARTTLS")
+        self._state.on(Trigger.STARTTLS_SAID)
 
-    def _on_starttls(self, slot: Slot, reply: Reply) -> None:  # noqa: ARG002
+    def _on_starttls(self, _slot: Slot, reply: Reply) -> None:
         if reply.code == 421:
-            raise self._refused("closed the session", reply, Phase.STARTTLS)
+            raise refused_session(self._host, "closed the session", reply, Phase.STARTTLS)
         if reply.severity != 2:
             raise TlsError(
-                f"{self.host} refused STARTTLS: {reply}",
+                f"{self._host} refused STARTTLS: {reply}",
                 code="S627",
-                hint="Nothing was sent. Try again later; if it stays so, tell the server's keeper.",
+                hint="Nothing was sent. Try again later; if it keeps happening, "
+                "contact the server's administrator.",
                 reply=reply,
             )
-        if self._parser.pending:
+        if self._replies.unread:
+            # Octets in plaintext behind the 220 would be read as replies inside of TLS: the "STARTTLS
+            # command injection" of CVE-2011-0411 and its many relatives, here against the client.
             raise TlsError(
-                f"{self.host} sent more in clear after it had agreed to TLS: somebody may be tampering",
+                f"{self._host} sent more plaintext after agreeing to TLS: somebody may be tampering",
                 code="S628",
-                hint="Nothing was sent. Try another network, and tell the server's keeper.",
+                hint="Nothing was sent. Try another network, and tell the server's administrator.",
             )
-        self.state = State.HANDSHAKE
+        self._state.on(Trigger.STARTTLS_ACCEPTED)
 
     # --- sign-in --------------------------------------------------------------------------------------
 
     def _sign_in(self, credentials: sasl.Credentials) -> None:
-        name = sasl.choose(self.offers.auth, credentials, private=self._private)
+        name = sasl.choose(self._state.offers.auth, credentials, private=self._private)
         secret = credentials.secret()
         self._mechanism = sasl.start(name, credentials.user, secret)
         self._challenges = 0
-        self._masker.learn(secret.encode())
+        self._replies.masker.learn(secret.encode())
         line = b"AUTH " + name.encode("ascii")
         initial = self._mechanism.initial()
         if initial is not None:
-            line += b" " + self._hidden(initial)
-        self._ask(Step.AUTH, line, shown=f"AUTH {name} {MASK}")
+            line += b" " + self._encoded(initial)
+        self._replies.ask(Step.AUTH, line, shown=f"AUTH {name} {MASK}")
+        self._state.on(Trigger.AUTH_SAID)
 
-    def _on_auth(self, slot: Slot, reply: Reply) -> None:  # noqa: ARG002
+    def _on_auth(self, _slot: Slot, reply: Reply) -> None:
         if reply.severity == 3 and self._mechanism:
+            self._state.on(Trigger.CHALLENGED)
             self._challenges += 1
             if self._challenges > _MOST_CHALLENGES:
-                raise ProtocolError("the server's sign-in does not end")
+                raise ProtocolError("the server keeps asking for more during the sign-in")
             answer = self._mechanism.respond(reply.text)
-            self._ask(Step.AUTH, self._hidden(answer), shown=MASK)
+            self._replies.ask(Step.AUTH, self._encoded(answer), shown=MASK)
         elif reply.severity == 2:
-            self._signed_in = True
+            self._state.on(Trigger.AUTH_ACCEPTED)
             self._mechanism = None
-            self._ask(Step.EHLO, b"EHLO " + self._helo)
+            # Servers offer more to those who have signed in: a larger SIZE, other LIMITS.
+            self._say_ehlo()
         else:
-            self._take_sign_in_refusal(self._masked(reply))
+            self._take_refusal(self._replies.masked(reply))
 
-    def _take_sign_in_refusal(self, reply: Reply) -> None:
+    def _take_refusal(self, reply: Reply) -> None:
+        """Give up, except that a refused token is renewed once.
+
+        Never with another mechanism: a second refusal counts towards a lock of the account, and its words
+        hide the first ones, which said what was wrong.
+        """
         meaning = classify(reply, Phase.AUTH)
         for_now = meaning.scope is not Scope.CONFIG
         error = AuthError(
-            f"{self.host} refused the sign-in: {reply}",
+            f"{self._host} refused the sign-in: {reply}",
             code="S602" if for_now else "S601",
             hint=meaning.hint,
             reply=reply,
@@ -160,25 +224,17 @@ class Opening(Dialogue):
             exit_code=5 if for_now else None,
         )
         credentials = self._credentials
-        renew = credentials and credentials.mechanism == "token" and not for_now and not self._token_renewed
-        if not renew or credentials is None:
+        if credentials is None or credentials.mechanism != "token" or for_now:
+            raise error
+        if self._state.auth is Auth.RENEWED:
             raise error
         # A token may just have run out: the same mechanism once more, with a fresh one.
-        self._token_renewed = True
-        self._sign_in_refusal = error
+        self._state.on(Trigger.TOKEN_REFUSED)
+        self._first_refusal = error
         self._sign_in(credentials)
 
-    def _hidden(self, answer: bytes) -> bytes:
+    def _encoded(self, answer: bytes) -> bytes:
+        """Return *answer* in base64 (RFC 4954 section 4), which is a secret from now on."""
         encoded = base64.b64encode(answer)
-        self._masker.learn(encoded)
+        self._replies.masker.learn(encoded)
         return encoded
-
-    def _masked(self, reply: Reply) -> Reply:
-        lines = reply.raw.splitlines(keepends=True)
-        masked = [line[:4] + self._masker.mask(line[4:]) for line in lines]
-        return reply if masked == lines else build_reply(masked)
-
-    def _in_context(self, error: SessionError) -> SessionError:
-        if self.state is State.TRUSTED and self._sign_in_refusal and not isinstance(error, AuthError):
-            return self._sign_in_refusal
-        return super()._in_context(error)

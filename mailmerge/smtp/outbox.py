@@ -1,14 +1,14 @@
-"""Octets waiting to be written, with gates that hold back the end of a message until it is promised."""
+"""Octets waiting to be written, with gates that hold back the end of a message until it is released."""
 
 from __future__ import annotations
 
 from collections import deque
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from mailmerge.smtp.transactions import Transaction
+from mailmerge.smtp.state import Gate
 
-Buffer = bytes | memoryview
+if TYPE_CHECKING:
+    from mailmerge.smtp.transactions import Buffer, Transaction
 
 
 class Outbox:
@@ -29,16 +29,16 @@ class Outbox:
         return self.queued
 
     def hold(self, transaction: Transaction) -> None:
-        """Append a gate: what follows stays until *transaction* is promised."""
+        """Append a gate: what follows stays until *transaction* is released."""
         self._queue.append(transaction)
 
     def gate(self) -> Transaction | None:
-        """Return the transaction whose promise alone holds up the queue."""
+        """Return the transaction whose release alone holds up the queue."""
         while self._queue:
             head = self._queue[0]
             if isinstance(head, (bytes, memoryview)):
                 return None
-            if not head.promised:
+            if head.gate is not Gate.OPEN:
                 return head
             self._queue.popleft()
         return None
@@ -49,7 +49,7 @@ class Outbox:
 
     @property
     def pending(self) -> bool:
-        """Whether anything waits to be written, now or behind a promise."""
+        """Whether anything waits to be written, now or behind a gate."""
         return bool(self._queue)
 
     def buffers(self, count: int, octets: int) -> list[Buffer]:
@@ -64,7 +64,7 @@ class Outbox:
                 octets -= len(item)
                 if len(found) == count:
                     break
-            elif not item.promised:
+            elif item.gate is not Gate.OPEN:
                 break
         return found
 

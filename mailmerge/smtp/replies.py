@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from mailmerge.errors import ProtocolError
+from mailmerge.errors import ConnectionLost, ProtocolError
 from mailmerge.model import Outcome, Phase, Reply, Scope, Status
 from mailmerge.smtp.reply_rules import RULES, Meaning, Rule
 
@@ -182,6 +182,18 @@ def _enhanced_fits(patterns: tuple[str, ...], enhanced: tuple[int, int, int] | N
         return False
     exact = "{}.{}.{}".format(*enhanced)
     return exact in patterns or "{}.{}.x".format(*enhanced[:2]) in patterns
+
+
+def refused_session(host: str, what: str, reply: Reply, phase: Phase) -> ConnectionLost:
+    """Return the error for a server that will not begin, or not go on: *what* it did, and its words."""
+    meaning = classify(reply, phase) if reply.severity in {4, 5} else None
+    return ConnectionLost(
+        f"{host} {what}: {reply}",
+        code="S615",
+        reply=reply,
+        hint=meaning.hint if meaning else None,
+        retry_after=meaning.retry_after if meaning else None,
+    )
 
 
 def unanswered(phase: Phase, *, written_whole: bool, reason: str = "dropped") -> Outcome:

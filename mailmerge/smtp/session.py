@@ -1,52 +1,55 @@
 """The client's side of one SMTP session, greeting to QUIT, without I/O.
 
-Bytes go in by ``receive`` and out by ``outbox``; what concerns messages comes back as events. Three
-ways of handing messages over, each only where the server's last EHLO allows it:
+Octets go in by ``receive`` and out by ``outbox``; messages go in by ``submit``, and what becomes of them
+comes out by ``take_events``. The session itself only puts its parts together: `ReplyQueue` knows which
+replies are owed, `Handshake` brings the session to where messages may be handed over, `Transfer` hands them
+over, and `mailmerge.smtp.state` says what may follow what. It hands each reply to the part that it
+concerns, and it decides how the session ends.
 
-``off``
-    One command, one reply.
-``overlap``
-    The end of one content, then MAIL, RCPT and DATA of the next in the same write (RFC 2920): one
-    round trip a message, and never more than one message in doubt.
-``window``
-    RSET, MAIL, RCPT and the content as one BDAT chunk, back to back without waiting. Only if asked for,
-    and only after the server proved in this session that it discards the chunk of a refused BDAT.
-
-A message with several recipients is a barrier in every mode: all RCPT are answered before its
-content, because after 354 the only way back is to close the connection.
+The socket, TLS and the clock belong to `mailmerge.smtp.connection`.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
-
-from mailmerge.errors import ConnectionLost, ProtocolError
-from mailmerge.model import Outcome, Phase, Scope, Status
-from mailmerge.smtp.events import Completed, ReleaseNeeded
-from mailmerge.smtp.handshake import Opening
-from mailmerge.smtp.replies import classify, too_large, unanswered
-from mailmerge.smtp.state import TABLE, Slot, State, Step
-from mailmerge.smtp.transactions import Transaction, Window, closing, needs_stuffing, split, stuffed
+from mailmerge.errors import ProtocolError, SessionError
+from mailmerge.model import Phase
+from mailmerge.smtp.events import Closed
+from mailmerge.smtp.handshake import Handshake
+from mailmerge.smtp.outbox import Outbox
+from mailmerge.smtp.replies import refused_session
+from mailmerge.smtp.reply_queue import ReplyQueue
+from mailmerge.smtp.state import Life, SessionState, StartTls, Step, Trial, Trigger
+from mailmerge.smtp.transfer import Transfer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
-    from mailmerge.addresses import Address
-    from mailmerge.errors import SessionError
     from mailmerge.model import Message, Mode, Pipeline, Reply
+    from mailmerge.smtp.events import Event
+    from mailmerge.smtp.reply_queue import Handler, Slot
     from mailmerge.smtp.sasl import Credentials
+    from mailmerge.smtp.transactions import ConnectionLimit
+
+_MAY_BE_IDLE = frozenset({Life.OPEN, Life.RETIRING, Life.QUITTING})
+_MAY_BE_TOLD = _MAY_BE_IDLE | {Life.DRAINING}
 
 
-_FORBIDDEN = frozenset(" <>")
-_PROOF = b"XXXX\r\n"
-"""The chunk of the trial BDAT: executed as a command it brings a 500 where RSET's 250 is due."""
+class Session:
+    """One session; see the module.
 
+    Args:
+        host: how errors call the server.
+        helo: the name that we give in EHLO; ASCII.
+        starttls: TLS by STARTTLS is wanted: nothing but EHLO is said without it.
+        private: nobody else can read the connection from its first octet on (TLS, or this machine).
+        credentials: who signs in; None: nobody.
+        pipeline: the mode that is wanted, see `mailmerge.smtp.transfer`.
+        messages_per_connection: how many messages earlier connections could bring; None: no limit met.
+        transcript: takes each line of the conversation, secrets masked.
 
-class Session(Opening):
-    """Hands messages over; see the module for the ways to do so."""
+    """
 
     def __init__(
         self,
@@ -60,420 +63,255 @@ class Session(Opening):
         messages_per_connection: int | None = None,
         transcript: Callable[[str], None] | None = None,
     ) -> None:
-        super().__init__(
-            host,
-            helo,
-            starttls=starttls,
-            private=private,
-            credentials=credentials,
-            transcript=transcript,
+        if credentials and credentials.mechanism == "none":
+            credentials = None
+        self.outbox = Outbox()
+        self.error: SessionError | None = None
+        """Why the session ended, if it did so badly."""
+        self._host = host
+        self._events: list[Event] = []
+        self._state = SessionState(starttls=starttls, sign_in=credentials is not None)
+        self._replies = ReplyQueue(self._state, self.outbox, transcript)
+        self._handshake = Handshake(
+            host, helo, self._state, self._replies, private=private, credentials=credentials
         )
-        self.connection_limit: int | None = None
-        """How many messages the server took before it wanted a new connection."""
-        self.connection_limit_stated = False
-        """Whether it said that this is a rule of its own; else it may have been an accident."""
-        self._pipeline = pipeline
-        self._messages_per_connection = messages_per_connection
-        self._flying: dict[int, Transaction] = {}
-        self._waiting: deque[Transaction] = deque()
-        self._active: deque[Transaction] = deque()
-        self._window = Window()
-        self._proof: list[int] | None = None
-        self._proven: bool | None = None
-        self._mails = 0
-        self._accepted = 0
-        self._stale = False
-        self._retiring = False
+        self._transfer = Transfer(
+            host,
+            self._state,
+            self._replies,
+            self.outbox,
+            self._events,
+            pipeline=pipeline,
+            messages_per_connection=messages_per_connection,
+        )
+        self._handlers: Mapping[Step, Handler] = {
+            **self._handshake.handlers,
+            **self._transfer.handlers,
+            Step.QUIT: self._on_quit,
+        }
 
-    # --- for the sender -------------------------------------------------------------------------------
+    # --- messages -------------------------------------------------------------------------------------
 
     @property
     def in_flight(self) -> int:
         """Messages submitted and not completed."""
-        return len(self._flying)
+        return self._transfer.in_flight
 
     @property
     def mode(self) -> Mode:
         """How messages are handed over just now."""
-        if self._pipeline == "off" or not self.offers.pipelining:
-            return "off"
-        if self._proven and not self._window.shut:
-            return "window"
-        return "overlap"
+        return self._transfer.mode
+
+    @property
+    def window_size(self) -> int:
+        """How many messages may be unanswered in mode ``window``, as things stand."""
+        return self._transfer.window.messages
+
+    @property
+    def max_size(self) -> int | None:
+        """Largest message the server takes, in octets; None: it does not say (RFC 1870 section 4)."""
+        return self._state.offers.max_size
 
     def can_accept(self) -> bool:
         """Whether another message may be submitted now."""
-        if self.state is not State.READY or self._retiring or self._limit_reached(len(self._waiting)):
-            return False
-        if not self._flying:
-            return True
-        mode = self.mode
-        if mode == "off" or self._must_prove():
-            return False
-        if mode == "overlap":
-            return len(self._flying) < 2
-        last = self._waiting[-1] if self._waiting else self._active[-1]
-        return last.by_chunk and self._window.has_room(len(self._flying))
+        return self._transfer.can_accept()
 
     def submit(self, message: Message, token: int) -> None:
         """Begin to hand *message* over, as soon as those before it let it.
 
         Raises:
-            RuntimeError: there was no room, or the envelope is no pair of plain addresses.
+            RuntimeError: it cannot be accepted now, or the envelope is not made of plain addresses.
 
         """
-        if not self.can_accept() or token in self._flying:
-            raise RuntimeError("a message was submitted that cannot be accepted now")
-        for address in (message.envelope.mail_from, *message.envelope.rcpt_to):
-            _check(address)
-        limit = self.offers.max_size
-        if limit is not None and message.size > limit:
-            self._events.append(Completed(token, too_large(message.size, limit)))
-            return
-        transaction = Transaction(message, token)
-        self._flying[token] = transaction
-        self._waiting.append(transaction)
-        if self._must_prove() and self._proof is None:
-            self._begin_proof(message.envelope.mail_from)
-        self._settle()
+        self._transfer.submit(message, token)
+        self._go_on()
 
     def release(self, tokens: Iterable[int]) -> None:
-        """Let the ends of these messages go: their promises are durable."""
-        for token in tokens:
-            transaction = self._flying.get(token)
-            if transaction:
-                transaction.promised = True
-        self._settle()
+        """Let the ends of these messages go: the caller has recorded its intent durably.
 
-    def quit(self) -> None:
-        """Say QUIT, if nothing is in flight."""
-        if self._flying:
-            raise RuntimeError("QUIT while messages are in flight")
-        if self.state in TABLE[Step.QUIT].states:
-            self._ask(Step.QUIT, b"QUIT")
-            self.state = State.PARTING
+        Tokens that have their outcome already are passed over.
+
+        Raises:
+            RuntimeError: no `ReleaseNeeded` was reported for one of them.
+
+        """
+        self._transfer.release(tokens)
+        self._go_on()
+
+    def take_events(self) -> list[Event]:
+        """Return what happened since the last call."""
+        events = self._events.copy()
+        self._events.clear()
+        return events
+
+    def take_connection_limit(self) -> ConnectionLimit | None:
+        """Return, once, how many messages the server took before it wanted a new connection."""
+        limit, self._transfer.limit.met = self._transfer.limit.met, None
+        return limit
+
+    # --- the state of things --------------------------------------------------------------------------
 
     @property
-    def proving(self) -> bool:
-        """Whether the trial of BDAT is under way, or has failed."""
-        return self._proof is not None or self._proven is False
+    def life(self) -> Life:
+        """How far the session has come."""
+        return self._state.life
+
+    @property
+    def start_tls(self) -> StartTls:
+        """How far STARTTLS has come."""
+        return self._state.start_tls
+
+    @property
+    def ready(self) -> bool:
+        """Whether the handshake is over and we may still speak."""
+        return self._state.begun
+
+    @property
+    def closed(self) -> bool:
+        """Whether the session is over."""
+        return self._state.life is Life.CLOSED
+
+    @property
+    def handshake_due(self) -> bool:
+        """Whether the connection must do the TLS handshake now, and read no plaintext before it."""
+        return self._state.start_tls is StartTls.HANDSHAKE and self._state.life is Life.OPENING
+
+    @property
+    def distrusts_bdat(self) -> bool:
+        """Whether the trial of BDAT failed, or the session ended before it was over."""
+        return self._state.trial in {Trial.RUNNING, Trial.FAILED}
+
+    @property
+    def awaited(self) -> Step | None:
+        """The step whose reply is the next one owed."""
+        return self._replies.awaited
+
+    @property
+    def asked(self) -> bool:
+        """Whether that step has left completely, so that only the server is to be waited for."""
+        return self._replies.asked
+
+    @property
+    def answered(self) -> int:
+        """Replies taken so far: a change means that another reply is the next one owed."""
+        return self._replies.answered
+
+    @property
+    def listening(self) -> bool:
+        """Whether we only wait for a few replies: a server's next segment may wait for our ACK then."""
+        return self._replies.listening
+
+    # --- for the connection ---------------------------------------------------------------------------
+
+    def receive(self, data: bytes) -> None:
+        """Take what the server sent, however it was cut."""
+        try:
+            for reply in self._replies.feed(data):
+                self._take(reply)
+                if self._state.life is Life.CLOSED:
+                    return
+            self._go_on()
+        except SessionError as error:
+            self._close(self._handshake.in_context(error))
+
+    def sent(self, octets: int) -> None:
+        """Take note that the kernel has *octets* more of the outbox."""
+        self.outbox.sent(octets)
+        self._go_on()
+
+    def secured(self) -> None:
+        """Take note that the TLS handshake succeeded.
+
+        Raises:
+            RuntimeError: none was due.
+
+        """
+        self._handshake.secured()
+
+    def write_failed(self, error: SessionError) -> None:
+        """Say no more, for writing failed with *error*: only replies under way still count.
+
+        A server that closes with our octets unread makes its kernel reset the connection. Whatever it had
+        answered before may still be read.
+        """
+        if self._state.begun:
+            self._transfer.drain(Trigger.WRITE_FAILED, error)
+            self._go_on()
+        else:
+            self.lost(error)
+
+    def lost(self, error: SessionError) -> None:
+        """Take note that the connection is gone; while nothing is awaited that is no error."""
+        if self._state.life is Life.CLOSED:
+            return
+        idle = self._state.life in _MAY_BE_IDLE and not self._transfer.would_suffer()
+        self._close(None if idle else self._handshake.in_context(error))
 
     def noop(self) -> None:
         """Ask whether the server is still there; ``answered`` grows when it is."""
-        self._ask(Step.NOOP, b"NOOP")
+        self._replies.ask(Step.NOOP, b"NOOP")
 
-    # --- beginning ------------------------------------------------------------------------------------
+    def quit(self) -> None:
+        """Say QUIT, if nothing is in flight and it may be said.
 
-    def _settle(self) -> None:
-        if self.state is State.READY:
-            while self._waiting and self._may_begin():
-                self._begin(self._waiting.popleft())
-            gate = self.outbox.gate()
-            if gate:
-                self._need_promise(gate)
-            done = not self._flying and not self._awaited
-            if done and (self._retiring or self._limit_reached(0)):
-                self.quit()
-        super()._settle()
+        Raises:
+            RuntimeError: messages are in flight.
 
-    def _limit_reached(self, more: int) -> bool:
-        stated, learnt = self.offers.max_mails, self._messages_per_connection
-        if stated and self._mails + more >= stated:
-            return True
-        # What was learnt counts messages; what the server states counts the MAIL of the trial, too.
-        trial = self._proof is not None or self._proven is not None
-        return bool(learnt) and self._mails - trial + more >= (learnt or 0)
+        """
+        if self._transfer.in_flight:
+            raise RuntimeError("QUIT while messages are in flight")
+        if self._state.may_say(Step.QUIT):
+            self._replies.ask(Step.QUIT, b"QUIT")
+            self._state.on(Trigger.QUIT)
 
-    def _may_begin(self) -> bool:
-        if self._retiring or self._proof is not None:
-            return False
-        mode = self.mode
-        if mode == "off":
-            return not self._active and not self._awaited
-        if not self._active:
-            return True
-        last = self._active[-1]  # those before it are of its kind
-        if mode == "window" and self._waiting[0].alone:
-            return last.by_chunk
-        return last.end is not None and not last.by_chunk
+    # --- replies --------------------------------------------------------------------------------------
 
-    def _begin(self, transaction: Transaction) -> None:
-        self._mails += 1
-        self._active.append(transaction)
-        if self.mode == "window" and transaction.alone:
-            self._begin_chunk(transaction)
+    def _take(self, reply: Reply) -> None:
+        slot, reply = self._replies.take(reply)
+        if slot is None:
+            self._take_unasked(reply)
             return
-        if self._stale:
-            self._reset()
-        self._ask_mail(transaction)
-        transaction.unasked = list(reversed(transaction.message.envelope.rcpt_to))
-        self._go_on_with(transaction)
+        if reply.code == 421 and self._state.begun:
+            # It is this step's reply all the same: the server may answer on until it closes.
+            self._transfer.on_421(reply, hurt=slot.transaction is not None)
+        self._handlers[slot.step](slot, reply)
 
-    def _reset(self) -> None:
-        self._stale = False
-        self._ask(Step.RSET, b"RSET")
-
-    def _ask_mail(self, transaction: Transaction) -> None:
-        message = transaction.message
-        size = b" SIZE=%d" % message.size if self.offers.sizes else b""
-        sender = str(message.envelope.mail_from).encode("ascii")
-        self._ask(Step.MAIL, b"MAIL FROM:<%b>%b" % (sender, size), transaction)
-        transaction.start = self.outbox.queued
-        transaction.unanswered += 1
-
-    def _ask_rcpt(self, transaction: Transaction, address: Address) -> None:
-        self._ask(Step.RCPT, b"RCPT TO:<%b>" % str(address).encode("ascii"), transaction)
-        transaction.unanswered += 1
-
-    # --- content after DATA (modes off and overlap) ---------------------------------------------------
-
-    def _go_on_with(self, transaction: Transaction) -> None:
-        """Say what of the envelope may be said now, or give up."""
-        if self.state is not State.READY:
-            return
-        together = self.mode != "off"
-        while transaction.unasked and (together or not transaction.unanswered):
-            if transaction.refusal and transaction.refusal.phase is Phase.MAIL:
-                transaction.unasked.clear()
-                break
-            self._ask_rcpt(transaction, transaction.unasked.pop())
-            if together and transaction.alone:
-                self._ask(Step.DATA, b"DATA", transaction)
-                transaction.unanswered += 1
-        if transaction.unanswered or transaction.unasked:
-            return
-        if transaction.refusal:
-            self._complete(transaction, self._with_refused(transaction))
-        else:
-            self._ask(Step.DATA, b"DATA", transaction)
-            transaction.unanswered += 1
-
-    def _on_mail(self, slot: Slot, reply: Reply) -> None:
-        transaction = _of(slot)
-        transaction.unanswered -= 1
-        if reply.severity != 2:
-            self._note_refusal(transaction, reply, Phase.MAIL)
-        if not transaction.by_chunk:
-            self._go_on_with(transaction)
-
-    def _on_rcpt(self, slot: Slot, reply: Reply) -> None:
-        transaction = _of(slot)
-        transaction.unanswered -= 1
-        answered = transaction.taken + len(transaction.refused)
-        if reply.severity == 2:
-            transaction.taken += 1
-        else:
-            transaction.refused.append((transaction.message.envelope.rcpt_to[answered], reply))
-            if not (transaction.refusal and transaction.refusal.phase is Phase.MAIL):
-                self._note_refusal(transaction, reply, Phase.RCPT)
-        if not transaction.by_chunk:
-            self._go_on_with(transaction)
-
-    def _on_data(self, slot: Slot, reply: Reply) -> None:
-        transaction = _of(slot)
-        transaction.unanswered -= 1
-        if reply.severity != 3:
-            if transaction.refusal is None:
-                self._note_refusal(transaction, reply, Phase.DATA)
-            self._complete(transaction, self._with_refused(transaction))
-        elif self.state is not State.READY:
-            return
-        elif transaction.refusal is None:
-            self._send_content(transaction)
-        elif transaction.taken:
+    def _take_unasked(self, reply: Reply) -> None:
+        """Take a reply that answers nothing: 421 alone may come like this (RFC 5321 section 3.8)."""
+        if reply.code != 421:
             raise ProtocolError(
-                f"the server takes recipients of a message it refused: {transaction.refusal.reply}",
-                code="S632",
+                f"the server sent a reply nobody asked for: {reply}", code="S632", reply=reply
             )
+        if self._state.life in _MAY_BE_TOLD:
+            self._transfer.on_421(reply, hurt=self._transfer.would_suffer())
         else:
-            # RFC 2920 section 3.1: an empty message without recipients is how to leave this state.
-            due = self.outbox.put(b".\r\n")
-            self._awaited.append(Slot(Step.LONE_DOT, None, due))
-            self._note("C", ".")
-            self._complete(transaction, self._with_refused(transaction))
+            raise refused_session(self._host, "closed the session", reply, Phase.EHLO)
 
-    def _send_content(self, transaction: Transaction) -> None:
-        segments = transaction.message.segments
-        if needs_stuffing(segments):
-            segments = stuffed(segments)
-        self._queue_content(transaction, Step.CONTENT, segments, closing(segments))
+    def _on_quit(self, _slot: Slot, _reply: Reply) -> None:
+        # Any answer will do; RFC 5321 section 4.1.1.10 wants us to wait for it, so that the server sees a
+        # session that ended as it should.
+        self._close(None)
 
-    def _queue_content(
-        self, transaction: Transaction, step: Step, segments: tuple[bytes, ...], end: bytes
-    ) -> None:
-        head, tail = split(segments, end)
-        slot = Slot(step, transaction, self.outbox.queued + 1)
-        for buffer in head:
-            self.outbox.put(buffer)
-        self.outbox.hold(transaction)
-        transaction.end = self.outbox.put(tail)
-        self._awaited.append(slot)
-        if self._transcript:
-            self._note("C", f"<{transaction.message.size} octets of content>")
-        if not head:
-            self._need_promise(transaction)
+    # --- going on, and the end ------------------------------------------------------------------------
 
-    def _need_promise(self, transaction: Transaction) -> None:
-        if not transaction.asked:
-            transaction.asked = True
-            self._events.append(ReleaseNeeded(transaction.token))
+    def _go_on(self) -> None:
+        """Do what the last replies, octets and releases have made possible."""
+        self._transfer.go_on()
+        life = self._state.life
+        if life is Life.RETIRING and self._transfer.idle:
+            self.quit()
+        elif life is Life.DRAINING and not self._replies:
+            self._close(self._transfer.last_error)
 
-    def _on_content(self, slot: Slot, reply: Reply) -> None:
-        transaction = _of(slot)
-        if transaction.end is None or self.outbox.written < transaction.end:
-            self._take_early_reply(transaction, reply)
+    def _close(self, error: SessionError | None) -> None:
+        """End the session: every message gets its outcome, then comes `Closed`, exactly once."""
+        if self._state.life is Life.CLOSED:
             return
-        self._complete(transaction, classify(reply, Phase.CONTENT))
-
-    def _take_early_reply(self, transaction: Transaction, reply: Reply) -> None:
-        """Take a verdict on content that is not written whole: what is left of it may not follow."""
-        if reply.severity == 2:
-            raise ProtocolError(
-                f"the server took a message before its end: {reply}", code="S632", reply=reply
-            )
-        transaction.refuse(replace(classify(reply, Phase.CONTENT), phase=Phase.DATA))
-        self._fall_silent(
-            ConnectionLost(f"{self.host} refused a message before its end: {reply}", code="S616", reply=reply)
-        )
-
-    # --- content by BDAT (mode window) ----------------------------------------------------------------
-
-    def _must_prove(self) -> bool:
-        offers = self.offers
-        return self._pipeline == "window" and self._proven is None and offers.pipelining and offers.chunking
-
-    def _begin_proof(self, sender: Address) -> None:
-        """Find out, in one write, whether the server discards the chunk of a BDAT that it refuses."""
-        self._proof = []
-        self._mails += 1
-        self._ask(Step.PROOF_MAIL, b"MAIL FROM:<%b>" % str(sender).encode("ascii"))
-        self._ask(Step.PROOF_CHUNK, b"BDAT %d LAST\r\n%b" % (len(_PROOF), _PROOF[:-2]))
-        self._ask(Step.PROOF_RSET, b"RSET")
-        self._ask(Step.PROOF_NOOP, b"NOOP")
-
-    def _on_proof(self, slot: Slot, reply: Reply) -> None:
-        if self._proof is None:
-            return
-        self._proof.append(reply.severity)
-        if slot.step is Step.PROOF_NOOP:
-            self._proven = self._proof == [2, 5, 2, 2]
-            self._proof = None
-
-    def _begin_chunk(self, transaction: Transaction) -> None:
-        transaction.by_chunk = True
-        self._window.octets += transaction.message.size
-        self._reset()
-        self._ask_mail(transaction)
-        self._ask_rcpt(transaction, transaction.message.envelope.rcpt_to[0])
-        line = b"BDAT %d LAST\r\n" % transaction.message.size
-        self._note("C", line[:-2].decode("ascii"))
-        start = self.outbox.put(line)
-        self._queue_content(transaction, Step.CHUNK, transaction.message.segments, b"")
-        self._awaited[-1] = Slot(Step.CHUNK, transaction, start)
-
-    def _on_chunk(self, slot: Slot, reply: Reply) -> None:
-        transaction = _of(slot)
-        refusal = transaction.refusal
-        if transaction.end is None or self.outbox.written < transaction.end:
-            self._take_early_reply(transaction, reply)
-        elif refusal is None:
-            self._complete(transaction, classify(reply, Phase.CONTENT))
-        elif reply.severity != 2:
-            self._complete(transaction, self._with_refused(transaction))
-        else:
-            # Refused by its envelope, yet taken: whether anybody gets it is unknowable.
-            transaction.refusal = None
-            raise ProtocolError(
-                f"the server took a message whose envelope it had refused: {refusal.reply}", code="S632"
-            )
-
-    # --- the end of a message -------------------------------------------------------------------------
-
-    def _note_refusal(self, transaction: Transaction, reply: Reply, phase: Phase) -> None:
-        outcome = classify(reply, phase)
-        transaction.refuse(outcome)
-        if outcome.scope is Scope.CONNECTION and self._accepted and self.connection_limit is None:
-            self.connection_limit = self._accepted
-            self.connection_limit_stated = outcome.reason == "connection_cap"
-
-    def _with_refused(self, transaction: Transaction) -> Outcome:
-        if transaction.refusal is None:
-            raise RuntimeError("nothing was refused")
-        return replace(transaction.refusal, refused=tuple(transaction.refused))
-
-    def _complete(self, transaction: Transaction, outcome: Outcome) -> None:
-        self._active.remove(transaction)
-        del self._flying[transaction.token]
-        self._events.append(Completed(transaction.token, outcome))
-        if transaction.by_chunk:
-            self._window.octets -= transaction.message.size
-        if outcome.status is Status.ACCEPTED:
-            self._accepted += 1
-            self._window.accepted()
-        else:
-            self._after_refusal(transaction, outcome)
-        if not self._flying:
-            self._window.drained()
-
-    def _after_refusal(self, transaction: Transaction, outcome: Outcome) -> None:
-        self._window.refused()
-        if outcome.scope is not Scope.ROW:
-            # The next message would meet the same refusal before anybody could stop it.
-            self._retiring = self._retiring or outcome.scope is Scope.CONNECTION
-            self._withdraw()
-        if self.state is not State.READY:
-            return
-        if self._active or transaction.by_chunk:
-            # In a window RSET precedes every MAIL; an overlapping MAIL has already left.
-            self._stale = self._stale or transaction.by_chunk
-        else:
-            self._reset()
-
-    def _busy(self) -> bool:
-        if any(self.outbox.written >= transaction.start for transaction in self._active):
-            return True
-        # A server that closes before it took anything at all must not look like one that idles out.
-        return bool(self._flying) and not self._accepted
-
-    def _withdraw(self) -> None:
-        for transaction in self._waiting:
-            del self._flying[transaction.token]
-            self._events.append(Completed(transaction.token, self._never_begun()))
-        self._waiting.clear()
-
-    def _never_begun(self) -> Outcome:
-        reason = "withdrawn" if self.state is State.READY else "dropped"
-        return replace(unanswered(Phase.MAIL, written_whole=False, reason=reason), reply=self._farewell)
-
-    def _abandon(self, error: SessionError | None) -> None:
-        reason = "timeout" if error and error.code == "S613" else "dropped"
-        phases: dict[int, Phase] = {}
-        for slot in self._awaited:
-            if slot.transaction:
-                phases.setdefault(slot.transaction.token, TABLE[slot.step].phase)
-        for transaction in self._active:
-            outcome = self._outcome_at_loss(transaction, phases.get(transaction.token, Phase.MAIL), reason)
-            del self._flying[transaction.token]
-            self._events.append(Completed(transaction.token, outcome))
-        self._active.clear()
-        self._withdraw()
-
-    def _outcome_at_loss(self, transaction: Transaction, phase: Phase, reason: str) -> Outcome:
-        if transaction.refusal:
-            return self._with_refused(transaction)
-        whole = transaction.end is not None and self.outbox.written >= transaction.end
-        if phase is Phase.CONTENT and not whole:
-            phase = Phase.DATA
-        return replace(unanswered(phase, written_whole=whole, reason=reason), reply=self._farewell)
-
-
-def _of(slot: Slot) -> Transaction:
-    if slot.transaction is None:
-        raise RuntimeError(f"{slot.step.value} belongs to no transaction")
-    return slot.transaction
-
-
-def _check(address: Address) -> None:
-    text = str(address)
-    if not (text.isascii() and text.isprintable()) or not _FORBIDDEN.isdisjoint(text):
-        raise RuntimeError(f"no address for an envelope: {text!a}")
+        if self._state.life is Life.DRAINING:
+            error = self._transfer.last_error  # what ended it; that the connection then broke is no news
+        self.error = error
+        self._transfer.abandon(error)
+        self._state.on(Trigger.CLOSED)
+        self.outbox.clear()
+        self._replies.clear()
+        self._events.append(Closed(error))

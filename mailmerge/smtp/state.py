@@ -1,48 +1,318 @@
-"""The one table of the session: what may be said when, and which replies may follow.
+"""What may be said when: every state of an SMTP session, and every way from one to another.
 
-A session moves through `State`; what is said is a `Step`. `TABLE` gives for each step the states in
-which it may leave, the first digits that its reply may begin with, and the method that takes the
-reply. A step outside its states is our bug and raises before a byte is written; a reply outside its
-digits is the server's, and closes the connection. So a MAIL in clear where TLS is owed, or content
-without its 354, cannot happen by an oversight elsewhere.
+Rule 1: whatever decides what may be said next, or what a reply means, is a state in this file and changes
+only along `TRANSITIONS`. A move that the table does not have is a bug of ours and raises before an octet is
+written. Elsewhere there are values: what the server offers, counts and sizes, replies to quote.
 
-Replies belong to steps by count alone (RFC 2920 section 3.1): one `Slot` for each reply that is due.
+The picture
+-----------
+
+Seven small machines, not one large one. Five belong to the session::
+
+    Life      GREETING -> OPENING -> OPEN -> RETIRING -> QUITTING -> CLOSED
+                                       |         |           |
+                                       +---------+-----------+--> DRAINING -> CLOSED
+    StartTls  UNUSED | OWED -> ASKED -> HANDSHAKE -> DONE
+    Auth      UNUSED | OWED -> ASKED -> DONE,   or   ASKED -> RENEWED -> DONE
+    Trial     UNTRIED -> RUNNING -> PASSED | FAILED
+    Reset     NOT_DUE <-> DUE
+
+and two belong to each message::
+
+    Stage     WAITING -> ENVELOPE -> CONTENT -> DONE
+    Gate      SHUT -> REQUESTED -> OPEN
+
+`Life` says how far the session is. It cannot become OPEN while `StartTls` or `Auth` owe anything, and no
+step of a message exists outside of OPEN and RETIRING: that is why a MAIL in plaintext where TLS is wanted, or
+before the sign-in, cannot come about by an oversight in some other file. `STEPS` has the states in which each
+command may leave and the first digits that its reply may begin with; a reply with another digit is the
+server's mistake and ends the session, because from there on nobody knows which command a reply answers.
+
+Replies belong to commands by their number alone
+------------------------------------------------
+
+With pipelining several replies are owed at the same time. RFC 2920 section 3.1 has the client count them:
+texts and codes tell nothing about which command they answer. So each command that is said puts one slot
+into a queue, each reply takes the first one out. A reply that arrives before its command has left (RFC 5321
+has only one such reply, 421) answers nothing of ours. Either the server is out of step or somebody writes
+into the connection: it ends, and no later reply is believed.
+
+What a 421 does
+---------------
+
+RFC 5321 section 3.8 lets a server that must close say 421 to any command, or without one. It is the reply
+to its command all the same: the server may answer what was pipelined behind it (Exim does, for a dozen
+messages), and those replies decide whether a row is sent again. Where a 421 leads:
+
+- GREETING, OPENING: it is the refusal of that step (greeting, EHLO, STARTTLS, AUTH); CLOSED, with the error.
+- OPEN, RETIRING: DRAINING. We say no more, and listen for the replies that are on their way, for 5 s. An idle
+  session ends without an error: the server may close whenever it likes. If a message suffered, or the server
+  blames the account, the 421 is the error, and the reply of every message that got no other.
+- QUITTING: as the answer to QUIT it is as good as 221. Unasked, because the server was tired of waiting
+  before it saw our QUIT: DRAINING, then CLOSED.
+- DRAINING: the latest 421 is the one that is quoted; nothing else changes.
+
+A write error leads to DRAINING as well: what the kernel had taken may be answered, and each reply that still
+arrives is one row less in doubt. So does a refusal that comes before the end of the content: after 354 the
+only way not to complete the message is to stop talking (RFC 5321 section 4.1.1.4 has no abort).
+
+Why overlap holds two messages and never more
+---------------------------------------------
+
+RFC 2920 section 3.1 allows content to be the *first* thing in a group of commands and DATA to be the
+*last*: content and final dot of one message, then MAIL, RCPT and DATA of the next, in one write. The next
+content cannot follow before the 354 that answers its DATA (servers that check this drop the connection, and
+a server that answers DATA with 5yz would execute the content as commands). So the second message never gets
+further than its envelope while the first is unanswered: one round trip a message, one message in doubt at
+most.
+
+What the trial proves
+---------------------
+
+With BDAT (RFC 3030) nothing has to be waited for: the size of the content goes before it, so a server can
+skip the chunk of a BDAT that it refuses, and RFC 3030 section 2 says that it must. Some do not: they answer
+503 and execute the chunk as commands, and then a cell of the list could speak SMTP. Before the first
+message of a window one harmless chunk is refused on purpose, in one write::
+
+    MAIL FROM:<sender>      2yz
+    BDAT 6 LAST             5yz   no RCPT came before: it must be refused
+    XXXX<CR><LF>                  skipped; a server that executes it gives one reply more: 500
+    RSET                    2yz
+    NOOP                    2yz
+
+Exactly these four replies: PASSED. Anything else: FAILED, and the session goes on without BDAT, or ends if
+the count slipped. No message has been begun, so no row is harmed.
+
+A refused BDAT leaves the server's state "indeterminate" (RFC 3030 section 2), so RSET goes before every MAIL
+of a window; without it Exim has taken messages under the envelope of a refused one. `Reset` remembers this
+for the message that goes by DATA next.
+
+Why several recipients are a barrier
+------------------------------------
+
+Whoever pipelines RCPT and content cannot take the content back when one RCPT is refused, and part of the
+recipients would get the message. A message with one recipient has no such part. One with several waits: all
+RCPT are answered before DATA is said, and one refusal refuses the row, followed by RSET.
 """
 
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from mailmerge.model import Phase
+from mailmerge.smtp.extensions import Extensions
 
 if TYPE_CHECKING:
-    from mailmerge.smtp.transactions import Transaction
+    from collections.abc import Mapping
+    from typing import Self
 
 
-class State(enum.Enum):
-    """How far the session has come."""
+class Trigger(enum.Enum):
+    """Everything that can move a machine; each belongs to exactly one of them."""
+
+    GREETED = "greeting 2yz"
+    OPENED = "last EHLO answered, nothing owed"
+    RETIRE = "connection refused a message, or limit reached"
+    QUIT = "QUIT said"
+    SHUTDOWN = "421"
+    EARLY_REFUSAL = "refused before the end of the content"
+    WRITE_FAILED = "write error"
+    CLOSED = "the end"
+
+    STARTTLS_SAID = "STARTTLS said"
+    STARTTLS_ACCEPTED = "220"
+    SECURED = "TLS handshake done"
+
+    AUTH_SAID = "AUTH said"
+    CHALLENGED = "334"
+    TOKEN_REFUSED = "token refused"  # noqa: S105  not a secret
+    AUTH_ACCEPTED = "235"
+
+    TRIAL_SAID = "trial said"
+    TRIAL_PASSED = "2yz 5yz 2yz 2yz"
+    TRIAL_FAILED = "any other four replies"
+
+    CHUNK_REFUSED = "BDAT refused"
+    RSET_SAID = "RSET said"
+
+    MAIL_SAID = "MAIL said"
+    CONTENT_QUEUED = "content queued"
+    COMPLETED = "outcome known"
+
+    END_REACHED = "only the end is left"
+    RELEASED = "released by the caller"
+
+    __hash__ = object.__hash__  # Enum's own is written in Python, and this is looked up for every message
+
+
+class StateMachine(enum.Enum):
+    """The states of one machine; they follow each other as `TRANSITIONS` says."""
+
+    __hash__ = object.__hash__
+
+    def after(self, trigger: Trigger) -> Self:
+        """Return the state that *trigger* leads to.
+
+        Raises:
+            RuntimeError: the table has no such move, which is a bug of ours.
+
+        """
+        try:
+            return TRANSITIONS[self, trigger]  # type: ignore[return-value]  # a test says so
+        except KeyError:
+            raise RuntimeError(f"{type(self).__name__} {self.name} has no way for {trigger.name}") from None
+
+
+class Life(StateMachine):
+    """How far the session has come (RFC 5321 sections 3.1 and 3.8)."""
 
     GREETING = "greeting"
     """Connected; the server speaks first."""
-    CLEAR = "clear"
-    """Greeted, but TLS is owed: nothing private may be said."""
-    HANDSHAKE = "handshake"
-    """STARTTLS was accepted: the connection must do its part, then call ``secured``."""
-    TRUSTED = "trusted"
-    """As private as it will be; perhaps not signed in yet."""
-    READY = "ready"
-    """Messages may be handed over."""
-    PARTING = "parting"
+    OPENING = "opening"
+    """Greeted: EHLO, STARTTLS and sign-in are under way."""
+    OPEN = "open"
+    """Messages are handed over."""
+    RETIRING = "retiring"
+    """No message begins any more; those that have begun are finished, then we say QUIT."""
+    QUITTING = "quitting"
     """QUIT was said."""
-    MUTE = "mute"
-    """The server said 421, or writing failed: we only listen, for replies still under way."""
-    GONE = "gone"
-    """Over."""
+    DRAINING = "draining"
+    """We say nothing more; replies that are still on their way count."""
+    CLOSED = "closed"
+    """Over; every message has its outcome."""
 
-    __hash__ = object.__hash__  # Enum's own is written in Python, and this is looked up for every reply
+
+class StartTls(StateMachine):
+    """TLS by STARTTLS (RFC 3207); TLS from the first octet is done before the session begins."""
+
+    UNUSED = "unused"
+    """Not wanted: the connection is private already, or need not be."""
+    OWED = "owed"
+    """Wanted and not done: only EHLO, STARTTLS and QUIT may be said."""
+    ASKED = "asked"
+    """STARTTLS was said; nothing may follow it until it is answered (RFC 3207 section 4)."""
+    HANDSHAKE = "handshake"
+    """220: the connection must do the TLS handshake and call ``secured``."""
+    DONE = "done"
+    """TLS is on; all that the server had said before is forgotten (RFC 3207 section 4.2)."""
+
+
+class Auth(StateMachine):
+    """The sign-in (RFC 4954): one mechanism, one attempt, and one more for a token that ran out."""
+
+    UNUSED = "unused"
+    """Nobody signs in."""
+    OWED = "owed"
+    """Not signed in yet."""
+    ASKED = "asked"
+    """AUTH was said."""
+    RENEWED = "renewed"
+    """A token was refused, a fresh one is tried: the last attempt."""
+    DONE = "done"
+    """Signed in."""
+
+
+class Trial(StateMachine):
+    """Whether this server skips the chunk of a refused BDAT (RFC 3030 section 2)."""
+
+    UNTRIED = "untried"
+    """Not known: no message goes by BDAT."""
+    RUNNING = "running"
+    """The trial was said; no message begins until its last reply is here."""
+    PASSED = "passed"
+    """Messages may go by BDAT without waiting."""
+    FAILED = "failed"
+    """Not in this session, nor in a later one to this server."""
+
+
+class Reset(StateMachine):
+    """Whether RSET must go before the next MAIL (RFC 3030 section 2, RFC 5321 section 4.1.1.5)."""
+
+    NOT_DUE = "not due"
+    DUE = "due"
+    """A BDAT was refused: what the server still remembers of it is not known."""
+
+
+class Stage(StateMachine):
+    """How far one message has come."""
+
+    WAITING = "waiting"
+    """Submitted; nothing of it was said."""
+    ENVELOPE = "envelope"
+    """MAIL was said."""
+    CONTENT = "content"
+    """The content is queued, behind the gate of its end."""
+    DONE = "done"
+    """It has its outcome."""
+
+
+class Gate(StateMachine):
+    """Whether the end of one message may leave: the one moment after which it can be complete."""
+
+    SHUT = "shut"
+    """What comes before the end has not all left."""
+    REQUESTED = "requested"
+    """`ReleaseNeeded` was reported."""
+    OPEN = "open"
+    """The caller has recorded its intent durably."""
+
+
+TRANSITIONS: Mapping[tuple[StateMachine, Trigger], StateMachine] = {
+    (Life.GREETING, Trigger.GREETED): Life.OPENING,
+    (Life.OPENING, Trigger.OPENED): Life.OPEN,
+    (Life.OPEN, Trigger.RETIRE): Life.RETIRING,
+    # RFC 5321 section 4.1.1.10: QUIT may be said at any time; we do so only where it cannot be taken for
+    # part of something else, hence not before the greeting and not between STARTTLS and its reply.
+    (Life.OPENING, Trigger.QUIT): Life.QUITTING,
+    (Life.OPEN, Trigger.QUIT): Life.QUITTING,
+    (Life.RETIRING, Trigger.QUIT): Life.QUITTING,
+    (Life.OPEN, Trigger.SHUTDOWN): Life.DRAINING,
+    (Life.RETIRING, Trigger.SHUTDOWN): Life.DRAINING,
+    (Life.QUITTING, Trigger.SHUTDOWN): Life.DRAINING,
+    (Life.DRAINING, Trigger.SHUTDOWN): Life.DRAINING,
+    (Life.OPEN, Trigger.WRITE_FAILED): Life.DRAINING,
+    (Life.RETIRING, Trigger.WRITE_FAILED): Life.DRAINING,
+    (Life.OPEN, Trigger.EARLY_REFUSAL): Life.DRAINING,
+    (Life.RETIRING, Trigger.EARLY_REFUSAL): Life.DRAINING,
+    (Life.DRAINING, Trigger.EARLY_REFUSAL): Life.DRAINING,
+    (Life.GREETING, Trigger.CLOSED): Life.CLOSED,
+    (Life.OPENING, Trigger.CLOSED): Life.CLOSED,
+    (Life.OPEN, Trigger.CLOSED): Life.CLOSED,
+    (Life.RETIRING, Trigger.CLOSED): Life.CLOSED,
+    (Life.QUITTING, Trigger.CLOSED): Life.CLOSED,
+    (Life.DRAINING, Trigger.CLOSED): Life.CLOSED,
+    (StartTls.OWED, Trigger.STARTTLS_SAID): StartTls.ASKED,
+    (StartTls.ASKED, Trigger.STARTTLS_ACCEPTED): StartTls.HANDSHAKE,
+    (StartTls.HANDSHAKE, Trigger.SECURED): StartTls.DONE,
+    (Auth.OWED, Trigger.AUTH_SAID): Auth.ASKED,
+    (Auth.ASKED, Trigger.CHALLENGED): Auth.ASKED,
+    (Auth.ASKED, Trigger.AUTH_ACCEPTED): Auth.DONE,
+    (Auth.ASKED, Trigger.TOKEN_REFUSED): Auth.RENEWED,
+    (Auth.RENEWED, Trigger.AUTH_SAID): Auth.RENEWED,
+    (Auth.RENEWED, Trigger.CHALLENGED): Auth.RENEWED,
+    (Auth.RENEWED, Trigger.AUTH_ACCEPTED): Auth.DONE,
+    (Trial.UNTRIED, Trigger.TRIAL_SAID): Trial.RUNNING,
+    (Trial.RUNNING, Trigger.TRIAL_PASSED): Trial.PASSED,
+    (Trial.RUNNING, Trigger.TRIAL_FAILED): Trial.FAILED,
+    (Reset.NOT_DUE, Trigger.CHUNK_REFUSED): Reset.DUE,
+    (Reset.DUE, Trigger.CHUNK_REFUSED): Reset.DUE,
+    (Reset.DUE, Trigger.RSET_SAID): Reset.NOT_DUE,
+    (Stage.WAITING, Trigger.MAIL_SAID): Stage.ENVELOPE,
+    (Stage.ENVELOPE, Trigger.CONTENT_QUEUED): Stage.CONTENT,
+    (Stage.WAITING, Trigger.COMPLETED): Stage.DONE,
+    (Stage.ENVELOPE, Trigger.COMPLETED): Stage.DONE,
+    (Stage.CONTENT, Trigger.COMPLETED): Stage.DONE,
+    (Gate.SHUT, Trigger.END_REACHED): Gate.REQUESTED,
+    (Gate.REQUESTED, Trigger.RELEASED): Gate.OPEN,
+    (Gate.OPEN, Trigger.RELEASED): Gate.OPEN,  # once more does no harm
+}
+"""Where each trigger leads from each state; what is missing here cannot happen."""
+
+MACHINE_OF: Mapping[Trigger, type[StateMachine]] = {trigger: type(state) for state, trigger in TRANSITIONS}
+"""The machine that each trigger moves."""
 
 
 class Step(enum.Enum):
@@ -53,17 +323,17 @@ class Step(enum.Enum):
     HELO = "HELO"
     STARTTLS = "STARTTLS"
     AUTH = "AUTH"
-    PROOF_MAIL = "MAIL (trial)"
-    PROOF_CHUNK = "BDAT (trial)"
-    PROOF_RSET = "RSET (trial)"
-    PROOF_NOOP = "NOOP (trial)"
+    TRIAL_MAIL = "MAIL (trial)"
+    TRIAL_CHUNK = "BDAT (trial)"
+    TRIAL_RSET = "RSET (trial)"
+    TRIAL_NOOP = "NOOP (trial)"
     MAIL = "MAIL"
     RCPT = "RCPT"
     DATA = "DATA"
     CONTENT = "the message"
     """The content after DATA with its final dot."""
     CHUNK = "BDAT"
-    """The whole content as one BDAT chunk (RFC 3030)."""
+    """The whole content as one BDAT chunk."""
     LONE_DOT = "an empty message"
     """The end of a transaction that has no recipients, after an unwanted 354."""
     RSET = "RSET"
@@ -73,48 +343,117 @@ class Step(enum.Enum):
     __hash__ = object.__hash__
 
 
-class Rule(Struct, frozen=True):
-    """One line of the table."""
+class StepRule(Struct, frozen=True):
+    """When one step may be said, and what may answer it."""
 
     phase: Phase
-    states: frozenset[State]
-    severities: frozenset[int]
-    handler: str
+    """How far a message, or the session, has come that awaits this reply."""
+    life: frozenset[Life]
+    start_tls: frozenset[StartTls]
+    digits: frozenset[int]
+    """First digits that its reply may have; 421 may answer anything (RFC 5321 section 4.2.1)."""
+    source: str
 
 
-class Slot(NamedTuple):
-    """One reply that is due."""
-
-    step: Step
-    transaction: Transaction | None
-    due: int
-    """How many octets must have left before a reply can be meant for this step."""
-
-
-def _rule(phase: Phase, states: tuple[State, ...], severities: str, handler: str) -> Rule:
-    return Rule(phase, frozenset(states), frozenset(map(int, severities)), handler)
+_OPENING = frozenset({Life.OPENING})
+_OPEN = frozenset({Life.OPEN})
+_BEGUN = frozenset({Life.OPEN, Life.RETIRING})
+_SETTLED = frozenset({StartTls.UNUSED, StartTls.DONE})
+_QUIET = _SETTLED | {StartTls.OWED}
+_DONE_OR_NOT = frozenset({2, 4, 5})
 
 
-_ANY = (State.CLEAR, State.TRUSTED, State.READY)
-_READY = (State.READY,)
+def _message_step(
+    phase: Phase, source: str, *, life: frozenset[Life] = _BEGUN, digits: frozenset[int] = _DONE_OR_NOT
+) -> StepRule:
+    return StepRule(phase, life, _SETTLED, digits, source)
 
-TABLE: dict[Step, Rule] = {
-    Step.GREETING: _rule(Phase.GREETING, (State.GREETING,), "245", "_on_greeting"),
-    Step.EHLO: _rule(Phase.EHLO, (State.CLEAR, State.TRUSTED), "245", "_on_ehlo"),
-    Step.HELO: _rule(Phase.EHLO, (State.TRUSTED,), "245", "_on_helo"),
-    Step.STARTTLS: _rule(Phase.STARTTLS, (State.CLEAR,), "245", "_on_starttls"),
-    Step.AUTH: _rule(Phase.AUTH, (State.TRUSTED,), "2345", "_on_auth"),
-    Step.PROOF_MAIL: _rule(Phase.MAIL, _READY, "245", "_on_proof"),
-    Step.PROOF_CHUNK: _rule(Phase.DATA, _READY, "245", "_on_proof"),
-    Step.PROOF_RSET: _rule(Phase.RSET, _READY, "2", "_on_proof"),
-    Step.PROOF_NOOP: _rule(Phase.RSET, _READY, "2", "_on_proof"),
-    Step.MAIL: _rule(Phase.MAIL, _READY, "245", "_on_mail"),
-    Step.RCPT: _rule(Phase.RCPT, _READY, "245", "_on_rcpt"),
-    Step.DATA: _rule(Phase.DATA, _READY, "345", "_on_data"),
-    Step.CONTENT: _rule(Phase.CONTENT, _READY, "245", "_on_content"),
-    Step.CHUNK: _rule(Phase.CONTENT, _READY, "245", "_on_chunk"),
-    Step.LONE_DOT: _rule(Phase.RSET, _READY, "245", "_on_nothing"),
-    Step.RSET: _rule(Phase.RSET, _READY, "2", "_on_nothing"),
-    Step.NOOP: _rule(Phase.RSET, _READY, "245", "_on_nothing"),
-    Step.QUIT: _rule(Phase.QUIT, _ANY, "245", "_on_quit"),
+
+# RSET and NOOP "always" succeed (RFC 5321 sections 4.1.1.5 and 4.1.1.9). For RSET we insist: a server that
+# refuses it still has the envelope that we want it to forget. Anything may answer a NOOP outside the trial:
+# some servers count them, and refuse, which proves as well as 250 that they are there.
+_MUST_SUCCEED = frozenset({2})
+
+STEPS: Mapping[Step, StepRule] = {
+    Step.GREETING: StepRule(
+        Phase.GREETING, frozenset({Life.GREETING}), frozenset(StartTls), _DONE_OR_NOT, "RFC 5321 section 3.1"
+    ),
+    Step.EHLO: StepRule(Phase.EHLO, _OPENING, _QUIET, _DONE_OR_NOT, "RFC 5321 section 4.1.1.1"),
+    Step.HELO: StepRule(Phase.EHLO, _OPENING, _SETTLED, _DONE_OR_NOT, "RFC 5321 section 3.2"),
+    Step.STARTTLS: StepRule(
+        Phase.STARTTLS, _OPENING, frozenset({StartTls.OWED}), _DONE_OR_NOT, "RFC 3207 section 4"
+    ),
+    Step.AUTH: StepRule(Phase.AUTH, _OPENING, _SETTLED, frozenset({2, 3, 4, 5}), "RFC 4954 section 4"),
+    Step.TRIAL_MAIL: _message_step(Phase.MAIL, "RFC 5321 section 4.1.1.2", life=_OPEN),
+    Step.TRIAL_CHUNK: _message_step(Phase.DATA, "RFC 3030 section 2", life=_OPEN),
+    Step.TRIAL_RSET: _message_step(Phase.RSET, "RFC 5321 section 4.1.1.5", life=_OPEN, digits=_MUST_SUCCEED),
+    Step.TRIAL_NOOP: _message_step(Phase.RSET, "RFC 5321 section 4.1.1.9", life=_OPEN, digits=_MUST_SUCCEED),
+    Step.MAIL: _message_step(Phase.MAIL, "RFC 5321 section 4.1.1.2, RFC 1870", life=_OPEN),
+    Step.RCPT: _message_step(Phase.RCPT, "RFC 5321 section 4.1.1.3"),
+    # 250 to DATA would mean that the server took a message without its content: it is out of step.
+    Step.DATA: _message_step(Phase.DATA, "RFC 5321 section 4.1.1.4", digits=frozenset({3, 4, 5})),
+    Step.CONTENT: _message_step(Phase.CONTENT, "RFC 5321 section 4.1.1.4"),
+    Step.CHUNK: _message_step(Phase.CONTENT, "RFC 3030 section 2"),
+    Step.LONE_DOT: _message_step(Phase.RSET, "RFC 2920 section 3.1"),
+    Step.RSET: _message_step(Phase.RSET, "RFC 5321 section 4.1.1.5", digits=_MUST_SUCCEED),
+    Step.NOOP: _message_step(Phase.RSET, "RFC 5321 section 4.1.1.9"),
+    Step.QUIT: StepRule(Phase.QUIT, _OPENING | _BEGUN, _QUIET, _DONE_OR_NOT, "RFC 5321 section 4.1.1.10"),
 }
+"""When each step may be said, and which replies may answer it."""
+
+
+class SessionState:
+    """The five machines of one session, and what the server offered last. Only ``on`` moves them."""
+
+    __slots__ = ("auth", "begun", "life", "offers", "reset", "start_tls", "trial")
+
+    def __init__(self, *, starttls: bool, sign_in: bool) -> None:
+        self.life = Life.GREETING
+        self.start_tls = StartTls.OWED if starttls else StartTls.UNUSED
+        self.auth = Auth.OWED if sign_in else Auth.UNUSED
+        self.trial = Trial.UNTRIED
+        self.reset = Reset.NOT_DUE
+        self.begun = False
+        """Whether messages may be under way: `life` is OPEN or RETIRING."""
+        self.offers = Extensions()
+        """What the last EHLO offered; nothing else is believed (RFC 5321 section 4.1.1.1)."""
+
+    def on(self, trigger: Trigger) -> None:
+        """Move the one machine that *trigger* is about.
+
+        Raises:
+            RuntimeError: there is no such move from its present state.
+
+        """
+        if trigger is Trigger.OPENED and not self._nothing_is_owed():
+            raise RuntimeError(f"open with StartTls {self.start_tls.name} and Auth {self.auth.name}")
+        machine = MACHINE_OF[trigger]
+        if machine is Life:
+            self.life = self.life.after(trigger)
+            self.begun = self.life in _BEGUN
+        elif machine is Reset:
+            self.reset = self.reset.after(trigger)
+        elif machine is StartTls:
+            self.start_tls = self.start_tls.after(trigger)
+        elif machine is Auth:
+            self.auth = self.auth.after(trigger)
+        elif machine is Trial:
+            self.trial = self.trial.after(trigger)
+        else:
+            raise RuntimeError(f"{trigger.name} is about one message, not about the session")
+
+    def _nothing_is_owed(self) -> bool:
+        return self.start_tls in _SETTLED and self.auth in {Auth.UNUSED, Auth.DONE}
+
+    def may_say(self, step: Step) -> bool:
+        """Whether *step* may be said now."""
+        rule = STEPS[step]
+        return self.life in rule.life and self.start_tls in rule.start_tls
+
+    def check(self, step: Step) -> None:
+        """Raise `RuntimeError` if *step* may not be said now: a bug of ours, found before an octet left."""
+        rule = STEPS[step]
+        if self.life not in rule.life or self.start_tls not in rule.start_tls:
+            raise RuntimeError(
+                f"{step.value} may not be said in Life {self.life.name}, StartTls {self.start_tls.name}"
+            )

@@ -1,33 +1,44 @@
-"""One message on its way: its envelope, its content on the wire, and how many may fly at once."""
+"""One message on its way, how many may be under way at once, and how many one connection may bring."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, NamedTuple
 
-from mailmerge.model import Outcome, Scope, Status
+from msgspec.structs import replace
+
+from mailmerge.model import Outcome, Phase, Scope, Status
+from mailmerge.smtp.replies import unanswered
+from mailmerge.smtp.state import Gate, Stage, Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from mailmerge.addresses import Address
     from mailmerge.model import Message, Reply
-    from mailmerge.smtp.outbox import Buffer
+    from mailmerge.smtp.state import SessionState
 
-LAST_CHUNK = 64 * 1024
-"""How many octets of a message, its end included, wait for the promise at most."""
+_WITHIN_A_PATH = re.compile(r"[!-;=?-~]+\Z")
+"""Printable ASCII without space and angle brackets."""
+
+Buffer = bytes | memoryview
 
 
 class Transaction:
-    """From MAIL to the reply to the content."""
+    """One message, from MAIL to the reply to its content (RFC 5321 section 3.3).
+
+    Raises:
+        RuntimeError: the envelope is not made of plain addresses.
+
+    """
 
     __slots__ = (
-        "asked",
         "by_chunk",
         "end",
+        "gate",
         "message",
-        "promised",
         "refusal",
         "refused",
+        "sender",
+        "stage",
         "start",
         "taken",
         "token",
@@ -38,9 +49,13 @@ class Transaction:
     def __init__(self, message: Message, token: int) -> None:
         self.message = message
         self.token = token
+        self.stage = Stage.WAITING
+        self.gate = Gate.SHUT
         self.by_chunk = False
-        self.unasked: list[Address] = []
-        """Recipients whose RCPT was not written yet, the next one last."""
+        """Its content goes by BDAT, together with its envelope; decided when it begins."""
+        self.sender = _path(message.envelope.mail_from)
+        self.unasked = [_path(address) for address in reversed(message.envelope.rcpt_to)]
+        """Recipients whose RCPT was not said yet, the next one last."""
         self.unanswered = 0
         """Replies to the envelope that are still due."""
         self.taken = 0
@@ -48,13 +63,14 @@ class Transaction:
         self.refused: list[tuple[Address, Reply]] = []
         self.refusal: Outcome | None = None
         """The gravest refusal so far: it decides the row."""
-        self.asked = False
-        """`ReleaseNeeded` was reported."""
-        self.promised = False
         self.start = 0
         """The outbox's count just behind the MAIL command."""
-        self.end: int | None = None
-        """The outbox's count just behind the last octet of the content; None: not queued."""
+        self.end = 0
+        """The outbox's count just behind the last octet of the content, once that is queued."""
+
+    def written_whole(self, written: int) -> bool:
+        """Whether its last octet is among the *written* ones: from then on the server may have it."""
+        return self.stage is Stage.CONTENT and written >= self.end
 
     @property
     def alone(self) -> bool:
@@ -66,6 +82,30 @@ class Transaction:
         if self.refusal is None or _gravity(outcome) > _gravity(self.refusal):
             self.refusal = outcome
 
+    def refused_outcome(self) -> Outcome:
+        """Return what the refusals mean for the row, all refused recipients named.
+
+        Raises:
+            RuntimeError: nothing was refused.
+
+        """
+        if self.refusal is None:
+            raise RuntimeError("nothing was refused")
+        return replace(self.refusal, refused=tuple(self.refused))
+
+    def outcome_at_loss(self, phase: Phase, reason: str, *, written: int, farewell: Reply | None) -> Outcome:
+        """Return what the end of the connection means for it while it waits for the reply to *phase*.
+
+        RFC 5321 section 4.2.5 has the server take responsibility with its 250, but it may have done so
+        without that reply reaching us (RFC 1047): once all octets are *written* nobody can know.
+        """
+        if self.refusal:
+            return self.refused_outcome()
+        whole = self.written_whole(written)
+        if phase is Phase.CONTENT and not whole:
+            phase = Phase.DATA
+        return replace(unanswered(phase, written_whole=whole, reason=reason), reply=farewell)
+
 
 _SCOPES = (Scope.ROW, Scope.CONNECTION, Scope.ACCOUNT, Scope.CONFIG)
 
@@ -74,61 +114,19 @@ def _gravity(outcome: Outcome) -> tuple[int, bool]:
     return _SCOPES.index(outcome.scope), outcome.status is Status.REJECTED
 
 
-# --- content on the wire ---------------------------------------------------------------------------------
+def _path(address: Address) -> bytes:
+    """Return *address* as MAIL and RCPT take it (RFC 5321 section 4.1.2: a path, in angle brackets).
 
-
-def needs_stuffing(segments: Sequence[bytes]) -> bool:
-    """Whether a line begins with a dot (RFC 5321 section 4.5.2), also across two segments.
-
-    The builder sees to it that none does; a line break of any kind counts here, to be safe. Most
-    octets are base64 without a dot: those cost one ``memchr``.
+    Addresses were checked when they were made. This is the last place before the wire and looks once more
+    that none can end its path, and add a parameter or a command of its own.
     """
-    before = b"\n"
-    for segment in segments:
-        if segment[:1] == b"." and before == b"\n":
-            return True
-        if b"." in segment and b"\n." in segment:
-            return True
-        before = segment[-1:] or before
-    return False
+    text = str(address)
+    if not _WITHIN_A_PATH.match(text):
+        raise RuntimeError(f"not an address for an envelope: {text!a}")
+    return b"<%b>" % text.encode("ascii")
 
 
-def stuffed(segments: Sequence[bytes]) -> tuple[bytes, ...]:
-    """Double the dots that begin a line: the slow path that a sound message never takes."""
-    content = b"".join(segments).replace(b"\n.", b"\n..")
-    return (b"." + content if content.startswith(b".") else content,)
-
-
-def split(segments: Sequence[bytes], end: bytes = b"") -> tuple[list[Buffer], bytes]:
-    """Cut *segments* plus *end* into what may flow early and the last `LAST_CHUNK` octets at most.
-
-    Large segments are not copied.
-    """
-    room = LAST_CHUNK - len(end)
-    index = len(segments)
-    while index and len(segments[index - 1]) <= room:
-        index -= 1
-        room -= len(segments[index])
-    head: list[Buffer] = list(segments[:index])
-    tail: list[Buffer] = list(segments[index:])
-    if head and room:
-        view = memoryview(head.pop())
-        head.append(view[:-room])
-        tail.insert(0, view[-room:])
-    return head, b"".join((*tail, end))
-
-
-def closing(segments: Sequence[bytes]) -> bytes:
-    """Return what ends the content after DATA: a dot on a line of its own."""
-    ending = b""
-    for segment in reversed(segments):
-        ending = segment[-2:] + ending
-        if len(ending) >= 2:
-            break
-    return b".\r\n" if not ending or ending.endswith(b"\r\n") else b"\r\n.\r\n"
-
-
-# --- how many at once ------------------------------------------------------------------------------------
+# --- how many at once, how many at all -----------------------------------------------------------------
 
 
 class Window:
@@ -179,3 +177,45 @@ class Window:
     def drained(self) -> None:
         """Note that nothing is in flight."""
         self.draining = False
+
+
+class ConnectionLimit(NamedTuple):
+    """How many messages the server took before it wanted a new connection."""
+
+    messages: int
+    stated: bool
+    """It said that this is a limit of its own; else it may have been an accident."""
+
+
+class MessageLimit:
+    """How many messages this connection may bring: as the server states it, or as earlier ones have met it.
+
+    Args:
+        state: the session's, for what the server offers.
+        learnt: how many messages earlier connections could bring; None: no limit met.
+
+    """
+
+    def __init__(self, state: SessionState, learnt: int | None) -> None:
+        self.mails = 0
+        """MAIL commands said, the one of the trial included."""
+        self.accepted = 0
+        self.met: ConnectionLimit | None = None
+        self._state = state
+        self._learnt = learnt
+
+    def reached(self, more: int = 0) -> bool:
+        """Whether *more* messages beyond those that have begun use the connection up."""
+        stated = self._state.offers.max_mails
+        if stated and self.mails + more >= stated:  # RFC 9422: it counts MAIL commands
+            return True
+        if not self._learnt:
+            return False
+        # What was learnt counts messages, hence not the MAIL of the trial.
+        trial = self._state.trial is not Trial.UNTRIED
+        return self.mails - trial + more >= self._learnt
+
+    def refused(self, outcome: Outcome) -> None:
+        """Take note of a refusal: behind accepted messages one about the connection is a limit."""
+        if outcome.scope is Scope.CONNECTION and self.accepted and self.met is None:
+            self.met = ConnectionLimit(self.accepted, outcome.reason == "connection_cap")

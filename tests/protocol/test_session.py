@@ -10,9 +10,10 @@ from dialogues import FULL, PLAIN, Talk, message
 from mailmerge.addresses import Address
 from mailmerge.errors import ConnectionLost, ProtocolError
 from mailmerge.model import Envelope, Message, Phase, Status
+from mailmerge.smtp.content import LAST_CHUNK, needs_stuffing, split, stuffed
 from mailmerge.smtp.events import Completed
-from mailmerge.smtp.state import State
-from mailmerge.smtp.transactions import LAST_CHUNK, needs_stuffing, split, stuffed
+from mailmerge.smtp.state import Life, StartTls
+from mailmerge.smtp.transactions import ConnectionLimit
 
 OK3 = b"250 forgotten\r\n250 ok\r\n250 ok\r\n"
 PROOF = b"250 ok\r\n503 no recipients\r\n250 forgotten\r\n250 here\r\n"
@@ -78,7 +79,7 @@ def test_hazard_3_refusals_shrink_the_window() -> None:
     """Refused messages use up the server's patience: halve, then go one by one until one is accepted."""
     talk = window(7)
     for number, most in ((1, 8), (2, 4), (3, 2)):
-        assert talk.session._window.messages == most
+        assert talk.session.window_size == most
         talk.submits(message(number))
         assert talk.session.can_accept()
         talk.releases(number)
@@ -123,7 +124,7 @@ def test_hazards_5_and_6_trial(replies: bytes, mode: str, ends: bool) -> None:
     talk.says(replies)
     assert talk.session.mode == mode
     assert bool(talk.ends()) is ends
-    assert (talk.session.state is State.GONE) is ends
+    assert (talk.session.life is Life.CLOSED) is ends
     if ends:
         assert talk.statuses() == {1: "pending"}
         assert talk.heard() == b""
@@ -142,7 +143,7 @@ def test_hazard_7_421_that_answers_on() -> None:
     assert talk.statuses() == {1: "accepted", 2: "pending"}
     assert talk.outcomes()[2].reason == "connection_cap"
     assert len(talk.ends()) == 1
-    assert talk.session.connection_limit == 4
+    assert talk.session.take_connection_limit() == ConnectionLimit(4, stated=True)
 
 
 def test_whole_behind_a_421_is_in_doubt() -> None:
@@ -162,7 +163,7 @@ def test_hazard_8_replies_after_a_write_error() -> None:
     talk.submits(*(message(n) for n in range(1, 4)))
     talk.releases(1, 2)
     talk.heard()
-    talk.session.mute(ConnectionLost("broken pipe"))
+    talk.session.write_failed(ConnectionLost("broken pipe"))
     talk.events += talk.session.take_events()
     assert talk.heard() == b""
     talk.says(OK3 + b"250 queued\r\n")
@@ -362,7 +363,7 @@ def test_nothing_is_said_in_the_wrong_state() -> None:
     talk = Talk(starttls=True, private=False)
     talk.says(b"220 hi\r\n")
     talk.heard()
-    assert talk.session.state is State.CLEAR
+    assert talk.session.start_tls is StartTls.OWED
     with pytest.raises(RuntimeError):
         talk.session.noop()
     assert talk.heard() == b""

@@ -53,7 +53,7 @@ def converse(data: bytes) -> None:
         if number % 4:
             released |= set(talk.needed())
             talk.releases(*talk.needed())
-        if talk.session.state.value == "handshake":
+        if talk.session.handshake_due:
             talk.session.secured()
         talk.heard(None if number % 5 else 40)
         talk.says(piece)

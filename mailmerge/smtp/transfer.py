@@ -1,0 +1,466 @@
+"""Messages over an open session: who may begin, what is said of each, and what becomes of it.
+
+Three modes, each only where the server's last EHLO allows it (`mailmerge.smtp.state` says why they are safe):
+
+``off``
+    One command, one reply.
+``overlap``
+    The end of one content, then MAIL, RCPT and DATA of the next in the same write (RFC 2920): one
+    round trip a message, and never more than one message in doubt.
+``window``
+    RSET, MAIL, RCPT and the content as one BDAT chunk, back to back without waiting. Only if asked for,
+    and only after the server proved in this session that it skips the chunk of a refused BDAT.
+
+A message with several recipients is a barrier in every mode: all RCPT are answered before its content.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from mailmerge.errors import ConnectionLost, ProtocolError
+from mailmerge.model import Phase, Scope, Status
+from mailmerge.smtp.content import ContentWriter
+from mailmerge.smtp.events import Completed
+from mailmerge.smtp.replies import classify, refused_session, too_large, unanswered
+from mailmerge.smtp.state import Life, Reset, Stage, Step, Trial, Trigger
+from mailmerge.smtp.transactions import MessageLimit, Transaction, Window
+from mailmerge.smtp.trial import BdatTrial
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from mailmerge.errors import SessionError
+    from mailmerge.model import Message, Mode, Outcome, Pipeline, Reply
+    from mailmerge.smtp.events import Event
+    from mailmerge.smtp.outbox import Outbox
+    from mailmerge.smtp.reply_queue import Handler, ReplyQueue, Slot
+    from mailmerge.smtp.state import SessionState
+
+_OVERLAP = 2
+"""Messages in flight in overlap: one whose content is unanswered, and the envelope of the next."""
+
+
+class Transfer:
+    """Hands messages over, as fast as mode, server and the caller's releases allow.
+
+    Args:
+        host: how errors call the server.
+        state: the session's.
+        replies: where steps are said.
+        outbox: where content goes.
+        events: what happens is appended here.
+        pipeline: the mode that is wanted.
+        messages_per_connection: how many messages earlier connections could bring; None: no limit met.
+
+    """
+
+    def __init__(
+        self,
+        host: str,
+        state: SessionState,
+        replies: ReplyQueue,
+        outbox: Outbox,
+        events: list[Event],
+        *,
+        pipeline: Pipeline,
+        messages_per_connection: int | None,
+    ) -> None:
+        self._trial = BdatTrial(state, replies)
+        self._content = ContentWriter(replies, outbox, events)
+        self.handlers: Mapping[Step, Handler] = {
+            Step.MAIL: self._on_mail,
+            Step.RCPT: self._on_rcpt,
+            Step.DATA: self._on_data,
+            Step.CONTENT: self._on_content,
+            Step.CHUNK: self._on_chunk,
+            Step.LONE_DOT: _ignore,
+            Step.RSET: _ignore,
+            Step.NOOP: _ignore,
+            **self._trial.handlers,
+        }
+        self.window = Window()
+        self.limit = MessageLimit(state, messages_per_connection)
+        self.last_error: SessionError | None = None
+        """Why we fell silent, if that was an error: how the session ends once it is drained."""
+        self._host = host
+        self._state = state
+        self._replies = replies
+        self._outbox = outbox
+        self._events = events
+        self._pipeline = pipeline
+        self._in_flight: dict[int, Transaction] = {}
+        """All that were submitted and have no outcome, by token."""
+        self._waiting: deque[Transaction] = deque()
+        self._active: deque[Transaction] = deque()
+        """Those whose MAIL was said, in that order."""
+        self._farewell: Reply | None = None
+        """The 421 that ended the session."""
+
+    # --- for the session ------------------------------------------------------------------------------
+
+    @property
+    def in_flight(self) -> int:
+        """Messages submitted and not completed."""
+        return len(self._in_flight)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is under way, not even a reply that matters to no message."""
+        return not self._in_flight and not self._replies
+
+    @property
+    def mode(self) -> Mode:
+        """How messages are handed over just now."""
+        if self._pipeline == "off" or not self._state.offers.pipelining:
+            return "off"
+        if self._state.trial is Trial.PASSED and not self.window.shut:
+            return "window"
+        return "overlap"
+
+    def can_accept(self) -> bool:
+        """Whether another message may be submitted now."""
+        if self._state.life is not Life.OPEN or self.limit.reached(len(self._waiting)):
+            return False
+        if not self._in_flight:
+            return True
+        mode = self.mode
+        if mode == "window":
+            # Behind one that goes by DATA nothing joins a window: its 354 has to be waited for.
+            last = self._waiting[-1] if self._waiting else self._active[-1]
+            return last.by_chunk and self.window.has_room(len(self._in_flight))
+        if mode == "off" or self._trial_is_due():
+            return False
+        return len(self._in_flight) < _OVERLAP
+
+    def submit(self, message: Message, token: int) -> None:
+        """Begin to hand *message* over, as soon as those before it let it.
+
+        Raises:
+            RuntimeError: it cannot be accepted now, or the envelope is not made of plain addresses.
+
+        """
+        if not self.can_accept() or token in self._in_flight:
+            raise RuntimeError("a message was submitted that cannot be accepted now")
+        transaction = Transaction(message, token)
+        # RFC 1870 section 6.1 lets the server refuse it at MAIL. We do not even ask: several servers count
+        # it as an error of ours, and one of them stops reading half-way through the content.
+        limit = self._state.offers.max_size
+        if limit is not None and message.size > limit:
+            self._events.append(Completed(token, too_large(message.size, limit)))
+            return
+        self._in_flight[token] = transaction
+        self._waiting.append(transaction)
+        if self._state.trial is Trial.UNTRIED and self._trial_is_due():
+            self.limit.mails += 1
+            self._trial.begin(transaction.sender)
+
+    def release(self, tokens: Iterable[int]) -> None:
+        """Let the ends of these messages go; tokens that have their outcome already are passed over.
+
+        Raises:
+            RuntimeError: the release of one was not asked for yet.
+
+        """
+        for token in tokens:
+            transaction = self._in_flight.get(token)
+            if transaction:
+                transaction.gate = transaction.gate.after(Trigger.RELEASED)
+
+    def go_on(self) -> None:
+        """Begin what may begin, and ask for the release that holds up the queue."""
+        if not self._state.begun:
+            return
+        while self._waiting:
+            mode = self.mode
+            if not self._may_begin(mode):
+                break
+            self._begin(self._waiting.popleft(), mode)
+        gate = self._outbox.gate()
+        if gate:
+            self._content.ask_release(gate)
+
+    def would_suffer(self) -> bool:
+        """Whether a message would suffer if the connection ended now."""
+        if any(self._outbox.written >= transaction.start for transaction in self._active):
+            return True
+        # A server that closes before it took anything at all must not look like one that idles out.
+        return bool(self._in_flight) and not self.limit.accepted
+
+    # --- who may begin --------------------------------------------------------------------------------
+
+    def _trial_is_due(self) -> bool:
+        if self._pipeline != "window":
+            return False
+        return self._trial.possible or self._state.trial is Trial.RUNNING
+
+    def _may_begin(self, mode: Mode) -> bool:
+        if self._state.life is not Life.OPEN or self._state.trial is Trial.RUNNING:
+            return False
+        if mode == "off":
+            return not self._active and not self._replies
+        if not self._active:
+            return True
+        last = self._active[-1]  # those before it are of its kind
+        if mode == "window" and self._waiting[0].alone:
+            return last.by_chunk
+        # A chunk that is unanswered may still be refused, and a DATA behind it would need the RSET first.
+        return last.stage is Stage.CONTENT and not last.by_chunk
+
+    def _begin(self, transaction: Transaction, mode: Mode) -> None:
+        self.limit.mails += 1
+        self._active.append(transaction)
+        if mode == "window" and transaction.alone:
+            self._begin_chunk(transaction)
+        else:
+            if self._state.reset is Reset.DUE:
+                self._say_rset()
+            self._say_mail(transaction)
+            self._go_on_with(transaction)
+        if self.limit.reached():
+            self._state.on(Trigger.RETIRE)
+
+    def _say_rset(self) -> None:
+        self._replies.ask(Step.RSET, b"RSET")
+        if self._state.reset is Reset.DUE:
+            self._state.on(Trigger.RSET_SAID)
+
+    def _say_mail(self, transaction: Transaction) -> None:
+        # SIZE only where it was offered: RFC 5321 section 4.1.1.11 has servers refuse unknown parameters.
+        size = b" SIZE=%d" % transaction.message.size if self._state.offers.sizes else b""
+        self._replies.ask(Step.MAIL, b"MAIL FROM:%b%b" % (transaction.sender, size), transaction)
+        transaction.stage = transaction.stage.after(Trigger.MAIL_SAID)
+        transaction.start = self._outbox.queued
+        transaction.unanswered += 1
+
+    def _say_rcpt(self, transaction: Transaction) -> None:
+        self._replies.ask(Step.RCPT, b"RCPT TO:" + transaction.unasked.pop(), transaction)
+        transaction.unanswered += 1
+
+    def _say_data(self, transaction: Transaction) -> None:
+        self._replies.ask(Step.DATA, b"DATA", transaction)
+        transaction.unanswered += 1
+
+    # --- content after DATA (modes off and overlap) ---------------------------------------------------
+
+    def _go_on_with(self, transaction: Transaction) -> None:
+        """Say what of the envelope may be said now, or give up."""
+        if not self._state.begun:
+            return
+        together = self.mode != "off"
+        while transaction.unasked and (together or not transaction.unanswered):
+            if transaction.refusal and transaction.refusal.phase is Phase.MAIL:
+                transaction.unasked.clear()
+                break
+            self._say_rcpt(transaction)
+            if together and transaction.alone:
+                # RFC 2920 section 3.1: DATA may be the last of a group, so nothing is said behind it.
+                self._say_data(transaction)
+        if transaction.unanswered or transaction.unasked:
+            return
+        if transaction.refusal:
+            self._complete(transaction, transaction.refused_outcome())
+        else:
+            self._say_data(transaction)
+
+    def _on_mail(self, slot: Slot, reply: Reply) -> None:
+        transaction = _of(slot)
+        transaction.unanswered -= 1
+        if reply.severity != 2:
+            self._note_refusal(transaction, reply, Phase.MAIL)
+        if not transaction.by_chunk:
+            self._go_on_with(transaction)
+
+    def _on_rcpt(self, slot: Slot, reply: Reply) -> None:
+        transaction = _of(slot)
+        transaction.unanswered -= 1
+        answered = transaction.taken + len(transaction.refused)
+        if reply.severity == 2:
+            transaction.taken += 1
+        else:
+            transaction.refused.append((transaction.message.envelope.rcpt_to[answered], reply))
+            # "503 need MAIL" says nothing about this recipient when MAIL itself was refused.
+            if not (transaction.refusal and transaction.refusal.phase is Phase.MAIL):
+                self._note_refusal(transaction, reply, Phase.RCPT)
+        if not transaction.by_chunk:
+            self._go_on_with(transaction)
+
+    def _on_data(self, slot: Slot, reply: Reply) -> None:
+        transaction = _of(slot)
+        transaction.unanswered -= 1
+        if reply.severity != 3:
+            if transaction.refusal is None:
+                self._note_refusal(transaction, reply, Phase.DATA)
+            self._complete(transaction, transaction.refused_outcome())
+        elif not self._state.begun:
+            return
+        elif transaction.refusal is None:
+            self._content.by_data(transaction)
+        elif transaction.taken:
+            # MAIL was refused, a RCPT behind it was not: whatever ends this DATA might be delivered, under
+            # whichever sender. RFC 5321 knows no way out of it but to close.
+            raise ProtocolError(
+                f"the server takes recipients of a message it refused: {transaction.refusal.reply}",
+                code="S632",
+            )
+        else:
+            self._say_lone_dot(transaction)
+
+    def _say_lone_dot(self, transaction: Transaction) -> None:
+        """Leave a DATA that was allowed although every recipient was refused.
+
+        RFC 2920 section 3.1: the client sends a single dot, and a message without recipients goes nowhere.
+        """
+        self._replies.owe(Step.LONE_DOT, None, self._replies.say(b"."))
+        self._complete(transaction, transaction.refused_outcome())
+
+    def _on_content(self, slot: Slot, reply: Reply) -> None:
+        transaction = _of(slot)
+        if transaction.written_whole(self._outbox.written):
+            self._complete(transaction, classify(reply, Phase.CONTENT))
+        else:
+            self._take_early_reply(transaction, reply)
+
+    def _take_early_reply(self, transaction: Transaction, reply: Reply) -> None:
+        """Take a verdict on content that is not written whole: what is left of it may not follow."""
+        if reply.severity == 2:
+            raise ProtocolError(
+                f"the server took a message before its end: {reply}", code="S632", reply=reply
+            )
+        transaction.refuse(replace(classify(reply, Phase.CONTENT), phase=Phase.DATA))
+        self.drain(
+            Trigger.EARLY_REFUSAL,
+            ConnectionLost(
+                f"{self._host} refused a message before its end: {reply}", code="S616", reply=reply
+            ),
+        )
+
+    # --- content by BDAT (mode window) ----------------------------------------------------------------
+
+    def _begin_chunk(self, transaction: Transaction) -> None:
+        transaction.by_chunk = True
+        self.window.octets += transaction.message.size
+        self._say_rset()
+        self._say_mail(transaction)
+        self._say_rcpt(transaction)
+        self._content.by_chunk(transaction)
+
+    def _on_chunk(self, slot: Slot, reply: Reply) -> None:
+        transaction = _of(slot)
+        refusal = transaction.refusal
+        if not transaction.written_whole(self._outbox.written):
+            self._take_early_reply(transaction, reply)
+        elif refusal is None:
+            self._complete(transaction, classify(reply, Phase.CONTENT))
+        elif reply.severity != 2:
+            self._complete(transaction, transaction.refused_outcome())
+        else:
+            # Refused by its envelope, yet taken: whether anybody gets it cannot be known. Exim did this where
+            # no RSET came between, under the envelope of an earlier message.
+            transaction.refusal = None
+            raise ProtocolError(
+                f"the server took a message whose envelope it had refused: {refusal.reply}", code="S632"
+            )
+
+    # --- the end of a message -------------------------------------------------------------------------
+
+    def _note_refusal(self, transaction: Transaction, reply: Reply, phase: Phase) -> None:
+        outcome = classify(reply, phase)
+        transaction.refuse(outcome)
+        self.limit.refused(outcome)
+
+    def _complete(self, transaction: Transaction, outcome: Outcome) -> None:
+        self._active.remove(transaction)
+        del self._in_flight[transaction.token]
+        transaction.stage = transaction.stage.after(Trigger.COMPLETED)
+        self._events.append(Completed(transaction.token, outcome))
+        if transaction.by_chunk:
+            self.window.octets -= transaction.message.size
+        if outcome.status is Status.ACCEPTED:
+            self.limit.accepted += 1
+            self.window.accepted()
+        else:
+            self._after_refusal(transaction, outcome)
+        if not self._in_flight:
+            self.window.drained()
+
+    def _after_refusal(self, transaction: Transaction, outcome: Outcome) -> None:
+        self.window.refused()
+        if outcome.scope is not Scope.ROW:
+            # The next message would meet the same refusal before anybody could stop it.
+            if outcome.scope is Scope.CONNECTION and self._state.life is Life.OPEN:
+                self._state.on(Trigger.RETIRE)
+            self._withdraw()
+        if not self._state.begun:
+            return
+        if transaction.by_chunk:
+            self._state.on(Trigger.CHUNK_REFUSED)
+        elif not self._active:
+            # In overlap the next one's DATA has left already: RSET behind it would arrive as its content.
+            # It is not needed either, for the end of content clears the server's buffers (RFC 5321 section
+            # 4.1.1.4).
+            self._say_rset()
+
+    # --- the end of the session -----------------------------------------------------------------------
+
+    def on_421(self, reply: Reply, *, hurt: bool) -> None:
+        """Take a 421: an error if a message suffered or the account is blamed, else just the end."""
+        self._farewell = reply
+        error = refused_session(self._host, "closed the session", reply, Phase.RSET)
+        blamed = classify(reply, Phase.RSET).scope is not Scope.CONNECTION
+        self.drain(Trigger.SHUTDOWN, error if hurt or blamed else None)
+
+    def drain(self, trigger: Trigger, error: SessionError | None) -> None:
+        """Fall silent because of *trigger*: replies that are on their way count, nothing else is said.
+
+        The first reason is the one that counts: what follows is its consequence.
+        """
+        first = self._state.life is not Life.DRAINING
+        self._state.on(trigger)
+        if first:
+            self.last_error = error
+            self._replies.forget_unsaid()
+            self._withdraw()
+            self._outbox.clear()
+
+    def _withdraw(self) -> None:
+        """Take back what was not begun."""
+        for transaction in self._waiting:
+            del self._in_flight[transaction.token]
+            transaction.stage = transaction.stage.after(Trigger.COMPLETED)
+            self._events.append(Completed(transaction.token, self._never_begun()))
+        self._waiting.clear()
+
+    def _never_begun(self) -> Outcome:
+        reason = "withdrawn" if self._state.begun else "dropped"
+        return replace(unanswered(Phase.MAIL, written_whole=False, reason=reason), reply=self._farewell)
+
+    def abandon(self, error: SessionError | None) -> None:
+        """Give every message its outcome: the connection is gone, or about to be."""
+        reason = "timeout" if error and error.code == "S613" else "dropped"
+        phases = self._replies.phases()
+        for transaction in self._active:
+            outcome = transaction.outcome_at_loss(
+                phases.get(transaction.token, Phase.MAIL),
+                reason,
+                written=self._outbox.written,
+                farewell=self._farewell,
+            )
+            del self._in_flight[transaction.token]
+            transaction.stage = transaction.stage.after(Trigger.COMPLETED)
+            self._events.append(Completed(transaction.token, outcome))
+        self._active.clear()
+        self._withdraw()
+
+
+def _ignore(_slot: Slot, _reply: Reply) -> None:
+    """Take a reply that changes nothing."""
+
+
+def _of(slot: Slot) -> Transaction:
+    if slot.transaction is None:
+        raise RuntimeError(f"{slot.step.value} belongs to no transaction")
+    return slot.transaction
