@@ -21,7 +21,7 @@ from mailmerge.folders import Folder, followed, refuse_shared, refuse_special, t
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 _INSIDE = frozenset({"rehearsal", "messages", "redacted"})
 """Folders that are always in another folder of ours, so that one is not followed either."""
@@ -400,15 +400,23 @@ def _temporary() -> Folder:
     raise FileError("/tmp", "there is no folder for temporary files", hint="set TMPDIR to one")  # noqa: S108
 
 
-def sweep(*folders: Path) -> None:
-    """Remove the drafts that dead processes left in these folders of ours, and their scratch folders.
+def sweep(*folders: Path, named: Iterable[Path] = ()) -> None:
+    """Remove the drafts that dead processes left in these folders, and their scratch folders.
 
     What cannot be removed, and a folder that is none of ours, is left to whoever writes there next.
+
+    Args:
+        folders: folders of ours.
+        named: folders that the user named, so that the way to them is followed.
+
     """
     for path in folders:
         with contextlib.suppress(FileError):
             if (opened := existing(path)) is not None:
                 with opened:
                     opened.sweep()
+    for path in named:
+        with contextlib.suppress(FileError), followed(path) as opened:
+            opened.sweep()
     with contextlib.suppress(FileError), _temporary() as among:
         among.sweep(_SCRATCHES)

@@ -77,7 +77,7 @@ class Workspace(Struct, frozen=True):
 
     def sweep(self) -> None:
         """Remove the drafts of processes that were killed."""
-        files.sweep(*self.folders)
+        files.sweep(*self.folders, named=[self.folder])
 
     def check_folders(self) -> None:
         """See whether the folders that we write into are ours.

@@ -33,6 +33,7 @@ def write_eml(messages: Iterable[Message], folder: Path) -> int:
     """
     count = 0
     with files.folder(folder, named=True) as opened:
+        opened.sweep()
         for message in messages:
             with opened.replacing(eml_name(message.row, str(message.envelope.rcpt_to[0]))) as stream:
                 for segment in message.segments:
