@@ -598,6 +598,13 @@ def end(reason: Reason, error: SessionError, later: timedelta | None = None) -> 
             POLICY,
             end(Reason.NETWORK, NO_ROUTE),
         ),
+        (
+            NO_ROUTE,
+            True,
+            {"setbacks": 15, "connected": True, "setback_since": -540.0},
+            POLICY,
+            RunDecision(reconnect=60.0),
+        ),
         (NO_HOST, True, {}, POLICY, end(Reason.NETWORK, NO_HOST)),
         (NO_HOST, True, {"connected": True}, POLICY, RunDecision(reconnect=1.0)),
         (NOT_NOW, True, {}, POLICY, end(Reason.ACCOUNT_PAUSE, NOT_NOW, 10 * MINUTE)),
