@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).parents[2]
+RACE, ROUNDS = (10.0, 1000) if "MAILMERGE_SOAK_SECONDS" in os.environ else (0.5, 30)
+"""How long, in seconds, and how often others may get in between; `make soak` takes its time."""
 DRAFT = re.compile(r"\.mailmerge-draft-[0-9a-f]{16}")
 
 as_root = pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root may give files away")
@@ -407,7 +409,7 @@ def test_a_folder_exchanged_all_the_time_leads_nowhere_else(out: Path, precious:
     thread = threading.Thread(target=swap)
     thread.start()
     written = refused = 0
-    end = time.monotonic() + 3
+    end = time.monotonic() + RACE
     while time.monotonic() < end:
         try:
             files.write_file(out / "results.csv", b"x")
@@ -461,7 +463,7 @@ def test_a_lock_exchanged_all_the_time_is_not_another_file(
     thread = threading.Thread(target=swap)
     thread.start()
     opened = 0
-    end = time.monotonic() + 1
+    end = time.monotonic() + RACE
     while time.monotonic() < end:
         with contextlib.suppress(FileError):
             handle = files.open_in_place(path)
@@ -679,7 +681,7 @@ def test_processes_that_write_and_sweep_at_the_same_time_lose_nothing(out: Path)
 import pathlib
 from mailmerge import files
 out = pathlib.Path({str(out)!r})
-for number in range(150):
+for number in range({ROUNDS}):
     files.write_file(out / "page", b"x")
     files.sweep(out)
     with files.create_database(out / "ledger.db") as db:
