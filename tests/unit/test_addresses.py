@@ -23,6 +23,8 @@ NOT_ADDRESSES = [
     ("a@x.org b@y.org", "more than one address"),
     ("a@b)c@evil.org", "invalid characters"),
     ("a@b<c@evil.org>", "angle brackets"),
+    ("a>b@x.org", "angle brackets"),
+    ("a@xn--.org", "a period and a hyphen"),
     ("Kim <kim@x.org>", "angle brackets"),
     ('"x@gmail.com x"@internal', "more than one address"),
     ('"kim"@x.org', "quot"),
@@ -40,6 +42,7 @@ NOT_ADDRESSES = [
     (".a@x.org", "start with a period"),
     ("a..b@x.org", "two periods"),
     ("a" * 65 + "@x.org", "longer than 64"),
+    ("a" * 64 + "@" + "x" * 63 + "." + "y" * 63 + "." + "z" * 58 + ".org", "too long"),
     ("a@" + ".".join(["x" * 60] * 5) + ".org", "too long"),
     ("kim@x_y.org", "invalid characters"),
     ("kim@-x.org", "hyphen"),
@@ -64,6 +67,10 @@ def test_text_that_is_not_one_address(text, reason):
         ("kim@x.org．", "kim@x.org"),
         ("kim１@x.org", "kim1@x.org"),
         ("kim@x。org", "kim@x.org"),
+        ("kim@x｡org", "kim@x.org"),
+        ("kim@x﹒org", "kim@x.org"),
+        ("kim﹫x.org", "kim@x.org"),
+        ("kim\u3000@x.org", "kim@x.org"),
         ("kim\u00a0@x.org", "kim@x.org"),
         ("kim\u200b@x.org", "kim@x.org"),
         ("\ufeffkim@x.org", "kim@x.org"),
@@ -78,6 +85,29 @@ def test_look_alikes_are_refused_with_a_correction(text, suggestion):
     with pytest.raises(AddressError) as caught:
         Address.parse(text)
     assert caught.value.suggestion == suggestion
+
+
+@pytest.mark.parametrize("local", ["k" * 64, "kim", "k"])
+def test_an_address_may_be_as_long_as_rfc_5321_allows(local):
+    """64 octets before the @, 254 in all."""
+    labels = ("x." * 125)[: 254 - len(local) - len("@y.org")]
+    text = f"{local}@{labels}y.org"
+
+    assert len(text) == 254
+    assert str(Address.parse(text)) == text
+    with pytest.raises(AddressError):
+        Address.parse(text.replace("@", "@w"))
+
+
+def test_spellings_of_a_domain_are_one_address():
+    """Equal are addresses with the same octets on the wire; nothing else equals an address."""
+    kim = Address.parse("kim@bücher.example")
+
+    assert kim == Address.parse("kim@xn--bcher-kva.example")
+    assert len({kim, Address.parse("kim@xn--bcher-kva.example")}) == 1
+    assert kim != Address.parse("bo@bücher.example")
+    assert kim != Address.parse("kim@buecher.example")
+    assert kim != "kim@xn--bcher-kva.example"
 
 
 def test_suggest_knows_common_domains():
@@ -121,6 +151,8 @@ def test_this_machine_is_known(host, here):
         ("2001:db8::1", True, False),
         ("::1%lo", False, False),
         ("[192.0.2.1]", False, True),
+        ("[192.0.2.1", False, False),
+        ("192.0.2.1]", False, False),
         ("[IPv6:2001:db8::1]", False, True),
         ("[IPv6:fe80::1%lo]", False, False),
         ("smtp.example.org:25", False, False),
