@@ -21,7 +21,6 @@ from aiosmtpd.smtp import MISSING, SMTP, AuthResult, Envelope, LoginPassword, TL
 from msgspec import Struct, field
 
 from mailmerge.sandbox.faults import GREYLISTED, Command, Cut
-from mailmerge.sandbox.server import ReceivedMessage
 
 if TYPE_CHECKING:
     import ssl
@@ -48,7 +47,8 @@ class ServerContext(Struct):
     injector: FaultInjector
     delay: float
     """Seconds before each message's last reply."""
-    keep: Callable[[ReceivedMessage], None]
+    keep: Callable[[ServerTransaction, bytes, int], None]
+    """Takes each accepted message before its reply leaves: envelope, content, number of the connection."""
     connections: set[ServerSession] = field(default_factory=set)
     connection_count: int = 0
 
@@ -353,14 +353,7 @@ class ServerSession(SMTP):
         elif fault := self._context.fault(Command.CONTENT):
             await self.push(fault)
         else:
-            self._context.keep(
-                ReceivedMessage(
-                    mail_from=transaction.mail_from or "",
-                    rcpt_to=tuple(transaction.rcpt_tos),
-                    content=content,
-                    connection=self._number,
-                )
-            )
+            self._context.keep(transaction, content, self._number)
             if self._context.injector.drops():
                 self.abort()
                 raise asyncio.CancelledError

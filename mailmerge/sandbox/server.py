@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mailmerge.model import TlsMode
-
+    from mailmerge.sandbox.protocol import ServerTransaction
 
 _HERE = Path(__file__).parent
 _NO_FAULTS = FaultPlan()
@@ -162,9 +162,10 @@ class SandboxServer:
         context.load_cert_chain(self.ca_file, _HERE / "loopback.key")
         return context
 
-    def _received(self, message: ReceivedMessage) -> None:
+    def _received(self, transaction: ServerTransaction, content: bytes, connection: int) -> None:
         if self._keep is not None:
-            self._keep(message)
+            sender, recipients = transaction.mail_from or "", tuple(transaction.rcpt_tos)
+            self._keep(ReceivedMessage(sender, recipients, content, connection))
         self.received_count += 1
 
 

@@ -14,8 +14,7 @@ from mailmerge.masking import MASK
 from mailmerge.model import Phase, Scope
 from mailmerge.smtp import sasl
 from mailmerge.smtp.endpoint import TLS_MODE_HINT
-from mailmerge.smtp.extensions import Extensions
-from mailmerge.smtp.replies import classify, refused_session
+from mailmerge.smtp.replies import Extensions, classify, refused_session
 from mailmerge.smtp.state import Auth, Life, StartTls, Step, Trigger
 
 if TYPE_CHECKING:

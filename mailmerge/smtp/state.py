@@ -103,7 +103,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from mailmerge.model import Phase
-from mailmerge.smtp.extensions import Extensions
+from mailmerge.smtp.replies import Extensions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec.structs import replace
 
 from mailmerge.model import Outcome, Phase, Scope, Status
+from mailmerge.smtp.outbox import EndGate
 from mailmerge.smtp.replies import unanswered
-from mailmerge.smtp.state import Gate, Stage, Trial
+from mailmerge.smtp.state import Stage, Trial
 
 if TYPE_CHECKING:
     from mailmerge.addresses import Address
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 _WITHIN_A_PATH = re.compile(r"[!-;=?-~]+\Z")
 """Printable ASCII without space and angle brackets."""
-
-Buffer = bytes | memoryview
 
 
 class Transaction:
@@ -50,7 +49,7 @@ class Transaction:
         self.message = message
         self.token = token
         self.stage = Stage.WAITING
-        self.gate = Gate.SHUT
+        self.gate = EndGate(token)
         self.by_chunk = False
         """Its content goes by BDAT, together with its envelope; decided when it begins."""
         self.sender = _path(message.envelope.mail_from)

@@ -23,10 +23,10 @@ from msgspec.structs import replace
 
 from mailmerge.errors import ConnectionLost, ProtocolError
 from mailmerge.model import Phase, Scope, Status
-from mailmerge.smtp.content import ContentWriter
-from mailmerge.smtp.events import Completed
+from mailmerge.smtp.events import Completed, ReleaseNeeded
+from mailmerge.smtp.outbox import closing, needs_stuffing, split, stuffed
 from mailmerge.smtp.replies import classify, refused_session, too_large, unanswered
-from mailmerge.smtp.state import Life, Reset, Stage, Step, Trial, Trigger
+from mailmerge.smtp.state import Gate, Life, Reset, Stage, Step, Trial, Trigger
 from mailmerge.smtp.transactions import MessageLimit, Transaction, Window
 from mailmerge.smtp.trial import BdatTrial
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from mailmerge.errors import SessionError
     from mailmerge.model import Message, Mode, Outcome, Pipeline, Reply
     from mailmerge.smtp.events import Event
-    from mailmerge.smtp.outbox import Outbox
+    from mailmerge.smtp.outbox import EndGate, Outbox
     from mailmerge.smtp.reply_queue import Handler, ReplyQueue, Slot
     from mailmerge.smtp.state import SessionState
 
@@ -70,7 +70,6 @@ class Transfer:
         messages_per_connection: int | None,
     ) -> None:
         self._trial = BdatTrial(state, replies)
-        self._content = ContentWriter(replies, outbox, events)
         self.handlers: Mapping[Step, Handler] = {
             Step.MAIL: self._on_mail,
             Step.RCPT: self._on_rcpt,
@@ -168,7 +167,7 @@ class Transfer:
         for token in tokens:
             transaction = self._in_flight.get(token)
             if transaction:
-                transaction.gate = transaction.gate.after(Trigger.RELEASED)
+                transaction.gate.state = transaction.gate.state.after(Trigger.RELEASED)
 
     def go_on(self) -> None:
         """Begin what may begin, and ask for the release that holds up the queue."""
@@ -181,7 +180,7 @@ class Transfer:
             self._begin(self._waiting.popleft(), mode)
         gate = self._outbox.gate()
         if gate:
-            self._content.ask_release(gate)
+            self._ask_release(gate)
 
     def would_suffer(self) -> bool:
         """Whether a message would suffer if the connection ended now."""
@@ -298,7 +297,7 @@ class Transfer:
         elif not self._state.begun:
             return
         elif transaction.refusal is None:
-            self._content.by_data(transaction)
+            self._say_content(transaction)
         elif transaction.taken:
             # MAIL was refused, a RCPT behind it was not: whatever ends this DATA might be delivered, under
             # whichever sender. RFC 5321 knows no way out of it but to close.
@@ -316,6 +315,32 @@ class Transfer:
         """
         self._replies.owe(Step.LONE_DOT, None, self._replies.say(b"."))
         self._complete(transaction, transaction.refused_outcome())
+
+    def _say_content(self, transaction: Transaction) -> None:
+        segments = transaction.message.segments
+        if needs_stuffing(segments):
+            segments = stuffed(segments)
+        # The reply is owed from the content's first octet on: a server may refuse it half-way.
+        self._replies.owe(Step.CONTENT, transaction, self._outbox.queued + 1)
+        self._queue_content(transaction, segments, closing(segments))
+
+    def _queue_content(self, transaction: Transaction, segments: tuple[bytes, ...], end: bytes) -> None:
+        """Queue the content, its last octets behind a gate; nothing that is not whole can be accepted."""
+        head, tail = split(segments, end)
+        for buffer in head:
+            self._outbox.put(buffer)
+        self._outbox.hold(transaction.gate)
+        transaction.end = self._outbox.put(tail)
+        transaction.stage = transaction.stage.after(Trigger.CONTENT_QUEUED)
+        self._replies.note_content(transaction.message.size)
+        if not head:
+            self._ask_release(transaction.gate)
+
+    def _ask_release(self, gate: EndGate) -> None:
+        """Report, once, that only the end of this message is left to be written."""
+        if gate.state is Gate.SHUT:
+            gate.state = gate.state.after(Trigger.END_REACHED)
+            self._events.append(ReleaseNeeded(gate.token))
 
     def _on_content(self, slot: Slot, reply: Reply) -> None:
         transaction = _of(slot)
@@ -346,7 +371,10 @@ class Transfer:
         self._say_rset()
         self._say_mail(transaction)
         self._say_rcpt(transaction)
-        self._content.by_chunk(transaction)
+        due = self._replies.say(b"BDAT %d LAST" % transaction.message.size)
+        self._replies.owe(Step.CHUNK, transaction, due)
+        # Octets are counted here: no dot is doubled, and none ends the content (RFC 3030 section 2).
+        self._queue_content(transaction, transaction.message.segments, b"")
 
     def _on_chunk(self, slot: Slot, reply: Reply) -> None:
         transaction = _of(slot)

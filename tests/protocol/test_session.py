@@ -10,8 +10,8 @@ from dialogues import FULL, PLAIN, Talk, message
 from mailmerge.addresses import Address
 from mailmerge.errors import ConnectionLost, ProtocolError
 from mailmerge.model import Envelope, Message, Phase, Status
-from mailmerge.smtp.content import LAST_CHUNK, needs_stuffing, split, stuffed
 from mailmerge.smtp.events import Completed
+from mailmerge.smtp.outbox import LAST_CHUNK, needs_stuffing, split, stuffed
 from mailmerge.smtp.state import Life, StartTls
 from mailmerge.smtp.transactions import ConnectionLimit
 
