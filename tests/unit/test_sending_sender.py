@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from mailmerge.sending.group_commit import LedgerWriter
+    from mailmerge.sending.runs import StopFlag
     from paired import Mode
 
 NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
@@ -56,7 +57,7 @@ class Bench:
     ledger: Ledger
     server: ScriptedServer
     clock: VirtualClock
-    stop: threading.Event = field(default_factory=threading.Event)
+    stop: StopFlag = field(default_factory=threading.Event)
     steps: list[Progress] = field(default_factory=list)
     pulled: int = 0
     ends_left: list[int] = field(default_factory=list)
@@ -525,10 +526,11 @@ def test_a24_a_stop_finishes_what_is_in_flight(bench: Bench) -> None:
     """No new message is begun; what was begun gets its outcome."""
     bench.server.mode = "window"
     listed(bench, 30)
+    bench.stop = stop = threading.Event()
 
     def observe(step) -> None:
         if step.counts[Status.ACCEPTED] == 4:
-            bench.stop.set()
+            stop.set()
 
     end = bench.run(observe=observe)
     assert end.reason is Reason.INTERRUPTED
@@ -537,12 +539,36 @@ def test_a24_a_stop_finishes_what_is_in_flight(bench: Bench) -> None:
     assert bench.ledger.counts()[Status.PENDING] == 30 - len(bench.server.begun)
 
 
+class StopAt:
+    """A stop at a moment of virtual time."""
+
+    def __init__(self, clock: VirtualClock, moment: float) -> None:
+        self._clock = clock
+        self._moment = moment
+
+    def is_set(self) -> bool:
+        """Tell whether that moment has come."""
+        return self._clock.monotonic() >= self._moment
+
+
+def test_a24_a_stop_is_noticed_while_nothing_happens(bench: Bench) -> None:
+    """Within a fifth of a second, in a pause between two messages and while a server is silent."""
+    bench.stop = StopAt(bench.clock, 10.1)
+    assert bench.run(rates="1/m").reason is Reason.INTERRUPTED
+    assert 10.1 <= bench.clock.monotonic() <= 10.31
+    bench.server.fates = {3: [SILENCE]}
+    bench.stop = StopAt(bench.clock, 60.1)
+    assert bench.run().reason is Reason.INTERRUPTED
+    assert 90.1 <= bench.clock.monotonic() <= 90.51
+
+
 def test_a24_after_thirty_seconds_the_silent_ones_are_in_doubt(bench: Bench) -> None:
     """A server that never answers cannot hold the run; the promised row is in doubt, the others pending."""
     bench.server.fates = {3: [SILENCE]}
+    bench.stop = stop = threading.Event()
 
     def observe(step) -> None:
-        bench.stop.set()
+        stop.set()
 
     bench.server.mode = "overlap"
     end = bench.run(observe=observe)
