@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 from msgspec import Struct
 
 from mailmerge.campaign.definition import Definition
@@ -15,6 +16,7 @@ from mailmerge.config import campaign_file
 from mailmerge.config.environment import Environment
 from mailmerge.model import Counts
 from mailmerge.recipients import from_dataframe, parse_rows
+from mailmerge.suggest import Invocation, suggested
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from mailmerge.campaign.check import OnlineChecks
+    from mailmerge.campaign.continuation import Continuation
     from mailmerge.campaign.plan import Plan
     from mailmerge.campaign.preview import Previewed, PreviewRequest
     from mailmerge.campaign.rehearsal import Rehearsal
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from mailmerge.model import Message, Result
     from mailmerge.recipients import RecipientList
     from mailmerge.sending.runs import Progress, StopFlag
+    from mailmerge.suggest import Suggestion
 
 
 _NO_MESSAGE = {"message.subject": "-", "message.text": "-\n"}
@@ -51,6 +55,7 @@ class Campaign:
         environment: variables for accounts and secrets; default: the process's own and ``.env``.
         out: folder of reports; default: ``out`` in the campaign's folder.
         recipients: the list, where it is not the file that *file* names.
+        invocation: how a command line names it; default: by its file, or its list and name.
 
     """
 
@@ -61,11 +66,14 @@ class Campaign:
         environment: Environment | None = None,
         out: Path | None = None,
         recipients: RecipientList | None = None,
+        invocation: Invocation | None = None,
     ) -> None:
         environment = environment or Environment.read(file.folder, os.environ)
         workspace = Workspace(file.folder, out or file.folder / "out", user_state_folder(environment))
         workspace.sweep()
-        self.definition = Definition(file, environment, workspace, recipients)
+        self.definition = Definition(
+            file, environment, workspace, invocation or _by_name(file, out), recipients
+        )
 
     @classmethod
     def load(
@@ -119,7 +127,10 @@ class Campaign:
         folder = path.parent if path.suffix == ".toml" else path
         environment = Environment.read(folder, os.environ if environ is None else environ)
         overrides = campaign_file.Overrides(options or {}, settings, environment)
-        return cls(campaign_file.load(path, overrides), environment=environment, out=out)
+        invocation = Invocation.programmed(path, options or {}, settings=settings, out=out)
+        return cls(
+            campaign_file.load(path, overrides), environment=environment, out=out, invocation=invocation
+        )
 
     @classmethod
     def from_options(
@@ -139,7 +150,8 @@ class Campaign:
         folder = Path(str(options.get("data.source") or "")).parent
         environment = Environment.read(folder, os.environ if environ is None else environ)
         file = campaign_file.from_options(folder, options, settings=settings, environ=environment)
-        return cls(file, environment=environment, out=out)
+        invocation = Invocation.programmed(None, options, settings=settings, out=out)
+        return cls(file, environment=environment, out=out, invocation=invocation)
 
     @classmethod
     def from_dataframe(
@@ -378,6 +390,24 @@ class Campaign:
             doubtful = ledger.in_doubt() if ledger else []
         return [result for result in doubtful if selection is None or result.row in selection]
 
+    def continuation(self, rows: str | None = None) -> Continuation:
+        """Give the commands that go on from here: with what the last run left, or with these *rows* of it.
+
+        Raises:
+            LedgerError: the ledger cannot be read.
+
+        """
+        from mailmerge.campaign.continuation import Continuation, continuation
+
+        with open_read_only(self.definition) as ledger:
+            if ledger is None:
+                return Continuation(self.definition.invocation, 0)
+            return continuation(self.definition, ledger, rows=rows)
+
+    def suggested(self, command: str, *words: str) -> Suggestion:
+        """Write a command that means this campaign as it was opened; see `mailmerge.suggest`."""
+        return suggested(self.definition.invocation, command, *words)
+
     def resolve(self, rows: str | None, *, as_accepted: bool) -> int:
         """Settle rows in doubt (None: all): accepted, or to be sent again; return how many."""
         with open_run(self.definition, Access.DECIDE) as opened:
@@ -431,6 +461,15 @@ class CampaignStatus(Struct, frozen=True):
     last_run: datetime | None = None
     unfinished: bool = False
     """The last run is still going on, or was killed."""
+
+
+def _by_name(file: CampaignFile, out: Path | None) -> Invocation:
+    """Name a campaign that was handed over as an object: its messages may be more than a file can say."""
+    if file.path is not None:
+        place = file.folder if file.path.name == campaign_file.FILE_NAME else file.path
+        return Invocation.programmed(place, {"name": file.name}, out=out)
+    named = {"data.source": file.folder / file.data.source, "name": file.name}
+    return msgspec.structs.replace(Invocation.programmed(None, named, out=out), unsaid=True)
 
 
 def _keys(ledger: Ledger, rows: str | None) -> list[str] | None:

@@ -89,7 +89,7 @@ def known_account(definition: Definition) -> tuple[Account | None, Finding | Non
         if definition.file.account is None:
             return None, None
         place = definition.file.places.get("account", Place())
-        hint = error.hint or "`mailmerge send` needs it"
+        hint = error.hint or "sending needs it"
         return None, Finding("C220", f"the account cannot be used here: {error.message}", hint, place)
     return account, None
 

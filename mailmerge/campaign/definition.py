@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mailmerge.config.campaign_file import CampaignFile
     from mailmerge.config.environment import Environment
     from mailmerge.recipients import RecipientList
+    from mailmerge.suggest import Invocation
 
 
 class Definition(Struct, frozen=True):
@@ -30,6 +31,8 @@ class Definition(Struct, frozen=True):
     environment: Environment
     """Variables for accounts and secrets."""
     workspace: Workspace
+    invocation: Invocation
+    """How a command line names it, for the commands that are suggested."""
     given_list: RecipientList | None = None
     """The list, where it was handed in as an object and not named in the campaign file."""
 

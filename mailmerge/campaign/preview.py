@@ -28,6 +28,7 @@ from mailmerge.preview.preview_page import PageWriter
 from mailmerge.recipients import parse_rows
 from mailmerge.recipients.selection import Suppressed
 from mailmerge.render.environments import END, START, unmarked
+from mailmerge.suggest import suggested
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -38,12 +39,15 @@ if TYPE_CHECKING:
     from mailmerge.model import Message, Recipient, Rendered
     from mailmerge.recipients import RecipientList
     from mailmerge.render import Renderer
+    from mailmerge.suggest import Invocation
 
 MOST_ROWS = 50_000
 """A longer list is sampled, and no page holds more rows than this."""
 SAMPLE = 2_000
 """How many rows of such a list are shown beside those with a problem."""
 _PROGRESS_EVERY = 500
+_ROW_MARK = "1234567890"
+"""Stands for a row's number; what is asked for follows all that was given, so that the last one is ours."""
 
 
 class PreviewRequest(Struct, frozen=True):
@@ -55,8 +59,6 @@ class PreviewRequest(Struct, frozen=True):
     """At most so many."""
     sample: int | None = None
     """So many, spread over the list, and every row with a problem."""
-    command: str = ""
-    """The campaign as a command names it, for the command lines that the page offers."""
 
 
 class Previewed(Struct):
@@ -135,17 +137,17 @@ def write_preview(
         with replace_file(path) as stream:
             page = PageWriter(stream, definition.name, marks=(START, END), live=live)
             done = look.write(page, choice, path, progress)
-            page.finish(look.facts(done, request, choice))
+            page.finish(look.facts(done, choice))
     done.shown = page.count
     return done
 
 
-def write_broken(path: Path, title: str, error: MailmergeError, command: str = "") -> None:
+def write_broken(path: Path, title: str, error: MailmergeError) -> None:
     """Write a live page that shows why there is nothing to show, until the files are mended."""
     with replace_file(path) as stream:
         page = PageWriter(stream, title, live=True)
         groups = [{**diagnostic_values(found), "count": 1, "rows": []} for found in error.diagnostics]
-        facts = {"campaign": title, "command": command, "broken": True, "problems": groups, "made": _now()}
+        facts = {"campaign": title, "broken": True, "problems": groups, "made": _now()}
         page.finish({**facts, "columns": [], "counts": {}, "rows": 0, "live": True})
 
 
@@ -242,13 +244,13 @@ class _Look:
         same = _plain(marked.text) == _plain(rendered.text) and _plain(marked.html) == _plain(rendered.html)
         return marked if same else None
 
-    def facts(self, done: Previewed, request: PreviewRequest, choice: _Choice) -> dict[str, Any]:
+    def facts(self, done: Previewed, choice: _Choice) -> dict[str, Any]:
         """Say what the page should know about the whole."""
         columns, file = self._recipients.columns, self._definition.file
         used = self._composer.renderer.used_names
         return {
             "campaign": self._definition.name,
-            "command": request.command,
+            "commands": page_commands(self._definition.invocation),
             "source": self._recipients.shown,
             "dialect": self._recipients.dialect,
             "sender": self._inspection.sender or self._composer.sender,
@@ -274,6 +276,26 @@ class _Look:
                 for group in self._problems
             ],
         }
+
+
+def page_commands(invocation: Invocation) -> dict[str, str | list[str] | None]:
+    """Give the commands that the page offers: the page only puts a row's number between two finished parts.
+
+    None stands for what cannot be written so that it can be pasted.
+    """
+    rows = _ROW_MARK
+    whole = {
+        "check": suggested(invocation, "check"),
+        "others": suggested(invocation, "preview", "--rows", "2-500"),
+    }
+    each = {
+        "test": suggested(invocation, "test", "--rows", rows, "--to", "YOU@example.org"),
+        "eml": suggested(invocation, "preview", "--rows", rows, "--eml", "DIR"),
+    }
+    return {
+        **{name: str(found) if found.runs else None for name, found in whole.items()},
+        **{name: str(found).rsplit(rows, 1) if found.runs else None for name, found in each.items()},
+    }
 
 
 class _Choice:
@@ -352,7 +374,7 @@ class Watched:
             self._definition = self._load()
             return write_preview(self._definition, self._page, self._request, live=True)
         except MailmergeError as error:
-            write_broken(self._page, self._definition.name, error, self._request.command)
+            write_broken(self._page, self._definition.name, error)
             return error
 
     def changed(self) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from msgspec.structs import replace
 
 from mailmerge import files
 from mailmerge.campaign.connect import find_account
+from mailmerge.campaign.continuation import Continuation, continuation
 from mailmerge.errors import FileError, ListError, MailmergeError
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.model import KEY_COLUMN, Counts, Status
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from mailmerge.report.report_page import Facts
 
 PAGE = "report.html"
+_RESOLVE: tuple[tuple[str, ...], ...] = ((), ("--as-accepted",), ("--resend",))
 WORKBOOK = "results.xlsx"
 REDACTED = "redacted"
 """The folder, inside the one of the reports, of files that can be handed to others."""
@@ -93,6 +94,8 @@ class Report(Struct, frozen=True):
     sent_now: int = 0
     """How many messages this run got accepted."""
     notes: tuple[str, ...] = ()
+    continuation: Continuation | None = None
+    """The commands to go on with; None: there is nothing to go on with, as after a rehearsal."""
     ledger: Path | None = None
     """The ledger it was made from; None: that is gone, as after a rehearsal."""
 
@@ -243,8 +246,12 @@ def report_run(
     error = end.error
     stopped = (error.message if error else end.message).rstrip(".")
 
+    going = None if ledger.throwaway else continuation(definition, ledger)
+    # A command line tells names of people and folders, which a redacted page has none of.
+    shown = None if wanted and wanted.redact else going
+
     def facts() -> Facts:
-        return page_facts(definition, ledger, recipients, account, stopped=stopped)
+        return page_facts(definition, ledger, recipients, account, stopped=stopped, going=shown)
 
     written = publish(ledger, recipients, folder, facts, wanted)
     said = [end.message] if end.message and error is None else []
@@ -264,6 +271,7 @@ def report_run(
         next_at=end.next_at or ledger.next_due(),
         sent_now=end.counts[Status.ACCEPTED],
         notes=(*said, *end.notes),
+        continuation=going,
         ledger=None if ledger.throwaway else ledger.path,
     )
     return replace(report, exit_code=1) if report.bug and end.reason is not Reason.INTERRUPTED else report
@@ -405,8 +413,9 @@ def page_facts(
     account: Account | None,
     *,
     stopped: str = "",
+    going: Continuation | None = None,
 ) -> Facts:
-    """Gather them; *stopped* is what ended the run, in a sentence."""
+    """Gather them; *stopped* is what ended the run, in a sentence, *going* what it is continued with."""
     from mailmerge.report.report_page import Facts
 
     rehearsal = ledger.throwaway
@@ -425,33 +434,14 @@ def page_facts(
         list_digest=digest,
         versions=tuple(ledger.versions()),
         rates=tuple(sorted(rates, key=lambda rate: rate.seconds)),
-        resolve="" if rehearsal else command(definition, "resolve"),
-        again="" if rehearsal else command(definition, "send"),
+        resolve=tuple(str(going.command("resolve", *words)) for words in _RESOLVE) if going else (),
+        again=str(going.again) if going else "",
+        again_rows=going.left if going else None,
         next_at=ledger.next_due(),
         rehearsal=rehearsal,
         stopped=stopped,
         program_version=program_version(),
     )
-
-
-def command(definition: Definition, name: str) -> str:
-    """Write the command line that means this very campaign.
-
-    A campaign that was given by options alone has to be given so again: only what names its ledger is said.
-    """
-    file = definition.file
-    words = ["mailmerge", name]
-    if file.path is None:
-        words += ["--list", str(file.data.source)]
-        known = Path(file.data.source).stem
-    else:
-        place = file.folder if file.path.name == "campaign.toml" else file.path
-        words += [str(place)] if place != Path() else []
-        known = str(file.document.tables.get("name") or file.document.default_name)
-    if file.name != known:
-        words += ["--name", file.name]
-    line = shlex.join(words)
-    return f"{line} ... (the other options as before)" if file.path is None and name == "send" else line
 
 
 def _account(definition: Definition) -> Account | None:

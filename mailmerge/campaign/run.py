@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from mailmerge.sending.sender import Sender
     from mailmerge.sending.throttle import Throttle
     from mailmerge.smtp.connection import Connection, Deadlines
+    from mailmerge.suggest import Invocation
 
     Connect = Callable[[], Connection]
 
@@ -258,7 +259,7 @@ class Run:
         Whatever ends it is recorded in the ledger and said in what is returned.
         """
         started = time.monotonic()
-        self._ledger.start_run("send", self._composer.version)
+        self._ledger.start_run("send", self._composer.version, self._invocation().record())
         end = RunEnd(Reason.FINISHED)
         try:
             if plan.to_send:
@@ -277,6 +278,11 @@ class Run:
             self._ledger.counts()  # kept by the ledger, for whoever asks next
         self._seconds = time.monotonic() - started
         return end
+
+    def _invocation(self) -> Invocation:
+        """Tell how this run is continued, also where its request came from a program."""
+        request = self._request
+        return self._definition.invocation.having(rows=request.rows, limit=request.limit)
 
     def _pass(self, connect: Connect) -> RunEnd:
         """Go through the list once."""

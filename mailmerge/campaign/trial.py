@@ -19,6 +19,7 @@ from mailmerge.model import Counts, Message, Status
 from mailmerge.recipients import parse_rows
 from mailmerge.sending.runs import Reason, RunEnd
 from mailmerge.sending.throttle import Throttle
+from mailmerge.suggest import suggested
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -76,7 +77,9 @@ def send_tests(
     messages = list(_messages(definition, request, account, mine))
     if not messages:
         raise CampaignFileError(
-            "no row was chosen that could be sent", code="C484", hint="see `mailmerge check`"
+            "no row was chosen that could be sent",
+            code="C484",
+            hint=f"to see why: {suggested(definition.invocation, 'check')}",
         )
     clock = SystemClock()
     with open_run(definition, Access.SEND, clock=clock) as opened:

@@ -172,7 +172,7 @@ def listing(problems: DiagnosticCollector, *, most: int = 10) -> Iterator[str]:
             continue
         yield from group_lines(group)
     for code, count in hidden.items():
-        yield f"... and {count:,} more of {code}: see results.csv or `mailmerge check --json`"
+        yield f"... and {count:,} more of {code}: see results.csv, or check with --json"
 
 
 def group_lines(group: Group) -> Iterator[str]:

@@ -120,12 +120,8 @@ def _sign_in(campaign: Campaign, ca_file: Path | None) -> int:
 
 def _next_steps(campaign: Campaign) -> str:
     """Say how to go on before a first run: look, send one to yourself, then a few."""
-    from mailmerge.cli.send import place
-
-    folder = place(campaign)
-    steps = ("preview", "test --rows 2 --to YOU", "send --limit 5", "send")
-    named = (" ".join([step.partition(" ")[0], folder, step.partition(" ")[2]]).split() for step in steps)
-    return "Next: " + ", ".join(f"mailmerge {' '.join(words)}" for words in named)
+    steps = (("preview",), ("test", "--to", "YOU"), ("send", "--limit", "5"), ("send",))
+    return "Next: " + ", ".join(str(campaign.suggested(*step)) for step in steps)
 
 
 def _ready(plan: Plan) -> str:

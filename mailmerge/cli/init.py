@@ -10,6 +10,7 @@ import click
 from mailmerge.cli.options import options_of
 from mailmerge.cli.output import interactive, out
 from mailmerge.options import StockTemplate
+from mailmerge.suggest import Invocation, suggested
 from mailmerge.text import plural
 
 if TYPE_CHECKING:
@@ -67,4 +68,4 @@ def _tell(made: Scaffold) -> None:
     out(f"Read {made.files[-1]} ({made.dialect}): {plural(made.rows, 'row')}; columns: {columns}")
     out(f"Created {made.folder}/: {'  '.join(made.files)}")
     out(f"The messages go to the addresses in column `{made.address_column}`.")
-    out(f"Next: mailmerge check {made.folder}")
+    out(f"Next: {suggested(Invocation('init', str(made.folder)), 'check')}")

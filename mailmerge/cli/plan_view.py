@@ -23,15 +23,15 @@ _LEFT_OUT = (
 )
 
 
-def show_plan(plan: Plan, *, quiet: bool = False) -> None:
-    """Show problems, then who sends what to whom and how fast."""
+def show_plan(plan: Plan, *, quiet: bool = False, resolve: str = "") -> None:
+    """Show problems, then who sends what to whom and how fast; *resolve* is the command for rows in doubt."""
     show_problems(plan.problems, most=5)
     if not quiet:
-        for line in lines(plan):
+        for line in lines(plan, resolve):
             note(line)
 
 
-def lines(plan: Plan) -> Iterator[str]:
+def lines(plan: Plan, resolve: str = "") -> Iterator[str]:
     """Yield the lines of the plan."""
     yield f"  From      {plan.sender}  via {plan.via}"
     yield f"  List      {plan.source}: {plan.dialect}{_not_rows(plan)}"
@@ -42,7 +42,8 @@ def lines(plan: Plan) -> Iterator[str]:
         yield f"  Before    {plural(plan.before, 'row')} accepted by earlier runs; none will be sent again"
     if plan.in_doubt:
         rows = ", ".join(map(str, plan.in_doubt))
-        yield f"  In doubt  row {rows}: not sent again unless you decide so with `mailmerge resolve`"
+        decide = f": {resolve}" if resolve else ""
+        yield f"  In doubt  row {rows}: not sent again unless you decide so{decide}"
     if plan.deferred_until:
         deferred = plan.counts[Status.DEFERRED]
         yield f"  Deferred  {plural(deferred, 'row')}; the first is due at {clock_time(plan.deferred_until)}"

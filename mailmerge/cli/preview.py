@@ -50,7 +50,9 @@ def command(*, terminal: bool, eml: Path | None, mbox: Path | None, watch: bool,
         return page.write(campaign)
     rows, limit = page.rows, page.limit
     if terminal:
-        _show(campaign.messages(rows=rows, limit=limit or (None if rows else 1), keep=False))
+        messages = campaign.messages(rows=rows, limit=limit or (None if rows else 1), keep=False)
+        if not _show(messages):
+            note(f"No message to show. To see why: {campaign.suggested('check')}")
     _write_files(campaign, rows, limit, eml, mbox)
     return 0
 
@@ -73,7 +75,8 @@ def _write_files(
         ) from None
 
 
-def _show(messages: Iterator[Message]) -> None:
+def _show(messages: Iterator[Message]) -> int:
+    """Print the messages, and say how many there are."""
     from mailmerge.preview.messages import message_lines
 
     count = 0
@@ -82,8 +85,7 @@ def _show(messages: Iterator[Message]) -> None:
         out(f"--- row {message.row} ---")
         for line in message_lines(message):
             out(line)
-    if not count:
-        note("No message to show: see `mailmerge check`.")
+    return count
 
 
 class PreviewCommand:
@@ -95,12 +97,11 @@ class PreviewCommand:
         self.rows: str | None = options.pop("rows")
         self.limit: int | None = options.pop("limit")
         self._sample: int | None = options.pop("sample")
-        self._command = str(options["campaign"] or "")
 
     def _request(self) -> PreviewRequest:
         from mailmerge.campaign.preview import PreviewRequest
 
-        return PreviewRequest(rows=self.rows, limit=self.limit, sample=self._sample, command=self._command)
+        return PreviewRequest(rows=self.rows, limit=self.limit, sample=self._sample)
 
     def write(self, campaign: Campaign) -> int:
         """Write the page, open it where that is possible, and return the exit code."""
@@ -117,7 +118,7 @@ class PreviewCommand:
             problems = found(done.problems)
             out(f"{problems[:1].upper()}{problems[1:]}. {_written(done, path, opened=opened)}")
         else:
-            note("No row to show: see `mailmerge check`.")
+            note(f"No row to show. To see why: {campaign.suggested('check')}")
         return 0
 
     def watch(self, options: dict[str, Any]) -> int:

@@ -11,7 +11,6 @@ from mailmerge.cli.output import note, out
 from mailmerge.cli.plan_view import show_plan, show_plan_json
 from mailmerge.cli.progress import Bar
 from mailmerge.cli.report_view import show_report
-from mailmerge.cli.send import place
 from mailmerge.cli.signals import GracefulStop
 from mailmerge.text import duration
 
@@ -68,11 +67,10 @@ def command(*, as_json: bool, quiet: bool, verbose: bool, real_time: bool, **opt
         )
     show_report(report, as_json=as_json, verbose=verbose)
     if not as_json:
-        where = place(campaign)
         if pace[0] >= 1 and not real_time:
             note(f"In real time this run would take about {duration(pace[0])}.")
         if report.folder:
             out(f"Messages as the server received them: {report.folder / 'messages'}/")
         out("This was a rehearsal: nothing left this machine.")
-        out(f"Next: mailmerge preview {where}".rstrip())
+        out(f"Next: {campaign.suggested('preview')}")
     return stop.code if report.exit_code == 130 else report.exit_code

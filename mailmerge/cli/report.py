@@ -8,7 +8,6 @@ import click
 
 from mailmerge.cli.options import campaign_argument, load_campaign, options_of
 from mailmerge.cli.report_view import show_report
-from mailmerge.cli.send import place
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +32,6 @@ def command(
     from mailmerge.campaign.results import ReportOptions
 
     campaign = load_campaign(options, ledger_only=True)
-    again = f"mailmerge send {place(campaign)}".rstrip()
     report = campaign.report(ReportOptions(page=page, workbook=workbook, copy=copy, redact=redact))
-    show_report(report, as_json=as_json, again=again, verbose=verbose)
+    show_report(report, as_json=as_json, verbose=verbose)
     return 1 if report.bug else 0

@@ -35,15 +35,12 @@ _COLOURS = {
 }
 
 
-def show_report(
-    report: Report, *, as_json: bool = False, again: str | None = None, verbose: bool = False
-) -> None:
+def show_report(report: Report, *, as_json: bool = False, verbose: bool = False) -> None:
     """Show what a run has come to.
 
     Args:
         report: what it has come to.
         as_json: as one JSON object.
-        again: the command that continues it, if one can.
         verbose: with the traceback of a bug that cost the report page.
 
     """
@@ -52,7 +49,7 @@ def show_report(
     if as_json:
         _emit_report(report)
     else:
-        _show_text(report, again)
+        _show_text(report)
     if report.bug is not None:
         show_bug(report.bug, "the report page could not be made; the results are complete", whole=verbose)
 
@@ -71,15 +68,14 @@ def _emit_report(report: Report) -> None:
     )
 
 
-def _show_text(report: Report, again: str | None) -> None:
+def _show_text(report: Report) -> None:
     for text in report.notes:
         note(text)
     out(report.summary.headline())
     _explain(report.summary)
     _name_files(report)
-    if again:
-        for line in _next(report, again):
-            out(line)
+    for line in _next(report):
+        out(line)
 
 
 def _explain(summary: Summary) -> None:
@@ -104,21 +100,27 @@ def _name_files(report: Report) -> None:
 
 def _files(report: Report) -> str:
     if report.folder is None:
-        return "The result files could not be written; `mailmerge report` writes them again from the ledger."
+        lost = "The result files could not be written"
+        going = report.continuation
+        return (
+            f"{lost}; from the ledger they are written again by: {going.command('report')}" if going else lost
+        )
     failed = (
         f"   failed.csv ({plural(report.failed, 'row')}, ready to fix and resend)" if report.failed else ""
     )
     return f"Results: {report.folder / 'results.csv'}   results.jsonl{failed}"
 
 
-def _next(report: Report, again: str) -> Iterator[str]:
-    counts = report.counts
-    place = again.partition("mailmerge send")[2]
-    if counts[Status.IN_DOUBT]:
-        yield f"Next: mailmerge resolve{place}   for {plural(counts[Status.IN_DOUBT], 'row')} in doubt"
-    if counts[Status.PENDING] or counts[Status.DEFERRED]:
+def _next(report: Report) -> Iterator[str]:
+    going = report.continuation
+    if going is None:
+        return
+    doubtful = report.counts[Status.IN_DOUBT]
+    if doubtful:
+        yield f"Next: {going.command('resolve')}   for {plural(doubtful, 'row')} in doubt"
+    if going.left:
         when = f"   after {clock_time(report.next_at)}" if report.next_at else ""
-        yield f"Next: {again}{when}   {plural(counts[Status.PENDING] + counts[Status.DEFERRED], 'row')} left"
+        yield f"Next: {going.again}{when}   {plural(going.left, 'row')} left"
 
 
 def show_counts(counts: Counts) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @campaign_argument
 @options_of("requeue")
 def command(*, rows: str | None, failed: Path | None, accepted: bool, yes: bool, **options: Any) -> int:
-    """Requeue rejected and expired rows: the next `mailmerge send` tries them again.
+    """Requeue rejected and expired rows: the next run tries them again.
 
     Without --rows or --from: all of them. --accepted requeues rows that the server has already accepted, and
     asks first.
@@ -30,7 +30,8 @@ def command(*, rows: str | None, failed: Path | None, accepted: bool, yes: bool,
         note("Nothing was changed.")
         return 2
     count = campaign.requeue(rows, failed=failed, accepted=accepted)
-    out(f"Requeued {plural(count, 'row')}. Next: mailmerge send")
+    going = campaign.continuation(rows)
+    out(f"Requeued {plural(count, 'row')}. Next: {going.again}   {plural(going.left, 'row')} left")
     return 0
 
 

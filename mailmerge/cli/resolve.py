@@ -26,8 +26,11 @@ def command(*, rows: str | None, as_accepted: bool, resend: bool, **options: Any
     campaign = load_campaign(options, ledger_only=True)
     if as_accepted or resend:
         count = campaign.resolve(rows, as_accepted=as_accepted)
-        what = "recorded as accepted" if as_accepted else "will be sent again by the next `mailmerge send`"
+        what = "recorded as accepted" if as_accepted else "will be sent again by the next run"
         out(f"{plural(count, 'row')} {what}.")
+        if resend and count:
+            going = campaign.continuation(rows)
+            out(f"Next: {going.again}   {plural(going.left, 'row')} left")
         return 0
     doubtful = list(campaign.in_doubt(rows))
     if not doubtful:
@@ -41,6 +44,9 @@ def command(*, rows: str | None, as_accepted: bool, resend: bool, **options: Any
         out(f"{where:>9}  {result.address}  handed over {when}  {message_id}")
     out("")
     out(f"{plural(len(doubtful), 'row')} may or may not have been sent. Decide for all, or with --rows:")
-    out("  mailmerge resolve --as-accepted   they arrived: record them as accepted")
-    out("  mailmerge resolve --resend        send them again; some may arrive twice")
+    chosen = () if rows is None else ("--rows", rows)
+    accept = campaign.suggested("resolve", *chosen, "--as-accepted")
+    resend_them = campaign.suggested("resolve", *chosen, "--resend")
+    out(f"  {accept}   they arrived: record them as accepted")
+    out(f"  {resend_them}   send them again; some may arrive twice")
     return 0

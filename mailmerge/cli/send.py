@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,6 +14,8 @@ from mailmerge.model import Status
 from mailmerge.text import plural
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mailmerge.campaign import Campaign
     from mailmerge.campaign.plan import Plan
 
@@ -49,6 +50,7 @@ class SendCommand:
         self.as_json: bool = options.pop("as_json")
         self.quiet: bool = options.pop("quiet")
         self.verbose: bool = options.pop("verbose")
+        self._resolve = ""
         self.bar = Bar(quiet=self.quiet or self.as_json, as_json=self.as_json)
 
     def run(self, campaign: Campaign) -> int:
@@ -58,6 +60,7 @@ class SendCommand:
         if not (self.yes or self.dry_run):
             require_person("add --yes to send without confirmation, or --dry-run to see the plan")
         bar = self.bar
+        self._resolve = str(campaign.suggested("resolve"))
         request = SendRequest(
             rows=self.rows,
             limit=self.limit,
@@ -75,8 +78,7 @@ class SendCommand:
             return 0 if self.dry_run else 2
         from mailmerge.cli.report_view import show_report
 
-        again = f"mailmerge send {place(campaign)}".rstrip()
-        show_report(report, as_json=self.as_json, again=again, verbose=self.verbose)
+        show_report(report, as_json=self.as_json, verbose=self.verbose)
         return stop.code if report.exit_code == 130 else report.exit_code
 
     def confirm(self, plan: Plan) -> bool:
@@ -86,7 +88,7 @@ class SendCommand:
         if self.as_json:
             show_plan_json(plan)
         else:
-            show_plan(plan, quiet=self.quiet)
+            show_plan(plan, quiet=self.quiet, resolve=self._resolve)
         if self.dry_run:
             note("Dry run: nothing was sent or recorded.")
             return False
@@ -119,11 +121,3 @@ def ask_secret(question: str) -> str:
     """Ask for a password or token on the terminal, unseen."""
     answer: str = click.prompt(question, hide_input=True, err=True, prompt_suffix="")
     return answer
-
-
-def place(campaign: Campaign) -> str:
-    """Give what to write after a command so that it means this campaign again."""
-    if campaign.file.path is None:
-        return "with the same options"
-    folder = campaign.file.folder
-    return "" if folder == Path() else str(folder)

@@ -39,7 +39,9 @@ def command(*, as_json: bool, **options: Any) -> int:
         running = " (still running, or killed)" if status.unfinished else ""
         out(f"Last run: {clock_time(status.last_run)}{running}")
     if status.next_at:
-        out(f"Deferred rows can be sent from {clock_time(status.next_at)} on: mailmerge send")
+        going = campaign.continuation()
+        when = clock_time(status.next_at)
+        out(f"Deferred rows can be sent from {when} on: {going.again}   {plural(going.left, 'row')} left")
     if status.counts[Status.IN_DOUBT]:
-        out("Some rows are in doubt: mailmerge resolve")
+        out(f"Some rows are in doubt: {campaign.suggested('resolve')}")
     return 0

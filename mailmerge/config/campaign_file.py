@@ -33,6 +33,7 @@ from mailmerge.options import (
     SendOptions,
     TopOptions,
 )
+from mailmerge.suggest import Invocation, suggested
 from mailmerge.validation import ValidationError, describe, read_typed
 
 if TYPE_CHECKING:
@@ -110,12 +111,16 @@ def _locate(path: Path) -> Path:
         return path
     inside = path / FILE_NAME
     if not path.is_dir():
-        raise TomlProblems.one("C407", f"no campaign folder {path}", hint=f"start one: mailmerge init {path}")
+        raise TomlProblems.one("C407", f"no campaign folder {path}", hint=_start(path))
     if not inside.exists():
         others = sorted(other.name for other in path.glob("*.toml"))
-        hint = f"did you mean {path / others[0]}?" if others else f"start one: mailmerge init {path}"
+        hint = f"did you mean {path / others[0]}?" if others else _start(path)
         raise TomlProblems.one("C407", f"no {FILE_NAME} in {path}", hint=hint)
     return inside
+
+
+def _start(path: Path) -> str:
+    return f"start one: {suggested(Invocation('', str(path)), 'init')}"
 
 
 # --- building ----------------------------------------------------------------------------------------------

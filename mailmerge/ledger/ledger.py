@@ -190,12 +190,16 @@ class Ledger(LedgerReader):
 
     # --- runs and versions ----------------------------------------------------------------------------
 
-    def start_run(self, kind: str, version: str = "") -> int:
-        """Record that this process begins to work; attempts from now on carry the run's number."""
-        cells = (self._id, kind, self._now().timestamp(), os.getpid(), version)
+    def start_run(self, kind: str, version: str = "", command: str = "") -> int:
+        """Record that this process begins to work; attempts from now on carry the run's number.
+
+        *command* tells how a command line means the same again, see `mailmerge.suggest`.
+        """
+        cells = (self._id, kind, self._now().timestamp(), os.getpid(), version, command)
         with self._db.transaction():
             cursor = self._db.execute(
-                "INSERT INTO run (campaign, kind, started, pid, version) VALUES (?, ?, ?, ?, ?)", cells
+                "INSERT INTO run (campaign, kind, started, pid, version, command) VALUES (?, ?, ?, ?, ?, ?)",
+                cells,
             )
         self.attempts.run = cursor.lastrowid
         return cursor.lastrowid or 0
@@ -306,6 +310,7 @@ class Ledger(LedgerReader):
             db.execute("DELETE FROM listing WHERE campaign = ?", (self._id,))
             db.execute(_PURGE_ATTEMPTS, (self._id,))
             db.execute("UPDATE delivery SET key = hashed(key), note = '' WHERE campaign = ?", (self._id,))
+            db.execute("UPDATE run SET command = '' WHERE campaign = ?", (self._id,))
             # The secret goes too, so that guessed keys cannot be hashed and compared.
             db.execute(
                 "UPDATE campaign SET secret = zeroblob(32), purged = ?, preflight = '' WHERE id = ?",

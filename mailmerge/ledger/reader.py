@@ -42,6 +42,8 @@ class Run(Struct, frozen=True):
     """None: it still runs, or it died."""
     reason: str = ""
     counts: Mapping[str, int] = field(default_factory=dict)
+    command: str = ""
+    """How its command line named the campaign."""
 
 
 # --- from cells to values ---------------------------------------------------------------------------------
@@ -158,7 +160,7 @@ SELECT v.digest, v.parts, v.noted, d.n FROM version v JOIN (
 ORDER BY d.latest
 """
 _LAST_RUN = """
-SELECT id, kind, started, pid, version, ended, reason, counts FROM run
+SELECT id, kind, started, pid, version, ended, reason, counts, command FROM run
 WHERE campaign = ? AND kind = ? ORDER BY id DESC LIMIT 1
 """
 
@@ -332,9 +334,9 @@ class LedgerReader:
         row = self._db.row(_LAST_RUN, (self._id, kind))
         if row is None:
             return None
-        number, kind, started, pid, version, ended, reason, counts = row
+        number, kind, started, pid, version, ended, reason, counts, command = row
         begun = datetime.fromtimestamp(started, UTC)
-        return Run(number, kind, begun, pid, version, moment(ended), reason, json.loads(counts))
+        return Run(number, kind, begun, pid, version, moment(ended), reason, json.loads(counts), command)
 
     def versions(self) -> list[Version]:
         """Return the versions that rows were accepted with, latest accepted last, each with their number."""

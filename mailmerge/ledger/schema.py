@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 APPLICATION_ID = 0x6D6D6C64
-VERSION = 2
+VERSION = 3
 
 SCHEMA = """
 -- "counts" holds how many rows are in each state, as JSON; whatever moves a row empties it.
@@ -54,6 +54,7 @@ CREATE TABLE version (
     noted REAL NOT NULL,
     UNIQUE (campaign, digest)
 );
+-- "command" is how the run's command line named the campaign, as JSON: what continues it needs the same.
 CREATE TABLE run (
     id INTEGER PRIMARY KEY,
     campaign INTEGER NOT NULL REFERENCES campaign,
@@ -63,7 +64,8 @@ CREATE TABLE run (
     version TEXT NOT NULL,
     ended REAL,
     reason TEXT NOT NULL DEFAULT '',
-    counts TEXT NOT NULL DEFAULT '{}'
+    counts TEXT NOT NULL DEFAULT '{}',
+    command TEXT NOT NULL DEFAULT ''
 );
 -- The list as the latest plan saw it. Exactly one row "holds" a key and with it the key's delivery.
 CREATE TABLE listing (
@@ -136,7 +138,8 @@ MIGRATIONS: Mapping[int, str] = {
     1: """
 ALTER TABLE campaign ADD COLUMN counts TEXT NOT NULL DEFAULT '';
 CREATE INDEX delivery_deferred ON delivery (campaign, next_at) WHERE status = 'deferred'
-"""
+""",
+    2: "ALTER TABLE run ADD COLUMN command TEXT NOT NULL DEFAULT ''",
 }
 """Schema version -> SQL that makes the next version of it."""
 
@@ -277,7 +280,7 @@ def _refuse_older(db: Database) -> None:
         raise LedgerError(
             f"{db.path} was written by an older mailmerge",
             code="L704",
-            hint="`mailmerge send` brings it up to date, keeping a copy",
+            hint="the next run brings it up to date, keeping a copy",
         )
 
 

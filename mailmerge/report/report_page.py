@@ -113,10 +113,12 @@ class Facts(Struct, frozen=True):
     versions: tuple[Version, ...] = ()
     """The versions of the message that rows were accepted with."""
     rates: tuple[Rate, ...] = ()
-    resolve: str = ""
-    """The command that shows rows in doubt; empty: there is nothing to decide."""
+    resolve: tuple[str, ...] = ()
+    """The commands that show rows in doubt, take them for accepted, and send them again; empty: none can."""
     again: str = ""
     """The command that goes on."""
+    again_rows: int | None = None
+    """How many rows it means; None: all that are left."""
     next_at: datetime | None = None
     rehearsal: bool = False
     redacted: bool = False

@@ -180,7 +180,7 @@ class Policy:
         return RunEnd(
             Reason.BREAKER,
             f"{_DOUBTS_IN_A_ROW} connections in a row were lost with messages handed over and not answered",
-            "see `mailmerge resolve`; is something between you and the server cutting connections?",
+            "decide about the rows in doubt; is something between you and the server cutting connections?",
             outcome=outcome,
         )
 

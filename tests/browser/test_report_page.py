@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 expect = pytest.importorskip("playwright.sync_api").expect
 pytestmark = pytest.mark.program("chromium")
 
+RESOLVE = (
+    "mailmerge resolve spring",
+    "mailmerge resolve spring --as-accepted",
+    "mailmerge resolve spring --resend",
+)
+
 START = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
 HOSTILE = (
     "</td></tr></table><script>document.title='owned'</script><form action=//evil.test><input>"
@@ -61,7 +67,7 @@ def write(path: Path, rows: Iterable[tuple[str, Status, str]], **facts: object) 
             list_digest="a" * 64,
             versions=tuple(ledger.versions()),
             rates=(Rate(60, 60),),
-            resolve="mailmerge resolve spring",
+            resolve=RESOLVE,
             again="mailmerge send spring",
             files=("results.csv",),
             **facts,  # type: ignore[arg-type]
@@ -144,11 +150,7 @@ def test_what_a_person_must_decide_comes_first(page_file, open_page):
     box = page.locator("main > *").first
 
     assert "1 row is in doubt" in box.inner_text()
-    assert box.locator(".command").all_inner_texts() == [
-        "mailmerge resolve spring",
-        "mailmerge resolve spring --as-accepted",
-        "mailmerge resolve spring --resend",
-    ]
+    assert tuple(box.locator(".command").all_inner_texts()) == RESOLVE
     box.get_by_role("link", name="row 23").click()
     assert page.url.endswith("#row-23")
     assert page.locator("tr:target .who").inner_text().startswith("person23@")

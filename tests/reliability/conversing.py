@@ -54,7 +54,7 @@ def told(report: Report) -> str:
     """Give all that the command line would show of a report."""
     shown = StringIO()
     with redirect_stdout(shown), redirect_stderr(shown):
-        show_report(report, again="mailmerge send")
+        show_report(report)
     return shown.getvalue()
 
 

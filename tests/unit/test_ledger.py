@@ -608,7 +608,8 @@ def test_a13_a_ledger_of_the_first_version_is_brought_up_to_date(ledger: Ledger,
     ledger.close()
     with contextlib.closing(sqlite3.connect(path)) as db:
         db.executescript(
-            "DROP INDEX delivery_deferred; ALTER TABLE campaign DROP COLUMN counts; PRAGMA user_version = 1"
+            "DROP INDEX delivery_deferred; ALTER TABLE campaign DROP COLUMN counts; "
+            "ALTER TABLE run DROP COLUMN command; PRAGMA user_version = 1"
         )
     with pytest.raises(LedgerError, match="older mailmerge"):
         Ledger.open_read_only(path, "spring")

@@ -34,6 +34,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+RESOLVE = (
+    "mailmerge resolve spring",
+    "mailmerge resolve spring --as-accepted",
+    "mailmerge resolve spring --resend",
+)
+
 ESCAPES = "\x1b]0;owned\x07\x1b[31m\u202egnp.exe\u200b\r\n"
 
 
@@ -63,7 +69,7 @@ def write(path: Path, results: Iterable[Result], **facts: object) -> str:
         picked.add(one)
         counts[one.status] = counts.get(one.status, 0) + 1
         gone += one.row is None
-    known = Facts(campaign="spring", resolve="mailmerge resolve spring", **facts)  # type: ignore[arg-type]
+    known = Facts(campaign="spring", resolve=RESOLVE, **facts)  # type: ignore[arg-type]
     with Ledger.scratch(None, "spring") as ledger:
         write_page(path, known, Counts(counts), picked, ledger.aggregates(), gone=gone)
     return path.read_text("utf-8")

@@ -117,7 +117,7 @@ def paused(said: str, outcome: Outcome, seconds: float, hint: str | None = None)
 
 
 LOST = "3 connections in a row were lost with messages handed over and not answered"
-LOST_HINT = "see `mailmerge resolve`; is something between you and the server cutting connections?"
+LOST_HINT = "decide about the rows in doubt; is something between you and the server cutting connections?"
 SPAM_HINT = "it looks like spam to the server: change the text or the links, and begin with a few rows"
 
 

@@ -150,7 +150,7 @@ def bulk_rules(tally: ListTally) -> Iterator[Finding]:
                 "M220",
                 f"{count:,} messages go to {provider}: its rules for bulk senders apply from {BULK:,} a day",
                 "SPF, DKIM and DMARC must pass and align with From, unsubscribing must take one click, and "
-                "complaints must stay under 0.1 %; see `mailmerge check --dns`",
+                "complaints must stay under 0.1 %; check with --dns looks at the records",
             )
 
 

@@ -66,7 +66,9 @@ function copyButton(text, label = "Copy", name = label) {
   return button;
 }
 
-function command(words) {
-  const part = page.facts.command;
-  return ["mailmerge", words[0], part, ...words.slice(1)].filter(Boolean).join(" ");
+// The commands come finished and quoted; only a row's number is put between their parts.
+function command(name, row) {
+  const line = (page.facts.commands || {})[name];
+  if (!line) return null;
+  return Array.isArray(line) ? line.join(String(Math.trunc(row))) : line;
 }

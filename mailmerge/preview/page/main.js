@@ -210,7 +210,8 @@ function listen() {
     if (page.byRow.has(row) && row !== state.row) set({ compare: row });
   });
   $("test").addEventListener("click", async () => {
-    const line = command(["test", `--rows ${state.row}`, "--to YOU@example.org"]);
+    const line = command("test", state.row);
+    if (!line) return notice("This campaign's command cannot be quoted for every shell of this system: give `test` the options that you gave `preview`.", "passing");
     say(await copy(line) ? `Copied: ${line}` : "Could not be copied");
     notice(`Copied: ${line}`, "passing");
   });
@@ -246,8 +247,8 @@ function drawFacts() {
   $("facts").textContent = words.join(" · ");
   $("facts").title = [facts.source, facts.dialect, `made ${new Date(facts.made).toLocaleString()}`].filter(Boolean).join("\n");
   const told = [];
-  if (facts.sampled) told.push(`A sample: ${number(facts.shown)} of ${number(facts.rows)} rows, among them every row with a problem${facts.left_out ? ` but ${number(facts.left_out)}` : ""}. Others: ${command(["preview", "--rows 2-500"])}`);
-  else if (facts.left_out) told.push(`${plural(facts.left_out, "more row")} with problems did not fit: see mailmerge check.`);
+  if (facts.sampled) told.push(`A sample: ${number(facts.shown)} of ${number(facts.rows)} rows, among them every row with a problem${facts.left_out ? ` but ${number(facts.left_out)}` : ""}. ${command("others") ? `Others: ${command("others")}` : ""}`);
+  else if (facts.left_out) told.push(`${plural(facts.left_out, "more row")} with problems did not fit${command("check") ? `: ${command("check")}` : ""}`);
   if (told.length) notice(told.join(" "));
 }
 
@@ -256,7 +257,7 @@ function drawBroken() {
     page.facts.broken
       ? el("div", { class: "checks" }, el("h2", {}, "The campaign cannot be shown yet"),
         el("p", {}, "Fix this and save: the page reloads automatically."), page.facts.problems.map(finding))
-      : el("div", {}, el("h2", {}, "No messages"), el("p", {}, "No row of the list is selected. "), el("code", {}, command(["check"]))));
+      : el("div", {}, el("h2", {}, "No messages"), el("p", {}, "No row of the list is selected. "), command("check") && el("code", {}, command("check"))));
 }
 
 function refresh() {

@@ -203,7 +203,10 @@ function branch(part, item, found) {
 }
 
 function partButtons(part, item, found) {
-  if (part.leftOut) return el("span", { class: "hint" }, "not in this page: ", el("code", {}, command(["preview", `--rows ${item.row}`, "--eml DIR"])));
+  if (part.leftOut) {
+    const line = command("eml", item.row);
+    return el("span", { class: "hint" }, line ? "not in this page: " : "not in this page", line && el("code", {}, line));
+  }
   if (!part.name && !part.contentId) return null;
   const name = decodeWords(part.name) || "part";
   const buttons = [saveButton(partBytes(part), part.type, name, "Save", `Save ${name}`)];
