@@ -32,7 +32,7 @@ from mailmerge.errors import AuthError, LedgerError, SessionError, TlsError
 from mailmerge.model import Status
 from mailmerge.sending.connections import ConnectionPool, InFlight
 from mailmerge.sending.group_commit import OutcomeWriter
-from mailmerge.sending.history import History
+from mailmerge.sending.policy import History
 from mailmerge.sending.runs import Again, Context, ProgressTally, Reason, RunEnd
 from mailmerge.sending.work_queue import WorkQueue
 from mailmerge.smtp.events import Closed, Completed, ReleaseNeeded

@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from mailmerge.model import Phase, Reply
-    from mailmerge.smtp.outbox import Outbox
     from mailmerge.smtp.state import SessionState
-    from mailmerge.smtp.transactions import Transaction
+    from mailmerge.smtp.transactions import Outbox, Transaction
 
     Handler = Callable[["Slot", Reply], None]
 

@@ -17,10 +17,10 @@ from mailmerge.errors import ProtocolError, SessionError
 from mailmerge.model import Phase
 from mailmerge.smtp.events import Closed
 from mailmerge.smtp.handshake import Handshake
-from mailmerge.smtp.outbox import Outbox
 from mailmerge.smtp.replies import refused_session
 from mailmerge.smtp.reply_queue import ReplyQueue
 from mailmerge.smtp.state import Life, SessionState, StartTls, Step, Trial, Trigger
+from mailmerge.smtp.transactions import Outbox
 from mailmerge.smtp.transfer import Transfer
 
 if TYPE_CHECKING:

@@ -244,7 +244,7 @@ def test_deferred_rows_are_continued_with_all_options(mailmerge, shell, chosen, 
 
 def test_settled_and_requeued_rows_are_continued_with_all_options(mailmerge, shell, chosen):
     """After resolve and requeue the next send is that of the run before."""
-    faults = {"RCPT": {1: say("550 5.1.1 no")}, "content": {2: faultd.drop}}
+    faults: dict[str, Any] = {"RCPT": {1: say("550 5.1.1 no")}, "content": {2: faultd.drop}}
     with FaultServer(faults, extensions=()) as server:
         mailmerge.account(server)
         sent = mailmerge("send", *chosen, "--yes")

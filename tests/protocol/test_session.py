@@ -11,9 +11,8 @@ from mailmerge.addresses import Address
 from mailmerge.errors import ConnectionLost, ProtocolError
 from mailmerge.model import Envelope, Message, Phase, Status
 from mailmerge.smtp.events import Completed
-from mailmerge.smtp.outbox import LAST_CHUNK, needs_stuffing, split, stuffed
 from mailmerge.smtp.state import Life, StartTls
-from mailmerge.smtp.transactions import ConnectionLimit
+from mailmerge.smtp.transactions import LAST_CHUNK, ConnectionLimit, needs_stuffing, split, stuffed
 
 OK3 = b"250 forgotten\r\n250 ok\r\n250 ok\r\n"
 PROOF = b"250 ok\r\n503 no recipients\r\n250 forgotten\r\n250 here\r\n"

@@ -27,7 +27,6 @@ CHOSEN = {
     "addresses.py": ["unit/test_addresses.py"],
     "check/colours.py": ["unit/test_check_rules.py"],
     "sending/backoff.py": ["unit/test_sending_backoff.py", "unit/test_sending_policy.py"],
-    "sending/history.py": ["unit/test_sending_policy.py", "unit/test_sending_sender.py"],
     "sending/policy.py": ["unit/test_sending_policy.py", "unit/test_sending_sender.py"],
     "sending/throttle.py": ["unit/test_sending_throttle.py"],
     "sending/work_queue.py": ["unit/test_sending_work_queue.py"],
