@@ -18,7 +18,7 @@ MODULES = sorted((ROOT / "mailmerge").rglob("*.py"))
 HEAVY = {"aiosmtpd", "asyncio", "babel", "email_validator", "keyring", "openpyxl", "pandas", "rich", "tqdm"}
 HEAVY |= {"dns", "lxml", "tinycss2"}
 
-MODULES_OF_A_ROW = 25
+MODULES_OF_A_ROW = 24
 
 needs_checkout = pytest.mark.skipif(not MODULES, reason="needs the source tree")
 

@@ -29,11 +29,11 @@ from msgspec.structs import replace
 
 from mailmerge.clock import ClockWatch
 from mailmerge.errors import AuthError, LedgerError, SessionError, TlsError
-from mailmerge.model import Status
+from mailmerge.model import Counts, Status
 from mailmerge.sending.connections import ConnectionPool, InFlight
 from mailmerge.sending.group_commit import OutcomeWriter
 from mailmerge.sending.policy import History
-from mailmerge.sending.runs import Again, Context, ProgressTally, Reason, RunEnd
+from mailmerge.sending.runs import Again, Context, Progress, Reason, RunEnd
 from mailmerge.sending.work_queue import WorkQueue
 from mailmerge.smtp.events import Closed, Completed, ReleaseNeeded
 
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from mailmerge.sending.connections import Connection, ConnectionSlot
     from mailmerge.sending.group_commit import LedgerWriter
     from mailmerge.sending.policy import Policy
-    from mailmerge.sending.runs import Progress, RunDecision, StopFlag
+    from mailmerge.sending.runs import RunDecision, StopFlag
     from mailmerge.sending.throttle import Throttle
     from mailmerge.sending.work_queue import Job
     from mailmerge.smtp.events import Event
@@ -60,6 +60,41 @@ _CLOSE_IF_IDLE = 30.0
 """A connection is not kept for longer waits: servers close idle ones, and it would only be found dead."""
 _TELL_IF_IDLE = 2.0
 _NAP = 0.01  # for an idle connection that clears something up (RSET)
+
+
+class ProgressTally:
+    """Counts what became of the rows, and tells whoever watches the run.
+
+    Args:
+        observe: is told of every step; what it raises is kept, to be raised again when everything in flight
+            is settled: a closed pipe must not cost us an outcome.
+
+    """
+
+    def __init__(self, observe: Callable[[Progress], None]) -> None:
+        self.failure: Exception | None = None
+        self._observe = observe
+        self._by_status: dict[Status, int] = {}
+
+    @property
+    def counts(self) -> Counts:
+        """Outcomes of this run by the state they left the row in."""
+        return Counts(dict(self._by_status))
+
+    def row(self, row: int, address: str, status: Status, outcome: Outcome, in_flight: int) -> None:
+        """Count one row, and tell of it."""
+        self._by_status[status] = self._by_status.get(status, 0) + 1
+        self._tell(Progress(self.counts, in_flight, row, address, status, outcome))
+
+    def waiting(self, why: str, until: datetime) -> None:
+        """Tell that nothing is sent for a while."""
+        self._tell(Progress(self.counts, 0, waiting=why, until=until))
+
+    def _tell(self, progress: Progress) -> None:
+        try:
+            self._observe(progress)
+        except Exception as error:  # noqa: BLE001  raised again by the sender
+            self.failure = self.failure or error
 
 
 class Sender:
