@@ -58,7 +58,8 @@ def command(*, output_format: OutputFormat, as_json: bool, quiet: bool, **option
             out(_ready(plan))
         passed = time.monotonic() - started
         if not quiet and not problems.count(Severity.ERROR) and plan.ready and not plan.before:
-            note(_next_steps(campaign))
+            for line in _next_steps(campaign).splitlines():
+                note(line)
         out(f"Found {found(problems)} in {plural(plan.rows, 'row')} ({passed:.1f} s). Nothing was sent.")
     code = 2 if problems.campaign_errors else 3 if problems.count(Severity.ERROR) else 0
     return (_sign_in(campaign, ca_file) or code) if try_smtp else code
@@ -121,7 +122,7 @@ def _sign_in(campaign: Campaign, ca_file: Path | None) -> int:
 def _next_steps(campaign: Campaign) -> str:
     """Say how to go on before a first run: look, send one to yourself, then a few."""
     steps = (("preview",), ("test", "--to", "YOU"), ("send", "--limit", "5"), ("send",))
-    return "Next: " + ", ".join(str(campaign.suggested(*step)) for step in steps)
+    return "Next: " + "\n      ".join(str(campaign.suggested(*step)) for step in steps)
 
 
 def _ready(plan: Plan) -> str:
