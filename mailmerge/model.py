@@ -218,7 +218,6 @@ class Message(Struct, frozen=True, dict=True):
 class Phase(enum.StrEnum):
     """How far a session or transaction had got when something was said."""
 
-    CONNECT = "connect"
     GREETING = "greeting"
     EHLO = "ehlo"
     STARTTLS = "starttls"

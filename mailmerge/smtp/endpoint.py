@@ -1,7 +1,8 @@
-"""Where messages are handed in, how long we wait for it, and what its sessions have taught us."""
+"""Where messages are submitted, how long we wait for it, and what its sessions have taught us."""
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -21,7 +22,12 @@ TLS_MODE_HINT = '`tls = "tls"` usually belongs to port 465, `tls = "starttls"` t
 
 
 class Endpoint(Struct, frozen=True):
-    """A server for handing in mail, and how to speak to it."""
+    """A server for mail submission, and how to speak to it.
+
+    Raises:
+        InputError: a name that could add a line to EHLO, an impossible port, or `insecure` elsewhere.
+
+    """
 
     host: str
     port: int
@@ -36,74 +42,77 @@ class Endpoint(Struct, frozen=True):
     def __post_init__(self) -> None:
         for what, text in (("host", self.host), ("EHLO name", self.helo)):
             if not text or not text.isprintable() or " " in text:
-                raise InputError(f"the {what} is empty, or holds a space or line break", code="S640")
+                raise InputError(f"the {what} is empty, or contains a space or line break", code="S640")
         if not self.helo.isascii():
-            raise InputError("the EHLO name holds letters outside ASCII", code="S640")
+            raise InputError("the EHLO name contains non-ASCII characters", code="S640")
         if not 0 < self.port < 65536:
-            raise InputError(f"there is no port {self.port}", code="S640")
+            raise InputError(f"{self.port} is not a valid port", code="S640")
         if self.insecure and not is_loopback(self.host):
             raise InputError(
                 f"the certificate of {self.host} must be verified",
                 code="S641",
-                hint="Only servers on this machine may go unverified; for your own authority set `ca_file`.",
+                hint="Only servers on this machine may skip verification; "
+                "for your own certificate authority set `ca_file`.",
             )
 
 
-class Deadlines(Struct, frozen=True):
-    """How long each reply may take in total, in seconds (RFC 5321 section 4.5.3.2 and Postfix's habits).
+class Deadlines(Struct, frozen=True, dict=True):
+    """How long each reply may take in total, in seconds (RFC 5321 section 4.5.3.2, and Postfix's habits).
 
-    A reply's time starts when it is the next one awaited and its command has left.
+    A reply's time starts when it is the next one owed and its command has left: with pipelining others may be
+    owed before it. The time is for the whole reply, so that a server cannot keep us by an octet a minute.
     """
 
     connect: float = 30
-    greeting: float = 300
+    greeting: float = 300  # section 4.5.3.2.1
     ehlo: float = 300
     tls: float = 60
     auth: float = 60
-    mail: float = 300
-    rcpt: float = 300
-    data: float = 120
+    mail: float = 300  # section 4.5.3.2.2
+    rcpt: float = 300  # section 4.5.3.2.3
+    data: float = 120  # section 4.5.3.2.4
     content: float = 600
-    """From the end of the content to its reply."""
+    """From the end of the content to its reply (section 4.5.3.2.6).
+
+    The longest of all, because a message that we give up too early is in doubt, and was often accepted.
+    """
     progress: float = 180
-    """Without one octet of what we have to say being taken."""
+    """Without one octet of what we have to say being taken (section 4.5.3.2.5)."""
     liveness: float = 30
     """For NOOP after a pause."""
     drain: float = 5
-    """For replies still under way after a 421 or a write error."""
+    """For replies still on their way after a 421 or a write error."""
     quit: float = 5
+    """For the 221, which nothing depends on."""
     wrong_tls: float = 4
-    """Without a greeting in clear, until we look whether the port waits for TLS."""
-
-    def scaled(self, factor: float) -> Deadlines:
-        """Return all of them times *factor*."""
-        return Deadlines(*(getattr(self, name) * factor for name in self.__struct_fields__))
+    """Without a plaintext greeting, until we check whether the port expects implicit TLS."""
 
     def of(self, step: Step) -> float:
         """Return the seconds for the reply to *step*."""
-        return float(getattr(self, _DEADLINE[step]))
+        return self._by_step[step]
 
-
-_DEADLINE = {
-    Step.GREETING: "greeting",
-    Step.EHLO: "ehlo",
-    Step.HELO: "ehlo",
-    Step.STARTTLS: "tls",
-    Step.AUTH: "auth",
-    Step.TRIAL_MAIL: "mail",
-    Step.TRIAL_CHUNK: "mail",
-    Step.TRIAL_RSET: "mail",
-    Step.TRIAL_NOOP: "mail",
-    Step.MAIL: "mail",
-    Step.RCPT: "rcpt",
-    Step.DATA: "data",
-    Step.CONTENT: "content",
-    Step.CHUNK: "content",
-    Step.LONE_DOT: "content",
-    Step.RSET: "mail",
-    Step.NOOP: "liveness",
-    Step.QUIT: "quit",
-}
+    @cached_property
+    def _by_step(self) -> dict[Step, float]:
+        return {
+            Step.GREETING: self.greeting,
+            Step.EHLO: self.ehlo,
+            Step.HELO: self.ehlo,
+            Step.STARTTLS: self.tls,
+            Step.AUTH: self.auth,
+            Step.TRIAL_MAIL: self.mail,
+            Step.TRIAL_CHUNK: self.mail,
+            Step.TRIAL_RSET: self.mail,
+            Step.TRIAL_NOOP: self.mail,
+            Step.MAIL: self.mail,
+            Step.RCPT: self.rcpt,
+            Step.DATA: self.data,
+            Step.CONTENT: self.content,
+            Step.CHUNK: self.content,
+            Step.LONE_DOT: self.content,
+            Step.RSET: self.mail,
+            Step.NOOP: self.liveness,
+            Step.QUIT: self.quit,
+        }
 
 
 class ServerProfile(Struct):

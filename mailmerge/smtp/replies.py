@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from mailmerge.errors import ConnectionLost, ProtocolError
 from mailmerge.model import Outcome, Phase, Reply, Scope, Status
-from mailmerge.smtp.reply_rules import RULES, Meaning, Rule
+from mailmerge.smtp.reply_rules import RULES, Meaning, ReplyRule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -169,7 +169,7 @@ def _meaning(reply: Reply, phase: Phase) -> Meaning:
     return Meaning(Scope.ROW, Status.REJECTED, "refused")
 
 
-def _applies(rule: Rule, reply: Reply, phase: Phase, text: str) -> bool:
+def _applies(rule: ReplyRule, reply: Reply, phase: Phase, text: str) -> bool:
     if rule.phases and phase not in rule.phases:
         return False
     if rule.codes and reply.code not in rule.codes and reply.severity not in rule.codes:

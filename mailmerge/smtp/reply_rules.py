@@ -29,7 +29,7 @@ class Meaning(Struct, frozen=True):
     hint: str | None = None
 
 
-class Rule(Struct, frozen=True):
+class ReplyRule(Struct, frozen=True):
     """One line of the table: every condition that is given must hold, of *words* any one."""
 
     meaning: Meaning
@@ -80,22 +80,22 @@ _DOMAIN = _row(
 )
 _RECIPIENT_LIMIT = _row(Status.DEFERRED, "recipients")
 
-_SIGNING_IN: tuple[Rule, ...] = (
-    Rule(
+_SIGNING_IN: tuple[ReplyRule, ...] = (
+    ReplyRule(
         _pause("auth_later", 10 * MINUTE, hint="Too many sign-ins; wait ten minutes before the next one."),
         words=("too many login attempts", "too much fail authentication"),
     ),
-    Rule(
+    ReplyRule(
         _pause("auth_later", 10 * MINUTE, hint="The server cannot check sign-ins just now; try again later."),
         codes=(4,),
         phases=(Phase.AUTH,),
     ),
-    Rule(
+    ReplyRule(
         _stop("auth", "The provider wants an app password (account > security > 2-step verification)."),
         enhanced=("5.7.9",),
         codes=(534, 535),
     ),
-    Rule(
+    ReplyRule(
         _stop(
             "auth",
             "SMTP AUTH is off for this mailbox or tenant: an administrator must turn it on, or use OAuth2.",
@@ -106,26 +106,26 @@ _SIGNING_IN: tuple[Rule, ...] = (
             "smtp auth disabled",
         ),
     ),
-    Rule(
+    ReplyRule(
         _stop(
             "auth",
             "SMTP AUTH is off for this mailbox or tenant: an administrator must turn it on, or use OAuth2.",
         ),
         enhanced=("5.7.139", "5.7.30"),
     ),
-    Rule(
+    ReplyRule(
         _stop("auth", "Use the authorization code from the mailbox's SMTP settings, not the usual password."),
         words=("login fail", "authorization code", "authorized code", "授权码"),
         phases=(Phase.AUTH,),
     ),
-    Rule(_SIGN_IN, words=("smtp auth error limit",)),
-    Rule(_SIGN_IN, codes=(5,), phases=(Phase.AUTH,)),
-    Rule(_SIGN_IN, enhanced=("5.7.8",), codes=(5,)),
+    ReplyRule(_SIGN_IN, words=("smtp auth error limit",)),
+    ReplyRule(_SIGN_IN, codes=(5,), phases=(Phase.AUTH,)),
+    ReplyRule(_SIGN_IN, enhanced=("5.7.8",), codes=(5,)),
 )
 
-_TOO_MUCH: tuple[Rule, ...] = (
-    Rule(_pause("rate", 10 * MINUTE, slower=True), words=("peak smtp relay limit", "submission rate")),
-    Rule(
+_TOO_MUCH: tuple[ReplyRule, ...] = (
+    ReplyRule(_pause("rate", 10 * MINUTE, slower=True), words=("peak smtp relay limit", "submission rate")),
+    ReplyRule(
         _QUOTA,
         words=(
             "daily user sending limit",
@@ -144,14 +144,16 @@ _TOO_MUCH: tuple[Rule, ...] = (
             "mi:stc",
         ),
     ),
-    Rule(_pause("rate", 5.0, slower=True), words=("maximum sending rate exceeded", "throttling failure")),
-    Rule(
+    ReplyRule(
+        _pause("rate", 5.0, slower=True), words=("maximum sending rate exceeded", "throttling failure")
+    ),
+    ReplyRule(
         _row(Status.DEFERRED, "recipient_rate", HOUR),
         words=("receiving too quickly", "receiving mail too quickly"),
     ),
-    Rule(_row(Status.DEFERRED, "recipient_rate", HOUR), words=("receiving mail at a rate",)),
-    Rule(_pause("rate", 15 * MINUTE, slower=True), words=("unusual rate", "try again later, closing")),
-    Rule(
+    ReplyRule(_row(Status.DEFERRED, "recipient_rate", HOUR), words=("receiving mail at a rate",)),
+    ReplyRule(_pause("rate", 15 * MINUTE, slower=True), words=("unusual rate", "try again later, closing")),
+    ReplyRule(
         _pause(
             "connections",
             MINUTE,
@@ -159,22 +161,22 @@ _TOO_MUCH: tuple[Rule, ...] = (
         ),
         words=("concurrent connections", "sender thread limit"),
     ),
-    Rule(_pause("rate", 15 * MINUTE), words=("mi:sfq",)),
-    Rule(_pause("rate", 30 * MINUTE), words=("hl:icc", "hl:ifc", "hl:rep", "hl:mep")),
-    Rule(_reconnect("connection_cap"), words=("mi:dmc", "rp:drc")),
-    Rule(
+    ReplyRule(_pause("rate", 15 * MINUTE), words=("mi:sfq",)),
+    ReplyRule(_pause("rate", 30 * MINUTE), words=("hl:icc", "hl:ifc", "hl:rep", "hl:mep")),
+    ReplyRule(_reconnect("connection_cap"), words=("mi:dmc", "rp:drc")),
+    ReplyRule(
         _reconnect("connection_cap"),
         words=("too many messages", "messages per connection", "messages per session"),
         codes=(421, 450, 451, 452),
     ),
-    Rule(_pause("rate", HOUR, slower=True), words=("frequency limited",)),
+    ReplyRule(_pause("rate", HOUR, slower=True), words=("frequency limited",)),
 )
 
-_WHO_WE_ARE: tuple[Rule, ...] = (
-    Rule(
+_WHO_WE_ARE: tuple[ReplyRule, ...] = (
+    ReplyRule(
         _BLOCKED, words=("unusual sending activity", "sender blocked", "main account unavailable", "hl:ihu")
     ),
-    Rule(
+    ReplyRule(
         _SENDER,
         words=(
             "must equal authorized user",
@@ -187,10 +189,12 @@ _WHO_WE_ARE: tuple[Rule, ...] = (
             "dt:sum",
         ),
     ),
-    Rule(_DOMAIN, words=("dmarc",), codes=(5,)),
-    Rule(_DOMAIN, enhanced=("5.7.515", "5.7.26")),
-    Rule(_SENDER, words=("access denied",), codes=(554,), phases=(Phase.MAIL, Phase.DATA, Phase.CONTENT)),
-    Rule(
+    ReplyRule(_DOMAIN, words=("dmarc",), codes=(5,)),
+    ReplyRule(_DOMAIN, enhanced=("5.7.515", "5.7.26")),
+    ReplyRule(
+        _SENDER, words=("access denied",), codes=(554,), phases=(Phase.MAIL, Phase.DATA, Phase.CONTENT)
+    ),
+    ReplyRule(
         _pause(
             "blocklist",
             4 * HOUR,
@@ -209,9 +213,9 @@ _WHO_WE_ARE: tuple[Rule, ...] = (
     ),
 )
 
-_ABOUT_THE_ROW: tuple[Rule, ...] = (
-    Rule(_row(Status.DEFERRED, "content", 2 * MINUTE), words=("dt:spm",), codes=(4,)),
-    Rule(
+_ABOUT_THE_ROW: tuple[ReplyRule, ...] = (
+    ReplyRule(_row(Status.DEFERRED, "content", 2 * MINUTE), words=("dt:spm",), codes=(4,)),
+    ReplyRule(
         _CONTENT,
         words=(
             "dt:spm",
@@ -225,7 +229,7 @@ _ABOUT_THE_ROW: tuple[Rule, ...] = (
         codes=(5,),
         phases=(Phase.DATA, Phase.CONTENT),
     ),
-    Rule(
+    ReplyRule(
         _RECIPIENT,
         words=(
             "user unknown",
@@ -238,34 +242,34 @@ _ABOUT_THE_ROW: tuple[Rule, ...] = (
         codes=(5,),
         phases=(Phase.RCPT, Phase.CONTENT),
     ),
-    Rule(
+    ReplyRule(
         _row(Status.DEFERRED, "greylist", 5 * MINUTE),
         words=("greylist", "graylist", "grey list", "gray list", "greylisting", "try again"),
         codes=(450, 451),
     ),
-    Rule(_reconnect("errors"), words=("too many errors",), codes=(421,)),
+    ReplyRule(_reconnect("errors"), words=("too many errors",), codes=(421,)),
 )
 
-_ENHANCED: tuple[Rule, ...] = (
-    Rule(_pause("rate", 15 * MINUTE, slower=True), enhanced=("4.7.0", "4.7.28"), codes=(421,)),
-    Rule(_QUOTA, enhanced=("5.4.5",)),
-    Rule(_BLOCKED, enhanced=("5.4.6",), codes=(550,), phases=(Phase.MAIL, Phase.DATA, Phase.CONTENT)),
-    Rule(_BLOCKED, enhanced=("5.1.8",), codes=(554,)),
-    Rule(_SENDER, enhanced=("5.7.60", "5.1.7", "5.1.8")),
-    Rule(_RECIPIENT, enhanced=("5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.1")),
-    Rule(_row(Status.REJECTED, "full"), enhanced=("5.2.2",)),
-    Rule(_row(Status.DEFERRED, "full", 6 * HOUR), enhanced=("4.2.2",)),
-    Rule(_SIZE, enhanced=("5.3.4", "5.2.3")),
-    Rule(_CONTENT, enhanced=("5.6.x",)),
-    Rule(_CONTENT, enhanced=("5.7.0",), codes=(552,)),
-    Rule(_RECIPIENT_LIMIT, enhanced=("4.5.3",)),
-    Rule(_reconnect("storage", 10 * MINUTE), enhanced=("4.3.1",)),
-    Rule(_reconnect("server"), enhanced=("4.3.0", "4.4.5"), codes=(421, 451)),
+_ENHANCED: tuple[ReplyRule, ...] = (
+    ReplyRule(_pause("rate", 15 * MINUTE, slower=True), enhanced=("4.7.0", "4.7.28"), codes=(421,)),
+    ReplyRule(_QUOTA, enhanced=("5.4.5",)),
+    ReplyRule(_BLOCKED, enhanced=("5.4.6",), codes=(550,), phases=(Phase.MAIL, Phase.DATA, Phase.CONTENT)),
+    ReplyRule(_BLOCKED, enhanced=("5.1.8",), codes=(554,)),
+    ReplyRule(_SENDER, enhanced=("5.7.60", "5.1.7", "5.1.8")),
+    ReplyRule(_RECIPIENT, enhanced=("5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.1")),
+    ReplyRule(_row(Status.REJECTED, "full"), enhanced=("5.2.2",)),
+    ReplyRule(_row(Status.DEFERRED, "full", 6 * HOUR), enhanced=("4.2.2",)),
+    ReplyRule(_SIZE, enhanced=("5.3.4", "5.2.3")),
+    ReplyRule(_CONTENT, enhanced=("5.6.x",)),
+    ReplyRule(_CONTENT, enhanced=("5.7.0",), codes=(552,)),
+    ReplyRule(_RECIPIENT_LIMIT, enhanced=("4.5.3",)),
+    ReplyRule(_reconnect("storage", 10 * MINUTE), enhanced=("4.3.1",)),
+    ReplyRule(_reconnect("server"), enhanced=("4.3.0", "4.4.5"), codes=(421, 451)),
 )
 
-_CODES: tuple[Rule, ...] = (
-    Rule(_reconnect("server"), codes=(421,)),
-    Rule(
+_CODES: tuple[ReplyRule, ...] = (
+    ReplyRule(_reconnect("server"), codes=(421,)),
+    ReplyRule(
         _pause(
             "connections",
             MINUTE,
@@ -273,19 +277,21 @@ _CODES: tuple[Rule, ...] = (
         ),
         codes=(432,),
     ),
-    Rule(_SENDER, codes=(436,)),
-    Rule(_RECIPIENT_LIMIT, codes=(452,), phases=(Phase.RCPT,)),
-    Rule(_reconnect("storage", 10 * MINUTE), codes=(452,)),
-    Rule(_stop("auth", "The server wants TLS and sign-in first: check `tls` and `user`."), codes=(530,)),
-    Rule(_SIGN_IN, codes=(534, 535, 538)),
-    Rule(_row(Status.REJECTED, "full"), codes=(552,), phases=(Phase.RCPT,)),
-    Rule(_SIZE, codes=(552, 557)),
-    Rule(_RECIPIENT, codes=(559, 561)),
-    Rule(_RECIPIENT, codes=(551, 553), phases=(Phase.RCPT,)),
+    ReplyRule(_SENDER, codes=(436,)),
+    ReplyRule(_RECIPIENT_LIMIT, codes=(452,), phases=(Phase.RCPT,)),
+    ReplyRule(_reconnect("storage", 10 * MINUTE), codes=(452,)),
+    ReplyRule(_stop("auth", "The server wants TLS and sign-in first: check `tls` and `user`."), codes=(530,)),
+    ReplyRule(_SIGN_IN, codes=(534, 535, 538)),
+    ReplyRule(_row(Status.REJECTED, "full"), codes=(552,), phases=(Phase.RCPT,)),
+    ReplyRule(_SIZE, codes=(552, 557)),
+    ReplyRule(_RECIPIENT, codes=(559, 561)),
+    ReplyRule(_RECIPIENT, codes=(551, 553), phases=(Phase.RCPT,)),
     # The sender is the same in every row, so a refused sender address is about the account.
-    Rule(_SENDER, codes=(501, 550, 551, 553, 554, 571), phases=(Phase.MAIL,)),
-    Rule(Meaning(Scope.CONNECTION, Status.REJECTED, "protocol"), codes=(503,)),
-    Rule(_PROTOCOL, codes=(500, 501, 502, 504, 555)),
+    ReplyRule(_SENDER, codes=(501, 550, 551, 553, 554, 571), phases=(Phase.MAIL,)),
+    ReplyRule(Meaning(Scope.CONNECTION, Status.REJECTED, "protocol"), codes=(503,)),
+    ReplyRule(_PROTOCOL, codes=(500, 501, 502, 504, 555)),
 )
 
-RULES: tuple[Rule, ...] = tuple(chain(_SIGNING_IN, _TOO_MUCH, _WHO_WE_ARE, _ABOUT_THE_ROW, _ENHANCED, _CODES))
+RULES: tuple[ReplyRule, ...] = tuple(
+    chain(_SIGNING_IN, _TOO_MUCH, _WHO_WE_ARE, _ABOUT_THE_ROW, _ENHANCED, _CODES)
+)

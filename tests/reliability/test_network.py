@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from faultd import Peer
 
 MODES = ["off", "overlap", "window"]
+HASTY = Deadlines(**{name: 0.001 * getattr(Deadlines(), name) for name in Deadlines.__struct_fields__})
+"""A thousandth of the usual ones."""
 
 
 def leaving(peer: Peer) -> None:
@@ -56,7 +58,7 @@ def test_a22_the_network_goes_away(tmp_path: Path) -> None:
 def test_a22_a_black_hole_before_the_end(verb: str, bench: Bench, server: MoodyServer) -> None:
     """No answer, no sign: when patience ends the row goes over another connection, once and without doubt."""
     server.change_mood({verb: {2 if verb in {"MAIL", "RCPT", "DATA"} else 1: hang}})
-    report = bench.send(clock=SkippingClock(), deadlines=Deadlines().scaled(0.001))
+    report = bench.send(clock=SkippingClock(), deadlines=HASTY)
 
     assert report.exit_code == 0
     assert taken_order(server) == [address(1), address(2), address(3)]
@@ -122,7 +124,7 @@ def test_a23_nobody_at_the_port(bench: Bench) -> None:
 def test_a23_a_server_that_does_not_answer(bench: Bench, server: MoodyServer) -> None:
     """A connection that nobody greets: three tries with their deadlines, exit 5."""
     server.change_mood({"connect": hang})
-    report = bench.send(clock=SkippingClock(), deadlines=Deadlines().scaled(0.001))
+    report = bench.send(clock=SkippingClock(), deadlines=HASTY)
 
     assert report.exit_code == 5
     assert server.seen["connect"] == 6  # each try also asks whether the port waits for TLS
