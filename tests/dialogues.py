@@ -3,7 +3,9 @@
 A dialogue file begins with settings (``pipeline: window``), then has one line per move:
 
 - ``S: text``: the server says it; ``C: text``: the session says exactly this next, and nothing more;
-- ``! submit 1 a@x.example b@x.example``, ``! release 1``, ``! secured``, ``! quit``, ``! lost``: we do this;
+  ``C# 90000``: it says so many octets;
+- ``! submit 1 a@x.example b@x.example``, ``! submit 1 large``, ``! release 1``, ``! secured``, ``! noop``,
+  ``! quit``, ``! break`` (writing fails), ``! lost``: we do this;
 - ``= needs 1``, ``= 1 rejected recipient``, ``= closed``, ``= closed S632``: these events are next, in order;
 - ``? mode window``, ``? accepts no``, ``? life open``: this holds.
 """
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 FULL = b"250-server\r\n250-PIPELINING\r\n250-CHUNKING\r\n250 SIZE 1000000\r\n"
 PLAIN = b"250-server\r\n250 PIPELINING\r\n"
+LARGE = b"seventy-six octets and their line end, as a line of an attachment has ......\r\n" * 1000
+"""More than waits for the release."""
 
 
 def message(number: int, *recipients: str, body: bytes = b"hello\r\n") -> Message:
@@ -87,6 +91,11 @@ class Talk:
     def loses(self, code: str = "S610") -> None:
         """Let the connection end."""
         self.session.lost(ConnectionLost("gone", code=code))
+        self.events += self.session.take_events()
+
+    def breaks(self) -> None:
+        """Let writing fail; what the server has said already may still be read."""
+        self.session.write_failed(ConnectionLost("broken pipe"))
         self.events += self.session.take_events()
 
     def needed(self) -> list[int]:
@@ -171,6 +180,10 @@ def play(path: Path, cut: Callable[[bytes], list[bytes]]) -> list[str]:
             assert said.startswith(wanted), f"{where}: the session said {said!r}"
             said = said.removeprefix(wanted)
             continue
+        if kind == "C#":
+            assert len(said) >= int(text), f"{where}: the session said {len(said)} octets"
+            said = said[int(text) :]
+            continue
         if kind == "=":
             assert pending, f"{where}: nothing happened"
             seen.append(pending.pop(0))
@@ -187,16 +200,15 @@ def play(path: Path, cut: Callable[[bytes], list[bytes]]) -> list[str]:
 def _do(talk: Talk, kind: str, text: str, where: str) -> None:
     session = talk.session
     match kind, *text.split():
+        case "!", "submit", number, "large":
+            talk.submits(message(int(number), body=LARGE))
         case "!", "submit", number, *recipients:
             talk.submits(message(int(number), *recipients))
         case "!", "release", *tokens:
             talk.releases(*map(int, tokens))
-        case "!", "secured":
-            session.secured()
-        case "!", "quit":
-            session.quit()
-        case "!", "lost":
-            talk.loses()
+        case "!", "secured" | "noop" | "quit" | "break" | "lost" as deed:
+            deeds = {"break": talk.breaks, "lost": talk.loses, "noop": session.noop, "quit": session.quit}
+            {**deeds, "secured": session.secured}[deed]()
         case "?", "mode", mode:
             assert session.mode == mode, f"{where}: it is {session.mode}"
         case "?", "accepts", answer:

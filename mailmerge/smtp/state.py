@@ -191,7 +191,7 @@ class StartTls(StateMachine):
     UNUSED = "unused"
     """Not wanted: the connection is private already, or need not be."""
     OWED = "owed"
-    """Wanted and not done: only EHLO, STARTTLS and QUIT may be said."""
+    """Wanted and not done: only EHLO and STARTTLS may be said."""
     ASKED = "asked"
     """STARTTLS was said; nothing may follow it until it is answered (RFC 3207 section 4)."""
     HANDSHAKE = "handshake"
@@ -264,9 +264,8 @@ TRANSITIONS: Mapping[tuple[StateMachine, Trigger], StateMachine] = {
     (Life.GREETING, Trigger.GREETED): Life.OPENING,
     (Life.OPENING, Trigger.OPENED): Life.OPEN,
     (Life.OPEN, Trigger.RETIRE): Life.RETIRING,
-    # RFC 5321 section 4.1.1.10: QUIT may be said at any time; we do so only where it cannot be taken for
-    # part of something else, hence not before the greeting and not between STARTTLS and its reply.
-    (Life.OPENING, Trigger.QUIT): Life.QUITTING,
+    # RFC 5321 section 4.1.1.10 allows QUIT at any time, but a handshake that fails ends with an error, and
+    # a server that would not have us, or may not be the one we meant, is owed no farewell.
     (Life.OPEN, Trigger.QUIT): Life.QUITTING,
     (Life.RETIRING, Trigger.QUIT): Life.QUITTING,
     (Life.OPEN, Trigger.SHUTDOWN): Life.DRAINING,
@@ -359,11 +358,10 @@ _OPENING = frozenset({Life.OPENING})
 _OPEN = frozenset({Life.OPEN})
 _BEGUN = frozenset({Life.OPEN, Life.RETIRING})
 _SETTLED = frozenset({StartTls.UNUSED, StartTls.DONE})
-_QUIET = _SETTLED | {StartTls.OWED}
 _DONE_OR_NOT = frozenset({2, 4, 5})
 
 
-def _message_step(
+def _open_step(
     phase: Phase, source: str, *, life: frozenset[Life] = _BEGUN, digits: frozenset[int] = _DONE_OR_NOT
 ) -> StepRule:
     return StepRule(phase, life, _SETTLED, digits, source)
@@ -378,26 +376,28 @@ STEPS: Mapping[Step, StepRule] = {
     Step.GREETING: StepRule(
         Phase.GREETING, frozenset({Life.GREETING}), frozenset(StartTls), _DONE_OR_NOT, "RFC 5321 section 3.1"
     ),
-    Step.EHLO: StepRule(Phase.EHLO, _OPENING, _QUIET, _DONE_OR_NOT, "RFC 5321 section 4.1.1.1"),
+    Step.EHLO: StepRule(
+        Phase.EHLO, _OPENING, _SETTLED | {StartTls.OWED}, _DONE_OR_NOT, "RFC 5321 section 4.1.1.1"
+    ),
     Step.HELO: StepRule(Phase.EHLO, _OPENING, _SETTLED, _DONE_OR_NOT, "RFC 5321 section 3.2"),
     Step.STARTTLS: StepRule(
         Phase.STARTTLS, _OPENING, frozenset({StartTls.OWED}), _DONE_OR_NOT, "RFC 3207 section 4"
     ),
     Step.AUTH: StepRule(Phase.AUTH, _OPENING, _SETTLED, frozenset({2, 3, 4, 5}), "RFC 4954 section 4"),
-    Step.TRIAL_MAIL: _message_step(Phase.MAIL, "RFC 5321 section 4.1.1.2", life=_OPEN),
-    Step.TRIAL_CHUNK: _message_step(Phase.DATA, "RFC 3030 section 2", life=_OPEN),
-    Step.TRIAL_RSET: _message_step(Phase.RSET, "RFC 5321 section 4.1.1.5", life=_OPEN, digits=_MUST_SUCCEED),
-    Step.TRIAL_NOOP: _message_step(Phase.RSET, "RFC 5321 section 4.1.1.9", life=_OPEN, digits=_MUST_SUCCEED),
-    Step.MAIL: _message_step(Phase.MAIL, "RFC 5321 section 4.1.1.2, RFC 1870", life=_OPEN),
-    Step.RCPT: _message_step(Phase.RCPT, "RFC 5321 section 4.1.1.3"),
+    Step.TRIAL_MAIL: _open_step(Phase.MAIL, "RFC 5321 section 4.1.1.2", life=_OPEN),
+    Step.TRIAL_CHUNK: _open_step(Phase.DATA, "RFC 3030 section 2", life=_OPEN),
+    Step.TRIAL_RSET: _open_step(Phase.RSET, "RFC 5321 section 4.1.1.5", life=_OPEN, digits=_MUST_SUCCEED),
+    Step.TRIAL_NOOP: _open_step(Phase.RSET, "RFC 5321 section 4.1.1.9", life=_OPEN, digits=_MUST_SUCCEED),
+    Step.MAIL: _open_step(Phase.MAIL, "RFC 5321 section 4.1.1.2, RFC 1870", life=_OPEN),
+    Step.RCPT: _open_step(Phase.RCPT, "RFC 5321 section 4.1.1.3"),
     # 250 to DATA would mean that the server took a message without its content: it is out of step.
-    Step.DATA: _message_step(Phase.DATA, "RFC 5321 section 4.1.1.4", digits=frozenset({3, 4, 5})),
-    Step.CONTENT: _message_step(Phase.CONTENT, "RFC 5321 section 4.1.1.4"),
-    Step.CHUNK: _message_step(Phase.CONTENT, "RFC 3030 section 2"),
-    Step.LONE_DOT: _message_step(Phase.RSET, "RFC 2920 section 3.1"),
-    Step.RSET: _message_step(Phase.RSET, "RFC 5321 section 4.1.1.5", digits=_MUST_SUCCEED),
-    Step.NOOP: _message_step(Phase.RSET, "RFC 5321 section 4.1.1.9"),
-    Step.QUIT: StepRule(Phase.QUIT, _OPENING | _BEGUN, _QUIET, _DONE_OR_NOT, "RFC 5321 section 4.1.1.10"),
+    Step.DATA: _open_step(Phase.DATA, "RFC 5321 section 4.1.1.4", digits=frozenset({3, 4, 5})),
+    Step.CONTENT: _open_step(Phase.CONTENT, "RFC 5321 section 4.1.1.4"),
+    Step.CHUNK: _open_step(Phase.CONTENT, "RFC 3030 section 2"),
+    Step.LONE_DOT: _open_step(Phase.RSET, "RFC 2920 section 3.1"),
+    Step.RSET: _open_step(Phase.RSET, "RFC 5321 section 4.1.1.5", digits=_MUST_SUCCEED),
+    Step.NOOP: _open_step(Phase.RSET, "RFC 5321 section 4.1.1.9"),
+    Step.QUIT: _open_step(Phase.QUIT, "RFC 5321 section 4.1.1.10"),
 }
 """When each step may be said, and which replies may answer it."""
 
