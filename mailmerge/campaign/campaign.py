@@ -15,17 +15,19 @@ from mailmerge.campaign.workspace import Workspace, user_state_folder
 from mailmerge.config import campaign_file
 from mailmerge.config.environment import Environment
 from mailmerge.model import Counts
-from mailmerge.recipients import from_dataframe, parse_rows
+from mailmerge.recipients import from_dataframe, from_rows, parse_rows
 from mailmerge.suggest import Invocation, suggested
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
+    from typing import Unpack
 
     import pandas as pd
 
     from mailmerge.campaign.check import OnlineChecks
     from mailmerge.campaign.continuation import Continuation
+    from mailmerge.campaign.in_memory import CampaignOptions
     from mailmerge.campaign.plan import Plan
     from mailmerge.campaign.preview import Previewed, PreviewRequest
     from mailmerge.campaign.rehearsal import Rehearsal
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from mailmerge.campaign.run import SendRequest
     from mailmerge.campaign.trial import TrialReport
     from mailmerge.clock import Clock
+    from mailmerge.config.accounts import Account
     from mailmerge.config.campaign_file import CampaignFile
     from mailmerge.ledger.ledger import Ledger
     from mailmerge.model import Message, Result
@@ -56,6 +59,7 @@ class Campaign:
         out: folder of reports; default: ``out`` in the campaign's folder.
         recipients: the list, where it is not the file that *file* names.
         invocation: how a command line names it; default: by its file, or its list and name.
+        account: who sends, where it is not the account that *file* names.
 
     """
 
@@ -67,12 +71,13 @@ class Campaign:
         out: Path | None = None,
         recipients: RecipientList | None = None,
         invocation: Invocation | None = None,
+        account: Account | None = None,
     ) -> None:
         environment = environment or Environment.read(file.folder, os.environ)
         workspace = Workspace(file.folder, out or file.folder / "out", user_state_folder(environment))
         workspace.sweep()
         self.definition = Definition(
-            file, environment, workspace, invocation or _by_name(file, out), recipients
+            file, environment, workspace, invocation or _by_name(file, out), recipients, account
         )
 
     @classmethod
@@ -84,6 +89,7 @@ class Campaign:
         settings: Sequence[str] = (),
         environ: Mapping[str, str] | None = None,
         out: Path | None = None,
+        account: Account | None = None,
         ledger_only: bool = False,
     ) -> Campaign:
         """Open the campaign in a folder (or its ``.toml`` file), or one that *options* describe alone.
@@ -94,6 +100,7 @@ class Campaign:
             settings: ``section.key=value`` texts.
             environ: environment variables.
             out: folder of reports.
+            account: who sends, with its secret or without; counts before the option of that name.
             ledger_only: the message does not matter, so options need not describe one.
 
         Raises:
@@ -102,10 +109,14 @@ class Campaign:
         """
         given = {name: value for name, value in (options or {}).items() if value is not None}
         if path is None and ledger_only and "data.source" in given:
-            return cls.from_options({**_NO_MESSAGE, **given}, settings=settings, environ=environ, out=out)
+            return cls.from_options(
+                {**_NO_MESSAGE, **given}, settings=settings, environ=environ, out=out, account=account
+            )
         if path is None and _is_whole(given):
-            return cls.from_options(given, settings=settings, environ=environ, out=out)
-        return cls.from_folder(path or ".", given, settings=settings, environ=environ, out=out)
+            return cls.from_options(given, settings=settings, environ=environ, out=out, account=account)
+        return cls.from_folder(
+            path or ".", given, settings=settings, environ=environ, out=out, account=account
+        )
 
     @classmethod
     def from_folder(
@@ -116,8 +127,9 @@ class Campaign:
         settings: Sequence[str] = (),
         environ: Mapping[str, str] | None = None,
         out: Path | None = None,
+        account: Account | None = None,
     ) -> Campaign:
-        """Open the campaign in a folder or in a ``.toml`` file; *options* count before what it says.
+        """Open the campaign in a folder or in a ``.toml`` file; what is given counts before what it says.
 
         Raises:
             CampaignFileError: with every problem in it.
@@ -129,7 +141,11 @@ class Campaign:
         overrides = campaign_file.Overrides(options or {}, settings, environment)
         invocation = Invocation.programmed(path, options or {}, settings=settings, out=out)
         return cls(
-            campaign_file.load(path, overrides), environment=environment, out=out, invocation=invocation
+            campaign_file.load(path, overrides),
+            environment=environment,
+            out=out,
+            account=account,
+            invocation=invocation,
         )
 
     @classmethod
@@ -140,6 +156,7 @@ class Campaign:
         settings: Sequence[str] = (),
         environ: Mapping[str, str] | None = None,
         out: Path | None = None,
+        account: Account | None = None,
     ) -> Campaign:
         """Make a campaign without a file; it lives beside its list, ``data.source``.
 
@@ -151,54 +168,59 @@ class Campaign:
         environment = Environment.read(folder, os.environ if environ is None else environ)
         file = campaign_file.from_options(folder, options, settings=settings, environ=environment)
         invocation = Invocation.programmed(None, options, settings=settings, out=out)
-        return cls(file, environment=environment, out=out, invocation=invocation)
+        return cls(file, environment=environment, out=out, account=account, invocation=invocation)
 
     @classmethod
-    def from_dataframe(
-        cls,
-        frame: pd.DataFrame,
-        *,
-        name: str,
-        subject: str,
-        text: str | None = None,
-        html: str | None = None,
-        key: str | None = None,
-        folder: Path | str = ".",
-        options: Mapping[str, object] | None = None,
-    ) -> Campaign:
+    def from_rows(cls, rows: Iterable[Mapping[str, object]], **options: Unpack[CampaignOptions]) -> Campaign:
+        """Make a campaign of rows that a program has, and templates given as texts.
+
+        Args:
+            rows: one mapping a recipient, of headings to values: texts, numbers, dates, times, durations,
+                truths; None is an empty cell. Read once, now, and kept in memory.
+            options: see `CampaignOptions`.
+
+        Raises:
+            TypeError, ValueError: an argument is not known, or there is neither *name* nor *state*.
+            CampaignFileError: with every problem in the options.
+            ListError: the rows cannot be a list.
+
+        """
+        from mailmerge.campaign import in_memory
+
+        def make_list(file: CampaignFile) -> RecipientList:
+            return from_rows(rows, key=file.data.key, types=file.data.types, defaults=file.data.defaults)
+
+        return cls._of(in_memory.define(make_list, "the rows", options))
+
+    @classmethod
+    def from_dataframe(cls, frame: pd.DataFrame, **options: Unpack[CampaignOptions]) -> Campaign:
         """Make a campaign of a pandas frame and templates given as texts.
 
         Args:
             frame: one row a recipient; the column labels are the headings.
-            name: the campaign's name, its identity in the ledger.
-            subject: template of the subject line.
-            text: template of the text part.
-            html: template of the HTML part.
-            key: the column that tells who a row is; None: the address.
-            folder: where the ledger and the reports go.
-            options: more values by name, such as ``message.from``, ``account`` or ``send.rate``.
+            options: see `CampaignOptions`.
 
         Raises:
-            CampaignFileError: with every problem in it.
+            TypeError, ValueError: an argument is not known, or there is neither *name* nor *state*.
+            CampaignFileError: with every problem in the options.
             ListError: the frame cannot be a list.
 
         """
-        folder = Path(folder)
-        environment = Environment.read(folder, os.environ)
-        values = {
-            "name": name,
-            "data.source": "the data frame",
-            "data.key": key,
-            "message.subject": subject,
-            # A text with a line break is the template itself, not the name of its file.
-            "message.text": None if text is None else text.rstrip("\n") + "\n",
-            "message.html": None if html is None else html.rstrip("\n") + "\n",
-            **(options or {}),
-        }
-        file = campaign_file.from_options(folder, values, environ=environment)
-        data = file.data
-        recipients = from_dataframe(frame, key=data.key, types=data.types, defaults=data.defaults)
-        return cls(file, environment=environment, recipients=recipients)
+        from mailmerge.campaign import in_memory
+
+        def make_list(file: CampaignFile) -> RecipientList:
+            return from_dataframe(
+                frame, key=file.data.key, types=file.data.types, defaults=file.data.defaults
+            )
+
+        return cls._of(in_memory.define(make_list, "the data frame", options))
+
+    @classmethod
+    def _of(cls, definition: Definition) -> Campaign:
+        campaign = cls.__new__(cls)
+        campaign.definition = definition
+        definition.workspace.sweep()
+        return campaign
 
     @property
     def name(self) -> str:

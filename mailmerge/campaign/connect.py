@@ -6,6 +6,8 @@ import contextlib
 import io
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from mailmerge.config.account_secrets import find_secret
 from mailmerge.config.accounts import resolve_account
 from mailmerge.errors import CampaignFileError, FileError
@@ -24,13 +26,15 @@ if TYPE_CHECKING:
 
 
 def find_account(definition: Definition, *, ca_file: Path | None = None) -> Account:
-    """Resolve the campaign's account; *ca_file* is trusted beside what the account says.
+    """Give the campaign's account; *ca_file* is trusted beside what the account says.
 
     Raises:
         CampaignFileError: there is none, or it is wrong.
 
     """
     file = definition.file
+    if (given := definition.given_account) is not None:
+        return replace(given, ca_file=ca_file or given.ca_file, pipeline=file.send.pipeline or given.pipeline)
     sender = file.message.from_
     return resolve_account(
         file.account,
@@ -87,7 +91,12 @@ def connection_factory(
 def _finder(
     account: Account, environment: Environment, prompt: Callable[[str], str] | None
 ) -> Callable[[], str]:
-    """Find the secret now, and give a function that hands it out; it is forgotten with that function."""
+    """Find the secret now, and give a function that hands it out; it is forgotten with that function.
+
+    What a program's own callable gives is forgotten with the sign-in that asked for it.
+    """
+    if account.secret is not None:
+        return lambda: find_secret(account, environment).reveal()
     secret = find_secret(account, environment, prompt=prompt)
     fresh = True
 

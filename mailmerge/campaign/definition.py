@@ -35,6 +35,8 @@ class Definition(Struct, frozen=True):
     """How a command line names it, for the commands that are suggested."""
     given_list: RecipientList | None = None
     """The list, where it was handed in as an object and not named in the campaign file."""
+    given_account: Account | None = None
+    """The account, where it was handed in as an object."""
 
     @property
     def name(self) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mailmerge.addresses import AddressError, Mailbox, parse_address_list
 from mailmerge.campaign.connect import connection_factory, hand_over
-from mailmerge.config.accounts import resolve_account
+from mailmerge.config.accounts import Account, resolve_account
 from mailmerge.config.environment import Environment
 from mailmerge.errors import InputError
 from mailmerge.message import MessageBuilder, message_id
@@ -19,7 +19,6 @@ from mailmerge.model import AttachmentRule, Columns, Recipient, Rendered, Render
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mailmerge.config.accounts import Account
     from mailmerge.model import Message, Outcome
 
 _NOBODY = Recipient(0, Columns((), ()), ())
@@ -44,7 +43,8 @@ def send_message(
         html: the HTML part, if there is one.
         attachments: files to attach.
         from_: the sender; default: the account's address.
-        account: an account, or the name of one or of a preset; default: the ``SMTP_*`` variables.
+        account: an account, with its secret or without, or the name of one or of a preset; default: the
+            ``SMTP_*`` variables.
 
     Returns:
         The outcome; ``in_doubt`` if the answer was lost after the message had been handed over.
@@ -54,7 +54,9 @@ def send_message(
         AuthError, TlsError, ConnectionLost, ProtocolError: the session could not be made or kept.
 
     """
-    environment = Environment.read(Path(), os.environ)
+    # Somebody who hands everything over is asked for nothing: no variable and no file is looked at.
+    complete = isinstance(account, Account) and account.secret is not None
+    environment = Environment({}) if complete else Environment.read(Path(), os.environ)
     if account is None or isinstance(account, str):
         account = resolve_account(account, environment=environment, campaign_from=from_)
     sender = _mailboxes(from_)[0] if from_ else account.from_

@@ -30,7 +30,7 @@ class Workspace(Struct, frozen=True):
     """The folders and files of one campaign."""
 
     folder: Path
-    """Where campaign.toml is, or else the list."""
+    """Where campaign.toml is, or else the list; of a campaign without either: the folder for its state."""
     out: Path
     user_state: Path
 
@@ -135,12 +135,22 @@ class Workspace(Struct, frozen=True):
         if known is not None or not keep:
             return known or os.urandom(32)
         try:
-            with CampaignRegistry(self.user_state / "campaigns.db") as index:
-                index.check_present(self.ledger_path, name)
+            known_campaigns = self.user_state / "campaigns.db"
+            if known_campaigns.exists():  # who only looks leaves no trace outside of the campaign
+                with CampaignRegistry(known_campaigns) as index:
+                    index.check_present(self.ledger_path, name)
             with Ledger.lock(self.ledger_path), Ledger.open(self.ledger_path, name) as ledger:
                 return ledger.secret
         except (LedgerError, InUseError):
             return os.urandom(32)
+
+
+def folder_of_name(user_state: Path, name: str) -> Path:
+    """Give the folder of a campaign that has no other place than its *name*; any text is one."""
+    import hashlib
+
+    readable = re.sub(r"[^\w-]+", "-", name)[:40].strip("-")
+    return user_state / "campaigns" / f"{readable}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
 
 
 def user_state_folder(environ: Mapping[str, str]) -> Path:

@@ -1,6 +1,7 @@
 """Passwords, authorization codes and tokens: find them, keep them as long as a call needs them.
 
-Order: environment, ``.env``, the account's command, the system keyring, a prompt. No option takes a secret.
+A secret that a program handed over with its account is the only one that counts for that account. Otherwise:
+environment, ``.env``, the account's command, the system keyring, a prompt. No option takes a secret.
 A secret of the environment or of ``.env`` goes only to the server that the same place names; where it names
 none, it goes to a preset or to an account in the user's own configuration, never to a server that somebody
 else's ``.env`` named.
@@ -70,6 +71,10 @@ class Secret:
         # A very short one would occur in anything; the untrimmed text is masked all the same.
         return tuple({self._text, self._given, trimmed if len(trimmed) >= 4 else self._text})
 
+    def __call__(self) -> str:
+        """Give the secret itself: a text that an account was made with is asked for like any other."""
+        return self._text
+
     def __str__(self) -> str:
         return MASK
 
@@ -86,7 +91,7 @@ class Secret:
 def find_secret(
     account: Account, environment: Environment, *, prompt: Callable[[str], str] | None = None
 ) -> Secret:
-    """Give the account's password or token; call it again for a fresh token.
+    """Give the account's password or token; call it again for a fresh one.
 
     Args:
         account: who signs in, with a user and with ``auth`` other than ``none``.
@@ -101,6 +106,8 @@ def find_secret(
         raise RuntimeError(f"account {account.name} signs in without a secret")
     provider = account.preset
     spaces = provider.spaces if provider else "keep"
+    if account.secret is not None:
+        return _handed_over(account.secret, spaces)
     notes: list[str] = []
     for values, place in ((environment.real, "the environment"), (environment.file, str(environment.path))):
         name = next((name for name in SECRET.environment if name in values), None)
@@ -118,6 +125,13 @@ def find_secret(
         question = f"{what[:1].upper()}{what[1:]} for {account.user} at {account.host}:{account.port}: "
         return Secret(prompt(question), origin="the prompt", spaces=spaces)
     raise _nothing_found(account, what, notes)
+
+
+def _handed_over(given: str | Callable[[], str], spaces: str) -> Secret:
+    text: object = given if isinstance(given, str) else given()
+    if not isinstance(text, str):
+        raise AuthError(f"the account's secret must be a text, not {type(text).__name__}", code="S604")
+    return Secret(text, origin="the account", spaces=spaces)
 
 
 def keyring_service(account: Account) -> str:

@@ -1,6 +1,7 @@
 """Who we send as: an account from the user's configuration, a preset, the environment or ``.env``.
 
-An `Account` has everything but the secret, which `account_secrets` finds when it is needed.
+An `Account` that is found so has everything but the secret, which `account_secrets` finds when it is needed.
+A program that makes one itself can hand the secret over with it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from msgspec import Struct
-from msgspec.structs import replace
+from msgspec.structs import force_setattr, replace
 
 from mailmerge.addresses import (
     AddressError,
@@ -18,6 +19,7 @@ from mailmerge.addresses import (
     is_loopback,
     parse_address_list,
 )
+from mailmerge.config.account_secrets import Secret
 from mailmerge.config.environment import applies_to_host
 from mailmerge.config.toml_document import (
     Document,
@@ -27,6 +29,7 @@ from mailmerge.config.toml_document import (
     report_unknown_key,
 )
 from mailmerge.errors import CampaignFileError
+from mailmerge.masking import MASK
 from mailmerge.option_types import fields_of
 from mailmerge.options import ACCOUNT, CONFIG_FILE, PLANNED, SECRET, AccountOptions
 from mailmerge.providers import get_provider, near_providers, provider_for_address, provider_for_host
@@ -34,7 +37,7 @@ from mailmerge.text import near, quoted
 from mailmerge.validation import ValidationError, ValidationIssue, read_typed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from mailmerge.addresses import Address
     from mailmerge.config.environment import Environment
@@ -53,19 +56,30 @@ _SENDER_KEYS: Final = ("user", "from")
 class Account(AccountOptions):
     """A way to a submission service, whose addresses it may use, and what it takes.
 
+    One that a program makes says everything itself: nothing is looked up or filled in from a provider.
+
     Raises:
+        AuthError: *secret* is empty, or contains a line break or NUL.
         CampaignFileError: host, user or EHLO name could smuggle something into the session, or a password
             would cross the network in clear.
 
     """
 
-    name: str
+    name: str = ""
+    """What it is called in messages; default: the host."""
+    secret: str | Callable[[], str] | None = None
+    """Password or token, or what gives one: called at each sign-in, its answer is not kept. None: looked for
+    where `account_secrets` says. It goes to *host* and nowhere else, and is never shown."""
     source: Source = "option"
     """Where the host came from: a secret goes only to a host of the same source."""
     origin: str = ""
     """The same in words, for messages."""
 
     def __post_init__(self) -> None:
+        if isinstance(self.secret, str):
+            force_setattr(self, "secret", Secret(self.secret, origin="the account"))
+        if not self.name:
+            force_setattr(self, "name", self.host)
         if not is_host(self.host):
             raise CampaignFileError(f"{quoted(self.host)} is not a valid host name", code="C412")
         if self.user is not None and not self.user.isprintable():
@@ -87,6 +101,11 @@ class Account(AccountOptions):
                 hint='set port 587 with tls = "starttls", or port 465 with tls = "tls"; '
                 'a relay that asks for no password: auth = "none"',
             )
+
+    def __repr__(self) -> str:
+        shown = ((name, getattr(self, name)) for name in self.__struct_fields__ if name != "secret")
+        masked = [] if self.secret is None else [f"secret={MASK!r}"]
+        return f"Account({', '.join([f'{name}={value!r}' for name, value in shown] + masked)})"
 
     @property
     def preset(self) -> Provider | None:

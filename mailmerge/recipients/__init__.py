@@ -16,7 +16,7 @@ from mailmerge.recipients.snapshot import sha256, snapshot
 from mailmerge.text import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     import pandas as pd
@@ -27,6 +27,7 @@ __all__ = [
     "RecipientList",
     "RowSelection",
     "from_dataframe",
+    "from_rows",
     "open_list",
     "parse_rows",
     "sha256",
@@ -93,6 +94,19 @@ def from_dataframe(
     from mailmerge.recipients.dataframe import FrameList
 
     return FrameList(frame, Options(key, dict(types), dict(defaults)))
+
+
+def from_rows(
+    rows: Iterable[Mapping[str, object]],
+    *,
+    key: str | None = None,
+    types: Mapping[str, str] = _NONE,
+    defaults: Mapping[str, str] = _NONE,
+) -> RecipientList:
+    """Make a list of mappings: their keys are the headings, the first one is row 2."""
+    from mailmerge.recipients.rows import RowList
+
+    return RowList(rows, Options(key, dict(types), dict(defaults)))
 
 
 def _check_file(path: Path, shown: str) -> None:

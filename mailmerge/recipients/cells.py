@@ -12,10 +12,10 @@ import re
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mailmerge.recipients.recipient_list import MAX_CELL, CellError
-from mailmerge.values import Date, DateTime, Duration, Number, Time, Truth, canonical
+from mailmerge.values import Date, DateTime, Duration, Number, Time, Truth, canonical, kind_of, value_of
 
 if TYPE_CHECKING:
     from openpyxl.cell.read_only import EmptyCell, ReadOnlyCell
@@ -48,6 +48,23 @@ def cell_value(cell: ReadOnlyCell | EmptyCell) -> Cell | CellError:
     if isinstance(value, int | float):
         return _number(value, cell.number_format)
     return _text(str(value))
+
+
+def object_cell(given: Any) -> Cell:
+    """Turn an object of a program into a cell: None and NaN are empty, of unknown types it is the text."""
+    if given is None:
+        return ""
+    if isinstance(given, str):
+        return str.__str__(given)  # exactly a text: one that calls itself safe HTML is a cell like any other
+    value = given.item() if hasattr(given, "item") else given  # a NumPy scalar
+    if isinstance(value, datetime) and value != value:  # noqa: PLR0124  pandas' NaT
+        return ""
+    if isinstance(value, float | Decimal) and not math.isfinite(value):
+        return "" if math.isnan(value) else str(value)
+    if isinstance(value, float):
+        number = exact_number(value)
+        return str(value) if number is None else Number(number)
+    return str.__str__(str(value)) if kind_of(value) in {None, str} else value_of(value)
 
 
 def uncalculated() -> CellError:

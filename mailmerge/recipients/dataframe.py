@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import time
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +10,9 @@ import pandas as pd
 
 from mailmerge.errors import ListError
 from mailmerge.model import Place
-from mailmerge.recipients.cells import exact_number
+from mailmerge.recipients.cells import object_cell
 from mailmerge.recipients.recipient_list import Options, RecipientList, Record, list_error, read_header
-from mailmerge.values import Date, DateTime, Number, kind_of, value_of
+from mailmerge.values import Date, DateTime
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,11 +72,4 @@ def _cell(cell: Any) -> Cell:
         cell = cell.to_pydatetime()
     elif isinstance(cell, pd.Timedelta):
         cell = cell.to_pytimedelta()
-    elif hasattr(cell, "item"):  # a NumPy scalar inside an object column
-        cell = cell.item()
-    if isinstance(cell, float):
-        number = exact_number(cell)
-        return str(cell) if number is None else Number(number)
-    if kind_of(cell) in {None, str} or (isinstance(cell, Decimal) and not cell.is_finite()):
-        return str(cell)
-    return value_of(cell)
+    return object_cell(cell)

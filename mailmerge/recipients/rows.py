@@ -1,0 +1,97 @@
+"""Rows of a program, mappings of headings to values, as a list of recipients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mailmerge.errors import ListError
+from mailmerge.model import Place
+from mailmerge.recipients.cells import object_cell
+from mailmerge.recipients.recipient_list import (
+    MAX_CELL,
+    CellError,
+    Options,
+    RecipientList,
+    Record,
+    list_error,
+    read_header,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from mailmerge.values import Cell
+
+_SHOWN = "the rows"
+_FIRST = 2
+"""As in a spreadsheet, where row 1 has the headings."""
+
+
+class RowList(RecipientList):
+    """The rows of any iterable, read once and kept: it may be a generator, and what it gave may change later.
+
+    The keys of all rows together are the headings; what a row lacks, None and NaN are empty cells. Rows
+    without any value are skipped, as blank ones in a file are.
+    """
+
+    def __init__(self, rows: Iterable[Mapping[str, object]], options: Options) -> None:
+        self.shown = _SHOWN
+        positions: dict[str, int] = {}
+        self._rows: list[tuple[Cell | CellError, ...]] = []
+        for row, given in enumerate(rows, _FIRST):
+            if not isinstance(given, Mapping):
+                raise ListError(
+                    f"row {row} must be a mapping of headings to values, not {type(given).__name__}",
+                    code="D102",
+                    hint='such as {"email": "ann@example.org"}; a data frame: Campaign.from_dataframe',
+                    row=row,
+                )
+            cells: list[Cell | CellError] = [""] * len(positions)
+            for heading, value in given.items():
+                at = positions.setdefault(str(heading), len(positions))
+                cell = _cell(value, row, heading)
+                if at == len(cells):
+                    cells.append(cell)
+                else:
+                    cells[at] = cell
+            self._rows.append(tuple(cells))
+        if not positions:
+            raise ListError("the rows are empty", code="D102", hint="each row is one recipient")
+        self._headings = tuple(positions)
+        header, problems = read_header(
+            self._headings, 1, lambda at: Place(path=_SHOWN, cell=f'"{self._headings[at]}"')
+        )
+        if problems:
+            raise list_error(_SHOWN, problems)
+        super().__init__(Path("rows"), _SHOWN, header, options)
+        self._plain = False
+        self.dialect = f"{len(self._rows)} rows of a program"
+
+    def _records(self) -> Iterator[Record]:
+        width = len(self._headings)
+        for row, cells in enumerate(self._rows, _FIRST):
+            if any(not isinstance(cell, str) or cell.strip() for cell in cells):
+                # A heading that came up later is an empty cell of the rows before.
+                yield row, None, cells if len(cells) == width else cells + ("",) * (width - len(cells))
+            else:
+                self.blank_rows += 1
+
+    def _place(self, row: int, line: int | None, position: int) -> Place:  # noqa: ARG002  rows have no lines
+        return Place(path=_SHOWN, cell=f'"{self._headings[position]}" of row {row}')
+
+
+def _cell(value: object, row: int, heading: object) -> Cell | CellError:
+    if isinstance(value, Mapping | list | tuple | set | frozenset | bytes | bytearray):
+        raise ListError(
+            f"row {row}: {str(heading)!r} is a {type(value).__name__}, not one value",
+            code="D135",
+            hint="give a text, a number, a date, a time, a duration, True or False",
+            row=row,
+        )
+    cell = object_cell(value)
+    if isinstance(cell, str) and len(cell) > MAX_CELL:
+        message = f"a cell of {len(cell):,} characters; at most {MAX_CELL:,} can be used"
+        return CellError("D109", message, "shorten it", f"{cell[:40]}…")
+    return cell

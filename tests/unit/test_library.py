@@ -1,0 +1,305 @@
+"""The library as a program uses it: secrets handed over, rows as mappings, folders of its own choice."""
+
+from __future__ import annotations
+
+import gc
+import math
+import traceback
+from datetime import date
+from decimal import Decimal
+from uuid import UUID
+
+import numpy as np
+import pandas as pd
+import pytest
+from markupsafe import Markup
+from msgspec.structs import replace
+
+from mailmerge import Account, AuthError, Campaign, CampaignFileError, ListError, Status, send_message
+from mailmerge.config.account_secrets import mask_known
+from mailmerge.recipients import from_rows
+from servers.mail import Received
+
+SECRET = "tr0ub4dor & 3"
+ROWS = [{"email": "ann@example.org", "name": "Ann"}, {"email": "bo@example.org", "name": "Bo"}]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Work in an empty folder, with the user's folders beside it."""
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.chdir(tmp_path / "cwd")
+    monkeypatch.setenv("MAILMERGE_STATE_DIR", str(tmp_path / "user"))
+    monkeypatch.setenv("MAILMERGE_CONFIG", str(tmp_path / "config.toml"))
+
+
+@pytest.fixture
+def account(sandbox):
+    """The sandbox server, with the secret that it wants."""
+    return Account(
+        host="127.0.0.1",
+        port=sandbox.port,
+        user=sandbox.user,
+        secret=sandbox.password,
+        ca_file=sandbox.ca_file,
+        any_from=True,
+    )
+
+
+def spring(rows=ROWS, **options) -> Campaign:
+    """Make a campaign of rows."""
+    given = {"subject": "Hi {{ name }}", "text": "Dear {{ name }}", "sender": "me@example.org", **options}
+    return Campaign.from_rows(rows, **given)
+
+
+def everything_in(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+# --- secrets
+
+
+@pytest.mark.parametrize("secret", [SECRET, lambda: SECRET], ids=["text", "callable"])
+def test_an_account_never_shows_its_secret(secret):
+    """Neither its text nor that of the campaign it sends for has the secret in it, in any spelling."""
+    account = Account(host="smtp.example.org", user="me@example.org", secret=secret)
+    shown = [repr(account), str(account), f"{account}", repr(spring(name="x", account=account).definition)]
+    assert not any(SECRET in text for text in shown)
+    assert "secret='****'" in repr(account)
+    assert "secret" not in repr(replace(account, secret=None))
+
+
+def test_what_a_callable_is_made_of_is_not_shown():
+    """A callable's own text may have the secret in it."""
+
+    class Vault:
+        def __repr__(self):
+            return SECRET
+
+        def __call__(self):
+            return SECRET
+
+    assert SECRET not in repr(Account(host="smtp.example.org", secret=Vault()))
+
+
+def test_a_traceback_that_quotes_an_account_s_secret_is_masked():
+    """As long as the account is in use, the secret is known to what masks the traceback of a bug."""
+    account = Account(host="smtp.example.org", user="me", secret=SECRET)
+    shown = "".join(traceback.format_exception(RuntimeError(f"a bug with {SECRET}")))
+    assert SECRET not in mask_known(shown)
+    del account
+    gc.collect()
+    assert SECRET in mask_known(shown)
+
+
+@pytest.mark.parametrize("secret", ["", "two\nlines", "a\0b"])
+def test_a_text_that_can_be_no_secret_is_refused_where_it_is_given(secret):
+    """The program learns it when it makes the account, not when it sends."""
+    with pytest.raises(AuthError, match="the secret from the account"):
+        Account(host="smtp.example.org", user="me", secret=secret)
+
+
+def test_send_message_signs_in_with_the_account_s_secret(account, sandbox, tmp_path, monkeypatch):
+    """The secret goes with the account; no variable and no ``.env`` in the working directory counts."""
+    (tmp_path / "cwd/.env").write_text("SMTP_AUTH=wrong\n")
+    monkeypatch.setenv("SMTP_AUTH", "wrong, too")
+    outcome = send_message("ann@example.org", "Hi", "Dear Ann\n", from_="me@example.org", account=account)
+    assert outcome.status is Status.ACCEPTED
+    assert len(sandbox.messages) == 1
+
+
+def test_a_callable_is_asked_at_each_sign_in_and_not_before(account, sandbox, tmp_path):
+    """A campaign asks for the secret when it connects: planning needs none, the next run gets a new one."""
+    asked: list[str] = []
+
+    def secret() -> str:
+        asked.append("asked")
+        return str(sandbox.password)
+
+    account = replace(account, secret=secret)
+    campaign = spring(account=account, state=tmp_path / "s")
+    campaign.check()
+    assert asked == []
+    report = campaign.send()
+    assert report is not None
+    assert report.counts[Status.ACCEPTED] == 2
+    spring([{"email": "cy@example.org", "name": "Cy"}], account=account, state=tmp_path / "t").send()
+    assert asked == ["asked", "asked"]
+
+
+def test_a_callable_that_gives_no_text_is_an_error_of_the_sign_in(account):
+    """What is not a text is refused by name of its type, without its contents."""
+    wrong = replace(account, secret=SECRET.encode)
+    with pytest.raises(AuthError, match="must be a text, not bytes") as caught:
+        send_message("ann@example.org", "Hi", "Dear Ann\n", from_="me@example.org", account=wrong)
+    assert SECRET not in str(caught.value)
+
+
+def test_a_secret_is_not_in_the_transcript(account, sandbox, tmp_path):
+    """What was handed over is masked like what was found."""
+    from mailmerge import SendRequest
+
+    spring(account=account, state=tmp_path / "s").send(SendRequest(transcript=tmp_path / "smtp.txt"))
+    written = (tmp_path / "smtp.txt").read_text()
+    assert "****" in written
+    assert sandbox.password not in written
+
+
+def test_an_account_can_be_given_to_a_campaign_in_a_folder(account, sandbox, campaign_factory):
+    """It counts before the account that the campaign names."""
+    campaign_factory()
+    campaign = Campaign.load(
+        campaign_factory.folder, {"account": "nobody", "message.from": "me@example.org"}, account=account
+    )
+    report = campaign.send()
+    assert report is not None
+    assert report.counts[Status.ACCEPTED] == len(sandbox.messages) == 3
+
+
+# --- rows
+
+
+def test_any_iterable_of_mappings_is_a_list(account, sandbox, tmp_path):
+    """A generator, too, though a list is read several times; the messages are those of the rows."""
+    report = spring((dict(row) for row in ROWS), account=account, state=tmp_path / "s").send()
+    assert report is not None
+    assert report.counts[Status.ACCEPTED] == 2
+    received = [Received(m.mail_from, m.rcpt_to, m.content).parse() for m in sandbox.messages]
+    assert [(message["To"], message["Subject"]) for message in received] == [
+        ("ann@example.org", "Hi Ann"),
+        ("bo@example.org", "Hi Bo"),
+    ]
+
+
+def test_the_values_of_rows_are_cells():
+    """Numbers, dates and truths keep their types; what is missing is empty; a safe text is just a text."""
+    people = from_rows(
+        [
+            {"email": "a@x.org", "n": 1.50, "when": date(2026, 3, 5), "ok": True, "Full Name": "Ann"},
+            {},
+            {"email": None, "n": math.nan},
+            {"email": Markup("<b>"), "n": Decimal("1.10"), "id": UUID(int=7), "ok": np.True_, "when": pd.NaT},
+        ]
+    )
+    assert people.columns.names == ("email", "n", "when", "ok", "full_name", "id")
+    first, last = list(people)
+    assert (first.row, last.row) == (2, 5)
+    assert [str(cell) for cell in first.values] == ["a@x.org", "1.5", "2026-03-05", "TRUE", "Ann", ""]
+    assert [str(cell) for cell in last.values] == ["<b>", "1.10", "", "TRUE", "", str(UUID(int=7))]
+    assert type(last.values[0]) is str
+    assert people.blank_rows == 2
+
+
+def test_rows_do_not_change_after_they_were_given():
+    """What a program does to its rows later changes nothing: what was checked is what is sent."""
+    rows = [dict(row) for row in ROWS]
+    people = from_rows(rows)
+    rows[0]["name"] = "Eve"
+    rows.clear()
+    assert [recipient.values[1] for recipient in people] == ["Ann", "Bo"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "code", "words"),
+    [
+        ([], "D102", "the rows are empty"),
+        ([{}, {}], "D102", "the rows are empty"),
+        ([ROWS[0], "bo@example.org"], "D102", "row 3 must be a mapping of headings to values, not str"),
+        ([{"email": "a@x.org", "tags": ["a", "b"]}], "D135", "row 2: 'tags' is a list"),
+        ([{"Name": "a", "name": "b"}], "D107", "are both `name` in templates"),
+    ],
+)
+def test_rows_that_are_no_list(rows, code, words):
+    """The program learns which row, and what is wrong with it."""
+    with pytest.raises(ListError, match=words) as caught:
+        from_rows(rows)
+    assert caught.value.code == code
+
+
+# --- options
+
+
+def test_the_arguments_are_those_of_a_campaign_file(tmp_path):
+    """Each typed argument is the option of its name; the rest goes by the names of a campaign file."""
+    (tmp_path / "a.txt").write_text("attached")
+    rows = [*ROWS, {"email": "cy@example.org", "name": "Cy"}]
+    campaign = spring(
+        rows,
+        name="spring",
+        html="<p>{{ name }} {{ year }}",
+        to="{{ name }} <{{ email }}>",
+        cc=["boss@example.org"],
+        vars={"year": 2026},
+        attach=tmp_path / "a.txt",
+        key="name",
+        where="name != 'Bo'",
+        rate="60/m",
+        options={"data.types": {"name": "text"}},
+    )
+    messages = [Received(str(m.envelope.mail_from), (), m.content).parse() for m in campaign.messages()]
+    assert [str(message["To"]) for message in messages] == ["Ann <ann@example.org>", "Cy <cy@example.org>"]
+    assert {str(message["Cc"]) for message in messages} == {"boss@example.org"}
+    html = messages[0].get_body(("html",))
+    assert html is not None
+    assert "Ann 2026" in html.get_content()
+    assert [part.get_filename() for part in messages[0].iter_attachments()] == ["a.txt"]
+    assert campaign.file.data.key == "name"
+    assert [rate.count for rate in campaign.file.send.rate] == [60]
+
+
+def test_an_argument_that_is_not_known_is_a_type_error():
+    """As with any function of Python."""
+    with pytest.raises(TypeError, match="sbject"):
+        spring(name="x", sbject="Hi")
+    with pytest.raises(ValueError, match="needs a name, or a state folder"):
+        spring()
+
+
+# --- folders
+
+
+def test_looking_writes_nothing_outside_of_state(tmp_path):
+    """Check, messages and preview leave the working directory and the user's folders as they are."""
+    campaign = spring(state=tmp_path / "state")
+    campaign.check()
+    assert len(list(campaign.messages())) == 2
+    campaign.preview(campaign.workspace.out / "preview.html")
+    assert {name.partition("/")[0] for name in everything_in(tmp_path)} == {"cwd", "state"}
+    assert everything_in(tmp_path / "cwd") == []
+    assert campaign.name == "state"
+
+
+def test_sending_keeps_ledger_and_results_in_state(account, tmp_path):
+    """What happened is there for the next process; nothing is in the working directory."""
+    spring(account=account, state=tmp_path / "state").send()
+    assert (tmp_path / "state/.mailmerge/ledger.db").exists()
+    assert (tmp_path / "state/out/results.csv").exists()
+    assert everything_in(tmp_path / "cwd") == []
+    again = spring(account=account, state=tmp_path / "state")
+    assert again.status().counts[Status.ACCEPTED] == 2
+    report = again.send()
+    assert report is not None
+    assert report.counts[Status.ACCEPTED] == 2
+
+
+@pytest.mark.parametrize("name", ["spring", "../../etc", "a/b", "..", "住户" * 60, "A" * 200])
+def test_without_state_the_name_has_a_folder_of_its_own(tmp_path, name):
+    """It is in the user's state folder, whatever the name."""
+    campaign = spring(name=name)
+    place = campaign.workspace.folder
+    assert place.resolve().parent == tmp_path / "user/campaigns"
+    assert place != spring(name=f"{name}2").workspace.folder
+    assert len(list(campaign.messages())) == 2
+    assert everything_in(tmp_path / "cwd") == []
+
+
+def test_a_frame_has_the_same_arguments(tmp_path):
+    """Account, state and typed arguments are those of rows."""
+    frame = pd.DataFrame(ROWS)
+    campaign = Campaign.from_dataframe(
+        frame, subject="Hi", text="Dear {{ name }}", sender="me@example.org", state=tmp_path / "state"
+    )
+    assert len(list(campaign.messages())) == 2
+    assert everything_in(tmp_path / "cwd") == []
+    with pytest.raises(CampaignFileError):
+        Campaign.from_dataframe(frame, name="x", subject="Hi")
