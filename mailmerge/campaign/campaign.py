@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from mailmerge.clock import Clock
     from mailmerge.config.accounts import Account
     from mailmerge.config.campaign_file import CampaignFile
+    from mailmerge.ledger.attempts import Settlement
     from mailmerge.ledger.ledger import Ledger
     from mailmerge.model import Message, Result
     from mailmerge.recipients import RecipientList
@@ -247,7 +248,7 @@ class Campaign:
     def check(
         self,
         *,
-        progress: Callable[[int], None] = lambda _rows: None,
+        progress: Callable[[int], None] | None = None,
         online: OnlineChecks | None = None,
     ) -> Plan:
         """Render every row and collect all problems; write nothing, and ask only what *online* wants.
@@ -259,7 +260,7 @@ class Campaign:
         """
         from mailmerge.campaign import check
 
-        return check.check(self.definition, progress=progress, online=online)
+        return check.check(self.definition, progress=progress or _ignore, online=online)
 
     def messages(
         self, *, rows: str | None = None, limit: int | None = None, keep: bool = True
@@ -283,12 +284,12 @@ class Campaign:
         path: Path,
         request: PreviewRequest | None = None,
         *,
-        progress: Callable[[int], None] = lambda _rows: None,
+        progress: Callable[[int], None] | None = None,
     ) -> Previewed:
         """Write the page with every message to *path*; see `mailmerge.campaign.preview.write_preview`."""
         from mailmerge.campaign import preview
 
-        return preview.write_preview(self.definition, path, request, progress=progress)
+        return preview.write_preview(self.definition, path, request, progress=progress or _ignore)
 
     # --- sending -----------------------------------------------------------------------------------------
 
@@ -297,8 +298,8 @@ class Campaign:
         request: SendRequest | None = None,
         rehearsal: Rehearsal | None = None,
         *,
-        planned: Callable[[Plan], None] = lambda _plan: None,
-        observe: Callable[[Progress], None] = lambda _progress: None,
+        planned: Callable[[Plan], None] | None = None,
+        observe: Callable[[Progress], None] | None = None,
         stop: StopFlag | None = None,
     ) -> Report:
         """Do the whole run against the built-in server; ledger and quota are thrown away afterwards.
@@ -314,8 +315,8 @@ class Campaign:
             self.definition,
             request or run.SendRequest(),
             rehearsal or module.Rehearsal(),
-            planned=planned,
-            observe=observe,
+            planned=planned or _ignore,
+            observe=observe or _ignore,
             stop=stop or run.NeverStop(),
         )
 
@@ -338,19 +339,23 @@ class Campaign:
         self,
         request: SendRequest | None = None,
         *,
-        confirm: Callable[[Plan], bool] = lambda _plan: True,
-        observe: Callable[[Progress], None] = lambda _progress: None,
+        confirm: Callable[[Plan], bool] | None = None,
+        observe: Callable[[Progress], None] | None = None,
         stop: StopFlag | None = None,
         clock: Clock | None = None,
+        on_outcome: Callable[[Settlement], None] | None = None,
     ) -> Report | None:
         """Plan, ask *confirm*, send what is left, write the result files.
 
         Args:
             request: which rows, and how.
-            confirm: is shown the plan; False ends it before anything is sent.
+            confirm: is shown the plan; False ends it before anything is sent. None agrees.
             observe: is told of every step.
             stop: an event that ends the run after the messages in flight.
             clock: replaces the machine's clock.
+            on_outcome: is told of every outcome once it is durable, also of one after which the row is tried
+                again. What it raises ends the run after the messages in flight, and is raised here when all
+                is recorded and reported.
 
         Returns:
             The report; None if *confirm* declined or the request was a dry run.
@@ -364,10 +369,11 @@ class Campaign:
         return run.send(
             self.definition,
             request or run.SendRequest(),
-            confirm=confirm,
-            observe=observe,
+            confirm=confirm or _agree,
+            observe=observe or _ignore,
             stop=stop or run.NeverStop(),
             clock=clock,
+            on_outcome=on_outcome,
         )
 
     # --- after -------------------------------------------------------------------------------------------
@@ -466,6 +472,14 @@ class Campaign:
         with open_run(self.definition, Access.DECIDE) as opened:
             opened.ledger.purge()
         self.workspace.remove_personal_files()
+
+
+def _ignore(_told: object) -> None:
+    """Stand for whoever does not want to be told."""
+
+
+def _agree(_plan: Plan) -> bool:
+    return True
 
 
 def _is_whole(options: Mapping[str, object]) -> bool:

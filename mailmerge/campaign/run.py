@@ -11,7 +11,7 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from msgspec import Struct, field
+from msgspec import Struct
 from msgspec.structs import replace
 
 from mailmerge.campaign.composer import identity
@@ -23,6 +23,7 @@ from mailmerge.errors import AuthError, CampaignFileError, LedgerError, ListErro
 from mailmerge.ledger.schema import sync_folder
 from mailmerge.model import Counts
 from mailmerge.recipients import parse_rows
+from mailmerge.sending.outcome_listener import OutcomeListener, program_log
 from mailmerge.sending.runs import Reason, RunEnd
 from mailmerge.sending.work_queue import Job
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from mailmerge.clock import Clock
     from mailmerge.config.accounts import Account
     from mailmerge.ledger.account_usage import AccountQuota
+    from mailmerge.ledger.attempts import Settlement
     from mailmerge.ledger.ledger import Ledger
     from mailmerge.model import Delivery, Rate, Recipient
     from mailmerge.sending.runs import Progress, StopFlag
@@ -80,7 +82,7 @@ class SendRequest(Struct, frozen=True):
     deadlines: Deadlines | None = None
     """How long the server may take for each reply; None: as RFC 5321 has it."""
     ask_secret: Callable[[str], str] | None = None
-    progress: Callable[[int], None] = field(default=lambda _rows: None)
+    progress: Callable[[int], None] | None = None
     """Told now and then how many rows the pre-flight has seen."""
 
 
@@ -92,18 +94,22 @@ def send(
     observe: Callable[[Progress], None],
     stop: StopFlag,
     clock: Clock | None = None,
+    on_outcome: Callable[[Settlement], None] | None = None,
 ) -> Report | None:
     """Plan, ask, send and report; None: declined, or a dry run.
 
     Raises:
         MailmergeError: nothing was sent.
+        Exception: what *on_outcome* raised first, after everything was recorded and reported.
 
     """
     clock = clock or SystemClock()
     account = find_account(definition, ca_file=request.ca_file)
+    log = program_log()
+    listener = OutcomeListener(on_outcome, log) if log is not None or on_outcome is not None else None
     access = Access.COPY if request.dry_run else Access.SEND
     with open_run(definition, access, clock=clock, wait=request.wait_lock, give_up=stop.is_set) as opened:
-        run = Run(opened, request, account, clock=clock, stop=stop, observe=observe)
+        run = Run(opened, request, account, clock=clock, stop=stop, observe=observe, listener=listener)
         plan = run.plan()
         if not confirm(plan) or request.dry_run:
             return None
@@ -118,7 +124,10 @@ def send(
                 deadlines=request.deadlines,
             )
             end = run.execute(plan, connect)
-        return run.report(end, definition.workspace.out)
+        report = run.report(end, definition.workspace.out)
+    if listener is not None and listener.failure is not None:
+        raise listener.failure
+    return report
 
 
 class Run:
@@ -131,6 +140,7 @@ class Run:
         clock: gives the time, and lets it pass.
         stop: ends the run after the messages in flight.
         observe: is told of every step.
+        listener: is told of outcomes that are durable; None: nobody is.
 
     Raises:
         InputError: the list or the templates cannot be read.
@@ -146,7 +156,9 @@ class Run:
         clock: Clock,
         stop: StopFlag,
         observe: Callable[[Progress], None],
+        listener: OutcomeListener | None = None,
     ) -> None:
+        self._listener = listener
         self._definition = opened.definition
         self._opened = opened
         self._ledger: Ledger = opened.ledger
@@ -182,7 +194,7 @@ class Run:
             self._composer,
             account=self._account,
             reuse=True,
-            progress=self._request.progress,
+            progress=self._request.progress or (lambda _rows: None),
         )
         refuse_if_broken(plan.problems)
         self._refuse_changes()
@@ -268,16 +280,22 @@ class Run:
                 end = _joined(end, self._pass(connect))
         except MailmergeError as error:
             self._failure = error
+        except Exception:  # of the program that watches or signs in: it is raised there, the run is over here
+            self._finish(RunEnd(Reason.INTERRUPTED))
+            raise
         if self._failure is not None:
             end = replace(end, reason=Reason.FAILED, error=self._failure)
         elif end.reason is Reason.REFUSED and end.error is None:
             end = replace(end, error=AuthError(end.message, code="S607", hint=end.hint))
+        self._finish(end)
+        self._seconds = time.monotonic() - started
+        return end
+
+    def _finish(self, end: RunEnd) -> None:
         with contextlib.suppress(LedgerError):
             counts = {str(status): number for status, number in end.counts.by_status.items()}
             self._ledger.finish_run(str(end.reason), counts)
             self._ledger.counts()  # kept by the ledger, for whoever asks next
-        self._seconds = time.monotonic() - started
-        return end
 
     def _invocation(self) -> Invocation:
         """Tell how this run is continued, also where its request came from a program."""
@@ -308,6 +326,7 @@ class Run:
             quota=self._quota,
             sessions=self._sessions,
             mark=self._opened.note_mark,
+            listener=self._listener,
         )
 
     def _throttle(self) -> Throttle:

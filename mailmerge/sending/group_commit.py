@@ -57,6 +57,7 @@ class OutcomeWriter:
         clock: says how long outcomes have waited.
         quota: is told to write down what it reserved before the messages can be complete; None: no account
             is counted.
+        recorded: is told which outcomes are durable now; None: nobody wants to know.
         mark: is told now and then how many hand-overs the ledger knows of; None: nobody wants to know.
 
     """
@@ -68,8 +69,10 @@ class OutcomeWriter:
         *,
         quota: Quota | None = None,
         mark: Callable[[int], None] | None = None,
+        recorded: Callable[[Sequence[Settlement]], None] | None = None,
     ) -> None:
         self._ledger = ledger
+        self._recorded = recorded
         self._quota = quota
         self._clock = clock
         self._mark = mark
@@ -104,12 +107,17 @@ class OutcomeWriter:
             self._ledger.record_intent(attempts, self._settled)
         elif self._settled:
             self._ledger.record_outcomes(self._settled)
-        self._settled = []
-        self._since = None
-        self._urgent = False
+        self._all_recorded()
         if self._clock.monotonic() - self._marked_at >= _MARK_EVERY:
             with contextlib.suppress(LedgerError):  # a safety net: it is tried again
                 self.note_mark()
+
+    def _all_recorded(self) -> None:
+        done, self._settled = self._settled, []
+        self._since = None
+        self._urgent = False
+        if done and self._recorded is not None:
+            self._recorded(done)
 
     def _count_against_quota(self) -> None:
         """Count before the first of these messages can be complete: too many counted is the safe side."""
@@ -119,6 +127,7 @@ class OutcomeWriter:
             self._quota.commit()
         except LedgerError:  # that of the account: the campaign's own is well
             self._ledger.record_outcomes(self._settled)
+            self._all_recorded()
             raise
 
     def note_mark(self) -> None:

@@ -38,14 +38,16 @@ from mailmerge.sending.work_queue import WorkQueue
 from mailmerge.smtp.events import Closed, Completed, ReleaseNeeded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
 
     from mailmerge.clock import Clock
     from mailmerge.ledger.account_usage import Quota, Reservation
+    from mailmerge.ledger.attempts import Settlement
     from mailmerge.model import Outcome
     from mailmerge.sending.connections import Connection, ConnectionSlot
     from mailmerge.sending.group_commit import LedgerWriter
+    from mailmerge.sending.outcome_listener import OutcomeListener
     from mailmerge.sending.policy import Policy
     from mailmerge.sending.runs import RunDecision, StopFlag
     from mailmerge.sending.throttle import Throttle
@@ -112,6 +114,7 @@ class Sender:
         quota: what the account may still send; None: nobody counts.
         sessions: how many connections may be open at the same time.
         mark: is told now and then how many hand-overs the ledger knows of.
+        listener: is told of outcomes that are durable, of pauses and of new connections; None: nobody is.
 
     """
 
@@ -129,8 +132,11 @@ class Sender:
         quota: Quota | None = None,
         sessions: int = 1,
         mark: Callable[[int], None] | None = None,
+        listener: OutcomeListener | None = None,
     ) -> None:
-        self._outcomes = OutcomeWriter(ledger, clock, quota=quota, mark=mark)
+        self._listener = listener
+        recorded = None if listener is None else self._recorded
+        self._outcomes = OutcomeWriter(ledger, clock, quota=quota, mark=mark, recorded=recorded)
         self._pool = ConnectionPool(connect, clock, sessions)
         self._throttle = throttle
         self._clock = clock
@@ -264,6 +270,8 @@ class Sender:
         steady = self._clock.monotonic()
         run = self._policy.decide_failure(error, self._history, self._clock.now(), steady, opening=opening)
         self._history.learn_failure(run, steady)
+        if self._listener is not None:
+            self._listener.warn(run, error or "the connection was of no use")
         if run.stop is not None:
             self._finish(run.stop)
 
@@ -378,6 +386,8 @@ class Sender:
         if row.status is Status.ACCEPTED:
             self._throttle.recover()
         self._react(slot, decision.run)
+        if self._listener is not None:
+            self._listener.warn(decision.run, outcome.reply or outcome.reason)
 
     def _react(self, slot: ConnectionSlot, run: RunDecision) -> None:
         """Do what an outcome asks of the run; how long to wait, the history knows already."""
@@ -391,6 +401,13 @@ class Sender:
     def _end_if_unseen(self) -> None:
         if self._tally.failure is not None:
             self._finish(RunEnd(Reason.INTERRUPTED, "the progress display failed"))
+
+    def _recorded(self, settled: Sequence[Settlement]) -> None:
+        if self._listener is None:
+            return
+        self._listener.tell(settled)
+        if self._listener.failure is not None:
+            self._finish(RunEnd(Reason.INTERRUPTED, "the program that follows the outcomes failed"))
 
     # --- intents --------------------------------------------------------------------------------------
 

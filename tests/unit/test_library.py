@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import logging
 import math
+import sys
 import traceback
 from datetime import date
 from decimal import Decimal
@@ -17,7 +19,10 @@ from msgspec.structs import replace
 
 from mailmerge import Account, AuthError, Campaign, CampaignFileError, ListError, Status, send_message
 from mailmerge.config.account_secrets import mask_known
+from mailmerge.ledger.ledger import Ledger
 from mailmerge.recipients import from_rows
+from mailmerge.sending.outcome_listener import OutcomeListener, program_log
+from mailmerge.sending.runs import RunDecision
 from servers.mail import Received
 
 SECRET = "tr0ub4dor & 3"
@@ -184,9 +189,16 @@ def test_the_values_of_rows_are_cells():
     assert people.columns.names == ("email", "n", "when", "ok", "full_name", "id")
     first, last = list(people)
     assert (first.row, last.row) == (2, 5)
-    assert [str(cell) for cell in first.values] == ["a@x.org", "1.5", "2026-03-05", "TRUE", "Ann", ""]
-    assert [str(cell) for cell in last.values] == ["<b>", "1.10", "", "TRUE", "", str(UUID(int=7))]
-    assert type(last.values[0]) is str
+    assert [str(cell) for cell in first.fields.values()] == [
+        "a@x.org",
+        "1.5",
+        "2026-03-05",
+        "TRUE",
+        "Ann",
+        "",
+    ]
+    assert [str(cell) for cell in last.fields.values()] == ["<b>", "1.10", "", "TRUE", "", str(UUID(int=7))]
+    assert type(last.fields["email"]) is str
     assert people.blank_rows == 2
 
 
@@ -196,7 +208,7 @@ def test_rows_do_not_change_after_they_were_given():
     people = from_rows(rows)
     rows[0]["name"] = "Eve"
     rows.clear()
-    assert [recipient.values[1] for recipient in people] == ["Ann", "Bo"]
+    assert [recipient.fields["name"] for recipient in people] == ["Ann", "Bo"]
 
 
 @pytest.mark.parametrize(
@@ -303,3 +315,95 @@ def test_a_frame_has_the_same_arguments(tmp_path):
     assert everything_in(tmp_path / "cwd") == []
     with pytest.raises(CampaignFileError):
         Campaign.from_dataframe(frame, name="x", subject="Hi")
+
+
+# --- outcomes
+
+
+def test_on_outcome_is_told_what_is_durable(account, tmp_path):
+    """One call for each recorded outcome, with the row; what it is told is in the ledger already."""
+    told = []
+    campaign = spring(account=account, state=tmp_path / "s")
+
+    def on_outcome(settlement):
+        with Ledger.open_read_only(campaign.workspace.ledger_path, campaign.name) as ledger:
+            counts = ledger.counts()
+        told.append((settlement.attempt.address, settlement.status))
+        assert counts[Status.ACCEPTED] >= len(told)
+
+    campaign.send(on_outcome=on_outcome)
+    assert told == [(row["email"], Status.ACCEPTED) for row in ROWS]
+
+
+def test_a_failing_on_outcome_ends_the_run_and_loses_nothing(account, sandbox, tmp_path):
+    """What it raises comes out of send, after what was in flight is recorded and the report is written."""
+    rows = [{"email": f"a{number}@example.org", "name": "A"} for number in range(50)]
+    campaign = spring(rows, account=account, state=tmp_path / "s")
+
+    class BrokenError(ListError):
+        """Of a kind that a run takes for its own, too."""
+
+    def on_outcome(_settlement):
+        raise BrokenError("the program's database is gone")
+
+    with pytest.raises(BrokenError):
+        campaign.send(on_outcome=on_outcome)
+    status = campaign.status()
+    accepted = status.counts[Status.ACCEPTED]
+    assert 0 < accepted == len(sandbox.messages) < 50
+    assert status.counts[Status.PENDING] == 50 - accepted
+    assert not status.unfinished
+    assert (tmp_path / "s/out/results.csv").exists()
+    report = campaign.send()
+    assert report is not None
+    assert report.counts[Status.ACCEPTED] == len(sandbox.messages) == 50
+
+
+def test_a_callable_that_raises_leaves_a_run_that_has_ended(account, tmp_path):
+    """The program's own exception comes out of send, and the ledger does not take the run for killed."""
+
+    def secret() -> str:
+        raise OSError("the vault is sealed")
+
+    campaign = spring(account=replace(account, secret=secret), state=tmp_path / "s")
+    with pytest.raises(OSError, match="sealed"):
+        campaign.send()
+    assert not campaign.status().unfinished
+    assert campaign.status().counts[Status.PENDING] == 2
+
+
+def test_outcomes_are_logged_for_whoever_listens(account, tmp_path, caplog):
+    """INFO has a line for each outcome; at WARNING there is none; we add no handler."""
+    caplog.set_level("INFO", logger="mailmerge")
+    spring(account=account, state=tmp_path / "s").send()
+    lines = [
+        (record.levelname, record.getMessage()) for record in caplog.records if record.name == "mailmerge"
+    ]
+    assert [level for level, _ in lines] == ["INFO", "INFO"]
+    assert lines[0][1].startswith("row 2 <ann@example.org>: accepted, 250 ")
+    caplog.clear()
+    caplog.set_level("WARNING", logger="mailmerge")
+    spring(account=account, state=tmp_path / "t").send()
+    assert not [record for record in caplog.records if record.name == "mailmerge"]
+    assert logging.getLogger("mailmerge").handlers == []
+
+
+def test_pauses_and_new_connections_are_warnings(caplog):
+    """A run that waits says so, and why; one that goes on says nothing."""
+    caplog.set_level("WARNING", logger="mailmerge")
+    listener = OutcomeListener(None, program_log())
+    listener.warn(RunDecision(pause=60.0), "421 4.7.0 too fast")
+    listener.warn(RunDecision(reconnect=2.0), "the connection was lost")
+    listener.warn(RunDecision(answered=True), "250 ok")
+    assert [record.getMessage() for record in caplog.records] == [
+        "paused for 60 s: 421 4.7.0 too fast",
+        "connecting again in 2 s: the connection was lost",
+    ]
+
+
+def test_nobody_listens_without_a_handler(monkeypatch):
+    """Then nothing is formatted, and Python's handler of last resort prints nothing."""
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    assert program_log() is None
+    monkeypatch.delitem(sys.modules, "logging")
+    assert program_log() is None
