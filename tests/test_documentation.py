@@ -10,7 +10,6 @@ from pathlib import Path
 import click
 import pytest
 
-import mailmerge
 from mailmerge.cli import COMMANDS, SUMMARIES, cli
 from mailmerge.config import campaign_file
 from mailmerge.config.accounts import resolve_account
@@ -20,55 +19,11 @@ from mailmerge.options import CAMPAIGN as SECTIONS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
-PUBLIC = [
-    "Account",
-    "Address",
-    "AddressError",
-    "AttachmentError",
-    "AuthError",
-    "Campaign",
-    "CampaignFileError",
-    "ConnectionLost",
-    "Counts",
-    "Delivery",
-    "Diagnostic",
-    "Envelope",
-    "InUseError",
-    "InputError",
-    "LedgerError",
-    "ListError",
-    "Mailbox",
-    "MailmergeError",
-    "Message",
-    "Outcome",
-    "Plan",
-    "ProtocolError",
-    "Recipient",
-    "Reply",
-    "Report",
-    "Result",
-    "RowError",
-    "SendRequest",
-    "SessionError",
-    "Status",
-    "TemplateError",
-    "TlsError",
-    "send_message",
-]
 BLOCKS = [
     textwrap.dedent(block)
     for block in re.findall(r"^ *```toml\n(.*?)^ *```", README, re.DOTALL | re.MULTILINE)
 ]
 CAMPAIGN = next(block for block in BLOCKS if "[message]" in block)
-
-
-def test_the_public_names_are_these() -> None:
-    """A name that users can import neither appears nor goes by accident."""
-    assert mailmerge.__all__ == PUBLIC
-    assert dir(mailmerge) == sorted(PUBLIC)
-    assert all(getattr(mailmerge, name) is not None for name in PUBLIC)
-    with pytest.raises(AttributeError):
-        _ = mailmerge.no_such_name
 
 
 def test_every_command_has_help_and_is_in_the_readme() -> None:

@@ -92,6 +92,7 @@ class Campaign:
         out: Path | None = None,
         account: Account | None = None,
         ledger_only: bool = False,
+        flags: bool = False,
     ) -> Campaign:
         """Open the campaign in a folder (or its ``.toml`` file), or one that *options* describe alone.
 
@@ -103,6 +104,7 @@ class Campaign:
             out: folder of reports.
             account: who sends, with its secret or without; counts before the option of that name.
             ledger_only: the message does not matter, so options need not describe one.
+            flags: options are those of the command line, and are called so in messages.
 
         Raises:
             CampaignFileError: with every problem in it.
@@ -114,7 +116,9 @@ class Campaign:
                 {**_NO_MESSAGE, **given}, settings=settings, environ=environ, out=out, account=account
             )
         if path is None and _is_whole(given):
-            return cls.from_options(given, settings=settings, environ=environ, out=out, account=account)
+            return cls.from_options(
+                given, settings=settings, environ=environ, out=out, account=account, flags=flags
+            )
         return cls.from_folder(
             path or ".", given, settings=settings, environ=environ, out=out, account=account
         )
@@ -129,6 +133,7 @@ class Campaign:
         environ: Mapping[str, str] | None = None,
         out: Path | None = None,
         account: Account | None = None,
+        flags: bool = False,
     ) -> Campaign:
         """Open the campaign in a folder or in a ``.toml`` file; what is given counts before what it says.
 
@@ -139,7 +144,7 @@ class Campaign:
         path = Path(path)
         folder = path.parent if path.suffix == ".toml" else path
         environment = Environment.read(folder, os.environ if environ is None else environ)
-        overrides = campaign_file.Overrides(options or {}, settings, environment)
+        overrides = campaign_file.Overrides(options or {}, settings, environment, flags)
         invocation = Invocation.programmed(path, options or {}, settings=settings, out=out)
         return cls(
             campaign_file.load(path, overrides),
@@ -158,6 +163,7 @@ class Campaign:
         environ: Mapping[str, str] | None = None,
         out: Path | None = None,
         account: Account | None = None,
+        flags: bool = False,
     ) -> Campaign:
         """Make a campaign without a file; it lives beside its list, ``data.source``.
 
@@ -167,7 +173,9 @@ class Campaign:
         """
         folder = Path(str(options.get("data.source") or "")).parent
         environment = Environment.read(folder, os.environ if environ is None else environ)
-        file = campaign_file.from_options(folder, options, settings=settings, environ=environment)
+        file = campaign_file.from_options(
+            folder, options, settings=settings, environ=environment, flags=flags
+        )
         invocation = Invocation.programmed(None, options, settings=settings, out=out)
         return cls(file, environment=environment, out=out, account=account, invocation=invocation)
 

@@ -129,7 +129,7 @@ def define(
     if isinstance(account, str):
         values["account"] = account
     values |= given.get("options") or {}
-    file = campaign_file.from_options(folder, values, environ=environment)
+    file = campaign_file.from_options(folder, values, environ=environment, flags=False)
     user_state = user_state_folder(environment)
     place = Path(state) if state else folder_of_name(user_state, file.name)
     workspace = Workspace(place, Path(given.get("out") or place / "out"), user_state)

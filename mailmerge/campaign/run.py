@@ -234,7 +234,9 @@ class Run:
         raise CampaignFileError(
             f"campaign {self._definition.name!r} changed ({changed}) after {rows} accepted as it was",
             code="C470",
-            hint="--accept-changes sends the rest as it is now; --name NEW starts over with the whole list",
+            hint="--accept-changes sends the rest as it is now; --name NEW starts over with the whole list"
+            if self._definition.file.flags
+            else "accept_changes sends the rest as it is now; another name starts over with the whole list",
         )
 
     def _chosen(self) -> Iterator[Delivery]:

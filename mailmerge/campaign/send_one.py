@@ -58,7 +58,7 @@ def send_message(
     complete = isinstance(account, Account) and account.secret is not None
     environment = Environment({}) if complete else Environment.read(Path(), os.environ)
     if account is None or isinstance(account, str):
-        account = resolve_account(account, environment=environment, campaign_from=from_)
+        account = resolve_account(account, environment=environment, campaign_from=from_, flags=False)
     sender = _mailboxes(from_)[0] if from_ else account.from_
     if sender is None:
         raise InputError("no sender given", code="C460", hint="give from_, or set SMTP_FROM")

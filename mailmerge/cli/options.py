@@ -82,6 +82,7 @@ def load_campaign(options: dict[str, Any], *, ledger_only: bool = False) -> Camp
         settings=options.pop("settings"),
         out=options.pop("out"),
         ledger_only=ledger_only,
+        flags=True,
     )
     context = click.get_current_context(silent=True)
     if context is not None and context.info_name:

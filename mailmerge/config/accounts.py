@@ -19,8 +19,8 @@ from mailmerge.addresses import (
     is_loopback,
     parse_address_list,
 )
-from mailmerge.config.account_secrets import Secret
 from mailmerge.config.environment import applies_to_host
+from mailmerge.config.secret import Secret
 from mailmerge.config.toml_document import (
     Document,
     TomlProblems,
@@ -134,6 +134,7 @@ def resolve_account(
     config_path: Path | None = None,
     overrides: Mapping[str, object] | None = None,
     campaign_from: str | None = None,
+    flags: bool = True,
 ) -> Account:
     """Find the account called *name*, or the one that the environment describes.
 
@@ -142,6 +143,7 @@ def resolve_account(
         environment: the environment and the campaign's ``.env``.
         config_path: the user's configuration; default: ``MAILMERGE_CONFIG``, else the user's config folder.
         overrides: keys of an account with values from options; None is as good as not there.
+        flags: hints name the flags of the command line; else what a program calls it.
         campaign_from: ``message.from``, whose address is the user of a preset where nothing else says so.
 
     Raises:
@@ -150,7 +152,7 @@ def resolve_account(
     """
     document = _read_config(config_path or default_config_path(environment))
     if name is None:
-        draft = _from_environment(environment, campaign_from, document)
+        draft = _from_environment(environment, campaign_from, document, "--account" if flags else "account=")
     elif document and name in _account_tables(document):
         draft = _from_config(name, document)
     elif provider := get_provider(name):
@@ -251,7 +253,7 @@ def _unknown_account(name: str, document: Document | None, environment: Environm
 
 
 def _from_environment(
-    environment: Environment, campaign_from: str | None, document: Document | None
+    environment: Environment, campaign_from: str | None, document: Document | None, way: str
 ) -> _Draft:
     places: tuple[tuple[Mapping[str, str], Source, str], ...] = (
         (environment.real, "environment", "the environment"),
@@ -268,18 +270,18 @@ def _from_environment(
                 _read_variable(draft, key, variable, values[variable], problems)
         problems.raise_if_any()
         return draft
-    raise _no_account(campaign_from, _account_tables(document))
+    raise _no_account(campaign_from, _account_tables(document), way)
 
 
-def _no_account(campaign_from: str | None, known: Iterable[str]) -> CampaignFileError:
+def _no_account(campaign_from: str | None, known: Iterable[str], way: str) -> CampaignFileError:
     address = _address_in(campaign_from)
     provider = provider_for_address(address.domain) if address else None
     if provider:
-        hint = f"{address} is at {provider.title}: --account {provider.name}"
+        hint = f"{address} is at {provider.title}: {way} {provider.name}"
     elif names := ", ".join(known):
-        hint = f"name one of yours with --account: {names}"
+        hint = f"name one of yours with {way}: {names}"
     else:
-        hint = "name a preset with --account (see `mailmerge providers`), or set SMTP_SERVER"
+        hint = f"name a preset with {way} (see `mailmerge providers`), or set SMTP_SERVER"
     return CampaignFileError("no account to send with", code="C411", hint=hint)
 
 

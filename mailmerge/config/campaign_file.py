@@ -64,6 +64,8 @@ class CampaignFile(TopOptions):
     places: Mapping[str, Place]
     """Where each value is: ``message.subject``, ``message.to[1]``, ``attach[0].path``."""
     document: Document
+    flags: bool = True
+    """Said on the command line: hints name its flags."""
 
 
 class Overrides(Struct, frozen=True):
@@ -75,6 +77,8 @@ class Overrides(Struct, frozen=True):
     """Arguments of ``--set``: ``section.key=value``."""
     environ: Mapping[str, str] = field(default_factory=dict)
     """Where ``MAILMERGE_SECTION_KEY`` is looked up."""
+    flags: bool = True
+    """The options are flags of the command line, and are called so in messages; else by their names."""
 
 
 # --- the three ways in -----------------------------------------------------------------------------------
@@ -96,6 +100,7 @@ def from_options(
     *,
     settings: Sequence[str] = (),
     environ: Mapping[str, str] | None = None,
+    flags: bool = True,
 ) -> CampaignFile:
     """Make a campaign without a file; its name is the list's stem unless ``name`` is given.
 
@@ -103,7 +108,7 @@ def from_options(
         CampaignFileError: with every problem in it.
 
     """
-    return _build(Document.without_file(folder), Overrides(options, settings, environ or {}))
+    return _build(Document.without_file(folder), Overrides(options, settings, environ or {}, flags))
 
 
 def _locate(path: Path) -> Path:
@@ -133,6 +138,7 @@ class _Builder:
 
     def __init__(self, document: Document) -> None:
         self.document = document
+        self.flags = True
         self.problems = TomlProblems()
         self.sections: dict[str, _Values] = {section: {} for section in CAMPAIGN if section != "attach"}
         self.rules: list[_Values] = []
@@ -196,6 +202,7 @@ class _Builder:
     # --- overrides -----------------------------------------------------------------------------
 
     def override(self, overrides: Overrides) -> None:
+        self.flags = overrides.flags
         for name, text, label in _from_environment(overrides.environ, self.problems):
             self._set(name, text, label, typed=True)
         for setting in overrides.settings:
@@ -208,7 +215,7 @@ class _Builder:
             self._set(name.strip(), text, f"--set {name.strip()}", typed=True)
         for name, value in overrides.options.items():
             if value is not None:
-                self._set(name, value, _flag(name), typed=False)
+                self._set(name, value, _flag(name) if self.flags else name, typed=False)
 
     def _set(self, name: str, value: object, label: str, *, typed: bool) -> None:
         section, key, entry = _split(name)
@@ -217,7 +224,7 @@ class _Builder:
             return
         option = CAMPAIGN[section].get(key)
         if option and section == "attach":
-            hint = "change [[attach]] in the file, or give --attach FILE"
+            hint = f"change [[attach]] in the file, or give {'--attach FILE' if self.flags else '`attach`'}"
             self.problems.add("C408", f"`{label}` cannot be set from outside", hint)
             return
         if option is None or (entry and option.type.entries is None):
@@ -276,7 +283,12 @@ class _Builder:
             check=CheckOptions(**fields_of(self.sections["check"])),
             places=document.places.values,
             document=document,
+            flags=self.flags,
         )
+
+    def _hint(self, key: str, flag: str, name: str) -> str:
+        """Say how a missing option can be given."""
+        return f"write {key}, or give {flag if self.flags else f'`{name}`'}"
 
     def _report_missing(self) -> None:
         place = self.document.top
@@ -286,13 +298,15 @@ class _Builder:
             where = self.document.places.values.get("data.duplicates")
             self.problems.add("C405", '`data.duplicates` = "allow" needs a key', hint, where)
         if "data.source" not in self.given:
-            hint = 'write source = "people.csv" under [data], or give --list people.csv'
+            hint = self._hint('source = "people.csv" under [data]', "--list people.csv", "data.source")
             self.problems.add("C406", "no list: `data.source` is missing", hint, place)
         if "message.subject" not in self.given:
-            hint = 'write subject = "..." under [message], or give --subject "..."'
+            hint = self._hint('subject = "..." under [message]', '--subject "..."', "message.subject")
             self.problems.add("C406", "no subject: `message.subject` is missing", hint, place)
         if not self.given & {"message.text", "message.html"}:
-            hint = 'write text = "body.txt" or html = "body.html" under [message], or give --text or --html'
+            hint = self._hint(
+                'text = "body.txt" or html = "body.html" under [message]', "--text or --html", "message.text"
+            )
             self.problems.add("C406", "no body: `message.text` and `message.html` are missing", hint, place)
 
 

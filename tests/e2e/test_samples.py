@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import email.utils
 import re
+import sqlite3
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -306,3 +308,46 @@ def test_alert_over_the_servers_size(mailmerge):
     assert "20000" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert server.messages == []
+
+
+# --- reminder.py ------------------------------------------------------------------------------------
+
+
+def test_reminder_writes_once_for_each_overdue_invoice(mailmerge, sandbox):
+    """The task's second run writes only for what became overdue meanwhile; its database knows all outcomes."""
+    path, state = mailmerge.folder / "invoices.db", mailmerge.folder / "state"
+    overdue = [
+        ("07", "ann@example.org", "Ann"),
+        ("08", "ann@example.org", "Ann"),
+        ("09", "bo@example.org", "Bo"),
+    ]
+
+    def remind(number: str, email: str, name: str, due: str) -> subprocess.CompletedProcess[str]:
+        with contextlib.closing(sqlite3.connect(path)) as database, database:
+            database.execute("CREATE TABLE IF NOT EXISTS invoices (number, email, name, due, reminder)")
+            database.execute("INSERT INTO invoices VALUES (?, ?, ?, ?, NULL)", (number, email, name, due))
+        return subprocess.run(
+            [sys.executable, "-P", str(SAMPLES / "reminder.py"), path.name, str(state)],
+            cwd=mailmerge.folder,
+            env={**mailmerge.environ, **settings(sandbox)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+        )
+
+    runs = [remind("06", "cy@example.org", "Cy", "2999-12-31")]
+    runs += [remind(*invoice, "2026-01-31") for invoice in overdue]
+
+    assert [run.returncode for run in runs] == [0, 0, 0, 0], runs
+    received = [received_from(message) for message in sandbox.messages]
+    assert [(message.rcpt_to[0], message.parse()["Subject"]) for message in received] == [
+        (email, f"Invoice {number} is overdue") for number, email, _ in overdue
+    ]
+    assert text_of(received[0]).startswith("Dear Ann,\n\ninvoice 07 was due on 2026-01-31")
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        noted = database.execute("SELECT number, reminder FROM invoices ORDER BY number").fetchall()
+    assert noted == [("06", None), ("07", "accepted"), ("08", "accepted"), ("09", "accepted")]
+    assert "INFO row 2 <ann@example.org>: accepted, 250" in runs[1].stderr
+    assert "correct horse" not in "".join(run.stderr for run in runs)
+    assert sorted(entry.name for entry in mailmerge.folder.iterdir() if entry.name.startswith(".m")) == []

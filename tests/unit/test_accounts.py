@@ -17,7 +17,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mailmerge.addresses import Address
-from mailmerge.config.account_secrets import Secret, find_secret, keyring_service
+from mailmerge.config.account_secrets import find_secret, keyring_service
 from mailmerge.config.accounts import (
     Account,
     default_config_path,
@@ -25,6 +25,7 @@ from mailmerge.config.accounts import (
     sender_allowed,
 )
 from mailmerge.config.environment import Environment
+from mailmerge.config.secret import Secret
 from mailmerge.errors import AuthError, CampaignFileError, MailmergeError
 from mailmerge.masking import mask
 from mailmerge.model import Diagnostic, Rate

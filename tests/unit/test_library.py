@@ -18,7 +18,7 @@ from markupsafe import Markup
 from msgspec.structs import replace
 
 from mailmerge import Account, AuthError, Campaign, CampaignFileError, ListError, Status, send_message
-from mailmerge.config.account_secrets import mask_known
+from mailmerge.config.secret import mask_known
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.recipients import from_rows
 from mailmerge.sending.outcome_listener import OutcomeListener, program_log
@@ -265,6 +265,30 @@ def test_an_argument_that_is_not_known_is_a_type_error():
         spring(name="x", sbject="Hi")
     with pytest.raises(ValueError, match="needs a name, or a state folder"):
         spring()
+
+
+@pytest.mark.parametrize(
+    ("options", "message", "hint"),
+    [
+        ({"account": 5}, "`account` must be", None),
+        ({"send.rate": "often"}, "`send.rate`", None),
+        ({"message.text": None}, "no body", "or give `message.text`"),
+    ],
+)
+def test_errors_name_what_a_program_wrote(options, message, hint):
+    """A program has no flags: its options are called by their names."""
+    whole = {"data.source": "l.csv", "message.subject": "Hi", "message.text": "Dear\n", **options}
+    with pytest.raises(CampaignFileError, match=message) as caught:
+        Campaign.from_options(whole)
+    assert "--" not in f"{caught.value} {caught.value.hint}"
+    assert hint is None or hint in str(caught.value.hint)
+
+
+def test_a_program_without_an_account_is_told_how_to_give_one():
+    """The hint is about the argument, not about a flag."""
+    with pytest.raises(CampaignFileError) as caught:
+        send_message("ann@example.org", "Hi", "Dear Ann\n")
+    assert caught.value.hint == "name a preset with account= (see `mailmerge providers`), or set SMTP_SERVER"
 
 
 # --- folders
