@@ -8,7 +8,6 @@ import logging
 import os
 import sqlite3
 import sys
-from datetime import date
 from pathlib import Path
 
 from mailmerge import Account, Campaign, MailmergeError, Settlement, Status
@@ -32,9 +31,7 @@ account = Account(
     secret=lambda: os.environ["SMTP_AUTH"],  # asked for when the server wants it, as a vault would be
     any_from=True,
 )
-overdue = database.execute(
-    "SELECT * FROM invoices WHERE due < ? ORDER BY number", (date.today().isoformat(),)
-)
+overdue = database.execute("SELECT * FROM invoices WHERE due < date('now', 'localtime') ORDER BY number")
 rows = [dict(row) for row in overdue]
 if not rows:
     sys.exit(0)

@@ -314,7 +314,7 @@ def test_alert_over_the_servers_size(mailmerge):
 
 
 def test_reminder_writes_once_for_each_overdue_invoice(mailmerge, sandbox):
-    """The task's second run writes only for what became overdue meanwhile; its database knows all outcomes."""
+    """Each run writes only for what became overdue since the last; the database knows all outcomes."""
     path, state = mailmerge.folder / "invoices.db", mailmerge.folder / "state"
     overdue = [
         ("07", "ann@example.org", "Ann"),
