@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -149,11 +149,12 @@ class WorkbookList(RecipientList):
         if not last:
             return
         uncached = self._traits.uncached
-        with _quiet(self.shown):
-            # keep_links: other workbooks that this one refers to are nobody's business here.
-            book = openpyxl.load_workbook(self.path, read_only=True, data_only=True, keep_links=False)
-        try:
+        with ExitStack() as stack:
             with _quiet(self.shown):
+                # A file that openpyxl opens itself stays open where the workbook is damaged.
+                file = stack.enter_context(self.path.open("rb"))
+                # keep_links: other workbooks that this one refers to are nobody's business here.
+                book = openpyxl.load_workbook(file, read_only=True, data_only=True, keep_links=False)
                 sheet: Any = book[self._sheet]
                 sheet.reset_dimensions()  # what the file says about its size may be wrong
                 rows = sheet.iter_rows(min_row=1, max_row=last)
@@ -167,8 +168,6 @@ class WorkbookList(RecipientList):
                     for column in uncached.get(number, ()):
                         cells[column - 1] = uncalculated()
                     yield number, cells
-        finally:
-            book.close()
 
     def _conceals(self, rows: list[int]) -> ListError:
         first = ", ".join(map(str, rows[:5])) + (" …" if len(rows) > 5 else "")

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import io
+import os
 import random
 import time as clock
 import zipfile
@@ -396,6 +397,23 @@ def test_damaged_workbooks_never_crash(tmp_path):
             list(open_list(path))
         except ListError as error:
             assert error.code in {"D120", "D121", "D123", "D124", "D126", "D102", "D107", "D108"}  # noqa: PT017
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files in /proc")
+def test_a_damaged_workbook_is_closed_again(tmp_path):
+    """Also while the error is still being looked at, its file is not open any more."""
+    path = tmp_path / "people.xlsx"
+    with zipfile.ZipFile(PEOPLE) as source, zipfile.ZipFile(path, "w") as target:
+        for name in source.namelist():
+            content = source.read(name)
+            target.writestr(name, content[: len(content) // 2] if name == "xl/styles.xml" else content)
+
+    with pytest.raises(ListError) as caught:
+        list(open_list(path))
+
+    assert caught.value.code == "D124"
+    opened = [os.path.realpath(link) for link in Path("/proc/self/fd").iterdir()]
+    assert str(path) not in opened
 
 
 def test_xml_noise_never_crashes(tmp_path):
