@@ -27,18 +27,12 @@ if TYPE_CHECKING:
 PEOPLE = "email,name\nana@example.com,Ana\nbo@example.net,Bo\ncy@example.org,Cy\ndi@example.com,Di\n"
 HOSTILE = (
     "spring; touch PWNED #",
-    "two  words",
-    "it's",
-    'a "quoted" one',
-    "$(touch PWNED)",
-    "`touch PWNED`",
+    'it\'s "two"  words!!',
+    "$(touch PWNED) `touch PWNED`",
     "-x",
     "--help",
-    "line\nbreak",
-    "tab\there",
-    "früh⁠ling 春",
-    "50%s \\n back\\slash",
-    "!!",
+    "line\nbreak, tab\t, it's 50%s \\n",
+    "fr\u00fch\u2060ling \u6625",
     "~",
     "*",
 )
