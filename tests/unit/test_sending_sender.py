@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import islice, pairwise
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -78,7 +79,9 @@ class Bench:
                 delivery.first_attempt,
             )
 
-    def run(self, work: Iterable[Job] | None = None, rates: str = "", **more) -> RunEnd:
+    def run(
+        self, work: Iterable[Job] | None = None, rates: str = "", limit: int | None = None, **more
+    ) -> RunEnd:
         observe = more.pop("observe", self.steps.append)
         options, wait = SendOptions(), more.pop("wait", False)
         policy = Policy(RetryPolicy(options.retry), max_rejected=options.max_rejected, wait=wait)
@@ -93,7 +96,7 @@ class Bench:
             random=lambda: 0.5,
             **more,
         )
-        return sender.run(self.work() if work is None else work)
+        return sender.run(islice(self.work(), limit) if work is None else work)
 
     def released(self, rows: set[int]) -> None:
         """Whose end leaves now is on disk as being handed over."""
@@ -385,6 +388,9 @@ def test_a27_too_fast_halves_the_rate_and_tries_the_row_again(bench: Bench) -> N
     )
     assert [second - first, third - second] == pytest.approx([5, 10])
     assert throttle.interval == pytest.approx(0.4)
+    listed(bench, 105)
+    bench.run(throttle=throttle)
+    assert throttle.interval == pytest.approx(0.4 / 1.1**2)
 
 
 def test_a_longer_pause_ends_the_run_unless_asked_to_wait(bench: Bench) -> None:
@@ -450,12 +456,30 @@ def test_a22_ten_minutes_without_network_end_the_run(bench: Bench) -> None:
     assert bench.run().reason is Reason.FINISHED
 
 
-def test_b6_421_three_times_in_a_row_ends_the_run(bench: Bench) -> None:
-    """The server does not want us now; with progress in between it may close as it likes."""
+def test_a22_connections_that_are_of_no_use_get_rarer(bench: Bench) -> None:
+    """A server that hangs up at every first message is tried for ten minutes, as one that is not there."""
+    bench.server.fates = {row: [Fate("MAIL", hangs_up=True)] * 100 for row in range(2, 7)}
+    end = bench.run()
+    gaps = [later - earlier for earlier, later in pairwise(bench.server.times)]
+    assert end.reason is Reason.NETWORK
+    assert gaps[:8] == pytest.approx([1, 2, 4, 8, 16, 32, 60, 60], abs=0.1)
+    assert 500 < bench.clock.monotonic() <= 600
+    assert set(bench.states().values()) == {"pending"}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_b6_421_three_times_in_a_row_ends_the_run(bench: Bench, mode: Mode) -> None:
+    """At the first message of a connection, however many it strikes; after an answer it may close."""
+    bench.server.mode = mode
     bench.server.fates = {2: [CLOSING] * 3}
-    assert bench.run().reason is Reason.NETWORK
-    bench.server.fates = {row: [CLOSING] for row in range(2, 7)}
-    assert dict(bench.run().counts.by_status) == {Status.ACCEPTED: 5}
+    assert (bench.run().reason, bench.server.opened) == (Reason.NETWORK, 3)
+    bench.server.fates = {2: [CLOSING] * 2}
+    assert dict(bench.run(limit=1).counts.by_status) == {Status.ACCEPTED: 1}
+    bench.server.fates = {4: [CLOSING] * 3}
+    assert dict(bench.run(limit=2).counts.by_status) == {Status.ACCEPTED: 2}
+    listed(bench, 9)
+    bench.server.fates = {row: [CLOSING] for row in range(7, 11)}
+    assert dict(bench.run().counts.by_status) == {Status.ACCEPTED: 6}
 
 
 def test_b7_a_cap_per_connection_means_the_next_one(bench: Bench) -> None:
