@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from mailmerge.smtp.transactions import Outbox
 
 import mailmerge.smtp.state
 from dialogues import play
 from mailmerge.smtp.endpoint import Deadlines
 from mailmerge.smtp.handshake import Handshake
-from mailmerge.smtp.outbox import Outbox
 from mailmerge.smtp.reply_queue import ReplyQueue
 from mailmerge.smtp.state import (
     MACHINE_OF,
