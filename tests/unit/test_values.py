@@ -361,6 +361,17 @@ def test_a_value_finds_what_its_texts_find(value, table):
         assert find(table, value) == (table[keys.pop()] if keys else MISSING)
 
 
+def test_two_keys_for_one_value_are_an_error():
+    """Where the displayed and the canonical text are both keys, nobody knows which was meant."""
+    zip_code = Number(Decimal(716), "00716")
+    assert find({"00716": 1, "717": 2}, zip_code) == 1
+    assert find({"716": 1, "0716": 2}, zip_code) == 1
+    assert find({716: 1}, zip_code) == find({zip_code: 1}, "00716") == find({"1": 1}, 1) == 1
+    assert find({"717": 2}, zip_code) is MISSING
+    with pytest.raises(BadValue):
+        find({"00716": 1, "716": 2}, zip_code)
+
+
 @given(st.lists(anything, max_size=6), anything)
 def test_in_a_list_is_equal_to_an_item(items, value):
     """``in`` and ``==`` agree."""
