@@ -413,6 +413,7 @@ class Campaign:
         Raises:
             LedgerError: there is no ledger, or it cannot be read.
             ListError: there is no list that could be copied.
+            FileError: the files cannot be written.
 
         """
         from mailmerge.campaign import results

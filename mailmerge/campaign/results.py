@@ -60,7 +60,8 @@ class WrittenFiles(Struct):
 
     summary: Summary
     folder: Path | None
-    """None: the result files could not be written."""
+    """None: the result files could not be written, for *folder_error*."""
+    folder_error: FileError | None = None
     failed: int = 0
     page: Path | None = None
     page_error: Exception | None = None
@@ -75,7 +76,8 @@ class Report(Struct, frozen=True):
     summary: Summary
     exit_code: int
     folder: Path | None = None
-    """Where the result files are; None: they could not be written."""
+    """Where the result files are; None: they could not be written, for *folder_error*."""
+    folder_error: FileError | None = None
     page: Path | None = None
     """The report page; None: it was not wanted, or there is a *page_error*."""
     page_error: Exception | None = None
@@ -204,6 +206,7 @@ def report_again(definition: Definition, wanted: ReportOptions) -> Report:
     Raises:
         LedgerError: there is no ledger, or it cannot be read.
         ListError: there is no list that could be copied.
+        FileError: the files cannot be written.
 
     """
     workspace = definition.workspace
@@ -215,6 +218,8 @@ def report_again(definition: Definition, wanted: ReportOptions) -> Report:
         report = report_run(
             definition, ledger, recipients, workspace.out, account=_account(definition), wanted=wanted
         )
+        if report.folder_error is not None:  # the files were all that was asked for
+            raise report.folder_error
         return replace(report, extra=(*report.extra, *annotated))
 
 
@@ -262,6 +267,7 @@ def report_run(
         summary=written.summary,
         exit_code=exit_code(written.summary.counts, end_code(end), complete=complete),
         folder=written.folder,
+        folder_error=written.folder_error,
         page=written.page,
         page_error=written.page_error,
         extra=written.extra,
@@ -309,12 +315,12 @@ def publish(
         plain = ReportFiles(folder)
         plain.write(results(), seen)
         failed = 0 if redactor or recipients is None else _write_failed(plain, failures, recipients)
-    except FileError:
+    except FileError as error:
         summary = Summary()
         for result in results():
             summary.add(result)
-        return WrittenFiles(summary, None)
-    published = WrittenFiles(summary, folder, failed)
+        return WrittenFiles(summary, None, error)
+    published = WrittenFiles(summary, folder, failed=failed)
     if wanted.workbook:
         from mailmerge.report.workbook import write_workbook
 

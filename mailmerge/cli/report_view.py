@@ -100,7 +100,8 @@ def _name_files(report: Report) -> None:
 
 def _files(report: Report) -> str:
     if report.folder is None:
-        lost = "The result files could not be written"
+        why = f" ({report.folder_error})" if report.folder_error else ""
+        lost = f"The result files could not be written{why}"
         going = report.continuation
         return (
             f"{lost}; from the ledger they are written again by: {going.command('report')}" if going else lost

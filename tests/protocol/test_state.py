@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from mailmerge.smtp.transactions import Outbox
 
 import mailmerge.smtp.state
 from dialogues import play
@@ -31,6 +30,7 @@ from mailmerge.smtp.state import (
     Step,
     Trigger,
 )
+from mailmerge.smtp.transactions import Outbox
 from mailmerge.smtp.transfer import Transfer
 
 if TYPE_CHECKING:
