@@ -2,7 +2,7 @@
 
 Each function says what for. Which names are followed, and which are not, is told in `mailmerge.folders`:
 short, nothing in a folder of ours, and no file that the user named. No other module writes: a test reads them
-all (``tests/unit/test_files_only_here.py``), and another one watches the program's system calls.
+all (``tests/unit/test_files_alone.py``), and another one watches the program's system calls.
 """
 
 from __future__ import annotations
@@ -30,12 +30,11 @@ _SCRATCHES = re.compile(r"mailmerge-[0-9a-f]{16}\Z")
 
 
 @contextlib.contextmanager
-def replace_file(path: Path, *, durable: bool = False, named: bool = False) -> Iterator[BinaryIO]:
+def replace_file(path: Path, *, named: bool = False) -> Iterator[BinaryIO]:
     """Write a private file that takes *path*'s place when it is complete; if that fails, nothing has changed.
 
     Args:
         path: the file; its folder is made if there is none.
-        durable: it survives a power cut once this returns.
         named: the user named this very file: the way to it is followed, and a link or a device there is
             refused. Else it lies in a folder of ours, and whatever has its name is replaced.
 
@@ -48,7 +47,7 @@ def replace_file(path: Path, *, durable: bool = False, named: bool = False) -> I
             opened.sweep()
             if (found := opened.look(path.name)) is not None:
                 refuse_special(path, found)
-        with opened.replacing(path.name, durable=durable) as stream:
+        with opened.replacing(path.name) as stream:
             yield stream
 
 

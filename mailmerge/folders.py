@@ -121,20 +121,18 @@ class Folder:
     # --- writing --------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def replacing(self, name: str, *, durable: bool = False) -> Iterator[BinaryIO]:
+    def replacing(self, name: str) -> Iterator[BinaryIO]:
         """Write a private file that takes *name* when it is complete; if that fails, nothing has changed.
-
-        *durable*: once this returns, it survives a power cut.
 
         Raises:
             FileError: it cannot be written.
 
         """
-        with self.draft(name, durable=durable) as draft:
+        with self.draft(name) as draft:
             yield draft.stream
 
     @contextlib.contextmanager
-    def draft(self, name: str = "", *, durable: bool = False) -> Iterator[Draft]:
+    def draft(self, name: str = "") -> Iterator[Draft]:
         """Write a file as `replacing` does, under a name that may be set as late as at the end.
 
         Raises:
@@ -148,8 +146,6 @@ class Folder:
                 yield draft
                 stream.flush()
                 with telling(self.path / draft.name):
-                    if durable:
-                        os.fsync(handle)
                     if self.at is None:
                         stream.close()
                     # While the file is still open and so locked: no `sweep` can come in between.
@@ -158,8 +154,6 @@ class Folder:
             with contextlib.suppress(FileError):
                 self.remove(drafted)
             raise
-        if durable:
-            self.sync()
 
     def open(self, name: str, flags: int, mode: int = 0o600) -> int:
         """Open a file as the system does, but never through a link, and give its descriptor.

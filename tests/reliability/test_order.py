@@ -81,6 +81,42 @@ def test_a09_the_promise_is_on_disk_before_the_end_leaves(mode: str, sessions: i
         assert flushed.get(message_id, line) < line, f"{message_id!r} left before its promise was on disk"
 
 
+@pytest.mark.program("strace")
+def test_a09_a_new_ledger_is_on_disk_before_the_server_is_called(tmp_path: Path) -> None:
+    """Its folder, its content and its name are flushed, in this order, before anything is sent."""
+    trace = tmp_path / "trace"
+    with MoodyServer() as server:
+        bench = Bench(tmp_path, server)
+        calls = "trace=mkdirat,renameat,fdatasync,fsync,connect,sendmsg,sendto"
+        done = subprocess.run(
+            [
+                *("strace", "-f", "-y", "-s", "500", "-e", calls, "-o", str(trace)),
+                *(sys.executable, "-P", "-m", "mailmerge", "send", "spring", "--yes"),
+            ],
+            cwd=tmp_path,
+            env=bench.mailmerge.environ,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr.decode()
+
+    draft = r"\.mailmerge-draft-[0-9a-f]+"
+    steps = [
+        r'mkdirat\(.*"\.mailmerge", 0700\) += 0',
+        rf"fsync\(\d+<{bench.folder}>\)",
+        rf"f(?:data)?sync\(\d+<{bench.folder}/\.mailmerge/{draft}/ledger\.db>\)",
+        rf'renameat\(\d+<[^>]*/{draft}>, "ledger\.db", \d+<{bench.folder}/\.mailmerge>, "ledger\.db"\) += 0',
+        rf"fsync\(\d+<{bench.folder}/\.mailmerge>\)",
+        r"connect\(.*AF_INET",
+    ]
+    text, at = trace.read_text("utf-8", "replace"), 0
+    for step in steps:
+        found = re.compile(step).search(text, at)
+        assert found, f"{step} does not follow"
+        at = found.end()
+
+
 def _read(trace: Path) -> tuple[dict[bytes, int], list[Wire]]:
     """Read a trace: at which line each Message-ID in the ledger's journal was flushed, and all sockets."""
     written: set[bytes] = set()
