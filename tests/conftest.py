@@ -28,6 +28,16 @@ settings.register_profile("ci", max_examples=100, deadline=None, print_blob=True
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "dev")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _nobodys_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep tests from meeting, or leaving anything in, the state and configuration of whoever runs them."""
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("XDG_STATE_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
+            patch.setenv(name, str(home / name))
+        yield
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test whose ``@pytest.mark.program`` is missing; in CI it fails."""
     for mark in item.iter_markers("program"):

@@ -205,6 +205,7 @@ def test_data_frames_are_lists(tmp_path: Path) -> None:
         subject="Hello",
         text="{{ amount_due or 'nothing' }} is due",
         folder=tmp_path,
+        state=tmp_path / "state",
         options={"message.from": "me@x.org"},
     )
     bodies = [BytesParser(policy=default).parsebytes(m.content).get_content() for m in campaign.messages()]
