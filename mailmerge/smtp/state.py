@@ -9,15 +9,15 @@ The picture
 
 Seven small machines, not one large one. Five belong to the session::
 
-    Life      GREETING -> OPENING -> OPEN -> RETIRING -> QUITTING -> CLOSED
-                                       |         |           |
-                                       +---------+-----------+--> DRAINING -> CLOSED
+    Life      GREETING -> OPENING -> OPEN -> RETIRING -> QUITTING -> CLOSED    (CLOSED from anywhere)
+                                       |         |           |          ^
+                                       +---------+-----------+--> DRAINING
     StartTls  UNUSED | OWED -> ASKED -> HANDSHAKE -> DONE
     Auth      UNUSED | OWED -> ASKED -> DONE,   or   ASKED -> RENEWED -> DONE
     Trial     UNTRIED -> RUNNING -> PASSED | FAILED
     Reset     NOT_DUE <-> DUE
 
-and two belong to each message::
+Two belong to each message::
 
     Stage     WAITING -> ENVELOPE -> CONTENT -> DONE
     Gate      SHUT -> REQUESTED -> OPEN
@@ -45,7 +45,7 @@ to its command all the same: the server may answer what was pipelined behind it 
 messages), and those replies decide whether a row is sent again. Where a 421 leads:
 
 - GREETING, OPENING: it is the refusal of that step (greeting, EHLO, STARTTLS, AUTH); CLOSED, with the error.
-- OPEN, RETIRING: DRAINING. We say no more, and listen for the replies that are on their way, for 5 s. An idle
+- OPEN, RETIRING: DRAINING. We say no more, and listen for replies that are on their way, for 5 s. An idle
   session ends without an error: the server may close whenever it likes. If a message suffered, or the server
   blames the account, the 421 is the error, and the reply of every message that got no other.
 - QUITTING: as the answer to QUIT it is as good as 221. Unasked, because the server was tired of waiting
@@ -114,7 +114,7 @@ class Trigger(enum.Enum):
     """Everything that can move a machine; each belongs to exactly one of them."""
 
     GREETED = "greeting 2yz"
-    OPENED = "last EHLO answered, nothing owed"
+    OPENED = "last EHLO or HELO answered, nothing owed"
     RETIRE = "connection refused a message, or limit reached"
     QUIT = "QUIT said"
     SHUTDOWN = "421"
@@ -193,7 +193,7 @@ class StartTls(StateMachine):
     OWED = "owed"
     """Wanted and not done: only EHLO and STARTTLS may be said."""
     ASKED = "asked"
-    """STARTTLS was said; nothing may follow it until it is answered (RFC 3207 section 4)."""
+    """STARTTLS was said: nothing may be said before its answer, which decides in what language."""
     HANDSHAKE = "handshake"
     """220: the connection must do the TLS handshake and call ``secured``."""
     DONE = "done"
@@ -232,6 +232,7 @@ class Reset(StateMachine):
     """Whether RSET must go before the next MAIL (RFC 3030 section 2, RFC 5321 section 4.1.1.5)."""
 
     NOT_DUE = "not due"
+    """The server remembers no envelope of ours, or the next group begins with RSET anyway."""
     DUE = "due"
     """A BDAT was refused: what the server still remembers of it is not known."""
 

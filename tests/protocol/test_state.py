@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from contextlib import contextmanager
 from itertools import product
@@ -82,7 +83,7 @@ def test_every_trigger_belongs_to_one_machine() -> None:
         assert machines == {MACHINE_OF[trigger]}
 
 
-def test_every_state_can_be_reached_and_all_but_the_last_be_left() -> None:
+def test_every_state_is_a_beginning_or_can_be_reached() -> None:
     """No state of a machine is cut off from the others."""
     beginnings = {
         Life.GREETING,
@@ -164,6 +165,14 @@ def test_only_the_tables_move_the_machines() -> None:
                     if ".after(Trigger." not in moved and path.name != "state.py":
                         wrong.append(f"{path.name}:{node.lineno}: {ast.unparse(node)}")
     assert wrong == []
+
+
+def test_the_page_is_up_to_date() -> None:
+    """``docs/protocol.md`` is what ``scripts/write-protocol-page`` would write."""
+    root = Path(__file__).parents[2]
+    command = [sys.executable, str(root / "scripts" / "write-protocol-page"), "--print"]
+    page = subprocess.run(command, check=True, capture_output=True, encoding="utf-8").stdout
+    assert (root / "docs" / "protocol.md").read_text("utf-8") == page
 
 
 # --- what is in a table does happen ------------------------------------------------------------------------
