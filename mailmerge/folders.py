@@ -281,7 +281,7 @@ class Folder:
             name = prefix + os.urandom(8).hex()
             if not self.make(name):
                 continue
-            with _missing_is_fine():
+            with _passing_over():
                 inner = self.inside(name)
                 if inner.at is None:
                     inner.claim()
@@ -317,10 +317,14 @@ class Folder:
         return False
 
     def sweep(self, names: re.Pattern[str] = DRAFTS, *, living: bool = False) -> None:
-        """Remove drafts that have no owner any more; *living*: the others, too.
+        """Remove drafts that have no owner any more; one that cannot be removed is passed over.
+
+        Args:
+            names: which names drafts have here.
+            living: remove those too that a process has, and do not pass over any.
 
         Raises:
-            FileError: one of them cannot be removed.
+            FileError: one of the *living* or dead cannot be removed, or the folder cannot be read.
 
         """
         for name in self.names():
@@ -328,11 +332,11 @@ class Folder:
             if found is None or (hasattr(os, "geteuid") and found.st_uid != os.geteuid()):
                 continue
             if stat.S_ISDIR(found.st_mode):
-                with _missing_is_fine(), self.inside(name) as inner:
+                with _passing_over(everything=not living), self.inside(name) as inner:
                     if (_lock(inner.at) if inner.at is not None else inner.is_unclaimed()) or living:
                         self.remove_tree(name)
             elif stat.S_ISREG(found.st_mode):
-                with _missing_is_fine():
+                with _passing_over(everything=not living):
                     handle = self.open(name, os.O_RDWR)
                     try:
                         if living or _lock(handle):
@@ -440,12 +444,12 @@ def telling(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _missing_is_fine() -> Iterator[None]:
-    """Pass over what another `sweep` removed meanwhile."""
+def _passing_over(*, everything: bool = False) -> Iterator[None]:
+    """Pass over what another `sweep` removed meanwhile; *everything*: whatever cannot be removed, too."""
     try:
         yield
     except FileError as error:
-        if error.errno != errno.ENOENT:
+        if not everything and error.errno != errno.ENOENT:
             raise
 
 

@@ -602,6 +602,20 @@ def test_the_draft_of_a_killed_process_is_swept_and_that_of_a_living_one_is_not(
     assert names(out) == [".gitignore"]
 
 
+def test_a_draft_that_cannot_be_removed_stops_nobody(out: Path) -> None:
+    """Others are swept all the same, and files are written; only who wants to clear all of it is told."""
+    stubborn = out / ".mailmerge-draft-0123456789abcdef"
+    (stubborn / Path(*["deep"] * 100)).mkdir(parents=True)
+    (out / ".mailmerge-draft-fedcba9876543210").write_bytes(b"")
+    (out / ".mailmerge-draft-00000000000000ff").write_bytes(b"")
+    files.private_folder(out)
+    files.write_file(out / "page", b"x")
+
+    assert names(out) == [stubborn.name, "page"]
+    with pytest.raises(FileError, match="nothing that we made"):
+        files.clear(out, re.compile("$a"))
+
+
 def test_clearing_takes_the_drafts_of_living_processes_too(out: Path) -> None:
     """After a purge nothing is left, whoever was writing."""
     what = f"made = files.replace_file(pathlib.Path({str(out / 'page')!r})); made.__enter__()"
