@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mailmerge.campaign import Campaign as Campaign
     from mailmerge.campaign.campaign import CampaignStatus as CampaignStatus
     from mailmerge.campaign.check import OnlineChecks as OnlineChecks
+    from mailmerge.campaign.continuation import Continuation as Continuation
     from mailmerge.campaign.in_memory import CampaignOptions as CampaignOptions
     from mailmerge.campaign.plan import Plan as Plan
     from mailmerge.campaign.preview import Previewed as Previewed
@@ -87,6 +88,8 @@ if TYPE_CHECKING:
     from mailmerge.sending.runs import RunEnd as RunEnd
     from mailmerge.sending.runs import StopFlag as StopFlag
     from mailmerge.smtp.endpoint import Deadlines as Deadlines
+    from mailmerge.suggest import Invocation as Invocation
+    from mailmerge.suggest import Suggestion as Suggestion
     from mailmerge.values import Cell as Cell
     from mailmerge.values import Plain as Plain
 
