@@ -1,4 +1,10 @@
-"""One connection: a non-blocking socket that pumps one session and minds the clock."""
+"""One connection: a non-blocking socket that pumps one session, with TLS and the clock.
+
+Everything that touches the world is here: octets, TLS and time go in and out of `mailmerge.smtp.session`,
+which knows none of them. The socket never blocks, because with pipelining both sides may want to write at
+the same time: a client that blocks in a write while the server blocks writing replies would wait for ever
+(RFC 2920 section 3.1 has clients read while they write).
+"""
 
 from __future__ import annotations
 
@@ -11,7 +17,8 @@ from typing import TYPE_CHECKING
 
 from mailmerge.errors import ConnectionLost, ProtocolError, SessionError, TlsError
 from mailmerge.smtp.connect import connect, peer_is_local
-from mailmerge.smtp.endpoint import TLS_MODE_HINT, Deadlines, Endpoint, ServerProfile
+from mailmerge.smtp.deadlines import Deadlines, DeadlineTimer
+from mailmerge.smtp.endpoint import TLS_MODE_HINT, Endpoint, ServerProfile
 from mailmerge.smtp.events import Closed
 from mailmerge.smtp.sasl import Credentials
 from mailmerge.smtp.session import Session
@@ -31,8 +38,11 @@ _WRITE_OCTETS = 64 * 1024
 _JOINED_BUFFERS = 1000
 _GATHER_BUFFERS = 64
 _GATHER_OCTETS = 1 << 20
-_QUICK_ACK: int | None = getattr(socket, "TCP_QUICKACK", None)
+_GATHERS = hasattr(socket.socket, "sendmsg")  # Windows has it not
+_QUICK_ACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux alone has it
 _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+# Servers rarely send TLS's own good-bye before they close. Nothing is lost by not insisting on it: a reply
+# that somebody cut off has no line end, and is never believed.
 _END_OF_STREAM = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 
@@ -40,11 +50,11 @@ class Connection:
     """Hands messages to one server; ``open`` may be called again after `Closed`.
 
     Args:
-        server: where to.
+        endpoint: where to.
         credentials: who signs in; None: nobody.
-        pipeline: how messages may be handed over, see `mailmerge.smtp.session`.
+        pipeline: how messages may be handed over, see `mailmerge.smtp.transfer`.
         deadlines: how long to wait for what.
-        transcript: takes each line of the dialogue, secrets masked.
+        transcript: takes each line of the conversation, secrets masked.
         monotonic: the clock, in seconds.
         profile: what other connections to this server have learnt; is learnt from, too.
 
@@ -52,7 +62,7 @@ class Connection:
 
     def __init__(
         self,
-        server: Endpoint,
+        endpoint: Endpoint,
         credentials: Credentials | None = None,
         *,
         pipeline: Pipeline = "auto",
@@ -61,13 +71,14 @@ class Connection:
         monotonic: Callable[[], float] = time.monotonic,
         profile: ServerProfile | None = None,
     ) -> None:
-        self.server = server
+        self.endpoint = endpoint
         self.id = ""
         """Names the present session in the ledger."""
         self.profile = profile or ServerProfile()
         self._credentials = credentials
         self._pipeline: Pipeline = pipeline
         self._deadlines = deadlines or Deadlines()
+        self._timer = DeadlineTimer(self._deadlines)
         self._transcript = transcript
         self._monotonic = monotonic
         self._session: Session | None = None
@@ -76,12 +87,11 @@ class Connection:
         self._tls: ssl.SSLContext | None = None
         self._interest = 0
         self._blocked = False
+        """The kernel took less than we had: writing goes on when the socket is writable."""
         self._broken: SessionError | None = None
-        self._doubted = False
-        """Whether we asked the silent server for TLS already."""
-        self._watched: tuple[int, Step | None, bool, Life] | None = None
-        self._since = 0.0
-        self._progress = 0.0
+        """How writing failed; reading goes on for what had arrived."""
+        self._asked_for_tls = False
+        """Whether we tried TLS on another connection to this silent server already."""
         self._moved = False
         """Whether the last pump read or wrote anything."""
 
@@ -148,7 +158,10 @@ class Connection:
             raise
 
     def poll(self, timeout: float) -> list[Event]:
-        """Write what may be written, wait up to *timeout* seconds for news, return it."""
+        """Write what may be written, wait up to *timeout* seconds for news, return it.
+
+        The end of the session is an event, too: `Closed` is the last one, and the next call returns nothing.
+        """
         session = self._session
         if session is None:
             return []
@@ -172,7 +185,8 @@ class Connection:
         """Ask the idle server whether it is still there; if it is not, ``poll`` reports the end."""
         session = self._present()
         if self._socket and not session.in_flight:
-            self._pump()  # a farewell may have been waiting all along
+            # A server that was tired of waiting has said so, or just closed, and nobody has looked since.
+            self._pump()
             if session.ready:
                 session.noop()
                 self._pump()
@@ -199,7 +213,7 @@ class Connection:
             pass
         finally:
             if session:  # nobody polls any more, so it is learnt here
-                self._learn_cap(session)
+                self._learn_limit(session)
             self._drop()
 
     def abort(self) -> list[Event]:
@@ -207,6 +221,7 @@ class Connection:
         session = self._session
         if session is None:
             return []
+        # No QUIT, and nothing of what is half written: only closing keeps a message from becoming complete.
         session.lost(ConnectionLost("we closed the connection"))
         self._drop()
         return session.take_events()
@@ -214,23 +229,24 @@ class Connection:
     # --- opening --------------------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        server = self.server
-        self._blocked, self._broken, self._watched, self._doubted = False, None, None, False
+        endpoint = self.endpoint
+        self._blocked, self._broken, self._asked_for_tls = False, None, False
+        self._timer = DeadlineTimer(self._deadlines)
         self._session = None
-        self._socket = connect(server, self._deadlines.connect, self._monotonic)
+        self._socket = connect(endpoint, self._deadlines.connect, self._monotonic)
         self.id = secrets.token_hex(6)
-        local = peer_is_local(self._socket, server)
+        local = peer_is_local(self._socket, endpoint)
         session = Session(
-            server.host,
-            server.helo,
-            starttls=server.tls == "starttls",
-            private=server.tls == "tls" or local,
+            endpoint.host,
+            endpoint.helo,
+            starttls=endpoint.tls == "starttls",
+            private=endpoint.tls == "tls" or local,
             credentials=self._credentials,
             pipeline=self.profile.limit(self._pipeline),
             messages_per_connection=self.profile.messages_per_connection,
             transcript=self._transcript,
         )
-        if server.tls == "tls":
+        if endpoint.tls == "tls":
             self._secure()
         self._session = session
         self._listen()
@@ -238,10 +254,10 @@ class Connection:
     def _secure(self) -> None:
         if self._socket is None:
             raise RuntimeError("nothing to secure")
-        self._tls = self._tls or tls_context(self.server)
+        self._tls = self._tls or tls_context(self.endpoint)
         plain, self._socket = self._socket, None
         try:
-            self._socket = secure(plain, self._tls, self.server, self._deadlines.tls, self._monotonic)
+            self._socket = secure(plain, self._tls, self.endpoint, self._deadlines.tls, self._monotonic)
         finally:
             if self._socket is None:
                 plain.close()
@@ -253,7 +269,7 @@ class Connection:
         self._selector = selectors.DefaultSelector()
         self._interest = selectors.EVENT_READ
         self._selector.register(self._present_socket(), self._interest)
-        self._progress = self._monotonic()
+        self._timer.wrote(self._monotonic())
 
     def _step_forward(self) -> None:
         session = self._present()
@@ -262,21 +278,26 @@ class Connection:
             self._listen()
             session.secured()
         elif session.closed:
-            raise session.error or ConnectionLost(f"{self.server.host} closed the connection")
-        elif session.awaited is Step.GREETING and not self._doubted:
+            raise session.error or ConnectionLost(f"{self.endpoint.host} closed the connection")
+        elif session.awaited is Step.GREETING and not self._asked_for_tls:
             self._wait(self._deadlines.wrong_tls)
-            if self._monotonic() - self._progress >= self._deadlines.wrong_tls:
-                self._doubt_mode()
+            if self._timer.since_written(self._monotonic()) >= self._deadlines.wrong_tls:
+                self._check_tls_mode()
         elif not session.ready:
             self._wait(None)
 
-    def _doubt_mode(self) -> None:
-        """Ask a server that is silent whether it waits for TLS: such ports never greet in clear."""
-        self._doubted = True
-        server = self.server
-        if server.tls != "tls" and speaks_tls(server, self._deadlines.wrong_tls, self._monotonic):
+    def _check_tls_mode(self) -> None:
+        """Try TLS, on another connection, with a server that is silent.
+
+        A port with implicit TLS waits for us to begin, as we wait for its greeting: without this the user
+        would learn after five minutes that "nothing was said". A slow server is not disturbed by it.
+        """
+        self._asked_for_tls = True
+        endpoint = self.endpoint
+        if endpoint.tls != "tls" and speaks_tls(endpoint, self._deadlines.wrong_tls, self._monotonic):
             raise TlsError(
-                f"port {server.port} of {server.host} expects implicit TLS and sends no plaintext greeting",
+                f"port {endpoint.port} of {endpoint.host} expects implicit TLS "
+                "and sends no plaintext greeting",
                 code="S625",
                 hint=TLS_MODE_HINT,
             )
@@ -293,7 +314,7 @@ class Connection:
         self._read(session)
         if not session.closed and not session.handshake_due:
             self._write(session)
-            if not self._moved:
+            if not self._moved:  # a deadline that passed while we were busy elsewhere is not the server's
                 self._check_deadline(session)
         if session.closed:
             self._drop()
@@ -317,12 +338,17 @@ class Connection:
             session.receive(data)
             if _QUICK_ACK is not None and session.listening:
                 self._acknowledge_quickly(connection)
+            # What OpenSSL has decrypted already no selector will ever report.
             if not isinstance(connection, ssl.SSLSocket) or not connection.pending():
                 return
 
     @staticmethod
     def _acknowledge_quickly(connection: socket.socket) -> None:
-        """Send our ACK at once: replies in two segments would wait for it (40 ms with Postfix)."""
+        """Send our ACK at once: replies in two segments would wait for it (40 ms with Postfix).
+
+        The server's Nagle holds its second segment back until we acknowledge the first, and our kernel would
+        delay that acknowledgement. The option lasts for a moment only, so it is set again each time.
+        """
         if _QUICK_ACK is not None:
             try:
                 connection.setsockopt(socket.IPPROTO_TCP, _QUICK_ACK, 1)
@@ -336,24 +362,23 @@ class Connection:
             try:
                 octets = self._write_some(connection, session)
             except ssl.SSLWantReadError:
-                return
+                return  # TLS wants to hear something first: reading is waited for in any case
             except _WOULD_BLOCK:
                 self._blocked = True
                 return
             except OSError as error:
-                # Replies may have arrived before the break: they still count.
+                # Replies may have arrived before the break, and each is one row less in doubt: read on.
                 self._broken = self._break(error)
                 session.write_failed(self._broken)
                 return
             self._moved = True
-            self._progress = self._monotonic()
+            self._timer.wrote(self._monotonic())
             session.sent(octets)
 
     @staticmethod
     def _write_some(connection: socket.socket, session: Session) -> int:
-        if isinstance(connection, ssl.SSLSocket):
-            return connection.send(b"".join(session.outbox.buffers(_JOINED_BUFFERS, _WRITE_OCTETS)))
-        if not hasattr(connection, "sendmsg"):
+        """Hand over what may be written now, in as few system calls and TLS records as possible."""
+        if isinstance(connection, ssl.SSLSocket) or not _GATHERS:
             return connection.send(b"".join(session.outbox.buffers(_JOINED_BUFFERS, _WRITE_OCTETS)))
         return connection.sendmsg(session.outbox.buffers(_GATHER_BUFFERS, _GATHER_OCTETS))
 
@@ -365,49 +390,19 @@ class Connection:
         if interest != self._interest:
             self._selector.modify(self._present_socket(), interest)
             self._interest = interest
-        due = self._due(self._present())
+        now = self._monotonic()
+        due = self._timer.due(self._present(), now)
         if due is not None:
-            left = max(0.0, due - self._monotonic())
+            left = max(0.0, due - now)
             seconds = left if seconds is None else min(seconds, left)
         self._selector.select(seconds)
 
-    # --- the clock ------------------------------------------------------------------------------------
-
-    def _due(self, session: Session) -> float | None:
-        """Return when patience ends; None: nothing is owed to us just now."""
-        step = session.awaited
-        watched = (session.answered, step, session.asked, session.life)
-        if watched != self._watched:
-            self._watched = watched
-            self._since = self._monotonic()
-        if session.life is Life.DRAINING:
-            return self._since + self._deadlines.drain
-        if step is None:
-            return None
-        if session.asked:
-            return self._since + self._deadlines.of(step)
-        if session.outbox:
-            return max(self._since, self._progress) + self._deadlines.progress
-        return None  # it is we who wait for a release
-
     def _check_deadline(self, session: Session) -> None:
-        due = self._due(session)
-        if due is not None and self._monotonic() >= due:
-            session.lost(self._too_late(session))
-
-    def _too_late(self, session: Session) -> SessionError:
-        where = f"{self.server.host}, port {self.server.port},"
-        step = session.awaited
-        if step is Step.GREETING:
-            seconds = self._deadlines.greeting
-            return ConnectionLost(f"{where} said nothing in {seconds:g} s", code="S613", hint=TLS_MODE_HINT)
-        if step is None or not session.asked:
-            return ConnectionLost(
-                f"{where} took nothing more of what we sent for {self._deadlines.progress:g} s", code="S613"
-            )
-        return ConnectionLost(
-            f"{where} did not answer {step.value} within {self._deadlines.of(step):g} s", code="S613"
-        )
+        now = self._monotonic()
+        due = self._timer.due(session, now)
+        if due is not None and now >= due:
+            where = f"{self.endpoint.host}, port {self.endpoint.port}"
+            session.lost(self._timer.too_late(session, where))
 
     # --- the end --------------------------------------------------------------------------------------
 
@@ -417,11 +412,11 @@ class Connection:
         hint = None
         if session.awaited is Step.GREETING:
             during, hint = " without a greeting", TLS_MODE_HINT
-        return ConnectionLost(f"{self.server.host} closed the connection{during}", hint=hint)
+        return ConnectionLost(f"{self.endpoint.host} closed the connection{during}", hint=hint)
 
     def _break(self, error: OSError) -> ConnectionLost:
         why = error.strerror or str(error)
-        return ConnectionLost(f"the connection to {self.server.host} broke: {why}")
+        return ConnectionLost(f"the connection to {self.endpoint.host} broke: {why}")
 
     def _learn(self, events: list[Event]) -> None:
         """Remember for later sessions what a surprise has taught in this one."""
@@ -431,13 +426,15 @@ class Connection:
         for event in events:
             if not isinstance(event, Closed):
                 continue
+            # A time-out or a reply out of place may be this mode's fault: the next session is one mode more
+            # careful, so that a server that cannot bear it costs one connection each and no row.
             if session.distrusts_bdat:
                 self.profile.step_down("window")
             elif isinstance(event.error, ProtocolError) or (event.error and event.error.code == "S613"):
                 self.profile.step_down(session.mode)
-            self._learn_cap(session)
+            self._learn_limit(session)
 
-    def _learn_cap(self, session: Session) -> None:
+    def _learn_limit(self, session: Session) -> None:
         limit = session.take_connection_limit()
         if limit:
             self.profile.connection_limit_reached(limit)

@@ -1,15 +1,13 @@
-"""Where messages are submitted, how long we wait for it, and what its sessions have taught us."""
+"""Where messages are submitted, and what sessions with that server have taught us."""
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from mailmerge.addresses import is_loopback
 from mailmerge.errors import InputError
-from mailmerge.smtp.state import Step
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,65 +52,6 @@ class Endpoint(Struct, frozen=True):
                 hint="Only servers on this machine may skip verification; "
                 "for your own certificate authority set `ca_file`.",
             )
-
-
-class Deadlines(Struct, frozen=True, dict=True):
-    """How long each reply may take in total, in seconds (RFC 5321 section 4.5.3.2, and Postfix's habits).
-
-    A reply's time starts when it is the next one owed and its command has left: with pipelining others may be
-    owed before it. The time is for the whole reply, so that a server cannot keep us by an octet a minute.
-    """
-
-    connect: float = 30
-    greeting: float = 300  # section 4.5.3.2.1
-    ehlo: float = 300
-    tls: float = 60
-    auth: float = 60
-    mail: float = 300  # section 4.5.3.2.2
-    rcpt: float = 300  # section 4.5.3.2.3
-    data: float = 120  # section 4.5.3.2.4
-    content: float = 600
-    """From the end of the content to its reply (section 4.5.3.2.6).
-
-    The longest of all, because a message that we give up too early is in doubt, and was often accepted.
-    """
-    progress: float = 180
-    """Without one octet of what we have to say being taken (section 4.5.3.2.5)."""
-    liveness: float = 30
-    """For NOOP after a pause."""
-    drain: float = 5
-    """For replies still on their way after a 421 or a write error."""
-    quit: float = 5
-    """For the 221, which nothing depends on."""
-    wrong_tls: float = 4
-    """Without a plaintext greeting, until we check whether the port expects implicit TLS."""
-
-    def of(self, step: Step) -> float:
-        """Return the seconds for the reply to *step*."""
-        return self._by_step[step]
-
-    @cached_property
-    def _by_step(self) -> dict[Step, float]:
-        return {
-            Step.GREETING: self.greeting,
-            Step.EHLO: self.ehlo,
-            Step.HELO: self.ehlo,
-            Step.STARTTLS: self.tls,
-            Step.AUTH: self.auth,
-            Step.TRIAL_MAIL: self.mail,
-            Step.TRIAL_CHUNK: self.mail,
-            Step.TRIAL_RSET: self.mail,
-            Step.TRIAL_NOOP: self.mail,
-            Step.MAIL: self.mail,
-            Step.RCPT: self.rcpt,
-            Step.DATA: self.data,
-            Step.CONTENT: self.content,
-            Step.CHUNK: self.content,
-            Step.LONE_DOT: self.content,
-            Step.RSET: self.mail,
-            Step.NOOP: self.liveness,
-            Step.QUIT: self.quit,
-        }
 
 
 class ServerProfile(Struct):

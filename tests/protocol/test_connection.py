@@ -257,7 +257,7 @@ def test_b1_content_without_progress() -> None:
             error = run.wait_closed().error
     assert error
     assert error.code == "S613"
-    assert "took nothing more" in error.message
+    assert "accepted no more data" in error.message
     assert run.statuses() == [Status.PENDING]
     assert not server.accepted
 

@@ -14,7 +14,7 @@ import pytest
 
 import mailmerge.smtp.state
 from dialogues import play
-from mailmerge.smtp.endpoint import Deadlines
+from mailmerge.smtp.deadlines import Deadlines
 from mailmerge.smtp.handshake import Handshake
 from mailmerge.smtp.reply_queue import ReplyQueue
 from mailmerge.smtp.state import (

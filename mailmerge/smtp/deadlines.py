@@ -1,0 +1,126 @@
+"""How long we wait for what, and since when; the clock itself is the caller's."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from mailmerge.errors import ConnectionLost
+from mailmerge.smtp.endpoint import TLS_MODE_HINT
+from mailmerge.smtp.state import Life, Step
+
+if TYPE_CHECKING:
+    from mailmerge.smtp.session import Session
+
+
+class Deadlines(Struct, frozen=True, dict=True):
+    """How long each reply may take in total, in seconds (RFC 5321 section 4.5.3.2, and Postfix's habits).
+
+    A reply's time starts when it is the next one owed and its command has left: with pipelining others may be
+    owed before it. The time is for the whole reply, so that a server cannot keep us by an octet a minute.
+    """
+
+    connect: float = 30
+    greeting: float = 300  # section 4.5.3.2.1
+    ehlo: float = 300
+    tls: float = 60
+    auth: float = 60
+    mail: float = 300  # section 4.5.3.2.2
+    rcpt: float = 300  # section 4.5.3.2.3
+    data: float = 120  # section 4.5.3.2.4
+    content: float = 600
+    """From the end of the content to its reply (section 4.5.3.2.6).
+
+    The longest of all, because a message that we give up too early is in doubt, and was often accepted.
+    """
+    progress: float = 180
+    """Without one octet of what we have to say being taken (section 4.5.3.2.5)."""
+    liveness: float = 30
+    """For NOOP after a pause."""
+    drain: float = 5
+    """For replies still on their way after a 421 or a write error."""
+    quit: float = 5
+    """For the 221, which nothing depends on."""
+    wrong_tls: float = 4
+    """Without a plaintext greeting, until we check whether the port expects implicit TLS."""
+
+    def of(self, step: Step) -> float:
+        """Return the seconds for the reply to *step*."""
+        return self._by_step[step]
+
+    @cached_property
+    def _by_step(self) -> dict[Step, float]:
+        return {
+            Step.GREETING: self.greeting,
+            Step.EHLO: self.ehlo,
+            Step.HELO: self.ehlo,
+            Step.STARTTLS: self.tls,
+            Step.AUTH: self.auth,
+            Step.TRIAL_MAIL: self.mail,
+            Step.TRIAL_CHUNK: self.mail,
+            Step.TRIAL_RSET: self.mail,
+            Step.TRIAL_NOOP: self.mail,
+            Step.MAIL: self.mail,
+            Step.RCPT: self.rcpt,
+            Step.DATA: self.data,
+            Step.CONTENT: self.content,
+            Step.CHUNK: self.content,
+            Step.LONE_DOT: self.content,
+            Step.RSET: self.mail,
+            Step.NOOP: self.liveness,
+            Step.QUIT: self.quit,
+        }
+
+
+class DeadlineTimer:
+    """Tells when the present wait of a session is over.
+
+    A wait begins when another reply becomes the next one owed, when its command has left, and when the
+    session falls silent; it does not begin anew because some octets of a reply came, or of a TLS record.
+    """
+
+    def __init__(self, deadlines: Deadlines) -> None:
+        self._deadlines = deadlines
+        self._watched: tuple[int, Step | None, bool, Life] | None = None
+        self._since = 0.0
+        self._progress = 0.0
+
+    def wrote(self, now: float) -> None:
+        """Take note that the kernel took octets of ours at *now*."""
+        self._progress = now
+
+    def since_written(self, now: float) -> float:
+        """Return how long ago that was, or the connection was made."""
+        return now - self._progress
+
+    def due(self, session: Session, now: float) -> float | None:
+        """Return when the present wait is over; None: nothing is owed to us just now."""
+        step = session.awaited
+        watched = (session.answered, step, session.asked, session.life)
+        if watched != self._watched:
+            self._watched = watched
+            self._since = now
+        if session.life is Life.DRAINING:
+            return self._since + self._deadlines.drain
+        if step is None:
+            return None
+        if session.asked:
+            return self._since + self._deadlines.of(step)
+        if session.outbox:
+            # The server has not taken our last words yet: it may be slow, but not stand still.
+            return max(self._since, self._progress) + self._deadlines.progress
+        return None  # it is we who wait, for a release
+
+    def too_late(self, session: Session, where: str) -> ConnectionLost:
+        """Return the error for a wait that is over; *where* is host and port."""
+        step = session.awaited
+        if step is Step.GREETING:
+            seconds = self._deadlines.greeting
+            return ConnectionLost(f"{where}, said nothing in {seconds:g} s", code="S613", hint=TLS_MODE_HINT)
+        if step is None or not session.asked:
+            seconds = self._deadlines.progress
+            return ConnectionLost(f"{where}, accepted no more data for {seconds:g} s", code="S613")
+        seconds = self._deadlines.of(step)
+        return ConnectionLost(f"{where}, did not answer {step.value} within {seconds:g} s", code="S613")
