@@ -87,7 +87,7 @@ if TYPE_CHECKING:
     from mailmerge.sending.runs import Reason as Reason
     from mailmerge.sending.runs import RunEnd as RunEnd
     from mailmerge.sending.runs import StopFlag as StopFlag
-    from mailmerge.smtp.endpoint import Deadlines as Deadlines
+    from mailmerge.smtp.deadlines import Deadlines as Deadlines
     from mailmerge.suggest import Invocation as Invocation
     from mailmerge.suggest import Suggestion as Suggestion
     from mailmerge.values import Cell as Cell
