@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from mailmerge.errors import AuthError as AuthError
     from mailmerge.errors import CampaignFileError as CampaignFileError
     from mailmerge.errors import ConnectionLost as ConnectionLost
+    from mailmerge.errors import FileError as FileError
     from mailmerge.errors import InputError as InputError
     from mailmerge.errors import InUseError as InUseError
     from mailmerge.errors import LedgerError as LedgerError
