@@ -6,7 +6,6 @@ What is not named here works on values as it is (``batch``, ``first``, ``map``, 
 
 from __future__ import annotations
 
-import json
 import operator
 import re
 from collections import abc
@@ -147,6 +146,8 @@ def _tojson(context: EvalContext, value: Any, indent: int | None = None) -> Any:
 
 def dump_json(value: Any, **options: Any) -> str:
     """Write JSON: numbers as numbers, TRUE and FALSE as such, all else in its canonical text."""
+    import json
+
     return json.dumps(value, default=_json, **options)
 
 

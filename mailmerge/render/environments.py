@@ -192,6 +192,8 @@ class Sandbox(Operators, ImmutableSandboxedEnvironment):
                 return found
         elif isinstance(argument, Value) and not isinstance(obj, Undefined):
             argument = argument.__index__()
+        elif kind is str and values.kind_of(obj):  # |map(attribute="year")
+            return self.getattr(obj, argument)
         return super().getitem(obj, argument)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:

@@ -191,13 +191,13 @@ def _blamed(error: Exception, line: str, recipient: Recipient | None) -> BadValu
 
 def _reads_names(line: str) -> bool:
     """Whether a line of a template has more than constants in its tags."""
-    tags = "".join(_TAG.findall(line)) or line
-    return any(word not in _KEYWORDS for word in _NAME.findall(_STRING.sub("", tags)))
+    tags = "".join(re.findall(_TAG, line)) or line
+    return any(word not in _KEYWORDS for word in re.findall(_NAME, re.sub(_STRING, "", tags)))
 
 
-_TAG = re.compile(r"\{[{%].*?[%}]\}")
-_STRING = re.compile(r"""("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')""")
-_NAME = re.compile(r"(?<![\w.|])[A-Za-z_]\w*")
+_TAG = r"\{[{%].*?[%}]\}"
+_STRING = r"""("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')"""
+_NAME = r"(?<![\w.|])[A-Za-z_]\w*"
 _KEYWORDS = {"if", "elif", "else", "for", "in", "is", "not", "and", "or", "set", "true", "false", "none"}
 
 

@@ -14,13 +14,11 @@ from decimal import Decimal
 LARGEST_EXPONENT = 1000
 """Numbers beyond ten to this power are written with an exponent, not as a megabyte of zeros."""
 
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)\Z")
-_SCIENTIFIC = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)[eE][+-]?[0-9]{1,3}\Z")
-_MOMENT = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[ T]([0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?))?\Z"
-)
-_TIME = re.compile(r"[0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?\Z")
-_DURATION = re.compile(r"(-?)([0-9]{1,7}):([0-5][0-9])(?::([0-5][0-9])(\.[0-9]{1,6})?)?\Z")
+_NUMBER = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)\Z"
+_SCIENTIFIC = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)[eE][+-]?[0-9]{1,3}\Z"
+_MOMENT = r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[ T]([0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?))?\Z"
+_TIME = r"[0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?\Z"
+_DURATION = r"(-?)([0-9]{1,7}):([0-5][0-9])(?::([0-5][0-9])(\.[0-9]{1,6})?)?\Z"
 
 _YES = (
     "true yes y on 1 x ✓ ✔ ☑ wahr ja j vrai oui verdadero vero verdadeiro si sí sì sim "
@@ -104,7 +102,7 @@ def _sign(duration: timedelta) -> str:
 def read_number(text: str, *, exponent: bool = False) -> Decimal | None:
     """Read ``1234.50``: digits, a point before decimals, a sign; ``1E-7`` only with *exponent*."""
     text = text.strip()
-    if _NUMBER.match(text) or (exponent and _SCIENTIFIC.match(text)):
+    if re.match(_NUMBER, text) or (exponent and re.match(_SCIENTIFIC, text)):
         return Decimal(text)
     return None
 
@@ -118,7 +116,7 @@ def read_date(text: str) -> date | None:
 def read_moment(text: str) -> date | datetime | None:
     """Read ``2026-03-05`` as a date, ``2026-03-05 09:30`` (or with ``T``, or seconds) as a date and time."""
     text = text.strip()
-    found = _MOMENT.match(text)
+    found = re.match(_MOMENT, text)
     try:
         if found is None:
             return None
@@ -131,14 +129,14 @@ def read_time(text: str) -> time | None:
     """Read ``09:30`` or ``09:30:05``."""
     text = text.strip()
     try:
-        return time.fromisoformat(text) if _TIME.match(text) else None
+        return time.fromisoformat(text) if re.match(_TIME, text) else None
     except ValueError:
         return None
 
 
 def read_duration(text: str) -> timedelta | None:
     """Read ``26:30`` or ``26:30:05``."""
-    found = _DURATION.match(text.strip())
+    found = re.match(_DURATION, text.strip())
     if found is None:
         return None
     minus, hours, minutes, seconds, fraction = found.groups("0")

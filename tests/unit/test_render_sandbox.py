@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from mailmerge.errors import TemplateError
 from mailmerge.model import Columns, Recipient
 from mailmerge.render import MessageTemplates, Renderer, TemplateSource
+from mailmerge.values import Date
 
 VALUES: dict[str, Any] = {
     "name": "Zoë <b>&'\"</b> O'Brien",
@@ -87,6 +89,43 @@ def test_short_cuts_open_no_way_out(source):
     """What the sandbox refuses is refused still."""
     with pytest.raises(TemplateError) as caught:
         render("html", source)
+    assert caught.value.diagnostics[0].code.startswith("T")
+
+
+CELL = Date(date(2026, 3, 5), "{0.__class__}")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ cell.__class__ }}",
+        "{{ cell._write() }}",
+        "{{ cell.value.__class__ }}",
+        "{{ cell['__class__'] }}",
+        "{{ cell|attr('__class__') }}",
+        "{{ [cell]|map(attribute='__class__')|first }}",
+        "{{ cell.format(name) }}",
+        "{{ '{0.__class__}'.format(cell) }}",
+        "{{ '{0.value.__class__}'.format(cell) }}",
+        "{{ cell.replace.func.__globals__ }}",
+        "{{ cell.upper.__self__ }}",
+        "{{ {}.get.func.__globals__ }}",
+        "{{ range.__globals__ }}",
+        "{{ (cell ~ '').format(name) }}",
+    ],
+)
+def test_cells_open_no_way_out(source):
+    """A value and its displayed text lead to nothing that a text would not lead to."""
+    columns = Columns(("email", "name", "cell"), ("email", "name", "cell"))
+    templates = MessageTemplates(
+        base=Path(),
+        from_="me@example.org",
+        to=("{{ email }}",),
+        subject="Hello",
+        text=TemplateSource("message.text", source=source),
+    )
+    with pytest.raises(TemplateError) as caught:
+        Renderer(templates, columns).render(Recipient(2, columns, ("a@example.org", "x", CELL)))
     assert caught.value.diagnostics[0].code.startswith("T")
 
 
