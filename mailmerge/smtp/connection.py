@@ -408,7 +408,7 @@ class Connection:
 
     def _end_of_stream(self) -> ConnectionLost:
         session = self._present()
-        during = f" while we waited for its reply to {session.awaited.value}" if session.awaited else ""
+        during = f" while we were waiting for its reply to {session.awaited.value}" if session.awaited else ""
         hint = None
         if session.awaited is Step.GREETING:
             during, hint = " without a greeting", TLS_MODE_HINT

@@ -79,7 +79,7 @@ class ReplyParser:
             raise _endless()
         if match[1] != self._lines[0][:3]:
             raise ProtocolError(
-                f"one reply has two codes: {match[1].decode()} follows {self._lines[0][:3].decode()}",
+                f"one reply contains two codes: {match[1].decode()} follows {self._lines[0][:3].decode()}",
                 code="S630",
             )
         if match[2] == b"-":
@@ -126,11 +126,11 @@ def _not_smtp(line: bytes) -> ProtocolError:
         return ProtocolError(
             f"a web server answered: {start}",
             code="S631",
-            hint="This host and port speak HTTP. Mail is usually handed in at port 465 or 587.",
+            hint="This host and port speak HTTP. Mail submission normally uses port 587 or 465.",
         )
     if line[0] in b"\x15\x16":
-        return ProtocolError("TLS bytes came where SMTP in clear was expected", code="S625")
-    return ProtocolError(f"the server's answer is no SMTP reply: {start}", code="S630")
+        return ProtocolError("TLS data arrived where plaintext SMTP was expected", code="S625")
+    return ProtocolError(f"the server's answer is not an SMTP reply: {start}", code="S630")
 
 
 # --- meaning ---------------------------------------------------------------------------------------------
@@ -214,7 +214,7 @@ def too_large(size: int, limit: int) -> Outcome:
         Scope.ROW,
         Phase.MAIL,
         reason="size",
-        hint=f"the message has {size} octets, the server takes {limit}; attachments grow by 37 %",
+        hint=f"the message has {size} octets, the server accepts {limit}; encoding adds 37 % to attachments",
     )
 
 

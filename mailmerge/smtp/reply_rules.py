@@ -62,12 +62,19 @@ def _stop(reason: str, hint: str) -> Meaning:
 _QUOTA = _pause(
     "quota", DAY, hint="The account's sending limit is used up; run the same command again later."
 )
-_BLOCKED = _stop("blocked", "The provider has blocked the account: sign in on its web page and unblock it.")
+_BLOCKED = _stop("blocked", "The provider has blocked the account: sign in on its website and unblock it.")
 _SENDER = _stop(
     "sender", "Send from the address of the account itself, or let the provider verify this sender first."
 )
 _SIGN_IN = _stop(
-    "auth", "Check user name and secret; many providers want an app password, not the usual one."
+    "auth",
+    "Check the user name and the secret; many providers require an app password.",
+)
+_CONNECTIONS = _pause(
+    "connections", MINUTE, hint="Another program is using this account; we open only one session."
+)
+_AUTH_OFF = _stop(
+    "auth", "SMTP AUTH is off for this mailbox or tenant: an administrator must turn it on, or use OAuth2."
 )
 _RECIPIENT = _row(Status.REJECTED, "recipient")
 _SIZE = _row(Status.REJECTED, "size")
@@ -76,30 +83,27 @@ _PROTOCOL = _row(Status.REJECTED, "protocol")
 _DOMAIN = _row(
     Status.REJECTED,
     "domain",
-    hint="The recipient's domain wants the sender's SPF, DKIM and DMARC to pass: mend the DNS records.",
+    hint="The recipient's domain requires SPF, DKIM and DMARC to pass for the sender: fix the DNS records.",
 )
 _RECIPIENT_LIMIT = _row(Status.DEFERRED, "recipients")
 
 _SIGNING_IN: tuple[ReplyRule, ...] = (
     ReplyRule(
-        _pause("auth_later", 10 * MINUTE, hint="Too many sign-ins; wait ten minutes before the next one."),
+        _pause("auth_later", 10 * MINUTE, hint="Too many sign-ins: wait ten minutes before the next one."),
         words=("too many login attempts", "too much fail authentication"),
     ),
     ReplyRule(
-        _pause("auth_later", 10 * MINUTE, hint="The server cannot check sign-ins just now; try again later."),
+        _pause("auth_later", 10 * MINUTE, hint="The server cannot check sign-ins now: try again later."),
         codes=(4,),
         phases=(Phase.AUTH,),
     ),
     ReplyRule(
-        _stop("auth", "The provider wants an app password (account > security > 2-step verification)."),
+        _stop("auth", "The provider requires an app password (account > security > 2-step verification)."),
         enhanced=("5.7.9",),
         codes=(534, 535),
     ),
     ReplyRule(
-        _stop(
-            "auth",
-            "SMTP AUTH is off for this mailbox or tenant: an administrator must turn it on, or use OAuth2.",
-        ),
+        _AUTH_OFF,
         words=(
             "smtpclientauthentication is disabled",
             "basic authentication is disabled",
@@ -107,10 +111,7 @@ _SIGNING_IN: tuple[ReplyRule, ...] = (
         ),
     ),
     ReplyRule(
-        _stop(
-            "auth",
-            "SMTP AUTH is off for this mailbox or tenant: an administrator must turn it on, or use OAuth2.",
-        ),
+        _AUTH_OFF,
         enhanced=("5.7.139", "5.7.30"),
     ),
     ReplyRule(
@@ -154,11 +155,7 @@ _TOO_MUCH: tuple[ReplyRule, ...] = (
     ReplyRule(_row(Status.DEFERRED, "recipient_rate", HOUR), words=("receiving mail at a rate",)),
     ReplyRule(_pause("rate", 15 * MINUTE, slower=True), words=("unusual rate", "try again later, closing")),
     ReplyRule(
-        _pause(
-            "connections",
-            MINUTE,
-            hint="Another program uses this account just now: only one session is ours.",
-        ),
+        _CONNECTIONS,
         words=("concurrent connections", "sender thread limit"),
     ),
     ReplyRule(_pause("rate", 15 * MINUTE), words=("mi:sfq",)),
@@ -198,7 +195,7 @@ _WHO_WE_ARE: tuple[ReplyRule, ...] = (
         _pause(
             "blocklist",
             4 * HOUR,
-            hint="The sending address is on a block list: ask its keeper or the provider.",
+            hint="The sending address is on a block list: contact its operator or your provider.",
         ),
         words=(
             "blocked using",
@@ -270,17 +267,13 @@ _ENHANCED: tuple[ReplyRule, ...] = (
 _CODES: tuple[ReplyRule, ...] = (
     ReplyRule(_reconnect("server"), codes=(421,)),
     ReplyRule(
-        _pause(
-            "connections",
-            MINUTE,
-            hint="Another program uses this account just now: only one session is ours.",
-        ),
+        _CONNECTIONS,
         codes=(432,),
     ),
     ReplyRule(_SENDER, codes=(436,)),
     ReplyRule(_RECIPIENT_LIMIT, codes=(452,), phases=(Phase.RCPT,)),
     ReplyRule(_reconnect("storage", 10 * MINUTE), codes=(452,)),
-    ReplyRule(_stop("auth", "The server wants TLS and sign-in first: check `tls` and `user`."), codes=(530,)),
+    ReplyRule(_stop("auth", "The server requires TLS and sign-in: check `tls` and `user`."), codes=(530,)),
     ReplyRule(_SIGN_IN, codes=(534, 535, 538)),
     ReplyRule(_row(Status.REJECTED, "full"), codes=(552,), phases=(Phase.RCPT,)),
     ReplyRule(_SIZE, codes=(552, 557)),

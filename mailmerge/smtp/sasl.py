@@ -31,7 +31,7 @@ class Credentials(Struct, frozen=True):
 
     def __post_init__(self) -> None:
         if not self.user.isprintable():
-            raise InputError("the user name holds a line break or control character", code="S640")
+            raise InputError("the user name contains a line break or control character", code="S640")
 
     def __repr__(self) -> str:
         return f"Credentials({self.user!r}, {self.mechanism!r})"
@@ -74,7 +74,7 @@ class Login:
     def respond(self, challenge: str) -> bytes:  # noqa: ARG002  prompts differ, their order does not
         """Return the user name, then the secret."""
         if not self._answers:
-            raise ProtocolError("the server asks for more than user name and password")
+            raise ProtocolError("the server asks for more than a user name and a password")
         return self._answers.pop()
 
 
@@ -147,7 +147,7 @@ def choose(offered: Iterable[str], credentials: Credentials, *, private: bool) -
             return name
     if any(name in names for name in wanted):
         raise AuthError(
-            "signing in would send the secret in clear",
+            "signing in would send the secret in plaintext",
             code="S603",
             hint='Set `tls = "starttls"` (port 587) or `tls = "tls"` (port 465).',
         )
@@ -155,14 +155,15 @@ def choose(offered: Iterable[str], credentials: Credentials, *, private: bool) -
         raise AuthError(
             "the server offers no sign-in on this connection",
             code="S603",
-            hint="Check port and `tls`: many servers offer it only after TLS; a relay may need no user.",
+            hint="Check port and `tls`: many servers offer it only after TLS; a relay may not need a user.",
         )
     raise AuthError(
-        f"the server offers no sign-in that we can use: it has {', '.join(names)}, we {', '.join(wanted)}",
+        "the server offers no sign-in method that we support: "
+        f"it has {', '.join(names)}, we have {', '.join(wanted)}",
         code="S603",
-        hint="Servers with XOAUTH2 alone want a token: see `token_command`."
+        hint="Servers that offer only XOAUTH2 expect a token: see `token_command`."
         if "XOAUTH2" in names
-        else "Check that host and port are those for handing in mail.",
+        else "Check that host and port are those for mail submission.",
     )
 
 
@@ -175,9 +176,9 @@ def start(name: str, user: str, secret: str) -> Mechanism:
     """
     if not secret or any(ord(character) < 0x20 for character in secret):
         raise InputError(
-            "the password or token is empty, or holds a line break or control character",
+            "the password or token is empty, or contains a line break or control character",
             code="S640",
-            hint="Copy it again without the line end.",
+            hint="Copy it again without the line break.",
         )
     return MECHANISMS[name].build(user, secret)
 
@@ -186,4 +187,4 @@ def _decode(challenge: str) -> bytes:
     try:
         return base64.b64decode(challenge.strip().encode("ascii"), validate=True)
     except (binascii.Error, UnicodeEncodeError):
-        raise ProtocolError("the server's sign-in challenge is no base64") from None
+        raise ProtocolError("the server's sign-in challenge is not base64") from None

@@ -279,9 +279,7 @@ class Session:
     def _take_unasked(self, reply: Reply) -> None:
         """Take a reply that answers nothing: 421 alone may come like this (RFC 5321 section 3.8)."""
         if reply.code != 421:
-            raise ProtocolError(
-                f"the server sent a reply nobody asked for: {reply}", code="S632", reply=reply
-            )
+            raise ProtocolError(f"the server sent an unsolicited reply: {reply}", code="S632", reply=reply)
         if self._state.life in _MAY_BE_TOLD:
             self._transfer.on_421(reply, hurt=self._transfer.would_suffer())
         else:

@@ -350,7 +350,8 @@ class Transfer:
             # MAIL was refused, a RCPT behind it was not: whatever ends this DATA might be delivered, under
             # whichever sender. RFC 5321 knows no way out of it but to close.
             raise ProtocolError(
-                f"the server takes recipients of a message it refused: {transaction.refusal.reply}",
+                "the server accepted recipients of a message whose sender it had refused: "
+                f"{transaction.refusal.reply}",
                 code="S632",
             )
         else:
@@ -401,7 +402,7 @@ class Transfer:
         """Take a verdict on content that is not written whole: what is left of it may not follow."""
         if reply.severity == 2:
             raise ProtocolError(
-                f"the server took a message before its end: {reply}", code="S632", reply=reply
+                f"the server accepted a message before its end: {reply}", code="S632", reply=reply
             )
         transaction.refuse(replace(classify(reply, Phase.CONTENT), phase=Phase.DATA))
         self.drain(
@@ -438,7 +439,7 @@ class Transfer:
             # no RSET came between, under the envelope of an earlier message.
             transaction.refusal = None
             raise ProtocolError(
-                f"the server took a message whose envelope it had refused: {refusal.reply}", code="S632"
+                f"the server accepted a message whose envelope it had refused: {refusal.reply}", code="S632"
             )
 
     # --- the end of a message -------------------------------------------------------------------------

@@ -180,8 +180,8 @@ def test_b11_over_the_servers_size(mailmerge):
 
     assert done.code == 3, done
     assert statuses(campaign) == ["accepted", "accepted", "accepted", "rejected"]
-    assert "octets, the server takes 1500" in done.out
-    assert "the server takes 1500" in results(campaign, "failed.csv")[0]["mailmerge_reply"]
+    assert "octets, the server accepts 1500" in done.out
+    assert "the server accepts 1500" in results(campaign, "failed.csv")[0]["mailmerge_reply"]
     assert len(server.messages) == 3
 
 

@@ -35,8 +35,8 @@ def test_choice(offered: list[str], credentials: Credentials, private: bool, cho
         (["GSSAPI", "NTLM"], PASSWORD, True, "GSSAPI, NTLM"),
         (["XOAUTH2"], PASSWORD, True, "XOAUTH2"),
         (["PLAIN"], TOKEN, True, "PLAIN"),
-        (["PLAIN", "LOGIN"], PASSWORD, False, "in clear"),
-        (["XOAUTH2"], TOKEN, False, "in clear"),
+        (["PLAIN", "LOGIN"], PASSWORD, False, "in plaintext"),
+        (["XOAUTH2"], TOKEN, False, "in plaintext"),
         ([], PASSWORD, True, "offers no sign-in on"),
     ],
 )
