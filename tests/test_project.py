@@ -157,6 +157,14 @@ def test_links_between_pages_lead_somewhere(page):
         assert not heading or heading in _headings(path), target
 
 
+def test_the_index_lists_every_page():
+    """Whoever opens docs/ finds all of it."""
+    index = (ROOT / "docs" / "README.md").read_text("utf-8")
+    pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+
+    assert {page for page in pages - {"README.md"} if f"]({page})" not in index} == set()
+
+
 def _headings(path):
     """Return the names that GitHub gives the headings of a page."""
     lines = re.findall(r"^#+ (.+)$", path.read_text("utf-8"), re.MULTILINE)

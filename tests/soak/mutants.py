@@ -31,6 +31,7 @@ CHOSEN = {
     "sending/throttle.py": ["unit/test_sending_throttle.py"],
     "sending/work_queue.py": ["unit/test_sending_work_queue.py"],
     "smtp/replies.py": ["unit/test_smtp_replies.py", "protocol/test_transcripts.py"],
+    "values/comparison.py": ["unit/test_values.py", "unit/test_values_table.py"],
 }
 """Modules that decide, with the tests that should notice if they decide otherwise."""
 
