@@ -113,14 +113,19 @@ class Campaign:
         given = {name: value for name, value in (options or {}).items() if value is not None}
         if path is None and ledger_only and "data.source" in given:
             return cls.from_options(
-                {**_NO_MESSAGE, **given}, settings=settings, environ=environ, out=out, account=account
+                {**_NO_MESSAGE, **given},
+                settings=settings,
+                environ=environ,
+                out=out,
+                account=account,
+                flags=flags,
             )
         if path is None and _is_whole(given):
             return cls.from_options(
                 given, settings=settings, environ=environ, out=out, account=account, flags=flags
             )
         return cls.from_folder(
-            path or ".", given, settings=settings, environ=environ, out=out, account=account
+            path or ".", given, settings=settings, environ=environ, out=out, account=account, flags=flags
         )
 
     @classmethod

@@ -355,3 +355,20 @@ def test_the_ledger_lies_in_a_private_folder(campaign_factory: CampaignFactory) 
     Ledger.open(workspace.ledger_path, "spring", now=lambda: datetime(2026, 11, 22, tzinfo=UTC)).close()
     assert stat.S_IMODE(workspace.state.stat().st_mode) == 0o700
     assert stat.S_IMODE(workspace.ledger_path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("flags", [True, False])
+def test_a_campaign_knows_who_named_its_options(tmp_path: Path, flags: bool) -> None:
+    """Whichever way it is opened: messages name flags to a command line, and keys to a program."""
+    (tmp_path / "list.csv").write_text("email\na@x.org\n", "utf-8")
+    (tmp_path / "campaign.toml").write_text(
+        '[data]\nsource = "list.csv"\n[message]\nfrom = "me@x.org"\nsubject = "Hi"\ntext = "Hi\\n"\n', "utf-8"
+    )
+    source = {"data.source": str(tmp_path / "list.csv")}
+    whole = {**source, "message.subject": "Hi", "message.text": "Hi\n", "message.from": "me@x.org"}
+    opened = [
+        Campaign.load(tmp_path, environ={}, flags=flags),
+        Campaign.load(None, whole, environ={}, flags=flags),
+        Campaign.load(None, source, environ={}, ledger_only=True, flags=flags),
+    ]
+    assert [campaign.definition.file.flags for campaign in opened] == [flags] * 3
