@@ -133,7 +133,7 @@ def test_a24_second_signal_leaves_at_once(mailmerge):
         assert "mailmerge resolve spring" in second.out
         assert statuses(campaign) == ["accepted", "in_doubt", "accepted"]
         again = mailmerge("resolve", "spring", "--resend")
-        assert "1 row will be sent again by the next `mailmerge send`." in again.out
+        assert "1 row will be sent again by the next run.\nNext: mailmerge send spring" in again.out
         assert mailmerge("send", "spring", "--yes").code == 0
 
     assert [message.recipients for message in server.accepted] == [
