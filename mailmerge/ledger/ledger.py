@@ -231,7 +231,8 @@ class Ledger(LedgerReader):
             return kept
         counted = self._counted()
         text = json.dumps({str(status): counted[status] for status in counted})
-        with self._db.transaction():
+        # Asking must not fail because a full disk has no room to remember the answer.
+        with contextlib.suppress(LedgerError), self._db.transaction():
             self._db.execute("UPDATE campaign SET counts = ? WHERE id = ?", (text, self._id))
         return counted
 
