@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct, field
 
+from mailmerge.addresses import Address  # noqa: TC001  frozen messages are decoded into it
 from mailmerge.values import canonical
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from datetime import datetime
 
-    from mailmerge.addresses import Address, Mailbox
+    from mailmerge.addresses import Mailbox
     from mailmerge.values import Cell
 
 KEY_COLUMN = "mailmerge_key"
@@ -176,6 +177,44 @@ class Envelope(Struct, frozen=True):
     def __post_init__(self) -> None:
         if not self.rcpt_to:
             raise RuntimeError("an envelope needs at least one recipient")
+
+
+class FrozenFile(Struct, frozen=True):
+    """A file of a message: what it is called there, and what it was when the message was frozen."""
+
+    path: str
+    """Absolute, its links resolved."""
+    name: str
+    """As the message shows it."""
+    sha256: str
+    """Of the file itself, hexadecimal."""
+    size: int
+    """Octets of the file itself."""
+    content_id: str = ""
+    """What the HTML calls it, without brackets; only an inline image has one."""
+
+
+class FrozenMessage(Struct, frozen=True):
+    """A message but for its Date, its Message-ID and the bytes of its files.
+
+    Frozen, it can be kept (msgspec encodes and decodes it) and looked at; thawed, it is a `Message`.
+    """
+
+    row: int
+    key: str
+    envelope: Envelope
+    """Its reverse-path is the From address; an account's own one is put in when the message is thawed."""
+    sender: str
+    """The address of From."""
+    head: bytes
+    """The header fields as they go out but Date and Message-ID, up to and with MIME-Version."""
+    body: tuple[bytes | int, ...]
+    """The MIME header of the root, and the content in pieces; a number stands for that one of `files`."""
+    files: tuple[FrozenFile, ...]
+    size: int
+    """Octets of the whole message, with Date, Message-ID and files."""
+    digest: str
+    """SHA-256, hexadecimal, of all that is frozen here; each file counts by name and SHA-256."""
 
 
 class Message(Struct, frozen=True, dict=True):
