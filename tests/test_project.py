@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from servers.programs import unmeasured
 from soak.mutants import CHOSEN
 
 ROOT = Path(__file__).parents[1]
@@ -218,3 +219,46 @@ def _imports(path, *, nested=True):
         else:
             continue
         yield from {name.split(".")[0] for name in names} - sys.stdlib_module_names - {"mailmerge"}
+
+
+MEASURED = "import sys\n\nif len(sys.argv) > 1:\n    print(1)\nelse:\n    print(2)\n"
+
+
+def torn_whole(path):
+    """Cut off early: not even the list of tables is there."""
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+def torn_inside(path):
+    """Opens like any other, but the pages of its tables are gone."""
+    data = path.read_bytes()
+    path.write_bytes(data[:4096] + b"\xff" * (len(data) - 4096))
+
+
+@pytest.mark.parametrize("tear", [torn_whole, torn_inside])
+@pytest.mark.parametrize(("floor", "code"), [("66", 0), ("67", 2), ("67 NO_FLOOR", 0)])
+def test_a_torn_measurement_costs_only_itself(tmp_path, tear, floor, code):
+    """It is named and left out, all others count, and the floor still decides."""
+    settings = f"[run]\nbranch = true\nparallel = true\n[report]\nfail_under = {floor[:2]}\n"
+    (tmp_path / ".coveragerc").write_text(settings)
+    (tmp_path / "measured.py").write_text(MEASURED)
+    environ = {**unmeasured(), "COVERAGE_FILE": str(tmp_path / "coverage" / "data")}
+    (tmp_path / "coverage").mkdir()
+
+    def run(*arguments):
+        command = [sys.executable, *map(str, arguments)]
+        return subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
+
+    run("-m", "coverage", "run", "measured.py", "with an argument")
+    (other,) = (tmp_path / "coverage").glob("data.*")
+    run("-m", "coverage", "run", "measured.py")
+    (torn,) = set((tmp_path / "coverage").glob("data.*")) - {other}
+    tear(torn)
+    done = run(ROOT / "scripts" / "coverage-total", "coverage", *floor.split()[1:])
+
+    assert (done.returncode, done.stdout.splitlines()[0]) == (
+        code,
+        "coverage, branches included: 66.6 % (coverage/report.txt)",
+    ), done
+    assert done.stderr.startswith(f"coverage: {torn.name} is left out: ")
+    assert ("below the floor" in done.stderr) == bool(code)

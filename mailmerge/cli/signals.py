@@ -10,7 +10,11 @@ from typing import Any, Self
 
 
 class GracefulStop:
-    """Turns SIGINT and SIGTERM into a request to stop while it is entered."""
+    """Turns SIGINT and SIGTERM into a request to stop while it is entered.
+
+    One that was ignored when we were started stays so: shells start commands in the background like this, and
+    the Ctrl-C at their terminal is meant for another.
+    """
 
     def __init__(self) -> None:
         self.flag = threading.Event()
@@ -20,7 +24,8 @@ class GracefulStop:
 
     def __enter__(self) -> Self:
         for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._handle)
+            if signal.getsignal(number) != signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *_: object) -> None:

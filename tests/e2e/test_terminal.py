@@ -107,6 +107,29 @@ def test_a24_signal_in_mid_run(mailmerge, number, code):
     ]
 
 
+def test_a24_a_run_in_the_background_does_not_hear_ctrl_c(mailmerge):
+    """A script starts ``mailmerge send &`` with SIGINT ignored: it goes on, and SIGTERM still ends it."""
+    mailmerge.campaign(people_csv=PEOPLE)
+    with KeepingSandbox(faults=FaultPlan(delay=0.05)) as server:
+        mailmerge.account(server)
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            process = mailmerge.start("send", "spring", "--yes", "--rate", "20/s")
+        finally:
+            signal.signal(signal.SIGINT, before)
+        try:
+            wait_until(lambda: len(server.messages) >= 2, "two messages")
+            process.send_signal(signal.SIGINT)
+            wait_until(lambda: len(server.messages) >= 5, "three more messages")
+            process.send_signal(signal.SIGTERM)
+        finally:
+            done = mailmerge.finish(process)
+
+        assert done.code == 143, done
+        assert done.err.count("finishing the messages in flight") == 1
+        assert 5 <= len(server.messages) < 12
+
+
 def test_a24_second_signal_leaves_at_once(mailmerge):
     """Whoever cannot wait leaves a row in doubt: it is named, and only sent again if told."""
     campaign = mailmerge.campaign()

@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from servers.programs import unmeasured
+
 if TYPE_CHECKING:
     from typing import IO
 
@@ -34,7 +36,7 @@ class Warm:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=output,
-                env={name: text for name, text in os.environ.items() if "COVERAGE" not in name},
+                env=unmeasured(),
                 text=True,
             )
 

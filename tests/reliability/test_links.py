@@ -17,6 +17,7 @@ import pytest
 
 from faultd import FaultServer, say
 from mailmerge import cli
+from servers.programs import unmeasured
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -381,11 +382,6 @@ def writes(trace: Path, cwd: Path) -> Iterator[tuple[str, Path]]:
             yield line, path.parent.resolve() / path.name
 
 
-def unmeasured(mailmerge: Mailmerge) -> dict[str, str]:
-    """Leave out what makes coverage write files of its own beside ours."""
-    return {name: value for name, value in mailmerge.environ.items() if not name.startswith("COVERAGE_")}
-
-
 @pytest.mark.program("strace")
 @pytest.mark.parametrize("planted", ["nothing", "reports", "folders"])
 def test_e1_every_system_call_stays_inside(
@@ -409,7 +405,7 @@ def test_e1_every_system_call_stays_inside(
                 *(sys.executable, "-P", "-m", "mailmerge", *command),
             ],
             cwd=mailmerge.folder,
-            env={**unmeasured(mailmerge), "PYTHONDONTWRITEBYTECODE": "1"},
+            env={**unmeasured(mailmerge.environ), "PYTHONDONTWRITEBYTECODE": "1"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=False,
@@ -465,7 +461,7 @@ def test_e2_a_killed_command_leaves_nothing(
                 *(sys.executable, "-P", "-m", "mailmerge", *command),
             ],
             cwd=mailmerge.folder,
-            env=unmeasured(mailmerge),
+            env=unmeasured(mailmerge.environ),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=False,

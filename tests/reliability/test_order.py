@@ -12,6 +12,7 @@ import pytest
 
 from reliability.bench import Bench
 from reliability.moody import MoodyServer
+from servers.programs import unmeasured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,7 +62,7 @@ def test_a09_the_promise_is_on_disk_before_the_end_leaves(mode: str, sessions: i
         calls = "trace=pwrite64,write,fdatasync,fsync,sendmsg,sendto"
         strace = ["strace", "-f", "-y", "-xx", "-s", "70000", "-e", calls, "-o", str(trace)]
         command = [sys.executable, "-P", "-m", "mailmerge", "send", "spring", "--yes"]
-        environ = {**bench.mailmerge.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+        environ = {**unmeasured(bench.mailmerge.environ), "PYTHONDONTWRITEBYTECODE": "1"}
         done = subprocess.run(
             strace + command,
             cwd=tmp_path,
@@ -94,7 +95,7 @@ def test_a09_a_new_ledger_is_on_disk_before_the_server_is_called(tmp_path: Path)
                 *(sys.executable, "-P", "-m", "mailmerge", "send", "spring", "--yes"),
             ],
             cwd=tmp_path,
-            env=bench.mailmerge.environ,
+            env=unmeasured(bench.mailmerge.environ),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=False,

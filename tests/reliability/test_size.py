@@ -18,6 +18,7 @@ import pytest
 from mailmerge.model import Status
 from reliability.bench import Bench, people
 from reliability.moody import MoodyServer
+from servers.programs import unmeasured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,7 +63,7 @@ def measured(bench: Bench) -> Measured:
     """Send in a fresh process."""
     done = subprocess.run(
         [sys.executable, "-P", "-c", _RUN, str(bench.folder)],
-        env={name: text for name, text in bench.mailmerge.environ.items() if "COVERAGE" not in name},
+        env=unmeasured(bench.mailmerge.environ),
         capture_output=True,
         timeout=900,
         check=False,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 _SBIN = "/usr/sbin:/usr/local/sbin:/sbin"
 _NPM = Path(__file__).parents[2] / "build" / "npm" / "node_modules"
@@ -53,6 +53,15 @@ def refuse(reason: str) -> None:
     if os.environ.get("CI") == "true":
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
+
+
+def unmeasured(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Leave out of *environ* what makes coverage measure a process.
+
+    For a process that runs other code than the installed package, whose imports or system calls are watched,
+    or that is killed or denied room for files: its measurements would be foreign, in the way or torn.
+    """
+    return {name: text for name, text in environ.items() if not name.startswith("COVERAGE_")}
 
 
 def free_port() -> int:

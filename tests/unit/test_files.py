@@ -20,6 +20,7 @@ import pytest
 
 from mailmerge import files, folders
 from mailmerge.errors import FileError, MailmergeError
+from servers.programs import unmeasured
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -552,7 +553,13 @@ def test_a_tree_deeper_than_ours_is_left_alone(out: Path) -> None:
 def run(script: str) -> str:
     """Run Python in a process of its own and give what it prints."""
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env=unmeasured(),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     return done.stdout.strip()
 
@@ -563,7 +570,7 @@ def holding(what: str, tmp_path: Path) -> subprocess.Popen[str]:
     process = subprocess.Popen(
         [sys.executable, "-c", script],
         cwd=ROOT,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
+        env={**unmeasured(), "TMPDIR": str(tmp_path)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

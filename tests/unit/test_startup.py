@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from campaigns import TO_PEOPLE, write_campaign
+from servers.programs import unmeasured
 
 HEAVY = {"asyncio", "babel", "email.message", "numpy", "openpyxl", "pandas", "pydantic", "tqdm"}
 ACCOUNT = '[accounts.test]\nhost = "127.0.0.1"\nport = 9\ntls = "none"\nauth = "none"\nany_from = true\n'
@@ -45,7 +46,6 @@ def modules(tmp_path):
     write_campaign(tmp_path, files, rows=["kim@example.org,Kim"], top='account = "test"', message=TO_PEOPLE)
 
     def run(script, **environ):
-        unmeasured = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
         own = {
             "MAILMERGE_CONFIG": str(tmp_path / "config.toml"),
             "MAILMERGE_STATE_DIR": str(tmp_path / "state"),
@@ -54,7 +54,7 @@ def modules(tmp_path):
         done = subprocess.run(
             [sys.executable, "-c", script],
             cwd=tmp_path,
-            env={**unmeasured, **own, **environ},
+            env={**unmeasured(), **own, **environ},
             capture_output=True,
             text=True,
             check=False,
