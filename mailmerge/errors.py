@@ -11,6 +11,7 @@
     │   └── RowError               one row cannot become a message: it ends as ``invalid``
     ├── InUseError                 campaign or account is held by another process
     ├── LedgerError                the ledger cannot be trusted, read or written
+    ├── PlanDamaged                a kept plan cannot be read: the next command makes it again
     ├── FileError                  a file or folder that we write: path, and an OSError with its errno
     └── SessionError               the SMTP session cannot go on: reply
         ├── ConnectionLost         name look-up, connect, time-out, drop
@@ -151,6 +152,13 @@ class LedgerError(MailmergeError):
 
     exit_code = 8
     default_code = "L700"
+
+
+class PlanDamaged(MailmergeError):
+    """A kept plan cannot be read any more: it is made again, nothing is lost with it."""
+
+    exit_code = 5
+    default_code = "C491"
 
 
 class FileError(MailmergeError, OSError):

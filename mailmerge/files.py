@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self, TextIO
 
 from mailmerge.errors import FileError
-from mailmerge.folders import Folder, followed, refuse_shared, refuse_special, telling
+from mailmerge.folders import DRAFT, Folder, followed, refuse_shared, refuse_special, share, telling
 
 if TYPE_CHECKING:
     import sqlite3
@@ -174,6 +174,49 @@ def open_in_place(path: Path) -> int:
             os.close(handle)
             raise
         return handle
+
+
+def open_own(path: Path, *, hold: bool = False) -> BinaryIO:
+    """Open a file that we have put into a folder of ours, for reading.
+
+    Args:
+        path: the file.
+        hold: `remove_unused` leaves it alone for as long as it is open.
+
+    Raises:
+        FileError: there is none (ENOENT), or it is a link, not a plain file, has other names, or belongs to
+            somebody else.
+
+    """
+    with folder(path.parent, make=False) as opened:
+        handle = opened.open(path.name, os.O_RDONLY)
+        try:
+            _refuse_not_own(path, os.fstat(handle))
+            gone = hold and not (share(handle) and opened.has(path.name, handle))
+        except BaseException:
+            os.close(handle)
+            raise
+    if gone:
+        os.close(handle)
+        raise FileError(path, "it was removed just now", number=errno.ENOENT)
+    return open(handle, "rb")  # noqa: PTH123  the caller closes it
+
+
+def _refuse_not_own(path: Path, found: os.stat_result) -> None:
+    refuse_shared(path, found)
+    if hasattr(os, "geteuid") and found.st_uid != os.geteuid():
+        raise FileError(path, f"it belongs to another user (number {found.st_uid})", code="C489")
+
+
+def remove_unused(path: Path) -> bool:
+    """Remove a file from a folder of ours unless somebody holds it open; say whether it is gone.
+
+    Raises:
+        FileError: its folder is none of ours.
+
+    """
+    with folder(path.parent, make=False) as opened:
+        return opened.remove_unheld(path.name)
 
 
 def private_folder(path: Path) -> None:
@@ -350,10 +393,77 @@ def create_database(path: Path) -> Iterator[sqlite3.Connection]:
         sqlite3.Error: SQLite cannot write it.
 
     """
-    with folder(path.parent) as opened, opened.draft_folder() as draft:
-        with contextlib.closing(open_database(draft.path / path.name, create=True)) as db:
+    with Drafts(path.parent) as drafts:
+        with contextlib.closing(drafts.database(path.name)) as db:
             yield db
-        opened.adopt(draft, path.name)
+        drafts.adopt(path.name)
+
+
+class Drafts:
+    """Files of one folder of ours that are written together, and take their places when all are complete.
+
+    Use it as a context manager: what has not been adopted by then is removed.
+
+    Args:
+        path: the folder; made if there is none.
+
+    Raises:
+        FileError: no file can be made there.
+
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._folder = folder(path)
+        try:
+            self._drafts = self._folder.new_folder(DRAFT)
+        except BaseException:
+            self._folder.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def create(self, name: str) -> BinaryIO:
+        """Begin the file that will have this name.
+
+        Raises:
+            FileError: it cannot be made.
+
+        """
+        return self._drafts.create(name)
+
+    def database(self, name: str) -> sqlite3.Connection:
+        """Begin the database that will have this name.
+
+        Raises:
+            FileError: it cannot be made.
+            sqlite3.Error: SQLite cannot open it.
+
+        """
+        return open_database(self._drafts.path / name, create=True)
+
+    def adopt(self, *names: str) -> None:
+        """Put these files in their places, in this order; whatever has such a name is replaced.
+
+        Raises:
+            FileError: one cannot be put there; those before it have been.
+
+        """
+        for name in names:
+            self._folder.adopt(self._drafts, name)
+
+    def close(self) -> None:
+        """Remove what was not adopted.
+
+        Raises:
+            FileError: it cannot be removed.
+
+        """
+        with self._folder:
+            self._folder.discard(self._drafts)
 
 
 # --- what is only needed for a while ---------------------------------------------------------------------

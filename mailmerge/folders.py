@@ -187,6 +187,32 @@ class Folder:
         with telling(self.path / name), contextlib.suppress(FileNotFoundError):
             os.unlink(self._where(name), dir_fd=self.at)
 
+    def has(self, name: str, handle: int) -> bool:
+        """Say whether the open file *handle* still has this name here."""
+        found = self.look(name)
+        return found is not None and os.path.samestat(found, os.fstat(handle))
+
+    def remove_unheld(self, name: str) -> bool:
+        """Remove a file, or a link itself, unless somebody holds it (`share`); say whether it is gone.
+
+        Windows does not remove a file that is open.
+        """
+        found = self.look(name)
+        with contextlib.suppress(FileError):
+            if found is not None and stat.S_ISREG(found.st_mode):
+                handle = self.open(name, os.O_RDONLY)
+                try:
+                    if not _lock(handle, otherwise=True):
+                        return False
+                    if sys.platform != "win32":  # there it is open, and so could not be removed
+                        self.remove(name)
+                        return True
+                finally:
+                    os.close(handle)
+            self.remove(name)
+            return True
+        return False
+
     def remove_tree(self, name: str, levels: int = _DEEPEST) -> None:
         """Remove a folder with all that is in it; links in it are removed, and what they point to stays.
 
@@ -357,8 +383,7 @@ class Folder:
         """Lock what was just made; False: a `sweep` was quicker, and it is gone or soon will be."""
         if not _lock(handle, otherwise=True):
             return False
-        found = self.look(name)
-        return found is not None and os.path.samestat(found, os.fstat(handle))
+        return self.has(name, handle)
 
     # --- the system's calls ---------------------------------------------------------------------------
 
@@ -490,6 +515,17 @@ def _link(path: Path) -> FileError:
 def _is_link(found: os.stat_result) -> bool:
     reparse = getattr(stat, "FILE_ATTRIBUTE_REPARSE_POINT", 0) & getattr(found, "st_file_attributes", 0)
     return stat.S_ISLNK(found.st_mode) or bool(reparse)
+
+
+def share(handle: int) -> bool:
+    """Hold an open file, together with others; False: somebody is about to remove it."""
+    if sys.platform != "win32":
+        with contextlib.suppress(OSError):  # a file system without locks
+            try:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+    return True
 
 
 def _lock(handle: int, *, otherwise: bool = False) -> bool:

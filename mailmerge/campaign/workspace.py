@@ -12,9 +12,9 @@ from msgspec import Struct
 
 from mailmerge import files, options
 from mailmerge.errors import FileError, InUseError, LedgerError
+from mailmerge.ledger.databases import unusable
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.ledger.registry import CampaignRegistry
-from mailmerge.ledger.sqlite import unusable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

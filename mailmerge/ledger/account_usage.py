@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
-from mailmerge.ledger.sqlite import StateDatabase
+from mailmerge.ledger.databases import StateDatabase
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -28,15 +28,15 @@ from msgspec import Struct
 
 from mailmerge import files
 from mailmerge.errors import FileError, LedgerError
-from mailmerge.ledger.sqlite import is_full, stamp
 from mailmerge.model import Attempt, Outcome, Scope, Status
+from mailmerge.sqlite import is_full, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
     from pathlib import Path
 
-    from mailmerge.ledger.sqlite import Database
+    from mailmerge.sqlite import Database
 
 _BALLAST = 1024 * 1024
 

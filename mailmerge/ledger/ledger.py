@@ -23,10 +23,11 @@ from mailmerge import files
 from mailmerge.errors import LedgerError
 from mailmerge.ledger import schema
 from mailmerge.ledger.attempts import AttemptWriter
+from mailmerge.ledger.databases import explained
 from mailmerge.ledger.listing import Listing
 from mailmerge.ledger.locks import CampaignLock
 from mailmerge.ledger.reader import LedgerReader, now_utc
-from mailmerge.ledger.sqlite import Database
+from mailmerge.sqlite import Database
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -141,7 +142,7 @@ class Ledger(LedgerReader):
             path = folder.path / "ledger.db"
             schema.create(path, durable=False)
             if source is not None and source.exists():
-                with schema.connect_read_only(source) as original, Database.connect(path) as copy:
+                with schema.connect_read_only(source) as original, Database.connect(path, explained) as copy:
                     original.copy_to(copy)
             db = schema.connect(path, durable=False)
             try:

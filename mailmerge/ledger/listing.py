@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from mailmerge.model import Status
 
 if TYPE_CHECKING:
-    from mailmerge.ledger.sqlite import Database
     from mailmerge.model import Listed
+    from mailmerge.sqlite import Database
 
 _INSERT = """
 INSERT OR IGNORE INTO listing (campaign, row, key, address, status, detail, recipients, holds, row_digest)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Self
 
 from mailmerge import files
 from mailmerge.errors import FileError, InUseError
-from mailmerge.ledger.sqlite import unusable
+from mailmerge.ledger.databases import unusable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

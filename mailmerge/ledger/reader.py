@@ -18,15 +18,16 @@ from msgspec import Struct, field
 
 from mailmerge.errors import LedgerError
 from mailmerge.ledger import schema
-from mailmerge.ledger.sqlite import damaged, moment
+from mailmerge.ledger.databases import damaged
 from mailmerge.model import Counts, Delivery, Result, Status, Version
+from mailmerge.sqlite import moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from mailmerge.ledger.sqlite import Database
     from mailmerge.ledger.statistics import Aggregates
+    from mailmerge.sqlite import Database
 
 
 class Run(Struct, frozen=True):

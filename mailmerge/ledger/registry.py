@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from mailmerge.errors import LedgerError
-from mailmerge.ledger.sqlite import StateDatabase
+from mailmerge.ledger.databases import StateDatabase
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -26,7 +26,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mailmerge.errors import LedgerError
-from mailmerge.ledger.sqlite import Database, damaged, unreadable
+from mailmerge.ledger.databases import damaged, explained, unreadable
+from mailmerge.sqlite import Database
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -149,7 +150,9 @@ _WHOLE_CHECK_UP_TO = 64 * 1024 * 1024
 
 def create(path: Path, *, schema: str = SCHEMA, version: int = VERSION, durable: bool = True) -> None:
     """Make an empty ledger: complete or not at all, readable by its owner only."""
-    with Database.filled(path) if durable else Database.connect(path, create=True) as db:
+    with (
+        Database.filled(path, explained) if durable else Database.connect(path, explained, create=True) as db
+    ):
         db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
         marks = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version}"
         db.script(f"BEGIN; {schema}; {marks}; COMMIT")
@@ -165,7 +168,7 @@ def connect(path: Path, *, durable: bool = True) -> Database:
 
     """
     refuse_empty(path)
-    db = Database.connect(path)
+    db = Database.connect(path, explained)
     try:
         _check(db)
         _tune(db, durable=durable)
@@ -197,7 +200,7 @@ def connect_read_only(path: Path) -> Database:
 
 
 def _looking(path: Path, *, immutable: bool = False) -> Database:
-    db = Database.connect(path, read_only=True, immutable=immutable)
+    db = Database.connect(path, explained, read_only=True, immutable=immutable)
     try:
         _check(db)
         _refuse_older(db)
@@ -232,7 +235,7 @@ def migrate(db: Database, migrations: Mapping[int, str] = MIGRATIONS, target: in
         return None
     path = db.path
     kept = path.with_name(f"{path.name}.v{version}.bak")
-    with Database.filled(kept) as copy:
+    with Database.filled(kept, explained) as copy:
         db.copy_to(copy)
     while version < target:
         if version not in migrations:

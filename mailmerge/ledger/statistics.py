@@ -14,14 +14,14 @@ from itertools import pairwise
 from statistics import median
 from typing import TYPE_CHECKING
 
-from mailmerge.ledger.sqlite import moment
 from mailmerge.model import Answer, Bin, Domain, Runs, Status, Timeline, Times, Waits
+from mailmerge.sqlite import moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from mailmerge.ledger.sqlite import Database
+    from mailmerge.sqlite import Database
 
 MOST_BINS = 120
 MOST_DOMAINS = 20

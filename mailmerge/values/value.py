@@ -38,7 +38,7 @@ class BadValue(TypeError):
         self.hint = hint
 
 
-class Value(Struct, frozen=True, eq=False):
+class Value(Struct, frozen=True, eq=False, tag=True, array_like=True):
     """A cell that is not a text.
 
     Two values are equal if they are of one type and their Python values are; a plain Python value of that

@@ -21,9 +21,10 @@ from msgspec.structs import replace
 from mailmerge.errors import LedgerError
 from mailmerge.ledger import schema
 from mailmerge.ledger.attempts import Settlement
+from mailmerge.ledger.databases import explained
 from mailmerge.ledger.ledger import Ledger
-from mailmerge.ledger.sqlite import Database
 from mailmerge.model import Attempt, Delivery, Listed, Outcome, Phase, Reply, Scope, Status
+from mailmerge.sqlite import Database
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,7 +91,7 @@ def send(ledger: Ledger, row: int, outcome: Outcome = ACCEPTED, **more) -> None:
 
 def attempts(ledger: Ledger, *columns: str) -> list[tuple[object, ...]]:
     """All attempts in the file, oldest first."""
-    with Database.connect(ledger.path, read_only=True) as db:
+    with Database.connect(ledger.path, explained, read_only=True) as db:
         return db.rows(f"SELECT {', '.join(columns)} FROM attempt ORDER BY id")
 
 
@@ -585,7 +586,7 @@ def test_a13_an_older_ledger_is_copied_then_migrated(tmp_path: Path) -> None:
     """The copy is the file as it was; a failing migration changes nothing."""
     path = tmp_path / "ledger.db"
     schema.create(path, schema="CREATE TABLE old (x); INSERT INTO old VALUES (7)", version=5)
-    with Database.connect(path) as db:
+    with Database.connect(path, explained) as db:
         with pytest.raises(LedgerError, match="nowhere"):
             schema.migrate(db, {5: "ALTER TABLE old ADD y; DROP TABLE nowhere"}, 6)
         assert db.row("SELECT * FROM old") == (7,)

@@ -1,0 +1,132 @@
+"""The databases that are the truth about what has happened, and what an error of one means to a person.
+
+A campaign's ledger, and the two small ones in the user's state folder (account usage, registry of campaigns).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from typing import TYPE_CHECKING, Self
+
+from mailmerge.errors import FileError, LedgerError
+from mailmerge.sqlite import Database
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# --- the ledger's errors ----------------------------------------------------------------------------------
+
+
+def explained(path: Path, error: Exception) -> LedgerError:
+    """Say in the user's terms what an error of the database or of its file means for a ledger."""
+    return unusable(error) if isinstance(error, FileError) else _explained(path, error)
+
+
+def _explained(path: Path, error: Exception) -> LedgerError:
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+    if code == sqlite3.SQLITE_FULL:
+        return LedgerError(
+            f"cannot record progress in {path}: the disk is full",
+            code="L703",
+            hint="free some space, then run the same command again; nothing recorded is lost",
+        )
+    if code == sqlite3.SQLITE_READONLY:
+        return LedgerError(
+            f"cannot write {path}: it, or its folder, is read-only",
+            code="L702",
+            hint="progress must be recorded before anything is sent; make the folder writable",
+        )
+    if code == sqlite3.SQLITE_CANTOPEN:
+        return _unusable(path, "it cannot be opened")
+    if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+        return LedgerError(
+            f"{path} is locked by another program",
+            code="L706",
+            hint="close what has it open (a database browser, a sync or backup program), then run again",
+        )
+    if code == sqlite3.SQLITE_IOERR:
+        return LedgerError(
+            f"cannot read or write {path}: {error}",
+            code="L708",
+            hint="the disk or network drive reports errors; nothing more was sent",
+        )
+    return damaged(path, str(error))
+
+
+def damaged(path: Path, detail: str) -> LedgerError:
+    """Make the error for a ledger that cannot be trusted."""
+    return LedgerError(
+        f"the ledger is damaged: {path} ({detail})",
+        code="L701",
+        hint="restore it from a backup; without it nobody can tell who was written to, so nothing is sent",
+    )
+
+
+def unusable(error: FileError) -> LedgerError:
+    """Make the error for a file or folder of a campaign that is not what it should be, or cannot be used."""
+    return _unusable(error.filename, error.strerror or str(error), error.hint)
+
+
+def unreadable(path: Path, why: str) -> LedgerError:
+    """Make the error for a ledger that the system does not let us read."""
+    return _unusable(path, why)
+
+
+def _unusable(path: Path | str, why: str, hint: str | None = None) -> LedgerError:
+    usual = "progress must be recorded before anything is sent; check the folder and its permissions"
+    return LedgerError(f"cannot use {path}: {why}", code="L702", hint=hint or usual)
+
+
+# --- the small databases of the user's state folder -------------------------------------------------------
+
+
+class StateDatabase:
+    """A database that may be deleted, at the price of some memory; use it as a context manager.
+
+    Args:
+        path: the file; made with its folder if it is not there.
+        schema: statements that make its tables where they are missing.
+
+    Raises:
+        LedgerError: the folder cannot be written, or the file is damaged.
+
+    """
+
+    def __init__(self, path: Path, schema: str) -> None:
+        self._db = Database.connect(path, _memory_lost, create=True)
+        try:
+            # NORMAL: a power cut may forget a moment's usage, never damage the file.
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            with contextlib.suppress(sqlite3.OperationalError):  # no shared memory: the older journal stays
+                self._db.connection.execute("PRAGMA journal_mode = WAL")
+            self._db.script(schema)
+        except BaseException:
+            self._db.close()
+            raise
+
+    def close(self) -> None:
+        """Close it; never raises."""
+        with contextlib.suppress(LedgerError):
+            self._db.execute("PRAGMA busy_timeout = 100")
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _memory_lost(path: Path, error: Exception) -> LedgerError:
+    if isinstance(error, FileError):
+        usual = "what an account has sent must be remembered; check the folder and its permissions"
+        return LedgerError(
+            f"cannot use {error.filename}: {error.strerror}", code="L710", hint=error.hint or usual
+        )
+    return LedgerError(
+        f"cannot use {path}: {error}",
+        code="L710",
+        hint="if the disk is fine, move this file away: only the memory of recent quotas is lost with it",
+    )

@@ -1,0 +1,149 @@
+"""The file of a plan's frozen messages: one frame for each, found by its place and length.
+
+A frame is a letter and what it says::
+
+    P  CRC-32 (4 octets, big-endian), the encoded message
+    Z  a zstd frame of that, with the first message as dictionary
+
+So key and checksum are inside of what is compressed. The messages of one campaign differ in little, so each
+comes to some hundred octets; the first `PLAIN` are not compressed, because short lists are the usual ones and
+the import costs more than they would gain.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PLAIN = 200
+HEADER = b"mailmerge messages 1\n"
+TOKEN = 16
+"""Octets after the header that tell to which plan a file belongs."""
+_LEVEL = 1
+_LONGEST_DICTIONARY = 1 << 20
+_PLAIN_KIND = b"P"
+_ZSTD_KIND = b"Z"
+
+
+class BadFrame(ValueError):
+    """A frame is not what was written."""
+
+
+class MessageFileWriter:
+    """Writes frames; *stream* is an empty file, *token* tells to which plan it belongs."""
+
+    def __init__(self, stream: BinaryIO, token: bytes) -> None:
+        self._write = stream.write
+        self._write(HEADER + token)
+        self.size = len(HEADER) + len(token)
+        self._count = 0
+        self._first = b""
+        self._compress: Callable[[bytes], bytes] | None = None
+
+    def add(self, encoded: bytes) -> tuple[int, int]:
+        """Add a frame; give its place and its length."""
+        content = zlib.crc32(encoded).to_bytes(4, "big") + encoded
+        if self._count < PLAIN:
+            if not self._count:
+                self._first = content
+            frame = _PLAIN_KIND + content
+        else:
+            if self._compress is None:
+                self._compress = _compressor(self._first)
+            frame = _ZSTD_KIND + self._compress(content)
+        self._count += 1
+        place = self.size
+        self._write(frame)
+        self.size += len(frame)
+        return place, len(frame)
+
+
+class MessageFileReader:
+    """Reads frames; closes *stream* when it is closed.
+
+    Args:
+        stream: the file.
+        token: to which plan it must belong.
+        size: how long it must be.
+        first: place and length of the first frame; None: there is none.
+
+    Raises:
+        BadFrame: it is another one, or not whole.
+        OSError: it cannot be read.
+
+    """
+
+    def __init__(self, stream: BinaryIO, token: bytes, size: int, first: tuple[int, int] | None) -> None:
+        self._stream = stream
+        self._first = first
+        self._decompress: Callable[..., bytes] | None = None
+        if stream.read(len(HEADER) + TOKEN) != HEADER + token or stream.seek(0, 2) != size:
+            raise BadFrame("it is not the file that was written with the plan")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()
+
+    def read(self, place: int, length: int, octets: int) -> bytes:
+        """Give back what was encoded.
+
+        Args:
+            place: where the frame begins.
+            length: how long it is.
+            octets: how long the encoded message is; nothing longer is unpacked.
+
+        Raises:
+            BadFrame: it is damaged.
+            OSError: it cannot be read.
+
+        """
+        frame = self._frame(place, length)
+        if frame[:1] == _PLAIN_KIND:
+            content = frame[1:]
+        elif frame[:1] == _ZSTD_KIND:
+            content = self._unpack(frame[1:], octets + 4)
+        else:
+            raise BadFrame("it is not a frame")
+        encoded = content[4:]
+        if len(encoded) != octets or content[:4] != zlib.crc32(encoded).to_bytes(4, "big"):
+            raise BadFrame("the checksum is not right")
+        return encoded
+
+    def _frame(self, place: int, length: int) -> bytes:
+        self._stream.seek(place)
+        return self._stream.read(length)
+
+    def _unpack(self, packed: bytes, octets: int) -> bytes:
+        import zstandard
+
+        if self._decompress is None:
+            if self._first is None:
+                raise BadFrame("it has no first message")
+            first = self._frame(*self._first)[1:]
+            self._decompress = zstandard.ZstdDecompressor(dict_data=_dictionary(first)).decompress
+        try:
+            return self._decompress(packed, max_output_size=octets)
+        except zstandard.ZstdError as error:
+            raise BadFrame(str(error)) from error
+
+
+def _compressor(first: bytes) -> Callable[[bytes], bytes]:
+    import zstandard
+
+    dictionary = _dictionary(first)
+    dictionary.precompute_compress(level=_LEVEL)
+    # Without its size in the frame, a damaged one cannot make us reserve more than the message had.
+    return zstandard.ZstdCompressor(
+        level=_LEVEL, dict_data=dictionary, write_checksum=False, write_content_size=False
+    ).compress
+
+
+def _dictionary(first: bytes) -> Any:
+    import zstandard
+
+    return zstandard.ZstdCompressionDict(
+        first[:_LONGEST_DICTIONARY], dict_type=zstandard.DICT_TYPE_RAWCONTENT
+    )

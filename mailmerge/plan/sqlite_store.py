@@ -1,0 +1,398 @@
+"""A plan in two files: ``<name>.plan``, an SQLite database, and ``<name>.messages`` with the frozen messages.
+
+Both are written under temporary names and take their places when they are complete, the messages first: so a
+database has its messages beside it, or the wrong ones, which their token tells. From then on neither changes;
+a new plan of the same name is two new files. Nothing is written through to the disk: what a power cut leaves
+is found out when it is opened or read, and the plan is made again.
+
+Rows, messages and findings are kept as msgspec encodes them, beside the few numbers that they are found by.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, BinaryIO, Generic, Self, TypeVar
+
+import msgspec
+
+from mailmerge import files
+from mailmerge.errors import FileError, PlanDamaged
+from mailmerge.model import Diagnostic, FrozenMessage
+from mailmerge.plan.message_file import TOKEN, BadFrame, MessageFileReader, MessageFileWriter
+from mailmerge.plan.store import FINISHED, NOT_ADDED, OUT_OF_ORDER, PlanRow, refuse
+from mailmerge.sqlite import Database, is_full
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+    from types import EllipsisType
+
+    from mailmerge.errors import MailmergeError
+    from mailmerge.plan.store import PlanReader
+
+SUFFIX = ".plan"
+MESSAGES_SUFFIX = ".messages"
+
+_APPLICATION = 0x6D6D706C  # "mmpl"
+_FORMAT = 1
+_BATCH = 1000
+"""Rows that are put into the database in one go: one by one costs several times as much."""
+_SCHEMA = f"""
+PRAGMA application_id = {_APPLICATION};
+PRAGMA user_version = {_FORMAT};
+PRAGMA journal_mode = OFF;
+PRAGMA synchronous = OFF;
+PRAGMA locking_mode = EXCLUSIVE;
+CREATE TABLE meta (name TEXT PRIMARY KEY, value);
+CREATE TABLE row (n INTEGER PRIMARY KEY, row INTEGER, ready INTEGER, data BLOB);
+CREATE TABLE message (number INTEGER PRIMARY KEY, key BLOB, place INTEGER, length INTEGER, octets INTEGER);
+CREATE TABLE finding (id INTEGER PRIMARY KEY, n INTEGER, data BLOB);
+BEGIN;
+"""
+_INDEXES = "CREATE INDEX row_row ON row (row); CREATE INDEX finding_n ON finding (n)"
+
+_Kept = TypeVar("_Kept")
+
+
+class _Form(Generic[_Kept]):
+    """How values of one type are kept.
+
+    A text that is not valid Unicode (lone surrogates in a caller's rows) has no UTF-8, so a value with one is
+    kept as JSON, which has escapes for them. Both are arrays or tables, so their first octet tells which.
+    """
+
+    def __init__(self, kind: type[_Kept]) -> None:
+        self._kind = kind
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._decode = msgspec.msgpack.Decoder(kind).decode
+
+    def encode(self, value: _Kept) -> bytes:
+        try:
+            return self._encode(value)
+        except UnicodeEncodeError:
+            return json.dumps(msgspec.to_builtins(value)).encode("ascii")
+
+    def decode(self, data: bytes) -> _Kept:
+        """Read it back.
+
+        Raises:
+            ValueError: it is damaged.
+
+        """
+        if data[:1] in {b"{", b"["}:
+            return msgspec.convert(json.loads(data), self._kind)
+        return self._decode(data)
+
+
+_ROW = _Form(PlanRow)
+_MESSAGE = _Form(FrozenMessage)
+_FINDING = _Form(Diagnostic)
+
+
+class SqlitePlanWriter:
+    """Makes a plan in a folder of ours; see `PlanWriter`.
+
+    Args:
+        folder: where.
+        name: what the plan is found by.
+        made: now, in UTC.
+
+    Raises:
+        FileError: nothing can be made there.
+
+    """
+
+    def __init__(self, folder: Path, name: str, made: datetime) -> None:
+        self._folder = folder
+        self._name = name
+        self._made = made
+        self._token = os.urandom(TOKEN)
+        self._rows: list[tuple[int, int, bool, bytes]] = []
+        self._replaced: list[tuple[int, bool, bytes, int]] = []
+        self._messages: list[tuple[int, bytes, int, int, int]] = []
+        self._findings: list[tuple[int | None, bytes]] = []
+        self._last = -1
+        self._row_count = 0
+        self._message_count = 0
+        with contextlib.ExitStack() as opened:
+            self._drafts = opened.enter_context(files.Drafts(folder))
+            self._stream = self._drafts.create(name + MESSAGES_SUFFIX)
+            opened.callback(_discard, self._stream)
+            connection = self._drafts.database(name + SUFFIX)
+            self._db = opened.enter_context(Database(connection, folder / (name + SUFFIX), _unwritable))
+            self._db.script(_SCHEMA)
+            self._frames = MessageFileWriter(self._stream, self._token)
+            self._opened: contextlib.ExitStack | None = opened.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove what is not finished."""
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            opened.close()
+
+    def add_row(self, row: PlanRow) -> None:
+        """See `PlanWriter`."""
+        refuse(self._opened is None, FINISHED)
+        refuse(row.n <= self._last, OUT_OF_ORDER)
+        self._last = row.n
+        self._row_count += 1
+        self._rows.append((row.n, row.row, row.ready, _ROW.encode(row)))
+        if len(self._rows) >= _BATCH:
+            self._flush()
+
+    def replace_row(self, row: PlanRow) -> None:
+        """See `PlanWriter`."""
+        refuse(self._opened is None, FINISHED)
+        refuse(not 0 <= row.n <= self._last, NOT_ADDED)
+        self._replaced.append((row.row, row.ready, _ROW.encode(row), row.n))
+        if len(self._replaced) >= _BATCH:
+            self._flush()
+
+    def add_message(self, frozen: FrozenMessage) -> int:
+        """See `PlanWriter`."""
+        refuse(self._opened is None, FINISHED)
+        encoded = _MESSAGE.encode(frozen)
+        place, length = self._frames.add(encoded)
+        self._message_count += 1
+        self._messages.append((self._message_count, _key(frozen), place, length, len(encoded)))
+        return self._message_count
+
+    def add_findings(self, n: int | None, findings: Sequence[Diagnostic]) -> None:
+        """See `PlanWriter`."""
+        refuse(self._opened is None, FINISHED)
+        self._findings += [(n, _FINDING.encode(finding)) for finding in findings]
+
+    def _flush(self) -> None:
+        run = self._db.executemany
+        run("INSERT INTO row VALUES (?, ?, ?, ?)", self._rows)
+        run("INSERT INTO message VALUES (?, ?, ?, ?, ?)", self._messages)
+        run("INSERT INTO finding (n, data) VALUES (?, ?)", self._findings)
+        if self._replaced:
+            changed = run("UPDATE row SET row = ?, ready = ?, data = ? WHERE n = ?", self._replaced).rowcount
+            refuse(changed != len(self._replaced), NOT_ADDED)
+        for batch in (self._rows, self._messages, self._findings, self._replaced):
+            batch.clear()
+
+    def finish(self, summary: bytes, facts: bytes = b"") -> PlanReader:
+        """See `PlanWriter`."""
+        refuse(self._opened is None, FINISHED)
+        self._flush()
+        self._db.execute("CREATE INDEX row_row ON row (row)")
+        self._db.execute("CREATE INDEX finding_n ON finding (n)")
+        meta: dict[str, object] = {
+            "name": self._name,
+            "made": self._made.isoformat(),
+            "summary": summary,
+            "facts": facts,
+            "rows": self._row_count,
+            "token": self._token,
+            "octets": self._frames.size,
+        }
+        self._db.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
+        self._db.execute("COMMIT")
+        self._check()
+        self._db.close()
+        self._stream.close()
+        # The messages first: whoever finds the database finds them, too.
+        self._drafts.adopt(self._name + MESSAGES_SUFFIX, self._name + SUFFIX)
+        self.close()
+        return SqlitePlanReader(self._folder, self._name)
+
+    def _check(self) -> None:
+        """See whether everything that was added is there."""
+        self._stream.flush()
+        written = (
+            *self._db.row("SELECT count(*) FROM row"),
+            *self._db.row("SELECT count(*) FROM message"),
+            os.fstat(self._stream.fileno()).st_size,
+        )
+        if written != (self._row_count, self._message_count, self._frames.size):
+            raise FileError(self._db.path, "it is not what was written to it", hint="check the disk")
+
+
+class SqlitePlanReader:
+    """Reads a finished plan; see `PlanReader`.
+
+    While it is open, `PlanCache.sweep` leaves the plan alone. It belongs to the thread that opened it.
+
+    Args:
+        folder: where.
+        name: what the plan is found by.
+
+    Raises:
+        PlanDamaged: there is none that can be trusted.
+
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        path = folder / (name + SUFFIX)
+        self._path = path
+        with contextlib.ExitStack() as opened:
+            try:
+                held = opened.enter_context(files.open_own(path, hold=True))
+            except FileError as error:
+                raise damaged(path, error) from error
+            self._db = opened.enter_context(Database.connect(path, damaged, read_only=True, immutable=True))
+            self._check_form(os.fstat(held.fileno()).st_size)
+            try:
+                self.name: str = self._meta("name")
+                self.made = datetime.fromisoformat(self._meta("made"))
+                self.size = int(self._meta("rows"))
+            except (TypeError, ValueError) as error:
+                raise damaged(path, error) from error
+            if self.name != name:
+                raise damaged(path, ValueError("it has another name"))
+            self._frames = self._open_messages(folder / (name + MESSAGES_SUFFIX))
+            if self._frames is not None:
+                opened.callback(self._frames.close)
+            self._opened = opened.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """See `PlanReader`."""
+        self._opened.close()
+
+    @property
+    def summary(self) -> bytes:
+        """See `PlanReader`."""
+        return bytes(self._meta("summary"))
+
+    @property
+    def facts(self) -> bytes:
+        """See `PlanReader`."""
+        return bytes(self._meta("facts"))
+
+    @property
+    def has_messages(self) -> bool:
+        """See `PlanReader`."""
+        return self._frames is not None
+
+    def rows(self, *, after: int = -1, ready: bool = False) -> Iterator[PlanRow]:
+        """See `PlanReader`."""
+        only = "AND ready" if ready else ""
+        return self._rows(f"SELECT data FROM row WHERE n > ? {only} ORDER BY n", after)  # noqa: S608
+
+    def rows_numbered(self, ranges: Iterable[tuple[int, int]]) -> Iterator[PlanRow]:
+        """See `PlanReader`."""
+        for first, last in ranges:
+            yield from self._rows("SELECT data FROM row WHERE row BETWEEN ? AND ? ORDER BY row", first, last)
+
+    def _rows(self, query: str, *cells: object) -> Iterator[PlanRow]:
+        decode = _ROW.decode
+        for (data,) in self._db.stream(query, cells):
+            try:
+                yield decode(data)
+            except _UNDECODABLE as error:
+                raise damaged(self._path, error) from error
+
+    def message(self, number: int) -> FrozenMessage:
+        """See `PlanReader`."""
+        found = self._db.row("SELECT key, place, length, octets FROM message WHERE number = ?", (number,))
+        if found is None:
+            raise damaged(self._path, ValueError(f"it has no message {number}"))
+        if self._frames is None:
+            raise damaged(self._path, ValueError("its messages were removed"))
+        key, *where = found
+        try:
+            frozen = _MESSAGE.decode(self._frames.read(*where))
+        except (BadFrame, OSError, *_UNDECODABLE) as error:
+            raise damaged(self._path, error) from error
+        if _key(frozen) != key:
+            raise damaged(self._path, ValueError(f"message {number} has another key"))
+        return frozen
+
+    def findings(self, n: int | EllipsisType | None = ...) -> Iterator[tuple[int | None, Diagnostic]]:
+        """See `PlanReader`."""
+        if n is ...:
+            found = self._db.stream("SELECT n, data FROM finding ORDER BY n, id")
+        else:
+            found = self._db.stream("SELECT n, data FROM finding WHERE n IS ? ORDER BY id", (n,))
+        for place, data in found:
+            try:
+                yield place, _FINDING.decode(data)
+            except _UNDECODABLE as error:
+                raise damaged(self._path, error) from error
+
+    def _meta(self, name: str) -> Any:
+        found = self._db.row("SELECT value FROM meta WHERE name = ?", (name,))
+        if found is None:
+            raise damaged(self._path, ValueError(f"it has no {name}"))
+        return found[0]
+
+    def _check_form(self, size: int) -> None:
+        """Refuse what is not ours, of another version, or torn."""
+        (application,) = self._db.row("PRAGMA application_id")
+        (version,) = self._db.row("PRAGMA user_version")
+        (pages,) = self._db.row("PRAGMA page_count")
+        (page,) = self._db.row("PRAGMA page_size")
+        if (application, version) != (_APPLICATION, _FORMAT) or size != pages * page:
+            raise damaged(self._path, ValueError("it is torn, or of another version"))
+
+    def _open_messages(self, path: Path) -> MessageFileReader | None:
+        """Open the messages; None: they were removed."""
+        first = self._db.row("SELECT place, length FROM message WHERE number = 1")
+        token, octets = self._meta("token"), self._meta("octets")
+        try:
+            stream = files.open_own(path)
+        except FileError as error:
+            if error.errno == errno.ENOENT:
+                return None
+            raise damaged(path, error) from error
+        try:
+            return MessageFileReader(stream, token, octets, first)
+        except (BadFrame, OSError) as error:
+            stream.close()
+            raise damaged(path, error) from error
+
+
+_UNDECODABLE = (msgspec.MsgspecError, ValueError, TypeError)
+
+
+def _key(frozen: FrozenMessage) -> bytes:
+    return frozen.key.encode("utf-8", "surrogatepass")
+
+
+def _discard(stream: BinaryIO) -> None:
+    """Close a file that is given up: that its last octets cannot be written does not matter any more."""
+    with contextlib.suppress(FileError):
+        stream.close()
+
+
+# --- what an error means for a plan ------------------------------------------------------------------------
+
+
+def damaged(path: Path, error: Exception) -> PlanDamaged:
+    """Make the error for a plan that cannot be trusted."""
+    why = error.strerror if isinstance(error, FileError) else str(error)
+    return PlanDamaged(
+        f"the plan {path} cannot be used: {why}",
+        hint="run the same command again: the plan is made again, and nothing is lost",
+    )
+
+
+def _unwritable(path: Path, error: Exception) -> MailmergeError:
+    if isinstance(error, FileError):
+        return error
+    if is_full(error):
+        return FileError(
+            path,
+            f"there is no space left for it ({error})",
+            number=errno.ENOSPC,
+            hint="free some space, or set MAILMERGE_CACHE_DIR to a folder that has some",
+        )
+    return FileError(path, str(error), hint="check the folder, or set MAILMERGE_CACHE_DIR to another one")

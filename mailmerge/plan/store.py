@@ -1,0 +1,293 @@
+"""What a plan is for the code that fills and reads it: rows, frozen messages and findings, in list order.
+
+`PlanWriter` and `PlanReader` are the whole interface; nobody else knows how a plan is kept. There are two
+implementations: `mailmerge.plan.sqlite_store` keeps it in files, `MemoryPlan` only in memory.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import TYPE_CHECKING, Protocol, Self
+
+from msgspec import Struct
+
+from mailmerge.errors import PlanDamaged
+from mailmerge.model import Diagnostic, FrozenMessage, Status
+from mailmerge.values import Date, DateTime, Duration, Number, Time, Truth
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from datetime import datetime
+    from types import EllipsisType
+
+    from mailmerge.values import Cell as _Cell
+else:
+    _Cell = str | Number | Date | DateTime | Time | Duration | Truth  # what a cell is decoded into
+
+
+FINISHED = "the plan is finished"
+OUT_OF_ORDER = "rows are added in list order"
+NOT_ADDED = "only a row that was added can be replaced"
+
+
+class PlanRow(Struct, frozen=True, array_like=True):
+    """One row of the list, and what planning made of it."""
+
+    n: int
+    """Its place in the list, from 0."""
+    row: int
+    """Its number as the spreadsheet shows it."""
+    key: str
+    """Empty where it is not known."""
+    address: str
+    status: Status
+    """``pending`` (its message is ready), ``invalid``, ``duplicate`` or ``skipped``.
+
+    Suppression is not frozen into a plan, it is joined when the plan is read.
+    """
+    detail: str = ""
+    """Why it is not pending, in words."""
+    row_digest: str = ""
+    recipients: tuple[str, ...] = ()
+    """The envelope's addresses, normalised."""
+    message: int | None = None
+    """The number of its frozen message."""
+    cells: tuple[_Cell, ...] = ()
+
+    @property
+    def ready(self) -> bool:
+        """Whether it may be sent."""
+        return self.status is Status.PENDING
+
+
+class PlanWriter(Protocol):
+    """A plan that is being made; use it as a context manager: unless it is finished, nothing is left of it.
+
+    Rows come in list order, a row's message before the row.
+    """
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_: object) -> None: ...
+
+    def add_row(self, row: PlanRow) -> None:
+        """Add the next row.
+
+        Raises:
+            FileError: it cannot be kept.
+
+        """
+
+    def replace_row(self, row: PlanRow) -> None:
+        """Change a row that was added: the one with the same place in the list.
+
+        Raises:
+            FileError: it cannot be kept.
+
+        """
+
+    def add_message(self, frozen: FrozenMessage) -> int:
+        """Add a message and give its number.
+
+        Raises:
+            FileError: it cannot be kept.
+
+        """
+
+    def add_findings(self, n: int | None, findings: Sequence[Diagnostic]) -> None:
+        """Add what was found in the row at place *n*; None: in the whole.
+
+        Raises:
+            FileError: it cannot be kept.
+
+        """
+
+    def finish(self, summary: bytes, facts: bytes = b"") -> PlanReader:
+        """Make it complete: checked, in its place, never changed again; and open it.
+
+        Args:
+            summary: whatever the planner wants to know of the whole without reading rows.
+            facts: what the plan was made of, see `mailmerge.plan.facts`.
+
+        Raises:
+            FileError: it cannot be kept.
+
+        """
+
+
+class PlanReader(Protocol):
+    """A finished plan; use it as a context manager."""
+
+    @property
+    def name(self) -> str:
+        """What it is found by."""
+
+    @property
+    def made(self) -> datetime:
+        """When it was made, in UTC."""
+
+    @property
+    def summary(self) -> bytes:
+        """What `PlanWriter.finish` was given."""
+
+    @property
+    def facts(self) -> bytes:
+        """What `PlanWriter.finish` was given."""
+
+    @property
+    def size(self) -> int:
+        """How many rows it has."""
+
+    @property
+    def has_messages(self) -> bool:
+        """Whether the frozen messages are still there: they are removed when nothing is left to send."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_: object) -> None: ...
+
+    def close(self) -> None:
+        """Let it go; it may be swept from now on."""
+
+    def rows(self, *, after: int = -1, ready: bool = False) -> Iterator[PlanRow]:
+        """Yield rows in list order, with no more than a page of them in memory.
+
+        Args:
+            after: only those behind this place in the list.
+            ready: only those that may be sent.
+
+        Raises:
+            PlanDamaged: one cannot be read.
+
+        """
+
+    def rows_numbered(self, ranges: Iterable[tuple[int, int]]) -> Iterator[PlanRow]:
+        """Yield the rows in these inclusive, sorted, disjoint ranges of row numbers.
+
+        Raises:
+            PlanDamaged: one cannot be read.
+
+        """
+
+    def message(self, number: int) -> FrozenMessage:
+        """Give a frozen message, its checksum and its key verified.
+
+        Raises:
+            PlanDamaged: it cannot be read, or it is not what was written.
+
+        """
+
+    def findings(self, n: int | EllipsisType | None = ...) -> Iterator[tuple[int | None, Diagnostic]]:
+        """Yield findings with the place of their row, in the order in which they were added to it.
+
+        Args:
+            n: only those of the row at this place; None: only those in the whole. Without it: all, those in
+                the whole first, then row by row.
+
+        Raises:
+            PlanDamaged: one cannot be read.
+
+        """
+
+
+class MemoryPlan:
+    """A plan that is kept nowhere: for a few rows that are only looked at. Writer and reader in one."""
+
+    def __init__(self, name: str, made: datetime) -> None:
+        self.name = name
+        self.made = made
+        self.summary = b""
+        self.facts = b""
+        self.has_messages = True
+        self._rows: list[PlanRow] = []
+        self._messages: list[FrozenMessage] = []
+        self._findings: dict[int | None, list[Diagnostic]] = {}
+        self._finished = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Do nothing: it goes with its last user."""
+
+    # --- writing --------------------------------------------------------------------------------------
+
+    def add_row(self, row: PlanRow) -> None:
+        """See `PlanWriter`."""
+        refuse(self._finished, FINISHED)
+        refuse(bool(self._rows) and row.n <= self._rows[-1].n, OUT_OF_ORDER)
+        self._rows.append(row)
+
+    def replace_row(self, row: PlanRow) -> None:
+        """See `PlanWriter`."""
+        refuse(self._finished, FINISHED)
+        index = self._index(row.n)
+        refuse(index == len(self._rows) or self._rows[index].n != row.n, NOT_ADDED)
+        self._rows[index] = row
+
+    def add_message(self, frozen: FrozenMessage) -> int:
+        """See `PlanWriter`."""
+        refuse(self._finished, FINISHED)
+        self._messages.append(frozen)
+        return len(self._messages)
+
+    def add_findings(self, n: int | None, findings: Sequence[Diagnostic]) -> None:
+        """See `PlanWriter`."""
+        refuse(self._finished, FINISHED)
+        if findings:
+            self._findings.setdefault(n, []).extend(findings)
+
+    def finish(self, summary: bytes, facts: bytes = b"") -> PlanReader:
+        """See `PlanWriter`."""
+        refuse(self._finished, FINISHED)
+        self.summary, self.facts, self._finished = summary, facts, True
+        return self
+
+    # --- reading --------------------------------------------------------------------------------------
+
+    @property
+    def size(self) -> int:
+        """See `PlanReader`."""
+        return len(self._rows)
+
+    def rows(self, *, after: int = -1, ready: bool = False) -> Iterator[PlanRow]:
+        """See `PlanReader`."""
+        for row in self._rows[self._index(after + 1) :]:
+            if row.ready or not ready:
+                yield row
+
+    def rows_numbered(self, ranges: Iterable[tuple[int, int]]) -> Iterator[PlanRow]:
+        """See `PlanReader`."""
+        for first, last in ranges:
+            index = bisect_left(self._rows, first, key=lambda row: row.row)
+            while index < len(self._rows) and self._rows[index].row <= last:
+                yield self._rows[index]
+                index += 1
+
+    def message(self, number: int) -> FrozenMessage:
+        """See `PlanReader`."""
+        if not 0 < number <= len(self._messages):
+            raise PlanDamaged(f"the plan {self.name} has no message {number}")
+        return self._messages[number - 1]
+
+    def findings(self, n: int | EllipsisType | None = ...) -> Iterator[tuple[int | None, Diagnostic]]:
+        """See `PlanReader`."""
+        places = sorted(self._findings, key=lambda n: -1 if n is None else n) if n is ... else [n]
+        for place in places:
+            for finding in self._findings.get(place, ()):
+                yield place, finding
+
+    def _index(self, n: int) -> int:
+        return bisect_left(self._rows, n, key=lambda row: row.n)
+
+
+def refuse(wrong: bool, why: str) -> None:
+    """Stop a misuse of ours.
+
+    Raises:
+        RuntimeError: it is *wrong*.
+
+    """
+    if wrong:
+        raise RuntimeError(why)

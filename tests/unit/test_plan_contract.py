@@ -1,0 +1,317 @@
+"""What every way to keep a plan does: the same calls, the same answers, whatever it is kept in."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import inspect
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from mailmerge.addresses import Address
+from mailmerge.errors import PlanDamaged
+from mailmerge.model import Diagnostic, Envelope, FrozenFile, FrozenMessage, Place, Severity, Status
+from mailmerge.plan.message_file import PLAIN
+from mailmerge.plan.sqlite_store import SqlitePlanReader, SqlitePlanWriter
+from mailmerge.plan.store import MemoryPlan, PlanReader, PlanRow, PlanWriter
+from mailmerge.values import Date, DateTime, Duration, Number, Time, Truth
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+MADE = datetime(2026, 11, 27, 9, 41, tzinfo=UTC)
+NAME = "0123456789abcdef"
+
+WRITERS: dict[str, Callable[[Path], PlanWriter]] = {
+    "sqlite": lambda folder: SqlitePlanWriter(folder, NAME, MADE),
+    "memory": lambda _: MemoryPlan(NAME, MADE),
+}
+
+
+@pytest.fixture(params=WRITERS)
+def new_plan(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], PlanWriter]:
+    """Start a plan: ``with new_plan() as writer``."""
+    return lambda: WRITERS[request.param](tmp_path / "plans")
+
+
+def row(n: int, status: Status = Status.PENDING, **more: object) -> PlanRow:
+    return PlanRow(n=n, row=n + 2, key=f"k{n}", address=f"p{n}@example.org", status=status, **more)  # type: ignore[arg-type]
+
+
+def frozen(number: int, **more: object) -> FrozenMessage:
+    body = f"Content-Type: text/plain\r\n\r\nDear number {number},\r\nthe same for all of you.\r\n".encode()
+    values: dict[str, object] = {
+        "row": number + 2,
+        "key": f"k{number}",
+        "envelope": Envelope(Address("me", "example.org"), (Address(f"p{number}", "example.org"),)),
+        "sender": "me@example.org",
+        "head": b"Subject: Hello\r\nMIME-Version: 1.0\r\n",
+        "body": (body,),
+        "files": (),
+        "size": 400,
+        "digest": hashlib.sha256(body).hexdigest(),
+        **more,
+    }
+    return FrozenMessage(**values)  # type: ignore[arg-type]
+
+
+def finding(text: str, **more: object) -> Diagnostic:
+    return Diagnostic(code="M201", message=text, **more)  # type: ignore[arg-type]
+
+
+def filled(new_plan: Callable[[], PlanWriter], *rows: PlanRow) -> PlanReader:
+    with new_plan() as writer:
+        for one in rows:
+            writer.add_row(one)
+        return writer.finish(b"")
+
+
+@pytest.mark.parametrize("kind", [SqlitePlanWriter, MemoryPlan])
+def test_a_writer_has_what_the_protocol_says(kind: type) -> None:
+    """Every method of `PlanWriter` is there with the same parameters."""
+    for name, declared in inspect.getmembers(PlanWriter, inspect.isfunction):
+        if not name.startswith("_"):
+            assert inspect.signature(getattr(kind, name)) == inspect.signature(declared), name
+
+
+def test_what_is_not_finished_leaves_nothing(tmp_path: Path) -> None:
+    """A plan that is given up half-way leaves no file behind, whether by an error or not."""
+    folder = tmp_path / "plans"
+    with SqlitePlanWriter(folder, NAME, MADE) as writer:
+        writer.add_row(row(0))
+        writer.add_message(frozen(0))
+    with contextlib.suppress(ZeroDivisionError), SqlitePlanWriter(folder, NAME, MADE) as writer:
+        writer.add_row(row(0))
+        raise ZeroDivisionError
+
+    assert [path.name for path in folder.iterdir() if path.name != ".gitignore"] == []
+
+
+def test_the_whole_is_told(new_plan: Callable[[], PlanWriter]) -> None:
+    """Name, time, summary, facts and size are those that were given."""
+    with new_plan() as writer:
+        writer.add_row(row(0))
+        writer.add_row(row(1))
+        reader = writer.finish(b"\x00summary", b"facts\xff")
+
+    with reader:
+        told = (reader.name, reader.made, reader.summary, reader.facts, reader.size, reader.has_messages)
+    assert told == (NAME, MADE, b"\x00summary", b"facts\xff", 2, True)
+
+
+def test_an_empty_plan(new_plan: Callable[[], PlanWriter]) -> None:
+    """A plan may have no row and no message."""
+    with filled(new_plan) as reader:
+        assert (reader.size, list(reader.rows()), list(reader.findings())) == (0, [], [])
+
+
+CELLS = (
+    "",
+    "Müller, Jörg\r\n",
+    "\x00",
+    "\ud83d",
+    Number(Decimal("1234.50")),
+    Number(Decimal("1E+30"), "1,0E+30"),
+    Date(date(2026, 3, 5), "05.03.2026", "2026-03-05 09:30"),
+    DateTime(datetime(2026, 3, 5, 9, 30, 0, 250000)),  # noqa: DTZ001  a list's times have no zone
+    Time(time(9, 30)),
+    Duration(timedelta(days=-1, seconds=5)),
+    Truth(value=True),
+)
+
+
+@pytest.mark.parametrize("cells", [CELLS, CELLS[:3], CELLS[4:]], ids=["all", "texts", "values"])
+def test_a_row_comes_back_as_it_was(new_plan: Callable[[], PlanWriter], cells: tuple[object, ...]) -> None:
+    """Every field, and each cell with its type, its shown text and its canonical text."""
+    full = PlanRow(
+        n=0,
+        row=7,
+        key="\ud800k",
+        address="a@example.org",
+        status=Status.DUPLICATE,
+        detail="the same as row 2",
+        row_digest="abc",
+        recipients=("a@example.org", "b@example.org"),
+        message=3,
+        cells=cells,  # type: ignore[arg-type]
+    )
+    with filled(new_plan, full) as reader:
+        [found] = reader.rows()
+
+    assert found == full
+    assert [type(cell) for cell in found.cells] == [type(cell) for cell in cells]
+    assert list(map(repr, found.cells)) == list(map(repr, cells))
+
+
+def test_rows_in_list_order(new_plan: Callable[[], PlanWriter]) -> None:
+    """Rows come in list order, all of them or those that are ready, from any place on."""
+    states = [Status.PENDING, Status.INVALID, Status.SKIPPED, Status.PENDING, Status.DUPLICATE] * 600
+    rows = [row(n, status) for n, status in enumerate(states)]
+    with filled(new_plan, *rows) as reader:
+        assert list(reader.rows()) == rows
+        assert list(reader.rows(after=2400)) == rows[2401:]
+        assert [found.n for found in reader.rows(ready=True, after=4)] == [
+            n for n, status in enumerate(states) if n > 4 and status is Status.PENDING
+        ]
+
+
+def test_places_may_be_left_out(new_plan: Callable[[], PlanWriter]) -> None:
+    """A plan of some rows only keeps their places in the list."""
+    with filled(new_plan, row(3), row(8), row(20)) as reader:
+        assert [found.n for found in reader.rows(after=3)] == [8, 20]
+        assert [found.n for found in reader.rows_numbered([(5, 10)])] == [3, 8]
+
+
+def test_two_readings_at_the_same_time(new_plan: Callable[[], PlanWriter]) -> None:
+    """One reading does not disturb another one."""
+    rows = [row(n) for n in range(1200)]
+    with filled(new_plan, *rows) as reader:
+        assert [
+            (one.n, other.n) for one, other in zip(reader.rows(), reader.rows(after=99), strict=False)
+        ] == [(n, n + 100) for n in range(1100)]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+@given(
+    numbers=st.sets(st.integers(2, 60), max_size=25),
+    bounds=st.lists(st.integers(2, 70), unique=True, max_size=8).map(sorted),
+)
+@example(numbers=set(), bounds=[2, 70])
+def test_rows_by_their_numbers(
+    new_plan: Callable[[], PlanWriter], numbers: set[int], bounds: list[int]
+) -> None:
+    """Ranges of row numbers give the rows that have them, whatever places those have in the list."""
+    ranges = list(zip(bounds[::2], bounds[1::2], strict=False))
+    rows = [
+        PlanRow(n=n, row=number, key="", address="", status=Status.PENDING)
+        for n, number in enumerate(sorted(numbers))
+    ]
+    with filled(new_plan, *rows) as reader:
+        found = list(reader.rows_numbered(ranges))
+
+    assert found == [one for one in rows if any(first <= one.row <= last for first, last in ranges)]
+
+
+def test_a_row_can_be_replaced(new_plan: Callable[[], PlanWriter]) -> None:
+    """A ready row becomes a duplicate, whether it was added just now or long before; it keeps its place."""
+    with new_plan() as writer:
+        for n in range(2500):
+            writer.add_row(row(n))
+        for n in (0, 1, 1100, 2499):
+            writer.replace_row(row(n, Status.DUPLICATE, detail="the same as row 2"))
+        with writer.finish(b"") as reader:
+            assert reader.size == 2500
+            assert [one.n for one in reader.rows() if one.status is Status.DUPLICATE] == [0, 1, 1100, 2499]
+            assert 1 not in [one.n for one in reader.rows(ready=True)]
+
+
+@pytest.mark.parametrize(
+    ("misuse", "why"),
+    [
+        (lambda writer: writer.add_row(row(4)), "list order"),
+        (lambda writer: writer.add_row(row(3)), "list order"),
+        (lambda writer: writer.replace_row(row(5)), "was added"),
+        (lambda writer: (writer.replace_row(row(2)), writer.finish(b"")), "was added"),
+        (lambda writer: (writer.finish(b"").close(), writer.add_row(row(9))), "finished"),
+        (lambda writer: (writer.finish(b"").close(), writer.replace_row(row(4))), "finished"),
+        (lambda writer: (writer.finish(b"").close(), writer.add_message(frozen(9))), "finished"),
+        (lambda writer: (writer.finish(b"").close(), writer.add_findings(None, [finding("x")])), "finished"),
+        (lambda writer: (writer.finish(b"").close(), writer.finish(b"")), "finished"),
+    ],
+)
+def test_a_misuse_is_refused(
+    new_plan: Callable[[], PlanWriter], misuse: Callable[[PlanWriter], object], why: str
+) -> None:
+    """Rows out of order, a replaced row that is not there, and whatever comes after the end are refused."""
+    with new_plan() as writer:
+        writer.add_row(row(4))
+        with pytest.raises(RuntimeError, match=why):
+            misuse(writer)
+
+
+def test_messages_come_back_as_they_were(new_plan: Callable[[], PlanWriter]) -> None:
+    """Every message, in any order, the few that are kept plain and the many that are compressed."""
+    files = (
+        FrozenFile("/a/b.pdf", "b.pdf", "00" * 32, 7),
+        FrozenFile("/a/c.png", "c.png", "11" * 32, 8, "c"),
+    )
+    messages = [frozen(n) for n in range(PLAIN + 50)]
+    messages[7] = frozen(7, body=(b"one", 0, b"two", 1), files=files)
+    messages[PLAIN + 9] = frozen(PLAIN + 9, body=(b"one", 0, bytes(range(256)) * 5000, 1), files=files)
+    messages[PLAIN + 10] = frozen(PLAIN + 10, key="\ud800")
+    with new_plan() as writer:
+        numbers = [writer.add_message(message) for message in messages]
+        with writer.finish(b"") as reader:
+            for n in (PLAIN + 49, 0, PLAIN + 9, PLAIN - 1, PLAIN, 7, *range(len(messages))):
+                assert reader.message(numbers[n]) == messages[n]
+
+
+def test_a_message_that_is_not_there(new_plan: Callable[[], PlanWriter]) -> None:
+    """An unknown number is a damaged plan, not another message."""
+    with new_plan() as writer:
+        number = writer.add_message(frozen(0))
+        with writer.finish(b"") as reader:
+            for wrong in (0, number + 1, -1):
+                with pytest.raises(PlanDamaged):
+                    reader.message(wrong)
+
+
+def test_findings(new_plan: Callable[[], PlanWriter]) -> None:
+    """Findings come back whole: those in the whole first, then row by row, in the order they were added."""
+    place = Place(path="a.html", line=3, column=4, width=2, source="<p>", cell="column x")
+    full = finding("b", hint="do", severity=Severity.WARNING, place=place, row=9, address="\udc80@x")
+    with new_plan() as writer:
+        for n in range(4):
+            writer.add_row(row(n))
+        writer.add_findings(3, [finding("late"), finding("later")])
+        writer.add_findings(1, [full])
+        writer.add_findings(2, [])
+        writer.add_findings(None, [finding("whole")])
+        writer.add_findings(1, [finding("c")])
+        with writer.finish(b"") as reader:
+            found = [(n, one.message) for n, one in reader.findings()]
+            assert found == [(None, "whole"), (1, "b"), (1, "c"), (3, "late"), (3, "later")]
+            assert next(one for _, one in reader.findings(1)) == full
+            assert [one.message for _, one in reader.findings(None)] == ["whole"]
+            assert list(reader.findings(2)) == []
+
+
+def test_a_finished_plan_can_be_opened_again(tmp_path: Path) -> None:
+    """What was finished by one process is read by others, several at the same time."""
+    with SqlitePlanWriter(tmp_path, NAME, MADE) as writer:
+        writer.add_row(row(0, message=writer.add_message(frozen(0))))
+        writer.finish(b"s").close()
+
+    with SqlitePlanReader(tmp_path, NAME) as one, SqlitePlanReader(tmp_path, NAME) as other:
+        assert list(one.rows()) == list(other.rows())
+        assert one.message(1) == other.message(1) == frozen(0)
+
+
+def test_nothing_is_written_beside_a_plan(tmp_path: Path) -> None:
+    """A plan is two files, also while it is read."""
+    with SqlitePlanWriter(tmp_path, NAME, MADE) as writer:
+        writer.add_row(row(0))
+        with writer.finish(b"") as reader:
+            next(reader.rows())
+            assert sorted(path.name for path in tmp_path.iterdir()) == [f"{NAME}.messages", f"{NAME}.plan"]
+
+
+def test_a_reader_keeps_its_plan_when_a_new_one_takes_its_place(tmp_path: Path) -> None:
+    """Whoever reads goes on with what was opened; the name belongs to the new plan."""
+    with SqlitePlanWriter(tmp_path, NAME, MADE) as writer:
+        for n in range(1500):
+            writer.add_row(row(n, message=writer.add_message(frozen(n))))
+        old = writer.finish(b"old")
+    with old:
+        rows = old.rows()
+        next(rows)
+        with SqlitePlanWriter(tmp_path, NAME, MADE) as writer, writer.finish(b"new") as new:
+            assert new.summary == b"new"
+        assert len(list(rows)) == 1499
+        assert (old.summary, old.message(1500)) == (b"old", frozen(1499))
