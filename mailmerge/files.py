@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self, TextIO
 
 from mailmerge.errors import FileError
-from mailmerge.folders import DRAFT, Folder, followed, refuse_shared, refuse_special, share, telling
+from mailmerge.folders import DRAFT, Folder, followed, refuse_special, share, telling
 
 if TYPE_CHECKING:
     import sqlite3
@@ -169,7 +169,7 @@ def open_in_place(path: Path) -> int:
         opened.plain(path.name)
         handle = opened.open(path.name, os.O_RDWR | os.O_CREAT)
         try:
-            refuse_shared(path, os.fstat(handle))
+            _refuse_exchanged(opened, path, os.fstat(handle))
         except FileError:
             os.close(handle)
             raise
@@ -191,21 +191,20 @@ def open_own(path: Path, *, hold: bool = False) -> BinaryIO:
     with folder(path.parent, make=False) as opened:
         handle = opened.open(path.name, os.O_RDONLY)
         try:
-            _refuse_not_own(path, os.fstat(handle))
-            gone = hold and not (share(handle) and opened.has(path.name, handle))
-        except BaseException:
+            _refuse_not_own(opened, path, handle, hold=hold)
+        except FileError:
             os.close(handle)
             raise
-    if gone:
-        os.close(handle)
-        raise FileError(path, "it was removed just now", number=errno.ENOENT)
     return open(handle, "rb")  # noqa: PTH123  the caller closes it
 
 
-def _refuse_not_own(path: Path, found: os.stat_result) -> None:
-    refuse_shared(path, found)
+def _refuse_not_own(opened: Folder, path: Path, handle: int, *, hold: bool) -> None:
+    found = os.fstat(handle)
     if hasattr(os, "geteuid") and found.st_uid != os.geteuid():
         raise FileError(path, f"it belongs to another user (number {found.st_uid})", code="C489")
+    if hold and not share(handle):
+        raise FileError(path, "it is being removed", number=errno.ENOENT)
+    _refuse_exchanged(opened, path, found)
 
 
 def remove_unused(path: Path) -> bool:
@@ -370,18 +369,23 @@ def open_database(
         address = (path.parent.resolve() / path.name).as_uri() + options
         db = sqlite3.connect(address, uri=True, isolation_level=None, timeout=5.0)
         try:
-            _refuse_exchanged(opened, path)
+            with telling(path):
+                _refuse_exchanged(opened, path, path.stat())
         except BaseException:
             db.close()
             raise
         return db
 
 
-def _refuse_exchanged(opened: Folder, path: Path) -> None:
+def _refuse_exchanged(opened: Folder, path: Path, has: os.stat_result) -> None:
+    """Refuse what was opened if it is not the plain file that has this name.
+
+    File and name are looked at together: a file whose other name was taken for this one only while we opened
+    it has a single name again afterwards.
+    """
     found = opened.plain(path.name)
-    with telling(path):
-        if found is None or not os.path.samestat(found, path.stat()):
-            raise FileError(path, "somebody exchanged it while it was being opened", code="C488")
+    if found is None or not os.path.samestat(found, has):
+        raise FileError(path, "somebody exchanged it while it was being opened", code="C488")
 
 
 @contextlib.contextmanager

@@ -187,11 +187,6 @@ class Folder:
         with telling(self.path / name), contextlib.suppress(FileNotFoundError):
             os.unlink(self._where(name), dir_fd=self.at)
 
-    def has(self, name: str, handle: int) -> bool:
-        """Say whether the open file *handle* still has this name here."""
-        found = self.look(name)
-        return found is not None and os.path.samestat(found, os.fstat(handle))
-
     def remove_unheld(self, name: str) -> bool:
         """Remove a file, or a link itself, unless somebody holds it (`share`); say whether it is gone.
 
@@ -199,18 +194,16 @@ class Folder:
         """
         found = self.look(name)
         with contextlib.suppress(FileError):
-            if found is not None and stat.S_ISREG(found.st_mode):
-                handle = self.open(name, os.O_RDONLY)
-                try:
-                    if not _lock(handle, otherwise=True):
-                        return False
-                    if sys.platform != "win32":  # there it is open, and so could not be removed
-                        self.remove(name)
-                        return True
-                finally:
-                    os.close(handle)
-            self.remove(name)
-            return True
+            if found is None or not stat.S_ISREG(found.st_mode) or sys.platform == "win32":
+                self.remove(name)
+                return True
+            handle = self.open(name, os.O_RDONLY)
+            try:
+                if _lock(handle, otherwise=True) and os.path.samestat(found, os.fstat(handle)):
+                    self.remove(name)
+                    return True
+            finally:
+                os.close(handle)
         return False
 
     def remove_tree(self, name: str, levels: int = _DEEPEST) -> None:
@@ -383,7 +376,8 @@ class Folder:
         """Lock what was just made; False: a `sweep` was quicker, and it is gone or soon will be."""
         if not _lock(handle, otherwise=True):
             return False
-        return self.has(name, handle)
+        found = self.look(name)
+        return found is not None and os.path.samestat(found, os.fstat(handle))
 
     # --- the system's calls ---------------------------------------------------------------------------
 

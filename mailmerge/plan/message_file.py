@@ -3,9 +3,9 @@
 A frame is a letter and what it says::
 
     P  CRC-32 (4 octets, big-endian), the encoded message
-    Z  a zstd frame of that, with the first message as dictionary
+    Z  a zstd frame of the encoded message with zstd's own checksum, the first frame being its dictionary
 
-So key and checksum are inside of what is compressed. The messages of one campaign differ in little, so each
+The encoded message has its key in it. The messages of one campaign differ in little, so each
 comes to some hundred octets; the first `PLAIN` are not compressed, because short lists are the usual ones and
 the import costs more than they would gain.
 """
@@ -45,15 +45,14 @@ class MessageFileWriter:
 
     def add(self, encoded: bytes) -> tuple[int, int]:
         """Add a frame; give its place and its length."""
-        content = zlib.crc32(encoded).to_bytes(4, "big") + encoded
         if self._count < PLAIN:
+            frame = _PLAIN_KIND + zlib.crc32(encoded).to_bytes(4, "big") + encoded
             if not self._count:
-                self._first = content
-            frame = _PLAIN_KIND + content
+                self._first = frame
         else:
             if self._compress is None:
                 self._compress = _compressor(self._first)
-            frame = _ZSTD_KIND + self._compress(content)
+            frame = _ZSTD_KIND + self._compress(encoded)
         self._count += 1
         place = self.size
         self._write(frame)
@@ -101,15 +100,14 @@ class MessageFileReader:
 
         """
         frame = self._frame(place, length)
-        if frame[:1] == _PLAIN_KIND:
-            content = frame[1:]
-        elif frame[:1] == _ZSTD_KIND:
-            content = self._unpack(frame[1:], octets + 4)
+        if frame[:1] == _ZSTD_KIND:
+            encoded = self._unpack(frame[1:], octets)
         else:
-            raise BadFrame("it is not a frame")
-        encoded = content[4:]
-        if len(encoded) != octets or content[:4] != zlib.crc32(encoded).to_bytes(4, "big"):
-            raise BadFrame("the checksum is not right")
+            encoded = frame[5:]
+            if frame[:5] != _PLAIN_KIND + zlib.crc32(encoded).to_bytes(4, "big"):
+                raise BadFrame("the checksum is not right")
+        if len(encoded) != octets:
+            raise BadFrame("it is not whole")
         return encoded
 
     def _frame(self, place: int, length: int) -> bytes:
@@ -122,7 +120,7 @@ class MessageFileReader:
         if self._decompress is None:
             if self._first is None:
                 raise BadFrame("it has no first message")
-            first = self._frame(*self._first)[1:]
+            first = self._frame(*self._first)
             self._decompress = zstandard.ZstdDecompressor(dict_data=_dictionary(first)).decompress
         try:
             return self._decompress(packed, max_output_size=octets)
@@ -137,7 +135,7 @@ def _compressor(first: bytes) -> Callable[[bytes], bytes]:
     dictionary.precompute_compress(level=_LEVEL)
     # Without its size in the frame, a damaged one cannot make us reserve more than the message had.
     return zstandard.ZstdCompressor(
-        level=_LEVEL, dict_data=dictionary, write_checksum=False, write_content_size=False
+        level=_LEVEL, dict_data=dictionary, write_checksum=True, write_content_size=False
     ).compress
 
 

@@ -41,6 +41,8 @@ _APPLICATION = 0x6D6D706C  # "mmpl"
 _FORMAT = 1
 _BATCH = 1000
 """Rows that are put into the database in one go: one by one costs several times as much."""
+_LOOK_AHEAD = 100
+"""Messages whose places are read in one go."""
 _SCHEMA = f"""
 PRAGMA application_id = {_APPLICATION};
 PRAGMA user_version = {_FORMAT};
@@ -237,6 +239,7 @@ class SqlitePlanReader:
     def __init__(self, folder: Path, name: str) -> None:
         path = folder / (name + SUFFIX)
         self._path = path
+        self._places: dict[int, tuple[bytes, int, int, int]] = {}
         with contextlib.ExitStack() as opened:
             try:
                 held = opened.enter_context(files.open_own(path, hold=True))
@@ -302,19 +305,27 @@ class SqlitePlanReader:
 
     def message(self, number: int) -> FrozenMessage:
         """See `PlanReader`."""
-        found = self._db.row("SELECT key, place, length, octets FROM message WHERE number = ?", (number,))
-        if found is None:
-            raise damaged(self._path, ValueError(f"it has no message {number}"))
         if self._frames is None:
             raise damaged(self._path, ValueError("its messages were removed"))
-        key, *where = found
+        found = self._places.get(number) or self._look_up(number)
+        if found is None:
+            raise damaged(self._path, ValueError(f"it has no message {number}"))
+        key, place, length, octets = found
         try:
-            frozen = _MESSAGE.decode(self._frames.read(*where))
+            frozen = _MESSAGE.decode(self._frames.read(place, length, octets))
         except (BadFrame, OSError, *_UNDECODABLE) as error:
             raise damaged(self._path, error) from error
         if _key(frozen) != key:
             raise damaged(self._path, ValueError(f"message {number} has another key"))
         return frozen
+
+    def _look_up(self, number: int) -> tuple[bytes, int, int, int] | None:
+        """Find a message, and those behind it, which are mostly wanted next."""
+        query = (
+            "SELECT number, key, place, length, octets FROM message WHERE number >= ? ORDER BY number LIMIT ?"
+        )
+        self._places = {found: where for found, *where in self._db.rows(query, (number, _LOOK_AHEAD))}
+        return self._places.get(number)
 
     def findings(self, n: int | EllipsisType | None = ...) -> Iterator[tuple[int | None, Diagnostic]]:
         """See `PlanReader`."""
