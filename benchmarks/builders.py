@@ -53,7 +53,7 @@ def _renderer(mailing: Mailing, environment: type[jinja2.Environment]) -> Render
 
 def ours(mailing: Mailing, folder: Path) -> Build:
     """Render and build as a campaign does; the message stays in segments, as the connection takes it."""
-    from mailmerge.message import MessageBuilder, message_id
+    from mailmerge.message import MessageBuilder, Thawer, message_id
     from mailmerge.model import AttachmentRule, Columns, Recipient
     from mailmerge.render import MessageTemplates, Renderer, TemplateSource
 
@@ -83,19 +83,20 @@ def ours(mailing: Mailing, folder: Path) -> Build:
         columns,
     )
     builder = MessageBuilder(
-        boundary_key=b"benchmark",
+        version="benchmark",
         base=folder,
         rules=attachments,
         constants=renderer.constant_attachments,
         static=renderer.static_chunks(),
     )
-    secret, date = b"benchmark", datetime.now(UTC).astimezone()
+    thawer, secret, date = Thawer(), b"benchmark", datetime.now(UTC).astimezone()
 
     def build(row: Row) -> object:
         rendered = renderer.render(Recipient(2, columns, tuple(row.values())))
         key = rendered.to[0].address.normalised
-        identifier = message_id(secret, key, rendered.from_.address.domain)
-        return builder.build(rendered, key=key, message_id=identifier, date=date)
+        frozen = builder.freeze(rendered, key=key)
+        identifier = message_id(secret, key, frozen.digest, 0, rendered.from_.address.domain)
+        return thawer.thaw(frozen, message_id=identifier, date=date)
 
     return build
 

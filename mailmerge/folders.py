@@ -438,7 +438,7 @@ def followed(path: Path, *, passing: bool = False) -> Folder:
         return Folder(path, os.open(path, _PARENT if passing else _DIRECTORY) if _DESCRIPTORS else None)
 
 
-def open_to_read(path: str) -> BinaryIO:
+def open_to_read(path: str | bytes) -> BinaryIO:
     """Open a file for reading: not through a link, and without waiting where a pipe has taken its place.
 
     Raises:

@@ -182,14 +182,15 @@ class Envelope(Struct, frozen=True):
 class FrozenFile(Struct, frozen=True):
     """A file of a message: what it is called there, and what it was when the message was frozen."""
 
-    path: str
-    """Absolute, its links resolved."""
+    path: bytes
+    """Absolute, its links resolved, as the system has it: it need not be UTF-8."""
     name: str
     """As the message shows it."""
     sha256: str
     """Of the file itself, hexadecimal."""
     size: int
     """Octets of the file itself."""
+    media_type: str = "application/octet-stream"
     content_id: str = ""
     """What the HTML calls it, without brackets; only an inline image has one."""
 
@@ -214,7 +215,7 @@ class FrozenMessage(Struct, frozen=True):
     size: int
     """Octets of the whole message, with Date, Message-ID and files."""
     digest: str
-    """SHA-256, hexadecimal, of all that is frozen here; each file counts by name and SHA-256."""
+    """SHA-256, hexadecimal, of recipients, header fields and content; a file counts by name and SHA-256."""
 
 
 class Message(Struct, frozen=True, dict=True):
@@ -231,6 +232,8 @@ class Message(Struct, frozen=True, dict=True):
     envelope: Envelope
     segments: tuple[bytes, ...]
     """The content in pieces: shared ones (attachments) are the same object in every message."""
+    frozen: str = ""
+    """Digest of the `FrozenMessage` that it was made from."""
 
     @cached_property
     def size(self) -> int:
@@ -241,14 +244,6 @@ class Message(Struct, frozen=True, dict=True):
     def content(self) -> bytes:
         """The segments joined: for ``.eml`` files and tests, never for the wire."""
         return b"".join(self.segments)
-
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 of the content, hexadecimal."""
-        sha = hashlib.sha256()
-        for segment in self.segments:
-            sha.update(segment)
-        return sha.hexdigest()
 
 
 # --- replies and outcomes --------------------------------------------------------------------------

@@ -477,7 +477,7 @@ class Campaign:
                 return ledger.requeue(_keys(ledger, rows), accepted=accepted)
             from mailmerge.campaign.results import keys_in_failed
 
-            keys = keys_in_failed(failed, lambda path: self.definition.identities(path, ledger.secret))
+            keys = keys_in_failed(failed, self.definition.identities)
             return ledger.requeue(keys, accepted=accepted)
 
     def purge(self) -> None:

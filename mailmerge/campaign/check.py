@@ -56,7 +56,7 @@ def check(
         ledger, recipients = opened.ledger, opened.open_list()
 
         def look(sender: Account | None) -> Plan:
-            composer = definition.composer(recipients, ledger.secret, sender)
+            composer = definition.composer(recipients, sender)
             return examine(definition, ledger, recipients, composer, account=sender, progress=progress)
 
         try:
@@ -127,8 +127,7 @@ def _links(definition: Definition) -> Iterator[str]:
     from mailmerge.check.rules.links import all_links
 
     recipients = definition.open_list()
-    secret = definition.workspace.secret_for_showing(definition.name, keep=False)
-    composer = definition.composer(recipients, secret)
+    composer = definition.composer(recipients)
     seen: set[str] = set()
     for number, recipient in enumerate(recipients):
         if number >= _ROWS_FOR_LINKS:

@@ -6,7 +6,6 @@ This is what preview, check, rehearsal and sending share: whatever they show or 
 from __future__ import annotations
 
 import hashlib
-import hmac
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ from msgspec.structs import replace
 
 from mailmerge.config.accounts import sender_allowed
 from mailmerge.errors import CampaignFileError, RowError
-from mailmerge.message import MessageBuilder, message_id
+from mailmerge.message import MessageBuilder, Thawer, message_id
 from mailmerge.model import AttachmentRule, Place
 from mailmerge.render import MessageTemplates, Renderer, TemplateSource, marked
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from mailmerge.check.lint import Lint
     from mailmerge.config.accounts import Account
     from mailmerge.config.campaign_file import CampaignFile
-    from mailmerge.model import Columns, Message, Recipient, Rendered
+    from mailmerge.model import Columns, FrozenMessage, Message, Recipient, Rendered
 
 
 class Composer:
@@ -34,7 +33,6 @@ class Composer:
     Args:
         file: what to send.
         columns: the list's header.
-        secret: the campaign's secret, for Message-IDs and the MIME boundary.
         account: who sends; None where nobody does (check, preview).
         list_name: how messages call the list.
 
@@ -47,14 +45,12 @@ class Composer:
         self,
         file: CampaignFile,
         columns: Columns,
-        secret: bytes,
         account: Account | None = None,
         *,
         list_name: str | None = None,
     ) -> None:
         self._file = file
         self._list_name = list_name
-        self._secret = secret
         self._account = account
         self._allowed: dict[str, bool] = {}
         sender = file.message.from_ or (str(account.from_) if account and account.from_ else None)
@@ -70,17 +66,17 @@ class Composer:
         self.renderer = Renderer(self._templates, columns, where=file.data.where)
         self.parts = self._parts()
         self.version = _digest(self.parts)
-        mail_from = account.return_path if account else None
+        self._mail_from = account.return_path if account else None
         fixed = self.renderer.static_chunks()
         self._fixed = frozenset(chunk for chunks in fixed.values() for chunk in chunks)
         self._builder = MessageBuilder(
-            boundary_key=hmac.digest(secret, self.version.encode(), "sha256"),
+            version=self.version,
             base=_base(file),
             rules=self._templates.attachments,
             constants=self.renderer.constant_attachments,
             static=fixed,
-            mail_from=mail_from,
         )
+        self._thawer = Thawer()
         if self._builder.files_digest:
             self.parts["files"] = self._builder.files_digest
             self.version = _digest(self.parts)
@@ -150,34 +146,38 @@ class Composer:
                 place=self._file.places.get("message.from", Place()),
             )
 
-    def message(self, rendered: Rendered, date: datetime) -> Message:
-        """Build the message that goes out for a rendered row.
+    def freeze(self, rendered: Rendered, *, key: str | None = None) -> FrozenMessage:
+        """Build all of a rendered row's message that can be known before it is sent.
+
+        Args:
+            rendered: the row.
+            key: what the message stands for, if not for the row.
 
         Raises:
             RowError: an attachment is missing or not to be sent.
 
         """
-        key = identity(rendered)
-        return self._builder.build(
-            rendered,
-            key=key,
-            message_id=message_id(self._secret, key, rendered.from_.address.domain),
-            date=date,
-        )
+        return self._builder.freeze(rendered, key=identity(rendered) if key is None else key)
 
-    def test_message(self, rendered: Rendered, message_key: str, date: datetime) -> Message:
-        """Build a message that stands for no row: its Message-ID is made from *message_key*."""
-        return self._builder.build(
-            rendered,
-            key=message_key,
-            message_id=message_id(self._secret, message_key, rendered.from_.address.domain),
-            date=date,
-        )
+    def thaw(self, frozen: FrozenMessage, *, message_id: str, date: datetime) -> Message:
+        """Make the message that goes out.
+
+        Raises:
+            RowError: a file has changed since it was frozen, or is gone.
+
+        """
+        return self._thawer.thaw(frozen, message_id=message_id, date=date, mail_from=self._mail_from)
 
 
 def identity(rendered: Rendered) -> str:
     """Give the row's identity: its key column, else the address it goes to."""
     return rendered.recipient.key or rendered.to[0].address.normalised
+
+
+def identifier(secret: bytes, frozen: FrozenMessage, generation: int = 0) -> str:
+    """Give a message's Message-ID in the campaign that has this *secret*."""
+    domain = frozen.sender.rpartition("@")[2]
+    return message_id(secret, frozen.key, frozen.digest, generation, domain)
 
 
 def _templates(file: CampaignFile, sender: str) -> MessageTemplates:

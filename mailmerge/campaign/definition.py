@@ -64,19 +64,19 @@ class Definition(Struct, frozen=True):
             defaults=data.defaults,
         )
 
-    def identities(self, path: Path, secret: bytes) -> Iterator[str]:
+    def identities(self, path: Path) -> Iterator[str]:
         """Tell who the rows of a list are that has the columns of the campaign's own."""
         data = self.file.data
         recipients = open_list(path, key=data.key, types=data.types, defaults=data.defaults)
-        composer = self.composer(recipients, secret) if data.key is None else None
+        composer = self.composer(recipients) if data.key is None else None
         for recipient in recipients:
             yield identity(composer.render(recipient)) if composer else recipient.key or ""
 
-    def composer(self, recipients: RecipientList, secret: bytes, account: Account | None = None) -> Composer:
+    def composer(self, recipients: RecipientList, account: Account | None = None) -> Composer:
         """Compile the templates for this list.
 
         Raises:
             TemplateError: with every problem in them.
 
         """
-        return Composer(self.file, recipients.columns, secret, account, list_name=recipients.shown)
+        return Composer(self.file, recipients.columns, account, list_name=recipients.shown)

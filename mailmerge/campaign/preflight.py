@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from mailmerge.check.lint import Lint
     from mailmerge.config.accounts import Account
     from mailmerge.ledger.ledger import Ledger
-    from mailmerge.model import Message, Recipient, Rendered
+    from mailmerge.model import FrozenMessage, Recipient, Rendered
     from mailmerge.recipients import RecipientList
 
 _PROGRESS_EVERY = 500
@@ -83,8 +82,8 @@ class Looked(Struct, frozen=True):
     listed: Listed
     rendered: Rendered | None = None
     """None: its data cannot be rendered, or it was not selected."""
-    message: Message | None = None
-    """None: it would not be sent."""
+    frozen: FrozenMessage | None = None
+    """Its message; None: it would not be sent."""
 
 
 class Inspection:
@@ -111,8 +110,6 @@ class Inspection:
         self._problems = problems
         self.sender = ""
         """From of the first message."""
-        # The Date of a message that is only looked at; each real attempt sets its own.
-        self._date = datetime.now(UTC).astimezone()
 
     @cached_property
     def _lint(self) -> Lint:
@@ -146,22 +143,22 @@ class Inspection:
         if refused:
             detail = f"{refused} is suppressed"
             return Looked(Listed(recipient.row, key, address, Status.SUPPRESSED, detail), rendered)
-        message = self._composer.message(rendered, self._date)
-        wrong = self._wrong(rendered, message, address)
+        frozen = self._composer.freeze(rendered, key=key)
+        wrong = self._wrong(rendered, frozen, address)
         if wrong is not None:
             return Looked(Listed(recipient.row, key, address, Status.INVALID, wrong.message), rendered)
-        recipients = len(message.envelope.rcpt_to)
+        recipients = len(frozen.envelope.rcpt_to)
         listed = Listed(recipient.row, key, address, Status.PENDING, "", recipients, recipient.digest())
-        return Looked(listed, rendered, message)
+        return Looked(listed, rendered, frozen)
 
-    def _wrong(self, rendered: Rendered, message: Message, address: str) -> Diagnostic | None:
+    def _wrong(self, rendered: Rendered, frozen: FrozenMessage, address: str) -> Diagnostic | None:
         """Read the message, keep what is found, and give what forbids to send it."""
-        if self._max_size is not None and message.size > self._max_size:
-            problem = _too_large(message.row, address, message.size, self._max_size)
+        if self._max_size is not None and frozen.size > self._max_size:
+            problem = _too_large(frozen.row, address, frozen.size, self._max_size)
             self._problems.add([problem])
             return problem
         self.sender = self.sender or str(rendered.from_)
-        findings = self._lint.look(rendered, message)
+        findings = self._lint.look(rendered, frozen)
         if not findings:
             return None
         self._problems.add(findings)
@@ -289,8 +286,8 @@ def run_preflight(
                     problems.add([_duplicate(looked.listed, earlier)])
             else:
                 found.count(looked.listed.status)
-                if looked.message is not None:
-                    found.largest = max(found.largest, looked.message.size)
+                if looked.frozen is not None:
+                    found.largest = max(found.largest, looked.frozen.size)
             if found.rows % _PROGRESS_EVERY == 0:
                 progress(found.rows)
     inspection.finish()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from mailmerge.campaign.composer import identifier
 from mailmerge.campaign.opening import Access, open_read_only, open_run
 from mailmerge.campaign.preflight import Inspection, Looked, refuse_if_broken
 from mailmerge.check.diagnostics import DiagnosticCollector
@@ -33,7 +34,6 @@ from mailmerge.suggest import suggested
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
 
-    from mailmerge.campaign.composer import Composer
     from mailmerge.campaign.definition import Definition
     from mailmerge.ledger.ledger import Ledger
     from mailmerge.model import Message, Recipient, Rendered
@@ -89,7 +89,7 @@ def messages(
     with open_run(definition, Access.COPY) as opened:
         recipients = opened.open_list()
         secret = definition.workspace.secret_for_showing(definition.name, keep=keep)
-        look = _Look(definition, recipients, opened.ledger, definition.composer(recipients, secret))
+        look = _Look(definition, recipients, opened.ledger, secret)
         count = 0
         with contextlib.closing(look.rows()) as looked_at:
             for recipient, looked, earlier in looked_at:
@@ -97,9 +97,9 @@ def messages(
                     continue
                 if looked.listed.status is Status.INVALID:
                     look.refuse(named=selection is not None)
-                if looked.message is None or earlier is not None:
+                if looked.frozen is None or earlier is not None:
                     continue
-                yield look.message(looked, looked.message)
+                yield look.message(looked)
                 count += 1
                 if count == limit:
                     return
@@ -133,7 +133,7 @@ def write_preview(
         recipients = opened.open_list()
         choice = _Choice(request, recipients)
         secret = definition.workspace.secret_for_showing(definition.name)
-        look = _Look(definition, recipients, opened.ledger, definition.composer(recipients, secret))
+        look = _Look(definition, recipients, opened.ledger, secret)
         with replace_file(path) as stream:
             page = PageWriter(stream, definition.name, marks=(START, END), live=live)
             done = look.write(page, choice, path, progress)
@@ -155,17 +155,20 @@ class _Look:
     """One pass over the list; a row's templates are rendered once, and once more with marks for the page."""
 
     def __init__(
-        self, definition: Definition, recipients: RecipientList, ledger: Ledger, composer: Composer
+        self, definition: Definition, recipients: RecipientList, ledger: Ledger, secret: bytes
     ) -> None:
         self._definition = definition
         self._recipients = recipients
         self._ledger = ledger
-        self._composer = composer
+        self._secret = secret
+        self._composer = composer = definition.composer(recipients)
         self._data = definition.file.data
         self._problems = _Noting(definition.file.check.ignore)
         self._problems.add((*definition.environment.warnings, *recipients.warnings))
         self._inspection = Inspection(composer, Suppressed(self._data.suppress), None, self._problems)
         self._dates = _earlier_dates(definition)
+        self._now = datetime.now(UTC).astimezone()
+        """The Date of a message that is only looked at; each real attempt sets its own."""
 
     @cached_property
     def _marking(self) -> Renderer:
@@ -192,13 +195,12 @@ class _Look:
                 looked = self._inspection.look(recipient)
                 yield recipient, looked, listing.add(looked.listed)
 
-    def message(self, looked: Looked, made: Message | None) -> Message:
+    def message(self, looked: Looked) -> Message:
         """Give the row's message; what went out before has the Date, and so the bytes, that it had then."""
         assert looked.rendered is not None
-        date = self._dates.get(looked.listed.key)
-        if made is not None and date is None:
-            return made
-        return self._composer.message(looked.rendered, date or datetime.now(UTC).astimezone())
+        frozen = looked.frozen or self._composer.freeze(looked.rendered)
+        date = self._dates.get(frozen.key, self._now)
+        return self._composer.thaw(frozen, message_id=identifier(self._secret, frozen), date=date)
 
     def write(
         self, page: PageWriter, choice: _Choice, path: Path, progress: Callable[[int], None]
@@ -229,7 +231,7 @@ class _Look:
         if looked.rendered is None:
             return PageRow(listed, recipient, found)
         try:
-            message = self.message(looked, looked.message)
+            message = self.message(looked)
         except RowError:  # as for an attachment that is missing: among what was found
             return PageRow(listed, recipient, found)
         marked = self._marked(recipient, looked.rendered)

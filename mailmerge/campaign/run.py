@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
-from mailmerge.campaign.composer import identity
+from mailmerge.campaign.composer import identifier, identity
 from mailmerge.campaign.connect import connection_factory, find_account, open_transcript
 from mailmerge.campaign.opening import Access, account_key, open_run
 from mailmerge.campaign.preflight import examine, refuse_if_broken
@@ -172,7 +172,7 @@ class Run:
         self._sessions = self._send.sessions or account.sessions
         self._selection = parse_rows(request.rows) if request.rows else None
         self._recipients = opened.open_list()
-        self._composer = opened.definition.composer(self._recipients, opened.ledger.secret, account)
+        self._composer = opened.definition.composer(self._recipients, account)
         self._quota: AccountQuota | None = opened.quota(account)
         self._skipped: list[RowError] = []
         self._failure: MailmergeError | None = None
@@ -379,8 +379,10 @@ class Run:
                     code="D125",
                     hint="run the same command again: it continues with the list as it is now",
                 )
+            frozen = self._composer.freeze(rendered)
             date = delivery.date or self._clock.now().astimezone().replace(microsecond=0)
-            message = self._composer.message(rendered, date)
+            message_id = identifier(self._ledger.secret, frozen)
+            message = self._composer.thaw(frozen, message_id=message_id, date=date)
         except RowError as error:
             # It was fine in the pre-flight: an attachment has gone since. The row stays pending.
             self._skipped.append(error)

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mailmerge.addresses import AddressError, Mailbox, parse_address_list
+from mailmerge.campaign.composer import identifier
 from mailmerge.campaign.connect import connection_factory, hand_over
 from mailmerge.config.accounts import Account, resolve_account
 from mailmerge.config.environment import Environment
 from mailmerge.errors import InputError
-from mailmerge.message import MessageBuilder, message_id
+from mailmerge.message import MessageBuilder, Thawer
 from mailmerge.model import AttachmentRule, Columns, Recipient, Rendered, RenderedAttachment
 
 if TYPE_CHECKING:
@@ -89,17 +90,16 @@ def _build(
         attachments=tuple(RenderedAttachment(index, path.name) for index, path in enumerate(paths)),
     )
     builder = MessageBuilder(
-        boundary_key=secrets.token_bytes(16),
+        version="one message",
         base=Path(),
         rules=[AttachmentRule(path.name, base=path.parent) for path in paths],
-        mail_from=account.return_path,
     )
-    key = secrets.token_hex(8)
-    return builder.build(
-        rendered,
-        key=key,
-        message_id=message_id(secrets.token_bytes(16), key, sender.address.domain),
+    frozen = builder.freeze(rendered, key=secrets.token_hex(8))
+    return Thawer().thaw(
+        frozen,
+        message_id=identifier(secrets.token_bytes(16), frozen),
         date=datetime.now().astimezone(),
+        mail_from=account.return_path,
     )
 
 

@@ -10,6 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from mailmerge.addresses import Address, AddressError, Mailbox
+from mailmerge.campaign.composer import identifier
 from mailmerge.campaign.connect import connection_factory, find_account, hand_over, open_transcript
 from mailmerge.campaign.opening import Access, open_run
 from mailmerge.campaign.run import all_rates
@@ -183,7 +184,7 @@ def _messages(
 ) -> Iterator[TrialMessage]:
     selection = parse_rows(request.rows) if request.rows else None
     recipients = definition.open_list()
-    composer = definition.composer(recipients, secrets.token_bytes(32), account)
+    composer, secret = definition.composer(recipients, account), secrets.token_bytes(32)
     for recipient in recipients:
         if selection is not None and recipient.row not in selection:
             continue
@@ -196,7 +197,11 @@ def _messages(
             bcc=(),
             headers=(*rendered.headers, (HEADER, f"row {recipient.row}")),
         )
-        message = composer.test_message(test, secrets.token_hex(8), datetime.now().astimezone())
+        # It stands for no row: not even the Message-ID is the one that the row's message will have.
+        frozen = composer.freeze(test, key=secrets.token_hex(8))
+        message = composer.thaw(
+            frozen, message_id=identifier(secret, frozen), date=datetime.now().astimezone()
+        )
         yield TrialMessage(message, meant_for)
         if selection is None:
             return

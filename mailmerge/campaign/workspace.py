@@ -129,7 +129,7 @@ class Workspace(Struct, frozen=True):
         """Give the campaign's secret, made now if it has none: what is shown has the bytes that will be sent.
 
         Without *keep*, and where it cannot be kept (a folder that cannot be written, a ledger that was lost,
-        another process at work), it is a passing one: then Message-IDs and boundaries will differ.
+        another process at work), it is a passing one: then Message-IDs will differ.
         """
         known = self.secret(name)
         if known is not None or not keep:

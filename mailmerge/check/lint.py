@@ -25,7 +25,7 @@ from mailmerge.mail_domains import mail_domains
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from mailmerge.model import Diagnostic, Message, Place, Rendered
+    from mailmerge.model import Diagnostic, FrozenMessage, Place, Rendered
 
 MOST_LAYOUTS = 24
 """How many different layouts of one campaign are taken apart."""
@@ -55,7 +55,7 @@ class Lint:
         self._tally = ListTally(self._sources, unsubscribe)
         self._layouts: set[tuple[str, ...]] = set()
 
-    def look(self, rendered: Rendered, message: Message) -> list[Diagnostic]:
+    def look(self, rendered: Rendered, message: FrozenMessage) -> list[Diagnostic]:
         """Return what is found in one row's message."""
         view = MessageView(rendered, message, self._sources)
         row = [finding for rule in self._message_rules for finding in rule(view)]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lxml.etree import _Element as Element
 
     from mailmerge.check.html_document import HtmlDocument
-    from mailmerge.model import Message, Rendered
+    from mailmerge.model import FrozenMessage, Rendered
 
 _Made = TypeVar("_Made")
 _LEAST = 8
@@ -159,7 +159,7 @@ class MessageView(Struct, frozen=True, dict=True):
     """One row's message as the rules see it."""
 
     rendered: Rendered
-    message: Message
+    message: FrozenMessage
     sources: SourceLocator
 
     @cached_property

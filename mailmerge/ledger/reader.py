@@ -201,7 +201,7 @@ class LedgerReader:
         self._now = now
         self._id: int = found[0]
         self.secret: bytes = found[1]
-        """Known to nobody else: keys what must not be guessed (Message-IDs, MIME boundaries)."""
+        """Known to nobody else: keys what must not be guessed (Message-IDs)."""
         self.throwaway = False
         """Whether `close` removes it, as after a rehearsal."""
         self._purged = found[2] is not None

@@ -1,10 +1,11 @@
-"""From `Rendered` to `Message`: a MIME skeleton made once, and per row only what differs.
+"""From `Rendered` to `Message`: frozen where it is planned, thawed where it is shown or sent.
 
-Everything a cell can reach is encoded here by our own encoders; the standard library's header parser and
-generator never see it. This package reads attachments and images, and knows no template, clock or socket.
+A MIME skeleton is made once, and per row only what differs. Everything a cell can reach is encoded here by
+our own encoders; the standard library's header parser and generator never see it. This package reads
+attachments and images, and knows no template, clock or socket.
 """
 
-from mailmerge.message.builder import MessageBuilder
+from mailmerge.message.builder import MessageBuilder, Thawer
 from mailmerge.message.header_fields import message_id
 
-__all__ = ["MessageBuilder", "message_id"]
+__all__ = ["MessageBuilder", "Thawer", "message_id"]

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from mailmerge.folders import open_to_read
-from mailmerge.message.bodies import base64_lines
+from mailmerge.message.bodies import base64_lines, base64_size
 from mailmerge.message.header_fields import content_type, disposition
+from mailmerge.model import FrozenFile
 from mailmerge.text import quoted
 
 if TYPE_CHECKING:
@@ -65,70 +66,154 @@ class FileProblem(Exception):
         self.place: Place | None = None
 
 
-class EncodedFile(Struct, frozen=True):
-    """One attachment or image, encoded as a MIME part."""
+FileState = tuple[int, int, int, int, int]
+"""What tells, without reading it, that a file is not the one it was."""
 
-    body: bytes
-    """Headers, blank line and base64, as they follow a boundary line."""
-    sha256: str
-    size: int
-    """Octets of the file itself."""
+
+class FilePart(Struct, frozen=True):
+    """A file of a message that is being frozen."""
+
+    file: FrozenFile
+    octets: int
+    """How long its part of the message is: MIME header and base64."""
 
 
 class FileStore:
-    """Reads and encodes files; what was read lately is kept, so that shared files are encoded once."""
+    """Looks at the files that messages are frozen with: each is read once, and again when it has changed."""
 
-    def __init__(self, keep: int = 64 << 20) -> None:
-        """*keep* limits the memory for encoded files, in octets."""
-        self._keep = keep
-        self._kept = 0
-        self._parts: dict[tuple[object, ...], EncodedFile] = {}
+    _MOST = 10_000
 
-    def attachment(self, path: str, name: str) -> EncodedFile:
-        """Return the file at *path*, already resolved, as an attachment called *name*."""
-        return self._part(path, name, "attachment", "")
+    def __init__(self) -> None:
+        self._hashes: dict[str, tuple[FileState, str]] = {}
 
-    def image(self, path: str, content_id: str) -> EncodedFile:
-        """Return the file at *path* as an inline image."""
-        return self._part(path, clean_name(os.path.basename(path)), "inline", content_id)
+    def attachment(self, path: str, name: str) -> FilePart:
+        """Take the file at *path*, already resolved, as an attachment called *name*."""
+        return self._part(path, name, "")
 
-    def _part(self, path: str, name: str, kind: str, content_id: str) -> EncodedFile:
+    def image(self, path: str, content_id: str) -> FilePart:
+        """Take the file at *path* as an inline image."""
+        return self._part(path, clean_name(os.path.basename(path)), content_id)
+
+    def _part(self, path: str, name: str, content_id: str) -> FilePart:
         shown = quoted(name)
         try:
-            facts = os.stat(path)
-            key = (path, facts.st_mtime_ns, facts.st_size, name, kind, content_id)
-            if key in self._parts:
-                part = self._parts.pop(key)
-                self._parts[key] = part  # to the end: the first one is the one used longest ago
-                return part
-            data = read_regular(path)
+            state = file_state(os.stat(path))
+            known, sha256 = self._hashes.get(path, (None, ""))
+            if known != state:
+                data = read_regular(path)
+                sha256 = hashlib.sha256(data).hexdigest()
+                state = (*state[:-1], len(data))
+                self._remember(path, state, sha256)
         except OSError as error:
             raise FileProblem(
                 "A303", f"cannot read {shown}: {(error.strerror or str(error)).lower()}"
             ) from None
-        if not data:
+        size = state[-1]
+        if not size:
             raise FileProblem("A304", f"the file {shown} is empty (0 bytes)")
-        head = content_type(guess_type(name, path), name) + disposition(kind, name)
-        head += b"Content-Transfer-Encoding: base64\r\n"
-        if content_id:
-            head += b"Content-ID: <" + content_id.encode("ascii") + b">\r\n"
-        part = EncodedFile(head + b"\r\n" + base64_lines(data), hashlib.sha256(data).hexdigest(), len(data))
-        self._remember(key, part)
-        return part
+        file = FrozenFile(os.fsencode(path), name, sha256, size, guess_type(name, path), content_id)
+        return FilePart(file, len(part_head(file)) + base64_size(size))
 
-    def _remember(self, key: tuple[object, ...], part: EncodedFile) -> None:
-        self._parts[key] = part
-        self._kept += len(part.body)
+    def _remember(self, path: str, state: FileState, sha256: str) -> None:
+        if len(self._hashes) >= self._MOST:
+            self._hashes.clear()
+        self._hashes[path] = (state, sha256)
+
+
+class _EncodedFile(Struct, frozen=True):
+    """A file as it is in a message, and what it was like when it was read."""
+
+    state: FileState
+    body: bytes
+    """MIME header, blank line and base64, as they follow a boundary line."""
+
+
+class EncodedFiles:
+    """Reads files, makes sure that they are those that were frozen, and encodes them."""
+
+    def __init__(self, keep: int) -> None:
+        """*keep* limits the memory for what was read lately, in octets; so shared files are encoded once."""
+        self._keep = keep
+        self._kept = 0
+        self._parts: dict[FrozenFile, _EncodedFile] = {}
+        self._refused: tuple[FrozenFile, FileState] | None = None
+        """What was read last and was another: if all messages have it, it is not read for each of them."""
+
+    def part(self, file: FrozenFile) -> bytes:
+        """Return the part that a file is.
+
+        Raises:
+            FileProblem: it is not there any more, it is another one, or it cannot be read.
+
+        """
+        try:
+            facts = os.lstat(file.path)
+            state = file_state(facts)
+            known = self._parts.get(file)
+            if known is not None and known.state == state:
+                self._parts[file] = self._parts.pop(file)  # to the end: the first one is dropped first
+                return known.body
+            if (
+                not stat.S_ISREG(facts.st_mode)
+                or facts.st_size != file.size
+                or self._refused == (file, state)
+            ):
+                raise _changed(file)
+            data = read_regular(file.path)
+        except (FileNotFoundError, NotADirectoryError):
+            raise _problem(file, "was removed") from None
+        except OSError as error:
+            why = (error.strerror or str(error)).lower()
+            raise FileProblem("A303", f"cannot read {quoted(file.name)}: {why}") from None
+        if hashlib.sha256(data).hexdigest() != file.sha256:
+            self._refused = (file, state)
+            raise _changed(file)
+        part = _EncodedFile(state, part_head(file) + base64_lines(data))
+        self._remember(file, part)
+        return part.body
+
+    def _remember(self, file: FrozenFile, part: _EncodedFile) -> None:
+        older = self._parts.pop(file, None)
+        self._parts[file] = part
+        self._kept += len(part.body) - (len(older.body) if older else 0)
         while self._kept > self._keep and len(self._parts) > 1:
             oldest = next(iter(self._parts))
             self._kept -= len(self._parts.pop(oldest).body)
 
 
-def read_regular(path: str) -> bytes:
+def _changed(file: FrozenFile) -> FileProblem:
+    return _problem(file, "changed")
+
+
+def _problem(file: FrozenFile, what: str) -> FileProblem:
+    kind = "image" if file.content_id else "attachment"
+    return FileProblem(
+        "A306",
+        f"the {kind} {quoted(file.name)} {what} after the message was planned",
+        "run the same command again: it reads all files again",
+    )
+
+
+def file_state(facts: os.stat_result) -> FileState:
+    """Say what tells a changed file, its size last."""
+    return (facts.st_dev, facts.st_ino, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_size)
+
+
+def part_head(file: FrozenFile) -> bytes:
+    """Return the MIME header of a file's part, with the blank line after it."""
+    kind = "inline" if file.content_id else "attachment"
+    head = content_type(file.media_type, file.name) + disposition(kind, file.name)
+    head += b"Content-Transfer-Encoding: base64\r\n"
+    if file.content_id:
+        head += b"Content-ID: <" + file.content_id.encode("ascii") + b">\r\n"
+    return head + b"\r\n"
+
+
+def read_regular(path: str | bytes) -> bytes:
     """Read a regular file; a pipe or device is refused without waiting for it."""
     with open_to_read(path) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise FileProblem("A303", f"{quoted(os.path.basename(path))} is not a regular file")
+            raise FileProblem("A303", f"{quoted(os.path.basename(os.fsdecode(path)))} is not a regular file")
         return file.read()
 
 

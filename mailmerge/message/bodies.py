@@ -170,6 +170,12 @@ def base64_lines(data: bytes) -> bytes:
     return b"\r\n".join((*lines, rest, b"") if rest else (*lines, b""))
 
 
+def base64_size(octets: int) -> int:
+    """Return how long `base64_lines` makes so many octets."""
+    encoded = (octets + 2) // 3 * 4
+    return encoded + 2 * -(-encoded // _LINE)
+
+
 @lru_cache(maxsize=64)
 def _cutter(lines: int) -> struct.Struct:
     """Cut lines in C: half the time of slicing."""

@@ -1,18 +1,29 @@
-"""The builder: everything that is the same in all messages is made once, each row adds what differs."""
+"""Freezing and thawing: what a row's message says, and the message itself.
+
+What is frozen depends on the row and on the campaign's version, and on nothing else: neither the campaign's
+secret, its name, its folder, the time nor what was built before has a part in it. Everything that is the same
+in all messages is made once, each row adds what differs.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import hmac
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from mailmerge.errors import AttachmentError, RowError
 from mailmerge.message import header_fields, verify
-from mailmerge.message.attachments import EncodedFile, FileProblem, FileStore, clean_name, find_files
+from mailmerge.message.attachments import (
+    EncodedFiles,
+    FilePart,
+    FileProblem,
+    FileStore,
+    clean_name,
+    find_files,
+)
 from mailmerge.message.bodies import TextEncoder
 from mailmerge.message.inline import InlineImages
-from mailmerge.model import Envelope, Message, Place
+from mailmerge.model import Envelope, FrozenMessage, Message, Place
 from mailmerge.values import displayed
 
 if TYPE_CHECKING:
@@ -21,14 +32,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mailmerge.addresses import Address, Mailbox
-    from mailmerge.model import AttachmentRule, Recipient, Rendered, RenderedAttachment
+    from mailmerge.model import AttachmentRule, FrozenFile, Recipient, Rendered, RenderedAttachment
+
+_STAMP = ("Date", "Message-ID")
 
 
 class MessageBuilder:
-    """Builds the messages of one campaign version.
-
-    Content is a pure function of what `build` is given: the same row, Message-ID and Date make the same
-    bytes in preview and on the wire, whatever was built before.
+    """Builds the messages of one campaign version, all but what is added when they are thawed.
 
     Raises:
         AttachmentError: a file that every message needs is missing or refused.
@@ -41,31 +51,28 @@ class MessageBuilder:
     def __init__(
         self,
         *,
-        boundary_key: bytes,
+        version: str,
         base: Path,
         rules: Sequence[AttachmentRule] = (),
         constants: Sequence[RenderedAttachment | None] = (),
         static: Mapping[str, Iterable[str]] | None = None,
-        mail_from: Address | None = None,
     ) -> None:
         """Encode what all messages share.
 
         Args:
-            boundary_key: decides boundaries and Content-IDs; one per campaign version.
+            version: the campaign's; decides boundaries and Content-IDs.
             base: the folder of inline images.
             rules: the ``[[attach]]`` tables, in order.
-            constants: of those, what is the same for every row: it is read and encoded once.
+            constants: of those, what is the same for every row: it is looked for and read once.
             static: the fixed chunks of ``text`` and ``html``.
-            mail_from: the reverse-path, if it is not the From address.
 
         """
         static = static or {}
         html = tuple(static.get("html", ()))
         self._rules = tuple(rules)
-        self._mail_from = mail_from
         self._store = FileStore()
-        self._skeleton = _Skeleton(boundary_key)
-        self._images = InlineImages(base, boundary_key, self._store, html)
+        self._skeleton = _Skeleton(version)
+        self._images = InlineImages(base, version, self._store, html)
         self._text = TextEncoder(static.get("text", ()))
         try:
             self._html = TextEncoder(html, self._images)
@@ -78,25 +85,26 @@ class MessageBuilder:
             raise AttachmentError(
                 problem.message, code=problem.code, hint=problem.hint, place=problem.place
             ) from None
-        hashes = [part.sha256 for parts in self._constants.values() for part in parts]
+        hashes = [part.file.sha256 for parts in self._constants.values() for part in parts]
         self.files_digest = hashlib.sha256(
             "".join([*hashes, "/", *self._images.digests()]).encode()
         ).hexdigest()
-        self._date: tuple[datetime | None, timedelta | None, bytes] = (None, None, b"")
-        self._from: tuple[object, bytes] = (None, b"")
+        self._from: tuple[object, bytes, str, int] = (None, b"", "", 0)
+        """The latest one, its field, its address, and how long Date and Message-ID will be."""
         self._own_fields: dict[str, tuple[str, bytes]] = {}
         """Each header's latest value: most never change."""
 
-    def build(self, rendered: Rendered, *, key: str, message_id: str, date: datetime) -> Message:
-        """Build one message.
+    def freeze(self, rendered: Rendered, *, key: str) -> FrozenMessage:
+        """Build one message but for its Date, its Message-ID and the bytes of its files.
 
         Raises:
             RowError: an attachment or image is missing or refused, or a text cannot be encoded.
             RuntimeError: the result failed our own check, a bug.
 
         """
+        parts: list[FilePart] = []
         try:
-            body = self._body(rendered)
+            body = self._body(rendered, parts)
         except FileProblem as problem:
             row = rendered.recipient.row
             raise RowError(
@@ -104,18 +112,26 @@ class MessageBuilder:
             ) from None
         except UnicodeEncodeError as error:
             raise _surrogate(rendered.recipient, error) from None
-        block, names = self._header_block(rendered, message_id, date)
-        verify.verify_headers(block, names)
-        return Message(
-            message_id=message_id,
-            key=key,
+        head, names = self._head(rendered)
+        verify.verify_headers(head, names)
+        envelope = _envelope(rendered)
+        files = tuple([part.file for part in parts])
+        _, _, sender, size = self._from
+        size += len(head) + sum([len(piece) for piece in body if piece.__class__ is bytes])
+        return FrozenMessage(
             row=rendered.recipient.row,
-            envelope=_envelope(rendered, self._mail_from),
-            segments=(block + body[0], *body[1:]),
+            key=key,
+            envelope=envelope,
+            sender=sender,
+            head=head,
+            body=tuple(body),
+            files=files,
+            size=size + sum([part.octets for part in parts]),
+            digest=_digest(envelope, head, body, files),
         )
 
-    def _header_block(self, rendered: Rendered, message_id: str, date: datetime) -> tuple[bytes, list[str]]:
-        """Return all header fields but the MIME ones, with their names; Bcc is only in the envelope."""
+    def _head(self, rendered: Rendered) -> tuple[bytes, list[str]]:
+        """Return the header fields up to the MIME ones, with their names; Bcc is only in the envelope."""
         fields = [self._from_field(rendered.from_)]
         names = ["From"]
         if rendered.sender and rendered.sender.address != rendered.from_.address:
@@ -127,12 +143,8 @@ class MessageBuilder:
                 verify.verify_addresses(field, [f"{b.address.local}@{b.address.domain}" for b in boxes])
                 fields.append(field)
                 names.append(name)
-        fields += (
-            header_fields.unstructured("Subject", rendered.subject),
-            self._date_field(date),
-            b"Message-ID: " + message_id.encode("ascii") + b"\r\n",
-        )
-        names += ("Subject", "Date", "Message-ID")
+        fields.append(header_fields.unstructured("Subject", rendered.subject))
+        names.append("Subject")
         for name, value in rendered.headers:
             if value:
                 fields.append(self._own_field(name, value))
@@ -143,7 +155,9 @@ class MessageBuilder:
 
     def _from_field(self, box: Mailbox) -> bytes:
         if self._from[0] is not box:
-            self._from = (box, header_fields.mailboxes("From", (box,)))
+            field = header_fields.mailboxes("From", (box,))
+            stamp = header_fields.stamp_size(box.address.domain)
+            self._from = (box, field, str(box.address), stamp)
         return self._from[1]
 
     def _own_field(self, name: str, value: str) -> bytes:
@@ -153,19 +167,14 @@ class MessageBuilder:
             self._own_fields[name] = (value, field)
         return field
 
-    def _date_field(self, date: datetime) -> bytes:
-        offset = date.utcoffset()
-        if self._date[0] != date or self._date[1] != offset:
-            self._date = (date, offset, header_fields.date_header(date))
-        return self._date[2]
-
-    def _body(self, rendered: Rendered) -> list[bytes]:
-        """Return the MIME headers and the content, in pieces; files are the same objects in every message."""
+    def _body(self, rendered: Rendered, parts: list[FilePart]) -> list[bytes | int]:
+        """Return the MIME headers and the content, in pieces; a file is its number in *parts*, added here."""
+        # Files of the body come first; whether there are any others is known before it is encoded.
         attachments = self._attachments(rendered.attachments) if rendered.attachments else []
-        text = self._texts(rendered)
-        return self._skeleton.mixed(text, attachments) if attachments else text
+        text = self._texts(rendered, parts)
+        return self._skeleton.mixed(text, _numbered(attachments, parts)) if attachments else text
 
-    def _texts(self, rendered: Rendered) -> list[bytes]:
+    def _texts(self, rendered: Rendered, parts: list[FilePart]) -> list[bytes | int]:
         skeleton = self._skeleton
         text = html = None
         if rendered.text is not None:
@@ -174,7 +183,7 @@ class MessageBuilder:
             chunks = self._images.joined(rendered.html)
             html = skeleton.text(b"html", *self._html.encode(chunks))
             if images := self._images.parts(chunks):
-                html = skeleton.related(html, images)
+                html = skeleton.related(html, _numbered(images, parts))
         if text is None or html is None:
             only = html if text is None else text
             if only is None:
@@ -182,7 +191,7 @@ class MessageBuilder:
             return only
         return skeleton.alternative(text, html)
 
-    def _attachments(self, names: Iterable[RenderedAttachment]) -> list[EncodedFile]:
+    def _attachments(self, names: Iterable[RenderedAttachment]) -> list[FilePart]:
         constants = self._constants
         return list(
             chain.from_iterable(
@@ -191,14 +200,14 @@ class MessageBuilder:
             )
         )
 
-    def _files(self, rule: AttachmentRule, name: RenderedAttachment) -> list[EncodedFile]:
+    def _files(self, rule: AttachmentRule, name: RenderedAttachment) -> list[FilePart]:
         try:
             return self._found(rule, name)
         except FileProblem as problem:
             problem.place = rule.place
             raise
 
-    def _found(self, rule: AttachmentRule, name: RenderedAttachment) -> list[EncodedFile]:
+    def _found(self, rule: AttachmentRule, name: RenderedAttachment) -> list[FilePart]:
         from glob import has_magic
 
         files = find_files(rule.base, name.path, rule.missing)
@@ -213,15 +222,74 @@ class MessageBuilder:
         ]
 
 
+class Thawer:
+    """Adds Date, Message-ID and the bytes of its files to a frozen message, so that it can be sent.
+
+    The rest is as it was frozen, so the same Date and Message-ID make the same bytes, in the preview as on
+    the wire. Files are read again, and what is read must be what was frozen: SHA-256 decides, so whatever has
+    taken a file's place meanwhile is never sent.
+    """
+
+    def __init__(self, keep: int = 64 << 20) -> None:
+        """*keep* limits the memory for encoded files, in octets."""
+        self._parts = EncodedFiles(keep)
+        self._date: tuple[datetime | None, timedelta | None, bytes] = (None, None, b"")
+        """The latest one: many messages leave within one second."""
+
+    def thaw(
+        self, frozen: FrozenMessage, *, message_id: str, date: datetime, mail_from: Address | None = None
+    ) -> Message:
+        """Make the message.
+
+        Args:
+            frozen: what it says.
+            message_id: with its angle brackets, see `mailmerge.message.message_id`.
+            date: aware.
+            mail_from: the reverse-path, if it is not the From address.
+
+        Raises:
+            RowError: a file is gone or has changed.
+            RuntimeError: the result failed our own check, a bug.
+
+        """
+        stamp = self._date_field(date) + header_fields.message_id_field(message_id)
+        verify.verify_headers(stamp, _STAMP)
+        first, *rest = self._filled(frozen) if frozen.files else cast("tuple[bytes, ...]", frozen.body)
+        envelope = frozen.envelope
+        return Message(
+            message_id=message_id,
+            key=frozen.key,
+            row=frozen.row,
+            envelope=envelope if mail_from is None else Envelope(mail_from, envelope.rcpt_to),
+            segments=(stamp + frozen.head + first, *rest),
+            frozen=frozen.digest,
+        )
+
+    def _filled(self, frozen: FrozenMessage) -> list[bytes]:
+        """Return the body with the files where their numbers are."""
+        try:
+            parts = list(map(self._parts.part, frozen.files))
+        except FileProblem as problem:
+            raise RowError(problem.message, code=problem.code, hint=problem.hint, row=frozen.row) from None
+        return [parts[piece] if isinstance(piece, int) else piece for piece in frozen.body]
+
+    def _date_field(self, date: datetime) -> bytes:
+        offset = date.utcoffset()
+        if self._date[0] != date or self._date[1] != offset:
+            self._date = (date, offset, header_fields.date_header(date))
+        return self._date[2]
+
+
 class _Skeleton:
     """The MIME structure: boundaries and part headers, made once.
 
     Each method returns the pieces of an entity: its MIME headers and its body, ending with CRLF. Boundaries
-    hold ``=_``, which neither quoted-printable nor base64 can produce (RFC 2045 section 6.7).
+    contain ``=_``, which neither quoted-printable nor base64 can produce (RFC 2045 section 6.7); a part with
+    another encoding would have to be searched for them.
     """
 
-    def __init__(self, key: bytes) -> None:
-        digest = hmac.new(key, b"boundary", hashlib.sha256).hexdigest()[:24]
+    def __init__(self, version: str) -> None:
+        digest = hashlib.sha256(f"{version}\0boundary".encode()).hexdigest()[:24]
         self._marks = {kind: f"=_{kind[0]}{digest}".encode() for kind in ("mixed", "related", "alternative")}
         self._heads = {
             (
@@ -240,12 +308,12 @@ class _Skeleton:
         self._next = {kind: b"\r\n--" + mark + b"\r\n" for kind, mark in self._marks.items()}
         self._end = {kind: b"\r\n--" + mark + b"--\r\n" for kind, mark in self._marks.items()}
 
-    def text(self, subtype: bytes, encoding: bytes, body: bytes) -> list[bytes]:
+    def text(self, subtype: bytes, encoding: bytes, body: bytes) -> list[bytes | int]:
         """Return a text part."""
         verify.verify_bodies((body,))
         return [self._heads[subtype, encoding], body]
 
-    def alternative(self, text: list[bytes], html: list[bytes]) -> list[bytes]:
+    def alternative(self, text: list[bytes | int], html: list[bytes | int]) -> list[bytes | int]:
         """Return the same content twice, the better form last (RFC 2046 section 5.1.4)."""
         return [
             self._starts["alternative"],
@@ -255,24 +323,47 @@ class _Skeleton:
             self._end["alternative"],
         ]
 
-    def related(self, html: list[bytes], images: Iterable[EncodedFile]) -> list[bytes]:
+    def related(self, html: list[bytes | int], images: Iterable[int]) -> list[bytes | int]:
         """Return HTML with the images it shows."""
         return self._multipart("related", html, images)
 
-    def mixed(self, body: list[bytes], attachments: Iterable[EncodedFile]) -> list[bytes]:
+    def mixed(self, body: list[bytes | int], attachments: Iterable[int]) -> list[bytes | int]:
         """Return a body with attachments."""
         return self._multipart("mixed", body, attachments)
 
-    def _multipart(self, kind: str, first: list[bytes], parts: Iterable[EncodedFile]) -> list[bytes]:
+    def _multipart(self, kind: str, first: list[bytes | int], files: Iterable[int]) -> list[bytes | int]:
         pieces = [self._starts[kind], *first]
-        for part in parts:
-            pieces += (self._next[kind], part.body)
+        for file in files:
+            pieces += (self._next[kind], file)
         pieces.append(self._end[kind])
         return pieces
 
 
-def _envelope(rendered: Rendered, mail_from: Address | None) -> Envelope:
-    mail_from = mail_from or rendered.from_.address
+def _numbered(new: Sequence[FilePart], parts: list[FilePart]) -> range:
+    """Add files to those that the message has, and return their numbers."""
+    parts += new
+    return range(len(parts) - len(new), len(parts))
+
+
+def _digest(envelope: Envelope, head: bytes, body: Iterable[bytes | int], files: Sequence[FrozenFile]) -> str:
+    """Return the frozen digest: it changes with what anybody gets to see, and with who gets it.
+
+    A file counts by what it is called and what is in it, wherever it lies. What is made anew each time the
+    same message is planned, such as a token, must be replaced by something fixed before it comes here.
+    """
+    recipients = " ".join([f"{address.local}@{address.domain}" for address in envelope.rcpt_to])
+    pieces = [recipients.encode("ascii"), b"\0", head]
+    for piece in body:
+        if isinstance(piece, bytes):
+            pieces.append(piece)
+        else:  # between two NULs, which nothing else contains
+            file = files[piece]
+            pieces.append(f"\0{file.sha256} {file.media_type} {file.name}\0".encode())
+    return hashlib.sha256(b"".join(pieces)).hexdigest()
+
+
+def _envelope(rendered: Rendered) -> Envelope:
+    mail_from = rendered.from_.address
     if len(rendered.to) == 1 and not rendered.cc and not rendered.bcc:
         return Envelope(mail_from, (rendered.to[0].address,))
     addresses: dict[str, Address] = {}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hmac
 import re
 from binascii import b2a_base64
+from datetime import timedelta, timezone
 from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -132,17 +133,44 @@ def _phrase(name: str, column: int) -> bytes:
 
 
 def date_header(date: datetime) -> bytes:
-    """Return the Date field for an aware datetime, with its own offset."""
+    """Return the Date field for an aware datetime, with its own offset in whole minutes."""
     if date.tzinfo is None:
         raise RuntimeError("a message needs an aware Date")
+    offset = date.utcoffset() or timedelta()
+    if odd := offset % _MINUTE:  # an old local time, which RFC 5322 section 3.3 cannot write
+        date = date.astimezone(timezone(offset - odd))
     day, month = _DAYS[date.weekday()], _MONTHS[date.month - 1]  # strftime would follow the machine's locale
     return f"Date: {day}, {date:%d} {month} {date.year:04} {date:%H:%M:%S %z}\r\n".encode("ascii")
 
 
-def message_id(secret: bytes, key: str, domain: str) -> str:
-    """Return the Message-ID of the row *key*: the same in every attempt, and it gives nothing away."""
-    digest = hmac.digest(secret, key.encode("utf-8", "surrogatepass"), "sha256")
-    return f"<{digest[:20].hex()}@{domain}>"
+def message_id(secret: bytes, key: str, frozen_digest: str, generation: int, domain: str) -> str:
+    """Return a Message-ID that gives nothing away: the same for each attempt to send the same message.
+
+    Args:
+        secret: the campaign's.
+        key: the row's.
+        frozen_digest: what the message says (`FrozenMessage.digest`).
+        generation: how often the row was given another chance.
+        domain: the domain of From.
+
+    """
+    about = f"{frozen_digest} {generation} {key}".encode("utf-8", "surrogatepass")
+    return f"<{hmac.digest(secret, about, 'sha256')[:_ID_BYTES].hex()}@{domain}>"
+
+
+def message_id_field(message_id: str) -> bytes:
+    """Return the Message-ID field."""
+    return b"Message-ID: " + message_id.encode("ascii") + b"\r\n"
+
+
+def stamp_size(domain: str) -> int:
+    """Return how many octets Date and Message-ID will have in a message from *domain*."""
+    return _STAMP + len(domain)
+
+
+_ID_BYTES = 20
+_STAMP = len("Date: Thu, 01 Jan 1970 00:00:00 +0000\r\nMessage-ID: <@>\r\n") + 2 * _ID_BYTES
+_MINUTE = timedelta(minutes=1)
 
 
 def disposition(kind: str, name: str) -> bytes:

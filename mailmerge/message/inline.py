@@ -8,13 +8,12 @@ Anything with a scheme is left alone, and nothing is ever fetched.
 from __future__ import annotations
 
 import hashlib
-import hmac
 import os
 import re
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
-from mailmerge.message.attachments import EncodedFile, FileProblem, FileStore, find_files
+from mailmerge.message.attachments import FilePart, FileProblem, FileStore, find_files
 from mailmerge.text import quoted
 
 if TYPE_CHECKING:
@@ -38,15 +37,15 @@ class _Use(NamedTuple):
 class InlineImages:
     """Finds, reads and numbers the images of one campaign."""
 
-    def __init__(self, base: Path, key: bytes, store: FileStore, static: Iterable[str] = ()) -> None:
+    def __init__(self, base: Path, version: str, store: FileStore, static: Iterable[str] = ()) -> None:
         self._base = base
-        self._key = key
+        self._version = version.encode()
         self._store = store
         static = tuple(static)
         self._fixed = frozenset(static)
         self._opening = frozenset(chunk for chunk in static if _opens(chunk))
         self._used: dict[str, _Use] = {}
-        self._shared: dict[str, EncodedFile] = {}
+        self._shared: dict[str, FilePart] = {}
 
     def joined(self, chunks: tuple[str, ...]) -> tuple[str, ...]:
         """Return *chunks* with every image tag in one piece."""
@@ -97,7 +96,7 @@ class InlineImages:
         """Drop the chunks that are not fixed."""
         self._used = {chunk: use for chunk, use in self._used.items() if chunk in self._fixed}
 
-    def parts(self, chunks: Iterable[str]) -> tuple[EncodedFile, ...]:
+    def parts(self, chunks: Iterable[str]) -> tuple[FilePart, ...]:
         """Return the images that the (joined) chunks of a message use, each once."""
         if not self._used:
             return ()
@@ -109,7 +108,7 @@ class InlineImages:
 
     def digests(self) -> list[str]:
         """Return the hashes of the images that fixed texts use."""
-        return sorted(part.sha256 for part in self._shared.values())
+        return sorted(part.file.sha256 for part in self._shared.values())
 
     def _rewrite_tag(self, tag: str, images: dict[str, str]) -> str:
         if tag.startswith("<!--"):
@@ -126,7 +125,7 @@ class InlineImages:
             return attribute
         path = self._find(source)
         name = os.path.relpath(path, os.path.realpath(self._base)).encode("utf-8", "surrogateescape")
-        content_id = hmac.new(self._key, b"image " + name, hashlib.sha256).hexdigest()[:32] + "@mailmerge"
+        content_id = hashlib.sha256(self._version + b"\0image " + name).hexdigest()[:32] + "@mailmerge"
         images[content_id] = path
         return f'"cid:{content_id}"'
 

@@ -7,6 +7,7 @@ import hashlib
 import re
 import sqlite3
 from collections import Counter
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from mailmerge.ledger.ledger import Ledger
@@ -86,8 +87,16 @@ def _check_bytes(message: Accepted, known: dict[str, Result], promised: set[tupl
     assert len(rows) == 1, f"one message for several rows: {rows}"
     found = _MESSAGE_ID.search(message.content)
     assert found is not None
-    bytes_of = (rows.pop(), found[1].decode(), hashlib.sha256(message.content).hexdigest())
-    assert bytes_of in promised, f"bytes that nobody promised: {message.recipients}"
+    promise = (rows.pop(), found[1].decode(), _digest(message))
+    assert promise in promised, f"bytes that nobody promised: {message.recipients}"
+
+
+def _digest(message: Accepted) -> str:
+    """Make the digest of an attempt from what the server got (a message without files)."""
+    date, message_id, rest = message.content.split(b"\r\n", 2)
+    frozen = hashlib.sha256(b" ".join(message.recipients) + b"\0" + rest).hexdigest()
+    moment = parsedate_to_datetime(date.decode().removeprefix("Date: ")).isoformat()
+    return hashlib.sha256(f"{frozen}\n{moment}\n{message_id.decode()[12:]}".encode()).hexdigest()
 
 
 def _check_state(result: Result, taken: int, settled: bool) -> None:

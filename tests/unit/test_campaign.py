@@ -34,7 +34,7 @@ def examined(campaign: Campaign, ledger: Ledger) -> Plan:
     """Run the pre-flight, or recall the one that this ledger remembers."""
     definition = campaign.definition
     recipients = definition.open_list()
-    composer = definition.composer(recipients, ledger.secret)
+    composer = definition.composer(recipients)
     return examine(definition, ledger, recipients, composer, reuse=True)
 
 
@@ -128,7 +128,7 @@ def test_messages_stop_where_the_campaign_would_not_be_sent(campaign_factory: Ca
 
 
 def test_what_is_shown_before_the_first_run_is_what_will_be_sent(campaign_factory: CampaignFactory) -> None:
-    """Looking gives the campaign its secret: Message-IDs and boundaries stay, only the Date changes."""
+    """Looking gives the campaign its secret: the Message-IDs stay, only the Date changes."""
 
     def without_date(content: bytes) -> list[bytes]:
         return [line for line in content.split(b"\r\n") if not line.startswith(b"Date:")]

@@ -114,6 +114,35 @@ def test_a_list_that_changes_while_it_is_sent_ends_the_run_as_stopped_early(mail
     assert last_run(campaign, "send") == ("failed", {"accepted": 2})
 
 
+@pytest.mark.parametrize("becomes", ["another letter", None])
+def test_a_file_that_changes_while_it_is_sent_leaves_the_rest_pending(mailmerge, sandbox, becomes):
+    """Nobody gets a file that was not looked at: the rows are named, and the run ends with exit code 5."""
+    mailmerge.account(sandbox)
+    folder = mailmerge.campaign(NAME)
+    letter = folder / "letter.txt"
+    letter.write_text("the letter")
+    with (folder / "campaign.toml").open("a") as file:
+        file.write('[[attach]]\npath = "letter.txt"\n')
+    campaign = Campaign.load(folder, environ=mailmerge.environ)
+
+    def change(_plan: Any) -> bool:
+        letter.unlink() if becomes is None else letter.write_text(becomes)
+        return True
+
+    report = campaign.send(SendRequest(), confirm=change)
+
+    assert report is not None
+    assert (report.exit_code, report.sent_now, report.counts[Status.PENDING]) == (5, 0, 3)
+    what = "was removed" if becomes is None else "changed"
+    words = f'not sent, the attachment "letter.txt" {what} after the message was planned'
+    assert report.notes == tuple(f"row {row}: {words}" for row in (2, 3, 4))
+    assert sandbox.messages == []
+    letter.write_text("the letter")
+    again = campaign.send(SendRequest(), confirm=lambda _plan: True)
+    assert again is not None
+    assert (again.exit_code, again.sent_now) == (0, 3)
+
+
 def test_an_error_of_set_up_ends_the_run_as_failed(campaign):
     """Where no connection can be made at all, the run has its end, with the error, and no row has moved."""
     definition = campaign.definition

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from mailmerge.addresses import Address, Mailbox
 from mailmerge.errors import AttachmentError, RowError
-from mailmerge.message import MessageBuilder
+from mailmerge.message import MessageBuilder, Thawer
 from mailmerge.model import AttachmentRule, Columns, Place, Recipient, Rendered, RenderedAttachment
 
 DATE = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
@@ -36,7 +36,7 @@ def builder(tmp_path):
     def make(**options):
         return MessageBuilder(
             **{
-                "boundary_key": b"key",
+                "version": "v1",
                 "base": tmp_path,
                 "rules": [AttachmentRule("", base=tmp_path)],
                 **options,
@@ -46,8 +46,9 @@ def builder(tmp_path):
     return make
 
 
-def build(builder, content):
-    return builder.build(content, key="kim", message_id="<1@example.com>", date=DATE)
+def build(builder, content, **options):
+    frozen = builder.freeze(content, key="kim")
+    return Thawer().thaw(frozen, message_id="<1@example.com>", date=DATE, **options)
 
 
 def shape(part):
@@ -106,16 +107,16 @@ def test_a_whole_message(builder):
         text=("Hello ", "Kim"),
         headers=(("X-A", "1"), ("X-Empty", "")),
     )
-    message = build(builder(mail_from=Address.parse("bounces@example.com")), content)
+    message = build(builder(), content, mail_from=Address.parse("bounces@example.com"))
     assert message.content == (
+        b"Date: Sun, 01 Mar 2026 09:30:00 +0000\r\n"
+        b"Message-ID: <1@example.com>\r\n"
         b"From: Me <me@example.com>\r\n"
         b"Sender: robot@example.com\r\n"
         b"To: Kim <kim@example.org>\r\n"
         b"Cc: lee@example.org\r\n"
         b"Reply-To: help@example.com\r\n"
         b"Subject: Hi\r\n"
-        b"Date: Sun, 01 Mar 2026 09:30:00 +0000\r\n"
-        b"Message-ID: <1@example.com>\r\n"
         b"X-A: 1\r\n"
         b"MIME-Version: 1.0\r\n"
         b'Content-Type: text/plain; charset="utf-8"\r\n'

@@ -15,7 +15,13 @@ from hypothesis import strategies as st
 
 from mailmerge.addresses import Address, Mailbox
 from mailmerge.message import header_fields, verify
-from mailmerge.message.attachments import FileProblem, FileStore, clean_name, find_files, guess_type
+from mailmerge.message.attachments import (
+    FileProblem,
+    FileStore,
+    clean_name,
+    find_files,
+    guess_type,
+)
 from mailmerge.message.bodies import TextEncoder, base64_lines, quoted_printable
 from mailmerge.message.inline import InlineImages
 
@@ -102,10 +108,15 @@ def test_the_date_keeps_its_offset():
 
 
 def test_a_message_id_is_stable_and_tells_nothing():
-    """The same key gives the same id, another secret another one."""
-    one = header_fields.message_id(b"s", "kim@example.org", "example.com")
-    assert one == header_fields.message_id(b"s", "kim@example.org", "example.com")
-    assert one != header_fields.message_id(b"t", "kim@example.org", "example.com")
+    """The same message of a row has the same id in one campaign, and nothing else has."""
+
+    def made(secret=b"s", key="kim@example.org", digest="d" * 64, generation=0, domain="example.com"):
+        return header_fields.message_id(secret, key, digest, generation, domain)
+
+    one = made()
+    assert one == made()
+    others = [made(b"t"), made(key="lee"), made(digest="e" * 64), made(generation=1), made(domain="x.org")]
+    assert len({one, *others}) == 6
     assert one.endswith("@example.com>")
     assert "kim" not in one
 
@@ -287,17 +298,28 @@ def test_an_empty_file_is_refused(base):
     assert caught.value.code == "A304"
 
 
-def test_the_store_notices_a_changed_file_and_forgets_old_ones(base):
-    """A file is encoded once per version; memory is bounded."""
-    store = FileStore(keep=400)
-    path = str(base / "a.pdf")
-    first = store.attachment(path, "a.pdf")
-    assert store.attachment(path, "a.pdf") is first
+def test_the_store_notices_a_changed_file_and_forgets_old_ones(base, monkeypatch):
+    """A file is read once per version, and memory is bounded."""
+    read = []
+    really = os.open
+
+    def noting(path, *options):
+        read.append(path)
+        return really(path, *options)
+
+    monkeypatch.setattr(os, "open", noting)
+    monkeypatch.setattr(FileStore, "_MOST", 2)
+    store = FileStore()
+    paths = [str(base / name) for name in ("a.pdf", "sub/c.pdf", "b[1].pdf")]
+    first = store.attachment(paths[0], "a.pdf")
+    assert store.attachment(paths[0], "a.pdf") == first
+    assert read == paths[:1]
     (base / "a.pdf").write_bytes(b"AA")
-    assert store.attachment(path, "a.pdf").size == 2
-    store.attachment(str(base / "sub/c.pdf"), "c.pdf")
-    store.attachment(str(base / "b[1].pdf"), "b.pdf")
-    assert store.attachment(path, "a.pdf") is not first
+    assert store.attachment(paths[0], "a.pdf").file.size == 2
+    assert read == paths[:1] * 2
+    for path in (*paths, paths[0]):
+        store.attachment(path, "x.pdf")
+    assert read == [*paths[:1] * 2, *paths[1:], paths[0]]
 
 
 @pytest.mark.parametrize(
@@ -347,7 +369,7 @@ def test_types_are_guessed_from_the_name(name, kind):
 def images(base):
     """Give the image finder over the base folder with a picture in it."""
     (base / "logo 1.png").write_bytes(b"PNG")
-    return lambda static=(): InlineImages(base, b"key", FileStore(), static)
+    return lambda static=(): InlineImages(base, "v1", FileStore(), static)
 
 
 @pytest.mark.parametrize(

@@ -16,13 +16,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mailmerge.errors import RowError
-from mailmerge.message import MessageBuilder
+from mailmerge.message import MessageBuilder, Thawer
 from mailmerge.model import AttachmentRule, Columns, Recipient
 from mailmerge.render import MessageTemplates, Renderer, TemplateSource
 
 DATE = datetime(2026, 3, 1, 9, 30, 15, 123456, tzinfo=UTC)
 COLUMNS = Columns(("name", "email", "text"), ("name", "email", "text"))
-HEADERS = ["From", "To", "Subject", "Date", "Message-ID", "X-Note", "MIME-Version", "Content-Type"]
+HEADERS = ["Date", "Message-ID", "From", "To", "Subject", "X-Note", "MIME-Version", "Content-Type"]
 TEXT = "Dear {{ name }},\n\n{{ text }}\nBye {{ email }}\n"
 HTML = "<p>Dear {{ name }}</p><img src='logo.png'><pre>{{ text }}</pre>"
 HOSTILE = [
@@ -78,9 +78,13 @@ def campaign(tmp_path_factory):
     )
     renderer = Renderer(templates, COLUMNS)
     builder = MessageBuilder(
-        boundary_key=b"key", base=base, rules=templates.attachments, static=renderer.static_chunks()
+        version="v1", base=base, rules=templates.attachments, static=renderer.static_chunks()
     )
     return renderer, builder
+
+
+def thawed(frozen):
+    return Thawer().thaw(frozen, message_id="<1@example.org>", date=DATE)
 
 
 def lines(text):
@@ -129,7 +133,7 @@ def test_a_message_says_what_the_cells_say(campaign, name, text):
     row = Recipient(2, COLUMNS, (name, "kim@example.org", text))
     try:
         rendered = renderer.render(row)
-        message = builder.build(rendered, key="k", message_id="<1@example.org>", date=DATE)
+        message = thawed(builder.freeze(rendered, key="k"))
     except RowError as error:
         refused = (error.code, error.row)
         assert refused in {("D112", 2), ("D118", 2)}
@@ -184,7 +188,7 @@ def test_no_row_leaves_anything_behind(campaign, first, second):
 
     def build(recipient):
         try:
-            return builder.build(renderer.render(recipient), key="k", message_id="<1@x>", date=DATE).content
+            return thawed(builder.freeze(renderer.render(recipient), key="k")).content
         except RowError as error:
             return error.message
 
@@ -206,16 +210,15 @@ def test_a_shared_file_is_the_same_object_in_every_message(tmp_path):
     )
     renderer = Renderer(templates, COLUMNS)
     builder = MessageBuilder(
-        boundary_key=b"key",
+        version="v1",
         base=tmp_path,
         rules=templates.attachments,
         constants=renderer.constant_attachments,
     )
-    (tmp_path / "a.pdf").unlink()
+    thawer = Thawer()
     one, two = (
-        builder.build(
-            renderer.render(Recipient(n, COLUMNS, ("", f"a{n}@x.org", ""))),
-            key=str(n),
+        thawer.thaw(
+            builder.freeze(renderer.render(Recipient(n, COLUMNS, ("", f"a{n}@x.org", ""))), key=str(n)),
             message_id="<1@x>",
             date=DATE,
         )

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mailmerge.check.message_view import Layout, ListTally, MessageView
-    from mailmerge.model import Message, Rate
+    from mailmerge.model import FrozenMessage, Rate
 
 _BLOCKED = re.compile(
     r"\.(?:ade|adp|apk|appx|bat|cab|chm|cmd|com|cpl|dll|dmg|exe|hta|ins|iso|isp|jar|js|jse|lib|lnk|mde|msc|msi"
@@ -76,13 +76,14 @@ def size(view: MessageView) -> Iterator[Finding]:
         )
 
 
-def _html_octets(message: Message) -> int:
+def _html_octets(message: FrozenMessage) -> int:
     """Measure the HTML part as it is encoded, without pictures."""
     before = b""
-    for segment in message.segments:
-        if b"Content-Type: text/html" in before[-200:]:
-            return len(segment)
-        before = segment
+    for piece in message.body:
+        if isinstance(piece, bytes):
+            if b"Content-Type: text/html" in before[-200:]:
+                return len(piece)
+            before = piece
     return 0
 
 
