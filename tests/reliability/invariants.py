@@ -7,6 +7,7 @@ import hashlib
 import re
 import sqlite3
 from collections import Counter
+from email import message_from_bytes, policy
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from mailmerge.model import Counts, Result
 
 _MESSAGE_ID = re.compile(rb"^Message-ID:\s*(\S+)", re.IGNORECASE | re.MULTILINE)
+_BOUNDARY = re.compile(rb"(\r\n--=_[^\r]+\r\n)")
 _NOT_KNOWN = {Status.IN_DOUBT, Status.HANDING_OVER}
 
 
@@ -92,11 +94,21 @@ def _check_bytes(message: Accepted, known: dict[str, Result], promised: set[tupl
 
 
 def _digest(message: Accepted) -> str:
-    """Make the digest of an attempt from what the server got (a message without files)."""
+    """Make the digest of an attempt from what the server got."""
     date, message_id, rest = message.content.split(b"\r\n", 2)
-    frozen = hashlib.sha256(b" ".join(message.recipients) + b"\0" + rest).hexdigest()
+    said = b"".join(map(_file, _BOUNDARY.split(rest)))
+    frozen = hashlib.sha256(b" ".join(message.recipients) + b"\0" + said).hexdigest()
     moment = parsedate_to_datetime(date.decode().removeprefix("Date: ")).isoformat()
     return hashlib.sha256(f"{frozen}\n{moment}\n{message_id.decode()[12:]}".encode()).hexdigest()
+
+
+def _file(piece: bytes) -> bytes:
+    """Put what a digest takes for a file in its place; all else stays as it is."""
+    if b"\r\nContent-Disposition:" not in piece.partition(b"\r\n\r\n")[0]:
+        return piece
+    part = message_from_bytes(piece, policy=policy.default)
+    content = hashlib.sha256(bytes(part.get_payload(decode=True))).hexdigest()
+    return f"\0{content} {part.get_content_type()} {part.get_filename()}\0".encode()
 
 
 def _check_state(result: Result, taken: int, settled: bool) -> None:
