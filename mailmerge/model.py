@@ -190,9 +190,9 @@ class FrozenFile(Struct, frozen=True):
     """Of the file itself, hexadecimal."""
     size: int
     """Octets of the file itself."""
-    media_type: str = "application/octet-stream"
     content_id: str = ""
     """What the HTML calls it, without brackets; only an inline image has one."""
+    media_type: str = "application/octet-stream"
 
 
 class FrozenMessage(Struct, frozen=True):

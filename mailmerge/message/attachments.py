@@ -111,7 +111,7 @@ class FileStore:
         size = state[-1]
         if not size:
             raise FileProblem("A304", f"the file {shown} is empty (0 bytes)")
-        file = FrozenFile(os.fsencode(path), name, sha256, size, guess_type(name, path), content_id)
+        file = FrozenFile(os.fsencode(path), name, sha256, size, content_id, guess_type(name, path))
         return FilePart(file, len(part_head(file)) + base64_size(size))
 
     def _remember(self, path: str, state: FileState, sha256: str) -> None:

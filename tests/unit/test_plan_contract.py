@@ -238,8 +238,8 @@ def test_a_misuse_is_refused(
 def test_messages_come_back_as_they_were(new_plan: Callable[[], PlanWriter]) -> None:
     """Every message, in any order, the few that are kept plain and the many that are compressed."""
     files = (
-        FrozenFile("/a/b.pdf", "b.pdf", "00" * 32, 7),
-        FrozenFile("/a/c.png", "c.png", "11" * 32, 8, "c"),
+        FrozenFile(b"/a/b.pdf", "b.pdf", "00" * 32, 7),
+        FrozenFile(b"/a/c.png", "c.png", "11" * 32, 8, "c"),
     )
     messages = [frozen(n) for n in range(PLAIN + 50)]
     messages[7] = frozen(7, body=(b"one", 0, b"two", 1), files=files)
