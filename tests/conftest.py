@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from pathlib import Path
@@ -36,6 +37,11 @@ def pytest_configure() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, lambda _number, _frame: None)
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is imported by now out of garbage collection: it stays, and is much to look through."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -72,12 +72,17 @@ class Writers(ast.NodeVisitor):
         self._streams: set[str] = set()
         self._methods = _METHODS - ({"touch"} if own_touch else set())
         tree = ast.parse(source)
-        classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+        self._parents: dict[ast.AST, ast.AST] = {}
+        nodes: list[ast.AST] = [tree]
+        for node in nodes:  # grows as it is gone through
+            children = list(ast.iter_child_nodes(node))
+            self._parents.update(dict.fromkeys(children, node))
+            nodes += children
+        classes = [node for node in nodes if isinstance(node, ast.ClassDef)]
         self._openable = {
             node.name for node in classes if any(getattr(part, "name", "") == "open" for part in node.body)
         }
-        self._parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
-        for node in ast.walk(tree):
+        for node in nodes:
             self._learn(node)
         self.visit(tree)
 

@@ -175,15 +175,15 @@ COMMAND = re.compile(rf"\bmailmerge (?:{'|'.join(CAMPAIGN_COMMANDS)})\b|\bmailme
 
 def literals(path: Path) -> list[str]:
     """Give the texts in a module, docstrings left out."""
-    tree = ast.parse(path.read_text("utf-8"))
+    nodes = list(ast.walk(ast.parse(path.read_text("utf-8"))))
     documentation = {
         id(node.value)
-        for node in ast.walk(tree)
+        for node in nodes
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
     }
     return [
         node.value
-        for node in ast.walk(tree)
+        for node in nodes
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documentation
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import html
 import re
 from datetime import timedelta
@@ -78,13 +79,23 @@ EXPRESSIONS = [expression for _, _, row in ROWS for expression in re.findall(r"`
 
 
 @cache
-def renderer(names, kind, source, where=None):
-    """Compile a body once for all samples."""
-    options: dict[str, Any] = {kind: TemplateSource(f"message.{kind}", source=source)}
+def empty(names, kind, where=None):
+    """Compile all but the body."""
+    options: dict[str, Any] = {kind: TemplateSource(f"message.{kind}", source="-")}
     templates = MessageTemplates(
         base=Path(), from_="me@example.org", to=("{{ email }}",), subject="-", **options
     )
     return Renderer(templates, Columns(names, names), where=where)
+
+
+@cache
+def renderer(names, kind, source):
+    """Compile a body as a renderer does, once for all samples; everything else is made already."""
+    made = copy.copy(empty(names, kind))
+    body = made._compiler.body(TemplateSource(f"message.{kind}", source=source), kind)
+    made._compiler.report()
+    setattr(made, f"_{kind}", body)
+    return made
 
 
 def run(expression, kind, x, **more):
@@ -200,7 +211,7 @@ def selected(word):
     names = ("email", "x")
     recipient = Recipient(2, Columns(names, names), ("a@example.org", word))
     try:
-        chosen = renderer(names, "text", "-", "x").selects(recipient)
+        chosen = empty(names, "text", "x").selects(recipient)
     except RowError:
         return "error"
     except CampaignFileError:
