@@ -141,8 +141,22 @@ def contents(path: Path) -> dict[str, os.stat_result]:
     return {name: facts for name, facts in found.items() if facts and stat.S_ISREG(facts.st_mode)}
 
 
-def clear(path: Path, names: re.Pattern[str]) -> None:
+def mark_used(path: Path, when: float) -> None:
+    """Note in a file of ours that it was used at this time (seconds since 1970): its content does not change.
+
+    Where that is not possible, it is not noted.
+    """
+    with contextlib.suppress(OSError), folder(path.parent, make=False) as opened:
+        opened.set_time(path.name, when)
+
+
+def clear(path: Path, names: re.Pattern[str], *, drafts: bool = True) -> None:
     """Remove the files that have these names from a folder of ours, and every draft in it.
+
+    Args:
+        path: the folder.
+        names: which files.
+        drafts: False, where others may be writing theirs: only those of dead processes.
 
     Raises:
         FileError: one cannot be removed, or the folder is none of ours.
@@ -155,7 +169,7 @@ def clear(path: Path, names: re.Pattern[str]) -> None:
             found = opened.look(name) if names.match(name) else None
             if found is not None and not stat.S_ISDIR(found.st_mode):
                 opened.remove(name)
-        opened.sweep(living=True)
+        opened.sweep(living=drafts)
 
 
 def open_in_place(path: Path) -> int:
@@ -449,15 +463,19 @@ class Drafts:
         """
         return open_database(self._drafts.path / name, create=True)
 
-    def adopt(self, *names: str) -> None:
+    def adopt(self, *names: str, durable: bool = True) -> None:
         """Put these files in their places, in this order; whatever has such a name is replaced.
+
+        Args:
+            names: which of them.
+            durable: their names survive a power cut.
 
         Raises:
             FileError: one cannot be put there; those before it have been.
 
         """
         for name in names:
-            self._folder.adopt(self._drafts, name)
+            self._folder.adopt(self._drafts, name, durable=durable)
 
     def close(self) -> None:
         """Remove what was not adopted.

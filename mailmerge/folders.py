@@ -187,6 +187,16 @@ class Folder:
         with telling(self.path / name), contextlib.suppress(FileNotFoundError):
             os.unlink(self._where(name), dir_fd=self.at)
 
+    def set_time(self, name: str, when: float) -> None:
+        """Set the time of a file's last change, or that of a link itself.
+
+        Raises:
+            FileError: it cannot be set.
+
+        """
+        with telling(self.path / name):
+            os.utime(self._where(name), (when, when), dir_fd=self.at, follow_symlinks=False)
+
     def remove_unheld(self, name: str) -> bool:
         """Remove a file, or a link itself, unless somebody holds it (`share`); say whether it is gone.
 
@@ -278,8 +288,8 @@ class Folder:
         finally:
             self.discard(inner)
 
-    def adopt(self, draft: Folder, name: str) -> None:
-        """Put the file *name* of a draft folder in its place here, durably.
+    def adopt(self, draft: Folder, name: str, *, durable: bool = True) -> None:
+        """Put the file *name* of a draft folder in its place here, so that its name survives a power cut.
 
         Raises:
             FileError: it cannot be put there.
@@ -287,7 +297,8 @@ class Folder:
         """
         with telling(self.path / name):
             self._rename(draft, name, name)
-        self.sync()
+        if durable:
+            self.sync()
 
     def new_folder(self, prefix: str) -> Folder:
         """Make a private folder in this one, locked before any `sweep` can lock it.

@@ -363,7 +363,9 @@ CONFIG_FILE: Final = _only("config", PATH, None, "Your config.toml",
     default_help="in your configuration folder", environment=("MAILMERGE_CONFIG",))
 STATE_FOLDER: Final = _only("state", PATH, None, "Where account usage and the registry of campaigns are kept",
     default_help="your state folder", environment=("MAILMERGE_STATE_DIR",))
-ENVIRONMENT_ONLY: Final = (SECRET, CONFIG_FILE, STATE_FOLDER)
+CACHE_FOLDER: Final = _only("cache", PATH, None, "Where plans are kept; it may be deleted at any time",
+    default_help="your cache folder", environment=("MAILMERGE_CACHE_DIR",))
+ENVIRONMENT_ONLY: Final = (SECRET, CONFIG_FILE, STATE_FOLDER, CACHE_FOLDER)
 # fmt: on
 
 

@@ -82,7 +82,11 @@ class CampaignFactory:
     def __init__(self, home: Path) -> None:
         self.folder = home / "spring"
         self.config = home / "config.toml"
-        self.environ = {"MAILMERGE_STATE_DIR": str(home / "state"), "MAILMERGE_CONFIG": str(self.config)}
+        self.environ = {
+            "MAILMERGE_STATE_DIR": str(home / "state"),
+            "MAILMERGE_CACHE_DIR": str(home / "cache"),
+            "MAILMERGE_CONFIG": str(self.config),
+        }
 
     def __call__(self, files: Files | None = None, **wanted: object) -> Campaign:
         """Write the campaign and open it."""

@@ -46,11 +46,12 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _nobodys_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep tests from meeting, or leaving anything in, the state and configuration of whoever runs them."""
+    """Keep tests from meeting, or leaving anything in, the folders of whoever runs them."""
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         for name in ("XDG_STATE_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
             patch.setenv(name, str(home / name))
+        patch.setenv("MAILMERGE_CACHE_DIR", str(home / "cache"))
         yield
 
 

@@ -119,6 +119,7 @@ class Copy:
             "HOME": str(folder / "home"),
             "MAILMERGE_CONFIG": str(folder / "home" / "config.toml"),
             "MAILMERGE_STATE_DIR": str(folder / "home" / "state"),
+            "MAILMERGE_CACHE_DIR": str(folder / "home" / "cache"),
             "LC_ALL": "C.UTF-8",
             "COLUMNS": "200",
         }

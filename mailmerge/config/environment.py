@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Final
 
 from mailmerge.errors import CampaignFileError
 from mailmerge.model import Diagnostic, Place, Severity
-from mailmerge.options import ACCOUNT, CONFIG_FILE, SECRET, STATE_FOLDER
+from mailmerge.options import ACCOUNT, CACHE_FOLDER, CONFIG_FILE, SECRET, STATE_FOLDER
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _PREFIXES: Final = ("MAILMERGE_", "SMTP_")
-_NEVER_FROM_FILE: Final = frozenset((*CONFIG_FILE.environment, *STATE_FOLDER.environment))
+_NEVER_FROM_FILE: Final = frozenset(
+    (*CONFIG_FILE.environment, *STATE_FOLDER.environment, *CACHE_FOLDER.environment)
+)
 """A campaign's folder may come from anybody: it does not choose where the user's own files are."""
 
 

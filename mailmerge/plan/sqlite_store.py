@@ -99,19 +99,21 @@ class SqlitePlanWriter:
     """Makes a plan in a folder of ours; see `PlanWriter`.
 
     Args:
-        folder: where.
-        name: what the plan is found by.
+        place: the path of both files but for their suffixes.
+        name: what the plan is called.
         made: now, in UTC.
+        owner: whose plan it is, for whoever looks through the folder.
 
     Raises:
         FileError: nothing can be made there.
 
     """
 
-    def __init__(self, folder: Path, name: str, made: datetime) -> None:
-        self._folder = folder
+    def __init__(self, place: Path, name: str, made: datetime, owner: str = "") -> None:
+        self._place = place
         self._name = name
         self._made = made
+        self._owner = owner
         self._token = os.urandom(TOKEN)
         self._rows: list[tuple[int, int, bool, bytes]] = []
         self._replaced: list[tuple[int, bool, bytes, int]] = []
@@ -121,11 +123,12 @@ class SqlitePlanWriter:
         self._row_count = 0
         self._message_count = 0
         with contextlib.ExitStack() as opened:
-            self._drafts = opened.enter_context(files.Drafts(folder))
-            self._stream = self._drafts.create(name + MESSAGES_SUFFIX)
+            self._drafts = opened.enter_context(files.Drafts(place.parent))
+            self._stream = self._drafts.create(place.name + MESSAGES_SUFFIX)
             opened.callback(_discard, self._stream)
-            connection = self._drafts.database(name + SUFFIX)
-            self._db = opened.enter_context(Database(connection, folder / (name + SUFFIX), _unwritable))
+            connection = self._drafts.database(place.name + SUFFIX)
+            path = place.with_name(place.name + SUFFIX)
+            self._db = opened.enter_context(Database(connection, path, _unwritable))
             self._db.script(_SCHEMA)
             self._frames = MessageFileWriter(self._stream, self._token)
             self._opened: contextlib.ExitStack | None = opened.pop_all()
@@ -193,6 +196,7 @@ class SqlitePlanWriter:
         self._db.execute("CREATE INDEX finding_n ON finding (n)")
         meta: dict[str, object] = {
             "name": self._name,
+            "owner": self._owner,
             "made": self._made.isoformat(),
             "summary": summary,
             "facts": facts,
@@ -206,9 +210,9 @@ class SqlitePlanWriter:
         self._db.close()
         self._stream.close()
         # The messages first: whoever finds the database finds them, too.
-        self._drafts.adopt(self._name + MESSAGES_SUFFIX, self._name + SUFFIX)
+        self._drafts.adopt(self._place.name + MESSAGES_SUFFIX, self._place.name + SUFFIX, durable=False)
         self.close()
-        return SqlitePlanReader(self._folder, self._name)
+        return SqlitePlanReader(self._place)
 
     def _check(self) -> None:
         """See whether everything that was added is there."""
@@ -228,16 +232,15 @@ class SqlitePlanReader:
     While it is open, `PlanCache.sweep` leaves the plan alone. It belongs to the thread that opened it.
 
     Args:
-        folder: where.
-        name: what the plan is found by.
+        place: the path of both files but for their suffixes.
 
     Raises:
         PlanDamaged: there is none that can be trusted.
 
     """
 
-    def __init__(self, folder: Path, name: str) -> None:
-        path = folder / (name + SUFFIX)
+    def __init__(self, place: Path) -> None:
+        path = place.with_name(place.name + SUFFIX)
         self._path = path
         self._places: dict[int, tuple[bytes, int, int, int]] = {}
         with contextlib.ExitStack() as opened:
@@ -251,11 +254,10 @@ class SqlitePlanReader:
                 self.name: str = self._meta("name")
                 self.made = datetime.fromisoformat(self._meta("made"))
                 self.size = int(self._meta("rows"))
+                self.owner: str = self._meta("owner")
             except (TypeError, ValueError) as error:
                 raise damaged(path, error) from error
-            if self.name != name:
-                raise damaged(path, ValueError("it has another name"))
-            self._frames = self._open_messages(folder / (name + MESSAGES_SUFFIX))
+            self._frames = self._open_messages(place.with_name(place.name + MESSAGES_SUFFIX))
             if self._frames is not None:
                 opened.callback(self._frames.close)
             self._opened = opened.pop_all()

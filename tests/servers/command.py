@@ -70,6 +70,7 @@ class Mailmerge:
             "HOME": str(folder / "home"),
             "MAILMERGE_CONFIG": str(self.config),
             "MAILMERGE_STATE_DIR": str(folder / "home" / "state"),
+            "MAILMERGE_CACHE_DIR": str(folder / "home" / "cache"),
             "LC_ALL": "C.UTF-8",
         }
 

@@ -29,7 +29,7 @@ MADE = datetime(2026, 11, 27, 9, 41, tzinfo=UTC)
 NAME = "0123456789abcdef"
 
 WRITERS: dict[str, Callable[[Path], PlanWriter]] = {
-    "sqlite": lambda folder: SqlitePlanWriter(folder, NAME, MADE),
+    "sqlite": lambda folder: SqlitePlanWriter(folder / NAME, NAME, MADE),
     "memory": lambda _: MemoryPlan(NAME, MADE),
 }
 
@@ -83,10 +83,10 @@ def test_a_writer_has_what_the_protocol_says(kind: type) -> None:
 def test_what_is_not_finished_leaves_nothing(tmp_path: Path) -> None:
     """A plan that is given up half-way leaves no file behind, whether by an error or not."""
     folder = tmp_path / "plans"
-    with SqlitePlanWriter(folder, NAME, MADE) as writer:
+    with SqlitePlanWriter(folder / NAME, NAME, MADE) as writer:
         writer.add_row(row(0))
         writer.add_message(frozen(0))
-    with contextlib.suppress(ZeroDivisionError), SqlitePlanWriter(folder, NAME, MADE) as writer:
+    with contextlib.suppress(ZeroDivisionError), SqlitePlanWriter(folder / NAME, NAME, MADE) as writer:
         writer.add_row(row(0))
         raise ZeroDivisionError
 
@@ -284,18 +284,18 @@ def test_findings(new_plan: Callable[[], PlanWriter]) -> None:
 
 def test_a_finished_plan_can_be_opened_again(tmp_path: Path) -> None:
     """What was finished by one process is read by others, several at the same time."""
-    with SqlitePlanWriter(tmp_path, NAME, MADE) as writer:
+    with SqlitePlanWriter(tmp_path / NAME, NAME, MADE) as writer:
         writer.add_row(row(0, message=writer.add_message(frozen(0))))
         writer.finish(b"s").close()
 
-    with SqlitePlanReader(tmp_path, NAME) as one, SqlitePlanReader(tmp_path, NAME) as other:
+    with SqlitePlanReader(tmp_path / NAME) as one, SqlitePlanReader(tmp_path / NAME) as other:
         assert list(one.rows()) == list(other.rows())
         assert one.message(1) == other.message(1) == frozen(0)
 
 
 def test_nothing_is_written_beside_a_plan(tmp_path: Path) -> None:
     """A plan is two files, also while it is read."""
-    with SqlitePlanWriter(tmp_path, NAME, MADE) as writer:
+    with SqlitePlanWriter(tmp_path / NAME, NAME, MADE) as writer:
         writer.add_row(row(0))
         with writer.finish(b"") as reader:
             next(reader.rows())
@@ -304,14 +304,14 @@ def test_nothing_is_written_beside_a_plan(tmp_path: Path) -> None:
 
 def test_a_reader_keeps_its_plan_when_a_new_one_takes_its_place(tmp_path: Path) -> None:
     """Whoever reads goes on with what was opened; the name belongs to the new plan."""
-    with SqlitePlanWriter(tmp_path, NAME, MADE) as writer:
+    with SqlitePlanWriter(tmp_path / NAME, NAME, MADE) as writer:
         for n in range(1500):
             writer.add_row(row(n, message=writer.add_message(frozen(n))))
         old = writer.finish(b"old")
     with old:
         rows = old.rows()
         next(rows)
-        with SqlitePlanWriter(tmp_path, NAME, MADE) as writer, writer.finish(b"new") as new:
+        with SqlitePlanWriter(tmp_path / NAME, NAME, MADE) as writer, writer.finish(b"new") as new:
             assert new.summary == b"new"
         assert len(list(rows)) == 1499
         assert (old.summary, old.message(1500)) == (b"old", frozen(1499))

@@ -49,6 +49,7 @@ def modules(tmp_path):
         own = {
             "MAILMERGE_CONFIG": str(tmp_path / "config.toml"),
             "MAILMERGE_STATE_DIR": str(tmp_path / "state"),
+            "MAILMERGE_CACHE_DIR": str(tmp_path / "cache"),
             "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         }
         done = subprocess.run(

@@ -1,0 +1,165 @@
+"""Where plans are kept between two commands: a folder that may be deleted at any time.
+
+It is the user's cache folder, never the campaign's, which may come from anybody. All campaigns share it. A
+plan's two files begin with the digest of its owner, so that what belongs to a campaign can be told even of
+files that nobody can read any more::
+
+    3f1c0b7a99d2-0123456789abcdef.plan
+    3f1c0b7a99d2-0123456789abcdef.messages
+
+Nothing in it is trusted: what is torn, of another version, somebody else's, or not a plain file is not there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from mailmerge import files, options
+from mailmerge.errors import FileError, PlanDamaged
+from mailmerge.plan.sqlite_store import MESSAGES_SUFFIX, SUFFIX, SqlitePlanReader, SqlitePlanWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+
+    from mailmerge.plan.store import PlanReader, PlanWriter
+
+UNUSED_DAYS = 14
+_FILE = re.compile(r"([0-9a-f]{12}-[0-9a-f]{16})\.(?:plan|messages)\Z")
+_OTHER_PLACE = "set MAILMERGE_CACHE_DIR to a folder that you may write to"
+
+
+class PlanOwner(Struct, frozen=True):
+    """The campaign that a plan belongs to."""
+
+    folder: str
+    """Where its ledger is."""
+    name: str
+
+    @property
+    def digest(self) -> str:
+        """What the names of its files begin with."""
+        text = f"{self.folder}\n{self.name}".encode("utf-8", "surrogatepass")
+        return hashlib.sha256(text).hexdigest()[:12]
+
+
+class PlanCache:
+    """The kept plans of one campaign, and what all campaigns share: the folder and its sweeping.
+
+    Args:
+        folder: where plans are kept; made when the first one is.
+        owner: the campaign.
+
+    """
+
+    def __init__(self, folder: Path, owner: PlanOwner) -> None:
+        self.folder = folder
+        self._owner = owner
+
+    def path(self, name: str) -> Path:
+        """Give the path of a plan's database, for people."""
+        place = self._place(name)
+        return place.with_name(place.name + SUFFIX)
+
+    def open(self, name: str, now: datetime) -> PlanReader | None:
+        """Open a plan; None: there is none that can be trusted, so it has to be made.
+
+        Args:
+            name: what it is called.
+            now: it counts as used at this time.
+
+        """
+        try:
+            reader = SqlitePlanReader(self._place(name))
+        except PlanDamaged:
+            return None
+        if reader.name != name:
+            reader.close()
+            return None
+        files.mark_used(self.path(name), now.timestamp())
+        return reader
+
+    def writer(self, name: str, made: datetime) -> PlanWriter:
+        """Begin a plan; when it is finished, it takes the place of the one that has its name.
+
+        Raises:
+            FileError: it cannot be kept here.
+
+        """
+        try:
+            files.private_folder(self.folder)
+            owner = json.dumps((self._owner.folder, self._owner.name))  # paths may have lone surrogates
+            return SqlitePlanWriter(self._place(name), name, made, owner)
+        except FileError as error:
+            error.hint = error.hint or _OTHER_PLACE
+            raise
+
+    def remove_messages(self, name: str) -> None:
+        """Remove a plan's frozen messages, since nothing is left to send; whoever reads them goes on.
+
+        Where they cannot be removed they stay, and are swept later.
+        """
+        with contextlib.suppress(FileError):
+            files.remove_file(self._place(name).with_name(self._place(name).name + MESSAGES_SUFFIX))
+
+    def sweep(
+        self, now: datetime, in_use: Callable[[PlanOwner, str], bool] = lambda _owner, _name: False
+    ) -> None:
+        """Remove the plans of all campaigns that nobody has used for `UNUSED_DAYS` days.
+
+        A plan that somebody reads stays. What cannot be looked at or removed is left to the next sweep.
+
+        Args:
+            now: the time.
+            in_use: says of an owner and a plan's name whether that campaign's last run was made with it.
+
+        """
+        oldest = now.timestamp() - UNUSED_DAYS * 86400
+        with contextlib.suppress(FileError):
+            found = files.contents(self.folder)
+            for place in {match[1] for match in map(_FILE.match, found) if match}:
+                used = found.get(place + SUFFIX) or found[place + MESSAGES_SUFFIX]
+                if used.st_mtime < oldest and not self._is_named(place, in_use):
+                    self._remove_unused(place)
+            files.sweep(self.folder)
+
+    def purge(self) -> None:
+        """Remove every plan of this campaign, whoever reads it.
+
+        Raises:
+            FileError: one cannot be removed.
+
+        """
+        files.clear(self.folder, re.compile(re.escape(self._owner.digest) + "-"), drafts=False)
+
+    def _place(self, name: str) -> Path:
+        return self.folder / f"{self._owner.digest}-{name}"
+
+    def _is_named(self, place: str, in_use: Callable[[PlanOwner, str], bool]) -> bool:
+        try:
+            with SqlitePlanReader(self.folder / place) as reader:
+                owner = PlanOwner(*json.loads(reader.owner))
+                return in_use(owner, reader.name)
+        except PlanDamaged:
+            return False
+
+    def _remove_unused(self, place: str) -> None:
+        if files.remove_unused(self.folder / (place + SUFFIX)):
+            files.remove_unused(self.folder / (place + MESSAGES_SUFFIX))
+
+
+def user_cache_folder(environ: Mapping[str, str]) -> Path:
+    """Give the user's cache folder, shared by all campaigns."""
+    for variable in options.CACHE_FOLDER.environment:
+        if moved := environ.get(variable):
+            return Path(moved)
+    from platformdirs import user_cache_path
+
+    return user_cache_path("mailmerge", appauthor=False)
