@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from mailmerge.values import Cell
 
 KEY_COLUMN = "mailmerge_key"
-"""The column of ``failed.csv`` that says who a row is, whatever becomes of the list meanwhile."""
+"""The column of the file of failed rows that says who a row is, whatever becomes of the list meanwhile."""
 OWN_COLUMNS = ("mailmerge_status", "mailmerge_code", "mailmerge_reply", "mailmerge_row", KEY_COLUMN)
-"""What ``failed.csv`` adds to the columns of a list; ignored where that file is the list."""
+"""What a file of failed rows adds to the columns of a list; ignored where that file is the list."""
 
 TlsMode = Literal["starttls", "tls", "none"]
 """TLS after STARTTLS, from the first octet, or not at all."""

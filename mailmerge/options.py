@@ -288,7 +288,7 @@ COMMAND_LINE: Final = (
     _only("limit", whole(1), "--limit N", "At most N messages", "preview", "rehearse", "send"),
     _only("sample", whole(1), "--sample N", "Show N rows spread over the list, and every row with a problem",
         "preview"),
-    _only("failed", PATH, "--from FAILED.CSV", "Only the people in this failed.csv", "requeue"),
+    _only("failed", PATH, "--from FILE", "Only the people in this failed.csv or failed.xlsx", "requeue"),
     _only("accepted", FLAG, "--accepted", "Requeue accepted rows instead: they will get the message twice",
         "requeue"),
     # check

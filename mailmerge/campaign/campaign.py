@@ -460,7 +460,7 @@ class Campaign:
 
         Args:
             rows: which rows of the list as the last run saw it; None: all.
-            failed: a ``failed.csv``: the people in it, wherever in the list they are now.
+            failed: a ``failed.csv`` or ``failed.xlsx``: the people in it, wherever in the list they are now.
             accepted: accepted rows instead, which will get the message twice.
 
         Raises:

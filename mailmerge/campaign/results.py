@@ -17,7 +17,8 @@ from mailmerge.campaign.continuation import Continuation, continuation
 from mailmerge.errors import FileError, ListError, MailmergeError
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.model import KEY_COLUMN, Counts, Status
-from mailmerge.recipients import sha256
+from mailmerge.recipients import WORKBOOKS, open_list, sha256
+from mailmerge.report.failed_rows import failed_name, write_failed_text, write_failed_workbook
 from mailmerge.report.redaction import Redactor
 from mailmerge.report.result_files import FAILED, ReportFiles, record
 from mailmerge.report.summary import RowSample, Summary
@@ -63,6 +64,7 @@ class WrittenFiles(Struct):
     """None: the result files could not be written, for *folder_error*."""
     folder_error: FileError | None = None
     failed: int = 0
+    failed_name: str = ""
     page: Path | None = None
     page_error: Exception | None = None
     """Why there is no page though one was wanted."""
@@ -85,7 +87,9 @@ class Report(Struct, frozen=True):
     extra: tuple[Path, ...] = ()
     """Further files that were asked for: a workbook, a copy of the list."""
     failed: int = 0
-    """How many rows ``failed.csv`` holds."""
+    """How many rows the file of the failed rows has."""
+    failed_name: str = ""
+    """That file's name in *folder*: ``failed.xlsx`` where the list is a workbook, else ``failed.csv``."""
     reason: str = Reason.FINISHED.value
     """Why the run ended."""
     error: MailmergeError | None = None
@@ -176,7 +180,7 @@ def exit_code(counts: Counts, end_code: int, *, complete: bool) -> int:
 
 
 def keys_in_failed(path: Path, identify: Callable[[Path], Iterable[str]]) -> list[str]:
-    """Find out who a ``failed.csv`` is about: people keep their keys, rows do not keep their numbers.
+    """Find out who a file of failed rows is about: people keep their keys, rows do not keep their numbers.
 
     Args:
         path: the file.
@@ -187,17 +191,28 @@ def keys_in_failed(path: Path, identify: Callable[[Path], Iterable[str]]) -> lis
         InputError: *identify* cannot tell who a row is.
 
     """
+    own = _keys_in_workbook(path) if path.suffix.lower() in WORKBOOKS else _keys_in_text(path)
+    keys = [key for key in (identify(path) if own is None else own) if key]
+    if not keys:
+        raise ListError(
+            f"{path} names no rows", code="D152", hint="give the failed.csv or failed.xlsx that a run wrote"
+        )
+    return keys
+
+
+def _keys_in_text(path: Path) -> list[str] | None:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file)
-            ours = KEY_COLUMN in (rows.fieldnames or ())
-            keys = [row.get(KEY_COLUMN) or "" for row in rows] if ours else []
+            if KEY_COLUMN not in (rows.fieldnames or ()):
+                return None
+            return [row.get(KEY_COLUMN) or "" for row in rows]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ListError(f"cannot read {path}: {error}", code="D100") from error
-    keys = [key for key in (keys if ours else identify(path)) if key]
-    if not keys:
-        raise ListError(f"{path} names no rows", code="D152", hint="give the failed.csv that a run wrote")
-    return keys
+
+
+def _keys_in_workbook(path: Path) -> list[str] | None:
+    return open_list(path, hidden="send").own_cells(KEY_COLUMN)
 
 
 def report_again(definition: Definition, wanted: ReportOptions) -> Report:
@@ -272,6 +287,7 @@ def report_run(
         page_error=written.page_error,
         extra=written.extra,
         failed=written.failed,
+        failed_name=written.failed_name,
         reason=str(end.reason),
         error=error,
         next_at=end.next_at or ledger.next_due(),
@@ -290,7 +306,7 @@ def publish(
     facts: Callable[[], Facts],
     wanted: ReportOptions | None = None,
 ) -> WrittenFiles:
-    """Write what is wanted into *folder*; without a readable list there is no ``failed.csv``.
+    """Write what is wanted into *folder*; without a readable list there are no failed rows.
 
     A folder that cannot be written loses the files, never the summary: the ledger can make them again.
     """
@@ -312,15 +328,16 @@ def publish(
             failures[result.row] = result
 
     try:
-        plain = ReportFiles(folder)
-        plain.write(results(), seen)
-        failed = 0 if redactor or recipients is None else _write_failed(plain, failures, recipients)
+        ReportFiles(folder).write(results(), seen)
+        failed = 0 if redactor or recipients is None else _write_failed(folder, failures, recipients)
     except FileError as error:
         summary = Summary()
         for result in results():
             summary.add(result)
         return WrittenFiles(summary, None, error)
-    published = WrittenFiles(summary, folder, failed=failed)
+    workbook = recipients is not None and bool(recipients.sheet)
+    name = failed_name(workbook=workbook) if failed else ""
+    published = WrittenFiles(summary, folder, failed=failed, failed_name=name)
     if wanted.workbook:
         from mailmerge.report.workbook import write_workbook
 
@@ -342,7 +359,7 @@ def _write_page(
 
     if published.folder is None:
         return None
-    names = ["results.csv", "results.jsonl", *(["failed.csv"] if published.failed else [])]
+    names = ["results.csv", "results.jsonl", *([published.failed_name] if published.failed else [])]
     names += [extra.name for extra in published.extra]
     path = published.folder / PAGE
     summary = published.summary
@@ -359,12 +376,16 @@ def _write_page(
     return path
 
 
-def _write_failed(plain: ReportFiles, failed: Mapping[int, Result], recipients: RecipientList) -> int:
+def _write_failed(folder: Path, failed: Mapping[int, Result], recipients: RecipientList) -> int:
+    headings = recipients.columns.headings
     try:
+        if recipients.sheet:
+            copies = [(cells, failed[row]) for row, cells in recipients.copies(failed)] if failed else []
+            return write_failed_workbook(folder, recipients.sheet, headings, copies)
         rows = [(cells, failed[row]) for row, cells in recipients.originals(failed)] if failed else []
+        return write_failed_text(folder, headings, rows)
     except ListError:  # the list itself was the problem, and has been told
         return 0
-    return plain.write_failed(recipients.columns.headings, rows)
 
 
 def _copy(
@@ -398,9 +419,8 @@ def _copy(
                 header_row=recipients.header_row,
             )
         else:
-            sheet: str = getattr(recipients, "sheet", "")
             annotated_list.copy_workbook(
-                source, target, ledger.results(), sheet=sheet, header_row=recipients.header_row
+                source, target, ledger.results(), sheet=recipients.sheet, header_row=recipients.header_row
             )
     except FileError as error:
         raise ListError(error.message, code="D155", hint=error.hint) from error

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 STATE_FOLDER = ".mailmerge"
 _STATE_FILES = re.compile(r"list-|ledger\.db\.v\d+\.bak\Z")
-_REPORT_FILES = re.compile(r"(?:results\.(?:csv|jsonl|xlsx)|failed\.csv|report\.html|preview\.html)\Z")
+_REPORT_FILES = re.compile(
+    r"(?:results\.(?:csv|jsonl|xlsx)|failed\.(?:csv|xlsx)|report\.html|preview\.html)\Z"
+)
 MESSAGE_FILES = re.compile(r".*\.eml\Z", re.DOTALL)
 """Names of the messages that a rehearsal keeps."""
 

@@ -26,7 +26,7 @@ def command(
     verbose: bool,
     **options: Any,
 ) -> int:
-    """Write report.html, results.csv, results.jsonl and failed.csv again from the ledger."""
+    """Write report.html, results.csv, results.jsonl and the failed rows again from the ledger."""
     if copy and redact:
         raise click.UsageError("--copy and --redact exclude each other: the copy contains your list as it is")
     from mailmerge.campaign.results import ReportOptions

@@ -107,7 +107,9 @@ def _files(report: Report) -> str:
             f"{lost}; from the ledger they are written again by: {going.command('report')}" if going else lost
         )
     failed = (
-        f"   failed.csv ({plural(report.failed, 'row')}, ready to fix and resend)" if report.failed else ""
+        f"   {report.failed_name} ({plural(report.failed, 'row')}, ready to fix and resend)"
+        if report.failed
+        else ""
     )
     return f"Results: {report.folder / 'results.csv'}   results.jsonl{failed}"
 

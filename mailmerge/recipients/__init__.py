@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mailmerge.options import Hidden
 
 __all__ = [
+    "WORKBOOKS",
     "RecipientList",
     "RowSelection",
     "from_dataframe",
@@ -35,7 +36,7 @@ __all__ = [
 ]
 
 _TEXT = frozenset({".csv", ".tsv", ".tab", ".txt"})
-_WORKBOOK = frozenset({".xlsx", ".xlsm"})
+WORKBOOKS = frozenset({".xlsx", ".xlsm"})
 _NONE: Mapping[str, str] = MappingProxyType({})
 
 
@@ -61,7 +62,7 @@ def open_list(
     suffix = path.suffix.lower()
     options = Options(key, dict(types), dict(defaults))
     _check_file(path, name)
-    if suffix in _WORKBOOK:
+    if suffix in WORKBOOKS:
         if encoding is not None:
             raise ListError(
                 f"{name} is a workbook: it has no encoding", code="D127", hint="leave the encoding out"

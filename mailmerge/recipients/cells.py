@@ -14,7 +14,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from mailmerge.recipients.recipient_list import MAX_CELL, CellError
+from mailmerge.recipients.recipient_list import MAX_CELL, CellError, SheetCell
 from mailmerge.values import Date, DateTime, Duration, Number, Time, Truth, canonical, kind_of, value_of
 
 if TYPE_CHECKING:
@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 
     from mailmerge.values import Cell
 
+
 _SIGNIFICANT = 15
 """Digits that a spreadsheet keeps and shows; a float's further digits are noise (0.1 + 0.2)."""
+NO_RESULT = "#N/A"
+"""Written for a formula that was never calculated: an empty cell would hide that something is missing."""
 _ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
 _LITERAL = re.compile(r'\\.|"[^"]*"|\[(?!hh?\]|mm?\]|ss?\])[^\]]*\]|_.|\*.', re.IGNORECASE)
 _AROUND_ZEROS = re.compile(r'\\(.)|"([^"]*)"|\[\$[^\]]*\]|_.|\*.')
@@ -48,6 +51,15 @@ def cell_value(cell: ReadOnlyCell | EmptyCell) -> Cell | CellError:
     if isinstance(value, int | float):
         return _number(value, cell.number_format)
     return _text(str(value))
+
+
+def sheet_cell(cell: ReadOnlyCell | EmptyCell, *, uncalculated: bool = False) -> SheetCell:
+    """Take a cell as it is in the sheet, for a copy; a formula is its result, and an error without one."""
+    if uncalculated:
+        return SheetCell(NO_RESULT, "e")
+    if cell.value is None:
+        return SheetCell(None, "n")
+    return SheetCell(cell.value, cell.data_type, cell.number_format or "General")
 
 
 def object_cell(given: Any) -> Cell:

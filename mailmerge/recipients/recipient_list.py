@@ -48,6 +48,8 @@ class Header(Struct, frozen=True):
     """Positions of *columns* in the row, from 0."""
     unnamed: tuple[int, ...]
     """Positions without a heading: their cells must stay empty."""
+    own: Mapping[str, int] = field(default_factory=dict)
+    """Positions of the columns that a file of failed rows has besides: no part of the list."""
 
     @property
     def whole(self) -> bool:
@@ -73,6 +75,7 @@ def read_header(
     """
     kept: list[int] = []
     unnamed: list[int] = []
+    own: dict[str, int] = {}
     headings: list[str] = []
     names: list[str] = []
     problems: list[Diagnostic] = []
@@ -83,6 +86,7 @@ def read_header(
             continue
         name = template_name(heading) or f"column_{position + 1}"
         if name in OWN_COLUMNS:
+            own[name] = position
             continue
         if re.match(_ADDRESS, heading):
             problems.append(_no_header(heading, row, place(position)))
@@ -92,7 +96,7 @@ def read_header(
         headings.append(heading)
         names.append(name)
     columns = Columns(tuple(headings), tuple(names))
-    return Header(row, len(cells), columns, tuple(kept), tuple(unnamed)), problems
+    return Header(row, len(cells), columns, tuple(kept), tuple(unnamed), own), problems
 
 
 def _composed(text: str) -> str:
@@ -157,6 +161,15 @@ class CellError(Struct, frozen=True):
     shown: str
 
 
+class SheetCell(Struct, frozen=True):
+    """A cell as a workbook keeps it: the plain value, its type in the file, and how it is to be shown."""
+
+    value: object
+    kind: str
+    """As openpyxl names it: ``s`` text, ``n`` number, ``b`` boolean, ``d`` date or time, ``e`` error."""
+    number_format: str = "General"
+
+
 Record = tuple[int, int | None, "Sequence[Cell | CellError]"]
 """Row number, line in the file (None where there are no lines), cells."""
 
@@ -195,6 +208,8 @@ class RecipientList(ABC):
     """Blank rows skipped so far in the latest iteration."""
     hidden_rows: int = 0
     """Hidden rows left out so far in the latest iteration."""
+    sheet: str = ""
+    """The name of a workbook's sheet; empty: this list is no workbook."""
 
     def __init__(self, path: Path, shown: str, header: Header, options: Options) -> None:
         self.path = path
@@ -244,6 +259,17 @@ class RecipientList(ABC):
             if row in rows:
                 found = (cells[position] for position in self._header.kept)
                 yield row, tuple(cell.shown if isinstance(cell, CellError) else cell for cell in found)
+
+    def own_cells(self, name: str) -> list[str] | None:
+        """Give the texts of a column that a file of failed rows has besides; None: there is none."""
+        position = self._header.own.get(name)
+        if position is None:
+            return None
+        return [_shown(cells[position]) for _, _, cells in self._records()]
+
+    def copies(self, rows: Container[int]) -> Iterator[tuple[int, tuple[SheetCell, ...]]]:
+        """Yield the chosen rows of a workbook as they are in the sheet, with types and formats."""
+        raise NotImplementedError
 
     def _columns(self, options: Options) -> tuple[_Column, ...]:
         types: dict[int, CellType] = {}
@@ -304,6 +330,10 @@ class RecipientList(ABC):
                 ),
             )
         return key
+
+
+def _shown(cell: Cell | CellError) -> str:
+    return cell.shown if isinstance(cell, CellError) else canonical(cell)
 
 
 def list_error(shown: str, problems: Sequence[Diagnostic]) -> ListError:

@@ -11,7 +11,7 @@ import openpyxl
 
 from mailmerge.errors import ListError
 from mailmerge.model import Diagnostic, Place, Severity
-from mailmerge.recipients.cells import cell_value, uncalculated
+from mailmerge.recipients.cells import cell_value, sheet_cell, uncalculated
 from mailmerge.recipients.csv_errors import unnamed
 from mailmerge.recipients.recipient_list import (
     MAX_PROBLEMS,
@@ -19,6 +19,7 @@ from mailmerge.recipients.recipient_list import (
     Options,
     RecipientList,
     Record,
+    SheetCell,
     list_error,
     read_header,
 )
@@ -36,7 +37,7 @@ from mailmerge.text import did_you_mean
 from mailmerge.values import displayed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Container, Iterator, Sequence
     from pathlib import Path
 
     from mailmerge.options import Hidden
@@ -65,7 +66,7 @@ class WorkbookList(RecipientList):
         self.shown = shown
         parts = read_package(path, shown)
         chosen = _choose(parts, sheet, shown)
-        self._sheet = chosen.name
+        self.sheet = chosen.name
         if not chosen.visible and hidden == "refuse":
             raise self._error("D121", f'the sheet "{chosen.name}" is hidden', _HIDDEN_HINT)
         self._traits = traits = read_traits(path, chosen.part, shown)
@@ -84,11 +85,6 @@ class WorkbookList(RecipientList):
             f" (the first of {len(visible)})" if several else ""
         )
         self.warnings = self._notes()
-
-    @property
-    def sheet(self) -> str:
-        """The name of the sheet."""
-        return self._sheet
 
     def _records(self) -> Iterator[Record]:
         header = self._header
@@ -114,7 +110,7 @@ class WorkbookList(RecipientList):
             raise list_error(self.shown, problems[:MAX_PROBLEMS])
 
     def _place(self, row: int, line: int | None, position: int) -> Place:  # noqa: ARG002  sheets have no lines
-        return Place(path=self.shown, cell=f"sheet {self._sheet}, cell {cell_name(row, position + 1)}")
+        return Place(path=self.shown, cell=f"sheet {self.sheet}, cell {cell_name(row, position + 1)}")
 
     def _outside(self, row: int, cells: Sequence[Cell | CellError]) -> list[Diagnostic]:
         """Find cells with content in columns without a heading."""
@@ -141,32 +137,49 @@ class WorkbookList(RecipientList):
         hint = "the first row contains the headings, each further row one recipient"
         if self._traits.stray:
             hint = f"the first cell with content is {self._traits.stray}: move the table up"
-        raise self._error("D102", f'the sheet "{self._sheet}" is empty', hint)
+        raise self._error("D102", f'the sheet "{self.sheet}" is empty', hint)
+
+    def copies(self, rows: Container[int]) -> Iterator[tuple[int, tuple[SheetCell, ...]]]:
+        """Yield the chosen rows as they are in the sheet, without the columns that are not the list's own."""
+        width = self._header.width
+        for row, cells in self._sheet_rows():
+            if row in rows:
+                uncached = self._traits.uncached.get(row, ())
+                found = [
+                    sheet_cell(cell, uncalculated=column in uncached) for column, cell in enumerate(cells, 1)
+                ]
+                found += [SheetCell(None, "n")] * (width - len(found))
+                yield row, tuple(found[position] for position in self._header.kept)
 
     def _rows(self) -> Iterator[tuple[int, _Cells]]:
         """Yield all rows of the list with their numbers, the header included."""
+        uncached = self._traits.uncached
+        for number, found in self._sheet_rows(cell_value):
+            for column in uncached.get(number, ()):
+                found[column - 1] = uncalculated()
+            yield number, found
+
+    def _sheet_rows(self, read: Callable[[Any], Any] = lambda cell: cell) -> Iterator[tuple[int, list[Any]]]:
+        """Yield what *read* makes of the cells of all rows, with the rows' numbers."""
         last = self._traits.last_row
         if not last:
             return
-        uncached = self._traits.uncached
         with ExitStack() as stack:
             with _quiet(self.shown):
                 # A file that openpyxl opens itself stays open where the workbook is damaged.
                 file = stack.enter_context(self.path.open("rb"))
                 # keep_links: other workbooks that this one refers to are nobody's business here.
                 book = openpyxl.load_workbook(file, read_only=True, data_only=True, keep_links=False)
-                sheet: Any = book[self._sheet]
+                sheet: Any = book[self.sheet]
                 sheet.reset_dimensions()  # what the file says about its size may be wrong
                 rows = sheet.iter_rows(min_row=1, max_row=last)
             number = 0
             while True:
                 with _quiet(self.shown):
-                    chunk = [[cell_value(cell) for cell in row] for row in islice(rows, _CHUNK)]
+                    chunk = [[read(cell) for cell in row] for row in islice(rows, _CHUNK)]
                 if not chunk:
                     return
                 for number, cells in enumerate(chunk, number + 1):  # noqa: B020  counts on over all chunks
-                    for column in uncached.get(number, ()):
-                        cells[column - 1] = uncalculated()
                     yield number, cells
 
     def _conceals(self, rows: list[int]) -> ListError:
@@ -174,7 +187,7 @@ class WorkbookList(RecipientList):
         what = f"row {first} is" if len(rows) == 1 else f"{len(rows):,} rows are"
         which = "" if len(rows) == 1 else f" ({first})"
         return self._error(
-            "D121", f'in the sheet "{self._sheet}" {what} hidden or filtered out{which}', _HIDDEN_HINT
+            "D121", f'in the sheet "{self.sheet}" {what} hidden or filtered out{which}', _HIDDEN_HINT
         )
 
     def _refuse_merged(self) -> None:
@@ -186,9 +199,7 @@ class WorkbookList(RecipientList):
         hint = "unmerge them and fill every cell"
         if cell_position(inside[0].partition(":")[0])[0] == self._header.row:
             hint = "if it is a title above the table, remove it: the first row must contain the headings"
-        raise self._error(
-            "D126", f'in the sheet "{self._sheet}" the cells {inside[0]} are merged{more}', hint
-        )
+        raise self._error("D126", f'in the sheet "{self.sheet}" the cells {inside[0]} are merged{more}', hint)
 
     def _in_table(self, name: str) -> bool:
         start, _, end = name.partition(":")
@@ -208,12 +219,12 @@ class WorkbookList(RecipientList):
                 message=f"the list ends at {MAX_GAP:,} blank rows: {stray} and what follows is left out",
                 hint="delete what is there, or move it up",
                 severity=Severity.WARNING,
-                place=Place(path=self.shown, cell=f"sheet {self._sheet}, cell {stray}"),
+                place=Place(path=self.shown, cell=f"sheet {self.sheet}, cell {stray}"),
             ),
         )
 
     def _error(self, code: str, message: str, hint: str) -> ListError:
-        place = Place(path=self.shown, cell=f"sheet {self._sheet}")
+        place = Place(path=self.shown, cell=f"sheet {self.sheet}")
         return ListError(message, code=code, hint=hint, place=place)
 
 

@@ -1,4 +1,4 @@
-"""Results as tables: ``results.csv``, ``results.jsonl``, ``failed.csv``, and data frames.
+"""Results as tables: ``results.csv``, ``results.jsonl``, and data frames.
 
 A column is declared once, in `COLUMNS`, for every form of the results, the workbook included.
 
@@ -17,18 +17,17 @@ from msgspec import Struct
 from msgspec.json import Encoder
 
 from mailmerge import files
-from mailmerge.model import OWN_COLUMNS, Result, Status
-from mailmerge.values import displayed
+from mailmerge.model import Result, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
     from datetime import datetime
     from pathlib import Path
 
     import pandas as pd
 
 FAILED = frozenset({Status.REJECTED, Status.EXPIRED, Status.INVALID})
-_FOR_EXCEL = "\ufeff"  # this mark at the start makes Excel read the file as UTF-8
+FOR_EXCEL = "\ufeff"  # this mark at the start makes Excel read the file as UTF-8
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _LONGEST = 32_767
 """Characters in a cell of a workbook."""
@@ -128,7 +127,7 @@ class ReportFiles:
             files.replace_text(self._folder / "results.csv") as table,
             files.replace_text(self._folder / "results.jsonl") as json_lines,
         ):
-            table.write(_FOR_EXCEL)
+            table.write(FOR_EXCEL)
             writer = csv.writer(table, lineterminator="\r\n")
             writer.writerow(NAMES)
             encode = Encoder().encode
@@ -137,33 +136,6 @@ class ReportFiles:
                 writer.writerow([text_cell(value) for value in values.values()])
                 json_lines.write(encode(values).decode() + "\n")
                 seen(result)
-
-    def write_failed(self, headings: Iterable[str], rows: Iterable[tuple[Iterable[object], Result]]) -> int:
-        """Write ``failed.csv``: the list's own columns and values as they were, then what went wrong.
-
-        Returns how many rows it holds; without any the file is removed.
-        """
-        path = self._folder / "failed.csv"
-        count = 0
-        with files.replace_text(path) as table:
-            table.write(_FOR_EXCEL)
-            writer = csv.writer(table, lineterminator="\r\n")
-            writer.writerow([*headings, *OWN_COLUMNS])
-            for cells, result in rows:
-                writer.writerow([*map(displayed, cells), *_failure(result)])
-                count += 1
-        if not count:
-            files.remove_file(path)
-        return count
-
-
-def _failure(result: Result) -> Iterator[str]:
-    delivery = result.delivery
-    yield result.status.value
-    yield text_cell(delivery.code if delivery else None)
-    yield text_cell((delivery.reply if delivery else "") or result.detail)
-    yield text_cell(result.row)
-    yield result.key  # as it is, like the list's own cells: it must be found again
 
 
 def to_frame(records: Iterable[Record]) -> pd.DataFrame:

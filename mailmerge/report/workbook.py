@@ -1,5 +1,5 @@
 # ruff: noqa: SLF001
-"""Workbooks: ``results.xlsx``, and saving a copy of the user's own. Imported only where one is written.
+"""Workbooks: ``results.xlsx``, ``failed.xlsx``, a copy of the user's own. Imported only where one is written.
 
 By itself openpyxl keeps a sheet in a temporary file with a name of its own while it writes, which a crash
 leaves behind with all that is in it. It offers no way to say otherwise, so its writers are told here to use a
@@ -8,6 +8,7 @@ scratch folder of ours (openpyxl 3.1).
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, BinaryIO
 from zipfile import ZIP_DEFLATED, ZipFile
@@ -21,14 +22,16 @@ from openpyxl.worksheet._writer import WorksheetWriter
 from openpyxl.writer.excel import ExcelWriter
 
 from mailmerge.files import ScratchFolder, replace_file
+from mailmerge.recipients.recipient_list import SheetCell
 from mailmerge.report.result_files import COLUMNS, NAMES, cell_text, record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from mailmerge.model import Result
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f]")
 ROWS_PER_SHEET = 1_048_575
 """What a sheet can hold below its header."""
 
@@ -59,6 +62,52 @@ def write_workbook(path: Path, results: Iterable[Result]) -> None:
             _new_sheet(book, scratch.path)
         with replace_file(path) as stream:
             book.save(stream)
+
+
+def write_copies(
+    path: Path, sheet: str, headings: Sequence[str], rows: Iterable[Iterable[SheetCell]]
+) -> None:
+    """Write cells as they are in another workbook, with types and formats.
+
+    Args:
+        path: the file.
+        sheet: name of its only sheet.
+        headings: of all columns.
+        rows: the cells below them.
+
+    Raises:
+        FileError: it cannot be written.
+
+    """
+    book = Workbook(write_only=True)
+    with ScratchFolder() as scratch:
+        page: Any = book.create_sheet()
+        page.title = sheet
+        page.freeze_panes = "A2"
+        _begin_sheet(page, scratch.path)
+        page.append([_copied(page, SheetCell(heading, "s"), bold=True) for heading in headings])
+        for cells in rows:
+            page.append([_copied(page, cell) for cell in cells])
+        with replace_file(path) as stream:
+            book.save(stream)
+
+
+def _copied(sheet: Any, source: SheetCell, *, bold: bool = False) -> Any:
+    """Make a cell that is read back as *source*, to the last digit; a text is never a formula."""
+    cell: Any = WriteOnlyCell(sheet)
+    value = source.value
+    if source.kind == "s":
+        # XML has no control characters, and reads a carriage return as a line feed; the format has escapes.
+        value = _CONTROL.sub(lambda found: f"_x{ord(found[0]):04X}_", str(value))
+    elif source.kind == "n" and value is not None:
+        value = str(value) if isinstance(value, int) else repr(value)  # openpyxl keeps 16 digits by itself
+    # Past its setter, which guesses types, makes formulas of texts, and cuts long ones.
+    cell._value = value
+    cell.data_type = source.kind
+    cell.number_format = source.number_format
+    if bold:
+        cell.font = Font(bold=True)
+    return cell
 
 
 def _new_sheet(book: Workbook, scratch: Path) -> Any:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mailmerge.model import Delivery, Result, Status
+from mailmerge.report.failed_rows import write_failed_text
 from mailmerge.report.result_files import NAMES, ReportFiles
 from mailmerge.report.summary import Summary
 
@@ -96,7 +97,7 @@ def test_a_cell_or_reply_cannot_become_a_formula(tmp_path: Path, start: str) -> 
 def test_failed_keeps_the_original_columns_and_adds_what_went_wrong(tmp_path: Path) -> None:
     """The file can be mended and used as a list: the list's own cells are as they were."""
     rows = [(("=x, y", "x@corp.example"), RESULTS[1])]
-    assert ReportFiles(tmp_path).write_failed(["Name", "email"], rows) == 1
+    assert write_failed_text(tmp_path, ["Name", "email"], rows) == 1
     (row,) = read(tmp_path / "failed.csv")
     assert row == {
         "Name": "=x, y",
@@ -112,7 +113,7 @@ def test_failed_keeps_the_original_columns_and_adds_what_went_wrong(tmp_path: Pa
 def test_failed_of_an_earlier_run_is_removed_when_nothing_failed(tmp_path: Path) -> None:
     """An old failed.csv never lies about a good run."""
     (tmp_path / "failed.csv").write_text("old")
-    assert ReportFiles(tmp_path).write_failed(["email"], []) == 0
+    assert write_failed_text(tmp_path, ["email"], []) == 0
     assert not (tmp_path / "failed.csv").exists()
 
 

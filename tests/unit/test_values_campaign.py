@@ -27,7 +27,7 @@ from mailmerge.preview.page_data import Blobs, PageRow, StringTable, details, li
 from mailmerge.recipients import open_list
 from mailmerge.recipients.types import cell_type
 from mailmerge.render import MessageTemplates, Renderer, TemplateSource
-from mailmerge.report.result_files import ReportFiles
+from mailmerge.report.failed_rows import write_failed_text
 from mailmerge.values import Date, DateTime, Duration, Number, Time, Truth, displayed, kind_of
 
 PACKAGE = Path(mailmerge.__file__).parent
@@ -239,7 +239,7 @@ def test_failed_csv_gives_back_what_the_sheet_shows(tmp_path):
     result = Result(2, "a@x.org", "a@x.org", Status.REJECTED)
     rows = [(cells, result) for _, cells in people.originals({2})]
 
-    assert ReportFiles(tmp_path).write_failed(people.columns.headings, rows) == 1
+    assert write_failed_text(tmp_path, people.columns.headings, rows) == 1
 
     failed = open_list(tmp_path / "failed.csv")
     assert render(failed, BODY) == render(people, BODY)
@@ -287,9 +287,7 @@ def test_a_cell_has_one_text_everywhere(tmp_path_factory, cell):
     rendered = Renderer(templates, columns).render(recipient)
     listed = Listed(2, "a@x.org", "a@x.org", Status.PENDING)
     page = PageRow(listed, recipient)
-    ReportFiles(folder).write_failed(
-        columns.headings, [(recipient.values, Result(2, "k", "a", Status.REJECTED))]
-    )
+    write_failed_text(folder, columns.headings, [(recipient.values, Result(2, "k", "a", Status.REJECTED))])
     with (folder / "failed.csv").open(encoding="utf-8-sig", newline="") as file:
         failed = list(csv.reader(file))[1][1]
     said = cell_type("date:%d/%m/%Y", "x").misfit(cell, Place(path="list.xlsx"), 2).message

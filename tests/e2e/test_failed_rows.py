@@ -1,0 +1,74 @@
+"""The rows that failed: their file, sending them again, correcting them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import openpyxl
+import pytest
+
+from campaigns import TO_PEOPLE, campaign_toml
+from faultd import FaultServer, say
+
+PEOPLE = Path(__file__).parents[1] / "data" / "lists" / "people.xlsx"
+LIBRE = campaign_toml(top='account = "test"', message=TO_PEOPLE).replace("people.csv", "people.xlsx")
+BODY = """\
+{{ zip }} {{ amount }} {{ share }} {{ due }} {{ "%.1f" % amount }} {{ seen_at }} {{ opens }}
+{{ worked }} {{ "yes" if member else "no" }} {{ total }} {{ code }} {{ phone }}
+"""
+NOBODY = say("550 5.1.1 no such user")
+
+
+@pytest.fixture
+def refused(mailmerge):
+    """A campaign over a workbook that LibreOffice made, after every row was refused; with its server."""
+    campaign = mailmerge.campaign(campaign_toml=LIBRE, body_txt=BODY)
+    (campaign / "people.xlsx").write_bytes(PEOPLE.read_bytes())
+    toml = campaign / "campaign.toml"
+    toml.write_text(toml.read_text().replace("{{ name }}", "{{ first_name }}"))
+    with FaultServer({"RCPT": {1: NOBODY, 2: NOBODY}}, extensions=()) as server:
+        mailmerge.account(server)
+        done = mailmerge("send", "spring", "--yes", "--skip-invalid", "--set", "send.max_rejected=100%")
+        assert done.code == 3, done
+        assert "failed.xlsx (3 rows, ready to fix and resend)" in done.out
+        yield campaign, server
+
+
+def test_the_failed_rows_of_a_workbook_are_a_workbook(refused):
+    """Dates are dates, leading zeros stay, and there is no failed.csv."""
+    campaign, _ = refused
+    sheet = openpyxl.load_workbook(campaign / "out" / "failed.xlsx")["People"]
+    rows = [dict(zip([cell.value for cell in sheet[1]], row, strict=True)) for row in sheet.iter_rows(2)]
+    assert [(row["mailmerge_status"].value, row["mailmerge_row"].value) for row in rows] == [
+        ("rejected", "2"),
+        ("rejected", "4"),
+        ("invalid", "5"),
+    ]
+    assert rows[0]["mailmerge_key"].value == "wei@example.org"
+    assert rows[0]["due"].value == datetime(2026, 3, 5)  # noqa: DTZ001
+    assert (rows[0]["zip"].value, rows[0]["zip"].number_format) == (1067, "00000")
+    assert not (campaign / "out" / "failed.csv").exists()
+    assert "failed.xlsx" in (campaign / "out" / "report.html").read_text("utf-8")
+
+
+def test_requeue_finds_people_in_failed_xlsx(mailmerge, refused):
+    """Those in the file get another chance, whatever else there is in it."""
+    campaign, server = refused
+    book = openpyxl.load_workbook(campaign / "out" / "failed.xlsx")
+    book["People"].delete_rows(2)
+    book.save(campaign / "mine.xlsx")
+
+    done = mailmerge("requeue", "spring", "--from", campaign / "mine.xlsx")
+    assert done.out.startswith("Requeued 1 row."), done
+    mailmerge("send", "spring", "--yes", "--skip-invalid")
+
+    assert [message.recipients[0] for message in server.accepted] == [b"jerome@example.org"]
+
+
+def test_purge_removes_failed_xlsx(mailmerge, refused):
+    """It is personal data."""
+    campaign, _ = refused
+    done = mailmerge("purge", "spring", "--yes")
+    assert done.code == 0, done
+    assert not (campaign / "out" / "failed.xlsx").exists()
