@@ -58,6 +58,7 @@ def _attempts(group: int) -> float:
             recipients=1,
             size=19_000,
             digest="0" * 64,
+            frozen="0" * 64,
             row_digest="0" * 16,
             version="version",
             connection="0" * 12,

@@ -387,6 +387,9 @@ class Attempt(Struct, frozen=True):
     recipients: int
     size: int
     digest: str
+    """SHA-256, hexadecimal, of all that decides its bytes: frozen digest, Date and Message-ID."""
+    frozen: str
+    """Digest of the `FrozenMessage`: the same for each attempt to send the same message."""
     row_digest: str
     version: str
     """Digest of the campaign version (templates, headers, attachments) the message was made with."""
@@ -403,7 +406,7 @@ class Delivery(Struct, frozen=True):
     attempts: int = 0
     message_id: str = ""
     date: datetime | None = None
-    """The Date header, set at the first attempt and kept."""
+    """The Date of the latest attempt."""
     first_attempt: datetime | None = None
     updated: datetime | None = None
     next_at: datetime | None = None
@@ -414,6 +417,8 @@ class Delivery(Struct, frozen=True):
     reply: str = ""
     version: str = ""
     row_digest: str = ""
+    generation: int = 0
+    """How often the row was given another chance: the message of each generation has its own Message-ID."""
 
 
 class Result(Struct, frozen=True):

@@ -17,7 +17,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from mailmerge.campaign.composer import identifier
-from mailmerge.campaign.opening import Access, open_read_only, open_run
+from mailmerge.campaign.opening import Access, open_run
 from mailmerge.campaign.preflight import Inspection, Looked, refuse_if_broken
 from mailmerge.check.diagnostics import DiagnosticCollector
 from mailmerge.errors import MailmergeError, RowError, TemplateError
@@ -166,7 +166,8 @@ class _Look:
         self._problems = _Noting(definition.file.check.ignore)
         self._problems.add((*definition.environment.warnings, *recipients.warnings))
         self._inspection = Inspection(composer, Suppressed(self._data.suppress), None, self._problems)
-        self._dates = _earlier_dates(definition)
+        self._went_out = False
+        """Whether a message was shown that had gone out before."""
         self._now = datetime.now(UTC).astimezone()
         """The Date of a message that is only looked at; each real attempt sets its own."""
 
@@ -199,8 +200,11 @@ class _Look:
         """Give the row's message; what went out before has the Date, and so the bytes, that it had then."""
         assert looked.rendered is not None
         frozen = looked.frozen or self._composer.freeze(looked.rendered)
-        date = self._dates.get(frozen.key, self._now)
-        return self._composer.thaw(frozen, message_id=identifier(self._secret, frozen), date=date)
+        before = self._ledger.delivery(frozen.key)
+        message_id = identifier(self._secret, frozen, before.generation if before else 0)
+        date = self._ledger.date_of(before, message_id) if before else None
+        self._went_out = self._went_out or date is not None
+        return self._composer.thaw(frozen, message_id=message_id, date=date or self._now)
 
     def write(
         self, page: PageWriter, choice: _Choice, path: Path, progress: Callable[[int], None]
@@ -272,7 +276,7 @@ class _Look:
             "sampled": choice.sampled,
             "limited": choice.limited,
             "left_out": choice.left_out,
-            "final": bool(self._dates),
+            "final": self._went_out,
             "problems": [
                 {**diagnostic_values(group.first), "count": group.count, "rows": group.rows}
                 for group in self._problems
@@ -410,13 +414,6 @@ class _Noting(DiagnosticCollector):
             if one.row is not None and (one.code not in self._silenced or one.severity is Severity.ERROR)
         ]
         super().add(found)
-
-
-def _earlier_dates(definition: Definition) -> dict[str, datetime]:
-    """Give the Date of every message that was handed over before, by the row's key."""
-    with open_read_only(definition) as ledger:
-        entries = (result.delivery for result in ledger.results()) if ledger else iter(())
-        return {entry.key: entry.date for entry in entries if entry and entry.date}
 
 
 def _plain(chunks: tuple[str, ...] | None) -> str | None:

@@ -29,6 +29,7 @@ from mailmerge.sending.work_queue import Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from datetime import datetime
     from pathlib import Path
 
     from mailmerge.campaign.definition import Definition
@@ -380,8 +381,9 @@ class Run:
                     hint="run the same command again: it continues with the list as it is now",
                 )
             frozen = self._composer.freeze(rendered)
-            date = delivery.date or self._clock.now().astimezone().replace(microsecond=0)
-            message_id = identifier(self._ledger.secret, frozen)
+            message_id = identifier(self._ledger.secret, frozen, delivery.generation)
+            # The same message has the same Date each time that it goes out, a changed one its own.
+            date = self._ledger.date_of(delivery, message_id) or self._now()
             message = self._composer.thaw(frozen, message_id=message_id, date=date)
         except RowError as error:
             # It was fine in the pre-flight: an attachment has gone since. The row stays pending.
@@ -396,6 +398,9 @@ class Run:
             version=self._composer.version,
             first_attempt=delivery.first_attempt,
         )
+
+    def _now(self) -> datetime:
+        return self._clock.now().astimezone().replace(microsecond=0)
 
     def _sleep_until_due(self) -> bool:
         """Wait for the next deferred row; False: there is none, we are to stop, or need not wait."""

@@ -42,9 +42,9 @@ _BALLAST = 1024 * 1024
 
 _INTEND = """
 INSERT INTO attempt (id, campaign, previous, run, key, row, address, number, at, message_id, date,
-    utc_offset, recipients, size, digest, row_digest, version, connection, status)
+    utc_offset, recipients, size, digest, frozen, row_digest, version, connection, status)
 VALUES (?1, ?2, (SELECT attempt FROM delivery WHERE campaign = ?2 AND key = ?4), ?3, ?4, ?5, ?6, ?7, ?8,
-    ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)
+    ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)
 """
 # The condition is the last line of defence: no row is ever handed over twice, whatever the caller believes.
 _HAND_OVER = """
@@ -211,6 +211,7 @@ class AttemptWriter:
             attempt.recipients,
             attempt.size,
             attempt.digest,
+            attempt.frozen,
             attempt.row_digest,
             self._version(attempt.version),
             attempt.connection,

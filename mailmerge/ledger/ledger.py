@@ -45,9 +45,11 @@ _REPAIR = (
 )
 _PURGE_ATTEMPTS = """
 UPDATE attempt SET key = hashed(key), address = '', reply = '', raw = NULL, message_id = '', digest = '',
-    row_digest = '' WHERE campaign = ?
+    frozen = '', row_digest = '' WHERE campaign = ?
 """
 _AGAIN = "status = 'pending', tries = 0, first_at = NULL, next_at = NULL"
+# Whoever rejected the message, or already has it, must not take the new one for the old one.
+_ANEW = f"{_AGAIN}, generation = generation + 1"
 
 
 class Ledger(LedgerReader):
@@ -259,7 +261,7 @@ class Ledger(LedgerReader):
             return self._db.execute(_REPAIR, cells).rowcount
 
     def resolve(self, keys: Iterable[str] | None, *, as_accepted: bool) -> int:
-        """Settle rows in doubt (None: all): they were accepted, or may be sent again.
+        """Settle rows in doubt (None: all): they were accepted, or may be sent again, byte for byte.
 
         Returns:
             How many rows it concerned; keys that are not in doubt are left alone.
@@ -272,7 +274,7 @@ class Ledger(LedgerReader):
         return self._move(keys, accepted if as_accepted else again, "status = 'in_doubt'")
 
     def requeue(self, keys: Iterable[str] | None, *, accepted: bool = False) -> int:
-        """Make rejected and expired rows (None: all) pending again, their tries forgotten.
+        """Make rejected and expired rows (None: all) pending again: a new message, their tries forgotten.
 
         Args:
             keys: which rows; those in another state are left alone.
@@ -283,7 +285,7 @@ class Ledger(LedgerReader):
 
         """
         which = "status = 'accepted'" if accepted else "status IN ('rejected', 'expired')"
-        return self._move(keys, f"{_AGAIN}, note = 'requeued'", which)
+        return self._move(keys, f"{_ANEW}, note = 'requeued'", which)
 
     def _move(self, keys: Iterable[str] | None, change: str, which: str) -> int:
         statement = f"UPDATE delivery SET {change}, updated = ? WHERE campaign = ? AND {which}"

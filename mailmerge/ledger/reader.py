@@ -77,6 +77,7 @@ _DELIVERY: dict[str, tuple[str, Callable[[Any], object] | None]] = {
     "reply": ("coalesce(a.reply, '')", None),
     "version": ("coalesce(v.digest, '')", None),
     "row_digest": ("coalesce(a.row_digest, '')", None),
+    "generation": ("d.generation", None),
 }
 """The fields of `Delivery` that the tables know: what to select, and what makes the value of the cell."""
 
@@ -134,6 +135,18 @@ SELECT l.row, d.key, coalesce(l.address, {_ADDRESS}), coalesce(l.detail, ''), d.
 FROM delivery d LEFT JOIN listing l ON l.campaign = d.campaign AND l.key = d.key AND l.holds {_ATTEMPT}
 WHERE d.campaign = ?1 AND d.status IN ('in_doubt', 'handing_over')
 ORDER BY l.row IS NULL, l.row, a.row, d.key LIMIT ?2
+"""
+_OF_KEY = f"""
+SELECT coalesce(a.row, 0), {_ADDRESS}, {_COLUMNS} FROM delivery d {_ATTEMPT}
+WHERE d.campaign = ?1 AND d.key = ?2
+"""
+# UNION drops what was met before, so that not even a damaged file makes it go round in circles.
+_EARLIER_DATE = """
+WITH RECURSIVE earlier (id) AS (
+    SELECT attempt FROM delivery WHERE campaign = ?1 AND key = ?2
+    UNION SELECT a.previous FROM attempt a JOIN earlier e ON a.id = e.id)
+SELECT a.date, a.utc_offset FROM attempt a JOIN earlier e ON a.id = e.id
+WHERE a.message_id = ?3 ORDER BY a.id LIMIT 1
 """
 # A row that was deferred in the future tells that the clock was set back since: its time means nothing.
 _SET_BACK = "d.updated > ?2 + 60"
@@ -257,6 +270,26 @@ class LedgerReader:
         query = "SELECT address, at FROM attempt WHERE campaign = ? AND at > ? ORDER BY at"
         for address, at in self._db.rows(query, (self._id, since.timestamp())):
             yield address, datetime.fromtimestamp(at, UTC)
+
+    # --- one row --------------------------------------------------------------------------------------
+
+    def delivery(self, key: str) -> Delivery | None:
+        """Return what is recorded of one row, with the row number that it had last; None: nothing."""
+        found = self._db.row(_OF_KEY, (self._id, key))
+        if found is None:
+            return None
+        row, address, *known = found
+        return _delivery(self.path, key, row, address, known)
+
+    def date_of(self, delivery: Delivery, message_id: str) -> datetime | None:
+        """Return the Date that the row's message had when it went out first; None: it never did."""
+        if not delivery.message_id or delivery.message_id == message_id:
+            return delivery.date
+        found = self._db.row(_EARLIER_DATE, (self._id, delivery.key, message_id))
+        try:
+            return _local_date(*found) if found else None
+        except (ValueError, TypeError, OverflowError, OSError) as error:
+            raise damaged(self.path, f"a Date of {delivery.key!r}: {error}") from error
 
     # --- where the rows stand -------------------------------------------------------------------------
 

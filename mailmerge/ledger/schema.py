@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 APPLICATION_ID = 0x6D6D6C64
-VERSION = 3
+VERSION = 4
 
 SCHEMA = """
 -- "counts" holds how many rows are in each state, as JSON; whatever moves a row empties it.
@@ -99,6 +99,7 @@ CREATE TABLE delivery (
     updated REAL NOT NULL,
     version INTEGER NOT NULL,
     attempt INTEGER NOT NULL,
+    generation INTEGER NOT NULL DEFAULT 0,
     note TEXT NOT NULL DEFAULT '',
     UNIQUE (campaign, key)
 );
@@ -120,6 +121,7 @@ CREATE TABLE attempt (
     recipients INTEGER NOT NULL,
     size INTEGER NOT NULL,
     digest TEXT NOT NULL,
+    frozen TEXT NOT NULL,
     row_digest TEXT NOT NULL,
     version INTEGER NOT NULL,
     connection TEXT NOT NULL,
@@ -135,14 +137,9 @@ CREATE TABLE attempt (
 );
 """
 
-MIGRATIONS: Mapping[int, str] = {
-    1: """
-ALTER TABLE campaign ADD COLUMN counts TEXT NOT NULL DEFAULT '';
-CREATE INDEX delivery_deferred ON delivery (campaign, next_at) WHERE status = 'deferred'
-""",
-    2: "ALTER TABLE run ADD COLUMN command TEXT NOT NULL DEFAULT ''",
-}
-"""Schema version -> SQL that makes the next version of it."""
+MIGRATIONS: Mapping[int, str] = {}
+"""Schema version -> SQL that makes the next version of it. From version 4 on every ledger is kept: a new
+version has its step here. Older ones were never released."""
 
 _NETWORK = frozenset({"9p", "afs", "cifs", "fuse.sshfs", "ncpfs", "nfs", "nfs4", "smb3", "smbfs", "vboxsf"})
 _WHOLE_CHECK_UP_TO = 64 * 1024 * 1024
@@ -164,7 +161,7 @@ def connect(path: Path, *, durable: bool = True) -> Database:
     Without *durable* nothing is made to survive a crash: for throw-away copies.
 
     Raises:
-        LedgerError: damaged, not ours, too new, or not writable.
+        LedgerError: damaged, not ours, too new, too old, or not writable.
 
     """
     refuse_empty(path)
@@ -174,7 +171,7 @@ def connect(path: Path, *, durable: bool = True) -> Database:
         _tune(db, durable=durable)
         with db.transaction():  # a write that changes nothing finds a read-only file now, not in mid-run
             db.execute(f"PRAGMA user_version = {_version(db)}")
-        migrate(db)
+        migrate(db, MIGRATIONS, VERSION)
     except BaseException:
         db.close()
         raise
@@ -220,8 +217,13 @@ def close(db: Database) -> None:
     db.close()
 
 
-def migrate(db: Database, migrations: Mapping[int, str] = MIGRATIONS, target: int = VERSION) -> Path | None:
-    """Bring an older ledger to *target*; a copy of it as it was is kept beside it.
+def migrate(db: Database, migrations: Mapping[int, str], target: int) -> Path | None:
+    """Bring an older ledger to version *target*; a copy of it as it was is kept beside it.
+
+    Args:
+        db: the ledger, open for writing.
+        migrations: a step for each version from its own on.
+        target: a version of the schema.
 
     Returns:
         The copy, or None if there was nothing to do.
@@ -238,8 +240,6 @@ def migrate(db: Database, migrations: Mapping[int, str] = MIGRATIONS, target: in
     with Database.filled(kept, explained) as copy:
         db.copy_to(copy)
     while version < target:
-        if version not in migrations:
-            raise LedgerError(f"{path} has schema version {version}, which nothing can read", code="L701")
         try:
             db.script(f"BEGIN; {migrations[version]}; PRAGMA user_version = {version + 1}; COMMIT")
         except LedgerError:
@@ -270,6 +270,13 @@ def _check(db: Database) -> None:
             f"{db.path} was written by a newer mailmerge (schema {version}, this one knows {VERSION})",
             code="L704",
             hint="update mailmerge-kit",
+        )
+    if version < min(MIGRATIONS, default=VERSION):
+        raise LedgerError(
+            f"{db.path} was written by an older mailmerge (schema {version}), which this one cannot read",
+            code="L704",
+            hint="finish the campaign with the mailmerge that wrote it, or move this file away and start a "
+            "new one with --name NEW, which writes to the whole list again",
         )
     (pages,), (size,) = db.row("PRAGMA page_count"), db.row("PRAGMA page_size")
     if pages * size <= _WHOLE_CHECK_UP_TO:

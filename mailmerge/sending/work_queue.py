@@ -53,6 +53,7 @@ class Job(Struct, frozen=True, dict=True):
             recipients=len(message.envelope.rcpt_to),
             size=message.size,
             digest=_digest(message, self.date),
+            frozen=message.frozen,
             row_digest=self.row_digest,
             version=self.version,
             connection=connection,

@@ -90,6 +90,7 @@ def contact(ledger: Ledger, row: int, address: str, status: Status, words: str) 
         recipients=1,
         size=2000,
         digest="d",
+        frozen="f",
         row_digest="r",
         version="c" * 64,
         connection="1" if row < 40 else "2",

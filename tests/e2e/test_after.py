@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 from typing import TYPE_CHECKING
@@ -202,6 +203,30 @@ def test_ledger_lost_or_older(mailmerge, sandbox):
     assert gone.code == 8
     one_error(gone, "L705", "is missing", "--name NEW")
     assert len(sandbox.messages) == 3
+
+
+def test_a_ledger_from_before_the_first_release_can_be_left_behind(mailmerge, sandbox):
+    """Whatever would read it ends with exit code 8; what the hint says works."""
+    mailmerge.account(sandbox)
+    folder = mailmerge.campaign()
+    assert mailmerge("send", "spring", "--yes").code == 0
+    ledger = folder / ".mailmerge" / "ledger.db"
+    with contextlib.closing(sqlite3.connect(ledger)) as db:
+        db.execute("PRAGMA user_version = 3")
+    for command in (
+        ["send", "--yes"],
+        ["status"],
+        ["check"],
+        ["preview", "--no-open"],
+        ["send", "--yes", "--name", "other"],
+    ):
+        done = mailmerge(command[0], "spring", *command[1:])
+        assert done.code == 8, command
+        one_error(done, "L704", "older mailmerge (schema 3)", "move this file away", "--name NEW")
+
+    ledger.rename(mailmerge.folder / "old.db")
+    assert mailmerge("send", "spring", "--yes", "--name", "summer").code == 0
+    assert len(sandbox.messages) == 6
 
 
 def test_results_as_json(mailmerge, mixed):

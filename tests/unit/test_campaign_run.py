@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pandas as pd
@@ -11,14 +12,19 @@ from mailmerge import Campaign, InputError, SendRequest
 from mailmerge.campaign.connect import find_account
 from mailmerge.campaign.opening import Access, open_run
 from mailmerge.campaign.run import NeverStop, Run
-from mailmerge.clock import SystemClock
+from mailmerge.clock import SystemClock, VirtualClock
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.model import Status
+from mailmerge.sandbox import FaultPlan
+from mailmerge.sandbox.faults import Command, Refusal
 from mailmerge.sending.runs import Reason
+from reliability.invariants import attempts_of
+from servers.kept import KeepingSandbox
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from servers.command import Mailmerge
-    from servers.kept import KeepingSandbox
 
 NAME = "spring"
 
@@ -141,6 +147,73 @@ def test_a_file_that_changes_while_it_is_sent_leaves_the_rest_pending(mailmerge,
     again = campaign.send(SendRequest(), confirm=lambda _plan: True)
     assert again is not None
     assert (again.exit_code, again.sent_now) == (0, 3)
+
+
+NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
+LONG = timedelta(hours=10)
+
+
+def one_row(mailmerge: Mailmerge, server: KeepingSandbox) -> Path:
+    """Make a campaign of one row."""
+    mailmerge.account(server)
+    return mailmerge.campaign(NAME, people_csv="email,name\nana@example.com,Ana\n")
+
+
+def tried(folder: Path) -> list[tuple[Any, ...]]:
+    """Give Message-ID, Date, frozen digest and digest of every attempt."""
+    path = Campaign.load(folder, environ={}).workspace.ledger_path
+    return attempts_of(path, NAME, "message_id", "date", "frozen", "digest")
+
+
+def test_a_retry_is_the_same_message_unless_it_says_something_else(mailmerge):
+    """Date and Message-ID are repeated as long as the content is; what was sent before is known again."""
+    refusing = FaultPlan((Refusal(451, 1.0, Command.CONTENT),))
+    with KeepingSandbox(faults=refusing) as server:
+        folder = one_row(mailmerge, server)
+        body = folder / "body.txt"
+        first, other = body.read_text(), "Something else\n"
+        for turn, text in enumerate((first, first, other, first)):
+            body.write_text(text)
+            campaign = Campaign.load(folder, environ=mailmerge.environ)
+            campaign.send(clock=VirtualClock(NOW + turn * LONG))
+
+    attempts = tried(folder)
+    assert len(attempts) == 4
+    one, again, changed, back = attempts
+    assert one == again == back
+    assert all(part != before for part, before in zip(changed, one, strict=True))
+
+
+def test_a_requeued_row_gets_a_new_message(mailmerge):
+    """The same content has another Date and Message-ID: no server takes it for the one it rejected."""
+    refusing = FaultPlan((Refusal(550, 1.0, Command.CONTENT),))
+    with KeepingSandbox(faults=refusing) as server:
+        folder = one_row(mailmerge, server)
+        campaign = Campaign.load(folder, environ=mailmerge.environ)
+        campaign.send(clock=VirtualClock(NOW))
+        assert campaign.requeue() == 1
+        campaign.send(clock=VirtualClock(NOW + LONG))
+
+    one, two = tried(folder)
+    assert one[2] == two[2]
+    assert all(two[place] != one[place] for place in (0, 1, 3))
+
+
+def test_a_preview_shows_the_message_that_went_out_or_the_one_that_would(mailmerge, sandbox):
+    """The Date and Message-ID of what was accepted; after a requeue, those of a new message."""
+    folder = one_row(mailmerge, sandbox)
+    campaign = Campaign.load(folder, environ=mailmerge.environ)
+    campaign.send(clock=VirtualClock(NOW))
+
+    (shown,) = campaign.messages()
+    assert shown.content == sandbox.messages[0].content
+    campaign.requeue(accepted=True)
+    (new,) = campaign.messages()
+    assert new.message_id != shown.message_id
+    assert b"\r\nDate: Sun, 22 Nov 2026" not in b"\r\n" + new.content
+    (folder / "body.txt").write_text("Something else\n")
+    campaign.send(SendRequest(accept_changes=True))
+    assert [message.content for message in campaign.messages()] == [sandbox.messages[1].content]
 
 
 def test_an_error_of_set_up_ends_the_run_as_failed(campaign):

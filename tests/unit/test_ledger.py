@@ -66,6 +66,7 @@ def attempt(row: int, *, version: str = "v1", address: str = "", number: int = 1
         recipients=1,
         size=1000,
         digest="d" * 64,
+        frozen="f" * 64,
         row_digest="r" * 16,
         version=version,
         connection="c1",
@@ -602,24 +603,47 @@ def test_a13_an_older_ledger_is_copied_then_migrated(tmp_path: Path) -> None:
     old.close()
 
 
-def test_a13_a_ledger_of_the_first_version_is_brought_up_to_date(ledger: Ledger, path: Path) -> None:
-    """Its rows are all there, and it counts as before."""
+def test_a13_an_older_ledger_is_brought_up_to_date_by_the_next_run(
+    ledger: Ledger, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not by looking at it; its rows are all there, and a copy of it as it was."""
     fill(ledger)
     send(ledger, 2)
     ledger.close()
-    with contextlib.closing(sqlite3.connect(path)) as db:
-        db.executescript(
-            "DROP INDEX delivery_deferred; ALTER TABLE campaign DROP COLUMN counts; "
-            "ALTER TABLE run DROP COLUMN command; PRAGMA user_version = 1"
-        )
-    with pytest.raises(LedgerError, match="older mailmerge"):
+    older = path.read_bytes()
+    monkeypatch.setattr(schema, "VERSION", schema.VERSION + 1)
+    monkeypatch.setattr(schema, "MIGRATIONS", {schema.VERSION - 1: "ALTER TABLE run ADD COLUMN made_up TEXT"})
+    with pytest.raises(LedgerError, match="older mailmerge") as caught:
         Ledger.open_read_only(path, "spring")
+    assert caught.value.hint == "the next run brings it up to date, keeping a copy"
+    assert path.read_bytes() == older
     with Ledger.open(path, "spring") as newer:
         assert newer.counts()[Status.ACCEPTED] == 1
         assert newer.counts().total == 5
-    assert path.with_name(f"{path.name}.v1.bak").exists()
+        assert newer._db.rows("SELECT made_up FROM run") == []
+    with contextlib.closing(sqlite3.connect(path.with_name(f"ledger.db.v{schema.VERSION - 1}.bak"))) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (schema.VERSION - 1,)
+        assert db.execute("SELECT count(*) FROM attempt").fetchone() == (1,)
     with Ledger.open_read_only(path, "spring") as looking:
         assert looking.counts()[Status.ACCEPTED] == 1
+
+
+@pytest.mark.parametrize("version", [0, 1, schema.VERSION - 1])
+def test_a13_a_ledger_from_before_the_first_release_is_refused(
+    ledger: Ledger, path: Path, version: int
+) -> None:
+    """In words, for writing, looking and copying, with exit code 8; the file stays as it is."""
+    ledger.close()
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute(f"PRAGMA user_version = {version}")
+    before = path.read_bytes()
+    for way in (Ledger.open, Ledger.open_read_only, Ledger.scratch):
+        with pytest.raises(LedgerError, match="older mailmerge") as caught:
+            way(path, "spring")
+        assert (caught.value.code, caught.value.exit_code) == ("L704", 8)
+        assert "move this file away" in (caught.value.hint or "")
+    assert path.read_bytes() == before
+    assert sorted(entry.name for entry in path.parent.iterdir()) == [".gitignore", "ballast", "ledger.db"]
 
 
 def test_a_missing_ledger_is_told(path: Path) -> None:
@@ -784,6 +808,56 @@ def test_requeue_gives_back_all_tries(ledger: Ledger) -> None:
     assert {(d.row, d.attempts, d.first_attempt) for d in ledger.due(NOW)} == {
         (r, 0, None) for r in (2, 3, 4, 5)
     }
+
+
+def test_a_requeued_row_is_of_another_generation(ledger: Ledger) -> None:
+    """Each requeue counts; a row in doubt that is sent again is the very same message, so that does not."""
+    fill(ledger, 4)
+    send(ledger, 2, REJECTED)
+    send(ledger, 3, IN_DOUBT)
+    ledger.requeue(None)
+    ledger.resolve(None, as_accepted=False)
+    assert [(due.row, due.generation) for due in ledger.due(NOW)] == [(2, 1), (3, 0), (4, 0), (5, 0)]
+    send(ledger, 2)
+    ledger.requeue(["k2"], accepted=True)
+    again = ledger.delivery("k2")
+    assert again is not None
+    assert again.generation == 2
+
+
+def test_what_is_recorded_of_one_row(ledger: Ledger) -> None:
+    """By its key; with the row number that it had when it was contacted last."""
+    fill(ledger, 2)
+    send(ledger, 2)
+    assert ledger.delivery("k2") == first_delivery(ledger)
+    assert ledger.delivery("k3") is None
+
+
+def test_a_message_that_went_out_before_is_found_with_its_first_date(ledger: Ledger) -> None:
+    """By its Message-ID, however many other messages the row had meanwhile; another one has no Date yet."""
+    fill(ledger, 2)
+    dates = [datetime(2026, 11, day, 11, 0, tzinfo=timezone(timedelta(hours=day))) for day in range(1, 5)]
+    for message_id, date in zip(["<x>", "<y>", "<x>", "<y>"], dates, strict=True):
+        tried = replace(attempt(2), message_id=message_id, date=date)
+        ledger.attempts.record_outcomes([Settlement(tried, DEFERRED, Status.DEFERRED, NOW)])
+    delivery = ledger.delivery("k2")
+    assert delivery is not None
+    found = [ledger.date_of(delivery, message_id) for message_id in ("<x>", "<y>", "<z>")]
+    assert found == [dates[0], dates[3], None]
+    assert found[0] is not None
+    assert found[0].utcoffset() == timedelta(hours=1)
+    other = ledger.due(NOW)[0]
+    assert (other.key, ledger.date_of(other, "<x>")) == ("k3", None)
+
+
+def test_attempts_that_follow_each_other_in_a_circle_end(ledger: Ledger) -> None:
+    """In a damaged file, too."""
+    fill(ledger, 2)
+    send(ledger, 2, DEFERRED)
+    ledger._db.execute("UPDATE attempt SET previous = id")
+    delivery = ledger.delivery("k2")
+    assert delivery is not None
+    assert ledger.date_of(delivery, "<other>") is None
 
 
 def test_purge_leaves_counts_and_nothing_personal(ledger: Ledger, path: Path) -> None:

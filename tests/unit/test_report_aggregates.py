@@ -68,7 +68,7 @@ class History:
     ) -> None:
         self.now = START + timedelta(seconds=at)
         attempt = Attempt(
-            f"k{row}", row, address, number, f"<{row}@x>", START, 1, 100, "d", "r", "v", connection
+            f"k{row}", row, address, number, f"<{row}@x>", START, 1, 100, "d", "f", "r", "v", connection
         )
         self.ledger.attempts.record_intent([attempt])
         outcome = Outcome(status, scope, Phase.CONTENT, REPLIES[status])
@@ -234,7 +234,7 @@ def test_what_an_earlier_death_left_open_has_no_time(history):
     history.attempt(2, 0)
     history.now = START + timedelta(seconds=1)
     history.ledger.attempts.record_intent(
-        [Attempt("k3", 3, "b@x.org", 1, "<3@x>", START, 1, 1, "d", "r", "v", "1")]
+        [Attempt("k3", 3, "b@x.org", 1, "<3@x>", START, 1, 1, "d", "f", "r", "v", "1")]
     )
     history.now = START + timedelta(days=1)
     assert history.ledger.repair() == 1

@@ -40,7 +40,7 @@ class FullQuota:
 
 
 def attempt(row: int) -> Attempt:
-    return Attempt(f"k{row}", row, "a@x.org", 1, f"<{row}@x>", NOW, 1, 10, "d", "r", "v", "c1")
+    return Attempt(f"k{row}", row, "a@x.org", 1, f"<{row}@x>", NOW, 1, 10, "d", "f", "r", "v", "c1")
 
 
 def settle(writer: OutcomeWriter, row: int, outcome: Outcome = ACCEPTED) -> None:
