@@ -10,11 +10,13 @@ import msgspec
 from msgspec import Struct
 
 from mailmerge.campaign.definition import Definition
-from mailmerge.campaign.opening import Access, open_read_only, open_run
+from mailmerge.campaign.opening import Access, open_run, open_standing
+from mailmerge.campaign.planning import last_standing, plan_cache
 from mailmerge.campaign.workspace import Workspace, user_state_folder
 from mailmerge.config import campaign_file
 from mailmerge.config.environment import Environment
 from mailmerge.model import Counts
+from mailmerge.plan.cache import user_cache_folder
 from mailmerge.recipients import from_dataframe, from_rows, parse_rows
 from mailmerge.suggest import Invocation, suggested
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from mailmerge.campaign.check import OnlineChecks
     from mailmerge.campaign.continuation import Continuation
     from mailmerge.campaign.in_memory import CampaignOptions
+    from mailmerge.campaign.opening import OpenCampaign
     from mailmerge.campaign.plan import Plan
     from mailmerge.campaign.preview import Previewed, PreviewRequest
     from mailmerge.campaign.rehearsal import Rehearsal
@@ -38,7 +41,6 @@ if TYPE_CHECKING:
     from mailmerge.config.accounts import Account
     from mailmerge.config.campaign_file import CampaignFile
     from mailmerge.ledger.attempts import Settlement
-    from mailmerge.ledger.ledger import Ledger
     from mailmerge.model import Message, Result
     from mailmerge.recipients import RecipientList
     from mailmerge.sending.runs import Progress, StopFlag
@@ -75,7 +77,12 @@ class Campaign:
         account: Account | None = None,
     ) -> None:
         environment = environment or Environment.read(file.folder, os.environ)
-        workspace = Workspace(file.folder, out or file.folder / "out", user_state_folder(environment))
+        workspace = Workspace(
+            file.folder,
+            out or file.folder / "out",
+            user_state_folder(environment),
+            user_cache_folder(environment),
+        )
         workspace.sweep()
         self.definition = Definition(
             file, environment, workspace, invocation or _by_name(file, out), recipients, account
@@ -398,13 +405,14 @@ class Campaign:
             LedgerError: the ledger cannot be read.
 
         """
-        with open_read_only(self.definition) as ledger:
-            if ledger is None:
+        with open_standing(self.definition) as standing:
+            if standing is None:
                 return CampaignStatus(Counts())
+            ledger = standing.ledger
             last = ledger.last_run()
             return CampaignStatus(
                 ledger.counts(),
-                next_at=ledger.next_due(),
+                next_at=standing.next_due(),
                 last_run=last.started if last else None,
                 unfinished=bool(last and last.ended is None),
             )
@@ -428,8 +436,8 @@ class Campaign:
     def in_doubt(self, rows: str | None = None) -> list[Result]:
         """Give the rows that a person has to decide about."""
         selection = parse_rows(rows) if rows else None
-        with open_read_only(self.definition) as ledger:
-            doubtful = ledger.in_doubt() if ledger else []
+        with open_standing(self.definition) as standing:
+            doubtful = standing.in_doubt() if standing else []
         return [result for result in doubtful if selection is None or result.row in selection]
 
     def continuation(self, rows: str | None = None) -> Continuation:
@@ -441,10 +449,10 @@ class Campaign:
         """
         from mailmerge.campaign.continuation import Continuation, continuation
 
-        with open_read_only(self.definition) as ledger:
-            if ledger is None:
+        with open_standing(self.definition) as standing:
+            if standing is None:
                 return Continuation(self.definition.invocation, 0)
-            return continuation(self.definition, ledger, rows=rows)
+            return continuation(self.definition, standing, rows=rows)
 
     def suggested(self, command: str, *words: str) -> Suggestion:
         """Write a command that means this campaign as it was opened; see `mailmerge.suggest`."""
@@ -453,7 +461,7 @@ class Campaign:
     def resolve(self, rows: str | None, *, as_accepted: bool) -> int:
         """Settle rows in doubt (None: all): accepted, or to be sent again; return how many."""
         with open_run(self.definition, Access.DECIDE) as opened:
-            return opened.ledger.resolve(_keys(opened.ledger, rows), as_accepted=as_accepted)
+            return opened.ledger.resolve(_keys(opened, rows), as_accepted=as_accepted)
 
     def requeue(self, rows: str | None = None, *, failed: Path | None = None, accepted: bool = False) -> int:
         """Make rejected and expired rows (or accepted ones) pending again; return how many.
@@ -474,7 +482,7 @@ class Campaign:
         with open_run(self.definition, Access.DECIDE) as opened:
             ledger = opened.ledger
             if failed is None:
-                return ledger.requeue(_keys(ledger, rows), accepted=accepted)
+                return ledger.requeue(_keys(opened, rows), accepted=accepted)
             from mailmerge.campaign.results import keys_in_failed
 
             keys = keys_in_failed(failed, self.definition.identities)
@@ -486,6 +494,7 @@ class Campaign:
         with open_run(self.definition, Access.DECIDE) as opened:
             opened.ledger.purge()
         self.workspace.remove_personal_files()
+        plan_cache(self.definition).purge()
 
 
 def _ignore(_told: object) -> None:
@@ -522,7 +531,8 @@ def _by_name(file: CampaignFile, out: Path | None) -> Invocation:
     return msgspec.structs.replace(Invocation.programmed(None, named, out=out), unsaid=True)
 
 
-def _keys(ledger: Ledger, rows: str | None) -> list[str] | None:
+def _keys(opened: OpenCampaign, rows: str | None) -> list[str] | None:
     if rows is None:
         return None
-    return ledger.keys_in(parse_rows(rows).ranges)
+    with last_standing(opened.definition, opened.ledger) as standing:
+        return standing.keys_in(parse_rows(rows).ranges)

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
     from mailmerge.campaign.definition import Definition
     from mailmerge.campaign.plan import Plan
+    from mailmerge.campaign.standing import Standing
     from mailmerge.check.online_dns import Lookup
     from mailmerge.check.online_links import LinkCheck
     from mailmerge.config.accounts import Account
     from mailmerge.errors import MailmergeError
-    from mailmerge.ledger.ledger import Ledger
 
 _ROWS_FOR_LINKS = 200
 """How many rows' messages are looked through for links to try."""
@@ -55,17 +55,14 @@ def check(
     with open_run(definition, Access.COPY) as opened:
         ledger, recipients = opened.ledger, opened.open_list()
 
-        def look(sender: Account | None) -> Plan:
-            composer = definition.composer(recipients, sender)
-            return examine(definition, ledger, recipients, composer, account=sender, progress=progress)
-
+        planned = opened.plan(definition.composer(recipients, account), recipients, progress)
         try:
-            plan = look(account)
+            plan, standing = examine(definition, ledger, planned, account=account)
         except CampaignFileError as error:
             if account is None or error.code != "C461":
                 raise
-            # The rest of the messages can be looked at all the same.
-            plan = look(None)
+            # The rest can be said all the same.
+            plan, standing = examine(definition, ledger, planned)
             plan.problems.add(error.diagnostics)
         about = [unusable] if unusable else []
         if account is not None:
@@ -74,7 +71,7 @@ def check(
             about += _envelope_sender(account)
         plan.problems.add(diagnostic(finding) for finding in about)
         if online and online.lookup:
-            _ask_dns(plan, ledger, online.lookup)
+            _ask_dns(plan, standing, online.lookup)
     if online and online.links:
         found = online.links.look(_links(definition))
         plan.problems.add(diagnostic(finding) for finding in found)
@@ -107,14 +104,14 @@ def _envelope_sender(account: Account) -> Iterator[Finding]:
     )
 
 
-def _ask_dns(plan: Plan, ledger: Ledger, lookup: Lookup) -> None:
+def _ask_dns(plan: Plan, standing: Standing, lookup: Lookup) -> None:
     from mailmerge.check import online_dns
 
     domain = plan.sender.rpartition("@")[2].rstrip(">")
     if domain and "{" not in domain:
         plan.problems.add(diagnostic(finding) for finding in online_dns.sender(domain, lookup))
     rows: dict[str, list[int]] = {}
-    for result in ledger.results():
+    for result in standing.results():
         if result.status is Status.PENDING and result.row is not None:
             rows.setdefault(result.address.rpartition("@")[2].lower(), []).append(result.row)
     for finding, numbers in online_dns.recipients(rows, lookup):

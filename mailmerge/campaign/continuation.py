@@ -13,7 +13,8 @@ from mailmerge.suggest import Invocation, Suggestion, suggested
 
 if TYPE_CHECKING:
     from mailmerge.campaign.definition import Definition
-    from mailmerge.ledger.reader import LedgerReader, Run
+    from mailmerge.campaign.standing import Standing
+    from mailmerge.ledger.reader import Run
 
 _LEFT = frozenset({Status.PENDING, Status.DEFERRED})
 
@@ -35,7 +36,7 @@ class Continuation(Struct, frozen=True):
         return suggested(self.invocation, name, *words)
 
 
-def continuation(definition: Definition, ledger: LedgerReader, *, rows: str | None = None) -> Continuation:
+def continuation(definition: Definition, standing: Standing, *, rows: str | None = None) -> Continuation:
     """Tell how the last run is continued.
 
     Its ``--rows`` hold as long as one of them is left; then all that are left are meant. Of a ``--limit``
@@ -43,10 +44,11 @@ def continuation(definition: Definition, ledger: LedgerReader, *, rows: str | No
 
     Args:
         definition: the campaign.
-        ledger: what has happened to its rows.
+        standing: where its rows stand.
         rows: only these, whichever the last run was for.
 
     """
+    ledger = standing.ledger
     last = ledger.last_run()
     earlier = Invocation.recorded(last.command) if last else None
     invocation = definition.invocation.continuing(earlier)
@@ -56,7 +58,7 @@ def continuation(definition: Definition, ledger: LedgerReader, *, rows: str | No
     left = sum(counts[status] for status in _LEFT)
     if chosen is not None:
         selection = parse_rows(chosen)
-        named = sum(result.status in _LEFT and result.row in selection for result in ledger.results())
+        named = sum(result.status in _LEFT and result.row in selection for result in standing.results())
         chosen, left = (chosen, named) if named else (None, left)
     limit = None if rows else _rest_of_limit(earlier, last)
     if limit is not None:

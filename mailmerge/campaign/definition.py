@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from mailmerge.campaign.composer import Composer, identity
+from mailmerge.plan.composer import Composer, identity
 from mailmerge.recipients import open_list
 
 if TYPE_CHECKING:

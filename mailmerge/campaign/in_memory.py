@@ -13,6 +13,7 @@ from mailmerge.campaign.definition import Definition
 from mailmerge.campaign.workspace import Workspace, folder_of_name, user_state_folder
 from mailmerge.config import campaign_file
 from mailmerge.config.environment import Environment
+from mailmerge.plan.cache import user_cache_folder
 from mailmerge.suggest import Invocation
 
 if TYPE_CHECKING:
@@ -132,7 +133,8 @@ def define(
     file = campaign_file.from_options(folder, values, environ=environment, flags=False)
     user_state = user_state_folder(environment)
     place = Path(state) if state else folder_of_name(user_state, file.name)
-    workspace = Workspace(place, Path(given.get("out") or place / "out"), user_state)
+    cache = place / "cache" if state else user_cache_folder(environment)
+    workspace = Workspace(place, Path(given.get("out") or place / "out"), user_state, cache)
     # A command line can look at what has happened, beside a list that need not be there; it cannot send.
     named = {"data.source": place / shown, "name": file.name}
     invocation = replace(Invocation.programmed(None, named, out=given.get("out")), unsaid=True)

@@ -10,6 +10,7 @@ import contextlib
 import enum
 from typing import TYPE_CHECKING
 
+from mailmerge.campaign.planning import Planning, last_standing
 from mailmerge.clock import SystemClock
 from mailmerge.errors import LedgerError
 from mailmerge.ledger.account_usage import AccountUsage
@@ -23,10 +24,13 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
 
     from mailmerge.campaign.definition import Definition
+    from mailmerge.campaign.planning import OpenPlan
+    from mailmerge.campaign.standing import Standing
     from mailmerge.clock import Clock
     from mailmerge.config.accounts import Account
     from mailmerge.ledger.account_usage import AccountQuota
     from mailmerge.ledger.reader import LedgerReader
+    from mailmerge.plan.composer import Composer
     from mailmerge.recipients import RecipientList
 
 
@@ -69,6 +73,26 @@ class OpenCampaign:
         copy = snapshot(self.definition.file.data.source, workspace.state)
         workspace.clear_snapshots(keep=copy)
         return self.definition.open_list(copy)
+
+    def plan(
+        self,
+        composer: Composer,
+        recipients: RecipientList,
+        progress: Callable[[int], None] | None = None,
+    ) -> OpenPlan:
+        """Give the campaign's plan, open until the campaign is closed.
+
+        Raises:
+            ListError: the list cannot be read to its end.
+            FileError: a new plan cannot be kept anywhere.
+
+        """
+        planning = Planning(self.definition, recipients, composer)
+        return planning.find(self._stack) or planning.make(self._stack, progress)
+
+    def find_plan(self, composer: Composer, recipients: RecipientList) -> OpenPlan | None:
+        """Give the campaign's plan if there is one that still holds, open until the campaign is closed."""
+        return Planning(self.definition, recipients, composer).find(self._stack)
 
     def quota(self, account: Account) -> AccountQuota | None:
         """Give the account's limits and what it has used of them; None: nothing is counted here."""
@@ -184,6 +208,22 @@ def open_read_only(definition: Definition) -> Iterator[LedgerReader | None]:
         return
     with ledger:
         yield ledger
+
+
+@contextlib.contextmanager
+def open_standing(definition: Definition) -> Iterator[Standing | None]:
+    """Open ledger and last plan for looking, without a lock; None: nothing was ever recorded.
+
+    Raises:
+        LedgerError: the ledger cannot be read.
+
+    """
+    with open_read_only(definition) as ledger:
+        if ledger is None:
+            yield None
+            return
+        with last_standing(definition, ledger) as standing:
+            yield standing
 
 
 def account_key(account: Account) -> str:

@@ -44,9 +44,8 @@ class Plan(Struct, frozen=True):
     quota_used: int = 0
     largest: int = 0
     """Size of the largest message in octets."""
-    checked_earlier: bool = False
-    """The pre-flight of these very files was done by an earlier run."""
-    earlier_warnings: int = 0
+    planned: datetime | None = None
+    """When an earlier command planned it, since when nothing has changed; None: it was planned just now."""
     deferred_until: datetime | None = None
     pipeline: str = "auto"
     """How messages may overlap on the wire: ``auto``, ``off``, ``overlap`` or ``window``."""

@@ -6,23 +6,23 @@ sent is what would be sent.
 
 from __future__ import annotations
 
-import contextlib
 from datetime import UTC, datetime
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from mailmerge.campaign.composer import identifier
 from mailmerge.campaign.opening import Access, open_run
-from mailmerge.campaign.preflight import Inspection, Looked, refuse_if_broken
+from mailmerge.campaign.preflight import refuse_if_broken
+from mailmerge.campaign.standing import Join, Standing
 from mailmerge.check.diagnostics import DiagnosticCollector
 from mailmerge.errors import MailmergeError, RowError, TemplateError
 from mailmerge.files import replace_file
-from mailmerge.model import Diagnostic, Severity, Status
+from mailmerge.model import Diagnostic, Listed, Recipient, Severity, Status
+from mailmerge.plan.composer import identifier
+from mailmerge.plan.planner import RowMaker, plan_row
 from mailmerge.preview.live import FileStates, file_states
 from mailmerge.preview.page_data import PageRow, diagnostic_values
 from mailmerge.preview.preview_page import PageWriter
@@ -32,12 +32,13 @@ from mailmerge.render.environments import END, START, unmarked
 from mailmerge.suggest import suggested
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from mailmerge.campaign.definition import Definition
-    from mailmerge.ledger.ledger import Ledger
-    from mailmerge.model import Message, Recipient, Rendered
-    from mailmerge.recipients import RecipientList
+    from mailmerge.campaign.opening import OpenCampaign
+    from mailmerge.model import Delivery, FrozenMessage, Message, Rendered
+    from mailmerge.plan.store import PlanReader
+    from mailmerge.recipients import RowSelection
     from mailmerge.render import Renderer
     from mailmerge.suggest import Invocation
 
@@ -87,22 +88,15 @@ def messages(
     """
     selection = parse_rows(rows) if rows else None
     with open_run(definition, Access.COPY) as opened:
-        recipients = opened.open_list()
-        secret = definition.workspace.secret_for_showing(definition.name, keep=keep)
-        look = _Look(definition, recipients, opened.ledger, secret)
-        count = 0
-        with contextlib.closing(look.rows()) as looked_at:
-            for recipient, looked, earlier in looked_at:
-                if selection and recipient.row not in selection:
-                    continue
-                if looked.listed.status is Status.INVALID:
-                    look.refuse(named=selection is not None)
-                if looked.frozen is None or earlier is not None:
-                    continue
-                yield look.message(looked)
-                count += 1
-                if count == limit:
-                    return
+        look = _Look(opened, keep=keep, partial=selection is not None or limit is not None)
+        wanted = look.rows(selection)
+        if limit is not None:
+            wanted = look.first(wanted, limit)
+        for shown in wanted:
+            look.refuse(shown, named=selection is not None)
+            message = look.message(shown)
+            if message is not None:
+                yield message
 
 
 def write_preview(
@@ -130,13 +124,11 @@ def write_preview(
     """
     request = request or PreviewRequest()
     with open_run(definition, Access.COPY) as opened:
-        recipients = opened.open_list()
-        choice = _Choice(request, recipients)
-        secret = definition.workspace.secret_for_showing(definition.name)
-        look = _Look(definition, recipients, opened.ledger, secret)
+        look = _Look(opened, partial=request.rows is not None or request.limit is not None, progress=progress)
+        choice = _Choice(request, look.size)
         with replace_file(path) as stream:
             page = PageWriter(stream, definition.name, marks=(START, END), live=live)
-            done = look.write(page, choice, path, progress)
+            done = look.write(page, choice, path)
             page.finish(look.facts(done, choice))
     done.shown = page.count
     return done
@@ -151,95 +143,173 @@ def write_broken(path: Path, title: str, error: MailmergeError) -> None:
         page.finish({**facts, "columns": [], "counts": {}, "rows": 0, "live": True})
 
 
+class _Shown(Struct, frozen=True):
+    """A row to show."""
+
+    recipient: Recipient
+    listed: Listed
+    findings: tuple[Diagnostic, ...]
+    frozen: FrozenMessage | None
+    """None: there is no message to show."""
+    delivery: Delivery | None = None
+    """What happened to the row earlier."""
+
+
 class _Look:
-    """One pass over the list; a row's templates are rendered once, and once more with marks for the page."""
+    """The rows of a campaign to be shown: those of its plan, or a few that are planned for this alone.
+
+    Args:
+        opened: the campaign, over a copy of its ledger.
+        keep: whether a new campaign gets its secret now.
+        partial: whether only some rows are wanted: if there is no plan, no more than these are planned.
+        progress: is told now and then how many rows have been planned.
+
+    """
 
     def __init__(
-        self, definition: Definition, recipients: RecipientList, ledger: Ledger, secret: bytes
+        self,
+        opened: OpenCampaign,
+        *,
+        keep: bool = True,
+        partial: bool = False,
+        progress: Callable[[int], None] | None = None,
     ) -> None:
+        definition = opened.definition
         self._definition = definition
-        self._recipients = recipients
-        self._ledger = ledger
-        self._secret = secret
-        self._composer = composer = definition.composer(recipients)
-        self._data = definition.file.data
-        self._problems = _Noting(definition.file.check.ignore)
-        self._problems.add((*definition.environment.warnings, *recipients.warnings))
-        self._inspection = Inspection(composer, Suppressed(self._data.suppress), None, self._problems)
+        self._ledger = opened.ledger
+        self._recipients = opened.open_list()
+        self._composer = definition.composer(self._recipients)
+        self._secret = definition.workspace.secret_for_showing(definition.name, keep=keep)
+        self._problems = DiagnosticCollector(definition.file.check.ignore)
+        self._problems.add(definition.environment.warnings)
+        self._join = Join(Suppressed(definition.file.data.suppress))
+        if partial:
+            self._planned = opened.find_plan(self._composer, self._recipients)
+        else:
+            self._planned = opened.plan(self._composer, self._recipients, progress)
+        if self._planned is None:
+            self._problems.add(self._recipients.warnings)
+        else:
+            self._problems.recall(self._planned.summary.findings)
         self._went_out = False
         """Whether a message was shown that had gone out before."""
         self._now = datetime.now(UTC).astimezone()
         """The Date of a message that is only looked at; each real attempt sets its own."""
+        self.sender = self._planned.summary.sender if self._planned else ""
 
     @cached_property
     def _marking(self) -> Renderer:
         return self._composer.marking_renderer()
 
     @property
-    def noted(self) -> tuple[Diagnostic, ...]:
-        """What was found in the latest row."""
-        return tuple(self._problems.noted)
+    def size(self) -> int | None:
+        """How many rows there are; None: nobody has counted them."""
+        return self._planned.summary.rows if self._planned else None
 
-    def refuse(self, *, named: bool) -> None:
+    def rows(self, selection: RowSelection | None = None) -> Iterator[_Shown]:
+        """Yield the rows, or those that are named."""
+        planned = self._planned
+        return self._made_now(selection) if planned is None else self._of_plan(planned.reader, selection)
+
+    def _of_plan(self, plan: PlanReader, selection: RowSelection | None) -> Iterator[_Shown]:
+        standing = Standing(self._ledger, plan, self._join)
+        keyed, columns = self._definition.file.data.key is not None, self._recipients.columns
+        found = plan.findings()
+        ahead = next(found, None)
+        for row in standing.rows():
+            planned = row.planned
+            findings: list[Diagnostic] = []
+            while ahead is not None and (ahead[0] is None or ahead[0] <= planned.n):
+                if ahead[0] == planned.n:
+                    findings.append(ahead[1])
+                ahead = next(found, None)
+            if selection is not None and planned.row not in selection:
+                continue
+            recipient = Recipient(planned.row, columns, planned.cells, planned.key if keyed else None)
+            listed = Listed(planned.row, planned.key, planned.address, row.own, row.detail)
+            frozen = None if planned.message is None else plan.message(planned.message)
+            yield _Shown(recipient, listed, tuple(findings), frozen, row.delivery)
+
+    def _made_now(self, selection: RowSelection | None) -> Iterator[_Shown]:
+        """Plan no more than what is shown; what only the whole list shows is not looked at."""
+        lint = self._composer.lint()
+        maker = RowMaker(self._composer, lint)
+        last = None if selection is None else selection.last
+        for n, recipient in enumerate(self._recipients):
+            if last is not None and recipient.row > last:
+                break
+            if selection is not None and recipient.row not in selection:
+                continue
+            made = maker.make(recipient)
+            self._problems.add(made.findings)
+            row = plan_row(n, recipient, made, None)
+            delivery = self._ledger.deliveries([row.key]).get(row.key)
+            status, detail = self._join.of(row)
+            listed = Listed(row.row, row.key, row.address, status, detail)
+            yield _Shown(recipient, listed, tuple(made.findings), made.frozen, delivery)
+        self._problems.add(lint.finish())
+
+    @staticmethod
+    def first(rows: Iterator[_Shown], limit: int) -> Iterator[_Shown]:
+        """Yield rows up to the one with the last message wanted."""
+        count = 0
+        for shown in rows:
+            yield shown
+            count += shown.listed.status is Status.PENDING
+            if count == limit:
+                return
+
+    def refuse(self, shown: _Shown, *, named: bool) -> None:
         """Stop at a row that cannot become a message, if that is the campaign's fault or it was *named*."""
+        if shown.listed.status is not Status.INVALID:
+            return
         refuse_if_broken(self._problems)
-        errors = [found for found in self._problems.noted if found.severity is Severity.ERROR]
+        errors = [found for found in shown.findings if found.severity is Severity.ERROR]
         if named and errors:
             raise RowError(errors[0].message, code=errors[0].code, problems=errors)
 
-    def rows(self) -> Generator[tuple[Recipient, Looked, int | None]]:
-        """Look at every row; give what it is, and which earlier row it repeats."""
-        keyed = self._data.key is not None and self._data.duplicates != "allow"
-        with self._ledger.new_listing(unique_addresses=keyed) as listing:
-            for recipient in self._recipients:
-                self._problems.noted.clear()
-                looked = self._inspection.look(recipient)
-                yield recipient, looked, listing.add(looked.listed)
+    def message(self, shown: _Shown) -> Message | None:
+        """Give the row's message as it would be sent; None: it would not be."""
+        if shown.listed.status is not Status.PENDING or shown.frozen is None:
+            return None
+        return self._thawed(shown.frozen, shown.delivery)
 
-    def message(self, looked: Looked) -> Message:
-        """Give the row's message; what went out before has the Date, and so the bytes, that it had then."""
-        assert looked.rendered is not None
-        frozen = looked.frozen or self._composer.freeze(looked.rendered)
-        before = self._ledger.delivery(frozen.key)
-        message_id = identifier(self._secret, frozen, before.generation if before else 0)
-        date = self._ledger.date_of(before, message_id) if before else None
+    def _thawed(self, frozen: FrozenMessage, delivery: Delivery | None) -> Message:
+        """Make the message; what went out before has the Date, and so the bytes, that it had then."""
+        message_id = identifier(self._secret, frozen, delivery.generation if delivery else 0)
+        date = self._ledger.date_of(delivery, message_id) if delivery else None
         self._went_out = self._went_out or date is not None
         return self._composer.thaw(frozen, message_id=message_id, date=date or self._now)
 
-    def write(
-        self, page: PageWriter, choice: _Choice, path: Path, progress: Callable[[int], None]
-    ) -> Previewed:
+    def write(self, page: PageWriter, choice: _Choice, path: Path) -> Previewed:
         """Look at every row and write those that *choice* takes."""
         done = Previewed(path, problems=self._problems, sampled=choice.sampled)
-        for recipient, looked, earlier in self.rows():
-            status = Status.DUPLICATE if earlier is not None else looked.listed.status
+        for shown in self.rows(choice.rows):
+            status = shown.listed.status
             done.counts[str(status)] = done.counts.get(str(status), 0) + 1
             done.rows += 1
-            problem = bool(self._problems.noted)
-            if looked.listed.status is not Status.SKIPPED and choice.takes(recipient.row, problem=problem):
-                page.add(self._row(recipient, looked, earlier))
+            problem = bool(shown.findings)
+            if status is not Status.SKIPPED and choice.takes(shown.recipient.row, problem=problem):
+                page.add(self._row(shown))
             else:
                 choice.left_out += problem and choice.full
-            if done.rows % _PROGRESS_EVERY == 0:
-                progress(done.rows)
             if choice.enough:
                 break
-        self._inspection.finish()
         return done
 
-    def _row(self, recipient: Recipient, looked: Looked, earlier: int | None) -> PageRow:
-        found, listed = self.noted, looked.listed
-        if earlier is not None:
-            words = f"repeats row {earlier}: only that one is sent"
-            listed = replace(listed, status=Status.DUPLICATE, detail=words)
-        if looked.rendered is None:
-            return PageRow(listed, recipient, found)
+    def _row(self, shown: _Shown) -> PageRow:
+        listed, recipient = shown.listed, shown.recipient
+        if listed.status is Status.DUPLICATE:
+            listed = replace(listed, detail=f"{listed.detail}: only that one is sent")
         try:
-            message = self.message(looked)
-        except RowError:  # as for an attachment that is missing: among what was found
-            return PageRow(listed, recipient, found)
-        marked = self._marked(recipient, looked.rendered)
-        return PageRow(listed, recipient, found, message, looked.rendered, marked)
+            rendered = self._composer.render(recipient)
+            if shown.frozen is None:
+                return PageRow(listed, recipient, shown.findings)
+            message = self._thawed(shown.frozen, shown.delivery)
+        except (RowError, TemplateError):  # as for an attachment that is missing: among what was found
+            return PageRow(listed, recipient, shown.findings)
+        marked = self._marked(recipient, rendered)
+        return PageRow(listed, recipient, shown.findings, message, rendered, marked)
 
     def _marked(self, recipient: Recipient, rendered: Rendered) -> Rendered | None:
         """Render the row with marks; None where a template does something else when there are marks."""
@@ -259,7 +329,7 @@ class _Look:
             "commands": page_commands(self._definition.invocation),
             "source": self._recipients.shown,
             "dialect": self._recipients.dialect,
-            "sender": self._inspection.sender or self._composer.sender,
+            "sender": self.sender or self._composer.sender,
             "made": _now(),
             "columns": [
                 {
@@ -307,18 +377,19 @@ def page_commands(invocation: Invocation) -> dict[str, str | list[str] | None]:
 class _Choice:
     """Decides row by row which ones the page shows."""
 
-    def __init__(self, request: PreviewRequest, recipients: RecipientList) -> None:
-        self._rows = parse_rows(request.rows) if request.rows else None
+    def __init__(self, request: PreviewRequest, size: int | None) -> None:
+        """*size*: how many rows there are, where that is known."""
+        self.rows = parse_rows(request.rows) if request.rows else None
+        """Which ones were named; None: none."""
         self._limit = min(request.limit or MOST_ROWS, MOST_ROWS)
         self._asked_limit = request.limit
         self._seen = self._taken = 0
         self._sample = request.sample
-        if self._sample is None and self._rows is None and request.limit is None:
-            longer = next(islice(recipients, MOST_ROWS, None), None) is not None
-            self._sample = SAMPLE if longer else None
-        self._total = sum(1 for _ in recipients) if self._sample is not None else 0
+        self._total = size or 0
+        if self._sample is None and self.rows is None and request.limit is None and self._total > MOST_ROWS:
+            self._sample = SAMPLE
         self.sampled = self._sample is not None and self._sample < self._total
-        self.limited = self._rows is not None or request.limit is not None
+        self.limited = self.rows is not None or request.limit is not None
         self.left_out = 0
         """Rows with a problem for which there was no room."""
 
@@ -335,7 +406,7 @@ class _Choice:
     def takes(self, row: int, *, problem: bool) -> bool:
         """Say whether this row, the next of the list, is shown."""
         self._seen += 1
-        wanted = (self._rows is None or row in self._rows) and (problem or self._in_sample())
+        wanted = (self.rows is None or row in self.rows) and (problem or self._in_sample())
         taken = wanted and not self.full
         self._taken += taken
         return taken
@@ -395,25 +466,6 @@ class Watched:
         bodies = [body for body in (file.message.text, file.message.html) if isinstance(body, Path)]
         files = [file.data.source, *file.data.suppress, *bodies, *([file.path] if file.path else [])]
         return file_states(map(Path, files), [file.folder] if file.path else [])
-
-
-class _Noting(DiagnosticCollector):
-    """A collector that also remembers what was found in the row that is being looked at."""
-
-    def __init__(self, ignore: Iterable[str] = ()) -> None:
-        super().__init__(ignore)
-        self._silenced = frozenset(ignore)
-        self.noted: list[Diagnostic] = []
-
-    def add(self, diagnostics: Iterable[Diagnostic]) -> None:
-        """Take in what was found."""
-        found = list(diagnostics)
-        self.noted += [
-            one
-            for one in found
-            if one.row is not None and (one.code not in self._silenced or one.severity is Severity.ERROR)
-        ]
-        super().add(found)
 
 
 def _plain(chunks: tuple[str, ...] | None) -> str | None:

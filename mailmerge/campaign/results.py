@@ -14,6 +14,8 @@ from msgspec.structs import replace
 from mailmerge import files
 from mailmerge.campaign.connect import find_account
 from mailmerge.campaign.continuation import Continuation, continuation
+from mailmerge.campaign.opening import open_standing
+from mailmerge.campaign.planning import last_standing
 from mailmerge.errors import FileError, ListError, MailmergeError
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.model import KEY_COLUMN, Counts, Status
@@ -32,8 +34,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from mailmerge.campaign.definition import Definition
+    from mailmerge.campaign.standing import Standing
     from mailmerge.config.accounts import Account
-    from mailmerge.ledger.reader import LedgerReader
     from mailmerge.model import Result
     from mailmerge.recipients import RecipientList
     from mailmerge.report.report_page import Facts
@@ -102,8 +104,8 @@ class Report(Struct, frozen=True):
     notes: tuple[str, ...] = ()
     continuation: Continuation | None = None
     """The commands to go on with; None: there is nothing to go on with, as after a rehearsal."""
-    ledger: Path | None = None
-    """The ledger it was made from; None: that is gone, as after a rehearsal."""
+    definition: Definition | None = None
+    """The campaign, whose ledger it was made from; None: that is gone, as after a rehearsal."""
 
     @property
     def counts(self) -> Counts:
@@ -127,13 +129,13 @@ class Report(Struct, frozen=True):
         """
         from mailmerge.report.result_files import to_frame
 
-        if self.ledger is None:
+        if self.definition is None:
             if self.folder is None:
                 return to_frame(())
             with (self.folder / "results.jsonl").open(encoding="utf-8") as lines:
                 return to_frame(map(json.loads, lines))
-        with Ledger.open_read_only(self.ledger, self.campaign) as ledger:
-            return to_frame(map(record, ledger.results()))
+        with open_standing(self.definition) as standing:
+            return to_frame(map(record, standing.results() if standing else ()))
 
 
 _REASON_CODES = {
@@ -225,13 +227,16 @@ def report_again(definition: Definition, wanted: ReportOptions) -> Report:
 
     """
     workspace = definition.workspace
-    with Ledger.open_read_only(workspace.ledger_path, definition.name) as ledger:
+    with (
+        Ledger.open_read_only(workspace.ledger_path, definition.name) as ledger,
+        last_standing(definition, ledger) as standing,
+    ):
         copy = workspace.latest_snapshot()
         known = copy is not None or definition.given_list is not None
         recipients = definition.open_list(copy) if known else None
-        annotated = (_copy(definition, ledger, recipients, wanted.copy),) if wanted.copy else ()
+        annotated = (_copy(definition, standing, recipients, wanted.copy),) if wanted.copy else ()
         report = report_run(
-            definition, ledger, recipients, workspace.out, account=_account(definition), wanted=wanted
+            definition, standing, recipients, workspace.out, account=_account(definition), wanted=wanted
         )
         if report.folder_error is not None:  # the files were all that was asked for
             raise report.folder_error
@@ -240,7 +245,7 @@ def report_again(definition: Definition, wanted: ReportOptions) -> Report:
 
 def report_run(
     definition: Definition,
-    ledger: LedgerReader,
+    standing: Standing,
     recipients: RecipientList | None,
     folder: Path,
     *,
@@ -253,7 +258,7 @@ def report_run(
 
     Args:
         definition: the campaign.
-        ledger: what happened to its rows.
+        standing: where its rows stand.
         recipients: its list, if that can be read.
         folder: where the files go.
         account: who sent, or would.
@@ -266,14 +271,15 @@ def report_run(
     error = end.error
     stopped = (error.message if error else end.message).rstrip(".")
 
-    going = None if ledger.throwaway else continuation(definition, ledger)
+    throwaway = standing.ledger.throwaway
+    going = None if throwaway else continuation(definition, standing)
     # A command line tells names of people and folders, which a redacted page has none of.
     shown = None if wanted and wanted.redact else going
 
     def facts() -> Facts:
-        return page_facts(definition, ledger, recipients, account, stopped=stopped, going=shown)
+        return page_facts(definition, standing, recipients, account, stopped=stopped, going=shown)
 
-    written = publish(ledger, recipients, folder, facts, wanted)
+    written = publish(standing, recipients, folder, facts, wanted)
     said = [end.message] if end.message and error is None else []
     if end.hint and error is None:
         said.append(f"   = hint: {end.hint}")
@@ -290,17 +296,17 @@ def report_run(
         failed_name=written.failed_name,
         reason=str(end.reason),
         error=error,
-        next_at=end.next_at or ledger.next_due(),
+        next_at=end.next_at or standing.next_due(),
         sent_now=end.counts[Status.ACCEPTED],
         notes=(*said, *end.notes),
         continuation=going,
-        ledger=None if ledger.throwaway else ledger.path,
+        definition=None if throwaway else definition,
     )
     return replace(report, exit_code=1) if report.bug and end.reason is not Reason.INTERRUPTED else report
 
 
 def publish(
-    ledger: LedgerReader,
+    standing: Standing,
     recipients: RecipientList | None,
     folder: Path,
     facts: Callable[[], Facts],
@@ -311,7 +317,7 @@ def publish(
     A folder that cannot be written loses the files, never the summary: the ledger can make them again.
     """
     wanted = wanted or ReportOptions()
-    redactor = Redactor(ledger.secret) if wanted.redact else None
+    redactor = Redactor(standing.ledger.secret) if wanted.redact else None
     if redactor:
         folder /= REDACTED
     summary, picked = Summary(), RowSample()
@@ -319,7 +325,7 @@ def publish(
     failures: dict[int, Result] = {}
 
     def results() -> Iterable[Result]:
-        return redactor.results(ledger.results()) if redactor else ledger.results()
+        return redactor.results(standing.results()) if redactor else standing.results()
 
     def seen(result: Result) -> None:
         summary.add(result)
@@ -344,13 +350,13 @@ def publish(
         write_workbook(folder / WORKBOOK, results())
         published.extra = (folder / WORKBOOK,)
     if wanted.page:
-        published.page = _write_page(published, ledger, picked, facts, redactor)
+        published.page = _write_page(published, standing, picked, facts, redactor)
     return published
 
 
 def _write_page(
     published: WrittenFiles,
-    ledger: LedgerReader,
+    standing: Standing,
     picked: RowSample,
     facts: Callable[[], Facts],
     redactor: Redactor | None,
@@ -366,7 +372,7 @@ def _write_page(
     try:
         said = replace(facts(), files=tuple(names), redacted=redactor is not None)
         write_page(
-            path, said, summary.counts, picked, ledger.aggregates(), gone=summary.gone, redactor=redactor
+            path, said, summary.counts, picked, standing.aggregates(), gone=summary.gone, redactor=redactor
         )
     except Exception as error:  # noqa: BLE001  handed on whole: the run is over, its results come first
         published.page_error = error
@@ -388,9 +394,7 @@ def _write_failed(folder: Path, failed: Mapping[int, Result], recipients: Recipi
         return 0
 
 
-def _copy(
-    definition: Definition, ledger: LedgerReader, recipients: RecipientList | None, target: Path
-) -> Path:
+def _copy(definition: Definition, standing: Standing, recipients: RecipientList | None, target: Path) -> Path:
     from mailmerge.recipients.text_list import TextList
     from mailmerge.report import annotated_list
 
@@ -413,14 +417,14 @@ def _copy(
             annotated_list.copy_text(
                 source,
                 target,
-                ledger.results(),
+                standing.results(),
                 encoding=recipients.encoding,
                 delimiter=recipients.delimiter,
                 header_row=recipients.header_row,
             )
         else:
             annotated_list.copy_workbook(
-                source, target, ledger.results(), sheet=recipients.sheet, header_row=recipients.header_row
+                source, target, standing.results(), sheet=recipients.sheet, header_row=recipients.header_row
             )
     except FileError as error:
         raise ListError(error.message, code="D155", hint=error.hint) from error
@@ -434,7 +438,7 @@ def _copy(
 
 def page_facts(
     definition: Definition,
-    ledger: LedgerReader,
+    standing: Standing,
     recipients: RecipientList | None,
     account: Account | None,
     *,
@@ -444,6 +448,7 @@ def page_facts(
     """Gather them; *stopped* is what ended the run, in a sentence, *going* what it is continued with."""
     from mailmerge.report.report_page import Facts
 
+    ledger = standing.ledger
     rehearsal = ledger.throwaway
     host = account.host if account else ""
     signed_in = f"{host} as {account.user}" if account and account.user else host
@@ -463,7 +468,7 @@ def page_facts(
         resolve=tuple(str(going.command("resolve", *words)) for words in _RESOLVE) if going else (),
         again=str(going.again) if going else "",
         again_rows=going.left if going else None,
-        next_at=ledger.next_due(),
+        next_at=standing.next_due(),
         rehearsal=rehearsal,
         stopped=stopped,
         program_version=program_version(),

@@ -9,19 +9,20 @@ import contextlib
 import random
 import time
 from datetime import timedelta
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from mailmerge.campaign.composer import identifier, identity
 from mailmerge.campaign.connect import connection_factory, find_account, open_transcript
 from mailmerge.campaign.opening import Access, account_key, open_run
 from mailmerge.campaign.preflight import examine, refuse_if_broken
 from mailmerge.clock import SystemClock
-from mailmerge.errors import AuthError, CampaignFileError, LedgerError, ListError, MailmergeError, RowError
+from mailmerge.errors import AuthError, CampaignFileError, LedgerError, MailmergeError, RowError
 from mailmerge.ledger.schema import sync_folder
 from mailmerge.model import Counts
+from mailmerge.plan.composer import identifier
 from mailmerge.recipients import parse_rows
 from mailmerge.sending.outcome_listener import OutcomeListener, program_log
 from mailmerge.sending.runs import Reason, RunEnd
@@ -35,13 +36,15 @@ if TYPE_CHECKING:
     from mailmerge.campaign.definition import Definition
     from mailmerge.campaign.opening import OpenCampaign
     from mailmerge.campaign.plan import Plan
+    from mailmerge.campaign.planning import OpenPlan
     from mailmerge.campaign.results import Report
+    from mailmerge.campaign.standing import Standing, StandingRow
     from mailmerge.clock import Clock
     from mailmerge.config.accounts import Account
     from mailmerge.ledger.account_usage import AccountQuota
     from mailmerge.ledger.attempts import Settlement
     from mailmerge.ledger.ledger import Ledger
-    from mailmerge.model import Delivery, Rate, Recipient
+    from mailmerge.model import Rate
     from mailmerge.sending.runs import Progress, StopFlag
     from mailmerge.sending.sender import Sender
     from mailmerge.sending.throttle import Throttle
@@ -52,9 +55,9 @@ if TYPE_CHECKING:
 
 _SET_BACK = 60.0
 """Seconds that the clock may be behind the last run before the plan says so."""
-_PAGE = 1000
-"""How many due rows are asked for at a time."""
 _ROWS_NAMED = 10
+_LOOK_EVERY = 1.0
+"""Seconds after which the files with addresses that are never written to are looked at again."""
 
 
 class NeverStop:
@@ -175,6 +178,10 @@ class Run:
         self._recipients = opened.open_list()
         self._composer = opened.definition.composer(self._recipients, account)
         self._quota: AccountQuota | None = opened.quota(account)
+        self._planned: OpenPlan
+        self._standing: Standing
+        self._look_again = 0.0
+        self._suppression_changed = False
         self._skipped: list[RowError] = []
         self._failure: MailmergeError | None = None
         self._seconds = 0.0
@@ -188,26 +195,15 @@ class Run:
             InputError: the campaign itself is wrong, or is not the one that rows were accepted with.
 
         """
-        plan = examine(
-            self._definition,
-            self._ledger,
-            self._recipients,
-            self._composer,
-            account=self._account,
-            reuse=True,
-            progress=self._request.progress or (lambda _rows: None),
-        )
+        planned = self._opened.plan(self._composer, self._recipients, self._request.progress)
+        self._planned = planned
+        plan, self._standing = examine(self._definition, self._ledger, planned, account=self._account)
         refuse_if_broken(plan.problems)
         self._refuse_changes()
-        to_send, first, last = 0, "", ""
-        for delivery in self._chosen():
-            to_send += 1
-            first = first or delivery.address
-            last = delivery.address
+        to_send, first, last = self._extent(plan)
         account = self._account
         return replace(
             plan,
-            counts=self._ledger.counts(),
             to_send=to_send,
             first=first,
             last=last,
@@ -218,8 +214,8 @@ class Run:
             sessions=self._sessions,
             quota=account.quota,
             quota_used=self._quota_used(),
-            deferred_until=self._ledger.next_due(),
-            in_doubt=_rows_in_doubt(self._ledger),
+            deferred_until=self._standing.next_due(),
+            in_doubt=_rows_in_doubt(self._standing),
             warnings=(*plan.warnings, *self._warnings()),
         )
 
@@ -240,18 +236,24 @@ class Run:
             else "accept_changes sends the rest as it is now; another name starts over with the whole list",
         )
 
-    def _chosen(self) -> Iterator[Delivery]:
+    def _extent(self, plan: Plan) -> tuple[int, str, str]:
+        """Say how many messages this run would send, and the first and the last address."""
+        if self._standing.is_the_plan and self._selection is None and self._request.limit is None:
+            ends = self._planned.reader.ready_ends()
+            return (plan.ready, ends[0].address, ends[1].address) if ends else (0, "", "")
+        to_send, first, last = 0, "", ""
+        for row in self._chosen():
+            to_send += 1
+            first = first or row.planned.address
+            last = row.planned.address
+        return to_send, first, last
+
+    def _chosen(self) -> Iterator[StandingRow]:
         """Yield the rows of this run that are due now, in the list's order."""
-        after, count = 0, 0
-        now, limit = self._clock.now(), self._request.limit
-        while batch := self._ledger.due(now, after_row=after, limit=_PAGE):
-            for delivery in batch:
-                if limit is not None and count >= limit:
-                    return
-                if self._selection is None or delivery.row in self._selection:
-                    count += 1
-                    yield delivery
-            after = batch[-1].row
+        due = self._standing.due(self._clock.now())
+        if self._selection is not None:
+            due = (row for row in due if row.planned.row in self._selection)
+        return islice(due, self._request.limit)
 
     def _quota_used(self) -> int:
         left = self._quota.left() if self._quota else None
@@ -274,7 +276,9 @@ class Run:
         Whatever ends it is recorded in the ledger and said in what is returned.
         """
         started = time.monotonic()
-        self._ledger.start_run("send", self._composer.version, self._invocation().record())
+        self._ledger.start_run(
+            "send", self._composer.version, self._invocation().record(), self._planned.reader.name
+        )
         end = RunEnd(Reason.FINISHED)
         try:
             if plan.to_send:
@@ -298,7 +302,8 @@ class Run:
         with contextlib.suppress(LedgerError):
             counts = {str(status): number for status, number in end.counts.by_status.items()}
             self._ledger.finish_run(str(end.reason), counts)
-            self._ledger.counts()  # kept by the ledger, for whoever asks next
+            if self._suppression_changed:
+                self._ledger.note_standing(self._standing.tally()[1])
 
     def _invocation(self) -> Invocation:
         """Tell how this run is continued, also where its request came from a program."""
@@ -330,6 +335,25 @@ class Run:
             sessions=self._sessions,
             mark=self._opened.note_mark,
             listener=self._listener,
+            unwanted=self._opted_out,
+        )
+
+    def _opted_out(self, job: Job) -> bool:
+        """Tell whether a recipient of a message has asked not to be written to since the run began.
+
+        Where that cannot be known nobody is written to: the run ends when what is in flight is settled.
+        """
+        now = self._clock.monotonic()
+        suppressed = self._standing.join.suppressed
+        if now >= self._look_again:
+            self._look_again = now + _LOOK_EVERY
+            try:
+                if suppressed.refresh():
+                    self._suppression_changed = True
+            except MailmergeError as error:
+                self._failure = self._failure or error
+        return self._failure is not None or any(
+            suppressed.covers(address.normalised) for address in job.message.envelope.rcpt_to
         )
 
     def _throttle(self) -> Throttle:
@@ -353,50 +377,38 @@ class Run:
         )
 
     def _work(self) -> Iterator[Job]:
-        """Yield the messages that are due, each made when the sender asks for it."""
+        """Yield the messages that are due, each thawed when the sender asks for it."""
         try:
-            due = self._chosen()
-            delivery = next(due, None)
-            if delivery is None:
-                return
-            for recipient in self._recipients:
-                if recipient.row < delivery.row:
-                    continue
-                work = self._one(recipient, delivery)
+            for row in self._chosen():
+                if self._failure is not None:
+                    return
+                work = self._one(row)
                 if work:
                     yield work
-                delivery = next(due, None)
-                if delivery is None:
-                    return
         except MailmergeError as error:  # what is in flight is settled first
             self._failure = error
 
-    def _one(self, recipient: Recipient, delivery: Delivery) -> Job | None:
+    def _one(self, row: StandingRow) -> Job | None:
+        known, planned = row.delivery, row.planned
+        assert planned.message is not None
         try:
-            rendered = self._composer.render(recipient)
-            if recipient.row != delivery.row or identity(rendered) != delivery.key:
-                raise ListError(
-                    f"{self._recipients.shown} changed while it was being sent (row {delivery.row})",
-                    code="D125",
-                    hint="run the same command again: it continues with the list as it is now",
-                )
-            frozen = self._composer.freeze(rendered)
-            message_id = identifier(self._ledger.secret, frozen, delivery.generation)
+            frozen = self._planned.reader.message(planned.message)
+            message_id = identifier(self._ledger.secret, frozen, known.generation if known else 0)
             # The same message has the same Date each time that it goes out, a changed one its own.
-            date = self._ledger.date_of(delivery, message_id) or self._now()
+            date = (self._ledger.date_of(known, message_id) if known else None) or self._now()
             message = self._composer.thaw(frozen, message_id=message_id, date=date)
         except RowError as error:
-            # It was fine in the pre-flight: an attachment has gone since. The row stays pending.
+            # A file of it is another one now than when it was planned. The row stays pending.
             self._skipped.append(error)
             return None
         return Job(
             message=message,
-            number=delivery.attempts + 1,
-            address=delivery.address,
+            number=(known.attempts if known else 0) + 1,
+            address=planned.address,
             date=date,
-            row_digest=recipient.digest(),
+            row_digest=planned.row_digest,
             version=self._composer.version,
-            first_attempt=delivery.first_attempt,
+            first_attempt=known.first_attempt if known else None,
         )
 
     def _now(self) -> datetime:
@@ -407,7 +419,7 @@ class Run:
         if not self._request.wait or self._request.limit is not None:
             return False
         # Asked anew each time, because the clock may be set while we wait.
-        while (due := self._ledger.next_due()) is not None:
+        while (due := self._standing.next_due()) is not None:
             rest = (due - self._clock.now()).total_seconds()
             if rest <= 0:
                 return True
@@ -425,7 +437,7 @@ class Run:
         skipped = (f"row {error.row}: not sent, {error.message}" for error in self._skipped[:_ROWS_NAMED])
         report = report_run(
             self._definition,
-            self._ledger,
+            self._standing,
             self._recipients,
             folder,
             account=self._account,
@@ -445,9 +457,9 @@ def _longest(rates: Iterable[Rate]) -> timedelta:
     return timedelta(seconds=max((rate.seconds for rate in rates), default=0.0))
 
 
-def _rows_in_doubt(ledger: Ledger, most: int = 12) -> tuple[int, ...]:
+def _rows_in_doubt(standing: Standing, most: int = 12) -> tuple[int, ...]:
     """Give the numbers of the first rows that a person has to decide about."""
-    return tuple(result.row for result in ledger.in_doubt(most) if result.row is not None)
+    return tuple(result.row for result in standing.in_doubt()[:most] if result.row is not None)
 
 
 def _joined(before: RunEnd, end: RunEnd) -> RunEnd:

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mailmerge.addresses import AddressError, Mailbox, parse_address_list
-from mailmerge.campaign.composer import identifier
 from mailmerge.campaign.connect import connection_factory, hand_over
 from mailmerge.config.accounts import Account, resolve_account
 from mailmerge.config.environment import Environment
 from mailmerge.errors import InputError
 from mailmerge.message import MessageBuilder, Thawer
 from mailmerge.model import AttachmentRule, Columns, Recipient, Rendered, RenderedAttachment
+from mailmerge.plan.composer import identifier
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,13 +10,14 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from mailmerge.addresses import Address, AddressError, Mailbox
-from mailmerge.campaign.composer import identifier
 from mailmerge.campaign.connect import connection_factory, find_account, hand_over, open_transcript
 from mailmerge.campaign.opening import Access, open_run
+from mailmerge.campaign.preflight import check_sender
 from mailmerge.campaign.run import all_rates
 from mailmerge.clock import SystemClock
 from mailmerge.errors import AuthError, CampaignFileError, LedgerError, SessionError, TlsError
 from mailmerge.model import Counts, Message, Status
+from mailmerge.plan.composer import identifier
 from mailmerge.recipients import parse_rows
 from mailmerge.sending.runs import Reason, RunEnd
 from mailmerge.sending.throttle import Throttle
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from mailmerge.smtp.connection import Connection
 
 HEADER = "X-Mailmerge-Test"
+_LEFT_OUT = frozenset({"list-unsubscribe", "list-unsubscribe-post", "disposition-notification-to"})
+"""A click on what a test offers would be taken for the recipient's, a receipt would tell of them."""
 
 
 class TrialMessage(Struct, frozen=True):
@@ -42,6 +45,8 @@ class TrialMessage(Struct, frozen=True):
     message: Message
     meant_for: str
     """Who would get it otherwise."""
+    left_out: tuple[str, ...]
+    """The headers that the row's own message has and this one has not."""
 
 
 class TrialResult(Struct, frozen=True):
@@ -52,6 +57,8 @@ class TrialResult(Struct, frozen=True):
     reply: str
     to: str
     meant_for: str
+    left_out: tuple[str, ...] = ()
+    """The headers that the row's own message has and the test has not."""
 
 
 class TrialReport(Struct, frozen=True):
@@ -157,7 +164,9 @@ class _Trial:
         outcome = hand_over(self._connection, message)
         reply = str(outcome.reply or outcome.reason)
         to = str(message.envelope.rcpt_to[0])
-        self.results.append(TrialResult(message.row, outcome.status, reply, to, test.meant_for))
+        self.results.append(
+            TrialResult(message.row, outcome.status, reply, to, test.meant_for, test.left_out)
+        )
 
 
 def _reason(error: SessionError | LedgerError) -> Reason:
@@ -189,19 +198,24 @@ def _messages(
         if selection is not None and recipient.row not in selection:
             continue
         rendered = composer.render(recipient)
+        check_sender(definition, account, str(rendered.from_.address))
         meant_for = ", ".join(str(mailbox.address) for mailbox in rendered.to)
+        kept = tuple((name, value) for name, value in rendered.headers if name.lower() not in _LEFT_OUT)
+        copies = (("Cc", rendered.cc), ("Bcc", rendered.bcc))
+        left_out = [name for name, boxes in copies if boxes]
+        left_out += [name for name, value in rendered.headers if value and name.lower() in _LEFT_OUT]
         test = replace(
             rendered,
             to=(Mailbox("", mine),),
             cc=(),
             bcc=(),
-            headers=(*rendered.headers, (HEADER, f"row {recipient.row}")),
+            headers=(*kept, (HEADER, f"row {recipient.row}")),
         )
         # It stands for no row: not even the Message-ID is the one that the row's message will have.
         frozen = composer.freeze(test, key=secrets.token_hex(8))
         message = composer.thaw(
             frozen, message_id=identifier(secret, frozen), date=datetime.now().astimezone()
         )
-        yield TrialMessage(message, meant_for)
+        yield TrialMessage(message, meant_for, tuple(left_out))
         if selection is None:
             return

@@ -35,6 +35,8 @@ class Workspace(Struct, frozen=True):
     """Where campaign.toml is, or else the list; of a campaign without either: the folder for its state."""
     out: Path
     user_state: Path
+    cache: Path
+    """The folder that plans are kept in."""
 
     @property
     def state(self) -> Path:

@@ -42,6 +42,13 @@ class Group(Struct):
             self.rows.append(row)
 
 
+class Findings(Struct, frozen=True):
+    """What a collector holds, as a value that can be kept and recalled."""
+
+    groups: list[Group] = field(default_factory=list)
+    uncounted: dict[str, tuple[int, Severity]] = field(default_factory=dict)
+
+
 class DiagnosticCollector:
     """All diagnostics so far, grouped; iterates over the groups, errors first, in order of discovery."""
 
@@ -60,9 +67,7 @@ class DiagnosticCollector:
                 self._add(found)
 
     def _add(self, found: Diagnostic) -> None:
-        place = found.place
-        where = (place.path, place.line, place.column) if place and place.cell is None else None
-        identity = (found.code, found.message, where)
+        identity = _identity(found)
         group = self._groups.get(identity)
         if group is None:
             if self._per_code.get(found.code, 0) >= GROUPS_PER_CODE:
@@ -72,6 +77,26 @@ class DiagnosticCollector:
             self._per_code[found.code] = self._per_code.get(found.code, 0) + 1
             group = self._groups[identity] = Group(found)
         group.add(found.row)
+
+    def findings(self) -> Findings:
+        """Give everything so far, to be recalled later."""
+        uncounted = {code: (count, self._severities[code]) for code, count in self.uncounted.items()}
+        return Findings(list(self._groups.values()), uncounted)
+
+    def recall(self, findings: Findings) -> None:
+        """Take in what another collector held, whose campaign silenced the same codes."""
+        for kept in findings.groups:
+            identity = _identity(kept.first)
+            group = self._groups.get(identity)
+            if group is None:
+                self._per_code[kept.first.code] = self._per_code.get(kept.first.code, 0) + 1
+                self._groups[identity] = Group(kept.first, kept.count, list(kept.rows))
+            else:
+                group.count += kept.count
+                group.rows += kept.rows[: FIRST_ROWS - len(group.rows)]
+        for code, (count, severity) in findings.uncounted.items():
+            self.uncounted[code] = self.uncounted.get(code, 0) + count
+            self._severities[code] = severity
 
     def __iter__(self) -> Iterator[Group]:
         groups = self._groups.values()
@@ -91,6 +116,13 @@ class DiagnosticCollector:
     def campaign_errors(self) -> list[Group]:
         """Errors that are about the campaign, not about single rows: nothing can be sent."""
         return [group for group in self if group.first.severity is Severity.ERROR and stops(group.first)]
+
+
+def _identity(found: Diagnostic) -> tuple[object, ...]:
+    """Tell what makes two diagnostics the same problem: what is said, of which place of a template."""
+    place = found.place
+    where = (place.path, place.line, place.column) if place and place.cell is None else None
+    return (found.code, found.message, where)
 
 
 def stops(diagnostic: Diagnostic) -> bool:

@@ -71,10 +71,11 @@ def _session(plan: Plan) -> Iterator[str]:
 
 
 def _checked(plan: Plan) -> str:
-    if not plan.checked_earlier:
+    if plan.planned is None:
         return f"just now, {found(plan.problems)}"
-    warnings = plural(plan.earlier_warnings, "warning") if plan.earlier_warnings else "no problems"
-    return f"by an earlier run, the files are the same: {warnings}"
+    when = plan.planned.astimezone()
+    day = "" if when.date() == datetime.now().astimezone().date() else f"{when:%Y-%m-%d} "
+    return f"{day}{when:%H:%M}, nothing has changed since, {found(plan.problems)}"
 
 
 def _not_rows(plan: Plan) -> str:

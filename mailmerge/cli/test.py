@@ -35,8 +35,8 @@ def command(
 ) -> int:
     """Send the messages of --rows (default: the first row) to yourself; nobody else gets anything.
 
-    To and envelope are yours, there is no Cc or Bcc, and an X-Mailmerge-Test header names the row. No row's
-    state changes.
+    To and envelope are yours, and an X-Mailmerge-Test header names the row. There is no Cc or Bcc, no
+    List-Unsubscribe and no Disposition-Notification-To. No row's state changes.
     """
     from mailmerge.campaign.run import SendRequest
 
@@ -55,7 +55,15 @@ def command(
         else:
             told = f"row {result.row:<5} {result.status:<9} {result.reply}"
             out(f"{told}   -> {result.to}  (would go to {result.meant_for})")
+    _say_changes(report)
     return _ended(report, stop)
+
+
+def _say_changes(report: TrialReport) -> None:
+    """Say what a test has not, so that nobody looks for it."""
+    names = dict.fromkeys(name for result in report.results for name in result.left_out)
+    if names:
+        note(f"Left out of tests: {', '.join(names)}. To and Message-ID are others, too.")
 
 
 def _ended(report: TrialReport, stop: GracefulStop) -> int:

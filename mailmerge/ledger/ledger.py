@@ -12,7 +12,6 @@ changes rows outside of a run: repair, and what a person decides.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import hmac
 import json
@@ -24,13 +23,12 @@ from mailmerge.errors import LedgerError
 from mailmerge.ledger import schema
 from mailmerge.ledger.attempts import AttemptWriter
 from mailmerge.ledger.databases import explained
-from mailmerge.ledger.listing import Listing
 from mailmerge.ledger.locks import CampaignLock
 from mailmerge.ledger.reader import LedgerReader, now_utc
 from mailmerge.sqlite import Database
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
     from pathlib import Path
 
@@ -172,36 +170,19 @@ class Ledger(LedgerReader):
         """
         return CampaignLock(path.parent, wait=wait, give_up=give_up)
 
-    # --- the list -------------------------------------------------------------------------------------
-
-    @contextlib.contextmanager
-    def new_listing(self, *, unique_addresses: bool = False) -> Iterator[Listing]:
-        """Replace this campaign's listing by what is added inside; an exception leaves the old one.
-
-        *unique_addresses*: rows with different keys but the same address are duplicates, too.
-        """
-        with self._moving():
-            listing = Listing(self._db, self._id, unique_addresses=unique_addresses)
-            listing.begin()
-            yield listing
-            listing.finish()
-
-    def note_preflight(self, remembered: str) -> None:
-        """Keep what the pre-flight of these very files (list, templates, attachments) found."""
-        with self._db.transaction():
-            self._db.execute("UPDATE campaign SET preflight = ? WHERE id = ?", (remembered, self._id))
-
     # --- runs and versions ----------------------------------------------------------------------------
 
-    def start_run(self, kind: str, version: str = "", command: str = "") -> int:
+    def start_run(self, kind: str, version: str = "", command: str = "", plan: str = "") -> int:
         """Record that this process begins to work; attempts from now on carry the run's number.
 
-        *command* tells how a command line means the same again, see `mailmerge.suggest`.
+        *command* tells how a command line means the same again, see `mailmerge.suggest`; *plan* names the
+        plan that says which rows there are.
         """
-        cells = (self._id, kind, self._now().timestamp(), os.getpid(), version, command)
+        cells = (self._id, kind, self._now().timestamp(), os.getpid(), version, command, plan)
         with self._db.transaction():
             cursor = self._db.execute(
-                "INSERT INTO run (campaign, kind, started, pid, version, command) VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT INTO run (campaign, kind, started, pid, version, command, plan) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
                 cells,
             )
         self.attempts.run = cursor.lastrowid
@@ -224,29 +205,13 @@ class Ledger(LedgerReader):
             )
         self.attempts.versions[digest] = cursor.lastrowid or 0
 
-    def counts(self) -> Counts:
-        """Count rows by state, those that are no longer in the list included.
-
-        What was counted is kept until a row moves, so that asking again costs nothing.
-        """
-        kept = self._kept_counts()
-        if kept is not None:
-            return kept
-        counted = self._counted()
-        text = json.dumps({str(status): counted[status] for status in counted})
-        # Asking must not fail because a full disk has no room to remember the answer.
-        with contextlib.suppress(LedgerError), self._db.transaction():
-            self._db.execute("UPDATE campaign SET counts = ? WHERE id = ?", (text, self._id))
-        return counted
+    def note_standing(self, counts: Counts) -> None:
+        """Keep how many rows are in each state now, never contacted ones included, as the plan has them."""
+        text = json.dumps([_by_name(counts), _by_name(self.states())])
+        with self._db.transaction():
+            self._db.execute("UPDATE campaign SET standing = ? WHERE id = ?", (text, self._id))
 
     # --- rows that move outside of a run --------------------------------------------------------------
-
-    @contextlib.contextmanager
-    def _moving(self) -> Iterator[None]:
-        """Let rows change their state, all or none; the kept counts no longer hold."""
-        with self._db.transaction():
-            self._db.execute("UPDATE campaign SET counts = '' WHERE id = ?", (self._id,))
-            yield
 
     def repair(self) -> int:
         """Mark what was being handed over when an earlier run died as in doubt.
@@ -256,7 +221,7 @@ class Ledger(LedgerReader):
 
         """
         cells = (self._id, self._now().timestamp())
-        with self._moving():
+        with self._db.transaction():
             self._db.execute(_REPAIR_ATTEMPTS, cells)
             return self._db.execute(_REPAIR, cells).rowcount
 
@@ -290,12 +255,16 @@ class Ledger(LedgerReader):
     def _move(self, keys: Iterable[str] | None, change: str, which: str) -> int:
         statement = f"UPDATE delivery SET {change}, updated = ? WHERE campaign = ? AND {which}"
         cells = (self._now().timestamp(), self._id)
-        with self._moving():
+        with self._db.transaction():
             if keys is None:
                 return self._db.execute(statement, cells).rowcount
             # dict.fromkeys: a key named twice is one row.
             named = [(*cells, key) for key in dict.fromkeys(keys)]
             return self._db.executemany(f"{statement} AND key = ?", named).rowcount
+
+    def reopen(self, keys: Iterable[str]) -> int:
+        """Make rejected rows pending again whose address was corrected in the list; return how many."""
+        return self._move(keys, f"{_ANEW}, note = 'address corrected'", "status = 'rejected'")
 
     def purge(self) -> None:
         """Remove personal data for good: addresses and replies go, keys become hashes nobody can undo.
@@ -310,15 +279,18 @@ class Ledger(LedgerReader):
 
         db.connection.create_function("hashed", 1, hashed, deterministic=True)
         db.execute("PRAGMA secure_delete = ON")
-        with self._moving():
-            db.execute("DELETE FROM listing WHERE campaign = ?", (self._id,))
+        with self._db.transaction():
             db.execute(_PURGE_ATTEMPTS, (self._id,))
             db.execute("UPDATE delivery SET key = hashed(key), note = '' WHERE campaign = ?", (self._id,))
             db.execute("UPDATE run SET command = '' WHERE campaign = ?", (self._id,))
             # The secret goes too, so that guessed keys cannot be hashed and compared.
             db.execute(
-                "UPDATE campaign SET secret = zeroblob(32), purged = ?, preflight = '' WHERE id = ?",
+                "UPDATE campaign SET secret = zeroblob(32), purged = ?, standing = '' WHERE id = ?",
                 (self._now().timestamp(), self._id),
             )
         db.execute("VACUUM")
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _by_name(counts: Counts) -> dict[str, int]:
+    return {str(status): counts[status] for status in counts}

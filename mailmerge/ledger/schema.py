@@ -36,16 +36,15 @@ APPLICATION_ID = 0x6D6D6C64
 VERSION = 4
 
 SCHEMA = """
--- "counts" holds how many rows are in each state, as JSON; whatever moves a row empties it.
+-- "standing" is what the latest plan counted, as JSON: all rows by state, and the contacted ones among them.
 CREATE TABLE campaign (
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
     secret BLOB NOT NULL,
     created REAL NOT NULL,
     handed_over INTEGER NOT NULL DEFAULT 0,
-    preflight TEXT NOT NULL DEFAULT '',
     purged REAL,
-    counts TEXT NOT NULL DEFAULT ''
+    standing TEXT NOT NULL DEFAULT ''
 );
 CREATE TABLE version (
     id INTEGER PRIMARY KEY,
@@ -56,6 +55,7 @@ CREATE TABLE version (
     UNIQUE (campaign, digest)
 );
 -- "command" is how the run's command line named the campaign, as JSON: what continues it needs the same.
+-- "plan" names the plan it worked on: rows have the numbers of the latest one.
 CREATE TABLE run (
     id INTEGER PRIMARY KEY,
     campaign INTEGER NOT NULL REFERENCES campaign,
@@ -66,27 +66,9 @@ CREATE TABLE run (
     ended REAL,
     reason TEXT NOT NULL DEFAULT '',
     counts TEXT NOT NULL DEFAULT '{}',
-    command TEXT NOT NULL DEFAULT ''
+    command TEXT NOT NULL DEFAULT '',
+    plan TEXT NOT NULL DEFAULT ''
 );
--- The list as the latest plan saw it. Exactly one row "holds" a key and with it the key's delivery.
-CREATE TABLE listing (
-    campaign INTEGER NOT NULL,
-    row INTEGER NOT NULL,
-    key TEXT NOT NULL,
-    address TEXT NOT NULL,
-    status TEXT NOT NULL,
-    detail TEXT NOT NULL,
-    recipients INTEGER NOT NULL,
-    holds INTEGER NOT NULL,
-    row_digest TEXT NOT NULL,
-    PRIMARY KEY (campaign, row)
-) WITHOUT ROWID;
-CREATE UNIQUE INDEX listing_key ON listing (campaign, key) WHERE holds;
--- Filled while a listing is made whose rows are told apart by a key column: finds repeated addresses.
-CREATE TABLE listing_address (
-    address TEXT PRIMARY KEY,
-    row INTEGER NOT NULL
-) WITHOUT ROWID;
 -- Where each contacted row stands: narrow, because every plan walks through all of it, and in the order of
 -- first contact, so that the states of one window share a page whatever their keys are.
 CREATE TABLE delivery (

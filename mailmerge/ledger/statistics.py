@@ -18,7 +18,7 @@ from mailmerge.model import Answer, Bin, Domain, Runs, Status, Timeline, Times, 
 from mailmerge.sqlite import moment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from mailmerge.sqlite import Database
@@ -46,11 +46,21 @@ _ANSWERED = "campaign = ?1 AND code IS NOT NULL AND settled > at"
 
 
 class Aggregates:
-    """Answers for one campaign of a ledger; nothing is read before it is asked for."""
+    """Answers for one campaign of a ledger; nothing is read before it is asked for.
 
-    def __init__(self, db: Database, campaign: int) -> None:
+    Args:
+        db: the ledger.
+        campaign: the campaign's number in it.
+        numbers: gives the rows that keys have in the list; what is no longer in it has none.
+
+    """
+
+    def __init__(
+        self, db: Database, campaign: int, numbers: Callable[[Sequence[str]], Mapping[str, int]]
+    ) -> None:
         self._db = db
         self._campaign = campaign
+        self._numbers = numbers
 
     @cached_property
     def _firsts(self) -> tuple[str, str]:
@@ -146,14 +156,15 @@ class Aggregates:
             SELECT d.key, d.status, a.code, a.enhanced,
                 row_number() OVER (PARTITION BY d.status, a.code, a.enhanced ORDER BY a.row) AS place
             FROM {_CONTACTED} AND d.status <> 'accepted')
-        SELECT r.status, r.code, r.enhanced, l.row FROM ranked r
-        JOIN listing l ON l.campaign = ?1 AND l.key = r.key AND l.holds
-        WHERE r.place <= ?2 ORDER BY l.row
+        SELECT status, code, enhanced, key FROM ranked WHERE place <= ?2
         """
+        found = list(self._rows(query, ROWS_NAMED))
+        numbers = self._numbers([str(key) for *_, key in found])
         rows: dict[tuple[object, ...], list[int]] = {}
-        for status, code, enhanced, row in self._rows(query, ROWS_NAMED):
-            rows.setdefault((status, code, enhanced), []).append(_int(row))
-        return rows
+        for *answer, key in found:
+            if key in numbers:
+                rows.setdefault(tuple(answer), []).append(numbers[str(key)])
+        return {answer: sorted(named) for answer, named in rows.items()}
 
     def times(self) -> Times:
         """Measure how long the server took to answer."""

@@ -68,7 +68,7 @@ class PlanCache:
         place = self._place(name)
         return place.with_name(place.name + SUFFIX)
 
-    def open(self, name: str, now: datetime) -> PlanReader | None:
+    def find(self, name: str, now: datetime) -> PlanReader | None:
         """Open a plan; None: there is none that can be trusted, so it has to be made.
 
         Args:

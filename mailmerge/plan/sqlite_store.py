@@ -50,12 +50,22 @@ PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
 PRAGMA locking_mode = EXCLUSIVE;
 CREATE TABLE meta (name TEXT PRIMARY KEY, value);
-CREATE TABLE row (n INTEGER PRIMARY KEY, row INTEGER, ready INTEGER, data BLOB);
+CREATE TABLE row (
+    n INTEGER PRIMARY KEY, row INTEGER, ready INTEGER, holds INTEGER, key BLOB, address BLOB, data BLOB
+);
 CREATE TABLE message (number INTEGER PRIMARY KEY, key BLOB, place INTEGER, length INTEGER, octets INTEGER);
 CREATE TABLE finding (id INTEGER PRIMARY KEY, n INTEGER, data BLOB);
 BEGIN;
 """
 _INDEXES = "CREATE INDEX row_row ON row (row); CREATE INDEX finding_n ON finding (n)"
+
+_REPLACE = "UPDATE row SET row = ?, ready = ?, holds = ?, key = ?, address = ?, data = ? WHERE n = ?"
+_REPEATED = """
+SELECT data FROM row WHERE key IN (SELECT key FROM row WHERE key <> x'' GROUP BY key HAVING count(*) > 1)
+"""
+_REPEATED_ADDRESS = """
+OR (ready AND address IN (SELECT address FROM row WHERE ready GROUP BY address HAVING count(*) > 1))
+"""
 
 _Kept = TypeVar("_Kept")
 
@@ -115,8 +125,8 @@ class SqlitePlanWriter:
         self._made = made
         self._owner = owner
         self._token = os.urandom(TOKEN)
-        self._rows: list[tuple[int, int, bool, bytes]] = []
-        self._replaced: list[tuple[int, bool, bytes, int]] = []
+        self._rows: list[tuple[object, ...]] = []
+        self._replaced: list[tuple[object, ...]] = []
         self._messages: list[tuple[int, bytes, int, int, int]] = []
         self._findings: list[tuple[int | None, bytes]] = []
         self._last = -1
@@ -151,7 +161,7 @@ class SqlitePlanWriter:
         refuse(row.n <= self._last, OUT_OF_ORDER)
         self._last = row.n
         self._row_count += 1
-        self._rows.append((row.n, row.row, row.ready, _ROW.encode(row)))
+        self._rows.append((row.n, *_columns(row)))
         if len(self._rows) >= _BATCH:
             self._flush()
 
@@ -159,9 +169,18 @@ class SqlitePlanWriter:
         """See `PlanWriter`."""
         refuse(self._opened is None, FINISHED)
         refuse(not 0 <= row.n <= self._last, NOT_ADDED)
-        self._replaced.append((row.row, row.ready, _ROW.encode(row), row.n))
+        self._replaced.append((*_columns(row), row.n))
         if len(self._replaced) >= _BATCH:
             self._flush()
+
+    def repeated(self, *, addresses: bool) -> Iterator[PlanRow]:
+        """See `PlanWriter`."""
+        refuse(self._opened is None, FINISHED)
+        self._flush()
+        # Only rows that have been passed are changed meanwhile, and no change moves a row.
+        found = f"{_REPEATED} {_REPEATED_ADDRESS if addresses else ''} ORDER BY n"
+        for (data,) in self._db.stream(found):
+            yield _ROW.decode(data)
 
     def add_message(self, frozen: FrozenMessage) -> int:
         """See `PlanWriter`."""
@@ -169,7 +188,7 @@ class SqlitePlanWriter:
         encoded = _MESSAGE.encode(frozen)
         place, length = self._frames.add(encoded)
         self._message_count += 1
-        self._messages.append((self._message_count, _key(frozen), place, length, len(encoded)))
+        self._messages.append((self._message_count, _octets(frozen.key), place, length, len(encoded)))
         return self._message_count
 
     def add_findings(self, n: int | None, findings: Sequence[Diagnostic]) -> None:
@@ -179,11 +198,11 @@ class SqlitePlanWriter:
 
     def _flush(self) -> None:
         run = self._db.executemany
-        run("INSERT INTO row VALUES (?, ?, ?, ?)", self._rows)
+        run("INSERT INTO row VALUES (?, ?, ?, ?, ?, ?, ?)", self._rows)
         run("INSERT INTO message VALUES (?, ?, ?, ?, ?)", self._messages)
         run("INSERT INTO finding (n, data) VALUES (?, ?)", self._findings)
         if self._replaced:
-            changed = run("UPDATE row SET row = ?, ready = ?, data = ? WHERE n = ?", self._replaced).rowcount
+            changed = run(_REPLACE, self._replaced).rowcount
             refuse(changed != len(self._replaced), NOT_ADDED)
         for batch in (self._rows, self._messages, self._findings, self._replaced):
             batch.clear()
@@ -193,6 +212,7 @@ class SqlitePlanWriter:
         refuse(self._opened is None, FINISHED)
         self._flush()
         self._db.execute("CREATE INDEX row_row ON row (row)")
+        self._db.execute("CREATE INDEX row_key ON row (key) WHERE holds AND key <> x''")
         self._db.execute("CREATE INDEX finding_n ON finding (n)")
         meta: dict[str, object] = {
             "name": self._name,
@@ -305,6 +325,19 @@ class SqlitePlanReader:
             except _UNDECODABLE as error:
                 raise damaged(self._path, error) from error
 
+    def ready_ends(self) -> tuple[PlanRow, PlanRow] | None:
+        """See `PlanReader`."""
+        first = next(self._rows("SELECT data FROM row WHERE ready ORDER BY n LIMIT 1"), None)
+        last = next(self._rows("SELECT data FROM row WHERE ready ORDER BY n DESC LIMIT 1"), None)
+        return (first, last) if first is not None and last is not None else None
+
+    def holders(self, keys: Sequence[str]) -> dict[str, PlanRow]:
+        """See `PlanReader`."""
+        wanted = [found for key in keys if (found := _octets(key))]
+        marks = ", ".join("?" * len(wanted))
+        query = f"SELECT data FROM row WHERE holds AND key <> x'' AND key IN ({marks})"  # noqa: S608
+        return {row.key: row for row in self._rows(query, *wanted)}
+
     def message(self, number: int) -> FrozenMessage:
         """See `PlanReader`."""
         if self._frames is None:
@@ -317,7 +350,7 @@ class SqlitePlanReader:
             frozen = _MESSAGE.decode(self._frames.read(place, length, octets))
         except (BadFrame, OSError, *_UNDECODABLE) as error:
             raise damaged(self._path, error) from error
-        if _key(frozen) != key:
+        if _octets(frozen.key) != key:
             raise damaged(self._path, ValueError(f"message {number} has another key"))
         return frozen
 
@@ -376,8 +409,14 @@ class SqlitePlanReader:
 _UNDECODABLE = (msgspec.MsgspecError, ValueError, TypeError)
 
 
-def _key(frozen: FrozenMessage) -> bytes:
-    return frozen.key.encode("utf-8", "surrogatepass")
+def _columns(row: PlanRow) -> tuple[object, ...]:
+    """Give what a row is found by, and the row."""
+    address = _octets(row.address.lower())
+    return row.row, row.ready, row.holds, _octets(row.key), address, _ROW.encode(row)
+
+
+def _octets(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _discard(stream: BinaryIO) -> None:

@@ -7,6 +7,7 @@ implementations: `mailmerge.plan.sqlite_store` keeps it in files, `MemoryPlan` o
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from typing import TYPE_CHECKING, Protocol, Self
 
 from msgspec import Struct
@@ -52,6 +53,10 @@ class PlanRow(Struct, frozen=True, array_like=True):
     """The envelope's addresses, normalised."""
     message: int | None = None
     """The number of its frozen message."""
+    size: int = 0
+    """Octets of its message."""
+    holds: bool = True
+    """Whether what has happened to its key is about this row: of rows with one key exactly one has that."""
     cells: tuple[_Cell, ...] = ()
 
     @property
@@ -82,6 +87,16 @@ class PlanWriter(Protocol):
 
         Raises:
             FileError: it cannot be kept.
+
+        """
+
+    def repeated(self, *, addresses: bool) -> Iterator[PlanRow]:
+        """Yield in list order the rows added so far whose key occurs more than once; no key is no key.
+
+        Rows that are yielded may be replaced meanwhile.
+
+        Args:
+            addresses: also the rows that may be sent and whose address occurs more than once among those.
 
         """
 
@@ -167,6 +182,22 @@ class PlanReader(Protocol):
 
         """
 
+    def ready_ends(self) -> tuple[PlanRow, PlanRow] | None:
+        """Give the first and the last row that may be sent; None: there is none.
+
+        Raises:
+            PlanDamaged: one cannot be read.
+
+        """
+
+    def holders(self, keys: Sequence[str]) -> dict[str, PlanRow]:
+        """Give the rows that hold these keys, by key; keys that are not there are left out.
+
+        Raises:
+            PlanDamaged: one cannot be read.
+
+        """
+
     def message(self, number: int) -> FrozenMessage:
         """Give a frozen message, its checksum and its key verified.
 
@@ -226,6 +257,14 @@ class MemoryPlan:
         refuse(index == len(self._rows) or self._rows[index].n != row.n, NOT_ADDED)
         self._rows[index] = row
 
+    def repeated(self, *, addresses: bool) -> Iterator[PlanRow]:
+        """See `PlanWriter`."""
+        keys = Counter(row.key for row in self._rows if row.key)
+        written = Counter(row.address.lower() for row in self._rows if row.ready and addresses)
+        for row in list(self._rows):
+            if keys[row.key] > 1 or (row.ready and written[row.address.lower()] > 1):
+                yield row
+
     def add_message(self, frozen: FrozenMessage) -> int:
         """See `PlanWriter`."""
         refuse(self._finished, FINISHED)
@@ -264,6 +303,16 @@ class MemoryPlan:
             while index < len(self._rows) and self._rows[index].row <= last:
                 yield self._rows[index]
                 index += 1
+
+    def ready_ends(self) -> tuple[PlanRow, PlanRow] | None:
+        """See `PlanReader`."""
+        ready = list(self.rows(ready=True))
+        return (ready[0], ready[-1]) if ready else None
+
+    def holders(self, keys: Sequence[str]) -> dict[str, PlanRow]:
+        """See `PlanReader`."""
+        wanted = set(keys) - {""}
+        return {row.key: row for row in self._rows if row.holds and row.key in wanted}
 
     def message(self, number: int) -> FrozenMessage:
         """See `PlanReader`."""

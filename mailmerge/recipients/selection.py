@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import re
 from bisect import bisect_right
 from typing import TYPE_CHECKING
@@ -33,6 +32,11 @@ class RowSelection(Struct, frozen=True):
             return False
         index = bisect_right(self.ranges, (row, _LAST)) - 1
         return index >= 0 and self.ranges[index][0] <= row <= self.ranges[index][1]
+
+    @property
+    def last(self) -> int:
+        """The last row that can be meant."""
+        return self.ranges[-1][1]
 
     def __str__(self) -> str:
         return ",".join(_show(first, last) for first, last in self.ranges)
@@ -89,19 +93,39 @@ class Suppressed:
     """A set of addresses and domains; an address is asked for in its normalised form."""
 
     def __init__(self, files: Iterable[Path] = ()) -> None:
+        self._files = tuple(files)
+        self._states: list[tuple[int, int, int]] | None = None
         self._addresses: set[str] = set()
         self._domains: set[str] = set()
-        self.digest = hashlib.sha256()
-        """Hash over the files' bytes: tells whether they are still the same."""
-        for path in files:
-            self._read(path)
+        self.refresh()
 
     def __len__(self) -> int:
         return len(self._addresses) + len(self._domains)
 
-    def covers(self, address: Address) -> bool:
-        """Tell whether nothing may be sent to *address*."""
-        return address.normalised in self._addresses or address.domain.lower() in self._domains
+    def covers(self, address: str) -> bool:
+        """Tell whether nothing may be sent to *address*, given in its normalised form."""
+        return address in self._addresses or address.rpartition("@")[2] in self._domains
+
+    def refresh(self) -> bool:
+        """Read the files again if one has changed since; tell whether.
+
+        Raises:
+            ListError: one cannot be read, or has an entry that is neither an address nor a domain.
+
+        """
+        states = [_state(path) for path in self._files]
+        if states == self._states:
+            return False
+        before = self._addresses, self._domains
+        self._addresses, self._domains = set(), set()
+        try:
+            for path in self._files:
+                self._read(path)
+        except ListError:
+            self._addresses, self._domains = before
+            raise
+        self._states = states
+        return True
 
     def _read(self, path: Path) -> None:
         # Fail closed: a list of people who said no is never skipped because it could not be read.
@@ -109,13 +133,8 @@ class Suppressed:
             data = path.read_bytes()
             text = data.decode("utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-            raise ListError(
-                f"cannot read the suppression file {path}: {reason}",
-                code="D150",
-                hint="nothing is sent without it; remove it from data.suppress if it is no longer needed",
-            ) from error
-        self.digest.update(data)
+            reason = error.strerror or "" if isinstance(error, OSError) else "it is not UTF-8"
+            raise _unreadable(path, reason) from error
         rows = list(csv.reader(text.splitlines()))
         column = 0
         start = 0
@@ -141,3 +160,20 @@ class Suppressed:
                 place=Place(path=str(path), line=line, source=entry),
                 hint="write one entry per line, such as ana@example.org or @example.org",
             ) from None
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    """Tell what changes when somebody edits or replaces a file."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise _unreadable(path, error.strerror or "") from error
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _unreadable(path: Path, reason: str) -> ListError:
+    return ListError(
+        f"cannot read the suppression file {path}: {reason}",
+        code="D150",
+        hint="nothing is sent without it; remove it from data.suppress if it is no longer needed",
+    )

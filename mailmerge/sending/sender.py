@@ -115,6 +115,7 @@ class Sender:
         sessions: how many connections may be open at the same time.
         mark: is told now and then how many hand-overs the ledger knows of.
         listener: is told of outcomes that are durable, of pauses and of new connections; None: nobody is.
+        unwanted: says of a message whose turn has come that it is not to be sent after all.
 
     """
 
@@ -133,6 +134,7 @@ class Sender:
         sessions: int = 1,
         mark: Callable[[int], None] | None = None,
         listener: OutcomeListener | None = None,
+        unwanted: Callable[[Job], bool] = lambda _job: False,
     ) -> None:
         self._listener = listener
         recorded = None if listener is None else self._recorded
@@ -142,6 +144,7 @@ class Sender:
         self._clock = clock
         self._policy = policy
         self._history = History()
+        self._unwanted = unwanted
         self._stop = stop
         self._tally = ProgressTally(observe)
         self._random = random
@@ -161,7 +164,7 @@ class Sender:
             Exception: what *jobs* or the observer raised, after the messages in flight are settled.
 
         """
-        self._queue = WorkQueue(jobs, self._history.leaves)
+        self._queue = WorkQueue(jobs, lambda job: self._history.leaves(job) or self._unwanted(job))
         watch = ClockWatch(self._clock)
         try:
             self._loop(watch)

@@ -10,9 +10,11 @@ import pytest
 
 from mailmerge.ledger.attempts import Settlement
 from mailmerge.ledger.ledger import Ledger
-from mailmerge.model import Attempt, Counts, Listed, Outcome, Phase, Rate, Reply, Scope, Status
+from mailmerge.model import Attempt, Counts, Outcome, Phase, Rate, Reply, Scope, Status
+from mailmerge.plan.store import PlanRow
 from mailmerge.report.report_page import Facts, write_page
 from mailmerge.report.summary import RowSample
+from plans import standing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,17 +48,18 @@ def write(path: Path, rows: Iterable[tuple[str, Status, str]], **facts: object) 
         ledger.note_version("c" * 64, {})
         ledger.start_run("send", "c" * 64)
         rows = list(rows)
-        with ledger.new_listing() as listing:
-            for row, (address, status, detail) in enumerate(rows, 2):
-                contacted = status in {*REPLIES, Status.IN_DOUBT}
-                listed = Status.PENDING if contacted else status
-                listing.add(Listed(row, f"k{row}", address, listed, "" if contacted else detail))
+        planned = []
+        for n, (address, status, detail) in enumerate(rows):
+            contacted = status in {*REPLIES, Status.IN_DOUBT}
+            own = Status.PENDING if contacted else status
+            planned.append(PlanRow(n, n + 2, f"k{n + 2}", address, own, "" if contacted else detail))
+        found = standing(ledger, *planned)
         for row, (address, status, words) in enumerate(rows, 2):
             if status in {*REPLIES, Status.IN_DOUBT}:
                 contact(ledger, row, address, status, words)
         ledger.finish_run("finished", {})
         picked, counts = RowSample(), dict[Status, int]()
-        for result in ledger.results():
+        for result in found.results():
             picked.add(result)
             counts[result.status] = counts.get(result.status, 0) + 1
         known = Facts(
@@ -72,7 +75,7 @@ def write(path: Path, rows: Iterable[tuple[str, Status, str]], **facts: object) 
             files=("results.csv",),
             **facts,  # type: ignore[arg-type]
         )
-        write_page(path, known, Counts(counts), picked, ledger.aggregates())
+        write_page(path, known, Counts(counts), picked, found.aggregates())
     return path
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from campaigns import TO_PEOPLE, campaign_toml
 from mailmerge.campaign import Campaign
+from mailmerge.campaign.opening import open_standing
 from mailmerge.campaign.run import SendRequest
 from mailmerge.ledger.ledger import Ledger
 from reliability.invariants import check_invariants
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from mailmerge.campaign.results import Report
     from mailmerge.clock import Clock
     from mailmerge.ledger.reader import LedgerReader
-    from mailmerge.model import Counts, Status
+    from mailmerge.model import Counts, Result, Status
     from mailmerge.sending.runs import Progress, StopFlag
     from reliability.moody import MoodyServer
 
@@ -102,8 +103,12 @@ class Bench:
 
     def states(self) -> dict[str, Status]:
         """Give every row's state, by address."""
-        with self.ledger() as ledger:
-            return {result.address: result.status for result in ledger.results()}
+        return {result.address: result.status for result in self.results()}
+
+    def results(self) -> list[Result]:
+        """Give every row, as a report has it."""
+        with open_standing(self.campaign().definition) as standing:
+            return list(standing.results()) if standing else []
 
     def check(
         self,
@@ -117,8 +122,7 @@ class Bench:
         if self.server is not None:
             assert self.server.idle(), "the server still has clients"
         return check_invariants(
-            self.ledger_path,
-            NAME,
+            self.campaign(),
             self.server.accepted if taken is None and self.server is not None else taken or [],
             rows=self.rows if rows is None else rows,
             resent=resent,

@@ -11,7 +11,7 @@ from email import message_from_bytes, policy
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
-from mailmerge.ledger.ledger import Ledger
+from mailmerge.campaign.opening import open_standing
 from mailmerge.model import Status
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from faultd import Accepted
+    from mailmerge.campaign import Campaign
     from mailmerge.model import Counts, Result
 
 _MESSAGE_ID = re.compile(rb"^Message-ID:\s*(\S+)", re.IGNORECASE | re.MULTILINE)
@@ -27,29 +28,28 @@ _NOT_KNOWN = {Status.IN_DOUBT, Status.HANDING_OVER}
 
 
 def check_invariants(
-    path: Path,
-    name: str,
+    campaign: Campaign,
     taken: Sequence[Accepted],
     *,
     rows: int,
     resent: Collection[str] = (),
     settled: Collection[str] = (),
 ) -> Counts:
-    """Compare the ledger at *path* with what the server took, and give the counts.
+    """Compare the campaign's ledger with what the server took, and give the counts.
 
     Args:
-        path: the ledger, which no process has open.
-        name: the campaign's name.
+        campaign: no process works on it.
         taken: every message the server took, told or not.
         rows: how many rows the list has.
         resent: addresses that a person asked to be written to again.
         settled: addresses that a person said had arrived.
 
     """
-    with Ledger.open_read_only(path, name) as ledger:
-        results = list(ledger.results())
-        counts = ledger.counts()
-    promised = set(attempts_of(path, name, "key", "message_id", "digest"))
+    with open_standing(campaign.definition) as standing:
+        assert standing is not None
+        results = list(standing.results())
+        counts = standing.ledger.counts()
+    promised = set(attempts_of(campaign.workspace.ledger_path, campaign.name, "key", "message_id", "digest"))
     taken_by = Counter(address.decode() for message in taken for address in message.recipients)
 
     # Every row has one state, and the numbers add up to the list.

@@ -52,7 +52,7 @@ class OnDisk:
         """Check the invariants on a copy of the ledger."""
         assert self.server.idle()
         self.disk.copy(f"{NAME}/.mailmerge", self.bench.folder / ".mailmerge")
-        return check_invariants(self.bench.ledger_path, NAME, self.server.accepted, rows=self.bench.rows)
+        return check_invariants(self.bench.campaign(), self.server.accepted, rows=self.bench.rows)
 
     def states(self) -> dict[str, Status]:
         """Give every row's state."""

@@ -85,8 +85,7 @@ def test_a16_any_edits_between_any_stops(
         assert report.exit_code == 0
         assert {address(number) for number in last} <= set(taken_order(server))
         assert counts[Status.ACCEPTED] == counts.total == len(server.accepted)
-        with bench.ledger() as ledger:
-            gone = {result.address for result in ledger.results() if result.row is None}
+        gone = {result.address for result in bench.results() if result.row is None}
         assert gone == set(taken_order(server)) - {address(number) for number in last}
 
 
@@ -99,8 +98,7 @@ def test_a17_an_edited_row_that_was_accepted_stays_accepted(bench: Bench, server
     assert report.exit_code == 0
     assert len(server.accepted) == 3
     bench.check()
-    with bench.ledger() as ledger:
-        details = [result.detail for result in ledger.results()]
+    details = [result.detail for result in bench.results()]
     assert details == ["", "edited in the list since it was accepted", ""]
 
 

@@ -24,6 +24,7 @@ from servers.kept import KeepingSandbox
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from mailmerge.ledger.attempts import Settlement
     from servers.command import Mailmerge
 
 NAME = "spring"
@@ -101,8 +102,8 @@ def test_a_test_that_is_stopped_reports_what_it_sent(campaign, sandbox):
     assert last_run(campaign, "test") == ("interrupted", {"accepted": 2})
 
 
-def test_a_list_that_changes_while_it_is_sent_ends_the_run_as_stopped_early(mailmerge, sandbox):
-    """What was accepted before is counted, recorded and reported; the run can be resumed (exit code 5)."""
+def test_a_list_that_changes_while_it_is_sent_changes_nothing(mailmerge, sandbox):
+    """What was shown is what is sent, whatever becomes of the list meanwhile."""
     frame = people()
     campaign = from_frame(mailmerge, sandbox, frame)
 
@@ -113,11 +114,9 @@ def test_a_list_that_changes_while_it_is_sent_ends_the_run_as_stopped_early(mail
     report = campaign.send(SendRequest(), confirm=edit)
 
     assert report is not None
-    assert (report.exit_code, report.reason, report.sent_now) == (5, "failed", 2)
-    assert report.error is not None
-    assert report.error.code == "D125"
-    assert [message.rcpt_to for message in sandbox.messages] == [("a@example.org",), ("b@example.org",)]
-    assert last_run(campaign, "send") == ("failed", {"accepted": 2})
+    assert (report.exit_code, report.reason) == (0, "finished")
+    assert "z@example.org" not in [message.rcpt_to[0] for message in sandbox.messages]
+    assert len(sandbox.messages) == report.sent_now == len(frame)
 
 
 @pytest.mark.parametrize("becomes", ["another letter", None])
@@ -265,3 +264,49 @@ def test_a_page_that_the_disk_refuses_is_no_bug(campaign):
     assert report is not None
     assert (report.exit_code, report.page, report.bug) == (0, None, None)
     assert isinstance(report.page_error, OSError)
+
+
+def test_a31_an_opt_out_during_the_run_counts_from_the_next_message_on(mailmerge, campaign, sandbox):
+    """Who asks not to be written to while others are, is not: the row is suppressed, the run goes on."""
+    never = campaign.workspace.folder / "never.txt"
+    never.write_text("# nobody so far\n")
+    told = []
+
+    def opt_out(settlement: Settlement) -> None:
+        told.append(settlement.attempt.address)
+        if len(told) == 1:
+            never.write_text("bo@example.net\n@example.org\n")
+
+    again = Campaign.load(
+        campaign.workspace.folder,
+        {"data.suppress": [str(never)], "send.rate": ["30/m"]},
+        environ=mailmerge.environ,
+    )
+    report = again.send(SendRequest(), clock=VirtualClock(SystemClock().now()), on_outcome=opt_out)
+
+    assert report is not None
+    assert [message.rcpt_to[0] for message in sandbox.messages] == ["ana@example.com"]
+    assert (report.exit_code, report.counts[Status.SUPPRESSED], report.counts[Status.PENDING]) == (0, 2, 0)
+    assert campaign.status().counts == report.counts
+
+
+def test_a31_an_opt_out_list_that_cannot_be_read_any_more_stops_the_run(mailmerge, campaign, sandbox):
+    """Nobody is written to who may have asked not to be; what was accepted is recorded (exit code 5)."""
+    never = campaign.workspace.folder / "never.txt"
+    never.write_text("# nobody so far\n")
+    again = Campaign.load(
+        campaign.workspace.folder,
+        {"data.suppress": [str(never)], "send.rate": ["30/m"]},
+        environ=mailmerge.environ,
+    )
+    report = again.send(
+        SendRequest(),
+        clock=VirtualClock(SystemClock().now()),
+        on_outcome=lambda _told: never.unlink(missing_ok=True),
+    )
+
+    assert report is not None
+    assert len(sandbox.messages) == 1
+    assert (report.exit_code, report.counts[Status.ACCEPTED], report.counts[Status.PENDING]) == (5, 1, 2)
+    assert report.error is not None
+    assert report.error.code == "D150"

@@ -55,7 +55,7 @@ def keep(cache: PlanCache, name: str = NAME, count: int = 3, summary: bytes = b"
         for n in range(count):
             writer.add_row(row(n, message=writer.add_message(frozen(n))))
         writer.finish(summary).close()
-    reader = cache.open(name, NOW)
+    reader = cache.find(name, NOW)
     assert reader is not None
     reader.close()
     return cache.path(name)
@@ -66,7 +66,7 @@ def kept(folder: Path) -> list[str]:
 
 
 def is_there(cache: PlanCache, name: str = NAME) -> bool:
-    reader = cache.open(name, NOW)
+    reader = cache.find(name, NOW)
     if reader is not None:
         reader.close()
     return reader is not None
@@ -76,7 +76,7 @@ def test_a_kept_plan_is_found_again(cache: PlanCache) -> None:
     """What one command has made is opened by the next one; an unknown name is not there."""
     keep(cache, summary=b"s")
 
-    with cache.open(NAME, NOW) or pytest.fail("it is gone") as reader:
+    with cache.find(NAME, NOW) or pytest.fail("it is gone") as reader:
         assert (reader.name, reader.made, reader.summary) == (NAME, NOW, b"s")
         assert reader.message(2) == frozen(1)
     assert not is_there(cache, "f" * 16)
@@ -220,7 +220,7 @@ def test_a_damaged_message_is_noticed(cache: PlanCache, n: int) -> None:
         spoiled = bytearray(original)
         spoiled[place + offset] ^= 1
         path.write_bytes(spoiled)
-        with cache.open(NAME, NOW) or pytest.fail("it is gone") as reader:
+        with cache.find(NAME, NOW) or pytest.fail("it is gone") as reader:
             with pytest.raises(PlanDamaged, match="cannot be used"):
                 reader.message(n + 1)
             assert reader.message(2) == frozen(1)
@@ -235,7 +235,7 @@ def test_a_message_of_another_row_is_noticed(cache: PlanCache) -> None:
         " (SELECT place, length, octets FROM message WHERE number = 1) WHERE number = 2",
     )
 
-    with cache.open(NAME, NOW) or pytest.fail("it is gone") as reader:
+    with cache.find(NAME, NOW) or pytest.fail("it is gone") as reader:
         assert reader.message(1) == frozen(0)
         with pytest.raises(PlanDamaged, match="another key"):
             reader.message(2)
@@ -247,7 +247,7 @@ def test_a_damaged_entry_is_noticed(cache: PlanCache, table: str) -> None:
     path = keep(cache)
     execute(path, "INSERT INTO finding (n, data) VALUES (1, x'C1')", f"UPDATE {table} SET data = x'91C1'")
 
-    with cache.open(NAME, NOW) or pytest.fail("it is gone") as reader, pytest.raises(PlanDamaged):
+    with cache.find(NAME, NOW) or pytest.fail("it is gone") as reader, pytest.raises(PlanDamaged):
         list(reader.rows() if table == "row" else reader.findings())
 
 
@@ -259,7 +259,7 @@ def test_a_damaged_page_is_noticed(cache: PlanCache) -> None:
         file.seek(size // 4096 // 2 * 4096)
         file.write(bytes(4096 * 8))
 
-    with cache.open(NAME, NOW) or pytest.fail("it is gone") as reader, pytest.raises(PlanDamaged):
+    with cache.find(NAME, NOW) or pytest.fail("it is gone") as reader, pytest.raises(PlanDamaged):
         [reader.message(found.message or 0) for found in reader.rows()]
 
 
@@ -295,7 +295,7 @@ def test_an_unused_plan_is_swept(cache: PlanCache, folder: Path) -> None:
     keep(PlanCache(folder, OTHER))
     young = "a" * 16
     keep(cache, young)
-    reader = cache.open(young, LATER - timedelta(days=1))
+    reader = cache.find(young, LATER - timedelta(days=1))
     assert reader is not None
     reader.close()
 
@@ -309,7 +309,7 @@ def test_an_unused_plan_is_swept(cache: PlanCache, folder: Path) -> None:
 def test_a_plan_that_is_read_is_not_swept(cache: PlanCache) -> None:
     """As long as somebody has it open it stays, also when another one has closed it."""
     keep(cache)
-    readers = [cache.open(NAME, NOW) for _ in range(2)]
+    readers = [cache.find(NAME, NOW) for _ in range(2)]
     for reader in readers:
         assert reader is not None
         cache.sweep(LATER)
@@ -355,12 +355,12 @@ def test_what_nobody_can_read_is_swept(cache: PlanCache, folder: Path) -> None:
 def test_frozen_messages_can_go_alone(cache: PlanCache) -> None:
     """Without its messages a plan still has its rows; whoever reads the messages goes on."""
     path = keep(cache)
-    with cache.open(NAME, NOW) or pytest.fail("it is gone") as before:
+    with cache.find(NAME, NOW) or pytest.fail("it is gone") as before:
         cache.remove_messages(NAME)
         assert before.message(3) == frozen(2)
 
     assert not path.with_suffix(".messages").exists()
-    with cache.open(NAME, NOW) or pytest.fail("it is gone") as reader:
+    with cache.find(NAME, NOW) or pytest.fail("it is gone") as reader:
         assert not reader.has_messages
         assert len(list(reader.rows())) == 3
         with pytest.raises(PlanDamaged, match="removed"):
@@ -374,7 +374,7 @@ def test_purge_removes_what_is_the_campaigns(cache: PlanCache, folder: Path) -> 
     cut(keep(cache, "a" * 16), 0.5)
     others = PlanCache(folder, OTHER)
     keep(others)
-    with others.writer("b" * 16, NOW) as writer, others.open(NAME, NOW) or pytest.fail("it is gone"):
+    with others.writer("b" * 16, NOW) as writer, others.find(NAME, NOW) or pytest.fail("it is gone"):
         cache.purge()
         writer.finish(b"").close()
 
@@ -406,7 +406,7 @@ def test_two_at_the_same_time(cache: PlanCache) -> None:
         other.finish(b"other").close()
         one.finish(b"one").close()
 
-    with cache.open(NAME, NOW) or pytest.fail("it is gone") as reader:
+    with cache.find(NAME, NOW) or pytest.fail("it is gone") as reader:
         assert (reader.summary, reader.message(1)) == (b"one", frozen(0))
 
 

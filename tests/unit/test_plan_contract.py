@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from mailmerge.addresses import Address
 from mailmerge.errors import PlanDamaged
@@ -239,7 +240,7 @@ def test_messages_come_back_as_they_were(new_plan: Callable[[], PlanWriter]) -> 
     """Every message, in any order, the few that are kept plain and the many that are compressed."""
     files = (
         FrozenFile(b"/a/b.pdf", "b.pdf", "00" * 32, 7),
-        FrozenFile(b"/a/c.png", "c.png", "11" * 32, 8, "c"),
+        FrozenFile(b"/a/\xff.png", "c.png", "11" * 32, 8, "c"),
     )
     messages = [frozen(n) for n in range(PLAIN + 50)]
     messages[7] = frozen(7, body=(b"one", 0, b"two", 1), files=files)
@@ -315,3 +316,67 @@ def test_a_reader_keeps_its_plan_when_a_new_one_takes_its_place(tmp_path: Path) 
             assert new.summary == b"new"
         assert len(list(rows)) == 1499
         assert (old.summary, old.message(1500)) == (b"old", frozen(1499))
+
+
+def test_rows_that_repeat_a_key(new_plan: Callable[[], PlanWriter]) -> None:
+    """Every row of a key that occurs twice, in list order, whatever the rows are; no key repeats nothing."""
+    keys = ["a", "b", "", "a", "\ud800", "c", "", "\ud800", "a"]
+    states = [Status.INVALID, *[Status.PENDING] * 8]
+    with new_plan() as writer:
+        for n, (key, status) in enumerate(zip(keys, states, strict=True)):
+            writer.add_row(replace(row(n, status), key=key))
+
+        assert [one.n for one in writer.repeated(addresses=False)] == [0, 3, 4, 7, 8]
+
+
+def test_rows_that_repeat_an_address(new_plan: Callable[[], PlanWriter]) -> None:
+    """Where it is asked for, rows that may be sent to one address, however that is written."""
+    addresses = ["a@x.org", "A@X.org", "b@x.org", "b@x.org", "c@x.org", "\udc80@x.org", "\udc80@X.ORG"]
+    states = [Status.PENDING, Status.PENDING, Status.INVALID, *[Status.PENDING] * 4]
+    with new_plan() as writer:
+        for n, (address, status) in enumerate(zip(addresses, states, strict=True)):
+            writer.add_row(replace(row(n, status), address=address))
+
+        assert [one.n for one in writer.repeated(addresses=True)] == [0, 1, 5, 6]
+        assert list(writer.repeated(addresses=False)) == []
+
+
+def test_repeated_rows_are_replaced_on_the_way(new_plan: Callable[[], PlanWriter]) -> None:
+    """Each row is yielded once, however many are replaced in the meantime."""
+    with new_plan() as writer:
+        for n in range(4000):
+            writer.add_row(replace(row(n), key=f"k{n % 1000}", address="a@x.org"))
+        seen = []
+        for one in writer.repeated(addresses=True):
+            seen.append(one.n)
+            if one.n >= 1000:
+                writer.replace_row(replace(one, status=Status.DUPLICATE, holds=False))
+
+        assert seen == list(range(4000))
+        with writer.finish(b"") as reader:
+            assert sum(one.ready for one in reader.rows()) == 1000
+
+
+def test_the_rows_that_hold_keys(new_plan: Callable[[], PlanWriter]) -> None:
+    """A key leads to the one row that has it for itself; no key, and one that is not there, to none."""
+    with filled(
+        new_plan,
+        replace(row(0), key="a", holds=False),
+        replace(row(1), key="a"),
+        replace(row(2), key="\ud800"),
+        replace(row(3), key=""),
+    ) as reader:
+        found = reader.holders(["a", "\ud800", "", "z", "a"])
+
+    assert {key: one.n for key, one in found.items()} == {"a": 1, "\ud800": 2}
+
+
+def test_the_first_and_the_last_that_may_be_sent(new_plan: Callable[[], PlanWriter]) -> None:
+    """Whatever lies before, between and behind them; of nobody there is neither."""
+    out = Status.SKIPPED
+    with filled(new_plan, row(0, out), row(1), row(2, out), row(3), row(4, out)) as reader:
+        ends = reader.ready_ends()
+    with filled(new_plan, row(0, out)) as nobody:
+        assert nobody.ready_ends() is None
+    assert ends is not None
+    assert (ends[0].n, ends[1].n) == (1, 3)

@@ -6,12 +6,12 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
 from mailmerge.ledger.attempts import Settlement
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.model import (
     Attempt,
-    Listed,
     Outcome,
     Phase,
     Reply,
@@ -22,6 +22,7 @@ from mailmerge.model import (
     Times,
     Waits,
 )
+from plans import people, standing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,11 +46,12 @@ class History:
         self.now = START
         self.ledger = Ledger.scratch(None, "spring", now=lambda: self.now)
         self.ledger.note_version("v", {})
+        self.standing = standing(self.ledger)
 
     def list(self, *addresses: str) -> None:
-        with self.ledger.new_listing() as listing:
-            for row, address in enumerate(addresses, 2):
-                listing.add(Listed(row, f"k{row}", address, Status.PENDING))
+        keys = (f"k{row}" for row, _ in enumerate(addresses, 2))
+        rows = zip(people(*keys), addresses, strict=True)
+        self.standing = standing(self.ledger, *(replace(row, address=address) for row, address in rows))
 
     def run(self) -> None:
         self.ledger.start_run("send", "v")
@@ -78,7 +80,7 @@ class History:
 
     @property
     def figures(self) -> Aggregates:
-        return self.ledger.aggregates()
+        return self.standing.aggregates()
 
 
 @pytest.fixture

@@ -10,18 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 import openpyxl
 import pytest
+from msgspec.structs import replace
 from openpyxl.styles import Font, PatternFill
 
 from mailmerge.campaign.results import ReportOptions, publish
 from mailmerge.ledger.ledger import Ledger
-from mailmerge.model import Delivery, Listed, Result, Status
+from mailmerge.model import Delivery, Result, Status
 from mailmerge.report import workbook
 from mailmerge.report.annotated_list import COPY_COLUMNS, copy_text, copy_workbook
 from mailmerge.report.redaction import Redactor
 from mailmerge.report.result_files import NAMES, ReportFiles, record, to_frame
 from mailmerge.report.workbook import write_workbook
+from plans import people, standing
 
 if TYPE_CHECKING:
+    from mailmerge.campaign.standing import Standing
     from mailmerge.report.report_page import Facts
 
 STARTS = ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", '=HYPERLINK("http://evil.test")')
@@ -206,13 +209,14 @@ def test_redacted_results_name_nobody():
     assert "no" not in redactor.address("no address").split("@")
 
 
-def scratch(**more: object) -> Ledger:
+def scratch() -> Standing:
     """Make a ledger with two rows that were never contacted."""
     ledger = Ledger.scratch(None, "spring")
-    with ledger.new_listing() as listing:
-        listing.add(Listed(2, "ana@example.org", "ana@example.org", Status.PENDING))
-        listing.add(Listed(3, "x", "kim@gmial,com", Status.INVALID, '"kim@gmial,com" is not an address'))
-    return ledger
+    ana, kim = people("ana@example.org", "x")
+    wrong = replace(
+        kim, address="kim@gmial,com", status=Status.INVALID, detail='"kim@gmial,com" is not an address'
+    )
+    return standing(ledger, replace(ana, address="ana@example.org"), wrong)
 
 
 def facts() -> Facts:
@@ -224,8 +228,8 @@ def facts() -> Facts:
 
 def test_everything_shared_is_redacted_and_private(tmp_path):
     """All files for sharing hold hashes, and there is no failed.csv with the user's own cells."""
-    with scratch() as ledger:
-        published = publish(ledger, None, tmp_path, facts, ReportOptions(workbook=True, redact=True))
+    with (found := scratch()).ledger:
+        published = publish(found, None, tmp_path, facts, ReportOptions(workbook=True, redact=True))
     files = sorted((tmp_path / "redacted").iterdir())
 
     assert [path.name for path in files] == ["report.html", "results.csv", "results.jsonl", "results.xlsx"]
@@ -247,8 +251,8 @@ def test_no_page_makes_a_run_fail(tmp_path):
     def broken() -> Facts:
         raise ZeroDivisionError
 
-    with scratch() as ledger:
-        published = publish(ledger, None, tmp_path, broken)
+    with (found := scratch()).ledger:
+        published = publish(found, None, tmp_path, broken)
 
     assert published.page is None
     assert published.summary.counts.total == 2
@@ -258,8 +262,8 @@ def test_no_page_makes_a_run_fail(tmp_path):
 def test_where_nothing_can_be_written_the_summary_remains(tmp_path):
     """A file where the folder should be costs the files only."""
     (tmp_path / "out").write_text("", "utf-8")
-    with scratch() as ledger:
-        published = publish(ledger, None, tmp_path / "out", facts)
+    with (found := scratch()).ledger:
+        published = publish(found, None, tmp_path / "out", facts)
 
     assert published.folder is None
     assert published.page is None

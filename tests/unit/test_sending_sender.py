@@ -10,13 +10,14 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
 from mailmerge.addresses import Address
 from mailmerge.clock import VirtualClock
 from mailmerge.errors import AuthError, ConnectionLost, LedgerError, SessionError, TlsError
 from mailmerge.ledger.account_usage import AccountUsage
 from mailmerge.ledger.ledger import Ledger
-from mailmerge.model import Envelope, Listed, Message, Rate, Reply, Status
+from mailmerge.model import Envelope, Message, Rate, Reply, Status
 from mailmerge.options import SendOptions
 from mailmerge.sending.backoff import RetryPolicy
 from mailmerge.sending.policy import Policy
@@ -26,6 +27,7 @@ from mailmerge.sending.throttle import Throttle
 from mailmerge.sending.work_queue import Job
 from mailmerge.validation import parse_rate
 from paired import Fate, ScriptedServer
+from plans import people, standing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -66,17 +68,22 @@ class Bench:
     recorder: LedgerWriter | None = None
     """Stands in for the ledger where a test counts commits."""
 
+    def __post_init__(self) -> None:
+        self.standing = standing(self.ledger)
+
     def work(self) -> Iterator[Job]:
-        for delivery in self.ledger.due(self.clock.now()):
+        for row in self.standing.due(self.clock.now()):
             self.pulled += 1
+            known = row.delivery
+            date = (known.date if known else None) or self.clock.now()
             yield Job(
-                message(delivery.row, delivery.date or self.clock.now()),
-                delivery.attempts + 1,
-                delivery.address,
-                delivery.date or self.clock.now(),
+                message(row.planned.row, date),
+                (known.attempts if known else 0) + 1,
+                row.planned.address,
+                date,
                 "r",
                 "v1",
-                delivery.first_attempt,
+                known.first_attempt if known else None,
             )
 
     def run(
@@ -104,7 +111,7 @@ class Bench:
         assert rows <= {row for row, state in self.states().items() if state == "handing_over"}
 
     def states(self) -> dict[int | None, str]:
-        return {result.row: result.status.value for result in self.ledger.results()}
+        return {result.row: result.status.value for result in self.standing.results()}
 
 
 def message(row: int, date: datetime) -> Message:
@@ -125,9 +132,10 @@ def bench():
 
 
 def listed(bench: Bench, rows: int) -> None:
-    with bench.ledger.new_listing() as listing:
-        for row in range(2, 2 + rows):
-            listing.add(Listed(row, f"k{row}", f"u{row}@example.org", Status.PENDING))
+    rows_of = people(*(f"k{row}" for row in range(2, 2 + rows)))
+    bench.standing = standing(
+        bench.ledger, *(replace(row, address=f"u{row.row}@example.org") for row in rows_of)
+    )
 
 
 # --- the good case --------------------------------------------------------------------------------------
@@ -227,7 +235,7 @@ def test_b8_a_refused_row_does_not_stop_the_others(bench: Bench, mode: Mode) -> 
     end = bench.run()
     assert end.reason is Reason.FINISHED
     assert bench.states() == {2: "accepted", 3: "rejected", 4: "rejected", 5: "deferred", 6: "accepted"}
-    assert bench.ledger.next_due() == NOW + timedelta(seconds=330)
+    assert bench.standing.next_due() == NOW + timedelta(seconds=330)
     assert bench.ledger.attempts.handed_over == (5 if mode == "window" else 3)
 
 
@@ -238,10 +246,10 @@ def test_a29_4yz_for_ever_expires(bench: Bench) -> None:
     for _ in range(9):
         bench.run()
         states.append((bench.server.begun.count(2), bench.states()[2]))
-        if due := bench.ledger.next_due():
+        if due := bench.standing.next_due():
             bench.clock.sleep((due - bench.clock.now()).total_seconds())
     assert states == [*((tries, "deferred") for tries in range(1, 8)), (8, "expired"), (8, "expired")]
-    expired = next(bench.ledger.results()).delivery
+    expired = next(bench.standing.results()).delivery
     assert expired is not None
     assert expired.reply == "greylisted"
 
@@ -253,7 +261,7 @@ def test_a6_dropped_before_the_end_is_sent_again(bench: Bench) -> None:
     assert dict(end.counts.by_status) == {Status.ACCEPTED: 5}
     assert bench.server.begun == [2, 3, 3, 4, 5, 6]
     assert bench.server.opened == 2
-    result = list(bench.ledger.results())[1]
+    result = list(bench.standing.results())[1]
     assert result.delivery is not None
     assert result.delivery.attempts == 1
 

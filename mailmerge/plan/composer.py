@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from mailmerge.config.accounts import sender_allowed
 from mailmerge.errors import CampaignFileError, RowError
 from mailmerge.message import MessageBuilder, Thawer, message_id
-from mailmerge.model import AttachmentRule, Place
+from mailmerge.model import AttachmentRule
 from mailmerge.render import MessageTemplates, Renderer, TemplateSource, marked
 
 if TYPE_CHECKING:
@@ -51,8 +50,6 @@ class Composer:
     ) -> None:
         self._file = file
         self._list_name = list_name
-        self._account = account
-        self._allowed: dict[str, bool] = {}
         sender = file.message.from_ or (str(account.from_) if account and account.from_ else None)
         if sender is None:
             raise CampaignFileError(
@@ -121,7 +118,6 @@ class Composer:
         Raises:
             RowError: the row's data cannot become a message.
             TemplateError: a template fails.
-            CampaignFileError: the account may not send as this row's From.
 
         """
         if recipient.problems:
@@ -132,19 +128,7 @@ class Composer:
             if error.place and error.place.path is None:  # it names a column: say of which list
                 error.place = replace(error.place, path=self._list_name)
             raise
-        if self._account:
-            self._check_sender(rendered, self._account)
         return rendered
-
-    def _check_sender(self, rendered: Rendered, account: Account) -> None:
-        sender = rendered.from_.address
-        if not self._allowed.setdefault(sender.normalised, sender_allowed(account, sender)):
-            raise CampaignFileError(
-                f"account {account.name!r} may not send as {sender}",
-                code="C461",
-                hint="use the account's own address in message.from, or declare this one in its aliases",
-                place=self._file.places.get("message.from", Place()),
-            )
 
     def freeze(self, rendered: Rendered, *, key: str | None = None) -> FrozenMessage:
         """Build all of a rendered row's message that can be known before it is sent.

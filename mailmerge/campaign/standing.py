@@ -1,0 +1,256 @@
+"""Where each row stands: the plan, what has happened to it, and what only this machine and this moment know.
+
+The plan says what list and templates make of a row, the ledger what came of it. Joined to that, each time it
+is asked, is what may change without either: who is never to be written to, and what the account accepts.
+
+A fact of the ledger (being handed over, accepted, rejected, in doubt, expired) wins over the plan: it has
+happened. An intention (pending, deferred) yields to what the plan or the join now says of the row.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, TypeVar
+
+from msgspec import Struct
+
+from mailmerge.ledger.reader import IN_DOUBT
+from mailmerge.model import Counts, Delivery, Diagnostic, Result, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from datetime import datetime
+
+    from mailmerge.check.diagnostics import DiagnosticCollector
+    from mailmerge.ledger.ledger import Ledger
+    from mailmerge.ledger.reader import LedgerReader
+    from mailmerge.ledger.statistics import Aggregates
+    from mailmerge.plan.store import PlanReader, PlanRow
+    from mailmerge.recipients.selection import Suppressed
+
+_Item = TypeVar("_Item")
+_BATCH = 1000
+"""Rows that are looked up in the ledger at a time."""
+_INTENTIONS = frozenset({Status.PENDING, Status.DEFERRED})
+_CONTACTED = tuple(status for status in Status if status is not Status.PENDING)
+
+
+class Join(Struct, frozen=True):
+    """What counts for a row beside plan and ledger."""
+
+    suppressed: Suppressed
+    """Who is never written to."""
+    max_size: int | None = None
+    """Largest message the account takes, in octets; None: no limit known."""
+
+    def of(self, row: PlanRow) -> tuple[Status, str]:
+        """Say what a planned row is, and why."""
+        if row.status is not Status.PENDING:
+            return row.status, row.detail
+        for address in row.recipients:
+            if self.suppressed.covers(address):
+                return Status.SUPPRESSED, f"{address} is suppressed"
+        too_large = self.too_large(row)
+        return (Status.INVALID, too_large.message) if too_large else (Status.PENDING, "")
+
+    def too_large(self, row: PlanRow) -> Diagnostic | None:
+        """Say that a message is larger than what the account takes, if it is."""
+        if self.max_size is None or row.size <= self.max_size:
+            return None
+        return Diagnostic(
+            "M501",
+            f"the message has {row.size:,} octets, the account accepts {self.max_size:,}",
+            "attachments grow by 37 % when they are encoded; send a link instead",
+            row=row.row,
+            address=row.address,
+        )
+
+
+class StandingRow(Struct, frozen=True):
+    """One row of the list, and where it stands."""
+
+    planned: PlanRow
+    own: Status
+    """What it is without its history."""
+    status: Status
+    detail: str
+    delivery: Delivery | None
+    """What happened to it; None: it was never contacted, or another row has its key."""
+
+    @property
+    def result(self) -> Result:
+        """The row as reports have it."""
+        row = self.planned
+        return Result(row.row, row.key, row.address, self.status, self.detail, self.delivery)
+
+
+class Standing:
+    """The rows of one campaign, each with its state.
+
+    Args:
+        ledger: what has happened.
+        plan: which rows there are; None: that is not known any more, so only contacted rows are.
+        join: what counts beside the two.
+
+    """
+
+    def __init__(self, ledger: LedgerReader, plan: PlanReader | None, join: Join) -> None:
+        self.ledger = ledger
+        self.plan = plan
+        self.join = join
+
+    def rows(self, *, after: int = -1) -> Iterator[StandingRow]:
+        """Yield the rows of the list behind place *after*, in its order."""
+        if self.plan is None:
+            return
+        untouched = self.ledger.untouched
+        for batch in _batches(self.plan.rows(after=after)):
+            known = {} if untouched else self._known(batch)
+            for row in batch:
+                yield self._row(row, known.get(row.key) if row.holds else None)
+
+    def _known(self, rows: Sequence[PlanRow]) -> dict[str, Delivery]:
+        return self.ledger.deliveries(row.key for row in rows if row.holds)
+
+    def _row(self, row: PlanRow, delivery: Delivery | None) -> StandingRow:
+        own, detail = self.join.of(row)
+        if delivery is None:
+            return StandingRow(row, own, own, detail, None)
+        status = own
+        delivery = _numbered(delivery, row)
+        if status is Status.PENDING or delivery.status not in _INTENTIONS:
+            status = delivery.status
+            if status is Status.ACCEPTED and delivery.row_digest not in {"", row.row_digest}:
+                detail = "edited in the list since it was accepted"
+        return StandingRow(row, own, status, detail, delivery)
+
+    def gone(self) -> Iterator[Delivery]:
+        """Yield what happened to rows that are no longer in the list."""
+        for batch in _batches(self.ledger.contacted(*_CONTACTED)):
+            there = self._holders(batch)
+            yield from (delivery for delivery in batch if delivery.key not in there)
+
+    def _holders(self, deliveries: Iterable[Delivery]) -> dict[str, PlanRow]:
+        return {} if self.plan is None else self.plan.holders([delivery.key for delivery in deliveries])
+
+    def results(self) -> Iterator[Result]:
+        """Yield every row with its state, in list order, then those no longer in the list."""
+        contacted = 0
+        for row in self.rows():
+            contacted += row.delivery is not None
+            yield row.result
+        if contacted != self.ledger.states().total:
+            yield from map(_gone, self.gone())
+
+    @property
+    def is_the_plan(self) -> bool:
+        """Whether every row stands as it was planned: nothing has happened, and nothing else counts."""
+        return self.ledger.untouched and not self.join.suppressed and self.join.max_size is None
+
+    def tally(self, problems: DiagnosticCollector | None = None) -> tuple[Counts, Counts]:
+        """Count the rows of the list by what they are without their history, and all rows by state.
+
+        The second count has the rows that are no longer in the list, too. *problems* is told what only the
+        join forbids.
+        """
+        own: dict[Status, int] = {}
+        counts: dict[Status, int] = {}
+        contacted: dict[Status, int] = {}
+        for row in self.rows():
+            own[row.own] = own.get(row.own, 0) + 1
+            if problems is not None and row.own is Status.INVALID and row.planned.ready:
+                problems.add(filter(None, [self.join.too_large(row.planned)]))
+            counts[row.status] = counts.get(row.status, 0) + 1
+            if row.delivery is not None:
+                state = row.delivery.status
+                contacted[state] = contacted.get(state, 0) + 1
+        states = self.ledger.states()
+        for state in states:  # what is not in the list is gone
+            if state is not Status.PENDING and (more := states[state] - contacted.get(state, 0)):
+                counts[state] = counts.get(state, 0) + more
+        return Counts(own), Counts(counts)
+
+    # --- what is left to do ---------------------------------------------------------------------------
+
+    def due(self, now: datetime) -> Iterator[StandingRow]:
+        """Yield the rows to contact, in list order: pending ones and those due again."""
+        for row in self.rows():
+            if row.status in _INTENTIONS and (row.delivery is None or self.ledger.is_due(row.delivery, now)):
+                yield row
+
+    def next_due(self) -> datetime | None:
+        """Return when the first deferred row of the list is due; None: no row is deferred."""
+        for batch in _batches(self.ledger.deferred()):
+            there = {} if self.plan is None else self.plan.holders([key for key, _ in batch])
+            for key, due in batch:
+                row = there.get(key)
+                if self.plan is None or (row is not None and self.join.of(row)[0] is Status.PENDING):
+                    return due
+        return None
+
+    def reopen_corrected(self, ledger: Ledger) -> int:
+        """Give refused rows another chance whose address was corrected in the list; return how many."""
+        corrected: list[str] = []
+        for batch in _batches(ledger.contacted(Status.REJECTED)):
+            there = self._holders(batch)
+            for delivery in batch:
+                row = there.get(delivery.key)
+                if row is not None and row.status is Status.PENDING and not _same(row, delivery):
+                    corrected.append(delivery.key)
+        return ledger.reopen(corrected) if corrected else 0
+
+    # --- rows that a person names ---------------------------------------------------------------------
+
+    def in_doubt(self) -> list[Result]:
+        """Return the rows that a person has to decide about, those of the list first."""
+        doubtful = list(self.ledger.contacted(*IN_DOUBT))
+        there: dict[str, PlanRow] = {}
+        for batch in _batches(doubtful):
+            there.update(self._holders(batch))
+        listed = [
+            self._row(row, delivery).result
+            for delivery in doubtful
+            if (row := there.get(delivery.key)) is not None
+        ]
+        listed.sort(key=lambda result: result.row or 0)
+        return [*listed, *(_gone(delivery) for delivery in doubtful if delivery.key not in there)]
+
+    def keys_in(self, ranges: Iterable[tuple[int, int]]) -> list[str]:
+        """Return the keys of the rows in *ranges* of row numbers, both ends included.
+
+        A row that repeats another one has no part in what became of that, so it is left out.
+        """
+        if self.plan is None:
+            return self.ledger.keys_in(ranges)
+        return [row.key for row in self.plan.rows_numbered(ranges) if row.holds]
+
+    def numbers(self, keys: Sequence[str]) -> dict[str, int]:
+        """Return the rows of the list that hold these keys."""
+        return {} if self.plan is None else {key: row.row for key, row in self.plan.holders(keys).items()}
+
+    def aggregates(self) -> Aggregates:
+        """Return the campaign's history in figures; nothing is read before it is asked for."""
+        return self.ledger.aggregates(self.numbers)
+
+
+def _batches(items: Iterable[_Item]) -> Iterator[list[_Item]]:
+    source = iter(items)
+    while batch := list(islice(source, _BATCH)):
+        yield batch
+
+
+def _gone(delivery: Delivery) -> Result:
+    return Result(None, delivery.key, delivery.address, delivery.status, "", delivery)
+
+
+def _numbered(delivery: Delivery, row: PlanRow) -> Delivery:
+    """Give a delivery the number and the address that its row has in the list now."""
+    if delivery.row == row.row and delivery.address == row.address:
+        return delivery
+    from msgspec.structs import replace
+
+    return replace(delivery, row=row.row, address=row.address)
+
+
+def _same(row: PlanRow, delivery: Delivery) -> bool:
+    return row.address.lower() == delivery.address.lower()

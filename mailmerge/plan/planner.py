@@ -1,0 +1,263 @@
+"""From the list to the plan: every row becomes a frozen message, or the reason why it has none.
+
+Three steps over one reading. *Read* and *make* go row by row: the templates run, the message is frozen, the
+lint reads it, and all of it is stored. The *whole list* comes last: which rows repeat others, and what only
+the list as a whole shows. Nothing that is sent is rendered a second time.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from mailmerge.check.diagnostics import DiagnosticCollector, Findings
+from mailmerge.errors import RowError, TemplateError
+from mailmerge.model import Diagnostic, Severity, Status
+from mailmerge.plan.composer import identity
+from mailmerge.plan.store import PlanRow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from mailmerge.check.lint import Lint
+    from mailmerge.model import FrozenMessage, Recipient, Rendered
+    from mailmerge.plan.composer import Composer
+    from mailmerge.plan.store import PlanWriter
+    from mailmerge.recipients import RecipientList
+
+_PROGRESS_EVERY = 500
+
+
+class PlanSummary(Struct, frozen=True):
+    """What a plan says about the list as a whole."""
+
+    dialect: str
+    """How the list was read."""
+    rows: int
+    blank_rows: int = 0
+    hidden_rows: int = 0
+    largest: int = 0
+    """Size of the largest message in octets."""
+    sender: str = ""
+    """From of the first message."""
+    senders: dict[str, int] = field(default_factory=dict)
+    """Every From address, with the first row that has it."""
+    statuses: dict[Status, int] = field(default_factory=dict)
+    findings: Findings = field(default_factory=Findings)
+    """What was found in list and messages, grouped."""
+
+
+class MadeRow(Struct, frozen=True):
+    """What one row of the list is."""
+
+    status: Status
+    """``pending`` (ready to be sent), ``invalid`` or ``skipped``."""
+    key: str = ""
+    address: str = ""
+    detail: str = ""
+    """Why it has no message."""
+    findings: Sequence[Diagnostic] = ()
+    rendered: Rendered | None = None
+    """None: its data cannot be rendered, or it was not selected."""
+    frozen: FrozenMessage | None = None
+    """None: it cannot be sent."""
+
+    @property
+    def recipients(self) -> tuple[str, ...]:
+        """Everyone the message is for, normalised."""
+        if self.frozen is None:
+            return ()
+        return tuple(address.normalised for address in self.frozen.envelope.rcpt_to)
+
+
+class RowMaker:
+    """Makes the rows of one pass over a list.
+
+    Args:
+        composer: the campaign's templates and message builder.
+        lint: reads the messages; it also counts what only the whole list shows.
+
+    """
+
+    def __init__(self, composer: Composer, lint: Lint) -> None:
+        self._composer = composer
+        self._lint = lint
+
+    def make(self, recipient: Recipient) -> MadeRow:
+        """Say what the row is, and give its message if there is one."""
+        rendered = None
+        try:
+            if not self._composer.selects(recipient):
+                return MadeRow(Status.SKIPPED, recipient.key or "", detail="where")
+            rendered = self._composer.render(recipient)
+            frozen = self._composer.freeze(rendered)
+        except (RowError, TemplateError) as error:
+            return _invalid(recipient, error, rendered)
+        findings = self._lint.look(rendered, frozen)
+        key, address = identity(rendered), str(rendered.to[0].address)
+        for found in findings:
+            if found.severity is Severity.ERROR:
+                return MadeRow(Status.INVALID, key, address, found.message, findings, rendered)
+        return MadeRow(Status.PENDING, key, address, "", findings, rendered, frozen)
+
+
+def _invalid(recipient: Recipient, error: RowError | TemplateError, rendered: Rendered | None) -> MadeRow:
+    key, address, detail = recipient.key or "", error.address or "", error.diagnostics[0].message
+    return MadeRow(Status.INVALID, key, address, detail, error.diagnostics, rendered)
+
+
+class Planner:
+    """Makes one plan; use it once.
+
+    Args:
+        composer: the campaign's templates and message builder.
+        recipients: its list.
+        ignore: codes of warnings that the author overruled.
+        duplicates: what rows are that repeat an address: ``first``, ``error`` or ``allow``.
+        keyed: whether rows are told apart by a key column.
+
+    """
+
+    def __init__(
+        self,
+        composer: Composer,
+        recipients: RecipientList,
+        *,
+        ignore: Sequence[str] = (),
+        duplicates: str = "first",
+        keyed: bool = False,
+    ) -> None:
+        self._composer = composer
+        self._recipients = recipients
+        self._lint = composer.lint()
+        self._problems = DiagnosticCollector(ignore)
+        self._duplicates = duplicates
+        self._unique_addresses = keyed and duplicates != "allow"
+        self._statuses: dict[Status, int] = {}
+        self._senders: dict[str, int] = {}
+        self._sender = ""
+        self._largest = 0
+
+    def plan(self, writer: PlanWriter, progress: Callable[[int], None]) -> PlanSummary:
+        """Go through the list into *writer*, which is then to be finished.
+
+        Raises:
+            ListError: the list cannot be read to its end.
+
+        """
+        self._problems.add(self._recipients.warnings)
+        rows = self._make(writer, progress)
+        self._settle(writer)
+        whole = self._lint.finish()
+        writer.add_findings(None, whole)
+        self._problems.add(whole)
+        return PlanSummary(
+            dialect=self._recipients.dialect,
+            rows=rows,
+            blank_rows=self._recipients.blank_rows,
+            hidden_rows=self._recipients.hidden_rows,
+            largest=self._largest,
+            sender=self._sender,
+            senders=self._senders,
+            statuses=self._statuses,
+            findings=self._problems.findings(),
+        )
+
+    def _make(self, writer: PlanWriter, progress: Callable[[int], None]) -> int:
+        maker = RowMaker(self._composer, self._lint)
+        n = -1
+        for n, recipient in enumerate(self._recipients):
+            made = maker.make(recipient)
+            if made.findings:
+                self._problems.add(made.findings)
+                writer.add_findings(n, made.findings)
+            message = None
+            if made.frozen is not None:
+                message = writer.add_message(made.frozen)
+                self._note(made.frozen, made.rendered)
+            writer.add_row(plan_row(n, recipient, made, message))
+            self._statuses[made.status] = self._statuses.get(made.status, 0) + 1
+            if (n + 1) % _PROGRESS_EVERY == 0:
+                progress(n + 1)
+        return n + 1
+
+    def _note(self, frozen: FrozenMessage, rendered: Rendered | None) -> None:
+        self._largest = max(self._largest, frozen.size)
+        if frozen.sender not in self._senders:
+            self._senders[frozen.sender] = frozen.row
+            if not self._sender and rendered is not None:
+                self._sender = str(rendered.from_)
+
+    def _settle(self, writer: PlanWriter) -> None:
+        for row, earlier in settle_repetitions(writer, addresses=self._unique_addresses):
+            self._statuses[Status.PENDING] -= 1
+            self._statuses[Status.DUPLICATE] = self._statuses.get(Status.DUPLICATE, 0) + 1
+            if self._duplicates == "error":
+                found = _duplicate(row, earlier)
+                self._problems.add([found])
+                writer.add_findings(row.n, [found])
+
+
+def settle_repetitions(writer: PlanWriter, *, addresses: bool) -> Iterator[tuple[PlanRow, int]]:
+    """Turn ready rows that repeat an earlier one into duplicates, and settle which row holds a key.
+
+    Only rows that may be sent repeat, or are repeated: one that is left out (invalid, skipped) does not
+    hide a later one. Of rows with one key the one that may be sent holds it, else the first.
+
+    Args:
+        writer: the plan, all its rows added.
+        addresses: whether rows with different keys but the same address are duplicates, too.
+
+    Yields:
+        Each duplicate, with the number of the row that it repeats.
+
+    """
+    ready = {row.key for row in writer.repeated(addresses=False) if row.ready}
+    held: dict[str, int] = {}
+    written_to: dict[str, int] = {}
+    for row in writer.repeated(addresses=addresses):
+        if not row.ready:
+            holds = bool(row.key) and row.key not in ready and row.key not in held
+            if holds:
+                held[row.key] = row.row
+            if holds != row.holds:
+                writer.replace_row(replace(row, holds=holds))
+            continue
+        address = row.address.lower()
+        earlier = held.get(row.key) or (written_to.get(address) if addresses else None)
+        if earlier is None:
+            held[row.key] = written_to[address] = row.row
+            continue
+        writer.replace_row(
+            replace(row, status=Status.DUPLICATE, detail=f"repeats row {earlier}", holds=False)
+        )
+        yield row, earlier
+
+
+def plan_row(n: int, recipient: Recipient, made: MadeRow, message: int | None) -> PlanRow:
+    """Put down what a row of the list is; *message* is the number of its frozen message."""
+    return PlanRow(
+        n=n,
+        row=recipient.row,
+        key=made.key,
+        address=made.address,
+        status=made.status,
+        detail=made.detail,
+        row_digest=recipient.digest(),
+        recipients=made.recipients,
+        message=message,
+        size=0 if made.frozen is None else made.frozen.size,
+        holds=bool(made.key),
+        cells=recipient.values,
+    )
+
+
+def _duplicate(row: PlanRow, earlier: int) -> Diagnostic:
+    return Diagnostic(
+        "D140",
+        f"row {row.row} repeats {row.address} of row {earlier}",
+        'remove one of them, or set data.duplicates = "first"',
+        severity=Severity.ERROR,
+    )

@@ -1,0 +1,45 @@
+"""Plans that hold just the rows a test needs, and where they stand in a ledger."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, cast
+
+from mailmerge.campaign.standing import Join, Standing
+from mailmerge.model import Status
+from mailmerge.plan.planner import settle_repetitions
+from mailmerge.plan.store import MemoryPlan, PlanRow
+from mailmerge.recipients.selection import Suppressed
+
+if TYPE_CHECKING:
+    from mailmerge.ledger.ledger import Ledger
+    from mailmerge.ledger.reader import LedgerReader
+    from mailmerge.plan.store import PlanReader
+
+
+def planned(*rows: PlanRow, unique_addresses: bool = False) -> PlanReader:
+    """Make a plan of *rows*; those that repeat another one are found, as in a real one."""
+    plan = MemoryPlan("0" * 16, datetime(2026, 11, 22, tzinfo=UTC))
+    for row in rows:
+        plan.add_row(row)
+    for _ in settle_repetitions(plan, addresses=unique_addresses):
+        pass
+    return plan.finish(b"")
+
+
+def people(*keys: str, status: Status = Status.PENDING, first: int = 2) -> list[PlanRow]:
+    """Give rows with these keys, each with an address of its own."""
+    return [
+        PlanRow(n, row, key, f"{key}@example.org", status, holds=bool(key))
+        for n, (row, key) in enumerate(enumerate(keys, first))
+    ]
+
+
+def standing(ledger: LedgerReader, *rows: PlanRow, unique_addresses: bool = False) -> Standing:
+    """Say where *rows* stand, and keep it in the ledger where that can be written."""
+    found = Standing(ledger, planned(*rows, unique_addresses=unique_addresses), Join(Suppressed()))
+    if hasattr(ledger, "note_standing"):
+        writable = cast("Ledger", ledger)
+        found.reopen_corrected(writable)
+        writable.note_standing(found.tally()[1])
+    return found
