@@ -300,6 +300,17 @@ def test_a_file_that_is_not_the_one_that_was_frozen_is_not_sent(
     assert caught.value.hint
 
 
+def test_a_link_of_the_file_s_length_is_not_the_file(base: Path, tmp_path: Path) -> None:
+    """What a link says has a length, too: it is as many octets as the path that it leads to."""
+    (base / "c.pdf").write_bytes(b"x" * len(str(tmp_path / "secret")))
+    frozen = builder(base).freeze(replace(WHOLE, attachments=(RenderedAttachment(0, "c.pdf"),)), key="kim")
+    (base / "c.pdf").unlink()
+    (base / "c.pdf").symlink_to(tmp_path / "secret")
+    with pytest.raises(RowError) as caught:
+        thaw(frozen)
+    assert caught.value.code == "A306"
+
+
 def test_an_image_that_changed_is_called_an_image(base: Path, frozen: FrozenMessage) -> None:
     """The words fit what the author knows it as."""
     (base / "logo.png").write_bytes(b"GIF")
