@@ -52,7 +52,7 @@ def _renderer(mailing: Mailing, environment: type[jinja2.Environment]) -> Render
 
 
 def ours(mailing: Mailing, folder: Path) -> Build:
-    """Render and build as a campaign does; the message stays in segments, as the connection takes it."""
+    """Render, freeze and thaw as a campaign does, with the digest that its ledger records; in segments."""
     from mailmerge.message import MessageBuilder, Thawer, message_id
     from mailmerge.model import AttachmentRule, Columns, Recipient
     from mailmerge.render import MessageTemplates, Renderer, TemplateSource

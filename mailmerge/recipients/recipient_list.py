@@ -319,17 +319,20 @@ class RecipientList(ABC):
         if self._key is None:
             return None
         key = canonical(values[self._key]).strip()
-        if not key:
-            problems.append(
-                Diagnostic(
-                    code="D133",
-                    message=f'the key column "{self.columns.headings[self._key]}" is empty',
-                    hint="every row needs its own key: it tells who has been written to",
-                    place=self._place(row, line, self._header.kept[self._key]),
-                    row=row,
-                ),
-            )
-        return key
+        writable = key.encode("utf-8", "replace").decode()
+        if key and key == writable:
+            return key
+        what = "contains half a character (lone surrogate)" if key else "is empty"
+        problems.append(
+            Diagnostic(
+                code="D118" if key else "D133",
+                message=f'the key column "{self.columns.headings[self._key]}" {what}',
+                hint="every row needs its own key: it tells who has been written to",
+                place=self._place(row, line, self._header.kept[self._key]),
+                row=row,
+            ),
+        )
+        return writable
 
 
 def _shown(cell: Cell | CellError) -> str:

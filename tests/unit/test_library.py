@@ -231,6 +231,14 @@ def test_rows_that_are_no_list(rows, code, words):
 # --- options
 
 
+def test_a_key_that_cannot_be_written_is_its_row_s_problem(tmp_path):
+    """Half a character (a lone surrogate) makes that row invalid; the others go on."""
+    rows = [{**row, "id": key} for row, key in zip(ROWS, ("a\ud83d", "b"), strict=True)]
+    plan = spring(rows, key="id", state=tmp_path / "s").check()
+    assert [group.first.code for group in plan.problems] == ["D118"]
+    assert dict(plan.statuses.by_status) == {Status.INVALID: 1, Status.PENDING: 1}
+
+
 def test_the_arguments_are_those_of_a_campaign_file(tmp_path):
     """Each typed argument is the option of its name; the rest goes by the names of a campaign file."""
     (tmp_path / "a.txt").write_text("attached")
