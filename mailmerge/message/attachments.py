@@ -7,7 +7,7 @@ to, links included, must lie under the rule's base folder.
 from __future__ import annotations
 
 # os.path, not Path: this runs on every row, and its meaning of links is exact
-# ruff: noqa: PTH112, PTH116, PTH117, PTH118, PTH119, PTH122, PTH207
+# ruff: noqa: PTH112, PTH117, PTH118, PTH119, PTH122
 import hashlib
 import os
 import re
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from mailmerge.file_system import FILE_SYSTEM, FileSystem
 from mailmerge.folders import open_to_read
 from mailmerge.message.bodies import base64_lines, base64_size
 from mailmerge.message.header_fields import content_type, disposition
@@ -83,7 +84,9 @@ class FileStore:
 
     _MOST = 10_000
 
-    def __init__(self) -> None:
+    def __init__(self, files: FileSystem = FILE_SYSTEM) -> None:
+        """*files* is how they are looked at."""
+        self.files = files
         self._hashes: dict[str, tuple[FileState, str]] = {}
 
     def attachment(self, path: str, name: str) -> FilePart:
@@ -97,11 +100,13 @@ class FileStore:
     def _part(self, path: str, name: str, content_id: str) -> FilePart:
         shown = quoted(name)
         try:
-            state = file_state(os.stat(path))
+            facts = self.files.stat(path)
+            state = file_state(facts)
             known, sha256 = self._hashes.get(path, (None, ""))
             if known != state:
                 data = read_regular(path)
                 sha256 = hashlib.sha256(data).hexdigest()
+                self.files.hashed(path, facts, sha256)
                 state = (*state[:-1], len(data))
                 self._remember(path, state, sha256)
         except OSError as error:
@@ -236,7 +241,7 @@ class AttachmentPath(Struct, frozen=True):
             raise FileProblem("A302", f"the attachment's path must be relative: {quoted(text)}")
         return cls(text)
 
-    def expand(self, root: str) -> Iterator[str]:
+    def expand(self, root: str, files: FileSystem) -> Iterator[str]:
         """Yield the paths under *root* that it means: itself, or in order what a glob finds, but folders.
 
         A file that is really called like that comes before the glob that its name looks like.
@@ -244,14 +249,14 @@ class AttachmentPath(Struct, frozen=True):
         import glob
 
         path = os.path.join(root, self.text)
-        if not glob.has_magic(self.text) or os.path.lexists(path):
+        if not glob.has_magic(self.text) or files.exists(path):
             yield path
             return
-        for name in sorted(glob.glob(self.text, root_dir=root, recursive=True)):
+        for name in files.glob(root, self.text):
             if not os.path.isdir(path := os.path.join(root, name)):
                 yield path
 
-    def require_regular(self, root: str, file: str) -> str | None:
+    def require_regular(self, root: str, file: str, files: FileSystem) -> str | None:
         """Resolve the links of *file* and return the regular file that is left; None: there is no file.
 
         Raises:
@@ -260,13 +265,14 @@ class AttachmentPath(Struct, frozen=True):
         """
         real = os.path.realpath(file)
         if not (real + os.sep).startswith(root.rstrip(os.sep) + os.sep):
+            files.exists(file)  # for whoever notes what was looked at
             raise FileProblem(
                 "A302",
                 f"{quoted(self.text)} leads out of the folder for attachments",
                 "copy the file into the campaign's folder",
             )
         try:
-            mode = os.stat(real).st_mode
+            mode = files.stat(file).st_mode
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -278,8 +284,16 @@ class AttachmentPath(Struct, frozen=True):
         return real
 
 
-def find_files(base: Path, path: str, missing: Missing = "error") -> list[str]:
+def find_files(
+    base: Path, path: str, missing: Missing = "error", looking: FileSystem = FILE_SYSTEM
+) -> list[str]:
     """Return the files that *path*, a relative path or glob, means, links resolved, in the order of names.
+
+    Args:
+        base: the folder that *path* is relative to, and may not leave.
+        path: from a rule or a cell.
+        missing: what to do where there is none.
+        looking: how files are looked at.
 
     Raises:
         FileProblem: there is none and *missing* is ``error``, or one is outside *base* or no regular file.
@@ -288,7 +302,7 @@ def find_files(base: Path, path: str, missing: Missing = "error") -> list[str]:
     files: list[str] = []
     if path:
         wanted, root = AttachmentPath.parse(path), os.path.realpath(base)
-        found = (wanted.require_regular(root, file) for file in wanted.expand(root))
+        found = (wanted.require_regular(root, file, looking) for file in wanted.expand(root, looking))
         files = list(dict.fromkeys(file for file in found if file))
     if not files and missing == "error":
         what = f"no file {quoted(path)}" if path else "the attachment's path is empty"

@@ -12,6 +12,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, cast
 
 from mailmerge.errors import AttachmentError, RowError
+from mailmerge.file_system import FILE_SYSTEM, FileSystem
 from mailmerge.message import header_fields, verify
 from mailmerge.message.attachments import (
     EncodedFiles,
@@ -56,6 +57,7 @@ class MessageBuilder:
         rules: Sequence[AttachmentRule] = (),
         constants: Sequence[RenderedAttachment | None] = (),
         static: Mapping[str, Iterable[str]] | None = None,
+        files: FileSystem = FILE_SYSTEM,
     ) -> None:
         """Encode what all messages share.
 
@@ -65,12 +67,13 @@ class MessageBuilder:
             rules: the ``[[attach]]`` tables, in order.
             constants: of those, what is the same for every row: it is looked for and read once.
             static: the fixed chunks of ``text`` and ``html``.
+            files: how attachments and images are looked at.
 
         """
         static = static or {}
         html = tuple(static.get("html", ()))
         self._rules = tuple(rules)
-        self._store = FileStore()
+        self._store = FileStore(files)
         self._skeleton = _Skeleton(version)
         self._images = InlineImages(base, version, self._store, html)
         self._text = TextEncoder(static.get("text", ()))
@@ -210,7 +213,7 @@ class MessageBuilder:
     def _found(self, rule: AttachmentRule, name: RenderedAttachment) -> list[FilePart]:
         from glob import has_magic
 
-        files = find_files(rule.base, name.path, rule.missing)
+        files = find_files(rule.base, name.path, rule.missing, self._store.files)
         if len(files) == 1 and name.name:
             labels = [name.name]
         elif len(files) == 1 and not has_magic(name.path):

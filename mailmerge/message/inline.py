@@ -133,7 +133,7 @@ class InlineImages:
         try:
             names = dict.fromkeys((source, unquote(source.partition("?")[0].partition("#")[0])))
             for name in names:
-                files = find_files(self._base, name, "skip")
+                files = find_files(self._base, name, "skip", self._store.files)
                 if len(files) == 1:
                     return files[0]
         except FileProblem as problem:

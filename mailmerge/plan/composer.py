@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from mailmerge.errors import CampaignFileError, RowError
+from mailmerge.file_system import FILE_SYSTEM
 from mailmerge.message import MessageBuilder, Thawer, message_id
 from mailmerge.model import AttachmentRule
 from mailmerge.render import MessageTemplates, Renderer, TemplateSource, marked
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from mailmerge.check.lint import Lint
     from mailmerge.config.accounts import Account
     from mailmerge.config.campaign_file import CampaignFile
+    from mailmerge.file_system import FileSystem
     from mailmerge.model import Columns, FrozenMessage, Message, Recipient, Rendered
 
 
@@ -34,6 +36,7 @@ class Composer:
         columns: the list's header.
         account: who sends; None where nobody does (check, preview).
         list_name: how messages call the list.
+        files: how templates, attachments and images are looked at.
 
     Raises:
         TemplateError: templates that do not compile, all problems at once.
@@ -47,6 +50,7 @@ class Composer:
         account: Account | None = None,
         *,
         list_name: str | None = None,
+        files: FileSystem = FILE_SYSTEM,
     ) -> None:
         self._file = file
         self._list_name = list_name
@@ -60,7 +64,7 @@ class Composer:
         self.sender = sender
         self._templates = _templates(file, sender)
         self._columns = columns
-        self.renderer = Renderer(self._templates, columns, where=file.data.where)
+        self.renderer = Renderer(self._templates, columns, where=file.data.where, files=files)
         self.parts = self._parts()
         self.version = _digest(self.parts)
         self._mail_from = account.return_path if account else None
@@ -72,6 +76,7 @@ class Composer:
             rules=self._templates.attachments,
             constants=self.renderer.constant_attachments,
             static=fixed,
+            files=files,
         )
         self._thawer = Thawer()
         if self._builder.files_digest:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from jinja2 import Template, TemplateSyntaxError, nodes
 
 from mailmerge.errors import TemplateError
+from mailmerge.file_system import FILE_SYSTEM
 from mailmerge.model import Diagnostic, Place
 from mailmerge.render.environments import (
     FolderLoader,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from jinja2 import Environment
 
+    from mailmerge.file_system import FileSystem
     from mailmerge.model import Columns
     from mailmerge.render.name_check import Seen
     from mailmerge.render.sources import MessageTemplates, TemplateSource
@@ -98,14 +100,16 @@ class Compiler:
         columns: Columns,
         *,
         finalize: Callable[[Any], Any] | None = None,
+        files: FileSystem = FILE_SYSTEM,
     ) -> None:
+        self._files = files
         self.sources = SourceMap(templates.places)
         self.filters = Filters()
         self.problems: list[Diagnostic] = []
         self.names: set[str] = set()
         """Names and headings that any template reads."""
         self._base = templates.base
-        loader = FolderLoader(templates.base, _shown_base(templates), self.sources)
+        loader = FolderLoader(templates.base, _shown_base(templates), self.sources, files)
         self._environments, self._checks = {}, {}
         for kind in get_args(TemplateKind):
             environment = make_environment(
@@ -134,7 +138,7 @@ class Compiler:
             self.sources.add(part.name, part.source or "")
             return self._compile(part.name, part.source or "", kind)
         try:
-            text = decode(part.path.read_bytes(), part.name)
+            text = decode(self._files.read(part.path), part.name)
         except OSError as error:
             folder = part.path.parent
             others = [entry.name for entry in folder.iterdir() if entry.is_file()] if folder.is_dir() else []

@@ -7,7 +7,9 @@ the template folder only.
 
 from __future__ import annotations
 
+import errno
 import re
+import stat
 from datetime import datetime, time, timedelta
 from decimal import Decimal
 from functools import partial
@@ -29,6 +31,7 @@ from markupsafe import Markup, escape
 
 from mailmerge import values
 from mailmerge.errors import TemplateError
+from mailmerge.file_system import FILE_SYSTEM
 from mailmerge.model import Place
 from mailmerge.render import builtins
 from mailmerge.render.operators import OperatorGenerator, Operators
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
     from jinja2.compiler import Frame
     from jinja2.runtime import Context
 
+    from mailmerge.file_system import FileSystem
     from mailmerge.render.sources import SourceMap
 
 
@@ -237,7 +241,10 @@ def _either(of_text: Callable[..., Any], of_value: Callable[..., Any], *args: An
 class FolderLoader(BaseLoader):
     """Loads UTF-8 templates from one folder; no ``..``, absolute name or link leads out of it."""
 
-    def __init__(self, base: Path, shown_base: str, sources: SourceMap) -> None:
+    def __init__(
+        self, base: Path, shown_base: str, sources: SourceMap, files: FileSystem = FILE_SYSTEM
+    ) -> None:
+        self._files = files
         self._base = base.resolve()
         self._shown_base = shown_base
         self._sources = sources
@@ -246,13 +253,24 @@ class FolderLoader(BaseLoader):
         """Read *template*, a name with ``/`` relative to the folder."""
         del environment
         clean = not {"", ".", ".."} & set(template.split("/")) and not {"\\", "\0"} & set(template)
-        path = self._base.joinpath(*template.split("/")).resolve() if clean else self._base
-        if not (path.is_relative_to(self._base) and path.is_file()):
+        named = self._base.joinpath(*template.split("/")) if clean else self._base
+        path = named.resolve()
+        if not (clean and self._is_file(named) and path.is_relative_to(self._base)):
             raise TemplateNotFound(template)
         shown = self._shown_base + template
-        text = decode(path.read_bytes(), shown)
+        text = decode(self._files.read(path), shown)
         self._sources.add(template, text, shown)
         return text, str(path), lambda: True
+
+    def _is_file(self, path: Path) -> bool:
+        try:
+            return stat.S_ISREG(self._files.stat(str(path)).st_mode)
+        except ValueError:  # not a path
+            return False
+        except OSError as error:
+            if error.errno in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}:
+                return False
+            raise
 
 
 def decode(data: bytes, shown: str) -> str:

@@ -7,6 +7,7 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from mailmerge.file_system import FILE_SYSTEM
 from mailmerge.model import Rendered, RenderedAttachment
 from mailmerge.render.compiler import Compiled, Compiler
 from mailmerge.render.failures import failure, row_error
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from mailmerge.addresses import Mailbox
     from mailmerge.errors import RowError
+    from mailmerge.file_system import FileSystem
     from mailmerge.model import Columns, Recipient
     from mailmerge.render.sources import MessageTemplates, SourceMap
     from mailmerge.render.where import Where
@@ -29,7 +31,8 @@ _URI_LIST = rf"{_URI}(?:\s*,\s*{_URI})*\Z"
 class Renderer:
     """Turns rows into subjects, bodies, mailboxes, headers and attachment names.
 
-    *finalize* prints values in bodies in another way than `printed`, for people to look at.
+    *finalize* prints values in bodies in another way than `printed`, for people to look at; *files* is how
+    templates are looked at.
 
     Not safe to share between threads: the filters read the locale of the row that is being rendered.
 
@@ -50,9 +53,10 @@ class Renderer:
         *,
         where: str | None = None,
         finalize: Callable[[Any], Any] | None = None,
+        files: FileSystem = FILE_SYSTEM,
     ) -> None:
         self._known = {*columns.names, "row", *templates.vars}
-        compiler = Compiler(templates, columns, finalize=finalize)
+        compiler = Compiler(templates, columns, finalize=finalize, files=files)
         self._sources = compiler.sources
         self._filters = compiler.filters
         self._from = MailboxTemplate(compiler, "message.from", "From", templates.from_)

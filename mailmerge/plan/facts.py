@@ -1,0 +1,203 @@
+"""What a plan was made of, so that a later command can tell cheaply that it would make the same one.
+
+A plan has to be found before it is known what planning will look at: which paths those are, only planning
+tells. So the facts come in two parts.
+
+- `Premises` are known beforehand: the campaign's folder and name, the options that are facts, the account's
+  sender where the campaign names none, and the versions of what makes messages. Their digest is the plan's
+  *name*: other premises are another plan, beside the first one (a `--where` that is tried does not cost the
+  plan without it).
+- What was looked at is known afterwards and is kept in the plan: every path, found or not, the list's among
+  them. `changes` compares it with what is there now, and says in words what differs; nothing: the plan of
+  that name holds. Else a new one takes its name, and it is told from the old one by `Facts.digest`.
+
+So a file that is changed and changed back costs a new plan, and a list that cannot be looked at again (rows
+handed in by a program) is a premise: its digest is known when it has been read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Struct
+
+from mailmerge import options
+from mailmerge.option_types import fields_of
+from mailmerge.plan.path_log import LookedAtPaths, path_changes
+from mailmerge.version import installed_versions, sources_version
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from mailmerge.config.campaign_file import CampaignFile
+    from mailmerge.option_types import Section
+
+NAME_DIGITS = 16
+_MAKERS = {
+    "mailmerge-kit": "mailmerge",
+    "jinja2": "Jinja2",
+    "markupsafe": "MarkupSafe",
+    "babel": "Babel",
+    "email-validator": "email-validator",
+    "lxml": "lxml",
+    "openpyxl": "openpyxl",
+    "tinycss2": "tinycss2",
+    "zstandard": "zstandard",
+}
+"""Distributions that have a part in what is read, rendered, checked and kept."""
+
+
+class Premises(Struct, frozen=True):
+    """What decides the plan and is known before it is made."""
+
+    folder: str
+    """The campaign's, absolute, its links resolved."""
+    name: str
+    """The campaign's."""
+    options: dict[str, str]
+    """Those that are facts and were said, by name, each as a text that is the same for the same value."""
+    sender: str = ""
+    """The account's, where the campaign names none."""
+    rows: str = ""
+    """Digest of rows that were handed in by a program; empty: the list is a file, and among the paths."""
+    versions: dict[str, str] = {}
+
+    def plan_name(self) -> str:
+        """Give the name of the plan."""
+        return _digest(self)[:NAME_DIGITS]
+
+
+class Facts(Struct, frozen=True):
+    """Everything that decided a plan."""
+
+    premises: Premises
+    looked_at: LookedAtPaths
+
+    def digest(self) -> str:
+        """Tell this plan from every other one, also of its name: 64 hex digits."""
+        return _digest(self)
+
+    def encode(self) -> bytes:
+        """Give what `decode` reads."""
+        return msgspec.msgpack.encode(self)
+
+    @classmethod
+    def decode(cls, data: bytes) -> Facts | None:
+        """Read what `encode` gave; None: it is damaged, or another version's."""
+        try:
+            return msgspec.msgpack.decode(data, type=cls)
+        except (msgspec.MsgspecError, ValueError):
+            return None
+
+    def changes(self, now: Premises, most: int = 20) -> list[str]:
+        """Say in words what is not as it was when the plan was made; nothing: the plan holds.
+
+        Args:
+            now: today's premises.
+            most: no more are looked for.
+
+        """
+        found: list[str] = []
+        for change in self._changes(now):
+            found.append(change)
+            if len(found) >= most:
+                break
+        return found
+
+    def _changes(self, now: Premises) -> Iterator[str]:
+        yield from _premise_changes(self.premises, now)
+        yield from path_changes(self.looked_at, self.premises.folder)
+
+
+def premises(file: CampaignFile, *, sender: str = "", rows: str = "") -> Premises:
+    """Collect what is known before a plan is made.
+
+    Args:
+        file: the campaign.
+        sender: the account's, as it would be written in From; used where the campaign names none.
+        rows: digest of rows that were handed in by a program.
+
+    """
+    return Premises(
+        folder=os.path.realpath(file.folder),
+        name=file.name,
+        options=_facts_of(file),
+        sender="" if file.message.from_ else sender,
+        rows=rows,
+        versions=_versions(),
+    )
+
+
+def _facts_of(file: CampaignFile) -> dict[str, str]:
+    """Give the options that are facts and differ from their defaults, each as a canonical text."""
+    sections: tuple[tuple[str, Section], ...] = (
+        ("", file),
+        ("data.", file.data),
+        ("message.", file.message),
+        ("check.", file.check),
+        *((f"attach[{index}].", rule) for index, rule in enumerate(file.attach)),
+    )
+    found = {}
+    for prefix, section in sections:
+        for key, option in options.CAMPAIGN[section.toml_section].items():
+            [field] = fields_of({key: None})
+            value = getattr(section, field)
+            # A path that is the default where it was said may be another one here.
+            said = value != option.default or isinstance(value, Path)
+            if option.fact and said and prefix + key != "name":
+                found[prefix + key] = json.dumps(_canonical(value))
+    return found
+
+
+def _canonical(value: object) -> object:
+    """Turn an option's value into what JSON can say, the same for the same value from wherever it is said."""
+    if isinstance(value, Path):
+        return {"path": os.path.realpath(value)}
+    if isinstance(value, dict | msgspec.Struct):
+        table = msgspec.structs.asdict(value) if isinstance(value, msgspec.Struct) else value
+        return [[name, _canonical(item)] for name, item in table.items()]
+    if isinstance(value, frozenset):
+        return sorted(value)
+    if isinstance(value, tuple | list):
+        return [_canonical(item) for item in value]
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    return {type(value).__name__: str(value)}
+
+
+def _versions() -> dict[str, str]:
+    found = {"mailmerge-kit": "", **installed_versions(_MAKERS)}
+    if not found["mailmerge-kit"]:
+        found["mailmerge-kit"] = sources_version()
+    versions = {_MAKERS[name]: version for name, version in found.items()}
+    return {"Python": sys.version.partition(" ")[0], **versions}
+
+
+def _premise_changes(then: Premises, now: Premises) -> Iterator[str]:
+    if then.folder != now.folder:
+        yield f"the campaign was in {then.folder}"
+    if then.name != now.name:
+        yield f"the campaign was called {then.name}"
+    yield from (f"option {name} changed" for name in _differing(then.options, now.options))
+    if then.sender != now.sender:
+        yield "the account's sender changed"
+    if then.rows != now.rows:
+        yield "the rows changed"
+    for name in _differing(then.versions, now.versions):
+        before, after = then.versions.get(name), now.versions.get(name)
+        yield f"{name} {before} was replaced by {after}" if before and after else f"{name} changed"
+
+
+def _differing(then: Mapping[str, str], now: Mapping[str, str]) -> Sequence[str]:
+    names = dict.fromkeys((*then, *now))
+    return [name for name in names if then.get(name) != now.get(name)]
+
+
+def _digest(value: Struct) -> str:
+    return hashlib.sha256(msgspec.msgpack.encode(value, order="deterministic")).hexdigest()

@@ -1,0 +1,293 @@
+"""Which files planning looked at, found or not, and what a later look finds changed.
+
+Only a look counts, not its purpose: a template that is not there, an include that is tried and skipped, the
+files that a pattern matches, an image under its second spelling. Where nothing of that has changed, the same
+list and options make the same plan.
+
+A file is told to be the same by its size, time of change and inode. Two edits within the clock tick of the
+file system leave all of those as they are, so a file that was changed less than `YOUNG` before it was read is
+*young*: only its content tells. Content is hashed once, by whoever reads the file for its message, and again
+only where the file is young or one of those differs.
+"""
+
+from __future__ import annotations
+
+# os.path, not Path: this runs on every row
+# ruff: noqa: PTH116, PTH118
+import glob
+import hashlib
+import os
+import stat
+import time
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from mailmerge.file_system import FileSystem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+YOUNG = 2_000_000_000
+"""Nanoseconds: the coarsest tick of a file system in use (FAT)."""
+_MOST_PATTERNS = 200
+"""Patterns in one changed folder that are matched again; where there are more, the folder tells."""
+
+_State = tuple[int, int, int, int]
+"""Kind (``stat.S_IFMT``), size, time of change in nanoseconds, inode; the kind alone where it is no file."""
+_NOTHING: _State = (0, 0, 0, 0)
+
+
+class LookedAt(Struct, frozen=True, array_like=True):
+    """A path that was looked at."""
+
+    path: bytes
+    """As the system has it."""
+    state: _State
+    sha256: bytes = b""
+    """Of its content, where that was read."""
+    young: bool = False
+
+
+class Matched(Struct, frozen=True, array_like=True):
+    """A pattern that files were looked for with."""
+
+    root: bytes
+    pattern: str
+    names: bytes
+    """SHA-256 of the names that matched."""
+    count: int
+
+
+class Listed(Struct, frozen=True, array_like=True):
+    """A folder that a pattern was matched in."""
+
+    path: bytes
+    state: _State
+    """Here with the time of the last change of its entries."""
+    young: bool
+    entries: bytes
+    """SHA-256 of their names."""
+
+
+class LookedAtPaths(Struct, frozen=True, array_like=True):
+    """All that was looked at, each in the order of paths."""
+
+    paths: tuple[LookedAt, ...] = ()
+    patterns: tuple[Matched, ...] = ()
+    folders: tuple[Listed, ...] = ()
+    changed_meanwhile: tuple[bytes, ...] = ()
+    """What was not the same throughout: never to be trusted."""
+
+
+class PathLog(FileSystem):
+    """The system's files, every look at them noted.
+
+    Args:
+        now: the system's clock, in nanoseconds since 1970.
+
+    """
+
+    def __init__(self, now: Callable[[], int] = time.time_ns) -> None:
+        self._now = now
+        self._paths: dict[str, LookedAt] = {}
+        self._patterns: dict[tuple[str, str], Matched] = {}
+        self._folders: dict[str, Listed] = {}
+        self._changed: set[bytes] = set()
+
+    # --- looking --------------------------------------------------------------------------------------
+
+    def stat(self, path: str) -> os.stat_result:
+        """See `FileSystem`."""
+        try:
+            facts = os.stat(path)
+        except OSError:
+            self._note(path, _NOTHING)
+            raise
+        self._note(path, _state(facts))
+        return facts
+
+    def exists(self, path: str) -> bool:
+        """See `FileSystem`."""
+        self._note(path, _look(path))
+        return os.path.lexists(path)
+
+    def glob(self, root: str, pattern: str) -> list[str]:
+        """See `FileSystem`."""
+        for folder in _folders_of(root, pattern):
+            self._note_folder(folder)
+        names = super().glob(root, pattern)
+        matched = Matched(os.fsencode(root), pattern, _names_digest(names), len(names))
+        if self._patterns.setdefault((root, pattern), matched) != matched:
+            self._changed.add(os.fsencode(os.path.join(root, pattern)))
+        return names
+
+    def read(self, path: Path) -> bytes:
+        """See `FileSystem`."""
+        facts = self.stat(str(path))
+        data = super().read(path)
+        self.hashed(str(path), facts, hashlib.sha256(data).hexdigest())
+        return data
+
+    def hashed(self, path: str, facts: os.stat_result, sha256: str) -> None:
+        """See `FileSystem`."""
+        self._note(path, _state(facts), bytes.fromhex(sha256))
+
+    def _note(self, path: str, state: _State, sha256: bytes = b"") -> None:
+        if not os.path.isabs(path):  # noqa: PTH117
+            path = os.path.abspath(path)  # noqa: PTH100  links in it stay as they are
+        known = self._paths.get(path)
+        if known is None or (sha256 and not known.sha256 and known.state == state):
+            young = state[2] > self._now() - YOUNG
+            self._paths[path] = LookedAt(os.fsencode(path), state, sha256, young)
+        elif known.state != state or (sha256 and known.sha256 != sha256):
+            self._changed.add(known.path)
+
+    def _note_folder(self, path: str) -> None:
+        state = _look(path, of_folder=True)
+        known = self._folders.get(path)
+        if known is None:
+            self._folders[path] = Listed(
+                os.fsencode(path), state, state[2] > self._now() - YOUNG, _entries_digest(path)
+            )
+        elif known.state != state and known.path not in self._changed:
+            if known.entries != _entries_digest(path):
+                self._changed.add(known.path)
+            self._folders[path] = replace(known, state=state, young=True)
+
+    # --- what was looked at ---------------------------------------------------------------------------
+
+    def looked_at(self) -> LookedAtPaths:
+        """Give all of it, the same whatever came first."""
+        hashed = {one.state: one.sha256 for one in self._paths.values() if one.sha256}
+        paths = (
+            # The same file by another path, through a link.
+            one if one.sha256 or one.state not in hashed else replace(one, sha256=hashed[one.state])
+            for one in self._paths.values()
+        )
+        return LookedAtPaths(
+            tuple(sorted(paths, key=lambda one: one.path)),
+            tuple(sorted(self._patterns.values(), key=lambda one: (one.root, one.pattern))),
+            tuple(sorted(self._folders.values(), key=lambda one: one.path)),
+            tuple(sorted(self._changed)),
+        )
+
+
+def path_changes(looked_at: LookedAtPaths, base: str) -> Iterator[str]:
+    """Say in words what is not as it was, file by file; nothing: all is.
+
+    Args:
+        looked_at: what was looked at.
+        base: the campaign's folder: paths in it are told relative to it.
+
+    """
+    for path in looked_at.changed_meanwhile:
+        yield f"{_shown(path, base)} changed while the plan was made"
+    for one in looked_at.paths:
+        found = _look(one.path)
+        if found == one.state and not one.young:
+            continue
+        if what := _difference(one, found):
+            yield f"{_shown(one.path, base)} {what}"
+    yield from _pattern_changes(looked_at, base)
+
+
+def _difference(one: LookedAt, found: _State) -> str:
+    if _NOTHING in (found, one.state):
+        return "" if found == one.state else "was removed" if found == _NOTHING else "appeared"
+    if not one.sha256 or not stat.S_ISREG(found[0]):
+        return "changed"
+    try:
+        with open(os.fsdecode(one.path), "rb") as file:  # noqa: PTH123
+            content = hashlib.file_digest(file, "sha256").digest()
+    except OSError as error:
+        return f"cannot be read any more ({error.strerror})"
+    return "" if content == one.sha256 else "changed"
+
+
+def _pattern_changes(looked_at: LookedAtPaths, base: str) -> Iterator[str]:
+    changed = {folder.path for folder in looked_at.folders if _is_changed(folder)}
+    if not changed:
+        return
+    patterns = [
+        one
+        for one in looked_at.patterns
+        if not changed.isdisjoint(map(os.fsencode, _folders_of(os.fsdecode(one.root), one.pattern)))
+    ]
+    if len(patterns) > _MOST_PATTERNS:
+        yield from (f"files in {_shown(path, base)} changed" for path in sorted(changed))
+        return
+    for one in patterns:
+        names = FileSystem().glob(os.fsdecode(one.root), one.pattern)
+        if _names_digest(names) != one.names:
+            shown = _shown(os.path.join(one.root, os.fsencode(one.pattern)), base)
+            yield f"{_more(len(names) - one.count)} {shown}"
+
+
+def _is_changed(folder: Listed) -> bool:
+    found = _look(folder.path, of_folder=True)
+    if found == folder.state and not folder.young:
+        return False
+    return _entries_digest(os.fsdecode(folder.path)) != folder.entries
+
+
+def _more(count: int) -> str:
+    files = "file" if abs(count) == 1 else "files"
+    if count > 0:
+        return f"{count} more {files} match{'es' if count == 1 else ''}"
+    if count < 0:
+        return f"{-count} {files} fewer match{'es' if count == -1 else ''}"
+    return "other files match"
+
+
+# --- looking -----------------------------------------------------------------------------------------------
+
+
+def _state(facts: os.stat_result, *, of_folder: bool = False) -> _State:
+    kind = stat.S_IFMT(facts.st_mode)
+    if of_folder:
+        return kind, 0, facts.st_mtime_ns, facts.st_ino
+    # What is in a folder is another question.
+    return (kind, facts.st_size, facts.st_mtime_ns, facts.st_ino) if stat.S_ISREG(kind) else (kind, 0, 0, 0)
+
+
+def _look(path: str | bytes, *, of_folder: bool = False) -> _State:
+    try:
+        return _state(os.stat(path), of_folder=of_folder)
+    except (OSError, ValueError):
+        return _NOTHING
+
+
+def _folders_of(root: str, pattern: str) -> Iterable[str]:
+    """Give the folders whose entries decide what matches *pattern*, by what is there now."""
+    parts = pattern.replace(os.sep, "/").split("/")
+    first = next((place for place, part in enumerate(parts) if glob.has_magic(part)), len(parts))
+    folders = [os.path.join(root, *parts[:first])]
+    for place in range(first + 1, len(parts) + (parts[-1] == "**")):
+        above = "/".join([*parts[:place], ""])  # with a slash at its end it matches folders only
+        names = glob.glob(above, root_dir=root, recursive=True)  # noqa: PTH207
+        folders += [os.path.join(root, name) for name in names]
+    return folders
+
+
+def _names_digest(names: Iterable[str]) -> bytes:
+    return hashlib.sha256(b"\0".join(map(os.fsencode, names))).digest()
+
+
+def _entries_digest(path: str) -> bytes:
+    try:
+        with os.scandir(path) as found:
+            return _names_digest(sorted(entry.name + "/" * entry.is_dir() for entry in found))
+    except OSError:
+        return b""
+
+
+def _shown(path: bytes, base: str) -> str:
+    text = os.fsdecode(path)
+    folder, name = os.path.split(text)
+    whole = os.path.join(os.path.realpath(folder), name)
+    inside = whole.startswith(base.rstrip(os.sep) + os.sep)
+    shown = os.path.relpath(whole, base) if inside else text
+    return shown.encode("utf-8", "backslashreplace").decode()
