@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from mailmerge.campaign.connect import connection_factory, find_account
 from mailmerge.campaign.opening import Access, open_run
+from mailmerge.campaign.planning import Planning
 from mailmerge.campaign.preflight import examine
 from mailmerge.check.message_view import Finding, diagnostic
 from mailmerge.check.rules.deliverability import longer_than_a_day
@@ -55,7 +56,7 @@ def check(
     with open_run(definition, Access.COPY) as opened:
         ledger, recipients = opened.ledger, opened.open_list()
 
-        planned = opened.plan(definition.composer(recipients, account), recipients, progress)
+        planned = opened.plan(Planning(definition, recipients, account), progress)
         try:
             plan, standing = examine(definition, ledger, planned, account=account)
         except CampaignFileError as error:

@@ -10,7 +10,7 @@ import contextlib
 import enum
 from typing import TYPE_CHECKING
 
-from mailmerge.campaign.planning import Planning, last_standing
+from mailmerge.campaign.planning import last_standing
 from mailmerge.clock import SystemClock
 from mailmerge.errors import LedgerError
 from mailmerge.ledger.account_usage import AccountUsage
@@ -24,13 +24,12 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
 
     from mailmerge.campaign.definition import Definition
-    from mailmerge.campaign.planning import OpenPlan
+    from mailmerge.campaign.planning import OpenPlan, Planning
     from mailmerge.campaign.standing import Standing
     from mailmerge.clock import Clock
     from mailmerge.config.accounts import Account
     from mailmerge.ledger.account_usage import AccountQuota
     from mailmerge.ledger.reader import LedgerReader
-    from mailmerge.plan.composer import Composer
     from mailmerge.recipients import RecipientList
 
 
@@ -74,12 +73,7 @@ class OpenCampaign:
         workspace.clear_snapshots(keep=copy)
         return self.definition.open_list(copy)
 
-    def plan(
-        self,
-        composer: Composer,
-        recipients: RecipientList,
-        progress: Callable[[int], None] | None = None,
-    ) -> OpenPlan:
+    def plan(self, planning: Planning, progress: Callable[[int], None] | None = None) -> OpenPlan:
         """Give the campaign's plan, open until the campaign is closed.
 
         Raises:
@@ -87,12 +81,11 @@ class OpenCampaign:
             FileError: a new plan cannot be kept anywhere.
 
         """
-        planning = Planning(self.definition, recipients, composer)
-        return planning.find(self._stack) or planning.make(self._stack, progress)
+        return self.find_plan(planning) or planning.make(self._stack, progress)
 
-    def find_plan(self, composer: Composer, recipients: RecipientList) -> OpenPlan | None:
+    def find_plan(self, planning: Planning) -> OpenPlan | None:
         """Give the campaign's plan if there is one that still holds, open until the campaign is closed."""
-        return Planning(self.definition, recipients, composer).find(self._stack)
+        return planning.find(self._stack)
 
     def quota(self, account: Account) -> AccountQuota | None:
         """Give the account's limits and what it has used of them; None: nothing is counted here."""

@@ -10,6 +10,7 @@ from mailmerge.model import Counts, Status
 
 if TYPE_CHECKING:
     from datetime import datetime
+    from pathlib import Path
 
     from mailmerge.check.diagnostics import DiagnosticCollector
     from mailmerge.model import Rate
@@ -46,6 +47,10 @@ class Plan(Struct, frozen=True):
     """Size of the largest message in octets."""
     planned: datetime | None = None
     """When an earlier command planned it, since when nothing has changed; None: it was planned just now."""
+    changes: tuple[str, ...] = ()
+    """What has changed since it was planned before, the first few things."""
+    kept: Path | None = None
+    """Where the plan is kept."""
     deferred_until: datetime | None = None
     pipeline: str = "auto"
     """How messages may overlap on the wire: ``auto``, ``off``, ``overlap`` or ``window``."""

@@ -7,30 +7,39 @@ last run worked on, so that rows have the numbers that the last report had.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import secrets
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Struct
 
 from mailmerge.campaign.standing import Join, Standing
-from mailmerge.errors import ListError
+from mailmerge.campaign.workspace import ledger_of
+from mailmerge.errors import LedgerError, ListError
+from mailmerge.ledger.ledger import Ledger
 from mailmerge.plan.cache import PlanCache, PlanOwner
+from mailmerge.plan.composer import Composer
+from mailmerge.plan.facts import Facts, premises
+from mailmerge.plan.path_log import PathLog
 from mailmerge.plan.planner import Planner, PlanSummary
 from mailmerge.recipients import sha256
 from mailmerge.recipients.selection import Suppressed
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterator
     from contextlib import ExitStack
 
     from mailmerge.campaign.definition import Definition
+    from mailmerge.config.accounts import Account
     from mailmerge.ledger.reader import LedgerReader
-    from mailmerge.plan.composer import Composer
     from mailmerge.plan.store import PlanReader
     from mailmerge.recipients import RecipientList
+
+
+_CHANGES_TOLD = 5
 
 
 class OpenPlan(Struct, frozen=True):
@@ -42,76 +51,125 @@ class OpenPlan(Struct, frozen=True):
     """The list, as the user named it."""
     sender: str
     """The template of From."""
+    path: Path
+    """Where it is kept."""
     earlier: bool = False
     """It was made before this command."""
+    changes: tuple[str, ...] = ()
+    """What has changed since the one before it was made."""
 
 
-class Planning(Struct, frozen=True):
-    """What a plan is made of.
+class Planning:
+    """Finds the plan of a campaign, or makes it.
 
     Args:
         definition: the campaign.
         recipients: its list.
-        composer: its templates, compiled.
+        account: who sends, for From where the campaign does not say it.
+
+    Raises:
+        TemplateError: templates that do not compile, with every problem in them.
 
     """
 
-    definition: Definition
-    recipients: RecipientList
-    composer: Composer
+    def __init__(
+        self, definition: Definition, recipients: RecipientList, account: Account | None = None
+    ) -> None:
+        self._definition = definition
+        self._recipients = recipients
+        self._log = PathLog()
+        self._source = None if definition.given_list is not None else self._look_at_list()
+        self.composer = Composer(
+            definition.file, recipients.columns, account, list_name=recipients.shown, files=self._log
+        )
+        """The campaign's templates and message builder; what it looks at is noted."""
+        rows = (
+            secrets.token_hex(8) if self._source is None else ""
+        )  # nobody can tell whether they are the same
+        self._premises = premises(definition.file, sender=self.composer.sender, rows=rows)
+        self._changes: tuple[str, ...] = ()
 
     def find(self, stack: ExitStack) -> OpenPlan | None:
         """Give a plan that was made before and still holds, open until *stack* is closed."""
-        name = self._name()
-        found = plan_cache(self.definition).find(name, datetime.now(UTC)) if name else None
+        found = plan_cache(self._definition).find(self._premises.plan_name(), datetime.now(UTC))
         if found is None:
             return None
         reader = stack.enter_context(found)
+        facts = Facts.decode(reader.facts)
+        if facts is None or not reader.has_messages:
+            return None
+        self._changes = tuple(facts.changes(self._premises, _CHANGES_TOLD))
+        if self._changes:
+            return None
         try:
             summary = msgspec.msgpack.decode(reader.summary, type=PlanSummary)
         except msgspec.MsgspecError:
             return None
-        return self._opened(reader, summary, earlier=True) if reader.has_messages else None
+        return self._opened(reader, summary, earlier=True)
 
     def make(self, stack: ExitStack, progress: Callable[[int], None] | None = None) -> OpenPlan:
         """Plan the whole list, and give the plan, open until *stack* is closed.
 
         Raises:
-            ListError: the list cannot be read to its end.
+            ListError: the list cannot be read to its end, or changed meanwhile.
             FileError: the plan cannot be kept.
 
         """
-        data = self.definition.file.data
+        data = self._definition.file.data
         planner = Planner(
             self.composer,
-            self.recipients,
-            ignore=sorted(self.definition.file.check.ignore),
+            self._recipients,
+            ignore=sorted(self._definition.file.check.ignore),
             duplicates=data.duplicates,
             keyed=data.key is not None,
         )
-        name = self._name() or secrets.token_hex(8)
-        with plan_cache(self.definition).writer(name, datetime.now(UTC)) as writer:
+        cache = plan_cache(self._definition)
+        cache.sweep(datetime.now(UTC), _is_last_plan)
+        with cache.writer(self._premises.plan_name(), datetime.now(UTC)) as writer:
             summary = planner.plan(writer, progress or (lambda _rows: None))
-            reader = stack.enter_context(writer.finish(msgspec.msgpack.encode(summary)))
+            facts = self._facts()
+            reader = stack.enter_context(writer.finish(msgspec.msgpack.encode(summary), facts.encode()))
         return self._opened(reader, summary)
 
     def _opened(self, reader: PlanReader, summary: PlanSummary, *, earlier: bool = False) -> OpenPlan:
-        return OpenPlan(reader, summary, self.recipients.shown, self.composer.sender, earlier)
+        path = plan_cache(self._definition).path(reader.name)
+        sender, shown = self.composer.sender, self._recipients.shown
+        return OpenPlan(reader, summary, shown, sender, path, earlier, self._changes)
 
-    def _name(self) -> str:
-        """Hash everything that planning looks at; empty where something cannot be known beforehand."""
-        file, data = self.definition.file, self.definition.file.data
-        per_row_files = any("{" in rule.path for rule in file.attach)
-        if self.definition.given_list is not None or per_row_files:
-            return ""
-        facts = [
-            sha256(self.recipients.path),
-            self.composer.version,
-            *map(str, (data.sheet, data.key, data.where, data.duplicates, data.hidden, data.encoding)),
-            *sorted(file.check.ignore),
-            *map(str, (sorted(data.types.items()), sorted(data.defaults.items()))),
-        ]
-        return hashlib.sha256("\x1f".join(facts).encode()).hexdigest()[:16]
+    def _look_at_list(self) -> os.stat_result:
+        path = str(self._definition.file.data.source)
+        try:
+            return self._log.stat(path)
+        except OSError as error:
+            raise ListError(f"{path} cannot be read: {error.strerror}", code="D100") from error
+
+    def _facts(self) -> Facts:
+        """Say what was looked at; what was parsed of the list is what a copy of it has, if there is one."""
+        if self._source is not None:
+            path = str(self._definition.file.data.source)
+            before, after = _stamp(self._source), _stamp(self._look_at_list())
+            if before != after:
+                raise ListError(
+                    f"{path} changed while it was being read",
+                    code="D125",
+                    hint="wait until the program that writes it has finished, then try again",
+                )
+            self._log.hashed(path, self._source, sha256(self._recipients.path))
+        return Facts(self._premises, self._log.looked_at())
+
+
+def _stamp(found: os.stat_result) -> tuple[int, int, int]:
+    return found.st_size, found.st_mtime_ns, found.st_ino
+
+
+def _is_last_plan(owner: PlanOwner, name: str) -> bool:
+    """Tell whether a campaign's last run worked on a plan; what cannot be asked has none."""
+    try:
+        with Ledger.open_read_only(ledger_of(Path(owner.folder)), owner.name) as ledger:
+            last = ledger.last_run()
+    except LedgerError:
+        return False
+    return last is not None and last.plan == name
 
 
 def plan_cache(definition: Definition) -> PlanCache:

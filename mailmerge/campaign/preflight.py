@@ -61,6 +61,8 @@ def examine(
         largest=summary.largest,
         sender=summary.sender or planned.sender,
         planned=planned.reader.made if planned.earlier else None,
+        changes=planned.changes,
+        kept=planned.path,
     )
     return plan, standing
 

@@ -15,6 +15,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from mailmerge.campaign.opening import Access, open_run
+from mailmerge.campaign.planning import Planning
 from mailmerge.campaign.preflight import refuse_if_broken
 from mailmerge.campaign.standing import Join, Standing
 from mailmerge.check.diagnostics import DiagnosticCollector
@@ -178,15 +179,16 @@ class _Look:
         self._definition = definition
         self._ledger = opened.ledger
         self._recipients = opened.open_list()
-        self._composer = definition.composer(self._recipients)
+        planning = Planning(definition, self._recipients)
+        self._composer = planning.composer
         self._secret = definition.workspace.secret_for_showing(definition.name, keep=keep)
         self._problems = DiagnosticCollector(definition.file.check.ignore)
         self._problems.add(definition.environment.warnings)
         self._join = Join(Suppressed(definition.file.data.suppress))
         if partial:
-            self._planned = opened.find_plan(self._composer, self._recipients)
+            self._planned = opened.find_plan(planning)
         else:
-            self._planned = opened.plan(self._composer, self._recipients, progress)
+            self._planned = opened.plan(planning, progress)
         if self._planned is None:
             self._problems.add(self._recipients.warnings)
         else:

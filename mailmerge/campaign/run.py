@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from mailmerge.campaign.connect import connection_factory, find_account, open_transcript
 from mailmerge.campaign.opening import Access, account_key, open_run
+from mailmerge.campaign.planning import Planning
 from mailmerge.campaign.preflight import examine, refuse_if_broken
 from mailmerge.clock import SystemClock
 from mailmerge.errors import AuthError, CampaignFileError, LedgerError, MailmergeError, RowError
@@ -176,7 +177,8 @@ class Run:
         self._sessions = self._send.sessions or account.sessions
         self._selection = parse_rows(request.rows) if request.rows else None
         self._recipients = opened.open_list()
-        self._composer = opened.definition.composer(self._recipients, account)
+        self._planning = Planning(opened.definition, self._recipients, account)
+        self._composer = self._planning.composer
         self._quota: AccountQuota | None = opened.quota(account)
         self._planned: OpenPlan
         self._standing: Standing
@@ -195,7 +197,7 @@ class Run:
             InputError: the campaign itself is wrong, or is not the one that rows were accepted with.
 
         """
-        planned = self._opened.plan(self._composer, self._recipients, self._request.progress)
+        planned = self._opened.plan(self._planning, self._request.progress)
         self._planned = planned
         plan, self._standing = examine(self._definition, self._ledger, planned, account=self._account)
         refuse_if_broken(plan.problems)

@@ -46,7 +46,7 @@ class Workspace(Struct, frozen=True):
     @property
     def ledger_path(self) -> Path:
         """The ledger, shared by all campaign names of this folder."""
-        return self.state / "ledger.db"
+        return ledger_of(self.folder)
 
     def make_state(self) -> None:
         """Create the private folder.
@@ -147,6 +147,11 @@ class Workspace(Struct, frozen=True):
                 return ledger.secret
         except (LedgerError, InUseError):
             return os.urandom(32)
+
+
+def ledger_of(folder: Path) -> Path:
+    """Give the ledger of the campaigns that are in a folder."""
+    return folder / STATE_FOLDER / "ledger.db"
 
 
 def folder_of_name(user_state: Path, name: str) -> Path:

@@ -72,7 +72,8 @@ def _session(plan: Plan) -> Iterator[str]:
 
 def _checked(plan: Plan) -> str:
     if plan.planned is None:
-        return f"just now, {found(plan.problems)}"
+        since = f", {'; '.join(plan.changes)} since it was planned before" if plan.changes else ""
+        return f"just now, {found(plan.problems)}{since}"
     when = plan.planned.astimezone()
     day = "" if when.date() == datetime.now().astimezone().date() else f"{when:%Y-%m-%d} "
     return f"{day}{when:%H:%M}, nothing has changed since, {found(plan.problems)}"

@@ -12,6 +12,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from mailmerge.campaign.opening import open_standing
+from mailmerge.campaign.planning import Planning
 from mailmerge.model import Status
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from faultd import Accepted
     from mailmerge.campaign import Campaign
     from mailmerge.model import Counts, Result
+    from mailmerge.plan.store import PlanReader
 
 _MESSAGE_ID = re.compile(rb"^Message-ID:\s*(\S+)", re.IGNORECASE | re.MULTILINE)
 _BOUNDARY = re.compile(rb"(\r\n--=_[^\r]+\r\n)")
@@ -45,8 +47,11 @@ def check_invariants(
         settled: addresses that a person said had arrived.
 
     """
-    with open_standing(campaign.definition) as standing:
+    with contextlib.ExitStack() as stack:
+        standing = stack.enter_context(open_standing(campaign.definition))
         assert standing is not None
+        if standing.plan is None:  # the campaign was moved since it ran: its plan is its old place's
+            standing.plan = _plan_now(campaign, stack)
         results = list(standing.results())
         counts = standing.ledger.counts()
     promised = set(attempts_of(campaign.workspace.ledger_path, campaign.name, "key", "message_id", "digest"))
@@ -72,6 +77,11 @@ def check_invariants(
     for result in known.values():
         _check_state(result, taken_by[result.address], result.address in settled)
     return counts
+
+
+def _plan_now(campaign: Campaign, stack: contextlib.ExitStack) -> PlanReader:
+    planning = Planning(campaign.definition, campaign.definition.open_list())
+    return (planning.find(stack) or planning.make(stack)).reader
 
 
 def attempts_of(path: Path, name: str, *columns: str) -> list[tuple[Any, ...]]:

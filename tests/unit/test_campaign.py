@@ -36,7 +36,7 @@ def examined(campaign: Campaign, ledger: Ledger) -> Plan:
     """Plan the campaign, or find the plan that was made before."""
     definition = campaign.definition
     recipients = definition.open_list()
-    planning = Planning(definition, recipients, definition.composer(recipients))
+    planning = Planning(definition, recipients)
     with contextlib.ExitStack() as stack:
         return examine(definition, ledger, planning.find(stack) or planning.make(stack))[0]
 

@@ -17,11 +17,11 @@ from msgspec.structs import replace
 
 from campaigns import write_campaign
 from mailmerge import options
-from mailmerge.campaign.composer import Composer
 from mailmerge.config.campaign_file import Overrides, load
 from mailmerge.errors import RowError
 from mailmerge.message.attachments import FileProblem, FileStore, find_files
 from mailmerge.message.inline import InlineImages
+from mailmerge.plan.composer import Composer
 from mailmerge.plan.facts import Facts, Premises, premises
 from mailmerge.plan.path_log import LookedAtPaths, PathLog
 from mailmerge.recipients import open_list, sha256
