@@ -434,14 +434,14 @@ def inside(path: Path, ours: list[Path], temporary: Path) -> bool:
 # --- killed in the middle --------------------------------------------------------------------------------
 
 KILLED_AT = [
-    (("preview", "spring", "--no-open"), "rename", 3),
+    (("preview", "spring", "--no-open"), "rename", 8),
     (("preview", "spring", "--eml", "spring/eml", "--mbox", "spring/all.mbox"), "rename", 5),
     (("send", "spring", "--yes"), "rename", 8),
     (("rehearse", "spring"), "rename", 8),
     (("report", "spring", "--xlsx"), "rename", 5),
     (("report", "spring", "--copy", "spring/copy.csv"), "rename", 5),
     (("check", "spring"), "unlink", 2),
-    (("report", "spring", "--xlsx"), "unlink", 2),
+    (("report", "spring", "--xlsx"), "unlink", 6),
     (("rehearse", "spring"), "unlink", 2),
 ]
 
