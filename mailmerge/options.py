@@ -66,6 +66,7 @@ _RUN: Final = ("rehearse", "send")
 Duplicates = Literal["first", "error", "allow"]
 Hidden = Literal["refuse", "skip", "send"]
 OutputFormat = Literal["full", "concise", "json", "github", "sarif"]
+SchemaName = Literal["campaign", "accounts"]
 StockTemplate = Literal["plain", "newsletter", "invoice", "announcement"]
 """What ``init`` can start from: the folders of templates/."""
 

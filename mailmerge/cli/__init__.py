@@ -1,6 +1,6 @@
 """The command line: argv in, terminal and exit codes out; the only package that prints.
 
-One module per command; a command's module, and with it whatever it needs, is imported when it runs.
+A command's module, and with it whatever it needs, is imported when it runs.
 """
 
 from __future__ import annotations
@@ -24,6 +24,12 @@ COMMANDS = {
     "After": ("status", "report", "resolve", "requeue", "purge"),
     "Tools": ("explain", "schema", "completion"),
 }
+_MODULES = {
+    **dict.fromkeys(("rehearse", "test"), "send"),
+    **dict.fromkeys(COMMANDS["After"], "after"),
+    **dict.fromkeys(("providers", "explain", "schema"), "reference"),
+}
+"""Where the commands are that have no module of their own name."""
 SUMMARIES = {
     "init": "Create a campaign folder from your list and its columns.",
     "providers": "Show mail providers: servers, limits, and how to sign in.",
@@ -54,8 +60,10 @@ class LazyGroup(click.Group):
         """Import the command's module and return its command."""
         if cmd_name not in SUMMARIES:
             return None
-        module = import_module(f"mailmerge.cli.{cmd_name}")
-        command: click.Command = module.command
+        if cmd_name == completion.name:
+            return completion
+        module = import_module(f"mailmerge.cli.{_MODULES.get(cmd_name, cmd_name)}")
+        command: click.Command = getattr(module, cmd_name)
         return command
 
     def resolve_command(
@@ -116,6 +124,24 @@ def _show_version(ctx: click.Context, _option: click.Parameter, wanted: bool) ->
 )
 def cli() -> None:
     """Mail merge you can trust with your name: one checked message per row, and a record of each."""
+
+
+@click.command("completion")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion(context: click.Context, *, shell: str) -> int:
+    """Print the completion script for SHELL.
+
+    bash: eval "$(mailmerge completion bash)" in ~/.bashrc; zsh: the same in ~/.zshrc; fish: mailmerge
+    completion fish | source in ~/.config/fish/config.fish.
+    """
+    from click.shell_completion import get_completion_class
+
+    complete = get_completion_class(shell)
+    assert complete is not None
+    root = context.find_root()
+    click.echo(complete(root.command, {}, "mailmerge", "_MAILMERGE_COMPLETE").source())
+    return 0
 
 
 def run(arguments: Sequence[str]) -> int:

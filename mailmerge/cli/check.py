@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.command("check")
 @campaign_argument
 @options_of("check")
-def command(*, output_format: OutputFormat, as_json: bool, quiet: bool, **options: Any) -> int:
+def check(*, output_format: OutputFormat, as_json: bool, quiet: bool, **options: Any) -> int:
     """Check every row and list all problems; nothing is sent.
 
     CAMPAIGN is a folder with campaign.toml, or such a file; default: this folder. With --list no campaign

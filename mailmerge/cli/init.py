@@ -22,7 +22,7 @@ _PATH = click.Path(path_type=Path)
 @click.command("init")
 @click.argument("folder", type=_PATH, default=Path("campaign"), required=False)
 @options_of("init")
-def command(
+def init(
     *,
     folder: Path,
     kind: StockTemplate | None,

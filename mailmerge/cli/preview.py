@@ -35,7 +35,7 @@ _LOOK_EVERY = 0.3
 @click.command("preview")
 @campaign_argument
 @options_of("preview")
-def command(*, terminal: bool, eml: Path | None, mbox: Path | None, watch: bool, **options: Any) -> int:
+def preview(*, terminal: bool, eml: Path | None, mbox: Path | None, watch: bool, **options: Any) -> int:
     """Show messages exactly as they would be sent; nothing is sent.
 
     Writes out/preview.html, one page that contains the whole campaign and loads nothing, and opens it if

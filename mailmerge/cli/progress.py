@@ -1,8 +1,11 @@
-"""How far a run or a preview has got: a bar on a terminal, elsewhere a line now and then, or JSON lines."""
+"""A run as its user watches and stops it: a bar, or lines now and then; the first signal, and the second."""
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any, Self
 
@@ -114,3 +117,41 @@ class RowCounter:
         elif time.monotonic() - self._last > LINE_EVERY:
             self._last = time.monotonic()
             note(f"{rows:,} rows checked")
+
+
+class GracefulStop:
+    """Turns SIGINT and SIGTERM into a request to stop while it is entered.
+
+    One that was ignored when we were started stays so: shells start commands in the background like this, and
+    the Ctrl-C at their terminal is meant for another.
+    """
+
+    def __init__(self) -> None:
+        self.flag = threading.Event()
+        self.code = 130
+        """The exit code that tells which signal it was."""
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) != signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, _frame: object) -> None:
+        self.code = 128 + number
+        if self.flag.is_set():
+            # The states are as the ledger has them: rows on the wire will be in doubt.
+            _tell("\nstopping immediately; messages in flight are now in doubt\n")
+            raise SystemExit(self.code)
+        self.flag.set()
+        _tell("\nfinishing the messages in flight ... (press again to stop immediately)\n")
+
+
+def _tell(text: str) -> None:
+    with contextlib.suppress(OSError):  # the reader may be gone: the signal counts all the same
+        sys.stderr.write(text)

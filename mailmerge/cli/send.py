@@ -1,4 +1,4 @@
-"""``mailmerge send``: the plan, the question, the run, the report."""
+"""``mailmerge rehearse``, ``test`` and ``send``: to nobody, to yourself, to everybody."""
 
 from __future__ import annotations
 
@@ -7,23 +7,145 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mailmerge.cli.options import campaign_argument, load_campaign, options_of
-from mailmerge.cli.output import interactive, note, require_person
-from mailmerge.cli.progress import Bar
-from mailmerge.cli.signals import GracefulStop
+from mailmerge.cli.output import emit, interactive, note, out, require_person, show_diagnostics
+from mailmerge.cli.plan_view import clock_time, show_plan, show_plan_json
+from mailmerge.cli.progress import Bar, GracefulStop
+from mailmerge.cli.report_view import show_report
 from mailmerge.model import Status
-from mailmerge.text import plural
+from mailmerge.text import duration, plural
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from mailmerge.campaign import Campaign
     from mailmerge.campaign.plan import Plan
+    from mailmerge.campaign.trial import TrialReport
+
+
+@click.command("rehearse")
+@campaign_argument
+@options_of("rehearse")
+def rehearse(*, as_json: bool, quiet: bool, verbose: bool, real_time: bool, **options: Any) -> int:
+    """Simulate the whole run with a built-in server, with real TLS and sign-in; nothing leaves this machine.
+
+    Ledger and quota are discarded afterwards. Results and the first received messages are kept in
+    out/rehearsal. The server can be told to misbehave, so that you see what a bad day looks like. --fail
+    takes CODE:SHARE or COMMAND:CODE:SHARE and may be repeated: 450:2%, mail:421:1%,
+    "content:554 5.7.1 spam:0.5%"; the commands are ehlo, auth, mail, rcpt, data, content.
+    """
+    from mailmerge.campaign.rehearsal import Rehearsal
+    from mailmerge.campaign.run import SendRequest
+    from mailmerge.sandbox import FaultPlan
+
+    faults = FaultPlan.parse(
+        options.pop("refusals"),
+        drop_after_data=options.pop("drop_after_data"),
+        drop=options.pop("drop"),
+        per_connection=options.pop("per_connection"),
+        per_minute=options.pop("per_minute"),
+        greylist=options.pop("greylist"),
+        refuse_sign_in=options.pop("refuse_sign_in"),
+        delay=options.pop("delay"),
+        seed=options.pop("seed"),
+    )
+    request = SendRequest(rows=options.pop("rows"), limit=options.pop("limit"), wait=not real_time)
+    campaign = load_campaign(options)
+    bar = Bar(quiet=quiet or as_json, as_json=as_json)
+    pace: list[float] = []
+
+    def planned(plan: Plan) -> None:
+        pace.append(plan.seconds)
+        if as_json:
+            show_plan_json(plan)
+        else:
+            show_plan(plan, quiet=quiet)
+        bar.begin(plan.to_send)
+
+    with bar, GracefulStop() as stop:
+        report = campaign.rehearse(
+            request,
+            Rehearsal(faults, real_time=real_time),
+            planned=planned,
+            observe=bar.observe,
+            stop=stop.flag,
+        )
+    show_report(report, as_json=as_json, verbose=verbose)
+    if not as_json:
+        if pace[0] >= 1 and not real_time:
+            note(f"In real time this run would take about {duration(pace[0])}.")
+        if report.folder:
+            out(f"Messages as the server received them: {report.folder / 'messages'}/")
+        out("This was a rehearsal: nothing left this machine.")
+        out(f"Next: {campaign.suggested('preview')}")
+    return stop.code if report.exit_code == 130 else report.exit_code
+
+
+@click.command("test")
+@campaign_argument
+@options_of("test")
+def test(
+    *,
+    rows: str | None,
+    me: str | None,
+    accounts_ca_file: Path | None,
+    transcript: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Send the messages of --rows (default: the first row) to yourself; nobody else gets anything.
+
+    To and envelope are yours, and an X-Mailmerge-Test header names the row. There is no Cc or Bcc, no
+    List-Unsubscribe and no Disposition-Notification-To. No row's state changes.
+    """
+    from mailmerge.campaign.run import SendRequest
+
+    campaign = load_campaign(options)
+    request = SendRequest(
+        rows=rows,
+        ca_file=accounts_ca_file,
+        transcript=transcript,
+        ask_secret=ask_secret if interactive() else None,
+    )
+    with GracefulStop() as stop:
+        report = campaign.test(me, request, stop=stop.flag)
+    for result in report.results:
+        if as_json:
+            emit("test", row=result.row, status=result.status, reply=result.reply, to=result.to)
+        else:
+            told = f"row {result.row:<5} {result.status:<9} {result.reply}"
+            out(f"{told}   -> {result.to}  (would go to {result.meant_for})")
+    _say_changes(report)
+    return _ended(report, stop)
+
+
+def _say_changes(report: TrialReport) -> None:
+    """Say what a test has not, so that nobody looks for it."""
+    names = dict.fromkeys(name for result in report.results for name in result.left_out)
+    if names:
+        note(f"Left out of tests: {', '.join(names)}. To and Message-ID are others, too.")
+
+
+def _ended(report: TrialReport, stop: GracefulStop) -> int:
+    """Say why no more was sent, and give the exit code."""
+    from mailmerge.campaign.results import end_code
+    from mailmerge.sending.runs import Reason
+
+    end = report.end
+    if end.error:
+        show_diagnostics(end.error.diagnostics)
+    if report.left:
+        later = f"; try again after {clock_time(end.next_at)}" if end.next_at else ""
+        note(f"{plural(report.left, 'test message')} not sent{later}.")
+    if end.reason is Reason.INTERRUPTED:
+        return stop.code
+    refused = any(result.status is not Status.ACCEPTED for result in report.results)
+    return end_code(end) or (3 if refused else 0)
 
 
 @click.command("send")
 @campaign_argument
 @options_of("send")
-def command(**options: Any) -> int:
+def send(**options: Any) -> int:
     """Show the plan, ask for confirmation, send, and write the results.
 
     Running the same command again continues: no row is sent twice. "accepted" means that the server accepted
@@ -76,15 +198,11 @@ class SendCommand:
             report = campaign.send(request, confirm=self.confirm, observe=bar.observe, stop=stop.flag)
         if report is None:
             return 0 if self.dry_run else 2
-        from mailmerge.cli.report_view import show_report
-
         show_report(report, as_json=self.as_json, verbose=self.verbose)
         return stop.code if report.exit_code == 130 else report.exit_code
 
     def confirm(self, plan: Plan) -> bool:
         """Show the plan and ask; False: nothing is sent."""
-        from mailmerge.cli.plan_view import show_plan, show_plan_json
-
         if self.as_json:
             show_plan_json(plan)
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 from mailmerge.option_types import REQUIRED, toml_text
 from mailmerge.options import (
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from mailmerge.option_types import Option, Section
-
-SchemaName = Literal["campaign", "accounts"]
+    from mailmerge.options import SchemaName
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _SECTIONS: Final[tuple[tuple[str, type[Section]], ...]] = (

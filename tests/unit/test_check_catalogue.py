@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from mailmerge.check.catalogue import AREAS, Entry, as_markdown, catalogue, page
-from mailmerge.cli.explain import command
+from mailmerge.cli.reference import explain as command
 from mailmerge.model import Severity
 
 ROOT = Path(__file__).parents[2]

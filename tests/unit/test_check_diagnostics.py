@@ -19,7 +19,7 @@ from mailmerge.check.diagnostics import (
     listing,
     sarif,
 )
-from mailmerge.cli.check import command
+from mailmerge.cli.check import check as command
 from mailmerge.model import Diagnostic, Place, Severity
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailmerge.campaign.scaffold import make_campaign, sample_list
-from mailmerge.cli.schema import command
-from mailmerge.config.option_docs import SchemaName, as_markdown, json_schema
-from mailmerge.options import ACCOUNT, CAMPAIGN, StockTemplate
+from mailmerge.cli.reference import schema as command
+from mailmerge.config.option_docs import as_markdown, json_schema
+from mailmerge.options import ACCOUNT, CAMPAIGN, SchemaName, StockTemplate
 from mailmerge.recipients import open_list
 from mailmerge.validation import ValidationError
 

@@ -142,7 +142,7 @@ def test_colours_only_where_they_are_wanted(shown):
 def test_rich_is_loaded_for_terminals_only():
     """A run without a terminal never pays for it."""
     code = (
-        "import sys; from mailmerge.cli import status, report_view; "
+        "import sys; from mailmerge.cli import after, report_view; "
         "print('rich' in sys.modules, 'pandas' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

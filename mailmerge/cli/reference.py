@@ -1,15 +1,17 @@
-"""``mailmerge providers``: what is known about mail providers."""
+"""``mailmerge providers``, ``explain`` and ``schema``: what can be looked up, without any campaign."""
 
 from __future__ import annotations
 
+import json
 import textwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import click
 
 from mailmerge.cli.options import options_of
 from mailmerge.cli.output import emit, out
-from mailmerge.text import width
+from mailmerge.options import SchemaName
+from mailmerge.text import near, width
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,15 +25,16 @@ _MARKS = {"confirmed": "published", "assumed": "not confirmed", "ours": "our gue
 @click.command("providers")
 @click.argument("name", required=False)
 @options_of("providers")
-def command(*, name: str | None, as_json: bool) -> int:
+def providers(*, name: str | None, as_json: bool) -> int:
     """Show mail providers: servers, limits, and how to sign in.
 
     Without NAME all of them in short; with NAME everything about one. The limits are estimates where
     the provider publishes none: the server's answer always wins.
     """
-    from mailmerge.providers import find_provider, providers
+    from mailmerge.providers import find_provider
+    from mailmerge.providers import providers as every_provider
 
-    chosen = [find_provider(name)] if name else list(providers())
+    chosen = [find_provider(name)] if name else list(every_provider())
     for provider in chosen:
         if as_json:
             emit("provider", **_values(provider))
@@ -117,3 +120,42 @@ def _mark(provider: Provider, key: str) -> str:
 def _numbered(steps: tuple[str, ...]) -> Iterator[str]:
     for number, step in enumerate(steps, 1):
         yield from textwrap.wrap(step, _WIDTH, initial_indent=f"    {number}. ", subsequent_indent=" " * 7)
+
+
+@click.command("explain")
+@click.argument("codes", nargs=-1, metavar="[CODE]...")
+def explain(codes: tuple[str, ...]) -> int:
+    """Explain what a code such as D110 means, why it matters, and what to do about it.
+
+    Without a code: list all of them.
+    """
+    from mailmerge.check.catalogue import catalogue, page
+
+    entries = catalogue()
+    if not codes:
+        for entry in entries.values():
+            out(f"{entry.code}  {entry.severity:<7}  {entry.what}")
+    for number, code in enumerate(codes):
+        if code.upper() not in entries:
+            hits = near(code, entries)
+            hint = f" Did you mean {' or '.join(hits)}?" if hits else " `mailmerge explain` lists them all."
+            raise click.UsageError(f"There is no code {code!r}.{hint}")
+        if number:
+            out()
+        for line in page(entries[code.upper()]):
+            out(line)
+    return 0
+
+
+@click.command("schema")
+@click.argument("name", type=click.Choice(get_args(SchemaName)), default="campaign", required=False)
+def schema(*, name: SchemaName) -> int:
+    """Print the JSON Schema of campaign.toml, or of the accounts in your config.toml.
+
+    Editors complete and check keys with it: mailmerge schema > campaign.schema.json, and in the first line
+    of campaign.toml write #:schema ./campaign.schema.json.
+    """
+    from mailmerge.config.option_docs import json_schema
+
+    click.echo(json.dumps(json_schema(name), indent=2, ensure_ascii=False))
+    return 0

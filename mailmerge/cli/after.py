@@ -1,0 +1,169 @@
+"""``mailmerge status``, ``report``, ``resolve``, ``requeue`` and ``purge``: what comes after a run.
+
+They read the ledger, and the list only where they must.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mailmerge.cli.options import campaign_argument, load_campaign, options_of
+from mailmerge.cli.output import emit, note, out, require_person
+from mailmerge.cli.plan_view import clock_time
+from mailmerge.cli.report_view import show_counts, show_report
+from mailmerge.model import Status
+from mailmerge.text import plural
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@click.command("status")
+@campaign_argument
+@options_of("status")
+def status(*, as_json: bool, **options: Any) -> int:
+    """Show how many rows are in each state; reads the ledger and nothing else."""
+    campaign = load_campaign(options, ledger_only=True)
+    status = campaign.status()
+    if as_json:
+        emit(
+            "status",
+            campaign=campaign.name,
+            statuses=status.counts.by_status,
+            next_at=status.next_at.isoformat() if status.next_at else None,
+            last_run=status.last_run.isoformat() if status.last_run else None,
+        )
+        return 0
+    if status.last_run is None and not status.counts.total:
+        out(f"{campaign.name}: nothing has been sent yet.")
+        return 0
+    out(f"{campaign.name}: {plural(status.counts.total, 'row')}")
+    show_counts(status.counts)
+    if status.last_run:
+        running = " (still running, or killed)" if status.unfinished else ""
+        out(f"Last run: {clock_time(status.last_run)}{running}")
+    if status.next_at:
+        going = campaign.continuation()
+        when = clock_time(status.next_at)
+        out(f"Deferred rows can be sent from {when} on: {going.again}   {plural(going.left, 'row')} left")
+    if status.counts[Status.IN_DOUBT]:
+        out(f"Some rows are in doubt: {campaign.suggested('resolve')}")
+    return 0
+
+
+@click.command("report")
+@campaign_argument
+@options_of("report")
+def report(
+    *,
+    page: bool,
+    workbook: bool,
+    copy: Path | None,
+    redact: bool,
+    as_json: bool,
+    verbose: bool,
+    **options: Any,
+) -> int:
+    """Write report.html, results.csv, results.jsonl and the failed rows again from the ledger."""
+    if copy and redact:
+        raise click.UsageError("--copy and --redact exclude each other: the copy contains your list as it is")
+    from mailmerge.campaign.results import ReportOptions
+
+    campaign = load_campaign(options, ledger_only=True)
+    report = campaign.report(ReportOptions(page=page, workbook=workbook, copy=copy, redact=redact))
+    show_report(report, as_json=as_json, verbose=verbose)
+    return 1 if report.bug else 0
+
+
+@click.command("resolve")
+@campaign_argument
+@options_of("resolve")
+def resolve(*, rows: str | None, as_accepted: bool, resend: bool, **options: Any) -> int:
+    """List the rows in doubt, or settle them (all, or --rows).
+
+    A row is in doubt when its message was handed over completely but the server's reply was lost: it may or
+    may not have been sent. Look in the account's Sent folder, or ask the recipient; only you can decide.
+    """
+    if as_accepted and resend:
+        raise click.UsageError("--as-accepted and --resend exclude each other")
+    campaign = load_campaign(options, ledger_only=True)
+    if as_accepted or resend:
+        count = campaign.resolve(rows, as_accepted=as_accepted)
+        what = "recorded as accepted" if as_accepted else "will be sent again by the next run"
+        out(f"{plural(count, 'row')} {what}.")
+        if resend and count:
+            going = campaign.continuation(rows)
+            out(f"Next: {going.again}   {plural(going.left, 'row')} left")
+        return 0
+    doubtful = list(campaign.in_doubt(rows))
+    if not doubtful:
+        out("No row is in doubt.")
+        return 0
+    for result in doubtful:
+        delivery = result.delivery
+        when = clock_time(delivery.updated) if delivery and delivery.updated else ""
+        message_id = delivery.message_id if delivery else ""
+        where = f"row {result.row}" if result.row is not None else "no longer in the list"
+        out(f"{where:>9}  {result.address}  handed over {when}  {message_id}")
+    out("")
+    out(f"{plural(len(doubtful), 'row')} may or may not have been sent. Decide for all, or with --rows:")
+    chosen = () if rows is None else ("--rows", rows)
+    accept = campaign.suggested("resolve", *chosen, "--as-accepted")
+    resend_them = campaign.suggested("resolve", *chosen, "--resend")
+    out(f"  {accept}   they arrived: record them as accepted")
+    out(f"  {resend_them}   send them again; some may arrive twice")
+    return 0
+
+
+@click.command("requeue")
+@campaign_argument
+@options_of("requeue")
+def requeue(*, rows: str | None, failed: Path | None, accepted: bool, yes: bool, **options: Any) -> int:
+    """Requeue rejected and expired rows: the next run tries them again.
+
+    Without --rows or --from: all of them. --accepted requeues rows that the server has already accepted, and
+    asks first.
+    """
+    if rows is not None and failed is not None:
+        raise click.UsageError("--rows and --from exclude each other")
+    campaign = load_campaign(options, ledger_only=True)
+    if accepted and not yes and not _sure(rows, failed):
+        note("Nothing was changed.")
+        return 2
+    count = campaign.requeue(rows, failed=failed, accepted=accepted)
+    going = campaign.continuation(rows)
+    out(f"Requeued {plural(count, 'row')}. Next: {going.again}   {plural(going.left, 'row')} left")
+    return 0
+
+
+def _sure(rows: str | None, failed: Path | None) -> bool:
+    require_person()
+    which = f"rows {rows}" if rows else f"the people in {failed}" if failed else "ALL accepted rows"
+    answer = click.prompt(
+        f"{which} will get the message a second time. Type 'again' to continue",
+        default="",
+        show_default=False,
+        err=True,
+    )
+    return bool(answer == "again")
+
+
+@click.command("purge")
+@campaign_argument
+@options_of("purge")
+def purge(*, yes: bool, **options: Any) -> int:
+    """Remove addresses, replies and the copy of the list from the ledger, and the files in out/.
+
+    Only counts remain. The campaign cannot be continued afterwards; your own list is not touched.
+    """
+    campaign = load_campaign(options, ledger_only=True)
+    if not yes:
+        require_person()
+        if not click.confirm(f"Remove the personal data of campaign {campaign.name!r} for good?", err=True):
+            note("Nothing was changed.")
+            return 2
+    campaign.purge()
+    out(f"Removed the personal data of campaign {campaign.name!r}.")
+    return 0
