@@ -22,7 +22,7 @@ from campaigns import with_variables
 from mailmerge import Campaign
 from mailmerge.campaign import connect
 from mailmerge.model import Outcome, Phase, Reply, Scope, Status
-from mailmerge.smtp.events import Completed, ReleaseNeeded
+from mailmerge.smtp.state import Completed, ReleaseNeeded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mailmerge.campaign.trial import TrialResult as TrialResult
     from mailmerge.campaign.workspace import Workspace as Workspace
     from mailmerge.check.diagnostics import DiagnosticCollector as DiagnosticCollector
-    from mailmerge.check.online_links import LinkCheck as LinkCheck
+    from mailmerge.check.online import LinkCheck as LinkCheck
     from mailmerge.clock import Clock as Clock
     from mailmerge.config.accounts import Account as Account
     from mailmerge.config.campaign_file import CampaignFile as CampaignFile

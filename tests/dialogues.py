@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING
 from mailmerge.addresses import Address
 from mailmerge.errors import ConnectionLost
 from mailmerge.model import Envelope, Message
-from mailmerge.smtp.events import Closed, Completed, ReleaseNeeded
 from mailmerge.smtp.sasl import Credentials
 from mailmerge.smtp.session import Session
+from mailmerge.smtp.state import Closed, Completed, ReleaseNeeded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from mailmerge.model import Outcome
-    from mailmerge.smtp.events import Event
+    from mailmerge.smtp.state import Event
 
 FULL = b"250-server\r\n250-PIPELINING\r\n250-CHUNKING\r\n250 SIZE 1000000\r\n"
 PLAIN = b"250-server\r\n250 PIPELINING\r\n"

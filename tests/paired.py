@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mailmerge.clock import VirtualClock
     from mailmerge.errors import SessionError
     from mailmerge.model import Message
-    from mailmerge.smtp.events import Event
+    from mailmerge.smtp.state import Event
 
 Step = Literal["MAIL", "RCPT", "DATA", "content"]
 Mode = Literal["off", "overlap", "window"]

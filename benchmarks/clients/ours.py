@@ -19,7 +19,7 @@ from dialogue import SENDER, Watch, arguments
 from mailmerge.addresses import Address
 from mailmerge.model import Envelope, Message, Rate, Status
 from mailmerge.smtp.connection import Connection, Endpoint
-from mailmerge.smtp.events import Completed, ReleaseNeeded
+from mailmerge.smtp.state import Completed, ReleaseNeeded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,8 +66,7 @@ def with_ledger(
     """Send as a campaign does: throttle, durable promises, outcomes."""
     from mailmerge.clock import SystemClock
     from mailmerge.ledger.ledger import Ledger
-    from mailmerge.sending.backoff import RetryPolicy
-    from mailmerge.sending.policy import Policy
+    from mailmerge.sending.policy import Policy, RetryPolicy
     from mailmerge.sending.sender import Sender
     from mailmerge.sending.throttle import Throttle
     from mailmerge.sending.work_queue import Job

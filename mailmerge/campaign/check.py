@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from mailmerge.campaign.definition import Definition
     from mailmerge.campaign.plan import Plan
     from mailmerge.campaign.standing import Standing
-    from mailmerge.check.online_dns import Lookup
-    from mailmerge.check.online_links import LinkCheck
+    from mailmerge.check.online import LinkCheck, Lookup
     from mailmerge.config.accounts import Account
     from mailmerge.errors import MailmergeError
 
@@ -106,22 +105,22 @@ def _envelope_sender(account: Account) -> Iterator[Finding]:
 
 
 def _ask_dns(plan: Plan, standing: Standing, lookup: Lookup) -> None:
-    from mailmerge.check import online_dns
+    from mailmerge.check.online import recipient_domains, sender_domain
 
     domain = plan.sender.rpartition("@")[2].rstrip(">")
     if domain and "{" not in domain:
-        plan.problems.add(diagnostic(finding) for finding in online_dns.sender(domain, lookup))
+        plan.problems.add(diagnostic(finding) for finding in sender_domain(domain, lookup))
     rows: dict[str, list[int]] = {}
     for result in standing.results():
         if result.status is Status.PENDING and result.row is not None:
             rows.setdefault(result.address.rpartition("@")[2].lower(), []).append(result.row)
-    for finding, numbers in online_dns.recipients(rows, lookup):
+    for finding, numbers in recipient_domains(rows, lookup):
         plan.problems.add(diagnostic(finding, row=row) for row in numbers)
 
 
 def _links(definition: Definition) -> Iterator[str]:
     """Yield the different links of the first messages, but those that unsubscribe somebody."""
-    from mailmerge.check.online_links import MOST_LINKS
+    from mailmerge.check.online import MOST_LINKS
     from mailmerge.check.rules.links import all_links
 
     recipients = definition.open_list()

@@ -12,7 +12,7 @@ from mailmerge.config.account_secrets import find_secret
 from mailmerge.config.accounts import resolve_account
 from mailmerge.errors import CampaignFileError, FileError
 from mailmerge.files import start_file
-from mailmerge.smtp.events import Closed, Completed, ReleaseNeeded
+from mailmerge.smtp.state import Closed, Completed, ReleaseNeeded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

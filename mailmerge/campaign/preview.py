@@ -25,8 +25,7 @@ from mailmerge.model import Diagnostic, Listed, Recipient, Severity, Status
 from mailmerge.plan.composer import identifier
 from mailmerge.plan.planner import RowMaker, plan_row
 from mailmerge.preview.live import FileStates, file_states
-from mailmerge.preview.page_data import PageRow, diagnostic_values
-from mailmerge.preview.preview_page import PageWriter
+from mailmerge.preview.preview_page import PageRow, PageWriter, diagnostic_values
 from mailmerge.recipients import parse_rows
 from mailmerge.recipients.selection import Suppressed
 from mailmerge.render.environments import END, START, unmarked

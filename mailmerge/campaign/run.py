@@ -318,8 +318,7 @@ class Run:
         return self._sender(connect).run(self._work())
 
     def _sender(self, connect: Connect) -> Sender:
-        from mailmerge.sending.backoff import RetryPolicy
-        from mailmerge.sending.policy import Policy
+        from mailmerge.sending.policy import Policy, RetryPolicy
         from mailmerge.sending.sender import Sender
 
         return Sender(

@@ -71,8 +71,7 @@ def _online(options: dict[str, Any]) -> OnlineChecks | None:
     if not (ask_dns or try_links):
         return None
     from mailmerge.campaign.check import OnlineChecks
-    from mailmerge.check.online_dns import system_lookup
-    from mailmerge.check.online_links import LinkCheck
+    from mailmerge.check.online import LinkCheck, system_lookup
 
     note("asking " + " and ".join(["the DNS"] * ask_dns + ["the links' servers"] * try_links) + " ...")
     return OnlineChecks(lookup=system_lookup() if ask_dns else None, links=LinkCheck() if try_links else None)

@@ -67,7 +67,7 @@ def traceback_of(error: Exception) -> str:
     """Give the traceback without any secret that it may quote."""
     import traceback
 
-    from mailmerge.config.secret import mask_known
+    from mailmerge.masking import mask_known
 
     return mask_known("".join(traceback.format_exception(error)))
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mailmerge.config.environment import applies_to_host
-from mailmerge.config.secret import Secret
 from mailmerge.errors import AuthError
+from mailmerge.masking import Secret
 from mailmerge.options import SECRET
 
 if TYPE_CHECKING:

@@ -20,7 +20,6 @@ from mailmerge.addresses import (
     parse_address_list,
 )
 from mailmerge.config.environment import applies_to_host
-from mailmerge.config.secret import Secret
 from mailmerge.config.toml_document import (
     Document,
     TomlProblems,
@@ -29,7 +28,7 @@ from mailmerge.config.toml_document import (
     report_unknown_key,
 )
 from mailmerge.errors import CampaignFileError
-from mailmerge.masking import MASK
+from mailmerge.masking import MASK, Secret
 from mailmerge.option_types import fields_of
 from mailmerge.options import ACCOUNT, CONFIG_FILE, PLANNED, SECRET, AccountOptions
 from mailmerge.providers import get_provider, near_providers, provider_for_address, provider_for_host

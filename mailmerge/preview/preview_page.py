@@ -3,23 +3,293 @@
 Rows are written as they come, in deflated blocks that the page's script opens when they are looked at; so
 neither writing nor opening the page takes memory for more than a few rows. Its policy (CSP) lets run the
 one script that is in it, by hash, and load nothing at all.
+
+Ten thousand messages differ in a few words. A row is therefore an entry for the list, and for when it is
+opened everything else with texts that recur from message to message, attachments and images kept once each
+(`StringTable`, `Blobs`). `Outliers` remembers the rows that stand out.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import heapq
 import html
 import json
+import re
 import zlib
+from binascii import a2b_base64
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from mailmerge.preview.page_data import Blobs, Outliers, PageRow, StringTable, details, list_entry
+from msgspec import Struct
+
+from mailmerge.model import Severity, Status
+from mailmerge.values import displayed, name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from mailmerge.model import Diagnostic, Listed, Message, Recipient, Rendered
+
+_MOST_IN_LIST = 160
+"""Characters of a cell that can be searched; the row itself shows all of them."""
+_PIECE = re.compile(r"[^\n>]*[\n>]?")
+_DISPOSITION = re.compile(rb"\r\nContent-Disposition: (attachment|inline)")
+_BASE64_TEXT = b"Content-Transfer-Encoding: base64\r\n\r\n"
+
+
+class PageRow(Struct, frozen=True):
+    """One row to show, and what is known about it."""
+
+    listed: Listed
+    recipient: Recipient
+    diagnostics: tuple[Diagnostic, ...] = ()
+    message: Message | None = None
+    rendered: Rendered | None = None
+    marked: Rendered | None = None
+    """Rendered once more with marks around the values; None where that is not possible."""
+
+
+def list_entry(row: PageRow) -> list[Any]:
+    """Return what the list and the search need, in the order that the page's script expects."""
+    rendered, message = row.rendered, row.message
+    codes = [found.code for found in row.diagnostics]
+    return [
+        row.listed.row,
+        "ready" if row.listed.status is Status.PENDING else str(row.listed.status),
+        row.listed.address,
+        ", ".join(box.name for box in rendered.to if box.name) if rendered else "",
+        rendered.subject if rendered else "",
+        message.size if message else 0,
+        _attachments(message),
+        sum(found.severity is Severity.ERROR for found in row.diagnostics),
+        list(dict.fromkeys(codes)),
+        [displayed(value)[:_MOST_IN_LIST] for value in row.recipient.values],
+    ]
+
+
+def details(row: PageRow, strings: StringTable, blobs: Blobs) -> dict[str, Any]:
+    """Return everything else; the message's own bytes can be put together from it."""
+    values: dict[str, Any] = {"types": [name_of(value) for value in row.recipient.values]}
+    texts = map(displayed, row.recipient.values)
+    long = {index: text for index, text in enumerate(texts) if len(text) > _MOST_IN_LIST}
+    if long:
+        values["long"] = long
+    if row.listed.detail:
+        values["detail"] = row.listed.detail
+    if row.diagnostics:
+        values["checks"] = [diagnostic_values(found) for found in row.diagnostics]
+    if row.message:
+        values["from"] = str(row.message.envelope.mail_from)
+        values["rcpt"] = [str(address) for address in row.message.envelope.rcpt_to]
+        values["content"] = list(_segments(row.message, strings, blobs))
+    if row.marked:
+        bodies = {"html": row.marked.html, "text": row.marked.text}
+        values |= {name: strings.fold(chunks) for name, chunks in bodies.items() if chunks is not None}
+    return values
+
+
+def diagnostic_values(found: Diagnostic) -> dict[str, Any]:
+    """Return a diagnostic as plain values, without empty ones."""
+    values: dict[str, Any] = {
+        "code": found.code,
+        "severity": str(found.severity),
+        "message": found.message,
+        "hint": found.hint,
+    }
+    if place := found.place:
+        values |= {"path": place.path, "line": place.line, "column": place.column, "cell": place.cell}
+        values |= {"source": place.source, "width": place.width if place.column else None}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _segments(message: Message, strings: StringTable, blobs: Blobs) -> Iterator[Folded | dict[str, Any]]:
+    """Yield the content: text, base64 of a text, or a reference to a file that many messages may share."""
+    before = b""
+    for segment in message.segments:
+        if _disposition(segment):
+            yield blobs.reference(segment)
+        elif before.endswith(_BASE64_TEXT):
+            text = a2b_base64(segment).decode("utf-8", "surrogatepass")
+            yield {"base64": strings.fold(_PIECE.findall(text)[:-1])}
+        else:
+            yield strings.fold(segment.decode("ascii").splitlines(keepends=True))
+        before = segment
+
+
+def _attachments(message: Message | None) -> int:
+    if message is None:
+        return 0
+    return sum(_disposition(segment) == b"attachment" for segment in message.segments)
+
+
+def _disposition(segment: bytes) -> bytes | None:
+    """Tell attachments and inline images, which are segments of their own, from all else."""
+    if not segment.startswith(b"Content-"):
+        return None
+    match = _DISPOSITION.search(segment, 0, 4000)
+    return match[1] if match else None
+
+
+# --- texts that recur ----------------------------------------------------------------------------------
+
+Folded = list["str | list[int]"]
+
+_MOST_CHARACTERS = 8 << 20
+_MOST_CANDIDATES = 100_000
+
+
+class StringTable:
+    """Numbers the pieces that were met twice; memory is bounded, what does not fit stays literal."""
+
+    def __init__(self) -> None:
+        self.pieces: list[str] = []
+        self._numbers: dict[str, int] = {}
+        self._once: set[str] = set()
+        self._room = _MOST_CHARACTERS
+        self._room_once = _MOST_CHARACTERS
+
+    def fold(self, pieces: Iterable[str]) -> Folded:
+        """Return *pieces*, joined where they are literal, numbered where they recur."""
+        folded: Folded = []
+        run, following = [0, 0], -1
+        for piece in pieces:
+            number = self._numbers.get(piece)
+            if number is None:
+                number = self._number(piece)
+            if number is None:
+                # Met for the first time, or too much to keep: it stays literal here and is never rewritten,
+                # so that each row can be written as it comes.
+                following = -1
+                last = folded[-1] if folded else None
+                if isinstance(last, str):
+                    folded[-1] = last + piece
+                else:
+                    folded.append("".join((piece,)))  # noqa: FLY002  Markup becomes str
+            elif number == following:
+                run[1] += 1
+                following += 1
+            else:
+                run, following = [number, 1], number + 1
+                folded.append(run)
+        return folded
+
+    def _number(self, piece: str) -> int | None:
+        """Return the number of a piece that is met again; None: it is met first, or there is no room."""
+        if piece not in self._once:
+            if len(self._once) > _MOST_CANDIDATES or self._room_once < len(piece):
+                self._once.clear()
+                self._room_once = _MOST_CHARACTERS
+            self._once.add(piece)
+            self._room_once -= len(piece)
+            return None
+        if self._room < len(piece):
+            return None
+        self._room -= len(piece)
+        self._once.discard(piece)
+        self._numbers[piece] = len(self.pieces)
+        self.pieces.append("".join((piece,)))  # noqa: FLY002  Markup becomes str
+        return len(self.pieces) - 1
+
+
+# --- files ---------------------------------------------------------------------------------------------
+
+_MOST_BLOBS = 24 << 20
+"""Octets of encoded files in one page."""
+
+
+class Blobs:
+    """Hands each new file to *write* once and gives references to it.
+
+    A file that no longer fits is left out: its MIME header and size are all the page shows of it.
+    """
+
+    def __init__(self, write: Callable[[bytes], None], room: int = _MOST_BLOBS) -> None:
+        self._write = write
+        self._room = room
+        self._numbers: dict[bytes, int] = {}
+        self._kept: dict[int, tuple[bytes, int]] = {}
+        """The very objects that messages share, so that they are hashed once."""
+
+    def reference(self, part: bytes) -> dict[str, Any]:
+        """Return ``{"blob": number}``, or ``{"head": ..., "size": ...}`` for a part left out."""
+        known, number = self._kept.get(id(part), (None, -1))
+        if known is part:
+            return {"blob": number}
+        digest = hashlib.sha256(part).digest()
+        if digest in self._numbers:
+            return {"blob": self._numbers[digest]}
+        if len(part) > self._room:
+            head = part[: part.find(b"\r\n\r\n") + 4]
+            return {"head": head.decode("ascii"), "size": len(part)}
+        self._room -= len(part)
+        number = self._numbers[digest] = len(self._numbers)
+        self._kept[id(part)] = (part, number)
+        self._write(part)
+        return {"blob": number}
+
+
+# --- rows worth a look ----------------------------------------------------------------------------------
+
+_KEPT = 3
+_RARE_SHARE = 0.05
+_MOST_BRANCHES = 1000
+_MOST_RARE = 50
+
+
+class Outliers:
+    """Watches rows go by and remembers the few that stand out; memory does not grow with the list."""
+
+    def __init__(self) -> None:
+        self._rows = 0
+        self._longest: list[tuple[int, int]] = []
+        self._shortest: list[tuple[int, int]] = []
+        self._biggest: list[tuple[int, int]] = []
+        self._smallest: list[tuple[int, int]] = []
+        self._branches: dict[int, list[int]] = {}
+        """Hash of a branch: how many rows took it, then the first of them."""
+
+    def add(self, row: int, *, length: int, size: int, chunks: Iterable[str]) -> None:
+        """Take in a row: the *length* of its text, the *size* of its message, its fixed *chunks*."""
+        self._rows += 1
+        ranks = (length, -length, size, -size)
+        heaps = (self._longest, self._shortest, self._biggest, self._smallest)
+        for heap, rank in zip(heaps, ranks, strict=True):
+            heapq.heappush(heap, (rank, -row))  # of equal ones the first rows stay
+            if len(heap) > _KEPT:
+                heapq.heappop(heap)
+        branch = hash(frozenset(chunks))
+        if branch in self._branches or len(self._branches) < _MOST_BRANCHES:
+            rows = self._branches.setdefault(branch, [0])
+            rows[0] += 1
+            if len(rows) <= _MOST_RARE:
+                rows.append(row)
+
+    def rows(self) -> dict[str, list[int]]:
+        """Return the row numbers by what is unusual about them; what all rows share is not unusual."""
+        return {
+            "longest": _outliers(self._longest, self._shortest, self._rows),
+            "shortest": _outliers(self._shortest, self._longest, self._rows),
+            "biggest": _outliers(self._biggest, self._smallest, self._rows),
+            "rare": self._rare(),
+        }
+
+    def _rare(self) -> list[int]:
+        if len(self._branches) < 2:
+            return []
+        most = max(1, int(self._rows * _RARE_SHARE))
+        rare = [rows[1:] for rows in self._branches.values() if rows[0] <= most]
+        return sorted(row for rows in rare for row in rows)[:_MOST_RARE]
+
+
+def _outliers(heap: list[tuple[int, int]], others: list[tuple[int, int]], rows: int) -> list[int]:
+    """Return the rows in *heap*, the most unusual first; none if all rows are alike."""
+    if rows <= _KEPT or -max(others)[0] == max(heap)[0]:
+        return []
+    return [-row for _, row in sorted(heap, reverse=True)]
+
 
 ROWS_PER_BLOCK = 50
 _ENTRIES_PER_BLOCK = 1000

@@ -18,8 +18,8 @@ from mailmerge.render.environments import (
     printed,
     printed_in_line,
 )
+from mailmerge.render.failures import NameCheck, name_hint
 from mailmerge.render.filters import Filters
-from mailmerge.render.name_check import NameCheck, name_hint
 from mailmerge.render.sources import SourceMap
 from mailmerge.values import Value
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from mailmerge.file_system import FileSystem
     from mailmerge.model import Columns
-    from mailmerge.render.name_check import Seen
+    from mailmerge.render.failures import Seen
     from mailmerge.render.sources import MessageTemplates, TemplateSource
 
 

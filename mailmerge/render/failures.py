@@ -1,29 +1,277 @@
-"""From an exception inside a template to one of ours: whose fault, which file, line, column and row."""
+"""What is wrong with a template: seen before the first row, or when a row makes it fail.
+
+Before: unknown names, missing includes, which columns are used. A name counts as known if it is a column, a
+variable, a Jinja2 global, or bound in a template that shares its context (``set``, ``for``, macro arguments,
+imports). ``x is defined`` and ``x|default(..)`` may ask for names that do not exist, and so may whatever
+stands under an ``if`` that tests ``x is defined``.
+
+Later: from an exception inside a template to one of ours: whose fault, which file, line, column and row.
+"""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_args
 
 from jinja2 import TemplateError as JinjaError
-from jinja2 import TemplateNotFound, TemplateSyntaxError
+from jinja2 import TemplateNotFound, TemplateSyntaxError, nodes
 from jinja2.exceptions import SecurityError
 from jinja2.utils import missing
+from msgspec import Struct
 from msgspec.structs import replace
 
 from mailmerge.errors import InputError, RowError, TemplateError
-from mailmerge.model import Place
+from mailmerge.model import Diagnostic, Place
 from mailmerge.render.environments import UnknownName
-from mailmerge.render.name_check import name_hint, syntax_problem
-from mailmerge.text import quoted
+from mailmerge.text import did_you_mean, quoted
 from mailmerge.values import BadValue, Value, displayed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
 
-    from mailmerge.model import Recipient
+    from mailmerge.model import Columns, Recipient
+    from mailmerge.render.environments import Sandbox
     from mailmerge.render.sources import SourceMap
+
+_NodeT = TypeVar("_NodeT", bound=nodes.Node)
+_Reference = nodes.Extends | nodes.Include | nodes.Import | nodes.FromImport
+_SURVEYED = (nodes.Name, nodes.Getitem, nodes.Macro, *get_args(_Reference))
+
+
+def name_hint(name: str, known: Iterable[str], what: str = "known names") -> str:
+    """Hint at the name that was probably meant, else list what there is."""
+    names = sorted(known)
+    return did_you_mean(name, names) or (
+        f"{what}: {', '.join(names[:12])}{', …' if len(names) > 12 else ''}"
+        if names
+        else f"there are no {what}"
+    )
+
+
+class Survey:
+    """What one template reads, binds and refers to, found in a single walk."""
+
+    __slots__ = ("bound", "names", "references", "row_keys")
+
+    def __init__(self, tree: nodes.Node) -> None:
+        self.names: set[str] = set()
+        """Every name that is read anywhere, and the headings in ``row["heading"]``."""
+        self.bound: set[str] = set()
+        """What ``set``, ``for``, macros and imports define."""
+        self.references: list[tuple[_Reference, str]] = []
+        """Literal names of other templates, with the tags that hold them."""
+        self.row_keys: list[tuple[str, int]] = []
+        """The headings in ``row["heading"]``, with their lines."""
+        for node in tree.find_all(_SURVEYED):
+            if isinstance(node, nodes.Name):
+                (self.names if node.ctx == "load" else self.bound).add(node.name)
+            elif isinstance(node, nodes.Getitem):
+                self._note_key(node)
+            elif isinstance(node, nodes.Macro):
+                self.bound.add(node.name)
+            elif isinstance(node, _Reference):
+                self._note_reference(node)
+
+    def _note_key(self, node: nodes.Getitem) -> None:
+        row = isinstance(node.node, nodes.Name) and node.node.name == "row"
+        if row and isinstance(node.arg, nodes.Const):
+            self.names.add(str(node.arg.value))
+            self.row_keys.append((str(node.arg.value), node.lineno))
+
+    def _note_reference(self, node: _Reference) -> None:
+        if isinstance(node, nodes.FromImport):
+            self.bound.update(item[1] if isinstance(item, tuple) else item for item in node.names)
+        elif isinstance(node, nodes.Import):
+            self.bound.add(node.target)
+        if isinstance(node.template, nodes.Const) and isinstance(node.template.value, str):
+            self.references.append((node, node.template.value))
+
+
+class _Reached(Struct):
+    """One template reached from the start, and whether the row's context reaches it too."""
+
+    name: str
+    tree: nodes.Template
+    sees_row: bool
+    survey: Survey
+
+
+class Seen(NamedTuple):
+    """What a look through a template and those it names literally found."""
+
+    problems: list[Diagnostic]
+    own: frozenset[str]
+    """The names that the template itself reads."""
+    names: frozenset[str]
+    """The names that all of them read."""
+    reached: tuple[str, ...]
+    """The other templates: included, extended or imported."""
+
+
+class NameCheck:
+    """Checks the templates of one environment against the columns and variables."""
+
+    def __init__(
+        self, environment: Sandbox, sources: SourceMap, columns: Columns, variables: Iterable[str]
+    ) -> None:
+        self._environment = environment
+        self._sources = sources
+        self._headings = set(columns.headings)
+        self._variables = set(variables)
+        self._columns = set(columns.names) | {"row"}
+        self._globals = set(environment.globals) | self._variables
+
+    def look(self, name: str, tree: nodes.Template) -> Seen:
+        """Look through template *name*, which was compiled, and every template it names literally."""
+        reached, problems = self._reach(name, tree)
+        for one in reached:
+            others = (other for other in reached if other is not one and other.sees_row == one.sees_row)
+            problems += self._unknown(one, set().union(*(other.survey.bound for other in others)))
+        names: frozenset[str] = frozenset().union(*(one.survey.names for one in reached))
+        others_names = tuple(dict.fromkeys(one.name for one in reached[1:]))
+        return Seen(problems, frozenset(reached[0].survey.names), names, others_names)
+
+    def _reach(self, name: str, tree: nodes.Template) -> tuple[list[_Reached], list[Diagnostic]]:
+        """Follow literal references from the template *tree*; return what is reached, and what is broken."""
+        reached = [_Reached(name, tree, sees_row=True, survey=Survey(tree))]
+        broken: list[Diagnostic] = []
+        for one in reached:  # grows while it is walked
+            for reference, other in one.survey.references:
+                sees_row = one.sees_row and not _is_blind_import(reference)
+                if any(known.name == other and known.sees_row == sees_row for known in reached):
+                    continue
+                try:
+                    found = self._load(other)
+                except TemplateNotFound:
+                    if not getattr(reference, "ignore_missing", False):
+                        broken.append(self._not_found(one.name, other, reference.lineno))
+                except TemplateSyntaxError as error:
+                    broken.append(self.syntax_problem(error, other))
+                else:
+                    reached.append(_Reached(other, found, sees_row, Survey(found)))
+        return reached, broken
+
+    def _load(self, name: str) -> nodes.Template:
+        loader = self._environment.loader
+        assert loader is not None
+        tree = self._environment.parse(loader.get_source(self._environment, name)[0], name)
+        self._environment.get_template(name)  # finds what only the compiler sees, such as an unknown filter
+        return tree
+
+    def _unknown(self, part: _Reached, shared: set[str]) -> Iterator[Diagnostic]:
+        known = self._globals | shared | (self._columns if part.sees_row else set())
+        unknown = self._environment.undeclared.get(part.name, set()) - known
+        seen: set[str] = set()
+        if unknown:
+            unknown -= _exported(part.tree)
+            for name, line in _unguarded(part.tree):
+                if name in unknown and name not in seen:
+                    seen.add(name)
+                    yield self._unknown_name(part, name, line)
+        for key, line in part.survey.row_keys:
+            if "row" not in part.survey.bound | shared and key not in self._headings and key not in seen:
+                seen.add(key)
+                yield Diagnostic(
+                    code="T102",
+                    message=f"unknown heading `{key}` in `row`",
+                    hint=name_hint(key, self._headings, "headings"),
+                    place=self._sources.place(part.name, line, key),
+                )
+
+    def syntax_problem(self, error: TemplateSyntaxError, name: str) -> Diagnostic:
+        """Describe a syntax error of template *name*, or an unknown filter or test in it."""
+        problem = syntax_problem(error, self._sources, name)
+        return replace(problem, hint=self._near_filter(error))
+
+    def _near_filter(self, error: TemplateSyntaxError) -> str | None:
+        """Hint at the filter or test that was probably meant."""
+        kind, _, rest = (error.message or "").removeprefix("No ").partition(" named ")
+        known = {"filter": self._environment.filters, "test": self._environment.tests}.get(kind, ())
+        return did_you_mean(rest.strip("'."), known)
+
+    def _unknown_name(self, part: _Reached, name: str, line: int) -> Diagnostic:
+        candidates = (self._columns - {"row"}) | self._variables
+        hint = name_hint(name, candidates, "columns and variables")
+        if not part.sees_row and name in self._columns:
+            hint = "an imported template does not see the row: write `import ... with context`"
+        return Diagnostic(
+            code="T102",
+            message=f"unknown name `{name}`",
+            hint=hint,
+            place=self._sources.place(part.name, line, name),
+        )
+
+    def _not_found(self, name: str, other: str, line: int) -> Diagnostic:
+        return Diagnostic(
+            code="T103",
+            message=f'no template "{other}" in the template folder',
+            hint="the name is relative to the template folder and cannot lead out of it",
+            place=self._sources.place(name, line, other),
+        )
+
+
+def syntax_problem(error: TemplateSyntaxError, sources: SourceMap, name: str) -> Diagnostic:
+    """Describe a syntax error of template *name*, or of the template the error names itself."""
+    message = (error.message or "syntax error").rstrip(".")
+    quoted = message.split("'")
+    word = quoted[1] if len(quoted) > 2 else None
+    return Diagnostic(
+        code="T101",
+        message=f"template syntax: {message[:1].lower()}{message[1:]}",
+        place=sources.place(error.name or name, error.lineno, word),
+    )
+
+
+def _is_blind_import(node: _Reference) -> bool:
+    return not isinstance(node, nodes.Extends) and not node.with_context
+
+
+def _exported(tree: nodes.Template) -> set[str]:
+    """Return what is bound at the top of a template, and so is known in its blocks too."""
+    kinds = (nodes.Assign, nodes.AssignBlock, nodes.Import, nodes.FromImport)
+    top: list[nodes.Node] = [node for node in tree.body if isinstance(node, kinds)]
+    return Survey(nodes.Template(top)).bound | {
+        node.name for node in tree.body if isinstance(node, nodes.Macro)
+    }
+
+
+def _unguarded(node: nodes.Node, safe: frozenset[str] = frozenset()) -> Iterator[tuple[str, int]]:
+    """Yield the names read in *node* with their lines, but for bound and guarded ones."""
+    if isinstance(node, nodes.Name):
+        if node.ctx == "load" and node.name not in safe:
+            yield node.name, node.lineno
+        return
+    safe |= _made_safe_by(node)
+    for child in node.iter_child_nodes():
+        yield from _unguarded(child, safe)
+
+
+def _made_safe_by(node: nodes.Node) -> set[str]:
+    """Return the names that *node* binds, or asks for knowing that they may not exist."""
+    match node:
+        case nodes.Test(name="defined" | "undefined"):
+            return {name.name for name in _self_and(node, nodes.Name)}
+        case nodes.Filter(name="default" | "d", node=nodes.Name(name=name)):
+            return {name}
+        case nodes.If() | nodes.CondExpr():
+            return _tested(node.test)
+        case nodes.And() | nodes.Or():
+            return _tested(node)
+        case nodes.For() | nodes.Macro() | nodes.CallBlock() | nodes.With():
+            return {name.name for name in node.find_all(nodes.Name) if name.ctx != "load"}
+    return set()
+
+
+def _tested(node: nodes.Node) -> set[str]:
+    tests = [test for test in _self_and(node, nodes.Test) if test.name in {"defined", "undefined"}]
+    return {name.name for test in tests for name in _self_and(test, nodes.Name)}
+
+
+def _self_and(node: nodes.Node, kind: type[_NodeT]) -> Iterator[_NodeT]:
+    if isinstance(node, kind):
+        yield node
+    yield from node.find_all(kind)
 
 
 _OF_VALUES = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)

@@ -14,8 +14,7 @@ from jinja2.parser import Parser
 from mailmerge.errors import CampaignFileError, InputError, RowError
 from mailmerge.model import Place
 from mailmerge.render.environments import UnknownName
-from mailmerge.render.failures import column_of, is_of_values, value_error
-from mailmerge.render.name_check import Survey, name_hint
+from mailmerge.render.failures import Survey, column_of, is_of_values, name_hint, value_error
 from mailmerge.text import quoted
 from mailmerge.values import BadValue, truth
 from mailmerge.values.notation import read_truth

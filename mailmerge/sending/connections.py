@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mailmerge.ledger.account_usage import Reservation
     from mailmerge.model import Message
     from mailmerge.sending.work_queue import Job
-    from mailmerge.smtp.events import Event
+    from mailmerge.smtp.state import Event
 
 _PROBE_AFTER = 5.0
 

@@ -19,6 +19,10 @@ row: deferred         deferred, or expired                goes on
 
 Only what is about the row itself uses up one of its tries.
 
+How long to wait before trying again is three questions with three growing waits: a refused row, a lost
+connection, a server that wants rest. Times are seconds of a steady clock where a wait is short, wall-clock
+times where it may outlive the run.
+
 **When refusals stop being about rows** and start being about us, the circuit breaker ends the run with the
 other rows untouched: see `Policy._tripped`.
 
@@ -35,24 +39,103 @@ from collections import deque
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from mailmerge.errors import AuthError, TlsError
 from mailmerge.model import Phase, Scope, Status
-from mailmerge.sending import backoff
 from mailmerge.sending.runs import Again, Decision, Reason, RowDecision, RunDecision, RunEnd
 from mailmerge.text import plural
 from mailmerge.validation import percent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from datetime import datetime
 
     from mailmerge.errors import SessionError
     from mailmerge.model import Outcome
-    from mailmerge.sending.backoff import RetryPolicy
     from mailmerge.sending.runs import Context
     from mailmerge.sending.work_queue import Job
+
+_JITTER = 0.2
+
+# Reconnecting: 1, 2, 4 .. 60 s, for ten minutes in all; a server that was never reached is given up sooner,
+# because a person who just typed the command waits for it.
+_TRIES_AT_START = 3
+_LONGEST_RECONNECT = 60.0
+_RECONNECT_FOR = 600.0
+
+# Pauses that a server orders with nothing accepted in between. Those of a few seconds mean "slower": they
+# grow in steps. Longer ones were meant: they double.
+_SHORT_PAUSES = (5.0, 10.0, 30.0, 1200.0)
+_LONGEST_PAUSE = 4 * 3600.0
+
+
+class RetryPolicy(Struct, frozen=True):
+    """Waits between a row's tries, how many tries, and how long at most since the first."""
+
+    delays: tuple[float, ...]
+    """Seconds after the first, second ... try; the last one repeats. None at all: nothing is tried again."""
+    tries: int = 8
+    give_up_after: timedelta = timedelta(hours=48)
+
+    def next_at(
+        self,
+        tries: int,
+        first: datetime,
+        now: datetime,
+        random: Callable[[], float],
+        *,
+        asked: float | None = None,
+    ) -> datetime | None:
+        """Return when to try again after *tries* tries, the first of them at *first*.
+
+        Args:
+            tries: how many tries the row has used up, this one included.
+            first: when the first of them was.
+            now: the time of the refusal.
+            random: gives a number from 0 up to 1.
+            asked: seconds that the server, or what we know of its words, asks us to wait.
+
+        Returns:
+            The time, or None: the row has expired.
+
+        """
+        if not self.delays or tries >= self.tries or now - first >= self.give_up_after:
+            return None
+        delay = self.delays[min(max(tries, 1), len(self.delays)) - 1]
+        delay *= 1 + _JITTER * (2 * random() - 1)
+        if asked is not None:
+            # Whoever names a time means at least that long.
+            delay = max(delay, asked * (1 + _JITTER * random()))
+        return now + timedelta(seconds=delay)
+
+
+def reconnect_delay(setbacks: int, since: float, now: float, *, connected: bool) -> float | None:
+    """Return how long to wait before the next connection.
+
+    Args:
+        setbacks: connections in a row that failed or brought no message to an answer, this one included.
+        since: when the first of them did, in seconds of the steady clock.
+        now: this moment.
+        connected: whether any connection of this run was ever made.
+
+    Returns:
+        Seconds, or None: it is time to give up.
+
+    """
+    delay = min(_LONGEST_RECONNECT, 2.0 ** min(setbacks - 1, 6))
+    if not connected:
+        return delay if setbacks < _TRIES_AT_START else None
+    return delay if now + delay - since <= _RECONNECT_FOR else None
+
+
+def pause_length(asked: float, orders: int) -> float:
+    """Return how many seconds to pause when the server asks for *asked*, after *orders* in a row."""
+    if asked <= _SHORT_PAUSES[0]:
+        return _SHORT_PAUSES[min(orders, len(_SHORT_PAUSES) - 1)]
+    return min(asked * 2.0**orders, max(asked, _LONGEST_PAUSE))
+
 
 LAST = 200
 """How many of the latest accepted and rejected rows a share is taken of."""
@@ -286,7 +369,7 @@ class Policy:
         """Obey an order to wait; the first one counts, the rest of a window gets the same answer."""
         if history.paused(context.steady):
             return RunDecision()
-        seconds = backoff.pause_length(asked, history.orders)
+        seconds = pause_length(asked, history.orders)
         long = seconds > LONG_PAUSE
         in_vain = long and history.long_pauses + 1 >= _LONG_PAUSES_IN_A_ROW
         if not in_vain and (self._wait or not long):
@@ -361,7 +444,7 @@ class Policy:
             if error.exit_code == 2 and not history.connected:
                 return RunDecision(stop=RunEnd(Reason.NETWORK, error.message, error.hint, error))
         since = history.setback_since if history.setbacks else steady
-        delay = backoff.reconnect_delay(history.setbacks + 1, since, steady, connected=history.connected)
+        delay = reconnect_delay(history.setbacks + 1, since, steady, connected=history.connected)
         if delay is not None:
             return RunDecision(reconnect=delay)
         message = error.message if error else "the connection was lost again and again"

@@ -35,7 +35,7 @@ from mailmerge.sending.group_commit import OutcomeWriter
 from mailmerge.sending.policy import History
 from mailmerge.sending.runs import Again, Context, Progress, Reason, RunEnd
 from mailmerge.sending.work_queue import WorkQueue
-from mailmerge.smtp.events import Closed, Completed, ReleaseNeeded
+from mailmerge.smtp.state import Closed, Completed, ReleaseNeeded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from mailmerge.sending.runs import RunDecision, StopFlag
     from mailmerge.sending.throttle import Throttle
     from mailmerge.sending.work_queue import Job
-    from mailmerge.smtp.events import Event
+    from mailmerge.smtp.state import Event
 
 _SLICE = 0.2
 """Seconds within which a stop is noticed."""

@@ -1,21 +1,25 @@
-"""From a host name to a connected, non-blocking socket; every failure in plain words.
+"""From a host name to a connected, non-blocking socket, and to TLS on it; every failure in plain words.
 
-Nothing is said here: what TLS does with the socket is in `mailmerge.smtp.tls`, what SMTP says on it in
-`mailmerge.smtp.session`.
+TLS is used twice: behind STARTTLS (RFC 3207) and from the first octet ("implicit TLS", RFC 8314 section 3.3).
+There is no fallback between the two, and none to plaintext: a server, or somebody in between, who declines
+TLS ends the session. What SMTP says on the socket is in `mailmerge.smtp.session`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import selectors
 import socket
+import ssl
 import time
 from typing import TYPE_CHECKING
 
 from mailmerge.addresses import is_loopback
-from mailmerge.errors import ConnectionLost
-from mailmerge.smtp.endpoint import SUBMISSION_PORTS_HINT
+from mailmerge.errors import ConnectionLost, InputError, ProtocolError, SessionError, TlsError
+from mailmerge.smtp.endpoint import SUBMISSION_PORTS_HINT, TLS_MODE_HINT
+from mailmerge.smtp.replies import decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,3 +138,203 @@ def _not_connected(endpoint: Endpoint, failure: OSError | None, seconds: float) 
         )
     why = failure.strerror if failure else "it has no address"
     return ConnectionLost(f"{where} cannot be reached: {why}", code="S614", hint="Is this machine online?")
+
+
+# OpenSSL's numbers (X509_V_ERR_...) and names of reasons; Python has no constants for them.
+_EXPIRED, _NOT_YET_VALID = 10, 9
+_WRONG_NAME = {62, 64}  # host name, IP address
+_SELF_SIGNED = {18, 19}  # alone, at the end of a chain
+_NO_TLS_AT_ALL = {"WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"}
+_OLD_TLS = ("PROTOCOL_VERSION", "UNSUPPORTED_PROTOCOL", "VERSION_TOO_LOW", "NO_PROTOCOLS_AVAILABLE")
+
+_ALERT, _HANDSHAKE = 0x15, 0x16
+"""The first octet of a TLS record (RFC 8446 section 5.1): the two that a server can begin with."""
+_TLS_OCTETS = bytes((_ALERT, _HANDSHAKE))
+
+
+def tls_context(endpoint: Endpoint) -> ssl.SSLContext:
+    """Return the rules for TLS with *endpoint*: certificate and name verified, TLS 1.2 at least.
+
+    Raises:
+        InputError: the file of authorities cannot be read.
+
+    """
+    try:
+        context = ssl.create_default_context(cafile=endpoint.ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise InputError(
+            f"cannot read the certificate authorities in {endpoint.ca_file}: {error.strerror or error}",
+            code="S642",
+            hint="`ca_file` and --ca-file expect a file of certificates in PEM format",
+        ) from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8996: nothing older is secure
+    if endpoint.insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def secure(
+    connection: socket.socket,
+    context: ssl.SSLContext,
+    endpoint: Endpoint,
+    seconds: float,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> ssl.SSLSocket:
+    """Turn *connection* into a TLS connection; it is closed if that fails.
+
+    Raises:
+        TlsError: the certificate, the protocol or the port's TLS mode is wrong.
+        ConnectionLost: no answer.
+
+    """
+    # `insecure` is allowed for this machine only. The configuration has checked the name; here it is the
+    # address that counts, because a name can be made to point anywhere.
+    if endpoint.insecure and not peer_is_local(connection, endpoint):
+        connection.close()
+        raise TlsError(f"{endpoint.host} is not on this machine, so its certificate must be verified")
+    try:
+        connection.getpeername()  # fails after a reset, which ``wrap_socket`` would not clear up behind
+        tls = context.wrap_socket(connection, server_hostname=endpoint.host, do_handshake_on_connect=False)
+    except OSError as error:
+        raise _tls_failure(error, endpoint) from None
+    until = monotonic() + seconds
+    try:
+        _do_handshake(tls, endpoint, until, monotonic)
+    except TimeoutError:
+        tls.close()
+        raise ConnectionLost(
+            f"{endpoint.host}, port {endpoint.port}, did not finish the TLS handshake within {seconds:g} s",
+            code="S613",
+            hint=TLS_MODE_HINT,
+        ) from None
+    except OSError as error:
+        tls.close()
+        raise _tls_failure(error, endpoint) from None
+    except BaseException:
+        tls.close()
+        raise
+    return tls
+
+
+def speaks_tls(endpoint: Endpoint, seconds: float, monotonic: Callable[[], float] = time.monotonic) -> bool:
+    """Tell whether *endpoint* answers a TLS greeting on another connection; nothing else is said."""
+    hello = ssl.MemoryBIO()
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).wrap_bio(
+        ssl.MemoryBIO(), hello, server_hostname=endpoint.host
+    )
+    with contextlib.suppress(ssl.SSLWantReadError):
+        client.do_handshake()
+    try:
+        connection = connect(endpoint, seconds, monotonic)
+    except SessionError:
+        return False
+    with connection, contextlib.suppress(OSError):
+        connection.send(hello.read())
+        wait(connection, selectors.EVENT_READ, monotonic() + seconds, monotonic)
+        return connection.recv(1) in {bytes((_ALERT,)), bytes((_HANDSHAKE,))}
+    return False
+
+
+def _do_handshake(
+    tls: ssl.SSLSocket, endpoint: Endpoint, until: float, monotonic: Callable[[], float]
+) -> None:
+    answered = _looks_like_tls(tls, endpoint)
+    while True:
+        try:
+            tls.do_handshake()
+        except ssl.SSLWantReadError:
+            wait(tls, selectors.EVENT_READ, until, monotonic)
+            answered = answered or _looks_like_tls(tls, endpoint)
+        except ssl.SSLWantWriteError:
+            wait(tls, selectors.EVENT_WRITE, until, monotonic)
+        else:
+            return
+
+
+def _looks_like_tls(tls: ssl.SSLSocket, endpoint: Endpoint) -> bool:
+    """Look at the first octets without taking them: OpenSSL's word for a plaintext server helps nobody.
+
+    They are shown to the user, so they are escaped: until TLS stands anybody may have written them.
+    """
+    try:
+        start = socket.socket.recv(tls, 64, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    if not start or start[0] in _TLS_OCTETS:
+        return True
+    shown = ascii(decode(start).split("\r\n")[0])
+    if start.startswith(b"HTTP/"):
+        raise _FailureError(
+            ProtocolError(
+                f"a web server answered at {endpoint.host}, port {endpoint.port}: {shown}",
+                code="S631",
+                hint=SUBMISSION_PORTS_HINT,
+            )
+        )
+    raise _FailureError(
+        TlsError(
+            f"port {endpoint.port} of {endpoint.host} answered in plaintext, implicit TLS was expected: "
+            f"{shown}",
+            code="S625",
+            hint=TLS_MODE_HINT,
+        )
+    )
+
+
+class _FailureError(OSError):
+    """Carries the error to show through the code that closes the socket after any `OSError`."""
+
+    def __init__(self, error: SessionError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def _tls_failure(error: OSError, endpoint: Endpoint) -> SessionError:
+    if isinstance(error, _FailureError):
+        return error.error
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return _certificate_failure(error, endpoint)
+    if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
+        reason = error.reason or str(error)
+        if any(word in reason for word in _OLD_TLS):
+            return TlsError(
+                f"{endpoint.host} supports only TLS older than 1.2 ({reason})",
+                code="S624",
+                hint="The server must be updated: older TLS protects nothing.",
+            )
+        if reason in _NO_TLS_AT_ALL:
+            return TlsError(
+                f"port {endpoint.port} of {endpoint.host} answered in plaintext, TLS was expected",
+                code="S625",
+                hint=TLS_MODE_HINT,
+            )
+        return TlsError(f"TLS with {endpoint.host} failed: {reason}", hint=TLS_MODE_HINT)
+    return TlsError(
+        f"{endpoint.host}, port {endpoint.port}, closed the connection during the TLS handshake",
+        hint=TLS_MODE_HINT,
+    )
+
+
+def _certificate_failure(error: ssl.SSLCertVerificationError, endpoint: Endpoint) -> TlsError:
+    host = endpoint.host
+    if error.verify_code in {_EXPIRED, _NOT_YET_VALID}:
+        past = error.verify_code == _EXPIRED
+        return TlsError(
+            f"the certificate of {host} {'has expired' if past else 'is not valid yet'}",
+            code="S622",
+            hint="Is this machine's clock right? If so, ask the server's administrator to renew it.",
+        )
+    if error.verify_code in _WRONG_NAME:
+        return TlsError(
+            f"the certificate is not for {host}: {error.verify_message.rstrip('.')}",
+            code="S623",
+            hint="Set `host` to a name in the certificate, "
+            "or check whether a proxy or attacker is intercepting the connection.",
+        )
+    what = "is self-signed" if error.verify_code in _SELF_SIGNED else "is not signed by an authority we trust"
+    return TlsError(
+        f"the certificate of {host} {what}: {error.verify_message}",
+        code="S621",
+        hint="If it is your own server, give its certificate authority with `ca_file`.",
+    )

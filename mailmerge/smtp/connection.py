@@ -16,20 +16,18 @@ import time
 from typing import TYPE_CHECKING
 
 from mailmerge.errors import ConnectionLost, ProtocolError, SessionError, TlsError
-from mailmerge.smtp.connect import connect, peer_is_local
+from mailmerge.smtp.connect import connect, peer_is_local, secure, speaks_tls, tls_context
 from mailmerge.smtp.deadlines import Deadlines, DeadlineTimer
 from mailmerge.smtp.endpoint import TLS_MODE_HINT, Endpoint, ServerProfile
-from mailmerge.smtp.events import Closed
 from mailmerge.smtp.sasl import Credentials
 from mailmerge.smtp.session import Session
-from mailmerge.smtp.state import Life, Step
-from mailmerge.smtp.tls import secure, speaks_tls, tls_context
+from mailmerge.smtp.state import Closed, Life, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from mailmerge.model import Message, Mode, Pipeline
-    from mailmerge.smtp.events import Event
+    from mailmerge.smtp.state import Event
 
 __all__ = ["Connection", "Credentials", "Deadlines", "Endpoint", "ServerProfile"]
 

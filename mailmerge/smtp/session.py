@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING
 
 from mailmerge.errors import ProtocolError, SessionError
 from mailmerge.model import Phase
-from mailmerge.smtp.events import Closed
 from mailmerge.smtp.handshake import Handshake
 from mailmerge.smtp.replies import refused_session
 from mailmerge.smtp.reply_queue import ReplyQueue
-from mailmerge.smtp.state import Life, SessionState, StartTls, Step, Trial, Trigger
+from mailmerge.smtp.state import Closed, Life, SessionState, StartTls, Step, Trial, Trigger
 from mailmerge.smtp.transactions import Outbox
 from mailmerge.smtp.transfer import Transfer
 
@@ -27,9 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from mailmerge.model import Message, Mode, Pipeline, Reply
-    from mailmerge.smtp.events import Event
     from mailmerge.smtp.reply_queue import Handler, Slot
     from mailmerge.smtp.sasl import Credentials
+    from mailmerge.smtp.state import Event
     from mailmerge.smtp.transactions import ConnectionLimit
 
 _MAY_BE_IDLE = frozenset({Life.OPEN, Life.RETIRING, Life.QUITTING})

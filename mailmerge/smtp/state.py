@@ -109,6 +109,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Self
 
+    from mailmerge.errors import SessionError
+    from mailmerge.model import Outcome
+
 
 class Trigger(enum.Enum):
     """Everything that can move a machine; each belongs to exactly one of them."""
@@ -458,3 +461,32 @@ class SessionState:
             raise RuntimeError(
                 f"{step.value} may not be said in Life {self.life.name}, StartTls {self.start_tls.name}"
             )
+
+
+# --- what a connection reports to whoever sends through it -----------------------------------------------
+
+
+class ReleaseNeeded(Struct, frozen=True):
+    """Only the end of message *token* is held back: what would make it complete at the server.
+
+    The caller records durably that it is about to hand the message over, then calls ``release``. Until it
+    has, no crash can leave a message that the server took and that nothing on disk mentions.
+    """
+
+    token: int
+
+
+class Completed(Struct, frozen=True):
+    """Message *token* has its outcome."""
+
+    token: int
+    outcome: Outcome
+
+
+class Closed(Struct, frozen=True):
+    """The connection is gone; every submitted message has had its `Completed` before this event."""
+
+    error: SessionError | None
+
+
+Event = ReleaseNeeded | Completed | Closed

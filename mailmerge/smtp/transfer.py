@@ -23,9 +23,8 @@ from msgspec.structs import replace
 
 from mailmerge.errors import ConnectionLost, ProtocolError
 from mailmerge.model import Phase, Scope, Status
-from mailmerge.smtp.events import Completed, ReleaseNeeded
 from mailmerge.smtp.replies import classify, refused_session, too_large, unanswered
-from mailmerge.smtp.state import Gate, Life, Reset, Stage, Step, Trial, Trigger
+from mailmerge.smtp.state import Completed, Gate, Life, ReleaseNeeded, Reset, Stage, Step, Trial, Trigger
 from mailmerge.smtp.transactions import (
     MessageLimit,
     Transaction,
@@ -41,9 +40,8 @@ if TYPE_CHECKING:
 
     from mailmerge.errors import SessionError
     from mailmerge.model import Message, Mode, Outcome, Pipeline, Reply
-    from mailmerge.smtp.events import Event
     from mailmerge.smtp.reply_queue import Handler, ReplyQueue, Slot
-    from mailmerge.smtp.state import SessionState
+    from mailmerge.smtp.state import Event, SessionState
     from mailmerge.smtp.transactions import EndGate, Outbox
 
 _CHUNK = b"XXXX\r\n"

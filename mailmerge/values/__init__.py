@@ -11,9 +11,8 @@ engine, no file, no locale. ``docs/values.md`` says what it means for templates,
 """
 
 from mailmerge.values.arithmetic import MOST_DIGITS, absolute, calculate, rounded, signed
-from mailmerge.values.comparison import equal, ordered
+from mailmerge.values.comparison import LONGEST_WORD, Truths, equal, ordered, present, truth
 from mailmerge.values.lookup import MISSING, contains, find, order_keys, same_as, total
-from mailmerge.values.truth import LONGEST_WORD, Truths, present, truth
 from mailmerge.values.value import (
     BadValue,
     Cell,

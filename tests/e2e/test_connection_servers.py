@@ -9,7 +9,7 @@ import pytest
 from mailmerge.addresses import Address
 from mailmerge.model import Envelope, Message, Outcome, Status
 from mailmerge.smtp.connection import Connection, Credentials, Endpoint
-from mailmerge.smtp.events import Closed, Completed, ReleaseNeeded
+from mailmerge.smtp.state import Closed, Completed, ReleaseNeeded
 
 
 def message(number: int, to: str = "", *, size: int = 0) -> Message:

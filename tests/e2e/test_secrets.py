@@ -12,7 +12,7 @@ import pytest
 from mailmerge import Account, send_message
 from mailmerge.campaign.connect import connection_factory
 from mailmerge.config.environment import Environment
-from mailmerge.config.secret import mask_known
+from mailmerge.masking import mask_known
 
 if TYPE_CHECKING:
     from pathlib import Path

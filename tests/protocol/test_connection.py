@@ -32,7 +32,7 @@ from mailmerge.addresses import Address
 from mailmerge.errors import AuthError, ConnectionLost, InputError, ProtocolError, SessionError, TlsError
 from mailmerge.model import Envelope, Message, Outcome, Phase, Scope, Status
 from mailmerge.smtp.connection import Connection, Credentials, Deadlines, Endpoint, ServerProfile
-from mailmerge.smtp.events import Closed, Completed, Event, ReleaseNeeded
+from mailmerge.smtp.state import Closed, Completed, Event, ReleaseNeeded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -10,8 +10,7 @@ from dialogues import FULL, PLAIN, Talk, message
 from mailmerge.addresses import Address
 from mailmerge.errors import ConnectionLost, ProtocolError
 from mailmerge.model import Envelope, Message, Phase, Status
-from mailmerge.smtp.events import Completed
-from mailmerge.smtp.state import Life, StartTls
+from mailmerge.smtp.state import Completed, Life, StartTls
 from mailmerge.smtp.transactions import LAST_CHUNK, ConnectionLimit, needs_stuffing, split, stuffed
 
 OK3 = b"250 forgotten\r\n250 ok\r\n250 ok\r\n"

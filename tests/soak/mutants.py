@@ -3,7 +3,7 @@
 ::
 
     python tests/soak/mutants.py                              # 60 seconds, a sample of all modules below
-    python tests/soak/mutants.py --seconds 600 --seed 7 check/colours.py
+    python tests/soak/mutants.py --seconds 600 --seed 7 check/rules/accessibility.py
 
 A survivor is a question to a person: either a test is missing, or the change makes no difference.
 """
@@ -25,9 +25,12 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 CHOSEN = {
     "addresses.py": ["unit/test_addresses.py"],
-    "check/colours.py": ["unit/test_check_rules.py"],
-    "sending/backoff.py": ["unit/test_sending_backoff.py", "unit/test_sending_policy.py"],
-    "sending/policy.py": ["unit/test_sending_policy.py", "unit/test_sending_sender.py"],
+    "check/rules/accessibility.py": ["unit/test_check_rules.py"],
+    "sending/policy.py": [
+        "unit/test_sending_backoff.py",
+        "unit/test_sending_policy.py",
+        "unit/test_sending_sender.py",
+    ],
     "sending/throttle.py": ["unit/test_sending_throttle.py"],
     "sending/work_queue.py": ["unit/test_sending_work_queue.py"],
     "smtp/replies.py": ["unit/test_smtp_replies.py", "protocol/test_transcripts.py"],

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from dialogues import FULL, PLAIN, Talk, message
 from mailmerge.errors import ProtocolError, SessionError
 from mailmerge.model import Status
-from mailmerge.smtp.events import Completed
 from mailmerge.smtp.replies import MAX_LINES, MAX_OCTETS, ReplyParser
+from mailmerge.smtp.state import Completed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

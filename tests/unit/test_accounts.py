@@ -25,9 +25,8 @@ from mailmerge.config.accounts import (
     sender_allowed,
 )
 from mailmerge.config.environment import Environment
-from mailmerge.config.secret import Secret
 from mailmerge.errors import AuthError, CampaignFileError, MailmergeError
-from mailmerge.masking import mask
+from mailmerge.masking import Secret, mask
 from mailmerge.model import Diagnostic, Rate
 
 CANARY = "CANARY+s3cret/word="

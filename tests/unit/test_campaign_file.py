@@ -12,7 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mailmerge.config.campaign_file import Overrides, from_options, load
-from mailmerge.config.toml_places import find_places, hide_secrets
+from mailmerge.config.toml_document import find_places, hide_secrets
 from mailmerge.errors import CampaignFileError
 from mailmerge.model import Diagnostic, Rate
 from mailmerge.options import (

@@ -11,8 +11,8 @@ import pytest
 from msgspec.structs import replace
 
 from mailmerge.campaign.check import OnlineChecks, known_account, try_sign_in
-from mailmerge.check import online_dns
-from mailmerge.check.online_links import SECONDS_BETWEEN, LinkCheck, is_public
+from mailmerge.check import online
+from mailmerge.check.online import SECONDS_BETWEEN, LinkCheck, is_public
 from servers.kept import KeepingSandbox
 
 if TYPE_CHECKING:
@@ -28,17 +28,17 @@ GOOD = {
 }
 
 
-def table(records: dict[tuple[str, str], list[str]]) -> online_dns.Lookup:
+def table(records: dict[tuple[str, str], list[str]]) -> online.Lookup:
     """Give a look-up that knows only these records; a name with none at all does not exist."""
 
-    def lookup(name: str, kind: online_dns.RecordType) -> list[str]:
+    def lookup(name: str, kind: online.RecordType) -> list[str]:
         if name == "silent.example":
-            raise online_dns.NoAnswer(name)
+            raise online.NoAnswer(name)
         if (name, kind) in records:
             return records[name, kind]
         if any(known == name for known, _ in records):
             return []
-        raise online_dns.NoSuchName(name)
+        raise online.NoSuchName(name)
 
     return lookup
 
@@ -52,14 +52,14 @@ def codes(domain: str, **changes: list[str] | None) -> list[str]:
             del records[key]
         else:
             records[key] = value
-    return [finding.code for finding in online_dns.sender(domain, table(records))]
+    return [finding.code for finding in online.sender_domain(domain, table(records))]
 
 
 def test_a_domain_with_all_records_is_fine() -> None:
     """SPF, DMARC and MX: nothing is said; a subdomain may rely on the organisation's DMARC."""
     assert codes("x.org") == []
     records = {**GOOD, ("news.x.org", "TXT"): ["v=spf1 -all"], ("news.x.org", "MX"): ["10 mx.x.org."]}
-    assert list(online_dns.sender("news.x.org", table(records))) == []
+    assert list(online.sender_domain("news.x.org", table(records))) == []
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_domains_of_recipients_that_take_no_mail_name_their_rows() -> None:
         "empty.example": [6],
         "gone.example": [7],
     }
-    found = {finding.message: numbers for finding, numbers in online_dns.recipients(rows, table(records))}
+    found = {finding.message: numbers for finding, numbers in online.recipient_domains(rows, table(records))}
     assert found == {
         "null.example does not accept mail: it says so (null MX)": [3, 4],
         "empty.example does not accept mail: it has neither an MX nor an address record": [6],

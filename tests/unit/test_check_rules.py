@@ -10,10 +10,18 @@ import pytest
 
 from mailmerge.check import rules
 from mailmerge.check.clients import DECORATION, WIDELY_USED, client_data, used
-from mailmerge.check.colours import BLACK, UNKNOWN, WHITE, appearance, contrast, parse, shown_colour
 from mailmerge.check.html_document import HtmlDocument
 from mailmerge.check.lint import MOST_LAYOUTS
 from mailmerge.check.message_view import ListTally
+from mailmerge.check.rules.accessibility import (
+    BLACK,
+    UNKNOWN,
+    WHITE,
+    appearance,
+    contrast,
+    parse,
+    shown_colour,
+)
 from mailmerge.check.rules.deliverability import BULK, bulk_rules, longer_than_a_day
 from mailmerge.mail_domains import mail_domains
 from mailmerge.model import Rate, Status

@@ -18,8 +18,8 @@ from markupsafe import Markup
 from msgspec.structs import replace
 
 from mailmerge import Account, AuthError, Campaign, CampaignFileError, ListError, Status, send_message
-from mailmerge.config.secret import mask_known
 from mailmerge.ledger.ledger import Ledger
+from mailmerge.masking import mask_known
 from mailmerge.recipients import from_rows
 from mailmerge.sending.outcome_listener import OutcomeListener, program_log
 from mailmerge.sending.runs import RunDecision

@@ -19,7 +19,7 @@ from mailmerge.campaign import preview
 from mailmerge.campaign.preview import PreviewRequest, Watched, write_broken
 from mailmerge.errors import CampaignFileError, TemplateError
 from mailmerge.model import Severity
-from mailmerge.preview.page_data import Blobs, Folded, Outliers, StringTable
+from mailmerge.preview.preview_page import Blobs, Folded, Outliers, StringTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

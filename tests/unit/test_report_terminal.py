@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from mailmerge.campaign.results import Report
 from mailmerge.cli.report_view import show_counts, show_report
-from mailmerge.config.secret import Secret
+from mailmerge.masking import Secret
 from mailmerge.model import Counts, Delivery, Result, Status
 from mailmerge.report.summary import Summary
 from mailmerge.text import width

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailmerge.options import SendOptions
-from mailmerge.sending.backoff import RetryPolicy, pause_length, reconnect_delay
+from mailmerge.sending.policy import RetryPolicy, pause_length, reconnect_delay
 
 NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
 RETRY = RetryPolicy(SendOptions().retry)

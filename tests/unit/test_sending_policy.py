@@ -19,8 +19,7 @@ from mailmerge.addresses import Address
 from mailmerge.errors import AuthError, ConnectionLost, SessionError, TlsError
 from mailmerge.model import Envelope, Message, Outcome, Phase, Reply, Scope, Status
 from mailmerge.options import CAMPAIGN, SendOptions
-from mailmerge.sending.backoff import RetryPolicy
-from mailmerge.sending.policy import History, Policy
+from mailmerge.sending.policy import History, Policy, RetryPolicy
 from mailmerge.sending.runs import Again, Context, Decision, Reason, RowDecision, RunDecision, RunEnd
 from mailmerge.sending.work_queue import Job
 from mailmerge.smtp.replies import classify, too_large, unanswered

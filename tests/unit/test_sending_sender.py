@@ -19,8 +19,7 @@ from mailmerge.ledger.account_usage import AccountUsage
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.model import Envelope, Message, Rate, Reply, Status
 from mailmerge.options import SendOptions
-from mailmerge.sending.backoff import RetryPolicy
-from mailmerge.sending.policy import Policy
+from mailmerge.sending.policy import Policy, RetryPolicy
 from mailmerge.sending.runs import Progress, Reason, RunEnd
 from mailmerge.sending.sender import Sender
 from mailmerge.sending.throttle import Throttle

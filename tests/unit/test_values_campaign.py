@@ -23,7 +23,7 @@ import mailmerge
 from mailmerge import Campaign
 from mailmerge.errors import RowError
 from mailmerge.model import Columns, Listed, Place, Recipient, Result, Status
-from mailmerge.preview.page_data import Blobs, PageRow, StringTable, details, list_entry
+from mailmerge.preview.preview_page import Blobs, PageRow, StringTable, details, list_entry
 from mailmerge.recipients import open_list
 from mailmerge.recipients.types import cell_type
 from mailmerge.render import MessageTemplates, Renderer, TemplateSource
