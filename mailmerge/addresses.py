@@ -3,13 +3,15 @@
 One grammar for list cells, templates and accounts: dot-atom ``@`` domain (RFC 5321 section 4.1.2, without
 quoted local parts and address literals). Plain ASCII addresses are recognised here; everything else,
 IDNA above all, is decided by email-validator. Lists (`parse_address_list`) add display names and separators,
-and nothing else of RFC 5322: no groups, routes or comments. Hosts of accounts are told apart here as well.
+and nothing else of RFC 5322: no groups, routes or comments. Hosts of accounts are told apart here, too, and
+the domains where mailbox providers have their users' addresses: a quick look into ``providers.toml``.
 """
 
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import cache, lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -17,6 +19,7 @@ from msgspec import Struct
 from mailmerge.text import near
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from ipaddress import IPv4Address, IPv6Address
 
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
@@ -154,7 +157,6 @@ def suggest(text: str) -> str | None:
     if not _PLAIN.match(plain):
         return None
     local, _, domain = plain.rpartition("@")
-    from mailmerge.mail_domains import mail_domains
 
     known = mail_domains()
     if domain.lower() not in known:
@@ -270,3 +272,38 @@ def _ip_address(text: str) -> IPv4Address | IPv6Address | None:
         return ip_address(text)
     except ValueError:
         return None
+
+
+_FACT = re.compile(r"^(domains|mail_program|free_mail) = (.+)$", re.MULTILINE)
+
+
+class MailDomain(Struct, frozen=True):
+    """What is known of a domain where a provider has its users' mailboxes."""
+
+    mail_program: str | None = None
+    """The program that it offers them, as caniemail.com calls it."""
+    free_mail: bool = True
+    """Anybody gets a mailbox there without paying."""
+
+
+@cache
+def provider_data() -> str:
+    """Give the text of ``providers.toml``."""
+    return Path(__file__).with_name("providers.toml").read_text(encoding="utf-8")
+
+
+@cache
+def mail_domains() -> Mapping[str, MailDomain]:
+    """Give every domain of a provider's mailboxes, whether the provider is a preset or not.
+
+    It is wanted in the middle of a run, where parsing the whole file would cost more than all else: hence
+    each of these facts is on a line of its own, where TOML and JSON agree.
+    """
+    import json
+
+    found: dict[str, MailDomain] = {}
+    for table in provider_data().split("\n["):
+        facts = {name: json.loads(value) for name, value in _FACT.findall(table)}
+        domains = facts.pop("domains", ())
+        found.update(dict.fromkeys(domains, MailDomain(**facts)))
+    return found

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from mailmerge.addresses import provider_data
 from mailmerge.errors import CampaignFileError
-from mailmerge.mail_domains import provider_data
 from mailmerge.text import did_you_mean, near
 from mailmerge.validation import parse_rate, parse_size
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
 
 _SIMILAR = 0.7
 """Share of letters that a near miss has in common with the name that was meant, as difflib counts them."""
@@ -112,6 +113,12 @@ def _one_slip(one: str, other: str) -> bool:
 def plural(count: int, noun: str, nouns: str | None = None) -> str:
     """Write a count with its noun: ``1 row``, ``2,000 rows``; *nouns* where an "s" does not make it many."""
     return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"
+
+
+def local_time(moment: datetime, now: datetime) -> str:
+    """Write a moment in local time, with the date unless it is that of *now*."""
+    local = moment.astimezone()
+    return f"{local:%H:%M}" if local.date() == now.astimezone().date() else f"{local:%Y-%m-%d %H:%M}"
 
 
 def numbers(rows: Iterable[int], *, more: bool = False) -> str:

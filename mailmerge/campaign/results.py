@@ -21,9 +21,8 @@ from mailmerge.ledger.ledger import Ledger
 from mailmerge.model import KEY_COLUMN, Counts, Status
 from mailmerge.recipients import WORKBOOKS, open_list, sha256
 from mailmerge.report.failed_rows import failed_name, write_failed_text, write_failed_workbook
-from mailmerge.report.redaction import Redactor
 from mailmerge.report.result_files import FAILED, ReportFiles, record
-from mailmerge.report.summary import RowSample, Summary
+from mailmerge.report.summary import Redactor, RowSample, Summary
 from mailmerge.sending.runs import Reason, RunEnd
 from mailmerge.version import program_version
 

@@ -25,7 +25,7 @@ from mailmerge.ledger.schema import sync_folder
 from mailmerge.model import Counts
 from mailmerge.plan.composer import identifier
 from mailmerge.recipients import parse_rows
-from mailmerge.sending.outcome_listener import OutcomeListener, program_log
+from mailmerge.sending.group_commit import OutcomeListener, program_log
 from mailmerge.sending.runs import Reason, RunEnd
 from mailmerge.sending.work_queue import Job
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mailmerge.addresses import mail_domains
 from mailmerge.check import rules
 from mailmerge.check.clients import used
 from mailmerge.check.html_document import HtmlDocument
@@ -20,7 +21,6 @@ from mailmerge.check.message_view import (
     SourceLocator,
     diagnostic,
 )
-from mailmerge.mail_domains import mail_domains
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

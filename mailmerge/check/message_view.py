@@ -16,10 +16,11 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from mailmerge.model import Diagnostic, Place, Severity
+from mailmerge.text import plural
 from mailmerge.values import displayed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from lxml.etree import _Element as Element
 
@@ -50,6 +51,15 @@ def about(
     """Make a finding about an element of the HTML: its place will be where its tag was written."""
     offset, width = (None, 1) if element is None else document.spot(element)
     return Finding(code, message, hint, offset=offset, width=width)
+
+
+def about_first(
+    document: HtmlDocument, elements: Sequence[Element], noun: str, code: str, message: str, hint: str
+) -> Iterator[Finding]:
+    """Make one finding about the first of several elements, with their number; none where there are none."""
+    if elements:
+        times = f" ({plural(len(elements), noun)})" if len(elements) > 1 else ""
+        yield about(document, elements[0], code, message + times, hint)
 
 
 def diagnostic(found: Finding, *, row: int | None = None, address: str | None = None) -> Diagnostic:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from mailmerge.check.diagnostics import found
 from mailmerge.cli.output import diagnostic_values, emit, note, show_problems
 from mailmerge.model import Status
-from mailmerge.text import duration, plural
+from mailmerge.text import duration, local_time, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,9 +119,7 @@ def _soon(seconds: float) -> datetime:
 
 def clock_time(moment: datetime) -> str:
     """Write a moment in local time, with the date unless it is today."""
-    local = moment.astimezone()
-    today = local.date() == datetime.now().astimezone().date()
-    return f"{local:%H:%M}" if today else f"{local:%Y-%m-%d %H:%M}"
+    return local_time(moment, datetime.now(UTC))
 
 
 def show_plan_json(plan: Plan) -> None:

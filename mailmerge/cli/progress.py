@@ -22,16 +22,11 @@ LINE_EVERY = 30.0
 """Seconds between two lines where stderr is no terminal."""
 
 
-class Bar:
-    """Shows the progress of one run; use it as a context manager."""
+class _Shown:
+    """Has a bar on a terminal, and knows when it last wrote a line elsewhere; use it as a context manager."""
 
-    def __init__(self, *, quiet: bool = False, as_json: bool = False) -> None:
-        self._quiet = quiet
-        self._as_json = as_json
+    def __init__(self) -> None:
         self._bar: tqdm[Any] | None = None
-        self._total: int | None = None
-        self._done = 0
-        self._counts = Counts()
         self._last_line = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -40,6 +35,24 @@ class Bar:
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.close()
+
+    def _line_is_due(self) -> bool:
+        due = time.monotonic() - self._last_line >= LINE_EVERY
+        if due:
+            self._last_line = time.monotonic()
+        return due
+
+
+class Bar(_Shown):
+    """Shows the progress of one run."""
+
+    def __init__(self, *, quiet: bool = False, as_json: bool = False) -> None:
+        super().__init__()
+        self._quiet = quiet
+        self._as_json = as_json
+        self._total: int | None = None
+        self._done = 0
+        self._counts = Counts()
 
     def begin(self, total: int) -> None:
         """Say how many messages there are to send."""
@@ -76,8 +89,7 @@ class Bar:
         if self._bar is not None:
             self._bar.set_postfix_str(self._words(), refresh=False)
             self._bar.update(1)
-        elif not self._quiet and time.monotonic() - self._last_line >= LINE_EVERY:
-            self._last_line = time.monotonic()
+        elif not self._quiet and self._line_is_due():
             total = f" of {self._total:,}" if self._total is not None else ""
             note(f"{self._done:,}{total}: {self._words()}")
 
@@ -92,19 +104,8 @@ class Bar:
             note(text)
 
 
-class RowCounter:
+class RowCounter(_Shown):
     """Shows how many rows were looked at: a bar on a terminal, elsewhere a line now and then."""
-
-    def __init__(self) -> None:
-        self._bar: tqdm[Any] | None = None
-        self._last = time.monotonic()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
 
     def reached(self, rows: int) -> None:
         """Show that so many rows are done."""
@@ -114,8 +115,7 @@ class RowCounter:
             self._bar = tqdm(unit=" rows", file=sys.stderr, leave=False)
         if self._bar is not None:
             self._bar.update(rows - self._bar.n)
-        elif time.monotonic() - self._last > LINE_EVERY:
-            self._last = time.monotonic()
+        elif self._line_is_due():
             note(f"{rows:,} rows checked")
 
 

@@ -177,10 +177,7 @@ class _Reader:
         while not self._at("]"):
             self._read_value(f"{name}[{index}]")
             index += 1
-            self._skip(_GAP)
-            if self._at(","):
-                self.pos += 1
-                self._skip(_GAP)
+            self._skip_comma()
         self.pos += 1
 
     def _read_inline_table(self, name: str) -> None:
@@ -188,11 +185,14 @@ class _Reader:
         self._skip(_GAP)
         while not self._at("}"):
             self._read_pair(name)
-            self._skip(_GAP)
-            if self._at(","):
-                self.pos += 1
-                self._skip(_GAP)
+            self._skip_comma()
         self.pos += 1
+
+    def _skip_comma(self) -> None:
+        self._skip(_GAP)
+        if self._at(","):
+            self.pos += 1
+            self._skip(_GAP)
 
     def _at(self, mark: str) -> bool:
         if self.pos >= len(self.text):

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Self
 from mailmerge import files
 from mailmerge.errors import FileError, InUseError
 from mailmerge.ledger.databases import unusable
+from mailmerge.text import local_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,10 +115,8 @@ class Lock:
         by = "another process"
         with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
             about = json.loads(text)
-            since = datetime.fromisoformat(about["since"]).astimezone()
-            today = since.date() == datetime.now(UTC).astimezone().date()
-            shown = f"{since:%H:%M}" if today else f"{since:%Y-%m-%d %H:%M}"
-            by = f"pid {int(about['pid'])} since {shown}"
+            since = local_time(datetime.fromisoformat(about["since"]), datetime.now(UTC))
+            by = f"pid {int(about['pid'])} since {since}"
         return InUseError(
             f"{self._what} is in use by {by}",
             code=self.code,

@@ -31,8 +31,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
     from mailmerge.model import Answer, Domain, Rate, Runs, Timeline, Times, Version, Waits
-    from mailmerge.report.redaction import Redactor
-    from mailmerge.report.summary import RowSample
+    from mailmerge.report.summary import Redactor, RowSample
 
 IN_DOUBT_NAMED = 12
 

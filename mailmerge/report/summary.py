@@ -1,19 +1,26 @@
 """What a run came to, told from every result in one pass: counts, reasons, and the rows worth showing.
 
-Both collectors are flat in memory, however many results there are.
+Both collectors are flat in memory, however many results there are. `Redactor` takes the people out of
+results, for handing these to others: hashes in place of addresses and keys.
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import re
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from mailmerge.model import Counts, Result, Status
 from mailmerge.text import numbers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from mailmerge.model import Result
 
 ROWS_NAMED = 12
 REPLIES_NAMED = 8
@@ -201,3 +208,67 @@ class RowSample:
         chosen = [*self._trouble, *self._others[: self._most - len(self._trouble)]]
         # Rows that are no longer in the list come last, as they do everywhere.
         return sorted(chosen, key=lambda result: (result.row is None, result.row or 0))
+
+
+_ADDRESS = re.compile(r"[^\s<>()\[\]\"',;:@]{1,64}@([\w.-]{1,255})")
+_QUOTED = re.compile(r'"[^"]*"')
+_LEAST_LOCAL = 3
+
+
+class Redactor:
+    """Replaces what names a person by a hash with the campaign's secret: the same one every time.
+
+    Domains stay, because replies can hardly be understood without them.
+    """
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+
+    def results(self, results: Iterable[Result]) -> Iterator[Result]:
+        """Yield the results, redacted."""
+        return map(self.result, results)
+
+    def result(self, result: Result) -> Result:
+        """Redact one result."""
+        address = result.address
+        delivery = result.delivery
+        if delivery is not None:
+            delivery = replace(
+                delivery,
+                key=self._key(delivery.key),
+                address=self.address(delivery.address),
+                reply=self._words(delivery.reply, address),
+                reason=self._words(delivery.reason, address),
+            )
+        return replace(
+            result,
+            key=self._key(result.key),
+            address=self.address(address),
+            # Diagnostics quote cells.
+            detail=self._words(_QUOTED.sub('"…"', result.detail), address),
+            delivery=delivery,
+        )
+
+    def address(self, address: str) -> str:
+        """Hash the part before the "@", or all of what is no address."""
+        local, at, domain = address.rpartition("@")
+        if not address:
+            return ""
+        return f"{self._hash(address.lower())}{at}{domain}" if local else self._hash(address)
+
+    def words(self, text: str) -> str:
+        """Hash every address in a text."""
+        return _ADDRESS.sub(lambda found: self.address(found[0]), text)
+
+    def _words(self, text: str, address: str) -> str:
+        text = self.words(text)
+        local = address.rpartition("@")[0]
+        if len(local) < _LEAST_LOCAL:
+            return text
+        return re.sub(re.escape(local), self._hash(address.lower()), text, flags=re.IGNORECASE)
+
+    def _key(self, key: str) -> str:
+        return self.address(key) if "@" in key else self._hash(key) if key else ""
+
+    def _hash(self, text: str) -> str:
+        return hmac.new(self._secret, text.encode("utf-8", "replace"), hashlib.sha256).hexdigest()[:12]

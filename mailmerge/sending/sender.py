@@ -46,8 +46,7 @@ if TYPE_CHECKING:
     from mailmerge.ledger.attempts import Settlement
     from mailmerge.model import Outcome
     from mailmerge.sending.connections import Connection, ConnectionSlot
-    from mailmerge.sending.group_commit import LedgerWriter
-    from mailmerge.sending.outcome_listener import OutcomeListener
+    from mailmerge.sending.group_commit import LedgerWriter, OutcomeListener
     from mailmerge.sending.policy import Policy
     from mailmerge.sending.runs import RunDecision, StopFlag
     from mailmerge.sending.throttle import Throttle

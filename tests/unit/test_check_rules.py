@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from mailmerge.addresses import mail_domains
 from mailmerge.check import rules
 from mailmerge.check.clients import DECORATION, WIDELY_USED, client_data, used
 from mailmerge.check.html_document import HtmlDocument
@@ -23,7 +24,6 @@ from mailmerge.check.rules.accessibility import (
     shown_colour,
 )
 from mailmerge.check.rules.deliverability import BULK, bulk_rules, longer_than_a_day
-from mailmerge.mail_domains import mail_domains
 from mailmerge.model import Rate, Status
 
 if TYPE_CHECKING:

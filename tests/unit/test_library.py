@@ -21,7 +21,7 @@ from mailmerge import Account, AuthError, Campaign, CampaignFileError, ListError
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.masking import mask_known
 from mailmerge.recipients import from_rows
-from mailmerge.sending.outcome_listener import OutcomeListener, program_log
+from mailmerge.sending.group_commit import OutcomeListener, program_log
 from mailmerge.sending.runs import RunDecision
 from servers.mail import Received
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import mailmerge
+from mailmerge.addresses import MailDomain, mail_domains, provider_data
 from mailmerge.errors import CampaignFileError
-from mailmerge.mail_domains import MailDomain, mail_domains, provider_data
 from mailmerge.model import Rate
 from mailmerge.providers import (
     Provider,

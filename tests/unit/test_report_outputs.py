@@ -18,8 +18,8 @@ from mailmerge.ledger.ledger import Ledger
 from mailmerge.model import Delivery, Result, Status
 from mailmerge.report import workbook
 from mailmerge.report.annotated_list import COPY_COLUMNS, copy_text, copy_workbook
-from mailmerge.report.redaction import Redactor
 from mailmerge.report.result_files import NAMES, ReportFiles, record, to_frame
+from mailmerge.report.summary import Redactor
 from mailmerge.report.workbook import write_workbook
 from plans import people, standing
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from mailmerge.check.message_view import about
+from mailmerge.check.message_view import about, about_first
 from mailmerge.check.rules import each_document
 
 if TYPE_CHECKING:
@@ -166,30 +166,28 @@ def language(document: HtmlDocument) -> Iterator[Finding]:
 def alternative_texts(document: HtmlDocument) -> Iterator[Finding]:
     """Pictures that say nothing to those who do not see them."""
     images = [i for i in document.all("img") if i.get("alt") is None and not document.hidden(i)]
-    if images:
-        times = f" ({len(images)} images)" if len(images) > 1 else ""
-        yield about(
-            document,
-            images[0],
-            "H231",
-            f"an image has no alternative text{times}",
-            'describe it: alt="Spring sale"; for pure decoration: alt=""',
-        )
+    yield from about_first(
+        document,
+        images,
+        "image",
+        "H231",
+        "an image has no alternative text",
+        'describe it: alt="Spring sale"; for pure decoration: alt=""',
+    )
 
 
 @each_document
 def table_roles(document: HtmlDocument) -> Iterator[Finding]:
     """Tables that only place things are read out as tables unless they say that they are none."""
     tables = [table for table in document.all("table") if _is_layout(table)]
-    if tables:
-        times = f" ({len(tables)} tables)" if len(tables) > 1 else ""
-        yield about(
-            document,
-            tables[0],
-            "H232",
-            f"a layout table has no role{times}",
-            'write <table role="presentation">; a data table has <th> cells instead',
-        )
+    yield from about_first(
+        document,
+        tables,
+        "table",
+        "H232",
+        "a layout table has no role",
+        'write <table role="presentation">; a data table has <th> cells instead',
+    )
 
 
 def _is_layout(table: Element) -> bool:

@@ -7,9 +7,9 @@ import unicodedata
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from mailmerge.addresses import mail_domains
 from mailmerge.check.message_view import Finding
 from mailmerge.check.rules import each_layout, each_message
-from mailmerge.mail_domains import mail_domains
 from mailmerge.text import quoted
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from mailmerge.check.message_view import Finding, about
+from mailmerge.check.message_view import Finding, about, about_first
 from mailmerge.check.rules import each_document, each_layout, whole_list
 
 if TYPE_CHECKING:
@@ -79,15 +79,14 @@ def pictures(document: HtmlDocument) -> Iterator[Finding]:
             "with images off there is nothing to read, and filters count it as spam: add text",
         )
     without = [i for i in images if not i.get("width") and "width" not in document.style(i)]
-    if without:
-        times = f" ({len(without)} images)" if len(without) > 1 else ""
-        yield about(
-            document,
-            without[0],
-            "H205",
-            f"an image has no width{times}",
-            "Outlook shows it at full size, and the text jumps when it loads: add width and height",
-        )
+    yield from about_first(
+        document,
+        without,
+        "image",
+        "H205",
+        "an image has no width",
+        "Outlook shows it at full size, and the text jumps when it loads: add width and height",
+    )
 
 
 @each_layout
