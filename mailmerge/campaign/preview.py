@@ -247,7 +247,8 @@ class _Look:
             delivery = self._ledger.deliveries([row.key]).get(row.key)
             status, detail = self._join.of(row)
             listed = Listed(row.row, row.key, row.address, status, detail)
-            yield _Shown(recipient, listed, tuple(made.findings), made.frozen, delivery)
+            findings = tuple(one for one in made.findings if one.row is not None)
+            yield _Shown(recipient, listed, findings, made.frozen, delivery)
         self._problems.add(lint.finish())
 
     @staticmethod

@@ -62,7 +62,7 @@ class MadeRow(Struct, frozen=True):
     rendered: Rendered | None = None
     """None: its data cannot be rendered, or it was not selected."""
     frozen: FrozenMessage | None = None
-    """None: it cannot be sent."""
+    """None: its message cannot be made; an invalid row has one if reading it found the error."""
 
     @property
     def recipients(self) -> tuple[str, ...]:
@@ -99,7 +99,7 @@ class RowMaker:
         key, address = identity(rendered), str(rendered.to[0].address)
         for found in findings:
             if found.severity is Severity.ERROR:
-                return MadeRow(Status.INVALID, key, address, found.message, findings, rendered)
+                return MadeRow(Status.INVALID, key, address, found.message, findings, rendered, frozen)
         return MadeRow(Status.PENDING, key, address, "", findings, rendered, frozen)
 
 
@@ -132,6 +132,7 @@ class Planner:
         self._composer = composer
         self._recipients = recipients
         self._lint = composer.lint()
+        self._ignore = frozenset(ignore)
         self._problems = DiagnosticCollector(ignore)
         self._duplicates = duplicates
         self._unique_addresses = keyed and duplicates != "allow"
@@ -172,16 +173,23 @@ class Planner:
             made = maker.make(recipient)
             if made.findings:
                 self._problems.add(made.findings)
-                writer.add_findings(n, made.findings)
+                self._keep(writer, n, made.findings)
             message = None
             if made.frozen is not None:
                 message = writer.add_message(made.frozen)
-                self._note(made.frozen, made.rendered)
+                if made.status is Status.PENDING:
+                    self._note(made.frozen, made.rendered)
             writer.add_row(plan_row(n, recipient, made, message))
             self._statuses[made.status] = self._statuses.get(made.status, 0) + 1
             if (n + 1) % _PROGRESS_EVERY == 0:
                 progress(n + 1)
         return n + 1
+
+    def _keep(self, writer: PlanWriter, n: int, findings: Sequence[Diagnostic]) -> None:
+        """Store what was found in a row, and what the row only happened to show of the whole."""
+        told = [one for one in findings if one.code not in self._ignore or one.severity is Severity.ERROR]
+        writer.add_findings(n, [one for one in told if one.row is not None])
+        writer.add_findings(None, [one for one in told if one.row is None])
 
     def _note(self, frozen: FrozenMessage, rendered: Rendered | None) -> None:
         self._largest = max(self._largest, frozen.size)
