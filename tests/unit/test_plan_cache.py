@@ -23,7 +23,9 @@ from mailmerge.plan.store import PlanRow
 from unit.test_plan_contract import frozen, row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from mailmerge.plan.store import PlanWriter
 
 NOW = datetime(2026, 11, 27, 9, 41, tzinfo=UTC)
 LATER = NOW + timedelta(days=14, minutes=1)
@@ -284,6 +286,41 @@ def test_a_place_that_cannot_be_used() -> None:
         PlanCache(Path(os.devnull) / "cache", OWNER).writer(NAME, NOW)
 
     assert "MAILMERGE_CACHE_DIR" in (raised.value.hint or "")
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Callable[[int], None]]:
+    """Let no file of this process grow larger than so many octets, as on a disk that is full."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda octets: resource.setrlimit(resource.RLIMIT_FSIZE, (octets, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("full_of", ["rows", "messages"])
+def test_a_full_disk_is_told(
+    cache: PlanCache, folder: Path, small_disk: Callable[[int], None], full_of: str
+) -> None:
+    """Where there is no room the plan is given up, an error says so, and the older plan is still there."""
+    keep(cache)
+    small_disk(1 << 16)
+    with pytest.raises(FileError) as raised, cache.writer(NAME, NOW) as writer:
+        fill(writer, full_of)
+    small_disk(-1)
+
+    assert (raised.value.filename or "").startswith(str(folder))
+    assert full_of == "messages" or "MAILMERGE_CACHE_DIR" in (raised.value.hint or "")
+    assert len(kept(folder)) == 2
+    assert is_there(cache)
+
+
+def fill(writer: PlanWriter, what: str) -> None:
+    for n in range(5000):
+        if what == "rows":
+            writer.add_row(row(n, cells=("x" * 100,)))
+        else:
+            writer.add_message(frozen(n, body=(os.urandom(1000),)))
+    writer.finish(b"").close()
 
 
 # --- what is removed, and when -----------------------------------------------------------------------------
