@@ -140,7 +140,8 @@ class PathLog(FileSystem):
             path = os.path.abspath(path)  # noqa: PTH100  links in it stay as they are
         known = self._paths.get(path)
         if known is None or (sha256 and not known.sha256 and known.state == state):
-            young = state[2] > self._now() - YOUNG
+            # Read later than it was first looked at, it may not be what was there then.
+            young = state[2] > self._now() - YOUNG or (known is not None and known.young)
             self._paths[path] = LookedAt(os.fsencode(path), state, sha256, young)
         elif known.state != state or (sha256 and known.sha256 != sha256):
             self._changed.add(known.path)

@@ -57,8 +57,6 @@ CREATE TABLE message (number INTEGER PRIMARY KEY, key BLOB, place INTEGER, lengt
 CREATE TABLE finding (id INTEGER PRIMARY KEY, n INTEGER, data BLOB);
 BEGIN;
 """
-_INDEXES = "CREATE INDEX row_row ON row (row); CREATE INDEX finding_n ON finding (n)"
-
 _REPLACE = "UPDATE row SET row = ?, ready = ?, holds = ?, key = ?, address = ?, data = ? WHERE n = ?"
 _REPEATED = """
 SELECT data FROM row WHERE key IN (SELECT key FROM row WHERE key <> x'' GROUP BY key HAVING count(*) > 1)

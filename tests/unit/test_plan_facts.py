@@ -242,6 +242,23 @@ def test_an_edit_within_the_same_tick_is_told(folder: Path, name: str) -> None:
     assert changes(folder, facts) == [f"{name} changed"]
 
 
+def test_a_file_that_was_young_at_the_first_look_stays_young(tmp_path: Path) -> None:
+    """Hashed long after the first look, it is compared by its content all the same."""
+    path, times = tmp_path / "people.csv", [0]
+    path.write_text("a")
+    found = path.stat()
+    log = PathLog(lambda: times[0])
+    for seconds in (1, 60):
+        times[0] = found.st_mtime_ns + seconds * 1_000_000_000
+        log.stat(str(path)) if seconds == 1 else log.hashed(str(path), found, sha256(path))
+    facts = Facts(Premises(str(tmp_path), "", {}), log.looked_at())
+    assert facts.changes(facts.premises) == []
+    path.write_text("b")
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+    assert facts.changes(facts.premises) == ["people.csv changed"]
+
+
 def test_a_match_within_the_same_tick_is_told(folder: Path) -> None:
     """A folder that was young when it was listed is listed again."""
     maps = folder / "maps"
