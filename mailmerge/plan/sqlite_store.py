@@ -260,13 +260,16 @@ class SqlitePlanReader:
     def __init__(self, place: Path) -> None:
         path = place.with_name(place.name + SUFFIX)
         self._path = path
+        self._checked = False
         self._places: dict[int, tuple[bytes, int, int, int]] = {}
         with contextlib.ExitStack() as opened:
             try:
                 held = opened.enter_context(files.open_own(path, hold=True))
             except FileError as error:
                 raise damaged(path, error) from error
-            self._db = opened.enter_context(Database.connect(path, damaged, read_only=True, immutable=True))
+            self._db = opened.enter_context(
+                Database.connect(path, self._damaged, read_only=True, immutable=True)
+            )
             self._check_form(os.fstat(held.fileno()).st_size)
             try:
                 self.name: str = self._meta("name")
@@ -279,6 +282,7 @@ class SqlitePlanReader:
             if self._frames is not None:
                 opened.callback(self._frames.close)
             self._opened = opened.pop_all()
+            self._checked = True
 
     def __enter__(self) -> Self:
         return self
@@ -321,7 +325,7 @@ class SqlitePlanReader:
             try:
                 yield decode(data)
             except _UNDECODABLE as error:
-                raise damaged(self._path, error) from error
+                raise self._damaged(self._path, error) from error
 
     def ready_ends(self) -> tuple[PlanRow, PlanRow] | None:
         """See `PlanReader`."""
@@ -342,14 +346,14 @@ class SqlitePlanReader:
             raise damaged(self._path, ValueError("its messages were removed"))
         found = self._places.get(number) or self._look_up(number)
         if found is None:
-            raise damaged(self._path, ValueError(f"it has no message {number}"))
+            raise self._damaged(self._path, ValueError(f"it has no message {number}"))
         key, place, length, octets = found
         try:
             frozen = _MESSAGE.decode(self._frames.read(place, length, octets))
         except (BadFrame, OSError, *_UNDECODABLE) as error:
-            raise damaged(self._path, error) from error
+            raise self._damaged(self._path, error) from error
         if _octets(frozen.key) != key:
-            raise damaged(self._path, ValueError(f"message {number} has another key"))
+            raise self._damaged(self._path, ValueError(f"message {number} has another key"))
         return frozen
 
     def _look_up(self, number: int) -> tuple[bytes, int, int, int] | None:
@@ -370,7 +374,14 @@ class SqlitePlanReader:
             try:
                 yield place, _FINDING.decode(data)
             except _UNDECODABLE as error:
-                raise damaged(self._path, error) from error
+                raise self._damaged(self._path, error) from error
+
+    def _damaged(self, path: Path, error: Exception) -> PlanDamaged:
+        """Make the error; damage that is met only now is removed, or the next command would meet it again."""
+        if self._checked:
+            with contextlib.suppress(FileError):
+                files.remove_file(self._path)
+        return damaged(path, error)
 
     def _meta(self, name: str) -> Any:
         found = self._db.row("SELECT value FROM meta WHERE name = ?", (name,))

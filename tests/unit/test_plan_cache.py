@@ -214,7 +214,7 @@ def test_messages_of_another_plan_are_noticed(cache: PlanCache) -> None:
 def test_a_damaged_message_is_noticed(cache: PlanCache, n: int) -> None:
     """One flipped bit anywhere in a message, and it is not given out; the others are."""
     path = keep(cache, count=PLAIN + 100).with_suffix(".messages")
-    original = path.read_bytes()
+    original, database = path.read_bytes(), cache.path(NAME).read_bytes()
     with closing(sqlite3.connect(cache.path(NAME))) as db:
         place, length = db.execute("SELECT place, length FROM message WHERE number = ?", (n + 1,)).fetchone()
 
@@ -222,6 +222,7 @@ def test_a_damaged_message_is_noticed(cache: PlanCache, n: int) -> None:
         spoiled = bytearray(original)
         spoiled[place + offset] ^= 1
         path.write_bytes(spoiled)
+        cache.path(NAME).write_bytes(database)
         with cache.find(NAME, NOW) or pytest.fail("it is gone") as reader:
             with pytest.raises(PlanDamaged, match="cannot be used"):
                 reader.message(n + 1)
@@ -241,6 +242,7 @@ def test_a_message_of_another_row_is_noticed(cache: PlanCache) -> None:
         assert reader.message(1) == frozen(0)
         with pytest.raises(PlanDamaged, match="another key"):
             reader.message(2)
+    assert not is_there(cache)
 
 
 @pytest.mark.parametrize("table", ["row", "finding"])
@@ -251,10 +253,11 @@ def test_a_damaged_entry_is_noticed(cache: PlanCache, table: str) -> None:
 
     with cache.find(NAME, NOW) or pytest.fail("it is gone") as reader, pytest.raises(PlanDamaged):
         list(reader.rows() if table == "row" else reader.findings())
+    assert not is_there(cache)
 
 
 def test_a_damaged_page_is_noticed(cache: PlanCache) -> None:
-    """Zeros in the middle of the database, as a power cut leaves them, are damage and nothing else."""
+    """Zeros in the middle of the database, as a power cut leaves them, are damage that is met only once."""
     path = keep(cache, count=3000)
     size = path.stat().st_size
     with path.open("r+b") as file:
@@ -263,6 +266,7 @@ def test_a_damaged_page_is_noticed(cache: PlanCache) -> None:
 
     with cache.find(NAME, NOW) or pytest.fail("it is gone") as reader, pytest.raises(PlanDamaged):
         [reader.message(found.message or 0) for found in reader.rows()]
+    assert not is_there(cache)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="plants a link")
@@ -402,6 +406,7 @@ def test_frozen_messages_can_go_alone(cache: PlanCache) -> None:
         assert len(list(reader.rows())) == 3
         with pytest.raises(PlanDamaged, match="removed"):
             reader.message(1)
+    assert is_there(cache)
 
 
 @needs_locks
