@@ -463,6 +463,15 @@ class Drafts:
         """
         return open_database(self._drafts.path / name, create=True)
 
+    def call(self, name: str, other: str) -> None:
+        """Let what was begun as *name* have another name in the end.
+
+        Raises:
+            FileError: that is not possible.
+
+        """
+        self._drafts.adopt(self._drafts, name, other, durable=False)
+
     def adopt(self, *names: str, durable: bool = True) -> None:
         """Put these files in their places, in this order; whatever has such a name is replaced.
 
@@ -475,7 +484,7 @@ class Drafts:
 
         """
         for name in names:
-            self._folder.adopt(self._drafts, name, durable=durable)
+            self._folder.adopt(self._drafts, name, name, durable=durable)
 
     def close(self) -> None:
         """Remove what was not adopted.

@@ -288,15 +288,15 @@ class Folder:
         finally:
             self.discard(inner)
 
-    def adopt(self, draft: Folder, name: str, *, durable: bool = True) -> None:
-        """Put the file *name* of a draft folder in its place here, so that its name survives a power cut.
+    def adopt(self, draft: Folder, old: str, new: str, *, durable: bool = True) -> None:
+        """Put the file *old* of a draft folder here as *new*, so that its name survives a power cut.
 
         Raises:
             FileError: it cannot be put there.
 
         """
-        with telling(self.path / name):
-            self._rename(draft, name, name)
+        with telling(self.path / new):
+            self._rename(draft, old, new)
         if durable:
             self.sync()
 

@@ -91,7 +91,7 @@ class Planning:
 
     def find(self, stack: ExitStack) -> OpenPlan | None:
         """Give a plan that was made before and still holds, open until *stack* is closed."""
-        found = plan_cache(self._definition).find(self._premises.plan_name(), datetime.now(UTC))
+        found = plan_cache(self._definition).find(self._premises.digest(), datetime.now(UTC))
         if found is None:
             return None
         reader = stack.enter_context(found)
@@ -125,7 +125,7 @@ class Planning:
         )
         cache = plan_cache(self._definition)
         cache.sweep(datetime.now(UTC), _is_last_plan)
-        with cache.writer(self._premises.plan_name(), datetime.now(UTC)) as writer:
+        with cache.writer(self._premises.digest(), datetime.now(UTC)) as writer:
             summary = planner.plan(writer, progress or (lambda _rows: None))
             facts = self._facts()
             reader = stack.enter_context(writer.finish(msgspec.msgpack.encode(summary), facts.encode()))

@@ -1,11 +1,11 @@
 """Where plans are kept between two commands: a folder that may be deleted at any time.
 
-It is the user's cache folder, never the campaign's, which may come from anybody. All campaigns share it. A
-plan's two files begin with the digest of its owner, so that what belongs to a campaign can be told even of
-files that nobody can read any more::
+It is the user's cache folder, never the campaign's, which may come from anybody. All campaigns share it. The
+names of a plan's two files have three parts. By the digest of its owner, what belongs to a campaign can be
+told even of files that nobody can read any more; by that of its premises, it is found; the last is its name::
 
-    3f1c0b7a99d2-0123456789abcdef.plan
-    3f1c0b7a99d2-0123456789abcdef.messages
+    3f1c0b7a99d2-0123456789abcdef-fedcba9876543210.plan
+    3f1c0b7a99d2-0123456789abcdef-fedcba9876543210.messages
 
 Nothing in it is trusted: what is torn, of another version, somebody else's, or not a plain file is not there.
 """
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from mailmerge.plan.store import PlanReader, PlanWriter
 
 UNUSED_DAYS = 14
-_FILE = re.compile(r"([0-9a-f]{12}-[0-9a-f]{16})\.(?:plan|messages)\Z")
+_FILE = re.compile(r"([0-9a-f]{12}-[0-9a-f]{16}-[0-9a-f]{16})\.(?:plan|messages)\Z")
 _OTHER_PLACE = "set MAILMERGE_CACHE_DIR to a folder that you may write to"
 
 
@@ -65,29 +65,46 @@ class PlanCache:
 
     def path(self, name: str) -> Path:
         """Give the path of a plan's database, for people."""
-        place = self._place(name)
-        return place.with_name(place.name + SUFFIX)
+        found = next((place for place in self._places() if place.endswith("-" + name)), name)
+        return self.folder / (found + SUFFIX)
 
-    def find(self, name: str, now: datetime) -> PlanReader | None:
-        """Open a plan; None: there is none that can be trusted, so it has to be made.
+    def find(self, wanted: str, now: datetime) -> PlanReader | None:
+        """Open the latest plan that can be trusted; None: there is none, so it has to be made.
 
         Args:
-            name: what it is called.
-            now: it counts as used at this time.
+            wanted: the digest of its premises: it counts as used now; or its name.
+            now: the time.
 
         """
-        try:
-            reader = SqlitePlanReader(self._place(name))
-        except PlanDamaged:
-            return None
-        if reader.name != name:
-            reader.close()
-            return None
-        files.mark_used(self.path(name), now.timestamp())
-        return reader
+        for place in self._places():
+            premises, name = place.split("-")[1:]
+            if wanted not in {premises, name}:
+                continue
+            with contextlib.suppress(PlanDamaged):
+                reader = SqlitePlanReader(self.folder / place)
+                if reader.name == name:
+                    if wanted == premises:
+                        files.mark_used(self.folder / (place + SUFFIX), now.timestamp())
+                    return reader
+                reader.close()
+        return None
 
-    def writer(self, name: str, made: datetime) -> PlanWriter:
-        """Begin a plan; when it is finished, it takes the place of the one that has its name.
+    def _places(self) -> list[str]:
+        """Give what the names of this campaign's plans begin with, the one that was used last first."""
+        try:
+            found = files.contents(self.folder)
+        except FileError:
+            return []
+        ours = [name for name in found if name.endswith(SUFFIX) and name.startswith(self._owner.digest)]
+        ours.sort(key=lambda name: found[name].st_mtime, reverse=True)
+        return [name.removesuffix(SUFFIX) for name in ours if _FILE.match(name)]
+
+    def writer(self, premises: str, made: datetime) -> PlanWriter:
+        """Begin a plan; its name is known when it is finished.
+
+        Args:
+            premises: the digest of its premises, by which it is found again.
+            made: now, in UTC.
 
         Raises:
             FileError: it cannot be kept here.
@@ -96,7 +113,7 @@ class PlanCache:
         try:
             files.private_folder(self.folder)
             owner = json.dumps((self._owner.folder, self._owner.name))  # paths may have lone surrogates
-            return SqlitePlanWriter(self._place(name), name, made, owner)
+            return SqlitePlanWriter(self.folder / f"{self._owner.digest}-{premises}", made, owner)
         except FileError as error:
             error.hint = error.hint or _OTHER_PLACE
             raise
@@ -107,14 +124,15 @@ class PlanCache:
         Where they cannot be removed they stay, and are swept later.
         """
         with contextlib.suppress(FileError):
-            files.remove_file(self._place(name).with_name(self._place(name).name + MESSAGES_SUFFIX))
+            files.remove_file(self.path(name).with_suffix(MESSAGES_SUFFIX))
 
     def sweep(
         self, now: datetime, in_use: Callable[[PlanOwner, str], bool] = lambda _owner, _name: False
     ) -> None:
-        """Remove the plans of all campaigns that nobody has used for `UNUSED_DAYS` days.
+        """Remove the plans of all campaigns that nobody has used for `UNUSED_DAYS` days, and older ones.
 
-        A plan that somebody reads stays. What cannot be looked at or removed is left to the next sweep.
+        An older plan has the premises of one that was used later. A plan that somebody reads stays. What
+        cannot be looked at or removed is left to the next sweep.
 
         Args:
             now: the time.
@@ -124,9 +142,16 @@ class PlanCache:
         oldest = now.timestamp() - UNUSED_DAYS * 86400
         with contextlib.suppress(FileError):
             found = files.contents(self.folder)
+            latest: dict[str, float] = {}
+            places: dict[str, float] = {}
             for place in {match[1] for match in map(_FILE.match, found) if match}:
                 used = found.get(place + SUFFIX) or found[place + MESSAGES_SUFFIX]
-                if used.st_mtime < oldest and not self._is_named(place, in_use):
+                places[place] = used.st_mtime
+                premises = place.rpartition("-")[0]
+                latest[premises] = max(used.st_mtime, latest.get(premises, 0.0))
+            for place, last in places.items():
+                is_older = last < latest[place.rpartition("-")[0]]
+                if (is_older or last < oldest) and not self._is_named(place, in_use):
                     self._remove_unused(place)
             files.sweep(self.folder)
 
@@ -138,9 +163,6 @@ class PlanCache:
 
         """
         files.clear(self.folder, re.compile(re.escape(self._owner.digest) + "-"), drafts=False)
-
-    def _place(self, name: str) -> Path:
-        return self.folder / f"{self._owner.digest}-{name}"
 
     def _is_named(self, place: str, in_use: Callable[[PlanOwner, str], bool]) -> bool:
         try:

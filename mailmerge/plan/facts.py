@@ -4,15 +4,14 @@ A plan has to be found before it is known what planning will look at: which path
 tells. So the facts come in two parts.
 
 - `Premises` are known beforehand: the campaign's folder and name, the options that are facts, the account's
-  sender where the campaign names none, and the versions of what makes messages. Their digest is the plan's
-  *name*: other premises are another plan, beside the first one (a `--where` that is tried does not cost the
-  plan without it).
+  sender where the campaign names none, and the versions of what makes messages. A plan is looked for by their
+  digest (a ``--where`` that is tried does not cost the plan without it).
 - What was looked at is known afterwards and is kept in the plan: every path, found or not, the list's among
-  them. `changes` compares it with what is there now, and says in words what differs; nothing: the plan of
-  that name holds. Else a new one takes its name, and it is told from the old one by `Facts.digest`.
+  them. `Facts.changes` compares it with what is there now, and says in words what differs; nothing: the plan
+  holds. Else a new one is made beside it.
 
-So a file that is changed and changed back costs a new plan, and a list that cannot be looked at again (rows
-handed in by a program) is a premise: its digest is known when it has been read.
+Both together are the facts; their digest gives the plan its name. A list that cannot be looked at again (rows
+handed in by a program) is a premise.
 """
 
 from __future__ import annotations
@@ -30,6 +29,7 @@ from msgspec import Struct
 from mailmerge import options
 from mailmerge.option_types import fields_of
 from mailmerge.plan.path_log import LookedAtPaths, path_changes
+from mailmerge.plan.sqlite_store import NAME_DIGITS
 from mailmerge.version import installed_versions, sources_version
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from mailmerge.config.campaign_file import CampaignFile
     from mailmerge.option_types import Section
 
-NAME_DIGITS = 16
 _MAKERS = {
     "mailmerge-kit": "mailmerge",
     "jinja2": "Jinja2",
@@ -68,9 +67,9 @@ class Premises(Struct, frozen=True):
     """Digest of rows that were handed in by a program; empty: the list is a file, and among the paths."""
     versions: dict[str, str] = {}
 
-    def plan_name(self) -> str:
-        """Give the name of the plan."""
-        return _digest(self)[:NAME_DIGITS]
+    def digest(self) -> str:
+        """Give what plans are looked for by: 16 hex digits."""
+        return hashlib.sha256(_encode(self)).hexdigest()[:NAME_DIGITS]
 
 
 class Facts(Struct, frozen=True):
@@ -80,12 +79,12 @@ class Facts(Struct, frozen=True):
     looked_at: LookedAtPaths
 
     def digest(self) -> str:
-        """Tell this plan from every other one, also of its name: 64 hex digits."""
-        return _digest(self)
+        """Tell this plan from every other one: 64 hex digits, of which the first 16 are the plan's name."""
+        return hashlib.sha256(self.encode()).hexdigest()
 
     def encode(self) -> bytes:
         """Give what `decode` reads."""
-        return msgspec.msgpack.encode(self)
+        return _encode(self)
 
     @classmethod
     def decode(cls, data: bytes) -> Facts | None:
@@ -199,5 +198,5 @@ def _differing(then: Mapping[str, str], now: Mapping[str, str]) -> Sequence[str]
     return [name for name in names if then.get(name) != now.get(name)]
 
 
-def _digest(value: Struct) -> str:
-    return hashlib.sha256(msgspec.msgpack.encode(value, order="deterministic")).hexdigest()
+def _encode(value: Struct) -> bytes:
+    return msgspec.msgpack.encode(value, order="deterministic")

@@ -1,9 +1,10 @@
 """A plan in two files: ``<name>.plan``, an SQLite database, and ``<name>.messages`` with the frozen messages.
 
-Both are written under temporary names and take their places when they are complete, the messages first: so a
-database has its messages beside it, or the wrong ones, which their token tells. From then on neither changes;
-a new plan of the same name is two new files. Nothing is written through to the disk: what a power cut leaves
-is found out when it is opened or read, and the plan is made again.
+The name is the first digits of the SHA-256 of the plan's facts, so it is known when the plan is complete.
+Both files are written under temporary names and take their places when they are complete, the messages first:
+so a database has its messages beside it, or the wrong ones, which their token tells. From then on neither
+changes. Nothing is written through to the disk: what a power cut leaves is found out when it is opened or
+read, and the plan is made again.
 
 Rows, messages and findings are kept as msgspec encodes them, beside the few numbers that they are found by.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 from datetime import datetime
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from mailmerge.errors import MailmergeError
     from mailmerge.plan.store import PlanReader
 
+NAME_DIGITS = 16
 SUFFIX = ".plan"
 MESSAGES_SUFFIX = ".messages"
 
@@ -107,8 +110,7 @@ class SqlitePlanWriter:
     """Makes a plan in a folder of ours; see `PlanWriter`.
 
     Args:
-        place: the path of both files but for their suffixes.
-        name: what the plan is called.
+        place: what the paths of both files begin with; the plan's name and their suffixes follow.
         made: now, in UTC.
         owner: whose plan it is, for whoever looks through the folder.
 
@@ -117,9 +119,8 @@ class SqlitePlanWriter:
 
     """
 
-    def __init__(self, place: Path, name: str, made: datetime, owner: str = "") -> None:
+    def __init__(self, place: Path, made: datetime, owner: str = "") -> None:
         self._place = place
-        self._name = name
         self._made = made
         self._owner = owner
         self._token = os.urandom(TOKEN)
@@ -212,8 +213,9 @@ class SqlitePlanWriter:
         self._db.execute("CREATE INDEX row_row ON row (row)")
         self._db.execute("CREATE INDEX row_key ON row (key) WHERE holds AND key <> x''")
         self._db.execute("CREATE INDEX finding_n ON finding (n)")
+        name = hashlib.sha256(facts or self._token).hexdigest()[:NAME_DIGITS]
         meta: dict[str, object] = {
-            "name": self._name,
+            "name": name,
             "owner": self._owner,
             "made": self._made.isoformat(),
             "summary": summary,
@@ -227,10 +229,12 @@ class SqlitePlanWriter:
         self._check()
         self._db.close()
         self._stream.close()
-        # The messages first: whoever finds the database finds them, too.
-        self._drafts.adopt(self._place.name + MESSAGES_SUFFIX, self._place.name + SUFFIX, durable=False)
+        place = self._place.with_name(f"{self._place.name}-{name}")
+        for suffix in (MESSAGES_SUFFIX, SUFFIX):  # in this order: whoever finds the database finds them, too
+            self._drafts.call(self._place.name + suffix, place.name + suffix)
+            self._drafts.adopt(place.name + suffix, durable=False)
         self.close()
-        return SqlitePlanReader(self._place)
+        return SqlitePlanReader(place)
 
     def _check(self) -> None:
         """See whether everything that was added is there."""

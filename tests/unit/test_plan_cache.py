@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import sqlite3
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 NOW = datetime(2026, 11, 27, 9, 41, tzinfo=UTC)
 LATER = NOW + timedelta(days=14, minutes=1)
 NAME = "0123456789abcdef"
+"""The digest of its premises; a plan is mostly found by it."""
+OWN = hashlib.sha256(b"facts").hexdigest()[:16]
+"""Its name."""
 OWNER = PlanOwner("/home/me/spring\udcff", "spring")
 OTHER = PlanOwner("/home/me/summer", "summer")
 
@@ -51,16 +55,17 @@ def cache(folder: Path, request: pytest.FixtureRequest, monkeypatch: pytest.Monk
     return PlanCache(folder, OWNER)
 
 
-def keep(cache: PlanCache, name: str = NAME, count: int = 3, summary: bytes = b"") -> Path:
-    """Make a plan with a message per row, used at NOW; return the path of its database."""
+def keep(
+    cache: PlanCache, name: str = NAME, count: int = 3, summary: bytes = b"", facts: bytes = b"facts"
+) -> Path:
+    """Make a plan with the premises *name* and a message per row, used at NOW; return its database's path."""
     with cache.writer(name, NOW) as writer:
         for n in range(count):
             writer.add_row(row(n, message=writer.add_message(frozen(n))))
-        writer.finish(summary).close()
-    reader = cache.find(name, NOW)
-    assert reader is not None
-    reader.close()
-    return cache.path(name)
+        with writer.finish(summary, facts) as reader:
+            path = cache.path(reader.name)
+    os.utime(path, (NOW.timestamp(), NOW.timestamp()))
+    return path
 
 
 def kept(folder: Path) -> list[str]:
@@ -79,7 +84,7 @@ def test_a_kept_plan_is_found_again(cache: PlanCache) -> None:
     keep(cache, summary=b"s")
 
     with cache.find(NAME, NOW) or pytest.fail("it is gone") as reader:
-        assert (reader.name, reader.made, reader.summary) == (NAME, NOW, b"s")
+        assert (reader.name, reader.made, reader.summary) == (OWN, NOW, b"s")
         assert reader.message(2) == frozen(1)
     assert not is_there(cache, "f" * 16)
 
@@ -89,7 +94,7 @@ def test_before_there_is_a_folder(cache: PlanCache, folder: Path) -> None:
     assert not is_there(cache)
     cache.sweep(NOW)
     cache.purge()
-    cache.remove_messages(NAME)
+    cache.remove_messages(OWN)
 
     assert not folder.exists()
 
@@ -213,16 +218,17 @@ def test_messages_of_another_plan_are_noticed(cache: PlanCache) -> None:
 @pytest.mark.parametrize("n", [0, PLAIN - 1, PLAIN, PLAIN + 99])
 def test_a_damaged_message_is_noticed(cache: PlanCache, n: int) -> None:
     """One flipped bit anywhere in a message, and it is not given out; the others are."""
-    path = keep(cache, count=PLAIN + 100).with_suffix(".messages")
-    original, database = path.read_bytes(), cache.path(NAME).read_bytes()
-    with closing(sqlite3.connect(cache.path(NAME))) as db:
+    plan = keep(cache, count=PLAIN + 100)
+    path = plan.with_suffix(".messages")
+    original, database = path.read_bytes(), plan.read_bytes()
+    with closing(sqlite3.connect(plan)) as db:
         place, length = db.execute("SELECT place, length FROM message WHERE number = ?", (n + 1,)).fetchone()
 
     for offset in (0, 1, 4, 5, 7, length // 2, length - 1):  # 6 says how much memory zstd may use
         spoiled = bytearray(original)
         spoiled[place + offset] ^= 1
         path.write_bytes(spoiled)
-        cache.path(NAME).write_bytes(database)
+        plan.write_bytes(database)
         with cache.find(NAME, NOW) or pytest.fail("it is gone") as reader:
             with pytest.raises(PlanDamaged, match="cannot be used"):
                 reader.message(n + 1)
@@ -344,7 +350,7 @@ def test_an_unused_plan_is_swept(cache: PlanCache, folder: Path) -> None:
     assert len(kept(folder)) == 6
     cache.sweep(LATER)
 
-    assert kept(folder) == [f"{OWNER.digest}-{young}.messages", f"{OWNER.digest}-{young}.plan"]
+    assert kept(folder) == [f"{OWNER.digest}-{young}-{OWN}.{suffix}" for suffix in ("messages", "plan")]
 
 
 def test_a_plan_that_is_read_is_not_swept(cache: PlanCache) -> None:
@@ -354,28 +360,57 @@ def test_a_plan_that_is_read_is_not_swept(cache: PlanCache) -> None:
     for reader in readers:
         assert reader is not None
         cache.sweep(LATER)
-        assert cache.path(NAME).exists()
+        assert cache.path(OWN).exists()
         reader.close()
 
     cache.sweep(LATER)
-    assert not cache.path(NAME).exists()
+    assert not cache.path(OWN).exists()
 
 
 def test_the_last_runs_plan_is_not_swept(cache: PlanCache, folder: Path) -> None:
     """A plan that its campaign names as in use stays, however old it is."""
     keep(cache)
-    keep(cache, "a" * 16)
+    other = keep(cache, "a" * 16, facts=b"other").stem[-16:]
     keep(PlanCache(folder, OTHER))
     asked = set()
 
     def in_use(owner: PlanOwner, name: str) -> bool:
         asked.add((owner, name))
-        return (owner, name) == (OWNER, NAME)
+        return (owner, name) == (OWNER, OWN)
 
     PlanCache(folder, OTHER).sweep(LATER, in_use)
 
-    assert asked == {(OWNER, NAME), (OWNER, "a" * 16), (OTHER, NAME)}
-    assert kept(folder) == [f"{OWNER.digest}-{NAME}.messages", f"{OWNER.digest}-{NAME}.plan"]
+    assert asked == {(OWNER, OWN), (OWNER, other), (OTHER, OWN)}
+    assert kept(folder) == [f"{OWNER.digest}-{NAME}-{OWN}.{suffix}" for suffix in ("messages", "plan")]
+
+
+def test_an_older_plan_is_found_by_its_name(cache: PlanCache) -> None:
+    """Premises find the plan that was used last, a name finds its own plan: that does not count as use."""
+    old = keep(cache, facts=b"old").stem[-16:]
+    path = keep(cache, facts=b"new")
+    os.utime(path, (NOW.timestamp() + 60, NOW.timestamp() + 60))
+    new = path.stem[-16:]
+    for wanted, found, now in ((NAME, new, NOW + timedelta(hours=1)), (old, old, LATER), (NAME, new, LATER)):
+        with cache.find(wanted, now) or pytest.fail("it is gone") as reader:
+            assert reader.name == found
+
+    assert old != new
+
+
+def test_an_older_plan_is_swept(cache: PlanCache, folder: Path) -> None:
+    """Of plans with the same premises the latest is kept, and those that are in use."""
+    first, second = keep(cache, facts=b"1"), keep(cache, facts=b"2")
+    with cache.find(NAME, NOW) or pytest.fail("it is gone") as reader:
+        held = cache.path(reader.name)
+        last = keep(cache, facts=b"3")
+        for path, hours in ((first, 1), (second, 2), (last, 3)):
+            at = NOW.timestamp() + 3600 * hours
+            os.utime(path, (at, at))
+        cache.sweep(NOW + timedelta(hours=4), lambda _owner, name: first.stem.endswith(name))
+        assert {path for path in (first, second, last) if path.exists()} == {first, held, last}
+
+    cache.sweep(NOW + timedelta(hours=4))
+    assert kept(folder) == [last.with_suffix(".messages").name, last.name]
 
 
 def test_what_nobody_can_read_is_swept(cache: PlanCache, folder: Path) -> None:
@@ -397,7 +432,7 @@ def test_frozen_messages_can_go_alone(cache: PlanCache) -> None:
     """Without its messages a plan still has its rows; whoever reads the messages goes on."""
     path = keep(cache)
     with cache.find(NAME, NOW) or pytest.fail("it is gone") as before:
-        cache.remove_messages(NAME)
+        cache.remove_messages(OWN)
         assert before.message(3) == frozen(2)
 
     assert not path.with_suffix(".messages").exists()

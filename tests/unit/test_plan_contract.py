@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import inspect
+import re
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -30,7 +31,7 @@ MADE = datetime(2026, 11, 27, 9, 41, tzinfo=UTC)
 NAME = "0123456789abcdef"
 
 WRITERS: dict[str, Callable[[Path], PlanWriter]] = {
-    "sqlite": lambda folder: SqlitePlanWriter(folder / NAME, NAME, MADE),
+    "sqlite": lambda folder: SqlitePlanWriter(folder / NAME, MADE),
     "memory": lambda _: MemoryPlan(NAME, MADE),
 }
 
@@ -84,10 +85,10 @@ def test_a_writer_has_what_the_protocol_says(kind: type) -> None:
 def test_what_is_not_finished_leaves_nothing(tmp_path: Path) -> None:
     """A plan that is given up half-way leaves no file behind, whether by an error or not."""
     folder = tmp_path / "plans"
-    with SqlitePlanWriter(folder / NAME, NAME, MADE) as writer:
+    with SqlitePlanWriter(folder / NAME, MADE) as writer:
         writer.add_row(row(0))
         writer.add_message(frozen(0))
-    with contextlib.suppress(ZeroDivisionError), SqlitePlanWriter(folder / NAME, NAME, MADE) as writer:
+    with contextlib.suppress(ZeroDivisionError), SqlitePlanWriter(folder / NAME, MADE) as writer:
         writer.add_row(row(0))
         raise ZeroDivisionError
 
@@ -95,15 +96,16 @@ def test_what_is_not_finished_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_the_whole_is_told(new_plan: Callable[[], PlanWriter]) -> None:
-    """Name, time, summary, facts and size are those that were given."""
+    """Time, summary, facts and size are those that were given, and the plan has a name."""
     with new_plan() as writer:
         writer.add_row(row(0))
         writer.add_row(row(1))
         reader = writer.finish(b"\x00summary", b"facts\xff")
 
     with reader:
-        told = (reader.name, reader.made, reader.summary, reader.facts, reader.size, reader.has_messages)
-    assert told == (NAME, MADE, b"\x00summary", b"facts\xff", 2, True)
+        told = (reader.made, reader.summary, reader.facts, reader.size, reader.has_messages)
+        assert re.fullmatch("[0-9a-f]{16}", reader.name)
+    assert told == (MADE, b"\x00summary", b"facts\xff", 2, True)
 
 
 def test_an_empty_plan(new_plan: Callable[[], PlanWriter]) -> None:
@@ -285,35 +287,47 @@ def test_findings(new_plan: Callable[[], PlanWriter]) -> None:
 
 def test_a_finished_plan_can_be_opened_again(tmp_path: Path) -> None:
     """What was finished by one process is read by others, several at the same time."""
-    with SqlitePlanWriter(tmp_path / NAME, NAME, MADE) as writer:
+    with SqlitePlanWriter(tmp_path / NAME, MADE) as writer:
         writer.add_row(row(0, message=writer.add_message(frozen(0))))
-        writer.finish(b"s").close()
+        first = writer.finish(b"s")
+        place = tmp_path / f"{NAME}-{first.name}"
 
-    with SqlitePlanReader(tmp_path / NAME) as one, SqlitePlanReader(tmp_path / NAME) as other:
+    with first, SqlitePlanReader(place) as one, SqlitePlanReader(place) as other:
         assert list(one.rows()) == list(other.rows())
         assert one.message(1) == other.message(1) == frozen(0)
 
 
+def test_the_name_is_that_of_the_facts(tmp_path: Path) -> None:
+    """The same facts have the same name, others another one."""
+    names = []
+    for facts in (b"a", b"b", b"a"):
+        with SqlitePlanWriter(tmp_path / NAME, MADE) as writer, writer.finish(b"", facts) as reader:
+            names.append(reader.name)
+
+    assert names == [hashlib.sha256(facts).hexdigest()[:16] for facts in (b"a", b"b", b"a")]
+
+
 def test_nothing_is_written_beside_a_plan(tmp_path: Path) -> None:
     """A plan is two files, also while it is read."""
-    with SqlitePlanWriter(tmp_path / NAME, NAME, MADE) as writer:
+    with SqlitePlanWriter(tmp_path / NAME, MADE) as writer:
         writer.add_row(row(0))
         with writer.finish(b"") as reader:
             next(reader.rows())
-            assert sorted(path.name for path in tmp_path.iterdir()) == [f"{NAME}.messages", f"{NAME}.plan"]
+            names = [f"{NAME}-{reader.name}.messages", f"{NAME}-{reader.name}.plan"]
+            assert sorted(path.name for path in tmp_path.iterdir()) == names
 
 
 def test_a_reader_keeps_its_plan_when_a_new_one_takes_its_place(tmp_path: Path) -> None:
     """Whoever reads goes on with what was opened; the name belongs to the new plan."""
-    with SqlitePlanWriter(tmp_path / NAME, NAME, MADE) as writer:
+    with SqlitePlanWriter(tmp_path / NAME, MADE) as writer:
         for n in range(1500):
             writer.add_row(row(n, message=writer.add_message(frozen(n))))
-        old = writer.finish(b"old")
+        old = writer.finish(b"old", b"facts")
     with old:
         rows = old.rows()
         next(rows)
-        with SqlitePlanWriter(tmp_path / NAME, NAME, MADE) as writer, writer.finish(b"new") as new:
-            assert new.summary == b"new"
+        with SqlitePlanWriter(tmp_path / NAME, MADE) as writer, writer.finish(b"new", b"facts") as new:
+            assert (new.name, new.summary) == (old.name, b"new")
         assert len(list(rows)) == 1499
         assert (old.summary, old.message(1500)) == (b"old", frozen(1499))
 

@@ -518,36 +518,36 @@ def test_an_option_that_changed_is_told(folder: Path, overrides: dict[str, objec
 
     assert set(told) <= set(found)
     assert bool(found) == bool(told)
-    assert (before.plan_name() == now.plan_name()) == (not told)
+    assert (before.digest() == now.digest()) == (not told)
 
 
 def test_each_option_that_is_a_fact_counts(folder: Path) -> None:
     """Whatever value of whichever option that is a fact is another: it is another plan."""
     file = load(folder)
-    names = [premises(file).plan_name()]
+    names = [premises(file).digest()]
     for part in ("data", "message", "check", "attach"):
         section = file.attach[0] if part == "attach" else getattr(file, part)
         for field in type(section).__struct_fields__:
             if options.CAMPAIGN[part][field.removesuffix("_")].fact:
                 other = replace(section, **{field: f"other {field}"})
                 changed = {part: (other, *file.attach[1:]) if part == "attach" else other}
-                names.append(premises(replace(file, **changed)).plan_name())
-    names.append(premises(replace(file, vars={})).plan_name())
-    names.append(premises(replace(file, name="summer")).plan_name())
+                names.append(premises(replace(file, **changed)).digest())
+    names.append(premises(replace(file, vars={})).digest())
+    names.append(premises(replace(file, name="summer")).digest())
 
     assert len(names) == len(set(names)) == 28
 
 
 def test_the_same_campaign_from_elsewhere(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However the folder is named, the plan is the same."""
-    whole = premises(load(folder)).plan_name()
+    whole = premises(load(folder)).digest()
     monkeypatch.chdir(folder)
-    inside = premises(load(Path())).plan_name()
+    inside = premises(load(Path())).digest()
     monkeypatch.chdir(folder.parent)
-    beside = premises(load(Path("spring"))).plan_name()
+    beside = premises(load(Path("spring"))).digest()
     (folder.parent / "link").symlink_to("spring")
 
-    assert whole == inside == beside == premises(load(Path("link"))).plan_name()
+    assert whole == inside == beside == premises(load(Path("link"))).digest()
 
 
 def test_a_plan_made_from_elsewhere(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -566,7 +566,7 @@ def test_a_value_is_not_a_text_that_looks_like_it(folder: Path) -> None:
     """A variable that was a number and is a text now is another one."""
 
     def name(value: object) -> str:
-        return premises(replace(load(folder), vars={"x": value})).plan_name()
+        return premises(replace(load(folder), vars={"x": value})).digest()
 
     day = date(2026, 1, 1)
     values = [1, "1", Decimal(1), Decimal("1.0"), "1.0", 1.0, True, "True", day, str(day), ["1"], {"1": 1}]
@@ -589,7 +589,7 @@ def test_other_premises_are_told(field: str, value: object, told: str) -> None:
     now = replace(before, **{field: value})
 
     assert Facts(before, LookedAtPaths()).changes(now) == [told.format("/home/me")]
-    assert before.plan_name() != now.plan_name()
+    assert before.digest() != now.digest()
 
 
 def test_the_accounts_sender_counts_only_where_it_is_used(folder: Path) -> None:
@@ -607,8 +607,8 @@ def test_name_and_digest(folder: Path) -> None:
     write("body.txt")(folder)
     after = plan(folder)
 
-    assert before.premises.plan_name() == after.premises.plan_name()
-    assert len(before.premises.plan_name()) == 16
+    assert before.premises.digest() == after.premises.digest()
+    assert len(before.premises.digest()) == 16
     assert before.digest() != after.digest()
     assert plan(folder).digest() == after.digest()
 
