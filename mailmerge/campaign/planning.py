@@ -94,17 +94,19 @@ class Planning:
         found = plan_cache(self._definition).find(self._premises.digest(), datetime.now(UTC))
         if found is None:
             return None
-        reader = stack.enter_context(found)
-        facts = Facts.decode(reader.facts)
-        if facts is None or not reader.has_messages:
-            return None
-        self._changes = tuple(facts.changes(self._premises, _CHANGES_TOLD))
-        if self._changes:
-            return None
-        try:
-            summary = msgspec.msgpack.decode(reader.summary, type=PlanSummary)
-        except msgspec.MsgspecError:
-            return None
+        with contextlib.ExitStack() as own:  # one that does not hold is let go, and can be swept
+            reader = own.enter_context(found)
+            facts = Facts.decode(reader.facts)
+            if facts is None or not reader.has_messages:
+                return None
+            self._changes = tuple(facts.changes(self._premises, _CHANGES_TOLD))
+            if self._changes:
+                return None
+            try:
+                summary = msgspec.msgpack.decode(reader.summary, type=PlanSummary)
+            except msgspec.MsgspecError:
+                return None
+            stack.enter_context(own.pop_all())
         return self._opened(reader, summary, earlier=True)
 
     def make(self, stack: ExitStack, progress: Callable[[int], None] | None = None) -> OpenPlan:

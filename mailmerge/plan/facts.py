@@ -10,8 +10,8 @@ tells. So the facts come in two parts.
   them. `Facts.changes` compares it with what is there now, and says in words what differs; nothing: the plan
   holds. Else a new one is made beside it.
 
-Both together are the facts; their digest gives the plan its name. A list that cannot be looked at again (rows
-handed in by a program) is a premise.
+Both together are the facts; their digest gives the plan its name. Rows that a program handed in cannot be
+looked at again: whoever collects the premises says whether they are the same.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from mailmerge import options
 from mailmerge.option_types import fields_of
@@ -68,8 +69,8 @@ class Premises(Struct, frozen=True):
     versions: dict[str, str] = {}
 
     def digest(self) -> str:
-        """Give what plans are looked for by: 16 hex digits."""
-        return hashlib.sha256(_encode(self)).hexdigest()[:NAME_DIGITS]
+        """Give what plans are looked for by: 16 hex digits; rows of a program's are looked at afterwards."""
+        return hashlib.sha256(_encode(replace(self, rows=""))).hexdigest()[:NAME_DIGITS]
 
 
 class Facts(Struct, frozen=True):

@@ -584,12 +584,13 @@ def test_a_value_is_not_a_text_that_looks_like_it(folder: Path) -> None:
     ],
 )
 def test_other_premises_are_told(field: str, value: object, told: str) -> None:
-    """Folder, sender, rows and versions: each is told, and gives the plan another name."""
+    """Folder, sender, rows and versions: each is told; plans with other rows are looked for together."""
     before = Premises("/home/me", "spring", {}, versions={"Jinja2": "3.1.6", "Python": "3.14"})
     now = replace(before, **{field: value})
 
     assert Facts(before, LookedAtPaths()).changes(now) == [told.format("/home/me")]
-    assert before.digest() != now.digest()
+    assert (before.digest() == now.digest()) == (field == "rows")
+    assert Facts(before, LookedAtPaths()).digest() != Facts(now, LookedAtPaths()).digest()
 
 
 def test_the_accounts_sender_counts_only_where_it_is_used(folder: Path) -> None:
