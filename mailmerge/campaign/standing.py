@@ -116,12 +116,10 @@ class Standing:
         own, detail = self.join.of(row)
         if delivery is None:
             return StandingRow(row, own, own, detail, None)
-        status = own
         delivery = _numbered(delivery, row)
-        if status is Status.PENDING or delivery.status not in _INTENTIONS:
-            status = delivery.status
-            if status is Status.ACCEPTED and delivery.row_digest not in {"", row.row_digest}:
-                detail = "edited in the list since it was accepted"
+        status = _joined(own, delivery.status)
+        if status is Status.ACCEPTED and delivery.row_digest not in {"", row.row_digest}:
+            detail = "edited in the list since it was accepted"
         return StandingRow(row, own, status, detail, delivery)
 
     def gone(self) -> Iterator[Delivery]:
@@ -156,27 +154,45 @@ class Standing:
         own: dict[Status, int] = {}
         counts: dict[Status, int] = {}
         contacted: dict[Status, int] = {}
-        for row in self.rows():
-            own[row.own] = own.get(row.own, 0) + 1
-            if problems is not None and row.own is Status.INVALID and row.planned.ready:
-                problems.add(filter(None, [self.join.too_large(row.planned)]))
-            counts[row.status] = counts.get(row.status, 0) + 1
-            if row.delivery is not None:
-                state = row.delivery.status
+        for row, itself, state in self._states():
+            own[itself] = own.get(itself, 0) + 1
+            if problems is not None and itself is Status.INVALID and row.ready:
+                problems.add(filter(None, [self.join.too_large(row)]))
+            if state is not None:
                 contacted[state] = contacted.get(state, 0) + 1
+            status = itself if state is None else _joined(itself, state)
+            counts[status] = counts.get(status, 0) + 1
         states = self.ledger.states()
         for state in states:  # what is not in the list is gone
             if state is not Status.PENDING and (more := states[state] - contacted.get(state, 0)):
                 counts[state] = counts.get(state, 0) + more
         return Counts(own), Counts(counts)
 
+    def _states(self) -> Iterator[tuple[PlanRow, Status, Status | None]]:
+        """Yield each row of the list with what it is without its history, and its state in the ledger."""
+        if self.plan is None:
+            return
+        untouched = self.ledger.untouched
+        for batch in _batches(self.plan.rows()):
+            known = {} if untouched else self.ledger.statuses(row.key for row in batch if row.holds)
+            for row in batch:
+                yield row, self.join.of(row)[0], known.get(row.key) if row.holds else None
+
     # --- what is left to do ---------------------------------------------------------------------------
 
     def due(self, now: datetime) -> Iterator[StandingRow]:
         """Yield the rows to contact, in list order: pending ones and those due again."""
-        for row in self.rows():
-            if row.status in _INTENTIONS and (row.delivery is None or self.ledger.is_due(row.delivery, now)):
-                yield row
+        open_rows = (
+            (row, state)
+            for row, itself, state in self._states()
+            if itself is Status.PENDING and (state is None or state in _INTENTIONS)
+        )
+        for batch in _batches(open_rows):
+            known = self._known([row for row, state in batch if state is not None])
+            for row, state in batch:
+                found = self._row(row, known.get(row.key) if state is not None else None)
+                if found.delivery is None or self.ledger.is_due(found.delivery, now):
+                    yield found
 
     def next_due(self) -> datetime | None:
         """Return when the first deferred row of the list is due; None: no row is deferred."""
@@ -237,6 +253,11 @@ def _batches(items: Iterable[_Item]) -> Iterator[list[_Item]]:
     source = iter(items)
     while batch := list(islice(source, _BATCH)):
         yield batch
+
+
+def _joined(own: Status, state: Status) -> Status:
+    """Give the state of a row that is *own* by itself and *state* in the ledger."""
+    return own if own is not Status.PENDING and state in _INTENTIONS else state
 
 
 def _gone(delivery: Delivery) -> Result:

@@ -115,6 +115,9 @@ LEFT JOIN attempt a ON a.id = d.attempt LEFT JOIN version v ON v.id = d.version 
 """
 # The keys come in one text: a statement takes only so many parameters, and this one is compiled once.
 _OF_KEYS = f"{_CONTACTED} AND d.key IN (SELECT value FROM json_each(?2))"
+_STATUSES_OF_KEYS = """
+SELECT key, status FROM delivery WHERE campaign = ?1 AND key IN (SELECT value FROM json_each(?2))
+"""
 _IN_STATES = f"{_CONTACTED} AND d.status IN (SELECT value FROM json_each(?2)) ORDER BY a.row, d.key"
 _NUMBERED = """
 SELECT d.key FROM delivery d JOIN attempt a ON a.id = d.attempt
@@ -262,6 +265,14 @@ class LedgerReader:
             return _local_date(*found) if found else None
         except (ValueError, TypeError, OverflowError, OSError) as error:
             raise damaged(self.path, f"a Date of {delivery.key!r}: {error}") from error
+
+    def statuses(self, keys: Iterable[str]) -> dict[str, Status]:
+        """Return the states of contacted rows by key: quicker than `deliveries`."""
+        found = self._db.rows(_STATUSES_OF_KEYS, (self._id, json.dumps([*keys])))
+        try:
+            return {key: _STATUSES[state] for key, state in found}
+        except KeyError as error:
+            raise damaged(self.path, f"{error} is not a state") from error
 
     def contacted(self, *states: Status) -> Iterator[Delivery]:
         """Yield the rows that are in one of these *states* after they were contacted, by row number."""
