@@ -355,7 +355,8 @@ COMMAND_LINE: Final = (
     _only("as_json", FLAG, "--json", "Print one JSON object per line", "check", "rehearse", "test", "send",
         "status", "report", "providers"),
     _only("quiet", FLAG, "-q/--quiet", "Only results and problems", "check", "rehearse", "send"),
-    _only("verbose", FLAG, "-v/--verbose", "Show the traceback of a bug", "rehearse", "send", "report"),
+    _only("verbose", FLAG, "-v/--verbose", "Say more: what the plan was made of, the traceback of a bug",
+        "check", "rehearse", "send", "report"),
 )
 
 SECRET: Final = _only("secret", TEXT, None, "The account's password, authorization code or token",

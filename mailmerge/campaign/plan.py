@@ -51,6 +51,8 @@ class Plan(Struct, frozen=True):
     """What has changed since it was planned before, the first few things."""
     kept: Path | None = None
     """Where the plan is kept."""
+    facts: tuple[str, ...] = ()
+    """What it was made of, in words: options, files, versions."""
     deferred_until: datetime | None = None
     pipeline: str = "auto"
     """How messages may overlap on the wire: ``auto``, ``off``, ``overlap`` or ``window``."""

@@ -58,6 +58,12 @@ class OpenPlan(Struct, frozen=True):
     changes: tuple[str, ...] = ()
     """What has changed since the one before it was made."""
 
+    @property
+    def facts(self) -> tuple[str, ...]:
+        """What it was made of, in words."""
+        found = Facts.decode(self.reader.facts)
+        return tuple(found.told()) if found else ()
+
 
 class Planning:
     """Finds the plan of a campaign, or makes it.

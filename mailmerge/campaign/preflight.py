@@ -63,6 +63,7 @@ def examine(
         planned=planned.reader.made if planned.earlier else None,
         changes=planned.changes,
         kept=planned.path,
+        facts=planned.facts,
     )
     return plan, standing
 

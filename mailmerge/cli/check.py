@@ -10,6 +10,7 @@ import click
 from mailmerge.check.diagnostics import DiagnosticCollector, concise, found, github, sarif
 from mailmerge.cli.options import campaign_argument, load_campaign, options_of
 from mailmerge.cli.output import diagnostic_values, emit, interactive, note, out, show_problems
+from mailmerge.cli.plan_view import planned, show_facts
 from mailmerge.errors import InputError
 from mailmerge.model import Severity, Status
 from mailmerge.text import plural
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 @click.command("check")
 @campaign_argument
 @options_of("check")
-def check(*, output_format: OutputFormat, as_json: bool, quiet: bool, **options: Any) -> int:
+def check(*, output_format: OutputFormat, as_json: bool, quiet: bool, verbose: bool, **options: Any) -> int:
     """Check every row and list all problems; nothing is sent.
 
     CAMPAIGN is a folder with campaign.toml, or such a file; default: this folder. With --list no campaign
@@ -55,6 +56,9 @@ def check(*, output_format: OutputFormat, as_json: bool, quiet: bool, **options:
     elif form in {"full", "concise"}:
         if not quiet:
             note(f"{plan.source}: {plan.dialect}")
+            note(planned(plan))
+            if verbose:
+                show_facts(plan)
             out(_ready(plan))
         passed = time.monotonic() - started
         if not quiet and not problems.count(Severity.ERROR) and plan.ready and not plan.before:

@@ -71,12 +71,14 @@ def _session(plan: Plan) -> Iterator[str]:
 
 
 def _checked(plan: Plan) -> str:
-    if plan.planned is None:
-        since = f", {'; '.join(plan.changes)} since it was planned before" if plan.changes else ""
-        return f"just now, {found(plan.problems)}{since}"
-    when = plan.planned.astimezone()
-    day = "" if when.date() == datetime.now().astimezone().date() else f"{when:%Y-%m-%d} "
-    return f"{day}{when:%H:%M}, nothing has changed since, {found(plan.problems)}"
+    return f"{planned(plan)}, {found(plan.problems)}"
+
+
+def planned(plan: Plan) -> str:
+    """Say when the plan was made, and why it was made anew."""
+    if plan.planned is not None:
+        return f"planned {clock_time(plan.planned)}, nothing has changed since"
+    return f"planned just now ({'; '.join(plan.changes)})" if plan.changes else "planned just now"
 
 
 def _not_rows(plan: Plan) -> str:
@@ -115,6 +117,14 @@ def _pace(plan: Plan) -> str:
 
 def _soon(seconds: float) -> datetime:
     return datetime.now().astimezone() + timedelta(seconds=seconds)
+
+
+def show_facts(plan: Plan) -> None:
+    """Say where the plan is kept, and what it was made of: it holds while all of that stays as it is."""
+    if plan.kept is not None:
+        note(f"  kept in {plan.kept}")
+    for fact in plan.facts:
+        note(f"  {fact}")
 
 
 def clock_time(moment: datetime) -> str:

@@ -29,7 +29,7 @@ from msgspec.structs import replace
 
 from mailmerge import options
 from mailmerge.option_types import fields_of
-from mailmerge.plan.path_log import LookedAtPaths, path_changes
+from mailmerge.plan.path_log import LookedAtPaths, path_changes, told_paths
 from mailmerge.plan.sqlite_store import NAME_DIGITS
 from mailmerge.version import installed_versions, sources_version
 
@@ -94,6 +94,14 @@ class Facts(Struct, frozen=True):
             return msgspec.msgpack.decode(data, type=cls)
         except (msgspec.MsgspecError, ValueError):
             return None
+
+    def told(self) -> Iterator[str]:
+        """Say in words what they are, one after the other."""
+        yield from (f"option {name} = {value}" for name, value in self.premises.options.items())
+        if self.premises.sender:
+            yield f"sender {self.premises.sender}"
+        yield from told_paths(self.looked_at, self.premises.folder)
+        yield ", ".join(f"{name} {version}" for name, version in self.premises.versions.items() if version)
 
     def changes(self, now: Premises, most: int = 20) -> list[str]:
         """Say in words what is not as it was when the plan was made; nothing: the plan holds.

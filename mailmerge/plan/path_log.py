@@ -176,6 +176,16 @@ class PathLog(FileSystem):
         )
 
 
+def told_paths(looked_at: LookedAtPaths, base: str) -> Iterator[str]:
+    """Say in words what was looked at; of paths in *base* as they are in it."""
+    for one in looked_at.paths:
+        size = f"{one.state[1]:,} octets" if stat.S_ISREG(one.state[0]) else "a folder"
+        yield f"{_shown(one.path, base)}: {'not there' if one.state == _NOTHING else size}"
+    for match in looked_at.patterns:
+        shown = _shown(os.path.join(match.root, os.fsencode(match.pattern)), base)
+        yield f"{shown}: {match.count:,} {'file' if match.count == 1 else 'files'}"
+
+
 def path_changes(looked_at: LookedAtPaths, base: str) -> Iterator[str]:
     """Say in words what is not as it was, file by file; nothing: all is.
 

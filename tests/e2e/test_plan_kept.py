@@ -1,0 +1,34 @@
+"""A plan is kept between two commands, and says what it was made of."""
+
+from __future__ import annotations
+
+import re
+
+PEOPLE = "email,name\nann@example.org,Ann\nbo@example.net,Bo\n"
+
+
+def test_the_second_command_finds_the_plan_of_the_first(mailmerge):
+    """Nothing is rendered again while nothing has changed; what has changed is named."""
+    folder = mailmerge.campaign(people_csv=PEOPLE)
+    first = mailmerge("check", "spring")
+    second = mailmerge("check", "spring")
+    (folder / "people.csv").write_text(PEOPLE + "cy@example.com,Cy\n", "utf-8")
+    third = mailmerge("check", "spring")
+
+    assert "planned just now\n" in first.err
+    assert re.search(r"planned \d\d:\d\d, nothing has changed since\n", second.err)
+    assert "planned just now (people.csv changed)\n" in third.err
+    assert "3 of 3 rows can be sent." in third.out
+
+
+def test_verbose_check_says_what_the_plan_was_made_of(mailmerge):
+    """Where it is kept, its options, the files that were looked at, and the versions of what made it."""
+    mailmerge.campaign(people_csv=PEOPLE)
+    done = mailmerge("check", "spring", "-v")
+
+    kept = re.search(r"^  kept in (\S+\.plan)$", done.err, re.MULTILINE)
+    assert kept
+    assert mailmerge.folder in type(mailmerge.folder)(kept[1]).parents
+    assert "  people.csv: 49 octets\n" in done.err
+    assert "  option message.subject = " in done.err
+    assert re.search(r"^  .*Jinja2 \d", done.err, re.MULTILINE)
