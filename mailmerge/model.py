@@ -27,7 +27,16 @@ if TYPE_CHECKING:
 
 KEY_COLUMN = "mailmerge_key"
 """The column of the file of failed rows that says who a row is, whatever becomes of the list meanwhile."""
-OWN_COLUMNS = ("mailmerge_status", "mailmerge_code", "mailmerge_reply", "mailmerge_row", KEY_COLUMN)
+MARK_COLUMN = "mailmerge_mark"
+"""The column that tells whether a row was edited since that file was written, see `MarkedRow`."""
+OWN_COLUMNS = (
+    "mailmerge_status",
+    "mailmerge_code",
+    "mailmerge_reply",
+    "mailmerge_row",
+    KEY_COLUMN,
+    MARK_COLUMN,
+)
 """What a file of failed rows adds to the columns of a list; ignored where that file is the list."""
 
 TlsMode = Literal["starttls", "tls", "none"]
@@ -103,6 +112,8 @@ class Recipient(Struct, frozen=True):
     """Canonical text of the key column; None without one (then the address is the identity)."""
     problems: tuple[Diagnostic, ...] = ()
     """Cells that cannot be used (wrong type, ``#N/A``, no key): the row is ``invalid``, its text is kept."""
+    supersedes: str = ""
+    """The key of the refused row that this one corrects, where it was edited in a file of failed rows."""
 
     @property
     def fields(self) -> dict[str, Cell]:

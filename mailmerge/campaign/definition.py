@@ -5,21 +5,23 @@ Every command works on a `Definition`; the facade `Campaign` is one of them with
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from mailmerge.errors import RowError, TemplateError
 from mailmerge.plan.composer import Composer, identity
-from mailmerge.recipients import open_list
+from mailmerge.recipients import is_failed_text, open_list
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
     from mailmerge.campaign.workspace import Workspace
     from mailmerge.config.accounts import Account
     from mailmerge.config.campaign_file import CampaignFile
     from mailmerge.config.environment import Environment
+    from mailmerge.model import Recipient
     from mailmerge.recipients import RecipientList
     from mailmerge.suggest import Invocation
 
@@ -52,17 +54,55 @@ class Definition(Struct, frozen=True):
         """
         if self.given_list is not None:
             return self.given_list
+        source = self.file.data.source
+        recipients = self._open(copy or source, shown=str(source))
+        own = self.own_list
+        if own is None or not recipients.is_failed_file or (copy is not None and not own.exists()):
+            return recipients
+        if own.exists() and own.samefile(recipients.path):
+            return recipients
+        from mailmerge.recipients.failed_list import FailedList
+
+        campaign = self._open(own, shown=str(own))
+        return FailedList(recipients, campaign, self._identifier(campaign))
+
+    @property
+    def own_list(self) -> Path | None:
+        """The list that the campaign file names, whatever is used instead of it; None: it names none."""
+        document = self.file.document
+        data = document.tables.get("data")
+        source = data.get("source") if isinstance(data, dict) else None
+        return document.folder / Path(source).expanduser() if isinstance(source, str) else None
+
+    def _open(self, path: Path, *, shown: str) -> RecipientList:
         data = self.file.data
+        ours = data.encoding is not None and is_failed_text(path)
         return open_list(
-            copy or data.source,
-            shown=str(data.source),
+            path,
+            shown=shown,
             sheet=data.sheet,
             key=data.key,
             hidden=data.hidden,
-            encoding=data.encoding,
+            encoding=None if ours else data.encoding,
             types=data.types,
             defaults=data.defaults,
         )
+
+    def _identifier(self, recipients: RecipientList) -> Callable[[Recipient], str | None]:
+        """Make what tells the keys of a list's rows; its templates are compiled when it is first asked."""
+        if self.file.data.key is not None:
+            return lambda recipient: recipient.key
+        composers: list[Composer] = []
+
+        def identify(recipient: Recipient) -> str | None:
+            if not composers:
+                composers.append(self.composer(recipients))
+            try:
+                return identity(composers[0].render(recipient))
+            except (RowError, TemplateError):
+                return None
+
+        return identify
 
     def identities(self, path: Path) -> Iterator[str]:
         """Tell who the rows of a list are that has the columns of the campaign's own."""

@@ -92,6 +92,9 @@ class Planning:
         rows = (
             secrets.token_hex(8) if self._source is None else ""
         )  # nobody can tell whether they are the same
+        # Rows of another list are chosen and corrected by this one: both are facts.
+        self._others = [(path, self._log.stat(str(path))) for path in recipients.files[1:]]
+        rows += "\n".join(str(path.absolute()) for path, _ in self._others)
         self._premises = premises(definition.file, sender=self.composer.sender, rows=rows)
         self._changes: tuple[str, ...] = ()
 
@@ -163,6 +166,8 @@ class Planning:
                     hint="wait until the program that writes it has finished, then try again",
                 )
             self._log.hashed(path, self._source, sha256(self._recipients.path))
+        for other, found in self._others:
+            self._log.hashed(str(other), found, sha256(other))
         return Facts(self._premises, self._log.looked_at())
 
 

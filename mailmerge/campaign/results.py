@@ -19,11 +19,12 @@ from mailmerge.campaign.planning import last_standing
 from mailmerge.errors import FileError, ListError, MailmergeError
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.model import KEY_COLUMN, Counts, Status
-from mailmerge.recipients import WORKBOOKS, open_list, sha256
+from mailmerge.recipients import WORKBOOKS, open_list, row_mark, sha256
 from mailmerge.report.failed_rows import failed_name, write_failed_text, write_failed_workbook
 from mailmerge.report.result_files import FAILED, ReportFiles, record
 from mailmerge.report.summary import Redactor, RowSample, Summary
 from mailmerge.sending.runs import Reason, RunEnd
+from mailmerge.values import displayed
 from mailmerge.version import program_version
 
 if TYPE_CHECKING:
@@ -334,7 +335,7 @@ def publish(
 
     try:
         ReportFiles(folder).write(results(), seen)
-        failed = 0 if redactor or recipients is None else _write_failed(folder, failures, recipients)
+        failed = 0 if redactor or recipients is None else write_failed(folder, failures, recipients)
     except FileError as error:
         summary = Summary()
         for result in results():
@@ -381,14 +382,40 @@ def _write_page(
     return path
 
 
-def _write_failed(folder: Path, failed: Mapping[int, Result], recipients: RecipientList) -> int:
-    headings = recipients.columns.headings
+def write_failed(folder: Path, failed: Mapping[int, Result], recipients: RecipientList) -> int:
+    """Write the file of the failed rows, and return how many there are.
+
+    Args:
+        folder: where it goes.
+        failed: what became of them, by row.
+        recipients: the list, which has their cells.
+
+    Raises:
+        FileError: it cannot be written.
+
+    """
+    headings, names = recipients.columns.headings, recipients.columns.names
+
+    def signed(mark: str, row: int) -> str:
+        origin = recipients.origin(row)
+        return f"{mark}-{origin}" if origin else mark
+
     try:
-        if recipients.sheet:
-            copies = [(cells, failed[row]) for row, cells in recipients.copies(failed)] if failed else []
-            return write_failed_workbook(folder, recipients.sheet, headings, copies)
-        rows = [(cells, failed[row]) for row, cells in recipients.originals(failed)] if failed else []
-        return write_failed_text(folder, headings, rows)
+        if not recipients.sheet:
+            texts = [(row, list(map(displayed, cells))) for row, cells in recipients.originals(failed)]
+            return write_failed_text(
+                folder,
+                headings,
+                [(cells, failed[row], signed(row_mark(names, cells), row)) for row, cells in texts],
+            )
+        marks = {row.row: row.mark for row in recipients.marked() if row.row in failed}
+        copies = recipients.copies(failed)
+        return write_failed_workbook(
+            folder,
+            recipients.sheet,
+            headings,
+            [(cells, failed[row], signed(marks[row], row)) for row, cells in copies],
+        )
     except ListError:  # the list itself was the problem, and has been told
         return 0
 

@@ -5,12 +5,13 @@ Each kind of list loads its own reader only when it is opened: a CSV list costs 
 
 from __future__ import annotations
 
+import codecs
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from mailmerge.errors import ListError
-from mailmerge.model import Place
-from mailmerge.recipients.recipient_list import Options, RecipientList
+from mailmerge.model import MARK_COLUMN, Place
+from mailmerge.recipients.recipient_list import Options, RecipientList, row_mark
 from mailmerge.recipients.selection import RowSelection, parse_rows
 from mailmerge.recipients.snapshot import sha256, snapshot
 from mailmerge.text import did_you_mean
@@ -29,8 +30,10 @@ __all__ = [
     "RowSelection",
     "from_dataframe",
     "from_rows",
+    "is_failed_text",
     "open_list",
     "parse_rows",
+    "row_mark",
     "sha256",
     "snapshot",
 ]
@@ -82,6 +85,15 @@ def open_list(
     from mailmerge.recipients.text_list import TextList
 
     return TextList(path, name, options, encoding)
+
+
+def is_failed_text(path: Path) -> bool:
+    """Tell whether this is a text file of failed rows, which is UTF-8 whatever the list is."""
+    if path.suffix.lower() not in _TEXT or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        start = file.read(65_536)
+    return start.startswith(codecs.BOM_UTF8) and MARK_COLUMN.encode() in start
 
 
 def from_dataframe(

@@ -14,7 +14,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from mailmerge.recipients.recipient_list import MAX_CELL, CellError, SheetCell
+from mailmerge.recipients.recipient_list import MAX_CELL, NO_RESULT, CellError, SheetCell
 from mailmerge.values import Date, DateTime, Duration, Number, Time, Truth, canonical, kind_of, value_of
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 _SIGNIFICANT = 15
 """Digits that a spreadsheet keeps and shows; a float's further digits are noise (0.1 + 0.2)."""
-NO_RESULT = "#N/A"
-"""Written for a formula that was never calculated: an empty cell would hide that something is missing."""
 _ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
 _LITERAL = re.compile(r'\\.|"[^"]*"|\[(?!hh?\]|mm?\]|ss?\])[^\]]*\]|_.|\*.', re.IGNORECASE)
 _AROUND_ZEROS = re.compile(r'\\(.)|"([^"]*)"|\[\$[^\]]*\]|_.|\*.')
@@ -59,6 +57,8 @@ def sheet_cell(cell: ReadOnlyCell | EmptyCell, *, uncalculated: bool = False) ->
         return SheetCell(NO_RESULT, "e")
     if cell.value is None:
         return SheetCell(None, "n")
+    if isinstance(cell.value, float) and not math.isfinite(cell.value):
+        return SheetCell(str(cell.value), "s")  # as `cell_value` reads it; no file can have it as a number
     return SheetCell(cell.value, cell.data_type, cell.number_format or "General")
 
 

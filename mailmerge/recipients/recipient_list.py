@@ -6,6 +6,7 @@ in ``Recipient.problems`` and the list goes on.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
@@ -13,18 +14,20 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 
 from mailmerge.errors import CampaignFileError, ListError
-from mailmerge.model import OWN_COLUMNS, Columns, Diagnostic, Place, Recipient
+from mailmerge.model import KEY_COLUMN, MARK_COLUMN, OWN_COLUMNS, Columns, Diagnostic, Place, Recipient
 from mailmerge.recipients.types import cell_type
 from mailmerge.text import did_you_mean
 from mailmerge.values import canonical, displayed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from mailmerge.recipients.types import CellType
     from mailmerge.values import Cell
 
+NO_RESULT = "#N/A"
+"""Stands for a formula that was never calculated: an empty cell would hide that something is missing."""
 MAX_PROBLEMS = 20
 """So many problems are collected before reading stops."""
 
@@ -174,6 +177,23 @@ Record = tuple[int, int | None, "Sequence[Cell | CellError]"]
 """Row number, line in the file (None where there are no lines), cells."""
 
 
+class MarkedRow(Struct, frozen=True):
+    """A row as the file has it, and what tells whether it was edited since it was written as a failed one."""
+
+    row: int
+    line: int | None
+    cells: Sequence[Cell | CellError]
+    """All of them, as wide as the header."""
+    mark: str
+    """Hash of its cells as they are."""
+    key: str = ""
+    """What our columns say, where the list has them: whose row this is."""
+    written: str = ""
+    """The mark of the row as we wrote it; empty: we did not write it."""
+    origin: str = ""
+    """The mark that the row had in the campaign's list: another one, if it was a correction already."""
+
+
 class Options(Struct, frozen=True):
     """What the campaign says about the columns of its list."""
 
@@ -215,7 +235,8 @@ class RecipientList(ABC):
         self.path = path
         self.shown = shown
         self.columns = header.columns
-        self._header = header
+        self.header = header
+        self.options = options
         self._key = None if options.key is None else find_column(self.columns, options.key, "data.key")
         self._plain = header.whole and not (options.key or options.types or options.defaults)
         self._plan = self._columns(options)
@@ -223,7 +244,7 @@ class RecipientList(ABC):
     @property
     def header_row(self) -> int:
         """The number of the row that holds the headings."""
-        return self._header.row
+        return self.header.row
 
     @abstractmethod
     def _records(self) -> Iterator[Record]:
@@ -257,12 +278,43 @@ class RecipientList(ABC):
         """Yield the chosen rows with their cells as the list has them: no types, no defaults applied."""
         for row, _, cells in self._records():
             if row in rows:
-                found = (cells[position] for position in self._header.kept)
+                found = (cells[position] for position in self.header.kept)
                 yield row, tuple(cell.shown if isinstance(cell, CellError) else cell for cell in found)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that its rows come from."""
+        return (self.path,)
+
+    @property
+    def is_failed_file(self) -> bool:
+        """Whether this is a file of failed rows."""
+        return KEY_COLUMN in self.header.own and MARK_COLUMN in self.header.own
+
+    def marked(self) -> Iterator[MarkedRow]:
+        """Yield the rows as the file has them, with what tells whether they were edited."""
+        names, kept = self.columns.names, self.header.kept
+        key_at, mark_at = (self.header.own.get(name) for name in (KEY_COLUMN, MARK_COLUMN))
+        for row, line, cells in self._records():
+            mark = row_mark(names, [_shown(cells[position]) for position in kept])
+            if key_at is None or mark_at is None:
+                yield MarkedRow(row, line, cells, mark)
+                continue
+            written, _, origin = _shown(cells[mark_at]).strip().partition("-")
+            key = _shown(cells[key_at])
+            yield MarkedRow(row, line, cells, mark, key, written, origin or written)
+
+    def place(self, row: int, line: int | None, position: int) -> Place:
+        """Name a cell in the user's terms; *position* is that in the header, -1 none of them."""
+        return self._place(row, line, position)
+
+    def origin(self, row: int) -> str:  # noqa: ARG002  see `FailedList`
+        """Give the mark that a corrected row had in the campaign's list; nothing for any other row."""
+        return ""
 
     def own_cells(self, name: str) -> list[str] | None:
         """Give the texts of a column that a file of failed rows has besides; None: there is none."""
-        position = self._header.own.get(name)
+        position = self.header.own.get(name)
         if position is None:
             return None
         return [_shown(cells[position]) for _, _, cells in self._records()]
@@ -281,7 +333,7 @@ class RecipientList(ABC):
             defaults[index] = types[index].default(text, name) if index in types else text
         return tuple(
             _Column(position, types.get(index), defaults.get(index))
-            for index, position in enumerate(self._header.kept)
+            for index, position in enumerate(self.header.kept)
         )
 
     def _recipient(self, record: Record) -> Recipient:
@@ -328,7 +380,7 @@ class RecipientList(ABC):
                 code="D118" if key else "D133",
                 message=f'the key column "{self.columns.headings[self._key]}" {what}',
                 hint="every row needs its own key: it tells who has been written to",
-                place=self._place(row, line, self._header.kept[self._key]),
+                place=self._place(row, line, self.header.kept[self._key]),
                 row=row,
             ),
         )
@@ -336,7 +388,15 @@ class RecipientList(ABC):
 
 
 def _shown(cell: Cell | CellError) -> str:
-    return cell.shown if isinstance(cell, CellError) else canonical(cell)
+    return cell.shown or NO_RESULT if isinstance(cell, CellError) else canonical(cell)
+
+
+def row_mark(names: Iterable[str], texts: Iterable[str]) -> str:
+    """Hash the canonical texts of a row, by the names of their columns; blanks do not matter."""
+    found = sorted(
+        f"{name}\x1f{' '.join(text.split())}" for name, text in zip(names, texts, strict=True) if text.strip()
+    )
+    return hashlib.sha256("\x1e".join(found).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def list_error(shown: str, problems: Sequence[Diagnostic]) -> ListError:

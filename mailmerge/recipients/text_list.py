@@ -78,13 +78,13 @@ class TextList(RecipientList):
     def _records(self) -> Iterator[Record]:
         # The hot loop: what is plainly right passes at the speed of csv.reader. Where something is doubtful
         # each row is examined, and after the first problem no row is yielded: all problems are told together.
-        width = self._header.width
+        width = self.header.width
         strip = str.strip
-        suspicious = bool(self._header.unnamed)
+        suspicious = bool(self.header.unnamed)
         damage: list[str] = []
         problems: list[Diagnostic] = []
         with self._open() as file:
-            for row, line, cells in self._numbered(file, damage, problems, after=self._header.row):
+            for row, line, cells in self._numbered(file, damage, problems, after=self.header.row):
                 if not cells or not (cells[0].strip() or any(map(strip, cells))):
                     self.blank_rows += 1
                 elif len(cells) == width and not (suspicious or damage):
@@ -125,19 +125,19 @@ class TextList(RecipientList):
             for position, cell in enumerate(cells)
             if "\0" in cell or "\ufffd" in cell
         ]
-        if len(cells) != self._header.width:
-            found.append(ragged(cells, self._header.width, self._delimiter, place, row))
+        if len(cells) != self.header.width:
+            found.append(ragged(cells, self.header.width, self._delimiter, place, row))
         else:
             found += [
                 unnamed(cells[position], f"column {position + 1}", place, row)
-                for position in self._header.unnamed
+                for position in self.header.unnamed
                 if cells[position].strip()
             ]
         return found
 
     def _place(self, row: int, line: int | None, position: int) -> Place:  # noqa: ARG002  lines are closer
-        known = position in self._header.kept
-        heading = self.columns.headings[self._header.kept.index(position)] if known else ""
+        known = position in self.header.kept
+        heading = self.columns.headings[self.header.kept.index(position)] if known else ""
         return Place(path=self.shown, line=line, cell=f'column "{heading}"' if known else None)
 
     def _read_header(self) -> Header:

@@ -72,7 +72,7 @@ class WorkbookList(RecipientList):
         self._traits = traits = read_traits(path, chosen.part, shown)
         super().__init__(path, shown, self._read_header(), options)
         self._plain = False
-        first = self._header.row
+        first = self.header.row
         concealed = [row for row in traits.hidden if row > first]
         if concealed and hidden == "refuse":
             raise self._conceals(concealed)
@@ -87,7 +87,7 @@ class WorkbookList(RecipientList):
         self.warnings = self._notes()
 
     def _records(self) -> Iterator[Record]:
-        header = self._header
+        header = self.header
         problems: list[Diagnostic] = []
         blank = 0
         for row, cells in self._rows():
@@ -114,7 +114,7 @@ class WorkbookList(RecipientList):
 
     def _outside(self, row: int, cells: Sequence[Cell | CellError]) -> list[Diagnostic]:
         """Find cells with content in columns without a heading."""
-        header = self._header
+        header = self.header
         if len(cells) <= header.width and not header.unnamed:
             return []
         return [
@@ -141,7 +141,7 @@ class WorkbookList(RecipientList):
 
     def copies(self, rows: Container[int]) -> Iterator[tuple[int, tuple[SheetCell, ...]]]:
         """Yield the chosen rows as they are in the sheet, without the columns that are not the list's own."""
-        width = self._header.width
+        width = self.header.width
         for row, cells in self._sheet_rows():
             if row in rows:
                 uncached = self._traits.uncached.get(row, ())
@@ -149,7 +149,7 @@ class WorkbookList(RecipientList):
                     sheet_cell(cell, uncalculated=column in uncached) for column, cell in enumerate(cells, 1)
                 ]
                 found += [SheetCell(None, "n")] * (width - len(found))
-                yield row, tuple(found[position] for position in self._header.kept)
+                yield row, tuple(found[position] for position in self.header.kept)
 
     def _rows(self) -> Iterator[tuple[int, _Cells]]:
         """Yield all rows of the list with their numbers, the header included."""
@@ -197,7 +197,7 @@ class WorkbookList(RecipientList):
             return
         more = f" (and {len(inside) - 1} more ranges)" if len(inside) > 1 else ""
         hint = "unmerge them and fill every cell"
-        if cell_position(inside[0].partition(":")[0])[0] == self._header.row:
+        if cell_position(inside[0].partition(":")[0])[0] == self.header.row:
             hint = "if it is a title above the table, remove it: the first row must contain the headings"
         raise self._error("D126", f'in the sheet "{self.sheet}" the cells {inside[0]} are merged{more}', hint)
 
@@ -207,7 +207,7 @@ class WorkbookList(RecipientList):
             (top, left), (bottom, _right) = cell_position(start), cell_position(end or start)
         except ValueError as error:
             raise damaged(self.shown, str(error)) from None
-        return left <= self._header.width and bottom >= self._header.row and top <= self._traits.last_row
+        return left <= self.header.width and bottom >= self.header.row and top <= self._traits.last_row
 
     def _notes(self) -> tuple[Diagnostic, ...]:
         stray = self._traits.stray

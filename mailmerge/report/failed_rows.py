@@ -7,6 +7,7 @@ list gave, to the last digit and with types and formats. Behind them come column
 from __future__ import annotations
 
 import csv
+import os
 from typing import TYPE_CHECKING
 
 from mailmerge import files
@@ -31,14 +32,14 @@ def failed_name(*, workbook: bool) -> str:
 
 
 def write_failed_text(
-    folder: Path, headings: Iterable[str], rows: Sequence[tuple[Iterable[object], Result]]
+    folder: Path, headings: Iterable[str], rows: Sequence[tuple[Iterable[object], Result, str]]
 ) -> int:
     """Write ``failed.csv`` and return how many rows it has; without any there is no file.
 
     Args:
         folder: where it goes.
         headings: of the list's own columns.
-        rows: the list's own cells, as they were before types and defaults, and what became of each row.
+        rows: the list's own cells, before types and defaults; what became of each row, and its mark.
 
     Raises:
         FileError: it cannot be written.
@@ -49,16 +50,16 @@ def write_failed_text(
             table.write(FOR_EXCEL)
             writer = csv.writer(table, lineterminator="\r\n")
             writer.writerow([*headings, *OWN_COLUMNS])
-            for cells, result in rows:
+            for cells, result, mark in rows:
                 *said, key = _ours(result)
                 # The key is as it is, like the list's own cells: it must be found again.
-                writer.writerow([*map(displayed, cells), *map(text_cell, said), key])
+                writer.writerow([*map(displayed, cells), *map(text_cell, said), key, mark])
     _keep(folder, _TEXT if rows else None)
     return len(rows)
 
 
 def write_failed_workbook(
-    folder: Path, sheet: str, headings: Iterable[str], rows: Sequence[tuple[Iterable[SheetCell], Result]]
+    folder: Path, sheet: str, headings: Iterable[str], rows: Sequence[tuple[Iterable[SheetCell], Result, str]]
 ) -> int:
     """Write ``failed.xlsx`` and return how many rows it has; without any there is no file.
 
@@ -66,7 +67,7 @@ def write_failed_workbook(
         folder: where it goes.
         sheet: the name of the list's sheet, which will be that of its only one.
         headings: of the list's own columns.
-        rows: the list's own cells as they are in the sheet, and what became of each row.
+        rows: the list's own cells as they are in the sheet, and what became of each row, and its mark.
 
     Raises:
         FileError: it cannot be written.
@@ -76,9 +77,9 @@ def write_failed_workbook(
         from mailmerge.report.workbook import write_copies
 
         def copies() -> Iterator[list[SheetCell]]:
-            for cells, result in rows:
+            for cells, result, mark in rows:
                 *said, key = _ours(result)
-                yield [*cells, *(SheetCell(text, "s") for text in (*map(cell_text, said), key))]
+                yield [*cells, *(SheetCell(text, "s") for text in (*map(cell_text, said), key, mark))]
 
         write_copies(folder / _WORKBOOK, sheet, [*headings, *OWN_COLUMNS], copies())
     _keep(folder, _WORKBOOK if rows else None)
@@ -86,7 +87,7 @@ def write_failed_workbook(
 
 
 def _ours(result: Result) -> Iterator[str]:
-    """Yield the cells of `OWN_COLUMNS`."""
+    """Yield the cells of `OWN_COLUMNS` but the mark."""
     delivery = result.delivery
     yield result.status.value
     yield str((delivery.code if delivery else None) or "")
@@ -98,4 +99,5 @@ def _ours(result: Result) -> Iterator[str]:
 def _keep(folder: Path, newest: str | None) -> None:
     """Remove the failed rows of an earlier run: an old file would tell of this one what is not true."""
     for name in {_TEXT, _WORKBOOK} - {newest}:
-        files.remove_file(folder / name)
+        if os.path.lexists(folder / name):
+            files.remove_file(folder / name)

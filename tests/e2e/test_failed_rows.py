@@ -72,3 +72,54 @@ def test_purge_removes_failed_xlsx(mailmerge, refused):
     done = mailmerge("purge", "spring", "--yes")
     assert done.code == 0, done
     assert not (campaign / "out" / "failed.xlsx").exists()
+
+
+def test_failed_xlsx_as_a_list_sends_the_campaigns_rows(mailmerge, refused):
+    """After `requeue` the file as it was written means its rows: the messages are those of the list."""
+    campaign, server = refused
+    failed = campaign / "out" / "failed.xlsx"
+    looked = mailmerge("check", "spring", "--list", failed, "--json")
+    assert "mailmerge_" not in looked.out + looked.err, looked
+
+    assert mailmerge("requeue", "spring", "--from", failed).out.startswith("Requeued 2 rows."), refused
+    done = mailmerge("send", "spring", "--list", failed, "--yes", "--skip-invalid")
+
+    assert done.code == 3, done
+    assert [message.recipients[0] for message in server.accepted] == [
+        b"wei@example.org",
+        b"jerome@example.org",
+    ]
+    content = server.accepted[0].content.replace(b"=\r\n", b"")
+    assert b"01067 1234.5 0.26 2026-03-05 1234.5 2026-03-05 14:30 09:05" in content
+
+
+@pytest.fixture
+def one_refused(mailmerge):
+    """A campaign of three whose second was refused; with its server."""
+    campaign = mailmerge.campaign()
+    with FaultServer({"RCPT": {2: NOBODY}}, extensions=()) as server:
+        mailmerge.account(server)
+        done = mailmerge("send", "spring", "--yes")
+        assert done.code == 3, done
+        yield campaign, server
+
+
+def edit(path, old, new):
+    """Change a text in a file as a spreadsheet program would write it again."""
+    text = path.read_text("utf-8-sig")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), "utf-8-sig")
+
+
+def test_a_row_edited_in_two_files_is_not_sent(mailmerge, one_refused):
+    """Both places are named, and nothing goes out."""
+    campaign, server = one_refused
+    edit(campaign / "out" / "failed.csv", "bo@example.net,Bo", "bo@example.net,Bob")
+    edit(campaign / "people.csv", "bo@example.net,Bo", "bo@example.net,Robert")
+
+    done = mailmerge("check", "spring", "--list", "spring/out/failed.csv")
+
+    assert done.code == 3, done
+    assert "bo@example.net was edited here and in spring/people.csv (row 3 there)" in done.out + done.err
+    assert "spring/out/failed.csv" in done.out + done.err
+    assert len(server.accepted) == 2

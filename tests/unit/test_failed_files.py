@@ -4,19 +4,24 @@
 
 from __future__ import annotations
 
+import csv
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import openpyxl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from openpyxl.cell import WriteOnlyCell
 
+from mailmerge import Campaign
+from mailmerge.campaign.results import write_failed
+from mailmerge.errors import MailmergeError
 from mailmerge.model import Result, Status
 from mailmerge.recipients import open_list
-from mailmerge.report.failed_rows import write_failed_text, write_failed_workbook
+from mailmerge.recipients.failed_list import FailedList
+from mailmerge.report.failed_rows import failed_name, write_failed_text, write_failed_workbook
 
 PEOPLE = Path(__file__).parents[1] / "data" / "lists" / "people.xlsx"
 
@@ -78,7 +83,8 @@ def failed_workbook(path, folder):
     people = open_list(path)
     rows = [recipient.row for recipient in people]
     copies = [
-        (cells, Result(row, f"k{row}", "a@x.org", Status.REJECTED)) for row, cells in people.copies(rows)
+        (cells, Result(row, f"k{row}", "a@x.org", Status.REJECTED), "abc")
+        for row, cells in people.copies(rows)
     ]
     assert write_failed_workbook(folder, people.sheet, people.columns.headings, copies) == len(rows)
     return people, open_list(folder / "failed.xlsx", sheet=people.sheet)
@@ -137,7 +143,10 @@ def test_no_cell_of_ours_is_a_formula_in_failed_xlsx(tmp_path, start):
     people = open_list(path)
     result = Result(2, start, "a@x.org", Status.INVALID, start)
     write_failed_workbook(
-        tmp_path, people.sheet, people.columns.headings, [(cells, result) for _, cells in people.copies({2})]
+        tmp_path,
+        people.sheet,
+        people.columns.headings,
+        [(cells, result, "abc") for _, cells in people.copies({2})],
     )
 
     sheet = openpyxl.load_workbook(tmp_path / "failed.xlsx")["People"]
@@ -149,16 +158,196 @@ def test_only_the_newest_failed_rows_are_there(tmp_path):
     """A file of the other kind, and one of an earlier run, go."""
     people = open_list(workbook(tmp_path / "list.xlsx", [[("s", "x", "General")]]))
     result = Result(2, "k", "a@x.org", Status.REJECTED)
-    copies = [(cells, result) for _, cells in people.copies({2})]
+    copies = [(cells, result, "abc") for _, cells in people.copies({2})]
 
     def names() -> list[str]:
         return sorted(path.name for path in tmp_path.glob("failed.*"))
 
-    write_failed_text(tmp_path, ["email"], [(["a@x.org"], result)])
+    write_failed_text(tmp_path, ["email"], [(["a@x.org"], result, "abc")])
     assert names() == ["failed.csv"]
     write_failed_workbook(tmp_path, people.sheet, people.columns.headings, copies)
     assert names() == ["failed.xlsx"]
-    write_failed_text(tmp_path, ["email"], [(["a@x.org"], result)])
+    write_failed_text(tmp_path, ["email"], [(["a@x.org"], result, "abc")])
     assert names() == ["failed.csv"]
     write_failed_workbook(tmp_path, people.sheet, people.columns.headings, [])
     assert names() == []
+
+
+# --- as a list ----------------------------------------------------------------------------------------------
+
+EVERYTHING = "{% for name, cell in row.items() %}{{ name }}={{ cell }}|{{ cell is string }};{% endfor %}"
+TOML = 'name = "spring"\n[data]\nsource = "{}"\n[message]\nfrom = "me@example.org"\nto = "{{{{ email }}}}"\n'
+TOML += 'subject = "Hello {{{{ c0 }}}}"\ntext = "body.txt"\n'
+
+
+def campaign_over(folder, source, failed=None, toml=TOML):
+    """Open a campaign over a list, or over a file of rows of it."""
+    (folder / "campaign.toml").write_text(toml.format(source), "utf-8")
+    (folder / "body.txt").write_text(EVERYTHING, "utf-8")
+    options = {"data.source": str(failed)} if failed else {}
+    return Campaign.load(folder, options, environ={"MAILMERGE_STATE_DIR": str(folder / "state")}).definition
+
+
+def frozen(definition):
+    """Give key and frozen digest of every row, or why it has none."""
+    recipients = definition.open_list()
+    composer = definition.composer(recipients)
+    found = []
+    for recipient in recipients:
+        try:
+            rendered = composer.render(recipient)
+            message = composer.freeze(rendered)
+            found.append((message.key, message.digest))
+        except MailmergeError as error:
+            found.append(("", str(error)))
+    return found
+
+
+def write_all_failed(folder, definition):
+    """Write every row of a campaign's list as a failed one."""
+    recipients = definition.open_list()
+    keys = [key for key, _ in frozen(definition)]
+    rows = [recipient.row for recipient in recipients]
+    failed = {
+        row: Result(row, key, "a@x.org", Status.REJECTED, "why") for row, key in zip(rows, keys, strict=True)
+    }
+    assert write_failed(folder / "out", failed, recipients) == len(rows)
+    return folder / "out" / failed_name(workbook=bool(recipients.sheet))
+
+
+@settings(max_examples=40)
+@given(st.lists(st.lists(CELL, min_size=3, max_size=3), min_size=1, max_size=4))
+def test_the_rows_of_failed_xlsx_make_the_same_messages(tmp_path_factory, rows):
+    """Same keys and, to the last octet, the same messages, also without the list; no row counts as edited."""
+    folder = tmp_path_factory.mktemp("same")
+    workbook(folder / "people.xlsx", rows)
+    was = frozen(campaign_over(folder, "people.xlsx"))
+
+    path = write_all_failed(folder, campaign_over(folder, "people.xlsx"))
+
+    again = campaign_over(folder, "people.xlsx", path)
+    assert isinstance(again.open_list(), FailedList)
+    assert frozen(again) == was
+    assert all(row.mark == row.written for row in open_list(path).marked())
+    path.rename(folder / "alone.xlsx")
+    assert frozen(campaign_over(folder, "alone.xlsx")) == was
+
+
+@settings(max_examples=60)
+@given(st.lists(st.lists(TEXTS, min_size=3, max_size=3), min_size=1, max_size=4))
+def test_the_rows_of_failed_csv_make_the_same_messages(tmp_path_factory, rows):
+    """Texts that look like numbers, dates, formulas or truths stay what they are; no row counts as edited."""
+    folder = tmp_path_factory.mktemp("same")
+    with (folder / "people.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["email", "c0", "c1", "c2"])
+        writer.writerows([f"p{number}@x.org", *row] for number, row in enumerate(rows))
+    was = frozen(campaign_over(folder, "people.csv"))
+
+    path = write_all_failed(folder, campaign_over(folder, "people.csv"))
+
+    assert frozen(campaign_over(folder, "people.csv", path)) == was
+    assert all(row.mark == row.written for row in open_list(path).marked())
+    path.rename(folder / "alone.csv")
+    assert frozen(campaign_over(folder, "alone.csv")) == was
+
+
+def test_a_failed_file_is_utf_8_whatever_the_list_is(tmp_path):
+    """The encoding that the campaign names is the list's."""
+    (tmp_path / "people.csv").write_bytes("email,c0\na@x.org,Jörg\n".encode("cp1252"))
+    toml = TOML.replace('source = "{}"', 'source = "{}"\nencoding = "cp1252"')
+
+    path = write_all_failed(tmp_path, campaign_over(tmp_path, "people.csv", toml=toml))
+
+    [recipient] = campaign_over(tmp_path, "people.csv", path, toml).open_list()
+    assert recipient.values == ("a@x.org", "Jörg")
+
+
+LIST = ["email,c0", "a@x.org,Ann", "b@x.org,Bob", "c@x.org,Cy"]
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Write a list and the file of its failed rows; gives a function that edits both and opens that file."""
+    (tmp_path / "people.csv").write_text("\n".join(LIST), "utf-8")
+    path = write_all_failed(tmp_path, campaign_over(tmp_path, "people.csv"))
+
+    def edit(*, here=(), there=()):
+        for file, changes in ((path, here), (tmp_path / "people.csv", there)):
+            text = file.read_text("utf-8-sig")
+            for old, new in changes:
+                assert text.count(old) == 1 or old.endswith("\n") or file is path, text
+                text = text.replace(old, new, 1)
+            file.write_text(text, "utf-8-sig")
+        definition = campaign_over(tmp_path, "people.csv", path)
+        return definition.open_list()
+
+    return edit
+
+
+def test_an_unchanged_row_is_the_lists_row_as_it_is_now(written):
+    """A name corrected in the list, and another order there, count; the file's copy is only a copy."""
+    found = written(
+        there=[("Bob", "Robert"), ("a@x.org,Ann\n", ""), ("c@x.org,Cy", "c@x.org,Cy\na@x.org,Ann")]
+    )
+    assert [(one.row, one.values[0], one.values[1], one.supersedes, one.problems) for one in found] == [
+        (2, "a@x.org", "Ann", "", ()),
+        (3, "b@x.org", "Robert", "", ()),
+        (4, "c@x.org", "Cy", "", ()),
+    ]
+
+
+def test_an_edited_row_is_its_own_cells_and_supersedes_the_old_key(written):
+    """Its old key is kept, to be recorded as corrected."""
+    found = list(written(here=[("b@x.org", "bob@x.org")]))
+    assert [(one.values[0], one.supersedes) for one in found] == [
+        ("a@x.org", ""),
+        ("bob@x.org", "b@x.org"),
+        ("c@x.org", ""),
+    ]
+    assert not any(one.problems for one in found)
+
+
+def test_a_row_edited_in_both_files_is_an_error_that_names_both(written):
+    """Which of the two is meant is not guessed."""
+    found = list(written(here=[("Bob", "Rob")], there=[("Bob", "Robert")]))
+    [problem] = found[1].problems
+    assert (problem.code, problem.row) == ("D156", 3)
+    assert problem.message.startswith("b@x.org was edited here and in ")
+    assert problem.message.endswith("people.csv (row 3 there)")
+    assert problem.place is not None
+    assert problem.place.path
+    assert problem.place.path.endswith("failed.csv")
+
+
+def test_the_same_edit_in_both_files_is_no_conflict(written):
+    """The row is the list's, and the old key is superseded."""
+    found = list(written(here=[("b@x.org", "bob@x.org")], there=[("b@x.org", "bob@x.org")]))
+    assert (found[1].values[0], found[1].supersedes, found[1].problems) == ("bob@x.org", "b@x.org", ())
+
+
+def test_an_unchanged_row_that_left_the_list_is_an_error(written):
+    """Whoever was removed from the list, or corrected there, is not written to from an old copy."""
+    found = list(written(there=[("b@x.org", "bob@x.org")]))
+    [problem] = found[1].problems
+    assert (problem.code, problem.message.partition(" in ")[0]) == ("D157", "b@x.org is no longer")
+
+
+def test_a_corrected_row_stays_a_correction_when_it_fails_again(written, tmp_path):
+    """Written once more it is as it was corrected, and tells the row of the list that it stands for."""
+    recipients = written(here=[("b@x.org", "bob@x.org")])
+    failed = {3: Result(3, "bob@x.org", "bob@x.org", Status.REJECTED)}
+    write_failed(tmp_path / "second", failed, recipients)
+
+    again = campaign_over(tmp_path, "people.csv", tmp_path / "second" / "failed.csv")
+    [recipient] = again.open_list()
+    assert (recipient.values, recipient.supersedes, recipient.problems) == (("bob@x.org", "Bob"), "", ())
+    path = tmp_path / "second" / "failed.csv"
+    path.write_text(path.read_text("utf-8-sig").replace("bob@x.org", "rob@x.org", 1), "utf-8-sig")
+    [recipient] = campaign_over(tmp_path, "people.csv", path).open_list()
+    assert (recipient.values[0], recipient.supersedes) == ("rob@x.org", "bob@x.org")
+
+
+def test_our_columns_are_none_of_the_lists(written):
+    """Neither templates nor checks see them."""
+    assert written().columns.names == ("email", "c0")

@@ -96,7 +96,7 @@ def test_a_cell_or_reply_cannot_become_a_formula(tmp_path: Path, start: str) -> 
 
 def test_failed_keeps_the_original_columns_and_adds_what_went_wrong(tmp_path: Path) -> None:
     """The file can be mended and used as a list: the list's own cells are as they were."""
-    rows = [(("=x, y", "x@corp.example"), RESULTS[1])]
+    rows = [(("=x, y", "x@corp.example"), RESULTS[1], "abc")]
     assert write_failed_text(tmp_path, ["Name", "email"], rows) == 1
     (row,) = read(tmp_path / "failed.csv")
     assert row == {
@@ -107,6 +107,7 @@ def test_failed_keeps_the_original_columns_and_adds_what_went_wrong(tmp_path: Pa
         "mailmerge_reply": "no such user",
         "mailmerge_row": "3",
         "mailmerge_key": "k3",
+        "mailmerge_mark": "abc",
     }
 
 

@@ -237,7 +237,7 @@ def test_failed_csv_gives_back_what_the_sheet_shows(tmp_path):
     book.save(tmp_path / "list.xlsx")
     people = open_list(tmp_path / "list.xlsx")
     result = Result(2, "a@x.org", "a@x.org", Status.REJECTED)
-    rows = [(cells, result) for _, cells in people.originals({2})]
+    rows = [(cells, result, "abc") for _, cells in people.originals({2})]
 
     assert write_failed_text(tmp_path, people.columns.headings, rows) == 1
 
@@ -287,7 +287,9 @@ def test_a_cell_has_one_text_everywhere(tmp_path_factory, cell):
     rendered = Renderer(templates, columns).render(recipient)
     listed = Listed(2, "a@x.org", "a@x.org", Status.PENDING)
     page = PageRow(listed, recipient)
-    write_failed_text(folder, columns.headings, [(recipient.values, Result(2, "k", "a", Status.REJECTED))])
+    write_failed_text(
+        folder, columns.headings, [(recipient.values, Result(2, "k", "a", Status.REJECTED), "abc")]
+    )
     with (folder / "failed.csv").open(encoding="utf-8-sig", newline="") as file:
         failed = list(csv.reader(file))[1][1]
     said = cell_type("date:%d/%m/%Y", "x").misfit(cell, Place(path="list.xlsx"), 2).message

@@ -1,0 +1,192 @@
+"""A file of failed rows as a list: it selects rows of the campaign's own list, and corrects some of them.
+
+Each row of the file has its key and a mark, a hash of its cells as they were written. With the mark it has
+now, and those of the list's rows, there are four cases:
+
+| in the file | in the list | what it is |
+| --- | --- | --- |
+| as it was written | there | the list's row, as the list has it now |
+| as it was written | gone | an error: it is not in the list any more |
+| edited | as it was when the file was written, or edited in the same way | the row with the file's cells |
+| edited | edited otherwise, or gone | an error, with both places |
+
+A row without a mark was added by hand, and is a row like that of any list. A mark is made of canonical texts:
+another format, blanks, order of columns or order of rows are no edits.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from mailmerge.model import Diagnostic, Place
+from mailmerge.recipients.recipient_list import MarkedRow, RecipientList, SheetCell
+from mailmerge.values import displayed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container, Iterator
+    from pathlib import Path
+
+    from mailmerge.model import Recipient
+    from mailmerge.recipients.recipient_list import CellError, Record
+    from mailmerge.values import Cell
+
+
+class _Chosen(Struct, frozen=True):
+    """A row of the file, and what it is."""
+
+    row: MarkedRow
+    base: MarkedRow | None = None
+    """The row of the campaign's list that it is, or that it corrects."""
+    corrects: bool = False
+    """Its own cells count, not those of *base*."""
+    supersedes: str = ""
+    """The key that it had before it was edited."""
+    problem: Diagnostic | None = None
+
+
+class FailedList(RecipientList):
+    """The rows of a file of failed rows; their numbers are those of the file. All are read when it is opened.
+
+    Args:
+        written: the file.
+        campaign: the campaign's own list.
+        identify: tells the key of a row of that list; None: it has none. Asked only for rows that are not in
+            the list as they were when the file was written.
+
+    Raises:
+        ListError: one of them cannot be read.
+
+    """
+
+    def __init__(
+        self, written: RecipientList, campaign: RecipientList, identify: Callable[[Recipient], str | None]
+    ) -> None:
+        super().__init__(written.path, written.shown, campaign.header, campaign.options)
+        self._plain = False
+        self._written = written
+        self._campaign = campaign
+        self.sheet = campaign.sheet
+        self.dialect = f"{written.dialect}, rows of {campaign.shown}"
+        self._chosen = {chosen.row.row: chosen for chosen in self._choose(identify)}
+        self.warnings = (*campaign.warnings, *written.warnings)
+        own = {name: position for position, name in enumerate(written.columns.names)}
+        self._own = tuple(own.get(name) for name in self.columns.names)
+
+    @property
+    def header_row(self) -> int:
+        """The number of the file's row that holds the headings."""
+        return self._written.header_row
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Both files."""
+        return (*self._written.files, *self._campaign.files)
+
+    def origin(self, row: int) -> str:
+        """Give the mark that a corrected row had in the campaign's list; nothing for any other row."""
+        chosen = self._chosen.get(row)
+        return chosen.base.mark if chosen and chosen.corrects and chosen.base else ""
+
+    def _choose(self, identify: Callable[[Recipient], str | None]) -> Iterator[_Chosen]:
+        rows = list(self._written.marked())
+        wanted = {mark for row in rows for mark in (row.mark, row.origin)}
+        by_mark: dict[str, MarkedRow] = {}
+        for kept in self._campaign.marked():
+            if kept.mark in wanted:
+                by_mark.setdefault(kept.mark, kept)
+        lost = {row.key for row in rows if row.origin not in by_mark and row.mark not in by_mark} - {""}
+        by_key = self._find(lost, identify) if lost else {}
+        for row in rows:
+            yield self._what(row, by_mark, by_key)
+
+    def _what(self, row: MarkedRow, by_mark: dict[str, MarkedRow], by_key: dict[str, MarkedRow]) -> _Chosen:
+        if not row.written:
+            return _Chosen(row, corrects=True)
+        edited = row.mark != row.written
+        supersedes = row.key if edited else ""
+        if row.mark in by_mark:
+            return _Chosen(row, by_mark[row.mark], supersedes=supersedes)
+        if row.origin in by_mark:
+            return _Chosen(row, by_mark[row.origin], corrects=True, supersedes=supersedes)
+        now = by_key.get(row.key)
+        if edited or row.origin != row.written:
+            return _Chosen(row, corrects=True, problem=self._edited_twice(row, now))
+        return _Chosen(row, now) if now else _Chosen(row, corrects=True, problem=self._gone(row))
+
+    def _find(
+        self, keys: Container[str], identify: Callable[[Recipient], str | None]
+    ) -> dict[str, MarkedRow]:
+        found: dict[str, MarkedRow] = {}
+        for recipient, row in zip(self._campaign, self._campaign.marked(), strict=True):
+            key = identify(recipient)
+            if key is not None and key in keys:
+                found.setdefault(key, row)
+        return found
+
+    def _edited_twice(self, row: MarkedRow, now: MarkedRow | None) -> Diagnostic:
+        where = f"row {now.row} there" if now else "it is no longer there as it was"
+        return Diagnostic(
+            code="D156",
+            message=f"{row.key or 'this row'} was edited here and in {self._campaign.shown} ({where})",
+            hint="decide for one: make them equal, or remove the row here",
+            place=Place(path=self.shown, line=row.line, cell=None if row.line else f"row {row.row}"),
+            row=row.row,
+        )
+
+    def _gone(self, row: MarkedRow) -> Diagnostic:
+        return Diagnostic(
+            code="D157",
+            message=f"{row.key or 'this row'} is no longer in {self._campaign.shown}",
+            hint="correct the row here, or remove it",
+            place=Place(path=self.shown, line=row.line, cell=None if row.line else f"row {row.row}"),
+            row=row.row,
+        )
+
+    def _records(self) -> Iterator[Record]:
+        for number, chosen in self._chosen.items():
+            yield number, chosen.row.line, self._cells(chosen)
+
+    def _cells(self, chosen: _Chosen) -> list[Cell | CellError]:
+        """Lay the cells out as the campaign's list does; what the file has no column for is the list's."""
+        base = chosen.base
+        cells: list[Cell | CellError] = list(base.cells) if base else [""] * self.header.width
+        if chosen.corrects:
+            for position, own in zip(self.header.kept, self._own, strict=True):
+                if own is not None:
+                    cells[position] = chosen.row.cells[self._written.header.kept[own]]
+        return cells
+
+    def _recipient(self, record: Record) -> Recipient:
+        recipient = super()._recipient(record)
+        chosen = self._chosen[record[0]]
+        if not (chosen.supersedes or chosen.problem):
+            return recipient
+        problems = (*([chosen.problem] if chosen.problem else []), *recipient.problems)
+        return replace(recipient, supersedes=chosen.supersedes, problems=problems)
+
+    def copies(self, rows: Container[int]) -> Iterator[tuple[int, tuple[SheetCell, ...]]]:
+        """Yield the chosen rows with types and formats: those of the list where it has them."""
+        wanted = {number: chosen for number, chosen in self._chosen.items() if number in rows}
+        base = dict(self._campaign.copies({chosen.base.row for chosen in wanted.values() if chosen.base}))
+        own = dict(self._own_copies({number for number, chosen in wanted.items() if chosen.corrects}))
+        empty = (SheetCell(None, "n"),) * len(self.columns.names)
+        for number, chosen in wanted.items():
+            cells = base[chosen.base.row] if chosen.base else empty
+            if chosen.corrects:
+                places = zip(cells, self._own, strict=True)
+                cells = tuple(cell if at is None else own[number][at] for cell, at in places)
+            yield number, cells
+
+    def _own_copies(self, rows: Container[int]) -> Iterator[tuple[int, tuple[SheetCell, ...]]]:
+        if self._written.sheet:
+            yield from self._written.copies(rows)
+            return
+        for number, cells in self._written.originals(rows):
+            yield number, tuple(SheetCell(displayed(cell), "s") for cell in cells)
+
+    def _place(self, row: int, line: int | None, position: int) -> Place:
+        own = self._own[self.header.kept.index(position)] if position in self.header.kept else None
+        return self._written.place(row, line, -1 if own is None else self._written.header.kept[own])
