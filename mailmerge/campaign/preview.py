@@ -6,6 +6,7 @@ sent is what would be sent.
 
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +23,7 @@ from mailmerge.check.diagnostics import DiagnosticCollector
 from mailmerge.errors import MailmergeError, RowError, TemplateError
 from mailmerge.files import replace_file
 from mailmerge.model import Diagnostic, Listed, Recipient, Severity, Status
+from mailmerge.output_folder import OutputFolder
 from mailmerge.plan.composer import identifier
 from mailmerge.plan.planner import RowMaker, plan_row
 from mailmerge.preview.live import FileStates, file_states
@@ -126,12 +128,23 @@ def write_preview(
     with open_run(definition, Access.COPY) as opened:
         look = _Look(opened, partial=request.rows is not None or request.limit is not None, progress=progress)
         choice = _Choice(request, look.size)
-        with replace_file(path) as stream:
+        with _placed(definition, path) as placed, replace_file(placed) as stream:
             page = PageWriter(stream, definition.name, marks=(START, END), live=live)
-            done = look.write(page, choice, path)
+            done = look.write(page, choice, placed)
             page.finish(look.facts(done, choice))
     done.shown = page.count
     return done
+
+
+@contextlib.contextmanager
+def _placed(definition: Definition, path: Path) -> Iterator[Path]:
+    """Give the page a number where a person edited the one in the folder of results."""
+    out = definition.workspace.out
+    if path.parent != out:
+        yield path
+        return
+    with OutputFolder(out).writing(path.name) as placed:
+        yield placed
 
 
 def write_broken(path: Path, title: str, error: MailmergeError) -> None:

@@ -6,12 +6,12 @@ import contextlib
 import csv
 import json
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from mailmerge import files
 from mailmerge.campaign.connect import find_account
 from mailmerge.campaign.continuation import Continuation, continuation
 from mailmerge.campaign.opening import open_standing
@@ -19,9 +19,10 @@ from mailmerge.campaign.planning import last_standing
 from mailmerge.errors import FileError, ListError, MailmergeError
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.model import KEY_COLUMN, Counts, Status
+from mailmerge.output_folder import OutputFolder
 from mailmerge.recipients import WORKBOOKS, open_list, row_mark, sha256
 from mailmerge.report.failed_rows import failed_name, write_failed_text, write_failed_workbook
-from mailmerge.report.result_files import FAILED, ReportFiles, record
+from mailmerge.report.result_files import FAILED, LINES, TABLE, ReportFiles, record
 from mailmerge.report.summary import Redactor, RowSample, Summary
 from mailmerge.sending.runs import Reason, RunEnd
 from mailmerge.values import displayed
@@ -62,7 +63,7 @@ class WrittenFiles(Struct):
     """What was written."""
 
     summary: Summary
-    folder: Path | None
+    out: OutputFolder | None
     """None: the result files could not be written, for *folder_error*."""
     folder_error: FileError | None = None
     failed: int = 0
@@ -82,6 +83,9 @@ class Report(Struct, frozen=True):
     folder: Path | None = None
     """Where the result files are; None: they could not be written, for *folder_error*."""
     folder_error: FileError | None = None
+    names: Mapping[str, str] = MappingProxyType({})
+    """What the files in *folder* are called: by the names that they have as a rule, which they have unless a
+    person edited an earlier one."""
     page: Path | None = None
     """The report page; None: it was not wanted, or there is a *page_error*."""
     page_error: Exception | None = None
@@ -132,7 +136,7 @@ class Report(Struct, frozen=True):
         if self.definition is None:
             if self.folder is None:
                 return to_frame(())
-            with (self.folder / "results.jsonl").open(encoding="utf-8") as lines:
+            with (self.folder / self.names.get(LINES, LINES)).open(encoding="utf-8") as lines:
                 return to_frame(map(json.loads, lines))
         with open_standing(self.definition) as standing:
             return to_frame(map(record, standing.results() if standing else ()))
@@ -287,7 +291,8 @@ def report_run(
         campaign=definition.name,
         summary=written.summary,
         exit_code=exit_code(written.summary.counts, end_code(end), complete=complete),
-        folder=written.folder,
+        folder=written.out.path if written.out else None,
+        names=dict(written.out.names) if written.out else {},
         folder_error=written.folder_error,
         page=written.page,
         page_error=written.page_error,
@@ -298,7 +303,7 @@ def report_run(
         error=error,
         next_at=end.next_at or standing.next_due(),
         sent_now=end.counts[Status.ACCEPTED],
-        notes=(*said, *end.notes),
+        notes=(*said, *end.notes, *(written.out.notes() if written.out else ())),
         continuation=going,
         definition=None if throwaway else definition,
     )
@@ -324,6 +329,8 @@ def publish(
     wants_failed = recipients is not None and redactor is None
     failures: dict[int, Result] = {}
 
+    out = OutputFolder(folder)
+
     def results() -> Iterable[Result]:
         return redactor.results(standing.results()) if redactor else standing.results()
 
@@ -334,21 +341,24 @@ def publish(
             failures[result.row] = result
 
     try:
-        ReportFiles(folder).write(results(), seen)
-        failed = 0 if redactor or recipients is None else write_failed(folder, failures, recipients)
+        ReportFiles(out).write(results(), seen)
+        if recipients is not None and (summary.counts[Status.PENDING] or summary.counts[Status.DEFERRED]):
+            out.spared = Path(recipients.shown)  # it is needed to go on
+        failed = 0 if redactor or recipients is None else write_failed(out, failures, recipients)
     except FileError as error:
         summary = Summary()
         for result in results():
             summary.add(result)
         return WrittenFiles(summary, None, error)
     workbook = recipients is not None and bool(recipients.sheet)
-    name = failed_name(workbook=workbook) if failed else ""
-    published = WrittenFiles(summary, folder, failed=failed, failed_name=name)
+    name = out.names.get(failed_name(workbook=workbook), "")
+    published = WrittenFiles(summary, out, failed=failed, failed_name=name)
     if wanted.workbook:
         from mailmerge.report.workbook import write_workbook
 
-        write_workbook(folder / WORKBOOK, results())
-        published.extra = (folder / WORKBOOK,)
+        with out.writing(WORKBOOK) as path:
+            write_workbook(path, results())
+        published.extra = (path,)
     if wanted.page:
         published.page = _write_page(published, standing, picked, facts, redactor)
     return published
@@ -363,30 +373,30 @@ def _write_page(
 ) -> Path | None:
     from mailmerge.report.report_page import write_page
 
-    if published.folder is None:
+    out = published.out
+    if out is None:
         return None
-    names = ["results.csv", "results.jsonl", *([published.failed_name] if published.failed else [])]
+    names = [out.names[TABLE], out.names[LINES], *([published.failed_name] if published.failed else [])]
     names += [extra.name for extra in published.extra]
-    path = published.folder / PAGE
     summary = published.summary
     try:
         said = replace(facts(), files=tuple(names), redacted=redactor is not None)
-        write_page(
-            path, said, summary.counts, picked, standing.aggregates(), gone=summary.gone, redactor=redactor
-        )
+        with out.writing(PAGE) as path:
+            figures = standing.aggregates()
+            write_page(path, said, summary.counts, picked, figures, gone=summary.gone, redactor=redactor)
     except Exception as error:  # noqa: BLE001  handed on whole: the run is over, its results come first
         published.page_error = error
         with contextlib.suppress(FileError):
-            files.remove_file(path)  # an older page would tell of another run
+            out.remove(PAGE)  # an older page would tell of another run
         return None
     return path
 
 
-def write_failed(folder: Path, failed: Mapping[int, Result], recipients: RecipientList) -> int:
+def write_failed(out: OutputFolder, failed: Mapping[int, Result], recipients: RecipientList) -> int:
     """Write the file of the failed rows, and return how many there are.
 
     Args:
-        folder: where it goes.
+        out: where it goes.
         failed: what became of them, by row.
         recipients: the list, which has their cells.
 
@@ -404,14 +414,14 @@ def write_failed(folder: Path, failed: Mapping[int, Result], recipients: Recipie
         if not recipients.sheet:
             texts = [(row, list(map(displayed, cells))) for row, cells in recipients.originals(failed)]
             return write_failed_text(
-                folder,
+                out,
                 headings,
                 [(cells, failed[row], signed(row_mark(names, cells), row)) for row, cells in texts],
             )
         marks = {row.row: row.mark for row in recipients.marked() if row.row in failed}
         copies = recipients.copies(failed)
         return write_failed_workbook(
-            folder,
+            out,
             recipients.sheet,
             headings,
             [(cells, failed[row], signed(marks[row], row)) for row, cells in copies],

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 STATE_FOLDER = ".mailmerge"
 _STATE_FILES = re.compile(r"list-|ledger\.db\.v\d+\.bak\Z")
 _REPORT_FILES = re.compile(
-    r"(?:results\.(?:csv|jsonl|xlsx)|failed\.(?:csv|xlsx)|report\.html|preview\.html)\Z"
+    r"(?:results(?:-\d+)?\.(?:csv|jsonl|xlsx)|failed(?:-\d+)?\.(?:csv|xlsx)"
+    r"|(?:report|preview)(?:-\d+)?\.html|\.written)\Z"
 )
 MESSAGE_FILES = re.compile(r".*\.eml\Z", re.DOTALL)
 """Names of the messages that a rehearsal keeps."""

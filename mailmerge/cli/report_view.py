@@ -111,7 +111,8 @@ def _files(report: Report) -> str:
         if report.failed
         else ""
     )
-    return f"Results: {report.folder / 'results.csv'}   results.jsonl{failed}"
+    table, lines = (report.names.get(name, name) for name in ("results.csv", "results.jsonl"))
+    return f"Results: {report.folder / table}   {lines}{failed}"
 
 
 def _next(report: Report) -> Iterator[str]:

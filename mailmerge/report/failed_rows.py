@@ -7,7 +7,6 @@ list gave, to the last digit and with types and formats. Behind them come column
 from __future__ import annotations
 
 import csv
-import os
 from typing import TYPE_CHECKING
 
 from mailmerge import files
@@ -18,9 +17,9 @@ from mailmerge.values import displayed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
 
     from mailmerge.model import Result
+    from mailmerge.output_folder import OutputFolder
 
 _TEXT = "failed.csv"
 _WORKBOOK = "failed.xlsx"
@@ -32,12 +31,12 @@ def failed_name(*, workbook: bool) -> str:
 
 
 def write_failed_text(
-    folder: Path, headings: Iterable[str], rows: Sequence[tuple[Iterable[object], Result, str]]
+    out: OutputFolder, headings: Iterable[str], rows: Sequence[tuple[Iterable[object], Result, str]]
 ) -> int:
     """Write ``failed.csv`` and return how many rows it has; without any there is no file.
 
     Args:
-        folder: where it goes.
+        out: where it goes.
         headings: of the list's own columns.
         rows: the list's own cells, before types and defaults; what became of each row, and its mark.
 
@@ -46,7 +45,7 @@ def write_failed_text(
 
     """
     if rows:
-        with files.replace_text(folder / _TEXT) as table:
+        with out.writing(_TEXT) as path, files.replace_text(path) as table:
             table.write(FOR_EXCEL)
             writer = csv.writer(table, lineterminator="\r\n")
             writer.writerow([*headings, *OWN_COLUMNS])
@@ -54,17 +53,20 @@ def write_failed_text(
                 *said, key = _ours(result)
                 # The key is as it is, like the list's own cells: it must be found again.
                 writer.writerow([*map(displayed, cells), *map(text_cell, said), key, mark])
-    _keep(folder, _TEXT if rows else None)
+    _keep(out, _TEXT if rows else None)
     return len(rows)
 
 
 def write_failed_workbook(
-    folder: Path, sheet: str, headings: Iterable[str], rows: Sequence[tuple[Iterable[SheetCell], Result, str]]
+    out: OutputFolder,
+    sheet: str,
+    headings: Iterable[str],
+    rows: Sequence[tuple[Iterable[SheetCell], Result, str]],
 ) -> int:
     """Write ``failed.xlsx`` and return how many rows it has; without any there is no file.
 
     Args:
-        folder: where it goes.
+        out: where it goes.
         sheet: the name of the list's sheet, which will be that of its only one.
         headings: of the list's own columns.
         rows: the list's own cells as they are in the sheet, and what became of each row, and its mark.
@@ -81,8 +83,9 @@ def write_failed_workbook(
                 *said, key = _ours(result)
                 yield [*cells, *(SheetCell(text, "s") for text in (*map(cell_text, said), key, mark))]
 
-        write_copies(folder / _WORKBOOK, sheet, [*headings, *OWN_COLUMNS], copies())
-    _keep(folder, _WORKBOOK if rows else None)
+        with out.writing(_WORKBOOK) as path:
+            write_copies(path, sheet, [*headings, *OWN_COLUMNS], copies())
+    _keep(out, _WORKBOOK if rows else None)
     return len(rows)
 
 
@@ -96,8 +99,7 @@ def _ours(result: Result) -> Iterator[str]:
     yield result.key
 
 
-def _keep(folder: Path, newest: str | None) -> None:
+def _keep(out: OutputFolder, newest: str | None) -> None:
     """Remove the failed rows of an earlier run: an old file would tell of this one what is not true."""
     for name in {_TEXT, _WORKBOOK} - {newest}:
-        if os.path.lexists(folder / name):
-            files.remove_file(folder / name)
+        out.remove(name)

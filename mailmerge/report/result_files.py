@@ -22,10 +22,12 @@ from mailmerge.model import Result, Status
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from datetime import datetime
-    from pathlib import Path
 
     import pandas as pd
 
+    from mailmerge.output_folder import OutputFolder
+
+TABLE, LINES = "results.csv", "results.jsonl"
 FAILED = frozenset({Status.REJECTED, Status.EXPIRED, Status.INVALID})
 FOR_EXCEL = "\ufeff"  # this mark at the start makes Excel read the file as UTF-8
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -113,8 +115,8 @@ def cell_text(value: str | int | None) -> str:
 class ReportFiles:
     """Writes ``results.csv`` and ``results.jsonl`` side by side, row by row."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, out: OutputFolder) -> None:
+        self._out = out
 
     def write(self, results: Iterable[Result], seen: Callable[[Result], None]) -> None:
         """Write both files in one pass; *seen* is told of every result.
@@ -124,8 +126,10 @@ class ReportFiles:
 
         """
         with (
-            files.replace_text(self._folder / "results.csv") as table,
-            files.replace_text(self._folder / "results.jsonl") as json_lines,
+            self._out.writing(TABLE) as table_path,
+            self._out.writing(LINES) as lines_path,
+            files.replace_text(table_path) as table,
+            files.replace_text(lines_path) as json_lines,
         ):
             table.write(FOR_EXCEL)
             writer = csv.writer(table, lineterminator="\r\n")

@@ -123,3 +123,33 @@ def test_a_row_edited_in_two_files_is_not_sent(mailmerge, one_refused):
     assert "bo@example.net was edited here and in spring/people.csv (row 3 there)" in done.out + done.err
     assert "spring/out/failed.csv" in done.out + done.err
     assert len(server.accepted) == 2
+
+
+def test_edited_results_are_never_overwritten(mailmerge, one_refused):
+    """Notes in results.csv and a half-corrected failed.csv stay; where the new ones are is said."""
+    campaign, _ = one_refused
+    for name, what in (("results.csv", "no such user"), ("failed.csv", "bo@example.net,Bo")):
+        edit(campaign / "out" / name, what, "MY NOTE")
+
+    done = mailmerge("send", "spring", "--yes")
+
+    assert done.code == 3, done
+    for name in ("results", "failed"):
+        assert "MY NOTE" in (campaign / "out" / f"{name}.csv").read_text("utf-8-sig")
+        assert "MY NOTE" not in (campaign / "out" / f"{name}-2.csv").read_text("utf-8-sig")
+        assert f"{name}.csv is kept as you edited it: the new one is {name}-2.csv" in done.out + done.err
+    assert "results-2.csv   results.jsonl   failed-2.csv (1 row" in done.out
+    assert "failed-2.csv" in (campaign / "out" / "report.html").read_text("utf-8")
+    assert mailmerge("purge", "spring", "--yes").code == 0
+    assert not list((campaign / "out").glob("*.csv"))
+
+
+def test_a_stopped_run_keeps_the_list_that_it_was_given(mailmerge, one_refused):
+    """What it suggests works: the rows that are left are still in the file."""
+    campaign, server = one_refused
+    failed = campaign / "out" / "failed.csv"
+    mailmerge("requeue", "spring", "--from", failed)
+    server.faults["RCPT"] = {4: say("450 4.2.1 try again later")}
+    done = mailmerge("send", "spring", "--list", failed, "--yes")
+    assert done.code == 5, done
+    assert failed.exists()

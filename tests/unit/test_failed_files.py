@@ -19,6 +19,7 @@ from mailmerge import Campaign
 from mailmerge.campaign.results import write_failed
 from mailmerge.errors import MailmergeError
 from mailmerge.model import Result, Status
+from mailmerge.output_folder import OutputFolder
 from mailmerge.recipients import open_list
 from mailmerge.recipients.failed_list import FailedList
 from mailmerge.report.failed_rows import failed_name, write_failed_text, write_failed_workbook
@@ -86,7 +87,9 @@ def failed_workbook(path, folder):
         (cells, Result(row, f"k{row}", "a@x.org", Status.REJECTED), "abc")
         for row, cells in people.copies(rows)
     ]
-    assert write_failed_workbook(folder, people.sheet, people.columns.headings, copies) == len(rows)
+    assert write_failed_workbook(OutputFolder(folder), people.sheet, people.columns.headings, copies) == len(
+        rows
+    )
     return people, open_list(folder / "failed.xlsx", sheet=people.sheet)
 
 
@@ -143,7 +146,7 @@ def test_no_cell_of_ours_is_a_formula_in_failed_xlsx(tmp_path, start):
     people = open_list(path)
     result = Result(2, start, "a@x.org", Status.INVALID, start)
     write_failed_workbook(
-        tmp_path,
+        OutputFolder(tmp_path),
         people.sheet,
         people.columns.headings,
         [(cells, result, "abc") for _, cells in people.copies({2})],
@@ -163,13 +166,13 @@ def test_only_the_newest_failed_rows_are_there(tmp_path):
     def names() -> list[str]:
         return sorted(path.name for path in tmp_path.glob("failed.*"))
 
-    write_failed_text(tmp_path, ["email"], [(["a@x.org"], result, "abc")])
+    write_failed_text(OutputFolder(tmp_path), ["email"], [(["a@x.org"], result, "abc")])
     assert names() == ["failed.csv"]
-    write_failed_workbook(tmp_path, people.sheet, people.columns.headings, copies)
+    write_failed_workbook(OutputFolder(tmp_path), people.sheet, people.columns.headings, copies)
     assert names() == ["failed.xlsx"]
-    write_failed_text(tmp_path, ["email"], [(["a@x.org"], result, "abc")])
+    write_failed_text(OutputFolder(tmp_path), ["email"], [(["a@x.org"], result, "abc")])
     assert names() == ["failed.csv"]
-    write_failed_workbook(tmp_path, people.sheet, people.columns.headings, [])
+    write_failed_workbook(OutputFolder(tmp_path), people.sheet, people.columns.headings, [])
     assert names() == []
 
 
@@ -211,7 +214,7 @@ def write_all_failed(folder, definition):
     failed = {
         row: Result(row, key, "a@x.org", Status.REJECTED, "why") for row, key in zip(rows, keys, strict=True)
     }
-    assert write_failed(folder / "out", failed, recipients) == len(rows)
+    assert write_failed(OutputFolder(folder / "out"), failed, recipients) == len(rows)
     return folder / "out" / failed_name(workbook=bool(recipients.sheet))
 
 
@@ -337,7 +340,7 @@ def test_a_corrected_row_stays_a_correction_when_it_fails_again(written, tmp_pat
     """Written once more it is as it was corrected, and tells the row of the list that it stands for."""
     recipients = written(here=[("b@x.org", "bob@x.org")])
     failed = {3: Result(3, "bob@x.org", "bob@x.org", Status.REJECTED)}
-    write_failed(tmp_path / "second", failed, recipients)
+    write_failed(OutputFolder(tmp_path / "second"), failed, recipients)
 
     again = campaign_over(tmp_path, "people.csv", tmp_path / "second" / "failed.csv")
     [recipient] = again.open_list()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mailmerge.model import Delivery, Result, Status
+from mailmerge.output_folder import OutputFolder
 from mailmerge.report.failed_rows import write_failed_text
 from mailmerge.report.result_files import NAMES, ReportFiles
 from mailmerge.report.summary import Summary
@@ -67,7 +68,7 @@ def read(path: Path) -> list[dict[str, str]]:
 def test_results_hold_every_row_in_both_forms(tmp_path: Path) -> None:
     """CSV and JSON lines agree row by row."""
     summary = Summary()
-    ReportFiles(tmp_path / "out").write(RESULTS, summary.add)
+    ReportFiles(OutputFolder(tmp_path / "out")).write(RESULTS, summary.add)
     rows = read(tmp_path / "out" / "results.csv")
     objects = [
         json.loads(line) for line in (tmp_path / "out" / "results.jsonl").read_text("utf-8").splitlines()
@@ -80,7 +81,9 @@ def test_results_hold_every_row_in_both_forms(tmp_path: Path) -> None:
 
 def test_results_are_marked_as_utf_8_for_excel_and_private(tmp_path: Path) -> None:
     """The file starts with a byte order mark and only its owner can read it."""
-    ReportFiles(tmp_path).write([result(2, Status.ACCEPTED, address="王@example.org")], Summary().add)
+    ReportFiles(OutputFolder(tmp_path)).write(
+        [result(2, Status.ACCEPTED, address="王@example.org")], Summary().add
+    )
     path = tmp_path / "results.csv"
     assert path.read_bytes().startswith(b"\xef\xbb\xbf")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -90,14 +93,16 @@ def test_results_are_marked_as_utf_8_for_excel_and_private(tmp_path: Path) -> No
 def test_a_cell_or_reply_cannot_become_a_formula(tmp_path: Path, start: str) -> None:
     """What would start a formula in a spreadsheet gets an apostrophe in front."""
     hostile = f"{start}HYPERLINK(1)"
-    ReportFiles(tmp_path).write([result(2, Status.REJECTED, code=550, reply=hostile)], Summary().add)
+    ReportFiles(OutputFolder(tmp_path)).write(
+        [result(2, Status.REJECTED, code=550, reply=hostile)], Summary().add
+    )
     assert read(tmp_path / "results.csv")[0]["reply"] == "'" + hostile
 
 
 def test_failed_keeps_the_original_columns_and_adds_what_went_wrong(tmp_path: Path) -> None:
     """The file can be mended and used as a list: the list's own cells are as they were."""
     rows = [(("=x, y", "x@corp.example"), RESULTS[1], "abc")]
-    assert write_failed_text(tmp_path, ["Name", "email"], rows) == 1
+    assert write_failed_text(OutputFolder(tmp_path), ["Name", "email"], rows) == 1
     (row,) = read(tmp_path / "failed.csv")
     assert row == {
         "Name": "=x, y",
@@ -112,15 +117,16 @@ def test_failed_keeps_the_original_columns_and_adds_what_went_wrong(tmp_path: Pa
 
 
 def test_failed_of_an_earlier_run_is_removed_when_nothing_failed(tmp_path: Path) -> None:
-    """An old failed.csv never lies about a good run."""
-    (tmp_path / "failed.csv").write_text("old")
-    assert write_failed_text(tmp_path, ["email"], []) == 0
+    """An old failed.csv of ours never lies about a good run."""
+    write_failed_text(OutputFolder(tmp_path), ["email"], [(["a@x.org"], RESULTS[1], "abc")])
+    assert (tmp_path / "failed.csv").exists()
+    assert write_failed_text(OutputFolder(tmp_path), ["email"], []) == 0
     assert not (tmp_path / "failed.csv").exists()
 
 
 def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
     """Results are replaced whole or not at all."""
-    files = ReportFiles(tmp_path)
+    files = ReportFiles(OutputFolder(tmp_path))
     files.write(RESULTS[:1], Summary().add)
     before = (tmp_path / "results.csv").read_bytes()
 
@@ -131,7 +137,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="space"):
         files.write(broken(), Summary().add)  # type: ignore[arg-type]
     assert (tmp_path / "results.csv").read_bytes() == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["results.csv", "results.jsonl"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".written", "results.csv", "results.jsonl"]
 
 
 def test_the_summary_adds_up_and_names_rows_replies_and_domain() -> None:

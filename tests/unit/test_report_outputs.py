@@ -16,6 +16,7 @@ from openpyxl.styles import Font, PatternFill
 from mailmerge.campaign.results import ReportOptions, publish
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.model import Delivery, Result, Status
+from mailmerge.output_folder import OutputFolder
 from mailmerge.report import workbook
 from mailmerge.report.annotated_list import COPY_COLUMNS, copy_text, copy_workbook
 from mailmerge.report.result_files import NAMES, ReportFiles, record, to_frame
@@ -66,7 +67,7 @@ def test_no_cell_of_the_workbook_is_a_formula(tmp_path, start):
 @pytest.mark.parametrize("start", STARTS)
 def test_our_columns_of_text_files_are_quoted(tmp_path, start):
     """CSV cells get an apostrophe, JSON stays as it is."""
-    ReportFiles(tmp_path).write([result(2, reply=start)], lambda _: None)
+    ReportFiles(OutputFolder(tmp_path)).write([result(2, reply=start)], lambda _: None)
     with (tmp_path / "results.csv").open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
 
@@ -232,31 +233,37 @@ def test_everything_shared_is_redacted_and_private(tmp_path):
         published = publish(found, None, tmp_path, facts, ReportOptions(workbook=True, redact=True))
     files = sorted((tmp_path / "redacted").iterdir())
 
-    assert [path.name for path in files] == ["report.html", "results.csv", "results.jsonl", "results.xlsx"]
+    assert [path.name for path in files] == [
+        ".written",
+        "report.html",
+        "results.csv",
+        "results.jsonl",
+        "results.xlsx",
+    ]
     assert published.page == tmp_path / "redacted" / "report.html"
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
-    for path in files[:3]:
+    for path in files[:-1]:
         text = path.read_text("utf-8")
         assert "ana@" not in text
         assert "kim" not in text
-    sheet = openpyxl.load_workbook(files[3])["results"]
+    sheet = openpyxl.load_workbook(files[-1])["results"]
     cells = {str(cell.value) for row in sheet.iter_rows() for cell in row}
     assert not [cell for cell in cells if "ana" in cell or "kim" in cell]
 
 
 def test_no_page_makes_a_run_fail(tmp_path):
     """Whatever goes wrong with it, results and summary are there, and no older page pretends to be new."""
-    (tmp_path / "report.html").write_text("old", "utf-8")
 
     def broken() -> Facts:
         raise ZeroDivisionError
 
     with (found := scratch()).ledger:
+        assert publish(found, None, tmp_path, facts).page == tmp_path / "report.html"
         published = publish(found, None, tmp_path, broken)
 
     assert published.page is None
     assert published.summary.counts.total == 2
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["results.csv", "results.jsonl"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".written", "results.csv", "results.jsonl"]
 
 
 def test_where_nothing_can_be_written_the_summary_remains(tmp_path):
@@ -265,7 +272,7 @@ def test_where_nothing_can_be_written_the_summary_remains(tmp_path):
     with (found := scratch()).ledger:
         published = publish(found, None, tmp_path / "out", facts)
 
-    assert published.folder is None
+    assert published.out is None
     assert published.page is None
     assert published.summary.counts[Status.INVALID] == 1
 

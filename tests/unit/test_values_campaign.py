@@ -23,6 +23,7 @@ import mailmerge
 from mailmerge import Campaign
 from mailmerge.errors import RowError
 from mailmerge.model import Columns, Listed, Place, Recipient, Result, Status
+from mailmerge.output_folder import OutputFolder
 from mailmerge.preview.preview_page import Blobs, PageRow, StringTable, details, list_entry
 from mailmerge.recipients import open_list
 from mailmerge.recipients.types import cell_type
@@ -239,7 +240,7 @@ def test_failed_csv_gives_back_what_the_sheet_shows(tmp_path):
     result = Result(2, "a@x.org", "a@x.org", Status.REJECTED)
     rows = [(cells, result, "abc") for _, cells in people.originals({2})]
 
-    assert write_failed_text(tmp_path, people.columns.headings, rows) == 1
+    assert write_failed_text(OutputFolder(tmp_path), people.columns.headings, rows) == 1
 
     failed = open_list(tmp_path / "failed.csv")
     assert render(failed, BODY) == render(people, BODY)
@@ -288,7 +289,9 @@ def test_a_cell_has_one_text_everywhere(tmp_path_factory, cell):
     listed = Listed(2, "a@x.org", "a@x.org", Status.PENDING)
     page = PageRow(listed, recipient)
     write_failed_text(
-        folder, columns.headings, [(recipient.values, Result(2, "k", "a", Status.REJECTED), "abc")]
+        OutputFolder(folder),
+        columns.headings,
+        [(recipient.values, Result(2, "k", "a", Status.REJECTED), "abc")],
     )
     with (folder / "failed.csv").open(encoding="utf-8-sig", newline="") as file:
         failed = list(csv.reader(file))[1][1]
