@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import re
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from mailmerge import files
 from mailmerge.errors import FileError
@@ -27,21 +28,34 @@ RECORD = ".written"
 _LARGEST_RECORD = 1 << 16
 
 
+class _Record(msgspec.Struct):
+    list: str = ""
+    files: dict[str, str] = msgspec.field(default_factory=dict)
+
+
 class OutputFolder:
     """One folder of results while files are written into it.
 
     Args:
         path: the folder; it is made with the first file.
+        source: the list that what is written now comes from, to be remembered; None: that of an earlier time.
         spared: files that stay as they are although they are ours: the list that is being sent.
 
     """
 
-    def __init__(self, path: Path, *, spared: Path | None = None) -> None:
+    def __init__(self, path: Path, *, source: Path | None = None, spared: Path | None = None) -> None:
         self.path = path
         self.spared = spared
         self.names: dict[str, str] = {}
         """What each file is called that was written, by the name that it has as a rule."""
-        self._ours = _read(path / RECORD)
+        self._ours, self._list = _read(path / RECORD)
+        if source is not None:
+            self._list = str(source.absolute())
+
+    @property
+    def list_path(self) -> Path | None:
+        """The list that the latest run was made from: what its failed rows are rows of."""
+        return Path(self._list) if self._list else None
 
     @contextlib.contextmanager
     def writing(self, name: str) -> Iterator[Path]:
@@ -98,7 +112,7 @@ class OutputFolder:
     def _save(self) -> None:
         # Without it the next run numbers its files, which is no loss.
         with contextlib.suppress(FileError):
-            files.write_file(self.path / RECORD, json.dumps(self._ours, indent=1).encode())
+            files.write_file(self.path / RECORD, msgspec.json.encode(_Record(self._list, self._ours)))
 
 
 def _numbered(name: str) -> Iterator[str]:
@@ -126,18 +140,13 @@ def _digest(path: Path) -> str:
         return ""
 
 
-def _read(path: Path) -> dict[str, str]:
+def _read(path: Path) -> tuple[dict[str, str], str]:
+    """Read which files are ours, and the list; nothing is believed that is not as we write it."""
     if not _is_plain(path):
-        return {}
+        return {}, ""
     try:
         with path.open("rb") as file:
-            found = json.loads(file.read(_LARGEST_RECORD))
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(found, dict):
-        return {}
-    return {
-        name: digest
-        for name, digest in found.items()
-        if isinstance(digest, str) and digest and "/" not in name
-    }
+            found = msgspec.json.decode(file.read(_LARGEST_RECORD), type=_Record)
+    except (OSError, msgspec.DecodeError):
+        return {}, ""
+    return {name: digest for name, digest in found.files.items() if digest and "/" not in name}, found.list

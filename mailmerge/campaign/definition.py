@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from mailmerge.errors import RowError, TemplateError
+from mailmerge.output_folder import OutputFolder
 from mailmerge.plan.composer import Composer, identity
 from mailmerge.recipients import is_failed_text, open_list
 
@@ -56,8 +57,8 @@ class Definition(Struct, frozen=True):
             return self.given_list
         source = self.file.data.source
         recipients = self._open(copy or source, shown=str(source))
-        own = self.own_list
-        if own is None or not recipients.is_failed_file or (copy is not None and not own.exists()):
+        own = self.own_list if recipients.is_failed_file else None
+        if own is None or (copy is not None and not own.exists()):
             return recipients
         if own.exists() and own.samefile(recipients.path):
             return recipients
@@ -68,11 +69,16 @@ class Definition(Struct, frozen=True):
 
     @property
     def own_list(self) -> Path | None:
-        """The list that the campaign file names, whatever is used instead of it; None: it names none."""
+        """The list of the latest run, or else that of the campaign file, whatever is used instead of it."""
         document = self.file.document
         data = document.tables.get("data")
         source = data.get("source") if isinstance(data, dict) else None
-        return document.folder / Path(source).expanduser() if isinstance(source, str) else None
+        declared = document.folder / Path(source).expanduser() if isinstance(source, str) else None
+        latest = OutputFolder(self.workspace.out).list_path
+        if latest is None or (declared is not None and declared.absolute() == latest):
+            return declared
+        here = Path.cwd()
+        return latest.relative_to(here) if latest.is_relative_to(here) else latest
 
     def _open(self, path: Path, *, shown: str) -> RecipientList:
         data = self.file.data

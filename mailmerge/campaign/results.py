@@ -271,6 +271,7 @@ def report_run(
         wanted: which files; default: those that every run writes.
 
     """
+    source = _source(definition, recipients) if end is not None else None
     end = end or RunEnd(Reason.FINISHED)
     error = end.error
     stopped = (error.message if error else end.message).rstrip(".")
@@ -283,10 +284,7 @@ def report_run(
     def facts() -> Facts:
         return page_facts(definition, standing, recipients, account, stopped=stopped, going=shown)
 
-    written = publish(standing, recipients, folder, facts, wanted)
-    said = [end.message] if end.message and error is None else []
-    if end.hint and error is None:
-        said.append(f"   = hint: {end.hint}")
+    written = publish(standing, recipients, folder, facts, wanted, source=source)
     report = Report(
         campaign=definition.name,
         summary=written.summary,
@@ -303,11 +301,27 @@ def report_run(
         error=error,
         next_at=end.next_at or standing.next_due(),
         sent_now=end.counts[Status.ACCEPTED],
-        notes=(*said, *end.notes, *(written.out.notes() if written.out else ())),
+        notes=(*_said(end), *end.notes, *(written.out.notes() if written.out else ())),
         continuation=going,
         definition=None if throwaway else definition,
     )
     return replace(report, exit_code=1) if report.bug and end.reason is not Reason.INTERRUPTED else report
+
+
+def _said(end: RunEnd) -> Iterable[str]:
+    """Yield why a run ended, where no error says it."""
+    if end.error is None:
+        if end.message:
+            yield end.message
+        if end.hint:
+            yield f"   = hint: {end.hint}"
+
+
+def _source(definition: Definition, recipients: RecipientList | None) -> Path | None:
+    """Give the campaign's list as a file; None: it is none, or could not be read."""
+    if recipients is None or definition.given_list is not None:
+        return None
+    return Path(recipients.campaign_list)
 
 
 def publish(
@@ -316,10 +330,13 @@ def publish(
     folder: Path,
     facts: Callable[[], Facts],
     wanted: ReportOptions | None = None,
+    *,
+    source: Path | None = None,
 ) -> WrittenFiles:
     """Write what is wanted into *folder*; without a readable list there are no failed rows.
 
     A folder that cannot be written loses the files, never the summary: the ledger can make them again.
+    *source* is the campaign's list in the run that this is about, for those who send failed rows again.
     """
     wanted = wanted or ReportOptions()
     redactor = Redactor(standing.ledger.secret) if wanted.redact else None
@@ -329,7 +346,7 @@ def publish(
     wants_failed = recipients is not None and redactor is None
     failures: dict[int, Result] = {}
 
-    out = OutputFolder(folder)
+    out = OutputFolder(folder, source=source)
 
     def results() -> Iterable[Result]:
         return redactor.results(standing.results()) if redactor else standing.results()

@@ -85,6 +85,11 @@ class FailedList(RecipientList):
         """Both files."""
         return (*self._written.files, *self._campaign.files)
 
+    @property
+    def campaign_list(self) -> str:
+        """The name of the list that this selects rows of."""
+        return self._campaign.shown
+
     def origin(self, row: int) -> str:
         """Give the mark that a corrected row had in the campaign's list; nothing for any other row."""
         chosen = self._chosen.get(row)

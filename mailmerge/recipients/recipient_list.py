@@ -287,6 +287,11 @@ class RecipientList(ABC):
         return (self.path,)
 
     @property
+    def campaign_list(self) -> str:
+        """The name of the campaign's own list: another one than this, where this selects rows of it."""
+        return self.shown
+
+    @property
     def is_failed_file(self) -> bool:
         """Whether this is a file of failed rows."""
         return KEY_COLUMN in self.header.own and MARK_COLUMN in self.header.own

@@ -153,3 +153,18 @@ def test_a_stopped_run_keeps_the_list_that_it_was_given(mailmerge, one_refused):
     done = mailmerge("send", "spring", "--list", failed, "--yes")
     assert done.code == 5, done
     assert failed.exists()
+
+
+def test_the_failed_rows_of_another_list_are_rows_of_that_one(mailmerge):
+    """A run over ``--list`` leaves rows of that list, not of the one that the campaign file names."""
+    campaign = mailmerge.campaign()
+    (campaign / "april.csv").write_text("email,name\ndi@example.com,Di\ned@example.net,Ed\n")
+    with FaultServer({"RCPT": {2: NOBODY}}, extensions=()) as server:
+        mailmerge.account(server)
+        assert mailmerge("send", "spring", "--list", "spring/april.csv", "--yes").code == 3
+        edit(campaign / "april.csv", "Ed", "Edward")
+        mailmerge("requeue", "spring", "--from", "spring/out/failed.csv")
+        done = mailmerge("send", "spring", "--list", "spring/out/failed.csv", "--yes")
+
+    assert done.code == 0, done
+    assert b"Hello Edward" in server.accepted[1].content

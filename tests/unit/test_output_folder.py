@@ -82,14 +82,16 @@ def test_the_list_that_is_being_sent_is_spared(tmp_path: Path) -> None:
     assert found(tmp_path) == {"failed-2.csv": "two", "failed.csv": "one"}
 
 
-@pytest.mark.parametrize("record", ["", "[", "[1]", '{"failed.csv": 1}', '{"../x": "y"}', "\xff"])
+@pytest.mark.parametrize(
+    "record", ["", "[", "[1]", '{"files": {"failed.csv": 1}}', '{"files": {"../x": "y"}}', "\xff"]
+)
 def test_a_record_that_cannot_be_read_makes_everything_somebody_elses(tmp_path: Path, record: str) -> None:
     """Nothing is overwritten on a guess, and nothing outside of the folder is touched."""
     write(tmp_path, "one")
     (tmp_path / RECORD).write_bytes(record.encode("latin-1"))
     write(tmp_path, "two")
     assert found(tmp_path) == {"failed-2.csv": "two", "failed.csv": "one"}
-    assert list(json.loads((tmp_path / RECORD).read_text())) == ["failed-2.csv"]
+    assert list(json.loads((tmp_path / RECORD).read_text())["files"]) == ["failed-2.csv"]
 
 
 def test_a_link_is_replaced_and_its_target_stays(tmp_path: Path) -> None:
