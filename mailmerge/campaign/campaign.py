@@ -15,6 +15,7 @@ from mailmerge.campaign.planning import last_standing, plan_cache
 from mailmerge.campaign.workspace import Workspace, user_state_folder
 from mailmerge.config import campaign_file
 from mailmerge.config.environment import Environment
+from mailmerge.errors import ListError
 from mailmerge.model import Counts
 from mailmerge.plan.cache import user_cache_folder
 from mailmerge.recipients import from_dataframe, from_rows, parse_rows
@@ -474,7 +475,8 @@ class Campaign:
         Raises:
             ValueError: both *rows* and *failed* are given.
             LedgerError: there is no ledger, or it cannot be written.
-            InputError: *failed* cannot be read, or does not tell whom it is about.
+            InputError: *failed* cannot be read, or does not tell whom it is about; or corrected rows were
+                sent in the place of all that are meant.
 
         """
         if rows is not None and failed is not None:
@@ -482,11 +484,15 @@ class Campaign:
         with open_run(self.definition, Access.DECIDE) as opened:
             ledger = opened.ledger
             if failed is None:
-                return ledger.requeue(_keys(opened, rows), accepted=accepted)
-            from mailmerge.campaign.results import keys_in_failed
+                keys = _keys(opened, rows)
+            else:
+                from mailmerge.campaign.results import keys_in_failed
 
-            keys = keys_in_failed(failed, self.definition.identities)
-            return ledger.requeue(keys, accepted=accepted)
+                keys = keys_in_failed(failed, self.definition.identities)
+            count = ledger.requeue(keys, accepted=accepted)
+            if not count and keys and not accepted:
+                _refuse_superseded(ledger.superseded(keys))
+            return count
 
     def purge(self) -> None:
         """Remove personal data from the ledger, the list's copies, and the files in the out folder."""
@@ -529,6 +535,18 @@ def _by_name(file: CampaignFile, out: Path | None) -> Invocation:
         return Invocation.programmed(place, {"name": file.name}, out=out)
     named = {"data.source": file.folder / file.data.source, "name": file.name}
     return msgspec.structs.replace(Invocation.programmed(None, named, out=out), unsaid=True)
+
+
+def _refuse_superseded(found: Mapping[str, str]) -> None:
+    """Say why nothing was requeued, where corrected rows were sent in the place of these."""
+    if not found:
+        return
+    named = ", ".join(f"{key} (superseded by {by})" for key, by in list(found.items())[:5])
+    raise ListError(
+        f"a corrected row was sent in the place of {named}{' …' if len(found) > 5 else ''}",
+        code="D158",
+        hint="nothing was requeued; correct the list itself as well",
+    )
 
 
 def _keys(opened: OpenCampaign, rows: str | None) -> list[str] | None:

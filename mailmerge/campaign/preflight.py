@@ -42,6 +42,8 @@ def examine(
     most = account.max_size if account else None
     join = Join(Suppressed(file.data.suppress), most if most is not None and summary.largest > most else None)
     standing = Standing(ledger, planned.reader, join)
+    if summary.corrections:
+        ledger.correct(summary.corrections)
     standing.reopen_corrected(ledger)
     if standing.is_the_plan:
         statuses = counts = Counts(summary.statuses)

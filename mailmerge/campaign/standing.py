@@ -120,6 +120,8 @@ class Standing:
         status = _joined(own, delivery.status)
         if status is Status.ACCEPTED and delivery.row_digest not in {"", row.row_digest}:
             detail = "edited in the list since it was accepted"
+        elif status is Status.DUPLICATE and own is Status.PENDING:
+            detail = delivery.reason
         return StandingRow(row, own, status, detail, delivery)
 
     def gone(self) -> Iterator[Delivery]:
@@ -261,7 +263,8 @@ def _joined(own: Status, state: Status) -> Status:
 
 
 def _gone(delivery: Delivery) -> Result:
-    return Result(None, delivery.key, delivery.address, delivery.status, "", delivery)
+    detail = delivery.reason if delivery.status is Status.DUPLICATE else ""
+    return Result(None, delivery.key, delivery.address, delivery.status, detail, delivery)
 
 
 def _numbered(delivery: Delivery, row: PlanRow) -> Delivery:

@@ -41,6 +41,27 @@ WHERE id IN (SELECT attempt FROM delivery WHERE campaign = ?1 AND status = 'hand
 _REPAIR = (
     "UPDATE delivery SET status = 'in_doubt', updated = ?2 WHERE campaign = ?1 AND status = 'handing_over'"
 )
+# What an earlier correction was to supersede is superseded by this one.
+_CORRECTED = """
+UPDATE delivery SET superseded_by = ?3 WHERE campaign = ?1 AND (key = ?2 OR superseded_by = ?2)
+    AND key <> ?3 AND status IN ('pending', 'deferred', 'rejected', 'expired')
+"""
+# A row that was written to before anybody was corrected to it is somebody else.
+_SOMEBODY_ELSE = """
+SELECT 1 FROM delivery d WHERE d.campaign = ?1 AND d.key = ?2
+    AND d.status IN ('accepted', 'in_doubt', 'handing_over')
+    AND NOT EXISTS (SELECT 1 FROM delivery o WHERE o.campaign = ?1 AND o.superseded_by = ?2)
+"""
+_SUPERSEDED = """
+UPDATE delivery SET status = 'duplicate', next_at = NULL, note = 'superseded by ' || superseded_by
+WHERE campaign = ?1 AND superseded_by <> '' AND status IN ('pending', 'deferred', 'rejected', 'expired')
+    AND EXISTS (SELECT 1 FROM delivery s WHERE s.campaign = ?1 AND s.key = delivery.superseded_by
+        AND s.status IN ('accepted', 'in_doubt'))
+"""
+_PURGE_DELIVERIES = """
+UPDATE delivery SET key = hashed(key), note = '',
+    superseded_by = CASE superseded_by WHEN '' THEN '' ELSE hashed(superseded_by) END WHERE campaign = ?
+"""
 _PURGE_ATTEMPTS = """
 UPDATE attempt SET key = hashed(key), address = '', reply = '', raw = NULL, message_id = '', digest = '',
     frozen = '', row_digest = '' WHERE campaign = ?
@@ -193,6 +214,7 @@ class Ledger(LedgerReader):
         cells = (self._now().timestamp(), reason, json.dumps(dict(counts)), self.attempts.run)
         with self._db.transaction():
             self._db.execute("UPDATE run SET ended = ?, reason = ?, counts = ? WHERE id = ?", cells)
+            self._db.execute(_SUPERSEDED, (self._id,))
 
     def note_version(self, digest: str, parts: Mapping[str, str]) -> None:
         """Make a campaign version known: the digest of all of it, and of each part by name."""
@@ -223,7 +245,9 @@ class Ledger(LedgerReader):
         cells = (self._id, self._now().timestamp())
         with self._db.transaction():
             self._db.execute(_REPAIR_ATTEMPTS, cells)
-            return self._db.execute(_REPAIR, cells).rowcount
+            repaired = self._db.execute(_REPAIR, cells).rowcount
+            self._db.execute(_SUPERSEDED, (self._id,))
+            return repaired
 
     def resolve(self, keys: Iterable[str] | None, *, as_accepted: bool) -> int:
         """Settle rows in doubt (None: all): they were accepted, or may be sent again, byte for byte.
@@ -262,6 +286,23 @@ class Ledger(LedgerReader):
             named = [(*cells, key) for key in dict.fromkeys(keys)]
             return self._db.executemany(f"{statement} AND key = ?", named).rowcount
 
+    def correct(self, corrections: Mapping[str, str]) -> None:
+        """Note which rows were corrected, old key to new key: once the new one is taken, the old one is done.
+
+        A run that ends, and `repair`, make them duplicates; before that they stay as they are.
+        """
+        with self._db.transaction():
+            for old, new in corrections.items():
+                if self._db.row(_SOMEBODY_ELSE, (self._id, new)) is None:
+                    self._db.execute(_CORRECTED, (self._id, old, new))
+            self._db.execute(_SUPERSEDED, (self._id,))
+
+    def superseded(self, keys: Iterable[str]) -> dict[str, str]:
+        """Tell which of these rows are not sent again, and the key of the corrected one that was."""
+        query = "SELECT superseded_by FROM delivery WHERE campaign = ? AND key = ? AND status = 'duplicate'"
+        found = ((key, self._db.row(query, (self._id, key))) for key in keys)
+        return {key: row[0] for key, row in found if row is not None}
+
     def reopen(self, keys: Iterable[str]) -> int:
         """Make rejected rows pending again whose address was corrected in the list; return how many."""
         return self._move(keys, f"{_ANEW}, note = 'address corrected'", "status = 'rejected'")
@@ -281,7 +322,7 @@ class Ledger(LedgerReader):
         db.execute("PRAGMA secure_delete = ON")
         with self._db.transaction():
             db.execute(_PURGE_ATTEMPTS, (self._id,))
-            db.execute("UPDATE delivery SET key = hashed(key), note = '' WHERE campaign = ?", (self._id,))
+            db.execute(_PURGE_DELIVERIES, (self._id,))
             db.execute("UPDATE run SET command = '' WHERE campaign = ?", (self._id,))
             # The secret goes too, so that guessed keys cannot be hashed and compared.
             db.execute(

@@ -71,6 +71,7 @@ CREATE TABLE run (
 );
 -- Where each contacted row stands: narrow, because every plan walks through all of it, and in the order of
 -- first contact, so that the states of one window share a page whatever their keys are.
+-- "superseded_by" is the key of a corrected row: once that one was taken, this one is never sent again.
 CREATE TABLE delivery (
     campaign INTEGER NOT NULL,
     key TEXT NOT NULL,
@@ -83,6 +84,7 @@ CREATE TABLE delivery (
     attempt INTEGER NOT NULL,
     generation INTEGER NOT NULL DEFAULT 0,
     note TEXT NOT NULL DEFAULT '',
+    superseded_by TEXT NOT NULL DEFAULT '',
     UNIQUE (campaign, key)
 );
 CREATE INDEX delivery_deferred ON delivery (campaign, next_at) WHERE status = 'deferred';

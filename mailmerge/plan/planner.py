@@ -47,6 +47,8 @@ class PlanSummary(Struct, frozen=True):
     statuses: dict[Status, int] = field(default_factory=dict)
     findings: Findings = field(default_factory=Findings)
     """What was found in list and messages, grouped."""
+    corrections: dict[str, str] = field(default_factory=dict)
+    """Keys of refused rows that were corrected in a file of failed rows, with the keys they have now."""
 
 
 class MadeRow(Struct, frozen=True):
@@ -138,6 +140,7 @@ class Planner:
         self._unique_addresses = keyed and duplicates != "allow"
         self._statuses: dict[Status, int] = {}
         self._senders: dict[str, int] = {}
+        self._corrections: dict[str, str] = {}
         self._sender = ""
         self._largest = 0
 
@@ -164,6 +167,7 @@ class Planner:
             senders=self._senders,
             statuses=self._statuses,
             findings=self._problems.findings(),
+            corrections=self._corrections,
         )
 
     def _make(self, writer: PlanWriter, progress: Callable[[int], None]) -> int:
@@ -180,6 +184,8 @@ class Planner:
                 if made.status is Status.PENDING:
                     self._note(made.frozen, made.rendered)
             writer.add_row(plan_row(n, recipient, made, message))
+            if recipient.supersedes and made.status is Status.PENDING and recipient.supersedes != made.key:
+                self._corrections[recipient.supersedes] = made.key
             self._statuses[made.status] = self._statuses.get(made.status, 0) + 1
             if (n + 1) % _PROGRESS_EVERY == 0:
                 progress(n + 1)

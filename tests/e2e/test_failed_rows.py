@@ -10,6 +10,7 @@ import pytest
 
 from campaigns import TO_PEOPLE, campaign_toml
 from faultd import FaultServer, say
+from servers.command import one_error, results
 
 PEOPLE = Path(__file__).parents[1] / "data" / "lists" / "people.xlsx"
 LIBRE = campaign_toml(top='account = "test"', message=TO_PEOPLE).replace("people.csv", "people.xlsx")
@@ -123,6 +124,80 @@ def test_a_row_edited_in_two_files_is_not_sent(mailmerge, one_refused):
     assert "bo@example.net was edited here and in spring/people.csv (row 3 there)" in done.out + done.err
     assert "spring/out/failed.csv" in done.out + done.err
     assert len(server.accepted) == 2
+
+
+def test_a_corrected_row_supersedes_the_refused_one(mailmerge, one_refused):
+    """Totals, status and exit code come right, the old row is never sent again, and requeue says why."""
+    campaign, server = one_refused
+    failed = campaign / "out" / "failed.csv"
+    edit(failed, "bo@example.net", "bob@example.net")
+
+    done = mailmerge("send", "spring", "--list", failed, "--yes")
+
+    assert done.code == 0, done
+    assert [message.recipients[0] for message in server.accepted][2:] == [b"bob@example.net"]
+    (status,) = mailmerge("status", "spring", "--json").objects
+    assert status["statuses"] == {"duplicate": 1, "accepted": 3}
+    old = next(row for row in results(campaign) if row["key"] == "bo@example.net")
+    assert (old["row"], old["status"], old["detail"]) == ("", "duplicate", "superseded by bob@example.net")
+
+    again = mailmerge("send", "spring", "--yes")
+    assert again.code == 0, again
+    assert len(server.accepted) == 3
+    old = next(row for row in results(campaign) if row["key"] == "bo@example.net")
+    assert (old["row"], old["status"], old["detail"]) == ("3", "duplicate", "superseded by bob@example.net")
+    refused = mailmerge("requeue", "spring", "--rows", "3")
+    one_error(refused, "D158", "bo@example.net (superseded by bob@example.net)")
+    assert refused.code == 2
+    assert mailmerge("requeue", "spring").out.startswith("Requeued 0 rows.")
+
+
+def test_a_correction_that_is_refused_too_supersedes_nothing_yet(mailmerge, one_refused):
+    """Both count as rejected; the next correction, once accepted, supersedes both."""
+    campaign, server = one_refused
+    failed = campaign / "out" / "failed.csv"
+    edit(failed, "bo@example.net", "bob@example.net")
+    server.faults["RCPT"] = {4: NOBODY}
+    done = mailmerge("send", "spring", "--list", failed, "--yes", "--set", "send.max_rejected=100%")
+    assert done.code == 3, done
+    (status,) = mailmerge("status", "spring", "--json").objects
+    assert status["statuses"] == {"accepted": 2, "rejected": 2}
+
+    newest = max((campaign / "out").glob("failed*.csv"), key=lambda path: path.stat().st_mtime)
+    edit(newest, "bob@example.net", "robert@example.net")
+    done = mailmerge("send", "spring", "--list", newest, "--yes")
+
+    assert done.code == 0, done
+    (status,) = mailmerge("status", "spring", "--json").objects
+    assert status["statuses"] == {"accepted": 3, "duplicate": 2}
+
+
+def test_a_row_corrected_to_somebody_elses_address_is_not_lost(mailmerge, one_refused):
+    """It is that person's row, which was written to; the refused one stays rejected."""
+    campaign, server = one_refused
+    failed = campaign / "out" / "failed.csv"
+    edit(failed, "bo@example.net", "cy@example.org")
+
+    done = mailmerge("send", "spring", "--list", failed, "--yes")
+
+    assert done.code == 3, done
+    (status,) = mailmerge("status", "spring", "--json").objects
+    assert status["statuses"] == {"accepted": 2, "rejected": 1}
+    assert len(server.accepted) == 2
+
+
+def test_a_requeued_row_that_was_corrected_meanwhile_is_not_sent(mailmerge, one_refused):
+    """The correction counts for the row in the list, too, although it was pending again."""
+    campaign, server = one_refused
+    failed = campaign / "out" / "failed.csv"
+    assert mailmerge("requeue", "spring", "--from", failed).out.startswith("Requeued 1 row.")
+    edit(failed, "bo@example.net", "bob@example.net")
+    assert mailmerge("send", "spring", "--list", failed, "--yes").code == 0
+
+    done = mailmerge("send", "spring", "--yes")
+
+    assert done.code == 0, done
+    assert [message.recipients[0] for message in server.accepted][2:] == [b"bob@example.net"]
 
 
 def test_edited_results_are_never_overwritten(mailmerge, one_refused):
