@@ -24,6 +24,7 @@ NOT_FOR_PROGRAMS = {
     "Header": "how a list in a file begins",
     "Lookup": "the DNS, in tests another one",
     "Mark": "how a provider is recognised",
+    "MarkedRow": "a row of a file of failed rows, with the columns of ours",
     "Options": "what a list is told of its columns",
     "SheetCell": "a cell with its format, for the failed rows of a workbook",
     "Source": "a text: where an account was found; an account of a program needs none",
