@@ -370,21 +370,6 @@ class Rate(Struct, frozen=True):
         return f"{self.seconds:g}s" if self.seconds < 1e6 else next(large, f"{self.seconds:.0f}s")
 
 
-class Listed(Struct, frozen=True):
-    """One row of the list as the plan sees it."""
-
-    row: int
-    key: str
-    address: str
-    status: Status
-    """``pending`` (may be sent), ``invalid``, ``duplicate``, ``suppressed`` or ``skipped``."""
-    detail: str = ""
-    recipients: int = 1
-    """How many envelope recipients its message has."""
-    row_digest: str = ""
-    """Hash of its cells, to notice that a row was edited after it had been accepted."""
-
-
 class Attempt(Struct, frozen=True):
     """The promise to hand one message over: written durably before its last bytes leave."""
 

@@ -283,13 +283,11 @@ class Campaign:
 
         return check.check(self.definition, progress=progress or _ignore, online=online)
 
-    def messages(
-        self, *, rows: str | None = None, limit: int | None = None, keep: bool = True
-    ) -> Iterator[Message]:
+    def messages(self, *, rows: str | None = None, limit: int | None = None) -> Iterator[Message]:
         """Yield the messages as they would be sent, in the list's order; rows that would not are left out.
 
-        Rows that were contacted before get the Date they had then. With *keep* a new campaign gets its
-        secret now, so that only the Date of a message is still to come; without, nothing is written.
+        Rows that were contacted before get the Date they had then. The Date of the others is the time, and
+        before the first run the Message-IDs are passing ones, too: both are made when a message is sent.
 
         Raises:
             TemplateError: the templates are wrong.
@@ -298,7 +296,7 @@ class Campaign:
         """
         from mailmerge.campaign import preview
 
-        return preview.messages(self.definition, rows=rows, limit=limit, keep=keep)
+        return (shown.message for shown in preview.messages(self.definition, rows=rows, limit=limit))
 
     def preview(
         self,

@@ -18,11 +18,11 @@ from msgspec.structs import replace
 from mailmerge.campaign.opening import Access, open_run
 from mailmerge.campaign.planning import Planning
 from mailmerge.campaign.preflight import refuse_if_broken
-from mailmerge.campaign.standing import Join, Standing
+from mailmerge.campaign.standing import Join, Standing, StandingRow
 from mailmerge.check.diagnostics import DiagnosticCollector
 from mailmerge.errors import MailmergeError, RowError, TemplateError
 from mailmerge.files import replace_file
-from mailmerge.model import Diagnostic, Listed, Recipient, Severity, Status
+from mailmerge.model import Diagnostic, Recipient, Severity, Status
 from mailmerge.output_folder import OutputFolder
 from mailmerge.plan.composer import identifier
 from mailmerge.plan.planner import RowMaker, plan_row
@@ -31,14 +31,16 @@ from mailmerge.preview.preview_page import PageRow, PageWriter, diagnostic_value
 from mailmerge.recipients import parse_rows
 from mailmerge.recipients.selection import Suppressed
 from mailmerge.render.environments import END, START, unmarked
+from mailmerge.report.summary import standing_line
 from mailmerge.suggest import suggested
+from mailmerge.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from mailmerge.campaign.definition import Definition
     from mailmerge.campaign.opening import OpenCampaign
-    from mailmerge.model import Delivery, FrozenMessage, Message, Rendered
+    from mailmerge.model import FrozenMessage, Message, Rendered
     from mailmerge.plan.store import PlanReader
     from mailmerge.recipients import RowSelection
     from mailmerge.render import Renderer
@@ -76,13 +78,20 @@ class Previewed(Struct):
     sampled: bool = False
 
 
-def messages(
-    definition: Definition, *, rows: str | None = None, limit: int | None = None, keep: bool = True
-) -> Iterator[Message]:
-    """Yield the messages as they would be sent, in the list's order; rows that would not are left out.
+class ShownMessage(Struct, frozen=True):
+    """A message to look at."""
 
-    Rows that were contacted before get the Date they had then. With *keep* a new campaign gets its
-    secret now, so that only the Date of a message is still to come; without, nothing is written.
+    message: Message
+    to_come: tuple[str, ...] = ()
+    """The header fields that are made when it is sent: those of *message* only take their place."""
+    standing: str = ""
+    """Where its row stands, in one line."""
+
+
+def messages(
+    definition: Definition, *, rows: str | None = None, limit: int | None = None
+) -> Iterator[ShownMessage]:
+    """Yield the messages as they would be sent, in the list's order; rows that would not are left out.
 
     Raises:
         RowError: a row that was named in *rows* cannot become a message.
@@ -90,7 +99,7 @@ def messages(
     """
     selection = parse_rows(rows) if rows else None
     with open_run(definition, Access.COPY) as opened:
-        look = _Look(opened, keep=keep, partial=selection is not None or limit is not None)
+        look = _Look(opened, partial=selection is not None or limit is not None)
         wanted = look.rows(selection)
         if limit is not None:
             wanted = look.first(wanted, limit)
@@ -160,12 +169,10 @@ class _Shown(Struct, frozen=True):
     """A row to show."""
 
     recipient: Recipient
-    listed: Listed
+    row: StandingRow
     findings: tuple[Diagnostic, ...]
     frozen: FrozenMessage | None
     """None: there is no message to show."""
-    delivery: Delivery | None = None
-    """What happened to the row earlier."""
 
 
 class _Look:
@@ -173,7 +180,6 @@ class _Look:
 
     Args:
         opened: the campaign, over a copy of its ledger.
-        keep: whether a new campaign gets its secret now.
         partial: whether only some rows are wanted: if there is no plan, no more than these are planned.
         progress: is told now and then how many rows have been planned.
 
@@ -183,7 +189,6 @@ class _Look:
         self,
         opened: OpenCampaign,
         *,
-        keep: bool = True,
         partial: bool = False,
         progress: Callable[[int], None] | None = None,
     ) -> None:
@@ -193,7 +198,6 @@ class _Look:
         self._recipients = opened.open_list()
         planning = Planning(definition, self._recipients)
         self._composer = planning.composer
-        self._secret = definition.workspace.secret_for_showing(definition.name, keep=keep)
         self._problems = DiagnosticCollector(definition.file.check.ignore)
         self._problems.add(definition.environment.warnings)
         self._join = Join(Suppressed(definition.file.data.suppress))
@@ -205,8 +209,6 @@ class _Look:
             self._problems.add(self._recipients.warnings)
         else:
             self._problems.recall(self._planned.summary.findings)
-        self._went_out = False
-        """Whether a message was shown that had gone out before."""
         self._now = datetime.now(UTC).astimezone()
         """The Date of a message that is only looked at; each real attempt sets its own."""
         self.sender = self._planned.summary.sender if self._planned else ""
@@ -240,14 +242,14 @@ class _Look:
             if selection is not None and planned.row not in selection:
                 continue
             recipient = Recipient(planned.row, columns, planned.cells, planned.key if keyed else None)
-            listed = Listed(planned.row, planned.key, planned.address, row.own, row.detail)
             frozen = None if planned.message is None else plan.message(planned.message)
-            yield _Shown(recipient, listed, tuple(findings), frozen, row.delivery)
+            yield _Shown(recipient, row, tuple(findings), frozen)
 
     def _made_now(self, selection: RowSelection | None) -> Iterator[_Shown]:
         """Plan no more than what is shown; what only the whole list shows is not looked at."""
         lint = self._composer.lint()
         maker = RowMaker(self._composer, lint)
+        standing = Standing(self._ledger, None, self._join)
         last = None if selection is None else selection.last
         for n, recipient in enumerate(self._recipients):
             if last is not None and recipient.row > last:
@@ -256,12 +258,9 @@ class _Look:
                 continue
             made = maker.make(recipient)
             self._problems.add(made.findings)
-            row = plan_row(n, recipient, made, None)
-            delivery = self._ledger.deliveries([row.key]).get(row.key)
-            status, detail = self._join.of(row)
-            listed = Listed(row.row, row.key, row.address, status, detail)
+            row = standing.of(plan_row(n, recipient, made, None))
             findings = tuple(one for one in made.findings if one.row is not None)
-            yield _Shown(recipient, listed, findings, made.frozen, delivery)
+            yield _Shown(recipient, row, findings, made.frozen)
         self._problems.add(lint.finish())
 
     @staticmethod
@@ -270,37 +269,41 @@ class _Look:
         count = 0
         for shown in rows:
             yield shown
-            count += shown.listed.status is Status.PENDING
+            count += shown.row.own is Status.PENDING
             if count == limit:
                 return
 
     def refuse(self, shown: _Shown, *, named: bool) -> None:
         """Stop at a row that cannot become a message, if that is the campaign's fault or it was *named*."""
-        if shown.listed.status is not Status.INVALID:
+        if shown.row.own is not Status.INVALID:
             return
         refuse_if_broken(self._problems)
         errors = [found for found in shown.findings if found.severity is Severity.ERROR]
         if named and errors:
             raise RowError(errors[0].message, code=errors[0].code, problems=errors)
 
-    def message(self, shown: _Shown) -> Message | None:
+    def message(self, shown: _Shown) -> ShownMessage | None:
         """Give the row's message as it would be sent; None: it would not be."""
-        if shown.listed.status is not Status.PENDING or shown.frozen is None:
+        if shown.row.own is not Status.PENDING or shown.frozen is None:
             return None
-        return self._thawed(shown.frozen, shown.delivery)
+        return self._thawed(shown.frozen, shown.row)
 
-    def _thawed(self, frozen: FrozenMessage, delivery: Delivery | None) -> Message:
+    def _thawed(self, frozen: FrozenMessage, row: StandingRow) -> ShownMessage:
         """Make the message; what went out before has the Date, and so the bytes, that it had then."""
-        message_id = identifier(self._secret, frozen, delivery.generation if delivery else 0)
+        delivery = row.delivery
+        message_id = identifier(self._ledger.secret, frozen, delivery.generation if delivery else 0)
         date = self._ledger.date_of(delivery, message_id) if delivery else None
-        self._went_out = self._went_out or date is not None
-        return self._composer.thaw(frozen, message_id=message_id, date=date or self._now)
+        message = self._composer.thaw(frozen, message_id=message_id, date=date or self._now)
+        # A campaign that has no ledger yet has no secret either: its first run makes it.
+        to_come = (*([] if date else ["Date"]), *(["Message-ID"] if self._ledger.new else []))
+        went_out = delivery is not None and delivery.message_id == message_id
+        return ShownMessage(message, to_come, standing_line(row.result, self._now, went_out=went_out))
 
     def write(self, page: PageWriter, choice: _Choice, path: Path) -> Previewed:
         """Look at every row and write those that *choice* takes."""
         done = Previewed(path, problems=self._problems, sampled=choice.sampled)
         for shown in self.rows(choice.rows):
-            status = shown.listed.status
+            status = shown.row.status
             done.counts[str(status)] = done.counts.get(str(status), 0) + 1
             done.rows += 1
             problem = bool(shown.findings)
@@ -313,18 +316,24 @@ class _Look:
         return done
 
     def _row(self, shown: _Shown) -> PageRow:
-        listed, recipient = shown.listed, shown.recipient
-        if listed.status is Status.DUPLICATE:
-            listed = replace(listed, detail=f"{listed.detail}: only that one is sent")
+        result, recipient = shown.row.result, shown.recipient
+        line = standing_line(result, self._now, went_out=False)
+        bare = PageRow(result, recipient, shown.findings, printable(line))
         try:
             rendered = self._composer.render(recipient)
             if shown.frozen is None:
-                return PageRow(listed, recipient, shown.findings)
-            message = self._thawed(shown.frozen, shown.delivery)
+                return bare
+            thawed = self._thawed(shown.frozen, shown.row)
         except (RowError, TemplateError):  # as for an attachment that is missing: among what was found
-            return PageRow(listed, recipient, shown.findings)
-        marked = self._marked(recipient, rendered)
-        return PageRow(listed, recipient, shown.findings, message, rendered, marked)
+            return bare
+        return replace(
+            bare,
+            standing=printable(thawed.standing),
+            message=thawed.message,
+            to_come=thawed.to_come,
+            rendered=rendered,
+            marked=self._marked(recipient, rendered),
+        )
 
     def _marked(self, recipient: Recipient, rendered: Rendered) -> Rendered | None:
         """Render the row with marks; None where a template does something else when there are marks."""
@@ -361,7 +370,6 @@ class _Look:
             "sampled": choice.sampled,
             "limited": choice.limited,
             "left_out": choice.left_out,
-            "final": self._went_out,
             "problems": [
                 {**diagnostic_values(group.first), "count": group.count, "rows": group.rows}
                 for group in self._problems

@@ -109,6 +109,10 @@ class Standing:
             for row in batch:
                 yield self._row(row, known.get(row.key) if row.holds else None)
 
+    def of(self, row: PlanRow) -> StandingRow:
+        """Say where one row stands, which need not be one of the plan's."""
+        return self._row(row, self._known([row]).get(row.key))
+
     def _known(self, rows: Sequence[PlanRow]) -> dict[str, Delivery]:
         return self.ledger.deliveries(row.key for row in rows if row.holds)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,12 +10,11 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from mailmerge import files, options
-from mailmerge.errors import FileError, InUseError, LedgerError
+from mailmerge.errors import FileError
 from mailmerge.ledger.databases import unusable
-from mailmerge.ledger.ledger import Ledger
-from mailmerge.ledger.registry import CampaignRegistry
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping
 
 STATE_FOLDER = ".mailmerge"
@@ -112,42 +110,6 @@ class Workspace(Struct, frozen=True):
     def _snapshots(self) -> dict[Path, os.stat_result]:
         found = files.contents(self.state)
         return {self.state / name: facts for name, facts in found.items() if name.startswith("list-")}
-
-    def secret(self, name: str) -> bytes | None:
-        """Give the campaign's secret; None: it has none yet.
-
-        Raises:
-            LedgerError: the ledger cannot be read.
-
-        """
-        if not self.ledger_path.exists():
-            return None
-        try:
-            with Ledger.open_read_only(self.ledger_path, name) as ledger:
-                return ledger.secret
-        except LedgerError as error:
-            if error.code == "L705":  # this name has not been used yet
-                return None
-            raise
-
-    def secret_for_showing(self, name: str, *, keep: bool = True) -> bytes:
-        """Give the campaign's secret, made now if it has none: what is shown has the bytes that will be sent.
-
-        Without *keep*, and where it cannot be kept (a folder that cannot be written, a ledger that was lost,
-        another process at work), it is a passing one: then Message-IDs will differ.
-        """
-        known = self.secret(name)
-        if known is not None or not keep:
-            return known or os.urandom(32)
-        try:
-            known_campaigns = self.user_state / "campaigns.db"
-            if known_campaigns.exists():  # who only looks leaves no trace outside of the campaign
-                with CampaignRegistry(known_campaigns) as index:
-                    index.check_present(self.ledger_path, name)
-            with Ledger.lock(self.ledger_path), Ledger.open(self.ledger_path, name) as ledger:
-                return ledger.secret
-        except (LedgerError, InUseError):
-            return os.urandom(32)
 
 
 def ledger_of(folder: Path) -> Path:

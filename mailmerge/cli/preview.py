@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mailmerge.campaign import Campaign
-    from mailmerge.campaign.preview import Previewed, PreviewRequest, Watched
-    from mailmerge.model import Message
+    from mailmerge.campaign.preview import Previewed, PreviewRequest, ShownMessage, Watched
     from mailmerge.preview.live import PreviewServer
 
 PAGE = "preview.html"
@@ -39,8 +38,9 @@ def preview(*, terminal: bool, eml: Path | None, mbox: Path | None, watch: bool,
     """Show messages exactly as they would be sent; nothing is sent.
 
     Writes out/preview.html, one page that contains the whole campaign and loads nothing, and opens it if
-    there is a display. --terminal shows headers, text and structure here; --eml and --mbox write the exact
-    bytes of the messages that would be sent.
+    there is a display. --terminal shows headers, text and structure here; --eml and --mbox write the messages
+    byte for byte. Date and Message-ID are made when a message is first sent: until then, files have passing
+    ones.
     """
     page = PreviewCommand(options)
     if watch:
@@ -50,8 +50,10 @@ def preview(*, terminal: bool, eml: Path | None, mbox: Path | None, watch: bool,
         return page.write(campaign)
     rows, limit = page.rows, page.limit
     if terminal:
-        messages = campaign.messages(rows=rows, limit=limit or (None if rows else 1), keep=False)
-        if not _show(messages):
+        from mailmerge.campaign import preview
+
+        most = limit or (None if rows else 1)
+        if not _show(preview.messages(campaign.definition, rows=rows, limit=most)):
             note(f"No message to show. To see why: {campaign.suggested('check')}")
     _write_files(campaign, rows, limit, eml, mbox)
     return 0
@@ -75,15 +77,16 @@ def _write_files(
         ) from None
 
 
-def _show(messages: Iterator[Message]) -> int:
+def _show(messages: Iterator[ShownMessage]) -> int:
     """Print the messages, and say how many there are."""
     from mailmerge.preview.messages import message_lines
 
     count = 0
-    for message in messages:
+    for shown in messages:
         count += 1
-        out(f"--- row {message.row} ---")
-        for line in message_lines(message):
+        out(f"--- row {shown.message.row} ---")
+        out(shown.standing)
+        for line in message_lines(shown.message, shown.to_come):
             out(line)
     return count
 

@@ -97,11 +97,14 @@ class Ledger(LedgerReader):
         ballast: Path | None = None,
         throwaway: files.ScratchFolder | None = None,
     ) -> None:
+        self.new = False
+        """Whether the campaign was not in it before it was opened."""
         if create:
-            db.execute(
+            made = db.execute(
                 "INSERT OR IGNORE INTO campaign (name, secret, created) VALUES (?, ?, ?)",
                 (campaign, os.urandom(32), now().timestamp()),
             )
+            self.new = made.rowcount > 0
         super().__init__(db, campaign, now=now)
         if self._purged:
             raise LedgerError(

@@ -1,6 +1,7 @@
 """Messages to look at one by one: as ``.eml`` files, one mbox, or text for a terminal.
 
-The bytes in the files are those that would be sent.
+The bytes in the files are those that would be sent, but for a Date and a Message-ID that are yet to be made:
+there, those of a message that is sent now stand for them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from mailmerge import files
 from mailmerge.text import octets
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Container, Iterable, Iterator
     from email.message import EmailMessage
     from email.message import Message as AnyMessage
     from pathlib import Path
@@ -68,16 +69,21 @@ def write_mbox(messages: Iterable[Message], path: Path) -> int:
 
 # --- for a terminal ------------------------------------------------------------------------------------
 
+MADE_WHEN_SENT = "made when sent"
+"""Stands for a header field that is not known before."""
 _SHOWN = ("From", "Sender", "To", "Cc", "Reply-To", "Subject", "Date", "Message-ID")
 
 
-def message_lines(message: Message) -> Iterator[str]:
-    """Yield the lines that show *message*; nothing in them can steer a terminal once made printable."""
+def message_lines(message: Message, to_come: Container[str] = ()) -> Iterator[str]:
+    """Yield the lines that show *message*; nothing in them can steer a terminal once made printable.
+
+    *to_come* names the header fields that are made when it is sent.
+    """
     from email import policy
     from email.parser import BytesParser
 
     parsed = BytesParser(policy=policy.default).parsebytes(message.content)
-    yield from _headers(message)
+    yield from _headers(message, to_come)
     yield f"{'Envelope':>12}: {message.envelope.mail_from} -> {', '.join(map(str, message.envelope.rcpt_to))}"
     yield ""
     body = parsed.get_body(("plain", "html"))
@@ -87,7 +93,7 @@ def message_lines(message: Message) -> Iterator[str]:
     yield from tree(parsed)
 
 
-def _headers(message: Message) -> Iterator[str]:
+def _headers(message: Message, to_come: Container[str]) -> Iterator[str]:
     from email import policy
     from email.header import decode_header, make_header
     from email.parser import BytesParser
@@ -97,7 +103,9 @@ def _headers(message: Message) -> Iterator[str]:
     names = [name for name in _SHOWN if name in parsed]
     names += [name for name in parsed if name not in names and name not in ("MIME-Version", "Content-Type")]
     for name in names:
-        if name != "Content-Transfer-Encoding":
+        if name in to_come:
+            yield f"{name:>12}: {MADE_WHEN_SENT}"
+        elif name != "Content-Transfer-Encoding":
             yield f"{name:>12}: {make_header(decode_header(' '.join(str(parsed[name]).split())))}"
 
 

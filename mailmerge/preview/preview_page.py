@@ -25,13 +25,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from msgspec import Struct
 
-from mailmerge.model import Severity, Status
+from mailmerge.model import Severity
 from mailmerge.values import displayed, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from mailmerge.model import Diagnostic, Listed, Message, Recipient, Rendered
+    from mailmerge.model import Diagnostic, Message, Recipient, Rendered, Result
 
 _MOST_IN_LIST = 160
 """Characters of a cell that can be searched; the row itself shows all of them."""
@@ -43,10 +43,14 @@ _BASE64_TEXT = b"Content-Transfer-Encoding: base64\r\n\r\n"
 class PageRow(Struct, frozen=True):
     """One row to show, and what is known about it."""
 
-    listed: Listed
+    result: Result
     recipient: Recipient
     diagnostics: tuple[Diagnostic, ...] = ()
+    standing: str = ""
+    """Where it stands, in one line."""
     message: Message | None = None
+    to_come: tuple[str, ...] = ()
+    """The header fields that are made when it is sent."""
     rendered: Rendered | None = None
     marked: Rendered | None = None
     """Rendered once more with marks around the values; None where that is not possible."""
@@ -57,9 +61,9 @@ def list_entry(row: PageRow) -> list[Any]:
     rendered, message = row.rendered, row.message
     codes = [found.code for found in row.diagnostics]
     return [
-        row.listed.row,
-        "ready" if row.listed.status is Status.PENDING else str(row.listed.status),
-        row.listed.address,
+        row.result.row,
+        str(row.result.status),
+        row.result.address,
         ", ".join(box.name for box in rendered.to if box.name) if rendered else "",
         rendered.subject if rendered else "",
         message.size if message else 0,
@@ -77,10 +81,12 @@ def details(row: PageRow, strings: StringTable, blobs: Blobs) -> dict[str, Any]:
     long = {index: text for index, text in enumerate(texts) if len(text) > _MOST_IN_LIST}
     if long:
         values["long"] = long
-    if row.listed.detail:
-        values["detail"] = row.listed.detail
+    if row.standing:
+        values["standing"] = row.standing
     if row.diagnostics:
         values["checks"] = [diagnostic_values(found) for found in row.diagnostics]
+    if row.to_come:
+        values["to_come"] = list(row.to_come)
     if row.message:
         values["from"] = str(row.message.envelope.mail_from)
         values["rcpt"] = [str(address) for address in row.message.envelope.rcpt_to]
@@ -341,7 +347,7 @@ class PageWriter:
         self._rows.append(details(row, self._strings, self._blobs))
         if row.rendered and row.message:
             self._outliers.add(
-                row.listed.row,
+                row.recipient.row,
                 length=sum(map(len, row.rendered.text or row.rendered.html or ())),
                 size=row.message.size,
                 chunks=self._fixed_chunks(row),

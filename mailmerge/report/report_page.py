@@ -21,8 +21,8 @@ from msgspec.structs import replace
 from mailmerge.files import replace_text
 from mailmerge.model import Counts, Result, Status
 from mailmerge.report import charts
-from mailmerge.report.summary import WORDS
-from mailmerge.text import duration, printable
+from mailmerge.report.summary import LEFT_OUT, WORDS, not_sent
+from mailmerge.text import duration, printable, local_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from jinja2 import Environment
 
-    from mailmerge.model import Answer, Domain, Rate, Runs, Timeline, Times, Version, Waits
+    from mailmerge.model import Answer, Delivery, Domain, Rate, Runs, Timeline, Times, Version, Waits
     from mailmerge.report.summary import Redactor, RowSample
 
 IN_DOUBT_NAMED = 12
@@ -314,16 +314,19 @@ def _row(result: Result) -> dict[str, Any]:
         "queue": "",
         "at": 0,
     }
+    left_out = result.status in LEFT_OUT
+    if left_out:
+        values["said"] = not_sent(result)
     if delivery is None:
         return values
     queue = _QUEUE_ID.search(delivery.reply) if result.status is Status.ACCEPTED else None
-    values |= {
-        "code": f"{delivery.code or ''} {delivery.enhanced}".strip(),
-        "said": delivery.reply or result.detail or _UNSAID.get(result.status) or delivery.reason,
-        "tries": delivery.attempts,
-        "message_id": delivery.message_id,
-        "queue": (queue[1] or queue[2]) if queue else "",
-    }
+    values |= {"tries": delivery.attempts, "message_id": delivery.message_id}
+    if not left_out:  # else it is what was tried earlier, and the row's state has nothing to do with it
+        values |= {
+            "code": f"{delivery.code or ''} {delivery.enhanced}".strip(),
+            "said": _said(result, delivery),
+            "queue": (queue[1] or queue[2]) if queue else "",
+        }
     if delivery.updated:
         local = delivery.updated.astimezone()
         values |= {
@@ -332,6 +335,15 @@ def _row(result: Result) -> dict[str, Any]:
             "time": f"{local:%d %b %H:%M:%S}",
         }
     return values
+
+
+def _said(result: Result, delivery: Delivery) -> str:
+    """Give the server's words, and what else is to be known of a row that was contacted."""
+    words = delivery.reply or _UNSAID.get(result.status) or delivery.reason
+    if result.status is Status.DEFERRED and delivery.next_at:
+        return f"until {local_time(delivery.next_at, datetime.now(UTC))}: {words}"
+    edited = result.detail if result.status is Status.ACCEPTED and result.row is not None else ""
+    return "; ".join(filter(None, [words, edited])) if edited != "where" else words
 
 
 # --- templates --------------------------------------------------------------------------------------------

@@ -15,12 +15,13 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from mailmerge.model import Counts, Result, Status
-from mailmerge.text import numbers
+from mailmerge.text import numbers, local_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from datetime import datetime
 
-    from mailmerge.model import Result
+    from mailmerge.model import Delivery
 
 ROWS_NAMED = 12
 REPLIES_NAMED = 8
@@ -90,11 +91,7 @@ class Summary:
         delivery = result.delivery
         if delivery and delivery.code:
             code = f"{delivery.code} {delivery.enhanced}".strip()
-            words = (
-                delivery.reply
-                if delivery.reply.startswith(str(delivery.code))
-                else f"{code} {delivery.reply}"
-            )
+            words = _answer(delivery)
         else:
             words = result.detail or (delivery.reply if delivery else "") or _UNSAID.get(result.status, "")
             code = words
@@ -156,6 +153,59 @@ def _rows(reason: _Reason) -> str:
     if reason.count > 1 and len(reason.domains) == 1:
         words += f" (all @{next(iter(reason.domains))})"
     return words
+
+
+def _answer(delivery: Delivery) -> str:
+    """Give the server's last words about a row, with their code."""
+    code = f"{delivery.code or ''} {delivery.enhanced}".strip()
+    words = delivery.reply
+    return words if delivery.code and words.startswith(str(delivery.code)) else f"{code} {words}".strip()
+
+
+# --- where one row stands -----------------------------------------------------------------------------
+
+LEFT_OUT = frozenset({Status.INVALID, Status.DUPLICATE, Status.SUPPRESSED, Status.SKIPPED})
+"""Rows in these states are not sent, whatever was tried before."""
+NOT_KEPT = "changed since, what went out is not kept"
+_WHEN = {
+    Status.IN_DOUBT: " since",
+    Status.HANDING_OVER: " since",
+    Status.PENDING: " since",
+    Status.DEFERRED: " until",
+}
+_NEXT = {Status.IN_DOUBT: "see `resolve`", Status.HANDING_OVER: "no reply yet"}
+
+
+def not_sent(result: Result) -> str:
+    """Say why a row that is left out is not sent."""
+    why = "not selected" if result.status is Status.SKIPPED else result.detail or WORDS[result.status]
+    return f"Not sent: {why}"
+
+
+def standing_line(result: Result, now: datetime, *, went_out: bool | None = None) -> str:
+    """Say in one line where a row stands.
+
+    Args:
+        result: the row.
+        now: the time: moments of this day are told without the date.
+        went_out: whether the message that is shown with it is the one that went out; None: none is shown.
+
+    """
+    status, delivery = result.status, result.delivery
+    if status in LEFT_OUT:
+        return not_sent(result)
+    if delivery is None:
+        return "Pending: not sent yet"
+    moment = delivery.next_at if status is Status.DEFERRED else delivery.updated
+    when = f"{_WHEN.get(status, '')} {local_time(moment, now)}" if moment else ""
+    if status is Status.ACCEPTED:
+        about = result.detail if went_out is None else "this went out" if went_out else NOT_KEPT
+        decided = "" if delivery.code else ", as a person said"
+        return f"Accepted{when}{decided}" + (f"; {about}" if about else "")
+    words = _NEXT.get(status) or _answer(delivery) or delivery.reason
+    if status is Status.PENDING:  # what a person decided about it counts for more than the last reply
+        words = delivery.reason or words
+    return f"{WORDS[status].capitalize()}{when}" + (f": {words}" if words else "")
 
 
 # --- rows to show ------------------------------------------------------------------------------------

@@ -130,16 +130,16 @@ def test_rows_with_problems(campaign, campaign_factory, tmp_path):
     done = spring.preview(path)
 
     assert [(entry[0], entry[1]) for entry in entries(path)] == [
-        (2, "ready"),
+        (2, "pending"),
         (3, "invalid"),
         (4, "duplicate"),
         (5, "suppressed"),
     ]
-    assert [row.get("detail") for row in details(path)] == [
-        None,
-        '`email` is not an address: "nobody" (it has no @)',
-        "repeats row 2: only that one is sent",
-        "stop@example.com is suppressed",
+    assert [row["standing"] for row in details(path)] == [
+        "Pending: not sent yet",
+        'Not sent: `email` is not an address: "nobody" (it has no @)',
+        "Not sent: repeats row 2",
+        "Not sent: stop@example.com is suppressed",
     ]
     assert [check["code"] for check in details(path)[1]["checks"]] == ["D110"]
     assert done.counts == {"pending": 1, "invalid": 1, "duplicate": 1, "suppressed": 1, "skipped": 1}

@@ -9,12 +9,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
 from mailmerge.model import Delivery, Result, Status
 from mailmerge.output_folder import OutputFolder
 from mailmerge.report.failed_rows import write_failed_text
 from mailmerge.report.result_files import NAMES, ReportFiles
-from mailmerge.report.summary import Summary
+from mailmerge.report.summary import Summary, standing_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -161,3 +162,74 @@ def test_the_summary_stays_small_with_many_kinds_of_refusal() -> None:
     text = list(summary.lines())
     assert len(text) <= 10
     assert "see results.csv" in text[-1]
+
+
+# --- where a row stands ---------------------------------------------------------------------------------
+
+NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+AT = f"{datetime(2026, 11, 22, 10, 0, tzinfo=UTC).astimezone():%H:%M}"
+UNTIL = f"{datetime(2026, 11, 22, 10, 15, tzinfo=UTC).astimezone():%H:%M}"
+
+
+def stands(status: Status, detail: str = "", went_out: bool | None = None, **delivery: object) -> str:
+    """Say where a row stands to which this happened."""
+    known = Delivery("k", 2, "b@x.org", status, updated=datetime(2026, 11, 22, 10, 0, tzinfo=UTC))
+    contacted = replace(known, **delivery) if delivery else None
+    return standing_line(Result(2, "k", "b@x.org", status, detail, contacted), NOON, went_out=went_out)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (stands(Status.PENDING), "Pending: not sent yet"),
+        (stands(Status.DUPLICATE, "repeats row 30"), "Not sent: repeats row 30"),
+        (stands(Status.SUPPRESSED, "b@x.org is suppressed"), "Not sent: b@x.org is suppressed"),
+        (stands(Status.INVALID, "no address"), "Not sent: no address"),
+        (stands(Status.INVALID, "no address", code=451, reply="wait"), "Not sent: no address"),
+        (stands(Status.SKIPPED, "where"), "Not sent: not selected"),
+        (stands(Status.ACCEPTED, went_out=True, code=250), f"Accepted {AT}; this went out"),
+        (
+            stands(Status.ACCEPTED, went_out=False, code=250),
+            f"Accepted {AT}; changed since, what went out is not kept",
+        ),
+        (stands(Status.ACCEPTED, "edited", code=250), f"Accepted {AT}; edited"),
+        (
+            stands(Status.ACCEPTED, went_out=True, reason="resolved as accepted"),
+            f"Accepted {AT}, as a person said; this went out",
+        ),
+        (
+            stands(
+                Status.DEFERRED,
+                code=451,
+                enhanced="4.7.1",
+                reply="try later",
+                next_at=datetime(2026, 11, 22, 10, 15, tzinfo=UTC),
+            ),
+            f"Deferred until {UNTIL}: 451 4.7.1 try later",
+        ),
+        (stands(Status.IN_DOUBT, attempts=1), f"In doubt since {AT}: see `resolve`"),
+        (stands(Status.HANDING_OVER, attempts=1), f"Handing over since {AT}: no reply yet"),
+        (
+            stands(Status.REJECTED, code=550, enhanced="5.1.1", reply="no such user"),
+            f"Rejected {AT}: 550 5.1.1 no such user",
+        ),
+        (
+            stands(Status.REJECTED, code=550, reply="550-no such user"),
+            f"Rejected {AT}: 550-no such user",
+        ),
+        (stands(Status.EXPIRED, code=451, reply="wait"), f"Expired {AT}: 451 wait"),
+        (stands(Status.PENDING, attempts=1, reason="requeued"), f"Pending since {AT}: requeued"),
+        (stands(Status.PENDING, attempts=1), f"Pending since {AT}"),
+    ],
+)
+def test_one_line_says_where_a_row_stands(line: str, said: str) -> None:
+    """The state, since when, and what it means for the message that is shown."""
+    assert line == said
+
+
+def test_a_moment_of_another_day_has_its_date() -> None:
+    """A page is looked at on other days, too."""
+    moment = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+    assert stands(Status.REJECTED, updated=moment, code=550) == (
+        f"Rejected {moment.astimezone():%Y-%m-%d %H:%M}: 550"
+    )

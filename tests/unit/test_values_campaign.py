@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 import mailmerge
 from mailmerge import Campaign
 from mailmerge.errors import RowError
-from mailmerge.model import Columns, Listed, Place, Recipient, Result, Status
+from mailmerge.model import Columns, Place, Recipient, Result, Status
 from mailmerge.output_folder import OutputFolder
 from mailmerge.preview.preview_page import Blobs, PageRow, StringTable, details, list_entry
 from mailmerge.recipients import open_list
@@ -70,7 +70,7 @@ def campaign(tmp_path):
 
 def addresses(campaign):
     """Give the addresses that messages would go to."""
-    return [str(message.envelope.rcpt_to[0]) for message in campaign.messages(keep=False)]
+    return [str(message.envelope.rcpt_to[0]) for message in campaign.messages()]
 
 
 # --- one odd cell costs one row ----------------------------------------------------------------------------
@@ -286,8 +286,7 @@ def test_a_cell_has_one_text_everywhere(tmp_path_factory, cell):
         headers=(("X-Cell", "[{{ x }}]"),),
     )
     rendered = Renderer(templates, columns).render(recipient)
-    listed = Listed(2, "a@x.org", "a@x.org", Status.PENDING)
-    page = PageRow(listed, recipient)
+    page = PageRow(Result(2, "a@x.org", "a@x.org", Status.PENDING), recipient)
     write_failed_text(
         OutputFolder(folder),
         columns.headings,

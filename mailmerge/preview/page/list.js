@@ -2,13 +2,13 @@
 
 const ROW_HEIGHT = 58;
 const SPARE_ROWS = 6;
-const BADGES = {
-  error: ["error", "error"],
-  warning: ["warning", "warning"],
-  invalid: ["error", "invalid"],
-  duplicate: ["duplicate", "duplicate"],
-  suppressed: ["suppressed", "suppressed"],
+// Shapes of what was found, and of the states; a pending row has no badge.
+const SHAPES = {
+  error: "error", warning: "warning", invalid: "error", duplicate: "duplicate", suppressed: "suppressed", skipped: "suppressed",
+  accepted: "ok", rejected: "error", expired: "error", deferred: "deferred", in_doubt: "doubt", handing_over: "deferred",
 };
+const CONTACTED = ["accepted", "rejected", "expired", "deferred", "in_doubt", "handing_over"];
+const stateWord = (status) => status.replace("_", " ");
 
 let shown = [];
 
@@ -60,18 +60,18 @@ function option(item, at) {
   return node;
 }
 
+const capital = (word) => word[0].toUpperCase() + word.slice(1);
+
 const who = (item) => item.name || item.address || item.cells.find((cell) => cell) || "(empty row)";
 
 // Shape, word and colour together; in the list the word is there for those who do not see.
 function badges(item, short = false) {
   const kinds = [];
-  if (item.status !== "ready") kinds.push(item.status);
-  else if (item.errors) kinds.push("error");
+  if (item.status !== "pending") kinds.push(item.status);
+  if (item.errors && item.status !== "invalid") kinds.push("error");
   if (!item.errors && item.codes.length) kinds.push("warning");
-  return kinds.filter((kind) => BADGES[kind]).map((kind) => {
-    const [shape, word] = BADGES[kind];
-    return el("span", { class: `badge badge-${shape}${short ? " badge-short" : ""}` }, icon(shape), el("span", {}, word));
-  });
+  return kinds.map((kind) =>
+    el("span", { class: `badge badge-${SHAPES[kind]}${short ? " badge-short" : ""}` }, icon(SHAPES[kind]), el("span", {}, stateWord(kind))));
 }
 
 function reveal() {
@@ -97,8 +97,10 @@ function drawFilters() {
   const chips = [
     ["is:error", "Errors", count(STATES.error), "error"],
     ["is:warning", "Warnings", count(STATES.warning), "warning"],
-    ["is:duplicate", "Duplicates", count((item) => item.status === "duplicate"), "duplicate"],
-    ["is:suppressed", "Suppressed", count((item) => item.status === "suppressed"), "suppressed"],
+    ["is:duplicate", "Duplicates", count(predicate("is", "duplicate")), "duplicate"],
+    ["is:suppressed", "Suppressed", count(predicate("is", "suppressed")), "suppressed"],
+    ...CONTACTED.map((status) => [`is:${status}`, capital(stateWord(status)), count(predicate("is", status)), SHAPES[status]]),
+    ["is:pending", "Pending", CONTACTED.some((status) => page.facts.counts?.[status]) ? count(predicate("is", "pending")) : 0, null],
     ["is:unusual", "Unusual", count(predicate("is", "unusual")), null],
     ["has:attachment", "Attachments", count((item) => item.attachments > 0), "clip"],
   ];

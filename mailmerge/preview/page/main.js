@@ -26,13 +26,18 @@ async function drawRow(announce = false) {
 
 function spoken(item) {
   const problems = [item.errors ? plural(item.errors, "error") : "", item.codes.length && !item.errors ? plural(item.codes.length, "warning") : "",
-    item.status === "ready" ? "" : item.status].filter(Boolean);
+    item.status === "pending" ? "" : stateWord(item.status)].filter(Boolean);
   return `Row ${item.row} of ${number(page.facts.rows)}, ${problems.join(", ") || "no problems"}`;
+}
+
+// Where the row stands: the same line above every tab.
+function standing(item, found) {
+  return el("p", { class: `standing standing-${SHAPES[item.status] || "pending"}` }, SHAPES[item.status] ? icon(SHAPES[item.status]) : null, el("span", {}, found.standing));
 }
 
 // From, subject and first words as an inbox shows them, then who gets it.
 function head(item, found, narrow) {
-  if (!found.message) return el("div", { class: "head" }, el("p", { class: "head-none" }, item.address || `No address: ${who(item)}`));
+  if (!found.message) return el("div", { class: "head" }, standing(item, found), el("p", { class: "head-none" }, item.address || `No address: ${who(item)}`));
   const from = header(found.message, "From");
   const name = from.replace(/\s*<[^<>]*>$/, "").replace(/^"|"$/g, "") || from;
   const first = found.htmlPart ? preheader(new DOMParser().parseFromString(partText(found.htmlPart), "text/html"))
@@ -44,7 +49,7 @@ function head(item, found, narrow) {
   const blind = found.rcpt.filter((address) => !listed.includes(folded(address)));
   if (blind.length) facts.push(["Bcc", blind.join(", ")]);
   const files = found.parts.filter((part) => part.attached);
-  return el("div", { class: "head" },
+  return el("div", { class: "head" }, standing(item, found),
     el("div", { class: "inboxes" },
       el("div", { class: "inbox inbox-desktop" }, el("p", { class: "eyebrow" }, "Inbox, desktop"),
         el("p", { class: "inbox-line" }, el("b", {}, cut(name, 24)), el("span", {}, el("b", {}, cut(subject, 60)), " ", el("span", { class: "soft" }, cut(first, 90))))),
@@ -241,8 +246,9 @@ function drawFacts() {
   const { facts } = page;
   const counts = facts.counts || {};
   const words = [`${plural(facts.shown, "row")} shown`];
-  const states = { pending: "ready", invalid: "invalid", duplicate: "duplicate", suppressed: "suppressed", skipped: "skipped" };
-  for (const [name, word] of Object.entries(states)) if (counts[name]) words.push(`${number(counts[name])} ${word}`);
+  for (const status of ["pending", ...CONTACTED, "invalid", "duplicate", "suppressed", "skipped"]) {
+    if (counts[status]) words.push(`${number(counts[status])} ${stateWord(status)}`);
+  }
   if (facts.source) words.push(facts.source.split("/").pop());
   $("facts").textContent = words.join(" · ");
   $("facts").title = [facts.source, facts.dialect, `made ${new Date(facts.made).toLocaleString()}`].filter(Boolean).join("\n");

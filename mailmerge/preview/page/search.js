@@ -45,7 +45,7 @@ function predicate(name, value) {
       if (STATES[text]) return STATES[text];
       if (text === "unusual") return (item) => Object.keys(UNUSUAL).some((kind) => isUnusual(item, kind));
       if (UNUSUAL[text]) return (item) => isUnusual(item, text);
-      return (item) => item.status === text;
+      return (item) => stateWord(item.status) === text.replace(/[_-]/g, " ");
     default: {
       const index = columnIndex(name);
       if (index < 0) return null;

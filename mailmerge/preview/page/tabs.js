@@ -28,7 +28,7 @@ function nothing(title, text) {
 }
 
 function noMessage(found) {
-  return nothing("No message for this row", found.detail || found.checks?.[0]?.message);
+  return nothing("No message for this row", found.checks?.[0]?.message);
 }
 
 // --- message ---------------------------------------------------------------------------------------------
@@ -160,12 +160,20 @@ function lines(text, ranges) {
 
 // --- headers, structure, row -----------------------------------------------------------------------------------
 
+const MADE_WHEN_SENT = "made when sent";
+
+// The header with a word in place of what is not known yet.
+function asSent(found) {
+  return (found.to_come || []).reduce((head, name) =>
+    head.replace(new RegExp(`^${name}:.*(\\r\\n[ \\t].*)*`, "m"), `${name}: ${MADE_WHEN_SENT}`), found.message.head);
+}
+
 function headersView(item, found, other) {
   if (!found.message) return noMessage(found);
   const headers = found.message.headers;
   const others = new Map((other?.message?.headers || []).map((field) => [field.name, decodeWords(field.value)]));
   const decoded = headers.map((field) => {
-    const value = decodeWords(field.value);
+    const value = found.to_come?.includes(field.name) ? MADE_WHEN_SENT : decodeWords(field.value);
     return el("tr", {}, el("th", { scope: "row" }, field.name),
       el("td", {}, other?.message ? paint(value, differences(value, others.get(field.name) ?? "")) : value));
   });
@@ -174,11 +182,11 @@ function headersView(item, found, other) {
     el("table", { class: "table" }, el("caption", {}, "Envelope: what the server is told"), el("tbody", {},
       el("tr", {}, el("th", { scope: "row" }, "MAIL FROM"), el("td", {}, found.from)),
       found.rcpt.map((address) => el("tr", {}, el("th", { scope: "row" }, "RCPT TO"), el("td", {}, address))))),
-    el("div", { class: "section-head" }, el("h3", {}, "As sent"), copyButton(found.message.head)),
-    el("pre", { class: "code" }, found.message.head.replace(/\r\n/g, "\n")),
-    el("p", { class: "hint" }, page.facts.final
-      ? "A message that was handed over before shows the Date it had then."
-      : "The Date is set when the message is first handed over; everything else is exactly what is sent."));
+    el("div", { class: "section-head" }, el("h3", {}, "As sent"), copyButton(asSent(found))),
+    el("pre", { class: "code" }, asSent(found).replace(/\r\n/g, "\n")),
+    el("p", { class: "hint" }, found.to_come
+      ? `${found.to_come.join(" and ")} ${found.to_come.length > 1 ? "are" : "is"} made when the message is first sent; everything else is exactly what is sent.`
+      : "Date and Message-ID are those that it had when it was sent first."));
 }
 
 function structureView(item, found) {
@@ -270,9 +278,7 @@ function checksView(item, found) {
   const own = found.checks || [];
   const general = page.facts.problems.filter((problem) => !problem.rows.length);
   return el("div", { class: "checks" },
-    found.detail && item.status !== "invalid" ? el("p", { class: "note" }, icon(BADGES[item.status]?.[0] || "warning"), `${item.status}: ${found.detail}`) : null,
-    own.length ? own.map(finding) : el("div", { class: "empty all-well" }, icon("ok"), el("h3", {}, "Nothing found in this row"),
-      el("p", {}, item.status === "ready" ? "It is ready to be sent." : `It is ${item.status}, so it is not sent.`)),
+    own.length ? own.map(finding) : el("div", { class: "empty all-well" }, icon("ok"), el("h3", {}, "Nothing found in this row")),
     general.length ? [el("h3", { class: "general" }, "About the whole campaign"), general.map(finding)] : null);
 }
 
