@@ -9,11 +9,16 @@ import socket
 import struct
 import threading
 import zlib
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
 import pytest
 
-from servers.command import Mailmerge, sample
+from faultd import FaultServer, drop, say
+from mailmerge.ledger.attempts import Settlement
+from mailmerge.ledger.ledger import Ledger
+from mailmerge.model import Attempt, Outcome, Phase, Reply, Scope, Status
+from servers.command import CAMPAIGN, Mailmerge, sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -307,6 +312,170 @@ def test_attachments_open_and_are_saved_as_they_are(look):
         panel.get_by_role("button", name="Save map.pdf").click()
     assert download.value.suggested_filename == "map.pdf"
     assert download.value.path().read_bytes() == b"%PDF-1.4\n" + bytes(range(256)) * 40
+
+
+# --- where rows stand -----------------------------------------------------------------------------------
+
+STANDING = """\
+email,name
+ana@example.com,Ana
+bo@example.net,Bo
+cy@example.org,Cy
+di@example.org,Di
+ed@example.org,Ed
+ana@example.com,Ana again
+gone@example.org,Gone
+nobody,Nobody
+fay@example.org,Fay
+gil@example.org,Gil
+hal@example.org,Hal
+"""
+LINES = {
+    2: r"Accepted \d\d:\d\d; this went out",
+    3: r"Rejected \d\d:\d\d: 550 5\.1\.1 no such user",
+    4: r"Deferred until \d\d:\d\d: 451 4\.7\.1 try later",
+    5: r"In doubt since \d\d:\d\d: see `resolve`",
+    6: r"Accepted \d\d:\d\d; changed since, what went out is not kept",
+    7: r"Not sent: repeats row 2",
+    8: r"Not sent: gone@example\.org is suppressed",
+    9: r"Not sent: `email` is not an address: \"nobody\" \(it has no @\)",
+    10: r"Pending: not sent yet",
+    11: r"Handing over since \d\d:\d\d: no reply yet",
+    12: r"Expired \d\d:\d\d: 451 wait",
+}
+
+
+@pytest.fixture(scope="module")
+def contacted(tmp_path_factory) -> str:
+    """The address of a page after a run in which everything happened, and an edit of the list."""
+    mailmerge = Mailmerge(tmp_path_factory.mktemp("contacted"))
+    toml = CAMPAIGN.replace('source = "people.csv"', 'source = "people.csv"\nsuppress = ["stop.txt"]')
+    assert "suppress" in toml
+    folder = mailmerge.campaign(campaign_toml=toml, people_csv=STANDING, stop_txt="gone@example.org\n")
+    faults = {
+        "RCPT": {2: say("550 5.1.1 no such user"), 3: say("451 4.7.1 try later")},
+        "content": {2: drop},
+    }
+    with FaultServer(faults, extensions=()) as server:
+        mailmerge.account(server)
+        done = mailmerge("send", "spring", "--yes", "--skip-invalid", "--rows", "2-9")
+    assert done.code == 4, done
+    with Ledger.open(folder / ".mailmerge/ledger.db", "spring") as ledger:
+        for row, name in ((11, "gil"), (12, "hal")):
+            happened(ledger, row, f"{name}@example.org", expired=row == 12)
+    people = folder / "people.csv"
+    people.write_text(people.read_text("utf-8").replace(",Ed", ",Eduard"), "utf-8")
+    assert mailmerge("preview", "spring", "--no-open").code == 0
+    return (folder / "out/preview.html").as_uri()
+
+
+def happened(ledger: Ledger, row: int, address: str, *, expired: bool) -> None:
+    """Record that a row was handed over, and that its tries were used up then."""
+    now = datetime.now(UTC)
+    attempt = Attempt(
+        key=address,
+        row=row,
+        address=address,
+        number=8,
+        message_id=f"<{row}@example.org>",
+        date=now,
+        recipients=1,
+        size=1000,
+        digest="d" * 64,
+        frozen="f" * 64,
+        row_digest="",
+        version="v1",
+        connection="c1",
+    )
+    ledger.note_version("v1", {})
+    ledger.attempts.record_intent([attempt])
+    if expired:
+        outcome = Outcome(Status.DEFERRED, Scope.ROW, Phase.RCPT, Reply(451, ("wait",)))
+        ledger.attempts.record_outcomes([Settlement(attempt, outcome, Status.EXPIRED, now, None)])
+
+
+@pytest.mark.parametrize("row", LINES)
+def test_every_tab_says_where_the_row_stands(browse, contacted, row):
+    """One line above the message, the same on all seven tabs."""
+    page = ready(browse(f"{contacted}#row={row}"))
+
+    for number in range(1, 8):
+        page.keyboard.press(str(number))
+        line = page.locator("#row .standing")
+        expect(line).to_have_count(1)
+        expect(line).to_be_visible()
+        assert re.fullmatch(LINES[row], line.inner_text()), line.inner_text()
+
+
+@pytest.mark.parametrize(
+    ("query", "rows"),
+    [
+        ("is:accepted", [2, 6]),
+        ("is:rejected", [3]),
+        ("is:expired", [12]),
+        ("is:deferred", [4]),
+        ("is:in_doubt", [5]),
+        ('is:"in doubt"', [5]),
+        ("is:handing_over", [11]),
+        ("is:pending", [10]),
+        ("is:ready", []),
+        ("-is:pending is:duplicate", [7]),
+    ],
+)
+def test_states_are_searched_by_their_words(browse, contacted, query, rows):
+    """The words are those of results.csv and of the terminal."""
+    page = ready(browse(contacted))
+
+    page.locator("#search").fill(query)
+
+    expect(page.locator("#found")).to_have_text(f"{len(rows)} of 11 rows")
+    assert sorted(rows_found(page)) == rows
+
+
+def test_states_have_filters_and_are_counted(browse, contacted):
+    """What happened to rows can be chosen with one click, and is counted at the top."""
+    page = ready(browse(contacted))
+
+    assert "1 pending · 2 accepted · 1 rejected · 1 expired · 1 deferred · 1 in doubt" in (
+        page.locator("#facts").inner_text()
+    )
+    page.get_by_role("button", name=re.compile("^In doubt")).click()
+    assert rows_found(page) == [5]
+    assert page.locator("#badges").inner_text().startswith("in doubt")
+
+
+def test_two_rows_side_by_side_have_a_line_each(browse, contacted):
+    """Comparing does not hide where either stands."""
+    page = ready(browse(f"{contacted}#row=2&compare=3"))
+
+    lines = page.locator("#row .standing")
+    expect(lines).to_have_count(2)
+    assert re.fullmatch(LINES[3], lines.nth(1).inner_text())
+
+
+def test_what_is_made_when_sent_is_not_made_up(look, browse, contacted):
+    """Before the first run that is Date and Message-ID, after it the Date of what has not gone out."""
+    panel = look("row=4&tab=headers").locator("#panel")
+    assert re.search(r"Date\s+made when sent\s", panel.inner_text())
+    assert re.search(r"Message-ID\s+made when sent\s", panel.inner_text())
+    assert panel.locator("pre").inner_text().startswith("Date: made when sent\nMessage-ID: made when sent\n")
+
+    pending = ready(browse(f"{contacted}#row=10&tab=headers")).locator("#panel pre").inner_text()
+    assert pending.startswith("Date: made when sent\nMessage-ID: <")
+    gone = ready(browse(f"{contacted}#row=2&tab=headers")).locator("#panel pre").inner_text()
+    assert "made when sent" not in gone
+    assert re.match(r"Date: \w{3}, ", gone)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_lines_are_accessible(open_page, contacted, scheme):
+    """Axe finds nothing in any kind of line, and pictures are kept."""
+    for row in LINES:
+        opened = open_page(f"{contacted}#row={row}", scheme=scheme)
+        ready(opened.page)
+        opened.screenshot(f"preview-standing-{row}-{scheme}", whole=False)
+        assert opened.violations() == []
+        assert opened.overflow == 0
 
 
 # --- finding rows ---------------------------------------------------------------------------------------
