@@ -36,7 +36,7 @@ from mailmerge.suggest import suggested
 from mailmerge.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from mailmerge.campaign.definition import Definition
     from mailmerge.campaign.opening import OpenCampaign
@@ -243,7 +243,7 @@ class _Look:
                 continue
             recipient = Recipient(planned.row, columns, planned.cells, planned.key if keyed else None)
             frozen = None if planned.message is None else plan.message(planned.message)
-            yield _Shown(recipient, row, tuple(findings), frozen)
+            yield _Shown(recipient, row, self._own(findings), frozen)
 
     def _made_now(self, selection: RowSelection | None) -> Iterator[_Shown]:
         """Plan no more than what is shown; what only the whole list shows is not looked at."""
@@ -259,9 +259,17 @@ class _Look:
             made = maker.make(recipient)
             self._problems.add(made.findings)
             row = standing.of(plan_row(n, recipient, made, None))
-            findings = tuple(one for one in made.findings if one.row is not None)
-            yield _Shown(recipient, row, findings, made.frozen)
+            yield _Shown(recipient, row, self._own(made.findings), made.frozen)
         self._problems.add(lint.finish())
+
+    def _own(self, findings: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
+        """Leave out what was found in the row but is about the template, and what its author overruled."""
+        ignored = self._definition.file.check.ignore
+        return tuple(
+            found
+            for found in findings
+            if found.row is not None and (found.severity is Severity.ERROR or found.code not in ignored)
+        )
 
     @staticmethod
     def first(rows: Iterator[_Shown], limit: int) -> Iterator[_Shown]:

@@ -525,7 +525,7 @@ def test_filters_are_search_terms(look):
     expect(page.locator("#search")).to_have_value("is:duplicate")
     expect(page.locator("#found")).to_have_text(re.compile("^1 of 40 rows"))
     assert rows_found(page) == [8]
-    assert "repeats row 3" in look("row=8&tab=checks").locator("#panel").inner_text()
+    assert look("row=8&tab=checks").locator(".standing").inner_text() == "Not sent: repeats row 3"
     page.get_by_role("button", name=re.compile("^Duplicates")).click()
     assert len(rows_found(page)) == 40
     page.locator("#strip").get_by_role("button", name=re.compile("D204")).click()

@@ -325,3 +325,61 @@ def test_unusual_rows():
     assert found["shortest"][0] == 60
     assert found["biggest"] == []
     assert found["rare"] == [70]
+
+
+def test_a_row_with_a_wrong_message_shows_it(campaign_factory, tmp_path):
+    """What the lint refuses is there to be looked at; what is so in every row is not said of one."""
+    path = tmp_path / "preview.html"
+    spring = campaign_factory(
+        {"body.html": "<p>Dear {{ name }}</p>{{ plan|safe }}\n"},
+        rows=["ana@example.com,Ana,gold", "bo@example.com,Bo,<a href='javascript:x'>x</a>"],
+        heading="email,name,plan",
+        message=TO_PEOPLE,
+    )
+
+    spring.preview(path)
+
+    assert [row.get("checks", []) and row["checks"][0]["code"] for row in details(path)] == [[], "H302"]
+    assert details(path)[1]["content"]
+    assert details(path)[1]["standing"] == "Not sent: " + details(path)[1]["checks"][0]["message"]
+    assert spring.check().largest < 700
+
+
+def test_a_page_after_a_run_says_what_went_out(mailmerge, sandbox):
+    """The message of each row as long as it says the same; what it said before an edit is not kept."""
+    mailmerge.account(sandbox)
+    folder = mailmerge.campaign(people_csv="email,name\na@example.org,Ann\nb@example.org,Bo\n")
+    assert mailmerge("send", "spring", "--yes").code == 0
+    people = folder / "people.csv"
+    people.write_text(people.read_text("utf-8").replace("Bo", "Bob"), "utf-8")
+
+    def lines() -> list[str]:
+        assert mailmerge("preview", "spring", "--no-open").code == 0
+        return [
+            re.sub(r"\d\d:\d\d", "09:41", row["standing"]) for row in details(folder / "out/preview.html")
+        ]
+
+    kept = "Accepted 09:41; this went out"
+    assert lines() == [kept, "Accepted 09:41; changed since, what went out is not kept"]
+    people.write_text(people.read_text("utf-8").replace("Bob", "Bo"), "utf-8")
+    assert lines() == [kept, kept]
+    assert mailmerge("requeue", "spring", "--accepted", "--rows", "3", "--yes").code == 0
+    assert lines() == [kept, "Pending since 09:41: requeued"]
+    terminal = mailmerge("preview", "spring", "--terminal", "--rows", "2-3").out
+    assert re.search(r"--- row 2 ---\nAccepted \d\d:\d\d; this went out\n", terminal)
+    assert re.search(r"--- row 3 ---\nPending since \d\d:\d\d: requeued\n", terminal)
+    assert terminal.count("Date: made when sent") == 1
+    assert "Message-ID: made when sent" not in terminal
+
+
+def test_a_terminal_says_what_is_not_known_before_the_first_run(mailmerge):
+    """Date and Message-ID are made when a message is sent, and nothing is made to show them."""
+    folder = mailmerge.campaign()
+
+    done = mailmerge("preview", "spring", "--terminal", "--eml", "eml")
+
+    assert done.code == 0, done
+    assert "        Date: made when sent\n" in done.out
+    assert "  Message-ID: made when sent\n" in done.out
+    assert not (folder / ".mailmerge").exists()
+    assert b"\r\nMessage-ID: <" in next(iter((mailmerge.folder / "eml").iterdir())).read_bytes()
