@@ -433,9 +433,20 @@ class Campaign:
         return results.report_again(self.definition, wanted or results.ReportOptions())
 
     def in_doubt(self, rows: str | None = None) -> list[Result]:
-        """Give the rows that a person has to decide about."""
+        """Give the rows that a person has to decide about.
+
+        Args:
+            rows: only these rows of the list as the last run saw it; None: all.
+
+        Raises:
+            LedgerError: the ledger cannot be read.
+            ListError: *rows* has a number that no row had.
+
+        """
         selection = parse_rows(rows) if rows else None
         with open_standing(self.definition) as standing:
+            if standing and selection is not None:
+                standing.refuse_unknown(selection.ranges)
             doubtful = standing.in_doubt() if standing else []
         return [result for result in doubtful if selection is None or result.row in selection]
 
@@ -458,7 +469,13 @@ class Campaign:
         return suggested(self.definition.invocation, command, *words)
 
     def resolve(self, rows: str | None, *, as_accepted: bool) -> int:
-        """Settle rows in doubt (None: all): accepted, or to be sent again; return how many."""
+        """Settle rows in doubt (None: all): accepted, or to be sent again; return how many.
+
+        Raises:
+            LedgerError: there is no ledger, or it cannot be written.
+            ListError: *rows* has a number that no row of the last run's list had.
+
+        """
         with open_run(self.definition, Access.DECIDE) as opened:
             return opened.ledger.resolve(_keys(opened, rows), as_accepted=as_accepted)
 
@@ -473,8 +490,8 @@ class Campaign:
         Raises:
             ValueError: both *rows* and *failed* are given.
             LedgerError: there is no ledger, or it cannot be written.
-            InputError: *failed* cannot be read, or does not tell whom it is about; or corrected rows were
-                sent in the place of all that are meant.
+            InputError: *failed* cannot be read, or does not tell whom it is about; *rows* has a number that
+                no row had; or corrected rows were sent in the place of all that are meant.
 
         """
         if rows is not None and failed is not None:
@@ -550,5 +567,7 @@ def _refuse_superseded(found: Mapping[str, str]) -> None:
 def _keys(opened: OpenCampaign, rows: str | None) -> list[str] | None:
     if rows is None:
         return None
+    ranges = parse_rows(rows).ranges
     with last_standing(opened.definition, opened.ledger) as standing:
-        return standing.keys_in(parse_rows(rows).ranges)
+        standing.refuse_unknown(ranges)
+        return standing.keys_in(ranges)

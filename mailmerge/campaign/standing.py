@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Struct
 
+from mailmerge.errors import ListError
 from mailmerge.ledger.reader import IN_DOUBT
 from mailmerge.model import Counts, Delivery, Diagnostic, Result, Status
+from mailmerge.recipients.selection import LAST_ROW
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -129,8 +131,9 @@ class Standing:
         return StandingRow(row, own, status, detail, delivery)
 
     def gone(self) -> Iterator[Delivery]:
-        """Yield what happened to rows that are no longer in the list."""
-        for batch in _batches(self.ledger.contacted(*_CONTACTED)):
+        """Yield what happened to rows that are no longer in the list; without a plan, to every row."""
+        states = _CONTACTED if self.plan is not None else tuple(Status)
+        for batch in _batches(self.ledger.contacted(*states)):
             there = self._holders(batch)
             yield from (delivery for delivery in batch if delivery.key not in there)
 
@@ -144,7 +147,7 @@ class Standing:
             contacted += row.delivery is not None
             yield row.result
         if contacted != self.ledger.states().total:
-            yield from map(_gone, self.gone())
+            yield from map(self._gone, self.gone())
 
     @property
     def is_the_plan(self) -> bool:
@@ -235,7 +238,7 @@ class Standing:
             if (row := there.get(delivery.key)) is not None
         ]
         listed.sort(key=lambda result: result.row or 0)
-        return [*listed, *(_gone(delivery) for delivery in doubtful if delivery.key not in there)]
+        return [*listed, *(self._gone(delivery) for delivery in doubtful if delivery.key not in there)]
 
     def keys_in(self, ranges: Iterable[tuple[int, int]]) -> list[str]:
         """Return the keys of the rows in *ranges* of row numbers, both ends included.
@@ -245,6 +248,38 @@ class Standing:
         if self.plan is None:
             return self.ledger.keys_in(ranges)
         return [row.key for row in self.plan.rows_numbered(ranges) if row.holds]
+
+    def refuse_unknown(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Make sure that a person who names rows has those in mind that we know.
+
+        Raises:
+            ListError: there is no row in one of *ranges*, or one ends behind the last row.
+
+        """
+        for first, last in ranges:
+            if not self._has_row(first, last):
+                unknown = f"row {first}" if first == last else f"rows {first}-{last}"
+            elif last < LAST_ROW and not self._has_row(last, LAST_ROW):
+                unknown = f"row {last}"
+            else:
+                continue
+            if self.plan is None:
+                words, hint = f"{unknown}: nothing is recorded about it", "results.csv has the numbers"
+            else:
+                words = f"the list had no {unknown} when the last run looked at it"
+                hint = "results.csv has the numbers; 2- means all rows from 2 on"
+            raise ListError(words, code="D159", hint=hint)
+
+    def _has_row(self, first: int, last: int) -> bool:
+        if self.plan is None:
+            return bool(self.ledger.keys_in([(first, last)]))
+        return next(iter(self.plan.rows_numbered([(first, last)])), None) is not None
+
+    def _gone(self, delivery: Delivery) -> Result:
+        """Report a row that no plan has: by the number that it had then, where nobody knows better."""
+        row = delivery.row or None if self.plan is None else None
+        detail = delivery.reason if delivery.status is Status.DUPLICATE else ""
+        return Result(row, delivery.key, delivery.address, delivery.status, detail, delivery)
 
     def numbers(self, keys: Sequence[str]) -> dict[str, int]:
         """Return the rows of the list that hold these keys."""
@@ -264,11 +299,6 @@ def _batches(items: Iterable[_Item]) -> Iterator[list[_Item]]:
 def _joined(own: Status, state: Status) -> Status:
     """Give the state of a row that is *own* by itself and *state* in the ledger."""
     return own if own is not Status.PENDING and state in _INTENTIONS else state
-
-
-def _gone(delivery: Delivery) -> Result:
-    detail = delivery.reason if delivery.status is Status.DUPLICATE else ""
-    return Result(None, delivery.key, delivery.address, delivery.status, detail, delivery)
 
 
 def _numbered(delivery: Delivery, row: PlanRow) -> Delivery:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _PART = r"([0-9]{1,7})(?:\s*([-–])\s*([0-9]{1,7})?)?\Z"
-_LAST = 10_000_000
+LAST_ROW = 10_000_000
+"""No list has more rows; it stands for the end of the list."""
 _HEADINGS = frozenset({"email", "e-mail", "mail", "address", "mailmerge_address"})
 
 
@@ -30,7 +31,7 @@ class RowSelection(Struct, frozen=True):
     def __contains__(self, row: object) -> bool:
         if not isinstance(row, int):
             return False
-        index = bisect_right(self.ranges, (row, _LAST)) - 1
+        index = bisect_right(self.ranges, (row, LAST_ROW)) - 1
         return index >= 0 and self.ranges[index][0] <= row <= self.ranges[index][1]
 
     @property
@@ -68,7 +69,7 @@ def _range(part: str, text: str) -> tuple[int, int]:
             hint="write row numbers and ranges with commas: 2-50,77",
         )
     first = int(match[1])
-    last = int(match[3]) if match[3] else _LAST if match[2] else first
+    last = int(match[3]) if match[3] else LAST_ROW if match[2] else first
     if last < first:
         raise CampaignFileError(f'"{part}" ends before it begins', code="C430", hint=f"write {last}-{first}")
     if first < 2:
@@ -81,7 +82,7 @@ def _range(part: str, text: str) -> tuple[int, int]:
 
 
 def _show(first: int, last: int) -> str:
-    if last == _LAST:
+    if last == LAST_ROW:
         return f"{first}-"
     return str(first) if first == last else f"{first}-{last}"
 

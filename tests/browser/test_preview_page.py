@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Page
 
+    from faultd import Fault
+
 expect = pytest.importorskip("playwright.sync_api").expect
 pytestmark = pytest.mark.program("chromium")
 REFUSED = "violates the following Content Security Policy"
@@ -352,7 +354,7 @@ def contacted(tmp_path_factory) -> str:
     toml = CAMPAIGN.replace('source = "people.csv"', 'source = "people.csv"\nsuppress = ["stop.txt"]')
     assert "suppress" in toml
     folder = mailmerge.campaign(campaign_toml=toml, people_csv=STANDING, stop_txt="gone@example.org\n")
-    faults = {
+    faults: dict[str, dict[int, Fault]] = {
         "RCPT": {2: say("550 5.1.1 no such user"), 3: say("451 4.7.1 try later")},
         "content": {2: drop},
     }
