@@ -115,7 +115,7 @@ class PlanCache:
             owner = json.dumps((self._owner.folder, self._owner.name))  # paths may have lone surrogates
             return SqlitePlanWriter(self.folder / f"{self._owner.digest}-{premises}", made, owner)
         except FileError as error:
-            error.hint = error.hint or _OTHER_PLACE
+            error.hint = f"{error.hint}, or {_OTHER_PLACE}" if error.hint else _OTHER_PLACE
             raise
 
     def remove_messages(self, name: str) -> None:

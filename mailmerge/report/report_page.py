@@ -22,7 +22,7 @@ from mailmerge.files import replace_text
 from mailmerge.model import Counts, Result, Status
 from mailmerge.report import charts
 from mailmerge.report.summary import LEFT_OUT, WORDS, not_sent
-from mailmerge.text import duration, printable, local_time
+from mailmerge.text import duration, local_time, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -15,7 +15,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from mailmerge.model import Counts, Result, Status
-from mailmerge.text import numbers, local_time
+from mailmerge.text import local_time, numbers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
