@@ -186,7 +186,7 @@ def stands(status: Status, detail: str = "", went_out: bool | None = None, **del
         (stands(Status.SUPPRESSED, "b@x.org is suppressed"), "Not sent: b@x.org is suppressed"),
         (stands(Status.INVALID, "no address"), "Not sent: no address"),
         (stands(Status.INVALID, "no address", code=451, reply="wait"), "Not sent: no address"),
-        (stands(Status.SKIPPED, "where"), "Not sent: not selected"),
+        (stands(Status.SKIPPED, "where"), "Not sent: `where` leaves it out"),
         (stands(Status.ACCEPTED, went_out=True, code=250), f"Accepted {AT}; this went out"),
         (
             stands(Status.ACCEPTED, went_out=False, code=250),
