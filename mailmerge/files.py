@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO, Self, TextIO
 
 from mailmerge.errors import FileError
 from mailmerge.folders import DRAFT, Folder, followed, refuse_special, share, telling
+from mailmerge.text import octets
 
 if TYPE_CHECKING:
     import sqlite3
@@ -111,6 +112,31 @@ def remove_file(path: Path) -> None:
     if (opened := existing(path.parent)) is not None:
         with opened:
             opened.remove(path.name)
+
+
+def refuse_without_room(path: Path, size: int, what: str, hint: str) -> None:
+    """Make sure that there is room on the disk for a file that is about to grow.
+
+    Args:
+        path: the file.
+        size: by how many octets.
+        what: what needs them, in words.
+        hint: what to do about it.
+
+    Raises:
+        FileError: there is less room than that; where nobody knows there is enough.
+
+    """
+    if not hasattr(os, "statvfs"):  # there, a full disk is met when it is full
+        return
+    try:
+        disk = os.statvfs(path.parent)
+    except OSError:
+        return
+    free = disk.f_bavail * disk.f_frsize
+    if disk.f_blocks and free < size:
+        why = f"{what} about {octets(size)}, and {octets(free)} are free on its disk"
+        raise FileError(path, why, number=errno.ENOSPC, hint=hint)
 
 
 def size(path: Path) -> int | None:

@@ -10,6 +10,7 @@ import contextlib
 import enum
 from typing import TYPE_CHECKING
 
+from mailmerge import files
 from mailmerge.campaign.planning import last_standing
 from mailmerge.clock import SystemClock
 from mailmerge.errors import LedgerError
@@ -18,6 +19,7 @@ from mailmerge.ledger.ledger import Ledger
 from mailmerge.ledger.locks import AccountLock, CampaignLock
 from mailmerge.ledger.registry import CampaignRegistry
 from mailmerge.recipients import snapshot
+from mailmerge.text import plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -103,6 +105,21 @@ class OpenCampaign:
         """
         folder = self.definition.workspace.user_state
         self._stack.enter_context(AccountLock(folder, account_key(account), wait=wait, give_up=give_up))
+
+    def refuse_without_room(self, rows: int) -> None:
+        """Make sure that the ledger has room for what happens to so many rows.
+
+        Raises:
+            FileError: the disk has not.
+
+        """
+        if not self.ledger.throwaway:
+            files.refuse_without_room(
+                self.ledger.path,
+                Ledger.growth(rows),
+                f"recording what happens to {plural(rows, 'row')} needs",
+                "free some space, then run the same command again; nothing was sent",
+            )
 
     def note_mark(self, handed_over: int) -> None:
         """Remember outside of the ledger how far it has got, so that an older copy of it shows."""

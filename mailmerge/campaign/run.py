@@ -195,6 +195,7 @@ class Run:
 
         Raises:
             InputError: the campaign itself is wrong, or is not the one that rows were accepted with.
+            FileError: there is no room on the disk for the plan, or for what happens to its rows.
 
         """
         planned = self._opened.plan(self._planning, self._request.progress)
@@ -203,6 +204,7 @@ class Run:
         refuse_if_broken(plan.problems)
         self._refuse_changes()
         to_send, first, last = self._extent(plan)
+        self._opened.refuse_without_room(to_send)
         account = self._account
         return replace(
             plan,

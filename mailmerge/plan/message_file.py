@@ -41,7 +41,14 @@ class MessageFileWriter:
         self.size = len(HEADER) + len(token)
         self._count = 0
         self._first = b""
+        self._plain_size = 0
         self._compress: Callable[[bytes], bytes] | None = None
+
+    @property
+    def pace(self) -> float:
+        """How many octets another frame takes, about."""
+        frames = self._count - PLAIN
+        return (self.size - self._plain_size) / frames if frames > 0 else self.size / max(self._count, 1)
 
     def add(self, encoded: bytes) -> tuple[int, int]:
         """Add a frame; give its place and its length."""
@@ -52,6 +59,7 @@ class MessageFileWriter:
         else:
             if self._compress is None:
                 self._compress = _compressor(self._first)
+                self._plain_size = self.size
             frame = _ZSTD_KIND + self._compress(encoded)
         self._count += 1
         place = self.size

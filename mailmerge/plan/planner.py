@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from mailmerge.recipients import RecipientList
 
 _PROGRESS_EVERY = 500
+_JUDGED = 1000
+"""Rows after which it can be judged how much room the plan needs."""
 
 
 class PlanSummary(Struct, frozen=True):
@@ -149,6 +151,7 @@ class Planner:
 
         Raises:
             ListError: the list cannot be read to its end.
+            FileError: there is no room for the plan.
 
         """
         self._problems.add(self._recipients.warnings)
@@ -189,6 +192,8 @@ class Planner:
             self._statuses[made.status] = self._statuses.get(made.status, 0) + 1
             if (n + 1) % _PROGRESS_EVERY == 0:
                 progress(n + 1)
+                if n + 1 == _JUDGED:
+                    writer.expect(self._recipients.about_rows())
         return n + 1
 
     def _keep(self, writer: PlanWriter, n: int, findings: Sequence[Diagnostic]) -> None:

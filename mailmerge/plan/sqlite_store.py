@@ -68,6 +68,10 @@ _REPEATED_ADDRESS = """
 OR (ready AND address IN (SELECT address FROM row WHERE ready GROUP BY address HAVING count(*) > 1))
 """
 
+_WITH_INDEXES = 1.3
+"""What the database grows by when it is finished."""
+_ROOM = "free some space, or set MAILMERGE_CACHE_DIR to a folder that has some"
+
 _Kept = TypeVar("_Kept")
 
 
@@ -205,6 +209,20 @@ class SqlitePlanWriter:
             refuse(changed != len(self._replaced), NOT_ADDED)
         for batch in (self._rows, self._messages, self._findings, self._replaced):
             batch.clear()
+
+    def expect(self, rows: int) -> None:
+        """See `PlanWriter`."""
+        refuse(self._opened is None, FINISHED)
+        left = rows - self._row_count
+        if left <= 0 or not self._row_count:
+            return
+        self._flush()
+        (pages,) = self._db.row("PRAGMA page_count")
+        (page,) = self._db.row("PRAGMA page_size")
+        kept = pages * page * _WITH_INDEXES + self._frames.pace * self._message_count
+        files.refuse_without_room(
+            self._db.path, int(left * kept / self._row_count), f"the plan of {rows:,} rows needs", _ROOM
+        )
 
     def finish(self, summary: bytes, facts: bytes = b"") -> PlanReader:
         """See `PlanWriter`."""
@@ -458,6 +476,6 @@ def _unwritable(path: Path, error: Exception) -> MailmergeError:
             path,
             f"there is no space left for it ({error})",
             number=errno.ENOSPC,
-            hint="free some space, or set MAILMERGE_CACHE_DIR to a folder that has some",
+            hint=_ROOM,
         )
     return FileError(path, str(error), hint="check the folder, or set MAILMERGE_CACHE_DIR to another one")

@@ -116,6 +116,14 @@ class PlanWriter(Protocol):
 
         """
 
+    def expect(self, rows: int) -> None:
+        """Make sure that there is room for a plan of about so many rows, judged by those added so far.
+
+        Raises:
+            FileError: there is not.
+
+        """
+
     def finish(self, summary: bytes, facts: bytes = b"") -> PlanReader:
         """Make it complete: checked, in its place, never changed again; and open it.
 
@@ -276,6 +284,9 @@ class MemoryPlan:
         refuse(self._finished, FINISHED)
         if findings:
             self._findings.setdefault(n, []).extend(findings)
+
+    def expect(self, rows: int) -> None:
+        """See `PlanWriter`; memory is not looked at."""
 
     def finish(self, summary: bytes, facts: bytes = b"") -> PlanReader:
         """See `PlanWriter`."""

@@ -46,6 +46,10 @@ class FrameList(RecipientList):
         self._plain = False
         self.dialect = f"pandas data frame, {len(frame)} rows"
 
+    def about_rows(self) -> int:
+        """Say how many there are."""
+        return len(self._frame)
+
     def _records(self) -> Iterator[Record]:
         columns = [_column(self._frame.iloc[:, at]) for at in range(self._frame.shape[1])]
         for row, cells in enumerate(zip(*columns, strict=True), 2):

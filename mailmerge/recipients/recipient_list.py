@@ -250,6 +250,10 @@ class RecipientList(ABC):
     def _records(self) -> Iterator[Record]:
         """Yield the records below the header, blank ones left out, each as wide as the header."""
 
+    def about_rows(self) -> int:
+        """Say how many rows there are, about, without parsing them; 0: nobody knows."""
+        return 0
+
     @abstractmethod
     def _place(self, row: int, line: int | None, position: int) -> Place:
         """Name a cell in the user's terms."""

@@ -69,6 +69,10 @@ class RowList(RecipientList):
         self._plain = False
         self.dialect = f"{len(self._rows)} rows of a program"
 
+    def about_rows(self) -> int:
+        """Say how many there are."""
+        return len(self._rows)
+
     def _records(self) -> Iterator[Record]:
         width = len(self._headings)
         for row, cells in enumerate(self._rows, _FIRST):

@@ -86,6 +86,10 @@ class WorkbookList(RecipientList):
         )
         self.warnings = self._notes()
 
+    def about_rows(self) -> int:
+        """Give the number of the last row that has something in it."""
+        return self._traits.last_row
+
     def _records(self) -> Iterator[Record]:
         header = self.header
         problems: list[Diagnostic] = []

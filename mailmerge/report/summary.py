@@ -178,7 +178,9 @@ _NEXT = {Status.IN_DOUBT: "see `resolve`", Status.HANDING_OVER: "no reply yet"}
 
 def not_sent(result: Result) -> str:
     """Say why a row that is left out is not sent."""
-    why = "`where` leaves it out" if result.status is Status.SKIPPED else result.detail or WORDS[result.status]
+    why = (
+        "`where` leaves it out" if result.status is Status.SKIPPED else result.detail or WORDS[result.status]
+    )
     return f"Not sent: {why}"
 
 

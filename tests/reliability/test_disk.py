@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 import sqlite3
 from typing import TYPE_CHECKING
@@ -184,6 +185,77 @@ def test_a12_a_cloud_folder_is_warned_about(server: MoodyServer, tmp_path: Path)
 
     assert done.code == 0
     assert "Dropbox" in done.out + done.err
+
+
+def many(rows: int) -> str:
+    """Write a list."""
+    return "email,name\n" + "".join(f"person{n}@example.org,Person {n}\n" for n in range(rows))
+
+
+def test_a10_no_room_for_the_plan(disk: Disk, server: MoodyServer, tmp_path: Path) -> None:
+    """Known from the first rows: exit 2 with both numbers; what the hint says works."""
+    bench = Bench(tmp_path / "case", server, rows=1)
+    (bench.folder / "people.csv").write_text(many(30_000), "utf-8")
+    environ = {**bench.mailmerge.environ, "MAILMERGE_CACHE_DIR": str(disk.inside / "cache")}
+    done = disk.mailmerge("check", str(bench.folder), environ=environ)
+
+    assert done.code == 2, done
+    assert re.search(
+        r"the plan of 30,00\d rows needs about \d\S* MB, and 3\.\d MB are free on its disk", done.err
+    )
+    assert "MAILMERGE_CACHE_DIR" in done.err
+    assert not list((disk.path / "cache").glob("*.plan"))
+    assert disk.mailmerge("check", str(bench.folder), environ=bench.mailmerge.environ).code == 0
+
+
+def test_a10_no_room_for_the_ledger(disk: Disk, server: MoodyServer, tmp_path: Path) -> None:
+    """Known from the number of rows: exit 2 with both numbers before anything is sent; a few rows fit."""
+    case = OnDisk(tmp_path / "case", disk, server, mode="off")
+    (disk.path / NAME / "people.csv").write_text(many(5000), "utf-8")
+    done = case.send()
+
+    assert done.code == 2, done
+    said = r"recording what happens to 5,000 rows needs about 8\.\d MB, and \d\S* MB are free on its disk"
+    assert re.search(said, done.err), done
+    assert server.commands == []
+    place, environ = str(disk.inside / NAME), case.bench.mailmerge.environ
+    few = disk.mailmerge("send", place, "--yes", "--limit", "3", "--out", str(tmp_path), environ=environ)
+    assert (few.code, len(taken_order(server))) == (0, 3), few
+
+
+def test_a12_a_cache_folder_that_cannot_be_written(disk: Disk, server: MoodyServer, tmp_path: Path) -> None:
+    """Exit 2 in words; what the hint says works."""
+    bench = Bench(tmp_path / "case", server, rows=3)
+    disk.protect()
+    environ = {**bench.mailmerge.environ, "MAILMERGE_CACHE_DIR": str(disk.inside / "cache")}
+    done = disk.mailmerge("check", str(bench.folder), environ=environ)
+
+    assert done.code == 2, done
+    assert "read-only" in done.err.lower()
+    assert "MAILMERGE_CACHE_DIR" in done.err
+    assert disk.mailmerge("check", str(bench.folder), environ=bench.mailmerge.environ).code == 0
+
+
+def test_a12_a_campaign_folder_that_cannot_be_written(
+    disk: Disk, server: MoodyServer, tmp_path: Path
+) -> None:
+    """Everything that only looks works: plans are in the cache, the page is written where --out says."""
+    case = OnDisk(tmp_path / "case", disk, server, mode="off", rows=3)
+    disk.protect()
+    place, environ = str(disk.inside / NAME), case.bench.mailmerge.environ
+
+    for command in (
+        ("check", place),
+        ("preview", place, "--terminal"),
+        ("preview", place, "--no-open", "--out", str(tmp_path / "page")),
+        ("preview", place, "--eml", str(tmp_path / "eml")),
+        ("status", place),
+    ):
+        done = disk.mailmerge(*command, environ=environ)
+        assert done.code == 0, (command, done)
+    assert (tmp_path / "page/preview.html").exists()
+    refused = disk.mailmerge("preview", place, "--no-open", environ=environ)
+    assert (refused.code, "--out DIR" in refused.err) == (2, True), refused
 
 
 # --- A13 -------------------------------------------------------------------------------------------------

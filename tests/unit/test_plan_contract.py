@@ -394,3 +394,14 @@ def test_the_first_and_the_last_that_may_be_sent(new_plan: Callable[[], PlanWrit
         assert nobody.ready_ends() is None
     assert ends is not None
     assert (ends[0].n, ends[1].n) == (1, 3)
+
+
+def test_room_is_judged_by_what_was_added(new_plan: Callable[[], PlanWriter]) -> None:
+    """Where there is enough, or nothing is known yet, nothing happens, and the plan goes on."""
+    with new_plan() as writer:
+        writer.expect(10)
+        writer.add_row(row(0))
+        writer.expect(0)
+        writer.expect(100)
+        writer.add_row(row(1))
+        assert [one.n for one in writer.finish(b"").rows()] == [0, 1]

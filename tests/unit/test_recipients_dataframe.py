@@ -284,3 +284,19 @@ def test_a19_list_changed_while_copied(tmp_path):
             writer.kill()
     assert (caught.value.code, str(caught.value)) == ("D125", f"{source} changed while it was being read")
     assert list(tmp_path.iterdir()) == [source]
+
+
+def test_every_kind_of_list_knows_about_how_many_rows_it_has(tmp_path: Path) -> None:
+    """Without parsing them: to judge how much room their plan will need."""
+    rows = [{"email": f"p{n}@example.org", "name": "Ann"} for n in range(40)]
+    frame = pd.DataFrame(rows)
+    frame.to_csv(tmp_path / "list.csv", index=False)
+    frame.to_excel(tmp_path / "list.xlsx", index=False)
+    lists = [
+        from_rows(rows),
+        from_dataframe(frame),
+        open_list(tmp_path / "list.csv"),
+        open_list(tmp_path / "list.xlsx"),
+    ]
+
+    assert [one.about_rows() for one in lists] == [40, 40, 41, 41]
