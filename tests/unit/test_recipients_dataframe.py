@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from mailmerge.errors import CampaignFileError, ListError
 from mailmerge.model import Place
-from mailmerge.recipients import from_dataframe, parse_rows, sha256, snapshot
+from mailmerge.recipients import from_dataframe, from_rows, open_list, parse_rows, sha256, snapshot
 from mailmerge.recipients.types import cell_type
 from mailmerge.values import Number, displayed, value_of
 
@@ -286,7 +286,7 @@ def test_a19_list_changed_while_copied(tmp_path):
     assert list(tmp_path.iterdir()) == [source]
 
 
-def test_every_kind_of_list_knows_about_how_many_rows_it_has(tmp_path: Path) -> None:
+def test_every_kind_of_list_knows_about_how_many_rows_it_has(tmp_path):
     """Without parsing them: to judge how much room their plan will need."""
     rows = [{"email": f"p{n}@example.org", "name": "Ann"} for n in range(40)]
     frame = pd.DataFrame(rows)
