@@ -336,6 +336,8 @@ COMMAND_LINE: Final = (
         default=0),
     _only("accept_changes", FLAG, "--accept-changes",
         "Continue a campaign whose message was changed half-way", "send"),
+    _only("accept_repeats", FLAG, "--accept-repeats",
+        "Send also to rows that already have this very message", "send"),
     # report, resolve
     _only("page", FLAG, "--html/--no-html", "Write report.html", "report", default=True, default_help="yes"),
     _only("workbook", FLAG, "--xlsx", "Also write results.xlsx, with text cells only", "report"),

@@ -222,7 +222,8 @@ def suggested(invocation: Invocation, command: str, *words: str, shell: Shell | 
     and that *command* has. ``send`` after a run also gets what shaped that run: ``--rows``, ``--limit``,
     ``--wait``, and pace (``--rate``, ``--pipeline``, ``--max-rejected``); take rows and limit off with
     `Invocation.having` where all the rest is meant. Never repeated: what answers a question in advance
-    (``--yes``, ``--skip-invalid``, ``--accept-changes``) and what only concerns the output.
+    (``--yes``, ``--skip-invalid``, ``--accept-changes``, ``--accept-repeats``) and what only concerns the
+    output.
     """
     shell = shell or users_shell()
     if invocation.unsaid and command in MESSAGE_COMMANDS:

@@ -510,9 +510,17 @@ class Campaign:
             return count
 
     def purge(self) -> None:
-        """Remove personal data from the ledger, the list's copies, and the files in the out folder."""
+        """Remove personal data from the ledger, the list's copies, and the files in the out folder.
+
+        This machine forgets which messages the campaign sent, too.
+
+        Raises:
+            LedgerError: there is no ledger, or what is to be changed cannot be written.
+
+        """
         self.workspace.check_folders()  # a campaign is purged once, so not by halves
         with open_run(self.definition, Access.DECIDE) as opened:
+            opened.forget_messages()
             opened.ledger.purge()
         self.workspace.remove_personal_files()
         plan_cache(self.definition).purge()

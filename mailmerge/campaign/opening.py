@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mailmerge.config.accounts import Account
     from mailmerge.ledger.account_usage import AccountQuota
     from mailmerge.ledger.reader import LedgerReader
+    from mailmerge.ledger.registry import OtherMessages
     from mailmerge.recipients import RecipientList
 
 
@@ -58,6 +59,8 @@ class OpenCampaign:
         self._stack = stack
         self.registry: CampaignRegistry | None = None
         """None where nothing will be handed over for real, as with `usage`."""
+        self.looks_ahead = False
+        """Whether what would happen from here on is to be seen: a dry run, or a check."""
         self.usage: AccountUsage | None = None
 
     def open_list(self) -> RecipientList:
@@ -122,9 +125,52 @@ class OpenCampaign:
             )
 
     def note_mark(self, handed_over: int) -> None:
-        """Remember outside of the ledger how far it has got, so that an older copy of it shows."""
+        """Remember outside of the ledger how far it has got: that an older copy shows, and who has what."""
         if self.registry is not None:
             self.registry.note(self.definition.workspace.ledger_path, self.definition.name, handed_over)
+            self.registry.messages.note(self.ledger)
+
+    def note_messages(self, *, ended: bool) -> LedgerError | None:
+        """Remember which messages went out, before the first and after the last; return why it failed."""
+        if self.registry is None:
+            return None
+        try:
+            if ended:
+                self.registry.messages.note(self.ledger, ended=True)
+            else:
+                self.registry.messages.begin(self.ledger)
+        except LedgerError as error:
+            return error
+        return None
+
+    def forget_messages(self) -> None:
+        """Forget outside of the ledger which messages went out.
+
+        Raises:
+            LedgerError: that cannot be written.
+
+        """
+        path = self.definition.workspace.user_state / "campaigns.db"
+        if path.exists():
+            with CampaignRegistry(path) as registry:
+                registry.messages.forget(self.ledger.secret)
+
+    @contextlib.contextmanager
+    def other_messages(self) -> Iterator[OtherMessages | None]:
+        """Open what other campaigns of this user have sent; None: nothing that is known here.
+
+        Raises:
+            LedgerError: that cannot be read.
+
+        """
+        path = self.definition.workspace.user_state / "campaigns.db"
+        if self.registry is not None:
+            yield self.registry.messages.others(self.ledger)
+        elif self.looks_ahead and path.exists():
+            with CampaignRegistry(path, read_only=True) as registry:
+                yield registry.messages.others(self.ledger)
+        else:
+            yield None
 
 
 @contextlib.contextmanager
@@ -155,13 +201,15 @@ def open_run(
         if access in {Access.COPY, Access.EMPTY}:
             source = definition.workspace.ledger_path if access is Access.COPY else None
             ledger = stack.enter_context(Ledger.scratch(source, definition.name, now=clock.now))
-            yield OpenCampaign(definition, ledger, clock, stack)
+            opened = OpenCampaign(definition, ledger, clock, stack)
+            opened.looks_ahead = access is Access.COPY
+            yield opened
             return
         if access is Access.SEND:
             definition.workspace.make_state()
         stack.enter_context(_lock(definition, access, wait, give_up))
-        opened = _for_sending if access is Access.SEND else _for_deciding
-        yield opened(definition, clock, stack)
+        open_it = _for_sending if access is Access.SEND else _for_deciding
+        yield open_it(definition, clock, stack)
 
 
 def _lock(definition: Definition, access: Access, wait: float, give_up: Callable[[], bool]) -> CampaignLock:

@@ -40,7 +40,11 @@ def examine(
         for sender in planned.summary.senders:
             check_sender(definition, account, sender)
     most = account.max_size if account else None
-    join = Join(Suppressed(file.data.suppress), most if most is not None and summary.largest > most else None)
+    join = Join(
+        Suppressed(file.data.suppress),
+        most if most is not None and summary.largest > most else None,
+        one_each=file.data.duplicates != "allow",
+    )
     standing = Standing(ledger, planned.reader, join)
     if summary.corrections:
         ledger.correct(summary.corrections)

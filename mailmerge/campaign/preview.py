@@ -200,7 +200,8 @@ class _Look:
         self._composer = planning.composer
         self._problems = DiagnosticCollector(definition.file.check.ignore)
         self._problems.add(definition.environment.warnings)
-        self._join = Join(Suppressed(definition.file.data.suppress))
+        data = definition.file.data
+        self._join = Join(Suppressed(data.suppress), one_each=data.duplicates != "allow")
         if partial:
             self._planned = opened.find_plan(planning)
         else:

@@ -19,6 +19,7 @@ from mailmerge.campaign.connect import connection_factory, find_account, open_tr
 from mailmerge.campaign.opening import Access, account_key, open_run
 from mailmerge.campaign.planning import Planning
 from mailmerge.campaign.preflight import examine, refuse_if_broken
+from mailmerge.campaign.repeats import RepeatGuard
 from mailmerge.clock import SystemClock
 from mailmerge.errors import AuthError, CampaignFileError, LedgerError, MailmergeError, RowError
 from mailmerge.ledger.schema import sync_folder
@@ -82,6 +83,8 @@ class SendRequest(Struct, frozen=True):
     """Wait for deferred rows and long pauses instead of ending."""
     accept_changes: bool = False
     """Go on although the message is another one than that of rows already accepted."""
+    accept_repeats: bool = False
+    """Send also to rows that already have this very message."""
     ca_file: Path | None = None
     transcript: Path | None = None
     deadlines: Deadlines | None = None
@@ -205,6 +208,8 @@ class Run:
         self._refuse_changes()
         to_send, first, last = self._extent(plan)
         self._opened.refuse_without_room(to_send)
+        if to_send and not self._request.accept_repeats:
+            self._refuse_repeats()
         account = self._account
         return replace(
             plan,
@@ -239,6 +244,13 @@ class Run:
             if self._definition.file.flags
             else "accept_changes sends the rest as it is now; another name starts over with the whole list",
         )
+
+    def _refuse_repeats(self) -> None:
+        # Where a change was agreed to, whoever has the message as it was is not to get it as it is.
+        changed = any(version.digest != self._composer.version for version in self._ledger.versions())
+        all_count = self._request.accept_changes or changed
+        guard = RepeatGuard(self._opened, self._standing, self._recipients.columns, self._chosen)
+        guard.refuse(None if all_count else self._composer.version)
 
     def _extent(self, plan: Plan) -> tuple[int, str, str]:
         """Say how many messages this run would send, and the first and the last address."""
@@ -284,6 +296,8 @@ class Run:
             "send", self._composer.version, self._invocation().record(), self._planned.reader.name
         )
         end = RunEnd(Reason.FINISHED)
+        if plan.to_send or self._request.wait:
+            self._opened.note_messages(ended=False)
         try:
             if plan.to_send:
                 end = self._pass(connect)
@@ -299,6 +313,10 @@ class Run:
         elif end.reason is Reason.REFUSED and end.error is None:
             end = replace(end, error=AuthError(end.message, code="S607", hint=end.hint))
         self._finish(end)
+        unnoted = self._opened.note_messages(ended=True)
+        if unnoted is not None:
+            text = f"other campaigns may not know which messages this one sent: {unnoted.message}"
+            end = replace(end, notes=(*end.notes, text))
         self._seconds = time.monotonic() - started
         return end
 

@@ -9,6 +9,7 @@ happened. An intention (pending, deferred) yields to what the plan or the join n
 
 from __future__ import annotations
 
+from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from mailmerge.check.diagnostics import DiagnosticCollector
     from mailmerge.ledger.ledger import Ledger
-    from mailmerge.ledger.reader import LedgerReader
+    from mailmerge.ledger.reader import LedgerReader, Taken
     from mailmerge.ledger.statistics import Aggregates
     from mailmerge.plan.store import PlanReader, PlanRow
     from mailmerge.recipients.selection import Suppressed
@@ -44,6 +45,8 @@ class Join(Struct, frozen=True):
     """Who is never written to."""
     max_size: int | None = None
     """Largest message the account takes, in octets; None: no limit known."""
+    one_each: bool = False
+    """Whether nobody gets more than one message: an address that was written to is not written to again."""
 
     def of(self, row: PlanRow) -> tuple[Status, str]:
         """Say what a planned row is, and why."""
@@ -119,7 +122,7 @@ class Standing:
         return self.ledger.deliveries(row.key for row in rows if row.holds)
 
     def _row(self, row: PlanRow, delivery: Delivery | None) -> StandingRow:
-        own, detail = self.join.of(row)
+        own, detail = self._own(row)
         if delivery is None:
             return StandingRow(row, own, own, detail, None)
         delivery = _numbered(delivery, row)
@@ -130,6 +133,44 @@ class Standing:
             detail = delivery.reason
         return StandingRow(row, own, status, detail, delivery)
 
+    def _own(self, row: PlanRow) -> tuple[Status, str]:
+        """Say what a row is without its history; that of other rows with its address counts."""
+        own, detail = self.join.of(row)
+        if own is Status.PENDING and self.join.one_each:
+            earlier = self._taken_apart[0].get(row.address.lower())
+            if earlier is not None and earlier[0] != row.key:
+                return Status.DUPLICATE, f"{row.address} was written to earlier, as row {earlier[1]}"
+        return own, detail
+
+    @cached_property
+    def _taken_apart(self) -> tuple[dict[str, tuple[str, int]], int]:
+        """What was taken, but not as a row that could be sent now to the same address.
+
+        By address, the key and the number of the row that has the key now; and how many keys no row has.
+        Nothing that is sent from this plan adds to it.
+        """
+        listed: dict[str, tuple[str, int]] = {}
+        gone = 0
+        for taken, row in self._taken():
+            if row is None:
+                gone += 1
+            else:
+                listed[taken.address.lower()] = row.key, row.row
+        return listed, gone
+
+    def _taken(self) -> Iterator[tuple[Taken, PlanRow | None]]:
+        for batch in _batches(self.ledger.taken()):
+            there = self._holders(batch)
+            for taken in batch:
+                row = there.get(taken.key)
+                if row is None or not row.ready or row.address.lower() != taken.address.lower():
+                    yield taken, row
+
+    def taken_and_gone(self) -> Iterator[Taken]:
+        """Yield what was taken under keys that are no longer in the list."""
+        if self._taken_apart[1]:
+            yield from (taken for taken, row in self._taken() if row is None)
+
     def gone(self) -> Iterator[Delivery]:
         """Yield what happened to rows that are no longer in the list; without a plan, to every row."""
         states = _CONTACTED if self.plan is not None else tuple(Status)
@@ -137,7 +178,7 @@ class Standing:
             there = self._holders(batch)
             yield from (delivery for delivery in batch if delivery.key not in there)
 
-    def _holders(self, deliveries: Iterable[Delivery]) -> dict[str, PlanRow]:
+    def _holders(self, deliveries: Iterable[Delivery | Taken]) -> dict[str, PlanRow]:
         return {} if self.plan is None else self.plan.holders([delivery.key for delivery in deliveries])
 
     def results(self) -> Iterator[Result]:
@@ -185,7 +226,7 @@ class Standing:
         for batch in _batches(self.plan.rows()):
             known = {} if untouched else self.ledger.statuses(row.key for row in batch if row.holds)
             for row in batch:
-                yield row, self.join.of(row)[0], known.get(row.key) if row.holds else None
+                yield row, self._own(row)[0], known.get(row.key) if row.holds else None
 
     # --- what is left to do ---------------------------------------------------------------------------
 
@@ -209,7 +250,7 @@ class Standing:
             there = {} if self.plan is None else self.plan.holders([key for key, _ in batch])
             for key, due in batch:
                 row = there.get(key)
-                if self.plan is None or (row is not None and self.join.of(row)[0] is Status.PENDING):
+                if self.plan is None or (row is not None and self._own(row)[0] is Status.PENDING):
                     return due
         return None
 

@@ -156,7 +156,8 @@ def _sure(rows: str | None, failed: Path | None) -> bool:
 def purge(*, yes: bool, **options: Any) -> int:
     """Remove addresses, replies and the copy of the list from the ledger, and the files in out/.
 
-    Only counts remain. The campaign cannot be continued afterwards; your own list is not touched.
+    Only counts remain. The campaign cannot be continued afterwards, and nobody knows any more who has its
+    messages; your own list is not touched.
     """
     campaign = load_campaign(options, ledger_only=True)
     if not yes:

@@ -78,6 +78,14 @@ def _unusable(path: Path | str, why: str, hint: str | None = None) -> LedgerErro
     return LedgerError(f"cannot use {path}: {why}", code="L702", hint=hint or usual)
 
 
+def journal_is_empty(path: Path) -> bool:
+    """Return whether all of a database is in its one file: nobody writes, and nobody was stopped at it."""
+    try:
+        return path.with_name(path.name + "-wal").stat().st_size == 0
+    except OSError:
+        return not path.with_name(path.name + "-journal").exists()
+
+
 # --- the small databases of the user's state folder -------------------------------------------------------
 
 
@@ -87,14 +95,24 @@ class StateDatabase:
     Args:
         path: the file; made with its folder if it is not there.
         schema: statements that make its tables where they are missing.
+        read_only: change nothing, make nothing; it must be there.
 
     Raises:
         LedgerError: the folder cannot be written, or the file is damaged.
 
     """
 
-    def __init__(self, path: Path, schema: str) -> None:
-        self._db = Database.connect(path, _memory_lost, create=True)
+    def __init__(self, path: Path, schema: str, *, read_only: bool = False) -> None:
+        self._db = Database.connect(
+            path,
+            _memory_lost,
+            create=not read_only,
+            read_only=read_only,
+            # Else SQLite leaves its shared memory beside it, where nothing is to be changed.
+            immutable=read_only and journal_is_empty(path),
+        )
+        if read_only:
+            return
         try:
             # NORMAL: a power cut may forget a moment's usage, never damage the file.
             self._db.execute("PRAGMA synchronous = NORMAL")

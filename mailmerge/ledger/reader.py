@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta, timezone
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from msgspec import Struct, field
 
@@ -47,6 +47,28 @@ class Run(Struct, frozen=True):
     """How its command line named the campaign."""
     plan: str = ""
     """Names the plan it worked on."""
+
+
+class Taken(NamedTuple):
+    """A row whose message a server took, or may have taken."""
+
+    key: str
+    address: str
+    version: str
+    """Digest of the campaign version that it was made with."""
+    row_digest: str
+
+
+class Sent(NamedTuple):
+    """An attempt that may have brought somebody a message."""
+
+    attempt: int
+    frozen: str
+    """Digest of the `FrozenMessage`."""
+    at: float
+    """When, in seconds since 1970."""
+    unsettled: bool
+    """Nobody knows yet, or ever will, what came of it."""
 
 
 # --- from cells to values ---------------------------------------------------------------------------------
@@ -147,6 +169,16 @@ SELECT id, kind, started, pid, version, ended, reason, counts, command, plan FRO
 WHERE campaign = ? AND kind = ? ORDER BY id DESC LIMIT 1
 """
 
+
+_TAKEN = """
+SELECT d.key, a.address, coalesce(v.digest, ''), a.row_digest FROM delivery d
+JOIN attempt a ON a.id = d.attempt LEFT JOIN version v ON v.id = d.version
+WHERE d.campaign = ? AND d.status IN ('accepted', 'in_doubt', 'handing_over')
+"""
+_SENT = """
+SELECT id, frozen, at, status = 'handing_over' FROM attempt
+WHERE campaign = ? AND id > ? AND status IN ('accepted', 'in_doubt', 'handing_over') ORDER BY id LIMIT ?
+"""
 
 IN_DOUBT = (Status.IN_DOUBT, Status.HANDING_OVER)
 """A person has to decide about these. What an interrupted run was handing over is not marked as in doubt
@@ -283,6 +315,20 @@ class LedgerReader:
     ) -> Iterator[Delivery]:
         for key, row, address, *known in ask(query, (self._id, *cells)):
             yield _delivery(self.path, key, row, address, known)
+
+    def taken(self) -> Iterator[Taken]:
+        """Yield the rows that have their message, or may have it, whether they are in the list or not."""
+        return map(Taken._make, self._db.stream(_TAKEN, (self._id,)))
+
+    def sent(self, after: int, most: int) -> list[Sent]:
+        """Return the next *most* attempts that may have brought somebody a message, in their order.
+
+        *after* is the number of an attempt: only later ones.
+        """
+        return [
+            Sent(attempt, frozen, at, bool(unsettled))
+            for attempt, frozen, at, unsettled in self._db.rows(_SENT, (self._id, after, most))
+        ]
 
     def keys_in(self, ranges: Iterable[tuple[int, int]]) -> list[str]:
         """Return the keys of rows that had a number in *ranges*, ends included, when contacted last."""

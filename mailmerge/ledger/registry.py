@@ -1,32 +1,66 @@
-"""Which ledgers this user has, and how far each had got: a lost or older one must not be taken for new."""
+"""What this machine knows beside the ledgers: how far each had got, and which messages went out.
+
+A ledger that was lost, or that is older than it should be, must not be taken for a new one; and a message
+that somebody has must not go to them again because the campaign has another name, or its folder was renamed.
+Both are kept in one database of the user's state folder. It names ledgers and campaigns; of messages it has
+only keyed hashes, which name nobody.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
+from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from mailmerge.errors import LedgerError
 from mailmerge.ledger.databases import StateDatabase
+from mailmerge.ledger.reader import LedgerReader
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from mailmerge.ledger.reader import Sent
+    from mailmerge.sqlite import Database
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS known (
     ledger TEXT NOT NULL, campaign TEXT NOT NULL, mark INTEGER NOT NULL, noted REAL NOT NULL,
     PRIMARY KEY (ledger, campaign)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS hash_key (id INTEGER PRIMARY KEY CHECK (id = 1), key BLOB NOT NULL);
+-- "secret" is a hash of the campaign's; "noted_to" the last attempt in its ledger that "message" knows of;
+-- "running" says that there may be later ones.
+CREATE TABLE IF NOT EXISTS campaign (
+    id INTEGER PRIMARY KEY, secret BLOB NOT NULL, ledger TEXT NOT NULL, name TEXT NOT NULL,
+    noted_to INTEGER NOT NULL DEFAULT 0, running INTEGER NOT NULL DEFAULT 0, UNIQUE (secret, ledger));
+CREATE TABLE IF NOT EXISTS message (
+    hash INTEGER NOT NULL, campaign INTEGER NOT NULL, at INTEGER NOT NULL,
+    PRIMARY KEY (hash, campaign)) WITHOUT ROWID;
 """
 _NOTE = """
 INSERT INTO known (ledger, campaign, mark, noted) VALUES (?, ?, ?, ?) ON CONFLICT (ledger, campaign)
 DO UPDATE SET mark = max(mark, excluded.mark), noted = excluded.noted
 """
+# The hashes come in one text: a statement takes only so many parameters, and this one is compiled once.
+_FIND = """
+SELECT m.hash, m.campaign, m.at FROM json_each(?) j CROSS JOIN message m ON m.hash = j.value
+"""
+_BATCH = 5000
+"""Attempts that are noted in one go, and so within one step of the send loop."""
 
 
 class CampaignRegistry(StateDatabase):
     """The user's campaigns with their high-water marks: how many hand-overs each ledger had recorded."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, _SCHEMA)
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        super().__init__(path, _SCHEMA, read_only=read_only)
+        self.messages = MessageRegistry(self._db)
+        """Which messages went out."""
 
     def mark(self, ledger: Path, campaign: str) -> int | None:
         """Return the high-water mark noted for a campaign; None: not known here."""
@@ -73,6 +107,196 @@ class CampaignRegistry(StateDatabase):
     def forget(self, ledger: Path, campaign: str) -> None:
         """Drop a campaign, as after a purge."""
         self._db.execute("DELETE FROM known WHERE ledger = ? AND campaign = ?", (_name(ledger), campaign))
+
+
+class Earlier(Struct, frozen=True):
+    """Where a message went out."""
+
+    campaign: str
+    ledger: Path
+    at: datetime
+
+
+class MessageRegistry:
+    """Which messages went out, from every campaign of this user.
+
+    The ledgers are the truth, and this follows them: what an attempt came to is read there and noted here,
+    from the last one on that was noted before. So nothing is lost where it could not be noted at once, and
+    nobody who sends has to wait for it. Of a run that was killed, or that is still going on, the rest is read
+    in its ledger.
+
+    Args:
+        db: the registry.
+
+    """
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._mine: int | None = None
+
+    # --- noting ---------------------------------------------------------------------------------------
+
+    def begin(self, ledger: LedgerReader) -> None:
+        """Say that a campaign begins to send.
+
+        Raises:
+            LedgerError: that cannot be noted.
+
+        """
+        secret, here = _hashed(ledger.secret), _name(ledger.path)
+        with self._db.transaction():
+            self._db.execute("INSERT OR IGNORE INTO hash_key VALUES (1, ?)", (os.urandom(32),))
+            own = self._own(ledger)
+            number = next((number for number, place in own if place == here), own[0][0] if own else None)
+            cells = (secret, here, ledger.campaign)
+            if number is None:
+                insert = "INSERT INTO campaign (secret, ledger, name, running) VALUES (?, ?, ?, 1)"
+                number = self._db.execute(insert, cells).lastrowid
+            else:
+                update = "UPDATE campaign SET secret = ?, ledger = ?, name = ?, running = 1 WHERE id = ?"
+                self._db.execute(update, (*cells, number))
+        self._mine = number
+
+    def note(self, ledger: LedgerReader, *, ended: bool = False) -> None:
+        """Note what has been settled since the last time; nothing before `begin`.
+
+        Args:
+            ledger: the one that `begin` was told of.
+            ended: nothing more is going to be settled: note all of it, however much that is.
+
+        Raises:
+            LedgerError: it cannot be noted now; the next time makes up for it.
+
+        """
+        while self._mine is not None:
+            with self._db.transaction():
+                query = "SELECT noted_to FROM campaign WHERE id = ?"
+                noted = self._db.row(query, (self._mine,))
+                if noted is None:  # purged
+                    return
+                found = ledger.sent(int(noted[0]), _BATCH)
+                # What an open attempt comes to is noted when it is known, and so is what follows it.
+                settled = found if ended else _settled(found)
+                digest = self._hasher()
+                self._db.executemany(
+                    "INSERT OR REPLACE INTO message VALUES (?, ?, ?)",
+                    [(digest(sent.frozen), self._mine, int(sent.at)) for sent in settled],
+                )
+                if settled:
+                    cells = (settled[-1].attempt, self._mine)
+                    self._db.execute("UPDATE campaign SET noted_to = ? WHERE id = ?", cells)
+                if not ended or len(found) < _BATCH:
+                    if ended:
+                        self._db.execute("UPDATE campaign SET running = 0 WHERE id = ?", (self._mine,))
+                    return
+
+    def forget(self, secret: bytes) -> None:
+        """Drop everything that a campaign sent."""
+        self._db.execute("PRAGMA secure_delete = ON")
+        with self._db.transaction():
+            mine = "SELECT id FROM campaign WHERE secret = ?"
+            self._db.execute(f"DELETE FROM message WHERE campaign IN ({mine})", (_hashed(secret),))  # noqa: S608
+            self._db.execute("DELETE FROM campaign WHERE secret = ?", (_hashed(secret),))
+
+    # --- asking ---------------------------------------------------------------------------------------
+
+    def others(self, ledger: LedgerReader) -> OtherMessages | None:
+        """Give what any other campaign than this one has sent; None: there is none.
+
+        Raises:
+            LedgerError: that cannot be read.
+
+        """
+        own = {number for number, _ in self._own(ledger)}
+        query = "SELECT id, secret, ledger, name, noted_to, running FROM campaign"
+        others = [entry for entry in self._db.rows(query) if entry[0] not in own]
+        if not others:
+            return None
+        digest = self._hasher()
+        unnoted: dict[int, tuple[int, int]] = {}
+        for number, secret, path, name, noted_to, running in others:
+            if running:
+                for sent in _unnoted(secret, name, noted_to, (Path(path), ledger.path)):
+                    unnoted[digest(sent.frozen)] = (number, int(sent.at))
+        names = {number: (str(name), Path(path)) for number, _, path, name, *_ in others}
+        return OtherMessages(self._db, digest, names, unnoted)
+
+    def _own(self, ledger: LedgerReader) -> list[tuple[int, str]]:
+        """Return the entries of a campaign itself: where it is, and where it was before it was moved.
+
+        A copy of its folder is another campaign: both may have gone on since.
+        """
+        query, here = "SELECT id, ledger FROM campaign WHERE secret = ?", _name(ledger.path)
+        found = self._db.rows(query, (_hashed(ledger.secret),))
+        return [entry for entry in found if entry[1] == here or not Path(entry[1]).exists()]
+
+    def _hasher(self) -> Callable[[str], int]:
+        (key,) = self._db.row("SELECT key FROM hash_key")
+
+        def digest(frozen: str) -> int:
+            hashed = hashlib.blake2b(frozen.encode("ascii"), key=key, digest_size=8).digest()
+            return int.from_bytes(hashed, "big", signed=True)
+
+        return digest
+
+
+class OtherMessages:
+    """What other campaigns have sent; get it from `MessageRegistry.others`."""
+
+    def __init__(
+        self,
+        db: Database,
+        digest: Callable[[str], int],
+        campaigns: Mapping[int, tuple[str, Path]],
+        unnoted: Mapping[int, tuple[int, int]],
+    ) -> None:
+        self._db = db
+        self._digest = digest
+        self._campaigns = campaigns
+        self._unnoted = unnoted
+
+    def find(self, frozen: Sequence[str]) -> dict[str, Earlier]:
+        """Return which of these messages went out, by the digest of each, and where.
+
+        Raises:
+            LedgerError: that cannot be read.
+
+        """
+        hashes = {self._digest(digest): digest for digest in frozen}
+        found = {}
+        for hashed, campaign, at in self._db.rows(_FIND, (json.dumps([*hashes]),)):
+            if campaign in self._campaigns:
+                found[hashed] = (campaign, at)
+        if self._unnoted:
+            found |= {hashed: self._unnoted[hashed] for hashed in hashes.keys() & self._unnoted.keys()}
+        return {
+            hashes[hashed]: Earlier(*self._campaigns[campaign], datetime.fromtimestamp(at, UTC))
+            for hashed, (campaign, at) in found.items()
+        }
+
+
+def _settled(sent: Sequence[Sent]) -> Sequence[Sent]:
+    """Leave out the first attempt that has no outcome yet, and those behind it."""
+    first = next((place for place, attempt in enumerate(sent) if attempt.unsettled), len(sent))
+    return sent[:first]
+
+
+def _unnoted(secret: bytes, name: str, noted_to: int, places: Iterable[Path]) -> Iterator[Sent]:
+    """Yield what a campaign sent that has not been noted: it is at work, or was killed.
+
+    Its ledger is in one of *places*; where it is in none of them, nobody can know.
+    """
+    for place in places:
+        with suppress(LedgerError), LedgerReader.open_read_only(place, name) as ledger:
+            if _hashed(ledger.secret) == secret:
+                while sent := ledger.sent(noted_to, _BATCH):
+                    yield from sent
+                    noted_to = sent[-1].attempt
+                return
+
+
+def _hashed(secret: bytes) -> bytes:
+    return hashlib.blake2b(secret, digest_size=16).digest()
 
 
 def _name(ledger: Path) -> str:

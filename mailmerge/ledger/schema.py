@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mailmerge.errors import LedgerError
-from mailmerge.ledger.databases import damaged, explained, unreadable
+from mailmerge.ledger.databases import damaged, explained, journal_is_empty, unreadable
 from mailmerge.sqlite import Database
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def connect_read_only(path: Path) -> Database:
 
     """
     refuse_empty(path)
-    if _journal_is_empty(path):
+    if journal_is_empty(path):
         try:
             return _looking(path)
         except LedgerError:
@@ -318,13 +318,6 @@ def refuse_empty(path: Path) -> None:
         raise damaged(path, "the file is empty")
     if not os.access(path, os.R_OK):
         raise unreadable(path, "you may not read it")
-
-
-def _journal_is_empty(path: Path) -> bool:
-    try:
-        return path.with_name(path.name + "-wal").stat().st_size == 0
-    except OSError:
-        return not path.with_name(path.name + "-journal").exists()
 
 
 def _on_network(path: Path) -> bool:

@@ -223,7 +223,8 @@ def settle_repetitions(writer: PlanWriter, *, addresses: bool) -> Iterator[tuple
     """Turn ready rows that repeat an earlier one into duplicates, and settle which row holds a key.
 
     Only rows that may be sent repeat, or are repeated: one that is left out (invalid, skipped) does not
-    hide a later one. Of rows with one key the one that may be sent holds it, else the first.
+    hide a later one. Of rows with one key the one that may be sent holds it, else one that repeats only
+    another row's address, else the first.
 
     Args:
         writer: the plan, all its rows added.
@@ -236,6 +237,7 @@ def settle_repetitions(writer: PlanWriter, *, addresses: bool) -> Iterator[tuple
     ready = {row.key for row in writer.repeated(addresses=False) if row.ready}
     held: dict[str, int] = {}
     written_to: dict[str, int] = {}
+    own_key: dict[str, PlanRow] = {}
     for row in writer.repeated(addresses=addresses):
         if not row.ready:
             holds = bool(row.key) and row.key not in ready and row.key not in held
@@ -249,10 +251,15 @@ def settle_repetitions(writer: PlanWriter, *, addresses: bool) -> Iterator[tuple
         if earlier is None:
             held[row.key] = written_to[address] = row.row
             continue
-        writer.replace_row(
-            replace(row, status=Status.DUPLICATE, detail=f"repeats row {earlier}", holds=False)
-        )
+        duplicate = replace(row, status=Status.DUPLICATE, detail=f"repeats row {earlier}", holds=False)
+        if row.key in held or row.key in own_key:
+            writer.replace_row(duplicate)
+        else:
+            own_key[row.key] = duplicate
         yield row, earlier
+    for key, row in own_key.items():
+        # What happened to it earlier, when it was the first with this address, still happened to it.
+        writer.replace_row(replace(row, holds=key not in held))
 
 
 def plan_row(n: int, recipient: Recipient, made: MadeRow, message: int | None) -> PlanRow:
@@ -270,6 +277,7 @@ def plan_row(n: int, recipient: Recipient, made: MadeRow, message: int | None) -
         size=0 if made.frozen is None else made.frozen.size,
         holds=bool(made.key),
         cells=recipient.values,
+        frozen="" if made.frozen is None else made.frozen.digest,
     )
 
 

@@ -41,7 +41,7 @@ SUFFIX = ".plan"
 MESSAGES_SUFFIX = ".messages"
 
 _APPLICATION = 0x6D6D706C  # "mmpl"
-_FORMAT = 1
+_FORMAT = 2
 _BATCH = 1000
 """Rows that are put into the database in one go: one by one costs several times as much."""
 _LOOK_AHEAD = 100

@@ -58,6 +58,8 @@ class PlanRow(Struct, frozen=True, array_like=True):
     holds: bool = True
     """Whether what has happened to its key is about this row: of rows with one key exactly one has that."""
     cells: tuple[_Cell, ...] = ()
+    frozen: str = ""
+    """Digest of its frozen message."""
 
     @property
     def ready(self) -> bool:

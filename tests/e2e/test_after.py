@@ -225,7 +225,7 @@ def test_a_ledger_from_before_the_first_release_can_be_left_behind(mailmerge, sa
         one_error(done, "L704", "older mailmerge (schema 3)", "move this file away", "--name NEW")
 
     ledger.rename(mailmerge.folder / "old.db")
-    assert mailmerge("send", "spring", "--yes", "--name", "summer").code == 0
+    assert mailmerge("send", "spring", "--yes", "--name", "summer", "--accept-repeats").code == 0
     assert len(sandbox.messages) == 6
 
 

@@ -211,7 +211,10 @@ def test_message_changed_half_way(mailmerge, sandbox, files, named):
 
 
 def test_two_ways_on_after_a_change(mailmerge, sandbox):
-    """``--accept-changes`` sends the rest and nobody twice; ``--name`` writes to everybody anew."""
+    """``--accept-changes`` sends the rest and nobody twice; ``--name`` writes to everybody anew.
+
+    Those who have the very same message already are sent to again only where that is agreed to.
+    """
     campaign = mailmerge.campaign()
     mailmerge.account(sandbox)
     assert mailmerge("send", "spring", "--yes", "--limit", "1").code == 0
@@ -220,7 +223,10 @@ def test_two_ways_on_after_a_change(mailmerge, sandbox):
     assert mailmerge("send", "spring", "--yes", "--accept-changes").code == 0
     assert [m.rcpt_to[0] for m in sandbox.messages] == ["ana@example.com", "bo@example.net", "cy@example.org"]
     assert statuses(campaign) == ["accepted"] * 3
-    anew = mailmerge("send", "spring", "--yes", "--name", "autumn")
+    refused = mailmerge("send", "spring", "--yes", "--name", "autumn")
+    assert refused.code == 2, refused
+    one_error(refused, "C472", "2 rows", "row 3 (bo@example.net), row 4 (cy@example.org)")
+    anew = mailmerge("send", "spring", "--yes", "--name", "autumn", "--accept-repeats")
     assert anew.code == 0, anew
     assert len(sandbox.messages) == 6
 
@@ -322,7 +328,7 @@ def test_ledger_damaged(mailmerge, sandbox):
 def test_second_process(mailmerge, folder, code):
     """One process a campaign, one session an account: the second one is told who has it, exit 7."""
     mailmerge.campaign("spring")
-    mailmerge.campaign("summer", body_txt=BODY)
+    mailmerge.campaign("summer", body_txt=f"{BODY}It is summer.\n")
     with FaultServer({"content": faultd.hang}, users={"me": "geheim"}) as server:
         mailmerge.account(server, tls="none", auth="password", user="me")
         mailmerge.environ["MAILMERGE_SMTP_PASSWORD"] = "geheim"

@@ -220,9 +220,9 @@ def test_a18_the_command_says_so_too(bench: Bench, server: MoodyServer) -> None:
 
 
 def test_a18_another_name_is_another_campaign(bench: Bench, server: MoodyServer) -> None:
-    """``--name`` starts anew with the whole list, in the same folder."""
+    """``--name`` starts anew with the whole list, in the same folder; the same message if that is agreed."""
     bench.send()
-    done = bench.mailmerge("send", NAME, "--yes", "--name", "summer")
+    done = bench.mailmerge("send", NAME, "--yes", "--name", "summer", "--accept-repeats")
 
     assert done.code == 0, done
     assert taken_order(server) == [address(1), address(2), address(3)] * 2

@@ -110,6 +110,43 @@ def test_a_repeated_address_where_rows_have_keys(ledger: Ledger) -> None:
     assert states(found) == {2: Status.INVALID, 3: Status.PENDING, 4: Status.DUPLICATE}
 
 
+def test_a36_a_duplicate_by_address_keeps_what_happened_to_it(ledger: Ledger) -> None:
+    """It was the first with its address when it was sent; the one before it now is the duplicate."""
+    rows = people("new", "a", "b")
+    rows[0] = replace(rows[0], address="A@example.org")
+    contact(ledger, 2, "a", Status.ACCEPTED)
+    found = Standing(ledger, planned(*rows, unique_addresses=True), Join(Suppressed(), one_each=True))
+
+    assert states(found) == {2: Status.DUPLICATE, 3: Status.ACCEPTED, 4: Status.PENDING}
+    assert found.tally()[1].by_status == {Status.DUPLICATE: 1, Status.ACCEPTED: 1, Status.PENDING: 1}
+    assert [row.planned.row for row in found.due(NOW)] == [4]
+
+
+@pytest.mark.parametrize("one_each", [True, False])
+def test_a36_an_address_that_its_row_has_no_longer(ledger: Ledger, one_each: bool) -> None:
+    """It was written to as a row that has another address now: not again where addresses may not repeat."""
+    rows = people("a", "b")
+    rows[0] = replace(rows[0], address="else@example.org")
+    rows[1] = replace(rows[1], address="a@example.org")
+    contact(ledger, 2, "a", Status.IN_DOUBT)
+    contact(ledger, 3, "b", Status.DEFERRED)
+    found = Standing(ledger, planned(*rows, unique_addresses=one_each), Join(Suppressed(), one_each=one_each))
+
+    assert states(found)[3] is (Status.DUPLICATE if one_each else Status.DEFERRED)
+    assert (found.next_due() is None) is one_each
+
+
+def test_a36_what_was_taken_under_a_key_that_is_gone(ledger: Ledger) -> None:
+    """Accepted and in doubt; what was refused was never anybody's message."""
+    for row, (key, status) in enumerate(
+        [("a", Status.ACCEPTED), ("b", Status.REJECTED), ("c", Status.IN_DOUBT), ("d", Status.ACCEPTED)], 2
+    ):
+        contact(ledger, row, key, status)
+    found = standing(ledger, *people("d", "e"))
+
+    assert [taken.key for taken in found.taken_and_gone()] == ["a", "c"]
+
+
 def test_a_duplicate_by_address_leaves_its_key_to_others(ledger: Ledger) -> None:
     """A key whose first row repeats another address is held by the next row with that key."""
     rows = people("a", "b", "b")
