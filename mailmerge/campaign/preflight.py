@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mailmerge.check.diagnostics import Group
     from mailmerge.config.accounts import Account
     from mailmerge.ledger.ledger import Ledger
+    from mailmerge.plan.planner import PlanSummary
 
 
 def examine(
@@ -49,11 +50,7 @@ def examine(
     if summary.corrections:
         ledger.correct(summary.corrections)
     standing.reopen_corrected(ledger)
-    if standing.is_the_plan:
-        statuses = counts = Counts(summary.statuses)
-    else:
-        statuses, counts = standing.tally(problems)
-    ledger.note_standing(counts)
+    statuses, counts = _counted(standing, ledger, summary, problems)
     plan = Plan(
         campaign=definition.name,
         source=planned.source,
@@ -72,6 +69,22 @@ def examine(
         facts=planned.facts,
     )
     return plan, standing
+
+
+def _counted(
+    standing: Standing, ledger: Ledger, summary: PlanSummary, problems: DiagnosticCollector
+) -> tuple[Counts, Counts]:
+    """Count the rows by what they are and by where they stand, looking at each only where that is needed."""
+    own = standing.recall()
+    if own is not None:
+        return own, ledger.counts()
+    if standing.is_the_plan:
+        own = counts = Counts(summary.statuses)
+    else:
+        own, counts = standing.tally(problems)
+    ledger.note_standing(counts)
+    standing.keep(ledger, own)
+    return own, counts
 
 
 def check_sender(definition: Definition, account: Account, sender: str) -> None:
@@ -99,13 +112,13 @@ def refuse_if_broken(problems: DiagnosticCollector) -> None:
     """
     broken = problems.campaign_errors
     if broken:
-        shown = [_counted(group) for group in broken]
+        shown = [_in_rows(group) for group in broken]
         first = shown[0]
         kind = TemplateError if first.code.startswith("T") else CampaignFileError
         raise kind(first.message, code=first.code, hint=first.hint, problems=shown)
 
 
-def _counted(group: Group) -> Diagnostic:
+def _in_rows(group: Group) -> Diagnostic:
     if group.count == 1:
         return group.first
     return replace(group.first, message=f"{group.first.message} (in {group.count:,} rows; one of them:)")

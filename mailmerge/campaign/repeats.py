@@ -124,7 +124,7 @@ class RepeatGuard:
         plan = self._standing.plan
         if plan is None:
             return False
-        digests = (row.frozen for row in plan.rows(ready=True))
+        digests = (row.frozen for row in plan.rows(after=self._standing.settled, ready=True))
         return any(others.find(part) for part in _batches(digests, _BATCH))
 
     def _refuse_elsewhere(self, others: OtherMessages) -> None:

@@ -58,6 +58,8 @@ if TYPE_CHECKING:
 _SET_BACK = 60.0
 """Seconds that the clock may be behind the last run before the plan says so."""
 _ROWS_NAMED = 10
+_SETTLED_EVERY = 5_000
+"""Rows after which the ledger keeps up to which row all are settled: a run that resumes begins there."""
 _LOOK_EVERY = 1.0
 """Seconds after which the files with addresses that are never written to are looked at again."""
 
@@ -326,6 +328,8 @@ class Run:
             self._ledger.finish_run(str(end.reason), counts)
             if self._suppression_changed:
                 self._ledger.note_standing(self._standing.tally()[1])
+            else:
+                self._standing.settle(self._ledger)
 
     def _invocation(self) -> Invocation:
         """Tell how this run is continued, also where its request came from a program."""
@@ -400,9 +404,11 @@ class Run:
     def _work(self) -> Iterator[Job]:
         """Yield the messages that are due, each thawed when the sender asks for it."""
         try:
-            for row in self._chosen():
+            for count, row in enumerate(self._chosen(), 1):
                 if self._failure is not None:
                     return
+                if count % _SETTLED_EVERY == 0:
+                    self._standing.settle(self._ledger)
                 work = self._one(row)
                 if work:
                     yield work

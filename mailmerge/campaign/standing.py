@@ -10,7 +10,7 @@ happened. An intention (pending, deferred) yields to what the plan or the join n
 from __future__ import annotations
 
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Struct
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from mailmerge.check.diagnostics import DiagnosticCollector
     from mailmerge.ledger.ledger import Ledger
-    from mailmerge.ledger.reader import LedgerReader, Taken
+    from mailmerge.ledger.reader import Bookmark, LedgerReader, Taken
     from mailmerge.ledger.statistics import Aggregates
     from mailmerge.plan.store import PlanReader, PlanRow
     from mailmerge.recipients.selection import Suppressed
@@ -103,6 +103,9 @@ class Standing:
         self.ledger = ledger
         self.plan = plan
         self.join = join
+        self._bookmark: Bookmark | None = None
+        self._marked = ""
+        """The mark of the bookmark: that of now may be another, as opt-outs change."""
 
     def rows(self, *, after: int = -1) -> Iterator[StandingRow]:
         """Yield the rows of the list behind place *after*, in its order."""
@@ -142,6 +145,46 @@ class Standing:
                 return Status.DUPLICATE, f"{row.address} was written to earlier, as row {earlier[1]}"
         return own, detail
 
+    # --- what need not be looked at again ---------------------------------------------------------------
+
+    @property
+    def _mark(self) -> str:
+        """Tell this plan with this join from all others; empty: each row has to be looked at each time."""
+        if self.plan is None or self.join.max_size is not None:
+            return ""
+        made = f"{self.plan.name} {self.plan.made.isoformat()}"
+        return f"{made} {self.join.one_each} {self.join.suppressed.fingerprint}"
+
+    def recall(self) -> Counts | None:
+        """Give what the rows are without their history, where that was kept and still holds."""
+        self._marked = self._mark
+        self._bookmark = self.ledger.bookmark(self._marked) if self._marked else None
+        return self._bookmark.own if self._bookmark else None
+
+    def keep(self, ledger: Ledger, own: Counts) -> None:
+        """Keep what the rows are without their history; not where that of rows elsewhere counts."""
+        self._marked = self._mark
+        if self._marked and not (self.join.one_each and (self._taken_apart[0] or self._taken_apart[1])):
+            ledger.note_bookmark(self._marked, own)
+            self._bookmark = ledger.bookmark(self._marked)
+
+    @property
+    def settled(self) -> int:
+        """The place in the list up to which no row is pending, as far as that is known."""
+        return self._bookmark.settled if self._bookmark else -1
+
+    def settle(self, ledger: Ledger) -> None:
+        """Find out up to which place no row is pending, and keep it; what is in flight is not settled."""
+        if self._bookmark is None:
+            return
+        settled = self.settled
+        for row, own, state in self._states(after=settled):
+            if own is Status.PENDING and state in {None, Status.PENDING, Status.HANDING_OVER}:
+                break
+            settled = row.n
+        ledger.note_bookmark(self._marked, self._bookmark.own, settled)
+        self._bookmark = ledger.bookmark(self._marked)
+
     @cached_property
     def _taken_apart(self) -> tuple[dict[str, tuple[str, int]], int]:
         """What was taken, but not as a row that could be sent now to the same address.
@@ -151,6 +194,8 @@ class Standing:
         """
         listed: dict[str, tuple[str, int]] = {}
         gone = 0
+        if self._bookmark is not None:  # it was kept because there was nothing of that
+            return listed, gone
         for taken, row in self._taken():
             if row is None:
                 gone += 1
@@ -218,12 +263,12 @@ class Standing:
                 counts[state] = counts.get(state, 0) + more
         return Counts(own), Counts(counts)
 
-    def _states(self) -> Iterator[tuple[PlanRow, Status, Status | None]]:
+    def _states(self, *, after: int = -1) -> Iterator[tuple[PlanRow, Status, Status | None]]:
         """Yield each row of the list with what it is without its history, and its state in the ledger."""
         if self.plan is None:
             return
         untouched = self.ledger.untouched
-        for batch in _batches(self.plan.rows()):
+        for batch in _batches(self.plan.rows(after=after)):
             known = {} if untouched else self.ledger.statuses(row.key for row in batch if row.holds)
             for row in batch:
                 yield row, self._own(row)[0], known.get(row.key) if row.holds else None
@@ -232,9 +277,10 @@ class Standing:
 
     def due(self, now: datetime) -> Iterator[StandingRow]:
         """Yield the rows to contact, in list order: pending ones and those due again."""
+        rows = chain(self._waiting_before(), self._states(after=self.settled))
         open_rows = (
             (row, state)
-            for row, itself, state in self._states()
+            for row, itself, state in rows
             if itself is Status.PENDING and (state is None or state in _INTENTIONS)
         )
         for batch in _batches(open_rows):
@@ -243,6 +289,18 @@ class Standing:
                 found = self._row(row, known.get(row.key) if state is not None else None)
                 if found.delivery is None or self.ledger.is_due(found.delivery, now):
                     yield found
+
+    def _waiting_before(self) -> Iterator[tuple[PlanRow, Status, Status]]:
+        """Yield the settled rows that were deferred, and those not reached when tried again, in list order."""
+        if self.plan is None or self.settled < 0:
+            return
+        found: list[tuple[PlanRow, Status]] = []
+        for batch in _batches(self.ledger.waiting()):
+            there = self.plan.holders([key for key, _ in batch])
+            found += ((there[key], state) for key, state in batch if key in there)
+        for row, state in sorted(found, key=lambda one: one[0].n):
+            if row.n <= self.settled:
+                yield row, self._own(row)[0], state
 
     def next_due(self) -> datetime | None:
         """Return when the first deferred row of the list is due; None: no row is deferred."""

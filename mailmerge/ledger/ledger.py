@@ -66,6 +66,9 @@ _PURGE_DELIVERIES = """
 UPDATE delivery SET key = hashed(key), note = '',
     superseded_by = CASE superseded_by WHEN '' THEN '' ELSE hashed(superseded_by) END WHERE campaign = ?
 """
+_PURGE_CAMPAIGN = """
+UPDATE campaign SET secret = zeroblob(32), purged = ?, standing = '', bookmark = '' WHERE id = ?
+"""
 _PURGE_ATTEMPTS = """
 UPDATE attempt SET key = hashed(key), address = '', reply = '', raw = NULL, message_id = '', digest = '',
     frozen = '', row_digest = '' WHERE campaign = ?
@@ -243,7 +246,14 @@ class Ledger(LedgerReader):
         """Keep how many rows are in each state now, never contacted ones included, as the plan has them."""
         text = json.dumps([_by_name(counts), _by_name(self.states())])
         with self._db.transaction():
-            self._db.execute("UPDATE campaign SET standing = ? WHERE id = ?", (text, self._id))
+            statement = "UPDATE campaign SET standing = ?, bookmark = '' WHERE id = ?"
+            self._db.execute(statement, (text, self._id))
+
+    def note_bookmark(self, mark: str, own: Counts, settled: int = -1) -> None:
+        """Keep what need not be looked at again of the plan that *mark* stands for, until a row is moved."""
+        text = json.dumps([mark, _by_name(own), settled])
+        with self._db.transaction():
+            self._db.execute("UPDATE campaign SET bookmark = ? WHERE id = ?", (text, self._id))
 
     # --- rows that move outside of a run --------------------------------------------------------------
 
@@ -292,6 +302,7 @@ class Ledger(LedgerReader):
         statement = f"UPDATE delivery SET {change}, updated = ? WHERE campaign = ? AND {which}"
         cells = (self._now().timestamp(), self._id)
         with self._db.transaction():
+            self._db.execute("UPDATE campaign SET bookmark = '' WHERE id = ?", (self._id,))
             if keys is None:
                 return self._db.execute(statement, cells).rowcount
             # dict.fromkeys: a key named twice is one row.
@@ -337,10 +348,7 @@ class Ledger(LedgerReader):
             db.execute(_PURGE_DELIVERIES, (self._id,))
             db.execute("UPDATE run SET command = '' WHERE campaign = ?", (self._id,))
             # The secret goes too, so that guessed keys cannot be hashed and compared.
-            db.execute(
-                "UPDATE campaign SET secret = zeroblob(32), purged = ?, standing = '' WHERE id = ?",
-                (self._now().timestamp(), self._id),
-            )
+            db.execute(_PURGE_CAMPAIGN, (self._now().timestamp(), self._id))
         db.execute("VACUUM")
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 

@@ -49,6 +49,15 @@ class Run(Struct, frozen=True):
     """Names the plan it worked on."""
 
 
+class Bookmark(Struct, frozen=True):
+    """What is known of the rows of one plan without looking at them."""
+
+    own: Counts
+    """The rows by what they are without their history."""
+    settled: int
+    """Up to this place in the list no row is pending; deferred ones may be among them."""
+
+
 class Taken(NamedTuple):
     """A row whose message a server took, or may have taken."""
 
@@ -145,6 +154,7 @@ _NUMBERED = """
 SELECT d.key FROM delivery d JOIN attempt a ON a.id = d.attempt
 WHERE d.campaign = ? AND a.row BETWEEN ? AND ? ORDER BY a.row
 """
+_WAITING = "SELECT key, status FROM delivery WHERE campaign = ? AND status IN ('pending', 'deferred')"
 _DEFERRED = """
 SELECT key, next_at, updated FROM delivery WHERE campaign = ? AND status = 'deferred' ORDER BY next_at
 """
@@ -261,6 +271,11 @@ class LedgerReader:
         for key, next_at, updated in self._db.stream(_DEFERRED, (self._id,)):
             yield key, now if updated > now.timestamp() + _SET_BACK else moment(next_at) or now
 
+    def waiting(self) -> Iterator[tuple[str, Status]]:
+        """Yield the keys of contacted rows that are to be contacted again, deferred or pending."""
+        for key, state in self._db.stream(_WAITING, (self._id,)):
+            yield key, _STATUSES[state]
+
     def is_due(self, delivery: Delivery, now: datetime) -> bool:
         """Tell whether a row that was contacted before may be contacted again."""
         if delivery.status is Status.PENDING:
@@ -371,6 +386,17 @@ class LedgerReader:
             return _counts(counts), _counts(states)
         except (ValueError, AttributeError, TypeError) as error:
             raise damaged(self.path, f"the kept counts: {error}") from error
+
+    def bookmark(self, mark: str) -> Bookmark | None:
+        """Return what was kept of the plan that *mark* stands for; None: nothing that still holds."""
+        (kept,) = self._db.row("SELECT bookmark FROM campaign WHERE id = ?", (self._id,))
+        if not kept:
+            return None
+        try:
+            of, own, settled = json.loads(kept)
+            return Bookmark(_counts(own), int(settled)) if of == mark else None
+        except (ValueError, AttributeError, TypeError) as error:
+            raise damaged(self.path, f"the bookmark: {error}") from error
 
     # --- runs and versions ----------------------------------------------------------------------------
 

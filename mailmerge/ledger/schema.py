@@ -37,6 +37,7 @@ VERSION = 4
 
 SCHEMA = """
 -- "standing" is what the latest plan counted, as JSON: all rows by state, and the contacted ones among them.
+-- "bookmark" tells, of one plan, how far the first rows are settled, so that resuming need not look at them.
 CREATE TABLE campaign (
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
@@ -44,7 +45,8 @@ CREATE TABLE campaign (
     created REAL NOT NULL,
     handed_over INTEGER NOT NULL DEFAULT 0,
     purged REAL,
-    standing TEXT NOT NULL DEFAULT ''
+    standing TEXT NOT NULL DEFAULT '',
+    bookmark TEXT NOT NULL DEFAULT ''
 );
 CREATE TABLE version (
     id INTEGER PRIMARY KEY,

@@ -103,6 +103,11 @@ class Suppressed:
     def __len__(self) -> int:
         return len(self._addresses) + len(self._domains)
 
+    @property
+    def fingerprint(self) -> str:
+        """Tell these files, as they were read, from all others."""
+        return repr([self._states, *map(str, self._files)])
+
     def covers(self, address: str) -> bool:
         """Tell whether nothing may be sent to *address*, given in its normalised form."""
         return address in self._addresses or address.rpartition("@")[2] in self._domains

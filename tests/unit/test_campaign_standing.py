@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -284,3 +285,74 @@ def test_without_a_plan(ledger: Ledger) -> None:
     assert [result.key for result in found.in_doubt()] == ["b"]
     assert found.next_due() == LATER
     assert ledger.counts().by_status == {Status.PENDING: 1, Status.IN_DOUBT: 1, Status.DEFERRED: 1}
+
+
+# --- where a run goes on ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_bookmark_makes_no_difference(seed: int) -> None:
+    """Whatever happens between: what is due, and the numbers, are those of looking at every row."""
+    random = Random(seed)
+    rows = people(*(f"k{number}" for number in range(40)))
+    plan = planned(*rows)
+    fates = [Status.ACCEPTED, Status.ACCEPTED, Status.REJECTED, Status.DEFERRED, Status.PENDING]
+    with Ledger.scratch(None, "spring", now=lambda: NOW) as ledger:
+        ledger.note_version("v1", {})
+        for _run in range(6):
+            found = Standing(ledger, plan, Join(Suppressed()))
+            own = found.recall()
+            if own is None:
+                own, counts = found.tally()
+                ledger.note_standing(counts)
+                found.keep(ledger, own)
+            now = NOW + timedelta(minutes=random.choice([0, 10]))
+            whole = Standing(ledger, plan, Join(Suppressed()))
+
+            assert [row.planned.row for row in found.due(now)] == [row.planned.row for row in whole.due(now)]
+            assert (own, ledger.counts()) == whole.tally()
+            for row in list(found.due(now))[: random.randrange(12)]:
+                contact(ledger, row.planned.row, row.planned.key, random.choice(fates))
+                if random.random() < 0.3:
+                    found.settle(ledger)
+            if random.random() < 0.5:
+                contact_open = next(found.due(now), None)
+                if contact_open is not None and random.random() < 0.5:
+                    contact(ledger, contact_open.planned.row, contact_open.planned.key, Status.HANDING_OVER)
+            found.settle(ledger)
+            ledger.repair()
+            if random.random() < 0.3:
+                ledger.requeue(None)
+            if random.random() < 0.3:
+                ledger.resolve(None, as_accepted=False)
+
+
+def test_a_run_that_resumes_begins_behind_what_is_settled(ledger: Ledger) -> None:
+    """The rows before are not looked at; deferred ones among them come first when they are due."""
+    rows = people(*(f"k{number}" for number in range(3000)))
+    found = standing(ledger, *rows)
+    found.keep(ledger, found.tally()[0])
+    contact(ledger, 2, "k0", Status.DEFERRED)
+    for number in range(1, 2000):
+        contact(ledger, number + 2, f"k{number}", Status.ACCEPTED)
+    found.settle(ledger)
+    again = Standing(ledger, found.plan, Join(Suppressed()))
+
+    assert again.recall() is not None
+    assert again.settled == 1999
+    assert next(again.due(NOW)).planned.row == 2002
+    assert [row.planned.row for row, _ in zip(again.due(LATER), range(2), strict=False)] == [2, 2002]
+
+
+def test_opt_outs_are_looked_at_again(ledger: Ledger, tmp_path: Path) -> None:
+    """What was kept holds for the files as they were: with another opt-out every row is looked at."""
+    never = tmp_path / "never.txt"
+    never.write_text("k3@example.org\n")
+    rows = [replace(row, recipients=(row.address,)) for row in people("k2", "k3", "k4")]
+    first = Standing(ledger, planned(*rows), Join(Suppressed([never])))
+    first.keep(ledger, first.tally()[0])
+    never.write_text("k3@example.org\nk4@example.org\n")
+    second = Standing(ledger, first.plan, Join(Suppressed([never])))
+
+    assert Standing(ledger, first.plan, first.join).recall() == first.tally()[0]
+    assert second.recall() is None
