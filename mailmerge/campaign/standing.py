@@ -291,7 +291,7 @@ class Standing:
                     yield found
 
     def _waiting_before(self) -> Iterator[tuple[PlanRow, Status, Status]]:
-        """Yield the settled rows that were deferred, and those not reached when tried again, in list order."""
+        """Yield the settled rows that were deferred or not reached when tried again, in list order."""
         if self.plan is None or self.settled < 0:
             return
         found: list[tuple[PlanRow, Status]] = []

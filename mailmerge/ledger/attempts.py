@@ -69,7 +69,7 @@ ON CONFLICT (campaign, key) DO UPDATE SET status = ?3, tries = tries + ?4, next_
     first_at = coalesce(first_at, ?6), updated = ?6, version = ?7, attempt = ?8, note = ''
 WHERE status IN ('pending', 'deferred')
 """
-_HANDED_OVER = "UPDATE campaign SET handed_over = handed_over + ? WHERE id = ?"
+_HANDED_OVER = "UPDATE campaign SET handed_over = handed_over + ?, counts = '' WHERE id = ?"
 
 
 class Settlement(Struct, frozen=True):

@@ -66,8 +66,9 @@ _PURGE_DELIVERIES = """
 UPDATE delivery SET key = hashed(key), note = '',
     superseded_by = CASE superseded_by WHEN '' THEN '' ELSE hashed(superseded_by) END WHERE campaign = ?
 """
+_FORGET_COUNTS = "UPDATE campaign SET counts = '' WHERE id = ?"
 _PURGE_CAMPAIGN = """
-UPDATE campaign SET secret = zeroblob(32), purged = ?, standing = '', bookmark = '' WHERE id = ?
+UPDATE campaign SET secret = zeroblob(32), purged = ?, standing = '', bookmark = '', counts = '' WHERE id = ?
 """
 _PURGE_ATTEMPTS = """
 UPDATE attempt SET key = hashed(key), address = '', reply = '', raw = NULL, message_id = '', digest = '',
@@ -230,6 +231,9 @@ class Ledger(LedgerReader):
         with self._db.transaction():
             self._db.execute("UPDATE run SET ended = ?, reason = ?, counts = ? WHERE id = ?", cells)
             self._db.execute(_SUPERSEDED, (self._id,))
+            self._db.execute(_FORGET_COUNTS, (self._id,))
+            kept = json.dumps(_by_name(self.counts()))
+            self._db.execute("UPDATE campaign SET counts = ? WHERE id = ?", (kept, self._id))
 
     def note_version(self, digest: str, parts: Mapping[str, str]) -> None:
         """Make a campaign version known: the digest of all of it, and of each part by name."""
@@ -246,7 +250,7 @@ class Ledger(LedgerReader):
         """Keep how many rows are in each state now, never contacted ones included, as the plan has them."""
         text = json.dumps([_by_name(counts), _by_name(self.states())])
         with self._db.transaction():
-            statement = "UPDATE campaign SET standing = ?, bookmark = '' WHERE id = ?"
+            statement = "UPDATE campaign SET standing = ?, bookmark = '', counts = '' WHERE id = ?"
             self._db.execute(statement, (text, self._id))
 
     def note_bookmark(self, mark: str, own: Counts, settled: int = -1) -> None:
@@ -268,7 +272,8 @@ class Ledger(LedgerReader):
         with self._db.transaction():
             self._db.execute(_REPAIR_ATTEMPTS, cells)
             repaired = self._db.execute(_REPAIR, cells).rowcount
-            self._db.execute(_SUPERSEDED, (self._id,))
+            if self._db.execute(_SUPERSEDED, (self._id,)).rowcount or repaired:
+                self._db.execute(_FORGET_COUNTS, (self._id,))
             return repaired
 
     def resolve(self, keys: Iterable[str] | None, *, as_accepted: bool) -> int:
@@ -302,7 +307,7 @@ class Ledger(LedgerReader):
         statement = f"UPDATE delivery SET {change}, updated = ? WHERE campaign = ? AND {which}"
         cells = (self._now().timestamp(), self._id)
         with self._db.transaction():
-            self._db.execute("UPDATE campaign SET bookmark = '' WHERE id = ?", (self._id,))
+            self._db.execute("UPDATE campaign SET bookmark = '', counts = '' WHERE id = ?", (self._id,))
             if keys is None:
                 return self._db.execute(statement, cells).rowcount
             # dict.fromkeys: a key named twice is one row.
@@ -319,6 +324,7 @@ class Ledger(LedgerReader):
                 if self._db.row(_SOMEBODY_ELSE, (self._id, new)) is None:
                     self._db.execute(_CORRECTED, (self._id, old, new))
             self._db.execute(_SUPERSEDED, (self._id,))
+            self._db.execute(_FORGET_COUNTS, (self._id,))
 
     def superseded(self, keys: Iterable[str]) -> dict[str, str]:
         """Tell which of these rows are not sent again, and the key of the corrected one that was."""

@@ -357,6 +357,9 @@ class LedgerReader:
 
         What the latest plan counted (`Ledger.note_standing`), brought up to date by what happened since.
         """
+        kept = self._kept_counts()
+        if kept is not None:
+            return kept
         planned, states = self._standing()
         counts = dict(planned.by_status)
         now = self.states()
@@ -364,6 +367,14 @@ class LedgerReader:
             counts[status] = counts.get(status, 0) + now[status] - states[status]
         counts[Status.PENDING] = counts.get(Status.PENDING, 0) - (now.total - states.total)
         return Counts({status: number for status, number in counts.items() if number > 0})
+
+    def _kept_counts(self) -> Counts | None:
+        """Return what was counted when a run ended, if no row has moved since."""
+        (kept,) = self._db.row("SELECT counts FROM campaign WHERE id = ?", (self._id,))
+        try:
+            return _counts(json.loads(kept)) if kept else None
+        except (ValueError, AttributeError, TypeError) as error:
+            raise damaged(self.path, f"the kept counts: {error}") from error
 
     def states(self) -> Counts:
         """Count the contacted rows by state."""

@@ -36,7 +36,8 @@ APPLICATION_ID = 0x6D6D6C64
 VERSION = 4
 
 SCHEMA = """
--- "standing" is what the latest plan counted, as JSON: all rows by state, and the contacted ones among them.
+-- "standing" is what the latest plan counted, as JSON: all rows by state, and the contacted ones of them.
+-- "counts" is how many rows are in each state, kept when a run ends; whatever moves a row empties it.
 -- "bookmark" tells, of one plan, how far the first rows are settled, so that resuming need not look at them.
 CREATE TABLE campaign (
     id INTEGER PRIMARY KEY,
@@ -46,7 +47,8 @@ CREATE TABLE campaign (
     handed_over INTEGER NOT NULL DEFAULT 0,
     purged REAL,
     standing TEXT NOT NULL DEFAULT '',
-    bookmark TEXT NOT NULL DEFAULT ''
+    bookmark TEXT NOT NULL DEFAULT '',
+    counts TEXT NOT NULL DEFAULT ''
 );
 CREATE TABLE version (
     id INTEGER PRIMARY KEY,

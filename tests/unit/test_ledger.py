@@ -353,6 +353,10 @@ def test_counts_follow_the_rows(ledger: Ledger, path: Path) -> None:
         "requeue": lambda: ledger.requeue(None),
         "shorter list": lambda: fill(ledger, 2),
         "no list": lambda: fill(ledger, 0),
+        "end of the run": lambda: ledger.finish_run("finished", {}),
+        "more": lambda: send(ledger, 7),
+        "end again": lambda: ledger.finish_run("finished", {}),
+        "requeue accepted": lambda: ledger.requeue(None, accepted=True),
         "purge": ledger.purge,
     }
     before = None
@@ -363,7 +367,8 @@ def test_counts_follow_the_rows(ledger: Ledger, path: Path) -> None:
         if name == "purge":  # rows that were never contacted are forgotten
             del found[Status.PENDING]
         assert {status: counts[status] for status in counts} == dict(found), name
-        assert name == "nothing" or counts != before or name in {"purge", "shorter list"}, name
+        same = {"nothing", "purge", "shorter list", "end of the run", "end again"}
+        assert counts != before or name in same, name
         before = counts
 
 
@@ -375,6 +380,11 @@ def test_counts_that_were_kept_badly_are_damage(ledger: Ledger, path: Path) -> N
         with pytest.raises(LedgerError) as caught:
             ledger.counts()
         assert caught.value.code == "L701"
+        ledger._db.execute("UPDATE campaign SET standing = '', counts = ?", (bad,))
+        with pytest.raises(LedgerError) as caught:
+            ledger.counts()
+        assert caught.value.code == "L701"
+        ledger._db.execute("UPDATE campaign SET counts = ''")
 
 
 def test_hostile_replies_can_be_recorded(ledger: Ledger) -> None:
