@@ -18,6 +18,7 @@ from building import measure_building
 from ledgers import measure_ledger
 from lists import measure_lists
 from network import network
+from planning import measure_planning
 from running import measure_memory, measure_runs
 from session import measure_sessions, measure_throttle
 from setting import Setting
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = ("build", "start", "lists", "ledger", "session", "throttle", "run", "memory")
+PARTS = ("build", "plan", "start", "lists", "ledger", "session", "throttle", "run", "memory")
 
 
 def main() -> int:
@@ -81,6 +82,7 @@ def measure(setting: Setting, parts: set[str], results: Results) -> None:
             results.note(f"{part}: not measured to its end: {error}")
 
     attempt("build", lambda: measure_building(setting, results))
+    attempt("plan", lambda: measure_planning(setting, results))
     attempt("start", lambda: measure_starting(setting, results))
     attempt("lists", lambda: measure_lists(setting, results))
     attempt("ledger", lambda: measure_ledger(setting, results))

@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 def environment(folder: Path) -> dict[str, str]:
     """Return an environment in which nothing of this user's is read or written."""
-    own = {"MAILMERGE_CONFIG": str(folder / "config.toml"), "MAILMERGE_STATE_DIR": str(folder / "state")}
+    own = {
+        "MAILMERGE_CONFIG": str(folder / "config.toml"),
+        "MAILMERGE_STATE_DIR": str(folder / "state"),
+        "MAILMERGE_CACHE_DIR": str(folder / "cache"),
+    }
     return {**os.environ, **own}
 
 

@@ -99,6 +99,7 @@ def run(folder: Path) -> float:
     with tempfile.TemporaryDirectory(dir=folder) as state:
         os.environ["MAILMERGE_CONFIG"] = str(folder / "config.toml")
         os.environ["MAILMERGE_STATE_DIR"] = state
+        os.environ["MAILMERGE_CACHE_DIR"] = f"{state}/cache"
         began = time.process_time()
         report = Campaign.load(folder).send(confirm=lambda _plan: True)
         took = time.process_time() - began
