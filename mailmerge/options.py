@@ -336,6 +336,8 @@ COMMAND_LINE: Final = (
         default=0),
     _only("accept_changes", FLAG, "--accept-changes",
         "Continue a campaign whose message was changed half-way", "send"),
+    _only("keep_plan", FLAG, "--keep-plan",
+        "Keep the finished messages in the cache folder when nothing is left to send", "send"),
     _only("accept_repeats", FLAG, "--accept-repeats",
         "Send also to rows that already have this very message", "send"),
     # report, resolve

@@ -17,13 +17,13 @@ from msgspec.structs import replace
 
 from mailmerge.campaign.connect import connection_factory, find_account, open_transcript
 from mailmerge.campaign.opening import Access, account_key, open_run
-from mailmerge.campaign.planning import Planning
+from mailmerge.campaign.planning import Planning, plan_cache
 from mailmerge.campaign.preflight import examine, refuse_if_broken
 from mailmerge.campaign.repeats import RepeatGuard
 from mailmerge.clock import SystemClock
 from mailmerge.errors import AuthError, CampaignFileError, LedgerError, MailmergeError, RowError
 from mailmerge.ledger.schema import sync_folder
-from mailmerge.model import Counts
+from mailmerge.model import Counts, Status
 from mailmerge.plan.composer import identifier
 from mailmerge.recipients import parse_rows
 from mailmerge.sending.group_commit import OutcomeListener, program_log
@@ -60,6 +60,7 @@ _SET_BACK = 60.0
 _ROWS_NAMED = 10
 _SETTLED_EVERY = 5_000
 """Rows after which the ledger keeps up to which row all are settled: a run that resumes begins there."""
+_WAITING = (Status.PENDING, Status.DEFERRED, Status.IN_DOUBT, Status.HANDING_OVER)
 _LOOK_EVERY = 1.0
 """Seconds after which the files with addresses that are never written to are looked at again."""
 
@@ -85,6 +86,8 @@ class SendRequest(Struct, frozen=True):
     """Wait for deferred rows and long pauses instead of ending."""
     accept_changes: bool = False
     """Go on although the message is another one than that of rows already accepted."""
+    keep_plan: bool = False
+    """Keep the finished messages in the cache folder when nothing is left to send."""
     accept_repeats: bool = False
     """Send also to rows that already have this very message."""
     ca_file: Path | None = None
@@ -471,7 +474,14 @@ class Run:
             end=replace(end, notes=(*end.notes, *skipped)),
             complete=self._request.rows is None and self._request.limit is None,
         )
+        self._drop_messages(report)
         return replace(report, seconds=self._seconds)
+
+    def _drop_messages(self, report: Report) -> None:
+        """Remove the finished messages from the cache where nobody waits for one any more."""
+        waiting = sum(report.counts[status] for status in _WAITING)
+        if not waiting and not self._request.keep_plan and not self._ledger.throwaway:
+            plan_cache(self._definition).remove_messages(self._planned.reader.name)
 
 
 def all_rates(account: Account, own: Iterable[Rate]) -> tuple[Rate, ...]:

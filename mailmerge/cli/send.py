@@ -166,6 +166,7 @@ class SendCommand:
         self.wait_lock: float = options.pop("wait_lock")
         self.accept_changes: bool = options.pop("accept_changes")
         self.accept_repeats: bool = options.pop("accept_repeats")
+        self.keep_plan: bool = options.pop("keep_plan")
         self.ca_file: Path | None = options.pop("accounts_ca_file")
         self.transcript: Path | None = options.pop("transcript")
         self.skip_invalid: bool = options.pop("skip_invalid")
@@ -192,6 +193,7 @@ class SendCommand:
             wait_lock=self.wait_lock,
             accept_changes=self.accept_changes,
             accept_repeats=self.accept_repeats,
+            keep_plan=self.keep_plan,
             ca_file=self.ca_file,
             transcript=self.transcript,
             ask_secret=ask_secret if interactive() else None,

@@ -32,3 +32,23 @@ def test_verbose_check_says_what_the_plan_was_made_of(mailmerge):
     assert "  people.csv: 49 octets\n" in done.err
     assert "  option message.subject = " in done.err
     assert re.search(r"^  .*Jinja2 \d", done.err, re.MULTILINE)
+
+
+def test_finished_messages_go_when_nothing_is_left_to_send(mailmerge, sandbox):
+    """Not while a row waits, and not where they are to be kept; the rows stay known."""
+    mailmerge.campaign(people_csv=PEOPLE)
+    mailmerge.account(sandbox)
+    cache = mailmerge.folder / "home" / "cache"
+
+    def kept() -> list[str]:
+        return sorted(path.suffix for path in cache.iterdir() if path.name != ".gitignore")
+
+    assert mailmerge("send", "spring", "--yes", "--limit", "1").code == 0
+    assert kept() == [".messages", ".plan"]
+    assert mailmerge("send", "spring", "--yes", "--keep-plan").code == 0
+    assert kept() == [".messages", ".plan"]
+    assert mailmerge("send", "spring", "--yes").code == 0
+    assert kept() == [".plan"]
+    assert "2 accepted" in mailmerge("report", "spring").out
+    assert mailmerge("preview", "spring", "--no-open").code == 0
+    assert kept() == [".messages", ".plan"]
