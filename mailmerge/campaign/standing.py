@@ -134,6 +134,8 @@ class Standing:
             detail = "edited in the list since it was accepted"
         elif status is Status.DUPLICATE and own is Status.PENDING:
             detail = delivery.reason
+        elif own is Status.DUPLICATE and status is not own:
+            detail = ""  # it was the other one that repeated it, then
         return StandingRow(row, own, status, detail, delivery)
 
     def _own(self, row: PlanRow) -> tuple[Status, str]:

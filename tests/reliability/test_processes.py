@@ -118,6 +118,7 @@ def test_a15_a_second_campaign_on_the_same_account(
 ) -> None:
     """One session per account: exit 7; when the first has ended the second one goes."""
     other = Bench(tmp_path / "other", server)
+    other.write(body_txt="Dear {{ name }},\n\nthis is another letter.\n")
     shared = ("MAILMERGE_CONFIG", "MAILMERGE_STATE_DIR")
     other.mailmerge.environ |= {name: bench.mailmerge.environ[name] for name in shared}
     server.change_mood({"taken": {1: gate}})

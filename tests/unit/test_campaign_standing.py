@@ -119,6 +119,11 @@ def test_a36_a_duplicate_by_address_keeps_what_happened_to_it(ledger: Ledger) ->
     found = Standing(ledger, planned(*rows, unique_addresses=True), Join(Suppressed(), one_each=True))
 
     assert states(found) == {2: Status.DUPLICATE, 3: Status.ACCEPTED, 4: Status.PENDING}
+    assert [result.detail for result in found.results()] == [
+        "A@example.org was written to earlier, as row 3",
+        "",
+        "",
+    ]
     assert found.tally()[1].by_status == {Status.DUPLICATE: 1, Status.ACCEPTED: 1, Status.PENDING: 1}
     assert [row.planned.row for row in found.due(NOW)] == [4]
 

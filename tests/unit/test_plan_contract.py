@@ -404,4 +404,5 @@ def test_room_is_judged_by_what_was_added(new_plan: Callable[[], PlanWriter]) ->
         writer.expect(0)
         writer.expect(100)
         writer.add_row(row(1))
-        assert [one.n for one in writer.finish(b"").rows()] == [0, 1]
+        with writer.finish(b"") as reader:
+            assert [one.n for one in reader.rows()] == [0, 1]
