@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from mailmerge.errors import LedgerError as LedgerError
     from mailmerge.errors import ListError as ListError
     from mailmerge.errors import MailmergeError as MailmergeError
+    from mailmerge.errors import PlanDamaged as PlanDamaged
     from mailmerge.errors import ProtocolError as ProtocolError
     from mailmerge.errors import RowError as RowError
     from mailmerge.errors import SessionError as SessionError

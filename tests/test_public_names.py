@@ -22,6 +22,7 @@ NOT_FOR_PROGRAMS = {
     "Findings": "what a collector holds, kept in a plan",
     "Group": "findings of one code, for the terminal",
     "Header": "how a list in a file begins",
+    "KeptPlan": "what finds a plan again, within one process",
     "Lookup": "the DNS, in tests another one",
     "Mark": "how a provider is recognised",
     "MarkedRow": "a row of a file of failed rows, with the columns of ours",

@@ -283,6 +283,24 @@ class Campaign:
 
         return check.check(self.definition, progress=progress or _ignore, online=online)
 
+    def plan(self, *, progress: Callable[[int], None] | None = None) -> Plan:
+        """Make the plan: every row's message or why it has none, all problems, and what would be sent now.
+
+        The plan is what `send` is to be given, so that exactly what was looked at goes out. It is taken from
+        the cache while nothing has changed. It is kept in the folder ``cache`` of the campaign's *state*, or
+        else in the user's cache folder; nothing is written anywhere else.
+
+        Args:
+            progress: is told now and then how many rows were looked at.
+
+        Raises:
+            ListError: the list cannot be read.
+            TemplateError: templates that do not compile.
+            FileError: the plan cannot be kept.
+
+        """
+        return self.check(progress=progress)
+
     def messages(self, *, rows: str | None = None, limit: int | None = None) -> Iterator[Message]:
         """Yield the messages as they would be sent, in the list's order; rows that would not are left out.
 
@@ -356,6 +374,7 @@ class Campaign:
 
     def send(
         self,
+        plan: Plan | None = None,
         request: SendRequest | None = None,
         *,
         confirm: Callable[[Plan], bool] | None = None,
@@ -367,6 +386,9 @@ class Campaign:
         """Plan, ask *confirm*, send what is left, write the result files.
 
         Args:
+            plan: what `plan` gave: these messages are sent, also where list, templates or options have
+                changed since. A row whose attachment has changed is left out. None: the plan that holds now,
+                made if there is none.
             request: which rows, and how.
             confirm: is shown the plan; False ends it before anything is sent. None agrees.
             observe: is told of every step.
@@ -380,6 +402,8 @@ class Campaign:
             The report; None if *confirm* declined or the request was a dry run.
 
         Raises:
+            ValueError: the *plan* is another campaign's.
+            PlanDamaged: the *plan* is not kept any more.
             MailmergeError: nothing was sent.
 
         """
@@ -393,6 +417,7 @@ class Campaign:
             stop=stop or run.NeverStop(),
             clock=clock,
             on_outcome=on_outcome,
+            given=plan,
         )
 
     # --- after -------------------------------------------------------------------------------------------

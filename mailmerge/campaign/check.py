@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from mailmerge.campaign.connect import connection_factory, find_account
 from mailmerge.campaign.opening import Access, open_run
@@ -12,8 +14,10 @@ from mailmerge.campaign.planning import Planning
 from mailmerge.campaign.preflight import examine
 from mailmerge.check.message_view import Finding, diagnostic
 from mailmerge.check.rules.deliverability import longer_than_a_day
+from mailmerge.clock import SystemClock
 from mailmerge.errors import AuthError, CampaignFileError, RowError, SessionError, TlsError
 from mailmerge.model import Place, Status
+from mailmerge.plan.composer import identifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
     from mailmerge.check.online import LinkCheck, Lookup
     from mailmerge.config.accounts import Account
     from mailmerge.errors import MailmergeError
+    from mailmerge.model import Message
 
 _ROWS_FOR_LINKS = 200
 """How many rows' messages are looked through for links to try."""
@@ -72,10 +77,45 @@ def check(
         plan.problems.add(diagnostic(finding) for finding in about)
         if online and online.lookup:
             _ask_dns(plan, standing, online.lookup)
+        plan = replace(plan, to_send=_due(plan, standing))
     if online and online.links:
         found = online.links.look(_links(definition))
         plan.problems.add(diagnostic(finding) for finding in found)
     return plan
+
+
+def _due(plan: Plan, standing: Standing) -> int:
+    """Count the messages that would be sent now."""
+    if not plan.counts[Status.DEFERRED]:
+        return plan.counts[Status.PENDING]
+    return sum(1 for _ in standing.due(SystemClock().now()))
+
+
+def planned_messages(plan: Plan) -> Iterator[Message]:
+    """Yield the messages of a plan that are left to be sent; see `Plan.messages`.
+
+    Raises:
+        ValueError: the plan was put together by hand.
+        PlanDamaged: it is not there any more.
+        RowError: a file has changed since, or is gone.
+
+    """
+    kept = plan.handle
+    if kept is None:
+        raise ValueError("only a plan that a campaign made has messages")
+    definition = kept.definition
+    account, _ = known_account(definition)
+    composer, now = kept.composer.sent_by(account), datetime.now(UTC).astimezone().replace(microsecond=0)
+    with open_run(definition, Access.COPY) as opened:
+        ledger, planned = opened.ledger, opened.reopen(kept)
+        _, standing = examine(definition, ledger, planned, account=account)
+        for row in standing.rows():
+            if row.status not in {Status.PENDING, Status.DEFERRED} or row.planned.message is None:
+                continue
+            frozen, delivery = planned.reader.message(row.planned.message), row.delivery
+            message_id = identifier(ledger.secret, frozen, delivery.generation if delivery else 0)
+            date = ledger.date_of(delivery, message_id) if delivery else None
+            yield composer.thaw(frozen, message_id=message_id, date=date or now)
 
 
 def known_account(definition: Definition) -> tuple[Account | None, Finding | None]:

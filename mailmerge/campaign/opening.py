@@ -11,7 +11,7 @@ import enum
 from typing import TYPE_CHECKING
 
 from mailmerge import files
-from mailmerge.campaign.planning import last_standing
+from mailmerge.campaign.planning import last_standing, list_of, reopen
 from mailmerge.clock import SystemClock
 from mailmerge.errors import LedgerError
 from mailmerge.ledger.account_usage import AccountUsage
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
 
     from mailmerge.campaign.definition import Definition
+    from mailmerge.campaign.plan import KeptPlan
     from mailmerge.campaign.planning import OpenPlan, Planning
     from mailmerge.campaign.standing import Standing
     from mailmerge.clock import Clock
@@ -91,6 +92,24 @@ class OpenCampaign:
     def find_plan(self, planning: Planning) -> OpenPlan | None:
         """Give the campaign's plan if there is one that still holds, open until the campaign is closed."""
         return planning.find(self._stack)
+
+    def reopen(self, kept: KeptPlan) -> OpenPlan:
+        """Give a plan that was made earlier, whatever has changed since, open until the campaign is closed.
+
+        Raises:
+            PlanDamaged: it is not there any more.
+
+        """
+        return reopen(kept, self._stack)
+
+    def list_of(self, planned: OpenPlan) -> RecipientList:
+        """Give the list as it was when it was planned."""
+        recipients = list_of(planned)
+        if recipients is None:
+            return self.open_list()
+        if not self.ledger.throwaway:  # copies are of a list that another plan was made of
+            self.definition.workspace.clear_snapshots(keep=None)
+        return recipients
 
     def quota(self, account: Account) -> AccountQuota | None:
         """Give the account's limits and what it has used of them; None: nothing is counted here."""

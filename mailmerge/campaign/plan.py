@@ -2,22 +2,64 @@
 
 from __future__ import annotations
 
+import contextlib
+import weakref
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
+from mailmerge import files
+from mailmerge.errors import FileError
 from mailmerge.model import Counts, Status
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
     from pathlib import Path
 
+    from mailmerge.campaign.definition import Definition
     from mailmerge.check.diagnostics import DiagnosticCollector
-    from mailmerge.model import Rate
+    from mailmerge.model import Message, Rate
+    from mailmerge.plan.composer import Composer
+    from mailmerge.recipients import RecipientList
+
+
+class KeptPlan:
+    """Finds a plan again that was made in this process, and keeps it from being swept until then.
+
+    Args:
+        definition: the campaign as it was planned.
+        name: the plan's.
+        path: where it is.
+        composer: what made it: messages are thawed as they were frozen, whatever the templates say by now.
+        recipients: the list that it was made of.
+
+    """
+
+    def __init__(
+        self, definition: Definition, name: str, path: Path, composer: Composer, recipients: RecipientList
+    ) -> None:
+        self.definition = definition
+        self.name = name
+        self.path = path
+        self.composer = composer
+        self.recipients = recipients
+        with contextlib.suppress(FileError):  # then it can be swept: who sends it is told
+            weakref.finalize(self, files.open_own(path, hold=True).close)
+
+    def is_of(self, definition: Definition) -> bool:
+        """Tell whether it is a plan of this campaign: the one of that name in that folder."""
+        own = self.definition
+        same = own.workspace.folder.resolve() == definition.workspace.folder.resolve()
+        return same and own.name == definition.name
 
 
 class Plan(Struct, frozen=True):
-    """The plan of one run."""
+    """What a campaign's list and templates make, row by row, and what of it one run would send.
+
+    It is a snapshot: `Campaign.send` sends these messages, whatever has changed since. It is good for the
+    process that made it.
+    """
 
     campaign: str
     source: str
@@ -53,6 +95,8 @@ class Plan(Struct, frozen=True):
     """Where the plan is kept."""
     facts: tuple[str, ...] = ()
     """What it was made of, in words: options, files, versions."""
+    handle: KeptPlan | None = None
+    """What finds the plan again; None: this was put together by hand."""
     deferred_until: datetime | None = None
     pipeline: str = "auto"
     """How messages may overlap on the wire: ``auto``, ``off``, ``overlap`` or ``window``."""
@@ -77,6 +121,22 @@ class Plan(Struct, frozen=True):
         gaps = self.to_send - 1
         blocks = (gaps // rate.count * rate.seconds for rate in self.rates)
         return max(gaps * shortest.seconds / shortest.count, *blocks)
+
+    def messages(self) -> Iterator[Message]:
+        """Yield the messages that are left to be sent, in the list's order, as sending this plan would.
+
+        Rows that were accepted, or are left out for another reason, have none. A message that was tried
+        before has the Date that it had then, the others that of now; before the campaign's first run the
+        Message-IDs are passing ones, too. Nothing is written.
+
+        Raises:
+            PlanDamaged: the plan is not there any more.
+            RowError: a file of the message has changed since it was planned, or is gone.
+
+        """
+        from mailmerge.campaign.check import planned_messages
+
+        return planned_messages(self)
 
     @property
     def before(self) -> int:

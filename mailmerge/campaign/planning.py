@@ -7,6 +7,7 @@ last run worked on, so that rows have the numbers that the last report had.
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,20 +16,20 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Struct
 
+from mailmerge.campaign.plan import KeptPlan
 from mailmerge.campaign.standing import Join, Standing
 from mailmerge.campaign.workspace import ledger_of
-from mailmerge.errors import LedgerError, ListError
+from mailmerge.errors import LedgerError, ListError, PlanDamaged
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.plan.cache import PlanCache, PlanOwner
 from mailmerge.plan.composer import Composer
 from mailmerge.plan.facts import Facts, premises
 from mailmerge.plan.path_log import PathLog
 from mailmerge.plan.planner import Planner, PlanSummary
-from mailmerge.recipients import sha256
+from mailmerge.recipients import planned_rows, sha256
 from mailmerge.recipients.selection import Suppressed
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterator
     from contextlib import ExitStack
 
@@ -51,8 +52,8 @@ class OpenPlan(Struct, frozen=True):
     """The list, as the user named it."""
     sender: str
     """The template of From."""
-    path: Path
-    """Where it is kept."""
+    kept: KeptPlan
+    """What finds it again."""
     earlier: bool = False
     """It was made before this command."""
     changes: tuple[str, ...] = ()
@@ -144,8 +145,9 @@ class Planning:
 
     def _opened(self, reader: PlanReader, summary: PlanSummary, *, earlier: bool = False) -> OpenPlan:
         path = plan_cache(self._definition).path(reader.name)
+        kept = KeptPlan(self._definition, reader.name, path, self.composer, self._recipients)
         sender, shown = self.composer.sender, self._recipients.shown
-        return OpenPlan(reader, summary, shown, sender, path, earlier, self._changes)
+        return OpenPlan(reader, summary, shown, sender, kept, earlier, self._changes)
 
     def _look_at_list(self) -> os.stat_result:
         path = str(self._definition.file.data.source)
@@ -169,6 +171,41 @@ class Planning:
         for other, found in self._others:
             self._log.hashed(str(other), found, sha256(other))
         return Facts(self._premises, self._log.looked_at())
+
+
+def reopen(kept: KeptPlan, stack: ExitStack) -> OpenPlan:
+    """Give a plan that was made earlier, whatever has changed since, open until *stack* is closed.
+
+    Raises:
+        PlanDamaged: it is not there any more.
+
+    """
+    found = plan_cache(kept.definition).find(kept.name, datetime.now(UTC))
+    if found is not None:
+        reader = stack.enter_context(found)
+        with contextlib.suppress(msgspec.MsgspecError):
+            summary = msgspec.msgpack.decode(reader.summary, type=PlanSummary)
+            if reader.has_messages:
+                shown, sender = kept.recipients.shown, kept.composer.sender
+                return OpenPlan(reader, summary, shown, sender, kept, earlier=True)
+    raise PlanDamaged(
+        f"the plan of campaign {kept.definition.name!r} is not kept any more",
+        hint="plan() makes a new one; what was sent before is not sent again",
+    )
+
+
+def list_of(planned: OpenPlan) -> RecipientList | None:
+    """Give the list of a plan as it was then; None: the file that it was read from has not changed."""
+    kept = planned.kept
+    if kept.definition.given_list is not None:
+        return kept.recipients
+    path = kept.definition.file.data.source.absolute()
+    facts = Facts.decode(planned.reader.facts)
+    with contextlib.suppress(OSError):
+        now, wanted = bytes.fromhex(sha256(path)), os.fsencode(os.path.normpath(path))
+        if facts and any(one.path == wanted and one.sha256 == now for one in facts.looked_at.paths):
+            return None
+    return planned_rows(kept.recipients, lambda: ((row.row, row.cells) for row in planned.reader.rows()))
 
 
 def _stamp(found: os.stat_result) -> tuple[int, int, int]:

@@ -65,8 +65,9 @@ def examine(
         sender=summary.sender or planned.sender,
         planned=planned.reader.made if planned.earlier else None,
         changes=planned.changes,
-        kept=planned.path,
+        kept=planned.kept.path,
         facts=planned.facts,
+        handle=planned.kept,
     )
     return plan, standing
 

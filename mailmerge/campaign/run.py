@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from mailmerge.campaign.definition import Definition
     from mailmerge.campaign.opening import OpenCampaign
-    from mailmerge.campaign.plan import Plan
+    from mailmerge.campaign.plan import KeptPlan, Plan
     from mailmerge.campaign.planning import OpenPlan
     from mailmerge.campaign.results import Report
     from mailmerge.campaign.standing import Standing, StandingRow
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from mailmerge.ledger.attempts import Settlement
     from mailmerge.ledger.ledger import Ledger
     from mailmerge.model import Rate
+    from mailmerge.plan.composer import Composer
+    from mailmerge.recipients import RecipientList
     from mailmerge.sending.runs import Progress, StopFlag
     from mailmerge.sending.sender import Sender
     from mailmerge.sending.throttle import Throttle
@@ -108,21 +110,28 @@ def send(
     stop: StopFlag,
     clock: Clock | None = None,
     on_outcome: Callable[[Settlement], None] | None = None,
+    given: Plan | None = None,
 ) -> Report | None:
-    """Plan, ask, send and report; None: declined, or a dry run.
+    """Plan, unless the plan is *given*, ask, send and report; None: declined, or a dry run.
 
     Raises:
+        ValueError: the plan is another campaign's.
         MailmergeError: nothing was sent.
         Exception: what *on_outcome* raised first, after everything was recorded and reported.
 
     """
+    kept = None if given is None else given.handle
+    if given is not None and (kept is None or not kept.is_of(definition)):
+        raise ValueError(f"the plan is that of campaign {given.campaign!r} somewhere else, not of this one")
     clock = clock or SystemClock()
     account = find_account(definition, ca_file=request.ca_file)
     log = program_log()
     listener = OutcomeListener(on_outcome, log) if log is not None or on_outcome is not None else None
     access = Access.COPY if request.dry_run else Access.SEND
     with open_run(definition, access, clock=clock, wait=request.wait_lock, give_up=stop.is_set) as opened:
-        run = Run(opened, request, account, clock=clock, stop=stop, observe=observe, listener=listener)
+        run = Run(
+            opened, request, account, clock=clock, stop=stop, observe=observe, listener=listener, kept=kept
+        )
         plan = run.plan()
         if not confirm(plan) or request.dry_run:
             return None
@@ -154,6 +163,7 @@ class Run:
         stop: ends the run after the messages in flight.
         observe: is told of every step.
         listener: is told of outcomes that are durable; None: nobody is.
+        kept: the plan to be sent; None: the one that holds now, made if there is none.
 
     Raises:
         InputError: the list or the templates cannot be read.
@@ -170,6 +180,7 @@ class Run:
         stop: StopFlag,
         observe: Callable[[Progress], None],
         listener: OutcomeListener | None = None,
+        kept: KeptPlan | None = None,
     ) -> None:
         self._listener = listener
         self._definition = opened.definition
@@ -184,11 +195,21 @@ class Run:
         self._rates = all_rates(account, self._send.rate)
         self._sessions = self._send.sessions or account.sessions
         self._selection = parse_rows(request.rows) if request.rows else None
-        self._recipients = opened.open_list()
-        self._planning = Planning(opened.definition, self._recipients, account)
-        self._composer = self._planning.composer
-        self._quota: AccountQuota | None = opened.quota(account)
+        self._recipients: RecipientList
+        self._composer: Composer
         self._planned: OpenPlan
+        self._make_plan: Callable[[], OpenPlan]
+        if kept is None:
+            self._recipients = opened.open_list()
+            planning = Planning(opened.definition, self._recipients, account)
+            self._composer = planning.composer
+            self._make_plan = lambda: opened.plan(planning, request.progress)
+        else:
+            planned = opened.reopen(kept)
+            self._recipients = opened.list_of(planned)
+            self._composer = kept.composer.sent_by(account)
+            self._make_plan = lambda: planned
+        self._quota: AccountQuota | None = opened.quota(account)
         self._standing: Standing
         self._look_again = 0.0
         self._suppression_changed = False
@@ -206,8 +227,7 @@ class Run:
             FileError: there is no room on the disk for the plan, or for what happens to its rows.
 
         """
-        planned = self._opened.plan(self._planning, self._request.progress)
-        self._planned = planned
+        planned = self._planned = self._make_plan()
         plan, self._standing = examine(self._definition, self._ledger, planned, account=self._account)
         refuse_if_broken(plan.problems)
         self._refuse_changes()

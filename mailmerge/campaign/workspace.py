@@ -59,8 +59,8 @@ class Workspace(Struct, frozen=True):
         except FileError as error:
             raise unusable(error) from error
 
-    def clear_snapshots(self, keep: Path) -> None:
-        """Remove earlier copies of the list."""
+    def clear_snapshots(self, keep: Path | None) -> None:
+        """Remove earlier copies of the list, all but the one to *keep*."""
         for copy in self._snapshots():
             if copy != keep:
                 with contextlib.suppress(FileError):

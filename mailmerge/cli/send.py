@@ -199,7 +199,7 @@ class SendCommand:
             ask_secret=ask_secret if interactive() else None,
         )
         with bar, GracefulStop() as stop:
-            report = campaign.send(request, confirm=self.confirm, observe=bar.observe, stop=stop.flag)
+            report = campaign.send(request=request, confirm=self.confirm, observe=bar.observe, stop=stop.flag)
         if report is None:
             return 0 if self.dry_run else 2
         show_report(report, as_json=self.as_json, verbose=self.verbose)

@@ -5,6 +5,7 @@ This is what preview, check, rehearsal and sending share: whatever they show or 
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from pathlib import Path
@@ -147,6 +148,12 @@ class Composer:
 
         """
         return self._builder.freeze(rendered, key=identity(rendered) if key is None else key)
+
+    def sent_by(self, account: Account | None) -> Composer:
+        """Give the same for messages that are frozen already, with an account's return path."""
+        other = copy.copy(self)
+        other._mail_from = account.return_path if account else None  # noqa: SLF001  of this class
+        return other
 
     def thaw(self, frozen: FrozenMessage, *, message_id: str, date: datetime) -> Message:
         """Make the message that goes out.

@@ -17,12 +17,13 @@ from mailmerge.recipients.snapshot import sha256, snapshot
 from mailmerge.text import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     import pandas as pd
 
     from mailmerge.options import Hidden
+    from mailmerge.values import Cell
 
 __all__ = [
     "WORKBOOKS",
@@ -33,6 +34,7 @@ __all__ = [
     "is_failed_text",
     "open_list",
     "parse_rows",
+    "planned_rows",
     "row_mark",
     "sha256",
     "snapshot",
@@ -120,6 +122,15 @@ def from_rows(
     from mailmerge.recipients.rows import RowList
 
     return RowList(rows, Options(key, dict(types), dict(defaults)))
+
+
+def planned_rows(
+    recipients: RecipientList, rows: Callable[[], Iterable[tuple[int, tuple[Cell, ...]]]]
+) -> RecipientList:
+    """Make a list of the rows that were planned, by number, instead of the list that they were in."""
+    from mailmerge.recipients.rows import PlannedRows
+
+    return PlannedRows(recipients, rows)
 
 
 def _check_file(path: Path, shown: str) -> None:

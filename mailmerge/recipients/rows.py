@@ -20,7 +20,7 @@ from mailmerge.recipients.recipient_list import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from mailmerge.values import Cell
 
@@ -84,6 +84,33 @@ class RowList(RecipientList):
 
     def _place(self, row: int, line: int | None, position: int) -> Place:  # noqa: ARG002  rows have no lines
         return Place(path=_SHOWN, cell=f'"{self._headings[position]}" of row {row}')
+
+
+class PlannedRows(RecipientList):
+    """The rows of a list that has changed since they were planned, types and defaults applied.
+
+    Args:
+        recipients: the list.
+        rows: gives, each time, their numbers and cells.
+
+    """
+
+    def __init__(
+        self, recipients: RecipientList, rows: Callable[[], Iterable[tuple[int, tuple[Cell, ...]]]]
+    ) -> None:
+        header, _ = read_header(
+            recipients.columns.headings, recipients.header_row, lambda _at: Place(path=recipients.shown)
+        )
+        super().__init__(recipients.path, recipients.shown, header, Options())
+        self.dialect = recipients.dialect
+        self._rows = rows
+
+    def _records(self) -> Iterator[Record]:
+        for row, cells in self._rows():
+            yield row, None, cells
+
+    def _place(self, row: int, line: int | None, position: int) -> Place:  # noqa: ARG002  rows have no lines
+        return Place(path=self.shown, cell=f'"{self.columns.headings[position]}" of row {row}')
 
 
 def _cell(value: object, row: int, heading: object) -> Cell | CellError:

@@ -91,7 +91,9 @@ class Bench:
     ) -> Report:
         """Run to the end, in this process."""
         request = SendRequest(**wanted)  # type: ignore[arg-type]
-        report = self.campaign().send(request, confirm=confirm, observe=observe, stop=stop, clock=clock)
+        report = self.campaign().send(
+            request=request, confirm=confirm, observe=observe, stop=stop, clock=clock
+        )
         assert report is not None
         return report
 

@@ -404,7 +404,7 @@ def test_a33_a_dry_run_touches_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(socket.socket, "connect", None)
         patch.setattr(socket.socket, "connect_ex", None)
-        report = bench.campaign().send(SendRequest(dry_run=True), confirm=note, clock=SkippingClock())
+        report = bench.campaign().send(request=SendRequest(dry_run=True), confirm=note, clock=SkippingClock())
 
     assert report is None
     assert seen == [2]

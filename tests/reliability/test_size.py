@@ -43,7 +43,7 @@ seen = {}
 def confirm(plan):
     seen.update(plan=time.process_time() - begun, planned=memory())
     return True
-report = Campaign.load(Path(sys.argv[1])).send(campaign_run.SendRequest(), confirm=confirm)
+report = Campaign.load(Path(sys.argv[1])).send(request=campaign_run.SendRequest(), confirm=confirm)
 print(json.dumps({**seen, "code": report.exit_code, "peak": memory(), "all": time.process_time() - begun}))
 """
 

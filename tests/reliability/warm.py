@@ -52,7 +52,7 @@ def run(order: dict[str, object], countdown: Countdown) -> int:
 
     try:
         campaign = Campaign.load(Path(str(order["folder"])), environ=order["environ"])  # type: ignore[arg-type]
-        report = campaign.send(campaign_run.SendRequest(), confirm=confirm, clock=clock)
+        report = campaign.send(request=campaign_run.SendRequest(), confirm=confirm, clock=clock)
         return 2 if report is None else report.exit_code
     except MailmergeError as error:
         sys.stderr.write(f"{error.code}: {error}\n")

@@ -166,7 +166,7 @@ def test_a_dry_run_needs_an_account_but_no_server(campaign_factory: CampaignFact
         plans.append(found)
         return True
 
-    report = campaign.send(SendRequest(dry_run=True), confirm=keep)
+    report = campaign.send(request=SendRequest(dry_run=True), confirm=keep)
 
     assert report is None
     assert (plans[0].to_send, plans[0].first, plans[0].last) == (3, "ana@example.com", "cy@example.org")
@@ -179,7 +179,7 @@ def test_from_that_the_account_may_not_use_stops_the_run(campaign_factory: Campa
     campaign = campaign_factory.open(SMTP_SERVER="smtp.invalid", SMTP_FROM="other@example.org", SMTP_AUTH="x")
 
     with pytest.raises(CampaignFileError) as caught:
-        campaign.send(SendRequest(dry_run=True))
+        campaign.send(request=SendRequest(dry_run=True))
 
     assert caught.value.code == "C461"
 

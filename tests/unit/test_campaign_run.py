@@ -111,7 +111,7 @@ def test_a_list_that_changes_while_it_is_sent_changes_nothing(mailmerge, sandbox
         frame.loc[2, "email"] = "z@example.org"
         return True
 
-    report = campaign.send(SendRequest(), confirm=edit)
+    report = campaign.send(request=SendRequest(), confirm=edit)
 
     assert report is not None
     assert (report.exit_code, report.reason) == (0, "finished")
@@ -134,7 +134,7 @@ def test_a_file_that_changes_while_it_is_sent_leaves_the_rest_pending(mailmerge,
         letter.unlink() if becomes is None else letter.write_text(becomes)
         return True
 
-    report = campaign.send(SendRequest(), confirm=change)
+    report = campaign.send(request=SendRequest(), confirm=change)
 
     assert report is not None
     assert (report.exit_code, report.sent_now, report.counts[Status.PENDING]) == (5, 0, 3)
@@ -143,7 +143,7 @@ def test_a_file_that_changes_while_it_is_sent_leaves_the_rest_pending(mailmerge,
     assert report.notes == tuple(f"row {row}: {words}" for row in (2, 3, 4))
     assert sandbox.messages == []
     letter.write_text("the letter")
-    again = campaign.send(SendRequest(), confirm=lambda _plan: True)
+    again = campaign.send(request=SendRequest(), confirm=lambda _plan: True)
     assert again is not None
     assert (again.exit_code, again.sent_now) == (0, 3)
 
@@ -211,7 +211,7 @@ def test_a_preview_shows_the_message_that_went_out_or_the_one_that_would(mailmer
     assert new.message_id != shown.message_id
     assert b"\r\nDate: Sun, 22 Nov 2026" not in b"\r\n" + new.content
     (folder / "body.txt").write_text("Something else\n")
-    campaign.send(SendRequest(accept_changes=True))
+    campaign.send(request=SendRequest(accept_changes=True))
     assert [message.content for message in campaign.messages()] == [sandbox.messages[1].content]
 
 
@@ -282,7 +282,7 @@ def test_a31_an_opt_out_during_the_run_counts_from_the_next_message_on(mailmerge
         {"data.suppress": [str(never)], "send.rate": ["30/m"]},
         environ=mailmerge.environ,
     )
-    report = again.send(SendRequest(), clock=VirtualClock(SystemClock().now()), on_outcome=opt_out)
+    report = again.send(request=SendRequest(), clock=VirtualClock(SystemClock().now()), on_outcome=opt_out)
 
     assert report is not None
     assert [message.rcpt_to[0] for message in sandbox.messages] == ["ana@example.com"]
@@ -300,7 +300,7 @@ def test_a31_an_opt_out_list_that_cannot_be_read_any_more_stops_the_run(mailmerg
         environ=mailmerge.environ,
     )
     report = again.send(
-        SendRequest(),
+        request=SendRequest(),
         clock=VirtualClock(SystemClock().now()),
         on_outcome=lambda _told: never.unlink(missing_ok=True),
     )

@@ -17,7 +17,17 @@ import pytest
 from markupsafe import Markup
 from msgspec.structs import replace
 
-from mailmerge import Account, AuthError, Campaign, CampaignFileError, ListError, Status, send_message
+from mailmerge import (
+    Account,
+    AuthError,
+    Campaign,
+    CampaignFileError,
+    ListError,
+    PlanDamaged,
+    SendRequest,
+    Status,
+    send_message,
+)
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.masking import mask_known
 from mailmerge.recipients import from_rows
@@ -142,9 +152,7 @@ def test_a_callable_that_gives_no_text_is_an_error_of_the_sign_in(account):
 
 def test_a_secret_is_not_in_the_transcript(account, sandbox, tmp_path):
     """What was handed over is masked like what was found."""
-    from mailmerge import SendRequest
-
-    spring(account=account, state=tmp_path / "s").send(SendRequest(transcript=tmp_path / "smtp.txt"))
+    spring(account=account, state=tmp_path / "s").send(request=SendRequest(transcript=tmp_path / "smtp.txt"))
     written = (tmp_path / "smtp.txt").read_text()
     assert "****" in written
     assert sandbox.password not in written
@@ -347,6 +355,127 @@ def test_a_frame_has_the_same_arguments(tmp_path):
     assert everything_in(tmp_path / "cwd") == []
     with pytest.raises(CampaignFileError):
         Campaign.from_dataframe(frame, name="x", subject="Hi")
+
+
+# --- a plan that is looked at, then sent
+
+
+@pytest.fixture
+def letters(tmp_path, account):
+    """Open a campaign in a folder of three rows, a template and an attachment for each."""
+    folder = tmp_path / "letters"
+    folder.mkdir()
+    (folder / "people.csv").write_text("email,name\nann@x.org,Ann\n\nbo@x.org,Bo\nno address,Cy\n")
+    (folder / "body.txt").write_text("Dear {{ name }},\n")
+    for name in ("Ann", "Bo", "Cy"):
+        (folder / f"{name}.txt").write_text(f"for {name}")
+    (folder / "campaign.toml").write_text(
+        'data.source = "people.csv"\n[message]\nfrom = "me@example.org"\nto = "{{ email }}"\n'
+        'subject = "Hi {{ name }}"\ntext = "body.txt"\n[[attach]]\npath = "{{ name }}.txt"\n'
+    )
+    return Campaign.load(folder, account=account)
+
+
+def received(sandbox):
+    """Give who got what, by the server's own account."""
+    parsed = [Received(m.mail_from, m.rcpt_to, m.content).parse() for m in sandbox.messages]
+    bodies = [part.get_content() for message in parsed if (part := message.get_body())]
+    return [(str(m["To"]), str(m["Subject"]), body) for m, body in zip(parsed, bodies, strict=True)]
+
+
+def test_a_plan_says_what_would_be_sent(letters, tmp_path):
+    """It has counts, problems and messages, and making it writes only into the cache."""
+    before = everything_in(tmp_path)
+    plan = letters.plan()
+    assert (plan.rows, plan.to_send, plan.ready, plan.statuses[Status.INVALID]) == (3, 2, 2, 1)
+    assert [group.first.row for group in plan.problems] == [5]
+    assert [str(message.envelope.rcpt_to[0]) for message in plan.messages()] == ["ann@x.org", "bo@x.org"]
+    assert everything_in(tmp_path) == before
+
+
+def test_the_messages_of_a_plan_are_those_that_go_out(letters, sandbox):
+    """But for what is only known when they are sent, they are the same octets."""
+    plan = letters.plan()
+    shown = [message.content for message in plan.messages()]
+    letters.send(plan)
+
+    def body(content):
+        return content.partition(b"MIME-Version:")[2]
+
+    assert [body(content) for content in shown] == [body(m.content) for m in sandbox.messages]
+    assert list(plan.messages()) == []
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_plan_is_sent_as_it_was_planned(letters, sandbox, gone):
+    """List and templates may change or go meanwhile, and other plans may be made."""
+    plan = letters.plan()
+    folder = letters.workspace.folder
+    (folder / "people.csv").write_text("email,name\neve@x.org,Eve\n")
+    (folder / "Eve.txt").write_text("for Eve")
+    (folder / "body.txt").write_text("Go away, {{ name }}\n")
+    assert [str(m.envelope.rcpt_to[0]) for m in letters.plan().messages()] == ["eve@x.org"]
+    if gone:
+        (folder / "people.csv").unlink()
+    (folder / "body.txt").write_text("{{ broken")
+    report = letters.send(plan)
+    assert report is not None
+    assert received(sandbox) == [
+        ("ann@x.org", "Hi Ann", "Dear Ann,\r\n"),
+        ("bo@x.org", "Hi Bo", "Dear Bo,\r\n"),
+    ]
+    assert report.counts[Status.ACCEPTED] == 2
+    failed = (folder / "out" / report.failed_name).read_text("utf-8-sig").splitlines()
+    assert [line.split(",")[:2] for line in failed] == [["email", "name"], ["no address", "Cy"]]
+
+
+def test_a_file_that_changed_since_it_was_planned_is_not_sent(letters, sandbox):
+    """Attachments are read when they are sent, and have to be what was planned."""
+    plan = letters.plan()
+    (letters.workspace.folder / "Ann.txt").write_text("for Eve")
+    report = letters.send(plan)
+    assert report is not None
+    assert [to for to, _, _ in received(sandbox)] == ["bo@x.org"]
+    assert report.counts[Status.PENDING] == 1
+
+
+def test_a_plan_of_rows_is_sent(account, sandbox, tmp_path):
+    """What was looked at goes out, also where something else was planned in between."""
+    campaign = spring((dict(row) for row in ROWS), account=account, state=tmp_path / "s")
+    plan = campaign.plan()
+    campaign.check()
+    list(campaign.messages())
+    campaign.send(plan, SendRequest(limit=1))
+    assert len(sandbox.messages) == 1
+    campaign.send(plan)
+    assert [to for to, _, _ in received(sandbox)] == ["ann@example.org", "bo@example.org"]
+
+
+def test_another_campaign_s_plan_is_refused(account, sandbox, tmp_path):
+    """A campaign is a name in a folder; other objects for the same one are the same campaign."""
+    plan = spring(account=account, state=tmp_path / "s").plan()
+    with pytest.raises(ValueError, match="is that of campaign 's'"):
+        spring(account=account, state=tmp_path / "t").send(plan)
+    with pytest.raises(ValueError, match="is that of campaign 's'"):
+        spring(account=account, state=tmp_path / "s", name="other").send(plan)
+    with pytest.raises(ValueError, match="is that of campaign 's'"):
+        spring(account=account, state=tmp_path / "s").send(replace(plan, handle=None))
+    assert len(sandbox.messages) == 0
+    spring(account=account, state=tmp_path / "s").send(plan)
+    assert len(sandbox.messages) == 2
+
+
+def test_a_plan_that_is_gone_is_refused(account, sandbox, tmp_path):
+    """Whoever removed the plans is told what to do; nothing else is sent instead."""
+    campaign = spring(account=account, state=tmp_path / "s")
+    plan = campaign.plan()
+    for path in campaign.workspace.cache.iterdir():
+        path.unlink()
+    for use in (lambda: campaign.send(plan), lambda: list(plan.messages())):
+        with pytest.raises(PlanDamaged, match="is not kept any more") as caught:
+            use()
+        assert "plan() makes a new one" in str(caught.value.hint)
+    assert len(sandbox.messages) == 0
 
 
 # --- outcomes
