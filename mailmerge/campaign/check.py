@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -17,7 +16,6 @@ from mailmerge.check.rules.deliverability import longer_than_a_day
 from mailmerge.clock import SystemClock
 from mailmerge.errors import AuthError, CampaignFileError, RowError, SessionError, TlsError
 from mailmerge.model import Place, Status
-from mailmerge.plan.composer import identifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
     from mailmerge.check.online import LinkCheck, Lookup
     from mailmerge.config.accounts import Account
     from mailmerge.errors import MailmergeError
-    from mailmerge.model import Message
 
 _ROWS_FOR_LINKS = 200
 """How many rows' messages are looked through for links to try."""
@@ -89,33 +86,6 @@ def _due(plan: Plan, standing: Standing) -> int:
     if not plan.counts[Status.DEFERRED]:
         return plan.counts[Status.PENDING]
     return sum(1 for _ in standing.due(SystemClock().now()))
-
-
-def planned_messages(plan: Plan) -> Iterator[Message]:
-    """Yield the messages of a plan that are left to be sent; see `Plan.messages`.
-
-    Raises:
-        ValueError: the plan was put together by hand.
-        PlanDamaged: it is not there any more.
-        RowError: a file has changed since, or is gone.
-
-    """
-    kept = plan.handle
-    if kept is None:
-        raise ValueError("only a plan that a campaign made has messages")
-    definition = kept.definition
-    account, _ = known_account(definition)
-    composer, now = kept.composer.sent_by(account), datetime.now(UTC).astimezone().replace(microsecond=0)
-    with open_run(definition, Access.COPY) as opened:
-        ledger, planned = opened.ledger, opened.reopen(kept)
-        _, standing = examine(definition, ledger, planned, account=account)
-        for row in standing.rows():
-            if row.status not in {Status.PENDING, Status.DEFERRED} or row.planned.message is None:
-                continue
-            frozen, delivery = planned.reader.message(row.planned.message), row.delivery
-            message_id = identifier(ledger.secret, frozen, delivery.generation if delivery else 0)
-            date = ledger.date_of(delivery, message_id) if delivery else None
-            yield composer.thaw(frozen, message_id=message_id, date=date or now)
 
 
 def known_account(definition: Definition) -> tuple[Account | None, Finding | None]:

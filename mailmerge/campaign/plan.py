@@ -13,7 +13,7 @@ from mailmerge.errors import FileError
 from mailmerge.model import Counts, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from datetime import datetime
     from pathlib import Path
 
@@ -97,6 +97,8 @@ class Plan(Struct, frozen=True):
     """What it was made of, in words: options, files, versions."""
     handle: KeptPlan | None = None
     """What finds the plan again; None: this was put together by hand."""
+    giver: Callable[[Plan], Iterator[Message]] | None = None
+    """What `messages` asks."""
     deferred_until: datetime | None = None
     pipeline: str = "auto"
     """How messages may overlap on the wire: ``auto``, ``off``, ``overlap`` or ``window``."""
@@ -130,13 +132,14 @@ class Plan(Struct, frozen=True):
         Message-IDs are passing ones, too. Nothing is written.
 
         Raises:
+            ValueError: the plan was put together by hand.
             PlanDamaged: the plan is not there any more.
             RowError: a file of the message has changed since it was planned, or is gone.
 
         """
-        from mailmerge.campaign.check import planned_messages
-
-        return planned_messages(self)
+        if self.giver is None:
+            raise ValueError("only a plan that a campaign made has messages")
+        return self.giver(self)
 
     @property
     def before(self) -> int:

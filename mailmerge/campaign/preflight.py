@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from mailmerge.addresses import Address
+from mailmerge.campaign.connect import find_account
+from mailmerge.campaign.opening import Access, open_run
 from mailmerge.campaign.plan import Plan
 from mailmerge.campaign.standing import Join, Standing
 from mailmerge.check.diagnostics import DiagnosticCollector
 from mailmerge.config.accounts import sender_allowed
 from mailmerge.errors import CampaignFileError, TemplateError
-from mailmerge.model import Counts, Diagnostic, Place
+from mailmerge.model import Counts, Diagnostic, Place, Status
+from mailmerge.plan.composer import identifier
 from mailmerge.recipients.selection import Suppressed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mailmerge.campaign.definition import Definition
     from mailmerge.campaign.planning import OpenPlan
     from mailmerge.check.diagnostics import Group
     from mailmerge.config.accounts import Account
     from mailmerge.ledger.ledger import Ledger
     from mailmerge.plan.planner import PlanSummary
+    from mailmerge.model import Message
 
 
 def examine(
@@ -68,6 +76,7 @@ def examine(
         kept=planned.kept.path,
         facts=planned.facts,
         handle=planned.kept,
+        giver=planned_messages,
     )
     return plan, standing
 
@@ -86,6 +95,33 @@ def _counted(
     ledger.note_standing(counts)
     standing.keep(ledger, own)
     return own, counts
+
+
+def planned_messages(plan: Plan) -> Iterator[Message]:
+    """Yield the messages of a plan that are left to be sent; see `Plan.messages`.
+
+    Raises:
+        PlanDamaged: it is not there any more.
+        RowError: a file has changed since, or is gone.
+
+    """
+    kept = plan.handle
+    assert kept is not None
+    definition = kept.definition
+    account = None
+    with contextlib.suppress(CampaignFileError):
+        account = find_account(definition)
+    composer, now = kept.composer.sent_by(account), datetime.now(UTC).astimezone().replace(microsecond=0)
+    with open_run(definition, Access.COPY) as opened:
+        ledger, planned = opened.ledger, opened.reopen(kept)
+        _, standing = examine(definition, ledger, planned, account=account)
+        for row in standing.rows():
+            if row.status not in {Status.PENDING, Status.DEFERRED} or row.planned.message is None:
+                continue
+            frozen, delivery = planned.reader.message(row.planned.message), row.delivery
+            message_id = identifier(ledger.secret, frozen, delivery.generation if delivery else 0)
+            date = ledger.date_of(delivery, message_id) if delivery else None
+            yield composer.thaw(frozen, message_id=message_id, date=date or now)
 
 
 def check_sender(definition: Definition, account: Account, sender: str) -> None:
