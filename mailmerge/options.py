@@ -66,7 +66,7 @@ _RUN: Final = ("rehearse", "send")
 Duplicates = Literal["first", "error", "allow"]
 """Rows that repeat an address: only the first is sent, none of the campaign is, or each one."""
 Hidden = Literal["refuse", "skip", "send"]
-"""Rows that a workbook hides: left out, sent like others, or an error."""
+"""Rows that a workbook hides: an error, left out, or sent like others."""
 OutputFormat = Literal["full", "concise", "json", "github", "sarif"]
 SchemaName = Literal["campaign", "accounts"]
 StockTemplate = Literal["plain", "newsletter", "invoice", "announcement"]
