@@ -112,6 +112,11 @@ class Invocation(Struct, frozen=True):
     unsaid: bool = False
     """The messages come from a program, not from a command line: only the ledger can be named by one."""
 
+    @property
+    def typed(self) -> bool:
+        """Whether a person typed it: messages call options by their flags, else by their names."""
+        return bool(self.command)
+
     @classmethod
     def parsed(cls, command: str, parameters: Mapping[str, Any]) -> Self:
         """Keep of a command's *parameters*, by name, those that a suggestion may have to repeat."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -100,7 +101,7 @@ class Campaign:
         out: Path | None = None,
         account: Account | None = None,
         ledger_only: bool = False,
-        flags: bool = False,
+        invocation: Invocation | None = None,
     ) -> Campaign:
         """Open the campaign in a folder (or its ``.toml`` file), or one that *options* describe alone.
 
@@ -112,29 +113,21 @@ class Campaign:
             out: folder of reports.
             account: who sends, with its secret or without; counts before the option of that name.
             ledger_only: the message does not matter, so options need not describe one.
-            flags: options are those of the command line, and are called so in messages.
+            invocation: the command line that it was named by; None: a program names it.
 
         Raises:
             CampaignFileError: with every problem in it.
 
         """
         given = {name: value for name, value in (options or {}).items() if value is not None}
-        if path is None and ledger_only and "data.source" in given:
-            return cls.from_options(
-                {**_NO_MESSAGE, **given},
-                settings=settings,
-                environ=environ,
-                out=out,
-                account=account,
-                flags=flags,
-            )
-        if path is None and _is_whole(given):
-            return cls.from_options(
-                given, settings=settings, environ=environ, out=out, account=account, flags=flags
-            )
-        return cls.from_folder(
-            path or ".", given, settings=settings, environ=environ, out=out, account=account, flags=flags
-        )
+        alone = path is None and ledger_only and "data.source" in given
+        if alone:
+            given = {**_NO_MESSAGE, **given}
+        if alone or (path is None and _is_whole(given)):
+            opening = partial(cls.from_options, given)
+        else:
+            opening = partial(cls.from_folder, path or ".", given)
+        return opening(settings=settings, environ=environ, out=out, account=account, invocation=invocation)
 
     @classmethod
     def from_folder(
@@ -146,7 +139,7 @@ class Campaign:
         environ: Mapping[str, str] | None = None,
         out: Path | None = None,
         account: Account | None = None,
-        flags: bool = False,
+        invocation: Invocation | None = None,
     ) -> Campaign:
         """Open the campaign in a folder or in a ``.toml`` file; what is given counts before what it says.
 
@@ -157,8 +150,8 @@ class Campaign:
         path = Path(path)
         folder = path.parent if path.suffix == ".toml" else path
         environment = Environment.read(folder, os.environ if environ is None else environ)
-        overrides = campaign_file.Overrides(options or {}, settings, environment, flags)
-        invocation = Invocation.programmed(path, options or {}, settings=settings, out=out)
+        invocation = invocation or Invocation.programmed(path, options or {}, settings=settings, out=out)
+        overrides = campaign_file.Overrides(options or {}, settings, environment, invocation.typed)
         return cls(
             campaign_file.load(path, overrides),
             environment=environment,
@@ -176,7 +169,7 @@ class Campaign:
         environ: Mapping[str, str] | None = None,
         out: Path | None = None,
         account: Account | None = None,
-        flags: bool = False,
+        invocation: Invocation | None = None,
     ) -> Campaign:
         """Make a campaign without a file; it lives beside its list, ``data.source``.
 
@@ -186,10 +179,10 @@ class Campaign:
         """
         folder = Path(str(options.get("data.source") or "")).parent
         environment = Environment.read(folder, os.environ if environ is None else environ)
+        invocation = invocation or Invocation.programmed(None, options, settings=settings, out=out)
         file = campaign_file.from_options(
-            folder, options, settings=settings, environ=environment, flags=flags
+            folder, options, settings=settings, environ=environment, typed=invocation.typed
         )
-        invocation = Invocation.programmed(None, options, settings=settings, out=out)
         return cls(file, environment=environment, out=out, account=account, invocation=invocation)
 
     @classmethod
@@ -209,10 +202,7 @@ class Campaign:
         """
         from mailmerge.campaign import in_memory
 
-        def make_list(file: CampaignFile) -> RecipientList:
-            return from_rows(rows, key=file.data.key, types=file.data.types, defaults=file.data.defaults)
-
-        return cls._of(in_memory.define(make_list, "the rows", options))
+        return cls._of(in_memory.define(partial(from_rows, rows), "the rows", options))
 
     @classmethod
     def from_dataframe(cls, frame: pd.DataFrame, **options: Unpack[CampaignOptions]) -> Campaign:
@@ -230,12 +220,7 @@ class Campaign:
         """
         from mailmerge.campaign import in_memory
 
-        def make_list(file: CampaignFile) -> RecipientList:
-            return from_dataframe(
-                frame, key=file.data.key, types=file.data.types, defaults=file.data.defaults
-            )
-
-        return cls._of(in_memory.define(make_list, "the data frame", options))
+        return cls._of(in_memory.define(partial(from_dataframe, frame), "the data frame", options))
 
     @classmethod
     def _of(cls, definition: Definition) -> Campaign:

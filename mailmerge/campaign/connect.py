@@ -41,7 +41,7 @@ def find_account(definition: Definition, *, ca_file: Path | None = None) -> Acco
         environment=definition.environment,
         overrides={"ca_file": None if ca_file is None else str(ca_file), "pipeline": file.send.pipeline},
         campaign_from=sender if sender and "{" not in sender else None,
-        flags=file.flags,
+        flags=definition.invocation.typed,
     )
 
 

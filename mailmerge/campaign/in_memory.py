@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mailmerge.config.accounts import Account
-    from mailmerge.config.campaign_file import CampaignFile
     from mailmerge.options import Duplicates
     from mailmerge.recipients import RecipientList
     from mailmerge.values import Plain
@@ -101,10 +100,13 @@ _NAMES: Final = {
 """What each of them is called in a campaign file."""
 
 
-def define(
-    make_list: Callable[[CampaignFile], RecipientList], shown: str, given: CampaignOptions
-) -> Definition:
+def define(make_list: Callable[..., RecipientList], shown: str, given: CampaignOptions) -> Definition:
     """Describe a campaign that has no file and no folder of its own; writes nothing.
+
+    Args:
+        make_list: makes the list, with *key*, *types* and *defaults* of its columns.
+        shown: what messages call it.
+        given: what the program said.
 
     Raises:
         TypeError: an argument is not known.
@@ -130,7 +132,7 @@ def define(
     if isinstance(account, str):
         values["account"] = account
     values |= given.get("options") or {}
-    file = campaign_file.from_options(folder, values, environ=environment, flags=False)
+    file = campaign_file.from_options(folder, values, environ=environment, typed=False)
     user_state = user_state_folder(environment)
     place = Path(state) if state else folder_of_name(user_state, file.name)
     cache = place / "cache" if state else user_cache_folder(environment)
@@ -143,7 +145,7 @@ def define(
         environment,
         workspace,
         invocation,
-        given_list=make_list(file),
+        given_list=make_list(key=file.data.key, types=file.data.types, defaults=file.data.defaults),
         given_account=None if isinstance(account, str) else account,
     )
 

@@ -266,7 +266,7 @@ class Run:
             f"campaign {self._definition.name!r} changed ({changed}) after {rows} accepted as it was",
             code="C470",
             hint="--accept-changes sends the rest as it is now; --name NEW starts over with the whole list"
-            if self._definition.file.flags
+            if self._definition.invocation.typed
             else "accept_changes sends the rest as it is now; another name starts over with the whole list",
         )
 

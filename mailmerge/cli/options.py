@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from msgspec.structs import replace
 
 from mailmerge.options import CAMPAIGN, every_option
 from mailmerge.suggest import Invocation
@@ -76,19 +75,15 @@ def load_campaign(options: dict[str, Any], *, ledger_only: bool = False) -> Camp
     values = {name: options.pop(parameter) for parameter, name in names.items() if parameter in options}
     # A flag that may be repeated and was not given is an empty tuple: as good as not there.
     given = {name: _plain(value) for name, value in values.items() if value not in (None, ())}
-    campaign = Campaign.load(
+    context = click.get_current_context()
+    return Campaign.load(
         options.pop("campaign"),
         given,
         settings=options.pop("settings"),
         out=options.pop("out"),
         ledger_only=ledger_only,
-        flags=True,
+        invocation=Invocation.parsed(context.info_name or "", context.params),
     )
-    context = click.get_current_context(silent=True)
-    if context is not None and context.info_name:
-        invocation = Invocation.parsed(context.info_name, context.params)
-        campaign.definition = replace(campaign.definition, invocation=invocation)
-    return campaign
 
 
 def _plain(value: Any) -> Any:

@@ -64,8 +64,6 @@ class CampaignFile(TopOptions):
     places: Mapping[str, Place]
     """Where each value is: ``message.subject``, ``message.to[1]``, ``attach[0].path``."""
     document: Document
-    flags: bool = True
-    """Said on the command line: hints name its flags."""
 
 
 class Overrides(Struct, frozen=True):
@@ -77,8 +75,8 @@ class Overrides(Struct, frozen=True):
     """Arguments of ``--set``: ``section.key=value``."""
     environ: Mapping[str, str] = field(default_factory=dict)
     """Where ``MAILMERGE_SECTION_KEY`` is looked up."""
-    flags: bool = True
-    """The options are flags of the command line, and are called so in messages; else by their names."""
+    typed: bool = True
+    """A person typed them: messages call them by their flags, else by their names."""
 
 
 # --- the three ways in -----------------------------------------------------------------------------------
@@ -100,7 +98,7 @@ def from_options(
     *,
     settings: Sequence[str] = (),
     environ: Mapping[str, str] | None = None,
-    flags: bool = True,
+    typed: bool = True,
 ) -> CampaignFile:
     """Make a campaign without a file; its name is the list's stem unless ``name`` is given.
 
@@ -108,7 +106,7 @@ def from_options(
         CampaignFileError: with every problem in it.
 
     """
-    return _build(Document.without_file(folder), Overrides(options, settings, environ or {}, flags))
+    return _build(Document.without_file(folder), Overrides(options, settings, environ or {}, typed))
 
 
 def _locate(path: Path) -> Path:
@@ -138,7 +136,7 @@ class _Builder:
 
     def __init__(self, document: Document) -> None:
         self.document = document
-        self.flags = True
+        self.typed = True
         self.problems = TomlProblems()
         self.sections: dict[str, _Values] = {section: {} for section in CAMPAIGN if section != "attach"}
         self.rules: list[_Values] = []
@@ -202,7 +200,7 @@ class _Builder:
     # --- overrides -----------------------------------------------------------------------------
 
     def override(self, overrides: Overrides) -> None:
-        self.flags = overrides.flags
+        self.typed = overrides.typed
         for name, text, label in _from_environment(overrides.environ, self.problems):
             self._set(name, text, label, typed=True)
         for setting in overrides.settings:
@@ -215,7 +213,7 @@ class _Builder:
             self._set(name.strip(), text, f"--set {name.strip()}", typed=True)
         for name, value in overrides.options.items():
             if value is not None:
-                self._set(name, value, _flag(name) if self.flags else name, typed=False)
+                self._set(name, value, _flag(name) if self.typed else name, typed=False)
 
     def _set(self, name: str, value: object, label: str, *, typed: bool) -> None:
         section, key, entry = _split(name)
@@ -224,7 +222,7 @@ class _Builder:
             return
         option = CAMPAIGN[section].get(key)
         if option and section == "attach":
-            hint = f"change [[attach]] in the file, or give {'--attach FILE' if self.flags else '`attach`'}"
+            hint = f"change [[attach]] in the file, or give {'--attach FILE' if self.typed else '`attach`'}"
             self.problems.add("C408", f"`{label}` cannot be set from outside", hint)
             return
         if option is None or (entry and option.type.entries is None):
@@ -283,12 +281,11 @@ class _Builder:
             check=CheckOptions(**fields_of(self.sections["check"])),
             places=document.places.values,
             document=document,
-            flags=self.flags,
         )
 
     def _hint(self, key: str, flag: str, name: str) -> str:
         """Say how a missing option can be given."""
-        return f"write {key}, or give {flag if self.flags else f'`{name}`'}"
+        return f"write {key}, or give {flag if self.typed else f'`{name}`'}"
 
     def _report_missing(self) -> None:
         place = self.document.top

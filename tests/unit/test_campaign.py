@@ -7,6 +7,7 @@ import stat
 from datetime import UTC, datetime
 from email.parser import BytesParser
 from email.policy import default
+from functools import partial
 from typing import TYPE_CHECKING, get_args
 
 import pytest
@@ -25,6 +26,7 @@ from mailmerge.options import StockTemplate
 from mailmerge.recipients import open_list
 from mailmerge.recipients.recipient_list import MAX_CELL
 from mailmerge.recipients.selection import Suppressed
+from mailmerge.suggest import Invocation
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -367,8 +369,12 @@ def test_the_ledger_lies_in_a_private_folder(campaign_factory: CampaignFactory) 
     assert stat.S_IMODE(workspace.ledger_path.stat().st_mode) == 0o600
 
 
-@pytest.mark.parametrize("flags", [True, False])
-def test_a_campaign_knows_who_named_its_options(tmp_path: Path, flags: bool) -> None:
+@pytest.mark.parametrize(
+    ("invocation", "label"), [(Invocation.parsed("check", {}), "--rate"), (None, "send.rate")]
+)
+def test_a_campaign_knows_who_named_its_options(
+    tmp_path: Path, invocation: Invocation | None, label: str
+) -> None:
     """Whichever way it is opened: messages name flags to a command line, and keys to a program."""
     (tmp_path / "list.csv").write_text("email\na@x.org\n", "utf-8")
     (tmp_path / "campaign.toml").write_text(
@@ -376,9 +382,13 @@ def test_a_campaign_knows_who_named_its_options(tmp_path: Path, flags: bool) -> 
     )
     source = {"data.source": str(tmp_path / "list.csv")}
     whole = {**source, "message.subject": "Hi", "message.text": "Hi\n", "message.from": "me@x.org"}
-    opened = [
-        Campaign.load(tmp_path, environ={}, flags=flags),
-        Campaign.load(None, whole, environ={}, flags=flags),
-        Campaign.load(None, source, environ={}, ledger_only=True, flags=flags),
+    ways: list[tuple[Path | None, dict[str, str], bool]] = [
+        (tmp_path, {}, False),
+        (None, whole, False),
+        (None, source, True),
     ]
-    assert [campaign.definition.file.flags for campaign in opened] == [flags] * 3
+    for path, options, ledger_only in ways:
+        load = partial(Campaign.load, path, environ={}, ledger_only=ledger_only, invocation=invocation)
+        assert load(options).definition.invocation.typed == (invocation is not None)
+        with pytest.raises(CampaignFileError, match=f"`{label}` "):
+            load({**options, "send.rate": "often"})
