@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from mailmerge.check.diagnostics import Group
     from mailmerge.config.accounts import Account
     from mailmerge.ledger.ledger import Ledger
-    from mailmerge.plan.planner import PlanSummary
     from mailmerge.model import Message
+    from mailmerge.plan.planner import PlanSummary
 
 
 def examine(

@@ -152,12 +152,12 @@ class RepeatGuard:
     def _way_back(self, first: Earlier) -> str:
         own = self._opened.definition.workspace.ledger_path.resolve()
         if first.ledger == own or not first.ledger.exists():
-            name = "--name" if self._definition.file.flags else "the name"
+            name = "--name" if self._definition.invocation.typed else "the name"
             return f"{name} {first.campaign} continues that campaign"
         return "that campaign can be continued where it is"
 
     def _option(self) -> str:
-        return "--accept-repeats" if self._definition.file.flags else "accept_repeats"
+        return "--accept-repeats" if self._definition.invocation.typed else "accept_repeats"
 
 
 def _listed(named: list[str], count: int) -> str:
