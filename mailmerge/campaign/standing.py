@@ -166,7 +166,7 @@ class Standing:
     def keep(self, ledger: Ledger, own: Counts) -> None:
         """Keep what the rows are without their history; not where that of rows elsewhere counts."""
         self._marked = self._mark
-        if self._marked and not (self.join.one_each and (self._taken_apart[0] or self._taken_apart[1])):
+        if self._marked and not any(self._taken_apart):
             ledger.note_bookmark(self._marked, own)
             self._bookmark = ledger.bookmark(self._marked)
 

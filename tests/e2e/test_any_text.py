@@ -79,7 +79,7 @@ class Bed:
         campaign = Campaign.load(
             self.folder, {"name": f"run-{self.count}", "send.max_rejected": "100%"}, environ=self.environ
         )
-        report = campaign.send(request=SendRequest())
+        report = campaign.send(request=SendRequest(accept_repeats=True))
         assert report is not None
         counts = report.counts
         assert counts[Status.ACCEPTED] + counts[Status.INVALID] == len(cells), report
