@@ -185,10 +185,14 @@ def reopen(kept: KeptPlan, stack: ExitStack) -> OpenPlan:
         reader = stack.enter_context(found)
         with contextlib.suppress(msgspec.MsgspecError):
             summary = msgspec.msgpack.decode(reader.summary, type=PlanSummary)
-            if reader.has_messages:
-                shown, sender = kept.recipients.shown, kept.composer.sender
-                return OpenPlan(reader, summary, shown, sender, kept, earlier=True)
-    raise PlanDamaged(
+            shown, sender = kept.recipients.shown, kept.composer.sender
+            return OpenPlan(reader, summary, shown, sender, kept, earlier=True)
+    raise not_kept(kept)
+
+
+def not_kept(kept: KeptPlan) -> PlanDamaged:
+    """Say that a plan is gone, or its messages are: those are removed when nothing is left to be sent."""
+    return PlanDamaged(
         f"the plan of campaign {kept.definition.name!r} is not kept any more",
         hint="plan() makes a new one; what was sent before is not sent again",
     )

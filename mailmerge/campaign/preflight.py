@@ -12,6 +12,7 @@ from mailmerge.addresses import Address
 from mailmerge.campaign.connect import find_account
 from mailmerge.campaign.opening import Access, open_run
 from mailmerge.campaign.plan import Plan
+from mailmerge.campaign.planning import not_kept
 from mailmerge.campaign.standing import Join, Standing
 from mailmerge.check.diagnostics import DiagnosticCollector
 from mailmerge.config.accounts import sender_allowed
@@ -118,6 +119,8 @@ def planned_messages(plan: Plan) -> Iterator[Message]:
         for row in standing.rows():
             if row.status not in {Status.PENDING, Status.DEFERRED} or row.planned.message is None:
                 continue
+            if not planned.reader.has_messages:
+                raise not_kept(kept)
             frozen, delivery = planned.reader.message(row.planned.message), row.delivery
             message_id = identifier(ledger.secret, frozen, delivery.generation if delivery else 0)
             date = ledger.date_of(delivery, message_id) if delivery else None

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from mailmerge.campaign.connect import connection_factory, find_account, open_transcript
 from mailmerge.campaign.opening import Access, account_key, open_run
-from mailmerge.campaign.planning import Planning, plan_cache
+from mailmerge.campaign.planning import Planning, not_kept, plan_cache
 from mailmerge.campaign.preflight import examine, refuse_if_broken
 from mailmerge.campaign.repeats import RepeatGuard
 from mailmerge.clock import SystemClock
@@ -233,6 +233,8 @@ class Run:
         refuse_if_broken(plan.problems)
         self._refuse_changes()
         to_send, first, last = self._extent(plan)
+        if to_send and not planned.reader.has_messages:
+            raise not_kept(planned.kept)
         self._opened.refuse_without_room(to_send)
         if to_send and not self._request.accept_repeats:
             self._refuse_repeats()

@@ -404,6 +404,12 @@ def test_the_messages_of_a_plan_are_those_that_go_out(letters, sandbox):
 
     assert [body(content) for content in shown] == [body(m.content) for m in sandbox.messages]
     assert list(plan.messages()) == []
+    letters.send(plan)
+    assert len(sandbox.messages) == 2
+    letters.requeue(accepted=True)
+    for again in (lambda: list(plan.messages()), lambda: letters.send(plan)):
+        with pytest.raises(PlanDamaged, match="is not kept any more"):
+            again()
 
 
 @pytest.mark.parametrize("gone", [False, True])
