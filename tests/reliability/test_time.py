@@ -149,6 +149,7 @@ def test_a26_the_own_cap_counts_all_campaigns(server: MoodyServer, tmp_path: Pat
     first.account(quota="7/d")
     shared = ("MAILMERGE_CONFIG", "MAILMERGE_STATE_DIR")
     second.mailmerge.environ |= {name: first.mailmerge.environ[name] for name in shared}
+    second.write(body_txt="Dear {{ name }},\n\nthis is another letter.\n")
 
     assert first.send().exit_code == 0
     server.accepted.clear()
