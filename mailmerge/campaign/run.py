@@ -199,7 +199,6 @@ class Run:
         self._composer: Composer
         self._planned: OpenPlan
         self._make_plan: Callable[[], OpenPlan]
-        self._given = kept is not None
         if kept is None:
             self._recipients = opened.open_list()
             planning = Planning(opened.definition, self._recipients, account)
@@ -503,8 +502,7 @@ class Run:
     def _drop_messages(self, report: Report) -> None:
         """Remove the finished messages from the cache where nobody waits for one any more."""
         waiting = sum(report.counts[status] for status in _WAITING)
-        wanted = waiting or self._request.keep_plan or self._given
-        if not wanted and not self._ledger.throwaway:
+        if not waiting and not self._request.keep_plan and not self._ledger.throwaway:
             plan_cache(self._definition).remove_messages(self._planned.reader.name)
 
 
