@@ -1,4 +1,4 @@
-"""``check``: the pre-flight over a throw-away ledger, and what may be asked of other machines on request."""
+"""``check``: the plan over a throw-away ledger, and what may be asked of other machines on request."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Showing messages as they would be sent: one by one, or all on a page that follows the files.
 
-Every row is looked at as the pre-flight does it, over a throw-away copy of the ledger: what is shown as to be
-sent is what would be sent.
+The messages are those of the plan, over a throw-away copy of the ledger: what is shown as to be sent is what
+would be sent. Where only some rows are asked for and there is no plan, no more than these are planned.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ class SendRequest(Struct, frozen=True):
     """How long the server may take for each reply; None: as RFC 5321 has it."""
     ask_secret: Callable[[str], str] | None = None
     progress: Callable[[int], None] | None = None
-    """Told now and then how many rows the pre-flight has seen."""
+    """Told now and then how many rows have been planned."""
 
 
 def send(
