@@ -209,6 +209,9 @@ class _Read(NamedTuple, Generic[_Found]):
     """Where it ends."""
 
 
+_NOTHING = _Read[Any]("", (), "", _BETWEEN)
+
+
 class TagReader(Generic[_Found]):
     """Finds something in the tags of one row after the other.
 
@@ -234,6 +237,8 @@ class TagReader(Generic[_Found]):
         self._settles = settled
         self._settled: dict[tuple[str, ...], bool] = {}
         self._plain: set[str] = set()
+        self._idle: set[str] = set()
+        """Fixed chunks that do nothing where no tag is open before them: most of them."""
         self._known: dict[str, dict[str, _Read[_Found]]] = {
             end: {} for end in (_BETWEEN, _IN_TAG, _DOUBLE, _SINGLE)
         }
@@ -247,13 +252,14 @@ class TagReader(Generic[_Found]):
         where = _BETWEEN
         pieces: list[str] = [""]  # the open tag; plain values stand between them
         values: list[str] = []
+        idle = self._idle
         for chunk in chunks:
+            if where == _BETWEEN and chunk in idle:
+                continue
             read = self._known[where].get(chunk)
             if read is None:
                 if chunk in self._fixed:
-                    read = self._read(chunk, where)
-                    if len(self._known[where]) < _MOST:
-                        self._known[where][chunk] = read
+                    read = self._read_fixed(chunk, where)
                 elif where == _BETWEEN and "<" not in chunk:
                     continue  # a value between tags that starts none
                 elif self._is_plain(chunk):
@@ -271,6 +277,14 @@ class TagReader(Generic[_Found]):
                 yield from read.found
             pieces[-1] += read.opening
             where = read.end
+
+    def _read_fixed(self, chunk: str, where: str) -> _Read[_Found]:
+        read = self._read(chunk, where)
+        if len(self._known[where]) < _MOST:
+            self._known[where][chunk] = read
+            if where == _BETWEEN and read == _NOTHING:
+                self._idle.add(chunk)
+        return read
 
     def _is_plain(self, value: str) -> bool:
         if value in self._plain:

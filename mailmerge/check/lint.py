@@ -61,8 +61,7 @@ class Lint:
         row = [finding for rule in self._message_rules for finding in rule(view)]
         found = [_placed(finding, view) for finding in self._chosen(dict.fromkeys(row))]
         chunks = (*(rendered.text or ()), "\0", *(rendered.html or ()))
-        fixed = self._sources.fixed
-        layout = tuple(chunk for chunk in chunks if chunk in fixed)
+        layout = tuple(filter(self._sources.fixed.__contains__, chunks))
         if layout not in self._layouts and len(self._layouts) < MOST_LAYOUTS:
             self._layouts.add(layout)
             found += self._new_layout(view)
