@@ -131,7 +131,9 @@ def test_a_plan_that_cannot_be_trusted_is_made_again(mailmerge, sandbox, damage,
     assert mailmerge("check", "spring").code == 0
     damage(*plans(mailmerge), *plans(mailmerge, "messages"))
 
-    done = mailmerge(command, "spring", *{"send": ["--yes"], "preview": ["--no-open"]}.get(command, []))
+    done = mailmerge(
+        command, "spring", *{"send": ["--yes", "--keep-plan"], "preview": ["--no-open"]}.get(command, [])
+    )
 
     assert done.code == 0, done
     assert "Traceback" not in done.err
