@@ -93,8 +93,8 @@ class Plan(Struct, frozen=True):
     """What has changed since it was planned before, the first few things."""
     kept: Path | None = None
     """Where the plan is kept."""
-    facts: tuple[str, ...] = ()
-    """What it was made of, in words: options, files, versions."""
+    made_of: bytes = b""
+    """What it was made of, as it is kept; `facts` says it in words."""
     handle: KeptPlan | None = None
     """What finds the plan again; None: this was put together by hand."""
     giver: Callable[[Plan], Iterator[Message]] | None = None
@@ -108,6 +108,14 @@ class Plan(Struct, frozen=True):
     warnings: tuple[str, ...] = ()
     statuses: Counts = field(default_factory=Counts)
     """What the list's rows are by themselves, without what happened to them earlier."""
+
+    @property
+    def facts(self) -> tuple[str, ...]:
+        """What it was made of, in words: options, files, versions."""
+        from mailmerge.plan.facts import Facts
+
+        found = Facts.decode(self.made_of)
+        return tuple(found.told()) if found else ()
 
     @property
     def ready(self) -> int:

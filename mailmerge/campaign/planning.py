@@ -59,12 +59,6 @@ class OpenPlan(Struct, frozen=True):
     changes: tuple[str, ...] = ()
     """What has changed since the one before it was made."""
 
-    @property
-    def facts(self) -> tuple[str, ...]:
-        """What it was made of, in words."""
-        found = Facts.decode(self.reader.facts)
-        return tuple(found.told()) if found else ()
-
 
 class Planning:
     """Finds the plan of a campaign, or makes it.
@@ -90,9 +84,8 @@ class Planning:
             definition.file, recipients.columns, account, list_name=recipients.shown, files=self._log
         )
         """The campaign's templates and message builder; what it looks at is noted."""
-        rows = (
-            secrets.token_hex(8) if self._source is None else ""
-        )  # nobody can tell whether they are the same
+        # Nobody can tell whether rows that a program hands in are the same as before.
+        rows = secrets.token_hex(8) if self._source is None else ""
         # Rows of another list are chosen and corrected by this one: both are facts.
         self._others = [(path, self._log.stat(str(path))) for path in recipients.files[1:]]
         rows += "\n".join(str(path.absolute()) for path, _ in self._others)

@@ -75,7 +75,7 @@ def examine(
         planned=planned.reader.made if planned.earlier else None,
         changes=planned.changes,
         kept=planned.kept.path,
-        facts=planned.facts,
+        made_of=planned.reader.facts,
         handle=planned.kept,
         giver=planned_messages,
     )
