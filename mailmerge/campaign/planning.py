@@ -227,11 +227,11 @@ def plan_cache(definition: Definition) -> PlanCache:
 
 def join_now(definition: Definition) -> Join:
     """Join what counts at this moment, for who only looks back: an unreadable opt-out list stops nobody."""
-    one_each = definition.file.data.duplicates != "allow"
+    data = definition.file.data
     try:
-        return Join(Suppressed(definition.file.data.suppress), one_each=one_each)
+        return Join.of_list(data)
     except ListError:
-        return Join(Suppressed(), one_each=one_each)
+        return Join.of_list(data, suppressed=Suppressed())
 
 
 @contextlib.contextmanager

@@ -19,7 +19,6 @@ from mailmerge.config.accounts import sender_allowed
 from mailmerge.errors import CampaignFileError, TemplateError
 from mailmerge.model import Counts, Diagnostic, Place, Status
 from mailmerge.plan.composer import identifier
-from mailmerge.recipients.selection import Suppressed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,11 +49,7 @@ def examine(
         for sender in planned.summary.senders:
             check_sender(definition, account, sender)
     most = account.max_size if account else None
-    join = Join(
-        Suppressed(file.data.suppress),
-        most if most is not None and summary.largest > most else None,
-        one_each=file.data.duplicates != "allow",
-    )
+    join = Join.of_list(file.data, max_size=most if most is not None and summary.largest > most else None)
     standing = Standing(ledger, planned.reader, join)
     if summary.corrections:
         ledger.correct(summary.corrections)

@@ -29,7 +29,6 @@ from mailmerge.plan.planner import RowMaker, plan_row
 from mailmerge.preview.live import FileStates, file_states
 from mailmerge.preview.preview_page import PageRow, PageWriter, diagnostic_values
 from mailmerge.recipients import parse_rows
-from mailmerge.recipients.selection import Suppressed
 from mailmerge.render.environments import END, START, unmarked
 from mailmerge.report.summary import standing_line
 from mailmerge.suggest import suggested
@@ -200,8 +199,7 @@ class _Look:
         self._composer = planning.composer
         self._problems = DiagnosticCollector(definition.file.check.ignore)
         self._problems.add(definition.environment.warnings)
-        data = definition.file.data
-        self._join = Join(Suppressed(data.suppress), one_each=data.duplicates != "allow")
+        self._join = Join.of_list(definition.file.data)
         if partial:
             self._planned = opened.find_plan(planning)
         else:

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from functools import cached_property
 from itertools import chain, islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from msgspec import Struct
 
 from mailmerge.errors import ListError
 from mailmerge.ledger.reader import IN_DOUBT
 from mailmerge.model import Counts, Delivery, Diagnostic, Result, Status
-from mailmerge.recipients.selection import LAST_ROW
+from mailmerge.recipients.selection import LAST_ROW, Suppressed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from mailmerge.ledger.ledger import Ledger
     from mailmerge.ledger.reader import Bookmark, LedgerReader, Taken
     from mailmerge.ledger.statistics import Aggregates
+    from mailmerge.options import DataOptions
     from mailmerge.plan.store import PlanReader, PlanRow
-    from mailmerge.recipients.selection import Suppressed
 
 _Item = TypeVar("_Item")
 _BATCH = 1000
@@ -47,6 +47,20 @@ class Join(Struct, frozen=True):
     """Largest message the account takes, in octets; None: no limit known."""
     one_each: bool = False
     """Whether nobody gets more than one message: an address that was written to is not written to again."""
+
+    @classmethod
+    def of_list(
+        cls, data: DataOptions, *, suppressed: Suppressed | None = None, max_size: int | None = None
+    ) -> Self:
+        """Join what the campaign says of its list; the files of *suppressed* addresses are read if not given.
+
+        Raises:
+            ListError: one of them cannot be read.
+
+        """
+        if suppressed is None:
+            suppressed = Suppressed(data.suppress)
+        return cls(suppressed, max_size, one_each=data.duplicates != "allow")
 
     def of(self, row: PlanRow) -> tuple[Status, str]:
         """Say what a planned row is, and why."""
