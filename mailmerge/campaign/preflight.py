@@ -13,12 +13,11 @@ from mailmerge.campaign.connect import find_account
 from mailmerge.campaign.opening import Access, open_run
 from mailmerge.campaign.plan import Plan
 from mailmerge.campaign.planning import not_kept
-from mailmerge.campaign.standing import Join, Standing
+from mailmerge.campaign.standing import Join, Standing, stamp_of
 from mailmerge.check.diagnostics import DiagnosticCollector
 from mailmerge.config.accounts import sender_allowed
 from mailmerge.errors import CampaignFileError, TemplateError
 from mailmerge.model import Counts, Diagnostic, Place, Status
-from mailmerge.plan.composer import identifier
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -116,9 +115,8 @@ def planned_messages(plan: Plan) -> Iterator[Message]:
                 continue
             if not planned.reader.has_messages:
                 raise not_kept(kept)
-            frozen, delivery = planned.reader.message(row.planned.message), row.delivery
-            message_id = identifier(ledger.secret, frozen, delivery.generation if delivery else 0)
-            date = ledger.date_of(delivery, message_id) if delivery else None
+            frozen = planned.reader.message(row.planned.message)
+            message_id, date = stamp_of(ledger, frozen, row.delivery)
             yield composer.thaw(frozen, message_id=message_id, date=date or now)
 
 

@@ -18,13 +18,12 @@ from msgspec.structs import replace
 from mailmerge.campaign.opening import Access, open_run
 from mailmerge.campaign.planning import Planning
 from mailmerge.campaign.preflight import refuse_if_broken
-from mailmerge.campaign.standing import Join, Standing, StandingRow
+from mailmerge.campaign.standing import Join, Standing, StandingRow, stamp_of
 from mailmerge.check.diagnostics import DiagnosticCollector
 from mailmerge.errors import MailmergeError, RowError, TemplateError
 from mailmerge.files import replace_file
 from mailmerge.model import Diagnostic, Recipient, Severity, Status
 from mailmerge.output_folder import OutputFolder
-from mailmerge.plan.composer import identifier
 from mailmerge.plan.planner import RowMaker, plan_row
 from mailmerge.preview.live import FileStates, file_states
 from mailmerge.preview.preview_page import PageRow, PageWriter, diagnostic_values
@@ -298,8 +297,7 @@ class _Look:
     def _thawed(self, frozen: FrozenMessage, row: StandingRow) -> ShownMessage:
         """Make the message; what went out before has the Date, and so the bytes, that it had then."""
         delivery = row.delivery
-        message_id = identifier(self._ledger.secret, frozen, delivery.generation if delivery else 0)
-        date = self._ledger.date_of(delivery, message_id) if delivery else None
+        message_id, date = stamp_of(self._ledger, frozen, delivery)
         message = self._composer.thaw(frozen, message_id=message_id, date=date or self._now)
         # A campaign that has no ledger yet has no secret either: its first run makes it.
         to_come = (*([] if date else ["Date"]), *(["Message-ID"] if self._ledger.new else []))

@@ -20,11 +20,11 @@ from mailmerge.campaign.opening import Access, account_key, open_run
 from mailmerge.campaign.planning import Planning, not_kept, plan_cache
 from mailmerge.campaign.preflight import examine, refuse_if_broken
 from mailmerge.campaign.repeats import RepeatGuard
+from mailmerge.campaign.standing import stamp_of
 from mailmerge.clock import SystemClock
 from mailmerge.errors import AuthError, CampaignFileError, LedgerError, MailmergeError, RowError
 from mailmerge.ledger.schema import sync_folder
 from mailmerge.model import Counts, Status
-from mailmerge.plan.composer import identifier
 from mailmerge.recipients import parse_rows
 from mailmerge.sending.group_commit import OutcomeListener, program_log
 from mailmerge.sending.runs import Reason, RunEnd
@@ -445,9 +445,8 @@ class Run:
         assert planned.message is not None
         try:
             frozen = self._planned.reader.message(planned.message)
-            message_id = identifier(self._ledger.secret, frozen, known.generation if known else 0)
-            # The same message has the same Date each time that it goes out, a changed one its own.
-            date = (self._ledger.date_of(known, message_id) if known else None) or self._now()
+            message_id, earlier = stamp_of(self._ledger, frozen, known)
+            date = earlier or self._now()
             message = self._composer.thaw(frozen, message_id=message_id, date=date)
         except RowError as error:
             # A file of it is another one now than when it was planned. The row stays pending.

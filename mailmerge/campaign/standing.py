@@ -18,6 +18,7 @@ from msgspec import Struct
 from mailmerge.errors import ListError
 from mailmerge.ledger.reader import IN_DOUBT
 from mailmerge.model import Counts, Delivery, Diagnostic, Result, Status
+from mailmerge.plan.composer import identifier
 from mailmerge.recipients.selection import LAST_ROW, Suppressed
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from mailmerge.ledger.ledger import Ledger
     from mailmerge.ledger.reader import Bookmark, LedgerReader, Taken
     from mailmerge.ledger.statistics import Aggregates
+    from mailmerge.model import FrozenMessage
     from mailmerge.options import DataOptions
     from mailmerge.plan.store import PlanReader, PlanRow
 
@@ -403,6 +405,17 @@ class Standing:
     def aggregates(self) -> Aggregates:
         """Return the campaign's history in figures; nothing is read before it is asked for."""
         return self.ledger.aggregates(self.numbers)
+
+
+def stamp_of(
+    ledger: LedgerReader, frozen: FrozenMessage, delivery: Delivery | None
+) -> tuple[str, datetime | None]:
+    """Give the Message-ID of a row's message, and the Date that it had when it went out; None: it never did.
+
+    The same message has both each time that it goes out, another one its own.
+    """
+    message_id = identifier(ledger.secret, frozen, delivery.generation if delivery else 0)
+    return message_id, ledger.date_of(delivery, message_id) if delivery else None
 
 
 def _batches(items: Iterable[_Item]) -> Iterator[list[_Item]]:
