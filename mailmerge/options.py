@@ -299,7 +299,8 @@ COMMAND_LINE: Final = (
         "full, concise (a line per problem), json, github (annotations) or sarif", "check", default="full"),
     _only("ask_dns", FLAG, "--dns", "Look up SPF, DMARC and MX of sender and recipients", "check"),
     _only("try_links", FLAG, "--links", "Try the links; slow on purpose", "check"),
-    _only("try_smtp", FLAG, "--smtp", "Connect and sign in without sending anything", "check"),
+    _only("try_smtp", FLAG, "--smtp",
+        "Connect, sign in and ask whether the sender may send; nothing is sent", "check"),
     # preview
     _only("no_open", FLAG, "--no-open", "Do not open the page in a browser", "preview"),
     _only("watch", FLAG, "--watch", "Serve the page to this machine and reload it after every change",

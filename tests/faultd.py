@@ -202,6 +202,7 @@ class FaultServer:
         tls: certificate for STARTTLS, or with *implicit* for TLS at once.
         users: names with their secrets, for AUTH.
         discards: False: like some servers, takes the chunk of a refused BDAT for commands.
+        port: where to listen; 0: on a free port.
 
     """
 
@@ -214,6 +215,7 @@ class FaultServer:
         implicit: bool = False,
         users: Mapping[str, str] | None = None,
         discards: bool = True,
+        port: int = 0,
     ) -> None:
         self.faults = dict(faults or {})
         self.extensions = extensions
@@ -233,7 +235,7 @@ class FaultServer:
         self.peers: list[socket.socket] = []
         """Every client's socket; TLS adds a second one for the same client."""
         self._threads: list[threading.Thread] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", port))
         self.port: int = self._listener.getsockname()[1]
 
     def __enter__(self) -> Self:

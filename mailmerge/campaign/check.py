@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from mailmerge.campaign.connect import connection_factory, find_account
+from mailmerge.addresses import AddressError, parse_address_list
+from mailmerge.campaign.connect import connection_factory, find_account, hand_over
 from mailmerge.campaign.opening import Access, open_run
 from mailmerge.campaign.planning import Planning
 from mailmerge.campaign.preflight import examine
@@ -15,17 +17,19 @@ from mailmerge.check.message_view import Finding, diagnostic
 from mailmerge.check.rules.deliverability import longer_than_a_day
 from mailmerge.clock import SystemClock
 from mailmerge.errors import AuthError, CampaignFileError, RowError, SessionError, TlsError
-from mailmerge.model import Place, Status
+from mailmerge.model import Envelope, Message, Phase, Place, Scope, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from mailmerge.addresses import Address
     from mailmerge.campaign.definition import Definition
     from mailmerge.campaign.plan import Plan
     from mailmerge.campaign.standing import Standing
     from mailmerge.check.online import LinkCheck, Lookup
     from mailmerge.config.accounts import Account
     from mailmerge.errors import MailmergeError
+    from mailmerge.smtp.connection import Connection
 
 _ROWS_FOR_LINKS = 200
 """How many rows' messages are looked through for links to try."""
@@ -164,12 +168,13 @@ class SignIn(Struct, frozen=True):
 def try_sign_in(
     definition: Definition, account: Account, *, prompt: Callable[[str], str] | None = None
 ) -> SignIn:
-    """Connect, secure and sign in, hand nothing over, and leave.
+    """Connect, secure and sign in, ask whether the sender may send, hand nothing over, and leave.
 
     Raises:
         AuthError: there is no secret to be found.
 
     """
+    account = replace(account, pipeline="off")
     connection = connection_factory(account, definition.environment, prompt=prompt)()
     steps = [f"connected to {account.host}, port {account.port}"]
     if account.tls != "none":
@@ -181,8 +186,45 @@ def try_sign_in(
     except SessionError as error:
         reached = 1 if isinstance(error, TlsError) else len(steps) - 1 if isinstance(error, AuthError) else 0
         return SignIn(account, tuple(steps[:reached]), error)
-    size = connection.max_size
-    connection.close()
-    if size:
+    if size := connection.max_size:
         steps.append(f"the server accepts messages of up to {size:,} octets")
+    try:
+        if sender := _envelope_sender_of(definition, account):
+            steps.append(_ask_about(connection, sender))
+    except SessionError as error:
+        return SignIn(account, tuple(steps), error)
+    finally:
+        connection.close()
     return SignIn(account, tuple(steps))
+
+
+def _envelope_sender_of(definition: Definition, account: Account) -> Address | None:
+    """Give the address that MAIL FROM will have; None: it differs from row to row."""
+    if account.return_path:
+        return account.return_path
+    named = definition.file.message.from_
+    if named:
+        with contextlib.suppress(AddressError):
+            return parse_address_list(named)[0].address
+        return None
+    return account.from_.address if account.from_ else None
+
+
+def _ask_about(connection: Connection, sender: Address) -> str:
+    """Say MAIL and RCPT, both with the sender's address, and RSET; return what came of it, in words.
+
+    Many servers say only at RCPT what they think of a sender or of this machine.
+
+    Raises:
+        SessionError: the server refuses the sender, or us.
+
+    """
+    asked = Message("", "", 0, Envelope(sender, (sender,)), ())
+    outcome = hand_over(connection, asked)
+    if outcome.reply is None:
+        return f"MAIL and RCPT: {sender} may send"
+    if outcome.scope is Scope.CONFIG:
+        raise AuthError(f"the server refused: {outcome.reply}", code="S607", hint=outcome.hint)
+    if outcome.phase is Phase.RCPT:
+        return f"MAIL: {sender} may send; mail to that address itself gets {outcome.reply}"
+    return f"MAIL: the server does not take mail just now: {outcome.reply}"

@@ -69,6 +69,10 @@ ON CONFLICT (campaign, key) DO UPDATE SET status = ?3, tries = tries + ?4, next_
     first_at = coalesce(first_at, ?6), updated = ?6, version = ?7, attempt = ?8, note = ''
 WHERE status IN ('pending', 'deferred')
 """
+_GIVE_BACK = """
+UPDATE delivery SET status = 'pending', tries = max(0, tries - 1), next_at = NULL, updated = ?1
+WHERE campaign = ?2 AND key = ?3 AND status IN ('deferred', 'expired')
+"""
 _HANDED_OVER = "UPDATE campaign SET handed_over = handed_over + ?, counts = '' WHERE id = ?"
 
 
@@ -142,6 +146,18 @@ class AttemptWriter:
     def record_outcomes(self, outcomes: Sequence[Settlement]) -> None:
         """Record what became of attempts; raises as `record_intent` does."""
         self.record_intent((), outcomes)
+
+    def give_back(self, keys: Sequence[str]) -> None:
+        """Make deferred rows pending again, with the try given back that they used up last.
+
+        Raises:
+            LedgerError: it could not be recorded.
+
+        """
+        now = self._now().timestamp()
+        with self._db.transaction():
+            self._db.executemany(_GIVE_BACK, [(now, self._campaign, key) for key in keys])
+            self._db.execute(_HANDED_OVER, (0, self._campaign))
 
     def _commit(self, attempts: Sequence[Attempt], outcomes: Sequence[Settlement]) -> None:
         with self._db.transaction():

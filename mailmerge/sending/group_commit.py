@@ -52,6 +52,10 @@ class LedgerWriter(Protocol):
         """Record what became of attempts in one durable transaction."""
         ...
 
+    def give_back(self, keys: Sequence[str]) -> None:
+        """Make deferred rows pending again, with the try given back that they used up last."""
+        ...
+
 
 class OutcomeWriter:
     """Holds outcomes back for a moment, and records them with the next intents.
@@ -92,6 +96,16 @@ class OutcomeWriter:
             self._since = self._clock.monotonic()
         if outcome.status is not Status.ACCEPTED:
             self._urgent = True
+
+    def give_back(self, keys: Sequence[str]) -> None:
+        """Make rows pending again whose deferral turned out not to be about them.
+
+        Raises:
+            LedgerError: it could not be recorded.
+
+        """
+        self.record()
+        self._ledger.give_back(keys)
 
     def commit_in(self) -> float | None:
         """Return within how many seconds the outcomes must be recorded; None: there are none."""

@@ -9,6 +9,7 @@ the outcome           its row                             the run
 accepted              accepted                            goes on; everything "in a row" begins anew
 in doubt              in doubt, never sent again by us    another connection; the third in a row ends it
 about our set-up      pending                             ends: nothing changes until a person acts
+perhaps about it      deferred                            goes on; ends once three domains confirm it
 account: quota        deferred until that is over         ends: nobody else may be written to either
 account: else         pending, again in this run          pauses; a long pause ends it unless asked to wait
 connection: rejected  rejected                            another connection
@@ -22,6 +23,11 @@ Only what is about the row itself uses up one of its tries.
 How long to wait before trying again is three questions with three growing waits: a refused row, a lost
 connection, a server that wants rest. Times are seconds of a steady clock where a wait is short, wall-clock
 times where it may outlive the run.
+
+**Who is meant by a refusal at RCPT?** Many servers say only there what they think of our sender, our EHLO
+name or our right to relay. Before anything was accepted in the run it is about us. Later, or where the server
+quotes another one, it may still be about the row, which is deferred; as soon as rows of three domains got it
+in a row it is about us after all, and those rows are pending again as if they had not been tried.
 
 **When refusals stop being about rows** and start being about us, the circuit breaker ends the run with the
 other rows untouched: see `Policy._tripped`.
@@ -45,6 +51,7 @@ from msgspec.structs import replace
 from mailmerge.errors import AuthError, TlsError
 from mailmerge.model import Phase, Scope, Status
 from mailmerge.sending.runs import Again, Decision, Reason, RowDecision, RunDecision, RunEnd
+from mailmerge.smtp.replies import as_suspicion, is_suspicion
 from mailmerge.text import plural
 from mailmerge.validation import percent
 
@@ -175,6 +182,12 @@ class History:
         """How often each row's content ended its connection without a word, by key."""
         self.latest: deque[bool] = deque(maxlen=LAST)
         """The latest accepted and rejected rows: whether each was rejected."""
+        self.accepted = 0
+        """Rows that were accepted."""
+        self.suspicions: dict[str, Job] = {}
+        """Rows that were refused in a row for what seems to be about us, by key."""
+        self.confirmed = False
+        """They were, and are pending again: whoever is in flight and meets the same is no other case."""
         self._blocked: dict[str, int] = {}
         # Until when to wait, in seconds of the steady clock:
         self.paused_until = float("-inf")
@@ -217,10 +230,12 @@ class History:
         if run.answered:
             self.setbacks = self.closings = 0
         if outcome.status is Status.ACCEPTED:
+            self.accepted += 1
+            self.suspicions.clear()
             self.rejected = self.contents = self.doubts = self.orders = self.long_pauses = 0
             self.latest.append(False)
             return
-        self._learn_refusal(outcome, context)
+        self._learn_refusal(outcome, run, context)
         if run.closing:
             self.closings += 1
         if run.pause:
@@ -232,11 +247,16 @@ class History:
         for domain in run.blocked:
             self._blocked.setdefault(domain, 0)
 
-    def _learn_refusal(self, outcome: Outcome, context: Context) -> None:
+    def _learn_refusal(self, outcome: Outcome, run: RunDecision, context: Context) -> None:
         if outcome.status is Status.IN_DOUBT:
             self.doubts += context.connection != self.lost
             self.lost = context.connection
+        elif run.given_back:
+            self.confirmed = True
+        elif run.suspicion:
+            self.suspicions[context.job.message.key] = context.job
         elif outcome.scope is Scope.ROW or outcome.status is Status.REJECTED:
+            self.suspicions.clear()
             self.contents = self.contents + 1 if outcome.reason == "content" else 0
             if outcome.status is Status.REJECTED:
                 self.latest.append(True)
@@ -274,6 +294,7 @@ _DOUBTS_IN_A_ROW = 3
 _CONTENTS_IN_A_ROW = 3
 _PROTOCOL_ERRORS = 2
 _LONG_PAUSES_IN_A_ROW = 4
+_DOMAINS_THAT_CONFIRM = 3
 _IN_VAIN = f"the server asked us to wait {_LONG_PAUSES_IN_A_ROW} times without accepting a message in between"
 
 
@@ -306,6 +327,7 @@ class Policy:
 
     def decide(self, outcome: Outcome, history: History, context: Context) -> Decision:  # noqa: PLR0911  a table
         """Decide about one outcome; *history* is what came before it."""
+        outcome = _weighed(outcome, history, context)
         match (outcome.status, outcome.scope, outcome.reason):
             case (Status.ACCEPTED, _, _):
                 return _ACCEPTED
@@ -329,7 +351,13 @@ class Policy:
             case (Status.REJECTED, _, _):
                 return Decision(_REJECTED, self._refused(outcome, history, context))
             case _:
-                return Decision(self._later(outcome, context), self._refused(outcome, history, context))
+                return self._deferred(outcome, history, context)
+
+    def _deferred(self, outcome: Outcome, history: History, context: Context) -> Decision:
+        """Let the row wait, if it is the row that is meant."""
+        if is_suspicion(outcome):
+            return self._suspected(outcome, history, context)
+        return Decision(self._later(outcome, context), self._refused(outcome, history, context))
 
     def _later(self, outcome: Outcome, context: Context) -> RowDecision:
         """Defer a row, or let it expire."""
@@ -337,6 +365,22 @@ class Policy:
         first = job.first_attempt or context.now
         later = self._retry.next_at(job.number, first, context.now, context.random, asked=outcome.retry_after)
         return RowDecision(Status.EXPIRED) if later is None else RowDecision(Status.DEFERRED, later)
+
+    def _suspected(self, outcome: Outcome, history: History, context: Context) -> Decision:
+        """Let the row wait; once enough others have met the same, it is no longer about rows."""
+        if history.confirmed:
+            return Decision(_PENDING)
+        job = context.job
+        before = [one for one in history.suspicions.values() if one.message.key != job.message.key]
+        if len(job.domains.union(*(one.domains for one in before))) >= _DOMAINS_THAT_CONFIRM:
+            said = f"the server refused rows of {_DOMAINS_THAT_CONFIRM} domains in a row"
+            stop = _end(Reason.REFUSED, said, outcome)
+            return Decision(_PENDING, RunDecision(answered=True, given_back=tuple(before), stop=stop))
+        run = RunDecision(answered=True, suspicion=True)
+        if len(before) + 1 >= _REJECTED_IN_A_ROW:
+            said = f"{_REJECTED_IN_A_ROW} rows in a row were refused for what may be about the sender"
+            run = replace(run, stop=_end(Reason.BREAKER, said, outcome))
+        return Decision(self._later(outcome, context), run)
 
     def _refused(self, outcome: Outcome, history: History, context: Context) -> RunDecision:
         """Go on after a refusal that was about the row, or about its domain."""
@@ -457,6 +501,12 @@ class Policy:
             return RunDecision(pause=wait)
         later = now + timedelta(seconds=wait)
         return RunDecision(stop=RunEnd(Reason.ACCOUNT_PAUSE, error.message, error.hint, error, later))
+
+
+def _weighed(outcome: Outcome, history: History, context: Context) -> Outcome:
+    """Take a refusal about us for a suspicion where the server has accepted others, or one beside it."""
+    beside = 0 < len(outcome.refused) < len(context.job.message.envelope.rcpt_to)
+    return as_suspicion(outcome) if history.accepted or beside else outcome
 
 
 def _end(

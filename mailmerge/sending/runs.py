@@ -102,6 +102,10 @@ class RunDecision(Struct, frozen=True):
     """The row's content ended the connection without a word."""
     blocked: frozenset[str] = frozenset()
     """Domains whose rows are left as they are from now on."""
+    suspicion: bool = False
+    """The row was refused for what seems to be about us."""
+    given_back: tuple[Job, ...] = ()
+    """Rows that were deferred before and are pending again, as if they had not been tried."""
     stop: RunEnd | None = None
     """Why the run ends; what is in flight is still settled."""
 

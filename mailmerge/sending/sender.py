@@ -87,6 +87,12 @@ class ProgressTally:
         self._by_status[status] = self._by_status.get(status, 0) + 1
         self._tell(Progress(self.counts, in_flight, row, address, status, outcome))
 
+    def taken_back(self, status: Status, rows: int) -> None:
+        """Count *rows* that were in this state as pending again."""
+        left = min(rows, self._by_status.get(status, 0))
+        self._by_status[status] = self._by_status.get(status, 0) - left
+        self._by_status[Status.PENDING] = self._by_status.get(Status.PENDING, 0) + left
+
     def waiting(self, why: str, until: datetime) -> None:
         """Tell that nothing is sent for a while."""
         self._tell(Progress(self.counts, 0, waiting=why, until=until))
@@ -397,6 +403,9 @@ class Sender:
         slot.retiring = slot.retiring or run.retire
         if run.slower:
             self._throttle.halve()
+        if run.given_back:
+            self._outcomes.give_back([job.message.key for job in run.given_back])
+            self._tally.taken_back(Status.DEFERRED, len(run.given_back))
         if run.stop is not None:
             self._finish(run.stop)
 

@@ -10,13 +10,24 @@ import re
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from mailmerge.errors import ConnectionLost, ProtocolError
 from mailmerge.model import Outcome, Phase, Reply, Scope, Status
-from mailmerge.smtp.reply_rules import RULES, Meaning, ReplyRule
+from mailmerge.smtp.reply_rules import (
+    ABOUT_US,
+    DELAYED,
+    NAMES_THE_SENDER,
+    RULES,
+    Meaning,
+    ReplyRule,
+    suspected,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from mailmerge.model import Envelope
 
 MAX_LINES = 100
 MAX_OCTETS = 64 * 1024
@@ -24,6 +35,14 @@ MAX_OCTETS = 64 * 1024
 _LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])([^\0\n]*))?\r\n\Z")
 _ENHANCED = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?=\s|$)\s*")
 _KNOWN_REPLIES = 256
+
+_QUOTE = re.compile(r"\b(?:said|says|replied|responded|answered)(?: with)?: ?")
+"""What stands before another server's words: ``host mx.example.net[192.0.2.1] said: ``."""
+_CODES = re.compile(r"([45][0-9]{2})(?:[ -]([45])\.(\d{1,3})\.(\d{1,3})\b)?")
+_ADDRESS = re.compile(r"[^\s<>()\[\]:;,\"'`@]{1,64}@[a-z0-9.-]{1,255}")
+_VAGUE = frozenset({"refused", "recipient", "protocol"})
+"""Reasons that an address in the reply can correct."""
+Enhanced = tuple[int, int, int]
 
 
 class ReplyParser:
@@ -136,17 +155,19 @@ def _not_smtp(line: bytes) -> ProtocolError:
 # --- meaning ---------------------------------------------------------------------------------------------
 
 
-def classify(reply: Reply, phase: Phase) -> Outcome:
+def classify(reply: Reply, phase: Phase, envelope: Envelope | None = None) -> Outcome:
     """Say what *reply* in *phase* means for a row and for the run: pure, a walk down one table.
 
-    Order: words that providers use, enhanced status, code, first digit. A 2yz is ``accepted`` only as
-    the reply to the content.
+    Order: words that servers use, enhanced status, phase, code, first digit. A 2yz is ``accepted`` only as
+    the reply to the content. A refusal that names the sender of *envelope* and none of its recipients is
+    about the sender. What the reply quotes of another server's (``host mx.example.net said: ...``) is that
+    server's opinion: it concerns one row, until other rows confirm it.
     """
     if reply.severity == 2 and phase is Phase.CONTENT:
         return Outcome(Status.ACCEPTED, Scope.ROW, phase, reply)
     if reply.severity in {2, 3}:
         raise RuntimeError(f"{reply.code} in phase {phase} refuses nothing")
-    meaning = _meaning(reply, phase)
+    meaning = _meaning(reply, phase, envelope)
     return Outcome(
         status=meaning.status,
         scope=meaning.scope,
@@ -159,27 +180,86 @@ def classify(reply: Reply, phase: Phase) -> Outcome:
     )
 
 
-def _meaning(reply: Reply, phase: Phase) -> Meaning:
+def is_suspicion(outcome: Outcome) -> bool:
+    """Tell whether *outcome* refused one row for a reason that seems to be about us."""
+    return outcome.scope is Scope.ROW and outcome.reason in ABOUT_US
+
+
+def as_suspicion(outcome: Outcome) -> Outcome:
+    """Return what a refusal about us at RCPT is once others were accepted: so far it concerns one row."""
+    if outcome.scope is not Scope.CONFIG or outcome.phase is not Phase.RCPT or outcome.reason not in DELAYED:
+        return outcome
+    return replace(outcome, scope=Scope.ROW, status=Status.DEFERRED)
+
+
+def _meaning(reply: Reply, phase: Phase, envelope: Envelope | None) -> Meaning:
     text = " ".join(reply.text[:4000].casefold().split())
+    quote = _QUOTE.search(text)
+    if quote:
+        return _quoting(reply, phase, text[: quote.start()], text[quote.end() :])
+    meaning = _look_up(reply.code, reply.enhanced, phase, text)
+    if meaning.reason in _VAGUE and envelope is not None and _names_sender(text, envelope):
+        # Behind the content it may be a filter that dislikes this one message.
+        early = phase in {Phase.MAIL, Phase.RCPT}
+        return NAMES_THE_SENDER if early else suspected(NAMES_THE_SENDER)
+    return meaning
+
+
+def _look_up(code: int, enhanced: Enhanced | None, phase: Phase, text: str) -> Meaning:
     for rule in RULES:
-        if _applies(rule, reply, phase, text):
+        if _applies(rule, code, enhanced, phase, text):
             return rule.meaning
-    if reply.severity == 4:
+    if code // 100 == 4:
         return Meaning(Scope.ROW, Status.DEFERRED, "refused")
     return Meaning(Scope.ROW, Status.REJECTED, "refused")
 
 
-def _applies(rule: ReplyRule, reply: Reply, phase: Phase, text: str) -> bool:
+def _quoting(reply: Reply, phase: Phase, own: str, quoted: str) -> Meaning:
+    """Weigh the server's own words and those that it quotes; its codes often repeat the quoted ones."""
+    for rule in RULES:
+        if rule.words and _applies(rule, reply.code, reply.enhanced, phase, own):
+            if rule.meaning.scope is not Scope.ROW:
+                return rule.meaning
+            break
+    said = _CODES.match(quoted)
+    code, enhanced = reply.code, reply.enhanced
+    if said:
+        code = int(said[1])
+        enhanced = (int(said[2]), int(said[3]), int(said[4])) if said[2] else None
+    theirs = _look_up(code, enhanced, Phase.RCPT, quoted)
+    if theirs.scope is not Scope.ROW and theirs.reason in ABOUT_US:
+        return suspected(theirs)
+    status = Status.DEFERRED if reply.severity == 4 else Status.REJECTED
+    if theirs.scope is not Scope.ROW:
+        return Meaning(Scope.ROW, Status.DEFERRED, "refused")
+    return Meaning(
+        Scope.ROW,
+        status,
+        theirs.reason,
+        theirs.retry_after if status is theirs.status else None,
+        hint=theirs.hint,
+    )
+
+
+def _names_sender(text: str, envelope: Envelope) -> bool:
+    named = {address.rstrip(".") for address in _ADDRESS.findall(text)}
+    if str(envelope.mail_from).casefold() not in named:
+        return False
+    recipients = {str(address).casefold() for address in envelope.rcpt_to}
+    return not named & recipients and str(envelope.mail_from).casefold() not in recipients
+
+
+def _applies(rule: ReplyRule, code: int, enhanced: Enhanced | None, phase: Phase, text: str) -> bool:
     if rule.phases and phase not in rule.phases:
         return False
-    if rule.codes and reply.code not in rule.codes and reply.severity not in rule.codes:
+    if rule.codes and code not in rule.codes and code // 100 not in rule.codes:
         return False
-    if rule.enhanced and not _enhanced_fits(rule.enhanced, reply.enhanced):
+    if rule.enhanced and not _enhanced_fits(rule.enhanced, enhanced):
         return False
     return not rule.words or any(words in text for words in rule.words)
 
 
-def _enhanced_fits(patterns: tuple[str, ...], enhanced: tuple[int, int, int] | None) -> bool:
+def _enhanced_fits(patterns: tuple[str, ...], enhanced: Enhanced | None) -> bool:
     if enhanced is None:
         return False
     exact = "{}.{}.{}".format(*enhanced)

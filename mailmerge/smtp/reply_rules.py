@@ -1,8 +1,12 @@
 """What refusals mean, as data: the first rule that fits decides.
 
-Words come before enhanced codes and enhanced codes before reply codes, because submission servers
-often answer 5yz for what passes and 4yz for what does not. Words are plain substrings of the
-case-folded text, so that matching is linear in the reply's length.
+Words come before enhanced codes, enhanced codes before the phase, and the phase before the reply code's
+first digit, because submission servers often answer 5yz for what passes and 4yz for what does not, and
+because many of them answer only at RCPT what they think of the sender, of us or of our EHLO name. Words are
+plain substrings of the case-folded text, so that matching is linear in the reply's length.
+
+An enhanced code that is not in the table counts as its class where the class says enough (RFC 3463 section
+3); the detail is never guessed.
 """
 
 from __future__ import annotations
@@ -64,8 +68,24 @@ _QUOTA = _pause(
 )
 _BLOCKED = _stop("blocked", "The provider has blocked the account: sign in on its website and unblock it.")
 _SENDER = _stop(
-    "sender", "Send from the address of the account itself, or let the provider verify this sender first."
+    "sender",
+    "Send from the address of the account itself, or let the provider verify this sender first; `from` and "
+    "`aliases` of the account say what it may send as.",
 )
+_SENDER_CHECKED = _pause(
+    "sender_check", MINUTE, hint="The server is still checking the sender's address (`from`)."
+)
+_RELAY = _stop(
+    "relay",
+    "The server forwards mail only for those who sign in: check `user`, and use a submission `port` (587 or "
+    "465).",
+)
+_CLIENT = _stop(
+    "client",
+    "The server does not accept mail from this machine: sign in (`user`) at a submission `port` (587 or "
+    "465), or let its operator allow this machine.",
+)
+_HELO = _stop("helo", "Set `helo` of the account to the full name of this machine, such as pc7.example.org.")
 _SIGN_IN = _stop(
     "auth",
     "Check the user name and the secret; many providers require an app password.",
@@ -87,6 +107,10 @@ _DOMAIN = _row(
 )
 _RECIPIENT_LIMIT = _row(Status.DEFERRED, "recipients")
 
+_OF_RECIPIENTS = ("recipient address rejected", "resolver.rst", "for group", "to this group")
+"""Refusals that concern one recipient; Exchange's ``RESOLVER.RST`` protects single mailboxes and groups."""
+_GREYLISTS = ("greylist", "graylist", "grey list", "gray list")
+
 _SIGNING_IN: tuple[ReplyRule, ...] = (
     ReplyRule(
         _pause("auth_later", 10 * MINUTE, hint="Too many sign-ins: wait ten minutes before the next one."),
@@ -107,13 +131,16 @@ _SIGNING_IN: tuple[ReplyRule, ...] = (
         words=(
             "smtpclientauthentication is disabled",
             "basic authentication is disabled",
+            "basic authentication is not supported",
             "smtp auth disabled",
         ),
     ),
     ReplyRule(
         _AUTH_OFF,
-        enhanced=("5.7.139", "5.7.30"),
+        enhanced=("5.7.139",),
     ),
+    # At Gmail 5.7.30 is about DKIM.
+    ReplyRule(_AUTH_OFF, enhanced=("5.7.30",), phases=(Phase.AUTH,)),
     ReplyRule(
         _stop("auth", "Use the authorization code from the mailbox's SMTP settings, not the usual password."),
         words=("login fail", "authorization code", "authorized code", "授权码"),
@@ -169,13 +196,119 @@ _TOO_MUCH: tuple[ReplyRule, ...] = (
     ReplyRule(_pause("rate", HOUR, slower=True), words=("frequency limited",)),
 )
 
+# Postfix, and all that is built on it, says only at RCPT what it thinks of client, EHLO name, sender and
+# relaying (smtpd_delay_reject); others do the same in words of their own.
+_HELO_WORDS = (
+    "helo command rejected",
+    "ehlo command rejected",
+    "invalid helo",
+    "bad helo",
+    "helo name",
+    "ehlo name",
+    "helo/ehlo",
+    "helo argument",
+    "invalid ehlo",
+)
+_SENDER_WORDS = (
+    "sender address rejected",
+    "sender address is not allowed",
+    "sender address not allowed",
+    "not owned by user",
+    "not owned by auth",
+    "sender verify failed",
+    "sender verification failed",
+    "sender rejected",
+    "sender denied",
+    "sender not allowed",
+    "sender not authorized",
+    "sender is not authorized",
+    "not allowed to send as",
+    "not authorized to send as",
+    "not permitted to send as",
+    "permissions to send as",
+    "permission to send as",
+    "permission to send mail for",
+    "sender domain must exist",
+    "domain of sender address",
+    "domain not allowed to send",
+    "not local sender",
+    "invalid sender",
+    "unverified sender",
+    "badmailfrom",
+    "your envelope sender",
+    "not one of your addresses",
+    "send from this header address",
+    "sender does not match",
+    "sender mismatch",
+    "spoofing",
+)
+_RELAY_WORDS = (
+    "relay access denied",
+    "relaying access denied",
+    "relaying denied",
+    "relay denied",
+    "relay not permitted",
+    "relay not allowed",
+    "relay is not permitted",
+    "relay is not allowed",
+    "relaying not permitted",
+    "relaying not allowed",
+    "relaying is not allowed",
+    "relaying is prohibited",
+    "relaying prohibited",
+    "relay prohibited",
+    "prohibited by administrator",
+    "unable to relay",
+    "cannot relay",
+    "do not relay",
+    "don't relay",
+    "not allowed to relay",
+    "not permitted to relay",
+    "not authorized to relay",
+    "allowed rcpthosts",
+    "authentication is required",
+    "authentication required",
+    "authentication needed",
+    "requires authentication",
+    "must authenticate",
+    "please authenticate",
+    "must be authenticated",
+    "was not authenticated",
+    "user not authenticated",
+)
+_CLIENT_WORDS = (
+    "client host rejected",
+    "cannot find your hostname",
+    "cannot find your reverse hostname",
+    "ip name lookup failed",
+    "no reverse dns",
+    "reverse dns lookup failed",
+    "permissions to submit to this server",
+    "traffic not accepted from this ip",
+)
+_NOT_AUTHENTICATED = (
+    *(f"5.7.{detail}" for detail in range(20, 28)),
+    "5.7.30",
+    "5.7.32",
+    "5.7.40",
+    "5.7.509",
+    "5.7.515",
+)
+
 _WHO_WE_ARE: tuple[ReplyRule, ...] = (
+    # What is said to be about the recipient is, whatever else it says.
+    ReplyRule(_row(Status.DEFERRED, "greylist", 5 * MINUTE), words=_GREYLISTS, codes=(450, 451)),
+    ReplyRule(_row(Status.DEFERRED, "refused"), words=_OF_RECIPIENTS, codes=(4,)),
+    ReplyRule(_RECIPIENT, words=_OF_RECIPIENTS, codes=(5,)),
     ReplyRule(
         _BLOCKED, words=("unusual sending activity", "sender blocked", "main account unavailable", "hl:ihu")
     ),
+    ReplyRule(_SENDER_CHECKED, words=("sender address rejected: unverified address: address verification",)),
+    ReplyRule(_HELO, words=_HELO_WORDS),
     ReplyRule(
         _SENDER,
         words=(
+            *_SENDER_WORDS,
             "must equal authorized user",
             "mail from address must be same",
             "relaying disallowed as",
@@ -187,10 +320,8 @@ _WHO_WE_ARE: tuple[ReplyRule, ...] = (
         ),
     ),
     ReplyRule(_DOMAIN, words=("dmarc",), codes=(5,)),
-    ReplyRule(_DOMAIN, enhanced=("5.7.515", "5.7.26")),
-    ReplyRule(
-        _SENDER, words=("access denied",), codes=(554,), phases=(Phase.MAIL, Phase.DATA, Phase.CONTENT)
-    ),
+    # RFC 7372 sections 3.1 to 3.3; what Gmail and Outlook.com add to it.
+    ReplyRule(_DOMAIN, enhanced=_NOT_AUTHENTICATED),
     ReplyRule(
         _pause(
             "blocklist",
@@ -207,6 +338,11 @@ _WHO_WE_ARE: tuple[ReplyRule, ...] = (
             "s3150",
             "hl:ipb",
         ),
+    ),
+    ReplyRule(_RELAY, words=_RELAY_WORDS),
+    ReplyRule(_CLIENT, words=_CLIENT_WORDS),
+    ReplyRule(
+        _SENDER, words=("access denied",), codes=(554,), phases=(Phase.MAIL, Phase.DATA, Phase.CONTENT)
     ),
 )
 
@@ -241,7 +377,7 @@ _ABOUT_THE_ROW: tuple[ReplyRule, ...] = (
     ),
     ReplyRule(
         _row(Status.DEFERRED, "greylist", 5 * MINUTE),
-        words=("greylist", "graylist", "grey list", "gray list", "greylisting", "try again"),
+        words=("try again",),
         codes=(450, 451),
     ),
     ReplyRule(_reconnect("errors"), words=("too many errors",), codes=(421,)),
@@ -261,7 +397,8 @@ _ENHANCED: tuple[ReplyRule, ...] = (
     ReplyRule(_CONTENT, enhanced=("5.7.0",), codes=(552,)),
     ReplyRule(_RECIPIENT_LIMIT, enhanced=("4.5.3",)),
     ReplyRule(_reconnect("storage", 10 * MINUTE), enhanced=("4.3.1",)),
-    ReplyRule(_reconnect("server"), enhanced=("4.3.0", "4.4.5"), codes=(421, 451)),
+    ReplyRule(_reconnect("server"), enhanced=("4.3.x", "4.4.5"), codes=(421, 450, 451)),
+    ReplyRule(_RECIPIENT, enhanced=("5.1.x",), phases=(Phase.RCPT, Phase.CONTENT)),
 )
 
 _CODES: tuple[ReplyRule, ...] = (
@@ -279,11 +416,27 @@ _CODES: tuple[ReplyRule, ...] = (
     ReplyRule(_SIZE, codes=(552, 557)),
     ReplyRule(_RECIPIENT, codes=(559, 561)),
     ReplyRule(_RECIPIENT, codes=(551, 553), phases=(Phase.RCPT,)),
-    # The sender is the same in every row, so a refused sender address is about the account.
-    ReplyRule(_SENDER, codes=(501, 550, 551, 553, 554, 571), phases=(Phase.MAIL,)),
+    # The sender is the same in every row, so what is refused at MAIL is about us.
+    ReplyRule(_SENDER, codes=(501,), phases=(Phase.MAIL,)),
     ReplyRule(Meaning(Scope.CONNECTION, Status.REJECTED, "protocol"), codes=(503,)),
     ReplyRule(_PROTOCOL, codes=(500, 501, 502, 504, 555)),
+    ReplyRule(_SENDER, codes=(5,), phases=(Phase.MAIL,)),
+    ReplyRule(_reconnect("server"), codes=(4,), phases=(Phase.MAIL,)),
 )
+
+ABOUT_US = frozenset({"sender", "relay", "client", "helo", "auth", "blocked", "blocklist"})
+"""Reasons that are no recipient's. With scope `Scope.ROW` they are a suspicion: see `suspected`."""
+DELAYED = frozenset({"sender", "relay", "client", "helo"})
+"""Those that servers give at RCPT, though recipients have nothing to do with them."""
+
+
+def suspected(meaning: Meaning) -> Meaning:
+    """Return what a refusal about us is where it may be about the recipient all the same: its row waits."""
+    return Meaning(Scope.ROW, Status.DEFERRED, meaning.reason, hint=meaning.hint)
+
+
+NAMES_THE_SENDER = _SENDER
+"""What a refusal means that names our sender and none of the row's recipients."""
 
 RULES: tuple[ReplyRule, ...] = tuple(
     chain(_SIGNING_IN, _TOO_MUCH, _WHO_WE_ARE, _ABOUT_THE_ROW, _ENHANCED, _CODES)

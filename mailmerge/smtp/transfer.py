@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from mailmerge.errors import ConnectionLost, ProtocolError
-from mailmerge.model import Phase, Scope, Status
-from mailmerge.smtp.replies import classify, refused_session, too_large, unanswered
+from mailmerge.model import Outcome, Phase, Scope, Status
+from mailmerge.smtp.replies import as_suspicion, classify, refused_session, too_large, unanswered
 from mailmerge.smtp.state import Completed, Gate, Life, ReleaseNeeded, Reset, Stage, Step, Trial, Trigger
 from mailmerge.smtp.transactions import (
     MessageLimit,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from mailmerge.errors import SessionError
-    from mailmerge.model import Message, Mode, Outcome, Pipeline, Reply
+    from mailmerge.model import Message, Mode, Pipeline, Reply
     from mailmerge.smtp.reply_queue import Handler, ReplyQueue, Slot
     from mailmerge.smtp.state import Event, SessionState
     from mailmerge.smtp.transactions import EndGate, Outbox
@@ -184,6 +184,8 @@ class Transfer:
     def submit(self, message: Message, token: int) -> None:
         """Begin to hand *message* over, as soon as those before it let it.
 
+        One without content is an envelope that is only asked about, in mode ``off``: RSET follows its RCPT.
+
         Raises:
             RuntimeError: it cannot be accepted now, or the envelope is not made of plain addresses.
 
@@ -308,8 +310,10 @@ class Transfer:
             return
         if transaction.refusal:
             self._complete(transaction, transaction.refused_outcome())
-        else:
+        elif transaction.message.segments:
             self._say_data(transaction)
+        else:
+            self._complete(transaction, Outcome(Status.PENDING, Scope.ROW, Phase.RCPT, reason="envelope"))
 
     def _on_mail(self, slot: Slot, reply: Reply) -> None:
         transaction = _of(slot)
@@ -392,7 +396,7 @@ class Transfer:
     def _on_content(self, slot: Slot, reply: Reply) -> None:
         transaction = _of(slot)
         if transaction.written_whole(self._outbox.written):
-            self._complete(transaction, classify(reply, Phase.CONTENT))
+            self._complete(transaction, classify(reply, Phase.CONTENT, transaction.message.envelope))
         else:
             self._take_early_reply(transaction, reply)
 
@@ -402,7 +406,8 @@ class Transfer:
             raise ProtocolError(
                 f"the server accepted a message before its end: {reply}", code="S632", reply=reply
             )
-        transaction.refuse(replace(classify(reply, Phase.CONTENT), phase=Phase.DATA))
+        outcome = classify(reply, Phase.CONTENT, transaction.message.envelope)
+        transaction.refuse(replace(outcome, phase=Phase.DATA))
         self.drain(
             Trigger.EARLY_REFUSAL,
             ConnectionLost(
@@ -429,7 +434,7 @@ class Transfer:
         if not transaction.written_whole(self._outbox.written):
             self._take_early_reply(transaction, reply)
         elif refusal is None:
-            self._complete(transaction, classify(reply, Phase.CONTENT))
+            self._complete(transaction, classify(reply, Phase.CONTENT, transaction.message.envelope))
         elif reply.severity != 2:
             self._complete(transaction, transaction.refused_outcome())
         else:
@@ -443,7 +448,10 @@ class Transfer:
     # --- the end of a message -------------------------------------------------------------------------
 
     def _note_refusal(self, transaction: Transaction, reply: Reply, phase: Phase) -> None:
-        outcome = classify(reply, phase)
+        outcome = classify(reply, phase, transaction.message.envelope)
+        if self.limit.accepted or transaction.taken:
+            # Who was taken a moment ago is not refused as such: what is on its way need not be taken back.
+            outcome = as_suspicion(outcome)
         transaction.refuse(outcome)
         self.limit.refused(outcome)
 

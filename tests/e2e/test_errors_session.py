@@ -344,3 +344,53 @@ def test_second_process(mailmerge, folder, code):
     assert second.code == 7, second
     one_error(second, code, f"pid {first.pid} since ")
     assert status.code == 0, status
+
+
+# --- refusals about us that servers give at RCPT --------------------------------------------------------
+
+
+@pytest.mark.program("postfix", "saslpasswd2")
+@pytest.mark.parametrize(
+    ("what", "words", "key"),
+    [
+        ("sender", "Sender address rejected: not owned by user", "`aliases`"),
+        ("helo", "Helo command rejected", "`helo`"),
+        ("client for now", "450 4.7.1 <unknown[127.0.0.1]>: Client host rejected", "`port`"),
+        ("relay", "Relay access denied", "`user`"),
+    ],
+)
+def test_postfix_refuses_us_at_the_first_recipient(what: str, words: str, key: str, mailmerge, postfix):
+    """One MAIL, every row still waiting, and what to change; `check --smtp` says the same before."""
+    mailmerge.campaign()
+    mailmerge.account(postfix, port=postfix.refusing[what])
+
+    fails(mailmerge, 6, "S607", words, key)
+
+    if what == "sender":
+        checked = mailmerge("check", "spring", "--smtp")
+        assert (checked.code, words in checked.err, key in checked.err) == (6, True, True), checked
+
+
+@pytest.mark.program("postfix", "saslpasswd2")
+def test_postfix_quotes_what_the_recipients_servers_think_of_us(mailmerge, postfix):
+    """Three domains that say so in a row are enough: every row is pending, as if it had not been tried."""
+    people = "".join(f"p{number}@d{number}.example,P{number}\n" for number in range(6))
+    mailmerge.campaign(people_csv="email,name\n" + people)
+    mailmerge.account(postfix, port=postfix.refusing["verify"])
+    refusal = say("554 5.7.1 <postfix.test[192.0.2.1]>: Client host rejected: Access denied")
+    with FaultServer({"RCPT": refusal}, port=postfix.next_hop):
+        done = mailmerge("send", "spring", "--yes")
+    assert done.code == 6, done
+    one_error(done, "S607", "rows of 3 domains in a row", "undeliverable address", "Client host rejected")
+    shown = results(mailmerge.folder / "spring")
+    assert {(row["status"], row["attempts"]) for row in shown} <= {("pending", "0"), ("pending", "")}
+
+
+def test_one_recipient_s_server_that_dislikes_us_is_one_deferred_row(mailmerge):
+    """Later in a run a refusal about us is the row's until others confirm it: the others go out."""
+    mailmerge.campaign()
+    with FaultServer({"RCPT": {2: say("554 5.7.1 <bo@example.net>: Relay access denied")}}) as server:
+        mailmerge.account(server, tls="none", auth="none", user=None)
+        done = mailmerge("send", "spring", "--yes")
+    assert done.code == 5, done
+    assert statuses(mailmerge.folder / "spring") == ["accepted", "deferred", "accepted"]

@@ -94,7 +94,7 @@ TABLE = [
     ("551 Main account unavailable", MAIL, NEEDS_A_PERSON),
     ("554 HL:IHU", MAIL, NEEDS_A_PERSON),
     ("553 Mail from must equal authorized user", MAIL, NEEDS_A_PERSON),
-    ("553 Relaying disallowed as me@x.example", RCPT, NEEDS_A_PERSON),
+    ("553 Relaying disallowed as me@x.example", RCPT, goes_on(DEFERRED, MINUTE)),
     ("554 5.2.0 Submission.Exception:SendAsDeniedException", DOT, NEEDS_A_PERSON),
     ("550 5.7.60 no permission to send as this sender", DOT, NEEDS_A_PERSON),
     ("554 Message rejected: Email address is not verified.", DOT, NEEDS_A_PERSON),

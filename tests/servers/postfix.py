@@ -57,17 +57,39 @@ smtpd_recipient_restrictions =
 default_transport = virtual
 relay_transport = virtual
 virtual_mailbox_base = {folder}/mail
+virtual_mailbox_domains =
 virtual_mailbox_maps = static:all/
 virtual_uid_maps = static:{uid}
 virtual_gid_maps = static:{gid}
 virtual_minimum_uid = 1
+smtpd_sender_login_maps = inline:{{ {{me@example.org = somebody.else}} }}
+address_verify_map =
+address_verify_default_transport = smtp:[127.0.0.1]:{next_hop}
+address_verify_relay_transport = smtp:[127.0.0.1]:{next_hop}
+address_verify_poll_count = 3
+address_verify_poll_delay = 1
+unverified_recipient_reject_code = 550
+smtp_host_lookup = native
 """
+
+_REFUSING = {
+    "sender": "-o smtpd_sender_restrictions=reject_sender_login_mismatch",
+    "helo": "-o { smtpd_helo_restrictions = check_helo_access static:REJECT }",
+    "client": "-o { smtpd_client_restrictions = check_client_access static:REJECT }",
+    "client for now": "-o { smtpd_client_restrictions = check_client_access static:{450 4.7.1 not now} }",
+    "relay": "-o smtpd_recipient_restrictions=reject_unauth_destination",
+    "verify": "-o { smtpd_recipient_restrictions = reject_unverified_recipient, permit_sasl_authenticated }",
+}
+"""What Postfix refuses to everybody on the port of that name: at RCPT, as it does by default."""
 
 _MASTER = """\
 127.0.0.1:{port} inet n - n - - smtpd
 127.0.0.1:{tls_port} inet n - n - - smtpd -o smtpd_tls_wrappermode=yes
 127.0.0.1:{login_port} inet n - n - - smtpd -o smtpd_sasl_mechanism_filter=login
 127.0.0.1:{cram_port} inet n - n - - smtpd -o smtpd_sasl_mechanism_filter=cram-md5
+{refusing}
+smtp unix - - n - - smtp
+verify unix - - n - 1 verify
 postlog unix-dgram n - n - 1 postlogd
 pickup unix n - n 60 1 pickup
 cleanup unix n - n - 0 cleanup
@@ -115,6 +137,10 @@ class Postfix:
         self.tls_port = free_port()
         self.login_port = free_port()
         self.cram_port = free_port()
+        self.refusing = {name: free_port() for name in _REFUSING}
+        """Ports where what the name says is refused; ``verify`` asks `next_hop` about each recipient."""
+        self.next_hop = free_port()
+        """Where the server of the recipients would be."""
         # Not pytest's folder: Postfix's daemons run as other users, who may not pass through it.
         self.folder = Path(tempfile.mkdtemp(prefix="postfix-"))
         self.log_file = self.folder / "log" / "mail.log"
@@ -148,6 +174,11 @@ class Postfix:
             "tls_port": self.tls_port,
             "login_port": self.login_port,
             "cram_port": self.cram_port,
+            "next_hop": self.next_hop,
+            "refusing": "\n".join(
+                f"127.0.0.1:{self.refusing[name]} inet n - n - - smtpd {options}"
+                for name, options in _REFUSING.items()
+            ),
             "max_size": self.max_size,
             "uid": taker.pw_uid,
             "gid": taker.pw_gid,

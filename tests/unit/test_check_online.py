@@ -220,7 +220,7 @@ def test_check_asks_only_what_it_was_asked_to(campaign_factory: CampaignFactory)
     assert "N301" not in {group.first.code for group in campaign.check().problems}
 
 
-@pytest.mark.parametrize(("password", "steps", "code"), [("right", 4, None), ("wrong", 2, "S601")])
+@pytest.mark.parametrize(("password", "steps", "code"), [("right", 5, None), ("wrong", 2, "S601")])
 def test_signing_in_is_tried_step_by_step(
     campaign_factory: CampaignFactory, password: str, steps: int, code: str | None
 ) -> None:

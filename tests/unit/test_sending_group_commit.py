@@ -31,6 +31,9 @@ class Noting:
     def record_outcomes(self, outcomes) -> None:
         self.record_intent((), outcomes)
 
+    def give_back(self, keys) -> None:
+        self.given_back = list(keys)
+
 
 class FullQuota:
     """An account's database that cannot be written."""

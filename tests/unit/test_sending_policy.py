@@ -42,10 +42,15 @@ def middle() -> float:
     return 0.5
 
 
-def job(*, number: int = 1, first: datetime | None = None, row: int = 2) -> Job:
-    message = Message(
-        f"<m{row}@x>", f"k{row}", row, Envelope(SENDER, (Address.parse("u@one.example"),)), (b"\r\n",)
-    )
+def job(
+    *,
+    number: int = 1,
+    first: datetime | None = None,
+    row: int = 2,
+    to: tuple[str, ...] = ("u@one.example",),
+) -> Job:
+    envelope = Envelope(SENDER, tuple(map(Address.parse, to)))
+    message = Message(f"<m{row}@x>", f"k{row}", row, envelope, (b"\r\n",))
     return Job(message, number, "u@one.example", NOW, "r", "v", first)
 
 
@@ -68,6 +73,10 @@ ACCEPTED = Outcome(Status.ACCEPTED, Scope.ROW, Phase.CONTENT, Reply(250, ("queue
 DOUBT = Outcome(Status.IN_DOUBT, Scope.CONNECTION, Phase.CONTENT, reason="dropped")
 SENDER_REFUSED = Outcome(
     Status.PENDING, Scope.CONFIG, Phase.MAIL, Reply(553, ("not you",)), "sender", hint="fix it"
+)
+AT_RCPT = Outcome(Status.PENDING, Scope.CONFIG, Phase.RCPT, Reply(554, ("relay",)), "relay", hint="sign in")
+QUOTED = Outcome(
+    Status.DEFERRED, Scope.ROW, Phase.RCPT, Reply(554, ("said: relay",)), "relay", hint="sign in"
 )
 QUOTA = Outcome(
     Status.DEFERRED, Scope.ACCOUNT, Phase.MAIL, Reply(550, ("limit",)), "quota", 86400.0, hint="tomorrow"
@@ -92,6 +101,8 @@ BUSY = Outcome(Status.DEFERRED, Scope.ROW, Phase.RCPT, Reply(450, ("busy",)), "r
 SPAM_FOR_NOW = replace(SPAM, status=Status.DEFERRED)
 
 ON = RunDecision(answered=True)
+SUSPECTED = replace(ON, suspicion=True)
+SUSPECTS = {f"k{row}": job(row=row, to=(f"a@{name}.example",)) for row, name in ((3, "two"), (4, "three"))}
 ELSEWHERE = RunDecision(retire=True)
 UNTRIED = RowDecision(Status.PENDING, counts=False)
 NEXT = RowDecision(Status.PENDING, counts=False, again=Again.NEXT)
@@ -151,6 +162,57 @@ TABLE = {
         RunDecision(
             stop=RunEnd(Reason.REFUSED, "the server refused: 553 not you", "fix it", outcome=SENDER_REFUSED)
         ),
+    ),
+    "refused at the first recipient": Line(
+        AT_RCPT,
+        UNTRIED,
+        RunDecision(stop=RunEnd(Reason.REFUSED, "the server refused: 554 relay", "sign in", outcome=AT_RCPT)),
+    ),
+    "refused at a recipient, others were accepted": Line(AT_RCPT, due(MINUTE), SUSPECTED, {"accepted": 1}),
+    "refused at a recipient, another one of the row was taken": Line(
+        replace(AT_RCPT, refused=((Address.parse("x@one.example"), Reply(554)),)),
+        due(MINUTE),
+        SUSPECTED,
+        about=Context(job(to=("u@one.example", "x@one.example")), "c1", False, NOW, 0.0, middle),
+    ),
+    "another server's opinion of us": Line(QUOTED, due(MINUTE), SUSPECTED),
+    "another server's opinion, the third domain in a row": Line(
+        QUOTED,
+        UNTRIED,
+        replace(
+            ON,
+            given_back=(job(row=3, to=("a@two.example",)), job(row=4, to=("a@three.example",))),
+            stop=RunEnd(
+                Reason.REFUSED,
+                "the server refused rows of 3 domains in a row: 554 said: relay",
+                "sign in",
+                outcome=QUOTED,
+            ),
+        ),
+        {"suspicions": SUSPECTS},
+    ),
+    "once that is confirmed, whoever is in flight": Line(
+        QUOTED, UNTRIED, ON, {"suspicions": SUSPECTS, "confirmed": True}
+    ),
+    "another server's opinion, the third row of two domains": Line(
+        QUOTED,
+        due(MINUTE),
+        SUSPECTED,
+        {"suspicions": {f"k{row}": job(row=row, to=("a@two.example",)) for row in (3, 4)}},
+    ),
+    "another server's opinion, the tenth row of two domains": Line(
+        QUOTED,
+        due(MINUTE),
+        replace(
+            SUSPECTED,
+            stop=RunEnd(
+                Reason.BREAKER,
+                "10 rows in a row were refused for what may be about the sender: 554 said: relay",
+                "sign in",
+                outcome=QUOTED,
+            ),
+        ),
+        {"suspicions": {f"k{row}": job(row=row, to=("a@two.example",)) for row in range(3, 12)}},
     ),
     # About the account.
     "quota": Line(
@@ -407,9 +469,13 @@ def test_deciding_changes_nothing(outcomes: list[Outcome], wait: bool) -> None:
 
 
 def learnt(known: History) -> dict[str, object]:
-    """What differs from a run that has learnt nothing, without the latest rows."""
+    """What differs from a run that has learnt nothing, without the latest rows and their count."""
     fresh = vars(History())
-    return {name: value for name, value in vars(known).items() if value != fresh[name] and name != "latest"}
+    return {
+        name: value
+        for name, value in vars(known).items()
+        if value != fresh[name] and name not in {"latest", "accepted"}
+    }
 
 
 @pytest.mark.parametrize(
@@ -431,6 +497,9 @@ def learnt(known: History) -> dict[str, object]:
         (DOUBT, {"doubts": 1, "lost": "c1"}, {"doubts": 1, "lost": "c1"}),
         (DOUBT, {"doubts": 1, "lost": "c0"}, {"doubts": 2, "lost": "c1"}),
         (SENDER_REFUSED, {"rejected": 1}, {"rejected": 1}),
+        (ACCEPTED, {"suspicions": dict(SUSPECTS)}, {}),
+        (BUSY, {"suspicions": dict(SUSPECTS)}, {}),
+        (QUOTED, {"suspicions": dict(SUSPECTS)}, {"suspicions": dict(SUSPECTS), "confirmed": True}),
         (TOO_FAST, {}, {"orders": 1, "paused_until": 105.0}),
         (TOO_FAST, {"paused_until": 101.0}, {"paused_until": 101.0}),
         (replace(REST, retry_after=60.0), {}, {"orders": 1, "paused_until": 160.0}),

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mailmerge.addresses import Address
 from mailmerge.errors import ProtocolError
-from mailmerge.model import Outcome, Phase, Reply, Scope, Status
+from mailmerge.model import Envelope, Outcome, Phase, Reply, Scope, Status
 from mailmerge.smtp.replies import ReplyParser, classify, too_large, unanswered
 
 ROW, CONNECTION, ACCOUNT, CONFIG = Scope.ROW, Scope.CONNECTION, Scope.ACCOUNT, Scope.CONFIG
@@ -268,6 +269,142 @@ def test_meaning(
     assert outcome.phase is phase
     if scope is CONFIG:
         assert outcome.hint
+
+
+ME, ANN = Address.parse("office@example.org"), Address.parse("ann@one.example")
+SENT = Envelope(ME, (ANN,))
+ABOUT_US = [
+    # Postfix, and what is built on it: Zimbra, mailcow, iRedMail, Yandex ...
+    ("553 5.7.1 <office@example.org>: Sender address rejected: not owned by user info@example.org", "sender"),
+    ("553 5.7.1 <office@example.org>: Sender address rejected: not logged in", "sender"),
+    ("553 5.7.1 Sender address rejected: not owned by auth user.", "sender"),
+    ("504 5.5.2 <office>: Sender address rejected: need fully-qualified address", "sender"),
+    ("550 5.1.8 <office@example.org>: Sender address rejected: Domain not found", "sender"),
+    ("450 4.1.8 <office@example.org>: Sender address rejected: Domain not found", "sender"),
+    ("554 5.7.1 <office@example.org>: Sender address rejected: Access denied", "sender"),
+    ("554 5.7.1 <ann@one.example>: Relay access denied", "relay"),
+    ("454 4.7.1 <ann@one.example>: Relay access denied", "relay"),
+    ("554 5.7.1 <unknown[203.0.113.7]>: Client host rejected: Access denied", "client"),
+    ("450 4.7.25 Client host rejected: cannot find your hostname, [203.0.113.7]", "client"),
+    ("504 5.5.2 <pc7>: Helo command rejected: need fully-qualified hostname", "helo"),
+    ("450 4.7.1 <pc7.local>: Helo command rejected: Host not found", "helo"),
+    # Exim
+    ("550 relay not permitted", "relay"),
+    ("550 Sender verify failed", "sender"),
+    ("550 Access denied - Invalid HELO name (See RFC2821 4.1.1.1)", "helo"),
+    # Exchange
+    ("550 5.7.54 SMTP; Unable to relay recipient in non-accepted domain", "relay"),
+    ("550 5.7.1 Client does not have permissions to send as this sender", "sender"),
+    ("550 5.7.60 SMTP; Client does not have permissions to send as this sender", "sender"),
+    ("530 5.7.57 SMTP; Client was not authenticated to send anonymous mail during MAIL FROM", "relay"),
+    ("550 5.7.1 Client does not have permissions to submit to this server", "client"),
+    # sendmail
+    ("550 5.7.1 <ann@one.example>... Relaying denied. Proper authentication required.", "relay"),
+    ("550 5.7.1 Relaying denied. IP name lookup failed [203.0.113.7]", "relay"),
+    ("451 4.1.8 Domain of sender address office@example.org does not resolve", "sender"),
+    ("551 5.7.1 we do not relay", "relay"),
+    # qmail
+    ("553 sorry, that domain isn't in my list of allowed rcpthosts (#5.7.1)", "relay"),
+    ("553 sorry, your envelope sender is in my badmailfrom list (#5.7.1)", "sender"),
+    # Courier, hMailServer, MailEnable, MDaemon
+    ("513 Relaying denied.", "relay"),
+    ("530 SMTP authentication is required.", "relay"),
+    ("503 This mail server requires authentication when attempting to send to a non-local address", "relay"),
+    # providers
+    ("553 Relaying disallowed as office@example.org", "sender"),
+    ("553 Sender is not allowed to relay emails", "relay"),
+    ("550 Sender address is not allowed.", "sender"),
+    ("550 5.7.0 From address is not one of your addresses", "sender"),
+    ("551 5.7.1 Not authorised to send from this header address", "sender"),
+    ("550 not local sender over smtp", "sender"),
+    ("553 Mail from must equal authorized user", "sender"),
+    ("501 mail from address must be same as authorization user", "sender"),
+    ("436 MAIL FROM doesn't conform with authentication", "sender"),
+    # no words that anybody knows, but our address and no other
+    ("550 5.1.0 <office@example.org> is not welcome here", "sender"),
+    ("550 office@example.org: no such user", "sender"),
+    ("554 5.7.1 <OFFICE@example.org>: you may not use this", "sender"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("phase", [MAIL, RCPT])
+@pytest.mark.parametrize(("text", "reason"), ABOUT_US)
+def test_a_refusal_about_us_is_known_in_any_phase(text: str, reason: str, phase: Phase) -> None:
+    """Sender, relaying, client and EHLO name, whatever digit: nobody's row is rejected or deferred."""
+    (reply,) = parse(text.encode() + b"\r\n")
+    outcome = classify(reply, phase, SENT)
+    assert (outcome.scope, outcome.status, outcome.reason) == (CONFIG, PENDING, reason)
+    named = {
+        "sender": ("`from`", "`aliases`"),
+        "relay": ("`user`", "`port`"),
+        "client": ("`user`", "`port`"),
+        "helo": ("`helo`",),
+    }
+    assert all(word in str(outcome.hint) for word in named[reason])
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "reason"),
+    [
+        ("550 5.1.1 <ann@one.example>: Recipient address rejected: User unknown", REJECTED, "recipient"),
+        ("554 5.7.1 <ann@one.example>: Recipient address rejected: Access denied", REJECTED, "recipient"),
+        ("554 5.7.1 Recipient address rejected: sender not allowed to write to it", REJECTED, "recipient"),
+        ("450 4.2.0 <ann@one.example>: Recipient address rejected: Greylisted", DEFERRED, "greylist"),
+        ("450 4.1.1 Recipient address rejected: unverified address: wait", DEFERRED, "refused"),
+        ("550 5.7.1 RESOLVER.RST.AuthRequired; authentication required", REJECTED, "recipient"),
+        ("550 5.7.133 sender not authenticated for group", REJECTED, "recipient"),
+        ("550 5.7.1 office@example.org may not write to ann@one.example", REJECTED, "refused"),
+        ("550 5.1.0 notoffice@example.org is unknown", REJECTED, "recipient"),
+        ("550 5.1.99 something new", REJECTED, "recipient"),
+        ("550 5.7.30 Gmail requires DKIM", REJECTED, "domain"),
+        ("550 5.7.27 SPF did not pass", REJECTED, "domain"),
+        ("550 5.7.99 something new", REJECTED, "refused"),
+        ("450 4.7.99 something new", DEFERRED, "refused"),
+    ],
+)  # fmt: skip
+def test_a_refusal_about_one_recipient_stays_with_it(text: str, status: Status, reason: str) -> None:
+    """What is said to be about the recipient, or names it, is; an unknown enhanced code is its class."""
+    (reply,) = parse(text.encode() + b"\r\n")
+    outcome = classify(reply, RCPT, SENT)
+    assert (outcome.scope, outcome.status, outcome.reason) == (ROW, status, reason)
+
+
+def test_a_letter_to_oneself_that_is_refused_is_about_the_recipient() -> None:
+    """Our address in the reply says nothing where it is the recipient's, too."""
+    (reply,) = parse(b"550 5.1.1 <office@example.org>: mailbox unavailable\r\n")
+    assert classify(reply, RCPT, Envelope(ME, (ME,))).scope is ROW
+
+
+_PROBE = "<ann@one.example>: Recipient address rejected: undeliverable address: host mx.one.example said:"
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "reason"),
+    [
+        (f"550 5.1.1 {_PROBE} 550 5.1.1 no such user (in reply to RCPT TO)", REJECTED, "recipient"),
+        (f"450 4.1.1 {_PROBE} 550 5.1.1 no such user (in reply to RCPT TO)", DEFERRED, "recipient"),
+        (f"550 5.1.1 {_PROBE} 554 5.7.1 Client host rejected: Access denied", DEFERRED, "client"),
+        (f"550 5.1.1 {_PROBE} 554 blocked using zen.spamhaus.org", DEFERRED, "blocklist"),
+        (f"550 5.1.1 {_PROBE} 553 <office@example.org> Sender address rejected", DEFERRED, "sender"),
+        (f"550 5.1.1 {_PROBE} 421 4.7.0 unusual rate of mail", DEFERRED, "refused"),
+        ("550 5.1.8 host mx.one.example said: 550 5.1.8 bad outbound sender", DEFERRED, "sender"),
+        ("550 5.4.5 mx.one.example responded with: 550 5.4.5 daily limit", DEFERRED, "refused"),
+    ],
+)  # fmt: skip
+def test_what_is_quoted_is_another_server_s_opinion(text: str, status: Status, reason: str) -> None:
+    """It concerns one row, and a refusal about us is not final for it."""
+    (reply,) = parse(text.encode() + b"\r\n")
+    outcome = classify(reply, RCPT, SENT)
+    assert (outcome.scope, outcome.status, outcome.reason) == (ROW, status, reason)
+
+
+def test_own_words_before_a_quote_are_the_server_s() -> None:
+    """A sender that our server itself refuses is our set-up, whomever it asked."""
+    (reply,) = parse(
+        b"550 5.1.7 <office@example.org>: Sender address rejected: undeliverable address: "
+        b"host mx.example.org said: 550 5.1.1 no such user\r\n"
+    )
+    assert classify(reply, RCPT, SENT).scope is CONFIG
 
 
 @pytest.mark.parametrize(
