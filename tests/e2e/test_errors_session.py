@@ -359,7 +359,7 @@ def test_second_process(mailmerge, folder, code):
         ("relay", "Relay access denied", "`user`"),
     ],
 )
-def test_postfix_refuses_us_at_the_first_recipient(what: str, words: str, key: str, mailmerge, postfix):
+def test_b10_postfix_refuses_us_at_the_first_recipient(what: str, words: str, key: str, mailmerge, postfix):
     """One MAIL, every row still waiting, and what to change; `check --smtp` says the same before."""
     mailmerge.campaign()
     mailmerge.account(postfix, port=postfix.refusing[what])
@@ -372,7 +372,7 @@ def test_postfix_refuses_us_at_the_first_recipient(what: str, words: str, key: s
 
 
 @pytest.mark.program("postfix", "saslpasswd2")
-def test_postfix_quotes_what_the_recipients_servers_think_of_us(mailmerge, postfix):
+def test_b21_postfix_quotes_what_the_recipients_servers_think_of_us(mailmerge, postfix):
     """Three domains that say so in a row are enough: every row is pending, as if it had not been tried."""
     people = "".join(f"p{number}@d{number}.example,P{number}\n" for number in range(6))
     mailmerge.campaign(people_csv="email,name\n" + people)
@@ -386,7 +386,7 @@ def test_postfix_quotes_what_the_recipients_servers_think_of_us(mailmerge, postf
     assert {(row["status"], row["attempts"]) for row in shown} <= {("pending", "0"), ("pending", "")}
 
 
-def test_one_recipient_s_server_that_dislikes_us_is_one_deferred_row(mailmerge):
+def test_b21_one_recipient_s_server_that_dislikes_us_is_one_deferred_row(mailmerge):
     """Later in a run a refusal about us is the row's until others confirm it: the others go out."""
     mailmerge.campaign()
     with FaultServer({"RCPT": {2: say("554 5.7.1 <bo@example.net>: Relay access denied")}}) as server:

@@ -391,7 +391,7 @@ _PROBE = "<ann@one.example>: Recipient address rejected: undeliverable address: 
         ("550 5.4.5 mx.one.example responded with: 550 5.4.5 daily limit", DEFERRED, "refused"),
     ],
 )  # fmt: skip
-def test_what_is_quoted_is_another_server_s_opinion(text: str, status: Status, reason: str) -> None:
+def test_b21_what_is_quoted_is_another_server_s_opinion(text: str, status: Status, reason: str) -> None:
     """It concerns one row, and a refusal about us is not final for it."""
     (reply,) = parse(text.encode() + b"\r\n")
     outcome = classify(reply, RCPT, SENT)
