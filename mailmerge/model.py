@@ -144,6 +144,8 @@ class AttachmentRule(Struct, frozen=True):
     """The folder that no attachment of this rule may lie outside of."""
     missing: Missing = "error"
     """What a row without such a file is: invalid, or a message without it."""
+    shared: bool = False
+    """Whether rows may get the same file although the path depends on the row."""
     place: Place | None = None
     """Where the rule is set, for messages."""
 
@@ -157,6 +159,10 @@ class RenderedAttachment(Struct, frozen=True):
     """Path or glob, relative to the rule's base folder."""
     name: str | None = None
     """File name to show instead of the path's own."""
+    empty: str | None = None
+    """The value of the path that is empty, as messages name it; None: there is none."""
+    fixed: bool = False
+    """Whether the path is the same for every row."""
 
 
 class Rendered(Struct, frozen=True):
@@ -204,6 +210,8 @@ class FrozenFile(Struct, frozen=True):
     content_id: str = ""
     """What the HTML calls it, without brackets; only an inline image has one."""
     media_type: str = "application/octet-stream"
+    own: bool = False
+    """Whether no other row may get it: its rule names another file for each row, and is not shared."""
 
 
 class FrozenMessage(Struct, frozen=True):

@@ -173,6 +173,8 @@ class AttachOptions(Section):
     base: Path = option(PATH, "The folder that attachments may not leave", default=Path(),
         default_help="the campaign's folder", fact=True)
     missing: Missing = option(_MISSING, "What to do where the file is missing", default="error", fact=True)
+    shared: bool = option(FLAG, "Rows may get the same file although the path depends on the row",
+        default=False, fact=True)
 
 
 class SendOptions(Section):

@@ -9,7 +9,7 @@ import json
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
 _SIMILAR = 0.7
@@ -124,6 +124,14 @@ def local_time(moment: datetime, now: datetime) -> str:
 def numbers(rows: Iterable[int], *, more: bool = False) -> str:
     """Write row numbers: ``2, 17, 30``; *more* says that there are others."""
     return ", ".join(map(str, rows)) + (", ..." if more else "")
+
+
+def attachments(counts: Mapping[int, int]) -> str:
+    """Write how many messages have how many attachments: ``1 each (4), none (2)``."""
+    return ", ".join(
+        f"{f'{count} each' if count else 'none'} ({messages:,})"
+        for count, messages in sorted(counts.items(), reverse=True)
+    )
 
 
 def duration(seconds: float) -> str:

@@ -13,7 +13,7 @@ from mailmerge.errors import FileError
 from mailmerge.model import Counts, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
     from pathlib import Path
 
@@ -87,6 +87,8 @@ class Plan(Struct, frozen=True):
     quota_used: int = 0
     largest: int = 0
     """Size of the largest message in octets."""
+    files: Mapping[int, int] = field(default_factory=dict)
+    """How many of the list's messages have how many attachments; empty: there is no rule for any."""
     planned: datetime | None = None
     """When an earlier command planned it, since when nothing has changed; None: it was planned just now."""
     changes: tuple[str, ...] = ()

@@ -65,6 +65,7 @@ def examine(
         blank_rows=summary.blank_rows,
         hidden_rows=summary.hidden_rows,
         largest=summary.largest,
+        files=summary.files,
         sender=summary.sender or planned.sender,
         planned=planned.reader.made if planned.earlier else None,
         changes=planned.changes,

@@ -31,7 +31,7 @@ from mailmerge.recipients import parse_rows
 from mailmerge.render.environments import END, START, unmarked
 from mailmerge.report.summary import standing_line
 from mailmerge.suggest import suggested
-from mailmerge.text import printable
+from mailmerge.text import attachments, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -74,6 +74,8 @@ class Previewed(Struct):
     counts: dict[str, int] = field(default_factory=dict)
     problems: DiagnosticCollector = field(default_factory=DiagnosticCollector)
     sampled: bool = False
+    files: dict[int, int] = field(default_factory=dict)
+    """How many of the messages looked at have how many attachments; empty: there is no rule for any."""
 
 
 class ShownMessage(Struct, frozen=True):
@@ -311,6 +313,9 @@ class _Look:
             status = shown.row.status
             done.counts[str(status)] = done.counts.get(str(status), 0) + 1
             done.rows += 1
+            if shown.frozen is not None and self._composer.attaches and shown.row.planned.ready:
+                count = sum(not file.content_id for file in shown.frozen.files)
+                done.files[count] = done.files.get(count, 0) + 1
             problem = bool(shown.findings)
             if status is not Status.SKIPPED and choice.takes(shown.recipient.row, problem=problem):
                 page.add(self._row(shown))
@@ -375,6 +380,7 @@ class _Look:
             "sampled": choice.sampled,
             "limited": choice.limited,
             "left_out": choice.left_out,
+            "files": attachments(done.files),
             "problems": [
                 {**diagnostic_values(group.first), "count": group.count, "rows": group.rows}
                 for group in self._problems

@@ -46,6 +46,8 @@ class Scaffold(Struct, frozen=True):
     headings: tuple[str, ...]
     dialect: str
     address_column: str
+    file_column: str = ""
+    """The column that the files of the rows are called after; empty: there are none."""
 
 
 def templates_folder() -> Path:
@@ -110,15 +112,21 @@ def make_campaign(
         file: _fill(templates_folder() / (file if file == "campaign.toml" else f"{kind}/{file}"), values)
         for file in ("campaign.toml", *_bodies(kind))
     }
+    _create(source, recipients, contents)
+    files = (*contents, source.name)
+    named = str(values["id_column"]) if kind == "invoice" else ""
+    return Scaffold(
+        folder, files, rows, recipients.columns.headings, recipients.dialect, address, file_column=named
+    )
+
+
+def _create(source: Path, recipients: RecipientList, contents: Mapping[str, str]) -> None:
     copied = source.resolve() != recipients.path.resolve()
-    _refuse_overwriting(folder, [*contents, *([source.name] if copied else [])])
+    _refuse_overwriting(source.parent, [*contents, *([source.name] if copied else [])])
     if copied:
         create_file(source, recipients.path.read_bytes())
     for file, text in contents.items():
-        create_file(folder / file, text.encode())
-    return Scaffold(
-        folder, (*contents, source.name), rows, recipients.columns.headings, recipients.dialect, address
-    )
+        create_file(source.parent / file, text.encode())
 
 
 def _refuse_overwriting(folder: Path, names: Iterable[str]) -> None:

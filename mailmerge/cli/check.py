@@ -13,7 +13,7 @@ from mailmerge.cli.output import diagnostic_values, emit, interactive, note, out
 from mailmerge.cli.plan_view import planned, show_facts
 from mailmerge.errors import InputError
 from mailmerge.model import Severity, Status
-from mailmerge.text import plural
+from mailmerge.text import attachments, plural
 from mailmerge.version import program_version
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ def check(*, output_format: OutputFormat, as_json: bool, quiet: bool, verbose: b
             if verbose:
                 show_facts(plan)
             out(_ready(plan))
+            if plan.files:
+                out(f"Files: {attachments(plan.files)}")
         passed = time.monotonic() - started
         if not quiet and not problems.count(Severity.ERROR) and plan.ready and not plan.before:
             for line in _next_steps(campaign).splitlines():
@@ -101,6 +103,7 @@ def _emit_plan(plan: Plan) -> None:
         statuses=plan.counts.by_status,
         ready=plan.ready,
         blank_rows=plan.blank_rows,
+        files={str(count): messages for count, messages in plan.files.items()},
     )
 
 

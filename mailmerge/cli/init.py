@@ -68,4 +68,7 @@ def _tell(made: Scaffold) -> None:
     out(f"Read {made.files[-1]} ({made.dialect}): {plural(made.rows, 'row')}; columns: {columns}")
     out(f"Created {made.folder}/: {'  '.join(made.files)}")
     out(f"The messages go to the addresses in column `{made.address_column}`.")
+    if made.file_column:
+        files = f"{made.folder}/attachments/{{{{ {made.file_column} }}}}.pdf"
+        out(f"Each row gets the file {files}: put them there.")
     out(f"Next: {suggested(Invocation('init', str(made.folder)), 'check')}")

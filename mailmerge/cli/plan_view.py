@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mailmerge.check.diagnostics import found
 from mailmerge.cli.output import diagnostic_values, emit, note, show_problems
 from mailmerge.model import Status
-from mailmerge.text import duration, local_time, plural
+from mailmerge.text import attachments, duration, local_time, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +36,8 @@ def lines(plan: Plan, resolve: str = "") -> Iterator[str]:
     yield f"  From      {plan.sender}  via {plan.via}"
     yield f"  List      {plan.source}: {plan.dialect}{_not_rows(plan)}"
     yield f"  Send      {_send(plan)}"
+    if plan.files:
+        yield f"  Files     {attachments(plan.files)}"
     if plan.to_send:
         yield f"            first: {plan.first}, last: {plan.last}"
     if plan.before:
@@ -146,6 +148,7 @@ def show_plan_json(plan: Plan) -> None:
         statuses=plan.statuses.by_status,
         first=plan.first,
         last=plan.last,
+        files={str(count): messages for count, messages in plan.files.items()},
         sender=plan.sender,
         via=plan.via,
         rates=[str(rate) for rate in plan.rates],

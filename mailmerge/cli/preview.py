@@ -16,7 +16,7 @@ from mailmerge.cli.output import interactive, note, out, show_diagnostics
 from mailmerge.cli.progress import RowCounter
 from mailmerge.errors import CampaignFileError, FileError, MailmergeError
 from mailmerge.files import ScratchFolder
-from mailmerge.text import plural
+from mailmerge.text import attachments, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,6 +120,8 @@ class PreviewCommand:
         if done.shown:
             problems = found(done.problems)
             out(f"{problems[:1].upper()}{problems[1:]}. {_written(done, path, opened=opened)}")
+            if done.files:
+                note(f"Files: {attachments(done.files)}")
         else:
             note(f"No row to show. To see why: {campaign.suggested('check')}")
         return 0

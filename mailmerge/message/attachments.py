@@ -1,13 +1,9 @@
-"""Attachments: from a rule's text to a file inside its base folder, and from the file to a MIME part.
-
-A path may come from a cell, so it is not trusted: relative only, regular files only, and what it resolves
-to, links included, must lie under the rule's base folder.
-"""
+"""Attachments: from a file that was found to a MIME part, and to the name that readers see."""
 
 from __future__ import annotations
 
 # os.path, not Path: this runs on every row, and its meaning of links is exact
-# ruff: noqa: PTH112, PTH117, PTH118, PTH119, PTH122
+# ruff: noqa: PTH119, PTH122
 import hashlib
 import os
 import re
@@ -20,21 +16,16 @@ from msgspec import Struct
 from mailmerge.file_system import FILE_SYSTEM, FileSystem
 from mailmerge.folders import open_to_read
 from mailmerge.message.bodies import base64_lines, base64_size
+from mailmerge.message.file_search import FileProblem, FileSearch
 from mailmerge.message.header_fields import content_type, disposition
 from mailmerge.model import FrozenFile
 from mailmerge.text import quoted
 
 if TYPE_CHECKING:
     import mimetypes
-    from collections.abc import Iterator
-    from pathlib import Path
 
-    from mailmerge.model import Missing, Place
-
-_BAD_IN_PATH = "[\x00-\x1f\x7f-\x9f\ud800-\udfff]"
-_NOT_RELATIVE = r"[/\\~]|[A-Za-z]:"
-"""Absolute somewhere: a drive letter, a network share, a home folder."""
 _BAD_IN_NAME = "[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+"
+_SLASHES = re.compile(r"[/\\]+")
 _BIDI = "[\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069]"
 _NAME_BYTES = 240
 _MORE_TYPES = {
@@ -54,17 +45,6 @@ _MORE_TYPES = {
     ".webp": "image/webp",
     ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
 }
-
-
-class FileProblem(Exception):
-    """A file cannot be attached; the builder says whether the row or the campaign is to blame."""
-
-    def __init__(self, code: str, message: str, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.hint = hint
-        self.place: Place | None = None
 
 
 FileState = tuple[int, int, int, int, int]
@@ -87,17 +67,18 @@ class FileStore:
     def __init__(self, files: FileSystem = FILE_SYSTEM) -> None:
         """*files* is how they are looked at."""
         self.files = files
+        self.search = FileSearch(files)
         self._hashes: dict[str, tuple[FileState, str]] = {}
 
-    def attachment(self, path: str, name: str) -> FilePart:
-        """Take the file at *path*, already resolved, as an attachment called *name*."""
-        return self._part(path, name, "")
+    def attachment(self, path: str, name: str, *, own: bool = False) -> FilePart:
+        """Take the file at *path*, already resolved, as an attachment, called *name*; *own*: of one row."""
+        return self._part(path, name, "", own=own)
 
     def image(self, path: str, content_id: str) -> FilePart:
         """Take the file at *path* as an inline image."""
         return self._part(path, clean_name(os.path.basename(path)), content_id)
 
-    def _part(self, path: str, name: str, content_id: str) -> FilePart:
+    def _part(self, path: str, name: str, content_id: str, *, own: bool = False) -> FilePart:
         shown = quoted(name)
         try:
             facts = self.files.stat(path)
@@ -116,7 +97,7 @@ class FileStore:
         size = state[-1]
         if not size:
             raise FileProblem("A304", f"the file {shown} is empty (0 bytes)")
-        file = FrozenFile(os.fsencode(path), name, sha256, size, content_id, guess_type(name, path))
+        file = FrozenFile(os.fsencode(path), name, sha256, size, content_id, guess_type(name, path), own)
         return FilePart(file, len(part_head(file)) + base64_size(size))
 
     def _remember(self, path: str, state: FileState, sha256: str) -> None:
@@ -222,99 +203,14 @@ def read_regular(path: str | bytes) -> bytes:
         return file.read()
 
 
-class AttachmentPath(Struct, frozen=True):
-    """A relative path or glob as a rule or a cell gives it: found harmless as a text, not yet looked for."""
-
-    text: str
-
-    @classmethod
-    def parse(cls, text: str) -> AttachmentPath:
-        """Read a path.
-
-        Raises:
-            FileProblem: it contains control characters, or is not relative on every system.
-
-        """
-        if re.search(_BAD_IN_PATH, text):
-            raise FileProblem("A302", f"the attachment's path contains a control character: {quoted(text)}")
-        if os.path.isabs(text) or re.match(_NOT_RELATIVE, text):
-            raise FileProblem("A302", f"the attachment's path must be relative: {quoted(text)}")
-        return cls(text)
-
-    def expand(self, root: str, files: FileSystem) -> Iterator[str]:
-        """Yield the paths under *root* that it means: itself, or in order what a glob finds, but folders.
-
-        A file that is really called like that comes before the glob that its name looks like.
-        """
-        import glob
-
-        path = os.path.join(root, self.text)
-        if not glob.has_magic(self.text) or files.exists(path):
-            yield path
-            return
-        for name in files.glob(root, self.text):
-            if not os.path.isdir(path := os.path.join(root, name)):
-                yield path
-
-    def require_regular(self, root: str, file: str, files: FileSystem) -> str | None:
-        """Resolve the links of *file* and return the regular file that is left; None: there is no file.
-
-        Raises:
-            FileProblem: it lies outside *root*, which has no links itself, or is not a regular file.
-
-        """
-        real = os.path.realpath(file)
-        if not (real + os.sep).startswith(root.rstrip(os.sep) + os.sep):
-            files.exists(file)  # for whoever notes what was looked at
-            raise FileProblem(
-                "A302",
-                f"{quoted(self.text)} leads out of the folder for attachments",
-                "copy the file into the campaign's folder",
-            )
-        try:
-            mode = files.stat(file).st_mode
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            why = (error.strerror or "").lower()
-            raise FileProblem("A303", f"cannot read {quoted(self.text)}: {why}") from None
-        if not stat.S_ISREG(mode):
-            kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
-            raise FileProblem("A303", f"{quoted(self.text)} is {kind}")
-        return real
-
-
-def find_files(
-    base: Path, path: str, missing: Missing = "error", looking: FileSystem = FILE_SYSTEM
-) -> list[str]:
-    """Return the files that *path*, a relative path or glob, means, links resolved, in the order of names.
-
-    Args:
-        base: the folder that *path* is relative to, and may not leave.
-        path: from a rule or a cell.
-        missing: what to do where there is none.
-        looking: how files are looked at.
-
-    Raises:
-        FileProblem: there is none and *missing* is ``error``, or one is outside *base* or no regular file.
-
-    """
-    files: list[str] = []
-    if path:
-        wanted, root = AttachmentPath.parse(path), os.path.realpath(base)
-        found = (wanted.require_regular(root, file, looking) for file in wanted.expand(root, looking))
-        files = list(dict.fromkeys(file for file in found if file))
-    if not files and missing == "error":
-        what = f"no file {quoted(path)}" if path else "the attachment's path is empty"
-        raise FileProblem("A301", what, 'set `missing = "skip"` if that is intended')
-    return files
-
-
 def clean_name(name: str) -> str:
-    """Return a file name to show: last component only, nothing invisible, nothing that turns text around."""
+    """Return a file name to show: no folders, nothing invisible, nothing that turns text around.
+
+    A slash may be part of what the name says (invoice 2025/117): it becomes a hyphen, so nothing is lost.
+    """
     import unicodedata
 
-    name = unicodedata.normalize("NFC", re.split(r"[/\\]", name.strip())[-1])
+    name = unicodedata.normalize("NFC", _SLASHES.sub("-", name.strip()))
     name = re.sub(_BIDI, "", re.sub(_BAD_IN_NAME, " ", name)).strip() or "attachment"
     if name.startswith("."):  # the stem came from an empty cell, or the file would be hidden
         name = "attachment." + name.lstrip(".")

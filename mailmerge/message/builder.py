@@ -7,7 +7,9 @@ in all messages is made once, each row adds what differs.
 
 from __future__ import annotations
 
+# ruff: noqa: PTH119  a text, on every row
 import hashlib
+import os
 from itertools import chain
 from typing import TYPE_CHECKING, cast
 
@@ -17,12 +19,11 @@ from mailmerge.message import header_fields, verify
 from mailmerge.message.attachments import (
     EncodedFiles,
     FilePart,
-    FileProblem,
     FileStore,
     clean_name,
-    find_files,
 )
 from mailmerge.message.bodies import TextEncoder
+from mailmerge.message.file_search import FileProblem, WantedPath
 from mailmerge.message.inline import InlineImages
 from mailmerge.model import Envelope, FrozenMessage, Message, Place
 from mailmerge.values import displayed
@@ -80,9 +81,7 @@ class MessageBuilder:
         try:
             self._html = TextEncoder(html, self._images)
             self._constants = {
-                constant.rule: self._files(self._rules[constant.rule], constant)
-                for constant in constants
-                if constant is not None
+                constant.rule: self._files(constant) for constant in constants if constant is not None
             }
         except FileProblem as problem:
             raise AttachmentError(
@@ -198,30 +197,35 @@ class MessageBuilder:
         constants = self._constants
         return list(
             chain.from_iterable(
-                constants[name.rule] if name.rule in constants else self._files(self._rules[name.rule], name)
-                for name in names
+                constants[name.rule] if name.rule in constants else self._files(name) for name in names
             )
         )
 
-    def _files(self, rule: AttachmentRule, name: RenderedAttachment) -> list[FilePart]:
+    def _files(self, name: RenderedAttachment) -> list[FilePart]:
+        rule = self._rules[name.rule]
         try:
-            return self._found(rule, name)
+            return self._found(rule, name, alone=not (name.fixed or rule.shared))
         except FileProblem as problem:
             problem.place = rule.place
             raise
 
-    def _found(self, rule: AttachmentRule, name: RenderedAttachment) -> list[FilePart]:
-        from glob import has_magic
-
-        files = find_files(rule.base, name.path, rule.missing, self._store.files)
+    def _found(self, rule: AttachmentRule, name: RenderedAttachment, *, alone: bool) -> list[FilePart]:
+        path = name.path
+        if alone and name.empty is not None:
+            # A cell that is the whole path and empty is how a list says that a row has no file.
+            if not path and rule.missing == "skip":
+                return []
+            raise _empty_value(name.empty)
+        files = self._store.search.find(rule.base, path, rule.missing, alone=alone)
         if len(files) == 1 and name.name:
             labels = [name.name]
-        elif len(files) == 1 and not has_magic(name.path):
-            labels = [name.path]  # as written: a link keeps its own name
+        elif len(files) == 1 and (wanted := WantedPath.parse(path)).literal:
+            labels = [os.path.basename(wanted.shown)]  # as written: a link keeps its own name
         else:
-            labels = files
+            labels = [os.path.basename(file) for file in files]
         return [
-            self._store.attachment(file, clean_name(label)) for file, label in zip(files, labels, strict=True)
+            self._store.attachment(file, clean_name(label), own=alone)
+            for file, label in zip(files, labels, strict=True)
         ]
 
 
@@ -340,6 +344,15 @@ class _Skeleton:
             pieces += (self._next[kind], file)
         pieces.append(self._end[kind])
         return pieces
+
+
+def _empty_value(name: str) -> FileProblem:
+    what = f"`{name}` is" if name else "a value in it is"
+    return FileProblem(
+        "A312",
+        f"the attachment's path is not complete: {what} empty",
+        "fill in the cell, or leave the row out with --where; if the path is right so: `shared = true`",
+    )
 
 
 def _numbered(new: Sequence[FilePart], parts: list[FilePart]) -> range:

@@ -13,12 +13,14 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
-from mailmerge.message.attachments import FilePart, FileProblem, FileStore, find_files
+from mailmerge.message.file_search import FileProblem
 from mailmerge.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
+
+    from mailmerge.message.attachments import FilePart, FileStore
 
 _TAGS = r"(?:img|v:[a-z]+|input|body|table|tbody|tr|td|th|div)"
 _TAG = re.compile(rf"<!--(?!\s*\[if).*?-->|<{_TAGS}\s[^>]*>", re.IGNORECASE | re.DOTALL)
@@ -133,7 +135,7 @@ class InlineImages:
         try:
             names = dict.fromkeys((source, unquote(source.partition("?")[0].partition("#")[0])))
             for name in names:
-                files = find_files(self._base, name, "skip", self._store.files)
+                files = self._store.search.find(self._base, name, "skip", literal=True)
                 if len(files) == 1:
                     return files[0]
         except FileProblem as problem:

@@ -79,6 +79,8 @@ class Composer:
             static=fixed,
             files=files,
         )
+        self.attaches = bool(file.attach)
+        """Whether it has any rule for attachments."""
         self._thawer = Thawer()
         if self._builder.files_digest:
             self.parts["files"] = self._builder.files_digest
@@ -192,7 +194,12 @@ def _templates(file: CampaignFile, sender: str) -> MessageTemplates:
         headers=tuple(message.headers.items()),
         attachments=tuple(
             AttachmentRule(
-                rule.path, rule.name, rule.base, rule.missing, file.places.get(f"attach[{index}].path")
+                path=rule.path,
+                name=rule.name,
+                base=rule.base,
+                missing=rule.missing,
+                shared=rule.shared,
+                place=file.places.get(f"attach[{index}].path"),
             )
             for index, rule in enumerate(file.attach)
         ),

@@ -7,6 +7,8 @@ the list as a whole shows. Nothing that is sent is rendered a second time.
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
@@ -17,6 +19,7 @@ from mailmerge.errors import RowError, TemplateError
 from mailmerge.model import Diagnostic, Severity, Status
 from mailmerge.plan.composer import identity
 from mailmerge.plan.store import PlanRow
+from mailmerge.text import plural, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -49,6 +52,8 @@ class PlanSummary(Struct, frozen=True):
     statuses: dict[Status, int] = field(default_factory=dict)
     findings: Findings = field(default_factory=Findings)
     """What was found in list and messages, grouped."""
+    files: dict[int, int] = field(default_factory=dict)
+    """How many messages have how many attachments; empty where the campaign has no rule for any."""
     corrections: dict[str, str] = field(default_factory=dict)
     """Keys of refused rows that were corrected in a file of failed rows, with the keys they have now."""
 
@@ -143,6 +148,7 @@ class Planner:
         self._statuses: dict[Status, int] = {}
         self._senders: dict[str, int] = {}
         self._corrections: dict[str, str] = {}
+        self._files = FileOwners()
         self._sender = ""
         self._largest = 0
 
@@ -156,7 +162,8 @@ class Planner:
         """
         self._problems.add(self._recipients.warnings)
         rows = self._make(writer, progress)
-        self._settle(writer)
+        repeating = self._settle(writer)
+        self._settle_files(writer, repeating)
         whole = self._lint.finish()
         writer.add_findings(None, whole)
         self._problems.add(whole)
@@ -170,6 +177,7 @@ class Planner:
             senders=self._senders,
             statuses=self._statuses,
             findings=self._problems.findings(),
+            files=self._files.counts if self._composer.attaches else {},
             corrections=self._corrections,
         )
 
@@ -186,7 +194,10 @@ class Planner:
                 message = writer.add_message(made.frozen)
                 if made.status is Status.PENDING:
                     self._note(made.frozen, made.rendered)
-            writer.add_row(plan_row(n, recipient, made, message))
+            row = plan_row(n, recipient, made, message)
+            writer.add_row(row)
+            if made.frozen is not None and made.status is Status.PENDING:
+                self._files.add(row, made.frozen)
             if recipient.supersedes and made.status is Status.PENDING and recipient.supersedes != made.key:
                 self._corrections[recipient.supersedes] = made.key
             self._statuses[made.status] = self._statuses.get(made.status, 0) + 1
@@ -209,14 +220,84 @@ class Planner:
             if not self._sender and rendered is not None:
                 self._sender = str(rendered.from_)
 
-    def _settle(self, writer: PlanWriter) -> None:
+    def _settle(self, writer: PlanWriter) -> set[int]:
+        """Turn rows that repeat others into duplicates, and give their places in the list."""
+        repeating = set()
         for row, earlier in settle_repetitions(writer, addresses=self._unique_addresses):
-            self._statuses[Status.PENDING] -= 1
-            self._statuses[Status.DUPLICATE] = self._statuses.get(Status.DUPLICATE, 0) + 1
+            repeating.add(row.n)
+            self._change(Status.DUPLICATE)
             if self._duplicates == "error":
                 found = _duplicate(row, earlier)
                 self._problems.add([found])
                 writer.add_findings(row.n, [found])
+        return repeating
+
+    def _settle_files(self, writer: PlanWriter, repeating: set[int]) -> None:
+        """Make rows invalid that get a file that another row gets, too, and no rule says that they may."""
+        for row, found in self._files.contested(repeating):
+            self._change(Status.INVALID)
+            self._problems.add([found])
+            writer.add_findings(row.n, [found])
+            writer.replace_row(replace(row, status=Status.INVALID, detail=found.message))
+
+    def _change(self, status: Status) -> None:
+        self._statuses[Status.PENDING] -= 1
+        self._statuses[status] = self._statuses.get(status, 0) + 1
+
+
+class FileOwners:
+    """Which row got which file of its own, and how many files the messages have."""
+
+    def __init__(self) -> None:
+        self._first: dict[bytes, PlanRow] = {}
+        self._rows: dict[bytes, list[PlanRow]] = {}
+        """Of the files that several rows got: all of them."""
+        self._attachments: dict[int, int] = {}
+        """By place in the list, where it is not one."""
+        self._messages = 0
+        self.counts: dict[int, int] = {}
+        """How many messages have how many attachments, once `contested` was asked."""
+
+    def add(self, row: PlanRow, frozen: FrozenMessage) -> None:
+        """Note the files of a row that may be sent."""
+        self._messages += 1
+        count = 0
+        for file in frozen.files:
+            count += not file.content_id
+            if file.own:
+                first = self._first.setdefault(file.path, row)
+                if first is not row:
+                    self._rows.setdefault(file.path, [first]).append(row)
+        if count != 1:
+            self._attachments[row.n] = count
+
+    def contested(self, repeating: set[int]) -> Iterator[tuple[PlanRow, Diagnostic]]:
+        """Yield each row with a file of another one, and what is wrong; those *repeating* others get none."""
+        told: dict[int, tuple[PlanRow, Diagnostic]] = {}
+        for path, several in self._rows.items():
+            rows = [row for row in several if row.n not in repeating]
+            for row in rows if len(rows) > 1 else ():
+                told.setdefault(row.n, (row, _shared_file(path, row, rows)))
+        left_out = repeating | told.keys()
+        counts = Counter(count for n, count in self._attachments.items() if n not in left_out)
+        others = self._messages - len(self._attachments)
+        counts[1] += others - sum(n not in self._attachments for n in left_out)
+        self.counts = {count: messages for count, messages in counts.items() if messages}
+        yield from (told[n] for n in sorted(told))
+
+
+def _shared_file(path: bytes, row: PlanRow, rows: Sequence[PlanRow]) -> Diagnostic:
+    name = os.path.basename(os.fsdecode(path))  # noqa: PTH119  a text
+    other = next(one for one in rows if one.n != row.n)
+    more = f" and {plural(len(rows) - 2, 'more row')}" if len(rows) > 2 else ""
+    return Diagnostic(
+        "A313",
+        f"{quoted(name)} is also the file of row {other.row} ({other.address}){more}",
+        "make the path name one row only; if they are all meant to get it: `shared = true` in [[attach]]",
+        severity=Severity.ERROR,
+        row=row.row,
+        address=row.address,
+    )
 
 
 def settle_repetitions(writer: PlanWriter, *, addresses: bool) -> Iterator[tuple[PlanRow, int]]:

@@ -340,7 +340,7 @@ def printed_in_path(value: Any) -> Any:
     """Print *value* into a path that may be a glob: only the template's own ``*`` is one, never a cell's."""
     import glob
 
-    return glob.escape(str(printed_in_line(value)))
+    return glob.escape(str(printed_in_line(value))) or EMPTY
 
 
 # --- merged values, marked for people to see; never in what is sent ----------------------------------
@@ -348,6 +348,8 @@ def printed_in_path(value: Any) -> Any:
 # Two characters from a private-use plane: no font, list or template has a meaning for them.
 START = "\U000f5ab0"
 END = "\U000f5ab1"
+EMPTY = "\U000f5ab2"
+"""What an empty value leaves in a path, until somebody has seen that it was there."""
 
 
 def marked(value: Any) -> Any:

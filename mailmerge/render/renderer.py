@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 from mailmerge.file_system import FILE_SYSTEM
 from mailmerge.model import Rendered, RenderedAttachment
 from mailmerge.render.compiler import Compiled, Compiler
+from mailmerge.render.environments import EMPTY
 from mailmerge.render.failures import failure, row_error
 from mailmerge.render.mailboxes import MailboxTemplate, clean
 from mailmerge.text import quoted
+from mailmerge.values import displayed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -73,12 +75,18 @@ class Renderer:
             (name, compiler.option(f"message.headers.{name}", value)) for name, value in templates.headers
         )
         self._fixed_headers: dict[str, tuple[str, str]] = {}
+        paths = [
+            compiler.option(f"attach[{index}].path", rule.path, "path")
+            for index, rule in enumerate(templates.attachments)
+        ]
+        of_row = {*columns.names, *columns.headings, "row"}
         self._attachments = tuple(
             (
-                compiler.option(f"attach[{index}].path", rule.path, "path"),
+                path,
                 compiler.option(f"attach[{index}].name", rule.name) if rule.name else None,
+                of_row.isdisjoint(path.names) and not path.reached,
             )
-            for index, rule in enumerate(templates.attachments)
+            for index, (path, rule) in enumerate(zip(paths, templates.attachments, strict=True))
         )
         self._text = compiler.body(templates.text, "text") if templates.text else None
         self._html = compiler.body(templates.html, "html") if templates.html else None
@@ -140,10 +148,10 @@ class Renderer:
     def constant_attachments(self) -> tuple[RenderedAttachment | None, ...]:
         """The attachment of each rule that is the same for every row, else None."""
         return tuple(
-            RenderedAttachment(rule, path.constant, name.constant if name else None)
+            RenderedAttachment(rule, path.constant, name.constant if name else None, fixed=fixed)
             if path.constant is not None and (name is None or name.constant is not None)
             else None
-            for rule, (path, name) in enumerate(self._attachments)
+            for rule, (path, name, fixed) in enumerate(self._attachments)
         )
 
     def _variables(self, recipient: Recipient) -> dict[str, Any]:
@@ -173,8 +181,8 @@ class Renderer:
             if self._headers
             else (),
             attachments=tuple(
-                RenderedAttachment(rule, path.text(variables).strip(), name.text(variables) if name else None)
-                for rule, (path, name) in enumerate(self._attachments)
+                _attachment(rule, path, name, variables, fixed=fixed)
+                for rule, (path, name, fixed) in enumerate(self._attachments)
             )
             if self._attachments
             else (),
@@ -230,6 +238,22 @@ class Renderer:
         for name, value in [*options, *sorted((k, repr(v)) for k, v in templates.vars.items())]:
             sha.update(f"{len(name)}:{name}{len(value)}:{value}".encode("utf-8", "surrogatepass"))
         return sha.hexdigest()
+
+
+def _attachment(
+    rule: int, path: Compiled, name: Compiled | None, variables: dict[str, Any], *, fixed: bool
+) -> RenderedAttachment:
+    text, empty = path.text(variables), None
+    if EMPTY in text:
+        text = text.replace(EMPTY, "")
+        empty = next((known for known in sorted(path.names) if _is_blank(variables.get(known))), "")
+    shown = name.text(variables) if name else None
+    return RenderedAttachment(rule, text.strip(), shown, empty, fixed)
+
+
+def _is_blank(value: Any) -> bool:
+    shown = None if value is None else displayed(value)
+    return isinstance(shown, str) and not shown.strip()
 
 
 def _mailboxes(compiler: Compiler, name: str, sources: Iterable[str]) -> tuple[MailboxTemplate, ...]:

@@ -272,13 +272,20 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 @pytest.mark.parametrize("kind", get_args(StockTemplate))
 def test_every_stock_template_makes_a_campaign_that_checks(kind: StockTemplate, tmp_path: Path) -> None:
-    """What init makes is free of problems from the first moment."""
+    """What init makes is free of problems from the first moment; an invoice is not sent without its file."""
     made = make_campaign(tmp_path / "new", open_list(sample_list()), kind=kind)
     campaign = Campaign.load(tmp_path / "new", environ={"MAILMERGE_STATE_DIR": str(tmp_path / "state")})
     found = campaign.check()
     assert (made.rows, made.address_column) == (3, "email")
     assert found.problems.campaign_errors == []
+    assert found.ready == (0 if kind == "invoice" else 3)
+    if kind == "invoice":
+        for recipient in open_list(sample_list()):
+            (tmp_path / "new/attachments").mkdir(exist_ok=True)
+            (tmp_path / f"new/attachments/{recipient.fields[made.file_column]}.pdf").write_text("an invoice")
+        found = campaign.check()
     assert found.ready == 3
+    assert "A215" not in {group.first.code for group in found.problems}
 
 
 def test_a_scaffold_never_overwrites_a_campaign(tmp_path: Path) -> None:

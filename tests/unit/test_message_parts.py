@@ -16,13 +16,12 @@ from hypothesis import strategies as st
 from mailmerge.addresses import Address, Mailbox
 from mailmerge.message import header_fields, verify
 from mailmerge.message.attachments import (
-    FileProblem,
     FileStore,
     clean_name,
-    find_files,
     guess_type,
 )
 from mailmerge.message.bodies import TextEncoder, base64_lines, quoted_printable
+from mailmerge.message.file_search import FileProblem, FileSearch
 from mailmerge.message.inline import InlineImages
 
 
@@ -264,7 +263,7 @@ def base(tmp_path):
 def test_only_regular_files_inside_the_base_folder(base, path, code):
     """Everything else is refused with a code of its own, and nothing is opened."""
     with pytest.raises(FileProblem) as caught:
-        find_files(base, path)
+        FileSearch().find(base, path)
     assert caught.value.code == code
 
 
@@ -281,14 +280,14 @@ def test_only_regular_files_inside_the_base_folder(base, path, code):
 )
 def test_paths_and_globs_are_found(base, path, found):
     """Relative paths, links inside the folder, globs in sorted order."""
-    assert find_files(base, path) == [str(base / name) for name in found]
+    assert FileSearch().find(base, path) == [str(base / name) for name in found]
 
 
 def test_missing_files_may_be_skipped(base):
     """`missing = skip` skips what is not there, but still refuses what is outside."""
-    assert find_files(base, "none.pdf", "skip") == find_files(base, "", "skip") == []
+    assert FileSearch().find(base, "none.pdf", "skip") == FileSearch().find(base, "", "skip") == []
     with pytest.raises(FileProblem):
-        find_files(base, "../secret.txt", "skip")
+        FileSearch().find(base, "../secret.txt", "skip")
 
 
 def test_an_empty_file_is_refused(base):
@@ -325,8 +324,9 @@ def test_the_store_notices_a_changed_file_and_forgets_old_ones(base, monkeypatch
 @pytest.mark.parametrize(
     ("name", "shown"),
     [
-        ("../../etc/passwd", "passwd"),
-        ("..\\x\\evil.exe", "evil.exe"),
+        ("../../etc/passwd", "attachment.-..-etc-passwd"),
+        ("..\\x\\evil.exe", "attachment.-x-evil.exe"),
+        ("Rechnung 2025/117.pdf", "Rechnung 2025-117.pdf"),
         ("invoice\u202efdp.exe", "invoicefdp.exe"),
         ("a\r\nb.pdf", "a b.pdf"),
         ("\x00", "attachment"),

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from mailmerge.check.message_view import Finding
 from mailmerge.check.rules import each_layout, each_message
 from mailmerge.model import Place
+from mailmerge.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mailmerge.check.message_view import Layout, MessageView
+    from mailmerge.check.message_view import Layout, MessageView, SourceLocator
 
 _LEFTOVER = re.compile(r"\{\{[^{}]{0,200}\}\}|\{%[^{}]{0,200}%\}")
 _GREETINGS = (
@@ -25,6 +26,15 @@ _PLACEHOLDER = re.compile(
     r"lorem ipsum|\bTODO\b|\bFIXME\b|\bXXX+\b|write your message here"
     r"|\[(?:your |insert |first ?name|name)[^\]\n]*\]"
 )
+_SPEAKS_OF_ONE = re.compile(
+    r"(?<![-\w\"'=/.#])(?:attached|attachments?|enclosed|anbei|(?:im|als) anhang|angehängt\w*"
+    r"|in der anlage|beigefügt\w*"
+    r"|ci-joint\w*|pi[eè]ces? jointes?|adjunt[oa]s?|in allegato|allegat[oiae]|em anexo|anexad[oa]s?"
+    r"|bijlagen?|bijgevoegd\w*|w załączeniu|załącznik\w*|bifogad\w*|vedhæftet|vedlagt|liitteenä)\b"
+    r"|附件|添付|첨부|вложени|прикреплен",
+    re.IGNORECASE,
+)
+"""Words that promise a file, in the languages that mail merges are written in most."""
 _ADDRESS_IN_TEXT = re.compile(r"https?://", re.IGNORECASE)
 
 
@@ -78,6 +88,35 @@ def _greeting(text: str) -> re.Match[str] | None:
         if match := _GREETING.match(line):
             return match
     return None
+
+
+@each_message
+def file_forgotten(view: MessageView) -> Iterator[Finding]:
+    """Find a message that speaks of an attachment and has none."""
+    if any(not file.content_id for file in view.message.files):
+        return
+    fixed = view.sources.once(_fixed_words)
+    body = view.rendered.html if view.rendered.text is None else view.rendered.text
+    for chunk in (view.rendered.subject, *(body or ())):
+        word = fixed[chunk] if chunk in fixed else _spoken(chunk)
+        if word:
+            yield Finding(
+                "A215",
+                f"the message says {quoted(word)}, but no file is attached",
+                "attach the file with [[attach]] or --attach, or write where it is to be found",
+                view.sources.of(word) if chunk in fixed else None,
+            )
+            return
+
+
+def _fixed_words(sources: SourceLocator) -> dict[str, str]:
+    """Look at what the templates say themselves once."""
+    return {chunk: _spoken(chunk) for chunk in sources.fixed}
+
+
+def _spoken(text: str) -> str:
+    found = _SPEAKS_OF_ONE.search(text)
+    return found[0] if found else ""
 
 
 @each_layout

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mailmerge.check.clients import client_data
 from mailmerge.check.message_view import Finding
 from mailmerge.check.rules import each_layout, each_message, whole_list
+from mailmerge.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,6 +55,20 @@ def blocked_attachment(view: MessageView) -> Iterator[Finding]:
                 f"most mail providers reject attachments like {attachment.name or attachment.path}",
                 "put the file on a server and send a link",
             )
+
+
+@each_message
+def slash_in_name(view: MessageView) -> Iterator[Finding]:
+    """Find a name with a slash: no file can be called so."""
+    for attachment in view.rendered.attachments:
+        name = attachment.name
+        if name and ("/" in name or "\\" in name):
+            yield Finding(
+                "A214",
+                f"the attachment's name contains a slash: {quoted(name)}; it becomes a hyphen",
+                "no file name can contain one: write what is meant, as in {{ number|replace('/', '-') }}",
+            )
+            return
 
 
 @each_message

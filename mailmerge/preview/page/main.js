@@ -255,6 +255,7 @@ function drawFacts() {
   const told = [];
   if (facts.sampled) told.push(`A sample: ${number(facts.shown)} of ${number(facts.rows)} rows, among them every row with a problem${facts.left_out ? ` but ${number(facts.left_out)}` : ""}. ${command("others") ? `Others: ${command("others")}` : ""}`);
   else if (facts.left_out) told.push(`${plural(facts.left_out, "more row")} with problems did not fit${command("check") ? `: ${command("check")}` : ""}`);
+  if (facts.files) told.push(`Files: ${facts.files}.`);
   if (told.length) notice(told.join(" "));
 }
 

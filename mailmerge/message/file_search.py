@@ -1,0 +1,305 @@
+"""From the path that a rule, a tag or a cell gives to the regular files inside a base folder that it means.
+
+A path may come from a cell, so it is not trusted: relative only, regular files only, and what it resolves
+to, links included, must lie under the base folder. Composed and decomposed spellings of a name (Unicode NFC
+and NFD: macOS, zip files and file servers turn one into the other) are one name.
+"""
+
+from __future__ import annotations
+
+# os.path, not Path: this runs on every row, and its meaning of links is exact
+# ruff: noqa: PTH112, PTH117, PTH118, PTH119
+import os
+import re
+import stat
+from typing import TYPE_CHECKING
+from unicodedata import normalize
+
+from msgspec import Struct
+
+from mailmerge.file_system import FILE_SYSTEM, FileSystem
+from mailmerge.text import near, quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from mailmerge.model import Missing, Place
+
+_BAD_IN_PATH = "[\x00-\x1f\x7f-\x9f\ud800-\udfff]"
+_NOT_RELATIVE = r"[/\\~]|[A-Za-z]:"
+"""Absolute somewhere: a drive letter, a network share, a home folder."""
+_MAGIC = re.compile(r"[*?[]")
+_ESCAPED = re.compile(r"\[([*?[])\]")
+_ONE = r"\1"
+"""How ``glob.escape`` writes the three characters: what a cell puts into a path is always so."""
+_TOKENS = re.compile(r"(\[[*?[]\]|\[[^\]]+\]|\*+|\?)")
+_MOST_STARS = 4
+_SEVERAL = re.compile(r"\s*[;,|\n]\s*|\s+(?:and|und|et|y)\s+")
+_INVISIBLE = re.compile(r"[\s\u200b-\u200f\u2060\ufeff]+")
+_MOST_COMPARED = 500
+"""Names of a folder that one that is not there is compared with letter by letter."""
+_MOST_FOLDERS = 64
+_WITHOUT = 'put the file there, or correct its name; only if rows may go without it: `missing = "skip"`'
+_EMPTY = 'fill in the cell; only if rows may go without a file: `missing = "skip"`'
+
+
+class FileProblem(Exception):
+    """A file cannot be attached; the builder says whether the row or the campaign is to blame."""
+
+    def __init__(self, code: str, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.hint = hint
+        self.place: Place | None = None
+
+
+class WantedPath(Struct, frozen=True):
+    """A relative path or glob as a rule or a cell gives it: found harmless as a text, not yet looked for."""
+
+    text: str
+    shown: str
+    """As its author wrote it, without the escapes that cells get."""
+    literal: bool
+    """Whether it names one file."""
+
+    @classmethod
+    def parse(cls, text: str, *, literal: bool = False) -> WantedPath:
+        """Read a path; a *literal* one has no escapes and is never a glob.
+
+        Raises:
+            FileProblem: it contains control characters, or is not relative on every system.
+
+        """
+        shown = text if literal else _ESCAPED.sub(_ONE, text)
+        if re.search(_BAD_IN_PATH, text):
+            hint = "one name for each cell: a second file needs its own column and [[attach]]"
+            raise FileProblem(
+                "A302",
+                f"the attachment's path contains a control character: {quoted(shown)}",
+                hint if "\n" in text else None,
+            )
+        if os.path.isabs(text) or re.match(_NOT_RELATIVE, text):
+            raise FileProblem("A302", f"the attachment's path must be relative: {quoted(shown)}")
+        return cls(text, shown, literal=literal or not _MAGIC.search(_ESCAPED.sub("", text)))
+
+    def is_cut(self, name: str) -> bool:
+        """Tell whether a ``*`` beside a digit matched more digits: ``1*.pdf`` also finds 10.pdf."""
+        pattern = os.path.basename(self.text)
+        pieces = [piece for piece in _TOKENS.split(pattern) if piece]
+        if pattern.count("*") > _MOST_STARS:
+            return False
+        forms = ("(.*)" if one[0] == "*" else _form(one) for one in pieces)
+        found = re.fullmatch("".join(forms), normalize("NFC", os.path.basename(name)), re.DOTALL)
+        stars = [place for place, piece in enumerate(pieces) if piece[0] == "*"]
+        for place, matched in zip(stars, found.groups() if found else (), strict=False):
+            before, after = pieces[place - 1] if place else "", "".join(pieces[place + 1 : place + 2])
+            if _joined(before, matched) or _joined(matched, after):
+                return True
+        return False
+
+
+def _form(piece: str) -> str:
+    """Give the regular expression of a piece of a glob that is no star."""
+    escaped = _ESCAPED.fullmatch(piece)
+    if escaped:
+        return re.escape(escaped[1])
+    return "." if piece == "?" or piece[0] == "[" else re.escape(normalize("NFC", piece))
+
+
+def _joined(one: str, other: str) -> bool:
+    return one[-1:].isdigit() and other[:1].isdigit()
+
+
+class FileSearch:
+    """Looks for the files of one campaign's messages.
+
+    Args:
+        files: how they are looked at.
+
+    """
+
+    def __init__(self, files: FileSystem = FILE_SYSTEM) -> None:
+        self.files = files
+        self._names: dict[str, dict[str, list[str]]] = {}
+
+    def find(
+        self,
+        base: Path,
+        path: str,
+        missing: Missing = "error",
+        *,
+        literal: bool = False,
+        alone: bool = False,
+    ) -> list[str]:
+        """Return the files that *path*, a relative path or glob, means, links resolved, in order of names.
+
+        Args:
+            base: the folder that *path* is relative to, and may not leave.
+            path: from a rule or a cell.
+            missing: what to do where there is none.
+            literal: *path* is never a glob.
+            alone: the file is for one row, so that a glob must not match what is called by another number.
+
+        Raises:
+            FileProblem: there is none and *missing* is ``error``, or one is outside *base*, no regular file,
+                or, for *alone*, perhaps another row's.
+
+        """
+        found: list[str] = []
+        if path:
+            wanted, root = WantedPath.parse(path, literal=literal), os.path.realpath(base)
+            for file in self._expand(wanted, root):
+                if real := self._regular(wanted, root, file):
+                    if alone and not wanted.literal and wanted.is_cut(file):
+                        raise _cut(wanted, file)
+                    found.append(real)
+        if not found and missing == "error":
+            if path:
+                raise FileProblem("A301", f"no file {quoted(wanted.shown)}", self._hint(wanted, root))
+            raise FileProblem("A301", "the attachment's path is empty", _EMPTY)
+        return list(dict.fromkeys(found))
+
+    def _expand(self, wanted: WantedPath, root: str) -> Iterator[str]:
+        """Yield the paths under *root* that it means: itself, or in order what a glob finds, but folders.
+
+        A file that is really called like that comes before the glob that its name looks like.
+        """
+        path = os.path.join(root, wanted.shown)
+        if self.files.exists(path):
+            yield path
+        elif wanted.literal:
+            yield self._respelled(wanted.shown, root) or path
+        else:
+            for name in self._matching(wanted, root):
+                if not os.path.isdir(path := os.path.join(root, name)):
+                    yield path
+
+    def _matching(self, wanted: WantedPath, root: str) -> list[str]:
+        if wanted.text.isascii():
+            return self.files.glob(root, wanted.text)
+        parts = wanted.text.split("/")
+        plain = next(place for place, part in enumerate(parts) if _MAGIC.search(_ESCAPED.sub("", part)))
+        folder = "".join(f"{_ESCAPED.sub(_ONE, part)}/" for part in parts[:plain])
+        found = self._respelled(folder, root) if folder else root
+        if found is None:
+            return []
+        rest = "/".join(parts[plain:])
+        spellings = (rest, normalize("NFC", rest), normalize("NFD", rest))
+        names = {name for text in dict.fromkeys(spellings) for name in self.files.glob(found, text)}
+        return sorted(os.path.join(found, name) for name in names)
+
+    def _regular(self, wanted: WantedPath, root: str, file: str) -> str | None:
+        """Resolve the links of *file* and return the regular file that is left; None: there is no file.
+
+        Raises:
+            FileProblem: it lies outside *root*, which has no links itself, or is not a regular file.
+
+        """
+        real = os.path.realpath(file)
+        if not (real + os.sep).startswith(root.rstrip(os.sep) + os.sep):
+            self.files.exists(file)  # for whoever notes what was looked at
+            raise FileProblem(
+                "A302",
+                f"{quoted(wanted.shown)} leads out of the folder for attachments",
+                "copy the file into the campaign's folder",
+            )
+        try:
+            mode = self.files.stat(file).st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            why = (error.strerror or "").lower()
+            raise FileProblem("A303", f"cannot read {quoted(wanted.shown)}: {why}") from None
+        if not stat.S_ISREG(mode):
+            kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
+            raise FileProblem("A303", f"{quoted(wanted.shown)} is {kind}")
+        return real
+
+    # --- names that are spelled in another way --------------------------------------------------------
+
+    def _respelled(self, path: str, root: str) -> str | None:
+        """Give what is the same but for composed and decomposed characters; None: there is none.
+
+        Raises:
+            FileProblem: there are several, and none is spelled just so.
+
+        """
+        if path.isascii() and not path.endswith("/"):
+            return None
+        found = root
+        for part in path.split("/"):
+            if part in {"", "."} or self.files.exists(os.path.join(found, part)):
+                found = os.path.join(found, part)
+                continue
+            same = [
+                name for name in self._like(found, part) if normalize("NFC", name) == normalize("NFC", part)
+            ]
+            if len(same) > 1:
+                raise FileProblem(
+                    "A301",
+                    f"there are {len(same)} files {quoted(part)}, which differ only in how accents are kept",
+                    "remove all but one of them",
+                )
+            if not same:
+                return None
+            found = os.path.join(found, same[0])
+        return found
+
+    def _like(self, folder: str, name: str) -> list[str]:
+        """Give the names in *folder* that are *name* but for case, blanks and the storage of accents."""
+        return self._folded(folder).get(_fold(name), [])
+
+    def _folded(self, folder: str) -> dict[str, list[str]]:
+        known = self._names.get(folder)
+        if known is None:
+            if len(self._names) >= _MOST_FOLDERS:
+                self._names.clear()
+            known = self._names[folder] = {}
+            for name in self.files.glob(folder, "*"):
+                known.setdefault(_fold(name), []).append(name)
+        return known
+
+    def _hint(self, wanted: WantedPath, root: str) -> str:
+        """Say what was probably meant; to go without a file comes last."""
+        for text in dict.fromkeys((wanted.shown, wanted.shown.replace("\\", "/"))):
+            if wanted.literal and (meant := self._meant(text, root)):
+                return f"did you mean {quoted(meant)}?"
+        folder, _, name = wanted.shown.rpartition("/")
+        several = [piece for piece in _SEVERAL.split(name) if piece]
+        if len(several) > 1 and any(self._meant(f"{folder}/{one}".strip("/"), root) for one in several):
+            return "that cell names several files: give each its own column and its own [[attach]]"
+        return _WITHOUT
+
+    def _meant(self, text: str, root: str) -> str | None:
+        """Give the path that differs in case, blanks or a letter or two from *text*."""
+        parts: list[str] = []
+        for part in filter(None, text.split("/")):
+            folder = os.path.join(root, *parts)
+            if self.files.exists(os.path.join(folder, part)):
+                parts.append(part)
+                continue
+            names = self._like(folder, part)
+            if not names and len(part) <= 255:
+                there = [name for several in self._folded(folder).values() for name in several]
+                names = list(near(part, there)) if len(there) <= _MOST_COMPARED else []
+            if not names:
+                return None
+            parts.append(names[0])
+        return "/".join(parts) or None
+
+
+def _fold(name: str) -> str:
+    """Take off what people do not see or do not think of as part of a name."""
+    return _INVISIBLE.sub("", normalize("NFKC", name)).casefold()
+
+
+def _cut(wanted: WantedPath, file: str) -> FileProblem:
+    return FileProblem(
+        "A313",
+        f"{quoted(wanted.shown)} matches {quoted(os.path.basename(file))}, whose number goes on: "
+        "it may be for another row",
+        "write what ends the number, as in `{{ number }}.pdf` or `{{ number }}-*.pdf`; "
+        "if every row may get it: `shared = true`",
+    )
