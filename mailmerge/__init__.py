@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from mailmerge.addresses import AddressError as AddressError
     from mailmerge.addresses import Mailbox as Mailbox
     from mailmerge.campaign import Campaign as Campaign
-    from mailmerge.campaign.campaign import CampaignStatus as CampaignStatus
     from mailmerge.campaign.check import OnlineChecks as OnlineChecks
+    from mailmerge.campaign.continuation import CampaignStatus as CampaignStatus
     from mailmerge.campaign.continuation import Continuation as Continuation
     from mailmerge.campaign.in_memory import CampaignOptions as CampaignOptions
     from mailmerge.campaign.plan import Plan as Plan

@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
 MESSAGE_COMMANDS: Final = ("check", "preview", "rehearse", "test", "send")
 """Commands that make messages."""
-LEDGER_COMMANDS: Final = ("status", "report", "resolve", "requeue", "purge")
+LEDGER_COMMANDS: Final = ("status", "report", "resolve", "requeue", "purge", "ledger move", "ledger forget")
 """Commands that only read or change what has happened."""
 _CAMPAIGN: Final = MESSAGE_COMMANDS + LEDGER_COMMANDS
 _MAKE: Final = (*MESSAGE_COMMANDS, "init")
@@ -360,7 +360,7 @@ COMMAND_LINE: Final = (
         "send"),
     _only("skip_invalid", FLAG, "--skip-invalid", "With --yes: continue although some rows are invalid",
         "send"),
-    _only("yes", FLAG, "--yes", "Skip the confirmation prompt", "send", "requeue", "purge"),
+    _only("yes", FLAG, "--yes", "Skip the confirmation prompt", "send", "requeue", "purge", "ledger forget"),
     _only("as_json", FLAG, "--json", "Print one JSON object per line", "check", "rehearse", "test", "send",
         "status", "report", "providers"),
     _only("quiet", FLAG, "-q/--quiet", "Only results and problems", "check", "rehearse", "send"),

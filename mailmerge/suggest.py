@@ -233,7 +233,7 @@ def suggested(invocation: Invocation, command: str, *words: str, shell: Shell | 
     shell = shell or users_shell()
     if invocation.unsaid and command in MESSAGE_COMMANDS:
         return Suggestion("the program that made this campaign has to be run again", runs=False)
-    line = [_PROGRAM, command, *_campaign(invocation.campaign, command)]
+    line = [_PROGRAM, *command.split(), *_campaign(invocation.campaign, command)]
     for option in _REPEATABLE:
         values = invocation.given.get(option.parameter)
         if values is not None:

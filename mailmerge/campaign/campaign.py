@@ -8,29 +8,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
-from msgspec import Struct
 
+from mailmerge.campaign.continuation import Continuation, campaign_status, continuation
 from mailmerge.campaign.definition import Definition
-from mailmerge.campaign.opening import Access, open_run, open_standing
+from mailmerge.campaign.opening import Access, forget_ledger, move_ledger, open_run, open_standing
 from mailmerge.campaign.planning import last_standing, plan_cache
 from mailmerge.campaign.workspace import Workspace, user_state_folder
 from mailmerge.config import campaign_file
 from mailmerge.config.environment import Environment
 from mailmerge.errors import ListError
-from mailmerge.model import Counts
 from mailmerge.plan.cache import user_cache_folder
 from mailmerge.recipients import from_dataframe, from_rows, parse_rows
 from mailmerge.suggest import Invocation, suggested
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from datetime import datetime
     from typing import Unpack
 
     import pandas as pd
 
     from mailmerge.campaign.check import OnlineChecks
-    from mailmerge.campaign.continuation import Continuation
+    from mailmerge.campaign.continuation import CampaignStatus
     from mailmerge.campaign.in_memory import CampaignOptions
     from mailmerge.campaign.opening import OpenCampaign
     from mailmerge.campaign.plan import Plan
@@ -414,17 +412,7 @@ class Campaign:
             LedgerError: the ledger cannot be read.
 
         """
-        with open_standing(self.definition) as standing:
-            if standing is None:
-                return CampaignStatus(Counts())
-            ledger = standing.ledger
-            last = ledger.last_run()
-            return CampaignStatus(
-                ledger.counts(),
-                next_at=standing.next_due(),
-                last_run=last.started if last else None,
-                unfinished=bool(last and last.ended is None),
-            )
+        return campaign_status(self.definition)
 
     def report(self, wanted: ReportOptions | None = None) -> Report:
         """Write the result files and the report page again from the ledger.
@@ -467,8 +455,6 @@ class Campaign:
             LedgerError: the ledger cannot be read.
 
         """
-        from mailmerge.campaign.continuation import Continuation, continuation
-
         with open_standing(self.definition) as standing:
             if standing is None:
                 return Continuation(self.definition.invocation, 0)
@@ -535,6 +521,27 @@ class Campaign:
         self.workspace.remove_personal_files()
         plan_cache(self.definition).purge()
 
+    def move_ledger(self) -> None:
+        """Go on with the ledger that is here, and no longer where else a copy of it is.
+
+        Raises:
+            LedgerError: there is none, or it is older than it should be.
+
+        """
+        move_ledger(self.definition)
+
+    def forget_ledger(self) -> str | None:
+        """Begin anew: the next run writes to the whole list.
+
+        Returns:
+            The name under which the ledger keeps what it had; None: it had nothing.
+
+        Raises:
+            LedgerError: it cannot be read or written.
+
+        """
+        return forget_ledger(self.definition)
+
 
 def _ignore(_told: object) -> None:
     """Stand for whoever does not want to be told."""
@@ -548,17 +555,6 @@ def _is_whole(options: Mapping[str, object]) -> bool:
     """Tell whether options describe a campaign that needs no file: list, subject and body."""
     has_body = "message.text" in options or "message.html" in options
     return has_body and "data.source" in options and "message.subject" in options
-
-
-class CampaignStatus(Struct, frozen=True):
-    """Where a campaign stands."""
-
-    counts: Counts
-    next_at: datetime | None = None
-    """When the first deferred row is due."""
-    last_run: datetime | None = None
-    unfinished: bool = False
-    """The last run is still going on, or was killed."""
 
 
 def _by_name(file: CampaignFile, out: Path | None) -> Invocation:

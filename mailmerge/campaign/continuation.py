@@ -1,4 +1,4 @@
-"""What a campaign is continued with: the commands to suggest after a run, and how many rows they mean."""
+"""Where a campaign stands, and what continues it: the commands to suggest, and how many rows they mean."""
 
 from __future__ import annotations
 
@@ -6,15 +6,54 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from mailmerge.model import Status
+from mailmerge.campaign.opening import open_standing
+from mailmerge.model import Counts, Status
 from mailmerge.recipients import parse_rows
 from mailmerge.sending.runs import Reason
 from mailmerge.suggest import Invocation, Suggestion, suggested
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from mailmerge.campaign.definition import Definition
     from mailmerge.campaign.standing import Standing
     from mailmerge.ledger.reader import Run
+
+
+class CampaignStatus(Struct, frozen=True):
+    """Where a campaign stands."""
+
+    counts: Counts
+    next_at: datetime | None = None
+    """When the first deferred row is due."""
+    last_run: datetime | None = None
+    unfinished: bool = False
+    """The last run is still going on, or was killed."""
+    running: bool = False
+    """A process works on the campaign now."""
+
+
+def campaign_status(definition: Definition) -> CampaignStatus:
+    """Give the state of every row, from the ledger alone.
+
+    Raises:
+        LedgerError: the ledger cannot be read, is missing, or older than it should be.
+
+    """
+    with open_standing(definition) as standing:
+        if standing is None:
+            return CampaignStatus(Counts())
+        last, by_status = standing.ledger.last_run(), dict(standing.ledger.counts().by_status)
+        if not standing.running and (lost := by_status.pop(Status.HANDING_OVER, 0)):
+            by_status[Status.IN_DOUBT] = by_status.get(Status.IN_DOUBT, 0) + lost
+        return CampaignStatus(
+            Counts(by_status),
+            next_at=standing.next_due(),
+            last_run=last.started if last else None,
+            unfinished=bool(last and last.ended is None),
+            running=standing.running,
+        )
+
 
 _LEFT = frozenset({Status.PENDING, Status.DEFERRED})
 

@@ -19,11 +19,13 @@ from mailmerge.ledger.ledger import Ledger
 from mailmerge.ledger.locks import AccountLock, CampaignLock
 from mailmerge.ledger.registry import CampaignRegistry
 from mailmerge.recipients import snapshot
+from mailmerge.suggest import suggested
 from mailmerge.text import plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import ExitStack
+    from pathlib import Path
 
     from mailmerge.campaign.definition import Definition
     from mailmerge.campaign.plan import KeptPlan
@@ -146,7 +148,7 @@ class OpenCampaign:
     def note_mark(self, handed_over: int) -> None:
         """Remember outside of the ledger how far it has got: that an older copy shows, and who has what."""
         if self.registry is not None:
-            self.registry.note(self.definition.workspace.ledger_path, self.definition.name, handed_over)
+            self.registry.note(self.ledger, handed_over)
             self.registry.messages.note(self.ledger)
 
     def note_messages(self, *, ended: bool) -> LedgerError | None:
@@ -162,17 +164,28 @@ class OpenCampaign:
             return error
         return None
 
+    def rescued(self, error: LedgerError) -> LedgerError:
+        """Keep what a ledger knew whose file was deleted or replaced; return the *error* that says where."""
+        now = self._clock.now().astimezone()
+        kept = self.definition.workspace.user_state / "rescued" / f"ledger-{now:%Y%m%d-%H%M%S}.db"
+        try:
+            self.ledger.copy_to(kept)
+        except LedgerError:
+            return error
+        hint = f"what it knew is kept: put a copy of {kept} in its place, then run the same command again"
+        return LedgerError(error.message, code=error.code, hint=hint)
+
     def forget_messages(self) -> None:
-        """Forget outside of the ledger which messages went out.
+        """Forget outside of the ledger how far it had got, and which messages went out.
 
         Raises:
             LedgerError: that cannot be written.
 
         """
-        path = self.definition.workspace.user_state / "campaigns.db"
+        path = _registry_path(self.definition)
         if path.exists():
             with CampaignRegistry(path) as registry:
-                registry.messages.forget(self.ledger.secret)
+                registry.forget(self.ledger.secret)
 
     @contextlib.contextmanager
     def other_messages(self) -> Iterator[OtherMessages | None]:
@@ -182,7 +195,7 @@ class OpenCampaign:
             LedgerError: that cannot be read.
 
         """
-        path = self.definition.workspace.user_state / "campaigns.db"
+        path = _registry_path(self.definition)
         if self.registry is not None:
             yield self.registry.messages.others(self.ledger)
         elif self.looks_ahead and path.exists():
@@ -220,6 +233,8 @@ def open_run(
         if access in {Access.COPY, Access.EMPTY}:
             source = definition.workspace.ledger_path if access is Access.COPY else None
             ledger = stack.enter_context(Ledger.scratch(source, definition.name, now=clock.now))
+            if source is not None:
+                _compare(definition, None if ledger.new else ledger)
             opened = OpenCampaign(definition, ledger, clock, stack)
             opened.looks_ahead = access is Access.COPY
             yield opened
@@ -234,10 +249,57 @@ def open_run(
 def _lock(definition: Definition, access: Access, wait: float, give_up: Callable[[], bool]) -> CampaignLock:
     path = definition.workspace.ledger_path
     if access is Access.DECIDE and not path.exists():
+        _compare(definition, None)
         raise LedgerError(
             f"there is no ledger at {path}", code="L705", hint="nothing has been sent from here yet"
         )
     return Ledger.lock(path, wait=wait, give_up=give_up)
+
+
+def _registry_path(definition: Definition) -> Path:
+    """Give the database in which this machine keeps what it knows beside the ledgers."""
+    return definition.workspace.user_state / "campaigns.db"
+
+
+def _compare(definition: Definition, ledger: LedgerReader | None, *, alone: bool = True) -> None:
+    """Compare a ledger with what this machine knows of it, as everybody does who is going to believe it.
+
+    Args:
+        definition: the campaign.
+        ledger: its part of the ledger, or a throw-away copy of that; None: there is none.
+        alone: see `CampaignRegistry.check`.
+
+    Raises:
+        LedgerError: it is missing, older than it should be, another one, or a copy.
+
+    """
+    path = _registry_path(definition)
+    if path.exists():
+        with CampaignRegistry(path, read_only=True) as registry:
+            _compared(definition, ledger, registry, alone=alone)
+
+
+def _compared(
+    definition: Definition, ledger: LedgerReader | None, registry: CampaignRegistry, *, alone: bool = True
+) -> None:
+    path = definition.workspace.ledger_path
+    if ledger is None:
+        registry.refuse_missing(path, definition.name)
+        return
+    try:
+        registry.check(ledger, path, alone=alone)
+    except LedgerError as error:
+        if error.code != "L712":
+            raise
+        invocation = definition.invocation
+        if invocation.typed:
+            new = "give this one another `name`"
+            begin = f"{suggested(invocation, 'ledger forget')}   begins anew here, with the whole list"
+            here = f"{suggested(invocation, 'ledger move')}   goes on here, and no longer there"
+            hint = f"{new}, or one of:\n     {begin}\n     {here}"
+        else:
+            hint = "give this one another name, or use its method `move_ledger` or `forget_ledger`"
+        raise LedgerError(error.message, code="L712", hint=hint) from None
 
 
 def _for_sending(definition: Definition, clock: Clock, stack: ExitStack) -> OpenCampaign:
@@ -246,10 +308,13 @@ def _for_sending(definition: Definition, clock: Clock, stack: ExitStack) -> Open
         definition.name,
         definition.workspace.user_state,
     )
-    registry = stack.enter_context(CampaignRegistry(user_state / "campaigns.db"))
-    registry.check_present(path, name)
+    registry = stack.enter_context(CampaignRegistry(_registry_path(definition)))
+    if not path.exists():
+        registry.refuse_missing(path, name)
     ledger = stack.enter_context(Ledger.open(path, name, now=clock.now))
-    registry.check(path, name, ledger.attempts.handed_over)
+    if ledger.new:
+        registry.refuse_missing(path, name)
+    _compared(definition, ledger, registry)
     ledger.repair()
     opened = OpenCampaign(definition, ledger, clock, stack)
     opened.registry = registry
@@ -258,10 +323,75 @@ def _for_sending(definition: Definition, clock: Clock, stack: ExitStack) -> Open
 
 
 def _for_deciding(definition: Definition, clock: Clock, stack: ExitStack) -> OpenCampaign:
-    path = definition.workspace.ledger_path
-    ledger = stack.enter_context(Ledger.open(path, definition.name, create=False, now=clock.now))
+    ledger = stack.enter_context(_existing(definition, clock))
+    _compare(definition, ledger)
     ledger.repair()
     return OpenCampaign(definition, ledger, clock, stack)
+
+
+def _existing(definition: Definition, clock: Clock) -> Ledger:
+    """Open a ledger that must be there, for writing."""
+    try:
+        return Ledger.open(definition.workspace.ledger_path, definition.name, create=False, now=clock.now)
+    except LedgerError as error:
+        if error.code == "L705":
+            _compare(definition, None)
+        raise
+
+
+def move_ledger(definition: Definition) -> None:
+    """Say that a campaign goes on with the ledger that is here, wherever else a copy of it is.
+
+    Raises:
+        LedgerError: there is none, or it is older than it should be.
+        InUseError: another process works on the campaign.
+
+    """
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_lock(definition, Access.DECIDE, 0.0, lambda: False))
+        ledger = stack.enter_context(_existing(definition, SystemClock()))
+        registry = stack.enter_context(CampaignRegistry(_registry_path(definition)))
+        registry.refuse_older(ledger, ledger.path)
+        registry.take_place(ledger)
+
+
+def forget_ledger(definition: Definition) -> str | None:
+    """Let a campaign begin anew: what its ledger has is kept there, under another name.
+
+    Returns:
+        That name; None: there was no such ledger, so only this machine's memory of it is gone.
+
+    Raises:
+        LedgerError: it cannot be read or written.
+        InUseError: another process works on the campaign.
+
+    """
+    path = definition.workspace.ledger_path
+    with contextlib.ExitStack() as stack:
+        registry = stack.enter_context(CampaignRegistry(_registry_path(definition)))
+        kept = None
+        if path.exists():
+            stack.enter_context(_lock(definition, Access.DECIDE, 0.0, lambda: False))
+            kept = _set_aside(definition, registry)
+        registry.forget_place(path, definition.name)
+        return kept
+
+
+def _set_aside(definition: Definition, registry: CampaignRegistry) -> str | None:
+    path = definition.workspace.ledger_path
+    try:
+        ledger = Ledger.open(path, definition.name, create=False)
+    except LedgerError as error:
+        if error.code != "L705":
+            raise
+        return None
+    with ledger:
+        ledger.repair()
+        copied = registry.is_copy(ledger, path)
+        if not copied:  # whoever has its messages is not to get them again from the new one
+            registry.messages.begin(ledger)
+            registry.messages.note(ledger, ended=True)
+        return ledger.set_aside(copied=copied)
 
 
 @contextlib.contextmanager
@@ -269,21 +399,19 @@ def open_read_only(definition: Definition) -> Iterator[LedgerReader | None]:
     """Open the ledger for looking, without a lock; None: nothing was ever recorded for this campaign.
 
     Raises:
-        LedgerError: it cannot be read.
+        LedgerError: it cannot be read, is missing, or older than it should be.
 
     """
     path = definition.workspace.ledger_path
-    if not path.exists():
-        yield None
-        return
-    try:
-        ledger = Ledger.open_read_only(path, definition.name)
-    except LedgerError as error:
-        if error.code != "L705":  # the file is another campaign's so far
-            raise
-        yield None
-        return
-    with ledger:
+    ledger = None
+    if path.exists():
+        try:
+            ledger = Ledger.open_read_only(path, definition.name)
+        except LedgerError as error:
+            if error.code != "L705":  # the file is another campaign's so far
+                raise
+    with ledger or contextlib.nullcontext():
+        _compare(definition, ledger, alone=False)
         yield ledger
 
 
@@ -299,8 +427,13 @@ def open_standing(definition: Definition) -> Iterator[Standing | None]:
         if ledger is None:
             yield None
             return
-        with last_standing(definition, ledger) as standing:
+        with last_standing(definition, ledger, running=lambda: is_running(definition)) as standing:
             yield standing
+
+
+def is_running(definition: Definition) -> bool:
+    """Tell from the lock whether a process works on the campaign now; nothing is made."""
+    return Ledger.lock(definition.workspace.ledger_path).is_held()
 
 
 def account_key(account: Account) -> str:

@@ -235,9 +235,14 @@ def join_now(definition: Definition) -> Join:
 
 
 @contextlib.contextmanager
-def last_standing(definition: Definition, ledger: LedgerReader) -> Iterator[Standing]:
-    """Open the plan that the last run worked on, and give where its rows stand."""
+def last_standing(
+    definition: Definition, ledger: LedgerReader, *, running: Callable[[], bool] = lambda: False
+) -> Iterator[Standing]:
+    """Open the plan that the last run worked on, and give where its rows stand.
+
+    *running* tells whether another process works on the campaign now.
+    """
     last = ledger.last_run()
     plan = plan_cache(definition).find(last.plan, datetime.now(UTC)) if last and last.plan else None
     with plan or contextlib.nullcontext():
-        yield Standing(ledger, plan, join_now(definition))
+        yield Standing(ledger, plan, join_now(definition), running=running)

@@ -15,9 +15,8 @@ from msgspec.structs import replace
 from mailmerge.campaign.connect import find_account
 from mailmerge.campaign.continuation import Continuation, continuation
 from mailmerge.campaign.opening import open_standing
-from mailmerge.campaign.planning import last_standing
-from mailmerge.errors import FileError, ListError, MailmergeError
-from mailmerge.ledger.ledger import Ledger
+from mailmerge.errors import FileError, LedgerError, ListError, MailmergeError
+from mailmerge.folders import telling
 from mailmerge.model import KEY_COLUMN, Counts, Status
 from mailmerge.output_folder import OutputFolder
 from mailmerge.recipients import WORKBOOKS, open_list, row_mark, sha256
@@ -231,10 +230,13 @@ def report_again(definition: Definition, wanted: ReportOptions) -> Report:
 
     """
     workspace = definition.workspace
-    with (
-        Ledger.open_read_only(workspace.ledger_path, definition.name) as ledger,
-        last_standing(definition, ledger) as standing,
-    ):
+    with open_standing(definition) as standing:
+        if standing is None:
+            raise LedgerError(
+                f"there is no ledger of campaign {definition.name!r} at {workspace.ledger_path}",
+                code="L705",
+                hint="nothing was sent from here yet",
+            )
         copy = workspace.latest_snapshot()
         known = copy is not None or definition.given_list is not None
         recipients = definition.open_list(copy) if known else None
@@ -429,7 +431,8 @@ def write_failed(out: OutputFolder, failed: Mapping[int, Result], recipients: Re
 
     try:
         if not recipients.sheet:
-            texts = [(row, list(map(displayed, cells))) for row, cells in recipients.originals(failed)]
+            with telling(recipients.path):  # a copy of it, which may be gone by now
+                texts = [(row, list(map(displayed, cells))) for row, cells in recipients.originals(failed)]
             return write_failed_text(
                 out,
                 headings,

@@ -340,6 +340,8 @@ class Run:
         elif end.reason is Reason.REFUSED and end.error is None:
             end = replace(end, error=AuthError(end.message, code="S607", hint=end.hint))
         self._finish(end)
+        if isinstance(end.error, LedgerError) and end.error.code == "L713":
+            end = replace(end, error=self._opened.rescued(end.error))
         unnoted = self._opened.note_messages(ended=True)
         if unnoted is not None:
             text = f"other campaigns may not know which messages this one sent: {unnoted.message}"

@@ -22,7 +22,7 @@ from mailmerge.plan.composer import identifier
 from mailmerge.recipients.selection import LAST_ROW, Suppressed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import datetime
 
     from mailmerge.check.diagnostics import DiagnosticCollector
@@ -112,10 +112,21 @@ class Standing:
         ledger: what has happened.
         plan: which rows there are; None: that is not known any more, so only contacted rows are.
         join: what counts beside the two.
+        running: whether another process works on the campaign now: what it is handing over is in flight,
+            and in nobody's doubt.
 
     """
 
-    def __init__(self, ledger: LedgerReader, plan: PlanReader | None, join: Join) -> None:
+    def __init__(
+        self,
+        ledger: LedgerReader,
+        plan: PlanReader | None,
+        join: Join,
+        *,
+        running: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._running = running
+        self._was_running = running()
         self.ledger = ledger
         self.plan = plan
         self.join = join
@@ -346,6 +357,9 @@ class Standing:
     def in_doubt(self) -> list[Result]:
         """Return the rows that a person has to decide about, those of the list first."""
         doubtful = list(self.ledger.contacted(*IN_DOUBT))
+        # Asked before and after they were read: a run may have begun, or ended, in between.
+        if any(delivery.status is Status.HANDING_OVER for delivery in doubtful) and self.running:
+            doubtful = [delivery for delivery in doubtful if delivery.status is Status.IN_DOUBT]
         there: dict[str, PlanRow] = {}
         for batch in _batches(doubtful):
             there.update(self._holders(batch))
@@ -356,6 +370,11 @@ class Standing:
         ]
         listed.sort(key=lambda result: result.row or 0)
         return [*listed, *(self._gone(delivery) for delivery in doubtful if delivery.key not in there)]
+
+    @property
+    def running(self) -> bool:
+        """Whether another process works on the campaign now, or did when this was opened."""
+        return self._was_running or self._running()
 
     def keys_in(self, ranges: Iterable[tuple[int, int]]) -> list[str]:
         """Return the keys of the rows in *ranges* of row numbers, both ends included.

@@ -21,7 +21,7 @@ COMMANDS = {
     "Start": ("init", "providers"),
     "Look": ("check", "preview"),
     "Send": ("rehearse", "test", "send"),
-    "After": ("status", "report", "resolve", "requeue", "purge"),
+    "After": ("status", "report", "resolve", "requeue", "purge", "ledger"),
     "Tools": ("explain", "schema", "completion"),
 }
 _MODULES = {
@@ -43,6 +43,7 @@ SUMMARIES = {
     "resolve": "Decide what to do with rows in doubt.",
     "requeue": "Requeue rejected or expired rows.",
     "purge": "Remove personal data from the ledger and the out folder.",
+    "ledger": "Say what a copied, moved or lost ledger means.",
     "explain": "Explain what a problem's code means and what to do about it.",
     "schema": "Print the JSON Schema of campaign.toml, for editors.",
     "completion": "Print a completion script for your shell.",

@@ -1,4 +1,4 @@
-"""``mailmerge status``, ``report``, ``resolve``, ``requeue`` and ``purge``: what comes after a run.
+"""``mailmerge status``, ``report``, ``resolve``, ``requeue``, ``purge``, ``ledger``: what comes after a run.
 
 They read the ledger, and the list only where they must.
 """
@@ -34,6 +34,7 @@ def status(*, as_json: bool, **options: Any) -> int:
             statuses=status.counts.by_status,
             next_at=status.next_at.isoformat() if status.next_at else None,
             last_run=status.last_run.isoformat() if status.last_run else None,
+            running=status.running,
         )
         return 0
     if status.last_run is None and not status.counts.total:
@@ -42,7 +43,7 @@ def status(*, as_json: bool, **options: Any) -> int:
     out(f"{campaign.name}: {plural(status.counts.total, 'row')}")
     show_counts(status.counts)
     if status.last_run:
-        running = " (still running, or killed)" if status.unfinished else ""
+        running = " (still running)" if status.running else " (it was killed)" if status.unfinished else ""
         out(f"Last run: {clock_time(status.last_run)}{running}")
     if status.next_at:
         going = campaign.continuation()
@@ -167,4 +168,41 @@ def purge(*, yes: bool, **options: Any) -> int:
             return 2
     campaign.purge()
     out(f"Removed the personal data of campaign {campaign.name!r}.")
+    return 0
+
+
+@click.group("ledger")
+def ledger() -> None:
+    """Say what a copied, moved or lost ledger means.
+
+    This machine remembers how far each campaign has got, and where its ledger is. Where that does not fit, no
+    command trusts the ledger before you have decided.
+    """
+
+
+@ledger.command("move")
+@campaign_argument
+@options_of("ledger move")
+def move(**options: Any) -> int:
+    """Go on with the ledger that is here; a copy of it elsewhere is not continued any more."""
+    campaign = load_campaign(options, ledger_only=True)
+    campaign.move_ledger()
+    out(f"Campaign {campaign.name!r} goes on here: {campaign.workspace.ledger_path}")
+    return 0
+
+
+@ledger.command("forget")
+@campaign_argument
+@options_of("ledger forget")
+def forget(*, yes: bool, **options: Any) -> int:
+    """Begin anew: the next run writes to the whole list. What the ledger has is kept under another name."""
+    campaign = load_campaign(options, ledger_only=True)
+    if not yes:
+        require_person()
+        question = f"Begin campaign {campaign.name!r} anew, so that the next run writes to the whole list?"
+        if not click.confirm(question, err=True):
+            note("Nothing was changed.")
+            return 2
+    kept = campaign.forget_ledger()
+    out(f"Campaign {campaign.name!r} begins anew.{f' What there was is kept as {kept!r}.' if kept else ''}")
     return 0

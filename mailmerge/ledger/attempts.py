@@ -14,15 +14,19 @@ attempt and its outcome are written together, and no intent is ever on disk.
 everything else we do to a message; with a window in flight one flush serves the whole window.
 
 **A full disk** can stop an intent, and does: nothing is sent then. It must not swallow the outcome of what
-was sent already. So a megabyte of *ballast* lies beside the ledger; it is deleted where a commit with
-outcomes found the disk full, and the outcomes alone are tried again in its room. The run ends all the same.
+was sent already. So the log is written back into the file first, which makes room in it; where that is not
+enough, there is a megabyte of *ballast* beside the ledger: it is deleted, and the outcomes alone are tried
+again in its room, also those that the server has yet to give. The run ends all the same.
+
+**A ledger that is not there any more**, because somebody deleted or replaced its file, still takes what is
+written to it, and forgets it when we end. So before each intent the file is looked at.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from msgspec import Struct
 
@@ -93,6 +97,15 @@ class Settlement(Struct, frozen=True):
         return f"{about}, {self.outcome.reply}" if self.outcome.reply else about
 
 
+class IntentRefusedError(LedgerError):
+    """Nothing more may be handed over; all outcomes so far are recorded, and later ones can be."""
+
+    @classmethod
+    def of(cls, error: LedgerError) -> Self:
+        """Say so of what went wrong."""
+        return cls(error.message, code=error.code, hint=error.hint)
+
+
 class AttemptWriter:
     """Writes one campaign's attempts; knows which of them are open, because it is the only writer.
 
@@ -119,6 +132,8 @@ class AttemptWriter:
         self._campaign = campaign
         self._now = now
         self._ballast = ballast
+        self._files = {} if ballast is None else _identities(db.path)
+        """The ledger's files as they were opened."""
         self._open: dict[str, int] = {}
         """Keys whose intent has no outcome yet, with the attempt's number."""
         self._next = 1 + int(db.row("SELECT coalesce(max(id), 0) FROM attempt")[0])
@@ -129,19 +144,19 @@ class AttemptWriter:
         When this returns, it has reached the disk: only then may the last bytes of *attempts* leave.
 
         Raises:
-            LedgerError: no intent was recorded. A full disk is answered by giving up the ballast for the
-                outcomes; those that could not be recorded even so are in the text.
+            IntentRefusedError: no intent was recorded, and none will be; *outcomes* are.
+            LedgerError: nor are those, which are in the text.
             RuntimeError: a mistake of ours: a row that is not pending, or a version that was not noted.
 
         """
-        opened, following = dict(self._open), self._next
         try:
-            self._commit(attempts, outcomes)
-        except BaseException as error:
-            self._open, self._next = opened, following
-            if isinstance(error, LedgerError):
-                raise self._rescued(error, outcomes) from error.__cause__
-            raise
+            if attempts:
+                self._refuse_vanished()
+            self._try(attempts, outcomes)
+        except LedgerError as error:
+            if is_full(error.__cause__) and self._works_after_checkpoint(attempts, outcomes):
+                return
+            raise self._rescued(error, outcomes) from error.__cause__
 
     def record_outcomes(self, outcomes: Sequence[Settlement]) -> None:
         """Record what became of attempts; raises as `record_intent` does."""
@@ -158,6 +173,23 @@ class AttemptWriter:
         with self._db.transaction():
             self._db.executemany(_GIVE_BACK, [(now, self._campaign, key) for key in keys])
             self._db.execute(_HANDED_OVER, (0, self._campaign))
+
+    def _try(self, attempts: Sequence[Attempt], outcomes: Sequence[Settlement]) -> None:
+        """Commit all of it, or know of nothing."""
+        opened, following = dict(self._open), self._next
+        try:
+            self._commit(attempts, outcomes)
+        except BaseException:
+            self._open, self._next = opened, following
+            raise
+
+    def _refuse_vanished(self) -> None:
+        if self._files and not self._files.items() <= _identities(self._db.path).items():
+            raise LedgerError(
+                f"the ledger was deleted or replaced while this run was going on: {self._db.path}",
+                code="L713",
+                hint="nothing more was sent",
+            )
 
     def _commit(self, attempts: Sequence[Attempt], outcomes: Sequence[Settlement]) -> None:
         with self._db.transaction():
@@ -261,26 +293,42 @@ class AttemptWriter:
                 hint="a little free space is kept so that nothing is lost on a full disk; free some",
             ) from error
 
+    def _works_after_checkpoint(self, attempts: Sequence[Attempt], outcomes: Sequence[Settlement]) -> bool:
+        """Write the log back, which makes room in it, and try again."""
+        with contextlib.suppress(LedgerError):
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._try(attempts, outcomes)
+            return True
+        return False
+
     def _rescued(self, error: LedgerError, outcomes: Sequence[Settlement]) -> LedgerError:
-        """Record what already happened in the room that the ballast kept free; return what to raise."""
-        if not outcomes:
-            return error
-        if is_full(error.__cause__) and self._ballast is not None:
-            opened, following = dict(self._open), self._next
+        """Record what already happened, in the room that the ballast kept free; return what to raise."""
+        if outcomes and is_full(error.__cause__) and self._ballast is not None:
             with contextlib.suppress(FileError):
                 files.remove_file(self._ballast)
-            try:
-                self._commit((), outcomes)
-            except LedgerError:
-                self._open, self._next = opened, following
-            else:
-                return error
+        try:
+            if outcomes:
+                self._try((), outcomes)
+        except LedgerError:
+            pass
+        else:
+            return IntentRefusedError.of(error)
         lost = "\n".join(f"  {settlement}" for settlement in outcomes)
         return LedgerError(
             f"{error.message}; these outcomes could not be recorded:\n{lost}",
             code=error.code,
             hint="keep this text: the next run lists these rows as in doubt and sends none of them again",
         )
+
+
+def _identities(path: Path) -> dict[str, tuple[int, int]]:
+    """Tell which files a ledger is in: device and inode of its file and of its log, if it has one."""
+    found: dict[str, tuple[int, int]] = {}
+    for name in (str(path), f"{path}-wal"):
+        with contextlib.suppress(OSError):
+            facts = os.stat(name)  # noqa: PTH116  before every commit
+            found[name] = (facts.st_dev, facts.st_ino)
+    return found
 
 
 def _reached(outcome: Outcome) -> tuple[str, str, str, int | None, str, str, bytes | None]:

@@ -114,7 +114,7 @@ class Ledger(LedgerReader):
             )
             self.new = made.rowcount > 0
         super().__init__(db, campaign, now=now)
-        if self._purged:
+        if self.purged:
             raise LedgerError(
                 f'the personal data of campaign "{campaign}" was purged; it can only be looked at',
                 code="L709",
@@ -198,6 +198,16 @@ class Ledger(LedgerReader):
         else:
             self._db.close()
             self._folder.close()
+
+    def copy_to(self, path: Path) -> None:
+        """Put a copy of the whole ledger at *path*, whatever has become of its own file.
+
+        Raises:
+            LedgerError: that is not possible.
+
+        """
+        with Database.filled(path, explained) as copy:
+            self._db.copy_to(copy)
 
     @staticmethod
     def lock(path: Path, *, wait: float = 0.0, give_up: Callable[[], bool] = lambda: False) -> CampaignLock:
@@ -335,6 +345,18 @@ class Ledger(LedgerReader):
     def reopen(self, keys: Iterable[str]) -> int:
         """Make rejected rows pending again whose address was corrected in the list; return how many."""
         return self._move(keys, f"{_ANEW}, note = 'address corrected'", "status = 'rejected'")
+
+    def set_aside(self, *, copied: bool) -> str:
+        """Free the campaign's name for one that begins anew; return the name under which this one is kept.
+
+        *copied*: it goes on elsewhere, so that what is kept here is not that campaign any more.
+        """
+        kept = f"{self.campaign} (until {self._now().astimezone():%Y-%m-%d %H:%M:%S})"
+        secret = os.urandom(32) if copied else self.secret
+        with self._db.transaction():
+            cells = (kept, secret, self._id)
+            self._db.execute("UPDATE campaign SET name = ?, secret = ? WHERE id = ?", cells)
+        return kept
 
     def purge(self) -> None:
         """Remove personal data for good: addresses and replies go, keys become hashes nobody can undo.

@@ -1,7 +1,8 @@
 """Locks between processes: one writer per campaign, one session per account.
 
 The operating system holds them, so a killed process leaves nothing behind. The file's text only tells
-others who has it; it is never deleted, because deleting a lock file is how two holders come about.
+others who has it; it is never deleted, because deleting a lock file is how two holders come about. Where a
+person deletes it all the same, the lock of the campaign's folder still holds.
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ from typing import TYPE_CHECKING, Self
 
 from mailmerge import files
 from mailmerge.errors import FileError, InUseError
+from mailmerge.folders import open_to_read
 from mailmerge.ledger.databases import unusable
 from mailmerge.text import local_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from mailmerge.folders import Folder
 
 if sys.platform == "win32":
     import msvcrt
@@ -39,6 +43,10 @@ else:
 
     def _try_lock(handle: int) -> None:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+_GLANCE = 0.1
+"""Seconds for which somebody who only looks may have the lock."""
 
 
 class Lock:
@@ -65,18 +73,14 @@ class Lock:
         """
         if self._handle is not None:
             raise RuntimeError("the lock is already held")
-        deadline = time.monotonic() + self._wait
+        deadline = time.monotonic() + max(self._wait, _GLANCE)
         handle = self._open()
-        while True:
-            try:
-                _try_lock(handle)
-                break
-            except OSError as error:
-                if time.monotonic() >= deadline or self._give_up():
-                    text = self._read(handle)
-                    os.close(handle)
-                    raise self._in_use(text) from error
-                time.sleep(0.05)
+        while not self._taken(handle):
+            if time.monotonic() >= deadline or self._give_up():
+                text = self._read(handle)
+                os.close(handle)
+                raise self._in_use(text)
+            time.sleep(0.02)
         self._handle = handle
         about = json.dumps({"pid": os.getpid(), "since": datetime.now(UTC).isoformat(timespec="seconds")})
         # Only information: if it cannot be written, the lock holds all the same.
@@ -85,8 +89,33 @@ class Lock:
             os.ftruncate(handle, 0)
             os.write(handle, about.encode())
 
+    def is_held(self) -> bool:
+        """Tell whether a process has the lock now; nothing is made, and nothing stays locked."""
+        try:
+            with contextlib.suppress(OSError), open_to_read(str(self.path)) as file:
+                return not self._taken(file.fileno())
+            return not self._guard_is_free()
+        finally:
+            self._let_guard_go()
+
+    def _taken(self, handle: int) -> bool:
+        """Try to lock the file, and whatever else guards it."""
+        try:
+            _try_lock(handle)
+        except OSError:
+            return False
+        return self._guard_is_free()
+
+    def _guard_is_free(self) -> bool:
+        """Take what still holds where the file was deleted; False: another process has that."""
+        return True
+
+    def _let_guard_go(self) -> None:
+        """Give that back."""
+
     def release(self) -> None:
         """Return the lock back; without it, nothing happens."""
+        self._let_guard_go()
         handle, self._handle = self._handle, None
         if handle is not None:
             os.close(handle)
@@ -125,12 +154,38 @@ class Lock:
 
 
 class CampaignLock(Lock):
-    """One process works on the campaigns of a folder's ledger."""
+    """One process works on the campaigns of a folder's ledger.
+
+    It has the lock of the folder, too, because a person may delete the file.
+    """
 
     def __init__(
         self, folder: Path, *, wait: float = 0.0, give_up: Callable[[], bool] = lambda: False
     ) -> None:
         super().__init__(folder / "lock", "this campaign", wait=wait, give_up=give_up)
+        self._guard: Folder | None = None
+
+    def _guard_is_free(self) -> bool:
+        if self._guard is None:
+            with contextlib.suppress(OSError):
+                guard = files.folder(self.path.parent, make=False)
+                try:
+                    # Windows has no such lock, and does not delete a file that is open.
+                    if guard.at is not None:
+                        _try_lock(guard.at)
+                except BlockingIOError:
+                    guard.close()
+                    return False
+                except OSError:  # nor have some network disks
+                    guard.close()
+                    raise
+                self._guard = guard
+        return True
+
+    def _let_guard_go(self) -> None:
+        guard, self._guard = self._guard, None
+        if guard is not None:
+            guard.close()
 
 
 class AccountLock(Lock):

@@ -233,7 +233,8 @@ class LedgerReader:
         """Known to nobody else: keys what must not be guessed (Message-IDs)."""
         self.throwaway = False
         """Whether `close` removes it, as after a rehearsal."""
-        self._purged = found[2] is not None
+        self.purged = found[2] is not None
+        """Whether it has only counts left; its secret is nobody's then."""
 
     @staticmethod
     def open_read_only(path: Path, campaign: str) -> LedgerReader:
@@ -349,6 +350,11 @@ class LedgerReader:
         """Return the keys of rows that had a number in *ranges*, ends included, when contacted last."""
         found = (self._db.rows(_NUMBERED, (self._id, first, last)) for first, last in ranges)
         return [key for rows in found for (key,) in rows]
+
+    @property
+    def handed_over(self) -> int:
+        """How many hand-overs were ever recorded: it only grows, so that an old copy shows."""
+        return int(self._db.row("SELECT handed_over FROM campaign WHERE id = ?", (self._id,))[0])
 
     # --- how many rows are where ------------------------------------------------------------------------
 

@@ -29,11 +29,13 @@ if TYPE_CHECKING:
     from mailmerge.sqlite import Database
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS known (
-    ledger TEXT NOT NULL, campaign TEXT NOT NULL, mark INTEGER NOT NULL, noted REAL NOT NULL,
-    PRIMARY KEY (ledger, campaign)) WITHOUT ROWID;
+-- "secret" is a hash of the campaign's: what it knew of hand-overs goes with it, wherever its ledger is;
+-- "ledger" and "name" say where it was seen last.
+CREATE TABLE IF NOT EXISTS high_water (
+    secret BLOB PRIMARY KEY, ledger TEXT NOT NULL, name TEXT NOT NULL, mark INTEGER NOT NULL,
+    noted REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS hash_key (id INTEGER PRIMARY KEY CHECK (id = 1), key BLOB NOT NULL);
--- "secret" is a hash of the campaign's; "noted_to" the last attempt in its ledger that "message" knows of;
+-- "noted_to" is the last attempt in its ledger that "message" knows of;
 -- "running" says that there may be later ones.
 CREATE TABLE IF NOT EXISTS campaign (
     id INTEGER PRIMARY KEY, secret BLOB NOT NULL, ledger TEXT NOT NULL, name TEXT NOT NULL,
@@ -43,8 +45,9 @@ CREATE TABLE IF NOT EXISTS message (
     PRIMARY KEY (hash, campaign)) WITHOUT ROWID;
 """
 _NOTE = """
-INSERT INTO known (ledger, campaign, mark, noted) VALUES (?, ?, ?, ?) ON CONFLICT (ledger, campaign)
-DO UPDATE SET mark = max(mark, excluded.mark), noted = excluded.noted
+INSERT INTO high_water (secret, ledger, name, mark, noted) VALUES (?, ?, ?, ?, ?) ON CONFLICT (secret)
+DO UPDATE SET ledger = excluded.ledger, name = excluded.name, mark = max(mark, excluded.mark),
+    noted = excluded.noted
 """
 # The hashes come in one text: a statement takes only so many parameters, and this one is compiled once.
 _FIND = """
@@ -62,51 +65,121 @@ class CampaignRegistry(StateDatabase):
         self.messages = MessageRegistry(self._db)
         """Which messages went out."""
 
-    def mark(self, ledger: Path, campaign: str) -> int | None:
-        """Return the high-water mark noted for a campaign; None: not known here."""
-        query = "SELECT mark FROM known WHERE ledger = ? AND campaign = ?"
-        found = self._db.row(query, (_name(ledger), campaign))
-        return None if found is None else int(found[0])
-
-    def check_present(self, ledger: Path, campaign: str) -> None:
-        """Refuse to begin anew where messages were handed over before; ask before opening the ledger.
+    def refuse_missing(self, path: Path, name: str) -> None:
+        """Refuse to begin anew where messages were handed over before: a campaign is not in its ledger.
 
         Raises:
-            LedgerError: the ledger file is gone.
+            LedgerError: there was one, which is gone.
 
         """
-        mark = self.mark(ledger, campaign)
-        if mark and not ledger.exists():
+        query = "SELECT max(mark) FROM high_water WHERE ledger = ? AND name = ?"
+        (mark,) = self._db.row(query, (_name(path), name))
+        if mark:
+            where = path if not path.exists() else f"{path} does not know it"
             raise LedgerError(
-                f'the ledger of campaign "{campaign}" is missing: {ledger} (it knew of {mark} hand-overs)',
+                f'the ledger of campaign "{name}" is missing: {where} (it knew of {mark} hand-overs)',
                 code="L705",
                 hint="restore it from a backup; to write to the whole list again, start anew with --name NEW",
             )
 
-    def check(self, ledger: Path, campaign: str, handed_over: int) -> None:
-        """Compare an opened ledger with what was noted.
+    def check(self, ledger: LedgerReader, path: Path, *, alone: bool = True) -> None:
+        """Compare an opened ledger with what was noted of its campaign, wherever that was.
+
+        Args:
+            ledger: the ledger, or a throw-away copy of it.
+            path: where the ledger itself is.
+            alone: there must be no other copy of it that goes on; else it may be one that is only looked at.
 
         Raises:
-            LedgerError: the ledger is older than it should be.
+            LedgerError: it is older than it should be, another one than was here, or a copy.
 
         """
-        mark = self.mark(ledger, campaign)
-        if mark is not None and handed_over < mark:
+        if ledger.purged:
+            return
+        mark = self._known(ledger)[0]
+        if mark and (alone or ledger.handed_over < mark) and self.is_copy(ledger, path):
+            place = self._known(ledger)[1]
             raise LedgerError(
-                f'the ledger of campaign "{campaign}" is older than it should be: {ledger} knows of '
-                f"{handed_over} hand-overs, there were {mark}",
+                f'the ledger of campaign "{ledger.campaign}" in {path} is a copy of the one in {place}',
+                code="L712",
+                hint="both would write to the same people",
+            )
+        self.refuse_older(ledger, path)
+        self._refuse_another(ledger, path)
+
+    def is_copy(self, ledger: LedgerReader, path: Path) -> bool:
+        """Tell whether the ledger that is at *path* is also where it was when it was seen last."""
+        _, place, name = self._known(ledger)
+        return bool(name) and _is_also_at(Path(place), name, ledger.secret, path)
+
+    def refuse_older(self, ledger: LedgerReader, path: Path) -> None:
+        """Refuse a ledger that knows of fewer hand-overs than its campaign had.
+
+        Raises:
+            LedgerError: it does.
+
+        """
+        mark, knows = self._known(ledger)[0], ledger.handed_over
+        if knows < mark:
+            raise LedgerError(
+                f'the ledger of campaign "{ledger.campaign}" is older than it should be: {path} knows of '
+                f"{knows} hand-overs, there were {mark}",
                 code="L705",
                 hint="an old copy, or a sync program put it back: find the newest one; nothing was sent",
             )
 
-    def note(self, ledger: Path, campaign: str, handed_over: int) -> None:
-        """Remember how far a campaign has got; a mark never goes down."""
-        cells = (_name(ledger), campaign, handed_over, datetime.now(UTC).timestamp())
+    def _known(self, ledger: LedgerReader) -> tuple[int, str, str]:
+        """Give a campaign's mark, and where it was seen last: its ledger and its name there."""
+        query = "SELECT mark, ledger, name FROM high_water WHERE secret = ?"
+        mark, place, name = self._db.row(query, (_hashed(ledger.secret),)) or (0, "", "")
+        return int(mark), str(place), str(name)
+
+    def _refuse_another(self, ledger: LedgerReader, path: Path) -> None:
+        query = "SELECT max(mark) FROM high_water WHERE ledger = ? AND name = ? AND secret <> ?"
+        (mark,) = self._db.row(query, (_name(path), ledger.campaign, _hashed(ledger.secret)))
+        if mark:
+            raise LedgerError(
+                f'the ledger of campaign "{ledger.campaign}" in {path} is another one than was there: that '
+                f"knew of {mark} hand-overs",
+                code="L705",
+                hint="find the one that was there; nothing was sent",
+            )
+
+    def note(self, ledger: LedgerReader, handed_over: int) -> None:
+        """Remember how far a campaign has got, and where; a mark never goes down."""
+        now = datetime.now(UTC).timestamp()
+        cells = (_hashed(ledger.secret), _name(ledger.path), ledger.campaign, handed_over, now)
         self._db.execute(_NOTE, cells)
 
-    def forget(self, ledger: Path, campaign: str) -> None:
-        """Drop a campaign, as after a purge."""
-        self._db.execute("DELETE FROM known WHERE ledger = ? AND campaign = ?", (_name(ledger), campaign))
+    def take_place(self, ledger: LedgerReader) -> None:
+        """Take a ledger's place for that of its campaign from now on, and forget what else was there."""
+        with self._db.transaction():
+            here = (_name(ledger.path), ledger.campaign)
+            self._db.execute("DELETE FROM high_water WHERE ledger = ? AND name = ?", here)
+            self.note(ledger, ledger.handed_over)
+
+    def forget_place(self, path: Path, name: str) -> None:
+        """Forget which campaign had this name in this ledger."""
+        self._db.execute("DELETE FROM high_water WHERE ledger = ? AND name = ?", (_name(path), name))
+
+    def forget(self, secret: bytes) -> None:
+        """Drop a campaign, its mark and all that it sent, as after a purge."""
+        self._db.execute("DELETE FROM high_water WHERE secret = ?", (_hashed(secret),))
+        self.messages.forget(secret)
+
+
+def _is_also_at(place: Path, name: str, secret: bytes, path: Path) -> bool:
+    """Tell whether a campaign's ledger is also at *place*; one that cannot be read may be.
+
+    The same file may have two paths, where a folder is mounted twice.
+    """
+    if not place.exists() or (path.exists() and place.samefile(path)):
+        return False
+    try:
+        with LedgerReader.open_read_only(place, name) as other:
+            return other.secret == secret
+    except LedgerError as error:
+        return error.code not in {"L701", "L705"}
 
 
 class Earlier(Struct, frozen=True):

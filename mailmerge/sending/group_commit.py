@@ -19,7 +19,7 @@ import sys
 from typing import TYPE_CHECKING, Final, Protocol
 
 from mailmerge.errors import LedgerError
-from mailmerge.ledger.attempts import Settlement
+from mailmerge.ledger.attempts import IntentRefusedError, Settlement
 from mailmerge.model import Status
 
 if TYPE_CHECKING:
@@ -117,14 +117,19 @@ class OutcomeWriter:
         """Make outcomes so far, and the intents to make *attempts*, durable.
 
         Raises:
-            LedgerError: they are not, so none of *attempts* may be completed.
+            IntentRefusedError: the outcomes are, but none of *attempts* may be completed.
+            LedgerError: nor are the outcomes.
 
         """
-        if attempts:
-            self._count_against_quota()
-            self._ledger.record_intent(attempts, self._settled)
-        elif self._settled:
-            self._ledger.record_outcomes(self._settled)
+        try:
+            if attempts:
+                self._count_against_quota()
+                self._ledger.record_intent(attempts, self._settled)
+            elif self._settled:
+                self._ledger.record_outcomes(self._settled)
+        except IntentRefusedError:
+            self._all_recorded()
+            raise
         self._all_recorded()
         if self._clock.monotonic() - self._marked_at >= _MARK_EVERY:
             with contextlib.suppress(LedgerError):  # a safety net: it is tried again
@@ -143,10 +148,9 @@ class OutcomeWriter:
             return
         try:
             self._quota.commit()
-        except LedgerError:  # that of the account: the campaign's own is well
+        except LedgerError as error:  # that of the account: the campaign's own is well
             self._ledger.record_outcomes(self._settled)
-            self._all_recorded()
-            raise
+            raise IntentRefusedError.of(error) from error
 
     def note_mark(self) -> None:
         """Tell outside how far the ledger has got."""

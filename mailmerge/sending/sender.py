@@ -29,6 +29,7 @@ from msgspec.structs import replace
 
 from mailmerge.clock import ClockWatch
 from mailmerge.errors import AuthError, LedgerError, SessionError, TlsError
+from mailmerge.ledger.attempts import IntentRefusedError
 from mailmerge.model import Counts, Status
 from mailmerge.sending.connections import ConnectionPool, InFlight
 from mailmerge.sending.group_commit import OutcomeWriter
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from mailmerge.clock import Clock
     from mailmerge.ledger.account_usage import Quota, Reservation
     from mailmerge.ledger.attempts import Settlement
-    from mailmerge.model import Outcome
+    from mailmerge.model import Attempt, Outcome
     from mailmerge.sending.connections import Connection, ConnectionSlot
     from mailmerge.sending.group_commit import LedgerWriter, OutcomeListener
     from mailmerge.sending.policy import Policy
@@ -158,6 +159,8 @@ class Sender:
         self._in_flight: dict[int, InFlight] = {}
         self._submitted = 0
         self._end: RunEnd | None = None
+        self._refused = False
+        """Whether the ledger takes no more intents."""
 
     def run(self, jobs: Iterable[Job]) -> RunEnd:
         """Send *jobs*, pulling each one when there is room for it.
@@ -193,16 +196,17 @@ class Sender:
         grace_until = math.inf
         while True:
             watch.look()
-            if self._stop.is_set() and grace_until == math.inf:
+            if self._stop.is_set():
                 self._end = RunEnd(Reason.INTERRUPTED, "stopped on request")
+            if self._draining and grace_until == math.inf:
                 grace_until = self._clock.monotonic() + _GRACE
             self._fill()
             if not self._in_flight:
-                self._outcomes.record()
+                self._make_durable()
                 if self._over():
                     return
                 self._idle()
-            elif self._clock.monotonic() > grace_until:
+            elif self._clock.monotonic() > grace_until or (self._draining and not self._awaiting()):
                 self._cut_off()
             else:
                 needed = self._collect(self._poll_timeout())
@@ -212,6 +216,15 @@ class Sender:
 
     def _over(self) -> bool:
         return self._end is not None or self._queue.empty
+
+    @property
+    def _draining(self) -> bool:
+        """Whether nothing more is handed over: only what was gets its outcome."""
+        return self._refused or self._stop.is_set()
+
+    def _awaiting(self) -> bool:
+        """Tell whether anything that was handed over has no outcome yet."""
+        return any(flight.recorded for flight in self._in_flight.values())
 
     def _finish(self, end: RunEnd) -> None:
         """End the run for this reason, unless there already is one."""
@@ -425,17 +438,29 @@ class Sender:
     def _record(self, needed: list[int]) -> None:
         """Record the intents that the connections need, with the outcomes so far; then let the ends leave."""
         flights = [self._in_flight[token] for token in needed if token in self._in_flight]
-        if not flights:
+        if not flights or self._draining:
             if self._outcomes.commit_in() == 0:
-                self._outcomes.record()
+                self._make_durable()
             return
-        self._outcomes.record([flight.job.attempt(flight.connection) for flight in flights])
+        if not self._make_durable([flight.job.attempt(flight.connection) for flight in flights]):
+            return
         for slot in self._pool:
             mine = [flight for flight in flights if flight.slot is slot]
             if mine and slot.connection is not None:
                 for flight in mine:
                     flight.recorded = True
                 slot.connection.release([flight.token for flight in mine])
+
+    def _make_durable(self, attempts: Sequence[Attempt] = ()) -> bool:
+        """Record intents and the outcomes so far; False: the run ends here, with all outcomes recorded."""
+        try:
+            self._outcomes.record(attempts)
+        except IntentRefusedError as error:
+            self._refused = True
+            if self._end is None or self._end.reason is not Reason.INTERRUPTED:
+                self._end = RunEnd(Reason.LEDGER, error.message, error.hint, error)
+            return False
+        return True
 
     def _cut_off(self) -> None:
         """Give up what is still unanswered: in doubt if its end may have left, else as it was."""

@@ -9,7 +9,7 @@ import pytest
 
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "reliability.md"
-_ROW = re.compile(r"^\| ([A-E])(\d+) \|.*\|([^|]*)\|$", re.MULTILINE)
+_ROW = re.compile(r"^\| ([A-F])(\d+) \|.*\|([^|]*)\|$", re.MULTILINE)
 _FILE = re.compile(r"`(\w+)\.py`")
 _TEST = re.compile(r"^\s*(?:async )?def (test_\w+)", re.MULTILINE)
 _NUMBER = re.compile(r"(?<=_)([a-z])(\d{1,2})(?=_|$)")
@@ -23,8 +23,9 @@ def _rows() -> list[tuple[str, int, list[str]]]:
 
 
 def test_every_number_is_there() -> None:
-    """A1 to A36, each once."""
-    assert [number for letter, number, _ in _rows() if letter == "A"] == list(range(1, 37))
+    """A1 and so on, each once and without a gap."""
+    numbers = [number for letter, number, _ in _rows() if letter == "A"]
+    assert numbers == list(range(1, 1 + len(numbers)))
 
 
 def test_every_file_has_a_test_of_that_number() -> None:

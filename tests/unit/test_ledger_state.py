@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -17,6 +19,7 @@ from hypothesis import strategies as st
 from mailmerge.clock import VirtualClock
 from mailmerge.errors import InUseError, LedgerError
 from mailmerge.ledger.account_usage import AccountUsage
+from mailmerge.ledger.ledger import Ledger
 from mailmerge.ledger.locks import AccountLock, CampaignLock
 from mailmerge.ledger.registry import CampaignRegistry
 from mailmerge.model import Rate
@@ -27,6 +30,7 @@ DAY = timedelta(days=1)
 HOLDER = """
 import sys
 from pathlib import Path
+from mailmerge.ledger.ledger import Ledger
 from mailmerge.ledger.locks import CampaignLock
 lock = CampaignLock(Path(sys.argv[1]))
 lock.acquire()
@@ -59,6 +63,30 @@ def test_a14_the_second_process_is_told_who_has_it(holder, tmp_path: Path) -> No
     holder.kill()
     holder.wait()
     with CampaignLock(tmp_path, wait=1.0):
+        pass
+
+
+def test_whoever_deletes_the_lock_file_gets_no_second_holder(holder, tmp_path: Path) -> None:
+    """The folder is locked as well; with the holder's end all is free."""
+    (tmp_path / "lock").unlink()
+    assert CampaignLock(tmp_path).is_held()
+    with pytest.raises(InUseError, match="this campaign is in use by another process"):
+        CampaignLock(tmp_path).acquire()
+    holder.kill()
+    holder.wait()
+    with CampaignLock(tmp_path):
+        pass
+
+
+def test_who_looks_at_a_lock_leaves_it_alone(tmp_path: Path) -> None:
+    """It is held or not; nothing is made, and a look between others' looks does not take it."""
+    lock = CampaignLock(tmp_path)
+    assert not lock.is_held()
+    assert not list(tmp_path.iterdir())
+    with CampaignLock(tmp_path):
+        assert lock.is_held()
+    assert not lock.is_held()
+    with CampaignLock(tmp_path):
         pass
 
 
@@ -231,28 +259,87 @@ def index(tmp_path: Path):
         yield opened
 
 
+def ledger_at(folder: Path, name: str = "spring", *, handed_over: int = 0) -> Ledger:
+    folder.mkdir(exist_ok=True)
+    ledger = Ledger.open(folder / "ledger.db", name, now=lambda: NOW)
+    with sqlite3.connect(ledger.path) as db:
+        db.execute("UPDATE campaign SET handed_over = ? WHERE name = ?", (handed_over, name))
+    return ledger
+
+
+def refused(index: CampaignRegistry, ledger: Ledger, *, alone: bool = True) -> str:
+    """Say with which words a ledger is refused."""
+    with pytest.raises(LedgerError) as caught:
+        index.check(ledger, ledger.path, alone=alone)
+    assert caught.value.exit_code == 8
+    return str(caught.value)
+
+
 def test_an_older_ledger_of_a_known_campaign_is_refused(index: CampaignRegistry, tmp_path: Path) -> None:
     """The high-water mark never goes down; equal or higher is fine, other campaigns are others."""
-    ledger = tmp_path / "ledger.db"
-    index.note(ledger, "spring", 40)
-    index.note(ledger, "spring", 30)
-    assert index.mark(ledger, "spring") == 40
-    index.check(ledger, "spring", 40)
-    index.check(ledger, "autumn", 0)
-    with pytest.raises(LedgerError, match="older than it should be") as caught:
-        index.check(ledger, "spring", 39)
-    assert caught.value.exit_code == 8
+    with ledger_at(tmp_path / "a", handed_over=39) as spring, ledger_at(tmp_path / "a", "autumn") as autumn:
+        index.note(spring, 40)
+        index.note(spring, 30)
+        index.check(autumn, autumn.path)
+        assert "knows of 39 hand-overs, there were 40" in refused(index, spring)
+    with ledger_at(tmp_path / "a", handed_over=40) as spring:
+        index.check(spring, spring.path)
 
 
-def test_a_missing_ledger_of_a_known_campaign_is_refused(index: CampaignRegistry, tmp_path: Path) -> None:
+def test_a_mark_goes_with_the_ledger(index: CampaignRegistry, tmp_path: Path) -> None:
+    """In a renamed folder an older ledger is as old as it was; a moved one is fine, and is not missed."""
+    with ledger_at(tmp_path / "a", handed_over=3) as spring:
+        index.note(spring, 3)
+    moved = (tmp_path / "a").rename(tmp_path / "b")
+    with ledger_at(moved, handed_over=3) as spring:
+        index.check(spring, spring.path)
+    with ledger_at(moved, handed_over=2) as spring:
+        assert "knows of 2 hand-overs, there were 3" in refused(index, spring)
+        index.note(spring, 3)
+    index.refuse_missing(tmp_path / "a" / "ledger.db", "spring")
+
+
+def test_a_copied_ledger_is_told_from_a_moved_one(index: CampaignRegistry, tmp_path: Path) -> None:
+    """While both are there, only the one that was seen last goes on; `take_place` says that it is the other.
+
+    A copy that knows as much may be looked at.
+    """
+    with ledger_at(tmp_path / "a", handed_over=3) as spring:
+        index.note(spring, 3)
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    with ledger_at(tmp_path / "a", handed_over=3) as spring, ledger_at(tmp_path / "b", handed_over=3) as copy:
+        assert "is a copy of the one in" in refused(index, copy)
+        index.check(copy, copy.path, alone=False)
+        index.check(spring, spring.path)
+        index.take_place(copy)
+        index.check(copy, copy.path)
+        assert "is a copy of the one in" in refused(index, spring)
+
+
+def test_a_ledger_that_was_never_used_may_be_copied(index: CampaignRegistry, tmp_path: Path) -> None:
+    """A folder in which nothing was sent is a template for others, until one of them has sent."""
+    with ledger_at(tmp_path / "a") as spring:
+        index.note(spring, 0)
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    with ledger_at(tmp_path / "b") as copy:
+        index.check(copy, copy.path)
+
+
+def test_a_missing_or_exchanged_ledger_of_a_known_campaign_is_refused(
+    index: CampaignRegistry, tmp_path: Path
+) -> None:
     """It is never silently begun anew; one that handed nothing over may be."""
-    ledger = tmp_path / "ledger.db"
-    index.check_present(ledger, "spring")
-    index.note(ledger, "spring", 0)
-    index.check_present(ledger, "spring")
-    index.note(ledger, "spring", 1)
+    path = tmp_path / "a" / "ledger.db"
+    index.refuse_missing(path, "spring")
+    with ledger_at(tmp_path / "a") as spring:
+        index.note(spring, 0)
+        index.refuse_missing(path, "spring")
+        index.note(spring, 1)
+    path.unlink()
     with pytest.raises(LedgerError, match="is missing") as caught:
-        index.check_present(ledger, "spring")
+        index.refuse_missing(path, "spring")
     assert "--name NEW" in (caught.value.hint or "")
-    index.forget(ledger, "spring")
-    index.check_present(ledger, "spring")
+    with ledger_at(tmp_path / "a", handed_over=5) as another:
+        assert "is another one than was there" in refused(index, another)
+    index.forget_place(path, "spring")
+    index.refuse_missing(path, "spring")

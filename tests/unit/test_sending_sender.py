@@ -16,6 +16,7 @@ from mailmerge.addresses import Address
 from mailmerge.clock import VirtualClock
 from mailmerge.errors import AuthError, ConnectionLost, LedgerError, SessionError, TlsError
 from mailmerge.ledger.account_usage import AccountUsage
+from mailmerge.ledger.attempts import IntentRefusedError
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.model import Envelope, Message, Rate, Reply, Status
 from mailmerge.options import SendOptions
@@ -586,30 +587,60 @@ class StopAt:
 
 
 def test_a24_a_stop_is_noticed_while_nothing_happens(bench: Bench) -> None:
-    """Within a fifth of a second, in a pause between two messages and while a server is silent."""
+    """Within a fifth of a second, in a pause between two messages and before a message is handed over."""
     bench.stop = StopAt(bench.clock, 10.1)
     assert bench.run(rates="1/m").reason is Reason.INTERRUPTED
     assert 10.1 <= bench.clock.monotonic() <= 10.31
-    bench.server.fates = {3: [SILENCE]}
-    bench.stop = StopAt(bench.clock, 60.1)
-    assert bench.run().reason is Reason.INTERRUPTED
-    assert 90.1 <= bench.clock.monotonic() <= 90.51
+    assert len(bench.server.accepted) == 1
 
 
 def test_a24_after_thirty_seconds_the_silent_ones_are_in_doubt(bench: Bench) -> None:
     """A server that never answers cannot hold the run; the promised row is in doubt, the others pending."""
     bench.server.fates = {3: [SILENCE]}
-    bench.stop = stop = threading.Event()
-
-    def observe(step) -> None:
-        stop.set()
-
-    bench.server.mode = "overlap"
-    end = bench.run(observe=observe)
+    bench.stop = StopAt(bench.clock, 0.1)
+    end = bench.run()
     assert end.reason is Reason.INTERRUPTED
     assert 30 <= bench.clock.monotonic() < 31
     assert bench.states()[3] == "in_doubt"
     assert bench.states()[6] == "pending"
+
+
+def test_a24_nothing_is_handed_over_after_a_stop(bench: Bench) -> None:
+    """A message that was begun, but whose end has not left, is given up at once: it is as it was."""
+    bench.stop = stop = threading.Event()
+    bench.server.mode = "overlap"
+    end = bench.run(observe=lambda _step: stop.set())
+    assert (end.reason, bench.server.answered) == (Reason.INTERRUPTED, [2])
+    assert bench.clock.monotonic() < 1
+    assert [*bench.states().values()] == ["accepted", *["pending"] * 4]
+
+
+def test_intents_that_are_refused_cost_no_outcome(bench: Bench) -> None:
+    """What was handed over before still gets its answer, and that is recorded; nothing else leaves."""
+
+    class Refusing:
+        """A ledger that takes two intents, and outcomes for ever."""
+
+        handed_over = 0
+
+        def record_intent(self, attempts, outcomes=()) -> None:
+            if len(bench.ends_left) >= 2:
+                bench.ledger.attempts.record_outcomes(outcomes)
+                raise IntentRefusedError("the ledger was deleted", code="L713")
+            bench.ledger.attempts.record_intent(attempts, outcomes)
+
+        def record_outcomes(self, outcomes) -> None:
+            bench.ledger.attempts.record_outcomes(outcomes)
+
+    bench.server.mode = "window"
+    bench.recorder = Refusing()
+    end = bench.run()
+    assert end.reason is Reason.LEDGER
+    assert end.error is not None
+    assert end.error.code == "L713"
+    taken = len(bench.server.accepted)
+    assert 2 <= taken < 5
+    assert [*bench.states().values()] == ["accepted"] * taken + ["pending"] * (5 - taken)
 
 
 def test_a10_a_failing_ledger_lets_nothing_more_leave(bench: Bench) -> None:
