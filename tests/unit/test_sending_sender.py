@@ -632,6 +632,9 @@ def test_intents_that_are_refused_cost_no_outcome(bench: Bench) -> None:
         def record_outcomes(self, outcomes) -> None:
             bench.ledger.attempts.record_outcomes(outcomes)
 
+        def give_back(self, keys) -> None:
+            bench.ledger.attempts.give_back(keys)
+
     bench.server.mode = "window"
     bench.recorder = Refusing()
     end = bench.run()
