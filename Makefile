@@ -83,7 +83,7 @@ soak: $(TEST)/venv/installed
 	@scripts/install-test-programs
 	$(call install_wheel)
 	@$(TEST)/venv/bin/python $(PIP) install --group soak
-	@$(TEST)/venv/bin/python -P -m pytest -q -s --hypothesis-profile=soak $(SOAK_TESTS)
+	@$(TEST)/venv/bin/python -P -m pytest -n0 -q -s --hypothesis-profile=soak $(SOAK_TESTS)
 	@$(TEST)/venv/bin/python -P tests/soak/fuzz_replies.py --seconds 60
 	@$(TEST)/venv/bin/python -P tests/soak/mutants.py --seconds $(MAILMERGE_SOAK_SECONDS)
 

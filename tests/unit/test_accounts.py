@@ -477,13 +477,13 @@ def test_options_override_an_account(config: Config) -> None:
 # --- what an account is ------------------------------------------------------------------------------------
 
 
-@settings(max_examples=60, deadline=None)
+@pytest.mark.parametrize("field", ["host", "user", "helo"])
 @given(
-    field=st.sampled_from(["host", "user", "helo"]),
-    before=st.from_regex(r"[a-z]{0,5}", fullmatch=True),
+    before=st.sampled_from(["", "a", "abcde"]),
     bad=st.sampled_from("\r\n\0\x01\x7f\x85\u2028"),
-    after=st.from_regex(r"[a-z]{0,5}", fullmatch=True),
+    after=st.sampled_from(["", "z", "vwxyz"]),
 )
+@settings(max_examples=20)
 def test_c10_control_characters_are_refused(field: str, before: str, bad: str, after: str) -> None:
     """No control character gets into host, user or EHLO name, whoever makes the account."""
     values = {"host": "smtp.example.org", "user": "me", field: f"{before}{bad}{after}"}

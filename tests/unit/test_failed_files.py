@@ -101,6 +101,7 @@ def facts(recipient):
     ]
 
 
+@settings(max_examples=20)
 @given(st.lists(st.lists(CELL, min_size=4, max_size=4), min_size=1, max_size=5))
 @example([[("n", 1.7976931348623155e308, "General"), ("n", -1.7976931348623155e308, "0.00")] * 2])
 def test_failed_xlsx_gives_back_every_cell(tmp_path_factory, rows):
@@ -219,7 +220,7 @@ def write_all_failed(folder, definition):
     return folder / "out" / failed_name(workbook=bool(recipients.sheet))
 
 
-@settings(max_examples=40)
+@settings(max_examples=12)
 @given(st.lists(st.lists(CELL, min_size=3, max_size=3), min_size=1, max_size=4))
 def test_the_rows_of_failed_xlsx_make_the_same_messages(tmp_path_factory, rows):
     """Same keys and, to the last octet, the same messages, also without the list; no row counts as edited."""
@@ -237,7 +238,7 @@ def test_the_rows_of_failed_xlsx_make_the_same_messages(tmp_path_factory, rows):
     assert frozen(campaign_over(folder, "alone.xlsx")) == was
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(st.lists(st.lists(TEXTS, min_size=3, max_size=3), min_size=1, max_size=4))
 def test_the_rows_of_failed_csv_make_the_same_messages(tmp_path_factory, rows):
     """Texts that look like numbers, dates, formulas or truths stay what they are; no row counts as edited."""
