@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _PLAIN = re.compile(rf"({_ATOM}(?:\.{_ATOM})*)@((?:{_LABEL}\.)+{_LABEL})\Z")
+_GROUP = re.compile(r'\s*(?:"[^"]*"|[^"<>@:;,]+):(?:[^;]*;\s*\Z|\s*[^\s<>@]+@[^\s<>@]+\Z)')
+_ENCODED_WORD = re.compile(r"=\?[^?\s]+\?[bBqQ]\?[^?\s]*\?=")
 _MAX_LOCAL = 64
 _MAX_ADDRESS = 254  # RFC 5321 section 4.5.3.1.3 less the angle brackets
 
@@ -92,6 +94,7 @@ def _parse(text: str) -> Address:
         and len(text) <= _MAX_ADDRESS
         and len(match[1]) <= _MAX_LOCAL
         and "--" not in match[2]
+        and "=?" not in match[1]
         and not match[2].rpartition(".")[2].isdigit()
     ):
         return Address(match[1], match[2].lower())
@@ -115,6 +118,7 @@ def _parse_unusual(text: str) -> Address:
     if "." not in domain:
         raise AddressError("the domain has no dot")
     ascii_domain = (valid.ascii_domain or domain).lower()
+    _refuse_mapped(domain, valid.domain, text)
     if len(valid.local_part) > _MAX_LOCAL:
         raise AddressError(f"the part before @ is longer than {_MAX_LOCAL} characters")
     if ascii_domain.rpartition(".")[2].isdigit():
@@ -124,9 +128,39 @@ def _parse_unusual(text: str) -> Address:
     return Address(valid.local_part, ascii_domain, "" if ascii_domain == domain.lower() else domain)
 
 
+def _refuse_mapped(written: str, read: str, text: str) -> None:
+    """Refuse a domain in which a character would be mapped to another one; capitals and accents are not.
+
+    UTS 46 takes a circled or a mathematical letter for the plain one: what was read is not what was written.
+    """
+    import unicodedata
+
+    lower = "".join([char.lower() for char in written])  # letter by letter: a sigma is no final one then
+    if not written.isascii() and unicodedata.normalize("NFC", lower) != unicodedata.normalize("NFC", read):
+        other = next((char for char in written if unicodedata.normalize("NFKC", char) != char), "")
+        named = f" ({other})" if other and other.isprintable() else ""
+        raise AddressError(
+            f"the domain contains a character that stands for others{named}",
+            f"{text.rpartition('@')[0]}@{read}" if _PLAIN.match(f"a@{read}") else None,
+        )
+
+
+def _refuse_unsupported_forms(text: str) -> None:
+    """Name the forms of RFC 5322 that no list means: groups, quoted local parts, encoded words."""
+    if text[:7].lower() == "mailto:":
+        raise AddressError("it begins with mailto:", suggest(text[7:]) or text[7:])
+    if _GROUP.match(text):
+        raise AddressError("it is a group of addresses: write the addresses themselves, without its name")
+    if "=?" in text.rpartition("@")[0] or _ENCODED_WORD.search(text):
+        raise AddressError("it contains an encoded word (=?...?=): write the text that it stands for")
+    if re.match(r'\s*"(?:\\.|[^"\\])*"@', text):
+        raise AddressError("the part before @ is in double quotes, which is not supported")
+
+
 def _refuse_common_mistakes(text: str) -> None:
     """Name the mistakes that people make in cells before the general validator words them its own way."""
     plain = _repaired(text)
+    _refuse_unsupported_forms(text)
     if not text.isprintable() or any(mark in text for mark in _INVISIBLE):
         raise AddressError("it contains invisible or control characters", suggest(text))
     if text.translate(_LOOKALIKES) != text or text.endswith("."):
@@ -182,6 +216,8 @@ def parse_address_list(text: str) -> tuple[Mailbox, ...]:
         AddressError: one of the items is not a mailbox; the message quotes it if there are several.
 
     """
+    if ":" in text and _GROUP.match(text):
+        _refuse_unsupported_forms(text)
     items = [item for item in (item.strip() for item in _split(text)) if item]
     mailboxes = []
     for item in items:

@@ -180,6 +180,8 @@ class Rendered(Struct, frozen=True):
     html: tuple[str, ...] | None = None
     headers: tuple[tuple[str, str], ...] = ()
     attachments: tuple[RenderedAttachment, ...] = ()
+    warnings: tuple[Diagnostic, ...] = ()
+    """What had to be changed so that it could be a header."""
 
 
 # --- messages ----------------------------------------------------------------------------------------

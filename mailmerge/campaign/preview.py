@@ -89,9 +89,19 @@ class ShownMessage(Struct, frozen=True):
 
 
 def messages(
-    definition: Definition, *, rows: str | None = None, limit: int | None = None
+    definition: Definition,
+    *,
+    rows: str | None = None,
+    limit: int | None = None,
+    left_out: dict[str, list[int]] | None = None,
 ) -> Iterator[ShownMessage]:
     """Yield the messages as they would be sent, in the list's order; rows that would not are left out.
+
+    Args:
+        definition: what to show.
+        rows: which rows; None: all.
+        limit: at most so many messages.
+        left_out: gets the numbers of the rows that are left out, by their status.
 
     Raises:
         RowError: a row that was named in *rows* cannot become a message.
@@ -108,6 +118,8 @@ def messages(
             message = look.message(shown)
             if message is not None:
                 yield message
+            elif left_out is not None:
+                left_out.setdefault(str(shown.row.own), []).append(shown.recipient.row)
 
 
 def write_preview(

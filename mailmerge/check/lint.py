@@ -60,6 +60,8 @@ class Lint:
         view = MessageView(rendered, message, self._sources)
         row = [finding for rule in self._message_rules for finding in rule(view)]
         found = [_placed(finding, view) for finding in self._chosen(dict.fromkeys(row))]
+        if rendered.warnings:
+            found += [warning for warning in rendered.warnings if warning.code not in self._ignore]
         chunks = (*(rendered.text or ()), "\0", *(rendered.html or ()))
         layout = tuple(filter(self._sources.fixed.__contains__, chunks))
         if layout not in self._layouts and len(self._layouts) < MOST_LAYOUTS:

@@ -16,17 +16,19 @@ from mailmerge.cli.output import interactive, note, out, show_diagnostics
 from mailmerge.cli.progress import RowCounter
 from mailmerge.errors import CampaignFileError, FileError, MailmergeError
 from mailmerge.files import ScratchFolder
-from mailmerge.text import attachments, plural
+from mailmerge.text import attachments, numbers, plural
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from mailmerge.campaign import Campaign
     from mailmerge.campaign.preview import Previewed, PreviewRequest, ShownMessage, Watched
+    from mailmerge.model import Message
     from mailmerge.preview.live import PreviewServer
 
 PAGE = "preview.html"
+_MOST_NAMED = 5
 _LOOK_EVERY = 0.3
 """Seconds between two looks at the files that ``--watch`` follows."""
 
@@ -62,19 +64,39 @@ def preview(*, terminal: bool, eml: Path | None, mbox: Path | None, watch: bool,
 def _write_files(
     campaign: Campaign, rows: str | None, limit: int | None, eml: Path | None, mbox: Path | None
 ) -> None:
+    from mailmerge.campaign import preview
     from mailmerge.preview.messages import write_eml, write_mbox
+
+    def write(write_to: Callable[[Iterator[Message], Path], int], path: Path, shown: str) -> None:
+        left_out: dict[str, list[int]] = {}
+        made = preview.messages(campaign.definition, rows=rows, limit=limit, left_out=left_out)
+        count = write_to((one.message for one in made), path)
+        out(f"Wrote {plural(count, 'message')} to {shown}{_left_out(left_out)}")
 
     try:
         if eml:
-            count = write_eml(campaign.messages(rows=rows, limit=limit), eml)
-            out(f"Wrote {plural(count, 'message')} to {eml}/")
+            write(write_eml, eml, f"{eml}/")
         if mbox:
-            count = write_mbox(campaign.messages(rows=rows, limit=limit), mbox)
-            out(f"Wrote {plural(count, 'message')} to {mbox}")
+            write(write_mbox, mbox, f"{mbox}")
     except FileError as error:
         raise CampaignFileError(
             error.message, code="C486", hint=error.hint or "--eml takes a folder, --mbox a file"
         ) from None
+
+
+def _left_out(rows: dict[str, list[int]]) -> str:
+    """Say which rows have no file, and why."""
+    if not rows:
+        return ""
+    kinds = [
+        f"{len(found):,} {kind} (row{'s' if len(found) > 1 else ''} {_first(found)})"
+        for kind, found in rows.items()
+    ]
+    return f". Left out, as they would not be sent: {', '.join(kinds)}"
+
+
+def _first(rows: list[int]) -> str:
+    return numbers(rows[:_MOST_NAMED], more=len(rows) > _MOST_NAMED)
 
 
 def _show(messages: Iterator[ShownMessage]) -> int:

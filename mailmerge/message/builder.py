@@ -100,8 +100,8 @@ class MessageBuilder:
         """Build one message but for its Date, its Message-ID and the bytes of its files.
 
         Raises:
-            RowError: an attachment or image is missing or refused, or a text cannot be encoded.
-            RuntimeError: the result failed our own check, a bug.
+            RowError: an attachment or image is missing or refused, a text cannot be encoded, or the result
+                failed our own check, a bug: the other rows need not suffer for it.
 
         """
         parts: list[FilePart] = []
@@ -114,8 +114,17 @@ class MessageBuilder:
             ) from None
         except UnicodeEncodeError as error:
             raise _surrogate(rendered.recipient, error) from None
-        head, names = self._head(rendered)
-        verify.verify_headers(head, names)
+        try:
+            head, names = self._head(rendered)
+            verify.verify_headers(head, names)
+        except verify.UnfitMessageError as error:
+            raise RowError(
+                f"the message failed our own last check ({error})",
+                code="X901",
+                hint="please report it, with the row's cells as far as you can",
+                row=rendered.recipient.row,
+                address=str(rendered.to[0].address),
+            ) from error
         envelope = _envelope(rendered)
         files = tuple([part.file for part in parts])
         _, _, sender, size = self._from

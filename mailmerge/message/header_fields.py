@@ -25,6 +25,7 @@ LINE = 78  # RFC 5322 section 2.1.1: what a line should not exceed
 _LONGEST_WORD = 990
 _WORD_BYTES = 45  # 60 base64 characters: an encoded word of 72, a line of 73
 _SPECIALS = re.compile(r'[()<>\[\]:;@\\,."]')
+_SINGLE_BLANK = re.compile(r"(?<! ) (?! )")
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _NO_TEXT = re.compile(
@@ -40,12 +41,13 @@ def unstructured(name: str, value: str) -> bytes:
     """
     start = len(name) + 2
     machine_read = _is_machine_read(name)
-    if value.isascii() and value.isprintable() and ("=?" not in value or machine_read):
+    plain = value.isascii() and value.isprintable() and value[:1] != " " != value[-1:]
+    if plain and ("=?" not in value or machine_read):
         if start + len(value) <= LINE:
             return f"{name}: {value}\r\n".encode("ascii")
-        words = value.split(" ")
+        words = _words(value)
         longest = max(map(len, words))
-        fits = longest < LINE and start + len(words[0]) <= LINE and "" not in words
+        fits = longest < LINE and start + len(words[0]) <= LINE
         unbroken = machine_read or name[:2] in ("X-", "x-")
         if fits or (unbroken and longest < _LONGEST_WORD - start):
             return f"{name}: {_folded(words, start)}\r\n".encode("ascii")
@@ -57,12 +59,21 @@ def _is_machine_read(name: str) -> bool:
     return _NO_TEXT.match(name) is not None
 
 
+def _words(text: str) -> list[str]:
+    """Cut *text* where a line may be broken without a parser losing or adding a blank: at single blanks.
+
+    RFC 5322 section 2.2.3 would keep a run of blanks that is broken, but there are parsers that make one
+    blank of what begins a line, and servers that take off what ends one.
+    """
+    return _SINGLE_BLANK.split(text) if "  " in text else text.split(" ")
+
+
 def _folded(words: Sequence[str], column: int) -> str:
     """Break between words so that each line stays within `LINE` octets, the first begins at *column*."""
     out = [words[0]]
     column += len(words[0])
     for word in words[1:]:
-        if column + 1 + len(word) > LINE and word:
+        if column + 1 + len(word) > LINE:
             out.append("\r\n ")
             column = 0
         else:
@@ -121,15 +132,18 @@ def _mailbox(box: Mailbox, column: int) -> tuple[bytes, bytes]:
 
 
 def _phrase(name: str, column: int) -> bytes:
-    """Return a display name: bare, quoted, or as encoded words."""
-    if not (name.isascii() and name.isprintable() and "=?" not in name and column + len(name) < LINE - 4):
+    """Return a display name: bare or quoted, folded between its words, or as encoded words."""
+    if not (name.isascii() and name.isprintable() and "=?" not in name):
         return encoded_words(name, column)
+    phrase = name
     if _SPECIALS.search(name) or "  " in name or name != name.strip():
-        escaped = name.replace("\\", "\\\\").replace('"', '\\"')
-        if column + len(escaped) + 2 > LINE:
-            return encoded_words(name, column)
-        return f'"{escaped}"'.encode("ascii")
-    return name.encode("ascii")
+        phrase = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if column + len(phrase) < LINE - 4:
+        return phrase.encode("ascii")
+    words = _words(phrase)
+    if column + len(words[0]) > LINE or max(map(len, words)) >= LINE or '"' in (words[0], words[-1]):
+        return encoded_words(name, column)
+    return _folded(words, column).encode("ascii")
 
 
 def date_header(date: datetime) -> bytes:

@@ -15,15 +15,19 @@ if TYPE_CHECKING:
 _QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"')
 
 
+class UnfitMessageError(RuntimeError):
+    """What we made is not what was meant: a bug of ours; the message must not be sent."""
+
+
 def verify_headers(block: bytes, names: Sequence[str]) -> None:
     """Check that *block* is exactly the fields *names*, in order, in clean ASCII lines with CRLF.
 
     Raises:
-        RuntimeError: it is not; the message must not be sent.
+        UnfitMessageError: it is not.
 
     """
     if not _grammar(tuple(names)).fullmatch(block):
-        raise RuntimeError("bug: a header block of ours is not what was meant; nothing was sent")
+        raise UnfitMessageError("bug: the header is not what was meant")
 
 
 @lru_cache(maxsize=64)
@@ -37,7 +41,7 @@ def verify_addresses(field: bytes, addresses: list[str]) -> None:
     """Check that an address field names exactly *addresses*, in order.
 
     Raises:
-        RuntimeError: it does not.
+        UnfitMessageError: it does not.
 
     """
     if field.count(b"@") == 1 and b"," not in field:  # what most are
@@ -50,7 +54,7 @@ def verify_addresses(field: bytes, addresses: list[str]) -> None:
     else:
         found = _addresses(field)
     if found != addresses:
-        raise RuntimeError("bug: an address field differs from the envelope; nothing was sent")
+        raise UnfitMessageError("bug: an address field differs from the envelope")
 
 
 def _addresses(field: bytes) -> list[str]:
@@ -68,9 +72,9 @@ def verify_bodies(segments: Sequence[bytes]) -> None:
     """Check that the encoded parts are ASCII and end their lines.
 
     Raises:
-        RuntimeError: they are not.
+        UnfitMessageError: they are not.
 
     """
     for segment in segments:
         if not segment.isascii() or segment[-2:] != b"\r\n":
-            raise RuntimeError("bug: an encoded part is not clean ASCII; nothing was sent")
+            raise UnfitMessageError("bug: an encoded part is not clean ASCII")

@@ -6,12 +6,18 @@ there, those of a message that is sent now stand for them.
 
 from __future__ import annotations
 
+import contextlib
 import re
+import stat
 import time
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from mailmerge import files
-from mailmerge.text import octets
+from mailmerge.errors import FileError
+from mailmerge.text import octets, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator
@@ -19,28 +25,87 @@ if TYPE_CHECKING:
     from email.message import Message as AnyMessage
     from pathlib import Path
 
+    from mailmerge.folders import Folder
     from mailmerge.model import Message
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9@._+-]+")
 _NAME_LENGTH = 80
+_OUR_NAME = re.compile(r"\d{5,}-[A-Za-z0-9@._+-]+\.eml\Z")
+_RECORD = ".written"
+_LARGEST = 1 << 26
 
 
 def write_eml(messages: Iterable[Message], folder: Path) -> int:
     """Write each message to ``ROW-ADDRESS.eml`` in *folder*, readable by its owner only; return how many.
 
+    Nobody shall take an older message for one of these: what an earlier call wrote there is removed, as long
+    as it is as it was written, and a folder with other ``.eml`` files is refused.
+
     Raises:
-        FileError: the folder cannot be written.
+        FileError: the folder cannot be written, or there are other messages in it.
 
     """
-    count = 0
+    record = _Record(complete=False)
     with files.folder(folder, named=True) as opened:
         opened.sweep()
-        for message in messages:
-            with opened.replacing(eml_name(message.row, str(message.envelope.rcpt_to[0]))) as stream:
-                for segment in message.segments:
-                    stream.write(segment)
-            count += 1
-    return count
+        _clear(opened)
+        _keep(opened, record)
+        try:
+            for message in messages:
+                name = eml_name(message.row, str(message.envelope.rcpt_to[0]))
+                digest = sha256()
+                with opened.replacing(name) as stream:
+                    for segment in message.segments:
+                        digest.update(segment)
+                        stream.write(segment)
+                record.files[name] = digest.hexdigest()
+        finally:
+            record.complete = True
+            _keep(opened, record)
+    return len(record.files)
+
+
+class _Record(msgspec.Struct):
+    """Which messages in a folder are ours, with their SHA-256, as in the folder of results."""
+
+    files: dict[str, str] = msgspec.field(default_factory=dict)
+    complete: bool = True
+    """False: it was killed while it wrote; what is called as ours are called is ours."""
+
+    def has(self, name: str, folder: Folder) -> bool:
+        """Tell whether this message of *folder* is one that we wrote, as we wrote it."""
+        if name in self.files:
+            return self.files[name] == sha256(folder.content(name, _LARGEST)).hexdigest()
+        return not self.complete and bool(_OUR_NAME.match(name))
+
+
+def _keep(folder: Folder, record: _Record) -> None:
+    with folder.replacing(_RECORD) as stream:
+        stream.write(msgspec.json.encode(record))
+
+
+def _clear(folder: Folder) -> None:
+    """Remove the messages of an earlier call; what it wrote is in a record beside them."""
+    names = [name for name in folder.names() if name.lower().endswith(".eml") and _is_file(folder, name)]
+    record = _Record()
+    if names:
+        with contextlib.suppress(msgspec.DecodeError):
+            record = msgspec.json.decode(folder.content(_RECORD, _LARGEST), type=_Record)
+    if others := sorted(name for name in names if not record.has(name, folder)):
+        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+        raise FileError(
+            folder.path,
+            f"has messages that were not written by this command: {quoted(others[0])}{more}",
+            hint="name another folder, or move them away: they would be taken for messages of this campaign",
+        )
+    for name in names:
+        folder.remove(name)
+
+
+def _is_file(folder: Folder, name: str) -> bool:
+    """Tell a file from a link, a second name of another file or a pipe, whose place a message takes."""
+    found = folder.look(name)
+    return found is not None and stat.S_ISREG(found.st_mode) and found.st_nlink == 1
 
 
 def eml_name(number: int, address: str) -> str:

@@ -106,6 +106,8 @@ class Compiler:
         self.sources = SourceMap(templates.places)
         self.filters = Filters()
         self.problems: list[Diagnostic] = []
+        self.warnings: list[Diagnostic] = []
+        """What rendering has to say about the row at hand."""
         self.names: set[str] = set()
         """Names and headings that any template reads."""
         self._base = templates.base

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import TemplateSyntaxError, nodes
 
 from mailmerge.addresses import Address, AddressError, Mailbox, parse_address_list
-from mailmerge.model import Diagnostic
+from mailmerge.model import Diagnostic, Place, Severity
 from mailmerge.render.failures import row_error
 from mailmerge.text import quoted
 from mailmerge.values import displayed
@@ -29,6 +29,7 @@ _TAG = re.compile(
 )
 _CONTROL = "[\x00-\x1f\x7f-\x9f]"
 _SURROGATE = "[\ud800-\udfff]"
+_RUN = re.compile("[ \t\r\n\x85\u2028\u2029]{2,}|[\t\r\n\x85\u2028\u2029]")
 _SEPARATORS = str.maketrans("\x85\u2028\u2029", "   ")
 
 
@@ -39,6 +40,7 @@ class MailboxTemplate:
         self.option = option
         self.constant: Mailbox | None = None
         self._header = header
+        self._warnings = compiler.warnings
         self._name: Compiled | None = None
         source = source.strip()
         name, address = _split(source)
@@ -54,7 +56,7 @@ class MailboxTemplate:
     def _set_constant(self, compiler: Compiler, source: str) -> None:
         try:
             name, address = _split(source)
-            self.constant = Mailbox(_unescaped(name or ""), Address.parse(address))
+            self.constant = Mailbox(_on_one_line(_unescaped(name or "")), Address.parse(address))
         except AddressError as error:
             hint = f"did you mean {error.suggestion}?" if error.suggestion else None
             if "," in source or ";" in source:
@@ -99,7 +101,12 @@ class MailboxTemplate:
         return (Mailbox(self._clean(self._name.text(variables), self._name, recipient), address),)
 
     def _clean(self, text: str, compiled: Compiled, recipient: Recipient) -> str:
-        return clean(text, self._header, compiled, recipient)
+        return clean(
+            one_line(text, self._header, compiled, recipient, self._warnings),
+            self._header,
+            compiled,
+            recipient,
+        )
 
     def _refusal(self, text: str, error: AddressError, recipient: Recipient) -> RowError:
         columns = [c for c in zip(*_columns(recipient), strict=True) if c[0] in self._address.names]
@@ -114,6 +121,46 @@ class MailboxTemplate:
             heading,
             hint=hint.strip() or None,
         )
+
+
+def one_line(
+    text: str, header: str, compiled: Compiled, recipient: Recipient, warnings: list[Diagnostic]
+) -> str:
+    """Make one blank of each run of blanks, tabs and line ends that a cell brings into a name or a subject.
+
+    What the template itself writes stays, unless no header could hold it.
+    """
+    if text.isprintable() and "  " not in text:
+        return text
+    text = text.strip()
+    if not _RUN.search(text):
+        return text
+    culprit = _culprit(_RUN.pattern, compiled, recipient)
+    if culprit is None:
+        return _on_one_line(text)
+    name, heading, value = culprit
+    warnings.append(
+        Diagnostic(
+            code="M222",
+            message=f"`{name}` has {_named_blanks(value)}: one blank in {header}",
+            hint=f"a header is one line; {quoted(value)} can be corrected in the cell",
+            severity=Severity.WARNING,
+            place=Place(cell=f"column {heading}"),
+            row=recipient.row,
+        )
+    )
+    return _RUN.sub(" ", text)
+
+
+def _on_one_line(text: str) -> str:
+    return text if text.isprintable() else _RUN.sub(" ", text)
+
+
+def _named_blanks(value: str) -> str:
+    found = "".join(_RUN.findall(value.strip()))
+    if set(found) - {" ", "\t"}:
+        return "a line break"
+    return "a tab" if "\t" in found else "several blanks in a row"
 
 
 def clean(text: str, header: str, compiled: Compiled, recipient: Recipient) -> str:
@@ -152,7 +199,7 @@ def _columns(recipient: Recipient) -> tuple[tuple[Any, ...], ...]:
 def _culprit(pattern: str, compiled: Compiled, recipient: Recipient) -> tuple[str, str, str] | None:
     """Find the column whose value holds what *pattern* finds."""
     for name, heading, value in zip(*_columns(recipient), strict=True):
-        if {name, heading, "row"} & compiled.names and re.search(pattern, displayed(value)):
+        if {name, heading, "row"} & compiled.names and re.search(pattern, displayed(value).strip()):
             return name, heading, displayed(value)
     return None
 

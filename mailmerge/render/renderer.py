@@ -12,7 +12,7 @@ from mailmerge.model import Rendered, RenderedAttachment
 from mailmerge.render.compiler import Compiled, Compiler
 from mailmerge.render.environments import EMPTY
 from mailmerge.render.failures import failure, row_error
-from mailmerge.render.mailboxes import MailboxTemplate, clean
+from mailmerge.render.mailboxes import MailboxTemplate, clean, one_line
 from mailmerge.text import quoted
 from mailmerge.values import displayed
 
@@ -162,8 +162,12 @@ class Renderer:
 
     def _render(self, recipient: Recipient) -> Rendered:
         variables = self._variables(recipient)
+        warnings = self._compiler.warnings
+        if warnings:
+            warnings.clear()
         to = self._required(self._to, variables, recipient)
-        subject = clean(self._subject.text(variables), "Subject", self._subject, recipient)
+        subject = one_line(self._subject.text(variables), "Subject", self._subject, recipient, warnings)
+        subject = clean(subject, "Subject", self._subject, recipient)
         if not subject:
             raise row_error("D115", "the subject is empty", recipient)
         return Rendered(
@@ -186,6 +190,7 @@ class Renderer:
             )
             if self._attachments
             else (),
+            warnings=tuple(warnings),
         )
 
     def _body(

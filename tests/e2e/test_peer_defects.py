@@ -17,22 +17,27 @@ def delivered(server: KeepingSandbox) -> list[Received]:
     return [Received(message.mail_from, message.rcpt_to, message.content) for message in server.messages]
 
 
-def test_line_break_in_a_cell_adds_no_recipient(mailmerge, sandbox):
-    """A Bcc smuggled through the subject: the row is invalid, the victim gets nothing, and it is told why."""
+def test_d42_line_break_in_a_cell_adds_no_recipient(mailmerge, sandbox):
+    """A Bcc smuggled through the subject becomes one line of it, and is told; the victim gets nothing."""
     campaign = mailmerge.campaign(
         people_csv='email,name\neve@example.com,"Eve\nBcc: victim@example.com"\nana@example.com,Ana\n'
     )
     mailmerge.account(sandbox)
 
     check = mailmerge("check", "spring")
-    done = mailmerge("send", "spring", "--yes", "--skip-invalid")
+    done = mailmerge("send", "spring", "--yes")
 
-    assert check.code == 3
-    assert "error[D112]: line break in `name` would end the " in check.out
+    assert check.code == 0, check
+    assert "warning[M222]: `name` has a line break: one blank in Subject" in check.out
     assert '"Eve\\nBcc: victim@example.com"' in check.out
-    assert done.code == 3, done
-    assert statuses(campaign) == ["invalid", "accepted"]
-    assert [message.rcpt_to for message in sandbox.messages] == [("ana@example.com",)]
+    assert done.code == 0, done
+    assert statuses(campaign) == ["accepted", "accepted"]
+    assert sorted(message.rcpt_to for message in sandbox.messages) == [
+        ("ana@example.com",),
+        ("eve@example.com",),
+    ]
+    heads = [message.content.partition(b"\r\n\r\n")[0] for message in sandbox.messages]
+    assert not any(line.startswith(b"Bcc") for head in heads for line in head.split(b"\r\n"))
 
 
 def test_non_ascii_sender_and_file_name(mailmerge, sandbox):

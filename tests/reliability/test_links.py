@@ -57,6 +57,7 @@ REPORTS = [
     *(f"out/{name}" for name in OUT),
     *(f"out/{folder}/{name}" for folder in ("rehearsal", "redacted") for name in OUT),
     "out/rehearsal/messages/00001-ana@example.com.eml",
+    "eml/.written",
     "eml/00002-ana@example.com.eml",
 ]
 NAMED = ["copy.csv", "all.mbox", "dialogue.txt", "test.txt"]
@@ -202,8 +203,9 @@ def test_e1_the_ladder_itself(spring: Path, outside: Outside, capfd: pytest.Capt
             ".mailmerge/lock",
             "all.mbox",
         ),
-        *("body.txt", "campaign.toml", "copy.csv", "dialogue.txt", "eml/00002-ana@example.com.eml"),
+        *("body.txt", "campaign.toml", "copy.csv", "dialogue.txt", "eml/.written"),
         *(
+            "eml/00002-ana@example.com.eml",
             "eml/00003-bo@example.net.eml",
             "eml/00004-cy@example.org.eml",
             "out/.gitignore",
@@ -435,7 +437,7 @@ def inside(path: Path, ours: list[Path], temporary: Path) -> bool:
 
 KILLED_AT = [
     (("preview", "spring", "--no-open"), "rename", 8),
-    (("preview", "spring", "--eml", "spring/eml", "--mbox", "spring/all.mbox"), "rename", 5),
+    (("preview", "spring", "--eml", "spring/eml", "--mbox", "spring/all.mbox"), "rename", 7),
     (("send", "spring", "--yes"), "rename", 8),
     (("rehearse", "spring"), "rename", 8),
     (("report", "spring", "--xlsx"), "rename", 5),

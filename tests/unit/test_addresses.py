@@ -26,9 +26,20 @@ NOT_ADDRESSES = [
     ("a>b@x.org", "angle brackets"),
     ("a@xn--.org", "a period and a hyphen"),
     ("Kim <kim@x.org>", "angle brackets"),
-    ('"x@gmail.com x"@internal', "more than one address"),
+    ('"x@gmail.com x"@internal', "in double quotes"),
     ('"kim"@x.org', "quot"),
-    ("friends: a@b.org;", "space, comma or semicolon"),
+    ("friends: a@b.org;", "a group of addresses"),
+    ("undisclosed-recipients:;", "a group of addresses"),
+    ('"a group": a@b.org, c@b.org;', "a group of addresses"),
+    ("mailto:a@b.org", "begins with mailto:"),
+    ('"john doe"@x.org', "in double quotes"),
+    ('"a@b"@x.org', "in double quotes"),
+    ("=?utf-8?q?kim?=@x.org", "encoded word"),
+    ("=?x@x.org", "encoded word"),
+    ("kim@ⓔxample.org", "stands for others (ⓔ)"),
+    ("kim@𝐞xample.org", "stands for others (𝐞)"),
+    ("kim@ﬁne.org", "stands for others (ﬁ)"),
+    ("kim@exªmple.org", "stands for others (ª)"),
     ("<@relay.org:a@b.org>", "angle brackets"),
     ("a(comment)@b.org", "invalid characters"),
     ("a@[1.2.3.4]", "bracketed IP"),
@@ -48,12 +59,12 @@ NOT_ADDRESSES = [
     ("kim@-x.org", "hyphen"),
     ("kim@x.org\r\nBcc: v@x.org", "invisible or control"),
     ("kim@x.org\x00", "invisible or control"),
-    ("=?utf-8?q?kim=40x.org?=", "no @"),
+    ("=?utf-8?q?kim=40x.org?=", "encoded word"),
 ]
 
 
 @pytest.mark.parametrize(("text", "reason"), NOT_ADDRESSES)
-def test_text_that_is_not_one_address(text, reason):
+def test_d43_text_that_is_not_one_address(text, reason):
     """Whatever is not exactly one addr-spec is refused, with the reason."""
     with pytest.raises(AddressError) as caught:
         Address.parse(text)

@@ -205,3 +205,14 @@ def test_images_outlive_the_chunk_cache(builder, monkeypatch):
     for number in range(8):
         content = rendered(html=(*IMAGE, f"<b>{number}</b>", own))
         assert shape(read(build(made, content))) == ["related", "text/html", "image/png", "application/pdf"]
+
+
+def test_d41_a_bug_of_ours_costs_one_row(builder):
+    """A header that our last check refuses makes this row invalid, with a code of its own."""
+    unread = Mailbox("", Address("kim,lee", "example.org"))  # as if it had not been parsed
+
+    with pytest.raises(RowError) as caught:
+        build(builder(), rendered(to=(unread,), text=("x",)))
+
+    assert (caught.value.code, caught.value.row) == ("X901", 7)
+    assert "bug: an address field differs from the envelope" in caught.value.message

@@ -383,3 +383,31 @@ def test_a_terminal_says_what_is_not_known_before_the_first_run(mailmerge):
     assert "  Message-ID: made when sent\n" in done.out
     assert not (folder / ".mailmerge").exists()
     assert b"\r\nMessage-ID: <" in next(iter((mailmerge.folder / "eml").iterdir())).read_bytes()
+
+
+def test_eml_files_are_those_of_this_call(mailmerge):
+    """Files of an earlier call go; what else has messages is refused untouched; what is left out is said."""
+    folder = mailmerge.campaign(
+        people_csv="email,name\nana@example.com,Ana\nbo,Bo\nana@example.com,Ann\ncy@x.org,Cy\n"
+    )
+    eml = mailmerge.folder / "eml"
+
+    done = mailmerge("preview", "spring", "--eml", "eml")
+
+    assert done.code == 0, done
+    assert "Wrote 2 messages to eml/. Left out, as they would not be sent: " in done.out
+    assert "sent: 1 invalid (row 3), 1 duplicate (row 4)\n" in done.out
+    assert sorted(path.name for path in eml.glob("*.eml")) == [
+        "00002-ana@example.com.eml",
+        "00005-cy@x.org.eml",
+    ]
+    (folder / "people.csv").write_text("email,name\ncy@x.org,Cy\n", "utf-8")
+    assert mailmerge("preview", "spring", "--eml", "eml").code == 0
+    assert [path.name for path in eml.glob("*.eml")] == ["00002-cy@x.org.eml"]
+
+    (eml / "00009-me@x.org.eml").write_text("mine", "utf-8")
+    refused = mailmerge("preview", "spring", "--eml", "eml")
+
+    assert refused.code == 2, refused
+    assert 'has messages that were not written by this command: "00009-me@x.org.eml"' in refused.err
+    assert sorted(path.name for path in eml.glob("*.eml")) == ["00002-cy@x.org.eml", "00009-me@x.org.eml"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from datetime import date, datetime, time
 from decimal import Decimal
 
@@ -415,16 +416,53 @@ def test_a_bad_address_is_explained(make, address, message, hint):
     assert caught.value.place == Place(cell="column email")
 
 
-def test_a_line_break_in_a_header_is_explained(make):
-    """A line break in a header names column, header and the escaped value."""
+def test_d42_a_line_break_in_a_header_of_ones_own_is_explained(make):
+    """A control character in a header names column, header and the escaped value."""
+    make = functools.partial(make, headers=(("X-Plan", "{{ plan }}"),))
     with pytest.raises(RowError) as caught:
-        make().render(row("Eve\nBcc: v@x.com"))
+        make().render(row("Kim", "k@x.org", "Eve\nBcc: v@x.com"))
     assert caught.value.code == "D112"
-    assert caught.value.message == 'line break in `first_name` would end the To header: "Eve\\nBcc: v@x.com"'
-    with pytest.raises(RowError, match=r"^line break in `plan` would end the Subject header"):
-        make(subject="{{ plan }}").render(row("Kim", "k@x.org", "a\r\nb"))
-    with pytest.raises(RowError, match=r"^control character in `plan` cannot be part of X-Plan"):
-        make(headers=(("X-Plan", "{{ plan }}"),)).render(row("Kim", "k@x.org", "a\0b"))
+    assert caught.value.message == 'line break in `plan` would end the X-Plan header: "Eve\\nBcc: v@x.com"'
+    with pytest.raises(RowError, match=r"^tab in `plan` cannot be part of X-Plan"):
+        make().render(row("Kim", "k@x.org", "a\tb"))
+    for name in ("a\0b", "a\x0bb", "a\x1cb"):
+        with pytest.raises(RowError, match=r"^control character in `first_name` cannot be part of To"):
+            make().render(row(name))
+
+
+@pytest.mark.parametrize(
+    ("cell", "what"),
+    [
+        ("Eve\nBcc: v@x.com", "a line break"),
+        ("Eve \r\n Bcc: v@x.com", "a line break"),
+        ("Eve\u2028Bcc: v@x.com", "a line break"),
+        ("Eve\tBcc: v@x.com", "a tab"),
+        ("Eve \t Bcc: v@x.com", "a tab"),
+        ("Eve   Bcc: v@x.com", "several blanks in a row"),
+    ],
+)
+def test_d42_a_name_or_subject_is_one_line(make, cell, what):
+    """Tabs, line ends and runs of blanks in a cell become one blank, and that is said with its place."""
+    rendered = make(subject="Hello {{ first_name }}!").render(row(f" {cell}\r\n"))
+
+    assert rendered.subject == "Hello Eve Bcc: v@x.com!"
+    assert rendered.to[0].name == "Eve Bcc: v@x.com"
+    assert [found.code for found in rendered.warnings] == ["M222", "M222"]
+    assert rendered.warnings[0].message == f"`first_name` has {what}: one blank in To"
+    assert (rendered.warnings[0].row, rendered.warnings[0].place) == (12, Place(cell="column First Name"))
+    assert make().render(row()).warnings == ()
+
+
+def test_d42_blanks_that_the_template_writes_stay(make):
+    """Only cells are corrected: an author who writes two blanks means two; a line end becomes a blank."""
+    renderer = make(subject="Hello  {{ first_name }}", from_="The  Office <me@example.org>")
+    assert renderer.render(row()).subject == "Hello  Kim"
+    assert renderer.render(row()).warnings == ()
+    assert renderer.render(row()).from_.name == "The  Office"
+    assert (
+        make(subject="{% if plan %}\nHello {{ first_name }}\n{% endif %} x").render(row()).subject
+        == "Hello Kim x"
+    )
 
 
 def test_ends_of_a_name_are_trimmed_and_separators_become_blanks(make):
