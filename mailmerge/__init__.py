@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mailmerge.campaign.continuation import CampaignStatus as CampaignStatus
     from mailmerge.campaign.continuation import Continuation as Continuation
     from mailmerge.campaign.in_memory import CampaignOptions as CampaignOptions
+    from mailmerge.campaign.plan import OptOutSource as OptOutSource
     from mailmerge.campaign.plan import Plan as Plan
     from mailmerge.campaign.preview import Previewed as Previewed
     from mailmerge.campaign.preview import PreviewRequest as PreviewRequest

@@ -362,7 +362,7 @@ COMMAND_LINE: Final = (
         "send"),
     _only("yes", FLAG, "--yes", "Skip the confirmation prompt", "send", "requeue", "purge", "ledger forget"),
     _only("as_json", FLAG, "--json", "Print one JSON object per line", "check", "rehearse", "test", "send",
-        "status", "report", "providers"),
+        "status", "report", "providers", "suppress list"),
     _only("quiet", FLAG, "-q/--quiet", "Only results and problems", "check", "rehearse", "send"),
     _only("verbose", FLAG, "-v/--verbose", "Say more: what the plan was made of, the traceback of a bug",
         "check", "rehearse", "send", "report"),

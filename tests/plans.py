@@ -9,7 +9,7 @@ from mailmerge.campaign.standing import Join, Standing
 from mailmerge.model import Status
 from mailmerge.plan.planner import settle_repetitions
 from mailmerge.plan.store import MemoryPlan, PlanRow
-from mailmerge.recipients.selection import Suppressed
+from mailmerge.recipients.suppression import Suppressed
 
 if TYPE_CHECKING:
     from mailmerge.ledger.ledger import Ledger

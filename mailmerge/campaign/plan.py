@@ -54,6 +54,16 @@ class KeptPlan:
         return same and own.name == definition.name
 
 
+class OptOutSource(Struct, frozen=True):
+    """A file of people who must not be written to, as a plan shows it."""
+
+    path: Path
+    entries: int
+    """How many addresses and domains it has."""
+    listed: int
+    """How many addresses of the list are among them."""
+
+
 class Plan(Struct, frozen=True):
     """What a campaign's list and templates make, row by row, and what of it one run would send.
 
@@ -108,6 +118,8 @@ class Plan(Struct, frozen=True):
     in_doubt: tuple[int, ...] = ()
     """Rows (the first few) that a person has to decide about."""
     warnings: tuple[str, ...] = ()
+    opt_outs: tuple[OptOutSource, ...] = ()
+    """Who is never written to: the files of the campaign, then the user's own store if there is one."""
     statuses: Counts = field(default_factory=Counts)
     """What the list's rows are by themselves, without what happened to them earlier."""
 

@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from mailmerge.campaign.plan import KeptPlan
 from mailmerge.campaign.standing import Join, Standing
+from mailmerge.campaign.suppression_store import store_path
 from mailmerge.campaign.workspace import ledger_of
 from mailmerge.errors import LedgerError, ListError, PlanDamaged
 from mailmerge.ledger.ledger import Ledger
@@ -27,7 +28,7 @@ from mailmerge.plan.facts import Facts, premises
 from mailmerge.plan.path_log import PathLog
 from mailmerge.plan.planner import Planner, PlanSummary
 from mailmerge.recipients import planned_rows, sha256
-from mailmerge.recipients.selection import Suppressed
+from mailmerge.recipients.suppression import Suppressed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -229,7 +230,7 @@ def join_now(definition: Definition) -> Join:
     """Join what counts at this moment, for who only looks back: an unreadable opt-out list stops nobody."""
     data = definition.file.data
     try:
-        return Join.of_list(data)
+        return Join.of_list(data, store=store_path(definition.environment))
     except ListError:
         return Join.of_list(data, suppressed=Suppressed())
 

@@ -11,9 +11,10 @@ from msgspec.structs import replace
 from mailmerge.addresses import Address
 from mailmerge.campaign.connect import find_account
 from mailmerge.campaign.opening import Access, open_run
-from mailmerge.campaign.plan import Plan
+from mailmerge.campaign.plan import OptOutSource, Plan
 from mailmerge.campaign.planning import not_kept
 from mailmerge.campaign.standing import Join, Standing, stamp_of
+from mailmerge.campaign.suppression_store import store_path
 from mailmerge.check.diagnostics import DiagnosticCollector
 from mailmerge.config.accounts import sender_allowed
 from mailmerge.errors import CampaignFileError, TemplateError
@@ -48,7 +49,11 @@ def examine(
         for sender in planned.summary.senders:
             check_sender(definition, account, sender)
     most = account.max_size if account else None
-    join = Join.of_list(file.data, max_size=most if most is not None and summary.largest > most else None)
+    join = Join.of_list(
+        file.data,
+        store=store_path(definition.environment),
+        max_size=most if most is not None and summary.largest > most else None,
+    )
     standing = Standing(ledger, planned.reader, join)
     if summary.corrections:
         ledger.correct(summary.corrections)
@@ -73,6 +78,9 @@ def examine(
         made_of=planned.reader.facts,
         handle=planned.kept,
         giver=planned_messages,
+        opt_outs=tuple(
+            OptOutSource(file.path, len(file), listed) for file, listed in standing.opt_outs() if file.stamp
+        ),
     )
     return plan, standing
 

@@ -19,6 +19,7 @@ from mailmerge.campaign.opening import Access, open_run
 from mailmerge.campaign.planning import Planning
 from mailmerge.campaign.preflight import refuse_if_broken
 from mailmerge.campaign.standing import Join, Standing, StandingRow, stamp_of
+from mailmerge.campaign.suppression_store import store_path
 from mailmerge.check.diagnostics import DiagnosticCollector
 from mailmerge.errors import MailmergeError, RowError, TemplateError
 from mailmerge.files import replace_file
@@ -212,7 +213,7 @@ class _Look:
         self._composer = planning.composer
         self._problems = DiagnosticCollector(definition.file.check.ignore)
         self._problems.add(definition.environment.warnings)
-        self._join = Join.of_list(definition.file.data)
+        self._join = Join.of_list(definition.file.data, store=store_path(definition.environment))
         if partial:
             self._planned = opened.find_plan(planning)
         else:

@@ -26,6 +26,7 @@ from mailmerge.errors import AuthError, CampaignFileError, LedgerError, Mailmerg
 from mailmerge.ledger.schema import sync_folder
 from mailmerge.model import Counts, Status
 from mailmerge.recipients import parse_rows
+from mailmerge.recipients.suppression import OptOutWatch
 from mailmerge.sending.group_commit import OutcomeListener, program_log
 from mailmerge.sending.runs import Reason, RunEnd
 from mailmerge.sending.work_queue import Job
@@ -63,8 +64,6 @@ _ROWS_NAMED = 10
 _SETTLED_EVERY = 5_000
 """Rows after which the ledger keeps up to which row all are settled: a run that resumes begins there."""
 _WAITING = (Status.PENDING, Status.DEFERRED, Status.IN_DOUBT, Status.HANDING_OVER)
-_LOOK_EVERY = 1.0
-"""Seconds after which the files with addresses that are never written to are looked at again."""
 
 
 class NeverStop:
@@ -211,8 +210,7 @@ class Run:
             self._make_plan = lambda: planned
         self._quota: AccountQuota | None = opened.quota(account)
         self._standing: Standing
-        self._look_again = 0.0
-        self._suppression_changed = False
+        self._opt_outs: OptOutWatch
         self._skipped: list[RowError] = []
         self._failure: MailmergeError | None = None
         self._seconds = 0.0
@@ -229,6 +227,7 @@ class Run:
         """
         planned = self._planned = self._make_plan()
         plan, self._standing = examine(self._definition, self._ledger, planned, account=self._account)
+        self._opt_outs = OptOutWatch(self._standing.join.suppressed, self._clock)
         refuse_if_broken(plan.problems)
         self._refuse_changes()
         to_send, first, last = self._extent(plan)
@@ -353,7 +352,7 @@ class Run:
         with contextlib.suppress(LedgerError):
             counts = {str(status): number for status, number in end.counts.by_status.items()}
             self._ledger.finish_run(str(end.reason), counts)
-            if self._suppression_changed:
+            if self._opt_outs.changed:
                 self._ledger.note_standing(self._standing.tally()[1])
             else:
                 self._standing.settle(self._ledger)
@@ -388,22 +387,23 @@ class Run:
             mark=self._opened.note_mark,
             listener=self._listener,
             unwanted=self._opted_out,
+            held_until=self._held_until,
         )
 
-    def _opted_out(self, job: Job) -> bool:
-        """Tell whether a recipient of a message has asked not to be written to since the run began.
+    def _held_until(self) -> float:
+        """Look at the opt-outs again now and then; give how long nothing may be offered at most.
 
-        Where that cannot be known nobody is written to: the run ends when what is in flight is settled.
+        Where they cannot be known nobody is written to: after a minute the run ends, when what is in flight
+        is settled.
         """
-        now = self._clock.monotonic()
-        suppressed = self._standing.join.suppressed
-        if now >= self._look_again:
-            self._look_again = now + _LOOK_EVERY
-            try:
-                if suppressed.refresh():
-                    self._suppression_changed = True
-            except MailmergeError as error:
-                self._failure = self._failure or error
+        until = self._opt_outs.held_until()
+        if self._opt_outs.failure is not None:
+            self._failure = self._failure or self._opt_outs.failure
+        return until
+
+    def _opted_out(self, job: Job) -> bool:
+        """Tell whether a recipient of a message has asked not to be written to since the run began."""
+        suppressed = self._opt_outs.suppressed
         return self._failure is not None or any(
             suppressed.covers(address.normalised) for address in job.message.envelope.rcpt_to
         )

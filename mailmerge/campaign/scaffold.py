@@ -13,19 +13,18 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from mailmerge.addresses import Address, AddressError
 from mailmerge.errors import CampaignFileError
 from mailmerge.files import create_file
+from mailmerge.recipients.address_column import address_columns
 from mailmerge.values import displayed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from mailmerge.options import StockTemplate
     from mailmerge.recipients import RecipientList
 
 _SAMPLE_ROWS = 50
-_ADDRESS_NAMES = re.compile(r"e_?mail|mail|address|courriel|correo|邮箱|電子郵件|メール", re.IGNORECASE)
 _FIRST_NAMES = ("first_name", "firstname", "first", "given_name", "vorname", "prenom", "nombre", "称呼")
 _FULL_NAMES = ("name", "full_name", "fullname", "contact", "姓名", "名前", "nom")
 _ID_NAMES = re.compile(r"(?:id|no|nr|number|key)\Z|_(?:id|no|nr|number)\Z", re.IGNORECASE)
@@ -171,29 +170,17 @@ def _toml_text(text: str) -> str:
 
 def _address_column(recipients: RecipientList) -> tuple[int, str]:
     """Return how many rows there are, and the column whose cells are addresses."""
-    names = recipients.columns.names
-    hits = dict.fromkeys(names, 0)
+    sample: list[list[str]] = []
     rows = 0
     for recipient in recipients:
         rows += 1
         if rows <= _SAMPLE_ROWS:
-            for name, value in zip(names, recipient.values, strict=True):
-                hits[name] += _is_address(displayed(value))
-    by_cells = [name for name in names if hits[name]]
-    by_name = [name for name in names if _ADDRESS_NAMES.search(name)]
-    best: Sequence[str] = sorted(by_cells, key=lambda name: (-hits[name], name not in by_name)) or by_name
-    if not best:
+            sample.append([displayed(value) for value in recipient.values])
+    found = address_columns(recipients.columns.headings, sample)
+    if not found:
         raise CampaignFileError(
             f"no column of {recipients.shown} contains e-mail addresses",
             code="C451",
             hint=f"its columns are: {', '.join(recipients.columns.headings)}",
         )
-    return rows, best[0]
-
-
-def _is_address(text: str) -> bool:
-    try:
-        Address.parse(text)
-    except AddressError:
-        return False
-    return True
+    return rows, recipients.columns.names[found[0].position]

@@ -19,11 +19,13 @@ from mailmerge.errors import ListError
 from mailmerge.ledger.reader import IN_DOUBT
 from mailmerge.model import Counts, Delivery, Diagnostic, Result, Status
 from mailmerge.plan.composer import identifier
-from mailmerge.recipients.selection import LAST_ROW, Suppressed
+from mailmerge.recipients.selection import LAST_ROW
+from mailmerge.recipients.suppression import Suppressed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import datetime
+    from pathlib import Path
 
     from mailmerge.check.diagnostics import DiagnosticCollector
     from mailmerge.ledger.ledger import Ledger
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from mailmerge.model import FrozenMessage
     from mailmerge.options import DataOptions
     from mailmerge.plan.store import PlanReader, PlanRow
+    from mailmerge.recipients.suppression import OptOuts
 
 _Item = TypeVar("_Item")
 _BATCH = 1000
@@ -52,16 +55,27 @@ class Join(Struct, frozen=True):
 
     @classmethod
     def of_list(
-        cls, data: DataOptions, *, suppressed: Suppressed | None = None, max_size: int | None = None
+        cls,
+        data: DataOptions,
+        *,
+        store: Path | None = None,
+        suppressed: Suppressed | None = None,
+        max_size: int | None = None,
     ) -> Self:
-        """Join what the campaign says of its list; the files of *suppressed* addresses are read if not given.
+        """Join what the campaign says of its list; the opt-outs are read if they are not given.
+
+        Args:
+            data: what it says.
+            store: the user's own suppression store.
+            suppressed: who is never written to, where that is known already.
+            max_size: largest message the account takes, in octets; None: no limit known.
 
         Raises:
             ListError: one of them cannot be read.
 
         """
         if suppressed is None:
-            suppressed = Suppressed(data.suppress)
+            suppressed = Suppressed(data.suppress, store)
         return cls(suppressed, max_size, one_each=data.duplicates != "allow")
 
     def of(self, row: PlanRow) -> tuple[Status, str]:
@@ -301,6 +315,14 @@ class Standing:
             known = {} if untouched else self.ledger.statuses(row.key for row in batch if row.holds)
             for row in batch:
                 yield row, self._own(row)[0], known.get(row.key) if row.holds else None
+
+    def opt_outs(self) -> list[tuple[OptOuts, int]]:
+        """Give each source of opt-outs with how many addresses of the list are in it."""
+        files = self.join.suppressed.files
+        if self.plan is None or not self.join.suppressed:
+            return [(file, 0) for file in files]
+        addresses = set(self.plan.addresses())
+        return [(file, sum(map(file.covers, addresses))) for file in files]
 
     # --- what is left to do ---------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ COMMANDS = {
     "Look": ("check", "preview"),
     "Send": ("rehearse", "test", "send"),
     "After": ("status", "report", "resolve", "requeue", "purge", "ledger"),
-    "Tools": ("explain", "schema", "completion"),
+    "Tools": ("suppress", "explain", "schema", "completion"),
 }
 _MODULES = {
     **dict.fromkeys(("rehearse", "test"), "send"),
@@ -44,6 +44,7 @@ SUMMARIES = {
     "requeue": "Requeue rejected or expired rows.",
     "purge": "Remove personal data from the ledger and the out folder.",
     "ledger": "Say what a copied, moved or lost ledger means.",
+    "suppress": "Keep a list of people whom no campaign of yours writes to.",
     "explain": "Explain what a problem's code means and what to do about it.",
     "schema": "Print the JSON Schema of campaign.toml, for editors.",
     "completion": "Print a completion script for your shell.",

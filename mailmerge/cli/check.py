@@ -10,7 +10,7 @@ import click
 from mailmerge.check.diagnostics import DiagnosticCollector, concise, found, github, sarif
 from mailmerge.cli.options import campaign_argument, load_campaign, options_of
 from mailmerge.cli.output import diagnostic_values, emit, interactive, note, out, show_problems
-from mailmerge.cli.plan_view import planned, show_facts
+from mailmerge.cli.plan_view import opt_outs, opt_outs_values, planned, show_facts
 from mailmerge.errors import InputError
 from mailmerge.model import Severity, Status
 from mailmerge.text import attachments, plural
@@ -55,13 +55,7 @@ def check(*, output_format: OutputFormat, as_json: bool, quiet: bool, verbose: b
         _emit_plan(plan)
     elif form in {"full", "concise"}:
         if not quiet:
-            note(f"{plan.source}: {plan.dialect}")
-            note(planned(plan))
-            if verbose:
-                show_facts(plan)
-            out(_ready(plan))
-            if plan.files:
-                out(f"Files: {attachments(plan.files)}")
+            _show_plan(plan, verbose=verbose)
         passed = time.monotonic() - started
         if not quiet and not problems.count(Severity.ERROR) and plan.ready and not plan.before:
             for line in _next_steps(campaign).splitlines():
@@ -69,6 +63,19 @@ def check(*, output_format: OutputFormat, as_json: bool, quiet: bool, verbose: b
         out(f"Found {found(problems)} in {plural(plan.rows, 'row')} ({passed:.1f} s). Nothing was sent.")
     code = _exit_code(problems)
     return (_sign_in(campaign, ca_file) or code) if try_smtp else code
+
+
+def _show_plan(plan: Plan, *, verbose: bool) -> None:
+    """Say what the plan was made of, and what of it can be sent."""
+    note(f"{plan.source}: {plan.dialect}")
+    note(planned(plan))
+    for line in opt_outs(plan):
+        note(line.strip())
+    if verbose:
+        show_facts(plan)
+    out(_ready(plan))
+    if plan.files:
+        out(f"Files: {attachments(plan.files)}")
 
 
 def _exit_code(problems: DiagnosticCollector) -> int:
@@ -110,6 +117,7 @@ def _emit_plan(plan: Plan) -> None:
         ready=plan.ready,
         blank_rows=plan.blank_rows,
         files={str(count): messages for count, messages in plan.files.items()},
+        opt_outs=opt_outs_values(plan),
     )
 
 

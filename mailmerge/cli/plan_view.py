@@ -40,6 +40,7 @@ def lines(plan: Plan, resolve: str = "") -> Iterator[str]:
         yield f"  Files     {attachments(plan.files)}"
     if plan.to_send:
         yield f"            first: {plan.first}, last: {plan.last}"
+    yield from opt_outs(plan)
     if plan.before:
         yield f"  Before    {plural(plan.before, 'row')} accepted by earlier runs; none will be sent again"
     if plan.in_doubt:
@@ -54,6 +55,18 @@ def lines(plan: Plan, resolve: str = "") -> Iterator[str]:
     yield f"  Checked   {_checked(plan)}"
     for warning in plan.warnings:
         yield f"  Note      {warning}"
+
+
+def opt_outs(plan: Plan) -> Iterator[str]:
+    """Say how many people each list of opt-outs has, and how many of them are in this list."""
+    label = "Opt-outs"
+    for source in plan.opt_outs:
+        # A file may be named twice in different folders: then its name alone would not tell.
+        same = sum(other.path.name == source.path.name for other in plan.opt_outs) > 1
+        named = source.path if same else source.path.name
+        entries = plural(source.entries, "address", "addresses")
+        yield f"  {label:<9} {entries} in {named}, {source.listed:,} of them in this list"
+        label = ""
 
 
 _SESSIONS = {
@@ -152,5 +165,14 @@ def show_plan_json(plan: Plan) -> None:
         sender=plan.sender,
         via=plan.via,
         rates=[str(rate) for rate in plan.rates],
+        opt_outs=opt_outs_values(plan),
         seconds=round(plan.seconds),
     )
+
+
+def opt_outs_values(plan: Plan) -> list[dict[str, object]]:
+    """Give the lists of people who must not be written to as plain values for JSON."""
+    return [
+        {"path": str(source.path), "entries": source.entries, "listed": source.listed}
+        for source in plan.opt_outs
+    ]

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
     from mailmerge.sending.runs import Progress
-_WAITS = {"network": "no connection", "account": "the server asked for a pause"}
+_WAITS = {
+    "network": "no connection",
+    "account": "the server asked for a pause",
+    "opt-outs": "the list of opt-outs cannot be read",
+}
 LINE_EVERY = 30.0
 """Seconds between two lines where stderr is no terminal."""
 

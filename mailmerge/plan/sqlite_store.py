@@ -349,6 +349,11 @@ class SqlitePlanReader:
             except _UNDECODABLE as error:
                 raise self._damaged(self._path, error) from error
 
+    def addresses(self) -> Iterator[str]:
+        """See `PlanReader`."""
+        for (address,) in self._db.stream("SELECT address FROM row WHERE address <> x''", ()):
+            yield address.decode("utf-8", "surrogatepass")
+
     def ready_ends(self) -> tuple[PlanRow, PlanRow] | None:
         """See `PlanReader`."""
         first = next(self._rows("SELECT data FROM row WHERE ready ORDER BY n LIMIT 1"), None)

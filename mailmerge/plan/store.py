@@ -192,6 +192,9 @@ class PlanReader(Protocol):
 
         """
 
+    def addresses(self) -> Iterator[str]:
+        """Yield the address of every row that has one, in small letters; the rows themselves are not read."""
+
     def ready_ends(self) -> tuple[PlanRow, PlanRow] | None:
         """Give the first and the last row that may be sent; None: there is none.
 
@@ -316,6 +319,10 @@ class MemoryPlan:
             while index < len(self._rows) and self._rows[index].row <= last:
                 yield self._rows[index]
                 index += 1
+
+    def addresses(self) -> Iterator[str]:
+        """See `PlanReader`."""
+        return (row.address.lower() for row in self._rows if row.address)
 
     def ready_ends(self) -> tuple[PlanRow, PlanRow] | None:
         """See `PlanReader`."""

@@ -165,26 +165,7 @@ class WorkbookList(RecipientList):
 
     def _sheet_rows(self, read: Callable[[Any], Any] = lambda cell: cell) -> Iterator[tuple[int, list[Any]]]:
         """Yield what *read* makes of the cells of all rows, with the rows' numbers."""
-        last = self._traits.last_row
-        if not last:
-            return
-        with ExitStack() as stack:
-            with _quiet(self.shown):
-                # A file that openpyxl opens itself stays open where the workbook is damaged.
-                file = stack.enter_context(self.path.open("rb"))
-                # keep_links: other workbooks that this one refers to are nobody's business here.
-                book = openpyxl.load_workbook(file, read_only=True, data_only=True, keep_links=False)
-                sheet: Any = book[self.sheet]
-                sheet.reset_dimensions()  # what the file says about its size may be wrong
-                rows = sheet.iter_rows(min_row=1, max_row=last)
-            number = 0
-            while True:
-                with _quiet(self.shown):
-                    chunk = [[read(cell) for cell in row] for row in islice(rows, _CHUNK)]
-                if not chunk:
-                    return
-                for number, cells in enumerate(chunk, number + 1):  # noqa: B020  counts on over all chunks
-                    yield number, cells
+        return _sheet_rows(self.path, self.shown, self.sheet, self._traits.last_row, read)
 
     def _conceals(self, rows: list[int]) -> ListError:
         first = ", ".join(map(str, rows[:5])) + (" …" if len(rows) > 5 else "")
@@ -248,6 +229,53 @@ def _choose(parts: list[SheetPart], wanted: str | None, shown: str) -> SheetPart
     guess = did_you_mean(wanted, names)
     hint = f"{guess} {listed}" if guess else listed
     raise ListError(f'{shown} has no sheet "{wanted}"', code="D122", hint=hint, place=Place(path=shown))
+
+
+def _sheet_rows(
+    path: Path, shown: str, name: str, last: int, read: Callable[[Any], Any]
+) -> Iterator[tuple[int, list[Any]]]:
+    """Yield what *read* makes of the cells of a sheet's rows up to the *last*, with the rows' numbers."""
+    if not last:
+        return
+    with ExitStack() as stack:
+        with _quiet(shown):
+            # A file that openpyxl opens itself stays open where the workbook is damaged.
+            file = stack.enter_context(path.open("rb"))
+            # keep_links: other workbooks that this one refers to are nobody's business here.
+            book = openpyxl.load_workbook(file, read_only=True, data_only=True, keep_links=False)
+            sheet: Any = book[name]
+            sheet.reset_dimensions()  # what the file says about its size may be wrong
+            rows = sheet.iter_rows(min_row=1, max_row=last)
+        number = 0
+        while True:
+            with _quiet(shown):
+                chunk = [[read(cell) for cell in row] for row in islice(rows, _CHUNK)]
+            if not chunk:
+                return
+            for number, cells in enumerate(chunk, number + 1):  # noqa: B020  counts on over all chunks
+                yield number, cells
+
+
+def sheets_as_text(path: Path, shown: str) -> Iterator[tuple[str, Iterator[tuple[int, list[str]]]]]:
+    """Yield each sheet of a workbook with its rows as texts, hidden ones too.
+
+    Raises:
+        ListError: it cannot be read, or has rows so far down that they could be overlooked.
+
+    """
+    for part in read_package(path, shown):
+        traits = read_traits(path, part.part, shown)
+        if traits.stray:
+            raise ListError(
+                f'in the sheet "{part.name}" {traits.stray} comes after more than {MAX_GAP:,} blank rows',
+                code="D128",
+                hint="delete what is there, or move it up",
+                place=Place(path=shown, cell=f"sheet {part.name}, cell {traits.stray}"),
+            )
+        yield (
+            part.name,
+            _sheet_rows(path, shown, part.name, traits.last_row, lambda cell: _shown(cell_value(cell))),
+        )
 
 
 def _filled(cells: Sequence[Cell | CellError]) -> bool:

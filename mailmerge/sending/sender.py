@@ -61,6 +61,7 @@ _GRACE = 30.0
 _CLOSE_IF_IDLE = 30.0
 """A connection is not kept for longer waits: servers close idle ones, and it would only be found dead."""
 _TELL_IF_IDLE = 2.0
+_LOOK_AGAIN = 1.0  # while nothing may be offered
 _NAP = 0.01  # for an idle connection that clears something up (RSET)
 
 
@@ -122,6 +123,7 @@ class Sender:
         mark: is told now and then how many hand-overs the ledger knows of.
         listener: is told of outcomes that are durable, of pauses and of new connections; None: nobody is.
         unwanted: says of a message whose turn has come that it is not to be sent after all.
+        held_until: says until when, by the steady clock, nothing may be offered at most; 0: it may be now.
 
     """
 
@@ -141,6 +143,7 @@ class Sender:
         mark: Callable[[int], None] | None = None,
         listener: OutcomeListener | None = None,
         unwanted: Callable[[Job], bool] = lambda _job: False,
+        held_until: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._listener = listener
         recorded = None if listener is None else self._recorded
@@ -151,6 +154,9 @@ class Sender:
         self._policy = policy
         self._history = History()
         self._unwanted = unwanted
+        self._held_until = held_until
+        self._held = 0.0
+        """The same, as it was told last."""
         self._stop = stop
         self._tally = ProgressTally(observe)
         self._random = random
@@ -239,7 +245,7 @@ class Sender:
 
     def _submit_next(self) -> bool:
         """Submit the next message, if every gate is open."""
-        if self._history.paused(self._clock.monotonic()):
+        if self._history.paused(self._clock.monotonic()) or self._held_until():
             return False
         if not any(self._could_take(slot) for slot in self._pool):
             return False
@@ -322,6 +328,12 @@ class Sender:
         }
         why = max(gates, key=lambda name: gates[name])
         until = gates[why]
+        held = self._held_until()
+        if held:
+            if held != self._held:
+                self._tally.waiting("opt-outs", self._clock.now() + timedelta(seconds=held - now))
+            until = max(until, now + _LOOK_AGAIN)
+        self._held = held
         if until - now > _CLOSE_IF_IDLE:
             self._pool.close()
         for slot in self._pool:
@@ -345,7 +357,7 @@ class Sender:
         commit_in = self._outcomes.commit_in()
         if commit_in is not None:
             timeout = min(timeout, commit_in)
-        if not self._over() and any(self._could_take(slot) for slot in self._pool):
+        if not self._over() and not self._held_until() and any(map(self._could_take, self._pool)):
             paused = self._history.paused_until - self._clock.monotonic()
             timeout = min(timeout, max(self._rate_delay(), paused, 0.001))
         return max(timeout, 0.0)

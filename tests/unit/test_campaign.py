@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, get_args
 import pytest
 
 from mailmerge import Campaign, CampaignFileError, ListError, RowError, SendRequest, TemplateError
-from mailmerge.addresses import Address
 from mailmerge.campaign.plan import Plan
 from mailmerge.campaign.planning import Planning
 from mailmerge.campaign.preflight import examine
@@ -25,7 +24,6 @@ from mailmerge.model import Counts, Rate, Status
 from mailmerge.options import StockTemplate
 from mailmerge.recipients import open_list
 from mailmerge.recipients.recipient_list import MAX_CELL
-from mailmerge.recipients.selection import Suppressed
 from mailmerge.suggest import Invocation
 
 if TYPE_CHECKING:
@@ -301,32 +299,6 @@ def test_a_list_without_addresses_is_no_start(tmp_path: Path) -> None:
     with pytest.raises(CampaignFileError, match=r"no column of .* contains e-mail addresses") as caught:
         make_campaign(tmp_path / "new", open_list(tmp_path / "l.csv"))
     assert caught.value.hint == "its columns are: a, b"
-
-
-def test_a31_suppression_covers_addresses_and_domains(tmp_path: Path) -> None:
-    """Case does not matter; a CSV column called email is understood."""
-    (tmp_path / "one.txt").write_text("# who said no\nANN@x.org\n@corp.example\n", encoding="utf-8")
-    (tmp_path / "two.csv").write_text("when,email\n2026-01-01,bo@x.org\n", encoding="utf-8")
-    suppressed = Suppressed([tmp_path / "one.txt", tmp_path / "two.csv"])
-    covered = ["ann@X.org", "anyone@corp.example", "bo@x.org", "cy@x.org"]
-    assert [suppressed.covers(Address.parse(text).normalised) for text in covered] == [
-        True,
-        True,
-        True,
-        False,
-    ]
-
-
-@pytest.mark.parametrize("content", [None, b"\xff\xfe\x00", b"not an address\n"])
-def test_a31_a_suppression_file_that_cannot_be_read_stops_everything(
-    tmp_path: Path, content: bytes | None
-) -> None:
-    """It fails closed: nobody is written to because a file was missing."""
-    path = tmp_path / "no.txt"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(ListError):
-        Suppressed([path])
 
 
 def test_a31_suppressed_rows_are_listed_with_the_reason(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mailmerge.ledger.attempts import Settlement
+    from mailmerge.sending.runs import Progress
     from servers.command import Mailmerge
 
 NAME = "spring"
@@ -290,10 +291,22 @@ def test_a31_an_opt_out_during_the_run_counts_from_the_next_message_on(mailmerge
     assert campaign.status().counts == report.counts
 
 
-def test_a31_an_opt_out_list_that_cannot_be_read_any_more_stops_the_run(mailmerge, campaign, sandbox):
-    """Nobody is written to who may have asked not to be; what was accepted is recorded (exit code 5)."""
+@pytest.mark.parametrize(
+    ("broken", "code"), [(None, "D150"), ("nobody@\n", "D151")], ids=["gone", "with a mistake"]
+)
+def test_d3_an_opt_out_list_that_cannot_be_read_any_more_stops_the_run(
+    mailmerge, campaign, sandbox, broken, code
+):
+    """Nobody is written to who may have asked not to be: after a minute it ends, and says why."""
     never = campaign.workspace.folder / "never.txt"
     never.write_text("# nobody so far\n")
+    said: list[str] = []
+
+    def spoil(_told: Settlement) -> None:
+        never.unlink(missing_ok=True)
+        if broken is not None:
+            never.write_text(broken)
+
     again = Campaign.load(
         campaign.workspace.folder,
         {"data.suppress": [str(never)], "send.rate": ["30/m"]},
@@ -302,11 +315,39 @@ def test_a31_an_opt_out_list_that_cannot_be_read_any_more_stops_the_run(mailmerg
     report = again.send(
         request=SendRequest(),
         clock=VirtualClock(SystemClock().now()),
-        on_outcome=lambda _told: never.unlink(missing_ok=True),
+        on_outcome=spoil,
+        observe=lambda progress: said.append(progress.waiting),
     )
 
     assert report is not None
     assert len(sandbox.messages) == 1
     assert (report.exit_code, report.counts[Status.ACCEPTED], report.counts[Status.PENDING]) == (5, 1, 2)
     assert report.error is not None
-    assert report.error.code == "D150"
+    assert report.error.code == code
+    assert said.count("opt-outs") == 1
+
+
+def test_d3_an_opt_out_list_that_reads_well_again_lets_the_run_go_on(mailmerge, campaign, sandbox):
+    """Whoever was on it before it vanished, and whoever is on it now, is not written to."""
+    never = campaign.workspace.folder / "never.txt"
+    never.write_text("# nobody so far\n")
+    again = Campaign.load(
+        campaign.workspace.folder,
+        {"data.suppress": [str(never)], "send.rate": ["30/m"]},
+        environ=mailmerge.environ,
+    )
+
+    def restore(progress: Progress) -> None:
+        if progress.waiting == "opt-outs":
+            never.write_text("bo@example.net\n")
+
+    report = again.send(
+        request=SendRequest(),
+        clock=VirtualClock(SystemClock().now()),
+        on_outcome=lambda _told: never.unlink(missing_ok=True),
+        observe=restore,
+    )
+
+    assert report is not None
+    # The second hand-over removes it once more, and the observer restores it: each wait is told once.
+    assert (report.exit_code, report.counts[Status.SUPPRESSED], report.counts[Status.ACCEPTED]) == (0, 1, 2)

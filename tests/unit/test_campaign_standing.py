@@ -14,7 +14,7 @@ from mailmerge.check.diagnostics import DiagnosticCollector
 from mailmerge.ledger.attempts import Settlement
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.model import Attempt, Outcome, Phase, Reply, Scope, Status
-from mailmerge.recipients.selection import Suppressed
+from mailmerge.recipients.suppression import Suppressed
 from plans import people, planned, standing
 
 if TYPE_CHECKING:

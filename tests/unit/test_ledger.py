@@ -25,7 +25,7 @@ from mailmerge.ledger.attempts import Settlement
 from mailmerge.ledger.databases import explained
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.model import Attempt, Delivery, Outcome, Phase, Reply, Scope, Status
-from mailmerge.recipients.selection import Suppressed
+from mailmerge.recipients.suppression import Suppressed
 from mailmerge.sqlite import Database
 from plans import people, standing
 

@@ -29,7 +29,7 @@ OPTIONS = list(every_option())
 FLAGS = [option for option in OPTIONS if option.flag]
 
 
-COMMANDS = [*SUMMARIES, "ledger move", "ledger forget"]
+COMMANDS = [*SUMMARIES, "ledger move", "ledger forget", "suppress list"]
 
 
 def params(command: str) -> dict[str, click.Option]:

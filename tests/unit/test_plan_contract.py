@@ -164,6 +164,13 @@ def test_rows_in_list_order(new_plan: Callable[[], PlanWriter]) -> None:
         ]
 
 
+def test_addresses_of_all_rows(new_plan: Callable[[], PlanWriter]) -> None:
+    """Those of rows that cannot be sent, too; in small letters, and none of a row that has no address."""
+    rows = [replace(row(n), address=address) for n, address in enumerate(["A@x.org", "", "b@x.org"])]
+    with filled(new_plan, *rows) as reader:
+        assert list(reader.addresses()) == ["a@x.org", "b@x.org"]
+
+
 def test_places_may_be_left_out(new_plan: Callable[[], PlanWriter]) -> None:
     """A plan of some rows only keeps their places in the list."""
     with filled(new_plan, row(3), row(8), row(20)) as reader:

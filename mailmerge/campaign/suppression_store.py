@@ -1,0 +1,182 @@
+"""The user's own list of people who must not be written to, whatever the campaign.
+
+A CSV file in the user's configuration folder, which a person can read and a spreadsheet program can open. It
+is read as any file of opt-outs is, and fails closed as they do: what cannot be understood in it stops every
+campaign until it is corrected. It is only ever replaced as a whole, by one process at a time.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import TYPE_CHECKING, Self
+
+from msgspec import Struct
+
+from mailmerge import files
+from mailmerge.config.accounts import default_config_path
+from mailmerge.errors import ListError
+from mailmerge.ledger.locks import Lock
+from mailmerge.model import Place
+from mailmerge.recipients.address_column import entries_in
+from mailmerge.recipients.suppression import OptOuts, read_opt_outs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from datetime import date
+    from pathlib import Path
+
+    from mailmerge.config.environment import Environment
+
+_NAME = "suppressed.csv"
+_HEADINGS = ("email", "added", "source")
+
+
+def store_path(environment: Environment) -> Path:
+    """Give the place of the store: beside the user's ``config.toml``."""
+    return default_config_path(environment).with_name(_NAME)
+
+
+class StoredEntry(Struct, frozen=True):
+    """One line of the store."""
+
+    entry: str
+    """An address, or a domain as ``@example.org``, normalised."""
+    added: str = ""
+    """The day, ISO 8601."""
+    source: str = ""
+    """Where it came from: a file's name, or nothing if a person named it."""
+
+
+class _StoreLock(Lock):
+    """One process changes the store at a time."""
+
+    code = "D162"
+
+
+class SuppressionStore:
+    """The store, for changing it and looking into it; use it as a context manager to change it.
+
+    Args:
+        path: the file.
+        wait: seconds to wait for another process that changes it.
+
+    Raises:
+        InUseError: another process changes it, for more than *wait* seconds.
+        LedgerError: the lock file cannot be made.
+        FileError: the folder or the file cannot be written.
+        ListError: what is there cannot be understood: nothing is changed then.
+
+    """
+
+    def __init__(self, path: Path, *, wait: float = 10.0) -> None:
+        self.path = path
+        self._lock = _StoreLock(
+            path.with_name(f"{path.name}.lock"), f"the suppression store {path}", wait=wait
+        )
+
+    def __enter__(self) -> Self:
+        files.named_folder(self.path.parent).close()
+        self._lock.acquire()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def entries(self) -> list[StoredEntry]:
+        """Give what is in it, in the order in which it was added."""
+        if not self.path.exists():
+            return []
+        read_opt_outs(self.path)  # says what is wrong with which line
+        with self.path.open(encoding="utf-8-sig", newline="") as file:
+            return list(_stored(file))
+
+    def add(self, wanted: Iterable[str], *, day: date, source: str = "") -> int:
+        """Add addresses and domains; return how many are new.
+
+        Raises:
+            ListError: one of *wanted* is neither an address nor ``@domain``: none is added then.
+
+        """
+        kept = self.entries()
+        known = {stored.entry for stored in kept}
+        fresh = dict.fromkeys(entry for entry in _normalised(wanted) if entry not in known)
+        self._write([*kept, *(StoredEntry(entry, day.isoformat(), source) for entry in fresh)])
+        return len(fresh)
+
+    def add_file(self, path: Path, *, day: date) -> tuple[OptOuts, int]:
+        """Add everybody in a file of opt-outs; return what it says and how many of these are new.
+
+        Raises:
+            ListError: the file cannot be read, or a row of it has no address: none is added then.
+
+        """
+        found = read_opt_outs(path)
+        named = [*sorted(found.addresses), *(f"@{domain}" for domain in sorted(found.domains))]
+        return found, self.add(named, day=day, source=path.name)
+
+    def remove(self, wanted: Iterable[str]) -> int:
+        """Remove addresses and domains.
+
+        Raises:
+            ListError: one of *wanted* is not in the store: none is removed then.
+
+        """
+        kept = self.entries()
+        gone = set(_normalised(wanted))
+        unknown = sorted(gone - {stored.entry for stored in kept})
+        if unknown:
+            raise ListError(
+                f"{unknown[0]} is not in the suppression store",
+                code="D163",
+                hint="`mailmerge suppress list` shows what is; a domain is written as @example.org",
+                place=Place(path=str(self.path)),
+            )
+        self._write([stored for stored in kept if stored.entry not in gone])
+        return len(gone)
+
+    def _write(self, entries: list[StoredEntry]) -> None:
+        text = io.StringIO(newline="")
+        rows = csv.writer(text, lineterminator="\n")
+        rows.writerow(_HEADINGS)
+        rows.writerows((stored.entry, stored.added, stored.source) for stored in entries)
+        with files.replace_file(self.path, named=True) as stream:
+            stream.write(text.getvalue().encode())
+
+
+def _stored(file: io.TextIOBase | Iterable[str]) -> Iterator[StoredEntry]:
+    """Read the lines of the store, also those that a person has added or changed."""
+    headings: list[str] | None = None
+    for cells in csv.reader(file, skipinitialspace=True):
+        if not any(map(str.strip, cells)) or cells[0].lstrip().startswith("#"):
+            continue
+        if headings is None and not any("@" in cell for cell in cells):
+            headings = cells
+            continue
+        named = dict(zip(headings or _HEADINGS, cells, strict=False))
+        for cell in cells:
+            found = entries_in(cell)
+            if "@" in cell and found.problem is None:
+                for entry in (*found.addresses, *(f"@{domain}" for domain in found.domains)):
+                    yield StoredEntry(entry, named.get("added", ""), named.get("source", ""))
+
+
+def _normalised(wanted: Iterable[str]) -> Iterator[str]:
+    """Give each entry in the form in which it is kept.
+
+    Raises:
+        ListError: one is neither an address nor a domain.
+
+    """
+    for text in wanted:
+        found = entries_in(text)
+        if not found.any or found.problem is not None:
+            meant = f"did you mean {found.suggestion}? " if found.suggestion else ""
+            raise ListError(
+                f'"{text}" is neither an address nor @domain'
+                + (f": {found.problem}" if found.problem else ""),
+                code="D151",
+                hint=f"{meant}write ana@example.org, or @example.org for everybody there",
+            )
+        yield from found.addresses
+        yield from (f"@{domain}" for domain in found.domains)

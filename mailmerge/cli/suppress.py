@@ -1,0 +1,99 @@
+"""``mailmerge suppress``: the people whom no campaign of this user writes to."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mailmerge.cli.options import options_of
+from mailmerge.cli.output import emit, out
+from mailmerge.text import plural
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from mailmerge.campaign.suppression_store import SuppressionStore
+
+
+@click.group("suppress")
+def suppress() -> None:
+    """Keep a list of people whom no campaign of yours writes to.
+
+    It is a file in your configuration folder, beside config.toml, and counts for every campaign, in addition
+    to the files of `data.suppress`. A running campaign sees a change within a second.
+    """
+
+
+@suppress.command("add")
+@click.argument("who", nargs=-1, required=True, metavar="ADDRESS...")
+def add(*, who: tuple[str, ...]) -> int:
+    """Never write to ADDRESS again; @example.org stands for everybody there."""
+    with _store() as store:
+        new = store.add(who, day=_today())
+    known = len(who) - new
+    out(
+        f"Added {plural(new, 'entry', 'entries')}"
+        + (f" ({known:,} known before)" if known > 0 else "")
+        + f": {store.path}"
+    )
+    return 0
+
+
+@suppress.command("remove")
+@click.argument("who", nargs=-1, required=True, metavar="ADDRESS...")
+def remove(*, who: tuple[str, ...]) -> int:
+    """Let campaigns write to ADDRESS again."""
+    with _store() as store:
+        gone = store.remove(who)
+    out(f"Removed {plural(gone, 'entry', 'entries')}: {store.path}")
+    return 0
+
+
+@suppress.command("import")
+@click.argument(
+    "files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path, dir_okay=False)
+)
+def import_(*, files: tuple[Path, ...]) -> int:
+    """Add everybody in FILE: a text of one address a line, CSV or XLSX, such as an export of opt-outs.
+
+    A row without an address is an error, and nothing is added then.
+    """
+    with _store() as store:
+        for path in files:
+            found, new = store.add_file(path, day=_today())
+            out(f"{path}: {plural(len(found), 'entry', 'entries')}, {new:,} of them new")
+    return 0
+
+
+@suppress.command("list")
+@options_of("suppress list")
+def list_(*, as_json: bool) -> int:
+    """List the addresses and domains, with the day on which they were added."""
+    store = _store()
+    entries = store.entries()
+    for stored in entries:
+        if as_json:
+            emit("suppressed", entry=stored.entry, added=stored.added, source=stored.source)
+        else:
+            out("  ".join(filter(None, (f"{stored.entry:<40}", stored.added, stored.source))))
+    if not as_json:
+        out(
+            f"{plural(len(entries), 'entry', 'entries')} in {store.path}"
+            if entries
+            else f"Nobody; {store.path} would list them."
+        )
+    return 0
+
+
+def _store() -> SuppressionStore:
+    from mailmerge.campaign.suppression_store import SuppressionStore, store_path
+    from mailmerge.config.environment import Environment
+
+    return SuppressionStore(store_path(Environment.read(None)))
+
+
+def _today() -> date:
+    return datetime.now().astimezone().date()

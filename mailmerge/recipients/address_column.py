@@ -1,0 +1,266 @@
+"""Which column of a table has the addresses, and which addresses a cell has.
+
+One answer for ``init``, for lists and for files of opt-outs: a heading that means e-mail in one of many
+languages counts, and what is in the cells decides. A blank column that is called Address is a postal one.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from mailmerge.addresses import Address, AddressError, parse_address_list
+from mailmerge.text import excerpt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+_EMAIL = (
+    *(
+        "email",
+        "epost",
+        "eposta",
+        "mejl",
+        "sahkoposti",
+        "courriel",
+        "courrierelectronique",
+        "correoelectronico",
+    ),
+    *("correo", "postaelettronica", "correioeletronico", "adresseelectronique", "tolvupostur", "netfang"),
+    *(
+        "elektronickaposta",
+        "elpastas",
+        "elpasts",
+        "drustvenaposta",
+        "surel",
+        "emel",
+        "thudientu",
+        "mailadres",
+    ),
+    *("邮箱", "郵箱", "邮件", "郵件", "邮址", "電子信箱", "电子信箱", "メール", "이메일", "메일"),
+    *("почта", "имейл", "пошта", "имеил", "ηλεκτρονικοταχυδρομειο", "ηλεκτρονικηδιευθυνση"),
+    *("דואל", "דוארלקטרוני", "البريدالالكتروني", "ايميل", "ईमेल", "อีเมล"),
+)
+"""Parts of a heading that mean e-mail, in small letters and without accents and blanks."""
+_EMAIL_WORDS = frozenset({"mail", "mails", "mel", "mailto", "smtp"})
+"""Words that mean e-mail where they are a whole word."""
+_MAYBE = frozenset(
+    {"address", "addresses", "adresse", "adresses", "adres", "adress", "direccion", "indirizzo", "endereco"}
+    | {"адрес", "地址", "住所", "recipient", "recipients", "to", "contact", "kontakt", "username", "login"}
+    | {"user", "subscriber", "unsubscribed", "unsubscribe", "emailaddress", "member", "mailmerge_address"}
+)
+"""Headings that can mean an e-mail address: the cells decide."""
+_NOT_THEIRS = frozenset(
+    {"sender", "from", "owner", "referrer", "referred", "referral", "agent", "manager", "assigned", "admin"}
+    | {"reply", "replyto", "return", "creator", "author", "absender", "von", "expediteur", "remitente"}
+    | {
+        "mittente",
+        "remetente",
+        "avsandare",
+        "afzender",
+        "отправитель",
+        "发件人",
+        "寄件者",
+        "差出人",
+        "보낸사람",
+    }
+)
+"""Words of a heading that say that the address is somebody else's."""
+_SEPARATORS = re.compile(r"[\s<>(),;\"\[\]，；、]+")
+_ITEMS = re.compile(r"[,;\n\r，；]")
+AT_SIGN = re.compile("[@＠﹫]")
+"""An ``@``, or what looks like one."""
+_BARE = re.compile(r"[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}")
+_LONGEST = 10_000
+"""Characters of a cell that is looked at for what kind it is."""
+_INSIDE = "'’\"״׳"
+"""Marks that do not end a word of a heading."""
+_AROUND = ".:!?'`*“”‘’«»„‚…"
+
+
+# --- headings ------------------------------------------------------------------------------------------
+
+
+class Heading(Struct, frozen=True):
+    """What a heading says of its column."""
+
+    email: bool = False
+    """It means an e-mail address."""
+    maybe: bool = False
+    """It may mean one."""
+    theirs: bool = True
+    """It does not say that the address is another person's than the one the row is about."""
+
+
+@lru_cache(maxsize=1024)
+def understood(heading: str) -> Heading:
+    """Say what a heading means."""
+    words = _words(heading[:200])
+    together = "".join(words)
+    theirs = not (_NOT_THEIRS & set(words) or words[-1:] == ["by"])
+    # "E-Mail" is two words; a word that only begins so, such as "mailing", is another one.
+    email = any(part in together for part in _email_parts()) or bool(_EMAIL_WORDS & set(words))
+    return Heading(email, bool(_MAYBE & {*words, together}), theirs)
+
+
+@cache
+def _email_parts() -> tuple[str, ...]:
+    return tuple("".join(_words(part)) for part in _EMAIL)
+
+
+def _words(heading: str) -> list[str]:
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", heading)
+    plain = unicodedata.normalize("NFKD", apart.replace("ı", "i").replace("ø", "o")).casefold()
+    kept = "".join(
+        "" if unicodedata.category(char)[0] == "M" or char in _INSIDE else char if char.isalnum() else " "
+        for char in plain
+    )
+    return unicodedata.normalize("NFC", kept).split()
+
+
+# --- columns -------------------------------------------------------------------------------------------
+
+
+class AddressColumn(Struct, frozen=True):
+    """A column that has addresses, or by its heading should have."""
+
+    position: int
+    heading: Heading
+    filled: int
+    """Cells that are not blank."""
+    addresses: int
+    """Cells that have an address."""
+
+
+def has_address(cell: str) -> bool:
+    """Tell whether a cell is an address or several, with names or without."""
+    if "@" not in cell or len(cell) > _LONGEST:
+        return False
+    try:
+        return bool(parse_address_list(cell.strip().removeprefix("mailto:")))
+    except AddressError:
+        return False
+
+
+def has_entry(cell: str) -> bool:
+    """Tell whether a cell is an address, or a domain that is written as ``@example.org``."""
+    if cell.lstrip().startswith(("@", "*@")) and "." in cell and len(cell) < 320:
+        found = entries_in(cell)
+        return found.any and found.problem is None
+    return has_address(cell)
+
+
+def address_columns(
+    headings: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    matches: Callable[[str], bool] = has_address,
+) -> list[AddressColumn]:
+    """Find the columns that have addresses in these rows, the likeliest first.
+
+    Headings decide between columns with addresses. Where none has any, those come whose heading means
+    e-mail; there may be none. *headings* may be empty texts: then the cells decide alone.
+    """
+    filled = [0] * len(headings)
+    hits = [0] * len(headings)
+    for row in rows:
+        for position, cell in enumerate(row[: len(headings)]):
+            if cell and not cell.isspace():
+                filled[position] += 1
+                hits[position] += matches(cell)
+    found = [
+        AddressColumn(position, understood(heading), filled[position], hits[position])
+        for position, heading in enumerate(headings)
+    ]
+    chosen = [column for column in found if column.addresses] or [
+        column for column in found if column.heading.email
+    ]
+    return sorted(chosen, key=_likelihood)
+
+
+def _likelihood(column: AddressColumn) -> tuple[bool, bool, bool, bool, float, int]:
+    heading, filled = column.heading, max(column.filled, 1)
+    mostly = column.addresses * 2 > column.filled
+    return (
+        not heading.theirs,
+        not mostly,
+        not heading.email,
+        not heading.maybe,
+        -column.addresses / filled,
+        column.position,
+    )
+
+
+# --- cells ---------------------------------------------------------------------------------------------
+
+
+class Entries(Struct, frozen=True):
+    """The addresses and domains of a cell, in the form in which opt-outs are compared."""
+
+    addresses: tuple[str, ...] = ()
+    domains: tuple[str, ...] = ()
+    problem: str | None = None
+    """Why something in it that should be an address is none, in words."""
+    suggestion: str | None = None
+
+    @property
+    def any(self) -> bool:
+        """Whether it has any of either."""
+        return bool(self.addresses or self.domains)
+
+
+def entries_in(cell: str) -> Entries:
+    """Find every address and every domain (``@example.org``, ``*@example.org``) in a cell.
+
+    Names, angle brackets, ``mailto:`` and what comes after `` #`` do not matter. Each ``@`` has to belong to
+    an address that is valid, and an item that looks like an address without one is a problem.
+    """
+    cell = re.split(r"(?:^|(?<=\s))#", cell, maxsplit=1)[0]
+    addresses: list[str] = []
+    domains: list[str] = []
+    for token in _SEPARATORS.split(cell):
+        if not AT_SIGN.search(token):
+            continue
+        try:
+            address, domain = _entry(_bare(token))
+        except AddressError as error:
+            return Entries(problem=f'"{excerpt(token)}": {error}', suggestion=error.suggestion)
+        (addresses if address else domains).append(address or domain)
+    missing = _without_at(cell)
+    if missing:
+        return Entries(problem=f'"{excerpt(missing)}" has no @')
+    return Entries(tuple(addresses), tuple(domains))
+
+
+def _bare(token: str) -> str:
+    if token[:7].lower() == "mailto:":
+        token = token[7:].partition("?")[0]
+    return token if token.startswith("*@") else token.strip(_AROUND)
+
+
+def _entry(token: str) -> tuple[str, str]:
+    """Give the address or the domain that a token is."""
+    local, _, domain = token.rpartition("@")
+    if domain and local in {"", "*"}:
+        return "", Address.parse(f"any@{domain}").domain
+    try:
+        return Address.parse(token).normalised, ""
+    except AddressError:
+        # Nothing can be sent to it by us, but it is somebody's, and others can have collected it.
+        if local.isascii() or "@" in local or not local.isprintable():
+            raise
+        return f"{unicodedata.normalize('NFC', local).lower()}@{Address.parse(f'any@{domain}').domain}", ""
+
+
+def _without_at(cell: str) -> str | None:
+    """Give an item that looks like an address whose ``@`` was lost; one before a bracket is a name."""
+    items = _ITEMS.split(cell)
+    for text, following in zip(items, [*items[1:], ""], strict=True):
+        item = text.strip()
+        looks_so = "." in item and len(item) < 320 and _BARE.fullmatch(item)
+        if looks_so and "<" not in following and item.rpartition(".")[2].isalpha():
+            return item
+    return None

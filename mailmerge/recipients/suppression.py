@@ -1,0 +1,399 @@
+"""Who must never be written to: the files of opt-outs, read so that nobody on them is lost.
+
+It fails closed. A file that cannot be read, one with rows but without addresses, and a row without any are
+errors: a list of people who said no is never skipped because it was not understood. Every address of a row
+counts, unless its column says that it is somebody else's (``Sender``, ``Referred by``).
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+import re
+import stat
+from itertools import islice
+from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
+
+from mailmerge.errors import ListError, MailmergeError
+from mailmerge.model import Diagnostic, Place
+from mailmerge.recipients.address_column import (
+    AT_SIGN,
+    Entries,
+    address_columns,
+    entries_in,
+    has_entry,
+    understood,
+)
+from mailmerge.recipients.recipient_list import MAX_CELL, MAX_PROBLEMS, list_error
+from mailmerge.text import excerpt
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+_MAX_SIZE = 256 << 20
+_SAMPLE_ROWS = 1000
+_LOOK_EVERY = 1.0
+"""Seconds between two looks at the files while a run goes on."""
+WAIT = 60.0
+"""Seconds that a run waits for a file that cannot be read any more."""
+
+
+class OptOuts(Struct, frozen=True):
+    """What one file says."""
+
+    path: Path
+    addresses: frozenset[str] = frozenset()
+    """As `Address.normalised` has them."""
+    domains: frozenset[str] = frozenset()
+    stamp: tuple[int, int, int] | None = None
+    """What changes when somebody edits or replaces the file; None: there is none."""
+    digest: str = ""
+    """Tells what it says from what any other file says."""
+
+    def __len__(self) -> int:
+        return len(self.addresses) + len(self.domains)
+
+    def covers(self, address: str) -> bool:
+        """Tell whether nothing may be sent to *address*, given in its normalised form."""
+        return address in self.addresses or address.rpartition("@")[2] in self.domains
+
+
+class Suppressed:
+    """The addresses and domains of several files; an address is asked for in its normalised form.
+
+    Who is on one of them stays so while this lives, whatever happens to the file: one that is being written
+    may be empty for a moment.
+
+    Args:
+        files: the files of opt-outs; each must be there.
+        store: the user's own; there may be none yet, but one that was there must not vanish.
+
+    Raises:
+        ListError: one of them cannot be read, or has an entry that is neither an address nor a domain.
+
+    """
+
+    def __init__(self, files: Iterable[Path] = (), store: Path | None = None) -> None:
+        self._paths = tuple(files)
+        self._store = store
+        self.files: tuple[OptOuts, ...] = ()
+        """What each of them says, the user's own the last."""
+        self._addresses: set[str] = set()
+        self._domains: set[str] = set()
+        self.refresh()
+
+    def __len__(self) -> int:
+        return len(self._addresses) + len(self._domains)
+
+    @property
+    def fingerprint(self) -> str:
+        """Tell what these files say from what others do."""
+        return repr([(str(file.path), file.digest) for file in self.files])
+
+    def covers(self, address: str) -> bool:
+        """Tell whether nothing may be sent to *address*, given in its normalised form."""
+        return address in self._addresses or address.rpartition("@")[2] in self._domains
+
+    def refresh(self) -> bool:
+        """Read again what has changed since; tell whether anything has.
+
+        Raises:
+            ListError: as above; what was known before still counts.
+
+        """
+        known = {file.path: file for file in self.files}
+        files = [_current(path, known.get(path)) for path in self._paths]
+        if self._store is not None:
+            files.append(_current(self._store, known.get(self._store), needed=False))
+        changed = [file for file in files if known.get(file.path) is not file]
+        for file in changed:
+            self._addresses |= file.addresses
+            self._domains |= file.domains
+        self.files = tuple(files)
+        return bool(changed)
+
+
+def _current(path: Path, known: OptOuts | None, *, needed: bool = True) -> OptOuts:
+    """Give what a file says now: *known*, if that is what it said when it was read."""
+    there = known is not None and known.stamp is not None
+    stamp = _stamp(path, needed=needed or there)
+    if known is not None and known.stamp == stamp:
+        return known
+    return OptOuts(path) if stamp is None else read_opt_outs(path)
+
+
+class _Clock(Protocol):
+    def monotonic(self) -> float: ...
+
+
+class OptOutWatch:
+    """Looks at the opt-outs again, once a second, while a run goes on.
+
+    Where that cannot be done nothing is offered until it can, and after a minute the run is to end.
+    """
+
+    def __init__(self, suppressed: Suppressed, clock: _Clock) -> None:
+        self.suppressed = suppressed
+        self.changed = False
+        """Whether anybody has been added since the run began."""
+        self.failure: MailmergeError | None = None
+        """Why the run is to end."""
+        self._clock = clock
+        self._next = 0.0
+        self._since: float | None = None
+
+    def held_until(self) -> float:
+        """Look again if it is time to; give how long nothing may be offered at most, 0: it may be now."""
+        now = self._clock.monotonic()
+        if self.failure is not None:
+            return 0.0
+        if now >= self._next:
+            self._next = now + _LOOK_EVERY
+            try:
+                self.changed |= self.suppressed.refresh()
+            except MailmergeError as error:
+                self._since = now if self._since is None else self._since
+                if now - self._since >= WAIT:
+                    self.failure = error
+                    return 0.0
+            else:
+                self._since = None
+        return 0.0 if self._since is None else self._since + WAIT
+
+
+# --- one file ------------------------------------------------------------------------------------------
+
+
+class _Row(Struct, frozen=True):
+    """A row of the file, blank ones and comments left out."""
+
+    place: Place
+    cells: Sequence[str]
+
+
+def read_opt_outs(path: Path) -> OptOuts:
+    """Read a file of opt-outs: a text of one or more addresses a line, CSV of any dialect, or a workbook.
+
+    Raises:
+        ListError: it cannot be read; it has rows but no addresses; a row has none. All of that together.
+
+    """
+    from mailmerge.recipients import WORKBOOKS
+
+    stamp = _stamp(path)
+    rows = _sheet_rows(path) if path.suffix.lower() in WORKBOOKS else list(_text_rows(path))
+    addresses: set[str] = set()
+    domains: set[str] = set()
+    for entries in _entries(path, rows):
+        addresses.update(entries.addresses)
+        domains.update(entries.domains)
+    if _stamp(path) != stamp:
+        raise ListError(
+            f"the suppression file {path} changed while it was being read",
+            code="D150",
+            hint="wait until the program that writes it has finished, then try again",
+        )
+    said = "\n".join([*sorted(addresses), "", *sorted(domains)])
+    digest = hashlib.sha256(said.encode()).hexdigest()[:16]
+    return OptOuts(path, frozenset(addresses), frozenset(domains), stamp, digest)
+
+
+def _entries(path: Path, rows: list[_Row]) -> Iterator[Entries]:
+    """Yield what each row says.
+
+    Raises:
+        ListError: with every row that says nothing.
+
+    """
+    if not rows:
+        return
+    first = rows[0]
+    has_headings = not any(map(AT_SIGN.search, first.cells))
+    body = rows[1:] if has_headings else rows
+    width = max(len(row.cells) for row in islice(rows, _SAMPLE_ROWS))
+    headings = [*(first.cells if has_headings else ()), *([""] * width)][:width]
+    found = address_columns(headings, (row.cells for row in islice(body, _SAMPLE_ROWS)), has_entry)
+    theirs = [column for column in found if column.heading.theirs]
+    if has_headings and not _is_heading(first.cells, [column.position for column in theirs]):
+        raise _no_heading(path, first)
+    strict = {column.position for column in theirs if column.heading.email}
+    strict = strict or {column.position for column in theirs[:1]}
+    if not has_headings:  # lines of text rather than a table: whatever looks like an address has to be one
+        strict = set(range(width))
+    others = {at for at, heading in enumerate(headings) if at not in strict and understood(heading).theirs}
+    problems: list[Diagnostic] = []
+    for row in body:
+        entries = _row_entries(row, strict, others, width)
+        if entries.any and entries.problem is None:
+            yield entries
+            continue
+        problems.append(_says_nothing(row, entries))
+        if len(problems) >= MAX_PROBLEMS:
+            break
+    if problems:
+        raise list_error(str(path), problems)
+
+
+def _row_entries(row: _Row, strict: set[int], others: set[int], width: int) -> Entries:
+    """Find the addresses of a row: in its address columns, and where else a cell is nothing but addresses."""
+    addresses: list[str] = []
+    domains: list[str] = []
+    for position, cell in enumerate(row.cells):
+        surplus = position in others or position >= width
+        if not (position in strict or (surplus and has_entry(cell))):
+            continue
+        entries = entries_in(cell)
+        if entries.problem is not None:
+            return entries
+        addresses += entries.addresses
+        domains += entries.domains
+    return Entries(tuple(addresses), tuple(domains))
+
+
+def _is_heading(cells: Sequence[str], positions: Sequence[int]) -> bool:
+    """Tell whether the first row has headings, and is not a row whose address was mistyped."""
+    meanings = [understood(cell) for cell in cells if cell.strip()]
+    if any(meaning.email or meaning.maybe or not meaning.theirs for meaning in meanings):
+        return True
+    return len(meanings) > 1 and any(
+        cells[at].strip() and "." not in cells[at] for at in positions if at < len(cells)
+    )
+
+
+def _no_heading(path: Path, row: _Row) -> ListError:
+    shown = " | ".join(excerpt(cell) for cell in row.cells[:6])
+    return ListError(
+        f'{path}: "{shown}" is neither an address nor a row of headings',
+        code="D151",
+        place=row.place,
+        hint='correct it, begin it with # to leave it out, or give the address column the heading "email"',
+    )
+
+
+def _says_nothing(row: _Row, entries: Entries) -> Diagnostic:
+    if entries.problem is not None:
+        message = f"neither an address nor @domain: {entries.problem}"
+    else:
+        shown = " | ".join(excerpt(cell) for cell in row.cells[:6] if cell.strip())
+        message = f'there is no address in this row: "{shown}"'
+    meant = f"did you mean {entries.suggestion}? " if entries.suggestion else ""
+    return Diagnostic(
+        code="D151",
+        message=message,
+        hint=f"{meant}a row names one or more addresses or @domains; begin it with # to leave it out",
+        place=row.place,
+    )
+
+
+# --- the rows of a file --------------------------------------------------------------------------------
+
+
+def _text_rows(path: Path) -> Iterator[_Row]:
+    text = _text_of(path)
+    from mailmerge.recipients.text_list import SAMPLE, find_delimiter
+
+    if csv.field_size_limit() < MAX_CELL:
+        csv.field_size_limit(MAX_CELL)
+    lines = list(io.StringIO(text, newline=""))
+    plain = "".join(line for line in lines if not line.lstrip().startswith("#"))
+    delimiter, _ = find_delimiter(plain[:SAMPLE])
+    if re.match(r"sep=[,;|\t]\s*$", plain, re.IGNORECASE | re.MULTILINE):
+        delimiter = plain[4]
+    try:
+        records = list(_records(lines, delimiter, strict=True))
+    except csv.Error:
+        # A stray quote must not swallow the lines that follow: each line stands for itself.
+        records = []
+        for number, alone in enumerate(lines, 1):
+            try:
+                records += [(number, cells) for _, cells in _records([alone], delimiter, strict=False)]
+            except csv.Error as error:
+                place = Place(path=str(path), line=number)
+                said = f"{path}: this line cannot be read: {error}"
+                raise ListError(said, code="D151", place=place) from None
+    for line, cells in records:
+        if line == 1 and cells[0].lower() in {"sep=", f"sep={delimiter}"}:
+            continue
+        yield _Row(Place(path=str(path), line=line, source=lines[line - 1].rstrip("\r\n")), cells)
+
+
+def _records(lines: Sequence[str], delimiter: str, *, strict: bool) -> Iterator[tuple[int, list[str]]]:
+    """Yield the records with the number of their first line, without blank ones and comments."""
+    reader = csv.reader(lines, delimiter=delimiter, strict=strict, skipinitialspace=True)
+    line = 1
+    for cells in reader:
+        if any(map(str.strip, cells)) and not cells[0].lstrip().startswith("#"):
+            yield line, cells
+        line = reader.line_num + 1
+
+
+def _text_of(path: Path) -> str:
+    from mailmerge.recipients.text_list import find_encoding
+
+    codec, _ = find_encoding(path, str(path), None)
+    try:
+        text = path.read_bytes().decode(codec)
+    except OSError as error:
+        raise _unreadable(path, error.strerror or "") from error
+    except UnicodeDecodeError as error:
+        raise _unreadable(path, f"it is not {codec.upper()}", "save it as CSV (UTF-8)") from error
+    if "\0" in text:
+        raise _unreadable(path, "it contains NUL characters", "save it as CSV (UTF-8)")
+    return text
+
+
+def _sheet_rows(path: Path) -> list[_Row]:
+    """Give the rows of the only sheet that has addresses, hidden ones too."""
+    from mailmerge.recipients.workbook_list import sheets_as_text
+
+    with_addresses: dict[str, list[_Row]] = {}
+    filled: dict[str, list[_Row]] = {}
+    for name, rows in sheets_as_text(path, str(path)):
+        found = [
+            _Row(Place(path=str(path), cell=f"sheet {name}, row {number}"), cells)
+            for number, cells in rows
+            if any(map(str.strip, cells)) and not next(filter(str.strip, cells)).lstrip().startswith("#")
+        ]
+        if found:
+            filled[name] = found
+            if any("@" in cell for row in found for cell in row.cells):
+                with_addresses[name] = found
+    if len(with_addresses) > 1:
+        listed = ", ".join(f'"{name}"' for name in with_addresses)
+        raise ListError(
+            f"{path} has addresses on several sheets: {listed}",
+            code="D151",
+            place=Place(path=str(path)),
+            hint="keep the sheet with the people who must not be written to, and remove the others",
+        )
+    return next(iter((with_addresses or filled).values()), [])
+
+
+def _stamp(path: Path, *, needed: bool = True) -> tuple[int, int, int] | None:
+    """Tell what changes when somebody edits or replaces a file; None: it is not there and need not be."""
+    try:
+        found = os.stat(path)  # noqa: PTH116  one call, once a second
+    except FileNotFoundError as error:
+        if not needed:
+            return None
+        raise _unreadable(path, error.strerror or "") from error
+    except OSError as error:
+        raise _unreadable(path, error.strerror or "") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise _unreadable(path, "it is not a plain file")
+    if found.st_size > _MAX_SIZE:
+        raise _unreadable(path, f"it has more than {_MAX_SIZE >> 20} MB")
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _unreadable(path: Path, reason: str, hint: str = "") -> ListError:
+    return ListError(
+        f"cannot read the suppression file {path}: {reason}",
+        code="D150",
+        hint=hint or "nothing is sent without it; remove it from data.suppress if it is no longer needed",
+    )
