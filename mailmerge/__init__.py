@@ -77,6 +77,7 @@ if TYPE_CHECKING:
     from mailmerge.options import DataOptions as DataOptions
     from mailmerge.options import Duplicates as Duplicates
     from mailmerge.options import Hidden as Hidden
+    from mailmerge.options import Jobs as Jobs
     from mailmerge.options import MessageOptions as MessageOptions
     from mailmerge.options import SendOptions as SendOptions
     from mailmerge.providers import Provider as Provider

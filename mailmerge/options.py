@@ -67,6 +67,8 @@ Duplicates = Literal["first", "error", "allow"]
 """Rows that repeat an address: only the first is sent, none of the campaign is, or each one."""
 Hidden = Literal["refuse", "skip", "send"]
 """Rows that a workbook hides: an error, left out, or sent like others."""
+Jobs = int | Literal["auto"]
+"""Processes that plan a long list; ``auto``: one for each processor that we may use, at most 8."""
 OutputFormat = Literal["full", "concise", "json", "github", "sarif"]
 SchemaName = Literal["campaign", "accounts"]
 StockTemplate = Literal["plain", "newsletter", "invoice", "announcement"]
@@ -82,6 +84,16 @@ _SIGN_IN: ValueType[SignIn] = one_of(
     *get_args(SignIn), later={"oauth-microsoft": _OWN_PROGRAM, "oauth-google": _OWN_PROGRAM}
 )
 _TEXTS = one_or_more(FILLED_TEXT)
+
+
+def _read_jobs(value: object) -> Jobs:
+    return value if value == "auto" else _COUNT.read(value)
+
+
+_COUNT = whole(1, 64)
+_JOBS: ValueType[Jobs] = ValueType(
+    "a number of processes, or auto", _read_jobs, {"anyOf": [dict(_COUNT.schema), {"enum": ["auto"]}]}
+)
 
 # An option takes two or three lines of these tables.
 # fmt: off
@@ -283,6 +295,9 @@ COMMAND_LINE: Final = (
         identifies=True),
     _only("out", PATH, "--out DIR", "Where reports are written", *_CAMPAIGN,
         default_help="out/ in the campaign's folder", identifies=True),
+    _only("jobs", _JOBS, "--jobs N|auto",
+        "Plan a long list with N processes (auto: one per processor, at most 8)", "check", "preview",
+        "rehearse", "send", default="auto"),
     # init
     _only("kind", one_of(*get_args(StockTemplate)), "--template", "Which stock template to start from",
         "init"),

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from mailmerge.config.campaign_file import CampaignFile
     from mailmerge.ledger.attempts import Settlement
     from mailmerge.model import Message, Result
+    from mailmerge.options import Jobs
     from mailmerge.recipients import RecipientList
     from mailmerge.sending.runs import Progress, StopFlag
     from mailmerge.suggest import Suggestion
@@ -254,8 +255,14 @@ class Campaign:
         *,
         progress: Callable[[int], None] | None = None,
         online: OnlineChecks | None = None,
+        jobs: Jobs = 1,
     ) -> Plan:
         """Render every row and collect all problems; write nothing, and ask only what *online* wants.
+
+        Args:
+            progress: is told now and then how many rows were looked at.
+            online: what may be asked of other machines.
+            jobs: how many processes plan a long list; ``auto``: one for each processor, at most 8.
 
         Raises:
             ListError: the list cannot be read.
@@ -264,9 +271,9 @@ class Campaign:
         """
         from mailmerge.campaign import check
 
-        return check.check(self.definition, progress=progress or _ignore, online=online)
+        return check.check(self.definition, progress=progress or _ignore, online=online, jobs=jobs)
 
-    def plan(self, *, progress: Callable[[int], None] | None = None) -> Plan:
+    def plan(self, *, progress: Callable[[int], None] | None = None, jobs: Jobs = 1) -> Plan:
         """Make the plan: every row's message or why it has none, all problems, and what would be sent now.
 
         The plan is what `send` is to be given, so that exactly what was looked at goes out. It is taken from
@@ -275,6 +282,7 @@ class Campaign:
 
         Args:
             progress: is told now and then how many rows were looked at.
+            jobs: how many processes plan a long list; ``auto``: one for each processor, at most 8.
 
         Raises:
             ListError: the list cannot be read.
@@ -282,7 +290,7 @@ class Campaign:
             FileError: the plan cannot be kept.
 
         """
-        return self.check(progress=progress)
+        return self.check(progress=progress, jobs=jobs)
 
     def messages(self, *, rows: str | None = None, limit: int | None = None) -> Iterator[Message]:
         """Yield the messages as they would be sent, in the list's order; rows that would not are left out.

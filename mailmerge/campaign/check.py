@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mailmerge.check.online import LinkCheck, Lookup
     from mailmerge.config.accounts import Account
     from mailmerge.errors import MailmergeError
+    from mailmerge.options import Jobs
     from mailmerge.smtp.connection import Connection
 
 _ROWS_FOR_LINKS = 200
@@ -49,6 +50,7 @@ def check(
     *,
     progress: Callable[[int], None] = lambda _rows: None,
     online: OnlineChecks | None = None,
+    jobs: Jobs = 1,
 ) -> Plan:
     """Render every row and collect all problems; without *online*, no socket is opened.
 
@@ -61,7 +63,7 @@ def check(
     with open_run(definition, Access.COPY) as opened:
         ledger, recipients = opened.ledger, opened.open_list()
 
-        planned = opened.plan(Planning(definition, recipients, account), progress)
+        planned = opened.plan(Planning(definition, recipients, account), progress, jobs)
         try:
             plan, standing = examine(definition, ledger, planned, account=account)
         except CampaignFileError as error:

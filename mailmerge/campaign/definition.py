@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from mailmerge.errors import RowError, TemplateError
 from mailmerge.output_folder import OutputFolder
-from mailmerge.plan.composer import Composer, identity
+from mailmerge.plan.composer import Composer, identity, recipe
 from mailmerge.recipients import is_failed_text, open_list
 
 if TYPE_CHECKING:
@@ -125,4 +125,5 @@ class Definition(Struct, frozen=True):
             TemplateError: with every problem in them.
 
         """
-        return Composer(self.file, recipients.columns, account, list_name=recipients.shown)
+        composer = Composer(recipe(self.file, account), recipients.columns, list_name=recipients.shown)
+        return composer.sent_by(account)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from mailmerge.ledger.account_usage import AccountQuota
     from mailmerge.ledger.reader import LedgerReader
     from mailmerge.ledger.registry import OtherMessages
+    from mailmerge.options import Jobs
     from mailmerge.recipients import RecipientList
 
 
@@ -81,15 +82,17 @@ class OpenCampaign:
         workspace.clear_snapshots(keep=copy)
         return self.definition.open_list(copy)
 
-    def plan(self, planning: Planning, progress: Callable[[int], None] | None = None) -> OpenPlan:
-        """Give the campaign's plan, open until the campaign is closed.
+    def plan(
+        self, planning: Planning, progress: Callable[[int], None] | None = None, jobs: Jobs = 1
+    ) -> OpenPlan:
+        """Give the campaign's plan, open until the campaign is closed; *jobs* processes make it.
 
         Raises:
             ListError: the list cannot be read to its end.
             FileError: a new plan cannot be kept anywhere.
 
         """
-        return self.find_plan(planning) or planning.make(self._stack, progress)
+        return self.find_plan(planning) or planning.make(self._stack, progress, jobs)
 
     def find_plan(self, planning: Planning) -> OpenPlan | None:
         """Give the campaign's plan if there is one that still holds, open until the campaign is closed."""

@@ -20,13 +20,14 @@ from mailmerge.campaign.plan import KeptPlan
 from mailmerge.campaign.standing import Join, Standing
 from mailmerge.campaign.suppression_store import store_path
 from mailmerge.campaign.workspace import ledger_of
-from mailmerge.errors import LedgerError, ListError, PlanDamaged
+from mailmerge.errors import LedgerError, ListError, MailmergeError, PlanDamaged
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.plan.cache import PlanCache, PlanOwner
-from mailmerge.plan.composer import Composer
+from mailmerge.plan.composer import Composer, recipe
 from mailmerge.plan.facts import Facts, premises
 from mailmerge.plan.path_log import PathLog
 from mailmerge.plan.planner import Planner, PlanSummary
+from mailmerge.plan.rows import DIED, cpus
 from mailmerge.recipients import planned_rows, sha256
 from mailmerge.recipients.suppression import Suppressed
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from mailmerge.campaign.definition import Definition
     from mailmerge.config.accounts import Account
     from mailmerge.ledger.reader import LedgerReader
+    from mailmerge.options import Jobs
     from mailmerge.plan.store import PlanReader
     from mailmerge.recipients import RecipientList
 
@@ -82,8 +84,8 @@ class Planning:
         self._log = PathLog()
         self._source = None if definition.given_list is not None else self._look_at_list()
         self.composer = Composer(
-            definition.file, recipients.columns, account, list_name=recipients.shown, files=self._log
-        )
+            recipe(definition.file, account), recipients.columns, list_name=recipients.shown, files=self._log
+        ).sent_by(account)
         """The campaign's templates and message builder; what it looks at is noted."""
         # Nobody can tell whether rows that a program hands in are the same as before.
         rows = secrets.token_hex(8) if self._source is None else ""
@@ -113,8 +115,15 @@ class Planning:
             stack.enter_context(own.pop_all())
         return self._opened(reader, summary, earlier=True)
 
-    def make(self, stack: ExitStack, progress: Callable[[int], None] | None = None) -> OpenPlan:
+    def make(
+        self, stack: ExitStack, progress: Callable[[int], None] | None = None, jobs: Jobs = 1
+    ) -> OpenPlan:
         """Plan the whole list, and give the plan, open until *stack* is closed.
+
+        Args:
+            stack: closes it.
+            progress: is told now and then how many rows have been planned.
+            jobs: how many processes make it, if it takes long.
 
         Raises:
             ListError: the list cannot be read to its end, or changed meanwhile.
@@ -128,11 +137,19 @@ class Planning:
             ignore=sorted(self._definition.file.check.ignore),
             duplicates=data.duplicates,
             keyed=data.key is not None,
+            jobs=cpus() if jobs == "auto" else jobs,
+            take_paths=self._log.add,
         )
         cache = plan_cache(self._definition)
         cache.sweep(datetime.now(UTC), _is_last_plan)
         with cache.writer(self._premises.digest(), datetime.now(UTC)) as writer:
-            summary = planner.plan(writer, progress or (lambda _rows: None))
+            try:
+                summary = planner.plan(writer, progress or (lambda _rows: None))
+            except MailmergeError as error:
+                if error.code == DIED:
+                    alone = "--jobs 1" if self._definition.invocation.typed else "jobs=1"
+                    error.hint = f"nothing was sent, and nothing is kept of the plan; {alone} needs no others"
+                raise
             facts = self._facts()
             reader = stack.enter_context(writer.finish(msgspec.msgpack.encode(summary), facts.encode()))
         return self._opened(reader, summary)

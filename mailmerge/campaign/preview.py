@@ -25,7 +25,7 @@ from mailmerge.errors import MailmergeError, RowError, TemplateError
 from mailmerge.files import replace_file
 from mailmerge.model import Diagnostic, Recipient, Severity, Status
 from mailmerge.output_folder import OutputFolder
-from mailmerge.plan.planner import RowMaker, plan_row
+from mailmerge.plan.rows import RowMaker, plan_row
 from mailmerge.preview.live import FileStates, file_states
 from mailmerge.preview.preview_page import PageRow, PageWriter, diagnostic_values
 from mailmerge.recipients import parse_rows
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from mailmerge.campaign.definition import Definition
     from mailmerge.campaign.opening import OpenCampaign
     from mailmerge.model import FrozenMessage, Message, Rendered
+    from mailmerge.options import Jobs
     from mailmerge.plan.store import PlanReader
     from mailmerge.recipients import RowSelection
     from mailmerge.render import Renderer
@@ -63,6 +64,8 @@ class PreviewRequest(Struct, frozen=True):
     """At most so many."""
     sample: int | None = None
     """So many, spread over the list, and every row with a problem."""
+    jobs: Jobs = 1
+    """How many processes plan a long list; ``auto``: one for each processor, at most 8."""
 
 
 class Previewed(Struct):
@@ -148,7 +151,8 @@ def write_preview(
     """
     request = request or PreviewRequest()
     with open_run(definition, Access.COPY) as opened:
-        look = _Look(opened, partial=request.rows is not None or request.limit is not None, progress=progress)
+        partial = request.rows is not None or request.limit is not None
+        look = _Look(opened, partial=partial, progress=progress, jobs=request.jobs)
         choice = _Choice(request, look.size)
         with _placed(definition, path) as placed, replace_file(placed) as stream:
             page = PageWriter(stream, definition.name, marks=(START, END), live=live)
@@ -195,6 +199,7 @@ class _Look:
         opened: the campaign, over a copy of its ledger.
         partial: whether only some rows are wanted: if there is no plan, no more than these are planned.
         progress: is told now and then how many rows have been planned.
+        jobs: how many processes plan a long list.
 
     """
 
@@ -204,6 +209,7 @@ class _Look:
         *,
         partial: bool = False,
         progress: Callable[[int], None] | None = None,
+        jobs: Jobs = 1,
     ) -> None:
         definition = opened.definition
         self._definition = definition
@@ -217,7 +223,7 @@ class _Look:
         if partial:
             self._planned = opened.find_plan(planning)
         else:
-            self._planned = opened.plan(planning, progress)
+            self._planned = opened.plan(planning, progress, jobs)
         if self._planned is None:
             self._problems.add(self._recipients.warnings)
         else:
@@ -271,7 +277,7 @@ class _Look:
                 continue
             made = maker.make(recipient)
             self._problems.add(made.findings)
-            row = standing.of(plan_row(n, recipient, made, None))
+            row = standing.of(plan_row(n, recipient, made))
             yield _Shown(recipient, row, self._own(made.findings), made.frozen)
         self._problems.add(lint.finish())
 

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from mailmerge.ledger.attempts import Settlement
     from mailmerge.ledger.ledger import Ledger
     from mailmerge.model import Rate
+    from mailmerge.options import Jobs
     from mailmerge.plan.composer import Composer
     from mailmerge.recipients import RecipientList
     from mailmerge.sending.runs import Progress, StopFlag
@@ -98,6 +99,8 @@ class SendRequest(Struct, frozen=True):
     ask_secret: Callable[[str], str] | None = None
     progress: Callable[[int], None] | None = None
     """Told now and then how many rows have been planned."""
+    jobs: Jobs = 1
+    """How many processes plan a long list; ``auto``: one for each processor, at most 8."""
 
 
 def send(
@@ -202,7 +205,7 @@ class Run:
             self._recipients = opened.open_list()
             planning = Planning(opened.definition, self._recipients, account)
             self._composer = planning.composer
-            self._make_plan = lambda: opened.plan(planning, request.progress)
+            self._make_plan = lambda: opened.plan(planning, request.progress, request.jobs)
         else:
             planned = opened.reopen(kept)
             self._recipients = opened.list_of(planned)

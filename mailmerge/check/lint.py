@@ -6,7 +6,10 @@ block a message. ``[check] ignore`` overrules any of them.
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from mailmerge.addresses import mail_domains
 from mailmerge.check import rules
@@ -21,18 +24,39 @@ from mailmerge.check.message_view import (
     SourceLocator,
     diagnostic,
 )
+from mailmerge.model import Diagnostic, Place  # noqa: TC001  layouts are decoded into them
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from mailmerge.model import Diagnostic, FrozenMessage, Place, Rendered
+    from mailmerge.model import FrozenMessage, Rendered
 
 MOST_LAYOUTS = 24
 """How many different layouts of one campaign are taken apart."""
 
 
+class SeenLayout(Struct, frozen=True, array_like=True):
+    """What was found in the first message of its kind that came by."""
+
+    digest: bytes
+    findings: tuple[Diagnostic, ...]
+    constructs: tuple[tuple[str, Place | None, int], ...]
+    """What not all mail programs support: name, first place, how often."""
+
+
+class RowCounts(Struct, array_like=True):
+    """What some rows add to what is told of the whole list."""
+
+    rows: int = 0
+    programs: dict[str, int] = field(default_factory=dict)
+    unsubscribe_values: list[str] = field(default_factory=list)
+
+
 class Lint:
     """Looks at the messages of one campaign.
+
+    Rows may be looked at by several lints, in any order, as long as one of them, in the list's order, is
+    given what the others have seen: `admit` and `add_counts`.
 
     Args:
         sources: the templates, so that findings can name their lines.
@@ -53,10 +77,18 @@ class Lint:
         self._ignore = frozenset(ignore)
         self._message_rules = tuple(rules.EACH_MESSAGE)
         self._tally = ListTally(self._sources, unsubscribe)
-        self._layouts: set[tuple[str, ...]] = set()
+        self._examined: set[tuple[str, ...]] = set()
+        self._admitted: set[bytes] = set()
 
     def look(self, rendered: Rendered, message: FrozenMessage) -> list[Diagnostic]:
-        """Return what is found in one row's message."""
+        """Return what is found in one row's message; rows come in the list's order."""
+        found, layout = self.examine(rendered, message)
+        return found if layout is None else [*found, *self.admit(layout)]
+
+    def examine(
+        self, rendered: Rendered, message: FrozenMessage
+    ) -> tuple[list[Diagnostic], SeenLayout | None]:
+        """Return what is found in a row's message, and in its layout if none like it came by here."""
         view = MessageView(rendered, message, self._sources)
         row = [finding for rule in self._message_rules for finding in rule(view)]
         found = [_placed(finding, view) for finding in self._chosen(dict.fromkeys(row))]
@@ -64,11 +96,33 @@ class Lint:
             found += [warning for warning in rendered.warnings if warning.code not in self._ignore]
         chunks = (*(rendered.text or ()), "\0", *(rendered.html or ()))
         layout = tuple(filter(self._sources.fixed.__contains__, chunks))
-        if layout not in self._layouts and len(self._layouts) < MOST_LAYOUTS:
-            self._layouts.add(layout)
-            found += self._new_layout(view)
+        seen = None
+        if layout not in self._examined and len(self._examined) < MOST_LAYOUTS:
+            self._examined.add(layout)
+            seen = self._new_layout(layout, view)
         self._count(view)
-        return found
+        return found, seen
+
+    def admit(self, layout: SeenLayout) -> tuple[Diagnostic, ...]:
+        """Return what was found in a layout, if it is one of the first that the list has."""
+        if layout.digest in self._admitted or len(self._admitted) >= MOST_LAYOUTS:
+            return ()
+        self._admitted.add(layout.digest)
+        for slug, place, count in layout.constructs:
+            construct = self._tally.constructs.setdefault(slug, Construct(place))
+            construct.count = max(construct.count, count)
+        return layout.findings
+
+    def take_counts(self) -> RowCounts:
+        """Give what the rows that were looked at add to the whole, and forget it."""
+        tally, self._tally = self._tally, ListTally(self._sources, self._tally.unsubscribe)
+        return RowCounts(tally.rows, dict(tally.programs), sorted(tally.unsubscribe_values))
+
+    def add_counts(self, counts: RowCounts) -> None:
+        """Count rows that another lint has looked at."""
+        self._tally.rows += counts.rows
+        self._tally.programs.update(counts.programs)
+        self._tally.unsubscribe_values.update(counts.unsubscribe_values)
 
     def finish(self) -> list[Diagnostic]:
         """Return what only the whole list shows; call it after the last row."""
@@ -79,16 +133,20 @@ class Lint:
         """Leave out what the author overruled."""
         return [finding for finding in found if finding.code not in self._ignore]
 
-    def _new_layout(self, view: MessageView) -> Iterator[Diagnostic]:
+    def _new_layout(self, layout: tuple[str, ...], view: MessageView) -> SeenLayout:
         """Take the first message of its kind apart."""
         chunks = [str.__str__(chunk) for chunk in view.rendered.html or ()]
         document = HtmlDocument.parse(chunks) if chunks else None
+        digest = hashlib.sha256("\0".join(layout).encode("utf-8", "surrogatepass")).digest()
+        constructs = () if document is None else tuple(self._constructs(document))
+        return SeenLayout(digest, tuple(self._of_layout(view, document)), constructs)
+
+    def _of_layout(self, view: MessageView, document: HtmlDocument | None) -> Iterator[Diagnostic]:
         bulk = any(name.lower() == "list-unsubscribe" for name, _ in view.rendered.headers)
         layout = Layout(view, document, bulk)
         found = [finding for rule in rules.EACH_LAYOUT for finding in rule(layout)]
         if document is not None:
             found += [finding for rule in rules.EACH_DOCUMENT for finding in rule(document)]
-            self._count_constructs(document)
         for finding in sorted(self._chosen(found), key=_code):
             if document is None or finding.offset is None:
                 yield diagnostic(finding)  # it is so in every row
@@ -107,17 +165,17 @@ class Lint:
                 if name.lower() == "list-unsubscribe":
                     tally.unsubscribe_values.add(value)
 
-    def _count_constructs(self, document: HtmlDocument) -> None:
+    def _constructs(self, document: HtmlDocument) -> Iterator[tuple[str, Place | None, int]]:
         counts: dict[str, int] = {}
+        places: dict[str, Place | None] = {}
         for use in used(document):
             counts[use.slug] = counts.get(use.slug, 0) + 1
-            if use.slug not in self._tally.constructs:
+            if use.slug not in places:
                 offset, width = document.spot(use.element)
-                place = self._sources.at(document.chunks, offset, width) if offset is not None else None
-                self._tally.constructs[use.slug] = Construct(place)
-        for slug, count in counts.items():
-            construct = self._tally.constructs[slug]
-            construct.count = max(construct.count, count)
+                places[use.slug] = (
+                    self._sources.at(document.chunks, offset, width) if offset is not None else None
+                )
+        return ((slug, places[slug], count) for slug, count in counts.items())
 
 
 def _code(finding: Finding) -> str:

@@ -38,10 +38,10 @@ def check(*, output_format: OutputFormat, as_json: bool, quiet: bool, verbose: b
     started = time.monotonic()
     form: OutputFormat = "json" if as_json else output_format
     online, try_smtp = _online(options), options.pop("try_smtp")
-    ca_file = options.pop("accounts_ca_file")
+    ca_file, jobs = options.pop("accounts_ca_file"), options.pop("jobs")
     try:
         campaign = load_campaign(options)
-        plan = campaign.check(online=online)
+        plan = campaign.check(online=online, jobs=jobs)
     except InputError as error:
         if form == "full":
             raise

@@ -11,7 +11,7 @@ from mailmerge.options import CAMPAIGN, every_option
 from mailmerge.suggest import Invocation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from mailmerge.campaign import Campaign
     from mailmerge.option_types import Option
@@ -44,12 +44,14 @@ def _click_option(option: Option) -> Callable[[Function], Function]:
     return click.option(*spellings, option.parameter, **settings)
 
 
-def _value_settings(schema: Mapping[str, Any]) -> dict[str, Any]:
+def _value_settings(schema: Mapping[str, Any]) -> dict[str, Any]:  # noqa: PLR0911  one for each kind
     """Say in click's words which values *schema* allows: type, switch, and whether it may be repeated."""
     forms = schema.get("anyOf", [schema])
     value = forms[0]
     if len(forms) == 2 and forms[1] == {"type": "array", "items": value, "minItems": 1}:
         return {**_value_settings(value), "multiple": True}
+    if len(forms) == 2 and "enum" in forms[1]:
+        return {"type": _NumberOr(value["minimum"], value["maximum"], forms[1]["enum"])}
     if "enum" in value:
         return {"type": click.Choice(value["enum"])}
     if "format" in value:
@@ -59,6 +61,22 @@ def _value_settings(schema: Mapping[str, Any]) -> dict[str, Any]:
     if value["type"] == "integer" and len(forms) == 1 and "minimum" in value:
         return {"type": click.IntRange(value.get("minimum"), value.get("maximum"))}
     return {"type": {"number": click.FLOAT, "integer": click.INT}.get(value["type"], click.STRING)}
+
+
+class _NumberOr(click.IntRange):
+    """A whole number in a range, or one of some words."""
+
+    def __init__(self, least: int, most: int, words: Sequence[str]) -> None:
+        super().__init__(least, most)
+        self._words = words
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read what was given."""
+        return value if value in self._words else super().convert(value, param, ctx)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:  # noqa: ARG002
+        """Leave it to the option."""
+        return None
 
 
 def load_campaign(options: dict[str, Any], *, ledger_only: bool = False) -> Campaign:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mailmerge.campaign import Campaign
     from mailmerge.campaign.preview import Previewed, PreviewRequest, ShownMessage, Watched
     from mailmerge.model import Message
+    from mailmerge.options import Jobs
     from mailmerge.preview.live import PreviewServer
 
 PAGE = "preview.html"
@@ -122,11 +123,12 @@ class PreviewCommand:
         self.rows: str | None = options.pop("rows")
         self.limit: int | None = options.pop("limit")
         self._sample: int | None = options.pop("sample")
+        self._jobs: Jobs = options.pop("jobs")
 
     def _request(self) -> PreviewRequest:
         from mailmerge.campaign.preview import PreviewRequest
 
-        return PreviewRequest(rows=self.rows, limit=self.limit, sample=self._sample)
+        return PreviewRequest(self.rows, self.limit, self._sample, self._jobs)
 
     def write(self, campaign: Campaign) -> int:
         """Write the page, open it where that is possible, and return the exit code."""

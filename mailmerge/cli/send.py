@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mailmerge.campaign import Campaign
     from mailmerge.campaign.plan import Plan
     from mailmerge.campaign.trial import TrialReport
+    from mailmerge.options import Jobs
 
 
 @click.command("rehearse")
@@ -48,7 +49,9 @@ def rehearse(*, as_json: bool, quiet: bool, verbose: bool, real_time: bool, **op
         delay=options.pop("delay"),
         seed=options.pop("seed"),
     )
-    request = SendRequest(rows=options.pop("rows"), limit=options.pop("limit"), wait=not real_time)
+    request = SendRequest(
+        rows=options.pop("rows"), limit=options.pop("limit"), wait=not real_time, jobs=options.pop("jobs")
+    )
     campaign = load_campaign(options)
     bar = Bar(quiet=quiet or as_json, as_json=as_json)
     pace: list[float] = []
@@ -161,6 +164,7 @@ class SendCommand:
     def __init__(self, options: dict[str, Any]) -> None:
         self.rows: str | None = options.pop("rows")
         self.limit: int | None = options.pop("limit")
+        self.jobs: Jobs = options.pop("jobs")
         self.dry_run: bool = options.pop("dry_run")
         self.wait: bool = options.pop("wait")
         self.wait_lock: float = options.pop("wait_lock")
@@ -188,6 +192,7 @@ class SendCommand:
         request = SendRequest(
             rows=self.rows,
             limit=self.limit,
+            jobs=self.jobs,
             dry_run=self.dry_run,
             wait=self.wait,
             wait_lock=self.wait_lock,

@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from mailmerge.errors import CampaignFileError, RowError
@@ -22,6 +23,7 @@ from mailmerge.render import MessageTemplates, Renderer, TemplateSource, marked
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from mailmerge.addresses import Address
     from mailmerge.check.lint import Lint
     from mailmerge.config.accounts import Account
     from mailmerge.config.campaign_file import CampaignFile
@@ -29,13 +31,42 @@ if TYPE_CHECKING:
     from mailmerge.model import Columns, FrozenMessage, Message, Recipient, Rendered
 
 
+class Recipe(Struct, frozen=True):
+    """What a campaign's author has said that decides its messages, but for the list."""
+
+    templates: MessageTemplates
+    where: str | None = None
+    ignore: tuple[str, ...] = ()
+    """Codes of findings that are overruled, sorted."""
+
+
+def recipe(file: CampaignFile, account: Account | None = None) -> Recipe:
+    """Take from a campaign file what decides its messages.
+
+    Args:
+        file: what to send.
+        account: who sends, for From where the campaign does not say it.
+
+    Raises:
+        CampaignFileError: there is no sender.
+
+    """
+    sender = file.message.from_ or (str(account.from_) if account and account.from_ else None)
+    if sender is None:
+        raise CampaignFileError(
+            "no sender: `message.from` is missing",
+            code="C460",
+            hint='write from = "Me <me@example.org>" under [message], or give --from',
+        )
+    return Recipe(_templates(file, sender), file.data.where, tuple(sorted(file.check.ignore)))
+
+
 class Composer:
     """A campaign's compiled templates and message builder.
 
     Args:
-        file: what to send.
+        recipe: what its author has said.
         columns: the list's header.
-        account: who sends; None where nobody does (check, preview).
         list_name: how messages call the list.
         files: how templates, attachments and images are looked at.
 
@@ -46,40 +77,32 @@ class Composer:
 
     def __init__(
         self,
-        file: CampaignFile,
+        recipe: Recipe,
         columns: Columns,
-        account: Account | None = None,
         *,
         list_name: str | None = None,
         files: FileSystem = FILE_SYSTEM,
     ) -> None:
-        self._file = file
+        self.recipe = recipe
+        self.sender = recipe.templates.from_
         self._list_name = list_name
-        sender = file.message.from_ or (str(account.from_) if account and account.from_ else None)
-        if sender is None:
-            raise CampaignFileError(
-                "no sender: `message.from` is missing",
-                code="C460",
-                hint='write from = "Me <me@example.org>" under [message], or give --from',
-            )
-        self.sender = sender
-        self._templates = _templates(file, sender)
+        self._templates = recipe.templates
         self._columns = columns
-        self.renderer = Renderer(self._templates, columns, where=file.data.where, files=files)
+        self.renderer = Renderer(self._templates, columns, where=recipe.where, files=files)
         self.parts = self._parts()
         self.version = _digest(self.parts)
-        self._mail_from = account.return_path if account else None
+        self._mail_from: Address | None = None
         fixed = self.renderer.static_chunks()
         self._fixed = frozenset(chunk for chunks in fixed.values() for chunk in chunks)
         self._builder = MessageBuilder(
             version=self.version,
-            base=_base(file),
+            base=self._templates.base,
             rules=self._templates.attachments,
             constants=self.renderer.constant_attachments,
             static=fixed,
             files=files,
         )
-        self.attaches = bool(file.attach)
+        self.attaches = bool(recipe.templates.attachments)
         """Whether it has any rule for attachments."""
         self._thawer = Thawer()
         if self._builder.files_digest:
@@ -87,15 +110,15 @@ class Composer:
             self.version = _digest(self.parts)
 
     def _parts(self) -> dict[str, str]:
-        message = self._file.message
+        message = self._templates
         return {
             "templates": self.renderer.sources_digest,
             "subject": _digest(message.subject),
             "sender": _digest([self.sender, message.sender]),
             "recipients": _digest([message.to, message.cc, message.bcc, message.reply_to]),
-            "headers": _digest([list(message.headers.items()), message.locale]),
-            "variables": _digest(dict(self._file.vars)),
-            "attachments": _digest([[rule.path, rule.name, rule.missing] for rule in self._file.attach]),
+            "headers": _digest([message.headers, message.locale]),
+            "variables": _digest(dict(message.vars)),
+            "attachments": _digest([[rule.path, rule.name, rule.missing] for rule in message.attachments]),
         }
 
     def marking_renderer(self) -> Renderer:
@@ -108,12 +131,12 @@ class Composer:
         from mailmerge.check.message_view import SourceLocator
 
         sources = self.renderer.sources
-        headers = {name.lower(): (name, value) for name, value in self._file.message.headers.items()}
+        headers = {name.lower(): (name, value) for name, value in self._templates.headers}
         name, value = headers.get("list-unsubscribe", ("", ""))
         return Lint(
             SourceLocator(sources.texts, sources.place, self._fixed),
-            ignore=self._file.check.ignore,
-            unsubscribe=(value, self._file.places.get(f"message.headers.{name}")) if name else None,
+            ignore=self.recipe.ignore,
+            unsubscribe=(value, self._templates.places.get(f"message.headers.{name}")) if name else None,
         )
 
     def selects(self, recipient: Recipient) -> bool:

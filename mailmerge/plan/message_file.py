@@ -50,6 +50,11 @@ class MessageFileWriter:
         frames = self._count - PLAIN
         return (self.size - self._plain_size) / frames if frames > 0 else self.size / max(self._count, 1)
 
+    @property
+    def dictionary(self) -> bytes | None:
+        """What `compressor` needs to make the next frame; None: it is not to be compressed."""
+        return self._first if self._count >= PLAIN else None
+
     def add(self, encoded: bytes) -> tuple[int, int]:
         """Add a frame; give its place and its length."""
         if self._count < PLAIN:
@@ -58,9 +63,14 @@ class MessageFileWriter:
                 self._first = frame
         else:
             if self._compress is None:
-                self._compress = _compressor(self._first)
-                self._plain_size = self.size
-            frame = _ZSTD_KIND + self._compress(encoded)
+                self._compress = compressor(self._first)
+            frame = compressed(self._compress, encoded)
+        return self.add_frame(frame)
+
+    def add_frame(self, frame: bytes) -> tuple[int, int]:
+        """Add a frame that was made elsewhere; give its place and its length."""
+        if self._count == PLAIN:
+            self._plain_size = self.size
         self._count += 1
         place = self.size
         self._write(frame)
@@ -136,7 +146,13 @@ class MessageFileReader:
             raise BadFrame(str(error)) from error
 
 
-def _compressor(first: bytes) -> Callable[[bytes], bytes]:
+def compressed(compress: Callable[[bytes], bytes], encoded: bytes) -> bytes:
+    """Make the frame of an encoded message."""
+    return _ZSTD_KIND + compress(encoded)
+
+
+def compressor(first: bytes) -> Callable[[bytes], bytes]:
+    """Give what compresses the messages of a plan whose first frame this is."""
     import zstandard
 
     dictionary = _dictionary(first)

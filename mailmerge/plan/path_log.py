@@ -158,6 +158,28 @@ class PathLog(FileSystem):
                 self._changed.add(known.path)
             self._folders[path] = replace(known, state=state, young=True)
 
+    def add(self, other: LookedAtPaths) -> None:
+        """Take in what somebody else has looked at meanwhile."""
+        self._changed.update(other.changed_meanwhile)
+        for one in other.paths:
+            path = os.fsdecode(one.path)
+            known = self._paths.get(path, one)
+            sha256 = known.sha256 or one.sha256
+            if known.state != one.state or (one.sha256 and sha256 != one.sha256):
+                self._changed.add(one.path)
+            self._paths[path] = replace(known, sha256=sha256, young=known.young or one.young)
+        for matched in other.patterns:
+            where = (os.fsdecode(matched.root), matched.pattern)
+            if self._patterns.setdefault(where, matched) != matched:
+                self._changed.add(os.fsencode(os.path.join(*where)))
+        for folder in other.folders:
+            path = os.fsdecode(folder.path)
+            listed = self._folders.get(path, folder)
+            if listed.entries != folder.entries:
+                self._changed.add(folder.path)
+            young = listed.young or folder.young or listed.state != folder.state
+            self._folders[path] = replace(listed, young=young)
+
     # --- what was looked at ---------------------------------------------------------------------------
 
     def looked_at(self) -> LookedAtPaths:

@@ -8,6 +8,7 @@ the list as a whole shows. Nothing that is sent is rendered a second time.
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -15,22 +16,25 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from mailmerge.check.diagnostics import DiagnosticCollector, Findings
-from mailmerge.errors import RowError, TemplateError
 from mailmerge.model import Diagnostic, Severity, Status
-from mailmerge.plan.composer import identity
-from mailmerge.plan.store import PlanRow
+from mailmerge.plan.rows import ChunkMaker, OwnFiles, RowMaker, SharedWork, fault, plan_row
+from mailmerge.plan.sqlite_store import ROW, pack_row
 from mailmerge.text import plural, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from mailmerge.check.lint import Lint
-    from mailmerge.model import FrozenMessage, Recipient, Rendered
+    from mailmerge.addresses import Mailbox
+    from mailmerge.model import Recipient
     from mailmerge.plan.composer import Composer
-    from mailmerge.plan.store import PlanWriter
+    from mailmerge.plan.path_log import LookedAtPaths
+    from mailmerge.plan.rows import PackedRecord
+    from mailmerge.plan.store import PlanRow, PlanWriter
     from mailmerge.recipients import RecipientList
 
 _PROGRESS_EVERY = 500
+_LOOK_EVERY = 100
+"""Rows after which it is judged again whether others should help."""
 _JUDGED = 1000
 """Rows after which it can be judged how much room the plan needs."""
 
@@ -58,65 +62,6 @@ class PlanSummary(Struct, frozen=True):
     """Keys of refused rows that were corrected in a file of failed rows, with the keys they have now."""
 
 
-class MadeRow(Struct, frozen=True):
-    """What one row of the list is."""
-
-    status: Status
-    """``pending`` (ready to be sent), ``invalid`` or ``skipped``."""
-    key: str = ""
-    address: str = ""
-    detail: str = ""
-    """Why it has no message."""
-    findings: Sequence[Diagnostic] = ()
-    rendered: Rendered | None = None
-    """None: its data cannot be rendered, or it was not selected."""
-    frozen: FrozenMessage | None = None
-    """None: its message cannot be made; an invalid row has one if reading it found the error."""
-
-    @property
-    def recipients(self) -> tuple[str, ...]:
-        """Everyone the message is for, normalised."""
-        if self.frozen is None:
-            return ()
-        return tuple(address.normalised for address in self.frozen.envelope.rcpt_to)
-
-
-class RowMaker:
-    """Makes the rows of one pass over a list.
-
-    Args:
-        composer: the campaign's templates and message builder.
-        lint: reads the messages; it also counts what only the whole list shows.
-
-    """
-
-    def __init__(self, composer: Composer, lint: Lint) -> None:
-        self._composer = composer
-        self._lint = lint
-
-    def make(self, recipient: Recipient) -> MadeRow:
-        """Say what the row is, and give its message if there is one."""
-        rendered = None
-        try:
-            if not self._composer.selects(recipient):
-                return MadeRow(Status.SKIPPED, recipient.key or "", detail="where")
-            rendered = self._composer.render(recipient)
-            frozen = self._composer.freeze(rendered)
-        except (RowError, TemplateError) as error:
-            return _invalid(recipient, error, rendered)
-        findings = self._lint.look(rendered, frozen)
-        key, address = identity(rendered), str(rendered.to[0].address)
-        for found in findings:
-            if found.severity is Severity.ERROR:
-                return MadeRow(Status.INVALID, key, address, found.message, findings, rendered, frozen)
-        return MadeRow(Status.PENDING, key, address, "", findings, rendered, frozen)
-
-
-def _invalid(recipient: Recipient, error: RowError | TemplateError, rendered: Rendered | None) -> MadeRow:
-    key, address, detail = recipient.key or "", error.address or "", error.diagnostics[0].message
-    return MadeRow(Status.INVALID, key, address, detail, error.diagnostics, rendered)
-
-
 class Planner:
     """Makes one plan; use it once.
 
@@ -126,6 +71,9 @@ class Planner:
         ignore: codes of warnings that the author overruled.
         duplicates: what rows are that repeat an address: ``first``, ``error`` or ``allow``.
         keyed: whether rows are told apart by a key column.
+        jobs: how many processes make rows, this one included.
+        take_paths: is told which paths the others looked at.
+        worth: seconds that must be left to be done before others are started.
 
     """
 
@@ -137,6 +85,9 @@ class Planner:
         ignore: Sequence[str] = (),
         duplicates: str = "first",
         keyed: bool = False,
+        jobs: int = 1,
+        take_paths: Callable[[LookedAtPaths], None] = lambda _paths: None,
+        worth: float = 2.0,
     ) -> None:
         self._composer = composer
         self._recipients = recipients
@@ -145,12 +96,18 @@ class Planner:
         self._problems = DiagnosticCollector(ignore)
         self._duplicates = duplicates
         self._unique_addresses = keyed and duplicates != "allow"
+        self._jobs = jobs
+        self._take_paths = take_paths
+        self._worth = worth
         self._statuses: dict[Status, int] = {}
         self._senders: dict[str, int] = {}
         self._corrections: dict[str, str] = {}
         self._files = FileOwners()
         self._sender = ""
         self._largest = 0
+        self._rows = 0
+        self._progress: Callable[[int], None] = lambda _rows: None
+        self._measured: tuple[float, int] | None = None
 
     def plan(self, writer: PlanWriter, progress: Callable[[int], None]) -> PlanSummary:
         """Go through the list into *writer*, which is then to be finished.
@@ -161,7 +118,8 @@ class Planner:
 
         """
         self._problems.add(self._recipients.warnings)
-        rows = self._make(writer, progress)
+        self._progress = progress
+        rows = self._make(writer)
         repeating = self._settle(writer)
         self._settle_files(writer, repeating)
         whole = self._lint.finish()
@@ -181,44 +139,107 @@ class Planner:
             corrections=self._corrections,
         )
 
-    def _make(self, writer: PlanWriter, progress: Callable[[int], None]) -> int:
+    def _make(self, writer: PlanWriter) -> int:
         maker = RowMaker(self._composer, self._lint)
-        n = -1
-        for n, recipient in enumerate(self._recipients):
+        rows = enumerate(self._recipients)
+        for n, recipient in rows:
             made = maker.make(recipient)
+            frozen, rendered = made.frozen, made.rendered
             if made.findings:
-                self._problems.add(made.findings)
                 self._keep(writer, n, made.findings)
-            message = None
-            if made.frozen is not None:
-                message = writer.add_message(made.frozen)
-                if made.status is Status.PENDING:
-                    self._note(made.frozen, made.rendered)
-            row = plan_row(n, recipient, made, message)
+            if frozen is not None:
+                writer.add_message(n, frozen)
+            row = plan_row(n, recipient, made)
             writer.add_row(row)
-            if made.frozen is not None and made.status is Status.PENDING:
-                self._files.add(row, made.frozen)
-            if recipient.supersedes and made.status is Status.PENDING and recipient.supersedes != made.key:
-                self._corrections[recipient.supersedes] = made.key
-            self._statuses[made.status] = self._statuses.get(made.status, 0) + 1
-            if (n + 1) % _PROGRESS_EVERY == 0:
-                progress(n + 1)
-                if n + 1 == _JUDGED:
-                    writer.expect(self._recipients.about_rows())
-        return n + 1
+            if made.status is Status.PENDING and frozen is not None and rendered is not None:
+                self._note(recipient.row, frozen.size, frozen.sender, rendered.from_)
+                if self._composer.attaches:
+                    self._files.add(row, OwnFiles.of(frozen))
+                self._note_correction(recipient.supersedes, made.key)
+            self._count(writer, made.status)
+            if self._jobs > 1 and writer.dictionary is not None and self._is_worth_workers():
+                self._make_together(writer, rows)
+        return self._rows
+
+    def _is_worth_workers(self) -> bool:
+        """Tell whether so much is left to be made that starting workers pays."""
+        now, done = time.monotonic(), self._rows
+        self._measured = self._measured or (now, done)  # what came before is not what a row takes
+        began, before = self._measured
+        if done == before or done % _LOOK_EVERY:
+            return False
+        left = self._recipients.about_rows() - done
+        # Nobody knows how many rows there are: as many again as there were.
+        took = (now - began) / (done - before)
+        return took * (left if left > -done else done) >= self._worth
+
+    def _make_together(self, writer: PlanWriter, rows: Iterator[tuple[int, Recipient]]) -> None:
+        """Make the rest of the *rows* with workers; where none can be started, nothing happens."""
+        from mailmerge.plan.worker import setup
+        from mailmerge.plan.workers import WorkerPool, possible
+
+        dictionary, jobs, self._jobs = writer.dictionary, self._jobs, 1
+        if dictionary is None or not possible():
+            return
+        composer, recipients = self._composer, self._recipients
+        told = setup(composer.recipe, recipients.columns, recipients.shown, dictionary)
+        maker = ChunkMaker(composer, composer.lint(), dictionary)
+        try:
+            pool = WorkerPool(jobs - 1, told, composer.version)
+        except OSError:
+            return
+        with pool:
+            for made in SharedWork(pool, maker, rows):
+                self._lint.add_counts(made.counts)
+                for record in made.records:
+                    self._take(writer, record)
+            for looked_at in pool.looked_at():
+                self._take_paths(looked_at)
+
+    def _take(self, writer: PlanWriter, record: PackedRecord) -> None:
+        """Put a row into the plan that was made somewhere."""
+        row, status, findings = record.row, record.status, record.findings
+        if record.layout is not None:
+            admitted = self._lint.admit(record.layout)
+            findings = (*findings, *admitted)
+            detail = fault(admitted)
+            if status is Status.PENDING and detail is not None:
+                status = Status.INVALID
+                row = pack_row(replace(ROW.decode(row[-1]), status=status, detail=detail))
+        if findings:
+            self._keep(writer, row[0], findings)
+        writer.add_packed(row, record.message)
+        if status is Status.PENDING:
+            self._note(row[1], record.size, record.sender, record.from_)
+            if self._composer.attaches:
+                self._files.add(ROW.decode(row[-1]), record.files)
+            self._note_correction(record.supersedes, record.key)
+        self._count(writer, status)
+
+    def _count(self, writer: PlanWriter, status: Status) -> None:
+        self._statuses[status] = self._statuses.get(status, 0) + 1
+        self._rows += 1
+        if self._rows % _PROGRESS_EVERY == 0:
+            self._progress(self._rows)
+            if self._rows == _JUDGED:
+                writer.expect(self._recipients.about_rows())
 
     def _keep(self, writer: PlanWriter, n: int, findings: Sequence[Diagnostic]) -> None:
-        """Store what was found in a row, and what the row only happened to show of the whole."""
+        """Keep what was found in a row, and what the row only happened to show of the whole."""
+        self._problems.add(findings)
         told = [one for one in findings if one.code not in self._ignore or one.severity is Severity.ERROR]
         writer.add_findings(n, [one for one in told if one.row is not None])
         writer.add_findings(None, [one for one in told if one.row is None])
 
-    def _note(self, frozen: FrozenMessage, rendered: Rendered | None) -> None:
-        self._largest = max(self._largest, frozen.size)
-        if frozen.sender not in self._senders:
-            self._senders[frozen.sender] = frozen.row
-            if not self._sender and rendered is not None:
-                self._sender = str(rendered.from_)
+    def _note(self, row: int, size: int, sender: str, from_: Mailbox | str) -> None:
+        self._largest = max(self._largest, size)
+        if sender not in self._senders:
+            self._senders[sender] = row
+            self._sender = self._sender or str(from_)
+
+    def _note_correction(self, superseded: str, key: str) -> None:
+        if superseded and superseded != key:
+            self._corrections[superseded] = key
 
     def _settle(self, writer: PlanWriter) -> set[int]:
         """Turn rows that repeat others into duplicates, and give their places in the list."""
@@ -258,18 +279,15 @@ class FileOwners:
         self.counts: dict[int, int] = {}
         """How many messages have how many attachments, once `contested` was asked."""
 
-    def add(self, row: PlanRow, frozen: FrozenMessage) -> None:
+    def add(self, row: PlanRow, files: OwnFiles) -> None:
         """Note the files of a row that may be sent."""
         self._messages += 1
-        count = 0
-        for file in frozen.files:
-            count += not file.content_id
-            if file.own:
-                first = self._first.setdefault(file.path, row)
-                if first is not row:
-                    self._rows.setdefault(file.path, [first]).append(row)
-        if count != 1:
-            self._attachments[row.n] = count
+        for path in files.paths:
+            first = self._first.setdefault(path, row)
+            if first is not row:
+                self._rows.setdefault(path, [first]).append(row)
+        if files.attachments != 1:
+            self._attachments[row.n] = files.attachments
 
     def contested(self, repeating: set[int]) -> Iterator[tuple[PlanRow, Diagnostic]]:
         """Yield each row with a file of another one, and what is wrong; those *repeating* others get none."""
@@ -341,25 +359,6 @@ def settle_repetitions(writer: PlanWriter, *, addresses: bool) -> Iterator[tuple
     for key, row in own_key.items():
         # What happened to it earlier, when it was the first with this address, still happened to it.
         writer.replace_row(replace(row, holds=key not in held))
-
-
-def plan_row(n: int, recipient: Recipient, made: MadeRow, message: int | None) -> PlanRow:
-    """Put down what a row of the list is; *message* is the number of its frozen message."""
-    return PlanRow(
-        n=n,
-        row=recipient.row,
-        key=made.key,
-        address=made.address,
-        status=made.status,
-        detail=made.detail,
-        row_digest=recipient.digest(),
-        recipients=made.recipients,
-        message=message,
-        size=0 if made.frozen is None else made.frozen.size,
-        holds=bool(made.key),
-        cells=recipient.values,
-        frozen="" if made.frozen is None else made.frozen.digest,
-    )
 
 
 def _duplicate(row: PlanRow, earlier: int) -> Diagnostic:

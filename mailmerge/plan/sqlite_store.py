@@ -24,8 +24,15 @@ import msgspec
 from mailmerge import files
 from mailmerge.errors import FileError, PlanDamaged
 from mailmerge.model import Diagnostic, FrozenMessage
-from mailmerge.plan.message_file import TOKEN, BadFrame, MessageFileReader, MessageFileWriter
-from mailmerge.plan.store import FINISHED, NOT_ADDED, OUT_OF_ORDER, PlanRow, refuse
+from mailmerge.plan.message_file import (
+    TOKEN,
+    BadFrame,
+    MessageFileReader,
+    MessageFileWriter,
+    compressed,
+    compressor,
+)
+from mailmerge.plan.store import FINISHED, NOT_ADDED, NOT_PACKED, OUT_OF_ORDER, PlanRow, refuse
 from mailmerge.sqlite import Database, is_full
 
 if TYPE_CHECKING:
@@ -34,14 +41,14 @@ if TYPE_CHECKING:
     from types import EllipsisType
 
     from mailmerge.errors import MailmergeError
-    from mailmerge.plan.store import PlanReader
+    from mailmerge.plan.store import PackedMessage, PackedRow, PlanReader
 
 NAME_DIGITS = 16
 SUFFIX = ".plan"
 MESSAGES_SUFFIX = ".messages"
 
 _APPLICATION = 0x6D6D706C  # "mmpl"
-_FORMAT = 2
+_FORMAT = 3
 _BATCH = 1000
 """Rows that are put into the database in one go: one by one costs several times as much."""
 _LOOK_AHEAD = 100
@@ -72,14 +79,15 @@ _WITH_INDEXES = 1.3
 """What the database grows by when it is finished."""
 _ROOM = "free some space, or set MAILMERGE_CACHE_DIR to a folder that has some"
 
+
 _Kept = TypeVar("_Kept")
 
 
-class _Form(Generic[_Kept]):
+class Form(Generic[_Kept]):
     """How values of one type are kept.
 
     A text that is not valid Unicode (lone surrogates in a caller's rows) has no UTF-8, so a value with one is
-    kept as JSON, which has escapes for them. Both are arrays or tables, so their first octet tells which.
+    kept as JSON, which has escapes for them. All values are arrays or tables, so the first octet tells which.
     """
 
     def __init__(self, kind: type[_Kept]) -> None:
@@ -88,6 +96,7 @@ class _Form(Generic[_Kept]):
         self._decode = msgspec.msgpack.Decoder(kind).decode
 
     def encode(self, value: _Kept) -> bytes:
+        """Give what `decode` reads."""
         try:
             return self._encode(value)
         except UnicodeEncodeError:
@@ -105,9 +114,37 @@ class _Form(Generic[_Kept]):
         return self._decode(data)
 
 
-_ROW = _Form(PlanRow)
-_MESSAGE = _Form(FrozenMessage)
-_FINDING = _Form(Diagnostic)
+ROW = Form(PlanRow)
+MESSAGE = Form(FrozenMessage)
+FINDING = Form(Diagnostic)
+
+
+def key_octets(text: str) -> bytes:
+    """Give a key or an address as rows and messages are found by it."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def pack_row(row: PlanRow) -> PackedRow:
+    """Pack a row."""
+    found_by = (row.n, row.row, row.ready, row.holds, key_octets(row.key), key_octets(row.address.lower()))
+    return (*found_by, ROW.encode(row))
+
+
+class MessagePacker:
+    """Packs messages of one plan, but for its first ones.
+
+    Args:
+        dictionary: what `PlanWriter.dictionary` is.
+
+    """
+
+    def __init__(self, dictionary: bytes) -> None:
+        self._compress = compressor(dictionary)
+
+    def pack(self, frozen: FrozenMessage) -> PackedMessage:
+        """Pack a message."""
+        encoded = MESSAGE.encode(frozen)
+        return key_octets(frozen.key), compressed(self._compress, encoded), len(encoded)
 
 
 class SqlitePlanWriter:
@@ -162,9 +199,12 @@ class SqlitePlanWriter:
         """See `PlanWriter`."""
         refuse(self._opened is None, FINISHED)
         refuse(row.n <= self._last, OUT_OF_ORDER)
-        self._last = row.n
+        self._add_row(pack_row(row))
+
+    def _add_row(self, row: PackedRow) -> None:
+        self._last = row[0]
         self._row_count += 1
-        self._rows.append((row.n, *_columns(row)))
+        self._rows.append(row)
         if len(self._rows) >= _BATCH:
             self._flush()
 
@@ -172,7 +212,8 @@ class SqlitePlanWriter:
         """See `PlanWriter`."""
         refuse(self._opened is None, FINISHED)
         refuse(not 0 <= row.n <= self._last, NOT_ADDED)
-        self._replaced.append((*_columns(row), row.n))
+        n, *columns = pack_row(row)
+        self._replaced.append((*columns, n))
         if len(self._replaced) >= _BATCH:
             self._flush()
 
@@ -183,21 +224,37 @@ class SqlitePlanWriter:
         # Only rows that have been passed are changed meanwhile, and no change moves a row.
         found = f"{_REPEATED} {_REPEATED_ADDRESS if addresses else ''} ORDER BY n"
         for (data,) in self._db.stream(found):
-            yield _ROW.decode(data)
+            yield ROW.decode(data)
 
-    def add_message(self, frozen: FrozenMessage) -> int:
+    def add_message(self, number: int, frozen: FrozenMessage) -> None:
         """See `PlanWriter`."""
         refuse(self._opened is None, FINISHED)
-        encoded = _MESSAGE.encode(frozen)
+        encoded = MESSAGE.encode(frozen)
         place, length = self._frames.add(encoded)
         self._message_count += 1
-        self._messages.append((self._message_count, _octets(frozen.key), place, length, len(encoded)))
-        return self._message_count
+        self._messages.append((number, key_octets(frozen.key), place, length, len(encoded)))
+
+    @property
+    def dictionary(self) -> bytes | None:
+        """See `PlanWriter`."""
+        return self._frames.dictionary
+
+    def add_packed(self, row: PackedRow, message: PackedMessage | None) -> None:
+        """See `PlanWriter`."""
+        refuse(self._opened is None, FINISHED)
+        refuse(self._frames.dictionary is None, NOT_PACKED)
+        refuse(row[0] <= self._last, OUT_OF_ORDER)
+        if message is not None:
+            key, frame, unpacked = message
+            place, length = self._frames.add_frame(frame)
+            self._message_count += 1
+            self._messages.append((row[0], key, place, length, unpacked))
+        self._add_row(row)
 
     def add_findings(self, n: int | None, findings: Sequence[Diagnostic]) -> None:
         """See `PlanWriter`."""
         refuse(self._opened is None, FINISHED)
-        self._findings += [(n, _FINDING.encode(finding)) for finding in findings]
+        self._findings += [(n, FINDING.encode(finding)) for finding in findings]
 
     def _flush(self) -> None:
         run = self._db.executemany
@@ -342,7 +399,7 @@ class SqlitePlanReader:
             yield from self._rows("SELECT data FROM row WHERE row BETWEEN ? AND ? ORDER BY row", first, last)
 
     def _rows(self, query: str, *cells: object) -> Iterator[PlanRow]:
-        decode = _ROW.decode
+        decode = ROW.decode
         for (data,) in self._db.stream(query, cells):
             try:
                 yield decode(data)
@@ -362,7 +419,7 @@ class SqlitePlanReader:
 
     def holders(self, keys: Sequence[str]) -> dict[str, PlanRow]:
         """See `PlanReader`."""
-        wanted = [found for key in keys if (found := _octets(key))]
+        wanted = [found for key in keys if (found := key_octets(key))]
         marks = ", ".join("?" * len(wanted))
         query = f"SELECT data FROM row WHERE holds AND key <> x'' AND key IN ({marks})"  # noqa: S608
         return {row.key: row for row in self._rows(query, *wanted)}
@@ -376,10 +433,10 @@ class SqlitePlanReader:
             raise self._damaged(self._path, ValueError(f"it has no message {number}"))
         key, place, length, octets = found
         try:
-            frozen = _MESSAGE.decode(self._frames.read(place, length, octets))
+            frozen = MESSAGE.decode(self._frames.read(place, length, octets))
         except (BadFrame, OSError, *_UNDECODABLE) as error:
             raise self._damaged(self._path, error) from error
-        if _octets(frozen.key) != key:
+        if key_octets(frozen.key) != key:
             raise self._damaged(self._path, ValueError(f"message {number} has another key"))
         return frozen
 
@@ -399,7 +456,7 @@ class SqlitePlanReader:
             found = self._db.stream("SELECT n, data FROM finding WHERE n IS ? ORDER BY id", (n,))
         for place, data in found:
             try:
-                yield place, _FINDING.decode(data)
+                yield place, FINDING.decode(data)
             except _UNDECODABLE as error:
                 raise self._damaged(self._path, error) from error
 
@@ -427,7 +484,7 @@ class SqlitePlanReader:
 
     def _open_messages(self, path: Path) -> MessageFileReader | None:
         """Open the messages; None: they were removed."""
-        first = self._db.row("SELECT place, length FROM message WHERE number = 1")
+        first = self._db.row("SELECT place, length FROM message ORDER BY number LIMIT 1")
         token, octets = self._meta("token"), self._meta("octets")
         try:
             stream = files.open_own(path)
@@ -443,16 +500,6 @@ class SqlitePlanReader:
 
 
 _UNDECODABLE = (msgspec.MsgspecError, ValueError, TypeError)
-
-
-def _columns(row: PlanRow) -> tuple[object, ...]:
-    """Give what a row is found by, and the row."""
-    address = _octets(row.address.lower())
-    return row.row, row.ready, row.holds, _octets(row.key), address, _ROW.encode(row)
-
-
-def _octets(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")
 
 
 def _discard(stream: BinaryIO) -> None:

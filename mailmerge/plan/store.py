@@ -29,6 +29,7 @@ else:
 FINISHED = "the plan is finished"
 OUT_OF_ORDER = "rows are added in list order"
 NOT_ADDED = "only a row that was added can be replaced"
+NOT_PACKED = "there is no dictionary to pack with"
 
 
 class PlanRow(Struct, frozen=True, array_like=True):
@@ -52,7 +53,7 @@ class PlanRow(Struct, frozen=True, array_like=True):
     recipients: tuple[str, ...] = ()
     """The envelope's addresses, normalised."""
     message: int | None = None
-    """The number of its frozen message."""
+    """The number of its frozen message: the `n` of the first row that it is for."""
     size: int = 0
     """Octets of its message."""
     holds: bool = True
@@ -65,6 +66,12 @@ class PlanRow(Struct, frozen=True, array_like=True):
     def ready(self) -> bool:
         """Whether it may be sent."""
         return self.status is Status.PENDING
+
+
+PackedRow = tuple[int, int, bool, bool, bytes, bytes, bytes]
+"""A row as it is kept: ``n``, ``row``, ``ready``, ``holds``, key, address in small letters, the whole."""
+PackedMessage = tuple[bytes, bytes, int]
+"""A message as it is kept: its key, its frame, and the octets that the frame unpacks to."""
 
 
 class PlanWriter(Protocol):
@@ -102,11 +109,23 @@ class PlanWriter(Protocol):
 
         """
 
-    def add_message(self, frozen: FrozenMessage) -> int:
-        """Add a message and give its number.
+    def add_message(self, number: int, frozen: FrozenMessage) -> None:
+        """Add a message; numbers rise.
 
         Raises:
             FileError: it cannot be kept.
+
+        """
+
+    @property
+    def dictionary(self) -> bytes | None:
+        """What others need to pack messages for this plan; None: only it can do that, so far."""
+
+    def add_packed(self, row: PackedRow, message: PackedMessage | None) -> None:
+        """Add a row, and a message of its number, that were packed with `dictionary`.
+
+        Raises:
+            FileError: they cannot be kept.
 
         """
 
@@ -242,7 +261,7 @@ class MemoryPlan:
         self.facts = b""
         self.has_messages = True
         self._rows: list[PlanRow] = []
-        self._messages: list[FrozenMessage] = []
+        self._messages: dict[int, FrozenMessage] = {}
         self._findings: dict[int | None, list[Diagnostic]] = {}
         self._finished = False
 
@@ -278,11 +297,19 @@ class MemoryPlan:
             if keys[row.key] > 1 or (row.ready and written[row.address.lower()] > 1):
                 yield row
 
-    def add_message(self, frozen: FrozenMessage) -> int:
+    def add_message(self, number: int, frozen: FrozenMessage) -> None:
         """See `PlanWriter`."""
         refuse(self._finished, FINISHED)
-        self._messages.append(frozen)
-        return len(self._messages)
+        self._messages[number] = frozen
+
+    @property
+    def dictionary(self) -> bytes | None:
+        """See `PlanWriter`; nothing is packed."""
+        return None
+
+    def add_packed(self, row: PackedRow, message: PackedMessage | None) -> None:  # noqa: ARG002
+        """See `PlanWriter`."""
+        refuse(True, NOT_PACKED)
 
     def add_findings(self, n: int | None, findings: Sequence[Diagnostic]) -> None:
         """See `PlanWriter`."""
@@ -336,9 +363,9 @@ class MemoryPlan:
 
     def message(self, number: int) -> FrozenMessage:
         """See `PlanReader`."""
-        if not 0 < number <= len(self._messages):
+        if number not in self._messages:
             raise PlanDamaged(f"the plan {self.name} has no message {number}")
-        return self._messages[number - 1]
+        return self._messages[number]
 
     def findings(self, n: int | EllipsisType | None = ...) -> Iterator[tuple[int | None, Diagnostic]]:
         """See `PlanReader`."""

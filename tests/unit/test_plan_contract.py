@@ -87,7 +87,7 @@ def test_what_is_not_finished_leaves_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "plans"
     with SqlitePlanWriter(folder / NAME, MADE) as writer:
         writer.add_row(row(0))
-        writer.add_message(frozen(0))
+        writer.add_message(0, frozen(0))
     with contextlib.suppress(ZeroDivisionError), SqlitePlanWriter(folder / NAME, MADE) as writer:
         writer.add_row(row(0))
         raise ZeroDivisionError
@@ -230,7 +230,7 @@ def test_a_row_can_be_replaced(new_plan: Callable[[], PlanWriter]) -> None:
         (lambda writer: (writer.replace_row(row(2)), writer.finish(b"")), "was added"),
         (lambda writer: (writer.finish(b"").close(), writer.add_row(row(9))), "finished"),
         (lambda writer: (writer.finish(b"").close(), writer.replace_row(row(4))), "finished"),
-        (lambda writer: (writer.finish(b"").close(), writer.add_message(frozen(9))), "finished"),
+        (lambda writer: (writer.finish(b"").close(), writer.add_message(9, frozen(9))), "finished"),
         (lambda writer: (writer.finish(b"").close(), writer.add_findings(None, [finding("x")])), "finished"),
         (lambda writer: (writer.finish(b"").close(), writer.finish(b"")), "finished"),
     ],
@@ -256,7 +256,9 @@ def test_messages_come_back_as_they_were(new_plan: Callable[[], PlanWriter]) -> 
     messages[PLAIN + 9] = frozen(PLAIN + 9, body=(b"one", 0, bytes(range(256)) * 5000, 1), files=files)
     messages[PLAIN + 10] = frozen(PLAIN + 10, key="\ud800")
     with new_plan() as writer:
-        numbers = [writer.add_message(message) for message in messages]
+        numbers = list(range(1, len(messages) + 1))
+        for number, message in zip(numbers, messages, strict=True):
+            writer.add_message(number, message)
         with writer.finish(b"") as reader:
             for n in (PLAIN + 49, 0, PLAIN + 9, PLAIN - 1, PLAIN, 7, *range(len(messages))):
                 assert reader.message(numbers[n]) == messages[n]
@@ -265,9 +267,9 @@ def test_messages_come_back_as_they_were(new_plan: Callable[[], PlanWriter]) -> 
 def test_a_message_that_is_not_there(new_plan: Callable[[], PlanWriter]) -> None:
     """An unknown number is a damaged plan, not another message."""
     with new_plan() as writer:
-        number = writer.add_message(frozen(0))
+        writer.add_message(number := 0, frozen(0))
         with writer.finish(b"") as reader:
-            for wrong in (0, number + 1, -1):
+            for wrong in (number + 1, -1):
                 with pytest.raises(PlanDamaged):
                     reader.message(wrong)
 
@@ -295,13 +297,14 @@ def test_findings(new_plan: Callable[[], PlanWriter]) -> None:
 def test_a_finished_plan_can_be_opened_again(tmp_path: Path) -> None:
     """What was finished by one process is read by others, several at the same time."""
     with SqlitePlanWriter(tmp_path / NAME, MADE) as writer:
-        writer.add_row(row(0, message=writer.add_message(frozen(0))))
+        writer.add_message(0, frozen(0))
+        writer.add_row(row(0, message=0))
         first = writer.finish(b"s")
         place = tmp_path / f"{NAME}-{first.name}"
 
     with first, SqlitePlanReader(place) as one, SqlitePlanReader(place) as other:
         assert list(one.rows()) == list(other.rows())
-        assert one.message(1) == other.message(1) == frozen(0)
+        assert one.message(0) == other.message(0) == frozen(0)
 
 
 def test_the_name_is_that_of_the_facts(tmp_path: Path) -> None:
@@ -328,7 +331,8 @@ def test_a_reader_keeps_its_plan_when_a_new_one_takes_its_place(tmp_path: Path) 
     """Whoever reads goes on with what was opened; the name belongs to the new plan."""
     with SqlitePlanWriter(tmp_path / NAME, MADE) as writer:
         for n in range(1500):
-            writer.add_row(row(n, message=writer.add_message(frozen(n))))
+            writer.add_message(n, frozen(n))
+            writer.add_row(row(n, message=n))
         old = writer.finish(b"old", b"facts")
     with old:
         rows = old.rows()
@@ -336,7 +340,7 @@ def test_a_reader_keeps_its_plan_when_a_new_one_takes_its_place(tmp_path: Path) 
         with SqlitePlanWriter(tmp_path / NAME, MADE) as writer, writer.finish(b"new", b"facts") as new:
             assert (new.name, new.summary) == (old.name, b"new")
         assert len(list(rows)) == 1499
-        assert (old.summary, old.message(1500)) == (b"old", frozen(1499))
+        assert (old.summary, old.message(1499)) == (b"old", frozen(1499))
 
 
 def test_rows_that_repeat_a_key(new_plan: Callable[[], PlanWriter]) -> None:

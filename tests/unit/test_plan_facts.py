@@ -22,7 +22,7 @@ from mailmerge.errors import RowError
 from mailmerge.message.attachments import FileStore
 from mailmerge.message.file_search import FileProblem, FileSearch
 from mailmerge.message.inline import InlineImages
-from mailmerge.plan.composer import Composer
+from mailmerge.plan.composer import Composer, recipe
 from mailmerge.plan.facts import Facts, Premises, premises
 from mailmerge.plan.path_log import LookedAtPaths, PathLog
 from mailmerge.recipients import open_list, sha256
@@ -90,7 +90,7 @@ def plan(folder: Path, log: PathLog | None = None, **overrides: object) -> Facts
     facts = log.stat(str(source))
     log.hashed(str(source), facts, sha256(source))
     recipients = open_list(source)
-    composer = Composer(file, recipients.columns, files=log)
+    composer = Composer(recipe(file), recipients.columns, files=log)
     for recipient in recipients:
         with contextlib.suppress(RowError):  # an attachment that leads out of the folder
             composer.freeze(composer.render(recipient), key="")

@@ -1,0 +1,362 @@
+"""What the rows of a list become, and how they are made a chunk at a time.
+
+`RowMaker` makes one row after the other. `ChunkMaker` makes and packs the rows of a chunk: what depends on
+rows that came before is left open (is a layout new? how often does something occur?), so that chunks can be
+made in any order, by several processes, and are then taken in the list's order. A plan is therefore the same
+however many made it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import deque
+from itertools import islice
+from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from mailmerge.check.lint import RowCounts, SeenLayout  # noqa: TC001  chunks are decoded into them
+from mailmerge.errors import MailmergeError, RowError, TemplateError
+from mailmerge.model import Diagnostic, Recipient, Severity, Status
+from mailmerge.plan.composer import identity
+from mailmerge.plan.sqlite_store import MessagePacker, pack_row
+from mailmerge.plan.store import PackedMessage, PackedRow, PlanRow
+from mailmerge.values import Date, DateTime, Duration, Number, Time, Truth
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from mailmerge.check.lint import Lint
+    from mailmerge.model import Columns, FrozenMessage, Rendered
+    from mailmerge.plan.composer import Composer
+    from mailmerge.values import Cell as _Cell
+else:
+    _Cell = str | Number | Date | DateTime | Time | Duration | Truth  # what a cell is decoded into
+
+
+class MadeRow(Struct, frozen=True):
+    """What one row of the list is."""
+
+    status: Status
+    """``pending`` (ready to be sent), ``invalid`` or ``skipped``."""
+    key: str = ""
+    address: str = ""
+    detail: str = ""
+    """Why it has no message."""
+    findings: Sequence[Diagnostic] = ()
+    rendered: Rendered | None = None
+    """None: its data cannot be rendered, or it was not selected."""
+    frozen: FrozenMessage | None = None
+    """None: its message cannot be made; an invalid row has one if reading it found the error."""
+
+    @property
+    def recipients(self) -> tuple[str, ...]:
+        """Everyone the message is for, normalised."""
+        if self.frozen is None:
+            return ()
+        return tuple(address.normalised for address in self.frozen.envelope.rcpt_to)
+
+
+class RowMaker:
+    """Makes the rows of one pass over a list.
+
+    Args:
+        composer: the campaign's templates and message builder.
+        lint: reads the messages; it also counts what only the whole list shows.
+
+    """
+
+    def __init__(self, composer: Composer, lint: Lint) -> None:
+        self._composer = composer
+        self._lint = lint
+
+    def make(self, recipient: Recipient) -> MadeRow:
+        """Say what the row is, and give its message if there is one; rows come in the list's order."""
+        made, layout = self.examine(recipient)
+        if layout is None:
+            return made
+        found = self._lint.admit(layout)
+        detail = fault(found) if made.status is Status.PENDING else None
+        made = replace(made, findings=[*made.findings, *found])
+        return made if detail is None else replace(made, status=Status.INVALID, detail=detail)
+
+    def examine(self, recipient: Recipient) -> tuple[MadeRow, SeenLayout | None]:
+        """Say what the row is by itself, and what its layout shows if that is the first of its kind here."""
+        rendered = None
+        try:
+            if not self._composer.selects(recipient):
+                return MadeRow(Status.SKIPPED, recipient.key or "", detail="where"), None
+            rendered = self._composer.render(recipient)
+            frozen = self._composer.freeze(rendered)
+        except (RowError, TemplateError) as error:
+            return _invalid(recipient, error, rendered), None
+        findings, layout = self._lint.examine(rendered, frozen)
+        key, address = identity(rendered), str(rendered.to[0].address)
+        detail = fault(findings) if findings else None
+        if detail is not None:
+            return MadeRow(Status.INVALID, key, address, detail, findings, rendered, frozen), layout
+        return MadeRow(Status.PENDING, key, address, "", findings, rendered, frozen), layout
+
+
+def _invalid(recipient: Recipient, error: RowError | TemplateError, rendered: Rendered | None) -> MadeRow:
+    key, address, detail = recipient.key or "", error.address or "", error.diagnostics[0].message
+    return MadeRow(Status.INVALID, key, address, detail, error.diagnostics, rendered)
+
+
+def fault(findings: Iterable[Diagnostic]) -> str | None:
+    """Say why a row with these findings is invalid; None: it is not."""
+    errors = (found.message for found in findings if found.severity is Severity.ERROR)
+    return next(errors, None)
+
+
+def plan_row(n: int, recipient: Recipient, made: MadeRow) -> PlanRow:
+    """Put down what a row of the list is."""
+    return PlanRow(
+        n=n,
+        row=recipient.row,
+        key=made.key,
+        address=made.address,
+        status=made.status,
+        detail=made.detail,
+        row_digest=recipient.digest(),
+        recipients=made.recipients,
+        message=None if made.frozen is None else n,
+        size=0 if made.frozen is None else made.frozen.size,
+        holds=bool(made.key),
+        cells=recipient.values,
+        frozen="" if made.frozen is None else made.frozen.digest,
+    )
+
+
+# --- a chunk at a time ----------------------------------------------------------------------------------
+
+DIED = "C473"
+"""A process that helped to plan has ended."""
+MOST_JOBS = 8
+CHUNK = 100
+"""Rows that are given away in one go: some hundredths of a second."""
+MOST_WAITING = 200
+"""Chunks that are given away or made and whose turn has not come: that many are in memory."""
+_Given = tuple[int, tuple[_Cell, ...], str | None, tuple[Diagnostic, ...], str]
+"""A `Recipient` without the columns, which are the same for all."""
+
+
+class Chunk(Struct, frozen=True, array_like=True):
+    """Rows that follow each other in the list."""
+
+    n: int
+    """The place of the first one in the list, from 0."""
+    given: tuple[_Given, ...]
+
+    @classmethod
+    def of(cls, n: int, recipients: Iterable[Recipient]) -> Chunk:
+        """Take rows, the first of which is at place *n*."""
+        return cls(n, tuple([(r.row, r.values, r.key, r.problems, r.supersedes) for r in recipients]))
+
+    def recipients(self, columns: Columns) -> list[Recipient]:
+        """Give the rows."""
+        return [
+            Recipient(row, columns, values, key, problems, supersedes)
+            for row, values, key, problems, supersedes in self.given
+        ]
+
+    @property
+    def extent(self) -> str:
+        """The numbers of its rows, for people."""
+        first, last = self.given[0][0], self.given[-1][0]
+        return f"rows {first:,} to {last:,}" if first != last else f"row {first:,}"
+
+
+class OwnFiles(Struct, frozen=True, array_like=True):
+    """The files of a message, as far as the whole list has to know of them."""
+
+    attachments: int = 0
+    """How many it has."""
+    paths: tuple[bytes, ...] = ()
+    """Those that no other row may get."""
+
+    @classmethod
+    def of(cls, frozen: FrozenMessage) -> OwnFiles:
+        """Take them from a message."""
+        attachments = sum(not file.content_id for file in frozen.files)
+        return cls(attachments, tuple(file.path for file in frozen.files if file.own))
+
+
+_NO_FILES = OwnFiles()
+
+
+class PackedRecord(Struct, frozen=True, array_like=True):
+    """A row that was made and packed, and what the whole needs to know of it."""
+
+    row: PackedRow
+    status: Status
+    message: PackedMessage | None
+    size: int
+    sender: str
+    """The address of From; empty: there is no message."""
+    from_: str
+    """From as it is written; only up to the chunk's first row that is ready."""
+    key: str
+    supersedes: str
+    """The key of the row that this one corrects; empty: of none."""
+    files: OwnFiles
+    findings: tuple[Diagnostic, ...] = ()
+    layout: SeenLayout | None = None
+    """What the first message of its kind showed that this process met."""
+
+
+class PackedChunk(Struct, frozen=True, array_like=True):
+    """The rows of a chunk."""
+
+    records: tuple[PackedRecord, ...]
+    counts: RowCounts
+
+
+def _nothing() -> None:
+    pass
+
+
+class ChunkMaker:
+    """Makes and packs chunks, in any order.
+
+    Args:
+        composer: the campaign's templates and message builder.
+        lint: reads the messages.
+        dictionary: what `PlanWriter.dictionary` is.
+
+    """
+
+    def __init__(self, composer: Composer, lint: Lint, dictionary: bytes) -> None:
+        self._maker = RowMaker(composer, lint)
+        self._lint = lint
+        self._packer = MessagePacker(dictionary)
+
+    def make(
+        self, n: int, recipients: Sequence[Recipient], between: Callable[[], None] = _nothing
+    ) -> PackedChunk:
+        """Make the rows of a chunk, the first of which is at place *n*; after each, call *between*."""
+        self._lint.take_counts()  # those of a chunk that was given up
+        records = []
+        named = False
+        for place, recipient in enumerate(recipients, n):
+            made, layout = self._maker.examine(recipient)
+            records.append(self._record(place, recipient, made, layout, named=named))
+            named = named or (made.status is Status.PENDING and layout is None)
+            between()
+        return PackedChunk(tuple(records), self._lint.take_counts())
+
+    def _record(
+        self, n: int, recipient: Recipient, made: MadeRow, layout: SeenLayout | None, *, named: bool
+    ) -> PackedRecord:
+        frozen, rendered = made.frozen, made.rendered
+        return PackedRecord(
+            pack_row(plan_row(n, recipient, made)),
+            made.status,
+            None if frozen is None else self._packer.pack(frozen),
+            0 if frozen is None else frozen.size,
+            "" if frozen is None else frozen.sender,
+            "" if named or frozen is None or rendered is None else str(rendered.from_),
+            made.key,
+            recipient.supersedes,
+            _NO_FILES if frozen is None or not frozen.files else OwnFiles.of(frozen),
+            tuple(made.findings),
+            layout,
+        )
+
+
+def cpus() -> int:
+    """Say how many processes ``auto`` is: one for each processor that we may use, up to `MOST_JOBS`."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(allowed, MOST_JOBS)
+
+
+class Helpers(Protocol):
+    """Who else makes chunks: `mailmerge.plan.workers.WorkerPool`."""
+
+    def pump(self, *, wait: bool = False) -> None:
+        """Take what is finished, and send what was given; *wait* until there is something."""
+
+    def give(self, chunk: Chunk) -> None:
+        """Give a chunk away; `wants` says when."""
+
+    @property
+    def wants(self) -> bool:
+        """Whether one of them has not enough to do."""
+
+    def is_done(self, n: int) -> bool:
+        """Tell whether the chunk at place *n* is finished."""
+
+    def take(self, n: int) -> PackedChunk | None:
+        """Give what the chunk at place *n* became; None: it raised an error."""
+
+
+class SharedWork:
+    """The rows of a list, made together with others; iterating yields their chunks in the list's order.
+
+    What raises an error is made once more when it is its turn: so the first error in the list is the one
+    that is met, whoever met one first.
+
+    Args:
+        helpers: the others.
+        maker: makes what is made here.
+        rows: each with its place in the list.
+
+    """
+
+    def __init__(self, helpers: Helpers, maker: ChunkMaker, rows: Iterator[tuple[int, Recipient]]) -> None:
+        self._helpers = helpers
+        self._maker = maker
+        self._rows = rows
+        self._waiting: deque[tuple[int, list[Recipient]]] = deque()
+        """Chunks whose turn has not come, in order: the place of the first row, and the rows."""
+        self._own: dict[int, PackedChunk | None] = {}
+        self._ended: MailmergeError | None = None
+
+    def __iter__(self) -> Iterator[PackedChunk]:
+        waiting = self._waiting
+        while True:
+            self._share()
+            while waiting and self._is_done(waiting[0][0]):
+                yield self._take(*waiting.popleft())
+            if self._next():
+                self._make(*waiting[-1])
+            elif not waiting:
+                return
+            elif not self._is_done(waiting[0][0]):
+                self._helpers.pump(wait=True)
+
+    def _next(self) -> bool:
+        """Take the next chunk off the list, unless too many are waiting; it is the last one that waits."""
+        found = list(islice(self._rows, CHUNK)) if len(self._waiting) < MOST_WAITING else []
+        if found:
+            self._waiting.append((found[0][0], [recipient for _, recipient in found]))
+        return bool(found)
+
+    def _share(self) -> None:
+        self._helpers.pump()
+        while self._helpers.wants and self._next():
+            self._helpers.give(Chunk.of(*self._waiting[-1]))
+
+    def _make(self, n: int, recipients: Sequence[Recipient]) -> None:
+        """Make a chunk here, and see to the others after each row."""
+        self._own[n] = None
+        with contextlib.suppress(MailmergeError):
+            self._own[n] = self._maker.make(n, recipients, self._between)
+        if self._ended is not None:
+            raise self._ended
+
+    def _between(self) -> None:
+        try:
+            self._share()
+        except MailmergeError as error:  # not of the row that was just made
+            self._ended = error
+            raise
+
+    def _is_done(self, n: int) -> bool:
+        return n in self._own or self._helpers.is_done(n)
+
+    def _take(self, n: int, recipients: Sequence[Recipient]) -> PackedChunk:
+        made = self._own.pop(n) if n in self._own else self._helpers.take(n)
+        return self._maker.make(n, recipients) if made is None else made

@@ -1,0 +1,274 @@
+"""The planner's side of its workers: starts them, gives chunks away, and takes what they became.
+
+One thread does it all: pipes are written and read when they are ready, between rows that the planner makes
+itself. Whatever ends, nobody is left behind: a worker ends with its input, and is ended with the pool.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from mailmerge.errors import InputError, MailmergeError
+from mailmerge.plan.rows import DIED
+from mailmerge.plan.worker import CHUNK, FAILED, HEAD, LOOKED_AT, OUT_OF_MEMORY, PACKED, frame
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mailmerge.plan.path_log import LookedAtPaths
+    from mailmerge.plan.rows import Chunk, PackedChunk
+
+COMMAND = ("-P", "-m", "mailmerge.plan.worker")
+_AHEAD = 2
+"""Chunks that a worker has: one that it works at, and one that waits in the pipe."""
+_READ = 1 << 18
+_LAST_WORDS = 4000
+_KEPT = ("PATH", "HOME", "USERPROFILE", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SYSTEMROOT")
+_KEPT_PREFIXES = ("LC_", "PYTHON", "COVERAGE_", "DYLD_")
+
+
+def possible() -> bool:
+    """Tell whether there can be workers: not where our Python cannot be started by its path."""
+    return os.name == "posix" and bool(sys.executable) and not getattr(sys, "frozen", False)
+
+
+def environment() -> dict[str, str]:
+    """Give the environment of a worker: what Python and the C library need, none of our variables."""
+    kept = {
+        name: value for name, value in os.environ.items() if name in _KEPT or name.startswith(_KEPT_PREFIXES)
+    }
+    places = [*filter(None, sys.path), os.fspath(Path(__file__).parents[2])]
+    same = {"PYTHONPATH": os.pathsep.join(dict.fromkeys(places)), "PYTHONUTF8": str(sys.flags.utf8_mode)}
+    return {**kept, **same}
+
+
+class Worker:
+    """One worker process.
+
+    Args:
+        setup: what it is told first, see `mailmerge.plan.worker.setup`.
+
+    Raises:
+        OSError: it cannot be started.
+
+    """
+
+    def __init__(self, setup: bytes) -> None:
+        self.process = subprocess.Popen(  # noqa: S603  our own program
+            [sys.executable, *COMMAND],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment(),
+        )
+        self._streams = (self.process.stdin, self.process.stdout, self.process.stderr)
+        self.orders, self.answers, self.errors = (stream.fileno() for stream in self._streams if stream)
+        for pipe in (self.orders, self.answers, self.errors):
+            os.set_blocking(pipe, False)
+        self.version = ""
+        """What it answered the setup with; empty: it is not ready yet."""
+        self.chunks: deque[Chunk] = deque()
+        """What it has not answered yet."""
+        self._out = bytearray(frame(setup))
+        self._in = bytearray()
+        self._words = b""
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another chunk would keep it busy."""
+        return bool(self.version) and len(self.chunks) < _AHEAD
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether it has not been told everything yet."""
+        return bool(self._out)
+
+    def give(self, chunk: Chunk) -> None:
+        """Give it a chunk."""
+        self.chunks.append(chunk)
+        self.tell(CHUNK.encode(chunk))
+
+    def tell(self, content: bytes) -> None:
+        """Send a frame, as far as the pipe has room."""
+        self._out += frame(content)
+        self.write()
+
+    def write(self) -> None:
+        """Send more of what is to be sent."""
+        with contextlib.suppress(BlockingIOError, BrokenPipeError):  # that it is gone shows when it is read
+            while self._out:
+                del self._out[: os.write(self.orders, self._out[:_READ])]
+
+    def read(self) -> Iterator[bytes]:
+        """Yield the answers that are there.
+
+        Raises:
+            EOFError: it has ended.
+
+        """
+        with contextlib.suppress(BlockingIOError):
+            self._words = (self._words + os.read(self.errors, _READ))[-_LAST_WORDS:]
+        with contextlib.suppress(BlockingIOError):
+            data = os.read(self.answers, _READ)
+            if not data:
+                raise EOFError
+            self._in += data
+        while len(self._in) >= HEAD:
+            end = HEAD + int.from_bytes(self._in[:HEAD], "big")
+            if len(self._in) < end:
+                return
+            answer = bytes(self._in[HEAD:end])
+            del self._in[:end]
+            yield answer
+
+    def end(self) -> str:
+        """Wait until it has ended, and say how."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(timeout=5)
+        self.kill()
+        code = self.process.returncode
+        if code == OUT_OF_MEMORY:
+            return "it had not enough memory"
+        if code < 0:
+            with contextlib.suppress(ValueError):
+                return f"{signal.Signals(-code).name} ended it"
+        words = self._words.decode("utf-8", "replace").strip().splitlines()
+        return f"exit code {code}" + (f": {words[-1]}" if words else "")
+
+    def kill(self) -> None:
+        """End it: nothing of it is needed any more."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        for stream in self._streams:
+            with contextlib.suppress(OSError):
+                if stream is not None:
+                    stream.close()
+
+
+class WorkerPool:
+    """Some workers; use it as a context manager: when it is left, they have ended.
+
+    Args:
+        count: how many.
+        setup: what they are told first.
+        version: the campaign's: a worker that finds another one met other templates than the planner.
+
+    Raises:
+        OSError: they cannot be started.
+
+    """
+
+    def __init__(self, count: int, setup: bytes, version: str) -> None:
+        self._version = version
+        self._workers: list[Worker] = []
+        self._done: dict[int, PackedChunk | None] = {}
+        self._looked_at: list[LookedAtPaths] = []
+        try:
+            for _ in range(count):
+                self._workers.append(Worker(setup))
+        except BaseException:
+            self.close()
+            raise
+        self._poll = select.poll()
+        for worker in self._workers:
+            self._poll.register(worker.answers, select.POLLIN)
+            self._poll.register(worker.errors, select.POLLIN)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all of them."""
+        for worker in self._workers:
+            worker.kill()
+
+    @property
+    def wants(self) -> bool:
+        """Whether a worker has not enough to do."""
+        return any(worker.has_room for worker in self._workers)
+
+    def give(self, chunk: Chunk) -> None:
+        """Give a chunk to the worker that has least to do."""
+        with_room = (worker for worker in self._workers if worker.has_room)
+        min(with_room, key=lambda worker: len(worker.chunks)).give(chunk)
+
+    def pump(self, *, wait: bool = False) -> None:
+        """Take what has been answered, and send what has not been sent.
+
+        Args:
+            wait: until there is something.
+
+        Raises:
+            MailmergeError: a worker has ended (C473).
+
+        """
+        writing = [worker for worker in self._workers if worker.is_writing]
+        for worker in writing:
+            self._poll.register(worker.orders, select.POLLOUT)
+        found = {pipe for pipe, _ in self._poll.poll(None if wait else 0)}
+        for worker in writing:
+            self._poll.unregister(worker.orders)
+            worker.write()
+        for worker in self._workers:
+            if worker.answers in found or worker.errors in found:
+                self._take(worker)
+
+    def _take(self, worker: Worker) -> None:
+        try:
+            for answer in worker.read():
+                self._take_answer(worker, answer)
+        except EOFError:
+            raise self._died(worker) from None
+
+    def _take_answer(self, worker: Worker, answer: bytes) -> None:
+        if not worker.version:
+            worker.version = answer.decode("ascii")
+            if worker.version != self._version:
+                raise InputError(
+                    "the templates changed while the list was being planned",
+                    code="C474",
+                    hint="wait until the program that writes them has finished, then try again",
+                )
+        elif worker.chunks:
+            chunk = worker.chunks.popleft()
+            self._done[chunk.n] = None if answer == FAILED else PACKED.decode(answer)
+        else:
+            self._looked_at.append(LOOKED_AT.decode(answer))
+
+    def _died(self, worker: Worker) -> MailmergeError:
+        at = f" at {worker.chunks[0].extent}" if worker.chunks else ""
+        return MailmergeError(f"a process that helped to plan ended{at}: {worker.end()}", code=DIED)
+
+    def is_done(self, n: int) -> bool:
+        """Tell whether the chunk at place *n* was answered."""
+        return n in self._done
+
+    def take(self, n: int) -> PackedChunk | None:
+        """Give what the chunk at place *n* became; None: it raised an error."""
+        return self._done.pop(n)
+
+    def looked_at(self) -> list[LookedAtPaths]:
+        """Ask which paths were looked at; all chunks were answered.
+
+        Raises:
+            MailmergeError: a worker has ended (C473).
+
+        """
+        asked = [worker for worker in self._workers if worker.version]
+        for worker in asked:
+            worker.tell(b"")
+        while len(self._looked_at) < len(asked):
+            self.pump(wait=True)
+        return self._looked_at
