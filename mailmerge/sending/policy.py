@@ -11,9 +11,10 @@ in doubt              in doubt, never sent again by us    another connection; th
 about our set-up      pending                             ends: nothing changes until a person acts
 perhaps about it      deferred                            goes on; ends once three domains confirm it
 account: quota        deferred until that is over         ends: nobody else may be written to either
-account: else         pending, again in this run          pauses; a long pause ends it unless asked to wait
+account: else         pending, again behind all others    pauses; a long pause ends it unless asked to wait
 connection: rejected  rejected                            another connection
-connection: else      pending, again in this run          another connection, after a pause where one is asked
+connection: else      pending, again behind all others    another connection, after a pause where one is asked
+the second time       deferred                            goes on, if others were accepted in between
 row: rejected         rejected                            goes on
 row: deferred         deferred, or expired                goes on
 ====================  ==================================  ==================================================
@@ -31,6 +32,11 @@ in a row it is about us after all, and those rows are pending again as if they h
 
 **When refusals stop being about rows** and start being about us, the circuit breaker ends the run with the
 other rows untouched: see `Policy._tripped`.
+
+**One row never blocks the others.** Some recipients always get what sounds like a server in trouble (421,
+"451 4.3.0 temporary lookup failure", "452 4.3.1"). A row that got such a reply goes behind all others. If it
+gets one again there although others were accepted in between, it was the row: it is set aside, deferred. If
+none was, it was the server. A pause that such a reply asks for is obeyed once a second row got one, too.
 
 **A row that ends its connection** without a word, as some content filters do, would end one after the other.
 So from the second time on it goes behind all others, and at the fifth it counts as refused for now.
@@ -50,9 +56,9 @@ from msgspec.structs import replace
 
 from mailmerge.errors import AuthError, TlsError
 from mailmerge.model import Phase, Scope, Status
-from mailmerge.sending.runs import Again, Decision, Reason, RowDecision, RunDecision, RunEnd
+from mailmerge.sending.runs import UNANSWERED, Again, Decision, Reason, RowDecision, RunDecision, RunEnd
 from mailmerge.smtp.replies import as_suspicion, is_suspicion
-from mailmerge.text import plural
+from mailmerge.text import plural, quoted
 from mailmerge.validation import percent
 
 if TYPE_CHECKING:
@@ -188,6 +194,11 @@ class History:
         """Rows that were refused in a row for what seems to be about us, by key."""
         self.confirmed = False
         """They were, and are pending again: whoever is in flight and meets the same is no other case."""
+        self.troubled: dict[str, int] = {}
+        """Rows that got a reply about the server or the account, by key: how many were accepted by then."""
+        self.troubles = 0
+        """Such replies since a row was last accepted."""
+        self._set_aside: list[tuple[Job, Outcome]] = []
         self._blocked: dict[str, int] = {}
         # Until when to wait, in seconds of the steady clock:
         self.paused_until = float("-inf")
@@ -216,7 +227,12 @@ class History:
         return domain is not None
 
     def notes(self) -> Iterator[str]:
-        """Yield a sentence about each domain whose rows were left."""
+        """Yield a sentence about each row that was set aside, and each domain whose rows were left."""
+        for job, outcome in self._set_aside[:_SET_ASIDE_NAMED]:
+            yield (
+                f"row {job.message.row} ({job.address}) was set aside: the server answered "
+                f"{quoted(outcome.reply)} twice, and accepted others in between"
+            )
         for domain, rows in self._blocked.items():
             if rows:
                 left = f"{plural(rows, 'more row')} for that domain {'was' if rows == 1 else 'were'}"
@@ -232,6 +248,7 @@ class History:
         if outcome.status is Status.ACCEPTED:
             self.accepted += 1
             self.suspicions.clear()
+            self.troubles = 0
             self.rejected = self.contents = self.doubts = self.orders = self.long_pauses = 0
             self.latest.append(False)
             return
@@ -244,6 +261,11 @@ class History:
             self.paused_until = context.steady + run.pause
         if run.dropped:
             self.drops[context.job.message.key] = self.drops.get(context.job.message.key, 0) + 1
+        if _in_trouble(outcome):
+            self.troubled[context.job.message.key] = self.accepted
+            self.troubles += 1
+        if run.set_aside:
+            self._set_aside.append((context.job, outcome))
         for domain in run.blocked:
             self._blocked.setdefault(domain, 0)
 
@@ -295,6 +317,7 @@ _CONTENTS_IN_A_ROW = 3
 _PROTOCOL_ERRORS = 2
 _LONG_PAUSES_IN_A_ROW = 4
 _DOMAINS_THAT_CONFIRM = 3
+_SET_ASIDE_NAMED = 5
 _IN_VAIN = f"the server asked us to wait {_LONG_PAUSES_IN_A_ROW} times without accepting a message in between"
 
 
@@ -342,8 +365,14 @@ class Policy:
                 later = context.now + timedelta(seconds=outcome.retry_after or _PAUSE)
                 stop = _end(Reason.QUOTA, "account limit reached", outcome, later)
                 return Decision(RowDecision(Status.DEFERRED, later, counts=False), RunDecision(stop=stop))
+            case _ if self._was_the_row(outcome, history, context):
+                retire = outcome.scope is Scope.CONNECTION
+                return Decision(
+                    self._later(outcome, context), RunDecision(answered=True, retire=retire, set_aside=True)
+                )
             case (_, Scope.ACCOUNT, _):
-                return Decision(_NEXT, self._pause(outcome, outcome.retry_after or _PAUSE, history, context))
+                row = _LAST if _in_trouble(outcome) else _NEXT
+                return Decision(row, self._pause(outcome, outcome.retry_after or _PAUSE, history, context))
             case (Status.REJECTED, Scope.CONNECTION, _):
                 return Decision(_REJECTED, RunDecision(retire=True, stop=self._tripped(outcome, history)))
             case (_, Scope.CONNECTION, _) | (Status.PENDING, _, _):
@@ -390,9 +419,15 @@ class Policy:
             blocked = named or context.job.domains
         return RunDecision(answered=True, blocked=blocked, stop=self._tripped(outcome, history))
 
+    @staticmethod
+    def _was_the_row(outcome: Outcome, history: History, context: Context) -> bool:
+        """Tell whether what sounds like a server in trouble was about this row alone."""
+        accepted = history.troubled.get(context.job.message.key)
+        return _in_trouble(outcome) and accepted is not None and history.accepted > accepted
+
     def _over_another_connection(self, outcome: Outcome, history: History, context: Context) -> Decision:
-        row = _NEXT
-        silent = outcome.reply is None and outcome.phase in {Phase.DATA, Phase.CONTENT}
+        row = _LAST if _in_trouble(outcome) else _NEXT
+        silent = outcome.reply is None and outcome.phase in {Phase.RCPT, Phase.DATA, Phase.CONTENT}
         if silent:
             drops = history.drops.get(context.job.message.key, 0) + 1
             if drops >= _DROPS_OF_ONE_ROW:
@@ -401,7 +436,8 @@ class Policy:
                 row = _LAST
         # 421 at the first message says "not now"; after some that were answered it is a server's good right.
         closing = context.fresh and outcome.reply is not None and outcome.reply.code == 421
-        asked = outcome.retry_after
+        # One row that is asked to wait may be that row's fault.
+        asked = outcome.retry_after if history.troubles else None
         rest = self._pause(outcome, asked, history, context) if asked else RunDecision()
         stop = rest.stop
         if closing and history.closings + 1 >= _CLOSINGS:
@@ -501,6 +537,14 @@ class Policy:
             return RunDecision(pause=wait)
         later = now + timedelta(seconds=wait)
         return RunDecision(stop=RunEnd(Reason.ACCOUNT_PAUSE, error.message, error.hint, error, later))
+
+
+def _in_trouble(outcome: Outcome) -> bool:
+    """Tell whether a message was answered by words about the server or the account, but no limit of ours."""
+    limit = outcome.slower or outcome.reason == "quota"
+    about = outcome.scope is Scope.CONNECTION or (outcome.scope is Scope.ACCOUNT and not limit)
+    answered = outcome.reply is not None and outcome.reason not in UNANSWERED
+    return about and answered and outcome.status in {Status.PENDING, Status.DEFERRED}
 
 
 def _weighed(outcome: Outcome, history: History, context: Context) -> Outcome:

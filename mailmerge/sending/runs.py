@@ -59,6 +59,10 @@ class RunEnd(Struct, frozen=True):
     """What else a person should know of it, a sentence each."""
 
 
+UNANSWERED = frozenset({"dropped", "timeout", "withdrawn"})
+"""Reasons of messages that a connection took along: what the server said was not their answer."""
+
+
 # --- what is decided after each outcome: see `mailmerge.sending.policy` ------------------------------------
 
 
@@ -102,6 +106,8 @@ class RunDecision(Struct, frozen=True):
     """The row's content ended the connection without a word."""
     blocked: frozenset[str] = frozenset()
     """Domains whose rows are left as they are from now on."""
+    set_aside: bool = False
+    """It was the row: the server answers others."""
     suspicion: bool = False
     """The row was refused for what seems to be about us."""
     given_back: tuple[Job, ...] = ()

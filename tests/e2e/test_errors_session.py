@@ -394,3 +394,41 @@ def test_b21_one_recipient_s_server_that_dislikes_us_is_one_deferred_row(mailmer
         done = mailmerge("send", "spring", "--yes")
     assert done.code == 5, done
     assert statuses(mailmerge.folder / "spring") == ["accepted", "deferred", "accepted"]
+
+
+# --- one row that the server always answers like a server in trouble -------------------------------------
+
+
+def poisoned(reply: str):
+    """Answer one recipient, the first of the list, like this each time, and take all others."""
+    usual = say("250 2.1.5 ok")
+
+    def fault(peer: faultd.Peer) -> bytes | None:
+        meant = b"<p0@" in peer.server.commands[-1]
+        return (say(reply) if meant else usual)(peer)
+
+    return FaultServer({"RCPT": fault})
+
+
+def test_b22_one_poisoned_row_of_thirty(mailmerge):
+    """29 are accepted in the first run, the row is deferred with one try, and screen and file say why."""
+    mailmerge.campaign(people_csv="email,name\n" + "".join(f"p{n}@d{n}.example,P\n" for n in range(30)))
+    with poisoned("451 4.3.0 <p0@d0.example>: Temporary lookup failure") as server:
+        mailmerge.account(server, tls="none", auth="none", user=None)
+        done = mailmerge("send", "spring", "--yes")
+    assert done.code == 5, done
+    assert "29 accepted   1 deferred" in done.out
+    assert 'row 2 (p0@d0.example) was set aside: the server answered "451 4.3.0' in done.out + done.err
+    first = results(mailmerge.folder / "spring")[0]
+    assert (first["status"], first["attempts"]) == ("deferred", "1")
+
+
+def test_b22_a_row_that_stopped_the_last_run_comes_last_in_the_next(mailmerge):
+    """Words that end a run at once end the next one only after everybody else."""
+    mailmerge.campaign()
+    mailmerge.campaign(people_csv="email,name\n" + "".join(f"p{n}@d{n}.example,P\n" for n in range(5)))
+    with poisoned("421 4.7.0 unusual rate of mail, try again later") as server:
+        mailmerge.account(server, tls="none", auth="none", user=None)
+        first, second = mailmerge("send", "spring", "--yes"), mailmerge("send", "spring", "--yes")
+    assert (first.code, second.code) == (5, 5), (first, second)
+    assert statuses(mailmerge.folder / "spring") == ["pending"] + ["accepted"] * 4

@@ -79,7 +79,7 @@ TABLE = [
     ("452 4.5.3 Too many recipients", RCPT, goes_on(DEFERRED, MINUTE)),
     ("452 4.2.2 over quota", RCPT, goes_on(DEFERRED, 6 * HOUR)),
     ("552 5.2.2 mailbox full", RCPT, goes_on(REJECTED)),
-    ("452 4.3.1 Insufficient system storage", MAIL, ends_for(10 * MINUTE)),
+    ("452 4.3.1 Insufficient system storage", MAIL, RECONNECTS),
     ("436 MAIL FROM doesn't conform with authentication", MAIL, NEEDS_A_PERSON),
     ("550 5.4.5 Daily user sending limit exceeded.", DOT, QUOTA),
     ("550 5.7.1 you have exceeded your daily sending limit", MAIL, QUOTA),

@@ -101,6 +101,8 @@ BUSY = Outcome(Status.DEFERRED, Scope.ROW, Phase.RCPT, Reply(450, ("busy",)), "r
 SPAM_FOR_NOW = replace(SPAM, status=Status.DEFERRED)
 
 ON = RunDecision(answered=True)
+ROW_ALONE = replace(ON, retire=True, set_aside=True)
+ALONE = MappingProxyType({"accepted": 3, "troubled": MappingProxyType({"k2": 2})})
 SUSPECTED = replace(ON, suspicion=True)
 SUSPECTS = {f"k{row}": job(row=row, to=(f"a@{name}.example",)) for row, name in ((3, "two"), (4, "three"))}
 ELSEWHERE = RunDecision(retire=True)
@@ -238,25 +240,25 @@ TABLE = {
         {"paused_until": 3.0, "orders": 1},
         context(steady=3.0),
     ),
-    "rest": Line(REST, NEXT, RunDecision(stop=paused("the server asks for a pause: 451 later", REST, 900))),
-    "rest, asked to wait": Line(REST, NEXT, RunDecision(pause=900.0), policy=WAITING),
+    "rest": Line(REST, LAST, RunDecision(stop=paused("the server asks for a pause: 451 later", REST, 900))),
+    "rest, asked to wait": Line(REST, LAST, RunDecision(pause=900.0), policy=WAITING),
     "rest, the third time": Line(
-        REST, NEXT, RunDecision(pause=3600.0), {"orders": 2, "long_pauses": 2}, policy=WAITING
+        REST, LAST, RunDecision(pause=3600.0), {"orders": 2, "long_pauses": 2}, policy=WAITING
     ),
     "rest, the fourth time": Line(
         REST,
-        NEXT,
+        LAST,
         RunDecision(stop=paused("the server asks for a pause: 451 later", REST, 7200, IN_VAIN)),
         {"orders": 3, "long_pauses": 3},
         policy=WAITING,
     ),
     "rest, nobody knows how long": Line(
-        replace(REST, retry_after=None), NEXT, RunDecision(pause=900.0), policy=WAITING
+        replace(REST, retry_after=None), LAST, RunDecision(pause=900.0), policy=WAITING
     ),
-    "a minute's rest is simply obeyed": Line(replace(REST, retry_after=60.0), NEXT, RunDecision(pause=60.0)),
+    "a minute's rest is simply obeyed": Line(replace(REST, retry_after=60.0), LAST, RunDecision(pause=60.0)),
     "a second more is not": Line(
         replace(REST, retry_after=61.0),
-        NEXT,
+        LAST,
         RunDecision(
             stop=paused("the server asks for a pause: 451 later", replace(REST, retry_after=61.0), 61)
         ),
@@ -276,14 +278,14 @@ TABLE = {
         ),
         {"protocol_errors": 1},
     ),
-    "a cap on messages": Line(CAP, NEXT, ELSEWHERE),
-    "closing": Line(CLOSING, NEXT, ELSEWHERE),
+    "a cap on messages": Line(CAP, LAST, ELSEWHERE),
+    "closing": Line(CLOSING, LAST, ELSEWHERE),
     "closing at the first message": Line(
-        CLOSING, NEXT, RunDecision(retire=True, closing=True), {"closings": 1}, context(fresh=True)
+        CLOSING, LAST, RunDecision(retire=True, closing=True), {"closings": 1}, context(fresh=True)
     ),
     "closing at the first message, the third time": Line(
         CLOSING,
-        NEXT,
+        LAST,
         RunDecision(
             retire=True,
             closing=True,
@@ -295,14 +297,28 @@ TABLE = {
         context(fresh=True),
     ),
     "a cap at the first message, the third time": Line(
-        CAP, NEXT, ELSEWHERE, {"closings": 2}, context(fresh=True)
+        CAP, LAST, ELSEWHERE, {"closings": 2}, context(fresh=True)
     ),
+    "no storage, once": Line(STORAGE, LAST, ELSEWHERE),
+    "no storage, once, asked to wait": Line(STORAGE, LAST, ELSEWHERE, policy=WAITING),
     "no storage": Line(
         STORAGE,
-        NEXT,
+        LAST,
         RunDecision(retire=True, stop=paused("the server asks for a pause: 452 full", STORAGE, 600)),
+        {"troubles": 1},
     ),
-    "no storage, asked to wait": Line(STORAGE, NEXT, RunDecision(retire=True, pause=600.0), policy=WAITING),
+    "no storage, asked to wait": Line(
+        STORAGE, LAST, RunDecision(retire=True, pause=600.0), {"troubles": 1}, policy=WAITING
+    ),
+    "no storage for one row alone": Line(STORAGE, due(timedelta(seconds=660)), ROW_ALONE, {**ALONE}),
+    "closing at one row alone": Line(CLOSING, due(MINUTE), ROW_ALONE, {**ALONE}, context(fresh=True)),
+    "a cap for one row alone": Line(CAP, due(MINUTE), ROW_ALONE, {**ALONE}),
+    "rest for one row alone": Line(
+        REST, due(timedelta(seconds=990)), replace(ROW_ALONE, retire=False), {**ALONE}
+    ),
+    "for one row alone, its last try": Line(CAP, EXPIRED, ROW_ALONE, {**ALONE}, context(number=8)),
+    "nothing was accepted in between": Line(CAP, LAST, ELSEWHERE, {"accepted": 3, "troubled": {"k2": 3}}),
+    "a farewell to a row in flight": Line(replace(CLOSING, reason="dropped"), NEXT, ELSEWHERE, {**ALONE}),
     "dropped before the content": Line(DROPPED_EARLY, NEXT, ELSEWHERE),
     "dropped": Line(DROPPED, NEXT, RunDecision(retire=True, dropped=True)),
     "dropped twice": Line(DROPPED, LAST, RunDecision(retire=True, dropped=True), {"drops": {"k2": 1}}),
@@ -469,12 +485,12 @@ def test_deciding_changes_nothing(outcomes: list[Outcome], wait: bool) -> None:
 
 
 def learnt(known: History) -> dict[str, object]:
-    """What differs from a run that has learnt nothing, without the latest rows and their count."""
+    """What differs from a run that has learnt nothing, without the latest rows and who met trouble."""
     fresh = vars(History())
     return {
         name: value
         for name, value in vars(known).items()
-        if value != fresh[name] and name not in {"latest", "accepted"}
+        if value != fresh[name] and name not in {"latest", "accepted", "troubled", "troubles"}
     }
 
 

@@ -482,25 +482,63 @@ def test_a22_connections_that_are_of_no_use_get_rarer(bench: Bench) -> None:
 def test_b6_421_three_times_in_a_row_ends_the_run(bench: Bench, mode: Mode) -> None:
     """At the first message of a connection, however many it strikes; after an answer it may close."""
     bench.server.mode = mode
-    bench.server.fates = {2: [CLOSING] * 3}
+    bench.server.fates = {row: [CLOSING] * 3 for row in range(2, 7)}
     assert (bench.run().reason, bench.server.opened) == (Reason.NETWORK, 3)
     bench.server.fates = {2: [CLOSING] * 2}
     assert dict(bench.run(limit=1).counts.by_status) == {Status.ACCEPTED: 1}
     bench.server.fates = {4: [CLOSING] * 3}
     assert dict(bench.run(limit=2).counts.by_status) == {Status.ACCEPTED: 2}
     listed(bench, 9)
-    bench.server.fates = {row: [CLOSING] for row in range(7, 11)}
+    bench.server.fates = {row: [CLOSING] for row in (6, 8, 10)}
     assert dict(bench.run().counts.by_status) == {Status.ACCEPTED: 6}
 
 
 def test_b7_a_cap_per_connection_means_the_next_one(bench: Bench) -> None:
-    """The row goes out once more over a new connection, at once and without using up a try."""
+    """The row goes out once more over a new connection, behind the others and without using up a try."""
     bench.server.fates = {4: [CAP]}
     end = bench.run()
     assert dict(end.counts.by_status) == {Status.ACCEPTED: 5}
-    assert bench.server.begun == [2, 3, 4, 4, 5, 6]
+    assert bench.server.begun == [2, 3, 4, 5, 6, 4]
     assert bench.server.on_connection == [1, 1, 1, 2, 2, 2]
     assert bench.clock.monotonic() < 1
+
+
+POISON = (
+    "451 4.3.0 <u@example.org>: temporary lookup failure",
+    "421 4.3.2 closing",
+    "452 4.3.1 insufficient system storage",
+    "450 MI:DMC",
+    "432 4.3.2 concurrent connections limit exceeded",
+    "450 4.3.2 not now",
+    "451 MI:SFQ",
+)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("row", [2, 17])
+@pytest.mark.parametrize("reply", POISON)
+def test_b22_one_poisoned_row_never_blocks_the_others(bench: Bench, reply: str, row: int, mode: Mode) -> None:
+    """Wherever it is in the list: all others are accepted, it is deferred with one try, and that is said."""
+    listed(bench, 30)
+    bench.server.mode = mode
+    fate = Fate("RCPT", reply, hangs_up=reply.startswith("421"))
+    bench.server.fates = {row: [fate] * 50}
+    end = bench.run(wait=reply == "451 MI:SFQ")
+    assert dict(end.counts.by_status) == {Status.ACCEPTED: 29, Status.DEFERRED: 1}
+    deferred = next(result.delivery for result in bench.standing.results() if result.row == row)
+    assert deferred is not None
+    assert (deferred.status, deferred.attempts) == (Status.DEFERRED, 1)
+    assert [note for note in end.notes if f"row {row} " in note and reply[:20] in note]
+
+
+@pytest.mark.parametrize("reply", ["451 4.3.0 temporary lookup failure", "452 4.3.1 no storage"])
+def test_b22_a_server_in_trouble_is_no_row_s_fault(bench: Bench, reply: str) -> None:
+    """Where nothing was accepted in between nobody is deferred, and nobody's try is used up."""
+    listed(bench, 30)
+    bench.server.fates = {row: [Fate("RCPT", reply)] * 50 for row in range(2, 32)}
+    end = bench.run()
+    assert end.reason in {Reason.NETWORK, Reason.ACCOUNT_PAUSE}
+    assert set(bench.states().values()) == {"pending"}
 
 
 def test_b17_a_long_pause_closes_the_connection(bench: Bench) -> None:
