@@ -12,6 +12,7 @@
     ├── InUseError                 campaign or account is held by another process
     ├── LedgerError                the ledger cannot be trusted, read or written
     ├── PlanDamaged                a kept plan cannot be read: the next command makes it again
+    ├── SecretLeak                a message contains a secret that is in use: nothing more is sent
     ├── FileError                  a file or folder that we write: path, and an OSError with its errno
     └── SessionError               the SMTP session cannot go on: reply
         ├── ConnectionLost         name look-up, connect, time-out, drop
@@ -159,6 +160,13 @@ class PlanDamaged(MailmergeError):
 
     exit_code = 5
     default_code = "C491"
+
+
+class SecretLeak(MailmergeError):
+    """A message contains a password or token that is in use: it is not sent, and the run stops."""
+
+    exit_code = 6
+    default_code = "C492"
 
 
 class FileError(MailmergeError, OSError):

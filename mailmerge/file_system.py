@@ -8,11 +8,13 @@ tell that nothing has changed. It changes no answer.
 from __future__ import annotations
 
 # os.path, not Path: this runs on every row
-# ruff: noqa: PTH116
+# ruff: noqa: PTH116, PTH118
 import os
+from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
 
@@ -60,3 +62,91 @@ class FileSystem:
 
 FILE_SYSTEM = FileSystem()
 """The system's own."""
+
+
+class PrivateFiles:
+    """What we read or write for ourselves: nothing of it may get into a message, whatever a cell names.
+
+    Files are known by device and inode, too, so that a link or a second name does not hide one.
+
+    Args:
+        files: each with what messages call it.
+        templates: files of bodies; more are added as they are loaded.
+        folders: folders that are ours with all that is in them.
+
+    """
+
+    _MOST = 5_000
+
+    def __init__(
+        self,
+        files: Mapping[str, str] | None = None,
+        *,
+        templates: Iterable[str] = (),
+        folders: Iterable[str] = (),
+    ) -> None:
+        self._known: dict[tuple[int, int], str] = {}
+        self._templates: set[tuple[int, int]] = set()
+        self._folders = tuple(os.path.realpath(folder) + os.sep for folder in folders)
+        self._in_folders: set[tuple[int, int]] | None = None
+        for path, what in (files or {}).items():
+            for one in _identity(path):
+                self._known.setdefault(one, what)
+        for path in templates:
+            self.add_template(path)
+
+    def add_template(self, path: str) -> None:
+        """Add the file of a template."""
+        self._templates.update(_identity(path))
+
+    def what(
+        self, root: str, real: str, facts: os.stat_result, named: str = "", *, template: bool = False
+    ) -> str | None:
+        """Say in words which file of ours it is; None: it is not.
+
+        Args:
+            root: the folder that it was looked for in, its links resolved.
+            real: the file, its links resolved.
+            facts: what `stat` says of it.
+            named: its path under *root* as it was given.
+            template: whether templates may be used, as they may by each other.
+
+        """
+        inside = real[len(root.rstrip(os.sep)) + 1 :]
+        if any(part.startswith(".") and part.strip(".") for text in (named, inside) for part in _parts(text)):
+            return "a hidden file"
+        one = facts.st_dev, facts.st_ino
+        if one in self._known:
+            return self._known[one]
+        if not template and one in self._templates:
+            return "a template"
+        for folder in self._folders:
+            if real.startswith(folder) and not (root + os.sep).startswith(folder):
+                return "a file that mailmerge wrote"
+        if facts.st_nlink > 1 and one in self._written():
+            return "a file that mailmerge wrote"
+        return None
+
+    def _written(self) -> set[tuple[int, int]]:
+        """Look through our folders once, for a file that has another name somewhere else."""
+        if self._in_folders is None:
+            paths = (
+                os.path.join(parent, name)
+                for folder in self._folders
+                for parent, _, names in os.walk(folder)
+                for name in names
+            )
+            self._in_folders = {one for path in islice(paths, self._MOST) for one in _identity(path)}
+        return self._in_folders
+
+
+def _parts(path: str) -> list[str]:
+    return path.replace("\\", "/").split("/")
+
+
+def _identity(path: str) -> tuple[tuple[int, int], ...]:
+    try:
+        facts = os.stat(path)
+    except (OSError, ValueError):
+        return ()
+    return ((facts.st_dev, facts.st_ino),)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 MASK: Final = "****"
 """What is shown instead of a secret, whatever its length."""
 _SHORTEST_MASKED = 4
+_SHORTEST_SEARCHED = 12
 
 
 def mask(text: str, secrets: Iterable[str]) -> str:
@@ -143,6 +144,14 @@ class Secret:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a secret is not pickled")
+
+
+def in_use() -> tuple[bytes, ...]:
+    """Give every secret that something refers to and that is too long to occur in anything by chance."""
+    if not _IN_USE:
+        return ()
+    spellings = {spelling for secret in list(_IN_USE) for spelling in secret.spellings}
+    return tuple(sorted(spelling.encode() for spelling in spellings if len(spelling) >= _SHORTEST_SEARCHED))
 
 
 def mask_known(text: str) -> str:

@@ -125,5 +125,5 @@ class Definition(Struct, frozen=True):
             TemplateError: with every problem in them.
 
         """
-        composer = Composer(recipe(self.file, account), recipients.columns, list_name=recipients.shown)
-        return composer.sent_by(account)
+        made = recipe(self.file, account, out=self.workspace.out)
+        return Composer(made, recipients.columns, list_name=recipients.shown).sent_by(account)

@@ -84,7 +84,10 @@ class Planning:
         self._log = PathLog()
         self._source = None if definition.given_list is not None else self._look_at_list()
         self.composer = Composer(
-            recipe(definition.file, account), recipients.columns, list_name=recipients.shown, files=self._log
+            recipe(definition.file, account, out=definition.workspace.out),
+            recipients.columns,
+            list_name=recipients.shown,
+            files=self._log,
         ).sent_by(account)
         """The campaign's templates and message builder; what it looks at is noted."""
         # Nobody can tell whether rows that a program hands in are the same as before.

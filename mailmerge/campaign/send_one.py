@@ -87,7 +87,9 @@ def _build(
         subject=subject,
         text=(bodies[0],),
         html=None if bodies[1] is None else (bodies[1],),
-        attachments=tuple(RenderedAttachment(index, path.name) for index, path in enumerate(paths)),
+        attachments=tuple(
+            RenderedAttachment(index, path.name, fixed=True) for index, path in enumerate(paths)
+        ),
     )
     builder = MessageBuilder(
         version="one message",

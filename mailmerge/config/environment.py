@@ -6,12 +6,14 @@ never be given a secret from the user's own environment.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
-from mailmerge.errors import CampaignFileError
+from mailmerge.errors import AuthError, CampaignFileError
+from mailmerge.masking import Secret
 from mailmerge.model import Diagnostic, Place, Severity
 from mailmerge.options import ACCOUNT, CACHE_FOLDER, CONFIG_FILE, SECRET, STATE_FOLDER
 
@@ -31,7 +33,7 @@ class Environment(Mapping[str, str]):
     Its text never shows a value.
     """
 
-    __slots__ = ("file", "path", "real", "warnings")
+    __slots__ = ("file", "path", "real", "secrets", "warnings")
 
     def __init__(
         self,
@@ -46,6 +48,8 @@ class Environment(Mapping[str, str]):
         }
         self.path = path
         self.warnings = warnings
+        self.secrets = tuple(_secrets(self.real, self.file))
+        """What signs in: while this is referred to, no message is sent that contains one of them."""
 
     @classmethod
     def read(cls, folder: Path | None, environ: Mapping[str, str] | None = None) -> Environment:
@@ -73,6 +77,14 @@ class Environment(Mapping[str, str]):
 
     def __repr__(self) -> str:
         return f"<Environment of {', '.join(sorted(self)) or 'nothing'}>"
+
+
+def _secrets(*places: Mapping[str, str]) -> Iterator[Secret]:
+    for values in places:
+        for name in SECRET.environment:
+            with contextlib.suppress(AuthError):  # said by whoever signs in with it
+                if name in values:
+                    yield Secret(values[name], spaces="remove")
 
 
 def _ours(values: Mapping[str, str]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from mailmerge.file_system import FILE_SYSTEM, FileSystem
+from mailmerge.file_system import FILE_SYSTEM, FileSystem, PrivateFiles
 from mailmerge.folders import open_to_read
 from mailmerge.message.bodies import base64_lines, base64_size
 from mailmerge.message.file_search import FileProblem, FileSearch
@@ -28,6 +28,17 @@ _BAD_IN_NAME = "[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+"
 _SLASHES = re.compile(r"[/\\]+")
 _BIDI = "[\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069]"
 _NAME_BYTES = 240
+_MAGIC_OCTETS = 4096
+_IMAGES = (
+    b"\x89PNG\r\n\x1a\n",
+    b"\xff\xd8\xff",
+    b"GIF87a",
+    b"GIF89a",
+    b"BM",
+    b"II*\0",
+    b"MM\0*",
+    b"\0\0\1\0",
+)
 _MORE_TYPES = {
     ".7z": "application/x-7z-compressed",
     ".avif": "image/avif",
@@ -64,19 +75,42 @@ class FileStore:
 
     _MOST = 10_000
 
-    def __init__(self, files: FileSystem = FILE_SYSTEM) -> None:
-        """*files* is how they are looked at."""
+    def __init__(self, files: FileSystem = FILE_SYSTEM, own: PrivateFiles | None = None) -> None:
+        """*files* is how they are looked at, *own* which of them are ours and get into no message."""
         self.files = files
-        self.search = FileSearch(files)
+        self.search = FileSearch(files, own)
+        self._has_own = own is not None
         self._hashes: dict[str, tuple[FileState, str]] = {}
+        self._images: dict[str, FileState] = {}
+        """Those that were found to be images, and what they were like then."""
 
     def attachment(self, path: str, name: str, *, own: bool = False) -> FilePart:
         """Take the file at *path*, already resolved, as an attachment, called *name*; *own*: of one row."""
         return self._part(path, name, "", own=own)
 
-    def image(self, path: str, content_id: str) -> FilePart:
-        """Take the file at *path* as an inline image."""
-        return self._part(path, clean_name(os.path.basename(path)), content_id)
+    def image(self, path: str, content_id: str, *, named_by_author: bool = False) -> FilePart:
+        """Take the file at *path* as an inline image.
+
+        Raises:
+            FileProblem: it is none, by its suffix or by how it begins: a cell must not have others shown.
+
+        """
+        name = clean_name(os.path.basename(path))
+        part = self._part(path, name, content_id)
+        known = self._hashes[path][0]
+        if self._has_own and not named_by_author and self._images.get(path) != known:
+            with open_to_read(path) as file:
+                begin = file.read(_MAGIC_OCTETS)
+            if not part.file.media_type.startswith("image/") or not is_image(begin):
+                raise FileProblem(
+                    "A317",
+                    f"inline image: {quoted(name)} is not an image",
+                    "only images (PNG, JPEG, GIF, WebP, SVG ...) are shown in a message; attach other files",
+                )
+            if len(self._images) >= self._MOST:
+                self._images.clear()
+            self._images[path] = known
+        return part
 
     def _part(self, path: str, name: str, content_id: str, *, own: bool = False) -> FilePart:
         shown = quoted(name)
@@ -122,14 +156,22 @@ class EncodedFiles:
         self._keep = keep
         self._kept = 0
         self._parts: dict[FrozenFile, _EncodedFile] = {}
+        self._secrets: tuple[bytes, ...] = ()
         self._refused: tuple[FrozenFile, FileState] | None = None
         """What was read last and was another: if all messages have it, it is not read for each of them."""
+
+    def search_for(self, secrets: tuple[bytes, ...]) -> None:
+        """Refuse files that contain one of *secrets* from now on."""
+        self._parts.clear()
+        self._kept = 0
+        texts = [secret.decode() for secret in secrets]
+        self._secrets = (*secrets, *(text.encode("utf-16-le") for text in texts))
 
     def part(self, file: FrozenFile) -> bytes:
         """Return the part that a file is.
 
         Raises:
-            FileProblem: it is not there any more, it is another one, or it cannot be read.
+            FileProblem: it is not there any more, it is another one, it cannot be read, or shows a secret.
 
         """
         try:
@@ -154,6 +196,8 @@ class EncodedFiles:
         if hashlib.sha256(data).hexdigest() != file.sha256:
             self._refused = (file, state)
             raise _changed(file)
+        if any(secret in data for secret in self._secrets):
+            raise FileProblem("C492", f"the file {quoted(file.name)}")
         part = _EncodedFile(state, part_head(file) + base64_lines(data))
         self._remember(file, part)
         return part.body
@@ -220,6 +264,18 @@ def clean_name(name: str) -> str:
         room = _NAME_BYTES - len(ending.encode())
         name = name.encode()[:room].decode("utf-8", "ignore").strip() + ending
     return name
+
+
+def is_image(begin: bytes) -> bool:
+    """Tell by its first octets whether a file is an image of a kind that mail programs show."""
+    if begin.startswith(_IMAGES):
+        return True
+    if begin[:4] == b"RIFF":
+        return begin[8:12] == b"WEBP"
+    if begin[4:8] == b"ftyp":
+        return begin[8:12] in {b"avif", b"avis", b"heic", b"heix", b"mif1", b"msf1"}
+    text = begin.removeprefix(b"\xef\xbb\xbf").lstrip()
+    return text.startswith(b"<") and b"<svg" in text
 
 
 def guess_type(*names: str) -> str:

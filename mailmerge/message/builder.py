@@ -13,8 +13,9 @@ import os
 from itertools import chain
 from typing import TYPE_CHECKING, cast
 
-from mailmerge.errors import AttachmentError, RowError
-from mailmerge.file_system import FILE_SYSTEM, FileSystem
+from mailmerge import masking
+from mailmerge.errors import AttachmentError, RowError, SecretLeak
+from mailmerge.file_system import FILE_SYSTEM, FileSystem, PrivateFiles
 from mailmerge.message import header_fields, verify
 from mailmerge.message.attachments import (
     EncodedFiles,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from mailmerge.addresses import Address, Mailbox
     from mailmerge.model import AttachmentRule, FrozenFile, Recipient, Rendered, RenderedAttachment
 
+_SHORTEST_SECRET = 12
 _STAMP = ("Date", "Message-ID")
 
 
@@ -59,6 +61,7 @@ class MessageBuilder:
         constants: Sequence[RenderedAttachment | None] = (),
         static: Mapping[str, Iterable[str]] | None = None,
         files: FileSystem = FILE_SYSTEM,
+        own: PrivateFiles | None = None,
     ) -> None:
         """Encode what all messages share.
 
@@ -69,12 +72,13 @@ class MessageBuilder:
             constants: of those, what is the same for every row: it is looked for and read once.
             static: the fixed chunks of ``text`` and ``html``.
             files: how attachments and images are looked at.
+            own: files of ours, which no message gets.
 
         """
         static = static or {}
         html = tuple(static.get("html", ()))
         self._rules = tuple(rules)
-        self._store = FileStore(files)
+        self._store = FileStore(files, own)
         self._skeleton = _Skeleton(version)
         self._images = InlineImages(base, version, self._store, html)
         self._text = TextEncoder(static.get("text", ()))
@@ -225,7 +229,7 @@ class MessageBuilder:
             if not path and rule.missing == "skip":
                 return []
             raise _empty_value(name.empty)
-        files = self._store.search.find(rule.base, path, rule.missing, alone=alone)
+        files = self._store.search.find(rule.base, path, rule.missing, alone=alone, fixed=name.fixed)
         if len(files) == 1 and name.name:
             labels = [name.name]
         elif len(files) == 1 and (wanted := WantedPath.parse(path)).literal:
@@ -249,6 +253,7 @@ class Thawer:
     def __init__(self, keep: int = 64 << 20) -> None:
         """*keep* limits the memory for encoded files, in octets."""
         self._parts = EncodedFiles(keep)
+        self._secrets: tuple[bytes, ...] = ()
         self._date: tuple[datetime | None, timedelta | None, bytes] = (None, None, b"")
         """The latest one: many messages leave within one second."""
 
@@ -265,9 +270,12 @@ class Thawer:
 
         Raises:
             RowError: a file is gone or has changed.
+            SecretLeak: it contains a secret that is in use.
             RuntimeError: the result failed our own check, a bug.
 
         """
+        if secrets := masking.in_use():
+            self._refuse_secrets(frozen, secrets)
         stamp = self._date_field(date) + header_fields.message_id_field(message_id)
         verify.verify_headers(stamp, _STAMP)
         first, *rest = self._filled(frozen) if frozen.files else cast("tuple[bytes, ...]", frozen.body)
@@ -281,11 +289,30 @@ class Thawer:
             frozen=frozen.digest,
         )
 
+    def _refuse_secrets(self, frozen: FrozenMessage, secrets: tuple[bytes, ...]) -> None:
+        """Refuse a message that shows a password or token: a net below all that keeps them out."""
+        if secrets != self._secrets:
+            self._secrets = secrets
+            self._parts.search_for(secrets)
+        where = "header" if verify.has_secret(frozen.head, secrets, header=True) else ""
+        for piece in frozen.body if not where else ():
+            if (
+                piece.__class__ is bytes
+                and len(piece) > _SHORTEST_SECRET
+                and verify.has_secret(piece, secrets)
+            ):
+                where = "text"
+                break
+        if where:
+            raise _leak(frozen, f"the {where} of the message")
+
     def _filled(self, frozen: FrozenMessage) -> list[bytes]:
         """Return the body with the files where their numbers are."""
         try:
             parts = list(map(self._parts.part, frozen.files))
         except FileProblem as problem:
+            if problem.code == "C492":
+                raise _leak(frozen, problem.message) from None
             raise RowError(problem.message, code=problem.code, hint=problem.hint, row=frozen.row) from None
         return [parts[piece] if isinstance(piece, int) else piece for piece in frozen.body]
 
@@ -353,6 +380,13 @@ class _Skeleton:
             pieces += (self._next[kind], file)
         pieces.append(self._end[kind])
         return pieces
+
+
+def _leak(frozen: FrozenMessage, where: str) -> SecretLeak:
+    return SecretLeak(
+        f"row {frozen.row}: {where} contains a password or token that is in use; it was not sent",
+        hint="look at the row's cells and files, and change the secret if anybody else may have seen it",
+    )
 
 
 def _empty_value(name: str) -> FileProblem:

@@ -17,7 +17,7 @@ from unicodedata import normalize
 
 from msgspec import Struct
 
-from mailmerge.file_system import FILE_SYSTEM, FileSystem
+from mailmerge.file_system import FILE_SYSTEM, FileSystem, PrivateFiles
 from mailmerge.text import near, quoted
 
 if TYPE_CHECKING:
@@ -117,11 +117,13 @@ class FileSearch:
 
     Args:
         files: how they are looked at.
+        own: files of ours, which no message gets.
 
     """
 
-    def __init__(self, files: FileSystem = FILE_SYSTEM) -> None:
+    def __init__(self, files: FileSystem = FILE_SYSTEM, own: PrivateFiles | None = None) -> None:
         self.files = files
+        self._own = own or PrivateFiles()
         self._names: dict[str, dict[str, list[str]]] = {}
 
     def find(
@@ -132,6 +134,7 @@ class FileSearch:
         *,
         literal: bool = False,
         alone: bool = False,
+        fixed: bool = False,
     ) -> list[str]:
         """Return the files that *path*, a relative path or glob, means, links resolved, in order of names.
 
@@ -140,6 +143,7 @@ class FileSearch:
             path: from a rule or a cell.
             missing: what to do where there is none.
             literal: *path* is never a glob.
+            fixed: *path* is the author's, whatever the row: it may be a template that is also attached.
             alone: the file is for one row, so that a glob must not match what is called by another number.
 
         Raises:
@@ -151,7 +155,7 @@ class FileSearch:
         if path:
             wanted, root = WantedPath.parse(path, literal=literal), os.path.realpath(base)
             for file in self._expand(wanted, root):
-                if real := self._regular(wanted, root, file):
+                if real := self._regular(wanted, root, file, fixed=fixed):
                     if alone and not wanted.literal and wanted.is_cut(file):
                         raise _cut(wanted, file)
                     found.append(real)
@@ -190,11 +194,11 @@ class FileSearch:
         names = {name for text in dict.fromkeys(spellings) for name in self.files.glob(found, text)}
         return sorted(os.path.join(found, name) for name in names)
 
-    def _regular(self, wanted: WantedPath, root: str, file: str) -> str | None:
+    def _regular(self, wanted: WantedPath, root: str, file: str, *, fixed: bool) -> str | None:
         """Resolve the links of *file* and return the regular file that is left; None: there is no file.
 
         Raises:
-            FileProblem: it lies outside *root*, which has no links itself, or is not a regular file.
+            FileProblem: it lies outside *root*, which has no links itself, is not a regular file, or is ours.
 
         """
         real = os.path.realpath(file)
@@ -206,15 +210,21 @@ class FileSearch:
                 "copy the file into the campaign's folder",
             )
         try:
-            mode = self.files.stat(file).st_mode
+            facts = self.files.stat(file)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             why = (error.strerror or "").lower()
             raise FileProblem("A303", f"cannot read {quoted(wanted.shown)}: {why}") from None
-        if not stat.S_ISREG(mode):
-            kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
+        if not stat.S_ISREG(facts.st_mode):
+            kind = "a folder" if stat.S_ISDIR(facts.st_mode) else "not a regular file"
             raise FileProblem("A303", f"{quoted(wanted.shown)} is {kind}")
+        if what := self._own.what(root, real, facts, wanted.shown, template=fixed):
+            raise FileProblem(
+                "A316",
+                f"{quoted(wanted.shown)} is {what}: it is never sent",
+                "what readers are meant to get belongs in a file of its own",
+            )
         return real
 
     # --- names that are spelled in another way --------------------------------------------------------

@@ -84,8 +84,12 @@ class InlineImages:
         rewritten = _TAG.sub(lambda tag: self._rewrite_tag(tag[0], images), chunk)
         if images:
             self._used[chunk] = _Use(rewritten, images)
-            parts = {content_id: self._store.image(path, content_id) for content_id, path in images.items()}
-            if chunk in self._fixed:
+            fixed = chunk in self._fixed
+            parts = {
+                content_id: self._store.image(path, content_id, named_by_author=fixed)
+                for content_id, path in images.items()
+            }
+            if fixed:
                 self._shared.update(parts)
         return rewritten
 

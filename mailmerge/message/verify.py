@@ -6,12 +6,16 @@ Deliberately knows nothing of how the block was made, and is cheap enough to run
 from __future__ import annotations
 
 import re
+from binascii import a2b_base64, a2b_qp
 from functools import lru_cache
+from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
+_WORD = re.compile(rb"=\?[!-<>@-~]+\?([bqBQ])\?([!->@-~]*)\?=")
+_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\r\n"
 _QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"')
 
 
@@ -35,6 +39,59 @@ def _grammar(names: tuple[str, ...]) -> re.Pattern[bytes]:
     """Describe the one right block: each name once, printable ASCII, folded lines of at most 998 octets."""
     field = rb":[ -~]{0,%d}(?:\r\n [ -~]{0,996}[!-~])*\r\n"
     return re.compile(b"".join(re.escape(name.encode()) + field % (995 - len(name)) for name in names))
+
+
+def has_secret(piece: bytes, secrets: Sequence[bytes], *, header: bool = False) -> bool:
+    """Tell whether a piece of a message contains one of *secrets*, as it is or once it is decoded.
+
+    Args:
+        piece: the encoded body of a part, or header fields.
+        secrets: what must not be in it.
+        header: the piece is header fields.
+
+    """
+    for secret in secrets:
+        halves, forms = _searched(secret)
+        readings = _header_readings(piece) if header else _body_readings(piece, halves)
+        if any(form in text for text in readings for form in forms):
+            return True
+    return False
+
+
+def _body_readings(piece: bytes, halves: tuple[bytes, bytes]) -> Iterator[bytes]:
+    # Quoted-printable leaves letters and digits alone, and may break a line once in between.
+    if halves[0] in piece or halves[1] in piece:
+        yield piece
+        yield a2b_qp(piece)
+    if not piece[:64].translate(None, _BASE64):
+        yield _base64(piece)
+
+
+def _header_readings(piece: bytes) -> Iterator[bytes]:
+    yield piece
+    yield piece.replace(b"\r\n", b"")
+    words = _WORD.findall(piece) if b"=?" in piece else ()
+    yield b"".join(a2b_qp(text, header=True) if kind in b"qQ" else _base64(text) for kind, text in words)
+
+
+def _base64(text: bytes) -> bytes:
+    try:
+        return a2b_base64(text)
+    except ValueError:
+        return b""
+
+
+@lru_cache(maxsize=64)
+def _searched(secret: bytes) -> tuple[tuple[bytes, bytes], frozenset[bytes]]:
+    """Give two pieces of a secret, one of which any encoding keeps, and how text and HTML write it."""
+    text = secret.decode()
+    in_html = escape(text, quote=False)
+    forms = {text, in_html, escape(text), in_html.replace('"', "&#34;").replace("'", "&#39;")}
+    # The first letter of a line may be written as a number.
+    runs = re.findall(rb"(?<=[A-Za-z0-9])[A-Za-z0-9]{5,}", secret)
+    longest = max(runs, key=len, default=b"")
+    half = len(longest) // 2
+    return (longest[:half], longest[half:]), frozenset(form.encode() for form in forms)
 
 
 def verify_addresses(field: bytes, addresses: list[str]) -> None:

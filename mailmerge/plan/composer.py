@@ -11,16 +11,17 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from mailmerge.errors import CampaignFileError, RowError
-from mailmerge.file_system import FILE_SYSTEM
+from mailmerge.file_system import FILE_SYSTEM, PrivateFiles
 from mailmerge.message import MessageBuilder, Thawer, message_id
 from mailmerge.model import AttachmentRule
 from mailmerge.render import MessageTemplates, Renderer, TemplateSource, marked
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from mailmerge.addresses import Address
@@ -38,14 +39,19 @@ class Recipe(Struct, frozen=True):
     where: str | None = None
     ignore: tuple[str, ...] = ()
     """Codes of findings that are overruled, sorted."""
+    own_files: Mapping[str, str] = field(default_factory=dict)
+    """Files that get into no message, each with what messages call it."""
+    own_folders: tuple[str, ...] = ()
+    """Folders that nothing of gets into a message."""
 
 
-def recipe(file: CampaignFile, account: Account | None = None) -> Recipe:
+def recipe(file: CampaignFile, account: Account | None = None, *, out: Path | None = None) -> Recipe:
     """Take from a campaign file what decides its messages.
 
     Args:
         file: what to send.
         account: who sends, for From where the campaign does not say it.
+        out: where reports are written, if that is not the folder ``out``.
 
     Raises:
         CampaignFileError: there is no sender.
@@ -58,7 +64,14 @@ def recipe(file: CampaignFile, account: Account | None = None) -> Recipe:
             code="C460",
             hint='write from = "Me <me@example.org>" under [message], or give --from',
         )
-    return Recipe(_templates(file, sender), file.data.where, tuple(sorted(file.check.ignore)))
+    folders = {file.folder / "out", file.folder / ".mailmerge", *([out] if out else [])}
+    return Recipe(
+        _templates(file, sender),
+        file.data.where,
+        tuple(sorted(file.check.ignore)),
+        _own_files(file),
+        tuple(sorted(map(str, folders))),
+    )
 
 
 class Composer:
@@ -85,10 +98,11 @@ class Composer:
     ) -> None:
         self.recipe = recipe
         self.sender = recipe.templates.from_
+        self._own = _private_files(recipe)
         self._list_name = list_name
         self._templates = recipe.templates
         self._columns = columns
-        self.renderer = Renderer(self._templates, columns, where=recipe.where, files=files)
+        self.renderer = Renderer(self._templates, columns, where=recipe.where, files=files, own=self._own)
         self.parts = self._parts()
         self.version = _digest(self.parts)
         self._mail_from: Address | None = None
@@ -101,6 +115,7 @@ class Composer:
             constants=self.renderer.constant_attachments,
             static=fixed,
             files=files,
+            own=self._own,
         )
         self.attaches = bool(recipe.templates.attachments)
         """Whether it has any rule for attachments."""
@@ -123,7 +138,7 @@ class Composer:
 
     def marking_renderer(self) -> Renderer:
         """Compile the templates once more, printing each value between two marks: to show, never to send."""
-        return Renderer(self._templates, self._columns, finalize=marked)
+        return Renderer(self._templates, self._columns, finalize=marked, own=self._own)
 
     def lint(self) -> Lint:
         """Give what reads the messages of one pass over the list."""
@@ -230,6 +245,26 @@ def _templates(file: CampaignFile, sender: str) -> MessageTemplates:
         vars=file.vars,
         places=file.places,
     )
+
+
+def _own_files(file: CampaignFile) -> dict[str, str]:
+    """Give what belongs to the campaign and to nobody's message."""
+    data = file.data
+    declared = file.document.tables.get("data")
+    source = declared.get("source") if isinstance(declared, dict) else None
+    files = {str(path): "a file of settings or secrets" for path in file.folder.glob(".env*")}
+    if file.path is not None:
+        files[str(file.path)] = "the campaign file"
+    files[str(data.source)] = "the list"
+    if isinstance(source, str):
+        files[str(file.folder / Path(source).expanduser())] = "the list"
+    return files | {str(path): "a list of people who are not written to" for path in data.suppress}
+
+
+def _private_files(recipe: Recipe) -> PrivateFiles:
+    bodies = (recipe.templates.text, recipe.templates.html)
+    paths = [str(body.path) for body in bodies if body is not None and body.path is not None]
+    return PrivateFiles(recipe.own_files, templates=paths, folders=recipe.own_folders)
 
 
 def _base(file: CampaignFile) -> Path:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from jinja2 import Environment
 
-    from mailmerge.file_system import FileSystem
+    from mailmerge.file_system import FileSystem, PrivateFiles
     from mailmerge.model import Columns
     from mailmerge.render.failures import Seen
     from mailmerge.render.sources import MessageTemplates, TemplateSource
@@ -101,6 +101,7 @@ class Compiler:
         *,
         finalize: Callable[[Any], Any] | None = None,
         files: FileSystem = FILE_SYSTEM,
+        own: PrivateFiles | None = None,
     ) -> None:
         self._files = files
         self.sources = SourceMap(templates.places)
@@ -111,7 +112,7 @@ class Compiler:
         self.names: set[str] = set()
         """Names and headings that any template reads."""
         self._base = templates.base
-        loader = FolderLoader(templates.base, _shown_base(templates), self.sources, files)
+        loader = FolderLoader(templates.base, _shown_base(templates), self.sources, files, own)
         self._environments, self._checks = {}, {}
         for kind in get_args(TemplateKind):
             environment = make_environment(

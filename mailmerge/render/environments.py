@@ -31,7 +31,7 @@ from markupsafe import Markup, escape
 
 from mailmerge import values
 from mailmerge.errors import TemplateError
-from mailmerge.file_system import FILE_SYSTEM
+from mailmerge.file_system import FILE_SYSTEM, PrivateFiles
 from mailmerge.model import Place
 from mailmerge.render import builtins
 from mailmerge.render.operators import OperatorGenerator, Operators
@@ -242,8 +242,14 @@ class FolderLoader(BaseLoader):
     """Loads UTF-8 templates from one folder; no ``..``, absolute name or link leads out of it."""
 
     def __init__(
-        self, base: Path, shown_base: str, sources: SourceMap, files: FileSystem = FILE_SYSTEM
+        self,
+        base: Path,
+        shown_base: str,
+        sources: SourceMap,
+        files: FileSystem = FILE_SYSTEM,
+        own: PrivateFiles | None = None,
     ) -> None:
+        self._own = own or PrivateFiles()
         self._files = files
         self._base = base.resolve()
         self._shown_base = shown_base
@@ -258,6 +264,13 @@ class FolderLoader(BaseLoader):
         if not (clean and self._is_file(named) and path.is_relative_to(self._base)):
             raise TemplateNotFound(template)
         shown = self._shown_base + template
+        if what := self._own.what(str(self._base), str(path), path.stat(), template, template=True):
+            raise TemplateError(
+                f"{shown} is {what}: no template can include it",
+                code="A316",
+                hint="what readers are meant to get belongs in a file of its own",
+            )
+        self._own.add_template(str(path))
         text = decode(self._files.read(path), shown)
         self._sources.add(template, text, shown)
         return text, str(path), lambda: True

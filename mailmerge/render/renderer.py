@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from mailmerge.addresses import Mailbox
     from mailmerge.errors import RowError
-    from mailmerge.file_system import FileSystem
+    from mailmerge.file_system import FileSystem, PrivateFiles
     from mailmerge.model import Columns, Recipient
     from mailmerge.render.sources import MessageTemplates, SourceMap
     from mailmerge.render.where import Where
@@ -34,7 +34,7 @@ class Renderer:
     """Turns rows into subjects, bodies, mailboxes, headers and attachment names.
 
     *finalize* prints values in bodies in another way than `printed`, for people to look at; *files* is how
-    templates are looked at.
+    templates are looked at, *own* what no template may include.
 
     Not safe to share between threads: the filters read the locale of the row that is being rendered.
 
@@ -56,9 +56,10 @@ class Renderer:
         where: str | None = None,
         finalize: Callable[[Any], Any] | None = None,
         files: FileSystem = FILE_SYSTEM,
+        own: PrivateFiles | None = None,
     ) -> None:
         self._known = {*columns.names, "row", *templates.vars}
-        compiler = Compiler(templates, columns, finalize=finalize, files=files)
+        compiler = Compiler(templates, columns, finalize=finalize, files=files, own=own)
         self._sources = compiler.sources
         self._filters = compiler.filters
         self._from = MailboxTemplate(compiler, "message.from", "From", templates.from_)
