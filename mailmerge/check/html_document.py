@@ -309,13 +309,13 @@ class TagReader(Generic[_Found]):
     def _read(self, chunk: str, where: str) -> _Read[_Found]:
         at, closing = 0, ""
         if where != _BETWEEN:
-            at, where = _end_of_tag(chunk, 0, where)
+            at, where = end_of_tag(chunk, 0, where)
             if where != _BETWEEN:
                 return _Read("", (), chunk, where)
             closing = chunk[:at]
         found: list[_Found] = []
         while start := _START.search(chunk, at):
-            at, where = _end_of_tag(chunk, start.end(), _IN_TAG)
+            at, where = end_of_tag(chunk, start.end(), _IN_TAG)
             if where != _BETWEEN:
                 return _Read(closing, tuple(found), chunk[start.start() :], where)
             found += self._look(chunk[start.start() : at])
@@ -325,7 +325,7 @@ class TagReader(Generic[_Found]):
         return self._find(tag) if self._wanted.match(tag) else ()
 
 
-def _end_of_tag(text: str, at: int, where: str) -> tuple[int, str]:
+def end_of_tag(text: str, at: int, where: str = _IN_TAG) -> tuple[int, str]:
     """Return where the tag ends that *at* is inside of; or the end of *text*, and what it is inside of."""
     while True:
         if where != _IN_TAG:

@@ -23,9 +23,15 @@ if TYPE_CHECKING:
     from mailmerge.message.attachments import FilePart, FileStore
 
 _TAGS = r"(?:img|v:[a-z]+|input|body|table|tbody|tr|td|th|div)"
-_TAG = re.compile(rf"<!--(?!\s*\[if).*?-->|<{_TAGS}\s[^>]*>", re.IGNORECASE | re.DOTALL)
-_OPEN = re.compile(rf"<{_TAGS}\s[^<>]*\Z", re.IGNORECASE)
-_SOURCE = re.compile(r"""(\s(?:src|background)\s*=\s*)("[^"]*"|'[^']*'|[^\s"'>]+)""", re.IGNORECASE)
+# A ">" in quotes ends no tag. The quantifiers are possessive, so that no text takes long to look through.
+_INSIDE = r"""(?:=\s*"[^"]*"|=\s*'[^']*'|[^>])*+"""
+_TAG = re.compile(rf"<!--(?!\s*\[if).*?-->|<{_TAGS}\s{_INSIDE}>", re.IGNORECASE | re.DOTALL)
+_OPEN = re.compile(
+    rf"""<{_TAGS}\s(?:=\s*"[^"]*"|=\s*'[^']*'|=\s*"[^"]*\Z|=\s*'[^']*\Z|[^>])*+\Z""", re.IGNORECASE
+)
+_SOURCE = re.compile(
+    r"""(\s(?:src|background)\s*=\s*)("[^"]*"|'[^']*'|[^\s"'>]+)|=\s*"[^"]*"|=\s*'[^']*'""", re.IGNORECASE
+)
 _ELSEWHERE = re.compile(r"\s*(?:[a-zA-Z][a-zA-Z0-9+.-]*:|//|#|\Z)")
 
 
@@ -45,29 +51,33 @@ class InlineImages:
         self._store = store
         static = tuple(static)
         self._fixed = frozenset(static)
-        self._opening = frozenset(chunk for chunk in static if _opens(chunk))
+        self._opening = {chunk: start for chunk in static if (start := _open_tag(chunk)) is not None}
+        """Where in a fixed chunk the tag begins that is open at its end."""
         self._used: dict[str, _Use] = {}
         self._shared: dict[str, FilePart] = {}
 
     def joined(self, chunks: tuple[str, ...]) -> tuple[str, ...]:
         """Return *chunks* with every image tag in one piece."""
-        if not self._opening or self._opening.isdisjoint(chunks):
+        if not self._opening or self._opening.keys().isdisjoint(chunks):
             return chunks
         return tuple(self._whole_tags(chunks))
 
     def _whole_tags(self, chunks: tuple[str, ...]) -> Iterator[str]:
-        pending = ""
+        pending, start = "", 0
         for chunk in chunks:
             if pending:
                 pending += str.__str__(chunk)
             elif chunk in self._opening:
-                pending = chunk
+                pending, start = chunk, self._opening[chunk]
             else:
                 yield chunk
                 continue
-            if not _opens(pending):
+            opened = _open_tag(pending, start)
+            if opened is None:
                 yield pending
                 pending = ""
+            else:
+                start = opened
         if pending:
             yield pending
 
@@ -119,7 +129,9 @@ class InlineImages:
     def _rewrite_tag(self, tag: str, images: dict[str, str]) -> str:
         if tag.startswith("<!--"):
             return tag
-        return _SOURCE.sub(lambda found: found[1] + self._reference(found[2], images), tag)
+        return _SOURCE.sub(
+            lambda found: found[1] + self._reference(found[2], images) if found[1] else found[0], tag
+        )
 
     def _reference(self, attribute: str, images: dict[str, str]) -> str:
         source = (attribute[1:-1] if attribute[0] in "\"'" else attribute).strip()
@@ -152,5 +164,7 @@ class InlineImages:
         )
 
 
-def _opens(text: str) -> bool:
-    return bool(_OPEN.search(text, max(0, text.rfind("<"))))
+def _open_tag(text: str, start: int = 0) -> int | None:
+    """Say where the tag begins that is open at the end of *text*; None: there is none from *start* on."""
+    found = _OPEN.search(text, start) if "<" in text else None
+    return None if found is None else found.start()

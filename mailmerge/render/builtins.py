@@ -103,6 +103,16 @@ def _length(value: Any) -> int:
     return len(value if values.kind_of(value) is None else shown(value))
 
 
+@pass_eval_context
+def _lines(context: EvalContext, value: Any) -> Any:
+    """Keep the lines of a cell apart: in HTML by ``<br>``, elsewhere they are."""
+    text = shown(value)
+    if not context.autoescape:
+        return text
+    lines = text.splitlines() if hasattr(text, "__html__") else [escape(line) for line in text.splitlines()]
+    return Markup("<br>\n").join(lines)
+
+
 def _reverse(value: Any) -> Any:
     return FILTERS["reverse"](value if values.kind_of(value) is None else shown(value))
 
@@ -419,6 +429,8 @@ def filters() -> dict[str, Callable[..., Any]]:
         "escape": _escape,
         "length": _length,
         "count": _length,
+        "lines": _lines,
+        "nl2br": _lines,
         "reverse": _reverse,
         "urlencode": _urlencode,
         "xmlattr": _xmlattr,

@@ -13,6 +13,8 @@ says no, so that neither answer is safe: that is an error. What is left is true.
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -174,6 +176,8 @@ def _read(kind: Any, text: str) -> Any:
 LONGEST_WORD = 20
 """A text longer than this says neither yes nor no: all it can be asked is whether it is blank."""
 
+_UNIT = r"(?:[$£¥€₣₤₦₩₪₫₱₴₹₺₽₿%]|[a-z]{3}(?![a-z]))"
+_NOUGHT = re.compile(rf"(?:{_UNIT}\s*)?[+-]?0+(?:[.,'\u2019 ]0+)*(?:[.,][-\u2013]*)?(?:\s*{_UNIT})?\Z")
 _SPELT_OUT = {"true": True, "false": False}
 
 
@@ -192,7 +196,7 @@ def truth(value: Any) -> bool:
     word = word.casefold()
     if word in _SPELT_OUT:
         return _SPELT_OUT[word]
-    if notation.read_truth(word) is False or (word[0] in "+-.0" and notation.read_number(word) == Decimal(0)):
+    if _says_no(word):
         raise BadValue(
             "D117",
             f'says "{value.strip()}", but a text that is not empty counts as true',
@@ -200,6 +204,16 @@ def truth(value: Any) -> bool:
             'types = { {it} = "boolean" } in [data], or {it} == "yes"; to ask if it is empty: {it} != ""',
         )
     return True
+
+
+def _says_no(word: str) -> bool:
+    """Tell whether a folded word is one for no, or a nought with its unit: ``no.``, ``0,00 €``, ``0 %``."""
+    if notation.read_truth(word) is False or (word[0] in "+-.0" and notation.read_number(word) == Decimal(0)):
+        return True
+    if word.isascii() and "0" not in word and word[-1] not in ".!":
+        return False
+    word = unicodedata.normalize("NFKC", word).rstrip(".! ")
+    return notation.read_truth(word) is False or _NOUGHT.match(word) is not None
 
 
 def present(value: Any) -> bool:

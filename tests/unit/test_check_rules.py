@@ -443,3 +443,153 @@ def test_the_size_of_the_html_is_that_of_the_html_alone(plan: Checker) -> None:
     words = "<p>" + "word " * 20 + "</p>\n"
     assert codes(plan(words * 900, text="https://x.org/ " + "word " * 19000)) == []
     assert codes(plan(words * 1100, text="https://x.org/ " + "word " * 21000)) == ["M211"]
+
+
+# --- what does not arrive as it was written -------------------------------------------------------------
+
+CSS = "<style>@media print {#main { color: red } }</style>\n<p>Dear {{ first }}</p>\n{# a remark #}"
+
+
+@pytest.mark.parametrize(
+    ("html", "line"),
+    [
+        (CSS, 2),
+        (CSS.replace("\n", ""), 2),
+        ("<p>a</p>\n{# <p>Dear {{ first }}</p> #}", 3),
+        ("<p>a</p>\n{# Dear Ann,\n\nwe thank you.\n#}", 3),
+        ("<p>a</p>{#- one {# two #}", 2),
+        ("{# a remark #}<p>{# {% if x %} #}</p>", None),
+        ("{% raw %}{#main { x }#}{% endraw %}{{ '{# <p> #}' }}", None),
+        ("<style>@media print { #main { color: red } }</style>", None),
+    ],
+)
+def test_d45_a_comment_that_leaves_out_text_is_told(plan: Checker, html: str, line: int | None) -> None:
+    """A remark is a remark; where braces, tags or lines are left out, the place says so."""
+    found = [group.first for group in plan(html).problems if group.first.code == "T203"]
+
+    assert [problem.place and problem.place.line for problem in found] == ([line] if line else [])
+
+
+def test_d45_a_long_remark_at_the_beginning_is_no_mistake(plan: Checker) -> None:
+    """Authors explain their templates there."""
+    assert "T203" not in codes(plan("{# This is\nour newsletter.\n#}\n<html lang='en'><p>Hi</p></html>"))
+
+
+def test_d45_text_outside_of_blocks_is_told(campaign_factory: CampaignFactory) -> None:
+    """What the extended template has no block for is not sent."""
+    files = {
+        "base.html": "<html lang='en'><body>{% block main %}{% endblock %}</body></html>",
+        "body.html": "{% extends 'base.html' %}\n<p>lost</p>{% block main %}<p>Hello</p>{% endblock %}"
+        "{% block end %}<p>Bye</p>{% endblock %}",
+    }
+    found = [group.first for group in campaign_factory(files).check().problems if group.first.code == "T204"]
+
+    assert [problem.message for problem in found] == [
+        'text outside of the blocks, "<p>lost</p>", is not sent',
+        "block `end` is not sent",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("html", "code", "line"),
+    [
+        ("<p>a</p>\n<!-- news\n<p>lost</p>", "H215", 3),
+        ("<p>a</p>\n<!-- one -- >\n<p>lost</p><!-- two -->", "H215", 3),
+        ("<p>a</p>\n<style>p {color: red}\n<p>lost</p>", "H215", 3),
+        ("<style>p {color: red}\n<p>lost</p><style>b {color: red}</style>", "H215", 2),
+        ("<html lang='en'><head><title>News</head><body>\n<p>lost</p>", "H215", 1),
+        ("<html lang='en'><head><title>News</head><body>\n<p>lost</p><svg><title>x</title></svg>", "H215", 1),
+        ("<p>a</p><textarea>\n<p>lost</p>", "H215", 2),
+        ('<p>a</p>\n<a href="https://x.org>lost</a>', "H215", 3),
+        ('<p>a</p>\n<a href="https://x.org>lost</a><p class="x">b</p>', "H216", 3),
+        ("<p>a</p><!-- a remark --><!----><!--[if mso]><p>b</p><![endif]-->", None, 0),
+        ("<!--[if !mso]><!--><p>b</p><!--<![endif]--><style>a > b {color: red}</style>", None, 0),
+        ("<p title='a > b' class=x>it's</p><script>if (a) '<p>'</script>", None, 0),
+        ("<p>a &lt;!-- b</p>", None, 0),
+    ],
+)
+def test_d45_what_hides_the_rest_is_told(plan: Checker, html: str, code: str | None, line: int) -> None:
+    """Comments, elements and quotes that do not end where they should, with the place where they begin."""
+    found = [group.first for group in plan(html).problems if group.first.code in {"H215", "H216"}]
+
+    assert [problem.code for problem in found] == ([code] if code else [])
+    assert [problem.place and problem.place.line for problem in found] == ([line] if code else [])
+
+
+ADDRESS = 'a@x.org,"1 Mill Lane\nLeeds <&>",\nb@x.org,Bo,\n'
+
+
+@pytest.mark.parametrize(
+    ("html", "told"),
+    [
+        ("<p>{{ first }}</p>", True),
+        ("<p>\n{{ row['first'] }} and <b>{{ first|lower }}</b></p>", True),
+        ("<p title='{{ first }}'>a</p>", False),
+        ("<pre>{{ first }}</pre>", False),
+        ("<div style='white-space: pre-line'><p>{{ first }}</p></div>", False),
+        ("<style>.lines {white-space:pre-wrap}</style><p class='lines x'>{{ first }}</p>", False),
+        ("<style>.lines {white-space:pre-wrap}</style><p>{{ first }}</p>", True),
+        ("<p>{{ first|lines }}</p>", False),
+        ("<p>{{ first|nl2br }}</p>", False),
+        ("<p>{{ first|e|replace('\n', '<br>'|safe) }}</p>", False),
+        ("<p>{% for line in first.splitlines() %}{{ line }}<br>{% endfor %}</p>", False),
+        ("<p style='display:none'>{{ first }}</p>", False),
+    ],
+)
+def test_d46_lines_of_a_cell_that_run_together_are_told(plan: Checker, html: str, told: bool) -> None:
+    """Where nothing keeps the lines of a cell apart, the expression is named."""
+    found = [group.first for group in plan(html, rows=ADDRESS).problems if group.first.code == "H217"]
+
+    assert [str(problem.place and problem.place.path).endswith("/body.html") for problem in found] == (
+        [True] if told else []
+    )
+
+
+@pytest.mark.parametrize(
+    ("html", "what"),
+    [
+        ("<div style='background: url(bg.png)'>a</div>", "url()"),
+        ("<div style='background: no-repeat url( \"a b.png\" )'>a</div>", "url()"),
+        ("<style>@media all { p { background: url('bg.png') } }</style><p>a</p>", "url()"),
+        (
+            "<img src='https://x.org/a.png' srcset='https://x.org/a.png 1x, b.png 2x' alt='a' width='9'>",
+            "srcset",
+        ),
+        ("<picture><source srcset='b.png'></picture>", "srcset"),
+        ("<video poster='b.png'></video>", "poster"),
+        ("<div style='background: url(https://x.org/a.png)'>a</div>", None),
+        ("<div style='background: url(data:image/png;base64,AAAA)'>a</div>", None),
+        (
+            "<style>a { fill: url(#x) }</style><img srcset='https://x.org/a.png?a,b 1x' alt='a' width='9'>",
+            None,
+        ),
+    ],
+)
+def test_d46_pictures_that_stay_behind_are_told(plan: Checker, html: str, what: str | None) -> None:
+    """Wherever a local file is referred to and not embedded."""
+    found = [group.first.message for group in plan(html).problems if group.first.code == "H218"]
+
+    assert [message.split(" is not sent along")[0] for message in found] == (
+        [f"a local file in {what}"] if what else []
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "link", "told"),
+    [
+        ("See https://x.org/{{ link }} now", "my file.pdf", True),
+        ("See https://x.org/?q={{ link }}\n", "a b", True),
+        ("{{ link }}", "https://x.org/my file.pdf", True),
+        ("See https://x.org/{{ link|urlencode }}", "my file.pdf", False),
+        ("See <https://x.org/{{ link }}> and <{{ link }}>", "my file.pdf", False),
+        ("https://x.org/ {{ link }}", "my file.pdf", False),
+        ("{{ link }}", "https://x.org is our site", False),
+    ],
+)
+def test_d46_links_in_the_text_part_that_break_are_told(
+    plan: Checker, text: str, link: str, told: bool
+) -> None:
+    """Mail programs end a link at the first blank."""
+    found = codes(plan("<p>Hello {{ first }}</p>", text=text + "\n", rows=f"a@x.org,Ann,{link}\n"))
+
+    assert found.count("H219") == told

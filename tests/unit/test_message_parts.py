@@ -376,7 +376,10 @@ def images(base):
     "tag",
     [
         '<img src="a.pdf">',
-        "<IMG alt='x > y' SRC='a.pdf'/>".replace("> ", ""),
+        "<IMG alt='x > y' SRC='a.pdf'/>",
+        '<img alt="Sales > Offers" src="a.pdf" title="a > b">',
+        '<img alt="src=gone.png" title=\' src="gone.png"\' src="a.pdf">',
+        "<img alt=it's src=a.pdf>",
         "<img width=1 src=a.pdf>",
         '<td background="a.pdf">',
         '<v:fill src="sub/../a.pdf" />',
@@ -385,11 +388,28 @@ def images(base):
         '<!--[if mso]><img src="a.pdf"><![endif]-->',
     ],
 )
-def test_local_images_become_parts(images, tag):
+def test_d46_local_images_become_parts(images, tag):
     """Image tags that people and Outlook use are found."""
     finder = images()
     assert '"cid:' in finder.rewrite(tag)
     assert len(finder.parts([tag])) == 1
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        ('<p>a</p><img alt="Sales > ', "Ann", '" src="', "a.pdf", '"><p>b</p>'),
+        ("<img alt='a > b", "Ann", "' src='", "a.pdf", "'>"),
+        ('<img title="a < b" src="', "a.pdf", '">'),
+    ],
+)
+def test_d46_a_tag_in_pieces_is_joined_behind_a_bracket_in_quotes(images, chunks):
+    """A ">" in quotes does not end the tag that a value belongs to."""
+    finder = images([chunk for chunk in chunks if "<" in chunk or "=" in chunk])
+    joined = finder.joined(chunks)
+
+    assert any('"cid:' in finder.rewrite(chunk) for chunk in joined)
+    assert "".join(joined) == "".join(chunks)
 
 
 @pytest.mark.parametrize(

@@ -172,7 +172,7 @@ TRUTHS = [row for table in tables("True or false") for row in table[1:]]
 
 
 @pytest.mark.parametrize("row", TRUTHS, ids=[row[0] for row in TRUTHS])
-def test_each_word_counts_as_the_table_says_everywhere(row):
+def test_d44_each_word_counts_as_the_table_says_everywhere(row):
     """What counts as true is the same under if, not, and, or, in loops, filters, tests and where."""
     for word in words(row[0]):
         questions = [
@@ -184,10 +184,14 @@ def test_each_word_counts_as_the_table_says_everywhere(row):
             "'no' if [x]|reject|list else 'yes'",
             "'yes' if [{'k': x}]|selectattr('k')|list else 'no'",
             "'no' if [{'k': x}]|rejectattr('k')|list else 'yes'",
+            "'yes' if x|trim else 'no'",
+            "'yes' if x ~ '' else 'no'",
         ]
         found = {outcome(question, kind, word) for question in questions for kind in ("text", "html")}
         loop = "{% for i in [x] if i %}yes{% else %}no{% endfor %}{{ ''"
         found.add(outcome("'' }}" + loop, "text", word))
+        macro = "{% macro m(p) %}{{ 'yes' if p else 'no' }}{% endmacro %}{{ m(x)"
+        found.add(outcome("'' }}" + macro, "text", word))
         assert found == {row[1]}, word
         assert selected(word) == row[2]
         other = {"other": "other", "x": word}[row[3]]

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from msgspec import Struct, field
+
+from mailmerge.check.html_document import HtmlDocument, declarations
 from mailmerge.check.message_view import Finding
 from mailmerge.check.rules import each_layout, each_message
 from mailmerge.model import Place
-from mailmerge.text import quoted
+from mailmerge.text import excerpt, quoted
+from mailmerge.values import displayed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    from lxml.etree import _Element as Element
 
     from mailmerge.check.message_view import Layout, MessageView, SourceLocator
 
@@ -158,3 +165,182 @@ def text_part_differs(layout: Layout) -> Iterator[Finding]:
             f"the text part has {short:,} characters, but the HTML shows {long:,}",
             "both parts should say the same: filters compare them, and some people read only the text part",
         )
+
+
+# --- cells of several lines ----------------------------------------------------------------------------
+
+_KEEPS = frozenset({"pre", "textarea", "xmp"})
+_PRE = re.compile(r"pre|break-spaces")
+_SIMPLE = re.compile(r"(?P<tag>[a-zA-Z][\w-]*|\*)?(?:#(?P<id>[\w-]+))?(?P<classes>(?:\.[\w-]+)*)\Z")
+_HERE = "\ue0f5"
+
+
+class _Surroundings(Struct):
+    """What is known of the places of values: whether the lines of a cell can be seen there."""
+
+    lost: dict[tuple[str, ...], bool] = field(default_factory=dict)
+
+
+def _surroundings(_sources: SourceLocator) -> _Surroundings:
+    return _Surroundings()
+
+
+@each_message
+def run_together(view: MessageView) -> Iterator[Finding]:
+    """Find cells of several lines that the HTML shows as one: there, a line end is a blank."""
+    if view.rendered.html is None:
+        return
+    recipient = view.rendered.recipient
+    for cell in recipient.values:
+        text = cell if cell.__class__ is str else displayed(cell)
+        if "\n" in text and "\n" in text.strip():
+            break
+    else:
+        return
+    chunks, fixed = view.rendered.html, view.sources.fixed
+    known = view.sources.once(_surroundings).lost
+    for index, chunk in enumerate(chunks):
+        if "\n" not in chunk or chunk in fixed or "<" in chunk or "\n" not in chunk.strip():
+            continue
+        around = (chunks[index - 1] if index else "", *chunks[index + 1 : index + 2])
+        around = tuple([piece for piece in around if piece in fixed])  # a value says nothing of others
+        if around not in known:
+            if len(known) > 1000:
+                known.clear()
+            known[around] = _is_one_line(chunks, index)
+        if known[around]:
+            yield _run_together(view, index)
+
+
+def _run_together(view: MessageView, index: int) -> Finding:
+    import html
+
+    recipient, chunks = view.rendered.recipient, view.rendered.html or ()
+    first = html.unescape(str(chunks[index]).strip().split("\n", 1)[0].strip())
+    for name, heading, cell in zip(
+        recipient.columns.names, recipient.columns.headings, recipient.values, strict=True
+    ):
+        if first and first.casefold() in displayed(cell).casefold() and "\n" in displayed(cell):
+            expression = re.compile(rf"\{{\{{-?\s*(?:row\.)?{re.escape(name)}\b[^}}]*\}}\}}")
+            place = _written(view.sources, expression) or Place(cell=f"column {heading}")
+            return Finding(
+                "H217",
+                f"the line breaks in `{name}` are lost in HTML: its lines are shown as one",
+                f'write {{{{ {name}|lines }}}}, or give its element style="white-space: pre-line"',
+                place,
+            )
+    return Finding(
+        "H217",
+        "the line breaks of a value are lost in HTML: its lines are shown as one",
+        'add |lines to it, or give its element style="white-space: pre-line"',
+        view.sources.of(str(chunks[index - 1])) if index else None,
+    )
+
+
+def _written(sources: SourceLocator, expression: re.Pattern[str]) -> Place | None:
+    for name, text in sources.texts.items():
+        if "<" in text and not name.startswith("message.to") and (match := expression.search(text)):
+            return sources.inside(name, match.start(), len(match[0]))
+    return None
+
+
+def _is_one_line(chunks: Sequence[str], index: int) -> bool:
+    """Whether the lines of the value at *index* run together: it is shown, and nothing there keeps them."""
+    marked = [str(chunk) for chunk in chunks]
+    before = "".join(marked[:index])
+    if before.rfind("<") > before.rfind(">"):  # in a tag
+        return False
+    marked[index] = _HERE
+    document = HtmlDocument.parse(marked)
+    if document is None:
+        return False
+    for element in document.elements:
+        if _HERE in (element.text or ""):
+            return not _keeps_lines(document, element)
+        parent = element.getparent()
+        if parent is not None and _HERE in (element.tail or ""):
+            return not _keeps_lines(document, parent)
+    return False
+
+
+def _keeps_lines(document: HtmlDocument, element: Element) -> bool:
+    if document.hidden(element):
+        return True
+    selectors = _keeping_selectors(document)
+    node: Element | None = element
+    while node is not None:
+        if node.tag in _KEEPS or _PRE.match(document.style(node).get("white-space", "")):
+            return True
+        if any(_selects(selector, node) for selector in selectors):
+            return True
+        node = node.getparent()
+    return False
+
+
+def _keeping_selectors(document: HtmlDocument) -> list[str]:
+    import tinycss2
+
+    found = []
+    for _, rules in document.sheets:
+        for rule in rules:
+            if rule.type != "qualified-rule":
+                continue
+            declared = {name: value for name, value, _ in declarations(tinycss2.serialize(rule.content))}
+            if _PRE.match(declared.get("white-space", "")):
+                found += tinycss2.serialize(rule.prelude).split(",")
+    return found
+
+
+def _selects(selector: str, node: Element) -> bool:
+    """Tell by the last part of a selector; what is not plain is taken to select it."""
+    parts = selector.split()
+    match = _SIMPLE.match(parts[-1]) if parts else None
+    if match is None:
+        return True
+    classes = set((node.get("class") or "").split())
+    return (
+        match["tag"] in (None, "*", node.tag)
+        and match["id"] in (None, node.get("id"))
+        and classes.issuperset(filter(None, match["classes"].split(".")))
+    )
+
+
+# --- links in the text part ----------------------------------------------------------------------------
+
+_OPEN_LINK = re.compile(r"(?<![<\"'(])https?://[^\s<>\"']*\Z", re.IGNORECASE)
+_WHOLE_LINK = re.compile(r"https?://\S+[^\S\n]+\S*(?:[/=&?%]|\.[A-Za-z0-9]{2,5}\Z)", re.IGNORECASE)
+
+
+@lru_cache(maxsize=256)
+def _open_link(text: str) -> str | None:
+    """Give the link in the middle of which *text* ends: a value goes on with it."""
+    match = _OPEN_LINK.search(text)
+    return match[0] if match else None
+
+
+@each_message
+def broken_links(view: MessageView) -> Iterator[Finding]:
+    """Find links in the text part that a value breaks with a blank: mail programs end a link there."""
+    before = ""
+    for chunk in view.rendered.text or ():
+        if " " in chunk and chunk not in view.sources.fixed:
+            if "://" in before and chunk[0] not in " \n\r" and (opened := _open_link(before)):
+                line = chunk.partition("\n")[0].rstrip()
+                if " " in line:
+                    yield _broken(opened + line, view.sources.of(opened))
+            elif chunk[:4] in ("http", "HTTP") and not before.endswith("<"):
+                value = chunk.strip()
+                if match := _WHOLE_LINK.match(value):
+                    cell = view.cell(value)
+                    yield _broken(match[0], Place(cell=cell) if cell else None)
+        before = chunk
+
+
+def _broken(link: str, place: Place | None) -> Finding:
+    first = " ".join(link.split(None, 1)[:1])
+    return Finding(
+        "H219",
+        f"a link in the text part ends at a blank, after {quoted(excerpt(first, 60))}",
+        "percent-encode the value, {{ value|urlencode }}, or put the link in angle brackets: <https://...>",
+        place,
+    )
