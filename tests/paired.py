@@ -16,11 +16,12 @@ from dialogues import Talk
 from mailmerge.errors import ConnectionLost
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from mailmerge.clock import VirtualClock
     from mailmerge.errors import SessionError
     from mailmerge.model import Message
+    from mailmerge.smtp.deadlines import Wait
     from mailmerge.smtp.state import Event
 
 Step = Literal["MAIL", "RCPT", "DATA", "content"]
@@ -112,8 +113,9 @@ class PairedConnection:
         """Messages submitted and not completed."""
         return self._talk.session.in_flight
 
-    def open(self) -> None:
+    def opening(self) -> Iterator[Wait]:
         """Greet, or fail as the script has it."""
+        yield from ()
         server = self._server
         error = server.opening.pop(0) if server.opening else None
         if error is None and not server.reachable():
@@ -151,8 +153,9 @@ class PairedConnection:
             self._server.clock.sleep(timeout)
         return self._events()
 
-    def probe(self) -> bool:
+    def probing(self) -> Generator[Wait, None, bool]:
         """Ask whether the server is still there."""
+        yield from ()
         server = self._server
         server.probes += 1
         alive, server.alive = server.alive, True
@@ -173,7 +176,7 @@ class PairedConnection:
         self._talk.loses()
         return self._events()
 
-    def close(self) -> None:
+    def close(self, *, within: float = 0.0) -> None:
         """End the session."""
         self._end()
 

@@ -12,6 +12,7 @@ from mailmerge.config.account_secrets import find_secret
 from mailmerge.config.accounts import resolve_account
 from mailmerge.errors import CampaignFileError, FileError
 from mailmerge.files import start_file
+from mailmerge.smtp.connect import block
 from mailmerge.smtp.state import Closed, Completed, ReleaseNeeded
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from mailmerge.config.environment import Environment
     from mailmerge.model import Message, Outcome
     from mailmerge.smtp.connection import Connection, Deadlines
+
+_SLICE = 0.2
+"""Seconds within which a stop is noticed."""
 
 
 def find_account(definition: Definition, *, ca_file: Path | None = None) -> Account:
@@ -53,11 +57,13 @@ def connection_factory(
     prompt: Callable[[str], str] | None = None,
     transcript: Callable[[str], None] | None = None,
     deadlines: Deadlines | None = None,
+    give_up: Callable[[], bool] = lambda: False,
 ) -> Callable[[], Connection]:
     """Give a function that makes a new connection for *account*.
 
     The secret is looked for when the first connection is made: a run that contacts nobody needs none. That
-    call raises `AuthError` where there is none to be found. *secret* is for callers that know it already.
+    call raises `AuthError` where there is none to be found. *secret* is for callers that know it already;
+    *give_up* says when not to wait any longer for the program that tells it.
     """
     from mailmerge.smtp.connection import Connection, Credentials, Endpoint, ServerProfile
 
@@ -76,7 +82,7 @@ def connection_factory(
     def connect() -> Connection:
         nonlocal reveal
         if signs_in and reveal is None:
-            reveal = _finder(account, environment, prompt)
+            reveal = _finder(account, environment, prompt, give_up)
         return Connection(
             server,
             Credentials(signs_in, account.auth, reveal) if signs_in and reveal else None,
@@ -90,7 +96,10 @@ def connection_factory(
 
 
 def _finder(
-    account: Account, environment: Environment, prompt: Callable[[str], str] | None
+    account: Account,
+    environment: Environment,
+    prompt: Callable[[str], str] | None,
+    give_up: Callable[[], bool],
 ) -> Callable[[], str]:
     """Find the secret now, and give a function that hands it out; it is forgotten with that function.
 
@@ -98,18 +107,32 @@ def _finder(
     """
     if account.secret is not None:
         return lambda: find_secret(account, environment).reveal()
-    secret = find_secret(account, environment, prompt=prompt)
+    secret = find_secret(account, environment, prompt=prompt, give_up=give_up)
     fresh = True
 
     def reveal() -> str:
         nonlocal secret, fresh
         # A token may have run out since: ask for another one. A password stays what it was.
         if not fresh and account.token_command:
-            secret = find_secret(account, environment, prompt=prompt)
+            secret = find_secret(account, environment, prompt=prompt, give_up=give_up)
         fresh = False
         return secret.reveal()
 
     return reveal
+
+
+def open_unless(connection: Connection, give_up: Callable[[], bool]) -> bool:
+    """Open a connection; return False, with nothing open, as soon as *give_up* says so.
+
+    Raises:
+        SessionError: it cannot be opened.
+
+    """
+    for wanted in connection.opening():
+        if give_up():
+            return False
+        block(wanted._replace(seconds=min(wanted.seconds, _SLICE)))
+    return not give_up()
 
 
 def hand_over(connection: Connection, message: Message) -> Outcome:
@@ -119,13 +142,34 @@ def hand_over(connection: Connection, message: Message) -> Outcome:
         SessionError: the connection ended before the message was begun.
 
     """
+    outcome = hand_over_unless(connection, message, lambda: False)
+    assert outcome is not None
+    return outcome
+
+
+def hand_over_unless(connection: Connection, message: Message, give_up: Callable[[], bool]) -> Outcome | None:
+    """Do what `hand_over` does, unless *give_up* says so before the message is handed over.
+
+    Returns:
+        The outcome; None: it was given up, and the connection with it.
+
+    Raises:
+        SessionError: the connection ended before the message was begun.
+
+    """
     connection.submit(message, 0)
     outcome: Outcome | None = None
+    released = False
     while outcome is None:
-        for event in connection.poll(1.0):
+        if not released and give_up():
+            connection.abort()
+            return None
+        for event in connection.poll(_SLICE):
             match event:
                 case ReleaseNeeded(token):
-                    connection.release([token])
+                    if not give_up():
+                        released = True
+                        connection.release([token])
                 case Completed(outcome=found):
                     outcome = found
                 case Closed(error) if outcome is None and error is not None:

@@ -171,7 +171,7 @@ def exit_code(counts: Counts, end_code: int, *, complete: bool) -> int:
         complete: whether the run was meant to do all that is left (no ``--limit``, no ``--rows``).
 
     """
-    if end_code in {1, 6, 7, 8, 130, 143}:
+    if end_code in {1, 6, 7, 8, 129, 130, 143}:
         return end_code
     if counts[Status.IN_DOUBT]:
         return 4

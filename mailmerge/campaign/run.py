@@ -101,6 +101,8 @@ class SendRequest(Struct, frozen=True):
     """Told now and then how many rows have been planned."""
     jobs: Jobs = 1
     """How many processes plan a long list; ``auto``: one for each processor, at most 8."""
+    begun: Callable[[], None] | None = None
+    """Called once everything is known, asked and locked: from here on messages go to a server."""
 
 
 def send(
@@ -146,6 +148,7 @@ def send(
                 prompt=request.ask_secret,
                 transcript=transcript,
                 deadlines=request.deadlines,
+                give_up=stop.is_set,
             )
             end = run.execute(plan, connect)
         report = run.report(end, definition.workspace.out)
@@ -321,6 +324,8 @@ class Run:
         Whatever ends it is recorded in the ledger and said in what is returned.
         """
         started = time.monotonic()
+        if self._request.begun is not None:
+            self._request.begun()
         self._ledger.start_run(
             "send", self._composer.version, self._invocation().record(), self._planned.reader.name
         )
@@ -328,10 +333,7 @@ class Run:
         if plan.to_send or self._request.wait:
             self._opened.note_messages(ended=False)
         try:
-            if plan.to_send:
-                end = self._pass(connect)
-            while end.reason is Reason.FINISHED and self._failure is None and self._sleep_until_due():
-                end = _joined(end, self._pass(connect))
+            end = self._passes(plan, connect)
         except MailmergeError as error:
             self._failure = error
         except Exception:  # of the program that watches or signs in: it is raised there, the run is over here
@@ -364,6 +366,15 @@ class Run:
         """Tell how this run is continued, also where its request came from a program."""
         request = self._request
         return self._definition.invocation.having(rows=request.rows, limit=request.limit)
+
+    def _passes(self, plan: Plan, connect: Connect) -> RunEnd:
+        """Go through the list, and again as rows become due, if the run is to wait for that."""
+        end = self._pass(connect) if plan.to_send else RunEnd(Reason.FINISHED)
+        while end.reason is Reason.FINISHED and self._failure is None and self._sleep_until_due():
+            end = _joined(end, self._pass(connect))
+        if end.reason is Reason.FINISHED and self._request.wait and self._stop.is_set():
+            end = replace(end, reason=Reason.INTERRUPTED, message="stopped on request")
+        return end
 
     def _pass(self, connect: Connect) -> RunEnd:
         """Go through the list once."""

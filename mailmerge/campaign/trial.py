@@ -10,7 +10,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from mailmerge.addresses import Address, AddressError, Mailbox
-from mailmerge.campaign.connect import connection_factory, find_account, hand_over, open_transcript
+from mailmerge.campaign.connect import (
+    connection_factory,
+    find_account,
+    hand_over_unless,
+    open_transcript,
+    open_unless,
+)
 from mailmerge.campaign.opening import Access, open_run
 from mailmerge.campaign.preflight import check_sender
 from mailmerge.campaign.run import all_rates
@@ -92,6 +98,8 @@ def send_tests(
     clock = SystemClock()
     with open_run(definition, Access.SEND, clock=clock) as opened:
         opened.lock_account(account)
+        if request.begun is not None:
+            request.begun()
         with open_transcript(request.transcript) as transcript:
             connection = connection_factory(
                 account,
@@ -99,6 +107,7 @@ def send_tests(
                 prompt=request.ask_secret,
                 transcript=transcript,
                 deadlines=request.deadlines,
+                give_up=stop.is_set,
             )()
             throttle = Throttle(all_rates(account, definition.file.send.rate))
             trial = _Trial(connection, throttle, opened.quota(account), clock, stop)
@@ -107,6 +116,9 @@ def send_tests(
             counts = {str(status): count for status, count in end.counts.by_status.items()}
             opened.ledger.finish_run(str(end.reason), counts)
         return TrialReport(tuple(trial.results), end, len(messages) - len(trial.results))
+
+
+_STOPPED = RunEnd(Reason.INTERRUPTED, "stopped on request")
 
 
 class _Trial:
@@ -131,13 +143,14 @@ class _Trial:
         """Send them, and say why it ended."""
         end = RunEnd(Reason.FINISHED)
         try:
-            self._connection.open()
+            if not open_unless(self._connection, self._stop.is_set):
+                end = _STOPPED
+                messages = ()
             for test in messages:
-                held = self._held_back()
+                held = self._held_back() or self._send(test)
                 if held is not None:
                     end = held
                     break
-                self._send(test)
         except (SessionError, LedgerError) as error:
             end = RunEnd(_reason(error), error.message, error.hint, error)
         finally:
@@ -148,7 +161,7 @@ class _Trial:
     def _held_back(self) -> RunEnd | None:
         """Ask whether another message may go, and count it; None: it may."""
         if self._stop.is_set():
-            return RunEnd(Reason.INTERRUPTED, "stopped on request")
+            return _STOPPED
         if self._quota is None:
             return None
         if self._quota.reserve(1) is None:
@@ -157,16 +170,26 @@ class _Trial:
         self._quota.commit()
         return None
 
-    def _send(self, test: TrialMessage) -> None:
-        self._clock.sleep(self._throttle.delay(self._clock.monotonic()))
-        self._throttle.take(self._clock.monotonic())
+    def _send(self, test: TrialMessage) -> RunEnd | None:
+        """Send one; return why nothing more is sent, None where more may be."""
+        self._throttle_down()
         message = test.message
-        outcome = hand_over(self._connection, message)
+        outcome = hand_over_unless(self._connection, message, self._stop.is_set)
+        if outcome is None:
+            return _STOPPED
         reply = str(outcome.reply or outcome.reason)
         to = str(message.envelope.rcpt_to[0])
         self.results.append(
             TrialResult(message.row, outcome.status, reply, to, test.meant_for, test.left_out)
         )
+        return None
+
+    def _throttle_down(self) -> None:
+        """Wait until the rates let the next one go, or until a stop."""
+        until = self._clock.monotonic() + self._throttle.delay(self._clock.monotonic())
+        while (left := until - self._clock.monotonic()) > 0 and not self._stop.is_set():
+            self._clock.sleep(min(left, 0.2))
+        self._throttle.take(self._clock.monotonic())
 
 
 def _reason(error: SessionError | LedgerError) -> Reason:

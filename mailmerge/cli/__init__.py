@@ -6,9 +6,11 @@ A command's module, and with it whatever it needs, is imported when it runs.
 from __future__ import annotations
 
 import gc
+import signal
 import sys
+import threading
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -97,7 +99,7 @@ you ask for it: a row whose reply was lost is "in doubt" until you resolve it.
 \b
 Exit codes: 0 done, 2 nothing sent (usage, campaign, list, template), 3 some rows rejected or invalid,
 4 some rows in doubt, 5 stopped early: run again, 6 sign-in, TLS or sender refused, 7 in use, 8 ledger,
-130/143 interrupted, 1 a bug of ours.
+129/130/143 interrupted, 1 a bug of ours.
 """
 
 
@@ -152,6 +154,7 @@ def run(arguments: Sequence[str]) -> int:
     # Start-up makes a hundred thousand objects and no cycles: the default looks for some after each 700.
     gc.set_threshold(20_000, 10, 10)
     code = 0
+    before = _end_on_signals()
     try:
         result: Any = cli.main(list(arguments), prog_name="mailmerge", standalone_mode=False)
         code = result if isinstance(result, int) else 0
@@ -175,7 +178,28 @@ def run(arguments: Sequence[str]) -> int:
 
         sys.stderr.write(traceback_of(error))
         code = 1
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return code
+
+
+def _end_on_signals() -> dict[int, Any]:
+    """Let SIGTERM and a closed terminal end us like an exception, so that what is to be removed is removed.
+
+    Gives the handlers that there were. One that was ignored stays so (`nohup`).
+    """
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+                before[number] = signal.signal(number, _end)
+    return before
+
+
+def _end(number: int, _frame: object) -> NoReturn:
+    raise SystemExit(128 + number)
 
 
 def _use_utf8() -> None:

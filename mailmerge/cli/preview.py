@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -155,7 +154,6 @@ class PreviewCommand:
         from mailmerge.campaign.preview import Watched
         from mailmerge.preview.live import PreviewServer
 
-        signal.signal(signal.SIGTERM, _end)
         with ScratchFolder() as folder:
             page = folder.path / PAGE
             watched = Watched(lambda: load_campaign(dict(options)).definition, page, self._request())
@@ -204,10 +202,6 @@ def _serve(server: PreviewServer, watched: Watched, *, show: bool) -> NoReturn:
         if watched.changed():
             _tell(watched.make())
             server.changed()
-
-
-def _end(number: int, _frame: object) -> NoReturn:
-    raise SystemExit(128 + number)
 
 
 def _tell(made: Previewed | MailmergeError) -> None:

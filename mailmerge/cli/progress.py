@@ -14,6 +14,8 @@ from mailmerge.model import Counts
 from mailmerge.report.summary import WORDS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tqdm import tqdm
 
     from mailmerge.sending.runs import Progress
@@ -123,8 +125,19 @@ class RowCounter(_Shown):
             note(f"{rows:,} rows checked")
 
 
+STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""The signals that ask us to end: Ctrl-C, a `kill`, and a terminal that goes away."""
+
+
+class StoppedError(SystemExit):
+    """A signal that ends the command where it is."""
+
+
 class GracefulStop:
-    """Turns SIGINT and SIGTERM into a request to stop while it is entered.
+    """Turns the signals that ask us to end into a request to stop while it is entered.
+
+    Before `begin`, and `at_once`, nothing has been handed over that somebody would have to wait for: there
+    the first signal ends what is going on.
 
     One that was ignored when we were started stays so: shells start commands in the background like this, and
     the Ctrl-C at their terminal is meant for another.
@@ -135,9 +148,10 @@ class GracefulStop:
         self.code = 130
         """The exit code that tells which signal it was."""
         self._before: dict[int, Any] = {}
+        self._begun = False
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in STOPPING:
             if signal.getsignal(number) != signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._handle)
         return self
@@ -146,8 +160,27 @@ class GracefulStop:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    def begin(self) -> None:
+        """Say that from now on messages are handed over: what is in flight is waited for."""
+        self._begun = True
+
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Let a signal end what is done in here, by a `StoppedError`, and ask the run to stop as well."""
+        begun, self._begun = self._begun, False
+        try:
+            yield
+        except StoppedError:
+            self.flag.set()
+            raise
+        finally:
+            self._begun = begun
+
     def _handle(self, number: int, _frame: object) -> None:
         self.code = 128 + number
+        if not self._begun:
+            _tell("\nstopped: nothing more was sent\n")
+            raise StoppedError(self.code)
         if self.flag.is_set():
             # The states are as the ledger has them: rows on the wire will be in doubt.
             _tell("\nstopping immediately; messages in flight are now in doubt\n")
@@ -157,5 +190,5 @@ class GracefulStop:
 
 
 def _tell(text: str) -> None:
-    with contextlib.suppress(OSError):  # the reader may be gone: the signal counts all the same
+    with contextlib.suppress(OSError, ValueError):  # the reader may be gone: the signal counts all the same
         sys.stderr.write(text)

@@ -9,12 +9,14 @@ import click
 from mailmerge.cli.options import campaign_argument, load_campaign, options_of
 from mailmerge.cli.output import emit, interactive, note, out, require_person, show_diagnostics
 from mailmerge.cli.plan_view import clock_time, show_plan, show_plan_json
-from mailmerge.cli.progress import Bar, GracefulStop
+from mailmerge.cli.progress import Bar, GracefulStop, StoppedError
 from mailmerge.cli.report_view import show_report
+from mailmerge.errors import AuthError
 from mailmerge.model import Status
 from mailmerge.text import duration, plural
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from mailmerge.campaign import Campaign
@@ -49,8 +51,13 @@ def rehearse(*, as_json: bool, quiet: bool, verbose: bool, real_time: bool, **op
         delay=options.pop("delay"),
         seed=options.pop("seed"),
     )
+    stop = GracefulStop()
     request = SendRequest(
-        rows=options.pop("rows"), limit=options.pop("limit"), wait=not real_time, jobs=options.pop("jobs")
+        rows=options.pop("rows"),
+        limit=options.pop("limit"),
+        wait=not real_time,
+        jobs=options.pop("jobs"),
+        begun=stop.begin,
     )
     campaign = load_campaign(options)
     bar = Bar(quiet=quiet or as_json, as_json=as_json)
@@ -64,7 +71,7 @@ def rehearse(*, as_json: bool, quiet: bool, verbose: bool, real_time: bool, **op
             show_plan(plan, quiet=quiet)
         bar.begin(plan.to_send)
 
-    with bar, GracefulStop() as stop:
+    with bar, stop:
         report = campaign.rehearse(
             request,
             Rehearsal(faults, real_time=real_time),
@@ -103,13 +110,15 @@ def test(
     from mailmerge.campaign.run import SendRequest
 
     campaign = load_campaign(options)
+    stop = GracefulStop()
     request = SendRequest(
         rows=rows,
         ca_file=accounts_ca_file,
         transcript=transcript,
-        ask_secret=ask_secret if interactive() else None,
+        ask_secret=_asking(stop) if interactive() else None,
+        begun=stop.begin,
     )
-    with GracefulStop() as stop:
+    with stop:
         report = campaign.test(me, request, stop=stop.flag)
     for result in report.results:
         if as_json:
@@ -187,7 +196,7 @@ class SendCommand:
 
         if not (self.yes or self.dry_run):
             require_person("add --yes to send without confirmation, or --dry-run to see the plan")
-        bar = self.bar
+        bar, stop = self.bar, GracefulStop()
         self._resolve = str(campaign.suggested("resolve"))
         request = SendRequest(
             rows=self.rows,
@@ -201,9 +210,10 @@ class SendCommand:
             keep_plan=self.keep_plan,
             ca_file=self.ca_file,
             transcript=self.transcript,
-            ask_secret=ask_secret if interactive() else None,
+            ask_secret=_asking(stop) if interactive() else None,
+            begun=stop.begin,
         )
-        with bar, GracefulStop() as stop:
+        with bar, stop:
             report = campaign.send(request=request, confirm=self.confirm, observe=bar.observe, stop=stop.flag)
         if report is None:
             return 0 if self.dry_run else 2
@@ -242,6 +252,19 @@ def _typed(count: int) -> bool:
         return True
     note("Nothing was sent." if not answer.strip() else f"That is not {count:,}: nothing was sent.")
     return False
+
+
+def _asking(stop: GracefulStop) -> Callable[[str], str]:
+    """Give what asks for a secret until somebody asks us to stop."""
+
+    def ask(question: str) -> str:
+        try:
+            with stop.at_once():
+                return ask_secret(question)
+        except StoppedError:
+            raise AuthError("no password was given", code="S605") from None
+
+    return ask
 
 
 def ask_secret(question: str) -> str:

@@ -9,6 +9,8 @@ else's ``.env`` named.
 
 from __future__ import annotations
 
+import contextlib
+import time
 from typing import TYPE_CHECKING
 
 from mailmerge.config.environment import applies_to_host
@@ -17,16 +19,23 @@ from mailmerge.masking import Secret
 from mailmerge.options import SECRET
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable
 
     from mailmerge.config.accounts import Account
     from mailmerge.config.environment import Environment
 
 _COMMAND_SECONDS = 30.0
+_SLICE = 0.2
+"""Seconds within which a stop is noticed."""
 
 
 def find_secret(
-    account: Account, environment: Environment, *, prompt: Callable[[str], str] | None = None
+    account: Account,
+    environment: Environment,
+    *,
+    prompt: Callable[[str], str] | None = None,
+    give_up: Callable[[], bool] = lambda: False,
 ) -> Secret:
     """Give the account's password or token; call it again for a fresh one.
 
@@ -34,6 +43,7 @@ def find_secret(
         account: who signs in, with a user and with ``auth`` other than ``none``.
         environment: the environment and ``.env``.
         prompt: asks a person for a line without echo; None where no person sits there.
+        give_up: says when not to wait any longer for the account's command.
 
     Raises:
         AuthError: there is none anywhere, its command fails, or it cannot be one.
@@ -54,7 +64,7 @@ def find_secret(
             notes.append(f"{name} in {place} is not used: the server {account.host} does not come from there")
     command = account.token_command if account.auth == "token" else account.password_command
     if command:
-        return Secret(_run(command), origin=f"the command {command[0]}", spaces=spaces)
+        return Secret(_run(command, give_up), origin=f"the command {command[0]}", spaces=spaces)
     if account.auth == "password" and (kept := _from_keyring(account)):
         return Secret(kept, origin="the system keyring", spaces=spaces)
     what = provider.secret if provider else ("token" if account.auth == "token" else "password")
@@ -92,7 +102,7 @@ def _nothing_found(account: Account, what: str, notes: list[str]) -> AuthError:
     )
 
 
-def _run(command: tuple[str, ...]) -> str:
+def _run(command: tuple[str, ...], give_up: Callable[[], bool]) -> str:
     """Give the first line that *command* prints; its own messages go to the terminal."""
     import subprocess
 
@@ -105,18 +115,20 @@ def _run(command: tuple[str, ...]) -> str:
 
     try:
         # The argv comes from the user's own configuration, and no shell reads it.
-        done = subprocess.run(  # noqa: S603
-            command, stdout=subprocess.PIPE, timeout=_COMMAND_SECONDS, check=False
-        )
+        process = subprocess.Popen(command, stdout=subprocess.PIPE)  # noqa: S603
     except FileNotFoundError:
         raise failed("was not found") from None
     except OSError as error:
         raise failed(f"could not be started: {error.strerror}") from None
-    except subprocess.TimeoutExpired:
-        raise failed(f"did not end within {_COMMAND_SECONDS:.0f} seconds") from None
-    if done.returncode:
-        raise failed(f"ended with status {done.returncode}")
-    first = done.stdout.partition(b"\n")[0].removesuffix(b"\r")
+    with process:
+        try:
+            printed = _printed(process, failed, give_up)
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode:
+        raise failed(f"ended with status {process.returncode}")
+    first = printed.partition(b"\n")[0].removesuffix(b"\r")
     try:
         text = first.decode("utf-8")
     except UnicodeDecodeError:
@@ -124,6 +136,21 @@ def _run(command: tuple[str, ...]) -> str:
     if not text:
         raise failed("printed nothing")
     return text
+
+
+def _printed(
+    process: subprocess.Popen[bytes], failed: Callable[[str], AuthError], give_up: Callable[[], bool]
+) -> bytes:
+    import subprocess
+
+    until = time.monotonic() + _COMMAND_SECONDS
+    while True:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.communicate(timeout=_SLICE)[0]
+        if give_up():
+            raise failed("was stopped on request")
+        if time.monotonic() >= until:
+            raise failed(f"did not end within {_COMMAND_SECONDS:.0f} seconds")
 
 
 def _from_keyring(account: Account) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import select
 from typing import TYPE_CHECKING, Protocol
 
@@ -11,13 +12,14 @@ from msgspec import Struct
 from mailmerge.errors import SessionError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
     from datetime import datetime
 
     from mailmerge.clock import Clock
     from mailmerge.ledger.account_usage import Reservation
     from mailmerge.model import Message
     from mailmerge.sending.work_queue import Job
+    from mailmerge.smtp.deadlines import Wait
     from mailmerge.smtp.state import Event
 
 _PROBE_AFTER = 5.0
@@ -46,8 +48,8 @@ class Connection(Protocol):
         """The server's SIZE; None: it named none."""
         ...
 
-    def open(self) -> None:
-        """Connect, secure, greet, sign in; raises `SessionError`."""
+    def opening(self) -> Iterator[Wait]:
+        """Connect, secure, greet, sign in, yielding what is waited for; raises `SessionError`."""
         ...
 
     def can_accept(self) -> bool:
@@ -66,8 +68,11 @@ class Connection(Protocol):
         """Write and read what there is, waiting up to *timeout* seconds for something to happen."""
         ...
 
-    def probe(self) -> bool:
-        """Ask whether the server is still there (NOOP); only while nothing is in flight."""
+    def probing(self) -> Generator[Wait, None, bool]:
+        """Ask whether the server is still there (NOOP), yielding what is waited for.
+
+        Only while nothing is in flight.
+        """
         ...
 
     @property
@@ -83,18 +88,27 @@ class Connection(Protocol):
         """Close at once and return the outcomes of what was in flight."""
         ...
 
-    def close(self) -> None:
-        """End the session, politely where that is possible; never raises."""
+    def close(self, *, within: float = math.inf) -> None:
+        """End the session, politely where that is possible within so many seconds; never raises."""
         ...
 
 
 class ConnectionSlot:
-    """A place for one connection after another; `connection` is None between them."""
+    """A place for one connection after another; `connection` is None between them.
+
+    Opening a connection, and asking whether it still works, take several steps: the slot is `busy` then, and
+    `advance` does the next one. So no server that is silent holds up another connection.
+    """
 
     def __init__(self, connect: Callable[[], Connection], clock: Clock) -> None:
         self._connect = connect
         self._clock = clock
         self.connection: Connection | None = None
+        self.opened = False
+        """Whether the last `advance` opened a connection."""
+        self.wanted: Wait | None = None
+        """What a busy slot waits for."""
+        self._steps: Generator[Wait, None, None] | None = None
         self.retiring = False
         """Nothing more is submitted: it is closed once nothing is in flight."""
         self.submitted = 0
@@ -107,41 +121,82 @@ class ConnectionSlot:
         """Whether messages were submitted on it and none of them was answered."""
         return self.submitted > 0 and self.answered == 0
 
-    def open(self) -> None:
-        """Make a connection; raises `SessionError`."""
+    @property
+    def busy(self) -> bool:
+        """Whether a connection is being opened or asked."""
+        return self._steps is not None
+
+    def open(self) -> bool:
+        """Begin to make a connection; return whether there is one already.
+
+        Raises:
+            SessionError: there cannot be one.
+
+        """
+        self._steps = self._opening()
+        return self.advance()
+
+    def advance(self) -> bool:
+        """Do the next step of what was begun, if anything was; return whether there is a connection to use.
+
+        Raises:
+            SessionError: a connection could not be made.
+
+        """
+        self.opened = False
+        if self._steps is not None:
+            try:
+                self.wanted = next(self._steps, None)
+            except BaseException:
+                self._steps = self.wanted = None
+                raise
+            if self.wanted is None:
+                self._steps = None
+        return self.connection is not None and not self.busy
+
+    def _opening(self) -> Generator[Wait, None, None]:
         connection = self._connect()
         try:
-            connection.open()
+            yield from connection.opening()
         except BaseException:
             connection.close()
             raise
         self.connection = connection
+        self.opened = True
         self.retiring = False
         self.submitted = self.answered = 0
         self._touch()
 
-    def close(self) -> None:
-        """Return the connection up, if there is one."""
+    def close(self, *, within: float = math.inf) -> None:
+        """Give the connection up, if there is one."""
+        self._give_up()
         connection, self.connection = self.connection, None
         self.retiring = False
         if connection is not None:
-            connection.close()
+            connection.close(within=within)
+
+    def _give_up(self) -> None:
+        """Leave off in the middle of what was begun."""
+        steps, self._steps, self.wanted = self._steps, None, None
+        if steps is not None:
+            steps.close()
 
     def abort(self) -> list[Event]:
         """Cut the connection, if there is one, and return the outcomes of what was in flight."""
+        self._give_up()
         connection, self.connection = self.connection, None
         self.retiring = False
         return [] if connection is None else connection.abort()
 
     def poll(self, timeout: float) -> list[Event]:
         """Return what the connection has to say, waiting up to *timeout* seconds for it."""
-        events = [] if self.connection is None else self.connection.poll(timeout)
+        events = [] if self.connection is None or self.busy else self.connection.poll(timeout)
         if events:
             self._touch()
         return events
 
     def alive(self) -> bool:
-        """Return whether the connection can carry a message, asking the server after a pause.
+        """Return whether the connection can carry a message now; after a pause the server is asked first.
 
         Both clocks are looked at, because the steady one stands still while a laptop sleeps.
         """
@@ -151,14 +206,18 @@ class ConnectionSlot:
         idle = max(self._clock.monotonic() - steady, (self._clock.now() - wall).total_seconds())
         if idle < _PROBE_AFTER or self.connection.in_flight:
             return True
+        self._steps = self._probing(self.connection)
+        return self.advance()
+
+    def _probing(self, connection: Connection) -> Generator[Wait, None, None]:
         alive = False
         with contextlib.suppress(SessionError):
-            alive = self.connection.probe()
+            alive = yield from connection.probing()
         if alive:
             self._touch()
         else:
-            self.close()
-        return alive
+            self.connection, self.retiring = None, False
+            connection.close()
 
     def _touch(self) -> None:
         self._used = (self._clock.monotonic(), self._clock.now())
@@ -190,14 +249,34 @@ class ConnectionPool:
             heard = heard or bool(events)
             yield slot, events
         if not heard:
-            found = [slot.connection for slot in self._slots if slot.connection is not None]
-            found = [connection for connection in found if connection.fileno() >= 0]
-            select.select(found, [connection for connection in found if connection.wants_write], [], timeout)
+            self.wait(timeout)
 
-    def close(self) -> None:
-        """Give all connections up."""
+    @property
+    def busy(self) -> bool:
+        """Whether any connection is being opened or asked."""
+        return any(slot.busy for slot in self._slots)
+
+    def wait(self, timeout: float) -> None:
+        """Wait up to *timeout* seconds until one of them has something to do."""
+        to_read, to_write = [], []
         for slot in self._slots:
-            slot.close()
+            wanted = slot.wanted
+            if wanted is not None:
+                timeout = min(timeout, wanted.seconds)
+                descriptor, writes = wanted.descriptor, wanted.to_write
+            elif slot.connection is not None:
+                descriptor, writes = slot.connection.fileno(), slot.connection.wants_write
+            else:
+                continue
+            if descriptor >= 0:
+                to_read.append(descriptor)
+                to_write += [descriptor] if writes else []
+        select.select(to_read, to_write, [], max(timeout, 0.0))
+
+    def close(self, *, within: float = math.inf) -> None:
+        """Give all connections up, each within so many seconds."""
+        for slot in self._slots:
+            slot.close(within=within)
 
     def abort(self) -> None:
         """Cut all connections, whatever is in flight on them."""

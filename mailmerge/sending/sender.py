@@ -189,9 +189,12 @@ class Sender:
             # A second signal, or a mistake of ours: states stay as they are on disk.
             self._pool.abort()
             raise
-        self._pool.close()
+        stopped = self._stop.is_set()
+        self._pool.close(within=_SLICE if stopped else math.inf)
         with contextlib.suppress(LedgerError):
             self._outcomes.note_mark()
+        if stopped and not self._queue.empty and (self._end is None or self._end.reason is not Reason.LEDGER):
+            self._end = RunEnd(Reason.INTERRUPTED, "stopped on request")
         failure = self._tally.failure or self._queue.failure
         if failure is not None:
             raise failure
@@ -206,6 +209,7 @@ class Sender:
                 self._end = RunEnd(Reason.INTERRUPTED, "stopped on request")
             if self._draining and grace_until == math.inf:
                 grace_until = self._clock.monotonic() + _GRACE
+            self._advance()
             self._fill()
             if not self._in_flight:
                 self._make_durable()
@@ -268,6 +272,8 @@ class Sender:
         return True
 
     def _could_take(self, slot: ConnectionSlot) -> bool:
+        if slot.busy:
+            return False
         if slot.connection is None:
             return self._clock.monotonic() >= self._history.retry_at
         return not slot.retiring and slot.connection.can_accept()
@@ -277,20 +283,31 @@ class Sender:
         for slot in self._pool:
             if not self._could_take(slot):
                 continue
-            if slot.alive() or self._open(slot):
+            if slot.alive() or (not slot.busy and self._open(slot)):
                 return slot
             if self._end is not None:
                 return None
         return None
 
     def _open(self, slot: ConnectionSlot) -> bool:
+        return self._stepped(slot, slot.open)
+
+    def _advance(self) -> None:
+        """Go on with connections that are being opened or asked."""
+        for slot in self._pool:
+            if slot.busy and not self._stop.is_set():
+                self._stepped(slot, slot.advance)
+
+    def _stepped(self, slot: ConnectionSlot, step: Callable[[], bool]) -> bool:
+        """Do a step, and what follows from it; return whether there is a connection to use."""
         try:
-            slot.open()
+            usable = step()
         except SessionError as error:
             self._failed(error, opening=True)
             return False
-        self._history.learn_opened()
-        return True
+        if slot.opened:
+            self._history.learn_opened()
+        return usable
 
     def _failed(self, error: SessionError | None, *, opening: bool = False) -> None:
         """Do what a connection that could not be made, or was of no use, asks of the run."""
@@ -336,6 +353,9 @@ class Sender:
         self._held = held
         if until - now > _CLOSE_IF_IDLE:
             self._pool.close()
+        if self._pool.busy:
+            self._pool.wait(min(_SLICE, until - now) if until > now else _SLICE)
+            return
         for slot in self._pool:
             # A connection may still have something to clear up (RSET), or have noticed that it is closed.
             busy = slot.connection is not None and not slot.connection.can_accept()

@@ -3,6 +3,10 @@
 TLS is used twice: behind STARTTLS (RFC 3207) and from the first octet ("implicit TLS", RFC 8314 section 3.3).
 There is no fallback between the two, and none to plaintext: a server, or somebody in between, who declines
 TLS ends the session. What SMTP says on the socket is in `mailmerge.smtp.session`.
+
+Nothing here blocks: whatever has to wait is a generator that yields what for. So a server that is silent
+holds up nobody else, and a run that is to stop need not wait for it. Only the look-up of a name cannot be
+interrupted: it has a thread of its own, which is left behind.
 """
 
 from __future__ import annotations
@@ -13,18 +17,22 @@ import os
 import selectors
 import socket
 import ssl
+import threading
 import time
 from typing import TYPE_CHECKING
 
 from mailmerge.addresses import is_loopback
 from mailmerge.errors import ConnectionLost, InputError, ProtocolError, SessionError, TlsError
+from mailmerge.smtp.deadlines import Wait
 from mailmerge.smtp.endpoint import SUBMISSION_PORTS_HINT, TLS_MODE_HINT
 from mailmerge.smtp.replies import decode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from mailmerge.smtp.endpoint import Endpoint
+
+    Found = list[tuple[int, int, int, str, tuple[object, ...]]]
 
 # Which of these a system has differs; all of them say that the name itself is wrong. Every other failure
 # of a look-up (EAI_AGAIN above all) may pass, so it is not the user's mistake.
@@ -32,10 +40,24 @@ _NO_SUCH_NAME = {
     getattr(socket, name) for name in ("EAI_NONAME", "EAI_NODATA", "EAI_ADDRFAMILY") if hasattr(socket, name)
 }
 
+_QUICK_LOOK_UP, _LOOK_EVERY = 0.005, 0.01
+"""Seconds: most names are found by then, and others are asked for that often."""
+
+
+def block(wanted: Wait) -> None:
+    """Wait for it, doing nothing else."""
+    if wanted.descriptor < 0:
+        time.sleep(wanted.seconds)
+        return
+    with selectors.DefaultSelector() as selector:
+        to_write = selectors.EVENT_WRITE if wanted.to_write else 0
+        selector.register(wanted.descriptor, selectors.EVENT_READ | to_write)
+        selector.select(wanted.seconds)
+
 
 def connect(
     endpoint: Endpoint, seconds: float, monotonic: Callable[[], float] = time.monotonic
-) -> socket.socket:
+) -> Generator[Wait, None, socket.socket]:
     """Connect to the first address of *endpoint* that takes us, *seconds* for each.
 
     Raises:
@@ -43,10 +65,10 @@ def connect(
 
     """
     failure: OSError | None = None
-    for family, kind, protocol, _, address in _look_up(endpoint):
+    for family, kind, protocol, _, address in (yield from _look_up(endpoint)):
         connection = socket.socket(family, kind, protocol)
         try:
-            _connect_one(connection, address, seconds, monotonic)
+            yield from _connect_one(connection, address, seconds, monotonic)
         except OSError as error:
             connection.close()
             # A time-out tells more than a refusal at another address (often ::1, where nobody listens).
@@ -62,34 +84,56 @@ def connect(
     raise _not_connected(endpoint, failure, seconds)
 
 
-def _look_up(endpoint: Endpoint) -> list[tuple[int, int, int, str, tuple[object, ...]]]:
-    try:
-        found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
-    except (socket.gaierror, UnicodeError) as error:
-        # UnicodeError: a label that is empty or longer than 63 octets fails in Python's IDNA codec.
-        unknown = isinstance(error, UnicodeError) or error.errno in _NO_SUCH_NAME
-        if unknown:
-            raise ConnectionLost(
-                f"there is no host called {endpoint.host}",
-                code="S611",
-                hint="Check the spelling of `host`; `mailmerge providers` lists the usual ones.",
-                exit_code=2,
-            ) from None
-        raise ConnectionLost(
+def _look_up(endpoint: Endpoint) -> Generator[Wait, None, Found]:
+    found: Found = []
+    failures: list[Exception] = []
+
+    def ask() -> None:
+        try:
+            for family, kind, protocol, name, address in socket.getaddrinfo(
+                endpoint.host, endpoint.port, type=socket.SOCK_STREAM
+            ):
+                found.append((int(family), int(kind), protocol, name, tuple(address)))
+        except Exception as error:  # noqa: BLE001  raised below, in the thread that wanted to know
+            failures.append(error)
+
+    asking = threading.Thread(target=ask, name="look-up", daemon=True)
+    asking.start()
+    asking.join(_QUICK_LOOK_UP)
+    while asking.is_alive():
+        yield Wait(-1, to_write=False, seconds=_LOOK_EVERY)
+    for error in failures:
+        raise _not_found(endpoint, error) from None
+    return found
+
+
+def _not_found(endpoint: Endpoint, error: Exception) -> Exception:
+    # UnicodeError: a label that is empty or longer than 63 octets fails in Python's IDNA codec.
+    if isinstance(error, UnicodeError) or (
+        isinstance(error, socket.gaierror) and error.errno in _NO_SUCH_NAME
+    ):
+        return ConnectionLost(
+            f"there is no host called {endpoint.host}",
+            code="S611",
+            hint="Check the spelling of `host`; `mailmerge providers` lists the usual ones.",
+            exit_code=2,
+        )
+    if isinstance(error, socket.gaierror):
+        return ConnectionLost(
             f"the name {endpoint.host} cannot be looked up right now: {error}",
             code="S614",
             hint="Is this machine online?",
-        ) from None
-    return [(int(f), int(k), p, name, tuple(address)) for f, k, p, name, address in found]
+        )
+    return error
 
 
 def _connect_one(
     connection: socket.socket, address: tuple[object, ...], seconds: float, monotonic: Callable[[], float]
-) -> None:
+) -> Generator[Wait, None, None]:
     connection.setblocking(False)
     result = connection.connect_ex(address)
     if result in {errno.EINPROGRESS, errno.EWOULDBLOCK}:
-        wait(connection, selectors.EVENT_WRITE, monotonic() + seconds, monotonic)
+        yield from wait(connection, selectors.EVENT_WRITE, monotonic() + seconds, monotonic)
         result = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     if result:
         raise OSError(result, os.strerror(result))
@@ -113,13 +157,15 @@ def peer_is_local(connection: socket.socket, endpoint: Endpoint) -> bool:
 
 def wait(
     connection: socket.socket, interest: int, until: float, monotonic: Callable[[], float] = time.monotonic
-) -> None:
+) -> Generator[Wait, None, None]:
     """Wait until *connection* is ready; raise `TimeoutError` at *until*."""
     with selectors.DefaultSelector() as selector:
         selector.register(connection, interest)
-        while not selector.select(max(0.0, until - monotonic())):
-            if monotonic() >= until:
+        while not selector.select(0):
+            left = until - monotonic()
+            if left <= 0:
                 raise TimeoutError
+            yield Wait(connection.fileno(), to_write=interest == selectors.EVENT_WRITE, seconds=left)
 
 
 def _not_connected(endpoint: Endpoint, failure: OSError | None, seconds: float) -> ConnectionLost:
@@ -180,7 +226,7 @@ def secure(
     endpoint: Endpoint,
     seconds: float,
     monotonic: Callable[[], float] = time.monotonic,
-) -> ssl.SSLSocket:
+) -> Generator[Wait, None, ssl.SSLSocket]:
     """Turn *connection* into a TLS connection; it is closed if that fails.
 
     Raises:
@@ -200,7 +246,7 @@ def secure(
         raise _tls_failure(error, endpoint) from None
     until = monotonic() + seconds
     try:
-        _do_handshake(tls, endpoint, until, monotonic)
+        yield from _do_handshake(tls, endpoint, until, monotonic)
     except TimeoutError:
         tls.close()
         raise ConnectionLost(
@@ -217,7 +263,9 @@ def secure(
     return tls
 
 
-def speaks_tls(endpoint: Endpoint, seconds: float, monotonic: Callable[[], float] = time.monotonic) -> bool:
+def speaks_tls(
+    endpoint: Endpoint, seconds: float, monotonic: Callable[[], float] = time.monotonic
+) -> Generator[Wait, None, bool]:
     """Tell whether *endpoint* answers a TLS greeting on another connection; nothing else is said."""
     hello = ssl.MemoryBIO()
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).wrap_bio(
@@ -226,28 +274,28 @@ def speaks_tls(endpoint: Endpoint, seconds: float, monotonic: Callable[[], float
     with contextlib.suppress(ssl.SSLWantReadError):
         client.do_handshake()
     try:
-        connection = connect(endpoint, seconds, monotonic)
+        connection = yield from connect(endpoint, seconds, monotonic)
     except SessionError:
         return False
     with connection, contextlib.suppress(OSError):
         connection.send(hello.read())
-        wait(connection, selectors.EVENT_READ, monotonic() + seconds, monotonic)
+        yield from wait(connection, selectors.EVENT_READ, monotonic() + seconds, monotonic)
         return connection.recv(1) in {bytes((_ALERT,)), bytes((_HANDSHAKE,))}
     return False
 
 
 def _do_handshake(
     tls: ssl.SSLSocket, endpoint: Endpoint, until: float, monotonic: Callable[[], float]
-) -> None:
+) -> Generator[Wait, None, None]:
     answered = _looks_like_tls(tls, endpoint)
     while True:
         try:
             tls.do_handshake()
         except ssl.SSLWantReadError:
-            wait(tls, selectors.EVENT_READ, until, monotonic)
+            yield from wait(tls, selectors.EVENT_READ, until, monotonic)
             answered = answered or _looks_like_tls(tls, endpoint)
         except ssl.SSLWantWriteError:
-            wait(tls, selectors.EVENT_WRITE, until, monotonic)
+            yield from wait(tls, selectors.EVENT_WRITE, until, monotonic)
         else:
             return
 

@@ -8,6 +8,7 @@ the same time: a client that blocks in a write while the server blocks writing r
 
 from __future__ import annotations
 
+import math
 import secrets
 import selectors
 import socket
@@ -16,21 +17,23 @@ import time
 from typing import TYPE_CHECKING
 
 from mailmerge.errors import ConnectionLost, ProtocolError, SessionError, TlsError
-from mailmerge.smtp.connect import connect, peer_is_local, secure, speaks_tls, tls_context
-from mailmerge.smtp.deadlines import Deadlines, DeadlineTimer
+from mailmerge.smtp.connect import block, connect, peer_is_local, secure, speaks_tls, tls_context
+from mailmerge.smtp.deadlines import Deadlines, DeadlineTimer, Wait
 from mailmerge.smtp.endpoint import TLS_MODE_HINT, Endpoint, ServerProfile
 from mailmerge.smtp.sasl import Credentials
 from mailmerge.smtp.session import Session
 from mailmerge.smtp.state import Closed, Life, Step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from mailmerge.model import Message, Mode, Pipeline
     from mailmerge.smtp.state import Event
 
 __all__ = ["Connection", "Credentials", "Deadlines", "Endpoint", "ServerProfile"]
 
+_LONG = 60.0
+"""Seconds to wait where there is no deadline: it is looked at again then."""
 _READ_OCTETS = 256 * 1024
 _WRITE_OCTETS = 64 * 1024
 _JOINED_BUFFERS = 1000
@@ -143,13 +146,25 @@ class Connection:
             SessionError: what was wrong, in words for the user; nothing was handed over.
 
         """
+        for wanted in self.opening():
+            block(wanted)
+
+    def opening(self) -> Iterator[Wait]:
+        """Do what `open` does, step by step: yield what is waited for, and go on when asked again.
+
+        Closed before its end, it gives up at once.
+
+        Raises:
+            SessionError: as `open` does.
+
+        """
         if self._socket:
             raise RuntimeError("the connection is open already")
         try:
-            self._begin()
+            yield from self._begin()
             while not self._present().ready:
                 self._pump()
-                self._step_forward()
+                yield from self._step_forward()
         except BaseException:
             self._drop()
             self._session = None
@@ -179,8 +194,11 @@ class Connection:
                 return []
             self._wait(remaining)
 
-    def probe(self) -> bool:
-        """Ask the idle server whether it is still there; if it is not, ``poll`` reports the end."""
+    def probing(self) -> Generator[Wait, None, bool]:
+        """Ask the idle server whether it is still there; if it is not, ``poll`` reports the end.
+
+        Yields what is waited for, as `opening` does; returns the answer.
+        """
         session = self._present()
         if self._socket and not session.in_flight:
             # A server that was tired of waiting has said so, or just closed, and nobody has looked since.
@@ -189,12 +207,12 @@ class Connection:
                 session.noop()
                 self._pump()
             while session.ready and session.awaited:
-                self._wait(self._deadlines.liveness)
+                yield self._wanted(self._deadlines.liveness)
                 self._pump()
         return session.ready
 
-    def close(self) -> None:
-        """Say QUIT and close, within the deadline for QUIT; never fails.
+    def close(self, *, within: float = math.inf) -> None:
+        """Say QUIT and close, within the deadline for QUIT or so many seconds; never fails.
 
         Messages still in flight are cut off: see ``abort`` for their outcomes.
         """
@@ -202,7 +220,7 @@ class Connection:
         try:
             if self._socket and session and not session.in_flight:
                 session.quit()
-                until = self._monotonic() + self._deadlines.quit
+                until = self._monotonic() + min(self._deadlines.quit, within)
                 while session.life is Life.QUITTING and self._monotonic() < until:
                     self._pump()
                     if session.life is Life.QUITTING:
@@ -226,12 +244,12 @@ class Connection:
 
     # --- opening --------------------------------------------------------------------------------------
 
-    def _begin(self) -> None:
+    def _begin(self) -> Iterator[Wait]:
         endpoint = self.endpoint
         self._blocked, self._broken, self._asked_for_tls = False, None, False
         self._timer = DeadlineTimer(self._deadlines)
         self._session = None
-        self._socket = connect(endpoint, self._deadlines.connect, self._monotonic)
+        self._socket = yield from connect(endpoint, self._deadlines.connect, self._monotonic)
         self.id = secrets.token_hex(6)
         local = peer_is_local(self._socket, endpoint)
         session = Session(
@@ -245,17 +263,19 @@ class Connection:
             transcript=self._transcript,
         )
         if endpoint.tls == "tls":
-            self._secure()
+            yield from self._secure()
         self._session = session
         self._listen()
 
-    def _secure(self) -> None:
+    def _secure(self) -> Iterator[Wait]:
         if self._socket is None:
             raise RuntimeError("nothing to secure")
         self._tls = self._tls or tls_context(self.endpoint)
         plain, self._socket = self._socket, None
         try:
-            self._socket = secure(plain, self._tls, self.endpoint, self._deadlines.tls, self._monotonic)
+            self._socket = yield from secure(
+                plain, self._tls, self.endpoint, self._deadlines.tls, self._monotonic
+            )
         finally:
             if self._socket is None:
                 plain.close()
@@ -269,22 +289,22 @@ class Connection:
         self._selector.register(self._present_socket(), self._interest)
         self._timer.wrote(self._monotonic())
 
-    def _step_forward(self) -> None:
+    def _step_forward(self) -> Iterator[Wait]:
         session = self._present()
         if session.handshake_due:
-            self._secure()
+            yield from self._secure()
             self._listen()
             session.secured()
         elif session.closed:
             raise session.error or ConnectionLost(f"{self.endpoint.host} closed the connection")
         elif session.awaited is Step.GREETING and not self._asked_for_tls:
-            self._wait(self._deadlines.wrong_tls)
+            yield self._wanted(self._deadlines.wrong_tls)
             if self._timer.since_written(self._monotonic()) >= self._deadlines.wrong_tls:
-                self._check_tls_mode()
+                yield from self._check_tls_mode()
         elif not session.ready:
-            self._wait(None)
+            yield self._wanted(None)
 
-    def _check_tls_mode(self) -> None:
+    def _check_tls_mode(self) -> Iterator[Wait]:
         """Try TLS, on another connection, with a server that is silent.
 
         A port with implicit TLS waits for us to begin, as we wait for its greeting: without this the user
@@ -292,7 +312,9 @@ class Connection:
         """
         self._asked_for_tls = True
         endpoint = self.endpoint
-        if endpoint.tls != "tls" and speaks_tls(endpoint, self._deadlines.wrong_tls, self._monotonic):
+        if endpoint.tls == "tls":
+            return
+        if (yield from speaks_tls(endpoint, self._deadlines.wrong_tls, self._monotonic)):
             raise TlsError(
                 f"port {endpoint.port} of {endpoint.host} expects implicit TLS "
                 "and sends no plaintext greeting",
@@ -388,12 +410,21 @@ class Connection:
         if interest != self._interest:
             self._selector.modify(self._present_socket(), interest)
             self._interest = interest
+        self._selector.select(self._at_most(seconds))
+
+    def _wanted(self, seconds: float | None) -> Wait:
+        """Say what `_wait` would wait for."""
+        left = self._at_most(seconds)
+        return Wait(self.fileno(), to_write=self._blocked, seconds=_LONG if left is None else left)
+
+    def _at_most(self, seconds: float | None) -> float | None:
+        """Return how long to wait until the next deadline, *seconds* at most; None: for ever."""
         now = self._monotonic()
         due = self._timer.due(self._present(), now)
-        if due is not None:
-            left = max(0.0, due - now)
-            seconds = left if seconds is None else min(seconds, left)
-        self._selector.select(seconds)
+        if due is None:
+            return seconds
+        left = max(0.0, due - now)
+        return left if seconds is None else min(seconds, left)
 
     def _check_deadline(self, session: Session) -> None:
         now = self._monotonic()

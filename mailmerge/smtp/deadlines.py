@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import Struct
 
@@ -13,6 +13,16 @@ from mailmerge.smtp.state import Life, Step
 
 if TYPE_CHECKING:
     from mailmerge.smtp.session import Session
+
+
+class Wait(NamedTuple):
+    """What has to be waited for before a step that would block can go on; going on early does no harm."""
+
+    descriptor: int
+    """What a selector can look at; -1: nothing, there is only the time."""
+    to_write: bool
+    seconds: float
+    """For how long at most."""
 
 
 class Deadlines(Struct, frozen=True, dict=True):

@@ -72,6 +72,21 @@ def test_password_is_asked_for_once_and_not_shown(mailmerge, sandbox):
     assert len(sandbox.messages) == 3
 
 
+@needs_terminal
+@pytest.mark.parametrize("where", ["confirmation", "password"])
+def test_a39_ctrl_c_at_a_question(mailmerge, sandbox, where):
+    """Whoever is asked for the number or the password ends it with one Ctrl-C: exit 130, nothing sent."""
+    mailmerge.campaign()
+    mailmerge.account(sandbox)
+    del mailmerge.environ["MAILMERGE_SMTP_PASSWORD"]
+    answers = [(QUESTION, "\x03")] if where == "confirmation" else [(QUESTION, "3"), ("Password for", "\x03")]
+
+    done = typed(mailmerge, ["send", "spring"], answers)
+
+    assert done.code == 130, done
+    assert sandbox.messages == []
+
+
 def interrupted(mailmerge: Mailmerge, server: KeepingSandbox, number: signal.Signals):
     """Begin a run of twelve rows and send it a signal when a few have been taken."""
     process = mailmerge.start("send", "spring", "--yes", "--rate", "20/s")
@@ -83,7 +98,9 @@ def interrupted(mailmerge: Mailmerge, server: KeepingSandbox, number: signal.Sig
     return done
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_a24_signal_in_mid_run(mailmerge, number, code):
     """The message in flight is finished, results are written, the next run does the rest: nobody twice."""
     campaign = mailmerge.campaign(people_csv=PEOPLE)

@@ -521,9 +521,11 @@ def test_sender_must_be_declared(config: Config, address: str, *, allowed: bool)
 # --- secrets -----------------------------------------------------------------------------------------------
 
 
-def secret_of(account: Account, environment: Environment, **more: Callable[[str], str]) -> str:
+def secret_of(
+    account: Account, environment: Environment, *, prompt: Callable[[str], str] | None = None
+) -> str:
     """Find the account's secret and reveal it."""
-    return find_secret(account, environment, **more).reveal()
+    return find_secret(account, environment, prompt=prompt).reveal()
 
 
 def an_account(**values: object) -> Account:
