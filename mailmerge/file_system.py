@@ -13,9 +13,14 @@ import os
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from mailmerge.folders import read_plain
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
+
+
+_MOST_OF_A_TEMPLATE = 20_000_000
 
 
 class FileSystem:
@@ -41,13 +46,13 @@ class FileSystem:
         return sorted(glob.glob(pattern, root_dir=root, recursive=True))  # noqa: PTH207
 
     def read(self, path: Path) -> bytes:
-        """Read a file.
+        """Read a template.
 
         Raises:
-            OSError: as the system says.
+            OSError: as the system says, or in words because it is not a plain file, or too large.
 
         """
-        return path.read_bytes()
+        return read_plain(path, _MOST_OF_A_TEMPLATE)
 
     def hashed(self, path: str, facts: os.stat_result, sha256: str) -> None:
         """Be told of the SHA-256 (hexadecimal) of a file that was read by other means.

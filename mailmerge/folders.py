@@ -46,6 +46,7 @@ _DEEPEST = 8
 _BUFFER = 1 << 16
 _OWNER = "owner"
 
+_NO_DISK = ("/proc/", "/sys/", "/dev/")
 _DESCRIPTORS = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 # A pipe in a file's place must not keep us waiting, nor Windows translate line ends.
@@ -470,6 +471,45 @@ def open_to_read(path: str | bytes) -> BinaryIO:
 
     """
     return open(os.open(path, os.O_RDONLY | _FILE), "rb")  # noqa: PTH123  the caller closes it
+
+
+def read_plain(path: Path, most: int) -> bytes:
+    """Read a file that a campaign's folder has, or names: it may be a pipe, a device or endless.
+
+    Args:
+        path: the file; links are followed.
+        most: octets; a larger file is refused.
+
+    Raises:
+        OSError: it cannot be read, or is not a plain file of that size.
+
+    """
+    handle = os.open(path, os.O_RDONLY | _FILE & ~_NOFOLLOW)
+    with open(handle, "rb") as file:  # noqa: PTH123  the very file that was looked at
+        if why := _odd(os.fstat(handle), path, most):
+            raise OSError(errno.EINVAL, why)
+        return file.read()
+
+
+def refuse_odd(path: Path, most: int) -> None:
+    """Refuse to read what `read_plain` would not.
+
+    Raises:
+        OSError: it is not a plain file of that size, or is not there.
+
+    """
+    if why := _odd(path.stat(), path, most):
+        raise OSError(errno.EINVAL, why)
+
+
+def _odd(found: os.stat_result, path: Path, most: int) -> str:
+    if stat.S_ISDIR(found.st_mode):
+        return "it is a folder"
+    if not stat.S_ISREG(found.st_mode):
+        return "it is not a plain file"
+    if os.path.realpath(path).startswith(_NO_DISK):
+        return "it is no file on a disk: the system makes it up"
+    return f"it is larger than {most // 1_000_000} MB" if found.st_size > most else ""
 
 
 # --- looking and telling ---------------------------------------------------------------------------------

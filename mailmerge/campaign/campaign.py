@@ -150,7 +150,7 @@ class Campaign:
         folder = path.parent if path.suffix == ".toml" else path
         environment = Environment.read(folder, os.environ if environ is None else environ)
         invocation = invocation or Invocation.programmed(path, options or {}, settings=settings, out=out)
-        overrides = campaign_file.Overrides(options or {}, settings, environment, invocation.typed)
+        overrides = campaign_file.Overrides(options or {}, settings, environment.real, invocation.typed)
         return cls(
             campaign_file.load(path, overrides),
             environment=environment,
@@ -180,7 +180,7 @@ class Campaign:
         environment = Environment.read(folder, os.environ if environ is None else environ)
         invocation = invocation or Invocation.programmed(None, options, settings=settings, out=out)
         file = campaign_file.from_options(
-            folder, options, settings=settings, environ=environment, typed=invocation.typed
+            folder, options, settings=settings, environ=environment.real, typed=invocation.typed
         )
         return cls(file, environment=environment, out=out, account=account, invocation=invocation)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from mailmerge.campaign.outside import refuse_links_out
 from mailmerge.errors import RowError, TemplateError
 from mailmerge.output_folder import OutputFolder
 from mailmerge.plan.composer import Composer, identity, recipe
@@ -46,6 +47,12 @@ class Definition(Struct, frozen=True):
         """The campaign's name, its identity in the ledger."""
         return self.file.name
 
+    @property
+    def named(self) -> frozenset[str]:
+        """The parameters that whoever runs the campaign has given, and its file has no say in."""
+        own = ("data_source",) if self.given_list is not None else ()
+        return frozenset((*self.invocation.given, *own))
+
     def open_list(self, copy: Path | None = None) -> RecipientList:
         """Open the recipient list, or a private *copy* of it under the list's name.
 
@@ -55,6 +62,7 @@ class Definition(Struct, frozen=True):
         """
         if self.given_list is not None:
             return self.given_list
+        refuse_links_out(self.file, self.environment, self.named)
         source = self.file.data.source
         recipients = self._open(copy or source, shown=str(source))
         own = self.own_list if recipients.is_failed_file else None

@@ -132,7 +132,7 @@ def define(make_list: Callable[..., RecipientList], shown: str, given: CampaignO
     if isinstance(account, str):
         values["account"] = account
     values |= given.get("options") or {}
-    file = campaign_file.from_options(folder, values, environ=environment, typed=False)
+    file = campaign_file.from_options(folder, values, environ=environment.real, typed=False)
     user_state = user_state_folder(environment)
     place = Path(state) if state else folder_of_name(user_state, file.name)
     cache = place / "cache" if state else user_cache_folder(environment)

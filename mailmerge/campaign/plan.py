@@ -99,6 +99,8 @@ class Plan(Struct, frozen=True):
     """Size of the largest message in octets."""
     files: Mapping[int, int] = field(default_factory=dict)
     """How many of the list's messages have how many attachments; empty: there is no rule for any."""
+    notices: tuple[str, ...] = ()
+    """What a campaign's folder reads from outside of it, and who gets copies and answers: a sentence each."""
     planned: datetime | None = None
     """When an earlier command planned it, since when nothing has changed; None: it was planned just now."""
     changes: tuple[str, ...] = ()

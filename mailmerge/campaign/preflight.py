@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from mailmerge.addresses import Address
 from mailmerge.campaign.connect import find_account
 from mailmerge.campaign.opening import Access, open_run
+from mailmerge.campaign.outside import notices
 from mailmerge.campaign.plan import OptOutSource, Plan
 from mailmerge.campaign.planning import not_kept
 from mailmerge.campaign.standing import Join, Standing, stamp_of
@@ -71,6 +72,7 @@ def examine(
         hidden_rows=summary.hidden_rows,
         largest=summary.largest,
         files=summary.files,
+        notices=tuple(notices(file, definition.environment, definition.named, summary)),
         sender=summary.sender or planned.sender,
         planned=planned.reader.made if planned.earlier else None,
         changes=planned.changes,

@@ -86,7 +86,7 @@ def send_tests(
         MailmergeError: nothing was sent.
 
     """
-    mine = _mine(me or definition.environment.get("SMTP_TO"))
+    mine = _mine(me or definition.environment.real.get("SMTP_TO"))
     account = find_account(definition, ca_file=request.ca_file)
     messages = list(_messages(definition, request, account, mine))
     if not messages:

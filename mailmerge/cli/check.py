@@ -74,6 +74,8 @@ def _show_plan(plan: Plan, *, verbose: bool) -> None:
     if verbose:
         show_facts(plan)
     out(_ready(plan))
+    for notice in plan.notices:
+        out(notice)
     if plan.files:
         out(f"Files: {attachments(plan.files)}")
 
@@ -116,6 +118,7 @@ def _emit_plan(plan: Plan) -> None:
         statuses=plan.counts.by_status,
         ready=plan.ready,
         blank_rows=plan.blank_rows,
+        notices=list(plan.notices),
         files={str(count): messages for count, messages in plan.files.items()},
         opt_outs=opt_outs_values(plan),
     )

@@ -34,6 +34,8 @@ def show_plan(plan: Plan, *, quiet: bool = False, resolve: str = "") -> None:
 def lines(plan: Plan, resolve: str = "") -> Iterator[str]:
     """Yield the lines of the plan."""
     yield f"  From      {plan.sender}  via {plan.via}"
+    for notice in plan.notices:
+        yield f"            {notice}"
     yield f"  List      {plan.source}: {plan.dialect}{_not_rows(plan)}"
     yield f"  Send      {_send(plan)}"
     if plan.files:
@@ -161,6 +163,7 @@ def show_plan_json(plan: Plan) -> None:
         statuses=plan.statuses.by_status,
         first=plan.first,
         last=plan.last,
+        notices=list(plan.notices),
         files={str(count): messages for count, messages in plan.files.items()},
         sender=plan.sender,
         via=plan.via,

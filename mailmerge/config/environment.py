@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 from mailmerge.errors import AuthError, CampaignFileError
+from mailmerge.folders import read_plain
 from mailmerge.masking import Secret
 from mailmerge.model import Diagnostic, Place, Severity
 from mailmerge.options import ACCOUNT, CACHE_FOLDER, CONFIG_FILE, SECRET, STATE_FOLDER
@@ -25,6 +26,11 @@ _NEVER_FROM_FILE: Final = frozenset(
     (*CONFIG_FILE.environment, *STATE_FOLDER.environment, *CACHE_FOLDER.environment)
 )
 """A campaign's folder may come from anybody: it does not choose where the user's own files are."""
+_SIGNS_IN: Final = frozenset(
+    variable for option in (*ACCOUNT.values(), SECRET) for variable in option.environment
+)
+"""What else counts of ``.env``."""
+_MOST_OF_A_FILE = 1_000_000
 
 
 class Environment(Mapping[str, str]):
@@ -50,6 +56,11 @@ class Environment(Mapping[str, str]):
         self.warnings = warnings
         self.secrets = tuple(_secrets(self.real, self.file))
         """What signs in: while this is referred to, no message is sent that contains one of them."""
+
+    @property
+    def not_used(self) -> tuple[str, ...]:
+        """What ``.env`` sets that only the real environment may set: it counts for nothing."""
+        return tuple(sorted(self.file.keys() - _SIGNS_IN))
 
     @classmethod
     def read(cls, folder: Path | None, environ: Mapping[str, str] | None = None) -> Environment:
@@ -97,7 +108,7 @@ def _read_file(path: Path) -> tuple[dict[str, str], tuple[Diagnostic, ...]]:
     from dotenv import dotenv_values
 
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_plain(path, _MOST_OF_A_FILE).decode("utf-8-sig")
         mode = path.stat().st_mode
     except UnicodeDecodeError:
         raise CampaignFileError(

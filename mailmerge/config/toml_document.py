@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 
 from mailmerge.errors import CampaignFileError
+from mailmerge.folders import read_plain
 from mailmerge.masking import MASK
 from mailmerge.model import Diagnostic, Place
 from mailmerge.text import did_you_mean, near, printable
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+_MOST_OF_A_FILE = 5_000_000
 _GAP = re.compile(r"(?:[ \t\n]|#[^\n]*)*")
 _BLANK = re.compile(r"[ \t]*")
 _STRING = re.compile(
@@ -314,7 +316,7 @@ def read_document(path: Path) -> Document:
     """
     shown = str(path)
     try:
-        content = path.read_bytes()
+        content = read_plain(path, _MOST_OF_A_FILE)
     except FileNotFoundError:
         raise TomlProblems.one("C407", f"no file {shown}") from None
     except OSError as error:

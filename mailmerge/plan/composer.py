@@ -119,6 +119,8 @@ class Composer:
         )
         self.attaches = bool(recipe.templates.attachments)
         """Whether it has any rule for attachments."""
+        self.copies = bool(recipe.templates.cc or recipe.templates.bcc)
+        """Whether messages go to others, too."""
         self._thawer = Thawer()
         if self._builder.files_digest:
             self.parts["files"] = self._builder.files_digest

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 _PROGRESS_EVERY = 500
 _LOOK_EVERY = 100
 """Rows after which it is judged again whether others should help."""
+_COPIES_TOLD = 3
 _JUDGED = 1000
 """Rows after which it can be judged how much room the plan needs."""
 
@@ -58,6 +60,10 @@ class PlanSummary(Struct, frozen=True):
     """What was found in list and messages, grouped."""
     files: dict[int, int] = field(default_factory=dict)
     """How many messages have how many attachments; empty where the campaign has no rule for any."""
+    copies: tuple[str, ...] = ()
+    """Who gets messages beside the rows' own addresses, the first few."""
+    copied: int = 0
+    """How many they are."""
     corrections: dict[str, str] = field(default_factory=dict)
     """Keys of refused rows that were corrected in a file of failed rows, with the keys they have now."""
 
@@ -103,6 +109,7 @@ class Planner:
         self._senders: dict[str, int] = {}
         self._corrections: dict[str, str] = {}
         self._files = FileOwners()
+        self._copies: dict[str, None] = {}
         self._sender = ""
         self._largest = 0
         self._rows = 0
@@ -136,6 +143,8 @@ class Planner:
             statuses=self._statuses,
             findings=self._problems.findings(),
             files=self._files.counts if self._composer.attaches else {},
+            copies=tuple(islice(self._copies, _COPIES_TOLD)),
+            copied=len(self._copies),
             corrections=self._corrections,
         )
 
@@ -153,6 +162,8 @@ class Planner:
             writer.add_row(row)
             if made.status is Status.PENDING and frozen is not None and rendered is not None:
                 self._note(recipient.row, frozen.size, frozen.sender, rendered.from_)
+                if len(row.recipients) > 1:
+                    self._note_copies(row.address, row.recipients)
                 if self._composer.attaches:
                     self._files.add(row, OwnFiles.of(frozen))
                 self._note_correction(recipient.supersedes, made.key)
@@ -211,8 +222,11 @@ class Planner:
         writer.add_packed(row, record.message)
         if status is Status.PENDING:
             self._note(row[1], record.size, record.sender, record.from_)
-            if self._composer.attaches:
-                self._files.add(ROW.decode(row[-1]), record.files)
+            if self._composer.attaches or self._composer.copies:
+                planned = ROW.decode(row[-1])
+                self._note_copies(planned.address, planned.recipients)
+                if self._composer.attaches:
+                    self._files.add(planned, record.files)
             self._note_correction(record.supersedes, record.key)
         self._count(writer, status)
 
@@ -236,6 +250,9 @@ class Planner:
         if sender not in self._senders:
             self._senders[sender] = row
             self._sender = self._sender or str(from_)
+
+    def _note_copies(self, address: str, recipients: Sequence[str]) -> None:
+        self._copies.update(dict.fromkeys(one for one in recipients if one != address.lower()))
 
     def _note_correction(self, superseded: str, key: str) -> None:
         if superseded and superseded != key:

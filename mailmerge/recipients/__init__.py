@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from mailmerge.errors import ListError
+from mailmerge.folders import refuse_odd
 from mailmerge.model import MARK_COLUMN, Place
 from mailmerge.recipients.recipient_list import Options, RecipientList, row_mark
 from mailmerge.recipients.selection import RowSelection, parse_rows
@@ -133,16 +134,20 @@ def planned_rows(
     return PlannedRows(recipients, rows)
 
 
+_MOST_OF_A_LIST = 4_000_000_000
+
+
 def _check_file(path: Path, shown: str) -> None:
     place = Place(path=shown)
     if not path.exists():
         siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         hint = did_you_mean(path.name, siblings) or "check data.source or --list"
         raise ListError(f"there is no list {shown}", code="D100", hint=hint, place=place)
-    if not path.is_file():
+    if path.is_dir():
         hint = "name the list itself, not its folder"
         raise ListError(f"{shown} is not a file", code="D100", hint=hint, place=place)
     try:
+        refuse_odd(path, _MOST_OF_A_LIST)
         path.open("rb").close()
     except OSError as error:
         raise ListError(f"{shown} cannot be read: {error.strerror}", code="D100", place=place) from None

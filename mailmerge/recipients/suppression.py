@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import Struct
 
 from mailmerge.errors import ListError, MailmergeError
+from mailmerge.folders import read_plain
 from mailmerge.model import Diagnostic, Place
 from mailmerge.recipients.address_column import (
     AT_SIGN,
@@ -337,7 +338,7 @@ def _text_of(path: Path) -> str:
 
     codec, _ = find_encoding(path, str(path), None)
     try:
-        text = path.read_bytes().decode(codec)
+        text = read_plain(path, _MAX_SIZE).decode(codec)
     except OSError as error:
         raise _unreadable(path, error.strerror or "") from error
     except UnicodeDecodeError as error:

@@ -1,0 +1,115 @@
+"""What a campaign's folder reads from outside, and whom its messages also go to: said, never hidden.
+
+The folder may come from anybody, as a zip, a clone or on a shared drive. A path in its campaign file that
+leads elsewhere is the author's word, and is shown before anything is sent; a link that does is nobody's word.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mailmerge.errors import CampaignFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterator
+
+    from mailmerge.config.campaign_file import CampaignFile
+    from mailmerge.config.environment import Environment
+    from mailmerge.plan.planner import PlanSummary
+
+_SHOWN = 3
+
+
+def refuse_links_out(file: CampaignFile, environment: Environment, given: Container[str]) -> None:
+    """Refuse a campaign whose files are links that lead out of its folder.
+
+    Args:
+        file: the campaign.
+        environment: its variables.
+        given: parameters that whoever runs it has named: those files are his own word.
+
+    Raises:
+        CampaignFileError: one of them is.
+
+    """
+    folder = Path(os.path.abspath(file.folder))  # noqa: PTH100  links in it stay as they are
+    for name, path, what in _read(file, environment, given):
+        named = Path(os.path.abspath(path))  # noqa: PTH100
+        if named.is_relative_to(folder) and not _is_inside(path, file.folder):
+            raise CampaignFileError(
+                f"{what} {path} is a link that leads out of the campaign's folder, to {shown(path)}",
+                code="C422",
+                hint=f"copy the file into the folder, or name the place itself: {name or 'in your shell'}",
+                place=file.places.get(name),
+            )
+
+
+def notices(
+    file: CampaignFile, environment: Environment, given: Container[str], summary: PlanSummary
+) -> Iterator[str]:
+    """Say what is read from outside, what ``.env`` may not set, and who gets copies and answers."""
+    for _, path, what in _read(file, environment, given):
+        if not _is_inside(path, file.folder):
+            yield f"reads from outside: {shown(path)} ({what})"
+    if environment.not_used:
+        names = ", ".join(environment.not_used)
+        yield f"not used: {names} in {environment.path}; if you mean it, set it in your own environment"
+    yield from _copies(file, summary)
+
+
+def _copies(file: CampaignFile, summary: PlanSummary) -> Iterator[str]:
+    message = file.message
+    headers = (("Cc", message.cc), ("Bcc", message.bcc), ("Reply-To", message.reply_to))
+    for header, values in headers:
+        if values:
+            more = f" and {len(values) - _SHOWN} more" if len(values) > _SHOWN else ""
+            yield f"{header}: {', '.join(values[:_SHOWN])}{more}"
+    if summary.copied and any("{" in value for value in (*message.cc, *message.bcc)):
+        more = (
+            f" and {summary.copied - len(summary.copies):,} more"
+            if len(summary.copies) < summary.copied
+            else ""
+        )
+        yield f"Copies go to {', '.join(summary.copies)}{more}"
+    if message.sender:
+        yield f"Sender: {message.sender}"
+
+
+def _read(
+    file: CampaignFile, environment: Environment, given: Container[str]
+) -> Iterator[tuple[str, Path, str]]:
+    """Yield the option, the path and what it is of everything that the campaign file has read."""
+    if file.path is None:  # whoever runs it has named all of it
+        return
+    message, data = file.message, file.data
+    bodies = (("message.text", message.text), ("message.html", message.html))
+    for name, path in bodies:
+        if isinstance(path, Path) and _option(name) not in given:
+            yield name, path, "the template"
+    if "data_source" not in given:
+        yield "data.source", data.source, "the list"
+    if "data_suppress" not in given:
+        for path in data.suppress:
+            yield "data.suppress", path, "the list of opt-outs"
+    if "attach" not in given:
+        for number, rule in enumerate(file.attach):
+            yield f"attach[{number}].base", rule.base, "the folder of attachments"
+    if environment.path is not None:
+        yield "", environment.path, "the file of settings"
+    yield "", file.path, "the campaign file"
+
+
+def _option(name: str) -> str:
+    return name.replace(".", "_")
+
+
+def _is_inside(path: Path, folder: Path) -> bool:
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
+def shown(path: Path) -> str:
+    """Write where a path leads, from the user's home folder where it is there."""
+    real, home = os.path.realpath(path), os.path.realpath(Path.home())
+    return f"~{real[len(home) :]}" if real.startswith(home + os.sep) else real

@@ -1,0 +1,138 @@
+"""What a campaign's folder reads from outside of it is said, or refused where a link hides it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mailmerge.campaign import Campaign
+from mailmerge.errors import CampaignFileError, InputError, TemplateError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="makes links and pipes")
+
+FILES = {
+    "campaign.toml": """
+[data]
+source = "people.csv"
+suppress = "never.txt"
+[message]
+from = "me@example.org"
+to = "{{ email }}"
+subject = "Hi"
+text = "body.txt"
+""",
+    "people.csv": "email,boss\nana@example.org,bo@example.org\n",
+    "never.txt": "away@example.org\n",
+    "body.txt": "Hi\n",
+    ".env": "SMTP_SERVER=smtp.example.org\n",
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Make a campaign that is in order, and the same files outside of it."""
+    for place in ("spring", "elsewhere"):
+        (tmp_path / place).mkdir()
+        for name, text in FILES.items():
+            (tmp_path / place / name).write_text(text)
+    return tmp_path / "spring"
+
+
+def load(folder: Path, **environ: str) -> Campaign:
+    """Load it, as this machine's user would."""
+    return Campaign.load(folder, environ={"MAILMERGE_STATE_DIR": str(folder.parent / "state"), **environ})
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_link_out_of_the_folder_is_refused(folder: Path, name: str) -> None:
+    """Whichever file it is; a link to another file of the folder is nothing bad, nor is a linked folder."""
+    (folder / name).replace(folder / "other")
+    (folder / name).symlink_to("other")
+    (folder.parent / "linked").symlink_to(folder)
+    assert load(folder.parent / "linked").check().notices == ()
+    (folder / name).unlink()
+    (folder / name).symlink_to(folder.parent / "elsewhere" / name)
+
+    with pytest.raises(CampaignFileError, match="a link that leads out") as caught:
+        load(folder).check()
+    assert caught.value.code == "C422"
+
+
+def test_what_is_named_outside_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Template, list, opt-outs and folder of attachments, each from the user's home folder."""
+    monkeypatch.setenv("HOME", str(folder.parent))
+    file = folder / "campaign.toml"
+    text = file.read_text()
+    for name in ("people.csv", "never.txt"):
+        text = text.replace(f'"{name}"', f'"../elsewhere/{name}"')
+    text = text.replace('"body.txt"', f'"{folder.parent}/elsewhere/body.txt"')
+    file.write_text(f'{text}[[attach]]\npath = "body.txt"\nbase = "../elsewhere"\n')
+
+    assert load(folder).check().notices == (
+        "reads from outside: ~/elsewhere/body.txt (the template)",
+        "reads from outside: ~/elsewhere/people.csv (the list)",
+        "reads from outside: ~/elsewhere/never.txt (the list of opt-outs)",
+        "reads from outside: ~/elsewhere (the folder of attachments)",
+    )
+
+
+@pytest.mark.parametrize("kind", ["pipe", "zeros", "made up", "folder"])
+@pytest.mark.parametrize("name", ["people.csv", "never.txt", "body.txt", "campaign.toml"])
+@pytest.mark.timeout(20)
+def test_only_plain_files_are_read(folder: Path, name: str, kind: str) -> None:
+    """A pipe, an endless device or what the kernel makes up is an error at once."""
+    (folder / name).unlink()
+    if kind == "pipe":
+        os.mkfifo(folder / name)
+    elif kind == "folder":
+        (folder / name).mkdir()
+    else:
+        target = {"zeros": "/dev/zero", "made up": "/proc/self/environ"}[kind]
+        (folder / name).symlink_to(target)
+    with pytest.raises(InputError):
+        load(folder).check()
+
+
+@pytest.mark.parametrize("target", ["/proc/self/environ", "/dev/zero", "/dev/stdin"])
+@pytest.mark.timeout(20)
+def test_a_body_that_is_named_outside_is_a_plain_file(folder: Path, target: str) -> None:
+    """Also where the campaign file names it itself, without any link."""
+    file = folder / "campaign.toml"
+    file.write_text(file.read_text().replace('"body.txt"', f'"{target}"'))
+    with pytest.raises(TemplateError, match="cannot read the template"):
+        load(folder).check()
+
+
+def test_dotenv_only_says_how_to_sign_in(folder: Path) -> None:
+    """Options and `SMTP_TO` count from the real environment; in `.env` they are named and do nothing."""
+    (folder / ".env").write_text("SMTP_TO=eve@example.org\nMAILMERGE_MESSAGE_SUBJECT=Pay\nSMTP_AUTH=x\n")
+    (folder / ".env").chmod(0o600)
+    plan = load(folder).check()
+    [notice] = plan.notices
+    assert notice.startswith("not used: MAILMERGE_MESSAGE_SUBJECT, SMTP_TO in ")
+    assert [m.content.count(b"Subject: Hi\r\n") for m in plan.messages()] == [1]
+    with pytest.raises(CampaignFileError, match="no address to send the test to"):
+        load(folder, SMTP_SERVER="127.0.0.1", SMTP_FROM="me@example.org").test()
+
+    assert load(folder, MAILMERGE_MESSAGE_SUBJECT="Real").check().ready == 1
+
+
+def test_who_else_gets_mail_is_always_said(folder: Path) -> None:
+    """Copies, blind copies, where answers go and who is named as sender."""
+    with (folder / "campaign.toml").open("a") as file:
+        file.write('bcc = "eve@example.org"\ncc = "{{ boss }}"\n')
+        file.write('reply_to = "eve@example.com"\nsender = "she@example.org"\n')
+
+    assert load(folder).check().notices == (
+        "Cc: {{ boss }}",
+        "Bcc: eve@example.org",
+        "Reply-To: eve@example.com",
+        "Copies go to bo@example.org, eve@example.org",
+        "Sender: she@example.org",
+    )
