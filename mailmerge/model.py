@@ -43,7 +43,7 @@ TlsMode = Literal["starttls", "tls", "none"]
 """TLS after STARTTLS, from the first octet, or not at all."""
 SignIn = Literal["password", "token", "none"]
 """What a server is shown: a password, a bearer token, or nothing."""
-Mode = Literal["off", "overlap", "window"]
+Mode = Literal["off", "grouped", "overlap", "window"]
 """Messages in flight: one; the next one's envelope while a reply is awaited; several."""
 Pipeline = Literal["auto", "off", "overlap", "window"]
 """The mode that is wanted; ``auto``: as fast as the server is trusted to bear."""

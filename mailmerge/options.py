@@ -210,7 +210,7 @@ class SendOptions(Section):
         "Connections at the same time: more than 1 only where the provider allows it", default=None,
         default_help="the account's")
     pipeline: Pipeline | None = option(_PIPELINE,
-        "How many messages may be in flight at once (auto: as the server offers)", default=None,
+        "How messages may follow each other (auto: as the pace needs and the server bears)", default=None,
         default_help="the account's", flag="--pipeline", commands=_RUN)
 
 
@@ -266,7 +266,7 @@ class AccountOptions(Section):
     per_connection: int | None = option(whole(1, 1_000_000), "Messages after which a new connection is made",
         default=None, default_help="the provider's")
     pipeline: Pipeline = option(_PIPELINE,
-        "How many messages may be in flight at once (auto: as the server offers)", default="auto")
+        "How messages may follow each other (auto: as the pace needs and the server bears)", default="auto")
     sessions: int = option(whole(1, 50), "Connections at the same time", default=1)
     helo: str = option(HELO, "Our name in EHLO", default="[127.0.0.1]")
     """The default tells nothing about this machine."""
@@ -342,6 +342,8 @@ COMMAND_LINE: Final = (
         default="0s"),
     _only("refuse_sign_in", LABEL, "--refuse-sign-in gmail", "Refuse to sign in, in this provider's words",
         "rehearse"),
+    _only("no_pipelining", one_of("503", "500", "554", "421", "crash", "silent"), "--no-pipelining 503",
+        "Refuse so what arrives before the message in front of it is answered", "rehearse"),
     _only("delay", NUMBER, "--delay SECONDS", "Delay each final reply of the server", "rehearse", default=0),
     _only("seed", INTEGER, "--seed N", "Seed of the faults, to repeat them", "rehearse"),
     _only("real_time", FLAG, "--real-time", "Wait in real time", "rehearse",

@@ -1,6 +1,7 @@
 """Runs a session without sockets: by hand, or from a written dialogue.
 
-A dialogue file begins with settings (``pipeline: window``), then has one line per move:
+A dialogue file begins with settings (``pipeline: window``; the server bears commands behind a message unless
+``borne: unknown`` or ``borne: no``), then has one line per move:
 
 - ``S: text``: the server says it; ``C: text``: the session says exactly this next, and nothing more;
   ``C# 90000``: it says so many octets;
@@ -19,7 +20,7 @@ from mailmerge.errors import ConnectionLost
 from mailmerge.model import Envelope, Message
 from mailmerge.smtp.sasl import Credentials
 from mailmerge.smtp.session import Session
-from mailmerge.smtp.state import Closed, Completed, ReleaseNeeded
+from mailmerge.smtp.state import Closed, Completed, InStep, ReleaseNeeded, Revised
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -50,7 +51,7 @@ class Talk:
     """A session, what it has said and what it has reported."""
 
     def __init__(self, **settings: object) -> None:
-        options: dict[str, object] = {"starttls": False, "private": True, **settings}
+        options: dict[str, object] = {"starttls": False, "private": True, "borne": True, **settings}
         self.session = Session("server.example", "me.example", **options)  # type: ignore[arg-type]
         self.events: list[Event] = []
 
@@ -122,6 +123,10 @@ def summary(event: Event) -> str:
             return f"needs {token}"
         case Completed(token, outcome):
             return " ".join(filter(None, (str(token), str(outcome.status), outcome.reason)))
+        case InStep():
+            raise AssertionError("a dialogue does not mention sync points")
+        case Revised(token, outcome):
+            return f"revised {token} {outcome.status}"
         case Closed(error):
             return f"closed {error.code}" if error else "closed"
 
@@ -137,6 +142,8 @@ def settings_of(lines: Iterable[str]) -> dict[str, object]:
             case "password" | "token":
                 user, *secrets = value.split()
                 settings["credentials"] = Credentials(user, name, _each(secrets))
+            case "borne":
+                settings[name] = {"yes": True, "no": False, "unknown": None}[value]
             case "messages_per_connection":
                 settings[name] = int(value)
             case _:
@@ -160,7 +167,7 @@ def play(path: Path, cut: Callable[[bytes], list[bytes]]) -> list[str]:
     speech = b""
 
     def take() -> None:
-        pending.extend(summary(event) for event in talk.events)
+        pending.extend(summary(event) for event in talk.events if not isinstance(event, InStep))
         talk.events.clear()
 
     for number, line in enumerate([*lines[first:], "? end"], first + 1):

@@ -126,7 +126,7 @@ class PairedConnection:
         self._carry()
         server.opened += 1
 
-    def can_accept(self) -> bool:
+    def can_accept(self, _interval: float = 0.0) -> bool:
         """Whether another message may be submitted now."""
         return self._talk.session.can_accept()
 
@@ -176,9 +176,10 @@ class PairedConnection:
         self._talk.loses()
         return self._events()
 
-    def close(self, *, within: float = 0.0) -> None:
+    def close(self, *, within: float = 0.0) -> list[Event]:
         """End the session."""
         self._end()
+        return self._events()
 
     def _end(self) -> None:
         self._server.closed += 1

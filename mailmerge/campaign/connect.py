@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import io
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from mailmerge.config.account_secrets import find_secret
 from mailmerge.config.accounts import resolve_account
-from mailmerge.errors import CampaignFileError, FileError
+from mailmerge.errors import CampaignFileError, FileError, LedgerError
 from mailmerge.files import start_file
 from mailmerge.smtp.connect import block
 from mailmerge.smtp.state import Closed, Completed, ReleaseNeeded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from mailmerge.campaign.definition import Definition
+    from mailmerge.clock import Clock
     from mailmerge.config.accounts import Account
     from mailmerge.config.environment import Environment
+    from mailmerge.ledger.account_usage import AccountUsage
     from mailmerge.model import Message, Outcome
     from mailmerge.smtp.connection import Connection, Deadlines
+    from mailmerge.smtp.endpoint import ServerProfile
 
 _SLICE = 0.2
 """Seconds within which a stop is noticed."""
@@ -58,14 +62,15 @@ def connection_factory(
     transcript: Callable[[str], None] | None = None,
     deadlines: Deadlines | None = None,
     give_up: Callable[[], bool] = lambda: False,
+    profile: ServerProfile | None = None,
 ) -> Callable[[], Connection]:
     """Give a function that makes a new connection for *account*.
 
     The secret is looked for when the first connection is made: a run that contacts nobody needs none. That
-    call raises `AuthError` where there is none to be found. *secret* is for callers that know it already;
-    *give_up* says when not to wait any longer for the program that tells it.
+    call raises `AuthError` where there is none to be found. *secret* is for callers that know it already,
+    *profile* for those who know the server, or want to know what was learnt of it; *give_up* says when not to wait any longer for the program that tells it.
     """
-    from mailmerge.smtp.connection import Connection, Credentials, Endpoint, ServerProfile
+    from mailmerge.smtp.connection import Connection, Credentials, Endpoint
 
     server = Endpoint(
         host=account.host,
@@ -76,7 +81,7 @@ def connection_factory(
         insecure=account.insecure,
     )
     signs_in = account.auth != "none" and account.user
-    profile = ServerProfile(messages_per_connection=account.per_connection)
+    profile = profile or server_profile(account)
     reveal = secret
 
     def connect() -> Connection:
@@ -93,6 +98,48 @@ def connection_factory(
         )
 
     return connect
+
+
+def server_profile(
+    account: Account, usage: AccountUsage | None = None, clock: Clock | None = None
+) -> ServerProfile:
+    """Say what is known of an account's server, and remember in *usage* what is found out."""
+    from mailmerge.smtp.endpoint import ServerProfile
+
+    profile = ServerProfile(messages_per_connection=account.per_connection, not_bearing=not_bearing())
+    if usage is not None and clock is not None:
+
+        def remember(borne: bool) -> None:
+            with contextlib.suppress(LedgerError):  # then it is found out again
+                usage.note_borne(account.host, account.port, clock.now(), borne=borne)
+
+        with contextlib.suppress(LedgerError):
+            profile.borne = usage.borne(account.host, account.port, clock.now())
+        profile.remember = remember
+    return profile
+
+
+@cache
+def not_bearing() -> tuple[str, ...]:
+    """Give the words, in lower case, of servers that do not bear the pipelining that they offer."""
+    import tomllib
+
+    import mailmerge.smtp
+
+    text = (Path(mailmerge.smtp.__file__).parent / "pipelining.toml").read_text("utf-8")
+    return tuple(server["words"] for server in tomllib.loads(text)["server"])
+
+
+def pipelining_note(account: Account, profile: ServerProfile, *, remembered: bool) -> str:
+    """Say that the server does not bear commands behind a message; empty: this run did not find that out."""
+    if not profile.failure:
+        return ""
+    again = "it is tried again after 30 days" if remembered else "it is not tried again in this run"
+    return (
+        f"{account.host}:{account.port} does not accept the next message before it has answered the last "
+        f"({profile.failure}): the others were sent one after another, and {again}; "
+        f'pipeline = "off" in the account avoids the trial'
+    )
 
 
 def _finder(

@@ -8,7 +8,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from mailmerge import files
-from mailmerge.campaign.connect import connection_factory, find_account
+from mailmerge.campaign.connect import connection_factory, find_account, pipelining_note, server_profile
 from mailmerge.campaign.opening import Access, open_run
 from mailmerge.campaign.run import Run
 from mailmerge.campaign.workspace import MESSAGE_FILES
@@ -76,8 +76,13 @@ def rehearse(
                 ca_file=server.ca_file,
                 return_path=None,
             )
-            connect = connection_factory(sandbox, definition.environment, secret=lambda: server.password)
+            profile = server_profile(sandbox)
+            connect = connection_factory(
+                sandbox, definition.environment, secret=lambda: server.password, profile=profile
+            )
             end = run.execute(plan, connect)
+            if text := pipelining_note(sandbox, profile, remembered=False):
+                end = replace(end, notes=(*end.notes, text))
         return run.report(end, out)
 
 

@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
-from mailmerge.campaign.connect import connection_factory, find_account, open_transcript
+from mailmerge.campaign.connect import (
+    connection_factory,
+    find_account,
+    open_transcript,
+    pipelining_note,
+    server_profile,
+)
 from mailmerge.campaign.opening import Access, account_key, open_run
 from mailmerge.campaign.planning import Planning, not_kept, plan_cache
 from mailmerge.campaign.preflight import examine, refuse_if_broken
@@ -142,6 +148,7 @@ def send(
         if plan.to_send:
             opened.lock_account(account, wait=request.wait_lock, give_up=stop.is_set)
         with open_transcript(request.transcript) as transcript:
+            profile = server_profile(account, opened.usage, clock)
             connect = connection_factory(
                 account,
                 definition.environment,
@@ -149,8 +156,11 @@ def send(
                 transcript=transcript,
                 deadlines=request.deadlines,
                 give_up=stop.is_set,
+                profile=profile,
             )
             end = run.execute(plan, connect)
+        if text := pipelining_note(account, profile, remembered=True):
+            end = replace(end, notes=(*end.notes, text))
         report = run.report(end, definition.workspace.out)
     if listener is not None and listener.failure is not None:
         raise listener.failure

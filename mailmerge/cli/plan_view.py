@@ -73,7 +73,7 @@ def opt_outs(plan: Plan) -> Iterator[str]:
 
 _SESSIONS = {
     "off": ("one message after another", 1),
-    "auto": ("the next message starts before the last is answered, where the server allows it", 1),
+    "auto": ("the next message starts before the last is answered, where the pace needs it", 1),
     "overlap": ("the next message starts before the last is answered, where the server allows it", 1),
     "window": ("up to 64 messages at once, where the server allows it", 64),
 }

@@ -38,7 +38,7 @@ def rehearse(*, as_json: bool, quiet: bool, verbose: bool, real_time: bool, **op
     """
     from mailmerge.campaign.rehearsal import Rehearsal
     from mailmerge.campaign.run import SendRequest
-    from mailmerge.sandbox import FaultPlan
+    from mailmerge.sandbox import FaultPlan, NoPipelining
 
     faults = FaultPlan.parse(
         options.pop("refusals"),
@@ -49,6 +49,7 @@ def rehearse(*, as_json: bool, quiet: bool, verbose: bool, real_time: bool, **op
         greylist=options.pop("greylist"),
         refuse_sign_in=options.pop("refuse_sign_in"),
         delay=options.pop("delay"),
+        no_pipelining=NoPipelining(kind) if (kind := options.pop("no_pipelining")) else None,
         seed=options.pop("seed"),
     )
     stop = GracefulStop()

@@ -27,6 +27,10 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS usage (
     account TEXT NOT NULL, at INTEGER NOT NULL, messages INTEGER NOT NULL, recipients INTEGER NOT NULL,
     PRIMARY KEY (account, at)) WITHOUT ROWID;
+-- Whether a server bears commands behind a message that it has not answered, and when that was found out.
+CREATE TABLE IF NOT EXISTS server (
+    host TEXT NOT NULL, port INTEGER NOT NULL, borne INTEGER NOT NULL, found REAL NOT NULL,
+    PRIMARY KEY (host, port)) WITHOUT ROWID;
 """
 _ADD = """
 INSERT INTO usage VALUES (?, ?, ?, ?) ON CONFLICT (account, at) DO UPDATE
@@ -37,6 +41,8 @@ UPDATE usage SET messages = max(0, messages - 1), recipients = max(0, recipients
 WHERE account = ? AND at = ?
 """
 _KEPT_FOR = 32 * 86400
+_TRUSTED_FOR = 30 * 86400.0
+"""Seconds after which a server is tried anew: it may be another one by then."""
 
 
 class Reservation(Struct, frozen=True):
@@ -189,6 +195,19 @@ class AccountUsage(StateDatabase):
                     break
             latest = max(latest or 0.0, free)
         return None if latest is None else datetime.fromtimestamp(latest, UTC)
+
+    def borne(self, host: str, port: int, now: datetime) -> bool | None:
+        """Tell whether a server bears commands behind a message that it has not answered; None: not known."""
+        row = self._db.row("SELECT borne, found FROM server WHERE host = ? AND port = ?", (host, port))
+        if row is None or not 0 <= now.timestamp() - row[1] < _TRUSTED_FOR:
+            return None
+        return bool(row[0])
+
+    def note_borne(self, host: str, port: int, now: datetime, *, borne: bool) -> None:
+        """Remember whether a server bears them."""
+        cells = (host, port, int(borne), now.timestamp())
+        with self._db.transaction():
+            self._db.execute("INSERT OR REPLACE INTO server VALUES (?, ?, ?, ?)", cells)
 
     def _tally(self, account: str) -> _Tally:
         """Return the account's entries; they are read again only if another process has written since."""

@@ -77,6 +77,11 @@ _GIVE_BACK = """
 UPDATE delivery SET status = 'pending', tries = max(0, tries - 1), next_at = NULL, updated = ?1
 WHERE campaign = ?2 AND key = ?3 AND status IN ('deferred', 'expired')
 """
+_REVISE = """
+UPDATE delivery SET status = ?1, tries = max(0, tries + ?2), next_at = NULL, updated = ?3
+WHERE campaign = ?4 AND key = ?5 AND status = ?6
+RETURNING attempt
+"""
 _HANDED_OVER = "UPDATE campaign SET handed_over = handed_over + ?, counts = '' WHERE id = ?"
 
 
@@ -104,6 +109,16 @@ class IntentRefusedError(LedgerError):
     def of(cls, error: LedgerError) -> Self:
         """Say so of what went wrong."""
         return cls(error.message, code=error.code, hint=error.hint)
+
+
+class Revision(Struct, frozen=True):
+    """What an attempt came to, in place of what was recorded: its session proved out of step."""
+
+    settlement: Settlement
+    before: Status
+    """The state that its row was left in."""
+    counted: bool
+    """Whether it used up one of the row's tries."""
 
 
 class AttemptWriter:
@@ -190,6 +205,25 @@ class AttemptWriter:
                 code="L713",
                 hint="nothing more was sent",
             )
+
+    def revise(self, revision: Revision) -> None:
+        """Record that an attempt did not come to what was recorded, in one durable transaction.
+
+        A row that has moved on since is left as it is.
+
+        Raises:
+            LedgerError: it cannot be recorded.
+
+        """
+        settlement = revision.settlement
+        at = settlement.at.timestamp()
+        tries = int(settlement.counts) - int(revision.counted)
+        row = (settlement.status.value, tries, at, self._campaign, settlement.attempt.key)
+        with self._db.transaction():
+            for found in self._db.rows(_REVISE, (*row, revision.before.value)):
+                outcome = settlement.outcome
+                self._db.execute(_SETTLE_ATTEMPT, (outcome.status.value, at, *_reached(outcome), found[0]))
+                self._db.execute(_HANDED_OVER, (0, self._campaign))
 
     def _commit(self, attempts: Sequence[Attempt], outcomes: Sequence[Settlement]) -> None:
         with self._db.transaction():

@@ -4,7 +4,7 @@ It keeps what it accepted and delivers nothing. It never listens beyond 127.0.0.
 are loaded only when a server starts.
 """
 
-from mailmerge.sandbox.faults import Command, FaultPlan, Refusal
+from mailmerge.sandbox.faults import Command, FaultPlan, NoPipelining, Refusal
 from mailmerge.sandbox.server import ReceivedMessage, SandboxServer
 
-__all__ = ["Command", "FaultPlan", "ReceivedMessage", "Refusal", "SandboxServer"]
+__all__ = ["Command", "FaultPlan", "NoPipelining", "ReceivedMessage", "Refusal", "SandboxServer"]

@@ -39,6 +39,26 @@ class Command(enum.StrEnum):
     """The reply to the whole message: after the final dot, or after the last chunk."""
 
 
+class NoPipelining(enum.StrEnum):
+    """What becomes of commands that arrive before the message in front of them is answered."""
+
+    BAD_SEQUENCE = "503"
+    UNKNOWN = "500"
+    SYNCHRONIZATION = "554"
+    """One refusal, and the connection is closed."""
+    CLOSING = "421"
+    CRASH = "crash"
+    """The message is taken; nobody hears of that."""
+    SILENT = "silent"
+
+
+EARLY = {
+    NoPipelining.BAD_SEQUENCE: "503 5.5.1 Bad sequence of commands",
+    NoPipelining.UNKNOWN: "500 5.5.1 Invalid command: Pipelining not supported",
+    NoPipelining.SYNCHRONIZATION: "554 5.5.0 Error: SMTP protocol synchronization",
+    NoPipelining.CLOSING: "421 4.7.0 Synchronization error, closing connection",
+}
+
 _TEXTS = {
     421: "4.3.2 Service shutting down, closing connection",
     450: "4.2.1 Mailbox busy, try again later",
@@ -90,6 +110,8 @@ class FaultPlan(Struct, frozen=True):
     """The provider in whose words every sign-in is refused: a preset with a `sign_in_refusal`."""
     delay: float = 0.0
     """Seconds that pass before each message's last reply."""
+    no_pipelining: NoPipelining | None = None
+    """How it treats what arrives before the message in front of it is answered; None: like anything else."""
     seed: int | None = None
     """Makes the misfortune repeatable; None: different at every start."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import binascii
+import contextlib
 import hmac
 import logging
 import re
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from aiosmtpd.smtp import MISSING, SMTP, AuthResult, Envelope, LoginPassword, TLSSetupException
 from msgspec import Struct, field
 
-from mailmerge.sandbox.faults import GREYLISTED, Command, Cut
+from mailmerge.sandbox.faults import EARLY, GREYLISTED, Command, Cut, NoPipelining
 
 if TYPE_CHECKING:
     import ssl
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 _CHUNK = re.compile(r"(?P<size>\d{1,18})(?P<last> +LAST)?", re.IGNORECASE)
 _LINE_LIMIT = 998  # RFC 5321 section 4.5.3.1.6, without CRLF
 _PIECE = 64 * 1024
+_EARLY = 0.02
+"""Seconds in which what comes behind a message was sent together with it."""
 _log = logging.getLogger(__name__)
 
 
@@ -47,6 +50,8 @@ class ServerContext(Struct):
     injector: FaultInjector
     delay: float
     """Seconds before each message's last reply."""
+    no_pipelining: NoPipelining | None
+    """What becomes of commands that come before the message in front of them is answered; None: nothing."""
     keep: Callable[[ServerTransaction, bytes, int], None]
     """Takes each accepted message before its reply leaves: envelope, content, number of the connection."""
     connections: set[ServerSession] = field(default_factory=set)
@@ -354,7 +359,39 @@ class ServerSession(SMTP):
             await self.push(fault)
         else:
             self._context.keep(transaction, content, self._number)
+            if self._context.no_pipelining is not None:
+                await self._finish_strictly(self._context.no_pipelining)
+                return
             if self._context.injector.drops():
                 self.abort()
                 raise asyncio.CancelledError
             await self.push("250 2.0.0 OK")
+
+    async def _finish_strictly(self, kind: NoPipelining) -> None:
+        """Accept a message, and refuse all that has come behind it already."""
+        early = b""
+        with contextlib.suppress(TimeoutError):
+            early = await asyncio.wait_for(self._reader.read(_PIECE), _EARLY)
+        if early and kind is NoPipelining.CRASH:
+            self.abort()
+            raise asyncio.CancelledError
+        await self.push("250 2.0.0 OK")
+        commands = _commands(early)
+        if not commands or kind is NoPipelining.SILENT:
+            return
+        once = kind in {NoPipelining.SYNCHRONIZATION, NoPipelining.CLOSING}
+        for _ in range(1 if once else commands):
+            await self.push(EARLY[kind])
+        if once:
+            await self._leave()
+
+
+def _commands(octets: bytes) -> int:
+    """Count the commands in what a client said, the chunks of BDAT left out."""
+    count = 0
+    while octets:
+        line, _, octets = octets.partition(b"\r\n")
+        count += 1
+        size = _CHUNK.fullmatch(line[5:].decode("latin-1")) if line[:5].upper() == b"BDAT " else None
+        octets = octets[int(size["size"]) :] if size else octets
+    return count

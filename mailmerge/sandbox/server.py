@@ -139,6 +139,7 @@ class SandboxServer:
                 self._monotonic,
             ),
             delay=self.faults.delay,
+            no_pipelining=self.faults.no_pipelining,
             keep=self._received,
         )
         listener = socket.create_server((self.host, 0))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import Struct
 
 from mailmerge.errors import SessionError
+from mailmerge.smtp.state import Revised
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
     from mailmerge.clock import Clock
     from mailmerge.ledger.account_usage import Reservation
-    from mailmerge.model import Message
+    from mailmerge.model import Message, Outcome
+    from mailmerge.sending.runs import RowDecision
     from mailmerge.sending.work_queue import Job
     from mailmerge.smtp.deadlines import Wait
     from mailmerge.smtp.state import Event
@@ -52,8 +54,11 @@ class Connection(Protocol):
         """Connect, secure, greet, sign in, yielding what is waited for; raises `SessionError`."""
         ...
 
-    def can_accept(self) -> bool:
-        """Return whether another message may be submitted now."""
+    def can_accept(self, interval: float = 0.0) -> bool:
+        """Return whether another message may be submitted now.
+
+        *interval*: seconds between two messages at the present pace; no more is done than that needs.
+        """
         ...
 
     def submit(self, message: Message, token: int) -> None:
@@ -88,8 +93,13 @@ class Connection(Protocol):
         """Close at once and return the outcomes of what was in flight."""
         ...
 
-    def close(self, *, within: float = math.inf) -> None:
-        """End the session, politely where that is possible within so many seconds; never raises."""
+    def close(self, *, within: float = math.inf) -> list[Event]:
+        """End the session, politely where that is possible within so many seconds; never raises.
+
+        Returns:
+            What happened meanwhile.
+
+        """
         ...
 
 
@@ -114,6 +124,8 @@ class ConnectionSlot:
         self.submitted = 0
         self.answered = 0
         """Messages that this connection brought to an answer: a sign that it worked."""
+        self._left: list[Event] = []
+        """What happened while a connection was closed."""
         self._used: tuple[float, datetime] = (clock.monotonic(), clock.now())
 
     @property
@@ -173,13 +185,19 @@ class ConnectionSlot:
         connection, self.connection = self.connection, None
         self.retiring = False
         if connection is not None:
-            connection.close(within=within)
+            # That it is closed is no news any more; that what it told before was wrong still is.
+            self._left += [event for event in connection.close(within=within) if isinstance(event, Revised)]
 
     def _give_up(self) -> None:
         """Leave off in the middle of what was begun."""
         steps, self._steps, self.wanted = self._steps, None, None
         if steps is not None:
             steps.close()
+
+    def left(self) -> list[Event]:
+        """Return, once, what happened while connections were closed."""
+        left, self._left = self._left, []
+        return left
 
     def abort(self) -> list[Event]:
         """Cut the connection, if there is one, and return the outcomes of what was in flight."""
@@ -190,10 +208,13 @@ class ConnectionSlot:
 
     def poll(self, timeout: float) -> list[Event]:
         """Return what the connection has to say, waiting up to *timeout* seconds for it."""
-        events = [] if self.connection is None or self.busy else self.connection.poll(timeout)
+        left = self.left() if self._left else []
+        events = []
+        if self.connection is not None and not self.busy:
+            events = self.connection.poll(0.0 if left else timeout)
         if events:
             self._touch()
-        return events
+        return left + events if left else events
 
     def alive(self) -> bool:
         """Return whether the connection can carry a message now; after a pause the server is asked first.
@@ -295,3 +316,11 @@ class InFlight(Struct):
     reservation: Reservation | None
     recorded: bool = False
     """Whether the intent to hand it over is on disk."""
+
+
+class Settled(Struct, frozen=True):
+    """What became of a message, as long as its session may still prove out of step."""
+
+    flight: InFlight
+    outcome: Outcome
+    row: RowDecision

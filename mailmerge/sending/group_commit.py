@@ -19,7 +19,7 @@ import sys
 from typing import TYPE_CHECKING, Final, Protocol
 
 from mailmerge.errors import LedgerError
-from mailmerge.ledger.attempts import IntentRefusedError, Settlement
+from mailmerge.ledger.attempts import IntentRefusedError, Revision, Settlement
 from mailmerge.model import Status
 
 if TYPE_CHECKING:
@@ -54,6 +54,10 @@ class LedgerWriter(Protocol):
 
     def give_back(self, keys: Sequence[str]) -> None:
         """Make deferred rows pending again, with the try given back that they used up last."""
+        ...
+
+    def revise(self, revision: Revision) -> None:
+        """Record that an outcome was not what it seemed to be."""
         ...
 
 
@@ -106,6 +110,28 @@ class OutcomeWriter:
         """
         self.record()
         self._ledger.give_back(keys)
+
+    def revise(
+        self, attempt: Attempt, outcome: Outcome, old: RowDecision, row: RowDecision, now: datetime
+    ) -> None:
+        """Record at once that the attempt did not come to what was settled.
+
+        Args:
+            attempt: which one.
+            outcome: what can be said of it now.
+            old: what was decided about its row when it was settled.
+            row: what is decided now.
+            now: the time.
+
+        Raises:
+            LedgerError: it cannot be recorded.
+
+        """
+        self.record()
+        settlement = Settlement(attempt, outcome, row.status, now, row.next_at, counts=row.counts)
+        self._ledger.revise(Revision(settlement, old.status, counted=old.counts))
+        if self._recorded is not None:
+            self._recorded([settlement])
 
     def commit_in(self) -> float | None:
         """Return within how many seconds the outcomes must be recorded; None: there are none."""

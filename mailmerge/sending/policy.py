@@ -12,6 +12,8 @@ about our set-up      pending                             ends: nothing changes 
 perhaps about it      deferred                            goes on; ends once three domains confirm it
 account: quota        deferred until that is over         ends: nobody else may be written to either
 account: else         pending, again behind all others    pauses; a long pause ends it unless asked to wait
+came early            pending, again in this run          another connection, where that was the cause
+out of step           pending, again in this run          another connection; what was settled is revised
 connection: rejected  rejected                            another connection
 connection: else      pending, again behind all others    another connection, after a pause where one is asked
 the second time       deferred                            goes on, if others were accepted in between
@@ -269,6 +271,14 @@ class History:
         for domain in run.blocked:
             self._blocked.setdefault(domain, 0)
 
+    def take_back(self, outcome: Outcome) -> None:
+        """Forget an outcome that was not what it seemed to be, as far as it counts against the run."""
+        if outcome.status is Status.REJECTED:
+            self.rejected = max(0, self.rejected - 1)
+            self.protocol_errors -= outcome.reason == "protocol"
+            if self.latest and self.latest[-1]:
+                self.latest.pop()
+
     def _learn_refusal(self, outcome: Outcome, run: RunDecision, context: Context) -> None:
         if outcome.status is Status.IN_DOUBT:
             self.doubts += context.connection != self.lost
@@ -348,7 +358,7 @@ class Policy:
 
     # --- messages -------------------------------------------------------------------------------------
 
-    def decide(self, outcome: Outcome, history: History, context: Context) -> Decision:  # noqa: PLR0911  a table
+    def decide(self, outcome: Outcome, history: History, context: Context) -> Decision:  # noqa: C901, PLR0911  a table
         """Decide about one outcome; *history* is what came before it."""
         outcome = _weighed(outcome, history, context)
         match (outcome.status, outcome.scope, outcome.reason):
@@ -365,6 +375,10 @@ class Policy:
                 later = context.now + timedelta(seconds=outcome.retry_after or _PAUSE)
                 stop = _end(Reason.QUOTA, "account limit reached", outcome, later)
                 return Decision(RowDecision(Status.DEFERRED, later, counts=False), RunDecision(stop=stop))
+            case (Status.PENDING, _, "early"):
+                return Decision(_NEXT, RunDecision(answered=True))
+            case (Status.PENDING, _, "pipelining" | "out_of_step"):
+                return Decision(_NEXT, RunDecision(answered=True, retire=True))
             case _ if self._was_the_row(outcome, history, context):
                 retire = outcome.scope is Scope.CONNECTION
                 return Decision(

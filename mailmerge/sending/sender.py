@@ -31,12 +31,12 @@ from mailmerge.clock import ClockWatch
 from mailmerge.errors import AuthError, LedgerError, SessionError, TlsError
 from mailmerge.ledger.attempts import IntentRefusedError
 from mailmerge.model import Counts, Status
-from mailmerge.sending.connections import ConnectionPool, InFlight
+from mailmerge.sending.connections import ConnectionPool, InFlight, Settled
 from mailmerge.sending.group_commit import OutcomeWriter
 from mailmerge.sending.policy import History
 from mailmerge.sending.runs import Again, Context, Progress, Reason, RunEnd
 from mailmerge.sending.work_queue import WorkQueue
-from mailmerge.smtp.state import Closed, Completed, ReleaseNeeded
+from mailmerge.smtp.state import Closed, Completed, InStep, ReleaseNeeded, Revised
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -94,6 +94,10 @@ class ProgressTally:
         left = min(rows, self._by_status.get(status, 0))
         self._by_status[status] = self._by_status.get(status, 0) - left
         self._by_status[Status.PENDING] = self._by_status.get(Status.PENDING, 0) + left
+
+    def take_back(self, status: Status) -> None:
+        """Take one row out of the count of those in *status*."""
+        self._by_status[status] -= 1
 
     def waiting(self, why: str, until: datetime) -> None:
         """Tell that nothing is sent for a while."""
@@ -163,6 +167,8 @@ class Sender:
         self._quota = quota
         self._queue = WorkQueue(())
         self._in_flight: dict[int, InFlight] = {}
+        self._unconfirmed: dict[int, Settled] = {}
+        """What was settled since the last sync point of its session."""
         self._submitted = 0
         self._end: RunEnd | None = None
         self._refused = False
@@ -192,6 +198,8 @@ class Sender:
         stopped = self._stop.is_set()
         self._pool.close(within=_SLICE if stopped else math.inf)
         with contextlib.suppress(LedgerError):
+            if self._end is None or self._end.reason is not Reason.LEDGER:
+                self._collect(0.0)
             self._outcomes.note_mark()
         if stopped and not self._queue.empty and (self._end is None or self._end.reason is not Reason.LEDGER):
             self._end = RunEnd(Reason.INTERRUPTED, "stopped on request")
@@ -276,7 +284,7 @@ class Sender:
             return False
         if slot.connection is None:
             return self._clock.monotonic() >= self._history.retry_at
-        return not slot.retiring and slot.connection.can_accept()
+        return not slot.retiring and slot.connection.can_accept(self._throttle.interval)
 
     def _slot_with_room(self) -> ConnectionSlot | None:
         """Find a connection with room, opening one where that is needed."""
@@ -399,6 +407,11 @@ class Sender:
                 needed.append(event.token)
             elif isinstance(event, Completed):
                 self._settle(event.token, event.outcome, now)
+            elif isinstance(event, InStep):
+                for token in event.tokens:
+                    self._unconfirmed.pop(token, None)
+            elif isinstance(event, Revised):
+                self._revise(event.token, event.outcome, now)
             elif isinstance(event, Closed):
                 self._closed(slot, event.error)
         if slot.retiring and slot.connection is not None and not slot.connection.in_flight:
@@ -410,9 +423,18 @@ class Sender:
 
     def _closed(self, slot: ConnectionSlot, error: SessionError | None) -> None:
         useless = slot.useless
+        if slot.connection is not None and self._unconfirmed:
+            self._confirm(slot.connection.id)
         slot.close()
         if useless or isinstance(error, AuthError | TlsError):
             self._failed(error)
+
+    def _confirm(self, connection: str) -> None:
+        """Stop looking back at a session that has ended: nothing can prove it out of step any more."""
+        for token in [
+            t for t, settled in self._unconfirmed.items() if settled.flight.connection == connection
+        ]:
+            del self._unconfirmed[token]
 
     def _settle(self, token: int, outcome: Outcome, now: datetime) -> None:
         """Record an outcome, and do what follows from it."""
@@ -423,6 +445,7 @@ class Sender:
         decision = self._policy.decide(outcome, self._history, context)
         self._history.learn(outcome, decision, context)
         row = decision.row
+        self._unconfirmed[token] = Settled(flight, outcome, row)
         # A message that never got anywhere (the connection broke before it was answered) leaves no trace.
         if flight.recorded or outcome.reply is not None or row.again is Again.NO:
             self._outcomes.settle(job.attempt(flight.connection), outcome, row, now)
@@ -441,6 +464,29 @@ class Sender:
         self._react(slot, decision.run)
         if self._listener is not None:
             self._listener.warn(decision.run, outcome.reply or outcome.reason)
+
+    def _revise(self, token: int, outcome: Outcome, now: datetime) -> None:
+        """Take back an outcome: the session has proved out of step, and *outcome* is what can be said now."""
+        before = self._unconfirmed.pop(token, None)
+        if before is None:
+            return
+        flight, old = before.flight, before.row
+        job, slot = flight.job, flight.slot
+        if old.again is not Again.NO and not self._queue.remove(job):
+            return  # it is under way again, over another connection
+        context = Context(job, flight.connection, False, now, self._clock.monotonic(), self._random)
+        decision = self._policy.decide(outcome, self._history, context)
+        self._history.take_back(before.outcome)
+        self._history.learn(outcome, decision, context)
+        row = decision.row
+        self._outcomes.revise(job.attempt(flight.connection), outcome, old, row, now)
+        if old.again is Again.NO:
+            self._tally.take_back(old.status)
+        if row.again is Again.NO:
+            self._tally.row(job.message.row, job.address, row.status, outcome, len(self._in_flight))
+        else:
+            self._queue.put_back(job)
+        self._react(slot, decision.run)
 
     def _react(self, slot: ConnectionSlot, run: RunDecision) -> None:
         """Do what an outcome asks of the run; how long to wait, the history knows already."""

@@ -111,6 +111,15 @@ class WorkQueue:
         """Let a message go out once more, in its old place of the order."""
         bisect.insort(self._head, job, key=lambda job: job.message.row)
 
+    def remove(self, job: Job) -> bool:
+        """Take a message out that was put back; return whether it was there."""
+        for place in (self._head, self._end):
+            for index, each in enumerate(place):
+                if each is job:
+                    del place[index]
+                    return True
+        return False
+
     def move_to_end(self, job: Job) -> None:
         """Let a message go out once more, when all others have."""
         self._end.append(job)

@@ -22,7 +22,7 @@ from mailmerge.smtp.deadlines import Deadlines, DeadlineTimer, Wait
 from mailmerge.smtp.endpoint import TLS_MODE_HINT, Endpoint, ServerProfile
 from mailmerge.smtp.sasl import Credentials
 from mailmerge.smtp.session import Session
-from mailmerge.smtp.state import Closed, Life, Step
+from mailmerge.smtp.state import Closed, InStep, Life, Overlap, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -34,6 +34,8 @@ __all__ = ["Connection", "Credentials", "Deadlines", "Endpoint", "ServerProfile"
 
 _LONG = 60.0
 """Seconds to wait where there is no deadline: it is looked at again then."""
+_SYNC_EVERY = 0.8
+"""Seconds after which a window looks for a sync point, so that a second's messages are in doubt at most."""
 _READ_OCTETS = 256 * 1024
 _WRITE_OCTETS = 64 * 1024
 _JOINED_BUFFERS = 1000
@@ -95,6 +97,12 @@ class Connection:
         """Whether we tried TLS on another connection to this silent server already."""
         self._moved = False
         """Whether the last pump read or wrote anything."""
+        self._round_trip = math.inf
+        """Seconds between a command and its reply, at best."""
+        self._overlap = Overlap.UNTRIED
+        """What the profile has been told of."""
+        self._in_step = 0.0
+        """When the session's step was last certain."""
 
     # --- for the sender -------------------------------------------------------------------------------
 
@@ -127,9 +135,32 @@ class Connection:
         """Return the socket's descriptor, for a selector; -1: there is none."""
         return self._socket.fileno() if self._socket else -1
 
-    def can_accept(self) -> bool:
-        """Whether another message may be submitted now."""
-        return bool(self._socket and self._session and self._session.can_accept())
+    def can_accept(self, interval: float = 0.0) -> bool:
+        """Whether another message may be submitted now; *interval*: seconds between two, by the pace."""
+        session = self._session
+        if not session or not self._socket:
+            return False
+        if session.in_flight:
+            session.learn(self._known())
+            sync = self._monotonic() - self._in_step >= _SYNC_EVERY
+            session.allow(overlap=self._may_overlap(session, interval), sync=sync)
+        return session.can_accept()
+
+    def _may_overlap(self, session: Session, interval: float) -> bool:
+        """Whether a message may begin behind one that is not answered.
+
+        Without that a message takes two round trips: it need not be where the pace is no faster.
+        """
+        if self._pipeline == "auto" and interval >= 2 * self._round_trip:
+            return False
+        if session.overlap is Overlap.UNTRIED:
+            return self.profile.may_try(self.id)
+        return self.profile.borne is not False  # another connection may have found out since
+
+    def _known(self) -> bool | None:
+        """Whether the server bears commands behind a message, if that is known; a window finds out anew."""
+        borne = self.profile.borne
+        return None if borne and self._pipeline == "window" else borne
 
     def submit(self, message: Message, token: int) -> None:
         """Begin to hand over *message*, known as *token* in events; its end waits for ``release``."""
@@ -165,6 +196,7 @@ class Connection:
             while not self._present().ready:
                 self._pump()
                 yield from self._step_forward()
+            self._overlap = self._present().overlap
         except BaseException:
             self._drop()
             self._session = None
@@ -211,10 +243,14 @@ class Connection:
                 self._pump()
         return session.ready
 
-    def close(self, *, within: float = math.inf) -> None:
+    def close(self, *, within: float = math.inf) -> list[Event]:
         """Say QUIT and close, within the deadline for QUIT or so many seconds; never fails.
 
         Messages still in flight are cut off: see ``abort`` for their outcomes.
+
+        Returns:
+            What happened meanwhile: the server may prove to have been out of step.
+
         """
         session = self._session
         try:
@@ -230,7 +266,9 @@ class Connection:
         finally:
             if session:  # nobody polls any more, so it is learnt here
                 self._learn_limit(session)
+                self._learn_overlap(session)
             self._drop()
+        return session.take_events() if session else []
 
     def abort(self) -> list[Event]:
         """Close at once; return the outcomes of what was in flight."""
@@ -238,7 +276,8 @@ class Connection:
         if session is None:
             return []
         # No QUIT, and nothing of what is half written: only closing keeps a message from becoming complete.
-        session.lost(ConnectionLost("we closed the connection"))
+        session.give_up(ConnectionLost("we closed the connection"))
+        self._learn_overlap(session)
         self._drop()
         return session.take_events()
 
@@ -248,6 +287,7 @@ class Connection:
         endpoint = self.endpoint
         self._blocked, self._broken, self._asked_for_tls = False, None, False
         self._timer = DeadlineTimer(self._deadlines)
+        self._round_trip, self._in_step = math.inf, self._monotonic()
         self._session = None
         self._socket = yield from connect(endpoint, self._deadlines.connect, self._monotonic)
         self.id = secrets.token_hex(6)
@@ -259,6 +299,8 @@ class Connection:
             private=endpoint.tls == "tls" or local,
             credentials=self._credentials,
             pipeline=self.profile.limit(self._pipeline),
+            borne=self._known(),
+            not_bearing=self.profile.not_bearing,
             messages_per_connection=self.profile.messages_per_connection,
             transcript=self._transcript,
         )
@@ -355,6 +397,8 @@ class Connection:
                 session.lost(self._broken or self._end_of_stream())
                 return
             self._moved = True
+            if not session.ready and session.awaited is not Step.GREETING:
+                self._round_trip = min(self._round_trip, self._timer.since_written(self._monotonic()))
             session.receive(data)
             if _QUICK_ACK is not None and session.listening:
                 self._acknowledge_quickly(connection)
@@ -452,16 +496,35 @@ class Connection:
         session = self._session
         if session is None:
             return
+        self._learn_overlap(session)
         for event in events:
+            if isinstance(event, InStep):
+                self._in_step = self._monotonic()
             if not isinstance(event, Closed):
                 continue
             # A time-out or a reply out of place may be this mode's fault: the next session is one mode more
             # careful, so that a server that cannot bear it costs one connection each and no row.
             if session.distrusts_bdat:
                 self.profile.step_down("window")
+            elif session.overlap_failure:
+                pass  # that is learnt already
             elif isinstance(event.error, ProtocolError) or (event.error and event.error.code == "S613"):
                 self.profile.step_down(session.mode)
             self._learn_limit(session)
+
+    def _learn_overlap(self, session: Session) -> None:
+        """Tell the profile what the session has found out about commands behind a message."""
+        if session.overlap is not self._overlap:
+            self._overlap = session.overlap
+            if session.overlap_failure:
+                self.profile.found(borne=False, failure=session.overlap_failure)
+            elif session.overlap is Overlap.PASSED and self._pipeline != "window":
+                self.profile.found(borne=True)
+        if session.closed and self.profile.trying == self.id:
+            self.profile.trying = ""
+        if session.overlap_suspect and self.profile.borne:
+            # It has borne it before, and may have closed for any reason: it is tried once more.
+            self.profile.found(None)
 
     def _learn_limit(self, session: Session) -> None:
         limit = session.take_connection_limit()

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from mailmerge.errors import ConnectionLost
 from mailmerge.smtp.endpoint import TLS_MODE_HINT
-from mailmerge.smtp.state import Life, Step
+from mailmerge.smtp.state import Life, Overlap, Step
 
 if TYPE_CHECKING:
     from mailmerge.smtp.session import Session
@@ -47,6 +47,11 @@ class Deadlines(Struct, frozen=True, dict=True):
     """
     progress: float = 180
     """Without one octet of what we have to say being taken (section 4.5.3.2.5)."""
+    trial: float = 20
+    """For each reply to an envelope behind a message, while nobody knows whether the server bears that.
+
+    What is given up there was not handed over, so that being hasty costs nothing but a connection.
+    """
     liveness: float = 30
     """For NOOP after a pause."""
     drain: float = 5
@@ -84,6 +89,9 @@ class Deadlines(Struct, frozen=True, dict=True):
         }
 
 
+_ENVELOPE = frozenset({Step.RSET, Step.MAIL, Step.RCPT, Step.DATA})
+
+
 class DeadlineTimer:
     """Tells when the present wait of a session is over.
 
@@ -117,11 +125,16 @@ class DeadlineTimer:
         if step is None:
             return None
         if session.asked:
-            return self._since + self._deadlines.of(step)
+            return self._since + self._allowed(session, step)
         if session.outbox:
             # The server has not taken our last words yet: it may be slow, but not stand still.
             return max(self._since, self._progress) + self._deadlines.progress
         return None  # it is we who wait, for a release
+
+    def _allowed(self, session: Session, step: Step) -> float:
+        seconds = self._deadlines.of(step)
+        in_trial = session.overlap is Overlap.RUNNING and step in _ENVELOPE
+        return min(seconds, self._deadlines.trial) if in_trial else seconds
 
     def too_late(self, session: Session, where: str) -> ConnectionLost:
         """Return the error for a wait that is over; *where* is host and port."""
@@ -132,5 +145,5 @@ class DeadlineTimer:
         if step is None or not session.asked:
             seconds = self._deadlines.progress
             return ConnectionLost(f"{where}, accepted no more data for {seconds:g} s", code="S613")
-        seconds = self._deadlines.of(step)
+        seconds = self._allowed(session, step)
         return ConnectionLost(f"{where}, did not answer {step.value} within {seconds:g} s", code="S613")

@@ -10,6 +10,7 @@ from mailmerge.addresses import is_loopback
 from mailmerge.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from mailmerge.model import Mode, Pipeline, TlsMode
@@ -54,6 +55,13 @@ class Endpoint(Struct, frozen=True):
             )
 
 
+_LOWER: Mapping[Mode, Mode] = {"window": "overlap", "overlap": "grouped", "grouped": "off", "off": "off"}
+
+
+def _forget(_borne: bool) -> None:
+    """Remember nothing."""
+
+
 class ServerProfile(Struct):
     """What sessions with a server have taught; share one among the connections to it, for one run."""
 
@@ -63,10 +71,33 @@ class ServerProfile(Struct):
     """How many messages one connection takes; None: no limit met."""
     suspected: int | None = None
     """How many it took when it last ended early without saying why."""
+    borne: bool | None = None
+    """Whether it bears commands behind a message that it has not answered; None: not known."""
+    not_bearing: tuple[str, ...] = ()
+    """Words, in lower case, of the greeting or EHLO reply of servers known not to bear it."""
+    failure: str = ""
+    """What it did that showed, in this run, that it does not."""
+    trying: str = ""
+    """The connection that finds out; only one does, so that it costs one row at most."""
+    remember: Callable[[bool], None] = _forget
+    """Is told what was found out."""
 
-    def limit(self, pipeline: Pipeline) -> Pipeline:
+    def may_try(self, connection: str) -> bool:
+        """Whether *connection* may find out whether the server bears it; the first one that asks may."""
+        self.trying = self.trying or connection
+        return self.trying == connection
+
+    def found(self, borne: bool | None, failure: str = "") -> None:
+        """Take note of what a trial has shown; None: nothing, or nothing any more."""
+        self.trying = ""
+        if borne is not None and borne is not self.borne:
+            self.remember(borne)
+        self.borne = borne
+        self.failure = self.failure or failure
+
+    def limit(self, pipeline: Pipeline) -> Pipeline | Mode:
         """Return what to ask for, given that *pipeline* is wanted."""
-        order: list[Pipeline] = ["off", "overlap", "window"]
+        order: list[Pipeline | Mode] = ["off", "grouped", "overlap", "window"]
         wanted: Pipeline = "overlap" if pipeline == "auto" else pipeline
         if self.ceiling is None or order.index(wanted) <= order.index(self.ceiling):
             return pipeline
@@ -83,6 +114,5 @@ class ServerProfile(Struct):
 
     def step_down(self, mode: Mode) -> None:
         """Trust one mode less than *mode*, which brought a surprise."""
-        lower: Mode = "overlap" if mode == "window" else "off"
-        if self.ceiling != "off":
-            self.ceiling = lower
+        if self.ceiling is None or _LOWER[self.ceiling] != self.ceiling:
+            self.ceiling = _LOWER[mode]

@@ -15,10 +15,10 @@ from mailmerge.model import Phase, Scope
 from mailmerge.smtp import sasl
 from mailmerge.smtp.endpoint import TLS_MODE_HINT
 from mailmerge.smtp.replies import Extensions, classify, refused_session
-from mailmerge.smtp.state import Auth, Life, StartTls, Step, Trigger
+from mailmerge.smtp.state import Auth, Life, Overlap, StartTls, Step, Trigger
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from mailmerge.model import Reply
     from mailmerge.smtp.reply_queue import Handler, ReplyQueue, Slot
@@ -40,6 +40,8 @@ class Handshake:
         private: nobody else can read the connection even without STARTTLS: it has been in TLS since its first
             octet, or the server is on this machine.
         credentials: who signs in; None: nobody.
+        not_bearing: words, in lower case, of the greeting or EHLO reply of servers that do not bear commands
+            behind a message that they have not answered.
 
     """
 
@@ -52,6 +54,7 @@ class Handshake:
         *,
         private: bool,
         credentials: sasl.Credentials | None,
+        not_bearing: Sequence[str] = (),
     ) -> None:
         self.handlers: Mapping[Step, Handler] = {
             Step.GREETING: self._on_greeting,
@@ -65,6 +68,7 @@ class Handshake:
         self._state = state
         self._replies = replies
         self._private = private
+        self._not_bearing = not_bearing
         self._credentials = credentials
         self._mechanism: sasl.Mechanism | None = None
         self._challenges = 0
@@ -101,10 +105,18 @@ class Handshake:
     def _say_ehlo(self) -> None:
         self._replies.ask(Step.EHLO, b"EHLO " + self._helo)
 
+    def _recognise(self, reply: Reply) -> None:
+        """Look whether *reply* is that of a server that is known not to bear what it offers."""
+        text = " ".join(reply.lines).casefold()
+        known = any(words in text for words in self._not_bearing)
+        if known and self._state.overlap in {Overlap.UNTRIED, Overlap.PASSED}:
+            self._state.on(Trigger.NOT_BORNE)
+
     def _on_greeting(self, _slot: Slot, reply: Reply) -> None:
         # RFC 5321 section 3.1: 554, and 421, are greetings of a server that does not want us.
         if reply.severity != 2:
             raise refused_session(self._host, "refused the connection", reply, Phase.GREETING)
+        self._recognise(reply)
         self._state.on(Trigger.GREETED)
         self._say_ehlo()
 
@@ -112,6 +124,7 @@ class Handshake:
         state = self._state
         if reply.severity == 2:
             state.offers = Extensions.from_reply(reply)
+            self._recognise(reply)
         elif reply.severity == 5 and (state.auth is Auth.DONE or state.start_tls is StartTls.OWED):
             # After the sign-in a second EHLO is our own wish (RFC 4954 asks for it only where the mechanism
             # adds a security layer). Where TLS is owed HELO would not help: STARTTLS needs EHLO, and is

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from mailmerge.errors import ProtocolError
 from mailmerge.masking import MASK, Masker
 from mailmerge.smtp.replies import ReplyParser, build_reply, decode
-from mailmerge.smtp.state import STEPS, Stage, Step
+from mailmerge.smtp.state import INTERMEDIATE, STEPS, Stage, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -133,7 +133,10 @@ class ReplyQueue:
             return None, reply
         slot = self._slots.popleft()
         self.answered += 1
-        if reply.code // 100 not in STEPS[slot.step].digits and reply.code != 421:
+        rule = STEPS[slot.step]
+        severity = reply.code // 100
+        wrong = severity not in rule.digits or (severity == 3 and reply.code != INTERMEDIATE[rule.phase])
+        if wrong and reply.code != 421:
             # The count has slipped, by the server's mistake or ours: no later reply can be trusted.
             raise ProtocolError(
                 f"the server answered {slot.step.value} with {reply}", code="S632", reply=reply

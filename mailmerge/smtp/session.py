@@ -18,12 +18,12 @@ from mailmerge.model import Phase
 from mailmerge.smtp.handshake import Handshake
 from mailmerge.smtp.replies import refused_session
 from mailmerge.smtp.reply_queue import ReplyQueue
-from mailmerge.smtp.state import Closed, Life, SessionState, StartTls, Step, Trial, Trigger
+from mailmerge.smtp.state import Closed, Life, Overlap, SessionState, StartTls, Step, Trial, Trigger
 from mailmerge.smtp.transactions import Outbox
 from mailmerge.smtp.transfer import Transfer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from mailmerge.model import Message, Mode, Pipeline, Reply
     from mailmerge.smtp.reply_queue import Handler, Slot
@@ -45,12 +45,14 @@ class Session:
         private: nobody else can read the connection from its first octet on (TLS, or this machine).
         credentials: who signs in; None: nobody.
         pipeline: the mode that is wanted, see `mailmerge.smtp.transfer`.
+        borne: whether this server bears commands behind a message that it has not answered; None: not known.
+        not_bearing: words, in lower case, of the greeting or EHLO reply of servers known not to bear it.
         messages_per_connection: how many messages earlier connections could bring; None: no limit met.
         transcript: takes each line of the conversation, secrets masked.
 
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  each is a fact of its own
         self,
         host: str,
         helo: str,
@@ -58,7 +60,9 @@ class Session:
         starttls: bool,
         private: bool,
         credentials: Credentials | None = None,
-        pipeline: Pipeline = "auto",
+        pipeline: Pipeline | Mode = "auto",
+        borne: bool | None = None,
+        not_bearing: Sequence[str] = (),
         messages_per_connection: int | None = None,
         transcript: Callable[[str], None] | None = None,
     ) -> None:
@@ -72,7 +76,13 @@ class Session:
         self._state = SessionState(starttls=starttls, sign_in=credentials is not None)
         self._replies = ReplyQueue(self._state, self.outbox, transcript)
         self._handshake = Handshake(
-            host, helo, self._state, self._replies, private=private, credentials=credentials
+            host,
+            helo,
+            self._state,
+            self._replies,
+            private=private,
+            credentials=credentials,
+            not_bearing=not_bearing,
         )
         self._transfer = Transfer(
             host,
@@ -83,6 +93,7 @@ class Session:
             pipeline=pipeline,
             messages_per_connection=messages_per_connection,
         )
+        self.learn(borne)
         self._handlers: Mapping[Step, Handler] = {
             **self._handshake.handlers,
             **self._transfer.handlers,
@@ -90,6 +101,37 @@ class Session:
         }
 
     # --- messages -------------------------------------------------------------------------------------
+
+    def learn(self, borne: bool | None) -> None:
+        """Take note of what others have found out: whether this server bears commands behind a message."""
+        if borne is not None and self._state.overlap is Overlap.UNTRIED:
+            self._state.on(Trigger.BORNE if borne else Trigger.NOT_BORNE)
+
+    @property
+    def overlap(self) -> Overlap:
+        """Whether this server bears commands behind a message that it has not answered."""
+        return self._state.overlap
+
+    @property
+    def overlap_failure(self) -> str:
+        """What the server did, in this session, that shows that it does not bear them; empty: nothing."""
+        return self._transfer.overlap.failure
+
+    @property
+    def overlap_suspect(self) -> bool:
+        """Whether the session ended behind an overlapped hand-over, at a server that had borne it."""
+        return self._transfer.overlap.suspect
+
+    def allow(self, *, overlap: bool, sync: bool) -> None:
+        """Say how the next messages may be handed over.
+
+        Args:
+            overlap: a message may begin behind one that is not answered.
+            sync: in a window, the next message goes by DATA: its 354 is a sync point.
+
+        """
+        self._transfer.may_overlap = overlap
+        self._transfer.sync_due = sync
 
     @property
     def in_flight(self) -> int:
@@ -246,6 +288,11 @@ class Session:
         idle = self._state.life in _MAY_BE_IDLE and not self._transfer.would_suffer()
         self._close(None if idle else self._handshake.in_context(error))
 
+    def give_up(self, error: SessionError) -> None:
+        """Take note that we close the connection with *error*, which says nothing about the server."""
+        self._transfer.given_up = True
+        self.lost(error)
+
     def noop(self) -> None:
         """Ask whether the server is still there; ``answered`` grows when it is."""
         self._replies.ask(Step.NOOP, b"NOOP")
@@ -284,9 +331,11 @@ class Session:
         else:
             raise refused_session(self._host, "closed the session", reply, Phase.EHLO)
 
-    def _on_quit(self, _slot: Slot, _reply: Reply) -> None:
-        # Any answer will do; RFC 5321 section 4.1.1.10 wants us to wait for it, so that the server sees a
-        # session that ended as it should.
+    def _on_quit(self, _slot: Slot, reply: Reply) -> None:
+        # Nearly any answer will do; RFC 5321 section 4.1.1.10 wants us to wait for it, so that the server
+        # sees a session that ended as it should.
+        if not self._transfer.unconfirmed.fits(reply):
+            raise ProtocolError(f"the server answered QUIT with {reply}", code="S632", reply=reply)
         self._close(None)
 
     # --- going on, and the end ------------------------------------------------------------------------
@@ -304,10 +353,11 @@ class Session:
         """End the session: every message gets its outcome, then comes `Closed`, exactly once."""
         if self._state.life is Life.CLOSED:
             return
+        slipped = error is not None and error.code == "S632"
         if self._state.life is Life.DRAINING:
             error = self._transfer.last_error  # what ended it; that the connection then broke is no news
         self.error = error
-        self._transfer.abandon(error)
+        self._transfer.abandon(error, slipped=slipped)
         self._state.on(Trigger.CLOSED)
         self.outbox.clear()
         self._replies.clear()

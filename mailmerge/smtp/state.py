@@ -7,7 +7,7 @@ written. Elsewhere there are values: what the server offers, counts and sizes, r
 The picture
 -----------
 
-Seven small machines, not one large one. Five belong to the session::
+Eight small machines, not one large one. Six belong to the session::
 
     Life      GREETING -> OPENING -> OPEN -> RETIRING -> QUITTING -> CLOSED    (CLOSED from anywhere)
                                        |         |           |          ^
@@ -15,6 +15,7 @@ Seven small machines, not one large one. Five belong to the session::
     StartTls  UNUSED | OWED -> ASKED -> HANDSHAKE -> DONE
     Auth      UNUSED | OWED -> ASKED -> DONE,   or   ASKED -> RENEWED -> DONE
     Trial     UNTRIED -> RUNNING -> PASSED | FAILED
+    Overlap   UNTRIED <-> RUNNING -> PASSED | FAILED,   PASSED -> FAILED
     Reset     NOT_DUE <-> DUE
 
 Two belong to each message::
@@ -27,6 +28,38 @@ step of a message exists outside of OPEN and RETIRING: that is why a MAIL in pla
 before the sign-in, cannot come about by an oversight in some other file. `STEPS` has the states in which each
 command may leave and the first digits that its reply may begin with; a reply with another digit is the
 server's mistake and ends the session, because from there on nobody knows which command a reply answers.
+
+What may arrive before a message is answered
+--------------------------------------------
+
+Every server that offers PIPELINING takes MAIL, RCPT and DATA in one write, because the other side must wait
+for the 354 in any case. Not every server takes what arrives between the end of a message and its reply,
+though RFC 2920 section 3.1 allows it: some answer 503 to each of these commands, some refuse and close, some
+say nothing, and Dovecot's submission server crashes. So nothing is said behind a hand-over (mode
+``grouped``) unless the pace needs it, and then `Overlap` finds out with one message::
+
+    end of one message, MAIL, RCPT, DATA of the next    in one write
+    2yz 2yz 2yz 354                                     PASSED: the server bears it
+    a refusal in place of one of the last three         FAILED, or not proved: the row may be to blame
+    no more replies, or no connection                   FAILED
+
+The row whose envelope came early is given back untried whenever it was refused in a trial, for only a refusal
+that it gets on its own is certainly about it. The one before it is in doubt if the connection ended without
+its reply: it is the one row that an unknown server can cost. In a window the second message's end is held
+back until the first one is answered, so that it is the same one row there.
+
+Sync points
+-----------
+
+A reply too many, too few or in the wrong place is found out when a step gets a reply that it cannot have, and
+until then rows may have been settled by replies that were not theirs. A 354 proves that the count is right:
+no other step can have it, and DATA can have no other. So it is a sync point: what was settled before it is
+certain. When a session proves out of step, what was settled since the last one is not. A message that was
+written whole is in doubt then, whatever was answered; any other is pending. BDAT gives no 354. So in a window
+one message a second goes by DATA: it follows the chunks in the same group of commands, and what comes behind
+it waits for the 354, and thereby for all replies before it.
+
+The reply to QUIT is the last evidence: 221, and nothing that would rather fit the last message.
 
 Replies belong to commands by their number alone
 ------------------------------------------------
@@ -138,6 +171,11 @@ class Trigger(enum.Enum):
     TRIAL_PASSED = "2yz 5yz 2yz 2yz"
     TRIAL_FAILED = "any other four replies"
 
+    OVERLAPPED = "said behind a message"
+    BORNE = "354, or the chunk accepted"
+    UNPROVED = "refused, perhaps for the row's sake"
+    NOT_BORNE = "refused for coming early, lost, or silence"
+
     CHUNK_REFUSED = "BDAT refused"
     RSET_SAID = "RSET said"
 
@@ -231,6 +269,19 @@ class Trial(StateMachine):
     """Not in this session, nor in a later one to this server."""
 
 
+class Overlap(StateMachine):
+    """Whether this server bears commands behind a message that it has not answered (RFC 2920 section 3.1)."""
+
+    UNTRIED = "untried"
+    """Not known: the first commands behind a message are the trial."""
+    RUNNING = "running"
+    """They were said; no message begins until they are answered."""
+    PASSED = "passed"
+    """The next message begins before the last is answered, where the pace needs it."""
+    FAILED = "failed"
+    """Nothing is said behind a message, in this session and in later ones to this server."""
+
+
 class Reset(StateMachine):
     """Whether RSET must go before the next MAIL (RFC 3030 section 2, RFC 5321 section 4.1.1.5)."""
 
@@ -300,6 +351,14 @@ TRANSITIONS: Mapping[tuple[StateMachine, Trigger], StateMachine] = {
     (Trial.UNTRIED, Trigger.TRIAL_SAID): Trial.RUNNING,
     (Trial.RUNNING, Trigger.TRIAL_PASSED): Trial.PASSED,
     (Trial.RUNNING, Trigger.TRIAL_FAILED): Trial.FAILED,
+    (Overlap.UNTRIED, Trigger.OVERLAPPED): Overlap.RUNNING,
+    (Overlap.RUNNING, Trigger.BORNE): Overlap.PASSED,
+    (Overlap.RUNNING, Trigger.UNPROVED): Overlap.UNTRIED,
+    (Overlap.RUNNING, Trigger.NOT_BORNE): Overlap.FAILED,
+    (Overlap.PASSED, Trigger.NOT_BORNE): Overlap.FAILED,
+    # What another session has found out, an earlier run, or somebody who wrote it into our data file:
+    (Overlap.UNTRIED, Trigger.BORNE): Overlap.PASSED,
+    (Overlap.UNTRIED, Trigger.NOT_BORNE): Overlap.FAILED,
     (Reset.NOT_DUE, Trigger.CHUNK_REFUSED): Reset.DUE,
     (Reset.DUE, Trigger.CHUNK_REFUSED): Reset.DUE,
     (Reset.DUE, Trigger.RSET_SAID): Reset.NOT_DUE,
@@ -376,6 +435,9 @@ def _open_step(
 # some servers count them, and refuse, which proves as well as 250 that they are there.
 _MUST_SUCCEED = frozenset({2})
 
+INTERMEDIATE: Mapping[Phase, int] = {Phase.AUTH: 334, Phase.DATA: 354}
+"""The one reply that asks for more, where there is one (RFC 4954 section 4, RFC 5321 section 4.3.2)."""
+
 STEPS: Mapping[Step, StepRule] = {
     Step.GREETING: StepRule(
         Phase.GREETING, frozenset({Life.GREETING}), frozenset(StartTls), _DONE_OR_NOT, "RFC 5321 section 3.1"
@@ -407,15 +469,16 @@ STEPS: Mapping[Step, StepRule] = {
 
 
 class SessionState:
-    """The five machines of one session, and what the server offered last. Only ``on`` moves them."""
+    """The six machines of one session, and what the server offered last. Only ``on`` moves them."""
 
-    __slots__ = ("auth", "begun", "life", "offers", "reset", "start_tls", "trial")
+    __slots__ = ("auth", "begun", "life", "offers", "overlap", "reset", "start_tls", "trial")
 
     def __init__(self, *, starttls: bool, sign_in: bool) -> None:
         self.life = Life.GREETING
         self.start_tls = StartTls.OWED if starttls else StartTls.UNUSED
         self.auth = Auth.OWED if sign_in else Auth.UNUSED
         self.trial = Trial.UNTRIED
+        self.overlap = Overlap.UNTRIED
         self.reset = Reset.NOT_DUE
         self.begun = False
         """Whether messages may be under way: `life` is OPEN or RETIRING."""
@@ -441,6 +504,8 @@ class SessionState:
             self.start_tls = self.start_tls.after(trigger)
         elif machine is Auth:
             self.auth = self.auth.after(trigger)
+        elif machine is Overlap:
+            self.overlap = self.overlap.after(trigger)
         elif machine is Trial:
             self.trial = self.trial.after(trigger)
         else:
@@ -483,10 +548,23 @@ class Completed(Struct, frozen=True):
     outcome: Outcome
 
 
+class InStep(Struct, frozen=True):
+    """A sync point: the outcomes of these messages are certain."""
+
+    tokens: tuple[int, ...]
+
+
+class Revised(Struct, frozen=True):
+    """The session proved out of step: this takes the place of the outcome that message *token* had."""
+
+    token: int
+    outcome: Outcome
+
+
 class Closed(Struct, frozen=True):
     """The connection is gone; every submitted message has had its `Completed` before this event."""
 
     error: SessionError | None
 
 
-Event = ReleaseNeeded | Completed | Closed
+Event = ReleaseNeeded | Completed | InStep | Revised | Closed

@@ -181,6 +181,7 @@ class Transaction:
 
     __slots__ = (
         "by_chunk",
+        "early",
         "end",
         "gate",
         "message",
@@ -189,6 +190,7 @@ class Transaction:
         "sender",
         "stage",
         "start",
+        "synchronises",
         "taken",
         "token",
         "unanswered",
@@ -202,6 +204,10 @@ class Transaction:
         self.gate = EndGate(token)
         self.by_chunk = False
         """Its content goes by BDAT, together with its envelope; decided when it begins."""
+        self.early = False
+        """Its envelope was said behind a message that was not answered yet."""
+        self.synchronises = False
+        """It goes by DATA for the sake of its 354, although it could go by chunk."""
         self.sender = _path(message.envelope.mail_from)
         self.unasked = [_path(address) for address in reversed(message.envelope.rcpt_to)]
         """Recipients whose RCPT was not said yet, the next one last."""

@@ -1,15 +1,19 @@
 """Messages over an open session: who may begin, what is said of each, and what becomes of it.
 
-Three modes, each only where the server's last EHLO allows it (`mailmerge.smtp.state` says why they are safe):
+Four modes, each only where the server's last EHLO allows it (`mailmerge.smtp.state` says why they are safe):
 
 ``off``
     One command, one reply.
+``grouped``
+    MAIL, RCPT and DATA in one write (RFC 2920), and nothing behind a message until it is answered: two round
+    trips a message.
 ``overlap``
-    The end of one content, then MAIL, RCPT and DATA of the next in the same write (RFC 2920): one
-    round trip a message, and never more than one message in doubt.
+    The end of one content, then MAIL, RCPT and DATA of the next in the same write: one round trip a message,
+    and never more than one message in doubt. Only where the pace needs it, and the server has passed a trial.
 ``window``
     RSET, MAIL, RCPT and the content as one BDAT chunk, back to back without waiting. Only if asked for,
-    and only after the server proved in this session that it skips the chunk of a refused BDAT.
+    and only after the server proved in this session that it skips the chunk of a refused BDAT, and that it
+    bears a second message behind the first. Once a second one message goes by DATA: its 354 is a sync point.
 
 A message with several recipients is a barrier in every mode: all RCPT are answered before its content.
 """
@@ -23,8 +27,21 @@ from msgspec.structs import replace
 
 from mailmerge.errors import ConnectionLost, ProtocolError
 from mailmerge.model import Outcome, Phase, Scope, Status
+from mailmerge.smtp.pipelining import PLAIN_HINT, BdatTrial, OverlapTrial, Unconfirmed, out_of_step
 from mailmerge.smtp.replies import as_suspicion, classify, refused_session, too_large, unanswered
-from mailmerge.smtp.state import Completed, Gate, Life, ReleaseNeeded, Reset, Stage, Step, Trial, Trigger
+from mailmerge.smtp.state import (
+    Completed,
+    Gate,
+    InStep,
+    Life,
+    Overlap,
+    ReleaseNeeded,
+    Reset,
+    Stage,
+    Step,
+    Trial,
+    Trigger,
+)
 from mailmerge.smtp.transactions import (
     MessageLimit,
     Transaction,
@@ -44,48 +61,7 @@ if TYPE_CHECKING:
     from mailmerge.smtp.state import Event, SessionState
     from mailmerge.smtp.transactions import EndGate, Outbox
 
-_CHUNK = b"XXXX\r\n"
-"""Six octets that no server has as a command: executed instead of skipped they bring one reply too many."""
-_PASSED = [2, 5, 2, 2]
-
-
-class BdatTrial:
-    """Says one BDAT that must be refused, and judges the replies around it."""
-
-    def __init__(self, state: SessionState, replies: ReplyQueue) -> None:
-        self.handlers: Mapping[Step, Handler] = dict.fromkeys(
-            (Step.TRIAL_MAIL, Step.TRIAL_CHUNK, Step.TRIAL_RSET, Step.TRIAL_NOOP), self._on_reply
-        )
-        self._state = state
-        self._replies = replies
-        self._digits: list[int] = []
-
-    @property
-    def possible(self) -> bool:
-        """Whether the server offers what a window needs, and has not been tried."""
-        offers = self._state.offers
-        return self._state.trial is Trial.UNTRIED and offers.pipelining and offers.chunking
-
-    def begin(self, sender: bytes) -> None:
-        """Say the four commands in one group, as the messages of a window will be (RFC 2920 section 3.1).
-
-        *sender* is the path of the first message, in angle brackets.
-        """
-        self._digits.clear()
-        self._replies.ask(Step.TRIAL_MAIL, b"MAIL FROM:" + sender)
-        # No RCPT was said, so the server has to refuse; the chunk travels behind its command as one line.
-        self._replies.ask(Step.TRIAL_CHUNK, b"BDAT %d LAST\r\n%b" % (len(_CHUNK), _CHUNK[:-2]))
-        self._replies.ask(Step.TRIAL_RSET, b"RSET")
-        self._replies.ask(Step.TRIAL_NOOP, b"NOOP")
-        self._state.on(Trigger.TRIAL_SAID)
-
-    def _on_reply(self, slot: Slot, reply: Reply) -> None:
-        self._digits.append(reply.severity)
-        if slot.step is Step.TRIAL_NOOP:
-            passed = self._digits == _PASSED
-            self._state.on(Trigger.TRIAL_PASSED if passed else Trigger.TRIAL_FAILED)
-
-
+_ONE_BY_ONE = ("off", "grouped")
 _OVERLAP = 2
 """Messages in flight in overlap: one whose content is unanswered, and the envelope of the next."""
 
@@ -112,10 +88,16 @@ class Transfer:
         outbox: Outbox,
         events: list[Event],
         *,
-        pipeline: Pipeline,
+        pipeline: Pipeline | Mode,
         messages_per_connection: int | None,
     ) -> None:
         self._trial = BdatTrial(state, replies)
+        self.overlap = OverlapTrial(host, state)
+        self.may_overlap = True
+        """Whether a message may begin behind one that is not answered, as far as the caller is concerned."""
+        self.sync_due = False
+        """Whether the next message of a window goes by DATA, for the sake of its 354."""
+        self.unconfirmed = Unconfirmed()
         self.handlers: Mapping[Step, Handler] = {
             Step.MAIL: self._on_mail,
             Step.RCPT: self._on_rcpt,
@@ -144,6 +126,8 @@ class Transfer:
         """Those whose MAIL was said, in that order."""
         self._farewell: Reply | None = None
         """The 421 that ended the session."""
+        self.given_up = False
+        """Whether it is we who end the connection, which tells nothing about the server."""
 
     # --- for the session ------------------------------------------------------------------------------
 
@@ -162,6 +146,8 @@ class Transfer:
         """How messages are handed over just now."""
         if self._pipeline == "off" or not self._state.offers.pipelining:
             return "off"
+        if self._pipeline == "grouped" or self._state.overlap is Overlap.FAILED:
+            return "grouped"
         if self._state.trial is Trial.PASSED and not self.window.shut:
             return "window"
         return "overlap"
@@ -173,13 +159,16 @@ class Transfer:
         if not self._in_flight:
             return True
         mode = self.mode
-        if mode == "window":
-            # Behind one that goes by DATA nothing joins a window: its 354 has to be waited for.
-            last = self._waiting[-1] if self._waiting else self._active[-1]
-            return last.by_chunk and self.window.has_room(len(self._in_flight))
-        if mode == "off" or self._trial_is_due():
+        if mode in _ONE_BY_ONE or self._state.overlap is Overlap.RUNNING:
             return False
-        return len(self._in_flight) < _OVERLAP
+        if not self.may_overlap or self._trial_is_due():
+            return False
+        last = self._waiting[-1] if self._waiting else self._active[-1]
+        if mode == "window":
+            # Behind one that goes by DATA nothing joins a window before its 354.
+            joins = last.by_chunk or (last.stage is Stage.CONTENT and last.synchronises)
+            return joins and self.window.has_room(len(self._in_flight)) and self._can_be_followed(last)
+        return len(self._in_flight) < _OVERLAP and self._can_be_followed(last)
 
     def submit(self, message: Message, token: int) -> None:
         """Begin to hand *message* over, as soon as those before it let it.
@@ -240,30 +229,46 @@ class Transfer:
     # --- who may begin --------------------------------------------------------------------------------
 
     def _trial_is_due(self) -> bool:
-        if self._pipeline != "window":
+        if self._pipeline != "window" or self._state.overlap is Overlap.FAILED:
             return False
         return self._trial.possible or self._state.trial is Trial.RUNNING
 
     def _may_begin(self, mode: Mode) -> bool:
         if self._state.life is not Life.OPEN or self._state.trial is Trial.RUNNING:
             return False
-        if mode == "off":
-            return not self._active and not self._replies
         if not self._active:
-            return True
+            if mode == "off":
+                return not self._replies
+            # An empty message that is not answered is a message, too.
+            borne = self._state.overlap is Overlap.PASSED
+            return borne or self._replies.awaited is not Step.LONE_DOT
+        if mode in _ONE_BY_ONE or self._state.overlap is Overlap.RUNNING:
+            return False
         last = self._active[-1]  # those before it are of its kind
         if mode == "window" and self._waiting[0].alone:
-            return last.by_chunk
+            return last.by_chunk or (last.stage is Stage.CONTENT and last.synchronises)
         # A chunk that is unanswered may still be refused, and a DATA behind it would need the RSET first.
-        return last.stage is Stage.CONTENT and not last.by_chunk
+        return last.stage is Stage.CONTENT and not last.by_chunk and self._can_be_followed(last)
+
+    def _can_be_followed(self, last: Transaction) -> bool:
+        """Whether an envelope may be said behind *last*: in a trial only in one write with its end.
+
+        Otherwise the server might have answered it before the envelope came, which would prove nothing.
+        """
+        return self._state.overlap is Overlap.PASSED or not last.written_whole(self._outbox.written)
 
     def _begin(self, transaction: Transaction, mode: Mode) -> None:
         self.limit.mails += 1
+        if self._active:
+            transaction.early = True
+            self.overlap.begin()
         self._active.append(transaction)
-        if mode == "window" and transaction.alone:
+        in_window = mode == "window" and transaction.alone
+        if in_window and not (self.sync_due and self.unconfirmed):
             self._begin_chunk(transaction)
         else:
-            if self._state.reset is Reset.DUE:
+            transaction.synchronises = in_window
+            if in_window or self._state.reset is Reset.DUE:
                 self._say_rset()
             self._say_mail(transaction)
             self._go_on_with(transaction)
@@ -328,6 +333,14 @@ class Transfer:
         transaction.unanswered -= 1
         answered = transaction.taken + len(transaction.refused)
         if reply.severity == 2:
+            if transaction.refusal and transaction.refusal.phase is Phase.MAIL:
+                # Whatever comes next might be delivered, under whichever sender. RFC 5321 knows no way out of
+                # it but to close; more likely one of the two replies was not meant for this message.
+                raise ProtocolError(
+                    "the server accepted a recipient of a message whose sender it had refused: "
+                    f"{transaction.refusal.reply}",
+                    code="S632",
+                )
             transaction.taken += 1
         else:
             transaction.refused.append((transaction.message.envelope.rcpt_to[answered], reply))
@@ -344,20 +357,22 @@ class Transfer:
             if transaction.refusal is None:
                 self._note_refusal(transaction, reply, Phase.DATA)
             self._complete(transaction, transaction.refused_outcome())
-        elif not self._state.begun:
             return
-        elif transaction.refusal is None:
+        self._synchronise()
+        if not self._state.begun:
+            return
+        if transaction.refusal is None:
+            if transaction.early:
+                self.overlap.borne()
             self._say_content(transaction)
-        elif transaction.taken:
-            # MAIL was refused, a RCPT behind it was not: whatever ends this DATA might be delivered, under
-            # whichever sender. RFC 5321 knows no way out of it but to close.
-            raise ProtocolError(
-                "the server accepted recipients of a message whose sender it had refused: "
-                f"{transaction.refusal.reply}",
-                code="S632",
-            )
         else:
             self._say_lone_dot(transaction)
+
+    def _synchronise(self) -> None:
+        """Take a 354 for the sync point that it is."""
+        self.sync_due = False
+        if self.unconfirmed:
+            self._events.append(InStep(self.unconfirmed.confirm()))
 
     def _say_lone_dot(self, transaction: Transaction) -> None:
         """Leave a DATA that was allowed although every recipient was refused.
@@ -365,7 +380,8 @@ class Transfer:
         RFC 2920 section 3.1: the client sends a single dot, and a message without recipients goes nowhere.
         """
         self._replies.owe(Step.LONE_DOT, None, self._replies.say(b"."))
-        self._complete(transaction, transaction.refused_outcome())
+        # The end of content clears the server's buffers (RFC 5321 section 4.1.1.4): no RSET behind it.
+        self._complete(transaction, transaction.refused_outcome(), forgotten=True)
 
     def _say_content(self, transaction: Transaction) -> None:
         segments = transaction.message.segments
@@ -389,6 +405,8 @@ class Transfer:
 
     def _ask_release(self, gate: EndGate) -> None:
         """Report, once, that only the end of this message is left to be written."""
+        if self._state.overlap is Overlap.RUNNING and self._active[0].gate is not gate:
+            return  # the second message of a window, as long as nobody knows whether the server bears it
         if gate.state is Gate.SHUT:
             gate.state = gate.state.after(Trigger.END_REACHED)
             self._events.append(ReleaseNeeded(gate.token))
@@ -434,6 +452,8 @@ class Transfer:
         if not transaction.written_whole(self._outbox.written):
             self._take_early_reply(transaction, reply)
         elif refusal is None:
+            if transaction.early and reply.severity == 2:
+                self.overlap.borne()
             self._complete(transaction, classify(reply, Phase.CONTENT, transaction.message.envelope))
         elif reply.severity != 2:
             self._complete(transaction, transaction.refused_outcome())
@@ -453,9 +473,16 @@ class Transfer:
             # Who was taken a moment ago is not refused as such: what is on its way need not be taken back.
             outcome = as_suspicion(outcome)
         transaction.refuse(outcome)
-        self.limit.refused(outcome)
+        if transaction.early and self._state.overlap is not Overlap.UNTRIED and self.overlap.blames(outcome):
+            # What follows is an echo of this, if anything follows: it is not waited for as long as usual.
+            self.drain(Trigger.EARLY_REFUSAL, self.overlap.error(reply))
+        else:
+            self.limit.refused(outcome)
 
-    def _complete(self, transaction: Transaction, outcome: Outcome) -> None:
+    def _complete(self, transaction: Transaction, outcome: Outcome, *, forgotten: bool = False) -> None:
+        if outcome.status is not Status.ACCEPTED and self._suffered(transaction, outcome):
+            outcome = self.overlap.judge(outcome)
+        self.unconfirmed.add(transaction, outcome, whole=transaction.written_whole(self._outbox.written))
         self._active.remove(transaction)
         del self._in_flight[transaction.token]
         transaction.stage = transaction.stage.after(Trigger.COMPLETED)
@@ -466,13 +493,13 @@ class Transfer:
             self.limit.accepted += 1
             self.window.accepted()
         else:
-            self._after_refusal(transaction, outcome)
+            self._after_refusal(transaction, outcome, forgotten=forgotten)
         if not self._in_flight:
             self.window.drained()
 
-    def _after_refusal(self, transaction: Transaction, outcome: Outcome) -> None:
+    def _after_refusal(self, transaction: Transaction, outcome: Outcome, *, forgotten: bool) -> None:
         self.window.refused()
-        if outcome.scope is not Scope.ROW:
+        if outcome.scope is not Scope.ROW and outcome.reason != "early":
             # The next message would meet the same refusal before anybody could stop it.
             if outcome.scope is Scope.CONNECTION and self._state.life is Life.OPEN:
                 self._state.on(Trigger.RETIRE)
@@ -481,19 +508,37 @@ class Transfer:
             return
         if transaction.by_chunk:
             self._state.on(Trigger.CHUNK_REFUSED)
-        elif not self._active:
+        elif not self._active and not forgotten:
             # In overlap the next one's DATA has left already: RSET behind it would arrive as its content.
-            # It is not needed either, for the end of content clears the server's buffers (RFC 5321 section
-            # 4.1.1.4).
+            # It is not needed either, as behind an empty message.
             self._say_rset()
 
     # --- the end of the session -----------------------------------------------------------------------
+
+    def _suffered(self, transaction: Transaction, outcome: Outcome) -> bool:
+        """Whether a refusal may be due to an envelope that was said behind a message."""
+        if transaction.early:
+            return True
+        return self._active[-1].early and self.overlap.blames(outcome)
+
+    def _outcome_behind(self, transaction: Transaction, outcome: Outcome, *, early: bool) -> Outcome:
+        """Return what the end of the connection means where an envelope had been said behind a message."""
+        if transaction.early and outcome.status is not Status.IN_DOUBT:
+            if transaction.refusal is not None:
+                return self.overlap.judge(outcome)
+            if self.overlap.failure:
+                return replace(outcome, reason="pipelining", hint=PLAIN_HINT)
+        elif early and outcome.status is Status.IN_DOUBT:
+            return replace(outcome, hint=PLAIN_HINT)
+        return outcome
 
     def on_421(self, reply: Reply, *, hurt: bool) -> None:
         """Take a 421: an error if a message suffered or the account is blamed, else just the end."""
         self._farewell = reply
         error = refused_session(self._host, "closed the session", reply, Phase.RSET)
         blamed = classify(reply, Phase.RSET).scope is not Scope.CONNECTION
+        if self.overlap.blames_421(reply):
+            error = self.overlap.error(reply)
         self.drain(Trigger.SHUTDOWN, error if hurt or blamed else None)
 
     def drain(self, trigger: Trigger, error: SessionError | None) -> None:
@@ -521,17 +566,30 @@ class Transfer:
         reason = "withdrawn" if self._state.begun else "dropped"
         return replace(unanswered(Phase.MAIL, written_whole=False, reason=reason), reply=self._farewell)
 
-    def abandon(self, error: SessionError | None) -> None:
-        """Give every message its outcome: the connection is gone, or about to be."""
+    def abandon(self, error: SessionError | None, *, slipped: bool) -> None:
+        """Give every message its outcome: the connection is gone, or about to be.
+
+        *slipped*: the session proved out of step, so that outcomes since the last sync point are void.
+        """
         reason = "timeout" if error and error.code == "S613" else "dropped"
         phases = self._replies.phases()
+        if slipped:
+            self._events.extend(self.unconfirmed.revise())
+        early = next((transaction for transaction in self._active if transaction.early), None)
+        if early and not slipped and not self.given_up:
+            self.overlap.lost(reason, early.refusal)
         for transaction in self._active:
-            outcome = transaction.outcome_at_loss(
-                phases.get(transaction.token, Phase.MAIL),
-                reason,
-                written=self._outbox.written,
-                farewell=self._farewell,
-            )
+            whole = transaction.written_whole(self._outbox.written)
+            if slipped:
+                outcome = out_of_step(None, whole=whole)
+            else:
+                outcome = transaction.outcome_at_loss(
+                    phases.get(transaction.token, Phase.MAIL),
+                    reason,
+                    written=self._outbox.written,
+                    farewell=self._farewell,
+                )
+                outcome = self._outcome_behind(transaction, outcome, early=early is not None)
             del self._in_flight[transaction.token]
             transaction.stage = transaction.stage.after(Trigger.COMPLETED)
             self._events.append(Completed(transaction.token, outcome))

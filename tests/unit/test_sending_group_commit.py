@@ -23,6 +23,7 @@ class Noting:
     def __init__(self) -> None:
         self.handed_over = 0
         self.commits: list[tuple[list[int], list[int]]] = []
+        self.revised: list[object] = []
 
     def record_intent(self, attempts, outcomes=()) -> None:
         self.handed_over += len(attempts)
@@ -33,6 +34,9 @@ class Noting:
 
     def give_back(self, keys) -> None:
         self.given_back = list(keys)
+
+    def revise(self, revision) -> None:
+        self.revised.append(revision)
 
 
 class FullQuota:

@@ -1,0 +1,237 @@
+"""What a session finds out about the server's pipelining: trials before it relies on it, sync points after.
+
+`mailmerge.smtp.state` says why each is needed; `mailmerge.smtp.transfer` hands messages over accordingly.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from mailmerge.errors import ConnectionLost
+from mailmerge.model import Outcome, Phase, Scope, Status
+from mailmerge.smtp.replies import classify
+from mailmerge.smtp.state import Overlap, Revised, Step, Trial, Trigger
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mailmerge.model import Reply
+    from mailmerge.smtp.reply_queue import Handler, ReplyQueue, Slot
+    from mailmerge.smtp.state import SessionState
+    from mailmerge.smtp.transactions import Transaction
+
+_CHUNK = b"XXXX\r\n"
+"""Six octets that no server has as a command: executed instead of skipped they bring one reply too many."""
+_PASSED = [2, 5, 2, 2]
+
+
+class BdatTrial:
+    """Says one BDAT that must be refused, and judges the replies around it."""
+
+    def __init__(self, state: SessionState, replies: ReplyQueue) -> None:
+        self.handlers: Mapping[Step, Handler] = dict.fromkeys(
+            (Step.TRIAL_MAIL, Step.TRIAL_CHUNK, Step.TRIAL_RSET, Step.TRIAL_NOOP), self._on_reply
+        )
+        self._state = state
+        self._replies = replies
+        self._digits: list[int] = []
+
+    @property
+    def possible(self) -> bool:
+        """Whether the server offers what a window needs, and has not been tried."""
+        offers = self._state.offers
+        return self._state.trial is Trial.UNTRIED and offers.pipelining and offers.chunking
+
+    def begin(self, sender: bytes) -> None:
+        """Say the four commands in one group, as the messages of a window will be (RFC 2920 section 3.1).
+
+        *sender* is the path of the first message, in angle brackets.
+        """
+        self._digits.clear()
+        self._replies.ask(Step.TRIAL_MAIL, b"MAIL FROM:" + sender)
+        # No RCPT was said, so the server has to refuse; the chunk travels behind its command as one line.
+        self._replies.ask(Step.TRIAL_CHUNK, b"BDAT %d LAST\r\n%b" % (len(_CHUNK), _CHUNK[:-2]))
+        self._replies.ask(Step.TRIAL_RSET, b"RSET")
+        self._replies.ask(Step.TRIAL_NOOP, b"NOOP")
+        self._state.on(Trigger.TRIAL_SAID)
+
+    def _on_reply(self, slot: Slot, reply: Reply) -> None:
+        self._digits.append(reply.severity)
+        if slot.step is Step.TRIAL_NOOP:
+            passed = self._digits == _PASSED
+            self._state.on(Trigger.TRIAL_PASSED if passed else Trigger.TRIAL_FAILED)
+
+
+# --- commands behind a message that is not answered ---------------------------------------------------------
+
+PLAIN_HINT = 'if this server does not bear pipelining, set pipeline = "off" in its account'
+
+_OUT_OF_PLACE = frozenset({500, 502, 503})
+"""RFC 5321 section 4.2.2: not recognised, not implemented, bad sequence of commands."""
+_WORDS = (
+    "pipelin",
+    "synchronis",
+    "synchroniz",
+    "bad sequence",
+    "out of sequence",
+    "protocol error",
+    "protocol violation",
+    "talking too soon",
+    "early talker",
+)
+_EXPLICIT = frozenset({"connection_cap", "quota", "connections"})
+"""What a server says on its own account, whatever came when."""
+_MOST_UNPROVED = 3
+
+
+class OverlapTrial:
+    """Judges what becomes of a message whose envelope was said behind another one.
+
+    Args:
+        host: how errors call the server.
+        state: the session's.
+
+    """
+
+    def __init__(self, host: str, state: SessionState) -> None:
+        self.failure = ""
+        """What the server did that shows that it does not bear it; empty: nothing, in this session."""
+        self.suspect = False
+        """The connection ended behind an overlapped hand-over, at a server that has borne it before."""
+        self._host = host
+        self._state = state
+        self._unproved = 0
+
+    def begin(self) -> None:
+        """Take note that an envelope was said behind a message that is not answered."""
+        if self._state.overlap is Overlap.UNTRIED:
+            self._state.on(Trigger.OVERLAPPED)
+
+    def borne(self) -> None:
+        """Take note that the server treated such a message as any other."""
+        if self._state.overlap is Overlap.RUNNING:
+            self._state.on(Trigger.BORNE)
+
+    def blames(self, outcome: Outcome) -> bool:
+        """Tell whether an early message was refused because it came early, as far as its reply tells that."""
+        reply = outcome.reply
+        if reply is None or outcome.reason in _EXPLICIT:
+            return False
+        if reply.code in _OUT_OF_PLACE:
+            return True
+        text = reply.text[:4000].casefold()
+        if any(word in text for word in _WORDS):
+            return True
+        # The sender was good enough a moment ago, and a server that closes may have been made to.
+        return self._state.overlap is Overlap.RUNNING and (reply.code == 421 or outcome.phase is Phase.MAIL)
+
+    def blames_421(self, reply: Reply) -> bool:
+        """Tell whether a 421 came in a trial, and says nothing that would explain it."""
+        return self._state.overlap is Overlap.RUNNING and self.blames(classify(reply, Phase.RSET))
+
+    def judge(self, outcome: Outcome) -> Outcome:
+        """Return what the refusal of an early message means: first of all, something about our pipelining."""
+        running = self._state.overlap is Overlap.RUNNING
+        blamed = self._state.overlap is not Overlap.UNTRIED and self.blames(outcome)
+        if blamed:
+            self.fail(f"it answered {outcome.reply}")
+        elif running:
+            # Perhaps it is about the row: that will be seen when it goes on its own.
+            self._unproved += 1
+            if self._unproved < _MOST_UNPROVED:
+                self._state.on(Trigger.UNPROVED)
+            else:
+                self.fail(f"it answered {outcome.reply}, and not the first time")
+        else:
+            return outcome
+        return replace(
+            outcome,
+            status=Status.PENDING,
+            scope=Scope.CONNECTION,
+            reason="pipelining" if self._state.overlap is Overlap.FAILED else "early",
+            retry_after=None,
+            slower=False,
+            hint=PLAIN_HINT,
+        )
+
+    def fail(self, failure: str) -> None:
+        """Take note that the server does not bear it."""
+        if self._state.overlap is not Overlap.FAILED:
+            self._state.on(Trigger.NOT_BORNE)
+            self.failure = failure
+
+    def lost(self, reason: str, refusal: Outcome | None) -> None:
+        """Take note that the connection ended, because of *reason*, with an envelope behind a message.
+
+        *refusal*: how that was refused, if it was.
+        """
+        if refusal is not None and self._state.overlap is not Overlap.UNTRIED and self.blames(refusal):
+            self.fail(f"it answered {refusal.reply}")
+        elif self._state.overlap is Overlap.RUNNING:
+            self.fail("it fell silent" if reason == "timeout" else "it closed the connection")
+        else:
+            self.suspect = True
+
+    def error(self, reply: Reply) -> ConnectionLost:
+        """Make the error that ends a session in which a message was refused for coming early."""
+        return ConnectionLost(
+            f"{self._host} refused a message that came before the last one was answered: {reply}",
+            code="S650",
+            reply=reply,
+            hint=PLAIN_HINT,
+        )
+
+
+# --- sync points --------------------------------------------------------------------------------------------
+
+
+class Unconfirmed:
+    """The outcomes since the last sync point."""
+
+    def __init__(self) -> None:
+        self._outcomes: dict[int, tuple[Outcome, bool]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._outcomes)
+
+    def add(self, transaction: Transaction, outcome: Outcome, *, whole: bool) -> None:
+        """Take an outcome; *whole*: the server has all of the message."""
+        self._outcomes[transaction.token] = (outcome, whole)
+
+    def confirm(self) -> tuple[int, ...]:
+        """Return whose outcomes are certain now."""
+        tokens = tuple(self._outcomes)
+        self._outcomes.clear()
+        return tokens
+
+    def fits(self, reply: Reply) -> bool:
+        """Tell whether *reply* can be the one to QUIT, rather than one that is still owed to a message."""
+        if reply.code in {221, 421} or reply.code in _OUT_OF_PLACE or not self._outcomes:
+            return True
+        last, whole = next(reversed(self._outcomes.values()))
+        return not whole or (reply.severity == 2 and last.status is Status.ACCEPTED)
+
+    def revise(self) -> list[Revised]:
+        """Return what is left of them when the session proves out of step."""
+        found = []
+        for token, (outcome, whole) in self._outcomes.items():
+            if whole:
+                found.append(Revised(token, out_of_step(outcome.reply, whole=True)))
+            elif outcome.status is not Status.PENDING:
+                found.append(Revised(token, out_of_step(outcome.reply, whole=False)))
+        self._outcomes.clear()
+        return found
+
+
+def out_of_step(reply: Reply | None, *, whole: bool) -> Outcome:
+    """Say what a session that is out of step means for a message, whatever *reply* it got, if any."""
+    return Outcome(
+        Status.IN_DOUBT if whole else Status.PENDING,
+        Scope.CONNECTION,
+        Phase.CONTENT if whole else Phase.MAIL,
+        reply,
+        reason="out_of_step",
+        hint="the server's replies did not match our commands: nobody knows which message each one was for",
+    )
