@@ -86,6 +86,7 @@ if TYPE_CHECKING:
     from mailmerge.report.summary import Explanation as Explanation
     from mailmerge.report.summary import Summary as Summary
     from mailmerge.sandbox.faults import FaultPlan as FaultPlan
+    from mailmerge.sandbox.faults import NoPipelining as NoPipelining
     from mailmerge.sandbox.faults import Refusal as Refusal
     from mailmerge.sending.runs import Progress as Progress
     from mailmerge.sending.runs import Reason as Reason

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from mailmerge.errors import ConnectionLost
-from mailmerge.model import Outcome, Phase, Scope, Status
+from mailmerge.model import Phase, Scope, Status
 from mailmerge.smtp.replies import classify
-from mailmerge.smtp.state import Overlap, Revised, Step, Trial, Trigger
+from mailmerge.smtp.state import Overlap, Step, Trial, Trigger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mailmerge.model import Reply
+    from mailmerge.model import Outcome, Reply
     from mailmerge.smtp.reply_queue import Handler, ReplyQueue, Slot
     from mailmerge.smtp.state import SessionState
     from mailmerge.smtp.transactions import Transaction
@@ -174,6 +174,16 @@ class OverlapTrial:
         else:
             self.suspect = True
 
+    def at_loss(self, transaction: Transaction, outcome: Outcome) -> Outcome:
+        """Return what a lost connection means for a message, where one was said behind another."""
+        if outcome.status is Status.IN_DOUBT:
+            return replace(outcome, hint=PLAIN_HINT)
+        if transaction.early and transaction.refusal is not None:
+            return self.judge(outcome)
+        if transaction.early and self.failure:
+            return replace(outcome, reason="pipelining", hint=PLAIN_HINT)
+        return outcome
+
     def error(self, reply: Reply) -> ConnectionLost:
         """Make the error that ends a session in which a message was refused for coming early."""
         return ConnectionLost(
@@ -182,56 +192,3 @@ class OverlapTrial:
             reply=reply,
             hint=PLAIN_HINT,
         )
-
-
-# --- sync points --------------------------------------------------------------------------------------------
-
-
-class Unconfirmed:
-    """The outcomes since the last sync point."""
-
-    def __init__(self) -> None:
-        self._outcomes: dict[int, tuple[Outcome, bool]] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._outcomes)
-
-    def add(self, transaction: Transaction, outcome: Outcome, *, whole: bool) -> None:
-        """Take an outcome; *whole*: the server has all of the message."""
-        self._outcomes[transaction.token] = (outcome, whole)
-
-    def confirm(self) -> tuple[int, ...]:
-        """Return whose outcomes are certain now."""
-        tokens = tuple(self._outcomes)
-        self._outcomes.clear()
-        return tokens
-
-    def fits(self, reply: Reply) -> bool:
-        """Tell whether *reply* can be the one to QUIT, rather than one that is still owed to a message."""
-        if reply.code in {221, 421} or reply.code in _OUT_OF_PLACE or not self._outcomes:
-            return True
-        last, whole = next(reversed(self._outcomes.values()))
-        return not whole or (reply.severity == 2 and last.status is Status.ACCEPTED)
-
-    def revise(self) -> list[Revised]:
-        """Return what is left of them when the session proves out of step."""
-        found = []
-        for token, (outcome, whole) in self._outcomes.items():
-            if whole:
-                found.append(Revised(token, out_of_step(outcome.reply, whole=True)))
-            elif outcome.status is not Status.PENDING:
-                found.append(Revised(token, out_of_step(outcome.reply, whole=False)))
-        self._outcomes.clear()
-        return found
-
-
-def out_of_step(reply: Reply | None, *, whole: bool) -> Outcome:
-    """Say what a session that is out of step means for a message, whatever *reply* it got, if any."""
-    return Outcome(
-        Status.IN_DOUBT if whole else Status.PENDING,
-        Scope.CONNECTION,
-        Phase.CONTENT if whole else Phase.MAIL,
-        reply,
-        reason="out_of_step",
-        hint="the server's replies did not match our commands: nobody knows which message each one was for",
-    )

@@ -1,4 +1,4 @@
-"""One message on its way, how many may be under way at once, and how many one connection may bring."""
+"""One message on its way, how many may be under way or over one connection, whose outcomes are certain."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from mailmerge.model import Outcome, Phase, Scope, Status
 from mailmerge.smtp.replies import unanswered
-from mailmerge.smtp.state import Gate, Stage, Trial
+from mailmerge.smtp.state import Gate, Revised, Stage, Trial
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -374,3 +374,61 @@ class MessageLimit:
         """Take note of a refusal: behind accepted messages one about the connection is a limit."""
         if outcome.scope is Scope.CONNECTION and self.accepted and self.met is None:
             self.met = ConnectionLimit(self.accepted, outcome.reason == "connection_cap")
+
+
+# --- sync points --------------------------------------------------------------------------------------------
+
+
+_ANSWERS_QUIT = frozenset({221, 421, 500, 502, 503})
+"""What a server may say to QUIT and hardly to the end of a message."""
+
+
+class Unconfirmed:
+    """The outcomes since the last sync point."""
+
+    def __init__(self) -> None:
+        self._outcomes: dict[int, tuple[Outcome, bool]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._outcomes)
+
+    def add(self, transaction: Transaction, outcome: Outcome, *, whole: bool) -> None:
+        """Take an outcome; *whole*: the server has all of the message."""
+        self._outcomes[transaction.token] = (outcome, whole)
+
+    def confirm(self) -> tuple[int, ...]:
+        """Return whose outcomes are certain now."""
+        tokens = tuple(self._outcomes)
+        self._outcomes.clear()
+        return tokens
+
+    def fits(self, reply: Reply) -> bool:
+        """Tell whether *reply* can be the one to QUIT, rather than one that is still owed to a message."""
+        if reply.code in _ANSWERS_QUIT or not self._outcomes:
+            return True
+        last, whole = next(reversed(self._outcomes.values()))
+        in_its_place = not whole or last.phase is not Phase.CONTENT
+        return in_its_place or (reply.severity == 2 and last.status is Status.ACCEPTED)
+
+    def revise(self) -> list[Revised]:
+        """Return what is left of them when the session proves out of step."""
+        found = []
+        for token, (outcome, whole) in self._outcomes.items():
+            if whole:
+                found.append(Revised(token, out_of_step(outcome.reply, whole=True)))
+            elif outcome.status is not Status.PENDING:
+                found.append(Revised(token, out_of_step(outcome.reply, whole=False)))
+        self._outcomes.clear()
+        return found
+
+
+def out_of_step(reply: Reply | None, *, whole: bool) -> Outcome:
+    """Say what a session that is out of step means for a message, whatever *reply* it got, if any."""
+    return Outcome(
+        Status.IN_DOUBT if whole else Status.PENDING,
+        Scope.CONNECTION,
+        Phase.CONTENT if whole else Phase.MAIL,
+        reply,
+        reason="out_of_step",
+        hint="the server's replies did not match our commands: nobody knows which message each one was for",
+    )

@@ -27,7 +27,7 @@ from msgspec.structs import replace
 
 from mailmerge.errors import ConnectionLost, ProtocolError
 from mailmerge.model import Outcome, Phase, Scope, Status
-from mailmerge.smtp.pipelining import PLAIN_HINT, BdatTrial, OverlapTrial, Unconfirmed, out_of_step
+from mailmerge.smtp.pipelining import BdatTrial, OverlapTrial
 from mailmerge.smtp.replies import as_suspicion, classify, refused_session, too_large, unanswered
 from mailmerge.smtp.state import (
     Completed,
@@ -45,9 +45,11 @@ from mailmerge.smtp.state import (
 from mailmerge.smtp.transactions import (
     MessageLimit,
     Transaction,
+    Unconfirmed,
     Window,
     closing,
     needs_stuffing,
+    out_of_step,
     split,
     stuffed,
 )
@@ -521,17 +523,6 @@ class Transfer:
             return True
         return self._active[-1].early and self.overlap.blames(outcome)
 
-    def _outcome_behind(self, transaction: Transaction, outcome: Outcome, *, early: bool) -> Outcome:
-        """Return what the end of the connection means where an envelope had been said behind a message."""
-        if transaction.early and outcome.status is not Status.IN_DOUBT:
-            if transaction.refusal is not None:
-                return self.overlap.judge(outcome)
-            if self.overlap.failure:
-                return replace(outcome, reason="pipelining", hint=PLAIN_HINT)
-        elif early and outcome.status is Status.IN_DOUBT:
-            return replace(outcome, hint=PLAIN_HINT)
-        return outcome
-
     def on_421(self, reply: Reply, *, hurt: bool) -> None:
         """Take a 421: an error if a message suffered or the account is blamed, else just the end."""
         self._farewell = reply
@@ -589,7 +580,8 @@ class Transfer:
                     written=self._outbox.written,
                     farewell=self._farewell,
                 )
-                outcome = self._outcome_behind(transaction, outcome, early=early is not None)
+                if early:
+                    outcome = self.overlap.at_loss(transaction, outcome)
             del self._in_flight[transaction.token]
             transaction.stage = transaction.stage.after(Trigger.COMPLETED)
             self._events.append(Completed(transaction.token, outcome))

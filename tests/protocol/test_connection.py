@@ -33,7 +33,7 @@ from mailmerge.errors import AuthError, ConnectionLost, InputError, ProtocolErro
 from mailmerge.model import Envelope, Message, Outcome, Phase, Scope, Status
 from mailmerge.smtp.connect import block
 from mailmerge.smtp.connection import Connection, Credentials, Deadlines, Endpoint, ServerProfile
-from mailmerge.smtp.state import Closed, Completed, Event, ReleaseNeeded
+from mailmerge.smtp.state import Closed, Completed, Event, ReleaseNeeded, Revised
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator

@@ -676,6 +676,9 @@ def test_intents_that_are_refused_cost_no_outcome(bench: Bench) -> None:
         def give_back(self, keys) -> None:
             bench.ledger.attempts.give_back(keys)
 
+        def revise(self, revision) -> None:
+            raise AssertionError("nothing is out of step")
+
     bench.server.mode = "window"
     bench.recorder = Refusing()
     end = bench.run()
