@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import random
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from campaigns import TO_PEOPLE, campaign_toml
 from mailmerge.campaign import Campaign
 from mailmerge.campaign.opening import open_standing
 from mailmerge.campaign.run import SendRequest
+from mailmerge.ledger.account_usage import AccountUsage
 from mailmerge.ledger.ledger import Ledger
 from reliability.invariants import check_invariants
 from servers.command import Mailmerge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from faultd import Accepted
     from mailmerge.campaign.plan import Plan
@@ -57,6 +59,14 @@ class Bench:
         """Describe the account; *values* are its limits and the like."""
         assert self.server is not None
         self.mailmerge.account(self.server, **values)
+
+    def knows_server(self, *, borne: bool = True) -> None:
+        """Remember of the server what an earlier run found out: whether it bears commands behind a message."""
+        assert self.server is not None
+        state = Path(self.mailmerge.environ["MAILMERGE_STATE_DIR"])
+        state.mkdir(mode=0o700, exist_ok=True)
+        with AccountUsage(state / "usage.db") as usage:
+            usage.note_borne(self.server.host, self.server.port, datetime.now(UTC), borne=borne)
 
     def write(
         self, *, data: str = "", message: str = "", send: str = "", max_rejected: str = "100%", **files: str

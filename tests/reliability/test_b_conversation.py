@@ -173,6 +173,7 @@ def test_b04_garbage_after_the_dot(reply: bytes, bench: Bench, server: MoodyServ
 
 def test_b04_foreign_words(bench: Bench, server: MoodyServer) -> None:
     """A reply in GBK is shown in its characters; its octets are kept as they came."""
+    bench.knows_server()
     server.change_mood({"RCPT": {2: say(GBK)}})
     report = run(bench)
     assert report.exit_code == 3
@@ -205,6 +206,7 @@ def test_b05_a_reply_that_comes_too_late(bench: Bench, server: MoodyServer) -> N
 @pytest.mark.parametrize("verb", ["connect", "EHLO", "MAIL", "RCPT", "DATA", "refuse"])
 def test_b06_421_at_any_point(verb: str, bench: Bench, server: MoodyServer) -> None:
     """The server closes: the row stays pending and goes over the next connection, behind the others."""
+    bench.knows_server()
     server.change_mood({verb: only_first(say_and_drop("421 4.3.2 closing"))})
     report = run(bench)
     struck = 0 if verb in {"connect", "EHLO"} else 1
@@ -259,6 +261,7 @@ def test_b08_an_unknown_recipient(pipeline: str, tmp_path: Path) -> None:
     with MoodyServer({"RCPT": {2: say("550 5.1.1 no such user")}}, mode=pipeline) as server:
         bench = Bench(tmp_path / "bench", server)
         bench.write(send=f'pipeline = "{pipeline}"')
+        bench.knows_server()
         report = run(bench)
         assert report.exit_code == 3
         assert "550 5.1.1 no such user" in told(report)
