@@ -68,7 +68,8 @@ def connection_factory(
 
     The secret is looked for when the first connection is made: a run that contacts nobody needs none. That
     call raises `AuthError` where there is none to be found. *secret* is for callers that know it already,
-    *profile* for those who know the server, or want to know what was learnt of it; *give_up* says when not to wait any longer for the program that tells it.
+    *profile* for those who know the server, or want to know what was learnt of it; *give_up* says when not to
+    wait any longer for the program that tells the secret.
     """
     from mailmerge.smtp.connection import Connection, Credentials, Endpoint
 

@@ -25,6 +25,20 @@ if TYPE_CHECKING:
     from mailmerge.options import Jobs
 
 
+_FAULTS = (
+    "drop_after_data",
+    "drop",
+    "per_connection",
+    "per_minute",
+    "greylist",
+    "refuse_sign_in",
+    "delay",
+    "no_pipelining",
+    "seed",
+)
+"""Options of a rehearsal that say what goes wrong."""
+
+
 @click.command("rehearse")
 @campaign_argument
 @options_of("rehearse")
@@ -38,20 +52,9 @@ def rehearse(*, as_json: bool, quiet: bool, verbose: bool, real_time: bool, **op
     """
     from mailmerge.campaign.rehearsal import Rehearsal
     from mailmerge.campaign.run import SendRequest
-    from mailmerge.sandbox import FaultPlan, NoPipelining
+    from mailmerge.sandbox import FaultPlan
 
-    faults = FaultPlan.parse(
-        options.pop("refusals"),
-        drop_after_data=options.pop("drop_after_data"),
-        drop=options.pop("drop"),
-        per_connection=options.pop("per_connection"),
-        per_minute=options.pop("per_minute"),
-        greylist=options.pop("greylist"),
-        refuse_sign_in=options.pop("refuse_sign_in"),
-        delay=options.pop("delay"),
-        no_pipelining=NoPipelining(kind) if (kind := options.pop("no_pipelining")) else None,
-        seed=options.pop("seed"),
-    )
+    faults = FaultPlan.parse(options.pop("refusals"), **{name: options.pop(name) for name in _FAULTS})
     stop = GracefulStop()
     request = SendRequest(
         rows=options.pop("rows"),

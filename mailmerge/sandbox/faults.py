@@ -123,6 +123,7 @@ class FaultPlan(Struct, frozen=True):
         drop_after_data: str = "0%",
         drop: str = "0%",
         greylist: str = "0",
+        no_pipelining: str | None = None,
         **more: Any,
     ) -> FaultPlan:
         """Read the words of the command line: ``450:2%``, ``auth:535:1%``, ``550 5.1.1 Who?:0.5%``, ``5m``.
@@ -143,6 +144,7 @@ class FaultPlan(Struct, frozen=True):
             drop_after_data=_share(drop_after_data),
             drop=_share(drop),
             greylist=_span(greylist),
+            no_pipelining=None if no_pipelining is None else NoPipelining(no_pipelining),
             **more,
         )
 
