@@ -70,6 +70,14 @@ def quote(text: str, shell: Shell) -> str:
     return _posix(text) if shell is Shell.POSIX else _windows(text)
 
 
+def word(text: str) -> str:
+    """Write *text* as one word of a command that a hint tells in words; where there is none, say so."""
+    try:
+        return quote(text, users_shell())
+    except CannotQuoteError:
+        return "(a name that this shell cannot be told)"
+
+
 def _posix(text: str) -> str:
     if text.isprintable():
         return "'" + text.replace("'", r"'\''") + "'"

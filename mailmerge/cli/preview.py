@@ -14,7 +14,7 @@ from mailmerge.cli.options import campaign_argument, load_campaign, options_of
 from mailmerge.cli.output import interactive, note, out, show_diagnostics
 from mailmerge.cli.progress import RowCounter
 from mailmerge.errors import CampaignFileError, FileError, MailmergeError
-from mailmerge.files import ScratchFolder
+from mailmerge.files import ScratchFolder, write_file
 from mailmerge.text import attachments, numbers, plural
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ class PreviewCommand:
                 raise click.ClickException(words) from None
             try:
                 with server:
-                    _serve(server, watched, show=self._show)
+                    _serve(server, watched, folder.path, show=self._show)
             except KeyboardInterrupt:
                 note("The preview has ended.")
         return 0
@@ -181,22 +181,33 @@ def _written(done: Previewed, path: Path, *, opened: bool) -> str:
     return f"Wrote {path} ({which}){' and opened it' if opened else ''}."
 
 
-def _open(address: str) -> bool:
-    """Open a browser if a person sits here and has a display."""
+def _has_browser() -> bool:
     if not interactive() or "CI" in os.environ:
         return False
-    if sys.platform not in ("darwin", "win32") and not {"DISPLAY", "WAYLAND_DISPLAY"} & set(os.environ):
+    own = sys.platform in ("darwin", "win32")
+    return own or bool({"DISPLAY", "WAYLAND_DISPLAY"} & set(os.environ))
+
+
+def _open(address: str) -> bool:
+    """Open a browser if a person sits here and has a display."""
+    if not _has_browser():
         return False
     import webbrowser
 
-    return webbrowser.open(address)
+    from mailmerge.config.environment import secrets_hidden
+
+    with secrets_hidden():
+        return webbrowser.open(address)
 
 
-def _serve(server: PreviewServer, watched: Watched, *, show: bool) -> NoReturn:
+def _serve(server: PreviewServer, watched: Watched, folder: Path, *, show: bool) -> NoReturn:
     out(f"{watched.name} is shown at {server.url} (this machine only)")
     note("It reloads when a template, the list or campaign.toml changes. Ctrl-C ends it.")
-    if show:
-        _open(server.url)
+    if show and _has_browser():
+        # The address itself would be in the list of this machine's processes, for everybody to see.
+        page = folder / "open.html"
+        write_file(page, server.ticket_page())
+        _open(page.as_uri())
     while True:
         time.sleep(_LOOK_EVERY)
         if watched.changed():

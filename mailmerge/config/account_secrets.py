@@ -13,14 +13,15 @@ import contextlib
 import time
 from typing import TYPE_CHECKING
 
-from mailmerge.config.environment import applies_to_host
+from mailmerge.config.environment import applies_to_host, child_environment
 from mailmerge.errors import AuthError
 from mailmerge.masking import Secret
-from mailmerge.options import SECRET
+from mailmerge.options import ACCOUNT, SECRET
+from mailmerge.suggest import word
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from mailmerge.config.accounts import Account
     from mailmerge.config.environment import Environment
@@ -58,10 +59,13 @@ def find_secret(
     notes: list[str] = []
     for values, place in ((environment.real, "the environment"), (environment.file, str(environment.path))):
         name = next((name for name in SECRET.environment if name in values), None)
-        if name and applies_to_host(values, account.host, account.source):
+        if name and _is_for(values, account):
             return Secret(values[name], origin=f"{name} in {place}", spaces=spaces)
         if name:
-            notes.append(f"{name} in {place} is not used: the server {account.host} does not come from there")
+            notes.append(
+                f"{name} in {place} is not used: the server {account.host} with the user {account.user} "
+                "does not come from there"
+            )
     command = account.token_command if account.auth == "token" else account.password_command
     if command:
         return Secret(_run(command, give_up), origin=f"the command {command[0]}", spaces=spaces)
@@ -72,6 +76,12 @@ def find_secret(
         question = f"{what[:1].upper()}{what[1:]} for {account.user} at {account.host}:{account.port}: "
         return Secret(prompt(question), origin="the prompt", spaces=spaces)
     raise _nothing_found(account, what, notes)
+
+
+def _is_for(values: Mapping[str, str], account: Account) -> bool:
+    """Tell whether the secret among *values* belongs to the account: to its host and its user."""
+    user = next((values[name] for name in ACCOUNT["user"].environment if name in values), account.user)
+    return user == account.user and applies_to_host(values, account.host, account.source)
 
 
 def _handed_over(given: str | Callable[[], str], spaces: str) -> Secret:
@@ -91,7 +101,7 @@ def _nothing_found(account: Account, what: str, notes: list[str]) -> AuthError:
     ways = (
         "set MAILMERGE_SMTP_PASSWORD or SMTP_AUTH in the environment or in .env",
         f"name a {command} in [accounts.{account.name}]",
-        f'keep it in the system keyring: keyring set "{keyring_service(account)}" {account.user}',
+        f'keep it in the system keyring: keyring set "{keyring_service(account)}" {word(account.user or "")}',
         "or run in a terminal and type it",
     )
     more = [f"`mailmerge providers {account.provider}` tells how to get one"] if account.provider else []
@@ -115,7 +125,9 @@ def _run(command: tuple[str, ...], give_up: Callable[[], bool]) -> str:
 
     try:
         # The argv comes from the user's own configuration, and no shell reads it.
-        process = subprocess.Popen(command, stdout=subprocess.PIPE)  # noqa: S603
+        process = subprocess.Popen(  # noqa: S603
+            command, stdout=subprocess.PIPE, env=child_environment()
+        )
     except FileNotFoundError:
         raise failed("was not found") from None
     except OSError as error:

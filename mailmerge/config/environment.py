@@ -17,6 +17,7 @@ from mailmerge.folders import read_plain
 from mailmerge.masking import Secret
 from mailmerge.model import Diagnostic, Place, Severity
 from mailmerge.options import ACCOUNT, CACHE_FOLDER, CONFIG_FILE, SECRET, STATE_FOLDER
+from mailmerge.suggest import word
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -127,12 +128,27 @@ def _read_file(path: Path) -> tuple[dict[str, str], tuple[Diagnostic, ...]]:
         warning = Diagnostic(
             code="C413",
             message=f"other users of this machine can read the secret in {path}",
-            hint=f"chmod 600 {path}",
+            hint=f"chmod 600 {word(str(path))}",
             severity=Severity.WARNING,
             place=Place(str(path)),
         )
         return found, (warning,)
     return found, ()
+
+
+def child_environment() -> dict[str, str]:
+    """Give the environment for a program that we start: without any password or token."""
+    return {name: value for name, value in os.environ.items() if name not in SECRET.environment}
+
+
+@contextlib.contextmanager
+def secrets_hidden() -> Iterator[None]:
+    """Take passwords and tokens out of the environment while something starts a program by itself."""
+    hidden = {name: os.environ.pop(name) for name in SECRET.environment if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
 
 
 def applies_to_host(values: Mapping[str, str], host: str, source: str) -> bool:

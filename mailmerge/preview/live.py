@@ -18,15 +18,17 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 MOST_CONNECTIONS = 24
 """Simultaneous connections; each open page keeps one."""
 _REQUEST_SECONDS = 10.0
 _BEAT_SECONDS = 15.0
+_NONE: Mapping[str, str] = MappingProxyType({})
 _HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "frame-ancestors 'none'",
@@ -53,6 +55,9 @@ class PreviewServer:
     def __init__(self, page: Path, *, port: int = 0) -> None:
         self._page = page
         self._token = secrets.token_urlsafe(24)
+        self._session = secrets.token_urlsafe(24)
+        self._ticket: str | None = None
+        """Opens the page once, in a browser that we start."""
         self._news = _News()
         self._servers = [_Server("127.0.0.1", port, self)]
         self.port = self._servers[0].server_port
@@ -67,6 +72,31 @@ class PreviewServer:
     def url(self) -> str:
         """Where a browser finds the page."""
         return f"http://127.0.0.1:{self.port}/{self._token}/"
+
+    def ticket_page(self) -> bytes:
+        """Make a page that leads a browser to the preview, once.
+
+        Whoever lists the processes of this machine sees what a browser was started with: that is then the
+        name of a private file with this page, and no address that opens the preview.
+        """
+        self._ticket = secrets.token_urlsafe(24)
+        address = f"http://127.0.0.1:{self.port}/start/{self._ticket}"
+        return (
+            '<!doctype html><meta charset="utf-8"><meta name="referrer" content="no-referrer">'
+            f'<meta http-equiv="refresh" content="0;url={address}"><title>Preview</title>'
+        ).encode()
+
+    def admit(self, path: str) -> str | None:
+        """Take the ticket, and give the cookie that stands for it from now on; None: it is another path."""
+        ticket, given = self._ticket, path.removeprefix("/start/")
+        if ticket is None or given == path or not _same(given, ticket):
+            return None
+        self._ticket = None
+        return f"{self._cookie_name}={self._session}; HttpOnly; SameSite=Lax; Path=/"
+
+    @property
+    def _cookie_name(self) -> str:
+        return f"mailmerge-{self.port}"  # cookies know no ports
 
     def __enter__(self) -> Self:
         for thread in self._threads:
@@ -91,10 +121,16 @@ class PreviewServer:
         """Say whether a request comes from our own page, or from no page at all."""
         return origin is None or (origin.startswith("http://") and self.knows_host(origin[len("http://") :]))
 
-    def resource(self, path: str) -> str | None:
-        """Return what is asked for under the secret path; None: it is another path."""
+    def resource(self, path: str, cookies: str = "") -> str | None:
+        """Return what is asked for under the secret path, or with the cookie; None: it is neither."""
+        if path in {"/", "/events"}:
+            pairs = (pair.strip().partition("=") for pair in cookies.split(";"))
+            admitted = any(
+                name == self._cookie_name and _same(text, self._session) for name, _, text in pairs
+            )
+            return path[1:] if admitted else None
         token, _, name = path.lstrip("/").partition("?")[0].partition("/")
-        known = hmac.compare_digest(token.encode("utf-8", "replace"), self._token.encode())
+        known = _same(token, self._token)
         return name if known and path.startswith("/") and "/" in path[1:] else None
 
     def open_page(self) -> BinaryIO:
@@ -104,6 +140,10 @@ class PreviewServer:
     def news(self) -> _News:
         """Return the counter that open pages wait on."""
         return self._news
+
+
+def _same(given: str, secret: str) -> bool:
+    return hmac.compare_digest(given.encode("utf-8", "replace"), secret.encode())
 
 
 class _News:
@@ -181,11 +221,13 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer with the page, or with the stream of news."""
         preview = self.server.preview
-        name = preview.resource(self.path)
+        name = preview.resource(self.path, self.headers.get("Cookie", ""))
         if not preview.knows_host(self.headers.get("Host", "")):
             self._refuse(HTTPStatus.MISDIRECTED_REQUEST)
         elif not preview.knows_origin(self.headers.get("Origin")):
             self._refuse(HTTPStatus.FORBIDDEN)
+        elif self.command == "GET" and (cookie := preview.admit(self.path)):
+            self._admit(cookie)
         elif name == "":
             self._send_page()
         elif name == "events" and self.command == "GET":
@@ -202,6 +244,11 @@ class _Handler(BaseHTTPRequestHandler):
             known = self.server.preview.knows_host(self.headers.get("Host", ""))
             code = HTTPStatus.METHOD_NOT_ALLOWED if known else HTTPStatus.MISDIRECTED_REQUEST
         self._refuse(HTTPStatus(code))
+
+    def _admit(self, cookie: str) -> None:
+        self._head(
+            HTTPStatus.SEE_OTHER, "text/plain; charset=utf-8", 0, {"Location": "/", "Set-Cookie": cookie}
+        )
 
     def _send_page(self) -> None:
         with self.server.preview.open_page() as page:
@@ -227,14 +274,16 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(text)
 
-    def _head(self, status: HTTPStatus, kind: str, size: int | None = None) -> None:
+    def _head(
+        self, status: HTTPStatus, kind: str, size: int | None = None, more: Mapping[str, str] = _NONE
+    ) -> None:
         self.send_response(status)
         self.send_header("Content-Type", kind)
         if size is not None:
             self.send_header("Content-Length", str(size))
         if status is HTTPStatus.METHOD_NOT_ALLOWED:
             self.send_header("Allow", "GET, HEAD")
-        for name, value in _HEADERS.items():
+        for name, value in {**_HEADERS, **more}.items():
             self.send_header(name, value)
         self.end_headers()
         self.close_connection = True

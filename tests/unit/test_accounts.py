@@ -24,7 +24,7 @@ from mailmerge.config.accounts import (
     resolve_account,
     sender_allowed,
 )
-from mailmerge.config.environment import Environment
+from mailmerge.config.environment import Environment, secrets_hidden
 from mailmerge.errors import AuthError, CampaignFileError, MailmergeError
 from mailmerge.masking import Secret, mask
 from mailmerge.model import Diagnostic, Rate
@@ -595,6 +595,7 @@ def test_no_secret_names_all_ways() -> None:
         ({"SMTP_AUTH": "mine", "SMTP_SERVER": "smtp.x.org"}, {}, "gmail", None),
         ({"SMTP_AUTH": "mine", "SMTP_SERVER": "smtp.gmail.com"}, {}, "gmail", "mine"),
         ({"SMTP_AUTH": "mine"}, {}, "gmail", "mine"),
+        ({"SMTP_AUTH": "mine", "SMTP_USER": "me@x.org"}, {}, "gmail", "mine"),
         ({}, {"SMTP_AUTH": "theirs"}, "gmail", "theirs"),
         ({"SMTP_SERVER": "smtp.x.org"}, {"SMTP_AUTH": "theirs"}, None, None),
     ],
@@ -611,6 +612,16 @@ def test_secret_goes_only_to_the_host_of_its_source(
         with pytest.raises(AuthError, match=r"^no ") as caught:
             find_secret(account, environment)
         assert "is not used: the server" in (caught.value.hint or "")
+
+
+@pytest.mark.usefixtures("no_keyring")
+def test_a_secret_of_another_user_is_not_used() -> None:
+    """A password that is named with its user is not tried as somebody else's at another server."""
+    environment = Environment({"SMTP_AUTH": "mine", "SMTP_USER": "ana@x.org"})
+    with pytest.raises(AuthError, match=r"^no ") as caught:
+        find_secret(an_account(user="me"), environment)
+    assert "with the user me does not come from there" in (caught.value.hint or "")
+    assert secret_of(an_account(user="ana@x.org"), environment) == "mine"
 
 
 def test_dotenv_cannot_weaken_the_server_of_the_environment() -> None:
@@ -653,6 +664,36 @@ def test_command_that_fails(command: tuple[str, ...], words: str) -> None:
     assert words in str(caught.value)
     assert caught.value.code == "S606"
     assert CANARY not in f"{caught.value}{caught.value.hint}"
+
+
+@pytest.mark.usefixtures("no_keyring")
+def test_programs_that_are_started_see_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command for a password has the environment of this process, without any password or token."""
+    monkeypatch.setenv("SMTP_AUTH", CANARY)
+    monkeypatch.setenv("MAILMERGE_SMTP_PASSWORD", CANARY)
+    monkeypatch.setenv("HARMLESS", "kept")
+    program = (
+        "import os; print(os.environ['HARMLESS'], *{'SMTP_AUTH', 'MAILMERGE_SMTP_PASSWORD'} & {*os.environ})"
+    )
+    account = an_account(password_command=(sys.executable, "-I", "-S", "-c", program))
+    assert secret_of(account, Environment({})) == "kept"
+    with secrets_hidden():
+        assert not {"SMTP_AUTH", "MAILMERGE_SMTP_PASSWORD"} & {*os.environ}
+    assert os.environ["SMTP_AUTH"] == CANARY
+
+
+def test_commands_in_hints_are_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder or a user whose name is a command for the shell is one word of what is to be pasted."""
+    monkeypatch.setattr("sys.platform", "linux")
+    folder = tmp_path / "spring; touch PWNED #"
+    folder.mkdir()
+    (folder / ".env").write_text("SMTP_AUTH=x\n")
+    (folder / ".env").chmod(0o644)
+    [warning] = Environment.read(folder, {}).warnings
+    assert warning.hint == f"chmod 600 '{folder}/.env'"
+    with pytest.raises(AuthError) as caught:
+        find_secret(an_account(user="me; touch PWNED"), Environment({}))
+    assert "keyring set \"mailmerge smtp.example.org\" 'me; touch PWNED'" in str(caught.value.hint)
 
 
 def test_token_command_is_asked_again(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import socket
 import threading
 from typing import TYPE_CHECKING
@@ -192,3 +193,20 @@ def test_snapshot_sees_edits_new_files_and_removals(tmp_path):
     assert third != second
     body.unlink()
     assert look() != third
+
+
+def test_a_ticket_opens_the_page_once_and_a_cookie_keeps_it_open(server):
+    """What a browser is started with leads there once; the page and its news then need the cookie."""
+    page = server.ticket_page().decode()
+    [start] = re.findall(r"url=http://127\.0\.0\.1:\d+(/start/[\w-]{32})", page)
+    assert server.url.split("/")[3] not in page
+    assert ask(server, path="/start/wrong")[0] == ask(server, "HEAD", path=start)[0] == 404
+
+    status, _, headers = ask(server, path=start)
+    cookie = headers["Set-Cookie"].partition(";")[0]
+    assert (status, headers["Location"]) == (303, "/")
+    assert headers["Set-Cookie"].endswith("; HttpOnly; SameSite=Lax; Path=/")
+    assert ask(server, path=start)[0] == 404
+    assert ask(server, path="/", Cookie=f"other=1; {cookie}")[:2] == (200, b"<p>the page</p>")
+    for wrong in ("", cookie[:-1], cookie.partition("=")[0] + "=", f"x{cookie}"):
+        assert ask(server, path="/", Cookie=wrong)[0] == ask(server, path="/events", Cookie=wrong)[0] == 404
