@@ -26,6 +26,17 @@ _MOST_OF_A_TEMPLATE = 20_000_000
 class FileSystem:
     """Looks at files; nothing is noted."""
 
+    def looking_for(self, row: int | None) -> int | None:  # noqa: ARG002
+        """Be told which row's own files are looked for next, and say whose were until now.
+
+        What is found must be used for this row only, and looked for again for every other one (`used_again`).
+
+        Args:
+            row: its number; None: what is found may be used for any row.
+
+        """
+        return None
+
     def stat(self, path: str) -> os.stat_result:
         """Look at what *path* leads to, through links.
 
@@ -44,6 +55,9 @@ class FileSystem:
         import glob
 
         return sorted(glob.glob(pattern, root_dir=root, recursive=True))  # noqa: PTH207
+
+    def used_again(self, root: str, pattern: str) -> None:
+        """Be told that what `glob` gave before is used once more."""
 
     def read(self, path: Path) -> bytes:
         """Read a template.

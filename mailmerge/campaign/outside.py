@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from mailmerge.config.campaign_file import CampaignFile
     from mailmerge.config.environment import Environment
-    from mailmerge.plan.planner import PlanSummary
+    from mailmerge.plan.rows import PlanSummary
 
 _SHOWN = 3
 

@@ -105,6 +105,8 @@ class Plan(Struct, frozen=True):
     """When an earlier command planned it, since when nothing has changed; None: it was planned just now."""
     changes: tuple[str, ...] = ()
     """What has changed since it was planned before, the first few things."""
+    anew: int | None = None
+    """How many rows were planned anew because of that, the others being as planned before; None: all."""
     kept: Path | None = None
     """Where the plan is kept."""
     made_of: bytes = b""

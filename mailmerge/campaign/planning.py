@@ -24,10 +24,11 @@ from mailmerge.errors import LedgerError, ListError, MailmergeError, PlanDamaged
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.plan.cache import PlanCache, PlanOwner
 from mailmerge.plan.composer import Composer, recipe
+from mailmerge.plan.earlier import DiffersError, EarlierPlan
 from mailmerge.plan.facts import Facts, premises
 from mailmerge.plan.path_log import PathLog
-from mailmerge.plan.planner import Planner, PlanSummary
-from mailmerge.plan.rows import DIED, cpus
+from mailmerge.plan.planner import Planner
+from mailmerge.plan.rows import DIED, PlanSummary, cpus
 from mailmerge.recipients import planned_rows, sha256
 from mailmerge.recipients.suppression import Suppressed
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from mailmerge.config.accounts import Account
     from mailmerge.ledger.reader import LedgerReader
     from mailmerge.options import Jobs
+    from mailmerge.plan.path_log import LookedAtPaths
     from mailmerge.plan.store import PlanReader
     from mailmerge.recipients import RecipientList
 
@@ -61,6 +63,8 @@ class OpenPlan(Struct, frozen=True):
     """It was made before this command."""
     changes: tuple[str, ...] = ()
     """What has changed since the one before it was made."""
+    anew: int | None = None
+    """How many rows were planned anew, the others being taken over from that one; None: all."""
 
 
 class Planning:
@@ -97,6 +101,7 @@ class Planning:
         rows += "\n".join(str(path.absolute()) for path, _ in self._others)
         self._premises = premises(definition.file, sender=self.composer.sender, rows=rows)
         self._changes: tuple[str, ...] = ()
+        self._earlier: tuple[EarlierPlan, LookedAtPaths] | None = None
 
     def find(self, stack: ExitStack) -> OpenPlan | None:
         """Give a plan that was made before and still holds, open until *stack* is closed."""
@@ -108,12 +113,16 @@ class Planning:
             facts = Facts.decode(reader.facts)
             if facts is None or not reader.has_messages:
                 return None
-            self._changes = tuple(facts.changes(self._premises, _CHANGES_TOLD))
-            if self._changes:
-                return None
             try:
                 summary = msgspec.msgpack.decode(reader.summary, type=PlanSummary)
             except msgspec.MsgspecError:
+                return None
+            self._changes = tuple(facts.changes(self._premises, _CHANGES_TOLD))
+            if self._changes:
+                anew = facts.changed_rows(self._premises, summary.rows // 2)
+                if anew is not None:
+                    self._earlier = EarlierPlan(reader, summary, anew), facts.looked_at
+                    stack.enter_context(own.pop_all())
                 return None
             stack.enter_context(own.pop_all())
         return self._opened(reader, summary, earlier=True)
@@ -133,6 +142,29 @@ class Planning:
             FileError: the plan cannot be kept.
 
         """
+        cache = plan_cache(self._definition)
+        cache.sweep(datetime.now(UTC), _is_last_plan)
+        if self._earlier is not None:
+            earlier, _ = self._earlier
+            with contextlib.suppress(DiffersError, PlanDamaged):
+                reader, summary = self._write(cache, stack, progress, 1, earlier)
+                return self._opened(reader, summary, anew=len(earlier.anew))
+        try:
+            return self._opened(*self._write(cache, stack, progress, cpus() if jobs == "auto" else jobs))
+        except MailmergeError as error:
+            if error.code == DIED:
+                alone = "--jobs 1" if self._definition.invocation.typed else "jobs=1"
+                error.hint = f"nothing was sent, and nothing is kept of the plan; {alone} needs no others"
+            raise
+
+    def _write(
+        self,
+        cache: PlanCache,
+        stack: ExitStack,
+        progress: Callable[[int], None] | None,
+        jobs: int,
+        earlier: EarlierPlan | None = None,
+    ) -> tuple[PlanReader, PlanSummary]:
         data = self._definition.file.data
         planner = Planner(
             self.composer,
@@ -140,28 +172,24 @@ class Planning:
             ignore=sorted(self._definition.file.check.ignore),
             duplicates=data.duplicates,
             keyed=data.key is not None,
-            jobs=cpus() if jobs == "auto" else jobs,
+            jobs=jobs,
             take_paths=self._log.add,
         )
-        cache = plan_cache(self._definition)
-        cache.sweep(datetime.now(UTC), _is_last_plan)
         with cache.writer(self._premises.digest(), datetime.now(UTC)) as writer:
-            try:
-                summary = planner.plan(writer, progress or (lambda _rows: None))
-            except MailmergeError as error:
-                if error.code == DIED:
-                    alone = "--jobs 1" if self._definition.invocation.typed else "jobs=1"
-                    error.hint = f"nothing was sent, and nothing is kept of the plan; {alone} needs no others"
-                raise
+            summary = planner.plan(writer, progress or (lambda _rows: None), earlier)
+            if self._earlier is not None and earlier is not None:
+                self._log.take_over(self._earlier[1], earlier.anew)
             facts = self._facts()
             reader = stack.enter_context(writer.finish(msgspec.msgpack.encode(summary), facts.encode()))
-        return self._opened(reader, summary)
+        return reader, summary
 
-    def _opened(self, reader: PlanReader, summary: PlanSummary, *, earlier: bool = False) -> OpenPlan:
+    def _opened(
+        self, reader: PlanReader, summary: PlanSummary, *, earlier: bool = False, anew: int | None = None
+    ) -> OpenPlan:
         path = plan_cache(self._definition).path(reader.name)
         kept = KeptPlan(self._definition, reader.name, path, self.composer, self._recipients)
         sender, shown = self.composer.sender, self._recipients.shown
-        return OpenPlan(reader, summary, shown, sender, kept, earlier, self._changes)
+        return OpenPlan(reader, summary, shown, sender, kept, earlier, self._changes, anew)
 
     def _look_at_list(self) -> os.stat_result:
         path = str(self._definition.file.data.source)

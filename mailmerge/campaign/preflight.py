@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mailmerge.config.accounts import Account
     from mailmerge.ledger.ledger import Ledger
     from mailmerge.model import Message
-    from mailmerge.plan.planner import PlanSummary
+    from mailmerge.plan.rows import PlanSummary
 
 
 def examine(
@@ -76,6 +76,7 @@ def examine(
         sender=summary.sender or planned.sender,
         planned=planned.reader.made if planned.earlier else None,
         changes=planned.changes,
+        anew=planned.anew,
         kept=planned.kept.path,
         made_of=planned.reader.facts,
         handle=planned.kept,

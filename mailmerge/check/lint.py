@@ -44,12 +44,20 @@ class SeenLayout(Struct, frozen=True, array_like=True):
     """What not all mail programs support: name, first place, how often."""
 
 
+class KnownLayout(Struct, frozen=True, array_like=True):
+    """A layout of the list's messages, and the row that showed it first."""
+
+    digest: bytes
+    row: int
+    constructs: tuple[tuple[str, Place | None, int], ...] = ()
+
+
 class RowCounts(Struct, array_like=True):
     """What some rows add to what is told of the whole list."""
 
     rows: int = 0
     programs: dict[str, int] = field(default_factory=dict)
-    unsubscribe_values: list[str] = field(default_factory=list)
+    unsubscribe_values: dict[str, int] = field(default_factory=dict)
 
 
 class Lint:
@@ -78,12 +86,12 @@ class Lint:
         self._message_rules = tuple(rules.EACH_MESSAGE)
         self._tally = ListTally(self._sources, unsubscribe)
         self._examined: set[tuple[str, ...]] = set()
-        self._admitted: set[bytes] = set()
+        self._known: dict[bytes, KnownLayout] = {}
 
     def look(self, rendered: Rendered, message: FrozenMessage) -> list[Diagnostic]:
         """Return what is found in one row's message; rows come in the list's order."""
         found, layout = self.examine(rendered, message)
-        return found if layout is None else [*found, *self.admit(layout)]
+        return found if layout is None else [*found, *self.admit(layout, rendered.recipient.row)]
 
     def examine(
         self, rendered: Rendered, message: FrozenMessage
@@ -103,29 +111,53 @@ class Lint:
         self._count(view)
         return found, seen
 
-    def admit(self, layout: SeenLayout) -> tuple[Diagnostic, ...]:
-        """Return what was found in a layout, if it is one of the first that the list has."""
-        if layout.digest in self._admitted or len(self._admitted) >= MOST_LAYOUTS:
+    def admit(self, layout: SeenLayout, row: int) -> tuple[Diagnostic, ...]:
+        """Return what was found in the layout of a row, if it is one of the first that the list has."""
+        if layout.digest in self._known or len(self._known) >= MOST_LAYOUTS:
             return ()
-        self._admitted.add(layout.digest)
-        for slug, place, count in layout.constructs:
-            construct = self._tally.constructs.setdefault(slug, Construct(place))
-            construct.count = max(construct.count, count)
+        self.recall(KnownLayout(layout.digest, row, layout.constructs))
         return layout.findings
+
+    def recall(self, layout: KnownLayout) -> None:
+        """Take in a layout that is known from an earlier pass."""
+        self._known[layout.digest] = layout
+
+    @property
+    def layouts(self) -> tuple[KnownLayout, ...]:
+        """The layouts that are known, in the order in which the list shows them."""
+        return tuple(sorted(self._known.values(), key=lambda layout: layout.row))
+
+    @property
+    def unsubscribe_values(self) -> dict[str, int]:
+        """The first two different values of the List-Unsubscribe header, and the first row of each."""
+        return self._tally.unsubscribe_values
+
+    def count_unseen(self, domain: str) -> None:
+        """Count a message to *domain* that was looked at in an earlier pass."""
+        self._tally.rows += 1
+        mailbox = mail_domains().get(domain)
+        if mailbox and mailbox.mail_program:
+            self._tally.programs[mailbox.mail_program] += 1
 
     def take_counts(self) -> RowCounts:
         """Give what the rows that were looked at add to the whole, and forget it."""
         tally, self._tally = self._tally, ListTally(self._sources, self._tally.unsubscribe)
-        return RowCounts(tally.rows, dict(tally.programs), sorted(tally.unsubscribe_values))
+        return RowCounts(tally.rows, dict(tally.programs), tally.unsubscribe_values)
 
     def add_counts(self, counts: RowCounts) -> None:
-        """Count rows that another lint has looked at."""
+        """Count rows that another lint has looked at; they come in the list's order."""
         self._tally.rows += counts.rows
         self._tally.programs.update(counts.programs)
-        self._tally.unsubscribe_values.update(counts.unsubscribe_values)
+        for value, row in counts.unsubscribe_values.items():
+            if len(self._tally.unsubscribe_values) < 2:
+                self._tally.unsubscribe_values.setdefault(value, row)
 
     def finish(self) -> list[Diagnostic]:
         """Return what only the whole list shows; call it after the last row."""
+        for layout in self.layouts:
+            for slug, place, count in layout.constructs:
+                construct = self._tally.constructs.setdefault(slug, Construct(place))
+                construct.count = max(construct.count, count)
         found = [finding for rule in rules.WHOLE_LIST for finding in rule(self._tally)]
         return [diagnostic(finding) for finding in sorted(self._chosen(found), key=_code)]
 
@@ -163,7 +195,7 @@ class Lint:
         if len(tally.unsubscribe_values) < 2:
             for name, value in rendered.headers:
                 if name.lower() == "list-unsubscribe":
-                    tally.unsubscribe_values.add(value)
+                    tally.unsubscribe_values.setdefault(value, rendered.recipient.row)
 
     def _constructs(self, document: HtmlDocument) -> Iterator[tuple[str, Place | None, int]]:
         counts: dict[str, int] = {}

@@ -239,6 +239,6 @@ class ListTally(Struct):
     rows: int = 0
     programs: Counter[str] = field(default_factory=Counter)
     """Rows by the program that their address's provider offers."""
-    unsubscribe_values: set[str] = field(default_factory=set)
-    """The first two different values of that header."""
+    unsubscribe_values: dict[str, int] = field(default_factory=dict)
+    """The first two different values of that header, and the first row of each."""
     constructs: dict[str, Construct] = field(default_factory=dict)

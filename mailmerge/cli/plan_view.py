@@ -95,7 +95,9 @@ def planned(plan: Plan) -> str:
     """Say when the plan was made, and why it was made anew."""
     if plan.planned is not None:
         return f"planned {clock_time(plan.planned)}, nothing has changed since"
-    return f"planned just now ({'; '.join(plan.changes)})" if plan.changes else "planned just now"
+    rows = "" if plan.anew is None else f", {plural(plan.anew, 'row')} anew and the others as before"
+    changes = f" ({'; '.join(plan.changes)})" if plan.changes else ""
+    return f"planned just now{rows}{changes}"
 
 
 def _not_rows(plan: Plan) -> str:

@@ -185,7 +185,7 @@ class MessageBuilder:
     def _body(self, rendered: Rendered, parts: list[FilePart]) -> list[bytes | int]:
         """Return the MIME headers and the content, in pieces; a file is its number in *parts*, added here."""
         # Files of the body come first; whether there are any others is known before it is encoded.
-        attachments = self._attachments(rendered.attachments) if rendered.attachments else []
+        attachments = self._attachments(rendered) if rendered.attachments else []
         text = self._texts(rendered, parts)
         return self._skeleton.mixed(text, _numbered(attachments, parts)) if attachments else text
 
@@ -206,13 +206,18 @@ class MessageBuilder:
             return only
         return skeleton.alternative(text, html)
 
-    def _attachments(self, names: Iterable[RenderedAttachment]) -> list[FilePart]:
-        constants = self._constants
-        return list(
-            chain.from_iterable(
-                constants[name.rule] if name.rule in constants else self._files(name) for name in names
+    def _attachments(self, rendered: Rendered) -> list[FilePart]:
+        constants, files = self._constants, self._store.files
+        before = files.looking_for(rendered.recipient.row)
+        try:
+            return list(
+                chain.from_iterable(
+                    constants[name.rule] if name.rule in constants else self._files(name)
+                    for name in rendered.attachments
+                )
             )
-        )
+        finally:
+            files.looking_for(before)
 
     def _files(self, name: RenderedAttachment) -> list[FilePart]:
         rule = self._rules[name.rule]

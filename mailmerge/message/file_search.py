@@ -269,6 +269,8 @@ class FileSearch:
             known = self._names[folder] = {}
             for name in self.files.glob(folder, "*"):
                 known.setdefault(_fold(name), []).append(name)
+        else:
+            self.files.used_again(folder, "*")
         return known
 
     def _hint(self, wanted: WantedPath, root: str) -> str:

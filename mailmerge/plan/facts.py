@@ -120,7 +120,27 @@ class Facts(Struct, frozen=True):
 
     def _changes(self, now: Premises) -> Iterator[str]:
         yield from _premise_changes(self.premises, now)
-        yield from path_changes(self.looked_at, self.premises.folder)
+        yield from (change.text for change in path_changes(self.looked_at, self.premises.folder))
+
+    def changed_rows(self, now: Premises, most: int) -> frozenset[int] | None:
+        """Give the numbers of the rows that would be another, where the others would be the same.
+
+        Args:
+            now: today's premises.
+            most: more are not worth it.
+
+        Returns:
+            None: any row may be another.
+
+        """
+        if next(_premise_changes(self.premises, now), None) is not None:
+            return None
+        found: set[int] = set()
+        for change in path_changes(self.looked_at, self.premises.folder):
+            if change.rows is None or len(found) > most:
+                return None
+            found.update(change.rows)
+        return frozenset(found)
 
 
 def premises(file: CampaignFile, *, sender: str = "", rows: str = "") -> Premises:

@@ -19,7 +19,7 @@ import hashlib
 import os
 import stat
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -27,13 +27,16 @@ from msgspec.structs import replace
 from mailmerge.file_system import FileSystem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Container, Iterable, Iterator
     from pathlib import Path
 
 YOUNG = 2_000_000_000
 """Nanoseconds: the coarsest tick of a file system in use (FAT)."""
 _MOST_PATTERNS = 200
 """Patterns in one changed folder that are matched again; where there are more, the folder tells."""
+
+_MOST_ROWS = 100
+"""Rows whose own file one path can be; what more rows look at counts for all."""
 
 _State = tuple[int, int, int, int]
 """Kind (``stat.S_IFMT``), size, time of change in nanoseconds, inode; the kind alone where it is no file."""
@@ -49,6 +52,8 @@ class LookedAt(Struct, frozen=True, array_like=True):
     sha256: bytes = b""
     """Of its content, where that was read."""
     young: bool = False
+    rows: tuple[int, ...] | None = None
+    """The rows whose own file it is, by their numbers; None: any row may depend on it."""
 
 
 class Matched(Struct, frozen=True, array_like=True):
@@ -59,6 +64,8 @@ class Matched(Struct, frozen=True, array_like=True):
     names: bytes
     """SHA-256 of the names that matched."""
     count: int
+    rows: tuple[int, ...] | None = None
+    """As in `LookedAt`."""
 
 
 class Listed(Struct, frozen=True, array_like=True):
@@ -96,6 +103,14 @@ class PathLog(FileSystem):
         self._patterns: dict[tuple[str, str], Matched] = {}
         self._folders: dict[str, Listed] = {}
         self._changed: set[bytes] = set()
+        self._row: int | None = None
+        self._rows: dict[str | tuple[str, str], set[int] | None] = {}
+        """Whose own a path or a pattern is; None: any row may depend on it."""
+
+    def looking_for(self, row: int | None) -> int | None:
+        """See `FileSystem`."""
+        before, self._row = self._row, row
+        return before
 
     # --- looking --------------------------------------------------------------------------------------
 
@@ -119,10 +134,15 @@ class PathLog(FileSystem):
         for folder in _folders_of(root, pattern):
             self._note_folder(folder)
         names = super().glob(root, pattern)
+        self._note_rows((root, pattern), self._row)
         matched = Matched(os.fsencode(root), pattern, _names_digest(names), len(names))
         if self._patterns.setdefault((root, pattern), matched) != matched:
             self._changed.add(os.fsencode(os.path.join(root, pattern)))
         return names
+
+    def used_again(self, root: str, pattern: str) -> None:
+        """See `FileSystem`."""
+        self._note_rows((root, pattern), self._row)
 
     def read(self, path: Path) -> bytes:
         """See `FileSystem`."""
@@ -138,6 +158,7 @@ class PathLog(FileSystem):
     def _note(self, path: str, state: _State, sha256: bytes = b"") -> None:
         if not os.path.isabs(path):  # noqa: PTH117
             path = os.path.abspath(path)  # noqa: PTH100  links in it stay as they are
+        self._note_rows(path, self._row)
         known = self._paths.get(path)
         if known is None or (sha256 and not known.sha256 and known.state == state):
             # Read later than it was first looked at, it may not be what was there then.
@@ -145,6 +166,15 @@ class PathLog(FileSystem):
             self._paths[path] = LookedAt(os.fsencode(path), state, sha256, young)
         elif known.state != state or (sha256 and known.sha256 != sha256):
             self._changed.add(known.path)
+
+    def _note_rows(self, looked_at: str | tuple[str, str], *rows: int | None) -> None:
+        known = self._rows.setdefault(looked_at, set())
+        if known is None:
+            return
+        if None in rows or len(known) > _MOST_ROWS:
+            self._rows[looked_at] = None
+        else:
+            known.update(row for row in rows if row is not None)
 
     def _note_folder(self, path: str) -> None:
         state = _look(path, of_folder=True)
@@ -164,13 +194,16 @@ class PathLog(FileSystem):
         for one in other.paths:
             path = os.fsdecode(one.path)
             known = self._paths.get(path, one)
+            self._note_rows(path, *_each(one.rows))
             sha256 = known.sha256 or one.sha256
             if known.state != one.state or (one.sha256 and sha256 != one.sha256):
                 self._changed.add(one.path)
             self._paths[path] = replace(known, sha256=sha256, young=known.young or one.young)
         for matched in other.patterns:
             where = (os.fsdecode(matched.root), matched.pattern)
-            if self._patterns.setdefault(where, matched) != matched:
+            self._note_rows(where, *_each(matched.rows))
+            known_names = self._patterns.setdefault(where, replace(matched, rows=None))
+            if known_names.names != matched.names:
                 self._changed.add(os.fsencode(os.path.join(*where)))
         for folder in other.folders:
             path = os.fsdecode(folder.path)
@@ -186,16 +219,62 @@ class PathLog(FileSystem):
         """Give all of it, the same whatever came first."""
         hashed = {one.state: one.sha256 for one in self._paths.values() if one.sha256}
         paths = (
-            # The same file by another path, through a link.
-            one if one.sha256 or one.state not in hashed else replace(one, sha256=hashed[one.state])
-            for one in self._paths.values()
+            # The same file may have been hashed by another path, through a link.
+            replace(one, sha256=one.sha256 or hashed.get(one.state, b""), rows=self._own(path))
+            for path, one in self._paths.items()
         )
+        patterns = (replace(one, rows=self._own(where)) for where, one in self._patterns.items())
         return LookedAtPaths(
             tuple(sorted(paths, key=lambda one: one.path)),
-            tuple(sorted(self._patterns.values(), key=lambda one: (one.root, one.pattern))),
+            tuple(sorted(patterns, key=lambda one: (one.root, one.pattern))),
             tuple(sorted(self._folders.values(), key=lambda one: one.path)),
             tuple(sorted(self._changed)),
         )
+
+    def _own(self, looked_at: str | tuple[str, str]) -> tuple[int, ...] | None:
+        rows = self._rows[looked_at]
+        return None if rows is None or len(rows) > _MOST_ROWS else tuple(sorted(rows))
+
+    def take_over(self, earlier: LookedAtPaths, but: Container[int]) -> None:
+        """Take in what was looked at for a plan whose rows are taken over; nothing of it has changed since.
+
+        Args:
+            earlier: what was looked at then.
+            but: the rows that are not taken over.
+
+        """
+        paths, patterns = [], []
+        for one in earlier.paths:
+            rows = _left(one.rows, but)
+            path = os.fsdecode(one.path)
+            if rows is None or rows:
+                # Where it was touched since, its content is the same: what it is now counts.
+                now = self._paths.get(path, one)
+                paths.append(replace(now, sha256=now.sha256 or one.sha256, rows=rows))
+        for matched in earlier.patterns:
+            rows = _left(matched.rows, but)
+            if rows is None or rows:
+                patterns.append(replace(matched, rows=rows))
+        # A folder that has changed where none of these patterns matches anything else is looked at again.
+        folders = [folder for folder in earlier.folders if os.fsdecode(folder.path) not in self._folders]
+        self.add(LookedAtPaths(tuple(paths), tuple(patterns), tuple(folders)))
+
+
+def _each(rows: tuple[int, ...] | None) -> tuple[int | None, ...]:
+    return (None,) if rows is None else rows
+
+
+def _left(rows: tuple[int, ...] | None, but: Container[int]) -> tuple[int, ...] | None:
+    return rows if rows is None else tuple(row for row in rows if row not in but)
+
+
+class PathChange(NamedTuple):
+    """Something that was looked at and is not as it was."""
+
+    text: str
+    """In words."""
+    rows: tuple[int, ...] | None
+    """The rows whose own it is; None: any row may depend on it."""
 
 
 def told_paths(looked_at: LookedAtPaths, base: str) -> Iterator[str]:
@@ -208,7 +287,7 @@ def told_paths(looked_at: LookedAtPaths, base: str) -> Iterator[str]:
         yield f"{shown}: {match.count:,} {'file' if match.count == 1 else 'files'}"
 
 
-def path_changes(looked_at: LookedAtPaths, base: str) -> Iterator[str]:
+def path_changes(looked_at: LookedAtPaths, base: str) -> Iterator[PathChange]:
     """Say in words what is not as it was, file by file; nothing: all is.
 
     Args:
@@ -217,13 +296,13 @@ def path_changes(looked_at: LookedAtPaths, base: str) -> Iterator[str]:
 
     """
     for path in looked_at.changed_meanwhile:
-        yield f"{_shown(path, base)} changed while the plan was made"
+        yield PathChange(f"{_shown(path, base)} changed while the plan was made", None)
     for one in looked_at.paths:
         found = _look(one.path)
         if found == one.state and not one.young:
             continue
         if what := _difference(one, found):
-            yield f"{_shown(one.path, base)} {what}"
+            yield PathChange(f"{_shown(one.path, base)} {what}", one.rows)
     yield from _pattern_changes(looked_at, base)
 
 
@@ -240,7 +319,7 @@ def _difference(one: LookedAt, found: _State) -> str:
     return "" if content == one.sha256 else "changed"
 
 
-def _pattern_changes(looked_at: LookedAtPaths, base: str) -> Iterator[str]:
+def _pattern_changes(looked_at: LookedAtPaths, base: str) -> Iterator[PathChange]:
     changed = {folder.path for folder in looked_at.folders if _is_changed(folder)}
     if not changed:
         return
@@ -250,13 +329,13 @@ def _pattern_changes(looked_at: LookedAtPaths, base: str) -> Iterator[str]:
         if not changed.isdisjoint(map(os.fsencode, _folders_of(os.fsdecode(one.root), one.pattern)))
     ]
     if len(patterns) > _MOST_PATTERNS:
-        yield from (f"files in {_shown(path, base)} changed" for path in sorted(changed))
+        yield from (PathChange(f"files in {_shown(path, base)} changed", None) for path in sorted(changed))
         return
     for one in patterns:
         names = FileSystem().glob(os.fsdecode(one.root), one.pattern)
         if _names_digest(names) != one.names:
             shown = _shown(os.path.join(one.root, os.fsencode(one.pattern)), base)
-            yield f"{_more(len(names) - one.count)} {shown}"
+            yield PathChange(f"{_more(len(names) - one.count)} {shown}", one.rows)
 
 
 def _is_changed(folder: Listed) -> bool:

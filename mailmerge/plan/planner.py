@@ -13,12 +13,11 @@ from collections import Counter
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from msgspec import Struct, field
 from msgspec.structs import replace
 
-from mailmerge.check.diagnostics import DiagnosticCollector, Findings
+from mailmerge.check.diagnostics import DiagnosticCollector
 from mailmerge.model import Diagnostic, Severity, Status
-from mailmerge.plan.rows import ChunkMaker, OwnFiles, RowMaker, SharedWork, fault, plan_row
+from mailmerge.plan.rows import ChunkMaker, OwnFiles, PlanSummary, RowMaker, SharedWork, fault, plan_row
 from mailmerge.plan.sqlite_store import ROW, pack_row
 from mailmerge.text import plural, quoted
 
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from mailmerge.addresses import Mailbox
     from mailmerge.model import Recipient
     from mailmerge.plan.composer import Composer
+    from mailmerge.plan.earlier import EarlierPlan, TakenRow
     from mailmerge.plan.path_log import LookedAtPaths
     from mailmerge.plan.rows import PackedRecord
     from mailmerge.plan.store import PlanRow, PlanWriter
@@ -39,33 +39,6 @@ _LOOK_EVERY = 100
 _COPIES_TOLD = 3
 _JUDGED = 1000
 """Rows after which it can be judged how much room the plan needs."""
-
-
-class PlanSummary(Struct, frozen=True):
-    """What a plan says about the list as a whole."""
-
-    dialect: str
-    """How the list was read."""
-    rows: int
-    blank_rows: int = 0
-    hidden_rows: int = 0
-    largest: int = 0
-    """Size of the largest message in octets."""
-    sender: str = ""
-    """From of the first message."""
-    senders: dict[str, int] = field(default_factory=dict)
-    """Every From address, with the first row that has it."""
-    statuses: dict[Status, int] = field(default_factory=dict)
-    findings: Findings = field(default_factory=Findings)
-    """What was found in list and messages, grouped."""
-    files: dict[int, int] = field(default_factory=dict)
-    """How many messages have how many attachments; empty where the campaign has no rule for any."""
-    copies: tuple[str, ...] = ()
-    """Who gets messages beside the rows' own addresses, the first few."""
-    copied: int = 0
-    """How many they are."""
-    corrections: dict[str, str] = field(default_factory=dict)
-    """Keys of refused rows that were corrected in a file of failed rows, with the keys they have now."""
 
 
 class Planner:
@@ -116,17 +89,26 @@ class Planner:
         self._progress: Callable[[int], None] = lambda _rows: None
         self._measured: tuple[float, int] | None = None
 
-    def plan(self, writer: PlanWriter, progress: Callable[[int], None]) -> PlanSummary:
+    def plan(
+        self, writer: PlanWriter, progress: Callable[[int], None], earlier: EarlierPlan | None = None
+    ) -> PlanSummary:
         """Go through the list into *writer*, which is then to be finished.
 
+        Args:
+            writer: takes the plan.
+            progress: is told now and then how many rows have been planned.
+            earlier: the plan that most rows are taken over from.
+
         Raises:
+            DiffersError: they cannot be.
+            PlanDamaged: the earlier plan cannot be read.
             ListError: the list cannot be read to its end.
             FileError: there is no room for the plan.
 
         """
         self._problems.add(self._recipients.warnings)
         self._progress = progress
-        rows = self._make(writer)
+        rows = self._make(writer, earlier)
         repeating = self._settle(writer)
         self._settle_files(writer, repeating)
         whole = self._lint.finish()
@@ -146,13 +128,20 @@ class Planner:
             copies=tuple(islice(self._copies, _COPIES_TOLD)),
             copied=len(self._copies),
             corrections=self._corrections,
+            layouts=self._lint.layouts,
+            unsubscribe_values=self._lint.unsubscribe_values,
         )
 
-    def _make(self, writer: PlanWriter) -> int:
+    def _make(self, writer: PlanWriter, earlier: EarlierPlan | None) -> int:
         maker = RowMaker(self._composer, self._lint)
         rows = enumerate(self._recipients)
+        if earlier is not None:
+            earlier.prepare(self._lint)
         for n, recipient in rows:
-            made = maker.make(recipient)
+            if earlier is not None and recipient.row not in earlier.anew:
+                self._take_over(writer, earlier.take(n, recipient), recipient.supersedes, earlier.sender)
+                continue
+            made = maker.make(recipient) if earlier is None else earlier.renewed(n, recipient, maker)
             frozen, rendered = made.frozen, made.rendered
             if made.findings:
                 self._keep(writer, n, made.findings)
@@ -171,6 +160,24 @@ class Planner:
             if self._jobs > 1 and writer.dictionary is not None and self._is_worth_workers():
                 self._make_together(writer, rows)
         return self._rows
+
+    def _take_over(self, writer: PlanWriter, taken: TakenRow, supersedes: str, from_: str) -> None:
+        """Put a row into the plan that is as it was in the earlier one."""
+        row, frozen = taken.row, taken.frozen
+        if taken.findings:
+            self._keep(writer, row.n, taken.findings)
+        if frozen is not None:
+            self._lint.count_unseen(frozen.envelope.rcpt_to[0].domain)
+            writer.add_message(row.n, frozen)
+        writer.add_row(row)
+        if row.ready and frozen is not None:
+            self._note(row.row, frozen.size, frozen.sender, from_)
+            if len(row.recipients) > 1:
+                self._note_copies(row.address, row.recipients)
+            if self._composer.attaches:
+                self._files.add(row, OwnFiles.of(frozen))
+            self._note_correction(supersedes, row.key)
+        self._count(writer, row.status)
 
     def _is_worth_workers(self) -> bool:
         """Tell whether so much is left to be made that starting workers pays."""
@@ -211,7 +218,7 @@ class Planner:
         """Put a row into the plan that was made somewhere."""
         row, status, findings = record.row, record.status, record.findings
         if record.layout is not None:
-            admitted = self._lint.admit(record.layout)
+            admitted = self._lint.admit(record.layout, row[1])
             findings = (*findings, *admitted)
             detail = fault(admitted)
             if status is Status.PENDING and detail is not None:
@@ -239,11 +246,10 @@ class Planner:
                 writer.expect(self._recipients.about_rows())
 
     def _keep(self, writer: PlanWriter, n: int, findings: Sequence[Diagnostic]) -> None:
-        """Keep what was found in a row, and what the row only happened to show of the whole."""
+        """Keep what was found in a row, also what is not about that row alone."""
         self._problems.add(findings)
         told = [one for one in findings if one.code not in self._ignore or one.severity is Severity.ERROR]
-        writer.add_findings(n, [one for one in told if one.row is not None])
-        writer.add_findings(None, [one for one in told if one.row is None])
+        writer.add_findings(n, told)
 
     def _note(self, row: int, size: int, sender: str, from_: Mailbox | str) -> None:
         self._largest = max(self._largest, size)

@@ -14,10 +14,11 @@ from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
-from mailmerge.check.lint import RowCounts, SeenLayout  # noqa: TC001  chunks are decoded into them
+from mailmerge.check.diagnostics import Findings
+from mailmerge.check.lint import KnownLayout, RowCounts, SeenLayout  # noqa: TC001  decoded into
 from mailmerge.errors import MailmergeError, RowError, TemplateError
 from mailmerge.model import Diagnostic, Recipient, Severity, Status
 from mailmerge.plan.composer import identity
@@ -75,9 +76,13 @@ class RowMaker:
     def make(self, recipient: Recipient) -> MadeRow:
         """Say what the row is, and give its message if there is one; rows come in the list's order."""
         made, layout = self.examine(recipient)
+        return self.admitted(recipient, made, layout)
+
+    def admitted(self, recipient: Recipient, made: MadeRow, layout: SeenLayout | None) -> MadeRow:
+        """Say what a row that was examined is, with what its layout shows if that is new in the list."""
         if layout is None:
             return made
-        found = self._lint.admit(layout)
+        found = self._lint.admit(layout, recipient.row)
         detail = fault(found) if made.status is Status.PENDING else None
         made = replace(made, findings=[*made.findings, *found])
         return made if detail is None else replace(made, status=Status.INVALID, detail=detail)
@@ -128,6 +133,37 @@ def plan_row(n: int, recipient: Recipient, made: MadeRow) -> PlanRow:
         cells=recipient.values,
         frozen="" if made.frozen is None else made.frozen.digest,
     )
+
+
+class PlanSummary(Struct, frozen=True):
+    """What a plan says about the list as a whole."""
+
+    dialect: str
+    """How the list was read."""
+    rows: int
+    blank_rows: int = 0
+    hidden_rows: int = 0
+    largest: int = 0
+    """Size of the largest message in octets."""
+    sender: str = ""
+    """From of the first message."""
+    senders: dict[str, int] = field(default_factory=dict)
+    """Every From address, with the first row that has it."""
+    statuses: dict[Status, int] = field(default_factory=dict)
+    findings: Findings = field(default_factory=Findings)
+    """What was found in list and messages, grouped."""
+    files: dict[int, int] = field(default_factory=dict)
+    """How many messages have how many attachments; empty where the campaign has no rule for any."""
+    copies: tuple[str, ...] = ()
+    """Who gets messages beside the rows' own addresses, the first few."""
+    copied: int = 0
+    """How many they are."""
+    corrections: dict[str, str] = field(default_factory=dict)
+    """Keys of refused rows that were corrected in a file of failed rows, with the keys they have now."""
+    layouts: tuple[KnownLayout, ...] = ()
+    """The layouts of the messages."""
+    unsubscribe_values: dict[str, int] = field(default_factory=dict)
+    """See `mailmerge.check.lint.Lint`."""
 
 
 # --- a chunk at a time ----------------------------------------------------------------------------------
