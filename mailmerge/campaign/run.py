@@ -34,7 +34,7 @@ from mailmerge.model import Counts, Status
 from mailmerge.recipients import parse_rows
 from mailmerge.recipients.suppression import OptOutWatch
 from mailmerge.sending.group_commit import OutcomeListener, program_log
-from mailmerge.sending.runs import UNANSWERED, Reason, RunEnd
+from mailmerge.sending.runs import UNANSWERED, Progress, Reason, RunEnd
 from mailmerge.sending.work_queue import Job
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from mailmerge.options import Jobs
     from mailmerge.plan.composer import Composer
     from mailmerge.recipients import RecipientList
-    from mailmerge.sending.runs import Progress, StopFlag
+    from mailmerge.sending.runs import StopFlag
     from mailmerge.sending.sender import Sender
     from mailmerge.sending.throttle import Throttle
     from mailmerge.smtp.connection import Connection, Deadlines
@@ -68,6 +68,8 @@ if TYPE_CHECKING:
 _SET_BACK = 60.0
 """Seconds that the clock may be behind the last run before the plan says so."""
 _ROWS_NAMED = 10
+_TELL_FROM = 2.0
+"""Seconds from which on a wait is told."""
 _SETTLED_EVERY = 5_000
 """Rows after which the ledger keeps up to which row all are settled: a run that resumes begins there."""
 _WAITING = (Status.PENDING, Status.DEFERRED, Status.IN_DOUBT, Status.HANDING_OVER)
@@ -439,7 +441,7 @@ class Run:
         per_domain, usage = self._send.per_domain, self._opened.usage
         now, steady = self._clock.now(), self._clock.monotonic()
         sent = usage.history(account_key(self._account), now - _longest(self._rates)) if usage else ()
-        written_to = self._ledger.recent(now - _longest(per_domain)) if per_domain else ()
+        written_to = self._ledger.recent(now - _longest(per_domain), now) if per_domain else ()
         return Throttle(
             self._rates,
             [steady - (now - moment).total_seconds() for moment in sent],
@@ -496,12 +498,16 @@ class Run:
         if not self._request.wait or self._request.limit is not None:
             return False
         # Asked anew each time, because the clock may be set while we wait.
+        told: datetime | None = None
         while (due := self._standing.next_due()) is not None:
             rest = (due - self._clock.now()).total_seconds()
             if rest <= 0:
                 return True
             if self._stop.is_set():
                 return False
+            if rest > _TELL_FROM and due != told:
+                told = due
+                self._observe(Progress(Counts(), 0, waiting="deferred", until=due))
             self._clock.sleep(min(rest, 0.5))
         return False
 

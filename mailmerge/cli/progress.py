@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from mailmerge.cli.output import emit, note
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     from mailmerge.sending.runs import Progress
 _WAITS = {
+    "rate": "the rate",
+    "deferred": "rows that were deferred until then",
     "network": "no connection",
     "account": "the server asked for a pause",
     "opt-outs": "the list of opt-outs cannot be read",
@@ -59,6 +62,8 @@ class Bar(_Shown):
         self._total: int | None = None
         self._done = 0
         self._counts = Counts()
+        self._paced = False
+        """Whether a wait for the rate was told."""
 
     def begin(self, total: int) -> None:
         """Say how many messages there are to send."""
@@ -74,8 +79,21 @@ class Bar(_Shown):
             if self._as_json:
                 self._emit(progress)
             self._advance(progress.counts)
-        elif progress.waiting and progress.until and progress.waiting != "rate":
-            self.say(f"waiting until {progress.until.astimezone():%H:%M:%S} ({_WAITS[progress.waiting]})")
+        elif progress.waiting and progress.until:
+            text = f"waiting until {_clock(progress.until)} ({_WAITS[progress.waiting]})"
+            if progress.waiting == "rate":
+                self._say_pace(text, progress.until)
+            else:
+                self.say(text)
+
+    def _say_pace(self, text: str, until: datetime) -> None:
+        """Tell of a wait that may come before every message: on the bar, elsewhere a line now and then."""
+        long = (until - datetime.now(UTC)).total_seconds() > LINE_EVERY
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"{self._words()}  {text}")
+        elif not self._quiet and (self._line_is_due() or long or not self._paced):
+            note(text)
+        self._paced = True
 
     @staticmethod
     def _emit(progress: Progress) -> None:
@@ -187,6 +205,13 @@ class GracefulStop:
             raise SystemExit(self.code)
         self.flag.set()
         _tell("\nfinishing the messages in flight ... (press again to stop immediately)\n")
+
+
+def _clock(moment: datetime) -> str:
+    """Write a time of day, with its date where that is another one."""
+    local = moment.astimezone()
+    today = local.date() == datetime.now(UTC).astimezone().date()
+    return f"{local:%H:%M:%S}" if today else f"{local:%Y-%m-%d %H:%M}"
 
 
 def _tell(text: str) -> None:

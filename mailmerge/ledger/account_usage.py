@@ -3,6 +3,10 @@
 Recipients are reserved before the hand-over. What was certainly not handed over may be given back; what
 is in doubt never is, because the provider may have counted it. Entries live in whole seconds, rounded up,
 so a busy relay costs a row a second and no window is ever left early.
+
+Clocks are not trusted. Within a run time passes as the steady clock says, so that a wall clock that jumps
+ahead frees nothing. What an earlier run wrote down in the future, because the clock was ahead and has been
+put right since, is moved to now, once, its distances kept: it was sent by now, and nobody knows when.
 """
 
 from __future__ import annotations
@@ -43,6 +47,8 @@ WHERE account = ? AND at = ?
 _KEPT_FOR = 32 * 86400
 _TRUSTED_FOR = 30 * 86400.0
 """Seconds after which a server is tried anew: it may be another one by then."""
+_AHEAD = 2.0
+"""Seconds that an entry may be ahead of the clock: they are rounded up."""
 
 
 class Reservation(Struct, frozen=True):
@@ -118,6 +124,7 @@ class AccountUsage(StateDatabase):
 
     def quota(self, account: str, limits: Sequence[Rate], clock: Clock) -> AccountQuota:
         """Bind one account and its limits, for a sender."""
+        self._bring_back(account, clock.now())
         return AccountQuota(self, account, limits, clock)
 
     def reserve(
@@ -126,22 +133,30 @@ class AccountUsage(StateDatabase):
         recipients: int,
         now: datetime,
         limits: Sequence[Rate] = (),
+        at: datetime | None = None,
     ) -> Reservation | None:
-        """Count *recipients* if every limit allows them, atomically between processes.
+        """Count *recipients* if every limit allows them at *now*, atomically between processes.
+
+        Args:
+            account: whose limits they are.
+            recipients: how many.
+            now: the time that decides what is still counted.
+            limits: all of them have to allow it.
+            at: the time to write down; default: *now*.
 
         Returns:
             The reservation, or None if a limit does not allow it now.
 
         """
-        at = math.ceil(now.timestamp())
+        at_second = math.ceil((at or now).timestamp())
         with self._db.transaction():
             self._prune(now)
             tally = self._tally(account)
             if any(tally.used(now, limit.seconds) + recipients > limit.count for limit in limits):
                 return None
-            self._db.execute(_ADD, (account, at, 1, recipients))
-            tally.add(at, recipients)
-        return Reservation(account, at, recipients)
+            self._db.execute(_ADD, (account, at_second, 1, recipients))
+            tally.add(at_second, recipients)
+        return Reservation(account, at_second, recipients)
 
     def add(self, reservations: Sequence[Reservation]) -> None:
         """Count what no limit has to allow, all at once."""
@@ -220,6 +235,19 @@ class AccountUsage(StateDatabase):
         self._seen[account] = tally
         return tally
 
+    def _bring_back(self, account: str, now: datetime) -> None:
+        """Move what is written down for the future to now, its distances kept."""
+        latest = now.timestamp() + _AHEAD
+        query = "SELECT at, messages, recipients FROM usage WHERE account = ? AND at > ?"
+        ahead = self._db.rows(query, (account, latest))
+        if not ahead:
+            return
+        shift = max(at for at, *_ in ahead) - math.floor(now.timestamp())
+        with self._db.transaction():
+            self._db.execute("DELETE FROM usage WHERE account = ? AND at > ?", (account, latest))
+            self._db.executemany(_ADD, [(account, at - shift, *counts) for at, *counts in ahead])
+            self._seen.pop(account, None)
+
     def _prune(self, now: datetime) -> None:
         if not self._pruned:
             self._db.execute("DELETE FROM usage WHERE at < ?", (now.timestamp() - _KEPT_FOR,))
@@ -234,14 +262,24 @@ class AccountQuota:
         self._account = account
         self._limits = tuple(limits)
         self._clock = clock
+        self._began = clock.now() - timedelta(seconds=clock.monotonic())
         self._open: list[Reservation] = []
+
+    def _times(self) -> tuple[datetime, datetime]:
+        """Return the time that decides what counts, and the time to write down.
+
+        They differ once the wall clock has moved by itself: the earlier one frees nothing that should count,
+        the later one lets nothing be forgotten too soon.
+        """
+        wall, steady = self._clock.now(), self._began + timedelta(seconds=self._clock.monotonic())
+        return (wall, steady) if wall < steady else (steady, wall)
 
     def reserve(self, recipients: int) -> Reservation | None:
         """Count a message's recipients; None: a limit does not allow them now."""
-        now = self._clock.now()
+        now, at = self._times()
         if self._limits:
-            return self._usage.reserve(self._account, recipients, now, self._limits)
-        reservation = Reservation(self._account, math.ceil(now.timestamp()), recipients)
+            return self._usage.reserve(self._account, recipients, now, self._limits, at)
+        reservation = Reservation(self._account, math.ceil(at.timestamp()), recipients)
         self._open.append(reservation)
         return reservation
 
@@ -258,11 +296,11 @@ class AccountQuota:
 
     def free_at(self, recipients: int = 1) -> datetime | None:
         """Return when *recipients* more will fit; None: now."""
-        return self._usage.free_at(self._account, self._limits, self._clock.now(), recipients)
+        return self._usage.free_at(self._account, self._limits, self._times()[0], recipients)
 
     def left(self) -> int | None:
         """Count the recipients that may still be written to now; None: there is no limit."""
-        now = self._clock.now()
+        now = self._times()[0]
         rest = [
             limit.count - self._usage.used(self._account, now - timedelta(seconds=limit.seconds))
             for limit in self._limits

@@ -155,6 +155,14 @@ SELECT d.key FROM delivery d JOIN attempt a ON a.id = d.attempt
 WHERE d.campaign = ? AND a.row BETWEEN ? AND ? ORDER BY a.row
 """
 _WAITING = "SELECT key, status FROM delivery WHERE campaign = ? AND status IN ('pending', 'deferred')"
+_RECENT = """
+SELECT address, moment FROM (
+    SELECT address, CASE WHEN at <= ?3 THEN at ELSE
+        min(?3, coalesce((SELECT min(started) FROM run WHERE campaign = ?1 AND id > attempt.run), ?3))
+    END AS moment
+    FROM attempt WHERE campaign = ?1 AND at > ?2
+) WHERE moment > ?2 ORDER BY moment
+"""
 _DEFERRED = """
 SELECT key, next_at, updated FROM delivery WHERE campaign = ? AND status = 'deferred' ORDER BY next_at
 """
@@ -287,10 +295,14 @@ class LedgerReader:
         due = delivery.next_at is not None and delivery.next_at <= now
         return due or ahead.total_seconds() > _SET_BACK
 
-    def recent(self, since: datetime) -> Iterator[tuple[str, datetime]]:
-        """Yield addresses with the times at which they were written to after *since*, oldest first."""
-        query = "SELECT address, at FROM attempt WHERE campaign = ? AND at > ? ORDER BY at"
-        for address, at in self._db.rows(query, (self._id, since.timestamp())):
+    def recent(self, since: datetime, now: datetime) -> Iterator[tuple[str, datetime]]:
+        """Yield addresses with the times at which they were written to after *since*, oldest first.
+
+        A time after *now* was written by a clock that was ahead: the message went out before the next run
+        began, and by now.
+        """
+        times = (self._id, since.timestamp(), now.timestamp())
+        for address, at in self._db.rows(_RECENT, times):
             yield address, datetime.fromtimestamp(at, UTC)
 
     # --- what happened to the rows ---------------------------------------------------------------------

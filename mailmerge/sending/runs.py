@@ -151,5 +151,5 @@ class Progress(Struct, frozen=True):
     status: Status | None = None
     outcome: Outcome | None = None
     waiting: str = ""
-    """Why nothing is sent just now: ``rate``, ``network``, ``account``; empty: something is."""
+    """Why nothing is sent just now: ``rate``, ``network``, ``account``, ``deferred``; empty: something is."""
     until: datetime | None = None

@@ -12,7 +12,7 @@ import pytest
 from faultd import say
 from mailmerge.model import Status
 from mailmerge.sending.runs import Reason
-from reliability.bench import NAME, Bench, address, taken_order
+from reliability.bench import NAME, Bench, address, people, taken_order
 from reliability.clocks import SkippingClock
 from servers.command import results
 
@@ -79,6 +79,54 @@ def test_a20_a_row_deferred_by_a_clock_that_was_wrong(
     assert "clock is" in done.err
     assert "behind the end of the last run" in done.err
     assert bench.check()[Status.ACCEPTED] == 3
+
+
+@pytest.mark.parametrize("ahead", [600.0, DAY, YEAR])
+@pytest.mark.parametrize(
+    ("send", "account", "longest"),
+    [
+        ('rate = "6/m"', {}, 25.0),
+        ('per_domain = "3/m"', {}, 65.0),
+        ("", {"quota": "20/d"}, 1.0),
+    ],
+    ids=["rate", "domain", "quota"],
+)
+def test_a20_a_clock_that_is_put_right(
+    send: str, account: dict[str, str], longest: float, ahead: float, bench: Bench
+) -> None:
+    """What was sent by a clock that was ahead counts as sent by now: nobody waits a day, or a year."""
+    bench.rows = 4
+    bench.write(send=send)
+    bench.account(**account)
+    assert bench.send(clock=SkippingClock(ahead), limit=2).exit_code == 0
+    clock = SkippingClock()
+    began = clock.monotonic()
+    assert bench.send(clock=clock).exit_code == 0
+    assert clock.monotonic() - began < longest
+    assert bench.check()[Status.ACCEPTED] == 4
+
+
+def test_a20_a_clock_that_is_put_right_frees_no_quota(bench: Bench) -> None:
+    """What was used up while the clock was ahead stays used up for a day, and not for a year."""
+    bench.rows = 5
+    bench.write()
+    bench.account(quota="3/d")
+    assert bench.send(clock=SkippingClock(YEAR)).exit_code == 5
+    report = bench.send(clock=SkippingClock())
+    assert (report.exit_code, report.counts[Status.ACCEPTED]) == (5, 3)
+    later = bench.send(clock=SkippingClock(DAY + 60))
+    assert (later.exit_code, later.counts[Status.ACCEPTED]) == (0, 5)
+
+
+def test_a20_a_jump_ahead_in_mid_run_frees_no_quota(bench: Bench) -> None:
+    """30 a day are 30, though the wall clock says after some of them that it is tomorrow."""
+    bench.rows = 60
+    bench.write(people_csv=people(60))
+    bench.account(quota="30/d")
+    clock = JumpingClock(DAY + 3600, looks=60)
+    report = bench.send(clock=clock)
+    assert clock.ahead.total_seconds() == DAY + 3600
+    assert (report.exit_code, report.counts[Status.ACCEPTED]) == (5, 30)
 
 
 def test_a20_set_back_while_waiting_for_a_deferred_row(bench: Bench, server: MoodyServer) -> None:
