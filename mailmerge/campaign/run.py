@@ -29,6 +29,7 @@ from mailmerge.campaign.repeats import RepeatGuard
 from mailmerge.campaign.standing import stamp_of
 from mailmerge.clock import SystemClock
 from mailmerge.errors import AuthError, CampaignFileError, LedgerError, MailmergeError, RowError
+from mailmerge.ledger.account_usage import QuotaRefusal
 from mailmerge.ledger.schema import sync_folder
 from mailmerge.model import Counts, Status
 from mailmerge.recipients import parse_rows
@@ -351,6 +352,7 @@ class Run:
         except Exception:  # of the program that watches or signs in: it is raised there, the run is over here
             self._finish(RunEnd(Reason.INTERRUPTED))
             raise
+        self._note_refusal(end)
         if self._failure is not None:
             end = replace(end, reason=Reason.FAILED, error=self._failure)
         elif end.reason is Reason.REFUSED and end.error is None:
@@ -374,6 +376,25 @@ class Run:
             else:
                 self._standing.settle(self._ledger)
 
+    def _refused_before(self) -> RunEnd | None:
+        """End the run where the server has said that the account's limit is used up, until its time comes."""
+        refusal = self._quota.refusal() if self._quota else None
+        if refusal is None:
+            return None
+        hint = "it is not asked again before then; if the limit was raised, `mailmerge test` asks it"
+        return RunEnd(
+            Reason.QUOTA,
+            f"the server said that the account's limit is used up: {refusal.said}",
+            hint if self._definition.invocation.typed else None,
+            next_at=refusal.until,
+        )
+
+    def _note_refusal(self, end: RunEnd) -> None:
+        """Remember a server's word about the account's limit, so that nobody asks again too soon."""
+        if self._quota and end.reason is Reason.QUOTA and end.outcome and end.next_at:
+            with contextlib.suppress(LedgerError):  # at worst it is asked once more
+                self._quota.refuse(QuotaRefusal(end.next_at, str(end.outcome.reply)))
+
     def _invocation(self) -> Invocation:
         """Tell how this run is continued, also where its request came from a program."""
         request = self._request
@@ -381,7 +402,9 @@ class Run:
 
     def _passes(self, plan: Plan, connect: Connect) -> RunEnd:
         """Go through the list, and again as rows become due, if the run is to wait for that."""
-        end = self._pass(connect) if plan.to_send else RunEnd(Reason.FINISHED)
+        end = RunEnd(Reason.FINISHED)
+        if plan.to_send:
+            end = self._refused_before() or self._pass(connect)
         while end.reason is Reason.FINISHED and self._failure is None and self._sleep_until_due():
             end = _joined(end, self._pass(connect))
         if end.reason is Reason.FINISHED and self._request.wait and self._stop.is_set():

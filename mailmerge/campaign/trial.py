@@ -177,6 +177,8 @@ class _Trial:
         outcome = hand_over_unless(self._connection, message, self._stop.is_set)
         if outcome is None:
             return _STOPPED
+        if outcome.status is Status.ACCEPTED and self._quota is not None:
+            self._quota.forget_refusal()
         reply = str(outcome.reply or outcome.reason)
         to = str(message.envelope.rcpt_to[0])
         self.results.append(

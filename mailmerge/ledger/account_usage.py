@@ -35,6 +35,9 @@ CREATE TABLE IF NOT EXISTS usage (
 CREATE TABLE IF NOT EXISTS server (
     host TEXT NOT NULL, port INTEGER NOT NULL, borne INTEGER NOT NULL, found REAL NOT NULL,
     PRIMARY KEY (host, port)) WITHOUT ROWID;
+-- What a server said of an account whose limit is used up, and until when that holds.
+CREATE TABLE IF NOT EXISTS refused (
+    account TEXT PRIMARY KEY, noted REAL NOT NULL, until REAL NOT NULL, said TEXT NOT NULL) WITHOUT ROWID;
 """
 _ADD = """
 INSERT INTO usage VALUES (?, ?, ?, ?) ON CONFLICT (account, at) DO UPDATE
@@ -57,6 +60,15 @@ class Reservation(Struct, frozen=True):
     account: str
     at: int
     recipients: int
+
+
+class QuotaRefusal(Struct, frozen=True):
+    """What a server said of an account whose limit is used up."""
+
+    until: datetime
+    """When it makes sense to ask again."""
+    said: str
+    """Its reply."""
 
 
 class Quota(Protocol):
@@ -235,6 +247,34 @@ class AccountUsage(StateDatabase):
         self._seen[account] = tally
         return tally
 
+    def refuse(self, account: str, refusal: QuotaRefusal, now: datetime) -> None:
+        """Remember that the server has refused the account for its limit."""
+        times = (now.timestamp(), refusal.until.timestamp())
+        with self._db.transaction():
+            self._db.execute(
+                "INSERT OR REPLACE INTO refused VALUES (?, ?, ?, ?)", (account, *times, refusal.said)
+            )
+
+    def refusal(self, account: str, now: datetime) -> QuotaRefusal | None:
+        """Return what the server said of the account's limit, until its time has come; None: nothing.
+
+        What a clock that was ahead has noted was said by now, at the latest.
+        """
+        found = self._db.row("SELECT noted, until, said FROM refused WHERE account = ?", (account,))
+        if found is None:
+            return None
+        noted, until, said = found
+        moment = now.timestamp()
+        if noted > moment + _AHEAD:
+            until -= noted - moment
+            self.refuse(account, QuotaRefusal(datetime.fromtimestamp(until, UTC), said), now)
+        return QuotaRefusal(datetime.fromtimestamp(until, UTC), said) if until > moment else None
+
+    def forget_refusal(self, account: str) -> None:
+        """Forget it: the server takes messages again."""
+        with self._db.transaction():
+            self._db.execute("DELETE FROM refused WHERE account = ?", (account,))
+
     def _bring_back(self, account: str, now: datetime) -> None:
         """Move what is written down for the future to now, its distances kept."""
         latest = now.timestamp() + _AHEAD
@@ -306,3 +346,16 @@ class AccountQuota:
             for limit in self._limits
         ]
         return max(0, min(rest)) if rest else None
+
+    def refuse(self, refusal: QuotaRefusal) -> None:
+        """Remember that the server has refused the account for its limit."""
+        self._usage.refuse(self._account, refusal, self._clock.now())
+
+    def refusal(self) -> QuotaRefusal | None:
+        """Return what the server said of the account's limit, until its time has come; None: nothing."""
+        return self._usage.refusal(self._account, self._clock.now())
+
+    def forget_refusal(self) -> None:
+        """Forget it: the server takes messages again."""
+        if self._usage.refusal(self._account, self._clock.now()):
+            self._usage.forget_refusal(self._account)

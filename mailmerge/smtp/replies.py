@@ -16,7 +16,10 @@ from mailmerge.errors import ConnectionLost, ProtocolError
 from mailmerge.model import Outcome, Phase, Reply, Scope, Status
 from mailmerge.smtp.reply_rules import (
     ABOUT_US,
+    DAY,
     DELAYED,
+    HOUR,
+    MINUTE,
     NAMES_THE_SENDER,
     RULES,
     Meaning,
@@ -40,6 +43,12 @@ _QUOTE = re.compile(r"\b(?:said|says|replied|responded|answered)(?: with)?: ?")
 """What stands before another server's words: ``host mx.example.net[192.0.2.1] said: ``."""
 _CODES = re.compile(r"([45][0-9]{2})(?:[ -]([45])\.(\d{1,3})\.(\d{1,3})\b)?")
 _ADDRESS = re.compile(r"[^\s<>()\[\]:;,\"'`@]{1,64}@[a-z0-9.-]{1,255}")
+_SPAN = re.compile(
+    r"\b(?:in|after|for|within|per) (?:about )?(\d{1,5}) ?(s|m|h|d)(?:ec|in|ay|econd|inute|our)?s?\b"
+)
+"""How long a reply says that a limit lasts: ``try again in 3 hours``, ``100 messages in 60 minutes``."""
+_UNITS = {"s": 1.0, "m": MINUTE, "h": HOUR, "d": DAY}
+_LONGEST_SPAN = 7 * DAY
 _VAGUE = frozenset({"refused", "recipient", "protocol"})
 """Reasons that an address in the reply can correct."""
 Enhanced = tuple[int, int, int]
@@ -202,6 +211,9 @@ def _meaning(reply: Reply, phase: Phase, envelope: Envelope | None) -> Meaning:
         # Behind the content it may be a filter that dislikes this one message.
         early = phase in {Phase.MAIL, Phase.RCPT}
         return NAMES_THE_SENDER if early else suspected(NAMES_THE_SENDER)
+    if meaning.reason == "quota" and (named := _SPAN.search(text)):
+        seconds = int(named[1]) * _UNITS[named[2][0]]
+        return replace(meaning, retry_after=min(max(seconds, MINUTE), _LONGEST_SPAN))
     return meaning
 
 

@@ -154,6 +154,16 @@ _SIGNING_IN: tuple[ReplyRule, ...] = (
 _TOO_MUCH: tuple[ReplyRule, ...] = (
     ReplyRule(_pause("rate", 10 * MINUTE, slower=True), words=("peak smtp relay limit", "submission rate")),
     ReplyRule(
+        _pause("quota", HOUR, hint=_QUOTA.hint),
+        words=(
+            "hourly limit",
+            "hourly sending limit",
+            "hourly quota",
+            "messages per hour",
+            "emails per hour",
+        ),
+    ),
+    ReplyRule(
         _QUOTA,
         words=(
             "daily user sending limit",

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from faultd import say
+from mailmerge.campaign import Campaign
+from mailmerge.campaign.run import SendRequest
 from mailmerge.model import Status
 from reliability.bench import Bench, address, people, taken_order
 from reliability.clocks import SkippingClock
@@ -142,6 +144,39 @@ def test_b_the_run_obeys(reply: str, verb: str, end: End, bench: Bench, server: 
         assert reply in shown
     if end.code == 6:
         assert "hint" in shown
+
+
+def test_b23_a_server_that_named_a_quota_is_asked_once(bench: Bench, server: MoodyServer) -> None:
+    """A job every five minutes asks once a day; each run says until when, and `test` may ask meanwhile."""
+    bench.rows = 4
+    bench.write(people_csv=people(4), send='pipeline = "off"')
+    server.change_mood({MAIL: say("550 5.4.5 Daily user sending limit exceeded.")})
+    for minutes in range(0, 24 * 60 - 10, 100):
+        report = bench.send(clock=SkippingClock(minutes * MINUTE, nap=0.0), deadlines=PATIENCE)
+        assert report.exit_code == 5
+        assert "Daily user sending limit exceeded" in told(report)
+        assert report.next_at is not None
+    assert len(server.peers) == 1
+
+    server.change_mood({})
+    trial = bench.campaign().test("me@example.net", SendRequest(rows="2", deadlines=PATIENCE))
+    assert trial.end.reason == "finished"
+    again = bench.send(clock=SkippingClock(nap=0.0), deadlines=PATIENCE, limit=1)
+    assert again.counts[Status.ACCEPTED] == 1
+
+
+def test_b23_another_campaign_of_the_account_is_told_as_well(bench: Bench, server: MoodyServer) -> None:
+    """The limit is the account's; when its time has come the server is asked again."""
+    server.change_mood({MAIL: {1: say("550 5.4.5 Daily user sending limit exceeded.")}})
+    assert bench.send(clock=SkippingClock(nap=0.0), deadlines=PATIENCE).exit_code == 5
+    other = bench.mailmerge.campaign("other")
+    campaign = Campaign.load(other, environ=bench.mailmerge.environ)
+    early = campaign.send(request=SendRequest(deadlines=PATIENCE), clock=SkippingClock(HOUR, nap=0.0))
+    assert early is not None
+    assert (early.exit_code, len(server.peers)) == (5, 1)
+    late = campaign.send(request=SendRequest(deadlines=PATIENCE), clock=SkippingClock(DAY + 60, nap=0.0))
+    assert late is not None
+    assert late.exit_code == 0
 
 
 @pytest.mark.parametrize(

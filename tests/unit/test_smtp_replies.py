@@ -408,6 +408,25 @@ def test_own_words_before_a_quote_are_the_server_s() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("550 5.4.5 Daily sending limit exceeded, try again in 3 hours", 3 * HOUR),
+        ("552 daily limit reached: retry after 90 minutes", 5400),
+        ("452 daily limit, resets in 20s", 60),
+        ("550 daily limit of 500 in 365 days", 7 * DAY),
+        ("550 5.4.5 Daily user sending limit exceeded.", DAY),
+        ("550 exceeded your hourly limit", HOUR),
+        ("451 limit of 100 emails per hour reached", HOUR),
+    ],
+)
+def test_a_quota_lasts_as_long_as_the_reply_says(text: str, seconds: float) -> None:
+    """Else an hour or a day, as its words have it; never less than a minute, nor more than a week."""
+    (reply,) = parse(text.encode() + b"\r\n")
+    outcome = classify(reply, CONTENT)
+    assert (outcome.reason, outcome.retry_after) == ("quota", seconds)
+
+
+@pytest.mark.parametrize(
     ("text", "slower"),
     [
         ("454 Throttling failure: Maximum sending rate exceeded.", True),
