@@ -26,7 +26,7 @@ from mailmerge.campaign.opening import Access, account_key, open_run
 from mailmerge.campaign.planning import Planning, not_kept, plan_cache
 from mailmerge.campaign.preflight import examine, refuse_if_broken
 from mailmerge.campaign.repeats import RepeatGuard
-from mailmerge.campaign.standing import stamp_of
+from mailmerge.campaign.standing import stamp_of, troubled_last
 from mailmerge.clock import SystemClock
 from mailmerge.errors import AuthError, CampaignFileError, LedgerError, MailmergeError, RowError
 from mailmerge.ledger.account_usage import QuotaRefusal
@@ -35,7 +35,7 @@ from mailmerge.model import Counts, Status
 from mailmerge.recipients import parse_rows
 from mailmerge.recipients.suppression import OptOutWatch
 from mailmerge.sending.group_commit import OutcomeListener, program_log
-from mailmerge.sending.runs import UNANSWERED, Progress, Reason, RunEnd
+from mailmerge.sending.runs import Progress, Reason, RunEnd
 from mailmerge.sending.work_queue import Job
 
 if TYPE_CHECKING:
@@ -480,7 +480,7 @@ class Run:
     def _work(self) -> Iterator[Job]:
         """Yield the messages that are due, each thawed when the sender asks for it."""
         try:
-            for count, row in enumerate(_troubled_last(self._chosen()), 1):
+            for count, row in enumerate(troubled_last(self._chosen()), 1):
                 if self._failure is not None:
                     return
                 if count % _SETTLED_EVERY == 0:
@@ -563,25 +563,6 @@ class Run:
 def all_rates(account: Account, own: Iterable[Rate]) -> tuple[Rate, ...]:
     """Put the account's rates and the campaign's together: every one holds."""
     return tuple(sorted({*account.rate, *own}, key=lambda rate: (rate.seconds, rate.count)))
-
-
-def _troubled_last(rows: Iterable[StandingRow]) -> Iterator[StandingRow]:
-    """Put rows behind the others that an earlier run left pending with words about the server.
-
-    If they were the only ones to get them, they would stop this run as well before anybody else is reached.
-    """
-    from mailmerge.smtp.reply_rules import DELAYED
-
-    other = UNANSWERED | DELAYED
-    troubled: list[StandingRow] = []
-    for row in rows:
-        known = row.delivery
-        refused = known is not None and (known.code or 0) // 100 == 4 and known.reason not in other
-        if refused and row.status is Status.PENDING:
-            troubled.append(row)
-        else:
-            yield row
-    yield from troubled
 
 
 def _longest(rates: Iterable[Rate]) -> timedelta:

@@ -481,3 +481,23 @@ def _numbered(delivery: Delivery, row: PlanRow) -> Delivery:
 
 def _same(row: PlanRow, delivery: Delivery) -> bool:
     return row.address.lower() == delivery.address.lower()
+
+
+def troubled_last(rows: Iterable[StandingRow]) -> Iterator[StandingRow]:
+    """Put rows behind the others that an earlier run left pending with words about the server.
+
+    If they were the only ones to get them, they would stop this run as well before anybody else is reached.
+    """
+    from mailmerge.sending.runs import UNANSWERED
+    from mailmerge.smtp.reply_rules import DELAYED
+
+    other = UNANSWERED | DELAYED
+    troubled: list[StandingRow] = []
+    for row in rows:
+        known = row.delivery
+        refused = known is not None and (known.code or 0) // 100 == 4 and known.reason not in other
+        if refused and row.status is Status.PENDING:
+            troubled.append(row)
+        else:
+            yield row
+    yield from troubled
