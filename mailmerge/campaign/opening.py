@@ -305,6 +305,17 @@ def _compared(
         raise LedgerError(error.message, code="L712", hint=hint) from None
 
 
+def is_foreign(definition: Definition, ledger: LedgerReader) -> bool:
+    """Tell whether a ledger came with the folder: messages were handed over, and none of them from here."""
+    if not ledger.handed_over:
+        return False
+    path = _registry_path(definition)
+    if not path.exists():
+        return True
+    with CampaignRegistry(path, read_only=True) as registry:
+        return not registry.knows(ledger)
+
+
 def _for_sending(definition: Definition, clock: Clock, stack: ExitStack) -> OpenCampaign:
     path, name, user_state = (
         definition.workspace.ledger_path,

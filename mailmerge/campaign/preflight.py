@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from mailmerge.addresses import Address
 from mailmerge.campaign.connect import find_account
-from mailmerge.campaign.opening import Access, open_run
+from mailmerge.campaign.opening import Access, is_foreign, open_run
 from mailmerge.campaign.outside import notices
 from mailmerge.campaign.plan import OptOutSource, Plan
 from mailmerge.campaign.planning import not_kept
@@ -20,6 +20,7 @@ from mailmerge.check.diagnostics import DiagnosticCollector
 from mailmerge.config.accounts import sender_allowed
 from mailmerge.errors import CampaignFileError, TemplateError
 from mailmerge.model import Counts, Diagnostic, Place, Status
+from mailmerge.text import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,7 +73,10 @@ def examine(
         hidden_rows=summary.hidden_rows,
         largest=summary.largest,
         files=summary.files,
-        notices=tuple(notices(file, definition.environment, definition.named, summary)),
+        notices=(
+            *_foreign(definition, ledger),
+            *notices(file, definition.environment, definition.named, summary),
+        ),
         sender=summary.sender or planned.sender,
         planned=planned.reader.made if planned.earlier else None,
         changes=planned.changes,
@@ -86,6 +90,13 @@ def examine(
         ),
     )
     return plan, standing
+
+
+def _foreign(definition: Definition, ledger: Ledger) -> Iterator[str]:
+    """Say that a ledger came with the folder: what it calls accepted, this machine cannot vouch for."""
+    if is_foreign(definition, ledger):
+        accepted = plural(ledger.counts()[Status.ACCEPTED], "accepted row")
+        yield f"this folder brought a ledger of {accepted}, which this machine does not know"
 
 
 def _counted(

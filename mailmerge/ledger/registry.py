@@ -107,6 +107,10 @@ class CampaignRegistry(StateDatabase):
         self.refuse_older(ledger, path)
         self._refuse_another(ledger, path)
 
+    def knows(self, ledger: LedgerReader) -> bool:
+        """Tell whether a campaign was ever seen here, wherever that was."""
+        return bool(self._known(ledger)[2])
+
     def is_copy(self, ledger: LedgerReader, path: Path) -> bool:
         """Tell whether the ledger that is at *path* is also where it was when it was seen last."""
         _, place, name = self._known(ledger)

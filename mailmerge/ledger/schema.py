@@ -266,6 +266,13 @@ def _check(db: Database) -> None:
             hint="finish the campaign with the mailmerge that wrote it, or move this file away and start a "
             "new one with --name NEW, which writes to the whole list again",
         )
+    # It may have come with somebody's folder, and a trigger in it would rewrite what we record.
+    (foreign,) = db.row(
+        "SELECT count(*) FROM sqlite_master "
+        "WHERE type NOT IN ('table', 'index') OR sql LIKE 'CREATE VIRTUAL%'"
+    )
+    if foreign:
+        raise damaged(db.path, "it contains triggers, views or modules, which no ledger of ours has")
     (pages,), (size,) = db.row("PRAGMA page_count"), db.row("PRAGMA page_size")
     if pages * size <= _WHOLE_CHECK_UP_TO:
         (found,) = db.row("PRAGMA integrity_check(1)")

@@ -615,7 +615,7 @@ def test_secret_goes_only_to_the_host_of_its_source(
 
 
 @pytest.mark.usefixtures("no_keyring")
-def test_a_secret_of_another_user_is_not_used() -> None:
+def test_e9_a_secret_of_another_user_is_not_used() -> None:
     """A password that is named with its user is not tried as somebody else's at another server."""
     environment = Environment({"SMTP_AUTH": "mine", "SMTP_USER": "ana@x.org"})
     with pytest.raises(AuthError, match=r"^no ") as caught:
@@ -667,7 +667,7 @@ def test_command_that_fails(command: tuple[str, ...], words: str) -> None:
 
 
 @pytest.mark.usefixtures("no_keyring")
-def test_programs_that_are_started_see_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_e9_programs_that_are_started_see_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     """The command for a password has the environment of this process, without any password or token."""
     monkeypatch.setenv("SMTP_AUTH", CANARY)
     monkeypatch.setenv("MAILMERGE_SMTP_PASSWORD", CANARY)
@@ -682,7 +682,7 @@ def test_programs_that_are_started_see_no_secret(monkeypatch: pytest.MonkeyPatch
     assert os.environ["SMTP_AUTH"] == CANARY
 
 
-def test_commands_in_hints_are_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_e9_commands_in_hints_are_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder or a user whose name is a command for the shell is one word of what is to be pasted."""
     monkeypatch.setattr("sys.platform", "linux")
     folder = tmp_path / "spring; touch PWNED #"

@@ -74,7 +74,7 @@ NUMBERS = ["f/1.pdf", "f/10.pdf", "f/21.pdf"]
         (["[1]", "1"], [*NUMBERS, "f/[1].pdf"], 'path = "f/{{ file }}.pdf"', {}),
     ],
 )
-def test_a_file_of_one_row_goes_to_no_other(
+def test_e3_a_file_of_one_row_goes_to_no_other(
     tmp_path: Path, cells: list[str], files: list[str], rule: str, found: dict[int, str]
 ) -> None:
     """A path that depends on the row names a file of its own for each, or the rows are invalid."""
@@ -92,7 +92,7 @@ def test_a_row_that_repeats_another_takes_no_file_from_it(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("stored", "written"), [("NFC", "NFD"), ("NFD", "NFC"), ("NFD", "NFD")])
-def test_composed_and_decomposed_names_are_one_file(tmp_path: Path, stored: Form, written: Form) -> None:
+def test_e4_composed_and_decomposed_names_are_one_file(tmp_path: Path, stored: Form, written: Form) -> None:
     """However accents are kept in the cell and on the disk, the file is found, by a path and by a glob."""
     kept, cell = (unicodedata.normalize(form, "é 김") for form in (stored, written))
     for pattern in ("ordner-ü/{{ file }}.pdf", "ordner-ü/{{ file }}*"):
@@ -100,7 +100,7 @@ def test_composed_and_decomposed_names_are_one_file(tmp_path: Path, stored: Form
         assert (codes(plan), attached(plan)) == ({}, [["é 김.pdf"]])
 
 
-def test_a_slash_in_a_name_is_kept_as_a_hyphen(tmp_path: Path) -> None:
+def test_e4_a_slash_in_a_name_is_kept_as_a_hyphen(tmp_path: Path) -> None:
     """`Rechnung 2025/117.pdf` keeps its number, and a warning says what became of the slash."""
     rule = 'path = "f/1.pdf"\nname = "Rechnung {{ file }}.pdf"'
     plan = planned(tmp_path, ["2025/117", "2026\\117"], NUMBERS, rule)
@@ -132,7 +132,7 @@ def test_how_many_files_the_messages_have_is_counted(tmp_path: Path) -> None:
         ("re-attached, unattached, attachmentless", "", False),
     ],
 )
-def test_a_forgotten_file_is_a_warning(tmp_path: Path, body: str, rule: str, *, warned: bool) -> None:
+def test_e4_a_forgotten_file_is_a_warning(tmp_path: Path, body: str, rule: str, *, warned: bool) -> None:
     """Words that promise a file, in a message that has none."""
     plan = planned(tmp_path, ["see attachment"], NUMBERS, rule, body)
     assert ("A215" in {group.first.code for group in plan.problems}) is warned

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         ("f/zzz.docx", "put the file there"),
     ],
 )
-def test_what_was_meant_is_said_before_doing_without(tmp_path: Path, path: str, hint: str) -> None:
+def test_e4_what_was_meant_is_said_before_doing_without(tmp_path: Path, path: str, hint: str) -> None:
     """A name that is almost right gets the right one as a hint; to send without a file is named last."""
     (tmp_path / "f").mkdir()
     for name in ("Report 1.pdf", "Terms.pdf"):

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
+from faultd import FaultServer
+from mailmerge import Account
 from mailmerge.campaign import Campaign
-from mailmerge.errors import CampaignFileError, InputError, TemplateError
+from mailmerge.errors import CampaignFileError, InputError, LedgerError, TemplateError
+from mailmerge.ledger.ledger import Ledger
+from mailmerge.model import Status
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,7 +55,7 @@ def load(folder: Path, **environ: str) -> Campaign:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_link_out_of_the_folder_is_refused(folder: Path, name: str) -> None:
+def test_e7_a_link_out_of_the_folder_is_refused(folder: Path, name: str) -> None:
     """Whichever file it is; a link to another file of the folder is nothing bad, nor is a linked folder."""
     (folder / name).replace(folder / "other")
     (folder / name).symlink_to("other")
@@ -64,7 +69,7 @@ def test_a_link_out_of_the_folder_is_refused(folder: Path, name: str) -> None:
     assert caught.value.code == "C422"
 
 
-def test_what_is_named_outside_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_e7_what_is_named_outside_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Template, list, opt-outs and folder of attachments, each from the user's home folder."""
     monkeypatch.setenv("HOME", str(folder.parent))
     file = folder / "campaign.toml"
@@ -85,7 +90,7 @@ def test_what_is_named_outside_is_said(folder: Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("kind", ["pipe", "zeros", "made up", "folder"])
 @pytest.mark.parametrize("name", ["people.csv", "never.txt", "body.txt", "campaign.toml"])
 @pytest.mark.timeout(20)
-def test_only_plain_files_are_read(folder: Path, name: str, kind: str) -> None:
+def test_e7_only_plain_files_are_read(folder: Path, name: str, kind: str) -> None:
     """A pipe, an endless device or what the kernel makes up is an error at once."""
     (folder / name).unlink()
     if kind == "pipe":
@@ -109,7 +114,7 @@ def test_a_body_that_is_named_outside_is_a_plain_file(folder: Path, target: str)
         load(folder).check()
 
 
-def test_dotenv_only_says_how_to_sign_in(folder: Path) -> None:
+def test_e8_dotenv_only_says_how_to_sign_in(folder: Path) -> None:
     """Options and `SMTP_TO` count from the real environment; in `.env` they are named and do nothing."""
     (folder / ".env").write_text("SMTP_TO=eve@example.org\nMAILMERGE_MESSAGE_SUBJECT=Pay\nSMTP_AUTH=x\n")
     (folder / ".env").chmod(0o600)
@@ -123,7 +128,44 @@ def test_dotenv_only_says_how_to_sign_in(folder: Path) -> None:
     assert load(folder, MAILMERGE_MESSAGE_SUBJECT="Real").check().ready == 1
 
 
-def test_who_else_gets_mail_is_always_said(folder: Path) -> None:
+def test_e8_a_ledger_that_came_with_the_folder_is_said(folder: Path) -> None:
+    """It says who was written to, and this machine has no part in that; one of its own is not mentioned."""
+    (folder / ".env").unlink()
+    with FaultServer({}) as server:
+        account = Account(host="127.0.0.1", port=server.port, tls="none", auth="none", any_from=True)
+        environ = {"MAILMERGE_STATE_DIR": str(folder.parent / "state")}
+        campaign = Campaign.load(folder, environ=environ, account=account)
+        report = campaign.send()
+    assert report is not None
+    assert report.counts[Status.ACCEPTED] == 1
+    assert load(folder).check().notices == ()
+    (folder.parent / "state").rename(folder.parent / "of another machine")
+    assert load(folder).check().notices == (
+        "this folder brought a ledger of 1 accepted row, which this machine does not know",
+    )
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        "CREATE TRIGGER t AFTER INSERT ON delivery BEGIN DELETE FROM delivery; END",
+        "CREATE VIEW v AS SELECT 1",
+    ],
+)
+def test_e8_a_ledger_with_a_foreign_schema_is_refused(folder: Path, foreign: str) -> None:
+    """A trigger in a ledger that came with a folder would change what we record."""
+    path = folder / ".mailmerge" / "ledger.db"
+    path.parent.mkdir(mode=0o700)
+    Ledger.open(path, "spring").close()
+    with sqlite3.connect(path) as database:
+        database.execute(foreign)
+    database.close()
+    for opened in (Ledger.open, Ledger.open_read_only):
+        with pytest.raises(LedgerError, match="triggers, views or modules"):
+            opened(path, "spring")
+
+
+def test_e8_who_else_gets_mail_is_always_said(folder: Path) -> None:
     """Copies, blind copies, where answers go and who is named as sender."""
     with (folder / "campaign.toml").open("a") as file:
         file.write('bcc = "eve@example.org"\ncc = "{{ boss }}"\n')

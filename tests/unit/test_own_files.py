@@ -74,7 +74,7 @@ def refused(plan: Plan) -> set[int]:
 @pytest.mark.parametrize("how", [how for how in TAGS if how != "included"])
 @pytest.mark.parametrize("kind", ["itself", "link", "second name", "dotted"])
 @pytest.mark.skipif(sys.platform == "win32", reason="makes links")
-def test_nothing_of_ours_gets_into_a_message(tmp_path: Path, how: str, kind: str) -> None:
+def test_e5_nothing_of_ours_gets_into_a_message(tmp_path: Path, how: str, kind: str) -> None:
     """Secrets, lists, templates, ledger, results and hidden files, by their own names and by others."""
     campaign(tmp_path, [], how)
     cells = []
@@ -128,7 +128,7 @@ def test_what_is_nobody_s_secret_is_sent(tmp_path: Path) -> None:
         (b"", False),
     ],
 )
-def test_an_image_is_known_by_how_it_begins(tmp_path: Path, content: bytes, *, image: bool) -> None:
+def test_e5_an_image_is_known_by_how_it_begins(tmp_path: Path, content: bytes, *, image: bool) -> None:
     """Whatever its name; and one that a cell names is shown only if it is one."""
     assert is_image(content) is image
     made = campaign(tmp_path, ["photos/other.png", "photos/other.txt"], "shown")
@@ -145,7 +145,7 @@ def test_an_image_is_known_by_how_it_begins(tmp_path: Path, content: bytes, *, i
         ("included", "photos/spread.txt", "the text of the message"),
     ],
 )
-def test_a_secret_in_a_message_stops_the_run(tmp_path: Path, how: str, cell: str, where: str) -> None:
+def test_e6_a_secret_in_a_message_stops_the_run(tmp_path: Path, how: str, cell: str, where: str) -> None:
     """Texts and files are searched for a secret in use, decoded; row and place are named."""
     made = campaign(tmp_path, ["note.txt", cell], how)
     (tmp_path / ".env").write_text(f"SMTP_AUTH='{SECRET}'\n")
@@ -159,7 +159,7 @@ def test_a_secret_in_a_message_stops_the_run(tmp_path: Path, how: str, cell: str
     assert (caught.value.exit_code, SECRET in str(caught.value)) == (6, False)
 
 
-def test_a_secret_in_a_header_stops_the_run(tmp_path: Path) -> None:
+def test_e6_a_secret_in_a_header_stops_the_run(tmp_path: Path) -> None:
     """Also where the header is folded and encoded; a short secret is not looked for."""
     campaign(tmp_path, ["note.txt"], "attached")
     (tmp_path / ".env").unlink()

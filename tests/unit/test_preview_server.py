@@ -195,7 +195,7 @@ def test_snapshot_sees_edits_new_files_and_removals(tmp_path):
     assert look() != third
 
 
-def test_a_ticket_opens_the_page_once_and_a_cookie_keeps_it_open(server):
+def test_e9_a_ticket_opens_the_page_once_and_a_cookie_keeps_it_open(server):
     """What a browser is started with leads there once; the page and its news then need the cookie."""
     page = server.ticket_page().decode()
     [start] = re.findall(r"url=http://127\.0\.0\.1:\d+(/start/[\w-]{32})", page)
