@@ -7,6 +7,9 @@ import sys
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    from mailmerge.streams import protect_streams
+
+    protect_streams()
     from mailmerge.cli import run  # the import is part of what an interrupt may cut short
 
     _leave_no_core()

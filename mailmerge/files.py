@@ -272,13 +272,6 @@ def private_folder(path: Path) -> None:
         opened.sweep()
 
 
-def point_nowhere(descriptor: int) -> None:
-    """Let what is written to a standard stream go nowhere from now on: its reader has gone away."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, descriptor)
-    os.close(nowhere)
-
-
 # --- ways to open one ------------------------------------------------------------------------------------
 
 

@@ -16,7 +16,7 @@ from mailmerge.campaign.planning import last_standing, plan_cache
 from mailmerge.campaign.workspace import Workspace, user_state_folder
 from mailmerge.config import campaign_file
 from mailmerge.config.environment import Environment
-from mailmerge.errors import ListError
+from mailmerge.errors import LedgerError, ListError
 from mailmerge.plan.cache import user_cache_folder
 from mailmerge.recipients import from_dataframe, from_rows, parse_rows
 from mailmerge.suggest import Invocation, suggested
@@ -523,9 +523,13 @@ class Campaign:
 
         """
         self.workspace.check_folders()  # a campaign is purged once, so not by halves
-        with open_run(self.definition, Access.DECIDE) as opened:
-            opened.forget_messages()
-            opened.ledger.purge()
+        try:
+            with open_run(self.definition, Access.DECIDE) as opened:
+                opened.forget_messages()
+                opened.purge()
+        except LedgerError as error:
+            if error.code != "L709":  # purged before: what was written since is removed all the same
+                raise
         self.workspace.remove_personal_files()
         plan_cache(self.definition).purge()
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from msgspec.structs import replace
 
@@ -225,24 +224,65 @@ def hand_over_unless(connection: Connection, message: Message, give_up: Callable
     return outcome
 
 
-@contextlib.contextmanager
-def open_transcript(path: Path | None) -> Iterator[Callable[[str], None] | None]:
-    """Begin the private file that the SMTP dialogue is written to, line by line; None: none was asked for.
+class Transcript:
+    """The private file that the SMTP dialogue is written to, line by line; where it fails, it ends early.
+
+    Use it as a context manager.
+
+    Args:
+        path: the file; None: nothing is written.
 
     Raises:
         CampaignFileError: it cannot be written.
 
     """
-    if path is None:
-        yield None
-        return
-    try:
-        raw = start_file(path)
-    except FileError as error:
-        raise CampaignFileError(
-            f"cannot write the transcript {path}: {error.strerror}",
-            code="C482",
-            hint=error.hint or "--transcript takes the name of a file",
-        ) from error
-    with io.TextIOWrapper(raw, "utf-8", errors="backslashreplace", line_buffering=True) as file:
-        yield lambda line: file.writelines((line, "\n"))
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._file: io.TextIOWrapper | None = None
+        self._failure: OSError | None = None
+        if path is None:
+            return
+        try:
+            raw = start_file(path)
+        except FileError as error:
+            raise CampaignFileError(
+                f"cannot write the transcript {path}: {error.strerror}",
+                code="C482",
+                hint=error.hint or "--transcript takes the name of a file",
+            ) from error
+        self._file = io.TextIOWrapper(raw, "utf-8", errors="backslashreplace", line_buffering=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    @property
+    def write(self) -> Callable[[str], None] | None:
+        """What takes a line; None: nobody wants it."""
+        return None if self._file is None else self._write
+
+    def notes(self) -> Iterator[str]:
+        """Say if something of it is missing."""
+        self._close()
+        if self._failure is not None:
+            why = self._failure.strerror or self._failure
+            yield f"the transcript {self._path} ends early, it could not be written: {why}"
+
+    def _write(self, line: str) -> None:
+        if self._file is not None:
+            try:
+                self._file.writelines((line, "\n"))
+            except OSError as error:
+                self._failure = error
+                self._close()
+
+    def _close(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            try:
+                file.close()
+            except OSError as error:
+                self._failure = self._failure or error

@@ -53,6 +53,10 @@ class Access(enum.Enum):
     """Write to an empty one that is thrown away: what would happen from the start."""
 
 
+RESCUED = "rescued"
+"""The folder, in the user's state folder, of ledgers whose files were deleted while they were in use."""
+
+
 class OpenCampaign:
     """A campaign while a command works on it; get one from `open_run`."""
 
@@ -170,7 +174,7 @@ class OpenCampaign:
     def rescued(self, error: LedgerError) -> LedgerError:
         """Keep what a ledger knew whose file was deleted or replaced; return the *error* that says where."""
         now = self._clock.now().astimezone()
-        kept = self.definition.workspace.user_state / "rescued" / f"ledger-{now:%Y%m%d-%H%M%S}.db"
+        kept = self.definition.workspace.user_state / RESCUED / f"ledger-{now:%Y%m%d-%H%M%S}.db"
         try:
             self.ledger.copy_to(kept)
         except LedgerError:
@@ -189,6 +193,22 @@ class OpenCampaign:
         if path.exists():
             with CampaignRegistry(path) as registry:
                 registry.forget(self.ledger.secret)
+        rescued = self.definition.workspace.user_state / RESCUED
+        for name in files.contents(rescued):
+            if _is_ledger_of(rescued / name, self.ledger):
+                files.remove_file(rescued / name)
+
+    def purge(self) -> None:
+        """Remove the personal data of the campaign, and of those that it was before it began anew.
+
+        Raises:
+            LedgerError: they cannot be written.
+
+        """
+        for name in self.ledger.set_aside_names():
+            with Ledger.open(self.ledger.path, name, create=False) as earlier:
+                earlier.purge()
+        self.ledger.purge()
 
     @contextlib.contextmanager
     def other_messages(self) -> Iterator[OtherMessages | None]:
@@ -351,6 +371,15 @@ def _existing(definition: Definition, clock: Clock) -> Ledger:
         if error.code == "L705":
             _compare(definition, None)
         raise
+
+
+def _is_ledger_of(path: Path, ledger: Ledger) -> bool:
+    """Tell whether a copy of a ledger has a campaign; one that cannot be read has."""
+    try:
+        with Ledger.open_read_only(path, ledger.campaign) as copy:
+            return copy.secret == ledger.secret
+    except LedgerError as error:
+        return error.code != "L705"
 
 
 def move_ledger(definition: Definition) -> None:

@@ -16,9 +16,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from mailmerge.campaign.connect import (
+    Transcript,
     connection_factory,
     find_account,
-    open_transcript,
     pipelining_note,
     server_profile,
 )
@@ -150,13 +150,13 @@ def send(
             return None
         if plan.to_send:
             opened.lock_account(account, wait=request.wait_lock, give_up=stop.is_set)
-        with open_transcript(request.transcript) as transcript:
+        with Transcript(request.transcript) as transcript:
             profile = server_profile(account, opened.usage, clock)
             connect = connection_factory(
                 account,
                 definition.environment,
                 prompt=request.ask_secret,
-                transcript=transcript,
+                transcript=transcript.write,
                 deadlines=request.deadlines,
                 give_up=stop.is_set,
                 profile=profile,
@@ -164,6 +164,7 @@ def send(
             end = run.execute(plan, connect)
         if text := pipelining_note(account, profile, remembered=True):
             end = replace(end, notes=(*end.notes, text))
+            end = replace(end, notes=(*end.notes, *transcript.notes()))
         report = run.report(end, definition.workspace.out)
     if listener is not None and listener.failure is not None:
         raise listener.failure

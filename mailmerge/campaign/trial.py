@@ -11,10 +11,10 @@ from msgspec.structs import replace
 
 from mailmerge.addresses import Address, AddressError, Mailbox
 from mailmerge.campaign.connect import (
+    Transcript,
     connection_factory,
     find_account,
     hand_over_unless,
-    open_transcript,
     open_unless,
 )
 from mailmerge.campaign.opening import Access, open_run
@@ -100,12 +100,12 @@ def send_tests(
         opened.lock_account(account)
         if request.begun is not None:
             request.begun()
-        with open_transcript(request.transcript) as transcript:
+        with Transcript(request.transcript) as transcript:
             connection = connection_factory(
                 account,
                 definition.environment,
                 prompt=request.ask_secret,
-                transcript=transcript,
+                transcript=transcript.write,
                 deadlines=request.deadlines,
                 give_up=stop.is_set,
             )()
@@ -113,6 +113,7 @@ def send_tests(
             trial = _Trial(connection, throttle, opened.quota(account), clock, stop)
             opened.ledger.start_run("test")
             end = trial.run(messages)
+            end = replace(end, notes=(*end.notes, *transcript.notes()))
             counts = {str(status): count for status, count in end.counts.by_status.items()}
             opened.ledger.finish_run(str(end.reason), counts)
         return TrialReport(tuple(trial.results), end, len(messages) - len(trial.results))

@@ -170,7 +170,7 @@ def run(arguments: Sequence[str]) -> int:
         code = 130
     except BrokenPipeError:
         # The reader of our output went away; keep Python from complaining again at exit.
-        from mailmerge.files import point_nowhere
+        from mailmerge.streams import point_nowhere
 
         point_nowhere(sys.stdout.fileno())
     except Exception as error:  # noqa: BLE001  our bug: shown whole, but for what must never be shown

@@ -11,8 +11,8 @@ import click
 
 from mailmerge.check.diagnostics import diagnostic_lines, listing
 from mailmerge.errors import CampaignFileError
-from mailmerge.files import point_nowhere
 from mailmerge.model import Severity
+from mailmerge.streams import point_nowhere
 from mailmerge.text import printable
 
 if TYPE_CHECKING:

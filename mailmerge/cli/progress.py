@@ -215,5 +215,6 @@ def _clock(moment: datetime) -> str:
 
 
 def _tell(text: str) -> None:
-    with contextlib.suppress(OSError, ValueError):  # the reader may be gone: the signal counts all the same
+    # The reader may be gone, or a line be half written: the signal counts all the same.
+    with contextlib.suppress(OSError, ValueError, RuntimeError):
         sys.stderr.write(text)

@@ -147,6 +147,8 @@ def _ended(report: TrialReport, stop: GracefulStop) -> int:
     from mailmerge.sending.runs import Reason
 
     end = report.end
+    for text in end.notes:
+        note(text)
     if end.error:
         show_diagnostics(end.error.diagnostics)
     if report.left:

@@ -161,6 +161,7 @@ class AccountUsage(StateDatabase):
 
         """
         at_second = math.ceil((at or now).timestamp())
+        self.refuse_vanished()
         with self._db.transaction():
             self._prune(now)
             tally = self._tally(account)
@@ -176,6 +177,7 @@ class AccountUsage(StateDatabase):
         for given in reservations:
             messages, recipients = sums.get((given.account, given.at), (0, 0))
             sums[given.account, given.at] = (messages + 1, recipients + given.recipients)
+        self.refuse_vanished()
         with self._db.transaction():
             self._prune(datetime.fromtimestamp(reservations[-1].at, UTC))
             self._db.executemany(_ADD, [(*key, *counts) for key, counts in sums.items()])

@@ -6,6 +6,7 @@ A campaign's ledger, and the two small ones in the user's state folder (account 
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from typing import TYPE_CHECKING, Self
 
@@ -111,6 +112,7 @@ class StateDatabase:
             # Else SQLite leaves its shared memory beside it, where nothing is to be changed.
             immutable=read_only and journal_is_empty(path),
         )
+        self._as_opened = _identity(path)
         if read_only:
             return
         try:
@@ -122,6 +124,20 @@ class StateDatabase:
         except BaseException:
             self._db.close()
             raise
+
+    def refuse_vanished(self) -> None:
+        """Make sure that what is written here will be found again.
+
+        Raises:
+            LedgerError: the file was deleted or replaced since it was opened.
+
+        """
+        if _identity(self._db.path) != self._as_opened:
+            raise LedgerError(
+                f"{self._db.path} was deleted or replaced while it was in use",
+                code="L710",
+                hint="what an account has sent must be remembered; run the same command again",
+            )
 
     def close(self) -> None:
         """Close it; never raises."""
@@ -135,6 +151,14 @@ class StateDatabase:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        facts = os.stat(path)  # noqa: PTH116  before every message
+    except OSError:
+        return None
+    return facts.st_dev, facts.st_ino
 
 
 def _memory_lost(path: Path, error: Exception) -> LedgerError:

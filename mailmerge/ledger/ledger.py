@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from mailmerge.model import Counts
 
+_UNTIL = " (until "
 _ROW = 600
 """Octets of a row that was contacted once: 530 were measured, with addresses and replies of usual lengths."""
 _LOG_ROW, _LOG = 1000, 16 << 20
@@ -351,12 +352,17 @@ class Ledger(LedgerReader):
 
         *copied*: it goes on elsewhere, so that what is kept here is not that campaign any more.
         """
-        kept = f"{self.campaign} (until {self._now().astimezone():%Y-%m-%d %H:%M:%S})"
+        kept = f"{self.campaign}{_UNTIL}{self._now().astimezone():%Y-%m-%d %H:%M:%S})"
         secret = os.urandom(32) if copied else self.secret
         with self._db.transaction():
             cells = (kept, secret, self._id)
             self._db.execute("UPDATE campaign SET name = ?, secret = ? WHERE id = ?", cells)
         return kept
+
+    def set_aside_names(self) -> list[str]:
+        """Give the names under which earlier campaigns of this name are kept, unless they were purged."""
+        names = self._db.rows("SELECT name FROM campaign WHERE purged IS NULL")
+        return [str(name) for (name,) in names if str(name).startswith(f"{self.campaign}{_UNTIL}")]
 
     def purge(self) -> None:
         """Remove personal data for good: addresses and replies go, keys become hashes nobody can undo.

@@ -138,7 +138,7 @@ class ConnectionSlot:
         """Whether a connection is being opened or asked."""
         return self._steps is not None
 
-    def open(self) -> bool:
+    def connect(self) -> bool:
         """Begin to make a connection; return whether there is one already.
 
         Raises:

@@ -298,7 +298,7 @@ class Sender:
         return None
 
     def _open(self, slot: ConnectionSlot) -> bool:
-        return self._stepped(slot, slot.open)
+        return self._stepped(slot, slot.connect)
 
     def _advance(self) -> None:
         """Go on with connections that are being opened or asked."""

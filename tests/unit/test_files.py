@@ -20,6 +20,7 @@ import pytest
 
 from mailmerge import files, folders
 from mailmerge.errors import FileError, MailmergeError
+from mailmerge.streams import point_nowhere
 from servers.programs import unmeasured
 
 if TYPE_CHECKING:
@@ -843,7 +844,7 @@ def test_a_stream_without_a_reader_goes_nowhere() -> None:
     """What is written afterwards is lost without an error."""
     reader, writer = os.pipe()
     os.close(reader)
-    files.point_nowhere(writer)
+    point_nowhere(writer)
 
     assert os.write(writer, b"x") == 1
     os.close(writer)
