@@ -164,7 +164,7 @@ def send(
             end = run.execute(plan, connect)
         if text := pipelining_note(account, profile, remembered=True):
             end = replace(end, notes=(*end.notes, text))
-            end = replace(end, notes=(*end.notes, *transcript.notes()))
+        end = replace(end, notes=(*end.notes, *transcript.notes()))
         report = run.report(end, definition.workspace.out)
     if listener is not None and listener.failure is not None:
         raise listener.failure

@@ -1,4 +1,4 @@
-"""Nothing in the package but files.py, folders.py and streams.py writes or deletes files or opens databases."""
+"""Nothing but files.py, folders.py and streams.py writes, renames or deletes files, or opens databases."""
 
 from __future__ import annotations
 
