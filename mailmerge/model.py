@@ -286,11 +286,16 @@ class Phase(enum.StrEnum):
     QUIT = "quit"
 
 
+REPLY_LIMIT = 2000
+"""Characters of a reply that are shown and kept: servers may send 64 KB."""
+
+
 class Reply(Struct, frozen=True):
     """One SMTP reply (RFC 5321 section 4.2), its text decoded for display only."""
 
     code: int
     lines: tuple[str, ...] = ()
+    """Printable: control, bidi and other invisible characters are escapes, see `mailmerge.text.printable`."""
     enhanced: tuple[int, int, int] | None = None
     """Enhanced status code (RFC 3463), if the text starts with one that fits the reply code."""
     raw: bytes = b""
@@ -307,7 +312,8 @@ class Reply(Struct, frozen=True):
 
     def __str__(self) -> str:
         status = "{}.{}.{}".format(*self.enhanced) if self.enhanced else ""
-        return " ".join(part for part in (str(self.code), status, self.text) if part)
+        text = self.text if len(self.text) <= REPLY_LIMIT else self.text[:REPLY_LIMIT] + "…"
+        return " ".join(part for part in (str(self.code), status, text) if part)
 
 
 class Status(enum.StrEnum):

@@ -6,6 +6,7 @@ Knows none of the program's own types, so that everything may use it.
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -113,6 +114,15 @@ def _one_slip(one: str, other: str) -> bool:
 def plural(count: int, noun: str, nouns: str | None = None) -> str:
     """Write a count with its noun: ``1 row``, ``2,000 rows``; *nouns* where an "s" does not make it many."""
     return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"
+
+
+def figure(value: float) -> str:
+    """Write a number with about three digits, never with an exponent: ``30,000``, ``33.3``, ``0.0125``."""
+    if value == 0 or abs(value) >= 99.95:
+        return f"{value:,.0f}"
+    digits = max(0, 2 - math.floor(math.log10(abs(value))))
+    text = f"{value:,.{digits}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def local_time(moment: datetime, now: datetime) -> str:

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from mailmerge.sqlite import Database
 
 _BALLAST = 1024 * 1024
+_REPLY_OCTETS = 2048
+"""How much of a reply is kept."""
 
 _INTEND = """
 INSERT INTO attempt (id, campaign, previous, run, key, row, address, number, at, message_id, date,
@@ -374,6 +376,8 @@ def _reached(outcome: Outcome) -> tuple[str, str, str, int | None, str, str, byt
         said = (outcome.hint or "") if outcome.scope is Scope.ROW else ""
         return (*head, None, "", said, None)
     enhanced = "{}.{}.{}".format(*reply.enhanced) if reply.enhanced else ""
-    # One lone surrogate in a hostile reply would make the whole commit fail.
-    text = reply.text.encode("utf-8", "replace").decode()
-    return (*head, reply.code, enhanced, text, reply.raw)
+    # One lone surrogate in a hostile reply would make the whole commit fail, and 64 KB a row the disk full.
+    text = reply.text.encode("utf-8", "replace")
+    if len(text) > _REPLY_OCTETS:
+        text = text[: _REPLY_OCTETS - 3].decode("utf-8", "ignore").encode() + "…".encode()
+    return (*head, reply.code, enhanced, text.decode(), reply.raw[:_REPLY_OCTETS])

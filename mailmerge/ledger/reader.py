@@ -21,6 +21,7 @@ from mailmerge.ledger import schema
 from mailmerge.ledger.databases import damaged
 from mailmerge.model import Counts, Delivery, Status, Version
 from mailmerge.sqlite import moment
+from mailmerge.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -107,7 +108,7 @@ _DELIVERY: dict[str, tuple[str, Callable[[Any], object] | None]] = {
     "reason": ("coalesce(nullif(d.note, ''), a.reason, '')", None),
     "code": ("a.code", None),
     "enhanced": ("coalesce(a.enhanced, '')", None),
-    "reply": ("coalesce(a.reply, '')", None),
+    "reply": ("coalesce(a.reply, '')", printable),  # a ledger may come from anybody
     "version": ("coalesce(v.digest, '')", None),
     "row_digest": ("coalesce(a.row_digest, '')", None),
     "generation": ("d.generation", None),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from mailmerge.model import Status
-from mailmerge.text import duration
+from mailmerge.text import duration, figure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -312,7 +312,7 @@ def _lines(top: float) -> Iterator[tuple[float, str]]:
         value = top * number / steps
         yield (
             round(HEIGHT - HEIGHT * number / steps, 1),
-            f"{value:,.0f}" if value.is_integer() else f"{value:g}",
+            figure(value),
         )
 
 

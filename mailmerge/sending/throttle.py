@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from mailmerge.text import figure
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -124,8 +126,8 @@ class Throttle:
             return
         times = "once" if self.halvings == 1 else f"{self.halvings} times"
         slowest, last = (60 / interval if interval else 0.0 for interval in (self.longest, self._interval))
-        back = "back to full speed" if self._interval <= self._full_interval else f"{last:,.3g}/min"
-        lowest = f"lowest rate {slowest:,.3g}/min, {back} at the end"
+        back = "back to full speed" if self._interval <= self._full_interval else f"{figure(last)}/min"
+        lowest = f"lowest rate {figure(slowest)}/min, {back} at the end"
         yield f"slowed down {times} at the server's request: {lowest}"
 
     def delay(self, now: float, domains: Iterable[str] = ()) -> float:

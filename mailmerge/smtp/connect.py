@@ -26,6 +26,7 @@ from mailmerge.errors import ConnectionLost, InputError, ProtocolError, SessionE
 from mailmerge.smtp.deadlines import Wait
 from mailmerge.smtp.endpoint import SUBMISSION_PORTS_HINT, TLS_MODE_HINT
 from mailmerge.smtp.replies import decode
+from mailmerge.text import figure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -172,7 +173,7 @@ def _not_connected(endpoint: Endpoint, failure: OSError | None, seconds: float) 
     where = f"{endpoint.host}, port {endpoint.port}"
     if isinstance(failure, TimeoutError):
         return ConnectionLost(
-            f"{where} did not answer within {seconds:g} s",
+            f"{where} did not answer within {figure(seconds)} s",
             code="S613",
             hint="Some networks block mail ports: try port 587 or 465, or another network.",
         )
@@ -250,7 +251,8 @@ def secure(
     except TimeoutError:
         tls.close()
         raise ConnectionLost(
-            f"{endpoint.host}, port {endpoint.port}, did not finish the TLS handshake within {seconds:g} s",
+            f"{endpoint.host}, port {endpoint.port}, did not finish the TLS handshake "
+            f"within {figure(seconds)} s",
             code="S613",
             hint=TLS_MODE_HINT,
         ) from None

@@ -10,6 +10,7 @@ from msgspec import Struct
 from mailmerge.errors import ConnectionLost
 from mailmerge.smtp.endpoint import TLS_MODE_HINT
 from mailmerge.smtp.state import Life, Overlap, Step
+from mailmerge.text import figure
 
 if TYPE_CHECKING:
     from mailmerge.smtp.session import Session
@@ -141,9 +142,11 @@ class DeadlineTimer:
         step = session.awaited
         if step is Step.GREETING:
             seconds = self._deadlines.greeting
-            return ConnectionLost(f"{where}, said nothing in {seconds:g} s", code="S613", hint=TLS_MODE_HINT)
+            return ConnectionLost(
+                f"{where}, said nothing in {figure(seconds)} s", code="S613", hint=TLS_MODE_HINT
+            )
         if step is None or not session.asked:
             seconds = self._deadlines.progress
-            return ConnectionLost(f"{where}, accepted no more data for {seconds:g} s", code="S613")
+            return ConnectionLost(f"{where}, accepted no more data for {figure(seconds)} s", code="S613")
         seconds = self._allowed(session, step)
-        return ConnectionLost(f"{where}, did not answer {step.value} within {seconds:g} s", code="S613")
+        return ConnectionLost(f"{where}, did not answer {step.value} within {figure(seconds)} s", code="S613")

@@ -26,6 +26,7 @@ from mailmerge.smtp.reply_rules import (
     ReplyRule,
     suspected,
 )
+from mailmerge.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,7 +129,12 @@ def build_reply(lines: list[bytes]) -> Reply:
     if match and int(match[1]) == code // 100:
         enhanced = (int(match[1]), int(match[2]), int(match[3]))
         texts = [text.removeprefix(match[0].strip()).strip() for text in texts]
-    return Reply(code=code, lines=tuple(texts), enhanced=enhanced, raw=b"".join(lines))
+    return Reply(code=code, lines=tuple(map(shown, texts)), enhanced=enhanced, raw=b"".join(lines))
+
+
+def shown(text: str) -> str:
+    """Make a line fit to be shown wherever replies are: nothing in it steers a terminal or hides."""
+    return text if text.isprintable() else printable(text.replace("\t", " "))
 
 
 def decode(text: bytes) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mailmerge.errors import ProtocolError
 from mailmerge.masking import MASK, Masker
-from mailmerge.smtp.replies import ReplyParser, build_reply, decode
+from mailmerge.smtp.replies import ReplyParser, build_reply, decode, shown
 from mailmerge.smtp.state import INTERMEDIATE, STEPS, Stage, Step
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ class ReplyQueue:
             self._note("S", f"{reply.code} {MASK}")
             return
         for line in self.masker.mask(reply.raw).split(b"\r\n")[:-1]:
-            self._note("S", decode(line))
+            self._note("S", shown(decode(line)))
 
     def masked(self, reply: Reply, shortest: int = 0) -> Reply:
         """Return *reply* with every secret of at least *shortest* octets blanked in its text.

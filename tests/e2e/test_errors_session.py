@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import signal
 import ssl
 
@@ -432,3 +433,52 @@ def test_b22_a_row_that_stopped_the_last_run_comes_last_in_the_next(mailmerge):
         first, second = mailmerge("send", "spring", "--yes"), mailmerge("send", "spring", "--yes")
     assert (first.code, second.code) == (5, 5), (first, second)
     assert statuses(mailmerge.folder / "spring") == ["pending"] + ["accepted"] * 4
+
+
+# --- what servers say, wherever it is shown -----------------------------------------------------------------
+
+_STEERING = "no\x1b[31m \x07\x7f \x85 \u202eevil\u202c \u200b \U000e0041 end"
+_AS_SHOWN = r"no\x1b[31m \x07\x7f \x85 \u202eevil\u202c \u200b \U000e0041 end"
+
+
+def test_a_reply_is_shown_escaped_everywhere_and_kept_in_two_kilobytes(mailmerge):
+    """Transcript, CSV, JSON lines, `--json` and screen: the same words, and nothing that steers or hides."""
+    mailmerge.campaign()
+    reply = f"550 5.1.1 {_STEERING} {'x' * 60_000}"
+
+    def fault(peer: faultd.Peer) -> bytes | None:
+        return say(reply if b"<bo@" in peer.server.commands[-1] else "250 ok")(peer)
+
+    with FaultServer({"RCPT": fault}) as server:
+        mailmerge.account(server, tls="none", auth="none", user=None)
+        done = mailmerge("send", "spring", "--yes", "--json", "--transcript", "talk.txt")
+    assert done.code == 3, done
+    out = mailmerge.folder / "spring" / "out"
+    shown = {name: (out / name).read_text("utf-8-sig") for name in ("results.csv", "failed.csv")}
+    lines = (out / "results.jsonl").read_text("utf-8").splitlines()
+    shown |= {
+        "results.jsonl": "".join(str(json.loads(line)["reply"]) for line in lines),
+        "transcript": (mailmerge.folder / "talk.txt").read_text("utf-8"),
+        "--json": "".join(str(line.get("reply", "")) for line in done.objects),
+        "status": mailmerge("report", "spring").out + mailmerge("status", "spring").out,
+    }
+    for where, text in shown.items():
+        assert not [char for char in text if not (char.isprintable() or char in "\r\n")], where
+        assert where == "status" or _AS_SHOWN in text, where
+        assert where == "transcript" or text.count("x") < 2_100, where
+
+
+@pytest.mark.parametrize("what", ["nobody there", "sign-in refused", "nothing to send"])
+def test_a_run_without_outcomes_has_a_report_page(what: str, mailmerge, sandbox):
+    """Also where nothing was sent there is a page to look at."""
+    mailmerge.campaign(people_csv="email,name\n" if what == "nothing to send" else PEOPLE)
+    mailmerge.account(sandbox, **({"port": free_port()} if what == "nobody there" else {}))
+    if what == "sign-in refused":
+        mailmerge.environ["MAILMERGE_SMTP_PASSWORD"] = "geheim"
+    done = mailmerge("send", "spring", "--yes")
+    if what == "nothing to send":
+        assert done.code in {0, 2}, done
+    else:
+        assert done.code in {5, 6}, done
+        assert "3 pending" in done.out
+        assert (mailmerge.folder / "spring" / "out" / "report.html").exists()

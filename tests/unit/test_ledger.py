@@ -390,11 +390,21 @@ def test_counts_that_were_kept_badly_are_damage(ledger: Ledger, path: Path) -> N
 
 
 def test_hostile_replies_can_be_recorded(ledger: Ledger) -> None:
-    """A lone surrogate or NUL in a reply must not lose the outcome."""
+    """A lone surrogate or NUL in a reply must not lose the outcome; it comes back fit to be shown."""
     fill(ledger, 1)
     odd = Outcome(Status.REJECTED, Scope.ROW, Phase.RCPT, Reply(550, ("\udcff\x00\x1b]0;x",), raw=b"\xff"))
     send(ledger, 2, odd)
-    assert first_delivery(ledger).reply == "?\x00\x1b]0;x"
+    assert first_delivery(ledger).reply == r"?\x00\x1b]0;x"
+
+
+def test_two_kilobytes_of_a_reply_are_kept(ledger: Ledger) -> None:
+    """A server may say 64 KB for each row; the beginning is what matters."""
+    fill(ledger, 1)
+    long = Reply(550, ("ü" * 30_000,), raw=b"550 " + b"x" * 60_000)
+    send(ledger, 2, Outcome(Status.REJECTED, Scope.ROW, Phase.RCPT, long))
+    reply = first_delivery(ledger).reply
+    assert (len(reply.encode()), reply[-1]) == (2047, "…")
+    assert len(str(long)) < 2_100
 
 
 def test_an_unknown_version_is_our_mistake(ledger: Ledger) -> None:

@@ -8,6 +8,7 @@ from mailmerge.text import (
     did_you_mean,
     duration,
     excerpt,
+    figure,
     near,
     numbers,
     octets,
@@ -120,3 +121,22 @@ def test_spans_of_time_have_two_units_at_most(seconds: float, words: str) -> Non
 def test_sizes_are_written_in_steps_of_a_thousand() -> None:
     """Small sizes are exact, large ones have one decimal."""
     assert [octets(n) for n in (940, 14_230, 3_100_000)] == ["940 B", "14.2 KB", "3.1 MB"]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0, "0"),
+        (30_000, "30,000"),
+        (2021.6, "2,022"),
+        (99.96, "100"),
+        (33.333, "33.3"),
+        (6.0, "6"),
+        (0.5, "0.5"),
+        (0.012345, "0.0123"),
+        (3e7, "30,000,000"),
+    ],
+)
+def test_a_figure_has_no_exponent(value: float, shown: str) -> None:
+    """About three digits, for people."""
+    assert figure(value) == shown

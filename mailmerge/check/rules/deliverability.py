@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mailmerge.check.clients import client_data
 from mailmerge.check.message_view import Finding
 from mailmerge.check.rules import each_layout, each_message, whole_list
-from mailmerge.text import quoted
+from mailmerge.text import figure, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -195,7 +195,7 @@ def longer_than_a_day(to_send: int, quota: Rate | None) -> Iterator[Finding]:
     if quota is None or to_send <= quota.count:
         return
     windows = -(-to_send // quota.count)
-    unit = "days" if quota.seconds == 86400 else f"windows of {quota.seconds / 3600:g} h"
+    unit = "days" if quota.seconds == 86400 else f"windows of {figure(quota.seconds / 3600)} h"
     yield Finding(
         "M221",
         f"{to_send:,} messages exceed the account's quota of {quota}: the run takes {windows} {unit}",
