@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from mailmerge.addresses import AddressError, parse_address_list
 from mailmerge.campaign.connect import connection_factory, find_account, hand_over
 from mailmerge.campaign.opening import Access, open_run
-from mailmerge.campaign.planning import Planning
+from mailmerge.campaign.planning import Planning, once_more
 from mailmerge.campaign.preflight import examine
 from mailmerge.check.message_view import Finding, diagnostic
 from mailmerge.check.rules.deliverability import longer_than_a_day
@@ -45,6 +45,7 @@ class OnlineChecks(Struct, frozen=True):
     """Try the links."""
 
 
+@once_more
 def check(
     definition: Definition,
     *,

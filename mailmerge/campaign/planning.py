@@ -7,11 +7,12 @@ last run worked on, so that rows have the numbers that the last report had.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import secrets
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     from mailmerge.recipients import RecipientList
 
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 _CHANGES_TOLD = 5
 
 
@@ -238,6 +241,18 @@ def not_kept(kept: KeptPlan) -> PlanDamaged:
         f"the plan of campaign {kept.definition.name!r} is not kept any more",
         hint="plan() makes a new one; what was sent before is not sent again",
     )
+
+
+def once_more(command: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Let a command that only looks begin again where it meets a damaged plan: that is gone by then."""
+
+    @functools.wraps(command)
+    def run(*given: _P.args, **named: _P.kwargs) -> _T:
+        with contextlib.suppress(PlanDamaged):
+            return command(*given, **named)
+        return command(*given, **named)
+
+    return run
 
 
 def list_of(planned: OpenPlan) -> RecipientList | None:

@@ -138,7 +138,7 @@ def planned_messages(plan: Plan) -> Iterator[Message]:
                 continue
             if not planned.reader.has_messages:
                 raise not_kept(kept)
-            frozen = planned.reader.message(row.planned.message)
+            frozen = composer.planned(planned.reader, row.planned, keyed=definition.file.data.key is not None)
             message_id, date = stamp_of(ledger, frozen, row.delivery)
             yield composer.thaw(frozen, message_id=message_id, date=date or now)
 

@@ -16,7 +16,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from mailmerge.campaign.opening import Access, open_run
-from mailmerge.campaign.planning import Planning
+from mailmerge.campaign.planning import Planning, once_more
 from mailmerge.campaign.preflight import refuse_if_broken
 from mailmerge.campaign.standing import Join, Standing, StandingRow, stamp_of
 from mailmerge.campaign.suppression_store import store_path
@@ -126,6 +126,7 @@ def messages(
                 left_out.setdefault(str(shown.row.own), []).append(shown.recipient.row)
 
 
+@once_more
 def write_preview(
     definition: Definition,
     path: Path,
@@ -261,7 +262,9 @@ class _Look:
             if selection is not None and planned.row not in selection:
                 continue
             recipient = Recipient(planned.row, columns, planned.cells, planned.key if keyed else None)
-            frozen = None if planned.message is None else plan.message(planned.message)
+            frozen = None
+            if planned.message is not None:
+                frozen = self._composer.planned(plan, planned, keyed=keyed)
             yield _Shown(recipient, row, self._own(findings), frozen)
 
     def _made_now(self, selection: RowSelection | None) -> Iterator[_Shown]:

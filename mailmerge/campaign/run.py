@@ -28,7 +28,7 @@ from mailmerge.campaign.preflight import examine, refuse_if_broken
 from mailmerge.campaign.repeats import RepeatGuard
 from mailmerge.campaign.standing import stamp_of, troubled_last
 from mailmerge.clock import SystemClock
-from mailmerge.errors import AuthError, CampaignFileError, LedgerError, MailmergeError, RowError
+from mailmerge.errors import AuthError, CampaignFileError, LedgerError, MailmergeError, PlanDamaged, RowError
 from mailmerge.ledger.account_usage import QuotaRefusal
 from mailmerge.ledger.schema import sync_folder
 from mailmerge.model import Counts, Status
@@ -218,6 +218,7 @@ class Run:
         self._composer: Composer
         self._planned: OpenPlan
         self._make_plan: Callable[[], OpenPlan]
+        self._can_plan = kept is None
         if kept is None:
             self._recipients = opened.open_list()
             planning = Planning(opened.definition, self._recipients, account)
@@ -245,8 +246,20 @@ class Run:
             FileError: there is no room on the disk for the plan, or for what happens to its rows.
 
         """
-        planned = self._planned = self._make_plan()
-        plan, self._standing = examine(self._definition, self._ledger, planned, account=self._account)
+        try:
+            return self._plan()
+        except PlanDamaged:
+            if not self._can_plan:
+                raise
+            return self._plan()  # it is gone by now, and so it is made
+
+    def _examine(self) -> Plan:
+        self._planned = self._make_plan()
+        plan, self._standing = examine(self._definition, self._ledger, self._planned, account=self._account)
+        return plan
+
+    def _plan(self) -> Plan:
+        plan, planned = self._examine(), self._planned
         self._opt_outs = OptOutWatch(self._standing.join.suppressed, self._clock)
         refuse_if_broken(plan.problems)
         self._refuse_changes()
@@ -407,7 +420,7 @@ class Run:
         if plan.to_send:
             end = self._refused_before() or self._pass(connect)
         while end.reason is Reason.FINISHED and self._failure is None and self._sleep_until_due():
-            end = _joined(end, self._pass(connect))
+            end = end.followed_by(self._pass(connect))
         if end.reason is Reason.FINISHED and self._request.wait and self._stop.is_set():
             end = replace(end, reason=Reason.INTERRUPTED, message="stopped on request")
         return end
@@ -415,7 +428,12 @@ class Run:
     def _pass(self, connect: Connect) -> RunEnd:
         """Go through the list once."""
         self._ledger.note_version(self._composer.version, self._composer.parts)
-        return self._sender(connect).run(self._work())
+        end = self._sender(connect).run(self._work())
+        if isinstance(self._failure, PlanDamaged) and self._can_plan and self._request.limit is None:
+            self._failure = None  # the plan is gone by now, and so it is made again
+            self._examine()
+            end = end.followed_by(self._sender(connect).run(self._work()))
+        return end
 
     def _sender(self, connect: Connect) -> Sender:
         from mailmerge.sending.policy import Policy, RetryPolicy
@@ -494,9 +512,9 @@ class Run:
 
     def _one(self, row: StandingRow) -> Job | None:
         known, planned = row.delivery, row.planned
-        assert planned.message is not None
         try:
-            frozen = self._planned.reader.message(planned.message)
+            keyed = self._definition.file.data.key is not None
+            frozen = self._composer.planned(self._planned.reader, planned, keyed=keyed)
             message_id, earlier = stamp_of(self._ledger, frozen, known)
             date = earlier or self._now()
             message = self._composer.thaw(frozen, message_id=message_id, date=date)
@@ -574,10 +592,3 @@ def _longest(rates: Iterable[Rate]) -> timedelta:
 def _rows_in_doubt(standing: Standing, most: int = 12) -> tuple[int, ...]:
     """Give the numbers of the first rows that a person has to decide about."""
     return tuple(result.row for result in standing.in_doubt()[:most] if result.row is not None)
-
-
-def _joined(before: RunEnd, end: RunEnd) -> RunEnd:
-    """Put two passes of one run together."""
-    statuses = {*before.counts, *end.counts}
-    counts = Counts({status: before.counts[status] + end.counts[status] for status in statuses})
-    return replace(end, counts=counts, notes=(*before.notes, *end.notes))

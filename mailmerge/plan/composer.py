@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from mailmerge.errors import CampaignFileError, RowError
+from mailmerge.errors import CampaignFileError, PlanDamaged, RowError
 from mailmerge.file_system import FILE_SYSTEM, PrivateFiles
 from mailmerge.message import MessageBuilder, Thawer, message_id
-from mailmerge.model import AttachmentRule
+from mailmerge.model import AttachmentRule, Recipient
 from mailmerge.render import MessageTemplates, Renderer, TemplateSource, marked
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from mailmerge.config.accounts import Account
     from mailmerge.config.campaign_file import CampaignFile
     from mailmerge.file_system import FileSystem
-    from mailmerge.model import Columns, FrozenMessage, Message, Recipient, Rendered
+    from mailmerge.model import Columns, FrozenMessage, Message, Rendered
+    from mailmerge.plan.store import PlanReader, PlanRow
 
 
 class Recipe(Struct, frozen=True):
@@ -190,6 +191,31 @@ class Composer:
 
         """
         return self._builder.freeze(rendered, key=identity(rendered) if key is None else key)
+
+    def planned(self, plan: PlanReader, row: PlanRow, *, keyed: bool) -> FrozenMessage:
+        """Give the message of a planned row; where what is kept of it is damaged, make it once more.
+
+        Args:
+            plan: the plan.
+            row: a row of it that has a message.
+            keyed: whether rows are told apart by a key column.
+
+        Raises:
+            PlanDamaged: it is damaged, and what is made now is another message.
+            RowError: it is damaged, and the row cannot become a message any more.
+
+        """
+        assert row.message is not None
+        try:
+            return plan.message(row.message)
+        except PlanDamaged:
+            if not plan.has_messages:
+                raise
+            recipient = Recipient(row.row, self._columns, row.cells, row.key if keyed else None)
+            frozen = self.freeze(self.render(recipient))
+            if (frozen.digest, frozen.key) != (row.frozen, row.key):
+                raise
+            return frozen
 
     def sent_by(self, account: Account | None) -> Composer:
         """Give the same for messages that are frozen already, with an account's return path."""

@@ -6,6 +6,7 @@ import enum
 from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from mailmerge.model import Counts, Outcome, Status
 
@@ -57,6 +58,12 @@ class RunEnd(Struct, frozen=True):
     """Outcomes of this run by the state they left the row in."""
     notes: tuple[str, ...] = ()
     """What else a person should know of it, a sentence each."""
+
+    def followed_by(self, other: RunEnd) -> RunEnd:
+        """Put two passes of one run together."""
+        statuses = {*self.counts, *other.counts}
+        counts = Counts({status: self.counts[status] + other.counts[status] for status in statuses})
+        return replace(other, counts=counts, notes=(*self.notes, *other.notes))
 
 
 UNANSWERED = frozenset({"dropped", "timeout", "withdrawn"})

@@ -142,22 +142,29 @@ def test_a_plan_that_cannot_be_trusted_is_made_again(mailmerge, sandbox, damage,
     assert UNCHANGED.search(mailmerge("check", "spring").err)
 
 
-@pytest.mark.parametrize("damage", [messages_damaged, rows_damaged])
-@pytest.mark.parametrize("command", ["preview", "send"])
-def test_damage_inside_a_plan_is_met_once(mailmerge, sandbox, damage, command):
-    """Exit 5 in words when it is read; what the hint says, the same command again, works."""
+def page_torn(plan: Path, _messages: Path) -> None:
+    data = bytearray(plan.read_bytes())
+    with closing(sqlite3.connect(plan)) as db:
+        (root,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'row'").fetchone()
+        (size,) = db.execute("PRAGMA page_size").fetchone()
+    data[(root - 1) * size : root * size] = bytes(size)
+    plan.write_bytes(data)
+
+
+@pytest.mark.parametrize("damage", [messages_damaged, rows_damaged, page_torn])
+@pytest.mark.parametrize("command", ["check", "preview", "send"])
+def test_damage_inside_a_plan_costs_no_command(mailmerge, sandbox, damage, command):
+    """What is damaged is made again while the command runs: exit 0, every message as it is, each once."""
     mailmerge.campaign()
     mailmerge.account(sandbox)
     assert mailmerge("check", "spring").code == 0
     damage(*plans(mailmerge), *plans(mailmerge, "messages"))
-    more = {"send": ["--yes"], "preview": ["--no-open"]}[command]
+    more = {"send": ["--yes"], "preview": ["--no-open"]}.get(command, [])
 
-    first = mailmerge(command, "spring", *more)
-    again = mailmerge(command, "spring", *more)
+    done = mailmerge(command, "spring", *more)
 
-    assert first.code == 5, first
-    one_error(first, "C491", "run the same command again")
-    assert again.code == 0, again
+    assert done.code == 0, done
+    assert "C491" not in done.err
     if command == "send":
         assert sorted(message.rcpt_to[0] for message in sandbox.messages) == sorted(EVERYBODY)
 
