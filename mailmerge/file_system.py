@@ -140,7 +140,7 @@ class PrivateFiles:
         if not template and one in self._templates:
             return "a template"
         for folder in self._folders:
-            if real.startswith(folder) and not (root + os.sep).startswith(folder):
+            if real.startswith(folder):
                 return "a file that mailmerge wrote"
         if facts.st_nlink > 1 and one in self._written():
             return "a file that mailmerge wrote"

@@ -507,7 +507,8 @@ def _odd(found: os.stat_result, path: Path, most: int) -> str:
         return "it is a folder"
     if not stat.S_ISREG(found.st_mode):
         return "it is not a plain file"
-    if os.path.realpath(path).startswith(_NO_DISK):
+    real = os.path.realpath(path)
+    if real.startswith(_NO_DISK) and not real.startswith("/dev/shm/"):  # noqa: S108  files like any others
         return "it is no file on a disk: the system makes it up"
     return f"it is larger than {most // 1_000_000} MB" if found.st_size > most else ""
 

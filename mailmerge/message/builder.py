@@ -234,7 +234,12 @@ class MessageBuilder:
             if not path and rule.missing == "skip":
                 return []
             raise _empty_value(name.empty)
-        files = self._store.search.find(rule.base, path, rule.missing, alone=alone, fixed=name.fixed)
+        try:
+            files = self._store.search.find(rule.base, path, rule.missing, alone=alone, fixed=name.fixed)
+        except FileProblem:
+            if name.empty is not None:  # what is left of the path is a folder, or nothing
+                raise _empty_value(name.empty) from None
+            raise
         if len(files) == 1 and name.name:
             labels = [name.name]
         elif len(files) == 1 and (wanted := WantedPath.parse(path)).literal:

@@ -37,8 +37,10 @@ _TOKENS = re.compile(r"(\[[*?[]\]|\[[^\]]+\]|\*+|\?)")
 _MOST_STARS = 4
 _SEVERAL = re.compile(r"\s*[;,|\n]\s*|\s+(?:and|und|et|y)\s+")
 _INVISIBLE = re.compile(r"[\s\u200b-\u200f\u2060\ufeff]+")
-_MOST_COMPARED = 500
-"""Names of a folder that one that is not there is compared with letter by letter."""
+_MOST_COMPARED = 100
+"""Letters of a name that is not there, and names of its folder, that are compared one by one."""
+_MOST_HINTS = 50
+"""How often that is done: it takes its time, and whoever has read so many hints knows."""
 _MOST_FOLDERS = 64
 _WITHOUT = 'put the file there, or correct its name; only if rows may go without it: `missing = "skip"`'
 _EMPTY = 'fill in the cell; only if rows may go without a file: `missing = "skip"`'
@@ -125,6 +127,7 @@ class FileSearch:
         self.files = files
         self._own = own or PrivateFiles()
         self._names: dict[str, dict[str, list[str]]] = {}
+        self._near_left = _MOST_HINTS
 
     def find(
         self,
@@ -293,7 +296,8 @@ class FileSearch:
                 parts.append(part)
                 continue
             names = self._like(folder, part)
-            if not names and len(part) <= 255:
+            if not names and len(part) <= _MOST_COMPARED and self._near_left:
+                self._near_left -= 1
                 there = [name for several in self._folded(folder).values() for name in several]
                 names = list(near(part, there)) if len(there) <= _MOST_COMPARED else []
             if not names:

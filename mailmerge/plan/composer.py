@@ -65,7 +65,9 @@ def recipe(file: CampaignFile, account: Account | None = None, *, out: Path | No
             code="C460",
             hint='write from = "Me <me@example.org>" under [message], or give --from',
         )
-    folders = {file.folder / "out", file.folder / ".mailmerge", *([out] if out else [])}
+    folders = {file.folder / "out", file.folder / ".mailmerge"}
+    if out is not None and not file.folder.resolve().is_relative_to(out.resolve()):
+        folders.add(out)
     return Recipe(
         _templates(file, sender),
         file.data.where,

@@ -339,6 +339,20 @@ def test_e1_what_the_hint_says_helps(
     assert {cli.run(command) for command in rest} <= {0, 3}
 
 
+def test_e1_a_campaign_is_not_begun_through_a_link(
+    spring: Path, outside: Outside, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """`init` writes none of its files where a link has the name, wherever that leads."""
+    (spring / "campaign.toml").unlink()
+    for name, kind in (("body.txt", "nowhere"), ("campaign.toml", "link"), ("people.csv", "name")):
+        (spring / name).unlink(missing_ok=True)
+        plant(spring / name, kind, outside)
+        outside.expect()
+        assert cli.run(("init", "spring", "--template", "plain", "--from", "me@example.org")) == 2
+        assert "already" in capfd.readouterr().err
+        outside.check(name)
+
+
 # --- as the kernel sees it -------------------------------------------------------------------------------
 
 _CALL = re.compile(r"^\d+ +(?P<name>\w+)\((?P<rest>.*)\) += (?P<result>-?\d+)(?:<(?P<real>[^>]*)>)?")

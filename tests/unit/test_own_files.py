@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mailmerge.campaign import Campaign
-from mailmerge.errors import SecretLeak
+from mailmerge.errors import InputError, SecretLeak
 from mailmerge.masking import Secret
 from mailmerge.message.attachments import is_image
 
@@ -171,3 +171,11 @@ def test_e6_a_secret_in_a_header_stops_the_run(tmp_path: Path) -> None:
         list(made.check().messages())
     assert secret
     assert short
+
+
+def test_e5_results_are_not_sent_whatever_the_rule_s_folder(tmp_path: Path) -> None:
+    """Neither where `--attach` names them, nor from a rule whose folder is that of the results."""
+    campaign(tmp_path, ["note.txt"], "attached")
+    for options in ({"attach": [str(tmp_path / "out/results.csv")]}, {"attach": [str(tmp_path / ".env")]}):
+        with pytest.raises(InputError, match="is never sent"):
+            Campaign.load(tmp_path, options=options, environ={}).check()

@@ -42,6 +42,7 @@ _SPEAKS_OF_ONE = re.compile(
     re.IGNORECASE,
 )
 """Words that promise a file, in the languages that mail merges are written in most."""
+_SUBJECT = "message.subject"
 _ADDRESS_IN_TEXT = re.compile(r"https?://", re.IGNORECASE)
 
 
@@ -102,23 +103,24 @@ def file_forgotten(view: MessageView) -> Iterator[Finding]:
     """Find a message that speaks of an attachment and has none."""
     if any(not file.content_id for file in view.message.files):
         return
-    fixed = view.sources.once(_fixed_words)
+    promised = view.sources.once(_promises)
     body = view.rendered.html if view.rendered.text is None else view.rendered.text
-    for chunk in (view.rendered.subject, *(body or ())):
-        word = fixed[chunk] if chunk in fixed else _spoken(chunk)
-        if word:
+    for chunk in (_SUBJECT, *(body or ())):
+        if word := promised.get(chunk):
             yield Finding(
                 "A215",
                 f"the message says {quoted(word)}, but no file is attached",
                 "attach the file with [[attach]] or --attach, or write where it is to be found",
-                view.sources.of(word) if chunk in fixed else None,
+                view.sources.of(word),
             )
             return
 
 
-def _fixed_words(sources: SourceLocator) -> dict[str, str]:
-    """Look at what the templates say themselves once."""
-    return {chunk: _spoken(chunk) for chunk in sources.fixed}
+def _promises(sources: SourceLocator) -> dict[str, str]:
+    """Find what the templates promise, once: cells are not read for it."""
+    texts = {chunk: _spoken(chunk) for chunk in sources.fixed}
+    texts[_SUBJECT] = _spoken(sources.texts.get(_SUBJECT, ""))
+    return {chunk: word for chunk, word in texts.items() if word}
 
 
 def _spoken(text: str) -> str:
