@@ -316,6 +316,37 @@ def test_attachments_open_and_are_saved_as_they_are(look):
     assert download.value.path().read_bytes() == b"%PDF-1.4\n" + bytes(range(256)) * 40
 
 
+def test_f41_what_cannot_be_shown_leaves_no_other_row_under_its_title(mailmerge, browse):
+    """An image source that is no address costs that picture; damage to the file costs the rows in it."""
+    sources = ["cid:%zz", "cid:%", "cid:nobody@nowhere", "https://x.example/a.png"]
+    lines = [f"p{row}@example.org,Person {row},{source}" for row, source in enumerate(sources, 2)]
+    mailmerge.campaign(
+        campaign_toml=CAMPAIGN + 'html = "body.html"\n',
+        people_csv="email,name,photo\n" + "\n".join(lines) + "\n",
+        body_txt="Dear {{ name }}\n",
+        body_html="<p>Dear {{ name }}</p><div>{{ ('<img src=\"' ~ photo ~ '\">')|safe }}</div>",
+    )
+    assert mailmerge("preview", "spring", "--no-open").code == 0
+    file = mailmerge.folder / "spring/out/preview.html"
+
+    page = ready(browse(f"{file.as_uri()}#row=5"))
+    for row in (4, 3, 2):
+        page.evaluate(f"goTo({row})")
+        expect(page.locator("#row-title")).to_have_text(f"Row {row}")
+        expect(page.frame_locator("iframe.message-frame").locator("p")).to_have_text(f"Dear Person {row}")
+        assert "1 image cannot be shown" in page.locator("#panel").inner_text()
+
+    page.evaluate(
+        "document.querySelector('script[data-block=rows]').textContent = 'damaged'; openedBlocks.clear()"
+    )
+    page.evaluate("goTo(3)")
+
+    expect(page.locator("#row-title")).to_have_text("Row 3")
+    expect(page.locator("#panel")).to_contain_text("This row cannot be shown")
+    assert "Person" not in page.locator("#panel").inner_text() + page.locator("#heads").inner_text()
+    expect(page.locator("iframe.message-frame")).to_have_count(0)
+
+
 # --- where rows stand -----------------------------------------------------------------------------------
 
 STANDING = """\

@@ -9,7 +9,7 @@ const LINK_STYLE = "a:target{outline:3px solid #0b7a66;outline-offset:2px}a:targ
 
 function messageDocument(html, parts, { images, forced }) {
   const inert = new DOMParser().parseFromString(html, "text/html");
-  const found = { links: [], remote: new Set(), removed: 0 };
+  const found = { links: [], remote: new Set(), unseen: new Set(), removed: 0 };
   for (const node of inert.querySelectorAll(ACTIVE)) {
     if (node.matches("script, iframe, object, embed, meta[http-equiv=refresh i]")) found.removed += 1;
     node.remove();
@@ -52,7 +52,10 @@ function quietPictures(node, parts, images, found) {
     const value = node.getAttribute(name);
     if (value === null || (name.endsWith("href") && !/^(image|use|feimage)$/i.test(node.localName))) continue;
     const source = value.trim();
-    if (/^cid:/i.test(source)) source_(node, name, images ? inlineSource(source, parts) : null);
+    if (/^cid:/i.test(source)) {
+      if (!partNamed(source, parts)) found.unseen.add(source);
+      source_(node, name, images ? inlineSource(source, parts) : null);
+    }
     else if (/^data:image\//i.test(source)) source_(node, name, images ? source : null);
     else {
       if (/^(https?:)?\/\//i.test(source)) found.remote.add(source);
@@ -78,10 +81,19 @@ function inline(style, parts, images) {
 }
 
 function inlineSource(source, parts) {
-  const wanted = decodeURIComponent(source.slice(4));
-  const part = parts.find((candidate) => candidate.contentId === wanted);
+  const part = partNamed(source, parts);
   if (!part || part.leftOut || !part.type.startsWith("image/")) return null;
   return `data:${part.type};base64,${part.body.replace(/\s/g, "")}`;
+}
+
+function partNamed(source, parts) {
+  let wanted = source.slice(4);
+  try {
+    wanted = decodeURIComponent(wanted);
+  } catch {
+    // Not percent-encoded: there may be a part of this very name.
+  }
+  return parts.find((candidate) => candidate.contentId === wanted);
 }
 
 // The words that an inbox shows after the subject: the first ones of the body.

@@ -7,7 +7,14 @@ async function drawRow(announce = false) {
   if (!item) return;
   const turn = ++drawing;
   const other = state.compare !== null ? page.byRow.get(state.compare) : null;
-  const [found, otherFound] = await Promise.all([details(item), other ? details(other) : null]);
+  let found;
+  let otherFound;
+  let failure = null;
+  try {
+    [found, otherFound] = await Promise.all([details(item), other ? details(other) : null]);
+  } catch (error) {
+    failure = error;
+  }
   if (turn !== drawing) return; // a newer row was asked for meanwhile
   const at = shown.indexOf(item);
   $("row-title").textContent = `Row ${item.row}`;
@@ -17,11 +24,30 @@ async function drawRow(announce = false) {
   $("compare").disabled = page.entries.length < 2;
   $("compare-bar").hidden = !other;
   if (other && document.activeElement !== $("compare-row")) $("compare-row").value = other.row;
-  $("heads").replaceChildren(...[[item, found], ...(other ? [[other, otherFound]] : [])].map(([one, its]) => head(one, its, Boolean(other))));
+  if (failure) { // nothing of another row is left under this one's title
+    $("heads").replaceChildren();
+    $("panel").replaceChildren(cannotBeShown("This row", failure));
+    return;
+  }
+  $("heads").replaceChildren(...[[item, found], ...(other ? [[other, otherFound]] : [])].map(([one, its]) =>
+    fenced("The head of this message", () => head(one, its, Boolean(other)))));
   $("heads").classList.toggle("two", Boolean(other));
   drawTabs(found);
   drawPanel(item, found, other, otherFound);
   if (announce) say(spoken(item));
+}
+
+// What fails is said in its place: one message that no browser can take must not keep the others from being seen.
+function fenced(what, make) {
+  try {
+    return make();
+  } catch (error) {
+    return cannotBeShown(what, error);
+  }
+}
+
+function cannotBeShown(what, error) {
+  return nothing(`${what} cannot be shown`, String(error?.message || error));
 }
 
 function spoken(item) {
@@ -92,13 +118,14 @@ function drawPanel(item, found, other, otherFound) {
   const panel = $("panel");
   const focused = panel.contains(document.activeElement) ? document.activeElement.getAttribute("data-value") || "" : null;
   const [name, , view] = TABS.find(([candidate]) => candidate === state.tab);
-  const one = view(item, found, otherFound, other);
+  const shows = (...of) => fenced(of[1] === found ? "This view of the row" : "This view of the other row", () => view(...of));
+  const one = shows(item, found, otherFound, other);
   panel.className = `panel panel-${name}`;
   const tools = name === "message" && (found.htmlPart || otherFound?.htmlPart) ? toolbar()
     : name === "message" && found.message ? toolbar()
       : (name === "text" || name === "source") && found.message ? marksToggle(found) : null;
   const body = other
-    ? el("div", { class: "pair" }, column(item, one), column(other, view(other, otherFound, found, item)))
+    ? el("div", { class: "pair" }, column(item, one), column(other, shows(other, otherFound, found, item)))
     : one;
   panel.replaceChildren(...[tools, body].filter(Boolean));
   if (focused !== null) (focused && panel.querySelector(`[data-value="${focused}"]`) || panel).focus({ preventScroll: true });

@@ -53,10 +53,11 @@ function messageView(item, found) {
   const made = messageDocument(partText(found.htmlPart), found.parts, { images: state.images, forced: state.dark === "forced" });
   device.append(messageFrame(item, made));
   const remote = made.remote.size ? `${plural(made.remote.size, "image")} from the web not loaded here. ` : "";
+  const unseen = made.unseen.size ? `${plural(made.unseen.size, "image")} cannot be shown: no part of the message has ${made.unseen.size > 1 ? "these names" : "this name"}. ` : "";
   const removed = made.removed ? `${plural(made.removed, "script or embedded page", "")} left out, as mail programs do. ` : "";
   return el("div", {},
     el("div", { class: "stage", tabindex: "0", role: "group", "aria-label": `The message of row ${item.row}` }, device),
-    remote || removed ? el("p", { class: "hint" }, remote, removed) : null,
+    remote || unseen || removed ? el("p", { class: "hint" }, remote, unseen, removed) : null,
     made.links.length ? linkList(made.links) : null);
 }
 
