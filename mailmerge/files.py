@@ -91,15 +91,23 @@ def start_file(path: Path) -> BinaryIO:
         return opened.create(path.name)
 
 
-def create_file(path: Path, content: bytes) -> None:
+def create_file(path: Path, content: bytes, *, mode: int | None = None) -> None:
     """Make a file of the user's own, in a folder that is made if there is none; nothing is overwritten.
+
+    Args:
+        path: the file.
+        content: what is in it.
+        mode: who may read and write it; None: whoever may with any new file of this user.
 
     Raises:
         FileError: something has this name already, or it cannot be made.
 
     """
-    with named_folder(path.parent) as opened, opened.create(path.name, mode=0o666) as stream:
+    first = 0o666 if mode is None else 0o600
+    with named_folder(path.parent) as opened, opened.create(path.name, mode=first) as stream:
         stream.write(content)
+        if mode is not None and hasattr(os, "fchmod"):
+            os.fchmod(stream.fileno(), mode)
 
 
 def remove_file(path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -167,3 +168,24 @@ def octets(number: int) -> str:
     if number < 1_000_000:
         return f"{number / 1000:.1f} KB"
     return f"{number / 1_000_000:.1f} MB"
+
+
+# --- cells of ours -----------------------------------------------------------------------------------
+
+_STARTS = r"[=+\-@\t\r\uff0b\uff0d\uff1d\uff20]"
+_FORMULA = re.compile(rf"(\A|[;\t\r\n][ \"]*)(?='*{_STARTS})")
+_GUARDED = re.compile(rf"(\A|[;\t\r\n][ \"]*)'(?='*{_STARTS})")
+
+
+def guarded(text: str) -> str:
+    """Make a text a cell that no spreadsheet program takes for a formula: an apostrophe stands before it.
+
+    A program that is set to semicolons or tabs splits the cells of a table with commas once more, and line
+    ends begin a row for it: what follows any of them is guarded as well.
+    """
+    return _FORMULA.sub(r"\1'", text)
+
+
+def unguarded(text: str) -> str:
+    """Give the text that `guarded` was given."""
+    return _GUARDED.sub(r"\1", text)

@@ -24,6 +24,7 @@ from mailmerge.report.failed_rows import failed_name, write_failed_text, write_f
 from mailmerge.report.result_files import FAILED, LINES, TABLE, ReportFiles, record
 from mailmerge.report.summary import Redactor, RowSample, Summary
 from mailmerge.sending.runs import Reason, RunEnd
+from mailmerge.text import unguarded
 from mailmerge.values import displayed
 from mailmerge.version import program_version
 
@@ -211,7 +212,7 @@ def _keys_in_text(path: Path) -> list[str] | None:
             rows = csv.DictReader(file)
             if KEY_COLUMN not in (rows.fieldnames or ()):
                 return None
-            return [row.get(KEY_COLUMN) or "" for row in rows]
+            return [unguarded(row.get(KEY_COLUMN) or "") for row in rows]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ListError(f"cannot read {path}: {error}", code="D100") from error
 
@@ -341,8 +342,9 @@ def publish(
     *source* is the campaign's list in the run that this is about, for those who send failed rows again.
     """
     wanted = wanted or ReportOptions()
-    redactor = Redactor(standing.ledger.secret) if wanted.redact else None
-    if redactor:
+    redactor = None
+    if wanted.redact:
+        redactor = Redactor(standing.ledger.secret, _names(facts(), recipients, folder))
         folder /= REDACTED
     summary, picked = Summary(), RowSample()
     wants_failed = recipients is not None and redactor is None
@@ -399,7 +401,9 @@ def _write_page(
     names += [extra.name for extra in published.extra]
     summary = published.summary
     try:
-        said = replace(facts(), files=tuple(names), redacted=redactor is not None)
+        said = replace(facts(), files=tuple(names))
+        if redactor is not None:
+            said = _redacted(said, redactor)
         with out.writing(PAGE) as path:
             figures = standing.aggregates()
             write_page(path, said, summary.counts, picked, figures, gone=summary.gone, redactor=redactor)
@@ -409,6 +413,30 @@ def _write_page(
             out.remove(PAGE)  # an older page would tell of another run
         return None
     return path
+
+
+def _names(facts: Facts, recipients: RecipientList | None, folder: Path) -> set[str]:
+    """Gather what names the campaign in a file to be shared: itself, its list and its folder."""
+    found = {facts.campaign, facts.list_name, Path(facts.list_name).stem}
+    places = [folder.absolute().parent]
+    if recipients is not None:
+        places.append(Path(recipients.shown).absolute().parent)
+        found |= {recipients.shown, str(Path(recipients.shown).absolute())}
+    for place in places:
+        found |= {str(place), place.name, place.parent.name if place.name in {"out", ".mailmerge"} else ""}
+    return found - {"", ".", "/", "out"}
+
+
+def _redacted(facts: Facts, redactor: Redactor) -> Facts:
+    return replace(
+        facts,
+        redacted=True,
+        campaign=redactor.name(facts.campaign),
+        account=redactor.words(facts.account),
+        list_name=redactor.name(facts.list_name),
+        list_digest="",
+        stopped=redactor.words(facts.stopped),
+    )
 
 
 def write_failed(out: OutputFolder, failed: Mapping[int, Result], recipients: RecipientList) -> int:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from markupsafe import escape
 from msgspec import Struct
 
 from mailmerge.errors import CampaignFileError
@@ -21,6 +23,7 @@ from mailmerge.values import displayed
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from mailmerge.model import Columns
     from mailmerge.options import StockTemplate
     from mailmerge.recipients import RecipientList
 
@@ -28,6 +31,14 @@ _SAMPLE_ROWS = 50
 _FIRST_NAMES = ("first_name", "firstname", "first", "given_name", "vorname", "prenom", "nombre", "称呼")
 _FULL_NAMES = ("name", "full_name", "fullname", "contact", "姓名", "名前", "nom")
 _ID_NAMES = re.compile(r"(?:id|no|nr|number|key)\Z|_(?:id|no|nr|number)\Z", re.IGNORECASE)
+_CODE = re.compile(r"\{[{%#]|[}%#]\}")
+_MARKS = re.compile(r"""["'\\{}%#]""")
+_RESERVED = frozenset(
+    """and else elif if for in is not or import from as with without context block extends include macro call
+    filter set do true false none True False None loop self super caller varargs kwargs range dict lipsum
+    cycler joiner namespace recursive ignore missing scoped required pluralize trans""".split()  # noqa: SIM905
+)
+"""Names that mean something else to a template."""
 _SUBJECTS: Mapping[StockTemplate, str] = {
     "plain": "A message for you",
     "newsletter": "This month's letter",
@@ -83,11 +94,10 @@ def make_campaign(
     names = recipients.columns.names
     rows, address = _address_column(recipients)
     source = folder / Path(recipients.shown).name
-    first = next((name for name in _FIRST_NAMES if name in names), None)
-    full = next((name for name in _FULL_NAMES if name in names), None)
-    identity = next((name for name in names if _ID_NAMES.search(name) and name != address), None)
-    greeting = first or full
+    spelt = _spelt(recipients.columns)
+    named = next((name for name in names if _ID_NAMES.search(name) and name != address), address)
     values: dict[str, object] = {
+        **_columns(recipients.columns, spelt, address),
         "kind": kind,
         "name": folder.resolve().name,
         "account": account,
@@ -95,15 +105,10 @@ def make_campaign(
         "sheet": sheet,
         "key": None,
         "sender": sender,
-        "to": f"{{{{ {full or first} }}}} <{{{{ {address} }}}}>" if full or first else f"{{{{ {address} }}}}",
         "subject": subject or _SUBJECTS[kind],
         "subject_text": subject or _SUBJECTS[kind],
         "html": (templates_folder() / kind / "body.html").is_file(),
-        "greeting": f'Dear {{{{ {greeting} or "friend" }}}}' if greeting else "Hello",
-        "columns": [
-            pair for pair in zip(recipients.columns.headings, names, strict=True) if pair[1] != address
-        ],
-        "id_column": identity or address,
+        "id_column": spelt[named],
         "open": "{{",
         "close": "}}",
     }
@@ -113,17 +118,63 @@ def make_campaign(
     }
     _create(source, recipients, contents)
     files = (*contents, source.name)
-    named = str(values["id_column"]) if kind == "invoice" else ""
+    file_column = spelt[named] if kind == "invoice" else ""
     return Scaffold(
-        folder, files, rows, recipients.columns.headings, recipients.dialect, address, file_column=named
+        folder, files, rows, recipients.columns.headings, recipients.dialect, address, file_column=file_column
     )
+
+
+def _spelt(columns: Columns) -> dict[str, str]:
+    """Give each column as templates write it."""
+    pairs = zip(columns.names, columns.headings, strict=True)
+    return {name: name if "row" in columns.names else _expression(name, heading) for name, heading in pairs}
+
+
+def _columns(columns: Columns, spelt: Mapping[str, str], address: str) -> dict[str, object]:
+    """Say whom the messages go to, how they begin, and what can be merged into them."""
+    first = next((name for name in _FIRST_NAMES if name in spelt), None)
+    full = next((name for name in _FULL_NAMES if name in spelt), None)
+    named, greeting = spelt.get(full or first or ""), spelt.get(first or full or "")
+    others = [
+        (heading, spelt[name])
+        for heading, name in zip(columns.headings, columns.names, strict=True)
+        if name != address
+    ]
+    return {
+        "to": f"{{{{ {named} }}}} <{{{{ {spelt[address]} }}}}>" if named else f"{{{{ {spelt[address]} }}}}",
+        "greeting": f'Dear {{{{ {greeting} or "friend" }}}}' if greeting else "Hello",
+        "columns": others,
+    }
+
+
+def _expression(name: str, heading: str) -> str:
+    """Write a column as a template reads it: by its name, or by a heading that is no more than a text."""
+    if name in _RESERVED or _MARKS.search(heading):
+        return f"row[{_quoted(heading)}]"
+    return name
+
+
+def _literal(heading: str) -> str:
+    """Write a heading so that a template shows it as it is: none of it is template code."""
+    return f"{{{{ {_quoted(heading)} }}}}" if _CODE.search(heading) else heading
+
+
+def _html_literal(heading: str) -> str:
+    """Write a heading for a template of HTML, which escapes what it shows by itself."""
+    return _literal(heading) if _CODE.search(heading) else str(escape(heading))
+
+
+def _quoted(text: str) -> str:
+    r"""Write a text as Jinja2 reads it: ``\`` and quotes are escaped, as in Python."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _create(source: Path, recipients: RecipientList, contents: Mapping[str, str]) -> None:
     copied = source.resolve() != recipients.path.resolve()
     _refuse_overwriting(source.parent, [*contents, *([source.name] if copied else [])])
     if copied:
-        create_file(source, recipients.path.read_bytes())
+        kept = stat.S_IMODE(recipients.path.stat().st_mode) & 0o666
+        create_file(source, recipients.path.read_bytes(), mode=kept | stat.S_IRUSR | stat.S_IWUSR)
     for file, text in contents.items():
         create_file(source.parent / file, text.encode())
 
@@ -157,6 +208,8 @@ def _fill(stock: Path, values: dict[str, object]) -> str:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["toml"] = _toml_text
+    environment.filters["literal"] = _literal
+    environment.filters["html_literal"] = _html_literal
     return environment.from_string(stock.read_text(encoding="utf-8")).render(values)
 
 

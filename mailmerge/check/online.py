@@ -7,12 +7,14 @@ lead to private addresses are never connected to.
 from __future__ import annotations
 
 import http.client
+import io
 import ipaddress
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urljoin, urlsplit
 
 from msgspec import Struct, field
@@ -189,16 +191,81 @@ class Refused(Exception):
     """The address is not one that this machine should call."""
 
 
+_INTERNET = ipaddress.ip_network("2000::/3")
+"""What is given out to hosts so far (RFC 4291 section 2.4): mapped, NAT64 and site-local ones are outside."""
+_SPECIAL = tuple(
+    map(ipaddress.ip_network, ("2002::/16", "2001::/23", "2001:db8::/32", "3fff::/20", "192.88.99.0/24"))
+)
+"""6to4 and its relays, Teredo and other protocols, documentation: nobody's page is there."""
+
+
 def is_public(address: str) -> bool:
-    """Tell whether an IP address belongs to the internet, not to this machine or network."""
+    """Tell whether an IP address belongs to the internet, not to this machine or network.
+
+    An IPv6 address that stands for an IPv4 one (mapped, NAT64, 6to4, Teredo) is not: where it leads is
+    decided by a gateway that may well be in this network.
+    """
     parsed = ipaddress.ip_address(address.partition("%")[0])
-    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
-    return (mapped or parsed).is_global and not parsed.is_multicast
+    if parsed.version == 6 and parsed not in _INTERNET:
+        return False
+    special = any(parsed in network for network in _SPECIAL if network.version == parsed.version)
+    return parsed.is_global and not special and not parsed.is_multicast
 
 
 def addresses_of(host: str, port: int) -> list[str]:
-    """Look up the addresses of a host."""
+    """Look up the addresses of a host; this may take as long as the system's resolver likes."""
     return [str(found[4][0]) for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+
+
+class _Deadline:
+    """When a request with all of its redirects has to be over."""
+
+    def __init__(self, clock: Callable[[], float], seconds: float) -> None:
+        self._clock = clock
+        self.until = clock() + seconds
+
+    def seconds(self) -> float:
+        """Give the time that is left.
+
+        Raises:
+            TimeoutError: there is none.
+
+        """
+        left = self.until - self._clock()
+        if left <= 0:
+            raise TimeoutError
+        return left
+
+
+class _TimedSocket(io.RawIOBase):
+    """A socket whose every operation gets what is left of one deadline: nobody goes on by trickling."""
+
+    def __init__(self, wrapped: socket.socket, left: _Deadline) -> None:
+        self._socket = wrapped
+        self._left = left
+
+    def sendall(self, data: bytes) -> None:
+        """Send all of it."""
+        self._socket.settimeout(self._left.seconds())
+        self._socket.sendall(data)
+
+    def readable(self) -> bool:
+        """Whether it can be read from."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Receive what there is."""
+        self._socket.settimeout(self._left.seconds())
+        return self._socket.recv_into(buffer)
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        """Give it as a file."""
+        return io.BufferedReader(self)
+
+    def close(self) -> None:
+        """Close the connection."""
+        super().close()
+        self._socket.close()
 
 
 class LinkCheck(Struct):
@@ -231,24 +298,26 @@ class LinkCheck(Struct):
                     )
 
     def _status(self, link: str) -> int:
+        left = _Deadline(self.clock, self.timeout)
         for _ in range(_MOST_REDIRECTS + 1):
-            status, location = self._head(link)
+            status, location = self._head(link, left)
             if status not in {301, 302, 303, 307, 308} or not location:
                 return status
             link = urljoin(link, location)
         raise ValueError("it redirects endlessly")
 
-    def _head(self, link: str) -> tuple[int, str | None]:
+    def _head(self, link: str, left: _Deadline) -> tuple[int, str | None]:
+        """Ask one server; every redirect is looked up and judged anew."""
         parts = urlsplit(link)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise Refused("not http or https")
         port = parts.port or (443 if parts.scheme == "https" else 80)
-        addresses = self.lookup(parts.hostname, port)
+        addresses = self._addresses(parts.hostname, port, left)
         private = [address for address in addresses if not self.public(address)]
         if private or not addresses:
             raise Refused(f"it leads to the private address {private[0]}" if private else "it has no address")
-        self._wait(parts.hostname)
-        connection = self._connect(parts.scheme, parts.hostname, port, addresses[0])
+        self._wait(parts.hostname, left)
+        connection = self._connect(parts.scheme, parts.hostname, port, addresses[0], left)
         try:
             path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
             connection.request("HEAD", path, headers={"User-Agent": "mailmerge-kit check --links"})
@@ -257,25 +326,49 @@ class LinkCheck(Struct):
         finally:
             connection.close()
 
-    def _connect(self, scheme: str, host: str, port: int, address: str) -> http.client.HTTPConnection:
+    def _addresses(self, host: str, port: int, left: _Deadline) -> list[str]:
+        """Look a host up, but wait no longer than there is time: the system's resolver knows no deadline."""
+        found: list[list[str]] = []
+        failed: list[Exception] = []
+
+        def ask() -> None:
+            try:
+                found.append(self.lookup(host, port))
+            except Exception as error:  # noqa: BLE001  raised again by whoever waits
+                failed.append(error)
+
+        asking = threading.Thread(target=ask, daemon=True)
+        asking.start()
+        asking.join(left.seconds())
+        if failed:
+            raise failed[0]
+        if not found:
+            raise TimeoutError
+        return found[0]
+
+    def _connect(
+        self, scheme: str, host: str, port: int, address: str, left: _Deadline
+    ) -> http.client.HTTPConnection:
         """Connect to the very address that was judged: a second look-up could give another."""
-        plain = socket.create_connection((address, port), self.timeout)
+        plain = socket.create_connection((address, port), left.seconds())
         try:
+            plain.settimeout(left.seconds())
             if scheme == "https":
                 context = self.context or ssl.create_default_context()
                 plain = context.wrap_socket(plain, server_hostname=host)
         except BaseException:
             plain.close()
             raise
-        connection = http.client.HTTPConnection(host, port, timeout=self.timeout)
-        connection.sock = plain
+        connection = http.client.HTTPConnection(host, port)
+        connection.sock = _TimedSocket(plain, left)
         return connection
 
-    def _wait(self, host: str) -> None:
+    def _wait(self, host: str, left: _Deadline) -> None:
         before = self._asked.get(host)
         if before is not None:
             rest = before + SECONDS_BETWEEN - self.clock()
             if rest > 0:
+                left.until += rest  # our politeness is no fault of the server
                 self.sleep(rest)
         self._asked[host] = self.clock()
 

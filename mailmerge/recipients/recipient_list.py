@@ -310,8 +310,12 @@ class RecipientList(ABC):
                 yield MarkedRow(row, line, cells, mark)
                 continue
             written, _, origin = _shown(cells[mark_at]).strip().partition("-")
-            key = _shown(cells[key_at])
+            key = self.own_text(_shown(cells[key_at]))
             yield MarkedRow(row, line, cells, mark, key, written, origin or written)
+
+    def own_text(self, cell: str) -> str:
+        """Give the text of a cell of ours: in a workbook it is as it is."""
+        return cell
 
     def place(self, row: int, line: int | None, position: int) -> Place:
         """Name a cell in the user's terms; *position* is that in the header, -1 none of them."""

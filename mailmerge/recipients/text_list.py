@@ -25,6 +25,7 @@ from mailmerge.recipients.recipient_list import (
     list_error,
     read_header,
 )
+from mailmerge.text import unguarded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -144,6 +145,10 @@ class TextList(RecipientList):
         known = position in self.header.kept
         heading = self.columns.headings[self.header.kept.index(position)] if known else ""
         return Place(path=self.shown, line=line, cell=f'column "{heading}"' if known else None)
+
+    def own_text(self, cell: str) -> str:
+        """Give the text of a cell of ours, without what keeps it from being a formula."""
+        return unguarded(cell)
 
     def _read_header(self) -> Header:
         damage: list[str] = []

@@ -50,9 +50,8 @@ def write_failed_text(
             writer = csv.writer(table, lineterminator="\r\n")
             writer.writerow([*headings, *OWN_COLUMNS])
             for cells, result, mark in rows:
-                *said, key = _ours(result)
-                # The key is as it is, like the list's own cells: it must be found again.
-                writer.writerow([*map(displayed, cells), *map(text_cell, said), key, mark])
+                # The list's own cells are as they are; the key is read as it was before it was guarded.
+                writer.writerow([*map(displayed, cells), *map(text_cell, _ours(result)), mark])
     _keep(out, _TEXT if rows else None)
     return len(rows)
 
@@ -81,7 +80,10 @@ def write_failed_workbook(
         def copies() -> Iterator[list[SheetCell]]:
             for cells, result, mark in rows:
                 *said, key = _ours(result)
-                yield [*cells, *(SheetCell(text, "s") for text in (*map(cell_text, said), key, mark))]
+                yield [
+                    *cells,
+                    *(SheetCell(text, "s") for text in (*map(cell_text, said), key, mark)),
+                ]
 
         with out.writing(_WORKBOOK) as path:
             write_copies(path, sheet, [*headings, *OWN_COLUMNS], copies())

@@ -18,6 +18,7 @@ from msgspec.json import Encoder
 
 from mailmerge import files
 from mailmerge.model import Result, Status
+from mailmerge.text import guarded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 TABLE, LINES = "results.csv", "results.jsonl"
 FAILED = frozenset({Status.REJECTED, Status.EXPIRED, Status.INVALID})
 FOR_EXCEL = "\ufeff"  # this mark at the start makes Excel read the file as UTF-8
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _LONGEST = 32_767
 """Characters in a cell of a workbook."""
 _ILLEGAL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
@@ -101,8 +101,7 @@ def _time(moment: datetime | None) -> str | None:
 
 def text_cell(value: str | int | None) -> str:
     """Make a value safe for a spreadsheet: text that would start a formula gets an apostrophe in front."""
-    text = "" if value is None else str(value)
-    return "'" + text if text.startswith(_FORMULA) else text
+    return guarded(value) if isinstance(value, str) else "" if value is None else str(value)
 
 
 def cell_text(value: str | int | None) -> str:

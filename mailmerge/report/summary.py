@@ -262,19 +262,39 @@ class RowSample:
         return sorted(chosen, key=lambda result: (result.row is None, result.row or 0))
 
 
-_ADDRESS = re.compile(r"[^\s<>()\[\]\"',;:@]{1,64}@([\w.-]{1,255})")
-_QUOTED = re.compile(r'"[^"]*"')
+_AT = r"(?:@|&#64;|&#x40;|&commat;|\uff20)"
+_ENCODED_AT = r"(?:[%=+]40|\\x40)"
+_ADDRESS = re.compile(
+    r"((?:[^\s<>()\[\]\"',;:@&\uff20]|&(?!#64;|#x40;|commat;)){1,192}?)"
+    rf"(?:{_AT}(\w(?:[\w.-]{{0,253}}\w)?)|{_ENCODED_AT}(\w[\w-]{{0,62}}(?:\.[\w-]{{1,63}}){{1,9}}))",
+    re.IGNORECASE,
+)
+_QUOTED = re.compile(r'"(?:\\.|[^"\\])*(?:"|\Z)', re.DOTALL)
+_ENCODED = re.compile(r"[%=]([0-9A-F]{2})", re.IGNORECASE)
 _LEAST_LOCAL = 3
+_LEAST_NAME = 3
 
 
 class Redactor:
     """Replaces what names a person by a hash with the campaign's secret: the same one every time.
 
-    Domains stay, because replies can hardly be understood without them.
+    Domains stay, because replies can hardly be understood without them. An address is known however a server
+    may write it: in other letters, percent-encoded, in quoted-printable, its domain in Unicode or not.
+
+    Args:
+        secret: the campaign's.
+        names: of the campaign, its list and its folder, to be replaced wherever they are.
+
     """
 
-    def __init__(self, secret: bytes) -> None:
+    def __init__(self, secret: bytes, names: Iterable[str] = ()) -> None:
         self._secret = secret
+        found = sorted({name for name in names if len(name) >= _LEAST_NAME}, key=len, reverse=True)
+        self._names = (
+            re.compile(rf"(?<![^\W_])(?:{'|'.join(map(re.escape, found))})(?![^\W_])", re.IGNORECASE)
+            if found
+            else None
+        )
 
     def results(self, results: Iterable[Result]) -> Iterator[Result]:
         """Yield the results, redacted."""
@@ -306,21 +326,60 @@ class Redactor:
         local, at, domain = address.rpartition("@")
         if not address:
             return ""
-        return f"{self._hash(address.lower())}{at}{domain}" if local else self._hash(address)
+        return f"{self._of(address)}{at}{domain}" if local else self._hash(address)
+
+    def name(self, name: str) -> str:
+        """Hash the name of a campaign, a list or a folder; a suffix stays."""
+        stem, dot, suffix = name.rpartition(".")
+        kept = dot + suffix if stem and len(suffix) <= 5 else ""
+        return self._hash(name.casefold()) + kept if name else ""
 
     def words(self, text: str) -> str:
-        """Hash every address in a text."""
-        return _ADDRESS.sub(lambda found: self.address(found[0]), text)
+        """Hash every address in a text, and the names of the campaign."""
+        text = _ADDRESS.sub(self._found, text)
+        return self._names.sub(lambda found: self.name(found[0]), text) if self._names else text
+
+    def _found(self, match: re.Match[str]) -> str:
+        domain = match[2] or match[3]
+        return f"{self._of(f'{match[1]}@{domain}')}@{domain}"
+
+    def _of(self, address: str) -> str:
+        """Hash one address, however it is written."""
+        local, _, domain = address.rpartition("@")
+        local = _ENCODED.sub(lambda found: chr(int(found[1], 16)), local).strip('"').lower()
+        return self._hash(f"{local}@{_a_labels(domain)}")
 
     def _words(self, text: str, address: str) -> str:
-        text = self.words(text)
-        local = address.rpartition("@")[0]
-        if len(local) < _LEAST_LOCAL:
-            return text
-        return re.sub(re.escape(local), self._hash(address.lower()), text, flags=re.IGNORECASE)
+        local, _, domain = address.rpartition("@")
+        if not text or not local:
+            return self.words(text)
+        if not any(mark in text for mark in "%=+") and local.lower() not in text.lower():
+            return self.words(text)
+        own, spelt = self._of(address), "".join(map(_any_spelling, local))
+        if len(local) < _LEAST_LOCAL:  # such a text may be part of any word: it must be before its domain
+            behind = rf"(?=(?:{_AT}|{_ENCODED_AT}|[=_]){re.escape(domain)})"
+            return self.words(re.sub(rf"(?<![^\W_]){spelt}{behind}", own, text, flags=re.IGNORECASE))
+        return re.sub(spelt, own, self.words(text), flags=re.IGNORECASE)
 
     def _key(self, key: str) -> str:
         return self.address(key) if "@" in key else self._hash(key) if key else ""
 
     def _hash(self, text: str) -> str:
         return hmac.new(self._secret, text.encode("utf-8", "replace"), hashlib.sha256).hexdigest()[:12]
+
+
+def _any_spelling(char: str) -> str:
+    """Match a character as it is, percent-encoded, in quoted-printable or as xtext (RFC 3461 section 4)."""
+    if not char.isascii():
+        return re.escape(char)
+    return rf"(?:{re.escape(char)}|[%=+]{ord(char):02X})"
+
+
+def _a_labels(domain: str) -> str:
+    """Give a domain in the form that goes over the wire, in small letters."""
+    if domain.isascii():
+        return domain.lower()
+    try:
+        return domain.lower().encode("idna").decode("ascii")
+    except UnicodeError:
+        return domain.lower()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 from typing import TYPE_CHECKING
 
@@ -61,7 +62,7 @@ def test_a_page_can_be_left_out(mailmerge, sandbox):
     assert done.objects[0]["page"] is None
 
 
-def test_redacted_files_are_beside_the_others(mailmerge, sandbox):
+def test_f43_redacted_files_are_beside_the_others(mailmerge, sandbox):
     """The folder for sharing names nobody; purge empties it as well."""
     folder = sent(mailmerge, sandbox)
     done = mailmerge("report", "spring", "--redact")
@@ -71,6 +72,8 @@ def test_redacted_files_are_beside_the_others(mailmerge, sandbox):
     assert "ana@" not in (shared / "report.html").read_text("utf-8")
     rows = [json.loads(line) for line in (shared / "results.jsonl").read_text("utf-8").splitlines()]
     assert [row["address"].partition("@")[2] for row in rows] == ["example.com", "example.net", "example.org"]
+    for path in shared.iterdir():
+        assert not re.search(rb"spring|people", path.read_bytes()), path
     assert mailmerge("report", "spring", "--redact", "--copy", "x.csv").code == 2
     assert mailmerge("purge", "spring", "--yes").code == 0
     assert list(shared.iterdir()) == []

@@ -34,10 +34,11 @@ def test_every_file_has_a_test_of_that_number() -> None:
     for letter, number, files in _rows():
         assert files, f"{letter}{number} names no test"
         name = re.compile(rf"^def test_(?:\w+_)?{letter.lower()}0?{number}_", re.MULTILINE)
-        for file in files:
-            (path,) = HERE.parent.rglob(f"{file}.py")
-            if not name.search(path.read_text("utf-8")):
-                missing.append(f"{letter}{number}: {file}.py")
+        missing += [
+            f"{letter}{number}: {file}.py"
+            for file in files
+            if not any(name.search(path.read_text("utf-8")) for path in HERE.parent.rglob(f"{file}.py"))
+        ]
 
     assert missing == []
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import stat
 from datetime import UTC, datetime
 from email.parser import BytesParser
 from email.policy import default
 from functools import partial
+from html import escape
 from typing import TYPE_CHECKING, get_args
 
 import pytest
@@ -284,6 +286,52 @@ def test_every_stock_template_makes_a_campaign_that_checks(kind: StockTemplate, 
         found = campaign.check()
     assert found.ready == 3
     assert "A215" not in {group.first.code for group in found.problems}
+
+
+HOSTILE = [
+    *(
+        'First "Name"',
+        "{{ 7*7 }}",
+        "a %} b",
+        "{% x %}",
+        "{# c",
+        "<b>",
+        "q\\",
+        "it's",
+        "Größe",
+        "2nd",
+    ),
+    *("class", "In", "not", "true", "loop", "self"),
+]
+
+
+@pytest.mark.parametrize("kind", ["plain", "invoice"])
+def test_d47_headings_are_never_template_code(kind: StockTemplate, tmp_path: Path) -> None:
+    """Whatever the columns are called, the first messages show headings and cells as they are in the list."""
+    with (tmp_path / "l.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(
+            [["email", *HOSTILE, "no }}"], ["a@x.org", *(f"cell{n}" for n in range(len(HOSTILE))), "N7"]]
+        )
+    (tmp_path / "l.csv").chmod(0o640)
+    made = make_campaign(tmp_path / "new", open_list(tmp_path / "l.csv"), kind=kind)
+    if kind == "invoice":
+        assert made.file_column == 'row["no }}"]'
+        (tmp_path / "new/attachments").mkdir()
+        (tmp_path / "new/attachments/N7.pdf").write_text("an invoice")
+
+    campaign = Campaign.load(tmp_path / "new", environ={"MAILMERGE_STATE_DIR": str(tmp_path / "state")})
+    (message,) = campaign.messages()
+
+    parsed = BytesParser(policy=default).parsebytes(message.content)
+    text, html = parsed.get_body(("plain",)), parsed.get_body(("html",))
+    for number, heading in enumerate(HOSTILE):
+        assert text is not None
+        assert f"  {heading}: cell{number}\r\n" in text.get_content()
+        if html is not None:
+            assert f">{escape(heading)}</th><td>cell{number}</td>" in html.get_content().replace(
+                "&#34;", "&quot;"
+            ).replace("&#39;", "&#x27;")
+    assert stat.S_IMODE((tmp_path / "new/l.csv").stat().st_mode) == 0o640
 
 
 def test_a_scaffold_never_overwrites_a_campaign(tmp_path: Path) -> None:

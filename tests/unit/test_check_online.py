@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import threading
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
@@ -124,10 +126,28 @@ def test_domains_of_recipients_that_take_no_mail_name_their_rows() -> None:
         ("::ffff:10.0.0.1", False),
         ("fe80::1%eth0", False),
         ("fd00::1", False),
+        ("fec0::1", False),
+        ("::ffff:93.184.215.14", False),
+        ("::93.184.215.14", False),
+        ("64:ff9b::7f00:1", False),
+        ("64:ff9b::5db8:d70e", False),
+        ("64:ff9b:1::1", False),
+        ("2002:7f00:1::1", False),
+        ("2002:5db8:d70e::1", False),
+        ("2001:0:4136:e378:8000:63bf:3fff:fdd2", False),
+        ("2001:db8::1", False),
+        ("3fff::1", False),
+        ("ff02::1", False),
+        ("100::1", False),
+        ("192.88.99.1", False),
+        ("192.0.2.1", False),
+        ("198.18.0.1", False),
+        ("240.0.0.1", False),
+        ("255.255.255.255", False),
     ],
 )
-def test_only_addresses_of_the_internet_are_public(address: str, public: bool) -> None:
-    """Loopback, private, shared, link-local, mapped and multicast addresses are not."""
+def test_f44_only_addresses_of_the_internet_are_public(address: str, public: bool) -> None:
+    """Loopback, private, shared, link-local, multicast and special ones are not, nor what stands for IPv4."""
     assert is_public(address) is public
 
 
@@ -196,6 +216,47 @@ def test_one_host_is_asked_at_most_once_a_second() -> None:
     with pages() as (port, _):
         list(link_check(waited).look([f"http://page.example:{port}/fine"] * 3))
     assert waited == [SECONDS_BETWEEN] * 2
+
+
+def test_f44_a_request_has_one_deadline() -> None:
+    """A server that trickles its answer, or redirects slowly, ends with the time of the whole request."""
+    stop = threading.Event()
+
+    def trickle(listener: socket.socket) -> None:
+        peer, _ = listener.accept()
+        with peer, suppress(OSError):
+            peer.recv(1000)
+            for octet in b"HTTP/1.1 200 OK\r\nX: " + b"x" * 1000:
+                peer.sendall(bytes([octet]))
+                if stop.wait(0.05):
+                    return
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=trickle, args=(listener,))
+        thread.start()
+        check = link_check()
+        check.clock, check.timeout = time.monotonic, 0.3
+        before = time.monotonic()
+        (finding,) = check.look([f"http://page.example:{listener.getsockname()[1]}/"])
+        passed = time.monotonic() - before
+        stop.set()
+        thread.join()
+
+    assert finding.code == "N211"
+    assert finding.message.endswith("cannot be reached: no answer in time")
+    assert passed < 2
+
+
+def test_f44_a_resolver_that_is_silent_is_not_waited_for() -> None:
+    """The system's resolver may take minutes: the check does not."""
+    answer = threading.Event()
+    check = link_check()
+    check.lookup = lambda _host, _port: ["127.0.0.1"] if answer.wait(20) else []
+    check.clock, check.timeout = time.monotonic, 0.1
+    (finding,) = check.look(["http://page.example/"])
+    answer.set()
+
+    assert finding.message.endswith("no answer in time")
 
 
 def test_a_server_that_is_not_there_is_said() -> None:

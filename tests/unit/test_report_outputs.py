@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import stat
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -71,7 +72,7 @@ def test_our_columns_of_text_files_are_quoted(tmp_path, start):
     with (tmp_path / "results.csv").open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
 
-    assert rows[0]["reply"] == "'" + start
+    assert rows[0]["reply"] == "'" + start.replace("\t=", "\t'=").replace("\r=", "\r'=")
     assert json.loads((tmp_path / "results.jsonl").read_text("utf-8"))["reply"] == start
 
 
@@ -210,6 +211,56 @@ def test_redacted_results_name_nobody():
     assert "no" not in redactor.address("no address").split("@")
 
 
+@pytest.mark.parametrize(
+    "spelt",
+    [
+        "ana.b@münchen.example",
+        "ANA.B@xn--mnchen-3ya.example",
+        "ana.b%40xn--mnchen-3ya.example",
+        "%61na.b@xn--mnchen-3ya.example",
+        "ana.b=40xn--mnchen-3ya.example",
+        "=61na.b=40xn--mnchen-3ya.example",
+        "ana.b+40xn--mnchen-3ya.example",
+        "ana.b&#64;xn--mnchen-3ya.example",
+        '"ana.b"@xn--mnchen-3ya.example',
+        "bounces+ana.b=xn--mnchen-3ya.example@lists.example",
+        "out/00002-ana.b@xn--mnchen-3ya.example.eml",
+        "files/ana.b.pdf",
+    ],
+)
+def test_f43_an_address_is_hidden_in_every_spelling(spelt: str) -> None:
+    """Case, IDN, percent-encoding, quoted-printable, xtext, VERP, file names: no spelling is left."""
+    redactor = Redactor(b"secret")
+    shown = redactor.result(result(2, address="ana.b@xn--mnchen-3ya.example", reply=f"550 no: <{spelt}> x"))
+    assert shown.delivery is not None
+    reply = shown.delivery.reply
+
+    assert not re.search("ana|61na", reply, re.IGNORECASE)
+    if spelt[0] in "aA%=":
+        assert redactor.address("ana.b@münchen.example").partition("@")[0] in reply
+    assert reply.startswith("550 no: ")
+
+
+@pytest.mark.parametrize(
+    "text", ["jo@x.example", "jo%40x.example", "v+jo=x.example@l.example", "JO=40x.example"]
+)
+def test_f43_short_names_are_hidden_before_their_domain(text: str) -> None:
+    """Two letters are part of many words: they are hidden where they are an address."""
+    shown = Redactor(b"secret").result(result(2, address="jo@x.example", reply=f"550 <{text}> joins"))
+    assert shown.delivery is not None
+
+    assert "joins" in shown.delivery.reply
+    assert not re.search(r"\bjo\b|[<+]jo", shown.delivery.reply, re.IGNORECASE)
+
+
+def test_f43_quotes_in_a_cell_hide_nothing_less() -> None:
+    """What a diagnostic quotes is left out up to its very end, also where it was cut off."""
+    redactor = Redactor(b"secret")
+    for detail in ('no: "Ana \\"the Fox\\" Smith" here', 'no: "Ana Smi'):
+        shown = redactor.result(replace(result(2), detail=detail)).detail
+        assert shown in ('no: "…" here', 'no: "…"')
+
+
 def scratch() -> Standing:
     """Make a ledger with two rows that were never contacted."""
     ledger = Ledger.scratch(None, "spring")
@@ -227,7 +278,7 @@ def facts() -> Facts:
     return Facts("spring")
 
 
-def test_everything_shared_is_redacted_and_private(tmp_path):
+def test_f43_everything_shared_is_redacted_and_private(tmp_path):
     """All files for sharing hold hashes, and there is no failed.csv with the user's own cells."""
     with (found := scratch()).ledger:
         published = publish(found, None, tmp_path, facts, ReportOptions(workbook=True, redact=True))

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from mailmerge.text import (
     did_you_mean,
     duration,
     excerpt,
     figure,
+    guarded,
     near,
     numbers,
     octets,
     plural,
     printable,
     quoted,
+    unguarded,
     width,
 )
 
@@ -140,3 +146,26 @@ def test_sizes_are_written_in_steps_of_a_thousand() -> None:
 def test_a_figure_has_no_exponent(value: float, shown: str) -> None:
     """About three digits, for people."""
     assert figure(value) == shown
+
+
+PARTS = ["=1+1", "+", "-", "@", "'", "\t", "\r", "\n", ";", ",", '"', " ", "a", "\uff1d", "550", "'="]
+
+
+@given(st.lists(st.sampled_from(PARTS), max_size=8).map("".join))
+@example("550 no;=cmd()")
+@example('x;"=cmd()')
+@example("x\n=cmd()\r\n@cmd")
+@example("'=x")
+def test_f42_no_reader_of_tables_finds_a_formula(text: str) -> None:
+    """Whatever separates cells for a spreadsheet program, none begins like a formula; all comes back."""
+    shown = guarded(text)
+
+    assert not re.search(r'(?:\A|[;\t\r\n][ "]*)[=+@\uff1d-]', shown)
+    assert not re.match(r"[\t\r]", shown)
+    assert unguarded(shown) == text
+
+
+def test_f42_plain_text_is_left_alone() -> None:
+    """A reply with commas, hyphens and semicolons inside reads as the server wrote it."""
+    for text in ("550 5.1.1 no such user; see a-b=c", "a;b", "", "x - y", "mail from + to"):
+        assert guarded(text) == text
