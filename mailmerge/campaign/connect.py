@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mailmerge.config.accounts import Account
     from mailmerge.config.environment import Environment
     from mailmerge.ledger.account_usage import AccountUsage
+    from mailmerge.masking import Secret
     from mailmerge.model import Message, Outcome
     from mailmerge.smtp.connection import Connection, Deadlines
     from mailmerge.smtp.endpoint import ServerProfile
@@ -84,14 +85,16 @@ def connection_factory(
     signs_in = account.auth != "none" and account.user
     profile = profile or server_profile(account)
     reveal = secret
+    another: Callable[[str], bool] | None = None
 
     def connect() -> Connection:
-        nonlocal reveal
+        nonlocal reveal, another
         if signs_in and reveal is None:
-            reveal = _finder(account, environment, prompt, give_up)
+            finder = _SecretFinder(account, environment, prompt, give_up)
+            reveal, another = finder.reveal, finder.another
         return Connection(
             server,
-            Credentials(signs_in, account.auth, reveal) if signs_in and reveal else None,
+            Credentials(signs_in, account.auth, reveal, another) if signs_in and reveal else None,
             pipeline=account.pipeline,
             deadlines=deadlines,
             transcript=transcript,
@@ -143,30 +146,58 @@ def pipelining_note(account: Account, profile: ServerProfile, *, remembered: boo
     )
 
 
-def _finder(
-    account: Account,
-    environment: Environment,
-    prompt: Callable[[str], str] | None,
-    give_up: Callable[[], bool],
-) -> Callable[[], str]:
-    """Find the secret now, and give a function that hands it out; it is forgotten with that function.
+_PASSWORDS = 3
+"""How many passwords a person may type: more would lock accounts."""
+
+
+class _SecretFinder:
+    """Finds the secret now, and hands it out; it is forgotten with this object.
 
     What a program's own callable gives is forgotten with the sign-in that asked for it.
     """
-    if account.secret is not None:
-        return lambda: find_secret(account, environment).reveal()
-    secret = find_secret(account, environment, prompt=prompt, give_up=give_up)
-    fresh = True
 
-    def reveal() -> str:
-        nonlocal secret, fresh
-        # A token may have run out since: ask for another one. A password stays what it was.
-        if not fresh and account.token_command:
-            secret = find_secret(account, environment, prompt=prompt, give_up=give_up)
-        fresh = False
-        return secret.reveal()
+    def __init__(
+        self,
+        account: Account,
+        environment: Environment,
+        prompt: Callable[[str], str] | None,
+        give_up: Callable[[], bool],
+    ) -> None:
+        self._account = account
+        self._environment = environment
+        self._prompt = prompt
+        self._give_up = give_up
+        self._asked = 0
+        self._fresh = True
+        self._secret = None if account.secret is not None else self._find("")
 
-    return reveal
+    def reveal(self) -> str:
+        """Give the secret; a token may have run out since the last time, a password stays what it was."""
+        if self._secret is None:
+            return find_secret(self._account, self._environment).reveal()
+        if not self._fresh and self._account.token_command:
+            self._secret = self._find("")
+        self._fresh = False
+        return self._secret.reveal()
+
+    def another(self, why: str) -> bool:
+        """Ask for another password, if the one that was refused was typed by a person: a few times."""
+        if not 0 < self._asked < _PASSWORDS:
+            return False
+        self._secret = self._find(f"{why}\n")
+        return True
+
+    def _find(self, before: str) -> Secret:
+        prompt = self._prompt
+
+        def ask(question: str) -> str:
+            assert prompt is not None
+            self._asked += 1
+            return prompt(before + question)
+
+        return find_secret(
+            self._account, self._environment, prompt=ask if prompt else None, give_up=self._give_up
+        )
 
 
 def open_unless(connection: Connection, give_up: Callable[[], bool]) -> bool:

@@ -249,14 +249,24 @@ class SendCommand:
         return True
 
 
+_ANSWERS = 3
+"""How many numbers a person may type before it is taken for a no."""
+
+
 def _typed(count: int) -> bool:
+    """Ask for the number of messages; another one is asked for again, a few times."""
     note("")
-    answer = click.prompt(
-        "Type the number of messages to send, or Enter to stop", default="", show_default=False, err=True
-    )
-    if answer.replace(",", "").strip() == str(count):
-        return True
-    note("Nothing was sent." if not answer.strip() else f"That is not {count:,}: nothing was sent.")
+    for left in reversed(range(_ANSWERS)):
+        answer = click.prompt(
+            "Type the number of messages to send, or Enter to stop", default="", show_default=False, err=True
+        )
+        typed = answer.strip()
+        if typed.replace(",", "") == str(count):
+            return True
+        if not typed:
+            note("Nothing was sent.")
+            return False
+        note(f"That is not {count:,}{'.' if left else ': nothing was sent.'}")
     return False
 
 

@@ -16,7 +16,7 @@ import ssl
 import time
 from typing import TYPE_CHECKING
 
-from mailmerge.errors import ConnectionLost, ProtocolError, SessionError, TlsError
+from mailmerge.errors import AuthError, ConnectionLost, ProtocolError, SessionError, TlsError
 from mailmerge.smtp.connect import block, connect, peer_is_local, secure, speaks_tls, tls_context
 from mailmerge.smtp.deadlines import Deadlines, DeadlineTimer, Wait
 from mailmerge.smtp.endpoint import TLS_MODE_HINT, Endpoint, ServerProfile
@@ -191,6 +191,17 @@ class Connection:
         """
         if self._socket:
             raise RuntimeError("the connection is open already")
+        while True:
+            try:
+                yield from self._opening()
+            except AuthError as error:
+                another = self._credentials.another if self._credentials else None
+                if error.code != AuthError.default_code or another is None or not another(error.message):
+                    raise
+            else:
+                return
+
+    def _opening(self) -> Iterator[Wait]:
         try:
             yield from self._begin()
             while not self._present().ready:

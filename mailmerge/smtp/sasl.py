@@ -28,6 +28,8 @@ class Credentials(Struct, frozen=True):
     mechanism: SignIn
     secret: Callable[[], str]
     """Gives the password or token. Called once more when a token is refused: then it must refresh it."""
+    another: Callable[[str], bool] | None = None
+    """Told why a sign-in was refused for good; says whether *secret* gives another one now. None: never."""
 
     def __post_init__(self) -> None:
         if not self.user.isprintable():

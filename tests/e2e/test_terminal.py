@@ -40,14 +40,19 @@ def test_the_right_number_sends(mailmerge, sandbox):
 
 @needs_terminal
 @pytest.mark.parametrize(
-    ("answer", "said"), [("", "Nothing was sent."), ("2", "That is not 3: nothing was sent."), ("y", "not 3")]
+    ("answers", "said"),
+    [
+        ([""], "Nothing was sent."),
+        (["2", ""], "Nothing was sent."),
+        (["2", "y", "4"], "That is not 3: nothing was sent."),
+    ],
 )
-def test_any_other_answer_sends_nothing(mailmerge, sandbox, answer, said):
-    """Enter, another number, a habitual y: exit 2, and the row states are as before."""
+def test_any_other_answer_sends_nothing(mailmerge, sandbox, answers, said):
+    """Enter, three other numbers, a habitual y: exit 2, and the row states are as before."""
     campaign = mailmerge.campaign()
     mailmerge.account(sandbox)
 
-    done = typed(mailmerge, ["send", "spring"], [(QUESTION, answer)])
+    done = typed(mailmerge, ["send", "spring"], [(QUESTION, answer) for answer in answers])
 
     assert done.code == 2, done
     assert said in done.err
@@ -70,6 +75,37 @@ def test_password_is_asked_for_once_and_not_shown(mailmerge, sandbox):
     assert f"{question} :" not in done.err
     assert sandbox.password not in done.err + done.out
     assert len(sandbox.messages) == 3
+
+
+@needs_terminal
+def test_a_wrong_number_and_a_wrong_password_are_asked_for_again(mailmerge, sandbox):
+    """The plan is shown once, whatever is mistyped; the server's words stand before the next question."""
+    mailmerge.campaign()
+    mailmerge.account(sandbox)
+    del mailmerge.environ["MAILMERGE_SMTP_PASSWORD"]
+    passwords = [("Password for", "wrong"), ("refused the sign-in", "again"), ("refused", sandbox.password)]
+
+    done = typed(mailmerge, ["send", "spring"], [(QUESTION, "12"), (QUESTION, "3"), *passwords])
+
+    assert done.code == 0, done
+    assert done.err.count("3 of 3 rows") == 1
+    assert "That is not 3." in done.err
+    assert len(sandbox.messages) == 3
+
+
+@needs_terminal
+def test_the_third_wrong_password_ends_it(mailmerge, sandbox):
+    """More would lock the account: exit 6, nothing sent, the server's words and a hint."""
+    mailmerge.campaign()
+    mailmerge.account(sandbox)
+    del mailmerge.environ["MAILMERGE_SMTP_PASSWORD"]
+    passwords = [("Password for", "wrong")] * 3
+
+    done = typed(mailmerge, ["send", "spring"], [(QUESTION, "3"), *passwords])
+
+    assert done.code == 6, done
+    assert "error[S601]" in done.err
+    assert sandbox.messages == []
 
 
 @needs_terminal
