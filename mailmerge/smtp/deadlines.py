@@ -85,12 +85,13 @@ class Deadlines(Struct, frozen=True, dict=True):
             Step.CHUNK: self.content,
             Step.LONE_DOT: self.content,
             Step.RSET: self.mail,
+            Step.EARLY_RSET: self.mail,
             Step.NOOP: self.liveness,
             Step.QUIT: self.quit,
         }
 
 
-_ENVELOPE = frozenset({Step.RSET, Step.MAIL, Step.RCPT, Step.DATA})
+_ENVELOPE = frozenset({Step.EARLY_RSET, Step.MAIL, Step.RCPT, Step.DATA})
 
 
 class DeadlineTimer:

@@ -36,6 +36,12 @@ class Slot(NamedTuple):
     due: int
     """How many octets must have left before a reply can be meant for this step."""
 
+    def owner(self) -> Transaction:
+        """Return the message that the step belongs to."""
+        if self.transaction is None:
+            raise RuntimeError(f"{self.step.value} belongs to no transaction")
+        return self.transaction
+
 
 class ReplyQueue:
     """Says steps, keeps a slot for the reply to each, and matches what comes; no I/O, no clock.

@@ -349,11 +349,20 @@ class Session:
         elif life is Life.DRAINING and not self._replies:
             self._close(self._transfer.last_error)
 
+    def _slipped(self, error: SessionError) -> bool:
+        """Whether *error* shows that the session is out of step.
+
+        In a window a single reply that never comes may be one that was left out long before: every message
+        since would have been settled by a reply to the next one.
+        """
+        left_out = error.code == "S613" and self._replies.awaited is Step.CHUNK and len(self._replies) == 1
+        return error.code == "S632" or left_out
+
     def _close(self, error: SessionError | None) -> None:
         """End the session: every message gets its outcome, then comes `Closed`, exactly once."""
         if self._state.life is Life.CLOSED:
             return
-        slipped = error is not None and error.code == "S632"
+        slipped = error is not None and self._slipped(error)
         if self._state.life is Life.DRAINING:
             error = self._transfer.last_error  # what ended it; that the connection then broke is no news
         self.error = error

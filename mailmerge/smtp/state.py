@@ -399,6 +399,8 @@ class Step(enum.Enum):
     LONE_DOT = "an empty message"
     """The end of a transaction that has no recipients, after an unwanted 354."""
     RSET = "RSET"
+    EARLY_RSET = "RSET (behind a message)"
+    """The first thing that is said behind a message in a window."""
     NOOP = "NOOP"
     QUIT = "QUIT"
 
@@ -462,6 +464,8 @@ STEPS: Mapping[Step, StepRule] = {
     Step.CHUNK: _open_step(Phase.CONTENT, "RFC 3030 section 2"),
     Step.LONE_DOT: _open_step(Phase.RSET, "RFC 2920 section 3.1"),
     Step.RSET: _open_step(Phase.RSET, "RFC 5321 section 4.1.1.5", digits=_MUST_SUCCEED),
+    # Only a server that bears nothing behind a message may refuse this one.
+    Step.EARLY_RSET: _open_step(Phase.RSET, "RFC 5321 section 4.1.1.5", life=_OPEN),
     Step.NOOP: _open_step(Phase.RSET, "RFC 5321 section 4.1.1.9"),
     Step.QUIT: _open_step(Phase.QUIT, "RFC 5321 section 4.1.1.10"),
 }

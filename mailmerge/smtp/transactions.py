@@ -406,9 +406,11 @@ class Unconfirmed:
         """Tell whether *reply* can be the one to QUIT, rather than one that is still owed to a message."""
         if reply.code in _ANSWERS_QUIT or not self._outcomes:
             return True
-        last, whole = next(reversed(self._outcomes.values()))
-        in_its_place = not whole or last.phase is not Phase.CONTENT
-        return in_its_place or (reply.severity == 2 and last.status is Status.ACCEPTED)
+        ended = [outcome for outcome, whole in self._outcomes.values() if whole]
+        answered = [outcome.status for outcome in ended if outcome.phase is Phase.CONTENT]
+        if reply.severity == 2:  # some servers do not know that it should be 221
+            return all(status is Status.ACCEPTED for status in answered)
+        return not answered
 
     def revise(self) -> list[Revised]:
         """Return what is left of them when the session proves out of step."""

@@ -108,6 +108,7 @@ class Transfer:
             Step.CHUNK: self._on_chunk,
             Step.LONE_DOT: _ignore,
             Step.RSET: _ignore,
+            Step.EARLY_RSET: self._on_early_rset,
             Step.NOOP: _ignore,
             **self._trial.handlers,
         }
@@ -242,8 +243,7 @@ class Transfer:
             if mode == "off":
                 return not self._replies
             # An empty message that is not answered is a message, too.
-            borne = self._state.overlap is Overlap.PASSED
-            return borne or self._replies.awaited is not Step.LONE_DOT
+            return self._state.overlap is Overlap.PASSED or self._replies.awaited is not Step.LONE_DOT
         if mode in _ONE_BY_ONE or self._state.overlap is Overlap.RUNNING:
             return False
         last = self._active[-1]  # those before it are of its kind
@@ -271,16 +271,23 @@ class Transfer:
         else:
             transaction.synchronises = in_window
             if in_window or self._state.reset is Reset.DUE:
-                self._say_rset()
+                self._say_rset(transaction)
             self._say_mail(transaction)
             self._go_on_with(transaction)
         if self.limit.reached():
             self._state.on(Trigger.RETIRE)
 
-    def _say_rset(self) -> None:
-        self._replies.ask(Step.RSET, b"RSET")
+    def _say_rset(self, before: Transaction | None = None) -> None:
+        early = before if before and before.early else None
+        self._replies.ask(Step.EARLY_RSET if early else Step.RSET, b"RSET", early)
         if self._state.reset is Reset.DUE:
             self._state.on(Trigger.RSET_SAID)
+
+    def _on_early_rset(self, slot: Slot, reply: Reply) -> None:
+        if reply.severity != 2:
+            self._note_refusal(slot.owner(), reply, Phase.RSET)
+        if reply.severity != 2 and self._state.begun:
+            raise ProtocolError(f"the server answered RSET with {reply}", code="S632", reply=reply)
 
     def _say_mail(self, transaction: Transaction) -> None:
         # SIZE only where it was offered: RFC 5321 section 4.1.1.11 has servers refuse unknown parameters.
@@ -323,7 +330,7 @@ class Transfer:
             self._complete(transaction, Outcome(Status.PENDING, Scope.ROW, Phase.RCPT, reason="envelope"))
 
     def _on_mail(self, slot: Slot, reply: Reply) -> None:
-        transaction = _of(slot)
+        transaction = slot.owner()
         transaction.unanswered -= 1
         if reply.severity != 2:
             self._note_refusal(transaction, reply, Phase.MAIL)
@@ -331,7 +338,7 @@ class Transfer:
             self._go_on_with(transaction)
 
     def _on_rcpt(self, slot: Slot, reply: Reply) -> None:
-        transaction = _of(slot)
+        transaction = slot.owner()
         transaction.unanswered -= 1
         answered = transaction.taken + len(transaction.refused)
         if reply.severity == 2:
@@ -353,7 +360,7 @@ class Transfer:
             self._go_on_with(transaction)
 
     def _on_data(self, slot: Slot, reply: Reply) -> None:
-        transaction = _of(slot)
+        transaction = slot.owner()
         transaction.unanswered -= 1
         if reply.severity != 3:
             if transaction.refusal is None:
@@ -407,14 +414,16 @@ class Transfer:
 
     def _ask_release(self, gate: EndGate) -> None:
         """Report, once, that only the end of this message is left to be written."""
-        if self._state.overlap is Overlap.RUNNING and self._active[0].gate is not gate:
-            return  # the second message of a window, as long as nobody knows whether the server bears it
+        if self._state.overlap is Overlap.RUNNING and self._active[-1].gate is gate:
+            last = self._active[-1]
+            if last.early and (last is not self._active[0] or last.unanswered):
+                return  # the second message of a window: nobody knows yet whether the server bears it
         if gate.state is Gate.SHUT:
             gate.state = gate.state.after(Trigger.END_REACHED)
             self._events.append(ReleaseNeeded(gate.token))
 
     def _on_content(self, slot: Slot, reply: Reply) -> None:
-        transaction = _of(slot)
+        transaction = slot.owner()
         if transaction.written_whole(self._outbox.written):
             self._complete(transaction, classify(reply, Phase.CONTENT, transaction.message.envelope))
         else:
@@ -440,7 +449,7 @@ class Transfer:
     def _begin_chunk(self, transaction: Transaction) -> None:
         transaction.by_chunk = True
         self.window.octets += transaction.message.size
-        self._say_rset()
+        self._say_rset(transaction)
         self._say_mail(transaction)
         self._say_rcpt(transaction)
         due = self._replies.say(b"BDAT %d LAST" % transaction.message.size)
@@ -449,7 +458,7 @@ class Transfer:
         self._queue_content(transaction, transaction.message.segments, b"")
 
     def _on_chunk(self, slot: Slot, reply: Reply) -> None:
-        transaction = _of(slot)
+        transaction = slot.owner()
         refusal = transaction.refusal
         if not transaction.written_whole(self._outbox.written):
             self._take_early_reply(transaction, reply)
@@ -519,9 +528,7 @@ class Transfer:
 
     def _suffered(self, transaction: Transaction, outcome: Outcome) -> bool:
         """Whether a refusal may be due to an envelope that was said behind a message."""
-        if transaction.early:
-            return True
-        return self._active[-1].early and self.overlap.blames(outcome)
+        return transaction.early or (self._active[-1].early and self.overlap.blames(outcome))
 
     def on_421(self, reply: Reply, *, hurt: bool) -> None:
         """Take a 421: an error if a message suffered or the account is blamed, else just the end."""
@@ -591,9 +598,3 @@ class Transfer:
 
 def _ignore(_slot: Slot, _reply: Reply) -> None:
     """Take a reply that changes nothing."""
-
-
-def _of(slot: Slot) -> Transaction:
-    if slot.transaction is None:
-        raise RuntimeError(f"{slot.step.value} belongs to no transaction")
-    return slot.transaction

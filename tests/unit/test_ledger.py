@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from mailmerge.campaign.standing import Join, Standing
 from mailmerge.errors import LedgerError
 from mailmerge.ledger import schema
-from mailmerge.ledger.attempts import Settlement
+from mailmerge.ledger.attempts import Revision, Settlement
 from mailmerge.ledger.databases import explained
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.model import Attempt, Delivery, Outcome, Phase, Reply, Scope, Status
@@ -853,3 +853,21 @@ def test_sync_folders_are_recognised_by_name(tmp_path: Path) -> None:
     """A12: OneDrive, Dropbox and the like; others are not."""
     assert schema.sync_folder(tmp_path / "OneDrive - Example" / "c" / "ledger.db") == "OneDrive - Example"
     assert schema.sync_folder(tmp_path / "ledger.db") is None
+
+
+# --- a session that proved out of step ----------------------------------------------------------------------
+
+
+def test_b31_an_outcome_is_taken_back(ledger: Ledger) -> None:
+    """Accepted becomes in doubt, deferred pending with its try given back; a row that moved on stays."""
+    slipped = Outcome(Status.IN_DOUBT, Scope.CONNECTION, Phase.CONTENT, reason="out_of_step")
+    given_back = Outcome(Status.PENDING, Scope.CONNECTION, Phase.MAIL, reason="out_of_step")
+    ledger.attempts.record_intent([attempt(1), attempt(2)])
+    ledger.attempts.record_outcomes([settled(1, ACCEPTED), settled(2, DEFERRED, next_at=NOW)])
+    ledger.attempts.revise(Revision(settled(1, slipped, counts=False), Status.ACCEPTED, counted=True))
+    ledger.attempts.revise(Revision(settled(2, given_back, counts=False), Status.DEFERRED, counted=True))
+    ledger.attempts.revise(Revision(settled(2, slipped, counts=False), Status.ACCEPTED, counted=True))
+    rows = ledger._db.rows("SELECT status, tries, next_at FROM delivery ORDER BY key")
+    assert rows == [("in_doubt", 0, None), ("pending", 0, None)]
+    reasons = ledger._db.rows("SELECT status, reason FROM attempt ORDER BY id")
+    assert reasons == [("in_doubt", "out_of_step"), ("pending", "out_of_step")]

@@ -343,3 +343,16 @@ def test_a_missing_or_exchanged_ledger_of_a_known_campaign_is_refused(
         assert "is another one than was there" in refused(index, another)
     index.forget_place(path, "spring")
     index.refuse_missing(path, "spring")
+
+
+def test_b30_what_a_server_bears_is_remembered_for_30_days(tmp_path: Path) -> None:
+    """By host and port; after that it is tried anew, and so where the clock was set back."""
+    with AccountUsage(tmp_path / "usage.db") as usage:
+        assert usage.borne("mx.example.org", 587, NOW) is None
+        usage.note_borne("mx.example.org", 587, NOW, borne=False)
+        assert usage.borne("mx.example.org", 587, NOW + timedelta(days=29)) is False
+        assert usage.borne("mx.example.org", 465, NOW) is None
+        assert usage.borne("mx.example.org", 587, NOW + timedelta(days=30)) is None
+        assert usage.borne("mx.example.org", 587, NOW - timedelta(days=1)) is None
+        usage.note_borne("mx.example.org", 587, NOW, borne=True)
+        assert usage.borne("mx.example.org", 587, NOW) is True

@@ -736,3 +736,16 @@ def test_a24_a_second_signal_leaves_at_once(bench: Bench) -> None:
         bench.run(observe=observe)
     assert bench.states()[2] == "handing_over"
     assert bench.server.closed == 1
+
+
+def test_b31_what_a_session_out_of_step_settled_is_taken_back(bench: Bench) -> None:
+    """A refusal that may be another row's is in doubt, in the ledger and in the counts; others go on."""
+    bench.server.mode = "overlap"
+    bench.server.fates = {3: [Fate("content", "554 5.7.1 no\r\n250 2.0.0 queued")]}
+    end = bench.run()
+    assert bench.states() == {2: "accepted", 3: "in_doubt", 4: "accepted", 5: "accepted", 6: "accepted"}
+    assert (end.counts[Status.IN_DOUBT], end.counts[Status.REJECTED], end.counts[Status.ACCEPTED]) == (
+        1,
+        0,
+        4,
+    )
