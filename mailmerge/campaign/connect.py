@@ -214,6 +214,20 @@ def open_unless(connection: Connection, give_up: Callable[[], bool]) -> bool:
     return not give_up()
 
 
+def searching(connect: Callable[[], Connection], again: Callable[[], object]) -> Callable[[], Connection]:
+    """Make connections as *connect* does, and then the latest message *again*.
+
+    It was made before the secret was known: now it is searched for it.
+    """
+
+    def connected() -> Connection:
+        connection = connect()
+        again()
+        return connection
+
+    return connected
+
+
 def hand_over(connection: Connection, message: Message) -> Outcome:
     """Take one message through an open connection and wait for its outcome.
 

@@ -9,6 +9,7 @@ import contextlib
 import random
 import time
 from datetime import timedelta
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from mailmerge.campaign.connect import (
     connection_factory,
     find_account,
     pipelining_note,
+    searching,
     server_profile,
 )
 from mailmerge.campaign.opening import Access, account_key, open_run
@@ -233,6 +235,7 @@ class Run:
         self._standing: Standing
         self._opt_outs: OptOutWatch
         self._skipped: list[RowError] = []
+        self._thaw: Callable[[], object] = lambda: None
         self._failure: MailmergeError | None = None
         self._seconds = 0.0
 
@@ -441,7 +444,7 @@ class Run:
 
         return Sender(
             self._ledger.attempts,
-            connect,
+            searching(connect, lambda: self._thaw()),  # noqa: PLW0108  another one each time
             self._throttle(),
             self._clock,
             policy=Policy(
@@ -517,7 +520,8 @@ class Run:
             frozen = self._composer.planned(self._planned.reader, planned, keyed=keyed)
             message_id, earlier = stamp_of(self._ledger, frozen, known)
             date = earlier or self._now()
-            message = self._composer.thaw(frozen, message_id=message_id, date=date)
+            self._thaw = partial(self._composer.thaw, frozen, message_id=message_id, date=date)
+            message = self._thaw()
         except RowError as error:
             # A file of it is another one now than when it was planned. The row stays pending.
             self._skipped.append(error)

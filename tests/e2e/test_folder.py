@@ -89,3 +89,18 @@ path = "files/{{ file }}"
     assert sent.code == 6, sent
     assert 'row 6: the file "copy.txt" contains a password or token that is in use' in sent.err
     assert (sandbox.messages, SECRET in sent.err + sent.out) == ([], False)
+
+
+def test_e6_a_password_that_is_found_late(mailmerge: Mailmerge, sandbox) -> None:
+    """The first message is made before a command is asked for the password, and is searched all the same."""
+    mailmerge.campaign(body_txt=f"Dear {{{{ name }}}},\nkeep {sandbox.password} to yourself\n")
+    program = [sys.executable, "-I", "-S", "-c", f"print({sandbox.password!r})"]
+    mailmerge.account(sandbox, password_command=program)
+    mailmerge.environ.pop("MAILMERGE_SMTP_PASSWORD", None)
+
+    sent = mailmerge("send", "spring", "--yes", "--account", "test")
+
+    assert sent.code == 6, sent
+    assert "row 2: the text of the message contains a password or token" in sent.err
+    assert sandbox.messages == []
+    assert mailmerge("status", "spring").out.count("accepted") == 0
