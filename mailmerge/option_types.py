@@ -284,7 +284,7 @@ def _check_code(text: str) -> ValidationIssue | None:
 def _check_encoding(text: str) -> ValidationIssue | None:
     try:
         codecs.lookup(text)
-    except LookupError:
+    except (LookupError, ValueError):  # ValueError: NUL
         hint = did_you_mean(text, ("utf-8", "gb18030", "gbk", "big5", "cp1252", "latin-1", "utf-16"))
         return ValidationIssue(f"is not a known encoding: {quoted(text)}", hint=hint)
     return None

@@ -474,14 +474,41 @@ def _read_part(kind: ValueType[T], value: object, path: str, issues: list[Valida
 # --- values that were typed, not written into a TOML file --------------------------------------------
 
 
-def read_typed(kind: ValueType[T], text: str) -> T:
-    """Read a value from ``--set`` or the environment: as TOML if that fits the type, else as bare text."""
+_CHAIN = re.compile(r"""(?:\.[ \t]*["']?[\w-]+["']?[ \t]*){500}""")
+"""A key of so many parts keeps tomllib busy for seconds."""
+_LARGEST_TOML = 4 << 20
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """Read a TOML text, floats as decimals.
+
+    Raises:
+        ValueError: it is not valid TOML (`tomllib.TOMLDecodeError`, a place in its words), or it is nested,
+            chained or long beyond what anybody writes.
+
+    """
     import tomllib
 
+    if len(text) > _LARGEST_TOML:
+        raise ValueError(f"it has more than {_LARGEST_TOML >> 20} million characters")
+    if text.count(".") >= 500 and _CHAIN.search(text):
+        raise ValueError("a key has too many parts")
+    try:
+        return tomllib.loads(text, parse_float=Decimal)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except tomllib.TOMLDecodeError:
+        raise
+    except ValueError:
+        raise ValueError("a number has too many digits") from None
+
+
+def read_typed(kind: ValueType[T], text: str) -> T:
+    """Read a value from ``--set`` or the environment: as TOML if that fits the type, else as bare text."""
     candidates: list[object] = []
     try:
-        parsed = tomllib.loads(f"value = {text}", parse_float=Decimal)
-    except tomllib.TOMLDecodeError:
+        parsed = parse_toml(f"value = {text}")
+    except ValueError:
         pass
     else:
         candidates = [parsed["value"]] if len(parsed) == 1 else []

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 import tomllib
 from bisect import bisect_right
-from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
@@ -20,6 +19,7 @@ from mailmerge.folders import read_plain
 from mailmerge.masking import MASK
 from mailmerge.model import Diagnostic, Place
 from mailmerge.text import did_you_mean, near, printable
+from mailmerge.validation import parse_toml
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -328,10 +328,14 @@ def read_document(path: Path) -> Document:
         hint = "save the file as UTF-8 (TOML allows nothing else)"
         raise TomlProblems.one("C403", "the text is not UTF-8", hint=hint, place=place) from None
     try:
-        tables = tomllib.loads(text, parse_float=Decimal)
+        tables = parse_toml(text)
+        places = find_places(text, shown)
     except tomllib.TOMLDecodeError as error:
         raise _syntax_error(str(error), TomlText(text, shown)) from None
-    return Document(path, path.parent, tables, find_places(text, shown))
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise TomlProblems.one("C403", f"{shown} cannot be read: {reason}") from None
+    return Document(path, path.parent, tables, places)
 
 
 def _syntax_error(says: str, text: TomlText) -> CampaignFileError:

@@ -14,7 +14,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from mailmerge.recipients.recipient_list import MAX_CELL, NO_RESULT, CellError, SheetCell
+from mailmerge.recipients.recipient_list import MAX_CELL, NO_RESULT, CellError, SheetCell, long_cell
 from mailmerge.values import Date, DateTime, Duration, Number, Time, Truth, canonical, kind_of, value_of
 
 if TYPE_CHECKING:
@@ -112,8 +112,7 @@ def with_leading_zeros(number: int, number_format: str) -> str | None:
 
 def _text(value: str) -> Cell | CellError:
     if len(value) > MAX_CELL:
-        message = f"a cell of {len(value):,} characters; at most {MAX_CELL:,} can be used"
-        return CellError("D109", message, "shorten it", value[:40] + "…")
+        return long_cell(value)
     if "_x" in value:  # how the file format writes control characters
         return _ESCAPED.sub(
             lambda match: chr(int(match[1], 16)) if int(match[1], 16) < 32 else match[0], value

@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING
 
 from mailmerge.model import Diagnostic, Place
-from mailmerge.recipients.recipient_list import MAX_CELL
+from mailmerge.recipients.recipient_list import MAX_CELL, CellError, long_cell
 from mailmerge.text import excerpt, plural
 
 if TYPE_CHECKING:
@@ -70,6 +70,22 @@ def damaged_cell(cell: str, place: Place, row: int) -> Diagnostic:
         place=place,
         row=row,
     )
+
+
+def fenced(cells: list[str]) -> list[str] | tuple[str | CellError, ...]:
+    """Replace cells that no template may use, if there are any: they cost their row, not the list."""
+    if not any(len(cell) > MAX_CELL or "\0" in cell for cell in cells):
+        return cells
+    return tuple(map(_fenced, cells))
+
+
+def _fenced(cell: str) -> str | CellError:
+    if len(cell) > MAX_CELL:
+        return long_cell(cell)
+    if "\0" in cell:
+        problem = damaged_cell(cell, Place(), 0)
+        return CellError(problem.code, problem.message, problem.hint or "", cell.replace("\0", "")[:40])
+    return cell
 
 
 _CSV_ERRORS = (

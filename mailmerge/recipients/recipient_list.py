@@ -31,8 +31,11 @@ NO_RESULT = "#N/A"
 MAX_PROBLEMS = 20
 """So many problems are collected before reading stops."""
 
-MAX_CELL = 1_000_000
-"""Characters in a cell; more is no text for a letter."""
+MAX_CELL = 131_072
+"""Characters in a cell; more is no text for a letter. Spreadsheets take 32,767, this is csv's own limit."""
+MAX_COLUMNS = 16_384
+"""As many as a sheet has."""
+_MAX_HEADING = 1000
 
 _ADDRESS = r"[^@\s]+@[^@\s]+\.[^@\s.]+\Z"
 
@@ -80,8 +83,10 @@ def read_header(
     unnamed: list[int] = []
     own: dict[str, int] = {}
     headings: list[str] = []
-    names: list[str] = []
+    names: dict[str, None] = {}
     problems: list[Diagnostic] = []
+    if len(cells) > MAX_COLUMNS or any(len(cell) > _MAX_HEADING for cell in cells):
+        return Header(row, 0, Columns((), ()), (), ()), [_beyond(cells, row, place)]
     for position, cell in enumerate(cells):
         heading = _composed(cell)
         if not heading:
@@ -94,10 +99,11 @@ def read_header(
         if re.match(_ADDRESS, heading):
             problems.append(_no_header(heading, row, place(position)))
         elif name in names:
-            problems.append(_collision(headings[names.index(name)], heading, name, row, place(position)))
+            first = headings[list(names).index(name)]
+            problems.append(_collision(first, heading, name, row, place(position)))
         kept.append(position)
         headings.append(heading)
-        names.append(name)
+        names[name] = None
     columns = Columns(tuple(headings), tuple(names))
     return Header(row, len(cells), columns, tuple(kept), tuple(unnamed), own), problems
 
@@ -134,6 +140,18 @@ def find_column(columns: Columns, wanted: str, option: str) -> int:
     )
 
 
+def _beyond(cells: Sequence[str], row: int, place: Callable[[int], Place]) -> Diagnostic:
+    if len(cells) > MAX_COLUMNS:
+        message = f"row {row} has {len(cells):,} cells; a list may have {MAX_COLUMNS:,} columns"
+        return Diagnostic(code="D164", message=message, hint=_REALLY_HEADINGS, place=place(0), row=row)
+    at = next(at for at, cell in enumerate(cells) if len(cell) > _MAX_HEADING)
+    message = f'"{cells[at][:40]}…" has {len(cells[at]):,} characters; a heading may have {_MAX_HEADING:,}'
+    return Diagnostic(code="D164", message=message, hint=_REALLY_HEADINGS, place=place(at), row=row)
+
+
+_REALLY_HEADINGS = "the first row must contain the headings: is it a table of people?"
+
+
 def _no_header(heading: str, row: int, place: Place) -> Diagnostic:
     return Diagnostic(
         code="D102",
@@ -162,6 +180,12 @@ class CellError(Struct, frozen=True):
     message: str
     hint: str
     shown: str
+
+
+def long_cell(text: str) -> CellError:
+    """Stand in for a cell that is too long to be used."""
+    message = f"a cell of {len(text):,} characters; at most {MAX_CELL:,} can be used"
+    return CellError("D109", message, "shorten it", f"{text[:40]}…")
 
 
 class SheetCell(Struct, frozen=True):
@@ -263,8 +287,11 @@ class RecipientList(ABC):
         row = 0
         if self._plain:  # the hot loop of a list of texts: it has to keep up with csv.reader itself
             columns = self.columns
-            for row, _, cells in self._records():
-                yield Recipient(row, columns, tuple(cells))  # type: ignore[arg-type]
+            for row, line, cells in self._records():
+                if cells.__class__ is list:
+                    yield Recipient(row, columns, tuple(cells))
+                else:  # it has cells that no template may use
+                    yield self._recipient((row, line, cells))
         else:
             for record in self._records():
                 row = record[0]

@@ -16,6 +16,7 @@ from mailmerge.recipients.recipient_list import (
     RecipientList,
     Record,
     list_error,
+    long_cell,
     read_header,
 )
 
@@ -123,6 +124,5 @@ def _cell(value: object, row: int, heading: object) -> Cell | CellError:
         )
     cell = object_cell(value)
     if isinstance(cell, str) and len(cell) > MAX_CELL:
-        message = f"a cell of {len(cell):,} characters; at most {MAX_CELL:,} can be used"
-        return CellError("D109", message, "shorten it", f"{cell[:40]}…")
+        return long_cell(cell)
     return cell

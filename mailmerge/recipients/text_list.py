@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from mailmerge.errors import ListError
 from mailmerge.model import Diagnostic, Place
-from mailmerge.recipients.csv_errors import bad_bytes, damaged_cell, quoting, ragged, unnamed
+from mailmerge.recipients.csv_errors import bad_bytes, damaged_cell, fenced, quoting, ragged, unnamed
 from mailmerge.recipients.recipient_list import (
     MAX_CELL,
     MAX_PROBLEMS,
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _BLOCK = 16_384
+_LONGEST_READ = 1 << 26
+"""Characters of a cell beyond which the file is given up."""
 SAMPLE = 32_768
 """Characters that decide the delimiter."""
 DELIMITERS = {"\t": "tab", ";": "semicolon", "|": "pipe", ",": "comma"}
@@ -43,6 +45,11 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16", "UTF-16"),
     (codecs.BOM_UTF16_BE, "utf-16", "UTF-16"),
 )
+_NO_CHARACTER_SETS = frozenset(
+    {"idna", "punycode", "raw-unicode-escape", "raw_unicode_escape", "undefined", "unicode-escape"}
+    | {"unicode_escape"}
+)
+"""Codecs of Python that take texts apart, and are no way to write a list."""
 _FOREIGN = (
     (b"PK\x03\x04", "a workbook or zip file", ".xlsx"),
     (b"\xd0\xcf\x11\xe0", "an old .xls workbook", ".xls"),
@@ -87,7 +94,8 @@ class TextList(RecipientList):
         width = self.header.width
         strip = str.strip
         suspicious = bool(self.header.unnamed)
-        damage: list[str] = []
+        # Where csv lets long cells pass, each row has to be looked at.
+        damage = ["long"] if csv.field_size_limit() > MAX_CELL else []
         problems: list[Diagnostic] = []
         with self._open() as file:
             for row, line, cells in self._numbered(file, damage, problems, after=self.header.row):
@@ -98,7 +106,7 @@ class TextList(RecipientList):
                 else:
                     problems += self._examine(row, line, cells)
                     if not problems:
-                        yield row, line, cells
+                        yield row, line, fenced(cells)
                     elif len(problems) >= MAX_PROBLEMS:
                         break
                     suspicious = suspicious or bool(problems)
@@ -118,10 +126,16 @@ class TextList(RecipientList):
             for row, cells in enumerate(reader, after + 1):
                 yield row, line, cells
                 line = reader.line_num + 1
-        except UnicodeDecodeError:
+        except UnicodeError:
             raise self._not_in_encoding() from None
         except csv.Error as error:
-            problems.append(quoting(error, self.shown, row + 1, line, reader.line_num))
+            if "field larger" in str(error) and csv.field_size_limit() <= MAX_CELL:
+                csv.field_size_limit(_LONGEST_READ)  # it is one row's problem: go on with that row
+                damage.append("long")
+                file.seek(0)
+                yield from self._numbered(file, damage, problems, after=row)
+            else:
+                problems.append(quoting(error, self.shown, row + 1, line, reader.line_num))
 
     def _examine(self, row: int, line: int, cells: list[str]) -> list[Diagnostic]:
         """Find what is wrong with a record that is not plainly right; nothing may be."""
@@ -129,7 +143,7 @@ class TextList(RecipientList):
         found = [
             damaged_cell(cell, self._place(row, line, position), row)
             for position, cell in enumerate(cells)
-            if "\0" in cell or "\ufffd" in cell
+            if "\ufffd" in cell
         ]
         if len(cells) != self.header.width:
             found.append(ragged(cells, self.header.width, self._delimiter, place, row))
@@ -180,7 +194,7 @@ class TextList(RecipientList):
         try:
             with self._open() as file:
                 return file.read(SAMPLE)
-        except UnicodeDecodeError:
+        except UnicodeError:  # also of UTF-16 without a byte order mark
             raise self._not_in_encoding() from None
 
     def _not_in_encoding(self) -> ListError:
@@ -227,14 +241,21 @@ def find_encoding(path: Path, shown: str, asked: str | None) -> tuple[str, str]:
         return marked or ("utf-8", "UTF-8")
     try:
         codec = codecs.lookup(asked).name
-        "".encode(codec)
-    except LookupError:
+        "".encode(codec if codec not in _NO_CHARACTER_SETS else "")
+    except (LookupError, ValueError):  # ValueError: NUL, or a codec that only fails
         raise ListError(
             f'there is no encoding "{asked}"',
             code="D127",
             hint="use a name such as utf-8, gb18030, big5, shift_jis, euc_kr, cp1252 or cp1251",
         ) from None
     if marked is None:
+        if codec in {"utf-16", "utf-32"}:
+            raise ListError(
+                f"{shown} does not begin with the byte order mark that {codec.upper()} needs",
+                code="D127",
+                hint=f"if it is {codec.upper()} all the same, say which: {codec}-le or {codec}-be",
+                place=Place(path=shown),
+            )
         return codec, codec.upper()
     if codec.replace("-", "_").startswith(marked[0].partition("-sig")[0].replace("-", "_")):
         return marked

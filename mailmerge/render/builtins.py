@@ -140,7 +140,29 @@ def _xmlattr(context: EvalContext, table: Mapping[str, Any], autospace: bool = T
 def _join(context: EvalContext, value: Iterable[Any], d: str = "", attribute: str | int | None = None) -> Any:
     if attribute is not None:
         value = map(make_attrgetter(context.environment, attribute), value)
-    return FILTERS["join"](context, map(shown, value), shown(d))
+    texts, between = list(map(shown, value)), shown(d)
+    if len(between) > 1:
+        values.refuse_long(len(texts) * len(between), between)
+    return FILTERS["join"](context, texts, between)
+
+
+def _growing(name: str, position: int = 0) -> Callable[..., Any]:
+    """Let Jinja2's filter *name* work on the displayed text, unless that makes it too long."""
+    filter_ = _of_text(name, position)
+
+    @wraps(filter_)
+    def guarded(*args: Any, **options: Any) -> Any:
+        text, more = shown(args[position]), (*args[position + 1 :], *options.values())
+        if name == "replace":
+            refuse_growth(name, text, tuple(map(text_argument, more)))
+        else:
+            for width in more:
+                size = len(width) if isinstance(width, str) else values.plain(width)
+                if isinstance(width, str) or values.kind_of(width) is Number:
+                    values.refuse_long(size * (text.count("\n") + 1 if name == "indent" else 1), width)
+        return filter_(*args, **options)
+
+    return guarded
 
 
 def _format(value: Any, *args: Any, **options: Any) -> Any:
@@ -419,6 +441,9 @@ def filters() -> dict[str, Callable[..., Any]]:
     names = (*of_text, "indent", "replace", "truncate", "wordwrap")
     return {
         **{name: _of_text(name, 1 if name in with_context else 0) for name in names},
+        **{
+            name: _growing(name, 1 if name in with_context else 0) for name in ("center", "indent", "replace")
+        },
         "upper": _upper,
         "lower": _lower,
         "title": _title,
@@ -507,6 +532,49 @@ def count_range(*args: Any) -> range:
             raise
         hint = "write {it}|int" if isinstance(culprits[0], str) else None
         raise BadValue("D117", "is not a number to count to", culprits[0], hint) from None
+
+
+GROWING = frozenset({"center", "expandtabs", "join", "ljust", "replace", "rjust", "zfill"})
+"""Methods of texts whose result may be longer than text and arguments together."""
+
+
+def refuse_growth(name: str, text: str, args: tuple[Any, ...]) -> None:
+    """Refuse what would make a text longer than any letter: a width or a text may come from a cell.
+
+    Raises:
+        BadValue: it would.
+
+    """
+    if not args:
+        return
+    first = args[0]
+    if name == "replace":
+        if len(args) > 1 and isinstance(first, str) and isinstance(args[1], str):
+            values.refuse_long(len(text) + text.count(first) * len(args[1]), args[1])
+    elif name == "join":
+        if isinstance(first, str | list | tuple):
+            values.refuse_long(len(text) * len(first), text)
+    elif values.kind_of(first) is Number:
+        times = text.count("\t") if name == "expandtabs" else 1
+        values.refuse_long(values.plain(first) * times, first)
+
+
+_LONG_NUMBER = re.compile(r"[0-9]{6,}")
+
+
+def refuse_wide_format(text: str, given: Iterable[Any]) -> None:
+    """Refuse a width in ``"{:>8}"`` that would fill the memory.
+
+    Raises:
+        BadValue: it would.
+
+    """
+    if _LONG_NUMBER.search(text):
+        values.refuse_long(max(int(digits[:9]) for digits in _LONG_NUMBER.findall(text)), text)
+    if re.search(r"\{[^{}]*:[^{}]*\{", text):  # a width that is an argument
+        for value in given:
+            if values.kind_of(value) is Number:
+                values.refuse_long(abs(values.plain(value)), value)
 
 
 def text_argument(value: Any) -> Any:

@@ -18,7 +18,7 @@ from mailmerge.render.environments import (
     printed,
     printed_in_line,
 )
-from mailmerge.render.failures import NameCheck, name_hint
+from mailmerge.render.failures import UNCOMPILABLE, NameCheck, name_hint, uncompilable_problem
 from mailmerge.render.filters import Filters
 from mailmerge.render.sources import SourceMap
 from mailmerge.values import Value
@@ -159,6 +159,13 @@ class Compiler:
         return self._compile(name, text, kind)
 
     def _compile(self, name: str, source: str, kind: TemplateKind) -> Compiled:
+        try:
+            return self._compiled(name, source, kind)
+        except UNCOMPILABLE as error:
+            self._note(uncompilable_problem(error, name, self.sources))
+        return self._compiled("", "", kind)
+
+    def _compiled(self, name: str, source: str, kind: TemplateKind) -> Compiled:
         environment, check = self._environments[kind], self._checks[kind]
         code = None
         try:

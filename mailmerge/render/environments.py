@@ -215,11 +215,28 @@ class Sandbox(Operators, ImmutableSandboxedEnvironment):
         if type(obj) is BuiltinMethodType and type(obj.__self__) is str and obj.__name__ in _TEXT_METHODS:
             for scope in ("_loop_vars", "_block_vars"):  # meant for functions that ask for the context
                 options.pop(scope, None)
+            if obj.__name__ in builtins.GROWING:
+                builtins.refuse_growth(obj.__name__, obj.__self__, args)
             try:
                 return obj(*args, **options)
             except TypeError:  # a cell that is no text: ", ".join([due, paid])
                 return obj(*map(builtins.text_argument, args), **options)
         return super().call(context, obj, *args, **options)
+
+    def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
+        """Format as ``"{:>8}".format(x)`` does, but for widths that would fill the memory."""
+        wrapped = super().wrap_str_format(value)
+        if wrapped is None:
+            return None
+        text = value.__self__
+
+        def format_(*args: Any, **options: Any) -> str:
+            tables = [item for item in args if isinstance(item, dict)]
+            given = (*args, *options.values(), *(item for table in tables for item in table.values()))
+            builtins.refuse_wide_format(text, given)
+            return wrapped(*args, **options)
+
+        return format_
 
 
 def _blame(reason: str, value: Any, _message: str) -> BadValue:

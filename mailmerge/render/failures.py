@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
 
+    from jinja2 import Environment
+
     from mailmerge.model import Columns, Recipient
     from mailmerge.render.environments import Sandbox
     from mailmerge.render.sources import SourceMap
@@ -148,6 +150,8 @@ class NameCheck:
                         broken.append(self._not_found(one.name, other, reference.lineno))
                 except TemplateSyntaxError as error:
                     broken.append(self.syntax_problem(error, other))
+                except UNCOMPILABLE as error:
+                    broken.append(uncompilable_problem(error, other, self._sources))
                 else:
                     reached.append(_Reached(other, found, sees_row, Survey(found)))
         return reached, broken
@@ -182,13 +186,7 @@ class NameCheck:
     def syntax_problem(self, error: TemplateSyntaxError, name: str) -> Diagnostic:
         """Describe a syntax error of template *name*, or an unknown filter or test in it."""
         problem = syntax_problem(error, self._sources, name)
-        return replace(problem, hint=self._near_filter(error))
-
-    def _near_filter(self, error: TemplateSyntaxError) -> str | None:
-        """Hint at the filter or test that was probably meant."""
-        kind, _, rest = (error.message or "").removeprefix("No ").partition(" named ")
-        known = {"filter": self._environment.filters, "test": self._environment.tests}.get(kind, ())
-        return did_you_mean(rest.strip("'."), known)
+        return replace(problem, hint=near_filter(error, self._environment))
 
     def _unknown_name(self, part: _Reached, name: str, line: int) -> Diagnostic:
         candidates = (self._columns - {"row"}) | self._variables
@@ -220,6 +218,36 @@ def syntax_problem(error: TemplateSyntaxError, sources: SourceMap, name: str) ->
         code="T101",
         message=f"template syntax: {message[:1].lower()}{message[1:]}",
         place=sources.place(error.name or name, error.lineno, word),
+    )
+
+
+def near_filter(error: TemplateSyntaxError, environment: Environment) -> str | None:
+    """Hint at the filter or test that was probably meant."""
+    kind, _, rest = (error.message or "").removeprefix("No ").partition(" named ")
+    known = {"filter": environment.filters, "test": environment.tests}.get(kind, ())
+    return did_you_mean(rest.strip("'."), known)
+
+
+UNCOMPILABLE = (RecursionError, SyntaxError, ValueError, OverflowError, MemoryError)
+"""What Python raises for a template that is too deep for it, or has a number that it does not read."""
+
+
+def uncompilable(error: Exception) -> tuple[str, str, str]:
+    """Say of a template or an expression that Python cannot compile: the code, why, and what to do."""
+    if isinstance(error, RecursionError | SyntaxError | MemoryError):
+        return (
+            "T107",
+            "it is nested too deeply, or too long in one piece",
+            "take it apart: use `set` or a macro",
+        )
+    return "T108", f"a value in it cannot be used: {_first_line(error)}", "write it as a text, in quotes"
+
+
+def uncompilable_problem(error: Exception, name: str, sources: SourceMap) -> Diagnostic:
+    """Describe what keeps Python from compiling template *name*; the line is not known."""
+    code, reason, hint = uncompilable(error)
+    return Diagnostic(
+        code=code, message=f"the template cannot be used: {reason}", hint=hint, place=sources.place(name, 1)
     )
 
 

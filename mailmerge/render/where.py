@@ -14,7 +14,16 @@ from jinja2.parser import Parser
 from mailmerge.errors import CampaignFileError, InputError, RowError
 from mailmerge.model import Place
 from mailmerge.render.environments import UnknownName
-from mailmerge.render.failures import Survey, column_of, is_of_values, name_hint, value_error
+from mailmerge.render.failures import (
+    UNCOMPILABLE,
+    Survey,
+    column_of,
+    is_of_values,
+    name_hint,
+    near_filter,
+    uncompilable,
+    value_error,
+)
 from mailmerge.text import quoted
 from mailmerge.values import BadValue, truth
 from mailmerge.values.notation import read_truth
@@ -37,13 +46,20 @@ class Where:
         self._expression = expression
         self._known = set(known)
         try:
-            parser = Parser(environment, expression, state="variable")
-            tree = parser.parse_expression()
-            if not parser.stream.eos:
-                parser.fail("unexpected text after the expression", 1)
+            self._compile(environment, expression)
         except TemplateSyntaxError as error:
             message = (error.message or "").rstrip(".")
-            raise self._error("C433", f"`where` is not an expression: {message}", None, None) from None
+            hint = near_filter(error, environment)
+            raise self._error("C433", f"`where` is not an expression: {message}", hint, None) from None
+        except UNCOMPILABLE as error:
+            _, reason, hint = uncompilable(error)
+            raise self._error("C433", f"`where` cannot be used: {reason}", hint, None) from None
+
+    def _compile(self, environment: Environment, expression: str) -> None:
+        parser = Parser(environment, expression, state="variable")
+        tree = parser.parse_expression()
+        if not parser.stream.eos:
+            parser.fail("unexpected text after the expression", 1)
         for node in (tree, *tree.find_all(nodes.Name)):
             known = self._known | environment.globals.keys()
             if isinstance(node, nodes.Name) and node.ctx == "load" and node.name not in known:

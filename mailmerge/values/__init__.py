@@ -10,7 +10,7 @@ engine, no file, no locale. ``docs/values.md`` says what it means for templates,
 - `lookup`: ``in``, tables, sorting and grouping
 """
 
-from mailmerge.values.arithmetic import MOST_DIGITS, absolute, calculate, rounded, signed
+from mailmerge.values.arithmetic import MOST_DIGITS, absolute, calculate, refuse_long, rounded, signed
 from mailmerge.values.comparison import LONGEST_WORD, Truths, equal, ordered, present, truth
 from mailmerge.values.lookup import MISSING, contains, find, order_keys, same_as, total
 from mailmerge.values.value import (
@@ -63,6 +63,7 @@ __all__ = [
     "ordered",
     "plain",
     "present",
+    "refuse_long",
     "rounded",
     "same_as",
     "signed",

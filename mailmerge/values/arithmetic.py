@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import re
 from datetime import datetime, timedelta
 from decimal import (
     ROUND_CEILING,
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 MOST_DIGITS = 28
 """Digits that calculations keep. A cell with more can be shown and compared, but not calculated with."""
+LONGEST_TEXT = 1_000_000
+"""Characters of a text that a filter or a method may make of others."""
 LONGEST_REPEAT = 100_000
 """Characters that ``text * count`` may make, where the count may come from a cell."""
 
@@ -133,6 +136,7 @@ def _formatted(text: str, arguments: Any) -> str:
         raise _no_sum("%", text, arguments)
     if not isinstance(arguments, tuple | dict):
         arguments = (arguments,)
+    _refuse_wide(text, arguments)
     if isinstance(arguments, dict):
         arguments = {name: _argument(value) for name, value in arguments.items()}
     else:
@@ -146,6 +150,34 @@ def _formatted(text: str, arguments: Any) -> str:
             raise
         reason = error.reason if isinstance(error, BadValue) else f"does not fit into {text!r}: {error}"
         raise BadValue("D117", reason, culprit, "write {it}|float for %f, {it}|int for %d") from None
+
+
+_WIDTH = re.compile(r"%(?:\([^)]*\))?[-#0 +]*(\*|[0-9]*)(?:\.(\*|[0-9]*))?")
+
+
+def _refuse_wide(text: str, arguments: Any) -> None:
+    """Refuse a width that would fill the memory, which may come from a cell (``%*d``)."""
+    if not any(len(width) > 3 or width == "*" for found in _WIDTH.findall(text) for width in found):
+        return
+    widths: list[Any] = [
+        int(width[:9]) for found in _WIDTH.findall(text) for width in found if width.isdigit()
+    ]
+    if "*" in text:
+        given = arguments.values() if isinstance(arguments, dict) else arguments
+        widths += [abs(plain(value)) for value in given if kind_of(value) is Number]
+    for width in widths:
+        refuse_long(width, text)
+
+
+def refuse_long(length: Any, culprit: Any) -> None:
+    """Refuse to make a text that is longer than any letter: how long may have come from a cell.
+
+    Raises:
+        BadValue: *length* is more than `LONGEST_TEXT` characters.
+
+    """
+    if length > LONGEST_TEXT:
+        raise BadValue("D117", f"would make a text of more than {LONGEST_TEXT:,} characters", culprit)
 
 
 def _argument(value: Any) -> Any:
