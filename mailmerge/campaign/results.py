@@ -460,7 +460,8 @@ def write_failed(out: OutputFolder, failed: Mapping[int, Result], recipients: Re
     try:
         if not recipients.sheet:
             with telling(recipients.path):  # a copy of it, which may be gone by now
-                texts = [(row, list(map(displayed, cells))) for row, cells in recipients.originals(failed)]
+                originals = recipients.originals(failed) if failed else ()
+                texts = [(row, list(map(displayed, cells))) for row, cells in originals]
             return write_failed_text(
                 out,
                 headings,
