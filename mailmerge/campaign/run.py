@@ -39,6 +39,7 @@ from mailmerge.recipients.suppression import OptOutWatch
 from mailmerge.sending.group_commit import OutcomeListener, program_log
 from mailmerge.sending.runs import Progress, Reason, RunEnd
 from mailmerge.sending.work_queue import Job
+from mailmerge.suggest import suggested
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -398,7 +399,8 @@ class Run:
         refusal = self._quota.refusal() if self._quota else None
         if refusal is None:
             return None
-        hint = "it is not asked again before then; if the limit was raised, `mailmerge test` asks it"
+        ask = suggested(self._definition.invocation, "test")
+        hint = f"it is not asked again before then; if the limit was raised, this asks it: {ask}"
         return RunEnd(
             Reason.QUOTA,
             f"the server said that the account's limit is used up: {refusal.said}",
