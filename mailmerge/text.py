@@ -173,15 +173,15 @@ def octets(number: int) -> str:
 # --- cells of ours -----------------------------------------------------------------------------------
 
 _STARTS = r"[=+\-@\t\r\uff0b\uff0d\uff1d\uff20]"
-_FORMULA = re.compile(rf"(\A|[;\t\r\n][ \"]*)(?='*{_STARTS})")
-_GUARDED = re.compile(rf"(\A|[;\t\r\n][ \"]*)'(?='*{_STARTS})")
+_FORMULA = re.compile(rf"(\A|[,;\t\r\n][ \"]*)(?='*{_STARTS})")
+_GUARDED = re.compile(rf"(\A|[,;\t\r\n][ \"]*)'(?='*{_STARTS})")
 
 
 def guarded(text: str) -> str:
     """Make a text a cell that no spreadsheet program takes for a formula: an apostrophe stands before it.
 
-    A program that is set to semicolons or tabs splits the cells of a table with commas once more, and line
-    ends begin a row for it: what follows any of them is guarded as well.
+    A program that is set to another separator splits the cells of a table once more, and line ends begin a
+    row for it: what follows any of them is guarded as well.
     """
     return _FORMULA.sub(r"\1'", text)
 

@@ -337,10 +337,10 @@ class RecipientList(ABC):
                 yield MarkedRow(row, line, cells, mark)
                 continue
             written, _, origin = _shown(cells[mark_at]).strip().partition("-")
-            key = self.own_text(_shown(cells[key_at]))
+            key = self._own_text(_shown(cells[key_at]))
             yield MarkedRow(row, line, cells, mark, key, written, origin or written)
 
-    def own_text(self, cell: str) -> str:
+    def _own_text(self, cell: str) -> str:
         """Give the text of a cell of ours: in a workbook it is as it is."""
         return cell
 

@@ -160,7 +160,7 @@ class TextList(RecipientList):
         heading = self.columns.headings[self.header.kept.index(position)] if known else ""
         return Place(path=self.shown, line=line, cell=f'column "{heading}"' if known else None)
 
-    def own_text(self, cell: str) -> str:
+    def _own_text(self, cell: str) -> str:
         """Give the text of a cell of ours, without what keeps it from being a formula."""
         return unguarded(cell)
 

@@ -310,6 +310,7 @@ def _selects(selector: str, node: Element) -> bool:
 # --- links in the text part ----------------------------------------------------------------------------
 
 _OPEN_LINK = re.compile(r"(?<![<\"'(])https?://[^\s<>\"']*\Z", re.IGNORECASE)
+_LONGEST_LINK = 2000
 _WHOLE_LINK = re.compile(r"https?://\S+[^\S\n]+\S*(?:[/=&?%]|\.[A-Za-z0-9]{2,5}\Z)", re.IGNORECASE)
 
 
@@ -326,7 +327,11 @@ def broken_links(view: MessageView) -> Iterator[Finding]:
     before = ""
     for chunk in view.rendered.text or ():
         if " " in chunk and chunk not in view.sources.fixed:
-            if "://" in before and chunk[0] not in " \n\r" and (opened := _open_link(before)):
+            if (
+                "://" in before
+                and chunk[0] not in " \n\r"
+                and (opened := _open_link(before[-_LONGEST_LINK:]))
+            ):
                 line = chunk.partition("\n")[0].rstrip()
                 if " " in line:
                     yield _broken(opened + line, view.sources.of(opened))
