@@ -13,6 +13,7 @@ from mailmerge.campaign.connect import connection_factory, find_account, hand_ov
 from mailmerge.campaign.opening import Access, open_run
 from mailmerge.campaign.planning import Planning, once_more
 from mailmerge.campaign.preflight import examine
+from mailmerge.campaign.repeats import written_before
 from mailmerge.check.message_view import Finding, diagnostic
 from mailmerge.check.rules.deliverability import longer_than_a_day
 from mailmerge.clock import SystemClock
@@ -81,7 +82,8 @@ def check(
         plan.problems.add(diagnostic(finding) for finding in about)
         if online and online.lookup:
             _ask_dns(plan, standing, online.lookup)
-        plan = replace(plan, to_send=_due(plan, standing))
+        known = written_before(opened, standing.due(SystemClock().now()))
+        plan = replace(plan, to_send=_due(plan, standing), notices=(*plan.notices, *known))
     if online and online.links:
         found = online.links.look(_links(definition))
         plan.problems.add(diagnostic(finding) for finding in found)

@@ -18,6 +18,7 @@ from mailmerge.text import plural, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
+    from datetime import datetime
 
     from mailmerge.campaign.definition import Definition
     from mailmerge.campaign.opening import OpenCampaign
@@ -158,6 +159,30 @@ class RepeatGuard:
 
     def _option(self) -> str:
         return "--accept-repeats" if self._definition.invocation.typed else "accept_repeats"
+
+
+def written_before(opened: OpenCampaign, chosen: Iterable[StandingRow]) -> Iterator[str]:
+    """Say how many of the people in these rows another campaign of this user has written to, if any.
+
+    Raises:
+        LedgerError: what other campaigns sent cannot be read.
+
+    """
+    count, latest = 0, None
+    with opened.other_messages() as others:
+        if others is None:
+            return
+        for rows in _batches((row.planned.address.lower() for row in chosen), _BATCH):
+            found = others.find_people(rows)
+            count += sum(one in found for one in rows)
+            latest = max((*([latest] if latest else ()), *found.values()), key=_time, default=None)
+    if latest is not None:
+        were = "was" if count == 1 else "were"
+        yield f"{count:,} of these people {were} written to before, last in {latest.campaign!r}"
+
+
+def _time(earlier: Earlier) -> datetime:
+    return earlier.at
 
 
 def _listed(named: list[str], count: int) -> str:

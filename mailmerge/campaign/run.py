@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import random
 import time
-from datetime import timedelta
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -27,7 +26,7 @@ from mailmerge.campaign.connect import (
 from mailmerge.campaign.opening import Access, account_key, open_run
 from mailmerge.campaign.planning import Planning, not_kept, plan_cache
 from mailmerge.campaign.preflight import examine, refuse_if_broken
-from mailmerge.campaign.repeats import RepeatGuard
+from mailmerge.campaign.repeats import RepeatGuard, written_before
 from mailmerge.campaign.standing import stamp_of, troubled_last
 from mailmerge.clock import SystemClock
 from mailmerge.errors import AuthError, CampaignFileError, LedgerError, MailmergeError, PlanDamaged, RowError
@@ -38,11 +37,12 @@ from mailmerge.recipients import parse_rows
 from mailmerge.recipients.suppression import OptOutWatch
 from mailmerge.sending.group_commit import OutcomeListener, program_log
 from mailmerge.sending.runs import Progress, Reason, RunEnd
+from mailmerge.sending.throttle import Throttle, all_rates, longest
 from mailmerge.sending.work_queue import Job
 from mailmerge.suggest import suggested
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
     from datetime import datetime
     from pathlib import Path
 
@@ -57,13 +57,11 @@ if TYPE_CHECKING:
     from mailmerge.ledger.account_usage import AccountQuota
     from mailmerge.ledger.attempts import Settlement
     from mailmerge.ledger.ledger import Ledger
-    from mailmerge.model import Rate
     from mailmerge.options import Jobs
     from mailmerge.plan.composer import Composer
     from mailmerge.recipients import RecipientList
     from mailmerge.sending.runs import StopFlag
     from mailmerge.sending.sender import Sender
-    from mailmerge.sending.throttle import Throttle
     from mailmerge.smtp.connection import Connection, Deadlines
     from mailmerge.suggest import Invocation
 
@@ -214,7 +212,7 @@ class Run:
         self._stop = stop
         self._observe = observe
         self._send = opened.definition.file.send
-        self._rates = all_rates(account, self._send.rate)
+        self._rates = all_rates(account.rate, self._send.rate)
         self._sessions = self._send.sessions or account.sessions
         self._selection = parse_rows(request.rows) if request.rows else None
         self._recipients: RecipientList
@@ -274,9 +272,11 @@ class Run:
         if to_send and not self._request.accept_repeats:
             self._refuse_repeats()
         account = self._account
+        notices = (*plan.notices, *written_before(self._opened, self._chosen() if to_send else ()))
         return replace(
             plan,
             to_send=to_send,
+            notices=notices,
             first=first,
             last=last,
             via=f"{account.host} as {account.user}" if account.user else account.host,
@@ -483,12 +483,10 @@ class Run:
 
     def _throttle(self) -> Throttle:
         """Begin where earlier runs have left the rates of account and domains."""
-        from mailmerge.sending.throttle import Throttle
-
         per_domain, usage = self._send.per_domain, self._opened.usage
         now, steady = self._clock.now(), self._clock.monotonic()
-        sent = usage.history(account_key(self._account), now - _longest(self._rates)) if usage else ()
-        written_to = self._ledger.recent(now - _longest(per_domain), now) if per_domain else ()
+        sent = usage.history(account_key(self._account), now - longest(self._rates)) if usage else ()
+        written_to = self._ledger.recent(now - longest(per_domain), now) if per_domain else ()
         return Throttle(
             self._rates,
             [steady - (now - moment).total_seconds() for moment in sent],
@@ -583,16 +581,6 @@ class Run:
         waiting = sum(report.counts[status] for status in _WAITING)
         if not waiting and not self._request.keep_plan and not self._ledger.throwaway:
             plan_cache(self._definition).remove_messages(self._planned.reader.name)
-
-
-def all_rates(account: Account, own: Iterable[Rate]) -> tuple[Rate, ...]:
-    """Put the account's rates and the campaign's together: every one holds."""
-    return tuple(sorted({*account.rate, *own}, key=lambda rate: (rate.seconds, rate.count)))
-
-
-def _longest(rates: Iterable[Rate]) -> timedelta:
-    """Give the span that a warm start has to look back."""
-    return timedelta(seconds=max((rate.seconds for rate in rates), default=0.0))
 
 
 def _rows_in_doubt(standing: Standing, most: int = 12) -> tuple[int, ...]:

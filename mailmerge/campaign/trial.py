@@ -19,14 +19,13 @@ from mailmerge.campaign.connect import (
 )
 from mailmerge.campaign.opening import Access, open_run
 from mailmerge.campaign.preflight import check_sender
-from mailmerge.campaign.run import all_rates
 from mailmerge.clock import SystemClock
 from mailmerge.errors import AuthError, CampaignFileError, LedgerError, SessionError, TlsError
 from mailmerge.model import Counts, Message, Status
 from mailmerge.plan.composer import identifier
 from mailmerge.recipients import parse_rows
 from mailmerge.sending.runs import Reason, RunEnd
-from mailmerge.sending.throttle import Throttle
+from mailmerge.sending.throttle import Throttle, all_rates
 from mailmerge.suggest import suggested
 
 if TYPE_CHECKING:
@@ -109,7 +108,7 @@ def send_tests(
                 deadlines=request.deadlines,
                 give_up=stop.is_set,
             )()
-            throttle = Throttle(all_rates(account, definition.file.send.rate))
+            throttle = Throttle(all_rates(account.rate, definition.file.send.rate))
             trial = _Trial(connection, throttle, opened.quota(account), clock, stop)
             opened.ledger.start_run("test")
             end = trial.run(messages)

@@ -75,6 +75,7 @@ class Sent(NamedTuple):
     attempt: int
     frozen: str
     """Digest of the `FrozenMessage`."""
+    address: str
     at: float
     """When, in seconds since 1970."""
     unsettled: bool
@@ -195,7 +196,7 @@ JOIN attempt a ON a.id = d.attempt LEFT JOIN version v ON v.id = d.version
 WHERE d.campaign = ? AND d.status IN ('accepted', 'in_doubt', 'handing_over')
 """
 _SENT = """
-SELECT id, frozen, at, status = 'handing_over' FROM attempt
+SELECT id, frozen, address, at, status = 'handing_over' FROM attempt
 WHERE campaign = ? AND id > ? AND status IN ('accepted', 'in_doubt', 'handing_over') ORDER BY id LIMIT ?
 """
 
@@ -355,8 +356,8 @@ class LedgerReader:
         *after* is the number of an attempt: only later ones.
         """
         return [
-            Sent(attempt, frozen, at, bool(unsettled))
-            for attempt, frozen, at, unsettled in self._db.rows(_SENT, (self._id, after, most))
+            Sent(attempt, frozen, address, at, bool(unsettled))
+            for attempt, frozen, address, at, unsettled in self._db.rows(_SENT, (self._id, after, most))
         ]
 
     def keys_in(self, ranges: Iterable[tuple[int, int]]) -> list[str]:

@@ -43,6 +43,10 @@ CREATE TABLE IF NOT EXISTS campaign (
 CREATE TABLE IF NOT EXISTS message (
     hash INTEGER NOT NULL, campaign INTEGER NOT NULL, at INTEGER NOT NULL,
     PRIMARY KEY (hash, campaign)) WITHOUT ROWID;
+-- Whom they went to.
+CREATE TABLE IF NOT EXISTS person (
+    hash INTEGER NOT NULL, campaign INTEGER NOT NULL, at INTEGER NOT NULL,
+    PRIMARY KEY (hash, campaign)) WITHOUT ROWID;
 """
 _NOTE = """
 INSERT INTO high_water (secret, ledger, name, mark, noted) VALUES (?, ?, ?, ?, ?) ON CONFLICT (secret)
@@ -51,7 +55,7 @@ DO UPDATE SET ledger = excluded.ledger, name = excluded.name, mark = max(mark, e
 """
 # The hashes come in one text: a statement takes only so many parameters, and this one is compiled once.
 _FIND = """
-SELECT m.hash, m.campaign, m.at FROM json_each(?) j CROSS JOIN message m ON m.hash = j.value
+SELECT m.hash, m.campaign, m.at FROM json_each(?) j CROSS JOIN {} m ON m.hash = j.value ORDER BY m.at
 """
 _BATCH = 5000
 """Attempts that are noted in one go, and so within one step of the send loop."""
@@ -255,10 +259,10 @@ class MessageRegistry:
                 # What an open attempt comes to is noted when it is known, and so is what follows it.
                 settled = found if ended else _settled(found)
                 digest = self._hasher()
-                self._db.executemany(
-                    "INSERT OR REPLACE INTO message VALUES (?, ?, ?)",
-                    [(digest(sent.frozen), self._mine, int(sent.at)) for sent in settled],
-                )
+                messages = [(digest(sent.frozen), self._mine, int(sent.at)) for sent in settled]
+                self._db.executemany("INSERT OR REPLACE INTO message VALUES (?, ?, ?)", messages)
+                people = [(digest(sent.address.lower()), self._mine, int(sent.at)) for sent in settled]
+                self._db.executemany("INSERT OR REPLACE INTO person VALUES (?, ?, ?)", people)
                 if settled:
                     cells = (settled[-1].attempt, self._mine)
                     self._db.execute("UPDATE campaign SET noted_to = ? WHERE id = ?", cells)
@@ -272,7 +276,8 @@ class MessageRegistry:
         self._db.execute("PRAGMA secure_delete = ON")
         with self._db.transaction():
             mine = "SELECT id FROM campaign WHERE secret = ?"
-            self._db.execute(f"DELETE FROM message WHERE campaign IN ({mine})", (_hashed(secret),))  # noqa: S608
+            for table in ("message", "person"):
+                self._db.execute(f"DELETE FROM {table} WHERE campaign IN ({mine})", (_hashed(secret),))  # noqa: S608
             self._db.execute("DELETE FROM campaign WHERE secret = ?", (_hashed(secret),))
 
     # --- asking ---------------------------------------------------------------------------------------
@@ -290,13 +295,15 @@ class MessageRegistry:
         if not others:
             return None
         digest = self._hasher()
-        unnoted: dict[int, tuple[int, int]] = {}
+        messages: dict[int, tuple[int, int]] = {}
+        people: dict[int, tuple[int, int]] = {}
         for number, secret, path, name, noted_to, running in others:
             if running:
                 for sent in _unnoted(secret, name, noted_to, (Path(path), ledger.path)):
-                    unnoted[digest(sent.frozen)] = (number, int(sent.at))
+                    messages[digest(sent.frozen)] = (number, int(sent.at))
+                    people[digest(sent.address.lower())] = (number, int(sent.at))
         names = {number: (str(name), Path(path)) for number, _, path, name, *_ in others}
-        return OtherMessages(self._db, digest, names, unnoted)
+        return OtherMessages(self._db, digest, names, {"message": messages, "person": people})
 
     def _own(self, ledger: LedgerReader) -> list[tuple[int, str]]:
         """Return the entries of a campaign itself: where it is, and where it was before it was moved.
@@ -310,8 +317,8 @@ class MessageRegistry:
     def _hasher(self) -> Callable[[str], int]:
         (key,) = self._db.row("SELECT key FROM hash_key")
 
-        def digest(frozen: str) -> int:
-            hashed = hashlib.blake2b(frozen.encode("ascii"), key=key, digest_size=8).digest()
+        def digest(text: str) -> int:
+            hashed = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), key=key, digest_size=8).digest()
             return int.from_bytes(hashed, "big", signed=True)
 
         return digest
@@ -325,7 +332,7 @@ class OtherMessages:
         db: Database,
         digest: Callable[[str], int],
         campaigns: Mapping[int, tuple[str, Path]],
-        unnoted: Mapping[int, tuple[int, int]],
+        unnoted: Mapping[str, Mapping[int, tuple[int, int]]],
     ) -> None:
         self._db = db
         self._digest = digest
@@ -339,13 +346,26 @@ class OtherMessages:
             LedgerError: that cannot be read.
 
         """
-        hashes = {self._digest(digest): digest for digest in frozen}
-        found = {}
-        for hashed, campaign, at in self._db.rows(_FIND, (json.dumps([*hashes]),)):
-            if campaign in self._campaigns:
-                found[hashed] = (campaign, at)
-        if self._unnoted:
-            found |= {hashed: self._unnoted[hashed] for hashed in hashes.keys() & self._unnoted.keys()}
+        return self._find("message", {self._digest(digest): digest for digest in frozen})
+
+    def find_people(self, addresses: Sequence[str]) -> dict[str, Earlier]:
+        """Return which of these addresses were written to, and where they were last.
+
+        Raises:
+            LedgerError: that cannot be read.
+
+        """
+        return self._find("person", {self._digest(address.lower()): address for address in addresses})
+
+    def _find(self, table: str, hashes: Mapping[int, str]) -> dict[str, Earlier]:
+        found = {
+            hashed: (campaign, at)
+            for hashed, campaign, at in self._db.rows(_FIND.format(table), (json.dumps([*hashes]),))
+            if campaign in self._campaigns
+        }
+        unnoted = self._unnoted[table]
+        if unnoted:
+            found |= {hashed: unnoted[hashed] for hashed in hashes.keys() & unnoted.keys()}
         return {
             hashes[hashed]: Earlier(*self._campaigns[campaign], datetime.fromtimestamp(at, UTC))
             for hashed, (campaign, at) in found.items()

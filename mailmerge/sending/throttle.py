@@ -10,6 +10,7 @@ hold for each recipient domain as well.
 from __future__ import annotations
 
 from collections import deque
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from mailmerge.text import figure
@@ -177,3 +178,15 @@ class Throttle:
         if len(self._recent) < 2:
             return 0.5
         return max((self._recent[-1] - self._recent[0]) / (len(self._recent) - 1), 0.001)
+
+
+def all_rates(*rates: Iterable[Rate]) -> tuple[Rate, ...]:
+    """Put the rates of several sources together, the shortest first: every one holds."""
+    return tuple(
+        sorted({rate for some in rates for rate in some}, key=lambda rate: (rate.seconds, rate.count))
+    )
+
+
+def longest(rates: Iterable[Rate]) -> timedelta:
+    """Give the span that a warm start has to look back."""
+    return timedelta(seconds=max((rate.seconds for rate in rates), default=0.0))

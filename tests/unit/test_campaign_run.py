@@ -24,6 +24,7 @@ from servers.kept import KeepingSandbox
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from mailmerge import Plan
     from mailmerge.ledger.attempts import Settlement
     from mailmerge.sending.runs import Progress
     from servers.command import Mailmerge
@@ -351,3 +352,29 @@ def test_d3_an_opt_out_list_that_reads_well_again_lets_the_run_go_on(mailmerge, 
     assert report is not None
     # The second hand-over removes it once more, and the observer restores it: each wait is told once.
     assert (report.exit_code, report.counts[Status.SUPPRESSED], report.counts[Status.ACCEPTED]) == (0, 1, 2)
+
+
+def test_people_whom_another_campaign_wrote_to_are_counted(mailmerge: Mailmerge, sandbox: KeepingSandbox):
+    """Check and plan say how many there are and which campaign was the last; their own rows do not count."""
+    mailmerge.account(sandbox)
+
+    def campaign(name: str, subject: str, people_csv: str) -> Campaign:
+        folder = mailmerge.campaign(name, people_csv=people_csv, body_txt=f"{subject}\n")
+        return Campaign.load(folder, {"name": name}, environ=mailmerge.environ)
+
+    campaign("spring", "one", "email,name\na@example.org,A\nb@example.org,B\n").send(clock=VirtualClock(NOW))
+    campaign("summer", "two", "email,name\nB@example.org,B\n").send(clock=VirtualClock(NOW + LONG))
+    autumn = campaign("autumn", "three", "email,name\na@example.org,A\nb@example.org,B\nc@example.org,C\n")
+    seen: list[Plan] = []
+
+    def agree(plan: Plan) -> bool:
+        seen.append(plan)
+        return True
+
+    checked = autumn.check()
+    autumn.send(confirm=agree)
+
+    told = "2 of these people were written to before, last in 'summer'"
+    assert told in checked.notices
+    assert told in seen[0].notices
+    assert not any("written to before" in notice for notice in autumn.check().notices)
