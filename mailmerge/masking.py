@@ -146,12 +146,35 @@ class Secret:
         raise TypeError("a secret is not pickled")
 
 
+class Unsent:
+    """A text that no message may contain as long as something refers to this; it shows itself to nobody."""
+
+    __slots__ = ("__weakref__", "_spellings")
+
+    def __init__(self, text: str) -> None:
+        self._spellings = (text, text.strip(), "".join(text.split()))
+        _UNSENT.add(self)
+
+    @property
+    def spellings(self) -> tuple[str, ...]:
+        """Give the text as it was written and as it may be used."""
+        return self._spellings
+
+    def __repr__(self) -> str:
+        return f"Unsent({MASK!r})"
+
+
+_UNSENT: WeakSet[Unsent] = WeakSet()
+
+
 def in_use() -> tuple[bytes, ...]:
     """Give every secret that something refers to and that is too long to occur in anything by chance."""
-    if not _IN_USE:
+    if not _IN_USE and not _UNSENT:
         return ()
-    spellings = {spelling for secret in list(_IN_USE) for spelling in secret.spellings}
-    return tuple(sorted(spelling.encode() for spelling in spellings if len(spelling) >= _SHORTEST_SEARCHED))
+    kept: list[Secret | Unsent] = [*_IN_USE, *_UNSENT]
+    spellings = {spelling for secret in kept for spelling in secret.spellings}
+    long = (spelling for spelling in spellings if len(spelling) >= _SHORTEST_SEARCHED)
+    return tuple(sorted(spelling.encode("utf-8", "replace") for spelling in long))
 
 
 def mask_known(text: str) -> str:

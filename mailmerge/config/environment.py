@@ -12,9 +12,9 @@ import stat
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
-from mailmerge.errors import AuthError, CampaignFileError
+from mailmerge.errors import CampaignFileError
 from mailmerge.folders import read_plain
-from mailmerge.masking import Secret
+from mailmerge.masking import Unsent
 from mailmerge.model import Diagnostic, Place, Severity
 from mailmerge.options import ACCOUNT, CACHE_FOLDER, CONFIG_FILE, SECRET, STATE_FOLDER
 from mailmerge.suggest import word
@@ -91,12 +91,8 @@ class Environment(Mapping[str, str]):
         return f"<Environment of {', '.join(sorted(self)) or 'nothing'}>"
 
 
-def _secrets(*places: Mapping[str, str]) -> Iterator[Secret]:
-    for values in places:
-        for name in SECRET.environment:
-            with contextlib.suppress(AuthError):  # said by whoever signs in with it
-                if name in values:
-                    yield Secret(values[name], spaces="remove")
+def _secrets(*places: Mapping[str, str]) -> Iterator[Unsent]:
+    return (Unsent(values[name]) for values in places for name in SECRET.environment if name in values)
 
 
 def _ours(values: Mapping[str, str]) -> dict[str, str]:

@@ -28,6 +28,11 @@ def test_init_makes_a_campaign_that_runs(mailmerge, kind):
     assert "Next: mailmerge check neu" in made.out
     folder = mailmerge.folder / "neu"
     assert (folder / "kunden.csv").read_text("utf-8") == text
+    if kind == "invoice":
+        assert mailmerge("check", "neu").code == 3
+        (folder / "attachments").mkdir()
+        for number in ("007", "008"):
+            (folder / f"attachments/{number}.pdf").write_text("an invoice")
     check = mailmerge("check", "neu")
     assert check.code == 0, check
     assert "2 of 2 rows can be sent." in check.out
