@@ -174,6 +174,7 @@ def test_b15_however_replies_are_cut(mode: str, kind: type[MoodyServer], tmp_pat
     faults = {"RCPT": {2: say("550-5.1.1 no", "550 5.1.1 such user"), 5: say("450 4.2.0 busy")}}
     with server_with(faults, kind=kind, mode=mode) as server:
         bench = Bench(tmp_path / "bench", server, rows=6)
+        bench.knows_server()
         bench.write(send=f'pipeline = "{mode}"')
         report = bench.send(clock=SkippingClock(), deadlines=PATIENCE)
         counts = bench.check()

@@ -71,6 +71,7 @@ def test_a20_a_row_deferred_by_a_clock_that_was_wrong(
     ahead: float, bench: Bench, server: MoodyServer
 ) -> None:
     """The clock was ahead when the row was deferred and is right now: no year-long wait, and a warning."""
+    bench.write(send='pipeline = "off"')
     server.change_mood({"RCPT": {2: say("450 4.2.1 mailbox busy")}})
     assert bench.send(clock=SkippingClock(ahead)).exit_code == 5
 
@@ -131,6 +132,7 @@ def test_a20_a_jump_ahead_in_mid_run_frees_no_quota(bench: Bench) -> None:
 
 def test_a20_set_back_while_waiting_for_a_deferred_row(bench: Bench, server: MoodyServer) -> None:
     """``--wait`` does not wait a day longer because the clock was set back by one."""
+    bench.knows_server()
     server.change_mood({"RCPT": {2: say("450 4.2.1 mailbox busy")}})
     clock = JumpingClock(-DAY, looks=60)
     began = clock.monotonic()
@@ -151,6 +153,7 @@ def test_a20_summer_time_is_no_time(
     monkeypatch.setenv("TZ", "Europe/Berlin")
     time.tzset()
     try:
+        bench.write(send='pipeline = "off"')
         server.change_mood({"RCPT": {2: say("450 4.2.1 mailbox busy")}})
         ahead = (change - datetime.now(UTC)).total_seconds() - 30
         clock = SkippingClock(ahead)
