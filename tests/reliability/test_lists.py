@@ -106,6 +106,7 @@ def test_a17_an_edited_row_that_was_accepted_stays_accepted(bench: Bench, server
 def test_a17_a_corrected_address_is_tried_again(bench: Bench, server: MoodyServer, *, keyed: bool) -> None:
     """After a rejection: with and without a key column the corrected address gets its message."""
     data = KEYED if keyed else ""
+    bench.knows_server()
     bench.write(data=data, people_csv=_listed([1, 2, 3]))
     server.change_mood({"RCPT": {2: say("550 5.1.1 no such user")}})
     assert bench.send().exit_code == 3
