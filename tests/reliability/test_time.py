@@ -88,7 +88,7 @@ def test_a20_a_row_deferred_by_a_clock_that_was_wrong(
     [
         ('rate = "6/m"', {}, 25.0),
         ('per_domain = "3/m"', {}, 65.0),
-        ("", {"quota": "20/d"}, 1.0),
+        ("", {"quota": "20/d"}, 8.0),
     ],
     ids=["rate", "domain", "quota"],
 )
