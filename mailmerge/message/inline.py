@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _TAGS = r"(?:img|v:[a-z]+|input|body|table|tbody|tr|td|th|div)"
 # A ">" in quotes ends no tag. The quantifiers are possessive, so that no text takes long to look through.
 _INSIDE = r"""(?:=\s*"[^"]*"|=\s*'[^']*'|[^>])*+"""
-_TAG = re.compile(rf"<!--(?!\s*\[if).*?-->|<{_TAGS}\s{_INSIDE}>", re.IGNORECASE | re.DOTALL)
+_TAG = re.compile(rf"<!--(?!\s*\[if)(?:.*?-->|.*+\Z)|<{_TAGS}\s{_INSIDE}>", re.IGNORECASE | re.DOTALL)
 _OPEN = re.compile(
     rf"""<{_TAGS}\s(?:=\s*"[^"]*"|=\s*'[^']*'|=\s*"[^"]*\Z|=\s*'[^']*\Z|[^>])*+\Z""", re.IGNORECASE
 )

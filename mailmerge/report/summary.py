@@ -269,6 +269,7 @@ _ADDRESS = re.compile(
     rf"(?:{_AT}(\w(?:[\w.-]{{0,253}}\w)?)|{_ENCODED_AT}(\w[\w-]{{0,62}}(?:\.[\w-]{{1,63}}){{1,9}}))",
     re.IGNORECASE,
 )
+_SOME_AT = re.compile(rf"{_AT}|{_ENCODED_AT}", re.IGNORECASE)
 _QUOTED = re.compile(r'"(?:\\.|[^"\\])*(?:"|\Z)', re.DOTALL)
 _ENCODED = re.compile(r"[%=]([0-9A-F]{2})", re.IGNORECASE)
 _LEAST_LOCAL = 3
@@ -336,7 +337,8 @@ class Redactor:
 
     def words(self, text: str) -> str:
         """Hash every address in a text, and the names of the campaign."""
-        text = _ADDRESS.sub(self._found, text)
+        if _SOME_AT.search(text):
+            text = _ADDRESS.sub(self._found, text)
         return self._names.sub(lambda found: self.name(found[0]), text) if self._names else text
 
     def _found(self, match: re.Match[str]) -> str:

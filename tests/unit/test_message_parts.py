@@ -423,6 +423,8 @@ def test_d46_a_tag_in_pieces_is_joined_behind_a_bracket_in_quotes(images, chunks
         '<img src="file:///etc/passwd">',
         '<img src="">',
         '<!-- <img src="gone.png"> -->',
+        '<!-- <img src="gone.png"> is never closed',
+        "<!--" * 20_000,
         '<a href="a.pdf">',
         "img src=a.pdf",
     ],
