@@ -377,3 +377,38 @@ def test_a_script_without_a_guard_runs_once(tmp_path: Path) -> None:
     )
 
     assert done.stdout.splitlines() == ["top level", "5000 True"]
+
+
+@pytest.mark.parametrize(("sign", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+def test_no_worker_outlives_the_command(tmp_path: Path, sign: signal.Signals, code: int) -> None:
+    """Interrupted or killed in the middle of planning, the command leaves no process and no plan."""
+    factory = CampaignFactory(tmp_path)
+    slow = "{% for i in range(3000) %}{{ i }}{% endfor %}\n"
+    rows = [f"p{n}@example.org,{n}" for n in range(20_000)]
+    factory({"body.txt": slow}, rows=rows)
+    command = [sys.executable, "-m", "mailmerge", "check", "--jobs", "2", str(factory.folder)]
+    python_path = os.pathsep.join(filter(None, sys.path))
+    with (
+        subprocess.Popen(
+            command,
+            env={**os.environ, **factory.environ, "PYTHONPATH": python_path},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as running,
+        at_most(60),
+    ):
+        children = Path(f"/proc/{running.pid}/task/{running.pid}/children")
+        while not (started := children.read_text().split()):
+            time.sleep(0.02)
+        running.send_signal(sign)
+
+        assert running.wait() == code
+        while any(is_running(int(pid)) for pid in started):
+            time.sleep(0.02)
+    assert not list((tmp_path / "cache").glob("*.plan"))
+
+
+def is_running(pid: int) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
