@@ -173,7 +173,7 @@ DIED = "C473"
 MOST_JOBS = 8
 CHUNK = 100
 """Rows that are given away in one go: some hundredths of a second."""
-MOST_WAITING = 200
+MOST_WAITING = 64
 """Chunks that are given away or made and whose turn has not come: that many are in memory."""
 _Given = tuple[int, tuple[_Cell, ...], str | None, tuple[Diagnostic, ...], str]
 """A `Recipient` without the columns, which are the same for all."""
