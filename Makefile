@@ -85,6 +85,7 @@ soak: $(TEST)/venv/installed
 	@$(TEST)/venv/bin/python $(PIP) install --group soak
 	@$(TEST)/venv/bin/python -P -m pytest -n0 -q -s --hypothesis-profile=soak $(SOAK_TESTS)
 	@$(TEST)/venv/bin/python -P tests/soak/fuzz_replies.py --seconds 60
+	@$(TEST)/venv/bin/python -P tests/soak/out_of_step.py --seconds 60
 	@$(TEST)/venv/bin/python -P tests/soak/mutants.py --seconds $(MAILMERGE_SOAK_SECONDS)
 
 $(TEST)/venv/installed: pyproject.toml

@@ -531,8 +531,6 @@ class Connection:
                 self.profile.found(borne=False, failure=session.overlap_failure)
             elif session.overlap is Overlap.PASSED and self._pipeline != "window":
                 self.profile.found(borne=True)
-        if session.closed and self.profile.trying == self.id:
-            self.profile.trying = ""
         if session.overlap_suspect and self.profile.borne:
             # It has borne it before, and may have closed for any reason: it is tried once more.
             self.profile.found(None)
@@ -543,6 +541,8 @@ class Connection:
             self.profile.connection_limit_reached(limit)
 
     def _drop(self) -> None:
+        if self.profile.trying == self.id:
+            self.profile.trying = ""  # what it had not found out by now another one may
         if self._selector:
             self._selector.close()
             self._selector = None
