@@ -38,7 +38,8 @@ other rows untouched: see `Policy._tripped`.
 **One row never blocks the others.** Some recipients always get what sounds like a server in trouble (421,
 "451 4.3.0 temporary lookup failure", "452 4.3.1"). A row that got such a reply goes behind all others. If it
 gets one again there although others were accepted in between, it was the row: it is set aside, deferred. If
-none was, it was the server. A pause that such a reply asks for is obeyed once a second row got one, too.
+none was, it was the server; a row that is alone by then is not tried a fourth time. A pause that such a reply
+asks for is obeyed once a second row got one, too.
 
 **A row that ends its connection** without a word, as some content filters do, would end one after the other.
 So from the second time on it goes behind all others, and at the fifth it counts as refused for now.
@@ -200,6 +201,10 @@ class History:
         """Rows that got a reply about the server or the account, by key: how many were accepted by then."""
         self.troubles = 0
         """Such replies since a row was last accepted."""
+        self.same_row = ""
+        """The row that got the latest of them, by key ..."""
+        self.same_times = 0
+        """... and how many it got in a row: with others to send it gets one at a time."""
         self._set_aside: list[tuple[Job, Outcome]] = []
         self._blocked: dict[str, int] = {}
         # Until when to wait, in seconds of the steady clock:
@@ -233,12 +238,16 @@ class History:
         for job, outcome in self._set_aside[:_SET_ASIDE_NAMED]:
             yield (
                 f"row {job.message.row} ({job.address}) was set aside: the server answered "
-                f"{quoted(outcome.reply)} twice, and accepted others in between"
+                f"{quoted(outcome.reply)} each time, and accepted others"
             )
         for domain, rows in self._blocked.items():
             if rows:
                 left = f"{plural(rows, 'more row')} for that domain {'was' if rows == 1 else 'were'}"
                 yield f"{domain} refuses mail from this sender: {left} not attempted"
+
+    def only(self, key: str) -> bool:
+        """Tell whether this row alone is left, and has got replies about the server again and again."""
+        return self.same_row == key and self.same_times + 1 >= _TIMES_OF_ONE_ROW
 
     # --- learning -------------------------------------------------------------------------------------
 
@@ -246,7 +255,7 @@ class History:
         """Take note of an outcome and of what was decided about it."""
         run = decision.run
         if run.answered:
-            self.setbacks = self.closings = 0
+            self.setbacks = self.closings = self.same_times = 0
         if outcome.status is Status.ACCEPTED:
             self.accepted += 1
             self.suspicions.clear()
@@ -266,6 +275,8 @@ class History:
         if _in_trouble(outcome):
             self.troubled[context.job.message.key] = self.accepted
             self.troubles += 1
+            self.same_times = self.same_times + 1 if self.same_row == context.job.message.key else 1
+            self.same_row = context.job.message.key
         if run.set_aside:
             self._set_aside.append((context.job, outcome))
         for domain in run.blocked:
@@ -328,6 +339,7 @@ _PROTOCOL_ERRORS = 2
 _LONG_PAUSES_IN_A_ROW = 4
 _DOMAINS_THAT_CONFIRM = 3
 _SET_ASIDE_NAMED = 5
+_TIMES_OF_ONE_ROW = 3
 _IN_VAIN = f"the server asked us to wait {_LONG_PAUSES_IN_A_ROW} times without accepting a message in between"
 
 
@@ -436,8 +448,11 @@ class Policy:
     @staticmethod
     def _was_the_row(outcome: Outcome, history: History, context: Context) -> bool:
         """Tell whether what sounds like a server in trouble was about this row alone."""
-        accepted = history.troubled.get(context.job.message.key)
-        return _in_trouble(outcome) and accepted is not None and history.accepted > accepted
+        key = context.job.message.key
+        accepted = history.troubled.get(key)
+        if accepted is None or not _in_trouble(outcome):
+            return False
+        return history.accepted > accepted or (history.accepted > 0 and history.only(key))
 
     def _over_another_connection(self, outcome: Outcome, history: History, context: Context) -> Decision:
         row = _LAST if _in_trouble(outcome) else _NEXT
@@ -456,6 +471,8 @@ class Policy:
         stop = rest.stop
         if closing and history.closings + 1 >= _CLOSINGS:
             stop = _end(Reason.NETWORK, "the server keeps closing the connection", outcome)
+        elif _in_trouble(outcome) and stop is None and history.only(context.job.message.key):
+            stop = _end(Reason.NETWORK, "the server does not accept messages just now", outcome)
         run = replace(rest, retire=True, dropped=silent, closing=closing, stop=stop)
         return Decision(row, run)
 

@@ -489,7 +489,7 @@ def test_b6_421_three_times_in_a_row_ends_the_run(bench: Bench, mode: Mode) -> N
     assert (bench.run().reason, bench.server.opened) == (Reason.NETWORK, 3)
     bench.server.fates = {2: [CLOSING] * 2}
     assert dict(bench.run(limit=1).counts.by_status) == {Status.ACCEPTED: 1}
-    bench.server.fates = {4: [CLOSING] * 3}
+    bench.server.fates = {4: [CLOSING] * 2}
     assert dict(bench.run(limit=2).counts.by_status) == {Status.ACCEPTED: 2}
     listed(bench, 9)
     bench.server.fates = {row: [CLOSING] for row in (6, 8, 10)}
@@ -532,6 +532,27 @@ def test_b22_one_poisoned_row_never_blocks_the_others(bench: Bench, reply: str, 
     assert deferred is not None
     assert (deferred.status, deferred.attempts) == (Status.DEFERRED, 1)
     assert [note for note in end.notes if f"row {row} " in note and reply[:20] in note]
+
+
+@pytest.mark.parametrize("reply", POISON)
+def test_b22_a_poisoned_row_at_the_end(bench: Bench, reply: str) -> None:
+    """All others are accepted; it is deferred, or the run ends with the row pending, within minutes."""
+    listed(bench, 30)
+    bench.server.fates = {31: [Fate("RCPT", reply, hangs_up=reply.startswith("421"))] * 50}
+    bench.run()
+    states = [*bench.states().values()]
+    assert (states[:29], states[29] in {"pending", "deferred"}) == (["accepted"] * 29, True)
+    assert bench.clock.monotonic() < 300
+
+
+def test_b22_a_poisoned_row_that_is_alone_ends_its_run_soon(bench: Bench) -> None:
+    """Nothing was accepted, so it may be the server: three tries within seconds, no try used up, exit 5."""
+    listed(bench, 1)
+    bench.server.fates = {2: [Fate("RCPT", "451 4.3.0 temporary lookup failure")] * 50}
+    end = bench.run()
+    assert (end.reason, bench.server.begun) == (Reason.NETWORK, [2, 2, 2])
+    assert "451 4.3.0" in end.message
+    assert (bench.states(), bench.clock.monotonic() < 10) == ({2: "pending"}, True)
 
 
 @pytest.mark.parametrize("reply", ["451 4.3.0 temporary lookup failure", "452 4.3.1 no storage"])
