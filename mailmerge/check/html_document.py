@@ -154,7 +154,12 @@ class HtmlDocument:
         import tinycss2
 
         return [
-            (element, tinycss2.parse_stylesheet(element.text or "", skip_comments=True, skip_whitespace=True))
+            (
+                element,
+                tinycss2.parse_stylesheet(
+                    _readable(element.text or ""), skip_comments=True, skip_whitespace=True
+                ),
+            )
             for element in self.all("style")
         ]
 
@@ -173,11 +178,29 @@ def _folded(text: str | None) -> str:
     return _BLANK.sub(" ", text).strip() if text else ""
 
 
+_BRACKET = re.compile(r"[({\[\])}]")
+_DEEPEST = 40
+_DIGITS = re.compile(r"[0-9]{400,}")
+
+
+def _readable(css: str) -> str:
+    """Give a style as tinycss2 can read it: it is recursive, and reads integers with ``int``.
+
+    A style that is nested more deeply than any program understands counts as empty.
+    """
+    depth = 0
+    for bracket in _BRACKET.findall(css):
+        depth += 1 if bracket in "({[" else -1 if depth else 0
+        if depth > _DEEPEST:
+            return ""
+    return _DIGITS.sub("0", css)
+
+
 def declarations(text: str) -> Iterator[tuple[str, str, list[Node]]]:
     """Yield property, value and the value's tokens of a list of declarations, ``a:b; c:d``."""
     import tinycss2
 
-    for node in tinycss2.parse_blocks_contents(text, skip_comments=True, skip_whitespace=True):
+    for node in tinycss2.parse_blocks_contents(_readable(text), skip_comments=True, skip_whitespace=True):
         if node.type == "declaration":
             value = tinycss2.serialize(node.value).strip()
             yield node.lower_name, value.lower(), node.value

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from mailmerge.values import Cell
 
 
+UNREADABLE = "unreadable"
+"""The type of a cell that the reader could not make sense of; its value says why."""
 _SIGNIFICANT = 15
 """Digits that a spreadsheet keeps and shows; a float's further digits are noise (0.1 + 0.2)."""
 _ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
@@ -35,13 +37,8 @@ def cell_value(cell: ReadOnlyCell | EmptyCell) -> Cell | CellError:
     value = cell.value
     if value is None:
         return ""
-    if cell.data_type == "e":
-        return CellError(
-            "D131",
-            f"the cell shows the error {value}",
-            "correct the formula in the sheet, or empty the cell",
-            str(value),
-        )
+    if cell.data_type in {UNREADABLE, "e"}:
+        return _unusable(cell.data_type, value)
     if isinstance(value, datetime | date | time | timedelta):
         return _moment(value, cell.number_format)
     if isinstance(value, bool):
@@ -51,12 +48,27 @@ def cell_value(cell: ReadOnlyCell | EmptyCell) -> Cell | CellError:
     return _text(str(value))
 
 
+def _unusable(data_type: str, value: object) -> CellError:
+    if data_type == UNREADABLE:
+        return CellError(
+            "D165", f"the cell cannot be read ({value})", "type its value again, or empty the cell", ""
+        )
+    return CellError(
+        "D131",
+        f"the cell shows the error {value}",
+        "correct the formula in the sheet, or empty the cell",
+        str(value),
+    )
+
+
 def sheet_cell(cell: ReadOnlyCell | EmptyCell, *, uncalculated: bool = False) -> SheetCell:
     """Take a cell as it is in the sheet, for a copy; a formula is its result, and an error without one."""
     if uncalculated:
         return SheetCell(NO_RESULT, "e")
     if cell.value is None:
         return SheetCell(None, "n")
+    if cell.data_type == UNREADABLE:
+        return SheetCell("#VALUE!", "e")
     if isinstance(cell.value, float) and not math.isfinite(cell.value):
         return SheetCell(str(cell.value), "s")  # as `cell_value` reads it; no file can have it as a number
     return SheetCell(cell.value, cell.data_type, cell.number_format or "General")

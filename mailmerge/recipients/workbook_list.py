@@ -8,10 +8,12 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import openpyxl
+from openpyxl.cell.read_only import EMPTY_CELL, ReadOnlyCell
+from openpyxl.worksheet._reader import WorkSheetParser
 
 from mailmerge.errors import ListError
 from mailmerge.model import Diagnostic, Place, Severity
-from mailmerge.recipients.cells import cell_value, sheet_cell, uncalculated
+from mailmerge.recipients.cells import UNREADABLE, cell_value, sheet_cell, uncalculated
 from mailmerge.recipients.csv_errors import unnamed
 from mailmerge.recipients.recipient_list import (
     MAX_PROBLEMS,
@@ -46,6 +48,9 @@ if TYPE_CHECKING:
 
 _CHUNK = 256
 """Rows taken from openpyxl at a time: its warnings are silenced around each chunk, not around the caller."""
+
+_FAR = 64
+"""Columns behind the last content from which on an empty cell does not count."""
 
 _Cells = list["Cell | CellError"]
 
@@ -93,10 +98,11 @@ class WorkbookList(RecipientList):
     def _records(self) -> Iterator[Record]:
         header = self.header
         problems: list[Diagnostic] = []
-        blank = 0
+        blank, before = 0, header.row
         for row, cells in self._rows():
             if row <= header.row:
                 continue
+            blank, before = blank + row - before - 1, row
             if not _filled(cells):
                 blank += 1
                 continue
@@ -121,10 +127,11 @@ class WorkbookList(RecipientList):
         header = self.header
         if len(cells) <= header.width and not header.unnamed:
             return []
+        unknown = frozenset(header.unnamed)
         return [
-            unnamed(_shown(cells[at]), f"column {cell_name(row, at + 1).rstrip('0123456789')}", place, row)
-            for at in (*header.unnamed, *range(header.width, len(cells)))
-            if at < len(cells) and _shown(cells[at]).strip()
+            unnamed(_shown(cell), f"column {cell_name(row, at + 1).rstrip('0123456789')}", place, row)
+            for at, cell in enumerate(cells)
+            if (at >= header.width or at in unknown) and _shown(cell).strip()
             for place in (self._place(row, None, at),)
         ]
 
@@ -160,6 +167,7 @@ class WorkbookList(RecipientList):
         uncached = self._traits.uncached
         for number, found in self._sheet_rows(cell_value):
             for column in uncached.get(number, ()):
+                found.extend([""] * (column - len(found)))
                 found[column - 1] = uncalculated()
             yield number, found
 
@@ -231,10 +239,47 @@ def _choose(parts: list[SheetPart], wanted: str | None, shown: str) -> SheetPart
     raise ListError(f'{shown} has no sheet "{wanted}"', code="D122", hint=hint, place=Place(path=shown))
 
 
+class _Parser(WorkSheetParser):
+    """openpyxl's, but a cell that it cannot read is that cell's problem, not the workbook's."""
+
+    def __init__(self, source: Any, sheet: Any) -> None:
+        book = sheet.parent
+        super().__init__(
+            source,
+            sheet._shared_strings,  # noqa: SLF001  as its own reader does, which cannot be told of ours
+            data_only=book.data_only,
+            epoch=book.epoch,
+            date_formats=book._date_formats,  # noqa: SLF001
+            timedelta_formats=book._timedelta_formats,  # noqa: SLF001
+        )
+        self._styles = len(book._cell_styles)  # noqa: SLF001
+
+    def parse_cell(self, element: Any) -> dict[str, Any]:
+        try:
+            cell: dict[str, Any] = super().parse_cell(element)
+            if not 0 <= int(cell["style_id"]) < max(self._styles, 1):
+                raise IndexError("there is no such format")
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            name = element.get("r")
+            column = cell_position(name)[1] if name else max(self.col_counter, 1)
+            why = f"{type(error).__name__}: {error}".partition("\n")[0]
+            return {
+                "row": self.row_counter,
+                "column": column,
+                "value": why,
+                "data_type": UNREADABLE,
+                "style_id": 0,
+            }
+        return cell
+
+
 def _sheet_rows(
     path: Path, shown: str, name: str, last: int, read: Callable[[Any], Any]
 ) -> Iterator[tuple[int, list[Any]]]:
-    """Yield what *read* makes of the cells of a sheet's rows up to the *last*, with the rows' numbers."""
+    """Yield what *read* makes of the cells of a sheet's rows up to the *last*, with the rows' numbers.
+
+    Rows and columns that the file does not have are left out: they may be a million.
+    """
     if not last:
         return
     with ExitStack() as stack:
@@ -244,16 +289,36 @@ def _sheet_rows(
             # keep_links: other workbooks that this one refers to are nobody's business here.
             book = openpyxl.load_workbook(file, read_only=True, data_only=True, keep_links=False)
             sheet: Any = book[name]
-            sheet.reset_dimensions()  # what the file says about its size may be wrong
-            rows = sheet.iter_rows(min_row=1, max_row=last)
-        number = 0
+            source = stack.enter_context(sheet._get_source())  # noqa: SLF001
+            rows = _present(_Parser(source, sheet), sheet, last)
         while True:
             with _quiet(shown):
-                chunk = [[read(cell) for cell in row] for row in islice(rows, _CHUNK)]
+                chunk = [(number, [read(cell) for cell in cells]) for number, cells in islice(rows, _CHUNK)]
             if not chunk:
                 return
-            for number, cells in enumerate(chunk, number + 1):  # noqa: B020  counts on over all chunks
-                yield number, cells
+            yield from chunk
+
+
+def _present(parser: _Parser, sheet: Any, last: int) -> Iterator[tuple[int, list[Any]]]:
+    """Yield the rows that a sheet has, each as wide as its last cell with content, or a little wider."""
+    for number, found in parser.parse():
+        if number > last:
+            return
+        cells: list[Any] = []
+        for cell in found:
+            at = cell["column"] - 1
+            if at > len(cells) + _FAR and cell["value"] in {None, ""}:
+                continue
+            while len(cells) < at:
+                cells.append(EMPTY_CELL)
+            made = ReadOnlyCell(sheet, **cell)
+            if at == len(cells):
+                cells.append(made)
+            else:
+                cells[at] = made
+        yield number, cells
+        if number == last:  # what follows the rows is nobody's business here
+            return
 
 
 def sheets_as_text(path: Path, shown: str) -> Iterator[tuple[str, Iterator[tuple[int, list[str]]]]]:

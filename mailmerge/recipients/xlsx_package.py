@@ -28,10 +28,15 @@ if TYPE_CHECKING:
 _MAX_TOTAL = 1 << 30
 _MAX_TEXTS = 256 << 20
 """The shared texts are held in memory as a whole."""
-_LARGE = 16 << 20
+_LARGE = 2 << 20
 _MAX_RATIO = 200
 """How far a large part may be compressed: sheets reach 10 to 50, a bomb 1,000."""
 _MAX_XML = 4 << 20
+_MAX_FORMAT = 255
+"""Characters of a number format, as spreadsheet programs have it."""
+_MAX_FORMATS = 10_000
+_MAX_CELLS = 16_384
+"""Cells of a row."""
 _OLE = b"\xd0\xcf\x11\xe0"
 MAX_GAP = 1000
 """So many blank rows end a list; what stands below them is no part of it."""
@@ -58,6 +63,7 @@ def read_package(path: Path, shown: str) -> list[SheetPart]:
     _check_kind(path, shown)
     with reading(shown), zipfile.ZipFile(path) as archive:
         _check_sizes(archive, shown)
+        _check_formats(archive, shown)
         return list(_sheets(archive))
 
 
@@ -117,6 +123,39 @@ def _check_sizes(archive: zipfile.ZipFile, shown: str) -> None:
         f"{shown} would unpack to {total >> 20:,} MB ({part.filename}: {part.file_size >> 20:,} MB)",
         code="D123",
         hint="no list is that large: copy the cells into a new workbook, or save it as CSV (UTF-8)",
+        place=Place(path=shown),
+    )
+
+
+def _check_formats(archive: zipfile.ZipFile, shown: str) -> None:
+    """Refuse number formats that no program writes: openpyxl matches each of them against expressions."""
+    count = 0
+    too_long = 0
+
+    def start(tag: str, attributes: dict[str, str]) -> None:
+        nonlocal count, too_long
+        if tag.endswith("numFmt"):
+            count += 1
+            too_long = max(too_long, len(attributes.get("formatCode", "")))
+
+    for part in archive.namelist():
+        if not part.lower().endswith("styles.xml"):
+            continue
+        parser = expat.ParserCreate()
+        parser.StartElementHandler = start
+        with archive.open(part) as file:
+            while (block := file.read(_BLOCK)) and count <= _MAX_FORMATS and too_long <= _MAX_FORMAT:
+                parser.Parse(block)
+    if too_long > _MAX_FORMAT:
+        what = f"a number format of {too_long:,} characters; a workbook may have {_MAX_FORMAT}"
+    elif count > _MAX_FORMATS:
+        what = f"more than {_MAX_FORMATS:,} number formats"
+    else:
+        return
+    raise ListError(
+        f"{shown} has {what}",
+        code="D123",
+        hint="copy the cells into a new workbook, or save it as CSV (UTF-8)",
         place=Place(path=shown),
     )
 
@@ -248,6 +287,8 @@ class _Scan:
             if self._formula:
                 self._end_formula()
             self._column += 1
+            if self._column > _MAX_CELLS:
+                raise ValueError(f"row {self._row} has more than {_MAX_CELLS:,} cells")
             self._cell = attributes.get("r", "")
             self._type = attributes.get("t", "")
         elif name in ("v", "is"):

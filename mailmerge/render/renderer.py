@@ -186,7 +186,7 @@ class Renderer:
             if self._headers
             else (),
             attachments=tuple(
-                _attachment(rule, path, name, variables, fixed=fixed)
+                _attachment(rule, path, name, variables, recipient, fixed=fixed)
                 for rule, (path, name, fixed) in enumerate(self._attachments)
             )
             if self._attachments
@@ -246,14 +246,30 @@ class Renderer:
         return sha.hexdigest()
 
 
+_LONGEST_PATH = 4096
+
+
 def _attachment(
-    rule: int, path: Compiled, name: Compiled | None, variables: dict[str, Any], *, fixed: bool
+    rule: int,
+    path: Compiled,
+    name: Compiled | None,
+    variables: dict[str, Any],
+    recipient: Recipient,
+    *,
+    fixed: bool,
 ) -> RenderedAttachment:
     text, empty = path.text(variables), None
     if EMPTY in text:
         text = text.replace(EMPTY, "")
         empty = next((known for known in sorted(path.names) if _is_blank(variables.get(known))), "")
     shown = name.text(variables) if name else None
+    for what, made in (("path", text), ("name", shown)):
+        if (
+            made is not None and len(made) > _LONGEST_PATH
+        ):  # looking for it would take longer than it is worth
+            message = f"the {what} of an attachment has {len(made):,} characters"
+            hint = f"at most {_LONGEST_PATH:,} are possible: correct the cell"
+            raise row_error("D166", message, recipient, hint=hint)
     return RenderedAttachment(rule, text.strip(), shown, empty, fixed)
 
 
