@@ -10,6 +10,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from mailmerge.addresses import mail_domains
 from mailmerge.check import rules
@@ -101,7 +102,8 @@ class Lint:
         row = [finding for rule in self._message_rules for finding in rule(view)]
         found = [_placed(finding, view) for finding in self._chosen(dict.fromkeys(row))]
         if rendered.warnings:
-            found += [warning for warning in rendered.warnings if warning.code not in self._ignore]
+            told = [warning for warning in rendered.warnings if warning.code not in self._ignore]
+            found += [replace(warning, address=view.address) for warning in told]
         chunks = (*(rendered.text or ()), "\0", *(rendered.html or ()))
         layout = tuple(filter(self._sources.fixed.__contains__, chunks))
         seen = None
