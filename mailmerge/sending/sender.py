@@ -415,8 +415,10 @@ class Sender:
             elif isinstance(event, Closed):
                 self._closed(slot, event.error)
         if slot.retiring and slot.connection is not None and not slot.connection.in_flight:
-            useless = slot.useless
+            useless, connection = slot.useless, slot.connection.id
             slot.close()
+            self._hear(slot, slot.left())
+            self._confirm(connection)
             if useless:
                 self._failed(None)
         return needed
