@@ -35,8 +35,12 @@ as_root = pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="on
 
 
 @pytest.fixture(params=["descriptors", "paths"])
-def ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+def ways(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> str:
     """Both ways to reach a file: through open directories, and by its path as on Windows."""
+    # Owners are told apart in two ways, so that each would sweep what the other has in the same place.
+    monkeypatch.setenv("TMPDIR", str(tmp_path_factory.mktemp("temporary")))
     if request.param == "paths":
         monkeypatch.setattr(folders, "_DESCRIPTORS", False)
     return str(request.param)
@@ -895,4 +899,4 @@ def test_no_descriptor_is_left_open(out: Path, precious: Precious) -> None:
     for _ in range(20):
         everything()
 
-    assert open_descriptors() == before
+    assert open_descriptors() <= before

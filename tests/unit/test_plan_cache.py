@@ -51,6 +51,7 @@ def folder(tmp_path: Path) -> Path:
 def cache(folder: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> PlanCache:
     """The plans of a campaign, none yet; reached through open folders, and by their paths as on Windows."""
     if request.param == "paths":
+        monkeypatch.setenv("TMPDIR", str(folder.parent))  # such a sweep takes the folders of others for lost
         monkeypatch.setattr(folders, "_DESCRIPTORS", False)
     return PlanCache(folder, OWNER)
 
