@@ -263,13 +263,10 @@ def _attachment(
         text = text.replace(EMPTY, "")
         empty = next((known for known in sorted(path.names) if _is_blank(variables.get(known))), "")
     shown = name.text(variables) if name else None
-    for what, made in (("path", text), ("name", shown)):
-        if (
-            made is not None and len(made) > _LONGEST_PATH
-        ):  # looking for it would take longer than it is worth
-            message = f"the {what} of an attachment has {len(made):,} characters"
-            hint = f"at most {_LONGEST_PATH:,} are possible: correct the cell"
-            raise row_error("D166", message, recipient, hint=hint)
+    if len(text) > _LONGEST_PATH:  # looking for it would take longer than it is worth
+        message = f"the path of an attachment has {len(text):,} characters"
+        hint = f"at most {_LONGEST_PATH:,} are possible: correct the cell"
+        raise row_error("D166", message, recipient, hint=hint)
     return RenderedAttachment(rule, text.strip(), shown, empty, fixed)
 
 
