@@ -147,7 +147,7 @@ def test_a_pages_buttons_name_a_folder_of_any_name(mailmerge, shell):
     shown = shell.paste("3".join(commands["eml"]).replace("DIR", "mails"))
 
     assert shown.code == 0, shown
-    (message,) = (mailmerge.folder / "mails").iterdir()
+    (message,) = (mailmerge.folder / "mails").glob("*.eml")
     assert b"Subject: It's Bo" in message.read_bytes()
     assert "3 of 3 rows can be sent" in shell.paste(commands["check"]).out
     assert shell.paste(commands["others"]).code == 0
