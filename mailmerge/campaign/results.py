@@ -508,8 +508,14 @@ def _copy(definition: Definition, standing: Standing, recipients: RecipientList 
                 header_row=recipients.header_row,
             )
         else:
+            header = recipients.header
             annotated_list.copy_workbook(
-                source, target, standing.results(), sheet=recipients.sheet, header_row=recipients.header_row
+                source,
+                target,
+                standing.results(),
+                sheet=recipients.sheet,
+                header_row=header.row,
+                column=header.own.get(annotated_list.COPY_COLUMNS[0], header.width) + 1,
             )
     except FileError as error:
         raise ListError(error.message, code="D155", hint=error.hint) from error

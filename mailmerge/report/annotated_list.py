@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
-from copy import copy
-from typing import TYPE_CHECKING, Any
+import re
+import shutil
+import zipfile
+from typing import IO, TYPE_CHECKING
+from xml.parsers import expat
+from xml.sax.saxutils import escape, quoteattr
 
 from mailmerge import files
 from mailmerge.model import OWN_COLUMNS
+from mailmerge.recipients.xlsx_package import cell_name, cell_position, read_package, reading
 from mailmerge.report.result_files import cell_text, text_cell
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from mailmerge.model import Result
@@ -100,9 +106,11 @@ class _Lines:
 
 
 def copy_workbook(
-    source: Path, target: Path, results: Iterable[Result], *, sheet: str, header_row: int
+    source: Path, target: Path, results: Iterable[Result], *, sheet: str, header_row: int, column: int
 ) -> int:
-    """Copy a workbook with all its sheets and styles, and give the number of rows marked.
+    """Copy a workbook with all that is in it, and give the number of rows marked.
+
+    Only the sheet that is the list is written anew, row by row; all else is copied as it is.
 
     Args:
         source: the list.
@@ -110,53 +118,257 @@ def copy_workbook(
         results: one for each row, in the list's order.
         sheet: name of the sheet that is the list.
         header_row: the row with the headings.
+        column: the first of our columns, from 1: behind the list's own, or where an earlier copy put them.
 
     Raises:
         OSError: one of the files cannot be read or written.
+        ListError: the list cannot be read as a workbook.
 
     """
-    from openpyxl import load_workbook
-
-    from mailmerge.report.workbook import save_workbook
-
-    book = load_workbook(source, keep_vba=target.suffix.lower() == ".xlsm")
-    page: Any = book[sheet]
-    first = _own_column(page, header_row)
-    for offset, name in enumerate(COPY_COLUMNS):
-        head = page.cell(header_row, first + offset)
-        _put(head, name)
-        _style(head, page.cell(header_row, first - 1) if first > 1 else None)
-        page.column_dimensions[head.column_letter].width = _WIDTHS[name]
+    parts = {part.name: part.part for part in read_package(source, str(source))}
     marks = _Marks(results)
-    for row in range(header_row + 1, page.max_row + 1):
-        for offset, text in enumerate(marks.of(row)):
-            _put(page.cell(row, first + offset), text)
-    with files.replace_file(target, named=True) as stream:
-        save_workbook(book, stream)
+    with (
+        reading(str(source)),
+        zipfile.ZipFile(source) as archive,
+        files.replace_file(target, named=True) as stream,
+        zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as made,
+    ):
+        macros = target.suffix.lower() == ".xlsm"
+        for info in archive.infolist():
+            if not macros and _MACROS.search(info.filename):
+                continue
+            entry = zipfile.ZipInfo(info.filename, info.date_time)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            with archive.open(info) as old, made.open(entry, "w") as new:
+                if info.filename == parts[sheet]:
+                    _Sheet(new, header_row, column, marks).copy(old)
+                elif info.filename == _TYPES:
+                    new.write(_content_types(old.read(), macros=macros))
+                elif not macros and info.filename.endswith("workbook.xml.rels"):
+                    new.write(_without(old.read(), b"vbaProject"))
+                else:
+                    shutil.copyfileobj(old, new)
     return marks.count
 
 
-def _own_column(page: Any, header_row: int) -> int:
-    """Find where our columns begin: where an earlier copy put them, else behind the last heading."""
-    last = 0
-    for cell in page[header_row]:
-        if str(cell.value or "").strip().lower() == COPY_COLUMNS[0]:
-            return int(cell.column)
-        if cell.value is not None:
-            last = int(cell.column)
-    return last + 1
+_TYPES = "[Content_Types].xml"
+_MACROS = re.compile(r"(?:^|/)vba(?:Project|Data)[^/]*\Z")
+_ENTRY = re.compile(rb"<(?:\w+:)?(?:Default|Override|Relationship)\s[^<>]*/>")
+_WITH_MACROS = b"application/vnd.ms-excel.sheet.macroEnabled.main+xml"
+_PLAIN = b"application/vnd.openxmlformats-officedocument.spreadsheetml.sheet.main+xml"
 
 
-def _put(cell: Any, text: str) -> None:
-    cell.value = cell_text(text)
-    # Text beginning with "=" would become a formula otherwise.
-    cell.data_type = "s"
+def _content_types(content: bytes, *, macros: bool) -> bytes:
+    """Say whether the workbook may have macros: programs compare that with its name."""
+    was, now = (_PLAIN, _WITH_MACROS) if macros else (_WITH_MACROS, _PLAIN)
+    if was not in content:
+        return content
+    content = content.replace(was, now)
+    return content if macros else _without(content, b"vba")
 
 
-def _style(cell: Any, model: Any | None) -> None:
-    if model is not None and model.has_style:
-        for part in ("font", "fill", "border", "alignment"):
-            setattr(cell, part, copy(getattr(model, part)))
+def _without(content: bytes, word: bytes) -> bytes:
+    """Leave out the entries of a small XML file one of whose attributes contains a word."""
+    return _ENTRY.sub(lambda found: b"" if word in found[0] else found[0], content)
+
+
+_BLOCK = 65_536
+_START_TAG = re.compile(rb"""<(?:[^<>"']|"[^"]*"|'[^']*')*>""")
+_SPANS = re.compile(rb"""\sspans\s*=\s*(?:"[^"]*"|'[^']*')""")
+_REF = re.compile(rb"""(\sref\s*=\s*["'])([^"']*)""")
+_DECLARED = re.compile(r"""(<\?xml[^>]*\sencoding\s*=\s*["'])[^"']*""")
+_OTHER_WIDTHS = frozenset({"min", "max", "width", "customWidth", "bestFit", "hidden"})
+
+
+class _Sheet:
+    """A sheet's XML with our columns put into it; whatever is not about them stays byte for byte."""
+
+    def __init__(self, out: IO[bytes], header_row: int, column: int, marks: _Marks) -> None:
+        self._out = out
+        self._header_row = header_row
+        self._first, self._last = column, column + len(COPY_COLUMNS) - 1
+        self._marks = marks
+        self._buffer = bytearray()
+        self._base = 0  # where the buffer begins in the part
+        self._done = 0  # what comes before is written, or left out
+        self._seen = 0  # what comes before is known
+        self._look = False  # tell `_seen` at the next element
+        self._row = self._cells = 0
+        self._texts: tuple[str, ...] = ()  # still to be put into this row
+        self._styles: dict[int, str] = {}  # of our cells, by column, and of the heading beside them
+        self._leaving_out = False
+        self._widths: list[dict[str, str]] | None = None  # those of the sheet, while they are read
+        self._has_widths = False
+        self._parser = expat.ParserCreate()
+        self._parser.StartElementHandler = self._start
+        self._parser.EndElementHandler = self._end
+
+    def copy(self, part: IO[bytes]) -> None:
+        """Read the sheet from *part* and write it."""
+        for block in _blocks(part):
+            self._buffer += block
+            self._look = True
+            self._parser.Parse(block)
+            if not self._leaving_out and self._widths is None:
+                self._keep(self._seen)
+            del self._buffer[: self._done - self._base]
+            self._base = self._done
+        self._parser.Parse(b"", True)
+        self._keep(self._base + len(self._buffer))
+
+    # --- what becomes of a stretch of the part
+
+    def _keep(self, end: int) -> None:
+        if end > self._done:
+            self._out.write(self._buffer[self._done - self._base : end - self._base])
+            self._done = end
+
+    def _tag(self) -> tuple[int, bytes]:
+        """Where the tag begins that is reported, and the tag; no tag: the end of an empty element."""
+        index = self._parser.CurrentByteIndex
+        found = _START_TAG.match(self._buffer, index - self._base)
+        return index, found[0] if found else b""
+
+    def _put(self, text: str) -> None:
+        self._out.write(text.encode("ascii", "xmlcharrefreplace"))
+
+    def _leave_out_end(self) -> None:
+        index, tag = self._tag()
+        self._done = index + len(tag) if tag.startswith(b"</") else index
+
+    # --- what there is
+
+    def _start(self, tag: str, attributes: dict[str, str]) -> None:
+        if self._look:
+            self._seen = self._parser.CurrentByteIndex
+            self._look = False
+        prefix, _, name = tag.rpartition(":")
+        if name == "c":
+            self._start_cell(prefix, attributes)
+        elif name == "row":
+            self._start_row(attributes)
+        elif name == "dimension":
+            self._rewrite(lambda old: _REF.sub(self._wider, old, count=1))
+        elif name == "cols":
+            self._keep(self._parser.CurrentByteIndex)
+            self._widths = []
+        elif name == "col" and self._widths is not None:
+            self._widths.append(attributes)
+        elif name == "sheetData" and not self._has_widths:
+            self._keep(self._parser.CurrentByteIndex)
+            self._put_widths(prefix, [])
+
+    def _end(self, tag: str) -> None:
+        prefix, _, name = tag.rpartition(":")
+        if name == "c" and self._leaving_out:
+            self._leave_out_end()
+            self._leaving_out = False
+        elif name == "row" and any(self._texts):
+            self._keep(self._parser.CurrentByteIndex)
+            self._put_cells(prefix)
+        elif name == "cols" and self._widths is not None:
+            self._leave_out_end()
+            self._put_widths(prefix, self._widths)
+            self._widths = None
+
+    def _rewrite(self, change: Callable[[bytes], bytes]) -> None:
+        index, tag = self._tag()
+        self._keep(index)
+        self._out.write(change(tag))
+        self._done = index + len(tag)
+
+    def _wider(self, found: re.Match[bytes]) -> bytes:
+        start, _, end = found[2].decode("ascii", "replace").partition(":")
+        try:
+            row, column = cell_position(end or start)
+        except ValueError:
+            return found[0]
+        return found[1] + f"{start}:{cell_name(row, max(column, self._last))}".encode()
+
+    # --- rows and cells
+
+    def _start_row(self, attributes: dict[str, str]) -> None:
+        self._row = int(attributes.get("r", self._row + 1))
+        self._cells = 0
+        self._texts = ()
+        if self._row < self._header_row:
+            return
+        self._styles.clear()
+        self._texts = COPY_COLUMNS if self._row == self._header_row else self._marks.of(self._row)
+        if not any(self._texts):
+            return
+        # Where a row's cells begin and end may be said for the readers' sake: it is not true any more.
+        self._rewrite(lambda tag: _SPANS.sub(b"", tag))
+
+    def _start_cell(self, prefix: str, attributes: dict[str, str]) -> None:
+        self._cells += 1
+        if self._row < self._header_row:
+            return
+        name = attributes.get("r")
+        if name is not None:
+            self._cells = cell_position(name)[1]
+        if self._cells < self._first - 1:
+            return
+        if self._cells < self._first:
+            if self._row == self._header_row:
+                self._styles[0] = attributes.get("s", "")
+        elif self._cells <= self._last:
+            self._keep(self._parser.CurrentByteIndex)
+            self._styles[self._cells] = attributes.get("s", "")
+            self._leaving_out = True
+        elif any(self._texts):
+            self._keep(self._parser.CurrentByteIndex)
+            self._put_cells(prefix)
+
+    def _put_cells(self, prefix: str) -> None:
+        at = f"{prefix}:" if prefix else ""
+        for column, text in enumerate(self._texts, self._first):
+            if text:
+                style = self._styles.get(0) or self._styles.get(column)
+                styled = f" s={quoteattr(style)}" if style else ""
+                shown = escape(cell_text(text), {"\r": "&#13;"})
+                self._put(
+                    f'<{at}c r="{cell_name(self._row, column)}" t="inlineStr"{styled}><{at}is>'
+                    f'<{at}t xml:space="preserve">{shown}</{at}t></{at}is></{at}c>'
+                )
+        self._texts = ()
+
+    def _put_widths(self, prefix: str, found: Iterable[dict[str, str]]) -> None:
+        """Write how wide columns are: ours are as wide as we say, and look otherwise as they did."""
+        widths = {self._first + at: _WIDTHS[name] for at, name in enumerate(COPY_COLUMNS)}
+        columns: list[tuple[int, int, dict[str, str]]] = []
+        ours = {column: {"width": str(width), "customWidth": "1"} for column, width in widths.items()}
+        for one in found:
+            least, most = int(one.get("min", 0)), int(one.get("max", 0))
+            columns += [
+                (start, end, one)
+                for start, end in ((least, min(most, self._first - 1)), (max(least, self._last + 1), most))
+                if start <= end
+            ]
+            for column in range(max(least, self._first), min(most, self._last) + 1):
+                kept = {name: value for name, value in one.items() if name not in _OTHER_WIDTHS}
+                ours[column] = {**kept, **ours[column]}
+        columns += [(column, column, one) for column, one in ours.items()]
+        at = f"{prefix}:" if prefix else ""
+        self._put(f"<{at}cols>")
+        for start, end, one in sorted(columns, key=lambda column: column[0]):
+            named = {**one, "min": str(start), "max": str(end)}
+            self._put(f"<{at}col {' '.join(f'{name}={quoteattr(value)}' for name, value in named.items())}/>")
+        self._put(f"</{at}cols>")
+        self._has_widths = True
+
+
+def _blocks(part: IO[bytes]) -> Iterator[bytes]:
+    """Yield a part in pieces, in an encoding that has ASCII in it."""
+    block = part.read(_BLOCK)
+    if not block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        yield block
+        yield from iter(lambda: part.read(_BLOCK), b"")
+        return
+    text = codecs.getincrementaldecoder("utf-16")()
+    yield _DECLARED.sub(r"\1UTF-8", text.decode(block), count=1).encode()
+    for more in iter(lambda: part.read(_BLOCK), b""):
+        yield text.decode(more).encode()
 
 
 class _Marks:
