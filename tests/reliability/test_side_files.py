@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from mailmerge.sending.runs import Progress
 
 ROWS = 60
-SIDE = ["transcript", "state", "out"]
 
 
 @pytest.fixture
@@ -53,53 +52,91 @@ def meanwhile(action: Callable[[], object]) -> Callable[[Peer], bytes]:
 # --- F1: what is written to a disk ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("side", SIDE)
-@pytest.mark.parametrize("when", ["before", "in mid-run"])
-def test_f1_a_full_disk(side: str, when: str, bench: Bench, server: MoodyServer, tmp_path: Path) -> None:
-    """Whatever was taken is recorded, and all is sent; without the account's count nothing more is."""
+def fill(disk: Disk, _place: str) -> None:
+    """Leave no room."""
+    disk.fill()
+
+
+def protect(disk: Disk, _place: str) -> None:
+    """Let nothing be written."""
+    disk.protect()
+
+
+def vanish(disk: Disk, place: str) -> None:
+    """Remove the file or the folder with all that is in it."""
+    path = disk.path / place
+    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def block(disk: Disk, place: str) -> None:
+    """Have a folder where the file belongs."""
+    (disk.path / place).mkdir(parents=True)
+
+
+FAULTS = {
+    "full": (fill, "No space left on device"),
+    "read-only": (protect, "Read-only file system"),
+    "vanished": (vanish, "No such file"),
+    "blocked": (block, "Is a directory"),
+}
+# What is open for writing in mid-run cannot be protected then, and what is not made yet cannot vanish.
+ON_DISK = [
+    (side, fault, when)
+    for side, faults in {
+        "transcript": ("full", "read-only", "vanished"),
+        "state": ("full", "read-only", "vanished"),
+        "out": ("full", "read-only", "vanished"),
+        "out/results.csv": ("blocked",),
+        "out/report.html": ("blocked",),
+    }.items()
+    for fault in faults
+    for when in ("before", "in mid-run")
+    if (fault, when) != ("vanished", "before")
+    and (fault, when, side == "out") != ("read-only", "in mid-run", False)
+]
+
+
+@pytest.mark.parametrize(("side", "fault", "when"), ON_DISK)
+def test_f1_a_side_file_that_cannot_be_written(
+    side: str, fault: str, when: str, bench: Bench, server: MoodyServer, tmp_path: Path
+) -> None:
+    """All is sent and recorded; it is said once, and without the account's count nothing more is sent."""
     with Disk(tmp_path / "disk", 600_000) as disk:
-        place = disk.inside / side
-        options = {"transcript": ["--transcript", str(place)], "out": ["--out", str(place)]}.get(side, [])
+        place = disk.inside / side.partition("/")[0]
         environ = dict(bench.mailmerge.environ)
+        options = {
+            "transcript": ["--transcript", str(place)],
+            "state": [],
+        }.get(side, ["--out", str(place)])
         if side == "state":
             environ["MAILMERGE_STATE_DIR"] = str(place)
+            (disk.path / "state").mkdir(mode=0o700)
+
+        act, reason = FAULTS[fault]
+
+        def happen() -> None:
+            act(disk, side)
+
         if when == "before":
-            disk.fill()
+            happen()
         else:
-            server.change_mood({"taken": {3: meanwhile(disk.fill)}})
+            server.change_mood({"taken": {3: meanwhile(happen)}})
         done = disk.mailmerge("send", str(bench.folder), "--yes", *options, environ=environ)
 
+    taken = len(server.accepted)
     if side == "state":
         assert done.code == 8, done
         assert done.err.count("error[") == 1
+        assert taken < ROWS
+    elif (side, fault, when) == ("transcript", "read-only", "before"):
+        # Whoever asks for a transcript is told before anything is sent that there cannot be one.
+        assert (done.code, taken) == (2, 0), done
     else:
-        assert done.code == 0, done
-        assert bench.check()[Status.ACCEPTED] == ROWS
-        assert (done.out + done.err).count("No space left on device") == 1, done
-    if server.accepted:
-        assert bench.check()[Status.ACCEPTED] == len(server.accepted)
-
-
-@pytest.mark.parametrize("side", ["state", "out"])
-def test_f1_a_folder_that_vanishes(side: str, bench: Bench, server: MoodyServer, tmp_path: Path) -> None:
-    """Results are written into a new folder; without the account's count nothing more is offered."""
-    bench.send(limit=1)
-    place = {"state": tmp_path / "home" / "state", "out": bench.folder / "out"}[side]
-
-    def vanish(step: Progress) -> None:
-        if place.exists() and step.counts[Status.ACCEPTED] == 2:
-            shutil.rmtree(place)
-
-    report = bench.send(observe=vanish)
-    taken = len(server.accepted)
-    if side == "out":
-        assert (report.exit_code, taken) == (0, ROWS)
-        assert (place / "results.csv").exists()
-    else:
-        assert (report.exit_code, taken) == (8, 3)
-        assert report.error is not None
-        assert report.error.code == "L710"
-    assert bench.check()[Status.ACCEPTED] == taken
+        assert (done.code, taken) == (0, ROWS), done
+        # A file that vanished takes what is written to it; a folder that did is made again.
+        assert (done.out + done.err).count(reason) == (fault != "vanished"), done
+    if taken:
+        assert bench.check()[Status.ACCEPTED] == taken
 
 
 # --- F2: standard streams ---------------------------------------------------------------------------------
@@ -118,14 +155,47 @@ def shell(mailmerge: Mailmerge, command: str) -> Done:
     return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
-@pytest.mark.parametrize("redirection", [">/dev/full", "2>/dev/full", ">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+STREAMS = [
+    *(f"{stream}{fault}" for stream in ("1", "2") for fault in (">/dev/full", "</dev/null", ">&-")),
+    "<&-",
+    "<&- >&- 2>&-",
+]
+
+
+@pytest.mark.parametrize("redirection", STREAMS)
 def test_f2_a_run_whose_output_cannot_be_written(redirection: str, bench: Bench, server: MoodyServer) -> None:
     """It goes on to the end, with its own exit code; where there is another stream, it is said there once."""
     done = shell(bench.mailmerge, f"mailmerge send {NAME} --yes {redirection}")
     assert done.code == 0, done
     assert "Traceback" not in done.err
     assert "Exception ignored" not in done.err
-    assert done.err.count("cannot be written") == (1 if redirection in {">/dev/full", ">&-"} else 0), done
+    assert done.err.count("cannot be written") == (1 if redirection.startswith("1") else 0), done
+    assert bench.check()[Status.ACCEPTED] == len(server.accepted) == ROWS
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+@pytest.mark.parametrize("when", ["before", "in mid-run"])
+def test_f2_a_run_whose_reader_goes_away(stream: str, when: str, bench: Bench, server: MoodyServer) -> None:
+    """As with ``mailmerge send | head``: nothing stays unrecorded, and the run ends by itself."""
+    reader, writer = os.pipe()
+    if when == "before":
+        os.close(reader)
+    else:
+        server.change_mood({"taken": {3: meanwhile(lambda: os.close(reader))}})
+    command = [sys.executable, "-P", "-m", "mailmerge", "send", NAME, "--yes"]
+    done = subprocess.run(
+        command,
+        cwd=bench.mailmerge.folder,
+        env=dict(bench.mailmerge.environ),
+        stdout=writer if stream == "stdout" else subprocess.PIPE,
+        stderr=writer if stream == "stderr" else subprocess.PIPE,
+        timeout=60,
+        check=False,
+    )
+    os.close(writer)
+    assert done.returncode == 0, done
+    assert b"Traceback" not in (done.stderr or b"")
+    assert b"Exception ignored" not in (done.stderr or b"")
     assert bench.check()[Status.ACCEPTED] == len(server.accepted) == ROWS
 
 
