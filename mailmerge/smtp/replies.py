@@ -52,6 +52,11 @@ _UNITS = {"s": 1.0, "m": MINUTE, "h": HOUR, "d": DAY}
 _LONGEST_SPAN = 7 * DAY
 _VAGUE = frozenset({"refused", "recipient", "protocol"})
 """Reasons that an address in the reply can correct."""
+_CLOSE = 60
+"""Characters between what a refusal is about and that it is one."""
+_MENTIONS = 10
+_OF_A_NAME = frozenset("abcdefghijklmnopqrstuvwxyz0123456789.-_@")
+_NAME_GOES_ON = re.compile(r"[a-z0-9_@]|[.-][a-z0-9]")
 Enhanced = tuple[int, int, int]
 
 
@@ -235,7 +240,7 @@ def _look_up(code: int, enhanced: Enhanced | None, phase: Phase, text: str) -> M
 def _quoting(reply: Reply, phase: Phase, own: str, quoted: str) -> Meaning:
     """Weigh the server's own words and those that it quotes; its codes often repeat the quoted ones."""
     for rule in RULES:
-        if rule.words and _applies(rule, reply.code, reply.enhanced, phase, own):
+        if (rule.words or rule.near) and _applies(rule, reply.code, reply.enhanced, phase, own):
             if rule.meaning.scope is not Scope.ROW:
                 return rule.meaning
             break
@@ -274,7 +279,26 @@ def _applies(rule: ReplyRule, code: int, enhanced: Enhanced | None, phase: Phase
         return False
     if rule.enhanced and not _enhanced_fits(rule.enhanced, enhanced):
         return False
+    if rule.near is not None and not _are_near(rule.near, text):
+        return False
     return not rule.words or any(words in text for words in rule.words)
+
+
+def _are_near(near: tuple[tuple[str, ...], tuple[str, ...]], text: str) -> bool:
+    """Tell whether one of the first words is in *text*, and close to it one of the second."""
+    for word in near[0]:
+        start = text.find(word)
+        for _ in range(_MENTIONS):
+            if start < 0:
+                break
+            end = start + len(word)
+            # Part of a host's name, as in relay1.example.org, it means nothing.
+            whole = text[max(0, start - 1) : start] not in _OF_A_NAME and not _NAME_GOES_ON.match(text, end)
+            around = text[max(0, start - _CLOSE) : end + _CLOSE]
+            if whole and any(unwanted in around for unwanted in near[1]):
+                return True
+            start = text.find(word, end)
+    return False
 
 
 def _enhanced_fits(patterns: tuple[str, ...], enhanced: Enhanced | None) -> bool:

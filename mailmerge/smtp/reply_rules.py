@@ -3,7 +3,8 @@
 Words come before enhanced codes, enhanced codes before the phase, and the phase before the reply code's
 first digit, because submission servers often answer 5yz for what passes and 4yz for what does not, and
 because many of them answer only at RCPT what they think of the sender, of us or of our EHLO name. Words are
-plain substrings of the case-folded text, so that matching is linear in the reply's length.
+plain substrings of the case-folded text, or two of them close to each other, so that matching is linear in
+the reply's length.
 
 An enhanced code that is not in the table counts as its class where the class says enough (RFC 3463 section
 3); the detail is never guessed.
@@ -43,6 +44,8 @@ class ReplyRule(Struct, frozen=True):
     codes: tuple[int, ...] = ()
     """Reply codes; 4 and 5 stand for any code of that class."""
     phases: tuple[Phase, ...] = ()
+    near: tuple[tuple[str, ...], tuple[str, ...]] | None = None
+    """Whole words of which one must be close to any of the second: no list of sentences is ever complete."""
 
 
 def _row(status: Status, reason: str, retry_after: float | None = None, hint: str | None = None) -> Meaning:
@@ -107,7 +110,16 @@ _DOMAIN = _row(
 )
 _RECIPIENT_LIMIT = _row(Status.DEFERRED, "recipients")
 
-_OF_RECIPIENTS = ("recipient address rejected", "resolver.rst", "for group", "to this group")
+_OF_RECIPIENTS = (
+    "recipient address rejected",
+    "resolver.rst",
+    "for group",
+    "to this group",
+    "to this recipient",
+    "to this mailbox",
+    "to this user",
+    "allowed-senders list",
+)
 """Refusals that concern one recipient; Exchange's ``RESOLVER.RST`` protects single mailboxes and groups."""
 _GREYLISTS = ("greylist", "graylist", "grey list", "gray list")
 
@@ -393,6 +405,82 @@ _ABOUT_THE_ROW: tuple[ReplyRule, ...] = (
     ReplyRule(_reconnect("errors"), words=("too many errors",), codes=(421,)),
 )
 
+# The same as `_WHO_WE_ARE` in words that nobody has collected: what is meant, and that it is not wanted.
+_UNWANTED = (
+    "not allowed",
+    "not permitted",
+    "not authorized",
+    "not authorised",
+    "not owned",
+    "not verified",
+    "unverified",
+    "not enabled",
+    "not a valid",
+    "is not an",
+    "denied",
+    "rejected",
+    "refused",
+    "prohibited",
+    "disallowed",
+    "disabled",
+    "forbidden",
+    "blocked",
+    "invalid",
+    "mismatch",
+    "does not match",
+    "cannot",
+    "can not",
+    "can't",
+    "unable",
+    "do not",
+    "don't",
+    "does not",
+    "will not",
+    "won't",
+)
+_BEFORE_CONTENT = (Phase.MAIL, Phase.RCPT)
+_ABOUT_US_SOMEHOW: tuple[ReplyRule, ...] = (
+    ReplyRule(
+        _HELO,
+        near=(
+            ("helo", "ehlo"),
+            (*_UNWANTED, "should be", "must be", "fqdn", "fully qualified", "fully-qualified"),
+        ),
+        phases=_BEFORE_CONTENT,
+    ),
+    ReplyRule(
+        _RELAY, near=(("relay", "relaying", "relayed", "open relay"), _UNWANTED), phases=_BEFORE_CONTENT
+    ),
+    ReplyRule(
+        _RELAY,
+        words=("auth first", "authenticate first", "log in first", "login first", "not logged in"),
+        phases=_BEFORE_CONTENT,
+    ),
+    ReplyRule(
+        _SENDER,
+        near=(
+            (
+                "sender address",
+                "sender domain",
+                "from address",
+                "from domain",
+                "mail from address",
+                "mail from domain",
+                "envelope from",
+                "return path",
+                "send from",
+                "send as",
+                "send mail as",
+            ),
+            _UNWANTED,
+        ),
+        phases=_BEFORE_CONTENT,
+    ),
+    ReplyRule(
+        _CLIENT, near=(("client host", "your ip", "your ip address"), _UNWANTED), phases=_BEFORE_CONTENT
+    ),
+)
+
 _ENHANCED: tuple[ReplyRule, ...] = (
     ReplyRule(_pause("rate", 15 * MINUTE, slower=True), enhanced=("4.7.0", "4.7.28"), codes=(421,)),
     ReplyRule(_QUOTA, enhanced=("5.4.5",)),
@@ -449,5 +537,5 @@ NAMES_THE_SENDER = _SENDER
 """What a refusal means that names our sender and none of the row's recipients."""
 
 RULES: tuple[ReplyRule, ...] = tuple(
-    chain(_SIGNING_IN, _TOO_MUCH, _WHO_WE_ARE, _ABOUT_THE_ROW, _ENHANCED, _CODES)
+    chain(_SIGNING_IN, _TOO_MUCH, _WHO_WE_ARE, _ABOUT_THE_ROW, _ABOUT_US_SOMEHOW, _ENHANCED, _CODES)
 )
