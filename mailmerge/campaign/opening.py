@@ -164,7 +164,8 @@ class OpenCampaign:
             return None
         try:
             if ended:
-                self.registry.messages.note(self.ledger, ended=True)
+                revised = self.ledger.attempts.first_revised
+                self.registry.messages.note(self.ledger, ended=True, revised=revised)
             else:
                 self.registry.messages.begin(self.ledger)
         except LedgerError as error:

@@ -154,6 +154,8 @@ class AttemptWriter:
         self._open: dict[str, int] = {}
         """Keys whose intent has no outcome yet, with the attempt's number."""
         self._next = 1 + int(db.row("SELECT coalesce(max(id), 0) FROM attempt")[0])
+        self.first_revised: int | None = None
+        """The earliest attempt that came to something else than was recorded first; None: there is none."""
 
     def record_intent(self, attempts: Sequence[Attempt], outcomes: Sequence[Settlement] = ()) -> None:
         """Record the next hand-overs, and the outcomes so far, in one durable transaction.
@@ -226,6 +228,7 @@ class AttemptWriter:
                 outcome = settlement.outcome
                 self._db.execute(_SETTLE_ATTEMPT, (outcome.status.value, at, *_reached(outcome), found[0]))
                 self._db.execute(_HANDED_OVER, (0, self._campaign))
+                self.first_revised = min(found[0], self.first_revised or found[0])
 
     def _commit(self, attempts: Sequence[Attempt], outcomes: Sequence[Settlement]) -> None:
         with self._db.transaction():

@@ -238,12 +238,13 @@ class MessageRegistry:
                 self._db.execute(update, (*cells, number))
         self._mine = number
 
-    def note(self, ledger: LedgerReader, *, ended: bool = False) -> None:
+    def note(self, ledger: LedgerReader, *, ended: bool = False, revised: int | None = None) -> None:
         """Note what has been settled since the last time; nothing before `begin`.
 
         Args:
             ledger: the one that `begin` was told of.
             ended: nothing more is going to be settled: note all of it, however much that is.
+            revised: the earliest attempt that came to something else after it may have been noted.
 
         Raises:
             LedgerError: it cannot be noted now; the next time makes up for it.
@@ -255,7 +256,10 @@ class MessageRegistry:
                 noted = self._db.row(query, (self._mine,))
                 if noted is None:  # purged
                     return
-                found = ledger.sent(int(noted[0]), _BATCH)
+                # A refusal that turned out to be none is behind what was noted.
+                after = int(noted[0]) if revised is None else min(int(noted[0]), revised - 1)
+                revised = None
+                found = ledger.sent(after, _BATCH)
                 # What an open attempt comes to is noted when it is known, and so is what follows it.
                 settled = found if ended else _settled(found)
                 digest = self._hasher()

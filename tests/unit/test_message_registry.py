@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mailmerge.ledger.attempts import Settlement
+from mailmerge.ledger.attempts import Revision, Settlement
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.ledger.registry import CampaignRegistry
 from mailmerge.model import Attempt, Outcome, Phase, Reply, Scope, Status
@@ -94,6 +94,22 @@ def test_a36_an_open_attempt_is_waited_for(registry: CampaignRegistry, tmp_path:
         registry.messages.note(spring)
 
     assert (before, noted(registry)) == (1, 2)
+
+
+def test_a36_a_refusal_that_is_revised_is_noted_after_all(
+    registry: CampaignRegistry, tmp_path: Path
+) -> None:
+    """A row that was rejected, and is in doubt since its session proved out of step, may have the message."""
+    with ledger(tmp_path / "a") as spring, ledger(tmp_path / "b", "summer") as summer:
+        registry.messages.begin(spring)
+        first, second = hand_over(spring, "a"), hand_over(spring, "b")
+        settle(spring, first, Status.REJECTED)
+        settle(spring, second)
+        registry.messages.note(spring)
+        doubt = Settlement(first, Outcome(Status.IN_DOUBT, Scope.ROW, Phase.CONTENT), Status.IN_DOUBT, NOW)
+        spring.attempts.revise(Revision(doubt, Status.REJECTED, counted=True))
+        registry.messages.note(spring, ended=True, revised=spring.attempts.first_revised)
+        assert known(registry, summer, "a", "b") == {"a", "b"}
 
 
 def test_a36_a_campaign_at_work_is_asked_itself(registry: CampaignRegistry, tmp_path: Path) -> None:
