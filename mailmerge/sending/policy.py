@@ -59,7 +59,16 @@ from msgspec.structs import replace
 
 from mailmerge.errors import AuthError, TlsError
 from mailmerge.model import Phase, Scope, Status
-from mailmerge.sending.runs import UNANSWERED, Again, Decision, Reason, RowDecision, RunDecision, RunEnd
+from mailmerge.sending.runs import (
+    Again,
+    Decision,
+    Reason,
+    RowDecision,
+    RunDecision,
+    RunEnd,
+    ended_by,
+    in_trouble,
+)
 from mailmerge.smtp.replies import as_suspicion, is_suspicion
 from mailmerge.text import plural, quoted
 from mailmerge.validation import percent
@@ -187,6 +196,9 @@ class History:
         self.protocol_errors = 0
         self.lost: str | None = None
         """The connection that left the latest row in doubt."""
+        self.out_of_step = 0
+        """Connections that proved out of step after a row had looked accepted, which is in doubt now ..."""
+        self.astray: str | None = None  # ... and the latest of them
         self.drops: dict[str, int] = {}
         """How often each row's content ended its connection without a word, by key."""
         self.latest: deque[bool] = deque(maxlen=LAST)
@@ -272,7 +284,7 @@ class History:
             self.paused_until = context.steady + run.pause
         if run.dropped:
             self.drops[context.job.message.key] = self.drops.get(context.job.message.key, 0) + 1
-        if _in_trouble(outcome):
+        if in_trouble(outcome):
             self.troubled[context.job.message.key] = self.accepted
             self.troubles += 1
             self.same_times = self.same_times + 1 if self.same_row == context.job.message.key else 1
@@ -282,9 +294,13 @@ class History:
         for domain in run.blocked:
             self._blocked.setdefault(domain, 0)
 
-    def take_back(self, outcome: Outcome) -> None:
-        """Forget an outcome that was not what it seemed to be, as far as it counts against the run."""
-        if outcome.status is Status.REJECTED:
+    def take_back(self, outcome: Outcome, connection: str) -> None:
+        """Forget an outcome that was not what it seemed to be, as far as the run builds on it."""
+        if outcome.status is Status.ACCEPTED:
+            self.accepted -= 1
+            self.out_of_step += connection != self.astray
+            self.astray = connection
+        elif outcome.status is Status.REJECTED:
             self.rejected = max(0, self.rejected - 1)
             self.protocol_errors -= outcome.reason == "protocol"
             if self.latest and self.latest[-1]:
@@ -334,6 +350,7 @@ _DROPS_OF_ONE_ROW = 5
 # The circuit breaker's limits.
 _REJECTED_IN_A_ROW = 10
 _DOUBTS_IN_A_ROW = 3
+_ACCEPTED_PER_MISSTEP = 20
 _CONTENTS_IN_A_ROW = 3
 _PROTOCOL_ERRORS = 2
 _LONG_PAUSES_IN_A_ROW = 4
@@ -381,11 +398,11 @@ class Policy:
                 return Decision(_IN_DOUBT, RunDecision(retire=True, stop=stop))
             case (_, Scope.CONFIG, _):
                 return Decision(
-                    _PENDING, RunDecision(stop=_end(Reason.REFUSED, "the server refused", outcome))
+                    _PENDING, RunDecision(stop=ended_by(Reason.REFUSED, "the server refused", outcome))
                 )
             case (_, Scope.ACCOUNT, "quota"):
                 later = context.now + timedelta(seconds=outcome.retry_after or _PAUSE)
-                stop = _end(Reason.QUOTA, "account limit reached", outcome, later)
+                stop = ended_by(Reason.QUOTA, "account limit reached", outcome, later)
                 return Decision(RowDecision(Status.DEFERRED, later, counts=False), RunDecision(stop=stop))
             case (Status.PENDING, _, "early"):
                 return Decision(_NEXT, RunDecision(answered=True))
@@ -397,7 +414,7 @@ class Policy:
                     self._later(outcome, context), RunDecision(answered=True, retire=retire, set_aside=True)
                 )
             case (_, Scope.ACCOUNT, _):
-                row = _LAST if _in_trouble(outcome) else _NEXT
+                row = _LAST if in_trouble(outcome) else _NEXT
                 return Decision(row, self._pause(outcome, outcome.retry_after or _PAUSE, history, context))
             case (Status.REJECTED, Scope.CONNECTION, _):
                 return Decision(_REJECTED, RunDecision(retire=True, stop=self._tripped(outcome, history)))
@@ -429,12 +446,12 @@ class Policy:
         before = [one for one in history.suspicions.values() if one.message.key != job.message.key]
         if len(job.domains.union(*(one.domains for one in before))) >= _DOMAINS_THAT_CONFIRM:
             said = f"the server refused rows of {_DOMAINS_THAT_CONFIRM} domains in a row"
-            stop = _end(Reason.REFUSED, said, outcome)
+            stop = ended_by(Reason.REFUSED, said, outcome)
             return Decision(_PENDING, RunDecision(answered=True, given_back=tuple(before), stop=stop))
         run = RunDecision(answered=True, suspicion=True)
         if len(before) + 1 >= _REJECTED_IN_A_ROW:
             said = f"{_REJECTED_IN_A_ROW} rows in a row were refused for what may be about the sender"
-            run = replace(run, stop=_end(Reason.BREAKER, said, outcome))
+            run = replace(run, stop=ended_by(Reason.BREAKER, said, outcome))
         return Decision(self._later(outcome, context), run)
 
     def _refused(self, outcome: Outcome, history: History, context: Context) -> RunDecision:
@@ -450,12 +467,12 @@ class Policy:
         """Tell whether what sounds like a server in trouble was about this row alone."""
         key = context.job.message.key
         accepted = history.troubled.get(key)
-        if accepted is None or not _in_trouble(outcome):
+        if accepted is None or not in_trouble(outcome):
             return False
         return history.accepted > accepted or (history.accepted > 0 and history.only(key))
 
     def _over_another_connection(self, outcome: Outcome, history: History, context: Context) -> Decision:
-        row = _LAST if _in_trouble(outcome) else _NEXT
+        row = _LAST if in_trouble(outcome) else _NEXT
         silent = outcome.reply is None and outcome.phase in {Phase.RCPT, Phase.DATA, Phase.CONTENT}
         if silent:
             drops = history.drops.get(context.job.message.key, 0) + 1
@@ -470,11 +487,10 @@ class Policy:
         rest = self._pause(outcome, asked, history, context) if asked else RunDecision()
         stop = rest.stop
         if closing and history.closings + 1 >= _CLOSINGS:
-            stop = _end(Reason.NETWORK, "the server keeps closing the connection", outcome)
-        elif _in_trouble(outcome) and stop is None and history.only(context.job.message.key):
-            stop = _end(Reason.NETWORK, "the server does not accept messages just now", outcome)
-        run = replace(rest, retire=True, dropped=silent, closing=closing, stop=stop)
-        return Decision(row, run)
+            stop = ended_by(Reason.NETWORK, "the server keeps closing the connection", outcome)
+        elif in_trouble(outcome) and stop is None and history.only(context.job.message.key):
+            stop = ended_by(Reason.NETWORK, "the server does not accept messages just now", outcome)
+        return Decision(row, replace(rest, retire=True, dropped=silent, closing=closing, stop=stop))
 
     def _pause(self, outcome: Outcome, asked: float, history: History, context: Context) -> RunDecision:
         """Obey an order to wait; the first one counts, the rest of a window gets the same answer."""
@@ -487,13 +503,21 @@ class Policy:
             return RunDecision(slower=outcome.slower, pause=seconds)
         said = "the server asks for a pause" if outcome.reply else "the account must pause"
         later = context.now + timedelta(seconds=seconds)
-        stop = _end(Reason.ACCOUNT_PAUSE, said, outcome, later, _IN_VAIN if in_vain else None)
+        stop = ended_by(Reason.ACCOUNT_PAUSE, said, outcome, later, _IN_VAIN if in_vain else None)
         return RunDecision(slower=outcome.slower, stop=stop)
 
     # --- the circuit breaker --------------------------------------------------------------------------
 
     def _lost_too_often(self, outcome: Outcome, history: History, context: Context) -> RunEnd | None:
         """One lost connection is one misfortune, however many messages were in flight on it."""
+        # Each connection may have accepted rows first, so that "in a row" would never be reached.
+        often = history.accepted < _ACCEPTED_PER_MISSTEP * history.out_of_step
+        if often and history.out_of_step >= _DOUBTS_IN_A_ROW:
+            return RunEnd(
+                Reason.BREAKER,
+                f"{history.out_of_step} connections got replies that did not fit what was asked",
+                "decide about the rows in doubt; look at what was said with --transcript FILE",
+            )
         if context.connection == history.lost or history.doubts + 1 < _DOUBTS_IN_A_ROW:
             return None
         return RunEnd(
@@ -570,23 +594,7 @@ class Policy:
         return RunDecision(stop=RunEnd(Reason.ACCOUNT_PAUSE, error.message, error.hint, error, later))
 
 
-def _in_trouble(outcome: Outcome) -> bool:
-    """Tell whether a message was answered by words about the server or the account, but no limit of ours."""
-    limit = outcome.slower or outcome.reason == "quota"
-    about = outcome.scope is Scope.CONNECTION or (outcome.scope is Scope.ACCOUNT and not limit)
-    answered = outcome.reply is not None and outcome.reason not in UNANSWERED
-    return about and answered and outcome.status in {Status.PENDING, Status.DEFERRED}
-
-
 def _weighed(outcome: Outcome, history: History, context: Context) -> Outcome:
     """Take a refusal about us for a suspicion where the server has accepted others, or one beside it."""
     beside = 0 < len(outcome.refused) < len(context.job.message.envelope.rcpt_to)
     return as_suspicion(outcome) if history.accepted or beside else outcome
-
-
-def _end(
-    reason: Reason, said: str, outcome: Outcome, next_at: datetime | None = None, hint: str | None = None
-) -> RunEnd:
-    """End the run with the server's own words, where there are any."""
-    message = f"{said}: {outcome.reply}" if outcome.reply else said
-    return RunEnd(reason, message, outcome.hint or hint, None, next_at, outcome)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from mailmerge.model import Counts, Outcome, Status
+from mailmerge.model import Counts, Outcome, Scope, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -143,6 +143,22 @@ class Context(Struct, frozen=True):
     """The same moment in seconds of the steady clock."""
     random: Callable[[], float]
     """Gives a number from 0 up to 1, for jitter."""
+
+
+def in_trouble(outcome: Outcome) -> bool:
+    """Tell whether a message was answered by words about the server or the account, but no limit of ours."""
+    limit = outcome.slower or outcome.reason == "quota"
+    about = outcome.scope is Scope.CONNECTION or (outcome.scope is Scope.ACCOUNT and not limit)
+    answered = outcome.reply is not None and outcome.reason not in UNANSWERED
+    return about and answered and outcome.status in {Status.PENDING, Status.DEFERRED}
+
+
+def ended_by(
+    reason: Reason, said: str, outcome: Outcome, next_at: datetime | None = None, hint: str | None = None
+) -> RunEnd:
+    """End the run with the server's own words, where there are any."""
+    message = f"{said}: {outcome.reply}" if outcome.reply else said
+    return RunEnd(reason, message, outcome.hint or hint, None, next_at, outcome)
 
 
 # --- what is told meanwhile -------------------------------------------------------------------------------

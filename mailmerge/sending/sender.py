@@ -477,8 +477,8 @@ class Sender:
         if old.again is not Again.NO and not self._queue.remove(job):
             return  # it is under way again, over another connection
         context = Context(job, flight.connection, False, now, self._clock.monotonic(), self._random)
+        self._history.take_back(before.outcome, flight.connection)
         decision = self._policy.decide(outcome, self._history, context)
-        self._history.take_back(before.outcome)
         self._history.learn(outcome, decision, context)
         row = decision.row
         self._outcomes.revise(job.attempt(flight.connection), outcome, old, row, now)

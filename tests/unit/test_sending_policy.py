@@ -611,6 +611,21 @@ def test_a4_three_lost_connections_in_a_row_are_enough() -> None:
     assert ends_at([DOUBT] * 200, connections=64) == (128, Reason.BREAKER)
 
 
+def test_b23_a_server_that_is_out_of_step_again_and_again_ends_it() -> None:
+    """Each time a row had looked accepted first; a long list bears one such connection now and then."""
+    few, many = history(), history(accepted=100)
+    for number in range(3):
+        for known in (few, many):
+            about = context(connection=f"c{number}")
+            assert WAITING.decide(DOUBT, known, about).run.stop is None
+            known.learn(ACCEPTED, WAITING.decide(ACCEPTED, known, about), about)
+            known.take_back(ACCEPTED, about.connection)
+    stop = WAITING.decide(DOUBT, few, context(connection="c2")).run.stop
+    assert stop is not None
+    assert stop.reason is Reason.BREAKER
+    assert WAITING.decide(DOUBT, many, context(connection="c2")).run.stop is None
+
+
 def test_refused_contents_and_protocol_errors_end_it_early() -> None:
     """Three contents in a row, deferred or rejected; two protocol errors in all."""
     assert ends_at([SPAM_FOR_NOW, SPAM, REJECTED, SPAM, SPAM_FOR_NOW, SPAM]) == (6, Reason.BREAKER)
