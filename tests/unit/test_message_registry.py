@@ -96,9 +96,7 @@ def test_a36_an_open_attempt_is_waited_for(registry: CampaignRegistry, tmp_path:
     assert (before, noted(registry)) == (1, 2)
 
 
-def test_a36_a_refusal_that_is_revised_is_noted_after_all(
-    registry: CampaignRegistry, tmp_path: Path
-) -> None:
+def test_a36_a_refusal_that_is_revised_is_noted_after_all(registry: CampaignRegistry, tmp_path: Path) -> None:
     """A row that was rejected, and is in doubt since its session proved out of step, may have the message."""
     with ledger(tmp_path / "a") as spring, ledger(tmp_path / "b", "summer") as summer:
         registry.messages.begin(spring)
