@@ -611,7 +611,7 @@ def test_a4_three_lost_connections_in_a_row_are_enough() -> None:
     assert ends_at([DOUBT] * 200, connections=64) == (128, Reason.BREAKER)
 
 
-def test_b23_a_server_that_is_out_of_step_again_and_again_ends_it() -> None:
+def test_a_server_that_is_out_of_step_again_and_again_ends_it() -> None:
     """Each time a row had looked accepted first; a long list bears one such connection now and then."""
     few, many = history(), history(accepted=100)
     for number in range(3):
