@@ -25,7 +25,7 @@ from mailmerge.model import Outcome, Phase, Reply, Scope, Status
 from mailmerge.smtp.state import Completed, ReleaseNeeded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Generator, Iterable, Iterator
 
 ROUNDS = 3
 WINDOW = 64
@@ -44,10 +44,11 @@ class Yes:
         self.in_flight = 0
         self._outcome = Outcome(Status.ACCEPTED, Scope.ROW, Phase.CONTENT, Reply(250, ("Ok",)))
 
-    def open(self) -> None:
-        """Do nothing."""
+    def opening(self) -> Iterator[Any]:
+        """Wait for nothing."""
+        return iter(())
 
-    def can_accept(self) -> bool:
+    def can_accept(self, _interval: float = 0.0) -> bool:
         """Say whether the window is open."""
         return self.in_flight < WINDOW
 
@@ -66,8 +67,9 @@ class Yes:
         self.in_flight -= sum(isinstance(event, Completed) for event in events)
         return events
 
-    def probe(self) -> bool:
-        """Say that all is well."""
+    def probing(self) -> Generator[Any, None, bool]:
+        """Say that all is well, and wait for nothing."""
+        yield from ()
         return True
 
     def fileno(self) -> int:
@@ -78,8 +80,9 @@ class Yes:
         """Do nothing."""
         return []
 
-    def close(self) -> None:
+    def close(self, *, within: float = 0.0) -> list[Any]:  # noqa: ARG002
         """Do nothing."""
+        return []
 
 
 def bare(count: int) -> float:
