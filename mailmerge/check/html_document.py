@@ -16,11 +16,15 @@ from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
+from mailmerge.check.shapes import joining
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
     from lxml.etree import _Element as Element
     from tinycss2.ast import Node
+
+    from mailmerge.check.shapes import Shape
 
 LARGEST = 1_000_000
 """HTML of more characters is not taken apart."""
@@ -233,6 +237,38 @@ class _Read(NamedTuple, Generic[_Found]):
 
 
 _NOTHING = _Read[Any]("", (), "", _BETWEEN)
+_NAMED = re.compile(r"<[a-zA-Z][^\s/<>]*[\s/]")
+"""The beginning of a tag that says what its element is."""
+
+
+class _Tag(NamedTuple):
+    """A tag that values are part of."""
+
+    pieces: tuple[str, ...]
+    values: tuple[int, ...]
+    """The places of the values between them."""
+
+
+class _Tags(NamedTuple, Generic[_Found]):
+    """What is to be done about the tags of all bodies of a shape, and which values that is true for."""
+
+    between: Callable[[Sequence[str]], str]
+    """Joins the values between tags: none may begin one."""
+    plain: Callable[[Sequence[str]], str]
+    double: Callable[[Sequence[str]], str]
+    """Joins the values in double quotes: none may end them."""
+    single: Callable[[Sequence[str]], str]
+    items: tuple[_Tag | tuple[_Found, ...], ...]
+    """In order: tags to look at, and what was found in those that are the same in all rows."""
+
+    def are_those_of(self, chunks: Sequence[str]) -> bool:
+        """Whether the values leave all tags as they are."""
+        return (
+            "<" not in self.between(chunks)
+            and _PLAIN.fullmatch(self.plain(chunks)) is not None
+            and _DOUBLE not in self.double(chunks)
+            and _SINGLE not in self.single(chunks)
+        )
 
 
 class TagReader(Generic[_Found]):
@@ -301,6 +337,72 @@ class TagReader(Generic[_Found]):
             pieces[-1] += read.opening
             where = read.end
 
+    def read_shaped(self, chunks: Sequence[str], shape: Shape) -> Iterator[_Found]:
+        """Yield what `read` does, of a body of this *shape*."""
+        for make in (self._quick, self._thorough):
+            tags = shape.once(make)
+            if tags is not None and tags.are_those_of(chunks):
+                return (
+                    chain.from_iterable(
+                        self._look(_put_together(item, chunks)) if isinstance(item, _Tag) else item
+                        for item in tags.items
+                    )
+                    if tags.items
+                    else iter(())
+                )
+        return self.read(chunks)
+
+    def _go_through(self, tags: _Tags[_Found], chunks: Sequence[str]) -> Iterator[_Found]:
+        for item in tags.items:
+            yield from self._look(_put_together(item, chunks)) if isinstance(item, _Tag) else item
+
+    def _quick(self, shape: Shape) -> _Tags[_Found] | None:
+        """Give what is to be done where values are plain."""
+        return self._tags(shape, settles=self._settles)
+
+    def _thorough(self, shape: Shape) -> _Tags[_Found] | None:
+        """Give what is to be done where values may be anything that does not end an attribute."""
+        return self._tags(shape, settles=lambda _pieces: False)
+
+    def _tags(self, shape: Shape, settles: Callable[[Sequence[str]], bool]) -> _Tags[_Found] | None:
+        items: list[_Tag | tuple[_Found, ...]] = []
+        places: dict[str, list[int]] = {end: [] for end in self._known}
+        where, pieces, values = _BETWEEN, [""], dict[int, str]()
+        for place, chunk in enumerate(shape.chunks):
+            if chunk is None:
+                if where == _BETWEEN:
+                    places[where].append(place)
+                else:
+                    values[place] = where
+                    pieces.append("")
+                continue
+            read = self._known[where].get(chunk) or self._read_fixed(chunk, where)
+            if read.closing:
+                pieces[-1] += read.closing
+                tag = _Tag(tuple(pieces), tuple(values))
+                plain = False
+                if not values:
+                    items.append(tuple(self._look(pieces[0])))
+                elif self._wanted.match(pieces[0]) or not _NAMED.match(pieces[0]):
+                    plain = settles(pieces)
+                    if not plain:
+                        items.append(tag)
+                for value, within in values.items():
+                    places[_IN_TAG if plain else within].append(value)
+                pieces, values = [""], {}
+            items.append(read.found)
+            pieces[-1] += read.opening
+            where = read.end
+        if values:
+            return None  # in a tag that is not closed
+        return _Tags(
+            between=joining(places[_BETWEEN]),
+            plain=joining(places[_IN_TAG]),
+            double=joining(places[_DOUBLE]),
+            single=joining(places[_SINGLE]),
+            items=tuple(item for item in items if item),
+        )
+
     def _read_fixed(self, chunk: str, where: str) -> _Read[_Found]:
         read = self._read(chunk, where)
         if len(self._known[where]) < _MOST:
@@ -346,6 +448,11 @@ class TagReader(Generic[_Found]):
 
     def _look(self, tag: str) -> Iterable[_Found]:
         return self._find(tag) if self._wanted.match(tag) else ()
+
+
+def _put_together(tag: _Tag, chunks: Sequence[str]) -> str:
+    values = [*(chunks[place] for place in tag.values), ""]
+    return "".join(chain.from_iterable(zip(tag.pieces, values, strict=True)))
 
 
 def end_of_tag(text: str, at: int, where: str = _IN_TAG) -> tuple[int, str]:

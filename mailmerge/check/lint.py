@@ -104,14 +104,15 @@ class Lint:
         if rendered.warnings:
             told = [warning for warning in rendered.warnings if warning.code not in self._ignore]
             found += [replace(warning, address=view.address) for warning in told]
+        self._count(view)
+        if len(self._examined) >= MOST_LAYOUTS:
+            return found, None
         chunks = (*(rendered.text or ()), "\0", *(rendered.html or ()))
         layout = tuple(filter(self._sources.fixed.__contains__, chunks))
-        seen = None
-        if layout not in self._examined and len(self._examined) < MOST_LAYOUTS:
-            self._examined.add(layout)
-            seen = self._new_layout(layout, view)
-        self._count(view)
-        return found, seen
+        if layout in self._examined:
+            return found, None
+        self._examined.add(layout)
+        return found, self._new_layout(layout, view)
 
     def admit(self, layout: SeenLayout, row: int) -> tuple[Diagnostic, ...]:
         """Return what was found in the layout of a row, if it is one of the first that the list has."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from mailmerge.check.shapes import Shape
 from mailmerge.model import Diagnostic, Place, Severity
 from mailmerge.text import plural
 from mailmerge.values import displayed
@@ -31,6 +32,8 @@ _Made = TypeVar("_Made")
 _LEAST = 8
 """A shorter piece of a line may be anywhere: it says nothing about where it came from."""
 _MOST_FOUND = 2000
+_MOST_SHAPES = 1000
+"""Shapes of bodies that are remembered; rows of any other are judged each by itself."""
 
 
 class Finding(NamedTuple):
@@ -104,6 +107,19 @@ class SourceLocator(Struct):
     fixed: frozenset[str] = frozenset()
     _found: dict[str, Place | None] = field(default_factory=dict)
     _made: dict[object, Any] = field(default_factory=dict)
+    _copied: dict[str, str] = field(default_factory=dict)
+    _shapes: dict[tuple[str | None, ...], Shape] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._copied = {chunk: chunk for chunk in self.fixed}
+
+    def shape(self, chunks: Sequence[str]) -> Shape | None:
+        """Return the shape of a rendered body; None: there are too many to remember."""
+        key = tuple(map(self._copied.get, chunks))
+        shape = self._shapes.get(key)
+        if shape is None and len(self._shapes) < _MOST_SHAPES:
+            shape = self._shapes[key] = Shape(key)
+        return shape
 
     def of(self, piece: str) -> Place | None:
         """Find *piece* in the templates; None: a value of the row is part of it."""
@@ -186,6 +202,32 @@ class MessageView(Struct, frozen=True, dict=True):
     def body(self) -> str:
         """The text part, or the HTML where there is none."""
         return self.text if self.text is not None else self.html or ""
+
+    @cached_property
+    def text_shape(self) -> Shape | None:
+        """The shape of the text part; None: it is not known, or there is no such part."""
+        return None if self.rendered.text is None else self.sources.shape(self.rendered.text)
+
+    @cached_property
+    def html_shape(self) -> Shape | None:
+        """The shape of the HTML part; None: it is not known, or there is no such part."""
+        return None if self.rendered.html is None else self.sources.shape(self.rendered.html)
+
+    @property
+    def body_chunks(self) -> Sequence[str]:
+        """The body in the pieces that its template yielded."""
+        return self.rendered.text if self.rendered.text is not None else self.rendered.html or ()
+
+    @property
+    def body_shape(self) -> Shape | None:
+        """The shape of the body; None: it is not known."""
+        return self.text_shape if self.rendered.text is not None else self.html_shape
+
+    @cached_property
+    def body_values(self) -> str:
+        """The values in the body, in one piece; empty where its shape is not known."""
+        shape = self.body_shape
+        return "" if shape is None else shape.joined(self.body_chunks)
 
     @property
     def address(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import Struct, field
 
@@ -16,11 +16,12 @@ from mailmerge.text import excerpt, quoted
 from mailmerge.values import displayed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from lxml.etree import _Element as Element
 
     from mailmerge.check.message_view import Layout, MessageView, SourceLocator
+    from mailmerge.check.shapes import Shape
 
 _LEFTOVER = re.compile(r"\{\{[^{}]{0,200}\}\}|\{%[^{}]{0,200}%\}")
 _GREETINGS = (
@@ -28,7 +29,10 @@ _GREETINGS = (
     *("liebe", "lieber", "hallo", "guten tag", "bonjour", "hola", "ciao"),
 )
 _INITIALS = frozenset("".join(greeting[0] + greeting[0].upper() for greeting in _GREETINGS))
-_GREETING = re.compile(rf"\W{{0,3}}(?:{'|'.join(_GREETINGS)})[ \t]*[,!:]", re.IGNORECASE)
+_MARKS_BEFORE = 3
+_NO_WORD = re.compile(r"\A\W+")
+_LONGEST_GREETING = max(map(len, _GREETINGS))
+_GREETING = re.compile(rf"\W{{0,{_MARKS_BEFORE}}}(?:{'|'.join(_GREETINGS)})[ \t]*[,!:]", re.IGNORECASE)
 _PLACEHOLDER = re.compile(
     r"lorem ipsum|\bTODO\b|\bFIXME\b|\bXXX+\b|write your message here"
     r"|\[(?:your |insert |first ?name|name)[^\]\n]*\]"
@@ -49,7 +53,8 @@ _ADDRESS_IN_TEXT = re.compile(r"https?://", re.IGNORECASE)
 @each_message
 def leftover_markup(view: MessageView) -> Iterator[Finding]:
     """Find a cell that holds template markup: cells are never rendered, so readers would see it."""
-    for part, text in (("subject", view.rendered.subject), ("body", view.body)):
+    body = view.body if _may_show(view, _opens_markup, "{") else ""
+    for part, text in (("subject", view.rendered.subject), ("body", body)):
         if "{" in text and (match := _LEFTOVER.search(text)) and (cell := view.cell(match[0])):
             yield Finding(
                 "D160",
@@ -60,10 +65,21 @@ def leftover_markup(view: MessageView) -> Iterator[Finding]:
             return
 
 
+def _may_show(view: MessageView, fixed: Callable[[Shape], bool], mark: str) -> bool:
+    """Tell whether something can be in a body: for its *fixed* chunks, or as the *mark* is in a value."""
+    shape = view.body_shape
+    return shape is None or mark in view.body_values or shape.once(fixed)
+
+
+def _opens_markup(shape: Shape) -> bool:
+    return any("{{" in chunk or "{%" in chunk or chunk[-1:] == "{" for chunk in shape.chunks if chunk)
+
+
 @each_message
 def replacement_character(view: MessageView) -> Iterator[Finding]:
     """U+FFFD stands where text was read in the wrong encoding."""
-    for text in (view.rendered.subject, view.body):
+    body = view.body if _may_show(view, _was_misread, "\ufffd") else ""
+    for text in (view.rendered.subject, body):
         if "\ufffd" in text:
             cell = view.cell("\ufffd")
             yield Finding(
@@ -75,9 +91,18 @@ def replacement_character(view: MessageView) -> Iterator[Finding]:
             return
 
 
+def _was_misread(shape: Shape) -> bool:
+    return any("\ufffd" in chunk for chunk in shape.chunks if chunk)
+
+
 @each_message
 def greeting(view: MessageView) -> Iterator[Finding]:
     """Find greetings without a name where the template meant to print one: the cell is empty."""
+    shape = view.body_shape
+    if shape is not None and "\n" not in view.body_values:
+        lines = shape.once(_beginnings)
+        if not lines.greets(view.body_chunks) and all(map(view.sources.of, lines.written)):
+            return
     match = _greeting(view.body[:2000])
     if match and not view.sources.of(match[0]):  # "Hello," as it was written is how its author greets
         yield Finding(
@@ -98,12 +123,74 @@ def _greeting(text: str) -> re.Match[str] | None:
     return None
 
 
+class _Line(NamedTuple):
+    """A line of a body that a value is part of, and that may begin with a greeting."""
+
+    before: str
+    """What is written before its first value."""
+    first: int
+    """The place of that value."""
+    last: int
+    """Up to which chunk it goes."""
+    after: str
+    """What of that chunk belongs to it."""
+
+
+class _Lines(NamedTuple):
+    """What has to be known of a body's lines for its greeting."""
+
+    touched: tuple[_Line, ...]
+    written: tuple[str, ...]
+    """Greetings that no value is part of."""
+
+    def greets(self, chunks: Sequence[str]) -> bool:
+        """Whether a line that a value is part of begins with a greeting; no value has a line end in it."""
+        for before, first, last, after in self.touched:
+            if not before:
+                initial = chunks[first][:1]
+                if initial.isalpha() and initial not in _INITIALS:
+                    continue
+            if _GREETING.match(f"{before}{''.join(chunks[first:last])}{after}"):
+                return True
+        return False
+
+
+def _beginnings(shape: Shape) -> _Lines:
+    touched, written = [], []
+    before, first = "", -1
+    for place, chunk in enumerate((*shape.chunks, "\n")):
+        if chunk is None:
+            first = place if first < 0 else first
+            continue
+        *ends, rest = chunk.split("\n")
+        for end in ends:
+            if first >= 0:
+                if _may_greet(before):
+                    touched.append(_Line(before, first, place, end))
+            elif match := _greeting(before + end):
+                written.append(match[0])
+            before, first = "", -1
+        before += rest if first < 0 else ""
+    return _Lines(tuple(touched), tuple(written))
+
+
+def _may_greet(before: str) -> bool:
+    """Whether a line that begins like that can begin with a greeting, whatever follows."""
+    if before[:1].isalpha() and before[0] not in _INITIALS:
+        return False
+    begin = len(before) - len(_NO_WORD.sub("", before, count=1))
+    words = before[begin:][:_LONGEST_GREETING].lower()
+    if begin > _MARKS_BEFORE:
+        return False
+    return not words.isascii() or words.startswith(_GREETINGS) or any(g.startswith(words) for g in _GREETINGS)
+
+
 @each_message
 def file_forgotten(view: MessageView) -> Iterator[Finding]:
     """Find a message that speaks of an attachment and has none."""
-    if any(not file.content_id for file in view.message.files):
-        return
     promised = view.sources.once(_promises)
+    if not promised or any(not file.content_id for file in view.message.files):
+        return
     body = view.rendered.html if view.rendered.text is None else view.rendered.text
     for chunk in (_SUBJECT, *(body or ())):
         if word := promised.get(chunk):
@@ -321,12 +408,24 @@ def _open_link(text: str) -> str | None:
     return match[0] if match else None
 
 
+def _in_links(shape: Shape) -> list[int]:
+    """Give the places of values that may go on with a link that is open before them."""
+    before = (None, *shape.chunks)
+    return [place for place in shape.values if (chunk := before[place]) is None or "://" in chunk]
+
+
 @each_message
 def broken_links(view: MessageView) -> Iterator[Finding]:
     """Find links in the text part that a value breaks with a blank: mail programs end a link there."""
-    before = ""
-    for chunk in view.rendered.text or ():
-        if " " in chunk and chunk not in view.sources.fixed:
+    chunks, shape, fixed = view.rendered.text or (), view.text_shape, view.sources.fixed
+    places: Iterable[int] = range(len(chunks))
+    if shape is not None:
+        values = view.body_values
+        places = shape.values if "http" in values or "HTTP" in values else shape.once(_in_links)
+    for place in places:
+        chunk = chunks[place]
+        if " " in chunk and chunk not in fixed:
+            before = chunks[place - 1] if place else ""
             if (
                 "://" in before
                 and chunk[0] not in " \n\r"
@@ -340,7 +439,6 @@ def broken_links(view: MessageView) -> Iterator[Finding]:
                 if match := _WHOLE_LINK.match(value):
                     cell = view.cell(value)
                     yield _broken(match[0], Place(cell=cell) if cell else None)
-        before = chunk
 
 
 def _broken(link: str, place: Place | None) -> Finding:

@@ -74,8 +74,8 @@ def slash_in_name(view: MessageView) -> Iterator[Finding]:
 @each_message
 def size(view: MessageView) -> Iterator[Finding]:
     """Messages that are cut off by Gmail, or too large for many servers."""
-    # Encoding makes text at most three times as long.
-    if sum(map(len, view.rendered.html or ())) * 3 > _CLIPPED:
+    # A part is smaller than the message, and encoding makes text at most three times as long.
+    if view.message.size > _CLIPPED and sum(map(len, view.rendered.html or ())) * 3 > _CLIPPED:
         octets = _html_octets(view.message)
         if octets > _CLIPPED:
             yield Finding(

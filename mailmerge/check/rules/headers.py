@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from mailmerge.check.message_view import Layout, MessageView
 
 _SUBJECT_LENGTH = 78
+_FEW_LETTERS = 10
+"""A subject of fewer letters may be an abbreviation."""
 _NAME_LENGTH = 300
 """How much of a name is looked through for an address."""
 _REPLY = re.compile(r"(?:re|aw|sv|fwd?|wg|tr|回复|转发)\s*[:：]", re.IGNORECASE)
@@ -39,11 +41,12 @@ def _subject(text: str) -> tuple[Finding, ...]:
     if len(text) > _SUBJECT_LENGTH:
         hint = "phones show about 35 characters, desktops about 60: put the news first"
         found.append(Finding("M201", f"the subject has more than {_SUBJECT_LENGTH} characters", hint))
-    letters = [char for char in text if char.isalpha()]
-    if len(letters) >= 10 and text.upper() == text and text.lower() != text:
+    capitals = text.upper() == text and text.lower() != text
+    if capitals and sum(map(str.isalpha, text)) >= _FEW_LETTERS:
         hint = "all capitals read as shouting and count against you in spam filters"
         found.append(Finding("M203", "the subject is all capitals", hint))
-    if match := _SHOUTING.search(text):
+    loud = "!" in text or "?" in text or not text.isascii()
+    if loud and (match := _SHOUTING.search(text)):
         found.append(
             Finding("M204", f"the subject has repeated punctuation: {match[0]}", "one mark is enough")
         )
@@ -67,7 +70,7 @@ def names(view: MessageView) -> Iterator[Finding]:
 
 
 def _name(header: str, box: Mailbox) -> Iterator[Finding]:
-    other = _ADDRESS.search(box.name[:_NAME_LENGTH])
+    other = _ADDRESS.search(box.name[:_NAME_LENGTH]) if "@" in box.name else None
     if other and other[0].lower() != str(box.address).lower():
         yield Finding(
             "M206",

@@ -79,7 +79,8 @@ def all_links(rendered: Rendered) -> Iterator[str]:
 def addresses_in_html(view: MessageView) -> Iterator[Finding]:
     """Look at every address in a row's HTML; what was seen before costs nothing."""
     tags = view.sources.once(_tag_reader)
-    for written, address, found in tags.read(view.rendered.html or ()):
+    html, shape = view.rendered.html or (), view.html_shape
+    for written, address, found in tags.read(html) if shape is None else tags.read_shaped(html, shape):
         place = view.sources.of(written) if written.strip() else None
         if place is None and (column := view.column_in(address)):
             place = Place(cell=column)
