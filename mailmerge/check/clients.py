@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -187,7 +187,12 @@ def _picture(source: str) -> Iterator[str]:
     yield f"image-{_PICTURES.get(suffix, suffix)}"
 
 
-def _declared(text: str) -> Iterator[str]:
+@lru_cache(maxsize=512)
+def _declared(text: str) -> tuple[str, ...]:
+    return tuple(_uses(text))
+
+
+def _uses(text: str) -> Iterator[str]:
     for name, value, tokens in declarations(text):
         if name.startswith("--"):
             yield "css-variables"

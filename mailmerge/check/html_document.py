@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
@@ -155,17 +155,7 @@ class HtmlDocument:
     @cached_property
     def sheets(self) -> list[tuple[Element, list[Node]]]:
         """The ``<style>`` elements with their rules."""
-        import tinycss2
-
-        return [
-            (
-                element,
-                tinycss2.parse_stylesheet(
-                    _readable(element.text or ""), skip_comments=True, skip_whitespace=True
-                ),
-            )
-            for element in self.all("style")
-        ]
+        return [(element, _stylesheet(element.text or "")) for element in self.all("style")]
 
 
 def _unseen(element: Element) -> bool:
@@ -200,14 +190,25 @@ def _readable(css: str) -> str:
     return _DIGITS.sub("0", css)
 
 
-def declarations(text: str) -> Iterator[tuple[str, str, list[Node]]]:
-    """Yield property, value and the value's tokens of a list of declarations, ``a:b; c:d``."""
+@lru_cache(maxsize=512)  # the same few in all layouts of a campaign
+def declarations(text: str) -> tuple[tuple[str, str, list[Node]], ...]:
+    """Return property, value and the value's tokens of a list of declarations, ``a:b; c:d``."""
     import tinycss2
 
-    for node in tinycss2.parse_blocks_contents(_readable(text), skip_comments=True, skip_whitespace=True):
-        if node.type == "declaration":
-            value = tinycss2.serialize(node.value).strip()
-            yield node.lower_name, value.lower(), node.value
+    nodes = tinycss2.parse_blocks_contents(_readable(text), skip_comments=True, skip_whitespace=True)
+    return tuple(
+        (node.lower_name, tinycss2.serialize(node.value).strip().lower(), node.value)
+        for node in nodes
+        if node.type == "declaration"
+    )
+
+
+@lru_cache(maxsize=8)
+def _stylesheet(text: str) -> list[Node]:
+    import tinycss2
+
+    rules: list[Node] = tinycss2.parse_stylesheet(_readable(text), skip_comments=True, skip_whitespace=True)
+    return rules
 
 
 # --- the tags of every row ---------------------------------------------------------------------------
