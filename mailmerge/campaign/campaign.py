@@ -11,12 +11,12 @@ import msgspec
 
 from mailmerge.campaign.continuation import Continuation, campaign_status, continuation
 from mailmerge.campaign.definition import Definition
-from mailmerge.campaign.opening import Access, forget_ledger, move_ledger, open_run, open_standing
+from mailmerge.campaign.opening import Access, forget_ledger, move_ledger, open_run, open_standing, purge
 from mailmerge.campaign.planning import last_standing, plan_cache
 from mailmerge.campaign.workspace import Workspace, user_state_folder
 from mailmerge.config import campaign_file
 from mailmerge.config.environment import Environment
-from mailmerge.errors import LedgerError, ListError
+from mailmerge.errors import ListError
 from mailmerge.plan.cache import user_cache_folder
 from mailmerge.recipients import from_dataframe, from_rows, parse_rows
 from mailmerge.suggest import Invocation, suggested
@@ -513,25 +513,20 @@ class Campaign:
                 _refuse_superseded(ledger.superseded(keys))
             return count
 
-    def purge(self) -> None:
+    def purge(self) -> bool:
         """Remove personal data from the ledger, the list's copies, and the files in the out folder.
 
-        This machine forgets which messages the campaign sent, too.
+        This machine forgets which messages the campaign sent, too. False: there is no ledger, nothing was.
 
         Raises:
-            LedgerError: there is no ledger, or what is to be changed cannot be written.
+            LedgerError: the ledger is missing, or what is to be changed cannot be written.
 
         """
         self.workspace.check_folders()  # a campaign is purged once, so not by halves
-        try:
-            with open_run(self.definition, Access.DECIDE) as opened:
-                opened.forget_messages()
-                opened.purge()
-        except LedgerError as error:
-            if error.code != "L709":  # purged before: what was written since is removed all the same
-                raise
+        found = purge(self.definition)
         self.workspace.remove_personal_files()
         plan_cache(self.definition).purge()
+        return found
 
     def move_ledger(self) -> None:
         """Go on with the ledger that is here, and no longer where else a copy of it is.

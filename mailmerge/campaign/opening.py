@@ -383,6 +383,29 @@ def _is_ledger_of(path: Path, ledger: Ledger) -> bool:
         return error.code != "L705"
 
 
+def purge(definition: Definition) -> bool:
+    """Remove the personal data in a campaign's ledger, and what else this machine knows of it.
+
+    Returns:
+        Whether there is a ledger.
+
+    Raises:
+        LedgerError: it is missing, or what is to be changed cannot be written.
+
+    """
+    if not definition.workspace.ledger_path.exists():
+        _compare(definition, None)
+        return False
+    try:
+        with open_run(definition, Access.DECIDE) as opened:
+            opened.forget_messages()
+            opened.purge()
+    except LedgerError as error:
+        if error.code != "L709":  # purged before: what was written since is removed all the same
+            raise
+    return True
+
+
 def move_ledger(definition: Definition) -> None:
     """Say that a campaign goes on with the ledger that is here, wherever else a copy of it is.
 

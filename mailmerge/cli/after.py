@@ -166,8 +166,10 @@ def purge(*, yes: bool, **options: Any) -> int:
         if not click.confirm(f"Remove the personal data of campaign {campaign.name!r} for good?", err=True):
             note("Nothing was changed.")
             return 2
-    campaign.purge()
-    out(f"Removed the personal data of campaign {campaign.name!r}.")
+    if campaign.purge():
+        out(f"Removed the personal data of campaign {campaign.name!r}.")
+    else:
+        out("Nothing was sent from here. Removed previews and reports of rehearsals, if there were any.")
     return 0
 
 

@@ -154,6 +154,18 @@ def test_address_mended_in_the_list(mailmerge, mixed):
     assert "1 row counted above is no longer in the list" in done.out
 
 
+def test_purge_where_nothing_was_sent(mailmerge, sandbox):
+    """There is no ledger to purge, but a rehearsal has left people's messages."""
+    campaign = mailmerge.campaign()
+    mailmerge.account(sandbox)
+    assert mailmerge("rehearse", "spring").code == 0
+    assert list((campaign / "out/rehearsal/messages").iterdir())
+    done = mailmerge("purge", "spring", "--yes")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("Nothing was sent from here.")
+    assert not list((campaign / "out/rehearsal/messages").iterdir())
+
+
 def test_purge(mailmerge, sandbox):
     """Afterwards no file of ours holds an address, a name or a text; the user's own list is left alone."""
     campaign = mailmerge.campaign()
