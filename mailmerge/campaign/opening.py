@@ -25,6 +25,7 @@ from mailmerge.text import plural
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import ExitStack
+    from datetime import datetime
     from pathlib import Path
 
     from mailmerge.campaign.definition import Definition
@@ -126,7 +127,12 @@ class OpenCampaign:
         return self.usage.quota(account_key(account), limits, self._clock) if self.usage else None
 
     def lock_account(
-        self, account: Account, *, wait: float = 0.0, give_up: Callable[[], bool] = lambda: False
+        self,
+        account: Account,
+        *,
+        wait: float = 0.0,
+        give_up: Callable[[], bool] = lambda: False,
+        tell: Callable[[datetime], None] = lambda _until: None,
     ) -> None:
         """Take the account until the campaign is closed: there is one session of ours at most.
 
@@ -135,7 +141,8 @@ class OpenCampaign:
 
         """
         folder = self.definition.workspace.user_state
-        self._stack.enter_context(AccountLock(folder, account_key(account), wait=wait, give_up=give_up))
+        lock = AccountLock(folder, account_key(account), wait=wait, give_up=give_up, tell=tell)
+        self._stack.enter_context(lock)
 
     def refuse_without_room(self, rows: int) -> None:
         """Make sure that the ledger has room for what happens to so many rows.
@@ -237,6 +244,7 @@ def open_run(
     clock: Clock | None = None,
     wait: float = 0.0,
     give_up: Callable[[], bool] = lambda: False,
+    tell: Callable[[datetime], None] = lambda _until: None,
 ) -> Iterator[OpenCampaign]:
     """Open the campaign for one command, and close everything when it ends.
 
@@ -246,6 +254,7 @@ def open_run(
         clock: gives the times that are recorded.
         wait: seconds to wait for another process that works on the campaign.
         give_up: says when to wait no longer.
+        tell: is told until when it waits for the other process at most.
 
     Raises:
         LedgerError: it is missing, older than it should be, damaged, or cannot be written.
@@ -265,19 +274,21 @@ def open_run(
             return
         if access is Access.SEND:
             definition.workspace.make_state()
-        stack.enter_context(_lock(definition, access, wait, give_up))
+        _refuse_undecided(definition, access)
+        folder = definition.workspace.ledger_path.parent
+        stack.enter_context(CampaignLock(folder, wait=wait, give_up=give_up, tell=tell))
         open_it = _for_sending if access is Access.SEND else _for_deciding
         yield open_it(definition, clock, stack)
 
 
-def _lock(definition: Definition, access: Access, wait: float, give_up: Callable[[], bool]) -> CampaignLock:
+def _refuse_undecided(definition: Definition, access: Access) -> None:
+    """Refuse to decide about the rows of a ledger that is not there."""
     path = definition.workspace.ledger_path
     if access is Access.DECIDE and not path.exists():
         _compare(definition, None)
         raise LedgerError(
             f"there is no ledger at {path}", code="L705", hint="nothing has been sent from here yet"
         )
-    return Ledger.lock(path, wait=wait, give_up=give_up)
 
 
 def _registry_path(definition: Definition) -> Path:
@@ -415,7 +426,8 @@ def move_ledger(definition: Definition) -> None:
 
     """
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_lock(definition, Access.DECIDE, 0.0, lambda: False))
+        _refuse_undecided(definition, Access.DECIDE)
+        stack.enter_context(CampaignLock(definition.workspace.ledger_path.parent))
         ledger = stack.enter_context(_existing(definition, SystemClock()))
         registry = stack.enter_context(CampaignRegistry(_registry_path(definition)))
         registry.refuse_older(ledger, ledger.path)
@@ -438,7 +450,7 @@ def forget_ledger(definition: Definition) -> str | None:
         registry = stack.enter_context(CampaignRegistry(_registry_path(definition)))
         kept = None
         if path.exists():
-            stack.enter_context(_lock(definition, Access.DECIDE, 0.0, lambda: False))
+            stack.enter_context(CampaignLock(path.parent))
             kept = _set_aside(definition, registry)
         registry.forget_place(path, definition.name)
         return kept
@@ -500,7 +512,7 @@ def open_standing(definition: Definition) -> Iterator[Standing | None]:
 
 def is_running(definition: Definition) -> bool:
     """Tell from the lock whether a process works on the campaign now; nothing is made."""
-    return Ledger.lock(definition.workspace.ledger_path).is_held()
+    return CampaignLock(definition.workspace.ledger_path.parent).is_held()
 
 
 def account_key(account: Account) -> str:

@@ -32,11 +32,11 @@ from mailmerge.clock import SystemClock
 from mailmerge.errors import AuthError, CampaignFileError, LedgerError, MailmergeError, PlanDamaged, RowError
 from mailmerge.ledger.account_usage import QuotaRefusal
 from mailmerge.ledger.schema import sync_folder
-from mailmerge.model import Counts, Status
+from mailmerge.model import Status
 from mailmerge.recipients import parse_rows
 from mailmerge.recipients.suppression import OptOutWatch
 from mailmerge.sending.group_commit import OutcomeListener, program_log
-from mailmerge.sending.runs import Progress, Reason, RunEnd
+from mailmerge.sending.runs import Progress, Reason, RunEnd, tell_wait
 from mailmerge.sending.throttle import Throttle, all_rates, longest
 from mailmerge.sending.work_queue import Job
 from mailmerge.suggest import suggested
@@ -142,7 +142,15 @@ def send(
     log = program_log()
     listener = OutcomeListener(on_outcome, log) if log is not None or on_outcome is not None else None
     access = Access.COPY if request.dry_run else Access.SEND
-    with open_run(definition, access, clock=clock, wait=request.wait_lock, give_up=stop.is_set) as opened:
+    told = partial(tell_wait, observe)
+    with open_run(
+        definition,
+        access,
+        clock=clock,
+        wait=request.wait_lock,
+        give_up=stop.is_set,
+        tell=partial(told, "campaign_lock"),
+    ) as opened:
         run = Run(
             opened, request, account, clock=clock, stop=stop, observe=observe, listener=listener, kept=kept
         )
@@ -150,7 +158,9 @@ def send(
         if not confirm(plan) or request.dry_run:
             return None
         if plan.to_send:
-            opened.lock_account(account, wait=request.wait_lock, give_up=stop.is_set)
+            opened.lock_account(
+                account, wait=request.wait_lock, give_up=stop.is_set, tell=partial(told, "account_lock")
+            )
         with Transcript(request.transcript) as transcript:
             profile = server_profile(account, opened.usage, clock)
             connect = connection_factory(
@@ -553,7 +563,7 @@ class Run:
                 return False
             if rest > _TELL_FROM and due != told:
                 told = due
-                self._observe(Progress(Counts(), 0, waiting="deferred", until=due))
+                tell_wait(self._observe, "deferred", due)
             self._clock.sleep(min(rest, 0.5))
         return False
 

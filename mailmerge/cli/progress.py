@@ -25,6 +25,8 @@ _WAITS = {
     "deferred": "rows that were deferred until then",
     "network": "no connection",
     "account": "the server asked for a pause",
+    "campaign_lock": "at most: another process works on this campaign",
+    "account_lock": "at most: another process sends with this account",
     "opt-outs": "the list of opt-outs cannot be read",
 }
 LINE_EVERY = 30.0

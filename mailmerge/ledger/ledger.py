@@ -23,7 +23,6 @@ from mailmerge.errors import LedgerError
 from mailmerge.ledger import schema
 from mailmerge.ledger.attempts import AttemptWriter
 from mailmerge.ledger.databases import explained
-from mailmerge.ledger.locks import CampaignLock
 from mailmerge.ledger.reader import LedgerReader, now_utc
 from mailmerge.sqlite import Database
 
@@ -209,14 +208,6 @@ class Ledger(LedgerReader):
         """
         with Database.filled(path, explained) as copy:
             self._db.copy_to(copy)
-
-    @staticmethod
-    def lock(path: Path, *, wait: float = 0.0, give_up: Callable[[], bool] = lambda: False) -> CampaignLock:
-        """Make the lock that a writer of the ledger at *path* must hold; take it before `open`.
-
-        Another holder is waited for up to *wait* seconds, or until *give_up* says so.
-        """
-        return CampaignLock(path.parent, wait=wait, give_up=give_up)
 
     # --- runs and versions ----------------------------------------------------------------------------
 

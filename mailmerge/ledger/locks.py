@@ -13,7 +13,7 @@ import json
 import os
 import sys
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Self
 
 from mailmerge import files
@@ -47,20 +47,42 @@ else:
 
 _GLANCE = 0.1
 """Seconds for which somebody who only looks may have the lock."""
+_TELL_FROM = 1.0
+"""Seconds after which a wait is told: a run that is just ending is not worth a word."""
+
+
+def _ignore(_until: datetime) -> None:
+    """Stand for whoever does not want to be told."""
 
 
 class Lock:
-    """A file that one process holds; use it as a context manager."""
+    """A file that one process holds; use it as a context manager.
+
+    Args:
+        path: the file.
+        what: what it stands for, for messages.
+        wait: seconds to wait for another holder.
+        give_up: says when to wait no longer.
+        tell: is told, once, until when it waits at most.
+
+    """
 
     code = "L707"
 
     def __init__(
-        self, path: Path, what: str, *, wait: float = 0.0, give_up: Callable[[], bool] = lambda: False
+        self,
+        path: Path,
+        what: str,
+        *,
+        wait: float = 0.0,
+        give_up: Callable[[], bool] = lambda: False,
+        tell: Callable[[datetime], None] = _ignore,
     ) -> None:
         self.path = path
         self._what = what
         self._wait = wait
         self._give_up = give_up
+        self._tell = tell
         self._handle: int | None = None
 
     def acquire(self) -> None:
@@ -73,13 +95,18 @@ class Lock:
         """
         if self._handle is not None:
             raise RuntimeError("the lock is already held")
-        deadline = time.monotonic() + max(self._wait, _GLANCE)
+        began = time.monotonic()
+        deadline = began + max(self._wait, _GLANCE)
+        told = False
         handle = self._open()
         while not self._taken(handle):
             if time.monotonic() >= deadline or self._give_up():
                 text = self._read(handle)
                 os.close(handle)
                 raise self._in_use(text)
+            if not told and time.monotonic() >= began + _TELL_FROM:
+                told = True
+                self._tell(datetime.now(UTC) + timedelta(seconds=deadline - time.monotonic()))
             time.sleep(0.02)
         self._handle = handle
         about = json.dumps({"pid": os.getpid(), "since": datetime.now(UTC).isoformat(timespec="seconds")})
@@ -160,9 +187,14 @@ class CampaignLock(Lock):
     """
 
     def __init__(
-        self, folder: Path, *, wait: float = 0.0, give_up: Callable[[], bool] = lambda: False
+        self,
+        folder: Path,
+        *,
+        wait: float = 0.0,
+        give_up: Callable[[], bool] = lambda: False,
+        tell: Callable[[datetime], None] = _ignore,
     ) -> None:
-        super().__init__(folder / "lock", "this campaign", wait=wait, give_up=give_up)
+        super().__init__(folder / "lock", "this campaign", wait=wait, give_up=give_up, tell=tell)
         self._guard: Folder | None = None
 
     def _guard_is_free(self) -> bool:
@@ -200,8 +232,8 @@ class AccountLock(Lock):
         *,
         wait: float = 0.0,
         give_up: Callable[[], bool] = lambda: False,
+        tell: Callable[[datetime], None] = _ignore,
     ) -> None:
         name = hashlib.sha256(account.encode("utf-8", "replace")).hexdigest()[:16]
-        super().__init__(
-            folder / f"account-{name}.lock", f"the account {account}", wait=wait, give_up=give_up
-        )
+        path = folder / f"account-{name}.lock"
+        super().__init__(path, f"the account {account}", wait=wait, give_up=give_up, tell=tell)

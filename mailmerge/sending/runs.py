@@ -174,5 +174,11 @@ class Progress(Struct, frozen=True):
     status: Status | None = None
     outcome: Outcome | None = None
     waiting: str = ""
-    """Why nothing is sent just now: ``rate``, ``network``, ``account``, ``deferred``; empty: something is."""
+    """Why nothing is sent just now: ``rate``, ``network``, ``account``, ``deferred``, ``opt-outs``,
+    ``campaign_lock``, ``account_lock``; empty: something is."""
     until: datetime | None = None
+
+
+def tell_wait(observe: Callable[[Progress], None], why: str, until: datetime) -> None:
+    """Tell that nothing is sent for a while, before anything was or between two passes."""
+    observe(Progress(Counts(), 0, waiting=why, until=until))

@@ -112,6 +112,20 @@ def test_waiting_for_a_lock_ends(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "lock").stat().st_mode) == 0o600
 
 
+def test_a_wait_for_a_lock_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, with the time at which it ends at the latest; a short one is not worth a word."""
+    told: list[datetime] = []
+    steady = iter(range(1000))
+    monkeypatch.setattr(time, "monotonic", lambda: next(steady) * 0.5)
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)
+    with CampaignLock(tmp_path):
+        for wait in (0.0, 60.0):
+            with pytest.raises(InUseError):
+                CampaignLock(tmp_path, wait=wait, tell=told.append).acquire()
+    (until,) = told
+    assert 50 < (until - datetime.now(UTC)).total_seconds() <= 60
+
+
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that nobody can write")
 def test_a_lock_that_cannot_be_made_is_told() -> None:
     """No traceback where the folder cannot be written."""
