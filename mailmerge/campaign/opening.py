@@ -16,7 +16,7 @@ from mailmerge.clock import SystemClock
 from mailmerge.errors import LedgerError
 from mailmerge.ledger.account_usage import AccountUsage
 from mailmerge.ledger.ledger import Ledger
-from mailmerge.ledger.locks import AccountLock, CampaignLock
+from mailmerge.ledger.locks import NO_WAIT, AccountLock, CampaignLock, LockWait
 from mailmerge.ledger.registry import CampaignRegistry
 from mailmerge.recipients import snapshot
 from mailmerge.suggest import suggested
@@ -25,7 +25,6 @@ from mailmerge.text import plural
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import ExitStack
-    from datetime import datetime
     from pathlib import Path
 
     from mailmerge.campaign.definition import Definition
@@ -126,22 +125,15 @@ class OpenCampaign:
         limits = (account.quota,) if account.quota else ()
         return self.usage.quota(account_key(account), limits, self._clock) if self.usage else None
 
-    def lock_account(
-        self,
-        account: Account,
-        *,
-        wait: float = 0.0,
-        give_up: Callable[[], bool] = lambda: False,
-        tell: Callable[[datetime], None] = lambda _until: None,
-    ) -> None:
+    def lock_account(self, account: Account, *, wait: LockWait = NO_WAIT) -> None:
         """Take the account until the campaign is closed: there is one session of ours at most.
 
         Raises:
-            InUseError: another process sends with it, for more than *wait* seconds.
+            InUseError: another process sends with it, for longer than *wait*.
 
         """
         folder = self.definition.workspace.user_state
-        lock = AccountLock(folder, account_key(account), wait=wait, give_up=give_up, tell=tell)
+        lock = AccountLock(folder, account_key(account), wait=wait)
         self._stack.enter_context(lock)
 
     def refuse_without_room(self, rows: int) -> None:
@@ -242,9 +234,7 @@ def open_run(
     access: Access,
     *,
     clock: Clock | None = None,
-    wait: float = 0.0,
-    give_up: Callable[[], bool] = lambda: False,
-    tell: Callable[[datetime], None] = lambda _until: None,
+    wait: LockWait = NO_WAIT,
 ) -> Iterator[OpenCampaign]:
     """Open the campaign for one command, and close everything when it ends.
 
@@ -252,9 +242,7 @@ def open_run(
         definition: which campaign.
         access: what is going to be done to its ledger.
         clock: gives the times that are recorded.
-        wait: seconds to wait for another process that works on the campaign.
-        give_up: says when to wait no longer.
-        tell: is told until when it waits for the other process at most.
+        wait: how to wait for another process that works on the campaign.
 
     Raises:
         LedgerError: it is missing, older than it should be, damaged, or cannot be written.
@@ -276,7 +264,7 @@ def open_run(
             definition.workspace.make_state()
         _refuse_undecided(definition, access)
         folder = definition.workspace.ledger_path.parent
-        stack.enter_context(CampaignLock(folder, wait=wait, give_up=give_up, tell=tell))
+        stack.enter_context(CampaignLock(folder, wait=wait))
         open_it = _for_sending if access is Access.SEND else _for_deciding
         yield open_it(definition, clock, stack)
 

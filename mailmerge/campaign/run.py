@@ -31,6 +31,7 @@ from mailmerge.campaign.standing import stamp_of, troubled_last
 from mailmerge.clock import SystemClock
 from mailmerge.errors import AuthError, CampaignFileError, LedgerError, MailmergeError, PlanDamaged, RowError
 from mailmerge.ledger.account_usage import QuotaRefusal
+from mailmerge.ledger.locks import LockWait
 from mailmerge.ledger.schema import sync_folder
 from mailmerge.model import Status
 from mailmerge.recipients import parse_rows
@@ -142,15 +143,9 @@ def send(
     log = program_log()
     listener = OutcomeListener(on_outcome, log) if log is not None or on_outcome is not None else None
     access = Access.COPY if request.dry_run else Access.SEND
-    told = partial(tell_wait, observe)
-    with open_run(
-        definition,
-        access,
-        clock=clock,
-        wait=request.wait_lock,
-        give_up=stop.is_set,
-        tell=partial(told, "campaign_lock"),
-    ) as opened:
+    tell = partial(tell_wait, observe)
+    wait = LockWait(request.wait_lock, stop.is_set, partial(tell, "campaign_lock"))
+    with open_run(definition, access, clock=clock, wait=wait) as opened:
         run = Run(
             opened, request, account, clock=clock, stop=stop, observe=observe, listener=listener, kept=kept
         )
@@ -158,9 +153,7 @@ def send(
         if not confirm(plan) or request.dry_run:
             return None
         if plan.to_send:
-            opened.lock_account(
-                account, wait=request.wait_lock, give_up=stop.is_set, tell=partial(told, "account_lock")
-            )
+            opened.lock_account(account, wait=replace(wait, tell=partial(tell, "account_lock")))
         with Transcript(request.transcript) as transcript:
             profile = server_profile(account, opened.usage, clock)
             connect = connection_factory(

@@ -16,7 +16,7 @@ from msgspec import Struct
 from mailmerge import files
 from mailmerge.config.accounts import default_config_path
 from mailmerge.errors import ListError
-from mailmerge.ledger.locks import Lock
+from mailmerge.ledger.locks import Lock, LockWait
 from mailmerge.model import Place
 from mailmerge.recipients.address_column import entries_in
 from mailmerge.recipients.suppression import OptOuts, read_opt_outs
@@ -72,7 +72,7 @@ class SuppressionStore:
     def __init__(self, path: Path, *, wait: float = 10.0) -> None:
         self.path = path
         self._lock = _StoreLock(
-            path.with_name(f"{path.name}.lock"), f"the suppression store {path}", wait=wait
+            path.with_name(f"{path.name}.lock"), f"the suppression store {path}", wait=LockWait(wait)
         )
 
     def __enter__(self) -> Self:

@@ -16,6 +16,8 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Self
 
+from msgspec import Struct
+
 from mailmerge import files
 from mailmerge.errors import FileError, InUseError
 from mailmerge.folders import open_to_read
@@ -55,34 +57,36 @@ def _ignore(_until: datetime) -> None:
     """Stand for whoever does not want to be told."""
 
 
+class LockWait(Struct, frozen=True):
+    """How to wait for another holder of a lock."""
+
+    seconds: float = 0.0
+    """How long at most."""
+    give_up: Callable[[], bool] = lambda: False
+    """Says when to wait no longer."""
+    tell: Callable[[datetime], None] = _ignore
+    """Is told, once, until when it waits at most."""
+
+
+NO_WAIT = LockWait()
+
+
 class Lock:
     """A file that one process holds; use it as a context manager.
 
     Args:
         path: the file.
         what: what it stands for, for messages.
-        wait: seconds to wait for another holder.
-        give_up: says when to wait no longer.
-        tell: is told, once, until when it waits at most.
+        wait: how to wait for another holder.
 
     """
 
     code = "L707"
 
-    def __init__(
-        self,
-        path: Path,
-        what: str,
-        *,
-        wait: float = 0.0,
-        give_up: Callable[[], bool] = lambda: False,
-        tell: Callable[[datetime], None] = _ignore,
-    ) -> None:
+    def __init__(self, path: Path, what: str, *, wait: LockWait = NO_WAIT) -> None:
         self.path = path
         self._what = what
         self._wait = wait
-        self._give_up = give_up
-        self._tell = tell
         self._handle: int | None = None
 
     def acquire(self) -> None:
@@ -96,17 +100,17 @@ class Lock:
         if self._handle is not None:
             raise RuntimeError("the lock is already held")
         began = time.monotonic()
-        deadline = began + max(self._wait, _GLANCE)
+        deadline = began + max(self._wait.seconds, _GLANCE)
         told = False
         handle = self._open()
         while not self._taken(handle):
-            if time.monotonic() >= deadline or self._give_up():
+            if time.monotonic() >= deadline or self._wait.give_up():
                 text = self._read(handle)
                 os.close(handle)
                 raise self._in_use(text)
             if not told and time.monotonic() >= began + _TELL_FROM:
                 told = True
-                self._tell(datetime.now(UTC) + timedelta(seconds=deadline - time.monotonic()))
+                self._wait.tell(datetime.now(UTC) + timedelta(seconds=deadline - time.monotonic()))
             time.sleep(0.02)
         self._handle = handle
         about = json.dumps({"pid": os.getpid(), "since": datetime.now(UTC).isoformat(timespec="seconds")})
@@ -186,15 +190,8 @@ class CampaignLock(Lock):
     It has the lock of the folder, too, because a person may delete the file.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        wait: float = 0.0,
-        give_up: Callable[[], bool] = lambda: False,
-        tell: Callable[[datetime], None] = _ignore,
-    ) -> None:
-        super().__init__(folder / "lock", "this campaign", wait=wait, give_up=give_up, tell=tell)
+    def __init__(self, folder: Path, *, wait: LockWait = NO_WAIT) -> None:
+        super().__init__(folder / "lock", "this campaign", wait=wait)
         self._guard: Folder | None = None
 
     def _guard_is_free(self) -> bool:
@@ -225,15 +222,7 @@ class AccountLock(Lock):
 
     code = "L711"
 
-    def __init__(
-        self,
-        folder: Path,
-        account: str,
-        *,
-        wait: float = 0.0,
-        give_up: Callable[[], bool] = lambda: False,
-        tell: Callable[[datetime], None] = _ignore,
-    ) -> None:
+    def __init__(self, folder: Path, account: str, *, wait: LockWait = NO_WAIT) -> None:
         name = hashlib.sha256(account.encode("utf-8", "replace")).hexdigest()[:16]
         path = folder / f"account-{name}.lock"
-        super().__init__(path, f"the account {account}", wait=wait, give_up=give_up, tell=tell)
+        super().__init__(path, f"the account {account}", wait=wait)

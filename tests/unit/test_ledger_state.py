@@ -20,7 +20,7 @@ from mailmerge.clock import VirtualClock
 from mailmerge.errors import InUseError, LedgerError
 from mailmerge.ledger.account_usage import AccountUsage
 from mailmerge.ledger.ledger import Ledger
-from mailmerge.ledger.locks import AccountLock, CampaignLock
+from mailmerge.ledger.locks import AccountLock, CampaignLock, LockWait
 from mailmerge.ledger.registry import CampaignRegistry
 from mailmerge.model import Rate
 
@@ -62,7 +62,7 @@ def test_a14_the_second_process_is_told_who_has_it(holder, tmp_path: Path) -> No
     assert caught.value.exit_code == 7
     holder.kill()
     holder.wait()
-    with CampaignLock(tmp_path, wait=1.0):
+    with CampaignLock(tmp_path, wait=LockWait(1.0)):
         pass
 
 
@@ -107,7 +107,7 @@ def test_waiting_for_a_lock_ends(tmp_path: Path) -> None:
         (tmp_path / "lock").write_text("{]")
         before = time.monotonic()
         with pytest.raises(InUseError, match="another process"):
-            CampaignLock(tmp_path, wait=0.1).acquire()
+            CampaignLock(tmp_path, wait=LockWait(0.1)).acquire()
         assert time.monotonic() - before >= 0.1
     assert stat.S_IMODE((tmp_path / "lock").stat().st_mode) == 0o600
 
@@ -121,7 +121,7 @@ def test_a_wait_for_a_lock_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with CampaignLock(tmp_path):
         for wait in (0.0, 60.0):
             with pytest.raises(InUseError):
-                CampaignLock(tmp_path, wait=wait, tell=told.append).acquire()
+                CampaignLock(tmp_path, wait=LockWait(wait, tell=told.append)).acquire()
     (until,) = told
     assert 50 < (until - datetime.now(UTC)).total_seconds() <= 60
 
