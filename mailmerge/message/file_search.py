@@ -35,6 +35,8 @@ _ONE = r"\1"
 """How ``glob.escape`` writes the three characters: what a cell puts into a path is always so."""
 _TOKENS = re.compile(r"(\[[*?[]\]|\[[^\]]+\]|\*+|\?)")
 _MOST_STARS = 4
+LONGEST_PATH = 4096
+"""Characters; looking for what is longer would take longer than it is worth."""
 _SEVERAL = re.compile(r"\s*[;,|\n]\s*|\s+(?:and|und|et|y)\s+")
 _INVISIBLE = re.compile(r"[\s\u200b-\u200f\u2060\ufeff]+")
 _MOST_COMPARED = 100
@@ -74,6 +76,9 @@ class WantedPath(Struct, frozen=True):
             FileProblem: it contains control characters, or is not relative on every system.
 
         """
+        if len(text) > LONGEST_PATH:
+            hint = f"at most {LONGEST_PATH:,} are possible: correct it"
+            raise FileProblem("D166", f"a path of {len(text):,} characters: {quoted(text)}", hint)
         shown = text if literal else _ESCAPED.sub(_ONE, text)
         if re.search(_BAD_IN_PATH, text):
             hint = "one name for each cell: a second file needs its own column and [[attach]]"

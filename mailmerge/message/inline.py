@@ -13,7 +13,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
-from mailmerge.message.file_search import FileProblem
+from mailmerge.message.file_search import LONGEST_PATH, FileProblem
 from mailmerge.text import quoted
 
 if TYPE_CHECKING:
@@ -149,7 +149,9 @@ class InlineImages:
 
     def _find(self, source: str) -> str:
         try:
-            names = dict.fromkeys((source, unquote(source.partition("?")[0].partition("#")[0])))
+            names = dict.fromkeys((source,))
+            if len(source) <= LONGEST_PATH:
+                names[unquote(source.partition("?")[0].partition("#")[0])] = None
             for name in names:
                 files = self._store.search.find(self._base, name, "skip", literal=True)
                 if len(files) == 1:

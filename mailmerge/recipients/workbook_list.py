@@ -6,10 +6,14 @@ import warnings
 from contextlib import ExitStack, contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any
+from xml.etree.ElementTree import SubElement
 
-import openpyxl
 from openpyxl.cell.read_only import EMPTY_CELL, ReadOnlyCell
+from openpyxl.reader.excel import ExcelReader
+from openpyxl.worksheet._read_only import ReadOnlyWorksheet
 from openpyxl.worksheet._reader import WorkSheetParser
+from openpyxl.xml.constants import SHARED_STRINGS, SHEET_MAIN_NS
+from openpyxl.xml.functions import iterparse
 
 from mailmerge.errors import ListError
 from mailmerge.model import Diagnostic, Place, Severity
@@ -47,7 +51,10 @@ if TYPE_CHECKING:
     from mailmerge.values import Cell
 
 _CHUNK = 256
-"""Rows taken from openpyxl at a time: its warnings are silenced around each chunk, not around the caller."""
+"""Rows taken from openpyxl at a time, after smaller beginnings: whoever wants the headings needs no more.
+
+Its warnings are silenced around each chunk, not around the caller.
+"""
 
 _FAR = 64
 """Columns behind the last content from which on an empty cell does not count."""
@@ -239,6 +246,45 @@ def _choose(parts: list[SheetPart], wanted: str | None, shown: str) -> SheetPart
     raise ListError(f'{shown} has no sheet "{wanted}"', code="D122", hint=hint, place=Place(path=shown))
 
 
+class _Reader(ExcelReader):
+    """openpyxl's, but texts are read without making an object of each stretch of letters that look alike."""
+
+    def read_strings(self) -> None:
+        package: Any = self.package
+        part = package.find(SHARED_STRINGS)
+        if part is None:
+            return
+        with self.archive.open(part.PartName[1:]) as file:
+            for _, element in iterparse(file):
+                if element.tag == f"{_MAIN}si":
+                    self.shared_strings.append(_letters(element).replace("x005F_", ""))
+                    element.clear()
+
+    def read_worksheets(self) -> None:
+        book: Any = self.wb
+        for sheet, relation in self.parser.find_sheets():
+            if relation.target in self.valid_files and "chartsheet" not in relation.Type:
+                page = _Page(book, sheet.name, relation.target, self.shared_strings)
+                book._sheets.append(page)  # noqa: SLF001  as its own reader does
+
+
+class _Page(ReadOnlyWorksheet):
+    """openpyxl's, which would look through a sheet that does not claim a size until its end."""
+
+    def _get_size(self) -> None:
+        """Leave it: what a sheet claims is not believed."""
+
+
+_MAIN = f"{{{SHEET_MAIN_NS}}}"
+
+
+def _letters(element: Any) -> str:
+    """Give the text of a text with formats, without how it is pronounced."""
+    texts = [element.findtext(f"{_MAIN}t") or ""]
+    texts += [stretch.findtext(f"{_MAIN}t") or "" for stretch in element.iterfind(f"{_MAIN}r")]
+    return "".join(texts)
+
+
 class _Parser(WorkSheetParser):
     """openpyxl's, but a cell that it cannot read is that cell's problem, not the workbook's."""
 
@@ -256,6 +302,11 @@ class _Parser(WorkSheetParser):
 
     def parse_cell(self, element: Any) -> dict[str, Any]:
         try:
+            text = element.find(f"{_MAIN}is") if element.get("t") == "inlineStr" else None
+            if text is not None and len(text) > 1:
+                letters = _letters(text)
+                text.clear()
+                SubElement(text, f"{_MAIN}t").text = letters
             cell: dict[str, Any] = super().parse_cell(element)
             if not 0 <= int(cell["style_id"]) < max(self._styles, 1):
                 raise IndexError("there is no such format")
@@ -287,13 +338,16 @@ def _sheet_rows(
             # A file that openpyxl opens itself stays open where the workbook is damaged.
             file = stack.enter_context(path.open("rb"))
             # keep_links: other workbooks that this one refers to are nobody's business here.
-            book = openpyxl.load_workbook(file, read_only=True, data_only=True, keep_links=False)
-            sheet: Any = book[name]
+            reader = _Reader(file, read_only=True, data_only=True, keep_links=False)
+            reader.read()
+            sheet: Any = reader.wb[name]
             source = stack.enter_context(sheet._get_source())  # noqa: SLF001
             rows = _present(_Parser(source, sheet), sheet, last)
+        size = 1
         while True:
             with _quiet(shown):
-                chunk = [(number, [read(cell) for cell in cells]) for number, cells in islice(rows, _CHUNK)]
+                chunk = [(number, [read(cell) for cell in cells]) for number, cells in islice(rows, size)]
+            size = min(2 * size, _CHUNK)
             if not chunk:
                 return
             yield from chunk

@@ -165,6 +165,21 @@ def _growing(name: str, position: int = 0) -> Callable[..., Any]:
     return guarded
 
 
+_MOST_WRAPPED = 32_768
+_LONGEST_WORD = 8192
+
+
+@pass_environment
+def _wordwrap(environment: Environment, value: Any, *args: Any, **options: Any) -> Any:
+    text = shown(value)
+    if len(text) > _LONGEST_WORD:
+        # What cannot be wrapped in a line takes time that grows with the square of its length.
+        longest = max(map(len, re.findall(r"\S+|\s+", text)))
+        if len(text) > _MOST_WRAPPED or longest > _LONGEST_WORD:
+            raise BadValue("D117", f"is too long to wrap ({len(text):,} characters)", value)
+    return _of_text("wordwrap", 1)(environment, text, *args, **options)
+
+
 def _format(value: Any, *args: Any, **options: Any) -> Any:
     if args and options:
         raise FilterArgumentError("can't handle positional and keyword arguments at the same time")
@@ -437,8 +452,8 @@ def _kind_test(kind: type) -> Callable[[Any], bool]:
 def filters() -> dict[str, Callable[..., Any]]:
     """Return Jinja2's filters that cells need in another way."""
     of_text = ("center", "forceescape", "pprint", "safe", "striptags", "urlize", "wordcount")
-    with_context = {"replace", "urlize", "wordwrap", "truncate"}
-    names = (*of_text, "indent", "replace", "truncate", "wordwrap")
+    with_context = {"replace", "urlize", "truncate"}
+    names = (*of_text, "indent", "replace", "truncate")
     return {
         **{name: _of_text(name, 1 if name in with_context else 0) for name in names},
         **{
@@ -461,6 +476,7 @@ def filters() -> dict[str, Callable[..., Any]]:
         "xmlattr": _xmlattr,
         "join": _join,
         "format": _format,
+        "wordwrap": _wordwrap,
         "tojson": _tojson,
         "int": _int,
         "float": _float,

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from mailmerge.cli import cli
 from mailmerge.errors import InputError, ListError, MailmergeError
 from mailmerge.model import Status
+from mailmerge.recipients import open_list
 
 if TYPE_CHECKING:
     from campaigns import CampaignFactory
@@ -314,6 +315,55 @@ def test_d7_a_hostile_cell_of_a_workbook_costs_its_row(campaign_factory: Campaig
     plan = _checked(campaign_factory, OF_ONE_ROW[case]()).check()
 
     assert (plan.statuses[Status.INVALID], plan.statuses[Status.PENDING]) == (1, 2)
+
+
+RUNS = "<r><t>a</t></r>" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("cell", "strings"),
+    [
+        (f'<c r="B3" t="inlineStr"><is>{RUNS}</is></c>', ""),
+        ('<c r="B3" t="s"><v>0</v></c>', f"<si>{RUNS}</si>"),
+    ],
+    ids=["inline", "shared"],
+)
+def test_d7_a_text_of_many_formats_costs_no_more_than_its_letters(
+    campaign_factory: CampaignFactory, cell: str, strings: str
+) -> None:
+    """A hundred thousand stretches of letters that look different: it was two seconds of processor time."""
+    _checked(campaign_factory, _book(_people(cell), strings))
+    started = time.process_time()
+    people = list(open_list(campaign_factory.folder / "people.xlsx"))
+    taken = time.process_time() - started
+
+    assert people[1].values == ("b@x.org", "a" * 100_000)
+    assert taken < 1.2
+
+
+@pytest.mark.parametrize(
+    ("html", "cell", "code"),
+    [
+        ("<img src='{{ x }}' alt=''>", "a" * 5000, "D166"),
+        ("<img src='{{ x }}' alt=''>", "../" * 40_000, "D166"),
+        ("{{ x|wordwrap(1) }}", "x" + " " * 131_000 + "x", "D117"),
+        ("{{ x|wordwrap(20) }}", "a " * 20_000, "D117"),
+    ],
+)
+def test_d5_what_would_take_long_with_a_cell_is_refused(
+    campaign_factory: CampaignFactory, html: str, cell: str, code: str
+) -> None:
+    """A path of more than 4,096 characters, and a text too long to be wrapped: an invalid row, and soon."""
+    campaign = campaign_factory(
+        {"body.html": html, "body.txt": "Hello", "a.png": "x"}, heading="email,name,x",
+        rows=[f"a@x.org,Ann,{cell}"],
+    )  # fmt: skip
+    started = time.process_time()
+    plan = campaign.check()
+
+    assert code in {group.first.code for group in plan.problems}
+    assert plan.statuses[Status.INVALID] == 1
+    assert time.process_time() - started < 0.5
 
 
 @pytest.mark.parametrize("case", OF_THE_FILE)
