@@ -74,7 +74,7 @@ def damaged_cell(cell: str, place: Place, row: int) -> Diagnostic:
 
 def fenced(cells: list[str]) -> list[str] | tuple[str | CellError, ...]:
     """Replace cells that no template may use, if there are any: they cost their row, not the list."""
-    if not any(len(cell) > MAX_CELL or "\0" in cell for cell in cells):
+    if not any(len(cell) > MAX_CELL or "\0" in cell or "\ufffd" in cell for cell in cells):
         return cells
     return tuple(map(_fenced, cells))
 
@@ -82,7 +82,7 @@ def fenced(cells: list[str]) -> list[str] | tuple[str | CellError, ...]:
 def _fenced(cell: str) -> str | CellError:
     if len(cell) > MAX_CELL:
         return long_cell(cell)
-    if "\0" in cell:
+    if "\0" in cell or "\ufffd" in cell:
         problem = damaged_cell(cell, Place(), 0)
         return CellError(problem.code, problem.message, problem.hint or "", cell.replace("\0", "")[:40])
     return cell

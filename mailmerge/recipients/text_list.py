@@ -97,6 +97,7 @@ class TextList(RecipientList):
         # Where csv lets long cells pass, each row has to be looked at.
         damage = ["long"] if csv.field_size_limit() > MAX_CELL else []
         problems: list[Diagnostic] = []
+        lost: list[Diagnostic] = []
         with self._open() as file:
             for row, line, cells in self._numbered(file, damage, problems, after=self.header.row):
                 if not cells or not (cells[0].strip() or any(map(strip, cells))):
@@ -105,6 +106,10 @@ class TextList(RecipientList):
                     yield row, line, cells
                 else:
                     problems += self._examine(row, line, cells)
+                    lost += self._lost(row, line, cells)
+                    if len(lost) >= MAX_PROBLEMS:  # not a mistyped cell or two: the whole list is damaged
+                        problems = lost
+                        break
                     if not problems:
                         yield row, line, fenced(cells)
                     elif len(problems) >= MAX_PROBLEMS:
@@ -140,11 +145,7 @@ class TextList(RecipientList):
     def _examine(self, row: int, line: int, cells: list[str]) -> list[Diagnostic]:
         """Find what is wrong with a record that is not plainly right; nothing may be."""
         place = self._place(row, line, -1)
-        found = [
-            damaged_cell(cell, self._place(row, line, position), row)
-            for position, cell in enumerate(cells)
-            if "\ufffd" in cell
-        ]
+        found: list[Diagnostic] = []
         if len(cells) != self.header.width:
             found.append(ragged(cells, self.header.width, self._delimiter, place, row))
         else:
@@ -154,6 +155,11 @@ class TextList(RecipientList):
                 if cells[position].strip()
             ]
         return found
+
+    def _lost(self, row: int, line: int, cells: list[str]) -> list[Diagnostic]:
+        """Say where characters were lost; of each row once."""
+        at = next((at for at, cell in enumerate(cells) if "\ufffd" in cell), None)
+        return [] if at is None else [damaged_cell(cells[at], self._place(row, line, at), row)]
 
     def _place(self, row: int, line: int | None, position: int) -> Place:  # noqa: ARG002  lines are closer
         known = position in self.header.kept
