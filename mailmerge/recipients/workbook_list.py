@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import codecs
+import re
 import warnings
 from contextlib import ExitStack, contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any
-from xml.etree.ElementTree import SubElement
+from xml.etree.ElementTree import SubElement, tostring
+from zipfile import ZipFile
 
+from defusedxml import ElementTree
 from openpyxl.cell.read_only import EMPTY_CELL, ReadOnlyCell
 from openpyxl.reader.excel import ExcelReader
+from openpyxl.styles.numbers import BUILTIN_FORMATS_MAX_SIZE
 from openpyxl.worksheet._read_only import ReadOnlyWorksheet
 from openpyxl.worksheet._reader import WorkSheetParser
-from openpyxl.xml.constants import SHARED_STRINGS, SHEET_MAIN_NS
+from openpyxl.xml.constants import ARC_STYLE, SHARED_STRINGS, SHEET_MAIN_NS
 from openpyxl.xml.functions import iterparse
 
 from mailmerge.errors import ListError
@@ -30,6 +35,7 @@ from mailmerge.recipients.recipient_list import (
     read_header,
 )
 from mailmerge.recipients.xlsx_package import (
+    MAX_FORMAT,
     MAX_GAP,
     SheetPart,
     cell_name,
@@ -45,6 +51,8 @@ from mailmerge.values import displayed
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator, Sequence
     from pathlib import Path
+    from typing import BinaryIO
+    from xml.etree.ElementTree import Element
 
     from mailmerge.options import Hidden
     from mailmerge.recipients.recipient_list import Header
@@ -246,8 +254,32 @@ def _choose(parts: list[SheetPart], wanted: str | None, shown: str) -> SheetPart
     raise ListError(f'{shown} has no sheet "{wanted}"', code="D122", hint=hint, place=Place(path=shown))
 
 
+class _Archive(ZipFile):
+    """A workbook whose number formats are none too long: openpyxl matches each against expressions."""
+
+    def read(self, name: Any, pwd: bytes | None = None) -> bytes:
+        content = super().read(name, pwd)
+        if name == ARC_STYLE and (_LONG_FORMAT.search(content) or content[:2] in _BOMS_16):
+            root: Element = ElementTree.fromstring(content)
+            for element in root.iter():
+                if len(element.get("formatCode", "")) > MAX_FORMAT:
+                    element.set("formatCode", _TOO_LONG)
+            content = tostring(root)
+        return content
+
+
+_LONG_FORMAT = re.compile(rb"""formatCode\s*=\s*(?:"[^"]{256}|'[^']{256})""")
+_BOMS_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_TOO_LONG = '"too long"'
+"""A format that shows the same whatever the number is, in place of one that is too long."""
+
+
 class _Reader(ExcelReader):
     """openpyxl's, but texts are read without making an object of each stretch of letters that look alike."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__(file, read_only=True, data_only=True, keep_links=False)
+        self.archive = _Archive(file)
 
     def read_strings(self) -> None:
         package: Any = self.package
@@ -299,6 +331,16 @@ class _Parser(WorkSheetParser):
             timedelta_formats=book._timedelta_formats,  # noqa: SLF001
         )
         self._styles = len(book._cell_styles)  # noqa: SLF001
+        formats = book._number_formats  # noqa: SLF001
+        bad = formats.index(_TOO_LONG) + BUILTIN_FORMATS_MAX_SIZE if _TOO_LONG in formats else None
+        self._unusable = {at for at, style in enumerate(book._cell_styles) if style.numFmtId == bad}  # noqa: SLF001
+
+    def _check_format(self, cell: dict[str, Any]) -> None:
+        style = int(cell["style_id"])
+        if not 0 <= style < max(self._styles, 1):
+            raise IndexError("there is no such format")
+        if style in self._unusable and cell["data_type"] != "s" and cell["value"] is not None:
+            raise ValueError(f"its number format has more than {MAX_FORMAT} characters")
 
     def parse_cell(self, element: Any) -> dict[str, Any]:
         try:
@@ -308,8 +350,7 @@ class _Parser(WorkSheetParser):
                 text.clear()
                 SubElement(text, f"{_MAIN}t").text = letters
             cell: dict[str, Any] = super().parse_cell(element)
-            if not 0 <= int(cell["style_id"]) < max(self._styles, 1):
-                raise IndexError("there is no such format")
+            self._check_format(cell)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             name = element.get("r")
             column = cell_position(name)[1] if name else max(self.col_counter, 1)
@@ -338,7 +379,7 @@ def _sheet_rows(
             # A file that openpyxl opens itself stays open where the workbook is damaged.
             file = stack.enter_context(path.open("rb"))
             # keep_links: other workbooks that this one refers to are nobody's business here.
-            reader = _Reader(file, read_only=True, data_only=True, keep_links=False)
+            reader = _Reader(file)
             reader.read()
             sheet: Any = reader.wb[name]
             source = stack.enter_context(sheet._get_source())  # noqa: SLF001

@@ -276,10 +276,11 @@ OF_ONE_ROW = {
     "long duration": lambda: _book(_people(_NUMBER.format("1e15")), "", _format("[h]:mm")),
     "boolean x": lambda: _book(_people('<c r="B3" t="b"><v>x</v></c>')),
     "error": lambda: _book(_people('<c r="B3" t="e"><v>#BOO!</v></c>')),
+    "[$": lambda: _book(_people(_NUMBER.format(5)), "", _format("[$" * 300_000)),
+    "[$ for a date": lambda: _book(_people(_NUMBER.format(5)), "", _format("yyyy[$" * 50)),
     "a megabyte": lambda: _book(_people(_text("B3", "y" * 1_100_000))),
 }
 OF_THE_FILE = {
-    "[$": lambda: _book(_people(_NUMBER.format(5)), "", _format("[$" * 300_000)),
     "100,000 formats": lambda: _book(_people(_NUMBER.format(5)), "", _format("0.00") * 100_000),
     "negative row": lambda: _book(_people(_text("B3", "1"), '<row r="-3"/>')),
     "endless row number": lambda: _book(_people(_text("B3", "1"), f'<row r="{DIGITS}"/>')),
