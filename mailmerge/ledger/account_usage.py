@@ -129,6 +129,8 @@ class _Tally:
 class AccountUsage(StateDatabase):
     """The counts of all accounts, in one small database of the user's state folder."""
 
+    remembers = "what accounts have sent lately"
+
     def __init__(self, path: Path) -> None:
         super().__init__(path, _SCHEMA)
         self._seen: dict[str, _Tally] = {}

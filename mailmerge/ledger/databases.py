@@ -8,10 +8,11 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from mailmerge.errors import FileError, LedgerError
-from mailmerge.sqlite import Database
+from mailmerge.sqlite import Database, is_full
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,7 +92,7 @@ def journal_is_empty(path: Path) -> bool:
 
 
 class StateDatabase:
-    """A database that may be deleted, at the price of some memory; use it as a context manager.
+    """A database that may be deleted, at the price of what it remembers; use it as a context manager.
 
     Args:
         path: the file; made with its folder if it is not there.
@@ -103,10 +104,13 @@ class StateDatabase:
 
     """
 
+    remembers = ""
+    """What is lost with the file."""
+
     def __init__(self, path: Path, schema: str, *, read_only: bool = False) -> None:
         self._db = Database.connect(
             path,
-            _memory_lost,
+            partial(_unusable_memory, self.remembers),
             create=not read_only,
             read_only=read_only,
             # Else SQLite leaves its shared memory beside it, where nothing is to be changed.
@@ -136,7 +140,7 @@ class StateDatabase:
             raise LedgerError(
                 f"{self._db.path} was deleted or replaced while it was in use",
                 code="L710",
-                hint="what an account has sent must be remembered; run the same command again",
+                hint=f"{self.remembers} must be remembered; run the same command again",
             )
 
     def close(self) -> None:
@@ -161,14 +165,20 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return facts.st_dev, facts.st_ino
 
 
-def _memory_lost(path: Path, error: Exception) -> LedgerError:
+def _unusable_memory(remembers: str, path: Path, error: Exception) -> LedgerError:
     if isinstance(error, FileError):
-        usual = "what an account has sent must be remembered; check the folder and its permissions"
+        usual = f"{remembers} must be remembered; check the folder and its permissions"
         return LedgerError(
             f"cannot use {error.filename}: {error.strerror}", code="L710", hint=error.hint or usual
+        )
+    if is_full(error):
+        return LedgerError(
+            f"cannot use {path}: {error}; the disk is full, or reports errors",
+            code="L710",
+            hint="free some space, then run the same command again; nothing more was sent",
         )
     return LedgerError(
         f"cannot use {path}: {error}",
         code="L710",
-        hint="if the disk is fine, move this file away: only the memory of recent quotas is lost with it",
+        hint=f"if the disk is fine, move this file away: what is lost with it is {remembers}",
     )

@@ -64,6 +64,8 @@ _BATCH = 5000
 class CampaignRegistry(StateDatabase):
     """The user's campaigns with their high-water marks: how many hand-overs each ledger had recorded."""
 
+    remembers = "how far each campaign has got and who has its messages"
+
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         super().__init__(path, _SCHEMA, read_only=read_only)
         self.messages = MessageRegistry(self._db)

@@ -133,6 +133,27 @@ def test_a_lock_that_cannot_be_made_is_told() -> None:
         CampaignLock(Path("/proc/self/none")).acquire()
 
 
+@pytest.mark.parametrize(
+    ("kind", "lost"),
+    [(AccountUsage, "what accounts have sent"), (CampaignRegistry, "how far each campaign has got")],
+)
+def test_what_is_lost_with_a_state_file_is_said(
+    tmp_path: Path, kind: type[AccountUsage | CampaignRegistry], lost: str
+) -> None:
+    """Who moves a damaged file away knows the price of it; on a full disk nobody is told to."""
+    path = tmp_path / "state.db"
+    path.write_bytes(b"no database" * 500)
+    with pytest.raises(LedgerError) as damaged:
+        kind(path)
+    assert lost in str(damaged.value.hint)
+    path.unlink()
+    with kind(path) as state:
+        state._db.execute("PRAGMA max_page_count = 1")
+        with pytest.raises(LedgerError, match="the disk is full") as full:
+            state._db.execute("CREATE TABLE more AS SELECT randomblob(100000)")
+    assert "move" not in str(full.value.hint)
+
+
 # --- account usage --------------------------------------------------------------------------------------
 
 
