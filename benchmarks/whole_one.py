@@ -22,7 +22,7 @@ from campaigns import with_variables
 from mailmerge import Campaign
 from mailmerge.campaign import connect
 from mailmerge.model import Outcome, Phase, Reply, Scope, Status
-from mailmerge.smtp.state import Completed, ReleaseNeeded
+from mailmerge.smtp.state import Completed, InStep, ReleaseNeeded
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
@@ -59,7 +59,9 @@ class Yes:
 
     def release(self, tokens: Iterable[int]) -> None:
         """Accept what is promised."""
-        self._events += (Completed(token, self._outcome) for token in tokens)
+        accepted = tuple(tokens)
+        self._events += (Completed(token, self._outcome) for token in accepted)
+        self._events.append(InStep(accepted))
 
     def poll(self, _timeout: float) -> list[Any]:
         """Return what happened."""
