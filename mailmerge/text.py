@@ -172,8 +172,11 @@ def octets(number: int) -> str:
 
 # --- cells of ours -----------------------------------------------------------------------------------
 
-_STARTS = r"[=+\-@\t\r\uff0b\uff0d\uff1d\uff20]"
+_BEGINNINGS = r"=+\-@\t\r\uff0b\uff0d\uff1d\uff20"
+_STARTS = f"[{_BEGINNINGS}]"
 _FORMULA = re.compile(rf"(\A|[,;\t\r\n][ \"]*)(?='*{_STARTS})")
+_HARMLESS = re.compile(rf"(?:[^'{_BEGINNINGS},;\n][^,;\t\r\n]*)?")
+"""What most cells are: nothing to guard, seen faster."""
 _GUARDED = re.compile(rf"(\A|[,;\t\r\n][ \"]*)'(?='*{_STARTS})")
 
 
@@ -183,7 +186,7 @@ def guarded(text: str) -> str:
     A program that is set to another separator splits the cells of a table once more, and line ends begin a
     row for it: what follows any of them is guarded as well.
     """
-    return _FORMULA.sub(r"\1'", text)
+    return text if _HARMLESS.fullmatch(text) else _FORMULA.sub(r"\1'", text)
 
 
 def unguarded(text: str) -> str:
