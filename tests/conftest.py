@@ -31,12 +31,14 @@ settings.load_profile("ci" if os.environ.get("CI") == "true" else "dev")
 
 
 def pytest_configure() -> None:
-    """Let the programs that tests start hear SIGINT, also where we ignore it (``make test &`` in a script).
+    """Let the programs that tests start hear signals, also where we ignore them.
 
-    What is ignored is ignored by whatever one starts; what has a handler is not. Ours does nothing either.
+    A script's ``make test &`` ignores SIGINT, ``nohup make test`` SIGHUP. What is ignored is ignored by
+    whatever one starts; what has a handler is not. Ours does nothing either.
     """
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, lambda _number, _frame: None)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda _number, _frame: None)
 
 
 def pytest_collection_finish() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
 import sys
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from mailmerge.ledger.ledger import Ledger
 from mailmerge.model import Status
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="makes links and pipes")
@@ -87,9 +89,23 @@ def test_e7_what_is_named_outside_is_said(folder: Path, monkeypatch: pytest.Monk
     )
 
 
+@pytest.fixture
+def bounded() -> Iterator[None]:
+    """End a test that waits for a pipe, or reads without end, after 20 seconds."""
+
+    def ring(_number: int, _frame: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.alarm(20)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
 @pytest.mark.parametrize("kind", ["pipe", "zeros", "made up", "folder"])
 @pytest.mark.parametrize("name", ["people.csv", "never.txt", "body.txt", "campaign.toml"])
-@pytest.mark.timeout(20)
+@pytest.mark.usefixtures("bounded")
 def test_e7_only_plain_files_are_read(folder: Path, name: str, kind: str) -> None:
     """A pipe, an endless device or what the kernel makes up is an error at once."""
     (folder / name).unlink()
@@ -105,7 +121,7 @@ def test_e7_only_plain_files_are_read(folder: Path, name: str, kind: str) -> Non
 
 
 @pytest.mark.parametrize("target", ["/proc/self/environ", "/dev/zero", "/dev/stdin"])
-@pytest.mark.timeout(20)
+@pytest.mark.usefixtures("bounded")
 def test_a_body_that_is_named_outside_is_a_plain_file(folder: Path, target: str) -> None:
     """Also where the campaign file names it itself, without any link."""
     file = folder / "campaign.toml"
