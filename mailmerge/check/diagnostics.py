@@ -125,9 +125,16 @@ def _identity(found: Diagnostic) -> tuple[object, ...]:
     return (found.code, found.message, where)
 
 
+_NAMED_BY_A_ROW = frozenset({"T100", "T101", "T103", "T104", "T109"})
+"""What can be wrong with a template that a cell names in ``{% include cell %}``; templates that the author
+names are looked at before the first row, so that with a row these codes are about that row's cell."""
+
+
 def stops(diagnostic: Diagnostic) -> bool:
     """Whether this error stops the whole campaign: it is no row's own fault."""
-    return diagnostic.row is None or diagnostic.code.startswith("T")
+    if diagnostic.row is None:
+        return True
+    return diagnostic.code.startswith("T") and diagnostic.code not in _NAMED_BY_A_ROW
 
 
 # --- for people -------------------------------------------------------------------------------------

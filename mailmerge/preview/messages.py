@@ -95,7 +95,7 @@ def _clear(folder: Folder) -> None:
         more = f" and {len(others) - 1} more" if len(others) > 1 else ""
         raise FileError(
             folder.path,
-            f"has messages that were not written by this command: {quoted(others[0])}{more}",
+            f"it has messages that were not written by this command: {quoted(others[0])}{more}",
             hint="name another folder, or move them away: they would be taken for messages of this campaign",
         )
     for name in names:

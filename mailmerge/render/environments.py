@@ -288,7 +288,11 @@ class FolderLoader(BaseLoader):
                 hint="what readers are meant to get belongs in a file of its own",
             )
         self._own.add_template(str(path))
-        text = decode(self._files.read(path), shown)
+        try:
+            text = decode(self._files.read(path), shown)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise TemplateError(f"cannot read the template {shown}: {reason}") from None
         self._sources.add(template, text, shown)
         return text, str(path), lambda: True
 

@@ -319,10 +319,12 @@ def failure(
     that a template may use, for a hint at a near miss.
     """
     position = _position(error.__traceback__)
-    if isinstance(error, (InputError, MemoryError)) or position is None:
+    if position is None or isinstance(error, MemoryError):
         return error
     name, line = position
     row = recipient.row if recipient else None
+    if isinstance(error, InputError):
+        return _of_row(error, row) if isinstance(error, TemplateError) else error
     source = sources.place(name, line).source or ""
     blamed = error if isinstance(error, BadValue) else _blamed(error, source, recipient)
     if blamed:
@@ -335,6 +337,13 @@ def failure(
     if fault.word and isinstance(error, UnknownName) and error.owner is not missing:
         place = _attribute(sources, name, line, fault.word) or place
     return TemplateError(fault.message, code=fault.code, hint=fault.hint, place=place, row=row)
+
+
+def _of_row(error: TemplateError, row: int | None) -> TemplateError:
+    """Give what is wrong with a template that this row has included: others may name better ones."""
+    if error.row is not None or row is None:
+        return error
+    return TemplateError(error.message, code=error.code, hint=error.hint, place=error.place, row=row)
 
 
 def _attribute(sources: SourceMap, name: str, line: int, word: str) -> Place | None:
@@ -380,7 +389,7 @@ def _no_template(error: TemplateNotFound, _known: Iterable[str]) -> _Fault:
 
 
 def _endless(_error: RecursionError, _known: Iterable[str]) -> _Fault:
-    return _Fault("T106", "the template includes or calls itself endlessly")
+    return _Fault("T109", "the template includes or calls itself endlessly")
 
 
 def _failing(error: Exception, _known: Iterable[str]) -> _Fault:

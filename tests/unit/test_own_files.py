@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mailmerge.campaign import Campaign
+from mailmerge.check.diagnostics import stops
 from mailmerge.errors import InputError, SecretLeak
 from mailmerge.masking import Secret
 from mailmerge.message.attachments import is_image
+from mailmerge.model import Severity
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,6 +104,20 @@ def test_templates_may_include_each_other_and_nothing_else_of_ours(tmp_path: Pat
 
     assert plan.ready == 2
     assert {group.first.code for group in plan.problems if group.first.code[0] in "AT"} == {"A316"}
+
+
+def test_a_cell_that_names_an_unfit_template_is_one_invalid_row(tmp_path: Path) -> None:
+    """Files of ours, none at all, broken, undecodable, endless: the other rows are sent."""
+    (tmp_path / "broken.txt").write_text("{% if %}")
+    (tmp_path / "latin.txt").write_bytes(b"\xfc")
+    campaign(tmp_path, [], "shown")
+    cells = ["note.txt", ".env", "people.csv", "../x", "gone.txt", "broken.txt", "latin.txt", "body.txt"]
+    made = campaign(tmp_path, cells, "included")
+    (tmp_path / "body.txt").write_text("Hi {% include file %}")
+    plan = made.check()
+
+    assert not any(stops(group.first) for group in plan.problems if group.first.severity is Severity.ERROR)
+    assert (plan.ready, {row for group in plan.problems for row in group.rows}) == (1, set(range(3, 10)))
 
 
 def test_what_is_nobody_s_secret_is_sent(tmp_path: Path) -> None:

@@ -261,7 +261,7 @@ def test_syntax_errors(make, source, code, message):
         ("a\n{{ plan.upper }}", "T106", "the template fails for this row: a function would be printed"),
         (
             "a\n{% macro m() %}\n{{ m() }}{% endmacro %}{{ m() }}",
-            "T106",
+            "T109",
             "the template includes or calls itself",
         ),
     ],
