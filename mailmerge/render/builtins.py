@@ -267,6 +267,11 @@ def _no_number(value: Any, filter_name: str) -> BadValue:
 def _round(value: Any, precision: int = 0, method: str = "common") -> Any:
     if method not in {"common", "ceil", "floor"}:
         raise FilterArgumentError("method must be common, ceil or floor")
+    if isinstance(value, str):  # one cell that is no number makes texts of the whole column
+        number = _number(value)
+        if number is None:
+            raise BadValue("D114", "is not a number", value, "write it as 1234.50")
+        value = Number(number)
     return values.rounded(value, operator.index(precision), method)
 
 

@@ -93,6 +93,7 @@ HOSTILE = {
     [
         "{{ amount|int }}",
         "{{ amount|money('EUR') }}",
+        "{{ amount|round }}",
         "{{ amount|float * 2 }}",
         "{{ amount|float ** 99999 }}",
         "{{ '%.2f' % (amount|float) }}",
