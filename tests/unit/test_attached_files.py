@@ -132,6 +132,9 @@ def test_how_many_files_the_messages_have_is_counted(tmp_path: Path) -> None:
         ("{{ file }}", "", False),
         ("The invoice is attached.\n", 'path = "f/1.pdf"', False),
         ("re-attached, unattached, attachmentless", "", False),
+        ("We are attached to you; this is sent without attachments: no attachment.", "", False),
+        ("It is attached to this message.", "", True),
+        ("> please find attached\nThank you.", "", False),
     ],
 )
 def test_e4_a_forgotten_file_is_a_warning(tmp_path: Path, body: str, rule: str, *, warned: bool) -> None:

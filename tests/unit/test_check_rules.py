@@ -529,6 +529,7 @@ ADDRESS = 'a@x.org,"1 Mill Lane\nLeeds <&>",\nb@x.org,Bo,\n'
         ("<div style='white-space: pre-line'><p>{{ first }}</p></div>", False),
         ("<style>.lines {white-space:pre-wrap}</style><p class='lines x'>{{ first }}</p>", False),
         ("<style>.lines {white-space:pre-wrap}</style><p>{{ first }}</p>", True),
+        ("<style>@media screen {p {white-space: pre-line}}</style><p>{{ first }}</p>", False),
         ("<p>{{ first|lines }}</p>", False),
         ("<p>{{ first|nl2br }}</p>", False),
         ("<p>{{ first|e|replace('\n', '<br>'|safe) }}</p>", False),

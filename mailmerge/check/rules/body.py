@@ -38,7 +38,8 @@ _PLACEHOLDER = re.compile(
     r"|\[(?:your |insert |first ?name|name)[^\]\n]*\]"
 )
 _SPEAKS_OF_ONE = re.compile(
-    r"(?<![-\w\"'=/.#])(?:attached|attachments?|enclosed|anbei|(?:im|als) anhang|angehängt\w*"
+    r"(?<![-\w\"'=/.#])(?:attached(?! to (?!th(?:is|e)\b))|enclosed"
+    r"|(?<!\bno )(?<!without )(?<!without an )attachments?|anbei|(?:im|als) anhang|angehängt\w*"
     r"|in der anlage|beigefügt\w*"
     r"|ci-joint\w*|pi[eè]ces? jointes?|adjunt[oa]s?|in allegato|allegat[oiae]|em anexo|anexad[oa]s?"
     r"|bijlagen?|bijgevoegd\w*|w załączeniu|załącznik\w*|bifogad\w*|vedhæftet|vedlagt|liitteenä)\b"
@@ -46,6 +47,8 @@ _SPEAKS_OF_ONE = re.compile(
     re.IGNORECASE,
 )
 """Words that promise a file, in the languages that mail merges are written in most."""
+_SAID_BEFORE = re.compile(r"^>.*$", re.MULTILINE)
+"""A line that is quoted from an earlier message."""
 _SUBJECT = "message.subject"
 _ADDRESS_IN_TEXT = re.compile(r"https?://", re.IGNORECASE)
 
@@ -211,7 +214,7 @@ def _promises(sources: SourceLocator) -> dict[str, str]:
 
 
 def _spoken(text: str) -> str:
-    found = _SPEAKS_OF_ONE.search(text)
+    found = _SPEAKS_OF_ONE.search(_SAID_BEFORE.sub("", text))
     return found[0] if found else ""
 
 
@@ -370,10 +373,12 @@ def _keeping_selectors(document: HtmlDocument) -> list[str]:
     import tinycss2
 
     found = []
-    for _, rules in document.sheets:
-        for rule in rules:
-            if rule.type != "qualified-rule":
-                continue
+    nested = [rule for _, rules in document.sheets for rule in rules]
+    while nested:
+        rule = nested.pop()
+        if rule.type == "at-rule" and rule.content and rule.lower_at_keyword in {"media", "supports"}:
+            nested += tinycss2.parse_rule_list(rule.content)
+        elif rule.type == "qualified-rule":
             declared = {name: value for name, value, _ in declarations(tinycss2.serialize(rule.content))}
             if _PRE.match(declared.get("white-space", "")):
                 found += tinycss2.serialize(rule.prelude).split(",")
