@@ -148,6 +148,8 @@ def has_address(cell: str) -> bool:
 
 def has_entry(cell: str) -> bool:
     """Tell whether a cell is an address, or a domain that is written as ``@example.org``."""
+    if "@" not in cell:
+        return False
     if cell.lstrip().startswith(("@", "*@")) and "." in cell and len(cell) < 320:
         found = entries_in(cell)
         return found.any and found.problem is None
