@@ -1,6 +1,6 @@
 """Jinja2's filters and tests over cells: those for texts get the displayed text, those for numbers the value.
 
-What is not named here works on values as it is (``batch``, ``first``, ``map``, ``defined`` ...); the table in
+What is not named here works on values as it is (``first``, ``map``, ``defined`` ...); the table in
 ``docs/values.md`` has them all, and a test runs it.
 """
 
@@ -16,6 +16,7 @@ from jinja2 import Undefined, pass_context, pass_environment, pass_eval_context
 from jinja2.exceptions import FilterArgumentError
 from jinja2.filters import FILTERS, ignore_case, make_attrgetter, make_multi_attrgetter
 from jinja2.sandbox import safe_range
+from jinja2.utils import generate_lorem_ipsum
 from markupsafe import Markup, escape
 
 from mailmerge import values
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from jinja2.runtime import Context
 
 _NONE = object()
+_MOST_PLACES = 1000
+"""Places before or after the decimal point that are rounded to."""
+_LETTERS_OF_A_WORD = 8
 _WORD = re.compile(r"[^-\s({\[<]+")
 
 
@@ -188,6 +192,8 @@ def _format(value: Any, *args: Any, **options: Any) -> Any:
 
 @pass_eval_context
 def _tojson(context: EvalContext, value: Any, indent: int | None = None) -> Any:
+    if indent is not None:
+        _refuse_many(indent)
     return FILTERS["tojson"](context, value, indent)
 
 
@@ -231,6 +237,24 @@ def _finite(number: Any) -> Any:
     return number if number.is_finite() else None
 
 
+def _refuse_many(count: Any, size: int = 1) -> None:
+    """Refuse to make so many things of a size: how many may have come from a cell."""
+    if values.kind_of(count) is Number:
+        values.refuse_long(abs(values.plain(count)) * size, count)
+
+
+def _batch(value: Any, linecount: int, fill_with: Any = None) -> Any:
+    if fill_with is not None:
+        _refuse_many(linecount)
+    return FILTERS["batch"](value, linecount, fill_with)
+
+
+@pass_eval_context
+def _slice(context: EvalContext, value: Any, slices: int, fill_with: Any = None) -> Any:
+    _refuse_many(slices)
+    return FILTERS["slice"](context, value, slices, fill_with)
+
+
 def _int(value: Any, default: Any = _NONE, base: int = 10) -> Any:
     if value.__class__ is int:
         return value
@@ -272,7 +296,10 @@ def _round(value: Any, precision: int = 0, method: str = "common") -> Any:
         if number is None:
             raise BadValue("D114", "is not a number", value, "write it as 1234.50")
         value = Number(number)
-    return values.rounded(value, operator.index(precision), method)
+    digits = operator.index(precision)
+    if abs(digits) > _MOST_PLACES:
+        raise BadValue("D117", "is too much to round to", precision)
+    return values.rounded(value, digits, method)
 
 
 def _filesizeformat(value: Any, binary: bool = False) -> Any:
@@ -483,6 +510,8 @@ def filters() -> dict[str, Callable[..., Any]]:
         "format": _format,
         "wordwrap": _wordwrap,
         "tojson": _tojson,
+        "batch": _batch,
+        "slice": _slice,
         "int": _int,
         "float": _float,
         "round": _round,
@@ -553,6 +582,17 @@ def count_range(*args: Any) -> range:
             raise
         hint = "write {it}|int" if isinstance(culprits[0], str) else None
         raise BadValue("D117", "is not a number to count to", culprits[0], hint) from None
+
+
+def sample_text(n: int = 5, html: bool = True, min: int = 20, max: int = 100) -> str:  # noqa: A002  Jinja2's names
+    """Make as much filler text as Jinja2's ``lipsum`` does.
+
+    Raises:
+        BadValue: it would be longer than any letter.
+
+    """
+    _refuse_many(n, (abs(int(max)) + 1) * _LETTERS_OF_A_WORD)
+    return generate_lorem_ipsum(n, html, min, max)
 
 
 GROWING = frozenset({"center", "expandtabs", "join", "ljust", "replace", "rjust", "zfill"})

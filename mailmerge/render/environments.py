@@ -150,6 +150,7 @@ class Sandbox(Operators, ImmutableSandboxedEnvironment):
         self.filters.update(builtins.filters())
         self.tests.update(builtins.tests())
         self.globals["range"] = builtins.count_range
+        self.globals["lipsum"] = builtins.sample_text
         self.policies["json.dumps_function"] = builtins.dump_json
         self.undeclared: dict[str, set[str]] = {}
         """By template: the names it reads that it does not bind itself."""

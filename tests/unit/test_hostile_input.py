@@ -132,6 +132,12 @@ LONG = {
     "join": "{{ y.join(y|list) }}",
     "|join": "{{ y|list|join(y) }}",
     "times": "{{ name * (x|int) }}",
+    "batch": "{{ [1]|batch(x|int, name)|list|length }}",
+    "slice": "{{ [1]|slice(x|int)|list|length }}",
+    "tojson": "{{ [1]|tojson(x|int) }}",
+    "round": "{{ 5|round(0 - (x|int)) }}",
+    "lipsum": "{{ lipsum(x|int) }}",
+    "words of lipsum": "{{ lipsum(1, false, 1, x|int + 1) }}",
 }
 
 
