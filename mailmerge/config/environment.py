@@ -68,12 +68,12 @@ class Environment(Mapping[str, str]):
         """Take the environment and, if there is one, ``.env`` in *folder*.
 
         Raises:
-            CampaignFileError: the file cannot be read or is not UTF-8.
+            CampaignFileError: the file cannot be read, is not UTF-8, or is a pipe or a device.
 
         """
         real = os.environ if environ is None else environ
         path = folder / ".env" if folder else None
-        if path is None or not path.is_file():
+        if path is None or not path.exists() or path.is_dir():  # a folder: a virtual environment
             return cls(real)
         file, warnings = _read_file(path)
         return cls(real, file, path, warnings)

@@ -287,8 +287,9 @@ class FileSearch:
             if wanted.literal and (meant := self._meant(text, root)):
                 return f"did you mean {quoted(meant)}?"
         folder, _, name = wanted.shown.rpartition("/")
-        several = [piece for piece in _SEVERAL.split(name) if piece]
-        if len(several) > 1 and any(self._meant(f"{folder}/{one}".strip("/"), root) for one in several):
+        several = [f"{folder}/{piece}".strip("/") for piece in _SEVERAL.split(name) if piece]
+        several += filter(None, _SEVERAL.split(wanted.shown))
+        if _SEVERAL.search(wanted.shown) and any(self._meant(one, root) for one in several):
             return "that cell names several files: give each its own column and its own [[attach]]"
         return _WITHOUT
 

@@ -420,6 +420,17 @@ def test_c8_readable_dotenv_is_warned_about(tmp_path: Path, mode: int, count: in
     ] * count
 
 
+@pytest.mark.skipif(os.name != "posix", reason="makes a pipe")
+def test_dotenv_that_is_a_pipe_is_told(tmp_path: Path) -> None:
+    """Nothing waits for it and nothing is passed over; a folder of this name is somebody's Python."""
+    (tmp_path / ".env").mkdir()
+    assert Environment.read(tmp_path, {}).path is None
+    (tmp_path / ".env").rmdir()
+    os.mkfifo(tmp_path / ".env")
+    with pytest.raises(CampaignFileError, match="not a plain file"):
+        Environment.read(tmp_path, {})
+
+
 def test_dotenv_without_secret_needs_no_mode(tmp_path: Path) -> None:
     """Server and user are no secrets."""
     (tmp_path / ".env").write_text("SMTP_SERVER=smtp.x.org\nSMTP_AUTH=\n")

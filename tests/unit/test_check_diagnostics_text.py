@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         ("f\\Report 1.pdf", 'did you mean "f/Report 1.pdf"?'),
         ("f/Report 1.pdf; Terms.pdf", "that cell names several files"),
         ("f/Terms.pdf, Report 1.pdf", "that cell names several files"),
+        ("f/Terms.pdf; f/Report 1.pdf", "that cell names several files"),
         ("f/zzz.docx", "put the file there"),
     ],
 )
