@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from jinja2 import Undefined, pass_context, pass_environment, pass_eval_context
 from jinja2.exceptions import FilterArgumentError
 from jinja2.filters import FILTERS, ignore_case, make_attrgetter, make_multi_attrgetter
-from jinja2.sandbox import safe_range
-from jinja2.utils import generate_lorem_ipsum
 from markupsafe import Markup, escape
 
 from mailmerge import values
+from mailmerge.render import growth
 from mailmerge.values import BadValue, Number, Truth, Value, notation
 
 if TYPE_CHECKING:
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 _NONE = object()
 _MOST_PLACES = 1000
 """Places before or after the decimal point that are rounded to."""
-_LETTERS_OF_A_WORD = 8
 _WORD = re.compile(r"[^-\s({\[<]+")
 
 
@@ -158,7 +156,7 @@ def _growing(name: str, position: int = 0) -> Callable[..., Any]:
     def guarded(*args: Any, **options: Any) -> Any:
         text, more = shown(args[position]), (*args[position + 1 :], *options.values())
         if name == "replace":
-            refuse_growth(name, text, tuple(map(text_argument, more)))
+            growth.refuse_growth(name, text, tuple(map(text_argument, more)))
         else:
             for width in more:
                 size = len(width) if isinstance(width, str) else values.plain(width)
@@ -193,7 +191,7 @@ def _format(value: Any, *args: Any, **options: Any) -> Any:
 @pass_eval_context
 def _tojson(context: EvalContext, value: Any, indent: int | None = None) -> Any:
     if indent is not None:
-        _refuse_many(indent)
+        growth.refuse_many(indent)
     return FILTERS["tojson"](context, value, indent)
 
 
@@ -235,24 +233,6 @@ def _number(value: Any, *, exponent: bool = False) -> Any:
 
 def _finite(number: Any) -> Any:
     return number if number.is_finite() else None
-
-
-def _refuse_many(count: Any, size: int = 1) -> None:
-    """Refuse to make so many things of a size: how many may have come from a cell."""
-    if values.kind_of(count) is Number:
-        values.refuse_long(abs(values.plain(count)) * size, count)
-
-
-def _batch(value: Any, linecount: int, fill_with: Any = None) -> Any:
-    if fill_with is not None:
-        _refuse_many(linecount)
-    return FILTERS["batch"](value, linecount, fill_with)
-
-
-@pass_eval_context
-def _slice(context: EvalContext, value: Any, slices: int, fill_with: Any = None) -> Any:
-    _refuse_many(slices)
-    return FILTERS["slice"](context, value, slices, fill_with)
 
 
 def _int(value: Any, default: Any = _NONE, base: int = 10) -> Any:
@@ -510,8 +490,8 @@ def filters() -> dict[str, Callable[..., Any]]:
         "format": _format,
         "wordwrap": _wordwrap,
         "tojson": _tojson,
-        "batch": _batch,
-        "slice": _slice,
+        "batch": growth.batch,
+        "slice": growth.slice_,
         "int": _int,
         "float": _float,
         "round": _round,
@@ -560,82 +540,6 @@ def tests() -> dict[str, Callable[..., Any]]:
         "lower": lambda value: str(shown(value)).islower(),
         "upper": lambda value: str(shown(value)).isupper(),
     }
-
-
-# --- globals and methods ----------------------------------------------------------------------------------
-
-
-def count_range(*args: Any) -> range:
-    """Count as Jinja2's sandbox allows; a count that comes from a cell has to be a whole number.
-
-    Raises:
-        BadValue: it is not, or it is too large.
-
-    """
-    try:
-        return safe_range(*args)
-    except BadValue:
-        raise
-    except (TypeError, ValueError, OverflowError):
-        culprits = [arg for arg in args if isinstance(arg, Value | str)]
-        if not culprits:
-            raise
-        hint = "write {it}|int" if isinstance(culprits[0], str) else None
-        raise BadValue("D117", "is not a number to count to", culprits[0], hint) from None
-
-
-def sample_text(n: int = 5, html: bool = True, min: int = 20, max: int = 100) -> str:  # noqa: A002  Jinja2's names
-    """Make as much filler text as Jinja2's ``lipsum`` does.
-
-    Raises:
-        BadValue: it would be longer than any letter.
-
-    """
-    _refuse_many(n, (abs(int(max)) + 1) * _LETTERS_OF_A_WORD)
-    return generate_lorem_ipsum(n, html, min, max)
-
-
-GROWING = frozenset({"center", "expandtabs", "join", "ljust", "replace", "rjust", "zfill"})
-"""Methods of texts whose result may be longer than text and arguments together."""
-
-
-def refuse_growth(name: str, text: str, args: tuple[Any, ...]) -> None:
-    """Refuse what would make a text longer than any letter: a width or a text may come from a cell.
-
-    Raises:
-        BadValue: it would.
-
-    """
-    if not args:
-        return
-    first = args[0]
-    if name == "replace":
-        if len(args) > 1 and isinstance(first, str) and isinstance(args[1], str):
-            values.refuse_long(len(text) + text.count(first) * len(args[1]), args[1])
-    elif name == "join":
-        if isinstance(first, str | list | tuple):
-            values.refuse_long(len(text) * len(first), text)
-    elif values.kind_of(first) is Number:
-        times = text.count("\t") if name == "expandtabs" else 1
-        values.refuse_long(values.plain(first) * times, first)
-
-
-_LONG_NUMBER = re.compile(r"[0-9]{6,}")
-
-
-def refuse_wide_format(text: str, given: Iterable[Any]) -> None:
-    """Refuse a width in ``"{:>8}"`` that would fill the memory.
-
-    Raises:
-        BadValue: it would.
-
-    """
-    if _LONG_NUMBER.search(text):
-        values.refuse_long(max(int(digits[:9]) for digits in _LONG_NUMBER.findall(text)), text)
-    if re.search(r"\{[^{}]*:[^{}]*\{", text):  # a width that is an argument
-        for value in given:
-            if values.kind_of(value) is Number:
-                values.refuse_long(abs(values.plain(value)), value)
 
 
 def text_argument(value: Any) -> Any:

@@ -33,7 +33,7 @@ from mailmerge import values
 from mailmerge.errors import TemplateError
 from mailmerge.file_system import FILE_SYSTEM, PrivateFiles
 from mailmerge.model import Place
-from mailmerge.render import builtins
+from mailmerge.render import builtins, growth
 from mailmerge.render.operators import OperatorGenerator, Operators
 from mailmerge.values import MISSING, BadValue, Value
 
@@ -149,8 +149,8 @@ class Sandbox(Operators, ImmutableSandboxedEnvironment):
         self.truths = values.Truths()
         self.filters.update(builtins.filters())
         self.tests.update(builtins.tests())
-        self.globals["range"] = builtins.count_range
-        self.globals["lipsum"] = builtins.sample_text
+        self.globals["range"] = growth.count_range
+        self.globals["lipsum"] = growth.sample_text
         self.policies["json.dumps_function"] = builtins.dump_json
         self.undeclared: dict[str, set[str]] = {}
         """By template: the names it reads that it does not bind itself."""
@@ -216,8 +216,8 @@ class Sandbox(Operators, ImmutableSandboxedEnvironment):
         if type(obj) is BuiltinMethodType and type(obj.__self__) is str and obj.__name__ in _TEXT_METHODS:
             for scope in ("_loop_vars", "_block_vars"):  # meant for functions that ask for the context
                 options.pop(scope, None)
-            if obj.__name__ in builtins.GROWING:
-                builtins.refuse_growth(obj.__name__, obj.__self__, args)
+            if obj.__name__ in growth.GROWING:
+                growth.refuse_growth(obj.__name__, obj.__self__, args)
             try:
                 return obj(*args, **options)
             except TypeError:  # a cell that is no text: ", ".join([due, paid])
@@ -234,7 +234,7 @@ class Sandbox(Operators, ImmutableSandboxedEnvironment):
         def format_(*args: Any, **options: Any) -> str:
             tables = [item for item in args if isinstance(item, dict)]
             given = (*args, *options.values(), *(item for table in tables for item in table.values()))
-            builtins.refuse_wide_format(text, given)
+            growth.refuse_wide_format(text, given)
             return wrapped(*args, **options)
 
         return format_
