@@ -125,7 +125,7 @@ class Recipient(Struct, frozen=True):
 
         It is made of canonical texts: formatting a column anew is not an edit.
         """
-        text = "\x1f".join(cell if cell.__class__ is str else canonical(cell) for cell in self.values)
+        text = "\x1f".join([cell if cell.__class__ is str else canonical(cell) for cell in self.values])
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 

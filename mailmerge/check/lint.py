@@ -100,7 +100,7 @@ class Lint:
         """Return what is found in a row's message, and in its layout if none like it came by here."""
         view = MessageView(rendered, message, self._sources)
         row = [finding for rule in self._message_rules for finding in rule(view)]
-        found = [_placed(finding, view) for finding in self._chosen(dict.fromkeys(row))]
+        found = [_placed(finding, view) for finding in self._chosen(dict.fromkeys(row))] if row else []
         if rendered.warnings:
             told = [warning for warning in rendered.warnings if warning.code not in self._ignore]
             found += [replace(warning, address=view.address) for warning in told]

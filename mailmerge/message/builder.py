@@ -421,14 +421,14 @@ def _digest(envelope: Envelope, head: bytes, body: Iterable[bytes | int], files:
     same message is planned, such as a token, must be replaced by something fixed before it comes here.
     """
     recipients = " ".join([f"{address.local}@{address.domain}" for address in envelope.rcpt_to])
-    pieces = [recipients.encode("ascii"), b"\0", head]
+    sha = hashlib.sha256(b"%s\0%s" % (recipients.encode("ascii"), head))
     for piece in body:
         if isinstance(piece, bytes):
-            pieces.append(piece)
+            sha.update(piece)
         else:  # between two NULs, which nothing else contains
             file = files[piece]
-            pieces.append(f"\0{file.sha256} {file.media_type} {file.name}\0".encode())
-    return hashlib.sha256(b"".join(pieces)).hexdigest()
+            sha.update(f"\0{file.sha256} {file.media_type} {file.name}\0".encode())
+    return sha.hexdigest()
 
 
 def _envelope(rendered: Rendered) -> Envelope:
