@@ -14,7 +14,7 @@ from mailmerge.config.account_secrets import find_secret
 from mailmerge.config.accounts import resolve_account
 from mailmerge.errors import CampaignFileError, FileError, LedgerError
 from mailmerge.files import start_file
-from mailmerge.smtp.connect import block
+from mailmerge.smtp.connect import beside, block
 from mailmerge.smtp.state import Closed, Completed, ReleaseNeeded
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mailmerge.masking import Secret
     from mailmerge.model import Message, Outcome
     from mailmerge.smtp.connection import Connection, Deadlines
+    from mailmerge.smtp.deadlines import Wait
     from mailmerge.smtp.endpoint import ServerProfile
 
 _SLICE = 0.2
@@ -86,12 +87,13 @@ def connection_factory(
     profile = profile or server_profile(account)
     reveal = secret
     another: Callable[[str], bool] | None = None
+    renewing: Callable[[], Iterator[Wait]] | None = None
 
     def connect() -> Connection:
-        nonlocal reveal, another
+        nonlocal reveal, another, renewing
         if signs_in and reveal is None:
             finder = _SecretFinder(account, environment, prompt, give_up)
-            reveal, another = finder.reveal, finder.another
+            reveal, another, renewing = finder.reveal, finder.another, finder.renewing
         return Connection(
             server,
             Credentials(signs_in, account.auth, reveal, another) if signs_in and reveal else None,
@@ -99,6 +101,7 @@ def connection_factory(
             deadlines=deadlines,
             transcript=transcript,
             profile=profile,
+            renewing=renewing,
         )
 
     return connect
@@ -168,7 +171,8 @@ class _SecretFinder:
         self._prompt = prompt
         self._give_up = give_up
         self._asked = 0
-        self._fresh = True
+        self._fresh = 1
+        """How many sign-ins may use the token that is there."""
         self._secret = None if account.secret is not None else self._find("")
 
     def reveal(self) -> str:
@@ -177,8 +181,14 @@ class _SecretFinder:
             return find_secret(self._account, self._environment).reveal()
         if not self._fresh and self._account.token_command:
             self._secret = self._find("")
-        self._fresh = False
+        self._fresh = max(0, self._fresh - 1)
         return self._secret.reveal()
+
+    def renewing(self) -> Iterator[Wait]:
+        """Fetch a fresh token for the next sign-in while other sessions go on: its command may be slow."""
+        if self._secret is not None and not self._fresh and self._account.token_command:
+            self._secret = yield from beside(lambda: self._find(""), "token")
+            self._fresh += 1
 
     def another(self, why: str) -> bool:
         """Ask for another password, if the one that was refused was typed by a person: a few times."""

@@ -58,6 +58,8 @@ _SLICE = 0.2
 """Seconds within which a stop is noticed."""
 _GRACE = 30.0
 """Seconds that messages in flight get for their outcome after a stop."""
+_GOOD_BYE = 1.0
+"""Seconds for the answer to QUIT: nothing depends on it, and other sessions and whoever stops us wait."""
 _CLOSE_IF_IDLE = 30.0
 """A connection is not kept for longer waits: servers close idle ones, and it would only be found dead."""
 _TELL_IF_IDLE = 2.0
@@ -196,7 +198,7 @@ class Sender:
             self._pool.abort()
             raise
         stopped = self._stop.is_set()
-        self._pool.close(within=_SLICE if stopped else math.inf)
+        self._pool.close(within=_SLICE if stopped else _GOOD_BYE)
         with contextlib.suppress(LedgerError):
             if self._end is None or self._end.reason is not Reason.LEDGER:
                 self._collect(0.0)
@@ -360,7 +362,7 @@ class Sender:
             until = max(until, now + _LOOK_AGAIN)
         self._held = held
         if until - now > _CLOSE_IF_IDLE:
-            self._pool.close()
+            self._pool.close(within=_GOOD_BYE)
         if self._pool.busy:
             self._pool.wait(min(_SLICE, until - now) if until > now else _SLICE)
             return
@@ -416,7 +418,7 @@ class Sender:
                 self._closed(slot, event.error)
         if slot.retiring and slot.connection is not None and not slot.connection.in_flight:
             useless, connection = slot.useless, slot.connection.id
-            slot.close()
+            slot.close(within=_GOOD_BYE)
             self._hear(slot, slot.left())
             self._confirm(connection)
             if useless:
@@ -427,7 +429,7 @@ class Sender:
         useless = slot.useless
         if slot.connection is not None and self._unconfirmed:
             self._confirm(slot.connection.id)
-        slot.close()
+        slot.close(within=_GOOD_BYE)
         if useless or isinstance(error, AuthError | TlsError):
             self._failed(error)
 

@@ -19,7 +19,7 @@ import socket
 import ssl
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from mailmerge.addresses import is_loopback
 from mailmerge.errors import ConnectionLost, InputError, ProtocolError, SessionError, TlsError
@@ -41,7 +41,9 @@ _NO_SUCH_NAME = {
     getattr(socket, name) for name in ("EAI_NONAME", "EAI_NODATA", "EAI_ADDRFAMILY") if hasattr(socket, name)
 }
 
-_QUICK_LOOK_UP, _LOOK_EVERY = 0.005, 0.01
+T = TypeVar("T")
+
+_QUICK, _LOOK_EVERY = 0.005, 0.01
 """Seconds: most names are found by then, and others are asked for that often."""
 
 
@@ -85,27 +87,39 @@ def connect(
     raise _not_connected(endpoint, failure, seconds)
 
 
-def _look_up(endpoint: Endpoint) -> Generator[Wait, None, Found]:
-    found: Found = []
+def beside(call: Callable[[], T], name: str) -> Generator[Wait, None, T]:
+    """Do in a thread what cannot be done in steps, and wait for it so that nobody else is held up."""
+    given: list[T] = []
     failures: list[Exception] = []
 
-    def ask() -> None:
+    def work() -> None:
         try:
-            for family, kind, protocol, name, address in socket.getaddrinfo(
-                endpoint.host, endpoint.port, type=socket.SOCK_STREAM
-            ):
-                found.append((int(family), int(kind), protocol, name, tuple(address)))
+            given.append(call())
         except Exception as error:  # noqa: BLE001  raised below, in the thread that wanted to know
             failures.append(error)
 
-    asking = threading.Thread(target=ask, name="look-up", daemon=True)
-    asking.start()
-    asking.join(_QUICK_LOOK_UP)
-    while asking.is_alive():
+    working = threading.Thread(target=work, name=name, daemon=True)
+    working.start()
+    working.join(_QUICK)
+    while working.is_alive():
         yield Wait(-1, to_write=False, seconds=_LOOK_EVERY)
     for error in failures:
+        raise error
+    return given[0]
+
+
+def _look_up(endpoint: Endpoint) -> Generator[Wait, None, Found]:
+    def ask() -> Found:
+        found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+        return [
+            (int(family), int(kind), protocol, name, tuple(address))
+            for family, kind, protocol, name, address in found
+        ]
+
+    try:
+        return (yield from beside(ask, "look-up"))
+    except (OSError, UnicodeError) as error:
         raise _not_found(endpoint, error) from None
-    return found
 
 
 def _not_found(endpoint: Endpoint, error: Exception) -> Exception:

@@ -60,6 +60,7 @@ class Connection:
         transcript: takes each line of the conversation, secrets masked.
         monotonic: the clock, in seconds.
         profile: what other connections to this server have learnt; is learnt from, too.
+        renewing: has the secret ready for the next sign-in, step by step, where that takes time.
 
     """
 
@@ -73,12 +74,14 @@ class Connection:
         transcript: Callable[[str], None] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         profile: ServerProfile | None = None,
+        renewing: Callable[[], Iterator[Wait]] | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.id = ""
         """Names the present session in the ledger."""
         self.profile = profile or ServerProfile()
         self._credentials = credentials
+        self._renewing = renewing
         self._pipeline: Pipeline = pipeline
         self._deadlines = deadlines or Deadlines()
         self._timer = DeadlineTimer(self._deadlines)
@@ -191,6 +194,8 @@ class Connection:
         """
         if self._socket:
             raise RuntimeError("the connection is open already")
+        if self._renewing:
+            yield from self._renewing()
         while True:
             try:
                 yield from self._opening()

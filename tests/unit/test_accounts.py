@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import sys
+import time
 import traceback
 import types
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mailmerge.addresses import Address
+from mailmerge.campaign.connect import connection_factory
 from mailmerge.config.account_secrets import find_secret, keyring_service
 from mailmerge.config.accounts import (
     Account,
@@ -716,6 +718,35 @@ def test_token_command_is_asked_again(tmp_path: Path) -> None:
     )
     account = an_account(auth="token", token_command=(sys.executable, "-I", "-S", str(script)))
     assert [secret_of(account, Environment({})) for _ in range(2)] == ["token-1", "token-2"]
+
+
+def test_a_slow_token_command_holds_up_no_other_session(tmp_path: Path) -> None:
+    """The token for the next connection is fetched beside; one that is there is not asked for again."""
+    script = tmp_path / "token.py"
+    script.write_text(
+        "import pathlib, time\np = pathlib.Path(__file__ + '.n')\n"
+        "n = int(p.read_text()) + 1 if p.exists() else 1\np.write_text(str(n))\n"
+        "time.sleep(0.4 * (n > 1))\nprint(f'token-{n}')\n"
+    )
+    command = (sys.executable, "-I", "-S", str(script))
+    connect = connection_factory(an_account(auth="token", token_command=command), Environment({}))
+    connection = connect()
+    credentials, renewing = connection._credentials, connection._renewing
+    assert credentials is not None
+    assert renewing is not None
+    assert credentials.secret() == "token-1"
+    began = time.monotonic()
+    opening = iter(connect().opening())
+    next(opening)
+    assert time.monotonic() - began < 0.2
+    while script.with_name("token.py.n").read_text() != "2":
+        next(opening)
+        time.sleep(0.01)
+    del opening  # which closes it
+    for _ in renewing():
+        time.sleep(0.01)
+    assert list(renewing()) == []
+    assert credentials.secret() == "token-3"
 
 
 # --- what is never shown -----------------------------------------------------------------------------------
