@@ -74,6 +74,7 @@ _SEPARATORS = re.compile(r"[\s<>(),;\"\[\]，；、]+")
 _ITEMS = re.compile(r"[,;\n\r，；]")
 AT_SIGN = re.compile("[@＠﹫]")
 """An ``@``, or what looks like one."""
+_LOST = "\ufffd"
 _BARE = re.compile(r"[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}")
 _LONGEST = 10_000
 """Characters of a cell that is looked at for what kind it is."""
@@ -246,6 +247,8 @@ def _bare(token: str) -> str:
 def _entry(token: str) -> tuple[str, str]:
     """Give the address or the domain that a token is."""
     local, _, domain = token.rpartition("@")
+    if _LOST in token:
+        raise AddressError("a letter of it was lost when the file was converted")
     if domain and local in {"", "*"}:
         return "", Address.parse(f"any@{domain}").domain
     try:

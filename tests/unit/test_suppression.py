@@ -74,6 +74,7 @@ SAYS_NOTHING = {
     "only somebody else's": ("Sender,Name\nme@y.org,A\n", 2, "no address"),
     "a domain that is none": ("*@example\n", 1, "dot"),
     "everybody": ("*\n", 1, "*"),
+    "a letter was lost": ("a@x.org\nj\ufffdrg@x.org\n", 2, "lost"),
 }
 
 
