@@ -284,7 +284,8 @@ class FileSearch:
     def _hint(self, wanted: WantedPath, root: str) -> str:
         """Say what was probably meant; to go without a file comes last."""
         for text in dict.fromkeys((wanted.shown, wanted.shown.replace("\\", "/"))):
-            if wanted.literal and (meant := self._meant(text, root)):
+            meant = self._meant(text, root) if wanted.literal else None
+            if meant and not self._is_ours(root, meant):
                 return f"did you mean {quoted(meant)}?"
         folder, _, name = wanted.shown.rpartition("/")
         several = [f"{folder}/{piece}".strip("/") for piece in _SEVERAL.split(name) if piece]
@@ -292,6 +293,13 @@ class FileSearch:
         if _SEVERAL.search(wanted.shown) and any(self._meant(one, root) for one in several):
             return "that cell names several files: give each its own column and its own [[attach]]"
         return _WITHOUT
+
+    def _is_ours(self, root: str, name: str) -> bool:
+        real = os.path.realpath(os.path.join(root, name))
+        try:
+            return bool(self._own.what(root, real, self.files.stat(real), name))
+        except OSError:
+            return True
 
     def _meant(self, text: str, root: str) -> str | None:
         """Give the path that differs in case, blanks or a letter or two from *text*."""

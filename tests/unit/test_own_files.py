@@ -120,6 +120,17 @@ def test_a_cell_that_names_an_unfit_template_is_one_invalid_row(tmp_path: Path) 
     assert (plan.ready, {row for group in plan.problems for row in group.rows}) == (1, set(range(3, 10)))
 
 
+def test_no_hint_leads_to_a_file_of_ours(tmp_path: Path) -> None:
+    """What would be refused is not what was meant."""
+    campaign(tmp_path, ["Campaign.toml", "photos/anna.png"], "attached")
+    (tmp_path / "campaign.toml").write_text(CAMPAIGN + '[[attach]]\npath = "{{ file }}"\n')
+    plan = Campaign.load(tmp_path, environ={"MAILMERGE_STATE_DIR": str(tmp_path / "state")}).check()
+
+    hints = [group.first.hint or "" for group in plan.problems if group.first.code == "A301"]
+    assert [hint.partition("?")[0] for hint in hints][1:] == ['did you mean "photos/ana.png"']
+    assert "campaign.toml" not in hints[0]
+
+
 def test_what_is_nobody_s_secret_is_sent(tmp_path: Path) -> None:
     """A picture and a note are attached and shown as before; so is a template that all get."""
     assert campaign(tmp_path, ["photos/ana.png"], "shown").check().ready == 1
