@@ -286,7 +286,8 @@ class _Reader(ExcelReader):
         part = package.find(SHARED_STRINGS)
         if part is None:
             return
-        with self.archive.open(part.PartName[1:]) as file:
+        archive = self.archive
+        with archive.open(part.PartName[1:]) as file:
             for _, element in iterparse(file):
                 if element.tag == f"{_MAIN}si":
                     self.shared_strings.append(_letters(element).replace("x005F_", ""))

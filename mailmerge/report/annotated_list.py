@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import csv
 import re
-import shutil
 import zipfile
 from typing import IO, TYPE_CHECKING
 from xml.parsers import expat
@@ -147,10 +146,12 @@ def copy_workbook(
                 elif not macros and info.filename.endswith("workbook.xml.rels"):
                     new.write(_without(old.read(), b"vbaProject"))
                 else:
-                    shutil.copyfileobj(old, new)
+                    while piece := old.read(_PIECE):
+                        new.write(piece)
     return marks.count
 
 
+_PIECE = 1 << 16
 _TYPES = "[Content_Types].xml"
 _MACROS = re.compile(r"(?:^|/)vba(?:Project|Data)[^/]*\Z")
 _ENTRY = re.compile(rb"<(?:\w+:)?(?:Default|Override|Relationship)\s[^<>]*/>")

@@ -84,6 +84,15 @@ class Writers(ast.NodeVisitor):
         }
         for node in nodes:
             self._learn(node)
+        self._archives = {
+            item.optional_vars.id
+            for node in nodes
+            if isinstance(node, ast.With)
+            for item in node.items
+            if isinstance(item.optional_vars, ast.Name)
+            and isinstance(item.context_expr, ast.Call)
+            and self._dotted(item.context_expr.func) == "zipfile.ZipFile"
+        }
         self.visit(tree)
 
     def _learn(self, node: ast.AST) -> None:
@@ -186,7 +195,10 @@ class Writers(ast.NodeVisitor):
             self._tell(node, ".open itself")
             return
         modes = [*call.args[:1], *(word.value for word in call.keywords if word.arg in {"mode", None})]
-        in_archive = isinstance(node.value, ast.Name) and node.value.id == "archive" and len(call.args) == 1
+        in_archive = isinstance(node.value, ast.Name) and (
+            (node.value.id == "archive" and len(call.args) == 1)
+            or node.value.id in self._archives  # where that writes is seen where it is made
+        )
         if not in_archive and not all(map(self._reads, modes)):
             self._tell(node, ".open for writing")
 
@@ -358,6 +370,7 @@ def test_a_planted_writer_is_found(source: str) -> None:
         *("from mailmerge import files\nwith files.replace_file(p) as s:\n    book.save(s)",),
         *("from mailmerge import files\nfiles.open_database(p)", "from mailmerge.files import remove_file"),
         *("import zipfile\nzipfile.ZipFile(p)", "def f(s: BinaryIO):\n    zipfile.ZipFile(s, 'w')"),
+        "import zipfile\ndef f(s: BinaryIO):\n    with zipfile.ZipFile(s, 'w') as z:\n        z.open(e, 'w')",
         *("from mailmerge.ledger.ledger import Ledger\nLedger.open(p, n)", "connection.open()"),
         *("class Ledger:\n    def open(self, p): ...\nLedger.open(p)",),
         *("import webbrowser\nwebbrowser.open(a)", "from msgspec.structs import replace\nreplace(a, b=c)"),
