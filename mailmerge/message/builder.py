@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from mailmerge.model import AttachmentRule, FrozenFile, Recipient, Rendered, RenderedAttachment
 
 _SHORTEST_SECRET = 12
+_SHORT_PIECE, _MOST_SEARCHED = 200, 100
 _STAMP = ("Date", "Message-ID")
 
 
@@ -264,6 +265,8 @@ class Thawer:
         """*keep* limits the memory for encoded files, in octets."""
         self._parts = EncodedFiles(keep)
         self._secrets: tuple[bytes, ...] = ()
+        self._searched: set[bytes] = set()
+        """Short pieces without any of them: what is between the parts is the same in all messages."""
         self._date: tuple[datetime | None, timedelta | None, bytes] = (None, None, b"")
         """The latest one: many messages leave within one second."""
 
@@ -303,16 +306,20 @@ class Thawer:
         """Refuse a message that shows a password or token: a net below all that keeps them out."""
         if secrets != self._secrets:
             self._secrets = secrets
+            self._searched.clear()
             self._parts.search_for(secrets)
         where = "header" if verify.has_secret(frozen.head, secrets, header=True) else ""
         for piece in frozen.body if not where else ():
-            if (
-                piece.__class__ is bytes
-                and len(piece) > _SHORTEST_SECRET
-                and verify.has_secret(piece, secrets)
-            ):
+            if piece.__class__ is not bytes or len(piece) <= _SHORTEST_SECRET:
+                continue
+            short = len(piece) <= _SHORT_PIECE
+            if short and piece in self._searched:
+                continue
+            if verify.has_secret(piece, secrets):
                 where = "text"
                 break
+            if short and len(self._searched) < _MOST_SEARCHED:
+                self._searched.add(piece)
         if where:
             raise _leak(frozen, f"the {where} of the message")
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _WORD = re.compile(rb"=\?[!-<>@-~]+\?([bqBQ])\?([!->@-~]*)\?=")
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\r\n"
+_TELLING = 6
 _QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"')
 
 
@@ -59,8 +60,9 @@ def has_secret(piece: bytes, secrets: Sequence[bytes], *, header: bool = False) 
 
 
 def _body_readings(piece: bytes, halves: tuple[bytes, bytes]) -> Iterator[bytes]:
-    # Quoted-printable leaves letters and digits alone, and may break a line once in between.
-    if halves[0] in piece or halves[1] in piece:
+    # Quoted-printable leaves letters and digits alone, and may break a line once in between. Halves of a few
+    # letters are found in any text, and slowly: decoding it all takes no longer.
+    if len(halves[0]) < _TELLING or halves[0] in piece or halves[1] in piece:
         yield piece
         yield a2b_qp(piece)
     if not piece[:64].translate(None, _BASE64):

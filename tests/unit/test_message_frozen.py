@@ -15,7 +15,8 @@ from msgspec.structs import replace
 
 from mailmerge import Campaign
 from mailmerge.addresses import Address, Mailbox
-from mailmerge.errors import RowError
+from mailmerge.errors import RowError, SecretLeak
+from mailmerge.masking import Secret
 from mailmerge.message import MessageBuilder, Thawer
 from mailmerge.model import AttachmentRule, Columns, FrozenMessage, Recipient, Rendered, RenderedAttachment
 
@@ -397,3 +398,22 @@ def test_a_path_that_is_not_utf_8_can_be_kept(base: Path) -> None:
     kept = msgspec.msgpack.decode(msgspec.msgpack.encode(frozen), type=FrozenMessage)
     assert kept == frozen
     assert thaw(kept).content == thaw(frozen).content
+
+
+# --- secrets ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("secret", ["k7Hq0Zt9Xw2pLmN4", "so-ne-ly-di-gi-ts", "p&ss<w>rd'x\"1234"])
+@pytest.mark.parametrize("before", ["", "é" * 20 + " " * 19, "word " * 14])
+def test_a_text_without_a_secret_is_searched_for_the_next_one(base: Path, secret: str, before: str) -> None:
+    """A short text that was found clean is not, once another secret is in use that it contains."""
+    message = builder(base).freeze(replace(WHOLE, text=(f"{before}{secret}",), html=None), key="kim")
+    thawer, first = Thawer(), Secret("nobody writes this")
+    assert thaw(message, thawer)
+    assert thaw(message, thawer)
+
+    second = Secret(secret)
+
+    with pytest.raises(SecretLeak, match="the text"):
+        thaw(message, thawer)
+    assert first is not second  # both are in use up to here
