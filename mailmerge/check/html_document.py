@@ -177,11 +177,17 @@ _DEEPEST = 40
 _DIGITS = re.compile(r"[0-9]{400,}")
 
 
-def _readable(css: str) -> str:
+_LONGEST_STYLE = 8192
+_LONGEST_STYLESHEET = 65_536
+
+
+def _readable(css: str, longest: int) -> str:
     """Give a style as tinycss2 can read it: it is recursive, and reads integers with ``int``.
 
-    A style that is nested more deeply than any program understands counts as empty.
+    A style that is longer, or nested more deeply, than any program understands counts as empty.
     """
+    if len(css) > longest:
+        return ""
     depth = 0
     for bracket in _BRACKET.findall(css):
         depth += 1 if bracket in "({[" else -1 if depth else 0
@@ -195,7 +201,9 @@ def declarations(text: str) -> tuple[tuple[str, str, list[Node]], ...]:
     """Return property, value and the value's tokens of a list of declarations, ``a:b; c:d``."""
     import tinycss2
 
-    nodes = tinycss2.parse_blocks_contents(_readable(text), skip_comments=True, skip_whitespace=True)
+    nodes = tinycss2.parse_blocks_contents(
+        _readable(text, _LONGEST_STYLE), skip_comments=True, skip_whitespace=True
+    )
     return tuple(
         (node.lower_name, tinycss2.serialize(node.value).strip().lower(), node.value)
         for node in nodes
@@ -207,7 +215,8 @@ def declarations(text: str) -> tuple[tuple[str, str, list[Node]], ...]:
 def _stylesheet(text: str) -> list[Node]:
     import tinycss2
 
-    rules: list[Node] = tinycss2.parse_stylesheet(_readable(text), skip_comments=True, skip_whitespace=True)
+    css = _readable(text, _LONGEST_STYLESHEET)
+    rules: list[Node] = tinycss2.parse_stylesheet(css, skip_comments=True, skip_whitespace=True)
     return rules
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
 import time
 import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from mailmerge.cli import cli
 from mailmerge.errors import InputError, ListError, MailmergeError
@@ -205,6 +208,78 @@ def test_d5_hostile_cells_cost_their_own_row(campaign_factory: CampaignFactory, 
     assert len([one for one in shown if one.key.startswith("p")]) == len(CELLS)
     assert plan.rows == 2 * len(CELLS)
     assert time.monotonic() - started < 60
+
+
+@pytest.mark.parametrize(
+    ("html", "cell"),
+    [
+        ("<p>{{ x|safe }}</p>", "<a " * 43_000),
+        ("<p style='{{ x }}'>a</p>", "a." * 65_000),
+    ],
+)
+def test_d5_rules_take_no_longer_with_a_long_cell(
+    campaign_factory: CampaignFactory, html: str, cell: str
+) -> None:
+    """Tags that are not closed, and styles that no program reads: they took from a third of a second on."""
+    campaign = campaign_factory({"body.html": html}, heading="email,name,x", rows=[f"a@x.org,Ann,{cell}"])
+    started = time.process_time()
+    plan = campaign.check()
+
+    assert plan.rows == 1
+    assert time.process_time() - started < 0.25
+
+
+PIECES = st.one_of(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=30), st.sampled_from([*CELLS.values()])
+)
+TRIED = {
+    **USES,
+    "headers": {"subject": "{{ x }}", "reply_to": "{{ x }} <a@x.org>", "headers.X-Note": "{{ x }}"},
+    "addresses": {"to": "{{ x }}", "cc": "{{ x }} <b@x.org>, {{ x }}"},
+    "links": {"body.html": "<img src={{ x }}><a href='{{ x }}'>{{ x|urlize }}</a><p {{ {'a': x}|xmlattr }}>"},
+    "pieces": {"body.txt": "{{ x[0] }} {{ x[-3:] }} {{ x.split()|first }} {{ x|trim|lines }} {{ x * 2 }}"},
+}
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    use=st.sampled_from([*TRIED]),
+    cells=st.lists(st.lists(PIECES, min_size=1, max_size=3).map("".join), min_size=1, max_size=6),
+)
+def test_d5_any_cell_is_sent_or_is_an_invalid_row(
+    campaign_factory: CampaignFactory, use: str, cells: list[str]
+) -> None:
+    """Through all rules, into messages and into ``.eml`` files: no exception, whatever the cells are."""
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(
+        [["email", "name", "x"], *([f"p{at}@x.org", "Ann", cell] for at, cell in enumerate(cells))]
+    )
+    named = {name: part for name, part in TRIED[use].items() if not name.startswith("body.")}
+    path = named.pop("path", "")
+    campaign = campaign_factory(
+        {
+            "people.csv": text.getvalue(),
+            "body.html": None,
+            **dict(TRIED[use].items() - named.items() - {("path", path)}),
+        },
+        message="\n".join(f'{name} = "{part}"' for name, part in named.items()),
+        rest=f'[[attach]]\npath = "{path}"\nshared = true\n' if path else "",
+    )
+    plan = campaign.check()
+    ready = plan.statuses[Status.PENDING]
+    eml = campaign_factory.folder / "eml"
+    shutil.rmtree(eml, ignore_errors=True)
+    done = CliRunner().invoke(
+        cli,
+        ["preview", str(campaign_factory.folder), "--eml", str(eml)],
+        env=campaign_factory.environ,
+        standalone_mode=False,
+    )
+
+    assert plan.rows == len(cells)
+    assert len(list(plan.messages())) == ready
+    assert done.exception is None or isinstance(done.exception, MailmergeError), done.exception
+    assert len(list(eml.rglob("*.eml"))) == ready
 
 
 def _book(rows: str, strings: str = "", formats: str = "") -> bytes:

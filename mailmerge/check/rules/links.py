@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 MOST_LINKS = 60
 
 _ATTRIBUTE = re.compile(
-    r"""<(a|area|form|img)\s(?:[^>]*?\s)??(?:href|src|action)\s*=\s*("[^"]*"|'[^']*'|[^\s"'>]+)""",
+    r"""<(a|area|form|img)\s(?:(?:[^<>]|<(?!(?:a|area|form|img)\s))*?\s)??(?:href|src|action)\s*=\s*("[^"]*"|'[^']*'|[^\s"'>]+)""",
     re.IGNORECASE,
 )
+"""A tag that is not closed ends where the next of them begins, so that no text takes long to look through."""
 _WITH_ADDRESS = re.compile(r"<(?:a|area|form|img)\s", re.IGNORECASE)
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*):")
 _FINE = frozenset({"mailto", "tel", "sms", "whatsapp", "geo", "webcal", "xmpp", "sip", "sips", "cid"})
