@@ -69,6 +69,7 @@ from mailmerge.sending.runs import (
     ended_by,
     in_trouble,
 )
+from mailmerge.sending.throttle import pause_length
 from mailmerge.smtp.replies import as_suspicion, is_suspicion
 from mailmerge.text import plural, quoted
 from mailmerge.validation import percent
@@ -89,11 +90,6 @@ _JITTER = 0.2
 _TRIES_AT_START = 3
 _LONGEST_RECONNECT = 60.0
 _RECONNECT_FOR = 600.0
-
-# Pauses that a server orders with nothing accepted in between. Those of a few seconds mean "slower": they
-# grow in steps. Longer ones were meant: they double.
-_SHORT_PAUSES = (5.0, 10.0, 30.0, 1200.0)
-_LONGEST_PAUSE = 4 * 3600.0
 
 
 class RetryPolicy(Struct, frozen=True):
@@ -153,13 +149,6 @@ def reconnect_delay(setbacks: int, since: float, now: float, *, connected: bool)
     if not connected:
         return delay if setbacks < _TRIES_AT_START else None
     return delay if now + delay - since <= _RECONNECT_FOR else None
-
-
-def pause_length(asked: float, orders: int) -> float:
-    """Return how many seconds to pause when the server asks for *asked*, after *orders* in a row."""
-    if asked <= _SHORT_PAUSES[0]:
-        return _SHORT_PAUSES[min(orders, len(_SHORT_PAUSES) - 1)]
-    return min(asked * 2.0**orders, max(asked, _LONGEST_PAUSE))
 
 
 LAST = 200
@@ -356,6 +345,7 @@ _PROTOCOL_ERRORS = 2
 _LONG_PAUSES_IN_A_ROW = 4
 _DOMAINS_THAT_CONFIRM = 3
 _SET_ASIDE_NAMED = 5
+_TROUBLES_AT_ONCE = 10
 _TIMES_OF_ONE_ROW = 3
 _IN_VAIN = f"the server asked us to wait {_LONG_PAUSES_IN_A_ROW} times without accepting a message in between"
 
@@ -397,9 +387,8 @@ class Policy:
                 stop = self._lost_too_often(outcome, history, context)
                 return Decision(_IN_DOUBT, RunDecision(retire=True, stop=stop))
             case (_, Scope.CONFIG, _):
-                return Decision(
-                    _PENDING, RunDecision(stop=ended_by(Reason.REFUSED, "the server refused", outcome))
-                )
+                stop = ended_by(Reason.REFUSED, "the server refused", outcome)
+                return Decision(_PENDING, RunDecision(stop=stop))
             case (_, Scope.ACCOUNT, "quota"):
                 later = context.now + timedelta(seconds=outcome.retry_after or _PAUSE)
                 stop = ended_by(Reason.QUOTA, "account limit reached", outcome, later)
@@ -481,7 +470,11 @@ class Policy:
             elif drops >= _DROPS_BEFORE_LAST:
                 row = _LAST
         # 421 at the first message says "not now"; after some that were answered it is a server's good right.
-        closing = context.fresh and outcome.reply is not None and outcome.reply.code == 421
+        code = outcome.reply.code if outcome.reply else 0
+        closing = context.fresh and code == 421
+        # The first rows that meet it say little about the server: the next one need not wait.
+        new = context.job.message.key not in history.troubled and history.troubles < _TROUBLES_AT_ONCE
+        answered = new and outcome.reason == "server" and code not in {0, 421}
         # One row that is asked to wait may be that row's fault.
         asked = outcome.retry_after if history.troubles else None
         rest = self._pause(outcome, asked, history, context) if asked else RunDecision()
@@ -490,7 +483,8 @@ class Policy:
             stop = ended_by(Reason.NETWORK, "the server keeps closing the connection", outcome)
         elif in_trouble(outcome) and stop is None and history.only(context.job.message.key):
             stop = ended_by(Reason.NETWORK, "the server does not accept messages just now", outcome)
-        return Decision(row, replace(rest, retire=True, dropped=silent, closing=closing, stop=stop))
+        run = replace(rest, answered=answered, retire=True, dropped=silent, closing=closing, stop=stop)
+        return Decision(row, run)
 
     def _pause(self, outcome: Outcome, asked: float, history: History, context: Context) -> RunDecision:
         """Obey an order to wait; the first one counts, the rest of a window gets the same answer."""

@@ -190,3 +190,18 @@ def all_rates(*rates: Iterable[Rate]) -> tuple[Rate, ...]:
 def longest(rates: Iterable[Rate]) -> timedelta:
     """Give the span that a warm start has to look back."""
     return timedelta(seconds=max((rate.seconds for rate in rates), default=0.0))
+
+
+# --- pauses -------------------------------------------------------------------------------------------
+
+# Pauses that a server orders with nothing accepted in between. Those of a few seconds mean "slower": they
+# grow in steps. Longer ones were meant: they double.
+_SHORT_PAUSES = (5.0, 10.0, 30.0, 1200.0)
+_LONGEST_PAUSE = 4 * 3600.0
+
+
+def pause_length(asked: float, orders: int) -> float:
+    """Return how many seconds to pause when the server asks for *asked*, after *orders* in a row."""
+    if asked <= _SHORT_PAUSES[0]:
+        return _SHORT_PAUSES[min(orders, len(_SHORT_PAUSES) - 1)]
+    return min(asked * 2.0**orders, max(asked, _LONGEST_PAUSE))

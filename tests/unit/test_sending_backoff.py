@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailmerge.options import SendOptions
-from mailmerge.sending.policy import RetryPolicy, pause_length, reconnect_delay
+from mailmerge.sending.policy import RetryPolicy, reconnect_delay
+from mailmerge.sending.throttle import pause_length
 
 NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
 RETRY = RetryPolicy(SendOptions().retry)

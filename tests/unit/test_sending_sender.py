@@ -545,6 +545,16 @@ def test_b22_a_poisoned_row_at_the_end(bench: Bench, reply: str) -> None:
     assert bench.clock.monotonic() < 300
 
 
+def test_b22_poisoned_rows_at_the_head_of_the_list(bench: Bench) -> None:
+    """As many as one broken domain may have there: the row behind them goes within seconds."""
+    listed(bench, 10)
+    fate = Fate("RCPT", "451 4.3.0 temporary lookup failure")
+    bench.server.fates = {row: [fate] * 50 for row in range(2, 11)}
+    end = bench.run()
+    assert dict(end.counts.by_status) == {Status.ACCEPTED: 1, Status.DEFERRED: 9}
+    assert bench.clock.monotonic() < 10
+
+
 def test_b22_a_poisoned_row_that_is_alone_ends_its_run_soon(bench: Bench) -> None:
     """Nothing was accepted, so it may be the server: three tries within seconds, no try used up, exit 5."""
     listed(bench, 1)
