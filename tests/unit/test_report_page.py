@@ -12,14 +12,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from mailmerge.ledger.attempts import Settlement
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.model import (
     Answer,
+    Attempt,
     Bin,
     Counts,
     Delivery,
+    Outcome,
+    Phase,
     Rate,
     Result,
+    Scope,
     Status,
     Timeline,
     Times,
@@ -276,3 +281,33 @@ def test_before_anything_happened_there_is_a_page(tmp_path):
         write_page(path, Facts("spring"), ledger.counts(), picked, found.aggregates())
 
     assert "No message has been attempted yet" in text_of(path.read_text("utf-8"))
+
+
+@pytest.mark.parametrize("status", [Status.DEFERRED, Status.EXPIRED, Status.IN_DOUBT])
+def test_an_attempt_that_got_no_reply_is_on_the_page(tmp_path, status):
+    """A connection that always ends without a word leaves its row deferred, or expired in the end."""
+    date = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
+    attempt = Attempt(
+        key="a",
+        row=2,
+        address="a@example.org",
+        number=1,
+        message_id="<a@example.org>",
+        date=date,
+        recipients=1,
+        size=1000,
+        digest="d" * 64,
+        frozen="f" * 64,
+        row_digest="",
+        version="v1",
+        connection="c1",
+    )
+    path = tmp_path / "report.html"
+    with Ledger.scratch(None, "spring") as ledger:
+        ledger.note_version("v1", {})
+        ledger.attempts.record_intent([attempt])
+        outcome = Outcome(status, Scope.CONNECTION, Phase.RCPT, reason="dropped")
+        ledger.attempts.record_outcomes([Settlement(attempt, outcome, status, date)])
+        known = Facts(campaign="spring", resolve=RESOLVE)
+        write_page(path, known, Counts({status: 1}), RowSample(), ledger.aggregates(lambda _keys: {}), gone=0)
+    assert re.search("no answer|the reply was lost", text_of(path.read_text("utf-8")))
