@@ -161,6 +161,10 @@ class GracefulStop:
 
     One that was ignored when we were started stays so: shells start commands in the background like this, and
     the Ctrl-C at their terminal is meant for another.
+
+    What ends the command is an exception from a signal's handler, and an exception from there can be lost:
+    `input` passes over whatever happens while it flushes the other streams. So it is raised again where
+    sending would begin, and at the end.
     """
 
     def __init__(self) -> None:
@@ -169,6 +173,7 @@ class GracefulStop:
         """The exit code that tells which signal it was."""
         self._before: dict[int, Any] = {}
         self._begun = False
+        self._ending = False
 
     def __enter__(self) -> Self:
         for number in STOPPING:
@@ -176,12 +181,15 @@ class GracefulStop:
                 self._before[number] = signal.signal(number, self._handle)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if kind is None:
+            self._end()
 
     def begin(self) -> None:
         """Say that from now on messages are handed over: what is in flight is waited for."""
+        self._end()
         self._begun = True
 
     @contextlib.contextmanager
@@ -190,15 +198,23 @@ class GracefulStop:
         begun, self._begun = self._begun, False
         try:
             yield
+            self._end()
         except StoppedError:
+            self._ending = False
             self.flag.set()
             raise
         finally:
             self._begun = begun
 
+    def _end(self) -> None:
+        """End the command if a signal asked for it, and its exception got lost."""
+        if self._ending:
+            raise StoppedError(self.code)
+
     def _handle(self, number: int, _frame: object) -> None:
         self.code = 128 + number
         if not self._begun:
+            self._ending = True
             _tell("\nstopped: nothing more was sent\n")
             raise StoppedError(self.code)
         if self.flag.is_set():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sqlite3
 from functools import partial
 from typing import TYPE_CHECKING, Self
@@ -90,6 +91,8 @@ def journal_is_empty(path: Path) -> bool:
 
 # --- the small databases of the user's state folder -------------------------------------------------------
 
+_TABLE = re.compile(r"CREATE TABLE IF NOT EXISTS (\w+)")
+
 
 class StateDatabase:
     """A database that may be deleted, at the price of what it remembers; use it as a context manager.
@@ -117,9 +120,10 @@ class StateDatabase:
             immutable=read_only and journal_is_empty(path),
         )
         self._as_opened = _identity(path)
-        if read_only:
-            return
         try:
+            if read_only:
+                self._stand_in(schema)
+                return
             # NORMAL: a power cut may forget a moment's usage, never damage the file.
             self._db.execute("PRAGMA synchronous = NORMAL")
             with contextlib.suppress(sqlite3.OperationalError):  # no shared memory: the older journal stays
@@ -128,6 +132,14 @@ class StateDatabase:
         except BaseException:
             self._db.close()
             raise
+
+    def _stand_in(self, schema: str) -> None:
+        """Let a table be empty that an earlier version did not make yet: temporary ones change no file."""
+        there = {name for (name,) in self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        for statement in schema.split(";"):
+            made = _TABLE.search(statement)
+            if made and made[1] not in there:
+                self._db.execute(statement.replace("CREATE TABLE", "CREATE TEMP TABLE", 1))
 
     def refuse_vanished(self) -> None:
         """Make sure that what is written here will be found again.

@@ -464,6 +464,12 @@ def _is_cell(value: Any, cell: Any) -> bool:
 
 def _blamed(error: Exception, line: str, recipient: Recipient | None) -> BadValue | None:
     """Blame the row for what happens only with its values; None: the template would fail for any row."""
+    if isinstance(error, UnknownName) and isinstance(error.name, int) and recipient:
+        if not isinstance(error.owner, str | list | tuple):
+            return None
+        reason = f"has no item number {error.name} (the first one is 0)"
+        hint = "say what stands for it: add |default('…')"
+        return BadValue("D117", reason, error.owner, hint)
     if isinstance(error, UnknownName) and error.owner is not missing:
         looked_up = column_of(error.name, line, recipient) and str(error.name) not in line
         reason = f"is {quoted(error.name)}, which is not in what it is looked up in"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 
 import pytest
 
@@ -190,17 +189,14 @@ def test_refused_token_is_seen(mailmerge, sandbox):
 
 
 def test_silent_server_can_be_left(mailmerge):
-    """A server that hangs holds nobody for ever: there are deadlines, and Ctrl-C works meanwhile."""
+    """A server that hangs holds nobody for ever: one Ctrl-C is enough, since nothing was handed over."""
     campaign = mailmerge.campaign()
     with FaultServer({"MAIL": hang}) as server:
         mailmerge.account(server)
         process = mailmerge.start("send", "spring", "--yes")
         assert server.wait_for(lambda: "MAIL" in server.verbs(), 10)
         process.send_signal(signal.SIGINT)
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(0.5)
-        process.send_signal(signal.SIGINT)
-        done = mailmerge.finish(process, timeout=20)
+        done = mailmerge.finish(process, timeout=10)
 
     assert done.code == 130, done
     assert mailmerge("report", "spring").code == 0

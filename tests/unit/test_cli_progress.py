@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from mailmerge.cli.progress import Bar
+from mailmerge.cli.progress import Bar, GracefulStop, StoppedError
 from mailmerge.model import Counts
 from mailmerge.sending.runs import Progress
 
@@ -33,3 +35,28 @@ def test_waits_between_two_messages_are_told_now_and_then(capsys: pytest.Capture
     for _ in range(5):
         bar.observe(Progress(Counts(), 0, waiting="rate", until=datetime.now(UTC) + timedelta(seconds=10)))
     assert capsys.readouterr().err.count("waiting until") == 1
+
+
+def lose_a_signal() -> None:
+    """Be asked to end where the exception that says so is lost, as in `input` while it flushes."""
+    with contextlib.suppress(StoppedError):
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_signal_whose_exception_was_lost_still_ends_the_command() -> None:
+    """Where sending would begin, where a question is answered, and at the end: nothing is begun after it."""
+    stop = GracefulStop()
+    with contextlib.suppress(StoppedError), stop:
+        lose_a_signal()
+        with pytest.raises(StoppedError) as caught:
+            stop.begin()
+        assert caught.value.code == 143
+
+    with pytest.raises(StoppedError), GracefulStop():
+        lose_a_signal()
+
+    with GracefulStop() as stop:
+        stop.begin()
+        with pytest.raises(StoppedError), stop.at_once():
+            lose_a_signal()
+        assert stop.flag.is_set()

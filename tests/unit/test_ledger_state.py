@@ -90,6 +90,17 @@ def test_who_looks_at_a_lock_leaves_it_alone(tmp_path: Path) -> None:
         pass
 
 
+def test_a_table_that_an_earlier_version_did_not_make_is_empty(tmp_path: Path) -> None:
+    """Whoever only looks makes no table, and misses none."""
+    path = tmp_path / "campaigns.db"
+    with CampaignRegistry(path) as registry:
+        registry._db.execute("DROP TABLE high_water")
+    before = path.read_bytes()
+    with CampaignRegistry(path, read_only=True) as registry:
+        registry.refuse_missing(tmp_path / "ledger.db", "spring")
+    assert path.read_bytes() == before
+
+
 def test_a15_accounts_are_locked_apart(tmp_path: Path) -> None:
     """Another account is free, the same one is not; a released one is free again."""
     with AccountLock(tmp_path, "smtp.example.org me"):

@@ -291,6 +291,8 @@ def test_faults_of_a_template_name_its_line_and_row(make, source, code, message)
             "a value in \"{{ '{:.2f}'.format(plan) }}\" fails for this row",
         ),
         ("a\n{% for i in range(plan) %}{% endfor %}", 19, "`plan` is not a number to count to"),
+        ("a\n{{ plan[7] }}", 4, "`plan` has no item number 7 (the first one is 0)"),
+        ("a\n{{ plan.split(',')[1] }}", None, "a value in \"{{ plan.split(',')[1] }}\" has no item number 1"),
     ],
 )
 def test_values_that_cannot_be_used_are_errors_of_the_row(make, source, column, message):
