@@ -32,6 +32,7 @@ from msgspec import Struct
 
 from mailmerge import files
 from mailmerge.errors import FileError, LedgerError
+from mailmerge.ledger.databases import file_identity
 from mailmerge.model import Attempt, Outcome, Scope, Status
 from mailmerge.sqlite import is_full, stamp
 
@@ -362,12 +363,8 @@ class AttemptWriter:
 
 def _identities(path: Path) -> dict[str, tuple[int, int]]:
     """Tell which files a ledger is in: device and inode of its file and of its log, if it has one."""
-    found: dict[str, tuple[int, int]] = {}
-    for name in (str(path), f"{path}-wal"):
-        with contextlib.suppress(OSError):
-            facts = os.stat(name)  # noqa: PTH116  before every commit
-            found[name] = (facts.st_dev, facts.st_ino)
-    return found
+    names = (str(path), f"{path}-wal")
+    return {name: found for name in names if (found := file_identity(name)) is not None}
 
 
 def _reached(outcome: Outcome) -> tuple[str, str, str, int | None, str, str, bytes | None]:

@@ -119,7 +119,7 @@ class StateDatabase:
             # Else SQLite leaves its shared memory beside it, where nothing is to be changed.
             immutable=read_only and journal_is_empty(path),
         )
-        self._as_opened = _identity(path)
+        self._as_opened = file_identity(path)
         try:
             if read_only:
                 self._stand_in(schema)
@@ -148,7 +148,7 @@ class StateDatabase:
             LedgerError: the file was deleted or replaced since it was opened.
 
         """
-        if _identity(self._db.path) != self._as_opened:
+        if file_identity(self._db.path) != self._as_opened:
             raise LedgerError(
                 f"{self._db.path} was deleted or replaced while it was in use",
                 code="L710",
@@ -169,7 +169,8 @@ class StateDatabase:
         self.close()
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def file_identity(path: Path | str) -> tuple[int, int] | None:
+    """Tell which file has this name by its device and inode; None: none has."""
     try:
         facts = os.stat(path)  # noqa: PTH116  before every message
     except OSError:
