@@ -72,7 +72,15 @@ class _NumberOr(click.IntRange):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Read what was given."""
-        return value if value in self._words else super().convert(value, param, ctx)
+        if value in self._words:
+            return value
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            words = " or ".join(self._words)
+            self.fail(
+                f"{str(value)!r} is neither {words} nor a number from {self.min} to {self.max}", param, ctx
+            )
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:  # noqa: ARG002
         """Leave it to the option."""

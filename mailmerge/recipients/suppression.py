@@ -396,5 +396,5 @@ def _unreadable(path: Path, reason: str, hint: str = "") -> ListError:
     return ListError(
         f"cannot read the suppression file {path}: {reason}",
         code="D150",
-        hint=hint or "nothing is sent without it; remove it from data.suppress if it is no longer needed",
+        hint=hint or "check its name; nothing is sent without a file that data.suppress names",
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -243,3 +244,11 @@ def test_no_value_is_an_accident(value: Any) -> None:
                 errors.append(error)
     assert all(issue.message for error in errors for issue in error.issues)
     assert all(error.issues for error in errors)
+
+
+@pytest.mark.parametrize("value", ["0", "65", "many"])
+def test_a_number_of_processes_that_is_none_says_what_is(value: str) -> None:
+    """The word that may stand for a number is named with the numbers."""
+    done = CliRunner().invoke(cli, ["check", "--jobs", value])
+    assert done.exit_code == 2
+    assert f"'{value}' is neither auto nor a number from 1 to 64" in done.output
