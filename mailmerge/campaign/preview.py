@@ -273,6 +273,7 @@ class _Look:
         maker = RowMaker(self._composer, lint)
         standing = Standing(self._ledger, None, self._join)
         last = None if selection is None else selection.last
+        known = self._recipients.warnings
         for n, recipient in enumerate(self._recipients):
             if last is not None and recipient.row > last:
                 break
@@ -282,6 +283,7 @@ class _Look:
             self._problems.add(made.findings)
             row = standing.of(plan_row(n, recipient, made))
             yield _Shown(recipient, row, self._own(made.findings), made.frozen)
+        self._problems.add(one for one in self._recipients.warnings if one not in known)
         self._problems.add(lint.finish())
 
     def _own(self, findings: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:

@@ -106,9 +106,9 @@ class Planner:
             FileError: there is no room for the plan.
 
         """
-        self._problems.add(self._recipients.warnings)
         self._progress = progress
         rows = self._make(writer, earlier)
+        self._problems.add(self._recipients.warnings)  # some of them are known at the end of the list
         repeating = self._settle(writer)
         self._settle_files(writer, repeating)
         whole = self._lint.finish()

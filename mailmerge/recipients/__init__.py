@@ -73,9 +73,9 @@ def open_list(
             raise ListError(
                 f"{name} is a workbook: it has no encoding", code="D127", hint="leave the encoding out"
             )
-        from mailmerge.recipients.workbook_list import WorkbookList
+        from mailmerge.recipients.workbook_list import WorkbookList, open_workbook
 
-        return WorkbookList(path, name, options, sheet=sheet, hidden=hidden)
+        return WorkbookList(open_workbook(path, name), path, options, sheet=sheet, hidden=hidden)
     if suffix not in _TEXT:
         raise ListError(
             f"{name}: {suffix or 'a file without suffix'} is not a supported kind of list",

@@ -8,7 +8,6 @@ cells have content, not what that is.
 from __future__ import annotations
 
 import posixpath
-import re
 import zipfile
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from msgspec import Struct, field
 
 from mailmerge.errors import ListError, MailmergeError
 from mailmerge.model import Place
+from mailmerge.recipients.workbook import Sheet, cell_name, cell_position, damaged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,22 +38,11 @@ _MAX_FORMATS = 10_000
 _MAX_CELLS = 16_384
 """Cells of a row."""
 _OLE = b"\xd0\xcf\x11\xe0"
-MAX_GAP = 1000
-"""So many blank rows end a list; what stands below them is no part of it."""
 _BLOCK = 65_536
-_REFERENCE = re.compile(r"\$?([A-Z]{1,3})\$?([0-9]{1,7})\Z")
 _RELATION = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
 
 
-class SheetPart(Struct, frozen=True):
-    """One worksheet: its tab's name, whether the tab can be seen, and its file in the zip."""
-
-    name: str
-    visible: bool
-    part: str
-
-
-def read_package(path: Path, shown: str) -> list[SheetPart]:
+def read_package(path: Path, shown: str) -> list[Sheet]:
     """Check the file from outside and list its worksheets.
 
     Raises:
@@ -79,16 +68,6 @@ def reading(shown: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise damaged(shown, f"{type(error).__name__}: {error}".partition("\n")[0]) from error
-
-
-def damaged(shown: str, why: str) -> ListError:
-    """Make the error for a workbook that cannot be read."""
-    return ListError(
-        f"{shown} cannot be read as a workbook: {why}",
-        code="D124",
-        hint="open it in your spreadsheet program and save it again as .xlsx (not as Strict Open XML)",
-        place=Place(path=shown),
-    )
 
 
 def _check_kind(path: Path, shown: str) -> None:
@@ -152,7 +131,7 @@ def _check_formats(archive: zipfile.ZipFile, shown: str) -> None:
         )
 
 
-def _sheets(archive: zipfile.ZipFile) -> Iterator[SheetPart]:
+def _sheets(archive: zipfile.ZipFile) -> Iterator[Sheet]:
     roots = _relations(archive, "").values()
     main = next((part for kind, part in roots if kind.endswith("/officeDocument")), "xl/workbook.xml")
     relations = _relations(archive, main)
@@ -161,7 +140,7 @@ def _sheets(archive: zipfile.ZipFile) -> Iterator[SheetPart]:
             kind, part = relations[element.attrib[_RELATION]]
             if kind.endswith("/worksheet"):
                 visible = element.get("state", "visible") == "visible"
-                yield SheetPart(element.attrib["name"], visible, part)
+                yield Sheet(element.attrib["name"], visible, part)
 
 
 def _relations(archive: zipfile.ZipFile, part: str) -> dict[str, tuple[str, str]]:
@@ -189,17 +168,14 @@ def _xml(archive: zipfile.ZipFile, part: str) -> Element:
 class SheetTraits(Struct):
     """What a pass over a sheet found; rows and columns count from 1."""
 
-    first_row: int = 0
-    """The first row with content; 0: there is none."""
     last_row: int = 0
+    """The last row with content; 0: there is none."""
     hidden: list[int] = field(default_factory=list)
     """Rows with content that are hidden by hand, by a filter or by a collapsed group."""
     merged: list[str] = field(default_factory=list)
     """Ranges such as ``B3:B5``."""
     uncached: dict[int, list[int]] = field(default_factory=dict)
     """Row to columns of formulas that were never calculated."""
-    stray: str | None = None
-    """The first cell below more blank rows than a list may have."""
 
 
 def read_traits(path: Path, part: str, shown: str) -> SheetTraits:
@@ -215,31 +191,6 @@ def read_traits(path: Path, part: str, shown: str) -> SheetTraits:
             scan.feed(block)
         scan.close()
     return scan.traits
-
-
-def cell_name(row: int, column: int) -> str:
-    """Name a cell: row 31, column 1 is ``A31``."""
-    letters = ""
-    while column:
-        column, rest = divmod(column - 1, 26)
-        letters = chr(ord("A") + rest) + letters
-    return f"{letters}{row}"
-
-
-def cell_position(name: str) -> tuple[int, int]:
-    """Row and column of a cell's name.
-
-    Raises:
-        ValueError: it is no such name.
-
-    """
-    match = _REFERENCE.match(name)
-    if not match:
-        raise ValueError(f"{name!r} is not the name of a cell")
-    column = 0
-    for letter in match[1]:
-        column = column * 26 + ord(letter) - ord("A") + 1
-    return int(match[2]), column
 
 
 class _Scan:
@@ -322,13 +273,9 @@ class _Scan:
         if self._formula:
             self._end_formula()
         traits = self.traits
-        if not self._content or traits.stray:
+        if not self._content:
             return
-        if self._row - traits.last_row > MAX_GAP:
-            traits.stray = self._content
-        else:
-            traits.first_row = traits.first_row or self._row
-            traits.last_row = self._row
-            if self._hidden:
-                traits.hidden.append(self._row)
+        traits.last_row = self._row
+        if self._hidden:
+            traits.hidden.append(self._row)
         self._content = ""

@@ -12,7 +12,8 @@ from xml.sax.saxutils import escape, quoteattr
 
 from mailmerge import files
 from mailmerge.model import OWN_COLUMNS
-from mailmerge.recipients.xlsx_package import cell_name, cell_position, read_package, reading
+from mailmerge.recipients.workbook import cell_name, cell_position
+from mailmerge.recipients.xlsx_package import read_package, reading
 from mailmerge.report.result_files import cell_text, text_cell
 
 if TYPE_CHECKING:

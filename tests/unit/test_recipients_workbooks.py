@@ -19,7 +19,7 @@ import pytest
 from mailmerge.errors import ListError
 from mailmerge.recipients import open_list
 from mailmerge.recipients.cells import exact_number, with_leading_zeros
-from mailmerge.recipients.xlsx_package import cell_name, cell_position
+from mailmerge.recipients.workbook import cell_name, cell_position
 from mailmerge.values import Date, DateTime
 
 PEOPLE = Path(__file__).parents[1] / "data" / "lists" / "people.xlsx"
