@@ -83,6 +83,8 @@ if TYPE_CHECKING:
     from mailmerge.providers import Provider as Provider
     from mailmerge.providers import ProviderServer as ProviderServer
     from mailmerge.recipients import RecipientList as RecipientList
+    from mailmerge.recipients import Understanding as Understanding
+    from mailmerge.recipients import UnderstoodColumn as UnderstoodColumn
     from mailmerge.report.summary import Explanation as Explanation
     from mailmerge.report.summary import Summary as Summary
     from mailmerge.sandbox.faults import FaultPlan as FaultPlan

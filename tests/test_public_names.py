@@ -15,6 +15,7 @@ import mailmerge
 from mailmerge.version import program_version
 
 NOT_FOR_PROGRAMS = {
+    "ColumnsSeen": "what looks at the rows of a list while they are planned",
     "Command": "a text: the SMTP command that a rehearsal refuses",
     "Definition": "what the commands of a campaign are handed",
     "Document": "the text of a campaign file, kept for the places in messages",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mailmerge.check.diagnostics import DiagnosticCollector
     from mailmerge.model import Message, Rate
     from mailmerge.plan.composer import Composer
-    from mailmerge.recipients import RecipientList
+    from mailmerge.recipients import RecipientList, Understanding
 
 
 class KeptPlan:
@@ -74,13 +74,11 @@ class Plan(Struct, frozen=True):
     campaign: str
     source: str
     """The list, as the user named it."""
-    dialect: str
+    understanding: Understanding
+    """How the list was read."""
     problems: DiagnosticCollector
     counts: Counts
     """The state of every row, earlier runs included."""
-    rows: int
-    blank_rows: int = 0
-    hidden_rows: int = 0
     to_send: int = 0
     """How many messages this run would send."""
     recipients: int = 0
@@ -134,6 +132,11 @@ class Plan(Struct, frozen=True):
 
         found = Facts.decode(self.made_of)
         return tuple(found.told()) if found else ()
+
+    @property
+    def rows(self) -> int:
+        """How many rows the list has; blank and hidden ones that are left out are none."""
+        return self.understanding.rows
 
     @property
     def ready(self) -> int:

@@ -64,13 +64,10 @@ def examine(
     plan = Plan(
         campaign=definition.name,
         source=planned.source,
-        dialect=summary.dialect,
+        understanding=summary.understanding,
         problems=problems,
         counts=counts,
         statuses=statuses,
-        rows=summary.rows,
-        blank_rows=summary.blank_rows,
-        hidden_rows=summary.hidden_rows,
         largest=summary.largest,
         files=summary.files,
         notices=(

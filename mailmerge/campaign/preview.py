@@ -240,7 +240,7 @@ class _Look:
     @property
     def size(self) -> int | None:
         """How many rows there are; None: nobody has counted them."""
-        return self._planned.summary.rows if self._planned else None
+        return self._planned.summary.understanding.rows if self._planned else None
 
     def rows(self, selection: RowSelection | None = None) -> Iterator[_Shown]:
         """Yield the rows, or those that are named."""
@@ -386,7 +386,7 @@ class _Look:
             "campaign": self._definition.name,
             "commands": page_commands(self._definition.invocation),
             "source": self._recipients.shown,
-            "dialect": self._recipients.dialect,
+            "dialect": str(self._recipients.understanding),
             "sender": self.sender or self._composer.sender,
             "made": _now(),
             "columns": [

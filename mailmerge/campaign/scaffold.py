@@ -54,7 +54,8 @@ class Scaffold(Struct, frozen=True):
     files: tuple[str, ...]
     rows: int
     headings: tuple[str, ...]
-    dialect: str
+    read_as: str
+    """How the list was read, in a few words."""
     address_column: str
     file_column: str = ""
     """The column that the files of the rows are called after; empty: there are none."""
@@ -120,7 +121,13 @@ def make_campaign(
     files = (*contents, source.name)
     file_column = spelt[named] if kind == "invoice" else ""
     return Scaffold(
-        folder, files, rows, recipients.columns.headings, recipients.dialect, address, file_column=file_column
+        folder,
+        files,
+        rows,
+        recipients.columns.headings,
+        str(recipients.understanding),
+        address,
+        file_column=file_column,
     )
 
 

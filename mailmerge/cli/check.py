@@ -10,7 +10,7 @@ import click
 from mailmerge.check.diagnostics import DiagnosticCollector, concise, found, github, sarif
 from mailmerge.cli.options import campaign_argument, load_campaign, options_of
 from mailmerge.cli.output import diagnostic_values, emit, interactive, note, out, show_problems
-from mailmerge.cli.plan_view import opt_outs, opt_outs_values, planned, show_facts
+from mailmerge.cli.plan_view import opt_outs, opt_outs_values, planned, show_facts, show_understanding
 from mailmerge.errors import InputError
 from mailmerge.model import Severity, Status
 from mailmerge.text import attachments, plural
@@ -67,7 +67,9 @@ def check(*, output_format: OutputFormat, as_json: bool, quiet: bool, verbose: b
 
 def _show_plan(plan: Plan, *, verbose: bool) -> None:
     """Say what the plan was made of, and what of it can be sent."""
-    note(f"{plan.source}: {plan.dialect}")
+    note(f"{plan.source}: {plan.understanding}")
+    if verbose:
+        show_understanding(plan)
     note(planned(plan))
     for line in opt_outs(plan):
         note(line.strip())
@@ -117,7 +119,7 @@ def _emit_plan(plan: Plan) -> None:
         rows=plan.rows,
         statuses=plan.counts.by_status,
         ready=plan.ready,
-        blank_rows=plan.blank_rows,
+        blank_rows=plan.understanding.blank,
         notices=list(plan.notices),
         files={str(count): messages for count, messages in plan.files.items()},
         opt_outs=opt_outs_values(plan),
@@ -159,6 +161,6 @@ def _ready(plan: Plan) -> str:
         )
         if plan.statuses[status]
     )
-    blank = f"; {plural(plan.blank_rows, 'blank row')} skipped" if plan.blank_rows else ""
+    blank = f"; {plural(plan.understanding.blank, 'blank row')} skipped" if plan.understanding.blank else ""
     without = f" ({left_out})" if left_out else ""
     return f"{plan.ready:,} of {plural(plan.rows, 'row')} can be sent{without}{blank}."

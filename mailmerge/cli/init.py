@@ -65,7 +65,7 @@ def init(
 
 def _tell(made: Scaffold) -> None:
     columns = ", ".join(made.headings)
-    out(f"Read {made.files[-1]} ({made.dialect}): {plural(made.rows, 'row')}; columns: {columns}")
+    out(f"Read {made.files[-1]} ({made.read_as}): {plural(made.rows, 'row')}; columns: {columns}")
     out(f"Created {made.folder}/: {'  '.join(made.files)}")
     out(f"The messages go to the addresses in column `{made.address_column}`.")
     if made.file_column:

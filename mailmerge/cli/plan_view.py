@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mailmerge.check.diagnostics import found
 from mailmerge.cli.output import diagnostic_values, emit, note, show_problems
+from mailmerge.masking import mask_known
 from mailmerge.model import Status
 from mailmerge.text import attachments, duration, local_time, plural
 
@@ -36,7 +37,7 @@ def lines(plan: Plan, resolve: str = "") -> Iterator[str]:
     yield f"  From      {plan.sender}  via {plan.via}"
     for notice in plan.notices:
         yield f"            {notice}"
-    yield f"  List      {plan.source}: {plan.dialect}{_not_rows(plan)}"
+    yield f"  List      {plan.source}: {plan.understanding}{_not_rows(plan)}"
     yield f"  Send      {_send(plan)}"
     if plan.files:
         yield f"  Files     {attachments(plan.files)}"
@@ -102,10 +103,10 @@ def planned(plan: Plan) -> str:
 
 def _not_rows(plan: Plan) -> str:
     parts = []
-    if plan.blank_rows:
-        parts.append(f"{plural(plan.blank_rows, 'blank row')} skipped")
-    if plan.hidden_rows:
-        parts.append(f"{plural(plan.hidden_rows, 'hidden row')} left out")
+    if plan.understanding.blank:
+        parts.append(f"{plural(plan.understanding.blank, 'blank row')} skipped")
+    if plan.understanding.hidden:
+        parts.append(f"{plural(plan.understanding.hidden, 'hidden row')} left out")
     return f"; {', '.join(parts)}" if parts else ""
 
 
@@ -146,6 +147,12 @@ def show_facts(plan: Plan) -> None:
         note(f"  {fact}")
 
 
+def show_understanding(plan: Plan) -> None:
+    """Say how the list was understood: what wrote it, where it begins, what is in its columns."""
+    for line in plan.understanding.lines():
+        note(f"  {mask_known(line)}")
+
+
 def clock_time(moment: datetime) -> str:
     """Write a moment in local time, with the date unless it is today."""
     return local_time(moment, datetime.now(UTC))
@@ -159,7 +166,7 @@ def show_plan_json(plan: Plan) -> None:
         "plan",
         campaign=plan.campaign,
         list=plan.source,
-        dialect=plan.dialect,
+        dialect=str(plan.understanding),
         rows=plan.rows,
         to_send=plan.to_send,
         statuses=plan.statuses.by_status,

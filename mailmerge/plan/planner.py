@@ -19,6 +19,7 @@ from mailmerge.check.diagnostics import DiagnosticCollector
 from mailmerge.model import Diagnostic, Severity, Status
 from mailmerge.plan.rows import ChunkMaker, OwnFiles, PlanSummary, RowMaker, SharedWork, fault, plan_row
 from mailmerge.plan.sqlite_store import ROW, pack_row
+from mailmerge.recipients.understanding import ColumnsSeen
 from mailmerge.text import plural, quoted
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class Planner:
     ) -> None:
         self._composer = composer
         self._recipients = recipients
+        self._seen = ColumnsSeen(recipients.columns)
         self._lint = composer.lint()
         self._ignore = frozenset(ignore)
         self._problems = DiagnosticCollector(ignore)
@@ -107,7 +109,7 @@ class Planner:
 
         """
         self._progress = progress
-        rows = self._make(writer, earlier)
+        self._make(writer, earlier)
         self._problems.add(self._recipients.warnings)  # some of them are known at the end of the list
         repeating = self._settle(writer)
         self._settle_files(writer, repeating)
@@ -115,10 +117,7 @@ class Planner:
         writer.add_findings(None, whole)
         self._problems.add(whole)
         return PlanSummary(
-            dialect=self._recipients.dialect,
-            rows=rows,
-            blank_rows=self._recipients.blank_rows,
-            hidden_rows=self._recipients.hidden_rows,
+            understanding=self._recipients.understood(self._seen),
             largest=self._largest,
             sender=self._sender,
             senders=self._senders,
@@ -132,9 +131,9 @@ class Planner:
             unsubscribe_values=self._lint.unsubscribe_values,
         )
 
-    def _make(self, writer: PlanWriter, earlier: EarlierPlan | None) -> int:
+    def _make(self, writer: PlanWriter, earlier: EarlierPlan | None) -> None:
         maker = RowMaker(self._composer, self._lint)
-        rows = enumerate(self._recipients)
+        rows = enumerate(self._recipients.watched(self._seen))
         if earlier is not None:
             earlier.prepare(self._lint)
         for n, recipient in rows:
@@ -159,7 +158,6 @@ class Planner:
             self._count(writer, made.status)
             if self._jobs > 1 and writer.dictionary is not None and self._is_worth_workers():
                 self._make_together(writer, rows)
-        return self._rows
 
     def _take_over(self, writer: PlanWriter, taken: TakenRow, supersedes: str, from_: str) -> None:
         """Put a row into the plan that is as it was in the earlier one."""

@@ -24,6 +24,7 @@ from mailmerge.model import Diagnostic, Recipient, Severity, Status
 from mailmerge.plan.composer import identity
 from mailmerge.plan.sqlite_store import MessagePacker, pack_row
 from mailmerge.plan.store import PackedMessage, PackedRow, PlanRow
+from mailmerge.recipients.understanding import Understanding  # noqa: TC001  decoded into
 from mailmerge.values import Date, DateTime, Duration, Number, Time, Truth
 
 if TYPE_CHECKING:
@@ -138,11 +139,8 @@ def plan_row(n: int, recipient: Recipient, made: MadeRow) -> PlanRow:
 class PlanSummary(Struct, frozen=True):
     """What a plan says about the list as a whole."""
 
-    dialect: str
+    understanding: Understanding
     """How the list was read."""
-    rows: int
-    blank_rows: int = 0
-    hidden_rows: int = 0
     largest: int = 0
     """Size of the largest message in octets."""
     sender: str = ""

@@ -15,6 +15,7 @@ from mailmerge.model import MARK_COLUMN, Place
 from mailmerge.recipients.recipient_list import Options, RecipientList, row_mark
 from mailmerge.recipients.selection import RowSelection, parse_rows
 from mailmerge.recipients.snapshot import sha256, snapshot
+from mailmerge.recipients.understanding import Understanding, UnderstoodColumn
 from mailmerge.text import did_you_mean
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ __all__ = [
     "WORKBOOKS",
     "RecipientList",
     "RowSelection",
+    "Understanding",
+    "UnderstoodColumn",
     "from_dataframe",
     "from_rows",
     "is_failed_text",

@@ -12,6 +12,7 @@ from mailmerge.errors import ListError
 from mailmerge.model import Place
 from mailmerge.recipients.cells import object_cell
 from mailmerge.recipients.recipient_list import Options, RecipientList, Record, list_error, read_header
+from mailmerge.recipients.understanding import Understanding
 from mailmerge.values import Date, DateTime
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class FrameList(RecipientList):
         self._frame = frame
         super().__init__(Path("dataframe"), _SHOWN, header, options)
         self._plain = False
-        self.dialect = f"pandas data frame, {len(frame)} rows"
+        self.understanding = Understanding("pandas data frame")
 
     def about_rows(self) -> int:
         """Say how many there are."""

@@ -69,7 +69,7 @@ class FailedList(RecipientList):
         self._written = written
         self._campaign = campaign
         self.sheet = campaign.sheet
-        self.dialect = f"{written.dialect}, rows of {campaign.shown}"
+        self.understanding = replace(written.understanding, selects=campaign.shown)
         self._chosen = {chosen.row.row: chosen for chosen in self._choose(identify)}
         self.warnings = (*campaign.warnings, *written.warnings)
         own = {name: position for position, name in enumerate(written.columns.names)}

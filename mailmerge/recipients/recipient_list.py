@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from mailmerge.errors import CampaignFileError, ListError
 from mailmerge.model import KEY_COLUMN, MARK_COLUMN, OWN_COLUMNS, Columns, Diagnostic, Place, Recipient
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mailmerge.recipients.types import CellType
+    from mailmerge.recipients.understanding import ColumnsSeen, Understanding
     from mailmerge.values import Cell
 
 NO_RESULT = "#N/A"
@@ -244,8 +246,8 @@ class RecipientList(ABC):
     shown: str
     """The name of the list in messages."""
     columns: Columns
-    dialect: str
-    """How the list was read, for the plan: ``CSV, UTF-8, semicolon``."""
+    understanding: Understanding
+    """How the list was read, as far as that is known before its rows are."""
     warnings: tuple[Diagnostic, ...] = ()
     """What the user should know about how the list was read."""
     blank_rows: int = 0
@@ -304,6 +306,23 @@ class RecipientList(ABC):
                 hint="each row below the headings is one recipient",
                 place=Place(path=self.shown),
             )
+
+    def watched(self, seen: ColumnsSeen) -> Iterator[Recipient]:
+        """Yield the rows; *seen* looks at their cells."""
+        for recipient in self:
+            seen.see(recipient.values)
+            yield recipient
+
+    def understood(self, seen: ColumnsSeen) -> Understanding:
+        """Say how the list was understood, once all rows have been *seen*."""
+        return replace(
+            self.understanding,
+            heading_row=self.header_row,
+            rows=seen.rows,
+            blank=self.blank_rows,
+            hidden=self.hidden_rows,
+            columns=seen.columns(),
+        )
 
     def originals(self, rows: Container[int]) -> Iterator[tuple[int, tuple[Cell, ...]]]:
         """Yield the chosen rows with their cells as the list has them: no types, no defaults applied."""

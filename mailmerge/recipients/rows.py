@@ -19,6 +19,7 @@ from mailmerge.recipients.recipient_list import (
     long_cell,
     read_header,
 )
+from mailmerge.recipients.understanding import Understanding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -68,7 +69,7 @@ class RowList(RecipientList):
             raise list_error(_SHOWN, problems)
         super().__init__(Path("rows"), _SHOWN, header, options)
         self._plain = False
-        self.dialect = f"{len(self._rows)} rows of a program"
+        self.understanding = Understanding("rows of a program")
 
     def about_rows(self) -> int:
         """Say how many there are."""
@@ -103,7 +104,7 @@ class PlannedRows(RecipientList):
             recipients.columns.headings, recipients.header_row, lambda _at: Place(path=recipients.shown)
         )
         super().__init__(recipients.path, recipients.shown, header, Options())
-        self.dialect = recipients.dialect
+        self.understanding = recipients.understanding
         self._rows = rows
 
     def _records(self) -> Iterator[Record]:

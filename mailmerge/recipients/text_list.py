@@ -25,6 +25,7 @@ from mailmerge.recipients.recipient_list import (
     list_error,
     read_header,
 )
+from mailmerge.recipients.understanding import Understanding
 from mailmerge.text import unguarded
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class TextList(RecipientList):
         super().__init__(path, shown, header, options)
         kind = "TSV" if self._delimiter == "\t" else "CSV"
         delimiter = "one column" if one_column else DELIMITERS[self._delimiter]
-        self.dialect = f"{kind}, {encoding_shown}, {delimiter}"
+        self.understanding = Understanding(kind, encoding_shown, delimiter)
 
     @property
     def encoding(self) -> str:

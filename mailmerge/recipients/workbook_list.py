@@ -17,6 +17,7 @@ from mailmerge.recipients.recipient_list import (
     list_error,
     read_header,
 )
+from mailmerge.recipients.understanding import Understanding
 from mailmerge.recipients.workbook import MAX_GAP, cell_name, damaged
 from mailmerge.text import did_you_mean
 from mailmerge.values import displayed
@@ -53,8 +54,9 @@ class WorkbookList(RecipientList):
         self._refuse_merged()
         visible = [one for one in workbook.sheets if one.visible]
         several = sheet is None and len(visible) > 1
-        self.dialect = f'{workbook.kind}, sheet "{chosen.name}"' + (
-            f" (the first of {len(visible)})" if several else ""
+        why = f"the first of {len(visible)}" if several else ""
+        self.understanding = Understanding(
+            workbook.kind, sheet=chosen.name, why_sheet=why, program=workbook.program
         )
 
     def about_rows(self) -> int:

@@ -24,7 +24,7 @@ from mailmerge.check.diagnostics import DiagnosticCollector
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.model import Counts, Rate, Status
 from mailmerge.options import StockTemplate
-from mailmerge.recipients import open_list
+from mailmerge.recipients import Understanding, open_list
 from mailmerge.suggest import Invocation
 
 if TYPE_CHECKING:
@@ -44,9 +44,8 @@ def examined(campaign: Campaign, ledger: Ledger) -> Plan:
 
 def plan(*, to_send: int, rates: tuple[Rate, ...]) -> Plan:
     """Make a plan that only knows how much and how fast."""
-    return Plan(
-        "c", "l.csv", "CSV", DiagnosticCollector(), Counts(), rows=to_send, to_send=to_send, rates=rates
-    )
+    read = Understanding("CSV", rows=to_send)
+    return Plan("c", "l.csv", read, DiagnosticCollector(), Counts(), to_send=to_send, rates=rates)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +94,7 @@ def test_check_counts_rows_and_writes_nothing(campaign_factory: CampaignFactory)
     rows = ["a@x.org,Ann", "", "b@x.org,Bo", "a@X.org,Ann again", "bad,Eve"]
     campaign = campaign_factory(rows=rows)
     found = campaign.check()
-    assert (found.rows, found.ready, found.blank_rows) == (4, 2, 1)
+    assert (found.rows, found.ready, found.understanding.blank) == (4, 2, 1)
     assert found.statuses[Status.DUPLICATE] == 1
     assert found.statuses[Status.INVALID] == 1
     assert sorted(path.name for path in campaign_factory.folder.iterdir()) == [

@@ -71,7 +71,7 @@ def test_frames_have_no_nan():
         ],
     ]
     assert [recipient.row for recipient in rows] == [2, 3]
-    assert (people.blank_rows, rows[0].key, people.dialect) == (1, "a@x.org", "pandas data frame, 3 rows")
+    assert (people.blank_rows, rows[0].key, people.understanding.kind) == (1, "a@x.org", "pandas data frame")
 
 
 def test_frames_with_wrong_labels():

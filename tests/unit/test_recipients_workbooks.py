@@ -77,7 +77,7 @@ def test_cells_are_what_a_person_sees():
     """Leading zeros, whole numbers, decimals, dates, times, booleans and Chinese come out as in the sheet."""
     people = open_list(PEOPLE)
     wei, jerome, _ = people
-    assert people.dialect == 'XLSX, sheet "People" (the first of 6)'
+    assert str(people.understanding) == 'XLSX, sheet "People" (the first of 6)'
     assert people.columns.names[:2] == ("email", "first_name")
     assert facts(wei.values) == [
         "wei@example.org",
