@@ -418,6 +418,13 @@ def open_database(
         return db
 
 
+def database_in_memory() -> sqlite3.Connection:
+    """Make an empty SQLite database that is nowhere on the disk, in autocommit mode."""
+    import sqlite3
+
+    return sqlite3.connect(":memory:", isolation_level=None)
+
+
 def _refuse_exchanged(opened: Folder, path: Path, has: os.stat_result) -> None:
     """Refuse what was opened if it is not the plain file that has this name.
 

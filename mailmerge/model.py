@@ -329,6 +329,8 @@ class Status(enum.StrEnum):
     DEFERRED = "deferred"
     REJECTED = "rejected"
     EXPIRED = "expired"
+    BOUNCED = "bounced"
+    """Accepted, and returned later: a report in the sender's mailbox says so."""
     IN_DOUBT = "in_doubt"
 
 
@@ -431,6 +433,8 @@ class Delivery(Struct, frozen=True):
     row_digest: str = ""
     generation: int = 0
     """How often the row was given another chance: the message of each generation has its own Message-ID."""
+    bounce: str = ""
+    """What a report in the mailbox said of it: ``hard: recipient``, ``soft: full``, ``delayed: ...``."""
 
 
 class Result(Struct, frozen=True):

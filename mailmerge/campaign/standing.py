@@ -3,8 +3,8 @@
 The plan says what list and templates make of a row, the ledger what came of it. Joined to that, each time it
 is asked, is what may change without either: who is never to be written to, and what the account accepts.
 
-A fact of the ledger (being handed over, accepted, rejected, in doubt, expired) wins over the plan: it has
-happened. An intention (pending, deferred) yields to what the plan or the join now says of the row.
+A fact of the ledger (being handed over, accepted, rejected, in doubt, expired, bounced) wins over the plan:
+it has happened. An intention (pending, deferred) yields to what plan or join now says of the row.
 """
 
 from __future__ import annotations
@@ -366,7 +366,7 @@ class Standing:
     def reopen_corrected(self, ledger: Ledger) -> int:
         """Give refused rows another chance whose address was corrected in the list; return how many."""
         corrected: list[str] = []
-        for batch in _batches(ledger.contacted(Status.REJECTED)):
+        for batch in _batches(ledger.contacted(Status.REJECTED, Status.BOUNCED)):
             there = self._holders(batch)
             for delivery in batch:
                 row = there.get(delivery.key)

@@ -28,6 +28,7 @@ _COLOURS = {
     Status.ACCEPTED: "green",
     Status.REJECTED: "red",
     Status.EXPIRED: "red",
+    Status.BOUNCED: "red",
     Status.IN_DOUBT: "bold red",
     Status.HANDING_OVER: "bold red",
     Status.DEFERRED: "yellow",

@@ -48,24 +48,26 @@ _REPAIR = (
 # What an earlier correction was to supersede is superseded by this one.
 _CORRECTED = """
 UPDATE delivery SET superseded_by = ?3 WHERE campaign = ?1 AND (key = ?2 OR superseded_by = ?2)
-    AND key <> ?3 AND status IN ('pending', 'deferred', 'rejected', 'expired')
+    AND key <> ?3 AND status IN ('pending', 'deferred', 'rejected', 'expired', 'bounced')
 """
 # A row that was written to before anybody was corrected to it is somebody else.
 _SOMEBODY_ELSE = """
 SELECT 1 FROM delivery d WHERE d.campaign = ?1 AND d.key = ?2
-    AND d.status IN ('accepted', 'in_doubt', 'handing_over')
+    AND d.status IN ('accepted', 'bounced', 'in_doubt', 'handing_over')
     AND NOT EXISTS (SELECT 1 FROM delivery o WHERE o.campaign = ?1 AND o.superseded_by = ?2)
 """
 _SUPERSEDED = """
 UPDATE delivery SET status = 'duplicate', next_at = NULL, note = 'superseded by ' || superseded_by
-WHERE campaign = ?1 AND superseded_by <> '' AND status IN ('pending', 'deferred', 'rejected', 'expired')
+WHERE campaign = ?1 AND superseded_by <> ''
+    AND status IN ('pending', 'deferred', 'rejected', 'expired', 'bounced')
     AND EXISTS (SELECT 1 FROM delivery s WHERE s.campaign = ?1 AND s.key = delivery.superseded_by
-        AND s.status IN ('accepted', 'in_doubt'))
+        AND s.status IN ('accepted', 'bounced', 'in_doubt'))
 """
 _PURGE_DELIVERIES = """
 UPDATE delivery SET key = hashed(key), note = '',
     superseded_by = CASE superseded_by WHEN '' THEN '' ELSE hashed(superseded_by) END WHERE campaign = ?
 """
+_PURGE_BOUNCES = "UPDATE bounce SET key = hashed(key), words = '' WHERE campaign = ?"
 _FORGET_COUNTS = "UPDATE campaign SET counts = '' WHERE id = ?"
 _PURGE_CAMPAIGN = """
 UPDATE campaign SET secret = zeroblob(32), purged = ?, standing = '', bookmark = '', counts = '' WHERE id = ?
@@ -74,7 +76,7 @@ _PURGE_ATTEMPTS = """
 UPDATE attempt SET key = hashed(key), address = '', reply = '', raw = NULL, message_id = '', digest = '',
     frozen = '', row_digest = '' WHERE campaign = ?
 """
-_AGAIN = "status = 'pending', tries = 0, first_at = NULL, next_at = NULL"
+_AGAIN = "status = 'pending', tries = 0, first_at = NULL, next_at = NULL, bounce = NULL"
 # Whoever rejected the message, or already has it, must not take the new one for the old one.
 _ANEW = f"{_AGAIN}, generation = generation + 1"
 
@@ -292,7 +294,7 @@ class Ledger(LedgerReader):
         return self._move(keys, accepted if as_accepted else again, "status = 'in_doubt'")
 
     def requeue(self, keys: Iterable[str] | None, *, accepted: bool = False) -> int:
-        """Make rejected and expired rows (None: all) pending again: a new message, their tries forgotten.
+        """Make rejected, expired and bounced rows (None: all) pending: a new message, their tries forgotten.
 
         Args:
             keys: which rows; those in another state are left alone.
@@ -302,7 +304,7 @@ class Ledger(LedgerReader):
             How many rows it concerned.
 
         """
-        which = "status = 'accepted'" if accepted else "status IN ('rejected', 'expired')"
+        which = "status = 'accepted'" if accepted else "status IN ('rejected', 'expired', 'bounced')"
         return self._move(keys, f"{_ANEW}, note = 'requeued'", which)
 
     def _move(self, keys: Iterable[str] | None, change: str, which: str) -> int:
@@ -335,8 +337,8 @@ class Ledger(LedgerReader):
         return {key: row[0] for key, row in found if row is not None}
 
     def reopen(self, keys: Iterable[str]) -> int:
-        """Make rejected rows pending again whose address was corrected in the list; return how many."""
-        return self._move(keys, f"{_ANEW}, note = 'address corrected'", "status = 'rejected'")
+        """Make refused and bounced rows pending again whose address was corrected; return how many."""
+        return self._move(keys, f"{_ANEW}, note = 'address corrected'", "status IN ('rejected', 'bounced')")
 
     def set_aside(self, *, copied: bool) -> str:
         """Free the campaign's name for one that begins anew; return the name under which this one is kept.
@@ -371,6 +373,7 @@ class Ledger(LedgerReader):
         with self._db.transaction():
             db.execute(_PURGE_ATTEMPTS, (self._id,))
             db.execute(_PURGE_DELIVERIES, (self._id,))
+            db.execute(_PURGE_BOUNCES, (self._id,))
             db.execute("UPDATE run SET command = '' WHERE campaign = ?", (self._id,))
             # The secret goes too, so that guessed keys cannot be hashed and compared.
             db.execute(_PURGE_CAMPAIGN, (self._now().timestamp(), self._id))

@@ -18,6 +18,7 @@ from msgspec import Struct, field
 
 from mailmerge.errors import LedgerError
 from mailmerge.ledger import schema
+from mailmerge.ledger.bounces import BounceBook
 from mailmerge.ledger.databases import damaged
 from mailmerge.model import Counts, Delivery, Status, Version
 from mailmerge.sqlite import moment
@@ -107,12 +108,15 @@ _DELIVERY: dict[str, tuple[str, Callable[[Any], object] | None]] = {
     "phase": ("coalesce(a.phase, '')", None),
     # What a person decided about a row counts for more than what the server said before.
     "reason": ("coalesce(nullif(d.note, ''), a.reason, '')", None),
-    "code": ("a.code", None),
-    "enhanced": ("coalesce(a.enhanced, '')", None),
-    "reply": ("coalesce(a.reply, '')", printable),  # a ledger may come from anybody
+    # Why a message came back counts for more than the reply with which it was accepted.
+    "code": ("iif(d.status = 'bounced', b.code, a.code)", None),
+    "enhanced": ("coalesce(iif(d.status = 'bounced', b.enhanced, a.enhanced), '')", None),
+    # A ledger may come from anybody.
+    "reply": ("coalesce(iif(d.status = 'bounced', b.words, a.reply), '')", printable),
     "version": ("coalesce(v.digest, '')", None),
     "row_digest": ("coalesce(a.row_digest, '')", None),
     "generation": ("d.generation", None),
+    "bounce": ("coalesce(b.sort || ': ' || b.reason, '')", printable),
 }
 """The fields of `Delivery` that the tables know: what to select, and what makes the value of the cell."""
 
@@ -144,7 +148,8 @@ def _counts(kept: Mapping[str, int]) -> Counts:
 
 _CONTACTED = f"""
 SELECT d.key, coalesce(a.row, 0), coalesce(a.address, ''), {_COLUMNS} FROM delivery d
-LEFT JOIN attempt a ON a.id = d.attempt LEFT JOIN version v ON v.id = d.version WHERE d.campaign = ?1
+LEFT JOIN attempt a ON a.id = d.attempt LEFT JOIN version v ON v.id = d.version
+LEFT JOIN bounce b ON b.id = d.bounce WHERE d.campaign = ?1
 """
 # The keys come in one text: a statement takes only so many parameters, and this one is compiled once.
 _OF_KEYS = f"{_CONTACTED} AND d.key IN (SELECT value FROM json_each(?2))"
@@ -181,7 +186,7 @@ _SET_BACK = 60.0
 _VERSIONS = """
 SELECT v.digest, v.parts, v.noted, d.n FROM version v JOIN (
     SELECT version, count(*) AS n, max(attempt) AS latest FROM delivery
-    WHERE campaign = ?1 AND status = 'accepted' GROUP BY version) d ON d.version = v.id
+    WHERE campaign = ?1 AND status IN ('accepted', 'bounced') GROUP BY version) d ON d.version = v.id
 ORDER BY d.latest
 """
 _LAST_RUN = """
@@ -193,7 +198,7 @@ WHERE campaign = ? AND kind = ? ORDER BY id DESC LIMIT 1
 _TAKEN = """
 SELECT d.key, a.address, coalesce(v.digest, ''), a.row_digest FROM delivery d
 JOIN attempt a ON a.id = d.attempt LEFT JOIN version v ON v.id = d.version
-WHERE d.campaign = ? AND d.status IN ('accepted', 'in_doubt', 'handing_over')
+WHERE d.campaign = ? AND d.status IN ('accepted', 'bounced', 'in_doubt', 'handing_over')
 """
 _SENT = """
 SELECT id, frozen, address, at, status = 'handing_over' FROM attempt
@@ -241,6 +246,8 @@ class LedgerReader:
         self._id: int = found[0]
         self.secret: bytes = found[1]
         """Known to nobody else: keys what must not be guessed (Message-IDs)."""
+        self.bounces = BounceBook(db, self._id, now)
+        """What the sender's mailbox told of it."""
         self.throwaway = False
         """Whether `close` removes it, as after a rehearsal."""
         self.purged = found[2] is not None

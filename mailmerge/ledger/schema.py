@@ -25,6 +25,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mailmerge import files
 from mailmerge.errors import LedgerError
 from mailmerge.ledger.databases import damaged, explained, journal_is_empty, unreadable
 from mailmerge.sqlite import Database
@@ -33,9 +34,39 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 APPLICATION_ID = 0x6D6D6C64
-VERSION = 4
+VERSION = 5
 
-SCHEMA = """
+# What version 5 brought. "mark" tells one message of the mailbox from all others, so that it counts once;
+# "sort" is what a report means for its row (hard, soft, policy ..), "evidence" how it was told which row.
+_BOUNCES = """
+CREATE TABLE mail (
+    campaign INTEGER NOT NULL,
+    mark TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    read REAL NOT NULL,
+    UNIQUE (campaign, mark)
+);
+CREATE TABLE bounce (
+    id INTEGER PRIMARY KEY,
+    campaign INTEGER NOT NULL,
+    mark TEXT NOT NULL,
+    key TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    sort TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    evidence TEXT NOT NULL,
+    read REAL NOT NULL,
+    code INTEGER,
+    enhanced TEXT NOT NULL,
+    words TEXT NOT NULL
+);
+CREATE INDEX bounce_key ON bounce (campaign, key);
+"""
+
+SCHEMA = (
+    """
+-- "mailbox" is when mail was last looked at, "halted" why the campaign is not to go on by itself.
 -- "standing" is what the latest plan counted, as JSON: all rows by state, and the contacted ones of them.
 -- "counts" is how many rows are in each state, kept when a run ends; whatever moves a row empties it.
 -- "bookmark" tells, of one plan, how far the first rows are settled, so that resuming need not look at them.
@@ -48,7 +79,9 @@ CREATE TABLE campaign (
     purged REAL,
     standing TEXT NOT NULL DEFAULT '',
     bookmark TEXT NOT NULL DEFAULT '',
-    counts TEXT NOT NULL DEFAULT ''
+    counts TEXT NOT NULL DEFAULT '',
+    mailbox REAL,
+    halted TEXT NOT NULL DEFAULT ''
 );
 CREATE TABLE version (
     id INTEGER PRIMARY KEY,
@@ -76,6 +109,7 @@ CREATE TABLE run (
 -- Where each contacted row stands: narrow, because every plan walks through all of it, and in the order of
 -- first contact, so that the states of one window share a page whatever their keys are.
 -- "superseded_by" is the key of a corrected row: once that one was taken, this one is never sent again.
+-- "bounce" is the latest report about it that counts.
 CREATE TABLE delivery (
     campaign INTEGER NOT NULL,
     key TEXT NOT NULL,
@@ -89,6 +123,7 @@ CREATE TABLE delivery (
     generation INTEGER NOT NULL DEFAULT 0,
     note TEXT NOT NULL DEFAULT '',
     superseded_by TEXT NOT NULL DEFAULT '',
+    bounce INTEGER,
     UNIQUE (campaign, key)
 );
 CREATE INDEX delivery_deferred ON delivery (campaign, next_at) WHERE status = 'deferred';
@@ -124,8 +159,17 @@ CREATE TABLE attempt (
     raw BLOB
 );
 """
+    + _BOUNCES
+)
 
-MIGRATIONS: Mapping[int, str] = {}
+MIGRATIONS: Mapping[int, str] = {
+    4: f"""
+ALTER TABLE campaign ADD COLUMN mailbox REAL;
+ALTER TABLE campaign ADD COLUMN halted TEXT NOT NULL DEFAULT '';
+ALTER TABLE delivery ADD COLUMN bounce INTEGER;
+{_BOUNCES}
+""",
+}
 """Schema version -> SQL that makes the next version of it. From version 4 on every ledger is kept: a new
 version has its step here. Older ones were never released."""
 
@@ -169,8 +213,10 @@ def connect(path: Path, *, durable: bool = True) -> Database:
 def connect_read_only(path: Path) -> Database:
     """Open an existing ledger without changing a byte of it, also while another process writes.
 
+    Of one that an older version wrote, a copy in memory is brought up to date and looked at.
+
     Raises:
-        LedgerError: missing, damaged, not ours, or of another version.
+        LedgerError: missing, damaged, not ours, or of a version that this one cannot read.
 
     """
     refuse_empty(path)
@@ -188,12 +234,23 @@ def _looking(path: Path, *, immutable: bool = False) -> Database:
     db = Database.connect(path, explained, read_only=True, immutable=immutable)
     try:
         _check(db)
-        _refuse_older(db)
+        if _version(db) < VERSION:
+            db = _brought_up_to_date(db)
         db.execute("PRAGMA query_only = ON")
     except BaseException:
         db.close()
         raise
     return db
+
+
+def _brought_up_to_date(db: Database) -> Database:
+    """Copy a ledger of an older version into memory, in the form of this one; the file stays as it is."""
+    with db:
+        copy = Database(files.database_in_memory(), db.path, explained)
+        db.copy_to(copy)
+    for version in range(_version(copy), VERSION):
+        copy.script(f"BEGIN; {MIGRATIONS[version]}; PRAGMA user_version = {version + 1}; COMMIT")
+    return copy
 
 
 def close(db: Database) -> None:
@@ -278,15 +335,6 @@ def _check(db: Database) -> None:
         (found,) = db.row("PRAGMA integrity_check(1)")
         if found != "ok":
             raise damaged(db.path, " ".join(str(found).split()))
-
-
-def _refuse_older(db: Database) -> None:
-    if _version(db) < VERSION:
-        raise LedgerError(
-            f"{db.path} was written by an older mailmerge",
-            code="L704",
-            hint="the next run brings it up to date, keeping a copy",
-        )
 
 
 def _tune(db: Database, *, durable: bool) -> None:

@@ -27,6 +27,7 @@ SERIES: Mapping[str, str] = {
     "deferred": "deferred",
     "pending": "retried (not counted)",
     "rejected": "rejected",
+    "bounced": "bounced",
     "in_doubt": "in doubt",
 }
 """The kinds of outcome that charts tell apart, from the base line upwards, and what they are called."""
@@ -37,6 +38,7 @@ _SERIES_OF = {
     Status.PENDING: "pending",
     Status.REJECTED: "rejected",
     Status.EXPIRED: "rejected",
+    Status.BOUNCED: "bounced",
     Status.IN_DOUBT: "in_doubt",
     Status.HANDING_OVER: "in_doubt",
 }

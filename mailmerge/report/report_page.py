@@ -37,7 +37,7 @@ IN_DOUBT_NAMED = 12
 
 _TILES: tuple[tuple[str, str, tuple[Status, ...]], ...] = (
     ("accepted", "accepted", (Status.ACCEPTED,)),
-    ("rejected", "rejected", (Status.REJECTED, Status.EXPIRED)),
+    ("rejected", "rejected", (Status.REJECTED, Status.EXPIRED, Status.BOUNCED)),
     ("deferred", "to be sent", (Status.DEFERRED, Status.PENDING)),
     ("in_doubt", "in doubt", (Status.IN_DOUBT, Status.HANDING_OVER)),
     ("invalid", "invalid", (Status.INVALID,)),
@@ -50,6 +50,7 @@ _DETAILS = {
     Status.ACCEPTED: "",
     Status.REJECTED: "{} rejected",
     Status.EXPIRED: "{} expired",
+    Status.BOUNCED: "{} bounced",
     Status.DEFERRED: "{} deferred",
     Status.PENDING: "{} pending",
     Status.IN_DOUBT: "",
@@ -202,6 +203,8 @@ def _tile(counts: Counts, name: str, words: str, statuses: tuple[Status, ...]) -
     ]
     if len(details) == 1 and counts[statuses[0]] and name == "rejected":
         details = []  # it would only say the tile's name again
+    if name == "rejected" and counts[Status.BOUNCED]:
+        words = "rejected or bounced"
     return _Tile(name, words, sum(counts[status] for status in statuses), ", ".join(details))
 
 

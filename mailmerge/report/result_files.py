@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mailmerge.output_folder import OutputFolder
 
 TABLE, LINES = "results.csv", "results.jsonl"
-FAILED = frozenset({Status.REJECTED, Status.EXPIRED, Status.INVALID})
+FAILED = frozenset({Status.REJECTED, Status.EXPIRED, Status.BOUNCED, Status.INVALID})
 FOR_EXCEL = "\ufeff"  # this mark at the start makes Excel read the file as UTF-8
 _LONGEST = 32_767
 """Characters in a cell of a workbook."""
@@ -72,6 +72,7 @@ COLUMNS = (
     ResultColumn("first_attempt", 22, "time", of_delivery=True),
     ResultColumn("updated", 22, "time", of_delivery=True),
     ResultColumn("next_at", 22, "time", of_delivery=True),
+    ResultColumn("bounce", 24, of_delivery=True),
 )
 """Those of the row first, then those of its delivery."""
 

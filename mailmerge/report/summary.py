@@ -30,6 +30,7 @@ WORDS = {
     Status.REJECTED: "rejected",
     Status.DEFERRED: "deferred",
     Status.EXPIRED: "expired",
+    Status.BOUNCED: "bounced",
     Status.IN_DOUBT: "in doubt",
     Status.PENDING: "pending",
     Status.HANDING_OVER: "handing over",
@@ -41,7 +42,14 @@ WORDS = {
 """What each state is called wherever people read it."""
 
 _UNSAID = {Status.IN_DOUBT: "the reply was lost after the message had been handed over"}
-_EXPLAINED = (Status.REJECTED, Status.EXPIRED, Status.IN_DOUBT, Status.DEFERRED, Status.INVALID)
+_EXPLAINED = (
+    Status.REJECTED,
+    Status.EXPIRED,
+    Status.BOUNCED,
+    Status.IN_DOUBT,
+    Status.DEFERRED,
+    Status.INVALID,
+)
 
 
 class _Reason(Struct):
@@ -220,6 +228,7 @@ _TROUBLE = frozenset(
         Status.HANDING_OVER,
         Status.REJECTED,
         Status.EXPIRED,
+        Status.BOUNCED,
         Status.DEFERRED,
         Status.INVALID,
     }

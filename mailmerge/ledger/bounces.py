@@ -1,0 +1,209 @@
+"""What the sender's mailbox told of messages that went out: which message it is about, and what it changes.
+
+A report may come while a run is sending, so nothing here needs the campaign's lock: each report is one
+transaction of its own, and it moves only rows that a run never touches (accepted, in doubt). The mark of a
+message of the mailbox is written in that transaction, so that it counts once, whoever reads it again.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Self
+
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from mailmerge.sqlite import Database
+
+
+class SentMessage(Struct, frozen=True):
+    """An attempt that may have brought a server a message."""
+
+    attempt: int
+    key: str
+    row: int
+    address: str
+    message_id: str
+    at: float
+    """When it was handed over, in seconds since 1970."""
+    reply: str
+    """What the server said to it."""
+    recipients: int
+    status: str
+    """Where its row stands now."""
+    current: bool
+    """Whether it is the message that its row stands for now: it was not made anew since."""
+
+    @classmethod
+    def of(cls, row: tuple[Any, ...]) -> Self:
+        """Make one of a row of the table."""
+        attempt, key, number, address, message_id, at, reply, recipients, status, current = row
+        message = (attempt, key, number, address, message_id, at, reply, recipients, status)
+        return cls(*message, current=bool(current))
+
+
+class Returned(Struct, frozen=True):
+    """What one report means for one row."""
+
+    key: str
+    attempt: int
+    sort: str
+    """``hard``, ``soft``, ``policy``, ``quota``, ``unclear``, ``delayed``, ``delivered``, ``complaint``."""
+    reason: str
+    evidence: str
+    """How it was told which message it is about."""
+    code: int | None = None
+    enhanced: str = ""
+    words: str = ""
+    bounces: bool = False
+    """Whether the row is bounced by it; else it is a note."""
+    current: bool = True
+    """Whether it is about the message that the row stands for now."""
+
+
+class MailSummary(Struct, frozen=True):
+    """What the mailbox has told of a campaign so far."""
+
+    read: datetime | None = None
+    """When it was looked at last; None: never."""
+    sorts: Mapping[str, int] = {}
+    """How many rows each sort of report is about; one row may be in several."""
+    halted: str = ""
+    """Why the campaign is not to go on by itself; empty: it may."""
+
+
+_SENT = """
+SELECT a.id, a.key, a.row, a.address, a.message_id, a.at, a.reply, a.recipients, d.status,
+    (SELECT c.message_id FROM attempt c WHERE c.id = d.attempt) = a.message_id
+FROM attempt a JOIN delivery d ON d.campaign = a.campaign AND d.key = a.key
+WHERE a.campaign = ?1 AND a.message_id <> ''
+    AND a.status IN ('accepted', 'in_doubt', 'handing_over', 'deferred') AND {} ORDER BY a.id
+"""
+# The texts come in one: a statement takes only so many parameters. No index serves these questions, because
+# it would make every message that is sent dearer; they are asked for many reports at a time.
+_BY_MESSAGE_ID = _SENT.format("a.message_id IN (SELECT value FROM json_each(?2))")
+_BY_ADDRESS = _SENT.format("lower(a.address) IN (SELECT value FROM json_each(?2))")
+_KNOWN = "SELECT mark FROM mail WHERE campaign = ?1 AND mark IN (SELECT value FROM json_each(?2))"
+_MARK = "INSERT OR IGNORE INTO mail (campaign, mark, kind, read) VALUES (?, ?, ?, ?)"
+_INSERT = """
+INSERT INTO bounce (campaign, mark, key, attempt, kind, sort, reason, evidence, read, code, enhanced, words)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_BOUNCE = """
+UPDATE delivery SET status = 'bounced', bounce = ?3, updated = ?4, next_at = NULL, note = ''
+WHERE campaign = ?1 AND key = ?2 AND status IN ('accepted', 'in_doubt')
+"""
+_SETTLE = """
+UPDATE delivery SET status = 'accepted', updated = ?3, note = 'accepted: a report in the mailbox proves it'
+WHERE campaign = ?1 AND key = ?2 AND status = 'in_doubt'
+"""
+_NOTE = "UPDATE delivery SET bounce = ?3 WHERE campaign = ?1 AND key = ?2 AND status = 'accepted'"
+_REPLY_CHARACTERS = 1000
+
+
+class BounceBook:
+    """One campaign's part of what the mailbox told; get one from `LedgerReader.bounces`.
+
+    Every method raises `LedgerError` where the ledger cannot be read or written.
+
+    Args:
+        db: the ledger.
+        campaign: the campaign's number in it.
+        now: the clock.
+
+    """
+
+    def __init__(self, db: Database, campaign: int, now: Callable[[], datetime]) -> None:
+        self._db = db
+        self._id = campaign
+        self._now = now
+
+    def known(self, marks: Iterable[str]) -> set[str]:
+        """Return which of these messages were counted before."""
+        return {mark for (mark,) in self._db.rows(_KNOWN, (self._id, json.dumps([*marks])))}
+
+    def with_message_ids(self, message_ids: Iterable[str]) -> dict[str, SentMessage]:
+        """Return the latest attempt of each message that has one of these Message-IDs."""
+        return {sent.message_id: sent for sent in self._sent(_BY_MESSAGE_ID, message_ids)}
+
+    def to_addresses(self, addresses: Iterable[str]) -> dict[str, list[SentMessage]]:
+        """Return the attempts that went to these addresses, which are in lower case, oldest first."""
+        found: dict[str, list[SentMessage]] = {}
+        for sent in self._sent(_BY_ADDRESS, addresses):
+            found.setdefault(sent.address.lower(), []).append(sent)
+        return found
+
+    def _sent(self, query: str, wanted: Iterable[str]) -> list[SentMessage]:
+        texts = [*wanted]
+        if not texts:
+            return []
+        rows = self._db.rows(query, (self._id, json.dumps(texts)))
+        return [SentMessage.of(row) for row in rows]
+
+    def record(self, mark: str, kind: str, returned: Sequence[Returned], *, halted: str = "") -> bool:
+        """Record what one message of the mailbox means, durably and once.
+
+        A report about a message proves that the server took it, which settles a row in doubt.
+
+        Args:
+            mark: tells the message from all others.
+            kind: what it is.
+            returned: what it means for rows; none: it concerns no row of this campaign.
+            halted: why the campaign is not to go on by itself.
+
+        Returns:
+            False: it was recorded before, by whomever.
+
+        """
+        now = self._now().timestamp()
+        with self._db.transaction():
+            if not self._db.execute(_MARK, (self._id, mark, kind, now)).rowcount:
+                return False
+            for one in returned:
+                self._apply(mark, kind, one, now)
+            if returned:
+                self._db.execute("UPDATE campaign SET counts = '' WHERE id = ?", (self._id,))
+            if halted:
+                self._db.execute("UPDATE campaign SET halted = ? WHERE id = ?", (halted, self._id))
+        return True
+
+    def _apply(self, mark: str, kind: str, one: Returned, now: float) -> None:
+        words = one.words[:_REPLY_CHARACTERS].encode("utf-8", "replace").decode()
+        about = (one.key, one.attempt, kind, one.sort, one.reason, one.evidence, now, one.code, one.enhanced)
+        number = self._db.execute(_INSERT, (self._id, mark, *about, words)).lastrowid
+        if not one.current:
+            return
+        row = (self._id, one.key)
+        if one.bounces:
+            self._db.execute(_BOUNCE, (*row, number, now))
+        else:
+            self._db.execute(_SETTLE, (*row, now))
+            self._db.execute(_NOTE, (*row, number))
+
+    def looked(self) -> None:
+        """Record that the mailbox was looked at."""
+        cells = (self._now().timestamp(), self._id)
+        with self._db.transaction():
+            self._db.execute("UPDATE campaign SET mailbox = ? WHERE id = ?", cells)
+
+    def go_on(self) -> None:
+        """Let the campaign go on that was halted."""
+        with self._db.transaction():
+            self._db.execute("UPDATE campaign SET halted = '' WHERE id = ?", (self._id,))
+
+    @property
+    def halted(self) -> str:
+        """Why the campaign is not to go on by itself; empty: it may."""
+        return str(self._db.row("SELECT halted FROM campaign WHERE id = ?", (self._id,))[0])
+
+    def summary(self) -> MailSummary:
+        """Count what was told so far."""
+        read, halted = self._db.row("SELECT mailbox, halted FROM campaign WHERE id = ?", (self._id,))
+        query = (
+            "SELECT sort, count(DISTINCT key) FROM bounce WHERE campaign = ? GROUP BY sort ORDER BY 2 DESC"
+        )
+        sorts = {str(sort): int(count) for sort, count in self._db.rows(query, (self._id,))}
+        return MailSummary(None if read is None else datetime.fromtimestamp(read, UTC), sorts, str(halted))
