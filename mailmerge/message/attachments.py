@@ -79,7 +79,6 @@ class FileStore:
         """*files* is how they are looked at, *own* which of them are ours and get into no message."""
         self.files = files
         self.search = FileSearch(files, own)
-        self._has_own = own is not None
         self._hashes: dict[str, tuple[FileState, str]] = {}
         self._images: dict[str, FileState] = {}
         """Those that were found to be images, and what they were like then."""
@@ -88,17 +87,18 @@ class FileStore:
         """Take the file at *path*, already resolved, as an attachment, called *name*; *own*: of one row."""
         return self._part(path, name, "", own=own)
 
-    def image(self, path: str, content_id: str, *, named_by_author: bool = False) -> FilePart:
+    def image(self, path: str, content_id: str) -> FilePart:
         """Take the file at *path* as an inline image.
 
         Raises:
-            FileProblem: it is none, by its suffix or by how it begins: a cell must not have others shown.
+            FileProblem: it is none, by its suffix or by how it begins: a cell must not have others shown, and
+                an author wants no empty frame.
 
         """
         name = clean_name(os.path.basename(path))
         part = self._part(path, name, content_id)
         known = self._hashes[path][0]
-        if self._has_own and not named_by_author and self._images.get(path) != known:
+        if self._images.get(path) != known:
             with open_to_read(path) as file:
                 begin = file.read(_MAGIC_OCTETS)
             if not part.file.media_type.startswith("image/") or not is_image(begin):

@@ -95,10 +95,7 @@ class InlineImages:
         if images:
             self._used[chunk] = _Use(rewritten, images)
             fixed = chunk in self._fixed
-            parts = {
-                content_id: self._store.image(path, content_id, named_by_author=fixed)
-                for content_id, path in images.items()
-            }
+            parts = {name: self._store.image(path, name) for name, path in images.items()}
             if fixed:
                 self._shared.update(parts)
         return rewritten

@@ -31,7 +31,7 @@ def rendered(**parts):
 def builder(tmp_path):
     """Build a builder over tmp_path, which holds a PDF and a picture."""
     (tmp_path / "a.pdf").write_bytes(b"%PDF")
-    (tmp_path / "logo.png").write_bytes(b"PNG")
+    (tmp_path / "logo.png").write_bytes(b"\x89PNG\r\n\x1a\n")
 
     def make(**options):
         return MessageBuilder(
@@ -189,22 +189,23 @@ def test_the_files_digest_follows_content(builder, tmp_path):
     }
     first = builder(**options).files_digest
     assert builder(**options).files_digest == first
-    (tmp_path / "logo.png").write_bytes(b"PNG2")
+    (tmp_path / "logo.png").write_bytes(b"\x89PNG\r\n\x1a\n2")
     second = builder(**options).files_digest
     (tmp_path / "a.pdf").write_bytes(b"%PDF2")
     assert len({first, second, builder(**options).files_digest}) == 3
 
 
-def test_images_outlive_the_chunk_cache(builder, monkeypatch):
+def test_images_outlive_the_chunk_cache(builder, tmp_path, monkeypatch):
     """When the cache of chunks is emptied, messages still get their images."""
     from mailmerge.message import bodies
 
     monkeypatch.setattr(bodies._ChunkCache, "_MOST", 3)
     made = builder(static={"html": IMAGE})
-    own = "<img src='a.pdf'>"
+    (tmp_path / "own.gif").write_bytes(b"GIF89a")
+    own = "<img src='own.gif'>"
     for number in range(8):
         content = rendered(html=(*IMAGE, f"<b>{number}</b>", own))
-        assert shape(read(build(made, content))) == ["related", "text/html", "image/png", "application/pdf"]
+        assert shape(read(build(made, content))) == ["related", "text/html", "image/png", "image/gif"]
 
 
 def test_d41_a_bug_of_ours_costs_one_row(builder):

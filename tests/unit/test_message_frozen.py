@@ -43,7 +43,7 @@ def base(tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / "a.pdf").write_bytes(PDF)
     (folder / "b.txt").write_bytes(b"B")
-    (folder / "logo.png").write_bytes(b"PNG")
+    (folder / "logo.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     return folder
 
 
@@ -167,7 +167,8 @@ def test_a_campaign_s_folder_name_and_secret_have_no_part_in_it(tmp_path: Path) 
         (folder / "body.txt").write_text('{% include "part.txt" %}Dear {{ name }}\n')
         (folder / "part.txt").write_text("Hello\n")
         (folder / "body.html").write_text(HTML)
-        for file in ("a.pdf", "logo.png", "files/Ann.txt", "files/Bo.txt"):
+        (folder / "logo.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+        for file in ("a.pdf", "files/Ann.txt", "files/Bo.txt"):
             (folder / file).write_text(f"content of {file}")
         definition = Campaign.load(folder, environ={}).definition
         recipients = definition.open_list()
@@ -192,7 +193,7 @@ def changed(**parts: object) -> Callable[[Path], FrozenMessage]:
 
 def rewritten(name: str) -> Callable[[Path], FrozenMessage]:
     def freeze(base: Path) -> FrozenMessage:
-        (base / name).write_bytes(b"other")
+        (base / name).write_bytes(b"\x89PNG\r\n\x1a\nother")
         return builder(base).freeze(WHOLE, key="kim")
 
     return freeze
@@ -314,7 +315,7 @@ def test_a_link_of_the_file_s_length_is_not_the_file(base: Path, tmp_path: Path)
 
 def test_an_image_that_changed_is_called_an_image(base: Path, frozen: FrozenMessage) -> None:
     """The words fit what the author knows it as."""
-    (base / "logo.png").write_bytes(b"GIF")
+    (base / "logo.png").write_bytes(b"GIF89a")
     with pytest.raises(RowError, match=r'the image "logo.png" changed'):
         thaw(frozen)
 

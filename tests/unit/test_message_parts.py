@@ -368,24 +368,25 @@ def test_types_are_guessed_from_the_name(name, kind):
 @pytest.fixture
 def images(base):
     """Give the image finder over the base folder with a picture in it."""
-    (base / "logo 1.png").write_bytes(b"PNG")
+    (base / "logo 1.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (base / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     return lambda static=(): InlineImages(base, "v1", FileStore(), static)
 
 
 @pytest.mark.parametrize(
     "tag",
     [
-        '<img src="a.pdf">',
-        "<IMG alt='x > y' SRC='a.pdf'/>",
-        '<img alt="Sales > Offers" src="a.pdf" title="a > b">',
-        '<img alt="src=gone.png" title=\' src="gone.png"\' src="a.pdf">',
-        "<img alt=it's src=a.pdf>",
-        "<img width=1 src=a.pdf>",
-        '<td background="a.pdf">',
-        '<v:fill src="sub/../a.pdf" />',
+        '<img src="a.png">',
+        "<IMG alt='x > y' SRC='a.png'/>",
+        '<img alt="Sales > Offers" src="a.png" title="a > b">',
+        '<img alt="src=gone.png" title=\' src="gone.png"\' src="a.png">',
+        "<img alt=it's src=a.png>",
+        "<img width=1 src=a.png>",
+        '<td background="a.png">',
+        '<v:fill src="sub/../a.png" />',
         '<img src="logo 1.png">',
         '<img src="logo%201.png?v=2">',
-        '<!--[if mso]><img src="a.pdf"><![endif]-->',
+        '<!--[if mso]><img src="a.png"><![endif]-->',
     ],
 )
 def test_d46_local_images_become_parts(images, tag):
@@ -398,9 +399,9 @@ def test_d46_local_images_become_parts(images, tag):
 @pytest.mark.parametrize(
     "chunks",
     [
-        ('<p>a</p><img alt="Sales > ', "Ann", '" src="', "a.pdf", '"><p>b</p>'),
-        ("<img alt='a > b", "Ann", "' src='", "a.pdf", "'>"),
-        ('<img title="a < b" src="', "a.pdf", '">'),
+        ('<p>a</p><img alt="Sales > ', "Ann", '" src="', "a.png", '"><p>b</p>'),
+        ("<img alt='a > b", "Ann", "' src='", "a.png", "'>"),
+        ('<img title="a < b" src="', "a.png", '">'),
     ],
 )
 def test_d46_a_tag_in_pieces_is_joined_behind_a_bracket_in_quotes(images, chunks):
@@ -425,8 +426,8 @@ def test_d46_a_tag_in_pieces_is_joined_behind_a_bracket_in_quotes(images, chunks
         '<!-- <img src="gone.png"> -->',
         '<!-- <img src="gone.png"> is never closed',
         "<!--" * 20_000,
-        '<a href="a.pdf">',
-        "img src=a.pdf",
+        '<a href="a.png">',
+        "img src=a.png",
     ],
 )
 def test_other_links_are_left_alone_and_never_fetched(images, text, monkeypatch):
@@ -438,20 +439,31 @@ def test_other_links_are_left_alone_and_never_fetched(images, text, monkeypatch)
 
 
 @pytest.mark.parametrize(
-    ("source", "code"), [("gone.png", "A310"), ("../secret.txt", "A311"), ("/etc/x.png", "A311")]
+    ("source", "code"),
+    [
+        ("gone.png", "A310"),
+        ("../secret.txt", "A311"),
+        ("/etc/x.png", "A311"),
+        ("a.pdf", "A317"),
+        ("page.png", "A317"),
+        ("empty.png", "A304"),
+    ],
 )
-def test_missing_or_outside_images_are_errors(images, source, code):
-    """A broken picture is noticed before anything is sent."""
+def test_what_is_no_image_of_the_campaign_is_an_error(images, base, source, code):
+    """A broken picture is noticed before anything is sent, whoever named it."""
+    finder = images((f'<img src="{source}">',))
+    (base / "page.png").write_text("<html><body>404 not found</body></html>")
+    (base / "empty.png").touch()
     with pytest.raises(FileProblem) as caught:
-        images().rewrite(f'<img src="{source}">')
+        finder.rewrite(f'<img src="{source}">')
     assert caught.value.code == code
 
 
 def test_tags_made_of_several_chunks_are_joined(images):
     """A source that comes from a cell is found as well."""
-    finder = images(('<p><img alt="', '"><img src="', '.pdf">'))
-    chunks = ("<p>", '<p><img alt="', "x", '"><img src="', "a", '.pdf">', "end")
-    assert finder.joined(chunks) == ("<p>", '<p><img alt="x"><img src="a.pdf">', "end")
+    finder = images(('<p><img alt="', '"><img src="', '.png">'))
+    chunks = ("<p>", '<p><img alt="', "x", '"><img src="', "a", '.png">', "end")
+    assert finder.joined(chunks) == ("<p>", '<p><img alt="x"><img src="a.png">', "end")
 
 
 # --- verification --------------------------------------------------------------------------------------

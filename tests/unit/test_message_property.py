@@ -63,7 +63,7 @@ cells = st.one_of(
 def campaign(tmp_path_factory):
     """Give renderer and builder of a campaign that uses every part of a message."""
     base = tmp_path_factory.mktemp("campaign")
-    (base / "logo.png").write_bytes(b"\x89PNG" + bytes(range(256)))
+    (base / "logo.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(256)))
     (base / "übersicht.pdf").write_bytes(b"%PDF" + bytes(range(256)) * 9)
     templates = MessageTemplates(
         base=base,

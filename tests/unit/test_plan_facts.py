@@ -61,7 +61,7 @@ missing = "skip"
     "body.html": """<html lang="en"><img src="logo.png" alt="us">
 <p>{% include name ~ ".html" ignore missing %}</p></html>
 """,
-    "logo.png": b"png",
+    "logo.png": b"\x89PNG\r\n\x1a\n",
     "Ana.html": "for Ana",
     "invoices/416.pdf": b"pdf 416",
     "maps/a.png": b"map",
