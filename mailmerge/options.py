@@ -273,6 +273,10 @@ class AccountOptions(Section):
     ca_file: Path | None = option(PATH, "Trust this certificate authority for the server", default=None,
         flag="--ca-file FILE", commands=("check", "test", "send"), identifies=True)
     insecure: bool = option(FLAG, "Accept any certificate: for servers on this machine only", default=False)
+    cert_file: Path | None = option(PATH,
+        'The certificate that signs in, in PEM format (auth = "certificate")', default=None)
+    key_file: Path | None = option(PATH, "Its private key, in PEM format", default=None,
+        default_help="in cert_file")
     password_command: tuple[str, ...] = option(COMMAND,
         "The program, with its arguments, that prints the password", default=())
     token_command: tuple[str, ...] = option(COMMAND,

@@ -184,8 +184,8 @@ def try_sign_in(
     steps = [f"connected to {account.host}, port {account.port}"]
     if account.tls != "none":
         steps.append("TLS is established, and the certificate is valid")
-    if account.auth != "none" and account.user:
-        steps.append(f"signed in as {account.user}")
+    if account.signs_in:
+        steps.append(f"signed in as {account.user}" if account.user else "signed in with the certificate")
     try:
         connection.open()
     except SessionError as error:

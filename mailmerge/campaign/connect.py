@@ -82,8 +82,11 @@ def connection_factory(
         helo=account.helo,
         ca_file=account.ca_file,
         insecure=account.insecure,
+        cert_file=account.cert_file,
+        key_file=account.key_file,
     )
-    signs_in = account.auth != "none" and account.user
+    if account.auth == "certificate":
+        secret = str
     profile = profile or server_profile(account)
     reveal = secret
     another: Callable[[str], bool] | None = None
@@ -91,12 +94,14 @@ def connection_factory(
 
     def connect() -> Connection:
         nonlocal reveal, another, renewing
-        if signs_in and reveal is None:
+        if account.signs_in and reveal is None:
             finder = _SecretFinder(account, environment, prompt, give_up)
             reveal, another, renewing = finder.reveal, finder.another, finder.renewing
         return Connection(
             server,
-            Credentials(signs_in, account.auth, reveal, another) if signs_in and reveal else None,
+            Credentials(account.user or "", account.auth, reveal, another)
+            if account.signs_in and reveal
+            else None,
             pipeline=account.pipeline,
             deadlines=deadlines,
             transcript=transcript,

@@ -50,7 +50,7 @@ def find_secret(
         AuthError: there is none anywhere, its command fails, or it cannot be one.
 
     """
-    if account.auth == "none" or not account.user:
+    if account.auth == "certificate" or not account.signs_in:
         raise RuntimeError(f"account {account.name} signs in without a secret")
     provider = account.preset
     spaces = provider.spaces if provider else "keep"

@@ -85,6 +85,12 @@ class Account(AccountOptions):
             raise CampaignFileError(f"the user {quoted(self.user)} contains a control character", code="C412")
         if not (is_host(self.helo) or is_address_literal(self.helo)):
             raise CampaignFileError(f"{quoted(self.helo)} is not a valid EHLO name", code="C412")
+        if self.auth == "certificate" and self.cert_file is None:
+            raise CampaignFileError(
+                f"account {self.name} signs in with a certificate, but has no `cert_file`",
+                code="C411",
+                hint='write cert_file = "me.pem", and key_file where the private key is in another file',
+            )
         if is_loopback(self.host):
             return
         if self.insecure:
@@ -105,6 +111,11 @@ class Account(AccountOptions):
         shown = ((name, getattr(self, name)) for name in self.__struct_fields__ if name != "secret")
         masked = [] if self.secret is None else [f"secret={MASK!r}"]
         return f"Account({', '.join([f'{name}={value!r}' for name, value in shown] + masked)})"
+
+    @property
+    def signs_in(self) -> bool:
+        """Whether it signs in at all: a certificate says itself who it is."""
+        return self.auth == "certificate" or (self.auth != "none" and bool(self.user))
 
     @property
     def preset(self) -> Provider | None:
@@ -220,8 +231,9 @@ def _from_config(name: str, document: Document) -> _Draft:
                 place = document.places.values.get(at + issue.path) or document.places.values.get(at)
                 problems.add(issue.code, f"`{at}{issue.path}` {issue.message}", issue.hint, place)
     problems.raise_if_any()
-    if "ca_file" in values:
-        values["ca_file"] = document.folder / values["ca_file"].expanduser()
+    for key in ("ca_file", "cert_file", "key_file"):
+        if key in values:
+            values[key] = document.folder / values[key].expanduser()
     return _Draft(name, values, "config", f"[{table}] in {document.path}")
 
 
@@ -377,7 +389,7 @@ def _fill_user(
         named = named or any(name in place for name in SECRET.environment)
     problems.raise_if_any()
     _fill_auth(draft, provider, named=named)
-    if values["auth"] == "none" or "user" in values:
+    if values["auth"] in {"none", "certificate"} or "user" in values:
         return
     if provider and provider.user not in ("address", "other"):
         values["user"] = provider.user
@@ -397,6 +409,8 @@ def _fill_auth(draft: _Draft, provider: Provider | None, *, named: bool) -> None
         return
     if "token_command" in values:
         values["auth"] = "token"
+    elif "cert_file" in values:
+        values["auth"] = "certificate"
     elif "password_command" in values:
         values["auth"] = "password"
     elif provider:

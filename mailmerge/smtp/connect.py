@@ -30,6 +30,7 @@ from mailmerge.text import figure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
+    from pathlib import Path
 
     from mailmerge.smtp.endpoint import Endpoint
 
@@ -229,10 +230,31 @@ def tls_context(endpoint: Endpoint) -> ssl.SSLContext:
             hint="`ca_file` and --ca-file expect a file of certificates in PEM format",
         ) from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8996: nothing older is secure
+    if endpoint.cert_file is not None:
+        _show_certificate(context, endpoint.cert_file, endpoint.key_file)
     if endpoint.insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def _show_certificate(context: ssl.SSLContext, cert_file: Path, key_file: Path | None) -> None:
+    def ask_nobody() -> str:
+        raise InputError(
+            f"the private key in {key_file or cert_file} is encrypted",
+            code="S642",
+            hint="write a key without a passphrase, readable by you alone: openssl pkey -in KEY -out PLAIN",
+        )
+
+    try:
+        context.load_cert_chain(cert_file, key_file, password=ask_nobody)
+    except (OSError, ssl.SSLError) as error:
+        read = cert_file if key_file is None else f"{cert_file} and {key_file}"
+        raise InputError(
+            f"cannot use the certificate in {read}: {error.strerror or error}",
+            code="S642",
+            hint="`cert_file` expects a certificate and `key_file` its private key, both in PEM format",
+        ) from None
 
 
 def secure(

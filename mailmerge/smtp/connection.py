@@ -20,7 +20,7 @@ from mailmerge.errors import AuthError, ConnectionLost, ProtocolError, SessionEr
 from mailmerge.smtp.connect import block, connect, peer_is_local, secure, speaks_tls, tls_context
 from mailmerge.smtp.deadlines import Deadlines, DeadlineTimer, Wait
 from mailmerge.smtp.endpoint import TLS_MODE_HINT, Endpoint, ServerProfile
-from mailmerge.smtp.sasl import Credentials
+from mailmerge.smtp.sasl import Credentials, channel_binding
 from mailmerge.smtp.session import Session
 from mailmerge.smtp.state import Closed, InStep, Life, Overlap, Step
 
@@ -321,19 +321,20 @@ class Connection:
             transcript=self._transcript,
         )
         if endpoint.tls == "tls":
-            yield from self._secure()
+            yield from self._secure(session)
         self._session = session
         self._listen()
 
-    def _secure(self) -> Iterator[Wait]:
+    def _secure(self, session: Session) -> Iterator[Wait]:
         if self._socket is None:
             raise RuntimeError("nothing to secure")
         self._tls = self._tls or tls_context(self.endpoint)
         plain, self._socket = self._socket, None
         try:
-            self._socket = yield from secure(
+            self._socket = secured = yield from secure(
                 plain, self._tls, self.endpoint, self._deadlines.tls, self._monotonic
             )
+            session.bind(channel_binding(secured.getpeercert(binary_form=True)))
         finally:
             if self._socket is None:
                 plain.close()
@@ -350,7 +351,7 @@ class Connection:
     def _step_forward(self) -> Iterator[Wait]:
         session = self._present()
         if session.handshake_due:
-            yield from self._secure()
+            yield from self._secure(session)
             self._listen()
             session.secured()
         elif session.closed:

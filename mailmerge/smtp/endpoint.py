@@ -37,6 +37,10 @@ class Endpoint(Struct, frozen=True):
     """Trust the certificate authorities in this file, and no others."""
     insecure: bool = False
     """Verify no certificate: for servers on this very machine only."""
+    cert_file: Path | None = None
+    """The certificate that we show, PEM; None: none."""
+    key_file: Path | None = None
+    """Its private key, PEM; None: it is in *cert_file*."""
 
     def __post_init__(self) -> None:
         for what, text in (("host", self.host), ("EHLO name", self.helo)):

@@ -71,9 +71,14 @@ class Handshake:
         self._not_bearing = not_bearing
         self._credentials = credentials
         self._mechanism: sasl.Mechanism | None = None
+        self._binding: sasl.ChannelBinding | None = None
         self._challenges = 0
         self._first_refusal: AuthError | None = None
         """How the first token was refused, while a fresh one is tried."""
+
+    def bind(self, binding: sasl.ChannelBinding | None) -> None:
+        """Take what tells this TLS connection from others; None: nothing that is known does."""
+        self._binding = binding
 
     def secured(self) -> None:
         """Take note that the TLS handshake succeeded: all that was learnt before it is forgotten.
@@ -191,15 +196,16 @@ class Handshake:
     # --- sign-in --------------------------------------------------------------------------------------
 
     def _sign_in(self, credentials: sasl.Credentials) -> None:
-        name = sasl.choose(self._state.offers.auth, credentials, private=self._private)
+        bound = self._binding is not None
+        name = sasl.choose(self._state.offers.auth, credentials, private=self._private, bound=bound)
         secret = credentials.secret()
-        self._mechanism = sasl.start(name, credentials.user, secret)
+        self._mechanism = sasl.start(name, credentials.user, secret, self._binding)
         self._challenges = 0
         self._replies.masker.learn(secret.encode())
         line = b"AUTH " + name.encode("ascii")
         initial = self._mechanism.initial()
         if initial is not None:
-            line += b" " + self._encoded(initial)
+            line += b" " + (self._encoded(initial) or b"=")  # RFC 4954 section 4: empty, but there
         self._replies.ask(Step.AUTH, line, shown=f"AUTH {name} {MASK}")
         self._state.on(Trigger.AUTH_SAID)
 
@@ -212,6 +218,8 @@ class Handshake:
             answer = self._mechanism.respond(reply.text)
             self._replies.ask(Step.AUTH, self._encoded(answer), shown=MASK)
         elif reply.severity == 2:
+            if self._mechanism:
+                self._mechanism.accepted()
             self._state.on(Trigger.AUTH_ACCEPTED)
             self._mechanism = None
             # Servers offer more to those who have signed in: a larger SIZE, other LIMITS.
@@ -227,8 +235,9 @@ class Handshake:
         """
         meaning = classify(reply, Phase.AUTH)
         for_now = meaning.scope is not Scope.CONFIG
+        told = self._mechanism.refusal() if self._mechanism else ""
         error = AuthError(
-            f"{self._host} refused the sign-in: {reply}",
+            f"{self._host} refused the sign-in: {reply}" + (f" ({told})" if told else ""),
             code="S602" if for_now else "S601",
             hint=meaning.hint,
             reply=reply,

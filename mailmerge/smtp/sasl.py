@@ -2,13 +2,20 @@
 
 One mechanism is chosen, once: after a refusal no other is tried, because a second wrong sign-in
 brings locks and hides the server's first answer.
+
+SCRAM (RFC 5802, with SHA-256: RFC 7677) comes first: neither the network nor a server that only pretends to
+know the password learns it, and the server proves that it knows it, too. Its ``-PLUS`` form also proves that
+both ends of the sign-in are the ends of one TLS connection.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import hmac
+import json
+import secrets
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from msgspec import Struct
@@ -48,8 +55,30 @@ class Mechanism(Protocol):
     def respond(self, challenge: str) -> bytes:
         """Answer the text of a 334 reply."""
 
+    def accepted(self) -> None:
+        """Take note that the server has accepted the sign-in.
 
-class Plain:
+        Raises:
+            AuthError: it had to prove first that it is the right one, and has not.
+
+        """
+
+    def refusal(self) -> str:
+        """Say what a challenge told of the reason of a refusal; empty: nothing."""
+
+
+class _Mechanism:
+    """What most mechanisms do not care about."""
+
+    def accepted(self) -> None:
+        """Believe it: the server has nothing to prove."""
+
+    def refusal(self) -> str:
+        """Know no more than the reply says."""
+        return ""
+
+
+class Plain(_Mechanism):
     """PLAIN (RFC 4616)."""
 
     def __init__(self, user: str, secret: str) -> None:
@@ -64,7 +93,7 @@ class Plain:
         return self._message
 
 
-class Login:
+class Login(_Mechanism):
     """LOGIN: never standardised, widely the only one offered; two prompts, whatever their words."""
 
     def __init__(self, user: str, secret: str) -> None:
@@ -80,7 +109,7 @@ class Login:
         return self._answers.pop()
 
 
-class CramMd5:
+class CramMd5(_Mechanism):
     """CRAM-MD5 (RFC 2195): the secret itself never travels."""
 
     def __init__(self, user: str, secret: str) -> None:
@@ -96,19 +125,279 @@ class CramMd5:
         return self._user + b" " + digest.encode("ascii")
 
 
-class XOAuth2:
-    """XOAUTH2: a bearer token; a refused one brings a challenge that wants an empty answer."""
+class _BearerToken(_Mechanism):
+    """What the two mechanisms with a bearer token share: a refused one brings a challenge that says why."""
 
-    def __init__(self, user: str, secret: str) -> None:
-        self._message = f"user={user}\1auth=Bearer {secret}\1\1".encode()
+    answer = b""
+
+    def __init__(self, message: bytes) -> None:
+        self._message = message
+        self._told = ""
 
     def initial(self) -> bytes:
         """Return user and token."""
         return self._message
 
-    def respond(self, challenge: str) -> bytes:  # noqa: ARG002  an error report for developers
-        """Return nothing, so that the server states its refusal."""
+    def respond(self, challenge: str) -> bytes:
+        """Keep the error report, and answer so that the server states its refusal."""
+        self._told = challenge
+        return self.answer
+
+    def refusal(self) -> str:
+        """Say which status and scope the error report names (RFC 7628 section 3.2.2)."""
+        try:
+            report = json.loads(base64.b64decode(self._told, validate=True))
+        except (ValueError, RecursionError):
+            return ""
+        if not isinstance(report, dict):
+            return ""
+        known = ((name, report.get(name)) for name in ("status", "scope"))
+        said = [f"{name} {value[:200]}" for name, value in known if isinstance(value, str) and value]
+        return ", ".join(said) if all(map(str.isprintable, said)) else ""
+
+
+class XOAuth2(_BearerToken):
+    """XOAUTH2: a bearer token, as Google and Microsoft began it."""
+
+    def __init__(self, user: str, secret: str) -> None:
+        super().__init__(f"user={user}\1auth=Bearer {secret}\1\1".encode())
+
+
+class OAuthBearer(_BearerToken):
+    """OAUTHBEARER (RFC 7628): a bearer token, as it was standardised."""
+
+    answer = b"\1"  # section 3.2.3
+
+    def __init__(self, user: str, secret: str) -> None:
+        super().__init__(f"n,a={_sasl_name(user)},\1auth=Bearer {secret}\1\1".encode())
+
+
+class External(_Mechanism):
+    """EXTERNAL (RFC 4422 appendix A): the certificate that TLS has shown says who we are."""
+
+    def __init__(self, user: str, secret: str) -> None:
+        del secret  # the certificate's key, which TLS has used already
+        self._user = user.encode()
+
+    def initial(self) -> bytes:
+        """Return whom we want to act as."""
+        return self._user
+
+    def respond(self, challenge: str) -> bytes:  # noqa: ARG002  the challenge is empty
+        """Repeat it for a server that ignored the initial response."""
+        return self._user
+
+
+# --- SCRAM ---------------------------------------------------------------------------------------------
+
+
+class ChannelBinding(Struct, frozen=True):
+    """What tells one TLS connection from another (RFC 5929 section 4, ``tls-server-end-point``)."""
+
+    data: bytes
+    """The digest of the server's certificate."""
+
+
+_SIGNED_WITH: Final[Mapping[bytes, str]] = {
+    bytes.fromhex("2a864886f70d010104"): "sha256",  # MD5 and SHA-1 count as SHA-256: RFC 5929 section 4.1
+    bytes.fromhex("2a864886f70d010105"): "sha256",
+    bytes.fromhex("2a8648ce3d0401"): "sha256",
+    bytes.fromhex("2a864886f70d01010b"): "sha256",
+    bytes.fromhex("2a8648ce3d040302"): "sha256",
+    bytes.fromhex("2a864886f70d01010c"): "sha384",
+    bytes.fromhex("2a8648ce3d040303"): "sha384",
+    bytes.fromhex("2a864886f70d01010d"): "sha512",
+    bytes.fromhex("2a8648ce3d040304"): "sha512",
+}
+"""How certificates are signed with RSA or ECDSA, as DER object identifiers (RFC 4055, RFC 5758)."""
+
+
+def channel_binding(certificate: bytes | None) -> ChannelBinding | None:
+    """Make the binding of a TLS connection from its server's certificate, in DER.
+
+    None: there is none, or it is signed in a way for which no digest is defined (Ed25519, RSA-PSS).
+    """
+    digest = _SIGNED_WITH.get(_signature_algorithm(certificate or b""))
+    return None if digest is None else ChannelBinding(hashlib.new(digest, certificate or b"").digest())
+
+
+def _signature_algorithm(certificate: bytes) -> bytes:
+    """Find the object identifier of its signature (RFC 5280 section 4.1); empty: it has none."""
+    whole, _ = _element(certificate)
+    _signed, rest = _element(whole)
+    algorithm, _ = _element(rest)
+    return _element(algorithm)[0]
+
+
+def _element(octets: bytes) -> tuple[bytes, bytes]:
+    """Take the content of the first DER element, and what follows it."""
+    if len(octets) < 2:
+        return b"", b""
+    size, begin = octets[1], 2
+    if size >= 0x80:
+        begin += size & 0x7F
+        size = int.from_bytes(octets[2:begin])
+    return octets[begin : begin + size], octets[begin + size :]
+
+
+_MOST_ROUNDS = 1_000_000
+"""Rounds of hashing that a server may ask for; 4,096 are usual, and more than this only costs us time."""
+
+
+class Scram(_Mechanism):
+    """SCRAM-SHA-256 and SCRAM-SHA-256-PLUS (RFC 5802, RFC 7677).
+
+    Args:
+        user: who signs in.
+        secret: the password.
+        binding: what binds the sign-in to its TLS connection, where that is known.
+        plus: the server has offered to check it.
+        nonce: replaces the random one, for test vectors.
+
+    """
+
+    def __init__(
+        self,
+        user: str,
+        secret: str,
+        binding: ChannelBinding | None = None,
+        *,
+        plus: bool = False,
+        nonce: str = "",
+    ) -> None:
+        # "y": we could have bound the channel, but no -PLUS was offered. A server that did offer it knows by
+        # this that somebody has struck it out of the reply to EHLO, and refuses (section 6).
+        flag = "p=tls-server-end-point" if plus else "n" if binding is None else "y"
+        self._gs2 = f"{flag},,".encode()
+        self._bound = self._gs2 + (binding.data if plus and binding else b"")
+        self._bare = f"n={_sasl_name(_prepared(user))},r={nonce or secrets.token_urlsafe(24)}"
+        self._nonce = self._bare.partition(",r=")[2]
+        self._password = _prepared(secret).encode()
+        self._signature: bytes | None = None
+        self._proved = False
+
+    def initial(self) -> bytes:
+        """Return user and nonce."""
+        return self._gs2 + self._bare.encode()
+
+    def respond(self, challenge: str) -> bytes:
+        """Prove that we know the password; then hear the server's proof, and answer with nothing."""
+        text = _decoded_text(challenge)
+        if self._signature is None:
+            return self._proof(text)
+        fields = _fields(text)
+        if "e" in fields:
+            return b""  # why it refuses; it says so in its reply
+        self._proved = hmac.compare_digest(_octets(fields.get("v", "")), self._signature)
+        if not self._proved:
+            raise _no_proof()
         return b""
+
+    def _proof(self, first: str) -> bytes:
+        fields = _fields(first)
+        nonce, rounds = fields.get("r", ""), fields.get("i", "")
+        salt = _octets(fields.get("s", ""))
+        if (
+            "m" in fields  # section 5.1: an extension that must be understood
+            or not nonce.startswith(self._nonce)
+            or len(nonce) == len(self._nonce)
+            or not salt
+            or not (rounds.isascii() and rounds.isdigit() and 0 < int(rounds[:9]) <= _MOST_ROUNDS)
+            or len(rounds) > 9
+        ):
+            raise ProtocolError("the server's SCRAM challenge cannot be used")
+        salted = hashlib.pbkdf2_hmac("sha256", self._password, salt, int(rounds))
+        bare = f"c={base64.b64encode(self._bound).decode()},r={nonce}"
+        signed = f"{self._bare},{first},{bare}".encode()
+        client_key = hmac.digest(salted, b"Client Key", "sha256")
+        stored = hashlib.sha256(client_key).digest()
+        shown = hmac.digest(stored, signed, "sha256")
+        proof = bytes(a ^ b for a, b in zip(client_key, shown, strict=True))
+        self._signature = hmac.digest(hmac.digest(salted, b"Server Key", "sha256"), signed, "sha256")
+        return f"{bare},p={base64.b64encode(proof).decode()}".encode()
+
+    def accepted(self) -> None:
+        """Insist on the server's proof: without it anybody could have said 235."""
+        if not self._proved:
+            raise _no_proof()
+
+
+def _no_proof() -> AuthError:
+    return AuthError(
+        "the server accepted the sign-in without proving that it knows the password",
+        code="S608",
+        hint="Nothing was sent. Check `host`; somebody may be answering in the server's place.",
+    )
+
+
+def _prepared(text: str) -> str:
+    """Bring a user name or password into the form that is compared (SASLprep, RFC 4013).
+
+    Raises:
+        AuthError: it contains a character that no password may have.
+
+    """
+    if text.isascii():
+        return text
+    import stringprep
+    import unicodedata
+
+    mapped = "".join(
+        " " if stringprep.in_table_c12(char) else char for char in text if not stringprep.in_table_b1(char)
+    )
+    prepared = unicodedata.normalize("NFKC", mapped)
+    left_to_right = any(map(stringprep.in_table_d2, prepared))
+    right_to_left = [stringprep.in_table_d1(char) for char in prepared]
+    mixed = any(right_to_left) and (left_to_right or not (right_to_left[0] and right_to_left[-1]))
+    if mixed or any(table(char) for char in prepared for table in _prohibited()):
+        raise AuthError(
+            "the user name or the password contains a character that cannot be used for signing in",
+            code="S640",
+            hint="Copy it again.",
+        )
+    return prepared
+
+
+def _prohibited() -> tuple[Callable[[str], bool], ...]:
+    """Give the tables of RFC 4013 section 2.3."""
+    import stringprep as tables
+
+    return (
+        *(tables.in_table_c12, tables.in_table_c21_c22, tables.in_table_c3, tables.in_table_c4),
+        *(tables.in_table_c5, tables.in_table_c6, tables.in_table_c7, tables.in_table_c8),
+        *(tables.in_table_c9, tables.in_table_a1),
+    )
+
+
+def _sasl_name(user: str) -> str:
+    """Escape what separates the fields of a message (RFC 5802 section 5.1)."""
+    return user.replace("=", "=3D").replace(",", "=2C")
+
+
+def _fields(text: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for part in text.split(","):
+        name, equals, value = part.partition("=")
+        if equals:
+            found.setdefault(name, value)
+    return found
+
+
+def _octets(text: str) -> bytes:
+    try:
+        return base64.b64decode(text.encode("ascii"), validate=True)
+    except (binascii.Error, UnicodeEncodeError):
+        return b""
+
+
+def _decoded_text(challenge: str) -> str:
+    try:
+        return _decode(challenge).decode()
+    except UnicodeDecodeError:
+        raise ProtocolError("the server's sign-in challenge is not UTF-8") from None
+
+
+# --- choosing one --------------------------------------------------------------------------------------
 
 
 class _Entry(NamedTuple):
@@ -121,28 +410,38 @@ class _Entry(NamedTuple):
 
 
 MECHANISMS: Final[Mapping[str, _Entry]] = {
+    "SCRAM-SHA-256-PLUS": _Entry(Scram, "password", in_clear=True),
+    "SCRAM-SHA-256": _Entry(Scram, "password", in_clear=True),
     "PLAIN": _Entry(Plain, "password"),
     "LOGIN": _Entry(Login, "password"),
     "CRAM-MD5": _Entry(CramMd5, "password", in_clear=True),
     "XOAUTH2": _Entry(XOAuth2, "token"),
+    "OAUTHBEARER": _Entry(OAuthBearer, "token"),
+    "EXTERNAL": _Entry(External, "certificate"),
 }
 """Those that we know, the preferred ones first."""
+_PLUS: Final = "SCRAM-SHA-256-PLUS"
 
 
-def choose(offered: Iterable[str], credentials: Credentials, *, private: bool) -> str:
+def choose(offered: Iterable[str], credentials: Credentials, *, private: bool, bound: bool = False) -> str:
     """Return the one mechanism to use.
 
     Args:
         offered: names from the server's last EHLO.
         credentials: what we have.
         private: TLS is on, or the server is on this very machine.
+        bound: the TLS connection has what a sign-in can be bound to.
 
     Raises:
         AuthError: none fits; lists what was offered.
 
     """
     names = [name.upper() for name in offered]
-    wanted = [name for name, entry in MECHANISMS.items() if entry.takes == credentials.mechanism]
+    wanted = [
+        name
+        for name, entry in MECHANISMS.items()
+        if entry.takes == credentials.mechanism and (bound or name != _PLUS)
+    ]
     safe = [name for name in wanted if private or MECHANISMS[name].in_clear]
     for name in safe:
         if name in names:
@@ -169,20 +468,26 @@ def choose(offered: Iterable[str], credentials: Credentials, *, private: bool) -
     )
 
 
-def start(name: str, user: str, secret: str) -> Mechanism:
-    """Begin a sign-in with the mechanism called *name*.
+def start(name: str, user: str, secret: str, binding: ChannelBinding | None = None) -> Mechanism:
+    """Begin a sign-in with the mechanism called *name*; *binding* tells its TLS connection from others.
 
     Raises:
         InputError: the secret holds a control character.
 
     """
-    if not secret or any(ord(character) < 0x20 for character in secret):
+    if MECHANISMS[name].takes != "certificate" and (not secret or any(map(_is_control, secret))):
         raise InputError(
             "the password or token is empty, or contains a line break or control character",
             code="S640",
             hint="Copy it again without the line break.",
         )
+    if name.startswith("SCRAM-"):
+        return Scram(user, secret, binding, plus=name == _PLUS)
     return MECHANISMS[name].build(user, secret)
+
+
+def _is_control(character: str) -> bool:
+    return ord(character) < 0x20
 
 
 def _decode(challenge: str) -> bytes:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from mailmerge.model import Message, Mode, Pipeline, Reply
     from mailmerge.smtp.reply_queue import Handler, Slot
-    from mailmerge.smtp.sasl import Credentials
+    from mailmerge.smtp.sasl import ChannelBinding, Credentials
     from mailmerge.smtp.state import Event
     from mailmerge.smtp.transactions import ConnectionLimit
 
@@ -259,6 +259,10 @@ class Session:
         """Take note that the kernel has *octets* more of the outbox."""
         self.outbox.sent(octets)
         self._go_on()
+
+    def bind(self, binding: ChannelBinding | None) -> None:
+        """Take what tells the connection's TLS from others, before anybody signs in; None: nothing does."""
+        self._handshake.bind(binding)
 
     def secured(self) -> None:
         """Take note that the TLS handshake succeeded.
