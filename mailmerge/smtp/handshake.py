@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 _MOST_CHALLENGES = 5
 """No mechanism of ours needs more than two; a server that asks for ever is left."""
+_CERTIFICATE_HINT = (
+    "Does the server know the certificate in `cert_file`, and may it act as `user`? Without `user` the "
+    "server takes the name in the certificate."
+)
 _UNKNOWN_COMMAND = {500, 502, 504}
 
 
@@ -236,15 +240,16 @@ class Handshake:
         meaning = classify(reply, Phase.AUTH)
         for_now = meaning.scope is not Scope.CONFIG
         told = self._mechanism.refusal() if self._mechanism else ""
+        credentials = self._credentials
+        certified = credentials is not None and credentials.mechanism == "certificate"
         error = AuthError(
             f"{self._host} refused the sign-in: {reply}" + (f" ({told})" if told else ""),
             code="S602" if for_now else "S601",
-            hint=meaning.hint,
+            hint=meaning.hint if for_now or not certified else _CERTIFICATE_HINT,
             reply=reply,
             retry_after=meaning.retry_after,
             exit_code=5 if for_now else None,
         )
-        credentials = self._credentials
         if credentials is None or credentials.mechanism != "token" or for_now:
             raise error
         if self._state.auth is Auth.RENEWED:

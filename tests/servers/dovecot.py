@@ -5,8 +5,12 @@ from __future__ import annotations
 import shutil
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from servers.programs import Program, free_port, require, require_root
+
+if TYPE_CHECKING:
+    from servers.certificates import Certificates
 
 _CONF = """\
 base_dir = {folder}/run
@@ -14,15 +18,14 @@ state_dir = {folder}/state
 log_path = /dev/stderr
 protocols = submission
 listen = 127.0.0.1
-ssl = no
 disable_plaintext_auth = no
 login_greeting = {greeting}
 mail_location = maildir:{folder}/mail
 first_valid_uid = 1
 passdb {{
-  driver = static
-  args = nopassword=y
+  {passdb}
 }}
+{more}
 userdb {{
   driver = static
   args = uid=nobody gid=nogroup home={folder}/mail
@@ -40,8 +43,24 @@ submission_relay_port = {relay}
 """
 
 
+_SECURE = """\
+ssl = yes
+ssl_cert = <{chain}
+ssl_key = <{chain}
+ssl_ca = <{ca}
+ssl_require_crl = no
+ssl_verify_client_cert = yes
+auth_ssl_username_from_cert = yes
+auth_mechanisms = {mechanisms}
+"""
+
+
 class Dovecot:
-    """A submission service without TLS, that takes any password and relays to *relay*, a port on loopback."""
+    """A submission service that relays to *relay*, a port on loopback.
+
+    Without *certificates* it knows no TLS and takes any password; with them it offers *mechanisms* and knows
+    ``ann`` by her password, or by a certificate in her name.
+    """
 
     host = "127.0.0.1"
     user = "ann"
@@ -49,10 +68,18 @@ class Dovecot:
     tls = "none"
     ca_file = None
 
-    def __init__(self, relay: int, greeting: str = "Dovecot ready.") -> None:
+    def __init__(
+        self,
+        relay: int,
+        greeting: str = "Dovecot ready.",
+        *,
+        certificates: Certificates | None = None,
+        mechanisms: str = "plain",
+    ) -> None:
         require_root()
         require_file("/usr/lib/dovecot/submission")
         program = require("dovecot")
+        self.mechanisms = mechanisms
         self.port = free_port()
         # Not pytest's folder: Dovecot's processes run as other users, who may not pass through it.
         self.folder = Path(tempfile.mkdtemp(prefix="dovecot-"))
@@ -61,8 +88,25 @@ class Dovecot:
             (self.folder / name).mkdir()
         (self.folder / "mail").chmod(0o777)
         conf = self.folder / "dovecot.conf"
+        passdb, more = "driver = static\n  args = nopassword=y", "ssl = no"
+        if certificates:
+            self.tls, self.ca_file, self.password = "starttls", certificates.ca_file, "pencil,=ü"
+            (self.folder / "users").write_text(f"{self.user}:{{PLAIN}}{self.password}\n", "utf-8")
+            if mechanisms != "external":  # where the certificate has said it all
+                passdb = f"driver = passwd-file\n  args = scheme=PLAIN {self.folder}/users"
+            more = _SECURE.format(
+                chain=certificates.chain_file, ca=certificates.ca_file, mechanisms=mechanisms
+            )
         conf.write_text(
-            _CONF.format(folder=self.folder, port=self.port, relay=relay, greeting=greeting), "utf-8"
+            _CONF.format(
+                folder=self.folder,
+                port=self.port,
+                relay=relay,
+                greeting=greeting,
+                passdb=passdb,
+                more=more,
+            ),
+            "utf-8",
         )
         self.log = self.folder / "log"
         self._program = Program([program, "-F", "-c", str(conf)], self.log)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import scramp
@@ -13,7 +13,12 @@ import scramp.core
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from scramp import ScramException
@@ -21,7 +26,12 @@ from scramp import ScramException
 from dialogues import Talk
 from mailmerge.errors import AuthError, InputError, ProtocolError
 from mailmerge.masking import Masker
+from mailmerge.smtp.connect import tls_context
+from mailmerge.smtp.endpoint import Endpoint
 from mailmerge.smtp.sasl import ChannelBinding, Credentials, Scram, channel_binding, choose, start
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PASSWORD = Credentials("tim", "password", lambda: "tanstaaftanstaaf")
 TOKEN = Credentials("tim@example.org", "token", lambda: "ya29.token")
@@ -289,6 +299,32 @@ def test_external() -> None:
     assert choose(["PLAIN", "EXTERNAL"], certified, private=True) == "EXTERNAL"
     assert start("EXTERNAL", "ann", "").initial() == b"ann"
     assert start("EXTERNAL", "", "").respond("") == b""
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ({}, "cannot use the certificate in .*me.pem: No such file"),
+        ({"me.pem": b"not PEM"}, "cannot use the certificate"),
+        ({"me.pem": b"{one}", "me.key": b"{two}"}, "cannot use the certificate in .*me.pem and .*me.key"),
+        ({"me.pem": b"{one}{locked}"}, "the private key in .*me.pem is encrypted"),
+    ],
+)
+def test_certificates_that_cannot_be_shown(written: dict[str, bytes], words: str, tmp_path: Path) -> None:
+    """A missing, odd or wrong file is told, and nobody is asked for a passphrase in the middle of a run."""
+    key = KEYS["ecdsa"]()
+    locked = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
+    other = KEYS["ecdsa"]().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    shown = x509.load_der_x509_certificate(certificate(key, hashes.SHA256())).public_bytes(Encoding.PEM)
+    for name, text in written.items():
+        for mark, data in ((b"{one}", shown), (b"{two}", other), (b"{locked}", locked)):
+            text = text.replace(mark, data)
+        (tmp_path / name).write_bytes(text)
+    key_file = tmp_path / "me.key" if "me.key" in written else None
+    endpoint = Endpoint("localhost", 465, "tls", "me", cert_file=tmp_path / "me.pem", key_file=key_file)
+    with pytest.raises(InputError, match=words) as caught:
+        tls_context(endpoint)
+    assert (caught.value.code, bool(caught.value.hint)) == ("S642", True)
 
 
 def test_the_server_says_why_a_token_is_refused() -> None:
