@@ -317,9 +317,8 @@ def test_certificates_that_cannot_be_shown(written: dict[str, bytes], words: str
     other = KEYS["ecdsa"]().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     shown = x509.load_der_x509_certificate(certificate(key, hashes.SHA256())).public_bytes(Encoding.PEM)
     for name, text in written.items():
-        for mark, data in ((b"{one}", shown), (b"{two}", other), (b"{locked}", locked)):
-            text = text.replace(mark, data)
-        (tmp_path / name).write_bytes(text)
+        filled = text.replace(b"{one}", shown).replace(b"{two}", other).replace(b"{locked}", locked)
+        (tmp_path / name).write_bytes(filled)
     key_file = tmp_path / "me.key" if "me.key" in written else None
     endpoint = Endpoint("localhost", 465, "tls", "me", cert_file=tmp_path / "me.pem", key_file=key_file)
     with pytest.raises(InputError, match=words) as caught:
