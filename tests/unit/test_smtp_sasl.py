@@ -31,6 +31,7 @@ from mailmerge.smtp.endpoint import Endpoint
 from mailmerge.smtp.sasl import ChannelBinding, Credentials, Scram, channel_binding, choose, start
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 PASSWORD = Credentials("tim", "password", lambda: "tanstaaftanstaaf")
@@ -254,7 +255,7 @@ def test_no_channel_binding_for_ed25519() -> None:
     assert channel_binding(certificate(ed25519.Ed25519PrivateKey.generate(), None)) is None
 
 
-KEYS = {
+KEYS: dict[str, Callable[[], Any]] = {
     "rsa": lambda: rsa.generate_private_key(public_exponent=65537, key_size=2048),
     "ecdsa": lambda: ec.generate_private_key(ec.SECP256R1()),
 }
