@@ -137,7 +137,7 @@ class DataOptions(Section):
     encoding: str | None = option(ENCODING, "The encoding of a text list", default=None, default_help="UTF-8",
         flag="--encoding NAME", commands=MESSAGE_COMMANDS, fact=True, identifies=True)
     types: Mapping[str, str] = option(PAIRS,
-        "Types of columns: text, integer, decimal, boolean, date, or such as date:%d/%m/%Y", default={},
+        "Types of columns: text, integer, decimal, decimal:de, boolean, date, date:%d/%m/%Y", default={},
         fact=True)
     defaults: Mapping[str, str] = option(PAIRS, "What a column's empty cells say", default={},
         fact=True)

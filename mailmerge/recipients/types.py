@@ -1,10 +1,11 @@
-"""Types that a campaign gives to columns: ``types = { due = "date:%d/%m/%Y" }``."""
+"""Types that a campaign gives to columns: ``types = { due = "date:%d/%m/%Y", amount = "decimal:de" }``."""
 
 from __future__ import annotations
 
 import re
 from datetime import date, datetime
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -13,9 +14,10 @@ from mailmerge.errors import CampaignFileError
 from mailmerge.model import Diagnostic, Place
 from mailmerge.text import excerpt
 from mailmerge.values import Date, DateTime, Number, Truth, displayed, notation
+from mailmerge.values.locale_numbers import NOTATIONS, Notation, locales_reading, plainly
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from mailmerge.values import Cell
 
@@ -32,11 +34,18 @@ class CellType(Struct, frozen=True):
     hint: str
     read: Callable[[Cell], Cell]
     """Raises ValueError for a cell that does not fit."""
+    others: Callable[[str], Iterable[str]] | None = None
+    """Give the types that read a text which does not fit."""
 
     def misfit(self, cell: Cell, place: Place, row: int) -> Diagnostic:
         """Say that a cell does not fit."""
-        message = f'"{excerpt(displayed(cell))}" is not {self.wanted}'
-        return Diagnostic(code="D130", message=message, hint=self.hint, place=place, row=row)
+        text = displayed(cell)
+        hint = self.hint
+        others = [f'"{name}"' for name in self.others(text)] if self.others else []
+        if others:
+            hint = f"types = {{ {self.column} = {' or '.join(others)} }} would read it; or {hint}"
+        message = f'"{excerpt(text)}" is not {self.wanted}'
+        return Diagnostic(code="D130", message=message, hint=hint, place=place, row=row)
 
     def default(self, text: str, name: str) -> Cell:
         """Read the column's default.
@@ -56,24 +65,97 @@ class CellType(Struct, frozen=True):
 
 
 def cell_type(spec: str, column: str) -> CellType:
-    """Read a type's name: ``text``, ``integer``, ``decimal``, ``date``, ``date:FORMAT`` or ``boolean``.
+    """Read a type's name: ``text``, ``integer``, ``decimal``, ``date`` or ``boolean``.
+
+    ``decimal:de`` and ``integer:de`` read numbers as a locale writes them (CLDR's names: ``de``, ``de_CH``,
+    ``en_IN``), ``date:%d/%m/%Y`` dates in a format of `datetime.strptime`.
 
     Raises:
-        CampaignFileError: there is no such type, or the date format is no format.
+        CampaignFileError: there is no such type, the date format is no format, or the locale is none.
 
     """
     name, colon, pattern = spec.partition(":")
     name = name.strip()
     if name == "date":
-        return _date_type(pattern, column) if colon else CellType(column, "a date", _ISO_HINT, _iso_date)
+        return (
+            _date_type(pattern, column)
+            if colon
+            else CellType(column, "a date", _ISO_HINT, _iso_date, _date_types)
+        )
+    if colon and name in {"decimal", "integer"}:
+        return _number_type(name, pattern.strip(), column)
     if not colon and name in _TYPES:
         wanted, hint, read = _TYPES[name]
-        return CellType(column, wanted, hint, read)
+        others = partial(_number_types, name) if name in {"decimal", "integer"} else None
+        return CellType(column, wanted, hint, read, others)
     raise CampaignFileError(
         f'`data.types.{column}`: there is no type "{spec}"',
         code="C421",
-        hint="types are: text, integer, decimal, date, date:%d/%m/%Y, boolean",
+        hint="types are: text, integer, decimal, decimal:de, date, date:%d/%m/%Y, boolean",
     )
+
+
+def number_type(locale: str) -> str:
+    """Give the name of the type of a column whose notation was found."""
+    return f"decimal:{locale}"
+
+
+def notation_of(locale: str) -> Notation | None:
+    """Tell how a locale writes numbers, as CLDR has it; None: there is no such locale."""
+    known = NOTATIONS.get(locale)
+    if known is not None:
+        return known
+    from babel import Locale, UnknownLocaleError
+
+    try:
+        found = Locale.parse(locale.replace("-", "_"))
+    except (UnknownLocaleError, ValueError, TypeError):
+        return None
+    systems = [found.number_symbols.get(name, {}) for name in (found.default_numbering_system, "latn")]
+    decimal, groups = (
+        "".join(dict.fromkeys(plainly(f"0{system.get(name, sign)}0")[1:-1] for system in systems))
+        for name, sign in (("decimal", "."), ("group", ","))
+    )
+    return Notation(decimal, groups, found.decimal_formats[None].grouping[1] == 2)
+
+
+def _number_type(name: str, locale: str, column: str) -> CellType:
+    written = notation_of(locale)
+    if written is None:
+        raise CampaignFileError(
+            f'`data.types.{column}`: there is no locale "{locale}"',
+            code="C421",
+            hint=f"a locale is a language, and a country where that matters: {name}:de, {name}:fr, "
+            f"{name}:de_CH, {name}:en_IN",
+        )
+    whole = name == "integer"
+
+    def read(cell: Cell) -> Cell:
+        if isinstance(cell, Number):
+            number, shown, found = cell.value, "", cell
+        else:
+            shown = _text(cell)
+            value = written.read(shown)
+            if value is None:
+                raise ValueError
+            number, found = value, Number(value, shown)
+        if whole and number != number.to_integral_value():
+            raise ValueError
+        return found
+
+    kind = "a whole number" if whole else "a number"
+    example = f"1{written.groups[0]}234" + ("" if whole else f"{written.decimal[0]}50")
+    hint = f"this column's numbers look like {example}"
+    return CellType(column, f"{kind} as {locale} writes it", hint, read, partial(_number_types, name))
+
+
+def _number_types(name: str, text: str) -> list[str]:
+    """Name the types that read a text; where they disagree about it, all of them."""
+    return [
+        f"{name}:{locale}"
+        for number, locale in locales_reading(text).items()
+        if name == "decimal" or number == number.to_integral_value()
+    ]
 
 
 def _integer(cell: Cell) -> Cell:
@@ -139,7 +221,26 @@ def _date_type(pattern: str, column: str) -> CellType:
         return DateTime(found, text) if with_time else Date(found.date(), text)
 
     kind = "a date and time" if with_time else "a date"
-    return CellType(column, kind, f"this column's dates look like {probe.strftime(pattern)}", read)
+    hint = f"this column's dates look like {probe.strftime(pattern)}"
+    return CellType(column, kind, hint, read, None if with_time else _date_types)
+
+
+_DATE_FORMATS = (
+    *("%d.%m.%Y", "%d.%m.%y", "%d/%m/%Y", "%m/%d/%Y", "%d/%m/%y", "%m/%d/%y", "%d-%m-%Y", "%m-%d-%Y"),
+    *("%Y/%m/%d", "%Y.%m.%d", "%Y年%m月%d日", "%d %B %Y", "%d %b %Y", "%B %d, %Y", "%b %d, %Y", "%d-%b-%Y"),
+)
+"""Common formats of dates; a date that several of them read is only the author's to decide."""
+
+
+def _date_types(text: str) -> list[str]:
+    read: dict[date, str] = {}
+    for pattern in _DATE_FORMATS:
+        try:
+            moment = datetime.strptime(text.strip(), pattern)  # noqa: DTZ007
+        except ValueError:
+            continue
+        read.setdefault(moment.date(), f"date:{pattern}")
+    return list(read.values())
 
 
 def _is_date_format(pattern: str, probe: datetime) -> bool:

@@ -20,6 +20,7 @@ from markupsafe import Markup, escape
 from mailmerge import values
 from mailmerge.render import growth
 from mailmerge.values import BadValue, Number, Truth, Value, notation
+from mailmerge.values.locale_numbers import typed_hint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -264,7 +265,8 @@ def _float(value: Any, default: Any = _NONE) -> Any:
 
 def _no_number(value: Any, filter_name: str) -> BadValue:
     what = "is empty, not a number" if isinstance(value, str) and not value.strip() else "is not a number"
-    hint = f"write it as 1234.50, or say what stands for it: |{filter_name}(0)"
+    typed = typed_hint(value) if isinstance(value, str) else None
+    hint = typed or f"write it as 1234.50, or say what stands for it: |{filter_name}(0)"
     return BadValue("D114", what, value, hint)
 
 
@@ -274,7 +276,7 @@ def _round(value: Any, precision: int = 0, method: str = "common") -> Any:
     if isinstance(value, str):  # one cell that is no number makes texts of the whole column
         number = _number(value)
         if number is None:
-            raise BadValue("D114", "is not a number", value, "write it as 1234.50")
+            raise BadValue("D114", "is not a number", value, typed_hint(value) or "write it as 1234.50")
         value = Number(number)
     digits = operator.index(precision)
     if abs(digits) > _MOST_PLACES:
@@ -285,7 +287,7 @@ def _round(value: Any, precision: int = 0, method: str = "common") -> Any:
 def _filesizeformat(value: Any, binary: bool = False) -> Any:
     number = _number(value)
     if number is None or values.kind_of(value) is Truth:
-        raise BadValue("D114", "is not a number", value, "write it as 1234.50")
+        raise BadValue("D114", "is not a number", value, typed_hint(value) or "write it as 1234.50")
     return FILTERS["filesizeformat"](float(number), binary)
 
 

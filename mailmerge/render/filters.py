@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from jinja2 import Undefined, pass_context
 
 from mailmerge.values import MOST_DIGITS, BadValue, Number, kind_of, notation, plain
+from mailmerge.values.locale_numbers import typed_hint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,8 +110,12 @@ def _to_number(value: Any) -> Decimal:
     else:
         number = plain(value) if kind_of(value) is Number else None
     if number is None or not number.is_finite():
+        hint = typed_hint(value) if isinstance(value, str) else None
         raise BadValue(
-            "D114", "is not a number", value, "write it as 1234.50: digits, and a point before decimals"
+            "D114",
+            "is not a number",
+            value,
+            hint or "write it as 1234.50: digits, and a point before decimals",
         )
     if len(number.as_tuple().digits) > MOST_DIGITS or abs(number.adjusted()) > MOST_DIGITS:
         raise BadValue("D114", f"has more than {MOST_DIGITS} digits", value)

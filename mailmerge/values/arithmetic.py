@@ -18,6 +18,7 @@ from decimal import (
 )
 from typing import TYPE_CHECKING, Any
 
+from mailmerge.values.locale_numbers import locales_reading, typed_hint
 from mailmerge.values.value import (
     BadValue,
     Date,
@@ -253,9 +254,11 @@ def _join_or_repeat(symbol: str, left: Any, right: Any) -> Any:
 def _no_sum(symbol: str, left: Any, right: Any) -> BadValue:
     texts = [value for value in (left, right) if isinstance(value, str)]
     if texts:
-        numeric = Number.read(texts[0]) is not None
         joined = "join texts with ~; " if symbol == "+" else ""
-        hint = joined + ("write {it}|float, or give the column a type in data.types" if numeric else "")
+        numbers = locales_reading(texts[0])
+        hint = joined + (typed_hint(texts[0]) or "")
+        if Number.read(texts[0]) is not None and len(numbers) == 1:
+            hint = joined + "write {it}|float, or give the column a type in data.types"
         reason = f"is a text, not a number to calculate with ({symbol})"
         return BadValue("D117", reason, texts[0], hint.removesuffix("; ") or None)
     culprit = left if isinstance(left, Value) else right

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from mailmerge.values import notation
+from mailmerge.values.locale_numbers import typed_hint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -402,6 +403,8 @@ def not_a(kind: type, value: object) -> BadValue:
     if isinstance(value, str) and not value.strip():
         return BadValue("D117", f"is empty, not a {_NAMES[kind]}", value, 'test it first: {it} != "" and …')
     hint = f"write it as {_EXAMPLES[kind]}" if kind in _EXAMPLES else None
+    if kind is Number and isinstance(value, str):
+        hint = typed_hint(value) or hint
     return BadValue("D117", f"is not a {_NAMES[kind]}", value, hint)
 
 
