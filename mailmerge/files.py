@@ -487,6 +487,10 @@ class Drafts:
         """
         return self._drafts.create(name)
 
+    def reopen(self, name: str) -> BinaryIO:
+        """Open what was begun as *name*, for reading."""
+        return os.fdopen(self._drafts.open(name, os.O_RDONLY), "rb")
+
     def database(self, name: str) -> sqlite3.Connection:
         """Begin the database that will have this name.
 

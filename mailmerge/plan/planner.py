@@ -17,8 +17,18 @@ from msgspec.structs import replace
 
 from mailmerge.check.diagnostics import DiagnosticCollector
 from mailmerge.model import Diagnostic, Severity, Status
-from mailmerge.plan.rows import ChunkMaker, OwnFiles, PlanSummary, RowMaker, SharedWork, fault, plan_row
+from mailmerge.plan.rows import (
+    ChunkMaker,
+    OwnFiles,
+    PlanSummary,
+    RowMaker,
+    SharedWork,
+    Spool,
+    fault,
+    plan_row,
+)
 from mailmerge.plan.sqlite_store import ROW, pack_row
+from mailmerge.recipients.survey import BLOCK, Survey, Surveyed
 from mailmerge.recipients.understanding import ColumnsSeen
 from mailmerge.text import plural, quoted
 
@@ -90,6 +100,8 @@ class Planner:
         self._rows = 0
         self._progress: Callable[[int], None] = lambda _rows: None
         self._measured: tuple[float, int] | None = None
+        self._surveyed = Surveyed()
+        self._spool: Spool
 
     def plan(
         self, writer: PlanWriter, progress: Callable[[int], None], earlier: EarlierPlan | None = None
@@ -109,15 +121,15 @@ class Planner:
 
         """
         self._progress = progress
+        self._read(writer)
         self._make(writer, earlier)
-        self._problems.add(self._recipients.warnings)  # some of them are known at the end of the list
         repeating = self._settle(writer)
         self._settle_files(writer, repeating)
         whole = self._lint.finish()
         writer.add_findings(None, whole)
         self._problems.add(whole)
         return PlanSummary(
-            understanding=self._recipients.understood(self._seen),
+            understanding=self._surveyed.told(self._recipients.understood(self._seen)),
             largest=self._largest,
             sender=self._sender,
             senders=self._senders,
@@ -131,9 +143,21 @@ class Planner:
             unsubscribe_values=self._lint.unsubscribe_values,
         )
 
+    def _read(self, writer: PlanWriter) -> None:
+        """Read the list to its end, before any row is made: what its rows are depends on all of them."""
+        self._spool = Spool(writer, self._recipients.columns)
+        survey = Survey(self._recipients, self._composer.renderer.used_names)
+        rows = self._recipients.watched(self._seen)
+        while block := list(islice(rows, BLOCK)):
+            survey.add([recipient.row for recipient in block], [recipient.values for recipient in block])
+            self._spool.add(block)
+        self._surveyed = survey.finish()
+        writer.add_findings(None, self._surveyed.findings)
+        self._problems.add((*self._recipients.warnings, *self._surveyed.findings))
+
     def _make(self, writer: PlanWriter, earlier: EarlierPlan | None) -> None:
         maker = RowMaker(self._composer, self._lint)
-        rows = enumerate(self._recipients.watched(self._seen))
+        rows = enumerate(self._surveyed.settled(self._spool) if self._surveyed.changes else self._spool)
         if earlier is not None:
             earlier.prepare(self._lint)
         for n, recipient in rows:
@@ -184,10 +208,8 @@ class Planner:
         began, before = self._measured
         if done == before or done % _LOOK_EVERY:
             return False
-        left = self._recipients.about_rows() - done
-        # Nobody knows how many rows there are: as many again as there were.
         took = (now - began) / (done - before)
-        return took * (left if left > -done else done) >= self._worth
+        return took * (self._spool.rows - done) >= self._worth
 
     def _make_together(self, writer: PlanWriter, rows: Iterator[tuple[int, Recipient]]) -> None:
         """Make the rest of the *rows* with workers; where none can be started, nothing happens."""
@@ -241,7 +263,7 @@ class Planner:
         if self._rows % _PROGRESS_EVERY == 0:
             self._progress(self._rows)
             if self._rows == _JUDGED:
-                writer.expect(self._recipients.about_rows())
+                writer.expect(self._spool.rows)
 
     def _keep(self, writer: PlanWriter, n: int, findings: Sequence[Diagnostic]) -> None:
         """Keep what was found in a row, also what is not about that row alone."""

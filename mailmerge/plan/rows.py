@@ -22,13 +22,14 @@ from mailmerge.check.lint import KnownLayout, RowCounts, SeenLayout  # noqa: TC0
 from mailmerge.errors import MailmergeError, RowError, TemplateError
 from mailmerge.model import Diagnostic, Recipient, Severity, Status
 from mailmerge.plan.composer import identity
-from mailmerge.plan.sqlite_store import MessagePacker, pack_row
-from mailmerge.plan.store import PackedMessage, PackedRow, PlanRow
+from mailmerge.plan.sqlite_store import Form, MessagePacker, pack_row
+from mailmerge.plan.store import PackedMessage, PackedRow, PlanRow, PlanWriter
 from mailmerge.recipients.understanding import Understanding  # noqa: TC001  decoded into
 from mailmerge.values import Date, DateTime, Duration, Number, Time, Truth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from typing import BinaryIO
 
     from mailmerge.check.lint import Lint
     from mailmerge.model import Columns, FrozenMessage, Rendered
@@ -201,6 +202,62 @@ class Chunk(Struct, frozen=True, array_like=True):
         """The numbers of its rows, for people."""
         first, last = self.given[0][0], self.given[-1][0]
         return f"rows {first:,} to {last:,}" if first != last else f"row {first:,}"
+
+
+_CELLS_IN_MEMORY = 200_000
+"""Some 20 MB."""
+_HEAD = 4
+"""Octets that say how long a chunk is in the file."""
+_CHUNK = Form(Chunk)
+
+
+class Spool:
+    """Keeps the rows of a list between the step that reads all of them and the one that makes their messages.
+
+    A list may be one that can be read only once, and a workbook takes long to read. Rows are kept in memory
+    while they are few, else in a file of the plan's own folder that is gone when the plan is finished.
+
+    Args:
+        writer: the plan's, which has a place for the file.
+        columns: the list's.
+        in_memory: how many cells are kept in memory.
+
+    """
+
+    def __init__(self, writer: PlanWriter, columns: Columns, *, in_memory: int = _CELLS_IN_MEMORY) -> None:
+        self._writer = writer
+        self._columns = columns
+        self._most = in_memory // max(1, len(columns.names))
+        self._blocks: list[Sequence[Recipient]] = []
+        self._stream: BinaryIO | None = None
+        self.rows = 0
+        """How many it has."""
+
+    def add(self, block: Sequence[Recipient]) -> None:
+        """Take the next rows.
+
+        Raises:
+            FileError: they cannot be kept.
+
+        """
+        first, self.rows = self.rows, self.rows + len(block)
+        if self._stream is None and self.rows <= self._most:
+            self._blocks.append(block)
+            return
+        if self._stream is None:
+            self._stream = self._writer.begin_spool()
+        data = _CHUNK.encode(Chunk.of(first, block))
+        self._stream.write(len(data).to_bytes(_HEAD, "big"))
+        self._stream.write(data)
+
+    def __iter__(self) -> Iterator[Recipient]:
+        for block in self._blocks:
+            yield from block
+        if self._stream is None:
+            return
+        with self._writer.read_spool() as stream:
+            while head := stream.read(_HEAD):
+                yield from _CHUNK.decode(stream.read(int.from_bytes(head, "big"))).recipients(self._columns)
 
 
 class OwnFiles(Struct, frozen=True, array_like=True):

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 NAME_DIGITS = 16
 SUFFIX = ".plan"
 MESSAGES_SUFFIX = ".messages"
+_SPOOL_SUFFIX = ".rows"
 
 _APPLICATION = 0x6D6D706C  # "mmpl"
 _FORMAT = 3
@@ -172,6 +173,7 @@ class SqlitePlanWriter:
         self._last = -1
         self._row_count = 0
         self._message_count = 0
+        self._spool: BinaryIO | None = None
         with contextlib.ExitStack() as opened:
             self._drafts = opened.enter_context(files.Drafts(place.parent))
             self._stream = self._drafts.create(place.name + MESSAGES_SUFFIX)
@@ -255,6 +257,19 @@ class SqlitePlanWriter:
         """See `PlanWriter`."""
         refuse(self._opened is None, FINISHED)
         self._findings += [(n, FINDING.encode(finding)) for finding in findings]
+
+    def begin_spool(self) -> BinaryIO:
+        """See `PlanWriter`."""
+        assert self._opened is not None, FINISHED
+        self._spool = self._drafts.create(self._place.name + _SPOOL_SUFFIX)
+        self._opened.callback(_discard, self._spool)
+        return self._spool
+
+    def read_spool(self) -> BinaryIO:
+        """See `PlanWriter`."""
+        assert self._spool is not None, FINISHED
+        self._spool.flush()
+        return self._drafts.reopen(self._place.name + _SPOOL_SUFFIX)
 
     def _flush(self) -> None:
         run = self._db.executemany

@@ -6,6 +6,7 @@ implementations: `mailmerge.plan.sqlite_store` keeps it in files, `MemoryPlan` o
 
 from __future__ import annotations
 
+import io
 from bisect import bisect_left
 from collections import Counter
 from typing import TYPE_CHECKING, Protocol, Self
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
     from types import EllipsisType
+    from typing import BinaryIO
 
     from mailmerge.values import Cell as _Cell
 else:
@@ -134,6 +136,22 @@ class PlanWriter(Protocol):
 
         Raises:
             FileError: it cannot be kept.
+
+        """
+
+    def begin_spool(self) -> BinaryIO:
+        """Begin a private file for rows that wait to be made; nothing is left of it when this is closed.
+
+        Raises:
+            FileError: it cannot be made.
+
+        """
+
+    def read_spool(self) -> BinaryIO:
+        """Open what was written to that file, for reading.
+
+        Raises:
+            FileError: it cannot be written to its end, or opened.
 
         """
 
@@ -264,6 +282,7 @@ class MemoryPlan:
         self._messages: dict[int, FrozenMessage] = {}
         self._findings: dict[int | None, list[Diagnostic]] = {}
         self._finished = False
+        self._spool = io.BytesIO()
 
     def __enter__(self) -> Self:
         return self
@@ -316,6 +335,15 @@ class MemoryPlan:
         refuse(self._finished, FINISHED)
         if findings:
             self._findings.setdefault(n, []).extend(findings)
+
+    def begin_spool(self) -> BinaryIO:
+        """See `PlanWriter`; it is in memory, too."""
+        self._spool = io.BytesIO()
+        return self._spool
+
+    def read_spool(self) -> BinaryIO:
+        """See `PlanWriter`."""
+        return io.BytesIO(self._spool.getvalue())
 
     def expect(self, rows: int) -> None:
         """See `PlanWriter`; memory is not looked at."""

@@ -1,0 +1,163 @@
+"""What only the whole list shows: types of columns, blanks at the ends of cells, junk."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mailmerge.plan.rows import Spool
+from mailmerge.plan.sqlite_store import SqlitePlanWriter
+from mailmerge.plan.store import MemoryPlan
+from mailmerge.recipients import from_rows, open_list
+from mailmerge.recipients.survey import Survey
+from mailmerge.text import trimmed
+from mailmerge.values import Number, displayed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from mailmerge.plan.store import PlanWriter
+    from mailmerge.recipients import RecipientList
+    from mailmerge.recipients.survey import Surveyed
+    from mailmerge.values import Cell
+
+MADE = datetime(2026, 11, 27, tzinfo=UTC)
+
+
+def survey(recipients: RecipientList, *read: str, block: int = 2) -> Surveyed:
+    """Survey a list, of which templates read these columns; all of them where none is named."""
+    found = Survey(recipients, frozenset(read or recipients.columns.names))
+    rows = list(recipients)
+    for start in range(0, len(rows), block):
+        some = rows[start : start + block]
+        found.add([recipient.row for recipient in some], [recipient.values for recipient in some])
+    return found.finish()
+
+
+def settled(recipients: RecipientList, *read: str) -> list[tuple[Cell, ...]]:
+    """Give the cells of all rows as they are made."""
+    return [recipient.values for recipient in survey(recipients, *read).settled(recipients)]
+
+
+def people(**columns: Sequence[object]) -> RecipientList:
+    """Make a list with an address for each row."""
+    rows = zip(*columns.values(), strict=True)
+    return from_rows(
+        {"email": f"p{n}@example.org", **dict(zip(columns, row, strict=True))} for n, row in enumerate(rows)
+    )
+
+
+# --- blanks at the ends --------------------------------------------------------------------------------
+
+NOBODY_SEES = (
+    " \t\r\n\x0b\u00a0\u202f\u2009\u3000\u2028\u200b\u200c\u200d\u2060\ufeff\u00ad\u200e\u200f\u061c\u180e"
+)
+
+
+@pytest.mark.parametrize("mark", NOBODY_SEES, ids=lambda mark: f"U+{ord(mark):04X}")
+def test_what_nobody_sees_is_taken_off_the_ends_of_a_text(mark: str) -> None:
+    """Blanks of all kinds and marks without width go at both ends, and stay inside."""
+    assert trimmed(f"{mark}{mark}Jo{mark}rg{mark}") == f"Jo{mark}rg"
+    assert trimmed(mark) == ""
+
+
+def test_marks_of_direction_stay_in_pairs() -> None:
+    """A part that is embedded keeps its end, also where that is the end of the text."""
+    assert trimmed("\u2067דנה\u2069 ") == "דנה"
+    assert trimmed("ACME (\u2067דנה\u2069") == "ACME (\u2067דנה\u2069"
+
+
+def test_trimmed_cells_are_counted_in_the_columns_that_are_read() -> None:
+    """Each cell counts once, blank cells too; columns that nothing reads do not count."""
+    found = survey(
+        people(name=["Ana\u00a0", "Bob", " Cy "], city=[" Rome", "Oslo", "\u200b"], note=["x ", "y ", "z "]),
+        *("name", "city"),
+    )
+    assert found.trimmed == 4
+
+
+# --- one type a column -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cells", "kinds"),
+    [
+        ([1234.5, "n/a", "1,5", None], [str, str, str, str]),
+        ([1234.5, 7, "1.5", "n/a"], [Number, Number, Number, str]),
+        ([7, "1.5"], [Number, Number]),
+        ([7, 8, 9], [Number, Number, Number]),
+        (["7", "x", ""], [str, str, str]),
+    ],
+)
+def test_texts_and_numbers_in_a_column_are_read_as_what_most_are(cells, kinds) -> None:
+    """No row of a column is reckoned with alone; what a reader of the list sees stays the same."""
+    recipients = people(amount=cells)
+    found = [row[1] for row in settled(recipients)]
+    assert [type(cell) for cell in found] == kinds
+    assert [displayed(cell) for cell in found] == [displayed(row.values[1]) for row in recipients]
+
+
+def test_what_was_decided_of_a_mixed_column_is_noted() -> None:
+    """Both types are named with their first cells."""
+    (note,) = survey(people(amount=[1234.5, "n/a", "1,5"])).notes
+    assert note == (
+        'amount has 1 cell of the type number ("1234.5" in row 2) and 2 cells of the type text '
+        '("n/a" in row 3, "1,5" in row 4): each is read as a text'
+    )
+
+
+def test_dates_and_numbers_in_a_column_are_a_warning() -> None:
+    """A date that is shown as a number would print as one."""
+    found = survey(people(due=[MADE, 45000, MADE]))
+    assert [(one.code, one.row) for one in found.findings] == [("D264", None)]
+    assert "1 cell of the type number" in found.findings[0].message
+
+
+@pytest.mark.parametrize("options", [{"types": {"n": "text"}}, {"key": "n"}])
+def test_a_declared_type_and_a_key_are_not_decided_anew(options: Mapping[str, object]) -> None:
+    """The campaign has said what they are, and a key is what it is."""
+    recipients = from_rows([{"n": 1}, {"n": "x"}], **options)  # type: ignore[arg-type]
+    assert not survey(recipients).notes
+
+
+def test_columns_that_nothing_reads_do_not_matter() -> None:
+    """Whatever is in them, nothing is said and nothing changes."""
+    recipients = people(amount=[1, "x", "y"])
+    assert survey(recipients, "email").notes == ()
+    assert [type(row[1]) for row in settled(recipients, "email")] == [Number, str, str]
+
+
+def test_a_template_that_goes_through_the_row_reads_every_column() -> None:
+    """Its headings are not known before it runs."""
+    assert survey(people(amount=[1, "x", "y"]), "email", "row").notes
+
+
+def test_the_size_of_blocks_changes_nothing(tmp_path: Path) -> None:
+    """However the rows come in, the same is found."""
+    path = tmp_path / "list.csv"
+    path.write_text("email,name\n" + "".join(f"p{n}@x.org, N{n % 3}\u200b\n" for n in range(50)))
+    recipients = open_list(path)
+    assert len({repr(survey(recipients, block=size)) for size in (1, 7, 50)}) == 1
+
+
+# --- rows that wait ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "writer", [lambda folder: SqlitePlanWriter(folder / "p", MADE), lambda _: MemoryPlan("p", MADE)]
+)
+@pytest.mark.parametrize("in_memory", [0, 8, 1000])
+def test_rows_come_back_as_they_were(writer: Callable[[Path], PlanWriter], in_memory: int, tmp_path) -> None:
+    """Rows that wait in memory and in a file come back in the same order with the same cells."""
+    recipients = people(amount=[1, "x", "\ud800", MADE, None, True, "y" * 70_000])
+    rows = list(recipients)
+    with writer(tmp_path / "plans") as opened:
+        spool = Spool(opened, recipients.columns, in_memory=in_memory)
+        for start in range(0, len(rows), 3):
+            spool.add(rows[start : start + 3])
+        assert list(spool) == rows
+        assert spool.rows == len(rows)
+    assert not list(tmp_path.rglob("*.rows"))
