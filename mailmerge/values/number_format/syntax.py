@@ -1,0 +1,123 @@
+"""The language of number formats: a code to its sections, a section to its parts.
+
+ECMA-376 part 1, 18.8.31, and what Excel and LibreOffice write beyond it. What a part means is not decided here.
+"""
+
+from __future__ import annotations
+
+import re
+
+from msgspec import Struct
+
+LONGEST_CODE = 1024
+"""Characters of a code. Excel allows 255; LibreOffice a little more."""
+MOST_SECTIONS = 4
+
+
+class UnknownFormat(ValueError):
+    """A code is not understood: what is wrong with it, to follow its name."""
+
+
+class Part(Struct, frozen=True):
+    """One part of a section.
+
+    Args:
+        kind: ``text`` (shown as it is), ``digit`` (``0``, ``#``, ``?``), ``point``, ``comma``, ``percent``, ``slash``,
+            ``exponent``, ``general``, ``cell`` (``@``), ``moment`` (``yyyy``), ``elapsed`` (``hh``), ``half`` (``AM/PM``).
+        text: as the code has it, without what marks it.
+
+    """
+
+    kind: str
+    text: str
+
+
+class Section(Struct, frozen=True):
+    """One section of a code.
+
+    Args:
+        parts: in order.
+        condition: such as ``(">", 100.0)``.
+        language: what stands behind the ``-`` of ``[$-407]``: a hexadecimal Windows language with calendar and
+            numerals, or a tag (``de-DE``); empty without one.
+
+    """
+
+    parts: tuple[Part, ...]
+    condition: tuple[str, float] | None = None
+    language: str = ""
+
+    def has(self, *kinds: str) -> bool:
+        """Whether it has a part of one of these kinds."""
+        return any(part.kind in kinds for part in self.parts)
+
+
+_PART = re.compile(
+    r"""
+      "(?P<quoted>[^"]*)(?:"|\Z)
+    | \\(?P<escaped>.)
+    | _(?P<width>.)
+    | \*(?P<fill>.)
+    | \[(?P<bracket>[^\]]*)\]
+    | (?P<half>AM/PM|A/P|上午/下午|오전/오후|午前/午後)
+    | (?P<general>General|Standard)
+    | (?P<exponent>E[+-])
+    | (?P<moment>y+|m+|d+|h+|s+|g+|e+|b+|a{3,4})
+    | (?P<other>.)
+    """,
+    re.IGNORECASE | re.VERBOSE | re.DOTALL,
+)
+_CONDITION = re.compile(r"(<=|>=|<>|<|>|=)\s*([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:E[+-]?[0-9]{1,3})?)\Z", re.IGNORECASE)
+_COLOUR = re.compile(
+    r"(?:black|blue|cyan|green|magenta|red|white|yellow|colou?r\s*[0-9]{1,2})\Z", re.IGNORECASE
+)
+_ELAPSED = re.compile(r"(?:h{1,9}|m{1,9}|s{1,9})\Z", re.IGNORECASE)
+_LANGUAGE = re.compile(r"\$(.*?)(?:-([0-9a-f]{1,8}|[a-z]{1,8}(?:-[0-9a-z]{1,8})*(?:,[0-9a-f]+)?))?\Z", re.IGNORECASE | re.DOTALL)
+_OTHERS = {".": "point", ",": "comma", "%": "percent", "/": "slash", "@": "cell", "0": "digit", "#": "digit", "?": "digit"}
+
+
+def sections_of(code: str) -> tuple[Section, ...]:
+    """Take a code apart.
+
+    Raises:
+        UnknownFormat: it is too long, has too many sections, or something in brackets that nobody knows.
+
+    """
+    if len(code) > LONGEST_CODE:
+        raise UnknownFormat(f"has more than {LONGEST_CODE} characters")
+    sections: list[Section] = []
+    parts: list[Part] = []
+    condition: tuple[str, float] | None = None
+    language = ""
+    for found in _PART.finditer(code + ";"):
+        kind, text = found.lastgroup, found[found.lastgroup or 0]
+        if kind == "other" and text == ";":
+            sections.append(Section(tuple(parts), condition, language))
+            parts, condition, language = [], None, ""
+        elif kind == "bracket":
+            if match := _CONDITION.match(text):
+                condition = match[1], float(match[2])
+            elif match := _LANGUAGE.match(text):
+                parts.append(Part("text", match[1]))
+                language = language or (match[2] or "" if not match[1] else "")
+            elif _ELAPSED.match(text):
+                parts.append(Part("elapsed", text.lower()))
+            elif not _COLOUR.match(text):
+                raise UnknownFormat(f"contains [{text}]")
+        elif part := _part(kind or "", text):
+            parts.append(part)
+    if len(sections) > MOST_SECTIONS:
+        raise UnknownFormat(f"has more than {MOST_SECTIONS} sections")
+    return tuple(sections)
+
+
+def _part(kind: str, text: str) -> Part | None:
+    if kind == "fill":  # repeated as often as the column is wide: a text has no width
+        return None
+    if kind == "width":
+        return Part("text", " ")
+    if kind in {"quoted", "escaped"}:
+        return Part("text", text)
+    if kind == "other":
+        return Part(_OTHERS.get(text, "text"), text)
+    return Part(kind, text if kind == "half" else text.lower())
