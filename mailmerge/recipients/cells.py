@@ -1,8 +1,7 @@
 """Workbook cells to cells of ours, as a person sees them in the sheet.
 
-Texts stay as they are; numbers, dates, times, durations and booleans are values, shown with leading zeros or
-elapsed hours where the format asks for them. Percent and currency signs belong to the format and are left to
-the template's filters: 26 % is 0.26.
+Texts stay as they are; numbers, dates, times, durations and booleans are values, whose displayed text is what
+their number format makes of them. What identity and comparison use comes from the number alone.
 """
 
 from __future__ import annotations
@@ -11,11 +10,12 @@ import math
 import re
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from mailmerge.recipients.recipient_list import MAX_CELL, NO_RESULT, CellError, SheetCell, long_cell
 from mailmerge.values import Date, DateTime, Duration, Number, Time, Truth, canonical, kind_of, value_of
+from mailmerge.values.notation import number_text
+from mailmerge.values.number_format import EPOCH, EPOCH_1904, number_format
 
 if TYPE_CHECKING:
     from openpyxl.cell.read_only import EmptyCell, ReadOnlyCell
@@ -28,8 +28,6 @@ UNREADABLE = "unreadable"
 _SIGNIFICANT = 15
 """Digits that a spreadsheet keeps and shows; a float's further digits are noise (0.1 + 0.2)."""
 _ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
-_LITERAL = re.compile(r'\\.|"[^"]*"|\[(?!hh?\]|mm?\]|ss?\])[^\]]*\]|_.|\*.', re.IGNORECASE)
-_AROUND_ZEROS = re.compile(r'\\(.)|"([^"]*)"|\[\$[^\]]*\]|_.|\*.')
 
 
 def cell_value(cell: ReadOnlyCell | EmptyCell) -> Cell | CellError:
@@ -39,13 +37,23 @@ def cell_value(cell: ReadOnlyCell | EmptyCell) -> Cell | CellError:
         return ""
     if cell.data_type in {UNREADABLE, "e"}:
         return _unusable(cell.data_type, value)
-    if isinstance(value, datetime | date | time | timedelta):
-        return _moment(value, cell.number_format)
     if isinstance(value, bool):
         return Truth(value)
+    if isinstance(value, datetime | date | time | timedelta):
+        return _openpyxl_moment(cell, value)
     if isinstance(value, int | float):
-        return _number(value, cell.number_format)
+        number = exact_number(value)
+        return str(value) if number is None else formatted_cell(number, cell.number_format)
     return _text(str(value))
+
+
+def _openpyxl_moment(cell: Any, value: Any) -> Cell | CellError:
+    """Count the days again that openpyxl made a moment of."""
+    from openpyxl.utils import datetime as dates
+
+    epoch = cell.parent.parent.epoch
+    days: Any = dates.to_excel(value, epoch)  # type: ignore[no-untyped-call]
+    return formatted_cell(Decimal(repr(days)), cell.number_format, date_1904=epoch == dates.MAC_EPOCH)
 
 
 def _unusable(data_type: str, value: object) -> CellError:
@@ -112,16 +120,6 @@ def exact_number(number: float) -> Decimal | None:
     return Decimal(repr(float(f"{number:.{_SIGNIFICANT}g}")))
 
 
-def with_leading_zeros(number: int, number_format: str) -> str | None:
-    """Write a whole number by a format of zeros, ``00000`` or ``000-0000``; None: it is not such a format."""
-    pattern = _zeros(number_format)
-    if pattern is None or number < 0:
-        return None
-    digits = list(str(number).rjust(pattern.count("0"), "0"))
-    shown = [digits.pop() if char == "0" else char for char in reversed(pattern)]
-    return "".join(digits) + "".join(reversed(shown))
-
-
 def _text(value: str) -> Cell | CellError:
     if len(value) > MAX_CELL:
         return long_cell(value)
@@ -132,63 +130,69 @@ def _text(value: str) -> Cell | CellError:
     return value
 
 
-def _number(value: float, number_format: str) -> Cell:
-    number = exact_number(value)
-    if number is None:
-        return str(value)
-    shown = None
-    if number_format != "General" and number == number.to_integral_value():
-        shown = with_leading_zeros(int(number), number_format)
-    return Number(number, shown)
+_OF_TIME = frozenset({"date", "datetime", "time", "duration"})
+_EPOCH = datetime(1899, 12, 30)  # noqa: DTZ001  the dates of a sheet have no time zone
+_EPOCH_1904 = datetime(1904, 1, 1)  # noqa: DTZ001
+_DAY_OF_1900 = 60
+"""The 29th of February 1900, which was not, but which Excel counts."""
+_MILLISECONDS = 86_400_000
 
 
-def _moment(value: datetime | date | time | timedelta, number_format: str) -> Cell | CellError:
-    if isinstance(value, timedelta):
-        return _duration(value, number_format)
-    has_date, has_time = _parts(number_format)
-    if isinstance(value, datetime):
-        moment = (value + timedelta(milliseconds=500)).replace(microsecond=0)
-        if has_date and not has_time:
-            return _day_of(moment)
-        return Time(moment.time(), None, canonical(moment)) if has_time and not has_date else DateTime(moment)
-    if isinstance(value, date):
-        return Date(value)
-    if has_date and not has_time:
+def formatted_cell(number: Decimal, code: str, *, date_1904: bool = False) -> Cell | CellError:
+    """Make a cell of a number as a workbook has it, shown by its number format.
+
+    Args:
+        number: days since the workbook's epoch where the format shows dates or times.
+        code: the number format.
+        date_1904: whether days are counted from 1904.
+
+    """
+    compiled = number_format(code)
+    size = float(number)
+    shown = compiled.show(size, EPOCH_1904 if date_1904 else EPOCH)
+    if shown is None:
         return CellError(
-            "D134",
-            f"the cell is formatted as a date but contains the time {value}",
-            "correct the date, or empty the cell",
-            str(value),
+            "D171",
+            f"its format ({code}) cannot show the number {number_text(number)}",
+            "correct the number, or give the cell another format",
+            "",
         )
-    return Time(value.replace(microsecond=0))
+    shown = shown.strip()  # room left for a bracket or a minus belongs to the column
+    if compiled.kind in _OF_TIME:
+        return _moment(size, compiled.kind, shown, date_1904=date_1904)
+    return Number(number, None if shown == number_text(number) else shown)
 
 
-def _day_of(moment: datetime) -> Date:
-    """Take the day that a format shows; what it hides still belongs to the cell's identity."""
+def _moment(serial: float, kind: str, shown: str, *, date_1904: bool) -> Cell | CellError:
+    if kind == "duration":
+        return Duration(timedelta(seconds=round(serial * 86_400)), shown)
+    moment = moment_of(serial, date_1904=date_1904)
+    if kind == "time":
+        return (
+            Time(moment, shown) if isinstance(moment, time) else Time(moment.time(), shown, canonical(moment))
+        )
+    if isinstance(moment, time):
+        why = f"is formatted as a date but contains the time {moment}"
+        return CellError("D134", f"the cell {why}", "correct the date, or empty the cell", shown)
+    if 0 < serial < _DAY_OF_1900 + 1 and not date_1904:
+        why = f"contains a date before 1 March 1900, which programs count differently ({shown})"
+        return CellError("D172", f"the cell {why}", "write the date as a text", shown)
+    if kind == "datetime":
+        return DateTime(moment, shown)
     exact = canonical(moment)
     day = moment.date()
-    return Date(day, None, exact if exact != canonical(day) else None)
+    return Date(day, shown, exact if exact != canonical(day) else None)
 
 
-def _duration(value: timedelta, number_format: str) -> Duration:
-    duration = timedelta(seconds=round(value.total_seconds()))
-    minutes, seconds = divmod(abs(duration) // timedelta(seconds=1), 60)
-    sign = "-" if duration < timedelta() else ""
-    shown = f"{sign}{minutes // 60}:{minutes % 60:02}"
-    return Duration(duration, shown + (f":{seconds:02}" if "s" in number_format.lower() else ""))
+def moment_of(serial: float, *, date_1904: bool) -> datetime | time:
+    """Turn days since the epoch into a day, to the second, or a time of day where there is no day.
 
+    Raises:
+        OverflowError: it is in no year that there is.
 
-@lru_cache(maxsize=256)
-def _parts(number_format: str) -> tuple[bool, bool]:
-    """Whether a format shows a date, and whether it shows a time of day; ``m`` may be either."""
-    plain = _LITERAL.sub("", number_format.partition(";")[0]).lower()
-    has_time = "h" in plain or "s" in plain.replace("am/pm", "")
-    has_date = "d" in plain or "y" in plain or ("m" in plain and not has_time)
-    return has_date, has_time
-
-
-@lru_cache(maxsize=256)
-def _zeros(number_format: str) -> str | None:
-    """Reduce a format to zeros and the separators between them, if it has nothing else."""
-    pattern = _AROUND_ZEROS.sub(lambda match: match[1] or match[2] or "", number_format.partition(";")[0])
-    return pattern if pattern.count("0") > 1 and re.fullmatch(r"0[0 /()-]*0", pattern) else None
+    """
+    whole, fraction = divmod(serial, 1)
+    rest = timedelta(seconds=(round(fraction * _MILLISECONDS) + 500) // 1000)
+    if 0 <= serial < 1 and not rest.days and not date_1904:
+        return (_EPOCH + rest).time()
+    return (_EPOCH_1904 if date_1904 else _EPOCH) + timedelta(days=whole) + rest

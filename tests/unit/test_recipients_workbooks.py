@@ -18,7 +18,7 @@ import pytest
 
 from mailmerge.errors import ListError
 from mailmerge.recipients import open_list
-from mailmerge.recipients.cells import exact_number, with_leading_zeros
+from mailmerge.recipients.cells import exact_number
 from mailmerge.recipients.workbook import cell_name, cell_position
 from mailmerge.values import Date, DateTime
 
@@ -84,8 +84,8 @@ def test_cells_are_what_a_person_sees():
         "张伟",
         (Decimal(1067), "01067", "1067"),
         (Decimal(13800138000), "13800138000", "13800138000"),
-        (Decimal("1234.5"), "1234.5", "1234.5"),
-        (Decimal("0.26"), "0.26", "0.26"),
+        (Decimal("1234.5"), "1,234.50 €", "1234.5"),
+        (Decimal("0.26"), "26%", "0.26"),
         (date(2026, 3, 5), "2026-03-05", "2026-03-05"),
         (datetime(2026, 3, 5, 14, 30), "2026-03-05 14:30", "2026-03-05 14:30"),
         (time(9, 5), "09:05", "09:05"),
@@ -208,21 +208,23 @@ def test_formula_without_result(save):
         (5551234, "000\\-0000", (5551234, "555-1234", "5551234")),
         (15551234, "000-0000", (15551234, "1555-1234", "15551234")),
         (7, "0", (7, "7", "7")),
-        (7, "0.00", (7, "7", "7")),
-        (-7, "000", (-7, "-7", "-7")),
+        (7, "0.00", (7, "7.00", "7")),
+        (-7, "000", (-7, "-007", "-7")),
+        (0.256, "0%", (Decimal("0.256"), "26%", "0.256")),
+        (-5, '_-* #,##0.00\\ "€"_-;\\-* #,##0.00\\ "€"_-', (-5, "-5.00 €", "-5")),
         (3.0, "General", (3, "3", "3")),
         (0.1 + 0.2, "General", (Decimal("0.3"), "0.3", "0.3")),
         (1e-7, "General", (Decimal("1E-7"), "0.0000001", "0.0000001")),
-        (1e300, "General", (Decimal("1E+300"), "1" + "0" * 300, "1" + "0" * 300)),
+        (1e300, "General", (Decimal("1E+300"), "1E+300", "1" + "0" * 300)),
         (datetime(2026, 3, 5), "yyyy-mm-dd", (date(2026, 3, 5), "2026-03-05", "2026-03-05")),
-        (datetime(2026, 3, 5, 18), "d/m/yy", (date(2026, 3, 5), "2026-03-05", "2026-03-05 18:00")),
+        (datetime(2026, 3, 5, 18), "d/m/yy", (date(2026, 3, 5), "5/3/26", "2026-03-05 18:00")),
         (
             datetime(2026, 3, 5),
             "yyyy-mm-dd hh:mm",
             (datetime(2026, 3, 5), "2026-03-05 00:00", "2026-03-05"),
         ),
-        (datetime(2026, 3, 5, 18), '[$-409]h:mm AM/PM "daily"', (time(18), "18:00", "2026-03-05 18:00")),
-        (datetime(2026, 3, 1), "mmmm", (date(2026, 3, 1), "2026-03-01", "2026-03-01")),
+        (datetime(2026, 3, 5, 18), '[$-409]h:mm AM/PM "daily"', (time(18), "6:00 PM daily", "2026-03-05 18:00")),
+        (datetime(2026, 3, 1), "mmmm", (date(2026, 3, 1), "March", "2026-03-01")),
         (timedelta(hours=26), "[h]:mm", (timedelta(hours=26), "26:00", "26:00")),
         (
             timedelta(hours=-26, minutes=-5),
@@ -280,7 +282,7 @@ def test_types_apply_to_workbooks(save):
         "a@x.org",
         (7, "7", "7"),
         "TRUE",
-        (date(2026, 3, 5), "2026-03-05", "2026-03-05"),
+        (date(2026, 3, 5), "5/3/26", "2026-03-05"),
     ]
     assert recipient.key == "7"
 
@@ -453,4 +455,3 @@ def test_numbers_without_end():
     """What is no number is told; what is whole is an integer however large."""
     assert exact_number(float("inf")) is None
     assert str(exact_number(13800138000.0)) == "13800138000"
-    assert with_leading_zeros(5, "0 days") is None

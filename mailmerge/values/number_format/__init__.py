@@ -1,7 +1,7 @@
 """Displayed text: what a spreadsheet shows for a number in a cell, by the cell's number format.
 
-A code such as ``#,##0.00 "€";[Red]-#,##0.00 "€"`` is compiled once. English where the code names no language, as
-LibreOffice has it: neither a workbook nor a cell says in which language its author saw it.
+A code such as ``#,##0.00 "€";[Red]-#,##0.00 "€"`` is compiled once. What names no language is in English, as
+LibreOffice has it there: neither a workbook nor a cell says in which language its author saw it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,16 @@ from mailmerge.values.number_format.syntax import Section, UnknownFormat, sectio
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["BUILTIN", "EPOCH", "EPOCH_1904", "NumberFormat", "display", "general", "number_format", "written_code"]
+__all__ = [
+    "BUILTIN",
+    "EPOCH",
+    "EPOCH_1904",
+    "NumberFormat",
+    "display",
+    "general",
+    "number_format",
+    "written_code",
+]
 
 _OPERATORS: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
@@ -43,9 +52,10 @@ class NumberFormat:
     """A compiled code.
 
     Attributes:
-        kind: of what it shows: ``general``, ``number``, ``text``, ``date``, ``datetime``, ``time`` or ``duration``.
-        problem: what is not understood, to follow the format's name; None: all of it is. Where there is a problem,
-            numbers are shown as without a format.
+        kind: what it shows: ``general``, ``number``, ``text``, ``date``, ``datetime``, ``time`` or
+            ``duration``.
+        problem: what is not understood, to follow the format's name; None: all of it is. Where there is a
+            problem, numbers are shown as without a format.
         system: whether it looks different on other computers: the short date of the system.
         show: writes a number; None: this format cannot show it (a date in the year 12,000).
         text: writes a text.
@@ -70,7 +80,7 @@ class NumberFormat:
     def _compile(self, sections: Sequence[Section]) -> None:
         self.system = any(section.language.upper() in _SYSTEMS for section in sections)
         last = sections[-1]
-        texts = last if last.has("cell") or len(sections) == 4 else None  # noqa: PLR2004
+        texts = last if last.has("cell") or len(sections) == 4 else None
         numeric = sections[:-1] if texts and len(sections) > 1 else sections
         shows = [_compiled(section) for section in numeric]
         self.kind = _kind(numeric[0])
@@ -161,16 +171,21 @@ def _conditions(
     """
     given = [section.condition for section in sections]
     count = len(sections)
-    first = given[0] or (">" if count > 2 else ">=", 0.0)  # noqa: PLR2004
+    first = given[0] or (">" if count > 2 else ">=", 0.0)
     tests = [(_OPERATORS[first[0]], first[1])]
     second = given[1] if count > 1 else None
-    if count > 2 or second:  # noqa: PLR2004
+    if count > 2 or second:
         second = second or ("<", 0.0)
         tests.append((_OPERATORS[second[0]], second[1]))
     bare = set()
     if first[1] == 0 and first[0] in {"<", "<="}:
         bare.add(0)
-    if first[1] == 0 and first[0] in {">", ">="} and count > 1 and (not second or (second[0][0] == "<" and second[1] <= 0)):
+    if (
+        first[1] == 0
+        and first[0] in {">", ">="}
+        and count > 1
+        and (not second or (second[0][0] == "<" and second[1] <= 0))
+    ):
         bare.add(1)
     return tests, bare
 
@@ -181,7 +196,7 @@ def _kind(section: Section) -> str:
     texts = [part.text for part in section.parts if part.kind == "moment"]
     if section.has("half") or texts:
         timed = section.has("half") or any(text[0] in "hs" for text in texts)
-        dated = any(text[0] in "ydegab" or (text[0] == "m" and len(text) > 2) for text in texts) or not timed  # noqa: PLR2004
+        dated = any(text[0] in "ydegab" or (text[0] == "m" and len(text) > 2) for text in texts) or not timed
         return "datetime" if dated and timed else "date" if dated else "time"
     if section.has("digit"):
         return "number"

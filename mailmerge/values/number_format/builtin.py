@@ -1,7 +1,7 @@
 """The formats that workbooks name by number alone (ECMA-376 part 1, 18.8.30).
 
-Some of them, the short date above all, look different on every computer: in the language of its owner. They are
-shown as LibreOffice shows them in English, and marked, so that a person can be told.
+Some of them, the short date above all, look different on every computer: in the language of its owner. They
+are shown as LibreOffice shows them in English, and marked, so that a person can be told.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ BUILTIN: dict[int, str] = {
     47: "mm:ss.0",
     48: "##0.0E+0",
     49: "@",
-    **dict.fromkeys((*range(27, 32), 36, *range(50, 59)), _DATE),  # of East Asia: each has its own four languages
+    **dict.fromkeys(
+        (*range(27, 32), 36, *range(50, 59)), _DATE
+    ),  # of East Asia: each has its own four languages
     **dict.fromkeys(range(32, 36), _TIME),
 }
 

@@ -1,7 +1,7 @@
 """Numbers in digits: rounded as a person rounds, grouped, padded, in powers of ten, as fractions.
 
-A spreadsheet keeps 15 significant digits. What a binary number has beyond is noise, and 1.005 is exactly that:
-two decimals of it are 1.01, however the nearest binary number would round.
+A spreadsheet keeps 15 significant digits. What a binary number has beyond is noise, and 1.005 is exactly
+that: two decimals of it are 1.01, however the nearest binary number would round.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ _FIRST_INEXACT = 2.0**53
 _FINEST = -9
 MOST_PLACES = 17
 
+
 def general(number: float) -> str:
     """Write a number as a wide cell without a format shows it: up to 15 digits, all of a whole number.
 
@@ -36,7 +37,7 @@ def general(number: float) -> str:
     size = abs(number)
     if size < _FIRST_INEXACT and number.is_integer():
         return str(int(number))
-    if 1e-4 <= size < 1e15:  # noqa: PLR2004
+    if 1e-4 <= size < 1e15:
         return f"{number:.15g}"
     return _general_extreme(number)
 
@@ -47,18 +48,24 @@ def _general_extreme(number: float) -> str:
     digits = len(exact.as_tuple().digits)
     if _FINEST <= power < 0 and digits - power <= MOST_PLACES:
         return f"{exact:f}"
-    if 0 < power and abs(number) < _FIRST_INEXACT:  # with decimals that nobody can tell apart
+    if power > 0 and abs(number) < _FIRST_INEXACT:  # with decimals that nobody can tell apart
         return f"{exact:f}"
     mantissa = f"{exact.scaleb(-power):f}"
-    return f"{mantissa}E{power:04}" if power <= -100 else f"{mantissa}E{power:+03}" if power < 0 else f"{mantissa}E+{power:03}"  # noqa: E501, PLR2004
+    return (
+        f"{mantissa}E{power:04}"
+        if power <= -100
+        else f"{mantissa}E{power:+03}"
+        if power < 0
+        else f"{mantissa}E+{power:03}"
+    )
 
 
 def general_within(number: float) -> str:
     """Write a number for ``@`` and for ``General`` with texts around it, which have less room than a cell."""
     size = abs(number)
-    if size > 1e15:  # noqa: PLR2004
+    if size > 1e15:
         return f"{number:.14E}"
-    if not size or size >= 1e-4:  # noqa: PLR2004
+    if not size or size >= 1e-4:
         return general(number)
     text = f"{Decimal(f'{number:.14e}'):.20f}".rstrip("0").rstrip(".")
     return "0" if text == "-0" else text
@@ -142,7 +149,7 @@ class _Layout:
         if self.decimals > MOST_DECIMALS:
             raise UnknownFormat(f"has more than {MOST_DECIMALS} decimals")
 
-    def write(self, units: int, negative: bool) -> str:  # noqa: FBT001
+    def write(self, units: int, negative: bool) -> str:
         """Put a number of units of the last decimal into its places."""
         whole, behind = _split(units, self.decimals)
         sign = "-" if negative and units else ""
@@ -210,7 +217,7 @@ def _careful(layout: _Layout) -> Callable[[float], str]:
 
 
 def _quick(layout: _Layout) -> Callable[[float], str] | None:
-    """Compile what nearly all formats are: ``0``, ``0.00``, ``#,##0.00``, ``0%``, ``00000``, with texts around."""
+    """Compile what nearly all formats are: ``0``, ``0.00``, ``#,##0.00``, ``0%``, ``00000``, texts around."""
     places = "".join(part.text if part.kind == "digit" else "-" for part in layout.whole).rstrip("-")
     before = places[: len(places) - len(places.lstrip("-"))]
     pattern = places.lstrip("-")
@@ -239,7 +246,7 @@ def _quick(layout: _Layout) -> Callable[[float], str] | None:
     def show(number: float) -> str:
         size = number * factor if number >= 0 else -number * factor
         units = size * scale
-        if units < _PLAIN_UP_TO and not 0.4999 < units % 1.0 < 0.5001:  # noqa: PLR2004
+        if units < _PLAIN_UP_TO and not 0.4999 < units % 1.0 < 0.5001:
             digits = format(size, spec)
         else:
             whole, behind = divmod(scaled(number, decimals + power), unit)
@@ -260,7 +267,11 @@ def _scientific(parts: Sequence[Part], language: Language) -> Callable[[float], 
     step = len(places)
     behind = list(parts[at + 1 :])
     width = sum(part.kind == "digit" for part in behind)
-    if not width or not (places or layout.decimals) or any(part.kind in {"exponent", "slash"} for part in behind):
+    if (
+        not width
+        or not (places or layout.decimals)
+        or any(part.kind in {"exponent", "slash"} for part in behind)
+    ):
         raise UnknownFormat("has an exponent without digits")
     always = parts[at].text.endswith("+")
     exponent_layout = _Layout([part for part in behind if part.kind != "point"], language)
@@ -303,13 +314,17 @@ def _fraction(parts: Sequence[Part], slash: int) -> Callable[[float], str | None
             return None
         units = int(size) if whole else 0
         rest = size - units
-        top, bottom = (int(rest * fixed_below + 0.5 + 1e-9), fixed_below) if fixed_below else nearest(rest, largest)
+        top, bottom = (
+            (int(rest * fixed_below + 0.5 + 1e-9), fixed_below) if fixed_below else nearest(rest, largest)
+        )
         if whole and top == bottom:
             units, top = units + 1, 0
         sign = "-" if number < 0 and (units or top) else ""
         if whole and not top and not any(part.text == "0" for part in above):
             blank = " " if any(part.text == "?" for part in above) else ""
-            blank = "".join(" " for part in [*above, *below] if part.text == "?") + (gap + blank if blank else "")
+            blank = "".join(" " for part in [*above, *below] if part.text == "?") + (
+                gap + blank if blank else ""
+            )
             return f"{sign}{_padded(lead, str(units))}{' ' * len(blank)}{tail}"
         head = _padded(lead, str(units) if units else "") if whole else "".join(p.text for p in before)
         if whole and (head or any(part.text != "#" for part in above)):

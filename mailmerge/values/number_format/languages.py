@@ -1,6 +1,7 @@
-"""How languages write numbers and dates: ``languages.json``, as LibreOffice 7.4 does (scripts/write-format-languages).
+"""How languages write numbers and dates: ``languages.json``, as LibreOffice 7.4 writes them.
 
-Not Babel's, which has dots where spreadsheet programs have none ("Jan." for "Jan"), and changes with its version.
+scripts/write-format-languages makes that file. Babel has dots where spreadsheet programs have none ("Jan."
+for "Jan"), and changes with its version.
 """
 
 from __future__ import annotations
@@ -65,15 +66,14 @@ class Language(Struct, frozen=True):
         return count % 2 == 1
 
 
+_MONTHS = [
+    "January", "February", "March", "April", "May", "June",
+    "July", "August", "September", "October", "November", "December",
+]  # fmt: skip
+_DAYS = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"]
 ENGLISH = Language(
     "en-US",
-    Names(
-        months="January February March April May June July August September October November December".split(),
-        short_months="Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(),
-        days="Sunday Monday Tuesday Wednesday Thursday Friday Saturday".split(),
-        short_days="Sun Mon Tue Wed Thu Fri Sat".split(),
-        half=["AM", "PM"],
-    ),
+    Names(_MONTHS, [name[:3] for name in _MONTHS], _DAYS, [name[:3] for name in _DAYS], ["AM", "PM"]),
 )
 _ENGLISH_CODES = {0x0, 0x400, 0x409, 0x7F, 0x800, 0xC00, 0xF400, 0xF800}
 """Of no language, of the computer's own, and English."""
@@ -90,7 +90,7 @@ class _File(Struct):
 
 @cache
 def language(code: str) -> Language:
-    """Find a language by what a format calls it: ``407``, ``D07041E`` (numerals, calendar, language), ``de-DE``.
+    """Find a language: ``407``, ``D07041E`` (numerals, calendar, language) or ``de-DE``.
 
     Raises:
         UnknownFormat: it is not known here, or asks for a calendar or numerals that are not.

@@ -1,7 +1,7 @@
 """Dates, times of day and durations: a number of days, as a format writes it.
 
-Days are counted from 30 December 1899, as LibreOffice does, or from 1 January 1904. Excel takes 1900 for a leap
-year: before 1 March 1900 it is a day ahead.
+Days are counted from 30 December 1899, as LibreOffice does, or from 1 January 1904. Excel takes 1900 for a
+leap year: before 1 March 1900 it is a day ahead.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class _Field:
         self.template = template
 
     def __call__(self, moment: tuple[Any, ...]) -> str:
-        return self.template % moment[self.index]
+        return self.template % (moment[self.index],)
 
 
 if TYPE_CHECKING:
@@ -81,10 +81,13 @@ def moment_section(parts: Sequence[Part], language: Language) -> Callable[[float
 
 def _joined(pieces: Sequence[Piece], digits: str) -> Callable[[tuple[Any, ...]], str | None]:
     numerals = str.maketrans(dict(zip("0123456789", digits, strict=True))) if digits else None
-    fields = [piece for piece in pieces if not isinstance(piece, str)]
-    if len(fields) > 1 and not numerals and all(isinstance(field, _Field) for field in fields):
+    fields = [piece for piece in pieces if isinstance(piece, _Field)]
+    if len(fields) > 1 and not numerals and all(isinstance(piece, str | _Field) for piece in pieces):
         template = "".join(
-            [piece.replace("%", "%%") if isinstance(piece, str) else piece.template for piece in pieces]
+            [
+                piece.template if isinstance(piece, _Field) else str(piece).replace("%", "%%")
+                for piece in pieces
+            ]
         )
         take = itemgetter(*[field.index for field in fields])
         return lambda moment: template % take(moment)
@@ -143,7 +146,9 @@ def _datetime(
     return show
 
 
-def _time(write: Callable[[tuple[Any, ...]], str | None], decimals: int) -> Callable[[float, int], str | None]:
+def _time(
+    write: Callable[[tuple[Any, ...]], str | None], decimals: int
+) -> Callable[[float, int], str | None]:
     def show(number: float, _epoch: int) -> str | None:
         whole = floor(number)
         seconds, fraction = _cut((number - whole) * _DAY, whole, decimals)
@@ -154,7 +159,9 @@ def _time(write: Callable[[tuple[Any, ...]], str | None], decimals: int) -> Call
     return show
 
 
-def _duration(write: Callable[[tuple[Any, ...]], str | None], reader: _Reader) -> Callable[[float, int], str | None]:
+def _duration(
+    write: Callable[[tuple[Any, ...]], str | None], reader: _Reader
+) -> Callable[[float, int], str | None]:
     decimals, unit = reader.decimals, reader.unit
 
     def show(number: float, _epoch: int) -> str | None:
@@ -163,9 +170,7 @@ def _duration(write: Callable[[tuple[Any, ...]], str | None], reader: _Reader) -
         seconds, fraction = _rounded(abs(number) * _DAY, decimals)
         minutes, second = divmod(seconds, 60)
         hours, minute = divmod(minutes, 60)
-        text = write(
-            (0, 0, 0, hours % 24, minute, second, 0, 0, fraction, None, hours, minutes, seconds)
-        )
+        text = write((0, 0, 0, hours % 24, minute, second, 0, 0, fraction, None, hours, minutes, seconds))
         blank = seconds < unit and not (decimals and fraction.strip("0"))
         return f"-{text}" if number < 0 and not blank else text
 
@@ -217,7 +222,7 @@ class _Reader:
             return "minute"
         before = next((other.text[0] for other in reversed(self.parts[:at]) if other.kind in _MOMENTS), "")
         after = next((other.text[0] for other in self.parts[at + 1 :] if other.kind in _MOMENTS), "")
-        return "minute" if len(part.text) <= 2 and (before == "h" or after == "s") else "month"  # noqa: PLR2004
+        return "minute" if len(part.text) <= 2 and (before == "h" or after == "s") else "month"
 
     def pieces(self) -> list[Piece]:
         """Make the pieces."""
@@ -253,7 +258,7 @@ class _Reader:
 
     def _half(self, text: str) -> Piece:
         first, second = self.language.names.half if text.upper() == "AM/PM" else text.split("/")
-        return lambda moment: first if moment[_HOUR] < 12 else second  # noqa: PLR2004
+        return lambda moment: first if moment[_HOUR] < 12 else second
 
     def _of_unit(self, at: int) -> Piece:
         part, unit = self.parts[at], self._units[at]
@@ -271,52 +276,46 @@ class _Reader:
 
     def _of_date(self, at: int, unit: str, width: int) -> Piece:
         names = self.language.names
-        if unit == "day" and width <= 2:  # noqa: PLR2004
+        if unit == "day" and width <= 2:
             return _Field(_DAY_OF_MONTH, "%d" if width == 1 else "%02d")
         if unit in {"day", "a"}:
-            days = names.short_days if width == 3 else names.days  # noqa: PLR2004
+            days = names.short_days if width == 3 else names.days
             return lambda moment: days[moment[_DATE].isoweekday() % 7]
         if unit == "month":
             return self._month(at, width)
-        if unit in {"year", "e"}:
-            return self._year(width, era=unit == "e")
-        if unit == "b":
-            if width > 2:  # noqa: PLR2004
-                return lambda moment: f"{moment[_YEAR] + _BUDDHIST:04}"
-            return lambda moment: f"{(moment[_YEAR] + _BUDDHIST) % 100:02}"
-        return self._era(width)
+        return self._era(width) if unit == "g" else self._year(width, unit)
 
     def _month(self, at: int, width: int) -> Piece:
         names = self.language.names
-        if width <= 2:  # noqa: PLR2004
+        if width <= 2:
             return _Field(_MONTH, "%d" if width == 1 else "%02d")
-        if width == 3:  # noqa: PLR2004
+        if width == 3:
             months = names.short_months
-        elif width == 5:  # noqa: PLR2004
+        elif width == 5:
             months = names.narrow_months or [name[:1] for name in names.months]
         else:
-            days = [i for i, part in enumerate(self.parts) if self._units[i] == "day" and len(part.text) <= 2]  # noqa: PLR2004
+            days = [i for i, part in enumerate(self.parts) if self._units[i] == "day" and len(part.text) <= 2]
             months = names.months
             if days:
                 months = (names.after_day if days[0] < at else names.before_day) or months
         return lambda moment: months[moment[_MONTH] - 1]
 
-    def _year(self, width: int, *, era: bool) -> Piece:
-        calendar = self.language.calendar
+    def _year(self, width: int, unit: str) -> Piece:
+        calendar, era = "buddhist" if unit == "b" else self.language.calendar, unit == "e"
         if calendar == "taiwan" or (era and self.language.tag == "zh-TW"):
-            template = "%d" if width <= 2 else "%03d"  # noqa: PLR2004
+            template = "%d" if width <= 2 else "%03d"
             return lambda moment: template % _minguo(moment[_YEAR])
         if calendar == "japanese" or (era and self.language.tag == "ja-JP"):
             template = "%d" if width == 1 else "%02d"
             return lambda moment: template % _year_of_era(moment[_DATE])
         if calendar == "buddhist":
-            template, size = ("%02d", 100) if width <= 2 and not era else ("%04d", 10_000)  # noqa: PLR2004
+            template, size = ("%02d", 100) if width <= 2 and not era else ("%04d", 10_000)
             return lambda moment: template % ((moment[_YEAR] + _BUDDHIST) % size)
-        return _Field(_SHORT_YEAR, "%02d") if width <= 2 and not era else _Field(_YEAR, "%04d")  # noqa: PLR2004
+        return _Field(_SHORT_YEAR, "%02d") if width <= 2 and not era else _Field(_YEAR, "%04d")
 
     def _era(self, width: int) -> Piece:
         if self.language.calendar == "taiwan" or self.language.tag == "zh-TW":
-            return "中華民國" if width > 2 else "民國"  # noqa: PLR2004
+            return "中華民國" if width > 2 else "民國"
         if self.language.calendar != "japanese" and self.language.tag != "ja-JP":
             raise UnknownFormat("names an era")
         return lambda moment: _era_name(moment[_DATE], width)

@@ -1,6 +1,7 @@
 """The language of number formats: a code to its sections, a section to its parts.
 
-ECMA-376 part 1, 18.8.31, and what Excel and LibreOffice write beyond it. What a part means is not decided here.
+ECMA-376 part 1, 18.8.31, and what Excel and LibreOffice write beyond it. What a part
+means is not decided here.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ class Part(Struct, frozen=True):
     """One part of a section.
 
     Args:
-        kind: ``text`` (shown as it is), ``digit`` (``0``, ``#``, ``?``), ``point``, ``comma``, ``percent``, ``slash``,
-            ``exponent``, ``general``, ``cell`` (``@``), ``moment`` (``yyyy``), ``elapsed`` (``hh``), ``half`` (``AM/PM``).
+        kind: ``text`` (shown as it is), ``digit`` (``0``, ``#``, ``?``), ``point``, ``comma``, ``percent``,
+            ``slash``, ``exponent``, ``general``, ``cell`` (``@``), ``moment`` (``yyyy``), ``elapsed``,
+            ``half`` (``AM/PM``).
         text: as the code has it, without what marks it.
 
     """
@@ -38,8 +40,8 @@ class Section(Struct, frozen=True):
     Args:
         parts: in order.
         condition: such as ``(">", 100.0)``.
-        language: what stands behind the ``-`` of ``[$-407]``: a hexadecimal Windows language with calendar and
-            numerals, or a tag (``de-DE``); empty without one.
+        language: what comes after the ``-`` of ``[$-407]``: a hexadecimal Windows language with calendar
+            and numerals, or a tag (``de-DE``); empty without one.
 
     """
 
@@ -67,13 +69,26 @@ _PART = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE | re.DOTALL,
 )
-_CONDITION = re.compile(r"(<=|>=|<>|<|>|=)\s*([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:E[+-]?[0-9]{1,3})?)\Z", re.IGNORECASE)
+_CONDITION = re.compile(
+    r"(<=|>=|<>|<|>|=)\s*([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:E[+-]?[0-9]{1,3})?)\Z", re.IGNORECASE
+)
 _COLOUR = re.compile(
     r"(?:black|blue|cyan|green|magenta|red|white|yellow|colou?r\s*[0-9]{1,2})\Z", re.IGNORECASE
 )
 _ELAPSED = re.compile(r"(?:h{1,9}|m{1,9}|s{1,9})\Z", re.IGNORECASE)
-_LANGUAGE = re.compile(r"\$(.*?)(?:-([0-9a-f]{1,8}|[a-z]{1,8}(?:-[0-9a-z]{1,8})*(?:,[0-9a-f]+)?))?\Z", re.IGNORECASE | re.DOTALL)
-_OTHERS = {".": "point", ",": "comma", "%": "percent", "/": "slash", "@": "cell", "0": "digit", "#": "digit", "?": "digit"}
+_LANGUAGE = re.compile(
+    r"\$(.*?)(?:-([0-9a-f]{1,8}|[a-z]{1,8}(?:-[0-9a-z]{1,8})*(?:,[0-9a-f]+)?))?\Z", re.IGNORECASE | re.DOTALL
+)
+_OTHERS = {
+    ".": "point",
+    ",": "comma",
+    "%": "percent",
+    "/": "slash",
+    "@": "cell",
+    "0": "digit",
+    "#": "digit",
+    "?": "digit",
+}
 
 
 def sections_of(code: str) -> tuple[Section, ...]:
@@ -86,29 +101,45 @@ def sections_of(code: str) -> tuple[Section, ...]:
     if len(code) > LONGEST_CODE:
         raise UnknownFormat(f"has more than {LONGEST_CODE} characters")
     sections: list[Section] = []
-    parts: list[Part] = []
-    condition: tuple[str, float] | None = None
-    language = ""
-    for found in _PART.finditer(code + ";"):
-        kind, text = found.lastgroup, found[found.lastgroup or 0]
+    found = _Found()
+    for match in _PART.finditer(code + ";"):
+        kind, text = match.lastgroup or "", match[match.lastgroup or 0]
         if kind == "other" and text == ";":
-            sections.append(Section(tuple(parts), condition, language))
-            parts, condition, language = [], None, ""
+            sections.append(found.section())
+            found = _Found()
         elif kind == "bracket":
-            if match := _CONDITION.match(text):
-                condition = match[1], float(match[2])
-            elif match := _LANGUAGE.match(text):
-                parts.append(Part("text", match[1]))
-                language = language or (match[2] or "" if not match[1] else "")
-            elif _ELAPSED.match(text):
-                parts.append(Part("elapsed", text.lower()))
-            elif not _COLOUR.match(text):
-                raise UnknownFormat(f"contains [{text}]")
-        elif part := _part(kind or "", text):
-            parts.append(part)
+            found.bracket(text)
+        elif part := _part(kind, text):
+            found.parts.append(part)
     if len(sections) > MOST_SECTIONS:
         raise UnknownFormat(f"has more than {MOST_SECTIONS} sections")
     return tuple(sections)
+
+
+class _Found:
+    """What was found of a section."""
+
+    def __init__(self) -> None:
+        self.parts: list[Part] = []
+        self.condition: tuple[str, float] | None = None
+        self.language = ""
+
+    def section(self) -> Section:
+        return Section(tuple(self.parts), self.condition, self.language)
+
+    def bracket(self, text: str) -> None:
+        """Take in what is in brackets."""
+        if match := _CONDITION.match(text):
+            self.condition = match[1], float(match[2])
+        elif match := _LANGUAGE.match(text):
+            if match[1]:  # the sign of a currency, whose language changes nothing
+                self.parts.append(Part("text", match[1]))
+            else:
+                self.language = self.language or match[2] or ""
+        elif _ELAPSED.match(text):
+            self.parts.append(Part("elapsed", text.lower()))
+        elif not _COLOUR.match(text):
+            raise UnknownFormat(f"contains [{text}]")
 
 
 def _part(kind: str, text: str) -> Part | None:
