@@ -49,11 +49,12 @@ def cell_value(cell: ReadOnlyCell | EmptyCell) -> Cell | CellError:
 
 def _openpyxl_moment(cell: Any, value: Any) -> Cell | CellError:
     """Count the days again that openpyxl made a moment of."""
-    from openpyxl.utils import datetime as dates
+    from openpyxl.utils.datetime import MAC_EPOCH
+    from openpyxl.utils.datetime import to_excel as days_until
 
     epoch = cell.parent.parent.epoch
-    days: Any = dates.to_excel(value, epoch)  # type: ignore[no-untyped-call]
-    return formatted_cell(Decimal(repr(days)), cell.number_format, date_1904=epoch == dates.MAC_EPOCH)
+    days: Any = days_until(value, epoch)  # type: ignore[no-untyped-call]
+    return formatted_cell(Decimal(repr(days)), cell.number_format, date_1904=epoch == MAC_EPOCH)
 
 
 def _unusable(data_type: str, value: object) -> CellError:

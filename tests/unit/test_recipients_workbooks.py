@@ -86,7 +86,7 @@ def test_cells_are_what_a_person_sees():
         (Decimal(13800138000), "13800138000", "13800138000"),
         (Decimal("1234.5"), "1,234.50 €", "1234.5"),
         (Decimal("0.26"), "26%", "0.26"),
-        (date(2026, 3, 5), "2026-03-05", "2026-03-05"),
+        (date(2026, 3, 5), "05.03.2026", "2026-03-05"),
         (datetime(2026, 3, 5, 14, 30), "2026-03-05 14:30", "2026-03-05 14:30"),
         (time(9, 5), "09:05", "09:05"),
         (timedelta(hours=26, minutes=30), "26:30", "26:30"),
@@ -98,11 +98,11 @@ def test_cells_are_what_a_person_sees():
     assert facts(jerome.values[2:]) == [
         (Decimal(75001), "75001", "75001"),
         "",
-        (Decimal("0.3"), "0.3", "0.3"),
-        (Decimal(1), "1", "1"),
-        (date(1999, 12, 31), "1999-12-31", "1999-12-31"),
+        (Decimal("0.3"), "0.30 €", "0.3"),
+        (Decimal(1), "100%", "1"),
+        (date(1999, 12, 31), "31.12.1999", "1999-12-31"),
         (datetime(2026, 3, 5), "2026-03-05 00:00", "2026-03-05"),
-        (time(23, 59, 59), "23:59:59", "23:59:59"),
+        (time(23, 59, 59), "23:59", "23:59:59"),
         "",
         (False, "FALSE", "FALSE"),
         "",
@@ -223,7 +223,11 @@ def test_formula_without_result(save):
             "yyyy-mm-dd hh:mm",
             (datetime(2026, 3, 5), "2026-03-05 00:00", "2026-03-05"),
         ),
-        (datetime(2026, 3, 5, 18), '[$-409]h:mm AM/PM "daily"', (time(18), "6:00 PM daily", "2026-03-05 18:00")),
+        (
+            datetime(2026, 3, 5, 18),
+            '[$-409]h:mm AM/PM "daily"',
+            (time(18), "6:00 PM daily", "2026-03-05 18:00"),
+        ),
         (datetime(2026, 3, 1), "mmmm", (date(2026, 3, 1), "March", "2026-03-01")),
         (timedelta(hours=26), "[h]:mm", (timedelta(hours=26), "26:00", "26:00")),
         (
@@ -269,6 +273,15 @@ def test_a_time_in_a_date_column(save):
     path = save(["email", "due"], ["a@x.org", 0], formats=[("B2", "dd.mm.yyyy")])
     [recipient] = open_list(path)
     assert [d.code for d in recipient.problems] == ["D134"]
+
+
+def test_a_date_that_programs_count_differently(save):
+    """Excel counts a 29 February 1900 that was not: what it shows before is a problem of its row."""
+    rows = [["a@x.org", 1], ["b@x.org", 60], ["c@x.org", 61]]
+    path = save(["email", "due"], *rows, formats=[(f"B{row}", "dd.mm.yyyy") for row in (2, 3, 4)])
+    *early, fine = open_list(path)
+    assert [[d.code for d in recipient.problems] for recipient in early] == [["D172"], ["D172"]]
+    assert facts(fine.values[1:]) == [(date(1900, 3, 1), "01.03.1900", "1900-03-01")]
 
 
 def test_types_apply_to_workbooks(save):

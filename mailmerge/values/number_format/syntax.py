@@ -102,7 +102,7 @@ def sections_of(code: str) -> tuple[Section, ...]:
         raise UnknownFormat(f"has more than {LONGEST_CODE} characters")
     sections: list[Section] = []
     found = _Found()
-    for match in _PART.finditer(code + ";"):
+    for match in _PART.finditer(code):
         kind, text = match.lastgroup or "", match[match.lastgroup or 0]
         if kind == "other" and text == ";":
             sections.append(found.section())
@@ -111,6 +111,7 @@ def sections_of(code: str) -> tuple[Section, ...]:
             found.bracket(text)
         elif part := _part(kind, text):
             found.parts.append(part)
+    sections.append(found.section())
     if len(sections) > MOST_SECTIONS:
         raise UnknownFormat(f"has more than {MOST_SECTIONS} sections")
     return tuple(sections)
