@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from mailmerge.errors import ListError
 from mailmerge.folders import refuse_odd
 from mailmerge.model import MARK_COLUMN, Place
+from mailmerge.recipients.kinds import JSON, find_kind, misnamed, refuse_name
 from mailmerge.recipients.recipient_list import Options, RecipientList, row_mark
 from mailmerge.recipients.selection import RowSelection, parse_rows
 from mailmerge.recipients.snapshot import sha256, snapshot
@@ -25,10 +26,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from mailmerge.options import Hidden
+    from mailmerge.recipients.kinds import Kind
     from mailmerge.values import Cell
 
 __all__ = [
-    "WORKBOOKS",
     "RecipientList",
     "RowSelection",
     "Understanding",
@@ -36,6 +37,7 @@ __all__ = [
     "from_dataframe",
     "from_rows",
     "is_failed_text",
+    "kind_of",
     "open_list",
     "parse_rows",
     "planned_rows",
@@ -44,8 +46,6 @@ __all__ = [
     "snapshot",
 ]
 
-_TEXT = frozenset({".csv", ".tsv", ".tab", ".txt"})
-WORKBOOKS = frozenset({".xlsx", ".xlsm"})
 _NONE: Mapping[str, str] = MappingProxyType({})
 
 
@@ -68,34 +68,48 @@ def open_list(
 
     """
     name = shown or str(path)
-    suffix = path.suffix.lower()
     options = Options(key, dict(types), dict(defaults))
-    _check_file(path, name)
-    if suffix in WORKBOOKS:
+    kind = kind_of(path, name)
+    if kind.workbook:
         if encoding is not None:
             raise ListError(
                 f"{name} is a workbook: it has no encoding", code="D127", hint="leave the encoding out"
             )
         from mailmerge.recipients.workbook_list import WorkbookList, open_workbook
 
-        return WorkbookList(open_workbook(path, name), path, options, sheet=sheet, hidden=hidden)
-    if suffix not in _TEXT:
-        raise ListError(
-            f"{name}: {suffix or 'a file without suffix'} is not a supported kind of list",
-            code="D120",
-            hint="open it in your spreadsheet program and save it as .xlsx or as CSV (UTF-8)",
-            place=Place(path=name),
-        )
-    if sheet is not None:
+        book = open_workbook(path, name, kind)
+        recipients: RecipientList = WorkbookList(book, path, options, sheet=sheet, hidden=hidden)
+    elif sheet is not None:
         raise ListError(f"{name} has no sheets", code="D122", hint="leave the sheet out, or name a workbook")
-    from mailmerge.recipients.text_list import TextList
+    elif kind is JSON:
+        from mailmerge.recipients.json_list import JsonList
 
-    return TextList(path, name, options, encoding)
+        recipients = JsonList(path, name, options, encoding)
+    else:
+        from mailmerge.recipients.text_list import TextList
+
+        recipients = TextList(path, name, options, encoding)
+    told = misnamed(path, name, kind)
+    if told:
+        recipients.warnings = (told, *recipients.warnings)
+    return recipients
+
+
+def kind_of(path: Path, shown: str) -> Kind:
+    """Tell what kind of list a file is.
+
+    Raises:
+        ListError: there is no such file, or it is no list that can be read.
+
+    """
+    refuse_name(path, shown)
+    _check_file(path, shown)
+    return find_kind(path, shown)
 
 
 def is_failed_text(path: Path) -> bool:
     """Tell whether this is a text file of failed rows, which is UTF-8 whatever the list is."""
-    if path.suffix.lower() not in _TEXT or not path.is_file():
+    if not path.is_file():
         return False
     with path.open("rb") as file:
         start = file.read(65_536)

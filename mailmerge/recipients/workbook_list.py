@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from mailmerge.errors import ListError
 from mailmerge.model import Diagnostic, Place, Severity
 from mailmerge.recipients.csv_errors import unnamed
+from mailmerge.recipients.kinds import FODS, XLS, XLSX, find_kind
 from mailmerge.recipients.recipient_list import (
     MAX_PROBLEMS,
     CellError,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mailmerge.options import Hidden
+    from mailmerge.recipients.kinds import Kind
     from mailmerge.recipients.recipient_list import Header
     from mailmerge.recipients.workbook import Range, Sheet, SheetRow, Workbook
     from mailmerge.values import Cell
@@ -97,7 +99,8 @@ class WorkbookList(RecipientList):
         before = self.header.row
         for row in self._book.rows(self._chosen):
             if row.number - before > MAX_GAP and _filled(row.cells):
-                self.warnings = (self._end(row),)
+                end = self._end(row)
+                self.warnings = (*(one for one in self.warnings if one != end), end)
                 return
             before = max(before, row.number)
             yield row
@@ -183,13 +186,21 @@ class WorkbookList(RecipientList):
         return ListError(message, code=code, hint=hint, place=place)
 
 
-def open_workbook(path: Path, shown: str) -> Workbook:
+def open_workbook(path: Path, shown: str, kind: Kind) -> Workbook:
     """Open a workbook of any kind.
 
     Raises:
         ListError: it is not one, encrypted, damaged, or would unpack to more than any list.
 
     """
+    if kind is XLS:
+        from mailmerge.recipients.xls_workbook import XlsWorkbook
+
+        return XlsWorkbook(path, shown)
+    if kind is not XLSX:
+        from mailmerge.recipients.opendocument import OpenDocument
+
+        return OpenDocument(path, shown, flat=kind is FODS)
     from mailmerge.recipients.openpyxl_workbook import OpenpyxlWorkbook
 
     return OpenpyxlWorkbook(path, shown)
@@ -220,7 +231,7 @@ def sheets_as_text(path: Path, shown: str) -> Iterator[tuple[str, Iterator[tuple
         ListError: it cannot be read, or has rows so far down that they could be overlooked.
 
     """
-    book = open_workbook(path, shown)
+    book = open_workbook(path, shown, find_kind(path, shown))
     for sheet in book.sheets:
         yield sheet.name, _texts(book, sheet)
 

@@ -1,0 +1,373 @@
+"""JSON as a list: an object a line (JSON Lines), objects one after the other, or one array of objects.
+
+The names of all objects together are the headings, in the order in which they first come up: what an object
+lacks is an empty cell. So the file is parsed once when it is opened, which also finds what is wrong with it,
+and once more for its rows; neither keeps it in memory. Numbers are exact: ``12.50`` is shown as that, and no
+digit of an identity number is lost.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any
+
+from mailmerge.errors import ListError
+from mailmerge.model import Diagnostic, Place
+from mailmerge.recipients.csv_errors import bad_bytes, fenced
+from mailmerge.recipients.recipient_list import (
+    MAX_CELL,
+    MAX_COLUMNS,
+    MAX_PROBLEMS,
+    CellError,
+    Options,
+    RecipientList,
+    Record,
+    list_error,
+    long_cell,
+    read_header,
+)
+from mailmerge.text import excerpt, quoted
+from mailmerge.values import Number, Truth
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from typing import TextIO
+
+    from mailmerge.values import Cell
+
+_MAX_OBJECT = 16 << 20
+"""Characters of one object: more is no person."""
+_BLOCK = 1 << 16
+_FIRST = 2
+"""The row of the first object, as in a spreadsheet, where row 1 has the headings."""
+_BLANK = re.compile(r"[ \t\r\n\x1e]*")
+_BETWEEN = re.compile(r"[ \t\r\n\x1e]*,?[ \t\r\n\x1e]*")
+
+_Pairs = list[tuple[str, Any]]
+_Found = tuple[int, int, "_Pairs"]
+"""Row, line, and the object."""
+
+
+class JsonList(RecipientList):
+    """The objects of a JSON file, one a row."""
+
+    def __init__(self, path: Path, shown: str, options: Options, encoding: str | None = None) -> None:
+        self.path = path
+        self.shown = shown
+        self._encoding = _codec(path, shown, encoding)
+        self._form = self._find_form()
+        self._positions: dict[str, int] = {}
+        self._count = 0
+        for _, _, pairs in self._objects():
+            self._count += 1
+            for name, _ in pairs:
+                self._positions.setdefault(name, len(self._positions))
+            if len(self._positions) > MAX_COLUMNS:
+                break
+        self._names = tuple(self._positions)
+        if not self._names:
+            raise ListError(
+                f"{shown} is empty",
+                code="D102",
+                hint='each object is one recipient: {"email": "ann@example.org", "name": "Ann"}',
+                place=Place(path=shown),
+            )
+        header, problems = read_header(self._names, 1, lambda at: self._place(1, None, at))
+        if problems:
+            raise list_error(shown, problems)
+        super().__init__(path, shown, header, options)
+        self._plain = False
+        self.dialect = {"lines": "JSON lines", "array": "JSON array"}.get(self._form, "JSON objects")
+
+    def about_rows(self) -> int:
+        """Say how many there are."""
+        return self._count
+
+    def _records(self) -> Iterator[Record]:
+        positions, width = self._positions, len(self._names)
+        for row, line, pairs in self._objects():
+            cells: list[Cell | CellError] = [""] * width
+            seen: set[str] = set()
+            for name, value in pairs:
+                cell = value if value.__class__ is str else _cell(name, value)
+                at = positions[name]
+                if name in seen and cell != cells[at]:
+                    cell = _ambiguous(name)
+                seen.add(name)
+                cells[at] = cell
+            if any(not isinstance(cell, str) or cell.strip() for cell in cells):
+                yield row, line, self._fenced(cells)
+            else:
+                self.blank_rows += 1
+
+    @staticmethod
+    def _fenced(cells: list[Cell | CellError]) -> list[Cell | CellError]:
+        return [fenced([cell])[0] if cell.__class__ is str else cell for cell in cells]
+
+    def _place(self, row: int, line: int | None, position: int) -> Place:  # noqa: ARG002  lines are closer
+        known = 0 <= position < len(self._names)
+        return Place(path=self.shown, line=line, cell=f'"{self._names[position]}"' if known else None)
+
+    # --- how the objects stand in the file -----------------------------------------------------------
+
+    def _find_form(self) -> str:
+        """Tell whether it is an array, an object a line, or objects in any layout."""
+        with self._open() as file:
+            start = self._read(file, _BLOCK)
+            text = start[_BLANK.match(start).end() :]  # type: ignore[union-attr]  it matches nothing, too
+            if text.startswith("["):
+                return "array"
+            line = text.partition("\n")[0]
+            if len(line) == len(text):
+                line += self._read(file, _MAX_OBJECT).partition("\n")[0]
+        try:
+            _DECODER.decode(line.strip(" \t\r\n\x1e,"))
+        except (ValueError, RecursionError):
+            # The first of many lines may be what is damaged; an object that goes on has begun rightly.
+            return "objects" if re.match(r"\{\s*(\"[^\"]*\"\s*:.*[,{\[]\s*)?\Z", line) else "lines"
+        return "lines"
+
+    def _objects(self) -> Iterator[_Found]:
+        """Yield the objects; all problems are told together, and none is yielded after the first."""
+        problems: list[Diagnostic] = []
+        found = self._of_lines(problems) if self._form == "lines" else self._in_sequence(problems)
+        try:
+            for one in found:
+                if not problems:
+                    yield one
+                if len(problems) >= MAX_PROBLEMS:
+                    break
+        except UnicodeError:
+            raise list_error(
+                self.shown, bad_bytes(self.path, self.shown, self._encoding, MAX_PROBLEMS)
+            ) from None
+        if problems:
+            raise list_error(self.shown, problems[:MAX_PROBLEMS])
+
+    def _of_lines(self, problems: list[Diagnostic]) -> Iterator[_Found]:
+        decode = _DECODER.decode
+        line = 0
+        with self._open() as file:
+            while text := file.readline(_MAX_OBJECT):
+                line += 1
+                stripped = text.strip(" \t\r\n\x1e")
+                if not stripped:
+                    self.blank_rows += 1
+                    continue
+                if len(text) >= _MAX_OBJECT and not text.endswith("\n"):
+                    raise self._too_long(line)
+                try:
+                    value = decode(stripped)
+                except (ValueError, RecursionError) as error:
+                    problems.append(self._no_json(error, line, stripped, len(problems)))
+                    continue
+                if value.__class__ is _Object:
+                    yield line + 1, line, value
+                else:
+                    problems.append(self._no_object(value, line))
+
+    def _in_sequence(self, problems: list[Diagnostic]) -> Iterator[_Found]:
+        """Yield objects that stand one after the other, in an array or without; reading a little at a time."""
+        array = self._form == "array"
+        row, line, at = _FIRST, 1, 0
+        with self._open() as file:
+            text = file.read(_BLOCK)
+            at = _BLANK.match(text).end() + array  # type: ignore[union-attr]
+            line += text.count("\n", 0, at)
+            first = True
+            while True:
+                if at > _BLOCK:
+                    text, at = text[at:], 0
+                if len(text) - at < _BLOCK:
+                    text += file.read(_BLOCK)
+                before = at
+                at = (_BLANK if first or not array else _BETWEEN).match(text, at).end()  # type: ignore[union-attr]
+                line += text.count("\n", before, at)
+                first = False
+                if at == len(text):
+                    if text[before:at] and (more := file.read(_BLOCK)):
+                        text += more
+                        continue
+                    if array:
+                        problems.append(self._unfinished(line))
+                        yield row, line, _Object()
+                    return
+                if array and text[at] == "]":
+                    self._refuse_rest(text[at + 1 :] + file.read(_BLOCK), line, problems)
+                    if problems:
+                        yield row, line, _Object()
+                    return
+                value, text, end = self._one(file, text, at, line, problems)
+                if end < 0:  # what follows cannot be found: there is no line to go on with
+                    yield row, line, _Object()
+                    return
+                if value.__class__ is _Object:
+                    yield row, line, value
+                else:
+                    problems.append(self._no_object(value, line))
+                    yield row, line, _Object()
+                line += text.count("\n", at, end)
+                at = end
+                row += 1
+
+    def _one(
+        self, file: TextIO, text: str, at: int, line: int, problems: list[Diagnostic]
+    ) -> tuple[Any, str, int]:
+        """Parse one value, and give it with the text read so far and its end there; -1: it is none."""
+        size = _BLOCK
+        while True:
+            try:
+                value, end = _DECODER.raw_decode(text, at)
+            except (ValueError, RecursionError) as error:
+                if isinstance(error, RecursionError) or not (more := file.read(size)):
+                    problems.append(self._no_json(error, line, text[at : at + _MAX_OBJECT], len(problems)))
+                    return None, text, -1
+                text += more
+                size *= 2  # so that a long object costs no more than twice its length
+                if len(text) - at > _MAX_OBJECT:
+                    raise self._too_long(line) from None
+                continue
+            if end == len(text) and (more := file.read(size)):  # a number could go on
+                text += more
+                continue
+            return value, text, end
+
+    def _open(self) -> TextIO:
+        return self.path.open(encoding=self._encoding)
+
+    def _read(self, file: TextIO, size: int) -> str:
+        try:
+            return file.read(size)
+        except UnicodeError:
+            raise list_error(
+                self.shown, bad_bytes(self.path, self.shown, self._encoding, MAX_PROBLEMS)
+            ) from None
+
+    # --- what can be wrong ---------------------------------------------------------------------------
+
+    def _no_json(self, error: Exception, line: int, text: str, before: int) -> Diagnostic:
+        if isinstance(error, json.JSONDecodeError):
+            row = line + error.lineno - 1
+            message = f"this is not JSON: {error.msg} at character {error.colno}"
+            hint = f"there: {quoted(text[max(error.pos - 20, 0) : error.pos + 20])}"
+            if error.pos >= len(text.rstrip()) - 1:
+                hint = "is the file complete? It ends, or the line does, in the middle of an object"
+        elif isinstance(error, RecursionError):
+            row, message, hint = line, "this is nested too deeply", "each object is one recipient"
+        else:
+            row, message, hint = line, f"this is not JSON: {error}", _NO_NUMBER
+        place = Place(path=self.shown, line=row)
+        return Diagnostic(code="D218", message=message, hint=None if before else hint, place=place)
+
+    def _no_object(self, value: object, line: int) -> Diagnostic:
+        return Diagnostic(
+            code="D218",
+            message=f"each recipient has to be an object, not {_named(value)}",
+            hint='such as {"email": "ann@example.org", "name": "Ann"}',
+            place=Place(path=self.shown, line=line),
+        )
+
+    def _unfinished(self, line: int) -> Diagnostic:
+        return Diagnostic(
+            code="D218",
+            message="the array is never closed",
+            hint="is the file complete? Download or export it again",
+            place=Place(path=self.shown, line=line),
+        )
+
+    def _refuse_rest(self, rest: str, line: int, problems: list[Diagnostic]) -> None:
+        if rest.strip():
+            problems.append(
+                Diagnostic(
+                    code="D218",
+                    message=f"something comes after the array: {quoted(rest.strip()[:40])}",
+                    hint="a file has one array, or one object a line",
+                    place=Place(path=self.shown, line=line),
+                )
+            )
+
+    def _too_long(self, line: int) -> ListError:
+        return ListError(
+            f"an object of more than {_MAX_OBJECT >> 20} MB",
+            code="D218",
+            hint="each object is one recipient",
+            place=Place(path=self.shown, line=line),
+        )
+
+
+class _Object(list[tuple[str, Any]]):
+    """The members of an object as they stand there, those of one name, too."""
+
+
+def _constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a value of JSON")
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_Object, parse_int=str.encode, parse_float=str.encode, parse_constant=_constant
+)
+"""Numbers stay the bytes that they are until their place is known."""
+_NO_NUMBER = 'write null, or leave the member out'
+
+
+def _cell(name: str, value: Any) -> Cell | CellError:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return Truth(value)
+    if isinstance(value, bytes):
+        return _number(value.decode())
+    return CellError(
+        "D135",
+        f'"{excerpt(name)}" is {_named(value)}, not one value',
+        _nested_hint(name, value),
+        "",
+    )
+
+
+def _nested_hint(name: str, value: Any) -> str:
+    if isinstance(value, _Object) and value:
+        return f'write its members as columns of their own, such as "{excerpt(f"{name}_{value[0][0]}")}"'
+    return 'join its texts to one: "a, b"'
+
+
+def _number(text: str) -> Cell | CellError:
+    if len(text) > MAX_CELL:
+        return long_cell(text)
+    try:
+        return Number(Decimal(text))
+    except InvalidOperation:
+        return CellError("D135", f"the number {excerpt(text)} is out of all bounds", "write it as a text", text)
+
+
+def _ambiguous(name: str) -> CellError:
+    return CellError(
+        "D219",
+        f'the object has "{excerpt(name)}" more than once, with different values',
+        "keep one of them",
+        "",
+    )
+
+
+def _named(value: object) -> str:
+    if isinstance(value, _Object):
+        return "an object"
+    if isinstance(value, list):
+        return "an array"
+    kinds = {str: "a text", bytes: "a number", bool: "true or false"}
+    return kinds.get(type(value), "null")
+
+
+def _codec(path: Path, shown: str, asked: str | None) -> str:
+    """JSON is UTF-8; PowerShell writes it as UTF-16 with its mark, and who knows better may say so."""
+    from mailmerge.recipients.text_list import find_encoding
+
+    if asked is not None:
+        return find_encoding(path, shown, asked)[0]
+    with path.open("rb") as file:
+        start = file.read(4)
+    return "utf-16" if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
