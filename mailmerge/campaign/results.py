@@ -19,7 +19,7 @@ from mailmerge.errors import FileError, LedgerError, ListError, MailmergeError
 from mailmerge.folders import telling
 from mailmerge.model import KEY_COLUMN, Counts, Status
 from mailmerge.output_folder import OutputFolder
-from mailmerge.recipients import WORKBOOKS, open_list, row_mark, sha256
+from mailmerge.recipients import is_workbook, open_list, row_mark, sha256
 from mailmerge.report.failed_rows import failed_name, write_failed_text, write_failed_workbook
 from mailmerge.report.result_files import FAILED, LINES, TABLE, ReportFiles, record
 from mailmerge.report.summary import Redactor, RowSample, Summary
@@ -197,7 +197,7 @@ def keys_in_failed(path: Path, identify: Callable[[Path], Iterable[str]]) -> lis
         InputError: *identify* cannot tell who a row is.
 
     """
-    own = _keys_in_workbook(path) if path.suffix.lower() in WORKBOOKS else _keys_in_text(path)
+    own = _keys_in_workbook(path) if is_workbook(path) else _keys_in_text(path)
     keys = [key for key in (identify(path) if own is None else own) if key]
     if not keys:
         raise ListError(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from mailmerge.errors import ListError
 from mailmerge.folders import refuse_odd
 from mailmerge.model import MARK_COLUMN, Place
-from mailmerge.recipients.kinds import JSON, find_kind, misnamed, refuse_name
+from mailmerge.recipients.kinds import JSON, find_kind, is_workbook, misnamed, refuse_name
 from mailmerge.recipients.recipient_list import Options, RecipientList, row_mark
 from mailmerge.recipients.selection import RowSelection, parse_rows
 from mailmerge.recipients.snapshot import sha256, snapshot
@@ -37,6 +37,7 @@ __all__ = [
     "from_dataframe",
     "from_rows",
     "is_failed_text",
+    "is_workbook",
     "kind_of",
     "open_list",
     "parse_rows",

@@ -62,11 +62,16 @@ def _unusable(data_type: str, value: object) -> CellError:
         return CellError(
             "D165", f"the cell cannot be read ({value})", "type its value again, or empty the cell", ""
         )
+    return error_cell(str(value))
+
+
+def error_cell(shown: str) -> CellError:
+    """Stand in for a cell that shows an error such as ``#N/A``."""
     return CellError(
         "D131",
-        f"the cell shows the error {value}",
+        f"the cell shows the error {shown}",
         "correct the formula in the sheet, or empty the cell",
-        str(value),
+        shown,
     )
 
 

@@ -30,7 +30,7 @@ from mailmerge.recipients.recipient_list import (
     read_header,
 )
 from mailmerge.text import excerpt, quoted
-from mailmerge.values import Number, Truth
+from mailmerge.values import Number, Truth, canonical
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,7 +95,7 @@ class JsonList(RecipientList):
             for name, value in pairs:
                 cell = value if value.__class__ is str else _cell(name, value)
                 at = positions[name]
-                if name in seen and cell != cells[at]:
+                if name in seen and not _equal(cell, cells[at]):
                     cell = _ambiguous(name)
                 seen.add(name)
                 cells[at] = cell
@@ -118,7 +118,7 @@ class JsonList(RecipientList):
         """Tell whether it is an array, an object a line, or objects in any layout."""
         with self._open() as file:
             start = self._read(file, _BLOCK)
-            text = start[_BLANK.match(start).end() :]  # type: ignore[union-attr]  it matches nothing, too
+            text = start[_after(_BLANK, start, 0) :]
             if text.startswith("["):
                 return "array"
             line = text.partition("\n")[0]
@@ -152,7 +152,7 @@ class JsonList(RecipientList):
         decode = _DECODER.decode
         line = 0
         with self._open() as file:
-            while text := file.readline(_MAX_OBJECT):
+            while len(problems) < MAX_PROBLEMS and (text := file.readline(_MAX_OBJECT)):
                 line += 1
                 stripped = text.strip(" \t\r\n\x1e")
                 if not stripped:
@@ -171,70 +171,42 @@ class JsonList(RecipientList):
                     problems.append(self._no_object(value, line))
 
     def _in_sequence(self, problems: list[Diagnostic]) -> Iterator[_Found]:
-        """Yield objects that stand one after the other, in an array or without; reading a little at a time."""
+        """Yield objects that stand one after the other, in an array or without, read little by little."""
         array = self._form == "array"
-        row, line, at = _FIRST, 1, 0
+        row = _FIRST
         with self._open() as file:
-            text = file.read(_BLOCK)
-            at = _BLANK.match(text).end() + array  # type: ignore[union-attr]
-            line += text.count("\n", 0, at)
-            first = True
-            while True:
-                if at > _BLOCK:
-                    text, at = text[at:], 0
-                if len(text) - at < _BLOCK:
-                    text += file.read(_BLOCK)
-                before = at
-                at = (_BLANK if first or not array else _BETWEEN).match(text, at).end()  # type: ignore[union-attr]
-                line += text.count("\n", before, at)
-                first = False
-                if at == len(text):
-                    if text[before:at] and (more := file.read(_BLOCK)):
-                        text += more
-                        continue
-                    if array:
-                        problems.append(self._unfinished(line))
-                        yield row, line, _Object()
+            window = _Window(file, skip=int(array))
+            while len(problems) < MAX_PROBLEMS:
+                char = window.next(comma=array and row > _FIRST)
+                if not char or (array and char == "]"):
+                    problems += self._end_of(array, window)
                     return
-                if array and text[at] == "]":
-                    self._refuse_rest(text[at + 1 :] + file.read(_BLOCK), line, problems)
-                    if problems:
-                        yield row, line, _Object()
-                    return
-                value, text, end = self._one(file, text, at, line, problems)
-                if end < 0:  # what follows cannot be found: there is no line to go on with
-                    yield row, line, _Object()
+                line = window.line
+                try:
+                    value = window.value()
+                except (ValueError, RecursionError) as error:  # there is no line to go on with
+                    problems.append(self._no_json(error, line, window.text, len(problems), window.at))
                     return
                 if value.__class__ is _Object:
                     yield row, line, value
+                elif value is _TOO_LONG:
+                    raise self._too_long(line)
                 else:
                     problems.append(self._no_object(value, line))
-                    yield row, line, _Object()
-                line += text.count("\n", at, end)
-                at = end
                 row += 1
 
-    def _one(
-        self, file: TextIO, text: str, at: int, line: int, problems: list[Diagnostic]
-    ) -> tuple[Any, str, int]:
-        """Parse one value, and give it with the text read so far and its end there; -1: it is none."""
-        size = _BLOCK
-        while True:
-            try:
-                value, end = _DECODER.raw_decode(text, at)
-            except (ValueError, RecursionError) as error:
-                if isinstance(error, RecursionError) or not (more := file.read(size)):
-                    problems.append(self._no_json(error, line, text[at : at + _MAX_OBJECT], len(problems)))
-                    return None, text, -1
-                text += more
-                size *= 2  # so that a long object costs no more than twice its length
-                if len(text) - at > _MAX_OBJECT:
-                    raise self._too_long(line) from None
-                continue
-            if end == len(text) and (more := file.read(size)):  # a number could go on
-                text += more
-                continue
-            return value, text, end
+    def _end_of(self, array: bool, window: _Window) -> list[Diagnostic]:
+        """Find what is wrong with the end."""
+        place = Place(path=self.shown, line=window.line)
+        rest = window.text[window.at + 1 :].strip()
+        if array and window.at == len(window.text):
+            hint = "is the file complete? Download or export it again"
+            return [Diagnostic("D218", "the array is never closed", hint, place=place)]
+        if rest:
+            hint = "a file has one array, or one object a line"
+            message = f"something comes after the array: {quoted(excerpt(rest))}"
+            return [Diagnostic("D218", message, hint, place=place)]
+        return []
 
     def _open(self) -> TextIO:
         return self.path.open(encoding=self._encoding)
@@ -249,18 +221,20 @@ class JsonList(RecipientList):
 
     # --- what can be wrong ---------------------------------------------------------------------------
 
-    def _no_json(self, error: Exception, line: int, text: str, before: int) -> Diagnostic:
+    def _no_json(self, error: Exception, line: int, text: str, before: int, start: int = 0) -> Diagnostic:
+        """Say what is wrong in a *text* whose value begins at *start*; the first problem has a hint."""
         if isinstance(error, json.JSONDecodeError):
-            row = line + error.lineno - 1
-            message = f"this is not JSON: {error.msg} at character {error.colno}"
-            hint = f"there: {quoted(text[max(error.pos - 20, 0) : error.pos + 20])}"
+            line += text.count("\n", start, error.pos)
+            column = error.pos - max(text.rfind("\n", start, error.pos), start - 1)
+            message = f"this is not JSON: {error.msg} at character {column}"
+            hint = f"there: {quoted(text[max(error.pos - 20, start) : error.pos + 20])}"
             if error.pos >= len(text.rstrip()) - 1:
                 hint = "is the file complete? It ends, or the line does, in the middle of an object"
         elif isinstance(error, RecursionError):
-            row, message, hint = line, "this is nested too deeply", "each object is one recipient"
+            message, hint = "this is nested too deeply", "each object is one recipient"
         else:
-            row, message, hint = line, f"this is not JSON: {error}", _NO_NUMBER
-        place = Place(path=self.shown, line=row)
+            message, hint = f"this is not JSON: {error}", _NO_NUMBER
+        place = Place(path=self.shown, line=line)
         return Diagnostic(code="D218", message=message, hint=None if before else hint, place=place)
 
     def _no_object(self, value: object, line: int) -> Diagnostic:
@@ -271,25 +245,6 @@ class JsonList(RecipientList):
             place=Place(path=self.shown, line=line),
         )
 
-    def _unfinished(self, line: int) -> Diagnostic:
-        return Diagnostic(
-            code="D218",
-            message="the array is never closed",
-            hint="is the file complete? Download or export it again",
-            place=Place(path=self.shown, line=line),
-        )
-
-    def _refuse_rest(self, rest: str, line: int, problems: list[Diagnostic]) -> None:
-        if rest.strip():
-            problems.append(
-                Diagnostic(
-                    code="D218",
-                    message=f"something comes after the array: {quoted(rest.strip()[:40])}",
-                    hint="a file has one array, or one object a line",
-                    place=Place(path=self.shown, line=line),
-                )
-            )
-
     def _too_long(self, line: int) -> ListError:
         return ListError(
             f"an object of more than {_MAX_OBJECT >> 20} MB",
@@ -297,6 +252,67 @@ class JsonList(RecipientList):
             hint="each object is one recipient",
             place=Place(path=self.shown, line=line),
         )
+
+
+def _after(pattern: re.Pattern[str], text: str, at: int) -> int:
+    found = pattern.match(text, at)
+    return found.end() if found else at
+
+
+class _Window:
+    """As much of a file as the object that is parsed needs."""
+
+    def __init__(self, file: TextIO, *, skip: int) -> None:
+        self._file = file
+        self.text = file.read(_BLOCK)
+        self.at = _after(_BLANK, self.text, 0)
+        self.line = 1 + self.text.count("\n", 0, self.at)
+        self.at += skip
+
+    def next(self, *, comma: bool) -> str:
+        """Go to the next value, and give its first character; nothing at the end of the file."""
+        if self.at > _BLOCK:
+            self.text, self.at = self.text[self.at :], 0
+        while True:
+            after = _after(_BETWEEN if comma else _BLANK, self.text, self.at)
+            if after < len(self.text) or not (more := self._file.read(_BLOCK)):
+                break
+            self.text += more
+        self.line += self.text.count("\n", self.at, after)
+        self.at = after
+        return self.text[after : after + 1]
+
+    def value(self) -> Any:
+        """Parse the value that begins here.
+
+        Raises:
+            ValueError: it is no JSON.
+            RecursionError: it is nested too deeply.
+
+        """
+        size = _BLOCK
+        while True:
+            try:
+                value, end = _DECODER.raw_decode(self.text, self.at)
+            except ValueError:
+                end = len(self.text)  # it may go on
+                value = None
+                more = self._file.read(size)
+                if not more:
+                    raise
+            else:
+                more = self._file.read(size) if end == len(self.text) else ""  # a number may go on
+                if not more:
+                    self.line += self.text.count("\n", self.at, end)
+                    self.at = end
+                    return value
+            self.text += more
+            size *= 2  # so that a long object costs no more than twice its length
+            if len(self.text) - self.at > _MAX_OBJECT:
+                return _TOO_LONG
+
+
+_TOO_LONG = object()
 
 
 class _Object(list[tuple[str, Any]]):
@@ -311,7 +327,7 @@ _DECODER = json.JSONDecoder(
     object_pairs_hook=_Object, parse_int=str.encode, parse_float=str.encode, parse_constant=_constant
 )
 """Numbers stay the bytes that they are until their place is known."""
-_NO_NUMBER = 'write null, or leave the member out'
+_NO_NUMBER = "write null, or leave the member out"
 
 
 def _cell(name: str, value: Any) -> Cell | CellError:
@@ -341,7 +357,15 @@ def _number(text: str) -> Cell | CellError:
     try:
         return Number(Decimal(text))
     except InvalidOperation:
-        return CellError("D135", f"the number {excerpt(text)} is out of all bounds", "write it as a text", text)
+        return CellError(
+            "D135", f"the number {excerpt(text)} is out of all bounds", "write it as a text", text
+        )
+
+
+def _equal(one: Cell | CellError, other: Cell | CellError) -> bool:
+    if isinstance(one, CellError) or isinstance(other, CellError):
+        return False
+    return one.__class__ is other.__class__ and canonical(one) == canonical(other)
 
 
 def _ambiguous(name: str) -> CellError:

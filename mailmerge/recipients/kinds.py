@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import codecs
 import re
-import zipfile
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -43,19 +42,36 @@ _BY_SUFFIX = {suffix: kind for kind in KINDS for suffix in kind.suffixes}
 
 _START = 65_536
 """Bytes that are looked at."""
-_ZIP, _NO_ENTRIES, _OLE = b"PK\x03\x04", b"PK\x05\x06", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_ZIP, _NO_ENTRIES, _OLE = b"PK\x03\x04", b"PK\x05\x06", b"\xd0\xcf\x11\xe0"
 _MAX_DIRECTORY = 8 << 20
 _SAVE = "open it in your spreadsheet program and save it as .xlsx or as CSV (UTF-8)"
 _AGAIN = "download or copy it again: only a part of it is here"
 
+_NO_TABLE = "a list has to be a table"
 _BINARY = (
     (b"%PDF-", "a PDF document", "export the table from the program that the PDF came from, as .xlsx or CSV"),
-    (b"SQLite format 3\0", "an SQLite database", 'export the table: sqlite3 -header -csv FILE "SELECT …" > list.csv'),
+    (
+        b"SQLite format 3\0",
+        "an SQLite database",
+        'export the table: sqlite3 -header -csv FILE "SELECT …" > list.csv',
+    ),
     (b"\0\1\0\0Standard Jet DB", "an Access database", "in Access: External Data > Export > Excel"),
     (b"\0\1\0\0Standard ACE DB", "an Access database", "in Access: External Data > Export > Excel"),
-    (b"PAR1", "a Parquet file", "with pandas: Campaign.from_dataframe(pandas.read_parquet(…)), or write it as CSV"),
-    (b"ARROW1\0\0", "an Arrow file", "with pandas: Campaign.from_dataframe(pandas.read_feather(…)), or write it as CSV"),
-    (b"\x89HDF\r\n", "an HDF5 file", "with pandas: Campaign.from_dataframe(pandas.read_hdf(…)), or write it as CSV"),
+    (
+        b"PAR1",
+        "a Parquet file",
+        "with pandas: Campaign.from_dataframe(pandas.read_parquet(…)), or write it as CSV",
+    ),
+    (
+        b"ARROW1\0\0",
+        "an Arrow file",
+        "with pandas: Campaign.from_dataframe(pandas.read_feather(…)), or write it as CSV",
+    ),
+    (
+        b"\x89HDF\r\n",
+        "an HDF5 file",
+        "with pandas: Campaign.from_dataframe(pandas.read_hdf(…)), or write it as CSV",
+    ),
     (b"$FL2", "an SPSS file", "in SPSS: File > Export > CSV Data or Excel"),
     (b"<stata_dta>", "a Stata file", "in Stata: export delimited or export excel"),
     (b"{\\rtf", "a Word document (RTF)", "copy the table into a spreadsheet program and save it as .xlsx"),
@@ -68,22 +84,35 @@ _BINARY = (
     (b"bplist00", "a property list of macOS, perhaps a link to the list", "name the list itself"),
     (b"\x89PNG", "a picture", "a list has to be a table, not a picture of one"),
     (b"\xff\xd8\xff", "a picture", "a list has to be a table, not a picture of one"),
-    (b"!BDN", "an Outlook data file", "in Outlook: File > Open & Export > Import/Export > Export to a file > CSV"),
+    (
+        b"!BDN",
+        "an Outlook data file",
+        "in Outlook: File > Open & Export > Import/Export > Export to a file > CSV",
+    ),
 )
 """How files begin that are no lists: bytes, what it is, the way to a list."""
+_CARDS = ("address cards (vCard)", "import them into your address book, and export it as CSV")
+_PAGE = ("a link to a web page", "open the link, and download the list")
+_LDIF = ("an LDIF address book", "export the address book as CSV instead")
 _WORDED = (
-    (re.compile(r"BEGIN:VCARD", re.IGNORECASE), "address cards (vCard)", "import them into your address book and export it as CSV"),
-    (re.compile(r"BEGIN:VCALENDAR", re.IGNORECASE), "a calendar (iCalendar)", "a list has to be a table"),
-    (re.compile(r"\[InternetShortcut\]", re.IGNORECASE), "a link to a web page", "open the link, and download the list"),
-    (re.compile(r"ID;P[^\r\n]*\r?\n[A-Z];"), "a SYLK table", _SAVE),
-    (re.compile(r"TABLE\r?\n0,1\r?\n"), "a DIF table", _SAVE),
-    (re.compile(r"version: 1\r?\n(\r?\n)?dn:|dn: ?\w+=", re.IGNORECASE), "an LDIF address book", "export the address book as CSV instead"),
-    (re.compile(r"MIME-Version:|From: <Saved by", re.IGNORECASE), "a web page with a table (MHTML)", _SAVE),
-    (re.compile(r"%TGIF|%!PS"), "a PostScript document", "a list has to be a table"),
+    ("begin:vcard", "", *_CARDS),
+    ("begin:vcalendar", "", "a calendar (iCalendar)", _NO_TABLE),
+    ("[internetshortcut]", "", *_PAGE),
+    ("id;p", r"id;p[^\r\n]*\r?\n[a-z];", "a SYLK table", _SAVE),
+    ("table", r"table\r?\n0,1\r?\n", "a DIF table", _SAVE),
+    ("version: 1", r"version: 1\s+dn:", *_LDIF),
+    ("dn: ", r"dn: \w+=", *_LDIF),
+    ("mime-version:", "", "a web page with a table (MHTML)", _SAVE),
+    ("from: <saved by", "", "a web page with a table (MHTML)", _SAVE),
+    ("%!ps", "", "a PostScript document", _NO_TABLE),
 )
+"""How texts begin that are no lists: in small letters, as an expression, what it is, the way to a list."""
 _FOREIGN = {
     ".numbers": ("a Numbers document", "in Numbers: File > Export To > Excel (or CSV)"),
-    ".gsheet": ("only a link to a Google sheet", "in Google Sheets: File > Download > Microsoft Excel (.xlsx)"),
+    ".gsheet": (
+        "only a link to a Google sheet",
+        "in Google Sheets: File > Download > Microsoft Excel (.xlsx)",
+    ),
     ".xlsb": ("a binary Excel workbook", "in Excel: File > Save As > Excel Workbook (.xlsx)"),
     ".pdf": _BINARY[0][1:],
     ".docx": ("a Word document", "copy the table into a spreadsheet program and save it as .xlsx"),
@@ -91,7 +120,7 @@ _FOREIGN = {
     ".odt": ("a text document", "copy the table into a spreadsheet program and save it as .xlsx"),
     ".rtf": ("a Word document (RTF)", "copy the table into a spreadsheet program and save it as .xlsx"),
     ".pages": ("a Pages document", "copy the table into Numbers: File > Export To > Excel"),
-    ".vcf": _WORDED[0][1:],
+    ".vcf": _CARDS,
     ".mdb": _BINARY[2][1:],
     ".accdb": _BINARY[2][1:],
     ".sqlite": _BINARY[1][1:],
@@ -107,14 +136,17 @@ _FOREIGN = {
     ".wks": ("a Works or Lotus 1-2-3 workbook", _SAVE),
     ".slk": ("a SYLK table", _SAVE),
     ".dif": ("a DIF table", _SAVE),
-    ".ldif": ("an LDIF address book", "export the address book as CSV instead"),
+    ".ldif": _LDIF,
     ".html": ("a web page", _SAVE),
     ".htm": ("a web page", _SAVE),
-    ".eml": ("a message", "a list has to be a table"),
-    ".msg": ("an Outlook message", "a list has to be a table"),
-    ".pst": ("an Outlook data file", "in Outlook: File > Open & Export > Import/Export > Export to a file > CSV"),
-    ".url": ("a link to a web page", "open the link, and download the list"),
-    ".webloc": ("a link to a web page", "open the link, and download the list"),
+    ".eml": ("a message", _NO_TABLE),
+    ".msg": ("an Outlook message", _NO_TABLE),
+    ".pst": (
+        "an Outlook data file",
+        "in Outlook: File > Open & Export > Import/Export > Export to a file > CSV",
+    ),
+    ".url": _PAGE,
+    ".webloc": _PAGE,
     ".crdownload": ("a download that has not finished", "wait until it has, or download it again"),
     ".part": ("a download that has not finished", "wait until it has, or download it again"),
     ".download": ("a download that has not finished", "wait until it has, or download it again"),
@@ -123,15 +155,23 @@ _FOREIGN = {
 _IN_ZIP = (
     ("xl/workbook.bin", *_FOREIGN[".xlsb"]),
     ("word/document.xml", *_FOREIGN[".docx"]),
-    ("ppt/presentation.xml", "a presentation", "copy the table into a spreadsheet program and save it as .xlsx"),
+    (
+        "ppt/presentation.xml",
+        "a presentation",
+        "copy the table into a spreadsheet program and save it as .xlsx",
+    ),
     ("index/document.iwa", *_FOREIGN[".numbers"]),
     ("index.zip", *_FOREIGN[".numbers"]),
 )
 _IN_OLE = (
     ("EncryptedPackage", "encrypted", "open it with its password and save a copy without one"),
     ("WordDocument", *_FOREIGN[".doc"]),
-    ("PowerPoint Document", "a presentation", "copy the table into a spreadsheet program and save it as .xlsx"),
-    ("__properties_version1.0", "an Outlook message", "a list has to be a table"),
+    (
+        "PowerPoint Document",
+        "a presentation",
+        "copy the table into a spreadsheet program and save it as .xlsx",
+    ),
+    ("__properties_version1.0", "an Outlook message", _NO_TABLE),
 )
 _HOSTS = (
     ("docs.google.com", "in Google Sheets: File > Download > Microsoft Excel (.xlsx)"),
@@ -140,10 +180,16 @@ _HOSTS = (
     ("1drv.ms", "in Excel for the web: File > Create a Copy > Download a Copy"),
     ("onedrive.live.com", "in Excel for the web: File > Create a Copy > Download a Copy"),
     ("dropbox.com", "choose Download on that page"),
-    ("icloud.com", "in Numbers: File > Download a Copy > Excel"),
+    ("www.icloud.com", "in Numbers: File > Download a Copy > Excel"),
     ("airtable.com", "in Airtable: the view's menu > Download CSV"),
     ("notion.so", "in Notion: … > Export > CSV"),
 )
+
+
+_JSON = r'\[?\s*\{\s*"|\[\s*\]'
+_LINK = r'"doc_id"\s*:|"url"\s*:\s*"https://docs\.google\.com'
+_WEB_ADDRESS = r"(?:^|[/\\])(https?|ftps?|sftp|s3|gs|webdavs?):[/\\]{1,2}(.*)"
+_LONGEST_LINK = 2000
 
 
 def refuse_name(path: Path, shown: str) -> None:
@@ -153,7 +199,8 @@ def refuse_name(path: Path, shown: str) -> None:
         ListError: it is one of these.
 
     """
-    address = re.search(r"(?:^|[/\\])(https?|ftps?|sftp|s3|gs|webdavs?):[/\\]{1,2}(.*)", str(path), re.IGNORECASE | re.DOTALL)
+    name = str(path)
+    address = re.search(_WEB_ADDRESS, name, re.IGNORECASE | re.DOTALL) if ":" in name else None
     if address:
         url = f"{address[1]}://{address[2]}"
         how = next((hint for host, hint in _HOSTS if host in url.lower()), "download it with your browser")
@@ -205,6 +252,19 @@ def find_kind(path: Path, shown: str) -> Kind:
     return _kind_of_text(start, path, shown, by_name)
 
 
+def is_workbook(path: Path) -> bool:
+    """Tell from its first bytes, or from its name where those do not tell, whether a file is a workbook."""
+    by_name = _BY_SUFFIX.get(path.suffix.lower())
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+    except OSError:
+        start = b""  # whoever reads it says so
+    if start.startswith((_ZIP[:2], _OLE)):
+        return True
+    return by_name is not None and by_name.workbook
+
+
 def misnamed(path: Path, shown: str, kind: Kind) -> Diagnostic | None:
     """Say that a list is of another kind than its name says; None: it is not."""
     suffix = path.suffix.lower()
@@ -224,13 +284,23 @@ def _refused(shown: str, what: str, hint: str, code: str = "D120") -> ListError:
 
 
 def _kind_of_zip(path: Path, shown: str) -> Kind:
+    import zipfile
+
     try:
         with zipfile.ZipFile(path) as archive:
             names = {name.lower().lstrip("/") for name in archive.namelist()}
             mimetype = b""
-            if "mimetype" in names and archive.getinfo("mimetype").file_size < 200:  # noqa: PLR2004
+            if "mimetype" in names and archive.getinfo("mimetype").file_size < 200:
                 mimetype = archive.read("mimetype").strip()
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError, RuntimeError, NotImplementedError, EOFError) as error:
+    except (
+        zipfile.BadZipFile,
+        KeyError,
+        ValueError,
+        OSError,
+        RuntimeError,
+        NotImplementedError,
+        EOFError,
+    ) as error:
         raise _refused(shown, f"is damaged or incomplete ({error})", _AGAIN, "D124") from None
     for name, what, hint in _IN_ZIP:
         if name in names:
@@ -266,35 +336,37 @@ def _kind_of_ole(path: Path, shown: str) -> Kind:
 
 def _kind_of_text(start: bytes, path: Path, shown: str, by_name: Kind | None) -> Kind:
     text = _decoded(start).lstrip("\ufeff \t\r\n")
-    for pattern, what, hint in _WORDED:
-        if pattern.match(text):
-            raise _refused(shown, f"contains {what}" if what.startswith("address") else f"is {what}", hint)
+    for prefix, pattern, what, hint in _WORDED:
+        if text[: len(prefix)].lower() == prefix and re.match(pattern, text, re.IGNORECASE):
+            raise _refused(shown, f"is {what}", hint)
     if text.startswith("<"):
         kind = _kind_of_markup(text, shown, by_name)
         if kind is not None:
             return kind
-    suffix = path.suffix.lower()
-    if text.startswith(("{", "[")) and (by_name is JSON or re.match(r'\[?\s*\{\s*"|\[\s*\]', text)):
-        if re.search(r'"doc_id"\s*:|"url"\s*:\s*"https://docs\.google\.com', text) and len(start) < 2000:  # noqa: PLR2004
+    if text.startswith(("{", "[")) and (by_name is JSON or re.match(_JSON, text)):
+        if re.search(_LINK, text) and len(start) < _LONGEST_LINK:
             raise _refused(shown, f"is {_FOREIGN['.gsheet'][0]}", _FOREIGN[".gsheet"][1])
         return JSON
     if by_name is not None and not by_name.workbook:
         return by_name
+    return _unnamed_text(text, path, shown, by_name)
+
+
+def _unnamed_text(text: str, path: Path, shown: str, by_name: Kind | None) -> Kind:
+    """Take a text for a table only if it looks like one: nothing else says so."""
+    suffix = path.suffix.lower()
     if by_name is None and suffix in _FOREIGN:
         what, hint = _FOREIGN[suffix]
         raise _refused(shown, f"is {what}", hint)
-    if _is_table(text):
-        if by_name is not None or not suffix:
+    if by_name is not None or not suffix:
+        if _is_table(text):
             return TEXT
-        raise _refused(
-            shown,
-            f"({suffix}) is not a supported kind of list",
-            f"if it is a table of text, name it {path.stem}.csv; else {_SAVE}",
-        )
-    if by_name is not None:
-        raise _refused(shown, "is not a workbook, despite its name", f"{_AGAIN}, or save the list again as .xlsx")
-    what = suffix or "a file without suffix that is no table"
-    raise _refused(shown, f"({what}) is not a supported kind of list", _SAVE)
+        if by_name is not None:
+            hint = f"{_AGAIN}, or save the list again as .xlsx"
+            raise _refused(shown, "is not a workbook, despite its name", hint)
+        raise _refused(shown, "(a file without suffix) is not a supported kind of list", _SAVE)
+    hint = f"if it is a table of text, name it {path.stem}.csv; else {_SAVE}"
+    raise _refused(shown, f"({suffix}) is not a supported kind of list", hint)
 
 
 def _kind_of_markup(text: str, shown: str, by_name: Kind | None) -> Kind | None:
@@ -304,7 +376,11 @@ def _kind_of_markup(text: str, shown: str, by_name: Kind | None) -> Kind | None:
         return FODS
     if "urn:schemas-microsoft-com:office:spreadsheet" in head or 'progid="excel.sheet"' in head:
         raise _refused(shown, "is an XML spreadsheet of Excel 2003", _SAVE)
-    if re.match(r"(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<(!doctype html|html|head|body|meta|style|table|div)\b", head, re.DOTALL):
+    if re.match(
+        r"(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<(!doctype html|html|head|body|meta|style|table|div)\b",
+        head,
+        re.DOTALL,
+    ):
         if "<table" in text.lower():
             raise _refused(shown, "is a web page with a table (HTML), not a workbook or text table", _SAVE)
         raise _refused(
@@ -312,7 +388,9 @@ def _kind_of_markup(text: str, shown: str, by_name: Kind | None) -> Kind | None:
             "is a web page (HTML), not the list: perhaps the page that asks to sign in",
             "download the list again with your browser, signed in",
         )
-    if re.match(r"<\?xml|<[a-z:]+[\s>]", head) and (by_name is None or by_name.workbook or head.startswith("<?xml")):
+    if re.match(r"<\?xml|<[a-z:]+[\s>]", head) and (
+        by_name is None or by_name.workbook or head.startswith("<?xml")
+    ):
         raise _refused(shown, "is an XML file, not a list", "export the list as .xlsx or CSV (UTF-8)")
     return None
 

@@ -184,10 +184,10 @@ def read_opt_outs(path: Path) -> OptOuts:
         ListError: it cannot be read; it has rows but no addresses; a row has none. All of that together.
 
     """
-    from mailmerge.recipients import WORKBOOKS
+    from mailmerge.recipients.kinds import is_workbook
 
     stamp = _stamp(path)
-    rows = _sheet_rows(path) if path.suffix.lower() in WORKBOOKS else list(_text_rows(path))
+    rows = _sheet_rows(path) if is_workbook(path) else list(_text_rows(path))
     addresses: set[str] = set()
     domains: set[str] = set()
     for entries in _entries(path, rows):

@@ -203,7 +203,10 @@ def open_workbook(path: Path, shown: str, kind: Kind) -> Workbook:
         return OpenDocument(path, shown, flat=kind is FODS)
     from mailmerge.recipients.openpyxl_workbook import OpenpyxlWorkbook
 
-    return OpenpyxlWorkbook(path, shown)
+    book = OpenpyxlWorkbook(path, shown)
+    if path.suffix.lower() not in kind.suffixes:
+        book.kind = "XLSX"
+    return book
 
 
 _HIDDEN_HINT = 'show them, or decide in [data]: hidden = "skip" or hidden = "send"'

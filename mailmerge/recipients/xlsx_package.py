@@ -51,7 +51,7 @@ def read_package(path: Path, shown: str) -> list[Sheet]:
     """
     _check_kind(path, shown)
     with reading(shown), zipfile.ZipFile(path) as archive:
-        _check_sizes(archive, shown)
+        check_sizes(archive, shown)
         _check_formats(archive, shown)
         return list(_sheets(archive))
 
@@ -86,7 +86,13 @@ def _check_kind(path: Path, shown: str) -> None:
     raise ListError(f"{shown} {kind}", code="D120", hint=hint, place=Place(path=shown))
 
 
-def _check_sizes(archive: zipfile.ZipFile, shown: str) -> None:
+def check_sizes(archive: zipfile.ZipFile, shown: str) -> None:
+    """Refuse what would unpack to more than any list.
+
+    Raises:
+        ListError: with the part that is to blame.
+
+    """
     parts = archive.infolist()
     total = sum(part.file_size for part in parts)
     for part in parts:

@@ -165,16 +165,16 @@ def test_usage(mailmerge, arguments, said):
 @pytest.mark.parametrize(
     ("name", "content", "code", "words"),
     [
-        ("people.csv", "xlsx", "D120", ["is a workbook", "people.xlsx"]),
-        ("people.xlsx", b"email,name\na@example.com,Ana\n", "D120", ["is not a workbook", ".csv"]),
+        ("people.xlsx", b"<table><tr><td>email", "D120", ["is a web page with a table", ".csv", ".xlsx"]),
+        ("people.xlsx", b"PK\x03\x04" + bytes(99), "D124", ["incomplete", "download or copy it again"]),
         (
             "people.xlsx",
             b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + "EncryptedPackage".encode("utf-16le") + bytes(600),
             "D120",
             ["is encrypted", "without a password"],
         ),
-        ("people.xls", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "D120", [".xls", ".xlsx"]),
-        ("people.ods", b"PK\x03\x04", "D120", [".ods", ".xlsx"]),
+        ("people.xls", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "D124", [".xls", ".xlsx"]),
+        ("people.numbers", b"PK\x05\x06" + bytes(18), "D120", ["a zip archive"]),
         (
             "people.csv",
             "email,name\na@example.com,Jörg\n".encode("latin-1"),

@@ -286,7 +286,7 @@ def test_quoting_is_strict(write, content, code, line, message):
             "D108",
             'column 2 has no heading, but this row has "x" in it',
         ),
-        (b"PK\x03\x04....", "D120", "people.csv is a workbook or zip file, not text"),
+        (b"PK\x03\x04....", "D124", "people.csv is damaged or incomplete (File is not a zip file)"),
     ],
 )
 def test_lists_that_are_none(write, content, code, message):
@@ -307,7 +307,7 @@ def test_empty_columns_and_our_own_are_dropped(write):
     ("name", "options", "message"),
     [
         ("poeple.csv", {}, "there is no list poeple.csv"),
-        ("old.xls", {}, "old.xls: .xls is not a supported kind of list"),
+        ("old.xls", {}, "old.xls is not a workbook, despite its name"),
         ("people.csv", {"sheet": "People"}, "people.csv has no sheets"),
         (".", {}, ". is not a file"),
     ],

@@ -303,18 +303,22 @@ def test_types_apply_to_workbooks(save):
 @pytest.mark.parametrize(
     ("content", "code", "message"),
     [
-        (b"email,name\n", "D120", "people.xlsx is not a workbook, despite its name"),
-        (b"", "D120", "people.xlsx is empty"),
+        (b"email name\n", "D120", "people.xlsx is not a workbook, despite its name"),
+        (b"", "D120", "people.xlsx is empty: the file has 0 bytes"),
         (
             b"\xd0\xcf\x11\xe0" + bytes(600) + "EncryptedPackage".encode("utf-16-le"),
             "D120",
             "people.xlsx is encrypted",
         ),
-        (b"\xd0\xcf\x11\xe0" + bytes(600), "D120", "people.xlsx is an old .xls workbook"),
+        (
+            b"\xd0\xcf\x11\xe0" + bytes(600),
+            "D124",
+            "people.xlsx cannot be read as a workbook: it is damaged or incomplete",
+        ),
         (
             b"PK\x03\x04" + bytes(60),
             "D124",
-            "people.xlsx cannot be read as a workbook: BadZipFile: File is not a zip file",
+            "people.xlsx is damaged or incomplete (File is not a zip file)",
         ),
     ],
 )

@@ -1,0 +1,217 @@
+"""Excel 97-2003 workbooks (.xls), read by xlrd, which is an extra: few lists are that old.
+
+xlrd reads a file as a whole; a sheet has at most 65,536 rows. What it does not tell, which cells are formulas
+without a result, is found in the records of the sheet ([MS-XLS] 2.4.127). Macros are never looked at.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from openpyxl.styles.numbers import is_date_format, is_timedelta_format
+from openpyxl.utils.datetime import MAC_EPOCH, WINDOWS_EPOCH, from_excel
+
+from mailmerge.errors import ListError, MailmergeError
+from mailmerge.model import Place
+from mailmerge.recipients.cells import cell_value, sheet_cell, uncalculated
+from mailmerge.recipients.workbook import Range, Sheet, SheetRow, Workbook, damaged
+from mailmerge.recipients.xlsx_package import MAX_FORMAT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from mailmerge.recipients.recipient_list import SheetCell
+
+_EXACT = 1 << 53
+"""Up to here a float is one whole number."""
+_MAX_SIZE = 256 << 20
+"""Bytes of a file: xlrd has all of them in memory."""
+_TEXT, _NUMBER, _DATE, _BOOLEAN, _ERROR = 1, 2, 3, 4, 5
+"""As xlrd names types of cells."""
+_FORMULA, _END = 0x0006, 0x000A
+_FORMULA_RECORD = struct.Struct("<HHH8sH")
+"""Row, column, style, result, flags ([MS-XLS] 2.4.127)."""
+_NOTHING = (bytes(8), b"\3\0\0\0\0\0\xff\xff")
+"""Results: the number 0, and an empty text."""
+_RECALCULATE = 3
+"""Flags: always, or when the file is opened."""
+_PROPERTIES = "\5SummaryInformation".encode("utf-16-le")
+
+
+class XlsWorkbook(Workbook):
+    """A workbook as xlrd reads it."""
+
+    kind = "XLS"
+
+    def __init__(self, path: Path, shown: str) -> None:
+        self.shown = shown
+        self._path = path
+        self._book = self._open()
+        with self._reading():
+            names = [str(name) for name in self._book.sheet_names()]
+            visible = list(self._book._sheet_visibility)  # noqa: SLF001  sheets are not read yet
+        self.sheets = [Sheet(name, visible[at] == 0, str(at)) for at, name in enumerate(names)]
+        self._styles: dict[int, str] = {}
+
+    def _open(self) -> Any:
+        try:
+            import xlrd
+        except ImportError:
+            raise ListError(
+                f"{self.shown} is an Excel 97-2003 workbook: to read it the package xlrd is needed",
+                code="D217",
+                hint='pip install "mailmerge-kit[xls]", or save the list as .xlsx or CSV (UTF-8)',
+                place=Place(path=self.shown),
+            ) from None
+        if self._path.stat().st_size > _MAX_SIZE:
+            raise ListError(
+                f"{self.shown} has more than {_MAX_SIZE >> 20} MB",
+                code="D123",
+                hint="copy the cells into a new workbook, or save it as CSV (UTF-8)",
+                place=Place(path=self.shown),
+            )
+        self._errors = xlrd.error_text_from_code
+        content = self._path.read_bytes()
+        self._has_properties = _PROPERTIES in content
+        with self._reading():
+            return xlrd.open_workbook(
+                file_contents=content,
+                logfile=io.StringIO(),  # it writes about damage where it goes on
+                formatting_info=True,
+                on_demand=True,
+                ragged_rows=True,
+            )
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Turn what xlrd raises for a damaged file into one error: it fails in every way there is."""
+        try:
+            yield
+        except MailmergeError:
+            raise
+        except Exception as error:
+            what = str(error).partition("\n")[0]
+            if "encrypted" in what.lower():
+                raise ListError(
+                    f"{self.shown} is encrypted",
+                    code="D120",
+                    hint="open it with its password and save a copy without one",
+                    place=Place(path=self.shown),
+                ) from None
+            raise damaged(self.shown, "it is damaged or incomplete") from error
+
+    def _sheet(self, sheet: Sheet) -> Any:
+        with self._reading():
+            return self._book.sheet_by_index(int(sheet.part))
+
+    def rows(self, sheet: Sheet) -> Iterator[SheetRow]:
+        """Yield the rows that have content, in order."""
+        for number, hidden, cells in self._raw_rows(sheet):
+            yield SheetRow(
+                number, [uncalculated() if cell.stale else cell_value(cell) for cell in cells], hidden
+            )
+
+    def copies(self, sheet: Sheet) -> Iterator[tuple[int, Sequence[SheetCell]]]:
+        """Yield the same rows with their numbers, each cell as the file keeps it, for a copy."""
+        for number, _, cells in self._raw_rows(sheet):
+            yield number, [sheet_cell(cell, uncalculated=cell.stale) for cell in cells]
+
+    def about_rows(self, sheet: Sheet) -> int:
+        """Give the number of the last row of the sheet."""
+        return int(self._sheet(sheet).nrows)
+
+    def merged(self, sheet: Sheet) -> Sequence[Range]:
+        """Give the ranges of merged cells."""
+        found = self._sheet(sheet).merged_cells
+        return [Range(sheet.name, top + 1, left + 1, bottom, right) for top, bottom, left, right in found]
+
+    def links(self, sheet: Sheet) -> Mapping[tuple[int, int], str]:
+        """Give the targets of links by row and column."""
+        return {
+            (link.frowx + 1, link.fcolx + 1): str(link.url_or_path or "")
+            for link in self._sheet(sheet).hyperlink_list
+        }
+
+    def _raw_rows(self, sheet: Sheet) -> Iterator[tuple[int, bool, list[Any]]]:
+        page = self._sheet(sheet)
+        with self._reading():
+            stale = self._stale(int(sheet.part))
+        for row in range(page.nrows):
+            with self._reading():
+                info = page.rowinfo_map.get(row)
+                cells = [self._cell(page, row, column, stale) for column in range(page.row_len(row))]
+                hidden = bool(info and (info.hidden or info.height == 0))
+            if any(cell.value is not None or cell.stale for cell in cells):
+                yield row + 1, hidden, cells
+
+    def _cell(self, page: Any, row: int, column: int, stale: set[tuple[int, int]]) -> _Cell:
+        kind, value = page.cell_type(row, column), page.cell_value(row, column)
+        if (row, column) in stale:
+            return _Cell(None, "n", "General", stale=True)
+        if kind == _TEXT:
+            return _Cell(value or None, "s")
+        if kind == _BOOLEAN:
+            return _Cell(bool(value), "b")
+        if kind == _ERROR:
+            return _Cell(self._errors.get(value, "#VALUE!"), "e")
+        if kind not in {_NUMBER, _DATE}:
+            return _Cell(None, "n")
+        style = self._format(page.cell_xf_index(row, column))
+        return self._dated(float(value), style)
+
+    def _dated(self, number: float, style: str) -> _Cell:
+        """Give a number, or the date or time that its format makes of it."""
+        if not is_date_format(style):
+            whole = number.is_integer() and abs(number) < _EXACT
+            return _Cell(int(number) if whole else number, "n", style)
+        epoch = MAC_EPOCH if self._book.datemode else WINDOWS_EPOCH
+        try:
+            return _Cell(from_excel(number, epoch, timedelta=is_timedelta_format(style)), "d", style)
+        except (ValueError, OverflowError):
+            return _Cell("#VALUE!", "e", style)
+
+    def _format(self, style: int) -> str:
+        found = self._styles.get(style)
+        if found is None:
+            known = self._book.format_map.get(self._book.xf_list[style].format_key)
+            found = known.format_str if known and len(known.format_str) <= MAX_FORMAT else "General"
+            self._styles[style] = found
+        return found
+
+    def _stale(self, at: int) -> set[tuple[int, int]]:
+        """Find formulas whose results were never stored.
+
+        They are 0 or empty. Either the record says that whoever opens the file has to calculate it, or no
+        result is anything else in a file without properties, as libraries write it (xlwt, POI).
+        """
+        mem, end = self._book.mem, len(self._book.mem)
+        position = self._book._sh_abs_posn[at]  # noqa: SLF001  the records are in no other place
+        told: set[tuple[int, int]] = set()
+        empty: set[tuple[int, int]] = set()
+        calculated = False
+        while 0 <= position <= end - 4:
+            kind, length = struct.unpack_from("<HH", mem, position)
+            if kind == _END:
+                break
+            if kind == _FORMULA and length >= _FORMULA_RECORD.size:
+                row, column, _, result, flags = _FORMULA_RECORD.unpack_from(mem, position + 4)
+                if result in _NOTHING:
+                    (told if flags & _RECALCULATE else empty).add((row, column))
+                else:
+                    calculated = True
+            position += 4 + length
+        return told if calculated or self._has_properties else told | empty
+
+
+class _Cell(Struct, frozen=True):
+    """A cell in the form in which openpyxl has it."""
+
+    value: Any
+    data_type: str
+    number_format: str = "General"
+    stale: bool = False
