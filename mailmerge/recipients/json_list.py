@@ -29,6 +29,7 @@ from mailmerge.recipients.recipient_list import (
     long_cell,
     read_header,
 )
+from mailmerge.recipients.understanding import Understanding
 from mailmerge.text import excerpt, quoted
 from mailmerge.values import Number, Truth, canonical
 
@@ -81,7 +82,13 @@ class JsonList(RecipientList):
             raise list_error(shown, problems)
         super().__init__(path, shown, header, options)
         self._plain = False
-        self.dialect = {"lines": "JSON lines", "array": "JSON array"}.get(self._form, "JSON objects")
+        kind = {"lines": "JSON lines", "array": "JSON array"}.get(self._form, "JSON objects")
+        self.understanding = Understanding(kind, self._encoding.removesuffix("-sig").upper())
+
+    @property
+    def header_row(self) -> int:
+        """There is none: each object has the names that it needs."""
+        return 0
 
     def about_rows(self) -> int:
         """Say how many there are."""

@@ -165,13 +165,13 @@ def test_usage(mailmerge, arguments, said):
 @pytest.mark.parametrize(
     ("name", "content", "code", "words"),
     [
-        ("people.xlsx", b"<table><tr><td>email", "D120", ["is a web page with a table", ".csv", ".xlsx"]),
+        ("people.xlsx", b"<table><tr><td>email", "D120", ["is a web page with a table", "CSV", ".xlsx"]),
         ("people.xlsx", b"PK\x03\x04" + bytes(99), "D124", ["incomplete", "download or copy it again"]),
         (
             "people.xlsx",
             b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + "EncryptedPackage".encode("utf-16le") + bytes(600),
             "D120",
-            ["is encrypted", "without a password"],
+            ["is encrypted", "save a copy without one"],
         ),
         ("people.xls", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "D124", [".xls", ".xlsx"]),
         ("people.numbers", b"PK\x05\x06" + bytes(18), "D120", ["a zip archive"]),

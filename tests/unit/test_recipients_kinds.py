@@ -147,12 +147,12 @@ def test_e14_half_a_download_is_told(tmp_path, suffix, part):
             "people.xls is a text table",
         ),
         ("people.xlsx", CSV, "CSV, UTF-8, comma", "people.xlsx is a text table"),
-        ("people.csv", JSON, "JSON lines", "people.csv is JSON"),
+        ("people.csv", JSON, "JSON lines, UTF-8", "people.csv is JSON"),
         ("PEOPLE.XLSX", workbook(), 'XLSX, sheet "Sheet"', None),
         ("PEOPLE.CSV", CSV, "CSV, UTF-8, comma", None),
         ("people", workbook(), 'XLSX, sheet "Sheet"', None),
         ("people", CSV, "CSV, UTF-8, comma", None),
-        ("people", JSON, "JSON lines", None),
+        ("people", JSON, "JSON lines, UTF-8", None),
         ("people.xlsm", workbook(), 'XLSM, sheet "Sheet"', None),
         ("people.csv", b"ID;Person;email\n1;Ann;a@example.org\n", "CSV, UTF-8, semicolon", None),
         ("people.csv", b"<b>;email\n1;a@example.org\n", "CSV, UTF-8, semicolon", None),
@@ -166,7 +166,7 @@ def test_e14_content_decides_and_a_wrong_name_is_said(tmp_path, name, content, k
 
     people = open_list(path, shown=name)
 
-    assert people.dialect == kind
+    assert str(people.understanding) == kind
     assert ["a@example.org" in recipient.values for recipient in people] == [True]
     assert [(one.code, one.message.partition(",")[0]) for one in people.warnings] == (
         [("D215", told)] if told else []
