@@ -108,7 +108,7 @@ def refused(path, name):
         ("people.xlsx", b"hello world\n", "is not a workbook, despite its name"),
     ],
 )
-def test_e14_what_is_no_list_is_called_what_it_is(tmp_path, name, content, words):
+def test_what_is_no_list_is_called_what_it_is(tmp_path, name, content, words):
     """Other documents, archives, links and empty files are named, with the way to a list."""
     path = tmp_path / name
     path.write_bytes(content)
@@ -121,7 +121,7 @@ def test_e14_what_is_no_list_is_called_what_it_is(tmp_path, name, content, words
 
 @pytest.mark.parametrize("suffix", [".xlsx", ".ods"])
 @pytest.mark.parametrize("part", [0.02, 0.5, 0.9, 0.999])
-def test_e14_half_a_download_is_told(tmp_path, suffix, part):
+def test_half_a_download_is_told(tmp_path, suffix, part):
     """A workbook that is cut off anywhere is damaged or incomplete."""
     content = (LISTS / f"people{suffix}").read_bytes()
     path = tmp_path / f"people{suffix}"
@@ -159,7 +159,7 @@ def test_e14_half_a_download_is_told(tmp_path, suffix, part):
         ("people.csv", b"table,email\n1,a@example.org\n", "CSV, UTF-8, comma", None),
     ],
 )
-def test_e14_content_decides_and_a_wrong_name_is_said(tmp_path, name, content, kind, told):
+def test_content_decides_and_a_wrong_name_is_said(tmp_path, name, content, kind, told):
     """What is certainly a list is read as what it is; a suffix in capitals or none at all is no matter."""
     path = tmp_path / name
     path.write_bytes(content)
@@ -194,7 +194,7 @@ def test_a_web_address_is_not_a_list(name, address, words):
 
 @pytest.mark.parametrize("name", ["~$people.xlsx", ".~lock.people.xlsx#"])
 @pytest.mark.parametrize("there", [True, False])
-def test_e14_a_lock_file_is_told(tmp_path, name, there):
+def test_a_lock_file_is_told(tmp_path, name, there):
     """The mark that another program leaves beside an open workbook is not the workbook."""
     if there:
         (tmp_path / name).write_bytes(b"\x05Ann" + bytes(100))
