@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from mailmerge.values import Cell
 
 
-UNREADABLE = "unreadable"
-"""The type of a cell that the reader could not make sense of; its value says why."""
 _SIGNIFICANT = 15
 """Digits that a spreadsheet keeps and shows; a float's further digits are noise (0.1 + 0.2)."""
 _ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
@@ -35,8 +33,8 @@ def cell_value(cell: ReadOnlyCell | EmptyCell) -> Cell | CellError:
     value = cell.value
     if value is None:
         return ""
-    if cell.data_type in {UNREADABLE, "e"}:
-        return _unusable(cell.data_type, value)
+    if cell.data_type == "e":
+        return error_cell(str(value))
     if isinstance(value, bool):
         return Truth(value)
     if isinstance(value, datetime | date | time | timedelta):
@@ -44,7 +42,7 @@ def cell_value(cell: ReadOnlyCell | EmptyCell) -> Cell | CellError:
     if isinstance(value, int | float):
         number = exact_number(value)
         return str(value) if number is None else formatted_cell(number, cell.number_format)
-    return _text(str(value))
+    return text_cell(str(value))
 
 
 def _openpyxl_moment(cell: Any, value: Any) -> Cell | CellError:
@@ -57,12 +55,12 @@ def _openpyxl_moment(cell: Any, value: Any) -> Cell | CellError:
     return formatted_cell(Decimal(repr(days)), cell.number_format, date_1904=epoch == MAC_EPOCH)
 
 
-def _unusable(data_type: str, value: object) -> CellError:
-    if data_type == UNREADABLE:
-        return CellError(
-            "D165", f"the cell cannot be read ({value})", "type its value again, or empty the cell", ""
-        )
-    return error_cell(str(value))
+def unreadable(error: Exception) -> CellError:
+    """Stand in for a cell that cannot be made sense of, because of *error*."""
+    why = f"{type(error).__name__}: {error}".partition("\n")[0]
+    return CellError(
+        "D165", f"the cell cannot be read ({why})", "type its value again, or empty the cell", ""
+    )
 
 
 def error_cell(shown: str) -> CellError:
@@ -81,8 +79,6 @@ def sheet_cell(cell: ReadOnlyCell | EmptyCell, *, uncalculated: bool = False) ->
         return SheetCell(NO_RESULT, "e")
     if cell.value is None:
         return SheetCell(None, "n")
-    if cell.data_type == UNREADABLE:
-        return SheetCell("#VALUE!", "e")
     if isinstance(cell.value, float) and not math.isfinite(cell.value):
         return SheetCell(str(cell.value), "s")  # as `cell_value` reads it; no file can have it as a number
     return SheetCell(cell.value, cell.data_type, cell.number_format or "General")
@@ -126,14 +122,16 @@ def exact_number(number: float) -> Decimal | None:
     return Decimal(repr(float(f"{number:.{_SIGNIFICANT}g}")))
 
 
-def _text(value: str) -> Cell | CellError:
-    if len(value) > MAX_CELL:
-        return long_cell(value)
-    if "_x" in value:  # how the file format writes control characters
-        return _ESCAPED.sub(
-            lambda match: chr(int(match[1], 16)) if int(match[1], 16) < 32 else match[0], value
-        )
-    return value
+def text_cell(value: str) -> Cell | CellError:
+    """Make a text of a workbook a cell: ``_x000D_`` is how its file format writes a character."""
+    if "_x" in value:
+        value = _ESCAPED.sub(_unescaped, value)
+    return long_cell(value) if len(value) > MAX_CELL else value
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    code = int(found[1], 16)
+    return found[0] if 0xD800 <= code < 0xE000 else chr(code)
 
 
 _OF_TIME = frozenset({"date", "datetime", "time", "duration"})

@@ -87,6 +87,9 @@ class Workbook(ABC):
     def copies(self, sheet: Sheet) -> Iterator[tuple[int, Sequence[SheetCell]]]:
         """Yield the same rows with their numbers, each cell as the file keeps it, for a copy."""
 
+    def close(self) -> None:  # noqa: B027
+        """Close its file, if one is open; it is opened again where something more is read."""
+
     def about_rows(self, sheet: Sheet) -> int:  # noqa: ARG002
         """Say how many rows there are, about, without reading them; 0: nobody knows."""
         return 0

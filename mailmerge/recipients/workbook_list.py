@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from zipfile import BadZipFile
 
 from mailmerge.errors import ListError
 from mailmerge.model import Diagnostic, Place, Severity
@@ -20,6 +21,7 @@ from mailmerge.recipients.recipient_list import (
 )
 from mailmerge.recipients.understanding import Understanding
 from mailmerge.recipients.workbook import MAX_GAP, cell_name, damaged
+from mailmerge.recipients.xlsx_package import DocumentTypeError
 from mailmerge.text import did_you_mean
 from mailmerge.values import displayed
 
@@ -201,12 +203,27 @@ def open_workbook(path: Path, shown: str, kind: Kind) -> Workbook:
         from mailmerge.recipients.opendocument import OpenDocument
 
         return OpenDocument(path, shown, flat=kind is FODS)
-    from mailmerge.recipients.openpyxl_workbook import OpenpyxlWorkbook
-
-    book = OpenpyxlWorkbook(path, shown)
+    book = _open_xlsx(path, shown)
     if path.suffix.lower() not in kind.suffixes:
         book.kind = "XLSX"
     return book
+
+
+def _open_xlsx(path: Path, shown: str) -> Workbook:
+    """Open a workbook of Excel's format; what we cannot put together, openpyxl may try."""
+    from mailmerge.recipients.xlsx import XlsxWorkbook
+
+    try:
+        return XlsxWorkbook(path, shown)
+    except ListError as error:
+        if error.code != "D124" or isinstance(error.__cause__, DocumentTypeError | BadZipFile):
+            raise
+        from mailmerge.recipients.openpyxl_workbook import OpenpyxlWorkbook
+
+        try:
+            return OpenpyxlWorkbook(path, shown)
+        except ListError:  # what openpyxl says about it would help nobody
+            raise error from None
 
 
 _HIDDEN_HINT = 'show them, or decide in [data]: hidden = "skip" or hidden = "send"'

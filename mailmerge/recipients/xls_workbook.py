@@ -19,7 +19,7 @@ from mailmerge.errors import ListError, MailmergeError
 from mailmerge.model import Place
 from mailmerge.recipients.cells import cell_value, sheet_cell, uncalculated
 from mailmerge.recipients.workbook import Range, Sheet, SheetRow, Workbook, damaged
-from mailmerge.recipients.xlsx_package import MAX_FORMAT
+from mailmerge.recipients.xlsx_cells import MAX_FORMAT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -13,7 +13,8 @@ from xml.sax.saxutils import escape, quoteattr
 from mailmerge import files
 from mailmerge.model import OWN_COLUMNS
 from mailmerge.recipients.workbook import cell_name, cell_position
-from mailmerge.recipients.xlsx_package import read_package, reading
+from mailmerge.recipients.xlsx import XlsxWorkbook
+from mailmerge.recipients.xlsx_package import reading
 from mailmerge.report.result_files import cell_text, text_cell
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def copy_workbook(
         ListError: the list cannot be read as a workbook.
 
     """
-    parts = {part.name: part.part for part in read_package(source, str(source))}
+    parts = {one.name: one.part for one in XlsxWorkbook(source, str(source)).sheets}
     marks = _Marks(results)
     with (
         reading(str(source)),

@@ -1,0 +1,357 @@
+"""What the cells of a workbook's XML are: texts, numbers by their formats, dates, errors."""
+
+from __future__ import annotations
+
+import re
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from mailmerge.errors import ListError
+from mailmerge.model import Place
+from mailmerge.recipients.cells import (
+    error_cell,
+    exact_number,
+    formatted_cell,
+    text_cell,
+    unreadable,
+)
+from mailmerge.recipients.recipient_list import NO_RESULT, CellError, SheetCell
+from mailmerge.recipients.xlsx_package import local, parser_of
+from mailmerge.values import Number, Truth
+from mailmerge.values.number_format import BUILTIN, number_format, written_code
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from mailmerge.recipients.xlsx_package import Package
+    from mailmerge.values import Cell
+
+MAX_FORMAT = 255
+"""Characters of a number format, as spreadsheet programs have it."""
+_MAX_FORMATS = 10_000
+_MAX_STYLES = 100_000
+_REMEMBERED = 4096
+"""Cells of one format that are remembered by their texts: the same dates and sums come again and again."""
+_TEXTS = frozenset({"s", "str", "inlineStr"})
+_SHORT = 10
+"""Digits up to which a whole number without a format is shown as it is."""
+_MAX_NUMBER = 1000
+"""Characters of a number."""
+_PLAIN_NUMBER = re.compile(r"(?!-0\Z)-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{0,14}[1-9])?\Z", re.ASCII)
+_NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?\Z", re.ASCII)
+_ISO_DURATION = re.compile(r"P(?:([0-9]+)D)?T?(?:([0-9]+)H)?(?:([0-9]+)M)?(?:([0-9]+)(?:\.[0-9]*)?S)?\Z")
+_MOMENTS = frozenset({"date", "datetime"})
+_OF_TIME = frozenset({"date", "datetime", "time", "duration"})
+_EPOCH = datetime(1899, 12, 30)  # noqa: DTZ001  the dates of a sheet have no time zone
+_EPOCH_1904 = datetime(1904, 1, 1)  # noqa: DTZ001
+_DAYS_1904 = (_EPOCH_1904 - _EPOCH).days
+_ISO_FORMATS = {datetime: "yyyy-mm-dd hh:mm", date: "yyyy-mm-dd", time: "hh:mm", timedelta: "[h]:mm"}
+"""How a date is shown that stands in a cell without a format for it."""
+_TRUTHS = {"1": True, "0": False, "true": True, "false": False}
+_FAILURES = (ArithmeticError, LookupError, TypeError, ValueError)
+
+
+# --- the formats ---------------------------------------------------------------------------------------
+
+
+def read_formats(package: Package, part: str) -> list[str]:
+    """Give the number format of each style: nothing else of how cells look matters.
+
+    Raises:
+        ListError: there are more of them than any program writes.
+
+    """
+    codes: dict[str, str] = {}
+    styles: list[str] = []
+    inside = ""
+
+    def start(tag: str, attributes: dict[str, str]) -> None:
+        nonlocal inside
+        name = local(tag)
+        if name == "numFmt" and inside == "numFmts":
+            codes[attributes.get("numFmtId", "").strip()] = attributes.get("formatCode", "General")
+            if len(codes) > _MAX_FORMATS:
+                raise _too_many(package.shown, f"more than {_MAX_FORMATS:,} number formats")
+        elif name == "xf" and inside == "cellXfs":
+            styles.append(attributes.get("numFmtId", "0").strip())
+            if len(styles) > _MAX_STYLES:
+                raise _too_many(package.shown, f"more than {_MAX_STYLES:,} cell formats")
+        elif name in {"numFmts", "cellXfs", "cellStyleXfs", "dxfs"}:
+            inside = name
+
+    parser = parser_of(part)
+    parser.StartElementHandler = start
+    for block in package.blocks(part):
+        parser.Parse(block)
+    parser.Parse(b"", True)
+    return [codes.get(number) or _builtin(number) for number in styles]
+
+
+def _builtin(number: str) -> str:
+    return BUILTIN.get(int(number), "General") if number.isdecimal() and len(number) < 4 else "General"
+
+
+def _too_many(shown: str, what: str) -> ListError:
+    return ListError(
+        f"{shown} has {what}",
+        code="D123",
+        hint="copy the cells into a new workbook, or save it as CSV (UTF-8)",
+        place=Place(path=shown),
+    )
+
+
+# --- the texts -----------------------------------------------------------------------------------------
+
+
+class SharedTexts:
+    """The texts that cells name by number, read as far as they are asked for."""
+
+    def __init__(self, package: Package, part: str | None) -> None:
+        self.texts: list[Cell | CellError] = []
+        self._blocks: Iterator[bytes] = iter(()) if part is None else package.blocks(part)
+        self.complete = part is None
+        """Whether there are no others."""
+        self._letters: list[str] = []
+        self._phonetic = 0
+        self._names: dict[str, str] = {}
+        parser = self._parser = parser_of(part or "")
+        parser.StartElementHandler = self._start
+        parser.EndElementHandler = self._end
+
+    def get(self, index: int) -> Cell | CellError:
+        """Give a text by its number, from 0.
+
+        Raises:
+            IndexError: there are not so many.
+
+        """
+        if index < 0:
+            raise IndexError("there is no such text")
+        texts = self.texts
+        while index >= len(texts):
+            block = next(self._blocks, None)
+            if block is None:
+                self._finish()
+                raise IndexError("there is no such text")
+            self._parser.Parse(block)
+        return texts[index]
+
+    def _finish(self) -> None:
+        if not self.complete:
+            self.complete = True
+            self._parser.Parse(b"", True)
+
+    def _start(self, tag: str, _: dict[str, str]) -> None:
+        name = self._names.get(tag)
+        if name is None:
+            name = self._names[tag] = local(tag)
+        if name == "t":
+            if not self._phonetic:
+                self._parser.CharacterDataHandler = self._letters.append
+        elif name == "rPh":
+            self._phonetic += 1
+
+    def _end(self, tag: str) -> None:
+        name = self._names[tag]
+        if name == "t":
+            self._parser.CharacterDataHandler = None
+        elif name == "si":
+            self.texts.append(text_cell("".join(self._letters)))
+            self._letters.clear()
+        elif name == "rPh":
+            self._phonetic -= 1
+
+
+# --- the cells -----------------------------------------------------------------------------------------
+
+
+class CellsOfFormat(dict[str, "Cell | CellError"]):
+    """The cells of one number format by the texts that the file has for them."""
+
+    def __init__(self, make: Callable[[str], Cell | CellError]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, text: str) -> Cell | CellError:
+        plain = text.strip()
+        try:
+            cell = self._make(plain) if plain else ""
+        except _FAILURES as error:
+            cell = unreadable(error)
+        if len(self) < _REMEMBERED and len(text) < 64:
+            self[text] = cell
+        return cell
+
+
+class CellsOfStyles(dict["str | None", CellsOfFormat]):
+    """The cells of numbers by style, as the attribute ``s`` names it."""
+
+    def __init__(self, make: Callable[[str | None], Callable[[str], Cell | CellError]]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, style: str | None) -> CellsOfFormat:
+        found = self[style] = CellsOfFormat(self._make(style))
+        return found
+
+
+class Cells:
+    """Makes cells as a list has them."""
+
+    def __init__(self, texts: SharedTexts, formats: list[str], *, date_1904: bool) -> None:
+        self.texts = texts
+        self.numbers = CellsOfStyles(self._maker)
+        self.truths = CellsOfFormat(lambda text: Truth(_TRUTHS[text]))
+        self._formats = formats
+        self.date_1904 = date_1904
+
+    def other(self, kind: str, text: str, style: str | None) -> Cell | CellError:
+        """Make a cell that is neither number nor shared text."""
+        if kind in {"str", "inlineStr"}:
+            return text_cell(text)
+        if kind == "b":
+            return self.truths[text]
+        plain = text.strip()
+        if kind == "e" and plain:
+            return error_cell(plain)
+        try:
+            return self._moment(kind, plain, style) if plain else ""
+        except _FAILURES as error:
+            return unreadable(error)
+
+    def _moment(self, kind: str, text: str, style: str | None) -> Cell | CellError:
+        if kind != "d":
+            raise ValueError(f"there is no type {kind[:20]!r}")
+        moment, code = iso_moment(text), self.format_of(style)
+        if number_format(code).kind not in _OF_TIME:
+            code = next(code for kind, code in _ISO_FORMATS.items() if isinstance(moment, kind))
+        return formatted_cell(_days(moment, date_1904=self.date_1904), code, date_1904=self.date_1904)
+
+    def shared(self, text: str) -> Cell | CellError:
+        """Give the text of a number that is not among those read so far, or not one at all."""
+        if not text.strip():
+            return ""
+        try:
+            return self.texts.get(int(text))
+        except (IndexError, ValueError) as error:
+            return unreadable(error)
+
+    def format_of(self, style: str | None) -> str:
+        """Give the number format of a style.
+
+        Raises:
+            IndexError: there is no such style.
+
+        """
+        at = int(style or 0)
+        if not 0 <= at < max(len(self._formats), 1):
+            raise IndexError("there is no such format")
+        code = self._formats[at] if self._formats else "General"
+        if len(code) > MAX_FORMAT:
+            raise ValueError(f"its number format has more than {MAX_FORMAT} characters")
+        return code
+
+    def _maker(self, style: str | None) -> Callable[[str], Cell | CellError]:
+        try:
+            code = self.format_of(style)
+        except _FAILURES as error:
+            problem = unreadable(error)
+            return lambda _: problem
+        date_1904 = self.date_1904
+        general = code == "General"
+
+        def make(text: str) -> Cell | CellError:
+            number = exact(text)
+            if number is None:
+                return text
+            if general and len(text) < _SHORT and text.isdecimal():
+                return Number(number)
+            return formatted_cell(number, code, date_1904=date_1904)
+
+        return make
+
+
+class Copies(Cells):
+    """Makes cells as the file keeps them."""
+
+    def raw(self, kind: str | None, text: str, style: str | None) -> SheetCell:
+        """Make one of them; where it cannot be read, it is an error there as well."""
+        try:
+            code = written_code(self.format_of(style))
+        except _FAILURES:
+            code = "General"
+        if not text.strip() and kind not in _TEXTS:
+            return EMPTY
+        if kind is None or kind == "n":
+            return self._number(text.strip(), code)
+        cell = self.shared(text) if kind == "s" else self.other(kind, text, style)
+        shown = cell.shown if isinstance(cell, CellError) else cell
+        if isinstance(cell, CellError) and kind not in _TEXTS:
+            return SheetCell(shown or "#VALUE!", "e")
+        if isinstance(shown, str):
+            return SheetCell(shown, "s", code)
+        return SheetCell(iso_moment(text.strip()), "d", code) if kind == "d" else SheetCell(shown.value, "b")
+
+    def _number(self, text: str, code: str) -> SheetCell:
+        try:
+            number = exact(text)
+        except _FAILURES:
+            return SheetCell("#VALUE!", "e")
+        if number is None:  # as `exact` gives it to a list; no file can have it as a number
+            return SheetCell(text, "s")
+        value = int(text) if text.lstrip("-").isdecimal() else float(text)
+        if self.date_1904 and number_format(code).kind in _MOMENTS:
+            value += _DAYS_1904
+        return SheetCell(value, "n", code)
+
+
+EMPTY = SheetCell(None, "n")
+NOT_CALCULATED = SheetCell(NO_RESULT, "e")
+"""An empty cell would hide that something is missing."""
+
+
+def exact(text: str) -> Decimal | None:
+    """Read a number as it was typed, without binary noise; None: it is too large for any spreadsheet.
+
+    Raises:
+        ValueError: it is not one.
+
+    """
+    if _PLAIN_NUMBER.match(text) and len(text) < 17:
+        return Decimal(text)
+    if len(text) > _MAX_NUMBER or not _NUMBER.match(text):
+        raise ValueError(f"{text[:20]!r} is not a number")
+    whole = text.lstrip("-+").isdecimal()
+    return exact_number(int(text) if whole else float(text))
+
+
+def iso_moment(text: str) -> datetime | date | time | timedelta:
+    """Read a cell of type ``d``: ``2026-03-05``, ``2026-03-05T14:30:00``, ``14:30:00`` or ``PT26H30M``.
+
+    Raises:
+        ValueError: it is none of them.
+
+    """
+    if text.startswith("P"):
+        found = _ISO_DURATION.match(text)
+        if not found:
+            raise ValueError(f"{text[:40]!r} is not a duration")
+        days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+        return timedelta(days, seconds, 0, 0, minutes, hours)
+    if "T" not in text and ":" in text and "-" not in text:
+        return time.fromisoformat(text.removesuffix("Z"))
+    if text.startswith("T"):
+        return time.fromisoformat(text[1:].removesuffix("Z"))
+    moment = datetime.fromisoformat(text.removesuffix("Z"))
+    return moment.replace(tzinfo=None) if "T" in text else moment.date()
+
+
+def _days(moment: datetime | date | time | timedelta, *, date_1904: bool) -> Decimal:
+    """Count the days of a moment as a number in a cell counts them."""
+    if isinstance(moment, time):
+        moment = datetime.combine(date(1899, 12, 30), moment) - _EPOCH
+    elif isinstance(moment, date):
+        whole = moment if isinstance(moment, datetime) else datetime.combine(moment, time())
+        moment = whole - (_EPOCH_1904 if date_1904 else _EPOCH)
+    return Decimal(moment // timedelta(microseconds=1)) / Decimal(86_400_000_000)
