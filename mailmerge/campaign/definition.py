@@ -134,4 +134,6 @@ class Definition(Struct, frozen=True):
 
         """
         made = recipe(self.file, account, out=self.workspace.out)
-        return Composer(made, recipients.columns, list_name=recipients.shown).sent_by(account)
+        composer = Composer(made, recipients.columns, list_name=recipients.shown).sent_by(account)
+        recipients.reads(composer.renderer.used_names)
+        return composer

@@ -97,6 +97,7 @@ class Planning:
             files=self._log,
         ).sent_by(account)
         """The campaign's templates and message builder; what it looks at is noted."""
+        recipients.reads(self.composer.renderer.used_names)
         # Nobody can tell whether rows that a program hands in are the same as before.
         rows = secrets.token_hex(8) if self._source is None else ""
         # Rows of another list are chosen and corrected by this one: both are facts.

@@ -142,6 +142,22 @@ def find_column(columns: Columns, wanted: str, option: str) -> int:
     )
 
 
+def read_columns(columns: Columns, options: Options, names: frozenset[str]) -> frozenset[int]:
+    """Give the places of the columns that something reads: what has these *names*, an option, or all.
+
+    A template that goes through ``row`` may read every column.
+    """
+    if "row" in names:
+        return frozenset(range(len(columns.names)))
+    named = [*options.types, *options.defaults, *([options.key] if options.key else [])]
+    by_option = {find_column(columns, name, "data") for name in named}
+    return frozenset(
+        at
+        for at, (heading, name) in enumerate(zip(columns.headings, columns.names, strict=True))
+        if at in by_option or heading in names or name in names
+    )
+
+
 def _beyond(cells: Sequence[str], row: int, place: Callable[[int], Place]) -> Diagnostic:
     if len(cells) > MAX_COLUMNS:
         message = f"row {row} has {len(cells):,} cells; a list may have {MAX_COLUMNS:,} columns"
@@ -266,6 +282,14 @@ class RecipientList(ABC):
         self._key = None if options.key is None else find_column(self.columns, options.key, "data.key")
         self._plain = header.whole and not (options.key or options.types or options.defaults)
         self._plan = self._columns(options)
+        self._unread: frozenset[int] = frozenset()
+
+    def reads(self, names: frozenset[str]) -> None:
+        """Say which names and headings are read: a damaged cell elsewhere does not make its row invalid."""
+        read = read_columns(self.columns, self.options, names)
+        self._unread = frozenset(
+            position for index, position in enumerate(self.header.kept) if index not in read
+        )
 
     @property
     def header_row(self) -> int:
@@ -402,8 +426,9 @@ class RecipientList(ABC):
         for column in self._plan:
             cell = cells[column.position]
             if isinstance(cell, CellError):
-                place = self._place(row, line, column.position)
-                problems.append(Diagnostic(cell.code, cell.message, cell.hint, place=place, row=row))
+                if column.position not in self._unread:
+                    place = self._place(row, line, column.position)
+                    problems.append(Diagnostic(cell.code, cell.message, cell.hint, place=place, row=row))
                 values.append(cell.shown)
             elif isinstance(cell, str) and not cell.strip():
                 values.append(cell if column.default is None else column.default)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import struct
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -17,7 +18,7 @@ from openpyxl.utils.datetime import MAC_EPOCH, WINDOWS_EPOCH, from_excel
 
 from mailmerge.errors import ListError, MailmergeError
 from mailmerge.model import Place
-from mailmerge.recipients.cells import cell_value, sheet_cell, uncalculated
+from mailmerge.recipients.cells import cell_value, formatted_cell, sheet_cell, uncalculated
 from mailmerge.recipients.workbook import Range, Sheet, SheetRow, Workbook, damaged
 from mailmerge.recipients.xlsx_cells import MAX_FORMAT
 
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from mailmerge.recipients.recipient_list import SheetCell
+    from mailmerge.recipients.recipient_list import CellError, SheetCell
+    from mailmerge.values import Cell
 
 _EXACT = 1 << 53
 """Up to here a float is one whole number."""
@@ -112,9 +114,7 @@ class XlsWorkbook(Workbook):
     def rows(self, sheet: Sheet) -> Iterator[SheetRow]:
         """Yield the rows that have content, in order."""
         for number, hidden, cells in self._raw_rows(sheet):
-            yield SheetRow(
-                number, [uncalculated() if cell.stale else cell_value(cell) for cell in cells], hidden
-            )
+            yield SheetRow(number, [self._made(cell) for cell in cells], hidden)
 
     def copies(self, sheet: Sheet) -> Iterator[tuple[int, Sequence[SheetCell]]]:
         """Yield the same rows with their numbers, each cell as the file keeps it, for a copy."""
@@ -164,6 +164,15 @@ class XlsWorkbook(Workbook):
         style = self._format(page.cell_xf_index(row, column))
         return self._dated(float(value), style)
 
+    def _made(self, cell: Any) -> Cell | CellError:
+        if cell.stale:
+            return uncalculated()
+        if cell.data_type != "d":
+            return cell_value(cell)
+        return formatted_cell(
+            Decimal(repr(cell.number)), cell.number_format, date_1904=bool(self._book.datemode)
+        )
+
     def _dated(self, number: float, style: str) -> _Cell:
         """Give a number, or the date or time that its format makes of it."""
         if not is_date_format(style):
@@ -171,7 +180,9 @@ class XlsWorkbook(Workbook):
             return _Cell(int(number) if whole else number, "n", style)
         epoch = MAC_EPOCH if self._book.datemode else WINDOWS_EPOCH
         try:
-            return _Cell(from_excel(number, epoch, timedelta=is_timedelta_format(style)), "d", style)
+            return _Cell(
+                from_excel(number, epoch, timedelta=is_timedelta_format(style)), "d", style, number=number
+            )
         except (ValueError, OverflowError):
             return _Cell("#VALUE!", "e", style)
 
@@ -215,3 +226,5 @@ class _Cell(Struct, frozen=True):
     data_type: str
     number_format: str = "General"
     stale: bool = False
+    number: float = 0
+    """Of a date or time: its days."""

@@ -58,22 +58,26 @@ class Survey:
 
     def __init__(self, tree: nodes.Node) -> None:
         self.names: set[str] = set()
-        """Every name that is read anywhere, and the headings in ``row["heading"]``."""
+        """Every name that is read anywhere, and the headings in ``row["heading"]``, then without ``row``."""
         self.bound: set[str] = set()
         """What ``set``, ``for``, macros and imports define."""
         self.references: list[tuple[_Reference, str]] = []
         """Literal names of other templates, with the tags that hold them."""
         self.row_keys: list[tuple[str, int]] = []
         """The headings in ``row["heading"]``, with their lines."""
+        rows = 0
         for node in tree.find_all(_SURVEYED):
             if isinstance(node, nodes.Name):
                 (self.names if node.ctx == "load" else self.bound).add(node.name)
+                rows += node.name == "row"
             elif isinstance(node, nodes.Getitem):
                 self._note_key(node)
             elif isinstance(node, nodes.Macro):
                 self.bound.add(node.name)
             elif isinstance(node, _Reference):
                 self._note_reference(node)
+        if rows == len(self.row_keys):  # it is only asked for cells by their headings
+            self.names.discard("row")
 
     def _note_key(self, node: nodes.Getitem) -> None:
         row = isinstance(node.node, nodes.Name) and node.node.name == "row"
