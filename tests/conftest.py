@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from servers.certificates import Certificates
     from servers.command import Mailmerge
     from servers.kept import KeepingSandbox
+    from servers.libreoffice import LibreOffice
     from servers.openid import OpenIdProvider
     from servers.postfix import Postfix
     from servers.sink import SmtpSink
@@ -148,6 +149,14 @@ def openid_provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenId
     server = OpenIdProvider(tmp_path_factory.mktemp("openid"))
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def libreoffice(tmp_path_factory: pytest.TempPathFactory) -> LibreOffice:
+    """LibreOffice, to make workbooks with and to see what it shows of them."""
+    from servers.libreoffice import LibreOffice
+
+    return LibreOffice(tmp_path_factory.mktemp("libreoffice"))
 
 
 @pytest.fixture

@@ -73,11 +73,12 @@ def general_within(number: float) -> str:
 
 def scaled(number: float, places: int) -> int:
     """Give the size of a number times ten to the power of *places*, rounded half up on its 15 digits."""
-    text = f"{number:.14e}"
-    if text[0] == "-":
-        text = text[1:]
-    digits = int(text[0] + text[2:16])
-    drop = 14 - int(text[17:]) - places
+    size = abs(number)
+    if 1e15 <= size < _FIRST_INEXACT and size.is_integer():  # noqa: PLR2004
+        digits, drop = int(size), -places
+    else:
+        text = f"{size:.14e}"
+        digits, drop = int(text[0] + text[2:16]), 14 - int(text[17:]) - places
     if drop <= 0:
         return digits * 10**-drop  # type: ignore[no-any-return]
     if drop > SIGNIFICANT:
@@ -113,6 +114,8 @@ def number_section(parts: Sequence[Part], language: Language) -> Callable[[float
 
 
 def _constant(parts: Sequence[Part]) -> Callable[[float], str]:
+    if any(part.kind == "letter" for part in parts):
+        raise UnknownFormat("has neither digits nor parts of a date")
     text = "".join(part.text for part in parts)
     return lambda number: "-" + text if number < 0 and text else text
 
@@ -244,7 +247,7 @@ def _quick(layout: _Layout) -> Callable[[float], str] | None:
     foreign = layout.language.point != "." or layout.language.thousands != ","
 
     def show(number: float) -> str:
-        size = number * factor if number >= 0 else -number * factor
+        size = abs(number) * factor
         units = size * scale
         if units < _PLAIN_UP_TO and not 0.4999 < units % 1.0 < 0.5001:
             digits = format(size, spec)

@@ -145,3 +145,8 @@ def _read(key: str) -> Language:
 @cache
 def _file() -> _File:
     return msgspec.json.decode((Path(__file__).parent / "languages.json").read_bytes(), type=_File)
+
+
+def languages_known() -> list[str]:
+    """Give the hexadecimal numbers of the languages that are known."""
+    return sorted(_file().languages)

@@ -43,7 +43,6 @@ _ERAS = (
 _MINGUO = 1911
 _BUDDHIST = 543
 _ZERO = Part("digit", "0")
-_UNKNOWN_LETTERS = frozenset("QqWwNn")
 
 
 class _Field:
@@ -252,7 +251,7 @@ class _Reader:
             return self.language.slash if any(unit in _DATED for unit in self._units) else "/", 1
         if part.kind == "digit":
             raise UnknownFormat("mixes digits with dates")
-        if part.kind in {"exponent", "general", "percent", "cell"} or part.text in _UNKNOWN_LETTERS:
+        if part.kind in {"exponent", "general", "percent", "cell", "letter"}:
             raise UnknownFormat(f'contains "{part.text}" in a date')
         return part.text, 1
 

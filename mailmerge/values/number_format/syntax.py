@@ -25,7 +25,7 @@ class Part(Struct, frozen=True):
     Args:
         kind: ``text`` (shown as it is), ``digit`` (``0``, ``#``, ``?``), ``point``, ``comma``, ``percent``,
             ``slash``, ``exponent``, ``general``, ``cell`` (``@``), ``moment`` (``yyyy``), ``elapsed``,
-            ``half`` (``AM/PM``).
+            ``half`` (``AM/PM``), ``letter`` (of a quarter, a week or whatever else only LibreOffice knows).
         text: as the code has it, without what marks it.
 
     """
@@ -56,7 +56,7 @@ class Section(Struct, frozen=True):
 
 _PART = re.compile(
     r"""
-      "(?P<quoted>[^"]*)(?:"|\Z)
+      "(?P<quoted>[^"]*)"
     | \\(?P<escaped>.)
     | _(?P<width>.)
     | \*(?P<fill>.)
@@ -65,6 +65,7 @@ _PART = re.compile(
     | (?P<general>General|Standard)
     | (?P<exponent>E[+-])
     | (?P<moment>y+|m+|d+|h+|s+|g+|e+|b+|a{3,4})
+    | (?P<letter>[QWN])
     | (?P<other>.)
     """,
     re.IGNORECASE | re.VERBOSE | re.DOTALL,
@@ -79,6 +80,8 @@ _ELAPSED = re.compile(r"(?:h{1,9}|m{1,9}|s{1,9})\Z", re.IGNORECASE)
 _LANGUAGE = re.compile(
     r"\$(.*?)(?:-([0-9a-f]{1,8}|[a-z]{1,8}(?:-[0-9a-z]{1,8})*(?:,[0-9a-f]+)?))?\Z", re.IGNORECASE | re.DOTALL
 )
+_WIDTHS = "111223211112111122222222221122223222222321222333232222232221112212222212211213222212122222211121"
+"""Blanks that LibreOffice puts in the place of each character from the blank on, which is never shown itself."""
 _OTHERS = {
     ".": "point",
     ",": "comma",
@@ -147,9 +150,11 @@ def _part(kind: str, text: str) -> Part | None:
     if kind == "fill":  # repeated as often as the column is wide: a text has no width
         return None
     if kind == "width":
-        return Part("text", " ")
+        return Part("text", " " * (int(_WIDTHS[ord(text) - 32]) if " " <= text <= "\x7f" else 2))
     if kind in {"quoted", "escaped"}:
         return Part("text", text)
     if kind == "other":
+        if text == '"':
+            raise UnknownFormat("has a quote that does not end")
         return Part(_OTHERS.get(text, "text"), text)
     return Part(kind, text if kind == "half" else text.lower())

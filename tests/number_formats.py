@@ -1,0 +1,119 @@
+"""Thousands of cells, a number and a number format each, for asking other programs what they show of them."""
+
+from __future__ import annotations
+
+import random
+
+from mailmerge.values.number_format.languages import languages_known
+
+NUMBERS = (
+    0, 1, -1, 0.5, -0.5, 1.005, 2.675, -2.675, 8.995, 99, 716, 1234.5, -1234.567, 0.256, 0.07, 0.1 + 0.2, 1 / 3, 12.3456789,
+    1234567.891, 13800138000, 491512345678, 123456789012345, 4111111111111111, 1.234567890123457e16, 1e21, 1e-5, 0.00001234,
+    -0.004, 12345.678901234567, 46086, -99999.995, 1e9, 5551234567,
+)  # fmt: skip
+MOMENTS = (
+    46086, 46086.604166666664, 46086.604166, 46387.75, 46024.000011574, 36526, 73050.999988426, 61, 18264.5, 43585, 43586.25,
+    45350.5, 46022.999, 0.25, 0.6041666666666666, 0.999, 1.086805555555556,
+)  # fmt: skip
+NUMBER_FORMATS = (
+    "General", "0", "0.0", "0.00", "0.000", "#,##0", "#,##0.00", "#,##0.0##", "#.##", "#.0#", "0.0?", "???.??", "#", "#,###",
+    "0,000.0", "00000", "000-00-0000", "(000) 000-0000", "0000 0000 0000 0000", "00\\.00\\.00", "0%", "0.00%", "#,##0 %",
+    '0.0"%"', "0.00E+00", "0E+0", "##0.0E+0", "0.##E-0", "# ?/?", "# ??/??", "# ??/16", "?/8", "# #/#", "0 0/0", "# ???/???",
+    "#,##0,", '0.0,,"M"', '#,##0.00 "€"', "#,##0.00 [$€-407]", "[$€-2] #,##0.00", "[$-407]#,##0.00", "[$-40C]#,##0.00 [$€-40C]",
+    "$#,##0.00", "[$$-409]#,##0.00", "[$¥-804]#,##0.00", "[$£-809]#,##0.00;[Red]-[$£-809]#,##0.00", "#,##0.00 [$CHF-807]",
+    "[$-4009]#,##0.00", "[$EUR] #,##0.00", '#,##0.00\\ "zł"', "#,##0.00\\ _€", "+0;-0;0", '0;(0);"none"', "0.00;[Red]-0.00",
+    '_-* #,##0.00\\ "€"_-;\\-* #,##0.00\\ "€"_-;_-* "-"??\\ "€"_-;_-@_-', '_("$"* #,##0.00_);_("$"* \\(#,##0.00\\);_("$"* "-"??_);_(@_)',
+    "#,##0_);[Red](#,##0)", '"yes";"no";"maybe"', "0;;", ";;;", '[>=1000]0.0,"k";0', '[<1]0.00;[>100]0;0.0', "[=1]0\" day\";0\" days\"",
+    '[Red][<0]-0.0;[Blue]0.0', '"No. "0', '0" Stk."', "\\#0", "0\\ \\k\\g", "@", 'General" units"', "[Color 12]0.0", "0;-0;;@",
+    "0.00 ;(0.00)", "* 0.00", "#,##0.00_ ", "0.0000000000", "000", "0.00-", "-0", "(0)", "0/0",
+)  # fmt: skip
+MOMENT_FORMATS = (
+    "dd.mm.yyyy", "d.m.yy", "yyyy-mm-dd", "m/d/yyyy", "mm/dd/yy", "d-mmm-yy", "d-mmm", "mmm-yy", "d mmmm yyyy", "mmmm d, yyyy", "dddd",
+    "ddd dd.mm.", "dddd, d. mmmm yyyy", "mmmmm", "mmmm yyyy", "yyyy", "yy", "yyyymmdd", "dd/mm/yyyy hh:mm", "yyyy-mm-dd hh:mm:ss",
+    "yyyy-mm-dd\\Thh:mm:ss", "m/d/yy h:mm AM/PM", "h:mm", "hh:mm", "h:mm:ss", "h:mm AM/PM", "hh:mm:ss AM/PM", "h AM/PM",
+    "mm:ss", "mm:ss.0", "hh:mm:ss.000", 'd". "mmmm',
+    "[$-407]d. mmmm yyyy", "[$-407]dddd, dd/mm/yy", "[$-40C]dddd d mmmm yyyy", "[$-409]mmmm d, yyyy;@", "[$-409]h:mm AM/PM;@",
+    "[$-409]d-mmm-yyyy;@", "[$-F800]dddd, mmmm dd, yyyy", "[$-F400]h:mm:ss AM/PM", '[$-804]yyyy"年"m"月"d"日";@',
+    '[$-411]yyyy"年"m"月"d"日";@', '[$-411]ggge"年"m"月"d"日";@', "[$-404]e/m/d;@", "[$-107041E]d mmm yyyy", "[$-D07041E]dd/mm/yyyy",
+    "[$-1010409]m/d/yyyy", "[$-419]d mmmm yyyy", "[$-415]d mmmm yyyy", "[$-405]d. mmmm yyyy", "[$-40B]d. mmmm yyyy", "[$-40D]d mmmm",
+    '"on "d.m.', "d\\.m\\.yyyy", "[Blue]dd.mm.yyyy", "dd.mm.yyyy;@", "aaa", "d/m", "hh\\hmm", '"W"d', "m", "d", "h", "s", "mm", "dd mm",
+)  # fmt: skip
+DURATIONS = (
+    0,
+    0.25,
+    1,
+    1.086805555555556,
+    0.041666666666666664,
+    31.5,
+    1234.567,
+    -0.5,
+    -1.25,
+    0.00001,
+    7.999999,
+    100.1,
+)
+DURATION_FORMATS = (
+    "[h]:mm", "[hh]:mm:ss", "[mm]:ss", "[ss]", "[h]:mm:ss.00", '[h]" h "mm" min"', "[mm]:ss.0", "[hhh]:mm", "[s].000",
+    "[$-407][h]:mm:ss,00", "[Red][h]:mm;[Blue]-[h]:mm",
+)  # fmt: skip
+LANGUAGE_FORMATS = (
+    "dddd, d mmmm yyyy",
+    "mmm d",
+    "ddd",
+    "mmmm",
+    "mmmmm",
+    "dd/mm/yyyy",
+    "h:mm AM/PM",
+    "#,##0.00",
+)
+FURTHER = {  # what others understand in another way, or not at all
+    "[$-de-DE]d. mmmm yyyy": (46086,),
+    "[$-en-US]h:mm AM/PM;@": (46086.75,),
+    "yyy": (46086,),
+    "mmmmmm": (46086,),
+    "e/m/d": (46086,),
+    "[DBNum1]0": (12.5,),
+    "[$-1060401]dd/mm/yyyy": (46086,),
+    "yyyy-mm-dd": (1, 59, 60, -1.5, 0, 2958466, 1e10),
+    "[h]:mm:ss": (2958466, 1e6),
+    "# ?/?": (1e10,),
+    "0%": (1.005, 0.285, 9.995),
+    "h:mm:ss": (46086.6041666666,),
+    "[>100]0;0.0": (-5,),
+    "0;0;0;0;0": (1.5,),
+    "0 days": (1.5,),
+    "q": (46086,),
+    '"open': (5,),
+    "#,##0.-": (2.675,),
+    "h:mm A/P": (0.75,),
+}
+
+
+def cells() -> list[tuple[float, str]]:
+    """Give all the cells: what is fixed, what each language writes, and some at random."""
+    made: list[tuple[float, str]] = [(number, code) for code in NUMBER_FORMATS for number in NUMBERS]
+    made += [(number, code) for code in MOMENT_FORMATS for number in MOMENTS]
+    made += [(number, code) for code in DURATION_FORMATS for number in DURATIONS]
+    for at, language in enumerate(languages_known()):
+        days = (46027 + 31 * (at % 12), 46024 + at % 7)
+        for code in LANGUAGE_FORMATS:
+            made += [
+                (number, f"[$-{language}]{code}")
+                for number in (*days, 1234567.891, 0.75)[:: 1 if "#" in code else 3]
+            ]
+    return [*made, *((number, code) for code, numbers in FURTHER.items() for number in numbers)]
+
+
+def random_cells(chance: random.Random, count: int) -> list[tuple[float, str]]:
+    """Give numbers as sheets have them, each with one of the formats."""
+    found: list[tuple[float, str]] = []
+    for _ in range(count):
+        if chance.random() < 0.6:
+            number = round(chance.uniform(-1, 1) * 10.0 ** chance.randrange(0, 12), chance.randrange(5))
+            found.append((number, chance.choice(NUMBER_FORMATS)))
+        else:
+            number = chance.randrange(61, 80_000) + round(
+                chance.randrange(86_400) / 86_400, 10 + chance.randrange(7)
+            )
+            found.append((number, chance.choice(MOMENT_FORMATS)))
+    return found
