@@ -7,6 +7,7 @@ that: two decimals of it are 1.01, however the nearest binary number would round
 from __future__ import annotations
 
 from decimal import Decimal
+from math import ceil
 from typing import TYPE_CHECKING
 
 from mailmerge.values.number_format.syntax import UnknownFormat
@@ -318,7 +319,7 @@ def _fraction(parts: Sequence[Part], slash: int) -> Callable[[float], str | None
         units = int(size) if whole else 0
         rest = size - units
         top, bottom = (
-            (int(rest * fixed_below + 0.5 + 1e-9), fixed_below) if fixed_below else nearest(rest, largest)
+            (ceil(rest * fixed_below - 0.5 - _NOISE), fixed_below) if fixed_below else nearest(rest, largest)
         )
         if whole and top == bottom:
             units, top = units + 1, 0
