@@ -33,8 +33,8 @@ class LibreOffice:
             "--convert-to",
             kind,
             "--outdir",
-            folder,
-            *paths,
+            str(folder),
+            *map(str, paths),
         ]
         done = subprocess.run(command, capture_output=True, timeout=180, check=False, env=unmeasured())
         suffix = kind.partition(":")[0]

@@ -75,7 +75,7 @@ def general_within(number: float) -> str:
 def scaled(number: float, places: int) -> int:
     """Give the size of a number times ten to the power of *places*, rounded half up on its 15 digits."""
     size = abs(number)
-    if 1e15 <= size < _FIRST_INEXACT and size.is_integer():  # noqa: PLR2004
+    if 1e15 <= size < _FIRST_INEXACT and size.is_integer():
         digits, drop = int(size), -places
     else:
         text = f"{size:.14e}"

@@ -81,7 +81,7 @@ _LANGUAGE = re.compile(
     r"\$(.*?)(?:-([0-9a-f]{1,8}|[a-z]{1,8}(?:-[0-9a-z]{1,8})*(?:,[0-9a-f]+)?))?\Z", re.IGNORECASE | re.DOTALL
 )
 _WIDTHS = "111223211112111122222222221122223222222321222333232222232221112212222212211213222212122222211121"
-"""Blanks that LibreOffice puts in the place of each character from the blank on, which is never shown itself."""
+"""Blanks that LibreOffice puts in the place of each character, from the blank on, behind an underscore."""
 _OTHERS = {
     ".": "point",
     ",": "comma",
