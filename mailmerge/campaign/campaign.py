@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from mailmerge.campaign import standard_input
 from mailmerge.campaign.continuation import Continuation, campaign_status, continuation
 from mailmerge.campaign.definition import Definition
 from mailmerge.campaign.opening import Access, forget_ledger, move_ledger, open_run, open_standing, purge
@@ -85,9 +86,8 @@ class Campaign:
             user_cache_folder(environment),
         )
         workspace.sweep()
-        self.definition = Definition(
-            file, environment, workspace, invocation or _by_name(file, out), recipients, account
-        )
+        named, piped = invocation or _by_name(file, out), standard_input.of(file, workspace)
+        self.definition = Definition(file, environment, workspace, named, recipients, account, piped)
 
     @classmethod
     def load(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from mailmerge.campaign.outside import refuse_links_out
+from mailmerge.campaign.standard_input import SHOWN, is_piped
 from mailmerge.errors import RowError, TemplateError
 from mailmerge.output_folder import OutputFolder
 from mailmerge.plan.composer import Composer, identity, recipe
@@ -19,6 +20,7 @@ from mailmerge.recipients import is_failed_text, open_list
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from mailmerge.campaign.standard_input import StandardInput
     from mailmerge.campaign.workspace import Workspace
     from mailmerge.config.accounts import Account
     from mailmerge.config.campaign_file import CampaignFile
@@ -41,6 +43,8 @@ class Definition(Struct, frozen=True):
     """The list, where it was handed in as an object and not named in the campaign file."""
     given_account: Account | None = None
     """The account, where it was handed in as an object."""
+    piped: StandardInput | None = None
+    """Where the list is kept, if it is to come from standard input."""
 
     @property
     def name(self) -> str:
@@ -53,6 +57,20 @@ class Definition(Struct, frozen=True):
         own = ("data_source",) if self.given_list is not None else ()
         return frozenset((*self.invocation.given, *own))
 
+    @property
+    def source(self) -> Path:
+        """The file that the list is read from.
+
+        Raises:
+            ListError: standard input, where it is to come from, gives none.
+
+        """
+        return self.piped.path if self.piped else self.file.data.source
+
+    def shown(self, path: Path) -> str:
+        """Name a list in messages."""
+        return SHOWN if is_piped(path) else str(path)
+
     def open_list(self, copy: Path | None = None) -> RecipientList:
         """Open the recipient list, or a private *copy* of it under the list's name.
 
@@ -63,8 +81,10 @@ class Definition(Struct, frozen=True):
         if self.given_list is not None:
             return self.given_list
         refuse_links_out(self.file, self.environment, self.named)
-        source = self.file.data.source
-        recipients = self._open(copy or source, shown=str(source))
+        if self.piped is not None:
+            recipients = self._open(copy or self.source, shown=SHOWN)
+        else:
+            recipients = self._open(copy or self.file.data.source, shown=str(self.file.data.source))
         own = self.own_list if recipients.is_failed_file else None
         if own is None or (copy is not None and not own.exists()):
             return recipients
@@ -72,7 +92,7 @@ class Definition(Struct, frozen=True):
             return recipients
         from mailmerge.recipients.failed_list import FailedList
 
-        campaign = self._open(own, shown=str(own))
+        campaign = self._open(own, shown=self.shown(own))
         return FailedList(recipients, campaign, self._identifier(campaign))
 
     @property

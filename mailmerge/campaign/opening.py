@@ -82,7 +82,7 @@ class OpenCampaign:
         if self.ledger.throwaway or self.definition.given_list is not None:
             return recipients
         workspace = self.definition.workspace
-        copy = snapshot(self.definition.file.data.source, workspace.state)
+        copy = snapshot(self.definition.source, workspace.state)
         workspace.clear_snapshots(keep=copy)
         return self.definition.open_list(copy)
 

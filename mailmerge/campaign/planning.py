@@ -103,6 +103,8 @@ class Planning:
         # Rows of another list are chosen and corrected by this one: both are facts.
         self._others = [(path, self._log.stat(str(path))) for path in recipients.files[1:]]
         rows += "\n".join(str(path.absolute()) for path, _ in self._others)
+        if definition.piped is not None:  # what was piped before is still there, and is another list
+            rows += f"\n{definition.source}"
         self._premises = premises(definition.file, sender=self.composer.sender, rows=rows)
         self._changes: tuple[str, ...] = ()
         self._earlier: tuple[EarlierPlan, LookedAtPaths] | None = None
@@ -196,7 +198,7 @@ class Planning:
         return OpenPlan(reader, summary, shown, sender, kept, earlier, self._changes, anew)
 
     def _look_at_list(self) -> os.stat_result:
-        path = str(self._definition.file.data.source)
+        path = str(self._definition.source)
         try:
             return self._log.stat(path)
         except OSError as error:
@@ -205,7 +207,7 @@ class Planning:
     def _facts(self) -> Facts:
         """Say what was looked at; what was parsed of the list is what a copy of it has, if there is one."""
         if self._source is not None:
-            path = str(self._definition.file.data.source)
+            path = str(self._definition.source)
             before, after = _stamp(self._source), _stamp(self._look_at_list())
             if before != after:
                 raise ListError(
@@ -261,7 +263,7 @@ def list_of(planned: OpenPlan) -> RecipientList | None:
     kept = planned.kept
     if kept.definition.given_list is not None:
         return kept.recipients
-    path = kept.definition.file.data.source.absolute()
+    path = kept.definition.source.absolute()
     facts = Facts.decode(planned.reader.facts)
     with contextlib.suppress(OSError):
         now, wanted = bytes.fromhex(sha256(path)), os.fsencode(os.path.normpath(path))

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from mailmerge.campaign.connect import find_account
 from mailmerge.campaign.continuation import Continuation, continuation
 from mailmerge.campaign.opening import open_standing
+from mailmerge.campaign.standard_input import SHOWN
 from mailmerge.errors import FileError, LedgerError, ListError, MailmergeError
 from mailmerge.folders import telling
 from mailmerge.model import KEY_COLUMN, Counts, Status
@@ -324,6 +325,8 @@ def _source(definition: Definition, recipients: RecipientList | None) -> Path | 
     """Give the campaign's list as a file; None: it is none, or could not be read."""
     if recipients is None or definition.given_list is not None:
         return None
+    if definition.piped is not None and recipients.campaign_list == SHOWN:
+        return definition.source
     return Path(recipients.campaign_list)
 
 
@@ -480,47 +483,27 @@ def write_failed(out: OutputFolder, failed: Mapping[int, Result], recipients: Re
 
 
 def _copy(definition: Definition, standing: Standing, recipients: RecipientList | None, target: Path) -> Path:
-    from mailmerge.recipients.text_list import TextList
     from mailmerge.report import annotated_list
 
     if recipients is None or definition.given_list is not None:
         raise ListError(
             "there is no list to copy", code="D153", hint="--copy needs a list that came from a file"
         )
-    source = recipients.path
-    suffix = source.suffix.lower()
-    if target.suffix.lower() != suffix and {suffix, target.suffix.lower()} != {".xlsx", ".xlsm"}:
+    suffixes = annotated_list.suffixes(recipients)
+    if target.suffix.lower() not in suffixes:
         raise ListError(
             f"{target} cannot be a copy of {recipients.shown}",
             code="D154",
-            hint=f"name it {target.with_suffix(suffix).name}",
+            hint=f"name it {target.with_suffix(suffixes[0]).name}",
         )
-    if target.exists() and target.samefile(definition.file.data.source):
+    if target.exists() and definition.piped is None and target.samefile(definition.source):
         raise ListError(f"{target} is the list itself", code="D154", hint="name another file for the copy")
     try:
-        if isinstance(recipients, TextList):
-            annotated_list.copy_text(
-                source,
-                target,
-                standing.results(),
-                encoding=recipients.encoding,
-                delimiter=recipients.delimiter,
-                header_row=recipients.header_row,
-            )
-        else:
-            header = recipients.header
-            annotated_list.copy_workbook(
-                source,
-                target,
-                standing.results(),
-                sheet=recipients.sheet,
-                header_row=header.row,
-                column=header.own.get(annotated_list.COPY_COLUMNS[0], header.width) + 1,
-            )
+        annotated_list.copy_list(recipients, target, standing.results())
     except FileError as error:
         raise ListError(error.message, code="D155", hint=error.hint) from error
     except OSError as error:
-        raise ListError(f"cannot copy {source}: {error.strerror or error}", code="D155") from error
+        raise ListError(f"cannot copy {recipients.path}: {error.strerror or error}", code="D155") from error
     return target
 
 

@@ -289,11 +289,15 @@ class _Builder:
 
     def _report_missing(self) -> None:
         place = self.document.top
-        data = self.sections["data"]
+        data, top = self.sections["data"], self.sections[""]
         if data.get("duplicates") == "allow" and "key" not in data:
             hint = "without a key the address identifies a row: name the column that does, data.key"
             where = self.document.places.values.get("data.duplicates")
             self.problems.add("C405", '`data.duplicates` = "allow" needs a key', hint, where)
+        source = data.get("source")
+        if source is not None and source.name == "-" and not (top.get("name") or self.document.default_name):
+            hint = self._hint('name = "spring"', "--name spring", "name")
+            self.problems.add("C406", "no name: a list from standard input gives the campaign none", hint)
         if "data.source" not in self.given:
             hint = self._hint('source = "people.csv" under [data]', "--list people.csv", "data.source")
             self.problems.add("C406", "no list: `data.source` is missing", hint, place)

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from mailmerge.plan.store import PlanReader, PlanWriter
 
 UNUSED_DAYS = 14
+INPUT = "input"
+"""The folder in it of lists that came from standard input; their names begin as those of their plans."""
 _FILE = re.compile(r"([0-9a-f]{12}-[0-9a-f]{16}-[0-9a-f]{16})\.(?:plan|messages)\Z")
 _OTHER_PLACE = "set MAILMERGE_CACHE_DIR to a folder that you may write to"
 
@@ -154,15 +156,19 @@ class PlanCache:
                 if (is_older or last < oldest) and not self._is_named(place, in_use):
                     self._remove_unused(place)
             files.sweep(self.folder)
+            for name, facts in files.contents(self.folder / INPUT).items():
+                if facts.st_mtime < oldest and not name.startswith("."):
+                    files.remove_unused(self.folder / INPUT / name)
 
     def purge(self) -> None:
-        """Remove every plan of this campaign, whoever reads it.
+        """Remove every plan of this campaign, whoever reads it, and its lists from standard input.
 
         Raises:
             FileError: one cannot be removed.
 
         """
-        files.clear(self.folder, re.compile(re.escape(self._owner.digest) + "-"), drafts=False)
+        for folder in (self.folder, self.folder / INPUT):
+            files.clear(folder, re.compile(re.escape(self._owner.digest) + "-"), drafts=False)
 
     def _is_named(self, place: str, in_use: Callable[[PlanOwner, str], bool]) -> bool:
         try:

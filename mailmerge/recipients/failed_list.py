@@ -23,7 +23,6 @@ from msgspec.structs import replace
 
 from mailmerge.model import Diagnostic, Place
 from mailmerge.recipients.recipient_list import MarkedRow, RecipientList, SheetCell
-from mailmerge.values import displayed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator
@@ -176,7 +175,7 @@ class FailedList(RecipientList):
         """Yield the chosen rows with types and formats: those of the list where it has them."""
         wanted = {number: chosen for number, chosen in self._chosen.items() if number in rows}
         base = dict(self._campaign.copies({chosen.base.row for chosen in wanted.values() if chosen.base}))
-        own = dict(self._own_copies({number for number, chosen in wanted.items() if chosen.corrects}))
+        own = dict(self._written.copies({number for number, chosen in wanted.items() if chosen.corrects}))
         empty = (SheetCell(None, "n"),) * len(self.columns.names)
         for number, chosen in wanted.items():
             cells = base[chosen.base.row] if chosen.base else empty
@@ -184,13 +183,6 @@ class FailedList(RecipientList):
                 places = zip(cells, self._own, strict=True)
                 cells = tuple(cell if at is None else own[number][at] for cell, at in places)
             yield number, cells
-
-    def _own_copies(self, rows: Container[int]) -> Iterator[tuple[int, tuple[SheetCell, ...]]]:
-        if self._written.sheet:
-            yield from self._written.copies(rows)
-            return
-        for number, cells in self._written.originals(rows):
-            yield number, tuple(SheetCell(displayed(cell), "s") for cell in cells)
 
     def _place(self, row: int, line: int | None, position: int) -> Place:
         own = self._own[self.header.kept.index(position)] if position in self.header.kept else None

@@ -36,7 +36,9 @@ ODS = Kind("ods", "an OpenDocument spreadsheet", (".ods", ".ots"), workbook=True
 FODS = Kind("fods", "a flat OpenDocument spreadsheet", (".fods",), workbook=True)
 XLS = Kind("xls", "an Excel 97-2003 workbook", (".xls", ".xlt"), workbook=True)
 JSON = Kind("json", "JSON", (".jsonl", ".ndjson", ".json", ".ldjson"))
-TEXT = Kind("text", "a text table", (".csv", ".tsv", ".tab", ".txt"))
+PIPED = ".stdin"
+"""What the file is called that keeps a list from standard input: text, if it is nothing else."""
+TEXT = Kind("text", "a text table", (".csv", ".tsv", ".tab", ".txt", PIPED))
 KINDS = (XLSX, ODS, FODS, XLS, JSON, TEXT)
 _BY_SUFFIX = {suffix: kind for kind in KINDS for suffix in kind.suffixes}
 
@@ -268,7 +270,7 @@ def is_workbook(path: Path) -> bool:
 def misnamed(path: Path, shown: str, kind: Kind) -> Diagnostic | None:
     """Say that a list is of another kind than its name says; None: it is not."""
     suffix = path.suffix.lower()
-    if suffix in kind.suffixes or not suffix:
+    if suffix in {*kind.suffixes, "", PIPED}:
         return None
     return Diagnostic(
         code="D215",

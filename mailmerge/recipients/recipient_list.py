@@ -403,8 +403,9 @@ class RecipientList(ABC):
         return [_shown(cells[position]) for _, _, cells in self._records()]
 
     def copies(self, rows: Container[int]) -> Iterator[tuple[int, tuple[SheetCell, ...]]]:
-        """Yield the chosen rows of a workbook as they are in the sheet, with types and formats."""
-        raise NotImplementedError
+        """Yield the chosen rows for a workbook: as it has them, with types and formats, or as texts."""
+        for row, cells in self.originals(rows):
+            yield row, tuple(SheetCell(displayed(cell), "s") for cell in cells)
 
     def _columns(self, options: Options) -> tuple[_Column, ...]:
         types: dict[int, CellType] = {}

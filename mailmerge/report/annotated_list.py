@@ -12,6 +12,9 @@ from xml.sax.saxutils import escape, quoteattr
 
 from mailmerge import files
 from mailmerge.model import OWN_COLUMNS
+from mailmerge.recipients.kinds import PIPED, TEXT, XLSX, find_kind
+from mailmerge.recipients.recipient_list import SheetCell
+from mailmerge.recipients.text_list import TextList
 from mailmerge.recipients.workbook import cell_name, cell_position
 from mailmerge.recipients.xlsx import XlsxWorkbook
 from mailmerge.recipients.xlsx_package import reading
@@ -22,10 +25,64 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mailmerge.model import Result
+    from mailmerge.recipients.recipient_list import RecipientList
 
 _WIDTHS = {"mailmerge_status": 16, "mailmerge_code": 12, "mailmerge_reply": 60}
 COPY_COLUMNS = tuple(name for name in OWN_COLUMNS if name in _WIDTHS)
 """Status, code, and the server's words or why there are none."""
+
+
+def suffixes(recipients: RecipientList) -> tuple[str, ...]:
+    """Tell what a copy may be called: text and Excel's workbooks stay what they are, all else becomes one."""
+    kind, suffix = find_kind(recipients.path, recipients.shown), recipients.path.suffix.lower()
+    if kind is TEXT:
+        return (suffix,) if suffix in kind.suffixes and suffix != PIPED else (".csv", ".txt")
+    return (".xlsx", ".xlsm") if kind is XLSX else (".xlsx",)
+
+
+def copy_list(recipients: RecipientList, target: Path, results: Iterable[Result]) -> int:
+    """Copy a list of any kind, and give the number of rows marked.
+
+    Args:
+        recipients: the list, which came from a file.
+        target: the copy, with one of its `suffixes`.
+        results: one for each row, in the list's order.
+
+    Raises:
+        OSError: one of the files cannot be read or written.
+        ListError: the list cannot be read.
+
+    """
+    header = recipients.header
+    if isinstance(recipients, TextList):
+        return copy_text(
+            recipients.path,
+            target,
+            results,
+            encoding=recipients.encoding,
+            delimiter=recipients.delimiter,
+            header_row=recipients.header_row,
+        )
+    if find_kind(recipients.path, recipients.shown) is XLSX:
+        return copy_workbook(
+            recipients.path,
+            target,
+            results,
+            sheet=recipients.sheet,
+            header_row=header.row,
+            column=header.own.get(COPY_COLUMNS[0], header.width) + 1,
+        )
+    rows = recipients.copies(_EveryRow())
+    return copy_rows(
+        target, results, sheet=recipients.sheet or "list", headings=recipients.columns.headings, rows=rows
+    )
+
+
+class _EveryRow:
+    """Has every number."""
+
+    def __contains__(self, _row: object) -> bool:
+        return True
 
 
 def copy_text(
@@ -372,6 +429,39 @@ def _blocks(part: IO[bytes]) -> Iterator[bytes]:
     yield _DECLARED.sub(r"\1UTF-8", text.decode(block), count=1).encode()
     for more in iter(lambda: part.read(_BLOCK), b""):
         yield text.decode(more).encode()
+
+
+# --- a list of another kind ------------------------------------------------------------------------------
+
+
+def copy_rows(
+    target: Path,
+    results: Iterable[Result],
+    *,
+    sheet: str,
+    headings: Iterable[str],
+    rows: Iterable[tuple[int, Iterable[SheetCell]]],
+) -> int:
+    """Write the rows of a list that cannot be copied as it is into a new workbook, and give those marked.
+
+    Args:
+        target: the workbook.
+        results: one for each row, in the list's order.
+        sheet: name of its only sheet.
+        headings: of the list's columns.
+        rows: their numbers and cells, in the list's order.
+
+    Raises:
+        FileError: it cannot be written.
+        ListError: the list cannot be read.
+
+    """
+    from mailmerge.report.workbook import write_copies
+
+    marks = _Marks(results)
+    marked = ([*cells, *(SheetCell(cell_text(text), "s") for text in marks.of(row))] for row, cells in rows)
+    write_copies(target, sheet, [*headings, *COPY_COLUMNS], marked)
+    return marks.count
 
 
 class _Marks:

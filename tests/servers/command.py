@@ -79,15 +79,26 @@ class Mailmerge:
         process = self.start(*arguments, cwd=cwd, **environ)
         return self.finish(process)
 
+    def piped(self, content: bytes, *arguments: str | Path) -> Done:
+        """Run to the end, with this on standard input."""
+        with tempfile.TemporaryFile() as file:
+            file.write(content)
+            file.seek(0)
+            return self.finish(self.start(*arguments, stdin=file))
+
     def start(
-        self, *arguments: str | Path, cwd: Path | None = None, **environ: str
+        self,
+        *arguments: str | Path,
+        cwd: Path | None = None,
+        stdin: IO[bytes] | int = subprocess.DEVNULL,
+        **environ: str,
     ) -> subprocess.Popen[bytes]:
         """Start the command and leave it running; `finish` has to be called."""
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "mailmerge", *map(str, arguments)],
             cwd=cwd or self.folder,
             env={**self.environ, **environ},
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )

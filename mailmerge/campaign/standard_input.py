@@ -1,0 +1,92 @@
+"""A list that a pipe gives (``--list -``), kept in a private file: it is read more than once."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from typing import TYPE_CHECKING
+
+from mailmerge import files
+from mailmerge.errors import ListError
+from mailmerge.plan.cache import INPUT, PlanOwner
+from mailmerge.recipients.kinds import PIPED
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mailmerge.campaign.workspace import Workspace
+    from mailmerge.config.campaign_file import CampaignFile
+
+MARK = "-"
+"""What stands for it where a list is named."""
+SHOWN = "standard input"
+_BLOCK = 1 << 20
+_MOST = 4_000_000_000
+
+
+class StandardInput:
+    """What is read from standard input, once, when it is first asked for.
+
+    It is kept in the user's cache folder, as plans are, under the digest of what it is: the same list given
+    again is the same file. `purge` removes it, and so do 14 days without use.
+
+    Args:
+        cache: the folder that plans are kept in.
+        owner: the campaign.
+
+    """
+
+    def __init__(self, cache: Path, owner: PlanOwner) -> None:
+        self._folder = cache / INPUT
+        self._owner = owner.digest
+        self._path: Path | None = None
+
+    @property
+    def path(self) -> Path:
+        """The file that has it.
+
+        Raises:
+            ListError: there is none, or it cannot be kept.
+
+        """
+        if self._path is None:
+            self._path = self._read()
+        return self._path
+
+    def _read(self) -> Path:
+        stream = sys.stdin.buffer if sys.stdin is not None else None
+        if stream is None or stream.isatty():
+            raise ListError(
+                "the list is to come from standard input, which is a terminal",
+                code="D220",
+                hint="give it by a pipe: psql --csv -c 'SELECT …' | mailmerge … --list -",
+            )
+        digest, size = hashlib.sha256(), 0
+        files.private_folder(self._folder)
+        with files.folder(self._folder) as opened, opened.draft() as copy:
+            while block := stream.read(_BLOCK):
+                digest.update(block)
+                size += len(block)
+                if size > _MOST:
+                    raise ListError(f"{SHOWN} gives more than {_MOST // 10**9} GB", code="D220")
+                copy.stream.write(block)
+            if not size:
+                raise ListError(
+                    f"{SHOWN} gives nothing",
+                    code="D220",
+                    hint="did the program before the pipe fail? Look at what it says",
+                )
+            copy.name = f"{self._owner}-{digest.hexdigest()[:16]}{PIPED}"
+        return self._folder / copy.name
+
+
+def of(file: CampaignFile, workspace: Workspace) -> StandardInput | None:
+    """Give it, if a campaign's list is to come from there: ``-`` is the name of no other file."""
+    if file.data.source.name != MARK:
+        return None
+    return StandardInput(workspace.cache, PlanOwner(str(workspace.folder.resolve()), file.name))
+
+
+def is_piped(path: Path) -> bool:
+    """Tell whether a file is one that a list from standard input is kept in."""
+    return path.suffix == PIPED and path.parent.name == INPUT

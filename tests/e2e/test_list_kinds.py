@@ -1,0 +1,132 @@
+"""Lists of every kind from the first look to the last resent row."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import openpyxl
+import pytest
+
+from campaigns import TO_PEOPLE, campaign_toml
+from faultd import FaultServer, say
+from servers.command import one_error
+
+LISTS = Path(__file__).parents[1] / "data" / "lists"
+NOBODY = say("550 5.1.1 no such user")
+PEOPLE = [
+    {"email": "ana@example.com", "first_name": "Ana", "zip": "00716", "amount": 12.5},
+    {"email": "bo@example.net", "first_name": "Bo", "zip": "02134"},
+    {"email": "cem@example.org", "first_name": "Cem", "zip": "1", "amount": 99},
+]
+LINES = "".join(json.dumps(one) + "\n" for one in PEOPLE).encode()
+
+
+def campaign_of(mailmerge, name, content=None):
+    """Make a campaign over a list of this name."""
+    toml = campaign_toml(top='account = "test"', message=TO_PEOPLE).replace("people.csv", name)
+    folder = mailmerge.campaign(
+        campaign_toml=toml.replace("{{ name }}", "{{ first_name }}"),
+        body_txt="{{ first_name }} {{ zip }} {{ amount }}\n",
+    )
+    (folder / "people.csv").unlink()
+    if content is not None:
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def flat(message):
+    """Give what a person reads of an accepted message."""
+    return message.content.replace(b"=\r\n", b"").decode()
+
+
+@pytest.mark.parametrize("suffix", ["ods", "xls"])
+def test_a_workbook_of_another_program_from_check_to_resent(mailmerge, suffix):
+    """It is mailed as the sheet shows it; failed rows and the copy are workbooks of Excel."""
+    name = f"people.{suffix}"
+    folder = campaign_of(mailmerge, name, (LISTS / name).read_bytes())
+    with FaultServer({"RCPT": {1: NOBODY}}, extensions=()) as server:
+        mailmerge.account(server)
+        checked = mailmerge("check", "spring", "-v")
+        sent = mailmerge("send", "spring", "--yes", "--skip-invalid", "--set", "send.max_rejected=100%")
+        failed = folder / "out" / "failed.xlsx"
+        copied = mailmerge("report", "spring", "--copy", "copy.xlsx")
+        again = mailmerge("requeue", "spring", "--from", failed)
+        resent = mailmerge("send", "spring", "--list", failed, "--yes", "--skip-invalid")
+
+    assert f'read as    {suffix.upper()}, sheet "People"' in checked.out + checked.err
+    assert (sent.code, copied.code, again.code, resent.code) == (3, 0, 0, 3), (sent, copied, again, resent)
+    assert [message.recipients[0] for message in server.accepted] == [
+        b"jerome@example.org",
+        b"wei@example.org",
+    ]
+    assert "01067 1234.5" in flat(server.accepted[1])
+    sheet = openpyxl.load_workbook(mailmerge.folder / "copy.xlsx")["People"]
+    rows = [[cell.value for cell in row] for row in sheet.iter_rows()]
+    assert rows[0][-3:] == ["mailmerge_status", "mailmerge_code", "mailmerge_reply"]
+    assert [row[-3] for row in rows[1:]] == ["rejected", "accepted", "invalid"]
+    zip_code = sheet.cell(2, rows[0].index("zip") + 1)
+    assert (zip_code.value, zip_code.number_format) == (1067, "00000")
+
+
+def test_json_lines_from_check_to_resent(mailmerge):
+    """Numbers go out as they are written; failed rows are a text list, and a copy is a workbook."""
+    folder = campaign_of(mailmerge, "people.jsonl", LINES)
+    with FaultServer({"RCPT": {2: NOBODY}}, extensions=()) as server:
+        mailmerge.account(server)
+        sent = mailmerge("send", "spring", "--yes")
+        failed = folder / "out" / "failed.csv"
+        text = failed.read_text("utf-8-sig")
+        wrong = mailmerge("report", "spring", "--copy", "copy.jsonl")
+        copied = mailmerge("report", "spring", "--copy", "copy.xlsx")
+        failed.write_text(text.replace("bo@example.net,Bo", "bo@example.net,Bodo"), "utf-8-sig")
+        resent = mailmerge("send", "spring", "--list", failed, "--yes")
+
+    one_error(wrong, "D154", "name it copy.xlsx")
+    assert (sent.code, copied.code, resent.code) == (3, 0, 0), (sent, copied, resent)
+    assert "Ana 00716 12.5" in flat(server.accepted[0])
+    assert "Bodo 02134" in flat(server.accepted[-1])
+    sheet = openpyxl.load_workbook(mailmerge.folder / "copy.xlsx")["list"]
+    assert [cell.value for cell in sheet["E"]] == ["mailmerge_status", "accepted", "rejected", "accepted"]
+
+
+def test_standard_input_from_check_to_resent(mailmerge):
+    """It is read once a command, the same list is the same plan, and failed rows find it again."""
+    folder = campaign_of(mailmerge, "people.csv")
+    other = LINES.replace(b"Cem", b"Dag")
+    with FaultServer({"RCPT": {2: NOBODY}}, extensions=()) as server:
+        mailmerge.account(server)
+        first = mailmerge.piped(LINES, "check", "spring", "--list", "-")
+        second = mailmerge.piped(other, "check", "spring", "--list", "-")
+        third = mailmerge.piped(LINES, "check", "spring", "--list", "-")
+        asked = mailmerge.piped(LINES, "send", "spring", "--list", "-")
+        sent = mailmerge.piped(LINES, "send", "spring", "--list", "-", "--yes")
+        failed = folder / "out" / "failed.csv"
+        again = mailmerge("requeue", "spring", "--from", failed)
+        resent = mailmerge("send", "spring", "--list", failed, "--yes")
+
+    assert first.err.startswith("standard input: JSON lines, UTF-8\nplanned just now\n")
+    assert "planned just now" in second.err
+    assert "nothing has changed since" in third.err
+    one_error(asked, "C480", "add --yes")
+    assert (sent.code, again.code, resent.code) == (3, 0, 0), (sent, again, resent)
+    assert "send spring --list=-" in first.err
+    assert [message.recipients[0].decode() for message in server.accepted] == [
+        "ana@example.com",
+        "cem@example.org",
+        "bo@example.net",
+    ]
+    assert "Bo 02134" in flat(server.accepted[-1])
+    kept = list((mailmerge.home / "cache" / "input").glob("*.stdin"))
+    assert len(kept) == 2
+    assert mailmerge("purge", "spring", "--yes").code == 0
+    assert not any(path.exists() for path in kept)
+
+
+def test_standard_input_has_to_give_a_list_and_the_campaign_a_name(mailmerge):
+    """Nothing in the pipe, or a campaign without a name: an error, never a list of nobody."""
+    campaign_of(mailmerge, "people.csv")
+    one_error(mailmerge("check", "spring", "--list", "-"), "D220", "did the program before the pipe fail?")
+    alone = ("--subject", "x", "--text", "spring/body.txt", "--from", "me@example.org", "--to", "{{ email }}")
+    one_error(mailmerge.piped(LINES, "check", "--list", "-", *alone), "C406", "--name")
+    assert mailmerge.piped(LINES, "check", "--list", "-", "--name", "may", *alone).code == 0
