@@ -134,7 +134,8 @@ def _unescaped(found: re.Match[str]) -> str:
     return found[0] if 0xD800 <= code < 0xE000 else chr(code)
 
 
-_OF_TIME = frozenset({"date", "datetime", "time", "duration"})
+MOMENTS = frozenset({"date", "datetime", "time", "duration"})
+"""Kinds of number formats that make a moment or a length of time of a number."""
 _EPOCH = datetime(1899, 12, 30)  # noqa: DTZ001  the dates of a sheet have no time zone
 _EPOCH_1904 = datetime(1904, 1, 1)  # noqa: DTZ001
 _DAY_OF_1900 = 60
@@ -162,7 +163,7 @@ def formatted_cell(number: Decimal, code: str, *, date_1904: bool = False) -> Ce
             "",
         )
     shown = shown.strip()  # room left for a bracket or a minus belongs to the column
-    if compiled.kind in _OF_TIME:
+    if compiled.kind in MOMENTS:
         return _moment(size, compiled.kind, shown, date_1904=date_1904)
     return Number(number, None if shown == number_text(number) else shown)
 

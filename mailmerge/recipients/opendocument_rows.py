@@ -281,7 +281,7 @@ class Rows:
         if formula and (attributes.get(f"{_CALC}value-type") == "error" or _ERROR.fullmatch(shown)):
             return StyledCell(error_cell(shown or "#VALUE!"), EMPTY_STYLE)
         if kind is None or kind == "string":
-            if formula and kind is None and not shown:
+            if formula and kind is None and not self._paragraphs:  # an empty result is an empty paragraph
                 return StyledCell(uncalculated(), EMPTY_STYLE)
             text = shown or attributes.get(f"{OFFICE}string-value", "")
             if len(text) > MAX_CELL:

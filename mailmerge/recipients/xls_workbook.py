@@ -7,30 +7,36 @@ without a result, is found in the records of the sheet ([MS-XLS] 2.4.127). Macro
 from __future__ import annotations
 
 import io
+import math
+import re
 import struct
 from contextlib import contextmanager
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct
-from openpyxl.styles.numbers import is_date_format, is_timedelta_format
-from openpyxl.utils.datetime import MAC_EPOCH, WINDOWS_EPOCH, from_excel
+from msgspec.structs import replace
 
 from mailmerge.errors import ListError, MailmergeError
 from mailmerge.model import Place
-from mailmerge.recipients.cells import cell_value, formatted_cell, sheet_cell, uncalculated
+from mailmerge.recipients.cells import MOMENTS, error_cell, exact_number, formatted_cell, uncalculated
+from mailmerge.recipients.recipient_list import MAX_CELL, NO_RESULT, SheetCell, long_cell
 from mailmerge.recipients.workbook import Range, Sheet, SheetRow, Workbook, damaged
 from mailmerge.recipients.xlsx_cells import MAX_FORMAT
+from mailmerge.values import Truth
+from mailmerge.values.number_format import number_format
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from mailmerge.recipients.recipient_list import CellError, SheetCell
+    from mailmerge.recipients.recipient_list import CellError
     from mailmerge.values import Cell
 
 _EXACT = 1 << 53
 """Up to here a float is one whole number."""
+_DAYS_TO_1904 = 1462
+"""Between the two days from which days are counted; copies count from the earlier one."""
+_EMPTY = SheetCell(None, "n")
+_UNCALCULATED = SheetCell(NO_RESULT, "e")
 _MAX_SIZE = 256 << 20
 """Bytes of a file: xlrd has all of them in memory."""
 _TEXT, _NUMBER, _DATE, _BOOLEAN, _ERROR = 1, 2, 3, 4, 5
@@ -42,6 +48,8 @@ _NOTHING = (bytes(8), b"\3\0\0\0\0\0\xff\xff")
 """Results: the number 0, and an empty text."""
 _RECALCULATE = 3
 """Flags: always, or when the file is opened."""
+_TRUTH = re.compile(r'"([^"]+)";"\1";"([^"]+)"')
+"""How LibreOffice writes TRUE and FALSE, in any language: as numbers of this format."""
 _PROPERTIES = "\5SummaryInformation".encode("utf-16-le")
 
 
@@ -57,6 +65,7 @@ class XlsWorkbook(Workbook):
         with self._reading():
             names = [str(name) for name in self._book.sheet_names()]
             visible = list(self._book._sheet_visibility)  # noqa: SLF001  sheets are not read yet
+            self._date_1904 = self._book.datemode == 1
         self.sheets = [Sheet(name, visible[at] == 0, str(at)) for at, name in enumerate(names)]
         self._styles: dict[int, str] = {}
 
@@ -114,12 +123,20 @@ class XlsWorkbook(Workbook):
     def rows(self, sheet: Sheet) -> Iterator[SheetRow]:
         """Yield the rows that have content, in order."""
         for number, hidden, cells in self._raw_rows(sheet):
-            yield SheetRow(number, [self._made(cell) for cell in cells], hidden)
+            yield SheetRow(number, [self._value(cell) for cell in cells], hidden)
 
     def copies(self, sheet: Sheet) -> Iterator[tuple[int, Sequence[SheetCell]]]:
         """Yield the same rows with their numbers, each cell as the file keeps it, for a copy."""
         for number, _, cells in self._raw_rows(sheet):
-            yield number, [sheet_cell(cell, uncalculated=cell.stale) for cell in cells]
+            yield number, [self._moved(cell) for cell in cells] if self._date_1904 else cells
+
+    @staticmethod
+    def _moved(cell: SheetCell) -> SheetCell:
+        """Count the days of a moment as a workbook does that does not count from 1904."""
+        value: Any = cell.value
+        if cell.kind != "n" or value is None or number_format(cell.number_format).kind not in MOMENTS:
+            return cell
+        return replace(cell, value=value + _DAYS_TO_1904)
 
     def about_rows(self, sheet: Sheet) -> int:
         """Give the number of the last row of the sheet."""
@@ -137,7 +154,7 @@ class XlsWorkbook(Workbook):
             for link in self._sheet(sheet).hyperlink_list
         }
 
-    def _raw_rows(self, sheet: Sheet) -> Iterator[tuple[int, bool, list[Any]]]:
+    def _raw_rows(self, sheet: Sheet) -> Iterator[tuple[int, bool, list[SheetCell]]]:
         page = self._sheet(sheet)
         with self._reading():
             stale = self._stale(int(sheet.part))
@@ -146,45 +163,42 @@ class XlsWorkbook(Workbook):
                 info = page.rowinfo_map.get(row)
                 cells = [self._cell(page, row, column, stale) for column in range(page.row_len(row))]
                 hidden = bool(info and (info.hidden or info.height == 0))
-            if any(cell.value is not None or cell.stale for cell in cells):
+            if any(cell.value is not None for cell in cells):
                 yield row + 1, hidden, cells
 
-    def _cell(self, page: Any, row: int, column: int, stale: set[tuple[int, int]]) -> _Cell:
+    def _cell(self, page: Any, row: int, column: int, stale: set[tuple[int, int]]) -> SheetCell:
         kind, value = page.cell_type(row, column), page.cell_value(row, column)
         if (row, column) in stale:
-            return _Cell(None, "n", "General", stale=True)
-        if kind == _TEXT:
-            return _Cell(value or None, "s")
+            return _UNCALCULATED
+        if kind in {_NUMBER, _DATE}:
+            return self._number(float(value), page.cell_xf_index(row, column))
         if kind == _BOOLEAN:
-            return _Cell(bool(value), "b")
+            return SheetCell(bool(value), "b")
         if kind == _ERROR:
-            return _Cell(self._errors.get(value, "#VALUE!"), "e")
-        if kind not in {_NUMBER, _DATE}:
-            return _Cell(None, "n")
-        style = self._format(page.cell_xf_index(row, column))
-        return self._dated(float(value), style)
+            return SheetCell(self._errors.get(value, "#VALUE!"), "e")
+        return SheetCell(value, "s") if kind == _TEXT and value else _EMPTY
 
-    def _made(self, cell: Any) -> Cell | CellError:
-        if cell.stale:
+    def _number(self, number: float, style: int) -> SheetCell:
+        if not math.isfinite(number):
+            return SheetCell(str(number), "s")  # no program shows it as a number
+        whole = number.is_integer() and abs(number) < _EXACT
+        return SheetCell(int(number) if whole else number, "n", self._format(style))
+
+    def _value(self, cell: SheetCell) -> Cell | CellError:
+        value: Any = cell.value
+        if cell is _UNCALCULATED:
             return uncalculated()
-        if cell.data_type != "d":
-            return cell_value(cell)
-        return formatted_cell(
-            Decimal(repr(cell.number)), cell.number_format, date_1904=bool(self._book.datemode)
-        )
-
-    def _dated(self, number: float, style: str) -> _Cell:
-        """Give a number, or the date or time that its format makes of it."""
-        if not is_date_format(style):
-            whole = number.is_integer() and abs(number) < _EXACT
-            return _Cell(int(number) if whole else number, "n", style)
-        epoch = MAC_EPOCH if self._book.datemode else WINDOWS_EPOCH
-        try:
-            return _Cell(
-                from_excel(number, epoch, timedelta=is_timedelta_format(style)), "d", style, number=number
-            )
-        except (ValueError, OverflowError):
-            return _Cell("#VALUE!", "e", style)
+        if cell.kind == "e":
+            return error_cell(value)
+        if cell.kind == "b":
+            return Truth(value)
+        number = exact_number(value) if cell.kind == "n" and value is not None else None
+        if number is not None:
+            if words := _TRUTH.fullmatch(cell.number_format):
+                return Truth(number != 0, words[1] if number else words[2])
+            return formatted_cell(number, cell.number_format, date_1904=self._date_1904)
+        text = value or ""
+        return text if len(text) <= MAX_CELL else long_cell(text)
 
     def _format(self, style: int) -> str:
         found = self._styles.get(style)
@@ -217,14 +231,3 @@ class XlsWorkbook(Workbook):
                     calculated = True
             position += 4 + length
         return told if calculated or self._has_properties else told | empty
-
-
-class _Cell(Struct, frozen=True):
-    """A cell in the form in which openpyxl has it."""
-
-    value: Any
-    data_type: str
-    number_format: str = "General"
-    stale: bool = False
-    number: float = 0
-    """Of a date or time: its days."""

@@ -72,17 +72,20 @@ def copy_list(recipients: RecipientList, target: Path, results: Iterable[Result]
             header_row=header.row,
             column=header.own.get(COPY_COLUMNS[0], header.width) + 1,
         )
-    rows = recipients.copies(_EveryRow())
+    rows = recipients.copies(_Below(recipients.header_row))
     return copy_rows(
         target, results, sheet=recipients.sheet or "list", headings=recipients.columns.headings, rows=rows
     )
 
 
-class _EveryRow:
-    """Has every number."""
+class _Below:
+    """Has the number of every row below one."""
 
-    def __contains__(self, _row: object) -> bool:
-        return True
+    def __init__(self, row: int) -> None:
+        self._row = row
+
+    def __contains__(self, row: object) -> bool:
+        return isinstance(row, int) and row > self._row
 
 
 def copy_text(

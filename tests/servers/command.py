@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,6 +19,7 @@ from servers.mail import Received
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from typing import IO
 
     from mailmerge.sandbox import ReceivedMessage
 
@@ -76,7 +78,7 @@ class Mailmerge:
 
     def __call__(self, *arguments: str | Path, cwd: Path | None = None, **environ: str) -> Done:
         """Run to the end, without a terminal."""
-        process = self.start(*arguments, cwd=cwd, **environ)
+        process = self.start(*arguments, cwd=cwd, stdin=subprocess.DEVNULL, **environ)
         return self.finish(process)
 
     def piped(self, content: bytes, *arguments: str | Path) -> Done:
