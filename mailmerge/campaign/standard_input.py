@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import sys
 from typing import TYPE_CHECKING
@@ -9,9 +10,10 @@ from typing import TYPE_CHECKING
 from mailmerge import files
 from mailmerge.errors import ListError
 from mailmerge.plan.cache import INPUT, PlanOwner
-from mailmerge.recipients.kinds import PIPED
+from mailmerge.recipients.kinds import PIPED, find_kind
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from mailmerge.campaign.workspace import Workspace
@@ -85,6 +87,21 @@ def of(file: CampaignFile, workspace: Workspace) -> StandardInput | None:
     if file.data.source.name != MARK:
         return None
     return StandardInput(workspace.cache, PlanOwner(str(workspace.folder.resolve()), file.name))
+
+
+@contextlib.contextmanager
+def passing(cache: Path, stem: str) -> Iterator[tuple[Path, str]]:
+    """Give the file that has it and a file name of this *stem* for what it is; gone when that is copied.
+
+    Raises:
+        ListError: there is none, or it is no list.
+
+    """
+    path = StandardInput(cache, PlanOwner("", stem)).path
+    try:
+        yield path, stem + find_kind(path, SHOWN).suffixes[0]
+    finally:
+        files.remove_file(path)
 
 
 def is_piped(path: Path) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -38,6 +40,8 @@ def init(
     for, if there is a terminal.
     """
     from mailmerge.campaign.scaffold import make_campaign, sample_list
+    from mailmerge.campaign.standard_input import MARK, passing
+    from mailmerge.plan.cache import user_cache_folder
     from mailmerge.recipients import open_list
 
     if interactive():
@@ -50,15 +54,19 @@ def init(
         message_subject = (
             message_subject or click.prompt("Subject", default="", show_default=False, err=True) or None
         )
-    made = make_campaign(
-        folder,
-        open_list(data_source or sample_list(), sheet=data_sheet, hidden="send"),
-        kind=kind or "plain",
-        sender=message_from or "me@example.org",
-        subject=message_subject,
-        account=account,
-        sheet=data_sheet,
-    )
+    with ExitStack() as stack:
+        given, shown = data_source or sample_list(), None
+        if given.name == MARK:
+            given, shown = stack.enter_context(passing(user_cache_folder(os.environ), "people"))
+        made = make_campaign(
+            folder,
+            open_list(given, shown=shown, sheet=data_sheet, hidden="send"),
+            kind=kind or "plain",
+            sender=message_from or "me@example.org",
+            subject=message_subject,
+            account=account,
+            sheet=data_sheet,
+        )
     _tell(made)
     return 0
 

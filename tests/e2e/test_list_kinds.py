@@ -107,7 +107,7 @@ def test_standard_input_from_check_to_resent(mailmerge):
     assert first.err.startswith("standard input: JSON lines, UTF-8\nplanned just now\n")
     assert "planned just now (the rows changed)" in second.err
     one_error(asked, "C480", "add --yes")
-    assert "nothing has changed since" in asked.err
+    assert "nothing has changed since" in sent.out + sent.err
     assert (sent.code, again.code, resent.code) == (3, 0, 0), (sent, again, resent)
     assert "send spring --list=-" in first.err
     assert [message.recipients[0].decode() for message in server.accepted] == [
@@ -129,3 +129,13 @@ def test_standard_input_has_to_give_a_list_and_the_campaign_a_name(mailmerge):
     alone = ("--subject", "x", "--text", "spring/body.txt", "--from", "me@example.org", "--to", "{{ email }}")
     one_error(mailmerge.piped(LINES, "check", "--list", "-", *alone), "C406", "--name")
     assert mailmerge.piped(LINES, "check", "--list", "-", "--name", "may", *alone).code == 0
+
+
+def test_init_makes_a_campaign_of_standard_input(mailmerge):
+    """The list is copied under a name that says what it is, and nothing of it stays elsewhere."""
+    done = mailmerge.piped(LINES, "init", "spring", "--list", "-", "--from", "me@example.org")
+
+    assert done.code == 0, done
+    assert (mailmerge.folder / "spring" / "people.jsonl").read_bytes() == LINES
+    assert not list((mailmerge.folder / "home" / "cache" / "input").glob("*.stdin"))
+    assert mailmerge("check", "spring").code == 0
