@@ -120,8 +120,8 @@ class DataOptions(Section):
 
     toml_section: ClassVar[str] = "data"
 
-    source: Path = option(PATH, "The list: text, workbook or JSON; - reads standard input", default=Path(), flag="--list FILE",
-        commands=(*_CAMPAIGN, "init"), fact=True, identifies=True)
+    source: Path = option(PATH, "The list: text, workbook, JSON, or - (standard input)", default=Path(),
+        flag="--list FILE", commands=(*_CAMPAIGN, "init"), fact=True, identifies=True)
     sheet: str | None = option(LABEL, "The sheet of a workbook", default=None, default_help="the first",
         flag="--sheet NAME", commands=_MAKE, fact=True, identifies=True)
     key: str | None = option(LABEL, "The column that tells who a row is", default=None,
