@@ -6,10 +6,12 @@ This is the slow path: it may read the file again to name line and byte, and wha
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from mailmerge.model import Diagnostic, Place
-from mailmerge.recipients.recipient_list import MAX_CELL, CellError, long_cell
+from mailmerge.recipients.encodings import ADVICE, hint_of, is_mixed, likely_of, unclear, words_of
+from mailmerge.recipients.recipient_list import MAX_CELL, MAX_PROBLEMS, CellError, list_error, long_cell
 from mailmerge.text import excerpt, plural
 
 if TYPE_CHECKING:
@@ -17,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from mailmerge.errors import ListError
+
 _NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
-_LEGACY = ("gb18030", "big5", "shift_jis", "cp1252")
-"""Common encodings whose reading of a bad cell is shown; only a person can tell which is right."""
 _CELL_END = re.compile(rb"[,;|\t\"\r\n]")
 
 
@@ -120,30 +122,38 @@ def quoting(error: csv.Error, shown: str, row: int, first: int, last: int) -> Di
     return Diagnostic(code=code, message=message, hint=hint, place=Place(path=shown, line=first), row=row)
 
 
-def bad_bytes(path: Path, shown: str, encoding: str, limit: int) -> list[Diagnostic]:
-    """Find the lines that are not in the encoding, and show what others make of the first bad cell."""
-    found: list[Diagnostic] = []
-    for line, raw, byte in _bad_lines(path, encoding):
-        name = encoding.upper().removesuffix("-SIG")
-        hint = _readings(raw, byte, encoding) if not found else None
-        where = f"byte 0x{raw[byte]:02X} at position {byte + 1} of the line" if raw else "this line"
-        place = Place(path=shown, line=line)
-        found.append(Diagnostic(code="D105", message=f"{where} is not {name}", hint=hint, place=place))
-        if len(found) == limit:
-            break
-    return found
+def not_in_encoding(path: Path, shown: str, encoding: str) -> ListError:
+    """Make the error for a list that is not in the encoding in which it is read."""
+    if encoding.startswith(("utf-16", "utf-32")):
+        return list_error(shown, [_cut(path, shown, encoding)])
+    from mailmerge.recipients.plausibility import readings
+
+    words = words_of(path)
+    found = readings(words)
+    if encoding == "utf-8" and not is_mixed(words, found):  # a long list that is ASCII at first
+        return unclear(path, shown, likely_of(words))
+    name = encoding.upper().removesuffix("-SIG")
+    problems: list[Diagnostic] = []
+    for line, raw, byte in islice(_bad_lines(path, encoding), MAX_PROBLEMS):
+        message = f"byte 0x{raw[byte]:02X} at position {byte + 1} of the line is not {name}"
+        hint = None if problems else _what_it_may_be(raw, byte, encoding, words)
+        problems.append(Diagnostic("D105", message, hint, place=Place(path=shown, line=line)))
+    return list_error(shown, problems)
+
+
+def _cut(path: Path, shown: str, encoding: str) -> Diagnostic:
+    with path.open(encoding=encoding, errors="replace", newline="") as file:
+        number = 1
+        for number, text in enumerate(file, 1):  # noqa: B007  used when the loop is over
+            if "\ufffd" in text:
+                break
+    place = Place(path=shown, line=number)
+    hint = f"the file may be truncated; {ADVICE}"
+    return Diagnostic("D105", f"this line is not {encoding.upper()}", hint, place=place)
 
 
 def _bad_lines(path: Path, encoding: str) -> Iterator[tuple[int, bytes, int]]:
-    """Yield line number, the line's bytes and the bad byte's position; no bytes where lines are no bytes."""
-    if encoding.startswith(("utf-16", "utf-32")):
-        with path.open(encoding=encoding, errors="replace", newline="") as file:
-            number = 1
-            for number, text in enumerate(file, 1):  # noqa: B007  used when the loop is over
-                if "\ufffd" in text:
-                    break
-            yield number, b"", 0
-        return
+    """Yield line number, the line's bytes and the bad byte's position."""
     with path.open("rb") as binary:
         for number, raw in enumerate(binary, 1):
             try:
@@ -152,21 +162,19 @@ def _bad_lines(path: Path, encoding: str) -> Iterator[tuple[int, bytes, int]]:
                 yield number, raw, error.start
 
 
-def _readings(raw: bytes, byte: int, encoding: str) -> str:
-    advice = "save the list as UTF-8 (in Excel: CSV UTF-8)"
-    if not raw:
-        return f"the file may be truncated; {advice}"
+def _what_it_may_be(raw: bytes, byte: int, encoding: str, words: list[bytes]) -> str:
+    """Say what others make of the first bad cell, where the rest is UTF-8; else what reads the whole list."""
+    from mailmerge.recipients.plausibility import NAMES, readings
+
+    if not (encoding.startswith("utf-8") and is_mixed(words, readings(words))):
+        return hint_of(likely_of(words))
     ends = [match.start() for match in _CELL_END.finditer(raw)]
     start = max((end + 1 for end in ends if end < byte), default=0)
     stop = min((end for end in ends if end > byte), default=len(raw))
-    readings = []
-    for codec in _LEGACY:
-        try:
-            text = raw[start:stop].decode(codec)
-        except UnicodeDecodeError:
-            continue
-        if codec != encoding and text.isprintable():
-            readings.append(f'--encoding {codec} reads "{excerpt(text.strip(), 20)}"')
-    if not readings:
-        return f"{advice}, or name its encoding: --encoding gb18030"
-    return f"{advice}, or say which is right: {', '.join(readings)}"
+    cell = raw[start:stop].strip()
+    found = readings([cell])
+    if not found:
+        return ADVICE
+    name = NAMES[found[0].codec].partition(" (")[0]
+    read = excerpt(found[0].words[0], 20)
+    return f'other lines are UTF-8, this one may be {name}: "{read}"; retype the cell, and {ADVICE}'

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from mailmerge.errors import ListError
 from mailmerge.model import Diagnostic, Place
-from mailmerge.recipients.csv_errors import bad_bytes, fenced
+from mailmerge.recipients.csv_errors import fenced, not_in_encoding
 from mailmerge.recipients.recipient_list import (
     MAX_CELL,
     MAX_COLUMNS,
@@ -149,9 +149,7 @@ class JsonList(RecipientList):
                 if len(problems) >= MAX_PROBLEMS:
                     break
         except UnicodeError:
-            raise list_error(
-                self.shown, bad_bytes(self.path, self.shown, self._encoding, MAX_PROBLEMS)
-            ) from None
+            raise not_in_encoding(self.path, self.shown, self._encoding) from None
         if problems:
             raise list_error(self.shown, problems[:MAX_PROBLEMS])
 
@@ -222,9 +220,7 @@ class JsonList(RecipientList):
         try:
             return file.read(size)
         except UnicodeError:
-            raise list_error(
-                self.shown, bad_bytes(self.path, self.shown, self._encoding, MAX_PROBLEMS)
-            ) from None
+            raise not_in_encoding(self.path, self.shown, self._encoding) from None
 
     # --- what can be wrong ---------------------------------------------------------------------------
 
@@ -395,10 +391,10 @@ def _named(value: object) -> str:
 
 def _codec(path: Path, shown: str, asked: str | None) -> str:
     """JSON is UTF-8; PowerShell writes it as UTF-16 with its mark, and who knows better may say so."""
-    from mailmerge.recipients.text_list import find_encoding
+    from mailmerge.recipients.encodings import find_encoding
 
     if asked is not None:
-        return find_encoding(path, shown, asked)[0]
+        return find_encoding(path, shown, asked).codec
     with path.open("rb") as file:
         start = file.read(4)
     return "utf-16" if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"

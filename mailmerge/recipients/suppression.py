@@ -29,6 +29,7 @@ from mailmerge.recipients.address_column import (
     has_entry,
     understood,
 )
+from mailmerge.recipients.encodings import possible_texts
 from mailmerge.recipients.recipient_list import MAX_CELL, MAX_PROBLEMS, list_error
 from mailmerge.text import excerpt
 
@@ -40,6 +41,7 @@ _MAX_SIZE = 256 << 20
 _SAMPLE_ROWS = 1000
 _LOOK_EVERY = 1.0
 """Seconds between two looks at the files while a run goes on."""
+_SAVE_AS_UTF_8 = "save it as CSV (UTF-8)"
 WAIT = 60.0
 """Seconds that a run waits for a file that cannot be read any more."""
 
@@ -187,12 +189,15 @@ def read_opt_outs(path: Path) -> OptOuts:
     from mailmerge.recipients.kinds import is_workbook
 
     stamp = _stamp(path)
-    rows = _sheet_rows(path) if is_workbook(path) else list(_text_rows(path))
-    addresses: set[str] = set()
-    domains: set[str] = set()
-    for entries in _entries(path, rows):
-        addresses.update(entries.addresses)
-        domains.update(entries.domains)
+    if is_workbook(path):
+        addresses, domains = _named(path, _sheet_rows(path))
+    else:
+        first, *others = (_named(path, list(_text_rows(path, text))) for text in _texts_of(path))
+        if any(other != first for other in others):
+            raise _unreadable(
+                path, "which addresses it has depends on its encoding, which it does not say", _SAVE_AS_UTF_8
+            )
+        addresses, domains = first
     if _stamp(path) != stamp:
         raise ListError(
             f"the suppression file {path} changed while it was being read",
@@ -201,7 +206,17 @@ def read_opt_outs(path: Path) -> OptOuts:
         )
     said = "\n".join([*sorted(addresses), "", *sorted(domains)])
     digest = hashlib.sha256(said.encode()).hexdigest()[:16]
-    return OptOuts(path, frozenset(addresses), frozenset(domains), stamp, digest)
+    return OptOuts(path, addresses, domains, stamp, digest)
+
+
+def _named(path: Path, rows: list[_Row]) -> tuple[frozenset[str], frozenset[str]]:
+    """Give the addresses and the domains that the rows name."""
+    addresses: set[str] = set()
+    domains: set[str] = set()
+    for entries in _entries(path, rows):
+        addresses.update(entries.addresses)
+        domains.update(entries.domains)
+    return frozenset(addresses), frozenset(domains)
 
 
 def _entries(path: Path, rows: list[_Row]) -> Iterator[Entries]:
@@ -294,8 +309,7 @@ def _says_nothing(row: _Row, entries: Entries) -> Diagnostic:
 # --- the rows of a file --------------------------------------------------------------------------------
 
 
-def _text_rows(path: Path) -> Iterator[_Row]:
-    text = _text_of(path)
+def _text_rows(path: Path, text: str) -> Iterator[_Row]:
     from mailmerge.recipients.text_list import SAMPLE, find_delimiter
 
     if csv.field_size_limit() < MAX_CELL:
@@ -333,19 +347,19 @@ def _records(lines: Sequence[str], delimiter: str, *, strict: bool) -> Iterator[
         line = reader.line_num + 1
 
 
-def _text_of(path: Path) -> str:
-    from mailmerge.recipients.text_list import find_encoding
-
-    codec, _ = find_encoding(path, str(path), None)
+def _texts_of(path: Path) -> Iterator[str]:
+    """Yield the text of a file in each encoding that may be right, whatever letters its names have."""
     try:
-        text = read_plain(path, _MAX_SIZE).decode(codec)
+        raw = read_plain(path, _MAX_SIZE)
     except OSError as error:
         raise _unreadable(path, error.strerror or "") from error
+    try:
+        for text in possible_texts(path, raw):
+            if "\0" in text:
+                raise _unreadable(path, "it contains NUL characters", _SAVE_AS_UTF_8)
+            yield text
     except UnicodeDecodeError as error:
-        raise _unreadable(path, f"it is not {codec.upper()}", "save it as CSV (UTF-8)") from error
-    if "\0" in text:
-        raise _unreadable(path, "it contains NUL characters", "save it as CSV (UTF-8)")
-    return text
+        raise _unreadable(path, f"it is not {error.encoding.upper()}", _SAVE_AS_UTF_8) from error
 
 
 def _sheet_rows(path: Path) -> list[_Row]:

@@ -1,12 +1,11 @@
 """Text lists: CSV, TSV and their kin, streamed by the standard library's csv module.
 
-Nothing is guessed in silence: bytes that are not UTF-8 (and carry no byte order mark) are an error until the
-user names the encoding, and a row that is not as wide as the header is an error, never padded or shifted.
+Nothing is guessed in silence: an encoding that is not certain is an error until the user names it, and a row
+that is not as wide as the header is an error, never padded or shifted.
 """
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 from itertools import chain, islice
@@ -14,7 +13,8 @@ from typing import TYPE_CHECKING, TextIO
 
 from mailmerge.errors import ListError
 from mailmerge.model import Diagnostic, Place
-from mailmerge.recipients.csv_errors import bad_bytes, damaged_cell, fenced, quoting, ragged, unnamed
+from mailmerge.recipients.csv_errors import damaged_cell, fenced, not_in_encoding, quoting, ragged, unnamed
+from mailmerge.recipients.encodings import find_encoding
 from mailmerge.recipients.recipient_list import (
     MAX_CELL,
     MAX_PROBLEMS,
@@ -39,22 +39,6 @@ SAMPLE = 32_768
 """Characters that decide the delimiter."""
 DELIMITERS = {"\t": "tab", ";": "semicolon", "|": "pipe", ",": "comma"}
 """The rarer in running text, the earlier: where two fit equally well, the rarer one is meant."""
-_BOMS = (
-    (codecs.BOM_UTF8, "utf-8-sig", "UTF-8 with BOM"),
-    (codecs.BOM_UTF32_LE, "utf-32", "UTF-32"),
-    (codecs.BOM_UTF32_BE, "utf-32", "UTF-32"),
-    (codecs.BOM_UTF16_LE, "utf-16", "UTF-16"),
-    (codecs.BOM_UTF16_BE, "utf-16", "UTF-16"),
-)
-_NO_CHARACTER_SETS = frozenset(
-    {"idna", "punycode", "raw-unicode-escape", "raw_unicode_escape", "undefined", "unicode-escape"}
-    | {"unicode_escape"}
-)
-"""Codecs of Python that take texts apart, and are no way to write a list."""
-_FOREIGN = (
-    (b"PK\x03\x04", "a workbook or zip file", ".xlsx"),
-    (b"\xd0\xcf\x11\xe0", "an old .xls workbook", ".xls"),
-)
 
 
 class TextList(RecipientList):
@@ -65,14 +49,15 @@ class TextList(RecipientList):
             csv.field_size_limit(MAX_CELL)
         self.path = path
         self.shown = shown
-        self._encoding, encoding_shown = find_encoding(path, shown, encoding)
+        found = find_encoding(path, shown, encoding)
+        self._encoding = found.codec
         sample = self._sample()
         self._delimiter, one_column = find_delimiter(sample)
         header = self._read_header()
         super().__init__(path, shown, header, options)
         kind = "TSV" if self._delimiter == "\t" else "CSV"
         delimiter = "one column" if one_column else DELIMITERS[self._delimiter]
-        self.understanding = Understanding(kind, encoding_shown, delimiter)
+        self.understanding = Understanding(kind, str(found), delimiter)
 
     @property
     def encoding(self) -> str:
@@ -205,7 +190,7 @@ class TextList(RecipientList):
             raise self._not_in_encoding() from None
 
     def _not_in_encoding(self) -> ListError:
-        return list_error(self.shown, bad_bytes(self.path, self.shown, self._encoding, MAX_PROBLEMS))
+        return not_in_encoding(self.path, self.shown, self._encoding)
 
 
 def _lines(file: TextIO, damage: list[str]) -> Iterator[str]:
@@ -224,54 +209,6 @@ def _blocks(file: TextIO, damage: list[str]) -> Iterator[TextIO]:
 
 
 # --- how it is written: decided by evidence or not at all ------------------------------------------------
-
-
-def find_encoding(path: Path, shown: str, asked: str | None) -> tuple[str, str]:
-    """Find the codec and its name for the plan: by byte order mark, else as asked, else UTF-8.
-
-    Raises:
-        ListError: it is no text, there is no such encoding, or the mark contradicts it.
-
-    """
-    with path.open("rb") as file:
-        start = file.read(8)
-    for magic, kind, suffix in _FOREIGN:
-        if start.startswith(magic):
-            raise ListError(
-                f"{shown} is {kind}, not text",
-                code="D120",
-                hint=f"rename it to {shown.rpartition('.')[0]}{suffix}, or save it as CSV (UTF-8)",
-                place=Place(path=shown),
-            )
-    marked = next(((codec, name) for bom, codec, name in _BOMS if start.startswith(bom)), None)
-    if asked is None:
-        return marked or ("utf-8", "UTF-8")
-    try:
-        codec = codecs.lookup(asked).name
-        "".encode(codec if codec not in _NO_CHARACTER_SETS else "")
-    except (LookupError, ValueError):  # ValueError: NUL, or a codec that only fails
-        raise ListError(
-            f'there is no encoding "{asked}"',
-            code="D127",
-            hint="use a name such as utf-8, gb18030, big5, shift_jis, euc_kr, cp1252 or cp1251",
-        ) from None
-    if marked is None:
-        if codec in {"utf-16", "utf-32"}:
-            raise ListError(
-                f"{shown} does not begin with the byte order mark that {codec.upper()} needs",
-                code="D127",
-                hint=f"if it is {codec.upper()} all the same, say which: {codec}-le or {codec}-be",
-                place=Place(path=shown),
-            )
-        return codec, codec.upper()
-    if codec.replace("-", "_").startswith(marked[0].partition("-sig")[0].replace("-", "_")):
-        return marked
-    raise ListError(
-        f"{shown} begins with the byte order mark of {marked[1].removesuffix(' with BOM')}, not of {asked}",
-        code="D127",
-        hint="leave the encoding out",
-        place=Place(path=shown),
-    )
 
 
 def find_delimiter(sample: str) -> tuple[str, bool]:

@@ -178,8 +178,8 @@ def test_usage(mailmerge, arguments, said):
         (
             "people.csv",
             "email,name\na@example.com,Jörg\n".encode("latin-1"),
-            "D105",
-            ["people.csv:2", "0xF6", "--encoding"],
+            "D230",
+            ["people.csv:2", "Windows-1252", '--encoding cp1252 reads "Jörg"'],
         ),
         ("people.csv", "folder", "D100", ["is not a file"]),
     ],

@@ -243,7 +243,7 @@ def test_the_rows_of_failed_xlsx_make_the_same_messages(tmp_path_factory, rows):
 def test_the_rows_of_failed_csv_make_the_same_messages(tmp_path_factory, rows):
     """Texts that look like numbers, dates, formulas or truths stay what they are; no row counts as edited."""
     folder = tmp_path_factory.mktemp("same")
-    with (folder / "people.csv").open("w", encoding="utf-8", newline="") as file:
+    with (folder / "people.csv").open("w", encoding="utf-8-sig", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["email", "c0", "c1", "c2"])
         writer.writerows([f"p{number}@x.org", *row] for number, row in enumerate(rows))

@@ -101,15 +101,65 @@ def test_d2_a_row_that_says_nothing_is_an_error_with_its_line(tmp_path: Path, ca
     assert "stop.csv" in f"{caught.value} {caught.value.place}"
 
 
-@pytest.mark.parametrize("content", [None, b"\xff\xfe\x00", b"M\xfcller <a@x.org>\n", b"a@x.org\0\n"])
-def test_d3_a_file_that_cannot_be_read_stops_everything(tmp_path: Path, content: bytes | None) -> None:
-    """It fails closed: nobody is written to because a file was missing or was no UTF-8."""
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [(None, "D150"), (b"\xff\xfe\x00", "D150"), (b"M\xfcller@x.org\n", "D151"), (b"a@x.org\0\n", "D150")],
+)
+def test_d3_a_file_that_cannot_be_read_stops_everything(
+    tmp_path: Path, content: bytes | None, code: str
+) -> None:
+    """It fails closed: nobody is written to because a file was missing or an address in it is not certain."""
     if content is not None:
         (tmp_path / "no.txt").write_bytes(content)
     with pytest.raises(ListError) as caught:
         Suppressed([tmp_path / "no.txt"])
 
-    assert caught.value.code == "D150"
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("names", "codec"),
+    [
+        ("Müller Jörg Zoë", "cp1252"),
+        ("Müller Jörg Zoë", "mac-roman"),
+        ("Łukasz Świątek", "cp1250"),
+        ("Иван Ольга Щербаков", "koi8-r"),
+        ("王小明 李娜", "gbk"),
+        ("王一三 林一心 陳小明", "big5"),
+        ("ソニー アァア 表示", "cp932"),
+        ("ﾔﾏﾀﾞ ﾀﾛｳ", "cp932"),
+        ("김민수 이지영", "cp949"),
+        ("山田 太郎", "iso2022_jp"),
+        ("Jörg 王", "utf-16-le"),
+    ],
+)
+@pytest.mark.parametrize("template", ["{name},{address}\n", "{address}|{name}|x\n", "{name} <{address}>\n"])
+def test_d3_nobody_is_lost_in_another_encoding(tmp_path: Path, names: str, codec: str, template: str) -> None:
+    """Addresses are ASCII: an export is read whatever its names are in, even if nobody can say what."""
+    lines = [
+        template.format(name=name, address=f"p{at}@x.org") for at, name in enumerate([*names.split(), "Ann"])
+    ]
+    path = tmp_path / "stop.csv"
+    path.write_bytes("".join(lines).encode(codec))
+
+    assert read_opt_outs(path).addresses == {f"p{at}@x.org" for at in range(len(lines))}
+
+
+def test_d3_what_depends_on_the_encoding_is_refused(tmp_path: Path) -> None:
+    """Where a character of a short list may have an @ in it, nothing is guessed."""
+    path = tmp_path / "stop.csv"
+    path.write_bytes("a@x.org|一|x\nb@x.org|丁一|x\n".encode("big5"))
+
+    with pytest.raises(ListError):
+        read_opt_outs(path)
+
+
+def test_d3_nobody_is_lost_in_two_encodings(tmp_path: Path) -> None:
+    """A line in another encoding that was pasted into a UTF-8 export is read like the others."""
+    path = tmp_path / "stop.csv"
+    path.write_bytes("email,name\na@x.org,Zoë\n".encode() + "b@x.org,Müller\n".encode("cp1252"))
+
+    assert read_opt_outs(path).addresses == {"a@x.org", "b@x.org"}
 
 
 def _workbook(path: Path, **sheets: list[list[object]]) -> Path:
