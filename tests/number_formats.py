@@ -196,7 +196,7 @@ def random_cells(chance: random.Random, count: int) -> list[tuple[float, str]]:
             found.append((number, chance.choice(NUMBER_FORMATS)))
         else:
             number = chance.randrange(61, 80_000) + round(
-                chance.randrange(86_400) / 86_400, 10 + chance.randrange(7)
+                chance.randrange(86_400) / 86_400, 13 + chance.randrange(4)
             )
             found.append((number, chance.choice(MOMENT_FORMATS)))
     return found
