@@ -146,7 +146,8 @@ class Planner:
     def _read(self, writer: PlanWriter) -> None:
         """Read the list to its end, before any row is made: what its rows are depends on all of them."""
         self._spool = Spool(writer, self._recipients.columns)
-        survey = Survey(self._recipients, self._composer.renderer.used_names)
+        renderer = self._composer.renderer
+        survey = Survey(self._recipients, renderer.used_names, renderer.written_names)
         rows = self._recipients.watched(self._seen)
         while block := list(islice(rows, BLOCK)):
             survey.add([recipient.row for recipient in block], [recipient.values for recipient in block])

@@ -12,8 +12,21 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from mailmerge.recipients.recipient_list import MAX_CELL, NO_RESULT, CellError, SheetCell, long_cell
-from mailmerge.values import Date, DateTime, Duration, Number, Time, Truth, canonical, kind_of, value_of
+from mailmerge.values import (
+    Date,
+    DateTime,
+    Duration,
+    Number,
+    Time,
+    Truth,
+    Value,
+    canonical,
+    kind_of,
+    value_of,
+)
 from mailmerge.values.notation import number_text
 from mailmerge.values.number_format import EPOCH, EPOCH_1904, number_format
 
@@ -164,8 +177,12 @@ def formatted_cell(number: Decimal, code: str, *, date_1904: bool = False) -> Ce
         )
     shown = shown.strip()  # room left for a bracket or a minus belongs to the column
     if compiled.kind in MOMENTS:
-        return _moment(size, compiled.kind, shown, date_1904=date_1904)
-    return Number(number, None if shown == number_text(number) else shown)
+        cell = _moment(size, compiled.kind, shown, date_1904=date_1904)
+    else:
+        cell = Number(number, None if shown == number_text(number) else shown)
+    if (compiled.problem or compiled.system) and isinstance(cell, Value):
+        return replace(cell, unsure=code)
+    return cell
 
 
 def _moment(serial: float, kind: str, shown: str, *, date_1904: bool) -> Cell | CellError:

@@ -15,8 +15,9 @@ from msgspec.structs import replace
 from mailmerge.model import Diagnostic, Place, Severity
 from mailmerge.recipients.recipient_list import find_column
 from mailmerge.recipients.types import cell_type
-from mailmerge.text import BLANKS, INVISIBLE, plural, quoted, trimmed
+from mailmerge.text import BLANKS, INVISIBLE, excerpt, plural, quoted, trimmed
 from mailmerge.values import Date, DateTime, Duration, Number, Time, Truth, displayed
+from mailmerge.values.number_format import number_format
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -84,10 +85,13 @@ class Survey:
     Args:
         recipients: the list.
         read: names and headings of the columns that something reads; the others do not matter.
+        written: those of them whose displayed text is written.
 
     """
 
-    def __init__(self, recipients: RecipientList, read: frozenset[str]) -> None:
+    def __init__(
+        self, recipients: RecipientList, read: frozenset[str], written: frozenset[str] = frozenset()
+    ) -> None:
         columns, options = recipients.columns, recipients.options
         if "row" in read and read.isdisjoint({*columns.headings} - {*columns.names}):
             read = frozenset(columns.names)  # the template may go through all of it
@@ -98,6 +102,7 @@ class Survey:
             for at, (heading, name) in enumerate(zip(columns.headings, columns.names, strict=True))
             if at == key or {heading, name} & read
         ]
+        self._written = written
         self._shown = recipients.shown
 
     def add(self, rows: Sequence[int], values: Sequence[Sequence[Cell]]) -> None:
@@ -112,6 +117,8 @@ class Survey:
         notes: list[str] = []
         types: dict[int, CellType] = {}
         for column in self._columns:
+            if column.unsure and not self._written.isdisjoint({column.name, column.heading, "row"}):
+                findings += self._unsure(column)
             if column.is_mixed and not column.settled:
                 decided = column.type_of_most
                 if decided is None:
@@ -121,6 +128,30 @@ class Survey:
                 how = "as a text" if decided == "text" else "as a number where it is one"
                 notes.append(f"{column.heading} has {column.mixture()}: each is read {how}")
         return Surveyed(tuple(findings), tuple(notes), sum(column.trimmed for column in self._columns), types)
+
+    def _unsure(self, column: _Column) -> Iterator[Diagnostic]:
+        place = Place(path=self._shown, cell=f'column "{column.heading}"')
+        for code, shown in column.unsure.items():
+            problem = number_format(code).problem
+            if problem is not None:
+                yield Diagnostic(
+                    "D170",
+                    f"{quoted(column.heading)} has a number format that is not understood: "
+                    f"{excerpt(code)} {problem}",
+                    f"its numbers are shown as without one ({shown}): choose another format, or write the "
+                    "value with a filter: |number, |date",
+                    severity=Severity.WARNING,
+                    place=place,
+                )
+            else:
+                yield Diagnostic(
+                    "D173",
+                    f"{quoted(column.heading)} has the date format of the computer, "
+                    f"which differs from one to another: it is written as {shown}",
+                    f"choose a date format without an asterisk, or write {{{{ {column.name}|date }}}}",
+                    severity=Severity.WARNING,
+                    place=place,
+                )
 
     def _mixed(self, column: _Column) -> Diagnostic:
         return Diagnostic(
@@ -141,6 +172,8 @@ class _Column:
         self.name = name
         self.settled = settled
         """Whether its type is declared, or it is the key, which is as it stands."""
+        self.unsure: dict[str, str] = {}
+        """Number formats that do not say for certain what is shown, and the first text of each."""
         self.trimmed = 0
         self.counts: dict[type, int] = {}
         """How many filled cells there are of each type."""
@@ -168,6 +201,8 @@ class _Column:
             if cell.__class__ is not str:
                 self.counts[cell.__class__] = self.counts.get(cell.__class__, 0) + 1
                 self._note(cell.__class__, row, displayed(cell))
+                if cell.unsure is not None:
+                    self.unsure.setdefault(cell.unsure, displayed(cell))
 
     def _count_texts(self, cells: list[str], rows: Sequence[int]) -> None:
         filled = len(cells) - cells.count("")

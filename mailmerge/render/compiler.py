@@ -111,6 +111,8 @@ class Compiler:
         """What rendering has to say about the row at hand."""
         self.names: set[str] = set()
         """Names and headings that any template reads."""
+        self.written: set[str] = set()
+        """Those of them whose displayed text may be written."""
         self._base = templates.base
         loader = FolderLoader(templates.base, _shown_base(templates), self.sources, files, own)
         self._environments, self._checks = {}, {}
@@ -180,6 +182,7 @@ class Compiler:
         seen = check.look(name, tree)
         self._note(*seen.problems)
         self.names |= seen.names
+        self.written |= seen.written
         if code is None:
             return self._compile("", "", kind)
         template = Template.from_code(environment, code, dict(environment.globals))

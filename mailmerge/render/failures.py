@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 _NodeT = TypeVar("_NodeT", bound=nodes.Node)
 _Reference = nodes.Extends | nodes.Include | nodes.Import | nodes.FromImport
 _SURVEYED = (nodes.Name, nodes.Getitem, nodes.Macro, *get_args(_Reference))
+_VALUE_FILTERS = frozenset({"date", "time", "money", "number", "int", "float", "round"})
+"""Filters that write a value in their own way, whatever text is displayed for it."""
 
 
 def name_hint(name: str, known: Iterable[str], what: str = "known names") -> str:
@@ -54,11 +56,13 @@ def name_hint(name: str, known: Iterable[str], what: str = "known names") -> str
 class Survey:
     """What one template reads, binds and refers to, found in a single walk."""
 
-    __slots__ = ("bound", "names", "references", "row_keys")
+    __slots__ = ("bound", "names", "references", "row_keys", "written")
 
     def __init__(self, tree: nodes.Node) -> None:
         self.names: set[str] = set()
         """Every name that is read anywhere, and the headings in ``row["heading"]``, then without ``row``."""
+        self.written: set[str] = set()
+        """Those of them whose displayed text may be written, not only their value or what is asked of it."""
         self.bound: set[str] = set()
         """What ``set``, ``for``, macros and imports define."""
         self.references: list[tuple[_Reference, str]] = []
@@ -66,9 +70,12 @@ class Survey:
         self.row_keys: list[tuple[str, int]] = []
         """The headings in ``row["heading"]``, with their lines."""
         rows = 0
+        values = _values_only(tree)
         for node in tree.find_all(_SURVEYED):
             if isinstance(node, nodes.Name):
                 (self.names if node.ctx == "load" else self.bound).add(node.name)
+                if id(node) not in values:
+                    self.written.add(node.name)
                 rows += node.name == "row"
             elif isinstance(node, nodes.Getitem):
                 self._note_key(node)
@@ -83,6 +90,7 @@ class Survey:
         row = isinstance(node.node, nodes.Name) and node.node.name == "row"
         if row and isinstance(node.arg, nodes.Const):
             self.names.add(str(node.arg.value))
+            self.written.add(str(node.arg.value))
             self.row_keys.append((str(node.arg.value), node.lineno))
 
     def _note_reference(self, node: _Reference) -> None:
@@ -92,6 +100,19 @@ class Survey:
             self.bound.add(node.target)
         if isinstance(node.template, nodes.Const) and isinstance(node.template.value, str):
             self.references.append((node, node.template.value))
+
+
+def _values_only(tree: nodes.Node) -> set[int]:
+    """Find names of which the template only wants the value: ``due|date``, ``due < today``, ``if due``."""
+    found: list[nodes.Node] = []
+    for node in tree.find_all((nodes.Filter, nodes.Compare, nodes.If, nodes.CondExpr)):
+        if isinstance(node, nodes.Compare):
+            found += [node.expr, *(operand.expr for operand in node.ops)]
+        elif isinstance(node, nodes.If | nodes.CondExpr):
+            found.append(node.test)
+        elif isinstance(node, nodes.Filter) and node.name in _VALUE_FILTERS and node.node is not None:
+            found.append(node.node)
+    return {id(node) for node in found if isinstance(node, nodes.Name)}
 
 
 class _Reached(Struct):
@@ -111,6 +132,8 @@ class Seen(NamedTuple):
     """The names that the template itself reads."""
     names: frozenset[str]
     """The names that all of them read."""
+    written: frozenset[str]
+    """Those of them whose displayed text may be written."""
     reached: tuple[str, ...]
     """The other templates: included, extended or imported."""
 
@@ -135,8 +158,9 @@ class NameCheck:
             others = (other for other in reached if other is not one and other.sees_row == one.sees_row)
             problems += self._unknown(one, set().union(*(other.survey.bound for other in others)))
         names: frozenset[str] = frozenset().union(*(one.survey.names for one in reached))
+        written: frozenset[str] = frozenset().union(*(one.survey.written for one in reached))
         others_names = tuple(dict.fromkeys(one.name for one in reached[1:]))
-        return Seen(problems, frozenset(reached[0].survey.names), names, others_names)
+        return Seen(problems, frozenset(reached[0].survey.names), names, written, others_names)
 
     def _reach(self, name: str, tree: nodes.Template) -> tuple[list[_Reached], list[Diagnostic]]:
         """Follow literal references from the template *tree*; return what is reached, and what is broken."""

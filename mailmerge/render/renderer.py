@@ -47,6 +47,8 @@ class Renderer:
     """SHA-256 over every template that can be reached by a literal name, and the variables."""
     used_names: frozenset[str]
     """Names and headings that the templates read."""
+    written_names: frozenset[str]
+    """Those of them whose displayed text may be written, not only their value."""
 
     def __init__(
         self,
@@ -96,6 +98,7 @@ class Renderer:
         self._base = dict(compiler.text.globals)
         self.sources_digest = self._digest(templates)
         self._where = self._selecting(compiler, where) if where else None
+        self.written_names = frozenset(compiler.written)
         self.used_names = frozenset(compiler.names | (self._where.names if self._where else set()))
 
     def _selecting(self, compiler: Compiler, where: str) -> Where:

@@ -53,6 +53,8 @@ class Value(Struct, frozen=True, eq=False, tag=True, array_like=True):
     """What the list shows, where it is not what `displayed` would write."""
     raw: str | None = None
     """The canonical text, where the cell holds more than its format shows: a date cell with a time in it."""
+    unsure: str | None = None
+    """The number format, where it does not say for certain what the author of the list saw."""
 
     @property
     def displayed(self) -> str:

@@ -11,6 +11,7 @@ import json
 import re
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from email import message_from_bytes, policy
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -381,3 +382,75 @@ def test_an_error_names_the_column_in_any_expression():
             renderer.render(recipient)
         assert caught.value.message == "`due` is a date and cannot be compared with a number"
         assert (caught.value.code, caught.value.row) == ("D117", 7)
+
+
+# --- number formats -------------------------------------------------------------------------------------
+
+
+def formatted(folder: Path, body: str, **cells: tuple[object, str]) -> Campaign:
+    """Make a campaign of a workbook with one row: a value and a number format for each column."""
+    book = openpyxl.Workbook()
+    sheet = book["Sheet"]
+    sheet.append(["email", *cells])
+    sheet.append(["a@x.org", *(value for value, _ in cells.values())])
+    for column, (_, code) in enumerate(cells.values(), 2):
+        sheet.cell(2, column).number_format = code
+    book.save(folder / "list.xlsx")
+    (folder / "body.txt").write_text(body, encoding="utf-8")
+    (folder / "campaign.toml").write_text(
+        '[data]\nsource = "list.xlsx"\n'
+        '[message]\nfrom = "Me <me@x.org>"\nsubject = "Hi"\ntext = "body.txt"\n',
+        encoding="utf-8",
+    )
+    return Campaign.load(folder, environ={"MAILMERGE_STATE_DIR": str(folder / "state")})
+
+
+def body_of(message: mailmerge.Message) -> str:
+    """Read the text of a message, without the line end that it has at the end."""
+    made = message_from_bytes(b"".join(message.segments), policy=policy.default)
+    return str(made.get_content()).strip()
+
+
+def test_a_letter_has_what_the_sheet_shows(tmp_path):
+    """Zip codes, money, dates, shares, times and hours are written as in the sheet; values stay values."""
+    made = formatted(
+        tmp_path,
+        "{{ zip }}|{{ amount }}|{{ due }}|{{ rate }}|{{ start }}|{{ hours }}|{{ paid }}|"
+        "{{ amount + 1 }}|{{ rate|number }}|{% if rate < 0.5 and zip == '00716' %}low{% endif %}",
+        zip=(716, "00000"),
+        amount=(1234.5, '[$-407]#,##0.00 "€"'),
+        due=(datetime(2026, 3, 5), "dd.mm.yyyy"),
+        rate=(0.256, "0%"),
+        start=(0.6041666666666666, "h:mm AM/PM"),
+        hours=(1.086805555555556, "[h]:mm"),
+        paid=(True, "General"),
+    )
+    [message] = made.plan().messages()
+    assert body_of(message) == "00716|1.234,50 €|05.03.2026|26%|2:30 PM|26:05|TRUE|1235.5|0.256|low"
+
+
+@pytest.mark.parametrize(
+    ("body", "codes"),
+    [
+        ("{{ due }}", ["D173"]),
+        ("{{ due ~ '!' }}", ["D173"]),
+        ('{{ row["due"] }}', ["D173"]),
+        ("{% for name in row %}{{ row[name] }}{% endfor %}", ["D173"]),
+        ("{{ due|date }}", []),
+        ("{% if due < day %}soon{% endif %}{{ 'late' if due > day }}", []),
+        ("{% if due %}soon{% endif %}", []),
+        ("nothing", []),
+    ],
+)
+def test_the_date_format_of_the_computer_is_told_where_it_is_written(tmp_path, body, codes):
+    """What another computer shows in another order is told, unless the template only uses the value."""
+    made = formatted(tmp_path, body.replace("day", '"2026-12-31"'), due=(46086, "mm-dd-yy"))
+    assert [group.first.code for group in made.check().problems if group.first.code == "D173"] == codes
+
+
+def test_a_format_that_is_not_understood_is_told(tmp_path):
+    """Its numbers are written as without a format, and a person is told so with an example."""
+    made = formatted(tmp_path, "{{ number }}", number=(12.5, "[DBNum2]0"))
+    [found] = [group.first for group in made.check().problems if group.first.code == "D170"]
+    assert found.message == '"number" has a number format that is not understood: [DBNum2]0 contains [DBNum2]'
+    assert "(12.5)" in str(found.hint)
