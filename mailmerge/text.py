@@ -50,8 +50,8 @@ def quoted(value: object, limit: int = 60) -> str:
 
 BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001))))
 """Blanks and line ends of all scripts."""
-_EMBEDDINGS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-_EMBEDDED = re.compile(f"[{_EMBEDDINGS}]")
+_EMBEDDINGS = "\u202a\u202b\u202c\u2066\u2067\u2068\u2069"
+_EMBEDDED = re.compile(f"[{_EMBEDDINGS}\u202d\u202e]")
 _MARKS = "\u00ad\u061c\u180e\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
 INVISIBLE = _MARKS + _EMBEDDINGS
 """Marks without any width: soft hyphen, zero-width blank and joiners, byte order mark, those of direction."""
@@ -60,7 +60,8 @@ INVISIBLE = _MARKS + _EMBEDDINGS
 def trimmed(text: str) -> str:
     """Take off what nobody sees at both ends: blanks of all kinds, line ends, marks without any width.
 
-    What is inside stays, and marks that embed a part written in the other direction stay in pairs.
+    What is inside stays. So do marks that turn the direction by force, which are no accident, and the ends of
+    those that embed a part of the text.
     """
     if text.isascii():
         return text.strip()

@@ -10,7 +10,14 @@ import click
 from mailmerge.check.diagnostics import DiagnosticCollector, concise, found, github, sarif
 from mailmerge.cli.options import campaign_argument, load_campaign, options_of
 from mailmerge.cli.output import diagnostic_values, emit, interactive, note, out, show_problems
-from mailmerge.cli.plan_view import opt_outs, opt_outs_values, planned, show_facts, show_understanding
+from mailmerge.cli.plan_view import (
+    not_rows,
+    opt_outs,
+    opt_outs_values,
+    planned,
+    show_facts,
+    show_understanding,
+)
 from mailmerge.errors import InputError
 from mailmerge.model import Severity, Status
 from mailmerge.text import attachments, plural
@@ -161,6 +168,5 @@ def _ready(plan: Plan) -> str:
         )
         if plan.statuses[status]
     )
-    blank = f"; {plural(plan.understanding.blank, 'blank row')} skipped" if plan.understanding.blank else ""
     without = f" ({left_out})" if left_out else ""
-    return f"{plan.ready:,} of {plural(plan.rows, 'row')} can be sent{without}{blank}."
+    return f"{plan.ready:,} of {plural(plan.rows, 'row')} can be sent{without}{not_rows(plan)}."

@@ -37,7 +37,7 @@ def lines(plan: Plan, resolve: str = "") -> Iterator[str]:
     yield f"  From      {plan.sender}  via {plan.via}"
     for notice in plan.notices:
         yield f"            {notice}"
-    yield f"  List      {plan.source}: {plan.understanding}{_not_rows(plan)}"
+    yield f"  List      {plan.source}: {plan.understanding}{not_rows(plan)}"
     yield f"  Send      {_send(plan)}"
     if plan.files:
         yield f"  Files     {attachments(plan.files)}"
@@ -101,12 +101,15 @@ def planned(plan: Plan) -> str:
     return f"planned just now{rows}{changes}"
 
 
-def _not_rows(plan: Plan) -> str:
+def not_rows(plan: Plan) -> str:
+    """Say what of the list was left out."""
     parts = []
     if plan.understanding.blank:
         parts.append(f"{plural(plan.understanding.blank, 'blank row')} skipped")
     if plan.understanding.hidden:
         parts.append(f"{plural(plan.understanding.hidden, 'hidden row')} left out")
+    if plan.understanding.trimmed:
+        parts.append(f"blanks taken off the ends of {plural(plan.understanding.trimmed, 'cell')}")
     return f"; {', '.join(parts)}" if parts else ""
 
 

@@ -152,7 +152,7 @@ class Planner:
         while block := list(islice(rows, BLOCK)):
             survey.add([recipient.row for recipient in block], [recipient.values for recipient in block])
             self._spool.add(block)
-        self._surveyed = survey.finish()
+        self._surveyed = survey.finish(self._composer.renderer.roles)
         writer.add_findings(None, self._surveyed.findings)
         self._problems.add((*self._recipients.warnings, *self._surveyed.findings))
 

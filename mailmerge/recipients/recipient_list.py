@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from mailmerge.errors import CampaignFileError, ListError
 from mailmerge.model import KEY_COLUMN, MARK_COLUMN, OWN_COLUMNS, Columns, Diagnostic, Place, Recipient
 from mailmerge.recipients.types import cell_type
-from mailmerge.text import did_you_mean
+from mailmerge.text import did_you_mean, trimmed
 from mailmerge.values import canonical, displayed
 
 if TYPE_CHECKING:
@@ -431,13 +431,13 @@ class RecipientList(ABC):
                     place = self._place(row, line, column.position)
                     problems.append(Diagnostic(cell.code, cell.message, cell.hint, place=place, row=row))
                 values.append(cell.shown)
-            elif isinstance(cell, str) and not cell.strip():
+            elif isinstance(cell, str) and not trimmed(cell):
                 values.append(cell if column.default is None else column.default)
             elif column.type is None:
                 values.append(cell)
             else:
                 try:
-                    values.append(column.type.read(cell))
+                    values.append(column.type.read(trimmed(cell) if isinstance(cell, str) else cell))
                 except ValueError:
                     place = self._place(row, line, column.position)
                     problems.append(column.type.misfit(cell, place, row))
@@ -455,7 +455,7 @@ class RecipientList(ABC):
     ) -> str | None:
         if self._key is None:
             return None
-        key = canonical(values[self._key]).strip()
+        key = trimmed(canonical(values[self._key]))
         writable = key.encode("utf-8", "replace").decode()
         if key and key == writable:
             return key

@@ -7,27 +7,41 @@ are damaged and which ones come first. The same rows give the same answers, howe
 
 from __future__ import annotations
 
+import re
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
 from mailmerge.model import Diagnostic, Place, Severity
+from mailmerge.recipients.junk import HIDDEN_AT, OWN_FIELD, ROUNDED, names_something, search
 from mailmerge.recipients.recipient_list import find_column
-from mailmerge.recipients.types import cell_type
+from mailmerge.recipients.types import cell_type, number_type
 from mailmerge.text import BLANKS, INVISIBLE, excerpt, plural, quoted, trimmed
 from mailmerge.values import Date, DateTime, Duration, Number, Time, Truth, displayed
+from mailmerge.values.locale_numbers import NumberColumn, Numbers
 from mailmerge.values.number_format import number_format
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from mailmerge.model import Recipient
+    from mailmerge.recipients.junk import Kind
     from mailmerge.recipients.recipient_list import RecipientList
     from mailmerge.recipients.types import CellType
     from mailmerge.recipients.understanding import Understanding
     from mailmerge.values import Cell
 
+_AS_ADDRESS, _AS_NAME = "as an address", "as a name"
+_MOST_TEXTS = 10_000
+"""Different junk texts of one kind in a column that are remembered: with more, the column is lost."""
+_FIFTEEN_DIGITS = 10**15
+_ENOUGH = 20
+"""Numbers of a block that begin with a nought and are looked at."""
+_NUMBER = re.compile(r"[^\d@/:]{0,12}\d[\d.,'’`´\s]*[^\d@/:]{0,12}").fullmatch
+"""Digits with their signs, and a currency: what a number is at least."""
+_SHAPE = dict.fromkeys(map(ord, "023456789"), "1")
 BLOCK = 1000
 """Rows that are looked at together."""
 FIRST_CELLS = 3
@@ -50,18 +64,31 @@ class Surveyed(Struct, frozen=True):
     """What was decided, a sentence each."""
     trimmed: int = 0
     """Cells that began or ended with what nobody sees."""
+    faults: dict[int, dict[str, Diagnostic]] = field(default_factory=dict)
+    """By position, what makes a row invalid whose cell is this text."""
     types: dict[int, CellType] = field(default_factory=dict)
     """The types of columns that have none by declaration and cells of several, by position."""
 
     @property
     def changes(self) -> bool:
         """Whether a row may be another one than was read."""
-        return bool(self.types)
+        return bool(self.types or self.faults)
 
     def settled(self, rows: Iterable[Recipient]) -> Iterator[Recipient]:
         """Give the rows as they are to be made."""
         for recipient in rows:
-            yield self._typed(recipient)
+            problems = self._problems(recipient) if self.faults else ()
+            typed = self._typed(recipient) if self.types else recipient
+            yield replace(typed, problems=(*typed.problems, *problems)) if problems else typed
+
+    def _problems(self, recipient: Recipient) -> list[Diagnostic]:
+        found = []
+        for position, faults in self.faults.items():
+            cell = recipient.values[position]
+            fault = faults.get(trimmed(cell) if isinstance(cell, str) else displayed(cell))
+            if fault is not None:
+                found.append(replace(fault, row=recipient.row))
+        return found
 
     def told(self, understanding: Understanding) -> Understanding:
         """Add what was decided to how the list was understood."""
@@ -95,10 +122,10 @@ class Survey:
         columns, options = recipients.columns, recipients.options
         if "row" in read and read.isdisjoint({*columns.headings} - {*columns.names}):
             read = frozenset(columns.names)  # the template may go through all of it
-        typed = {find_column(columns, name, "data.types") for name in options.types}
+        typed = {find_column(columns, name, "data.types"): kind for name, kind in options.types.items()}
         key = -1 if options.key is None else find_column(columns, options.key, "data.key")
         self._columns = [
-            _Column(at, heading, name, settled=at in typed or at == key)
+            _Column(at, heading, name, typed.get(at), is_key=at == key, in_workbook=bool(recipients.sheet))
             for at, (heading, name) in enumerate(zip(columns.headings, columns.names, strict=True))
             if at == key or {heading, name} & read
         ]
@@ -111,26 +138,63 @@ class Survey:
             at = column.position
             column.add([cells[at] for cells in values], rows)
 
-    def finish(self) -> Surveyed:
-        """Say what was found in all rows together."""
+    def finish(self, roles: Callable[[], Mapping[str, str]] = dict) -> Surveyed:
+        """Say what was found in all rows together.
+
+        Args:
+            roles: says what names and headings are used for where damage makes a row invalid; asked only
+                where there is any.
+
+        """
         findings: list[Diagnostic] = []
         notes: list[str] = []
         types: dict[int, CellType] = {}
         for column in self._columns:
             if column.unsure and not self._written.isdisjoint({column.name, column.heading, "row"}):
                 findings += self._unsure(column)
-            if column.is_mixed and not column.settled:
-                decided = column.type_of_most
-                if decided is None:
-                    findings.append(self._mixed(column))
-                    continue
+            decided = self._type(column, notes, findings)
+            if decided:
                 types[column.position] = cell_type(decided, column.name)
-                how = "as a text" if decided == "text" else "as a number where it is one"
-                notes.append(f"{column.heading} has {column.mixture()}: each is read {how}")
-        return Surveyed(tuple(findings), tuple(notes), sum(column.trimmed for column in self._columns), types)
+        faults: dict[int, dict[str, Diagnostic]] = {}
+        damaged = [column for column in self._columns if column.junk]
+        used = roles() if damaged else {}
+        for column in damaged:
+            role = used.get(column.name) or used.get(column.heading)
+            place = self._place(column)
+            for hits in column.junk.values():
+                if role is not None:
+                    faults.setdefault(column.position, {}).update(hits.faults(column, role, place))
+                findings += hits.told(column, role, place)
+        trimmed_cells = sum(column.trimmed for column in self._columns)
+        faults = {position: found for position, found in faults.items() if found}
+        return Surveyed(tuple(findings), tuple(notes), trimmed_cells, faults, types)
+
+    def _type(self, column: _Column, notes: list[str], findings: list[Diagnostic]) -> str | None:
+        """Give the type that a column has although none is declared; None: its cells are as they are."""
+        if column.settled:
+            return None
+        numbers = column.numbers.answer() if column.numbers else Numbers()
+        if column.is_mixed:
+            decided = column.type_of_most(numbers.locale)
+            if decided is None:
+                findings.append(self._mixed(column))
+                return None
+            how = "as a text" if decided == "text" else "as a number where it is one"
+            notes.append(f"{column.heading} has {column.mixture()}: each is read {how}")
+            return decided
+        if numbers.locale:
+            first = ", ".join(_cells(column.first[str][:1]))
+            notes.append(f"{column.heading} is read as numbers, as {numbers.locale} writes them: {first}")
+            return number_type(numbers.locale)
+        if numbers.doubt:
+            notes.append(f"{column.heading} is read as text: {numbers.doubt}")
+        return None
+
+    def _place(self, column: _Column) -> Place:
+        return Place(path=self._shown, cell=f'column "{column.heading}"')
 
     def _unsure(self, column: _Column) -> Iterator[Diagnostic]:
-        place = Place(path=self._shown, cell=f'column "{column.heading}"')
+        place = self._place(column)
         for code, shown in column.unsure.items():
             problem = number_format(code).problem
             if problem is not None:
@@ -159,18 +223,88 @@ class Survey:
             f"the column {quoted(column.heading)} has cells of several types: {column.mixture()}",
             "a date that was typed as a text or shown as a number prints in another way than the others",
             severity=Severity.WARNING,
-            place=Place(path=self._shown, cell=f'column "{column.heading}"'),
+            place=self._place(column),
         )
+
+
+class _Hits:
+    """The cells of a column that are junk of one kind."""
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+        self.texts: dict[str, int] = {}
+        """What they contain, and how many contain it."""
+        self.first: list[tuple[int, str]] = []
+        self.beyond = 0
+        """How many there are beside these: more different ones than are remembered."""
+
+    def add(self, row: int, text: str) -> None:
+        """Take one more."""
+        if text not in self.texts and len(self.texts) >= _MOST_TEXTS:
+            self.beyond += 1
+            return
+        self.texts[text] = self.texts.get(text, 0) + 1
+        if len(self.first) < FIRST_CELLS:
+            self.first.append((row, text))
+
+    def _fault(self, text: str) -> bool:
+        """Tell whether it makes a row invalid, where its column is used for what matters most."""
+        return not self.kind.doubtful or self.texts[text] > 1
+
+    def faults(self, column: _Column, role: str, place: Place) -> Iterator[tuple[str, Diagnostic]]:
+        """Yield the texts that make a row invalid, and why."""
+        if self.kind is HIDDEN_AT and role.startswith(_AS_ADDRESS):
+            return  # told as any text that is not an address is
+        if self.kind is OWN_FIELD and not role.startswith(_AS_NAME):
+            return  # told where a message shows it
+        for text in filter(self._fault, self.texts):
+            message = f"{quoted(text, 40)} in the column {quoted(column.heading)} is {self.kind.what}"
+            yield (
+                text,
+                Diagnostic(
+                    self.kind.code, f"{message}: it would be used {role}", self._hint(column), place=place
+                ),
+            )
+
+    def told(self, column: _Column, role: str | None, place: Place) -> Iterator[Diagnostic]:
+        """Yield what is to be said of the whole: of the cells that make no row invalid, and of too many."""
+        if self.beyond and role is not None:
+            message = (
+                f"the column {quoted(column.heading)} is damaged as a whole: more than {_MOST_TEXTS:,} cells"
+            )
+            yield Diagnostic(
+                self.kind.code, f"{message} are {self.kind.what}", self._hint(column), place=place
+            )
+        if self.kind is OWN_FIELD or (self.kind is HIDDEN_AT and role and role.startswith(_AS_ADDRESS)):
+            return
+        told = [text for text in self.texts if role is None or not self._fault(text)]
+        count = sum(self.texts[text] for text in told) + (self.beyond if role is None else 0)
+        if count:
+            first = [cell for cell in self.first if cell[1] in told] or [(0, told[0])]
+            named = ", ".join(_cells(first)) + (", ..." if count > len(first) else "")
+            yield Diagnostic(
+                self.kind.code,
+                f"{plural(count, 'cell')} of the column {quoted(column.heading)} "
+                f"contain{'s' if count == 1 else ''} {self.kind.what}: {named}",
+                self._hint(column),
+                severity=Severity.WARNING,
+                place=place,
+            )
+
+    def _hint(self, column: _Column) -> str:
+        return self.kind.hint.format(name=column.name)
 
 
 class _Column:
     """What is known of a column so far."""
 
-    def __init__(self, position: int, heading: str, name: str, *, settled: bool) -> None:
+    def __init__(
+        self, position: int, heading: str, name: str, declared: str | None, *, is_key: bool, in_workbook: bool
+    ) -> None:
         self.position = position
         self.heading = heading
         self.name = name
-        self.settled = settled
+        self.settled = is_key or declared is not None
         """Whether its type is declared, or it is the key, which is as it stands."""
         self.unsure: dict[str, str] = {}
         """Number formats that do not say for certain what is shown, and the first text of each."""
@@ -179,6 +313,13 @@ class _Column:
         """How many filled cells there are of each type."""
         self.first: dict[type, list[tuple[int, str]]] = {}
         """The first cells of each type, with their rows."""
+        self.numbers: NumberColumn | None = None if self.settled else NumberColumn()
+        """What is known of its numbers; None: it has other texts."""
+        self.junk: dict[Kind, _Hits] = {}
+        self._means_text = declared == "text"
+        self._searched = declared is None or self._means_text
+        self._names = is_key or names_something(heading)
+        self._in_workbook = in_workbook
 
     def add(self, cells: list[Any], rows: Sequence[int]) -> None:
         """Look at the cells of a block of rows."""
@@ -193,8 +334,34 @@ class _Column:
             if clean != cells:
                 self.trimmed += sum(map(str.__ne__, clean, cells))
                 cells, joined = clean, _END.join(clean)
+        if self._searched:
+            for at, kind in search(joined, cells, name=self._names):
+                if not (kind.meant and self._means_text):
+                    self._hit(kind, rows[at], cells[at])
         if not self.settled:
             self._count_texts(cells, rows)
+            if self.numbers:
+                self._take_numbers(joined, cells)
+
+    def _hit(self, kind: Kind, row: int, text: str) -> None:
+        if kind not in self.junk:
+            self.junk[kind] = _Hits(kind)
+        self.junk[kind].add(row, text)
+
+    def _take_numbers(self, joined: str, cells: list[str]) -> None:
+        """Look at texts that may be numbers: one of each shape in a block, and some that begin with 0."""
+        assert self.numbers is not None
+        first = next(filter(None, cells), "")
+        if not first:
+            return
+        if not _NUMBER(first):
+            self.numbers = None
+            return
+        shapes = joined.translate(_SHAPE).split(_END)
+        texts = [*dict(zip(shapes, cells, strict=True)).values()]
+        texts += islice((cell for cell in cells if cell[:1] == "0"), _ENOUGH)
+        if not all(self.numbers.takes(text) for text in texts if text):
+            self.numbers = None
 
     def _add_values(self, cells: list[Any], rows: Sequence[int]) -> None:
         for cell, row in zip(cells, rows, strict=True):
@@ -203,6 +370,8 @@ class _Column:
                 self._note(cell.__class__, row, displayed(cell))
                 if cell.unsure is not None:
                     self.unsure.setdefault(cell.unsure, displayed(cell))
+                if self._in_workbook and cell.__class__ is Number and abs(cell.value) >= _FIFTEEN_DIGITS:
+                    self._hit(ROUNDED, row, displayed(cell))
 
     def _count_texts(self, cells: list[str], rows: Sequence[int]) -> None:
         filled = len(cells) - cells.count("")
@@ -226,11 +395,15 @@ class _Column:
         """Whether it has cells of several types."""
         return len({_KINDS[kind] for kind in self.counts}) > 1
 
-    @property
-    def type_of_most(self) -> str | None:
-        """Give the type that texts and numbers in one column are all read as; None: there are others."""
+    def type_of_most(self, locale: str) -> str | None:
+        """Give the type that texts and numbers in one column are all read as; None: there are others.
+
+        *locale*: the one that writes numbers as all of its texts are.
+        """
         if not self.counts.keys() <= {str, Number}:
             return None
+        if locale:
+            return number_type(locale)
         return "decimal" if self.counts[Number] >= self.counts[str] else "text"
 
     def mixture(self) -> str:

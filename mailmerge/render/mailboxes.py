@@ -75,6 +75,11 @@ class MailboxTemplate:
         """Names that the address is made of."""
         return self._address.names
 
+    @property
+    def display_names(self) -> frozenset[str]:
+        """Names that the display name is made of."""
+        return self._name.names if self._name else frozenset()
+
     def render(self, variables: dict[str, Any], recipient: Recipient) -> tuple[Mailbox, ...]:
         """Return the mailboxes for one row; none if the address comes out empty.
 

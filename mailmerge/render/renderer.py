@@ -13,7 +13,7 @@ from mailmerge.render.compiler import Compiled, Compiler
 from mailmerge.render.environments import EMPTY
 from mailmerge.render.failures import failure, row_error
 from mailmerge.render.mailboxes import MailboxTemplate, clean, one_line
-from mailmerge.text import quoted
+from mailmerge.text import quoted, trimmed
 from mailmerge.values import displayed
 
 if TYPE_CHECKING:
@@ -143,6 +143,27 @@ class Renderer:
             found["html"] = self._compiler.static_chunks(self._html, "html")
         return found
 
+    def roles(self) -> dict[str, str]:
+        """Say what names and headings are used for where damage shows most: ``in the greeting``."""
+        from mailmerge.render.roles import GREETING, greeted
+
+        bodies = [(body, body is self._html) for body in (self._text, self._html) if body]
+        sources = [
+            (self._sources.texts.get(name, ""), is_html)
+            for body, is_html in bodies
+            for name in (body.name, *body.reached)
+        ]
+        found = dict.fromkeys(self._subject.names, "in the subject")
+        found |= dict.fromkeys(greeted(self._compiler.text, sources), GREETING)
+        boxes = {"To": self._to, "Cc": self._cc, "Bcc": self._bcc, "Reply-To": self._reply_to}
+        for header, templates in boxes.items():
+            for template in templates:
+                found |= dict.fromkeys(template.display_names, f"as a name in {header}")
+        for header, templates in reversed(boxes.items()):
+            for template in templates:
+                found |= dict.fromkeys(template.address_names, f"as an address in {header}")
+        return found
+
     @property
     def sources(self) -> SourceMap:
         """The templates as they were written, and where each of them is."""
@@ -159,8 +180,11 @@ class Renderer:
         )
 
     def _variables(self, recipient: Recipient) -> dict[str, Any]:
-        variables = {**self._base, "row": recipient.fields}
-        variables.update(zip(recipient.columns.names, recipient.values, strict=True))
+        columns = recipient.columns
+        # Nobody sees blanks at the ends of a cell, and no greeting should have them before its comma.
+        values = [trimmed(value) if value.__class__ is str else value for value in recipient.values]
+        variables = {**self._base, "row": dict(zip(columns.headings, values, strict=True))}
+        variables.update(zip(columns.names, values, strict=True))
         self._filters.locale = self._locale.text(variables)
         return variables
 

@@ -19,6 +19,7 @@ from mailmerge.errors import RowError
 from mailmerge.message import MessageBuilder, Thawer
 from mailmerge.model import AttachmentRule, Columns, Recipient
 from mailmerge.render import MessageTemplates, Renderer, TemplateSource
+from mailmerge.text import trimmed
 
 DATE = datetime(2026, 3, 1, 9, 30, 15, 123456, tzinfo=UTC)
 COLUMNS = Columns(("name", "email", "text"), ("name", "email", "text"))
@@ -151,7 +152,7 @@ def test_a_message_says_what_the_cells_say(campaign, name, text):
     assert (decoded(shown), address) == (rendered.to[0].name, "kim@example.org")
     assert modern["To"].addresses[0].addr_spec == "kim@example.org"
     assert len(modern["To"].addresses) == 1
-    expected_name = builder_name(f"{name.strip()} {text.strip()}.pdf")
+    expected_name = builder_name(f"{trimmed(name)} {trimmed(text)}.pdf")
     part = bytes(b"%PDF" + bytes(range(256)) * 9)
     meant = standard(rendered, expected_name, part)
     for read in (plain, modern):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from mailmerge.model import Severity
 from mailmerge.plan.rows import Spool
 from mailmerge.plan.sqlite_store import SqlitePlanWriter
 from mailmerge.plan.store import MemoryPlan
@@ -161,3 +162,96 @@ def test_rows_come_back_as_they_were(writer: Callable[[Path], PlanWriter], in_me
         assert list(spool) == rows
         assert spool.rows == len(rows)
     assert not list(tmp_path.rglob("*.rows"))
+
+
+# --- junk ----------------------------------------------------------------------------------------------
+
+ROLES = {"email": "as an address in To", "name": "in the greeting"}
+
+
+def junk(recipients: RecipientList) -> tuple[list[str], list[tuple[int, str]]]:
+    """Give the warnings of the whole, and the rows that are invalid, with their codes."""
+    found = Survey(recipients, frozenset(recipients.columns.names))
+    rows = list(recipients)
+    found.add([recipient.row for recipient in rows], [recipient.values for recipient in rows])
+    surveyed = found.finish(lambda: ROLES)
+    assert all(one.severity is Severity.WARNING and one.row is None for one in surveyed.findings)
+    invalid = [(one.row, one.problems[0].code) for one in surveyed.settled(rows) if one.problems]
+    return [one.message for one in surveyed.findings], invalid
+
+
+def test_junk_in_a_greeting_makes_its_row_invalid() -> None:
+    """One row each, blanks at the ends or not; the others go out, and nothing is said of the whole."""
+    assert junk(people(name=["Ana", "#REF! ", "JÃ¶rg", "Bob"])) == ([], [(3, "D255"), (4, "D258")])
+
+
+def test_junk_elsewhere_is_a_warning_with_its_count_and_first_cells() -> None:
+    """No row is invalid."""
+    said, invalid = junk(people(city=["#NV", "Rome", "#NV", "#WERT!", "#NV"]))
+    assert invalid == []
+    named = '"#NV" in row 2, "#NV" in row 4, "#WERT!" in row 5, ...'
+    assert said == [f'4 cells of the column "city" contain the error of a formula: {named}']
+
+
+@pytest.mark.parametrize("word", ["Null", "None", "nan", "NULL", "NaT"])
+def test_an_empty_value_is_an_error_where_rows_repeat_it(word: str) -> None:
+    """People are called so: one is warned of, and two with the very same text are invalid."""
+    said, invalid = junk(people(name=["Ana", word, "Bob"]))
+    assert (len(said), invalid) == (1, [])
+    said, invalid = junk(people(name=["Ana", word, word, "null" if word != "null" else "nil"]))
+    assert (len(said), invalid) == (1, [(3, "D256"), (4, "D256")])
+
+
+def test_the_type_text_accepts_what_may_be_meant() -> None:
+    """A damaged text is damaged all the same."""
+    rows = [{"name": text} for text in ("Null", "Null", "{x}", "1.38E+10", "M&uuml;ller", "#REF!", "JÃ¶rg")]
+    assert junk(from_rows(rows, types={"name": "text"})) == ([], [(7, "D255"), (8, "D258")])
+
+
+def test_columns_that_nothing_reads_have_no_junk() -> None:
+    """Whatever is in them."""
+    recipients = people(name=["Ana"], note=["#REF!"])
+    assert survey(recipients, "email", "name").findings == ()
+
+
+def test_a_column_that_is_damaged_as_a_whole_refuses_the_list() -> None:
+    """More different damaged texts than are remembered: no row of it can be trusted."""
+    recipients = people(name=[f"JÃ¶rg {n}" for n in range(10_002)])
+    found = Survey(recipients, frozenset(recipients.columns.names))
+    rows = list(recipients)
+    found.add([recipient.row for recipient in rows], [recipient.values for recipient in rows])
+    (error,) = found.finish(lambda: ROLES).findings
+    assert (error.code, error.severity, error.row) == ("D258", Severity.ERROR, None)
+
+
+def test_numbers_that_a_workbook_rounded_are_named() -> None:
+    """A cell of a workbook keeps 15 digits; a number of a program has all of its own."""
+    recipients = people(card=[4111111111111110, 12])
+    assert survey(recipients).findings == ()
+    recipients.sheet = "People"
+    assert [one.code for one in survey(recipients).findings] == ["D257"]
+
+
+# --- numbers as a locale writes them ---------------------------------------------------------------------
+
+
+def test_numbers_of_a_text_column_are_found_and_stated() -> None:
+    """All rows are read in the notation that fits all of them, and print as they were written."""
+    recipients = people(amount=["1.234,50", "12,00", ""], zip=["01067", "80331", "80333"])
+    found = survey(recipients)
+    assert found.notes == ('amount is read as numbers, as de writes them: "1.234,50" in row 2',)
+    cells = [recipient.values[1] for recipient in found.settled(recipients)]
+    assert [displayed(cell) for cell in cells] == ["1.234,50", "12,00", ""]
+    assert str(getattr(cells[0], "value", None)) == "1234.50"
+
+
+def test_a_doubtful_column_stays_text_and_that_is_said() -> None:
+    """1.234 is a thousand or one: nobody can tell from the column."""
+    (note,) = survey(people(amount=["1.234", "$5.678"])).notes
+    assert note.startswith("amount is read as text: ")
+
+
+def test_a_key_is_never_read_as_a_number() -> None:
+    """It is what it is."""
+    recipients = from_rows([{"n": "1,50"}, {"n": "2,50"}], key="n")
+    assert survey(recipients).notes == ()
