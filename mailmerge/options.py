@@ -136,6 +136,9 @@ class DataOptions(Section):
         flag="--hidden", commands=MESSAGE_COMMANDS, fact=True, identifies=True)
     encoding: str | None = option(ENCODING, "The encoding of a text list", default=None, default_help="UTF-8",
         flag="--encoding NAME", commands=MESSAGE_COMMANDS, fact=True, identifies=True)
+    delimiter: str | None = option(LABEL,
+        "What separates the cells of a text list: a sign, or comma, semicolon, tab, pipe", default=None,
+        default_help="found", flag="--delimiter SIGN", commands=MESSAGE_COMMANDS, fact=True, identifies=True)
     types: Mapping[str, str] = option(PAIRS,
         "Types of columns: text, integer, decimal, decimal:de, boolean, date, date:%d/%m/%Y", default={},
         fact=True)

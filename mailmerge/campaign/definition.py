@@ -110,7 +110,7 @@ class Definition(Struct, frozen=True):
 
     def _open(self, path: Path, *, shown: str) -> RecipientList:
         data = self.file.data
-        ours = data.encoding is not None and is_failed_text(path)
+        ours = bool(data.encoding or data.delimiter) and is_failed_text(path)
         return open_list(
             path,
             shown=shown,
@@ -118,6 +118,7 @@ class Definition(Struct, frozen=True):
             key=data.key,
             hidden=data.hidden,
             encoding=None if ours else data.encoding,
+            delimiter=None if ours else data.delimiter,
             types=data.types,
             defaults=data.defaults,
         )

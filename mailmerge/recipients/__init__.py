@@ -50,7 +50,7 @@ __all__ = [
 _NONE: Mapping[str, str] = MappingProxyType({})
 
 
-def open_list(
+def open_list(  # noqa: PLR0913  each is an option of lists
     path: Path,
     *,
     shown: str | None = None,
@@ -58,6 +58,7 @@ def open_list(
     key: str | None = None,
     hidden: Hidden = "refuse",
     encoding: str | None = None,
+    delimiter: str | None = None,
     types: Mapping[str, str] = _NONE,
     defaults: Mapping[str, str] = _NONE,
 ) -> RecipientList:
@@ -89,7 +90,7 @@ def open_list(
     else:
         from mailmerge.recipients.text_list import TextList
 
-        recipients = TextList(path, name, options, encoding)
+        recipients = TextList(path, name, options, encoding, delimiter)
     told = misnamed(path, name, kind)
     if told:
         recipients.warnings = (told, *recipients.warnings)

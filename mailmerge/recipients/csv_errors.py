@@ -9,31 +9,99 @@ import re
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from mailmerge.model import Diagnostic, Place
+from mailmerge.model import Diagnostic, Place, Severity
+from mailmerge.recipients.address_column import has_address
 from mailmerge.recipients.encodings import ADVICE, hint_of, is_mixed, likely_of, unclear, words_of
 from mailmerge.recipients.recipient_list import MAX_CELL, MAX_PROBLEMS, CellError, list_error, long_cell
-from mailmerge.text import excerpt, plural
+from mailmerge.text import excerpt, plural, quoted
 
 if TYPE_CHECKING:
-    import csv
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from mailmerge.errors import ListError
+    from mailmerge.recipients.dialect import Dialect
 
-_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
 _CELL_END = re.compile(rb"[,;|\t\"\r\n]")
 
 
-def ragged(cells: Sequence[str], width: int, delimiter: str, place: Place, row: int) -> Diagnostic:
-    """Report a row with more or fewer cells than the header."""
-    name = _NAMES[delimiter]
+def ragged_rows(
+    rows: Sequence[tuple[int, int, list[str]]], width: int, dialect: Dialect, address: int, shown: str
+) -> list[Diagnostic]:
+    """Report rows with more or fewer cells than the header, and say why where it can be known.
+
+    Args:
+        rows: they, with number and line.
+        width: of the header.
+        dialect: how the list is written.
+        address: the position of the address; -1: it is not known.
+        shown: the list's name in messages.
+
+    """
+    if _have_row_names(rows, width, address):
+        row, line, cells = rows[0]
+        return [
+            Diagnostic(
+                code="D101",
+                message=f"the rows have {len(cells)} cells, the header has {width}: "
+                "they begin with a number that has no heading",
+                hint='write it without row names (in R: row.names = FALSE), or begin the header with "no"',
+                place=Place(path=shown, line=line),
+                row=row,
+            )
+        ]
+    found: list[Diagnostic] = []
+    broken = False
+    for at, (row, line, cells) in enumerate(rows):
+        if broken:  # it is the rest of the row before
+            broken = False
+            continue
+        following = rows[at + 1] if at + 1 < len(rows) else None
+        broken = bool(following and following[0] == row + 1 and len(cells) + len(following[2]) - 1 == width)
+        place = Place(path=shown, line=line)
+        if broken and following:
+            text = f"{cells[-1][-20:]}⏎{following[2][0][:20]}"
+            found.append(
+                Diagnostic(
+                    code="D101",
+                    message=f"this row and the next have {len(cells)} and {len(following[2])} cells, "
+                    f"the header has {width}: one row with a line break in a cell",
+                    hint=f"put the cell in quotes, or take the line break out: {dialect.quote}{excerpt(text)}"
+                    f"{dialect.quote}",
+                    place=place,
+                    row=row,
+                )
+            )
+        else:
+            found.append(_ragged(cells, width, dialect, address, place, row))
+    return found
+
+
+def _have_row_names(rows: Sequence[tuple[int, int, list[str]]], width: int, address: int) -> bool:
+    """Tell whether each row begins with one cell more, which counts: R writes tables so."""
+    if len(rows) < 2 or any(len(cells) != width + 1 for _, _, cells in rows):
+        return False
+    steps = {row - int(cells[0]) if cells[0].isdecimal() else None for row, _, cells in rows}
+    at_address = address < 0 or all("@" in cells[address + 1] for _, _, cells in rows)
+    return len(steps) == 1 and None not in steps and at_address
+
+
+def _ragged(
+    cells: Sequence[str], width: int, dialect: Dialect, address: int, place: Place, row: int
+) -> Diagnostic:
+    sign, name = dialect.delimiter, dialect.name
     if len(cells) > width:
-        hint = f'does a cell contain a {name}? Then quote it: "gold{delimiter} yearly"'
+        joined = _joined(cells, width, sign, address)
+        text = f"{dialect.quote}{excerpt(joined or f'gold{sign} yearly')}{dialect.quote}"
+        hint = f"does a cell contain a {name}? Then quote it: {text}"
+        if joined and re.fullmatch(r"[-−]?\d+,\d{1,2}", joined):
+            hint = f"is {joined} a number with a decimal comma? Then quote it: {text}, or separate cells by ;"
         if all(not cell.strip() for cell in cells[width:]):
             hint = f"remove the {name} at the end of the row"
     else:
         hint = f"is a cell missing? An empty cell needs its {name}, too"
+        if len(cells) == 1:
+            hint += "; a line that is not a row of the list must go"
     shown = " | ".join(excerpt(cell) for cell in cells[:12]) + (" | …" if len(cells) > 12 else "")
     return Diagnostic(
         code="D101",
@@ -44,12 +112,90 @@ def ragged(cells: Sequence[str], width: int, delimiter: str, place: Place, row: 
     )
 
 
+def _joined(cells: Sequence[str], width: int, sign: str, address: int) -> str:
+    """Give the cell that makes a row as wide as the header if its delimiters are text; empty: unknown."""
+    more = len(cells) - width
+    ways = []
+    for at in range(width):
+        parts = cells[at : at + more + 1]
+        row = [*cells[:at], sign.join(parts), *cells[at + more + 1 :]]
+        if address >= 0 and not has_address(row[address]):
+            continue
+        blanks = sum(part.startswith(" ") for part in parts[1:])
+        decimals = sign == "," and more == 1 and re.fullmatch(r"[-−]?\d+,\d{1,2}", row[at]) is not None
+        ways.append((blanks + decimals, row[at]))
+    best = max(ways, default=(0, ""))
+    sure = best[0] == more and sum(way[0] == best[0] for way in ways) == 1
+    return best[1] if sure or len(ways) == 1 else ""
+
+
+BLANK_QUOTE = "blank before a quote"
+"""Says that there is one, among the kinds of damage."""
+
+
+class BlankQuote:
+    """A quote with a blank before it opens no cell: ``Ann, "Lee, Jr."`` would be three cells.
+
+    In a list that is well written none is found: inside of a quoted cell every quote is doubled.
+    """
+
+    def __init__(self, delimiter: str, quote: str) -> None:
+        self.sign = f"{delimiter} {quote}"
+        """There is none without this text."""
+        sign = re.escape(delimiter)
+        self._pattern = re.compile(rf"(?:{sign} +{quote})(?![{quote}{sign}\r\n]|\Z)")
+        self._cell = re.compile(rf" +({quote}[^{quote}\r\n]*{quote}?)")
+        self.search = self._pattern.search
+
+    def lines(self, file: Iterable[str]) -> Iterator[tuple[int, str]]:
+        """Give the number of each line that has one, with the cell."""
+        for number, line in enumerate(file, 1):
+            found = self.search(line)
+            if found:
+                cell = self._cell.search(line, found.start())
+                yield number, cell[1] if cell else ""
+
+    def problem(self, shown: str, line: int, cell: str) -> Diagnostic:
+        """Report one."""
+        return Diagnostic(
+            code="D242",
+            message=f"a blank before the quote of {excerpt(cell)}: it would not begin a quoted cell",
+            hint=f"take the blank out: {self.sign[0]}{excerpt(cell)}",
+            place=Place(path=shown, line=line),
+        )
+
+
 def unnamed(cell: str, where: str, place: Place, row: int) -> Diagnostic:
     """Report a value in a column without a heading."""
     return Diagnostic(
         code="D108",
         message=f'{where} has no heading, but this row has "{excerpt(cell)}" in it',
         hint="give the column a heading, or empty it",
+        place=place,
+        row=row,
+    )
+
+
+def rows_inside(cell: str, row: Sequence[str], dialect: Dialect) -> list[str]:
+    """Find the lines of a cell that look like rows of the list, with an address where the row has its own."""
+    address = next((at for at, other in enumerate(row) if other is not cell and has_address(other)), 0)
+    found = []
+    for line in cell.splitlines()[1:]:
+        if "@" in line and dialect.delimiter in line:
+            cells: list[str] = next(dialect.reader([line], strict=False), [])
+            if abs(len(cells) - len(row)) < 2 and has_address("".join(cells[address : address + 1])):
+                found.append(line)
+    return found
+
+
+def swallowed(lines: Sequence[str], place: Place, row: int) -> Diagnostic:
+    """Warn of a cell that contains lines which look like rows."""
+    what = "another row" if len(lines) == 1 else f"{len(lines)} more rows"
+    return Diagnostic(
+        code="D243",
+        message=f"a cell of this row contains what looks like {what} of the list: {quoted(lines[0])}",
+        hint="if they are rows, the closing quote of the cell is missing",
+        severity=Severity.WARNING,
         place=place,
         row=row,
     )
@@ -90,9 +236,11 @@ def _fenced(cell: str) -> str | CellError:
     return cell
 
 
+NEVER_CLOSED = "unexpected end of data"
+"""As csv says it."""
 _CSV_ERRORS = (
     (
-        "unexpected end of data",
+        NEVER_CLOSED,
         "D104",
         "a quoted cell that begins in this row is never closed",
         'add the closing quote; a quote inside a quoted cell is written twice: "he said ""hi"""',
@@ -113,10 +261,24 @@ _CSV_ERRORS = (
 """What the csv module says, and what we say instead: code, message, hint."""
 
 
-def quoting(error: csv.Error, shown: str, row: int, first: int, last: int) -> Diagnostic:
-    """Report a record that csv cannot take apart; it runs from line *first* to *last*."""
-    said = str(error)
+_ESCAPES = 'quotes are escaped by backslashes, and others stand in the list: write a quote twice ("")'
+
+
+def quoting(said: str, shown: str, row: int, first: int, last: int, *, escapes: bool = False) -> Diagnostic:
+    """Report a record that csv cannot take apart; it runs from line *first* to *last*.
+
+    Args:
+        said: what csv says.
+        shown: the list's name in messages.
+        row: the record's number.
+        first: its first line.
+        last: the line in which csv gave up.
+        escapes: whether a backslash stands before a quote in it.
+
+    """
     code, message, hint = next(rest for words, *rest in _CSV_ERRORS if words in said)
+    if escapes:
+        hint = _ESCAPES
     if last > first:
         message += f" (the row begins on line {first}, the error is on line {last})"
     return Diagnostic(code=code, message=message, hint=hint, place=Place(path=shown, line=first), row=row)

@@ -323,13 +323,16 @@ class RecipientList(ABC):
                 row = record[0]
                 yield self._recipient(record)
         if not row:
-            left_out = f" ({self.hidden_rows} hidden rows left out)" if self.hidden_rows else ""
-            raise ListError(
-                f"{self.shown} has headings but no rows{left_out}",
-                code="D102",
-                hint="each row below the headings is one recipient",
-                place=Place(path=self.shown),
-            )
+            raise self._no_rows()
+
+    def _no_rows(self) -> ListError:
+        left_out = f" ({self.hidden_rows} hidden rows left out)" if self.hidden_rows else ""
+        return ListError(
+            f"{self.shown} has headings but no rows{left_out}",
+            code="D102",
+            hint="each row below the headings is one recipient",
+            place=Place(path=self.shown),
+        )
 
     def watched(self, seen: ColumnsSeen) -> Iterator[Recipient]:
         """Yield the rows; *seen* looks at their cells."""

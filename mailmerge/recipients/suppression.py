@@ -310,13 +310,13 @@ def _says_nothing(row: _Row, entries: Entries) -> Diagnostic:
 
 
 def _text_rows(path: Path, text: str) -> Iterator[_Row]:
-    from mailmerge.recipients.text_list import SAMPLE, find_delimiter
+    from mailmerge.recipients.dialect import find_delimiter
 
     if csv.field_size_limit() < MAX_CELL:
         csv.field_size_limit(MAX_CELL)
     lines = list(io.StringIO(text, newline=""))
     plain = "".join(line for line in lines if not line.lstrip().startswith("#"))
-    delimiter, _ = find_delimiter(plain[:SAMPLE])
+    delimiter, _ = find_delimiter(plain)
     if re.match(r"sep=[,;|\t]\s*$", plain, re.IGNORECASE | re.MULTILINE):
         delimiter = plain[4]
     try:

@@ -8,16 +8,36 @@ from __future__ import annotations
 
 import csv
 import io
-from itertools import chain, islice
-from typing import TYPE_CHECKING, TextIO
+from collections import deque
+from contextlib import contextmanager
+from functools import cached_property
+from itertools import chain, islice, starmap
+from typing import TYPE_CHECKING, Any, TextIO
+
+from msgspec.structs import astuple
 
 from mailmerge.errors import ListError
-from mailmerge.model import Diagnostic, Place
-from mailmerge.recipients.csv_errors import damaged_cell, fenced, not_in_encoding, quoting, ragged, unnamed
+from mailmerge.model import Diagnostic, Place, Recipient
+from mailmerge.recipients.address_column import understood
+from mailmerge.recipients.csv_errors import (
+    BLANK_QUOTE,
+    NEVER_CLOSED,
+    BlankQuote,
+    damaged_cell,
+    fenced,
+    not_in_encoding,
+    quoting,
+    ragged_rows,
+    rows_inside,
+    swallowed,
+    unnamed,
+)
+from mailmerge.recipients.dialect import find_dialect
 from mailmerge.recipients.encodings import find_encoding
 from mailmerge.recipients.recipient_list import (
     MAX_CELL,
     MAX_PROBLEMS,
+    CellError,
     Header,
     Options,
     RecipientList,
@@ -29,123 +49,203 @@ from mailmerge.recipients.understanding import Understanding
 from mailmerge.text import unguarded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 _BLOCK = 16_384
 _LONGEST_READ = 1 << 26
 """Characters of a cell beyond which the file is given up."""
-SAMPLE = 32_768
-"""Characters that decide the delimiter."""
-DELIMITERS = {"\t": "tab", ";": "semicolon", "|": "pipe", ",": "comma"}
-"""The rarer in running text, the earlier: where two fit equally well, the rarer one is meant."""
+_LONGEST_RECORD = 100_000
+"""Lines of a broken record behind which no other problem is looked for."""
+_END_OF_FILE = b"\x1a"
+"""DOS writes Ctrl-Z at the end of a text."""
+_NOTHING = b"\x1a\0\r\n"
+_LOST = "\ufffd".encode()
+_LONGEST_SIGN = 8
+"""Bytes that are looked at again with the next ones."""
 
 
 class TextList(RecipientList):
     """A list in a text file with one delimiter and quoted cells."""
 
-    def __init__(self, path: Path, shown: str, options: Options, encoding: str | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        shown: str,
+        options: Options,
+        encoding: str | None = None,
+        delimiter: str | None = None,
+    ) -> None:
         if csv.field_size_limit() < MAX_CELL:  # a limit of the whole process: it is only ever raised
             csv.field_size_limit(MAX_CELL)
         self.path = path
         self.shown = shown
         found = find_encoding(path, shown, encoding)
         self._encoding = found.codec
-        sample = self._sample()
-        self._delimiter, one_column = find_delimiter(sample)
+        try:
+            self.dialect = find_dialect(self._open, shown, delimiter)
+        except UnicodeError:  # also of UTF-16 without a byte order mark
+            raise self._not_in_encoding() from None
         header = self._read_header()
         super().__init__(path, shown, header, options)
-        kind = "TSV" if self._delimiter == "\t" else "CSV"
-        delimiter = "one column" if one_column else DELIMITERS[self._delimiter]
-        self.understanding = Understanding(kind, str(found), delimiter)
+        kind = "TSV" if self.dialect.delimiter == "\t" else "CSV"
+        understanding = Understanding(kind, str(found), self.dialect.name)
+        self.understanding = understanding.noting(*self.dialect.notes())
 
     @property
     def encoding(self) -> str:
         """The codec it was read with; ``utf-8-sig`` where it begins with a byte order mark."""
         return self._encoding
 
-    @property
-    def delimiter(self) -> str:
-        """The character between two cells."""
-        return self._delimiter
-
     def about_rows(self) -> int:
         """Count lines: a cell with a line break counts as two rows."""
         with self.path.open("rb") as file:
-            return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
+            counts = [
+                (block.count(b"\n"), block.count(b"\r")) for block in iter(lambda: file.read(1 << 20), b"")
+            ]
+        return max(map(sum, zip(*counts, strict=True)), default=0)
+
+    def __iter__(self) -> Iterator[Recipient]:
+        return starmap(Recipient, self._read(plain=True)) if self._plain else super().__iter__()
 
     def _records(self) -> Iterator[Record]:
+        return self._read(plain=False)
+
+    def _read(self, *, plain: bool) -> Iterator[Any]:
+        """Yield records, or what recipients are made of, where each cell is its own value (*plain*)."""
         # The hot loop: what is plainly right passes at the speed of csv.reader. Where something is doubtful
         # each row is examined, and after the first problem no row is yielded: all problems are told together.
-        width = self.header.width
-        strip = str.strip
-        suspicious = bool(self.header.unnamed)
+        width, columns = self.header.width, self.columns
+        rows = _DoubtfulRows(self)
         # Where csv lets long cells pass, each row has to be looked at.
         damage = ["long"] if csv.field_size_limit() > MAX_CELL else []
-        problems: list[Diagnostic] = []
-        lost: list[Diagnostic] = []
-        with self._open() as file:
-            for row, line, cells in self._numbered(file, damage, problems, after=self.header.row):
-                if not cells or not (cells[0].strip() or any(map(strip, cells))):
-                    self.blank_rows += 1
-                elif len(cells) == width and not (suspicious or damage):
-                    yield row, line, cells
-                else:
-                    problems += self._examine(row, line, cells)
-                    lost += self._lost(row, line, cells)
-                    if len(lost) >= MAX_PROBLEMS:  # not a mistyped cell or two: the whole list is damaged
-                        problems = lost
-                        break
-                    if not problems:
-                        yield row, line, fenced(cells)
-                    elif len(problems) >= MAX_PROBLEMS:
-                        break
-                    suspicious = suspicious or bool(problems)
-        if problems:
-            raise list_error(self.shown, problems[:MAX_PROBLEMS])
+        if self.header.unnamed:
+            damage.append("a cell without a heading")
+        with self._lines(damage) as lines:
+            reader = self.dialect.reader(lines)
+            row, line = self._first_row, 1
+            try:
+                deque(islice(reader, self.header.row - row + 1), maxlen=0)
+                line = reader.line_num + 1
+                for row, cells in enumerate(reader, self.header.row + 1):
+                    if reader.line_num != line:
+                        rows.look_for_rows_inside(row, line, cells)
+                    if len(cells) == width and not damage and cells[0].strip():
+                        yield (row, columns, tuple(cells)) if plain else (row, line, cells)
+                    else:
+                        yield from self._examined(rows, damage, [(row, line, cells)], plain=plain)
+                        if rows.is_enough:
+                            break
+                    line = reader.line_num + 1
+            except (UnicodeError, csv.Error) as error:
+                below = self._go_on(error, damage, rows.problems, row, (line, reader.line_num))
+                yield from self._examined(rows, damage, below, plain=plain)
+        self.blank_rows = rows.blank
+        if rows.any or rows.is_enough:
+            raise list_error(self.shown, rows.told())
+        self.warnings = (*(one for one in self.warnings if one.code != "D243"), *rows.warnings)
+        if plain and not rows.usable and row - self.header.row <= rows.blank:
+            raise self._no_rows()
 
-    def _numbered(
-        self, file: TextIO, damage: list[str], problems: list[Diagnostic], *, after: int = 0
+    def _examined(
+        self,
+        rows: _DoubtfulRows,
+        damage: list[str],
+        records: Iterable[tuple[int, int, list[str]]],
+        *,
+        plain: bool,
+    ) -> Iterator[Any]:
+        """Yield the rows that can be used, of those that are not plainly right."""
+        for row, line, cells in records:
+            usable = rows.examine(row, line, cells, damage)
+            if usable is not None:
+                record = row, line, usable
+                yield astuple(self._recipient(record)) if plain else record
+            elif rows.is_enough:
+                return
+
+    @property
+    def _first_row(self) -> int:
+        """The number of the first record: a line that states the delimiter is no row."""
+        return 1 - int(self.dialect.stated)
+
+    def _numbered(self, problems: list[Diagnostic]) -> Iterator[tuple[int, int, list[str]]]:
+        """Yield all rows with number and first line; *problems* is filled where csv gives up."""
+        return self._below([], problems, self._first_row - 1, 0)
+
+    def _below(
+        self, damage: list[str], problems: list[Diagnostic], above: int, lines_above: int
     ) -> Iterator[tuple[int, int, list[str]]]:
-        """Yield the records below row *after*, with row and first line; where csv gives up is a problem."""
-        reader = csv.reader(_lines(file, damage), delimiter=self._delimiter, strict=True)
-        row, line = after, 1
-        try:
-            if after:
-                next(islice(reader, after - 1, after))
-                line = reader.line_num + 1
-            for row, cells in enumerate(reader, after + 1):
-                yield row, line, cells
-                line = reader.line_num + 1
-        except UnicodeError:
+        """Yield the rows below row *above*, which ends with line *lines_above*."""
+        row, first = above, lines_above + 1
+        with self._lines(damage) as lines:
+            deque(islice(lines, lines_above), maxlen=0)
+            reader = self.dialect.reader(lines)
+            try:
+                for row, cells in enumerate(reader, above + 1):
+                    if row:
+                        yield row, first, cells
+                    first = lines_above + reader.line_num + 1
+            except (UnicodeError, csv.Error) as error:
+                yield from self._go_on(error, damage, problems, row, (first, lines_above + reader.line_num))
+
+    def _go_on(
+        self,
+        error: Exception,
+        damage: list[str],
+        problems: list[Diagnostic],
+        row: int,
+        lines: tuple[int, int],
+    ) -> Iterator[tuple[int, int, list[str]]]:
+        """Go on behind the record after *row*, at which csv gave up, and which is in *lines* from to."""
+        first, last = lines
+        if isinstance(error, UnicodeError):
             raise self._not_in_encoding() from None
-        except csv.Error as error:
-            if "field larger" in str(error) and csv.field_size_limit() <= MAX_CELL:
-                csv.field_size_limit(_LONGEST_READ)  # it is one row's problem: go on with that row
-                damage.append("long")
-                file.seek(0)
-                yield from self._numbered(file, damage, problems, after=row)
-            else:
-                problems.append(quoting(error, self.shown, row + 1, line, reader.line_num))
+        if "field larger" in str(error) and csv.field_size_limit() <= MAX_CELL:
+            csv.field_size_limit(_LONGEST_READ)  # it is one row's problem: go on with that row
+            damage.append("long")
+            yield from self._below(damage, problems, row, first - 1)
+            return
+        below = self._go_on_below(first, last)
+        said = NEVER_CLOSED if below < last else str(error)
+        with self._open() as file:
+            escapes = any('\\"' in text for text in islice(file, first - 1, below))
+        problems.append(quoting(said, self.shown, row + 1, first, last, escapes=escapes))
+        if len(problems) < MAX_PROBLEMS and last - first < _LONGEST_RECORD:
+            yield from self._below(damage, problems, row + 1, below)
 
-    def _examine(self, row: int, line: int, cells: list[str]) -> list[Diagnostic]:
-        """Find what is wrong with a record that is not plainly right; nothing may be."""
-        place = self._place(row, line, -1)
-        found: list[Diagnostic] = []
-        if len(cells) != self.header.width:
-            found.append(ragged(cells, self.header.width, self._delimiter, place, row))
-        else:
-            found += [
-                unnamed(cells[position], f"column {position + 1}", place, row)
-                for position in self.header.unnamed
-                if cells[position].strip()
-            ]
-        return found
+    def _go_on_below(self, first: int, last: int) -> int:
+        """Give the last line of a broken record: it has but one where the next line is a row by itself."""
+        if last == first:
+            return last
+        with self._open() as file:
+            line = next(islice(file, first, None), "")
+        try:
+            [cells] = self.dialect.reader([line])
+        except (csv.Error, ValueError):
+            return last
+        return first if len(cells) > 1 or self.dialect.one_column else last
 
-    def _lost(self, row: int, line: int, cells: list[str]) -> list[Diagnostic]:
-        """Say where characters were lost; of each row once."""
-        at = next((at for at, cell in enumerate(cells) if "\ufffd" in cell), None)
-        return [] if at is None else [damaged_cell(cells[at], self._place(row, line, at), row)]
+    @cached_property
+    def _blank_quote(self) -> BlankQuote | None:
+        spaced = self.dialect.spaced or self.dialect.one_column
+        return None if spaced else BlankQuote(self.dialect.delimiter, self.dialect.quote)
+
+    def padding(self) -> int:
+        """Give the width of the first row, where it is as the header but for blank cells behind; else 0."""
+        width = self.header.width
+        for row, _, cells in self._numbered([]):
+            if row > self.header.row and any(map(str.strip, cells)):
+                return len(cells) if len(cells) > width and not any(map(str.strip, cells[width:])) else 0
+        return 0
+
+    def blank_quotes(self) -> list[Diagnostic]:
+        """Report each line with a blank before an opening quote."""
+        with self._open() as file:
+            if self._blank_quote is None:
+                return []
+            found = self._blank_quote.lines(file)
+            return [self._blank_quote.problem(self.shown, *one) for one in islice(found, MAX_PROBLEMS)]
 
     def _place(self, row: int, line: int | None, position: int) -> Place:  # noqa: ARG002  lines are closer
         known = position in self.header.kept
@@ -157,19 +257,19 @@ class TextList(RecipientList):
         return unguarded(cell)
 
     def _read_header(self) -> Header:
-        damage: list[str] = []
         problems: list[Diagnostic] = []
-        with self._open() as file:
-            for row, line, cells in self._numbered(file, damage, problems):
-                place = Place(path=self.shown, line=line)
-                bad = [cell for cell in cells if damage and ("\0" in cell or "\ufffd" in cell)]
-                if bad:
-                    raise list_error(self.shown, [damaged_cell(bad[0], place, row)])
-                if any(map(str.strip, cells)):
-                    header, problems = read_header(cells, row, lambda _: place)  # noqa: B023  not kept
-                    if problems:
-                        raise list_error(self.shown, problems)
-                    return header
+        for row, line, cells in self._numbered(problems):
+            place = Place(path=self.shown, line=line)
+            bad = next((cell for cell in cells if "\0" in cell or "\ufffd" in cell), None)
+            if bad is not None:
+                raise list_error(self.shown, [damaged_cell(bad, place, row)])
+            if problems:
+                break
+            if any(map(str.strip, cells)):
+                header, problems = read_header(cells, row, lambda _: place)  # noqa: B023  not kept
+                if problems:
+                    break
+                return header
         if problems:
             raise list_error(self.shown, problems)
         raise ListError(
@@ -182,64 +282,176 @@ class TextList(RecipientList):
     def _open(self) -> TextIO:
         return self.path.open(encoding=self._encoding, newline="")
 
-    def _sample(self) -> str:
-        try:
+    @contextmanager
+    def _lines(self, damage: list[str]) -> Iterator[Iterator[str]]:
+        """Give the lines of the list; *damage* is filled no later than its line comes up."""
+        if self._encoding not in {"utf-8", "utf-8-sig"}:
             with self._open() as file:
-                return file.read(SAMPLE)
-        except UnicodeError:  # also of UTF-16 without a byte order mark
-            raise self._not_in_encoding() from None
+                yield chain.from_iterable(_blocks(file, damage, self._blank_quote))
+            return
+        watched = io.BufferedReader(_WatchedFile(self.path, damage, self._blank_quote), _BLOCK)
+        with io.TextIOWrapper(watched, self._encoding, newline="") as file:
+            yield file
 
     def _not_in_encoding(self) -> ListError:
         return not_in_encoding(self.path, self.shown, self._encoding)
 
 
-def _lines(file: TextIO, damage: list[str]) -> Iterator[str]:
-    """Yield the lines of a file; *damage* is filled, no later than its line comes up, if there is any.
+class _DoubtfulRows:
+    """Examines the rows that are not plainly right, and collects what is wrong with the list."""
 
-    Looking at blocks and leaving their lines to C costs nothing; looking at each line costs a tenth.
+    def __init__(self, recipients: TextList) -> None:
+        self._list = recipients
+        self._header = recipients.header
+        self.problems: list[Diagnostic] = []
+        """Of quotes, unnamed columns and damage; filled by the reader, too."""
+        self.blank = 0
+        """Rows that are."""
+        self.usable = 0
+        self._ragged: list[tuple[int, int, list[str]]] = []
+        self._lost: list[Diagnostic] = []
+        self._padding: int | None = None
+        self._blank_quotes: list[Diagnostic] | None = None
+        self.warnings: list[Diagnostic] = []
+
+    @property
+    def any(self) -> bool:
+        """Whether something is wrong."""
+        return bool(self.problems or self._ragged)
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether so much is wrong that nobody wants to know more."""
+        return max(len(self.problems) + len(self._ragged), len(self._lost)) >= MAX_PROBLEMS
+
+    def examine(
+        self, row: int, line: int, cells: list[str], damage: list[str]
+    ) -> list[str] | tuple[str | CellError, ...] | None:
+        """Give the cells of a row that can be used; None: it is blank, or no row can be, one being wrong."""
+        if not any(map(str.strip, cells)):
+            self.blank += 1
+            return None
+        if BLANK_QUOTE in damage:
+            if self._blank_quotes is None:
+                self._blank_quotes = self._list.blank_quotes()
+                self.problems += self._blank_quotes
+            damage[:] = [kind for kind in damage if kind != BLANK_QUOTE]
+        width = self._header.width
+        if len(cells) > width and not any(map(str.strip, cells[width:])):
+            if self._padding is None:
+                self._padding = self._list.padding()
+            if len(cells) == self._padding:
+                cells = cells[:width]
+        place = self._list.place(row, line, -1)
+        if len(cells) != width:
+            self._ragged.append((row, line, cells))
+        else:
+            self.problems += [
+                unnamed(cells[position], f"column {position + 1}", place, row)
+                for position in self._header.unnamed
+                if cells[position].strip()
+            ]
+        at = next((at for at, cell in enumerate(cells) if "\ufffd" in cell), None)
+        if at is not None:  # of each row once
+            self._lost.append(damaged_cell(cells[at], self._list.place(row, line, at), row))
+        if self.any or self.is_enough:
+            damage.append("a problem")  # so that every row comes here from now on
+            return None
+        self.usable += 1
+        return fenced(cells)
+
+    def look_for_rows_inside(self, row: int, line: int, cells: list[str]) -> None:
+        """Warn where a cell contains rows: a quote that was not closed takes in what is below it."""
+        for cell in cells:
+            if "@" in cell and ("\n" in cell or "\r" in cell) and len(self.warnings) < MAX_PROBLEMS:
+                found = rows_inside(cell, cells, self._list.dialect)
+                if found:
+                    self.warnings.append(swallowed(found, self._list.place(row, line, -1), row))
+
+    def told(self) -> list[Diagnostic]:
+        """Give the problems in the order of their lines; where the whole list is damaged, only that."""
+        if len(self._lost) >= MAX_PROBLEMS:  # not a mistyped cell or two
+            return self._lost
+        known = {problem.place.line for problem in self.problems if problem.place}
+        odd = [record for record in self._ragged if record[1] not in known]
+        dialect, header = self._list.dialect, self._header
+        address = next((at for at, name in enumerate(header.columns.headings) if understood(name).email), -1)
+        found = ragged_rows(
+            odd, header.width, dialect, address if address < 0 else header.kept[address], self._list.shown
+        )
+        return sorted([*self.problems, *found], key=lambda one: one.place.line or 0 if one.place else 0)[
+            :MAX_PROBLEMS
+        ]
+
+
+# --- its lines -----------------------------------------------------------------------------------------
+
+
+class _WatchedFile(io.RawIOBase):
+    """Bytes of a list in UTF-8, looked at before they become text: that costs nothing for each line.
+
+    Args:
+        path: of the list.
+        damage: is filled before the text with it comes up.
+        blank_quote: what a quote with a blank before it begins with.
+
     """
-    return chain.from_iterable(_blocks(file, damage))
+
+    def __init__(self, path: Path, damage: list[str], blank_quote: BlankQuote | None) -> None:
+        self._file = path.open("rb", buffering=0)
+        self._damage = damage
+        self._quote = blank_quote.sign.encode() if blank_quote else b"\xff"
+        self._rest = b""
+        self._ends = False
+
+    def readable(self) -> bool:
+        """Say that it can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read the next bytes; a Ctrl-Z that ends the list is left out."""
+        count = 0 if self._ends else self._file.readinto(buffer) or 0
+        read = self._rest + bytes(buffer[:count])  # what is looked for may be parted
+        self._rest = read[-_LONGEST_SIGN:]
+        if b"\0" in read or (_LOST[:1] in read and _LOST in read):  # one byte is found at once
+            self._damage.append("lost")
+        if self._quote in read:
+            self._damage.append(BLANK_QUOTE)
+        if _END_OF_FILE in read:
+            count = self._ended(bytes(buffer[:count]))
+        return count
+
+    def _ended(self, read: bytes) -> int:
+        at = read.find(_END_OF_FILE)
+        if at < 0 or read[at:].strip(_NOTHING):
+            return len(read)
+        position = self._file.tell()
+        while more := self._file.read(_BLOCK):
+            if more.strip(_NOTHING):
+                self._file.seek(position)
+                return len(read)
+        self._ends = True
+        return at
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        super().close()
 
 
-def _blocks(file: TextIO, damage: list[str]) -> Iterator[TextIO]:
+def _blocks(file: TextIO, damage: list[str], blank_quote: BlankQuote | None) -> Iterator[TextIO]:
+    """Yield the text in parts, looked at before their lines come up: the same in other encodings."""
     while block := file.read(_BLOCK) + file.readline():
         if "\0" in block or "\ufffd" in block:
-            damage.append(block[:1])
+            damage.append("lost")
+        if blank_quote and blank_quote.sign in block:
+            damage.append(BLANK_QUOTE)
+        if "\x1a" in block:
+            text, _, rest = block.partition("\x1a")
+            nothing = _NOTHING.decode()
+            more = "" if rest.strip(nothing) else file.read(_BLOCK)
+            if not (rest + more).strip(nothing):
+                yield io.StringIO(text, newline="")
+                return
+            block += more + (file.readline() if more else "")
         yield io.StringIO(block, newline="")
-
-
-# --- how it is written: decided by evidence or not at all ------------------------------------------------
-
-
-def find_delimiter(sample: str) -> tuple[str, bool]:
-    """Find the delimiter that makes most rows as wide as the header, and whether there is but one column."""
-    several: list[tuple[float, int, int, str]] = []
-    single: list[tuple[float, str]] = []
-    for rank, delimiter in enumerate(DELIMITERS):
-        widths = _widths(sample, delimiter)
-        if not widths:  # nothing but delimiters and blanks
-            return ",", True
-        first, rows = widths[0], widths[1:]
-        fit = rows.count(first) / len(rows) if rows else 1.0
-        if first == 1:
-            single.append((fit, delimiter))
-        else:
-            several.append((fit, first, -rank, delimiter))
-    if several:
-        return max(several)[3], False
-    # "," wins a tie: it is what the file would use if it had a second column.
-    return max(single, key=lambda found: (found[0], found[1] == ","), default=(1.0, ","))[1], True
-
-
-def _widths(sample: str, delimiter: str) -> list[int]:
-    """How many cells each record of the sample has; a record cut off at its end is left out."""
-    widths: list[int] = []
-    try:
-        for cells in csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter):
-            if any(map(str.strip, cells)):
-                widths.append(len(cells))  # noqa: PERF401  what came before an error counts
-    except csv.Error:
-        return widths
-    if len(sample) >= SAMPLE and len(widths) > 1:
-        widths.pop()
-    return widths

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mailmerge.model import Result
+    from mailmerge.recipients.dialect import Dialect
     from mailmerge.recipients.recipient_list import RecipientList
 
 _WIDTHS = {"mailmerge_status": 16, "mailmerge_code": 12, "mailmerge_reply": 60}
@@ -60,7 +61,7 @@ def copy_list(recipients: RecipientList, target: Path, results: Iterable[Result]
             target,
             results,
             encoding=recipients.encoding,
-            delimiter=recipients.delimiter,
+            dialect=recipients.dialect,
             header_row=recipients.header_row,
         )
     if find_kind(recipients.path, recipients.shown) is XLSX:
@@ -89,7 +90,7 @@ class _Below:
 
 
 def copy_text(
-    source: Path, target: Path, results: Iterable[Result], *, encoding: str, delimiter: str, header_row: int
+    source: Path, target: Path, results: Iterable[Result], *, encoding: str, dialect: Dialect, header_row: int
 ) -> int:
     """Copy a text list, its own cells byte for byte as they are, and give the number of rows marked.
 
@@ -98,7 +99,7 @@ def copy_text(
         target: the copy.
         results: one for each row, in the list's order.
         encoding: of both.
-        delimiter: of both.
+        dialect: of both.
         header_row: number of the record that holds the headings, from 1.
 
     Raises:
@@ -110,8 +111,10 @@ def copy_text(
         source.open(encoding=encoding, newline="") as file,
         files.replace_text(target, encoding=encoding, named=True) as stream,
     ):
+        if dialect.stated:
+            stream.write(file.readline())
         ours: list[int] = []
-        for row, (cells, raw) in enumerate(_records(file, delimiter), 1):
+        for row, (cells, raw) in enumerate(_records(file, dialect), 1):
             if row < header_row or not any(map(str.strip, cells)):
                 stream.write(raw)
                 continue
@@ -121,11 +124,11 @@ def copy_text(
                 added: tuple[str, ...] = COPY_COLUMNS
             else:
                 added = tuple(map(text_cell, marks.of(row)))
-            stream.write(_extended(raw, cells, ours, added, delimiter))
+            stream.write(_extended(raw, cells, ours, added, dialect))
     return marks.count
 
 
-def _records(file: Iterable[str], delimiter: str) -> Iterator[tuple[list[str], str]]:
+def _records(file: Iterable[str], dialect: Dialect) -> Iterator[tuple[list[str], str]]:
     """Yield each record with the very text it was read from."""
     taken: list[str] = []
 
@@ -134,23 +137,30 @@ def _records(file: Iterable[str], delimiter: str) -> Iterator[tuple[list[str], s
             taken.append(line)
             yield line
 
-    for cells in csv.reader(lines(), delimiter=delimiter, strict=True):
+    for cells in dialect.reader(lines()):
         yield cells, "".join(taken)
         taken.clear()
 
 
-def _extended(raw: str, cells: list[str], ours: list[int], added: Iterable[str], delimiter: str) -> str:
+def _extended(raw: str, cells: list[str], ours: list[int], added: Iterable[str], dialect: Dialect) -> str:
     """Put our cells behind a record; those that an earlier copy put there are dropped."""
     text = raw.rstrip("\r\n")
     end = raw[len(text) :]
     if ours:
-        text = _written([cell for at, cell in enumerate(cells) if at not in ours], delimiter)
-    return text + delimiter + _written(added, delimiter) + end
+        text = _written([cell for at, cell in enumerate(cells) if at not in ours], dialect)
+    return text + dialect.delimiter + _written(added, dialect) + end
 
 
-def _written(cells: Iterable[str], delimiter: str) -> str:
+def _written(cells: Iterable[str], dialect: Dialect) -> str:
     lines: list[str] = []
-    writer = csv.writer(_Lines(lines), delimiter=delimiter, lineterminator="")
+    writer = csv.writer(
+        _Lines(lines),
+        delimiter=dialect.delimiter,
+        quotechar=dialect.quote,
+        escapechar=dialect.escape,
+        doublequote=dialect.escape is None,
+        lineterminator="",
+    )
     writer.writerow(cells)
     return "".join(lines)
 

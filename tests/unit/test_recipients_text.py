@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mailmerge.errors import CampaignFileError, ListError
 from mailmerge.recipients import open_list
-from mailmerge.recipients.text_list import find_delimiter
+from mailmerge.recipients.dialect import find_delimiter
 from mailmerge.values import displayed, plain
 
 

@@ -21,6 +21,7 @@ from mailmerge.campaign.results import ReportOptions, publish
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.model import Delivery, Result, Status
 from mailmerge.output_folder import OutputFolder
+from mailmerge.recipients.dialect import Dialect
 from mailmerge.report import workbook
 from mailmerge.report.annotated_list import COPY_COLUMNS, copy_text, copy_workbook
 from mailmerge.report.result_files import NAMES, ReportFiles, record, to_frame
@@ -124,7 +125,7 @@ def test_a_copied_text_list_keeps_its_own_cells(tmp_path, encoding, delimiter, e
     source, target = tmp_path / "list.csv", tmp_path / "copy.csv"
     source.write_bytes(text.encode(encoding))
     results = [result(2, Status.ACCEPTED, "Ok"), result(4, reply="=no; such, user")]
-    count = copy_text(source, target, results, encoding=encoding, delimiter=delimiter, header_row=1)
+    count = copy_text(source, target, results, encoding=encoding, dialect=Dialect(delimiter), header_row=1)
     copied = target.read_bytes().decode(encoding)
     plain = list(csv.reader(copied.splitlines(keepends=True), delimiter=delimiter))
 
@@ -149,7 +150,7 @@ def test_a_copy_of_a_copy_has_the_columns_once(tmp_path):
     source.write_text(
         "email,mailmerge_status,plan,mailmerge_code,mailmerge_reply\na@x.org,old,gold,1,2\n", "utf-8"
     )
-    copy_text(source, again, [result(2)], encoding="utf-8", delimiter=",", header_row=1)
+    copy_text(source, again, [result(2)], encoding="utf-8", dialect=Dialect(), header_row=1)
 
     assert again.read_text("utf-8").splitlines() == [
         "email,plan,mailmerge_status,mailmerge_code,mailmerge_reply",
