@@ -34,6 +34,8 @@ _MAX_REPEATED = 4_000_000
 _ERROR = re.compile(r"#[^\s#]+[!?]|#N/?[A-Z]+|Err:[0-9]{3}")
 """How errors are shown, in any language: ``#N/A``, ``#NV``, ``#DIV/0!``, ``Err:502``."""
 _SPACES = re.compile(r"[ \t\r\n]+")
+_INDENTED = re.compile(r"[ \t]*[\r\n][ \t\r\n]*\Z")
+"""The end of a paragraph that a program has indented; a mere blank there counts for LibreOffice."""
 _PERIOD = re.compile(
     r"(-?)P(?:([0-9]+)D)?(?:T(?:([0-9]+)H)?(?:([0-9]+)M)?(?:([0-9]+)(?:[.,]([0-9]+))?S)?)?\Z"
 )
@@ -248,7 +250,8 @@ class Rows:
             if text.isalnum() and text.isascii():  # nothing to fold
                 self._paragraphs.append(text)
             else:
-                self._paragraphs.append(_SPACES.sub(" ", text).strip(" ").translate(_COUNTS))
+                folded = _SPACES.sub(" ", _INDENTED.sub("", text)).lstrip(" ")
+                self._paragraphs.append(folded.translate(_COUNTS))
 
     def _start_spaces(self, attributes: dict[str, str]) -> None:
         self._add(_SPACE * count(attributes, f"{TEXT}c", MAX_CELL + 1))
@@ -288,22 +291,23 @@ class Rows:
                 return StyledCell(long_cell(text), EMPTY_STYLE)
             return StyledCell(text, EMPTY_STYLE) if text else None
         style = self._style(attributes, column)
+        given = shown.strip() if self._paragraphs else None  # room for a bracket or minus is the column's
         value: Cell
         if kind in {"float", "percentage", "currency"}:
             number = exact_number(float(attributes[f"{OFFICE}value"]))
-            value = shown if number is None else Number(number, shown or None)
+            value = shown if number is None else Number(number, given)
         elif kind == "boolean":
-            value = Truth(attributes[f"{OFFICE}boolean-value"] == "true", shown or None)
+            value = Truth(attributes[f"{OFFICE}boolean-value"] == "true", given)
         elif kind == "date":
-            value = _moment(attributes[f"{OFFICE}date-value"], shown, style)
+            value = _moment(attributes[f"{OFFICE}date-value"], given, style)
         elif kind == "time":
-            value = _time(attributes[f"{OFFICE}time-value"], shown, style, self._null_date)
+            value = _time(attributes[f"{OFFICE}time-value"], given, style, self._null_date)
         else:
             value = shown
         return StyledCell(value, style) if value.__class__ is not str or value else None
 
 
-def _moment(text: str, shown: str, style: DataStyle) -> Cell:
+def _moment(text: str, shown: str | None, style: DataStyle) -> Cell:
     """Read a date or a date and time; what the format hides still belongs to the cell's identity."""
     try:
         moment = datetime.fromisoformat(text)
@@ -312,13 +316,13 @@ def _moment(text: str, shown: str, style: DataStyle) -> Cell:
     moment = (moment.replace(tzinfo=None) + timedelta(milliseconds=500)).replace(microsecond=0)
     if style.has_time if style.is_date else "T" in text:
         if style.is_date and not style.has_date:
-            return Time(moment.time(), shown or None, canonical(moment))
-        return DateTime(moment, shown or None)
+            return Time(moment.time(), shown, canonical(moment))
+        return DateTime(moment, shown)
     exact, day = canonical(moment), moment.date()
-    return Date(day, shown or None, exact if exact != canonical(day) else None)
+    return Date(day, shown, exact if exact != canonical(day) else None)
 
 
-def _time(text: str, shown: str, style: DataStyle, null_date: datetime) -> Cell:
+def _time(text: str, shown: str | None, style: DataStyle, null_date: datetime) -> Cell:
     """Read a length of time: a time of day where the format begins again after 24 hours."""
     found = _PERIOD.match(text)
     if found is None:
@@ -329,9 +333,9 @@ def _time(text: str, shown: str, style: DataStyle, null_date: datetime) -> Cell:
         length = timedelta(days=days, hours=hours, minutes=minutes, seconds=round(seconds + fraction))
         length = -length if found[1] else length
         if style.elapsed or (length < timedelta() and not style.is_date):
-            return Duration(length, shown or None)
+            return Duration(length, shown)
         moment = null_date + length
     except OverflowError:
         return shown or text
     whole = timedelta() <= length < timedelta(days=1)
-    return Time(moment.time(), shown or None, None if whole else canonical(moment))
+    return Time(moment.time(), shown, None if whole else canonical(moment))

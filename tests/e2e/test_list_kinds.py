@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 
 import openpyxl
 import pytest
+from openpyxl.comments import Comment
 
 from campaigns import TO_PEOPLE, campaign_toml
 from faultd import FaultServer, say
+from mailmerge.recipients.kinds import find_kind
+from mailmerge.recipients.recipient_list import CellError
+from mailmerge.recipients.workbook_list import open_workbook
+from mailmerge.values import displayed
+from number_formats import random_cells
 from servers.command import one_error
 
 LISTS = Path(__file__).parents[1] / "data" / "lists"
@@ -139,3 +146,46 @@ def test_init_makes_a_campaign_of_standard_input(mailmerge):
     assert (mailmerge.folder / "spring" / "people.jsonl").read_bytes() == LINES
     assert not list((mailmerge.folder / "home" / "cache" / "input").glob("*.stdin"))
     assert mailmerge("check", "spring").code == 0
+
+
+TEXTS = (
+    " leading", "trailing ", "two  blanks", "tab\there", "line\nbreak", "a\n\nb", "nbsp\u00a0x",
+    "Jörg 张伟 🎉",
+    "<b>&amp;", "'quoted'", '"double"', "=1+1", "#N/A", "TRUE", "00716", "1,5", "x" * 5000, "\u200bzero", "é",
+)  # fmt: skip
+
+
+def test_opendocument_is_read_as_libreoffice_shows_it(libreoffice, tmp_path):
+    """Texts, numbers in 2,000 formats, links, notes, formulas: every cell is what its own export says."""
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")  # noqa: T201  shown when a test fails
+    numbers = random_cells(random.Random(seed), 2000)
+    book = openpyxl.Workbook()
+    sheet = book["Sheet"]
+    for at, (number, code) in enumerate(numbers):
+        sheet.cell(at // 8 + 1, at % 8 + 1, number).number_format = code
+    for at, text in enumerate(TEXTS, 1):
+        cell = sheet.cell(at, 9)
+        cell.value = text
+        cell.data_type = "s"
+    sheet["J1"] = "=1+1"
+    sheet["J2"] = '=IF(1=1,"yes","no")'
+    sheet["J3"] = "=1/0"
+    sheet["J4"] = True
+    sheet["J5"], sheet["J5"].hyperlink = "here", "https://x.example/"
+    sheet["J6"], sheet["J6"].comment = "noted", Comment("not this", "me")
+    sheet["L9"] = "far"
+    book.save(tmp_path / "list.xlsx")
+
+    [zipped] = libreoffice.convert([tmp_path / "list.xlsx"], "ods", tmp_path)
+    [flat] = libreoffice.convert([tmp_path / "list.xlsx"], "fods", tmp_path)
+    [shown] = libreoffice.as_shown([tmp_path / "list.xlsx"], tmp_path)
+
+    for path in (zipped, flat):
+        read = open_workbook(path, path.name, find_kind(path, path.name))
+        found = {one.number: one.cells for one in read.rows(read.sheets[0])}
+        for number, wanted in enumerate(shown, 1):
+            cells = [cell.shown if isinstance(cell, CellError) else displayed(cell) for cell in found[number]]
+            cells += [""] * (len(wanted) - len(cells))
+            # Room for a bracket or a minus belongs to the column.
+            assert cells == [*map(str.strip, wanted[:8]), *wanted[8:]], (path.name, number)
