@@ -19,6 +19,7 @@ from mailmerge.recipients.recipient_list import (
     list_error,
     read_header,
 )
+from mailmerge.recipients.sheet_traits import LinkedCells, MergedCells
 from mailmerge.recipients.understanding import Understanding
 from mailmerge.recipients.workbook import MAX_GAP, cell_name, damaged
 from mailmerge.recipients.xlsx_package import DocumentTypeError
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from mailmerge.options import Hidden
     from mailmerge.recipients.kinds import Kind
     from mailmerge.recipients.recipient_list import Header
-    from mailmerge.recipients.workbook import Range, Sheet, SheetRow, Workbook
+    from mailmerge.recipients.workbook import Sheet, SheetRow, Workbook
     from mailmerge.values import Cell
 
 
@@ -71,6 +72,10 @@ class WorkbookList(RecipientList):
         header = self.header
         problems: list[Diagnostic] = []
         concealed: list[int] = []
+        links = LinkedCells(
+            self._book.links(self._chosen),
+            frozenset(position + 1 for position in header.kept if position not in self._unread),
+        )
         blank, before = 0, header.row
         for found in self._rows():
             row, cells = found.number, found.cells
@@ -89,22 +94,36 @@ class WorkbookList(RecipientList):
                 continue
             if len(problems) < MAX_PROBLEMS:
                 problems += self._outside(row, cells)
+            links.look(found)
             if not problems and not concealed:
                 yield row, None, cells + [""] * (header.width - len(cells))
+        self._book.close()
         if concealed:
             raise self._conceals(concealed)
         if problems:
             raise list_error(self.shown, problems[:MAX_PROBLEMS])
+        self._warn(*self._merged.warnings(self.shown, self.sheet, header.row, header.width))
+        self._warn(*links.warnings(self.shown, self.sheet))
+
+    def _warn(self, *warnings: Diagnostic) -> None:
+        """Add what was found while rows were read, once however often they are."""
+        self.warnings = (*(one for one in self.warnings if one not in warnings), *warnings)
 
     def _rows(self) -> Iterator[SheetRow]:
         """Yield the rows of the sheet down to the end of the list."""
         before = self.header.row
-        for row in self._book.rows(self._chosen):
+        for row in self._filled_rows():
             if row.number - before > MAX_GAP and _filled(row.cells):
-                end = self._end(row)
-                self.warnings = (*(one for one in self.warnings if one != end), end)
+                self._warn(self._end(row))
                 return
             before = max(before, row.number)
+            yield row
+
+    def _filled_rows(self) -> Iterator[SheetRow]:
+        """Yield all rows of the sheet, merged cells filled."""
+        self._merged = MergedCells(self._book.merged(self._chosen))
+        for row in self._book.rows(self._chosen):
+            self._merged.fill(row)
             yield row
 
     def _place(self, row: int, line: int | None, position: int) -> Place:  # noqa: ARG002  sheets have no lines
@@ -125,7 +144,7 @@ class WorkbookList(RecipientList):
 
     def _read_header(self) -> Header:
         hint = "the first row contains the headings, each further row one recipient"
-        for row in self._book.rows(self._chosen):
+        for row in self._filled_rows():
             if not _filled(row.cells):
                 continue
             if row.number > MAX_GAP:
@@ -157,20 +176,23 @@ class WorkbookList(RecipientList):
         )
 
     def _refuse_merged(self) -> None:
-        """Refuse merged cells inside the table: all but the first of them would be empty, unseen."""
-        last = self.about_rows()
-        inside = [one for one in self._book.merged(self._chosen) if self._in_table(one, last)]
+        """Refuse headings that are merged: it is not certain which columns they stand for."""
+        header = self.header
+        inside = [
+            one
+            for one in self._book.merged(self._chosen)
+            if one.top <= header.row <= one.bottom
+            and one.left <= header.width
+            and (one.left < one.right or header.row < one.bottom)
+        ]
         if not inside:
             return
         more = f" (and {len(inside) - 1} more ranges)" if len(inside) > 1 else ""
-        hint = "unmerge them and fill every cell"
-        if inside[0].top == self.header.row:
+        hint = "unmerge them: one row has the headings, each in a cell of its own"
+        if inside[0].top == header.row == inside[0].bottom:
             hint = "if it is a title above the table, remove it: the first row must contain the headings"
         name = inside[0].name
         raise self._error("D126", f'in the sheet "{self.sheet}" the cells {name} are merged{more}', hint)
-
-    def _in_table(self, merged: Range, last: int) -> bool:
-        return merged.left <= self.header.width and merged.bottom >= self.header.row and merged.top <= last
 
     def _end(self, row: SheetRow) -> Diagnostic:
         """Say that what is so far below the list is no part of it."""

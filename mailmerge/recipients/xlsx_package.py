@@ -43,7 +43,7 @@ _BOMS_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _STARTS_16 = {b"<\0": "utf-16-le", b"\0<": "utf-16-be"}
 
 
-class DocumentTypeError(ValueError):
+class DocumentTypeError(Exception):
     """A part declares a document type, which no program writes: entities could be anything."""
 
 

@@ -228,11 +228,13 @@ class SheetParser:
     def _end_cell(self) -> None:
         attributes = self._attributes
         text = self._value
-        if text is None:
-            letters = self._letters
-            text = letters[0] if len(letters) == 1 else "".join(letters) if self._has_value else ""
-        else:
+        if text is not None:
             self._value = None
+        else:
+            letters = self._letters
+            text = letters[0] if len(letters) == 1 else "".join(letters)
+        if not self._has_value:  # what was read is the formula
+            text = ""
         kind = attributes.get("t")
         cell: Any
         if self._copies is not None:
@@ -365,7 +367,7 @@ class PlainRows:
         parser.read(f"{text}</row>".encode())
         found += parser.take()
 
-    def _cells(self, text: str, at: int, digits: str) -> list[Any] | None:
+    def _cells(self, text: str, at: int, digits: str) -> list[Any] | None:  # noqa: C901  the hot loop
         """Make the cells of a row; None: they are not in order, or of another row."""
         cells: list[Any] = []
         columns, texts, make = self._columns, self._texts, self._make
@@ -378,6 +380,8 @@ class PlainRows:
                         cell = texts[int(value)]
                     except (IndexError, ValueError):
                         cell = make.shared(value)
+                    if cell.__class__ is str and not cell:
+                        continue
                 elif kind == "b":
                     cell = make.truths[value]
                 elif kind == "inlineStr":

@@ -128,13 +128,12 @@ def test_error_cells_make_the_row_unusable():
         ("Filtered", "D121", 'in the sheet "Filtered" 2 rows are hidden or filtered out (3, 5)'),
         ("Hidden rows", "D121", 'in the sheet "Hidden rows" row 2 is hidden or filtered out'),
         ("Secret", "D121", 'the sheet "Secret" is hidden'),
-        ("Merged", "D126", 'in the sheet "Merged" the cells B2:B3 are merged'),
         ("Titled", "D126", 'in the sheet "Titled" the cells A1:B1 are merged'),
         ("Peple", "D122", 'people.xlsx has no sheet "Peple"'),
     ],
 )
 def test_hidden_and_merged_cells_need_a_decision(sheet, code, message):
-    """Hidden rows, hidden sheets and merged cells are refused until the user says what is meant."""
+    """Hidden rows, hidden sheets and merged headings are refused until the user says what is meant."""
     error = refused(PEOPLE, sheet=sheet)
     assert (error.code, str(error)) == (code, message)
     assert error.hint
