@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import xlsxwriter  # type: ignore[import-untyped]
+import xlsxwriter
 from msgspec import Struct
 from openpyxl import Workbook
 from openpyxl.utils.datetime import CALENDAR_MAC_1904

@@ -91,7 +91,7 @@ def test_failed_xlsx_as_a_list_sends_the_campaigns_rows(mailmerge, refused):
         b"jerome@example.org",
     ]
     content = server.accepted[0].content.replace(b"=\r\n", b"")
-    assert b"01067 1234.5 0.26 2026-03-05 1234.5 2026-03-05 14:30 09:05" in content
+    assert b"01067 1,234.50 =E2=82=AC 26% 05.03.2026 1234.5 2026-03-05 14:30 09:05" in content
 
 
 @pytest.fixture
