@@ -134,8 +134,9 @@ class DataOptions(Section):
         commands=MESSAGE_COMMANDS, fact=True, identifies=True)
     hidden: Hidden = option(_HIDDEN, "What to do with hidden rows of a workbook", default="refuse",
         flag="--hidden", commands=MESSAGE_COMMANDS, fact=True, identifies=True)
-    encoding: str | None = option(ENCODING, "The encoding of a text list", default=None, default_help="UTF-8",
-        flag="--encoding NAME", commands=MESSAGE_COMMANDS, fact=True, identifies=True)
+    encoding: str | None = option(ENCODING, "The encoding of a text list", default=None,
+        default_help="found, or asked where only you can tell", flag="--encoding NAME",
+        commands=(*_MAKE, "report"), fact=True, identifies=True)
     delimiter: str | None = option(LABEL,
         "What separates the cells of a text list: a sign, or comma, semicolon, tab, pipe", default=None,
         default_help="found", flag="--delimiter SIGN", commands=MESSAGE_COMMANDS, fact=True, identifies=True)

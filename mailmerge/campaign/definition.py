@@ -15,7 +15,7 @@ from mailmerge.campaign.standard_input import SHOWN, is_piped
 from mailmerge.errors import RowError, TemplateError
 from mailmerge.output_folder import OutputFolder
 from mailmerge.plan.composer import Composer, identity, recipe
-from mailmerge.recipients import is_failed_text, open_list
+from mailmerge.recipients import is_failed_text, is_utf_8, open_list
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -92,7 +92,8 @@ class Definition(Struct, frozen=True):
             return recipients
         from mailmerge.recipients.failed_list import FailedList
 
-        campaign = self._open(own, shown=self.shown(own))
+        # The encoding may be that of the file of failed rows alone, which a spreadsheet program has saved.
+        campaign = self._open(own, shown=self.shown(own), perhaps=True)
         return FailedList(recipients, campaign, self._identifier(campaign))
 
     @property
@@ -108,16 +109,17 @@ class Definition(Struct, frozen=True):
         here = Path.cwd()
         return latest.relative_to(here) if latest.is_relative_to(here) else latest
 
-    def _open(self, path: Path, *, shown: str) -> RecipientList:
+    def _open(self, path: Path, *, shown: str, perhaps: bool = False) -> RecipientList:
         data = self.file.data
         ours = bool(data.encoding or data.delimiter) and is_failed_text(path)
+        known = ours or (perhaps and data.encoding is not None and is_utf_8(path))
         return open_list(
             path,
             shown=shown,
             sheet=data.sheet,
             key=data.key,
             hidden=data.hidden,
-            encoding=None if ours else data.encoding,
+            encoding=None if known else data.encoding,
             delimiter=None if ours else data.delimiter,
             types=data.types,
             defaults=data.defaults,

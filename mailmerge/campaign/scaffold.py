@@ -81,6 +81,7 @@ def make_campaign(
     subject: str | None = None,
     account: str | None = None,
     sheet: str | None = None,
+    encoding: str | None = None,
 ) -> Scaffold:
     """Create *folder* with campaign.toml, templates and a copy of the list.
 
@@ -104,6 +105,7 @@ def make_campaign(
         "account": account,
         "source": source.name,
         "sheet": sheet,
+        "encoding": encoding,
         "key": None,
         "sender": sender,
         "subject": subject or _SUBJECTS[kind],

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import click
 
 from mailmerge.cli.options import options_of
-from mailmerge.cli.output import interactive, out
+from mailmerge.cli.output import interactive, note, out
 from mailmerge.options import StockTemplate
 from mailmerge.suggest import Invocation, suggested
-from mailmerge.text import plural
+from mailmerge.text import plural, width
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mailmerge.campaign.scaffold import Scaffold
+    from mailmerge.recipients.encodings import Encoding
 
 _PATH = click.Path(path_type=Path)
 
@@ -31,6 +35,7 @@ def init(
     account: str | None,
     data_source: Path | None,
     data_sheet: str | None,
+    data_encoding: str | None,
     message_from: str | None,
     message_subject: str | None,
 ) -> int:
@@ -43,6 +48,7 @@ def init(
     from mailmerge.campaign.standard_input import MARK, passing
     from mailmerge.plan.cache import user_cache_folder
     from mailmerge.recipients import open_list
+    from mailmerge.recipients.encodings import Unclear
 
     if interactive():
         if data_source is None:
@@ -58,17 +64,37 @@ def init(
         given, shown = data_source or sample_list(), None
         if given.name == MARK:
             given, shown = stack.enter_context(passing(user_cache_folder(os.environ), "people"))
+        opened = partial(open_list, given, shown=shown, sheet=data_sheet, hidden="send")
+        try:
+            recipients = opened(encoding=data_encoding)
+        except Unclear as error:
+            if not interactive():
+                raise
+            data_encoding = _ask_encoding(shown or str(given), error.likely)
+            recipients = opened(encoding=data_encoding)
         made = make_campaign(
             folder,
-            open_list(given, shown=shown, sheet=data_sheet, hidden="send"),
+            recipients,
             kind=kind or "plain",
             sender=message_from or "me@example.org",
             subject=message_subject,
             account=account,
             sheet=data_sheet,
+            encoding=data_encoding,
         )
     _tell(made)
     return 0
+
+
+def _ask_encoding(shown: str, likely: Sequence[Encoding]) -> str:
+    """Ask which encoding a list is in, of which only a person can say it."""
+    note(f"The encoding of {shown} is not certain. Which line shows its names as they are?")
+    widest = max(width(found.name) for found in likely)
+    for number, found in enumerate(likely, 1):
+        note(f"  {number}  {found.name}{' ' * (widest - width(found.name))}  {', '.join(found.words)}")
+    answer = click.prompt("Number, or the name of another encoding", default="1", err=True).strip()
+    codecs = {str(number): found.codec for number, found in enumerate(likely, 1)}
+    return codecs.get(answer, answer)
 
 
 def _tell(made: Scaffold) -> None:

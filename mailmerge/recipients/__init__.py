@@ -5,7 +5,6 @@ Each kind of list loads its own reader only when it is opened: a CSV list costs 
 
 from __future__ import annotations
 
-import codecs
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -37,6 +36,7 @@ __all__ = [
     "from_dataframe",
     "from_rows",
     "is_failed_text",
+    "is_utf_8",
     "is_workbook",
     "kind_of",
     "open_list",
@@ -109,13 +109,19 @@ def kind_of(path: Path, shown: str) -> Kind:
     return find_kind(path, shown)
 
 
+def is_utf_8(path: Path) -> bool:
+    """Tell whether a file is a text in UTF-8 with characters that are not ASCII, or has its mark."""
+    from mailmerge.recipients import encodings
+
+    return path.is_file() and encodings.is_utf_8(path)
+
+
 def is_failed_text(path: Path) -> bool:
-    """Tell whether this is a text file of failed rows, which is UTF-8 whatever the list is."""
-    if not path.is_file():
+    """Tell whether this is a text file of failed rows in UTF-8, in which we write it whatever the list is."""
+    if not is_utf_8(path):
         return False
     with path.open("rb") as file:
-        start = file.read(65_536)
-    return start.startswith(codecs.BOM_UTF8) and MARK_COLUMN.encode() in start
+        return MARK_COLUMN.encode() in file.read(65_536)
 
 
 def from_dataframe(

@@ -263,7 +263,7 @@ def _words_as(start: bytes, shown: str, codec: str) -> tuple[str, ...]:
                 hint="leave the encoding out",
                 place=Place(path=shown),
             )
-    return _examples(_decoded(right[:_SHOWN], codec))
+    return _examples(sorted(_decoded(right[:_CHANCE], codec), key=lambda word: not word.isalpha()))
 
 
 def _called(codec: str) -> str:
@@ -396,11 +396,9 @@ def _shown(found: Sequence[Reading], words: Sequence[bytes]) -> tuple[Encoding, 
     best = [reading for reading in found[:_SHOWN] if reading.bits < found[0].bits + 2 * CERTAIN]
     some = list(words[:400])
     texts = [_decoded(some, reading.codec) for reading in best]
-    differing = [at for at in range(len(some)) if len({text[at] for text in texts}) == len(best)]
-    differing += [
-        at for at in range(len(some)) if len({text[at] for text in texts}) > 1 and at not in differing
-    ]
-    chosen = (differing or list(range(len(some))))[:_SHOWN]
+    differ = [len({text[at] for text in texts}) for at in range(len(some))]
+    # Names before amounts, and of these the words that tell most.
+    chosen = sorted(range(len(some)), key=lambda at: (not texts[0][at].isalpha(), -differ[at]))[:_SHOWN]
     return tuple(
         Encoding(reading.codec, NAMES[reading.codec], _examples(text[at] for at in chosen))
         for reading, text in zip(best, texts, strict=True)

@@ -268,6 +268,19 @@ def test_a_failed_file_is_utf_8_whatever_the_list_is(tmp_path):
     assert recipient.values == ("a@x.org", "Jörg")
 
 
+@pytest.mark.parametrize(("saved", "named"), [("cp1252", "cp1252"), ("utf-8", "cp1252"), ("utf-8", None)])
+def test_a_failed_file_that_a_spreadsheet_program_has_saved(tmp_path, saved, named):
+    """Without its mark, or in the encoding of Windows: the list itself stays what it is."""
+    (tmp_path / "people.csv").write_text("email,c0\na@x.org,Jörg\nb@x.org,Zoë\n", "utf-8")
+    path = write_all_failed(tmp_path, campaign_over(tmp_path, "people.csv"))
+    path.write_bytes(path.read_text("utf-8-sig").replace("Jörg", "Jürgen").encode(saved))
+
+    toml = TOML.replace('source = "{}"', f'source = "{{}}"\nencoding = "{named}"') if named else TOML
+    found = list(campaign_over(tmp_path, "people.csv", path, toml).open_list())
+
+    assert [recipient.values for recipient in found] == [("a@x.org", "Jürgen"), ("b@x.org", "Zoë")]
+
+
 LIST = ["email,c0", "a@x.org,Ann", "b@x.org,Bob", "c@x.org,Cy"]
 
 
