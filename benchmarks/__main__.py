@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from building import measure_building
+from formats import measure_formats
 from ledgers import measure_ledger
 from lists import measure_lists
 from network import network
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = ("build", "plan", "start", "lists", "ledger", "session", "throttle", "run", "memory")
+PARTS = ("build", "plan", "start", "lists", "formats", "ledger", "session", "throttle", "run", "memory")
 
 
 def main() -> int:
@@ -85,6 +86,7 @@ def measure(setting: Setting, parts: set[str], results: Results) -> None:
     attempt("plan", lambda: measure_planning(setting, results))
     attempt("start", lambda: measure_starting(setting, results))
     attempt("lists", lambda: measure_lists(setting, results))
+    attempt("formats", lambda: measure_formats(setting, results))
     attempt("ledger", lambda: measure_ledger(setting, results))
     if not parts & {"session", "throttle", "run", "memory"}:
         return
