@@ -10,13 +10,12 @@ from decimal import Decimal
 from math import ceil
 from typing import TYPE_CHECKING
 
-from mailmerge.values.number_format.syntax import UnknownFormat
+from mailmerge.values.number_format.syntax import Part, UnknownFormat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from mailmerge.values.number_format.languages import Language
-    from mailmerge.values.number_format.syntax import Part
 
 SIGNIFICANT = 15
 """Digits that a spreadsheet keeps and shows."""
@@ -76,13 +75,22 @@ def scaled(number: float, places: int) -> int:
     """Give the size of a number times ten to the power of *places*, rounded half up on its 15 digits."""
     size = abs(number)
     if 1e15 <= size < _FIRST_INEXACT and size.is_integer():
-        digits, drop = int(size), -places
-    else:
-        text = f"{size:.14e}"
-        digits, drop = int(text[0] + text[2:16]), 14 - int(text[17:]) - places
+        return _cut(int(size), -places)
+    digits, power = _taken_apart(size)
+    return _cut(digits, 14 - power - places)
+
+
+def _taken_apart(size: float) -> tuple[int, int]:
+    """Give 15 digits, and the power of ten of the first of them."""
+    text = f"{size:.14e}"
+    return int(text[0] + text[2:16]), int(text[17:])
+
+
+def _cut(digits: int, drop: int) -> int:
+    """Drop so many digits at the end, rounding half up; or add noughts."""
     if drop <= 0:
         return digits * 10**-drop  # type: ignore[no-any-return]
-    if drop > SIGNIFICANT:
+    if drop > SIGNIFICANT + 1:
         return 0
     return (digits + 5 * 10 ** (drop - 1)) // 10**drop  # type: ignore[no-any-return]
 
@@ -150,6 +158,14 @@ class _Layout:
             (self.whole if at < point else self.behind).append(part)
         self.decimals = sum(part.kind == "digit" for part in self.behind)
         self.first = next((at for at, part in enumerate(self.whole) if part.kind == "digit"), -1)
+        self._backwards = [
+            (
+                part.kind == "digit",
+                _PADDING.get(part.text, "") if part.kind == "digit" else part.text,
+                at == self.first,
+            )
+            for at, part in reversed([*enumerate(self.whole)])
+        ]
         if self.decimals > MOST_DECIMALS:
             raise UnknownFormat(f"has more than {MOST_DECIMALS} decimals")
 
@@ -162,25 +178,24 @@ class _Layout:
         return f"{sign}{self._whole('' if whole == '0' else whole)}{point}{shown}"
 
     def _whole(self, digits: str) -> str:
-        left = list(digits)
         if self.first < 0:
             return "".join([part.text for part in self.whole]) + digits
         out: list[str] = []
-        count = 0
-        for at in range(len(self.whole) - 1, -1, -1):
-            part = self.whole[at]
-            if part.kind != "digit":
-                out.append(part.text)
+        at, count = len(digits), 0
+        for is_digit, text, is_first in self._backwards:
+            if not is_digit:
+                out.append(text)
                 continue
-            chars = [left.pop() if left else _PADDING[part.text]]
-            if at == self.first:
-                chars += left[::-1]
-            for char in chars:
-                if char:
-                    if self.grouped and self.language.groups(count):
-                        out.append(self.language.thousands if char != " " else " ")
-                    out.append(char)
-                    count += 1
+            chars = text if at <= 0 else digits[:at] if is_first else digits[at - 1]
+            at -= 1
+            if not self.grouped:
+                out.append(chars)
+                continue
+            for char in reversed(chars):
+                if self.language.groups(count):
+                    out.append(self.language.thousands if char != " " else " ")
+                out.append(char)
+                count += 1
         return "".join(reversed(out))
 
     def _behind(self, digits: str) -> str:
@@ -196,6 +211,7 @@ class _Layout:
         return "".join(out)
 
 
+_ZERO = Part("digit", "0")
 _PADDING = {"0": "0", "#": "", "?": " "}
 
 
@@ -281,16 +297,19 @@ def _scientific(parts: Sequence[Part], language: Language) -> Callable[[float], 
     exponent_layout = _Layout([part for part in behind if part.kind != "point"], language)
 
     def show(number: float) -> str:
-        power = int(f"{number:.14e}".partition("e")[2]) if number else 0
-        if step > 1:
-            power = power // step * step
-        units = scaled(number, layout.decimals - power)
+        digits, power = _taken_apart(abs(number))
+        shift = power % step if step > 1 else 0
+        units = _cut(digits, 14 - layout.decimals - shift)
+        power -= shift
         if step and units >= limit:  # rounded up: 9.99 to 10.0
             power += step
-            units = scaled(number, layout.decimals - power)
+            units = _cut(digits, 14 - layout.decimals - shift + step)
         mark = "E-" if power < 0 else "E+" if always else "E"
-        return layout.write(units, number < 0) + mark + exponent_layout.write(abs(power), negative=False)
+        size = abs(power)
+        shown = f"{size:0{width}}" if zeros else exponent_layout.write(size, negative=False)
+        return f"{layout.write(units, number < 0)}{mark}{shown}"
 
+    zeros = all(part == _ZERO for part in behind)
     limit = 10 ** (step + layout.decimals)
     return show
 
