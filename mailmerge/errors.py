@@ -141,6 +141,12 @@ class RowError(InputError):
     default_code = "D110"
 
 
+class NoAddressError(RowError):
+    """This row has nobody to send to; ``Campaign`` records it as ``skipped`` and goes on."""
+
+    default_code = "D141"
+
+
 class InUseError(MailmergeError):
     """Another process works on this campaign or this account."""
 

@@ -63,7 +63,7 @@ _CAMPAIGN: Final = MESSAGE_COMMANDS + LEDGER_COMMANDS
 _MAKE: Final = (*MESSAGE_COMMANDS, "init")
 _RUN: Final = ("rehearse", "send")
 
-Duplicates = Literal["first", "error", "allow"]
+Duplicates = Literal["first", "last", "error", "allow"]
 """Rows that repeat an address: only the first is sent, none of the campaign is, or each one."""
 Hidden = Literal["refuse", "skip", "send"]
 """Rows that a workbook hides: an error, left out, or sent like others."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from mailmerge.campaign.standing import Join, Standing
 from mailmerge.model import Status
-from mailmerge.plan.planner import settle_repetitions
+from mailmerge.plan.repetitions import settle_repetitions
 from mailmerge.plan.store import MemoryPlan, PlanRow
 from mailmerge.recipients.suppression import Suppressed
 

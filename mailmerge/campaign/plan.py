@@ -122,6 +122,8 @@ class Plan(Struct, frozen=True):
     warnings: tuple[str, ...] = ()
     opt_outs: tuple[OptOutSource, ...] = ()
     """Who is never written to: the files of the campaign, then the user's own store if there is one."""
+    unaddressed: int = 0
+    """How many of the skipped rows have nobody to send to."""
     statuses: Counts = field(default_factory=Counts)
     """What the list's rows are by themselves, without what happened to them earlier."""
 

@@ -68,6 +68,7 @@ def examine(
         problems=problems,
         counts=counts,
         statuses=statuses,
+        unaddressed=summary.unaddressed,
         largest=summary.largest,
         files=summary.files,
         notices=(

@@ -11,6 +11,7 @@ from mailmerge.check.diagnostics import DiagnosticCollector, concise, found, git
 from mailmerge.cli.options import campaign_argument, load_campaign, options_of
 from mailmerge.cli.output import diagnostic_values, emit, interactive, note, out, show_problems
 from mailmerge.cli.plan_view import (
+    left_out,
     not_rows,
     opt_outs,
     opt_outs_values,
@@ -19,7 +20,7 @@ from mailmerge.cli.plan_view import (
     show_understanding,
 )
 from mailmerge.errors import InputError
-from mailmerge.model import Severity, Status
+from mailmerge.model import Severity
 from mailmerge.text import attachments, plural
 from mailmerge.version import program_version
 
@@ -158,15 +159,6 @@ def _next_steps(campaign: Campaign) -> str:
 
 
 def _ready(plan: Plan) -> str:
-    left_out = ", ".join(
-        f"{plan.statuses[status]:,} {word}"
-        for status, word in (
-            (Status.INVALID, "invalid"),
-            (Status.DUPLICATE, "repeat an earlier one"),
-            (Status.SUPPRESSED, "suppressed"),
-            (Status.SKIPPED, "not selected"),
-        )
-        if plan.statuses[status]
-    )
-    without = f" ({left_out})" if left_out else ""
+    found = left_out(plan)
+    without = f" ({found})" if found else ""
     return f"{plan.ready:,} of {plural(plan.rows, 'row')} can be sent{without}{not_rows(plan)}."

@@ -17,10 +17,9 @@ if TYPE_CHECKING:
     from mailmerge.campaign.plan import Plan
 
 _LEFT_OUT = (
-    (Status.DUPLICATE, "repeat an earlier address"),
+    (Status.DUPLICATE, "repeat another row"),
     (Status.INVALID, "invalid"),
     (Status.SUPPRESSED, "suppressed"),
-    (Status.SKIPPED, "not selected"),
 )
 
 
@@ -114,8 +113,16 @@ def not_rows(plan: Plan) -> str:
 
 
 def _send(plan: Plan) -> str:
-    left_out = ", ".join(f"{plan.statuses[s]:,} {words}" for s, words in _LEFT_OUT if plan.statuses[s])
-    return f"{plan.to_send:,} of {plural(plan.rows, 'row')}{f'  ({left_out})' if left_out else ''}"
+    found = left_out(plan)
+    return f"{plan.to_send:,} of {plural(plan.rows, 'row')}{f'  ({found})' if found else ''}"
+
+
+def left_out(plan: Plan) -> str:
+    """Say how many rows are not sent, and why."""
+    counts = [(plan.statuses[status], words) for status, words in _LEFT_OUT]
+    counts.append((plan.unaddressed, "without an address"))
+    counts.append((plan.statuses[Status.SKIPPED] - plan.unaddressed, "not selected"))
+    return ", ".join(f"{count:,} {words}" for count, words in counts if count > 0)
 
 
 def _pace(plan: Plan) -> str:

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from mailmerge.check.lint import MOST_LAYOUTS, RowCounts
 from mailmerge.model import Diagnostic, Status
+from mailmerge.plan.repetitions import REPEATS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from mailmerge.plan.rows import MadeRow, PlanSummary, RowMaker
     from mailmerge.plan.store import PlanReader, PlanRow
 
-REPEATS = "D140"
-"""Found by looking at all rows, so it is found again."""
 _SHARED_FILE = "A313"
 
 
@@ -90,7 +89,7 @@ class EarlierPlan:
             raise DiffersError
         findings = []
         while self._ahead is not None and self._ahead[0] == n:
-            if self._ahead[1].code != REPEATS:
+            if self._ahead[1].code not in REPEATS:
                 findings.append(self._ahead[1])
             self._ahead = next(self._findings, None)
         status, detail = row.status, row.detail

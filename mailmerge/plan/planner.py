@@ -17,7 +17,9 @@ from msgspec.structs import replace
 
 from mailmerge.check.diagnostics import DiagnosticCollector
 from mailmerge.model import Diagnostic, Severity, Status
+from mailmerge.plan.repetitions import difference, repetition, settle_repetitions
 from mailmerge.plan.rows import (
+    NO_ADDRESS,
     ChunkMaker,
     OwnFiles,
     PlanSummary,
@@ -59,7 +61,8 @@ class Planner:
         composer: the campaign's templates and message builder.
         recipients: its list.
         ignore: codes of warnings that the author overruled.
-        duplicates: what rows are that repeat an address: ``first``, ``error`` or ``allow``.
+        duplicates: what rows are that repeat an address: ``first``, ``last``, ``error`` or
+            ``allow``.
         keyed: whether rows are told apart by a key column.
         jobs: how many processes make rows, this one included.
         take_paths: is told which paths the others looked at.
@@ -91,6 +94,7 @@ class Planner:
         self._take_paths = take_paths
         self._worth = worth
         self._statuses: dict[Status, int] = {}
+        self._unaddressed = 0
         self._senders: dict[str, int] = {}
         self._corrections: dict[str, str] = {}
         self._files = FileOwners()
@@ -123,6 +127,7 @@ class Planner:
         self._progress = progress
         self._read(writer)
         self._make(writer, earlier)
+        self._refuse_if_unaddressed(writer)
         repeating = self._settle(writer)
         self._settle_files(writer, repeating)
         whole = self._lint.finish()
@@ -134,6 +139,7 @@ class Planner:
             sender=self._sender,
             senders=self._senders,
             statuses=self._statuses,
+            unaddressed=self._unaddressed,
             findings=self._problems.findings(),
             files=self._files.counts if self._composer.attaches else {},
             copies=tuple(islice(self._copies, _COPIES_TOLD)),
@@ -180,7 +186,7 @@ class Planner:
                 if self._composer.attaches:
                     self._files.add(row, OwnFiles.of(frozen))
                 self._note_correction(recipient.supersedes, made.key)
-            self._count(writer, made.status)
+            self._count(writer, made.status, row.detail)
             if self._jobs > 1 and writer.dictionary is not None and self._is_worth_workers():
                 self._make_together(writer, rows)
 
@@ -200,7 +206,7 @@ class Planner:
             if self._composer.attaches:
                 self._files.add(row, OwnFiles.of(frozen))
             self._note_correction(supersedes, row.key)
-        self._count(writer, row.status)
+        self._count(writer, row.status, row.detail)
 
     def _is_worth_workers(self) -> bool:
         """Tell whether so much is left to be made that starting workers pays."""
@@ -256,9 +262,11 @@ class Planner:
                 if self._composer.attaches:
                     self._files.add(planned, record.files)
             self._note_correction(record.supersedes, record.key)
-        self._count(writer, status)
+        detail = ROW.decode(row[-1]).detail if status is Status.SKIPPED else ""
+        self._count(writer, status, detail)
 
-    def _count(self, writer: PlanWriter, status: Status) -> None:
+    def _count(self, writer: PlanWriter, status: Status, detail: str) -> None:
+        self._unaddressed += status is Status.SKIPPED and detail == NO_ADDRESS
         self._statuses[status] = self._statuses.get(status, 0) + 1
         self._rows += 1
         if self._rows % _PROGRESS_EVERY == 0:
@@ -285,16 +293,30 @@ class Planner:
         if superseded and superseded != key:
             self._corrections[superseded] = key
 
+    def _refuse_if_unaddressed(self, writer: PlanWriter) -> None:
+        """Say that no row has an address: then it is not the rows that are wrong."""
+        if self._unaddressed and self._unaddressed == self._rows:
+            found = Diagnostic(
+                "D141",
+                f"none of the {plural(self._rows, 'row')} has an address: nobody to send to",
+                'name the column that has them: to = "{{ email }}"',
+            )
+            writer.add_findings(None, [found])
+            self._problems.add([found])
+
     def _settle(self, writer: PlanWriter) -> set[int]:
         """Turn rows that repeat others into duplicates, and give their places in the list."""
         repeating = set()
-        for row, earlier in settle_repetitions(writer, addresses=self._unique_addresses):
+        columns, last = self._recipients.columns, self._duplicates == "last"
+        for row, other in settle_repetitions(writer, addresses=self._unique_addresses, last=last):
             repeating.add(row.n)
             self._change(Status.DUPLICATE)
             if self._duplicates == "error":
-                found = _duplicate(row, earlier)
-                self._problems.add([found])
-                writer.add_findings(row.n, [found])
+                found: Diagnostic | None = repetition(row, other)
+            else:
+                found = difference(row, other, columns)
+            if found is not None:
+                self._keep(writer, row.n, [found])
         return repeating
 
     def _settle_files(self, writer: PlanWriter, repeating: set[int]) -> None:
@@ -359,56 +381,4 @@ def _shared_file(path: bytes, row: PlanRow, rows: Sequence[PlanRow]) -> Diagnost
         severity=Severity.ERROR,
         row=row.row,
         address=row.address,
-    )
-
-
-def settle_repetitions(writer: PlanWriter, *, addresses: bool) -> Iterator[tuple[PlanRow, int]]:
-    """Turn ready rows that repeat an earlier one into duplicates, and settle which row holds a key.
-
-    Only rows that may be sent repeat, or are repeated: one that is left out (invalid, skipped) does not
-    hide a later one. Of rows with one key the one that may be sent holds it, else one that repeats only
-    another row's address, else the first.
-
-    Args:
-        writer: the plan, all its rows added.
-        addresses: whether rows with different keys but the same address are duplicates, too.
-
-    Yields:
-        Each duplicate, with the number of the row that it repeats.
-
-    """
-    ready = {row.key for row in writer.repeated(addresses=False) if row.ready}
-    held: dict[str, int] = {}
-    written_to: dict[str, int] = {}
-    own_key: dict[str, PlanRow] = {}
-    for row in writer.repeated(addresses=addresses):
-        if not row.ready:
-            holds = bool(row.key) and row.key not in ready and row.key not in held
-            if holds:
-                held[row.key] = row.row
-            if holds != row.holds:
-                writer.replace_row(replace(row, holds=holds))
-            continue
-        address = row.address.lower()
-        earlier = held.get(row.key) or (written_to.get(address) if addresses else None)
-        if earlier is None:
-            held[row.key] = written_to[address] = row.row
-            continue
-        duplicate = replace(row, status=Status.DUPLICATE, detail=f"repeats row {earlier}", holds=False)
-        if row.key in held or row.key in own_key:
-            writer.replace_row(duplicate)
-        else:
-            own_key[row.key] = duplicate
-        yield row, earlier
-    for key, row in own_key.items():
-        # What happened to it earlier, when it was the first with this address, still happened to it.
-        writer.replace_row(replace(row, holds=key not in held))
-
-
-def _duplicate(row: PlanRow, earlier: int) -> Diagnostic:
-    return Diagnostic(
-        "D140",
-        f"row {row.row} repeats {row.address} of row {earlier}",
-        'remove one of them, or set data.duplicates = "first"',
-        severity=Severity.ERROR,
     )

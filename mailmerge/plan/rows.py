@@ -19,9 +19,10 @@ from msgspec.structs import replace
 
 from mailmerge.check.diagnostics import Findings
 from mailmerge.check.lint import KnownLayout, RowCounts, SeenLayout  # noqa: TC001  decoded into
-from mailmerge.errors import MailmergeError, RowError, TemplateError
+from mailmerge.errors import MailmergeError, NoAddressError, RowError, TemplateError
 from mailmerge.model import Diagnostic, Recipient, Severity, Status
 from mailmerge.plan.composer import identity
+from mailmerge.plan.repetitions import other_addresses
 from mailmerge.plan.sqlite_store import Form, MessagePacker, pack_row
 from mailmerge.plan.store import PackedMessage, PackedRow, PlanRow, PlanWriter
 from mailmerge.recipients.understanding import Understanding  # noqa: TC001  decoded into
@@ -37,6 +38,10 @@ if TYPE_CHECKING:
     from mailmerge.values import Cell as _Cell
 else:
     _Cell = str | Number | Date | DateTime | Time | Duration | Truth  # what a cell is decoded into
+
+
+NO_ADDRESS = "no address"
+"""Why a row is skipped that has nobody to send to."""
 
 
 class MadeRow(Struct, frozen=True):
@@ -97,8 +102,10 @@ class RowMaker:
                 return MadeRow(Status.SKIPPED, recipient.key or "", detail="where"), None
             rendered = self._composer.render(recipient)
             frozen = self._composer.freeze(rendered)
+        except NoAddressError as error:
+            return self._unaddressed(recipient, error), None
         except (RowError, TemplateError) as error:
-            return _invalid(recipient, error, rendered), None
+            return self._invalid(recipient, error, rendered), None
         findings, layout = self._lint.examine(rendered, frozen)
         key, address = identity(rendered), str(rendered.to[0].address)
         detail = fault(findings) if findings else None
@@ -106,10 +113,27 @@ class RowMaker:
             return MadeRow(Status.INVALID, key, address, detail, findings, rendered, frozen), layout
         return MadeRow(Status.PENDING, key, address, "", findings, rendered, frozen), layout
 
+    def _invalid(
+        self, recipient: Recipient, error: RowError | TemplateError, rendered: Rendered | None
+    ) -> MadeRow:
+        key, detail = recipient.key or "", error.diagnostics[0].message
+        address = error.address or self._composer.renderer.address(recipient)
+        return MadeRow(Status.INVALID, key, address, detail, error.diagnostics, rendered)
 
-def _invalid(recipient: Recipient, error: RowError | TemplateError, rendered: Rendered | None) -> MadeRow:
-    key, address, detail = recipient.key or "", error.address or "", error.diagnostics[0].message
-    return MadeRow(Status.INVALID, key, address, detail, error.diagnostics, rendered)
+    def _unaddressed(self, recipient: Recipient, error: NoAddressError) -> MadeRow:
+        """Leave out a row that has nobody to send to; an address in another column is told."""
+        fields = recipient.fields.items()
+        others = other_addresses((heading, cell) for heading, cell in fields if isinstance(cell, str))
+        told = []
+        if others:
+            found = f"{error.message}, but there is {' and '.join(others)}"
+            hint = 'use that column, too: to = "{{ email or email_2 }}"'
+            told.append(
+                Diagnostic(
+                    "D266", found, hint, severity=Severity.WARNING, place=error.place, row=recipient.row
+                )
+            )
+        return MadeRow(Status.SKIPPED, recipient.key or "", detail=NO_ADDRESS, findings=told)
 
 
 def fault(findings: Iterable[Diagnostic]) -> str | None:
@@ -149,6 +173,8 @@ class PlanSummary(Struct, frozen=True):
     senders: dict[str, int] = field(default_factory=dict)
     """Every From address, with the first row that has it."""
     statuses: dict[Status, int] = field(default_factory=dict)
+    unaddressed: int = 0
+    """How many of the skipped ones have nobody to send to."""
     findings: Findings = field(default_factory=Findings)
     """What was found in list and messages, grouped."""
     files: dict[int, int] = field(default_factory=dict)

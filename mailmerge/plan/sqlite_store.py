@@ -73,7 +73,7 @@ _REPEATED = """
 SELECT data FROM row WHERE key IN (SELECT key FROM row WHERE key <> x'' GROUP BY key HAVING count(*) > 1)
 """
 _REPEATED_ADDRESS = """
-OR (ready AND address IN (SELECT address FROM row WHERE ready GROUP BY address HAVING count(*) > 1))
+OR ({counts} AND address IN (SELECT address FROM row WHERE {counts} GROUP BY address HAVING count(*) > 1))
 """
 
 _WITH_INDEXES = 1.3
@@ -219,12 +219,14 @@ class SqlitePlanWriter:
         if len(self._replaced) >= _BATCH:
             self._flush()
 
-    def repeated(self, *, addresses: bool) -> Iterator[PlanRow]:
+    def repeated(self, *, addresses: bool, backwards: bool = False) -> Iterator[PlanRow]:
         """See `PlanWriter`."""
         refuse(self._opened is None, FINISHED)
         self._flush()
         # Only rows that have been passed are changed meanwhile, and no change moves a row.
-        found = f"{_REPEATED} {_REPEATED_ADDRESS if addresses else ''} ORDER BY n"
+        counts = "address <> x''" if backwards else "ready"
+        written_to = _REPEATED_ADDRESS.format(counts=counts) if addresses else ""
+        found = f"{_REPEATED} {written_to} ORDER BY n {'DESC' if backwards else 'ASC'}"
         for (data,) in self._db.stream(found):
             yield ROW.decode(data)
 

@@ -101,13 +101,14 @@ class PlanWriter(Protocol):
 
         """
 
-    def repeated(self, *, addresses: bool) -> Iterator[PlanRow]:
+    def repeated(self, *, addresses: bool, backwards: bool = False) -> Iterator[PlanRow]:
         """Yield in list order the rows added so far whose key occurs more than once; no key is no key.
 
         Rows that are yielded may be replaced meanwhile.
 
         Args:
             addresses: also the rows that may be sent and whose address occurs more than once among those.
+            backwards: the last row comes first, and rows that may not be sent count by address, too.
 
         """
 
@@ -308,12 +309,14 @@ class MemoryPlan:
         refuse(index == len(self._rows) or self._rows[index].n != row.n, NOT_ADDED)
         self._rows[index] = row
 
-    def repeated(self, *, addresses: bool) -> Iterator[PlanRow]:
+    def repeated(self, *, addresses: bool, backwards: bool = False) -> Iterator[PlanRow]:
         """See `PlanWriter`."""
         keys = Counter(row.key for row in self._rows if row.key)
-        written = Counter(row.address.lower() for row in self._rows if row.ready and addresses)
-        for row in list(self._rows):
-            if keys[row.key] > 1 or (row.ready and written[row.address.lower()] > 1):
+        counting = [row for row in self._rows if addresses and row.address and (row.ready or backwards)]
+        written = Counter(row.address.lower() for row in counting)
+        for row in list(reversed(self._rows) if backwards else self._rows):
+            counts = row.ready or (backwards and bool(row.address))
+            if keys[row.key] > 1 or (counts and written[row.address.lower()] > 1):
                 yield row
 
     def add_message(self, number: int, frozen: FrozenMessage) -> None:

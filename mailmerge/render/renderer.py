@@ -7,6 +7,7 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from mailmerge.errors import NoAddressError
 from mailmerge.file_system import FILE_SYSTEM
 from mailmerge.model import Rendered, RenderedAttachment
 from mailmerge.render.compiler import Compiled, Compiler
@@ -133,6 +134,13 @@ class Renderer:
             return self._render(recipient)
         except Exception as error:  # noqa: BLE001  whatever a template can raise
             raise self._failure(error, recipient) from None
+
+    def address(self, recipient: Recipient) -> str:
+        """Give the first address of a row that cannot be rendered; empty: it has none."""
+        try:
+            return str(_rendered(self._to, self._variables(recipient), recipient)[0].address)
+        except Exception:  # noqa: BLE001  whatever a template can raise
+            return ""
 
     def static_chunks(self) -> dict[str, tuple[str, ...]]:
         """Return the fixed texts that the bodies are made of, under ``text`` and ``html``."""
@@ -326,7 +334,8 @@ def _nobody(header: str, templates: Sequence[MailboxTemplate], recipient: Recipi
     heading = recipient.columns.headings[names.index(used[0])] if len(used) == 1 else None
     what = f"`{used[0]}` is empty" if heading else f"no address in {header}"
     hint = f"fill in the cell or exclude the row: --where '{used[0]} != \"\"'" if heading else None
-    return row_error("D110", f"{what}: nobody to send to", recipient, heading, hint=hint)
+    found = row_error("D141", f"{what}: nobody to send to", recipient, heading, hint=hint)
+    return NoAddressError(found.message, code=found.code, hint=found.hint, place=found.place, row=found.row)
 
 
 def _is_uri_list(text: str, template: str) -> bool:

@@ -236,10 +236,10 @@ def test_bad_addresses(mailmerge, sandbox):
     assert "(row 3)" in check.out
     assert "--> spring/people.csv (column email)" in check.out
     assert "did you mean kim@gmail.com?" in check.out
-    assert "1 of 4 rows can be sent (3 invalid)." in check.out
+    assert "1 of 4 rows can be sent (2 invalid, 1 without an address)." in check.out
     assert mailmerge("send", "spring", "--yes", "--skip-invalid").code == 3
     assert [message.rcpt_to for message in sandbox.messages] == [("ana@example.com",)]
-    assert statuses(campaign) == ["accepted", "invalid", "invalid", "invalid"]
+    assert statuses(campaign) == ["accepted", "invalid", "invalid", "skipped"]
 
 
 def test_attachment_missing_for_some_rows(mailmerge, sandbox):

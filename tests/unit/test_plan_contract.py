@@ -364,6 +364,7 @@ def test_rows_that_repeat_an_address(new_plan: Callable[[], PlanWriter]) -> None
 
         assert [one.n for one in writer.repeated(addresses=True)] == [0, 1, 5, 6]
         assert list(writer.repeated(addresses=False)) == []
+        assert [one.n for one in writer.repeated(addresses=True, backwards=True)] == [6, 5, 3, 2, 1, 0]
 
 
 def test_repeated_rows_are_replaced_on_the_way(new_plan: Callable[[], PlanWriter]) -> None:
