@@ -73,7 +73,7 @@ class Package:
             check_sizes(archive, shown)
             if len(archive.filelist) > _MAX_PARTS:
                 raise zipfile.BadZipFile(f"it has more than {_MAX_PARTS:,} parts")
-            self._names = {_folded(info.filename): info for info in reversed(archive.filelist)}
+            self._names = {part_key(info.filename): info for info in reversed(archive.filelist)}
 
     def close(self) -> None:
         """Close the file; it is opened again where something more is read."""
@@ -88,7 +88,7 @@ class Package:
 
     def find(self, name: str) -> zipfile.ZipInfo | None:
         """Find a part; None: there is none of that name."""
-        return self._names.get(_folded(name))
+        return self._names.get(part_key(name))
 
     def size(self, name: str) -> int:
         """Bytes of a part as it is unpacked; 0: there is none."""
@@ -222,7 +222,8 @@ def _slashed(name: str) -> str:
     return name.replace("\\", "/")
 
 
-def _folded(name: str) -> str:
+def part_key(name: str) -> str:
+    """Give what two names of one part have in common."""
     return _slashed(name).lstrip("/").lower()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import re
 import zipfile
@@ -11,13 +10,14 @@ from xml.parsers import expat
 from xml.sax.saxutils import escape, quoteattr
 
 from mailmerge import files
+from mailmerge.errors import ListError
 from mailmerge.model import OWN_COLUMNS
 from mailmerge.recipients.kinds import PIPED, TEXT, XLSX, find_kind
-from mailmerge.recipients.recipient_list import SheetCell
+from mailmerge.recipients.recipient_list import MAX_COLUMNS, SheetCell
 from mailmerge.recipients.text_list import TextList
 from mailmerge.recipients.workbook import cell_name, cell_position
 from mailmerge.recipients.xlsx import XlsxWorkbook
-from mailmerge.recipients.xlsx_package import reading
+from mailmerge.recipients.xlsx_package import blocks, part_key, reading
 from mailmerge.report.result_files import cell_text, text_cell
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mailmerge.model import Result
     from mailmerge.recipients.dialect import Dialect
     from mailmerge.recipients.recipient_list import RecipientList
+    from mailmerge.recipients.workbook import Sheet
 
 _WIDTHS = {"mailmerge_status": 16, "mailmerge_code": 12, "mailmerge_reply": 60}
 COPY_COLUMNS = tuple(name for name in OWN_COLUMNS if name in _WIDTHS)
@@ -71,7 +72,7 @@ def copy_list(recipients: RecipientList, target: Path, results: Iterable[Result]
             results,
             sheet=recipients.sheet,
             header_row=header.row,
-            column=header.own.get(COPY_COLUMNS[0], header.width) + 1,
+            column=header.own[COPY_COLUMNS[0]] + 1 if COPY_COLUMNS[0] in header.own else None,
         )
     rows = recipients.copies(_Below(recipients.header_row))
     return copy_rows(
@@ -177,11 +178,12 @@ class _Lines:
 
 
 def copy_workbook(
-    source: Path, target: Path, results: Iterable[Result], *, sheet: str, header_row: int, column: int
+    source: Path, target: Path, results: Iterable[Result], *, sheet: str, header_row: int, column: int | None
 ) -> int:
     """Copy a workbook with all that is in it, and give the number of rows marked.
 
-    Only the sheet that is the list is written anew, row by row; all else is copied as it is.
+    Our cells are put into the XML of the sheet that is the list; all else is copied byte for byte, so that
+    formulas keep their results, and charts, rules and comments stay what they are.
 
     Args:
         source: the list.
@@ -189,14 +191,21 @@ def copy_workbook(
         results: one for each row, in the list's order.
         sheet: name of the sheet that is the list.
         header_row: the row with the headings.
-        column: the first of our columns, from 1: behind the list's own, or where an earlier copy put them.
+        column: the first of our columns, from 1, where an earlier copy put them; None: behind all that the
+            sheet has from the headings on.
 
     Raises:
         OSError: one of the files cannot be read or written.
         ListError: the list cannot be read as a workbook.
 
     """
-    parts = {one.name: one.part for one in XlsxWorkbook(source, str(source)).sheets}
+    book = XlsxWorkbook(source, str(source))
+    chosen = next(one for one in book.sheets if one.name == sheet)
+    first = _free_column(book, chosen, header_row) if column is None else column
+    book.close()
+    if first + len(COPY_COLUMNS) - 1 > MAX_COLUMNS:
+        raise ListError(f'the sheet "{sheet}" has no room for {len(COPY_COLUMNS)} columns', code="D155")
+    part = part_key(chosen.part)
     marks = _Marks(results)
     with (
         reading(str(source)),
@@ -209,13 +218,15 @@ def copy_workbook(
             if not macros and _MACROS.search(info.filename):
                 continue
             entry = zipfile.ZipInfo(info.filename, info.date_time)
-            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.compress_type = zipfile.ZIP_DEFLATED if info.compress_type else zipfile.ZIP_STORED
+            entry.external_attr = info.external_attr
+            name = part_key(info.filename)
             with archive.open(info) as old, made.open(entry, "w") as new:
-                if info.filename == parts[sheet]:
-                    _Sheet(new, header_row, column, marks).copy(old)
-                elif info.filename == _TYPES:
+                if name == part:
+                    _Sheet(new, header_row, first, marks).copy(old)
+                elif name == _TYPES:
                     new.write(_content_types(old.read(), macros=macros))
-                elif not macros and info.filename.endswith("workbook.xml.rels"):
+                elif not macros and name.endswith("workbook.xml.rels"):
                     new.write(_without(old.read(), b"vbaProject"))
                 else:
                     while piece := old.read(_PIECE):
@@ -223,9 +234,17 @@ def copy_workbook(
     return marks.count
 
 
+def _free_column(book: XlsxWorkbook, sheet: Sheet, header_row: int) -> int:
+    """Find the first column behind everything that stands in the row of the headings or below."""
+    cells = (len(row.cells) for row in book.rows(sheet) if row.number >= header_row)
+    merged = (one.right for one in book.merged(sheet) if one.bottom >= header_row)
+    return max((*cells, *merged), default=0) + 1
+
+
 _PIECE = 1 << 16
-_TYPES = "[Content_Types].xml"
-_MACROS = re.compile(r"(?:^|/)vba(?:Project|Data)[^/]*\Z")
+_TYPES = "[content_types].xml"
+_MACROS = re.compile(r"(?:^|[/\\])vba(?:Project|Data)[^/\\]*\Z", re.IGNORECASE)
+_LIKE_AN_ESCAPE = re.compile(r"_(?=x[0-9A-Fa-f]{4}_)")
 _ENTRY = re.compile(rb"<(?:\w+:)?(?:Default|Override|Relationship)\s[^<>]*/>")
 _WITH_MACROS = b"application/vnd.ms-excel.sheet.macroEnabled.main+xml"
 _PLAIN = b"application/vnd.openxmlformats-officedocument.spreadsheetml.sheet.main+xml"
@@ -245,11 +264,9 @@ def _without(content: bytes, word: bytes) -> bytes:
     return _ENTRY.sub(lambda found: b"" if word in found[0] else found[0], content)
 
 
-_BLOCK = 65_536
 _START_TAG = re.compile(rb"""<(?:[^<>"']|"[^"]*"|'[^']*')*>""")
 _SPANS = re.compile(rb"""\sspans\s*=\s*(?:"[^"]*"|'[^']*')""")
 _REF = re.compile(rb"""(\sref\s*=\s*["'])([^"']*)""")
-_DECLARED = re.compile(r"""(<\?xml[^>]*\sencoding\s*=\s*["'])[^"']*""")
 _OTHER_WIDTHS = frozenset({"min", "max", "width", "customWidth", "bestFit", "hidden"})
 
 
@@ -278,7 +295,7 @@ class _Sheet:
 
     def copy(self, part: IO[bytes]) -> None:
         """Read the sheet from *part* and write it."""
-        for block in _blocks(part):
+        for block in blocks(part):
             self._buffer += block
             self._look = True
             self._parser.Parse(block)
@@ -399,7 +416,7 @@ class _Sheet:
             if text:
                 style = self._styles.get(0) or self._styles.get(column)
                 styled = f" s={quoteattr(style)}" if style else ""
-                shown = escape(cell_text(text), {"\r": "&#13;"})
+                shown = escape(_LIKE_AN_ESCAPE.sub("_x005F_", cell_text(text)), {"\r": "&#13;"})
                 self._put(
                     f'<{at}c r="{cell_name(self._row, column)}" t="inlineStr"{styled}><{at}is>'
                     f'<{at}t xml:space="preserve">{shown}</{at}t></{at}is></{at}c>'
@@ -429,19 +446,6 @@ class _Sheet:
             self._put(f"<{at}col {' '.join(f'{name}={quoteattr(value)}' for name, value in named.items())}/>")
         self._put(f"</{at}cols>")
         self._has_widths = True
-
-
-def _blocks(part: IO[bytes]) -> Iterator[bytes]:
-    """Yield a part in pieces, in an encoding that has ASCII in it."""
-    block = part.read(_BLOCK)
-    if not block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        yield block
-        yield from iter(lambda: part.read(_BLOCK), b"")
-        return
-    text = codecs.getincrementaldecoder("utf-16")()
-    yield _DECLARED.sub(r"\1UTF-8", text.decode(block), count=1).encode()
-    for more in iter(lambda: part.read(_BLOCK), b""):
-        yield text.decode(more).encode()
 
 
 # --- a list of another kind ------------------------------------------------------------------------------

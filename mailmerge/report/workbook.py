@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from mailmerge.model import Result
 
+_LIKE_AN_ESCAPE = re.compile(r"_(?=x[0-9A-Fa-f]{4}_)")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f]")
 ROWS_PER_SHEET = 1_048_575
 """What a sheet can hold below its header."""
@@ -94,7 +95,8 @@ def _copied(sheet: Any, source: SheetCell, *, bold: bool = False) -> Any:
     value = source.value
     if source.kind == "s":
         # XML has no control characters, and reads a carriage return as a line feed; the format has escapes.
-        value = _CONTROL.sub(lambda found: f"_x{ord(found[0]):04X}_", str(value))
+        value = _LIKE_AN_ESCAPE.sub("_x005F_", str(value))
+        value = _CONTROL.sub(lambda found: f"_x{ord(found[0]):04X}_", value)
     elif source.kind == "n" and value is not None:
         value = str(value) if isinstance(value, int) else repr(value)  # openpyxl keeps 16 digits by itself
     # Past its setter, which guesses types, makes formulas of texts, and cuts long ones.
