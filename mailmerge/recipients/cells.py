@@ -31,6 +31,8 @@ from mailmerge.values.notation import number_text
 from mailmerge.values.number_format import EPOCH, EPOCH_1904, number_format
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from openpyxl.cell.read_only import EmptyCell, ReadOnlyCell
 
     from mailmerge.values import Cell
@@ -55,7 +57,9 @@ def cell_value(cell: ReadOnlyCell | EmptyCell) -> Cell | CellError:
     if isinstance(value, int | float):
         number = exact_number(value)
         return str(value) if number is None else formatted_cell(number, cell.number_format)
-    return text_cell(str(value))
+    cell_text = text_cell(str(value))
+    write = text_format(cell.number_format)
+    return write(cell_text).strip() if write and isinstance(cell_text, str) else cell_text
 
 
 def _openpyxl_moment(cell: Any, value: Any) -> Cell | CellError:
@@ -154,6 +158,14 @@ _EPOCH_1904 = datetime(1904, 1, 1)  # noqa: DTZ001
 _DAY_OF_1900 = 60
 """The 29th of February 1900, which was not, but which Excel counts."""
 _MILLISECONDS = 86_400_000
+
+
+def text_format(code: str) -> Callable[[str], str] | None:
+    """Give what writes texts by a format, ``"Dear "@``; None: they are shown as they are, as mostly."""
+    if "@" not in code and code.count(";") < 3:
+        return None
+    write = number_format(code).text
+    return None if write("x").strip() == "x" else write
 
 
 def formatted_cell(number: Decimal, code: str, *, date_1904: bool = False) -> Cell | CellError:

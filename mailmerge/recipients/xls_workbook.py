@@ -17,7 +17,14 @@ from msgspec.structs import replace
 
 from mailmerge.errors import ListError, MailmergeError
 from mailmerge.model import Place
-from mailmerge.recipients.cells import MOMENTS, error_cell, exact_number, formatted_cell, uncalculated
+from mailmerge.recipients.cells import (
+    MOMENTS,
+    error_cell,
+    exact_number,
+    formatted_cell,
+    text_format,
+    uncalculated,
+)
 from mailmerge.recipients.recipient_list import MAX_CELL, NO_RESULT, SheetCell, long_cell
 from mailmerge.recipients.workbook import Range, Sheet, SheetRow, Workbook, damaged
 from mailmerge.recipients.xlsx_cells import MAX_FORMAT
@@ -176,7 +183,9 @@ class XlsWorkbook(Workbook):
             return SheetCell(bool(value), "b")
         if kind == _ERROR:
             return SheetCell(self._errors.get(value, "#VALUE!"), "e")
-        return SheetCell(value, "s") if kind == _TEXT and value else _EMPTY
+        if kind != _TEXT or not value:
+            return _EMPTY
+        return SheetCell(value, "s", self._format(page.cell_xf_index(row, column)))
 
     def _number(self, number: float, style: int) -> SheetCell:
         if not math.isfinite(number):
@@ -197,8 +206,7 @@ class XlsWorkbook(Workbook):
             if words := _TRUTH.fullmatch(cell.number_format):
                 return Truth(number != 0, words[1] if number else words[2])
             return formatted_cell(number, cell.number_format, date_1904=self._date_1904)
-        text = value or ""
-        return text if len(text) <= MAX_CELL else long_cell(text)
+        return _text(value or "", cell.number_format)
 
     def _format(self, style: int) -> str:
         found = self._styles.get(style)
@@ -231,3 +239,10 @@ class XlsWorkbook(Workbook):
                     calculated = True
             position += 4 + length
         return told if calculated or self._has_properties else told | empty
+
+
+def _text(text: str, code: str) -> Cell | CellError:
+    write = text_format(code) if text else None
+    if write is not None:
+        text = write(text).strip()
+    return text if len(text) <= MAX_CELL else long_cell(text)

@@ -182,7 +182,7 @@ class XlsxWorkbook(Workbook):
         with reading(package):
             maker = make(self._shared_texts(), self._number_formats(), date_1904=structure.date_1904)
             parser = SheetParser(sheet.part, maker, links, recalculated=structure.recalculated)
-            plain = ends.plain and make is Cells
+            plain = ends.plain and make is Cells and not maker.rewritten
             reader: Reader = PlainRows(parser, maker) if plain else parser
             blocks = _stretch(package.blocks(sheet.part), ends.rows_start if plain else 0, ends.rows_end)
         while True:

@@ -14,6 +14,7 @@ from mailmerge.recipients.cells import (
     exact_number,
     formatted_cell,
     text_cell,
+    text_format,
     unreadable,
 )
 from mailmerge.recipients.recipient_list import NO_RESULT, CellError, SheetCell
@@ -202,6 +203,8 @@ class Cells:
     def __init__(self, texts: SharedTexts, formats: list[str], *, date_1904: bool) -> None:
         self.texts = texts
         self.numbers = CellsOfStyles(self._maker)
+        self.rewritten = _text_formats(formats)
+        """Formats that write texts, too, by style."""
         self.truths = CellsOfFormat(lambda text: Truth(_TRUTHS[text]))
         self._formats = formats
         self.date_1904 = date_1904
@@ -270,6 +273,17 @@ class Cells:
             return formatted_cell(number, code, date_1904=date_1904)
 
         return make
+
+
+def _text_formats(formats: list[str]) -> dict[str | None, Callable[[str], str]]:
+    found: dict[str | None, Callable[[str], str]] = {}
+    for at, code in enumerate(formats):
+        write = text_format(code) if len(code) <= MAX_FORMAT else None
+        if write is not None:
+            found[str(at)] = write
+            if not at:
+                found[None] = write
+    return found
 
 
 class Copies(Cells):

@@ -76,6 +76,7 @@ class SheetParser:
         self._copies = make if isinstance(make, Copies) else None
         self._empty = "" if self._copies is None else EMPTY
         self._texts = make.texts.texts
+        self._rewritten = make.rewritten if self._copies is None else {}
         self._links = links
         self._recalculated = recalculated
         self._arrays: list[Range] = []
@@ -260,6 +261,9 @@ class SheetParser:
             self._put(cell, column)
 
     def _put(self, cell: Any, column: int) -> None:
+        if self._rewritten and cell.__class__ is str:
+            write = self._rewritten.get(self._attributes.get("s"))
+            cell = write(cell).strip() if write else cell
         cells = self._cells
         missing = column - len(cells) - 1
         if missing > 0:

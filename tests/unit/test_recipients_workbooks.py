@@ -471,3 +471,19 @@ def test_numbers_without_end():
     """What is no number is told; what is whole is an integer however large."""
     assert exact_number(float("inf")) is None
     assert str(exact_number(13800138000.0)) == "13800138000"
+
+
+@pytest.mark.parametrize("suffix", [".xlsx", ".xls"])
+def test_formats_for_texts(tmp_path, libreoffice, suffix):
+    """A format with a section for texts writes them, too; most have none, or one that only keeps room."""
+    book = openpyxl.Workbook()
+    sheet = book["Sheet"]
+    sheet.append(["email", "a", "b", "c", "d"])
+    sheet.append(["a@x.org", "Ann", "Ann", "Ann", "Ann"])
+    for column, code in zip("BCDE", ('"Dear "@', ";;;", "0.00_);@_)", "@"), strict=True):
+        sheet[f"{column}2"].number_format = code
+    book.save(tmp_path / "list.xlsx")
+    if suffix != ".xlsx":
+        libreoffice.convert([tmp_path / "list.xlsx"], suffix[1:], tmp_path)
+    [recipient] = open_list(tmp_path / f"list{suffix}")
+    assert recipient.values == ("a@x.org", "Dear Ann", "", "Ann", "Ann")
