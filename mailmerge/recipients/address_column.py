@@ -100,9 +100,9 @@ class Heading(Struct, frozen=True):
 @lru_cache(maxsize=1024)
 def understood(heading: str) -> Heading:
     """Say what a heading means."""
-    words = _words(heading[:200])
+    words = heading_words(heading[:200])
     together = "".join(words)
-    theirs = not (_NOT_THEIRS & set(words) or words[-1:] == ["by"])
+    theirs = not (_NOT_THEIRS & set(words) or words[-1:] == ("by",))
     # "E-Mail" is two words; a word that only begins so, such as "mailing", is another one.
     email = any(part in together for part in _email_parts()) or bool(_EMAIL_WORDS & set(words))
     return Heading(email, bool(_MAYBE & {*words, together}), theirs)
@@ -110,17 +110,19 @@ def understood(heading: str) -> Heading:
 
 @cache
 def _email_parts() -> tuple[str, ...]:
-    return tuple("".join(_words(part)) for part in _EMAIL)
+    return tuple("".join(heading_words(part)) for part in _EMAIL)
 
 
-def _words(heading: str) -> list[str]:
+@lru_cache(maxsize=4096)
+def heading_words(heading: str) -> tuple[str, ...]:
+    """Give the words of a heading in small letters and without accents: ``Prénom`` is ``prenom``."""
     apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", heading)
     plain = unicodedata.normalize("NFKD", apart.replace("ı", "i").replace("ø", "o")).casefold()
     kept = "".join(
         "" if unicodedata.category(char)[0] == "M" or char in _INSIDE else char if char.isalnum() else " "
         for char in plain
     )
-    return unicodedata.normalize("NFC", kept).split()
+    return tuple(unicodedata.normalize("NFC", kept).split())
 
 
 # --- columns -------------------------------------------------------------------------------------------
