@@ -39,6 +39,15 @@ class Table(NamedTuple):
     as_before: bool = False
     """The headings are in the first row, and cover all columns: it was always read so."""
 
+    def is_refused(self, row: int) -> bool:
+        """Tell whether nobody can take this row for the headings: it has an address, or a column has none."""
+        cells = dict(self.rows)[row]
+        below = [texts for number, texts in self.rows if number > row]
+        named = {at for at, cell in enumerate(cells) if cell.strip()}
+        return "@" in "".join(cells) or any(
+            cell for texts in below for at, cell in enumerate(texts) if at not in named
+        )
+
 
 class _Maker:
     """Makes the parts of one table."""

@@ -13,15 +13,23 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from mailmerge.errors import ListError
+from mailmerge.model import OWN_COLUMNS
 from mailmerge.recipients.address_column import AT_SIGN, has_address, heading_words, understood
+from mailmerge.recipients.recipient_list import list_error, read_header, template_name
+from mailmerge.text import excerpt, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
+
+    from mailmerge.model import Place
+    from mailmerge.recipients.recipient_list import Header
 
 _T = TypeVar("_T")
 LOOKED_AT: Final = 60
@@ -41,6 +49,8 @@ _DEEPEST: Final = 30
 _BELOW: Final = 25
 """So many rows below a row show what it would be the headings of."""
 _SEVERAL: Final = 2
+_TOLD: Final = 3
+"""So many rows are named where it is not certain."""
 _MANY_WORDS: Final = 6
 _LONG: Final = 60
 """Characters of a cell that is rather a sentence than a heading."""
@@ -86,6 +96,7 @@ _FIGURE = re.compile(r"[\W\d_]*\d[\W\d_]*[^\W\d_]{0,3}[\W\d_]*\Z")
 """A number, a date, a sum, a phone number, also with a unit."""
 _RULE = re.compile(r"[\s\-=_*+|~.─━]+\Z")
 """A line drawn with characters."""
+_LIKE_ADDRESS = re.compile(r"\w[@＠﹫]\w")
 _NOTHING: Final = frozenset(
     {"n/a", "na", "none", "null", "nan", "nil", "x", "k.a.", "n.v.t.", "s/o", "unknown"}
 )
@@ -137,6 +148,77 @@ def find_headings(rows: Sequence[NumberedRow]) -> FoundHeadings:
         upper=rows[at - 1][0] if best and best.two_rows else 0,
         likely=tuple(rows[one][0] for one in likely),
     )
+
+
+def read_headings(
+    rows: Sequence[NumberedRow],
+    wanted: int | None,
+    shown: str,
+    place: Callable[[int, int], Place],
+) -> Header:
+    """Read the headings of a list.
+
+    Args:
+        rows: its first rows with content, one at least; those down to the row that is *wanted*.
+        wanted: the number of the row that has the headings; None: it is to be found.
+        shown: the name of the list in messages.
+        place: names the cell of a row, by its number, and position.
+
+    Raises:
+        ListError: it is not certain which row has them, or they cannot be used.
+
+    """
+    if wanted is not None:
+        found = FoundHeadings(wanted, tuple(number for number, _ in rows if number < wanted))
+    elif any(template_name(cell) in OWN_COLUMNS for cell in rows[0][1]):  # we wrote them
+        found = FoundHeadings(rows[0][0])
+    else:
+        found = find_headings(rows)
+    texts = dict(rows)
+    if found.row not in texts:
+        raise _blank(found.row, shown, place(found.row, 0), find_headings(rows).row)
+    if found.likely:
+        raise _uncertain([(number, texts[number]) for number in found.likely], shown, place)
+    cells = list(texts[found.row])
+    if found.upper:
+        both = zip_longest(cells, texts[found.upper], fillvalue="")
+        cells = [lower if lower.strip() else upper for lower, upper in both]
+    header, problems = read_header(cells, found.row, lambda at: place(found.row, at))
+    if problems:
+        raise list_error(shown, problems)
+    above = tuple(
+        (number, excerpt(_told(texts[number]), 60)) for number in found.above if number != found.upper
+    )
+    return replace(header, above=above, upper=found.upper)
+
+
+def _told(cells: Sequence[str]) -> str:
+    return " ".join(" ".join(cells).split())
+
+
+def _blank(row: int, shown: str, place: Place, likely: int) -> ListError:
+    return ListError(
+        f"row {row} of {shown} should have the headings, but is blank",
+        code="D200",
+        hint=f"row {likely} may have them: {_choose(likely)}",
+        place=place,
+        row=row,
+    )
+
+
+def _uncertain(rows: Sequence[NumberedRow], shown: str, place: Callable[[int, int], Place]) -> ListError:
+    first = rows[0][0]
+    told = " or ".join(f"row {number} ({quoted(_told(cells), 40)})" for number, cells in rows[:_TOLD])
+    if len(rows) == 1:
+        what = f"{told} may have the headings of {shown}, but that is not certain"
+    else:
+        what = f"it is not certain which row of {shown} has the headings: {told}"
+    hint = f"say which one it is: {' or '.join(_choose(number) for number, _ in rows[:_TOLD])}"
+    return ListError(what, code="D200", hint=hint, place=place(first, 0), row=first)
+
+
+def _choose(row: int) -> str:
+    return f"--header {row}"
 
 
 class _Table:
@@ -201,7 +283,7 @@ class _Table:
         return (
             _share(
                 [cell for cell in self._cells[at] if cell],
-                lambda text: _is_word(text) or understood(text).email,
+                lambda text: is_column_word(text) or understood(text).email,
             )
             > 0.6
         )
@@ -220,20 +302,17 @@ class _Table:
         texts = {column: cell for column, cell in enumerate(self._cells[at]) if cell}
         alone = self._scored(at, texts, filled)
         before = sum(self._has_address(one, alone.addresses) for one in range(at))
-        if (
-            before
-            and not alone.email
-            and (before > _OTHERS or not self._has_address(at + 1, alone.addresses))
-        ):
+        if before and not alone.email and (before > _OTHERS or _is_nothing(texts.get(alone.addresses, ""))):
             return None  # headings come before people
         upper = self._candidate(at - 1) if at and not alone.complete else None
         if upper is None or upper.complete:
             return alone
         above = {column: cell for column, cell in enumerate(self._cells[at - 1]) if cell}
-        if len(above) < _SEVERAL and not _share(above.values(), _is_word):  # a title
+        if len(above) < _SEVERAL and not _share(above.values(), is_column_word):  # a title
             return alone
         both = self._scored(at, {**above, **texts}, filled)
-        return replace(both, two_rows=True) if both.complete and both.score > alone.score else alone
+        is_better = both.complete and both.email and both.score > alone.score
+        return replace(both, two_rows=True) if is_better else alone
 
     def _scored(self, at: int, texts: dict[int, str], filled: dict[int, list[str]]) -> _Candidate:
         """Say what speaks for *texts* being the headings of what is below row *at*."""
@@ -253,7 +332,7 @@ class _Table:
             score += 3
         named = [text for one, text in texts.items() if one != column]
         kinds = {column: _kind(text) for column, text in texts.items()}
-        score += 3 * _share(named, _is_word)
+        score += 3 * _share(named, is_column_word)
         score -= 3 * _share(kinds.values(), lambda kind: kind is _NUMBER)
         score -= 2 * _share(texts.values(), _is_sentence)
         score -= 3 * _share(texts.items(), lambda cell: self._recurs(at, *cell))
@@ -318,7 +397,7 @@ def _is_sentence(text: str) -> bool:
     return ends or len(text) > _LONG or "=" in text
 
 
-def _is_word(text: str) -> bool:
+def is_column_word(text: str) -> bool:
     """Tell whether a text is made of what columns are called."""
     words = heading_words(text[:200])
     known = sum(word in _column_words() for word in words)
@@ -333,8 +412,18 @@ def _column_words() -> frozenset[str]:
 def _kind(cell: str) -> str:
     if not cell:
         return _BLANK
-    if AT_SIGN.search(cell) and has_address(cell):
+    if AT_SIGN.search(cell) and (has_address(cell) or _LIKE_ADDRESS.search(cell)):
         return _ADDRESS
-    if _RULE.match(cell):
+    if is_rule(cell):
         return _LINE
-    return _NUMBER if len(cell) <= _LONG and _FIGURE.match(cell) else _TEXT
+    return _NUMBER if is_figure(cell) else _TEXT
+
+
+def is_rule(cell: str) -> bool:
+    """Tell whether a text is a line drawn with characters."""
+    return _RULE.match(cell) is not None
+
+
+def is_figure(cell: str) -> bool:
+    """Tell whether a text is a number, a date, a sum or the like."""
+    return len(cell) <= _LONG and _FIGURE.match(cell) is not None

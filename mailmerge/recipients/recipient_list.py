@@ -24,10 +24,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from mailmerge.recipients.other_rows import OtherRows
     from mailmerge.recipients.types import CellType
     from mailmerge.recipients.understanding import ColumnsSeen, Understanding
     from mailmerge.values import Cell
 
+LEFT_OUT = "D202"
+"""A row that is no recipient."""
 NO_RESULT = "#N/A"
 """Stands for a formula that was never calculated: an empty cell would hide that something is missing."""
 MAX_PROBLEMS = 20
@@ -58,6 +61,10 @@ class Header(Struct, frozen=True):
     """Positions without a heading: their cells must stay empty."""
     own: Mapping[str, int] = field(default_factory=dict)
     """Positions of the columns that a file of failed rows has besides: no part of the list."""
+    above: tuple[tuple[int, str], ...] = ()
+    """Rows with content above the headings, which are no part of the list: number and text, shortened."""
+    upper: int = 0
+    """The number of the row above that has the headings of other columns; 0: all are in one row."""
 
     @property
     def whole(self) -> bool:
@@ -270,6 +277,8 @@ class RecipientList(ABC):
     """Blank rows skipped so far in the latest iteration."""
     hidden_rows: int = 0
     """Hidden rows left out so far in the latest iteration."""
+    others: OtherRows | None = None
+    """Tells rows that are no recipients; None: each row is one."""
     sheet: str = ""
     """The name of a workbook's sheet; empty: this list is no workbook."""
 
@@ -342,14 +351,23 @@ class RecipientList(ABC):
 
     def understood(self, seen: ColumnsSeen) -> Understanding:
         """Say how the list was understood, once all rows have been *seen*."""
-        return replace(
+        found = replace(
             self.understanding,
             heading_row=self.header_row,
+            upper=self.header.upper,
+            above=self.header.above,
             rows=seen.rows,
             blank=self.blank_rows,
             hidden=self.hidden_rows,
             columns=seen.columns(),
         )
+        return found.noting(*self.others.notes()) if self.others else found
+
+    def _tell_others(self) -> None:
+        """Say which rows were left out, once all have been read."""
+        if self.others is not None:
+            kept = (warning for warning in self.warnings if warning.code != LEFT_OUT)
+            self.warnings = (*kept, *self.others.warnings())
 
     def originals(self, rows: Container[int]) -> Iterator[tuple[int, tuple[Cell, ...]]]:
         """Yield the chosen rows with their cells as the list has them: no types, no defaults applied."""

@@ -34,6 +34,8 @@ from mailmerge.recipients.csv_errors import (
 )
 from mailmerge.recipients.dialect import find_dialect
 from mailmerge.recipients.encodings import find_encoding
+from mailmerge.recipients.heading_row import LOOKED_AT, read_headings
+from mailmerge.recipients.other_rows import OtherRows
 from mailmerge.recipients.recipient_list import (
     MAX_CELL,
     MAX_PROBLEMS,
@@ -43,7 +45,6 @@ from mailmerge.recipients.recipient_list import (
     RecipientList,
     Record,
     list_error,
-    read_header,
 )
 from mailmerge.recipients.understanding import Understanding
 from mailmerge.text import unguarded
@@ -75,6 +76,8 @@ class TextList(RecipientList):
         options: Options,
         encoding: str | None = None,
         delimiter: str | None = None,
+        *,
+        header_row: int | None = None,
     ) -> None:
         if csv.field_size_limit() < MAX_CELL:  # a limit of the whole process: it is only ever raised
             csv.field_size_limit(MAX_CELL)
@@ -86,10 +89,17 @@ class TextList(RecipientList):
             self.dialect = find_dialect(self._open, shown, delimiter)
         except UnicodeError:  # also of UTF-16 without a byte order mark
             raise self._not_in_encoding() from None
-        header = self._read_header()
+        header = self._read_header(header_row)
         super().__init__(path, shown, header, options)
         kind = "TSV" if self.dialect.delimiter == "\t" else "CSV"
-        understanding = Understanding(kind, str(found), self.dialect.name)
+        understanding = Understanding(
+            kind,
+            str(found),
+            self.dialect.name,
+            heading_row=header.row,
+            upper=header.upper,
+            above=header.above,
+        )
         self.understanding = understanding.noting(*self.dialect.notes())
 
     @property
@@ -116,7 +126,8 @@ class TextList(RecipientList):
         # The hot loop: what is plainly right passes at the speed of csv.reader. Where something is doubtful
         # each row is examined, and after the first problem no row is yielded: all problems are told together.
         width, columns = self.header.width, self.columns
-        rows = _DoubtfulRows(self)
+        rows = _DoubtfulRows(self, self._others)
+        sign, at = self._others.sign  # a row without an address is one to be examined
         # Where csv lets long cells pass, each row has to be looked at.
         damage = ["long"] if csv.field_size_limit() > MAX_CELL else []
         if self.header.unnamed:
@@ -130,7 +141,7 @@ class TextList(RecipientList):
                 for row, cells in enumerate(reader, self.header.row + 1):
                     if reader.line_num != line:
                         rows.look_for_rows_inside(row, line, cells)
-                    if len(cells) == width and not damage and cells[0].strip():
+                    if len(cells) == width and not damage and (sign in cells[at] and cells[at].strip()):
                         yield (row, columns, tuple(cells)) if plain else (row, line, cells)
                     else:
                         yield from self._examined(rows, damage, [(row, line, cells)], plain=plain)
@@ -144,7 +155,8 @@ class TextList(RecipientList):
         if rows.any or rows.is_enough:
             raise list_error(self.shown, rows.told())
         self.warnings = (*(one for one in self.warnings if one.code != "D243"), *rows.warnings)
-        if plain and not rows.usable and row - self.header.row <= rows.blank:
+        self._tell_others()
+        if plain and not rows.usable and row - self.header.row <= rows.blank + rows.others:
             raise self._no_rows()
 
     def _examined(
@@ -256,28 +268,37 @@ class TextList(RecipientList):
         """Give the text of a cell of ours, without what keeps it from being a formula."""
         return unguarded(cell)
 
-    def _read_header(self) -> Header:
+    def _read_header(self, wanted: int | None) -> Header:
         problems: list[Diagnostic] = []
+        first: dict[int, tuple[int, list[str]]] = {}
         for row, line, cells in self._numbered(problems):
-            place = Place(path=self.shown, line=line)
-            bad = next((cell for cell in cells if "\0" in cell or "\ufffd" in cell), None)
-            if bad is not None:
-                raise list_error(self.shown, [damaged_cell(bad, place, row)])
-            if problems:
-                break
             if any(map(str.strip, cells)):
-                header, problems = read_header(cells, row, lambda _: place)  # noqa: B023  not kept
-                if problems:
-                    break
-                return header
-        if problems:
+                first[row] = line, cells
+            if problems or (len(first) >= LOOKED_AT if wanted is None else row >= wanted):
+                break
+        if not first and problems:
             raise list_error(self.shown, problems)
-        raise ListError(
-            f"{self.shown} is empty",
-            code="D102",
-            hint="the first row contains the headings, each further row one recipient",
-            place=Place(path=self.shown),
+        if not first:
+            raise ListError(
+                f"{self.shown} is empty",
+                code="D102",
+                hint="the first row contains the headings, each further row one recipient",
+                place=Place(path=self.shown),
+            )
+
+        def place(row: int, _at: int) -> Place:
+            return Place(path=self.shown, line=first[row][0] if row in first else None)
+
+        rows = [(row, cells) for row, (_, cells) in first.items()]
+        for row, cells in rows:
+            bad = next((cell for cell in cells if "\0" in cell or "\ufffd" in cell), None)
+            if bad is not None and row == rows[0][0]:
+                raise list_error(self.shown, [damaged_cell(bad, place(row, 0), row)])
+        header = read_headings(rows, wanted, self.shown, place)
+        self.others = self._others = OtherRows(
+            header, rows, self.shown, lambda _row, line: Place(path=self.shown, line=line)
         )
+        return header
 
     def _open(self) -> TextIO:
         return self.path.open(encoding=self._encoding, newline="")
@@ -300,8 +321,11 @@ class TextList(RecipientList):
 class _DoubtfulRows:
     """Examines the rows that are not plainly right, and collects what is wrong with the list."""
 
-    def __init__(self, recipients: TextList) -> None:
+    def __init__(self, recipients: TextList, others: OtherRows) -> None:
         self._list = recipients
+        self._others = others
+        self.others = 0
+        """Rows that are no recipients."""
         self._header = recipients.header
         self.problems: list[Diagnostic] = []
         """Of quotes, unnamed columns and damage; filled by the reader, too."""
@@ -327,9 +351,12 @@ class _DoubtfulRows:
     def examine(
         self, row: int, line: int, cells: list[str], damage: list[str]
     ) -> list[str] | tuple[str | CellError, ...] | None:
-        """Give the cells of a row that can be used; None: it is blank, or no row can be, one being wrong."""
+        """Give the cells of a row that can be used; None: it is none, or no row can be, one being wrong."""
         if not any(map(str.strip, cells)):
             self.blank += 1
+            return None
+        if self._others.is_other(row, line, cells):
+            self.others += 1
             return None
         if BLANK_QUOTE in damage:
             if self._blank_quotes is None:

@@ -60,6 +60,10 @@ class Understanding(Struct, frozen=True):
     """What wrote it, as it says; empty: it does not say."""
     heading_row: int = 0
     """The number of the row that has the headings; 0: they are in none."""
+    upper: int = 0
+    """The number of the row above that has the headings of other columns; 0: all are in one row."""
+    above: tuple[tuple[int, str], ...] = ()
+    """Rows above the headings that are no part of the list: number and text, shortened."""
     rows: int = 0
     """Rows that are recipients."""
     blank: int = 0
@@ -76,8 +80,14 @@ class Understanding(Struct, frozen=True):
         sheet = f'sheet "{self.sheet}"' if self.sheet else ""
         if sheet and self.why_sheet:
             sheet += f" ({self.why_sheet})"
+        headings = f"headings in {self.headings}" if self.above or self.upper else ""
         selects = f"rows of {self.selects}" if self.selects else ""
-        return ", ".join(filter(None, (self.kind, self.encoding, self.delimiter, sheet, selects)))
+        return ", ".join(filter(None, (self.kind, self.encoding, self.delimiter, sheet, headings, selects)))
+
+    @property
+    def headings(self) -> str:
+        """Say where the headings are: ``row 4``."""
+        return f"rows {self.upper} and {self.heading_row}" if self.upper else f"row {self.heading_row}"
 
     def noting(self, *notes: str) -> Understanding:
         """Give the same with more *notes*."""
@@ -89,7 +99,9 @@ class Understanding(Struct, frozen=True):
         if self.program:
             yield f"written by {self.program}"
         if self.heading_row:
-            yield f"headings   row {self.heading_row}"
+            yield f"headings   {self.headings}"
+        for row, text in self.above:
+            yield f"above      row {row}: {text}"
         yield f"rows       {', '.join(self._rows())}"
         yield from self._columns()
         for note in self.notes:

@@ -30,8 +30,7 @@ def test_no_generated_table_is_read_wrongly_in_silence() -> None:
             counts["asked about a known language"] += not table.must_ask and table.language not in UNKNOWN
             surely = table.must_ask
         else:
-            has_address = any("@" in cell for cell in dict(table.rows)[result.row])  # that is refused
-            surely = result.row == table.headings or has_address
+            surely = result.row == table.headings or table.is_refused(result.row)
         if not (surely or result.likely) or (table.as_before and result != FoundHeadings(1)):
             wrong.append((table, result))
     assert wrong == [], f"seed {SEED}"
