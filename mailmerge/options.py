@@ -122,8 +122,15 @@ class DataOptions(Section):
 
     source: Path = option(PATH, "The list: text, workbook, JSON, or - (standard input)", default=Path(),
         flag="--list FILE", commands=(*_CAMPAIGN, "init"), fact=True, identifies=True)
-    sheet: str | None = option(LABEL, "The sheet of a workbook", default=None, default_help="the first",
+    sheet: str | None = option(LABEL, "The sheet of a workbook", default=None,
+        default_help="the only one with addresses",
         flag="--sheet NAME", commands=_MAKE, fact=True, identifies=True)
+    range: str | None = option(LABEL, "The part of a workbook that is the list: a table, a range, or B3:F40",
+        default=None, default_help="the table that is found", flag="--range CELLS", commands=_MAKE, fact=True,
+        identifies=True)
+    header: int | None = option(whole(1), "The row of the headings, numbered as the spreadsheet shows it",
+        default=None, default_help="the row that is found", flag="--header N", commands=_MAKE, fact=True,
+        identifies=True)
     key: str | None = option(LABEL, "The column that tells who a row is", default=None,
         default_help="the address", flag="--key COLUMN", commands=MESSAGE_COMMANDS, fact=True,
         identifies=True)

@@ -117,6 +117,8 @@ class Definition(Struct, frozen=True):
             path,
             shown=shown,
             sheet=data.sheet,
+            area=data.range,
+            header=data.header,
             key=data.key,
             hidden=data.hidden,
             encoding=None if known else data.encoding,

@@ -6,7 +6,7 @@ Each kind of list loads its own reader only when it is opened: a CSV list costs 
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from mailmerge.errors import ListError
 from mailmerge.folders import refuse_odd
@@ -21,6 +21,7 @@ from mailmerge.text import did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
+    from typing import Unpack
 
     import pandas as pd
 
@@ -50,18 +51,23 @@ __all__ = [
 _NONE: Mapping[str, str] = MappingProxyType({})
 
 
-def open_list(  # noqa: PLR0913  each is an option of lists
-    path: Path,
-    *,
-    shown: str | None = None,
-    sheet: str | None = None,
-    key: str | None = None,
-    hidden: Hidden = "refuse",
-    encoding: str | None = None,
-    delimiter: str | None = None,
-    types: Mapping[str, str] = _NONE,
-    defaults: Mapping[str, str] = _NONE,
-) -> RecipientList:
+class ListOptions(TypedDict, total=False):
+    """What a list can be told about how it is to be read, as in ``[data]``."""
+
+    sheet: str | None
+    area: str | None
+    """A table, a named range or cells of a workbook."""
+    header: int | None
+    """The number of the row that has the headings."""
+    key: str | None
+    hidden: Hidden
+    encoding: str | None
+    delimiter: str | None
+    types: Mapping[str, str]
+    defaults: Mapping[str, str]
+
+
+def open_list(path: Path, *, shown: str | None = None, **options: Unpack[ListOptions]) -> RecipientList:
     """Open a list and read its header; *shown* is its name in messages, where *path* is a private copy.
 
     Raises:
@@ -70,7 +76,10 @@ def open_list(  # noqa: PLR0913  each is an option of lists
 
     """
     name = shown or str(path)
-    options = Options(key, dict(types), dict(defaults))
+    columns = Options(
+        options.get("key"), dict(options.get("types", _NONE)), dict(options.get("defaults", _NONE))
+    )
+    sheet, area, encoding = options.get("sheet"), options.get("area"), options.get("encoding")
     kind = kind_of(path, name)
     if kind.workbook:
         if encoding is not None:
@@ -79,18 +88,34 @@ def open_list(  # noqa: PLR0913  each is an option of lists
             )
         from mailmerge.recipients.workbook_list import WorkbookList, open_workbook
 
-        book = open_workbook(path, name, kind)
-        recipients: RecipientList = WorkbookList(book, path, options, sheet=sheet, hidden=hidden)
-    elif sheet is not None:
-        raise ListError(f"{name} has no sheets", code="D122", hint="leave the sheet out, or name a workbook")
+        recipients: RecipientList = WorkbookList(
+            open_workbook(path, name, kind),
+            path,
+            columns,
+            sheet=sheet,
+            area=area,
+            header_row=options.get("header"),
+            hidden=options.get("hidden", "refuse"),
+        )
+    elif sheet is not None or area is not None:
+        left_out = "sheet" if sheet is not None else "range"
+        hint = f"leave the {left_out} out, or name a workbook"
+        raise ListError(f"{name} has no sheets", code="D122", hint=hint)
     elif kind is JSON:
         from mailmerge.recipients.json_list import JsonList
 
-        recipients = JsonList(path, name, options, encoding)
+        recipients = JsonList(path, name, columns, encoding)
     else:
         from mailmerge.recipients.text_list import TextList
 
-        recipients = TextList(path, name, options, encoding, delimiter)
+        recipients = TextList(
+            path,
+            name,
+            columns,
+            encoding,
+            options.get("delimiter"),
+            header_row=options.get("header"),
+        )
     told = misnamed(path, name, kind)
     if told:
         recipients.warnings = (told, *recipients.warnings)

@@ -168,10 +168,10 @@ def read_headings(
         ListError: it is not certain which row has them, or they cannot be used.
 
     """
-    if wanted is not None:
-        found = FoundHeadings(wanted, tuple(number for number, _ in rows if number < wanted))
-    elif any(template_name(cell) in OWN_COLUMNS for cell in rows[0][1]):  # we wrote them
+    if is_ours(rows[0][1]):
         found = FoundHeadings(rows[0][0])
+    elif wanted is not None:
+        found = FoundHeadings(wanted, tuple(number for number, _ in rows if number < wanted))
     else:
         found = find_headings(rows)
     texts = dict(rows)
@@ -190,6 +190,11 @@ def read_headings(
         (number, excerpt(_told(texts[number]), 60)) for number in found.above if number != found.upper
     )
     return replace(header, above=above, upper=found.upper)
+
+
+def is_ours(cells: Sequence[str]) -> bool:
+    """Tell whether a row has the headings of a file of failed rows: we wrote them, so it is certain."""
+    return any(template_name(cell) in OWN_COLUMNS for cell in cells)
 
 
 def _told(cells: Sequence[str]) -> str:

@@ -352,11 +352,7 @@ class _DoubtfulRows:
         self, row: int, line: int, cells: list[str], damage: list[str]
     ) -> list[str] | tuple[str | CellError, ...] | None:
         """Give the cells of a row that can be used; None: it is none, or no row can be, one being wrong."""
-        if not any(map(str.strip, cells)):
-            self.blank += 1
-            return None
-        if self._others.is_other(row, line, cells):
-            self.others += 1
+        if self._is_none(row, line, cells):
             return None
         if BLANK_QUOTE in damage:
             if self._blank_quotes is None:
@@ -386,6 +382,14 @@ class _DoubtfulRows:
             return None
         self.usable += 1
         return fenced(cells)
+
+    def _is_none(self, row: int, line: int, cells: list[str]) -> bool:
+        """Tell whether a row is blank or no recipient, and count it."""
+        blank = not any(map(str.strip, cells))
+        other = not blank and self._others.is_other(row, line, cells)
+        self.blank += blank
+        self.others += other
+        return blank or other
 
     def look_for_rows_inside(self, row: int, line: int, cells: list[str]) -> None:
         """Warn where a cell contains rows: a quote that was not closed takes in what is below it."""

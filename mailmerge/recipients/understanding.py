@@ -54,6 +54,8 @@ class Understanding(Struct, frozen=True):
     """Empty: it is no workbook."""
     why_sheet: str = ""
     """Why it is this one, where there are others: ``the first of 6``."""
+    area: str = ""
+    """The part of the sheet that is the list, in words; empty: all of it."""
     selects: str = ""
     """The list that a file of failed rows selects rows of."""
     program: str = ""
@@ -82,7 +84,9 @@ class Understanding(Struct, frozen=True):
             sheet += f" ({self.why_sheet})"
         headings = f"headings in {self.headings}" if self.above or self.upper else ""
         selects = f"rows of {self.selects}" if self.selects else ""
-        return ", ".join(filter(None, (self.kind, self.encoding, self.delimiter, sheet, headings, selects)))
+        return ", ".join(
+            filter(None, (self.kind, self.encoding, self.delimiter, sheet, self.area, headings, selects))
+        )
 
     @property
     def headings(self) -> str:

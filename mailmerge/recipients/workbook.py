@@ -42,6 +42,10 @@ class Range(Struct, frozen=True):
     left: int
     bottom: int
     right: int
+    is_table: bool = False
+    """It is a table that a program keeps, whose first row has the headings; not just a name for cells."""
+    totals: int = 0
+    """Rows of totals that the table has below it."""
 
     @property
     def name(self) -> str:

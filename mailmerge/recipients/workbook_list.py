@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 from zipfile import BadZipFile
 
 from mailmerge.errors import ListError
 from mailmerge.model import Diagnostic, Place, Severity
+from mailmerge.recipients.address_column import has_address
 from mailmerge.recipients.csv_errors import unnamed
+from mailmerge.recipients.heading_row import LOOKED_AT, read_headings
 from mailmerge.recipients.kinds import FODS, XLS, XLSX, find_kind
+from mailmerge.recipients.other_rows import OtherRows
 from mailmerge.recipients.recipient_list import (
     MAX_PROBLEMS,
     CellError,
@@ -17,23 +21,25 @@ from mailmerge.recipients.recipient_list import (
     Record,
     SheetCell,
     list_error,
-    read_header,
 )
 from mailmerge.recipients.sheet_traits import LinkedCells, MergedCells
+from mailmerge.recipients.table_choice import Heads, choose_table, cut
 from mailmerge.recipients.understanding import Understanding
-from mailmerge.recipients.workbook import MAX_GAP, cell_name, damaged
+from mailmerge.recipients.workbook import MAX_GAP, cell_name
 from mailmerge.recipients.xlsx_package import DocumentTypeError
-from mailmerge.text import did_you_mean
+from mailmerge.suggest import word
+from mailmerge.text import quoted
 from mailmerge.values import displayed
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator, Sequence
+    from collections.abc import Container, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from mailmerge.options import Hidden
+    from mailmerge.recipients.heading_row import NumberedRow
     from mailmerge.recipients.kinds import Kind
     from mailmerge.recipients.recipient_list import Header
-    from mailmerge.recipients.workbook import Sheet, SheetRow, Workbook
+    from mailmerge.recipients.workbook import Range, Sheet, SheetRow, Workbook
     from mailmerge.values import Cell
 
 
@@ -44,24 +50,40 @@ class WorkbookList(RecipientList):
     """
 
     def __init__(
-        self, workbook: Workbook, path: Path, options: Options, *, sheet: str | None, hidden: Hidden
+        self,
+        workbook: Workbook,
+        path: Path,
+        options: Options,
+        *,
+        sheet: str | None,
+        area: str | None = None,
+        header_row: int | None = None,
+        hidden: Hidden,
     ) -> None:
         self.path = path
         self.shown = shown = workbook.shown
         self._book = workbook
-        self._chosen = chosen = _choose(workbook.sheets, sheet, shown)
+        heads = Heads(workbook, self._heads)
+        table = choose_table(workbook, heads, sheet=sheet, area=area, whole=header_row is not None)
+        self._chosen = chosen = table.sheet
+        self._table = table
         self.sheet = chosen.name
         if not chosen.visible and hidden == "refuse":
             raise self._error("D121", f'the sheet "{chosen.name}" is hidden', _HIDDEN_HINT)
-        super().__init__(path, shown, self._read_header(), options)
+        header = self._read_header(heads, header_row)
+        super().__init__(path, shown, header, options)
         self._plain = False
         self._hidden = hidden
         self._refuse_merged()
-        visible = [one for one in workbook.sheets if one.visible]
-        several = sheet is None and len(visible) > 1
-        why = f"the first of {len(visible)}" if several else ""
         self.understanding = Understanding(
-            workbook.kind, sheet=chosen.name, why_sheet=why, program=workbook.program
+            workbook.kind,
+            sheet=chosen.name,
+            why_sheet=table.why,
+            area=table.told,
+            program=workbook.program,
+            heading_row=header.row,
+            upper=header.upper,
+            above=header.above,
         )
 
     def about_rows(self) -> int:
@@ -69,18 +91,17 @@ class WorkbookList(RecipientList):
         return self._book.about_rows(self._chosen)
 
     def _records(self) -> Iterator[Record]:
-        header = self.header
+        header, others = self.header, self._others
         problems: list[Diagnostic] = []
         concealed: list[int] = []
         links = LinkedCells(
             self._book.links(self._chosen),
             frozenset(position + 1 for position in header.kept if position not in self._unread),
         )
+        sign, at = others.sign
         blank, before = 0, header.row
-        for found in self._rows():
+        for found in self._rows_below(header.row):
             row, cells = found.number, found.cells
-            if row <= header.row:
-                continue
             blank, before = blank + row - before - 1, row
             if not _filled(cells):
                 blank += 1
@@ -92,6 +113,8 @@ class WorkbookList(RecipientList):
             if found.hidden and self._hidden == "skip":
                 self.hidden_rows += 1
                 continue
+            if sign and not _has(sign, cells, at) and others.is_other(row, None, [*map(_shown, cells)]):
+                continue
             if len(problems) < MAX_PROBLEMS:
                 problems += self._outside(row, cells)
             links.look(found)
@@ -102,6 +125,7 @@ class WorkbookList(RecipientList):
             raise self._conceals(concealed)
         if problems:
             raise list_error(self.shown, problems[:MAX_PROBLEMS])
+        self._tell_others()
         self._warn(*self._merged.warnings(self.shown, self.sheet, header.row, header.width))
         self._warn(*links.warnings(self.shown, self.sheet))
 
@@ -109,15 +133,22 @@ class WorkbookList(RecipientList):
         """Add what was found while rows were read, once however often they are."""
         self.warnings = (*(one for one in self.warnings if one not in warnings), *warnings)
 
-    def _rows(self) -> Iterator[SheetRow]:
-        """Yield the rows of the sheet down to the end of the list."""
-        before = self.header.row
+    def _rows_below(self, header_row: int) -> Iterator[SheetRow]:
+        """Yield the rows of the sheet down to the end of the list, without cells that are no part of it."""
+        before, area = header_row, self._table.area
         for row in self._filled_rows():
+            if area is not None:
+                if row.number > area.bottom + area.totals:
+                    if self._table.found:
+                        self._refuse_forgotten(row, area)
+                    continue
+                row.cells = [*[""] * (area.left - 1), *row.cells[area.left - 1 : area.right]]
             if row.number - before > MAX_GAP and _filled(row.cells):
                 self._warn(self._end(row))
                 return
             before = max(before, row.number)
-            yield row
+            if row.number > header_row:
+                yield row
 
     def _filled_rows(self) -> Iterator[SheetRow]:
         """Yield all rows of the sheet, merged cells filled."""
@@ -142,22 +173,64 @@ class WorkbookList(RecipientList):
             for place in (self._place(row, None, at),)
         ]
 
-    def _read_header(self) -> Header:
+    def _heads(self, sheet: Sheet) -> Iterator[NumberedRow]:
+        """Yield the first rows of a sheet that have content."""
+        before = 0
+        for row in self._book.rows(sheet):
+            if _filled(row.cells):
+                if row.number - before > MAX_GAP:
+                    return
+                before = row.number
+                yield row.number, [_shown(cell) for cell in row.cells]
+
+    def _read_header(self, heads: Heads, wanted: int | None) -> Header:
+        area = self._table.area
+        rows = [row for row in (cut(one, area) for one in self._first_rows(heads, area, wanted)) if row]
+        if not rows:
+            raise self._empty()
+        texts = [(number, _without_end(cells)) for number, cells in rows]
+        if area is not None and wanted is None:
+            wanted = rows[0][0]
+        header = read_headings(texts, wanted, self.shown, lambda row, at: self._place(row, None, at))
+        totals = frozenset(range(area.bottom + 1, area.bottom + 1 + area.totals)) if area else frozenset()
+        self.others = self._others = OtherRows(
+            header, texts, self.shown, lambda row, _line: self._place(row, None, 0), totals=totals
+        )
+        return header
+
+    def _first_rows(self, heads: Heads, area: Range | None, wanted: int | None) -> Iterable[NumberedRow]:
+        """Give the rows in which the headings are looked for."""
+        if area is None and wanted is None:
+            return heads.rows(self._chosen)[:LOOKED_AT]
+        first = max(area.top if area else 1, wanted or 1)
+        below = (row for row in self._heads(self._chosen) if row[0] >= first)
+        above = (row for row in self._heads(self._chosen) if row[0] < first)
+        return [*above, *islice(below, LOOKED_AT)]
+
+    def _empty(self) -> ListError:
+        if self._table.area is not None:
+            cells = self._table.name or self._table.area.name
+            return self._error(
+                "D206", f'the cells {cells} of the sheet "{self.sheet}" are empty', "name others"
+            )
         hint = "the first row contains the headings, each further row one recipient"
-        for row in self._filled_rows():
-            if not _filled(row.cells):
-                continue
-            if row.number > MAX_GAP:
-                hint = f"the first cell with content is {_first(row)}: move the table up"
-                break
-            texts = [_shown(cell) for cell in row.cells]
-            while not texts[-1].strip():
-                texts.pop()
-            header, problems = read_header(texts, row.number, lambda at: self._place(row.number, None, at))  # noqa: B023
-            if problems:
-                raise list_error(self.shown, problems)
-            return header
-        raise self._error("D102", f'the sheet "{self.sheet}" is empty', hint)
+        first = next((row for row in self._book.rows(self._chosen) if _filled(row.cells)), None)
+        if first is not None:
+            hint = f"the first cell with content is {_first(first)}: move the table up"
+        return self._error("D102", f'the sheet "{self.sheet}" is empty', hint)
+
+    def _refuse_forgotten(self, row: SheetRow, area: Range) -> None:
+        """Refuse to leave somebody out who stands below a table that nobody named."""
+        at = self._others.addresses
+        cell = row.cells[at] if 0 <= at < len(row.cells) else ""
+        if isinstance(cell, str) and has_address(cell):
+            raise self._error(
+                "D205",
+                f"row {row.number} has an address, but is below the table {quoted(self._table.name)} "
+                f'({area.name}) of the sheet "{self.sheet}"',
+                f"add it to the table, or say what the list is: --header {self.header.row} for all below "
+                f"the headings, or --range {word(self._table.name)} for the table alone",
+            )
 
     def copies(self, rows: Container[int]) -> Iterator[tuple[int, tuple[SheetCell, ...]]]:
         """Yield the chosen rows as they are in the sheet, without the columns that are not the list's own."""
@@ -251,21 +324,6 @@ def _open_xlsx(path: Path, shown: str) -> Workbook:
 _HIDDEN_HINT = 'show them, or decide in [data]: hidden = "skip" or hidden = "send"'
 
 
-def _choose(sheets: Sequence[Sheet], wanted: str | None, shown: str) -> Sheet:
-    """Take the sheet by name, else the first one that can be seen."""
-    if not sheets:
-        raise damaged(shown, "it has no worksheet")
-    if wanted is None:
-        return next((sheet for sheet in sheets if sheet.visible), sheets[0])
-    names = {sheet.name: sheet for sheet in sheets}
-    if wanted in names:
-        return names[wanted]
-    listed = "the sheets are: " + ", ".join(f'"{name}"' for name in names)
-    guess = did_you_mean(wanted, names)
-    hint = f"{guess} {listed}" if guess else listed
-    raise ListError(f'{shown} has no sheet "{wanted}"', code="D122", hint=hint, place=Place(path=shown))
-
-
 def sheets_as_text(path: Path, shown: str) -> Iterator[tuple[str, Iterator[tuple[int, list[str]]]]]:
     """Yield each sheet of a workbook with its rows as texts, hidden ones too.
 
@@ -295,6 +353,17 @@ def _texts(book: Workbook, sheet: Sheet) -> Iterator[tuple[int, list[str]]]:
 
 def _filled(cells: Sequence[Cell | CellError]) -> bool:
     return any(not isinstance(cell, str) or cell.strip() for cell in cells)
+
+
+def _has(sign: str, cells: Sequence[Cell | CellError], at: int) -> bool:
+    cell = cells[at] if at < len(cells) else ""
+    return isinstance(cell, str) and sign in cell
+
+
+def _without_end(cells: Sequence[str]) -> list[str]:
+    """Leave out the blank cells at the end of a row."""
+    end = next((at for at in range(len(cells), 0, -1) if cells[at - 1].strip()), 0)
+    return [*cells[:end]]
 
 
 def _first(row: SheetRow) -> str:

@@ -142,9 +142,11 @@ class XlsxWorkbook(Workbook):
         for table in found[:1]:
             area = cell_range(sheet.name, table["ref"])
             totals = int(table.get("totalsRowCount", 0))
+            bottom = max(area.top, area.bottom - totals)
+            headed = table.get("headerRowCount", "1") != "0"
             yield (
                 table.get("displayName") or table.get("name", ""),
-                Range(area.sheet, area.top, area.left, max(area.top, area.bottom - totals), area.right),
+                Range(area.sheet, area.top, area.left, bottom, area.right, headed, totals),
             )
 
     def _part(self, kind: str, file: str) -> str | None:

@@ -79,9 +79,9 @@ def workbook(path, rows):
     return path
 
 
-def failed_workbook(path, folder):
+def failed_workbook(path, folder, sheet=None):
     """Write all rows of a workbook as failed ones, and open that file."""
-    people = open_list(path)
+    people = open_list(path, sheet=sheet)
     rows = [recipient.row for recipient in people]
     copies = [
         (cells, Result(row, f"k{row}", "a@x.org", Status.REJECTED), "abc")
@@ -115,7 +115,7 @@ def test_failed_xlsx_gives_back_every_cell(tmp_path_factory, rows):
 
 def test_failed_xlsx_of_a_workbook_that_libreoffice_made(tmp_path):
     """Dates, formats and the results of formulas come back; no formula is left, and errors stay errors."""
-    people, failed = failed_workbook(PEOPLE, tmp_path)
+    people, failed = failed_workbook(PEOPLE, tmp_path, "People")
 
     assert [facts(recipient) for recipient in failed] == [facts(recipient) for recipient in people]
     sheet = openpyxl.load_workbook(tmp_path / "failed.xlsx")["People"]
