@@ -24,6 +24,7 @@ NOT_FOR_PROGRAMS = {
     "Group": "findings of one code, for the terminal",
     "Header": "how a list in a file begins",
     "KeptPlan": "what finds a plan again, within one process",
+    "LeftOut": "what knows the rows of a list that are no recipients",
     "Lookup": "the DNS, in tests another one",
     "Mark": "how a provider is recognised",
     "MarkedRow": "a row of a file of failed rows, with the columns of ours",

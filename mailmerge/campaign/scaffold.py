@@ -80,10 +80,11 @@ def make_campaign(
     sender: str = "me@example.org",
     subject: str | None = None,
     account: str | None = None,
-    sheet: str | None = None,
-    encoding: str | None = None,
+    reading: Mapping[str, object] | None = None,
 ) -> Scaffold:
     """Create *folder* with campaign.toml, templates and a copy of the list.
+
+    What the list was told about how it is to be read, *reading*, is written into ``[data]``.
 
     Raises:
         CampaignFileError: the folder holds a campaign already, or the list has no column of addresses.
@@ -104,9 +105,7 @@ def make_campaign(
         "name": folder.resolve().name,
         "account": account,
         "source": source.name,
-        "sheet": sheet,
-        "encoding": encoding,
-        "key": None,
+        "reading": {name: value for name, value in (reading or {}).items() if value is not None},
         "sender": sender,
         "subject": subject or _SUBJECTS[kind],
         "subject_text": subject or _SUBJECTS[kind],
@@ -222,7 +221,9 @@ def _fill(stock: Path, values: dict[str, object]) -> str:
     return environment.from_string(stock.read_text(encoding="utf-8")).render(values)
 
 
-def _toml_text(text: str) -> str:
+def _toml_text(text: str | int) -> str:
+    if isinstance(text, int):
+        return str(text)
     escaped = "".join(
         f"\\{char}" if char in '"\\' else char if char.isprintable() else f"\\u{ord(char):04x}"
         for char in text

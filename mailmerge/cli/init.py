@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 import click
 
@@ -20,25 +19,18 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mailmerge.campaign.scaffold import Scaffold
+    from mailmerge.recipients import RecipientList
     from mailmerge.recipients.encodings import Encoding
 
+_READING: Final = ("sheet", "range", "header", "encoding")
+"""Keys of ``[data]`` that say how the list is read."""
 _PATH = click.Path(path_type=Path)
 
 
 @click.command("init")
 @click.argument("folder", type=_PATH, default=Path("campaign"), required=False)
 @options_of("init")
-def init(
-    *,
-    folder: Path,
-    kind: StockTemplate | None,
-    account: str | None,
-    data_source: Path | None,
-    data_sheet: str | None,
-    data_encoding: str | None,
-    message_from: str | None,
-    message_subject: str | None,
-) -> int:
+def init(*, folder: Path, kind: StockTemplate | None, **options: Any) -> int:
     """Make FOLDER with campaign.toml, templates and your list, ready for `mailmerge check`.
 
     Your list is copied, and its columns are put into the templates. What is not given as an option is asked
@@ -47,40 +39,30 @@ def init(
     from mailmerge.campaign.scaffold import make_campaign, sample_list
     from mailmerge.campaign.standard_input import MARK, passing
     from mailmerge.plan.cache import user_cache_folder
-    from mailmerge.recipients import open_list
-    from mailmerge.recipients.encodings import Unclear
 
+    source: Path | None = options["data_source"]
+    sender, subject = options["message_from"], options["message_subject"]
     if interactive():
-        if data_source is None:
+        if source is None:
             answer = click.prompt("Your list (Enter for a sample)", default="", show_default=False, err=True)
-            data_source = Path(answer) if answer else None
+            source = Path(answer) if answer else None
         choice = click.Choice(get_args(StockTemplate))
         kind = kind or click.prompt("Template", type=choice, default="plain", err=True)
-        message_from = message_from or click.prompt("Sender", default="me@example.org", err=True)
-        message_subject = (
-            message_subject or click.prompt("Subject", default="", show_default=False, err=True) or None
-        )
+        sender = sender or click.prompt("Sender", default="me@example.org", err=True)
+        subject = subject or click.prompt("Subject", default="", show_default=False, err=True) or None
+    reading = {name: options[f"data_{name}"] for name in _READING}
     with ExitStack() as stack:
-        given, shown = data_source or sample_list(), None
+        given, shown = source or sample_list(), None
         if given.name == MARK:
             given, shown = stack.enter_context(passing(user_cache_folder(os.environ), "people"))
-        opened = partial(open_list, given, shown=shown, sheet=data_sheet, hidden="send")
-        try:
-            recipients = opened(encoding=data_encoding)
-        except Unclear as error:
-            if not interactive():
-                raise
-            data_encoding = _ask_encoding(shown or str(given), error.likely)
-            recipients = opened(encoding=data_encoding)
         made = make_campaign(
             folder,
-            recipients,
+            _open(given, shown, reading),
             kind=kind or "plain",
-            sender=message_from or "me@example.org",
-            subject=message_subject,
-            account=account,
-            sheet=data_sheet,
-            encoding=data_encoding,
+            sender=sender or "me@example.org",
+            subject=subject,
+            account=options["account"],
+            reading=reading,
         )
     _tell(made)
     return 0
@@ -95,6 +77,24 @@ def _ask_encoding(shown: str, likely: Sequence[Encoding]) -> str:
     answer = click.prompt("Number, or the name of another encoding", default="1", err=True).strip()
     codecs = {str(number): found.codec for number, found in enumerate(likely, 1)}
     return codecs.get(answer, answer)
+
+
+def _open(source: Path, shown: str | None, reading: dict[str, Any]) -> RecipientList:
+    """Open the list with what is known of how to read it; what a person answers is added to that."""
+    from mailmerge.recipients import open_list
+    from mailmerge.recipients.encodings import Unclear
+
+    def opened() -> RecipientList:
+        options = {"area" if name == "range" else name: value for name, value in reading.items()}
+        return open_list(source, shown=shown, **{**options, "hidden": "send"})
+
+    try:
+        return opened()
+    except Unclear as error:
+        if not interactive():
+            raise
+        reading["encoding"] = _ask_encoding(shown or str(source), error.likely)
+    return opened()
 
 
 def _tell(made: Scaffold) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from mailmerge.recipients.other_rows import OtherRows
     from mailmerge.recipients.types import CellType
     from mailmerge.recipients.understanding import ColumnsSeen, Understanding
     from mailmerge.values import Cell
@@ -243,6 +242,16 @@ class MarkedRow(Struct, frozen=True):
     """The mark that the row had in the campaign's list: another one, if it was a correction already."""
 
 
+class LeftOut(Protocol):
+    """Rows that are no recipients."""
+
+    def warnings(self) -> list[Diagnostic]:
+        """Name them."""
+
+    def notes(self) -> list[str]:
+        """Say how many they are, a sentence for each kind."""
+
+
 class Options(Struct, frozen=True):
     """What the campaign says about the columns of its list."""
 
@@ -277,8 +286,8 @@ class RecipientList(ABC):
     """Blank rows skipped so far in the latest iteration."""
     hidden_rows: int = 0
     """Hidden rows left out so far in the latest iteration."""
-    others: OtherRows | None = None
-    """Tells rows that are no recipients; None: each row is one."""
+    others: LeftOut | None = None
+    """What knows the rows that are no recipients; None: each row is one."""
     sheet: str = ""
     """The name of a workbook's sheet; empty: this list is no workbook."""
 

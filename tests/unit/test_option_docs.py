@@ -101,7 +101,7 @@ def test_accounts_are_described() -> None:
 def test_keys_are_described() -> None:
     """What an editor shows beside a key is the help of the command line."""
     sheet = json_schema()["properties"]["data"]["properties"]["sheet"]
-    assert sheet["description"] == "The sheet of a workbook; default: the first."
+    assert sheet["description"] == "The sheet of a workbook; default: the only one with addresses."
     assert json_schema()["properties"]["send"]["properties"]["max_rejected"]["default"] == "5%"
 
 
