@@ -11,6 +11,7 @@ figures.
 
 from __future__ import annotations
 
+import math
 import re
 from functools import cache
 from itertools import zip_longest
@@ -251,7 +252,7 @@ class _Table:
         if best is None or best is first:
             return None, []
         ahead = best.score - first.score if first else AHEAD
-        if first and first.complete and (ahead < self._enough(first) or best.addresses < 0):
+        if first and first.complete and (ahead < self._enough(first, best) or best.addresses < 0):
             return None, []
         rivals = {
             one.at
@@ -266,11 +267,14 @@ class _Table:
             rivals.add(0)
         return best, sorted({*rivals, best.at} if rivals else ())
 
-    def _enough(self, first: _Candidate) -> float:
+    def _enough(self, first: _Candidate, best: _Candidate) -> float:
         """Say by how much another row must be better to be taken, or asked about, instead of a first row.
 
-        Sentences and figures are rather facts about the list than headings.
+        Sentences and figures are rather facts about the list than headings; labels stay headings, unless the
+        other row has a heading that means e-mail.
         """
+        if self._is_clean(first) and not best.email:
+            return math.inf
         heading = self._cells[0][first.addresses] if 0 <= first.addresses < len(self._cells[0]) else ""
         return BEHIND if self._is_clean(first) or understood(heading).maybe else 0.1
 
