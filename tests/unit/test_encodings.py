@@ -80,7 +80,7 @@ def measured(folder, rows, lists):
     [(3, 6, 0.95, 0.94, 0.99), (10, 3, 1.0, 0.97, 1.0), (100, 1, 1.0, 1.0, 1.0)],
 )
 def test_no_list_is_read_wrongly_in_silence(tmp_path, rows, lists, taken, first, listed):
-    """Lists of names of 26 locales in 81 ways: none is wrong; several bytes a character are mostly taken."""
+    """Lists of 26 sets of names in 80 ways: none is wrong; several bytes a character are mostly taken."""
     found = measured(tmp_path, rows, lists)
     total: Counter[str] = sum(found.values(), Counter())
     several: Counter[str] = sum(
