@@ -9,6 +9,7 @@
     │   ├── TemplateError          a template: syntax, unknown name, sandbox
     │   ├── AttachmentError        an attachment rule as a whole
     │   └── RowError               one row cannot become a message: it ends as ``invalid``
+    ├── CampaignHalted         a report in the mailbox stopped the campaign: a person decides how it goes on
     ├── InUseError                 campaign or account is held by another process
     ├── LedgerError                the ledger cannot be trusted, read or written
     ├── PlanDamaged                a kept plan cannot be read: the next command makes it again
@@ -145,6 +146,13 @@ class NoAddressError(RowError):
     """This row has nobody to send to; ``Campaign`` records it as ``skipped`` and goes on."""
 
     default_code = "D141"
+
+
+class CampaignHalted(MailmergeError):
+    """A message came back because the account's limit was reached: nothing more is sent by itself."""
+
+    exit_code = 5
+    default_code = "B810"
 
 
 class InUseError(MailmergeError):

@@ -57,7 +57,16 @@ if TYPE_CHECKING:
 
 MESSAGE_COMMANDS: Final = ("check", "preview", "rehearse", "test", "send")
 """Commands that make messages."""
-LEDGER_COMMANDS: Final = ("status", "report", "resolve", "requeue", "purge", "ledger move", "ledger forget")
+LEDGER_COMMANDS: Final = (
+    "status",
+    "report",
+    "bounces",
+    "resolve",
+    "requeue",
+    "purge",
+    "ledger move",
+    "ledger forget",
+)
 """Commands that only read or change what has happened."""
 _CAMPAIGN: Final = MESSAGE_COMMANDS + LEDGER_COMMANDS
 _MAKE: Final = (*MESSAGE_COMMANDS, "init")
@@ -110,7 +119,8 @@ class TopOptions(Section):
         default_help="the folder's name, or the list's", flag="--name NAME", commands=_CAMPAIGN, fact=True,
         identifies=True)
     account: str | None = option(LABEL, "An account of your config.toml, or a preset such as gmail",
-        default=None, default_help="the server that SMTP_SERVER names", flag="--account NAME", commands=_MAKE,
+        default=None, default_help="the server that SMTP_SERVER names", flag="--account NAME",
+        commands=(*_MAKE, "bounces"),
         identifies=True)
     vars: Mapping[str, Plain] = option(NAMED_VALUES, "Values for all templates", default={}, fact=True)
 
@@ -266,6 +276,8 @@ class AccountOptions(Section):
     any_from: bool = option(FLAG, "It may send as any address", default=False)
     return_path: Address | None = option(ADDRESS, "The sender in the envelope: where bounces go",
         default=None, default_help="the address in From")
+    bounces: str | None = option(LABEL,
+        "Where they come to: imaps://imap.example.org/INBOX, maildir:PATH or mbox:PATH", default=None)
     rate: tuple[Rate, ...] = option(one_or_more(RATE), "Messages per time; several hold together", default=(),
         default_help="the provider's")
     quota: Rate | None = option(RATE, "Recipients per time", default=None, default_help="the provider's")
@@ -387,6 +399,14 @@ COMMAND_LINE: Final = (
     _only("as_accepted", FLAG, "--as-accepted", "Record them as accepted: they are in the Sent folder",
         "resolve"),
     _only("resend", FLAG, "--resend", "Send them again in the next run; some may arrive twice", "resolve"),
+    # bounces
+    _only("imap", LABEL, "--imap HOST|URL", "Look into this IMAP mailbox: imaps://user@imap.example.org/INBOX",
+        "bounces", default_help="the account's `bounces`"),
+    _only("maildir", PATH, "--maildir DIR", "Look into this maildir", "bounces"),
+    _only("mbox_file", PATH, "--mbox FILE", "Look into this mbox", "bounces"),
+    _only("eml_files", PATH, "--eml FILE|DIR", "Look at this message, or at every file in this folder",
+        "bounces"),
+    _only("every", LABEL, "--watch 10m", "Look again and again, with this pause in between", "bounces"),
     # what is asked and printed
     _only("transcript", PATH, "--transcript FILE", "Write the SMTP dialogue there, secrets masked", "test",
         "send"),
@@ -394,10 +414,10 @@ COMMAND_LINE: Final = (
         "send"),
     _only("yes", FLAG, "--yes", "Skip the confirmation prompt", "send", "requeue", "purge", "ledger forget"),
     _only("as_json", FLAG, "--json", "Print one JSON object per line", "check", "rehearse", "test", "send",
-        "status", "report", "providers", "suppress list"),
+        "status", "report", "bounces", "providers", "suppress list"),
     _only("quiet", FLAG, "-q/--quiet", "Only results and problems", "check", "rehearse", "send"),
     _only("verbose", FLAG, "-v/--verbose", "Say more: what the plan was made of, the traceback of a bug",
-        "check", "rehearse", "send", "report"),
+        "check", "rehearse", "send", "report", "bounces"),
 )
 
 SECRET: Final = _only("secret", TEXT, None, "The account's password, authorization code or token",

@@ -12,12 +12,19 @@ import msgspec
 from mailmerge.campaign import standard_input
 from mailmerge.campaign.continuation import Continuation, campaign_status, continuation
 from mailmerge.campaign.definition import Definition
-from mailmerge.campaign.opening import Access, forget_ledger, move_ledger, open_run, open_standing, purge
+from mailmerge.campaign.opening import (
+    Access,
+    forget_ledger,
+    move_ledger,
+    open_run,
+    open_standing,
+    purge,
+    refuse_superseded,
+)
 from mailmerge.campaign.planning import last_standing, plan_cache
 from mailmerge.campaign.workspace import Workspace, user_state_folder
 from mailmerge.config import campaign_file
 from mailmerge.config.environment import Environment
-from mailmerge.errors import ListError
 from mailmerge.plan.cache import user_cache_folder
 from mailmerge.recipients import from_dataframe, from_rows, parse_rows
 from mailmerge.suggest import Invocation, suggested
@@ -28,6 +35,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from mailmerge.campaign.bounces import BounceRequest, Postman
     from mailmerge.campaign.check import OnlineChecks
     from mailmerge.campaign.continuation import CampaignStatus
     from mailmerge.campaign.in_memory import CampaignOptions
@@ -456,6 +464,14 @@ class Campaign:
             doubtful = standing.in_doubt() if standing else []
         return [result for result in doubtful if selection is None or result.row in selection]
 
+    def postman(
+        self, request: BounceRequest, *, clock: Clock | None = None, stop: StopFlag | None = None
+    ) -> Postman:
+        """Give what reads the mail that came back; raises `CampaignFileError` where no mailbox is named."""
+        from mailmerge.campaign import bounces
+
+        return bounces.postman(self.definition, request, clock=clock, stop=stop)
+
     def continuation(self, rows: str | None = None) -> Continuation:
         """Give the commands that go on from here: with what the last run left, or with these *rows* of it.
 
@@ -510,7 +526,7 @@ class Campaign:
                 keys = keys_in_failed(failed, self.definition.identities)
             count = ledger.requeue(keys, accepted=accepted)
             if not count and keys and not accepted:
-                _refuse_superseded(ledger.superseded(keys))
+                refuse_superseded(ledger.superseded(keys))
             return count
 
     def purge(self) -> bool:
@@ -571,18 +587,6 @@ def _by_name(file: CampaignFile, out: Path | None) -> Invocation:
         return Invocation.programmed(place, {"name": file.name}, out=out)
     named = {"data.source": file.folder / file.data.source, "name": file.name}
     return msgspec.structs.replace(Invocation.programmed(None, named, out=out), unsaid=True)
-
-
-def _refuse_superseded(found: Mapping[str, str]) -> None:
-    """Say why nothing was requeued, where corrected rows were sent in the place of these."""
-    if not found:
-        return
-    named = ", ".join(f"{key} (superseded by {by})" for key, by in list(found.items())[:5])
-    raise ListError(
-        f"a corrected row was sent in the place of {named}{' …' if len(found) > 5 else ''}",
-        code="D158",
-        hint="nothing was requeued; correct the list itself as well",
-    )
 
 
 def _keys(opened: OpenCampaign, rows: str | None) -> list[str] | None:

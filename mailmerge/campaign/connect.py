@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from msgspec.structs import replace
 
+from mailmerge.addresses import is_loopback
 from mailmerge.config.account_secrets import find_secret
 from mailmerge.config.accounts import resolve_account
 from mailmerge.errors import CampaignFileError, FileError, LedgerError
@@ -20,6 +21,8 @@ from mailmerge.smtp.state import Closed, Completed, ReleaseNeeded
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from mailmerge.bounces.imap import ImapMailbox
+    from mailmerge.bounces.sources import Place
     from mailmerge.campaign.definition import Definition
     from mailmerge.clock import Clock
     from mailmerge.config.accounts import Account
@@ -151,6 +154,57 @@ def pipelining_note(account: Account, profile: ServerProfile, *, remembered: boo
         f"{account.host}:{account.port} does not accept the next message before it has answered the last "
         f"({profile.failure}): the others were sent one after another, and {again}; "
         f'pipeline = "off" in the account avoids the trial'
+    )
+
+
+def mailbox_of(
+    place: Place, account: Account | None, environment: Environment, prompt: Callable[[str], str] | None
+) -> ImapMailbox:
+    """Give the IMAP mailbox that reports come to, with the secret that belongs to its host.
+
+    Raises:
+        CampaignFileError: nobody is named who could sign in there.
+
+    """
+    from mailmerge.bounces.imap import ImapMailbox
+    from mailmerge.config.accounts import Account
+
+    user = place.user or (account.user if account else None)
+    if user is None:
+        raise CampaignFileError(
+            f"nobody is named who signs in at {place.host}",
+            code="B801",
+            hint=f"write imaps://USER@{place.host}, or name the account: --account NAME",
+        )
+    named = account is not None and (account.bounces is not None or account.host == place.host)
+    keeper = Account(
+        host=place.host,
+        port=place.port,
+        tls=place.tls,
+        user=user,
+        auth="token" if account and account.auth == "token" else "password",
+        provider=account.provider if account else None,
+        secret=account.secret if account and named else None,
+        password_command=account.password_command if account and named else (),
+        token_command=account.token_command if account and named else (),
+        ca_file=account.ca_file if account else None,
+        insecure=account.insecure if account and is_loopback(place.host) else False,
+        source=account.source if account and named else "option",
+    )
+    kept: list[Secret] = []
+
+    def reveal() -> str:
+        if not kept or keeper.auth == "token" or keeper.secret is not None:
+            kept[:] = [find_secret(keeper, environment, prompt=prompt)]
+        return kept[0].reveal()
+
+    return ImapMailbox(
+        place,
+        user,
+        reveal,
+        token=keeper.auth == "token",
+        ca_file=keeper.ca_file,
+        insecure=keeper.insecure,
     )
 
 

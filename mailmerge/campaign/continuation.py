@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from mailmerge.campaign.opening import open_standing
+from mailmerge.ledger.bounces import MailSummary
 from mailmerge.model import Counts, Status
 from mailmerge.recipients import parse_rows
 from mailmerge.sending.runs import Reason
@@ -31,6 +32,8 @@ class CampaignStatus(Struct, frozen=True):
     """The last run is still going on, or was killed."""
     running: bool = False
     """A process works on the campaign now."""
+    mail: MailSummary = MailSummary()
+    """What the sender's mailbox told of it."""
 
 
 def campaign_status(definition: Definition) -> CampaignStatus:
@@ -52,6 +55,7 @@ def campaign_status(definition: Definition) -> CampaignStatus:
             last_run=last.started if last else None,
             unfinished=bool(last and last.ended is None),
             running=standing.running,
+            mail=standing.ledger.bounces.summary(),
         )
 
 

@@ -13,17 +13,19 @@ from typing import TYPE_CHECKING
 from mailmerge import files
 from mailmerge.campaign.planning import last_standing, list_of, reopen
 from mailmerge.clock import SystemClock
-from mailmerge.errors import LedgerError
+from mailmerge.errors import InUseError, LedgerError, ListError
+from mailmerge.ledger import schema
 from mailmerge.ledger.account_usage import AccountUsage
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.ledger.locks import NO_WAIT, AccountLock, CampaignLock, LockWait
 from mailmerge.ledger.registry import CampaignRegistry
+from mailmerge.model import Status
 from mailmerge.recipients import snapshot
 from mailmerge.suggest import suggested
 from mailmerge.text import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from contextlib import ExitStack
     from pathlib import Path
 
@@ -363,6 +365,39 @@ def _for_deciding(definition: Definition, clock: Clock, stack: ExitStack) -> Ope
     return OpenCampaign(definition, ledger, clock, stack)
 
 
+@contextlib.contextmanager
+def open_beside(definition: Definition, *, clock: Clock | None = None) -> Iterator[OpenCampaign]:
+    """Open a campaign to write down what the mailbox tells of it, also while a run is sending.
+
+    What a dead run was handing over is in doubt, as everybody finds who opens the ledger; a run that lives
+    keeps its rows. Only where the ledger's tables have to be changed first, nobody else may have it open.
+
+    Raises:
+        LedgerError: there is none, or it cannot be read or written.
+        InUseError: it has to be brought up to date, and another process works on the campaign.
+
+    """
+    clock = clock or SystemClock()
+    _refuse_undecided(definition, Access.DECIDE)
+    path = definition.workspace.ledger_path
+    with contextlib.ExitStack() as stack:
+        with CampaignLock(path.parent) if schema.is_older(path) else contextlib.nullcontext():
+            try:
+                ledger = Ledger.open(path, definition.name, create=False, now=clock.now, beside=True)
+            except LedgerError as error:
+                if error.code == "L705":
+                    _compare(definition, None)
+                raise
+            stack.enter_context(ledger)
+        _compare(definition, ledger)
+        if ledger.states()[Status.HANDING_OVER]:
+            with contextlib.suppress(InUseError), CampaignLock(path.parent):
+                ledger.repair()
+        opened = OpenCampaign(definition, ledger, clock, stack)
+        opened.registry = stack.enter_context(CampaignRegistry(_registry_path(definition)))
+        yield opened
+
+
 def _existing(definition: Definition, clock: Clock) -> Ledger:
     """Open a ledger that must be there, for writing."""
     try:
@@ -459,6 +494,23 @@ def _set_aside(definition: Definition, registry: CampaignRegistry) -> str | None
             registry.messages.begin(ledger)
             registry.messages.note(ledger, ended=True)
         return ledger.set_aside(copied=copied)
+
+
+def refuse_superseded(found: Mapping[str, str]) -> None:
+    """Say why nothing was requeued, where corrected rows were sent in the place of these.
+
+    Raises:
+        ListError: they were.
+
+    """
+    if not found:
+        return
+    named = ", ".join(f"{key} (superseded by {by})" for key, by in list(found.items())[:5])
+    raise ListError(
+        f"a corrected row was sent in the place of {named}{' …' if len(found) > 5 else ''}",
+        code="D158",
+        hint="nothing was requeued; correct the list itself as well",
+    )
 
 
 @contextlib.contextmanager

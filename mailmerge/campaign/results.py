@@ -528,6 +528,7 @@ def page_facts(
     signed_in = f"{host} as {account.user}" if account and account.user else host
     rates = {*definition.file.send.rate, *(account.rate if account else ())}
     digest = ""
+    mail = ledger.bounces.summary()
     if recipients is not None and definition.given_list is None:
         with contextlib.suppress(OSError):
             digest = sha256(recipients.path)
@@ -544,6 +545,8 @@ def page_facts(
         again_rows=going.left if going else None,
         next_at=standing.next_due(),
         rehearsal=rehearsal,
+        mailbox_read=mail.read,
+        reports=mail.sorts,
         stopped=stopped,
         program_version=program_version(),
     )

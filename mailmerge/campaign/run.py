@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
+from mailmerge.campaign.bounces import HaltWatch, refuse_halted
 from mailmerge.campaign.connect import (
     Transcript,
     connection_factory,
@@ -236,6 +237,7 @@ class Run:
         self._quota: AccountQuota | None = opened.quota(account)
         self._standing: Standing
         self._opt_outs: OptOutWatch
+        self._halt = HaltWatch(opened.definition, opened.ledger, clock)
         self._skipped: list[RowError] = []
         self._thaw: Callable[[], object] = lambda: None
         self._failure: MailmergeError | None = None
@@ -267,6 +269,7 @@ class Run:
         plan, planned = self._examine(), self._planned
         self._opt_outs = OptOutWatch(self._standing.join.suppressed, self._clock)
         refuse_if_broken(plan.problems)
+        refuse_halted(self._definition, self._ledger)
         self._refuse_changes()
         to_send, first, last = self._extent(plan)
         if to_send and not planned.reader.has_messages:
@@ -473,8 +476,7 @@ class Run:
         is settled.
         """
         until = self._opt_outs.held_until()
-        if self._opt_outs.failure is not None:
-            self._failure = self._failure or self._opt_outs.failure
+        self._failure = self._failure or self._opt_outs.failure or self._halt.failure()
         return until
 
     def _opted_out(self, job: Job) -> bool:

@@ -173,6 +173,8 @@ class Standing:
         status = _joined(own, delivery.status)
         if status is Status.ACCEPTED and delivery.row_digest not in {"", row.row_digest}:
             detail = "edited in the list since it was accepted"
+        elif delivery.bounce and status in {Status.ACCEPTED, Status.BOUNCED}:
+            detail = delivery.bounce
         elif status is Status.DUPLICATE and own is Status.PENDING:
             detail = delivery.reason
         elif own is Status.DUPLICATE and status is not own:
@@ -436,7 +438,7 @@ class Standing:
     def _gone(self, delivery: Delivery) -> Result:
         """Report a row that no plan has: by the number that it had then, where nobody knows better."""
         row = delivery.row or None if self.plan is None else None
-        detail = delivery.reason if delivery.status is Status.DUPLICATE else ""
+        detail = delivery.reason if delivery.status is Status.DUPLICATE else delivery.bounce
         return Result(row, delivery.key, delivery.address, delivery.status, detail, delivery)
 
     def numbers(self, keys: Sequence[str]) -> dict[str, int]:

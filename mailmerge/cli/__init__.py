@@ -23,12 +23,12 @@ COMMANDS = {
     "Start": ("init", "providers"),
     "Look": ("check", "preview"),
     "Send": ("rehearse", "test", "send"),
-    "After": ("status", "report", "resolve", "requeue", "purge", "ledger"),
+    "After": ("status", "report", "bounces", "resolve", "requeue", "purge", "ledger"),
     "Tools": ("suppress", "explain", "schema", "completion"),
 }
 _MODULES = {
     **dict.fromkeys(("rehearse", "test"), "send"),
-    **dict.fromkeys(COMMANDS["After"], "after"),
+    **dict.fromkeys((name for name in COMMANDS["After"] if name != "bounces"), "after"),
     **dict.fromkeys(("providers", "explain", "schema"), "reference"),
 }
 """Where the commands are that have no module of their own name."""
@@ -42,6 +42,7 @@ SUMMARIES = {
     "send": "Show the plan, ask, send, and report; run again to continue.",
     "status": "Show the status of every row.",
     "report": "Write the report page and the result files again.",
+    "bounces": "Read the mail that came back, and record which rows bounced.",
     "resolve": "Decide what to do with rows in doubt.",
     "requeue": "Requeue rejected or expired rows.",
     "purge": "Remove personal data from the ledger and the out folder.",

@@ -17,6 +17,7 @@ from mailmerge.model import Status
 from mailmerge.text import plural
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 
@@ -35,6 +36,9 @@ def status(*, as_json: bool, **options: Any) -> int:
             next_at=status.next_at.isoformat() if status.next_at else None,
             last_run=status.last_run.isoformat() if status.last_run else None,
             running=status.running,
+            mailbox_read=status.mail.read.isoformat() if status.mail.read else None,
+            reports=status.mail.sorts,
+            halted=status.mail.halted or None,
         )
         return 0
     if status.last_run is None and not status.counts.total:
@@ -45,6 +49,10 @@ def status(*, as_json: bool, **options: Any) -> int:
     if status.last_run:
         running = " (still running)" if status.running else " (it was killed)" if status.unfinished else ""
         out(f"Last run: {clock_time(status.last_run)}{running}")
+    if status.mail.read:
+        out(f"Mailbox last read: {clock_time(status.mail.read)}{_told(status.mail.sorts)}")
+    if status.mail.halted:
+        out(f"Stopped, the account's limit was reached: {campaign.suggested('requeue')}")
     if status.next_at:
         going = campaign.continuation()
         when = clock_time(status.next_at)
@@ -52,6 +60,11 @@ def status(*, as_json: bool, **options: Any) -> int:
     if status.counts[Status.IN_DOUBT]:
         out(f"Some rows are in doubt: {campaign.suggested('resolve')}")
     return 0
+
+
+def _told(sorts: Mapping[str, int]) -> str:
+    parts = [f"{count:,} {sort.replace('_', ' ')}" for sort, count in sorts.items()]
+    return f"; rows that reports were about: {', '.join(parts)}" if parts else ""
 
 
 @click.command("report")

@@ -32,6 +32,8 @@ class SentMessage(Struct, frozen=True):
     reply: str
     """What the server said to it."""
     recipients: int
+    date: float
+    """Its Date, in seconds since 1970."""
     status: str
     """Where its row stands now."""
     current: bool
@@ -40,9 +42,8 @@ class SentMessage(Struct, frozen=True):
     @classmethod
     def of(cls, row: tuple[Any, ...]) -> Self:
         """Make one of a row of the table."""
-        attempt, key, number, address, message_id, at, reply, recipients, status, current = row
-        message = (attempt, key, number, address, message_id, at, reply, recipients, status)
-        return cls(*message, current=bool(current))
+        values = dict(zip(cls.__struct_fields__, row, strict=True))
+        return cls(**{**values, "current": bool(values["current"])})
 
 
 class Returned(Struct, frozen=True):
@@ -51,7 +52,7 @@ class Returned(Struct, frozen=True):
     key: str
     attempt: int
     sort: str
-    """``hard``, ``soft``, ``policy``, ``quota``, ``unclear``, ``delayed``, ``delivered``, ``complaint``."""
+    """``hard``, ``soft``, ``policy``, ``quota``, ``unclear``, ``delayed``, ``success``, ``complaint``."""
     reason: str
     evidence: str
     """How it was told which message it is about."""
@@ -76,7 +77,7 @@ class MailSummary(Struct, frozen=True):
 
 
 _SENT = """
-SELECT a.id, a.key, a.row, a.address, a.message_id, a.at, a.reply, a.recipients, d.status,
+SELECT a.id, a.key, a.row, a.address, a.message_id, a.at, a.reply, a.recipients, a.date, d.status,
     (SELECT c.message_id FROM attempt c WHERE c.id = d.attempt) = a.message_id
 FROM attempt a JOIN delivery d ON d.campaign = a.campaign AND d.key = a.key
 WHERE a.campaign = ?1 AND a.message_id <> ''
@@ -182,6 +183,11 @@ class BounceBook:
         else:
             self._db.execute(_SETTLE, (*row, now))
             self._db.execute(_NOTE, (*row, number))
+
+    def first_handed_over(self) -> datetime | None:
+        """Return when the first message went out: no report is older; None: none did."""
+        (at,) = self._db.row("SELECT min(at) FROM attempt WHERE campaign = ?", (self._id,))
+        return None if at is None else datetime.fromtimestamp(at, UTC)
 
     def looked(self) -> None:
         """Record that the mailbox was looked at."""

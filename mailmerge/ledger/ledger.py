@@ -142,8 +142,12 @@ class Ledger(LedgerReader):
         *,
         create: bool = True,
         now: Callable[[], datetime] = now_utc,
+        beside: bool = False,
     ) -> Ledger:
         """Open the ledger for writing, making file and campaign if they are new; hold the lock before.
+
+        *beside*: only what the mailbox tells is written, which needs no lock: a run may be going on, whose
+        room on the disk is left alone.
 
         Raises:
             LedgerError: missing (without *create*), damaged, too new, purged or not writable.
@@ -154,7 +158,8 @@ class Ledger(LedgerReader):
         db = schema.connect(path)
         try:
             ledger = cls(db, campaign, create=create, now=now, ballast=path.with_name("ballast"))
-            ledger.attempts.fill_ballast()
+            if not beside:
+                ledger.attempts.fill_ballast()
         except BaseException:
             schema.close(db)
             raise
@@ -304,6 +309,7 @@ class Ledger(LedgerReader):
             How many rows it concerned.
 
         """
+        self.bounces.go_on()
         which = "status = 'accepted'" if accepted else "status IN ('rejected', 'expired', 'bounced')"
         return self._move(keys, f"{_ANEW}, note = 'requeued'", which)
 

@@ -13,6 +13,7 @@ import json
 import os
 from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,10 @@ CREATE TABLE IF NOT EXISTS message (
 CREATE TABLE IF NOT EXISTS person (
     hash INTEGER NOT NULL, campaign INTEGER NOT NULL, at INTEGER NOT NULL,
     PRIMARY KEY (hash, campaign)) WITHOUT ROWID;
+-- Messages that came back for now, by person; "at" is when each was sent.
+CREATE TABLE IF NOT EXISTS soft_bounce (
+    person INTEGER NOT NULL, message INTEGER NOT NULL, at INTEGER NOT NULL,
+    PRIMARY KEY (person, message)) WITHOUT ROWID;
 """
 _NOTE = """
 INSERT INTO high_water (secret, ledger, name, mark, noted) VALUES (?, ?, ?, ?, ?) ON CONFLICT (secret)
@@ -276,6 +281,32 @@ class MessageRegistry:
                     if ended:
                         self._db.execute("UPDATE campaign SET running = 0 WHERE id = ?", (self._mine,))
                     return
+
+    def came_back(self, address: str, message_id: str, sent_at: float) -> int:
+        """Note that a message to somebody came back for now; return how many have in a row.
+
+        A message in between that did not come back begins the row anew. The same report may be noted again.
+        """
+        with self._db.transaction():
+            self._db.execute("INSERT OR IGNORE INTO hash_key VALUES (1, ?)", (os.urandom(32),))
+            digest = self._hasher()
+            person = digest(address.lower())
+            cells = (person, digest(message_id), int(sent_at))
+            self._db.execute("INSERT OR REPLACE INTO soft_bounce VALUES (?, ?, ?)", cells)
+            query = "SELECT at FROM soft_bounce WHERE person = ? ORDER BY at DESC"
+            returned = [int(at) for (at,) in self._db.rows(query, (person,))]
+            others = [int(at) for (at,) in self._db.rows("SELECT at FROM person WHERE hash = ?", (person,))]
+        count = 1
+        for later, earlier in pairwise(returned):
+            if any(earlier < at < later for at in others):
+                break
+            count += 1
+        return count
+
+    def arrived(self, address: str) -> None:
+        """Note that a message to somebody arrived: what came back before does not count any more."""
+        if self._db.row("SELECT 1 FROM hash_key") is not None:
+            self._db.execute("DELETE FROM soft_bounce WHERE person = ?", (self._hasher()(address.lower()),))
 
     def forget(self, secret: bytes) -> None:
         """Drop everything that a campaign sent."""

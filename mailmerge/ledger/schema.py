@@ -253,6 +253,18 @@ def _brought_up_to_date(db: Database) -> Database:
     return copy
 
 
+def is_older(path: Path) -> bool:
+    """Tell whether a ledger is of an older version, so that opening it for writing changes its tables.
+
+    Raises:
+        LedgerError: it cannot be read.
+
+    """
+    refuse_empty(path)
+    with Database.connect(path, explained, read_only=True) as db:
+        return _version(db) < VERSION
+
+
 def close(db: Database) -> None:
     """Close a writable ledger so that the one file holds everything."""
     with contextlib.suppress(LedgerError):  # a reader may still be looking: then the WAL stays, valid

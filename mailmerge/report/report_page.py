@@ -122,6 +122,10 @@ class Facts(Struct, frozen=True):
     next_at: datetime | None = None
     rehearsal: bool = False
     redacted: bool = False
+    mailbox_read: datetime | None = None
+    """When the mail that came back was last looked at; None: never."""
+    reports: Mapping[str, int] = {}
+    """Rows by what that mail told of them."""
     stopped: str = ""
     """What ended the run, if it did not finish."""
     files: tuple[str, ...] = ()

@@ -280,7 +280,7 @@ def secure(
         connection.getpeername()  # fails after a reset, which ``wrap_socket`` would not clear up behind
         tls = context.wrap_socket(connection, server_hostname=endpoint.host, do_handshake_on_connect=False)
     except OSError as error:
-        raise _tls_failure(error, endpoint) from None
+        raise tls_failure(error, endpoint) from None
     until = monotonic() + seconds
     try:
         yield from _do_handshake(tls, endpoint, until, monotonic)
@@ -294,7 +294,7 @@ def secure(
         ) from None
     except OSError as error:
         tls.close()
-        raise _tls_failure(error, endpoint) from None
+        raise tls_failure(error, endpoint) from None
     except BaseException:
         tls.close()
         raise
@@ -376,7 +376,8 @@ class _FailureError(OSError):
         self.error = error
 
 
-def _tls_failure(error: OSError, endpoint: Endpoint) -> SessionError:
+def tls_failure(error: OSError, endpoint: Endpoint) -> SessionError:
+    """Make the error to show for a handshake that failed."""
     if isinstance(error, _FailureError):
         return error.error
     if isinstance(error, ssl.SSLCertVerificationError):

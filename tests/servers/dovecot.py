@@ -1,4 +1,4 @@
-"""Dovecot's submission server, with its own configuration and folder; it relays to a server of the test."""
+"""Dovecot, with its own configuration and folder: submission, which relays to a server of the test, and IMAP."""
 
 from __future__ import annotations
 
@@ -53,6 +53,84 @@ ssl_verify_client_cert = yes
 auth_ssl_username_from_cert = yes
 auth_mechanisms = {mechanisms}
 """
+
+
+_IMAP = """\
+base_dir = {folder}/run
+state_dir = {folder}/state
+log_path = /dev/stderr
+protocols = imap
+listen = 127.0.0.1
+ssl = required
+ssl_cert = <{folder}/server.pem
+ssl_key = <{folder}/server.pem
+mail_location = maildir:{folder}/mail
+first_valid_uid = 1
+passdb {{
+  driver = static
+  args = password={password}
+}}
+userdb {{
+  driver = static
+  args = uid=nobody gid=nogroup home={folder}
+}}
+service imap-login {{
+  inet_listener imap {{
+    port = {port}
+  }}
+  inet_listener imaps {{
+    port = {tls_port}
+  }}
+}}
+service stats {{
+  client_limit = 100
+}}
+"""
+
+
+class DovecotImap:
+    """An IMAP server with STARTTLS at *port* and TLS at *tls_port*; its mailbox is the maildir ``mail``."""
+
+    host = "localhost"
+    user = "ann"
+    password = "imap-secret"
+
+    def __init__(self, certificates: Certificates) -> None:
+        require_root()
+        require_file("/usr/lib/dovecot/imap")
+        program = require("dovecot")
+        self.ca_file = certificates.ca_file
+        self.port, self.tls_port = free_port(), free_port()
+        self.folder = Path(tempfile.mkdtemp(prefix="dovecot-"))
+        self.folder.chmod(0o755)
+        for name in ("run", "state"):
+            (self.folder / name).mkdir()
+        shutil.copy(certificates.chain_file, self.folder / "server.pem")
+        for name in ("cur", "new", "tmp"):
+            (self.folder / "mail" / name).mkdir(parents=True)
+        conf = self.folder / "dovecot.conf"
+        values = {"folder": self.folder, "port": self.port, "tls_port": self.tls_port}
+        conf.write_text(_IMAP.format(password=self.password, **values), "utf-8")
+        self.log = self.folder / "log"
+        self._program = Program([program, "-F", "-c", str(conf)], self.log)
+        self._program.wait_for_port(self.port)
+
+    def keep(self, *letters: bytes) -> None:
+        """Put messages into the mailbox, as they would arrive."""
+        for number, letter in enumerate(letters):
+            (self.folder / "mail" / "new" / f"{number}.test").write_bytes(letter)
+        shutil.chown(self.folder / "mail", "nobody", "nogroup")
+        for path in (self.folder / "mail").rglob("*"):
+            shutil.chown(path, "nobody", "nogroup")
+
+    def kept(self) -> list[str]:
+        """Name the messages, with the flags that a maildir has in the names of its files."""
+        return sorted(f"{path.parent.name}/{path.name}" for path in (self.folder / "mail").glob("[cn]*/*"))
+
+    def stop(self) -> None:
+        """End Dovecot and remove its folder."""
+        self._program.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class Dovecot:

@@ -59,6 +59,8 @@ relay_transport = virtual
 virtual_mailbox_base = {folder}/mail
 virtual_mailbox_domains =
 virtual_mailbox_maps = static:all/
+# Accepted, and returned to the sender when it is to be delivered.
+transport_maps = inline:{{ {{gone@example.com = nouser:}} }}
 virtual_uid_maps = static:{uid}
 virtual_gid_maps = static:{gid}
 virtual_minimum_uid = 1
@@ -103,6 +105,7 @@ tlsmgr unix - - n 1000? 1 tlsmgr
 error unix - - n - - error
 retry unix - - n - - error
 virtual unix - n n - - virtual
+nouser unix - n n - - pipe user=nobody argv=/bin/sh -c {{exit 67}}
 anvil unix - - n - 1 anvil
 showq unix n - n - - showq
 """

@@ -1,0 +1,1 @@
+"""What comes back: mail that reports on a message of ours, read and sorted."""

@@ -1,0 +1,325 @@
+"""Reports in words only: whether a message is one, whom it is about, and what it says of them.
+
+No two mail systems write the same, and most of them write it in the language of whoever set them up. What
+they have in common is the form: a sender that is a machine, a subject that says so, the address on a line of
+its own or in front of the reply, the message that is returned behind it. An address that is found like this
+is a guess, and is never enough to suppress anybody.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from mailmerge.bounces.mime import Part
+
+
+class Surroundings(Struct, frozen=True):
+    """What a message says, apart from the one that is returned with it."""
+
+    subject: str
+    sender: str
+    return_path: str
+    text: str
+    """What it tells people."""
+    ours: frozenset[str] = frozenset()
+    """Addresses that it was sent to, in lower case."""
+    returned_to: tuple[str, ...] = ()
+    """To whom the message was that is returned."""
+    failed: tuple[str, ...] = ()
+    """Addresses in ``X-Failed-Recipients``, which Exim and Gmail write."""
+
+
+_MOST_TEXT = 60_000
+_MOST_LINES = 600
+
+_ADDRESS = re.compile(
+    r"[^\s<>()\[\]{}:;,\"'`@|"
+    r"=*\u3000-\u9fff\uff00-\uffef]{1,64}@[a-z0-9\u00a1-\u2fff](?:[a-z0-9\u00a1-\u2fff.-]{0,253}"
+    r"[a-z0-9\u00a1-\u2fff])?",
+    re.IGNORECASE,
+)
+_RETURNED = re.compile(
+    r"^[ \t>|*]*(?:"
+    r"-{2,}[- ]*(?:(?:this is a copy|below this line|the (?:body|header|text|first|following)|"
+    r"original (?:message|mail"
+    r"|headers?)|returned (?:message|mail)|message headers?|message text|unsent message|"
+    r"undelivered message|start of"
+    r"|forwarded message|copy of|included is|ursprüngliche|message d'origine|mensaje original))"
+    r"|original message (?:follows|headers?)|(?:the )?(?:original|rejected|returned) message (?:is|"
+    r"was) (?:attached"
+    r"|below|included)|message headers? follow|headers? (?:of the message )?follows?|original (?:message|"
+    r"mail)(?: as follows)?[:：]|your (?:original )?message (?:is "
+    r"included|reads|follows)|(?:en-têtes|cabeceras|kopfzeilen).{0,40}:?$"
+    r"|(?:received|return-path|message-id|x-original-to|dkim-signature|x-mailer):"
+    r")",
+    re.IGNORECASE | re.MULTILINE,
+)
+
+
+def text_of(parts: Sequence[Part]) -> str:
+    """Join what a message tells people; an HTML part only where there is no plain one."""
+    own = [part for part in parts if not part.enclosed]
+    plain = [part.text for part in own if part.type.startswith("text/") and part.type != "text/html"]
+    if not any(text.strip() for text in plain):
+        plain = [part.text for part in own if part.type == "text/html"]
+    return "\n".join(plain)[:_MOST_TEXT]
+
+
+def split_returned(text: str) -> tuple[str, str]:
+    """Split what is said from the message that is returned behind it, if it is."""
+    found = _RETURNED.search(text)
+    if found is None:
+        return text, ""
+    if not text[: found.start()].strip():  # it begins with one: nothing is said in front of it
+        later = _RETURNED.search(text, found.end())
+        return (text[: later.start()], text[later.start() :]) if later else (text, text)
+    return text[: found.start()], text[found.start() :]
+
+
+# --- what it is ----------------------------------------------------------------------------------------
+
+_MACHINE = re.compile(
+    r"mailer-?daemon|mail[ ._-]?daemon|post_?master|mail delivery|delivery (?:sub)?system|maildelivery|"
+    r"mdaemon|"
+    r"mail[ ._-]?(?:er|system|admin|gateway|server)\b|mailmaster|microsoftexchange|undeliver|"
+    r"double-?bounce|bounces?@|"
+    r"listserv|majordomo|\bsmtp\b|系统管理员|邮件系统|系统退信|退信",
+    re.IGNORECASE,
+)
+_SUBJECT = re.compile(
+    r"undeliver|not deliver|loop alert|complaint about message|automatically rejected|delivery (?:status|"
+    r"fail|error|problem|report|notif|has|delayed|incomplete)|"
+    r"deliver(?:y|ed)?\b.{0,40}\b(?:fail|error|problem|delayed)|non-?deliver|nondeliver|"
+    r"failure (?:notice|notif|deliver)|fail(?:ed|ure)?\b.{0,20}\b(?:mail|deliver|message)|"
+    r"returned (?:mail|e-?mail|message|"
+    r"to sender)|(?:mail|message|e-?mail)\b.{0,30}\b(?:fail|error|problem|undeliver|not sent|"
+    r"not be delivered|return|"
+    r"refused|rejected|bounced|delayed)|could ?n.t be (?:sent|delivered)|could not (?:be )?(?:deliver|"
+    r"sen)|cannot (?:be )?"
+    r"(?:deliver|send)|can't (?:be )?(?:deliver|send)|unable to deliver|user unknown|"
+    r"mail ?box (?:is )?full|bounced? mail|"
+    r"delivery$|rejected:|unzustellbar|nicht zustellbar|zustellung|fehlgeschlagen|non remis|non délivr|"
+    r"non distribu|échec|"
+    r"retour à l|no se (?:pudo|puede|ha podido)|no entregado|error de entrega|devuelto|mancato recapito|"
+    r"non recapit|"
+    r"impossibile (?:recapitare|consegnare)|não (?:foi )?entreg|falha|devolvido|onbestelbaar|"
+    r"niet (?:worden )?(?:bezorgd|"
+    r"afgeleverd)|niedostarcz|zwrot|не доставлен|недоставлен|teslim|doručit|退信|退回|"
+    r"投递失败|发送失败|无法投递|無法(?:投遞|傳送)|"
+    r"配信|送信エラー|返送|エラー|반송|전송 실패",
+    re.IGNORECASE,
+)
+_FAILED = re.compile(
+    r"could ?n.t be (?:sent|delivered)|could not be (?:sent|delivered|found)|(?:was|were|"
+    r"is) not (?:be )?(?:delivered|sent|"
+    r"reach)|wasn.t delivered|cannot be delivered|can ?not deliver|can.t deliver|unable to deliver|"
+    r"undeliverable|undelivered|"
+    r"delivery (?:to|has|of|attempt|status|failed|failure|error)|deliver(?:y|ing)?.{0,40}fail|"
+    r"permanent(?:ly)? (?:fail|fatal|"
+    r"error)|fatal errors?|failed (?:to deliver|permanently|recipient|address)|following (?:address|"
+    r"recipient|message)|"
+    r"did not reach|didn.t reach|was rejected|been rejected|was refused|returned|bounce|user unknown|"
+    r"unknown user|"
+    r"\b[45]\d\d[ -#]+[45]\.\d{1,3}\.\d|\b55[0-4]\b|not listed in|doesn.t exist|does not exist|"
+    r"invalid (?:user|address|recip)|"
+    r"mail ?box.{0,20}full|quota|duplicated message-id|nicht zugestellt|nicht zustellbar|konnte nicht|"
+    r"n.a pas (?:pu|été)|non remis|échoué|"
+    r"no se (?:pudo|puede|ha podido)|no fue posible|impossibile|não foi|não pôde|"
+    r"niet (?:worden )?(?:bezorgd|afgeleverd)|"
+    r"nie można|не может быть|не удалось|не доставлен|无法|退信|失败|被退回|送信できません|"
+    r"配信できません|届けられません|존재하지",
+    re.IGNORECASE,
+)
+_DELAY = re.compile(
+    r"\bdelay(?:ed)?\b|warning[: -].{0,60}(?:deliver|message|mail|queue)|not yet (?:been )?(?:deliver|sent)|"
+    r"will (?:continue|keep) (?:to )?(?:try|retry|be)|still (?:try|being|undelivered)|"
+    r"no action is required|delivery "
+    r"attempts will continue|this is a warning message only|do(?: not|n.t) need to resend|"
+    r"will (?:be )?retr(?:y|ied)|will try "
+    r"again|could not be delivered for (?:the last )?\d|has(?: not|n.t) been delivered (?:yet|for)|verzögert|"
+    r"retard(?:é|ée)|différé|retrasad|demorad|ritard|延迟|暂时无法|継続",
+    re.IGNORECASE,
+)
+_GIVEN_UP = re.compile(
+    r"giving up|given up|gave up|permanent|will not (?:be )?(?:retr|try)|no (?:further|more) (?:attempts|"
+    r"retries)|"
+    r"message (?:has )?expired|too old|(?:is|was|being|been) returned|could not be delivered after|"
+    r"been trying .{0,60} without|"
+    r"stop trying|not be retried|retry timeout exceeded",
+    re.IGNORECASE,
+)
+_CHALLENGE = re.compile(
+    r"confirm (?:that )?(?:you|your)|verify (?:your|that you|yourself)|click (?:on )?(?:the|"
+    r"this) (?:link|here).{0,80}"
+    r"(?:deliver|prove|verify|approve)|boxbe|spam ?arrest|challenge.?response|sender verification|"
+    r"prove (?:that )?you|"
+    r"(?:reply|respond) to this (?:message|e-?mail).{0,80}(?:deliver|releas|confirm)|waiting list|"
+    r"on (?:my|the) (?:approved|"
+    r"guest|allow) list|tmda|one.time (?:verification|confirmation)",
+    re.IGNORECASE | re.DOTALL,
+)
+_AWAY = re.compile(
+    r"out of (?:the )?office|auto(?:matic|mated)?[ -]?(?:reply|response|answer|responder)|\bvacation\b|"
+    r"away from|on leave|"
+    r"holiday|abwesenheit|automatische antwort|abwesend|nicht im (?:büro|haus)|réponse automatique|"
+    r"absence|absent du bureau|"
+    r"respuesta automática|fuera de (?:la )?oficina|risposta automatica|fuori (?:ufficio|sede)|"
+    r"resposta automática|"
+    r"automatisch antwoord|afwezig|autosvar|frånvaro|poissa|automatyczna odpowiedź|автоответ|"
+    r"自动回复|自動回覆|"
+    r"不在|自動応答|休暇",
+    re.IGNORECASE,
+)
+
+
+def is_machine(about: Surroundings) -> bool:
+    """Tell whether the sender is a mail system: it has no return path, or the name of one."""
+    return about.return_path.strip() == "<>" or _MACHINE.search(about.sender[:500]) is not None
+
+
+def sounds_automatic(about: Surroundings) -> bool:
+    """Tell from sender and subject whether it may be a report or an automatic answer."""
+    subject = about.subject[:300]
+    return is_machine(about) or any(pattern.search(subject) for pattern in (_SUBJECT, _AWAY, _CHALLENGE))
+
+
+def is_bounce(about: Surroundings) -> bool:
+    """Tell whether it is a report in words: two of the signs that such reports have."""
+    machine = _MACHINE.search(about.sender[:500]) is not None
+    subject = _SUBJECT.search(about.subject[:300]) is not None
+    failed = _FAILED.search(about.text[:20_000]) is not None
+    if about.failed:
+        return True
+    if not machine and _AWAY.search(about.subject[:300]) is not None:
+        return False
+    null = about.return_path.strip() in {"<>", "<MAILER-DAEMON>"}
+    return (failed and (machine or subject or null)) or (machine and subject)
+
+
+def is_delay(about: Surroundings) -> bool:
+    """Tell whether the mail system goes on trying."""
+    text = f"{about.subject}\n{about.text[:5000]}"
+    return _DELAY.search(text) is not None and _GIVEN_UP.search(text) is None
+
+
+def is_challenge(about: Surroundings) -> bool:
+    """Tell whether somebody wants to see a person confirm that they wrote."""
+    return _CHALLENGE.search(f"{about.subject}\n{about.text[:5000]}") is not None and (
+        is_machine(about)
+        or re.search(r"boxbe|verif|confirm|challenge|arrest", about.subject, re.IGNORECASE) is not None
+    )
+
+
+def is_automatic(top: Part, about: Surroundings) -> bool:
+    """Tell whether it was written by a program in answer to ours (RFC 3834, and what was usual before)."""
+    submitted = top.field("auto-submitted").strip().lower()
+    if submitted and not submitted.startswith("no"):
+        return True
+    precedence = top.field("precedence").strip().lower()
+    names = ("x-autoreply", "x-autorespond", "x-autoresponder", "x-auto-response-suppress", "x-vacation")
+    return (
+        any(top.field(name) for name in names)
+        or precedence in {"auto_reply", "auto-reply", "junk"}
+        or _AWAY.search(about.subject[:300]) is not None
+    )
+
+
+# --- whom it is about ----------------------------------------------------------------------------------
+
+_ALONE = re.compile(
+    r"[ \t>*|·•-]*(?:<([^<>\s]{3,320})>|([^<>\s]{3,320}))[ \t]*[:;,.]?[ \t]*(?:\(.{0,200}\))?[ \t]*\Z"
+)
+_IN_FRONT = re.compile(
+    r"[ \t>*|]*<?([^<>\s:]{3,320}@[^<>\s:]{1,255})>?[ \t]*(?::|\.\.\.|[ ,]*[Ff]ailed|[(]|[ \t]-[ \t]|[ \t]*=)"
+)
+_LABEL = re.compile(
+    r"^[ \t>*|]*(?:to|cc|recipients?(?: address(?:es)?)?|(?:final|original)-recipient|"
+    r"failed (?:recipients?|address(?:es)?)|"
+    r"address(?:es)?|e-?mail|rcpt(?: to)?|user|an|empfänger|destinataire|destinatario|收件人|"
+    r"收信人|宛先|получатель)"
+    r"[^:：@]{0,30}[:：]",
+    re.IGNORECASE,
+)
+_COMMAND = re.compile(r"rcpt to:? ?<?", re.IGNORECASE)
+_MACHINES = re.compile(
+    r"^(?:mailer-?daemon|postmaster|abuse|support|help(?:desk)?|no-?reply|info-?noreply|webmaster|root|"
+    r"noc|security|"
+    r"unsubscribe|delist|removal?s?)@",
+    re.IGNORECASE,
+)
+_LEAST = 3
+
+
+def recipients(about: Surroundings) -> list[str]:
+    """Give the addresses that a report in words is about, in lower case; the surest ones only."""
+    if about.failed:
+        return _once(about.failed)
+    returned = {address.lower() for address in about.returned_to}
+    own = {found.lower() for found in _ADDRESS.findall(about.sender)} | about.ours
+    scores: dict[str, int] = {}
+    lines = [about.subject, *about.text.split("\n")[:_MOST_LINES]]
+    for number, line in enumerate(lines):
+        for found in _ADDRESS.findall(line[:1000]):
+            address = found.strip(".-").lower()
+            if address in returned:
+                score = 6
+            elif address in own or _MACHINES.match(address):
+                continue
+            else:
+                score = _score(line, address)
+            score -= number == 0
+            scores[address] = max(scores.get(address, 0), score)
+    best = max(scores.values(), default=0)
+    if best < _LEAST and returned:
+        return sorted(returned)[:20]
+    if best < 1:
+        return [address for address in _once(_ADDRESS.findall(about.text)) if address not in own][:1]
+    return [address for address, score in scores.items() if score == best][:50]
+
+
+def _score(line: str, address: str) -> int:
+    alone = _ALONE.match(line)
+    if alone and address in (alone[1] or alone[2] or "").lower():
+        return 5
+    front = _IN_FRONT.match(line)
+    if front and address in front[1].lower():
+        return 5
+    if _LABEL.match(line) or _COMMAND.search(line):
+        return 4
+    return 3 if _FAILED.search(line) or re.search(r"\b[45]\d\d\b", line) else 1
+
+
+def _once(addresses: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(address.strip(".,").lower() for address in addresses))[:50]
+
+
+def about_recipient(text: str, address: str) -> str:
+    """Give what is said from the address on, up to the next one that stands in front of its own words."""
+    low = text.lower()
+    at = low.find(address)
+    if at < 0:
+        return text
+    start = low.rfind("\n", 0, at) + 1
+    lines = text[start : start + 4000].split("\n")
+    kept = lines[:1]
+    for line in lines[1:40]:
+        other = _IN_FRONT.match(line) or _ALONE.match(line)
+        if other and _ADDRESS.search(line) and address not in line.lower():
+            break
+        kept.append(line)
+    return "\n".join(kept)
+
+
+_REPLY = re.compile(r"(?<![\d.])[45]\d\d[ -](?:#?[45]\.\d{1,3}\.\d{1,3}\b)?[^\n]{3,300}")
+
+
+def gist(text: str) -> str:
+    """Give the words to show: the reply that is quoted, else the beginning."""
+    found = _REPLY.search(text)
+    return found[0].strip() if found else " ".join(text.split())[:300]

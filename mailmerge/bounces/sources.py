@@ -1,0 +1,190 @@
+"""Where the mail is that came back: a maildir, an mbox, files of single messages, or an IMAP mailbox.
+
+Nothing is changed there. Of each message the first megabyte is read; what is no plain file is passed over.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Literal
+from urllib.parse import unquote, urlsplit
+
+from msgspec import Struct
+
+from mailmerge.addresses import is_host
+from mailmerge.bounces.mime import MOST_OCTETS
+from mailmerge.errors import CampaignFileError
+from mailmerge.text import quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Form = Literal["imap", "maildir", "mbox", "eml"]
+
+
+class Place(Struct, frozen=True):
+    """One place to look for mail."""
+
+    form: Form
+    path: Path = Path()
+    """Of a maildir, an mbox, or a file or folder of single messages."""
+    host: str = ""
+    port: int = 993
+    tls: Literal["tls", "starttls"] = "tls"
+    user: str | None = None
+    """Who signs in; None: whoever the account names."""
+    folder: str = "INBOX"
+
+    def __str__(self) -> str:
+        return f"{self.folder} at {self.host}" if self.form == "imap" else str(self.path)
+
+
+class Letter(Struct, frozen=True):
+    """One message that was found."""
+
+    name: str
+    """Where, for people."""
+    raw: bytes
+    """Its first megabyte."""
+
+
+def imap_place(text: str) -> Place:
+    """Read ``imap.example.org`` or ``imaps://user@imap.example.org:993/INBOX``.
+
+    Raises:
+        CampaignFileError: it is neither.
+
+    """
+    url = text if "://" in text else f"imaps://{text}"
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        host, port, parts = "", None, urlsplit("imaps:")
+    if parts.scheme not in {"imap", "imaps"} or not is_host(host) or parts.password is not None:
+        shown = re.sub(r":[^/@]*@", ":***@", text)
+        raise CampaignFileError(
+            f"{quoted(shown)} does not name an IMAP mailbox",
+            code="B801",
+            hint="write imap.example.org, or imaps://user@imap.example.org/INBOX (without a password)",
+        )
+    secure = parts.scheme == "imaps"
+    return Place(
+        "imap",
+        host=host,
+        port=port or (993 if secure else 143),
+        tls="tls" if secure else "starttls",
+        user=unquote(parts.username) if parts.username else None,
+        folder=unquote(parts.path.strip("/")) or "INBOX",
+    )
+
+
+def named_place(text: str) -> Place:
+    """Read what an account says of its mailbox: ``maildir:PATH``, ``mbox:PATH``, or as `imap_place` does.
+
+    Raises:
+        CampaignFileError: it is none of these.
+
+    """
+    form, colon, rest = text.partition(":")
+    if colon and form in {"maildir", "mbox"} and rest:
+        return Place("maildir" if form == "maildir" else "mbox", Path(rest).expanduser())
+    return imap_place(text)
+
+
+def letters(place: Place) -> Iterator[Letter]:
+    """Yield the messages of a place on this machine, as they are found.
+
+    Raises:
+        CampaignFileError: it cannot be read.
+
+    """
+    try:
+        if place.form == "maildir":
+            yield from _of_maildir(place.path)
+        elif place.form == "mbox":
+            yield from _of_mbox(place.path)
+        else:
+            yield from _of_files(place.path)
+    except OSError as error:
+        raise CampaignFileError(
+            f"cannot read {place.path}: {error.strerror or error}", code="B802", hint="is the path right?"
+        ) from error
+
+
+def _of_maildir(folder: Path) -> Iterator[Letter]:
+    found = [folder / name for name in ("cur", "new") if (folder / name).is_dir()]
+    if not found:
+        folder.stat()  # says that it is not there
+        raise CampaignFileError(
+            f"{folder} is not a maildir: it has no folder cur or new",
+            code="B802",
+            hint="--eml takes a folder of single messages, --mbox a file",
+        )
+    for part in found:
+        yield from _in_folder(part)
+
+
+def _of_files(path: Path) -> Iterator[Letter]:
+    if path.is_dir():
+        yield from _in_folder(path)
+        return
+    letter = _of_file(path)
+    if letter is None:
+        path.stat()
+        raise CampaignFileError(f"{path} is not a file", code="B802", hint="name a file or a folder of files")
+    yield letter
+
+
+def _in_folder(folder: Path) -> Iterator[Letter]:
+    with os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries if not entry.name.startswith("."))
+    for name in names:
+        if (letter := _of_file(folder / name)) is not None:
+            yield letter
+
+
+def _of_file(path: Path) -> Letter | None:
+    """Read a plain file; None: it is none, or was moved meanwhile, as mail programs do."""
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        handle = os.open(path, flags)
+    except FileNotFoundError:
+        return None
+    with os.fdopen(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            return None
+        return Letter(str(path), file.read(MOST_OCTETS))
+
+
+_ENVELOPE = re.compile(rb"From \S+.{0,80}\d\d:\d\d")
+"""How a message begins in an mbox; other lines with that word are text."""
+
+
+def _of_mbox(path: Path) -> Iterator[Letter]:
+    if not path.is_file():
+        path.stat()
+        raise CampaignFileError(f"{path} is not an mbox file", code="B802", hint="--maildir takes a folder")
+    with path.open("rb") as file:
+        for number, raw in enumerate(_in_mbox(file), 1):
+            yield Letter(f"{path}:{number}", raw)
+
+
+def _in_mbox(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the messages, each cut off after a megabyte."""
+    kept: list[bytes] = []
+    size, blank, begun = 0, True, False
+    while line := file.readline(MOST_OCTETS):
+        if blank and _ENVELOPE.match(line):
+            if begun:
+                yield b"".join(kept)
+            kept, size, begun = [], 0, True
+        elif begun and size < MOST_OCTETS:
+            kept.append(line)
+            size += len(line)
+        blank = not line.strip()
+    if begun:
+        yield b"".join(kept)

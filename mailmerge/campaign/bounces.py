@@ -1,0 +1,445 @@
+"""What came back: mail is read, each report is matched with what was sent, and its row is told.
+
+**What we sent comes first.** A report counts for a row only if something in it is known to nobody else but
+the row's recipient and the servers on the way: our Message-ID, which is keyed with the campaign's secret, or
+the name that the server gave the message when it took it. Recipient and time are good enough to say that a
+message came back, and never to suppress anybody; an address that stands in a text is a remark.
+
+Nothing here needs the campaign's lock, so a run may be sending meanwhile; see `mailmerge.ledger.bounces`.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import islice
+from pathlib import Path  # noqa: TC003  msgspec looks at the types of fields
+from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+
+from mailmerge.bounces.reasons import HARD, QUOTA, SOFT
+from mailmerge.bounces.report import SUCCESS, MailReport, read_report
+from mailmerge.bounces.sources import Place, imap_place, letters, named_place
+from mailmerge.campaign.opening import open_beside
+from mailmerge.campaign.suppression_store import SuppressionStore, store_path
+from mailmerge.clock import SystemClock
+from mailmerge.errors import CampaignFileError, CampaignHalted
+from mailmerge.ledger.bounces import Returned
+from mailmerge.suggest import suggested
+from mailmerge.text import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from datetime import datetime
+
+    from mailmerge.bounces.report import Failure
+    from mailmerge.bounces.sources import Letter
+    from mailmerge.campaign.definition import Definition
+    from mailmerge.campaign.opening import OpenCampaign
+    from mailmerge.clock import Clock
+    from mailmerge.config.accounts import Account
+    from mailmerge.ledger.bounces import SentMessage
+    from mailmerge.ledger.reader import LedgerReader
+    from mailmerge.sending.runs import StopFlag
+
+_AT_A_TIME = 100
+"""Messages whose rows are looked up together."""
+_LATEST = 8 * 86400.0
+"""Seconds after a hand-over within which a report that names no message may be about it: mail systems try for
+five days, some for a week."""
+_LOOK_EVERY = 1.0
+SOFT_IN_A_ROW = 5
+"""Messages to somebody that came back for now, one after another, until they are suppressed."""
+_TOKEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=/@-]{7,200}")
+_NOTES = frozenset({"delayed", SUCCESS, "complaint", SOFT})
+
+OUR_ID, QUEUE_ID, RECIPIENT_AND_DATE, RECIPIENT_AND_TIME, TEXT = (
+    "message id",
+    "queue id",
+    "recipient and date",
+    "recipient and time",
+    "text",
+)
+"""How it is told which message a report is about, the surest first."""
+_SURE = frozenset({OUR_ID, QUEUE_ID})
+
+
+class BounceRequest(Struct, frozen=True):
+    """Where to look for mail."""
+
+    imap: str | None = None
+    """``imap.example.org`` or ``imaps://user@imap.example.org/INBOX``."""
+    maildir: Path | None = None
+    mbox: Path | None = None
+    eml: Path | None = None
+    """A file, or a folder of files, of one message each."""
+    ask_secret: Callable[[str], str] | None = None
+
+
+class Told(Struct, frozen=True):
+    """What one message of the mailbox meant."""
+
+    name: str
+    """Where it is."""
+    report: MailReport
+    evidence: str = ""
+    """How it was told which message it is about; empty: it is about none of this campaign's."""
+    returned: tuple[Returned, ...] = ()
+    rows: tuple[int, ...] = ()
+    suppressed: tuple[str, ...] = ()
+    """Who is not written to any more because of it."""
+
+
+class BounceSummary(Struct):
+    """What one look into the mailbox came to."""
+
+    looked_at: int = 0
+    known: int = 0
+    """Messages that an earlier look had counted."""
+    foreign: int = 0
+    """Reports about messages that this campaign did not send, or that are forged."""
+    other: int = 0
+    """Mail that is no report."""
+    waiting: int = 0
+    """Reports about messages whose answer a run is still waiting for: they are read again next time."""
+    sorts: dict[str, int] = field(default_factory=dict)
+    """Rows by what was told of them: ``hard``, ``soft``, ``policy``, ``quota``, ``delayed`` ..."""
+    bounced: int = 0
+    suppressed: int = 0
+    """How many addresses the suppression store did not have before."""
+    halted: str = ""
+    """Why the campaign is not to go on by itself."""
+
+    @property
+    def exit_code(self) -> int:
+        """5: the campaign is stopped; 3: messages came back; else 0."""
+        return 5 if self.halted else 3 if self.bounced else 0
+
+
+class Postman:
+    """Reads the mail of one campaign: each `round` looks at all places once.
+
+    Args:
+        definition: the campaign.
+        request: where the mail is.
+        account: who sent, for its mailbox and how to sign in there; None: that is not known.
+        clock: the clock.
+        stop: ends a round after the message in hand.
+
+    Raises:
+        CampaignFileError: no place is named, or one cannot be understood.
+
+    """
+
+    def __init__(
+        self,
+        definition: Definition,
+        request: BounceRequest,
+        account: Account | None,
+        *,
+        clock: Clock,
+        stop: StopFlag,
+    ) -> None:
+        self._definition = definition
+        self._clock = clock
+        self._stop = stop
+        self.places = _places(request, account)
+        self._sources: list[Callable[[datetime | None], Iterable[Letter]]] = []
+        for place in self.places:
+            self._sources.append(self._source(place, request, account))
+
+    def _source(
+        self, place: Place, request: BounceRequest, account: Account | None
+    ) -> Callable[[datetime | None], Iterable[Letter]]:
+        if place.form != "imap":
+            return lambda _since: letters(place)
+        from mailmerge.campaign.connect import mailbox_of
+
+        mailbox = mailbox_of(place, account, self._definition.environment, request.ask_secret)
+        return lambda since: mailbox.letters(since, self._stop.is_set)
+
+    def round(self, tell: Callable[[Told], None]) -> BounceSummary:
+        """Look at all places once; *tell* hears of each message that was not counted before.
+
+        Raises:
+            CampaignFileError: a place cannot be read.
+            SessionError: the server of an IMAP mailbox cannot be reached, or refuses us.
+            LedgerError: the ledger cannot be read or written.
+
+        """
+        summary = BounceSummary()
+        with open_beside(self._definition, clock=self._clock) as opened:
+            since = opened.ledger.bounces.first_handed_over()
+            for source in self._sources:
+                found = iter(source(since))
+                while not self._stop.is_set() and (batch := list(islice(found, _AT_A_TIME))):
+                    self._read(opened, batch, summary, tell)
+            opened.ledger.bounces.looked()
+            summary.halted = opened.ledger.bounces.halted
+        return summary
+
+    def _read(
+        self,
+        opened: OpenCampaign,
+        batch: Sequence[Letter],
+        summary: BounceSummary,
+        tell: Callable[[Told], None],
+    ) -> None:
+        summary.looked_at += len(batch)
+        read = {
+            report.mark: (letter.name, report) for letter in batch for report in [read_report(letter.raw)]
+        }
+        known = opened.ledger.bounces.known(read)
+        summary.known += len(batch) - len(read) + len(known)
+        fresh = [found for mark, found in read.items() if mark not in known]
+        sent = _Sent(opened, [report for _, report in fresh], self._clock.now().timestamp())
+        for name, report in fresh:
+            told = self._take(opened, name, report, sent, summary)
+            if told is not None:
+                tell(told)
+
+    def _take(
+        self, opened: OpenCampaign, name: str, report: MailReport, sent: _Sent, summary: BounceSummary
+    ) -> Told | None:
+        """Do what one message asks for; None: it was counted meanwhile, or is to be read again."""
+        evidence, pairs = sent.about(report)
+        if any(message.status == "handing_over" for _, message in pairs):
+            summary.waiting += 1
+            return None
+        returned = tuple(_returned(report, failure, message, evidence) for failure, message in pairs)
+        suppressed = tuple(self._suppress(opened, report, pairs, returned))
+        quota = (one for one in returned if one.sort == QUOTA and one.bounces and one.evidence in _SURE)
+        halted = next((one.words or one.reason for one in quota), "")
+        if suppressed:
+            reason = "complaint" if report.kind == "complaint" else returned[0].sort
+            with SuppressionStore(store_path(self._definition.environment)) as store:
+                day = self._clock.now().astimezone().date()
+                source = f"bounces: {reason} ({self._definition.name})"
+                summary.suppressed += store.add(suppressed, day=day, source=source)
+        if not opened.ledger.bounces.record(report.mark, report.kind, returned, halted=halted):
+            summary.known += 1
+            return None
+        _count(summary, report, returned)
+        rows = tuple(message.row for _, message in pairs)
+        return Told(name, report, evidence, returned, rows, suppressed)
+
+    def _suppress(
+        self,
+        opened: OpenCampaign,
+        report: MailReport,
+        pairs: Sequence[tuple[Failure, SentMessage]],
+        returned: Sequence[Returned],
+    ) -> Iterator[str]:
+        """Yield who is not to be written to any more: nobody on a guess."""
+        registry = opened.registry
+        for (failure, message), one in zip(pairs, returned, strict=True):
+            if one.evidence not in _SURE or registry is None:
+                continue
+            own = failure.address == message.address.lower() or failure.final == message.address.lower()
+            if report.kind == "complaint" or (one.sort == HARD and own):
+                yield message.address.lower()
+            elif one.sort == SOFT and one.reason != "copy":
+                times = registry.messages.came_back(message.address, message.message_id, message.at)
+                if times >= SOFT_IN_A_ROW and own:
+                    yield message.address.lower()
+            elif one.sort in {SUCCESS, "auto_reply"}:
+                registry.messages.arrived(message.address)
+
+
+def _places(request: BounceRequest, account: Account | None) -> tuple[Place, ...]:
+    found = [imap_place(request.imap)] if request.imap is not None else []
+    forms = (("maildir", request.maildir), ("mbox", request.mbox), ("eml", request.eml))
+    found += [Place(form, path) for form, path in forms if path is not None]  # type: ignore[arg-type]
+    if not found and account is not None and account.bounces is not None:
+        found = [named_place(account.bounces)]
+    if not found:
+        raise CampaignFileError(
+            "no mailbox to look into",
+            code="B800",
+            hint="name one with --imap, --maildir, --mbox or --eml, or write `bounces` in the account: "
+            'bounces = "imaps://imap.example.org/INBOX"',
+        )
+    return tuple(found)
+
+
+class _Sent:
+    """The messages that some reports may be about, looked up together."""
+
+    def __init__(self, opened: OpenCampaign, reports: Sequence[MailReport], now: float) -> None:
+        book = opened.ledger.bounces
+        self._by_id = book.with_message_ids({found for report in reports for found in report.message_ids})
+        addresses = {
+            address
+            for report in reports
+            for failure in report.failures
+            for address in (failure.address, failure.final)
+            if address
+        }
+        self._by_address = book.to_addresses(addresses)
+        self._now = now
+
+    def about(self, report: MailReport) -> tuple[str, list[tuple[Failure, SentMessage]]]:
+        """Tell which messages a report is about, and how that is known; none: it is not one of ours."""
+        if report.kind == "other":
+            return "", []  # people answer, too
+        ours = {found: self._by_id[found] for found in report.message_ids if found in self._by_id}
+        if report.returned_id.lower() in {found.lower() for found in ours} and len(ours) > 1:
+            ours = {
+                found: sent for found, sent in ours.items() if found.lower() == report.returned_id.lower()
+            }
+        if len({sent.key for sent in ours.values()}) == 1:
+            return OUR_ID, _recipients(report, next(iter(ours.values())))
+        if ours:  # several messages are named, and none of them is the one that came back
+            return "", []
+        for evidence, fits in (
+            (QUEUE_ID, _names_queue_id),
+            (RECIPIENT_AND_DATE, _has_date),
+            (RECIPIENT_AND_TIME, self._is_in_time),
+            (TEXT, self._is_text),
+        ):
+            pairs = [
+                (failure, sent)
+                for failure in report.failures
+                for sent in self._candidates(failure)[-1:]
+                if fits(report, sent)
+            ]
+            if pairs:
+                return evidence, pairs
+        return "", []
+
+    def _candidates(self, failure: Failure) -> list[SentMessage]:
+        return self._by_address.get(failure.address) or self._by_address.get(failure.final) or []
+
+    def _is_in_time(self, report: MailReport, sent: SentMessage) -> bool:
+        """Only what a machine wrote for machines, that names no other message."""
+        fits = report.kind == "report" and report.from_machine and not report.returned_id
+        return fits and 0 <= self._now - sent.at <= _LATEST
+
+    def _is_text(self, report: MailReport, sent: SentMessage) -> bool:
+        return report.kind == "prose" and not report.returned_id and 0 <= self._now - sent.at <= _LATEST
+
+
+def _recipients(report: MailReport, sent: SentMessage) -> list[tuple[Failure, SentMessage]]:
+    """Pair what a report says of recipients with the message: the row's own recipient, if that is named."""
+    own = sent.address.lower()
+    named = [failure for failure in report.failures if own in {failure.address, failure.final}]
+    return [(failure, sent) for failure in (named[:1] or report.failures[:1] or [_silent(report)])]
+
+
+def _silent(report: MailReport) -> Failure:
+    from mailmerge.bounces.report import Failure
+
+    return Failure("", "delivered", report.kind, report.kind)
+
+
+def _names_queue_id(report: MailReport, sent: SentMessage) -> bool:
+    """Tell whether the name that the server gave the message when it took it is in the report."""
+    said = " ".join(report.references)
+    tokens = (token.strip(".") for token in _TOKEN.findall(sent.reply))
+    return any(any(map(str.isdigit, token)) and token in said for token in tokens if len(token) >= 8)
+
+
+def _has_date(report: MailReport, sent: SentMessage) -> bool:
+    """Tell whether what is returned was written to the second when our message was: its name was changed."""
+    return report.returned_at is not None and report.returned_at == float(int(sent.date))
+
+
+def _returned(report: MailReport, failure: Failure, sent: SentMessage, evidence: str) -> Returned:
+    """Say what a report means for a row."""
+    sort, reason = failure.sort, failure.reason
+    copy = (
+        sent.recipients > 1
+        and bool(failure.address)
+        and sent.address.lower()
+        not in (
+            failure.address,
+            failure.final,
+        )
+    )
+    if copy:
+        reason = "copy"
+    is_report = report.kind in {"report", "prose"}
+    bounces = (
+        is_report and failure.action == "failed" and sort not in _NOTES and evidence != TEXT and not copy
+    )
+    return Returned(
+        key=sent.key,
+        attempt=sent.attempt,
+        sort=sort,
+        reason=reason,
+        evidence=evidence,
+        code=failure.code,
+        enhanced=failure.enhanced,
+        words=failure.words,
+        bounces=bounces,
+        current=sent.current,
+    )
+
+
+def _count(summary: BounceSummary, report: MailReport, returned: Sequence[Returned]) -> None:
+    if not returned:
+        if report.kind in {"report", "prose", "complaint"}:
+            summary.foreign += 1
+        else:
+            summary.other += 1
+        return
+    for one in returned:
+        summary.sorts[one.sort] = summary.sorts.get(one.sort, 0) + 1
+        summary.bounced += one.bounces and one.current
+
+
+def refuse_halted(definition: Definition, ledger: LedgerReader) -> None:
+    """Make sure that no report in the mailbox has stopped the campaign.
+
+    Raises:
+        CampaignHalted: one has, because the account's limit was reached after its messages had been accepted.
+
+    """
+    halted = ledger.bounces.halted
+    if not halted:
+        return
+    again = suggested(definition.invocation, "requeue")
+    raise CampaignHalted(
+        f"messages came back because the account's limit was reached: {printable(halted)}",
+        hint=f"{again} makes the rows that came back pending again, and lets the campaign go on"
+        if definition.invocation.typed
+        else "the method `requeue` makes the rows that came back pending again, and lets the campaign go on",
+    )
+
+
+class HaltWatch:
+    """Looks once a second whether a report has stopped the campaign that is being sent."""
+
+    def __init__(self, definition: Definition, ledger: LedgerReader, clock: Clock) -> None:
+        self._definition = definition
+        self._ledger = ledger
+        self._clock = clock
+        self._next = 0.0
+
+    def failure(self) -> CampaignHalted | None:
+        """Give why the run is to end; None: it may go on."""
+        now = self._clock.monotonic()
+        if now < self._next:
+            return None
+        self._next = now + _LOOK_EVERY
+        try:
+            refuse_halted(self._definition, self._ledger)
+        except CampaignHalted as error:
+            return error
+        return None
+
+
+def postman(
+    definition: Definition, request: BounceRequest, *, clock: Clock | None, stop: StopFlag | None
+) -> Postman:
+    """Make a `Postman` for the campaign's own account, where there is one: a file can be read without."""
+    from mailmerge.campaign.connect import find_account
+    from mailmerge.campaign.run import NeverStop
+
+    account = None
+    try:
+        account = find_account(definition)
+    except CampaignFileError:
+        if definition.file.account is not None:
+            raise
+    return Postman(definition, request, account, clock=clock or SystemClock(), stop=stop or NeverStop())
