@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from mailmerge.addresses import AddressError as AddressError
     from mailmerge.addresses import Mailbox as Mailbox
     from mailmerge.campaign import Campaign as Campaign
+    from mailmerge.campaign.bounces import BounceRequest as BounceRequest
+    from mailmerge.campaign.bounces import BounceSummary as BounceSummary
     from mailmerge.campaign.check import OnlineChecks as OnlineChecks
     from mailmerge.campaign.continuation import CampaignStatus as CampaignStatus
     from mailmerge.campaign.continuation import Continuation as Continuation
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from mailmerge.errors import AttachmentError as AttachmentError
     from mailmerge.errors import AuthError as AuthError
     from mailmerge.errors import CampaignFileError as CampaignFileError
+    from mailmerge.errors import CampaignHalted as CampaignHalted
     from mailmerge.errors import ConnectionLost as ConnectionLost
     from mailmerge.errors import FileError as FileError
     from mailmerge.errors import InputError as InputError
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
     from mailmerge.errors import TemplateError as TemplateError
     from mailmerge.errors import TlsError as TlsError
     from mailmerge.ledger.attempts import Settlement as Settlement
+    from mailmerge.ledger.bounces import MailSummary as MailSummary
     from mailmerge.model import Attempt as Attempt
     from mailmerge.model import Columns as Columns
     from mailmerge.model import Counts as Counts

@@ -22,7 +22,8 @@
         └── ProtocolError          the server does not speak SMTP
 
 Attributes carry the facts, ``hint`` says what to do next, ``code`` is stable (its first letter names the
-area: D list data, T template, A attachment, C campaign file and options, M message, S session, L ledger).
+area: D list data, T template, A attachment, C campaign file and options, M message, S session, L ledger, B
+mail that came back).
 Our own misuse of a class is a plain ``RuntimeError``.
 """
 

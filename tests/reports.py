@@ -5,7 +5,7 @@ from __future__ import annotations
 from textwrap import dedent
 
 
-def delivery_report(
+def delivery_report(  # noqa: PLR0913  each is named where it matters
     message_id: str = "",
     *,
     address: str = "bo@example.net",
@@ -30,7 +30,8 @@ def delivery_report(
         "--=_b\nContent-Type: text/plain; charset=us-ascii\n\nYour message could not be delivered.\n\n"
         "--=_b\nContent-Type: message/delivery-status\n\n"
         f"Reporting-MTA: dns; mx.example.org\n{fields}\n"
-        f"Final-Recipient: rfc822; {address}\n{to}Action: {action}\nStatus: {status}\nDiagnostic-Code: {said}\n\n"
+        f"Final-Recipient: rfc822; {address}\n{to}Action: {action}\nStatus: {status}\n"
+        f"Diagnostic-Code: {said}\n\n"
         f"--=_b\nContent-Type: text/rfc822-headers\n\n{returned}\n--=_b--\n"
     ).encode()
 

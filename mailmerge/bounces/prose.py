@@ -36,7 +36,7 @@ class Surroundings(Struct, frozen=True):
 
 
 _MOST_TEXT = 60_000
-_MOST_LINES = 600
+_MOST_LINES, _LONGEST_LINE, _MOST_IN_A_LINE = 600, 1000, 10
 
 _ADDRESS = re.compile(
     r"[^\s<>()\[\]{}:;,\"'`@|"
@@ -45,8 +45,8 @@ _ADDRESS = re.compile(
     re.IGNORECASE,
 )
 _RETURNED = re.compile(
-    r"^[ \t>|*]*(?:"
-    r"-{2,}[- ]*(?:(?:this is a copy|below this line|the (?:body|header|text|first|following)|"
+    r"^[ \t>|*]{0,20}(?:"
+    r"-{2,60}[- ]{0,20}(?:(?:this is a copy|below this line|the (?:body|header|text|first|following)|"
     r"original (?:message|mail"
     r"|headers?)|returned (?:message|mail)|message headers?|message text|unsent message|"
     r"undelivered message|start of"
@@ -233,13 +233,14 @@ def is_automatic(top: Part, about: Surroundings) -> bool:
 # --- whom it is about ----------------------------------------------------------------------------------
 
 _ALONE = re.compile(
-    r"[ \t>*|·•-]*(?:<([^<>\s]{3,320})>|([^<>\s]{3,320}))[ \t]*[:;,.]?[ \t]*(?:\(.{0,200}\))?[ \t]*\Z"
+    r"[ \t>*|·•-]{0,20}(?:<([^<>\s]{3,320})>|([^<>\s]{3,320}))[ \t]*[:;,.]?[ \t]*(?:\(.{0,200}\))?[ \t]*\Z"
 )
 _IN_FRONT = re.compile(
-    r"[ \t>*|]*<?([^<>\s:]{3,320}@[^<>\s:]{1,255})>?[ \t]*(?::|\.\.\.|[ ,]*[Ff]ailed|[(]|[ \t]-[ \t]|[ \t]*=)"
+    r"[ \t>*|]{0,20}<?([^<>\s:]{3,320}@[^<>\s:]{1,255})>?[ \t]*"
+    r"(?::|\.\.\.|[ ,]*[Ff]ailed|[(]|[ \t]-[ \t]|[ \t]*=)"
 )
 _LABEL = re.compile(
-    r"^[ \t>*|]*(?:to|cc|recipients?(?: address(?:es)?)?|(?:final|original)-recipient|"
+    r"^[ \t>*|]{0,20}(?:to|cc|recipients?(?: address(?:es)?)?|(?:final|original)-recipient|"
     r"failed (?:recipients?|address(?:es)?)|"
     r"address(?:es)?|e-?mail|rcpt(?: to)?|user|an|empfänger|destinataire|destinatario|收件人|"
     r"收信人|宛先|получатель)"
@@ -263,9 +264,9 @@ def recipients(about: Surroundings) -> list[str]:
     returned = {address.lower() for address in about.returned_to}
     own = {found.lower() for found in _ADDRESS.findall(about.sender)} | about.ours
     scores: dict[str, int] = {}
-    lines = [about.subject, *about.text.split("\n")[:_MOST_LINES]]
+    lines = [line[:_LONGEST_LINE] for line in (about.subject, *about.text.split("\n")[:_MOST_LINES])]
     for number, line in enumerate(lines):
-        for found in _ADDRESS.findall(line[:1000]):
+        for found in _ADDRESS.findall(line)[:_MOST_IN_A_LINE]:
             address = found.strip(".-").lower()
             if address in returned:
                 score = 6
@@ -309,6 +310,7 @@ def about_recipient(text: str, address: str) -> str:
     lines = text[start : start + 4000].split("\n")
     kept = lines[:1]
     for line in lines[1:40]:
+        line = line[:_LONGEST_LINE]  # noqa: PLW2901
         other = _IN_FRONT.match(line) or _ALONE.match(line)
         if other and _ADDRESS.search(line) and address not in line.lower():
             break

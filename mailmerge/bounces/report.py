@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from mailmerge.bounces import prose
-from mailmerge.bounces.mime import split_fields, take_apart
+from mailmerge.bounces.mime import MOST_OCTETS, split_fields, take_apart
 from mailmerge.bounces.reasons import judge, says_enough
 from mailmerge.text import printable
 
@@ -91,6 +91,7 @@ class MailReport(Struct, frozen=True):
 
 def read_report(raw: bytes) -> MailReport:
     """Say what a message is; any octets are one, and more than a megabyte of it is not looked at."""
+    raw = raw[:MOST_OCTETS]
     parts = take_apart(raw)
     top = parts[0]
     said = prose.text_of(parts)

@@ -17,6 +17,7 @@ from msgspec import Struct
 from mailmerge.addresses import is_host
 from mailmerge.bounces.mime import MOST_OCTETS
 from mailmerge.errors import CampaignFileError
+from mailmerge.folders import open_to_read
 from mailmerge.text import quoted
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def _of_files(path: Path) -> Iterator[Letter]:
     if path.is_dir():
         yield from _in_folder(path)
         return
-    letter = _of_file(path)
+    letter = _of_file(path.resolve())
     if letter is None:
         path.stat()
         raise CampaignFileError(f"{path} is not a file", code="B802", hint="name a file or a folder of files")
@@ -141,7 +142,8 @@ def _of_files(path: Path) -> Iterator[Letter]:
 
 def _in_folder(folder: Path) -> Iterator[Letter]:
     with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if not entry.name.startswith("."))
+        plain = (entry for entry in entries if entry.is_file(follow_symlinks=False))
+        names = sorted(entry.name for entry in plain if not entry.name.startswith("."))
     for name in names:
         if (letter := _of_file(folder / name)) is not None:
             yield letter
@@ -149,13 +151,12 @@ def _in_folder(folder: Path) -> Iterator[Letter]:
 
 def _of_file(path: Path) -> Letter | None:
     """Read a plain file; None: it is none, or was moved meanwhile, as mail programs do."""
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
-        handle = os.open(path, flags)
+        file = open_to_read(str(path))
     except FileNotFoundError:
         return None
-    with os.fdopen(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
+    with file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             return None
         return Letter(str(path), file.read(MOST_OCTETS))
 

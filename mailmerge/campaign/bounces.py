@@ -23,10 +23,8 @@ from mailmerge.bounces.sources import Place, imap_place, letters, named_place
 from mailmerge.campaign.opening import open_beside
 from mailmerge.campaign.suppression_store import SuppressionStore, store_path
 from mailmerge.clock import SystemClock
-from mailmerge.errors import CampaignFileError, CampaignHalted
+from mailmerge.errors import CampaignFileError
 from mailmerge.ledger.bounces import Returned
-from mailmerge.suggest import suggested
-from mailmerge.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -39,7 +37,6 @@ if TYPE_CHECKING:
     from mailmerge.clock import Clock
     from mailmerge.config.accounts import Account
     from mailmerge.ledger.bounces import SentMessage
-    from mailmerge.ledger.reader import LedgerReader
     from mailmerge.sending.runs import StopFlag
 
 _AT_A_TIME = 100
@@ -47,7 +44,6 @@ _AT_A_TIME = 100
 _LATEST = 8 * 86400.0
 """Seconds after a hand-over within which a report that names no message may be about it: mail systems try for
 five days, some for a week."""
-_LOOK_EVERY = 1.0
 SOFT_IN_A_ROW = 5
 """Messages to somebody that came back for now, one after another, until they are suppressed."""
 _TOKEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=/@-]{7,200}")
@@ -65,7 +61,7 @@ _SURE = frozenset({OUR_ID, QUEUE_ID})
 
 
 class BounceRequest(Struct, frozen=True):
-    """Where to look for mail."""
+    """Where to look for mail that came back; nowhere in particular: where the account's `bounces` says."""
 
     imap: str | None = None
     """``imap.example.org`` or ``imaps://user@imap.example.org/INBOX``."""
@@ -388,49 +384,12 @@ def _count(summary: BounceSummary, report: MailReport, returned: Sequence[Return
         summary.bounced += one.bounces and one.current
 
 
-def refuse_halted(definition: Definition, ledger: LedgerReader) -> None:
-    """Make sure that no report in the mailbox has stopped the campaign.
-
-    Raises:
-        CampaignHalted: one has, because the account's limit was reached after its messages had been accepted.
-
-    """
-    halted = ledger.bounces.halted
-    if not halted:
-        return
-    again = suggested(definition.invocation, "requeue")
-    raise CampaignHalted(
-        f"messages came back because the account's limit was reached: {printable(halted)}",
-        hint=f"{again} makes the rows that came back pending again, and lets the campaign go on"
-        if definition.invocation.typed
-        else "the method `requeue` makes the rows that came back pending again, and lets the campaign go on",
-    )
-
-
-class HaltWatch:
-    """Looks once a second whether a report has stopped the campaign that is being sent."""
-
-    def __init__(self, definition: Definition, ledger: LedgerReader, clock: Clock) -> None:
-        self._definition = definition
-        self._ledger = ledger
-        self._clock = clock
-        self._next = 0.0
-
-    def failure(self) -> CampaignHalted | None:
-        """Give why the run is to end; None: it may go on."""
-        now = self._clock.monotonic()
-        if now < self._next:
-            return None
-        self._next = now + _LOOK_EVERY
-        try:
-            refuse_halted(self._definition, self._ledger)
-        except CampaignHalted as error:
-            return error
-        return None
-
-
 def postman(
-    definition: Definition, request: BounceRequest, *, clock: Clock | None, stop: StopFlag | None
+    definition: Definition,
+    request: BounceRequest,
+    *,
+    clock: Clock | None = None,
+    stop: StopFlag | None = None,
 ) -> Postman:
     """Make a `Postman` for the campaign's own account, where there is one: a file can be read without."""
     from mailmerge.campaign.connect import find_account

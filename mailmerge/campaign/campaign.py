@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from mailmerge.campaign.bounces import BounceRequest, Postman
+    from mailmerge.campaign.bounces import BounceRequest, BounceSummary
     from mailmerge.campaign.check import OnlineChecks
     from mailmerge.campaign.continuation import CampaignStatus
     from mailmerge.campaign.in_memory import CampaignOptions
@@ -464,13 +464,11 @@ class Campaign:
             doubtful = standing.in_doubt() if standing else []
         return [result for result in doubtful if selection is None or result.row in selection]
 
-    def postman(
-        self, request: BounceRequest, *, clock: Clock | None = None, stop: StopFlag | None = None
-    ) -> Postman:
-        """Give what reads the mail that came back; raises `CampaignFileError` where no mailbox is named."""
+    def bounces(self, request: BounceRequest | None = None) -> BounceSummary:
+        """Read the mail that came back, once, and record what it says; see `BounceRequest`."""
         from mailmerge.campaign import bounces
 
-        return bounces.postman(self.definition, request, clock=clock, stop=stop)
+        return bounces.postman(self.definition, request or bounces.BounceRequest()).round(_ignore)
 
     def continuation(self, rows: str | None = None) -> Continuation:
         """Give the commands that go on from here: with what the last run left, or with these *rows* of it.

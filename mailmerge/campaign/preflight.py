@@ -18,9 +18,10 @@ from mailmerge.campaign.standing import Join, Standing, stamp_of
 from mailmerge.campaign.suppression_store import store_path
 from mailmerge.check.diagnostics import DiagnosticCollector
 from mailmerge.config.accounts import sender_allowed
-from mailmerge.errors import CampaignFileError, TemplateError
+from mailmerge.errors import CampaignFileError, CampaignHalted, TemplateError
 from mailmerge.model import Counts, Diagnostic, Place, Status
-from mailmerge.text import plural
+from mailmerge.suggest import suggested
+from mailmerge.text import plural, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,10 +29,15 @@ if TYPE_CHECKING:
     from mailmerge.campaign.definition import Definition
     from mailmerge.campaign.planning import OpenPlan
     from mailmerge.check.diagnostics import Group
+    from mailmerge.clock import Clock
     from mailmerge.config.accounts import Account
     from mailmerge.ledger.ledger import Ledger
+    from mailmerge.ledger.reader import LedgerReader
     from mailmerge.model import Message
     from mailmerge.plan.rows import PlanSummary
+
+_LOOK_EVERY = 1.0
+"""Seconds between two looks whether the campaign was stopped."""
 
 
 def examine(
@@ -176,3 +182,44 @@ def _in_rows(group: Group) -> Diagnostic:
     if group.count == 1:
         return group.first
     return replace(group.first, message=f"{group.first.message} (in {group.count:,} rows; one of them:)")
+
+
+def refuse_halted(definition: Definition, ledger: LedgerReader) -> None:
+    """Make sure that no report in the mailbox has stopped the campaign.
+
+    Raises:
+        CampaignHalted: one has, because the account's limit was reached after its messages had been accepted.
+
+    """
+    halted = ledger.bounces.halted
+    if not halted:
+        return
+    again = suggested(definition.invocation, "requeue")
+    raise CampaignHalted(
+        f"messages came back because the account's limit was reached: {printable(halted)}",
+        hint=f"{again} makes the rows that came back pending again, and lets the campaign go on"
+        if definition.invocation.typed
+        else "the method `requeue` makes the rows that came back pending again, and lets the campaign go on",
+    )
+
+
+class HaltWatch:
+    """Looks once a second whether a report has stopped the campaign that is being sent."""
+
+    def __init__(self, definition: Definition, ledger: LedgerReader, clock: Clock) -> None:
+        self._definition = definition
+        self._ledger = ledger
+        self._clock = clock
+        self._next = 0.0
+
+    def failure(self) -> CampaignHalted | None:
+        """Give why the run is to end; None: it may go on."""
+        now = self._clock.monotonic()
+        if now < self._next:
+            return None
+        self._next = now + _LOOK_EVERY
+        try:
+            refuse_halted(self._definition, self._ledger)
+        except CampaignHalted as error:
+            return error
+        return None

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
-from mailmerge.campaign.bounces import HaltWatch, refuse_halted
 from mailmerge.campaign.connect import (
     Transcript,
     connection_factory,
@@ -26,7 +25,7 @@ from mailmerge.campaign.connect import (
 )
 from mailmerge.campaign.opening import Access, account_key, open_run
 from mailmerge.campaign.planning import Planning, not_kept, plan_cache
-from mailmerge.campaign.preflight import examine, refuse_if_broken
+from mailmerge.campaign.preflight import HaltWatch, examine, refuse_halted, refuse_if_broken
 from mailmerge.campaign.repeats import RepeatGuard, written_before
 from mailmerge.campaign.standing import stamp_of, troubled_last
 from mailmerge.clock import SystemClock

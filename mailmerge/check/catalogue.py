@@ -25,6 +25,7 @@ AREAS = {
     "C": "Campaign file, options, accounts",
     "S": "The SMTP session",
     "L": "The ledger",
+    "B": "Mail that came back",
     "X": "Other",
 }
 """What the first letter of a code means."""

@@ -60,7 +60,7 @@ def bounces(
     added to the suppression store, as are people who complained. A message of the mailbox counts once,
     however often it is read, and the command may run while a campaign is being sent.
     """
-    from mailmerge.campaign.bounces import BounceRequest
+    from mailmerge.campaign.bounces import BounceRequest, postman
 
     pause = _pause(every)
     stop = GracefulStop()
@@ -78,11 +78,11 @@ def bounces(
         _show(told, as_json=as_json, verbose=verbose)
 
     with stop:
-        postman = campaign.postman(request, clock=clock, stop=stop.flag)
+        reader = postman(campaign.definition, request, clock=clock, stop=stop.flag)
         stop.begin()
         while True:
             try:
-                summary = postman.round(tell)
+                summary = reader.round(tell)
             except TlsError:
                 raise
             except SessionError as error:

@@ -87,7 +87,7 @@ def test_f7_the_way_from_a_report_to_everything_that_shows_it(mailmerge, sent):
 
 
 def test_f12_a_quota_report_stops_the_campaign_until_a_person_says_so(mailmerge, sent):
-    """The row is bounced, nobody is suppressed; send refuses with the command that goes on, and that works."""
+    """The row is bounced, nobody is suppressed; send refuses and names what goes on."""
     said = "smtp; 550 5.4.5 Message rejected. You have reached a limit for sending mail."
     report = delivery_report(message_ids(sent)["bo@example.net"], status="5.4.5", said=said)
     (mailmerge.folder / "quota.eml").write_bytes(report)

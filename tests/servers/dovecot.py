@@ -1,4 +1,4 @@
-"""Dovecot, with its own configuration and folder: submission, which relays to a server of the test, and IMAP."""
+"""Dovecot with its own configuration and folder: IMAP, and submission that relays to a server of the test."""
 
 from __future__ import annotations
 

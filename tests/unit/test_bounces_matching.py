@@ -1,0 +1,326 @@
+"""Which row a report is about, and what it changes: nobody is suppressed on a guess."""
+
+from __future__ import annotations
+
+import multiprocessing
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from campaigns import write_campaign
+from mailmerge import BounceRequest, Campaign, CampaignFileError, Result, Status
+from mailmerge.campaign.bounces import SOFT_IN_A_ROW
+from mailmerge.campaign.opening import open_standing
+from mailmerge.ledger.ledger import Ledger
+from mailmerge.ledger.registry import CampaignRegistry
+from mailmerge.sandbox import SandboxServer
+from reports import answer, complaint, delivery_report
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+BO = "bo@example.net"
+
+
+class Sent:
+    """A campaign whose rows were accepted, and the mailbox of whoever sent them."""
+
+    def __init__(self, folder: Path, message: str = "") -> None:
+        self.folder = folder
+        self.environ = {
+            "MAILMERGE_CONFIG": str(folder / "config.toml"),
+            "MAILMERGE_STATE_DIR": str(folder / "state"),
+            "MAILMERGE_CACHE_DIR": str(folder / "cache"),
+        }
+        write_campaign(folder / "spring", message=message)
+        with SandboxServer(tls="none", user=None) as server:
+            (folder / "config.toml").write_text(
+                f'[accounts.a]\nhost = "127.0.0.1"\nport = {server.port}\ntls = "none"\nauth = "none"\n'
+            )
+            self.campaign = Campaign.load(folder / "spring", {"account": "a"}, environ=self.environ)
+            report = self.campaign.send()
+        assert report is not None
+        assert report.counts[Status.ACCEPTED] == report.counts.total
+        self.rows = {result.address: result.delivery for result in self.results()}
+        self._letters = 0
+
+    def id(self, address: str = BO) -> str:
+        """Give the Message-ID of a row."""
+        delivery = self.rows[address]
+        assert delivery is not None
+        return delivery.message_id
+
+    def comes_back(self, *letters: bytes):
+        """Put messages into the mailbox, and read all of it."""
+        box = self.folder / "box"
+        box.mkdir(exist_ok=True)
+        for letter in letters:
+            self._letters += 1
+            (box / f"{self._letters}.eml").write_bytes(letter)
+        return self.campaign.bounces(BounceRequest(eml=box))
+
+    def results(self) -> list[Result]:
+        """Give each row with what became of it."""
+        with open_standing(self.campaign.definition) as standing:
+            assert standing is not None
+            return list(standing.results())
+
+    def states(self) -> dict[str, Status]:
+        """Give the state of each row."""
+        return {result.address: result.status for result in self.results()}
+
+    def suppressed(self) -> str:
+        """Give the user's suppression store."""
+        path = self.folder / "suppressed.csv"
+        return path.read_text("utf-8") if path.exists() else ""
+
+    def ledger(self) -> Ledger:
+        """Open the ledger, to put rows into states that no server makes on purpose."""
+        return Ledger.open(self.campaign.workspace.ledger_path, "spring", create=False)
+
+
+@pytest.fixture
+def sent(tmp_path: Path) -> Sent:
+    """Three rows, accepted."""
+    return Sent(tmp_path)
+
+
+def test_f8_a_message_id_that_nobody_made_up_counts_wherever_it_is(sent: Sent) -> None:
+    """In the header that is returned or in a field of the report; one of another campaign does not."""
+    forged = "<" + "ab" * 20 + "@example.org>"
+    summary = sent.comes_back(
+        delivery_report(forged, number=1),
+        delivery_report("", returned="", fields=f"X-Original-Message-ID: {sent.id()}\n", number=2),
+        delivery_report("<x@else.example>", address="ana@example.com", number=3),
+    )
+
+    assert (summary.foreign, summary.bounced, summary.sorts) == (2, 1, {"hard": 1})
+    assert sent.states() == {"ana@example.com": "accepted", BO: "bounced", "cy@example.org": "accepted"}
+
+
+@pytest.mark.parametrize("name", ["x-postfix-queue-id", "message-id"])
+def test_f13_a_server_that_renames_messages_is_understood(sent: Sent, name: str) -> None:
+    """Its own name for it is in the reply with which it took it, and then in the report: that suppresses."""
+    with sent.ledger() as ledger:
+        ledger._db.execute("UPDATE attempt SET reply = '2.0.0 Ok 0100018f2a-77aa queued'")
+    fields = "X-Postfix-Queue-ID: 0100018f2a-77aa\n" if name.startswith("x-") else ""
+    returned = f"From: me@example.org\nTo: {BO}\nMessage-ID: <0100018f2a-77aa@renamed.example>\n"
+    summary = sent.comes_back(delivery_report(fields=fields, returned=returned))
+
+    assert (summary.bounced, summary.suppressed) == (1, 1)
+    assert BO in sent.suppressed()
+
+
+def test_f13_recipient_and_date_bounce_a_row_and_suppress_nobody(sent: Sent) -> None:
+    """The Date to the second, where the message was renamed; another second is another message."""
+    delivery = sent.rows[BO]
+    assert delivery is not None
+    assert delivery.date is not None
+
+    def returned(date: datetime) -> str:
+        return f"To: {BO}\nMessage-ID: <new@renamed.example>\nDate: {format_datetime(date)}\n"
+
+    other = sent.comes_back(
+        delivery_report(returned=returned(delivery.date + timedelta(seconds=1)), number=1)
+    )
+    same = sent.comes_back(delivery_report(returned=returned(delivery.date), number=2))
+
+    assert (other.foreign, other.bounced) == (1, 0)
+    assert (same.bounced, same.suppressed, sent.suppressed()) == (1, 0, "")
+
+
+def test_recipient_and_time_bounce_a_row_and_suppress_nobody(sent: Sent) -> None:
+    """A report of the standard form that names no message; in words alone it is a note."""
+    words = (
+        "Return-Path: <>\nFrom: MAILER-DAEMON@mx.example.net\nTo: me@example.org\nSubject: failure notice\n\n"
+        "<ana@example.com>:\n550 user unknown\n"
+    )
+    summary = sent.comes_back(delivery_report(returned="", number=1), words.encode())
+
+    assert (summary.bounced, summary.suppressed, sent.suppressed()) == (1, 0, "")
+    assert sent.states() == {"ana@example.com": "accepted", BO: "bounced", "cy@example.org": "accepted"}
+
+
+def test_forwarded_mail_bounces_the_row_and_suppresses_nobody(sent: Sent) -> None:
+    """The address that failed is not the one that we wrote to."""
+    summary = sent.comes_back(delivery_report(sent.id(), address="forwarded@else.example"))
+
+    assert (summary.bounced, summary.suppressed, sent.suppressed()) == (1, 0, "")
+
+
+def test_a_copy_that_came_back_is_a_note(tmp_path: Path) -> None:
+    """The row's own recipient has the message."""
+    sent = Sent(tmp_path, message='cc = "boss@example.org"\n')
+    summary = sent.comes_back(delivery_report(sent.id(), address="boss@example.org"))
+
+    assert (summary.bounced, summary.suppressed) == (0, 0)
+    assert set(sent.states().values()) == {"accepted"}
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "state", "suppresses"),
+    [
+        ("550 5.1.1 no such user", "5.1.1", "bounced", True),
+        ("552 5.2.2 mailbox full", "5.2.2", "accepted", False),
+        ("554 5.7.1 rejected as spam", "5.7.1", "bounced", False),
+        ("550 no", "5.0.0", "bounced", False),
+    ],
+)
+@pytest.mark.parametrize("before", ["accepted", "in_doubt"])
+def test_what_a_failure_means_for_its_row(
+    tmp_path: Path, said: str, status: str, state: str, suppresses: bool, before: str
+) -> None:
+    """A row in doubt is settled by it: the server had taken the message."""
+    sent = Sent(tmp_path)
+    with sent.ledger() as ledger:
+        ledger._db.execute("UPDATE delivery SET status = ? WHERE key = ?", (before, BO))
+    sent.comes_back(delivery_report(sent.id(), status=status, said=f"smtp; {said}"))
+
+    assert sent.states()[BO] == state
+    assert (BO in sent.suppressed()) is suppresses
+
+
+def test_an_answer_proves_that_the_message_was_taken(sent: Sent) -> None:
+    """It is not a bounce, and settles a row in doubt."""
+    with sent.ledger() as ledger:
+        ledger._db.execute("UPDATE delivery SET status = 'in_doubt'")
+    summary = sent.comes_back(answer(sent.id()))
+
+    assert summary.sorts == {"auto_reply": 1}
+    assert sent.states() == {"ana@example.com": "in_doubt", BO: "accepted", "cy@example.org": "in_doubt"}
+
+
+def test_a_report_about_an_earlier_message_leaves_the_row_alone(sent: Sent) -> None:
+    """The row was sent again since, as another message: what came back was the first one."""
+    first = sent.id()
+    with sent.ledger() as ledger:
+        ledger._db.execute(
+            "INSERT INTO attempt SELECT id + 10, campaign, id, run, key, row, address, number, at, "
+            "'<new@x>', date, utc_offset, recipients, size, digest, frozen, row_digest, version, connection, "
+            "status, settled, "
+            "scope, phase, reason, code, enhanced, reply, raw FROM attempt WHERE key = ?",
+            (BO,),
+        )
+        ledger._db.execute("UPDATE delivery SET attempt = attempt + 10 WHERE key = ?", (BO,))
+    summary = sent.comes_back(delivery_report(first))
+
+    assert (summary.bounced, sent.states()[BO]) == (0, "accepted")
+
+
+def test_a_message_that_is_being_handed_over_is_read_again_later(sent: Sent) -> None:
+    """Another process has the campaign, and waits for the answer: the report is not used up."""
+    from mailmerge.ledger.locks import CampaignLock
+
+    with sent.ledger() as ledger:
+        ledger._db.execute("UPDATE delivery SET status = 'handing_over' WHERE key = ?", (BO,))
+    with CampaignLock(sent.campaign.workspace.state):
+        waiting = sent.comes_back(delivery_report(sent.id()))
+    later = sent.comes_back()
+
+    assert (waiting.waiting, waiting.bounced) == (1, 0)
+    assert (later.waiting, later.bounced, sent.states()[BO]) == (0, 1, "bounced")
+
+
+def _read(folder: Path, box: Path, environ: dict[str, str], found: multiprocessing.Queue[int]) -> None:
+    campaign = Campaign.load(folder, {"account": "a"}, environ=environ)
+    found.put(campaign.bounces(BounceRequest(eml=box)).bounced)
+
+
+def test_two_processes_count_a_report_once(sent: Sent) -> None:
+    """Whoever comes second finds that it is known."""
+    box = sent.folder / "box"
+    box.mkdir()
+    for number, address in enumerate(sent.rows):
+        report = delivery_report(sent.id(address), address=address, number=number)
+        (box / f"{number}.eml").write_bytes(report)
+    context = multiprocessing.get_context("spawn")
+    found: multiprocessing.Queue[int] = context.Queue()
+    arguments = (sent.folder / "spring", box, sent.environ, found)
+    processes = [context.Process(target=_read, args=arguments) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+
+    assert sum(found.get(timeout=10) for _ in processes) == 3
+    assert set(sent.states().values()) == {"bounced"}
+    assert sent.suppressed().count("bounces: hard") == 3
+
+
+def test_a_complaint_needs_our_message_id(sent: Sent) -> None:
+    """Who only knows an address cannot have it suppressed."""
+    forged = sent.comes_back(complaint("<x@else.example>"))
+
+    assert (forged.foreign, sent.suppressed()) == (1, "")
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[CampaignRegistry]:
+    """What this machine knows beside the ledgers."""
+    with CampaignRegistry(tmp_path / "campaigns.db") as registry:
+        yield registry
+
+
+def test_soft_ones_count_in_a_row_over_all_campaigns(registry: CampaignRegistry) -> None:
+    """The same report again is no other one; a message that did not come back begins the row anew."""
+    messages = registry.messages
+    counts = [messages.came_back(BO, f"<{number}>", number * 100.0) for number in range(SOFT_IN_A_ROW)]
+    again = messages.came_back(BO.upper(), "<2>", 200.0)
+    digest = messages._hasher()
+    messages._db.execute("INSERT INTO person VALUES (?, 7, 450)", (digest(BO),))
+    after = messages.came_back(BO, "<5>", 500.0)
+    messages.arrived(BO)
+
+    assert counts == [1, 2, 3, 4, 5]
+    assert (again, after) == (5, 1)
+    assert messages.came_back(BO, "<6>", 600.0) == 1
+
+
+def test_the_fifth_soft_one_in_a_row_suppresses(sent: Sent) -> None:
+    """Whatever campaigns the others were of."""
+    at = datetime.now(UTC).timestamp()
+    with CampaignRegistry(sent.folder / "state" / "campaigns.db") as registry:
+        for number in range(1, SOFT_IN_A_ROW):
+            registry.messages.came_back(BO, f"<{number}@x>", at - 1000 * number)
+    summary = sent.comes_back(
+        delivery_report(sent.id(), status="4.2.2", said="smtp; 452 4.2.2 mailbox full", number=1)
+    )
+
+    assert (summary.sorts, summary.bounced, summary.suppressed) == ({"soft": 1}, 0, 1)
+    assert BO in sent.suppressed()
+
+
+@pytest.mark.parametrize(
+    ("request_", "code"),
+    [
+        (BounceRequest(), "B800"),
+        (BounceRequest(imap="imaps://me:secret@imap.example.org"), "B801"),
+        (BounceRequest(imap="http://imap.example.org"), "B801"),
+        (BounceRequest(imap="imap.example.org"), "B801"),
+    ],
+    ids=range(4),
+)
+def test_a_mailbox_that_is_not_named_is_told(sent: Sent, request_: BounceRequest, code: str) -> None:
+    """With a hint, and without the password that somebody wrote into it."""
+    with pytest.raises(CampaignFileError) as caught:
+        sent.campaign.bounces(request_)
+
+    assert caught.value.code == code
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("form", ["maildir", "mbox", "eml"])
+def test_a_place_that_is_not_what_it_should_be_is_told(sent: Sent, form: str) -> None:
+    """It is not there, or is something else; nothing is recorded."""
+    (sent.folder / "file").write_bytes(b"")
+    for path in (sent.folder / "nowhere", sent.folder / ("state" if form == "mbox" else "file")):
+        if form == "eml" and path.exists():
+            continue
+        with pytest.raises(CampaignFileError) as caught:
+            sent.campaign.bounces(msgspec.structs.replace(BounceRequest(), **{form: path}))
+        assert caught.value.code == "B802"
+    assert sent.campaign.status().mail.read is None
