@@ -54,6 +54,8 @@ MARCH = 46086.604166666664
         ("[$-4009]#,##0", 12345678, "1,23,45,678"),
         ("[$-807]#,##0.00", 1234.5, "1'234.50"),
         ("[$¥-804]#,##0.00", 99, "¥99.00"),
+        ("[$-D00041E]0.00", 12.5, "๑๒.๕๐"),
+        ("General", float("inf"), "inf"),
         ("[$USD] 0.00", -5, "-USD 5.00"),
         ("0%", 0.256, "26%"),
         ("0%", 1.005, "101%"),
@@ -202,6 +204,10 @@ def test_what_a_format_shows(code, kind):
         ("0 General", "mixes digits with General or @"),
         ("yyyy General", 'contains "general" in a date'),
         ("0." + "0" * 200, "has more than 127 decimals"),
+        ("?/" + "9" * 200, "has a denominator of more than 9 digits"),
+        ('0 "kg', "has a quote that does not end"),
+        ("q", "has neither digits nor parts of a date"),
+        ("yyyy q", 'contains "q" in a date'),
     ],
 )
 def test_what_is_not_understood_is_shown_as_without_a_format(code, problem):

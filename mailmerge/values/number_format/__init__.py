@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 from functools import lru_cache
+from math import isfinite
 from typing import TYPE_CHECKING
 
 from mailmerge.values.number_format.builtin import BUILTIN, written_code
@@ -100,8 +101,11 @@ def display(number: float, code: str, *, date_1904: bool = False) -> str:
 
     What the format cannot show is written as without one: `number_format` says which these are.
     """
-    shown = number_format(code).show(float(number), EPOCH_1904 if date_1904 else EPOCH)
-    return general(float(number)) if shown is None else shown
+    size = float(number)
+    if not isfinite(size):
+        return str(size)
+    shown = number_format(code).show(size, EPOCH_1904 if date_1904 else EPOCH)
+    return general(size) if shown is None else shown
 
 
 def _general(number: float, _epoch: int = EPOCH) -> str:

@@ -23,6 +23,8 @@ MOST_DECIMALS = 127
 _PLAIN_UP_TO = 1e11
 """Numbers whose digits to be shown are so few that only a tie can be rounded wrongly in binary."""
 _LARGEST_FRACTION = 10**9
+MOST_BELOW = 9
+"""Digits of a denominator."""
 _FIRST_INEXACT = 2.0**53
 """Whole numbers below have all their digits."""
 _FINEST = -9
@@ -324,6 +326,8 @@ def _fraction(parts: Sequence[Part], slash: int) -> Callable[[float], str | None
     above, below, before, behind = parts[start:slash], parts[slash + 1 : end], parts[:start], parts[end:]
     if not above or not below:
         raise UnknownFormat("has a fraction without digits")
+    if len(below) > MOST_BELOW:
+        raise UnknownFormat(f"has a denominator of more than {MOST_BELOW} digits")
     fixed_below = _denominator(below)
     largest = 10 ** len(below) - 1
     whole = [at for at, part in enumerate(before) if part.kind == "digit"]

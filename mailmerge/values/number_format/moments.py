@@ -207,21 +207,24 @@ class _Reader:
         self.timed = False
         self.elapsed = any(part.kind == "elapsed" for part in parts)
         self.twelve = any(part.kind == "half" for part in parts)
-        self._units = [self._unit(at) for at in range(len(self.parts))]
+        self._units = self._units_of()
         self.unit = min([_SIZES[unit] for unit in self._units if unit in _SIZES], default=1)
         """The smallest unit that is written, in seconds."""
 
-    def _unit(self, at: int) -> str:
-        part = self.parts[at]
-        if part.kind not in _MOMENTS:
-            return ""
-        if part.text[0] != "m":
-            return _UNITS.get(part.text[0], part.text[0])
-        if part.kind == "elapsed":
-            return "minute"
-        before = next((other.text[0] for other in reversed(self.parts[:at]) if other.kind in _MOMENTS), "")
-        after = next((other.text[0] for other in self.parts[at + 1 :] if other.kind in _MOMENTS), "")
-        return "minute" if len(part.text) <= 2 and (before == "h" or after == "s") else "month"
+    def _units_of(self) -> list[str]:
+        """Name the unit of each part; ``m`` is a minute behind hours and before seconds, else a month."""
+        letters = [(at, part) for at, part in enumerate(self.parts) if part.kind in _MOMENTS]
+        units = [""] * len(self.parts)
+        for place, (at, part) in enumerate(letters):
+            letter = part.text[0]
+            if letter != "m":
+                units[at] = _UNITS.get(letter, letter)
+                continue
+            before = letters[place - 1][1].text[0] if place else ""
+            after = letters[place + 1][1].text[0] if place + 1 < len(letters) else ""
+            minute = len(part.text) <= 2 and (before == "h" or after == "s")
+            units[at] = "minute" if minute or part.kind == "elapsed" else "month"
+        return units
 
     def pieces(self) -> list[Piece]:
         """Make the pieces."""
