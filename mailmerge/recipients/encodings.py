@@ -252,11 +252,12 @@ def _words_as(start: bytes, shown: str, codec: str) -> tuple[str, ...]:
     words = list(dict.fromkeys((*_words(body), *_words(headings))))
     right = [word for word in words if _reads(word, codec)]
     if all(_reads(word, "utf-8") for word in words):
-        from mailmerge.recipients.plausibility import sample, text_cost
+        from mailmerge.recipients.plausibility import MULTIPLE, sample, text_cost
 
         some = sample(words)
+        doubt = CERTAIN if any(codec == several for _, several, _ in MULTIPLE) else CERTAIN / 4
         here, there = [word.decode(codec, "replace") for word in some], _decoded(some, "utf-8")
-        if text_cost(here, codec) > text_cost(there, "utf-8") + CERTAIN:
+        if text_cost(here, codec) > text_cost(there, "utf-8") + doubt:
             raise ListError(
                 f'{shown} is UTF-8 ("{_examples(there)[0]}"), not {codec} ("{_examples(here)[0]}")',
                 code="D127",
@@ -366,11 +367,17 @@ def is_mixed(words: Sequence[bytes], found: Sequence[Reading]) -> bool:
         return True
     if not valid:
         return False
-    from mailmerge.recipients.plausibility import sample, text_cost
+    from mailmerge.recipients.plausibility import readings, sample, text_cost
 
+    less = CERTAIN / 2
+    if len(words) == len(sample(words)):  # all of them were weighed: weigh them as two encodings, too
+        others = readings([word for word in words if not _reads(word, "utf-8")])
+        apart = text_cost(_decoded(valid, "utf-8"), "utf-8") + others[0].bits if others else found[0].bits
+        if apart + less < found[0].bits:
+            return True
     some = sample(valid)
     codec = found[0].codec
-    return text_cost(_decoded(some, "utf-8"), "utf-8") + CERTAIN / 2 < text_cost(_decoded(some, codec), codec)
+    return text_cost(_decoded(some, "utf-8"), "utf-8") + less < text_cost(_decoded(some, codec), codec)
 
 
 def unclear(path: Path, shown: str, likely: tuple[Encoding, ...]) -> Unclear:

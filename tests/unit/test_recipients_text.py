@@ -185,6 +185,13 @@ def test_lines_in_another_encoding_are_told(write):
     assert "--encoding" not in error.hint
 
 
+def test_a_line_of_utf_8_in_a_list_of_windows_is_told(write):
+    """It is the same the other way round: two encodings in one list are never read as a third one."""
+    path = write("email,name\na@x.org,Jörg\nb@x.org,Käthe\n".encode("cp1252") + "c@x.org,Zoë\n".encode())
+    error = refused(path)
+    assert [(d.code, d.place.line) for d in error.diagnostics] == [("D105", 2), ("D105", 3)]
+
+
 def test_a_short_list_in_gb18030_is_asked_and_read_when_named(write):
     """Four characters are not enough to be certain: they are shown; naming the encoding reads the list."""
     path = write("email,姓名\na@x.org,张伟\n".encode("gb18030"))
@@ -228,6 +235,7 @@ def test_a_utf_8_list_is_not_read_as_something_else(write):
     path = write("email,name\na@x.org,Jérôme\n")
     error = refused(path, encoding="cp1252")
     assert (error.code, str(error)) == ("D127", 'people.csv is UTF-8 ("Jérôme"), not cp1252 ("JÃ©rÃ´me")')
+    assert refused(write("email,name\na@x.org,Jörg\n"), encoding="latin-1").code == "D127"
 
 
 @pytest.mark.parametrize(
