@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, get_args
 
-from mailmerge.model import Missing, Pipeline, SignIn, TlsMode
+from mailmerge.model import Grant, Missing, Pipeline, SignIn, TlsMode
 from mailmerge.option_types import (
     ADDRESS,
     ALIAS,
@@ -88,10 +88,8 @@ _HIDDEN: ValueType[Hidden] = one_of(*get_args(Hidden))
 _MISSING: ValueType[Missing] = one_of(*get_args(Missing))
 _PIPELINE: ValueType[Pipeline] = one_of(*get_args(Pipeline))
 _TLS: ValueType[TlsMode] = one_of(*get_args(TlsMode))
-_OWN_PROGRAM = 'fetch the token with a program of yours: auth = "token", token_command = ["program"]'
-_SIGN_IN: ValueType[SignIn] = one_of(
-    *get_args(SignIn), later={"oauth-microsoft": _OWN_PROGRAM, "oauth-google": _OWN_PROGRAM}
-)
+_GRANT: ValueType[Grant] = one_of(*get_args(Grant))
+_SIGN_IN: ValueType[SignIn] = one_of(*get_args(SignIn))
 _TEXTS = one_or_more(FILLED_TEXT)
 
 
@@ -294,14 +292,27 @@ class AccountOptions(Section):
     helo: str = option(HELO, "Our name in EHLO", default="[127.0.0.1]")
     """The default tells nothing about this machine."""
     ca_file: Path | None = option(PATH, "Trust this certificate authority for the server", default=None,
-        flag="--ca-file FILE", commands=("check", "test", "send"), identifies=True)
+        flag="--ca-file FILE", commands=("check", "test", "send", "login"), identifies=True)
     insecure: bool = option(FLAG, "Accept any certificate: for servers on this machine only", default=False)
     cert_file: Path | None = option(PATH,
         'The certificate that signs in, in PEM format (auth = "certificate")', default=None)
     key_file: Path | None = option(PATH, "Its private key, in PEM format", default=None,
         default_help="in cert_file")
+    client_id: str | None = option(LABEL, 'The application that you registered (auth = "oauth")',
+        default=None, flag="--client-id ID", commands=("login",))
+    tenant: str = option(LABEL, "The organisation's tenant at Microsoft: its domain or id",
+        default="common", flag="--tenant NAME", commands=("login",))
+    issuer: str | None = option(LABEL, "The OpenID issuer that gives tokens, as an https address",
+        default=None, default_help="the provider's", flag="--issuer URL", commands=("login",))
+    scopes: tuple[str, ...] = option(one_or_more(LABEL), "What a token must allow", default=(),
+        default_help="what the provider wants for sending")
+    grant: Grant = option(_GRANT, "Whose right a token is: a person's who signs in, or the application's own",
+        default="person")
+    service_account: Path | None = option(PATH, "The JSON key of a service account that acts for the user",
+        default=None)
     password_command: tuple[str, ...] = option(COMMAND,
-        "The program, with its arguments, that prints the password", default=())
+        'The program, with its arguments, that prints the password (the application\'s, with auth = "oauth")',
+        default=())
     token_command: tuple[str, ...] = option(COMMAND,
         "The program, with its arguments, that prints an OAuth access token", default=())
 
@@ -389,6 +400,12 @@ COMMAND_LINE: Final = (
         "Keep the finished messages in the cache folder when nothing is left to send", "send"),
     _only("accept_repeats", FLAG, "--accept-repeats",
         "Send also to rows that already have this very message", "send"),
+    # login
+    _only("oauth", FLAG, "--oauth", "Sign in with tokens, even where a password would do", "login"),
+    _only("device", FLAG, "--device", "Show a code to enter on another device", "login"),
+    _only("no_browser", FLAG, "--no-browser", "Open the address on another machine, and paste where it ended",
+        "login"),
+    _only("in_file", FLAG, "--in-file", "Keep the secret in a private file, not in the keyring", "login"),
     # report, resolve
     _only("page", FLAG, "--html/--no-html", "Write report.html", "report", default=True, default_help="yes"),
     _only("workbook", FLAG, "--xlsx", "Also write results.xlsx, with text cells only", "report"),

@@ -43,6 +43,25 @@ class ProviderServer(Struct, frozen=True):
         return f"{self.host}:{self.port} {self.tls}"
 
 
+class OAuthEndpoints(Struct, frozen=True):
+    """Where a provider gives tokens (RFC 6749), and what for; ``{tenant}`` is the organisation's."""
+
+    authorize: str
+    token: str
+    scopes: tuple[str, ...]
+    """For sending, and for a refresh token."""
+    page: str
+    """The provider's own page about it."""
+    device: str = ""
+    """Where codes for other devices come from (RFC 8628); empty: there are none for mail."""
+    application_scopes: tuple[str, ...] = ()
+    """For an application that acts in its own right; empty: none may."""
+    extra: Mapping[str, str] = field(default_factory=dict)
+    """Parameters of the authorization address."""
+    wants_secret: bool = False
+    """It gives installed applications a secret, and wants it back."""
+
+
 class Provider(Struct, frozen=True):
     """A preset: servers, sign-in, limits, and how to get a password that works."""
 
@@ -64,6 +83,10 @@ class Provider(Struct, frozen=True):
     steps: tuple[str, ...]
     auth: SignIn = "password"
     steps_zh: tuple[str, ...] = ()
+    oauth: OAuthEndpoints | None = None
+    """Where ``auth = "oauth"`` gets tokens."""
+    oauth_steps: tuple[str, ...] = ()
+    """How to register an application."""
     notes: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     domains: tuple[str, ...] = ()
@@ -187,7 +210,8 @@ def _table(name: str) -> dict[str, Any]:
 def _shared(tables: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:
     """Give what a table takes from the one it is ``like``: how to sign in."""
     model = tables.get(table.get("like", ""), {})
-    return {key: model[key] for key in ("steps", "steps_zh", "page") if key in model}
+    shared = ("steps", "steps_zh", "page", "oauth", "oauth_steps")
+    return {key: model[key] for key in shared if key in model}
 
 
 def _read(name: str, table: dict[str, Any]) -> Provider:
@@ -195,8 +219,12 @@ def _read(name: str, table: dict[str, Any]) -> Provider:
     patterns = tuple(_read_server(text) for text in table.pop("servers"))
     fill = table.pop("region", None)
     regions = {region: _fill(patterns, text) for region, text in table.pop("regions", {}).items()}
-    for key in ("steps", "steps_zh", "notes", "aliases", "domains"):
+    for key in ("steps", "steps_zh", "oauth_steps", "notes", "aliases", "domains"):
         table[key] = tuple(table.get(key, ()))
+    if "oauth" in table:
+        known = table["oauth"]
+        lists = {key: tuple(known[key]) for key in ("scopes", "application_scopes") if key in known}
+        table["oauth"] = OAuthEndpoints(**{**known, **lists})
     return Provider(
         name=name,
         servers=patterns if fill is None else _fill(patterns, fill),

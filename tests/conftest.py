@@ -142,11 +142,13 @@ def postfix(running_postfix: Postfix) -> Postfix:
 
 
 @pytest.fixture(scope="session")
-def openid_provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenIdProvider]:
-    """A real OpenID provider with one client."""
+def openid_provider(
+    tmp_path_factory: pytest.TempPathFactory, certificates: Certificates
+) -> Iterator[OpenIdProvider]:
+    """A real OpenID provider; its tokens last an hour."""
     from servers.openid import OpenIdProvider
 
-    server = OpenIdProvider(tmp_path_factory.mktemp("openid"))
+    server = OpenIdProvider(tmp_path_factory.mktemp("openid"), certificates)
     yield server
     server.stop()
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Self
 from msgspec.structs import replace
 
 from mailmerge.addresses import is_loopback
-from mailmerge.config.account_secrets import find_secret
+from mailmerge.campaign.workspace import user_state_folder
+from mailmerge.config.account_secrets import find_secret, secret_store
 from mailmerge.config.accounts import resolve_account
 from mailmerge.errors import CampaignFileError, FileError, LedgerError
 from mailmerge.files import start_file
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     from mailmerge.config.environment import Environment
     from mailmerge.ledger.account_usage import AccountUsage
     from mailmerge.masking import Secret
-    from mailmerge.model import Message, Outcome
+    from mailmerge.model import Message, Outcome, SignIn
+    from mailmerge.sign_in.tokens import TokenSource
     from mailmerge.smtp.connection import Connection, Deadlines
     from mailmerge.smtp.deadlines import Wait
     from mailmerge.smtp.endpoint import ServerProfile
@@ -90,19 +92,22 @@ def connection_factory(
     )
     if account.auth == "certificate":
         secret = str
+    shows: SignIn = "token" if account.auth == "oauth" else account.auth
     profile = profile or server_profile(account)
     reveal = secret
     another: Callable[[str], bool] | None = None
+    fresh: Callable[[], str] | None = None
     renewing: Callable[[], Iterator[Wait]] | None = None
 
     def connect() -> Connection:
-        nonlocal reveal, another, renewing
+        nonlocal reveal, another, fresh, renewing
         if account.signs_in and reveal is None:
             finder = _SecretFinder(account, environment, prompt, give_up)
-            reveal, another, renewing = finder.reveal, finder.another, finder.renewing
+            reveal, another, fresh = finder.reveal, finder.another, finder.fresh
+            renewing = finder.renewing
         return Connection(
             server,
-            Credentials(account.user or "", account.auth, reveal, another)
+            Credentials(account.user or "", shows, reveal, another, fresh)
             if account.signs_in and reveal
             else None,
             pipeline=account.pipeline,
@@ -232,22 +237,34 @@ class _SecretFinder:
         self._asked = 0
         self._fresh = 1
         """How many sign-ins may use the token that is there."""
+        self._tokens = _token_source(account, environment, give_up) if account.auth == "oauth" else None
         self._secret = None if account.secret is not None else self._find("")
 
     def reveal(self) -> str:
         """Give the secret; a token may have run out since the last time, a password stays what it was."""
         if self._secret is None:
             return find_secret(self._account, self._environment).reveal()
-        if not self._fresh and self._account.token_command:
+        if not self._fresh and self._renews:
             self._secret = self._find("")
         self._fresh = max(0, self._fresh - 1)
         return self._secret.reveal()
 
     def renewing(self) -> Iterator[Wait]:
         """Fetch a fresh token for the next sign-in while other sessions go on: its command may be slow."""
-        if self._secret is not None and not self._fresh and self._account.token_command:
+        if self._secret is not None and not self._fresh and self._renews:
             self._secret = yield from beside(lambda: self._find(""), "token")
             self._fresh += 1
+
+    @property
+    def _renews(self) -> bool:
+        return bool(self._tokens or self._account.token_command)
+
+    def fresh(self) -> str:
+        """Give a token in place of the one that the server has just refused."""
+        if self._tokens is not None and self._secret is not None:
+            self._secret = self._tokens.token(refused=self._secret.reveal())
+            return self._secret.reveal()
+        return self.reveal()
 
     def another(self, why: str) -> bool:
         """Ask for another password, if the one that was refused was typed by a person: a few times."""
@@ -257,6 +274,8 @@ class _SecretFinder:
         return True
 
     def _find(self, before: str) -> Secret:
+        if self._tokens is not None:
+            return self._tokens.token()
         prompt = self._prompt
 
         def ask(question: str) -> str:
@@ -267,6 +286,13 @@ class _SecretFinder:
         return find_secret(
             self._account, self._environment, prompt=ask if prompt else None, give_up=self._give_up
         )
+
+
+def _token_source(account: Account, environment: Environment, give_up: Callable[[], bool]) -> TokenSource:
+    from mailmerge.sign_in.tokens import TokenSource
+
+    folder = user_state_folder(environment.real)
+    return TokenSource(account, secret_store(environment), folder, give_up=give_up)
 
 
 def open_unless(connection: Connection, give_up: Callable[[], bool]) -> bool:

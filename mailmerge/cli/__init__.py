@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mailmerge.errors import MailmergeError
 
 COMMANDS = {
-    "Start": ("init", "providers"),
+    "Start": ("init", "providers", "login", "logout"),
     "Look": ("check", "preview"),
     "Send": ("rehearse", "test", "send"),
     "After": ("status", "report", "bounces", "resolve", "requeue", "purge", "ledger"),
@@ -29,12 +29,15 @@ COMMANDS = {
 _MODULES = {
     **dict.fromkeys(("rehearse", "test"), "send"),
     **dict.fromkeys((name for name in COMMANDS["After"] if name != "bounces"), "after"),
+    "logout": "login",
     **dict.fromkeys(("providers", "explain", "schema"), "reference"),
 }
 """Where the commands are that have no module of their own name."""
 SUMMARIES = {
     "init": "Create a campaign folder from your list and its columns.",
     "providers": "Show mail providers: servers, limits, and how to sign in.",
+    "login": "Set up an account: sign in, and keep the secret.",
+    "logout": "Remove the secrets that login has kept.",
     "check": "Check every row and list all problems; nothing is sent.",
     "preview": "Show every message as it would be sent, on one page.",
     "rehearse": "Simulate the whole run with a built-in server; nothing leaves this machine.",

@@ -82,8 +82,8 @@ def _all_about(provider: Provider) -> Iterator[str]:
     yield f"  Secret          {provider.secret}"
     yield from _limits(provider)
     yield f"  How to get the {provider.secret}:"
-    yield from _numbered(provider.steps)
-    yield from _numbered(provider.steps_zh)
+    yield from numbered(provider.steps)
+    yield from numbered(provider.steps_zh)
     yield f"  Page            {provider.page}"
     for note in provider.notes:
         yield from textwrap.wrap(
@@ -117,7 +117,8 @@ def _mark(provider: Provider, key: str) -> str:
     return f"   ({_MARKS[mark]})" if mark else ""
 
 
-def _numbered(steps: tuple[str, ...]) -> Iterator[str]:
+def numbered(steps: tuple[str, ...]) -> Iterator[str]:
+    """Yield *steps* with their numbers, wrapped for a terminal."""
     for number, step in enumerate(steps, 1):
         yield from textwrap.wrap(step, _WIDTH, initial_indent=f"    {number}. ", subsequent_indent=" " * 7)
 

@@ -14,6 +14,7 @@ import time
 from typing import TYPE_CHECKING
 
 from mailmerge.config.environment import applies_to_host, child_environment
+from mailmerge.config.secret_store import SecretStore
 from mailmerge.errors import AuthError
 from mailmerge.masking import Secret
 from mailmerge.options import ACCOUNT, SECRET
@@ -68,9 +69,10 @@ def find_secret(
             )
     command = account.token_command if account.auth == "token" else account.password_command
     if command:
-        return Secret(_run(command, give_up), origin=f"the command {command[0]}", spaces=spaces)
-    if account.auth == "password" and (kept := _from_keyring(account)):
-        return Secret(kept, origin="the system keyring", spaces=spaces)
+        return Secret(printed_by(command, give_up), origin=f"the command {command[0]}", spaces=spaces)
+    if account.auth == "password" and (found := secret_store(environment).find(*entry_of(account))):
+        kept, place = found
+        return Secret(kept, origin=place, spaces=spaces)
     what = provider.secret if provider else ("token" if account.auth == "token" else "password")
     if prompt:
         question = f"{what[:1].upper()}{what[1:]} for {account.user} at {account.host}:{account.port}: "
@@ -91,6 +93,18 @@ def _handed_over(given: str | Callable[[], str], spaces: str) -> Secret:
     return Secret(text, origin="the account", spaces=spaces)
 
 
+def secret_store(environment: Environment) -> SecretStore:
+    """Give the place of secrets that are kept between runs: the keyring, or files beside ``config.toml``."""
+    from mailmerge.config.accounts import default_config_path
+
+    return SecretStore(default_config_path(environment).with_name("secrets"))
+
+
+def entry_of(account: Account) -> tuple[str, str]:
+    """Give service and user under which the store has the account's password."""
+    return keyring_service(account), account.user or ""
+
+
 def keyring_service(account: Account) -> str:
     """Give the name under which the keyring keeps this account's secret; the user is the user's."""
     return f"mailmerge {account.host}"
@@ -101,7 +115,7 @@ def _nothing_found(account: Account, what: str, notes: list[str]) -> AuthError:
     ways = (
         "set MAILMERGE_SMTP_PASSWORD or SMTP_AUTH in the environment or in .env",
         f"name a {command} in [accounts.{account.name}]",
-        f'keep it in the system keyring: keyring set "{keyring_service(account)}" {word(account.user or "")}',
+        f"keep it in the system keyring, or in a private file: mailmerge login {word(account.name)}",
         "or run in a terminal and type it",
     )
     more = [f"`mailmerge providers {account.provider}` tells how to get one"] if account.provider else []
@@ -112,7 +126,7 @@ def _nothing_found(account: Account, what: str, notes: list[str]) -> AuthError:
     )
 
 
-def _run(command: tuple[str, ...], give_up: Callable[[], bool]) -> str:
+def printed_by(command: tuple[str, ...], give_up: Callable[[], bool]) -> str:
     """Give the first line that *command* prints; its own messages go to the terminal."""
     import subprocess
 
@@ -163,17 +177,3 @@ def _printed(
             raise failed("was stopped on request")
         if time.monotonic() >= until:
             raise failed(f"did not end within {_COMMAND_SECONDS:.0f} seconds")
-
-
-def _from_keyring(account: Account) -> str | None:
-    """Ask the system keyring, where the optional package is installed and a keyring is open."""
-    try:
-        import keyring
-        from keyring.errors import KeyringError
-    except ImportError:
-        return None
-    try:
-        kept: str | None = keyring.get_password(keyring_service(account), account.user or "")
-    except KeyringError:
-        return None  # no keyring on this machine, or locked: the next place is asked
-    return kept

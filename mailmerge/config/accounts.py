@@ -6,6 +6,7 @@ A program that makes one itself can hand the secret over with it.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -28,12 +29,14 @@ from mailmerge.config.toml_document import (
     report_unknown_key,
 )
 from mailmerge.errors import CampaignFileError
+from mailmerge.files import replace_text
+from mailmerge.folders import read_plain
 from mailmerge.masking import MASK, Secret
 from mailmerge.option_types import fields_of
 from mailmerge.options import ACCOUNT, CONFIG_FILE, PLANNED, SECRET, AccountOptions
 from mailmerge.providers import get_provider, near_providers, provider_for_address, provider_for_host
 from mailmerge.text import near, quoted
-from mailmerge.validation import ValidationError, ValidationIssue, read_typed
+from mailmerge.validation import ValidationError, ValidationIssue, parse_toml, read_typed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -47,6 +50,7 @@ Source = Literal["config", "preset", "environment", ".env", "option"]
 
 _TLS_BY_PORT: Final[Mapping[int, TlsMode]] = {465: "tls", 994: "tls", 2465: "tls", 25: "none"}
 _DEFAULT_PORT: Final = 587
+_LARGEST_CONFIG: Final = 50_000_000
 _SERVER_KEYS: Final = ("host", "port", "tls")
 """What the place that names the server says of it; nobody else may weaken it."""
 _SENDER_KEYS: Final = ("user", "from")
@@ -184,6 +188,63 @@ def default_config_path(environment: Environment) -> Path:
     return user_config_path("mailmerge", appauthor=False) / "config.toml"
 
 
+def account_names(config_path: Path) -> frozenset[str]:
+    """Give the names of the accounts in the user's configuration.
+
+    Raises:
+        CampaignFileError: it cannot be read.
+
+    """
+    return frozenset(_account_tables(_read_config(config_path)))
+
+
+def write_account(config_path: Path, name: str, values: Mapping[str, object]) -> None:
+    """Write keys of an account into the user's configuration; everything else in it stays as it is.
+
+    Args:
+        config_path: the file; made if there is none.
+        name: the account, new or known.
+        values: its keys, as the file has them; those that it has already are left alone.
+
+    Raises:
+        CampaignFileError: a value is not valid, or the file cannot be read.
+        FileError: it cannot be written.
+
+    """
+    problems = TomlProblems()
+    for key, value in values.items():
+        try:
+            _read(key, value)
+        except ValidationError as error:
+            for issue in error.issues:
+                problems.add(issue.code, f"`{key}` {issue.message}", issue.hint)
+    problems.raise_if_any()
+    document = _read_config(config_path)
+    text = read_plain(config_path, _LARGEST_CONFIG).decode() if document else ""
+    known = _account_tables(document).get(name)
+    has = known if isinstance(known, dict) else {}
+    new = "".join(f"{key} = {_toml(value)}\n" for key, value in values.items() if key not in has)
+    header = re.search(rf"^[ \t]*\[accounts\.{re.escape(_toml_key(name))}\][^\n]*\n?", text, re.MULTILINE)
+    if header is None:
+        before = text if not text or text.endswith("\n\n") else text.rstrip("\n") + "\n\n"
+        text = f"{before}[accounts.{_toml_key(name)}]\n{new}"
+    else:
+        text = text[: header.end()].rstrip("\n") + "\n" + new + text[header.end() :]
+    parse_toml(text)
+    with replace_text(config_path, named=True) as file:
+        file.write(text)
+
+
+def _toml(value: object) -> str:
+    import json
+
+    return json.dumps(value, ensure_ascii=False)  # texts, numbers and lists are the same in TOML
+
+
+def _toml_key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _toml(name)
+
+
 class _Draft(Struct):
     """What is known of an account so far, by the keys of an account."""
 
@@ -232,7 +293,7 @@ def _from_config(name: str, document: Document) -> _Draft:
                 place = document.places.values.get(at + issue.path) or document.places.values.get(at)
                 problems.add(issue.code, f"`{at}{issue.path}` {issue.message}", issue.hint, place)
     problems.raise_if_any()
-    for key in ("ca_file", "cert_file", "key_file"):
+    for key in ("ca_file", "cert_file", "key_file", "service_account"):
         if key in values:
             values[key] = document.folder / values[key].expanduser()
     return _Draft(name, values, "config", f"[{table}] in {document.path}")

@@ -19,6 +19,7 @@ import socket
 import ssl
 import threading
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from mailmerge.addresses import is_loopback
@@ -299,6 +300,14 @@ def secure(
         tls.close()
         raise
     return tls
+
+
+def certificate_end(connection: socket.socket | None) -> datetime | None:
+    """Say until when the other end's certificate is valid, in UTC; None: it has shown none that counts."""
+    if not isinstance(connection, ssl.SSLSocket):
+        return None
+    shown = (connection.getpeercert() or {}).get("notAfter")
+    return datetime.fromtimestamp(ssl.cert_time_to_seconds(shown), UTC) if isinstance(shown, str) else None
 
 
 def speaks_tls(

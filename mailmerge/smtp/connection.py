@@ -17,7 +17,15 @@ import time
 from typing import TYPE_CHECKING
 
 from mailmerge.errors import AuthError, ConnectionLost, ProtocolError, SessionError, TlsError
-from mailmerge.smtp.connect import block, connect, peer_is_local, secure, speaks_tls, tls_context
+from mailmerge.smtp.connect import (
+    block,
+    certificate_end,
+    connect,
+    peer_is_local,
+    secure,
+    speaks_tls,
+    tls_context,
+)
 from mailmerge.smtp.deadlines import Deadlines, DeadlineTimer, Wait
 from mailmerge.smtp.endpoint import TLS_MODE_HINT, Endpoint, ServerProfile
 from mailmerge.smtp.sasl import Credentials, channel_binding
@@ -26,6 +34,7 @@ from mailmerge.smtp.state import Closed, InStep, Life, Overlap, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
+    from datetime import datetime
 
     from mailmerge.model import Message, Mode, Pipeline
     from mailmerge.smtp.state import Event
@@ -128,6 +137,11 @@ class Connection:
     def max_size(self) -> int | None:
         """Largest message the server takes, in octets; None: it does not say."""
         return self._session.max_size if self._session else None
+
+    @property
+    def certificate_until(self) -> datetime | None:
+        """Until when the server's certificate is valid, in UTC; None: no TLS, or any certificate would do."""
+        return certificate_end(self._socket)
 
     @property
     def wants_write(self) -> bool:

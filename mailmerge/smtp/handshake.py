@@ -15,21 +15,25 @@ from mailmerge.model import Phase, Scope
 from mailmerge.smtp import sasl
 from mailmerge.smtp.endpoint import TLS_MODE_HINT
 from mailmerge.smtp.replies import Extensions, classify, refused_session
+from mailmerge.smtp.reply_rules import REFUSED_SIGN_IN
 from mailmerge.smtp.state import Auth, Life, Overlap, StartTls, Step, Trigger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from mailmerge.model import Reply
+    from mailmerge.model import Reply, SignIn
     from mailmerge.smtp.reply_queue import Handler, ReplyQueue, Slot
     from mailmerge.smtp.state import SessionState
 
 _MOST_CHALLENGES = 5
 """No mechanism of ours needs more than two; a server that asks for ever is left."""
-_CERTIFICATE_HINT = (
-    "Does the server know the certificate in `cert_file`, and may it act as `user`? Without `user` the "
-    "server takes the name in the certificate."
-)
+_HINTS: Mapping[SignIn, str] = {
+    "certificate": "Does the server know the certificate in `cert_file`, and may it act as `user`? Without "
+    "`user` the server takes the name in the certificate.",
+    "token": 'Is the token for `user`, and does it allow sending by SMTP? With auth = "oauth" sign in again '
+    "as that user: mailmerge login.",
+}
+"""What to look at where not a password was refused."""
 _UNKNOWN_COMMAND = {500, 502, 504}
 
 
@@ -199,10 +203,10 @@ class Handshake:
 
     # --- sign-in --------------------------------------------------------------------------------------
 
-    def _sign_in(self, credentials: sasl.Credentials) -> None:
+    def _sign_in(self, credentials: sasl.Credentials, *, renewed: bool = False) -> None:
         bound = self._binding is not None
         name = sasl.choose(self._state.offers.auth, credentials, private=self._private, bound=bound)
-        secret = credentials.secret()
+        secret = credentials.fresh() if renewed and credentials.fresh else credentials.secret()
         self._mechanism = sasl.start(name, credentials.user, secret, self._binding)
         self._challenges = 0
         self._replies.masker.learn(secret.encode())
@@ -241,11 +245,11 @@ class Handshake:
         for_now = meaning.scope is not Scope.CONFIG
         told = self._mechanism.refusal() if self._mechanism else ""
         credentials = self._credentials
-        certified = credentials is not None and credentials.mechanism == "certificate"
+        shows = credentials.mechanism if credentials else "none"
         error = AuthError(
             f"{self._host} refused the sign-in: {reply}" + (f" ({told})" if told else ""),
             code="S602" if for_now else "S601",
-            hint=meaning.hint if for_now or not certified else _CERTIFICATE_HINT,
+            hint=_HINTS.get(shows, REFUSED_SIGN_IN) if meaning.hint == REFUSED_SIGN_IN else meaning.hint,
             reply=reply,
             retry_after=meaning.retry_after,
             exit_code=5 if for_now else None,
@@ -257,7 +261,7 @@ class Handshake:
         # A token may just have run out: the same mechanism once more, with a fresh one.
         self._state.on(Trigger.TOKEN_REFUSED)
         self._first_refusal = error
-        self._sign_in(credentials)
+        self._sign_in(credentials, renewed=True)
 
     def _encoded(self, answer: bytes) -> bytes:
         """Return *answer* in base64 (RFC 4954 section 4), which is a secret from now on."""

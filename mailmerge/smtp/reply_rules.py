@@ -89,10 +89,9 @@ _CLIENT = _stop(
     "465), or let its operator allow this machine.",
 )
 _HELO = _stop("helo", "Set `helo` of the account to the full name of this machine, such as pc7.example.org.")
-_SIGN_IN = _stop(
-    "auth",
-    "Check the user name and the secret; many providers require an app password.",
-)
+REFUSED_SIGN_IN = "Check the user name and the secret; many providers require an app password."
+"""The hint where a reply says no more than that user and secret do not fit."""
+_SIGN_IN = _stop("auth", REFUSED_SIGN_IN)
 _CONNECTIONS = _pause(
     "connections", MINUTE, hint="Another program is using this account; we open only one session."
 )

@@ -37,6 +37,8 @@ class Credentials(Struct, frozen=True):
     """Gives the password or token. Called once more when a token is refused: then it must refresh it."""
     another: Callable[[str], bool] | None = None
     """Told why a sign-in was refused for good; says whether *secret* gives another one now. None: never."""
+    fresh: Callable[[], str] | None = None
+    """Gives a token in place of the one that was just refused. None: *secret* does."""
 
     def __post_init__(self) -> None:
         if not self.user.isprintable():
@@ -462,7 +464,7 @@ def choose(offered: Iterable[str], credentials: Credentials, *, private: bool, b
         "the server offers no sign-in method that we support: "
         f"it has {', '.join(names)}, we have {', '.join(wanted)}",
         code="S603",
-        hint="Servers that offer only XOAUTH2 expect a token: see `token_command`."
+        hint='Servers that offer only XOAUTH2 expect a token: auth = "oauth", and `mailmerge login`.'
         if "XOAUTH2" in names
         else "Check that host and port are those for mail submission.",
     )

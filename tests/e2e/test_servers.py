@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import smtplib
 import ssl
-import urllib.error
-import urllib.parse
-import urllib.request
 
 import pytest
 
@@ -318,26 +314,3 @@ def test_postfix_wants_sign_in(postfix):
             client.sendmail("a@example.org", ["b@example.net"], CONTENT)
         with pytest.raises(smtplib.SMTPAuthenticationError):
             client.login(postfix.user, "wrong")
-
-
-@pytest.mark.program("node")
-def test_openid_provider(openid_provider):
-    """A real OpenID provider names its endpoints, gives its client a token, and nobody else."""
-    with urllib.request.urlopen(f"{openid_provider.issuer}/.well-known/openid-configuration") as reply:
-        endpoint = json.load(reply)["token_endpoint"]
-    form = {"grant_type": "client_credentials", "client_id": openid_provider.client_id}
-
-    granted = ask(endpoint, form | {"client_secret": openid_provider.client_secret})
-    with pytest.raises(urllib.error.HTTPError) as refused:
-        ask(endpoint, form | {"client_secret": "wrong"})
-
-    assert granted["token_type"] == "Bearer"
-    assert granted["expires_in"] == 600
-    assert json.load(refused.value)["error"] == "invalid_client"
-    refused.value.close()
-
-
-def ask(endpoint, form):
-    """Post a form; give the JSON that comes back."""
-    with urllib.request.urlopen(endpoint, urllib.parse.urlencode(form).encode()) as reply:
-        return json.load(reply)

@@ -11,6 +11,7 @@ from servers.programs import Program, free_port, require, require_root
 
 if TYPE_CHECKING:
     from servers.certificates import Certificates
+    from servers.openid import OpenIdProvider
 
 _CONF = """\
 base_dir = {folder}/run
@@ -33,6 +34,11 @@ userdb {{
 service submission-login {{
   inet_listener submission {{
     port = {port}
+  }}
+}}
+service anvil {{
+  unix_listener anvil-auth-penalty {{
+    mode = 0
   }}
 }}
 service stats {{
@@ -133,6 +139,16 @@ class DovecotImap:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+_TOKENS = """\
+introspection_mode = post
+introspection_url = {openid}/token/introspection
+tls_ca_cert_file = {ca}
+username_attribute = {name}
+active_attribute = active
+active_value = true
+"""
+
+
 class Dovecot:
     """A submission service that relays to *relay*, a port on loopback.
 
@@ -153,6 +169,8 @@ class Dovecot:
         *,
         certificates: Certificates | None = None,
         mechanisms: str = "plain",
+        openid: OpenIdProvider | None = None,
+        token_name: str = "sub",
     ) -> None:
         require_root()
         require_file("/usr/lib/dovecot/submission")
@@ -172,6 +190,16 @@ class Dovecot:
             (self.folder / "users").write_text(f"{self.user}:{{PLAIN}}{self.password}\n", "utf-8")
             if mechanisms != "external":  # where the certificate has said it all
                 passdb = f"driver = passwd-file\n  args = scheme=PLAIN {self.folder}/users"
+            if openid:  # whose tokens it shows to their provider
+                mechanisms = self.mechanisms = "xoauth2 oauthbearer"
+                (self.folder / "oauth2").write_text(
+                    _TOKENS.format(
+                        openid="https://{}:{}@127.0.0.1:{}".format(*openid.mail_server, openid.port),
+                        ca=shutil.copy(certificates.ca_file, self.folder),
+                        name=token_name,
+                    )
+                )
+                passdb = f"driver = oauth2\n  mechanisms = {mechanisms}\n  args = {self.folder}/oauth2"
             more = _SECURE.format(
                 chain=certificates.chain_file, ca=certificates.ca_file, mechanisms=mechanisms
             )

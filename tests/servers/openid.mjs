@@ -1,21 +1,66 @@
-// An OpenID provider on a loopback port for the tests: node openid.mjs MODULES PORT
+// An OpenID provider on a loopback port for the tests: node openid.mjs MODULES PORT PEM SECONDS
+import fs from "node:fs";
+import https from "node:https";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 
-const [modules, port] = process.argv.slice(2);
+const [modules, port, pem, seconds] = process.argv.slice(2);
 const { Provider } = await import(pathToFileURL(resolve(modules, "oidc-provider/lib/index.js")));
 
-const provider = new Provider(`http://127.0.0.1:${port}`, {
+const device = "urn:ietf:params:oauth:grant-type:device_code";
+const person = ["authorization_code", "refresh_token", device];
+const redirect_uris = ["http://localhost", "http://127.0.0.1"];
+const provider = new Provider(`https://localhost:${port}`, {
   clients: [
     {
-      client_id: "mailmerge",
+      client_id: "application",
       client_secret: "not-a-secret",
       grant_types: ["client_credentials"],
+      redirect_uris: [],
+      response_types: [],
+      token_endpoint_auth_method: "client_secret_post",
+    },
+    {
+      client_id: "installed",
+      token_endpoint_auth_method: "none",
+      application_type: "native",
+      redirect_uris,
+      grant_types: person,
+      response_types: ["code"],
+    },
+    {
+      client_id: "with-secret",
+      client_secret: "not-a-secret-of-an-installed-application",
+      token_endpoint_auth_method: "client_secret_post",
+      application_type: "native",
+      redirect_uris,
+      grant_types: person,
+      response_types: ["code"],
+    },
+    {
+      client_id: "mail-server",
+      client_secret: "not-a-secret-of-the-mail-server",
+      grant_types: [],
       redirect_uris: [],
       response_types: [],
     },
   ],
   cookies: { keys: ["not-a-secret"] },
-  features: { clientCredentials: { enabled: true }, devInteractions: { enabled: false } },
+  features: {
+    clientCredentials: { enabled: true },
+    deviceFlow: { enabled: true },
+    devInteractions: { enabled: true },
+    introspection: { enabled: true, allowedPolicy: async () => true },
+    resourceIndicators: { enabled: false },
+    revocation: { enabled: true },
+  },
+  issueRefreshToken: async () => true,
+  pkce: { required: (_context, client) => client.applicationType === "native" },
+  rotateRefreshToken: true,
+  scopes: ["openid", "offline_access", "email", "smtp"],
+  ttl: { AccessToken: Number(seconds), DeviceCode: 4 },
 });
-provider.listen(Number(port), "127.0.0.1");
+// The provider writes warnings about its own development pages, which are what the tests need.
+const answer = provider.callback();
+const key = fs.readFileSync(pem);
+https.createServer({ key, cert: key }, answer).listen(Number(port), "127.0.0.1");

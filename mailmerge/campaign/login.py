@@ -1,0 +1,184 @@
+"""Setting an account up: find it, reach its server, sign in, keep the secret, write it down.
+
+Each step is a call of its own, so that a terminal, a window or a script can show and ask what it likes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from mailmerge.addresses import AddressError, parse_address_list
+from mailmerge.campaign.connect import connection_factory
+from mailmerge.campaign.workspace import user_state_folder
+from mailmerge.config.account_secrets import entry_of, secret_store
+from mailmerge.config.accounts import account_names, default_config_path
+from mailmerge.errors import AuthError, CampaignFileError
+from mailmerge.providers import find_provider, provider_for_address
+from mailmerge.sign_in.oauth import OAuthClient, endpoints_of
+from mailmerge.sign_in.tokens import Registration, TokenSource
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mailmerge.addresses import Address
+    from mailmerge.config.accounts import Account
+    from mailmerge.config.environment import Environment
+    from mailmerge.providers import Provider
+    from mailmerge.sign_in.oauth import Tokens
+
+Kind = Literal["password", "oauth"]
+
+
+class Choice(Struct, frozen=True):
+    """Who wants to sign in, as far as one word tells."""
+
+    name: str
+    """What the account is or will be called."""
+    known: bool
+    """It is in the user's configuration."""
+    provider: Provider | None
+    address: Address | None
+    """Empty where the word was no address."""
+
+
+def choose(word: str, environment: Environment, *, config_path: Path | None = None) -> Choice:
+    """Say what *word* means: an account of the user's, a provider, or an address at one.
+
+    Raises:
+        CampaignFileError: it is none of these.
+
+    """
+    names = account_names(config_path or default_config_path(environment))
+    if word in names:
+        return Choice(word, True, None, None)
+    if "@" not in word:
+        preset = find_provider(word)
+        return Choice(preset.name, preset.name in names, preset, None)
+    try:
+        address = parse_address_list(word)[0].address
+    except (AddressError, IndexError) as error:
+        raise CampaignFileError(f"{word!r} is not an address: {error}", code="C411") from None
+    provider = provider_for_address(address.domain)
+    name = provider.name if provider else address.domain.partition(".")[0].lower()
+    return Choice(_free(name, names), False, provider, address)
+
+
+def _free(name: str, names: frozenset[str]) -> str:
+    number, found = 2, name
+    while found in names:
+        found, number = f"{name}-{number}", number + 1
+    return found
+
+
+class Login:
+    """One account on its way to working; use its methods in their order.
+
+    Args:
+        account: as far as it is known.
+        environment: the environment; a campaign's ``.env`` has no part in it.
+
+    """
+
+    def __init__(self, account: Account, environment: Environment) -> None:
+        self.account = account
+        self._environment = environment
+        self._store = secret_store(environment)
+        self._tokens = TokenSource(account, self._store, user_state_folder(environment.real))
+
+    def reach(self) -> tuple[str, ...]:
+        """Connect and secure the connection, without signing in; say each step in words.
+
+        Raises:
+            SessionError: the server cannot be reached, or the connection is not private.
+
+        """
+        account = replace(self.account, auth="none", pipeline="off")
+        connection = connection_factory(account, self._environment)()
+        try:
+            connection.open()
+            steps = [f"connected to {account.host}, port {account.port}"]
+            if until := connection.certificate_until:
+                steps.append(f"TLS is established; the certificate is valid until {until:%-d %B %Y}")
+        finally:
+            connection.close()
+        return tuple(steps)
+
+    def try_password(self, password: str) -> None:
+        """Sign in once, and hand nothing over.
+
+        Raises:
+            AuthError: the server does not take it.
+            SessionError: the connection ended.
+
+        """
+        account = replace(self.account, pipeline="off")
+        connection = connection_factory(account, self._environment, secret=lambda: password)()
+        try:
+            connection.open()
+        finally:
+            connection.close()
+
+    def try_token(self, tokens: Tokens) -> None:
+        """Sign in once with a token, and hand nothing over.
+
+        Raises:
+            AuthError: the server does not take it.
+            SessionError: the connection ended.
+
+        """
+        self.try_password(tokens.access)
+
+    def client_secret(self) -> str:
+        """Give the application's secret: what the account's command prints, else what is kept."""
+        return self._tokens.client_secret()
+
+    def keep_password(self, password: str, *, in_file: bool) -> str:
+        """Keep it; say in words where it is.
+
+        Raises:
+            AuthError: no keyring takes it, and *in_file* is not set.
+            FileError: the file cannot be written.
+
+        """
+        return self._store.keep(*entry_of(self.account), password, in_file=in_file)
+
+    def client(self, client_secret: str = "") -> OAuthClient:
+        """Give what asks the provider for tokens.
+
+        Raises:
+            CampaignFileError: the optional packages are not installed, or nothing says where to ask.
+            SessionError: the issuer does not say where.
+
+        """
+        account = self.account
+        return OAuthClient(
+            endpoints_of(account), account.client_id or "", client_secret, account=account.name
+        )
+
+    def keep_tokens(self, tokens: Tokens, client_secret: str, *, in_file: bool) -> str:
+        """Keep what the sign-in gave; say in words where it is.
+
+        Raises:
+            AuthError: no keyring takes it, and *in_file* is not set; or it cannot be renewed.
+            FileError: a file cannot be written.
+
+        """
+        if not tokens.refresh and self.account.grant == "person" and self.account.service_account is None:
+            raise AuthError(
+                "the provider gave a token that ends soon, and none to renew it with",
+                code="S663",
+                hint="Does the registration allow offline access (scope offline_access)?",
+            )
+        return self._tokens.begin(Registration(client_secret), tokens, in_file=in_file)
+
+    def forget(self) -> list[str]:
+        """Remove what is kept for the account; say in words where it was.
+
+        Raises:
+            FileError: a file cannot be removed.
+
+        """
+        return [*self._store.forget(*entry_of(self.account)), *self._tokens.forget()]

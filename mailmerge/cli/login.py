@@ -1,0 +1,282 @@
+"""``mailmerge login`` and ``logout``: from an address to an account that works, and back."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from mailmerge.cli.options import options_of
+from mailmerge.cli.output import interactive, note, out
+from mailmerge.cli.reference import numbered
+from mailmerge.errors import AuthError, CampaignFileError
+from mailmerge.suggest import Invocation, suggested
+
+if TYPE_CHECKING:
+    from mailmerge.campaign.login import Choice, Login
+    from mailmerge.config.accounts import Account
+    from mailmerge.config.environment import Environment
+    from mailmerge.providers import Provider
+    from mailmerge.sign_in.oauth import Tokens
+
+_TRIES: Final = 3
+"""How many passwords a person may type: more would lock accounts."""
+
+
+@click.command("login")
+@click.argument("who", required=False, metavar="[ACCOUNT|PROVIDER|ADDRESS]")
+@options_of("login")
+def login(*, who: str | None, **options: Any) -> int:
+    """Set up an account: reach its server, sign in, keep the secret, write it into your config.toml.
+
+    WHO is one of your accounts, a provider (see `mailmerge providers`) or your address. The password or the
+    sign-in is kept in the system keyring, else, after asking, in a private file.
+
+    \b
+    Examples:
+      mailmerge login me@gmail.com
+      mailmerge login microsoft365 --client-id 11112222-bbbb-3333 --tenant example.org
+      mailmerge login work --device
+    """  # noqa: D301  click's own mark
+    from mailmerge.campaign.login import Login, choose
+    from mailmerge.config.accounts import resolve_account, write_account
+    from mailmerge.config.environment import Environment
+
+    if not interactive():
+        raise CampaignFileError(
+            "login asks questions, and this is not running in a terminal",
+            code="C411",
+            hint="run it in a terminal; programs set MAILMERGE_SMTP_PASSWORD or `password_command`",
+        )
+    environment = Environment.read(None)
+    choice = choose(who or click.prompt("Your address, provider or account", err=True), environment)
+    values = _values(choice, options)
+    path = _config_path(environment)
+    if not choice.known:
+        write_account(path, choice.name, values)
+        note(f"Wrote [accounts.{choice.name}] to {path}.")
+    elif values:
+        write_account(path, choice.name, values)
+    account = resolve_account(choice.name, environment=environment)
+    for step in Login(account, environment).reach():
+        note(f"  {step}")
+    if account.auth == "oauth":
+        account = _with_client(account, environment, path)
+        place = _sign_in_by_oauth(Login(account, environment), options)
+    elif account.auth == "password":
+        place = _sign_in_by_password(Login(account, environment), options)
+    else:
+        raise CampaignFileError(
+            f'account {account.name} signs in with auth = "{account.auth}": there is nothing to keep',
+            code="C411",
+            hint="try it: mailmerge check --smtp",
+        )
+    out(f"{account.user} is signed in at {account.host}. Kept in {place}.")
+    again = suggested(Invocation("login", given={"account": (account.name,)}), "check", "--smtp")
+    out(f'Use it: account = "{account.name}" in campaign.toml, or --account {account.name}. Try it: {again}')
+    return 0
+
+
+@click.command("logout")
+@click.argument("who", metavar="ACCOUNT")
+def logout(*, who: str) -> int:
+    """Remove the secrets that `login` has kept for ACCOUNT; the account itself stays in config.toml.
+
+    \b
+    Example:
+      mailmerge logout work
+    """  # noqa: D301  click's own mark
+    from mailmerge.campaign.login import Login
+    from mailmerge.config.accounts import resolve_account
+    from mailmerge.config.environment import Environment
+
+    environment = Environment.read(None)
+    account = resolve_account(who, environment=environment)
+    places = Login(account, environment).forget()
+    out(
+        f"Removed the secrets of {account.name} from: {', '.join(places)}." if places else "Nothing was kept."
+    )
+    if places and account.auth == "oauth":
+        out("The provider still lists the application; remove it there to take its right away.")
+    return 0
+
+
+# --- what the account is -----------------------------------------------------------------------------------
+
+
+def _values(choice: Choice, options: dict[str, Any]) -> dict[str, object]:
+    """Ask what is not known yet, and give the keys to be written."""
+    values: dict[str, object] = {}
+    provider = choice.provider
+    if not choice.known:
+        address = str(choice.address or "")
+        if provider is not None:
+            values["provider"] = provider.name
+            _show_steps(provider, oauth=options["oauth"] or provider.auth == "oauth")
+        else:
+            domain = address.rpartition("@")[2]
+            values["host"] = click.prompt("Server that takes the mail", default=f"smtp.{domain}", err=True)
+            values["port"] = click.prompt("Port (587 or 465)", default=587, type=int, err=True)
+        if provider is None or provider.user in {"address", "other"}:
+            what = provider.user_note if provider and provider.user == "other" else "Your address there"
+            if not address or (provider is not None and provider.user == "other"):
+                values["user"] = click.prompt(what, err=True)
+            else:
+                values["user"] = address
+        values["from"] = address or str(values.get("user", ""))
+    if options["oauth"]:
+        values["auth"] = "oauth"
+    for key in ("client_id", "tenant", "issuer", "ca_file"):
+        if given := options[f"accounts_{key}"]:
+            values[key] = str(given.absolute() if isinstance(given, Path) else given)
+    return {key: value for key, value in values.items() if value != ""}
+
+
+def _show_steps(provider: Provider, *, oauth: bool) -> None:
+    steps = provider.oauth_steps if oauth else provider.steps
+    what = "register an application once" if oauth else f"how to get the {provider.secret}"
+    note(f"{provider.title}: {what}")
+    for line in numbered(steps):
+        note(line)
+    note(f"  Page: {provider.oauth.page if oauth and provider.oauth else provider.page}")
+
+
+def _config_path(environment: Environment) -> Path:
+    from mailmerge.config.accounts import default_config_path
+
+    return default_config_path(environment)
+
+
+# --- signing in ------------------------------------------------------------------------------------------
+
+
+def _sign_in_by_password(login: Login, options: dict[str, Any]) -> str:
+    """Ask for the password until the server takes it, and keep it; say where."""
+    account = login.account
+    what = account.preset.secret if account.preset else "password"
+    remove_spaces = bool(account.preset and account.preset.spaces == "remove")
+    for left in reversed(range(_TRIES)):
+        typed: str = click.prompt(
+            f"{what[:1].upper()}{what[1:]} for {account.user}", hide_input=True, err=True
+        )
+        password = "".join(typed.split()) if remove_spaces else typed
+        try:
+            login.try_password(password)
+        except AuthError as error:
+            if not left or error.exit_code != AuthError.exit_code:
+                raise
+            note(f"  {error}")
+            if error.hint:
+                note(f"   = hint: {error.hint}")
+        else:
+            note(f"  signed in as {account.user}")
+            return _kept(partial(login.keep_password, password), options)
+    raise AssertionError
+
+
+def _with_client(account: Account, environment: Environment, path: Path) -> Account:
+    """Ask for the application that the user registered, where the account does not name it."""
+    from mailmerge.config.accounts import resolve_account, write_account
+
+    if account.client_id or account.service_account:
+        return account
+    given = click.prompt("Client ID of the application that you registered", err=True)
+    write_account(path, account.name, {"client_id": given.strip()})
+    return resolve_account(account.name, environment=environment)
+
+
+def _sign_in_by_oauth(login: Login, options: dict[str, Any]) -> str:
+    from mailmerge.sign_in.oauth import ServiceAccount
+
+    account = login.account
+    secret = _client_secret(login)
+    client = login.client(secret)
+    if account.service_account is not None:
+        tokens = client.as_service_account(ServiceAccount.read(account.service_account), account.user or "")
+    elif account.grant == "application":
+        tokens = client.as_application()
+    else:
+        tokens = _agreed(login, secret, options)
+    note(f"  {client.endpoints.title} gave a token")
+    login.try_token(tokens)
+    note(f"  signed in as {account.user}")
+    return _kept(partial(login.keep_tokens, tokens, secret), options)
+
+
+def _client_secret(login: Login) -> str:
+    """Give the application's secret where it has one: kept, printed by a program, or typed."""
+    account = login.account
+    if account.service_account is not None or account.password_command:
+        return login.client_secret()
+    known = account.preset.oauth if account.preset else None
+    wanted = account.grant == "application" or (known.wants_secret if known else bool(account.issuer))
+    if not wanted:
+        return ""
+    if kept := login.client_secret():
+        return kept
+    typed: str = click.prompt(
+        "Client secret of the application (empty: it has none)", default="", show_default=False,
+        hide_input=True, err=True,
+    )  # fmt: skip
+    return typed.strip()
+
+
+def _agreed(login: Login, secret: str, options: dict[str, Any]) -> Tokens:
+    """Let the person agree: in the browser here, by a code, or in a browser elsewhere."""
+    import webbrowser
+
+    from mailmerge.sign_in import consent
+
+    client, user = login.client(secret), login.account.user or ""
+    here = consent.has_browser() and not options["no_browser"] and not options["device"]
+    if here:
+        note("A browser opens. If it does not, open this address in one on this machine:")
+        return consent.in_browser(client, user, show=_show_address, open_browser=webbrowser.open)
+    if client.endpoints.device and not options["no_browser"]:
+
+        def show(address: str, code: str) -> None:
+            note(f"Open {address} on any device, and enter the code {code}")
+
+        return consent.by_code(client, show=show)
+    if options["device"]:
+        raise CampaignFileError(
+            f"{client.endpoints.title} has no codes for other devices",
+            code="C411",
+            hint="use --no-browser: open the address elsewhere, and paste back where it ends",
+        )
+    note(
+        "Open this address in a browser on any machine, and agree. It then shows an error, or an empty page,"
+    )
+    note("at an address that begins with http://localhost:1 - copy that whole address and paste it here.")
+    return consent.in_another_browser(
+        client,
+        user,
+        show=_show_address,
+        ask=lambda: str(click.prompt("Address where it ended", err=True, hide_input=True)),
+    )
+
+
+def _show_address(address: str) -> None:
+    note(address)
+
+
+def _kept(keep: Any, options: dict[str, Any]) -> str:
+    """Keep a secret in the keyring, else, if the person agrees, in a private file; say where."""
+    from mailmerge.config.secret_store import keyring_works
+
+    if not options["in_file"] and keyring_works():
+        try:
+            return str(keep(in_file=False))
+        except AuthError as error:
+            note(f"  {error}")
+    elif not options["in_file"]:
+        note("There is no system keyring here (the optional package keyring, or a running one).")
+    if options["in_file"] or click.confirm(
+        "Keep it in a file that only you can read?", default=True, err=True
+    ):
+        return str(keep(in_file=True))
+    raise CampaignFileError(
+        "nothing was kept", code="C411", hint="the next `send` asks for it, or set `password_command`"
+    )

@@ -1,0 +1,206 @@
+"""A person agrees: in a browser on this machine, in one on another machine, or by a code.
+
+The browser is sent back to an address on this machine's loopback (RFC 8252 section 7.3), where one answer is
+taken. Where the browser is elsewhere that address leads nowhere; the person copies it from there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import TYPE_CHECKING, Final, Self
+from urllib.parse import urlsplit
+
+from mailmerge.errors import AuthError
+from mailmerge.text import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mailmerge.sign_in.oauth import OAuthClient, Tokens
+
+_MINUTES: Final = 10
+"""How long a browser is waited for."""
+_SLICE = 0.2
+"""Seconds within which a stop is noticed."""
+_SLOWER = 5.0
+"""Seconds more between two questions, each time that the provider asks for it (RFC 8628 section 3.5)."""
+_LONGEST_LINE = 65_536
+_SERVED = 50
+"""Requests that are answered at most: browsers also ask for an icon."""
+
+
+def in_browser(
+    client: OAuthClient,
+    user: str,
+    *,
+    show: Callable[[str], None],
+    open_browser: Callable[[str], bool],
+    give_up: Callable[[], bool] = lambda: False,
+) -> Tokens:
+    """Let a person agree in a browser on this machine.
+
+    Args:
+        client: who asks.
+        user: whose agreement is wanted.
+        show: takes the address, for a person whose browser does not open.
+        open_browser: opens it.
+        give_up: says when to wait no longer.
+
+    Raises:
+        AuthError: the person declined, or did nothing for ten minutes; or the provider refuses.
+        ConnectionLost: the token endpoint does not answer.
+
+    """
+    with _Listener() as listener:
+        address, state, verifier = client.authorization(listener.address, user)
+        show(address)
+        open_browser(address)
+        answer = listener.answer(state, give_up)
+        return client.exchange(answer, listener.address, state, verifier)
+
+
+def in_another_browser(
+    client: OAuthClient, user: str, *, show: Callable[[str], None], ask: Callable[[], str]
+) -> Tokens:
+    """Let a person agree in a browser on another machine, and paste the address where it ended.
+
+    Args:
+        client: who asks.
+        user: whose agreement is wanted.
+        show: takes the address to open.
+        ask: asks for the address where the browser ended.
+
+    Raises:
+        AuthError: the person declined, or it is another address; or the provider refuses.
+        ConnectionLost: the token endpoint does not answer.
+
+    """
+    home = "http://localhost:1"  # nobody listens there: the address bar is all that is wanted
+    address, state, verifier = client.authorization(home, user)
+    show(address)
+    pasted = ask().strip()
+    return client.exchange(_answered(pasted), home, state, verifier)
+
+
+def by_code(
+    client: OAuthClient,
+    *,
+    show: Callable[[str, str], None],
+    sleep: Callable[[float], None] = time.sleep,
+    give_up: Callable[[], bool] = lambda: False,
+) -> Tokens:
+    """Let a person enter a code on any device.
+
+    Args:
+        client: who asks.
+        show: takes the address to open and the code to enter there.
+        sleep: passes the seconds between two questions.
+        give_up: says when to ask no longer.
+
+    Raises:
+        AuthError: the person declined, or did nothing; or the provider refuses.
+        ConnectionLost: an endpoint does not answer.
+
+    """
+    device = client.begin_device()
+    show(printable(device.address), printable(device.shown))
+    interval = device.interval
+    while time.time() < device.until and not give_up():
+        sleep(interval)
+        found = client.ask_device(device)
+        if found == "slow_down":
+            interval += _SLOWER
+        elif found != "pending":
+            return found
+    raise AuthError("the code was not entered in time", code="S663", hint="Begin again.")
+
+
+def has_browser() -> bool:
+    """Tell whether a browser can be expected to open on the screen in front of the person."""
+    if os.environ.get("SSH_CONNECTION") or os.environ.get("SSH_TTY"):
+        return False
+    if sys.platform in {"win32", "darwin"}:
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def _answered(address: str) -> str:
+    """Check that an address is one that a sign-in ends at."""
+    parts = urlsplit(address)
+    if not parts.query or not ("code=" in parts.query or "error=" in parts.query):
+        raise AuthError(
+            "this is not the address where a sign-in ends",
+            code="S663",
+            hint="It begins with http://localhost and contains code=: see the browser's address bar.",
+        )
+    return address
+
+
+class _Listener:
+    """Waits on loopback for the browser to come back."""
+
+    def __init__(self) -> None:
+        self._answers: list[str] = []
+        answers = self._answers
+
+        class Page(BaseHTTPRequestHandler):
+            timeout = 5.0
+
+            def do_GET(self) -> None:
+                wanted = self.path.startswith("/?") and len(self.path) < _LONGEST_LINE
+                if wanted:
+                    answers.append(self.path)
+                page = _DONE if wanted else b""
+                self.send_response(200 if wanted else 404)
+                self.send_header("Content-Type", "text/html; charset=utf-8")
+                self.send_header("Content-Length", str(len(page)))
+                self.send_header("Cache-Control", "no-store")
+                self.send_header("Content-Security-Policy", "default-src 'none'")
+                self.end_headers()
+                self.wfile.write(page)
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing: the request has a code in it."""
+
+        self._server = HTTPServer(("127.0.0.1", 0), Page)
+        self._server.timeout = _SLICE
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.server_close()
+
+    @property
+    def address(self) -> str:
+        """Where the browser is sent back to: Microsoft knows this name only, Google also the number."""
+        return f"http://localhost:{self._server.server_port}"
+
+    def answer(self, state: str, give_up: Callable[[], bool]) -> str:
+        """Wait for the browser; requests that do not know *state* are somebody else's."""
+        until = time.monotonic() + _MINUTES * 60
+        served = 0
+        while time.monotonic() < until and served < _SERVED and not give_up():
+            before = len(self._answers)
+            with contextlib.suppress(socket.timeout, ConnectionError):
+                self._server.handle_request()
+            for path in self._answers[before:]:
+                served += 1
+                if f"state={state}" in path:
+                    return _answered(self.address + path)
+        raise AuthError(
+            f"the browser did not come back within {_MINUTES} minutes",
+            code="S663",
+            hint="Begin again; --no-browser works with a browser on another machine.",
+        )
+
+
+_DONE = (
+    b"<!doctype html><meta charset=utf-8><title>mailmerge</title>"
+    b"<p>mailmerge has got the answer: you can close this window and go back to the terminal."
+)

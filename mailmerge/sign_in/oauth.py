@@ -1,0 +1,530 @@
+"""One OAuth 2 client for every provider (RFC 6749, RFC 7636, RFC 8628, RFC 7523, RFC 8252).
+
+What differs between providers is data: `OAuthEndpoints`. People bring a client id of their own, registered
+with the provider; no id is ever borrowed. The calls go to the endpoints and to nobody else, follow no
+redirect, and verify certificates by the rules of the SMTP connection.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, Literal
+from urllib.parse import parse_qsl, urlsplit
+
+from msgspec import Struct
+
+from mailmerge.errors import AuthError, CampaignFileError, ConnectionLost
+from mailmerge.masking import Secret
+from mailmerge.smtp.connect import tls_context
+from mailmerge.smtp.endpoint import Endpoint
+from mailmerge.text import quoted
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from mailmerge.config.accounts import Account
+
+SECONDS: Final = 30.0
+"""Seconds for an answer of an endpoint."""
+_DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
+_JWT_GRANT: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+_DEFAULT_INTERVAL = 5
+"""Seconds between two questions whether the code was entered (RFC 8628 section 3.2)."""
+_LIFETIME = 3600
+"""Seconds that a token is believed to last where the provider does not say."""
+INSTALL: Final = 'pip install "mailmerge-kit[oauth]"'
+
+
+class Tokens(Struct, frozen=True):
+    """What a token endpoint gave."""
+
+    access: str
+    expires_at: float
+    """In seconds since the epoch."""
+    refresh: str = ""
+    """Empty: none, or the one that was used stays valid."""
+
+    def __repr__(self) -> str:
+        return "Tokens()"
+
+
+class Endpoints(Struct, frozen=True):
+    """Where one account's tokens come from."""
+
+    title: str
+    """How messages call the provider."""
+    authorize: str
+    token: str
+    device: str
+    """Empty: it has no codes for other devices."""
+    scopes: tuple[str, ...]
+    extra: Mapping[str, str]
+    """What the authorization address needs besides."""
+    ca_file: Path | None
+
+
+class DeviceCode(Struct, frozen=True):
+    """A code that a person enters on another device (RFC 8628 section 3.2)."""
+
+    code: str
+    """What the client shows to the token endpoint."""
+    shown: str
+    """What the person types."""
+    address: str
+    """Where."""
+    interval: float
+    """Seconds between two questions."""
+    until: float
+    """In seconds since the epoch."""
+
+    def __repr__(self) -> str:
+        return f"DeviceCode(address={self.address!r})"
+
+
+Pending = Literal["pending", "slow_down"]
+
+
+class OAuthClient:
+    """Speaks with the endpoints of one account.
+
+    Args:
+        endpoints: where.
+        client_id: the application's id, registered by the user.
+        client_secret: what was registered with it; empty: nothing.
+        account: its name, for commands in hints.
+
+    Raises:
+        CampaignFileError: the optional packages are not installed.
+
+    """
+
+    def __init__(self, endpoints: Endpoints, client_id: str, client_secret: str, *, account: str) -> None:
+        self.endpoints = endpoints
+        self._account = account
+        self._client_id = client_id
+        self._secret = client_secret
+        self._scope = " ".join(endpoints.scopes)
+
+    # --- with a person --------------------------------------------------------------------------------
+
+    def authorization(self, redirect_uri: str, user: str) -> tuple[str, str, str]:
+        """Give the address where a person agrees, the state it comes back with, and the code verifier."""
+        verifier = secrets.token_urlsafe(64)
+        with self._session(redirect_uri=redirect_uri) as session:
+            address, state = session.create_authorization_url(
+                self.endpoints.authorize, code_verifier=verifier, login_hint=user, **self.endpoints.extra
+            )
+        return str(address), str(state), verifier
+
+    def exchange(self, answer: str, redirect_uri: str, state: str, verifier: str) -> Tokens:
+        """Turn the address that the browser was sent to into tokens.
+
+        Raises:
+            AuthError: the person declined, the address is another one's, or the provider refuses.
+            ConnectionLost: the endpoint does not answer.
+
+        """
+        told = dict(parse_qsl(urlsplit(answer).query))
+        if not secrets.compare_digest(told.get("state", "").encode(), state.encode()):
+            raise self._refused("mismatching_state", "")
+        if "error" in told:
+            raise self._refused(told["error"], told.get("error_description", ""))
+        with self._session(redirect_uri=redirect_uri) as session:
+            return self._tokens(
+                session.fetch_token(
+                    self.endpoints.token,
+                    authorization_response=answer,
+                    state=state,
+                    code_verifier=verifier,
+                    **_CALL,
+                )
+            )
+
+    def begin_device(self) -> DeviceCode:
+        """Ask for a code that a person enters on another device.
+
+        Raises:
+            AuthError: the provider refuses.
+            ConnectionLost: the endpoint does not answer.
+
+        """
+        told = self._ask(self.endpoints.device, {"client_id": self._client_id, "scope": self._scope})
+        address = told.get("verification_uri") or told.get("verification_url")  # Google's name for it
+        code, shown = told.get("device_code"), told.get("user_code")
+        if not (isinstance(address, str) and isinstance(code, str) and isinstance(shown, str)):
+            raise self._odd("no code")
+        lifetime = _number(told.get("expires_in"), 900)
+        interval = max(1.0, _number(told.get("interval"), _DEFAULT_INTERVAL))
+        return DeviceCode(code, shown, address, interval, time.time() + lifetime)
+
+    def ask_device(self, device: DeviceCode) -> Tokens | Pending:
+        """Ask once whether the code was entered.
+
+        Raises:
+            AuthError: the person declined, or it ran out.
+            ConnectionLost: the endpoint does not answer.
+
+        """
+        with self._session() as session:
+            from authlib.integrations.base_client import OAuthError
+
+            try:
+                found = session.fetch_token(
+                    self.endpoints.token, grant_type=_DEVICE_GRANT, device_code=device.code, **_CALL
+                )
+            except OAuthError as error:
+                if error.error == "authorization_pending":
+                    return "pending"
+                if error.error == "slow_down":
+                    return "slow_down"
+                raise
+            return self._tokens(found)
+
+    # --- without one ----------------------------------------------------------------------------------
+
+    def refresh(self, refresh_token: str) -> Tokens:
+        """Get a new access token.
+
+        Raises:
+            AuthError: the provider refuses: it was revoked, or has run out.
+            ConnectionLost: the endpoint does not answer.
+
+        """
+        with self._session() as session:
+            return self._tokens(
+                session.refresh_token(self.endpoints.token, refresh_token=refresh_token, **_CALL)
+            )
+
+    def as_application(self) -> Tokens:
+        """Get a token of the application's own (client credentials, RFC 6749 section 4.4).
+
+        Raises:
+            AuthError: the provider refuses.
+            ConnectionLost: the endpoint does not answer.
+
+        """
+        with self._session() as session:
+            return self._tokens(
+                session.fetch_token(self.endpoints.token, grant_type="client_credentials", **_CALL)
+            )
+
+    def as_service_account(self, key: ServiceAccount, user: str) -> Tokens:
+        """Get a token for *user* by the key of a service account (RFC 7523).
+
+        Raises:
+            AuthError: the provider refuses, or the key cannot be used.
+            ConnectionLost: the endpoint does not answer.
+
+        """
+        now = int(time.time())
+        claims = {
+            "iss": key.client_email,
+            "sub": user,
+            "scope": self._scope,
+            "aud": self.endpoints.token,
+            "iat": now,
+            "exp": now + _LIFETIME,
+        }
+        with self._session() as session:
+            assertion = key.sign(claims)
+            return self._tokens(
+                session.fetch_token(self.endpoints.token, grant_type=_JWT_GRANT, assertion=assertion, **_CALL)
+            )
+
+    # --- calls ----------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _session(self, **more: Any) -> Iterator[Any]:
+        """Open a session whose failures are told in words."""
+        session_class, adapter_class = _classes()
+        from authlib.integrations.base_client import OAuthError
+        from requests.exceptions import HTTPError, InvalidJSONError, RequestException
+
+        session = session_class(
+            self._client_id,
+            self._secret or None,
+            scope=self._scope,
+            code_challenge_method="S256",
+            token_endpoint_auth_method="client_secret_post" if self._secret else "none",
+            **more,
+        )
+        session.mount("https://", adapter_class(_rules(self.endpoints)))
+        try:
+            yield session
+        except OAuthError as error:
+            raise self._refused(str(error.error or ""), str(error.description or "")) from None
+        except (HTTPError, InvalidJSONError) as error:
+            status = 0 if error.response is None else error.response.status_code
+            if status >= 500:
+                raise _no_answer(self.endpoints, error) from None
+            raise self._odd(f"something that is no answer of OAuth 2 (HTTP {status})") from None
+        except RequestException as error:
+            raise _no_answer(self.endpoints, error) from None
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise self._odd("something that is no answer of OAuth 2") from None
+        finally:
+            session.close()
+
+    def _ask(self, address: str, fields: Mapping[str, str]) -> Mapping[str, object]:
+        with self._session() as session:
+            secret = {"client_secret": self._secret} if self._secret else {}
+            answer = session.post(
+                address,
+                data={**fields, **secret},
+                headers={"Accept": "application/json"},
+                withhold_token=True,
+                **_CALL,
+            )
+            told = answer.json()
+            if not isinstance(told, dict):
+                raise TypeError
+            if "error" in told:
+                raise self._refused(str(told["error"]), str(told.get("error_description", "")))
+        return told
+
+    def _tokens(self, found: Mapping[str, object]) -> Tokens:
+        access, refresh = found["access_token"], found.get("refresh_token") or ""
+        if not isinstance(access, str) or not isinstance(refresh, str):
+            raise TypeError
+        lasts = _number(found.get("expires_in"), _LIFETIME)
+        for text, what in ((access, "access token"), (refresh, "refresh token")):
+            if text:
+                Secret(text, origin=f"{self.endpoints.title} ({what})")  # refuses line breaks
+        return Tokens(access, time.time() + lasts, refresh)
+
+    def _refused(self, error: str, description: str) -> AuthError:
+        title = self.endpoints.title
+        told = f"{error}: {description}" if description else error
+        what, hint = _REFUSALS.get(
+            error, ("refuses", "Check `client_id`, `tenant` and `scopes` of the account.")
+        )
+        hint = hint.format(login=f"mailmerge login {self._account}")
+        code = "S662" if error == "invalid_grant" else "S663"
+        return AuthError(f"{title} {what} ({told[:500]})", code=code, hint=hint)
+
+    def _odd(self, what: str) -> AuthError:
+        host = urlsplit(self.endpoints.token).hostname
+        return AuthError(
+            f"{host} answered with {what}",
+            code="S663",
+            hint="Check the addresses of the account (`issuer`) and whether a proxy is in between.",
+        )
+
+
+_CALL: Final[Mapping[str, Any]] = {"timeout": SECONDS, "allow_redirects": False}
+
+_REFUSALS: Final[Mapping[str, tuple[str, str]]] = {
+    "invalid_grant": (
+        "does not renew the sign-in any more: it was revoked, has run out, or the password was changed",
+        "Sign in again: {login}",
+    ),
+    "access_denied": ("says that the sign-in was declined", "Sign in again, and agree: {login}"),
+    "expired_token": ("says that the code was not entered in time", "Begin again: {login}"),
+    "invalid_client": (
+        "does not know the application",
+        "Check `client_id` of the account and its secret; {login} asks for them again.",
+    ),
+    "unauthorized_client": (
+        "does not allow the application to sign in this way",
+        "Its registration must allow public clients, or this kind of sign-in; see docs/sign-in.md.",
+    ),
+    "invalid_scope": (
+        "does not give the application the right to send mail",
+        "Add the permission to the registration of the application; see docs/sign-in.md.",
+    ),
+    "consent_required": ("wants the person's consent", "Sign in again: {login}"),
+    "interaction_required": ("wants the person to sign in again", "Sign in again: {login}"),
+    "mismatching_state": (
+        "has answered something else than was asked now",
+        "Paste the address of the latest attempt, or begin again: {login}",
+    ),
+}
+
+
+def _no_answer(endpoints: Endpoints, error: Exception) -> ConnectionLost | AuthError:
+    from requests.exceptions import SSLError
+
+    host = urlsplit(endpoints.token).hostname
+    if isinstance(error, SSLError):
+        return AuthError(
+            f"the certificate of {host} cannot be verified",
+            code="S664",
+            hint="Nothing was sent. Somebody may be in between; an issuer of your own: `ca_file`.",
+        )
+    return ConnectionLost(
+        f"{host} does not answer: no token could be renewed",
+        code="S664",
+        hint="Is this machine online?",
+    )
+
+
+def _number(value: object, default: float) -> float:
+    """Read a number of seconds: some providers write it as a text."""
+    try:
+        found = float(value) if isinstance(value, int | float | str) else default
+    except ValueError:
+        return default
+    return found if 0 < found < 10**9 else default
+
+
+def _rules(endpoints: Endpoints) -> ssl.SSLContext:
+    """Give the rules for TLS: those of the SMTP connection."""
+    parts = urlsplit(endpoints.token)
+    return tls_context(
+        Endpoint(parts.hostname or "", parts.port or 443, "tls", "localhost", ca_file=endpoints.ca_file)
+    )
+
+
+def _classes() -> tuple[Any, Any]:
+    """Give the session of the optional packages, and what makes it verify by our rules.
+
+    Raises:
+        CampaignFileError: they are not installed.
+
+    """
+    try:
+        from authlib.integrations.requests_client import OAuth2Session
+        from requests.adapters import HTTPAdapter
+    except ImportError:
+        raise CampaignFileError(
+            'auth = "oauth" needs optional packages that are not installed',
+            code="S660",
+            hint=f"install them: {INSTALL}",
+        ) from None
+
+    class Verified(HTTPAdapter):  # type: ignore[misc,unused-ignore]
+        """Requests' own way to the network, but with our rules for TLS instead of its own authorities."""
+
+        def __init__(self, rules: ssl.SSLContext) -> None:
+            self._rules = rules
+            super().__init__()
+
+        def init_poolmanager(self, *args: Any, **more: Any) -> None:
+            super().init_poolmanager(*args, ssl_context=self._rules, **more)
+
+        def proxy_manager_for(self, proxy: str, **more: Any) -> Any:
+            return super().proxy_manager_for(proxy, ssl_context=self._rules, **more)
+
+        def build_connection_pool_key_attributes(self, request: Any, verify: object, cert: Any = None) -> Any:
+            """Leave out authorities that the environment names: those of the rules count."""
+            del verify
+            verified = True
+            return super().build_connection_pool_key_attributes(request, verified, cert)
+
+        def cert_verify(self, conn: Any, url: str, verify: object, cert: object) -> None:
+            """Leave it to the rules: requests would add its own authorities to them."""
+
+    return OAuth2Session, Verified
+
+
+# --- where an account's tokens come from -----------------------------------------------------------------
+
+
+def endpoints_of(account: Account) -> Endpoints:
+    """Say where the tokens of an account with ``auth = "oauth"`` come from.
+
+    Raises:
+        CampaignFileError: neither its provider nor the account says it.
+        AuthError: the issuer's own description cannot be read.
+        ConnectionLost: the issuer does not answer.
+
+    """
+    if account.issuer:
+        return _discovered(account)
+    known = account.preset.oauth if account.preset else None
+    if known is None:
+        raise CampaignFileError(
+            f"account {account.name} does not say where its tokens come from",
+            code="C411",
+            hint='write issuer = "https://login.example.org" (its OpenID issuer), or provider = "gmail"',
+        )
+    fill = {"tenant": account.tenant}
+    scopes = account.scopes or (known.application_scopes if account.grant == "application" else known.scopes)
+    return Endpoints(
+        title=account.preset.title if account.preset else account.host,
+        authorize=known.authorize.format_map(fill),
+        token=known.token.format_map(fill),
+        device=known.device.format_map(fill),
+        scopes=scopes,
+        extra=known.extra,
+        ca_file=None,
+    )
+
+
+def _discovered(account: Account) -> Endpoints:
+    """Read what the issuer says of itself (OpenID Connect Discovery 1.0, RFC 8414)."""
+    issuer = account.issuer or ""
+    if not issuer.startswith("https://"):
+        raise CampaignFileError(
+            f"the issuer of account {account.name} must be an https address, not {quoted(issuer)}",
+            code="C411",
+            hint='write issuer = "https://login.example.org"',
+        )
+    blank = Endpoints(
+        urlsplit(issuer).hostname or issuer, "", issuer, "", account.scopes, {}, account.ca_file
+    )
+    client = OAuthClient(blank, "", "", account=account.name)
+    with client._session() as session:  # noqa: SLF001  the same way to the same place
+        address = issuer.rstrip("/") + "/.well-known/openid-configuration"
+        told = session.get(address, withhold_token=True, **_CALL).json()
+        authorize, token = told["authorization_endpoint"], told["token_endpoint"]
+        device = told.get("device_authorization_endpoint") or ""
+        if not all(isinstance(text, str) for text in (authorize, token, device)):
+            raise TypeError
+    if not all(text.startswith("https://") for text in (authorize, token, device) if text):
+        raise AuthError(f"{issuer} names addresses that are not https", code="S663")
+    return Endpoints(
+        title=blank.title,
+        authorize=authorize,
+        token=token,
+        device=device,
+        scopes=account.scopes or ("openid", "email", "offline_access"),
+        extra={"prompt": "consent"},
+        ca_file=account.ca_file,
+    )
+
+
+class ServiceAccount(Struct, frozen=True):
+    """The key of a service account, as Google's console gives it."""
+
+    client_email: str
+    private_key: str
+
+    @classmethod
+    def read(cls, path: Path) -> ServiceAccount:
+        """Read the JSON file.
+
+        Raises:
+            AuthError: it cannot be read, or is none.
+
+        """
+        import msgspec
+
+        from mailmerge.folders import read_plain
+
+        try:
+            return msgspec.json.decode(read_plain(path, 1_000_000), type=cls)
+        except (OSError, msgspec.DecodeError):
+            raise AuthError(
+                f"{path} is not the key of a service account",
+                code="S661",
+                hint="the console gives it as a JSON file with client_email and private_key",
+            ) from None
+
+    def __repr__(self) -> str:
+        return f"ServiceAccount({self.client_email!r})"
+
+    def sign(self, claims: Mapping[str, object]) -> str:
+        """Sign what the token endpoint wants to know."""
+        from joserfc import jwt
+        from joserfc.errors import JoseError
+        from joserfc.jwk import RSAKey
+
+        try:
+            return jwt.encode({"alg": "RS256"}, dict(claims), RSAKey.import_key(self.private_key))
+        except (JoseError, ValueError) as error:
+            raise AuthError(f"the private key of {self.client_email} cannot be used", code="S661") from error

@@ -1,0 +1,224 @@
+"""Access tokens for sign-ins: the one that is there, or a fresh one, fetched once for all processes.
+
+Some providers give a new refresh token with each access token and refuse the old one from then on. The new
+one is written to disk before anything else happens with it, and stays there until the store has it: a process
+that is killed between the two writes loses nothing. One process at a time renews; the others use what it got.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Struct
+
+from mailmerge import files
+from mailmerge.config.account_secrets import keyring_service, printed_by
+from mailmerge.errors import AuthError, FileError
+from mailmerge.folders import read_plain
+from mailmerge.ledger.locks import Lock, LockWait
+from mailmerge.masking import Secret
+from mailmerge.sign_in.oauth import OAuthClient, ServiceAccount, endpoints_of
+from mailmerge.suggest import word
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from mailmerge.config.accounts import Account
+    from mailmerge.config.secret_store import SecretStore
+    from mailmerge.sign_in.oauth import Tokens
+
+_SPARE = 90.0
+"""Seconds that a token must still last to be worth using."""
+_LARGEST = 1_000_000
+_WAIT = 60.0
+"""Seconds to wait for another process that renews."""
+
+
+class Registration(Struct, frozen=True):
+    """What a person brought along, and what the sign-in gave: kept in the secret store."""
+
+    client_secret: str = ""
+    refresh_token: str = ""
+
+    def __repr__(self) -> str:
+        return "Registration()"
+
+
+class _Cached(Struct, frozen=True):
+    """What lies in the state folder between runs; a private file."""
+
+    access_token: str = ""
+    expires_at: float = 0.0
+    refresh_token: str = ""
+    """A newer one than the store has; empty: the store has the newest."""
+
+    def __repr__(self) -> str:
+        return "_Cached()"
+
+
+class _RenewalLock(Lock):
+    """One process renews the tokens of an account at a time."""
+
+    code = "L711"
+
+
+class TokenSource:
+    """Gives the access tokens of one account with ``auth = "oauth"``.
+
+    Args:
+        account: who signs in.
+        store: where its refresh token is kept.
+        folder: the user's state folder, for the token itself and the lock.
+        give_up: says when to wait no longer for another process.
+
+    """
+
+    def __init__(
+        self,
+        account: Account,
+        store: SecretStore,
+        folder: Path,
+        *,
+        give_up: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._account = account
+        self._store = store
+        self._give_up = give_up
+        name = hashlib.sha256(f"{account.host}\0{account.user}".encode("utf-8", "replace")).hexdigest()[:16]
+        self._path = folder / f"token-{name}.json"
+        self._lock_path = folder / f"token-{name}.lock"
+
+    def token(self, *, refused: str = "") -> Secret:
+        """Give a token that still lasts; *refused* is one that the server did not take.
+
+        Raises:
+            AuthError: nobody has signed in, or the provider does not renew it any more.
+            ConnectionLost: the provider does not answer.
+            InUseError: another process is renewing, and does not finish.
+
+        """
+        cached = self._read()
+        if self._usable(cached, refused):
+            return self._secret(cached.access_token)
+        what = f"the sign-in of {self._account.user}"
+        with _RenewalLock(self._lock_path, what, wait=LockWait(_WAIT, self._give_up)):
+            cached = self._read()
+            if not self._usable(cached, refused):
+                cached = self._renewed(cached)
+        return self._secret(cached.access_token)
+
+    def begin(self, registration: Registration, tokens: Tokens, *, in_file: bool) -> str:
+        """Keep what a new sign-in gave; say in words where.
+
+        Raises:
+            AuthError: no keyring takes it, and *in_file* is not set.
+            FileError: a file cannot be written.
+
+        """
+        with _RenewalLock(self._lock_path, f"the sign-in of {self._account.user}", wait=LockWait(_WAIT)):
+            kept = msgspec.structs.replace(registration, refresh_token=tokens.refresh)
+            place = self._keep(kept, in_file=in_file)
+            self._write(_Cached(tokens.access, tokens.expires_at))
+        return place
+
+    def forget(self) -> list[str]:
+        """Remove the tokens; say in words where they were.
+
+        Raises:
+            FileError: a file cannot be removed.
+
+        """
+        places = self._store.forget(token_service(self._account), self._account.user or "")
+        if self._path.exists():
+            files.remove_file(self._path)
+            places.append(str(self._path))
+        return places
+
+    def client_secret(self) -> str:
+        """Give the application's secret: what the account's command prints, else what is kept; or nothing.
+
+        Raises:
+            AuthError: the command fails, or what is kept is damaged or can be read by others.
+
+        """
+        if self._account.password_command:
+            return printed_by(self._account.password_command, self._give_up)
+        return self._registration()[0].client_secret
+
+    # --- renewing -------------------------------------------------------------------------------------
+
+    def _renewed(self, cached: _Cached) -> _Cached:
+        account = self._account
+        kept, in_file = self._registration()
+        client = OAuthClient(
+            endpoints_of(account), account.client_id or "", self.client_secret(), account=account.name
+        )
+        if account.service_account is not None:
+            tokens = client.as_service_account(
+                ServiceAccount.read(account.service_account), account.user or ""
+            )
+        elif account.grant == "application":
+            tokens = client.as_application()
+        else:
+            refresh = cached.refresh_token or kept.refresh_token
+            if not refresh:
+                raise AuthError(
+                    f"nobody has signed in as {account.user} at {client.endpoints.title} yet",
+                    code="S661",
+                    hint=f"sign in: mailmerge login {word(account.name)}",
+                )
+            tokens = client.refresh(refresh)
+            newest = tokens.refresh or refresh
+            if newest != kept.refresh_token:
+                self._write(_Cached(tokens.access, tokens.expires_at, newest))
+                try:
+                    self._keep(msgspec.structs.replace(kept, refresh_token=newest), in_file=in_file)
+                except (AuthError, FileError):
+                    return _Cached(tokens.access, tokens.expires_at, newest)  # it stays where it is for now
+        renewed = _Cached(tokens.access, tokens.expires_at)
+        self._write(renewed)
+        return renewed
+
+    def _usable(self, cached: _Cached, refused: str) -> bool:
+        token = cached.access_token
+        return bool(token) and token != refused and cached.expires_at > time.time() + _SPARE
+
+    def _secret(self, token: str) -> Secret:
+        return Secret(token, origin="the provider")
+
+    def _registration(self) -> tuple[Registration, bool]:
+        """Give what is kept, and whether it is kept in a file."""
+        found = self._store.find(token_service(self._account), self._account.user or "")
+        if found is None:
+            return Registration(), False
+        text, place = found
+        try:
+            return msgspec.json.decode(text.encode(), type=Registration), place != "the system keyring"
+        except msgspec.DecodeError:
+            raise AuthError(
+                f"the sign-in that is kept in {place} is damaged",
+                code="S665",
+                hint=f"sign in again: mailmerge login {word(self._account.name)}",
+            ) from None
+
+    def _keep(self, registration: Registration, *, in_file: bool) -> str:
+        text = msgspec.json.encode(registration).decode()
+        return self._store.keep(token_service(self._account), self._account.user or "", text, in_file=in_file)
+
+    def _read(self) -> _Cached:
+        try:
+            return msgspec.json.decode(read_plain(self._path, _LARGEST), type=_Cached)
+        except (OSError, msgspec.DecodeError):
+            return _Cached()  # there is none, or none that can be read: another one is fetched
+
+    def _write(self, cached: _Cached) -> None:
+        files.write_file(self._path, msgspec.json.encode(cached))
+
+
+def token_service(account: Account) -> str:
+    """Give the name under which the store keeps an account's sign-in."""
+    return f"{keyring_service(account)} oauth"
