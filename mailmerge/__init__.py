@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from mailmerge.model import Delivery as Delivery
     from mailmerge.model import Diagnostic as Diagnostic
     from mailmerge.model import Envelope as Envelope
+    from mailmerge.model import Grant as Grant
     from mailmerge.model import Message as Message
     from mailmerge.model import Missing as Missing
     from mailmerge.model import Outcome as Outcome
@@ -84,6 +85,7 @@ if TYPE_CHECKING:
     from mailmerge.options import Jobs as Jobs
     from mailmerge.options import MessageOptions as MessageOptions
     from mailmerge.options import SendOptions as SendOptions
+    from mailmerge.providers import OAuthEndpoints as OAuthEndpoints
     from mailmerge.providers import Provider as Provider
     from mailmerge.providers import ProviderServer as ProviderServer
     from mailmerge.recipients import RecipientList as RecipientList

@@ -42,9 +42,9 @@ OWN_COLUMNS = (
 TlsMode = Literal["starttls", "tls", "none"]
 """TLS after STARTTLS, from the first octet, or not at all."""
 SignIn = Literal["password", "oauth", "token", "certificate", "none"]
+"""How an account signs in: a password, tokens that we fetch, tokens that a program prints, a certificate."""
 Grant = Literal["person", "application"]
 """Whose right to send a token says: a person's, who signs in, or an application's own."""
-"""What a server is shown: a password, a bearer token, or nothing."""
 Mode = Literal["off", "grouped", "overlap", "window"]
 """Messages in flight: one; the next one's envelope while a reply is awaited; several."""
 Pipeline = Literal["auto", "off", "overlap", "window"]

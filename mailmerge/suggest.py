@@ -228,6 +228,11 @@ class Suggestion(Struct, frozen=True):
         return self.text
 
 
+def login_command(account: str = "") -> str:
+    """Write the command that signs in with an account; without a name: one that asks which."""
+    return f"mailmerge login {word(account)}".rstrip() if account else "mailmerge login"
+
+
 def suggested(invocation: Invocation, command: str, *words: str, shell: Shell | None = None) -> Suggestion:
     """Write the command that means this run's campaign, rows and account again, and adds *words*.
 

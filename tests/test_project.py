@@ -51,7 +51,13 @@ def test_what_tests_import_is_in_a_dependency_group():
     """``pip install --group tests .`` is all that a test needs."""
     document = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     groups = [line for name in ("tests", "soak") for line in _group(document["dependency-groups"], name)]
-    declared = {_module(line) for line in [*document["project"]["dependencies"], *groups]}
+    extras = [
+        line
+        for extra in document["project"]["optional-dependencies"].values()
+        for line in extra
+        if not line.startswith(document["project"]["name"])
+    ]
+    declared = {_module(line) for line in [*document["project"]["dependencies"], *extras, *groups]}
     ours = {"mailmerge"} | {path.stem for path in (ROOT / "tests").glob("*")}
 
     imported = {name for path in (ROOT / "tests").rglob("*.py") for name in _imports(path)}

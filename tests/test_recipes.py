@@ -182,7 +182,7 @@ class Copy:
 def copy(tmp_path: Path) -> Iterator[Copy]:
     """A copy of this checkout, whose account is a server that knows one way to sign in only."""
     accept = {"AUTH": say("235 2.7.0 welcome")}
-    with FaultServer(accept, extensions=("AUTH OAUTHBEARER",)) as server:
+    with FaultServer(accept, extensions=("AUTH X-HOUSE",)) as server:
         yield Copy(tmp_path, server.port)
 
 

@@ -71,7 +71,7 @@ def login(*, who: str | None, **options: Any) -> int:
         raise CampaignFileError(
             f'account {account.name} signs in with auth = "{account.auth}": there is nothing to keep',
             code="C411",
-            hint="try it: mailmerge check --smtp",
+            hint="check --smtp tries it",
         )
     out(f"{account.user} is signed in at {account.host}. Kept in {place}.")
     again = suggested(Invocation("login", given={"account": (account.name,)}), "check", "--smtp")

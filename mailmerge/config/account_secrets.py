@@ -18,7 +18,7 @@ from mailmerge.config.secret_store import SecretStore
 from mailmerge.errors import AuthError
 from mailmerge.masking import Secret
 from mailmerge.options import ACCOUNT, SECRET
-from mailmerge.suggest import word
+from mailmerge.suggest import login_command, word
 
 if TYPE_CHECKING:
     import subprocess
@@ -110,12 +110,19 @@ def keyring_service(account: Account) -> str:
     return f"mailmerge {account.host}"
 
 
+def _keeping(account: Account) -> str:
+    """Write the command that keeps the password; an account that the environment makes has no name."""
+    if account.source in {"config", "preset"}:
+        return login_command(account.name)
+    return f'keyring set "{keyring_service(account)}" {word(account.user or "")}'
+
+
 def _nothing_found(account: Account, what: str, notes: list[str]) -> AuthError:
     command = "token_command" if account.auth == "token" else "password_command"
     ways = (
         "set MAILMERGE_SMTP_PASSWORD or SMTP_AUTH in the environment or in .env",
         f"name a {command} in [accounts.{account.name}]",
-        f"keep it in the system keyring, or in a private file: mailmerge login {word(account.name)}",
+        f"keep it in the system keyring: {_keeping(account)}",
         "or run in a terminal and type it",
     )
     more = [f"`mailmerge providers {account.provider}` tells how to get one"] if account.provider else []

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from mailmerge import files
 from mailmerge.errors import AuthError
 from mailmerge.folders import read_plain
-from mailmerge.suggest import word
+from mailmerge.suggest import login_command, word
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,7 +62,7 @@ class SecretStore:
             raise AuthError(
                 f"the file {path} does not contain a secret",
                 code="S665",
-                hint="remove it, and keep the secret again: mailmerge login",
+                hint=f"remove it, and keep the secret again: {login_command()}",
             )
         return secret, str(path)
 
@@ -117,7 +117,7 @@ def _refuse_shared(path: Path) -> None:
         raise AuthError(
             f"the secret in {path} belongs to another user",
             code="S665",
-            hint="remove the file, and keep the secret again: mailmerge login",
+            hint=f"remove the file, and keep the secret again: {login_command()}",
         )
     if stat.S_IMODE(found.st_mode) & 0o077:
         raise AuthError(

@@ -19,6 +19,7 @@ from mailmerge.errors import AuthError, CampaignFileError, ConnectionLost
 from mailmerge.masking import Secret
 from mailmerge.smtp.connect import tls_context
 from mailmerge.smtp.endpoint import Endpoint
+from mailmerge.suggest import login_command
 from mailmerge.text import quoted
 
 if TYPE_CHECKING:
@@ -302,7 +303,7 @@ class OAuthClient:
         what, hint = _REFUSALS.get(
             error, ("refuses", "Check `client_id`, `tenant` and `scopes` of the account.")
         )
-        hint = hint.format(login=f"mailmerge login {self._account}")
+        hint = hint.format(login=login_command(self._account))
         code = "S662" if error == "invalid_grant" else "S663"
         return AuthError(f"{title} {what} ({told[:500]})", code=code, hint=hint)
 

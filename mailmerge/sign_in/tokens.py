@@ -21,7 +21,7 @@ from mailmerge.folders import read_plain
 from mailmerge.ledger.locks import Lock, LockWait
 from mailmerge.masking import Secret
 from mailmerge.sign_in.oauth import OAuthClient, ServiceAccount, endpoints_of
-from mailmerge.suggest import word
+from mailmerge.suggest import login_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -169,7 +169,7 @@ class TokenSource:
                 raise AuthError(
                     f"nobody has signed in as {account.user} at {client.endpoints.title} yet",
                     code="S661",
-                    hint=f"sign in: mailmerge login {word(account.name)}",
+                    hint=f"sign in: {login_command(account.name)}",
                 )
             tokens = client.refresh(refresh)
             newest = tokens.refresh or refresh
@@ -202,7 +202,7 @@ class TokenSource:
             raise AuthError(
                 f"the sign-in that is kept in {place} is damaged",
                 code="S665",
-                hint=f"sign in again: mailmerge login {word(self._account.name)}",
+                hint=f"sign in again: {login_command(self._account.name)}",
             ) from None
 
     def _keep(self, registration: Registration, *, in_file: bool) -> str:

@@ -17,6 +17,7 @@ from mailmerge.smtp.endpoint import TLS_MODE_HINT
 from mailmerge.smtp.replies import Extensions, classify, refused_session
 from mailmerge.smtp.reply_rules import REFUSED_SIGN_IN
 from mailmerge.smtp.state import Auth, Life, Overlap, StartTls, Step, Trigger
+from mailmerge.suggest import login_command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,7 +32,7 @@ _HINTS: Mapping[SignIn, str] = {
     "certificate": "Does the server know the certificate in `cert_file`, and may it act as `user`? Without "
     "`user` the server takes the name in the certificate.",
     "token": 'Is the token for `user`, and does it allow sending by SMTP? With auth = "oauth" sign in again '
-    "as that user: mailmerge login.",
+    f"as that user: {login_command()}.",
 }
 """What to look at where not a password was refused."""
 _UNKNOWN_COMMAND = {500, 502, 504}

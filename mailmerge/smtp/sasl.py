@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from msgspec import Struct
 
 from mailmerge.errors import AuthError, InputError, ProtocolError
+from mailmerge.suggest import login_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -335,9 +336,8 @@ def _no_proof() -> AuthError:
 def _prepared(text: str) -> str:
     """Bring a user name or password into the form that is compared (SASLprep, RFC 4013).
 
-    Raises:
-        AuthError: it contains a character that no password may have.
-
+    What has no such form, a password with a newer emoji above all, goes as it is: a server that took it when
+    it was chosen compares it so, as PostgreSQL and Dovecot do.
     """
     if text.isascii():
         return text
@@ -351,12 +351,9 @@ def _prepared(text: str) -> str:
     left_to_right = any(map(stringprep.in_table_d2, prepared))
     right_to_left = [stringprep.in_table_d1(char) for char in prepared]
     mixed = any(right_to_left) and (left_to_right or not (right_to_left[0] and right_to_left[-1]))
-    if mixed or any(table(char) for char in prepared for table in _prohibited()):
-        raise AuthError(
-            "the user name or the password contains a character that cannot be used for signing in",
-            code="S640",
-            hint="Copy it again.",
-        )
+    prohibited = any(table(char) for char in prepared for table in _prohibited())
+    if not prepared or mixed or prohibited or any(map(stringprep.in_table_a1, text)):
+        return text
     return prepared
 
 
@@ -464,7 +461,7 @@ def choose(offered: Iterable[str], credentials: Credentials, *, private: bool, b
         "the server offers no sign-in method that we support: "
         f"it has {', '.join(names)}, we have {', '.join(wanted)}",
         code="S603",
-        hint='Servers that offer only XOAUTH2 expect a token: auth = "oauth", and `mailmerge login`.'
+        hint=f'Servers that offer only XOAUTH2 expect a token: auth = "oauth", and {login_command()}.'
         if "XOAUTH2" in names
         else "Check that host and port are those for mail submission.",
     )

@@ -23,6 +23,7 @@ def test_every_code_that_is_raised_has_a_page_and_every_page_a_code() -> None:
     """Nothing is shown that cannot be explained, and nothing is explained that is never shown."""
     sources = [path.read_text("utf-8") for path in (ROOT / "mailmerge").rglob("*.py")]
     raised = {code for source in sources for code in CODE.findall(source) if code[0] in AREAS}
+    raised -= {"S256"}  # a way to check codes of OAuth
     assert raised - set(catalogue()) == set()
     assert set(catalogue()) - raised == set()
 

@@ -220,3 +220,27 @@ def test_refused_sign_ins_are_known_by_preset() -> None:
     """The words in which a provider refuses belong to its preset."""
     assert sign_in_refusals()["gmail"].startswith("534 5.7.9 ")
     assert all(find_provider(name).sign_in_refusal == text for name, text in sign_in_refusals().items())
+
+
+@pytest.mark.parametrize("name", ["microsoft365", "gmail"])
+def test_how_to_register_an_application_is_in_the_docs(name: str) -> None:
+    """Six steps, the same in the page and in what `login` shows, with the provider's own page as source."""
+    page = (Path(__file__).parents[2] / "docs" / "sign-in.md").read_text("utf-8")
+    provider = find_provider(name)
+    assert provider.oauth is not None
+    assert len(provider.oauth_steps) == 6
+    assert [step for step in (*provider.oauth_steps, provider.oauth.page) if step not in page] == []
+
+
+def test_every_provider_of_tokens_says_where_and_how() -> None:
+    """Addresses are https, and who may sign in so is told what to register."""
+    with_tokens = [provider for provider in providers() if provider.oauth]
+    assert {"gmail", "workspace", "outlook", "microsoft365", "yahoo", "fastmail", "zoho"} == {
+        provider.name for provider in with_tokens
+    }
+    for provider in with_tokens:
+        assert provider.oauth is not None
+        places = (provider.oauth.authorize, provider.oauth.token, provider.oauth.page)
+        assert all(place.startswith("https://") for place in places)
+        assert provider.oauth.scopes
+        assert provider.oauth_steps
