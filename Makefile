@@ -91,7 +91,7 @@ soak: $(TEST)/venv/installed
 $(TEST)/venv/installed: pyproject.toml
 	$(call new_venv,$(TEST)/venv)
 	@$(TEST)/venv/bin/python $(PIP) install --group tests hatchling
-	@$(TEST)/venv/bin/python $(PIP) install ".[oauth,xls]" && $(TEST)/venv/bin/python $(PIP) uninstall -y mailmerge-kit
+	@$(TEST)/venv/bin/python $(PIP) install ".[imap,oauth,xls]" && $(TEST)/venv/bin/python $(PIP) uninstall -y mailmerge-kit
 	@touch $@
 
 check: $(CHECK)/venv/installed
