@@ -98,7 +98,7 @@ def near(name: str, names: Iterable[str], *, strict: bool = False) -> tuple[str,
     for candidate in names:
         other = _folded(candidate)
         matcher.set_seq1(other)
-        slip = not strict and _one_slip(word, other)
+        slip = not strict and one_slip(word, other)
         ratio = matcher.ratio()
         if slip or ratio >= (_ALMOST_EQUAL if strict else _SIMILAR):
             ranked.append((not slip, -ratio, candidate))
@@ -117,7 +117,7 @@ def _folded(name: str) -> str:
     return name.casefold().replace(" ", "_").replace("-", "_")
 
 
-def _one_slip(one: str, other: str) -> bool:
+def one_slip(one: str, other: str) -> bool:
     """Tell whether one letter was left out, added, changed or swapped: difflib is blind in short words."""
     if one == other:
         return True

@@ -19,6 +19,7 @@ from mailmerge.check.rules.deliverability import longer_than_a_day
 from mailmerge.clock import SystemClock
 from mailmerge.errors import AuthError, CampaignFileError, RowError, SessionError, TlsError
 from mailmerge.model import Envelope, Message, Phase, Place, Scope, Status
+from mailmerge.recipients.survey import typed_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -145,7 +146,7 @@ def _links(definition: Definition) -> Iterator[str]:
     recipients = definition.open_list()
     composer = definition.composer(recipients)
     seen: set[str] = set()
-    for number, recipient in enumerate(recipients):
+    for number, recipient in enumerate(typed_rows(recipients, composer.renderer.used_names)):
         if number >= _ROWS_FOR_LINKS:
             return
         try:

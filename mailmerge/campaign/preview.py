@@ -29,6 +29,7 @@ from mailmerge.plan.rows import RowMaker, plan_row
 from mailmerge.preview.live import FileStates, file_states
 from mailmerge.preview.preview_page import PageRow, PageWriter, diagnostic_values
 from mailmerge.recipients import parse_rows
+from mailmerge.recipients.survey import typed_rows
 from mailmerge.render.environments import END, START, unmarked
 from mailmerge.report.summary import standing_line
 from mailmerge.suggest import suggested
@@ -78,6 +79,8 @@ class Previewed(Struct):
     counts: dict[str, int] = field(default_factory=dict)
     problems: DiagnosticCollector = field(default_factory=DiagnosticCollector)
     sampled: bool = False
+    partial: bool = False
+    """Only these rows were planned: what only the whole list shows was not looked at."""
     files: dict[int, int] = field(default_factory=dict)
     """How many of the messages looked at have how many attachments; empty: there is no rule for any."""
 
@@ -159,7 +162,7 @@ def write_preview(
             page = PageWriter(stream, definition.name, marks=(START, END), live=live)
             done = look.write(page, choice, placed)
             page.finish(look.facts(done, choice))
-    done.shown = page.count
+    done.shown, done.partial = page.count, look.size is None
     return done
 
 
@@ -274,7 +277,8 @@ class _Look:
         standing = Standing(self._ledger, None, self._join)
         last = None if selection is None else selection.last
         known = self._recipients.warnings
-        for n, recipient in enumerate(self._recipients):
+        rows = typed_rows(self._recipients, self._composer.renderer.used_names)
+        for n, recipient in enumerate(rows):
             if last is not None and recipient.row > last:
                 break
             if selection is not None and recipient.row not in selection:

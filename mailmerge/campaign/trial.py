@@ -24,6 +24,7 @@ from mailmerge.errors import AuthError, CampaignFileError, LedgerError, SessionE
 from mailmerge.model import Counts, Message, Status
 from mailmerge.plan.composer import identifier
 from mailmerge.recipients import parse_rows
+from mailmerge.recipients.survey import typed_rows
 from mailmerge.sending.runs import Reason, RunEnd
 from mailmerge.sending.throttle import Throttle, all_rates
 from mailmerge.suggest import suggested
@@ -219,7 +220,7 @@ def _messages(
     selection = parse_rows(request.rows) if request.rows else None
     recipients = definition.open_list()
     composer, secret = definition.composer(recipients, account), secrets.token_bytes(32)
-    for recipient in recipients:
+    for recipient in typed_rows(recipients, composer.renderer.used_names):
         if selection is not None and recipient.row not in selection:
             continue
         rendered = composer.render(recipient)

@@ -143,6 +143,8 @@ class PreviewCommand:
         if done.shown:
             problems = found(done.problems)
             out(f"{problems[:1].upper()}{problems[1:]}. {_written(done, path, opened=opened)}")
+            if done.partial:
+                note("Checks of the whole list, such as duplicates and junk: not looked at.")
             if done.files:
                 note(f"Files: {attachments(done.files)}")
         else:

@@ -290,6 +290,8 @@ class RecipientList(ABC):
     """What knows the rows that are no recipients; None: each row is one."""
     sheet: str = ""
     """The name of a workbook's sheet; empty: this list is no workbook."""
+    only_texts = False
+    """Whether it can have no cells but texts."""
 
     def __init__(self, path: Path, shown: str, header: Header, options: Options) -> None:
         self.path = path

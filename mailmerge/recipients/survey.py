@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from mailmerge.model import Diagnostic, Place, Severity
 from mailmerge.recipients.junk import HIDDEN_AT, OWN_FIELD, ROUNDED, names_something, search
+from mailmerge.recipients.mistyped import domains, is_slip, meant_by
 from mailmerge.recipients.recipient_list import find_column
 from mailmerge.recipients.types import cell_type, number_type
 from mailmerge.text import BLANKS, INVISIBLE, excerpt, plural, quoted, trimmed
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 _AS_ADDRESS, _AS_NAME = "as an address", "as a name"
 _MOST_TEXTS = 10_000
 """Different junk texts of one kind in a column that are remembered: with more, the column is lost."""
+_MOST_DOMAINS = 100_000
+"""Different domains that are counted."""
 _FIFTEEN_DIGITS = 10**15
 _ENOUGH = 20
 """Numbers of a block that begin with a nought and are looked at."""
@@ -106,6 +109,20 @@ class Surveyed(Struct, frozen=True):
         return replace(recipient, values=tuple(values))
 
 
+def typed_rows(recipients: RecipientList, read: frozenset[str]) -> Iterator[Recipient]:
+    """Give the rows with the types that the whole list gives its columns: for who makes only some of them.
+
+    The list is read to its end before, unless its first rows show that no column has other cells than texts
+    that are no numbers. What else the whole list would show is not looked at.
+    """
+    survey = Survey(recipients, read)
+    rows = iter(recipients)
+    while survey.is_open and (block := list(islice(rows, BLOCK))):
+        survey.add([recipient.row for recipient in block], [recipient.values for recipient in block])
+    types = survey.finish().types if survey.is_open else {}
+    return Surveyed(types=types).settled(recipients) if types else iter(recipients)
+
+
 class Survey:
     """Looks at the rows of a list, a block at a time.
 
@@ -125,18 +142,33 @@ class Survey:
         typed = {find_column(columns, name, "data.types"): kind for name, kind in options.types.items()}
         key = -1 if options.key is None else find_column(columns, options.key, "data.key")
         self._columns = [
-            _Column(at, heading, name, typed.get(at), is_key=at == key, in_workbook=bool(recipients.sheet))
+            _Column(
+                at,
+                heading,
+                name,
+                typed.get(at),
+                is_key=at == key,
+                in_workbook=bool(recipients.sheet),
+                only_texts=recipients.only_texts,
+            )
             for at, (heading, name) in enumerate(zip(columns.headings, columns.names, strict=True))
             if at == key or {heading, name} & read
         ]
         self._written = written
         self._shown = recipients.shown
+        self._rows = 0
 
     def add(self, rows: Sequence[int], values: Sequence[Sequence[Cell]]) -> None:
         """Look at the cells of the next rows, which have these numbers."""
+        self._rows += len(rows)
         for column in self._columns:
             at = column.position
             column.add([cells[at] for cells in values], rows)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a column may get a type that is not declared."""
+        return any(column.is_open for column in self._columns)
 
     def finish(self, roles: Callable[[], Mapping[str, str]] = dict) -> Surveyed:
         """Say what was found in all rows together.
@@ -165,6 +197,8 @@ class Survey:
                 if role is not None:
                     faults.setdefault(column.position, {}).update(hits.faults(column, role, place))
                 findings += hits.told(column, role, place)
+        for column in self._columns:
+            findings += column.mistyped(self._rows, self._place(column))
         trimmed_cells = sum(column.trimmed for column in self._columns)
         faults = {position: found for position, found in faults.items() if found}
         return Surveyed(tuple(findings), tuple(notes), trimmed_cells, faults, types)
@@ -295,11 +329,27 @@ class _Hits:
         return self.kind.hint.format(name=column.name)
 
 
+class _Slip(Struct):
+    """A domain that may be mistyped."""
+
+    meant: str
+    count: int = 0
+    first: list[tuple[int, str]] = field(default_factory=list)
+
+
 class _Column:
     """What is known of a column so far."""
 
     def __init__(
-        self, position: int, heading: str, name: str, declared: str | None, *, is_key: bool, in_workbook: bool
+        self,
+        position: int,
+        heading: str,
+        name: str,
+        declared: str | None,
+        *,
+        is_key: bool,
+        in_workbook: bool,
+        only_texts: bool,
     ) -> None:
         self.position = position
         self.heading = heading
@@ -316,10 +366,14 @@ class _Column:
         self.numbers: NumberColumn | None = None if self.settled else NumberColumn()
         """What is known of its numbers; None: it has other texts."""
         self.junk: dict[Kind, _Hits] = {}
+        self._domains: set[str] = set()
+        self.slips: dict[str, _Slip] = {}
+        """Domains that may be mistyped."""
         self._means_text = declared == "text"
         self._searched = declared is None or self._means_text
         self._names = is_key or names_something(heading)
         self._in_workbook = in_workbook
+        self._only_texts = only_texts
 
     def add(self, cells: list[Any], rows: Sequence[int]) -> None:
         """Look at the cells of a block of rows."""
@@ -338,10 +392,39 @@ class _Column:
             for at, kind in search(joined, cells, name=self._names):
                 if not (kind.meant and self._means_text):
                     self._hit(kind, rows[at], cells[at])
+        if "@" in joined:
+            self._look_at_domains(joined, cells, rows)
         if not self.settled:
             self._count_texts(cells, rows)
             if self.numbers:
                 self._take_numbers(joined, cells)
+
+    def _look_at_domains(self, joined: str, cells: list[str], rows: Sequence[int]) -> None:
+        """Look at the domains of addresses, and count those that may be mistyped."""
+        found = domains(joined, len(cells), _END)
+        new = set(found).difference(self._domains)
+        if len(self._domains) < _MOST_DOMAINS:
+            self._domains |= new
+        self.slips |= {domain: _Slip(meant) for domain in new if (meant := meant_by(domain)) is not None}
+        for domain, slip in self.slips.items():
+            count = found.count(domain)
+            slip.count += count
+            if count and len(slip.first) < FIRST_CELLS:
+                named = (at for at, cell in enumerate(cells) if f"@{domain}" in cell.lower())
+                slip.first += [(rows[at], cells[at]) for at in islice(named, FIRST_CELLS - len(slip.first))]
+
+    def mistyped(self, rows: int, place: Place) -> Iterator[Diagnostic]:
+        """Yield what is to be said of domains that were probably mistyped, in a list of this many *rows*."""
+        for domain, slip in self.slips.items():
+            if is_slip(slip.count, rows):
+                named = ", ".join(_cells(slip.first)) + (", ..." if slip.count > len(slip.first) else "")
+                yield Diagnostic(
+                    "D263",
+                    f"{plural(slip.count, 'address', 'addresses')} at {domain}: {named}",
+                    f'did you mean {slip.meant}? If {domain} is right: [check] ignore = ["D263"]',
+                    severity=Severity.WARNING,
+                    place=place,
+                )
 
     def _hit(self, kind: Kind, row: int, text: str) -> None:
         if kind not in self.junk:
@@ -389,6 +472,11 @@ class _Column:
         if len(first) < FIRST_CELLS:
             first.append((row, text))
         return len(first) < FIRST_CELLS
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it may get a type that is not declared: it has numbers, or cells that are not texts."""
+        return not self.settled and (self.numbers is not None or not self._only_texts)
 
     @property
     def is_mixed(self) -> bool:

@@ -69,6 +69,8 @@ _LONGEST_SIGN = 8
 class TextList(RecipientList):
     """A list in a text file with one delimiter and quoted cells."""
 
+    only_texts = True
+
     def __init__(
         self,
         path: Path,

@@ -12,7 +12,7 @@ from mailmerge.plan.rows import Spool
 from mailmerge.plan.sqlite_store import SqlitePlanWriter
 from mailmerge.plan.store import MemoryPlan
 from mailmerge.recipients import from_rows, open_list
-from mailmerge.recipients.survey import Survey
+from mailmerge.recipients.survey import Survey, typed_rows
 from mailmerge.text import trimmed
 from mailmerge.values import Number, displayed
 
@@ -255,3 +255,24 @@ def test_a_key_is_never_read_as_a_number() -> None:
     """It is what it is."""
     recipients = from_rows([{"n": "1,50"}, {"n": "2,50"}], key="n")
     assert survey(recipients).notes == ()
+
+
+def test_rows_that_are_made_alone_have_the_types_of_the_whole_list(tmp_path: Path) -> None:
+    """The first row is a number because all others are, or a text because the last is none."""
+    path = tmp_path / "list.csv"
+    rows = "".join(f"p{n}@x.org,1.{n % 1000:03},50\n".replace(",50", ',"7,50"') for n in range(1500))
+    for last, kind in (('"8,50"', Number), ("none", str)):
+        path.write_text(f"email,ref,amount\n{rows}z@x.org,1,{last}\n")
+        first = next(iter(typed_rows(open_list(path), frozenset({"email", "amount"}))))
+        assert type(first.values[2]) is kind
+
+
+def test_mistyped_domains_are_named_with_their_cells() -> None:
+    """One warning for each, with what was meant; no row is invalid."""
+    rows = [{"email": address} for address in ("a@gmail.com", "b@Gmial.com", "c@example.org", "d@gmial.com")]
+    found = survey(from_rows(rows)).findings
+    assert [(one.code, one.message) for one in found] == [
+        ("D263", '2 addresses at gmial.com: "b@Gmial.com" in row 3, "d@gmial.com" in row 5')
+    ]
+    assert found[0].hint is not None
+    assert found[0].hint.startswith("did you mean gmail.com?")
