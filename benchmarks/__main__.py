@@ -26,12 +26,16 @@ from setting import Setting
 from sinks import sinks
 from starting import measure_starting
 from table import Results
+from workbooks import measure_workbooks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = ("build", "plan", "start", "lists", "formats", "ledger", "session", "throttle", "run", "memory")
+PARTS = (
+    *("build", "plan", "start", "lists", "workbooks", "formats", "ledger"),
+    *("session", "throttle", "run", "memory"),
+)
 
 
 def main() -> int:
@@ -86,6 +90,7 @@ def measure(setting: Setting, parts: set[str], results: Results) -> None:
     attempt("plan", lambda: measure_planning(setting, results))
     attempt("start", lambda: measure_starting(setting, results))
     attempt("lists", lambda: measure_lists(setting, results))
+    attempt("workbooks", lambda: measure_workbooks(setting, results))
     attempt("formats", lambda: measure_formats(setting, results))
     attempt("ledger", lambda: measure_ledger(setting, results))
     if not parts & {"session", "throttle", "run", "memory"}:

@@ -24,16 +24,20 @@ _LONGEST_ROW = 4 << 20
 _WITH_BLANKS = frozenset({"str", "inlineStr"})
 _FILLING = frozenset({"array", "dataTable"})
 """Formulas whose results stand in other cells, too."""
+_BLANKS = frozenset({9, 10, 13})
 _NUMBERS = frozenset({None, "n"})
 _LINK_FORMULA = re.compile(r'HYPERLINK\s*\(\s*"([^"]+)"', re.IGNORECASE)
 _END = b"</row>"
 _ROW = re.compile(r'\s*<row((?: [\w:]+="[^"<&]*")*) ?>')
 _ATTRIBUTE = re.compile(r' ([\w:]+)="([^"<&]*)"')
+_ENTITY = "&(?:amp|lt|gt|quot|apos|#[0-9]{1,7}|#x[0-9A-Fa-f]{1,6});"
+_LETTERS = "[^<&\\x00-\\x08\\x0b-\\x1f\\ufffe\\uffff]*"
 _CELL = (
     r'<c r="([A-Z]{1,3})([0-9]{1,10})"(?: s="([0-9]{1,6})")?(?: t="(n|s|b|inlineStr)")?'
     r"(?: ?/>|></c>|><v>([-+.0-9Ee]{1,100})</v></c>"
-    r'|><is><t(?: xml:space="preserve")?>([^<&\x00-\x08\x0b-\x1f\ufffe\uffff]*)</t></is></c>)'
+    rf'|><is><t(?: xml:space="preserve")?>({_LETTERS}(?:{_ENTITY}{_LETTERS})*)</t></is></c>)'
 )
+_ENTITIES = re.compile(_ENTITY)
 _ONE_CELL = re.compile(_CELL)
 _ALL_CELLS = re.compile(f"(?:{_CELL})*+")
 
@@ -300,6 +304,20 @@ class SheetParser:
             self._cells = []
 
 
+_NAMED = {"&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&apos;": "'"}
+
+
+def _character(entity: re.Match[str]) -> str:
+    """Give the character that an entity stands for, as far as XML has it."""
+    name = entity[0]
+    if name in _NAMED:
+        return _NAMED[name]
+    code = int(name[3:-1], 16) if name[2] == "x" else int(name[2:-1])
+    if not (code in _BLANKS or 0x20 <= code < 0xD800 or 0xE000 <= code < 0xFFFE or 0xFFFF < code < 0x110000):
+        raise ValueError(f"{name} is not a character")
+    return chr(code)
+
+
 def _is_hidden(attributes: dict[str, str]) -> bool:
     return attributes.get("hidden") in TRUE or _is_zero(attributes.get("ht", "1"))
 
@@ -393,6 +411,8 @@ class PlainRows:
                 else:
                     cell = numbers[style or None][value]
             elif letter:
+                if "&" in letter:
+                    letter = _ENTITIES.sub(_character, letter)  # noqa: PLW2901
                 cell = make.other("inlineStr", letter, style)
             else:
                 continue
