@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Protocol
 
-from mailmerge.recipients.cells import uncalculated
+from mailmerge.recipients.cells import text_cell, uncalculated
 from mailmerge.recipients.workbook import Range, cell_name, cell_position, cell_range
 from mailmerge.recipients.xlsx_cells import EMPTY, NOT_CALCULATED, Copies
 from mailmerge.recipients.xlsx_package import TRUE, local, parser_of
@@ -411,9 +411,7 @@ class PlainRows:
                 else:
                     cell = numbers[style or None][value]
             elif letter:
-                if "&" in letter:
-                    letter = _ENTITIES.sub(_character, letter)  # noqa: PLW2901
-                cell = make.other("inlineStr", letter, style)
+                cell = text_cell(_ENTITIES.sub(_character, letter) if "&" in letter else letter)
             else:
                 continue
             column = columns[letters]
