@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from mailmerge import files
 from mailmerge.errors import FileError, ListError
 from mailmerge.model import Place
+from mailmerge.recipients.kinds import refuse_name
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,13 +28,7 @@ def snapshot(source: Path, folder: Path) -> Path:
 
     """
     place = Place(path=str(source))
-    if source.name.startswith(("~$", ".~lock.")):
-        raise ListError(
-            f"{source} is only the lock file of a workbook that is open in another program",
-            code="D125",
-            hint=f"name the workbook itself: {_locked(source.name)}",
-            place=place,
-        )
+    refuse_name(source, str(source))
     with files.folder(folder) as opened, opened.draft() as copy:
         try:
             with source.open("rb") as file:
@@ -71,7 +66,3 @@ def _copy(file: BinaryIO, target: BinaryIO, source: Path) -> str:
 
 def _stamp(status: os.stat_result) -> tuple[int, int, int]:
     return status.st_size, status.st_mtime_ns, status.st_ino
-
-
-def _locked(name: str) -> str:
-    return name.removeprefix("~$") if name.startswith("~$") else name.removeprefix(".~lock.").rstrip("#")

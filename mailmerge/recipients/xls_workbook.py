@@ -25,6 +25,7 @@ from mailmerge.recipients.cells import (
     text_format,
     uncalculated,
 )
+from mailmerge.recipients.compound_file import MAGIC, CompoundFile
 from mailmerge.recipients.recipient_list import MAX_CELL, NO_RESULT, SheetCell, long_cell
 from mailmerge.recipients.workbook import Range, Sheet, SheetRow, Workbook, damaged
 from mailmerge.recipients.xlsx_cells import MAX_FORMAT
@@ -57,7 +58,7 @@ _RECALCULATE = 3
 """Flags: always, or when the file is opened."""
 _TRUTH = re.compile(r'"([^"]+)";"\1";"([^"]+)"')
 """How LibreOffice writes TRUE and FALSE, in any language: as numbers of this format."""
-_PROPERTIES = "\5SummaryInformation".encode("utf-16-le")
+_PROPERTIES = "\5SummaryInformation"
 
 
 class XlsWorkbook(Workbook):
@@ -68,6 +69,7 @@ class XlsWorkbook(Workbook):
     def __init__(self, path: Path, shown: str) -> None:
         self.shown = shown
         self._path = path
+        self._has_properties = True
         self._book = self._open()
         with self._reading():
             names = [str(name) for name in self._book.sheet_names()]
@@ -94,16 +96,22 @@ class XlsWorkbook(Workbook):
                 place=Place(path=self.shown),
             )
         self._errors = xlrd.error_text_from_code
-        content = self._path.read_bytes()
-        self._has_properties = _PROPERTIES in content
         with self._reading():
             return xlrd.open_workbook(
-                file_contents=content,
+                file_contents=self._stream(self._path.read_bytes()),
                 logfile=io.StringIO(),  # it writes about damage where it goes on
                 formatting_info=True,
                 on_demand=True,
                 ragged_rows=True,
             )
+
+    def _stream(self, content: bytes) -> bytes:
+        """Take the stream with the workbook out of its container: xlrd follows rings of sectors for ever."""
+        if not content.startswith(MAGIC):
+            return content  # older than containers
+        container = CompoundFile(content)
+        self._has_properties = _PROPERTIES in container
+        return container.read("Workbook" if "Workbook" in container else "Book")
 
     @contextmanager
     def _reading(self) -> Iterator[None]:

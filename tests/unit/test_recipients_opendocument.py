@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import struct
 import tracemalloc
 import zipfile
 from datetime import date, datetime, time, timedelta
@@ -474,3 +475,29 @@ def test_hostile_bytes_are_an_error_or_rows(folder, name, end, changes):
         people = open_list(path, hidden="send")
         list(people)
         list(people.copies(range(1, 100)))
+
+
+@pytest.mark.parametrize("where", ["sectors", "short sectors", "table"])
+def test_a_chain_of_sectors_that_is_a_ring_ends(folder, where):
+    """The container of an .xls may send its reader round for ever: it is damaged."""
+    content = bytearray((LISTS / "people.xls").read_bytes())
+    table, short = (512 * (1 + struct.unpack_from("<I", content, at)[0]) for at in (76, 60))
+    ring = struct.pack("<128I", *(n - n % 2 if n % 2 else n + 1 for n in range(128)))
+    if where == "sectors":
+        content[table : table + 512] = ring
+    elif where == "short sectors":
+        struct.pack_into("<I", content, 56, 0xFFFFFFFF)  # every stream is a short one
+        content[short : short + 512] = ring
+    else:
+        struct.pack_into("<I", content, 68, 0)  # the table goes on in a sector that names itself
+        struct.pack_into("<I", content, 512 + 508, 0)
+    path = folder / "ring.xls"
+    path.write_bytes(content)
+    if where == "table":  # what is before the ring is all that there is
+        assert len(list(open_list(path))) == 3
+        return
+    error = refused(path)
+    assert (error.code, error.message) == (
+        "D124",
+        "ring.xls cannot be read as a workbook: it is damaged or incomplete",
+    )
