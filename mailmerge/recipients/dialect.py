@@ -6,6 +6,7 @@ as wide, or is an error. Else the whole file is counted. Where two fit equally w
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import re
@@ -203,9 +204,12 @@ class _Fit:
 
     def count(self, lines: Iterable[str], *, whole: bool = True) -> None:
         """Count how wide the rows are; where it is not the *whole* text, the last one may be cut off."""
-        found = list(map(len, self._records(lines)))
+        found: list[int] = []
+        with contextlib.suppress(csv.Error):  # what came before counts
+            found.extend(map(len, csv.reader(lines, delimiter=self.delimiter)))
         widths = Counter(found if whole or len(found) < 2 else found[:-1])
         widths[1] -= self.titles
+        del widths[0]
         self.rows = widths.total()
         self.width = max(widths, key=lambda width: widths[width], default=0)
         if self.width < 2 and self._table:
@@ -255,7 +259,7 @@ def _has_escapes(file: TextIO) -> bool:
     if not isinstance(file, io.TextIOWrapper) or file.encoding.lower().startswith(("utf-16", "utf-32")):
         return any(_ESCAPED in line for line in file)
     pattern, rest = _ESCAPED.encode(), b""
-    while block := file.buffer.read(1 << 20):
+    while block := file.buffer.read(1 << 16):
         # There is mostly no backslash at all, and one sign is found ten times as quickly as two.
         if (b"\\" in block and pattern in block) or (rest == b"\\" and block[:1] == b'"'):
             return True

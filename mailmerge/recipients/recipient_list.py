@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -302,6 +302,12 @@ class RecipientList(ABC):
         self._key = None if options.key is None else find_column(self.columns, options.key, "data.key")
         self._plain = header.whole and not (options.key or options.types or options.defaults)
         self._plan = self._columns(options)
+        self._typed = (
+            tuple((column.position, column.type.read) for column in self._plan if column.type)
+            if self.only_texts and header.whole and not options.defaults
+            else None
+        )
+        """How texts are read, where each column is kept and none has a default."""
         self._unread: frozenset[int] = frozenset()
 
     def reads(self, names: frozenset[str]) -> None:
@@ -330,18 +336,28 @@ class RecipientList(ABC):
 
     def __iter__(self) -> Iterator[Recipient]:
         self.blank_rows = self.hidden_rows = 0
-        row = 0
-        if self._plain:  # the hot loop of a list of texts: it has to keep up with csv.reader itself
-            columns = self.columns
-            for row, line, cells in self._records():
-                if cells.__class__ is list:
-                    yield Recipient(row, columns, tuple(cells))
-                else:  # it has cells that no template may use
-                    yield self._recipient((row, line, cells))
-        else:
-            for record in self._records():
-                row = record[0]
+        row, columns, typed, key = 0, self.columns, self._typed, self._key
+        for record in self._records():
+            row, _, cells = record
+            if typed is None or cells.__class__ is not list:
                 yield self._recipient(record)
+                continue
+            # Texts, as text lists have them: the quick way, unless a cell is not what its type wants.
+            values: list[Any] = cells.copy()
+            try:
+                for at, read in typed:
+                    cell = values[at]
+                    if cell:
+                        values[at] = read(cell)
+            except ValueError:
+                yield self._recipient(record)
+                continue
+            if key is None:
+                yield Recipient(row, columns, tuple(values))
+            else:
+                problems: list[Diagnostic] = []
+                found = self._key_of(row, record[1], values, problems)
+                yield Recipient(row, columns, tuple(values), found, tuple(problems))
         if not row:
             raise self._no_rows()
 

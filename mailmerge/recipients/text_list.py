@@ -11,7 +11,8 @@ import io
 from collections import deque
 from contextlib import contextmanager
 from functools import cached_property
-from itertools import chain, islice, starmap
+from itertools import chain, islice, repeat, starmap
+from operator import itemgetter, methodcaller
 from typing import TYPE_CHECKING, Any, TextIO
 
 from msgspec.structs import astuple
@@ -50,18 +51,23 @@ from mailmerge.recipients.understanding import Understanding
 from mailmerge.text import unguarded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-_BLOCK = 16_384
+_BLOCK = 65_536
 _LONGEST_READ = 1 << 26
 """Characters of a cell beyond which the file is given up."""
 _LONGEST_RECORD = 100_000
 """Lines of a broken record behind which no other problem is looked for."""
+_BATCH = 32
+"""Rows that are read together: few enough to stay in the cache, and the first one is there at once."""
 _END_OF_FILE = b"\x1a"
 """DOS writes Ctrl-Z at the end of a text."""
 _NOTHING = b"\x1a\0\r\n"
 _LOST = "\ufffd".encode()
+_QUOTES_LOOKED_AT = 2 << 20
+"""Bytes in which blanks before quotes are looked for: who writes them does it everywhere, and below that a
+row which does not fit is looked at, too. Three signs are not found as quickly as one."""
 _LONGEST_SIGN = 8
 """Bytes that are looked at again with the next ones."""
 
@@ -118,41 +124,56 @@ class TextList(RecipientList):
         return max(map(sum, zip(*counts, strict=True)), default=0)
 
     def __iter__(self) -> Iterator[Recipient]:
-        return starmap(Recipient, self._read(plain=True)) if self._plain else super().__iter__()
+        if not self._plain:
+            return super().__iter__()
+        return starmap(Recipient, chain.from_iterable(self._batches(plain=True)))
 
     def _records(self) -> Iterator[Record]:
-        return self._read(plain=False)
+        return chain.from_iterable(self._batches(plain=False))
 
-    def _read(self, *, plain: bool) -> Iterator[Any]:
-        """Yield records, or what recipients are made of, where each cell is its own value (*plain*)."""
-        # The hot loop: what is plainly right passes at the speed of csv.reader. Where something is doubtful
-        # each row is examined, and after the first problem no row is yielded: all problems are told together.
+    def _batches(self, *, plain: bool) -> Iterator[Iterable[Any]]:
+        """Yield records, or what recipients are made of, where each cell is its own value (*plain*).
+
+        The hot loop: a few rows at a time are read, looked at and handed on by C alone, at the speed of
+        csv.reader. Where something is doubtful each row is examined, and after the first problem no row is
+        yielded: all problems are told together.
+        """
         width, columns = self.header.width, self.columns
         rows = _DoubtfulRows(self, self._others)
         sign, at = self._others.sign  # a row without an address is one to be examined
+        cell_at = itemgetter(at)
+        is_right: Callable[[str], object] = methodcaller("__contains__", sign) if sign else str.strip
         # Where csv lets long cells pass, each row has to be looked at.
         damage = ["long"] if csv.field_size_limit() > MAX_CELL else []
         if self.header.unnamed:
             damage.append("a cell without a heading")
         with self._lines(damage) as lines:
             reader = self.dialect.reader(lines)
-            row, line = self._first_row, 1
-            try:
-                deque(islice(reader, self.header.row - row + 1), maxlen=0)
+            deque(islice(reader, self.header.row - self._first_row + 1), maxlen=0)
+            row, count = self.header.row, _BATCH
+            while count == _BATCH and not rows.is_enough:
                 line = reader.line_num + 1
-                for row, cells in enumerate(reader, self.header.row + 1):
-                    if reader.line_num != line:
-                        rows.look_for_rows_inside(row, line, cells)
-                    if len(cells) == width and not damage and (sign in cells[at] and cells[at].strip()):
-                        yield (row, columns, tuple(cells)) if plain else (row, line, cells)
+                batch, trouble = _read_batch(reader)
+                count = len(batch)
+                if (
+                    not damage
+                    and reader.line_num - line + 1 == count
+                    and set(map(len, batch)) == {width}
+                    and all(map(is_right, map(cell_at, batch)))
+                    and trouble is None
+                ):
+                    numbers = range(row + 1, row + 1 + count)
+                    if plain:
+                        yield zip(numbers, repeat(columns), map(tuple, batch), strict=False)
                     else:
-                        yield from self._examined(rows, damage, [(row, line, cells)], plain=plain)
-                        if rows.is_enough:
-                            break
-                    line = reader.line_num + 1
-            except (UnicodeError, csv.Error) as error:
-                below = self._go_on(error, damage, rows.problems, row, (line, reader.line_num))
-                yield from self._examined(rows, damage, below, plain=plain)
+                        yield zip(numbers, range(line, line + count), batch, strict=True)
+                else:
+                    yield self._examined(rows, damage, _with_lines(batch, row, line), plain=plain)
+                row += count
+                if trouble is not None:
+                    line += sum(map(_lines_of, batch))
+                    below = self._go_on(trouble, damage, rows.problems, row, (line, reader.line_num))
+                    yield self._examined(rows, damage, below, plain=plain)
         self.blank_rows = rows.blank
         if rows.any or rows.is_enough:
             raise list_error(self.shown, rows.told())
@@ -169,7 +190,7 @@ class TextList(RecipientList):
         *,
         plain: bool,
     ) -> Iterator[Any]:
-        """Yield the rows that can be used, of those that are not plainly right."""
+        """Yield the rows that can be used."""
         for row, line, cells in records:
             usable = rows.examine(row, line, cells, damage)
             if usable is not None:
@@ -320,6 +341,32 @@ class TextList(RecipientList):
         return not_in_encoding(self.path, self.shown, self._encoding)
 
 
+def _read_batch(reader: Iterator[list[str]]) -> tuple[list[list[str]], Exception | None]:
+    """Read some rows, and say why there are no more; those before an error count."""
+    batch: list[list[str]] = []
+    try:
+        batch.extend(islice(reader, _BATCH))  # keeps what came before an error
+    except (UnicodeError, csv.Error) as error:
+        return batch, error
+    return batch, None
+
+
+def _with_lines(batch: list[list[str]], row: int, line: int) -> Iterator[tuple[int, int, list[str]]]:
+    """Yield records below *row* with number and first line."""
+    for number, cells in enumerate(batch, row + 1):
+        yield number, line, cells
+        line += _lines_of(cells)
+
+
+def _lines_of(cells: list[str]) -> int:
+    """Count the lines that a record takes."""
+    lines = 1
+    for cell in cells:
+        if "\n" in cell or "\r" in cell:
+            lines += cell.count("\n") + cell.count("\r") - cell.count("\r\n")
+    return lines
+
+
 class _DoubtfulRows:
     """Examines the rows that are not plainly right, and collects what is wrong with the list."""
 
@@ -356,20 +403,19 @@ class _DoubtfulRows:
         """Give the cells of a row that can be used; None: it is none, or no row can be, one being wrong."""
         if self._is_none(row, line, cells):
             return None
-        if BLANK_QUOTE in damage:
-            if self._blank_quotes is None:
-                self._blank_quotes = self._list.blank_quotes()
-                self.problems += self._blank_quotes
-            damage[:] = [kind for kind in damage if kind != BLANK_QUOTE]
         width = self._header.width
-        if len(cells) > width and not any(map(str.strip, cells[width:])):
-            if self._padding is None:
-                self._padding = self._list.padding()
-            if len(cells) == self._padding:
-                cells = cells[:width]
+        self._look_for_rows_inside(row, line, cells)
+        if not damage and len(cells) == width:
+            self.usable += 1
+            return cells
+        if BLANK_QUOTE in damage:
+            self._look_for_blank_quotes()
+            damage[:] = [kind for kind in damage if kind != BLANK_QUOTE]
+        cells = self._without_padding(cells)
         place = self._list.place(row, line, -1)
         if len(cells) != width:
             self._ragged.append((row, line, cells))
+            self._look_for_blank_quotes()
         else:
             self.problems += [
                 unnamed(cells[position], f"column {position + 1}", place, row)
@@ -393,7 +439,21 @@ class _DoubtfulRows:
         self.others += other
         return blank or other
 
-    def look_for_rows_inside(self, row: int, line: int, cells: list[str]) -> None:
+    def _look_for_blank_quotes(self) -> None:
+        if self._blank_quotes is None:
+            self._blank_quotes = self._list.blank_quotes()
+            self.problems += self._blank_quotes
+
+    def _without_padding(self, cells: list[str]) -> list[str]:
+        """Take off the blank cells at the end that every row has and the header has not."""
+        width = self._header.width
+        if len(cells) <= width or any(map(str.strip, cells[width:])):
+            return cells
+        if self._padding is None:
+            self._padding = self._list.padding()
+        return cells[:width] if len(cells) == self._padding else cells
+
+    def _look_for_rows_inside(self, row: int, line: int, cells: list[str]) -> None:
         """Warn where a cell contains rows: a quote that was not closed takes in what is below it."""
         for cell in cells:
             if "@" in cell and ("\n" in cell or "\r" in cell) and len(self.warnings) < MAX_PROBLEMS:
@@ -435,6 +495,7 @@ class _WatchedFile(io.RawIOBase):
         self._damage = damage
         self._quote = blank_quote.sign.encode() if blank_quote else b"\xff"
         self._rest = b""
+        self._looked_at = 0
         self._ends = False
 
     def readable(self) -> bool:
@@ -448,8 +509,10 @@ class _WatchedFile(io.RawIOBase):
         self._rest = read[-_LONGEST_SIGN:]
         if b"\0" in read or (_LOST[:1] in read and _LOST in read):  # one byte is found at once
             self._damage.append("lost")
-        if self._quote in read:
-            self._damage.append(BLANK_QUOTE)
+        if self._looked_at < _QUOTES_LOOKED_AT:
+            self._looked_at += count
+            if self._quote in read:
+                self._damage.append(BLANK_QUOTE)
         if _END_OF_FILE in read:
             count = self._ended(bytes(buffer[:count]))
         return count

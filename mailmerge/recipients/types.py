@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import date, datetime
 from decimal import Decimal
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
     from mailmerge.values import Cell
 
-_INTEGER = r"[+-]?[0-9]+\Z"
+_INTEGER = re.compile(r"[+-]?[0-9]+\Z").match
+_MOST_DATES = 4096
+"""Dates that are remembered: those of a list repeat each other."""
 _TIME_OF_DAY = re.compile(r"%[-#]?[HIMSfpXcT]")
 
 
@@ -159,20 +161,24 @@ def _number_types(name: str, text: str) -> list[str]:
 
 
 def _integer(cell: Cell) -> Cell:
-    if isinstance(cell, str) and re.match(_INTEGER, cell.strip()):
-        return Number(Decimal(cell.strip()), cell.strip())
+    if isinstance(cell, str):
+        text = cell.strip()
+        if _INTEGER(text):
+            return Number(Decimal(text), text)
     if isinstance(cell, Number) and cell.value == cell.value.to_integral_value():
         return cell
     raise ValueError
 
 
 def _decimal(cell: Cell) -> Cell:
-    if isinstance(cell, Number):
+    if isinstance(cell, str):
+        text = cell.strip()
+        number = notation.read_number(text, exponent=True)
+        if number is not None:
+            return Number(number, text)
+    elif isinstance(cell, Number):
         return cell
-    number = notation.read_number(cell, exponent=True) if isinstance(cell, str) else None
-    if number is None:
-        raise ValueError
-    return Number(number, displayed(cell).strip())
+    raise ValueError
 
 
 def _boolean(cell: Cell) -> Cell:
@@ -187,9 +193,11 @@ def _boolean(cell: Cell) -> Cell:
 def _iso_date(cell: Cell) -> Cell:
     if isinstance(cell, DateTime):
         return Date(cell.value.date(), None, cell.canonical)
-    if isinstance(cell, Date):
-        return cell
-    text = _text(cell)
+    return cell if isinstance(cell, Date) else _read_iso_date(_text(cell))
+
+
+@lru_cache(maxsize=_MOST_DATES)
+def _read_iso_date(text: str) -> Cell:
     return Date(date.fromisoformat(text), text)
 
 
@@ -212,7 +220,10 @@ def _date_type(pattern: str, column: str) -> CellType:
     def read(cell: Cell) -> Cell:
         if isinstance(cell, Date | DateTime):
             return cell if with_time else _iso_date(cell)
-        text = _text(cell)
+        return read_text(_text(cell))
+
+    @lru_cache(maxsize=_MOST_DATES)
+    def read_text(text: str) -> Cell:
         try:
             found = datetime.strptime(text, pattern)  # noqa: DTZ007
         except ValueError:

@@ -84,6 +84,10 @@ class Notation(Struct, frozen=True):
 
         ``26%`` is 0.26, as it is for a spreadsheet.
         """
+        plain = _plain(self)(text) if len(text) <= _LONGEST else None
+        if plain:
+            whole, decimals = plain.groups()
+            return Decimal(_ungrouped(whole, self.groups) + (f".{decimals}" if decimals else ""))
         found = self.parse(text)
         return None if found is None else found.value
 
@@ -148,6 +152,19 @@ def _pattern(notation: Notation) -> Callable[[str], re.Match[str] | None]:
         r"(?P<exponent>(?<=[0-9])[eE][-+]?[0-9]{1,3})?"
         rf"[ ]*(?P<share>[%‰])?[ ]*(?P<third>{_CURRENCY})?[ ]*(?P<behind>[-)])?[ ]*(?P<fourth>{_CURRENCY})?"
     ).fullmatch
+
+
+@cache
+def _plain(notation: Notation) -> Callable[[str], re.Match[str] | None]:
+    """Match what most numbers of a list are: digits in groups of three, and decimals."""
+    group, decimal = re.escape(notation.groups[:1]), re.escape(notation.decimal[:1])
+    return re.compile(
+        rf"(-?(?:[1-9][0-9]{{0,2}}(?:{group}[0-9]{{3}})+|[0-9]+))(?:{decimal}([0-9]+))?"
+    ).fullmatch
+
+
+def _ungrouped(whole: str, groups: str) -> str:
+    return whole.replace(groups[:1], "") if groups else whole
 
 
 def plainly(text: str) -> str:

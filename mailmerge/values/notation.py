@@ -14,8 +14,8 @@ from decimal import Decimal
 LARGEST_EXPONENT = 1000
 """Numbers beyond ten to this power are written with an exponent, not as a megabyte of zeros."""
 
-_NUMBER = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)\Z"
-_SCIENTIFIC = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)[eE][+-]?[0-9]{1,3}\Z"
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)\Z").match
+_SCIENTIFIC = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)[eE][+-]?[0-9]{1,3}\Z").match
 _MOMENT = r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[ T]([0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?))?\Z"
 _TIME = r"[0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?\Z"
 _DURATION = r"(-?)([0-9]{1,7}):([0-5][0-9])(?::([0-5][0-9])(\.[0-9]{1,6})?)?\Z"
@@ -102,7 +102,7 @@ def _sign(duration: timedelta) -> str:
 def read_number(text: str, *, exponent: bool = False) -> Decimal | None:
     """Read ``1234.50``: digits, a point before decimals, a sign; ``1E-7`` only with *exponent*."""
     text = text.strip()
-    if re.match(_NUMBER, text) or (exponent and re.match(_SCIENTIFIC, text)):
+    if _NUMBER(text) or (exponent and _SCIENTIFIC(text)):
         return Decimal(text)
     return None
 
