@@ -109,6 +109,7 @@ FURTHER = {  # what others understand in another way, or not at all
     "mmmmmm": (46086,),
     "e/m/d": (46086,),
     "[DBNum1]0": (12.5,),
+    "[$-FC19]dd mmmm yyyy": (46086,),
     "[$-1060401]dd/mm/yyyy": (46086,),
     "yyyy-mm-dd": (1, 59, 60, -1.5, 0, 2958466, 1e10),
     "[h]:mm:ss": (2958466, 1e6),
@@ -133,7 +134,7 @@ def kind_of_difference(code: str, number: float, theirs: str) -> str:
     earlier = compiled.show(number - A_HAIR, EPOCH)
     kinds = {
         "another code": compiled.problem is not None or code in OTHER_CODES,
-        "a language by name": re.search(r"\[\$-[a-z]{2}-[A-Z]{2}\]", code) is not None,
+        "a language by name": re.search(r"\[\$-([a-z]{2}-[A-Z]{2}|FC19)\]", code) is not None,
         "no room": theirs == "#FMT",
         "half a percent": "%" in code,
         "a lost minus": re.search(r"\[[<>=]", code) is not None and number < 0,
@@ -195,7 +196,7 @@ def random_cells(chance: random.Random, count: int) -> list[tuple[float, str]]:
             )
             found.append((number, chance.choice(NUMBER_FORMATS)))
         else:
-            number = chance.randrange(61, 80_000) + round(
+            number = chance.randrange(61, 73_000) + round(
                 chance.randrange(86_400) / 86_400, 13 + chance.randrange(4)
             )
             found.append((number, chance.choice(MOMENT_FORMATS)))

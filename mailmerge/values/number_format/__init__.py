@@ -117,7 +117,11 @@ def _compiled(section: Section) -> Callable[..., str | None]:
     if code in _SYSTEM and section.has("moment"):
         return _compiled(sections_of(_SYSTEM[code])[0])
     if section.has("moment", "elapsed", "half"):
-        return moment_section(section.parts, language(section.language))
+        return moment_section(section.parts, language(section.language), chinese=section.chinese)
+    if section.chinese:
+        raise UnknownFormat("contains [DBNum1] and no date")
+    if section.language and not section.parts:
+        raise UnknownFormat("has neither digits nor parts of a date")
     if section.has("general", "cell"):
         return _with_general(section)
     show = number_section(section.parts, language(section.language))

@@ -78,6 +78,8 @@ ENGLISH = Language(
 _ENGLISH_CODES = {0x0, 0x400, 0x409, 0x7F, 0x800, 0xC00, 0xF400, 0xF800}
 """Of no language, of the computer's own, and English."""
 _OTHER_CODES = {0x040A: "0C0A", 0x0004: "0804", 0x7C04: "0404"}
+_INFLECTED = {0xF400, 0xFC00}
+"""Added to the main code of a language where Excel offers months by themselves, or behind a day."""
 _CALENDARS = {3: "japanese", 4: "taiwan", 7: "buddhist"}
 _GREGORIAN = {0, 1, 2, 9, 0xA, 0xB, 0xC}
 _DIGITS = {0xD: "๐๑๒๓๔๕๖๗๘๙"}
@@ -92,8 +94,10 @@ class _File(Struct):
 def language(code: str) -> Language:
     """Find a language: ``407``, ``D07041E`` (numerals, calendar, language) or ``de-DE``.
 
+    Numerals of other scripts than Thai's are written as 0 to 9: they mean the same.
+
     Raises:
-        UnknownFormat: it is not known here, or asks for a calendar or numerals that are not.
+        UnknownFormat: it is not known here, or asks for a calendar that is not.
 
     """
     if not code:
@@ -108,8 +112,6 @@ def language(code: str) -> Language:
             raise UnknownFormat(f"counts by a calendar that is not known here ([$-{code}])")
         if numerals in _DIGITS:
             found = msgspec.structs.replace(found, digits=_DIGITS[numerals])
-        elif numerals > 1:
-            raise UnknownFormat(f"writes numerals that are not known here ([$-{code}])")
         return found
     return _by_tag(code)
 
@@ -118,6 +120,8 @@ def _by_number(number: int) -> Language:
     if number in _ENGLISH_CODES:
         return ENGLISH
     key = _OTHER_CODES.get(number, f"{number:04X}")
+    if number & 0xFF00 in _INFLECTED:
+        key = f"04{number & 0xFF:02X}"
     if key not in _file().languages:
         raise UnknownFormat(f"is in a language that is not known here ([$-{number:X}])")
     return _read(key)

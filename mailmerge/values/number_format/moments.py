@@ -42,6 +42,8 @@ _ERAS = (
 )
 _MINGUO = 1911
 _BUDDHIST = 543
+_CHINESE_DIGITS = "〇一二三四五六七八九"
+_CHINESE = str.maketrans("0123456789", _CHINESE_DIGITS)
 _ZERO = Part("digit", "0")
 
 
@@ -62,15 +64,20 @@ if TYPE_CHECKING:
     Piece = str | Callable[[tuple[Any, ...]], str]
 
 
-def moment_section(parts: Sequence[Part], language: Language) -> Callable[[float, int], str | None]:
-    """Compile a section that shows a date, a time or a duration.
+def moment_section(
+    parts: Sequence[Part], language: Language, *, chinese: bool = False
+) -> Callable[[float, int], str | None]:
+    """Compile a section that shows a date, a time or a duration; *chinese*: in Chinese numerals.
 
     Raises:
         UnknownFormat: it mixes them with digits, or has a letter that nobody knows.
 
     """
     reader = _Reader(parts, language)
-    write = _joined(reader.pieces(), language.digits)
+    pieces = reader.pieces()
+    if chinese:
+        pieces = [_in_chinese(piece) if isinstance(piece, _Field) else piece for piece in pieces]
+    write = _joined(pieces, language.digits)
     if reader.elapsed:
         return _duration(write, reader)
     if reader.dated:
@@ -97,6 +104,22 @@ def _joined(pieces: Sequence[Piece], digits: str) -> Callable[[tuple[Any, ...]],
         except LookupError:  # before the first era
             return None
         return text.translate(numerals) if numerals else text
+
+    return write
+
+
+def _in_chinese(field: _Field) -> Piece:
+    """Write a year digit by digit, 二〇二六, and any other number as it is spoken, 三十一."""
+    if field.index in {_YEAR, _SHORT_YEAR, _FRACTION}:
+        return lambda moment: field(moment).translate(_CHINESE)
+
+    def write(moment: tuple[Any, ...]) -> str:
+        tens, ones = divmod(moment[field.index], 10)
+        if not tens:
+            return _CHINESE_DIGITS[ones]
+        if tens > 9:
+            return field(moment).translate(_CHINESE)
+        return (_CHINESE_DIGITS[tens] if tens > 1 else "") + "十" + (_CHINESE_DIGITS[ones] if ones else "")
 
     return write
 

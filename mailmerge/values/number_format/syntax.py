@@ -48,6 +48,8 @@ class Section(Struct, frozen=True):
     parts: tuple[Part, ...]
     condition: tuple[str, float] | None = None
     language: str = ""
+    chinese: bool = False
+    """Whether numbers are written in Chinese characters: ``[DBNum1]``."""
 
     def has(self, *kinds: str) -> bool:
         """Whether it has a part of one of these kinds."""
@@ -127,9 +129,10 @@ class _Found:
         self.parts: list[Part] = []
         self.condition: tuple[str, float] | None = None
         self.language = ""
+        self.chinese = False
 
     def section(self) -> Section:
-        return Section(tuple(self.parts), self.condition, self.language)
+        return Section(tuple(self.parts), self.condition, self.language, self.chinese)
 
     def bracket(self, text: str) -> None:
         """Take in what is in brackets."""
@@ -142,6 +145,8 @@ class _Found:
                 self.language = self.language or match[2] or ""
         elif _ELAPSED.match(text):
             self.parts.append(Part("elapsed", text.lower()))
+        elif text.lower() == "dbnum1":
+            self.chinese = True
         elif not _COLOUR.match(text):
             raise UnknownFormat(f"contains [{text}]")
 
@@ -157,4 +162,4 @@ def _part(kind: str, text: str) -> Part | None:
         if text == '"':
             raise UnknownFormat("has a quote that does not end")
         return Part(_OTHERS.get(text, "text"), text)
-    return Part(kind, text if kind == "half" else text.lower())
+    return Part(kind, text if kind in {"half", "letter"} else text.lower())
