@@ -5,14 +5,17 @@ Every command works on a `Definition`; the facade `Campaign` is one of them with
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from mailmerge.campaign.outside import refuse_links_out
 from mailmerge.campaign.standard_input import SHOWN, is_piped
 from mailmerge.errors import RowError, TemplateError
+from mailmerge.options import MessageOptions
 from mailmerge.output_folder import OutputFolder
 from mailmerge.plan.composer import Composer, identity, recipe
 from mailmerge.recipients import is_failed_text, is_utf_8, open_list
@@ -151,6 +154,15 @@ class Definition(Struct, frozen=True):
         for recipient in recipients:
             yield identity(composer.render(recipient)) if composer else recipient.key or ""
 
+    def file_for(self, recipients: RecipientList) -> CampaignFile:
+        """Give the campaign file; where it does not say whom to write to, to the addresses of the list."""
+        message = self.file.message
+        unsaid = message.to == MessageOptions.options["to"].default
+        if not unsaid or "email" in recipients.columns.names or not recipients.addresses:
+            return self.file
+        to = f"{{{{ row[{json.dumps(recipients.addresses[0], ensure_ascii=False)}] }}}}"
+        return replace(self.file, message=replace(message, to=(to,)))
+
     def composer(self, recipients: RecipientList, account: Account | None = None) -> Composer:
         """Compile the templates for this list.
 
@@ -158,7 +170,7 @@ class Definition(Struct, frozen=True):
             TemplateError: with every problem in them.
 
         """
-        made = recipe(self.file, account, out=self.workspace.out)
+        made = recipe(self.file_for(recipients), account, out=self.workspace.out)
         composer = Composer(made, recipients.columns, list_name=recipients.shown).sent_by(account)
         recipients.reads(composer.renderer.used_names)
         return composer

@@ -91,7 +91,7 @@ class Planning:
         self._log = PathLog()
         self._source = None if definition.given_list is not None else self._look_at_list()
         self.composer = Composer(
-            recipe(definition.file, account, out=definition.workspace.out),
+            recipe(definition.file_for(recipients), account, out=definition.workspace.out),
             recipients.columns,
             list_name=recipients.shown,
             files=self._log,

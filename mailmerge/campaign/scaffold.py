@@ -36,7 +36,7 @@ _MARKS = re.compile(r"""["'\\{}%#]""")
 _RESERVED = frozenset(
     """and else elif if for in is not or import from as with without context block extends include macro call
     filter set do true false none True False None loop self super caller varargs kwargs range dict lipsum
-    cycler joiner namespace recursive ignore missing scoped required pluralize trans""".split()  # noqa: SIM905
+    cycler joiner namespace row recursive ignore missing scoped required pluralize trans""".split()  # noqa: SIM905
 )
 """Names that mean something else to a template."""
 _SUBJECTS: Mapping[StockTemplate, str] = {
@@ -135,7 +135,7 @@ def make_campaign(
 def _spelt(columns: Columns) -> dict[str, str]:
     """Give each column as templates write it."""
     pairs = zip(columns.names, columns.headings, strict=True)
-    return {name: name if "row" in columns.names else _expression(name, heading) for name, heading in pairs}
+    return {name: _expression(name, heading) for name, heading in pairs}
 
 
 def _columns(columns: Columns, spelt: Mapping[str, str], address: str) -> dict[str, object]:

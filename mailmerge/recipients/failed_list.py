@@ -68,6 +68,7 @@ class FailedList(RecipientList):
         self._written = written
         self._campaign = campaign
         self.sheet = campaign.sheet
+        self.addresses = campaign.addresses
         self.understanding = replace(written.understanding, selects=campaign.shown)
         self._chosen = {chosen.row.row: chosen for chosen in self._choose(identify)}
         self.warnings = (*campaign.warnings, *written.warnings)

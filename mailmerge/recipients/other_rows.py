@@ -103,6 +103,9 @@ class OtherRows:
         """The position of the column whose cells tell recipients; -1: there is none."""
         self.columns = tuple(column.position for column in found if column.addresses)
         """The positions of all columns with addresses, that one first."""
+        known = dict(zip(header.kept, header.columns.headings, strict=True))
+        self.names = tuple(known[column] for column in self.columns if column in known)
+        """Their headings."""
         self._title: tuple[int, str] = (0, "")
         self._found: dict[int, tuple[int | None, str, str]] = {}
 

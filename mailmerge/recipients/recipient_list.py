@@ -286,6 +286,8 @@ class RecipientList(ABC):
     """Blank rows skipped so far in the latest iteration."""
     hidden_rows: int = 0
     """Hidden rows left out so far in the latest iteration."""
+    addresses: tuple[str, ...] = ()
+    """The headings of the columns that have addresses, the likeliest first, as far as the first rows show."""
     others: LeftOut | None = None
     """What knows the rows that are no recipients; None: each row is one."""
     sheet: str = ""

@@ -105,6 +105,7 @@ class PlannedRows(RecipientList):
         )
         super().__init__(recipients.path, recipients.shown, header, Options())
         self.understanding = recipients.understanding
+        self.addresses = recipients.addresses
         self._rows = rows
 
     def _records(self) -> Iterator[Record]:

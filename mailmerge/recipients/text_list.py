@@ -99,6 +99,7 @@ class TextList(RecipientList):
             raise self._not_in_encoding() from None
         header = self._read_header(header_row)
         super().__init__(path, shown, header, options)
+        self.addresses = self._others.names
         kind = "TSV" if self.dialect.delimiter == "\t" else "CSV"
         understanding = Understanding(
             kind,
@@ -107,6 +108,7 @@ class TextList(RecipientList):
             heading_row=header.row,
             upper=header.upper,
             above=header.above,
+            addresses=self.addresses,
         )
         self.understanding = understanding.noting(*self.dialect.notes())
 

@@ -66,6 +66,8 @@ class Understanding(Struct, frozen=True):
     """The number of the row above that has the headings of other columns; 0: all are in one row."""
     above: tuple[tuple[int, str], ...] = ()
     """Rows above the headings that are no part of the list: number and text, shortened."""
+    addresses: tuple[str, ...] = ()
+    """The headings of the columns that have addresses, the likeliest first."""
     rows: int = 0
     """Rows that are recipients."""
     blank: int = 0
@@ -106,6 +108,10 @@ class Understanding(Struct, frozen=True):
             yield f"headings   {self.headings}"
         for row, text in self.above:
             yield f"above      row {row}: {text}"
+        if self.addresses:
+            first, *others = (excerpt(heading, _WIDEST) for heading in self.addresses)
+            also = f" (there are others in {', '.join(others)})" if others else ""
+            yield f"addresses  in the column {first}{also}"
         yield f"rows       {', '.join(self._rows())}"
         yield from self._columns()
         for note in self.notes:

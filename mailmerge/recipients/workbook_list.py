@@ -72,6 +72,7 @@ class WorkbookList(RecipientList):
             raise self._error("D121", f'the sheet "{chosen.name}" is hidden', _HIDDEN_HINT)
         header = self._read_header(heads, header_row)
         super().__init__(path, shown, header, options)
+        self.addresses = self._others.names
         self._plain = False
         self._hidden = hidden
         self._refuse_merged()
@@ -84,6 +85,7 @@ class WorkbookList(RecipientList):
             heading_row=header.row,
             upper=header.upper,
             above=header.above,
+            addresses=self.addresses,
         )
 
     def about_rows(self) -> int:
@@ -113,7 +115,7 @@ class WorkbookList(RecipientList):
             if found.hidden and self._hidden == "skip":
                 self.hidden_rows += 1
                 continue
-            if sign and not _has(sign, cells, at) and others.is_other(row, None, [*map(_shown, cells)]):
+            if sign and not _has(sign, cells, at) and others.is_other(row, None, [*map(_told, cells)]):
                 continue
             if len(problems) < MAX_PROBLEMS:
                 problems += self._outside(row, cells)
@@ -358,6 +360,11 @@ def _filled(cells: Sequence[Cell | CellError]) -> bool:
 def _has(sign: str, cells: Sequence[Cell | CellError], at: int) -> bool:
     cell = cells[at] if at < len(cells) else ""
     return isinstance(cell, str) and sign in cell
+
+
+def _told(cell: Cell | CellError) -> str:
+    """Give the text of a cell for what a row is: a result that failed, or is unknown, counts as a number."""
+    return "0" if isinstance(cell, CellError) else str(displayed(cell))
 
 
 def _without_end(cells: Sequence[str]) -> list[str]:

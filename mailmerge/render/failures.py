@@ -56,7 +56,7 @@ def name_hint(name: str, known: Iterable[str], what: str = "known names") -> str
 class Survey:
     """What one template reads, binds and refers to, found in a single walk."""
 
-    __slots__ = ("bound", "names", "references", "row_keys", "written")
+    __slots__ = ("bound", "names", "references", "row_keys", "whole_rows", "written")
 
     def __init__(self, tree: nodes.Node) -> None:
         self.names: set[str] = set()
@@ -69,7 +69,10 @@ class Survey:
         """Literal names of other templates, with the tags that hold them."""
         self.row_keys: list[tuple[str, int]] = []
         """The headings in ``row["heading"]``, with their lines."""
+        self.whole_rows: list[int] = []
+        """Lines in which ``row`` stands alone, where a cell may be meant."""
         rows = 0
+        asked = _asked(tree)
         values = _values_only(tree)
         for node in tree.find_all(_SURVEYED):
             if isinstance(node, nodes.Name):
@@ -77,6 +80,8 @@ class Survey:
                 if id(node) not in values:
                     self.written.add(node.name)
                 rows += node.name == "row"
+                if node.name == "row" and node.ctx == "load" and id(node) not in asked:
+                    self.whole_rows.append(node.lineno)
             elif isinstance(node, nodes.Getitem):
                 self._note_key(node)
             elif isinstance(node, nodes.Macro):
@@ -100,6 +105,14 @@ class Survey:
             self.bound.add(node.target)
         if isinstance(node.template, nodes.Const) and isinstance(node.template.value, str):
             self.references.append((node, node.template.value))
+
+
+def _asked(tree: nodes.Node) -> set[int]:
+    """Find names of which the template wants a part: ``row["due"]``, ``row.items()``, ``for x in row``."""
+    found: list[nodes.Node] = [node.node for node in tree.find_all(nodes.Getitem)]
+    found += [node.node for node in tree.find_all(nodes.Getattr)]
+    found += [loop.iter for loop in tree.find_all(nodes.For)]
+    return {id(node) for node in found}
 
 
 def _values_only(tree: nodes.Node) -> set[int]:
@@ -149,6 +162,8 @@ class NameCheck:
         self._headings = set(columns.headings)
         self._variables = set(variables)
         self._columns = set(columns.names) | {"row"}
+        named = zip(columns.headings, columns.names, strict=True)
+        self._row_heading = next((heading for heading, name in named if name == "row"), None)
         self._globals = set(environment.globals) | self._variables
 
     def look(self, name: str, tree: nodes.Template) -> Seen:
@@ -201,6 +216,14 @@ class NameCheck:
                 if name in unknown and name not in seen:
                     seen.add(name)
                     yield self._unknown_name(part, name, line)
+        if self._row_heading is not None and "row" not in part.survey.bound | shared:
+            for line in part.survey.whole_rows[:1]:
+                yield Diagnostic(
+                    code="T102",
+                    message=f'`row` is the whole row, not the column "{self._row_heading}"',
+                    hint=f"write `row[{quoted(self._row_heading)}]`",
+                    place=self._sources.place(part.name, line, "row"),
+                )
         for key, line in part.survey.row_keys:
             if "row" not in part.survey.bound | shared and key not in self._headings and key not in seen:
                 seen.add(key)

@@ -191,8 +191,10 @@ class Renderer:
         columns = recipient.columns
         # Nobody sees blanks at the ends of a cell, and no greeting should have them before its comma.
         values = [trimmed(value) if value.__class__ is str else value for value in recipient.values]
-        variables = {**self._base, "row": dict(zip(columns.headings, values, strict=True))}
-        variables.update(zip(columns.names, values, strict=True))
+        variables = {**self._base, **dict(zip(columns.names, values, strict=True))}
+        variables["row"] = dict(
+            zip(columns.headings, values, strict=True)
+        )  # also of a list with a column Row
         self._filters.locale = self._locale.text(variables)
         return variables
 

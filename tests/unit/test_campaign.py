@@ -415,3 +415,16 @@ def test_a_campaign_knows_who_named_its_options(
         assert load(options).definition.invocation.typed == (invocation is not None)
         with pytest.raises(CampaignFileError, match=f"`{label}` "):
             load({**options, "send.rate": "often"})
+
+
+def test_a_campaign_that_does_not_say_whom_to_write_to(campaign_factory: CampaignFactory) -> None:
+    """It writes to the addresses of the list, whatever their column is called, and says which that is."""
+    rows = ["ana@example.com,Ana,Rome,", "bo@example.net,Bo,Oslo,bo@example.org"]
+    plan = campaign_factory(rows=rows, heading="E-mail Address,Name,Address,E-mail 2 Address").plan()
+    assert [message.envelope.rcpt_to[0].normalised for message in plan.messages()] == [
+        "ana@example.com",
+        "bo@example.net",
+    ]
+    assert "addresses  in the column E-mail Address (there are others in E-mail 2 Address)" in [
+        *plan.understanding.lines()
+    ]

@@ -108,6 +108,12 @@ def test_headings_below_a_title(save: Save) -> None:
     assert [(told.code, told.row) for told in recipients.warnings] == [("D202", 7)]
 
 
+def test_a_total_that_was_never_calculated(save: Save) -> None:
+    """A sum whose result the file does not have belongs to no recipient."""
+    rows = [["email", "name", "fee"], ["a@x.org", "A", 1], ["Total", None, "=SUM(C2:C2)"]]
+    assert read(save(Members=rows))[1] == [2]
+
+
 def test_a_row_that_is_said_to_have_the_headings(save: Save) -> None:
     """It is believed; a blank one is an error that names a likely one."""
     path = save(Members=[["x", "y"], [], *PEOPLE])

@@ -32,6 +32,7 @@ def test_what_a_person_is_told(tmp_path: Path) -> None:
     assert told == (
         "read as    CSV, UTF-8, semicolon\n"
         "headings   row 1\n"
+        "addresses  in the column Email\n"
         "rows       4 recipients, 1 blank row skipped\n"
         "columns    Email   text: a@x.org | b@x.org | c@x.org\n"
         "           姓名    text: 张伟 | 王芳 | 李\\u202e娜\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from datetime import date, datetime, time
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
@@ -621,3 +622,23 @@ def test_a_fault_of_ours_is_not_blamed_on_the_template(make):
 
     with pytest.raises(ValueError, match="shorter"):
         make().render(torn)
+
+
+def test_a_column_called_row_is_reached_by_its_heading():
+    """`row` is the whole row; where a column is called so, `row` alone is refused with what to write."""
+    columns = Columns(("email", "Row", "In", "%"), ("email", "row", "in", "column_4"))
+    person = Recipient(2, columns, ("a@x.org", "r", "i", "p"))
+
+    def renderer(source):
+        text = TemplateSource("message.text", source=source)
+        templates = MessageTemplates(
+            base=Path(), from_="me@x.org", to=("{{ email }}",), subject="Hi", text=text
+        )
+        return Renderer(templates, columns)
+
+    source = 'Hello {{ row["Row"] }}{{ row["In"] }}{{ row["%"] }}{{ column_4 }}{{ row.values()|list|length }}'
+    assert "".join(renderer(source).render(person).text) == "Hello ripp4"
+    for source in ("{{ row }}", "{{ row|upper }}", "{% if row == 'r' %}x{% endif %}"):
+        with pytest.raises(TemplateError, match='`row` is the whole row, not the column "Row"') as caught:
+            renderer(source)
+        assert caught.value.hint == 'write `row["Row"]`'
