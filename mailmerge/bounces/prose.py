@@ -254,7 +254,7 @@ _MACHINES = re.compile(
     r"unsubscribe|delist|removal?s?)@",
     re.IGNORECASE,
 )
-_LEAST = 3
+_LEAST, _LIKE_ONE = 3, 4
 
 
 def recipients(about: Surroundings) -> list[str]:
@@ -264,18 +264,19 @@ def recipients(about: Surroundings) -> list[str]:
     returned = {address.lower() for address in about.returned_to}
     own = {found.lower() for found in _ADDRESS.findall(about.sender)} | about.ours
     scores: dict[str, int] = {}
+    doubtful: dict[str, int] = {}
+    """Addresses that the report went to: one of them may also be the one that failed."""
     lines = [line[:_LONGEST_LINE] for line in (about.subject, *about.text.split("\n")[:_MOST_LINES])]
     for number, line in enumerate(lines):
         for found in _ADDRESS.findall(line)[:_MOST_IN_A_LINE]:
             address = found.strip(".-").lower()
-            if address in returned:
-                score = 6
-            elif address in own or _MACHINES.match(address):
+            score = _score(line, address) + (address in returned) - (number == 0)
+            if address not in returned and (address in own or _MACHINES.match(address)):
+                if address in about.ours and score >= _LIKE_ONE:
+                    doubtful[address] = score
                 continue
-            else:
-                score = _score(line, address)
-            score -= number == 0
             scores[address] = max(scores.get(address, 0), score)
+    scores = scores or doubtful
     best = max(scores.values(), default=0)
     if best < _LEAST and returned:
         return sorted(returned)[:20]
@@ -291,8 +292,9 @@ def _score(line: str, address: str) -> int:
     front = _IN_FRONT.match(line)
     if front and address in front[1].lower():
         return 5
-    if _LABEL.match(line) or _COMMAND.search(line):
-        return 4
+    if (label := _LABEL.match(line)) or _COMMAND.search(line):
+        # "To:" may be a line of the header of what came back.
+        return 3 if label and label[0].strip(" \t>*|").lower() in {"to:", "cc:"} else 4
     return 3 if _FAILED.search(line) or re.search(r"\b[45]\d\d\b", line) else 1
 
 

@@ -158,7 +158,8 @@ def _by_form(
         if part.type == "message/feedback-report" and not part.enclosed:
             return _complaint(part, about)
         if part.type == "message/disposition-notification" and not part.enclosed:
-            return "other", []
+            # A filter of the recipient's says so that it refused the message (RFC 5429 section 2.1).
+            return None if b"deleted" in part.body.lower() and prose.is_bounce(about) else ("other", [])
     reports = [
         part
         for part in parts

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from campaigns import write_campaign
-from mailmerge import BounceRequest, Campaign, CampaignFileError, Result, Status
+from mailmerge import BounceRequest, Campaign, CampaignFileError, CampaignHalted, Result, Status
 from mailmerge.campaign.bounces import SOFT_IN_A_ROW
 from mailmerge.campaign.opening import open_standing
 from mailmerge.ledger.ledger import Ledger
@@ -22,6 +22,8 @@ from reports import answer, complaint, delivery_report
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from mailmerge import Settlement
 
 BO = "bo@example.net"
 
@@ -324,3 +326,47 @@ def test_a_place_that_is_not_what_it_should_be_is_told(sent: Sent, form: str) ->
             sent.campaign.bounces(msgspec.structs.replace(BounceRequest(), **{form: path}))
         assert caught.value.code == "B802"
     assert sent.campaign.status().mail.read is None
+
+
+def test_f12_a_report_stops_the_run_that_is_sending(tmp_path: Path) -> None:
+    """The ledger is written beside the run: it ends with what is left pending, and no row is lost."""
+    rows = "".join(f"p{number}@example.com,P{number}\n" for number in range(40))
+    write_campaign(tmp_path / "spring", {"people.csv": f"email,name\n{rows}"}, send='rate = "10/s"\n')
+    environ = {
+        "MAILMERGE_CONFIG": str(tmp_path / "config.toml"),
+        "MAILMERGE_STATE_DIR": str(tmp_path / "state"),
+        "MAILMERGE_CACHE_DIR": str(tmp_path / "cache"),
+    }
+    with SandboxServer(tls="none", user=None) as server:
+        (tmp_path / "config.toml").write_text(
+            f'[accounts.a]\nhost = "127.0.0.1"\nport = {server.port}\ntls = "none"\nauth = "none"\n'
+        )
+        campaign = Campaign.load(tmp_path / "spring", {"account": "a"}, environ=environ)
+        box = tmp_path / "box"
+        box.mkdir()
+
+        def comes_back(settlement: Settlement) -> None:
+            if (box / "1.eml").exists():
+                return
+            attempt = settlement.attempt
+            report = delivery_report(
+                attempt.message_id,
+                address=attempt.address,
+                status="5.4.5",
+                said="smtp; 550 5.4.5 You have reached a limit for sending mail",
+            )
+            (box / "1.eml").write_bytes(report)
+            summary = campaign.bounces(BounceRequest(eml=box))
+            assert (summary.bounced, bool(summary.halted)) == (1, True)
+
+        report = campaign.send(on_outcome=comes_back)
+
+    assert report is not None
+    assert report.exit_code == 5
+    assert isinstance(report.error, CampaignHalted)
+    assert report.counts[Status.BOUNCED] == 1
+    assert report.counts[Status.PENDING] > 0
+    assert report.counts.total == 40
+    with pytest.raises(CampaignHalted):
+        campaign.send()
+    assert campaign.requeue() == 1
