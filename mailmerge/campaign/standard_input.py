@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import sys
 from typing import TYPE_CHECKING
@@ -41,7 +42,6 @@ class StandardInput:
     def __init__(self, cache: Path, owner: PlanOwner) -> None:
         self._folder = cache / INPUT
         self._owner = owner.digest
-        self._path: Path | None = None
 
     @property
     def path(self) -> Path:
@@ -51,35 +51,35 @@ class StandardInput:
             ListError: there is none, or it cannot be kept.
 
         """
-        if self._path is None:
-            self._path = self._read()
-        return self._path
+        return _kept(self._folder, self._owner)
 
-    def _read(self) -> Path:
-        stream = sys.stdin.buffer if sys.stdin is not None else None
-        if stream is None or stream.isatty():
+
+@functools.cache  # a process has one standard input, and a campaign may be opened again (preview --watch)
+def _kept(folder: Path, owner: str) -> Path:
+    stream = sys.stdin.buffer if sys.stdin is not None else None
+    if stream is None or stream.isatty():
+        raise ListError(
+            "the list is to come from standard input, which is a terminal",
+            code="D220",
+            hint="give it by a pipe: psql --csv -c 'SELECT …' | mailmerge … --list -",
+        )
+    digest, size = hashlib.sha256(), 0
+    files.private_folder(folder)
+    with files.folder(folder) as opened, opened.draft() as copy:
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+            size += len(block)
+            if size > _MOST:
+                raise ListError(f"{SHOWN} gives more than {_MOST // 10**9} GB", code="D220")
+            copy.stream.write(block)
+        if not size:
             raise ListError(
-                "the list is to come from standard input, which is a terminal",
+                f"{SHOWN} gives nothing",
                 code="D220",
-                hint="give it by a pipe: psql --csv -c 'SELECT …' | mailmerge … --list -",
+                hint="did the program before the pipe fail? Look at what it says",
             )
-        digest, size = hashlib.sha256(), 0
-        files.private_folder(self._folder)
-        with files.folder(self._folder) as opened, opened.draft() as copy:
-            while block := stream.read(_BLOCK):
-                digest.update(block)
-                size += len(block)
-                if size > _MOST:
-                    raise ListError(f"{SHOWN} gives more than {_MOST // 10**9} GB", code="D220")
-                copy.stream.write(block)
-            if not size:
-                raise ListError(
-                    f"{SHOWN} gives nothing",
-                    code="D220",
-                    hint="did the program before the pipe fail? Look at what it says",
-                )
-            copy.name = f"{self._owner}-{digest.hexdigest()[:16]}{PIPED}"
-        return self._folder / copy.name
+        copy.name = f"{owner}-{digest.hexdigest()[:16]}{PIPED}"
+    return folder / copy.name
 
 
 def of(file: CampaignFile, workspace: Workspace) -> StandardInput | None:

@@ -31,7 +31,8 @@ LINES = "".join(json.dumps(one) + "\n" for one in PEOPLE).encode()
 
 def campaign_of(mailmerge, name, content=None):
     """Make a campaign over a list of this name."""
-    toml = campaign_toml(top='account = "test"', message=TO_PEOPLE).replace("people.csv", name)
+    several = 'sheet = "People"' if name.endswith(("ods", "xls")) else ""
+    toml = campaign_toml(top='account = "test"', data=several, message=TO_PEOPLE).replace("people.csv", name)
     folder = mailmerge.campaign(
         campaign_toml=toml.replace("{{ name }}", "{{ first_name }}"),
         body_txt="{{ first_name }} {{ zip }} {{ amount }}\n",
