@@ -140,7 +140,7 @@ class DataOptions(Section):
         default=None, default_help="the row that is found", flag="--header N", commands=_MAKE, fact=True,
         identifies=True)
     key: str | None = option(LABEL, "The column that tells who a row is", default=None,
-        default_help="the address", flag="--key COLUMN", commands=MESSAGE_COMMANDS, fact=True,
+        default_help="the address", flag="--key COLUMN", commands=_MAKE, fact=True,
         identifies=True)
     where: str | None = option(FILLED_TEXT, "Only rows for which this Jinja expression is true", default=None,
         flag="--where EXPR", commands=MESSAGE_COMMANDS, fact=True, identifies=True)
@@ -148,13 +148,13 @@ class DataOptions(Section):
         default="first", default_help="only the first is sent", flag="--duplicates",
         commands=MESSAGE_COMMANDS, fact=True, identifies=True)
     hidden: Hidden = option(_HIDDEN, "What to do with hidden rows of a workbook", default="refuse",
-        flag="--hidden", commands=MESSAGE_COMMANDS, fact=True, identifies=True)
+        flag="--hidden", commands=_MAKE, fact=True, identifies=True)
     encoding: str | None = option(ENCODING, "The encoding of a text list", default=None,
         default_help="found, or asked where only you can tell", flag="--encoding NAME",
         commands=(*_MAKE, "report"), fact=True, identifies=True)
     delimiter: str | None = option(LABEL,
         "What separates the cells of a text list: a sign, or comma, semicolon, tab, pipe", default=None,
-        default_help="found", flag="--delimiter SIGN", commands=MESSAGE_COMMANDS, fact=True, identifies=True)
+        default_help="found", flag="--delimiter SIGN", commands=_MAKE, fact=True, identifies=True)
     types: Mapping[str, str] = option(PAIRS,
         "Types of columns: text, integer, decimal, decimal:de, boolean, date, date:%d/%m/%Y", default={},
         fact=True)
@@ -339,6 +339,7 @@ COMMAND_LINE: Final = (
     # init
     _only("kind", one_of(*get_args(StockTemplate)), "--template", "Which stock template to start from",
         "init"),
+    _only("types", _TEXTS, "--type COLUMN=TYPE", "The type of a column, as in data.types", "init"),
     # which rows
     _only("rows", LABEL, "--rows 2-50,77",
         "Only these rows, numbered as the spreadsheet shows them (header = 1)", "preview", "rehearse", "test",

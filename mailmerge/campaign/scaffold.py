@@ -221,9 +221,12 @@ def _fill(stock: Path, values: dict[str, object]) -> str:
     return environment.from_string(stock.read_text(encoding="utf-8")).render(values)
 
 
-def _toml_text(text: str | int) -> str:
+def _toml_text(text: str | int | Mapping[str, str]) -> str:
     if isinstance(text, int):
         return str(text)
+    if not isinstance(text, str):
+        pairs = ", ".join(f"{_toml_text(name)} = {_toml_text(value)}" for name, value in text.items())
+        return f"{{ {pairs} }}"
     escaped = "".join(
         f"\\{char}" if char in '"\\' else char if char.isprintable() else f"\\u{ord(char):04x}"
         for char in text

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
+from collections import deque
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, get_args
 
@@ -11,6 +14,7 @@ import click
 
 from mailmerge.cli.options import options_of
 from mailmerge.cli.output import interactive, note, out
+from mailmerge.errors import CampaignFileError, ListError
 from mailmerge.options import StockTemplate
 from mailmerge.suggest import Invocation, suggested
 from mailmerge.text import plural, width
@@ -22,8 +26,12 @@ if TYPE_CHECKING:
     from mailmerge.recipients import RecipientList
     from mailmerge.recipients.encodings import Encoding
 
-_READING: Final = ("sheet", "range", "header", "encoding")
+_READING: Final = ("sheet", "range", "header", "encoding", "delimiter", "hidden", "key", "types")
 """Keys of ``[data]`` that say how the list is read."""
+_QUESTIONS: Final = frozenset({"D200", "D201", "D205", "D240"})
+"""Errors whose hint names options, one of which is the answer: a row, a sheet, a table, a delimiter."""
+_HIDDEN: Final = "D121"
+_MOST_QUESTIONS: Final = 8
 _PATH = click.Path(path_type=Path)
 
 
@@ -50,7 +58,8 @@ def init(*, folder: Path, kind: StockTemplate | None, **options: Any) -> int:
         kind = kind or click.prompt("Template", type=choice, default="plain", err=True)
         sender = sender or click.prompt("Sender", default="me@example.org", err=True)
         subject = subject or click.prompt("Subject", default="", show_default=False, err=True) or None
-    reading = {name: options[f"data_{name}"] for name in _READING}
+    reading = {name: options.get(f"data_{name}") for name in _READING}
+    reading["types"] = _types(options["types"])
     with ExitStack() as stack:
         given, shown = source or sample_list(), None
         if given.name == MARK:
@@ -68,6 +77,76 @@ def init(*, folder: Path, kind: StockTemplate | None, **options: Any) -> int:
     return 0
 
 
+def _types(given: Sequence[str]) -> dict[str, str] | None:
+    """Read ``amount=decimal``; None: nothing was given.
+
+    Raises:
+        CampaignFileError: one of them is not a column and a type.
+
+    """
+    types = {}
+    for text in given:
+        column, sign, kind = text.rpartition("=")
+        if not (sign and column.strip() and kind.strip()):
+            raise CampaignFileError(
+                f'"{text}" is not a column and its type',
+                code="C500",
+                hint="write --type amount=decimal, or --type due=date:%d/%m/%Y",
+            )
+        types[column.strip()] = kind.strip()
+    return types or None
+
+
+def _open(source: Path, shown: str | None, reading: dict[str, Any]) -> RecipientList:
+    """Open the list with what is known of how to read it; what a person answers is added to that."""
+    from mailmerge.recipients import open_list
+    from mailmerge.recipients.encodings import Unclear
+
+    asks = _MOST_QUESTIONS if interactive() else 0
+    while True:
+        known = {"area" if name == "range" else name: value for name, value in reading.items()}
+        known = {name: value for name, value in known.items() if value is not None}
+        # Where nobody can be asked about hidden rows, `check` says that they are to be decided about.
+        hidden = known.pop("hidden", "refuse" if asks else "send")
+        try:
+            recipients = open_list(source, shown=shown, hidden=hidden, **known)
+            if asks and hidden == "refuse":
+                deque(recipients, maxlen=0)
+        except Unclear as error:
+            if not asks:
+                raise
+            reading["encoding"] = _ask_encoding(shown or str(source), error.likely)
+            asks -= 1
+        except ListError as error:
+            choices = _choices(error) if asks else []
+            if not choices:
+                raise
+            name, answer = _ask(error.message, choices)
+            reading[name] = int(answer) if name == "header" else answer
+            asks -= 1
+        else:
+            return recipients
+
+
+def _choices(error: ListError) -> list[tuple[str, str]]:
+    """Give the options that an error names as ways out, each with a value; none: it is no question."""
+    if error.code == _HIDDEN:
+        return [("hidden", value) for value in ("skip", "send")]
+    if error.code not in _QUESTIONS:
+        return []
+    words = shlex.split((error.hint or "").replace(",", " "))
+    found = [(word[2:], value) for word, value in pairwise(words) if word.startswith("--")]
+    return [(name, value) for name, value in found if name in _READING]
+
+
+def _ask(question: str, choices: Sequence[tuple[str, str]]) -> tuple[str, str]:
+    note(f"{question}.")
+    for number, (name, value) in enumerate(choices, 1):
+        note(f"  {number}  {name} {value}")
+    picked = click.prompt("Number", type=click.IntRange(1, len(choices)), err=True)
+    return choices[picked - 1]
+
+
 def _ask_encoding(shown: str, likely: Sequence[Encoding]) -> str:
     """Ask which encoding a list is in, of which only a person can say it."""
     note(f"The encoding of {shown} is not certain. Which line shows its names as they are?")
@@ -77,24 +156,6 @@ def _ask_encoding(shown: str, likely: Sequence[Encoding]) -> str:
     answer = click.prompt("Number, or the name of another encoding", default="1", err=True).strip()
     codecs = {str(number): found.codec for number, found in enumerate(likely, 1)}
     return codecs.get(answer, answer)
-
-
-def _open(source: Path, shown: str | None, reading: dict[str, Any]) -> RecipientList:
-    """Open the list with what is known of how to read it; what a person answers is added to that."""
-    from mailmerge.recipients import open_list
-    from mailmerge.recipients.encodings import Unclear
-
-    def opened() -> RecipientList:
-        options = {"area" if name == "range" else name: value for name, value in reading.items()}
-        return open_list(source, shown=shown, **{**options, "hidden": "send"})
-
-    try:
-        return opened()
-    except Unclear as error:
-        if not interactive():
-            raise
-        reading["encoding"] = _ask_encoding(shown or str(source), error.likely)
-    return opened()
 
 
 def _tell(made: Scaffold) -> None:

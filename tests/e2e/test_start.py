@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
+
+import openpyxl
 import pytest
 
-from servers.command import CAMPAIGN, one_error, sample, statuses
+from servers.command import CAMPAIGN, one_error, sample, statuses, typed
 from servers.mail import Received
 
 
@@ -162,3 +166,56 @@ def test_version_and_help(mailmerge):
     assert helped.code == 0
     for word in ("init", "check", "send", "resolve", "purge", "Exit codes", "130/143"):
         assert word in helped.out
+
+
+def two_lists(folder):
+    """Write a workbook in which the sheet, the row of the headings and the hidden rows are all open."""
+    book = openpyxl.Workbook()
+    first = book["Sheet"]
+    for sheet in (first, book.create_sheet("Old")):
+        for row in (["Team", "Place"], ["Name", "Email"], ["Ann", "ann@x.org"], ["Bo", "bo@x.org"]):
+            sheet.append(row)
+    first.title = "New list"
+    first.row_dimensions[4].hidden = True
+    book.save(folder / "people.xlsx")
+
+
+@pytest.mark.skipif("sys.platform == 'win32'")
+def test_init_asks_what_is_open(mailmerge):
+    """Each open question is asked once with the answers that there are, and decided in campaign.toml."""
+    two_lists(mailmerge.folder)
+    asked = ["init", "spring", "--list", "people.xlsx", "--template", "plain", "--from", "me@example.org"]
+    answers = [("Subject", ""), ("2  sheet Old", "1"), ("2  header 2", "2"), ("2  hidden send", "1")]
+
+    done = typed(mailmerge, [*asked, "--type", "Name=text"], answers)
+
+    assert done.code == 0, done
+    data = tomllib.loads((mailmerge.folder / "spring/campaign.toml").read_text("utf-8"))["data"]
+    assert data == {
+        "source": "people.xlsx",
+        "sheet": "New list",
+        "header": 2,
+        "hidden": "skip",
+        "types": {"Name": "text"},
+    }
+    check = mailmerge("check", "spring")
+    assert check.code == 0, check
+    assert "1 of 1 row can be sent" in check.out
+
+
+def test_what_hints_about_lists_say_works(mailmerge):
+    """Options that an error names are the way out: pasted after the command, each leads one step further."""
+    two_lists(mailmerge.folder)
+    command = ["init", "spring", "--list", "people.xlsx"]
+    for code in ("D201", "D200"):
+        refused = mailmerge(*command)
+        assert (refused.code, code in refused.err) == (2, True), refused
+        option = re.search(r"(--(?:sheet|header)) ('[^']+'|\w+)$", refused.err.strip().splitlines()[-1])
+        assert option is not None, refused
+        command += [option[1], option[2].strip("'")]
+    made = mailmerge(*command, "--hidden", "send")
+    assert made.code == 0, made
+    assert command[-4:] == ["--sheet", "Old", "--header", "2"]
+    assert mailmerge("check", "spring").code == 0
+    wrong = mailmerge("init", "summer", "--list", "people.xlsx", "--type", "amount")
+    assert (wrong.code, "C500" in wrong.err) == (2, True), wrong
