@@ -76,6 +76,7 @@ def find_secret(
     what = provider.secret if provider else ("token" if account.auth == "token" else "password")
     if prompt:
         question = f"{what[:1].upper()}{what[1:]} for {account.user} at {account.host}:{account.port}: "
+        question = "".join(f"{note}\n" for note in notes) + question
         return Secret(prompt(question), origin="the prompt", spaces=spaces)
     raise _nothing_found(account, what, notes)
 

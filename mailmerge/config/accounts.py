@@ -20,7 +20,7 @@ from mailmerge.addresses import (
     is_loopback,
     parse_address_list,
 )
-from mailmerge.config.environment import applies_to_host
+from mailmerge.config.environment import applies_to_host, meant
 from mailmerge.config.toml_document import (
     Document,
     TomlProblems,
@@ -343,13 +343,17 @@ def _from_environment(
                 _read_variable(draft, key, variable, values[variable], problems)
         problems.raise_if_any()
         return draft
-    raise _no_account(campaign_from, _account_tables(document), way)
+    raise _no_account(campaign_from, _account_tables(document), way, environment)
 
 
-def _no_account(campaign_from: str | None, known: Iterable[str], way: str) -> CampaignFileError:
+def _no_account(
+    campaign_from: str | None, known: Iterable[str], way: str, environment: Environment
+) -> CampaignFileError:
     address = _address_in(campaign_from)
     provider = provider_for_address(address.domain) if address else None
-    if provider:
+    if misnamed := [name for name in environment if meant(name) == "SMTP_SERVER"]:
+        hint = f"{misnamed[0]} is not read: call it SMTP_SERVER"
+    elif provider:
         hint = f"{address} is at {provider.title}: {way} {provider.name}"
     elif names := ", ".join(known):
         hint = f"name one of yours with {way}: {names}"

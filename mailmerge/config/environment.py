@@ -116,6 +116,7 @@ def _read_file(path: Path) -> tuple[dict[str, str], tuple[Diagnostic, ...]]:
     # Passwords contain dollar signs: nothing in them is a reference to another variable.
     values = dotenv_values(stream=io.StringIO(text), interpolate=False)
     found = {name: value for name, value in values.items() if value is not None}
+    warnings = [*_unreadable(text, path), *_misnamed(values, path)]
     if (
         os.name == "posix"
         and mode & (stat.S_IRWXG | stat.S_IRWXO)
@@ -128,8 +129,53 @@ def _read_file(path: Path) -> tuple[dict[str, str], tuple[Diagnostic, ...]]:
             severity=Severity.WARNING,
             place=Place(str(path)),
         )
-        return found, (warning,)
-    return found, ()
+        warnings.append(warning)
+    return found, tuple(warnings)
+
+
+_MEANT: Mapping[str, str] = {
+    **dict.fromkeys(("SMTP_HOST", "SMTP_HOSTNAME", "MAIL_HOST", "EMAIL_HOST"), "SMTP_SERVER"),
+    **dict.fromkeys(("SMTP_PASSWORD", "SMTP_PASS", "SMTP_PWD", "MAIL_PASSWORD"), "SMTP_AUTH"),
+    **dict.fromkeys(("EMAIL_HOST_PASSWORD", "SMTP_SECRET", "SMTP_TOKEN"), "SMTP_AUTH"),
+    **dict.fromkeys(("SMTP_USERNAME", "SMTP_LOGIN", "MAIL_USERNAME", "EMAIL_HOST_USER"), "SMTP_USER"),
+    **dict.fromkeys(("MAIL_PORT", "EMAIL_PORT"), "SMTP_PORT"),
+    **dict.fromkeys(("MAIL_FROM", "SMTP_SENDER", "EMAIL_FROM", "DEFAULT_FROM_EMAIL"), "SMTP_FROM"),
+}
+"""Names that other programs use, and ours for the same."""
+
+
+def meant(name: str) -> str | None:
+    """Say which variable of ours is meant by one that other programs read; None: none is."""
+    return _MEANT.get(name)
+
+
+def _misnamed(values: Mapping[str, str | None], path: Path) -> Iterator[Diagnostic]:
+    for name in values:
+        ours = _MEANT.get(name)
+        if ours and ours not in values:
+            yield Diagnostic(
+                code="C414",
+                message=f"{name} in {path} is not read",
+                hint=f"write {ours} instead",
+                severity=Severity.WARNING,
+                place=Place(str(path)),
+            )
+
+
+def _unreadable(text: str, path: Path) -> Iterator[Diagnostic]:
+    import io
+
+    from dotenv.parser import parse_stream
+
+    for binding in parse_stream(io.StringIO(text)):
+        if binding.error or (binding.key is not None and binding.value is None):
+            yield Diagnostic(
+                code="C416",
+                message=f"line {binding.original.line} of {path} is not read",
+                hint='write NAME=value, a value with blanks or # in quotes: NAME="a b"',
+                severity=Severity.WARNING,
+                place=Place(str(path), line=binding.original.line),
+            )
 
 
 def child_environment() -> dict[str, str]:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from mailmerge.addresses import is_loopback
 from mailmerge.errors import ConnectionLost, InputError, ProtocolError, SessionError, TlsError
+from mailmerge.providers import provider_for_host
 from mailmerge.smtp.deadlines import Wait
 from mailmerge.smtp.endpoint import SUBMISSION_PORTS_HINT, TLS_MODE_HINT
 from mailmerge.smtp.replies import decode
@@ -127,12 +128,16 @@ def _look_up(endpoint: Endpoint) -> Generator[Wait, None, Found]:
 def _not_found(endpoint: Endpoint, error: Exception) -> Exception:
     # UnicodeError: a label that is empty or longer than 63 octets fails in Python's IDNA codec.
     if isinstance(error, UnicodeError) or (
-        isinstance(error, socket.gaierror) and error.errno in _NO_SUCH_NAME
+        isinstance(error, socket.gaierror)
+        and error.errno in _NO_SUCH_NAME
+        and provider_for_host(endpoint.host)
+        is None  # that name exists: some systems say so where they are offline
     ):
         return ConnectionLost(
             f"there is no host called {endpoint.host}",
             code="S611",
-            hint="Check the spelling of `host`; `mailmerge providers` lists the usual ones.",
+            hint="Check the spelling of `host` (`mailmerge providers` lists the usual ones); or is this "
+            "machine offline?",
             exit_code=2,
         )
     if isinstance(error, socket.gaierror):

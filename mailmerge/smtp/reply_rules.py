@@ -17,6 +17,7 @@ from itertools import chain
 from msgspec import Struct
 
 from mailmerge.model import Phase, Scope, Status
+from mailmerge.suggest import login_command
 
 MINUTE = 60.0
 HOUR = 60 * MINUTE
@@ -122,7 +123,79 @@ _OF_RECIPIENTS = (
 """Refusals that concern one recipient; Exchange's ``RESOLVER.RST`` protects single mailboxes and groups."""
 _GREYLISTS = ("greylist", "graylist", "grey list", "gray list")
 
+_TLS_FIRST = _stop(
+    "tls",
+    'The server wants TLS first: set `tls = "starttls"` (port 587) or `tls = "tls"` (port 465).',
+)
+_NOT_HERE = _stop(
+    "auth",
+    "The server takes no sign-in on this connection: check `port` and `tls`; a relay may want none "
+    '(`auth = "none"`).',
+)
+_OTHER_WAY = _stop(
+    "auth",
+    "The server does not know this way of signing in: passwords may be off there. `mailmerge providers` "
+    "says what the provider takes.",
+)
+_ON_THE_WEBSITE = _stop(
+    "auth", "The provider wants you to sign in on its website first, and to confirm that it is you."
+)
+_DISABLED = _stop(
+    "auth", "The account is disabled or locked: sign in on the provider's website and look why."
+)
+_NEW_PASSWORD = _stop("auth", "The password has run out: choose a new one on the provider's website.")
+
 _SIGNING_IN: tuple[ReplyRule, ...] = (
+    ReplyRule(
+        _TLS_FIRST,
+        words=(
+            *("issue a starttls", "issue starttls", "starttls first", "starttls is required"),
+            *("starttls required", "use starttls", "tls is required", "tls required", "requires tls"),
+            *("encryption required", "encryption is required", "encryption needed", "must use tls"),
+        ),
+        codes=(5,),
+        phases=(Phase.GREETING, Phase.EHLO, Phase.AUTH, Phase.MAIL),
+    ),
+    ReplyRule(_TLS_FIRST, words=("starttls",), codes=(523, 530, 538)),
+    ReplyRule(_TLS_FIRST, enhanced=("5.7.10", "5.7.11"), codes=(523, 530, 538)),
+    ReplyRule(_TLS_FIRST, codes=(523, 538)),
+    ReplyRule(
+        _ON_THE_WEBSITE,
+        words=(
+            "log in via your web browser",
+            "web login required",
+            "login via your web",
+            "verify your account",
+        ),
+        phases=(Phase.AUTH,),
+    ),
+    ReplyRule(
+        _NEW_PASSWORD,
+        words=("password expired", "password has expired", "password is expired", "password transition"),
+        phases=(Phase.AUTH,),
+    ),
+    ReplyRule(
+        _DISABLED,
+        near=(
+            ("account", "mailbox", "user"),
+            ("disabled", "suspended", "locked", "deactivated", "blocked", "inactive"),
+        ),
+        codes=(5,),
+        phases=(Phase.AUTH,),
+    ),
+    ReplyRule(_DISABLED, enhanced=("5.7.13",), phases=(Phase.AUTH,)),
+    ReplyRule(
+        _pause(
+            "auth_later", 10 * MINUTE, hint="Too many wrong sign-ins: wait ten minutes before the next one."
+        ),
+        words=(
+            "too many bad auth",
+            "too many failed",
+            "too many invalid",
+            "too many authentication failures",
+        ),
+        phases=(Phase.AUTH,),
+    ),
     ReplyRule(
         _pause("auth_later", 10 * MINUTE, hint="Too many sign-ins: wait ten minutes before the next one."),
         words=("too many login attempts", "too much fail authentication"),
@@ -147,9 +220,23 @@ _SIGNING_IN: tuple[ReplyRule, ...] = (
         ),
     ),
     ReplyRule(
-        _AUTH_OFF,
-        enhanced=("5.7.139",),
+        _stop(
+            "auth",
+            "Microsoft does not know this user with this password, or takes OAuth only: "
+            f"{login_command('microsoft365')}",
+        ),
+        words=("user credentials were incorrect",),
     ),
+    ReplyRule(
+        _stop(
+            "auth",
+            "The organisation's security defaults forbid this sign-in: an administrator must allow it, or "
+            "use OAuth.",
+        ),
+        words=("did not meet the criteria", "security defaults"),
+        phases=(Phase.AUTH,),
+    ),
+    ReplyRule(_AUTH_OFF, enhanced=("5.7.139",)),
     # At Gmail 5.7.30 is about DKIM.
     ReplyRule(_AUTH_OFF, enhanced=("5.7.30",), phases=(Phase.AUTH,)),
     ReplyRule(
@@ -158,6 +245,9 @@ _SIGNING_IN: tuple[ReplyRule, ...] = (
         phases=(Phase.AUTH,),
     ),
     ReplyRule(_SIGN_IN, words=("smtp auth error limit",)),
+    ReplyRule(_OTHER_WAY, enhanced=("5.7.4", "5.5.4"), codes=(504, 534), phases=(Phase.AUTH,)),
+    ReplyRule(_OTHER_WAY, codes=(504,), phases=(Phase.AUTH,)),
+    ReplyRule(_NOT_HERE, codes=(500, 502, 503), phases=(Phase.AUTH,)),
     ReplyRule(_SIGN_IN, codes=(5,), phases=(Phase.AUTH,)),
     ReplyRule(_SIGN_IN, enhanced=("5.7.8",), codes=(5,)),
 )
@@ -507,7 +597,12 @@ _CODES: tuple[ReplyRule, ...] = (
     ReplyRule(_SENDER, codes=(436,)),
     ReplyRule(_RECIPIENT_LIMIT, codes=(452,), phases=(Phase.RCPT,)),
     ReplyRule(_reconnect("storage", 10 * MINUTE), codes=(452,)),
-    ReplyRule(_stop("auth", "The server requires TLS and sign-in: check `tls` and `user`."), codes=(530,)),
+    ReplyRule(
+        _stop(
+            "auth", "The server takes mail only after a sign-in: set `user`, and how it signs in (`auth`)."
+        ),
+        codes=(530,),
+    ),
     ReplyRule(_SIGN_IN, codes=(534, 535, 538)),
     ReplyRule(_row(Status.REJECTED, "full"), codes=(552,), phases=(Phase.RCPT,)),
     ReplyRule(_SIZE, codes=(552, 557)),
@@ -521,7 +616,7 @@ _CODES: tuple[ReplyRule, ...] = (
     ReplyRule(_reconnect("server"), codes=(4,), phases=(Phase.MAIL,)),
 )
 
-ABOUT_US = frozenset({"sender", "relay", "client", "helo", "auth", "blocked", "blocklist"})
+ABOUT_US = frozenset({"sender", "relay", "client", "helo", "auth", "blocked", "blocklist", "tls"})
 """Reasons that are no recipient's. With scope `Scope.ROW` they are a suspicion: see `suspected`."""
 DELAYED = frozenset({"sender", "relay", "client", "helo"})
 """Those that servers give at RCPT, though recipients have nothing to do with them."""

@@ -347,14 +347,12 @@ def _prepared(text: str) -> str:
     mapped = "".join(
         " " if stringprep.in_table_c12(char) else char for char in text if not stringprep.in_table_b1(char)
     )
-    prepared = unicodedata.normalize("NFKC", mapped)
+    prepared = unicodedata.ucd_3_2_0.normalize("NFKC", mapped)  # of that version of Unicode: RFC 3454
     left_to_right = any(map(stringprep.in_table_d2, prepared))
     right_to_left = [stringprep.in_table_d1(char) for char in prepared]
     mixed = any(right_to_left) and (left_to_right or not (right_to_left[0] and right_to_left[-1]))
     prohibited = any(table(char) for char in prepared for table in _prohibited())
-    if not prepared or mixed or prohibited or any(map(stringprep.in_table_a1, text)):
-        return text
-    return prepared
+    return text if not prepared or mixed or prohibited else prepared
 
 
 def _prohibited() -> tuple[Callable[[str], bool], ...]:

@@ -709,6 +709,50 @@ def test_e9_commands_in_hints_are_quoted(tmp_path: Path, monkeypatch: pytest.Mon
     assert "keyring set \"mailmerge smtp.example.org\" 'me; touch PWNED'" in str(caught.value.hint)
 
 
+@pytest.mark.parametrize(
+    ("text", "codes", "words"),
+    [
+        ("SMTP_SERVER=smtp.example.org\nSMTP_PASSWORD=x\n", ["C414"], "write SMTP_AUTH instead"),
+        ("SMTP_HOST=smtp.example.org\n", ["C414"], "write SMTP_SERVER instead"),
+        ("SMTP_SERVER=a.example\nSMTP_HOST=a.example\n", [], ""),
+        ("SMTP_USER=me\nSMTP_AUTH\n", ["C416"], "NAME=value"),
+        ("SMTP_USER=me\n%%%\nSMTP_FROM=me@example.org\n", ["C416"], "NAME=value"),
+        ("# mail\nexport SMTP_USER='a b'\n\nSMTP_FROM=me@example.org # me\n", [], ""),
+    ],
+)
+def test_what_env_says_for_other_programs_is_told(
+    text: str, codes: list[str], words: str, tmp_path: Path
+) -> None:
+    """A name that other programs read, or a line that nobody can, would be missed in silence."""
+    (tmp_path / ".env").write_text(text)
+    (tmp_path / ".env").chmod(0o600)
+    warnings = Environment.read(tmp_path, {}).warnings
+    assert [warning.code for warning in warnings] == codes
+    assert all(words in (warning.hint or "") for warning in warnings)
+
+
+def test_another_name_for_the_server_is_told() -> None:
+    """Where no account is found, the variable that was meant is named."""
+    with pytest.raises(CampaignFileError) as caught:
+        resolve(variables={"SMTP_HOST": "smtp.example.org"})
+    assert caught.value.hint == "SMTP_HOST is not read: call it SMTP_SERVER"
+
+
+def test_a_secret_that_is_not_used_says_why_before_the_prompt() -> None:
+    """The person who is asked would wonder what became of the password in .env."""
+    asked: list[str] = []
+    account = an_account(source="config")
+    environment = Environment({"SMTP_AUTH": "theirs", "SMTP_SERVER": "elsewhere.example"})
+
+    def ask(question: str) -> str:
+        asked.append(question)
+        return "typed"
+
+    find_secret(account, environment, prompt=ask)
+    assert asked[0].startswith("SMTP_AUTH in the environment is not used: the server smtp.example.org")
+    assert asked[0].endswith("Password for me at smtp.example.org:587: ")
+
+
 def test_token_command_is_asked_again(tmp_path: Path) -> None:
     """Each call fetches a fresh token."""
     script = tmp_path / "token.py"

@@ -214,7 +214,7 @@ TABLE = [
     ("550 5.7.30 Basic authentication is not supported", AUTH, CONFIG, PENDING, "auth", None),
     ("554 smtp auth error limit exceeded", AUTH, CONFIG, PENDING, "auth", None),
     ("535 5.7.139 Authentication unsuccessful, SMTP AUTH disabled", AUTH, CONFIG, PENDING, "auth", None),
-    ("530 5.7.0 Must issue a STARTTLS command first", MAIL, CONFIG, PENDING, "auth", None),
+    ("530 5.7.0 Must issue a STARTTLS command first", MAIL, CONFIG, PENDING, "tls", None),
     ("530 5.7.57 Client not authenticated to send mail", MAIL, CONFIG, PENDING, "auth", None),
     # rows
     ("450 4.2.1 The user is receiving mail too quickly", RCPT, ROW, DEFERRED, "recipient_rate", HOUR),
@@ -254,6 +254,66 @@ TABLE = [
     ("450 4.0.0 something", RCPT, ROW, DEFERRED, "refused", None),
     ("554 5.0.0 something", CONTENT, ROW, REJECTED, "refused", None),
 ]  # fmt: skip
+
+
+HINTS = [
+    ("530 5.7.0 Must issue a STARTTLS command first", MAIL, "tls", "wants TLS first"),
+    ("530 5.7.0 Must issue a STARTTLS command first. x7-20 - gsmtp", AUTH, "tls", "wants TLS first"),
+    ("530 STARTTLS required", RCPT, "tls", "wants TLS first"),
+    ("538 5.7.11 Encryption required for requested authentication mechanism", AUTH, "tls", "wants TLS first"),
+    ("523 5.7.10 Encryption Needed", AUTH, "tls", "wants TLS first"),
+    ("554 5.7.3 TLS is required for this service", MAIL, "tls", "wants TLS first"),
+    ("530 5.7.57 Client not authenticated to send mail", MAIL, "auth", "only after a sign-in: set `user`"),
+    ("530 5.7.1 Authentication required", MAIL, "relay", "check `user`"),
+    ("535 5.7.8 Username and Password not accepted", AUTH, "auth", "Check the user name and the secret"),
+    ("535 Error: authentication failed", AUTH, "auth", "Check the user name and the secret"),
+    ("534 5.7.9 Application-specific password required", AUTH, "auth", "requires an app password"),
+    (
+        "534 5.7.14 Please log in via your web browser and then try again",
+        AUTH,
+        "auth",
+        "on its website first",
+    ),
+    ("535 Login Fail. Please enter your authorization code to login", AUTH, "auth", "authorization code"),
+    (
+        "535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Tenant",
+        AUTH,
+        "auth",
+        "SMTP AUTH is off",
+    ),
+    ("535 5.7.139 Authentication unsuccessful, basic authentication is disabled", AUTH, "auth", "use OAuth2"),
+    (
+        "535 5.7.139 Authentication unsuccessful, the user credentials were incorrect",
+        AUTH,
+        "auth",
+        "mailmerge login microsoft365",
+    ),
+    (
+        "535 5.7.139 Authentication unsuccessful, the request did not meet the criteria to be authenticated",
+        AUTH,
+        "auth",
+        "security defaults",
+    ),
+    ("525 5.7.13 User Account Disabled", AUTH, "auth", "disabled or locked"),
+    ("535 Your account has been suspended", AUTH, "auth", "disabled or locked"),
+    ("432 4.7.12 A password transition is needed", AUTH, "auth", "password has run out"),
+    ("535 5.7.0 (#AUTH005) Too many bad auth attempts", AUTH, "auth_later", "wait ten minutes"),
+    ("454 4.7.0 Too many login attempts, please try again later", AUTH, "auth_later", "wait ten minutes"),
+    ("454 4.7.0 Temporary authentication failure", AUTH, "auth_later", "cannot check sign-ins now"),
+    ("504 5.7.4 Unrecognized authentication type", AUTH, "auth", "does not know this way"),
+    ("503 5.5.1 AUTH command used when not advertised", AUTH, "auth", "takes no sign-in on this connection"),
+    ("502 5.5.2 Command not recognized", AUTH, "auth", "takes no sign-in on this connection"),
+    ("550 5.7.30 not accepted due to DKIM failing", CONTENT, "domain", "SPF, DKIM and DMARC"),
+]
+
+
+@pytest.mark.parametrize(("text", "phase", "reason", "words"), HINTS)
+def test_a_hint_fits_the_reply_that_it_belongs_to(text: str, phase: Phase, reason: str, words: str) -> None:
+    """What servers say about signing in, and what to do about just that."""
+    (reply,) = parse(f"{text}\r\n".encode())
+    meaning = classify(reply, phase)
+    assert meaning.reason == reason
+    assert words in (meaning.hint or "")
 
 
 @pytest.mark.parametrize(("text", "phase", "scope", "status", "reason", "retry_after"), TABLE)
