@@ -15,7 +15,7 @@ from mailmerge.model import Phase, Scope
 from mailmerge.smtp import sasl
 from mailmerge.smtp.endpoint import TLS_MODE_HINT
 from mailmerge.smtp.replies import Extensions, classify, refused_session
-from mailmerge.smtp.reply_rules import REFUSED_SIGN_IN
+from mailmerge.smtp.sign_in_rules import REFUSED_SIGN_IN
 from mailmerge.smtp.state import Auth, Life, Overlap, StartTls, Step, Trigger
 from mailmerge.suggest import login_command
 

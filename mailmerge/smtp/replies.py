@@ -14,18 +14,8 @@ from msgspec.structs import replace
 
 from mailmerge.errors import ConnectionLost, ProtocolError
 from mailmerge.model import Outcome, Phase, Reply, Scope, Status
-from mailmerge.smtp.reply_rules import (
-    ABOUT_US,
-    DAY,
-    DELAYED,
-    HOUR,
-    MINUTE,
-    NAMES_THE_SENDER,
-    RULES,
-    Meaning,
-    ReplyRule,
-    suspected,
-)
+from mailmerge.smtp.reply_rule import DAY, HOUR, MINUTE, Meaning, ReplyRule
+from mailmerge.smtp.reply_rules import ABOUT_US, DELAYED, NAMES_THE_SENDER, RULES, suspected
 from mailmerge.text import printable
 
 if TYPE_CHECKING:

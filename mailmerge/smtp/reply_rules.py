@@ -14,101 +14,44 @@ from __future__ import annotations
 
 from itertools import chain
 
-from msgspec import Struct
-
 from mailmerge.model import Phase, Scope, Status
-from mailmerge.suggest import login_command
+from mailmerge.smtp.reply_rule import DAY, HOUR, MINUTE, Meaning, ReplyRule, pause, reconnect, row, stop
+from mailmerge.smtp.sign_in_rules import SIGN_IN_REFUSED, SIGNING_IN
 
-MINUTE = 60.0
-HOUR = 60 * MINUTE
-DAY = 24 * HOUR
-
-
-class Meaning(Struct, frozen=True):
-    """What a refusal means; the fields are those of `mailmerge.model.Outcome`."""
-
-    scope: Scope
-    status: Status
-    reason: str
-    retry_after: float | None = None
-    slower: bool = False
-    hint: str | None = None
-
-
-class ReplyRule(Struct, frozen=True):
-    """One line of the table: every condition that is given must hold, of *words* any one."""
-
-    meaning: Meaning
-    words: tuple[str, ...] = ()
-    enhanced: tuple[str, ...] = ()
-    """Enhanced codes; ``5.6.x`` stands for any detail."""
-    codes: tuple[int, ...] = ()
-    """Reply codes; 4 and 5 stand for any code of that class."""
-    phases: tuple[Phase, ...] = ()
-    near: tuple[tuple[str, ...], tuple[str, ...]] | None = None
-    """Whole words of which one must be close to any of the second: no list of sentences is ever complete."""
-
-
-def _row(status: Status, reason: str, retry_after: float | None = None, hint: str | None = None) -> Meaning:
-    return Meaning(Scope.ROW, status, reason, retry_after, hint=hint)
-
-
-def _pause(reason: str, seconds: float, *, slower: bool = False, hint: str | None = None) -> Meaning:
-    """Stop the account for *seconds*: the row was only the messenger."""
-    return Meaning(Scope.ACCOUNT, Status.DEFERRED, reason, seconds, slower, hint)
-
-
-def _reconnect(reason: str, seconds: float | None = None) -> Meaning:
-    return Meaning(Scope.CONNECTION, Status.PENDING, reason, seconds)
-
-
-def _stop(reason: str, hint: str) -> Meaning:
-    """Stop at the first one: nothing changes until a person acts."""
-    return Meaning(Scope.CONFIG, Status.PENDING, reason, hint=hint)
-
-
-_QUOTA = _pause(
-    "quota", DAY, hint="The account's sending limit is used up; run the same command again later."
-)
-_BLOCKED = _stop("blocked", "The provider has blocked the account: sign in on its website and unblock it.")
-_SENDER = _stop(
+_QUOTA = pause("quota", DAY, hint="The account's sending limit is used up; run the same command again later.")
+_BLOCKED = stop("blocked", "The provider has blocked the account: sign in on its website and unblock it.")
+_SENDER = stop(
     "sender",
     "Send from the address of the account itself, or let the provider verify this sender first; `from` and "
     "`aliases` of the account say what it may send as.",
 )
-_SENDER_CHECKED = _pause(
+_SENDER_CHECKED = pause(
     "sender_check", MINUTE, hint="The server is still checking the sender's address (`from`)."
 )
-_RELAY = _stop(
+_RELAY = stop(
     "relay",
     "The server forwards mail only for those who sign in: check `user`, and use a submission `port` (587 or "
     "465).",
 )
-_CLIENT = _stop(
+_CLIENT = stop(
     "client",
     "The server does not accept mail from this machine: sign in (`user`) at a submission `port` (587 or "
     "465), or let its operator allow this machine.",
 )
-_HELO = _stop("helo", "Set `helo` of the account to the full name of this machine, such as pc7.example.org.")
-REFUSED_SIGN_IN = "Check the user name and the secret; many providers require an app password."
-"""The hint where a reply says no more than that user and secret do not fit."""
-_SIGN_IN = _stop("auth", REFUSED_SIGN_IN)
-_CONNECTIONS = _pause(
+_HELO = stop("helo", "Set `helo` of the account to the full name of this machine, such as pc7.example.org.")
+_CONNECTIONS = pause(
     "connections", MINUTE, hint="Another program is using this account; we open only one session."
 )
-_AUTH_OFF = _stop(
-    "auth", "SMTP AUTH is off for this mailbox or tenant: an administrator must turn it on, or use OAuth2."
-)
-_RECIPIENT = _row(Status.REJECTED, "recipient")
-_SIZE = _row(Status.REJECTED, "size")
-_CONTENT = _row(Status.REJECTED, "content")
-_PROTOCOL = _row(Status.REJECTED, "protocol")
-_DOMAIN = _row(
+_RECIPIENT = row(Status.REJECTED, "recipient")
+_SIZE = row(Status.REJECTED, "size")
+_CONTENT = row(Status.REJECTED, "content")
+_PROTOCOL = row(Status.REJECTED, "protocol")
+_DOMAIN = row(
     Status.REJECTED,
     "domain",
     hint="The recipient's domain requires SPF, DKIM and DMARC to pass for the sender: fix the DNS records.",
 )
-_RECIPIENT_LIMIT = _row(Status.DEFERRED, "recipients")
+_RECIPIENT_LIMIT = row(Status.DEFERRED, "recipients")
 
 _OF_RECIPIENTS = (
     "recipient address rejected",
@@ -123,139 +66,10 @@ _OF_RECIPIENTS = (
 """Refusals that concern one recipient; Exchange's ``RESOLVER.RST`` protects single mailboxes and groups."""
 _GREYLISTS = ("greylist", "graylist", "grey list", "gray list")
 
-_TLS_FIRST = _stop(
-    "tls",
-    'The server wants TLS first: set `tls = "starttls"` (port 587) or `tls = "tls"` (port 465).',
-)
-_NOT_HERE = _stop(
-    "auth",
-    "The server takes no sign-in on this connection: check `port` and `tls`; a relay may want none "
-    '(`auth = "none"`).',
-)
-_OTHER_WAY = _stop(
-    "auth",
-    "The server does not know this way of signing in: passwords may be off there. `mailmerge providers` "
-    "says what the provider takes.",
-)
-_ON_THE_WEBSITE = _stop(
-    "auth", "The provider wants you to sign in on its website first, and to confirm that it is you."
-)
-_DISABLED = _stop(
-    "auth", "The account is disabled or locked: sign in on the provider's website and look why."
-)
-_NEW_PASSWORD = _stop("auth", "The password has run out: choose a new one on the provider's website.")
-
-_SIGNING_IN: tuple[ReplyRule, ...] = (
-    ReplyRule(
-        _TLS_FIRST,
-        words=(
-            *("issue a starttls", "issue starttls", "starttls first", "starttls is required"),
-            *("starttls required", "use starttls", "tls is required", "tls required", "requires tls"),
-            *("encryption required", "encryption is required", "encryption needed", "must use tls"),
-        ),
-        codes=(5,),
-        phases=(Phase.GREETING, Phase.EHLO, Phase.AUTH, Phase.MAIL),
-    ),
-    ReplyRule(_TLS_FIRST, words=("starttls",), codes=(523, 530, 538)),
-    ReplyRule(_TLS_FIRST, enhanced=("5.7.10", "5.7.11"), codes=(523, 530, 538)),
-    ReplyRule(_TLS_FIRST, codes=(523, 538)),
-    ReplyRule(
-        _ON_THE_WEBSITE,
-        words=(
-            "log in via your web browser",
-            "web login required",
-            "login via your web",
-            "verify your account",
-        ),
-        phases=(Phase.AUTH,),
-    ),
-    ReplyRule(
-        _NEW_PASSWORD,
-        words=("password expired", "password has expired", "password is expired", "password transition"),
-        phases=(Phase.AUTH,),
-    ),
-    ReplyRule(
-        _DISABLED,
-        near=(
-            ("account", "mailbox", "user"),
-            ("disabled", "suspended", "locked", "deactivated", "blocked", "inactive"),
-        ),
-        codes=(5,),
-        phases=(Phase.AUTH,),
-    ),
-    ReplyRule(_DISABLED, enhanced=("5.7.13",), phases=(Phase.AUTH,)),
-    ReplyRule(
-        _pause(
-            "auth_later", 10 * MINUTE, hint="Too many wrong sign-ins: wait ten minutes before the next one."
-        ),
-        words=(
-            "too many bad auth",
-            "too many failed",
-            "too many invalid",
-            "too many authentication failures",
-        ),
-        phases=(Phase.AUTH,),
-    ),
-    ReplyRule(
-        _pause("auth_later", 10 * MINUTE, hint="Too many sign-ins: wait ten minutes before the next one."),
-        words=("too many login attempts", "too much fail authentication"),
-    ),
-    ReplyRule(
-        _pause("auth_later", 10 * MINUTE, hint="The server cannot check sign-ins now: try again later."),
-        codes=(4,),
-        phases=(Phase.AUTH,),
-    ),
-    ReplyRule(
-        _stop("auth", "The provider requires an app password (account > security > 2-step verification)."),
-        enhanced=("5.7.9",),
-        codes=(534, 535),
-    ),
-    ReplyRule(
-        _AUTH_OFF,
-        words=(
-            "smtpclientauthentication is disabled",
-            "basic authentication is disabled",
-            "basic authentication is not supported",
-            "smtp auth disabled",
-        ),
-    ),
-    ReplyRule(
-        _stop(
-            "auth",
-            "Microsoft does not know this user with this password, or takes OAuth only: "
-            f"{login_command('microsoft365')}",
-        ),
-        words=("user credentials were incorrect",),
-    ),
-    ReplyRule(
-        _stop(
-            "auth",
-            "The organisation's security defaults forbid this sign-in: an administrator must allow it, or "
-            "use OAuth.",
-        ),
-        words=("did not meet the criteria", "security defaults"),
-        phases=(Phase.AUTH,),
-    ),
-    ReplyRule(_AUTH_OFF, enhanced=("5.7.139",)),
-    # At Gmail 5.7.30 is about DKIM.
-    ReplyRule(_AUTH_OFF, enhanced=("5.7.30",), phases=(Phase.AUTH,)),
-    ReplyRule(
-        _stop("auth", "Use the authorization code from the mailbox's SMTP settings, not the usual password."),
-        words=("login fail", "authorization code", "authorized code", "授权码"),
-        phases=(Phase.AUTH,),
-    ),
-    ReplyRule(_SIGN_IN, words=("smtp auth error limit",)),
-    ReplyRule(_OTHER_WAY, enhanced=("5.7.4", "5.5.4"), codes=(504, 534), phases=(Phase.AUTH,)),
-    ReplyRule(_OTHER_WAY, codes=(504,), phases=(Phase.AUTH,)),
-    ReplyRule(_NOT_HERE, codes=(500, 502, 503), phases=(Phase.AUTH,)),
-    ReplyRule(_SIGN_IN, codes=(5,), phases=(Phase.AUTH,)),
-    ReplyRule(_SIGN_IN, enhanced=("5.7.8",), codes=(5,)),
-)
-
 _TOO_MUCH: tuple[ReplyRule, ...] = (
-    ReplyRule(_pause("rate", 10 * MINUTE, slower=True), words=("peak smtp relay limit", "submission rate")),
+    ReplyRule(pause("rate", 10 * MINUTE, slower=True), words=("peak smtp relay limit", "submission rate")),
     ReplyRule(
-        _pause("quota", HOUR, hint=_QUOTA.hint),
+        pause("quota", HOUR, hint=_QUOTA.hint),
         words=(
             "hourly limit",
             "hourly sending limit",
@@ -283,28 +97,26 @@ _TOO_MUCH: tuple[ReplyRule, ...] = (
             "mi:stc",
         ),
     ),
+    ReplyRule(pause("rate", 5.0, slower=True), words=("maximum sending rate exceeded", "throttling failure")),
     ReplyRule(
-        _pause("rate", 5.0, slower=True), words=("maximum sending rate exceeded", "throttling failure")
-    ),
-    ReplyRule(
-        _row(Status.DEFERRED, "recipient_rate", HOUR),
+        row(Status.DEFERRED, "recipient_rate", HOUR),
         words=("receiving too quickly", "receiving mail too quickly"),
     ),
-    ReplyRule(_row(Status.DEFERRED, "recipient_rate", HOUR), words=("receiving mail at a rate",)),
-    ReplyRule(_pause("rate", 15 * MINUTE, slower=True), words=("unusual rate", "try again later, closing")),
+    ReplyRule(row(Status.DEFERRED, "recipient_rate", HOUR), words=("receiving mail at a rate",)),
+    ReplyRule(pause("rate", 15 * MINUTE, slower=True), words=("unusual rate", "try again later, closing")),
     ReplyRule(
         _CONNECTIONS,
         words=("concurrent connections", "sender thread limit"),
     ),
-    ReplyRule(_pause("rate", 15 * MINUTE), words=("mi:sfq",)),
-    ReplyRule(_pause("rate", 30 * MINUTE), words=("hl:icc", "hl:ifc", "hl:rep", "hl:mep")),
-    ReplyRule(_reconnect("connection_cap"), words=("mi:dmc", "rp:drc")),
+    ReplyRule(pause("rate", 15 * MINUTE), words=("mi:sfq",)),
+    ReplyRule(pause("rate", 30 * MINUTE), words=("hl:icc", "hl:ifc", "hl:rep", "hl:mep")),
+    ReplyRule(reconnect("connection_cap"), words=("mi:dmc", "rp:drc")),
     ReplyRule(
-        _reconnect("connection_cap"),
+        reconnect("connection_cap"),
         words=("too many messages", "messages per connection", "messages per session"),
         codes=(421, 450, 451, 452),
     ),
-    ReplyRule(_pause("rate", HOUR, slower=True), words=("frequency limited",)),
+    ReplyRule(pause("rate", HOUR, slower=True), words=("frequency limited",)),
 )
 
 # Postfix, and all that is built on it, says only at RCPT what it thinks of client, EHLO name, sender and
@@ -408,8 +220,8 @@ _NOT_AUTHENTICATED = (
 
 _WHO_WE_ARE: tuple[ReplyRule, ...] = (
     # What is said to be about the recipient is, whatever else it says.
-    ReplyRule(_row(Status.DEFERRED, "greylist", 5 * MINUTE), words=_GREYLISTS, codes=(450, 451)),
-    ReplyRule(_row(Status.DEFERRED, "refused"), words=_OF_RECIPIENTS, codes=(4,)),
+    ReplyRule(row(Status.DEFERRED, "greylist", 5 * MINUTE), words=_GREYLISTS, codes=(450, 451)),
+    ReplyRule(row(Status.DEFERRED, "refused"), words=_OF_RECIPIENTS, codes=(4,)),
     ReplyRule(_RECIPIENT, words=_OF_RECIPIENTS, codes=(5,)),
     ReplyRule(
         _BLOCKED, words=("unusual sending activity", "sender blocked", "main account unavailable", "hl:ihu")
@@ -434,7 +246,7 @@ _WHO_WE_ARE: tuple[ReplyRule, ...] = (
     # RFC 7372 sections 3.1 to 3.3; what Gmail and Outlook.com add to it.
     ReplyRule(_DOMAIN, enhanced=_NOT_AUTHENTICATED),
     ReplyRule(
-        _pause(
+        pause(
             "blocklist",
             4 * HOUR,
             hint="The sending address is on a block list: contact its operator or your provider.",
@@ -458,7 +270,7 @@ _WHO_WE_ARE: tuple[ReplyRule, ...] = (
 )
 
 _ABOUT_THE_ROW: tuple[ReplyRule, ...] = (
-    ReplyRule(_row(Status.DEFERRED, "content", 2 * MINUTE), words=("dt:spm",), codes=(4,)),
+    ReplyRule(row(Status.DEFERRED, "content", 2 * MINUTE), words=("dt:spm",), codes=(4,)),
     ReplyRule(
         _CONTENT,
         words=(
@@ -487,11 +299,11 @@ _ABOUT_THE_ROW: tuple[ReplyRule, ...] = (
         phases=(Phase.RCPT, Phase.CONTENT),
     ),
     ReplyRule(
-        _row(Status.DEFERRED, "greylist", 5 * MINUTE),
+        row(Status.DEFERRED, "greylist", 5 * MINUTE),
         words=("try again",),
         codes=(450, 451),
     ),
-    ReplyRule(_reconnect("errors"), words=("too many errors",), codes=(421,)),
+    ReplyRule(reconnect("errors"), words=("too many errors",), codes=(421,)),
 )
 
 # The same as `_WHO_WE_ARE` in words that nobody has collected: what is meant, and that it is not wanted.
@@ -571,40 +383,38 @@ _ABOUT_US_SOMEHOW: tuple[ReplyRule, ...] = (
 )
 
 _ENHANCED: tuple[ReplyRule, ...] = (
-    ReplyRule(_pause("rate", 15 * MINUTE, slower=True), enhanced=("4.7.0", "4.7.28"), codes=(421,)),
+    ReplyRule(pause("rate", 15 * MINUTE, slower=True), enhanced=("4.7.0", "4.7.28"), codes=(421,)),
     ReplyRule(_QUOTA, enhanced=("5.4.5",)),
     ReplyRule(_BLOCKED, enhanced=("5.4.6",), codes=(550,), phases=(Phase.MAIL, Phase.DATA, Phase.CONTENT)),
     ReplyRule(_BLOCKED, enhanced=("5.1.8",), codes=(554,)),
     ReplyRule(_SENDER, enhanced=("5.7.60", "5.1.7", "5.1.8")),
     ReplyRule(_RECIPIENT, enhanced=("5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.1")),
-    ReplyRule(_row(Status.REJECTED, "full"), enhanced=("5.2.2",)),
-    ReplyRule(_row(Status.DEFERRED, "full", 6 * HOUR), enhanced=("4.2.2",)),
+    ReplyRule(row(Status.REJECTED, "full"), enhanced=("5.2.2",)),
+    ReplyRule(row(Status.DEFERRED, "full", 6 * HOUR), enhanced=("4.2.2",)),
     ReplyRule(_SIZE, enhanced=("5.3.4", "5.2.3")),
     ReplyRule(_CONTENT, enhanced=("5.6.x",)),
     ReplyRule(_CONTENT, enhanced=("5.7.0",), codes=(552,)),
     ReplyRule(_RECIPIENT_LIMIT, enhanced=("4.5.3",)),
-    ReplyRule(_reconnect("storage", 10 * MINUTE), enhanced=("4.3.1",)),
-    ReplyRule(_reconnect("server"), enhanced=("4.3.x", "4.4.5"), codes=(421, 450, 451)),
+    ReplyRule(reconnect("storage", 10 * MINUTE), enhanced=("4.3.1",)),
+    ReplyRule(reconnect("server"), enhanced=("4.3.x", "4.4.5"), codes=(421, 450, 451)),
     ReplyRule(_RECIPIENT, enhanced=("5.1.x",), phases=(Phase.RCPT, Phase.CONTENT)),
 )
 
 _CODES: tuple[ReplyRule, ...] = (
-    ReplyRule(_reconnect("server"), codes=(421,)),
+    ReplyRule(reconnect("server"), codes=(421,)),
     ReplyRule(
         _CONNECTIONS,
         codes=(432,),
     ),
     ReplyRule(_SENDER, codes=(436,)),
     ReplyRule(_RECIPIENT_LIMIT, codes=(452,), phases=(Phase.RCPT,)),
-    ReplyRule(_reconnect("storage", 10 * MINUTE), codes=(452,)),
+    ReplyRule(reconnect("storage", 10 * MINUTE), codes=(452,)),
     ReplyRule(
-        _stop(
-            "auth", "The server takes mail only after a sign-in: set `user`, and how it signs in (`auth`)."
-        ),
+        stop("auth", "The server takes mail only after a sign-in: set `user`, and how it signs in (`auth`)."),
         codes=(530,),
     ),
-    ReplyRule(_SIGN_IN, codes=(534, 535, 538)),
-    ReplyRule(_row(Status.REJECTED, "full"), codes=(552,), phases=(Phase.RCPT,)),
+    ReplyRule(SIGN_IN_REFUSED, codes=(534, 535, 538)),
+    ReplyRule(row(Status.REJECTED, "full"), codes=(552,), phases=(Phase.RCPT,)),
     ReplyRule(_SIZE, codes=(552, 557)),
     ReplyRule(_RECIPIENT, codes=(559, 561)),
     ReplyRule(_RECIPIENT, codes=(551, 553), phases=(Phase.RCPT,)),
@@ -613,7 +423,7 @@ _CODES: tuple[ReplyRule, ...] = (
     ReplyRule(Meaning(Scope.CONNECTION, Status.REJECTED, "protocol"), codes=(503,)),
     ReplyRule(_PROTOCOL, codes=(500, 501, 502, 504, 555)),
     ReplyRule(_SENDER, codes=(5,), phases=(Phase.MAIL,)),
-    ReplyRule(_reconnect("server"), codes=(4,), phases=(Phase.MAIL,)),
+    ReplyRule(reconnect("server"), codes=(4,), phases=(Phase.MAIL,)),
 )
 
 ABOUT_US = frozenset({"sender", "relay", "client", "helo", "auth", "blocked", "blocklist", "tls"})
@@ -631,5 +441,5 @@ NAMES_THE_SENDER = _SENDER
 """What a refusal means that names our sender and none of the row's recipients."""
 
 RULES: tuple[ReplyRule, ...] = tuple(
-    chain(_SIGNING_IN, _TOO_MUCH, _WHO_WE_ARE, _ABOUT_THE_ROW, _ABOUT_US_SOMEHOW, _ENHANCED, _CODES)
+    chain(SIGNING_IN, _TOO_MUCH, _WHO_WE_ARE, _ABOUT_THE_ROW, _ABOUT_US_SOMEHOW, _ENHANCED, _CODES)
 )
