@@ -123,7 +123,7 @@ def uncalculated() -> CellError:
     return CellError(
         "D132",
         "the cell contains a formula that was never calculated",
-        "open and save it in your spreadsheet program: this stores the results",
+        "open it in Excel and save it; in LibreOffice calculate first (Ctrl+Shift+F9), then save it",
         "",
     )
 

@@ -11,7 +11,7 @@ import openpyxl
 
 from mailmerge.recipients.cells import cell_value, uncalculated
 from mailmerge.recipients.recipient_list import SheetCell
-from mailmerge.recipients.workbook import Range, Sheet, SheetRow, Workbook, cell_range
+from mailmerge.recipients.workbook import Range, Sheet, SheetRow, Workbook, cell_range, damaged
 from mailmerge.recipients.xlsx_cells import NOT_CALCULATED
 from mailmerge.recipients.xlsx_package import reading
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _LARGEST = 32 << 20
 """Bytes of all parts together: openpyxl keeps every cell in memory."""
+_MOST_CELLS = 2_000_000
+"""Of a sheet, empty ones in between included: openpyxl goes through all of them."""
 
 
 class OpenpyxlWorkbook(Workbook):
@@ -74,6 +76,8 @@ class OpenpyxlWorkbook(Workbook):
     def _cells(self, sheet: Sheet) -> Iterator[tuple[int, Sequence[Any], frozenset[int]]]:
         """Yield rows of cells with the places of formulas whose results were never saved."""
         results, formulas = self._results[sheet.name], self._formulas[sheet.name]
+        if results.max_row * results.max_column > _MOST_CELLS:
+            raise damaged(self.shown, f"the cells of the sheet {sheet.name} are too far apart")
         for number, (cells, written) in enumerate(
             zip(results.iter_rows(), formulas.iter_rows(), strict=True), 1
         ):

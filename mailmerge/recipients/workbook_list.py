@@ -117,8 +117,9 @@ class WorkbookList(RecipientList):
                 continue
             if sign and not _has(sign, cells, at) and others.is_other(row, None, [*map(_told, cells)]):
                 continue
-            if len(problems) < MAX_PROBLEMS:
-                problems += self._outside(row, cells)
+            problems += self._outside(row, cells)
+            if len(problems) >= MAX_PROBLEMS:
+                break
             links.look(found)
             if not problems and not concealed:
                 yield row, None, cells + [""] * (header.width - len(cells))
@@ -354,7 +355,7 @@ def _texts(book: Workbook, sheet: Sheet) -> Iterator[tuple[int, list[str]]]:
 
 
 def _filled(cells: Sequence[Cell | CellError]) -> bool:
-    return any(not isinstance(cell, str) or cell.strip() for cell in cells)
+    return any(not isinstance(cell, str) or cell.strip() for cell in reversed(cells))
 
 
 def _has(sign: str, cells: Sequence[Cell | CellError], at: int) -> bool:

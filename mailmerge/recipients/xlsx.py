@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 _MAX_ENDS = 64 << 20
 """Of a sheet, what stands before and behind its rows."""
-_MAX_LINKED = 10_000
-"""Cells of one link."""
+_MAX_LINKED = 1_000_000
+"""Cells of all links of a sheet."""
 _ROWS = re.compile(rb"</(?:[\w.-]+:)?sheetData\s*>|<(?:[\w.-]+:)?sheetData(?:\s[^<>]*)?/>")
 _OVERLAP = 64
 _PLAIN = re.compile(rb"<sheetData[\s/>]")
@@ -166,12 +166,14 @@ class XlsxWorkbook(Workbook):
 
     def _targets(self, sheet: Sheet, ends: _Ends) -> Iterator[tuple[tuple[int, int], str]]:
         relations = self._package.relations(sheet.part) if ends.links else {}
+        count = 0
         for name, relation in ends.links:
             target = relations.get(relation)
             if target is None or not target.external:
                 continue
             area = cell_range(sheet.name, name)
-            if (area.bottom - area.top + 1) * (area.right - area.left + 1) <= _MAX_LINKED:
+            count += (area.bottom - area.top + 1) * (area.right - area.left + 1)
+            if count <= _MAX_LINKED:
                 for row in range(area.top, area.bottom + 1):
                     for column in range(area.left, area.right + 1):
                         yield (row, column), target.target

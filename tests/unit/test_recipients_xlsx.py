@@ -532,6 +532,16 @@ def test_what_we_cannot_put_together_openpyxl_reads(tmp_path: Path) -> None:
     assert [one.name for one in read.merged(read.sheets[0])] == ["F2:F3"]
 
 
+def test_openpyxl_is_not_asked_for_a_cell_at_the_end_of_the_world(tmp_path: Path) -> None:
+    """It would make every cell before it: that is refused, and soon."""
+    made = openpyxl.Workbook()
+    made["Sheet"]["XFD1048576"] = "far"
+    made.save(tmp_path / "list.xlsx")
+    read = OpenpyxlWorkbook(tmp_path / "list.xlsx", "list.xlsx")
+    with pytest.raises(ListError, match="too far apart"):
+        list(read.rows(read.sheets[0]))
+
+
 def test_cells_are_copied_as_the_file_keeps_them(tmp_path: Path) -> None:
     """Numbers with all digits and their formats, texts, truths; a formula without a result is an error."""
     path = tmp_path / "list.xlsx"
