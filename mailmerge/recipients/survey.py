@@ -49,6 +49,8 @@ BLOCK = 1000
 """Rows that are looked at together."""
 FIRST_CELLS = 3
 """How many cells a finding names."""
+_MIDNIGHT = " 00:00:00"
+"""What pandas puts behind a date that has no time of day."""
 _END = "\x1f"
 """Stands between the cells of a block: no cell of a letter contains it."""
 _MARKS = (*filter(lambda char: char > " ", BLANKS), *INVISIBLE)
@@ -207,6 +209,9 @@ class Survey:
         """Give the type that a column has although none is declared; None: its cells are as they are."""
         if column.settled:
             return None
+        if column.midnights and column.counts == {DateTime: column.midnights}:
+            notes.append(f"{column.heading} has no times of day: each is read as a date")
+            return "date"
         numbers = column.numbers.answer() if column.numbers else Numbers()
         if column.is_mixed:
             decided = column.type_of_most(numbers.locale)
@@ -356,6 +361,8 @@ class _Column:
         self.name = name
         self.settled = is_key or declared is not None
         """Whether its type is declared, or it is the key, which is as it stands."""
+        self.midnights = 0
+        """How many of its dates and times are shown as midnight to the second, as pandas writes dates."""
         self.unsure: dict[str, str] = {}
         """Number formats that do not say for certain what is shown, and the first text of each."""
         self.trimmed = 0
@@ -451,6 +458,8 @@ class _Column:
             if cell.__class__ is not str:
                 self.counts[cell.__class__] = self.counts.get(cell.__class__, 0) + 1
                 self._note(cell.__class__, row, displayed(cell))
+                if cell.__class__ is DateTime and cell.displayed.endswith(_MIDNIGHT):
+                    self.midnights += 1
                 if cell.unsure is not None:
                     self.unsure.setdefault(cell.unsure, displayed(cell))
                 if self._in_workbook and cell.__class__ is Number and abs(cell.value) >= _FIFTEEN_DIGITS:

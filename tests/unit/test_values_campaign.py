@@ -454,3 +454,21 @@ def test_a_format_that_is_not_understood_is_told(tmp_path):
     [found] = [group.first for group in made.check().problems if group.first.code == "D170"]
     assert found.message == '"number" has a number format that is not understood: [DBNum2]0 contains [DBNum2]'
     assert "(12.5)" in str(found.hint)
+
+
+@pytest.mark.parametrize(
+    ("code", "second", "shown"),
+    [
+        ("YYYY-MM-DD HH:MM:SS", datetime(2026, 12, 31), "2026-03-05"),
+        ("YYYY-MM-DD HH:MM:SS", datetime(2026, 12, 31, 9, 30), "2026-03-05 00:00:00"),
+        ("dd.mm.yyyy hh:mm", datetime(2026, 12, 31), "05.03.2026 00:00"),
+    ],
+)
+def test_dates_of_pandas_have_no_time(tmp_path, code, second, shown):
+    """A column in which every time is 00:00:00 holds dates; one with a single time, or hours, does not."""
+    made = formatted(tmp_path, "{{ joined }}", joined=(datetime(2026, 3, 5), code))
+    book = openpyxl.load_workbook(tmp_path / "list.xlsx")
+    book["Sheet"].append(["b@x.org", second])
+    book["Sheet"]["B3"].number_format = code
+    book.save(tmp_path / "list.xlsx")
+    assert body_of(next(made.plan().messages())) == shown
