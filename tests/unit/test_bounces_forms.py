@@ -121,6 +121,11 @@ def test_f9_no_message_is_an_error(raw: bytes) -> None:
     assert len(report.failures) <= 100
 
 
+def test_f9_ten_levels_are_taken_apart() -> None:
+    """What lies deeper is no part of its own."""
+    assert len(take_apart(nested(1000))) == 11
+
+
 @given(st.binary(max_size=400), st.sampled_from([path.read_bytes() for path in SAMPLES]), st.data())
 def test_f9_no_octets_are_an_error(junk: bytes, sample: bytes, data: st.DataObject) -> None:
     """Put anywhere into a report, in the place of anything, they make another message, never an exception."""

@@ -227,6 +227,14 @@ def test_a_message_that_is_being_handed_over_is_read_again_later(sent: Sent) -> 
     assert (later.waiting, later.bounced, sent.states()[BO]) == (0, 1, "bounced")
 
 
+def test_a_mark_is_taken_once(sent: Sent) -> None:
+    """Whoever records a message second is told so, and changes nothing."""
+    with sent.ledger() as ledger, sent.ledger() as other:
+        assert ledger.bounces.record("mark", "report", [])
+        assert not other.bounces.record("mark", "report", [], halted="no")
+        assert other.bounces.halted == ""
+
+
 def _read(folder: Path, box: Path, environ: dict[str, str], found: multiprocessing.Queue[int]) -> None:
     campaign = Campaign.load(folder, {"account": "a"}, environ=environ)
     found.put(campaign.bounces(BounceRequest(eml=box)).bounced)
