@@ -139,7 +139,7 @@ class Survey:
         self, recipients: RecipientList, read: frozenset[str], written: frozenset[str] = frozenset()
     ) -> None:
         columns, options = recipients.columns, recipients.options
-        if "row" in read and read.isdisjoint({*columns.headings} - {*columns.names}):
+        if "row" in read:
             read = frozenset(columns.names)  # the template may go through all of it
         typed = {find_column(columns, name, "data.types"): kind for name, kind in options.types.items()}
         key = -1 if options.key is None else find_column(columns, options.key, "data.key")

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mailmerge.errors import ListError
+from mailmerge.model import Status
 from mailmerge.recipients import open_list
 from mailmerge.recipients.openpyxl_workbook import OpenpyxlWorkbook
 from mailmerge.recipients.recipient_list import CellError
@@ -564,3 +565,37 @@ def test_cells_are_copied_as_the_file_keeps_them(tmp_path: Path) -> None:
             ("#N/A", "e", "General"),
         ],
     )
+
+
+# --- what nothing reads --------------------------------------------------------------------------------
+
+DAMAGE = (
+    f'<row r="1">{INLINE.format("A1", "email")}{INLINE.format("B1", "name")}{INLINE.format("C1", "look up")}</row>'
+    f'<row r="2">{INLINE.format("A2", "a@x.org")}{INLINE.format("B2", "Ann")}<c r="C2" t="e"><v>#N/A</v></c></row>'
+    f'<row r="3">{INLINE.format("A3", "b@x.org")}{INLINE.format("B3", "Bob")}<c r="C3"><f>1+1</f></c></row>'
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "data", "invalid"),
+    [
+        ("{{ name }}", "", 0),
+        ("{{ row['name'] }}", "", 0),
+        ("{{ look_up }}", "", 2),
+        ("{{ row['look up'] }}", "", 2),
+        ("{% for cell in row.values() %}{{ cell }}{% endfor %}", "", 2),
+        ("{{ name }}", "where = 'look_up != \"x\"'\n", 2),
+        ("{{ name }}", 'key = "look up"\n', 2),
+    ],
+)
+def test_a_damaged_cell_costs_its_row_only_where_it_is_read(
+    campaign_factory: Any, text: str, data: str, invalid: int
+) -> None:
+    """By a template, `where` or the key: an error or a formula without a result elsewhere does not matter."""
+    campaign_factory({"body.txt": text, "people.csv": None}, data=f'{data}source = "people.xlsx"')
+    (campaign_factory.folder / "people.xlsx").write_bytes(book(data=DAMAGE))
+
+    plan = campaign_factory.open().check()
+
+    assert plan.statuses[Status.INVALID] == invalid
+    assert plan.statuses[Status.PENDING] == 2 - invalid
