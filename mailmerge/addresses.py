@@ -199,8 +199,14 @@ def suggest(text: str) -> str | None:
     return plain if plain != text else None
 
 
+_HIDDEN_AT = re.compile(r"\s*[(\[{<]\s*(?:at|ät|arroba|chez|bei)\s*[)\]}>]\s*", re.IGNORECASE)
+_HIDDEN_DOT = re.compile(r"\s*[(\[{<]\s*(?:dot|punkt|point|punto|ponto)\s*[)\]}>]\s*", re.IGNORECASE)
+
+
 def _repaired(text: str) -> str:
-    """Undo look-alikes, stray blanks, and a comma typed for the dot of a domain."""
+    """Undo look-alikes, stray blanks, a comma typed for the dot of a domain, and what hides an address."""
+    if "@" not in text:
+        text = _HIDDEN_DOT.sub(".", _HIDDEN_AT.sub("@", text))
     plain = text.translate(_LOOKALIKES).strip().strip("<>.,; ")
     local, at, domain = plain.rpartition("@")
     return f"{local.strip()}{at}{domain.replace(' ', '').replace(',', '.').replace('..', '.')}"

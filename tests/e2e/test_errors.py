@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from email import message_from_bytes
 
 import openpyxl
 import pytest
@@ -240,6 +241,41 @@ def test_bad_addresses(mailmerge, sandbox):
     assert mailmerge("send", "spring", "--yes", "--skip-invalid").code == 3
     assert [message.rcpt_to for message in sandbox.messages] == [("ana@example.com",)]
     assert statuses(campaign) == ["accepted", "invalid", "invalid", "skipped"]
+
+
+def test_junk_goes_to_nobody(mailmerge, sandbox):
+    """A damaged greeting is an invalid row, damage elsewhere a warning, and the ends of cells are trimmed."""
+    people = lines(
+        "email,name,plan",
+        *("ana@example.com,Ana,#NV", "bo@example.com,#REF!,gold", "cem@example.com,JÃ¶rg,gold"),
+        *("di@example.com,nan,gold", "ed@example.com,nan,gold", "\u200bflo@gmial.com\u00a0, Flo \u200b,gold"),
+        *(",Nobody,gold", "ana@example.com,Anna,gold"),
+    )
+    body = "Dear {{ name }},\nyour plan is {{ plan }}.\n"
+    campaign = mailmerge.campaign(people_csv=people, body_txt=body)
+    mailmerge.account(sandbox)
+
+    check = mailmerge("check", "spring")
+
+    assert check.code == 3, check
+    assert sorted(line.partition("]")[0] for line in diagnostics(check.out)) == [
+        *("error[D255", "error[D256", "error[D258", "warning[D255", "warning[D263", "warning[D265"),
+    ]
+    assert '1 cell of the column "plan" contains the error of a formula: "#NV" in row 2' in check.out
+    assert "(2 rows: 5, 6)" in check.out
+    assert (
+        'row 9 (ana@example.com) is left out for row 2, and differs: name "Anna" instead of "Ana"'
+        in check.out
+    )
+    summary = "2 of 8 rows can be sent (1 repeat another row, 4 invalid, 1 without an address); "
+    assert summary + "blanks taken off the ends of 2 cells." in check.out
+    assert mailmerge("send", "spring", "--yes", "--skip-invalid").code == 3
+    received = {message.rcpt_to[0]: message_from_bytes(message.content) for message in sandbox.messages}
+    assert received.keys() == {"ana@example.com", "flo@gmial.com"}
+    assert b"Dear Flo,\r\n" in bytes(received["flo@gmial.com"].get_payload(decode=True))
+    assert statuses(campaign) == [
+        *("accepted", "invalid", "invalid", "invalid", "invalid", "accepted", "skipped", "duplicate")
+    ]
 
 
 def test_attachment_missing_for_some_rows(mailmerge, sandbox):

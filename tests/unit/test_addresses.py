@@ -89,6 +89,9 @@ def test_d43_text_that_is_not_one_address(text, reason):
         ("kim@gmial,com", "kim@gmail.com"),
         ("kim@gmail .com", "kim@gmail.com"),
         ("<kim@x.org>", "kim@x.org"),
+        ("kim(at)x.org", "kim@x.org"),
+        ("kim [AT] x [dot] org", "kim@x.org"),
+        ("kim.lee {ät} x {punkt} org", "kim.lee@x.org"),
     ],
 )
 def test_look_alikes_are_refused_with_a_correction(text, suggestion):
