@@ -156,7 +156,11 @@ class Planner:
         survey = Survey(self._recipients, renderer.used_names, renderer.written_names)
         rows = self._recipients.watched(self._seen)
         while block := list(islice(rows, BLOCK)):
-            survey.add([recipient.row for recipient in block], [recipient.values for recipient in block])
+            # What else rows say that are invalid already does not matter.
+            survey.add(
+                [recipient.row for recipient in block if not recipient.problems],
+                [recipient.values for recipient in block if not recipient.problems],
+            )
             self._spool.add(block)
         self._surveyed = survey.finish(self._composer.renderer.roles)
         writer.add_findings(None, self._surveyed.findings)

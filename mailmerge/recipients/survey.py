@@ -105,7 +105,11 @@ class Surveyed(Struct, frozen=True):
             cell = values[position]
             if not isinstance(cell, str) or trimmed(cell):
                 try:
-                    values[position] = kind.read(cell)
+                    value = kind.read(trimmed(cell) if isinstance(cell, str) else cell)
+                    if isinstance(cell, str) and isinstance(value, Number):
+                        # What other rows say decides its type, and never who or what it is.
+                        value = Number(value.value, value.shown, cell)
+                    values[position] = value
                 except ValueError:  # then it is what it is: a template may print it, and not reckon with it
                     continue
         return replace(recipient, values=tuple(values))
@@ -120,7 +124,11 @@ def typed_rows(recipients: RecipientList, read: frozenset[str]) -> Iterator[Reci
     survey = Survey(recipients, read)
     rows = iter(recipients)
     while survey.is_open and (block := list(islice(rows, BLOCK))):
-        survey.add([recipient.row for recipient in block], [recipient.values for recipient in block])
+        # What else rows say that are invalid already does not matter.
+        survey.add(
+            [recipient.row for recipient in block if not recipient.problems],
+            [recipient.values for recipient in block if not recipient.problems],
+        )
     types = survey.finish().types if survey.is_open else {}
     return Surveyed(types=types).settled(recipients) if types else iter(recipients)
 

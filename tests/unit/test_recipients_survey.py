@@ -243,6 +243,7 @@ def test_numbers_of_a_text_column_are_found_and_stated() -> None:
     cells = [recipient.values[1] for recipient in found.settled(recipients)]
     assert [displayed(cell) for cell in cells] == ["1.234,50", "12,00", ""]
     assert str(getattr(cells[0], "value", None)) == "1234.50"
+    assert [row.digest() for row in found.settled(recipients)] == [row.digest() for row in recipients]
 
 
 def test_a_doubtful_column_stays_text_and_that_is_said() -> None:
