@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 _AS_ADDRESS, _AS_NAME = "as an address", "as a name"
 _MOST_TEXTS = 10_000
 """Different junk texts of one kind in a column that are remembered: with more, the column is lost."""
+_MOST_SLIPS = 50
+"""Domains that may be mistyped and are looked at: who has more has them for a reason."""
 _MOST_DOMAINS = 100_000
 """Different domains that are counted."""
 _FIFTEEN_DIGITS = 10**15
@@ -420,7 +422,8 @@ class _Column:
         new = set(found).difference(self._domains)
         if len(self._domains) < _MOST_DOMAINS:
             self._domains |= new
-        self.slips |= {domain: _Slip(meant) for domain in new if (meant := meant_by(domain)) is not None}
+        slips = ((domain, _Slip(meant)) for domain in sorted(new) if (meant := meant_by(domain)) is not None)
+        self.slips |= dict(islice(slips, _MOST_SLIPS - len(self.slips)))
         for domain, slip in self.slips.items():
             count = found.count(domain)
             slip.count += count
