@@ -103,7 +103,7 @@ class Columns(Struct, frozen=True):
     names: tuple[str, ...]
 
 
-class Recipient(Struct, frozen=True):
+class Recipient(Struct, frozen=True, gc=False):
     """One row of the list."""
 
     row: int

@@ -18,7 +18,6 @@ from msgspec import Struct
 
 from mailmerge.errors import ListError
 from mailmerge.model import Place
-from mailmerge.recipients.address_column import has_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -42,7 +41,15 @@ _STATED = re.compile(r'\ufeff?"?sep=(?P<sign>[^\r\n"])"?(?:(?P=sign)|\s)*\Z', re
 """The first line by which Excel is told the delimiter; it is no row, in Excel and LibreOffice alike."""
 _LOOKED_AT = 60
 """Rows whose cells are looked at."""
+_ADDRESSES_LOOKED_AT = 20
+_ESCAPES_LOOKED_FOR = 4 << 20
+"""Bytes in which the first escaped quote is looked for: the first row has to be there at once. One that comes
+later is an error."""
+_LONGEST_ADDRESS = 500
 _ESCAPED = '\\"'
+_ADDRESS = r"(?:[^<>@]*<)?[^\s@,;|^~<>\"]+@[^\s@,;|^~<>\"]+>?"
+_ADDRESSES = re.compile(rf"{_ADDRESS}(?:[,;] *{_ADDRESS})*").fullmatch
+"""About what an address is: what a cell of another delimiter has around it is none."""
 
 
 def delimiter_name(sign: str) -> str:
@@ -189,6 +196,10 @@ def _is_decided(fits: list[_Fit]) -> bool:
     return len(fits) < 2 or fits[0].rank[:2] > fits[1].rank[:2]
 
 
+def _is_address(cell: str) -> bool:
+    return "@" in cell and len(cell) < _LONGEST_ADDRESS and _ADDRESSES(cell) is not None
+
+
 class _Fit:
     """What a delimiter makes of a text, or of its start."""
 
@@ -234,10 +245,11 @@ class _Fit:
         if not self._table:
             return False
         header, rows = self._table[0], [cells for cells in self._table[1:] if len(cells) == self.width]
+        rows = rows[:_ADDRESSES_LOOKED_AT]
         for column in range(min(self.width, 200)):
             cells = [cell for row in rows if (cell := row[column].strip())]
-            if cells and sum(map(has_address, cells)) * 2 > len(cells):
-                return column >= len(header) or not has_address(header[column])
+            if cells and sum(map(_is_address, cells)) * 2 > len(cells):
+                return column >= len(header) or not _is_address(header[column])
         return False
 
 
@@ -259,7 +271,8 @@ def _has_escapes(file: TextIO) -> bool:
     if not isinstance(file, io.TextIOWrapper) or file.encoding.lower().startswith(("utf-16", "utf-32")):
         return any(_ESCAPED in line for line in file)
     pattern, rest = _ESCAPED.encode(), b""
-    while block := file.buffer.read(1 << 16):
+    for _ in range(_ESCAPES_LOOKED_FOR >> 16):
+        block = file.buffer.read(1 << 16)
         # There is mostly no backslash at all, and one sign is found ten times as quickly as two.
         if (b"\\" in block and pattern in block) or (rest == b"\\" and block[:1] == b'"'):
             return True

@@ -344,8 +344,9 @@ class RecipientList(ABC):
             if typed is None or cells.__class__ is not list:
                 yield self._recipient(record)
                 continue
-            # Texts, as text lists have them: the quick way, unless a cell is not what its type wants.
-            values: list[Any] = cells.copy()
+            # Texts, as text lists have them: the quick way, unless a cell is not what its type wants. The
+            # list is the record's own, and what was read of it before that is taken as it is.
+            values: list[Any] = cells
             try:
                 for at, read in typed:
                     cell = values[at]

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from mailmerge.values import Cell
 
 _INTEGER = re.compile(r"[+-]?[0-9]+\Z").match
-_MOST_DATES = 4096
-"""Dates that are remembered: those of a list repeat each other."""
+_REMEMBERED = 4096
+"""Texts of a type that are remembered with their values: dates and amounts of a list repeat each other."""
 _TIME_OF_DAY = re.compile(r"%[-#]?[HIMSfpXcT]")
 
 
@@ -133,17 +133,23 @@ def _number_type(name: str, locale: str, column: str) -> CellType:
     whole = name == "integer"
 
     def read(cell: Cell) -> Cell:
+        if isinstance(cell, str):
+            return read_text(cell.strip())
         if isinstance(cell, Number):
-            number, shown, found = cell.value, "", cell
-        else:
-            shown = _text(cell)
-            value = written.read(shown)
-            if value is None:
-                raise ValueError
-            number, found = value, Number(value, shown)
-        if whole and number != number.to_integral_value():
+            return checked(cell)
+        raise ValueError
+
+    @lru_cache(maxsize=_REMEMBERED)
+    def read_text(text: str) -> Cell:
+        value = written.read(text)
+        if value is None:
             raise ValueError
-        return found
+        return checked(Number(value, text))
+
+    def checked(number: Number) -> Cell:
+        if whole and number.value != number.value.to_integral_value():
+            raise ValueError
+        return number
 
     kind = "a whole number" if whole else "a number"
     example = f"1{written.groups[0]}234" + ("" if whole else f"{written.decimal[0]}50")
@@ -172,13 +178,18 @@ def _integer(cell: Cell) -> Cell:
 
 def _decimal(cell: Cell) -> Cell:
     if isinstance(cell, str):
-        text = cell.strip()
-        number = notation.read_number(text, exponent=True)
-        if number is not None:
-            return Number(number, text)
-    elif isinstance(cell, Number):
+        return _read_decimal(cell.strip())
+    if isinstance(cell, Number):
         return cell
     raise ValueError
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _read_decimal(text: str) -> Cell:
+    number = notation.read_number(text, exponent=True)
+    if number is None:
+        raise ValueError
+    return Number(number, text)
 
 
 def _boolean(cell: Cell) -> Cell:
@@ -191,20 +202,18 @@ def _boolean(cell: Cell) -> Cell:
 
 
 def _iso_date(cell: Cell) -> Cell:
+    if isinstance(cell, str):  # first: most are, and it is the quickest to ask
+        return _read_iso_date(cell.strip())
     if isinstance(cell, DateTime):
         return Date(cell.value.date(), None, cell.canonical)
-    return cell if isinstance(cell, Date) else _read_iso_date(_text(cell))
+    if isinstance(cell, Date):
+        return cell
+    raise ValueError
 
 
-@lru_cache(maxsize=_MOST_DATES)
+@lru_cache(maxsize=_REMEMBERED)
 def _read_iso_date(text: str) -> Cell:
     return Date(date.fromisoformat(text), text)
-
-
-def _text(cell: Cell) -> str:
-    if isinstance(cell, str):
-        return cell.strip()
-    raise ValueError
 
 
 def _date_type(pattern: str, column: str) -> CellType:
@@ -218,11 +227,11 @@ def _date_type(pattern: str, column: str) -> CellType:
         )
 
     def read(cell: Cell) -> Cell:
-        if isinstance(cell, Date | DateTime):
-            return cell if with_time else _iso_date(cell)
-        return read_text(_text(cell))
+        if isinstance(cell, str):
+            return read_text(cell.strip())
+        return cell if with_time and isinstance(cell, Date | DateTime) else _iso_date(cell)
 
-    @lru_cache(maxsize=_MOST_DATES)
+    @lru_cache(maxsize=_REMEMBERED)
     def read_text(text: str) -> Cell:
         try:
             found = datetime.strptime(text, pattern)  # noqa: DTZ007

@@ -39,12 +39,13 @@ class BadValue(TypeError):
         self.hint = hint
 
 
-class Value(Struct, frozen=True, eq=False, tag=True, array_like=True):
+class Value(Struct, frozen=True, eq=False, tag=True, array_like=True, gc=False):
     """A cell that is not a text.
 
     Two values are equal if they are of one type and their Python values are; a plain Python value of that
     type counts as well. Comparing with anything else is a `BadValue` here, where hash and equality have to
     agree: templates compare with texts through `equal`. It has no other operators: Python code takes `value`.
+    Nothing in it can lead back to it, so that the garbage collector need not look at a list's cells.
     """
 
     value: Any
@@ -129,7 +130,7 @@ class Value(Struct, frozen=True, eq=False, tag=True, array_like=True):
         raise not_a(Number, self)
 
 
-class Number(Value, frozen=True, eq=False):
+class Number(Value, frozen=True, eq=False, gc=False):
     """A number, exact: `value` is a Decimal, also of a whole number."""
 
     value: Decimal
@@ -166,7 +167,7 @@ class Number(Value, frozen=True, eq=False):
         return int(self)
 
 
-class Date(Value, frozen=True, eq=False):
+class Date(Value, frozen=True, eq=False, gc=False):
     """A day."""
 
     value: date
@@ -183,7 +184,7 @@ class Date(Value, frozen=True, eq=False):
         return format(self.value, spec) if "%" in spec else format(self.displayed, spec)
 
 
-class DateTime(Value, frozen=True, eq=False):
+class DateTime(Value, frozen=True, eq=False, gc=False):
     """A day and a time of day."""
 
     value: datetime
@@ -204,7 +205,7 @@ class DateTime(Value, frozen=True, eq=False):
         return format(self.value, spec) if "%" in spec else format(self.displayed, spec)
 
 
-class Time(Value, frozen=True, eq=False):
+class Time(Value, frozen=True, eq=False, gc=False):
     """A time of day."""
 
     value: time
@@ -224,7 +225,7 @@ class Time(Value, frozen=True, eq=False):
         return format(self.value, spec) if "%" in spec else format(self.displayed, spec)
 
 
-class Duration(Value, frozen=True, eq=False):
+class Duration(Value, frozen=True, eq=False, gc=False):
     """A length of time, as ``[h]:mm`` shows it."""
 
     value: timedelta
@@ -241,7 +242,7 @@ class Duration(Value, frozen=True, eq=False):
         return notation.read_duration(text)
 
 
-class Truth(Value, frozen=True, eq=False):
+class Truth(Value, frozen=True, eq=False, gc=False):
     """TRUE or FALSE."""
 
     value: bool
