@@ -189,6 +189,8 @@ def try_sign_in(
         steps.append(f"signed in as {account.user}" if account.user else "signed in with the certificate")
     try:
         connection.open()
+        if until := connection.certificate_until:
+            steps[1] = f"TLS is established, and the certificate is valid until {until:%d %B %Y}"
     except SessionError as error:
         reached = 1 if isinstance(error, TlsError) else len(steps) - 1 if isinstance(error, AuthError) else 0
         return SignIn(account, tuple(steps[:reached]), error)

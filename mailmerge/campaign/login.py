@@ -14,7 +14,7 @@ from mailmerge.addresses import AddressError, parse_address_list
 from mailmerge.campaign.connect import connection_factory
 from mailmerge.campaign.workspace import user_state_folder
 from mailmerge.config.account_secrets import entry_of, secret_store
-from mailmerge.config.accounts import account_names, default_config_path
+from mailmerge.config.accounts import account_names, default_config_path, resolve_account
 from mailmerge.errors import AuthError, CampaignFileError
 from mailmerge.providers import find_provider, provider_for_address
 from mailmerge.sign_in.oauth import OAuthClient, endpoints_of
@@ -64,6 +64,21 @@ def choose(word: str, environment: Environment, *, config_path: Path | None = No
     provider = provider_for_address(address.domain)
     name = provider.name if provider else address.domain.partition(".")[0].lower()
     return Choice(_free(name, names), False, provider, address)
+
+
+def accounts_of(address: str, environment: Environment) -> str | None:
+    """Give the first account of the user's own that sends as *address*; None: there is none.
+
+    Raises:
+        CampaignFileError: the configuration is wrong.
+
+    """
+    for name in sorted(account_names(default_config_path(environment))):
+        account = resolve_account(name, environment=environment)
+        own = {(account.user or "").lower(), str(account.from_.address).lower() if account.from_ else ""}
+        if address.lower() in own:
+            return name
+    return None
 
 
 def _free(name: str, names: frozenset[str]) -> str:

@@ -58,6 +58,10 @@ def init(*, folder: Path, kind: StockTemplate | None, **options: Any) -> int:
         kind = kind or click.prompt("Template", type=choice, default="plain", err=True)
         sender = sender or click.prompt("Sender", default="me@example.org", err=True)
         subject = subject or click.prompt("Subject", default="", show_default=False, err=True) or None
+        if options["account"] is None:
+            from mailmerge.cli.login import offered
+
+            options["account"] = offered(sender)
     reading = {name: options.get(f"data_{name}") for name in _READING}
     reading["types"] = _types(options["types"])
     with ExitStack() as stack:

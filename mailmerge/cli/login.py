@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from mailmerge.cli.options import options_of
-from mailmerge.cli.output import interactive, note, out
+from mailmerge.cli.output import interactive, note, out, show_diagnostics
 from mailmerge.cli.reference import numbered
-from mailmerge.errors import AuthError, CampaignFileError
+from mailmerge.errors import AuthError, CampaignFileError, MailmergeError
 from mailmerge.suggest import Invocation, suggested
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from mailmerge.providers import Provider
     from mailmerge.sign_in.oauth import Tokens
 
+_KEYS: Final = ("client_id", "tenant", "issuer", "ca_file")
+"""Keys of an account that options can give."""
 _TRIES: Final = 3
 """How many passwords a person may type: more would lock accounts."""
 
@@ -40,8 +42,6 @@ def login(*, who: str | None, **options: Any) -> int:
       mailmerge login microsoft365 --client-id 11112222-bbbb-3333 --tenant example.org
       mailmerge login work --device
     """  # noqa: D301  click's own mark
-    from mailmerge.campaign.login import Login, choose
-    from mailmerge.config.accounts import resolve_account, write_account
     from mailmerge.config.environment import Environment
 
     if not interactive():
@@ -50,15 +50,74 @@ def login(*, who: str | None, **options: Any) -> int:
             code="C411",
             hint="run it in a terminal; programs set MAILMERGE_SMTP_PASSWORD or `password_command`",
         )
+    who = who or _of_this_folder() or click.prompt("Your address, provider or account", err=True)
+    name = _set_up(who, options, Environment.read(None))
+    again = suggested(Invocation("login", given={"account": (name,)}), "check", "--smtp")
+    out(f'Use it: account = "{name}" in campaign.toml, or --account {name}. Try it: {again}')
+    return 0
+
+
+def _of_this_folder() -> str | None:
+    """Say who sends the campaign in this folder, if there is one: its account, or the address in From."""
+    from mailmerge.campaign.campaign import Campaign
+
+    try:
+        file = Campaign.load(Path()).definition.file
+    except MailmergeError:
+        return None
+    if file.account:
+        return file.account
+    sender = file.message.from_
+    return _address_of(sender) if sender and "{" not in sender else None
+
+
+def offered(sender: str) -> str | None:
+    """Offer to sign in as *sender*, where its provider is known; give the account's name, None: not now."""
+    from mailmerge.campaign.login import accounts_of
+    from mailmerge.config.environment import Environment
+    from mailmerge.providers import provider_for_address
+
+    address = _address_of(sender)
+    provider = provider_for_address(address.rpartition("@")[2]) if address else None
+    if address is None or provider is None:
+        return None
     environment = Environment.read(None)
-    choice = choose(who or click.prompt("Your address, provider or account", err=True), environment)
+    if known := accounts_of(address, environment):
+        note(f"Your account {known} sends as {address}.")
+        return known
+    if not click.confirm(f"Sign in at {provider.title} as {address} now?", default=False, err=True):
+        return None
+    nothing = dict.fromkeys(
+        ("oauth", "device", "no_browser", "in_file", *(f"accounts_{key}" for key in _KEYS))
+    )
+    try:
+        return _set_up(address, nothing, environment)
+    except MailmergeError as error:  # the campaign is made all the same
+        show_diagnostics(error.diagnostics)
+        return None
+
+
+def _address_of(sender: str) -> str | None:
+    from mailmerge.addresses import AddressError, parse_address_list
+
+    try:
+        return str(parse_address_list(sender)[0].address)
+    except (AddressError, IndexError):
+        return None
+
+
+def _set_up(who: str, options: dict[str, Any], environment: Environment) -> str:
+    """Go from an address to an account that works; give its name."""
+    from mailmerge.campaign.login import Login, choose
+    from mailmerge.config.accounts import default_config_path, resolve_account, write_account
+
+    choice = choose(who, environment)
     values = _values(choice, options)
-    path = _config_path(environment)
+    path = default_config_path(environment)
+    if values:
+        write_account(path, choice.name, values)
     if not choice.known:
-        write_account(path, choice.name, values)
         note(f"Wrote [accounts.{choice.name}] to {path}.")
-    elif values:
-        write_account(path, choice.name, values)
     account = resolve_account(choice.name, environment=environment)
     for step in Login(account, environment).reach():
         note(f"  {step}")
@@ -74,9 +133,7 @@ def login(*, who: str | None, **options: Any) -> int:
             hint="check --smtp tries it",
         )
     out(f"{account.user} is signed in at {account.host}. Kept in {place}.")
-    again = suggested(Invocation("login", given={"account": (account.name,)}), "check", "--smtp")
-    out(f'Use it: account = "{account.name}" in campaign.toml, or --account {account.name}. Try it: {again}')
-    return 0
+    return choice.name
 
 
 @click.command("logout")
@@ -119,6 +176,7 @@ def _values(choice: Choice, options: dict[str, Any]) -> dict[str, object]:
             domain = address.rpartition("@")[2]
             values["host"] = click.prompt("Server that takes the mail", default=f"smtp.{domain}", err=True)
             values["port"] = click.prompt("Port (587 or 465)", default=587, type=int, err=True)
+            values["tls"] = "tls" if values["port"] == 465 else "starttls"
         if provider is None or provider.user in {"address", "other"}:
             what = provider.user_note if provider and provider.user == "other" else "Your address there"
             if not address or (provider is not None and provider.user == "other"):
@@ -128,7 +186,7 @@ def _values(choice: Choice, options: dict[str, Any]) -> dict[str, object]:
         values["from"] = address or str(values.get("user", ""))
     if options["oauth"]:
         values["auth"] = "oauth"
-    for key in ("client_id", "tenant", "issuer", "ca_file"):
+    for key in _KEYS:
         if given := options[f"accounts_{key}"]:
             values[key] = str(given.absolute() if isinstance(given, Path) else given)
     return {key: value for key, value in values.items() if value != ""}
@@ -141,12 +199,6 @@ def _show_steps(provider: Provider, *, oauth: bool) -> None:
     for line in numbered(steps):
         note(line)
     note(f"  Page: {provider.oauth.page if oauth and provider.oauth else provider.page}")
-
-
-def _config_path(environment: Environment) -> Path:
-    from mailmerge.config.accounts import default_config_path
-
-    return default_config_path(environment)
 
 
 # --- signing in ------------------------------------------------------------------------------------------
@@ -165,7 +217,7 @@ def _sign_in_by_password(login: Login, options: dict[str, Any]) -> str:
         try:
             login.try_password(password)
         except AuthError as error:
-            if not left or error.exit_code != AuthError.exit_code:
+            if not left or error.code != "S601":  # the server has said no to this password
                 raise
             note(f"  {error}")
             if error.hint:

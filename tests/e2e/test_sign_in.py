@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +11,7 @@ from mailmerge.model import Status
 from mailmerge.sandbox import SandboxServer
 from reliability.bench import Bench
 from reliability.conversing import told
+from servers.command import typed
 from servers.dovecot import Dovecot
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from servers.certificates import Certificates
+    from servers.command import Mailmerge
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +69,87 @@ def test_a_certificate_for_somebody_else(
     report = bench.send()
     assert "Does the server know the certificate" in told(report)
     assert report.exit_code == 6
+
+
+needs_terminal = pytest.mark.skipif("sys.platform == 'win32'")
+
+
+@needs_terminal
+def test_login_from_an_address_to_an_account_that_works(mailmerge: Mailmerge) -> None:
+    """Server, certificate, a wrong password, the right one, where it is kept; then a run needs nobody."""
+    with SandboxServer() as server:
+        answers = [
+            ("Server that takes the mail", "127.0.0.1"),
+            ("Port", str(server.port)),
+            ("Password for ann@example.org", "wrong"),
+            ("refused the sign-in", server.password),
+            ("only you can read", "y"),
+        ]
+        arguments = ["login", "ann@example.org", "--ca-file", str(server.ca_file)]
+        done = typed(mailmerge, arguments, answers)
+        assert done.code == 0, done
+        assert "the certificate is valid until" in done.err
+        assert server.password not in done.out + done.err
+        kept = next((mailmerge.config.parent / "secrets").glob("*.json"))
+        assert kept.stat().st_mode & 0o777 == 0o600
+        account = tomllib.loads(mailmerge.config.read_text())["accounts"]["example"]
+        assert (account["host"], account["user"]) == ("127.0.0.1", "ann@example.org")
+        campaign = mailmerge.campaign()
+        text = (campaign / "campaign.toml").read_text().replace('account = "test"', 'account = "example"')
+        (campaign / "campaign.toml").write_text(text)
+        assert "is ready. Nothing was sent." in mailmerge("check", "spring", "--smtp").err
+        gone = mailmerge("logout", "example")
+        assert (gone.code, kept.exists()) == (0, False)
+
+
+@needs_terminal
+def test_login_asks_three_times(mailmerge: Mailmerge) -> None:
+    """More would lock the account; nothing is kept, and the account stays written down for the next try."""
+    with SandboxServer() as server:
+        mailmerge.account(server)
+        del mailmerge.environ["MAILMERGE_SMTP_PASSWORD"]
+        done = typed(mailmerge, ["login", "test"], [("Password for", "wrong")] * 3)
+    assert done.code == 6, done
+    assert "error[S601]" in done.err
+    assert not (mailmerge.config.parent / "secrets").exists()
+
+
+def test_login_needs_a_terminal(mailmerge: Mailmerge) -> None:
+    """A script is told what it can set instead."""
+    done = mailmerge("login", "me@gmail.com")
+    assert done.code == 2
+    assert "MAILMERGE_SMTP_PASSWORD" in done.err
+
+
+@needs_terminal
+@pytest.mark.parametrize(("who", "words"), [("me@", "is not an address"), ("gmial", "did you mean `gmail`?")])
+def test_login_with_something_else(mailmerge: Mailmerge, who: str, words: str) -> None:
+    """What cannot be an account is told, with what comes near it."""
+    done = typed(mailmerge, ["login", who], [])
+    assert done.code == 2, done
+    assert words in done.err
+
+
+@needs_terminal
+def test_init_offers_to_sign_in(mailmerge: Mailmerge) -> None:
+    """Where the sender's provider is known; whoever declines gets the campaign all the same."""
+    answers = [
+        ("Your list", ""),
+        ("Template", "plain"),
+        ("Sender", "me@gmail.com"),
+        ("Subject", "Hi"),
+        ("Sign in at Gmail as me@gmail.com now?", "n"),
+    ]
+    done = typed(mailmerge, ["init", "spring"], answers)
+    assert done.code == 0, done
+    assert (mailmerge.folder / "spring/campaign.toml").exists()
+
+
+@needs_terminal
+def test_init_takes_the_account_that_sends_as_the_sender(mailmerge: Mailmerge) -> None:
+    """It is known already: nobody is asked, and campaign.toml names it."""
+    mailmerge.config.write_text('[accounts.mine]\nprovider = "gmail"\nuser = "me@gmail.com"\n')
+    answers = [("Your list", ""), ("Template", "plain"), ("Sender", "me@gmail.com"), ("Subject", "Hi")]
+    done = typed(mailmerge, ["init", "spring"], answers)
+    assert done.code == 0, done
+    assert 'account = "mine"' in (mailmerge.folder / "spring/campaign.toml").read_text()
