@@ -29,6 +29,7 @@ from mailmerge.values import (
 )
 from mailmerge.values.notation import number_text
 from mailmerge.values.number_format import EPOCH, EPOCH_1904, number_format
+from mailmerge.values.value import EARLY_DATE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -155,8 +156,9 @@ MOMENTS = frozenset({"date", "datetime", "time", "duration"})
 """Kinds of number formats that make a moment or a length of time of a number."""
 _EPOCH = datetime(1899, 12, 30)  # noqa: DTZ001  the dates of a sheet have no time zone
 _EPOCH_1904 = datetime(1904, 1, 1)  # noqa: DTZ001
-_DAY_OF_1900 = 60
-"""The 29th of February 1900, which was not, but which Excel counts."""
+_MARCH_1900 = 61
+"""Before it Excel is a day ahead of LibreOffice, having counted a 29 February 1900 that was not."""
+_DATED = frozenset({"date", "datetime"})
 _MILLISECONDS = 86_400_000
 
 
@@ -192,8 +194,9 @@ def formatted_cell(number: Decimal, code: str, *, date_1904: bool = False) -> Ce
         cell = _moment(size, compiled.kind, shown, date_1904=date_1904)
     else:
         cell = Number(number, None if shown == number_text(number) else shown)
-    if (compiled.problem or compiled.system) and isinstance(cell, Value):
-        return replace(cell, unsure=code)
+    early = size < _MARCH_1900 and compiled.kind in _DATED and not date_1904
+    if (early or compiled.problem or compiled.system) and isinstance(cell, Value):
+        return replace(cell, unsure=EARLY_DATE if early else code)
     return cell
 
 
@@ -208,9 +211,6 @@ def _moment(serial: float, kind: str, shown: str, *, date_1904: bool) -> Cell | 
     if isinstance(moment, time):
         why = f"is formatted as a date but contains the time {moment}"
         return CellError("D134", f"the cell {why}", "correct the date, or empty the cell", shown)
-    if 0 < serial < _DAY_OF_1900 + 1 and not date_1904:
-        why = f"contains a date before 1 March 1900, which programs count differently ({shown})"
-        return CellError("D172", f"the cell {why}", "write the date as a text", shown)
     if kind == "datetime":
         return DateTime(moment, shown)
     exact = canonical(moment)

@@ -23,6 +23,7 @@ from mailmerge.text import BLANKS, INVISIBLE, excerpt, plural, quoted, trimmed
 from mailmerge.values import Date, DateTime, Duration, Number, Time, Truth, displayed
 from mailmerge.values.locale_numbers import NumberColumn, Numbers
 from mailmerge.values.number_format import number_format
+from mailmerge.values.value import EARLY_DATE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -194,8 +195,7 @@ class Survey:
         notes: list[str] = []
         types: dict[int, CellType] = {}
         for column in self._columns:
-            if column.unsure and not self._written.isdisjoint({column.name, column.heading, "row"}):
-                findings += self._unsure(column)
+            findings += self._unsure(column)
             decided = self._type(column, notes, findings)
             if decided:
                 types[column.position] = cell_type(decided, column.name)
@@ -244,9 +244,21 @@ class Survey:
 
     def _unsure(self, column: _Column) -> Iterator[Diagnostic]:
         place = self._place(column)
+        written = not self._written.isdisjoint({column.name, column.heading, "row"})
         for code, shown in column.unsure.items():
             problem = number_format(code).problem
-            if problem is not None:
+            if code == EARLY_DATE:
+                yield Diagnostic(
+                    "D172",
+                    f"{quoted(column.heading)} has dates before 1 March 1900, "
+                    f"which Excel counts as a day later: {shown}",
+                    "correct them, or write them as texts; a 0 or 1 in a date column is mostly no date",
+                    severity=Severity.WARNING,
+                    place=place,
+                )
+            elif not written:
+                continue
+            elif problem is not None:
                 yield Diagnostic(
                     "D170",
                     f"{quoted(column.heading)} has a number format that is not understood: "

@@ -39,6 +39,10 @@ class BadValue(TypeError):
         self.hint = hint
 
 
+EARLY_DATE = "before March 1900"
+"""A date that spreadsheet programs count differently."""
+
+
 class Value(Struct, frozen=True, eq=False, tag=True, array_like=True, gc=False):
     """A cell that is not a text.
 
@@ -55,7 +59,7 @@ class Value(Struct, frozen=True, eq=False, tag=True, array_like=True, gc=False):
     raw: str | None = None
     """The canonical text, where the cell holds more than its format shows: a date cell with a time in it."""
     unsure: str | None = None
-    """The number format, where it does not say for certain what the author of the list saw."""
+    """The number format where it is not certain what the author of the list saw, or `EARLY_DATE`."""
 
     @property
     def displayed(self) -> str:

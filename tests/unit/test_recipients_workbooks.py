@@ -273,15 +273,6 @@ def test_a_time_in_a_date_column(save):
     assert [d.code for d in recipient.problems] == ["D134"]
 
 
-def test_a_date_that_programs_count_differently(save):
-    """Excel counts a 29 February 1900 that was not: what it shows before is a problem of its row."""
-    rows = [["a@x.org", 1], ["b@x.org", 60], ["c@x.org", 61]]
-    path = save(["email", "due"], *rows, formats=[(f"B{row}", "dd.mm.yyyy") for row in (2, 3, 4)])
-    *early, fine = open_list(path)
-    assert [[d.code for d in recipient.problems] for recipient in early] == [["D172"], ["D172"]]
-    assert facts(fine.values[1:]) == [(date(1900, 3, 1), "01.03.1900", "1900-03-01")]
-
-
 def test_types_apply_to_workbooks(save):
     """Types work on cells as they do on text, and the type text gives what the sheet shows."""
     path = save(

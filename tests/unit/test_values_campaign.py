@@ -165,7 +165,6 @@ def test_an_odd_cell_of_a_workbook_costs_its_row_only(campaign, cell, body, fine
         "D114",
         "D117",
         "D116",
-        "D172",  # 1 January 1900
     }
 
 
@@ -446,6 +445,13 @@ def test_the_date_format_of_the_computer_is_told_where_it_is_written(tmp_path, b
     """What another computer shows in another order is told, unless the template only uses the value."""
     made = formatted(tmp_path, body.replace("day", '"2026-12-31"'), due=(46086, "mm-dd-yy"))
     assert [group.first.code for group in made.check().problems if group.first.code == "D173"] == codes
+
+
+@pytest.mark.parametrize(("days", "codes"), [(1, ["D172"]), (60, ["D172"]), (-5, ["D172"]), (61, [])])
+def test_dates_that_programs_count_differently_are_told(tmp_path, days, codes):
+    """Excel counts a 29 February 1900 that was not: dates before it are told, whatever is made of them."""
+    made = formatted(tmp_path, "{{ born|date }}", born=(days, "dd.mm.yyyy"))
+    assert [group.first.code for group in made.check().problems if group.first.code == "D172"] == codes
 
 
 def test_a_format_that_is_not_understood_is_told(tmp_path):
