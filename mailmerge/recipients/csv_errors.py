@@ -57,7 +57,12 @@ def ragged_rows(
             broken = False
             continue
         following = rows[at + 1] if at + 1 < len(rows) else None
-        broken = bool(following and following[0] == row + 1 and len(cells) + len(following[2]) - 1 == width)
+        broken = bool(
+            following
+            and following[0] == row + 1
+            and len(cells) + len(following[2]) - 1 == width
+            and not has_address("".join(following[2][address : address + 1]))
+        )
         place = Place(path=shown, line=line)
         if broken and following:
             text = f"{cells[-1][-20:]}⏎{following[2][0][:20]}"

@@ -338,3 +338,12 @@ def test_quotes_after_a_comma_and_a_blank_in_a_cell_are_no_problem(write):
     """What looks like a blank before a quote in the middle of a cell is a part of it."""
     content = "email,note\n" + 'a@x.org,"he said, ""hi"" twice"\n' * 400
     assert {row[1] for row in read(write(content))[1]} == {'he said, "hi" twice'}
+
+
+def test_short_rows_of_two_people_are_two_problems(write):
+    """A row that has an address of its own is not the rest of the row above it."""
+    error = refused(write("email,name,city\na@x.org,Ann\nb@x.org,Bo\n"))
+    assert told(error) == [
+        ("D101", 2, "this row has 2 cells, the header has 3"),
+        ("D101", 3, "this row has 2 cells, the header has 3"),
+    ]
