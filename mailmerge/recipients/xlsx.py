@@ -62,13 +62,18 @@ class XlsxWorkbook(Workbook):
         self._ends: dict[str, _Ends] = {}
         self._links: dict[str, dict[tuple[int, int], str]] = {}
         self._texts: SharedTexts | None = None
+        self._readers = 0
         self._formats: list[str] | None = None
         with reading(self._package):
             self._read_structure()
 
     def close(self) -> None:
-        """Close the file; it is opened again where something more is read."""
+        """Close the file, unless somebody is reading rows; it is opened again where more is read."""
+        if self._readers:
+            return
         self._package.close()
+        if self._texts is not None and not self._texts.complete:
+            self._texts = None
 
     def about_rows(self, sheet: Sheet) -> int:
         """Count the rows that the file has, blank ones too."""
@@ -181,6 +186,13 @@ class XlsxWorkbook(Workbook):
     # --- the rows
 
     def _read(self, sheet: Sheet, make: type[Cells], links: dict[tuple[int, int], str]) -> Iterator[Row]:
+        self._readers += 1
+        try:
+            yield from self._read_rows(sheet, make, links)
+        finally:
+            self._readers -= 1
+
+    def _read_rows(self, sheet: Sheet, make: type[Cells], links: dict[tuple[int, int], str]) -> Iterator[Row]:
         package, structure = self._package, self._structure
         ends = self._look(sheet)
         with reading(package):

@@ -512,6 +512,25 @@ def test_the_file_is_opened_once(tmp_path: Path) -> None:
     assert len(list(read)) == 100
 
 
+def test_a_list_can_be_read_twice_at_a_time(tmp_path: Path) -> None:
+    """Whoever comes to its end first does not close the file under the other."""
+    path = tmp_path / "list.xlsx"
+    made = xlsxwriter.Workbook(path)
+    sheet = made.add_worksheet()
+    for row in range(4000):
+        sheet.write_row(
+            row, 0, [f"p{row}@x.org" if row else "email", f"{row} of them", "never used" * (row > 1)]
+        )
+    sheet.write_string("C1", "n")
+    made.close()
+    read = open_list(path)
+    first = iter(read)
+    begun = [next(first) for _ in range(5)]
+    whole = list(read)
+    assert whole == [*begun, *first]
+    assert list(read) == whole
+
+
 def test_what_we_cannot_put_together_openpyxl_reads(tmp_path: Path) -> None:
     """A workbook whose sheets are related in no way that we know is read as openpyxl reads it."""
     path = tmp_path / "list.xlsx"
