@@ -21,7 +21,9 @@ from mailmerge.campaign.results import ReportOptions, publish
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.model import Delivery, Result, Status
 from mailmerge.output_folder import OutputFolder
+from mailmerge.recipients import open_list
 from mailmerge.recipients.dialect import Dialect
+from mailmerge.recipients.text_list import TextList
 from mailmerge.report import workbook
 from mailmerge.report.annotated_list import COPY_COLUMNS, copy_text, copy_workbook
 from mailmerge.report.result_files import NAMES, ReportFiles, record, to_frame
@@ -142,6 +144,30 @@ def test_a_copied_text_list_keeps_its_own_cells(tmp_path, encoding, delimiter, e
         True
     ] * 6
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
+
+
+def test_a_copy_keeps_the_line_that_states_the_delimiter(tmp_path):
+    """It stays the first line, and the rows below it are those that the list has."""
+    source, target = tmp_path / "list.csv", tmp_path / "copy.csv"
+    source.write_text("sep=;\nemail;plan\na@x.org;gold\nb@x.org;free\n", "utf-8")
+    people = open_list(source)
+    assert isinstance(people, TextList)
+    rows = [one.row for one in people]
+    copy_text(
+        source,
+        target,
+        [result(rows[1])],
+        encoding="utf-8",
+        dialect=people.dialect,
+        header_row=people.header_row,
+    )
+
+    assert target.read_text("utf-8").splitlines() == [
+        "sep=;",
+        "email;plan;mailmerge_status;mailmerge_code;mailmerge_reply",
+        "a@x.org;gold;;;",
+        "b@x.org;free;rejected;550 5.1.1;no such user",
+    ]
 
 
 def test_a_copy_of_a_copy_has_the_columns_once(tmp_path):
