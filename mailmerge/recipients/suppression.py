@@ -30,6 +30,7 @@ from mailmerge.recipients.address_column import (
     understood,
 )
 from mailmerge.recipients.encodings import possible_texts
+from mailmerge.recipients.heading_row import LOOKED_AT, find_headings
 from mailmerge.recipients.recipient_list import MAX_CELL, MAX_PROBLEMS, list_error
 from mailmerge.text import excerpt
 
@@ -228,6 +229,7 @@ def _entries(path: Path, rows: list[_Row]) -> Iterator[Entries]:
     """
     if not rows:
         return
+    rows = _below_titles(rows)
     first = rows[0]
     has_headings = not any(map(AT_SIGN.search, first.cells))
     body = rows[1:] if has_headings else rows
@@ -253,6 +255,15 @@ def _entries(path: Path, rows: list[_Row]) -> Iterator[Entries]:
             break
     if problems:
         raise list_error(str(path), problems)
+
+
+def _below_titles(rows: list[_Row]) -> list[_Row]:
+    """Leave out what stands above the headings for certain; nothing like an address is in it."""
+    found = find_headings([(at, row.cells) for at, row in enumerate(rows[:LOOKED_AT])])
+    above = rows[: found.row]
+    if found.likely or found.upper or any(AT_SIGN.search(cell) for row in above for cell in row.cells):
+        return rows
+    return rows[found.row :]
 
 
 def _row_entries(row: _Row, strict: set[int], others: set[int], width: int) -> Entries:

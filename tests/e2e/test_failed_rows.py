@@ -13,7 +13,9 @@ from faultd import FaultServer, say
 from servers.command import one_error, results
 
 PEOPLE = Path(__file__).parents[1] / "data" / "lists" / "people.xlsx"
-LIBRE = campaign_toml(top='account = "test"', message=TO_PEOPLE).replace("people.csv", "people.xlsx")
+LIBRE = campaign_toml(
+    top='account = "test"', data='source = "people.xlsx"\nsheet = "People"', message=TO_PEOPLE
+)
 BODY = """\
 {{ zip }} {{ amount }} {{ share }} {{ due }} {{ "%.1f" % amount }} {{ seen_at }} {{ opens }}
 {{ worked }} {{ "yes" if member else "no" }} {{ total }} {{ code }} {{ phone }}

@@ -426,3 +426,15 @@ def test_d4_campaigns_made_of_rows_ask_the_store_too(tmp_path: Path) -> None:
     )
 
     assert campaign.plan().statuses[Status.SUPPRESSED] == 1
+
+
+def test_opt_outs_below_a_title(tmp_path):
+    """What stands above the headings and has no address is left out; a row without one below them is not."""
+    path = tmp_path / "stop.csv"
+    path.write_text(
+        "Opt-outs 2026,,\nexported 2026-03-05,,\n\nName,Email,Date\nAnn,ann@x.org,1\nBo,bo@x.org,2\n"
+    )
+    assert read_opt_outs(path).addresses == {"ann@x.org", "bo@x.org"}
+    path.write_text("Opt-outs 2026,,\nCy,cy@x.org,1\nName,Email,Date\nAnn,ann@x.org,1\nBo,,2\n")
+    with pytest.raises(ListError):
+        read_opt_outs(path)
