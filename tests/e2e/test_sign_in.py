@@ -77,7 +77,7 @@ needs_terminal = pytest.mark.skipif("sys.platform == 'win32'")
 @needs_terminal
 def test_login_from_an_address_to_an_account_that_works(mailmerge: Mailmerge) -> None:
     """Server, certificate, a wrong password, the right one, where it is kept; then a run needs nobody."""
-    with SandboxServer() as server:
+    with SandboxServer(user="ann@example.org") as server:
         answers = [
             ("Server that takes the mail", "127.0.0.1"),
             ("Port", str(server.port)),
