@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from mailmerge.campaign.login import Login
 from mailmerge.config.account_secrets import secret_store
@@ -423,6 +425,48 @@ def test_others_can_read_the_secret(desk: Desk) -> None:
     with pytest.raises(AuthError, match="others can read") as caught:
         desk.source().token()
     assert "chmod 600" in (caught.value.hint or "")
+
+
+# --- other ways ------------------------------------------------------------------------------------------
+
+
+def test_a_server_that_offers_the_standard_only(
+    tmp_path: Path, relay: SandboxServer, certificates: Certificates, openid_provider: OpenIdProvider
+) -> None:
+    """OAUTHBEARER takes the same token."""
+    server = Dovecot(relay.port, certificates=certificates, openid=openid_provider, mechanisms="oauthbearer")
+    try:
+        desk = Desk(tmp_path, server, openid_provider)
+        desk.sign_in()
+        report = desk.bench.send(transcript=tmp_path / "talk.txt")
+        assert set(desk.bench.states().values()) == {Status.ACCEPTED}, told(report)
+        assert "AUTH OAUTHBEARER" in (tmp_path / "talk.txt").read_text("utf-8")
+    finally:
+        server.stop()
+
+
+def test_a_service_account(tmp_path: Path, dovecot: Dovecot, openid_provider: OpenIdProvider) -> None:
+    """What it signs says for whom and what for; the provider verifies it, and another key gets nothing."""
+    key = tmp_path / "key.json"
+    told_key = {"client_email": "robot@example.org", "private_key": openid_provider.service_key}
+    key.write_text(json.dumps({"type": "service_account", **told_key}))
+    desk = Desk(
+        tmp_path, dovecot, openid_provider, client_id="service", service_account=str(key), scopes=["smtp"]
+    )
+    assert desk.source().token().reveal() == "for-ann-smtp"
+    other = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = other.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    for text, words in (
+        (json.dumps({**told_key, "private_key": pem}), "Invalid JWT Signature"),
+        (
+            json.dumps({**told_key, "private_key": "no key"}),
+            "private key of robot@example.org cannot be used",
+        ),
+        ("[]", "is not the key of a service account"),
+    ):
+        key.write_text(text)
+        with pytest.raises(AuthError, match=words):
+            desk.source().token(refused="for-ann-smtp")
 
 
 # --- the command -------------------------------------------------------------------------------------------

@@ -191,7 +191,7 @@ class Dovecot:
             if mechanisms != "external":  # where the certificate has said it all
                 passdb = f"driver = passwd-file\n  args = scheme=PLAIN {self.folder}/users"
             if openid:  # whose tokens it shows to their provider
-                mechanisms = self.mechanisms = "xoauth2 oauthbearer"
+                mechanisms = "xoauth2 oauthbearer" if mechanisms == "plain" else mechanisms
                 (self.folder / "oauth2").write_text(
                     _TOKENS.format(
                         openid="https://{}:{}@127.0.0.1:{}".format(*openid.mail_server, openid.port),

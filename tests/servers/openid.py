@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 import requests
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from servers.programs import Program, free_port, require, require_npm
 
@@ -33,6 +35,11 @@ class OpenIdProvider:
         self.port = free_port()
         self.issuer = f"https://localhost:{self.port}"
         self.ca_file = certificates.ca_file
+        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        (folder / "service.pem").write_bytes(public)
+        self.service_key = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+        """The private key of a service account, PEM."""
         script = str(Path(__file__).with_suffix(".mjs"))
         self._program = Program(
             [
@@ -42,6 +49,7 @@ class OpenIdProvider:
                 str(self.port),
                 str(certificates.chain_file),
                 str(seconds),
+                str(folder / "service.pem"),
             ],
             folder / f"openid-{self.port}.log",
         )
