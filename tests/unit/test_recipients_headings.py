@@ -45,6 +45,7 @@ def test_no_generated_table_is_read_wrongly_in_silence() -> None:
         (("Choir 2026", "", "email", "a@x.org"), FoundHeadings(3, (1,))),
         (("|Contact||", "Name|Email|Phone|City", "Ann|a@x.org|1|Rome"), FoundHeadings(2, (1,))),
         (("Name|City||", "||Email|Phone", "Ann|Rome|a@x.org|1"), FoundHeadings(2, (1,), upper=1)),
+        (("Liste||", "Jina|Simu|Barua", "Ann|1|-", "Bo|2|b@x.org"), FoundHeadings(2, (1,))),
         (("# made by psql", "email", "a@x.org"), FoundHeadings(2, (1,))),
         (("From|office@x.org", "Name|Email", "Ann|a@x.org", "Bo|b@x.org"), FoundHeadings(2, (1,))),
     ],
@@ -78,6 +79,7 @@ def test_lists_that_begin_with_their_headings(rows: tuple[str, ...]) -> None:
     [
         (("Nom|Courriel", "Name|E-mail", "Ann|a@x.org"), (1, 2)),
         (("Team|Place", "Name|Email", "Ann|a@x.org"), (1, 2)),
+        (("2026-03-05|Adresse", "Ann|Bitte per E-Mail an: uns", "Ann|x", "Bo|b@x.org"), (1, 2)),
     ],
 )
 def test_what_no_program_can_know_is_asked(rows: tuple[str, ...], likely: tuple[int, ...]) -> None:
