@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import sqlite3
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from mailmerge.errors import FileError, LedgerError
+from mailmerge.files import database_in_memory
 from mailmerge.sqlite import Database, is_full
 
 if TYPE_CHECKING:
@@ -91,8 +91,6 @@ def journal_is_empty(path: Path) -> bool:
 
 # --- the small databases of the user's state folder -------------------------------------------------------
 
-_TABLE = re.compile(r"CREATE TABLE IF NOT EXISTS (\w+)")
-
 
 class StateDatabase:
     """A database that may be deleted, at the price of what it remembers; use it as a context manager.
@@ -136,10 +134,15 @@ class StateDatabase:
     def _stand_in(self, schema: str) -> None:
         """Let a table be empty that an earlier version did not make yet: temporary ones change no file."""
         there = {name for (name,) in self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        for statement in schema.split(";"):
-            made = _TABLE.search(statement)
-            if made and made[1] not in there:
-                self._db.execute(statement.replace("CREATE TABLE", "CREATE TEMP TABLE", 1))
+        model = database_in_memory()
+        try:
+            model.executescript(schema)
+            tables = model.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'").fetchall()
+        finally:
+            model.close()
+        for name, made in tables:
+            if name not in there:
+                self._db.execute(made.replace("CREATE TABLE", "CREATE TEMP TABLE", 1))
 
     def refuse_vanished(self) -> None:
         """Make sure that what is written here will be found again.

@@ -101,6 +101,19 @@ def test_a_table_that_an_earlier_version_did_not_make_is_empty(tmp_path: Path) -
     assert path.read_bytes() == before
 
 
+def test_a_registry_of_an_earlier_version_can_be_looked_at(tmp_path: Path) -> None:
+    """Each table that it lacks is empty, and nothing in the file changes."""
+    path = tmp_path / "campaigns.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE known (ledger TEXT, campaign TEXT, mark INTEGER, noted REAL)")
+    connection.close()
+    before = path.read_bytes()
+    with CampaignRegistry(path, read_only=True) as registry:
+        for table in ("high_water", "campaign", "message", "person", "soft_bounce"):
+            assert list(registry._db.execute(f"SELECT * FROM {table}")) == []
+    assert path.read_bytes() == before
+
+
 def test_a15_accounts_are_locked_apart(tmp_path: Path) -> None:
     """Another account is free, the same one is not; a released one is free again."""
     with AccountLock(tmp_path, "smtp.example.org me"):
