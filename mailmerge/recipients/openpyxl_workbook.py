@@ -1,10 +1,16 @@
-"""Workbooks as openpyxl reads them: what is left for those whose parts we cannot put together ourselves."""
+"""Workbooks as openpyxl reads them: what is left for those whose parts we cannot put together ourselves.
+
+openpyxl refuses document types only where defusedxml is installed, and then not in every part. So each part
+is gone through here before openpyxl sees any.
+"""
 
 from __future__ import annotations
 
+import re
 import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from xml.parsers import expat
 from zipfile import BadZipFile, ZipFile
 
 import openpyxl
@@ -13,7 +19,7 @@ from mailmerge.recipients.cells import cell_value, uncalculated
 from mailmerge.recipients.recipient_list import SheetCell
 from mailmerge.recipients.workbook import Range, Sheet, SheetRow, Workbook, cell_range, damaged
 from mailmerge.recipients.xlsx_cells import NOT_CALCULATED
-from mailmerge.recipients.xlsx_package import reading
+from mailmerge.recipients.xlsx_package import BLOCK, parser_of, reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,6 +29,8 @@ _LARGEST = 32 << 20
 """Bytes of all parts together: openpyxl keeps every cell in memory."""
 _MOST_CELLS = 2_000_000
 """Of a sheet, empty ones in between included: openpyxl goes through all of them."""
+_PERHAPS_XML = re.compile(rb"[\s\0]*(?:<|\xef\xbb\xbf|\xfe\xff|\xff\xfe)|\x4c\x6f\xa7\x94")
+"""How XML begins in whatever encoding a parser finds by itself (XML 1.0, appendix F)."""
 
 
 class OpenpyxlWorkbook(Workbook):
@@ -36,12 +44,13 @@ class OpenpyxlWorkbook(Workbook):
     def __init__(self, path: Path, shown: str) -> None:
         self.kind = path.suffix[1:].upper()
         self.shown = shown
-        with _quiet(shown):
-            with ZipFile(path) as archive:
+        with _quiet(shown), path.open("rb") as file:
+            with ZipFile(file) as archive:
                 if sum(part.file_size for part in archive.filelist) > _LARGEST:
                     raise BadZipFile("it is too large")
-            self._results: Any = openpyxl.load_workbook(path, data_only=True, keep_links=False)
-            self._formulas: Any = openpyxl.load_workbook(path, keep_links=False)
+                _refuse_document_types(archive)
+            self._results: Any = openpyxl.load_workbook(file, data_only=True, keep_links=False)
+            self._formulas: Any = openpyxl.load_workbook(file, keep_links=False)
             self.sheets = [Sheet(one.title, one.sheet_state == "visible") for one in self._results.worksheets]
             active: Any = self._results.active
             self.active = active.title if active else ""
@@ -85,6 +94,29 @@ class OpenpyxlWorkbook(Workbook):
                 at for at, cell in enumerate(written) if cell.data_type == "f" and cells[at].value is None
             )
             yield number, cells, missing
+
+
+def _refuse_document_types(archive: ZipFile) -> None:
+    """Go through every part, whatever its name: openpyxl takes the names of parts from other parts.
+
+    Raises:
+        DocumentTypeError: a part declares a document type.
+        ExpatError: a part may be XML and is damaged; another parser could read it as something else.
+
+    """
+    for info in archive.filelist:
+        parser = parser_of(info.filename)
+        with archive.open(info) as part:
+            block = part.read(BLOCK)
+            perhaps_xml = _PERHAPS_XML.match(block)
+            try:
+                while block:
+                    parser.Parse(block)
+                    block = part.read(BLOCK)
+                parser.Parse(b"", True)
+            except expat.ExpatError:
+                if perhaps_xml:
+                    raise
 
 
 @contextmanager

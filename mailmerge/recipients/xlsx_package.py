@@ -37,7 +37,7 @@ _MAX_XML = 4 << 20
 _MAX_PARTS = 20_000
 TRUE = frozenset({"1", "true", "on"})
 _FIRST_BLOCK = 8192
-_BLOCK = 65_536
+BLOCK = 65_536
 _DECLARED = re.compile(r"""(<\?xml[^>]*\sencoding\s*=\s*["'])[^"']*""")
 _BOMS_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _STARTS_16 = {b"<\0": "utf-16-le", b"\0<": "utf-16-be"}
@@ -189,11 +189,11 @@ def blocks(part: IO[bytes]) -> Iterator[bytes]:
     codec = "utf-16" if block.startswith(_BOMS_16) else _STARTS_16.get(block[:2])
     if codec is None:
         yield block
-        yield from iter(lambda: part.read(_BLOCK), b"")
+        yield from iter(lambda: part.read(BLOCK), b"")
         return
     text = codecs.getincrementaldecoder(codec)()
     yield _DECLARED.sub(r"\1UTF-8", text.decode(block), count=1).encode()
-    for more in iter(lambda: part.read(_BLOCK), b""):
+    for more in iter(lambda: part.read(BLOCK), b""):
         yield text.decode(more).encode()
     yield text.decode(b"", final=True).encode()
 

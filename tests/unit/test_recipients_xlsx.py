@@ -9,6 +9,7 @@ import sys
 import zipfile
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from xml.parsers import expat
 
 import openpyxl
 import pytest
@@ -22,6 +23,7 @@ from mailmerge.recipients import open_list
 from mailmerge.recipients.openpyxl_workbook import OpenpyxlWorkbook
 from mailmerge.recipients.recipient_list import CellError
 from mailmerge.recipients.xlsx import XlsxWorkbook
+from mailmerge.recipients.xlsx_package import DocumentTypeError
 from mailmerge.values import Value
 
 if TYPE_CHECKING:
@@ -550,6 +552,40 @@ def test_what_we_cannot_put_together_openpyxl_reads(tmp_path: Path) -> None:
         ["a@x.org", "<00716>", "<2026-03-05 0:00:00>", "D132", "<TRUE>"],
     )
     assert [one.name for one in read.merged(read.sheets[0])] == ["F2:F3"]
+
+
+@pytest.mark.parametrize("codec", ["utf-8", "utf-16", "utf-32"])
+@pytest.mark.parametrize(
+    "part",
+    ["[Content_Types].xml", "xl/workbook.xml", "xl/worksheets/sheet1.xml", "docProps/core.xml", "odd.bin"],
+)
+def test_openpyxl_never_sees_a_document_type(tmp_path: Path, part: str, codec: str) -> None:
+    """Whether or not defusedxml is installed: we refuse every part that has one, in any encoding, before."""
+    made = openpyxl.Workbook()
+    made.save(tmp_path / "made.xlsx")
+    path = tmp_path / "list.xlsx"
+    bomb = f'<?xml version="1.0" encoding="{codec}"?><!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>'
+    with zipfile.ZipFile(tmp_path / "made.xlsx") as old, zipfile.ZipFile(path, "w") as new:
+        for name in sorted({*old.namelist(), part}):
+            new.writestr(name, bomb.encode(codec) if name == part else old.read(name))
+    with pytest.raises(ListError) as caught:
+        OpenpyxlWorkbook(path, "list.xlsx")
+    expected = DocumentTypeError if codec != "utf-32" else expat.ExpatError
+    assert isinstance(caught.value.__cause__, expected)
+
+
+def test_openpyxl_reads_a_workbook_with_parts_that_are_not_xml(tmp_path: Path) -> None:
+    """Pictures and the settings of printers are no reason to refuse it."""
+    made = openpyxl.Workbook()
+    made["Sheet"].append(["email"])
+    path = tmp_path / "list.xlsx"
+    made.save(path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("xl/media/image1.png", b"\x89PNG\r\n\x1a\n<!DOCTYPE a>")
+        archive.writestr("xl/printerSettings/printerSettings1.bin", "HP".encode("utf-16-le"))
+        archive.writestr("xl/empty.bin", b"")
+    read = OpenpyxlWorkbook(path, "list.xlsx")
+    assert [row.cells for row in read.rows(read.sheets[0])] == [["email"]]
 
 
 def test_openpyxl_is_not_asked_for_a_cell_at_the_end_of_the_world(tmp_path: Path) -> None:
