@@ -33,6 +33,8 @@ class Surroundings(Struct, frozen=True):
     """To whom the message was that is returned."""
     failed: tuple[str, ...] = ()
     """Addresses in ``X-Failed-Recipients``, which Exim and Gmail write."""
+    in_reply_to: str = ""
+    """What it answers; mail systems answer, too."""
 
 
 _MOST_TEXT = 60_000
@@ -164,6 +166,13 @@ _CHALLENGE = re.compile(
     r"guest|allow) list|tmda|one.time (?:verification|confirmation)",
     re.IGNORECASE | re.DOTALL,
 )
+_AN_ANSWER = re.compile(
+    r"\s*(?:re|aw|antw(?:ort)?|fwd?|wg|tr|rv|res|enc|sv|vs|vb|vl|odp|pd|ynt|ilt|atb|doorst|rif|ref|r|i|ha|na|"
+    r"отв(?:ет)?|на|σχετ|απ|答复|回复|回覆|转发|轉寄|转寄|返信|転送|회신|전달)"
+    r"[ ]?(?:\[\d{1,3}\]|\(\d{1,3}\))?[ ]?[:：]",
+    re.IGNORECASE,
+)
+"""How subjects begin where a person answers or passes something on."""
 _AWAY = re.compile(
     r"out of (?:the )?office|auto(?:matic|mated)?[ -]?(?:reply|response|answer|responder)|\bvacation\b|"
     r"away from|on leave|"
@@ -173,7 +182,12 @@ _AWAY = re.compile(
     r"resposta automática|"
     r"automatisch antwoord|afwezig|autosvar|frånvaro|poissa|automatyczna odpowiedź|автоответ|"
     r"自动回复|自動回覆|"
-    r"不在|自動応答|休暇",
+    r"不在|自動応答|休暇|自动答复|自動回應|自動返信|자동 ?(?:회신|응답)|부재|"
+    r"автоматич\w+ (?:ответ|відповідь)|"
+    r"automatisk[t]? svar|automaattinen vastaus|odpowiedź automatyczna|automatick\w+ odpov[eě]ď|"
+    r"otomatik yan[ıi]t|αυτόματη απάντηση|automatikus válasz|răspuns automat|automatski odgovor|"
+    r"samodejni odgovor|автоматичен отговор|automatinis atsakymas|automātiska atbilde|trả lời tự động|"
+    r"ตอบกลับอัตโนมัติ|balasan otomatis|jawapan automatik|תשובה אוטומטית|الرد التلقائي|رد تلقائي",
     re.IGNORECASE,
 )
 
@@ -199,7 +213,13 @@ def is_bounce(about: Surroundings) -> bool:
     if not machine and _AWAY.search(about.subject[:300]) is not None:
         return False
     null = about.return_path.strip() in {"<>", "<MAILER-DAEMON>"}
+    if not machine and not null and _is_answer(about):
+        return False  # people write about deliveries that failed, too, and under the subjects that we chose
     return (failed and (machine or subject or null)) or (machine and subject)
+
+
+def _is_answer(about: Surroundings) -> bool:
+    return bool(about.in_reply_to) or _AN_ANSWER.match(about.subject) is not None
 
 
 def is_delay(about: Surroundings) -> bool:

@@ -129,8 +129,9 @@ def judge(code: int | None, enhanced: Enhanced | None, said: str) -> Verdict:
     temporary = code // 100 == 4 if code else bool(enhanced and enhanced[0] == 4)
     for pattern, verdict in _words().deciding:
         if pattern.search(text) is not None:
-            # "Try again" and "host not found" together are a name server in trouble.
-            if verdict.sort == HARD and temporary and verdict.reason != "recipient":
+            # "Try again" and "host not found" together are a name server in trouble; NXDOMAIN is its answer.
+            unsure = temporary and verdict.reason != "recipient" and "nxdomain" not in text
+            if verdict.sort == HARD and unsure:
                 return Verdict(SOFT, verdict.reason)
             return verdict
     if (known := _by_rules(code, enhanced, text)) is not None:

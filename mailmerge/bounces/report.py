@@ -112,6 +112,7 @@ def read_report(raw: bytes) -> MailReport:
             for value in top.fields_of("x-failed-recipients")
             for address in _AN_ADDRESS.findall(value)
         ),
+        in_reply_to=top.field("in-reply-to") or top.field("references"),
     )
     kind, failures = _sorted(parts, about, returned)
     return MailReport(
@@ -374,6 +375,7 @@ def _first_id(value: str) -> str:
     return found[0] if found else ""
 
 
+_ID_IN_TRACE = re.compile(r"\bid[ =]<?([^\s<>;()]{1,300})", re.IGNORECASE)
 _NAMED_BY_SERVERS = ("x-postfix-queue-id", "original-envelope-id", "x-original-message-id", "x-message-id")
 
 
@@ -385,8 +387,8 @@ def _references(parts: Sequence[Part], returned: dict[str, str]) -> Iterator[str
     for name in ("message-id", *_NAMED_BY_SERVERS):
         if name in returned:
             yield returned[name][:300]
-    if "received" in returned:
-        yield returned["received"][:1000]
+    # Such a line also names machines, which many messages have in common: the id alone is the message's.
+    yield from _ID_IN_TRACE.findall(returned.get("received", "")[:1000])
 
 
 def _named(part: Part, name: str) -> list[str]:

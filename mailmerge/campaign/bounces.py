@@ -47,6 +47,10 @@ five days, some for a week."""
 SOFT_IN_A_ROW = 5
 """Messages to somebody that came back for now, one after another, until they are suppressed."""
 _TOKEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=/@-]{7,200}")
+_A_MOMENT = re.compile(r"\d{1,10}|\d{4}[-./]\d\d[-./]\d\d\S*")
+_A_MACHINE = re.compile(
+    r"\d{1,3}(?:\.\d{1,3}){3}|(?:[a-z0-9-]+\.)+[a-z]{2,}|[a-z0-9]*-?(?:smtp|mta|mx)[a-z0-9-]*", re.IGNORECASE
+)
 _NOTES = frozenset({"delayed", SUCCESS, "complaint", SOFT})
 
 OUR_ID, QUEUE_ID, RECIPIENT_AND_DATE, RECIPIENT_AND_TIME, TEXT = (
@@ -332,7 +336,17 @@ def _names_queue_id(report: MailReport, sent: SentMessage) -> bool:
     """Tell whether the name that the server gave the message when it took it is in the report."""
     said = " ".join(report.references)
     tokens = (token.strip(".") for token in _TOKEN.findall(sent.reply))
-    return any(any(map(str.isdigit, token)) and token in said for token in tokens if len(token) >= 8)
+    return any(token in said for token in tokens if _names_a_message(token))
+
+
+def _names_a_message(token: str) -> bool:
+    """Tell whether a word of a reply may be the name of one message: machines and moments have many."""
+    return (
+        len(token) >= 8
+        and any(map(str.isdigit, token))
+        and _A_MOMENT.fullmatch(token) is None
+        and _A_MACHINE.fullmatch(token) is None
+    )
 
 
 def _has_date(report: MailReport, sent: SentMessage) -> bool:

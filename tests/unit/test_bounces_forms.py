@@ -46,6 +46,58 @@ def test_f7_each_recipient_of_a_report_has_its_own_action() -> None:
     assert report.message_ids == (OURS,)
 
 
+@pytest.mark.parametrize("header", ["In-Reply-To: <a@example.org>\n", ""])
+@pytest.mark.parametrize(
+    ("subject", "text"),
+    [
+        ("Re: Delivery problem with your order", "It was returned, user unknown: bo@example.net"),
+        ("AW: Zustellung Ihrer Rechnung", "Die Datei konnte nicht geöffnet werden."),
+        ("Re: Résultats, échec et réussite", "Il n'a pas pu venir, l'adresse n'existe pas."),
+        ("Res: Falha no pagamento", "Não foi possível pagar, usuário desconhecido."),
+        ("答复: 退回押金的通知", "押金无法退回, 用户不存在"),
+        ("Re[2]: 配信エラーのお詫び", "届けられませんでした。"),
+    ],
+)
+def test_f11_a_person_who_answers_in_such_words_is_a_person(header: str, subject: str, text: str) -> None:
+    """The subject was the campaign's own; a mail system that answers with it still counts."""
+    letter = f"{header}Subject: {subject}\nTo: me@example.org\n\n{text}\n"
+    assert (
+        read_report(f"Return-Path: <bo@example.net>\nFrom: bo@example.net\n{letter}".encode()).kind == "other"
+    )
+    assert read_report(f"Return-Path: <>\nFrom: MAILER-DAEMON@x.example\n{letter}".encode()).kind == "prose"
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        *(
+            "Abwesenheitsnotiz: x",
+            "Réponse automatique : x",
+            "Respuesta automática: x",
+            "Risposta automatica: x",
+        ),
+        *(
+            "Automatiskt svar: x",
+            "Automatisk svar: x",
+            "Automaattinen vastaus: x",
+            "Odpowiedź automatyczna: x",
+        ),
+        *(
+            "Automatická odpověď: x",
+            "Автоматический ответ: x",
+            "Автоматична відповідь: x",
+            "Otomatik Yanıt: x",
+        ),
+        *("自动答复: x", "自动回复：x", "自動回覆: x", "自動応答: x", "자동 회신: x", "Αυτόματη απάντηση: x"),
+        *("Automatikus válasz: x", "Răspuns automat: x", "Resposta automática: x", "Automatisch antwoord: x"),
+    ],
+)
+def test_f11_outlook_says_that_somebody_is_away_in_its_own_language(subject: str) -> None:
+    """Exchange marks such answers in the subject alone once they pass a gateway that drops its fields."""
+    letter = f"Return-Path: <bo@example.net>\nFrom: bo@example.net\nSubject: {subject}\n\nAway.\n"
+    assert read_report(letter.encode()).kind == "auto_reply"
+
+
 @pytest.mark.parametrize("kind", ["not-spam", "auth-failure"])
 def test_f11_not_every_feedback_is_a_complaint(kind: str) -> None:
     """Nobody is suppressed by "this is not spam", and by reports about DMARC."""
@@ -60,6 +112,9 @@ def test_f11_not_every_feedback_is_a_complaint(kind: str) -> None:
         ("550 5.7.1 no mailbox here by that name", "hard"),
         ("550 5.4.4 Host not found", "hard"),
         ("451 4.4.3 Host not found, try again", "soft"),
+        ("DNS Error: DNS type 'mx' lookup responded with code NXDOMAIN, 4.0.0", "hard"),
+        ("Benutzer bo (bo@example.net) nicht im Domino-Verzeichnis aufgelistet", "hard"),
+        ("退信原因：您今天发送的邮件数量已超过限制，请明天再发送。", "quota"),
         ("552 5.2.2 mailbox full", "soft"),
         ("550 5.2.2 The email account that you tried to reach is over quota", "soft"),
         ("450 4.2.0 Greylisted, please try again in 5 minutes", "soft"),

@@ -117,6 +117,63 @@ def test_f13_a_server_that_renames_messages_is_understood(sent: Sent, name: str)
     assert BO in sent.suppressed()
 
 
+@pytest.mark.parametrize(
+    ("reply", "received"),
+    [
+        ("2.0.0 from MTA(smtp:[127.0.0.1]:10025): Ok", "from localhost ([127.0.0.1]) by x id Zq81aa77Ww"),
+        (
+            "2.0.0 Ok: queued by smtp-out3.example.org",
+            "by smtp-out3.example.org with SMTP id smtp-out3.example.org",
+        ),
+        (
+            "Mail OK queued as zwqz-smtp-mta-g1-2,_____wD3T41aQ5_eBg--.1234S3 1764237600",
+            "by zwqz-smtp-mta-g1-2 id 1764237600",
+        ),
+        (
+            "Mail OK queued as zwqz-smtp-mta-g1-2,_____wD3T41aQ5_eBg--.1234S3 1764237600",
+            "by x with SMTP id zwqz-smtp-mta-g1-2",
+        ),
+    ],
+)
+def test_f8_names_of_machines_and_moments_are_no_names_of_messages(
+    sent: Sent, reply: str, received: str
+) -> None:
+    """What a server says to every message proves nothing: the report is foreign."""
+    with sent.ledger() as ledger:
+        ledger._db.execute("UPDATE attempt SET reply = ?", (reply,))
+    returned = (
+        f"Received: {received}; Fri, 27 Nov 2026 09:59:00 +0000\nTo: {BO}\nMessage-ID: <x@else.example>\n"
+    )
+    summary = sent.comes_back(delivery_report(returned=returned))
+
+    assert (summary.foreign, summary.bounced, sent.suppressed()) == (1, 0, "")
+
+
+def test_f8_the_id_in_the_trace_names_the_message(sent: Sent) -> None:
+    """The queue id of the reply is found after "id" in the line that the server wrote."""
+    with sent.ledger() as ledger:
+        ledger._db.execute(
+            "UPDATE attempt SET reply = 'Mail OK queued as smtp-g1-2,_____wD3T41aQ5_eBg--.1234S3 1764237600'"
+        )
+    received = (
+        "by smtp-g1-2 (Coremail) with SMTP id _____wD3T41aQ5_eBg--.1234S3; Fri, 27 Nov 2026 09:59:00 +0000"
+    )
+    returned = f"Received: {received}\nTo: {BO}\nMessage-ID: <x@renamed.example>\n"
+    assert sent.comes_back(delivery_report(returned=returned)).suppressed == 1
+
+
+def test_an_answer_by_a_person_is_never_a_report(sent: Sent) -> None:
+    """A person who answers in the words of reports bounces no row and is not suppressed."""
+    summary = sent.comes_back(
+        (
+            f"Return-Path: <{BO}>\nFrom: Bo <{BO}>\nSubject: Re: Delivery problem with your order\n"
+            f"In-Reply-To: {sent.id()}\n\nIt was returned: user unknown, says the parcel service.\n{BO}\n"
+        ).encode()
+    )
+
+    assert (summary.other, summary.bounced, summary.sorts, sent.suppressed()) == (1, 0, {}, "")
+
+
 def test_f13_recipient_and_date_bounce_a_row_and_suppress_nobody(sent: Sent) -> None:
     """The Date to the second, where the message was renamed; another second is another message."""
     delivery = sent.rows[BO]
