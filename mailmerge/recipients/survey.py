@@ -21,7 +21,7 @@ from mailmerge.recipients.recipient_list import find_column
 from mailmerge.recipients.types import cell_type, number_type
 from mailmerge.text import BLANKS, INVISIBLE, excerpt, plural, quoted, trimmed
 from mailmerge.values import Date, DateTime, Duration, Number, Time, Truth, displayed
-from mailmerge.values.locale_numbers import NumberColumn, Numbers
+from mailmerge.values.locale_numbers import NumberColumn, Numbers, says_no_moment
 from mailmerge.values.number_format import number_format
 from mailmerge.values.value import EARLY_DATE
 
@@ -473,6 +473,8 @@ class _Column:
         shapes = joined.translate(_SHAPE).split(_END)
         texts = [*dict(zip(shapes, cells, strict=True)).values()]
         texts += islice((cell for cell in cells if cell[:1] == "0"), _ENOUGH)
+        if self.numbers.may_be_moments:  # that is told by the digits, not by the shape
+            texts += islice((cell for cell in dict.fromkeys(cells) if says_no_moment(cell)), 1)
         if not all(self.numbers.takes(text) for text in texts if text):
             self.numbers = None
 

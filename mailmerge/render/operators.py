@@ -53,6 +53,13 @@ def _has_own(node: nodes.Node) -> bool:
     return isinstance(node, _MEANT_BY_US) or next(node.find_all(_MEANT_BY_US), None) is not None
 
 
+def _is_written(node: nodes.Expr) -> bool:
+    """Tell whether a template says itself what a text is: no name stands in it."""
+    if isinstance(node, nodes.Const):
+        return isinstance(node.value, str)
+    return not isinstance(node, nodes.Name) and next(node.find_all(nodes.Name), None) is None
+
+
 class Operators:
     """What compiled templates call; a part of the environment."""
 
@@ -73,6 +80,7 @@ class Operators:
     truth = staticmethod(values.truth)
     present = staticmethod(values.present)
     joined = staticmethod(values.displayed)
+    repeated = staticmethod(values.repeated)
 
 
 class OperatorGenerator(CodeGenerator):
@@ -213,6 +221,18 @@ class OperatorGenerator(CodeGenerator):
         self.write(f"({name}[{at}] if ({name} := ")
         self.visit(node.node, frame)
         self.write(f").__class__ is list and len({name}) > {at} else environment.getitem({name}, {at}))")
+
+    @optimizeconst
+    def visit_Mul(self, node: nodes.BinExpr, frame: Frame) -> None:
+        """Write ``*``, which repeats only a text that stands in the template."""
+        if _is_written(node.left) or _is_written(node.right):
+            self.write("environment.repeated(")
+            self.visit(node.left, frame)
+            self.write(", ")
+            self.visit(node.right, frame)
+            self.write(")")
+        else:
+            super().visit_Mul(node, frame)
 
     @optimizeconst
     def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:

@@ -10,7 +10,15 @@ engine, no file, no locale. ``docs/values.md`` says what it means for templates,
 - `lookup`: ``in``, tables, sorting and grouping
 """
 
-from mailmerge.values.arithmetic import MOST_DIGITS, absolute, calculate, refuse_long, rounded, signed
+from mailmerge.values.arithmetic import (
+    MOST_DIGITS,
+    absolute,
+    calculate,
+    refuse_long,
+    repeated,
+    rounded,
+    signed,
+)
 from mailmerge.values.comparison import LONGEST_WORD, Truths, equal, ordered, present, truth
 from mailmerge.values.lookup import MISSING, contains, find, order_keys, same_as, total
 from mailmerge.values.value import (
@@ -64,6 +72,7 @@ __all__ = [
     "plain",
     "present",
     "refuse_long",
+    "repeated",
     "rounded",
     "same_as",
     "signed",

@@ -87,7 +87,7 @@ def calculate(symbol: str, left: Any, right: Any) -> Any:  # noqa: PLR0911  one 
     if None in kinds:  # lists, undefined names
         return _OPERATORS[symbol](plain(left), plain(right))
     if str in kinds:
-        return _join_or_repeat(symbol, left, right)
+        return _join(symbol, left, right)
     if symbol in _DIVISIONS and kinds[1] in {Number, Duration} and not right:
         raise BadValue("D117", "is zero: nothing can be divided by it", right, "test it first")
     try:
@@ -99,6 +99,24 @@ def calculate(symbol: str, left: Any, right: Any) -> Any:  # noqa: PLR0911  one 
     except (DecimalException, OverflowError):
         culprit = left if isinstance(left, Value) else right
         raise BadValue("D117", f"is too large for {symbol}", culprit) from None
+
+
+def repeated(left: Any, right: Any) -> Any:
+    """Answer ``"-" * 40``: a text that stands in the template, so many times.
+
+    The text of a cell is refused by `calculate`: in a column of numbers it would be ``n/an/a``.
+
+    Raises:
+        BadValue: how often is not a whole number, or the text gets too long.
+
+    """
+    text, count = (left, right) if isinstance(left, str) else (right, left)
+    if not isinstance(text, str) or kind_of(count) is not Number or Number.read(text) is not None:
+        return calculate("*", left, right)
+    times = operator.index(count)
+    if times * len(text) > LONGEST_REPEAT:
+        raise BadValue("D117", f"would make a text of {times * len(text):,} characters", count)
+    return text * times
 
 
 def signed(symbol: str, value: Any) -> Any:
@@ -234,20 +252,14 @@ def _moved(moment: Any, duration: timedelta) -> Value:
     return value_of(start + duration)
 
 
-def _join_or_repeat(symbol: str, left: Any, right: Any) -> Any:
-    text, other = (left, right) if isinstance(left, str) else (right, left)
-    if symbol == "+" and isinstance(other, str):
+def _join(symbol: str, left: Any, right: Any) -> str:
+    if symbol == "+" and isinstance(left, str) and isinstance(right, str):
         if Number.read(left) is not None and Number.read(right) is not None:
             reason = "is a text, and so is what is added to it: as numbers, or one after the other?"
             raise BadValue(
                 "D117", reason, left, "join texts with ~; for a sum give both |float, or a type in data.types"
             )
         return left + right
-    if symbol == "*" and kind_of(other) is Number and Number.read(text) is None:
-        count = operator.index(other)
-        if count * len(text) > LONGEST_REPEAT:
-            raise BadValue("D117", f"would make a text of {count * len(text):,} characters", other)
-        return text * count
     raise _no_sum(symbol, left, right)
 
 
@@ -257,6 +269,8 @@ def _no_sum(symbol: str, left: Any, right: Any) -> BadValue:
         joined = "join texts with ~; " if symbol == "+" else ""
         numbers = locales_reading(texts[0])
         hint = joined + (typed_hint(texts[0]) or "")
+        if symbol == "*" and not numbers and not any(map(str.isalnum, texts[0])):
+            hint = 'to repeat a text, write it where it is repeated: "-" * 40'
         if Number.read(texts[0]) is not None and len(numbers) == 1:
             hint = joined + "write {it}|float, or give the column a type in data.types"
         reason = f"is a text, not a number to calculate with ({symbol})"

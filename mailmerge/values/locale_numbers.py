@@ -231,6 +231,7 @@ _SAME = {
     "Kč": "CZK",
     "Ft": "HUF",
 }
+_TWO_DECIMALS = re.compile("([0-9]*)[.]([0-9]{2})").fullmatch
 _EXPONENT = re.compile("[0-9][eE][-+]?[0-9]").search
 
 
@@ -291,12 +292,17 @@ class NumberColumn:
     def _shows_a_number(self, amount: Amount, notation: Notation) -> bool:
         if amount.decimals and notation.decimal == "." and not amount.group:
             self._points.add(len(amount.decimals))
-            self._no_moment = self._no_moment or not _may_be_a_moment(amount)
+            self._no_moment = self._no_moment or not _may_be_a_moment(amount.whole, amount.decimals)
         if amount.currency or amount.percent or amount.sign == "-" or amount.group == "'":
             return True
         if amount.decimals and (amount.group or notation.decimal == "," or amount.sign):
             return True
         return amount.group == "," and (amount.whole.count(",") > 1 or amount.sign == "(")
+
+    @property
+    def may_be_moments(self) -> bool:
+        """Whether every cell so far may be a time of day or a day as well as a number."""
+        return not self._no_moment
 
     def answer(self) -> Numbers:
         """Say what the column is."""
@@ -320,9 +326,13 @@ def _looks_like_an_id(amount: Amount) -> bool:
     return leading or (amount.sign == "behind" and not amount.decimals)  # 01067; 2- is a mark at school
 
 
-def _may_be_a_moment(amount: Amount) -> bool:
+def says_no_moment(text: str) -> bool:
+    """Tell whether a number with two decimals is neither a time of day nor a day nor a month: ``45.80``."""
+    found = _TWO_DECIMALS(text)
+    return found is not None and not _may_be_a_moment(*found.groups())
+
+
+def _may_be_a_moment(whole: str, part: str) -> bool:
     """Tell whether it may be a time of day (12.50), a day (24.12) or a month (2026.03)."""
-    whole, part = int(amount.whole or 0), int(amount.decimals)
-    return len(amount.decimals) == 2 and (
-        (whole <= 31 and part <= 59) or (1900 <= whole <= 2100 and part <= 12)
-    )
+    number, rest = int(whole or 0), int(part)
+    return len(part) == 2 and ((number <= 31 and rest <= 59) or (1900 <= number <= 2100 and rest <= 12))

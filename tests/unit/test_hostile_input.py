@@ -134,7 +134,7 @@ LONG = {
     "|replace": "{{ y|replace('a', y) }}",
     "join": "{{ y.join(y|list) }}",
     "|join": "{{ y|list|join(y) }}",
-    "times": "{{ name * (x|int) }}",
+    "times": "{{ 'Bo' * (x|int) }}",
     "batch": "{{ [1]|batch(x|int, name)|list|length }}",
     "slice": "{{ [1]|slice(x|int)|list|length }}",
     "tojson": "{{ [1]|tojson(x|int) }}",

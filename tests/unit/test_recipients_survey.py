@@ -101,6 +101,12 @@ def test_texts_and_numbers_in_a_column_are_read_as_what_most_are(cells, kinds) -
     assert [displayed(cell) for cell in found] == [displayed(row.values[1]) for row in recipients]
 
 
+@pytest.mark.parametrize("cells", [["45.80", "12.50"], ["12.50", "45.80"], ["12.50", "45.80", "12.50"]])
+def test_amounts_that_may_not_all_be_times_are_numbers_in_any_order(cells) -> None:
+    """One amount that is no time of day decides, wherever it stands among those that may be one."""
+    assert [type(row[1]) for row in settled(people(amount=cells))] == [Number] * len(cells)
+
+
 def test_what_was_decided_of_a_mixed_column_is_noted() -> None:
     """Both types are named with their first cells."""
     (note,) = survey(people(amount=[1234.5, "n/a", "1,5"])).notes

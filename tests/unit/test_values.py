@@ -35,6 +35,7 @@ from mailmerge.values import (
     order_keys,
     ordered,
     plain,
+    repeated,
     rounded,
     same_as,
     signed,
@@ -475,6 +476,9 @@ def test_whole_numbers_divide_as_in_templates(left, right):
         ("+", Truth(True), 1),
         ("%", "%d", "x"),
         ("%", "50", 7),
+        ("*", "n/a", 2),
+        ("*", 2, "1,5"),
+        ("*", "", 2),
     ],
 )
 def test_what_has_no_result_is_an_error(symbol, left, right):
@@ -486,7 +490,7 @@ def test_what_has_no_result_is_an_error(symbol, left, right):
 def test_what_has_a_result():
     """Texts join and repeat, days and durations add up, and results are values again."""
     assert calculate("+", "a", "b") == "ab"
-    assert calculate("*", "-", Number(Decimal(3))) == "---"
+    assert repeated("-", Number(Decimal(3))) == repeated(3, "-") == "---"
     assert calculate("%", "%s: %d, %.1f", ("x", Number(Decimal(3)), Number(Decimal("2.25")))) == "x: 3, 2.2"
     assert calculate("%", "%(a)s", {"a": True}) == "TRUE"
     assert calculate("+", Number(Decimal("0.1")), 0.2).value == Decimal("0.3")
