@@ -176,10 +176,7 @@ def contents(path: Path) -> dict[str, os.stat_result]:
 
 
 def mark_used(path: Path, when: float) -> None:
-    """Note in a file of ours that it was used at this time (seconds since 1970): its content does not change.
-
-    Where that is not possible, it is not noted.
-    """
+    """Note in a file of ours that it was used at this time (seconds since 1970), if that is possible."""
     with contextlib.suppress(OSError), folder(path.parent, make=False) as opened:
         opened.set_time(path.name, when)
 
@@ -206,16 +203,18 @@ def clear(path: Path, names: re.Pattern[str], *, drafts: bool = True) -> None:
         opened.sweep(living=drafts)
 
 
-def open_in_place(path: Path) -> int:
+def open_in_place(path: Path, *, named: bool = False) -> int:
     """Open a file in a folder of ours for reading and writing, and give its descriptor; for locks.
+
+    *named*: the user named it, and what is written is put at its end.
 
     Raises:
         FileError: it is a link, no plain file, or has other names; or it cannot be made.
 
     """
-    with folder(path.parent) as opened:
+    with named_folder(path.parent) if named else folder(path.parent) as opened:
         opened.plain(path.name)
-        handle = opened.open(path.name, os.O_RDWR | os.O_CREAT)
+        handle = opened.open(path.name, os.O_RDWR | os.O_CREAT | (os.O_APPEND if named else 0))
         try:
             _refuse_exchanged(opened, path, os.fstat(handle))
         except FileError:

@@ -378,10 +378,21 @@ def _read_command(value: object) -> tuple[str, ...]:
     return command
 
 
+def _check_copy_to(text: str) -> ValidationIssue | None:
+    form, colon, rest = text.partition(":")
+    if colon and form in {"imap", "maildir", "mbox"} and rest.strip() and not rest.startswith("//"):
+        return None
+    return ValidationIssue(
+        f"does not name a place for copies: {quoted(text)}",
+        'write "imap:Sent", "maildir:DIR" or "mbox:FILE"; the account\'s `imap` says which server',
+    )
+
+
 _WORDS = array_of(LABEL, "an array of strings")
 _STRING: Mapping[str, object] = {"type": "string"}
 
 HOST = checked(LABEL, _check_host)
+COPY_TO = checked(LABEL, _check_copy_to)
 HELO = checked(LABEL, _check_helo)
 USER = checked(ValueType("a string", lambda value: _read_stripped(value, "a string"), _STRING), _check_user)
 MAILBOX = ValueType("a mailbox", _read_mailbox, _STRING)

@@ -16,6 +16,7 @@ from mailmerge.option_types import (
     ALIAS,
     CODES,
     COMMAND,
+    COPY_TO,
     ENCODING,
     HEADERS,
     HELO,
@@ -231,6 +232,9 @@ class SendOptions(Section):
     pipeline: Pipeline | None = option(_PIPELINE,
         "How messages may follow each other (auto: as the pace needs and the server bears)", default=None,
         default_help="the account's", flag="--pipeline", commands=_RUN)
+    copy_to: str | None = option(COPY_TO,
+        "Where a copy of each accepted message is put: imap:Sent, maildir:DIR or mbox:FILE", default=None,
+        default_help="the account's")
 
 
 class CheckOptions(Section):
@@ -276,6 +280,10 @@ class AccountOptions(Section):
         default=None, default_help="the address in From")
     bounces: str | None = option(LABEL,
         "Where they come to: imaps://imap.example.org/INBOX, maildir:PATH or mbox:PATH", default=None)
+    imap: str | None = option(LABEL, "The server of its mailbox: imap.example.org or imaps://user@host",
+        default=None, default_help="that of `bounces`, or the provider's")
+    copy_to: str | None = option(COPY_TO,
+        "Where a copy of each accepted message is put: imap:Sent, maildir:DIR or mbox:FILE", default=None)
     rate: tuple[Rate, ...] = option(one_or_more(RATE), "Messages per time; several hold together", default=(),
         default_help="the provider's")
     quota: Rate | None = option(RATE, "Recipients per time", default=None, default_help="the provider's")
@@ -367,6 +375,8 @@ COMMAND_LINE: Final = (
         "preview"),
     _only("eml", PATH, "--eml DIR", "Write one .eml file per message to DIR", "preview"),
     _only("mbox", PATH, "--mbox FILE", "Write all messages to one mbox file", "preview"),
+    _only("unsent", FLAG, "--unsent",
+        "With --eml: mark the messages as not sent, so that Outlook opens them for sending", "preview"),
     # rehearse
     _only("refusals", _TEXTS, "--fail 450:2%", "Refuse this share of the recipients with this reply",
         "rehearse"),
@@ -471,7 +481,6 @@ PLANNED: Final[Mapping[str, str]] = {
     "attach.template": "an attachment made from a template",
     "attach.password": "an attachment with a password",
     "send.at": "sending at a set time",
-    "send.copy_to": "a copy in a Sent folder",
     "accounts.dkim": "signing of messages",
 }
 """Keys of later versions: they get an answer of their own instead of a guess at a misspelling."""

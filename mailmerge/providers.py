@@ -81,6 +81,10 @@ class Provider(Struct, frozen=True):
     page: str
     """The provider's own page about signing in."""
     steps: tuple[str, ...]
+    imap: str | None = None
+    """The IMAP server of its mailboxes, with TLS at port 993."""
+    keeps_sent: bool = False
+    """Whether it puts what it accepts into the Sent folder by itself."""
     auth: SignIn = "password"
     steps_zh: tuple[str, ...] = ()
     oauth: OAuthEndpoints | None = None

@@ -82,8 +82,9 @@ def test_one_row_goes_a_short_way(mailmerge, sandbox):
     from mailmerge import Campaign, SendRequest
     from mailmerge.campaign.connect import connection_factory, find_account
     from mailmerge.campaign.opening import Access, open_run
-    from mailmerge.campaign.run import NeverStop, Run
+    from mailmerge.campaign.run import Run
     from mailmerge.clock import SystemClock
+    from mailmerge.sending.runs import NeverStop
     from one_row import Trail
 
     mailmerge.account(sandbox)

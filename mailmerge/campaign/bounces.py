@@ -19,12 +19,13 @@ from msgspec import Struct, field
 
 from mailmerge.bounces.reasons import HARD, QUOTA, SOFT
 from mailmerge.bounces.report import SUCCESS, MailReport, read_report
-from mailmerge.bounces.sources import Place, imap_place, letters, named_place
+from mailmerge.bounces.sources import letters
 from mailmerge.campaign.opening import open_beside
 from mailmerge.campaign.suppression_store import SuppressionStore, store_path
 from mailmerge.clock import SystemClock
 from mailmerge.errors import CampaignFileError
 from mailmerge.ledger.bounces import Returned
+from mailmerge.mail_folders.place import Place, imap_place, named_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -153,9 +154,10 @@ class Postman:
     ) -> Callable[[datetime | None], Iterable[Letter]]:
         if place.form != "imap":
             return lambda _since: letters(place)
-        from mailmerge.campaign.connect import mailbox_of
+        from mailmerge.bounces.imap import ImapMailbox
+        from mailmerge.campaign.connect import mail_server
 
-        mailbox = mailbox_of(place, account, self._definition.environment, request.ask_secret)
+        mailbox = ImapMailbox(mail_server(place, account, self._definition.environment, request.ask_secret))
         return lambda since: mailbox.letters(since, self._stop.is_set)
 
     def round(self, tell: Callable[[Told], None]) -> BounceSummary:
@@ -407,7 +409,7 @@ def postman(
 ) -> Postman:
     """Make a `Postman` for the campaign's own account, where there is one: a file can be read without."""
     from mailmerge.campaign.connect import find_account
-    from mailmerge.campaign.run import NeverStop
+    from mailmerge.sending.runs import NeverStop
 
     account = None
     try:

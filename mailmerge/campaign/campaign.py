@@ -27,6 +27,7 @@ from mailmerge.config import campaign_file
 from mailmerge.config.environment import Environment
 from mailmerge.plan.cache import user_cache_folder
 from mailmerge.recipients import from_dataframe, from_rows, parse_rows
+from mailmerge.sending.runs import NeverStop
 from mailmerge.suggest import Invocation, suggested
 
 if TYPE_CHECKING:
@@ -353,7 +354,7 @@ class Campaign:
             rehearsal or module.Rehearsal(),
             planned=planned or _ignore,
             observe=observe or _ignore,
-            stop=stop or run.NeverStop(),
+            stop=stop or NeverStop(),
         )
 
     def test(
@@ -367,9 +368,7 @@ class Campaign:
         """
         from mailmerge.campaign import run, trial
 
-        return trial.send_tests(
-            self.definition, request or run.SendRequest(), me, stop=stop or run.NeverStop()
-        )
+        return trial.send_tests(self.definition, request or run.SendRequest(), me, stop=stop or NeverStop())
 
     def send(
         self,
@@ -413,7 +412,7 @@ class Campaign:
             request or run.SendRequest(),
             confirm=confirm or _agree,
             observe=observe or _ignore,
-            stop=stop or run.NeverStop(),
+            stop=stop or NeverStop(),
             clock=clock,
             on_outcome=on_outcome,
             given=plan,

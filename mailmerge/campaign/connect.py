@@ -22,13 +22,13 @@ from mailmerge.smtp.state import Closed, Completed, ReleaseNeeded
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from mailmerge.bounces.imap import ImapMailbox
-    from mailmerge.bounces.sources import Place
     from mailmerge.campaign.definition import Definition
     from mailmerge.clock import Clock
     from mailmerge.config.accounts import Account
     from mailmerge.config.environment import Environment
     from mailmerge.ledger.account_usage import AccountUsage
+    from mailmerge.mail_folders.imap import ImapServer
+    from mailmerge.mail_folders.place import Place
     from mailmerge.masking import Secret
     from mailmerge.model import Message, Outcome, SignIn
     from mailmerge.sign_in.tokens import TokenSource
@@ -162,17 +162,17 @@ def pipelining_note(account: Account, profile: ServerProfile, *, remembered: boo
     )
 
 
-def mailbox_of(
+def mail_server(
     place: Place, account: Account | None, environment: Environment, prompt: Callable[[str], str] | None
-) -> ImapMailbox:
-    """Give the IMAP mailbox that reports come to, with the secret that belongs to its host.
+) -> ImapServer:
+    """Give the IMAP server of a mailbox, with the secret that belongs to its host.
 
     Raises:
         CampaignFileError: nobody is named who could sign in there.
 
     """
-    from mailmerge.bounces.imap import ImapMailbox
     from mailmerge.config.accounts import Account
+    from mailmerge.mail_folders.imap import ImapServer
 
     user = place.user or (account.user if account else None)
     if user is None:
@@ -181,36 +181,61 @@ def mailbox_of(
             code="B801",
             hint=f"write imaps://USER@{place.host}, or name the account: --account NAME",
         )
-    named = account is not None and (account.bounces is not None or account.host == place.host)
-    keeper = Account(
-        host=place.host,
-        port=place.port,
-        tls=place.tls,
-        user=user,
-        auth="token" if account and account.auth == "token" else "password",
-        provider=account.provider if account else None,
-        secret=account.secret if account and named else None,
-        password_command=account.password_command if account and named else (),
-        token_command=account.token_command if account and named else (),
-        ca_file=account.ca_file if account else None,
-        insecure=account.insecure if account and is_loopback(place.host) else False,
-        source=account.source if account and named else "option",
-    )
-    kept: list[Secret] = []
+    named = account if account is not None and _is_mailbox_of(place, account) else None
+    by_token = account is not None and account.auth in {"token", "oauth"}
+    # Who signs in there as the account's own user has the account's own secret, wherever that is kept.
+    if named is not None and named.user == user and named.auth in {"password", "token", "oauth"}:
+        keeper = named
+    else:
+        keeper = Account(
+            host=place.host,
+            port=place.port,
+            tls=place.tls,
+            user=user,
+            auth="token" if by_token else "password",
+            provider=account.provider if account else None,
+            secret=named.secret if named else None,
+            password_command=named.password_command if named else (),
+            token_command=named.token_command if named else (),
+            source=named.source if named else "option",
+        )
+    finder: _SecretFinder | None = None
 
     def reveal() -> str:
-        if not kept or keeper.auth == "token" or keeper.secret is not None:
-            kept[:] = [find_secret(keeper, environment, prompt=prompt)]
-        return kept[0].reveal()
+        nonlocal finder
+        finder = finder or _SecretFinder(keeper, environment, prompt, lambda: False)
+        return finder.reveal()
 
-    return ImapMailbox(
-        place,
-        user,
-        reveal,
-        token=keeper.auth == "token",
-        ca_file=keeper.ca_file,
-        insecure=keeper.insecure,
+    insecure = account.insecure if account and is_loopback(place.host) else False
+    ca_file = account.ca_file if account else None
+    return ImapServer(place, user, reveal, token=by_token, ca_file=ca_file, insecure=insecure)
+
+
+def _is_mailbox_of(place: Place, account: Account) -> bool:
+    """Tell whether an account says itself that its mailbox is there, so that its secret may go there."""
+    own = mailbox_place(account)
+    return (
+        account.bounces is not None
+        or place.host == account.host
+        or (own is not None and own.host == place.host)
     )
+
+
+def mailbox_place(account: Account) -> Place | None:
+    """Say which IMAP server has an account's mailbox; None: nobody has said it.
+
+    Raises:
+        CampaignFileError: what the account says cannot be understood.
+
+    """
+    from mailmerge.mail_folders.place import imap_place, named_place
+
+    if account.imap is not None:
+        return imap_place(account.imap)
+    if account.bounces is not None and (place := named_place(account.bounces)).form == "imap":
+        return place
+    preset = account.preset
+    return imap_place(preset.imap) if preset is not None and preset.imap else None
 
 
 _PASSWORDS = 3

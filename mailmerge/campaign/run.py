@@ -23,6 +23,7 @@ from mailmerge.campaign.connect import (
     searching,
     server_profile,
 )
+from mailmerge.campaign.copies import Copies
 from mailmerge.campaign.opening import Access, account_key, open_run
 from mailmerge.campaign.planning import Planning, not_kept, plan_cache
 from mailmerge.campaign.preflight import HaltWatch, examine, refuse_halted, refuse_if_broken
@@ -76,14 +77,6 @@ _TELL_FROM = 2.0
 _SETTLED_EVERY = 5_000
 """Rows after which the ledger keeps up to which row all are settled: a run that resumes begins there."""
 _WAITING = (Status.PENDING, Status.DEFERRED, Status.IN_DOUBT, Status.HANDING_OVER)
-
-
-class NeverStop:
-    """The stop flag of those who never stop."""
-
-    def is_set(self) -> bool:
-        """Say no."""
-        return False
 
 
 class SendRequest(Struct, frozen=True):
@@ -149,7 +142,8 @@ def send(
         run = Run(
             opened, request, account, clock=clock, stop=stop, observe=observe, listener=listener, kept=kept
         )
-        plan = run.plan()
+        copies = Copies(opened, account, request.ask_secret, stop)
+        plan = copies.announced(run.plan())
         if not confirm(plan) or request.dry_run:
             return None
         if plan.to_send:
@@ -170,6 +164,8 @@ def send(
             end = replace(end, notes=(*end.notes, text))
         end = replace(end, notes=(*end.notes, *transcript.notes()))
         report = run.report(end, definition.workspace.out)
+        report = replace(report, notes=(*report.notes, *run.copy(copies)))
+        run.drop_messages(report, copies)
     if listener is not None and listener.failure is not None:
         raise listener.failure
     return report
@@ -577,12 +573,15 @@ class Run:
             end=replace(end, notes=(*end.notes, *skipped)),
             complete=self._request.rows is None and self._request.limit is None,
         )
-        self._drop_messages(report)
         return replace(report, seconds=self._seconds)
 
-    def _drop_messages(self, report: Report) -> None:
+    def copy(self, copies: Copies) -> Iterator[str]:
+        """Make the copies of accepted messages that are missing; see `Copies.make`."""
+        return copies.make(self._planned.reader, self._composer)
+
+    def drop_messages(self, report: Report, copies: Copies) -> None:
         """Remove the finished messages from the cache where nobody waits for one any more."""
-        waiting = sum(report.counts[status] for status in _WAITING)
+        waiting = copies.pending or any(report.counts[status] for status in _WAITING)
         if not waiting and not self._request.keep_plan and not self._ledger.throwaway:
             plan_cache(self._definition).remove_messages(self._planned.reader.name)
 

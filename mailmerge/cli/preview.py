@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -36,15 +37,19 @@ _LOOK_EVERY = 0.3
 @click.command("preview")
 @campaign_argument
 @options_of("preview")
-def preview(*, terminal: bool, eml: Path | None, mbox: Path | None, watch: bool, **options: Any) -> int:
+def preview(
+    *, terminal: bool, eml: Path | None, mbox: Path | None, unsent: bool, watch: bool, **options: Any
+) -> int:
     """Show messages exactly as they would be sent; nothing is sent.
 
     Writes out/preview.html, one page that contains the whole campaign and loads nothing, and opens it if
     there is a display. --terminal shows headers, text and structure here; --eml and --mbox write the messages
-    byte for byte. Date and Message-ID are made when a message is first sent: until then, files have passing
-    ones.
+    byte for byte. With --unsent the --eml files are drafts that Outlook opens to be sent. Date and Message-ID
+    are made when a message is first sent: until then, files have passing ones.
     """
     page = PreviewCommand(options)
+    if unsent and not eml:
+        raise click.UsageError("--unsent is for --eml DIR: it marks the files there as not sent")
     if watch:
         return page.watch(options)
     campaign = load_campaign(options)
@@ -57,12 +62,18 @@ def preview(*, terminal: bool, eml: Path | None, mbox: Path | None, watch: bool,
         most = limit or (None if rows else 1)
         if not _show(preview.messages(campaign.definition, rows=rows, limit=most)):
             note(f"No message to show. To see why: {campaign.suggested('check')}")
-    _write_files(campaign, rows, limit, eml, mbox)
+    _write_files(campaign, rows, limit, eml, mbox, unsent=unsent)
     return 0
 
 
 def _write_files(
-    campaign: Campaign, rows: str | None, limit: int | None, eml: Path | None, mbox: Path | None
+    campaign: Campaign,
+    rows: str | None,
+    limit: int | None,
+    eml: Path | None,
+    mbox: Path | None,
+    *,
+    unsent: bool,
 ) -> None:
     from mailmerge.campaign import preview
     from mailmerge.preview.messages import write_eml, write_mbox
@@ -75,7 +86,7 @@ def _write_files(
 
     try:
         if eml:
-            write(write_eml, eml, f"{eml}/")
+            write(partial(write_eml, unsent=unsent), eml, f"{eml}/")
         if mbox:
             write(write_mbox, mbox, f"{mbox}")
     except FileError as error:

@@ -19,6 +19,7 @@ from msgspec import Struct, field
 from mailmerge.errors import LedgerError
 from mailmerge.ledger import schema
 from mailmerge.ledger.bounces import BounceBook
+from mailmerge.ledger.copies import CopyBook
 from mailmerge.ledger.databases import damaged
 from mailmerge.model import Counts, Delivery, Status, Version
 from mailmerge.sqlite import moment
@@ -248,6 +249,8 @@ class LedgerReader:
         """Known to nobody else: keys what must not be guessed (Message-IDs)."""
         self.bounces = BounceBook(db, self._id, now)
         """What the sender's mailbox told of it."""
+        self.copies = CopyBook(db, self._id, now)
+        """Which messages have a copy in the user's own mail."""
         self.throwaway = False
         """Whether `close` removes it, as after a rehearsal."""
         self.purged = found[2] is not None

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 APPLICATION_ID = 0x6D6D6C64
-VERSION = 5
+VERSION = 6
 
 # What version 5 brought. "mark" tells one message of the mailbox from all others, so that it counts once;
 # "sort" is what a report means for its row (hard, soft, policy ..), "evidence" how it was told which row.
@@ -62,6 +62,14 @@ CREATE TABLE bounce (
     words TEXT NOT NULL
 );
 CREATE INDEX bounce_key ON bounce (campaign, key);
+"""
+
+# What version 6 brought: see `mailmerge.ledger.copies`. Without "made" a copy may be there or not.
+_COPIES = """
+CREATE TABLE copy (
+    attempt INTEGER PRIMARY KEY,
+    made REAL
+);
 """
 
 SCHEMA = (
@@ -160,6 +168,7 @@ CREATE TABLE attempt (
 );
 """
     + _BOUNCES
+    + _COPIES
 )
 
 MIGRATIONS: Mapping[int, str] = {
@@ -169,6 +178,7 @@ ALTER TABLE campaign ADD COLUMN halted TEXT NOT NULL DEFAULT '';
 ALTER TABLE delivery ADD COLUMN bounce INTEGER;
 {_BOUNCES}
 """,
+    5: _COPIES,
 }
 """Schema version -> SQL that makes the next version of it. From version 4 on every ledger is kept: a new
 version has its step here. Older ones were never released."""

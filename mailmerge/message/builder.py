@@ -459,3 +459,16 @@ def _surrogate(recipient: Recipient, error: UnicodeEncodeError) -> RowError:
             )
             return RowError(message, code="D118", place=place, row=recipient.row)
     return RowError("the body contains half a character (lone surrogate)", code="D118", row=recipient.row)
+
+
+def with_bcc(message: Message) -> bytes:
+    """Give the bytes that were sent; the Bcc field, which nobody else has, is put in front of them."""
+    from email.parser import BytesHeaderParser
+    from email.utils import getaddresses
+
+    content = message.content
+    header = BytesHeaderParser().parsebytes(content.partition(b"\r\n\r\n")[0])
+    shown = getaddresses([*header.get_all("To", ()), *header.get_all("Cc", ())])
+    seen = {address.lower() for _, address in shown}
+    hidden = [str(address) for address in message.envelope.rcpt_to if str(address).lower() not in seen]
+    return b"Bcc: %b\r\n%b" % (",\r\n ".join(hidden).encode(), content) if hidden else content

@@ -17,6 +17,7 @@ import msgspec
 
 from mailmerge import files
 from mailmerge.errors import FileError
+from mailmerge.message.builder import with_bcc
 from mailmerge.text import octets, quoted
 
 if TYPE_CHECKING:
@@ -35,8 +36,16 @@ _RECORD = ".written"
 _LARGEST = 1 << 26
 
 
-def write_eml(messages: Iterable[Message], folder: Path) -> int:
+_DRAFT = b"X-Unsent: 1\r\n"
+"""Outlook opens a file with this field as a message that is yet to be sent."""
+_MADE_BY_SENDER = (b"date:", b"message-id:")
+
+
+def write_eml(messages: Iterable[Message], folder: Path, *, unsent: bool = False) -> int:
     """Write each message to ``ROW-ADDRESS.eml`` in *folder*, readable by its owner only; return how many.
+
+    *unsent* makes them drafts for a mail program: with X-Unsent and Bcc, and without Date and Message-ID,
+    which the program makes that sends them.
 
     Nobody shall take an older message for one of these: what an earlier call wrote there is removed, as long
     as it is as it was written, and a folder with other ``.eml`` files is refused.
@@ -55,7 +64,7 @@ def write_eml(messages: Iterable[Message], folder: Path) -> int:
                 name = eml_name(message.row, str(message.envelope.rcpt_to[0]))
                 digest = sha256()
                 with opened.replacing(name) as stream:
-                    for segment in message.segments:
+                    for segment in (as_draft(message),) if unsent else message.segments:
                         digest.update(segment)
                         stream.write(segment)
                 record.files[name] = digest.hexdigest()
@@ -63,6 +72,14 @@ def write_eml(messages: Iterable[Message], folder: Path) -> int:
             record.complete = True
             _keep(opened, record)
     return len(record.files)
+
+
+def as_draft(message: Message) -> bytes:
+    """Give a message as one that a mail program is to send."""
+    head, end, body = with_bcc(message).partition(b"\r\n\r\n")
+    fields = re.split(rb"(?<=\r\n)(?![ \t])", head + b"\r\n")
+    kept = (field for field in fields if not field.lower().startswith(_MADE_BY_SENDER))
+    return _DRAFT + b"".join(kept) + end.removeprefix(b"\r\n") + body
 
 
 class _Record(msgspec.Struct):

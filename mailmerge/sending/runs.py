@@ -26,6 +26,14 @@ class StopFlag(Protocol):
         ...
 
 
+class NeverStop:
+    """The stop flag of those who never stop."""
+
+    def is_set(self) -> bool:
+        """Say no."""
+        return False
+
+
 class Reason(enum.StrEnum):
     """Why a run ended."""
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import socket
+import ssl
 import tempfile
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import imapclient
 
 from servers.programs import Program, free_port, require, require_root
 
@@ -91,17 +97,46 @@ service imap-login {{
 service stats {{
   client_limit = 100
 }}
+{more}
 """
+
+SPECIAL_USE = """\
+namespace inbox {
+  inbox = yes
+  mailbox "Gesendete Objekte" {
+    auto = create
+    special_use = \\Sent
+  }
+  mailbox Entwuerfe {
+    auto = create
+    special_use = \\Drafts
+  }
+}
+"""
+"""Folders for sent messages and drafts, told by their use alone."""
+FULL = """\
+mail_plugins = $mail_plugins quota
+plugin {
+  quota = count:User quota
+  quota_vsizes = yes
+  quota_rule = *:messages=1
+  quota_grace = 0
+}
+"""
+"""A mailbox that takes one message."""
 
 
 class DovecotImap:
-    """An IMAP server with STARTTLS at *port* and TLS at *tls_port*; its mailbox is the maildir ``mail``."""
+    """An IMAP server with STARTTLS at *port* and TLS at *tls_port*; its mailbox is the maildir ``mail``.
+
+    *more* is added to its configuration.
+    """
 
     host = "localhost"
     user = "ann"
     password = "imap-secret"
 
-    def __init__(self, certificates: Certificates) -> None:
+    def __init__(self, certificates: Certificates, more: str = "") -> None:
         require_root()
         require_file("/usr/lib/dovecot/imap")
         program = require("dovecot")
@@ -114,9 +149,11 @@ class DovecotImap:
         shutil.copy(certificates.chain_file, self.folder / "server.pem")
         for name in ("cur", "new", "tmp"):
             (self.folder / "mail" / name).mkdir(parents=True)
+        for path in (self.folder / "mail", *(self.folder / "mail").iterdir()):
+            shutil.chown(path, "nobody", "nogroup")
         conf = self.folder / "dovecot.conf"
         values = {"folder": self.folder, "port": self.port, "tls_port": self.tls_port}
-        conf.write_text(_IMAP.format(password=self.password, **values), "utf-8")
+        conf.write_text(_IMAP.format(password=self.password, more=more, **values), "utf-8")
         self.log = self.folder / "log"
         self._program = Program([program, "-F", "-c", str(conf)], self.log)
         self._program.wait_for_port(self.port)
@@ -133,10 +170,76 @@ class DovecotImap:
         """Name the messages, with the flags that a maildir has in the names of its files."""
         return sorted(f"{path.parent.name}/{path.name}" for path in (self.folder / "mail").glob("[cn]*/*"))
 
+    def messages(self, folder: str) -> list[tuple[str, bytes]]:
+        """Give flags and content of the messages in a folder, as a mail program gets them."""
+        with imapclient.IMAPClient(self.host, self.port, ssl=False) as client:
+            client.starttls(ssl.create_default_context(cafile=self.ca_file))
+            client.login(self.user, self.password)
+            if not client.folder_exists(folder):
+                return []
+            client.select_folder(folder, readonly=True)
+            found = client.fetch(client.search(), ["FLAGS", "BODY.PEEK[]"])
+        return [
+            (" ".join(flag.decode() for flag in message[b"FLAGS"] if flag != rb"\Recent"), message[b"BODY[]"])
+            for _, message in sorted(found.items())
+        ]
+
     def stop(self) -> None:
         """End Dovecot and remove its folder."""
         self._program.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class ImapFront:
+    """Stands before a Dovecot, without TLS; keeps back its answer to APPEND number *answers* + 1.
+
+    With *cut* the connection ends there, else nothing more comes. *reached* is set then.
+    """
+
+    host = "localhost"
+
+    def __init__(self, dovecot: DovecotImap, answers: int, *, cut: bool) -> None:
+        self._dovecot, self._left, self._cut = dovecot, answers, cut
+        self.reached = threading.Event()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                context = ssl.create_default_context(cafile=self._dovecot.ca_file)
+                server = context.wrap_socket(
+                    socket.create_connection(("127.0.0.1", self._dovecot.tls_port)),
+                    server_hostname=self._dovecot.host,
+                )
+                threading.Thread(target=self._forward, args=(client, server), daemon=True).start()
+                threading.Thread(target=self._answer, args=(server, client), daemon=True).start()
+
+    @staticmethod
+    def _forward(client: socket.socket, server: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := client.recv(65536):
+                server.sendall(data)
+            server.close()
+
+    def _answer(self, server: socket.socket, client: socket.socket) -> None:
+        with contextlib.suppress(OSError), server.makefile("rb") as lines:
+            for line in lines:
+                if b"APPENDUID" in line:
+                    self._left -= 1
+                    if self._left < 0:
+                        self.reached.set()
+                        if self._cut:
+                            client.shutdown(socket.SHUT_RDWR)
+                        return
+                client.sendall(line)
+            client.close()
+
+    def stop(self) -> None:
+        """Listen no more."""
+        self._listener.close()
 
 
 _TOKENS = """\

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from mailmerge.bounces.mime import MOST_OCTETS, take_apart
 from mailmerge.bounces.reasons import judge
 from mailmerge.bounces.report import read_report
-from mailmerge.bounces.sources import Place, letters
+from mailmerge.bounces.sources import letters
+from mailmerge.mail_folders.place import Place
 from reports import answer, complaint, delivery_report
 
 SAMPLES = sorted((Path(__file__).parents[1] / "data" / "bounces").glob("*.eml"))

@@ -11,13 +11,13 @@ import pytest
 from mailmerge import Campaign, InputError, SendRequest
 from mailmerge.campaign.connect import find_account
 from mailmerge.campaign.opening import Access, open_run
-from mailmerge.campaign.run import NeverStop, Run
+from mailmerge.campaign.run import Run
 from mailmerge.clock import SystemClock, VirtualClock
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.model import Status
 from mailmerge.sandbox import FaultPlan
 from mailmerge.sandbox.faults import Command, Refusal
-from mailmerge.sending.runs import Reason
+from mailmerge.sending.runs import NeverStop, Reason
 from reliability.invariants import attempts_of
 from servers.kept import KeepingSandbox
 

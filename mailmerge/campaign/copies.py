@@ -1,0 +1,233 @@
+"""Copies of accepted messages in the user's own mail: what ``copy_to`` asks for.
+
+A copy is made after the server has accepted the message, never before, and nothing about it touches a row's
+state: where it fails that is said, and the next `send` makes the copies that are missing. The bytes are made
+from the plan once more, with the Message-ID and the Date that went out, so that nothing has to be kept while
+messages are sent, and only one is in memory.
+
+Mail programs keep the Bcc field in the Sent folder, where nobody else sees it: so does a copy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from mailmerge.campaign.connect import mail_server, mailbox_place
+from mailmerge.errors import CampaignFileError, MailmergeError, PlanDamaged, RowError
+from mailmerge.mail_folders.keeping import imap_folder, maildir_folder, mbox_folder
+from mailmerge.message.builder import with_bcc
+from mailmerge.text import plural, quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+
+    from mailmerge.campaign.definition import Definition
+    from mailmerge.campaign.opening import OpenCampaign
+    from mailmerge.campaign.plan import Plan
+    from mailmerge.config.accounts import Account
+    from mailmerge.ledger.copies import Uncopied
+    from mailmerge.mail_folders.keeping import MailFolder
+    from mailmerge.mail_folders.place import Place
+    from mailmerge.model import Message
+    from mailmerge.plan.composer import Composer
+    from mailmerge.plan.store import PlanReader, PlanRow
+    from mailmerge.sending.runs import StopFlag
+
+_AT_A_TIME = 50
+"""Copies whose marks are written together."""
+SENT = rb"\Sent"
+
+
+class CopyPlace(Struct, frozen=True):
+    """Where copies go."""
+
+    form: str
+    """``imap``, ``maildir`` or ``mbox``."""
+    folder: str = ""
+    server: Place | None = None
+    path: Path = Path()
+    keeps_sent: bool = False
+    """The provider puts what it accepts there by itself: a copy is looked for before it is made."""
+
+    def __str__(self) -> str:
+        return f"{self.folder} at {self.server.host}" if self.server else str(self.path)
+
+
+def copy_place(definition: Definition, account: Account) -> CopyPlace | None:
+    """Say where the copies of a campaign's messages go; None: there are to be none.
+
+    The campaign's own ``copy_to`` names a folder of the account's mailbox, or a file in the campaign's
+    folder: it may have come from anybody. That of the account may name any file.
+
+    Raises:
+        CampaignFileError: the account does not say where its mailbox is, or a path leads elsewhere.
+
+    """
+    own = definition.file.send.copy_to
+    wanted = own or account.copy_to
+    if wanted is None:
+        return None
+    form, _, rest = wanted.partition(":")
+    if form == "imap":
+        server = mailbox_place(account)
+        if server is None:
+            raise CampaignFileError(
+                f"copy_to is {quoted(wanted)}, but nobody says which server has the mailbox",
+                code="B840",
+                hint=f'write it into [accounts.{account.name}]: imap = "imap.example.org"',
+            )
+        preset = account.preset
+        return CopyPlace("imap", rest.strip(), server, keeps_sent=preset is not None and preset.keeps_sent)
+    path = Path(rest).expanduser()
+    if own is not None:
+        folder = definition.file.folder.resolve()
+        path = (folder / path).resolve()
+        if not path.is_relative_to(folder) or path == folder:
+            raise CampaignFileError(
+                f"copy_to of the campaign leads out of its folder: {quoted(rest)}",
+                code="B841",
+                hint="name a place in it; the account's own `copy_to` may name any",
+            )
+    elif not path.is_absolute():
+        raise CampaignFileError(
+            f"copy_to of account {account.name} is not a full path: {quoted(rest)}",
+            code="B841",
+            hint=f'write it from the root, or from your home: "{form}:~/{rest}"',
+        )
+    return CopyPlace(form, path=path)
+
+
+class Copies:
+    """The copies of one run.
+
+    Args:
+        opened: the campaign, whose ledger has the marks.
+        account: who sends, and whose mailbox it is.
+        ask_secret: asks a person for the mailbox's password; None: there is nobody.
+        stop: ends it after the copy in hand.
+
+    Raises:
+        CampaignFileError: ``copy_to`` cannot be understood.
+
+    """
+
+    def __init__(
+        self, opened: OpenCampaign, account: Account, ask_secret: Callable[[str], str] | None, stop: StopFlag
+    ) -> None:
+        self._definition = opened.definition
+        self._book = opened.ledger.copies
+        self._account = account
+        self._ask_secret = ask_secret
+        self._stop = stop
+        self._made = 0
+        self._impossible = 0
+        self.place = copy_place(opened.definition, account)
+
+    def announced(self, plan: Plan) -> Plan:
+        """Say in the plan where copies go, and how many are missing."""
+        if self.place is None:
+            return plan
+        left = self._book.left()
+        missing = f"; {plural(left, 'copy', 'copies')} of earlier messages missing" if left else ""
+        notice = f"a copy of each accepted message goes to {self.place}{missing}"
+        return replace(plan, notices=(*plan.notices, notice))
+
+    @property
+    def pending(self) -> bool:
+        """Whether copies are missing that a later run can make."""
+        return self.place is not None and self._book.left() > self._impossible
+
+    def make(self, reader: PlanReader, composer: Composer) -> Iterator[str]:
+        """Make the copies that are missing; give what a person should know, a sentence each.
+
+        Raises:
+            LedgerError: a mark cannot be written.
+
+        """
+        if self.place is None or self._stop.is_set() or not self._book.left():
+            return
+        try:
+            with contextlib.ExitStack() as stack:
+                self._make(reader, composer, lambda: stack.enter_context(self._open()))
+        except (MailmergeError, OSError) as error:
+            yield self._failed(error)
+        if self._impossible:
+            these = plural(self._impossible, "message")
+            yield f"no copy of {these}: list, templates or files have changed since they were sent"
+
+    def _failed(self, error: MailmergeError | OSError) -> str:
+        words = error.message if isinstance(error, MailmergeError) else str(error)
+        left = plural(self._book.left(), "copy is", "copies are")
+        return f"{left} missing at {self.place}: {words}; every row is as it was, and the next run makes them"
+
+    def _open(self) -> AbstractContextManager[MailFolder]:
+        place = self.place
+        assert place is not None
+        if place.server is not None:
+            server = mail_server(place.server, self._account, self._definition.environment, self._ask_secret)
+            return imap_folder(server, place.folder, SENT)
+        return (maildir_folder if place.form == "maildir" else mbox_folder)(place.path)
+
+    def _make(self, reader: PlanReader, composer: Composer, open_it: Callable[[], MailFolder]) -> None:
+        after = -1
+        folder: MailFolder | None = None
+        while not self._stop.is_set() and (batch := self._book.uncopied(after, _AT_A_TIME)):
+            after = batch[-1].attempt
+            rows = reader.holders([one.key for one in batch])
+            known = [(one, row) for one in batch if _is_of(one, row := rows.get(one.key)) and row is not None]
+            self._impossible += len(batch) - len(known)
+            if known:
+                folder = folder or open_it()
+                self._put(known, folder, reader, composer)
+
+    def _put(
+        self,
+        known: Sequence[tuple[Uncopied, PlanRow]],
+        folder: MailFolder,
+        reader: PlanReader,
+        composer: Composer,
+    ) -> None:
+        """Make the copies of one batch: what is begun is on the disk before the first may be there."""
+        self._book.begin(one.attempt for one, _ in known)
+        made: list[int] = []
+        untouched = [one.attempt for one, _ in known if not one.begun]
+        keyed = self._definition.file.data.key is not None
+        look_first = self.place is not None and self.place.keeps_sent
+        try:
+            for one, row in known:
+                if self._stop.is_set():
+                    return
+                message = _message(one, row, reader, composer, keyed=keyed)
+                if message is None:
+                    self._impossible += 1
+                    continue
+                if not ((one.begun or look_first) and folder.contains(one.message_id)):
+                    if one.attempt in untouched:
+                        untouched.remove(one.attempt)
+                    folder.add(with_bcc(message), one.message_id, one.date)
+                made.append(one.attempt)
+                self._made += 1
+        finally:
+            self._book.settle(made, untouched)
+
+
+def _is_of(one: Uncopied, row: PlanRow | None) -> bool:
+    """Tell whether a row of the plan still makes the message that was sent."""
+    return row is not None and row.message is not None and row.frozen == one.frozen
+
+
+def _message(
+    one: Uncopied, row: PlanRow, reader: PlanReader, composer: Composer, *, keyed: bool
+) -> Message | None:
+    """Make the message as it went out once more; None: that is not possible any more."""
+    try:
+        frozen = composer.planned(reader, row, keyed=keyed)
+        return composer.thaw(frozen, message_id=one.message_id, date=one.date)
+    except (RowError, PlanDamaged):
+        return None

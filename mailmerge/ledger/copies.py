@@ -1,0 +1,93 @@
+"""Which accepted messages have a copy in the user's own mail, and for which that is not certain.
+
+A mark of its own: nothing here reads or moves the state of a row. It is made in two steps, because no mail
+folder can be written in one transaction with the ledger: *begun* before a copy may be there, *made* after. A
+copy that was begun and not made is looked for before it is made again.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from mailmerge.sqlite import Database
+
+
+class Uncopied(NamedTuple):
+    """An accepted message that has no copy yet, or maybe has one."""
+
+    attempt: int
+    key: str
+    row: int
+    message_id: str
+    date: datetime
+    """Its Date, in the time zone that it was written in."""
+    frozen: str
+    """Digest of the `FrozenMessage`."""
+    begun: bool
+    """Whether the copy may be there."""
+
+
+_LEFT = """
+FROM attempt a LEFT JOIN copy c ON c.attempt = a.id
+WHERE a.campaign = ? AND a.status = 'accepted' AND a.message_id <> '' AND c.made IS NULL
+"""
+_UNCOPIED = f"""
+SELECT a.id, a.key, a.row, a.message_id, a.date, a.utc_offset, a.frozen, c.attempt IS NOT NULL
+{_LEFT} AND a.id > ? ORDER BY a.id LIMIT ?
+"""
+_BEGIN = "INSERT OR IGNORE INTO copy (attempt) VALUES (?)"
+_MADE = "UPDATE copy SET made = ? WHERE attempt = ?"
+_WITHDRAW = "DELETE FROM copy WHERE attempt = ? AND made IS NULL"
+
+
+class CopyBook:
+    """One campaign's marks; get one from `LedgerReader.copies`.
+
+    Every method raises `LedgerError` where the ledger cannot be read or written.
+
+    Args:
+        db: the ledger.
+        campaign: the campaign's number in it.
+        now: the clock.
+
+    """
+
+    def __init__(self, db: Database, campaign: int, now: Callable[[], datetime]) -> None:
+        self._db = db
+        self._id = campaign
+        self._now = now
+
+    def left(self) -> int:
+        """Count the accepted messages that have no copy for certain."""
+        return int(self._db.row(f"SELECT count(*) {_LEFT}", (self._id,))[0])
+
+    def uncopied(self, after: int, most: int) -> list[Uncopied]:
+        """Return the next *most* messages without a copy, in the order in which they were sent.
+
+        *after* is the number of an attempt: only later ones.
+        """
+        rows = self._db.rows(_UNCOPIED, (self._id, after, most))
+        return [
+            Uncopied(attempt, key, row, message_id, _local(date, offset), frozen, bool(begun))
+            for attempt, key, row, message_id, date, offset, frozen, begun in rows
+        ]
+
+    def begin(self, attempts: Iterable[int]) -> None:
+        """Record durably that copies of these may be made from now on."""
+        with self._db.transaction():
+            self._db.executemany(_BEGIN, [(attempt,) for attempt in attempts])
+
+    def settle(self, made: Iterable[int], withdrawn: Iterable[int] = ()) -> None:
+        """Record that these copies are there, and that the *withdrawn* ones were not tried after all."""
+        now = self._now().timestamp()
+        with self._db.transaction():
+            self._db.executemany(_MADE, [(now, attempt) for attempt in made])
+            self._db.executemany(_WITHDRAW, [(attempt,) for attempt in withdrawn])
+
+
+def _local(date: float, offset: int) -> datetime:
+    return datetime.fromtimestamp(date, timezone(timedelta(seconds=offset)) if offset else UTC)

@@ -1,0 +1,148 @@
+"""An IMAP server that the user's mailbox is on: how it is reached, and who signs in (RFC 3501)."""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from typing import TYPE_CHECKING, Any
+
+from mailmerge.addresses import is_loopback
+from mailmerge.errors import AuthError, CampaignFileError, ConnectionLost, SessionError, TlsError
+from mailmerge.smtp.connect import tls_context, tls_failure
+from mailmerge.smtp.endpoint import Endpoint
+from mailmerge.text import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from mailmerge.mail_folders.place import Place
+
+_SECONDS = 60.0
+
+
+class ImapServer:
+    """A server to sign in to; each time makes one connection.
+
+    Args:
+        place: which one.
+        user: who signs in.
+        secret: gives the password or token.
+        token: whether it is an OAuth token.
+        ca_file: trusted beside the system's authorities.
+        insecure: accept any certificate: for servers on this machine.
+
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        user: str,
+        secret: Callable[[], str],
+        *,
+        token: bool = False,
+        ca_file: Path | None = None,
+        insecure: bool = False,
+    ) -> None:
+        self.place = place
+        self._user = user
+        self._secret = secret
+        self._token = token
+        self._endpoint = Endpoint(
+            host=place.host,
+            port=place.port,
+            tls=place.tls,
+            helo="[127.0.0.1]",
+            ca_file=ca_file,
+            insecure=insecure,
+        )
+
+    @contextlib.contextmanager
+    def signed_in(self) -> Iterator[Any]:
+        """Give an ``imapclient.IMAPClient`` that is signed in; it is closed with the context.
+
+        Raises:
+            CampaignFileError: the optional package is missing.
+            SessionError: the server cannot be reached, is not who it should be, or refuses us, now or inside
+                the context.
+
+        """
+        try:
+            import imapclient
+            from imapclient.exceptions import IMAPClientError, LoginError
+        except ImportError:
+            raise CampaignFileError(
+                "an IMAP mailbox needs the package IMAPClient",
+                code="B803",
+                hint='install it: pip install "mailmerge-kit[imap]"',
+            ) from None
+        try:
+            client = self._connected(imapclient)
+            try:
+                self._sign_in(client, LoginError)
+                yield client
+            finally:
+                client.shutdown()
+        except (ssl.SSLError, OSError) as error:
+            raise self._failure(error) from error
+        except IMAPClientError as error:
+            raise ConnectionLost(
+                f"the IMAP server {self.place.host} answered: {said(error)}",
+                code="B804",
+                hint="is the folder's name right?" if "EXAMINE" in str(error).upper() else None,
+            ) from error
+
+    def _connected(self, imapclient: Any) -> Any:
+        place, context = self.place, tls_context(self._endpoint)
+        client = imapclient.IMAPClient(
+            place.host,
+            place.port,
+            ssl=place.tls == "tls",
+            ssl_context=context if place.tls == "tls" else None,
+            timeout=_SECONDS,
+        )
+        if place.tls == "starttls":
+            if client.has_capability("STARTTLS"):
+                client.starttls(context)
+            elif not is_loopback(place.host):
+                client.shutdown()
+                raise TlsError(
+                    f"{place.host}:{place.port} does not offer STARTTLS: the password would cross the "
+                    "network in clear",
+                    code="S620",
+                    hint=f"write imaps://{place.host}",
+                )
+        return client
+
+    def _sign_in(self, client: Any, login_error: type[Exception]) -> None:
+        try:
+            if self._token:
+                client.oauth2_login(self._user, self._secret())
+            else:
+                client.login(self._user, self._secret())
+        except login_error as error:
+            raise AuthError(
+                f"the IMAP server {self.place.host} does not accept the user {self._user}: {said(error)}",
+                code="B805",
+                hint="IMAP may have to be turned on in the mailbox's settings; many providers require an app "
+                "password",
+            ) from None
+        if client.has_capability("ID"):  # 163.com and 126.com refuse whoever does not say
+            client.id_({"name": "mailmerge-kit"})
+
+    def _failure(self, error: OSError) -> SessionError:
+        place = self.place
+        if isinstance(error, ssl.SSLError):
+            return tls_failure(error, self._endpoint)
+        why = error.strerror or str(error) or "it did not answer"
+        return ConnectionLost(
+            f"the IMAP server {place.host}:{place.port} cannot be reached: {printable(why)}",
+            code="B804",
+            hint="are host and port right, and is this machine online?",
+        )
+
+
+def said(error: Exception) -> str:
+    """Give the server's words."""
+    text = error.args[0] if error.args else ""
+    return printable(text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text))[:300]

@@ -1,0 +1,178 @@
+"""Copies of accepted messages in the user's own mail: on a real IMAP server, in a maildir, in an mbox."""
+
+from __future__ import annotations
+
+import contextlib
+import mailbox
+import signal
+from email import message_from_bytes
+from typing import TYPE_CHECKING
+
+import pytest
+
+from campaigns import TO_PEOPLE, campaign_toml
+from servers.command import EVERYBODY, one_error, statuses, subjects
+from servers.dovecot import FULL, SPECIAL_USE, DovecotImap, ImapFront
+from servers.kept import KeepingSandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+SENT = "Gesendete Objekte"
+
+
+@pytest.fixture
+def relay() -> Iterator[KeepingSandbox]:
+    """A server that takes mail without TLS and sign-in."""
+    with KeepingSandbox(tls="none", user=None) as server:
+        yield server
+
+
+@pytest.fixture
+def dovecot(certificates) -> Iterator[Callable[..., DovecotImap]]:
+    """Start a real IMAP server."""
+    running: list[DovecotImap] = []
+
+    def start(more: str = SPECIAL_USE) -> DovecotImap:
+        running.append(DovecotImap(certificates, more))
+        return running[-1]
+
+    yield start
+    for server in running:
+        server.stop()
+
+
+def account(mailmerge, relay, imap: DovecotImap | ImapFront, /, **more: object) -> None:
+    """Make the relay the account, and *imap* its mailbox."""
+    mailmerge.environ["MAILMERGE_SMTP_PASSWORD"] = DovecotImap.password
+    if isinstance(imap, DovecotImap):
+        place, ca_file = f"imaps://ann@localhost:{imap.tls_port}", str(imap.ca_file)
+    else:
+        place, ca_file = f"imap://ann@localhost:{imap.port}", None
+    values = {"imap": place, "ca_file": ca_file, "copy_to": "imap:Sent", **more}
+    mailmerge.account(_Plain(relay.port), **values)
+
+
+class _Plain:
+    """A server that asks for nobody."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+
+def subjects_in(imap: DovecotImap, folder: str = SENT) -> list[str]:
+    """Give the subjects of a folder's messages, in their order."""
+    return [message_from_bytes(content)["Subject"] for _, content in imap.messages(folder)]
+
+
+BCC = campaign_toml(top='account = "test"', message=f'{TO_PEOPLE}\nbcc = "boss@example.org"')
+
+
+def test_each_accepted_message_is_in_the_sent_folder_once(mailmerge, relay, dovecot):
+    """Found by its use, whatever its name: the bytes that were sent, and the Bcc that nobody else got."""
+    imap = dovecot()
+    mailmerge.campaign(campaign_toml=BCC)
+    account(mailmerge, relay, imap)
+
+    shown = mailmerge("send", "spring", "--dry-run")
+    done = mailmerge("send", "spring", "--yes")
+
+    assert "a copy of each accepted message goes to Sent at localhost" in shown.err, shown
+    assert done.code == 0, done
+    sent = {message.content for message in relay.messages}
+    kept = imap.messages(SENT)
+    assert {flags for flags, _ in kept} == {r"\Seen"}
+    assert {content for _, content in kept} == {b"Bcc: boss@example.org\r\n" + content for content in sent}
+    assert len(kept) == len(sent) == 3
+    assert not any(b"\r\nBcc:" in content for content in sent)
+    again = mailmerge("send", "spring", "--yes")
+    assert (again.code, len(imap.messages(SENT))) == (0, 3), again
+
+
+def test_a_run_that_is_killed_or_cut_off_leaves_no_copy_out_and_makes_none_twice(mailmerge, relay, dovecot):
+    """The answer to a copy never comes: it is there, and the next run finds it before it makes the others."""
+    imap = dovecot()
+    campaign = mailmerge.campaign()
+    front = ImapFront(imap, 1, cut=False)
+    account(mailmerge, relay, front)
+    process = mailmerge.start("send", "spring", "--yes")
+    assert front.reached.wait(20)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    front.stop()
+    assert len(subjects_in(imap)) == 2
+
+    front = ImapFront(imap, 0, cut=True)
+    account(mailmerge, relay, front)
+    dropped = mailmerge("send", "spring", "--yes")
+    front.stop()
+    account(mailmerge, relay, imap)
+    after = mailmerge("send", "spring", "--yes")
+
+    assert (dropped.code, after.code) == (0, 0), dropped
+    assert "copy is missing at Sent at localhost" in dropped.out + dropped.err, dropped
+    assert "missing" not in mailmerge("send", "spring", "--dry-run").err
+    assert statuses(campaign) == ["accepted"] * 3
+    assert sorted(subjects_in(imap)) == sorted(EVERYBODY.values())
+    assert subjects(relay.messages) == EVERYBODY
+
+
+def test_a_mailbox_that_is_full_or_away_changes_no_row(mailmerge, relay, dovecot):
+    """It is said once, the exit code is that of the rows, and the next run makes the copies."""
+    full, imap = dovecot(SPECIAL_USE + FULL), dovecot("")
+    campaign = mailmerge.campaign()
+    account(mailmerge, relay, full)
+    refused = mailmerge("send", "spring", "--yes")
+    account(mailmerge, relay, imap, imap="imaps://ann@localhost:1")
+    away = mailmerge("send", "spring", "--yes")
+    account(mailmerge, relay, imap, copy_to="imap:Nowhere")
+    unknown = mailmerge("send", "spring", "--yes")
+    account(mailmerge, relay, imap)
+    made = mailmerge("send", "spring", "--yes")
+
+    assert [done.code for done in (refused, away, unknown, made)] == [0, 0, 0, 0], (refused, away, unknown)
+    assert "uota" in refused.out + refused.err, refused
+    assert "cannot be reached" in away.out + away.err, away
+    assert 'has no folder "Nowhere"' in unknown.out + unknown.err, unknown
+    assert statuses(campaign) == ["accepted"] * 3
+    assert sorted(subjects_in(full) + subjects_in(imap, "Sent")) == sorted(EVERYBODY.values())
+    assert len(relay.messages) == 3
+
+
+def test_copies_in_files_of_this_machine(mailmerge, relay):
+    """A maildir of the account, an mbox in the campaign's folder; none of these where it could do harm."""
+    campaign = mailmerge.campaign()
+    box = mailmerge.folder / "Mail" / "sent"
+    mailmerge.account(_Plain(relay.port), copy_to=f"maildir:{box}")
+    assert mailmerge("send", "spring", "--yes", "--limit", "1").code == 0
+    mbox = ("--set", "send.copy_to=mbox:sent.mbox")
+    done = mailmerge("send", "spring", "--yes", *mbox)
+    outside = mailmerge("send", "spring", "--yes", "--set", "send.copy_to=mbox:../sent.mbox")
+    (campaign / "notes.txt").write_text("mine\n")
+    foreign = mailmerge("send", "spring", "--yes", "--set", "send.copy_to=mbox:notes.txt", "--accept-repeats")
+
+    assert (done.code, foreign.code) == (0, 0), done
+    (first,) = mailbox.Maildir(box, create=False)
+    assert (first["Subject"], first.get_flags()) == ("Hello Ana", "S")
+    with contextlib.closing(mailbox.mbox(campaign / "sent.mbox", create=False)) as rest:
+        assert [message["Subject"] for message in rest] == ["Hello Bo", "Hello Cy"]
+    assert outside.code == 2
+    one_error(outside, "B841", "out of its folder")
+    assert (campaign / "notes.txt").read_text() == "mine\n"
+
+
+def test_unsent_messages_are_drafts_for_a_mail_program(mailmerge):
+    """X-Unsent and Bcc are in the files; Date and Message-ID are made by the program that sends them."""
+    mailmerge.campaign(campaign_toml=BCC)
+    drafts, plain = mailmerge.folder / "drafts", mailmerge.folder / "plain"
+    assert mailmerge("preview", "spring", "--eml", plain).code == 0
+    done = mailmerge("preview", "spring", "--eml", drafts, "--unsent")
+
+    assert done.code == 0, done
+    for path in sorted(plain.glob("*.eml")):
+        message, draft = (message_from_bytes((folder / path.name).read_bytes()) for folder in (plain, drafts))
+        expected = [pair for pair in message.items() if pair[0] not in {"Date", "Message-ID"}]
+        assert draft.items() == [("X-Unsent", "1"), ("Bcc", "boss@example.org"), *expected]
+        assert draft.get_payload() == message.get_payload()
+    assert "X-Unsent" not in next(plain.glob("*.eml")).read_text()
+    assert mailmerge("preview", "spring", "--unsent").code == 2
