@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 
+from mailmerge.addresses import mail_domains
 from mailmerge.text import one_slip
 
 _NAMES: dict[str, tuple[str, ...]] = {
@@ -55,10 +56,8 @@ _NAMES: dict[str, tuple[str, ...]] = {
 """Names that are far from others, and where their mailboxes are."""
 _REAL = frozenset(
     {
-        "ymail.com",
         "email.com",
         "mail.com",
-        "rocketmail.com",
         "cloud.com",
         "yandex.net",
         "rambler.ua",
@@ -112,7 +111,7 @@ def is_slip(count: int, rows: int) -> bool:
 
 def meant_by(domain: str) -> str | None:
     """Give the domain that was probably meant; None: this one may well be right."""
-    if domain in _REAL:
+    if domain in _REAL or domain in mail_domains():
         return None
     name, _, end = domain.partition(".")
     ends = _NAMES.get(name)

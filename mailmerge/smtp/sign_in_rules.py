@@ -74,6 +74,15 @@ SIGNING_IN: Final[tuple[ReplyRule, ...]] = (
     ),
     ReplyRule(_DISABLED, enhanced=("5.7.13",), phases=(Phase.AUTH,)),
     ReplyRule(
+        stop(
+            "auth",
+            "Yahoo says this of any wrong password: use an app password, and wait ten minutes before you try "
+            "again.",
+        ),
+        words=("#auth005",),
+        phases=(Phase.AUTH,),
+    ),
+    ReplyRule(
         pause(
             "auth_later", 10 * MINUTE, hint="Too many wrong sign-ins: wait ten minutes before the next one."
         ),

@@ -51,7 +51,7 @@ CAMPAIGN: dict[str, str | bytes | None] = {
 {% if n|int > 800 %}<img src="logo.png">{% endif %}</p>{% endif %}
 </html>
 """,
-    "logo.png": b"png",
+    "logo.png": b"\x89PNG\r\n\x1a\n",
 }
 ROWS = 1000
 
