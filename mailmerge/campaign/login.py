@@ -21,8 +21,6 @@ from mailmerge.sign_in.oauth import OAuthClient, endpoints_of
 from mailmerge.sign_in.tokens import Registration, TokenSource
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from mailmerge.addresses import Address
     from mailmerge.config.accounts import Account
     from mailmerge.config.environment import Environment
@@ -44,14 +42,14 @@ class Choice(Struct, frozen=True):
     """Empty where the word was no address."""
 
 
-def choose(word: str, environment: Environment, *, config_path: Path | None = None) -> Choice:
-    """Say what *word* means: an account of the user's, a provider, or an address at one.
+def choose(word: str, environment: Environment) -> Choice:
+    """Say what *word* means: an account of the user's, a provider, or an address at one or of an account.
 
     Raises:
         CampaignFileError: it is none of these.
 
     """
-    names = account_names(config_path or default_config_path(environment))
+    names = account_names(default_config_path(environment))
     if word in names:
         return Choice(word, True, None, None)
     if "@" not in word:
@@ -61,6 +59,8 @@ def choose(word: str, environment: Environment, *, config_path: Path | None = No
         address = parse_address_list(word)[0].address
     except (AddressError, IndexError) as error:
         raise CampaignFileError(f"{word!r} is not an address: {error}", code="C411") from None
+    if own := accounts_of(str(address), environment):
+        return Choice(own, True, None, address)
     provider = provider_for_address(address.domain)
     name = provider.name if provider else address.domain.partition(".")[0].lower()
     return Choice(_free(name, names), False, provider, address)
@@ -70,11 +70,14 @@ def accounts_of(address: str, environment: Environment) -> str | None:
     """Give the first account of the user's own that sends as *address*; None: there is none.
 
     Raises:
-        CampaignFileError: the configuration is wrong.
+        CampaignFileError: the configuration cannot be read.
 
     """
     for name in sorted(account_names(default_config_path(environment))):
-        account = resolve_account(name, environment=environment)
+        try:
+            account = resolve_account(name, environment=environment)
+        except CampaignFileError:
+            continue  # a wrong account is told to whoever names it
         own = {(account.user or "").lower(), str(account.from_.address).lower() if account.from_ else ""}
         if address.lower() in own:
             return name
@@ -116,7 +119,7 @@ class Login:
             connection.open()
             steps = [f"connected to {account.host}, port {account.port}"]
             if until := connection.certificate_until:
-                steps.append(f"TLS is established; the certificate is valid until {until:%-d %B %Y}")
+                steps.append(f"TLS is established; the certificate is valid until {until.day} {until:%B %Y}")
         finally:
             connection.close()
         return tuple(steps)

@@ -109,18 +109,25 @@ def _address_of(sender: str) -> str | None:
 def _set_up(who: str, options: dict[str, Any], environment: Environment) -> str:
     """Go from an address to an account that works; give its name."""
     from mailmerge.campaign.login import Login, choose
-    from mailmerge.config.accounts import default_config_path, resolve_account, write_account
+    from mailmerge.config.accounts import (
+        account_of,
+        default_config_path,
+        resolve_account,
+        write_account,
+    )
 
     choice = choose(who, environment)
     values = _values(choice, options)
     path = default_config_path(environment)
-    if values:
-        write_account(path, choice.name, values)
-    if not choice.known:
-        note(f"Wrote [accounts.{choice.name}] to {path}.")
-    account = resolve_account(choice.name, environment=environment)
+    if choice.known:
+        account = resolve_account(choice.name, environment=environment, overrides=values)
+    else:
+        account = account_of(choice.name, values, environment=environment, path=path)
     for step in Login(account, environment).reach():
         note(f"  {step}")
+    if values:  # only what reached a server is worth writing down
+        write_account(path, choice.name, values)
+        note(f"Wrote [accounts.{choice.name}] to {path}.")
     if account.auth == "oauth":
         account = _with_client(account, environment, path)
         place = _sign_in_by_oauth(Login(account, environment), options)
@@ -266,13 +273,13 @@ def _client_secret(login: Login) -> str:
     wanted = account.grant == "application" or (known.wants_secret if known else bool(account.issuer))
     if not wanted:
         return ""
-    if kept := login.client_secret():
-        return kept
+    kept = login.client_secret()
+    empty = "the one that is kept" if kept else "it has none"
     typed: str = click.prompt(
-        "Client secret of the application (empty: it has none)", default="", show_default=False,
+        f"Client secret of the application (empty: {empty})", default="", show_default=False,
         hide_input=True, err=True,
     )  # fmt: skip
-    return typed.strip()
+    return typed.strip() or kept
 
 
 def _agreed(login: Login, secret: str, options: dict[str, Any]) -> Tokens:

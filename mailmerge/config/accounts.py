@@ -39,7 +39,7 @@ from mailmerge.text import near, quoted
 from mailmerge.validation import ValidationError, ValidationIssue, parse_toml, read_typed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from mailmerge.addresses import Address
     from mailmerge.config.environment import Environment
@@ -198,47 +198,102 @@ def account_names(config_path: Path) -> frozenset[str]:
     return frozenset(_account_tables(_read_config(config_path)))
 
 
+def account_of(name: str, values: Mapping[str, object], *, environment: Environment, path: Path) -> Account:
+    """Give the account that *values*, as `write_account` would write them into *path*, come to.
+
+    Raises:
+        CampaignFileError: a value is not valid, or something is missing.
+
+    """
+    draft = _Draft(name, _read_all(values), "config", f"[accounts.{name}] in {path}")
+    return _finish(draft, environment, None)
+
+
 def write_account(config_path: Path, name: str, values: Mapping[str, object]) -> None:
     """Write keys of an account into the user's configuration; everything else in it stays as it is.
 
     Args:
         config_path: the file; made if there is none.
         name: the account, new or known.
-        values: its keys, as the file has them; those that it has already are left alone.
+        values: its keys, as the file has them; they replace those that it has already.
 
     Raises:
-        CampaignFileError: a value is not valid, or the file cannot be read.
+        CampaignFileError: a value is not valid, the file cannot be read, or it has no place for them.
         FileError: it cannot be written.
 
     """
+    _read_all(values)
+    document = _read_config(config_path)
+    text = read_plain(config_path, _LARGEST_CONFIG).decode("utf-8-sig") if document else ""
+    accounts = dict(_account_tables(document))
+    known = accounts.get(name)
+    accounts[name] = {**(known if isinstance(known, dict) else {}), **values}
+    wanted = {**(document.tables if document else {}), "accounts": accounts}
+    for edited in _edited(text, name, values):
+        try:
+            fits = parse_toml(edited) == wanted
+        except ValueError:
+            continue
+        if fits:
+            with replace_text(config_path, named=True) as file:
+                file.write(edited)
+            return
+    lines = "; ".join(f"{key} = {_toml(value)}" for key, value in values.items())
+    raise CampaignFileError(
+        f"{config_path} has no section [accounts.{_toml_key(name)}] of its own that can be added to",
+        code="C411",
+        hint=f"write it into the account yourself: {lines}",
+    )
+
+
+def _edited(text: str, name: str, values: Mapping[str, object]) -> Iterator[str]:
+    """Yield what the file may become: a line that looks like the section's header may be part of a string."""
+    lines = re.split(r"(?<=\n)", text)
+    for number, line in enumerate(lines):
+        if _only(line) == {"accounts": {name: {}}}:
+            yield "".join((*lines[:number], *_section(lines[number:], values)))
+    before = text if not text or text.endswith("\n\n") else text.rstrip("\n") + "\n\n"
+    yield before + "".join(_section([f"[accounts.{_toml_key(name)}]\n"], values))
+
+
+def _section(lines: list[str], values: Mapping[str, object]) -> Iterator[str]:
+    """Yield a section, from its header on, with these keys: in the place of its own lines, else on top."""
+    end = next((at for at, line in enumerate(lines[1:], 1) if line.lstrip().startswith("[")), len(lines))
+    own = {key: at for at, line in enumerate(lines[1:end], 1) for key in (_only(line) or ()) if key in values}
+    ends = "\r\n" if lines[0].endswith("\r\n") else "\n"
+    yield lines[0].rstrip("\r\n") + ends
+    yield from (f"{key} = {_toml(value)}{ends}" for key, value in values.items() if key not in own)
+    places = {at: key for key, at in own.items()}
+    for at, line in enumerate(lines[1:], 1):
+        yield f"{places[at]} = {_toml(values[places[at]])}{ends}" if at in places else line
+
+
+def _only(line: str) -> Mapping[str, object] | None:
+    """Read a line by itself; None: it is no statement."""
+    try:
+        return parse_toml(line)
+    except ValueError:
+        return None
+
+
+def _read_all(values: Mapping[str, object]) -> dict[str, Any]:
     problems = TomlProblems()
+    found: dict[str, Any] = {}
     for key, value in values.items():
         try:
-            _read(key, value)
+            found[key] = _read(key, value)
         except ValidationError as error:
             for issue in error.issues:
                 problems.add(issue.code, f"`{key}` {issue.message}", issue.hint)
     problems.raise_if_any()
-    document = _read_config(config_path)
-    text = read_plain(config_path, _LARGEST_CONFIG).decode() if document else ""
-    known = _account_tables(document).get(name)
-    has = known if isinstance(known, dict) else {}
-    new = "".join(f"{key} = {_toml(value)}\n" for key, value in values.items() if key not in has)
-    header = re.search(rf"^[ \t]*\[accounts\.{re.escape(_toml_key(name))}\][^\n]*\n?", text, re.MULTILINE)
-    if header is None:
-        before = text if not text or text.endswith("\n\n") else text.rstrip("\n") + "\n\n"
-        text = f"{before}[accounts.{_toml_key(name)}]\n{new}"
-    else:
-        text = text[: header.end()].rstrip("\n") + "\n" + new + text[header.end() :]
-    parse_toml(text)
-    with replace_text(config_path, named=True) as file:
-        file.write(text)
+    return found
 
 
 def _toml(value: object) -> str:
     import json
 
-    return json.dumps(value, ensure_ascii=False)  # texts, numbers and lists are the same in TOML
+    text = json.dumps(value, ensure_ascii=False)  # texts, numbers and lists are the same in TOML
+    return text.replace("\x7f", "\\u007f")
 
 
 def _toml_key(name: str) -> str:

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 from mailmerge import files
 from mailmerge.errors import AuthError
 from mailmerge.folders import read_plain
+from mailmerge.masking import MASK
 from mailmerge.suggest import login_command, word
+from mailmerge.text import printable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -133,11 +135,9 @@ def keyring_works() -> bool:
     keyring = _keyring()
     if keyring is None:
         return False
-    from keyring.errors import KeyringError
-
     try:
         return bool(keyring.get_keyring().priority > 0)
-    except (KeyringError, RuntimeError):
+    except Exception:  # noqa: BLE001  a keyring that fails, in whatever way, is none
         return False
 
 
@@ -154,11 +154,9 @@ def _from_keyring(service: str, user: str) -> str | None:
     keyring = _keyring()
     if keyring is None:
         return None
-    from keyring.errors import KeyringError
-
     try:
         kept: str | None = keyring.get_password(service, user)
-    except KeyringError:
+    except Exception:  # noqa: BLE001  backends raise what their systems do: D-Bus, Windows, their own
         return None  # no keyring on this machine, or locked: the next place is asked
     return kept
 
@@ -171,22 +169,19 @@ def _to_keyring(service: str, user: str, secret: str) -> None:
             code="S665",
             hint='install it: pip install "mailmerge-kit[keyring]"',
         )
-    from keyring.errors import KeyringError
-
     try:
         keyring.set_password(service, user, secret)
-    except KeyringError as error:
-        raise AuthError(f"the system keyring does not take the secret: {error}", code="S665") from None
+    except Exception as error:  # noqa: BLE001  Windows refuses more than 2,560 octets, with an error of its own
+        why = printable(str(error).replace(secret, MASK))[:200] or type(error).__name__
+        raise AuthError(f"the system keyring does not take the secret: {why}", code="S665") from None
 
 
 def _remove_from_keyring(service: str, user: str) -> bool:
     keyring = _keyring()
     if keyring is None or _from_keyring(service, user) is None:
         return False
-    from keyring.errors import KeyringError
-
     try:
         keyring.delete_password(service, user)
-    except KeyringError:
+    except Exception:  # noqa: BLE001  as above
         return False
     return True

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, urlsplit
 from msgspec import Struct
 
 from mailmerge.errors import AuthError, CampaignFileError, ConnectionLost
-from mailmerge.masking import Secret
+from mailmerge.masking import MASK, Secret
 from mailmerge.smtp.connect import tls_context
 from mailmerge.smtp.endpoint import Endpoint
 from mailmerge.suggest import login_command
@@ -108,6 +108,7 @@ class OAuthClient:
         self._account = account
         self._client_id = client_id
         self._secret = client_secret
+        self._refresh = ""
         self._scope = " ".join(endpoints.scopes)
 
     # --- with a person --------------------------------------------------------------------------------
@@ -195,6 +196,7 @@ class OAuthClient:
             ConnectionLost: the endpoint does not answer.
 
         """
+        self._refresh = refresh_token
         with self._session() as session:
             return self._tokens(
                 session.refresh_token(self.endpoints.token, refresh_token=refresh_token, **_CALL)
@@ -260,12 +262,12 @@ class OAuthClient:
             raise self._refused(str(error.error or ""), str(error.description or "")) from None
         except (HTTPError, InvalidJSONError) as error:
             status = 0 if error.response is None else error.response.status_code
-            if status >= 500:
-                raise _no_answer(self.endpoints, error) from None
-            raise self._odd(f"something that is no answer of OAuth 2 (HTTP {status})") from None
+            if status >= 500 or status == 429:
+                raise self._not_now(f"HTTP {status}") from None
+            raise self._odd("something that is no answer of OAuth 2") from None
         except RequestException as error:
             raise _no_answer(self.endpoints, error) from None
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             raise self._odd("something that is no answer of OAuth 2") from None
         finally:
             session.close()
@@ -280,6 +282,8 @@ class OAuthClient:
                 withhold_token=True,
                 **_CALL,
             )
+            if answer.status_code >= 500:
+                answer.raise_for_status()
             told = answer.json()
             if not isinstance(told, dict):
                 raise TypeError
@@ -297,15 +301,27 @@ class OAuthClient:
                 Secret(text, origin=f"{self.endpoints.title} ({what})")  # refuses line breaks
         return Tokens(access, time.time() + lasts, refresh)
 
-    def _refused(self, error: str, description: str) -> AuthError:
+    def _refused(self, error: str, description: str) -> AuthError | ConnectionLost:
+        if error in {"temporarily_unavailable", "server_error"}:  # RFC 6749 section 4.1.2.1
+            return self._not_now(error)
         title = self.endpoints.title
         told = f"{error}: {description}" if description else error
+        for secret in (self._secret, self._refresh):  # some quote what they were asked with
+            told = told.replace(secret, MASK) if secret else told
         what, hint = _REFUSALS.get(
             error, ("refuses", "Check `client_id`, `tenant` and `scopes` of the account.")
         )
         hint = hint.format(login=login_command(self._account))
         code = "S662" if error == "invalid_grant" else "S663"
         return AuthError(f"{title} {what} ({told[:500]})", code=code, hint=hint)
+
+    def _not_now(self, why: str) -> ConnectionLost:
+        host = urlsplit(self.endpoints.token).hostname
+        return ConnectionLost(
+            f"{host} gives no token now ({why})",
+            code="S664",
+            hint="It is in trouble itself: try again later.",
+        )
 
     def _odd(self, what: str) -> AuthError:
         host = urlsplit(self.endpoints.token).hostname
@@ -327,7 +343,7 @@ _REFUSALS: Final[Mapping[str, tuple[str, str]]] = {
     "expired_token": ("says that the code was not entered in time", "Begin again: {login}"),
     "invalid_client": (
         "does not know the application",
-        "Check `client_id` of the account and its secret; {login} asks for them again.",
+        "Check `client_id` and the secret of the application, which may have run out: {login} asks for it.",
     ),
     "unauthorized_client": (
         "does not allow the application to sign in this way",

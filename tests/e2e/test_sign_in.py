@@ -82,12 +82,13 @@ def test_login_from_an_address_to_an_account_that_works(mailmerge: Mailmerge) ->
             ("Server that takes the mail", "127.0.0.1"),
             ("Port", str(server.port)),
             ("Password for ann@example.org", "wrong"),
-            ("refused the sign-in", server.password),
+            ("Password for ann@example.org", server.password),
             ("only you can read", "y"),
         ]
         arguments = ["login", "ann@example.org", "--ca-file", str(server.ca_file)]
         done = typed(mailmerge, arguments, answers)
         assert done.code == 0, done
+        assert "refused the sign-in" in done.err
         assert "the certificate is valid until" in done.err
         assert server.password not in done.out + done.err
         kept = next((mailmerge.config.parent / "secrets").glob("*.json"))
@@ -112,6 +113,16 @@ def test_login_asks_three_times(mailmerge: Mailmerge) -> None:
     assert done.code == 6, done
     assert "error[S601]" in done.err
     assert not (mailmerge.config.parent / "secrets").exists()
+
+
+@needs_terminal
+def test_login_writes_nothing_down_that_no_server_answers_to(mailmerge: Mailmerge) -> None:
+    """A wrong server leaves the configuration as it was: the next try asks for it again."""
+    answers = [("Server that takes the mail", "127.0.0.1"), ("Port", "1")]
+    done = typed(mailmerge, ["login", "ann@example.org"], answers)
+    assert done.code not in {0, 1}, done
+    assert "Wrote" not in done.err
+    assert not mailmerge.config.exists()
 
 
 def test_login_needs_a_terminal(mailmerge: Mailmerge) -> None:

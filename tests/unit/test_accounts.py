@@ -7,6 +7,7 @@ import os
 import pickle
 import sys
 import time
+import tomllib
 import traceback
 import types
 from collections.abc import Callable
@@ -19,14 +20,17 @@ from hypothesis import strategies as st
 
 from mailmerge.addresses import Address
 from mailmerge.campaign.connect import connection_factory
+from mailmerge.campaign.login import choose
 from mailmerge.config.account_secrets import find_secret, keyring_service
 from mailmerge.config.accounts import (
     Account,
     default_config_path,
     resolve_account,
     sender_allowed,
+    write_account,
 )
 from mailmerge.config.environment import Environment, secrets_hidden
+from mailmerge.config.secret_store import SecretStore, keyring_works
 from mailmerge.errors import AuthError, CampaignFileError, MailmergeError
 from mailmerge.masking import Secret, mask
 from mailmerge.model import Diagnostic, Rate
@@ -846,3 +850,84 @@ def test_mask_leaves_the_rest_alone() -> None:
     assert mask(text, [CANARY]) == "me@x.org **** AUTH PLAIN **** 250 ok"
     assert mask(text, []) == text
     assert mask("no secrets", ["", "x y"]) == "no secrets"
+
+
+GMAIL = {"provider": "gmail", "client_id": 'x"y\\z'}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        '# mine\n[accounts.work] # my account\n# note\nhost = "a.example" # x\n[accounts.b]\nhost = "b"\n',
+        '[accounts."work"]\nhost = "a.example"\n',
+        "[ accounts . 'work' ]\nhost = 'a.example'\n",
+        '\ufeff[accounts.work]\r\nhost = "a.example"\r\nclient_id = "old"\r\n\r\n[accounts.b]\r\n',
+        '[accounts.x]\nhost = "x"\nuser = """\n[accounts.work]\n"""\n',
+        '[accounts.work]\nclient_id = "old" # the first\nprovider = "yahoo"',
+        '[accounts.b]\nhost = "b"\nclient_id = "another"\n\n[accounts.work]\n',
+    ],
+)
+def test_an_account_is_written_into_whatever_is_there(tmp_path: Path, text: str) -> None:
+    """Its keys are what was given, and nothing else in the file has changed."""
+    path = tmp_path / "config.toml"
+    path.write_bytes(text.encode())
+    before = tomllib.loads(text.removeprefix("\ufeff")).get("accounts", {})
+    write_account(path, "work", GMAIL)
+    assert tomllib.loads(path.read_text("utf-8"))["accounts"] == {
+        **before,
+        "work": {**before.get("work", {}), **GMAIL},
+    }
+    kept = [line for line in text.removeprefix("\ufeff").splitlines() if line.startswith("#")]
+    assert [line for line in path.read_text("utf-8").splitlines() if line.startswith("#")] == kept
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'accounts.work.host = "a.example"\n',
+        '[accounts]\nwork = {host = "a.example"}\n',
+        '[accounts]\nwork.host = "a.example"\n',
+        'accounts = {b = {host = "b"}}\n',
+    ],
+)
+def test_an_account_in_another_form_is_left_to_its_owner(tmp_path: Path, text: str) -> None:
+    """The file stays as it is, and the error says what to write into it."""
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    with pytest.raises(CampaignFileError) as caught:
+        write_account(path, "work", GMAIL)
+    assert 'provider = "gmail"; client_id = ' in str(caught.value.hint)
+    assert path.read_text() == text
+
+
+def test_an_address_of_an_account_means_the_account(tmp_path: Path) -> None:
+    """Whoever signs in again gets no second account; one that is wrong is in nobody's way."""
+    path = tmp_path / "config.toml"
+    path.write_text('[accounts.a]\nhost = 5\n[accounts.mine]\nprovider = "gmail"\nuser = "Me@gmail.com"\n')
+    environment = Environment({"MAILMERGE_CONFIG": str(path)})
+    assert (choose("me@gmail.com", environment).name, choose("me@gmail.com", environment).known) == (
+        "mine",
+        True,
+    )
+    assert choose("bo@gmail.com", environment).name == "gmail"
+
+
+def test_a_keyring_that_fails_in_its_own_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows' raises an error of its own for a long secret; nothing of the secret is told."""
+
+    def fails(service: str, user: str, secret: str = "") -> None:
+        raise Exception(1783, "CredWrite", f"stub received bad data {secret}")  # noqa: TRY002  as pywintypes.error
+
+    keyring = types.ModuleType("keyring")
+    for name in ("get_password", "set_password", "delete_password"):
+        setattr(keyring, name, fails)
+    monkeypatch.setitem(sys.modules, "keyring", keyring)
+    store = SecretStore(tmp_path)
+    with pytest.raises(AuthError, match="does not take the secret") as caught:
+        store.keep("mailmerge x", "me", "s3cr3t-token", in_file=False)
+    assert "s3cr3t" not in str(caught.value)
+    store.keep("mailmerge x", "me", "s3cr3t-token", in_file=True)
+    assert store.find("mailmerge x", "me") is not None
+    assert len(store.forget("mailmerge x", "me")) == 1
+    assert not keyring_works()
