@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from mailmerge.campaign.connect import mail_server, mailbox_place
 from mailmerge.errors import CampaignFileError, MailmergeError, PlanDamaged, RowError
-from mailmerge.mail_folders.keeping import imap_folder, maildir_folder, mbox_folder
+from mailmerge.mail_folders.keeping import NotTakenError, imap_folder, maildir_folder, mbox_folder
 from mailmerge.message.builder import with_bcc
 from mailmerge.text import plural, quoted
 
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 _AT_A_TIME = 50
 """Copies whose marks are written together."""
+_MOST_REFUSED = 3
+"""Messages that the server does not take before no more are tried."""
 SENT = rb"\Sent"
 
 
@@ -125,8 +127,8 @@ class Copies:
         self._account = account
         self._ask_secret = ask_secret
         self._stop = stop
-        self._made = 0
         self._impossible = 0
+        self._refused: list[NotTakenError] = []
         self.place = copy_place(opened.definition, account)
 
     def announced(self, plan: Plan) -> Plan:
@@ -155,6 +157,8 @@ class Copies:
         try:
             with contextlib.ExitStack() as stack:
                 self._make(reader, composer, lambda: stack.enter_context(self._open()))
+            if self._refused:
+                yield self._failed(self._refused[0])
         except (MailmergeError, OSError) as error:
             yield self._failed(error)
         if self._impossible:
@@ -171,7 +175,7 @@ class Copies:
         assert place is not None
         if place.server is not None:
             server = mail_server(place.server, self._account, self._definition.environment, self._ask_secret)
-            return imap_folder(server, place.folder, SENT)
+            return imap_folder(server, place.folder, SENT, self._stop.is_set)
         return (maildir_folder if place.form == "maildir" else mbox_folder)(place.path)
 
     def _make(self, reader: PlanReader, composer: Composer, open_it: Callable[[], MailFolder]) -> None:
@@ -210,9 +214,15 @@ class Copies:
                 if not ((one.begun or look_first) and folder.contains(one.message_id)):
                     if one.attempt in untouched:
                         untouched.remove(one.attempt)
-                    folder.add(with_bcc(message), one.message_id, one.date)
+                    try:
+                        folder.add(with_bcc(message), one.message_id, one.date)
+                    except NotTakenError as error:
+                        untouched.append(one.attempt)
+                        self._refused.append(error)
+                        if len(self._refused) == _MOST_REFUSED:  # it is not about the message
+                            raise
+                        continue
                 made.append(one.attempt)
-                self._made += 1
         finally:
             self._book.settle(made, untouched)
 

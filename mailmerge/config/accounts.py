@@ -72,8 +72,8 @@ class Account(AccountOptions):
     """What it is called in messages; default: the host."""
     secret: str | Callable[[], str] | None = None
     """Password or token, or what gives one: called at each sign-in, its answer is not kept. None: looked for
-    where `account_secrets` says. It goes to *host* and to the mailbox that *bounces* names, nowhere else, and
-    is never shown."""
+    where `account_secrets` says. It goes to *host* and to the mailbox that *imap* or *bounces* names, or
+    the provider's, nowhere else, and is never shown."""
     source: Source = "option"
     """Where the host came from: a secret goes only to a host of the same source."""
     origin: str = ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+import threading
 from typing import TYPE_CHECKING, Any
 
 from mailmerge.addresses import is_loopback
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
     from mailmerge.mail_folders.place import Place
 
 _SECONDS = 60.0
+_SLICE = 0.2
+_GRACE = 3.0
+"""Seconds that the server gets for its answer after a stop."""
+_BOTH_WAYS = 2
+"""`socket.SHUT_RDWR`."""
 
 
 class ImapServer:
@@ -58,8 +64,10 @@ class ImapServer:
         )
 
     @contextlib.contextmanager
-    def signed_in(self) -> Iterator[Any]:
+    def signed_in(self, give_up: Callable[[], bool] = lambda: False) -> Iterator[Any]:
         """Give an ``imapclient.IMAPClient`` that is signed in; it is closed with the context.
+
+        A few seconds after *give_up* has said so the connection is cut, whatever the server is doing.
 
         Raises:
             CampaignFileError: the optional package is missing.
@@ -79,8 +87,9 @@ class ImapServer:
         try:
             client = self._connected(imapclient)
             try:
-                self._sign_in(client, LoginError)
-                yield client
+                with _cut_when(give_up, client):
+                    self._sign_in(client, LoginError)
+                    yield client
             finally:
                 client.shutdown()
         except (ssl.SSLError, OSError) as error:
@@ -140,6 +149,27 @@ class ImapServer:
             code="B804",
             hint="are host and port right, and is this machine online?",
         )
+
+
+@contextlib.contextmanager
+def _cut_when(give_up: Callable[[], bool], client: Any) -> Iterator[None]:
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(_SLICE):
+            if give_up():
+                if not ended.wait(_GRACE):
+                    with contextlib.suppress(OSError):
+                        client.socket().shutdown(_BOTH_WAYS)
+                return
+
+    watching = threading.Thread(target=watch, daemon=True)
+    watching.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watching.join()
 
 
 def said(error: Exception) -> str:

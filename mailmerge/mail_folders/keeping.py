@@ -11,13 +11,14 @@ import time
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Protocol
 
-from mailmerge.errors import CampaignFileError, FileError
+from mailmerge.errors import CampaignFileError, FileError, SessionError
 from mailmerge.files import named_folder, open_in_place
 from mailmerge.folders import telling
+from mailmerge.mail_folders.imap import said
 from mailmerge.text import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from datetime import datetime
     from pathlib import Path
 
@@ -28,6 +29,10 @@ _FROM = re.compile(rb"^(>*From )", re.MULTILINE)
 _DELIMITER = b"From "
 
 
+class NotTakenError(SessionError):
+    """The server does not take this message; it may take another one."""
+
+
 class MailFolder(Protocol):
     """A folder that is open to put messages into."""
 
@@ -36,7 +41,12 @@ class MailFolder(Protocol):
         ...
 
     def add(self, content: bytes, message_id: str, date: datetime) -> None:
-        """Put a message there, whole, as one that was read; *date* is when it was sent."""
+        """Put a message there, whole, as one that was read; *date* is when it was sent.
+
+        Raises:
+            NotTakenError: it is not there, for certain.
+
+        """
         ...
 
 
@@ -44,21 +54,24 @@ class MailFolder(Protocol):
 
 
 @contextlib.contextmanager
-def imap_folder(server: ImapServer, name: str, role: bytes) -> Iterator[MailFolder]:
+def imap_folder(
+    server: ImapServer, name: str, role: bytes, give_up: Callable[[], bool] = lambda: False
+) -> Iterator[MailFolder]:
     r"""Open a folder of an IMAP mailbox; all errors of the server are those of `ImapServer.signed_in`.
 
     Args:
         server: where the mailbox is.
         name: the folder. ``Sent`` and ``Drafts`` are found by what they are for, whatever they are called
             (RFC 6154), and made where there is none.
-        role: what it is for: ``\Sent`` or ``\Drafts``; copies of ``\Drafts`` are marked as drafts.
+        role: what it is for: ``\Sent`` or ``\Drafts``; messages in ``\Drafts`` are marked as drafts.
+        give_up: see `ImapServer.signed_in`.
 
     Raises:
         CampaignFileError: there is no folder of that name, or the optional package is missing.
         SessionError: the server cannot be reached, or does not do what was asked.
 
     """
-    with server.signed_in() as client:
+    with server.signed_in(give_up) as client:
         yield _ImapFolder(client, _found(client, name, role), role)
 
 
@@ -74,7 +87,14 @@ class _ImapFolder:
         return bool(self._client.search(["HEADER", "Message-ID", message_id]))
 
     def add(self, content: bytes, message_id: str, date: datetime) -> None:  # noqa: ARG002
-        self._client.append(self._name, content, self._flags, date)
+        from imapclient.exceptions import IMAPClientAbortError, IMAPClientError
+
+        try:
+            self._client.append(self._name, content, self._flags, date)
+        except IMAPClientAbortError:
+            raise
+        except IMAPClientError as error:
+            raise NotTakenError(f"the IMAP server answered: {said(error)}", code="B804") from error
 
 
 def _found(client: Any, name: str, role: bytes) -> str:

@@ -89,7 +89,7 @@ def test_each_accepted_message_is_in_the_sent_folder_once(mailmerge, relay, dove
     assert (again.code, len(imap.messages(SENT))) == (0, 3), again
 
 
-def test_a_run_that_is_killed_or_cut_off_leaves_no_copy_out_and_makes_none_twice(mailmerge, relay, dovecot):
+def test_f14_a_run_that_is_killed_or_cut_off_makes_each_copy_once(mailmerge, relay, dovecot):
     """The answer to a copy never comes: it is there, and the next run finds it before it makes the others."""
     imap = dovecot()
     campaign = mailmerge.campaign()
@@ -117,7 +117,26 @@ def test_a_run_that_is_killed_or_cut_off_leaves_no_copy_out_and_makes_none_twice
     assert subjects(relay.messages) == EVERYBODY
 
 
-def test_a_mailbox_that_is_full_or_away_changes_no_row(mailmerge, relay, dovecot):
+def test_f14_a_mailbox_that_does_not_answer_is_left_when_asked_to_stop(mailmerge, relay, dovecot):
+    """The run ends within seconds, every row with its outcome; the next one makes the copies."""
+    imap = dovecot()
+    mailmerge.campaign()
+    front = ImapFront(imap, 0, cut=False)
+    account(mailmerge, relay, front)
+    process = mailmerge.start("send", "spring", "--yes")
+    assert front.reached.wait(20)
+    process.send_signal(signal.SIGTERM)
+    done = mailmerge.finish(process, timeout=20)
+    front.stop()
+    account(mailmerge, relay, imap)
+    after = mailmerge("send", "spring", "--yes")
+
+    assert "3 copies are missing" in done.out + done.err, done
+    assert after.code == 0, after
+    assert sorted(subjects_in(imap)) == sorted(EVERYBODY.values())
+
+
+def test_f14_a_mailbox_that_is_full_or_away_changes_no_row(mailmerge, relay, dovecot):
     """It is said once, the exit code is that of the rows, and the next run makes the copies."""
     full, imap = dovecot(SPECIAL_USE + FULL), dovecot("")
     campaign = mailmerge.campaign()

@@ -84,7 +84,7 @@ def test_an_mbox_gives_back_what_was_put_into_it(tmp_path: Path) -> None:
     assert messages[2].get_payload() == "Hello\n>From here\n>>From there\n"
 
 
-def test_an_mbox_that_cannot_be_written_whole_is_as_it_was(
+def test_f14_an_mbox_that_cannot_be_written_whole_is_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a full disk nothing of the message stays."""
