@@ -147,6 +147,8 @@ class NoAddressError(RowError):
     """This row has nobody to send to; ``Campaign`` records it as ``skipped`` and goes on."""
 
     default_code = "D141"
+    empty: str | None = None
+    """The name of the column that should have an address, where it is a single one."""
 
 
 class CampaignHalted(MailmergeError):

@@ -48,6 +48,13 @@ def quoted(value: object, limit: int = 60) -> str:
     return f'"{"".join(escaped)}"'
 
 
+def toml_key(name: str) -> str:
+    """Write a name as TOML wants it left of ``=``: in quotes unless it is ASCII letters and digits."""
+    if re.fullmatch(r"[A-Za-z0-9_-]+", name):
+        return name
+    return json.dumps(name, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
 BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001))))
 """Blanks and line ends of all scripts."""
 _EMBEDDINGS = "\u202a\u202b\u202c\u2066\u2067\u2068\u2069"

@@ -35,7 +35,7 @@ from mailmerge.masking import MASK, Secret
 from mailmerge.option_types import fields_of
 from mailmerge.options import ACCOUNT, CONFIG_FILE, PLANNED, SECRET, AccountOptions
 from mailmerge.providers import get_provider, near_providers, provider_for_address, provider_for_host
-from mailmerge.text import near, quoted
+from mailmerge.text import near, quoted, toml_key
 from mailmerge.validation import ValidationError, ValidationIssue, parse_toml, read_typed
 
 if TYPE_CHECKING:
@@ -240,7 +240,7 @@ def write_account(config_path: Path, name: str, values: Mapping[str, object]) ->
             return
     lines = "; ".join(f"{key} = {_toml(value)}" for key, value in values.items())
     raise CampaignFileError(
-        f"{config_path} has no section [accounts.{_toml_key(name)}] of its own that can be added to",
+        f"{config_path} has no section [accounts.{toml_key(name)}] of its own that can be added to",
         code="C411",
         hint=f"write it into the account yourself: {lines}",
     )
@@ -253,7 +253,7 @@ def _edited(text: str, name: str, values: Mapping[str, object]) -> Iterator[str]
         if _only(line) == {"accounts": {name: {}}}:
             yield "".join((*lines[:number], *_section(lines[number:], values)))
     before = text if not text or text.endswith("\n\n") else text.rstrip("\n") + "\n\n"
-    yield before + "".join(_section([f"[accounts.{_toml_key(name)}]\n"], values))
+    yield before + "".join(_section([f"[accounts.{toml_key(name)}]\n"], values))
 
 
 def _section(lines: list[str], values: Mapping[str, object]) -> Iterator[str]:
@@ -294,10 +294,6 @@ def _toml(value: object) -> str:
 
     text = json.dumps(value, ensure_ascii=False)  # texts, numbers and lists are the same in TOML
     return text.replace("\x7f", "\\u007f")
-
-
-def _toml_key(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _toml(name)
 
 
 class _Draft(Struct):

@@ -343,7 +343,10 @@ def _syntax_error(says: str, text: TomlText) -> CampaignFileError:
     message = says[: match.start()] if match else says
     place = text.at(int(match[1]), int(match[2])) if match and match[1] else text.end
     hint = None
-    if message.startswith("Invalid value"):
+    at_key = message.startswith(("Invalid initial character for a key", "Expected '='"))
+    if at_key and place.source and place.column and not place.source[place.column - 1 :][:1].isascii():
+        hint = 'names of other letters than a-z are written in quotes: "größe" = "text"'
+    elif message.startswith("Invalid value"):
         hint = 'strings are written in quotes: name = "value"'
     elif message.startswith("Expected '=' after a key"):
         hint = 'write name = "value", or put a section into brackets: [message]'
@@ -439,6 +442,8 @@ def _guess(name: str, schema: Mapping[str, Mapping[str, object]]) -> str | None:
         for other, keys in schema.items()
         for known in keys
     }
+    if section and key == section:
+        return f"in {_header(section)} the keys are written without `{section}.`"
     if section in schema:
         similar = near(key, schema[section])
         if similar:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from mailmerge.model import Columns
     from mailmerge.plan.store import PlanRow, PlanWriter
+    from mailmerge.values import Cell
 
 REPEATS = frozenset({"D140", "D265"})
 """Found by looking at all rows, so they are found again with each plan."""
@@ -153,15 +154,20 @@ def _differences(row: PlanRow, other: PlanRow, columns: Columns) -> Iterator[str
         yield f"{excerpt(heading)} {quoted(mine, 30)} instead of {quoted(theirs, 30)}"
 
 
-def other_addresses(cells: Iterable[tuple[str, str]]) -> list[str]:
-    """Name the columns of a row that have an address, with it, where it has none in the right one."""
+def other_addresses(columns: Columns, cells: Iterable[Cell]) -> dict[str, str]:
+    """Give the columns of a row that have an address, where it has none in the right one.
+
+    Returns:
+        By their names: what to say of each.
+
+    """
     from mailmerge.addresses import Address, AddressError
 
-    found = []
-    for heading, cell in cells:
-        if "@" in cell:
+    found = {}
+    for name, heading, cell in zip(columns.names, columns.headings, cells, strict=True):
+        if isinstance(cell, str) and "@" in cell:
             try:
-                found.append(f"{Address.parse(trimmed(cell))} in the column {quoted(heading)}")
+                found[name] = f"{Address.parse(trimmed(cell))} in the column {quoted(heading)}"
             except AddressError:
                 continue
     return found

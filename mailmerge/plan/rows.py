@@ -122,12 +122,12 @@ class RowMaker:
 
     def _unaddressed(self, recipient: Recipient, error: NoAddressError) -> MadeRow:
         """Leave out a row that has nobody to send to; an address in another column is told."""
-        fields = recipient.fields.items()
-        others = other_addresses((heading, cell) for heading, cell in fields if isinstance(cell, str))
+        others = other_addresses(recipient.columns, recipient.values)
         told = []
         if others:
-            found = f"{error.message}, but there is {' and '.join(others)}"
-            hint = 'use that column, too: to = "{{ email or email_2 }}"'
+            found = f"{error.message}, but there is {' and '.join(others.values())}"
+            names = " or ".join([error.empty or "email", *others])
+            hint = f"if they are to get it, use that column, too, in message.to: {{{{ {names} }}}}"
             told.append(
                 Diagnostic(
                     "D266", found, hint, severity=Severity.WARNING, place=error.place, row=recipient.row

@@ -304,6 +304,8 @@ def not_in_encoding(path: Path, shown: str, encoding: str) -> ListError:
     for line, raw, byte in islice(_bad_lines(path, encoding), MAX_PROBLEMS):
         message = f"byte 0x{raw[byte]:02X} at position {byte + 1} of the line is not {name}"
         hint = None if problems else _what_it_may_be(raw, byte, encoding, words)
+        if hint and encoding.startswith("utf-8") and byte >= len(raw) - 3 and raw[-1:] not in b"\r\n":
+            hint = f"the list ends here: if it was cut off, download or copy it again. Else: {hint}"
         problems.append(Diagnostic("D105", message, hint, place=Place(path=shown, line=line)))
     return list_error(shown, problems)
 

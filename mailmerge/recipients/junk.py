@@ -43,7 +43,7 @@ HASHES = Kind(
 NOTHING = Kind(
     "D256",
     "what a program writes for an empty cell",
-    'empty the cells; if somebody is really called so: data.types = {{ {name} = "text" }}',
+    'empty the cells; if somebody is really called so: types = {{ {key} = "text" }} in [data]',
     meant=True,
     doubtful=True,
 )
@@ -52,14 +52,14 @@ EXPONENT = Kind(
     "D257",
     "a number that lost its digits",
     "format the column as text or number without decimals, and save it again; if it is meant: "
-    'data.types = {{ {name} = "text" }}',
+    'types = {{ {key} = "text" }} in [data]',
     meant=True,
 )
 DECIMAL_ID = Kind(
     "D257",
     "a number that got decimals",
     "the program that wrote it took the column for numbers: export it as text; if it is meant: "
-    'data.types = {{ {name} = "text" }}',
+    'types = {{ {key} = "text" }} in [data]',
     meant=True,
 )
 ROUNDED = Kind(
@@ -75,25 +75,26 @@ GARBLED = Kind(
 QUOTED = Kind(
     "D259",
     "a formula that should have kept a number as it is",
-    'write what is in the quotes; data.types = {{ {name} = "text" }} accepts it as it is',
+    'write what is in the quotes; types = {{ {key} = "text" }} in [data] accepts it as it is',
     meant=True,
 )
 MARKUP = Kind(
     "D259",
     "characters as HTML writes them",
-    'write the characters themselves; data.types = {{ {name} = "text" }} accepts them as they are',
+    'write the characters themselves; types = {{ {key} = "text" }} in [data] accepts them as they are',
     meant=True,
 )
 ESCAPED = Kind(
     "D259",
     "characters as programs write them",
-    'write the characters themselves; data.types = {{ {name} = "text" }} accepts them as they are',
+    'write the characters themselves; types = {{ {key} = "text" }} in [data] accepts them as they are',
     meant=True,
 )
 MERGE_FIELD = Kind(
     "D260",
     "a merge field that no program has filled in",
-    'fill in the cells, or use the column in the template; data.types = {{ {name} = "text" }} accepts them',
+    "fill in the cells, or use the column in the template; "
+    'types = {{ {key} = "text" }} in [data] accepts them',
     meant=True,
 )
 OWN_FIELD = Kind(

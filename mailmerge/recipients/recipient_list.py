@@ -117,13 +117,13 @@ def read_header(
 
 
 def _composed(text: str) -> str:
-    """Fold blanks, and bring letters with marks into the form in which they compare equal (NFC)."""
+    """Fold blanks, take off what nobody sees at the ends, and compose letters with marks (NFC)."""
     text = " ".join(text.split())
     if text.isascii():
         return text
     import unicodedata
 
-    return unicodedata.normalize("NFC", text)
+    return unicodedata.normalize("NFC", trimmed(text))
 
 
 def find_column(columns: Columns, wanted: str, option: str) -> int:

@@ -19,7 +19,7 @@ from mailmerge.recipients.junk import HIDDEN_AT, OWN_FIELD, ROUNDED, names_somet
 from mailmerge.recipients.mistyped import domains, is_slip, meant_by
 from mailmerge.recipients.recipient_list import find_column
 from mailmerge.recipients.types import cell_type, number_type
-from mailmerge.text import BLANKS, INVISIBLE, excerpt, plural, quoted, trimmed
+from mailmerge.text import BLANKS, INVISIBLE, excerpt, plural, quoted, toml_key, trimmed
 from mailmerge.values import Date, DateTime, Duration, Number, Time, Truth, displayed
 from mailmerge.values.locale_numbers import NumberColumn, Numbers, says_no_moment
 from mailmerge.values.number_format import number_format
@@ -353,7 +353,7 @@ class _Hits:
             )
 
     def _hint(self, column: _Column) -> str:
-        return self.kind.hint.format(name=column.name)
+        return self.kind.hint.format(key=toml_key(column.name))
 
 
 class _Slip(Struct):

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from mailmerge.errors import CampaignFileError
 from mailmerge.model import Diagnostic, Place
-from mailmerge.text import excerpt
+from mailmerge.text import excerpt, toml_key
 from mailmerge.values import Date, DateTime, Number, Truth, displayed, notation
 from mailmerge.values.locale_numbers import NOTATIONS, Notation, locales_reading, plainly
 
@@ -45,7 +45,7 @@ class CellType(Struct, frozen=True):
         hint = self.hint
         others = [f'"{name}"' for name in self.others(text)] if self.others else []
         if others:
-            hint = f"types = {{ {self.column} = {' or '.join(others)} }} would read it; or {hint}"
+            hint = f"types = {{ {toml_key(self.column)} = {' or '.join(others)} }} would read it; or {hint}"
         message = f'"{excerpt(text)}" is not {self.wanted}'
         return Diagnostic(code="D130", message=message, hint=hint, place=place, row=row)
 

@@ -23,7 +23,7 @@ from msgspec.structs import replace
 from mailmerge.errors import InputError, RowError, TemplateError
 from mailmerge.model import Diagnostic, Place
 from mailmerge.render.environments import UnknownName
-from mailmerge.text import did_you_mean, quoted
+from mailmerge.text import did_you_mean, quoted, toml_key
 from mailmerge.values import BadValue, Value, displayed
 
 if TYPE_CHECKING:
@@ -483,7 +483,9 @@ def value_error(error: BadValue, column: str | None, what: str, place: Place, ro
     message = f"{f'`{column}`' if column else what} {error.reason}"
     if error.reason.startswith("is not a ") and (shown := _shown(error.value)):
         message += f": {quoted(shown)}"
-    hint = error.hint.replace("{it}", column or "the value") if error.hint else None
+    hint = error.hint
+    if hint:
+        hint = hint.replace("{it}", column or "the value").replace("{key}", toml_key(column or "COLUMN"))
     return RowError(message, code=error.code, hint=hint, place=place, row=row)
 
 

@@ -337,7 +337,9 @@ def _nobody(header: str, templates: Sequence[MailboxTemplate], recipient: Recipi
     what = f"`{used[0]}` is empty" if heading else f"no address in {header}"
     hint = f"fill in the cell or exclude the row: --where '{used[0]} != \"\"'" if heading else None
     found = row_error("D141", f"{what}: nobody to send to", recipient, heading, hint=hint)
-    return NoAddressError(found.message, code=found.code, hint=found.hint, place=found.place, row=found.row)
+    error = NoAddressError(found.message, code=found.code, hint=found.hint, place=found.place, row=found.row)
+    error.empty = used[0] if heading else None
+    return error
 
 
 def _is_uri_list(text: str, template: str) -> bool:

@@ -201,7 +201,7 @@ def truth(value: Any) -> bool:
             "D117",
             f'says "{value.strip()}", but a text that is not empty counts as true',
             value,
-            'types = { {it} = "boolean" } in [data], or {it} == "yes"; to ask if it is empty: {it} != ""',
+            'types = { {key} = "boolean" } in [data], or {it} == "yes"; to ask if it is empty: {it} != ""',
         )
     return True
 

@@ -191,13 +191,13 @@ def locales_reading(text: str) -> dict[Decimal, str]:
 
 
 def typed_hint(text: str) -> str | None:
-    """Say which type of column makes a number of a text, as a hint about ``{it}``; None: none does."""
+    """Say which type of column makes a number of a text, as a hint about ``{key}``; None: none does."""
     read = locales_reading(text)
     if not read:
         return None
     types = " or ".join(f'"decimal:{locale}"' for locale in read.values())
     meaning = " or ".join(map(number_text, read))
-    return f"types = {{ {{it}} = {types} }} in [data] makes {meaning} of it"
+    return f"types = {{ {{key}} = {types} }} in [data] makes {meaning} of it"
 
 
 # --- a column ------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ class BadValue(TypeError):
         code: of the diagnostic.
         reason: what is wrong, to follow the value's name: ``is not a number``.
         value: what is to blame, the cell itself where there is one.
-        hint: the next step; ``{it}`` stands for the value's name.
+        hint: the next step; ``{it}`` stands for the value's name, ``{key}`` for the column as TOML writes it.
 
     """
 

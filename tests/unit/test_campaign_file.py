@@ -200,6 +200,9 @@ GOLDEN = {
     "[send]\nname = 'x'": (
         "C401 2:1 unknown key `send.name` = `name` belongs at the top of the file or in [[attach]]"
     ),
+    "[data]\ndata.key = 'id'": (
+        "C401 2:1 unknown key `data.data` = in [data] the keys are written without `data.`"
+    ),
     "data = 5": "C404 1:1 `data` must be a section, not the number 5 = write [data]",
     "check = []": "C404 1:1 `check` must be a section, not an array = write [check]",
     "[check]\nrate = '60/m'": "C401 2:1 unknown key `check.rate` = `rate` belongs in [send]",
@@ -268,6 +271,10 @@ GOLDEN = {
         " (environment or .env), or name a password_command in the account"
     ),
     "name = x": 'C403 1:8 not valid TOML: invalid value = strings are written in quotes: name = "value"',
+    "[data]\ntypes = { größe = 'text' }": (
+        "C403 2:13 not valid TOML: expected '=' after a key in a key/value pair"
+        ' = names of other letters than a-z are written in quotes: "größe" = "text"'
+    ),
     "[data": "C403 1:6 not valid TOML: expected ']' at the end of a table declaration = -",
     "subject": (
         "C403 1:8 not valid TOML: expected '=' after a key in a key/value pair"

@@ -106,6 +106,9 @@ def test_rows_without_an_address_are_skipped_and_counted(tmp_path: Path) -> None
     assert warnings(made, "D266") == [
         '`email` is empty: nobody to send to, but there is bo@x.org in the column "number"'
     ]
+    (hint,) = [group.first.hint for group in made.problems if group.first.code == "D266"]
+    assert hint is not None
+    assert hint.endswith("{{ email or number }}")
 
 
 def test_a_list_in_which_no_row_has_an_address_is_an_error(tmp_path: Path) -> None:

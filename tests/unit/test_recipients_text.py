@@ -54,6 +54,19 @@ def test_columns_keep_headings_and_gain_names(write):
     assert ann.columns.names[ann.columns.headings.index("First Name")] == "first_name"
 
 
+def test_what_nobody_sees_is_no_part_of_a_heading(write):
+    """A second byte order mark, a zero-width blank and a no-break one are taken off its ends, as of cells."""
+    people = open_list(write("\ufeff\ufeffemail,\u00a0First Name\u200b\na@x.org,Ann\n"))
+    assert people.columns.headings == ("email", "First Name")
+
+
+def test_a_list_that_ends_within_a_character_may_have_been_cut_off(write):
+    """That comes first, whatever else the last bytes may mean."""
+    error = refused(write("email,name\na@x.org,Jörg\nb@x.org,Zoë".encode()[:-1]))
+    (problem,) = error.diagnostics
+    assert problem.hint.startswith("the list ends here: if it was cut off, download or copy it again.")
+
+
 def test_rows_are_numbered_as_the_spreadsheet_shows_them(write):
     """The header is row 1, blank rows take a number but are no recipients, and are counted."""
     people = open_list(write("email,name\na@x.org,Ann\n\n,\n  ,\t\nb@x.org,Bo\n"))

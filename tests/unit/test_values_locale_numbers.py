@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from datetime import date
 from decimal import Decimal
 
@@ -250,6 +251,14 @@ def test_a_misfit_names_the_types_that_were_tried(spec, cell, message, hint):
     """A cell that does not fit its type says which type reads it; where two do, both."""
     problem = cell_type(spec, "x").misfit(cell, Place(), 2)
     assert (problem.code, problem.message, problem.hint) == ("D130", message, hint)
+
+
+def test_a_hint_can_be_pasted_whatever_the_column_is_called():
+    """TOML wants names of other letters in quotes."""
+    hint = cell_type("decimal", "金额").misfit("1.234,50", Place(), 2).hint
+    assert hint is not None
+    pasted, _, _ = hint.partition(" would read it")
+    assert tomllib.loads(pasted) == {"types": {"金额": "decimal:de"}}
 
 
 def test_a_locale_that_does_not_exist():
