@@ -200,7 +200,9 @@ def is_machine(about: Surroundings) -> bool:
 def sounds_automatic(about: Surroundings) -> bool:
     """Tell from sender and subject whether it may be a report or an automatic answer."""
     subject = about.subject[:300]
-    return is_machine(about) or any(pattern.search(subject) for pattern in (_SUBJECT, _AWAY, _CHALLENGE))
+    if is_machine(about) or _AWAY.search(subject) or _CHALLENGE.search(subject):
+        return True
+    return _SUBJECT.search(subject) is not None and not _is_answer(about)
 
 
 def is_bounce(about: Surroundings) -> bool:

@@ -134,14 +134,18 @@ def may_be_report(fields: Iterable[tuple[str, str]]) -> bool:
     """Tell from a few fields of its header whether a message may be what `read_report` tells apart."""
     values = dict(fields)
     about = prose.Surroundings(
-        values.get("subject", ""), values.get("from", ""), values.get("return-path", ""), ""
+        values.get("subject", ""),
+        values.get("from", ""),
+        values.get("return-path", ""),
+        "",
+        in_reply_to=values.get("in-reply-to", "") or values.get("references", ""),
     )
     named = ("auto-submitted", "x-failed-recipients", "x-autoreply", "x-autorespond", "feedback-type")
     return (
-        any(name in values for name in named)
+        any(name in values for name in (*named, "x-autoresponder", "x-vacation"))
+        or values.get("precedence", "").strip().lower() in {"auto_reply", "auto-reply", "junk"}
         or prose.sounds_automatic(about)
         or "multipart/report" in values.get("content-type", "").lower()
-        or OUR_ID.search(f"{values.get('references', '')} {values.get('in-reply-to', '')}") is not None
     )
 
 
