@@ -319,9 +319,9 @@ def _compared(
         invocation = definition.invocation
         if invocation.typed:
             new = "give this one another `name`"
-            begin = f"{suggested(invocation, 'ledger forget')}   begins anew here, with the whole list"
-            here = f"{suggested(invocation, 'ledger move')}   goes on here, and no longer there"
-            hint = f"{new}, or one of:\n     {begin}\n     {here}"
+            begin = f"to begin anew here, with the whole list: {suggested(invocation, 'ledger forget')}"
+            here = f"to go on here, and no longer there: {suggested(invocation, 'ledger move')}"
+            hint = f"{new}; {begin}; {here}"
         else:
             hint = "give this one another name, or use its method `move_ledger` or `forget_ledger`"
         raise LedgerError(error.message, code="L712", hint=hint) from None

@@ -295,7 +295,12 @@ class Rows:
         value: Cell
         if kind in {"float", "percentage", "currency"}:
             number = exact_number(float(attributes[f"{OFFICE}value"]))
-            value = shown if number is None else Number(number, given)
+            if formula and given and given.isalpha() and number in {0, 1} and style.excel == "General":
+                value = Truth(
+                    bool(number), given
+                )  # so LibreOffice saves TRUE from another program's workbook
+            else:
+                value = shown if number is None else Number(number, given)
         elif kind == "boolean":
             value = Truth(attributes[f"{OFFICE}boolean-value"] == "true", given)
         elif kind == "date":

@@ -52,8 +52,8 @@ BLOCK = 1000
 """Rows that are looked at together."""
 FIRST_CELLS = 3
 """How many cells a finding names."""
-_MIDNIGHT = " 00:00:00"
-"""What pandas puts behind a date that has no time of day."""
+_MIDNIGHT = re.compile(r"\d{4}-\d\d-\d\d 0?0:00:00")
+"""What pandas and openpyxl make of a date that has no time of day."""
 _END = "\x1f"
 """Stands between the cells of a block: no cell of a letter contains it."""
 _MARKS = (*filter(lambda char: char > " ", BLANKS), *INVISIBLE)
@@ -483,7 +483,7 @@ class _Column:
             if cell.__class__ is not str:
                 self.counts[cell.__class__] = self.counts.get(cell.__class__, 0) + 1
                 self._note(cell.__class__, row, displayed(cell))
-                if cell.__class__ is DateTime and cell.displayed.endswith(_MIDNIGHT):
+                if cell.__class__ is DateTime and _MIDNIGHT.fullmatch(cell.displayed):
                     self.midnights += 1
                 if cell.unsure is not None:
                     self.unsure.setdefault(cell.unsure, displayed(cell))

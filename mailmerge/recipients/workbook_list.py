@@ -324,7 +324,7 @@ def _open_xlsx(path: Path, shown: str) -> Workbook:
             raise error from None
 
 
-_HIDDEN_HINT = 'show them, or decide in [data]: hidden = "skip" or hidden = "send"'
+_HIDDEN_HINT = "show them, or decide: --hidden skip or --hidden send (`hidden` of [data] in campaign.toml)"
 
 
 def sheets_as_text(path: Path, shown: str) -> Iterator[tuple[str, Iterator[tuple[int, list[str]]]]]:

@@ -216,7 +216,7 @@ def test_hidden_rows(mailmerge, sandbox, hidden, sent):
 
     refused = mailmerge("send", "spring", "--yes")
     assert refused.code == 2, refused
-    one_error(refused, "D121", "row 3 is hidden", 'hidden = "skip"', 'hidden = "send"')
+    one_error(refused, "D121", "row 3 is hidden", "--hidden skip", "--hidden send")
     done = mailmerge("send", "spring", "--yes", "--hidden", hidden)
 
     assert done.code == 0, done

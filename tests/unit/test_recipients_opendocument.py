@@ -229,6 +229,9 @@ def test_texts(write, content, text):
         ('office:value-type="currency" office:currency="EUR" office:value="-5"', "-5,00 €", Number(Decimal(-5), "-5,00 €")),
         ('office:value-type="float" office:value="12.5"', "", Number(Decimal("12.5"))),
         ('office:value-type="boolean" office:boolean-value="true"', "WAHR", Truth(True, "WAHR")),
+        ('office:value-type="float" table:formula="of:=TRUE()" office:value="1"', "TRUE", Truth(True, "TRUE")),
+        ('office:value-type="float" table:formula="of:=[.A1]&gt;3" office:value="0"', "FALSCH", Truth(False, "FALSCH")),
+        ('office:value-type="float" table:formula="of:=1" office:value="1"', "1", Number(Decimal(1), "1")),
         ('office:value-type="date" office:date-value="2026-03-05" table:style-name="day"', "05.03.2026", Date(date(2026, 3, 5), "05.03.2026")),
         (
             'office:value-type="date" office:date-value="2026-03-05T14:30:00" table:style-name="day"',

@@ -467,11 +467,14 @@ def test_a_format_that_is_not_understood_is_told(tmp_path):
     [
         ("YYYY-MM-DD HH:MM:SS", datetime(2026, 12, 31), "2026-03-05"),
         ("YYYY-MM-DD HH:MM:SS", datetime(2026, 12, 31, 9, 30), "2026-03-05 00:00:00"),
+        ("yyyy-mm-dd h:mm:ss", datetime(2026, 12, 31), "2026-03-05"),
+        ("yyyy-mm-dd h:mm:ss", datetime(2026, 12, 31, 9, 30), "2026-03-05 0:00:00"),
         ("dd.mm.yyyy hh:mm", datetime(2026, 12, 31), "05.03.2026 00:00"),
+        ("dd.mm.yyyy hh:mm:ss", datetime(2026, 12, 31), "05.03.2026 00:00:00"),
     ],
 )
-def test_dates_of_pandas_have_no_time(tmp_path, code, second, shown):
-    """A column in which every time is 00:00:00 holds dates; one with a single time, or hours, does not."""
+def test_dates_of_pandas_and_openpyxl_have_no_time(tmp_path, code, second, shown):
+    """A column in which every date is followed by 00:00:00 has dates; one with a time, or of another form, not."""
     made = formatted(tmp_path, "{{ joined }}", joined=(datetime(2026, 3, 5), code))
     book = openpyxl.load_workbook(tmp_path / "list.xlsx")
     book["Sheet"].append(["b@x.org", second])
