@@ -294,13 +294,9 @@ class Rows:
         given = shown.strip() if self._paragraphs else None  # room for a bracket or minus is the column's
         value: Cell
         if kind in {"float", "percentage", "currency"}:
-            number = exact_number(float(attributes[f"{OFFICE}value"]))
-            if formula and given and given.isalpha() and number in {0, 1} and style.excel == "General":
-                value = Truth(
-                    bool(number), given
-                )  # so LibreOffice saves TRUE from another program's workbook
-            else:
-                value = shown if number is None else Number(number, given)
+            value = _number(
+                attributes[f"{OFFICE}value"], given, unformatted=formula and style.excel == "General"
+            )
         elif kind == "boolean":
             value = Truth(attributes[f"{OFFICE}boolean-value"] == "true", given)
         elif kind == "date":
@@ -310,6 +306,19 @@ class Rows:
         else:
             value = shown
         return StyledCell(value, style) if value.__class__ is not str or value else None
+
+
+def _number(text: str, shown: str | None, *, unformatted: bool) -> Cell:
+    """Read a number; a truth where an *unformatted* result shows a word.
+
+    So LibreOffice saves TRUE, and comparisons, that came from another program's workbook.
+    """
+    number = exact_number(float(text))
+    if number is None:
+        return shown or ""
+    if unformatted and shown is not None and shown.isalpha() and number in {0, 1}:
+        return Truth(bool(number), shown)
+    return Number(number, shown)
 
 
 def _moment(text: str, shown: str | None, style: DataStyle) -> Cell:

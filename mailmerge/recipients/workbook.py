@@ -112,7 +112,7 @@ def damaged(shown: str, why: str) -> ListError:
     return ListError(
         f"{shown} cannot be read as a workbook: {why}",
         code="D124",
-        hint="open it in your spreadsheet program and save it again as .xlsx (not as Strict Open XML)",
+        hint="save it again as .xlsx in your spreadsheet program; if that fails, download or copy it again",
         place=Place(path=shown),
     )
 

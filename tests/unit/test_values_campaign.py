@@ -474,7 +474,7 @@ def test_a_format_that_is_not_understood_is_told(tmp_path):
     ],
 )
 def test_dates_of_pandas_and_openpyxl_have_no_time(tmp_path, code, second, shown):
-    """A column in which every date is followed by 00:00:00 has dates; one with a time, or of another form, not."""
+    """A column in which 00:00:00 follows every date has dates; one with a time, or of another form, not."""
     made = formatted(tmp_path, "{{ joined }}", joined=(datetime(2026, 3, 5), code))
     book = openpyxl.load_workbook(tmp_path / "list.xlsx")
     book["Sheet"].append(["b@x.org", second])
