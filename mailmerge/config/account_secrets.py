@@ -13,7 +13,7 @@ import contextlib
 import time
 from typing import TYPE_CHECKING
 
-from mailmerge.config.environment import applies_to_host, child_environment
+from mailmerge.config.environment import applies_to_host, child_environment, meant
 from mailmerge.config.secret_store import SecretStore
 from mailmerge.errors import AuthError
 from mailmerge.masking import Secret
@@ -67,6 +67,11 @@ def find_secret(
                 f"{name} in {place} is not used: the server {account.host} with the user {account.user} "
                 "does not come from there"
             )
+        notes += (
+            f"{other} in {place} is not read: call it SMTP_AUTH"
+            for other in sorted(values)
+            if name is None and meant(other) == "SMTP_AUTH"
+        )
     command = account.token_command if account.auth == "token" else account.password_command
     if command:
         return Secret(printed_by(command, give_up), origin=f"the command {command[0]}", spaces=spaces)
@@ -120,9 +125,11 @@ def _keeping(account: Account) -> str:
 
 def _nothing_found(account: Account, what: str, notes: list[str]) -> AuthError:
     command = "token_command" if account.auth == "token" else "password_command"
+    named = account.source in {"config", "preset"}
+    section = f"[accounts.{account.name}]" if named else "an account of your config.toml"
     ways = (
         "set MAILMERGE_SMTP_PASSWORD or SMTP_AUTH in the environment or in .env",
-        f"name a {command} in [accounts.{account.name}]",
+        f"name a {command} in {section}",
         f"keep it in the system keyring: {_keeping(account)}",
         "or run in a terminal and type it",
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 from mailmerge.errors import CampaignFileError
@@ -21,6 +21,8 @@ from mailmerge.suggest import word
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from dotenv.parser import Binding
 
 _PREFIXES: Final = ("MAILMERGE_", "SMTP_")
 _NEVER_FROM_FILE: Final = frozenset(
@@ -61,7 +63,7 @@ class Environment(Mapping[str, str]):
     @property
     def not_used(self) -> tuple[str, ...]:
         """What ``.env`` sets that only the real environment may set: it counts for nothing."""
-        return tuple(sorted(self.file.keys() - _SIGNS_IN))
+        return tuple(sorted(self.file.keys() - _SIGNS_IN - _MEANT.keys()))
 
     @classmethod
     def read(cls, folder: Path | None, environ: Mapping[str, str] | None = None) -> Environment:
@@ -100,10 +102,6 @@ def _ours(values: Mapping[str, str]) -> dict[str, str]:
 
 
 def _read_file(path: Path) -> tuple[dict[str, str], tuple[Diagnostic, ...]]:
-    import io
-
-    from dotenv import dotenv_values
-
     try:
         text = read_plain(path, _MOST_OF_A_FILE).decode("utf-8-sig")
         mode = path.stat().st_mode
@@ -114,9 +112,10 @@ def _read_file(path: Path) -> tuple[dict[str, str], tuple[Diagnostic, ...]]:
     except OSError as error:
         raise CampaignFileError(f"cannot read {path}: {error.strerror}", code="C407") from None
     # Passwords contain dollar signs: nothing in them is a reference to another variable.
-    values = dotenv_values(stream=io.StringIO(text), interpolate=False)
+    bindings = _bindings(text)
+    values = {binding.key: binding.value for binding in bindings if binding.key is not None}
     found = {name: value for name, value in values.items() if value is not None}
-    warnings = [*_unreadable(text, path), *_misnamed(values, path)]
+    warnings = [*_unreadable(bindings, path), *_misnamed(values, path)]
     if (
         os.name == "posix"
         and mode & (stat.S_IRWXG | stat.S_IRWXO)
@@ -162,12 +161,17 @@ def _misnamed(values: Mapping[str, str | None], path: Path) -> Iterator[Diagnost
             )
 
 
-def _unreadable(text: str, path: Path) -> Iterator[Diagnostic]:
+def _bindings(text: str) -> list[Binding]:
+    """Read the lines; the package's own reader also writes into the log of whoever has none."""
     import io
 
     from dotenv.parser import parse_stream
 
-    for binding in parse_stream(io.StringIO(text)):
+    return list(parse_stream(io.StringIO(text)))
+
+
+def _unreadable(bindings: Iterable[Binding], path: Path) -> Iterator[Diagnostic]:
+    for binding in bindings:
         if binding.error or (binding.key is not None and binding.value is None):
             yield Diagnostic(
                 code="C416",

@@ -725,13 +725,16 @@ def test_e9_commands_in_hints_are_quoted(tmp_path: Path, monkeypatch: pytest.Mon
     ],
 )
 def test_what_env_says_for_other_programs_is_told(
-    text: str, codes: list[str], words: str, tmp_path: Path
+    text: str, codes: list[str], words: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A name that other programs read, or a line that nobody can, would be missed in silence."""
     (tmp_path / ".env").write_text(text)
     (tmp_path / ".env").chmod(0o600)
-    warnings = Environment.read(tmp_path, {}).warnings
+    environment = Environment.read(tmp_path, {})
+    warnings = environment.warnings
     assert [warning.code for warning in warnings] == codes
+    assert environment.not_used == ()  # no other place would be right for a name that nobody reads
+    assert caplog.records == []
     assert all(words in (warning.hint or "") for warning in warnings)
 
 
@@ -740,6 +743,17 @@ def test_another_name_for_the_server_is_told() -> None:
     with pytest.raises(CampaignFileError) as caught:
         resolve(variables={"SMTP_HOST": "smtp.example.org"})
     assert caught.value.hint == "SMTP_HOST is not read: call it SMTP_SERVER"
+
+
+@pytest.mark.usefixtures("no_keyring")
+def test_another_name_for_the_secret_is_told() -> None:
+    """Where no secret is found, the variable that was meant is named, and no section that cannot be."""
+    account = an_account(source=".env", name=".env")
+    with pytest.raises(AuthError) as caught:
+        find_secret(account, Environment({}, {"SMTP_PASSWORD": CANARY}, Path(".env")))
+    assert "SMTP_PASSWORD in .env is not read: call it SMTP_AUTH" in str(caught.value.hint)
+    assert "[accounts." not in str(caught.value.hint)
+    assert CANARY not in str(caught.value.hint)
 
 
 def test_a_secret_that_is_not_used_says_why_before_the_prompt() -> None:
