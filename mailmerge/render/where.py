@@ -1,7 +1,8 @@
 """``--where`` and ``data.where``: one Jinja2 expression that says whether a row is meant.
 
-What counts as true is what counts as true in templates, and one thing more is asked here: a text that is
-used as a condition has to be one that says yes or no. ``where = "status"`` would mean everybody, and stops.
+What counts as true is what counts as true in templates, and two things more are asked here. A text that is
+used as a condition has to be one that says yes or no: ``where = "status"`` would mean everybody, and stops.
+And a row in which another word says the same is refused: ``opted_out != "yes"`` is no answer for ``TRUE``.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from mailmerge.values import BadValue, truth
 from mailmerge.values.notation import read_truth
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from jinja2 import Environment
 
@@ -65,6 +66,8 @@ class Where:
             if isinstance(node, nodes.Name) and node.ctx == "load" and node.name not in known:
                 raise self._unknown(node.name)
         environment.filters[_checked.__name__] = _checked
+        environment.filters[_unlike_word.__name__] = _unlike_word
+        _look_for_other_words(tree)
         self._environment = environment
         assign = nodes.Assign(nodes.Name(_RESULT, "store", lineno=1), _condition(tree), lineno=1)
         template = nodes.Template([assign], lineno=1)
@@ -118,6 +121,46 @@ class Where:
 
     def _error(self, code: str, message: str, hint: str | None, row: int | None) -> CampaignFileError:
         return CampaignFileError(message, code=code, hint=hint, place=self._place(), row=row)
+
+
+def _look_for_other_words(tree: nodes.Expr) -> None:
+    """Look, where a value is compared with a word for yes or no, whether it says the same in another one."""
+    words = [
+        node.value
+        for node in tree.find_all(nodes.Const)
+        if isinstance(node.value, str) and read_truth(node.value) is not None
+    ]
+    for compared in [tree, *tree.find_all(nodes.Compare)] if words else ():
+        if not isinstance(compared, nodes.Compare):
+            continue
+        sides = compared.expr, compared.ops[0].expr
+        if len(compared.ops) > 1 or compared.ops[0].op not in {"eq", "ne"}:
+            continue
+        for value, word in (sides, sides[::-1]):
+            if isinstance(word, nodes.Const) and word.value in words and not isinstance(value, nodes.Const):
+                known = nodes.List([nodes.Const(known) for known in words])
+                looked_at = nodes.Filter(
+                    value, _unlike_word.__name__, [word, known], [], None, None, lineno=value.lineno
+                )
+                if value is sides[0]:
+                    compared.expr = looked_at
+                else:
+                    compared.ops[0].expr = looked_at
+
+
+def _unlike_word(value: Any, word: str, known: Sequence[str]) -> Any:
+    """Give a value that is compared with a word, unless it says the same in a word that nothing asks for."""
+    if isinstance(value, str) and value not in known and read_truth(value) is read_truth(word):
+        short = len(value.strip()) == 1 and len(word) == 1  # Y and J are letters, too
+        if not short or value.strip().casefold() == word.casefold():
+            raise BadValue(
+                "D117",
+                f"is {quoted(value)}, and {quoted(word)} is the same, written differently",
+                value,
+                f"compare it with {quoted(value)}, too; or give the column a type, "
+                'types = { {key} = "boolean" } in [data], and write {it}, or: not {it}',
+            )
+    return value
 
 
 def _condition(node: nodes.Expr) -> nodes.Expr:

@@ -597,6 +597,43 @@ def test_where_makes_a_row_invalid_whose_values_do_not_fit(make, where, code, co
     assert caught.value.place == Place("--where", 1, column, 4 if column else 1, where)
 
 
+@pytest.mark.parametrize(
+    ("where", "cell"),
+    [
+        ("plan != 'yes'", "TRUE"),
+        ("'yes' != plan", "Yes"),
+        ("plan == 'no'", "FALSE"),
+        ("amount > 5 and row['plan'] != 'ja'", "yes"),
+        ("not plan == 'x'", "X"),
+    ],
+)
+def test_where_refuses_another_word_that_says_the_same(make, where, cell):
+    """Who is asked for by "yes" and says TRUE is neither selected nor left out in silence."""
+    with pytest.raises(RowError) as caught:
+        make(where=where).selects(row("Kim", "k@x.org", cell))
+    assert (caught.value.code, caught.value.row) == ("D117", 12)
+    assert f'`plan` is "{cell}", and ' in caught.value.message
+    assert 'types = { plan = "boolean" } in [data]' in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("where", "cell"),
+    [
+        ("plan != 'yes'", "no"),
+        ("plan != 'yes'", "gold"),
+        ("plan != 'yes'", ""),
+        ("plan == 'yes' or plan == 'TRUE'", "TRUE"),
+        ("plan|lower == 'yes'", "YES"),
+        ("plan != 'J'", "Y"),
+        ("plan != 'gold'", "TRUE"),
+        ("plan != '1'", "0"),
+    ],
+)
+def test_where_compares_words_that_are_no_doubt(make, where, cell):
+    """Other answers, blanks, words that are asked for as well, and single letters are compared as texts."""
+    assert make(where=where).selects(row("Kim", "k@x.org", cell))
+
+
 def test_the_digest_follows_every_source(make, tmp_path):
     """A change in any template, included ones too, changes the campaign version."""
     (tmp_path / "foot.txt").write_text("one")
