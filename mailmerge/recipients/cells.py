@@ -183,21 +183,28 @@ def formatted_cell(number: Decimal, code: str, *, date_1904: bool = False) -> Ce
     size = float(number)
     shown = compiled.show(size, EPOCH_1904 if date_1904 else EPOCH)
     if shown is None:
-        return CellError(
-            "D171",
-            f"its format ({code}) cannot show the number {number_text(number)}",
-            "correct the number, or give the cell another format",
-            "",
-        )
+        return _not_shown(number, code)
     shown = shown.strip()  # room left for a bracket or a minus belongs to the column
     if compiled.kind in MOMENTS:
-        cell = _moment(size, compiled.kind, shown, date_1904=date_1904)
+        try:
+            cell = _moment(size, compiled.kind, shown, date_1904=date_1904)
+        except OverflowError:  # a clock shows any number, but of no day that there is
+            return _not_shown(number, code)
     else:
         cell = Number(number, None if shown == number_text(number) else shown)
     early = size < _MARCH_1900 and compiled.kind in _DATED and not date_1904
     if (early or compiled.problem or compiled.system) and isinstance(cell, Value):
         return replace(cell, unsure=EARLY_DATE if early else code)
     return cell
+
+
+def _not_shown(number: Decimal, code: str) -> CellError:
+    return CellError(
+        "D171",
+        f"its format ({code}) cannot show the number {number_text(number)}",
+        "correct the number, or give the cell another format",
+        "",
+    )
 
 
 def _moment(serial: float, kind: str, shown: str, *, date_1904: bool) -> Cell | CellError:

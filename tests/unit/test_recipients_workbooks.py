@@ -18,7 +18,8 @@ import pytest
 
 from mailmerge.errors import ListError
 from mailmerge.recipients import open_list
-from mailmerge.recipients.cells import exact_number
+from mailmerge.recipients.cells import exact_number, formatted_cell
+from mailmerge.recipients.recipient_list import CellError
 from mailmerge.recipients.workbook import cell_name, cell_position
 from mailmerge.values import Date, DateTime
 
@@ -477,3 +478,12 @@ def test_formats_for_texts(tmp_path, libreoffice, suffix):
         libreoffice.convert([tmp_path / "list.xlsx"], suffix[1:], tmp_path)
     [recipient] = open_list(tmp_path / f"list{suffix}")
     assert recipient.values == ("a@x.org", "Dear Ann", "", "Ann", "Ann")
+
+
+@pytest.mark.parametrize("code", ["hh:mm", "mm:ss.0", "h AM/PM", "yyyy-mm-dd", "dd.mm.yyyy hh:mm", "[h]:mm"])
+@pytest.mark.parametrize("number", ["2958465.9999999", "-1e15", "2958466", "123456789012345678", "1e300"])
+@pytest.mark.parametrize("date_1904", [False, True])
+def test_a_moment_of_no_year_that_there_is_ends_no_list(code: str, number: str, date_1904: bool) -> None:
+    """Whichever reader has found the number: the cell is an error, or shown, and the list goes on."""
+    cell = formatted_cell(Decimal(number), code, date_1904=date_1904)
+    assert cell.code == "D171" if isinstance(cell, CellError) else code == "[h]:mm"
