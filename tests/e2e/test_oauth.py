@@ -266,12 +266,32 @@ def test_a_refused_token_is_renewed_and_the_sign_in_goes_on(desk: Desk, relay: S
     desk.sign_in()
     before = relay.received_count
     token = "withdrawn-in-the-meantime"
-    cached = next(desk.bench.mailmerge.folder.rglob("token-*.json"))
+    (cached,) = desk.bench.mailmerge.folder.rglob("token-*.json")
     cached.write_text(json.dumps({**json.loads(cached.read_text()), "access_token": token}))
     report = desk.bench.send()
     assert set(desk.bench.states().values()) == {Status.ACCEPTED}, told(report)
     assert relay.received_count == before + 2
     assert desk.source().token().reveal() != token
+
+
+def test_a_token_that_runs_out_between_two_messages(
+    tmp_path: Path, dovecot: Dovecot, openid_provider: OpenIdProvider, relay: SandboxServer
+) -> None:
+    """Each message has a connection of its own: the second one signs in with a token of its own, too."""
+    desk = Desk(tmp_path, dovecot, openid_provider, per_connection=1, rate="1/2s")
+    desk.sign_in()
+    before = relay.received_count
+    (cached,) = desk.bench.mailmerge.folder.rglob("token-*.json")
+    first = json.loads(cached.read_text())
+    cached.write_text(json.dumps({**first, "expires_at": time.time() + 90 + 1.5}))
+    report = desk.bench.send(transcript=tmp_path / "talk.txt")
+    assert set(desk.bench.states().values()) == {Status.ACCEPTED}, told(report)
+    assert relay.received_count == before + 2
+    talk = (tmp_path / "talk.txt").read_text("utf-8")
+    assert (talk.count("C: AUTH "), talk.count("S: 235 ")) == (2, 2), talk
+    renewed = json.loads(cached.read_text())["access_token"]
+    assert renewed != first["access_token"]
+    assert not [token for token in (renewed, first["access_token"]) if token in talk + told(report)]
 
 
 def test_rotation_again_and_again(tmp_path: Path, dovecot: Dovecot, short_lived: OpenIdProvider) -> None:
