@@ -63,13 +63,17 @@ class JsonList(RecipientList):
         self._form = self._find_form()
         self._positions: dict[str, int] = {}
         self._count = 0
+        first: _Pairs | None = None
         for _, _, pairs in self._objects():
             self._count += 1
+            first = pairs if self._count == 1 else None
             for name, _ in pairs:
                 self._positions.setdefault(name, len(self._positions))
             if len(self._positions) > MAX_COLUMNS:
                 break
         self._names = tuple(self._positions)
+        if first is not None:
+            self._refuse_envelope(first)
         if not self._names:
             raise ListError(
                 f"{shown} is empty",
@@ -93,6 +97,19 @@ class JsonList(RecipientList):
     def about_rows(self) -> int:
         """Say how many there are."""
         return self._count
+
+    def _refuse_envelope(self, only: _Pairs) -> None:
+        """Refuse the only object of a file if the people are in a member of it, as web services answer."""
+        if any(isinstance(value, str) and "@" in value for _, value in only):
+            return
+        for name, value in only:
+            if isinstance(value, list) and value and isinstance(value[0], _Object):
+                raise ListError(
+                    f'the file is one object, and the people seem to be in its member "{excerpt(name)}"',
+                    code="D218",
+                    hint="save the array behind that name, square brackets included, as a file of its own",
+                    place=Place(path=self.shown, cell=f'"{excerpt(name)}"'),
+                )
 
     def _records(self) -> Iterator[Record]:
         positions, width = self._positions, len(self._names)

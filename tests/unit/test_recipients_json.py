@@ -270,3 +270,29 @@ def test_hostile_bytes_are_an_error_or_rows(folder, good, end, changes):
     path.write_bytes(content)
     with contextlib.suppress(ListError):
         list(open_list(path))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"people": [{"email": "a@x.org"}, {"email": "b@x.org"}]}',
+        '{\n "status": "ok",\n "page": 1,\n "people": [\n  {"email": "a@x.org"}\n ]\n}\n',
+    ],
+)
+def test_an_answer_of_a_web_service_is_told_from_a_list(write, content):
+    """People in a member of the only object are no columns of one person: the member is named."""
+    error = refused(write(content))
+    assert error.code == "D218"
+    assert 'its member "people"' in error.message
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"email": "a@x.org", "orders": [{"id": 1}]}',
+        '{"orders": [{"id": 1}]}\n{"orders": []}',
+    ],
+)
+def test_a_person_with_an_array_is_a_list(write, content):
+    """An address, or a second object, says that the objects are people: only their arrays are no cells."""
+    assert len(rows(open_list(write(content)))) == content.count("orders")
