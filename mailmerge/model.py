@@ -334,6 +334,8 @@ class Status(enum.StrEnum):
     BOUNCED = "bounced"
     """Accepted, and returned later: a report in the sender's mailbox says so."""
     IN_DOUBT = "in_doubt"
+    DRAFTED = "drafted"
+    """In the Drafts folder of the sender's mailbox: whether a person has sent it is not known."""
 
 
 class Scope(enum.StrEnum):
@@ -351,8 +353,8 @@ class Scope(enum.StrEnum):
 class Outcome(Struct, frozen=True):
     """What happened to one message in one attempt.
 
-    *status* is ``accepted``, ``rejected``, ``deferred``, ``in_doubt`` or ``pending`` (the attempt never
-    counted: nothing of the message was taken, try again).
+    *status* is ``accepted``, ``drafted``, ``rejected``, ``deferred``, ``in_doubt`` or ``pending`` (the
+    attempt never counted: nothing of the message was taken, try again).
     """
 
     status: Status

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from mailmerge.model import Rate
     from mailmerge.values import Plain
 
-MESSAGE_COMMANDS: Final = ("check", "preview", "rehearse", "test", "send")
+MESSAGE_COMMANDS: Final = ("check", "preview", "rehearse", "test", "send", "drafts")
 """Commands that make messages."""
 LEDGER_COMMANDS: Final = (
     "status",
@@ -174,7 +174,7 @@ class MessageOptions(Section):
         default_help="the account's own", flag="--from MAILBOX", commands=_MAKE, fact=True, identifies=True)
     # Not for test, where --to is whom the test is for.
     to: tuple[str, ...] = option(_TEXTS, "The recipient", default=("{{ email }}",), flag="--to TEMPLATE",
-        commands=("check", "preview", "rehearse", "send"), fact=True, identifies=True)
+        commands=("check", "preview", "rehearse", "send", "drafts"), fact=True, identifies=True)
     cc: tuple[str, ...] = option(_TEXTS, "Copies", default=(), flag="--cc TEMPLATE",
         commands=MESSAGE_COMMANDS, fact=True, identifies=True)
     bcc: tuple[str, ...] = option(_TEXTS, "Blind copies: in the envelope only", default=(),
@@ -300,7 +300,7 @@ class AccountOptions(Section):
     helo: str = option(HELO, "Our name in EHLO", default="[127.0.0.1]")
     """The default tells nothing about this machine."""
     ca_file: Path | None = option(PATH, "Trust this certificate authority for the server", default=None,
-        flag="--ca-file FILE", commands=("check", "test", "send", "login"), identifies=True)
+        flag="--ca-file FILE", commands=("check", "test", "send", "drafts", "login"), identifies=True)
     insecure: bool = option(FLAG, "Accept any certificate: for servers on this machine only", default=False)
     cert_file: Path | None = option(PATH,
         'The certificate that signs in, in PEM format (auth = "certificate")', default=None)
@@ -343,7 +343,7 @@ COMMAND_LINE: Final = (
         default_help="out/ in the campaign's folder", identifies=True),
     _only("jobs", _JOBS, "--jobs N|auto",
         "Plan a long list with N processes (auto: one per processor, at most 8)", "check", "preview",
-        "rehearse", "send", default="auto"),
+        "rehearse", "send", "drafts", default="auto"),
     # init
     _only("kind", one_of(*get_args(StockTemplate)), "--template", "Which stock template to start from",
         "init"),
@@ -351,8 +351,9 @@ COMMAND_LINE: Final = (
     # which rows
     _only("rows", LABEL, "--rows 2-50,77",
         "Only these rows, numbered as the spreadsheet shows them (header = 1)", "preview", "rehearse", "test",
-        "send", "resolve", "requeue"),
-    _only("limit", whole(1), "--limit N", "At most N messages", "preview", "rehearse", "send"),
+        "send", "drafts", "resolve", "requeue"),
+    _only("limit", whole(1), "--limit N", "At most N messages", "preview", "rehearse", "send",
+        "drafts"),
     _only("sample", whole(1), "--sample N", "Show N rows spread over the list, and every row with a problem",
         "preview"),
     _only("failed", PATH, "--from FILE", "Only the people in this failed.csv or failed.xlsx", "requeue"),
@@ -401,16 +402,17 @@ COMMAND_LINE: Final = (
     _only("me", LABEL, "--to ME", "Your own address", "test", default_help="SMTP_TO",
         environment=("SMTP_TO",)),
     # send
-    _only("dry_run", FLAG, "--dry-run", "Show what would be sent; nothing is sent or recorded", "send"),
+    _only("dry_run", FLAG, "--dry-run", "Show what would be sent; nothing is sent or recorded", "send",
+        "drafts"),
     _only("wait", FLAG, "--wait", "Wait for deferred rows and send them, too", "send"),
     _only("wait_lock", NUMBER, "--wait-lock SECONDS", "Wait up to SECONDS for another run to finish", "send",
-        default=0),
+        "drafts", default=0),
     _only("accept_changes", FLAG, "--accept-changes",
-        "Continue a campaign whose message was changed half-way", "send"),
+        "Continue a campaign whose message was changed half-way", "send", "drafts"),
     _only("keep_plan", FLAG, "--keep-plan",
         "Keep the finished messages in the cache folder when nothing is left to send", "send"),
     _only("accept_repeats", FLAG, "--accept-repeats",
-        "Send also to rows that already have this very message", "send"),
+        "Send also to rows that already have this very message", "send", "drafts"),
     # login
     _only("oauth", FLAG, "--oauth", "Sign in with tokens, even where a password would do", "login"),
     _only("device", FLAG, "--device", "Show a code to enter on another device", "login"),
@@ -439,13 +441,15 @@ COMMAND_LINE: Final = (
     _only("transcript", PATH, "--transcript FILE", "Write the SMTP dialogue there, secrets masked", "test",
         "send"),
     _only("skip_invalid", FLAG, "--skip-invalid", "With --yes: continue although some rows are invalid",
-        "send"),
-    _only("yes", FLAG, "--yes", "Skip the confirmation prompt", "send", "requeue", "purge", "ledger forget"),
+        "send", "drafts"),
+    _only("yes", FLAG, "--yes", "Skip the confirmation prompt", "send", "drafts", "requeue", "purge",
+        "ledger forget"),
     _only("as_json", FLAG, "--json", "Print one JSON object per line", "check", "rehearse", "test", "send",
-        "status", "report", "bounces", "providers", "suppress list"),
-    _only("quiet", FLAG, "-q/--quiet", "Only results and problems", "check", "rehearse", "send"),
+        "drafts", "status", "report", "bounces", "providers", "suppress list"),
+    _only("quiet", FLAG, "-q/--quiet", "Only results and problems", "check", "rehearse", "send",
+        "drafts"),
     _only("verbose", FLAG, "-v/--verbose", "Say more: what the plan was made of, the traceback of a bug",
-        "check", "rehearse", "send", "report", "bounces"),
+        "check", "rehearse", "send", "drafts", "report", "bounces"),
 )
 
 SECRET: Final = _only("secret", TEXT, None, "The account's password, authorization code or token",

@@ -274,7 +274,7 @@ def _campaign(given: str | None, command: str) -> list[str]:
 
 def _flags(option: Option, values: tuple[str, ...], command: str) -> Iterator[str]:
     """Yield the words that give *command* the option again."""
-    if command in option.commands and (option.identifies or command == "send"):
+    if command in option.commands and (option.identifies or command in {"send", "drafts"}):
         if not values:
             yield option.long_flag
         for value in values:

@@ -68,11 +68,13 @@ class Continuation(Struct, frozen=True):
     invocation: Invocation
     left: int
     """The rows that are left to send and that `again` means."""
+    way: str = "send"
+    """The command that the last run was of: ``send`` or ``drafts``."""
 
     @property
     def again(self) -> Suggestion:
         """The command that sends them."""
-        return suggested(self.invocation, "send")
+        return suggested(self.invocation, self.way)
 
     def command(self, name: str, *words: str) -> Suggestion:
         """Give another command for the same campaign."""
@@ -106,7 +108,8 @@ def continuation(definition: Definition, standing: Standing, *, rows: str | None
     limit = None if rows else _rest_of_limit(earlier, last)
     if limit is not None:
         left = min(left, limit)
-    return Continuation(invocation.having(rows=chosen, limit=limit), left)
+    way = "drafts" if earlier and earlier.command == "drafts" else "send"
+    return Continuation(invocation.having(rows=chosen, limit=limit), left, way)
 
 
 def _rest_of_limit(earlier: Invocation | None, last: Run | None) -> int | None:

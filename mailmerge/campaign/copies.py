@@ -113,6 +113,7 @@ class Copies:
         account: who sends, and whose mailbox it is.
         ask_secret: asks a person for the mailbox's password; None: there is nobody.
         stop: ends it after the copy in hand.
+        drafts: the run sends nothing, so it makes no copies either.
 
     Raises:
         CampaignFileError: ``copy_to`` cannot be understood.
@@ -120,7 +121,13 @@ class Copies:
     """
 
     def __init__(
-        self, opened: OpenCampaign, account: Account, ask_secret: Callable[[str], str] | None, stop: StopFlag
+        self,
+        opened: OpenCampaign,
+        account: Account,
+        ask_secret: Callable[[str], str] | None,
+        stop: StopFlag,
+        *,
+        drafts: bool = False,
     ) -> None:
         self._definition = opened.definition
         self._book = opened.ledger.copies
@@ -129,7 +136,7 @@ class Copies:
         self._stop = stop
         self._impossible = 0
         self._refused: list[NotTakenError] = []
-        self.place = copy_place(opened.definition, account)
+        self.place = None if drafts else copy_place(opened.definition, account)
 
     def announced(self, plan: Plan) -> Plan:
         """Say in the plan where copies go, and how many are missing."""

@@ -117,6 +117,8 @@ class Plan(Struct, frozen=True):
     pipeline: str = "auto"
     """How messages may overlap on the wire: ``auto``, ``off``, ``overlap`` or ``window``."""
     sessions: int = 1
+    drafts: bool = False
+    """The messages go to the Drafts folder of the sender's mailbox; nothing is sent."""
     in_doubt: tuple[int, ...] = ()
     """Rows (the first few) that a person has to decide about."""
     warnings: tuple[str, ...] = ()

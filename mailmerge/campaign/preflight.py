@@ -19,6 +19,7 @@ from mailmerge.campaign.suppression_store import store_path
 from mailmerge.check.diagnostics import DiagnosticCollector
 from mailmerge.config.accounts import sender_allowed
 from mailmerge.errors import CampaignFileError, CampaignHalted, TemplateError
+from mailmerge.ledger.schema import sync_folder
 from mailmerge.model import Counts, Diagnostic, Place, Status
 from mailmerge.suggest import suggested
 from mailmerge.text import plural, printable
@@ -223,3 +224,18 @@ class HaltWatch:
         except CampaignHalted as error:
             return error
         return None
+
+
+_SET_BACK = 60.0
+"""Seconds that the clock may be behind the last run before the plan says so."""
+
+
+def machine_warnings(definition: Definition, ledger: LedgerReader, clock: Clock) -> Iterator[str]:
+    """Say what of this machine may cost the ledger or the order of its times."""
+    synced = sync_folder(definition.workspace.folder)
+    if synced:
+        yield f"the ledger lies in a {synced} folder: another machine may replace it with an old copy"
+    last = ledger.last_run()
+    behind = ((last.ended or last.started) - clock.now()).total_seconds() if last else 0.0
+    if behind > _SET_BACK:
+        yield f"this machine's clock is {behind:,.0f} s behind the end of the last run: is it right?"

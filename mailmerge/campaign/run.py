@@ -24,16 +24,16 @@ from mailmerge.campaign.connect import (
     server_profile,
 )
 from mailmerge.campaign.copies import Copies
+from mailmerge.campaign.drafts import Drafter, way_of
 from mailmerge.campaign.opening import Access, account_key, open_run
 from mailmerge.campaign.planning import Planning, not_kept, plan_cache
-from mailmerge.campaign.preflight import HaltWatch, examine, refuse_halted, refuse_if_broken
+from mailmerge.campaign.preflight import HaltWatch, examine, machine_warnings, refuse_halted, refuse_if_broken
 from mailmerge.campaign.repeats import RepeatGuard, written_before
 from mailmerge.campaign.standing import stamp_of, troubled_last
 from mailmerge.clock import SystemClock
 from mailmerge.errors import AuthError, CampaignFileError, LedgerError, MailmergeError, PlanDamaged, RowError
 from mailmerge.ledger.account_usage import QuotaRefusal
 from mailmerge.ledger.locks import LockWait
-from mailmerge.ledger.schema import sync_folder
 from mailmerge.model import Status
 from mailmerge.recipients import parse_rows
 from mailmerge.recipients.suppression import OptOutWatch
@@ -69,8 +69,6 @@ if TYPE_CHECKING:
 
     Connect = Callable[[], Connection]
 
-_SET_BACK = 60.0
-"""Seconds that the clock may be behind the last run before the plan says so."""
 _ROWS_NAMED = 10
 _TELL_FROM = 2.0
 """Seconds from which on a wait is told."""
@@ -92,6 +90,8 @@ class SendRequest(Struct, frozen=True):
     """Wait for deferred rows and long pauses instead of ending."""
     accept_changes: bool = False
     """Go on although the message is another one than that of rows already accepted."""
+    drafts: bool = False
+    """Put the messages into the Drafts folder of the account's mailbox instead of sending them."""
     keep_plan: bool = False
     """Keep the finished messages in the cache folder when nothing is left to send."""
     accept_repeats: bool = False
@@ -142,7 +142,7 @@ def send(
         run = Run(
             opened, request, account, clock=clock, stop=stop, observe=observe, listener=listener, kept=kept
         )
-        copies = Copies(opened, account, request.ask_secret, stop)
+        copies = Copies(opened, account, request.ask_secret, stop, drafts=request.drafts)
         plan = copies.announced(run.plan())
         if not confirm(plan) or request.dry_run:
             return None
@@ -280,7 +280,8 @@ class Run:
             notices=notices,
             first=first,
             last=last,
-            via=f"{account.host} as {account.user}" if account.user else account.host,
+            via=way_of(account, drafts=self._request.drafts),
+            drafts=self._request.drafts,
             rates=self._rates,
             per_domain=self._send.per_domain,
             pipeline=account.pipeline,
@@ -289,7 +290,7 @@ class Run:
             quota_used=self._quota_used(),
             deferred_until=self._standing.next_due(),
             in_doubt=_rows_in_doubt(self._standing),
-            warnings=(*plan.warnings, *self._warnings()),
+            warnings=(*plan.warnings, *machine_warnings(self._definition, self._ledger, self._clock)),
         )
 
     def _refuse_changes(self) -> None:
@@ -338,15 +339,6 @@ class Run:
     def _quota_used(self) -> int:
         left = self._quota.left() if self._quota else None
         return 0 if left is None or self._account.quota is None else self._account.quota.count - left
-
-    def _warnings(self) -> Iterator[str]:
-        synced = sync_folder(self._definition.workspace.folder)
-        if synced:
-            yield f"the ledger lies in a {synced} folder: another machine may replace it with an old copy"
-        last = self._ledger.last_run()
-        behind = ((last.ended or last.started) - self._clock.now()).total_seconds() if last else 0.0
-        if behind > _SET_BACK:
-            yield f"this machine's clock is {behind:,.0f} s behind the end of the last run: is it right?"
 
     # --- execute --------------------------------------------------------------------------------------
 
@@ -423,6 +415,8 @@ class Run:
     def _passes(self, plan: Plan, connect: Connect) -> RunEnd:
         """Go through the list, and again as rows become due, if the run is to wait for that."""
         end = RunEnd(Reason.FINISHED)
+        if self._request.drafts:
+            return self._draft()
         if plan.to_send:
             end = self._refused_before() or self._pass(connect)
         while end.reason is Reason.FINISHED and self._failure is None and self._sleep_until_due():
@@ -430,6 +424,14 @@ class Run:
         if end.reason is Reason.FINISHED and self._request.wait and self._stop.is_set():
             end = replace(end, reason=Reason.INTERRUPTED, message="stopped on request")
         return end
+
+    def _draft(self) -> RunEnd:
+        self._ledger.note_version(self._composer.version, self._composer.parts)
+        asking, told = self._request.ask_secret, self._observe
+        drafter = Drafter(
+            self._definition, self._account, self._ledger, self._clock, self._stop, told, asking
+        )
+        return drafter.run(self._work(), self._opted_out, self._held_until)
 
     def _pass(self, connect: Connect) -> RunEnd:
         """Go through the list once."""

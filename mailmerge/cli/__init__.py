@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 COMMANDS = {
     "Start": ("init", "providers", "login", "logout"),
     "Look": ("check", "preview"),
-    "Send": ("rehearse", "test", "send"),
+    "Send": ("rehearse", "test", "send", "drafts"),
     "After": ("status", "report", "bounces", "resolve", "requeue", "purge", "ledger"),
     "Tools": ("suppress", "explain", "schema", "completion"),
 }
 _MODULES = {
-    **dict.fromkeys(("rehearse", "test"), "send"),
+    **dict.fromkeys(("rehearse", "test", "drafts"), "send"),
     **dict.fromkeys((name for name in COMMANDS["After"] if name != "bounces"), "after"),
     "logout": "login",
     **dict.fromkeys(("providers", "explain", "schema"), "reference"),
@@ -43,6 +43,7 @@ SUMMARIES = {
     "rehearse": "Simulate the whole run with a built-in server; nothing leaves this machine.",
     "test": "Send the messages of chosen rows to yourself only.",
     "send": "Show the plan, ask, send, and report; run again to continue.",
+    "drafts": "Put the messages into your Drafts folder instead of sending them.",
     "status": "Show the status of every row.",
     "report": "Write the report page and the result files again.",
     "bounces": "Read the mail that came back, and record which rows bounced.",

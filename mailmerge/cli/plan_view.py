@@ -37,7 +37,7 @@ def lines(plan: Plan, resolve: str = "") -> Iterator[str]:
     for notice in plan.notices:
         yield f"            {notice}"
     yield f"  List      {plan.source}: {plan.understanding}{not_rows(plan)}"
-    yield f"  Send      {_send(plan)}"
+    yield f"  {'Drafts' if plan.drafts else 'Send':<9} {_send(plan)}"
     if plan.files:
         yield f"  Files     {attachments(plan.files)}"
     if plan.to_send:
@@ -52,8 +52,9 @@ def lines(plan: Plan, resolve: str = "") -> Iterator[str]:
     if plan.deferred_until:
         deferred = plan.counts[Status.DEFERRED]
         yield f"  Deferred  {plural(deferred, 'row')}; the first is due at {clock_time(plan.deferred_until)}"
-    yield f"  Pace      {_pace(plan)}"
-    yield from _session(plan)
+    if not plan.drafts:
+        yield f"  Pace      {_pace(plan)}"
+        yield from _session(plan)
     yield f"  Checked   {_checked(plan)}"
     for warning in plan.warnings:
         yield f"  Note      {warning}"

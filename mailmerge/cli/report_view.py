@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _COLOURS = {
     Status.ACCEPTED: "green",
+    Status.DRAFTED: "green",
     Status.REJECTED: "red",
     Status.EXPIRED: "red",
     Status.BOUNCED: "red",

@@ -173,21 +173,35 @@ def send(**options: Any) -> int:
     return sending.run(load_campaign(options))
 
 
+@click.command("drafts")
+@campaign_argument
+@options_of("drafts")
+def drafts(**options: Any) -> int:
+    """Put the messages into the Drafts folder of your mailbox, for you to send.
+
+    The account's `imap` says where that is. Plan, question and results are those of send, and the state is
+    "drafted"; send leaves such rows alone. Running the same command again continues.
+    """
+    drafting = SendCommand(options, drafts=True)
+    return drafting.run(load_campaign(options))
+
+
 class SendCommand:
     """What was asked for on the command line; takes its own options out of *options*."""
 
-    def __init__(self, options: dict[str, Any]) -> None:
+    def __init__(self, options: dict[str, Any], *, drafts: bool = False) -> None:
+        self.drafts = drafts
         self.rows: str | None = options.pop("rows")
         self.limit: int | None = options.pop("limit")
         self.jobs: Jobs = options.pop("jobs")
         self.dry_run: bool = options.pop("dry_run")
-        self.wait: bool = options.pop("wait")
+        self.wait: bool = options.pop("wait", False)
         self.wait_lock: float = options.pop("wait_lock")
         self.accept_changes: bool = options.pop("accept_changes")
         self.accept_repeats: bool = options.pop("accept_repeats")
-        self.keep_plan: bool = options.pop("keep_plan")
+        self.keep_plan: bool = options.pop("keep_plan", False)
         self.ca_file: Path | None = options.pop("accounts_ca_file")
-        self.transcript: Path | None = options.pop("transcript")
+        self.transcript: Path | None = options.pop("transcript", None)
         self.skip_invalid: bool = options.pop("skip_invalid")
         self.yes: bool = options.pop("yes")
         self.as_json: bool = options.pop("as_json")
@@ -213,6 +227,7 @@ class SendCommand:
             wait_lock=self.wait_lock,
             accept_changes=self.accept_changes,
             accept_repeats=self.accept_repeats,
+            drafts=self.drafts,
             keep_plan=self.keep_plan,
             ca_file=self.ca_file,
             transcript=self.transcript,
@@ -235,10 +250,16 @@ class SendCommand:
         if self.dry_run:
             note("Dry run: nothing was sent or recorded.")
             return False
-        agreed = plan.to_send == 0 or (self._unattended(plan) if self.yes else _typed(plan.to_send))
+        agreed = plan.to_send == 0 or (
+            self._unattended(plan) if self.yes else _typed(plan.to_send, self._doing)
+        )
         if agreed:
             self.bar.begin(plan.to_send)
         return agreed
+
+    @property
+    def _doing(self) -> str:
+        return "put into Drafts" if self.drafts else "send"
 
     def _unattended(self, plan: Plan) -> bool:
         if plan.statuses[Status.INVALID] and not self.skip_invalid:
@@ -253,12 +274,15 @@ _ANSWERS = 3
 """How many numbers a person may type before it is taken for a no."""
 
 
-def _typed(count: int) -> bool:
+def _typed(count: int, doing: str) -> bool:
     """Ask for the number of messages; another one is asked for again, a few times."""
     note("")
     for left in reversed(range(_ANSWERS)):
         answer = click.prompt(
-            "Type the number of messages to send, or Enter to stop", default="", show_default=False, err=True
+            f"Type the number of messages to {doing}, or Enter to stop",
+            default="",
+            show_default=False,
+            err=True,
         )
         typed = answer.strip()
         if typed.replace(",", "") == str(count):

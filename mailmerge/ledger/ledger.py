@@ -53,7 +53,7 @@ UPDATE delivery SET superseded_by = ?3 WHERE campaign = ?1 AND (key = ?2 OR supe
 # A row that was written to before anybody was corrected to it is somebody else.
 _SOMEBODY_ELSE = """
 SELECT 1 FROM delivery d WHERE d.campaign = ?1 AND d.key = ?2
-    AND d.status IN ('accepted', 'bounced', 'in_doubt', 'handing_over')
+    AND d.status IN ('accepted', 'bounced', 'drafted', 'in_doubt', 'handing_over')
     AND NOT EXISTS (SELECT 1 FROM delivery o WHERE o.campaign = ?1 AND o.superseded_by = ?2)
 """
 _SUPERSEDED = """
@@ -61,13 +61,17 @@ UPDATE delivery SET status = 'duplicate', next_at = NULL, note = 'superseded by 
 WHERE campaign = ?1 AND superseded_by <> ''
     AND status IN ('pending', 'deferred', 'rejected', 'expired', 'bounced')
     AND EXISTS (SELECT 1 FROM delivery s WHERE s.campaign = ?1 AND s.key = delivery.superseded_by
-        AND s.status IN ('accepted', 'bounced', 'in_doubt'))
+        AND s.status IN ('accepted', 'bounced', 'drafted', 'in_doubt'))
 """
 _PURGE_DELIVERIES = """
 UPDATE delivery SET key = hashed(key), note = '',
     superseded_by = CASE superseded_by WHEN '' THEN '' ELSE hashed(superseded_by) END WHERE campaign = ?
 """
 _PURGE_BOUNCES = "UPDATE bounce SET key = hashed(key), words = '' WHERE campaign = ?"
+_WITHOUT_ANSWER = """
+SELECT d.key, a.message_id FROM delivery d JOIN attempt a ON a.id = d.attempt
+WHERE d.campaign = ? AND d.status = 'in_doubt' AND a.connection = ?
+"""
 _FORGET_COUNTS = "UPDATE campaign SET counts = '' WHERE id = ?"
 _PURGE_CAMPAIGN = """
 UPDATE campaign SET secret = zeroblob(32), purged = ?, standing = '', bookmark = '', counts = '' WHERE id = ?
@@ -298,6 +302,14 @@ class Ledger(LedgerReader):
         )
         return self._move(keys, accepted if as_accepted else again, "status = 'in_doubt'")
 
+    def without_answer(self, connection: str) -> list[tuple[str, str]]:
+        """Give key and Message-ID of the rows in doubt that were handed over on this *connection*."""
+        return self._db.rows(_WITHOUT_ANSWER, (self._id, connection))
+
+    def found_drafts(self, keys: Iterable[str]) -> int:
+        """Settle rows in doubt whose messages are in the Drafts folder; return how many."""
+        return self._move(keys, "status = 'drafted', note = 'found in Drafts'", "status = 'in_doubt'")
+
     def requeue(self, keys: Iterable[str] | None, *, accepted: bool = False) -> int:
         """Make rejected, expired and bounced rows (None: all) pending: a new message, their tries forgotten.
 
@@ -310,7 +322,11 @@ class Ledger(LedgerReader):
 
         """
         self.bounces.go_on()
-        which = "status = 'accepted'" if accepted else "status IN ('rejected', 'expired', 'bounced')"
+        which = (
+            "status IN ('accepted', 'drafted')"
+            if accepted
+            else "status IN ('rejected', 'expired', 'bounced')"
+        )
         return self._move(keys, f"{_ANEW}, note = 'requeued'", which)
 
     def _move(self, keys: Iterable[str] | None, change: str, which: str) -> int:

@@ -187,7 +187,8 @@ _SET_BACK = 60.0
 _VERSIONS = """
 SELECT v.digest, v.parts, v.noted, d.n FROM version v JOIN (
     SELECT version, count(*) AS n, max(attempt) AS latest FROM delivery
-    WHERE campaign = ?1 AND status IN ('accepted', 'bounced') GROUP BY version) d ON d.version = v.id
+    WHERE campaign = ?1 AND status IN ('accepted', 'bounced', 'drafted') GROUP BY version) d
+ON d.version = v.id
 ORDER BY d.latest
 """
 _LAST_RUN = """
@@ -199,11 +200,12 @@ WHERE campaign = ? AND kind = ? ORDER BY id DESC LIMIT 1
 _TAKEN = """
 SELECT d.key, a.address, coalesce(v.digest, ''), a.row_digest FROM delivery d
 JOIN attempt a ON a.id = d.attempt LEFT JOIN version v ON v.id = d.version
-WHERE d.campaign = ? AND d.status IN ('accepted', 'bounced', 'in_doubt', 'handing_over')
+WHERE d.campaign = ? AND d.status IN ('accepted', 'bounced', 'drafted', 'in_doubt', 'handing_over')
 """
 _SENT = """
 SELECT id, frozen, address, at, status = 'handing_over' FROM attempt
-WHERE campaign = ? AND id > ? AND status IN ('accepted', 'in_doubt', 'handing_over') ORDER BY id LIMIT ?
+WHERE campaign = ? AND id > ? AND status IN ('accepted', 'drafted', 'in_doubt', 'handing_over')
+ORDER BY id LIMIT ?
 """
 
 IN_DOUBT = (Status.IN_DOUBT, Status.HANDING_OVER)

@@ -155,7 +155,7 @@ class Aggregates:
         WITH ranked AS (
             SELECT d.key, d.status, a.code, a.enhanced,
                 row_number() OVER (PARTITION BY d.status, a.code, a.enhanced ORDER BY a.row) AS place
-            FROM {_CONTACTED} AND d.status <> 'accepted')
+            FROM {_CONTACTED} AND d.status NOT IN ('accepted', 'drafted'))
         SELECT status, code, enhanced, key FROM ranked WHERE place <= ?2
         """
         found = list(self._rows(query, ROWS_NAMED))

@@ -29,6 +29,7 @@ SERIES: Mapping[str, str] = {
     "rejected": "rejected",
     "bounced": "bounced",
     "in_doubt": "in doubt",
+    "drafted": "drafted",
 }
 """The kinds of outcome that charts tell apart, from the base line upwards, and what they are called."""
 
@@ -41,6 +42,7 @@ _SERIES_OF = {
     Status.BOUNCED: "bounced",
     Status.IN_DOUBT: "in_doubt",
     Status.HANDING_OVER: "in_doubt",
+    Status.DRAFTED: "drafted",
 }
 _PAUSE_WIDTH = 3
 """A pause is as wide as so many bins, but never a large part of the chart."""

@@ -38,7 +38,7 @@ IN_DOUBT_NAMED = 12
 _TILES: tuple[tuple[str, str, tuple[Status, ...]], ...] = (
     ("accepted", "accepted", (Status.ACCEPTED,)),
     ("rejected", "rejected", (Status.REJECTED, Status.EXPIRED, Status.BOUNCED)),
-    ("deferred", "to be sent", (Status.DEFERRED, Status.PENDING)),
+    ("deferred", "to be sent", (Status.DEFERRED, Status.PENDING, Status.DRAFTED)),
     ("in_doubt", "in doubt", (Status.IN_DOUBT, Status.HANDING_OVER)),
     ("invalid", "invalid", (Status.INVALID,)),
     ("left_out", "left out", (Status.SUPPRESSED, Status.DUPLICATE, Status.SKIPPED)),
@@ -53,6 +53,7 @@ _DETAILS = {
     Status.BOUNCED: "{} bounced",
     Status.DEFERRED: "{} deferred",
     Status.PENDING: "{} pending",
+    Status.DRAFTED: "{} drafted",
     Status.IN_DOUBT: "",
     Status.HANDING_OVER: "{} handing over",
     Status.INVALID: "cannot become a message",

@@ -32,6 +32,7 @@ WORDS = {
     Status.EXPIRED: "expired",
     Status.BOUNCED: "bounced",
     Status.IN_DOUBT: "in doubt",
+    Status.DRAFTED: "drafted",
     Status.PENDING: "pending",
     Status.HANDING_OVER: "handing over",
     Status.INVALID: "invalid",

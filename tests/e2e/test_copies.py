@@ -195,3 +195,78 @@ def test_unsent_messages_are_drafts_for_a_mail_program(mailmerge):
         assert draft.get_payload() == message.get_payload()
     assert "X-Unsent" not in next(plain.glob("*.eml")).read_text()
     assert mailmerge("preview", "spring", "--unsent").code == 2
+
+
+# --- drafts -----------------------------------------------------------------------------------------------
+
+DRAFTS = "Entwuerfe"
+
+
+def test_messages_become_drafts_and_are_not_sent_again(mailmerge, relay, dovecot):
+    """Plan, limit, results and suggestion are those of a run; `send` leaves drafted rows alone."""
+    imap = dovecot()
+    campaign = mailmerge.campaign(campaign_toml=BCC)
+    account(mailmerge, relay, imap)
+
+    first = mailmerge("drafts", "spring", "--yes", "--rows", "2")
+    done = mailmerge("drafts", "spring", "--yes")
+    sent = mailmerge("send", "spring", "--yes")
+
+    assert (first.code, done.code, sent.code) == (0, 0, 0), first
+    assert "Drafts at localhost" in first.err
+    assert "1 drafted" in first.out, first
+    assert statuses(campaign) == ["drafted"] * 3
+    kept = imap.messages(DRAFTS)
+    assert {frozenset(flags.split()) for flags, _ in kept} == {frozenset({r"\Draft", r"\Seen"})}
+    assert [message_from_bytes(content)["Subject"] for _, content in kept] == list(EVERYBODY.values())
+    assert {message_from_bytes(content)["Bcc"] for _, content in kept} == {"boss@example.org"}
+    assert imap.messages(SENT) == []
+    assert relay.messages == []
+    assert "3  drafted" in mailmerge("status", "spring").out
+    (campaign / "people.csv").write_text("email,name\nana@example.com,Ana\n")
+    renamed = mailmerge("send", "spring", "--yes", "--name", "other", "--set", "message.bcc=boss@example.org")
+    one_error(renamed, "C472")
+
+
+def test_f15_drafts_of_a_killed_run_are_looked_up_in_the_folder(mailmerge, relay, dovecot):
+    """One got no answer and is there: it is drafted. One that a person has sent since stays in doubt."""
+    imap = dovecot()
+    campaign = mailmerge.campaign()
+    front = ImapFront(imap, 1, cut=False)
+    account(mailmerge, relay, front)
+    process = mailmerge.start("drafts", "spring", "--yes")
+    assert front.reached.wait(20)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    front.stop()
+
+    front = ImapFront(imap, 0, cut=True)
+    account(mailmerge, relay, front)
+    dropped = mailmerge("drafts", "spring", "--yes")
+    front.stop()
+    assert dropped.code == 4, dropped
+    assert statuses(campaign) == ["drafted", "drafted", "in_doubt"]
+    account(mailmerge, relay, imap)
+    after = mailmerge("drafts", "spring", "--yes")
+
+    assert after.code == 0, after
+    assert statuses(campaign) == ["drafted"] * 3
+    assert subjects_in(imap, DRAFTS) == list(EVERYBODY.values())
+
+
+def test_f15_a_mailbox_that_takes_no_more_drafts_ends_the_run(mailmerge, relay, dovecot):
+    """What it did not take is pending, and the same command goes on."""
+    full, imap = dovecot(SPECIAL_USE + FULL), dovecot("")
+    campaign = mailmerge.campaign()
+    account(mailmerge, relay, full)
+    stopped = mailmerge("drafts", "spring", "--yes")
+    assert stopped.code == 5, stopped
+    assert statuses(campaign) == ["drafted", "pending", "pending"]
+    assert "mailmerge drafts spring" in stopped.out, stopped
+    account(mailmerge, relay, imap, imap=None)
+    one_error(mailmerge("drafts", "spring", "--yes"), "B840")
+    account(mailmerge, relay, imap)
+    done = mailmerge("drafts", "spring", "--yes")
+
+    assert done.code == 0, done
+    assert subjects_in(imap, "Drafts") == ["Hello Bo", "Hello Cy"]

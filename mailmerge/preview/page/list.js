@@ -5,9 +5,9 @@ const SPARE_ROWS = 6;
 // Shapes of what was found, and of the states; a pending row has no badge.
 const SHAPES = {
   error: "error", warning: "warning", invalid: "error", duplicate: "duplicate", suppressed: "suppressed", skipped: "suppressed",
-  accepted: "ok", rejected: "error", expired: "error", bounced: "error", deferred: "deferred", in_doubt: "doubt", handing_over: "deferred",
+  accepted: "ok", rejected: "error", expired: "error", bounced: "error", drafted: "ok", deferred: "deferred", in_doubt: "doubt", handing_over: "deferred",
 };
-const CONTACTED = ["accepted", "rejected", "expired", "bounced", "deferred", "in_doubt", "handing_over"];
+const CONTACTED = ["accepted", "rejected", "expired", "bounced", "drafted", "deferred", "in_doubt", "handing_over"];
 const stateWord = (status) => status.replace("_", " ");
 
 let shown = [];
