@@ -90,6 +90,7 @@ class SecretStore:
         entry = {"service": service, "user": user, "secret": secret}
         files.private_folder(path.parent)
         files.write_file(path, json.dumps(entry, ensure_ascii=False).encode())
+        _remove_from_keyring(service, user)  # an older one there would be found first
         return str(path)
 
     def forget(self, service: str, user: str) -> list[str]:

@@ -927,6 +927,22 @@ def test_an_address_of_an_account_means_the_account(tmp_path: Path) -> None:
     assert choose("bo@gmail.com", environment).name == "gmail"
 
 
+def test_a_secret_kept_in_a_file_takes_the_place_of_one_in_the_keyring(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The keyring is asked first: what it had would be used for ever."""
+    kept = {("mailmerge x", "me"): "old"}
+    keyring = types.ModuleType("keyring")
+    keyring.get_password = lambda service, user: kept.get((service, user))  # type: ignore[attr-defined]
+    keyring.delete_password = lambda service, user: kept.pop((service, user))  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "keyring", keyring)
+    store = SecretStore(tmp_path)
+    store.keep("mailmerge x", "me", "new", in_file=True)
+    found = store.find("mailmerge x", "me")
+    assert found is not None
+    assert found[0] == "new"
+
+
 def test_a_keyring_that_fails_in_its_own_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows' raises an error of its own for a long secret; nothing of the secret is told."""
 
