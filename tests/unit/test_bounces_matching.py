@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from mailmerge.ledger.ledger import Ledger
 from mailmerge.ledger.registry import CampaignRegistry
 from mailmerge.sandbox import SandboxServer
 from reports import answer, complaint, delivery_report
+from servers.programs import unmeasured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -292,9 +294,14 @@ def test_a_mark_is_taken_once(sent: Sent) -> None:
         assert other.bounces.halted == ""
 
 
-def _read(folder: Path, box: Path, environ: dict[str, str], found: multiprocessing.Queue[int]) -> None:
-    campaign = Campaign.load(folder, {"account": "a"}, environ=environ)
-    found.put(campaign.bounces(BounceRequest(eml=box)).bounced)
+READ = """
+import os, sys
+from pathlib import Path
+from mailmerge import BounceRequest, Campaign
+
+campaign = Campaign.load(Path(sys.argv[1]), {"account": "a"}, environ=dict(os.environ))
+print(campaign.bounces(BounceRequest(eml=Path(sys.argv[2]))).bounced)
+"""
 
 
 def test_two_processes_count_a_report_once(sent: Sent) -> None:
@@ -304,16 +311,11 @@ def test_two_processes_count_a_report_once(sent: Sent) -> None:
     for number, address in enumerate(sent.rows):
         report = delivery_report(sent.id(address), address=address, number=number)
         (box / f"{number}.eml").write_bytes(report)
-    context = multiprocessing.get_context("spawn")
-    found: multiprocessing.Queue[int] = context.Queue()
-    arguments = (sent.folder / "spring", box, sent.environ, found)
-    processes = [context.Process(target=_read, args=arguments) for _ in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(60)
+    command = [sys.executable, "-P", "-c", READ, str(sent.folder / "spring"), str(box)]
+    environ = {**unmeasured(), **sent.environ}
+    processes = [subprocess.Popen(command, env=environ, stdout=subprocess.PIPE) for _ in range(2)]
 
-    assert sum(found.get(timeout=10) for _ in processes) == 3
+    assert sum(int(process.communicate(timeout=60)[0]) for process in processes) == 3
     assert set(sent.states().values()) == {"bounced"}
     assert sent.suppressed().count("bounces: hard") == 3
 
