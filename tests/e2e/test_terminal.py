@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import threading
 
 import pytest
 
@@ -186,12 +187,17 @@ def test_a24_a_run_in_the_background_does_not_hear_ctrl_c(mailmerge):
 def test_a24_second_signal_leaves_at_once(mailmerge):
     """Whoever cannot wait leaves a row in doubt: it is named, and only sent again if told."""
     campaign = mailmerge.campaign()
-    with FaultServer({"content": {2: faultd.hang}}) as server:
+    handed_over = threading.Event()
+
+    def hang(peer: faultd.Peer) -> None:
+        handed_over.set()
+        faultd.hang(peer)
+
+    with FaultServer({"content": {2: hang}}) as server:
         mailmerge.account(server)
         process = mailmerge.start("send", "spring", "--yes", "--pipeline", "off")
         try:
-            assert server.wait_for(lambda: server.verbs().count("DATA") == 2, 10)
-            wait_until(lambda: server.octets > 0 and len(server.accepted) == 1, "the first one accepted")
+            assert handed_over.wait(20)
             process.send_signal(signal.SIGINT)
             with pytest.raises(subprocess.TimeoutExpired):
                 process.wait(0.5)
