@@ -203,7 +203,7 @@ def _show_steps(provider: Provider, *, oauth: bool) -> None:
     steps = provider.oauth_steps if oauth else provider.steps
     what = "register an application once" if oauth else f"how to get the {provider.secret}"
     note(f"{provider.title}: {what}")
-    for line in numbered(steps):
+    for line in (*numbered(steps), *numbered(() if oauth else provider.steps_zh)):
         note(line)
     note(f"  Page: {provider.oauth.page if oauth and provider.oauth else provider.page}")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+import zipfile
 from decimal import Decimal
 from typing import Any
 from xml.sax.saxutils import escape
@@ -71,6 +73,16 @@ def test_any_table_of_texts_comes_back_from_a_workbook(tmp_path_factory, rows):
     assert [list(one.values) for one in open_list(path)] == rows
 
 
+@settings(max_examples=50, deadline=None)
+@given(rows=st.lists(st.lists(st.one_of(CELLS, NAMES), min_size=2, max_size=2), min_size=1, max_size=5))
+def test_any_table_of_texts_comes_back_from_an_open_document(tmp_path_factory, rows):
+    """Blanks, tabs and line breaks, too, have elements of their own there."""
+    rows = [[f"p{at}@x.org", *row] for at, row in enumerate(rows)]
+    cells = [[_text(text) for text in row] for row in [["email", "one", "two"], *rows]]
+    path = _ods(tmp_path_factory.getbasetemp() / "any.ods", cells)
+    assert [list(one.values) for one in open_list(path)] == rows
+
+
 PEOPLE = [
     {"email": "ana@example.org", "name": "Ana Müller", "zip": "00716", "amount": Decimal("1234.50")},
     {"email": "bo@example.org", "name": "伟 <b>&", "zip": "01067", "amount": Decimal("9.00")},
@@ -101,31 +113,62 @@ def _xlsx(folder):
     return path
 
 
-def _fods(folder):
-    """Write a flat OpenDocument sheet by hand: the shown text stands beside the value."""
+def _people():
+    """Give the people as cells of OpenDocument: the shown text stands beside the value."""
     rows = [[_text(cell) for cell in PEOPLE[0]]]
     rows += [
         [*(_text(str(cell)) for cell in list(one.values())[:3]), _number(one["amount"], text)]
         for one, text in zip(PEOPLE, SHOWN, strict=True)
     ]
+    return rows
+
+
+OPEN_DOCUMENT = "application/vnd.oasis.opendocument.spreadsheet"
+
+
+def _document(rows, element):
+    """Write rows of cells as the XML of an OpenDocument sheet."""
     table = "".join(f"<table:table-row>{''.join(row)}</table:table-row>" for row in rows)
     spaces = " ".join(
         f'xmlns:{name}="urn:oasis:names:tc:opendocument:xmlns:{name}:1.0"'
         for name in ("office", "table", "text")
     )
-    path = folder / "people.fods"
-    path.write_text(
-        f'<?xml version="1.0" encoding="UTF-8"?><office:document {spaces} office:version="1.2" '
-        'office:mimetype="application/vnd.oasis.opendocument.spreadsheet"><office:body><office:spreadsheet>'
+    return (
+        f'<?xml version="1.0" encoding="UTF-8"?><office:{element} {spaces} office:version="1.2" '
+        f'office:mimetype="{OPEN_DOCUMENT}"><office:body><office:spreadsheet>'
         f'<table:table table:name="People">{table}</table:table></office:spreadsheet></office:body>'
-        "</office:document>",
-        "utf-8",
+        f"</office:{element}>"
     )
+
+
+def _fods(folder):
+    path = folder / "people.fods"
+    path.write_text(_document(_people(), "document"), "utf-8")
+    return path
+
+
+def _ods(path, rows):
+    """Write a packed OpenDocument sheet (OpenDocument 1.2, part 3)."""
+    manifest = (
+        '<manifest:manifest xmlns:manifest="urn:oasis:names:tc:opendocument:xmlns:manifest:1.0">'
+        f'<manifest:file-entry manifest:full-path="/" manifest:media-type="{OPEN_DOCUMENT}"/>'
+        '<manifest:file-entry manifest:full-path="content.xml" manifest:media-type="text/xml"/>'
+        "</manifest:manifest>"
+    )
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("mimetype", OPEN_DOCUMENT)
+        archive.writestr("content.xml", _document(rows, "document-content"))
+        archive.writestr("META-INF/manifest.xml", manifest)
     return path
 
 
 def _text(text):
-    return f'<table:table-cell office:value-type="string"><text:p>{escape(text)}</text:p></table:table-cell>'
+    """Write a text cell: runs of blanks, tabs and line breaks have elements of their own."""
+    inner = escape(text)
+    inner = re.sub(" +", lambda blanks: f'<text:s text:c="{len(blanks[0])}"/>', inner)
+    inner = inner.replace("\t", "<text:tab/>")
+    paragraphs = "".join(f"<text:p>{line}</text:p>" for line in inner.split("\n"))
+    return f'<table:table-cell office:value-type="string">{paragraphs}</table:table-cell>'
 
 
 def _number(value, text):
@@ -166,6 +209,7 @@ def test_the_same_list_makes_the_same_messages(tmp_path, monkeypatch):
         _csv(tmp_path, "\t", "utf-16"),
         _xlsx(tmp_path),
         _fods(tmp_path),
+        _ods(tmp_path / "people.ods", _people()),
     ]
     options: Any = {
         "subject": "Hello {{ name }}",
