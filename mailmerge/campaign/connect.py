@@ -262,7 +262,7 @@ class _SecretFinder:
         self._asked = 0
         self._fresh = 1
         """How many sign-ins may use the token that is there."""
-        self._tokens = _token_source(account, environment, give_up) if account.auth == "oauth" else None
+        self._tokens = token_source(account, environment, give_up) if account.auth == "oauth" else None
         self._secret = None if account.secret is not None else self._find("")
 
     def reveal(self) -> str:
@@ -313,7 +313,10 @@ class _SecretFinder:
         )
 
 
-def _token_source(account: Account, environment: Environment, give_up: Callable[[], bool]) -> TokenSource:
+def token_source(
+    account: Account, environment: Environment, give_up: Callable[[], bool] = lambda: False
+) -> TokenSource:
+    """Give what keeps and renews the tokens of an account with ``auth = "oauth"``."""
     from mailmerge.sign_in.tokens import TokenSource
 
     folder = user_state_folder(environment.real)

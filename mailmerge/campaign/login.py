@@ -5,29 +5,26 @@ Each step is a call of its own, so that a terminal, a window or a script can sho
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from mailmerge.addresses import AddressError, parse_address_list
-from mailmerge.campaign.connect import connection_factory
-from mailmerge.campaign.workspace import user_state_folder
+from mailmerge.campaign.connect import connection_factory, token_source
 from mailmerge.config.account_secrets import entry_of, secret_store
 from mailmerge.config.accounts import account_names, default_config_path, resolve_account
 from mailmerge.errors import AuthError, CampaignFileError
 from mailmerge.providers import find_provider, provider_for_address
-from mailmerge.sign_in.oauth import OAuthClient, endpoints_of
-from mailmerge.sign_in.tokens import Registration, TokenSource
+from mailmerge.sign_in.oauth import client_of
+from mailmerge.sign_in.tokens import Registration
 
 if TYPE_CHECKING:
     from mailmerge.addresses import Address
     from mailmerge.config.accounts import Account
     from mailmerge.config.environment import Environment
     from mailmerge.providers import Provider
-    from mailmerge.sign_in.oauth import Tokens
-
-Kind = Literal["password", "oauth"]
+    from mailmerge.sign_in.oauth import OAuthClient, Tokens
 
 
 class Choice(Struct, frozen=True):
@@ -104,7 +101,7 @@ class Login:
         self.account = account
         self._environment = environment
         self._store = secret_store(environment)
-        self._tokens = TokenSource(account, self._store, user_state_folder(environment.real))
+        self._tokens = token_source(account, environment)
 
     def reach(self) -> tuple[str, ...]:
         """Connect and secure the connection, without signing in; say each step in words.
@@ -171,10 +168,7 @@ class Login:
             SessionError: the issuer does not say where.
 
         """
-        account = self.account
-        return OAuthClient(
-            endpoints_of(account), account.client_id or "", client_secret, account=account.name
-        )
+        return client_of(self.account, client_secret)
 
     def keep_tokens(self, tokens: Tokens, client_secret: str, *, in_file: bool) -> str:
         """Keep what the sign-in gave; say in words where it is.

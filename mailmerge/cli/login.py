@@ -12,6 +12,7 @@ from mailmerge.cli.options import options_of
 from mailmerge.cli.output import interactive, note, out, show_diagnostics
 from mailmerge.cli.reference import numbered
 from mailmerge.errors import AuthError, CampaignFileError, MailmergeError
+from mailmerge.masking import Secret
 from mailmerge.suggest import Invocation, suggested
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from mailmerge.config.accounts import Account
     from mailmerge.config.environment import Environment
     from mailmerge.providers import Provider
-    from mailmerge.sign_in.oauth import Tokens
+    from mailmerge.sign_in.oauth import OAuthClient, Tokens
 
 _KEYS: Final = ("client_id", "tenant", "issuer", "ca_file")
 """Keys of an account that options can give."""
@@ -215,14 +216,12 @@ def _sign_in_by_password(login: Login, options: dict[str, Any]) -> str:
     """Ask for the password until the server takes it, and keep it; say where."""
     account = login.account
     what = account.preset.secret if account.preset else "password"
-    remove_spaces = bool(account.preset and account.preset.spaces == "remove")
+    spaces = account.preset.spaces if account.preset else "keep"
     for left in reversed(range(_TRIES)):
-        typed: str = click.prompt(
-            f"{what[:1].upper()}{what[1:]} for {account.user}", hide_input=True, err=True
-        )
-        password = "".join(typed.split()) if remove_spaces else typed
+        typed = click.prompt(f"{what[:1].upper()}{what[1:]} for {account.user}", hide_input=True, err=True)
+        secret = Secret(typed, origin="the prompt", spaces=spaces)
         try:
-            login.try_password(password)
+            login.try_password(secret.reveal())
         except AuthError as error:
             if not left or error.code != "S601":  # the server has said no to this password
                 raise
@@ -231,7 +230,7 @@ def _sign_in_by_password(login: Login, options: dict[str, Any]) -> str:
                 note(f"   = hint: {error.hint}")
         else:
             note(f"  signed in as {account.user}")
-            return _kept(partial(login.keep_password, password), options)
+            return _kept(partial(login.keep_password, secret.reveal()), options)
     raise AssertionError
 
 
@@ -247,17 +246,10 @@ def _with_client(account: Account, environment: Environment, path: Path) -> Acco
 
 
 def _sign_in_by_oauth(login: Login, options: dict[str, Any]) -> str:
-    from mailmerge.sign_in.oauth import ServiceAccount
-
     account = login.account
     secret = _client_secret(login)
     client = login.client(secret)
-    if account.service_account is not None:
-        tokens = client.as_service_account(ServiceAccount.read(account.service_account), account.user or "")
-    elif account.grant == "application":
-        tokens = client.as_application()
-    else:
-        tokens = _agreed(login, secret, options)
+    tokens = client.without_person(account) or _agreed(client, account.user or "", options)
     note(f"  {client.endpoints.title} gave a token")
     login.try_token(tokens)
     note(f"  signed in as {account.user}")
@@ -282,13 +274,12 @@ def _client_secret(login: Login) -> str:
     return typed.strip() or kept
 
 
-def _agreed(login: Login, secret: str, options: dict[str, Any]) -> Tokens:
+def _agreed(client: OAuthClient, user: str, options: dict[str, Any]) -> Tokens:
     """Let the person agree: in the browser here, by a code, or in a browser elsewhere."""
     import webbrowser
 
     from mailmerge.sign_in import consent
 
-    client, user = login.client(secret), login.account.user or ""
     here = consent.has_browser() and not options["no_browser"] and not options["device"]
     if here:
         note("A browser opens. If it does not, open this address in one on this machine:")

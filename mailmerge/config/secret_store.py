@@ -11,7 +11,7 @@ import json
 import os
 import stat
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mailmerge import files
 from mailmerge.errors import AuthError
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import ModuleType
 
+KEYRING: Final = "the system keyring"
+"""How the place of a secret that no file has is called."""
 _LARGEST = 1_000_000
 """Octets of a file with one secret; more is none of ours."""
 
@@ -47,7 +49,7 @@ class SecretStore:
 
         """
         if (kept := _from_keyring(service, user)) is not None:
-            return kept, "the system keyring"
+            return kept, KEYRING
         path = self._path(service, user)
         try:
             content = read_plain(path, _LARGEST)
@@ -85,7 +87,7 @@ class SecretStore:
         if not in_file:
             _to_keyring(service, user, secret)
             files.remove_file(self._path(service, user))
-            return "the system keyring"
+            return KEYRING
         path = self._path(service, user)
         entry = {"service": service, "user": user, "secret": secret}
         files.private_folder(path.parent)
@@ -100,7 +102,7 @@ class SecretStore:
             FileError: its file cannot be removed.
 
         """
-        places = ["the system keyring"] if _remove_from_keyring(service, user) else []
+        places = [KEYRING] if _remove_from_keyring(service, user) else []
         path = self._path(service, user)
         if path.exists():
             files.remove_file(path)

@@ -215,6 +215,18 @@ class OAuthClient:
                 session.fetch_token(self.endpoints.token, grant_type="client_credentials", **_CALL)
             )
 
+    def without_person(self, account: Account) -> Tokens | None:
+        """Get a token in the account's own right; None: it has none, a person has to agree.
+
+        Raises:
+            AuthError: the provider refuses, or the key cannot be used.
+            ConnectionLost: the endpoint does not answer.
+
+        """
+        if account.service_account is not None:
+            return self.as_service_account(ServiceAccount.read(account.service_account), account.user or "")
+        return self.as_application() if account.grant == "application" else None
+
     def as_service_account(self, key: ServiceAccount, user: str) -> Tokens:
         """Get a token for *user* by the key of a service account (RFC 7523).
 
@@ -439,6 +451,18 @@ def _classes() -> tuple[Any, Any]:
 
 
 # --- where an account's tokens come from -----------------------------------------------------------------
+
+
+def client_of(account: Account, client_secret: str) -> OAuthClient:
+    """Give what asks for an account's tokens.
+
+    Raises:
+        CampaignFileError: neither its provider nor the account says where to ask.
+        AuthError: the issuer's own description cannot be read.
+        ConnectionLost: the issuer does not answer.
+
+    """
+    return OAuthClient(endpoints_of(account), account.client_id or "", client_secret, account=account.name)
 
 
 def endpoints_of(account: Account) -> Endpoints:

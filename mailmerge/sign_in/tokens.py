@@ -16,11 +16,12 @@ from msgspec import Struct
 
 from mailmerge import files
 from mailmerge.config.account_secrets import keyring_service, printed_by
+from mailmerge.config.secret_store import KEYRING
 from mailmerge.errors import AuthError, FileError
 from mailmerge.folders import read_plain
 from mailmerge.ledger.locks import Lock, LockWait
 from mailmerge.masking import Secret
-from mailmerge.sign_in.oauth import OAuthClient, ServiceAccount, endpoints_of
+from mailmerge.sign_in.oauth import client_of
 from mailmerge.suggest import login_command
 
 if TYPE_CHECKING:
@@ -145,25 +146,20 @@ class TokenSource:
             AuthError: the command fails, or what is kept is damaged or can be read by others.
 
         """
-        if self._account.password_command:
-            return printed_by(self._account.password_command, self._give_up)
-        return self._registration()[0].client_secret
+        return self._client_secret(self._registration()[0])
+
+    def _client_secret(self, kept: Registration) -> str:
+        command = self._account.password_command
+        return printed_by(command, self._give_up) if command else kept.client_secret
 
     # --- renewing -------------------------------------------------------------------------------------
 
     def _renewed(self, cached: _Cached) -> _Cached:
         account = self._account
         kept, in_file = self._registration()
-        client = OAuthClient(
-            endpoints_of(account), account.client_id or "", self.client_secret(), account=account.name
-        )
-        if account.service_account is not None:
-            tokens = client.as_service_account(
-                ServiceAccount.read(account.service_account), account.user or ""
-            )
-        elif account.grant == "application":
-            tokens = client.as_application()
-        else:
+        client = client_of(account, self._client_secret(kept))
+        tokens = client.without_person(account)
+        if tokens is None:
             refresh = cached.refresh_token or kept.refresh_token
             if not refresh:
                 raise AuthError(
@@ -197,7 +193,7 @@ class TokenSource:
             return Registration(), False
         text, place = found
         try:
-            return msgspec.json.decode(text.encode(), type=Registration), place != "the system keyring"
+            return msgspec.json.decode(text.encode(), type=Registration), place != KEYRING
         except msgspec.DecodeError:
             raise AuthError(
                 f"the sign-in that is kept in {place} is damaged",
