@@ -374,12 +374,17 @@ def _looks_like_tls(tls: ssl.SSLSocket, endpoint: Endpoint) -> bool:
         )
     raise _FailureError(
         TlsError(
-            f"port {endpoint.port} of {endpoint.host} answered in plaintext, implicit TLS was expected: "
-            f"{shown}",
+            f"port {endpoint.port} of {endpoint.host} answered in plaintext, {_expected(endpoint)} was "
+            f"expected: {shown}",
             code="S625",
             hint=TLS_MODE_HINT,
         )
     )
+
+
+def _expected(endpoint: Endpoint) -> str:
+    """Name the mode: the same words whether we saw the plaintext first or OpenSSL did."""
+    return "implicit TLS" if endpoint.tls == "tls" else "TLS"
 
 
 class _FailureError(OSError):
@@ -406,7 +411,7 @@ def tls_failure(error: OSError, endpoint: Endpoint) -> SessionError:
             )
         if reason in _NO_TLS_AT_ALL:
             return TlsError(
-                f"port {endpoint.port} of {endpoint.host} answered in plaintext, TLS was expected",
+                f"port {endpoint.port} of {endpoint.host} answered in plaintext, {_expected(endpoint)} was expected",
                 code="S625",
                 hint=TLS_MODE_HINT,
             )
