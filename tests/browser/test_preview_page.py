@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
+from browser.pixels import Pixels
 from faultd import FaultServer, drop, say
 from mailmerge.ledger.attempts import Settlement
 from mailmerge.ledger.ledger import Ledger
@@ -68,6 +69,7 @@ HTML = """\
 <p><a href="https://club.example/leave?who={{ email|urlencode }}">Leave the club</a></p>
 """
 TEXT = "Dear {{ name }},\n\nyour {{ plan }} plan starts on {{ start }}.\n"
+BY_THE_SYSTEM = "<style>:root { color-scheme: light dark } body { background: none !important }</style>"
 HOSTILE = (
     "<script>top.location='%HOME%/top'; parent.hacked=1</script>"
     "<img src='%HOME%/pixel.gif' onerror='parent.hacked=2'>"
@@ -119,6 +121,7 @@ def people(home: str, rows: int = 40) -> str:
     lines[8 - 1] = "person3@example3.com,Again,gold,2026-05-02,,X8"
     lines[9 - 1] = "person9@example1.com,,gold,2026-05-03,,X9"
     lines[11 - 1] = "gone@example.org,Zoë Gone,gold,2026-05-04,,X11"
+    lines[13 - 1] = f"person13@example13.com,Person 13,gold,2026-05-06,{BY_THE_SYSTEM},X13"
     lines[12 - 1] = f'person12@example.org,Mallory,silver,2026-05-05,"{HOSTILE.replace("%HOME%", home)}",X12'
     return "\n".join(lines) + "\n"
 
@@ -661,6 +664,22 @@ def test_dark_modes_and_images(look):
     page.get_by_role("button", name="Images").click()
     image = page.frame_locator("iframe.message-frame").locator("img[alt=Logo]")
     expect(image).not_to_have_attribute("src", re.compile("."))
+
+
+def test_a_message_without_background_is_readable_in_every_mode(look):
+    """What is painted behind a message that follows the system is what a dark program paints: no white."""
+    page = look("row=13", scheme="null")  # an emulated one would hold inside frames too
+    seen = {}
+    for mode in ("Light", "Dark", "Forced dark"):
+        page.get_by_role("button", name=mode, exact=True).click()
+        text = page.frame_locator("iframe.message-frame").locator("#plan")
+        expect(text).to_be_visible()
+        box = text.bounding_box()
+        seen[mode] = Pixels(page.screenshot()).ink(box["x"], box["y"], box["width"], box["height"])
+
+    assert all(ink.contrast > 12 for ink in seen.values()), seen
+    assert seen["Light"].background == (255, 255, 255)
+    assert max(seen["Dark"].background + seen["Forced dark"].background) < 40
 
 
 def test_compare_two_rows(look):

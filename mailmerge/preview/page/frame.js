@@ -104,8 +104,7 @@ function preheader(inert) {
 }
 
 function messageFrame(item, made) {
-  const frame = el("iframe", { sandbox: "", title: `Message to ${item.name || item.address}`, referrerpolicy: "no-referrer", class: "message-frame" });
-  frame.style.colorScheme = state.dark === "dark" ? "dark" : "light";
+  const frame = el("iframe", { sandbox: "", title: `Message to ${item.name || item.address}`, referrerpolicy: "no-referrer", class: `message-frame ${state.dark}` });
   frame.srcdoc = made.source;
   return frame;
 }
