@@ -411,7 +411,8 @@ def tls_failure(error: OSError, endpoint: Endpoint) -> SessionError:
             )
         if reason in _NO_TLS_AT_ALL:
             return TlsError(
-                f"port {endpoint.port} of {endpoint.host} answered in plaintext, {_expected(endpoint)} was expected",
+                f"port {endpoint.port} of {endpoint.host} answered in plaintext, "
+                f"{_expected(endpoint)} was expected",
                 code="S625",
                 hint=TLS_MODE_HINT,
             )
