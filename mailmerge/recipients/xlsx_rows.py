@@ -25,17 +25,19 @@ _WITH_BLANKS = frozenset({"str", "inlineStr"})
 _FILLING = frozenset({"array", "dataTable"})
 """Formulas whose results stand in other cells, too."""
 _BLANKS = frozenset({9, 10, 13})
-_NUMBERS = frozenset({None, "n"})
+_NUMBERS = frozenset({None, "", "n"})
 _LINK_FORMULA = re.compile(r'HYPERLINK\s*\(\s*"([^"]+)"', re.IGNORECASE)
 _END = b"</row>"
 _ROW = re.compile(r'\s*<row((?: [\w:]+="[^"<&]*")*) ?>')
 _ATTRIBUTE = re.compile(r' ([\w:]+)="([^"<&]*)"')
 _ENTITY = "&(?:amp|lt|gt|quot|apos|#[0-9]{1,7}|#x[0-9A-Fa-f]{1,6});"
 _LETTERS = "[^<&\\x00-\\x08\\x0b-\\x1f\\ufffe\\uffff]*"
+_TEXT = f"{_LETTERS}(?:{_ENTITY}{_LETTERS})*"
 _CELL = (
-    r'<c r="([A-Z]{1,3})([0-9]{1,10})"(?: s="([0-9]{1,6})")?(?: t="(n|s|b|inlineStr)")?'
-    r"(?: ?/>|></c>|><v>([-+.0-9Ee]{1,100})</v></c>"
-    rf'|><is><t(?: xml:space="preserve")?>({_LETTERS}(?:{_ENTITY}{_LETTERS})*)</t></is></c>)'
+    r'<c r="([A-Z]{1,3})([0-9]{1,10})"(?: s="([0-9]{1,6})")?(?: t="(n|s|b|e|str|inlineStr)")?'
+    rf'(?: ?/>|></c>|>(<f(?: [\w:]+="[^"<&]*")*(?: ?/>|>{_TEXT}</f>))?'
+    rf'<v(?: xml:space="preserve")?>({_TEXT})</v></c>'
+    rf'|><is><t(?: xml:space="preserve")?>({_TEXT})</t></is></c>)'
 )
 _ENTITIES = re.compile(_ENTITY)
 _ONE_CELL = re.compile(_CELL)
@@ -82,7 +84,7 @@ class SheetParser:
         self._texts = make.texts.texts
         self._rewritten = make.rewritten if self._copies is None else {}
         self._links = links
-        self._recalculated = recalculated
+        self.recalculated = recalculated
         self._arrays: list[Range] = []
         self._done: list[Row] = []
         self.row = 0
@@ -187,7 +189,7 @@ class SheetParser:
         self._is_formula = True
         self._letters.clear()
         area = attributes.get("ref", "")
-        if self._recalculated and attributes.get("t") in _FILLING and ":" in area:
+        if self.recalculated and attributes.get("t") in _FILLING and ":" in area:
             self._arrays = [one for one in self._arrays if one.bottom >= self.row]
             self._arrays.append(cell_range("", area))
             if len(self._arrays) > _MAX_ARRAYS:
@@ -287,12 +289,16 @@ class SheetParser:
             return cell
         self._is_formula = False
         formula, self._formula = self._formula, ""
+        return self.result(cell, kind, text, formula, (self.row, column))
+
+    def result(self, cell: Any, kind: str | None, text: str, formula: str, at: tuple[int, int]) -> Any:
+        """Give what a cell with a formula shows, by its type and text; *at* is its row and column."""
         link = _LINK_FORMULA.search(formula) if "(" in formula else None
         if link:
-            self._links[self.row, column] = link[1]
+            self._links[at] = link[1]
         empty = not text if kind == "str" else not text.strip()
         never = empty and kind != "str"
-        if never or (self._recalculated and (empty or (kind in _NUMBERS and _is_zero(text)))):
+        if never or (self.recalculated and (empty or (kind in _NUMBERS and _is_zero(text)))):
             return uncalculated() if self._copies is None else NOT_CALCULATED
         return cell
 
@@ -389,32 +395,45 @@ class PlainRows:
         parser.read(f"{text}</row>".encode())
         found += parser.take()
 
-    def _cells(self, text: str, at: int, digits: str) -> list[Any] | None:  # noqa: C901  the hot loop
-        """Make the cells of a row; None: they are not in order, or of another row."""
+    def _cells(self, text: str, at: int, digits: str) -> list[Any] | None:  # noqa: C901, PLR0912  the hot loop
+        """Make the cells of a row; None: they are not in order, of another row, or fill others, too."""
         cells: list[Any] = []
         columns, texts, make = self._columns, self._texts, self._make
-        numbers = make.numbers
-        at, found = 0, _ONE_CELL.findall(text, at)
-        for letters, row, style, kind, value, letter in found:
+        numbers, recalculated = make.numbers, self._parser.recalculated
+        at, found, escaped = 0, _ONE_CELL.findall(text, at), "&" in text
+        for letters, row, style, kind, formula, value, letter in found:
+            if escaped and ("&" in value or "&" in letter):
+                value, letter = _plain(value), _plain(letter)  # noqa: PLW2901
             if value:
-                if kind == "s":
+                if not kind or kind == "n":
+                    cell = numbers[style or None][value]
+                elif kind == "s":
                     try:
-                        cell = texts[int(value)]
+                        cell = texts[_index(value)]
                     except (IndexError, ValueError):
                         cell = make.shared(value)
-                    if cell.__class__ is str and not cell:
-                        continue
-                elif kind == "b":
-                    cell = make.truths[value]
                 elif kind == "inlineStr":
                     return None
                 else:
-                    cell = numbers[style or None][value]
+                    cell = make.other(kind, value, style)
             elif letter:
-                cell = text_cell(_ENTITIES.sub(_character, letter) if "&" in letter else letter)
+                cell = text_cell(letter)
+            elif formula:
+                cell = ""
             else:
                 continue
             column = columns[letters]
+            if formula and (
+                not value
+                or formula[2] == " "
+                or "(" in formula
+                or (recalculated and kind in _NUMBERS and not "1" <= value[0] <= "9")
+            ):
+                if formula[2] == " " and any(one in formula for one in _FILLING):
+                    return None
+                cell = self._parser.result(cell, kind, value, _plain(formula), (int(row), column))
+            if cell.__class__ is str and not cell:
+                continue
             at += 1
             if column != at or row != digits:
                 if column < at or row != digits:
@@ -423,3 +442,14 @@ class PlainRows:
                 at = column
             cells.append(cell)
         return cells
+
+
+def _plain(text: str) -> str:
+    return _ENTITIES.sub(_character, text)
+
+
+def _index(text: str) -> int:
+    at = int(text)
+    if at < 0:
+        raise IndexError("there is no such text")
+    return at

@@ -14,7 +14,7 @@ from xml.parsers import expat
 import openpyxl
 import pytest
 import xlsxwriter
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from mailmerge.errors import ListError
@@ -397,6 +397,60 @@ def test_formulas_that_are_to_be_calculated_first(rows: Callable[..., list[Any]]
         (2, ["", "", "", "<0>", "D132"]),
         (3, ["", "", "", "", "<0>"]),
     ]
+
+
+KINDS = st.sampled_from(["", "n", "s", "b", "e", "str", "d"])
+FORMULAS = st.sampled_from(
+    [
+        "",
+        "<f>B1&amp;&quot;x&quot;</f>",
+        "<f/>",
+        '<f t="shared" si="0"/>',
+        '<f t="array" ref="A1:C2">B1</f>',
+        "<f>HYPERLINK(&quot;mailto:a@example.org&quot;,1)</f>",
+        '<f ca="1">hyperlink("https://example.org/?a=1&amp;b=2")</f>',
+    ]
+)
+RESULTS = st.sampled_from(
+    [
+        "",
+        "<v/>",
+        "<v></v>",
+        *(
+            f"<v>{text}</v>"
+            for text in ["0", "0.0", "-0", "7", "-1", "1", "99", " 5 ", "1e3", "&#49;", "a&lt;b", "#N/A", "x"]
+        ),
+    ]
+)
+SHEETS = st.lists(
+    st.lists(st.tuples(KINDS, FORMULAS, RESULTS), min_size=1, max_size=4), min_size=1, max_size=3
+)
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(sheet=[[("s", "", "<v>1</v>"), ("s", "", "<v>-1</v>")]], recalculated=False)
+@given(sheet=SHEETS, recalculated=st.booleans())
+def test_both_ways_to_read_a_row_agree(tmp_path: Path, sheet: list[Any], recalculated: bool) -> None:
+    """What one expression reads is what the XML parser reads, formulas, their links and bad cells included."""
+    data = ""
+    for number, line in enumerate(sheet, 1):
+        cells = zip("ABCD", line, strict=False)
+        data += f'<row r="{number}">'
+        for letter, (kind, formula, result) in cells:
+            data += f'<c r="{letter}{number}"' + (f' t="{kind}"' if kind else "") + f">{formula}{result}</c>"
+        data += "</row>"
+    with zipfile.ZipFile(io.BytesIO(book())) as archive:
+        text = archive.read("xl/workbook.xml").decode()
+    if recalculated:
+        text = text.replace("</workbook>", '<calcPr calcId="1" fullCalcOnLoad="1"/></workbook>')
+    read = []
+    for before in ("", "<!-- a comment goes to the parser -->"):
+        path = tmp_path / "list.xlsx"
+        texts = "<si><t>Ann</t></si><si><t>Bo</t></si>"
+        path.write_bytes(book(data=data, before=before, texts=texts, **{"xl/workbook.xml": text}))
+        made = XlsxWorkbook(path, "list.xlsx")
+        read.append((list(made.rows(made.sheets[0])), made.links(made.sheets[0])))
+    assert read[0] == read[1]
 
 
 # --- what a sheet says besides ---------------------------------------------------------------------------
