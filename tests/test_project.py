@@ -17,7 +17,14 @@ from soak.mutants import CHOSEN
 
 ROOT = Path(__file__).parents[1]
 MODULES = sorted((ROOT / "mailmerge").rglob("*.py"))
-IMPORTED_AS = {"dnspython": "dns", "python-dotenv": "dotenv"}  # where it is not the name of the distribution
+IMPORTED_AS = {
+    "dnspython": "dns",
+    "linkify-it-py": "linkify_it",
+    "markdown-it-py": "markdown_it",
+    "mjml-python": "mjml",
+    "python-dotenv": "dotenv",
+}
+"""Modules that are not called as their distributions are."""
 
 pytestmark = pytest.mark.skipif(not MODULES, reason="needs the source tree")
 
