@@ -148,6 +148,8 @@ class AttachmentRule(Struct, frozen=True):
     """What a row without such a file is: invalid, or a message without it."""
     shared: bool = False
     """Whether rows may get the same file although the path depends on the row."""
+    guard: bool = True
+    """Whether files that only one row gets are read for whom they name."""
     place: Place | None = None
     """Where the rule is set, for messages."""
 
@@ -214,8 +216,13 @@ class FrozenFile(Struct, frozen=True):
     content_id: str = ""
     """What the HTML calls it, without brackets; only an inline image has one."""
     media_type: str = "application/octet-stream"
+    """With the charset of a text."""
     own: bool = False
     """Whether no other row may get it: its rule names another file for each row, and is not shared."""
+    guarded: bool = False
+    """Whether it is read for whom it names."""
+    wanted: str = ""
+    """What it was to be called, where the name lacks characters of it."""
 
 
 class FrozenMessage(Struct, frozen=True):

@@ -9,7 +9,7 @@ import os
 import re
 import stat
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
@@ -23,8 +23,10 @@ from mailmerge.text import quoted
 
 if TYPE_CHECKING:
     import mimetypes
+    from collections.abc import Sequence
 
 _BAD_IN_NAME = "[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+"
+_HALVES = re.compile("[\ud800-\udfff]")
 _SLASHES = re.compile(r"[/\\]+")
 _BIDI = "[\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069]"
 _NAME_BYTES = 240
@@ -58,8 +60,29 @@ _MORE_TYPES = {
 }
 
 
+_OPAQUE = "application/octet-stream"
+MESSAGE = "message/rfc822"
+"""The type of a message in a file (``.eml``)."""
+_LONGEST_LINE = 998
+_FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")
+_NO_TEXT = re.compile(rb"[\0\x1b]")
+"""A text that contains one of these is not what it seems: UTF-16, ISO-2022-JP, or none at all."""
+
 FileState = tuple[int, int, int, int, int]
 """What tells, without reading it, that a file is not the one it was."""
+
+
+class _KnownFile(Struct, frozen=True):
+    """What was found in a file when it was read last."""
+
+    state: FileState
+    sha256: str
+    asked: str
+    """The media type that its name tells."""
+    media_type: str
+    """The one that it is sent with."""
+    octets: int
+    """How long it is as it is sent."""
 
 
 class FilePart(Struct, frozen=True):
@@ -67,7 +90,7 @@ class FilePart(Struct, frozen=True):
 
     file: FrozenFile
     octets: int
-    """How long its part of the message is: MIME header and base64."""
+    """How long its part of the message is: MIME header and encoded content."""
 
 
 class FileStore:
@@ -75,17 +98,40 @@ class FileStore:
 
     _MOST = 10_000
 
-    def __init__(self, files: FileSystem = FILE_SYSTEM, own: PrivateFiles | None = None) -> None:
-        """*files* is how they are looked at, *own* which of them are ours and get into no message."""
+    def __init__(
+        self,
+        files: FileSystem = FILE_SYSTEM,
+        own: PrivateFiles | None = None,
+        boundaries: Sequence[bytes] = (),
+    ) -> None:
+        """Begin with none.
+
+        Args:
+            files: how they are looked at.
+            own: which of them are ours and get into no message.
+            boundaries: of the messages: what contains one of them is encoded.
+
+        """
         self.files = files
         self.search = FileSearch(files, own)
-        self._hashes: dict[str, tuple[FileState, str]] = {}
+        self._boundaries = boundaries
+        self._known: dict[str, _KnownFile] = {}
         self._images: dict[str, FileState] = {}
         """Those that were found to be images, and what they were like then."""
 
-    def attachment(self, path: str, name: str, *, own: bool = False) -> FilePart:
-        """Take the file at *path*, already resolved, as an attachment, called *name*; *own*: of one row."""
-        return self._part(path, name, "", own=own)
+    def attachment(self, path: str, label: str, *, own: bool = False, guarded: bool = False) -> FilePart:
+        """Take a file as an attachment.
+
+        Args:
+            path: already resolved.
+            label: what it is to be called; `clean_name` makes a name of it.
+            own: no other row may get it.
+            guarded: it is read for whom it names.
+
+        """
+        name = clean_name(label)
+        wanted = _HALVES.sub("\ufffd", label) if is_shortened(label, name) else ""
+        return self._part(path, name, own=own, guarded=guarded, wanted=wanted)
 
     def image(self, path: str, content_id: str) -> FilePart:
         """Take the file at *path* as an inline image.
@@ -96,8 +142,8 @@ class FileStore:
 
         """
         name = clean_name(os.path.basename(path))
-        part = self._part(path, name, content_id)
-        known = self._hashes[path][0]
+        part = self._part(path, name, content_id=content_id)
+        known = self._known[path].state
         if self._images.get(path) != known:
             with open_to_read(path) as file:
                 begin = file.read(_MAGIC_OCTETS)
@@ -112,32 +158,38 @@ class FileStore:
             self._images[path] = known
         return part
 
-    def _part(self, path: str, name: str, content_id: str, *, own: bool = False) -> FilePart:
-        shown = quoted(name)
+    def _part(self, path: str, name: str, **facts: Any) -> FilePart:
+        """Take a file, with more *facts* of `FrozenFile`."""
         try:
-            facts = self.files.stat(path)
-            state = file_state(facts)
-            known, sha256 = self._hashes.get(path, (None, ""))
-            if known != state:
-                data = read_regular(path)
-                sha256 = hashlib.sha256(data).hexdigest()
-                self.files.hashed(path, facts, sha256)
-                state = (*state[:-1], len(data))
-                self._remember(path, state, sha256)
+            known = self._look(path, guess_type(name, path))
         except OSError as error:
             raise FileProblem(
-                "A303", f"cannot read {shown}: {(error.strerror or str(error)).lower()}"
+                "A303", f"cannot read {quoted(name)}: {(error.strerror or str(error)).lower()}"
             ) from None
-        size = state[-1]
+        size = known.state[-1]
         if not size:
-            raise FileProblem("A304", f"the file {shown} is empty (0 bytes)")
-        file = FrozenFile(os.fsencode(path), name, sha256, size, content_id, guess_type(name, path), own)
-        return FilePart(file, len(part_head(file)) + base64_size(size))
+            raise FileProblem("A304", f"the file {quoted(name)} is empty (0 bytes)")
+        media_type = known.media_type
+        file = FrozenFile(os.fsencode(path), name, known.sha256, size, media_type=media_type, **facts)
+        return FilePart(file, len(part_head(file)) + known.octets)
 
-    def _remember(self, path: str, state: FileState, sha256: str) -> None:
-        if len(self._hashes) >= self._MOST:
-            self._hashes.clear()
-        self._hashes[path] = (state, sha256)
+    def _look(self, path: str, asked: str) -> _KnownFile:
+        """Say what is in a file whose name tells the media type *asked*."""
+        facts = self.files.stat(path)
+        state = file_state(facts)
+        known = self._known.get(path)
+        if known is not None and (known.state, known.asked) == (state, asked):
+            return known
+        data = read_regular(path)
+        sha256 = hashlib.sha256(data).hexdigest()
+        self.files.hashed(path, facts, sha256)
+        media_type = content_media_type(asked, data, self._boundaries)
+        octets = len(with_crlf(data)) if media_type == MESSAGE else base64_size(len(data))
+        known = _KnownFile((*state[:-1], len(data)), sha256, asked, media_type, octets)
+        if len(self._known) >= self._MOST:
+            self._known.clear()
+        self._known[path] = known
+        return known
 
 
 class _EncodedFile(Struct, frozen=True):
@@ -145,7 +197,7 @@ class _EncodedFile(Struct, frozen=True):
 
     state: FileState
     body: bytes
-    """MIME header, blank line and base64, as they follow a boundary line."""
+    """MIME header, blank line and encoded content, as they follow a boundary line."""
 
 
 class EncodedFiles:
@@ -198,7 +250,8 @@ class EncodedFiles:
             raise _changed(file)
         if any(secret in data for secret in self._secrets):
             raise FileProblem("C492", f"the file {quoted(file.name)}")
-        part = _EncodedFile(state, part_head(file) + base64_lines(data))
+        content = with_crlf(data) if file.media_type == MESSAGE else base64_lines(data)
+        part = _EncodedFile(state, part_head(file) + content)
         self._remember(file, part)
         return part.body
 
@@ -233,7 +286,8 @@ def part_head(file: FrozenFile) -> bytes:
     """Return the MIME header of a file's part, with the blank line after it."""
     kind = "inline" if file.content_id else "attachment"
     head = content_type(file.media_type, file.name) + disposition(kind, file.name)
-    head += b"Content-Transfer-Encoding: base64\r\n"
+    encoding = b"7bit" if file.media_type == MESSAGE else b"base64"  # RFC 2046 section 5.2.1: never base64
+    head += b"Content-Transfer-Encoding: %b\r\n" % encoding
     if file.content_id:
         head += b"Content-ID: <" + file.content_id.encode("ascii") + b">\r\n"
     return head + b"\r\n"
@@ -247,15 +301,66 @@ def read_regular(path: str | bytes) -> bytes:
         return file.read()
 
 
+def content_media_type(asked: str, data: bytes, boundaries: Sequence[bytes] = ()) -> str:
+    """Return the type that a file is sent with, which tells no reader to decode it as what it is not.
+
+    A text says its charset, ``us-ascii`` or ``utf-8``; one in an encoding that nobody has told is sent as
+    opaque bytes, as is a message that could not be sent as it is.
+
+    Args:
+        asked: the type that its name tells.
+        data: what is in it.
+        boundaries: of the message around it.
+
+    """
+    if asked == MESSAGE:
+        return MESSAGE if _is_seven_bit_message(data, boundaries) else _OPAQUE
+    if not asked.startswith("text/"):
+        return asked
+    if _NO_TEXT.search(data):
+        return _OPAQUE
+    if data.isascii():
+        return f"{asked}; charset=us-ascii"
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return _OPAQUE
+    return f"{asked}; charset=utf-8"
+
+
+def _is_seven_bit_message(data: bytes, boundaries: Sequence[bytes]) -> bool:
+    """Tell whether a file is a message that needs no encoding, which a part of this type may not have."""
+    if not data.isascii() or b"\0" in data or _FIELD.match(data) is None:
+        return False
+    lines = data.replace(b"\r\n", b"\n").split(b"\n")
+    starts = tuple(b"--" + boundary for boundary in boundaries)
+    return all(
+        len(line) <= _LONGEST_LINE and b"\r" not in line and not line.startswith(starts) for line in lines
+    )
+
+
+def with_crlf(data: bytes) -> bytes:
+    """Return a message as it is sent: every line ends with CR and LF, whatever program saved it."""
+    return data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+
+
+def is_shortened(label: str, name: str) -> bool:
+    """Tell whether *name*, which `clean_name` made of *label*, lacks characters of it that are not blank."""
+    return len(re.sub(r"\s", "", name)) < len(re.sub(r"\s", "", _composed(label)))
+
+
+def _composed(label: str) -> str:
+    import unicodedata
+
+    return unicodedata.normalize("NFC", _SLASHES.sub("-", label.strip()))
+
+
 def clean_name(name: str) -> str:
     """Return a file name to show: no folders, nothing invisible, nothing that turns text around.
 
     A slash may be part of what the name says (invoice 2025/117): it becomes a hyphen, so nothing is lost.
     """
-    import unicodedata
-
-    name = unicodedata.normalize("NFC", _SLASHES.sub("-", name.strip()))
-    name = re.sub(_BIDI, "", re.sub(_BAD_IN_NAME, " ", name)).strip() or "attachment"
+    name = re.sub(_BIDI, "", re.sub(_BAD_IN_NAME, " ", _composed(name))).strip() or "attachment"
     if name.startswith("."):  # the stem came from an empty cell, or the file would be hidden
         name = "attachment." + name.lstrip(".")
     stem, dot, suffix = name.rpartition(".")
@@ -279,7 +384,7 @@ def is_image(begin: bytes) -> bool:
 
 
 def guess_type(*names: str) -> str:
-    """Guess the media type from the first file name that tells; composite types are sent as opaque bytes."""
+    """Guess the media type from the first file name that tells; of composite ones messages alone are told."""
     for name in names:
         suffix = os.path.splitext(name.lower())[1]
         kind = _MORE_TYPES.get(suffix)
@@ -288,7 +393,9 @@ def guess_type(*names: str) -> str:
             kind = None if encoding else kind
         if kind is not None and not kind.startswith(("message/", "multipart/")):
             return kind
-    return "application/octet-stream"
+        if suffix == ".eml":
+            return MESSAGE
+    return _OPAQUE
 
 
 @lru_cache(maxsize=1)

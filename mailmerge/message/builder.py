@@ -21,7 +21,6 @@ from mailmerge.message.attachments import (
     EncodedFiles,
     FilePart,
     FileStore,
-    clean_name,
 )
 from mailmerge.message.bodies import TextEncoder
 from mailmerge.message.file_search import FileProblem, WantedPath
@@ -79,8 +78,8 @@ class MessageBuilder:
         static = static or {}
         html = tuple(static.get("html", ()))
         self._rules = tuple(rules)
-        self._store = FileStore(files, own)
         self._skeleton = _Skeleton(version)
+        self._store = FileStore(files, own, self._skeleton.boundaries)
         self._images = InlineImages(base, version, self._store, html)
         self._text = TextEncoder(static.get("text", ()))
         try:
@@ -248,7 +247,7 @@ class MessageBuilder:
         else:
             labels = [os.path.basename(file) for file in files]
         return [
-            self._store.attachment(file, clean_name(label), own=alone)
+            self._store.attachment(file, label, own=alone, guarded=alone and rule.guard)
             for file, label in zip(files, labels, strict=True)
         ]
 
@@ -345,12 +344,13 @@ class _Skeleton:
 
     Each method returns the pieces of an entity: its MIME headers and its body, ending with CRLF. Boundaries
     contain ``=_``, which neither quoted-printable nor base64 can produce (RFC 2045 section 6.7); a part with
-    another encoding would have to be searched for them.
+    another encoding is searched for them (`mailmerge.message.attachments.content_media_type`).
     """
 
     def __init__(self, version: str) -> None:
         digest = hashlib.sha256(f"{version}\0boundary".encode()).hexdigest()[:24]
         self._marks = {kind: f"=_{kind[0]}{digest}".encode() for kind in ("mixed", "related", "alternative")}
+        self.boundaries = tuple(self._marks.values())
         self._heads = {
             (
                 subtype,

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 LINE = 78  # RFC 5322 section 2.1.1: what a line should not exceed
 _LONGEST_WORD = 990
+_PIECE = 60
+"""Octets of a file name in one line."""
 _WORD_BYTES = 45  # 60 base64 characters: an encoded word of 72, a line of 73
 _SPECIALS = re.compile(r'[()<>\[\]:;@\\,."]')
 _SINGLE_BLANK = re.compile(r"(?<! ) (?! )")
@@ -192,10 +194,15 @@ def disposition(kind: str, name: str) -> bytes:
     head = f"Content-Disposition: {kind}"
     if _is_plain(name) and len(name) <= LINE - 14:
         return f"{_joined(head, 'filename=' + chr(34) + name + chr(34))}\r\n".encode("ascii")
-    value = "utf-8''" + quote(name, safe="!#$&+-.^_`|~", encoding="utf-8")
+    characters = [quote(character, safe="!#$&+-.^_`|~", encoding="utf-8") for character in name]
+    value = "utf-8''" + "".join(characters)
     if len(value) + len(" filename*=") <= LINE - 1:
         return f"{head};\r\n filename*={value}\r\n".encode("ascii")
-    pieces = re.findall(r"(?:%[0-9A-F]{2}|[^%]){1,18}", value)
+    pieces = ["utf-8''"]
+    for character in characters:  # some readers decode each piece by itself: none ends within a character
+        if len(pieces[-1]) + len(character) > _PIECE:
+            pieces.append("")
+        pieces[-1] += character
     lines = [f" filename*{number}*={piece}" for number, piece in enumerate(pieces)]
     return ";\r\n".join([head, *lines]).encode("ascii") + b"\r\n"
 

@@ -170,3 +170,23 @@ def test_e4_what_was_meant_is_said_before_doing_without(tmp_path: Path, path: st
 
     assert shown.startswith(hint)
     assert "skip" not in shown or shown.endswith('`missing = "skip"`')
+
+
+LONG = "x" * 300
+
+
+@pytest.mark.parametrize(
+    ("rules", "found"),
+    [
+        ('path = "f/{{ file }}.pdf"', {}),
+        ('path = "f/1.pdf"\nname = "{{ email }} ' + LONG + '.pdf"', {2: "A220", 3: "A220"}),
+        ('path = "f/1.pdf"\nname = "in\\u202evoice.pdf"', {2: "A220", 3: "A220"}),
+        ('path = "f/1.pdf"\nname = " two  words.pdf "', {}),
+        ('path = "f/1.pdf"\nname = "u\\u0308.pdf"', {}),
+        ('path = "f/1.pdf"\n[[attach]]\npath = "f/10.pdf"\nname = "1.PDF"', {2: "A221", 3: "A221"}),
+        ('path = "f/1*.pdf"', {}),
+    ],
+)
+def test_a_name_that_readers_cannot_go_by_is_told(tmp_path: Path, rules: str, found: dict[int, str]) -> None:
+    """A name that lost characters, and two files of one message with one name, are warnings."""
+    assert codes(planned(tmp_path, ["1", "10"], NUMBERS, rules)) == found

@@ -151,6 +151,88 @@ def test_attachments_take_the_name_they_are_given(builder):
     assert next(read(build(builder(), content)).iter_attachments()).get_filename() == "Rechnung Müller.pdf"
 
 
+def received(builder, tmp_path, name, content):
+    """Return the part that a file is in the message that is received, and whether its size was foreseen."""
+    (tmp_path / name).write_bytes(content)
+    frozen = builder().freeze(rendered(text=("x",), attachments=(RenderedAttachment(0, name),)), key="kim")
+    message = Thawer().thaw(frozen, message_id=f"<{'0' * 40}@example.com>", date=DATE)
+    assert len(message.content) == frozen.size
+    return next(read(message).iter_attachments())
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "kind"),
+    [
+        ("a.txt", "Grüße – 你好\n".encode(), 'text/plain; charset="utf-8"'),
+        ("a.csv", "\ufeffName;Ort\r\nJörg;Köln\r\n".encode(), 'text/csv; charset="utf-8"'),
+        ("a.html", "<p>Zürich</p>".encode(), 'text/html; charset="utf-8"'),
+        ("a.ics", "SUMMARY:Fête\r\n".encode(), 'text/calendar; charset="utf-8"'),
+        ("a.txt", b"plain\n", 'text/plain; charset="us-ascii"'),
+        ("a.txt", "Grüße\n".encode("cp1252"), "application/octet-stream"),
+        ("a.csv", "Иван\n".encode("koi8-r"), "application/octet-stream"),
+        ("a.txt", "Grüße\n".encode("utf-16"), "application/octet-stream"),
+        ("a.txt", "plain\n".encode("utf-16-le"), "application/octet-stream"),
+        ("a.txt", "日本\n".encode("iso2022-jp"), "application/octet-stream"),
+        ("a.txt", "ä".encode()[:1], "application/octet-stream"),
+        ("a.json", '{"a": "ü"}'.encode(), "application/json"),
+        ("a.pdf", b"%PDF", "application/pdf"),
+    ],
+)
+def test_a_text_says_its_charset_or_nothing(builder, tmp_path, name, content, kind):
+    """UTF-8 and ASCII are named; a text in any other encoding is opaque; the bytes are the file's."""
+    part = received(builder, tmp_path, name, content)
+    said = part["Content-Type"]
+    charset = said.params.get("charset")
+    assert said.content_type + (f'; charset="{charset}"' if charset else "") == kind
+    assert part["Content-Transfer-Encoding"] == "base64"
+    assert part.get_payload(decode=True) == content
+    assert part.get_filename() == name
+
+
+MAIL = b"From: a@example.org\nSubject: Hi\n\nText\n"
+
+
+@pytest.mark.parametrize(
+    "content", [MAIL, MAIL.replace(b"\n", b"\r\n"), MAIL.rstrip(), b"X-Mozilla-Status: 0\n" + MAIL]
+)
+def test_a_saved_message_is_attached_as_one(builder, tmp_path, content):
+    """It is message/rfc822, 7-bit and never base64, its lines end with CR and LF."""
+    part = received(builder, tmp_path, "a.eml", content)
+    assert part.get_content_type() == "message/rfc822"
+    assert part["Content-Transfer-Encoding"] == "7bit"
+    inner = part.get_payload(0)
+    assert inner["Subject"] == "Hi"
+    assert inner.get_payload() == ("Text\r\n" if content.endswith(b"\n") else "Text")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        MAIL + "Grüße\n".encode(),
+        MAIL + b"x" * 999 + b"\n",
+        MAIL + b"old\rMac\n",
+        MAIL + b"\0",
+        b"From a@example.org Sun Mar  1 2026\n" + MAIL,
+        b"\xef\xbb\xbf" + MAIL,
+        b"no message\n",
+    ],
+)
+def test_what_cannot_be_sent_as_a_message_is_opaque(builder, tmp_path, content):
+    """8-bit, long lines, lone CR, NUL, and what is not a message: the file arrives byte for byte."""
+    part = received(builder, tmp_path, "a.eml", content)
+    assert part.get_content_type() == "application/octet-stream"
+    assert part.get_payload(decode=True) == content
+
+
+def test_a_saved_message_of_the_same_campaign_does_not_end_the_one_around_it(builder, tmp_path):
+    """It has the same boundaries: it is attached as opaque bytes."""
+    same = rendered(text=("x",), html=("y",), attachments=PDF)
+    content = build(builder(), same).content
+    part = received(builder, tmp_path, "a.eml", content)
+    assert part.get_content_type() == "application/octet-stream"
+    assert part.get_payload(decode=True) == content
+
+
 @pytest.mark.parametrize(
     ("parts", "code"),
     [

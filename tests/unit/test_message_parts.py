@@ -6,8 +6,10 @@ import base64
 import email
 import os
 import quopri
+import re
 import socket
 from datetime import datetime, timedelta, timezone
+from urllib.parse import unquote
 
 import pytest
 from hypothesis import given, settings
@@ -144,6 +146,15 @@ def test_long_attachment_names_come_back(name):
     )
     assert max(map(len, block.split(b"\r\n"))) <= 78
     assert email.message_from_bytes(block + b"\r\n").get_filename() == name
+
+
+@given(st.text(st.characters(codec="utf-8", min_codepoint=32), min_size=1, max_size=120))
+def test_no_piece_of_a_name_ends_within_a_character(name):
+    """Each continuation of RFC 2231 can be decoded by itself, and together they are the name."""
+    field = header_fields.disposition("attachment", name).decode("ascii")
+    pieces = re.findall(r"filename(?:\*\d+)?\*=(.*?)(?:;|\r)", field)
+    decoded = [unquote(piece, errors="strict") for piece in pieces]
+    assert not pieces or "".join(decoded) == "utf-8''" + name
 
 
 # --- bodies -----------------------------------------------------------------------------------------------
@@ -352,13 +363,14 @@ def test_attachment_names_are_made_harmless(name, shown):
         ("a.txt", "text/plain"),
         ("a.ics", "text/calendar"),
         ("a.tar.gz", "application/gzip"),
-        ("a.eml", "application/octet-stream"),
+        ("a.eml", "message/rfc822"),
+        ("a.mht", "application/octet-stream"),
         ("a.unheard", "application/octet-stream"),
         ("a", "application/octet-stream"),
     ],
 )
 def test_types_are_guessed_from_the_name(name, kind):
-    """The same on every machine; composite types are opaque."""
+    """The same on every machine; of composite types only a message is not opaque."""
     assert guess_type(name) == kind
 
 

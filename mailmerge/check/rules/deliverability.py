@@ -72,6 +72,34 @@ def slash_in_name(view: MessageView) -> Iterator[Finding]:
 
 
 @each_message
+def shortened_name(view: MessageView) -> Iterator[Finding]:
+    """Find a name that lacks characters of what it was to be."""
+    for file in view.message.files:
+        if file.wanted:
+            yield Finding(
+                "A220",
+                f"the attachment's name was shortened: {quoted(file.wanted)} becomes {quoted(file.name)}",
+                "a name has at most 240 bytes, and no character that is invisible or turns text around",
+            )
+
+
+@each_message
+def name_twice(view: MessageView) -> Iterator[Finding]:
+    """Find files that readers could not tell apart, and of which some programs save only one."""
+    files = view.message.files
+    if len(files) < 2:
+        return
+    names = Counter(file.name.casefold() for file in files if not file.content_id)
+    for file in files:
+        if names.pop(file.name.casefold(), 1) > 1:
+            yield Finding(
+                "A221",
+                f"two attachments of the message have the same name: {quoted(file.name)}",
+                'give one of them another one: name = "..." in its [[attach]]',
+            )
+
+
+@each_message
 def size(view: MessageView) -> Iterator[Finding]:
     """Messages that are cut off by Gmail, or too large for many servers."""
     # A part is smaller than the message, and encoding makes text at most three times as long.
