@@ -406,7 +406,7 @@ COMMAND_LINE: Final = (
         "drafts"),
     _only("wait", FLAG, "--wait", "Wait for deferred rows and send them, too", "send"),
     _only("wait_lock", NUMBER, "--wait-lock SECONDS", "Wait up to SECONDS for another run to finish", "send",
-        "drafts", default=0),
+        "test", "drafts", default=0),
     _only("accept_changes", FLAG, "--accept-changes",
         "Continue a campaign whose message was changed half-way", "send", "drafts"),
     _only("keep_plan", FLAG, "--keep-plan",

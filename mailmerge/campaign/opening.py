@@ -137,6 +137,8 @@ class OpenCampaign:
         folder = self.definition.workspace.user_state
         lock = AccountLock(folder, account_key(account), wait=wait)
         self._stack.enter_context(lock)
+        if self.usage is not None:
+            self.usage.guard(lock)
 
     def refuse_without_room(self, rows: int) -> None:
         """Make sure that the ledger has room for what happens to so many rows.

@@ -21,6 +21,7 @@ from mailmerge.campaign.opening import Access, open_run
 from mailmerge.campaign.preflight import check_sender
 from mailmerge.clock import SystemClock
 from mailmerge.errors import AuthError, CampaignFileError, LedgerError, SessionError, TlsError
+from mailmerge.ledger.locks import LockWait
 from mailmerge.model import Counts, Message, Status
 from mailmerge.plan.composer import identifier
 from mailmerge.recipients import parse_rows
@@ -96,8 +97,9 @@ def send_tests(
             hint=f"to see why: {suggested(definition.invocation, 'check')}",
         )
     clock = SystemClock()
-    with open_run(definition, Access.SEND, clock=clock) as opened:
-        opened.lock_account(account)
+    wait = LockWait(request.wait_lock, stop.is_set)
+    with open_run(definition, Access.SEND, clock=clock, wait=wait) as opened:
+        opened.lock_account(account, wait=wait)
         if request.begun is not None:
             request.begun()
         with Transcript(request.transcript) as transcript:

@@ -103,6 +103,7 @@ def test(
     me: str | None,
     accounts_ca_file: Path | None,
     transcript: Path | None,
+    wait_lock: float,
     as_json: bool,
     **options: Any,
 ) -> int:
@@ -117,6 +118,7 @@ def test(
     stop = GracefulStop()
     request = SendRequest(
         rows=rows,
+        wait_lock=wait_lock,
         ca_file=accounts_ca_file,
         transcript=transcript,
         ask_secret=_asking(stop) if interactive() else None,

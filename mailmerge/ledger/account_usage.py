@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mailmerge.clock import Clock
+    from mailmerge.ledger.locks import AccountLock
     from mailmerge.model import Rate
 
 _SCHEMA = """
@@ -135,6 +136,22 @@ class AccountUsage(StateDatabase):
         super().__init__(path, _SCHEMA)
         self._seen: dict[str, _Tally] = {}
         self._pruned = False
+        self._lock: AccountLock | None = None
+
+    def guard(self, lock: AccountLock) -> None:
+        """Count nothing any more once this lock of the account is lost."""
+        self._lock = lock
+
+    def refuse_vanished(self) -> None:
+        """Make sure that what is written here will be found again, and that nobody else sends.
+
+        Raises:
+            LedgerError: the file, or the lock of the account, was deleted or replaced.
+
+        """
+        super().refuse_vanished()
+        if self._lock is not None:
+            self._lock.refuse_lost()
 
     def quota(self, account: str, limits: Sequence[Rate], clock: Clock) -> AccountQuota:
         """Bind one account and its limits, for a sender."""
@@ -179,7 +196,6 @@ class AccountUsage(StateDatabase):
         for given in reservations:
             messages, recipients = sums.get((given.account, given.at), (0, 0))
             sums[given.account, given.at] = (messages + 1, recipients + given.recipients)
-        self.refuse_vanished()
         with self._db.transaction():
             self._prune(datetime.fromtimestamp(reservations[-1].at, UTC))
             self._db.executemany(_ADD, [(*key, *counts) for key, counts in sums.items()])
@@ -328,7 +344,13 @@ class AccountQuota:
         return reservation
 
     def commit(self) -> None:
-        """Write down what was reserved where no limit had to be asked."""
+        """Write down what was reserved where no limit had to be asked.
+
+        Raises:
+            LedgerError: it cannot be counted, or the account is not ours alone any more.
+
+        """
+        self._usage.refuse_vanished()
         if self._open:
             self._usage.add(self._open)
             self._open = []

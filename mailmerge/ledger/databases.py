@@ -178,6 +178,11 @@ def file_identity(path: Path | str) -> tuple[int, int] | None:
         facts = os.stat(path)  # noqa: PTH116  before every message
     except OSError:
         return None
+    return identity_of(facts)
+
+
+def identity_of(facts: os.stat_result) -> tuple[int, int]:
+    """Take device and inode."""
     return facts.st_dev, facts.st_ino
 
 

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Self
 from msgspec import Struct
 
 from mailmerge import files
-from mailmerge.errors import FileError, InUseError
+from mailmerge.errors import FileError, InUseError, LedgerError
 from mailmerge.folders import open_to_read
-from mailmerge.ledger.databases import unusable
+from mailmerge.ledger.databases import file_identity, identity_of, unusable
 from mailmerge.text import local_time
 
 if TYPE_CHECKING:
@@ -151,6 +151,20 @@ class Lock:
         if handle is not None:
             os.close(handle)
 
+    def refuse_lost(self) -> None:
+        """Make sure that nobody else can have taken it.
+
+        Raises:
+            LedgerError: a person deleted or replaced the file, so that another process could.
+
+        """
+        if self._handle is not None and file_identity(self.path) != identity_of(os.fstat(self._handle)):
+            raise LedgerError(
+                f"{self.path}, which says that {self._what} is in use, was deleted or replaced",
+                code=self.code,
+                hint="nothing more was sent; run the same command again",
+            )
+
     def __enter__(self) -> Self:
         self.acquire()
         return self
@@ -218,7 +232,10 @@ class CampaignLock(Lock):
 
 
 class AccountLock(Lock):
-    """One process sends with an account: that is what makes "one session per account" true."""
+    """One process sends with an account: that is what makes "one session per account" true.
+
+    All accounts share one folder, the file alone is the lock: whoever sends looks at it before each commit.
+    """
 
     code = "L711"
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
 from mailmerge.errors import InUseError, LedgerError
+from mailmerge.ledger.locks import CampaignLock
 from mailmerge.model import Status
 from reliability.bench import Bench, taken_order
 from reliability.moody import MoodyServer
@@ -135,6 +137,37 @@ def test_a38_a_deleted_lock_file_lets_nobody_in(bench: Bench) -> None:
 
     assert bench.send(observe=delete).exit_code == 0
     assert told == [7, 7]
+
+
+def test_a38_a_deleted_lock_of_the_account_stops_the_run(
+    bench: Bench, server: MoodyServer, tmp_path: Path
+) -> None:
+    """From then on another process could send with the account, so this one hands nothing more over."""
+
+    def delete(_step: Progress) -> None:
+        for lock in (tmp_path / "home" / "state").glob("account-*.lock"):
+            lock.unlink()
+
+    report = bench.send(observe=delete)
+    assert report.exit_code == 8
+    assert report.error is not None
+    assert report.error.code == "L711"
+    assert len(taken_order(server)) == 2
+    bench.send()
+    assert bench.check()[Status.ACCEPTED] == 3
+
+
+def test_a_test_waits_for_another_process(bench: Bench, server: MoodyServer) -> None:
+    """With --wait-lock it goes out once the campaign is free, without it the command ends."""
+    arguments = ("test", str(bench.folder), "--to", "me@example.org")
+    with CampaignLock(bench.ledger_path.parent) as lock:
+        refused = bench.mailmerge(*arguments)
+        free = threading.Timer(0.5, lock.release)
+        free.start()
+        waited = bench.mailmerge(*arguments, "--wait-lock", "20")
+        free.join()
+    assert (refused.code, waited.code) == (7, 0), (refused, waited)
+    assert taken_order(server)[-1] == "me@example.org"
 
 
 def test_a38_what_a_living_run_hands_over_is_in_nobodys_doubt(bench: Bench, server: MoodyServer) -> None:
