@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from mailmerge.config.accounts import Account as Account
     from mailmerge.config.campaign_file import CampaignFile as CampaignFile
     from mailmerge.config.environment import Environment as Environment
+    from mailmerge.config.unsubscribe_keys import verify_unsubscribe as verify_unsubscribe
     from mailmerge.errors import AttachmentError as AttachmentError
     from mailmerge.errors import AuthError as AuthError
     from mailmerge.errors import CampaignFileError as CampaignFileError
@@ -103,6 +104,9 @@ if TYPE_CHECKING:
     from mailmerge.smtp.deadlines import Deadlines as Deadlines
     from mailmerge.suggest import Invocation as Invocation
     from mailmerge.suggest import Suggestion as Suggestion
+    from mailmerge.unsubscribe import UnsubscribeError as UnsubscribeError
+    from mailmerge.unsubscribe import UnsubscribeKey as UnsubscribeKey
+    from mailmerge.unsubscribe import Unsubscription as Unsubscription
     from mailmerge.values import Cell as Cell
     from mailmerge.values import Plain as Plain
 

@@ -13,7 +13,7 @@
     ├── InUseError                 campaign or account is held by another process
     ├── LedgerError                the ledger cannot be trusted, read or written
     ├── PlanDamaged                a kept plan cannot be read: the next command makes it again
-    ├── SecretLeak                a message contains a secret that is in use: nothing more is sent
+    ├── SecretLeak                 a message contains a secret that is in use: nothing more is sent
     ├── FileError                  a file or folder that we write: path, and an OSError with its errno
     └── SessionError               the SMTP session cannot go on: reply
         ├── ConnectionLost         name look-up, connect, time-out, drop

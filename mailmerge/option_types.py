@@ -268,6 +268,13 @@ def _read_headers(value: object) -> Mapping[str, str]:
     return table
 
 
+def _check_unsubscribe(text: str) -> ValidationIssue | None:
+    if not text.startswith(("https://", "mailto:", "{")):
+        hint = "write https://example.org/u/{{ token }}, or mailto:leave@example.org?subject={{ token }}"
+        return ValidationIssue(f"is not an https: or mailto: address: {quoted(text)}", "C510", hint)
+    return _check_header_text(text)
+
+
 def _check_variable_name(name: str) -> ValidationIssue | None:
     if name.isidentifier():
         return None
@@ -296,6 +303,7 @@ TEMPLATE: ValueType[Path | str] = ValueType(
 )
 _HEADER_TABLE = table_of(checked(TEXT, _check_header_text), _check_header_name)
 HEADERS = ValueType("a table", _read_headers, _HEADER_TABLE.schema, entries=_HEADER_TABLE.entries)
+UNSUBSCRIBE = checked(FILLED_TEXT, _check_unsubscribe)
 NAMED_VALUES: ValueType[Mapping[str, Plain]] = table_of(PLAIN, _check_variable_name)
 PAIRS = table_of(FILLED_TEXT)
 _CODE_ARRAY = array_of(checked(LABEL, _check_code), 'an array of codes, such as ["D204"]')

@@ -25,6 +25,7 @@ from mailmerge.option_types import (
     NAMED_VALUES,
     PAIRS,
     TEMPLATE,
+    UNSUBSCRIBE,
     USER,
     Option,
     Section,
@@ -191,6 +192,11 @@ class MessageOptions(Section):
     html: Path | str | None = option(TEMPLATE, "Template of the HTML part", default=None, flag="--html FILE",
         commands=MESSAGE_COMMANDS, fact=True, identifies=True)
     headers: Mapping[str, str] = option(HEADERS, "More headers", default={}, fact=True)
+    unsubscribe: tuple[str, ...] = option(one_or_more(UNSUBSCRIBE),
+        "Where people unsubscribe: https://example.org/u/{{ token }}, mailto:..., or both", default=(),
+        fact=True)
+    series: str | None = option(LABEL, "What they unsubscribe from; campaigns of one series share the key",
+        default=None, default_help="the campaign's name", fact=True)
     locale: str = option(FILLED_TEXT, "The locale of dates, money and numbers", default="en", fact=True)
 
 
@@ -481,7 +487,6 @@ PLANNED: Final[Mapping[str, str]] = {
     "message.preheader": "a preview line",
     "message.inline_css": "moving styles into the elements",
     "message.calendar": "invitations",
-    "message.unsubscribe": "the one-click unsubscribe headers",
     "attach.template": "an attachment made from a template",
     "attach.password": "an attachment with a password",
     "send.at": "sending at a set time",

@@ -20,6 +20,7 @@ from msgspec import Struct
 from mailmerge.campaign.plan import KeptPlan
 from mailmerge.campaign.standing import Join, Standing
 from mailmerge.campaign.suppression_store import store_path
+from mailmerge.campaign.unsubscribing import unsubscribe_key
 from mailmerge.campaign.workspace import ledger_of
 from mailmerge.errors import LedgerError, ListError, MailmergeError, PlanDamaged
 from mailmerge.ledger.ledger import Ledger
@@ -105,7 +106,8 @@ class Planning:
         rows += "\n".join(str(path.absolute()) for path, _ in self._others)
         if definition.piped is not None:  # what was piped before is still there, and is another list
             rows += f"\n{definition.source}"
-        self._premises = premises(definition.file, sender=self.composer.sender, rows=rows)
+        key_id = unsubscribe_key(definition).id if self.composer.needs_key else ""
+        self._premises = premises(definition.file, sender=self.composer.sender, rows=rows, key_id=key_id)
         self._changes: tuple[str, ...] = ()
         self._earlier: tuple[EarlierPlan, LookedAtPaths] | None = None
 

@@ -16,6 +16,7 @@ from mailmerge.campaign.plan import OptOutSource, Plan
 from mailmerge.campaign.planning import not_kept
 from mailmerge.campaign.standing import Join, Standing, stamp_of
 from mailmerge.campaign.suppression_store import store_path
+from mailmerge.campaign.unsubscribing import going_out
 from mailmerge.check.diagnostics import DiagnosticCollector
 from mailmerge.config.accounts import sender_allowed
 from mailmerge.errors import CampaignFileError, CampaignHalted, TemplateError
@@ -134,7 +135,8 @@ def planned_messages(plan: Plan) -> Iterator[Message]:
     account = None
     with contextlib.suppress(CampaignFileError):
         account = find_account(definition)
-    composer, now = kept.composer.sent_by(account), datetime.now(UTC).astimezone().replace(microsecond=0)
+    composer = going_out(definition, kept.composer.sent_by(account))
+    now = datetime.now(UTC).astimezone().replace(microsecond=0)
     with open_run(definition, Access.COPY) as opened:
         ledger, planned = opened.ledger, opened.reopen(kept)
         _, standing = examine(definition, ledger, planned, account=account)

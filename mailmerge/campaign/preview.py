@@ -20,6 +20,7 @@ from mailmerge.campaign.planning import Planning, once_more
 from mailmerge.campaign.preflight import refuse_if_broken
 from mailmerge.campaign.standing import Join, Standing, StandingRow, stamp_of
 from mailmerge.campaign.suppression_store import store_path
+from mailmerge.campaign.unsubscribing import going_out
 from mailmerge.check.diagnostics import DiagnosticCollector
 from mailmerge.errors import MailmergeError, RowError, TemplateError
 from mailmerge.files import replace_file
@@ -101,6 +102,7 @@ def messages(
     rows: str | None = None,
     limit: int | None = None,
     left_out: dict[str, list[int]] | None = None,
+    leaving: bool = False,
 ) -> Iterator[ShownMessage]:
     """Yield the messages as they would be sent, in the list's order; rows that would not are left out.
 
@@ -109,6 +111,7 @@ def messages(
         rows: which rows; None: all.
         limit: at most so many messages.
         left_out: gets the numbers of the rows that are left out, by their status.
+        leaving: a person sends them with another program: their unsubscribe links work.
 
     Raises:
         RowError: a row that was named in *rows* cannot become a message.
@@ -116,7 +119,7 @@ def messages(
     """
     selection = parse_rows(rows) if rows else None
     with open_run(definition, Access.COPY) as opened:
-        look = _Look(opened, partial=selection is not None or limit is not None)
+        look = _Look(opened, partial=selection is not None or limit is not None, leaving=leaving)
         wanted = look.rows(selection)
         if limit is not None:
             wanted = look.first(wanted, limit)
@@ -204,6 +207,7 @@ class _Look:
         partial: whether only some rows are wanted: if there is no plan, no more than these are planned.
         progress: is told now and then how many rows have been planned.
         jobs: how many processes plan a long list.
+        leaving: whether a person sends the messages: their unsubscribe links work then.
 
     """
 
@@ -212,6 +216,7 @@ class _Look:
         opened: OpenCampaign,
         *,
         partial: bool = False,
+        leaving: bool = False,
         progress: Callable[[int], None] | None = None,
         jobs: Jobs = 1,
     ) -> None:
@@ -220,7 +225,7 @@ class _Look:
         self._ledger = opened.ledger
         self._recipients = opened.open_list()
         planning = Planning(definition, self._recipients)
-        self._composer = planning.composer
+        self._composer = going_out(definition, planning.composer) if leaving else planning.composer
         self._problems = DiagnosticCollector(definition.file.check.ignore)
         self._problems.add(definition.environment.warnings)
         self._join = Join.of_list(definition.file.data, store=store_path(definition.environment))

@@ -30,6 +30,7 @@ from mailmerge.campaign.planning import Planning, not_kept, plan_cache
 from mailmerge.campaign.preflight import HaltWatch, examine, machine_warnings, refuse_halted, refuse_if_broken
 from mailmerge.campaign.repeats import RepeatGuard, written_before
 from mailmerge.campaign.standing import stamp_of, troubled_last
+from mailmerge.campaign.unsubscribing import going_out
 from mailmerge.clock import SystemClock
 from mailmerge.errors import AuthError, CampaignFileError, LedgerError, MailmergeError, PlanDamaged, RowError
 from mailmerge.ledger.account_usage import QuotaRefusal
@@ -229,6 +230,8 @@ class Run:
             self._recipients = opened.list_of(planned)
             self._composer = kept.composer.sent_by(account)
             self._make_plan = lambda: planned
+        if not opened.ledger.throwaway:  # a rehearsal's links unsubscribe nobody
+            self._composer = going_out(opened.definition, self._composer)
         self._quota: AccountQuota | None = opened.quota(account)
         self._standing: Standing
         self._opt_outs: OptOutWatch

@@ -80,7 +80,9 @@ def _write_files(
 
     def write(write_to: Callable[[Iterator[Message], Path], int], path: Path, shown: str) -> None:
         left_out: dict[str, list[int]] = {}
-        made = preview.messages(campaign.definition, rows=rows, limit=limit, left_out=left_out)
+        made = preview.messages(
+            campaign.definition, rows=rows, limit=limit, left_out=left_out, leaving=unsent
+        )
         count = write_to((one.message for one in made), path)
         out(f"Wrote {plural(count, 'message')} to {shown}{_left_out(left_out)}")
 

@@ -304,11 +304,21 @@ class _Builder:
         if "message.subject" not in self.given:
             hint = self._hint('subject = "..." under [message]', '--subject "..."', "message.subject")
             self.problems.add("C406", "no subject: `message.subject` is missing", hint, place)
+        self._refuse_two_unsubscribe_headers()
         if not self.given & {"message.text", "message.html"}:
             hint = self._hint(
                 'text = "body.txt" or html = "body.html" under [message]', "--text or --html", "message.text"
             )
             self.problems.add("C406", "no body: `message.text` and `message.html` are missing", hint, place)
+
+    def _refuse_two_unsubscribe_headers(self) -> None:
+        message = self.sections["message"]
+        for name in message.get("headers", {}) if "unsubscribe" in message else ():
+            if name.lower().startswith("list-unsubscribe"):
+                at = f"message.headers.{name}"
+                hint = "remove one of them: `message.unsubscribe` makes both headers"
+                where = self.document.places.values.get(at)
+                self.problems.add("C510", f"`{at}` and `message.unsubscribe` say the same", hint, where)
 
 
 def _build(document: Document, overrides: Overrides) -> CampaignFile:

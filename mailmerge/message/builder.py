@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, cast
 from mailmerge import masking
 from mailmerge.errors import AttachmentError, RowError, SecretLeak
 from mailmerge.file_system import FILE_SYSTEM, FileSystem, PrivateFiles
-from mailmerge.message import header_fields, verify
+from mailmerge.message import header_fields, open_token, verify
 from mailmerge.message.attachments import (
     EncodedFiles,
     FilePart,
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from mailmerge.addresses import Address, Mailbox
     from mailmerge.model import AttachmentRule, FrozenFile, Recipient, Rendered, RenderedAttachment
+    from mailmerge.unsubscribe import UnsubscribeKey
 
 _SHORTEST_SECRET = 12
 _SHORT_PIECE, _MOST_SEARCHED = 200, 100
@@ -270,7 +271,13 @@ class Thawer:
         """The latest one: many messages leave within one second."""
 
     def thaw(
-        self, frozen: FrozenMessage, *, message_id: str, date: datetime, mail_from: Address | None = None
+        self,
+        frozen: FrozenMessage,
+        *,
+        message_id: str,
+        date: datetime,
+        mail_from: Address | None = None,
+        key: UnsubscribeKey | None = None,
     ) -> Message:
         """Make the message.
 
@@ -279,6 +286,7 @@ class Thawer:
             message_id: with its angle brackets, see `mailmerge.message.message_id`.
             date: aware.
             mail_from: the reverse-path, if it is not the From address.
+            key: makes its unsubscribe token, if it has one; None: it unsubscribes nobody.
 
         Raises:
             RowError: a file is gone or has changed.
@@ -290,14 +298,17 @@ class Thawer:
             self._refuse_secrets(frozen, secrets)
         stamp = self._date_field(date) + header_fields.message_id_field(message_id)
         verify.verify_headers(stamp, _STAMP)
-        first, *rest = self._filled(frozen) if frozen.files else cast("tuple[bytes, ...]", frozen.body)
+        head, body = frozen.head, frozen.body
+        if key is not None and open_token.is_in(head):
+            head, body = open_token.filled(head, body, key.token(frozen.envelope.rcpt_to[0]))
+        first, *rest = self._filled(frozen, body) if frozen.files else cast("tuple[bytes, ...]", body)
         envelope = frozen.envelope
         return Message(
             message_id=message_id,
             key=frozen.key,
             row=frozen.row,
             envelope=envelope if mail_from is None else Envelope(mail_from, envelope.rcpt_to),
-            segments=(stamp + frozen.head + first, *rest),
+            segments=(stamp + head + first, *rest),
             frozen=frozen.digest,
         )
 
@@ -322,7 +333,7 @@ class Thawer:
         if where:
             raise _leak(frozen, f"the {where} of the message")
 
-    def _filled(self, frozen: FrozenMessage) -> list[bytes]:
+    def _filled(self, frozen: FrozenMessage, body: tuple[bytes | int, ...]) -> list[bytes]:
         """Return the body with the files where their numbers are."""
         try:
             parts = list(map(self._parts.part, frozen.files))
@@ -330,7 +341,7 @@ class Thawer:
             if problem.code == "C492":
                 raise _leak(frozen, problem.message) from None
             raise RowError(problem.message, code=problem.code, hint=problem.hint, row=frozen.row) from None
-        return [parts[piece] if isinstance(piece, int) else piece for piece in frozen.body]
+        return [parts[piece] if isinstance(piece, int) else piece for piece in body]
 
     def _date_field(self, date: datetime) -> bytes:
         offset = date.utcoffset()
@@ -424,8 +435,8 @@ def _numbered(new: Sequence[FilePart], parts: list[FilePart]) -> range:
 def _digest(envelope: Envelope, head: bytes, body: Iterable[bytes | int], files: Sequence[FrozenFile]) -> str:
     """Return the frozen digest: it changes with what anybody gets to see, and with who gets it.
 
-    A file counts by what it is called and what is in it, wherever it lies. What is made anew each time the
-    same message is planned, such as a token, must be replaced by something fixed before it comes here.
+    A file counts by what it is called and what is in it, wherever it lies. An unsubscribe token is not yet in
+    it: the stand-in, which is the same for everybody, counts in its place.
     """
     recipients = " ".join([f"{address.local}@{address.domain}" for address in envelope.rcpt_to])
     sha = hashlib.sha256(b"%s\0%s" % (recipients.encode("ascii"), head))

@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from mailmerge.config.accounts import Account
     from mailmerge.config.campaign_file import CampaignFile
     from mailmerge.file_system import FileSystem
-    from mailmerge.model import Columns, FrozenMessage, Message, Rendered
+    from mailmerge.model import Columns, FrozenMessage, Message, Place, Rendered
     from mailmerge.plan.store import PlanReader, PlanRow
+    from mailmerge.unsubscribe import UnsubscribeKey
 
 
 class Recipe(Struct, frozen=True):
@@ -122,6 +123,9 @@ class Composer:
         )
         self.attaches = bool(recipe.templates.attachments)
         """Whether it has any rule for attachments."""
+        self.needs_key = self.renderer.has_token
+        """Whether its messages have unsubscribe tokens."""
+        self._key: UnsubscribeKey | None = None
         self.copies = bool(recipe.templates.cc or recipe.templates.bcc)
         """Whether messages go to others, too."""
         self._thawer = Thawer()
@@ -136,7 +140,9 @@ class Composer:
             "subject": _digest(message.subject),
             "sender": _digest([self.sender, message.sender]),
             "recipients": _digest([message.to, message.cc, message.bcc, message.reply_to]),
-            "headers": _digest([message.headers, message.locale]),
+            "headers": _digest(
+                [message.headers, message.locale, *([message.unsubscribe] if message.unsubscribe else [])]
+            ),
             "variables": _digest(dict(message.vars)),
             "attachments": _digest([[rule.path, rule.name, rule.missing] for rule in message.attachments]),
         }
@@ -153,11 +159,17 @@ class Composer:
         sources = self.renderer.sources
         headers = {name.lower(): (name, value) for name, value in self._templates.headers}
         name, value = headers.get("list-unsubscribe", ("", ""))
+        if self._templates.unsubscribe and not self.needs_key:
+            name, value = "unsubscribe", " ".join(self._templates.unsubscribe)
         return Lint(
             SourceLocator(sources.texts, sources.place, self._fixed),
             ignore=self.recipe.ignore,
-            unsubscribe=(value, self._templates.places.get(f"message.headers.{name}")) if name else None,
+            unsubscribe=(value, self._place_of_header(name)) if name else None,
         )
+
+    def _place_of_header(self, name: str) -> Place | None:
+        places = self._templates.places
+        return places.get(f"message.headers.{name}") or places.get(f"message.{name}")
 
     def selects(self, recipient: Recipient) -> bool:
         """Tell whether the campaign's ``where`` lets this row in."""
@@ -225,6 +237,12 @@ class Composer:
         other._mail_from = account.return_path if account else None  # noqa: SLF001  of this class
         return other
 
+    def with_tokens(self, key: UnsubscribeKey | None) -> Composer:
+        """Give the same for messages that go out: their unsubscribe links work, made with *key*."""
+        other = copy.copy(self)
+        other._key = key  # noqa: SLF001  of this class
+        return other
+
     def thaw(self, frozen: FrozenMessage, *, message_id: str, date: datetime) -> Message:
         """Make the message that goes out.
 
@@ -232,7 +250,9 @@ class Composer:
             RowError: a file has changed since it was frozen, or is gone.
 
         """
-        return self._thawer.thaw(frozen, message_id=message_id, date=date, mail_from=self._mail_from)
+        return self._thawer.thaw(
+            frozen, message_id=message_id, date=date, mail_from=self._mail_from, key=self._key
+        )
 
 
 def identity(rendered: Rendered) -> str:
@@ -260,6 +280,7 @@ def _templates(file: CampaignFile, sender: str) -> MessageTemplates:
         text=_source(message.text, "message.text"),
         html=_source(message.html, "message.html"),
         headers=tuple(message.headers.items()),
+        unsubscribe=message.unsubscribe,
         attachments=tuple(
             AttachmentRule(
                 path=rule.path,

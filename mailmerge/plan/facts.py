@@ -67,6 +67,8 @@ class Premises(Struct, frozen=True):
     rows: str = ""
     """Digest of rows that were handed in by a program; empty: the list is a file, and among the paths."""
     versions: dict[str, str] = {}
+    unsubscribe_key: str = ""
+    """The id of what makes the unsubscribe tokens; empty: there are none."""
 
     def digest(self) -> str:
         """Give what plans are looked for by: 16 hex digits; rows of a program's are looked at afterwards."""
@@ -100,6 +102,8 @@ class Facts(Struct, frozen=True):
         yield from (f"option {name} = {value}" for name, value in self.premises.options.items())
         if self.premises.sender:
             yield f"sender {self.premises.sender}"
+        if self.premises.unsubscribe_key:
+            yield f"unsubscribe key {self.premises.unsubscribe_key}"
         yield from told_paths(self.looked_at, self.premises.folder)
         yield ", ".join(f"{name} {version}" for name, version in self.premises.versions.items() if version)
 
@@ -143,13 +147,14 @@ class Facts(Struct, frozen=True):
         return frozenset(found)
 
 
-def premises(file: CampaignFile, *, sender: str = "", rows: str = "") -> Premises:
+def premises(file: CampaignFile, *, sender: str = "", rows: str = "", key_id: str = "") -> Premises:
     """Collect what is known before a plan is made.
 
     Args:
         file: the campaign.
         sender: the account's, as it would be written in From; used where the campaign names none.
         rows: digest of rows that were handed in by a program.
+        key_id: of the unsubscribe key, where messages have tokens.
 
     """
     return Premises(
@@ -159,6 +164,7 @@ def premises(file: CampaignFile, *, sender: str = "", rows: str = "") -> Premise
         sender="" if file.message.from_ else sender,
         rows=rows,
         versions=_versions(),
+        unsubscribe_key=key_id,
     )
 
 
@@ -215,6 +221,8 @@ def _premise_changes(then: Premises, now: Premises) -> Iterator[str]:
     yield from (f"option {name} changed" for name in _differing(then.options, now.options))
     if then.sender != now.sender:
         yield "the account's sender changed"
+    if then.unsubscribe_key != now.unsubscribe_key:
+        yield "the unsubscribe key changed"
     if then.rows != now.rows:
         yield "the rows changed"
     for name in _differing(then.versions, now.versions):

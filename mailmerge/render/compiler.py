@@ -20,7 +20,7 @@ from mailmerge.render.environments import (
 )
 from mailmerge.render.failures import UNCOMPILABLE, NameCheck, name_hint, uncompilable_problem
 from mailmerge.render.filters import Filters
-from mailmerge.render.sources import SourceMap
+from mailmerge.render.sources import URL, SourceMap
 from mailmerge.values import Value
 
 if TYPE_CHECKING:
@@ -125,17 +125,21 @@ class Compiler:
                 finalize=finalize,
             )
             self._environments[kind] = environment
-            self._checks[kind] = NameCheck(environment, self.sources, columns, templates.vars)
+            shown = (URL,) if templates.unsubscribe and kind in {"text", "html"} else ()
+            known = (*templates.vars, *shown)
+            self._checks[kind] = NameCheck(environment, self.sources, columns, known)
 
     @property
     def text(self) -> Environment:
         """The environment that escapes nothing."""
         return self._environments["text"]
 
-    def option(self, name: str, source: str, kind: TemplateKind = "line") -> Compiled:
-        """Compile the value of an option such as ``message.subject``."""
+    def option(
+        self, name: str, source: str, kind: TemplateKind = "line", more: frozenset[str] = frozenset()
+    ) -> Compiled:
+        """Compile the value of an option such as ``message.subject``; *more* names are known in it."""
         self.sources.add(name, source)
-        return self._compile(name, source, kind)
+        return self._compile(name, source, kind, more)
 
     def body(self, part: TemplateSource, kind: TemplateKind) -> Compiled:
         """Compile a body: a file, or text given directly."""
@@ -160,27 +164,31 @@ class Compiler:
         self.sources.add(name, text, part.name)
         return self._compile(name, text, kind)
 
-    def _compile(self, name: str, source: str, kind: TemplateKind) -> Compiled:
+    def _compile(
+        self, name: str, source: str, kind: TemplateKind, more: frozenset[str] = frozenset()
+    ) -> Compiled:
         try:
-            return self._compiled(name, source, kind)
+            return self._compiled(name, source, kind, more)
         except UNCOMPILABLE as error:
-            self._note(uncompilable_problem(error, name, self.sources))
+            self.note(uncompilable_problem(error, name, self.sources))
         return self._compiled("", "", kind)
 
-    def _compiled(self, name: str, source: str, kind: TemplateKind) -> Compiled:
+    def _compiled(
+        self, name: str, source: str, kind: TemplateKind, more: frozenset[str] = frozenset()
+    ) -> Compiled:
         environment, check = self._environments[kind], self._checks[kind]
         code = None
         try:
             tree = environment.parse(source, name)
         except TemplateSyntaxError as error:
-            self._note(check.syntax_problem(error, name))
+            self.note(check.syntax_problem(error, name))
             return self._compile("", "", kind)
         try:
             code = environment.compile(tree, name)
         except TemplateSyntaxError as error:  # an unknown filter or test
-            self._note(check.syntax_problem(error, name))
-        seen = check.look(name, tree)
-        self._note(*seen.problems)
+            self.note(check.syntax_problem(error, name))
+        seen = check.look(name, tree, more)
+        self.note(*seen.problems)
         self.names |= seen.names
         self.written |= seen.written
         if code is None:
@@ -188,7 +196,8 @@ class Compiler:
         template = Template.from_code(environment, code, dict(environment.globals))
         return Compiled(name, template, tree, seen)
 
-    def _note(self, *problems: Diagnostic) -> None:
+    def note(self, *problems: Diagnostic) -> None:
+        """Remember problems to be reported, each once."""
         for problem in problems:
             if not any((p.message, p.place) == (problem.message, problem.place) for p in self.problems):
                 self.problems.append(problem)

@@ -23,6 +23,7 @@ from msgspec.structs import replace
 from mailmerge.errors import InputError, RowError, TemplateError
 from mailmerge.model import Diagnostic, Place
 from mailmerge.render.environments import UnknownName
+from mailmerge.render.sources import URL
 from mailmerge.text import did_you_mean, quoted, toml_key
 from mailmerge.values import BadValue, Value, displayed
 
@@ -166,12 +167,15 @@ class NameCheck:
         self._row_heading = next((heading for heading, name in named if name == "row"), None)
         self._globals = set(environment.globals) | self._variables
 
-    def look(self, name: str, tree: nodes.Template) -> Seen:
-        """Look through template *name*, which was compiled, and every template it names literally."""
+    def look(self, name: str, tree: nodes.Template, more: frozenset[str] = frozenset()) -> Seen:
+        """Look through template *name*, which was compiled, and every template it names literally.
+
+        *more* names are known in it alone.
+        """
         reached, problems = self._reach(name, tree)
         for one in reached:
             others = (other for other in reached if other is not one and other.sees_row == one.sees_row)
-            problems += self._unknown(one, set().union(*(other.survey.bound for other in others)))
+            problems += self._unknown(one, set(more).union(*(other.survey.bound for other in others)))
         names: frozenset[str] = frozenset().union(*(one.survey.names for one in reached))
         written: frozenset[str] = frozenset().union(*(one.survey.written for one in reached))
         others_names = tuple(dict.fromkeys(one.name for one in reached[1:]))
@@ -242,6 +246,8 @@ class NameCheck:
     def _unknown_name(self, part: _Reached, name: str, line: int) -> Diagnostic:
         candidates = (self._columns - {"row"}) | self._variables
         hint = name_hint(name, candidates, "columns and variables")
+        if name == URL:
+            hint = 'write unsubscribe = "https://example.org/u/{{ token }}" under [message]; bodies know it'
         if not part.sees_row and name in self._columns:
             hint = "an imported template does not see the row: write `import ... with context`"
         return Diagnostic(

@@ -14,6 +14,8 @@ from mailmerge.render.compiler import Compiled, Compiler
 from mailmerge.render.environments import EMPTY
 from mailmerge.render.failures import failure, row_error
 from mailmerge.render.mailboxes import MailboxTemplate, clean, one_line
+from mailmerge.render.sources import URL
+from mailmerge.render.unsubscribing import Unsubscribing, headers, link, wrong_uri
 from mailmerge.text import quoted, trimmed
 from mailmerge.values import displayed
 
@@ -61,7 +63,7 @@ class Renderer:
         files: FileSystem = FILE_SYSTEM,
         own: PrivateFiles | None = None,
     ) -> None:
-        self._known = {*columns.names, "row", *templates.vars}
+        self._known = {*columns.names, "row", *templates.vars, *((URL,) if templates.unsubscribe else ())}
         compiler = Compiler(templates, columns, finalize=finalize, files=files, own=own)
         self._sources = compiler.sources
         self._filters = compiler.filters
@@ -79,6 +81,9 @@ class Renderer:
             (name, compiler.option(f"message.headers.{name}", value)) for name, value in templates.headers
         )
         self._fixed_headers: dict[str, tuple[str, str]] = {}
+        self._unsubscribing = None
+        if templates.unsubscribe:
+            self._unsubscribing = Unsubscribing(compiler, templates.unsubscribe, columns)
         paths = [
             compiler.option(f"attach[{index}].path", rule.path, "path")
             for index, rule in enumerate(templates.attachments)
@@ -178,6 +183,11 @@ class Renderer:
         return self._sources
 
     @property
+    def has_token(self) -> bool:
+        """Whether messages have an unsubscribe token, open until they are sent."""
+        return self._unsubscribing is not None and self._unsubscribing.has_token
+
+    @property
     def constant_attachments(self) -> tuple[RenderedAttachment | None, ...]:
         """The attachment of each rule that is the same for every row, else None."""
         return tuple(
@@ -196,6 +206,8 @@ class Renderer:
             zip(columns.headings, values, strict=True)
         )  # also of a list with a column Row
         self._filters.locale = self._locale.text(variables)
+        if self._unsubscribing is not None:
+            variables[URL] = link(self._unsubscribing.uris(variables))
         return variables
 
     def _render(self, recipient: Recipient) -> Rendered:
@@ -219,9 +231,7 @@ class Renderer:
             sender=self._one(self._sender, variables, recipient) if self._sender else None,
             text=self._body(self._text, "text", variables, recipient),
             html=self._body(self._html, "HTML", variables, recipient),
-            headers=tuple(self._header(name, value, variables, recipient) for name, value in self._headers)
-            if self._headers
-            else (),
+            headers=self._all_headers(variables, recipient) if self._headers or self._unsubscribing else (),
             attachments=tuple(
                 _attachment(rule, path, name, variables, recipient, fixed=fixed)
                 for rule, (path, name, fixed) in enumerate(self._attachments)
@@ -240,6 +250,20 @@ class Renderer:
         if not any(chunk and not chunk.isspace() for chunk in chunks):
             raise row_error("D116", f"the {what} body is empty", recipient)
         return chunks
+
+    def _all_headers(self, variables: dict[str, Any], recipient: Recipient) -> tuple[tuple[str, str], ...]:
+        own = tuple(self._header(name, value, variables, recipient) for name, value in self._headers)
+        if self._unsubscribing is None:
+            return own
+        uris = self._unsubscribing.uris(variables)
+        if (wrong := wrong_uri(uris)) is not None:
+            raise row_error(
+                "D119",
+                f"`message.unsubscribe` is not an https: or mailto: address: {quoted(wrong)}",
+                recipient,
+                hint="spaces, commas and angle brackets in a value must be percent-encoded: |urlencode",
+            )
+        return (*own, *headers(uris))
 
     def _header(
         self, name: str, value: Compiled, variables: dict[str, Any], recipient: Recipient

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
     from mailmerge.model import AttachmentRule
     from mailmerge.values import Plain
+
+
+URL: Final = "unsubscribe_url"
+"""What bodies call the link that unsubscribes."""
 
 
 class TemplateSource(Struct, frozen=True):
@@ -43,6 +47,8 @@ class MessageTemplates(Struct, frozen=True):
     text: TemplateSource | None = None
     html: TemplateSource | None = None
     headers: tuple[tuple[str, str], ...] = ()
+    unsubscribe: tuple[str, ...] = ()
+    """Addresses that unsubscribe, ``https:`` or ``mailto:``; ``token`` is known in them."""
     attachments: tuple[AttachmentRule, ...] = ()
     locale: str = "en"
     vars: Mapping[str, Plain] = field(default_factory=dict)

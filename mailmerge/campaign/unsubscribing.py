@@ -1,0 +1,90 @@
+"""The key of a campaign's unsubscribe links: found, or made by the first plan that needs it.
+
+That a series has one is also noted in the user's state folder, so that a key that is lost is told and never
+replaced by another one: then links in messages that were sent would stop working without a word.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mailmerge import files
+from mailmerge.config.unsubscribe_keys import key_path, keys_folder, make_key, read_key
+from mailmerge.errors import CampaignFileError
+from mailmerge.folders import read_plain
+from mailmerge.ledger.locks import Lock, LockWait
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mailmerge.campaign.definition import Definition
+    from mailmerge.plan.composer import Composer
+    from mailmerge.unsubscribe import UnsubscribeKey
+
+_NOTED = "unsubscribe"
+_WAIT = 10.0
+
+
+class _KeyLock(Lock):
+    """One process makes a key at a time."""
+
+    code = "C514"
+
+
+def unsubscribe_key(definition: Definition) -> UnsubscribeKey:
+    """Give the key of the campaign's series; it is made if the series never had one.
+
+    Raises:
+        CampaignFileError: it is lost (C512), cannot be read or is damaged (C513).
+        FileError: it cannot be written.
+        InUseError: another process is making it, for more than ten seconds.
+
+    """
+    series = definition.file.message.series or definition.name
+    folder = _folder(definition)
+    path = key_path(folder, series)
+    noted = definition.workspace.user_state / _NOTED / f"{path.stem}.id"
+    try:
+        return read_key(path)
+    except FileNotFoundError:
+        files.private_folder(folder)
+        with _KeyLock(folder / ".lock", f"the unsubscribe keys {folder}", wait=LockWait(_WAIT)):
+            return _made(folder, series, noted)
+
+
+def _made(folder: Path, series: str, noted: Path) -> UnsubscribeKey:
+    path = key_path(folder, series)
+    try:
+        return read_key(path)  # another process has made it meanwhile
+    except FileNotFoundError:
+        pass
+    if noted.exists():
+        key_id = read_plain(noted, 1000).decode("ascii", "replace").strip()
+        raise CampaignFileError(
+            f"the unsubscribe key of {series!r} ({key_id}) is lost: {path} does not exist",
+            code="C512",
+            hint="take the file from a backup: only with it do the links in sent messages work; without one, "
+            'series = "NEW NAME" under [message] begins with a new key',
+        )
+    key = make_key(folder, series)
+    files.private_folder(noted.parent)
+    files.write_file(noted, f"{key.id}\n".encode())
+    return key
+
+
+def _folder(definition: Definition) -> Path:
+    """Give the folder of keys; a program that named a place for everything has them there."""
+    workspace = definition.workspace
+    if definition.given_list is not None and workspace.cache.is_relative_to(workspace.folder):
+        return workspace.folder / _NOTED
+    return keys_folder(definition.environment)
+
+
+def going_out(definition: Definition, composer: Composer) -> Composer:
+    """Give what makes the messages that leave: their unsubscribe links work.
+
+    Raises:
+        CampaignFileError, FileError, InUseError: as `unsubscribe_key`.
+
+    """
+    return composer.with_tokens(unsubscribe_key(definition)) if composer.needs_key else composer

@@ -1,0 +1,73 @@
+"""The unsubscribe token of a frozen message, open until it goes out: the stand-in is replaced, byte for byte.
+
+Tokens are as long as the stand-in and consist of characters that quoted-printable leaves alone, so lines
+break where they did. Only the text that goes out as base64 has to be encoded again.
+"""
+
+from __future__ import annotations
+
+import re
+from binascii import a2b_base64
+from typing import TYPE_CHECKING
+
+from mailmerge.message.bodies import base64_lines
+from mailmerge.unsubscribe import STAND_IN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_OPEN = STAND_IN.encode("ascii")
+_SOFT = b"=\r\n"
+# A line has 75 characters before its soft break, and the token 72: it is broken once at most.
+_HALVES = (_OPEN[: len(_OPEN) // 2], _OPEN[len(_OPEN) // 2 :])
+_BROKEN = re.compile(b"(?:=\r\n)?".join(re.escape(_OPEN[at : at + 1]) for at in range(len(_OPEN))))
+_BASE64 = b"Content-Transfer-Encoding: base64\r\n\r\n"
+
+
+def is_in(head: bytes) -> bool:
+    """Tell from its header fields whether a frozen message waits for a token."""
+    return _OPEN in head
+
+
+def filled(head: bytes, body: Iterable[bytes | int], token: str) -> tuple[bytes, tuple[bytes | int, ...]]:
+    """Put the token of its recipient into a frozen message.
+
+    Args:
+        head: its header fields.
+        body: its pieces, see `FrozenMessage.body`.
+        token: as long as the stand-in.
+
+    """
+    made = token.encode("ascii")
+    if len(made) != len(_OPEN):
+        raise RuntimeError("an unsubscribe token has another length than its stand-in")
+    pieces: list[bytes | int] = []
+    before: bytes | int = b""
+    for piece in body:
+        if isinstance(piece, int):
+            pieces.append(piece)
+        elif isinstance(before, bytes) and before.endswith(_BASE64):
+            pieces.append(_in_base64(piece, made))
+        else:
+            pieces.append(_in_quoted_printable(piece, made))
+        before = piece
+    return head.replace(_OPEN, made), tuple(pieces)
+
+
+def _in_quoted_printable(piece: bytes, token: bytes) -> bytes:
+    if _HALVES[0] not in piece and _HALVES[1] not in piece:
+        return piece
+    piece = piece.replace(_OPEN, token)
+    if _HALVES[0] not in piece and _HALVES[1] not in piece:
+        return piece
+
+    def broken(match: re.Match[bytes]) -> bytes:
+        first = match[0].find(_SOFT)
+        return token[:first] + _SOFT + token[first:]
+
+    return _BROKEN.sub(broken, piece)
+
+
+def _in_base64(piece: bytes, token: bytes) -> bytes:
+    text = a2b_base64(piece)
+    return base64_lines(text.replace(_OPEN, token)) if _OPEN in text else piece

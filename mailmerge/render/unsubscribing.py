@@ -1,0 +1,73 @@
+"""What ``message.unsubscribe`` makes: the two headers of RFC 8058, and the link that bodies show."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from mailmerge.model import Diagnostic
+from mailmerge.unsubscribe import STAND_IN
+
+if TYPE_CHECKING:
+    from mailmerge.model import Columns
+    from mailmerge.render.compiler import Compiled, Compiler
+
+HEADER: Final = "List-Unsubscribe"
+ONE_CLICK: Final = ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")
+"""The header that promises that one POST request is enough (RFC 8058 section 3.1)."""
+_TOKEN: Final = ("token", "unsubscribe_token")
+_NAMES: Final = frozenset(_TOKEN)
+_URI = re.compile(r"(?:https|mailto):[!-+\--;=?-~]+")  # no blank, comma or bracket inside
+
+
+class Unsubscribing:
+    """The addresses that unsubscribe the recipient of one row, the tokens in them left open."""
+
+    def __init__(self, compiler: Compiler, sources: tuple[str, ...], columns: Columns) -> None:
+        names = [f"message.unsubscribe[{index}]" for index in range(len(sources))]
+        self._entries: list[Compiled] = [
+            compiler.option(name, source, more=_NAMES) for name, source in zip(names, sources, strict=True)
+        ]
+        of_row = {*columns.names, *columns.headings, "row"} - {_TOKEN[1]}
+        self._fixed: tuple[str, ...] | None = None
+        self._is_fixed = all(of_row.isdisjoint(entry.names) and not entry.reached for entry in self._entries)
+        self.has_token = any(not _NAMES.isdisjoint(entry.names) for entry in self._entries)
+        """Whether any of them has a token, and so a key is needed."""
+        if _TOKEN[0] not in columns.names:
+            return
+        for name, entry in zip(names, self._entries, strict=True):
+            if _TOKEN[0] in entry.names:
+                compiler.note(
+                    Diagnostic(
+                        "C511",
+                        "`token` in `message.unsubscribe` is also a column of the list",
+                        'write {{ unsubscribe_token }} for ours, {{ row["token"]|urlencode }} for the column',
+                        place=compiler.sources.place(name, 1, _TOKEN[0]),
+                    )
+                )
+
+    def uris(self, variables: dict[str, Any]) -> tuple[str, ...]:
+        """Give the addresses, without brackets, in the order in which they were written."""
+        if self._fixed is not None:
+            return self._fixed
+        known = {**variables, **dict.fromkeys(_TOKEN, STAND_IN)}
+        found = tuple(entry.text(known).strip() for entry in self._entries)
+        if self._is_fixed:
+            self._fixed = found
+        return found
+
+
+def wrong_uri(uris: tuple[str, ...]) -> str | None:
+    """Give the first of *uris* that is not a plain ``https:`` or ``mailto:`` address."""
+    return next((uri for uri in uris if not _URI.fullmatch(uri)), None)
+
+
+def link(uris: tuple[str, ...]) -> str:
+    """Give the one that bodies show: rather a page than a mail."""
+    return next((uri for uri in uris if uri.startswith("https:")), uris[0])
+
+
+def headers(uris: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """Give the header fields; that of one click only where there is a page."""
+    listed = (HEADER, ", ".join([f"<{uri}>" for uri in uris]))
+    return (listed, ONE_CLICK) if any(uri.startswith("https:") for uri in uris) else (listed,)

@@ -1,0 +1,121 @@
+"""Unsubscribing: headers and links in received messages, tokens that say who clicked, the key they need."""
+
+from __future__ import annotations
+
+import re
+from email import message_from_bytes, policy
+from typing import TYPE_CHECKING
+
+import pytest
+
+from campaigns import campaign_toml
+from mailmerge import verify_unsubscribe
+from mailmerge.unsubscribe import STAND_IN
+from servers.command import one_error
+from servers.kept import KeepingSandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from servers.command import Mailmerge
+
+PAGE = """series = "club"
+unsubscribe = ["https://example.org/u/{{ token }}", "mailto:leave@example.org?subject={{ token }}"]"""
+TEXT = "Dear {{ name }},\n\nLeave: {{ unsubscribe_url }}\n"
+CHINESE = "<p>" + "你好，这是一封信。" * 40 + '{{ name }} <a href="{{ unsubscribe_url }}">退订</a></p>\n'
+TOKEN = re.compile(r"example\.org/u/([\w-]{72})")
+
+
+@pytest.fixture
+def relay() -> Iterator[KeepingSandbox]:
+    """A server that takes mail without TLS and sign-in."""
+    with KeepingSandbox(tls="none", user=None) as server:
+        yield server
+
+
+@pytest.fixture
+def newsletter(mailmerge: Mailmerge, relay: KeepingSandbox) -> Path:
+    """A campaign with links in text and HTML: the one in Chinese goes out in base64."""
+    mailmerge.account(relay)
+    toml = campaign_toml(top='account = "test"', message=PAGE, bodies="text html")
+    return mailmerge.campaign(campaign_toml=toml, body_txt=TEXT, body_html=CHINESE)
+
+
+def parts(content: bytes) -> dict[str, str]:
+    """Give the header fields and the texts of a received message, decoded."""
+    message = message_from_bytes(content, policy=policy.default)
+    found = {name: " ".join(str(value).split()) for name, value in message.items()}
+    texts = (part for part in message.walk() if part.get_content_maintype() == "text")
+    return found | {part.get_content_type(): part.get_content() for part in texts}
+
+
+def keys(mailmerge: Mailmerge) -> Path:
+    """Give the folder of the user's keys."""
+    return mailmerge.config.parent / "unsubscribe"
+
+
+def test_each_recipient_gets_a_link_of_its_own_in_headers_text_and_html(mailmerge, relay, newsletter):
+    """The same token in all four places says who it is for, to whoever has the key."""
+    done = mailmerge("send", "spring", "--yes")
+
+    assert done.code == 0, done
+    assert len(relay.messages) == 3
+    assert b"base64" in relay.messages[0].content
+    for received in relay.messages:
+        seen = parts(received.content)
+        [token] = set(TOKEN.findall(seen["List-Unsubscribe"] + seen["text/plain"] + seen["text/html"]))
+        assert seen["List-Unsubscribe"] == (
+            f"<https://example.org/u/{token}>, <mailto:leave@example.org?subject={token}>"
+        )
+        assert seen["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+        assert len(TOKEN.findall(seen["text/plain"])) == len(TOKEN.findall(seen["text/html"])) == 1
+        who = verify_unsubscribe(token, keys(mailmerge))
+        assert (who.series, who.is_for(received.rcpt_to[0].upper()), who.nobody) == ("club", True, False)
+
+
+def test_what_is_only_looked_at_unsubscribes_nobody(mailmerge, relay, newsletter):
+    """Previews, tests and rehearsals have the stand-in; drafts that a person sends have a token."""
+    shown = mailmerge("preview", "spring", "--eml", "shown", "--mbox", "all.mbox")
+    drafts = mailmerge("preview", "spring", "--eml", "drafts", "--unsent")
+    tested = mailmerge("test", "spring", "--to", "me@example.org")
+    rehearsed = mailmerge("rehearse", "spring")
+
+    assert [done.code for done in (shown, drafts, tested, rehearsed)] == [0] * 4, (
+        shown,
+        drafts,
+        tested,
+        rehearsed,
+    )
+    only_looked_at = [
+        *(path.read_bytes() for path in (mailmerge.folder / "shown").glob("*.eml")),
+        *(path.read_bytes() for path in (newsletter / "out" / "rehearsal" / "messages").glob("*.eml")),
+        relay.messages[0].content,
+    ]
+    assert len(only_looked_at) == 7
+    for content in only_looked_at:
+        assert set(TOKEN.findall(parts(content)["text/html"])) == {STAND_IN}
+    leaving = [parts(path.read_bytes()) for path in (mailmerge.folder / "drafts").glob("*.eml")]
+    tokens = {TOKEN.findall(seen["text/html"])[0] for seen in leaving}
+    assert len(tokens) == 3
+    assert not any(verify_unsubscribe(token, keys(mailmerge)).nobody for token in tokens)
+    assert verify_unsubscribe(STAND_IN, keys(mailmerge)).nobody
+
+
+def test_the_key_outlives_the_campaign_and_a_lost_one_is_told(mailmerge, relay, newsletter):
+    """It is private, purge leaves it alone, and no other is made in its place."""
+    assert mailmerge("send", "spring", "--yes").code == 0
+    assert mailmerge("purge", "spring", "--yes").code == 0
+    [key] = keys(mailmerge).glob("*.json")
+    kept = key.read_bytes()
+
+    assert key.stat().st_mode & 0o777 == 0o600
+    key.unlink()
+    one_error(mailmerge("check", "spring", "--name", "summer"), "C512", str(key), 'series = "NEW NAME"')
+    key.write_bytes(kept)
+    one_error(mailmerge("check", "spring", "--name", "summer"), "C513", f"chmod 600 {key}")
+    key.chmod(0o600)
+    assert mailmerge("check", "spring", "--name", "summer").code == 0
+    other = mailmerge("check", "spring", "--name", "summer", "--set", "message.series=other")
+    assert other.code == 0, other
+    assert len(list(keys(mailmerge).glob("*.json"))) == 2
