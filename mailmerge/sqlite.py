@@ -172,6 +172,16 @@ class Database:
                 return
             yield from page
 
+    def overwrite_removed(self) -> None:
+        """Make sure that what is removed from now on cannot be found in the file."""
+        self.execute("PRAGMA secure_delete = ON")
+        self.execute("PRAGMA temp_store = MEMORY")
+
+    def reclaim(self) -> None:
+        """Give back the room of what was removed, and leave nothing of it in the log."""
+        self.execute("VACUUM")
+        self.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def copy_to(self, target: Database) -> None:
         """Make *target* a copy of this database, whoever else has this one open."""
         with self._guard:

@@ -57,9 +57,9 @@ VALUES (?1, ?2, (SELECT attempt FROM delivery WHERE campaign = ?2 AND key = ?4),
 _HAND_OVER = """
 INSERT INTO delivery (campaign, key, status, tries, first_at, updated, version, attempt)
 VALUES (?1, ?2, 'handing_over', 0, ?3, ?3, ?4, ?5)
-ON CONFLICT (campaign, key) DO UPDATE SET status = 'handing_over', first_at = coalesce(first_at, ?3),
+ON CONFLICT (campaign, key) DO UPDATE SET status = 'handing_over', first_at = coalesce(delivery.first_at, ?3),
     updated = ?3, next_at = NULL, version = ?4, attempt = ?5, note = ''
-WHERE status IN ('pending', 'deferred')
+WHERE delivery.status IN ('pending', 'deferred')
 """
 _SETTLE_ATTEMPT = """
 UPDATE attempt SET status = ?, settled = ?, scope = ?, phase = ?, reason = ?, code = ?, enhanced = ?,
@@ -72,16 +72,18 @@ WHERE campaign = ? AND key = ? AND status = 'handing_over'
 _SETTLE_WITHOUT_INTENT = """
 INSERT INTO delivery (campaign, key, status, tries, next_at, first_at, updated, version, attempt)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, ?8)
-ON CONFLICT (campaign, key) DO UPDATE SET status = ?3, tries = tries + ?4, next_at = ?5,
-    first_at = coalesce(first_at, ?6), updated = ?6, version = ?7, attempt = ?8, note = ''
-WHERE status IN ('pending', 'deferred')
+ON CONFLICT (campaign, key) DO UPDATE SET status = ?3, tries = delivery.tries + ?4, next_at = ?5,
+    first_at = coalesce(delivery.first_at, ?6), updated = ?6, version = ?7, attempt = ?8, note = ''
+WHERE delivery.status IN ('pending', 'deferred')
 """
 _GIVE_BACK = """
-UPDATE delivery SET status = 'pending', tries = max(0, tries - 1), next_at = NULL, updated = ?1
+UPDATE delivery SET status = 'pending', tries = CASE WHEN tries > 0 THEN tries - 1 ELSE 0 END, next_at = NULL,
+    updated = ?1
 WHERE campaign = ?2 AND key = ?3 AND status IN ('deferred', 'expired')
 """
 _REVISE = """
-UPDATE delivery SET status = ?1, tries = max(0, tries + ?2), next_at = NULL, updated = ?3
+UPDATE delivery SET status = ?1, tries = CASE WHEN tries + ?2 > 0 THEN tries + ?2 ELSE 0 END, next_at = NULL,
+    updated = ?3
 WHERE campaign = ?4 AND key = ?5 AND status = ?6
 RETURNING attempt
 """

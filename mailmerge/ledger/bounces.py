@@ -88,10 +88,10 @@ WHERE a.campaign = ?1 AND a.message_id <> ''
 _BY_MESSAGE_ID = _SENT.format("a.message_id IN (SELECT value FROM json_each(?2))")
 _BY_ADDRESS = _SENT.format("lower(a.address) IN (SELECT value FROM json_each(?2))")
 _KNOWN = "SELECT mark FROM mail WHERE campaign = ?1 AND mark IN (SELECT value FROM json_each(?2))"
-_MARK = "INSERT OR IGNORE INTO mail (campaign, mark, kind, read) VALUES (?, ?, ?, ?)"
+_MARK = "INSERT INTO mail (campaign, mark, kind, read) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
 _INSERT = """
 INSERT INTO bounce (campaign, mark, key, attempt, kind, sort, reason, evidence, read, code, enhanced, words)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id
 """
 _BOUNCE = """
 UPDATE delivery SET status = 'bounced', bounce = ?3, updated = ?4, next_at = NULL, note = ''
@@ -174,7 +174,7 @@ class BounceBook:
     def _apply(self, mark: str, kind: str, one: Returned, now: float) -> None:
         words = one.words[:_REPLY_CHARACTERS].encode("utf-8", "replace").decode()
         about = (one.key, one.attempt, kind, one.sort, one.reason, one.evidence, now, one.code, one.enhanced)
-        number = self._db.execute(_INSERT, (self._id, mark, *about, words)).lastrowid
+        (number,) = self._db.row(_INSERT, (self._id, mark, *about, words))
         if not one.current:
             return
         row = (self._id, one.key)

@@ -39,7 +39,7 @@ _UNCOPIED = f"""
 SELECT a.id, a.key, a.row, a.message_id, a.date, a.utc_offset, a.frozen, c.attempt IS NOT NULL
 {_LEFT} AND a.id > ? ORDER BY a.id LIMIT ?
 """
-_BEGIN = "INSERT OR IGNORE INTO copy (attempt) VALUES (?)"
+_BEGIN = "INSERT INTO copy (attempt) VALUES (?) ON CONFLICT DO NOTHING"
 _MADE = "UPDATE copy SET made = ? WHERE attempt = ?"
 _WITHDRAW = "DELETE FROM copy WHERE attempt = ? AND made IS NULL"
 

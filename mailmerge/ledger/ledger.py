@@ -63,22 +63,28 @@ WHERE campaign = ?1 AND superseded_by <> ''
     AND EXISTS (SELECT 1 FROM delivery s WHERE s.campaign = ?1 AND s.key = delivery.superseded_by
         AND s.status IN ('accepted', 'bounced', 'drafted', 'in_doubt'))
 """
-_PURGE_DELIVERIES = """
-UPDATE delivery SET key = hashed(key), note = '',
-    superseded_by = CASE superseded_by WHEN '' THEN '' ELSE hashed(superseded_by) END WHERE campaign = ?
+_ALL_KEYS = """
+SELECT key FROM delivery WHERE campaign = ?1 UNION SELECT superseded_by FROM delivery WHERE campaign = ?1
+UNION SELECT key FROM attempt WHERE campaign = ?1 UNION SELECT key FROM bounce WHERE campaign = ?1
 """
-_PURGE_BOUNCES = "UPDATE bounce SET key = hashed(key), words = '' WHERE campaign = ?"
+_HASHED = "(SELECT hash FROM hashed WHERE hashed.key = {})"
+_PURGE_DELIVERIES = f"""
+UPDATE delivery SET key = {_HASHED.format("delivery.key")}, note = '',
+    superseded_by = CASE superseded_by WHEN '' THEN '' ELSE {_HASHED.format("superseded_by")} END
+WHERE campaign = ?
+"""
+_PURGE_BOUNCES = f"UPDATE bounce SET key = {_HASHED.format('bounce.key')}, words = '' WHERE campaign = ?"
 _WITHOUT_ANSWER = """
 SELECT d.key, a.message_id FROM delivery d JOIN attempt a ON a.id = d.attempt
 WHERE d.campaign = ? AND d.status = 'in_doubt' AND a.connection = ?
 """
 _FORGET_COUNTS = "UPDATE campaign SET counts = '' WHERE id = ?"
 _PURGE_CAMPAIGN = """
-UPDATE campaign SET secret = zeroblob(32), purged = ?, standing = '', bookmark = '', counts = '' WHERE id = ?
+UPDATE campaign SET secret = ?, purged = ?, standing = '', bookmark = '', counts = '' WHERE id = ?
 """
-_PURGE_ATTEMPTS = """
-UPDATE attempt SET key = hashed(key), address = '', reply = '', raw = NULL, message_id = '', digest = '',
-    frozen = '', row_digest = '' WHERE campaign = ?
+_PURGE_ATTEMPTS = f"""
+UPDATE attempt SET key = {_HASHED.format("attempt.key")}, address = '', reply = '', raw = NULL,
+    message_id = '', digest = '', frozen = '', row_digest = '' WHERE campaign = ?
 """
 _AGAIN = "status = 'pending', tries = 0, first_at = NULL, next_at = NULL, bounce = NULL"
 # Whoever rejected the message, or already has it, must not take the new one for the old one.
@@ -115,7 +121,7 @@ class Ledger(LedgerReader):
         """Whether the campaign was not in it before it was opened."""
         if create:
             made = db.execute(
-                "INSERT OR IGNORE INTO campaign (name, secret, created) VALUES (?, ?, ?)",
+                "INSERT INTO campaign (name, secret, created) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
                 (campaign, os.urandom(32), now().timestamp()),
             )
             self.new = made.rowcount > 0
@@ -230,13 +236,13 @@ class Ledger(LedgerReader):
         """
         cells = (self._id, kind, self._now().timestamp(), os.getpid(), version, command, plan)
         with self._db.transaction():
-            cursor = self._db.execute(
+            (number,) = self._db.row(
                 "INSERT INTO run (campaign, kind, started, pid, version, command, plan) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING id",
                 cells,
             )
-        self.attempts.run = cursor.lastrowid
-        return cursor.lastrowid or 0
+        self.attempts.run = int(number)
+        return int(number)
 
     def finish_run(self, reason: str, counts: Mapping[str, int]) -> None:
         """Record how the run ended."""
@@ -254,10 +260,10 @@ class Ledger(LedgerReader):
             return
         cells = (self._id, digest, json.dumps(dict(parts)), self._now().timestamp())
         with self._db.transaction():
-            cursor = self._db.execute(
-                "INSERT INTO version (campaign, digest, parts, noted) VALUES (?, ?, ?, ?)", cells
+            (number,) = self._db.row(
+                "INSERT INTO version (campaign, digest, parts, noted) VALUES (?, ?, ?, ?) RETURNING id", cells
             )
-        self.attempts.versions[digest] = cursor.lastrowid or 0
+        self.attempts.versions[digest] = int(number)
 
     def note_standing(self, counts: Counts) -> None:
         """Keep how many rows are in each state now, never contacted ones included, as the plan has them."""
@@ -390,17 +396,19 @@ class Ledger(LedgerReader):
             digest = hmac.new(self.secret, key.encode("utf-8", "replace"), hashlib.sha256)
             return f"purged:{digest.hexdigest()[:32]}"
 
-        db.connection.create_function("hashed", 1, hashed, deterministic=True)
-        db.execute("PRAGMA secure_delete = ON")
-        with self._db.transaction():
+        db.overwrite_removed()
+        with db.transaction():
+            db.execute("CREATE TEMPORARY TABLE hashed (key TEXT PRIMARY KEY, hash TEXT NOT NULL)")
+            keys = (key for (key,) in db.stream(_ALL_KEYS, (self._id,)))
+            db.executemany("INSERT INTO hashed VALUES (?, ?)", ((key, hashed(key)) for key in keys))
             db.execute(_PURGE_ATTEMPTS, (self._id,))
             db.execute(_PURGE_DELIVERIES, (self._id,))
             db.execute(_PURGE_BOUNCES, (self._id,))
             db.execute("UPDATE run SET command = '' WHERE campaign = ?", (self._id,))
             # The secret goes too, so that guessed keys cannot be hashed and compared.
-            db.execute(_PURGE_CAMPAIGN, (self._now().timestamp(), self._id))
-        db.execute("VACUUM")
-        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            db.execute(_PURGE_CAMPAIGN, (bytes(32), self._now().timestamp(), self._id))
+            db.execute("DROP TABLE hashed")
+        db.reclaim()
 
 
 def _by_name(counts: Counts) -> dict[str, int]:

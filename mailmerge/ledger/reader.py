@@ -110,10 +110,10 @@ _DELIVERY: dict[str, tuple[str, Callable[[Any], object] | None]] = {
     # What a person decided about a row counts for more than what the server said before.
     "reason": ("coalesce(nullif(d.note, ''), a.reason, '')", None),
     # Why a message came back counts for more than the reply with which it was accepted.
-    "code": ("iif(d.status = 'bounced', b.code, a.code)", None),
-    "enhanced": ("coalesce(iif(d.status = 'bounced', b.enhanced, a.enhanced), '')", None),
+    "code": ("CASE d.status WHEN 'bounced' THEN b.code ELSE a.code END", None),
+    "enhanced": ("coalesce(CASE d.status WHEN 'bounced' THEN b.enhanced ELSE a.enhanced END, '')", None),
     # A ledger may come from anybody.
-    "reply": ("coalesce(iif(d.status = 'bounced', b.words, a.reply), '')", printable),
+    "reply": ("coalesce(CASE d.status WHEN 'bounced' THEN b.words ELSE a.reply END, '')", printable),
     "version": ("coalesce(v.digest, '')", None),
     "row_digest": ("coalesce(a.row_digest, '')", None),
     "generation": ("d.generation", None),
@@ -166,10 +166,10 @@ _WAITING = "SELECT key, status FROM delivery WHERE campaign = ? AND status IN ('
 _RECENT = """
 SELECT address, moment FROM (
     SELECT address, CASE WHEN at <= ?3 THEN at ELSE
-        min(?3, coalesce((SELECT min(started) FROM run WHERE campaign = ?1 AND id > attempt.run), ?3))
+        coalesce((SELECT min(started) FROM run WHERE campaign = ?1 AND id > attempt.run AND started < ?3), ?3)
     END AS moment
     FROM attempt WHERE campaign = ?1 AND at > ?2
-) WHERE moment > ?2 ORDER BY moment
+) moments WHERE moment > ?2 ORDER BY moment
 """
 _DEFERRED = """
 SELECT key, next_at, updated FROM delivery WHERE campaign = ? AND status = 'deferred' ORDER BY next_at
@@ -411,7 +411,7 @@ class LedgerReader:
     def states(self) -> Counts:
         """Count the contacted rows by state."""
         # One sum a state instead of GROUP BY, which would sort all rows in memory.
-        sums = "".join(f", coalesce(sum(status = '{name}'), 0)" for name in _STATUSES)
+        sums = "".join(f", count(*) FILTER (WHERE status = '{name}')" for name in _STATUSES)
         query = f"SELECT count(*){sums} FROM delivery WHERE campaign = ?"
         total, *numbers = self._db.row(query, (self._id,))
         if sum(numbers) != total:

@@ -80,12 +80,13 @@ class Aggregates:
     def runs(self, kind: str = "send") -> Runs:
         """Return the first beginning, the last end and their number."""
         query = (
-            "SELECT count(*), min(started), max(id), started, ended, reason FROM run "
-            "WHERE campaign = ?1 AND kind = ?2"
+            "SELECT started, ended, reason, count(*) OVER (), min(started) OVER () FROM run "
+            "WHERE campaign = ?1 AND kind = ?2 ORDER BY id DESC LIMIT 1"
         )
-        ((count, first, _, latest, ended, reason),) = self._rows(query, kind)
-        if not count:
+        found = self._rows(query, kind)
+        if not found:
             return Runs()
+        ((latest, ended, reason, count, first),) = found
         return Runs(_int(count), _moment(first), _moment(ended), str(reason), _moment(latest))
 
     def timeline(self, most: int = MOST_BINS) -> Timeline:
@@ -97,7 +98,7 @@ class Aggregates:
         start, end = _float(first), _float(last)
         step = _step(end - start)
         begin = start // step * step
-        slot = "CAST(({0} - ?2) * 1000 AS INTEGER) / ?3"
+        slot = "CAST(({0} - ?2) * 1000 AS BIGINT) / ?3"
         found = self._rows(
             f"SELECT {slot.format('settled')} AS slot, status, count(*) FROM attempt "
             "WHERE campaign = ?1 AND settled IS NOT NULL GROUP BY slot, status ORDER BY slot",
@@ -105,8 +106,9 @@ class Aggregates:
             int(step * 1000),
         )
         opened = self._rows(
-            f"SELECT {slot.format('a.settled')} AS slot, count(*) FROM json_each(?4) j "
-            "JOIN attempt a ON a.id = j.value WHERE a.campaign = ?1 AND a.settled IS NOT NULL GROUP BY slot",
+            f"SELECT {slot.format('a.settled')} AS slot, count(*) FROM attempt a WHERE a.campaign = ?1 "
+            "AND a.id IN (SELECT CAST(value AS BIGINT) FROM json_each(?4)) AND a.settled IS NOT NULL "
+            "GROUP BY slot",
             begin,
             int(step * 1000),
             self._firsts[1],
@@ -115,7 +117,7 @@ class Aggregates:
 
     def domains(self, most: int = MOST_DOMAINS) -> tuple[tuple[Domain, ...], int]:
         """Return the domains with the most contacted rows, most failures first, and how many there are."""
-        sums = ", ".join(f"sum(d.status = '{status}')" for status in Status)
+        sums = ", ".join(f"count(*) FILTER (WHERE d.status = '{status}')" for status in Status)
         rows = self._rows(
             f"SELECT {_DOMAIN} AS domain, {sums}, count(*) AS total, count(*) OVER () "
             f"FROM {_CONTACTED} AND a.address <> '' "
@@ -131,10 +133,12 @@ class Aggregates:
 
     def answers(self, most: int = MOST_REPLIES) -> tuple[Answer, ...]:
         """Return the last reply codes of contacted rows with the server's words, the most frequent first."""
-        # Beside min() SQLite takes the other columns from the row that holds the minimum.
         groups = self._rows(
-            "SELECT d.status, a.code, a.enhanced, count(*) AS n, min(a.id), a.reply, d.note "
-            f"FROM {_CONTACTED} GROUP BY d.status, a.code, a.enhanced ORDER BY n DESC LIMIT ?2",
+            "WITH kinds AS (SELECT d.status AS status, a.code AS code, a.enhanced AS enhanced, "
+            f"count(*) AS n, min(a.id) AS first FROM {_CONTACTED} GROUP BY d.status, a.code, a.enhanced) "
+            "SELECT k.status, k.code, k.enhanced, k.n, a.reply, d.note FROM kinds k "
+            "JOIN attempt a ON a.id = k.first JOIN delivery d ON d.campaign = a.campaign AND d.key = a.key "
+            "ORDER BY k.n DESC, k.first LIMIT ?2",
             most,
         )
         rows = self._first_rows()
@@ -147,7 +151,7 @@ class Aggregates:
                 _int(count),
                 tuple(rows.get((status, code, enhanced), ())),
             )
-            for status, code, enhanced, count, _, reply, note in groups
+            for status, code, enhanced, count, reply, note in groups
         )
 
     def _first_rows(self) -> dict[tuple[object, ...], list[int]]:
@@ -186,19 +190,21 @@ class Aggregates:
         """Split the time of all runs into what it was spent on."""
         query = """
         WITH paced AS (
-            SELECT id, at, settled, number, run IS lag(run) OVER sequence AS goes_on,
+            SELECT id, at, settled, number, run, lag(run) OVER sequence AS run_before,
                 lag(scope) OVER sequence AS before,
                 max(settled) OVER (sequence ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS free
             FROM attempt WHERE campaign = ?1 AND settled IS NOT NULL AND reason <> 'stopped'
             WINDOW sequence AS (ORDER BY id)),
         gaps AS (
-            SELECT goes_on * max(0.0, at - free) AS gap,
-                max(0.0, settled - max(at, coalesce(free, at))) AS busy,
+            SELECT CASE WHEN at > free AND coalesce(run, 0) = coalesce(run_before, 0) THEN at - free ELSE 0.0
+                END AS gap,
+                CASE WHEN settled > at AND at >= coalesce(free, at) THEN settled - at
+                     WHEN settled > free AND at < free THEN settled - free ELSE 0.0 END AS busy,
             CASE WHEN before = 'account' THEN 'account'
                  WHEN number > 1 THEN 'retry'
-                 WHEN id IN (SELECT value FROM json_each(?2)) THEN 'network'
+                 WHEN id IN (SELECT CAST(value AS BIGINT) FROM json_each(?2)) THEN 'network'
                  ELSE 'pace' END AS kind FROM paced)
-        SELECT kind, total(gap), total(busy) FROM gaps GROUP BY kind
+        SELECT kind, coalesce(sum(gap), 0.0), coalesce(sum(busy), 0.0) FROM gaps GROUP BY kind
         """
         gaps: dict[str, float] = {}
         busy = 0.0
