@@ -82,7 +82,7 @@ def check(
             about += _envelope_sender(account)
         plan.problems.add(diagnostic(finding) for finding in about)
         if online and online.lookup:
-            _ask_dns(plan, standing, online.lookup)
+            _ask_dns(plan, standing, online.lookup, account)
         known = written_before(opened, standing.due(SystemClock().now()))
         plan = replace(plan, to_send=_due(plan, standing), notices=(*plan.notices, *known))
     if online and online.links:
@@ -124,18 +124,29 @@ def _envelope_sender(account: Account) -> Iterator[Finding]:
     )
 
 
-def _ask_dns(plan: Plan, standing: Standing, lookup: Lookup) -> None:
-    from mailmerge.check.online import recipient_domains, sender_domain
+def _ask_dns(plan: Plan, standing: Standing, lookup: Lookup, account: Account | None) -> None:
+    from mailmerge.check.online import recipient_domains
+    from mailmerge.check.sender_domain import sender_domain
 
-    domain = plan.sender.rpartition("@")[2].rstrip(">")
+    domain = plan.sender.rpartition("@")[2].rstrip(">").lower()
     if domain and "{" not in domain:
-        plan.problems.add(diagnostic(finding) for finding in sender_domain(domain, lookup))
+        found = sender_domain(domain, lookup, return_path=_return_path(account, domain))
+        plan.problems.add(diagnostic(finding) for finding in found)
     rows: dict[str, list[int]] = {}
     for result in standing.results():
         if result.status is Status.PENDING and result.row is not None:
             rows.setdefault(result.address.rpartition("@")[2].lower(), []).append(result.row)
     for finding, numbers in recipient_domains(rows, lookup):
         plan.problems.add(diagnostic(finding, row=row) for row in numbers)
+
+
+def _return_path(account: Account | None, domain: str) -> str | None:
+    """Give the domain of the return path; None: it is not known, as bulk providers use one of their own."""
+    if account is None:
+        return None
+    if account.return_path:
+        return account.return_path.domain
+    return None if account.any_from and account.preset else domain
 
 
 def _links(definition: Definition) -> Iterator[str]:

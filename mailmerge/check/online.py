@@ -29,12 +29,8 @@ RecordType = Literal["TXT", "MX", "A", "AAAA"]
 Lookup = Callable[[str, RecordType], "list[str]"]
 """Looks up the records of a name, as strings (MX: ``10 host.``); raises `NoSuchName` or `NoAnswer`."""
 
-MOST_LOOKUPS = 10
-"""How many further look-ups an SPF record may need (RFC 7208 section 4.6.4)."""
 MOST_DOMAINS = 300
 """How many recipients' domains are asked about, those with most rows first."""
-_DEEPEST = 12
-_COSTLY = ("include:", "exists:", "redirect=")
 
 
 class NoSuchName(Exception):
@@ -45,17 +41,27 @@ class NoAnswer(Exception):
     """The DNS did not answer in time, or with an error."""
 
 
-def system_lookup(timeout: float = 5.0) -> Lookup:
-    """Return a look-up that asks this machine's resolvers, each name for at most *timeout* seconds."""
-    from dns import exception, resolver
+def system_lookup(timeout: float = 5.0, server: tuple[str, int] | None = None) -> Lookup:
+    """Return a look-up that asks this machine's resolvers, each name for at most *timeout* seconds.
 
-    asked = resolver.Resolver()
+    Args:
+        timeout: in seconds.
+        server: address and port of the only server to ask; None: what the system says.
+
+    """
+    from dns import exception, resolver
+    from dns import name as names
+
+    asked = resolver.Resolver(configure=server is None)
     asked.lifetime = timeout
+    if server is not None:
+        asked.nameservers, asked.port = [server[0]], server[1]
+    impossible = (names.EmptyLabel, names.LabelTooLong, names.NameTooLong, names.BadEscape)
 
     def lookup(name: str, kind: RecordType) -> list[str]:
         try:
             answer = asked.resolve(name, kind, search=False)
-        except resolver.NXDOMAIN:
+        except (resolver.NXDOMAIN, *impossible):
             raise NoSuchName(name) from None
         except resolver.NoAnswer:
             return []
@@ -68,79 +74,9 @@ def system_lookup(timeout: float = 5.0) -> Lookup:
     return lookup
 
 
-def sender_domain(domain: str, lookup: Lookup) -> Iterator[Finding]:
-    """Look at the records that say who may send for *domain*, and whether it takes answers."""
-    for look in (_spf, _dmarc, _takes_answers):
-        try:
-            yield from look(domain, lookup)
-        except NoAnswer:
-            yield _silent(domain)
-            return
-
-
-def _silent(domain: str) -> Finding:
+def silent(domain: str) -> Finding:
+    """Say that the DNS did not answer."""
     return Finding("N206", f"the DNS does not answer for {domain}", "try again later")
-
-
-def _texts(name: str, lookup: Lookup) -> list[str]:
-    try:
-        return lookup(name, "TXT")
-    except NoSuchName:
-        return []
-
-
-def _spf_records(name: str, lookup: Lookup) -> list[str]:
-    return [text for text in _texts(name, lookup) if text.lower().partition(" ")[0] == "v=spf1"]
-
-
-def _spf(domain: str, lookup: Lookup) -> Iterator[Finding]:
-    records = _spf_records(domain, lookup)
-    if not records:
-        hint = "your provider documents the TXT record; Gmail and Yahoo require SPF or DKIM, Microsoft both"
-        yield Finding("N201", f"{domain} has no SPF record", hint)
-    elif len(records) > 1:
-        hint = "RFC 7208 makes that an error, and none of them counts: merge them into one"
-        yield Finding("N202", f"{domain} has {len(records)} SPF records", hint)
-    else:
-        needed = _spf_cost(records[0], lookup, _DEEPEST)
-        if needed > MOST_LOOKUPS:
-            hint = "servers stop there and treat it as an error: remove includes you no longer need"
-            yield Finding("N203", f"the SPF record of {domain} needs more than {MOST_LOOKUPS} look-ups", hint)
-
-
-def _spf_cost(record: str, lookup: Lookup, deepest: int) -> int:
-    """Count the look-ups a record needs, stopping soon after there are too many."""
-    cost = 0
-    for term in record.lower().split()[1:]:
-        plain = term.lstrip("+-~?")
-        name = plain.partition("/")[0].partition(":")[0]
-        if not (name in {"a", "mx", "ptr"} or plain.startswith(_COSTLY)):
-            continue
-        cost += 1
-        if cost > MOST_LOOKUPS or deepest <= 0:
-            break
-        if plain.startswith(("include:", "redirect=")):
-            inner = _spf_records(plain[plain.index(":" if plain[0] == "i" else "=") + 1 :], lookup)
-            cost += _spf_cost(inner[0], lookup, min(deepest - 1, MOST_LOOKUPS - cost)) if inner else 0
-    return cost
-
-
-def _dmarc(domain: str, lookup: Lookup) -> Iterator[Finding]:
-    labels = domain.split(".")
-    # A subdomain's policy may stand at the organisation's domain.
-    for start in range(len(labels) - 1):
-        name = ".".join(["_dmarc", *labels[start:]])
-        if any(text.lower().startswith("v=dmarc1") for text in _texts(name, lookup)):
-            return
-    hint = 'start with the TXT record "v=DMARC1; p=none; rua=mailto:..." and read the reports'
-    yield Finding("N204", f"{domain} has no DMARC record (_dmarc.{domain})", hint)
-
-
-def _takes_answers(domain: str, lookup: Lookup) -> Iterator[Finding]:
-    reason = takes_no_mail(domain, lookup)
-    if reason:
-        hint = "replies and bounces are lost, and many servers reject such senders"
-        yield Finding("N205", f"the sender's domain {domain} does not accept mail: {reason}", hint)
 
 
 def takes_no_mail(domain: str, lookup: Lookup) -> str | None:
@@ -170,7 +106,7 @@ def recipient_domains(
         try:
             reason = takes_no_mail(domain, lookup)
         except NoAnswer:
-            yield _silent(domain), rows[domain]
+            yield silent(domain), rows[domain]
             continue
         if reason:
             hint = "these messages will bounce: correct the addresses or leave the rows out"

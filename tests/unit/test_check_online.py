@@ -45,48 +45,6 @@ def table(records: dict[tuple[str, str], list[str]]) -> online.Lookup:
     return lookup
 
 
-def codes(domain: str, **changes: list[str] | None) -> list[str]:
-    """Give what is found about the sender's domain x.org after changing some records."""
-    records = dict(GOOD)
-    for name, value in changes.items():
-        key = {"spf": ("x.org", "TXT"), "dmarc": ("_dmarc.x.org", "TXT"), "mx": ("x.org", "MX")}[name]
-        if value is None:
-            del records[key]
-        else:
-            records[key] = value
-    return [finding.code for finding in online.sender_domain(domain, table(records))]
-
-
-def test_a_domain_with_all_records_is_fine() -> None:
-    """SPF, DMARC and MX: nothing is said; a subdomain may rely on the organisation's DMARC."""
-    assert codes("x.org") == []
-    records = {**GOOD, ("news.x.org", "TXT"): ["v=spf1 -all"], ("news.x.org", "MX"): ["10 mx.x.org."]}
-    assert list(online.sender_domain("news.x.org", table(records))) == []
-
-
-@pytest.mark.parametrize(
-    ("changes", "found"),
-    [
-        ({"spf": None}, ["N201"]),
-        ({"spf": ["v=spf1 -all", "v=spf1 mx -all"]}, ["N202"]),
-        ({"spf": ["v=spf1 " + "a " * 11 + "-all"]}, ["N203"]),
-        ({"spf": ["v=spf1 include:x.org -all"]}, ["N203"]),
-        ({"spf": ["v=spf1 ip4:192.0.2.1 all"]}, []),
-        ({"dmarc": None}, ["N204"]),
-        ({"mx": ["0 ."]}, ["N205"]),
-        ({"mx": None}, ["N205"]),
-    ],
-)
-def test_each_missing_record_has_its_code(changes: dict[str, list[str] | None], found: list[str]) -> None:
-    """Missing, doubled, too costly and circular records are told apart."""
-    assert codes("x.org", **changes) == found
-
-
-def test_a_dns_that_does_not_answer_is_said_once() -> None:
-    """Silence is no verdict about the domain."""
-    assert codes("silent.example") == ["N206"]
-
-
 def test_domains_of_recipients_that_take_no_mail_name_their_rows() -> None:
     """No such domain, a null MX, neither MX nor address; an address alone is enough."""
     records = {

@@ -5,9 +5,11 @@ from __future__ import annotations
 import html
 import ipaddress
 import re
+import unicodedata
 from functools import lru_cache
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from ipaddress import IPv4Address, IPv6Address
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote, urlsplit
 
 from mailmerge.check.html_document import TagReader
 from mailmerge.check.message_view import Finding, about
@@ -43,7 +45,12 @@ _FINE_SO_FAR = re.compile(
 )
 _FINE_REST = re.compile(r"""[!#$&-;=?-z|~]*(?:"[^>]*>)?""", re.ASCII)
 _HALF_ENTITY = re.compile(r"&#?\w*\Z")
-_NEARBY = (".localhost", ".local", ".internal")
+_HEXADECIMAL = re.compile(r"0[xX][0-9a-fA-F]{0,16}")
+_OCTAL = re.compile(r"0[0-7]{1,24}")
+_DECIMAL = re.compile(r"[1-9][0-9]{0,19}|0", re.ASCII)
+_FOUR: Final = 4
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_NEARBY = (".localhost", ".local", ".internal", ".home.arpa", ".lan", ".localdomain", ".intranet")
 _MARKUP = re.compile(r"\{\{|\}\}|\{%|%\}|%7B%7B", re.IGNORECASE)
 _IN_TEXT = re.compile(r"https?://[^\s<>\"']+", re.IGNORECASE)
 _LEAVES = re.compile(r"unsub|opt-?out|abmeld|desinscri|/u/|leave|remove", re.IGNORECASE)
@@ -149,7 +156,7 @@ def _unusable(what: str, address: str) -> Finding | None:  # noqa: PLR0911  one 
     host = _host(address)
     if host is None:
         return Finding("H301", f"{what} has no host: {shown}", "write the full address, https://host/path")
-    if host == "localhost" or host.endswith(_NEARBY) or _private(host):
+    if _nearby(host):
         hint = "only this machine or network can open it: write the public address"
         return Finding("H303", f"{what} leads to this machine or a private network: {shown}", hint)
     return None
@@ -189,7 +196,7 @@ def _doubtful(what: str, address: str) -> Iterator[Finding]:
     if host.removeprefix("www.") in SHORTENERS:
         hint = "filters distrust shortened links because nobody sees where they lead: use the real address"
         yield Finding("H209", f"{what} hides behind a shortener: {shown}", hint)
-    if _is_ip(host):
+    if _ip(host):
         yield Finding(
             "H210", f"{what} uses a bare IP address: {shown}", "filters count it as spam: use a host name"
         )
@@ -203,16 +210,50 @@ def _host(address: str) -> str | None:
         return None
 
 
-def _is_ip(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
+def _ip(host: str) -> IPv4Address | IPv6Address | None:
+    """Give the address that browsers take a host for, however it is written; None: it is a name.
+
+    Numbers may be decimal, octal or hexadecimal, and fewer than four: ``2130706433`` and ``0x7f.1`` are
+    127.0.0.1 (URL Standard, sections 3.5 and 4.4). An IPv6 address that stands for an IPv4 one is that one.
+    """
+    host = unicodedata.normalize("NFKC", unquote(host)).replace("\u3002", ".").removesuffix(".")
+    if ":" in host:
+        try:
+            address = ipaddress.IPv6Address(host)
+        except ValueError:
+            return None
+        inside = address.ipv4_mapped or address.sixtofour
+        if inside is None and address in _NAT64:
+            inside = IPv4Address(int(address) & 0xFFFFFFFF)
+        return inside or address
+    pieces = host.split(".")
+    numbers = [_number(piece) for piece in pieces]
+    if numbers[-1] is None or len(numbers) > _FOUR:
+        return None
+    value = 0
+    for number, place in zip(numbers[:-1], (24, 16, 8), strict=False):
+        if number is None or number > 255:
+            return None
+        value += number << place
+    if numbers[-1] >= 1 << (8 * (5 - len(numbers))):
+        return None
+    return IPv4Address(value + numbers[-1])
 
 
-def _private(host: str) -> bool:
-    return _is_ip(host) and not ipaddress.ip_address(host).is_global
+def _number(text: str) -> int | None:
+    if _HEXADECIMAL.fullmatch(text):
+        return int(text[2:] or "0", 16)
+    if _OCTAL.fullmatch(text):
+        return int(text, 8)
+    return int(text) if _DECIMAL.fullmatch(text) else None
+
+
+def _nearby(host: str) -> bool:
+    """Whether a host is this machine, or one of a network that its readers are not in."""
+    address = _ip(host)
+    if address is not None:
+        return not address.is_global
+    return host.endswith(_NEARBY) or host == "localhost"
 
 
 @each_document
