@@ -401,9 +401,13 @@ def _selects(selector: str, node: Element) -> bool:
 
 # --- links in the text part ----------------------------------------------------------------------------
 
-_OPEN_LINK = re.compile(r"(?<![<\"'(])https?://[^\s<>\"']*\Z", re.IGNORECASE)
+_OPEN_LINK = re.compile(r"(?<![<\w/.@-])(?:https?://|www\.|mailto:)[^\s<>]*\Z", re.IGNORECASE)
+"""What mail programs make clickable in plain text; `<https://...>` is a link up to its bracket."""
 _LONGEST_LINK = 2000
-_WHOLE_LINK = re.compile(r"https?://\S+[^\S\n]+\S*(?:[/=&?%]|\.[A-Za-z0-9]{2,5}\Z)", re.IGNORECASE)
+_WHOLE_LINK = re.compile(
+    r"(?:https?://|www\.\w)\S+[^\S\n]+\S*(?:[/=&?%]|\.[A-Za-z0-9]{2,5}\Z)", re.IGNORECASE
+)
+_BLANK = re.compile(r"[^\S\n\r]")
 
 
 @lru_cache(maxsize=256)
@@ -414,9 +418,30 @@ def _open_link(text: str) -> str | None:
 
 
 def _in_links(shape: Shape) -> list[int]:
-    """Give the places of values that may go on with a link that is open before them."""
-    before = (None, *shape.chunks)
-    return [place for place in shape.values if (chunk := before[place]) is None or "://" in chunk]
+    """Give the places of values that go on with a link that is written before them."""
+    found, is_open = [], False
+    for place, chunk in enumerate(shape.chunks):
+        if chunk is None:
+            if is_open:
+                found.append(place)
+        elif _OPEN_LINK.search(chunk[-_LONGEST_LINK:]):
+            is_open = True
+        elif re.search(r"[\s<>]", chunk):
+            is_open = False
+    return found
+
+
+def _before(chunks: Sequence[str], place: int) -> str:
+    """Give what stands before a chunk, as far as a link may reach back."""
+    pieces: list[str] = []
+    length = 0
+    while place > 0 and length < _LONGEST_LINK:
+        place -= 1
+        pieces.append(chunks[place][-_LONGEST_LINK:])
+        length += len(pieces[-1])
+        if re.search(r"\s", pieces[-1]):
+            break
+    return "".join(reversed(pieces))[-_LONGEST_LINK:]
 
 
 @each_message
@@ -426,24 +451,30 @@ def broken_links(view: MessageView) -> Iterator[Finding]:
     places: Iterable[int] = range(len(chunks))
     if shape is not None:
         values = view.body_values
-        places = shape.values if "http" in values or "HTTP" in values else shape.once(_in_links)
+        some = "://" in values or "www." in values or "WWW." in values or "mailto:" in values
+        places = shape.values if some else shape.once(_in_links)
     for place in places:
         chunk = chunks[place]
-        if " " in chunk and chunk not in fixed:
-            before = chunks[place - 1] if place else ""
-            if (
-                "://" in before
-                and chunk[0] not in " \n\r"
-                and (opened := _open_link(before[-_LONGEST_LINK:]))
-            ):
-                line = chunk.partition("\n")[0].rstrip()
-                if " " in line:
-                    yield _broken(opened + line, view.sources.of(opened))
-            elif chunk[:4] in ("http", "HTTP") and not before.endswith("<"):
-                value = chunk.strip()
-                if match := _WHOLE_LINK.match(value):
-                    cell = view.cell(value)
-                    yield _broken(match[0], Place(cell=cell) if cell else None)
+        if chunk and chunk not in fixed and _BLANK.search(chunk):
+            yield from _broken_by(view, place)
+
+
+def _broken_by(view: MessageView, place: int) -> Iterator[Finding]:
+    """Say whether the value at *place*, which contains a blank, breaks a link or is a broken one."""
+    chunks = view.rendered.text or ()
+    value = chunks[place].strip()
+    before = _before(chunks, place)
+    opened = None if chunks[place][0].isspace() else _open_link(before)
+    link, written = "", None
+    if opened:
+        line = value.partition("\n")[0]
+        if _BLANK.search(line):
+            link, written = opened + line, view.sources.of(opened)
+    elif not before.endswith("<") and (match := _WHOLE_LINK.match(value)):
+        link = match[0]
+    if link:
+        cell = view.cell(value)
+        yield _broken(link, written or (Place(cell=cell) if cell else None))
 
 
 def _broken(link: str, place: Place | None) -> Finding:
