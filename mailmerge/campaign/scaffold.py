@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from markupsafe import escape
 from msgspec import Struct
 
+from mailmerge.designs.names import expression, quoted_in_template
 from mailmerge.errors import CampaignFileError
 from mailmerge.files import create_file
 from mailmerge.recipients.address_column import address_columns
@@ -32,13 +33,6 @@ _FIRST_NAMES = ("first_name", "firstname", "first", "given_name", "vorname", "pr
 _FULL_NAMES = ("name", "full_name", "fullname", "contact", "姓名", "名前", "nom")
 _ID_NAMES = re.compile(r"(?:id|no|nr|number|key)\Z|_(?:id|no|nr|number)\Z", re.IGNORECASE)
 _CODE = re.compile(r"\{[{%#]|[}%#]\}")
-_MARKS = re.compile(r"""["'\\{}%#]""")
-_RESERVED = frozenset(
-    """and else elif if for in is not or import from as with without context block extends include macro call
-    filter set do true false none True False None loop self super caller varargs kwargs range dict lipsum
-    cycler joiner namespace row recursive ignore missing scoped required pluralize trans""".split()  # noqa: SIM905
-)
-"""Names that mean something else to a template."""
 _SUBJECTS: Mapping[StockTemplate, str] = {
     "plain": "A message for you",
     "newsletter": "This month's letter",
@@ -135,7 +129,7 @@ def make_campaign(
 def _spelt(columns: Columns) -> dict[str, str]:
     """Give each column as templates write it."""
     pairs = zip(columns.names, columns.headings, strict=True)
-    return {name: _expression(name, heading) for name, heading in pairs}
+    return {name: expression(name, heading) for name, heading in pairs}
 
 
 def _columns(columns: Columns, spelt: Mapping[str, str], address: str) -> dict[str, object]:
@@ -155,26 +149,14 @@ def _columns(columns: Columns, spelt: Mapping[str, str], address: str) -> dict[s
     }
 
 
-def _expression(name: str, heading: str) -> str:
-    """Write a column as a template reads it: by its name, or by a heading that is no more than a text."""
-    if name in _RESERVED or _MARKS.search(heading):
-        return f"row[{_quoted(heading)}]"
-    return name
-
-
 def _literal(heading: str) -> str:
     """Write a heading so that a template shows it as it is: none of it is template code."""
-    return f"{{{{ {_quoted(heading)} }}}}" if _CODE.search(heading) else heading
+    return f"{{{{ {quoted_in_template(heading)} }}}}" if _CODE.search(heading) else heading
 
 
 def _html_literal(heading: str) -> str:
     """Write a heading for a template of HTML, which escapes what it shows by itself."""
     return _literal(heading) if _CODE.search(heading) else str(escape(heading))
-
-
-def _quoted(text: str) -> str:
-    r"""Write a text as Jinja2 reads it: ``\`` and quotes are escaped, as in Python."""
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _create(source: Path, recipients: RecipientList, contents: Mapping[str, str]) -> None:

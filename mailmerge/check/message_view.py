@@ -16,7 +16,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from mailmerge.check.shapes import Shape
-from mailmerge.model import Diagnostic, Place, Severity
+from mailmerge.model import Columns, Diagnostic, Place, Severity
 from mailmerge.text import plural
 from mailmerge.values import displayed
 
@@ -99,12 +99,14 @@ class SourceLocator(Struct):
         texts: sources by the name that templates know each other under.
         place: says where a line of such a source is, in the user's terms.
         fixed: the texts that rendering copies as they are.
+        columns: of the list that they are for.
 
     """
 
     texts: Mapping[str, str] = field(default_factory=dict)
     place: PlaceFinder = _no_place
     fixed: frozenset[str] = frozenset()
+    columns: Columns = Columns((), ())
     _found: dict[str, Place | None] = field(default_factory=dict)
     _made: dict[object, Any] = field(default_factory=dict)
     _copied: dict[str, str] = field(default_factory=dict)

@@ -241,7 +241,12 @@ class NameCheck:
     def syntax_problem(self, error: TemplateSyntaxError, name: str) -> Diagnostic:
         """Describe a syntax error of template *name*, or an unknown filter or test in it."""
         problem = syntax_problem(error, self._sources, name)
-        return replace(problem, hint=near_filter(error, self._environment))
+        hint = near_filter(error, self._environment)
+        if hint is None and problem.place is not None and problem.place.source:
+            from mailmerge.designs.editors import damage
+
+            hint = damage(problem.place.source)
+        return replace(problem, hint=hint)
 
     def _unknown_name(self, part: _Reached, name: str, line: int) -> Diagnostic:
         candidates = (self._columns - {"row"}) | self._variables

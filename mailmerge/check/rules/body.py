@@ -33,10 +33,6 @@ _MARKS_BEFORE = 3
 _NO_WORD = re.compile(r"\A\W+")
 _LONGEST_GREETING = max(map(len, _GREETINGS))
 _GREETING = re.compile(rf"\W{{0,{_MARKS_BEFORE}}}(?:{'|'.join(_GREETINGS)})[ \t]*[,!:]", re.IGNORECASE)
-_PLACEHOLDER = re.compile(
-    r"lorem ipsum|\bTODO\b|\bFIXME\b|\bXXX+\b|write your message here"
-    r"|\[(?:your |insert |first ?name|name)[^\]\n]*\]"
-)
 _SPEAKS_OF_ONE = re.compile(
     r"(?<![-\w\"'=/.#])(?:attached(?! to (?!th(?:is|e)\b))|enclosed"
     r"|(?<!\bno )(?<!without )(?<!without an )attachments?|anbei|(?:im|als) anhang|angehängt\w*"
@@ -216,15 +212,6 @@ def _promises(sources: SourceLocator) -> dict[str, str]:
 def _spoken(text: str) -> str:
     found = _SPEAKS_OF_ONE.search(_SAID_BEFORE.sub("", text))
     return found[0] if found else ""
-
-
-@each_layout
-def placeholder(layout: Layout) -> Iterator[Finding]:
-    """Text that was meant to be replaced before sending."""
-    for text in (layout.view.rendered.subject, layout.view.body):
-        if match := _PLACEHOLDER.search(text):
-            yield Finding("M210", f"placeholder text was left in: {match[0]!r}", "replace it before sending")
-            return
 
 
 @each_layout

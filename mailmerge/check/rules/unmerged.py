@@ -1,0 +1,131 @@
+"""Rules over what was to be replaced and was not: placeholders of other programs, filler, broken tags."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from mailmerge.check.message_view import Finding
+from mailmerge.check.rules import whole_list
+from mailmerge.designs.editors import broken_tags
+from mailmerge.designs.names import UNSUBSCRIBE, ListColumns
+from mailmerge.designs.placeholders import find_placeholders, is_html, prose
+from mailmerge.text import plural, quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from mailmerge.check.message_view import ListTally
+    from mailmerge.designs.names import Field
+    from mailmerge.designs.placeholders import Placeholder
+
+_MOST = 20
+"""How many different placeholders of one template are told."""
+_COLUMNS = 8
+
+_FILLER = re.compile(
+    r"lorem ipsum|dolor sit amet|\bTODO\b|\bFIXME\b|\bXXX+\b|write your message here"
+    r"|what it means for you: write it here|\[(?:your |insert )[^\]\n\0]{1,60}\]"
+    r"|in one sentence, what changes|a link that says where it leads|its street, its town"
+    r"|(?:insert|add|put|type|enter) your (?:text|content|message|copy|headline|logo|address) here"
+    r"|your (?:text|headline|heading|content|button text|logo|tagline|slogan) (?:goes )?here\b"
+    r"|this is (?:a|your) (?:placeholder|sample|dummy|preheader) ?text|placeholder text\b"
+    r"|\bdummy text\b|hier (?:steht|kommt) (?:ihr|der|dein) text\b|blindtext\b|ihr text hier\b"
+    r"|votre texte ici|tu texto aquí|su texto aquí|il tuo testo qui",
+)
+_FILLER_ANY_CASE = re.compile(
+    "|".join(part for part in _FILLER.pattern.split("|") if not re.match(r"\\b(?:TODO|FIXME|XXX)", part)),
+    re.IGNORECASE,
+)
+_WHOLE_LINE = re.compile(
+    r"(?:^|[>\0|·•©\n])[ \t]*(?:©[ \t]*)?(?:\d{4}[ \t]*)?"
+    r"((?:your|my|ihre?|votre|tu|su) (?:organi[sz]ation|company|business|brand|name|firma|unternehmen"
+    r"|entreprise|empresa)(?: name)?(?: here)?|company name"
+    r"|(?:first|second|third|1st|2nd) (?:story|headline|heading)"
+    r"|your (?:street|address|city|town|phone|website)(?: here)?"
+    r"|123 (?:main|any|fake|example) str?(?:eet)?\b[^\n<\0]{0,40}"
+    r"|(?:main )?(?:headline|heading) here|sample (?:text|headline))"
+    r"[ \t]*(?=[.,|·•<\0\n\r]|$)",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""What is filler where nothing else stands in its line or element."""
+
+
+@whole_list
+def of_other_programs(tally: ListTally) -> Iterator[Finding]:
+    """Find placeholders that Jinja2 does not know, so that readers would see them."""
+    sources = tally.sources
+    columns = ListColumns(sources.columns)
+    for name, text in sources.texts.items():
+        if name.startswith("attach["):
+            continue  # [...] is a glob there
+        counts: dict[str, int] = {}
+        first: dict[str, tuple[int, int, Field]] = {}
+        for found in find_placeholders(text, columns):
+            written = found.written(text)
+            counts[written] = counts.get(written, 0) + 1
+            first.setdefault(written, (found.start, found.end - found.start, found.field))
+        for written, (start, width, field) in list(first.items())[:_MOST]:
+            times = f" ({plural(counts[written], 'time')})" if counts[written] > 1 else ""
+            yield Finding(
+                "H250",
+                f"{quoted(written)} is a placeholder of another program: readers would see it{times}",
+                _instead(field, columns, sources.columns.headings),
+                sources.inside(name, start, width),
+            )
+
+
+def _instead(field: Field, columns: ListColumns, headings: tuple[str, ...]) -> str:
+    if field.unsubscribes:
+        return f"write {{{{ {UNSUBSCRIBE} }}}}"
+    if written := columns.written(field):
+        other = f' or "{field.fallback}"' if field.fallback and '"' not in field.fallback else ""
+        return f"write {{{{ {written}{other} }}}}"
+    if not headings:
+        return "write {{ column }}"
+    more = " ..." if len(headings) > _COLUMNS else ""
+    return f"write {{{{ column }}}}, with a column of the list: {', '.join(headings[:_COLUMNS])}{more}"
+
+
+@whole_list
+def filler(tally: ListTally) -> Iterator[Finding]:
+    """Text that was meant to be replaced before sending."""
+    sources = tally.sources
+    columns = ListColumns(sources.columns)
+    for name, text in sources.texts.items():
+        if name.startswith("attach["):
+            continue
+        shown = _without(prose(text), find_placeholders(text, columns))
+        match = _FILLER.search(shown) or _FILLER_ANY_CASE.search(shown) or _WHOLE_LINE.search(shown)
+        if match:
+            group = match.lastindex or 0
+            word = " ".join(match[group].split())
+            yield Finding(
+                "M210",
+                f"placeholder text was left in: {word!r}",
+                "replace it before sending",
+                sources.inside(name, match.start(group), len(match[group])),
+            )
+
+
+def _without(text: str, told: Iterable[Placeholder]) -> str:
+    """Take out what another rule tells."""
+    for found in told:
+        text = text[: found.start] + "\0" * (found.end - found.start) + text[found.end :]
+    return text
+
+
+@whole_list
+def split_by_an_editor(tally: ListTally) -> Iterator[Finding]:
+    """Find template tags that are none any more, because an editor has put markup between their signs."""
+    sources = tally.sources
+    for name, text in sources.texts.items():
+        if not is_html(text):
+            continue
+        for start, end, meant in broken_tags(text):
+            yield Finding(
+                "H251",
+                f"an editor has put markup into a template tag: {quoted(text[start:end])}",
+                f"write {meant} in one piece, or let `mailmerge init --from FILE` put it together",
+                sources.inside(name, start, min(end - start, 40)),
+            )

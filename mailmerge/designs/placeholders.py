@@ -1,0 +1,207 @@
+"""Finds the placeholders of other programs in a text or in HTML: ``*|FNAME|*``, ``%%name%%``, ``[Name]``.
+
+Some shapes are never prose: ``*|...|*`` is a placeholder whatever stands in it. Others are: in brackets,
+braces and quotation marks only what is called like a column of the list, or is known as a placeholder of
+many programs, is one. Nothing is looked for in code, style sheets, scripts and comments, and in addresses
+only what no address has by itself.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from mailmerge.designs.names import Field, ListColumns, read_field
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_NAME = r"\0*[^\W\d_](?:[\w .'’/-]|&nbsp;|&\#160;|\u00a0|\0+){0,47}"
+"""Where a tag was, there is a NUL for each of its characters."""
+_TAIL = r"""(?:\s*(?:,\s*fallback\s*=|\|\s*default\b|\|(?=\w)|:(?=["'])|\bOR\s+["'])[^\]{}\n<>]{0,60})?"""
+_OPEN = r"(?:<<|&lt;&lt;|‹‹)"
+_CLOSE = r"(?:>>|&gt;&gt;|››)"
+
+_SURE: Final = re.compile(
+    r"\*\|\s*(?P<mailchimp>[^|*\n<>]{1,80}?)\s*\|\*"
+    r"|%%(?P<salesforce>=?[^\W\d][^%\n<>]{0,78}?(?<=\S))%%(?!\d)"
+    r"|%(?P<mailgun>recipient[._][A-Za-z][\w.]*|(?:tag_|mailing_list_)?unsubscribe_(?:url|email)|UNSUBSCRIBELINK)%"
+    r"|\$\{\s*(?P<dollar>[^\W\d][\w.\ -]{0,60}?)\s*\}"
+    r"|\$\[(?P<zoho>[^\]\n<>]{1,60})\]\$"
+    r"|\{[$!]\s*\$?(?P<mailerlite>[^\W\d][\w.]{0,60})[^{}\n<>]{0,40}\}"
+    r"|\#\{\s*(?P<hash_brace>[^\W\d][\w.]{0,60})\s*\}"
+    r"|\{contactfield=(?P<mautic>[\w.]{1,60})(?:\|[^{}\n<>]{0,60})?\}"
+    r"|(?:<|&lt;)%=?\s*(?P<percent_tag>[A-Za-z][\w.]{1,60})\s*%(?:>|&gt;)"
+    r"|\[%-?\s*(?P<bracket_percent>[^\W\d][\w.:\ -]{0,60}(?:\|[^\]\n<>]{0,60})?)\s*-?%\]"
+    r"|\[\[\s*(?P<wiki>(?:data|var):[^\]\n<>]{1,80}|UNSUB\w*"
+    r"|[^\W\d][\w\ -]{0,40}\s+OR\s+[\"'][^\]\n<>]{0,60})\s*\]\]"
+    r"|\[contact_attribute:(?P<benchmark>[\w ]{1,40})\]"
+    r"|~(?P<keap>(?:Contact|Company|Owner)\.\w{1,40}|OptOut\w*)~"
+)
+"""Shapes that prose and code do not have by chance."""
+_PERHAPS: Final = re.compile(
+    rf"(?<![\w{{$%\#!\\\]]){{\s*(?P<brace>{_NAME}{_TAIL})\s*}}(?!}})"
+    rf"|(?<![\]!\w\\\[])\[\[?\s*(?P<bracket>{_NAME}{_TAIL})\s*\]\]?(?![(\[\w])"
+    rf"|{_OPEN}\s?(?P<angle>{_NAME})\s?{_CLOSE}"
+    rf"|(?:«|&laquo;|&\#171;|&\#x[aA][bB];)(?P<guillemet>{_NAME})(?:»|&raquo;|&\#187;|&\#x[bB][bB];)"
+    rf"|(?<![\w\#&/])\#\#?(?P<hash>{_NAME})\#\#?(?![\w\#])"
+    rf"|(?<![\w%])%(?P<percent>{_NAME})%(?![\w%])"
+)
+"""Shapes that depend on what stands in them."""
+
+_JINJA: Final = re.compile(
+    r"\{\{(?:\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'|[^\"']){0,2000}?\}\}\}?"
+    r"|\{%.{0,2000}?%\}|\{\#.*?\#\}",
+    re.DOTALL,
+)
+_ANGLE: Final = re.compile(rf"<<\s?(?P<angle>{_NAME})\s?>>")
+_UNSEEN: Final = re.compile(
+    r"<!--.*?(?:-->|\Z)"
+    r"|<(?P<tag>style|script|pre|code|kbd|samp|tt|textarea|xmp|svg)\b[^<>]*>.*?(?:</(?P=tag)\s*>|\Z)",
+    re.IGNORECASE | re.DOTALL,
+)
+_CODE: Final = re.compile(
+    r"^(```+|~~~+)[^\n]*\n.*?(?:^\1|\Z)|(`+)(?!`)[^\n]*?(?<!`)\2(?!`)", re.DOTALL | re.MULTILINE
+)
+_TAG: Final = re.compile(r"""</?[a-zA-Z](?:"[^"]*"|'[^']*'|[^<>"'])*+>""")
+_ATTRIBUTE: Final = re.compile(r"""([\w:@.-]+)\s*=\s*("[^"]*"|'[^']*'|[^\s"'<>]+)""")
+_READ: Final = frozenset({"alt", "title", "aria-label", "content", "value", "summary", "label"})
+"""Attributes that people read, or hear."""
+_LEADS: Final = frozenset({"href", "src", "background", "action", "cite", "poster", "data-href"})
+_ADDRESS: Final = re.compile(r"(?:https?|ftp|mailto|tel):[^\s<>\"']+|\bwww\.[^\s<>\"']+", re.IGNORECASE)
+_IN_ADDRESS: Final = re.compile(
+    rf"{{(?P<brace>{_NAME})}}|(?:(?<==)|(?<=/)|\A)\[(?P<bracket>{_NAME})\](?=[&/\#]|\Z)"
+    rf"|(?:(?<==)|\A)\#(?P<hash>{_NAME})\#(?=[&/\#]|\Z)"
+    rf"|(?:(?<==)|(?<=/)|(?<=:)|\A)%(?P<percent>[^\W\d_][\w.]{{2,47}})%(?=[&/\#]|\Z)"
+)
+_HTML: Final = re.compile(
+    r"<(?:!doctype|html|body|p|div|table|td|span|br|a|img|h[1-6]|mj\w+)\b", re.IGNORECASE
+)
+
+
+class Placeholder(NamedTuple):
+    """A placeholder of another program, and where it stands."""
+
+    start: int
+    end: int
+    shape: str
+    field: Field
+
+    def written(self, text: str) -> str:
+        """Give it as it is written in *text*."""
+        return text[self.start : self.end]
+
+
+def is_html(text: str) -> bool:
+    """Tell whether a template is HTML: what stands in it decides, not what its file is called."""
+    return _HTML.search(text) is not None
+
+
+def find_placeholders(text: str, columns: ListColumns, *, jinja: bool = True) -> list[Placeholder]:
+    """Find the placeholders of other programs.
+
+    Args:
+        text: a template, or a design that is to become one.
+        columns: of the list.
+        jinja: what stands in ``{{ }}``, ``{% %}`` and ``{# #}`` is no text.
+
+    """
+    if not any(mark in text for mark in "[{%*«#~<&"):
+        return []
+    masked = _JINJA.sub(_blank, text) if jinja else text
+    found = list(_in_html(masked, columns) if is_html(text) else _in_text(masked, columns))
+    return sorted(found)
+
+
+def _blank(match: re.Match[str]) -> str:
+    return "\0" * len(match[0])
+
+
+def _in_text(text: str, columns: ListColumns) -> Iterator[Placeholder]:
+    masked = _CODE.sub(_blank, text)
+    addresses = [(found.start(), found.end()) for found in _ADDRESS.finditer(masked)]
+    yield from _sure(masked)
+    for start, end in addresses:
+        yield from _in_address(masked[start:end], start, columns)
+    prose = _ADDRESS.sub(_blank, _SURE.sub(_blank, masked))
+    yield from _perhaps(prose, 0, columns)
+
+
+def _in_html(text: str, columns: ListColumns) -> Iterator[Placeholder]:
+    masked = _UNSEEN.sub(_blank, text)
+    yield from _sure(masked)
+    masked = _SURE.sub(_blank, masked)
+    for match in _ANGLE.finditer(masked):  # to HTML, a tag in brackets
+        field = read_field(match["angle"])
+        if _is_meant("angle", field, columns, masked, match):
+            yield Placeholder(match.start(), match.end(), "angle", field)
+    masked = _ANGLE.sub(_blank, masked)
+    for tag in _TAG.finditer(masked):
+        for attribute in _ATTRIBUTE.finditer(tag[0]):
+            name, value = attribute[1].lower(), attribute[2]
+            start = tag.start() + attribute.start(2)
+            if value[:1] in {'"', "'"}:
+                value, start = value[1:-1], start + 1
+            if name in _READ:
+                yield from _perhaps(value, start, columns)
+            elif name in _LEADS:
+                yield from _in_address(value, start, columns)
+    prose = _TAG.sub(_blank, masked)
+    yield from _sure(prose)  # which an editor has put tags into
+    yield from _perhaps(_ADDRESS.sub(_blank, _SURE.sub(_blank, prose)), 0, columns)
+
+
+def _sure(text: str) -> Iterator[Placeholder]:
+    for match in _SURE.finditer(text):
+        shape = match.lastgroup or ""
+        field = read_field(match[shape])
+        if shape == "dollar" and field.name.isupper() and not field.personal and "_" not in field.name:
+            continue  # ${HOME} of a shell
+        yield Placeholder(match.start(), match.end(), shape, field)
+
+
+def _perhaps(text: str, ahead: int, columns: ListColumns) -> Iterator[Placeholder]:
+    for match in _PERHAPS.finditer(text):
+        shape = match.lastgroup or ""
+        field = read_field(match[shape])
+        if _is_meant(shape, field, columns, text, match):
+            yield Placeholder(ahead + match.start(), ahead + match.end(), shape, field)
+
+
+def _is_meant(shape: str, field: Field, columns: ListColumns, text: str, match: re.Match[str]) -> bool:
+    if len(field.key) < 2 and not (columns.named(field) and shape in {"angle", "brace", "hash"}):
+        return False
+    if shape == "bracket":
+        line_start = text.rfind("\n", 0, match.start()) + 1
+        if text[line_start : match.start()].strip() == "" and re.match(
+            r":\s*(?:<|https?:|/|\#|\.|\0)", text[match.end() : match.end() + 12]
+        ):
+            return False  # the address of a link in Markdown
+        if field.editorial:
+            return False
+    known = columns.named(field)
+    if shape == "guillemet":  # French, Russian, Swiss and Spanish quote words so
+        return (
+            known
+            or (field.spelt_as_a_field and (field.personal or columns.written(field) is not None))
+            or (field.personal and len(field.key) > 5 and field.name[:1].isupper())
+        )
+    if shape == "angle" and field.spelt_as_a_field:
+        return True
+    return known or field.personal
+
+
+def _in_address(address: str, ahead: int, columns: ListColumns) -> Iterator[Placeholder]:
+    for match in _IN_ADDRESS.finditer(address):
+        shape = match.lastgroup or ""
+        field = read_field(match[shape])
+        if columns.named(field) or field.personal:
+            yield Placeholder(ahead + match.start(), ahead + match.end(), shape, field)
+
+
+def prose(text: str) -> str:
+    """Give what people read of a template, each other character replaced by a NUL."""
+    masked = _JINJA.sub(_blank, text)
+    if is_html(text):
+        return _TAG.sub(_blank, _UNSEEN.sub(_blank, masked))
+    return _CODE.sub(_blank, masked)
