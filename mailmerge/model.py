@@ -116,6 +116,8 @@ class Recipient(Struct, frozen=True, gc=False):
     """Cells that cannot be used (wrong type, ``#N/A``, no key): the row is ``invalid``, its text is kept."""
     supersedes: str = ""
     """The key of the refused row that this one corrects, where it was edited in a file of failed rows."""
+    others: tuple[tuple[int, Recipient], ...] = ()
+    """The further rows of its message (``data.group_by``), each with its place in the list from 0."""
 
     @property
     def fields(self) -> dict[str, Cell]:
@@ -125,10 +127,19 @@ class Recipient(Struct, frozen=True, gc=False):
     def digest(self) -> str:
         """Hash of the row's cells: tells whether the row was edited between two runs.
 
-        It is made of canonical texts: formatting a column anew is not an edit.
+        It is made of canonical texts: formatting a column anew is no edit, nor is sorting a message's rows.
         """
         text = "\x1f".join([cell if cell.__class__ is str else canonical(cell) for cell in self.values])
-        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        if not self.others:
+            return digest
+        every = "\n".join(sorted([digest, *(other.digest() for _, other in self.others)]))
+        return hashlib.sha256(every.encode("ascii")).hexdigest()[:16]
+
+    @property
+    def rows(self) -> tuple[int, ...]:
+        """The numbers of all rows of its message."""
+        return (self.row, *(other.row for _, other in self.others))
 
 
 Missing = Literal["error", "skip"]
@@ -167,6 +178,8 @@ class RenderedAttachment(Struct, frozen=True):
     """The value of the path that is empty, as messages name it; None: there is none."""
     fixed: bool = False
     """Whether the path is the same for every row."""
+    row: int | None = None
+    """The row that it came out for, where that need not be the first of its message."""
 
 
 class Rendered(Struct, frozen=True):
@@ -419,6 +432,8 @@ class Attempt(Struct, frozen=True):
     version: str
     """Digest of the campaign version (templates, headers, attachments) the message was made with."""
     connection: str
+    rows: str = ""
+    """The rows of a message for several, see `mailmerge.plan.groups.signature`; empty: it is for one."""
 
 
 class Delivery(Struct, frozen=True):
@@ -446,6 +461,8 @@ class Delivery(Struct, frozen=True):
     """How often the row was given another chance: the message of each generation has its own Message-ID."""
     bounce: str = ""
     """What a report in the mailbox said of it: ``hard: recipient``, ``soft: full``, ``delayed: ...``."""
+    rows: str = ""
+    """The rows of a message for several, as `Attempt` has them."""
 
 
 class Result(Struct, frozen=True):
@@ -458,10 +475,14 @@ class Result(Struct, frozen=True):
     status: Status
     detail: str = ""
     delivery: Delivery | None = None
+    rows: tuple[int, ...] = ()
+    """All rows of a message for several, in the first of them; empty: it is for one."""
+    first: int | None = None
+    """The first row of its message, where that is another one."""
 
 
 class Counts(Struct, frozen=True):
-    """How many rows are in each state; the numbers add up to the list."""
+    """How many rows are in each state; the numbers add up to the list, rows with one message counted once."""
 
     by_status: Mapping[Status, int] = field(default_factory=dict)
 

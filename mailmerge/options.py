@@ -146,8 +146,12 @@ class DataOptions(Section):
         identifies=True)
     where: str | None = option(FILLED_TEXT, "Only rows for which this Jinja expression is true", default=None,
         flag="--where EXPR", commands=MESSAGE_COMMANDS, fact=True, identifies=True)
+    group_by: str | None = option(FILLED_TEXT,
+        "One message for all rows for which this Jinja expression comes to the same, such as a column",
+        default=None, default_help="one message a row", flag="--group-by EXPR", commands=MESSAGE_COMMANDS,
+        fact=True, identifies=True)
     duplicates: Duplicates = option(_DUPLICATES, "Rows that repeat an address (allow needs a key)",
-        default="first", default_help="only the first is sent", flag="--duplicates",
+        default="first", default_help="only the first is sent; with group_by: allow", flag="--duplicates",
         commands=MESSAGE_COMMANDS, fact=True, identifies=True)
     hidden: Hidden = option(_HIDDEN, "What to do with hidden rows of a workbook", default="refuse",
         flag="--hidden", commands=_MAKE, fact=True, identifies=True)
@@ -482,7 +486,6 @@ ACCOUNT: Final[Mapping[str, Option]] = AccountOptions.options
 """The keys of an account; also the names by which options override one."""
 
 PLANNED: Final[Mapping[str, str]] = {
-    "data.group_by": "one message for several rows",
     "data.cells": "raw cell values",
     "message.preheader": "a preview line",
     "message.inline_css": "moving styles into the elements",

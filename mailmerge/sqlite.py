@@ -10,6 +10,7 @@ import contextlib
 import sqlite3
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 
 from mailmerge import files
@@ -186,6 +187,39 @@ class Database:
         """Make *target* a copy of this database, whoever else has this one open."""
         with self._guard:
             self.connection.backup(target.connection)
+
+
+# Sorted are places alone: what is kept of each row is looked up behind that. All of it lies in a file of
+# SQLite's own, which no folder shows and which is gone with the connection.
+_GROUPED = (
+    "CREATE TEMP TABLE grouped (n INTEGER PRIMARY KEY, kind BLOB, kept BLOB)",
+    "CREATE TEMP TABLE placed (first INTEGER, n INTEGER, PRIMARY KEY (first, n)) WITHOUT ROWID",
+)
+_PLACE = """
+INSERT INTO placed
+SELECT CASE WHEN kind = x'' THEN n ELSE min(n) OVER (PARTITION BY kind) END, n FROM grouped
+"""
+_SORTED = "SELECT p.first, g.kept FROM placed p JOIN grouped g ON g.n = p.n ORDER BY p.first, p.n"
+
+
+def grouped(db: Database, rows: Iterable[tuple[int, bytes, bytes]]) -> Iterator[tuple[int, bytes]]:
+    """Put rows of the same group behind each other, groups by their first row; once for each connection.
+
+    Args:
+        db: has room for them.
+        rows: the place, the group (empty: none but this row), and whatever is to be kept; places rise.
+
+    Yields:
+        The place of the first row of its group, and what was kept, row by row.
+
+    """
+    for statement in _GROUPED:  # a script would end the transaction
+        db.execute(statement)
+    source = iter(rows)
+    while batch := list(islice(source, _PAGE)):
+        db.executemany("INSERT INTO grouped VALUES (?, ?, ?)", batch)
+    db.execute(_PLACE)
+    yield from db.stream(_SORTED)
 
 
 def is_full(error: BaseException | None) -> bool:

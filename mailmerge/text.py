@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
 _SIMILAR = 0.7
@@ -163,6 +163,12 @@ def local_time(moment: datetime, now: datetime) -> str:
 def numbers(rows: Iterable[int], *, more: bool = False) -> str:
     """Write row numbers: ``2, 17, 30``; *more* says that there are others."""
     return ", ".join(map(str, rows)) + (", ..." if more else "")
+
+
+def rows_named(rows: Sequence[int], most: int = 12) -> str:
+    """Name rows in a sentence, the first of them: ``row 2``, ``rows 2, 3, 5``."""
+    named = numbers(rows[:most], more=len(rows) > most)
+    return f"row {named}" if len(rows) == 1 else f"rows {named}"
 
 
 def attachments(counts: Mapping[int, int]) -> str:

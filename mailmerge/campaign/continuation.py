@@ -103,7 +103,13 @@ def continuation(definition: Definition, standing: Standing, *, rows: str | None
     left = sum(counts[status] for status in _LEFT)
     if chosen is not None:
         selection = parse_rows(chosen)
-        named = sum(result.status in _LEFT and result.row in selection for result in standing.results())
+        named = sum(
+            result.status in _LEFT
+            and result.first is None
+            and result.row is not None
+            and selection.names(result.row, result.rows)
+            for result in standing.results()
+        )
         chosen, left = (chosen, named) if named else (None, left)
     limit = None if rows else _rest_of_limit(earlier, last)
     if limit is not None:

@@ -132,7 +132,7 @@ class Definition(Struct, frozen=True):
 
     def _identifier(self, recipients: RecipientList) -> Callable[[Recipient], str | None]:
         """Make what tells the keys of a list's rows; its templates are compiled when it is first asked."""
-        if self.file.data.key is not None:
+        if self.file.data.group_by is None and self.file.data.key is not None:
             return lambda recipient: recipient.key
         composers: list[Composer] = []
 
@@ -140,7 +140,12 @@ class Definition(Struct, frozen=True):
             if not composers:
                 composers.append(self.composer(recipients))
             try:
-                return identity(composers[0].render(recipient))
+                composer = composers[0]
+                return (
+                    (composer.group(recipient) or None)
+                    if composer.groups
+                    else identity(composer.render(recipient))
+                )
             except (RowError, TemplateError):
                 return None
 
@@ -150,9 +155,12 @@ class Definition(Struct, frozen=True):
         """Tell who the rows of a list are that has the columns of the campaign's own."""
         data = self.file.data
         recipients = open_list(path, key=data.key, types=data.types, defaults=data.defaults)
-        composer = self.composer(recipients) if data.key is None else None
+        composer = self.composer(recipients) if data.key is None or data.group_by else None
         for recipient in recipients:
-            yield identity(composer.render(recipient)) if composer else recipient.key or ""
+            if composer is not None and composer.groups:
+                yield composer.group(recipient)
+            else:
+                yield identity(composer.render(recipient)) if composer else recipient.key or ""
 
     def file_for(self, recipients: RecipientList) -> CampaignFile:
         """Give the campaign file; where it does not say whom to write to, to the addresses of the list."""

@@ -56,8 +56,10 @@ class CampaignOptions(TypedDict, total=False):
     """The column that tells who a row is; default: the address."""
     where: str | None
     """Only rows for which this Jinja expression is true."""
+    group_by: str | None
+    """One message for all rows for which this Jinja expression comes to the same, such as a column."""
     duplicates: Duplicates | None
-    """Rows that repeat an address; default: ``first``."""
+    """Rows that repeat an address; default: ``first``, with *group_by* ``allow``."""
     suppress: Paths | None
     """Files with addresses that are never written to."""
     rate: Texts | None
@@ -93,6 +95,7 @@ _NAMES: Final = {
     "attach": "attach",
     "key": "data.key",
     "where": "data.where",
+    "group_by": "data.group_by",
     "duplicates": "data.duplicates",
     "suppress": "data.suppress",
     "rate": "send.rate",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mailmerge.errors import CampaignFileError
+from mailmerge.text import plural
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
@@ -57,6 +58,8 @@ def notices(
         names = ", ".join(environment.not_used)
         yield f"not used: {names} in {environment.path}; if you mean it, set it in your own environment"
     yield from _copies(file, summary)
+    if summary.reduced:
+        yield f"where leaves rows out of {plural(summary.reduced, 'message')} that other rows are in"
 
 
 def _copies(file: CampaignFile, summary: PlanSummary) -> Iterator[str]:

@@ -126,6 +126,8 @@ class Plan(Struct, frozen=True):
     """Who is never written to: the files of the campaign, then the user's own store if there is one."""
     unaddressed: int = 0
     """How many of the skipped rows have nobody to send to."""
+    sharing: int = 0
+    """How many rows are in a message that another row is counted for (``data.group_by``)."""
     statuses: Counts = field(default_factory=Counts)
     """What the list's rows are by themselves, without what happened to them earlier."""
 

@@ -128,7 +128,7 @@ class Planning:
             self._changes = tuple(facts.changes(self._premises, _CHANGES_TOLD))
             if self._changes:
                 anew = facts.changed_rows(self._premises, summary.understanding.rows // 2)
-                if anew is not None:
+                if anew is not None and not self.composer.groups:
                     self._earlier = EarlierPlan(reader, summary, anew), facts.looked_at
                     stack.enter_context(own.pop_all())
                 return None

@@ -69,6 +69,8 @@ def examine(
         ledger.correct(summary.corrections)
     standing.reopen_corrected(ledger)
     statuses, counts = _counted(standing, ledger, summary, problems)
+    if summary.sharing and not ledger.untouched:
+        problems.add(standing.grown())
     plan = Plan(
         campaign=definition.name,
         source=planned.source,
@@ -77,6 +79,7 @@ def examine(
         counts=counts,
         statuses=statuses,
         unaddressed=summary.unaddressed,
+        sharing=summary.sharing,
         largest=summary.largest,
         files=summary.files,
         notices=(
@@ -142,6 +145,8 @@ def planned_messages(plan: Plan) -> Iterator[Message]:
         _, standing = examine(definition, ledger, planned, account=account)
         for row in standing.rows():
             if row.status not in {Status.PENDING, Status.DEFERRED} or row.planned.message is None:
+                continue
+            if row.planned.first is not None:
                 continue
             if not planned.reader.has_messages:
                 raise not_kept(kept)

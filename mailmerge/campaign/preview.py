@@ -24,7 +24,7 @@ from mailmerge.campaign.unsubscribing import going_out
 from mailmerge.check.diagnostics import DiagnosticCollector
 from mailmerge.errors import MailmergeError, RowError, TemplateError
 from mailmerge.files import replace_file
-from mailmerge.model import Diagnostic, Recipient, Severity, Status
+from mailmerge.model import Diagnostic, Severity, Status
 from mailmerge.output_folder import OutputFolder
 from mailmerge.plan.rows import RowMaker, plan_row
 from mailmerge.preview.live import FileStates, file_states
@@ -37,11 +37,11 @@ from mailmerge.suggest import suggested
 from mailmerge.text import attachments, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from mailmerge.campaign.definition import Definition
     from mailmerge.campaign.opening import OpenCampaign
-    from mailmerge.model import FrozenMessage, Message, Rendered
+    from mailmerge.model import FrozenMessage, Message, Recipient, Rendered
     from mailmerge.options import Jobs
     from mailmerge.plan.store import PlanReader
     from mailmerge.recipients import RowSelection
@@ -229,7 +229,7 @@ class _Look:
         self._problems = DiagnosticCollector(definition.file.check.ignore)
         self._problems.add(definition.environment.warnings)
         self._join = Join.of_list(definition.file.data, store=store_path(definition.environment))
-        if partial:
+        if partial and not self._composer.groups:  # which rows share a message, only the whole list tells
             self._planned = opened.find_plan(planning)
         else:
             self._planned = opened.plan(planning, progress, jobs)
@@ -257,7 +257,7 @@ class _Look:
 
     def _of_plan(self, plan: PlanReader, selection: RowSelection | None) -> Iterator[_Shown]:
         standing = Standing(self._ledger, plan, self._join)
-        keyed, columns = self._definition.file.data.key is not None, self._recipients.columns
+        keyed = self._definition.file.data.key is not None
         found = plan.findings()
         ahead = next(found, None)
         for row in standing.rows():
@@ -267,9 +267,11 @@ class _Look:
                 if ahead[0] == planned.n:
                     findings.append(ahead[1])
                 ahead = next(found, None)
-            if selection is not None and planned.row not in selection:
+            if planned.first is not None or (
+                selection is not None and not selection.names(planned.row, planned.rows)
+            ):
                 continue
-            recipient = Recipient(planned.row, columns, planned.cells, planned.key if keyed else None)
+            recipient = self._composer.recipient(plan, planned, keyed=keyed)
             frozen = None
             if planned.message is not None:
                 frozen = self._composer.planned(plan, planned, keyed=keyed)
@@ -350,7 +352,9 @@ class _Look:
                 count = sum(not file.content_id for file in shown.frozen.files)
                 done.files[count] = done.files.get(count, 0) + 1
             problem = bool(shown.findings)
-            if status is not Status.SKIPPED and choice.takes(shown.recipient.row, problem=problem):
+            if status is not Status.SKIPPED and choice.takes(
+                shown.recipient.row, shown.row.planned.rows, problem=problem
+            ):
                 page.add(self._row(shown))
             else:
                 choice.left_out += problem and choice.full
@@ -470,10 +474,10 @@ class _Choice:
         """Whether the rest of the list need not be looked at."""
         return self._asked_limit is not None and self.full
 
-    def takes(self, row: int, *, problem: bool) -> bool:
-        """Say whether this row, the next of the list, is shown."""
+    def takes(self, row: int, rows: Sequence[int] = (), *, problem: bool) -> bool:
+        """Say whether this row, the next of the list, is shown; *rows* are all of its message."""
         self._seen += 1
-        wanted = (self.rows is None or row in self.rows) and (problem or self._in_sample())
+        wanted = (self.rows is None or self.rows.names(row, rows)) and (problem or self._in_sample())
         taken = wanted and not self.full
         self._taken += taken
         return taken

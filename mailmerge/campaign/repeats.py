@@ -107,7 +107,8 @@ class RepeatGuard:
 
     def _same_cells(self, planned: PlanRow, taken: Taken) -> bool:
         """Tell whether a row has the cells of an earlier one, but for the key, or had no key column then."""
-        key = self._definition.file.data.key
+        data = self._definition.file.data
+        key = None if data.group_by else data.key
         place = None if key is None else find_column(self._columns, key, "data.key")
         cells = planned.cells
         if place is None:

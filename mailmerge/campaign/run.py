@@ -336,7 +336,7 @@ class Run:
         """Yield the rows of this run that are due now, in the list's order."""
         due = self._standing.due(self._clock.now())
         if self._selection is not None:
-            due = (row for row in due if row.planned.row in self._selection)
+            due = (row for row in due if self._selection.names(row.planned.row, row.planned.rows))
         return islice(due, self._request.limit)
 
     def _quota_used(self) -> int:
@@ -539,6 +539,7 @@ class Run:
             row_digest=planned.row_digest,
             version=self._composer.version,
             first_attempt=known.first_attempt if known else None,
+            rows=planned.signature,
         )
 
     def _now(self) -> datetime:

@@ -17,10 +17,12 @@ from msgspec import Struct
 
 from mailmerge.errors import ListError
 from mailmerge.ledger.reader import IN_DOUBT
-from mailmerge.model import Counts, Delivery, Diagnostic, Result, Status
+from mailmerge.model import Counts, Delivery, Diagnostic, Result, Severity, Status
 from mailmerge.plan.composer import identifier
+from mailmerge.plan.groups import new_rows, rows_in
 from mailmerge.recipients.selection import LAST_ROW
 from mailmerge.recipients.suppression import Suppressed
+from mailmerge.text import rows_named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -40,6 +42,7 @@ _Item = TypeVar("_Item")
 _BATCH = 1000
 """Rows that are looked up in the ledger at a time."""
 _INTENTIONS = frozenset({Status.PENDING, Status.DEFERRED})
+_TAKEN = frozenset({Status.ACCEPTED, Status.DRAFTED, Status.BOUNCED, *IN_DOUBT})
 _CONTACTED = tuple(status for status in Status if status is not Status.PENDING)
 
 
@@ -116,7 +119,9 @@ class StandingRow(Struct, frozen=True):
     def result(self) -> Result:
         """The row as reports have it."""
         row = self.planned
-        return Result(row.row, row.key, row.address, self.status, self.detail, self.delivery)
+        return Result(
+            row.row, row.key, row.address, self.status, self.detail, self.delivery, row.rows, row.first
+        )
 
 
 class Standing:
@@ -156,14 +161,14 @@ class Standing:
         for batch in _batches(self.plan.rows(after=after)):
             known = {} if untouched else self._known(batch)
             for row in batch:
-                yield self._row(row, known.get(row.key) if row.holds else None)
+                yield self._row(row, known.get(row.key) if row.shares else None)
 
     def of(self, row: PlanRow) -> StandingRow:
         """Say where one row stands, which need not be one of the plan's."""
         return self._row(row, self._known([row]).get(row.key))
 
     def _known(self, rows: Sequence[PlanRow]) -> dict[str, Delivery]:
-        return self.ledger.deliveries(row.key for row in rows if row.holds)
+        return self.ledger.deliveries(row.key for row in rows if row.shares)
 
     def _row(self, row: PlanRow, delivery: Delivery | None) -> StandingRow:
         own, detail = self._own(row)
@@ -172,7 +177,12 @@ class Standing:
         delivery = _numbered(delivery, row)
         status = _joined(own, delivery.status)
         if status is Status.ACCEPTED and delivery.row_digest not in {"", row.row_digest}:
-            detail = "edited in the list since it was accepted"
+            new = self._new_rows(row, delivery)
+            detail = (
+                f"{rows_named(new)} came into the list after it was accepted"
+                if new
+                else "edited in the list since it was accepted"
+            )
         elif delivery.bounce and status in {Status.ACCEPTED, Status.BOUNCED}:
             detail = delivery.bounce
         elif status is Status.DUPLICATE and own is Status.PENDING:
@@ -180,6 +190,23 @@ class Standing:
         elif own is Status.DUPLICATE and status is not own:
             detail = ""  # it was the other one that repeated it, then
         return StandingRow(row, own, status, detail, delivery)
+
+    def _new_rows(self, row: PlanRow, delivery: Delivery) -> tuple[int, ...]:
+        """Give the rows of a message that were not among those that it was sent for."""
+        then = delivery.rows or f"{delivery.row}:{delivery.row_digest}"
+        return new_rows(row.signature, then) if row.signature else ()
+
+    def grown(self) -> Iterator[Diagnostic]:
+        """Say which rows are in no message because theirs was sent before they came into the list."""
+        for row in self.rows():
+            planned, delivery = row.planned, row.delivery
+            if not planned.rows or delivery is None or row.status not in _TAKEN:
+                continue
+            if delivery.row_digest in {"", planned.row_digest}:
+                continue
+            new = self._new_rows(planned, delivery)
+            if new:
+                yield _grown(planned, new, row.status)
 
     def _own(self, row: PlanRow) -> tuple[Status, str]:
         """Say what a row is without its history; that of other rows with its address counts."""
@@ -275,7 +302,7 @@ class Standing:
         """Yield every row with its state, in list order, then those no longer in the list."""
         contacted = 0
         for row in self.rows():
-            contacted += row.delivery is not None
+            contacted += row.delivery is not None and row.planned.first is None
             yield row.result
         if contacted != self.ledger.states().total:
             yield from map(self._gone, self.gone())
@@ -295,6 +322,8 @@ class Standing:
         counts: dict[Status, int] = {}
         contacted: dict[Status, int] = {}
         for row, itself, state in self._states():
+            if row.first is not None:
+                continue
             own[itself] = own.get(itself, 0) + 1
             if problems is not None and itself is Status.INVALID and row.ready:
                 problems.add(filter(None, [self.join.too_large(row)]))
@@ -316,7 +345,7 @@ class Standing:
         for batch in _batches(self.plan.rows(after=after)):
             known = {} if untouched else self.ledger.statuses(row.key for row in batch if row.holds)
             for row in batch:
-                yield row, self._own(row)[0], known.get(row.key) if row.holds else None
+                yield row, self._own(row)[0], known.get(row.key) if row.shares else None
 
     def opt_outs(self) -> list[tuple[OptOuts, int]]:
         """Give each source of opt-outs with how many addresses of the list are in it."""
@@ -334,7 +363,7 @@ class Standing:
         open_rows = (
             (row, state)
             for row, itself, state in rows
-            if itself is Status.PENDING and (state is None or state in _INTENTIONS)
+            if itself is Status.PENDING and row.first is None and (state is None or state in _INTENTIONS)
         )
         for batch in _batches(open_rows):
             known = self._known([row for row, state in batch if state is not None])
@@ -407,7 +436,7 @@ class Standing:
         """
         if self.plan is None:
             return self.ledger.keys_in(ranges)
-        return [row.key for row in self.plan.rows_numbered(ranges) if row.holds]
+        return list(dict.fromkeys(row.key for row in self.plan.rows_numbered(ranges) if row.shares))
 
     def refuse_unknown(self, ranges: Iterable[tuple[int, int]]) -> None:
         """Make sure that a person who names rows has those in mind that we know.
@@ -439,7 +468,8 @@ class Standing:
         """Report a row that no plan has: by the number that it had then, where nobody knows better."""
         row = delivery.row or None if self.plan is None else None
         detail = delivery.reason if delivery.status is Status.DUPLICATE else delivery.bounce
-        return Result(row, delivery.key, delivery.address, delivery.status, detail, delivery)
+        rows = rows_in(delivery.rows) if row is not None else ()
+        return Result(row, delivery.key, delivery.address, delivery.status, detail, delivery, rows)
 
     def numbers(self, keys: Sequence[str]) -> dict[str, int]:
         """Return the rows of the list that hold these keys."""
@@ -479,6 +509,20 @@ def _numbered(delivery: Delivery, row: PlanRow) -> Delivery:
     from msgspec.structs import replace
 
     return replace(delivery, row=row.row, address=row.address)
+
+
+def _grown(row: PlanRow, new: Sequence[int], status: Status) -> Diagnostic:
+    are = "is" if len(new) == 1 else "are"
+    return Diagnostic(
+        "D272",
+        f"{rows_named(new)} {are} not sent: the message of {rows_named(row.rows)} ({row.address}) was "
+        f"{status.value.replace('_', ' ')} before",
+        "send the new rows alone as another campaign (another name, and a where that selects them), "
+        "or all of them again under another name",
+        severity=Severity.WARNING,
+        row=row.row,
+        address=row.address,
+    )
 
 
 def _same(row: PlanRow, delivery: Delivery) -> bool:

@@ -24,6 +24,7 @@ from mailmerge.errors import AuthError, CampaignFileError, LedgerError, SessionE
 from mailmerge.ledger.locks import LockWait
 from mailmerge.model import Counts, Message, Status
 from mailmerge.plan.composer import identifier
+from mailmerge.plan.groups import messages_of
 from mailmerge.recipients import parse_rows
 from mailmerge.recipients.survey import typed_rows
 from mailmerge.sending.runs import Reason, RunEnd
@@ -31,13 +32,14 @@ from mailmerge.sending.throttle import Throttle, all_rates
 from mailmerge.suggest import suggested
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from mailmerge.campaign.definition import Definition
     from mailmerge.campaign.run import SendRequest
     from mailmerge.clock import Clock
     from mailmerge.config.accounts import Account
     from mailmerge.ledger.account_usage import AccountQuota
+    from mailmerge.model import Recipient
     from mailmerge.sending.runs import StopFlag
     from mailmerge.smtp.connection import Connection
 
@@ -222,8 +224,12 @@ def _messages(
     selection = parse_rows(request.rows) if request.rows else None
     recipients = definition.open_list()
     composer, secret = definition.composer(recipients, account), secrets.token_bytes(32)
-    for recipient in typed_rows(recipients, composer.renderer.used_names):
-        if selection is not None and recipient.row not in selection:
+    used = composer.renderer.used_names
+    rows: Iterable[Recipient] = typed_rows(recipients, used)
+    if composer.groups:
+        rows = messages_of(composer, lambda: typed_rows(recipients, used), selection)
+    for recipient in rows:
+        if selection is not None and not selection.names(recipient.row, recipient.rows):
             continue
         rendered = composer.render(recipient)
         check_sender(definition, account, str(rendered.from_.address))

@@ -12,6 +12,7 @@ from mailmerge.cli.options import campaign_argument, load_campaign, options_of
 from mailmerge.cli.output import diagnostic_values, emit, interactive, note, out, show_problems
 from mailmerge.cli.plan_view import (
     left_out,
+    listed,
     not_rows,
     opt_outs,
     opt_outs_values,
@@ -125,6 +126,7 @@ def _emit_plan(plan: Plan) -> None:
     emit(
         "check",
         rows=plan.rows,
+        sharing=plan.sharing,
         statuses=plan.counts.by_status,
         ready=plan.ready,
         blank_rows=plan.understanding.blank,
@@ -161,4 +163,4 @@ def _next_steps(campaign: Campaign) -> str:
 def _ready(plan: Plan) -> str:
     found = left_out(plan)
     without = f" ({found})" if found else ""
-    return f"{plan.ready:,} of {plural(plan.rows, 'row')} can be sent{without}{not_rows(plan)}."
+    return f"{plan.ready:,} of {listed(plan)} can be sent{without}{not_rows(plan)}."

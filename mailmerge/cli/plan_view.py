@@ -115,7 +115,13 @@ def not_rows(plan: Plan) -> str:
 
 def _send(plan: Plan) -> str:
     found = left_out(plan)
-    return f"{plan.to_send:,} of {plural(plan.rows, 'row')}{f'  ({found})' if found else ''}"
+    return f"{plan.to_send:,} of {listed(plan)}{f'  ({found})' if found else ''}"
+
+
+def listed(plan: Plan) -> str:
+    """Say how many rows the list has, and in how many messages they are if several share one."""
+    rows = plural(plan.rows, "row")
+    return f"{plural(plan.rows - plan.sharing, 'message')} ({rows})" if plan.sharing else rows
 
 
 def left_out(plan: Plan) -> str:
@@ -179,6 +185,7 @@ def show_plan_json(plan: Plan) -> None:
         list=plan.source,
         dialect=str(plan.understanding),
         rows=plan.rows,
+        sharing=plan.sharing,
         to_send=plan.to_send,
         statuses=plan.statuses.by_status,
         first=plan.first,

@@ -265,6 +265,8 @@ class _Builder:
         self._report_missing()
         self.problems.raise_if_any()
         top, document = self.sections[""], self.document
+        if self.sections["data"].get("group_by"):  # groups are told apart by what they were grouped by
+            self.sections["data"].setdefault("duplicates", "allow")
         data = DataOptions(**fields_of(self.sections["data"]))
         name = top.pop("name", "") or document.default_name or data.source.stem
         return CampaignFile(
@@ -290,7 +292,7 @@ class _Builder:
     def _report_missing(self) -> None:
         place = self.document.top
         data, top = self.sections["data"], self.sections[""]
-        if data.get("duplicates") == "allow" and "key" not in data:
+        if data.get("duplicates") == "allow" and not {"key", "group_by"} & data.keys():
             hint = "without a key the address identifies a row: name the column that does, data.key"
             where = self.document.places.values.get("data.duplicates")
             self.problems.add("C405", '`data.duplicates` = "allow" needs a key', hint, where)

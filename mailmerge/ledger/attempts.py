@@ -49,9 +49,9 @@ _REPLY_OCTETS = 2048
 
 _INTEND = """
 INSERT INTO attempt (id, campaign, previous, run, key, row, address, number, at, message_id, date,
-    utc_offset, recipients, size, digest, frozen, row_digest, version, connection, status)
+    utc_offset, recipients, size, digest, frozen, row_digest, version, connection, status, rows)
 VALUES (?1, ?2, (SELECT attempt FROM delivery WHERE campaign = ?2 AND key = ?4), ?3, ?4, ?5, ?6, ?7, ?8,
-    ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)
+    ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)
 """
 # The condition is the last line of defence: no row is ever handed over twice, whatever the caller believes.
 _HAND_OVER = """
@@ -306,6 +306,7 @@ class AttemptWriter:
             self._version(attempt.version),
             attempt.connection,
             status.value,
+            attempt.rows,
         )
 
     def _version(self, digest: str) -> int:

@@ -84,7 +84,7 @@ UPDATE campaign SET secret = ?, purged = ?, standing = '', bookmark = '', counts
 """
 _PURGE_ATTEMPTS = f"""
 UPDATE attempt SET key = {_HASHED.format("attempt.key")}, address = '', reply = '', raw = NULL,
-    message_id = '', digest = '', frozen = '', row_digest = '' WHERE campaign = ?
+    message_id = '', digest = '', frozen = '', row_digest = '', rows = '' WHERE campaign = ?
 """
 _AGAIN = "status = 'pending', tries = 0, first_at = NULL, next_at = NULL, bounce = NULL"
 # Whoever rejected the message, or already has it, must not take the new one for the old one.

@@ -10,6 +10,7 @@ two together.
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta, timezone
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -118,6 +119,7 @@ _DELIVERY: dict[str, tuple[str, Callable[[Any], object] | None]] = {
     "row_digest": ("coalesce(a.row_digest, '')", None),
     "generation": ("d.generation", None),
     "bounce": ("coalesce(b.sort || ': ' || b.reason, '')", printable),
+    "rows": ("coalesce(a.rows, '')", None),
 }
 """The fields of `Delivery` that the tables know: what to select, and what makes the value of the cell."""
 
@@ -162,6 +164,10 @@ _NUMBERED = """
 SELECT d.key FROM delivery d JOIN attempt a ON a.id = d.attempt
 WHERE d.campaign = ? AND a.row BETWEEN ? AND ? ORDER BY a.row
 """
+_SEVERAL = """
+SELECT d.key, a.rows FROM delivery d JOIN attempt a ON a.id = d.attempt WHERE d.campaign = ? AND a.rows <> ''
+"""
+_NUMBERS = r"([0-9]{1,8}):"
 _WAITING = "SELECT key, status FROM delivery WHERE campaign = ? AND status IN ('pending', 'deferred')"
 _RECENT = """
 SELECT address, moment FROM (
@@ -374,8 +380,14 @@ class LedgerReader:
 
     def keys_in(self, ranges: Iterable[tuple[int, int]]) -> list[str]:
         """Return the keys of rows that had a number in *ranges*, ends included, when contacted last."""
-        found = (self._db.rows(_NUMBERED, (self._id, first, last)) for first, last in ranges)
-        return [key for rows in found for (key,) in rows]
+        wanted = list(ranges)
+        found = (self._db.rows(_NUMBERED, (self._id, first, last)) for first, last in wanted)
+        keys = dict.fromkeys(key for rows in found for (key,) in rows)
+        for key, rows in self._db.rows(_SEVERAL, (self._id,)):
+            numbers = (int(number) for number in re.findall(_NUMBERS, rows))
+            if any(first <= number <= last for number in numbers for first, last in wanted):
+                keys.setdefault(key)
+        return list(keys)
 
     @property
     def handed_over(self) -> int:

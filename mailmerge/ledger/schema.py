@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 APPLICATION_ID = 0x6D6D6C64
-VERSION = 6
+VERSION = 7
 
 # What version 5 brought. "mark" tells one message of the mailbox from all others, so that it counts once;
 # "sort" is what a report means for its row (hard, soft, policy ..), "evidence" how it was told which row.
@@ -135,7 +135,8 @@ CREATE TABLE delivery (
     UNIQUE (campaign, key)
 );
 CREATE INDEX delivery_deferred ON delivery (campaign, next_at) WHERE status = 'deferred';
--- What happened each time, newest first along "previous".
+-- What happened each time, newest first along "previous". "rows" are those of a message for several rows, see
+-- `mailmerge.plan.groups.signature`; "row" is then the first of them.
 CREATE TABLE attempt (
     id INTEGER PRIMARY KEY,
     campaign INTEGER NOT NULL,
@@ -164,7 +165,8 @@ CREATE TABLE attempt (
     code INTEGER,
     enhanced TEXT NOT NULL DEFAULT '',
     reply TEXT NOT NULL DEFAULT '',
-    raw BLOB
+    raw BLOB,
+    rows TEXT NOT NULL DEFAULT ''
 );
 """
     + _BOUNCES
@@ -179,6 +181,7 @@ ALTER TABLE delivery ADD COLUMN bounce INTEGER;
 {_BOUNCES}
 """,
     5: _COPIES,
+    6: "ALTER TABLE attempt ADD COLUMN rows TEXT NOT NULL DEFAULT '';",
 }
 """Schema version -> SQL that makes the next version of it. From version 4 on every ledger is kept: a new
 version has its step here. Older ones were never released."""

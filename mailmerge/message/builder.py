@@ -113,7 +113,7 @@ class MessageBuilder:
         try:
             body = self._body(rendered, parts)
         except FileProblem as problem:
-            row = rendered.recipient.row
+            row = problem.row or rendered.recipient.row
             raise RowError(
                 problem.message, code=problem.code, hint=problem.hint, place=problem.place, row=row
             ) from None
@@ -211,7 +211,7 @@ class MessageBuilder:
         constants, files = self._constants, self._store.files
         before = files.looking_for(rendered.recipient.row)
         try:
-            return list(
+            found = list(
                 chain.from_iterable(
                     constants[name.rule] if name.rule in constants else self._files(name)
                     for name in rendered.attachments
@@ -219,13 +219,16 @@ class MessageBuilder:
             )
         finally:
             files.looking_for(before)
+        if rendered.recipient.others:  # the file of several rows is one file
+            return list({(part.file.path, part.file.name): part for part in found}.values())
+        return found
 
     def _files(self, name: RenderedAttachment) -> list[FilePart]:
         rule = self._rules[name.rule]
         try:
             return self._found(rule, name, alone=not (name.fixed or rule.shared))
         except FileProblem as problem:
-            problem.place = rule.place
+            problem.place, problem.row = rule.place, name.row
             raise
 
     def _found(self, rule: AttachmentRule, name: RenderedAttachment, *, alone: bool) -> list[FilePart]:

@@ -57,6 +57,8 @@ class FileProblem(Exception):
         self.message = message
         self.hint = hint
         self.place: Place | None = None
+        self.row: int | None = None
+        """Which of several rows of a message is to blame; None: the first one."""
 
 
 class WantedPath(Struct, frozen=True):

@@ -139,7 +139,9 @@ class Composer:
             "templates": self.renderer.sources_digest,
             "subject": _digest(message.subject),
             "sender": _digest([self.sender, message.sender]),
-            "recipients": _digest([message.to, message.cc, message.bcc, message.reply_to]),
+            "recipients": _digest(
+                [message.to, message.cc, message.bcc, message.reply_to, *filter(None, [message.group_by])]
+            ),
             "headers": _digest(
                 [message.headers, message.locale, *([message.unsubscribe] if message.unsubscribe else [])]
             ),
@@ -175,8 +177,17 @@ class Composer:
         """Tell whether the campaign's ``where`` lets this row in."""
         return self.renderer.selects(recipient)
 
+    @property
+    def groups(self) -> bool:
+        """Whether several rows may share a message."""
+        return self._templates.group_by is not None
+
+    def group(self, recipient: Recipient) -> str:
+        """Give the key of the message that this row is part of; see `Renderer.group`."""
+        return self.renderer.group(recipient)
+
     def render(self, recipient: Recipient) -> Rendered:
-        """Run the templates over one row.
+        """Run the templates over one row, or over the rows of one message.
 
         Raises:
             RowError: the row's data cannot become a message.
@@ -185,6 +196,9 @@ class Composer:
         """
         if recipient.problems:
             raise RowError(recipient.problems[0].message, problems=recipient.problems)
+        for _, other in recipient.others:
+            if other.problems:
+                raise RowError(other.problems[0].message, problems=other.problems)
         try:
             rendered = self.renderer.render(recipient)
         except RowError as error:
@@ -225,11 +239,19 @@ class Composer:
         except PlanDamaged:
             if not plan.has_messages:
                 raise
-            recipient = Recipient(row.row, self._columns, row.cells, row.key if keyed else None)
+            recipient = self.recipient(plan, row, keyed=keyed)
             frozen = self.freeze(self.render(recipient))
             if (frozen.digest, frozen.key) != (row.frozen, row.key):
                 raise
             return frozen
+
+    def recipient(self, plan: PlanReader, row: PlanRow, *, keyed: bool) -> Recipient:
+        """Give the row of the list that a planned row was, with the others of its message."""
+        key = row.key if keyed or self.groups else None
+        others = [
+            (other.n, Recipient(other.row, self._columns, other.cells, key)) for other in plan.others(row)
+        ]
+        return Recipient(row.row, self._columns, row.cells, key, others=tuple(others))
 
     def sent_by(self, account: Account | None) -> Composer:
         """Give the same for messages that are frozen already, with an account's return path."""
@@ -293,6 +315,7 @@ def _templates(file: CampaignFile, sender: str) -> MessageTemplates:
             for index, rule in enumerate(file.attach)
         ),
         locale=message.locale,
+        group_by=file.data.group_by,
         vars=file.vars,
         places=file.places,
     )

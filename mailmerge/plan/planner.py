@@ -17,9 +17,12 @@ from msgspec.structs import replace
 
 from mailmerge.check.diagnostics import DiagnosticCollector
 from mailmerge.model import Diagnostic, Severity, Status
+from mailmerge.plan.groups import Grouping
 from mailmerge.plan.repetitions import difference, repetition, settle_repetitions
 from mailmerge.plan.rows import (
+    CHUNK_FORM,
     NO_ADDRESS,
+    Chunk,
     ChunkMaker,
     OwnFiles,
     PlanSummary,
@@ -27,9 +30,12 @@ from mailmerge.plan.rows import (
     SharedWork,
     Spool,
     fault,
+    other_rows,
     plan_row,
+    superseded_by,
 )
 from mailmerge.plan.sqlite_store import ROW, pack_row
+from mailmerge.plan.store import following
 from mailmerge.recipients.survey import BLOCK, Survey, Surveyed
 from mailmerge.recipients.understanding import ColumnsSeen
 from mailmerge.text import plural, quoted
@@ -38,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from mailmerge.addresses import Mailbox
-    from mailmerge.model import Recipient
+    from mailmerge.model import FrozenMessage, Recipient
     from mailmerge.plan.composer import Composer
     from mailmerge.plan.earlier import EarlierPlan, TakenRow
     from mailmerge.plan.path_log import LookedAtPaths
@@ -89,7 +95,7 @@ class Planner:
         self._ignore = frozenset(ignore)
         self._problems = DiagnosticCollector(ignore)
         self._duplicates = duplicates
-        self._unique_addresses = keyed and duplicates != "allow"
+        self._unique_addresses = (keyed or composer.groups) and duplicates != "allow"
         self._jobs = jobs
         self._take_paths = take_paths
         self._worth = worth
@@ -106,6 +112,8 @@ class Planner:
         self._measured: tuple[float, int] | None = None
         self._surveyed = Surveyed()
         self._spool: Spool
+        self._grouping: Grouping | None = None
+        self._sharing = 0
 
     def plan(
         self, writer: PlanWriter, progress: Callable[[int], None], earlier: EarlierPlan | None = None
@@ -147,6 +155,8 @@ class Planner:
             corrections=self._corrections,
             layouts=self._lint.layouts,
             unsubscribe_values=self._lint.unsubscribe_values,
+            sharing=self._sharing,
+            reduced=self._grouping.reduced if self._grouping else 0,
         )
 
     def _read(self, writer: PlanWriter) -> None:
@@ -168,7 +178,7 @@ class Planner:
 
     def _make(self, writer: PlanWriter, earlier: EarlierPlan | None) -> None:
         maker = RowMaker(self._composer, self._lint)
-        rows = enumerate(self._surveyed.settled(self._spool) if self._surveyed.changes else self._spool)
+        rows = self._messages(writer)
         if earlier is not None:
             earlier.prepare(self._lint)
         for n, recipient in rows:
@@ -183,16 +193,32 @@ class Planner:
                 writer.add_message(n, frozen)
             row = plan_row(n, recipient, made)
             writer.add_row(row)
+            if row.others:
+                writer.add_others(other_rows(row, recipient))
             if made.status is Status.PENDING and frozen is not None and rendered is not None:
-                self._note(recipient.row, frozen.size, frozen.sender, rendered.from_)
-                if len(row.recipients) > 1:
-                    self._note_copies(row.address, row.recipients)
-                if self._composer.attaches:
-                    self._files.add(row, OwnFiles.of(frozen))
-                self._note_correction(recipient.supersedes, made.key)
+                self._note(row.row, frozen.size, frozen.sender, rendered.from_)
+                if self._composer.attaches or row.others or len(row.recipients) > 1:
+                    self._note_more(row, frozen)
+                if recipient.supersedes or recipient.others:
+                    self._note_corrections(recipient, made.key)
             self._count(writer, made.status, row.detail)
             if self._jobs > 1 and writer.dictionary is not None and self._is_worth_workers():
                 self._make_together(writer, rows)
+
+    def _messages(self, writer: PlanWriter) -> Iterator[tuple[int, Recipient]]:
+        """Give each row that stands for a message, with its place in the list."""
+        settled = self._surveyed.settled(self._spool) if self._surveyed.changes else self._spool
+        if not self._composer.groups:
+            return enumerate(settled)
+        columns = self._recipients.columns
+        self._grouping = Grouping(
+            self._composer,
+            writer,
+            lambda placed: CHUNK_FORM.encode(Chunk.of([placed])),
+            lambda data: CHUNK_FORM.decode(data).placed(columns)[0],
+        )
+        corrected = self._recipients.campaign_list != self._recipients.shown
+        return self._grouping.messages(settled, corrected=corrected)
 
     def _take_over(self, writer: PlanWriter, taken: TakenRow, supersedes: str, from_: str) -> None:
         """Put a row into the plan that is as it was in the earlier one."""
@@ -205,10 +231,7 @@ class Planner:
         writer.add_row(row)
         if row.ready and frozen is not None:
             self._note(row.row, frozen.size, frozen.sender, from_)
-            if len(row.recipients) > 1:
-                self._note_copies(row.address, row.recipients)
-            if self._composer.attaches:
-                self._files.add(row, OwnFiles.of(frozen))
+            self._note_more(row, frozen)
             self._note_correction(supersedes, row.key)
         self._count(writer, row.status, row.detail)
 
@@ -247,17 +270,19 @@ class Planner:
 
     def _take(self, writer: PlanWriter, record: PackedRecord) -> None:
         """Put a row into the plan that was made somewhere."""
-        row, status, findings = record.row, record.status, record.findings
+        row, status, findings, others = record.row, record.status, record.findings, record.others
         if record.layout is not None:
             admitted = self._lint.admit(record.layout, row[1])
             findings = (*findings, *admitted)
             detail = fault(admitted)
             if status is Status.PENDING and detail is not None:
                 status = Status.INVALID
-                row = pack_row(replace(ROW.decode(row[-1]), status=status, detail=detail))
+                first = replace(ROW.decode(row[-1]), status=status, detail=detail)
+                row = pack_row(first)
+                others = tuple(pack_row(following(first, ROW.decode(other[-1]))) for other in others)
         if findings:
             self._keep(writer, row[0], findings)
-        writer.add_packed(row, record.message)
+        writer.add_packed(row, record.message, others)
         if status is Status.PENDING:
             self._note(row[1], record.size, record.sender, record.from_)
             if self._composer.attaches or self._composer.copies:
@@ -265,7 +290,9 @@ class Planner:
                 self._note_copies(planned.address, planned.recipients)
                 if self._composer.attaches:
                     self._files.add(planned, record.files)
-            self._note_correction(record.supersedes, record.key)
+            for superseded in record.supersedes:
+                self._note_correction(superseded, record.key)
+            self._sharing += len(others)
         detail = ROW.decode(row[-1]).detail if status is Status.SKIPPED else ""
         self._count(writer, status, detail)
 
@@ -290,8 +317,20 @@ class Planner:
             self._senders[sender] = row
             self._sender = self._sender or str(from_)
 
+    def _note_more(self, row: PlanRow, frozen: FrozenMessage) -> None:
+        """Note what the whole list has to know of a message with files, or for several."""
+        self._sharing += len(row.others)
+        if len(row.recipients) > 1:
+            self._note_copies(row.address, row.recipients)
+        if self._composer.attaches:
+            self._files.add(row, OwnFiles.of(frozen))
+
     def _note_copies(self, address: str, recipients: Sequence[str]) -> None:
         self._copies.update(dict.fromkeys(one for one in recipients if one != address.lower()))
+
+    def _note_corrections(self, recipient: Recipient, key: str) -> None:
+        for superseded in superseded_by(recipient):
+            self._note_correction(superseded, key)
 
     def _note_correction(self, superseded: str, key: str) -> None:
         if superseded and superseded != key:
@@ -318,7 +357,7 @@ class Planner:
             if self._duplicates == "error":
                 found: Diagnostic | None = repetition(row, other)
             else:
-                found = difference(row, other, columns)
+                found = difference(row, other, columns, self._composer.renderer.address_column)
             if found is not None:
                 self._keep(writer, row.n, [found])
         return repeating

@@ -115,8 +115,11 @@ def repetition(row: PlanRow, other: PlanRow) -> Diagnostic:
     )
 
 
-def difference(row: PlanRow, other: PlanRow, columns: Columns) -> Diagnostic | None:
-    """Say what a row that is left out says besides the one that is sent; None: the same."""
+def difference(row: PlanRow, other: PlanRow, columns: Columns, address: str = "") -> Diagnostic | None:
+    """Say what a row that is left out says besides the one that is sent; None: the same.
+
+    *address* is the column of the addresses, as far as it is known.
+    """
     if row.row_digest == other.row_digest:
         return None
     if other.cells:
@@ -128,6 +131,7 @@ def difference(row: PlanRow, other: PlanRow, columns: Columns) -> Diagnostic | N
             what += f", and {plural(len(told) - _DIFFERENCES_TOLD, 'more column')}"
     else:
         what = "its cells are others"
+    together = f'data.group_by = "{address}"' if address.isidentifier() else "data.group_by"
     later = other.row > row.row
     option = (
         'data.duplicates = "first" sends the first one'
@@ -137,7 +141,8 @@ def difference(row: PlanRow, other: PlanRow, columns: Columns) -> Diagnostic | N
     return Diagnostic(
         "D265",
         f"row {row.row} ({row.address}) is left out for row {other.row}, and differs: {what}",
-        f"correct the list if it is another person, or other news; {option}",
+        f"correct the list if it is another person, or other news; {option}; "
+        f"{together} sends one message for all rows of a person",
         severity=Severity.WARNING,
         row=row.row,
         address=row.address,

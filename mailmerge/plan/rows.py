@@ -22,6 +22,7 @@ from mailmerge.check.lint import KnownLayout, RowCounts, SeenLayout  # noqa: TC0
 from mailmerge.errors import MailmergeError, NoAddressError, RowError, TemplateError
 from mailmerge.model import Diagnostic, Recipient, Severity, Status
 from mailmerge.plan.composer import identity
+from mailmerge.plan.groups import signature
 from mailmerge.plan.repetitions import other_addresses
 from mailmerge.plan.sqlite_store import Form, MessagePacker, pack_row
 from mailmerge.plan.store import PackedMessage, PackedRow, PlanRow, PlanWriter
@@ -98,7 +99,8 @@ class RowMaker:
         """Say what the row is by itself, and what its layout shows if that is the first of its kind here."""
         rendered = None
         try:
-            if not self._composer.selects(recipient):
+            # Of several rows each was selected before they were put together.
+            if not recipient.others and not self._composer.selects(recipient):
                 return MadeRow(Status.SKIPPED, recipient.key or "", detail="where"), None
             rendered = self._composer.render(recipient)
             frozen = self._composer.freeze(rendered)
@@ -116,7 +118,10 @@ class RowMaker:
     def _invalid(
         self, recipient: Recipient, error: RowError | TemplateError, rendered: Rendered | None
     ) -> MadeRow:
-        key, detail = recipient.key or "", error.diagnostics[0].message
+        key, first = recipient.key or "", error.diagnostics[0]
+        detail = first.message
+        if recipient.others and first.row not in {None, recipient.row}:
+            detail = f"row {first.row}: {detail}"
         address = error.address or self._composer.renderer.address(recipient)
         return MadeRow(Status.INVALID, key, address, detail, error.diagnostics, rendered)
 
@@ -158,7 +163,36 @@ def plan_row(n: int, recipient: Recipient, made: MadeRow) -> PlanRow:
         holds=bool(made.key),
         cells=recipient.values,
         frozen="" if made.frozen is None else made.frozen.digest,
+        rows=recipient.rows if recipient.others else (),
+        others=tuple([n for n, _ in recipient.others]),
+        signature=signature(recipient) if recipient.others else "",
     )
+
+
+def superseded_by(recipient: Recipient) -> tuple[str, ...]:
+    """Give the keys that a row, and the others of its message, had before they were corrected."""
+    own = (recipient.supersedes,) if recipient.supersedes else ()
+    if not recipient.others:
+        return own
+    return (*own, *(other.supersedes for _, other in recipient.others if other.supersedes))
+
+
+def other_rows(first: PlanRow, recipient: Recipient) -> list[PlanRow]:
+    """Put down what the further rows of a message are: what the *first* one is, but for their cells."""
+    return [
+        replace(
+            first,
+            n=n,
+            row=other.row,
+            cells=other.values,
+            holds=False,
+            rows=(),
+            others=(),
+            signature="",
+            first=first.row,
+        )
+        for n, other in recipient.others
+    ]
 
 
 class PlanSummary(Struct, frozen=True):
@@ -189,6 +223,10 @@ class PlanSummary(Struct, frozen=True):
     """The layouts of the messages."""
     unsubscribe_values: dict[str, int] = field(default_factory=dict)
     """See `mailmerge.check.lint.Lint`."""
+    sharing: int = 0
+    """How many rows are in a message that another row stands for."""
+    reduced: int = 0
+    """How many messages are without rows of theirs that ``where`` leaves out."""
 
 
 # --- a chunk at a time ----------------------------------------------------------------------------------
@@ -200,41 +238,82 @@ CHUNK = 100
 """Rows that are given away in one go: some hundredths of a second."""
 MOST_WAITING = 64
 """Chunks that are given away or made and whose turn has not come: that many are in memory."""
-_Given = tuple[int, tuple[_Cell, ...], str | None, tuple[Diagnostic, ...], str]
-"""A `Recipient` without the columns, which are the same for all."""
+_Row = tuple[int, int, tuple[_Cell, ...], str | None, tuple[Diagnostic, ...], str]
+"""A place, and a `Recipient` there without the columns, which are the same for all."""
+_Given = tuple[int, int, tuple[_Cell, ...], str | None, tuple[Diagnostic, ...], str, tuple[_Row, ...]]
+"""The same with the further rows of its message."""
 
 
 class Chunk(Struct, frozen=True, array_like=True):
-    """Rows that follow each other in the list."""
+    """Rows that follow each other in the list, but for those that share the message of an earlier one."""
 
-    n: int
-    """The place of the first one in the list, from 0."""
     given: tuple[_Given, ...]
 
     @classmethod
-    def of(cls, n: int, recipients: Iterable[Recipient]) -> Chunk:
-        """Take rows, the first of which is at place *n*."""
-        return cls(n, tuple([(r.row, r.values, r.key, r.problems, r.supersedes) for r in recipients]))
+    def of(cls, placed: Iterable[tuple[int, Recipient]]) -> Chunk:
+        """Take rows, each with its place in the list from 0."""
+        return cls(
+            tuple(
+                [
+                    (
+                        n,
+                        r.row,
+                        r.values,
+                        r.key,
+                        r.problems,
+                        r.supersedes,
+                        tuple([_given(*other) for other in r.others]) if r.others else (),
+                    )
+                    for n, r in placed
+                ]
+            )
+        )
 
-    def recipients(self, columns: Columns) -> list[Recipient]:
-        """Give the rows."""
+    def placed(self, columns: Columns) -> list[tuple[int, Recipient]]:
+        """Give the rows with their places."""
         return [
-            Recipient(row, columns, values, key, problems, supersedes)
-            for row, values, key, problems, supersedes in self.given
+            (
+                n,
+                Recipient(
+                    row,
+                    columns,
+                    values,
+                    key,
+                    problems,
+                    supersedes,
+                    tuple([_placed(other, columns) for other in others]) if others else (),
+                ),
+            )
+            for n, row, values, key, problems, supersedes, others in self.given
         ]
+
+    @property
+    def n(self) -> int:
+        """The place of the first one."""
+        return self.given[0][0]
 
     @property
     def extent(self) -> str:
         """The numbers of its rows, for people."""
-        first, last = self.given[0][0], self.given[-1][0]
+        first, last = self.given[0][1], self.given[-1][1]
         return f"rows {first:,} to {last:,}" if first != last else f"row {first:,}"
+
+
+def _given(n: int, recipient: Recipient) -> _Row:
+    r = recipient
+    return n, r.row, r.values, r.key, r.problems, r.supersedes
+
+
+def _placed(row: _Row, columns: Columns) -> tuple[int, Recipient]:
+    n, number, values, key, problems, supersedes = row
+    return n, Recipient(number, columns, values, key, problems, supersedes)
 
 
 _CELLS_IN_MEMORY = 200_000
 """Some 20 MB."""
 _HEAD = 4
 """Octets that say how long a chunk is in the file."""
-_CHUNK = Form(Chunk)
+CHUNK_FORM = Form(Chunk)
 
 
 class Spool:
@@ -272,7 +351,7 @@ class Spool:
             return
         if self._stream is None:
             self._stream = self._writer.begin_spool()
-        data = _CHUNK.encode(Chunk.of(first, block))
+        data = CHUNK_FORM.encode(Chunk.of(enumerate(block, first)))
         self._stream.write(len(data).to_bytes(_HEAD, "big"))
         self._stream.write(data)
 
@@ -283,7 +362,8 @@ class Spool:
             return
         with self._writer.read_spool() as stream:
             while head := stream.read(_HEAD):
-                yield from _CHUNK.decode(stream.read(int.from_bytes(head, "big"))).recipients(self._columns)
+                chunk = CHUNK_FORM.decode(stream.read(int.from_bytes(head, "big")))
+                yield from (recipient for _, recipient in chunk.placed(self._columns))
 
 
 class OwnFiles(Struct, frozen=True, array_like=True):
@@ -316,12 +396,14 @@ class PackedRecord(Struct, frozen=True, array_like=True):
     from_: str
     """From as it is written; only up to the chunk's first row that is ready."""
     key: str
-    supersedes: str
-    """The key of the row that this one corrects; empty: of none."""
+    supersedes: tuple[str, ...]
+    """The keys of the rows that this one, and the others of its message, correct."""
     files: OwnFiles
     findings: tuple[Diagnostic, ...] = ()
     layout: SeenLayout | None = None
     """What the first message of its kind showed that this process met."""
+    others: tuple[PackedRow, ...] = ()
+    """The further rows of its message."""
 
 
 class PackedChunk(Struct, frozen=True, array_like=True):
@@ -351,13 +433,13 @@ class ChunkMaker:
         self._packer = MessagePacker(dictionary)
 
     def make(
-        self, n: int, recipients: Sequence[Recipient], between: Callable[[], None] = _nothing
+        self, placed: Sequence[tuple[int, Recipient]], between: Callable[[], None] = _nothing
     ) -> PackedChunk:
-        """Make the rows of a chunk, the first of which is at place *n*; after each, call *between*."""
+        """Make the rows of a chunk, each with its place; after each, call *between*."""
         self._lint.take_counts()  # those of a chunk that was given up
         records = []
         named = False
-        for place, recipient in enumerate(recipients, n):
+        for place, recipient in placed:
             made, layout = self._maker.examine(recipient)
             records.append(self._record(place, recipient, made, layout, named=named))
             named = named or (made.status is Status.PENDING and layout is None)
@@ -368,18 +450,20 @@ class ChunkMaker:
         self, n: int, recipient: Recipient, made: MadeRow, layout: SeenLayout | None, *, named: bool
     ) -> PackedRecord:
         frozen, rendered = made.frozen, made.rendered
+        row = plan_row(n, recipient, made)
         return PackedRecord(
-            pack_row(plan_row(n, recipient, made)),
+            pack_row(row),
             made.status,
             None if frozen is None else self._packer.pack(frozen),
             0 if frozen is None else frozen.size,
             "" if frozen is None else frozen.sender,
             "" if named or frozen is None or rendered is None else str(rendered.from_),
             made.key,
-            recipient.supersedes,
+            superseded_by(recipient),
             _NO_FILES if frozen is None or not frozen.files else OwnFiles.of(frozen),
             tuple(made.findings),
             layout,
+            tuple([pack_row(other) for other in other_rows(row, recipient)]) if row.others else (),
         )
 
 
@@ -426,8 +510,8 @@ class SharedWork:
         self._helpers = helpers
         self._maker = maker
         self._rows = rows
-        self._waiting: deque[tuple[int, list[Recipient]]] = deque()
-        """Chunks whose turn has not come, in order: the place of the first row, and the rows."""
+        self._waiting: deque[list[tuple[int, Recipient]]] = deque()
+        """Chunks whose turn has not come, in order: the rows with their places."""
         self._own: dict[int, PackedChunk | None] = {}
         self._ended: MailmergeError | None = None
 
@@ -435,32 +519,33 @@ class SharedWork:
         waiting = self._waiting
         while True:
             self._share()
-            while waiting and self._is_done(waiting[0][0]):
-                yield self._take(*waiting.popleft())
+            while waiting and self._is_done(waiting[0][0][0]):
+                yield self._take(waiting.popleft())
             if self._next():
-                self._make(*waiting[-1])
+                self._make(waiting[-1])
             elif not waiting:
                 return
-            elif not self._is_done(waiting[0][0]):
+            elif not self._is_done(waiting[0][0][0]):
                 self._helpers.pump(wait=True)
 
     def _next(self) -> bool:
         """Take the next chunk off the list, unless too many are waiting; it is the last one that waits."""
         found = list(islice(self._rows, CHUNK)) if len(self._waiting) < MOST_WAITING else []
         if found:
-            self._waiting.append((found[0][0], [recipient for _, recipient in found]))
+            self._waiting.append(found)
         return bool(found)
 
     def _share(self) -> None:
         self._helpers.pump()
         while self._helpers.wants and self._next():
-            self._helpers.give(Chunk.of(*self._waiting[-1]))
+            self._helpers.give(Chunk.of(self._waiting[-1]))
 
-    def _make(self, n: int, recipients: Sequence[Recipient]) -> None:
+    def _make(self, placed: Sequence[tuple[int, Recipient]]) -> None:
         """Make a chunk here, and see to the others after each row."""
+        n = placed[0][0]
         self._own[n] = None
         with contextlib.suppress(MailmergeError):
-            self._own[n] = self._maker.make(n, recipients, self._between)
+            self._own[n] = self._maker.make(placed, self._between)
         if self._ended is not None:
             raise self._ended
 
@@ -474,6 +559,7 @@ class SharedWork:
     def _is_done(self, n: int) -> bool:
         return n in self._own or self._helpers.is_done(n)
 
-    def _take(self, n: int, recipients: Sequence[Recipient]) -> PackedChunk:
+    def _take(self, placed: Sequence[tuple[int, Recipient]]) -> PackedChunk:
+        n = placed[0][0]
         made = self._own.pop(n) if n in self._own else self._helpers.take(n)
-        return self._maker.make(n, recipients) if made is None else made
+        return self._maker.make(placed) if made is None else made

@@ -32,8 +32,16 @@ from mailmerge.plan.message_file import (
     compressed,
     compressor,
 )
-from mailmerge.plan.store import FINISHED, NOT_ADDED, NOT_PACKED, OUT_OF_ORDER, PlanRow, refuse
-from mailmerge.sqlite import Database, is_full
+from mailmerge.plan.store import (
+    FINISHED,
+    NOT_ADDED,
+    NOT_PACKED,
+    OUT_OF_ORDER,
+    PlanRow,
+    following,
+    refuse,
+)
+from mailmerge.sqlite import Database, grouped, is_full
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -49,7 +57,7 @@ MESSAGES_SUFFIX = ".messages"
 _SPOOL_SUFFIX = ".rows"
 
 _APPLICATION = 0x6D6D706C  # "mmpl"
-_FORMAT = 3
+_FORMAT = 4
 _BATCH = 1000
 """Rows that are put into the database in one go: one by one costs several times as much."""
 _LOOK_AHEAD = 100
@@ -78,6 +86,7 @@ OR ({counts} AND address IN (SELECT address FROM row WHERE {counts} GROUP BY add
 
 _WITH_INDEXES = 1.3
 """What the database grows by when it is finished."""
+_OTHERS = "SELECT data FROM row WHERE n IN (SELECT value FROM json_each(?)) ORDER BY n"
 _ROOM = "free some space, or set MAILMERGE_CACHE_DIR to a folder that has some"
 
 
@@ -126,7 +135,9 @@ def key_octets(text: str) -> bytes:
 
 
 def pack_row(row: PlanRow) -> PackedRow:
-    """Pack a row."""
+    """Pack a row; its key and its address find the first row of a message only."""
+    if row.first is not None:
+        return (row.n, row.row, False, False, b"", b"", ROW.encode(row))
     found_by = (row.n, row.row, row.ready, row.holds, key_octets(row.key), key_octets(row.address.lower()))
     return (*found_by, ROW.encode(row))
 
@@ -205,6 +216,9 @@ class SqlitePlanWriter:
 
     def _add_row(self, row: PackedRow) -> None:
         self._last = row[0]
+        self._append(row)
+
+    def _append(self, row: PackedRow) -> None:
         self._row_count += 1
         self._rows.append(row)
         if len(self._rows) >= _BATCH:
@@ -214,10 +228,27 @@ class SqlitePlanWriter:
         """See `PlanWriter`."""
         refuse(self._opened is None, FINISHED)
         refuse(not 0 <= row.n <= self._last, NOT_ADDED)
-        n, *columns = pack_row(row)
-        self._replaced.append((*columns, n))
+        for one in (row, *(following(row, other) for other in self._others(row))):
+            n, *columns = pack_row(one)
+            self._replaced.append((*columns, n))
         if len(self._replaced) >= _BATCH:
             self._flush()
+
+    def _others(self, row: PlanRow) -> list[PlanRow]:
+        if not row.others:
+            return []
+        self._flush()
+        return [ROW.decode(data) for (data,) in self._db.rows(_OTHERS, (json.dumps(row.others),))]
+
+    def add_others(self, rows: Sequence[PlanRow]) -> None:
+        """See `PlanWriter`."""
+        refuse(self._opened is None, FINISHED)
+        for row in rows:
+            self._append(pack_row(row))
+
+    def sort(self, rows: Iterable[tuple[int, bytes, bytes]]) -> Iterator[tuple[int, bytes]]:
+        """See `PlanWriter`."""
+        return grouped(self._db, rows)
 
     def repeated(self, *, addresses: bool, backwards: bool = False) -> Iterator[PlanRow]:
         """See `PlanWriter`."""
@@ -243,7 +274,9 @@ class SqlitePlanWriter:
         """See `PlanWriter`."""
         return self._frames.dictionary
 
-    def add_packed(self, row: PackedRow, message: PackedMessage | None) -> None:
+    def add_packed(
+        self, row: PackedRow, message: PackedMessage | None, others: Sequence[PackedRow] = ()
+    ) -> None:
         """See `PlanWriter`."""
         refuse(self._opened is None, FINISHED)
         refuse(self._frames.dictionary is None, NOT_PACKED)
@@ -254,6 +287,8 @@ class SqlitePlanWriter:
             self._message_count += 1
             self._messages.append((row[0], key, place, length, unpacked))
         self._add_row(row)
+        for other in others:
+            self._append(other)
 
     def add_findings(self, n: int | None, findings: Sequence[Diagnostic]) -> None:
         """See `PlanWriter`."""
@@ -433,6 +468,10 @@ class SqlitePlanReader:
         first = next(self._rows("SELECT data FROM row WHERE ready ORDER BY n LIMIT 1"), None)
         last = next(self._rows("SELECT data FROM row WHERE ready ORDER BY n DESC LIMIT 1"), None)
         return (first, last) if first is not None and last is not None else None
+
+    def others(self, row: PlanRow) -> list[PlanRow]:
+        """See `PlanReader`."""
+        return list(self._rows(_OTHERS, json.dumps(row.others))) if row.others else []
 
     def holders(self, keys: Sequence[str]) -> dict[str, PlanRow]:
         """See `PlanReader`."""

@@ -12,6 +12,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Protocol, Self
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from mailmerge.errors import PlanDamaged
 from mailmerge.model import Diagnostic, FrozenMessage, Status
@@ -63,11 +64,27 @@ class PlanRow(Struct, frozen=True, array_like=True):
     cells: tuple[_Cell, ...] = ()
     frozen: str = ""
     """Digest of its frozen message."""
+    rows: tuple[int, ...] = ()
+    """The numbers of all rows of its message, in the first of them; empty: the message is for this one."""
+    others: tuple[int, ...] = ()
+    """The places of all but the first of them."""
+    signature: str = ""
+    """See `mailmerge.plan.groups.signature`."""
+    first: int | None = None
+    """The number of the first row of its message, if that is another one.
+
+    Such a row says of its message what the first one says, and only its place, number and cells are its own.
+    """
 
     @property
     def ready(self) -> bool:
-        """Whether it may be sent."""
-        return self.status is Status.PENDING
+        """Whether it has a message that may be sent: of several rows with one message, the first has it."""
+        return self.status is Status.PENDING and self.first is None
+
+    @property
+    def shares(self) -> bool:
+        """Whether what has happened to its key is about this row, too."""
+        return self.holds or self.first is not None
 
 
 PackedRow = tuple[int, int, bool, bool, bytes, bytes, bytes]
@@ -93,11 +110,35 @@ class PlanWriter(Protocol):
 
         """
 
+    def add_others(self, rows: Sequence[PlanRow]) -> None:
+        """Add the further rows of the message of the row that was added last; they may be anywhere.
+
+        Raises:
+            FileError: they cannot be kept.
+
+        """
+
     def replace_row(self, row: PlanRow) -> None:
         """Change a row that was added: the one with the same place in the list.
 
+        Of the further rows of its message, state, detail and key change with it.
+
         Raises:
             FileError: it cannot be kept.
+
+        """
+
+    def sort(self, rows: Iterable[tuple[int, bytes, bytes]]) -> Iterator[tuple[int, bytes]]:
+        """Put rows of the same group behind each other, groups by their first row.
+
+        Args:
+            rows: in list order: the place, the group (empty: none but this row), and whatever is to be kept.
+
+        Yields:
+            The place of the first row of its group, and what was kept, row by row.
+
+        Raises:
+            FileError: they cannot be kept.
 
         """
 
@@ -124,8 +165,10 @@ class PlanWriter(Protocol):
     def dictionary(self) -> bytes | None:
         """What others need to pack messages for this plan; None: only it can do that, so far."""
 
-    def add_packed(self, row: PackedRow, message: PackedMessage | None) -> None:
-        """Add a row, and a message of its number, that were packed with `dictionary`.
+    def add_packed(
+        self, row: PackedRow, message: PackedMessage | None, others: Sequence[PackedRow] = ()
+    ) -> None:
+        """Add a row, a message of its number, and its further rows, that were packed with `dictionary`.
 
         Raises:
             FileError: they cannot be kept.
@@ -241,6 +284,14 @@ class PlanReader(Protocol):
 
         """
 
+    def others(self, row: PlanRow) -> list[PlanRow]:
+        """Give the further rows of a row's message.
+
+        Raises:
+            PlanDamaged: one cannot be read.
+
+        """
+
     def holders(self, keys: Sequence[str]) -> dict[str, PlanRow]:
         """Give the rows that hold these keys, by key; keys that are not there are left out.
 
@@ -280,6 +331,7 @@ class MemoryPlan:
         self.facts = b""
         self.has_messages = True
         self._rows: list[PlanRow] = []
+        self._last = -1
         self._messages: dict[int, FrozenMessage] = {}
         self._findings: dict[int | None, list[Diagnostic]] = {}
         self._finished = False
@@ -299,22 +351,40 @@ class MemoryPlan:
     def add_row(self, row: PlanRow) -> None:
         """See `PlanWriter`."""
         refuse(self._finished, FINISHED)
-        refuse(bool(self._rows) and row.n <= self._rows[-1].n, OUT_OF_ORDER)
-        self._rows.append(row)
+        refuse(row.n <= self._last, OUT_OF_ORDER)
+        self._last = row.n
+        self._insert(row)
 
     def replace_row(self, row: PlanRow) -> None:
         """See `PlanWriter`."""
         refuse(self._finished, FINISHED)
-        index = self._index(row.n)
-        refuse(index == len(self._rows) or self._rows[index].n != row.n, NOT_ADDED)
-        self._rows[index] = row
+        for one in (row, *(following(row, other) for other in self.others(row))):
+            index = self._index(one.n)
+            refuse(index == len(self._rows) or self._rows[index].n != one.n, NOT_ADDED)
+            self._rows[index] = one
+
+    def add_others(self, rows: Sequence[PlanRow]) -> None:
+        """See `PlanWriter`."""
+        refuse(self._finished, FINISHED)
+        for row in rows:
+            self._insert(row)
+
+    def _insert(self, row: PlanRow) -> None:
+        self._rows.insert(self._index(row.n), row)
+
+    def sort(self, rows: Iterable[tuple[int, bytes, bytes]]) -> Iterator[tuple[int, bytes]]:
+        """See `PlanWriter`."""
+        first: dict[bytes, int] = {}
+        sorted_ = [(first.setdefault(group, n) if group else n, n, kept) for n, group, kept in rows]
+        return ((begin, kept) for begin, _, kept in sorted(sorted_))
 
     def repeated(self, *, addresses: bool, backwards: bool = False) -> Iterator[PlanRow]:
         """See `PlanWriter`."""
-        keys = Counter(row.key for row in self._rows if row.key)
-        counting = [row for row in self._rows if addresses and row.address and (row.ready or backwards)]
+        firsts = [row for row in self._rows if row.first is None]
+        keys = Counter(row.key for row in firsts if row.key)
+        counting = [row for row in firsts if addresses and row.address and (row.ready or backwards)]
         written = Counter(row.address.lower() for row in counting)
-        for row in list(reversed(self._rows) if backwards else self._rows):
+        for row in list(reversed(firsts) if backwards else firsts):
             counts = row.ready or (backwards and bool(row.address))
             if keys[row.key] > 1 or (counts and written[row.address.lower()] > 1):
                 yield row
@@ -329,7 +399,12 @@ class MemoryPlan:
         """See `PlanWriter`; nothing is packed."""
         return None
 
-    def add_packed(self, row: PackedRow, message: PackedMessage | None) -> None:  # noqa: ARG002
+    def add_packed(
+        self,
+        row: PackedRow,  # noqa: ARG002
+        message: PackedMessage | None,  # noqa: ARG002
+        others: Sequence[PackedRow] = (),  # noqa: ARG002
+    ) -> None:
         """See `PlanWriter`."""
         refuse(True, NOT_PACKED)
 
@@ -387,6 +462,10 @@ class MemoryPlan:
         ready = list(self.rows(ready=True))
         return (ready[0], ready[-1]) if ready else None
 
+    def others(self, row: PlanRow) -> list[PlanRow]:
+        """See `PlanReader`."""
+        return [self._rows[self._index(n)] for n in row.others]
+
     def holders(self, keys: Sequence[str]) -> dict[str, PlanRow]:
         """See `PlanReader`."""
         wanted = set(keys) - {""}
@@ -407,6 +486,11 @@ class MemoryPlan:
 
     def _index(self, n: int) -> int:
         return bisect_left(self._rows, n, key=lambda row: row.n)
+
+
+def following(first: PlanRow, other: PlanRow) -> PlanRow:
+    """Give a further row of a message as what became of the first one makes it."""
+    return replace(other, status=first.status, detail=first.detail, key=first.key)
 
 
 def refuse(wrong: bool, why: str) -> None:

@@ -143,7 +143,7 @@ def serve(orders: BinaryIO, answer: Callable[[bytes], object]) -> None:
             continue
         chunk = CHUNK.decode(content)
         try:
-            made = maker.make(chunk.n, chunk.recipients(columns))
+            made = maker.make(chunk.placed(columns))
         except MemoryError:
             raise
         except Exception:  # noqa: BLE001  whoever gave the chunk away meets it again

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from mailmerge.errors import CampaignFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _PART = r"([0-9]{1,7})(?:\s*([-–])\s*([0-9]{1,7})?)?\Z"
 LAST_ROW = 10_000_000
@@ -24,6 +28,10 @@ class RowSelection(Struct, frozen=True):
             return False
         index = bisect_right(self.ranges, (row, LAST_ROW)) - 1
         return index >= 0 and self.ranges[index][0] <= row <= self.ranges[index][1]
+
+    def names(self, row: int, rows: Iterable[int] = ()) -> bool:
+        """Tell whether a row is meant, or any of those that share its message: it goes out as a whole."""
+        return row in self or any(other in self for other in rows)
 
     @property
     def last(self) -> int:

@@ -127,7 +127,8 @@ class Compiler:
             self._environments[kind] = environment
             shown = (URL,) if templates.unsubscribe and kind in {"text", "html"} else ()
             known = (*templates.vars, *shown)
-            self._checks[kind] = NameCheck(environment, self.sources, columns, known)
+            grouped = templates.group_by is not None
+            self._checks[kind] = NameCheck(environment, self.sources, columns, known, grouped=grouped)
 
     @property
     def text(self) -> Environment:

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from jinja2.runtime import Context
 
     from mailmerge.file_system import FileSystem
+    from mailmerge.model import Columns
     from mailmerge.render.sources import SourceMap
 
 
@@ -162,6 +163,8 @@ class Sandbox(Operators, ImmutableSandboxedEnvironment):
         kind = type(obj)
         if kind is dict and attribute in obj and attribute not in _DICT_ATTRIBUTES:
             return obj[attribute]
+        if kind is RowFields and attribute in obj:  # a column called Items or Count is what a list may have
+            return obj[attribute]
         if kind in _HARMLESS and attribute in _HARMLESS[kind]:
             return getattr(obj, attribute)
         if attribute == "get" and isinstance(obj, dict):
@@ -238,6 +241,21 @@ class Sandbox(Operators, ImmutableSandboxedEnvironment):
             return wrapped(*args, **options)
 
         return format_
+
+
+class RowFields(dict[str, Any]):
+    """The fields of one of several rows, by name; headings as they are written find them, too."""
+
+    def __init__(self, fields: Mapping[str, Any], columns: Columns) -> None:
+        super().__init__((name, fields[name]) for name in columns.names)
+        self._columns = columns
+
+    def __missing__(self, heading: str) -> Any:
+        columns = self._columns
+        for found, name in zip(columns.headings, columns.names, strict=True):
+            if found == heading:
+                return self[name]
+        raise KeyError(heading)
 
 
 def _blame(reason: str, value: Any, _message: str) -> BadValue:

@@ -11,7 +11,7 @@ Later: from an exception inside a template to one of ours: whose fault, which fi
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from jinja2 import TemplateError as JinjaError
 from jinja2 import TemplateNotFound, TemplateSyntaxError, nodes
@@ -24,6 +24,7 @@ from mailmerge.errors import InputError, RowError, TemplateError
 from mailmerge.model import Diagnostic, Place
 from mailmerge.render.environments import UnknownName
 from mailmerge.render.sources import URL
+from mailmerge.render.survey import Reference, Survey
 from mailmerge.text import did_you_mean, quoted, toml_key
 from mailmerge.values import BadValue, Value, displayed
 
@@ -38,10 +39,6 @@ if TYPE_CHECKING:
     from mailmerge.render.sources import SourceMap
 
 _NodeT = TypeVar("_NodeT", bound=nodes.Node)
-_Reference = nodes.Extends | nodes.Include | nodes.Import | nodes.FromImport
-_SURVEYED = (nodes.Name, nodes.Getitem, nodes.Macro, *get_args(_Reference))
-_VALUE_FILTERS = frozenset({"date", "time", "money", "number", "int", "float", "round"})
-"""Filters that write a value in their own way, whatever text is displayed for it."""
 
 
 def name_hint(name: str, known: Iterable[str], what: str = "known names") -> str:
@@ -52,81 +49,6 @@ def name_hint(name: str, known: Iterable[str], what: str = "known names") -> str
         if names
         else f"there are no {what}"
     )
-
-
-class Survey:
-    """What one template reads, binds and refers to, found in a single walk."""
-
-    __slots__ = ("bound", "names", "references", "row_keys", "whole_rows", "written")
-
-    def __init__(self, tree: nodes.Node) -> None:
-        self.names: set[str] = set()
-        """Every name that is read anywhere, and the headings in ``row["heading"]``, then without ``row``."""
-        self.written: set[str] = set()
-        """Those of them whose displayed text may be written, not only their value or what is asked of it."""
-        self.bound: set[str] = set()
-        """What ``set``, ``for``, macros and imports define."""
-        self.references: list[tuple[_Reference, str]] = []
-        """Literal names of other templates, with the tags that hold them."""
-        self.row_keys: list[tuple[str, int]] = []
-        """The headings in ``row["heading"]``, with their lines."""
-        self.whole_rows: list[int] = []
-        """Lines in which ``row`` stands alone, where a cell may be meant."""
-        rows = 0
-        asked = _asked(tree)
-        values = _values_only(tree)
-        for node in tree.find_all(_SURVEYED):
-            if isinstance(node, nodes.Name):
-                (self.names if node.ctx == "load" else self.bound).add(node.name)
-                if id(node) not in values:
-                    self.written.add(node.name)
-                rows += node.name == "row"
-                if node.name == "row" and node.ctx == "load" and id(node) not in asked:
-                    self.whole_rows.append(node.lineno)
-            elif isinstance(node, nodes.Getitem):
-                self._note_key(node)
-            elif isinstance(node, nodes.Macro):
-                self.bound.add(node.name)
-            elif isinstance(node, _Reference):
-                self._note_reference(node)
-        if rows == len(self.row_keys):  # it is only asked for cells by their headings
-            self.names.discard("row")
-
-    def _note_key(self, node: nodes.Getitem) -> None:
-        row = isinstance(node.node, nodes.Name) and node.node.name == "row"
-        if row and isinstance(node.arg, nodes.Const):
-            self.names.add(str(node.arg.value))
-            self.written.add(str(node.arg.value))
-            self.row_keys.append((str(node.arg.value), node.lineno))
-
-    def _note_reference(self, node: _Reference) -> None:
-        if isinstance(node, nodes.FromImport):
-            self.bound.update(item[1] if isinstance(item, tuple) else item for item in node.names)
-        elif isinstance(node, nodes.Import):
-            self.bound.add(node.target)
-        if isinstance(node.template, nodes.Const) and isinstance(node.template.value, str):
-            self.references.append((node, node.template.value))
-
-
-def _asked(tree: nodes.Node) -> set[int]:
-    """Find names of which the template wants a part: ``row["due"]``, ``row.items()``, ``for x in row``."""
-    found: list[nodes.Node] = [node.node for node in tree.find_all(nodes.Getitem)]
-    found += [node.node for node in tree.find_all(nodes.Getattr)]
-    found += [loop.iter for loop in tree.find_all(nodes.For)]
-    return {id(node) for node in found}
-
-
-def _values_only(tree: nodes.Node) -> set[int]:
-    """Find names of which the template only wants the value: ``due|date``, ``due < today``, ``if due``."""
-    found: list[nodes.Node] = []
-    for node in tree.find_all((nodes.Filter, nodes.Compare, nodes.If, nodes.CondExpr)):
-        if isinstance(node, nodes.Compare):
-            found += [node.expr, *(operand.expr for operand in node.ops)]
-        elif isinstance(node, nodes.If | nodes.CondExpr):
-            found.append(node.test)
-        elif isinstance(node, nodes.Filter) and node.name in _VALUE_FILTERS and node.node is not None:
-            found.append(node.node)
-    return {id(node) for node in found if isinstance(node, nodes.Name)}
 
 
 class _Reached(Struct):
@@ -156,13 +78,21 @@ class NameCheck:
     """Checks the templates of one environment against the columns and variables."""
 
     def __init__(
-        self, environment: Sandbox, sources: SourceMap, columns: Columns, variables: Iterable[str]
+        self,
+        environment: Sandbox,
+        sources: SourceMap,
+        columns: Columns,
+        variables: Iterable[str],
+        *,
+        grouped: bool = False,
     ) -> None:
         self._environment = environment
         self._sources = sources
         self._headings = set(columns.headings)
         self._variables = set(variables)
-        self._columns = set(columns.names) | {"row"}
+        self._fields = {*columns.names, *columns.headings}
+        self._grouped = grouped
+        self._columns = set(columns.names) | {"row"} | ({"rows"} if grouped else set())
         named = zip(columns.headings, columns.names, strict=True)
         self._row_heading = next((heading for heading, name in named if name == "row"), None)
         self._globals = set(environment.globals) | self._variables
@@ -178,8 +108,16 @@ class NameCheck:
             problems += self._unknown(one, set(more).union(*(other.survey.bound for other in others)))
         names: frozenset[str] = frozenset().union(*(one.survey.names for one in reached))
         written: frozenset[str] = frozenset().union(*(one.survey.written for one in reached))
+        if self._grouped:
+            of_rows = self._of_rows(reached)
+            names, written = names | of_rows, written | of_rows
         others_names = tuple(dict.fromkeys(one.name for one in reached[1:]))
         return Seen(problems, frozenset(reached[0].survey.names), names, written, others_names)
+
+    def _of_rows(self, reached: Iterable[_Reached]) -> frozenset[str]:
+        """Say which fields are read of single rows; ``row`` stands for all of them."""
+        parts: set[str] = set().union(*(one.survey.parts for one in reached))
+        return frozenset({"row"} if "*" in parts else parts & self._fields)
 
     def _reach(self, name: str, tree: nodes.Template) -> tuple[list[_Reached], list[Diagnostic]]:
         """Follow literal references from the template *tree*; return what is reached, and what is broken."""
@@ -249,10 +187,12 @@ class NameCheck:
         return replace(problem, hint=hint)
 
     def _unknown_name(self, part: _Reached, name: str, line: int) -> Diagnostic:
-        candidates = (self._columns - {"row"}) | self._variables
+        candidates = (self._columns - {"row", "rows"}) | self._variables
         hint = name_hint(name, candidates, "columns and variables")
         if name == URL:
             hint = 'write unsubscribe = "https://example.org/u/{{ token }}" under [message]; bodies know it'
+        if name == "rows":
+            hint = 'several rows share a message, and are its `rows`, with group_by = "email" under [data]'
         if not part.sees_row and name in self._columns:
             hint = "an imported template does not see the row: write `import ... with context`"
         return Diagnostic(
@@ -313,7 +253,7 @@ def uncompilable_problem(error: Exception, name: str, sources: SourceMap) -> Dia
     )
 
 
-def _is_blind_import(node: _Reference) -> bool:
+def _is_blind_import(node: Reference) -> bool:
     return not isinstance(node, nodes.Extends) and not node.with_context
 
 
@@ -482,11 +422,18 @@ def _bad_value(
     error: BadValue, sources: SourceMap, name: str, line: int, recipient: Recipient | None
 ) -> RowError:
     place = sources.place(name, line)
-    heading = column_of(error.value, place.source or "", recipient)
+    holder = recipient if recipient is None else _holder(error.value, place.source or "", recipient)
+    heading = getattr(error, "column", None) or column_of(error.value, place.source or "", holder)
     if heading:
         place = sources.place(name, line, heading)
     what = f"a value in {quoted((place.source or name).strip())}"
-    return value_error(error, heading, what, place, recipient.row if recipient else None)
+    return value_error(error, heading, what, place, holder.row if holder else None)
+
+
+def _holder(value: Any, line: str, recipient: Recipient) -> Recipient:
+    """Give the row of a message for several that has *value*; the first one, if none is known to have it."""
+    every = (recipient, *(other for _, other in recipient.others))
+    return next((one for one in every if column_of(value, line, one)), recipient)
 
 
 def value_error(error: BadValue, column: str | None, what: str, place: Place, row: int | None) -> RowError:

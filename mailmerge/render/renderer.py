@@ -7,6 +7,8 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from mailmerge.errors import NoAddressError
 from mailmerge.file_system import FILE_SYSTEM
 from mailmerge.model import Rendered, RenderedAttachment
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from mailmerge.file_system import FileSystem, PrivateFiles
     from mailmerge.model import Columns, Recipient
     from mailmerge.render.sources import MessageTemplates, SourceMap
-    from mailmerge.render.where import Where
+    from mailmerge.render.where import GroupBy, Where
 
 _URI = r"<(?:https|mailto):[!-+\--;=?-~]+>"  # no blank, comma or bracket inside
 _URI_LIST = rf"{_URI}(?:\s*,\s*{_URI})*\Z"
@@ -63,6 +65,7 @@ class Renderer:
         files: FileSystem = FILE_SYSTEM,
         own: PrivateFiles | None = None,
     ) -> None:
+        self._grouped = templates.group_by is not None
         self._known = {*columns.names, "row", *templates.vars, *((URL,) if templates.unsubscribe else ())}
         compiler = Compiler(templates, columns, finalize=finalize, files=files, own=own)
         self._sources = compiler.sources
@@ -88,7 +91,7 @@ class Renderer:
             compiler.option(f"attach[{index}].path", rule.path, "path")
             for index, rule in enumerate(templates.attachments)
         ]
-        of_row = {*columns.names, *columns.headings, "row"}
+        of_row = {*columns.names, *columns.headings, "row", "rows"}
         self._attachments = tuple(
             (
                 path,
@@ -104,13 +107,35 @@ class Renderer:
         self._base = dict(compiler.text.globals)
         self.sources_digest = self._digest(templates)
         self._where = self._selecting(compiler, where) if where else None
+        self._group_by = self._grouping(compiler, templates.group_by) if templates.group_by else None
+        self._known |= {"rows"} if self._grouped else set()
         self.written_names = frozenset(compiler.written)
-        self.used_names = frozenset(compiler.names | (self._where.names if self._where else set()))
+        asked = (one.names for one in (self._where, self._group_by) if one)
+        self.used_names = frozenset(compiler.names.union(*asked))
 
     def _selecting(self, compiler: Compiler, where: str) -> Where:
         from mailmerge.render.where import Where
 
         return Where(compiler.text, where, self._known)
+
+    def _grouping(self, compiler: Compiler, group_by: str) -> GroupBy:
+        from mailmerge.render.where import GroupBy
+
+        return GroupBy(compiler.text, group_by, self._known)
+
+    def group(self, recipient: Recipient) -> str:
+        """Give the key of the message that this row is part of; empty: the row says of none.
+
+        Raises:
+            RowError: the row's data cannot be used as the expression does.
+            CampaignFileError: the expression is wrong for every row.
+
+        """
+        assert self._group_by is not None
+        try:
+            return self._group_by(self._own_variables(recipient), recipient)
+        except Exception as error:  # noqa: BLE001  whatever a template can raise
+            raise self._failure(error, recipient) from None
 
     def selects(self, recipient: Recipient) -> bool:
         """Say whether ``where`` selects this row; without ``where`` every row is.
@@ -123,7 +148,7 @@ class Renderer:
         if self._where is None:
             return True
         try:
-            return self._where(self._variables(recipient), recipient)
+            return self._where(self._own_variables(recipient), recipient)
         except Exception as error:  # noqa: BLE001  whatever a template can raise
             raise self._failure(error, recipient) from None
 
@@ -178,6 +203,12 @@ class Renderer:
         return found
 
     @property
+    def address_column(self) -> str:
+        """The name or heading that the address is made of; empty: of several, or of none."""
+        names = {name for box in self._to for name in box.address_names}
+        return names.pop() if len(names) == 1 else ""
+
+    @property
     def sources(self) -> SourceMap:
         """The templates as they were written, and where each of them is."""
         return self._sources
@@ -198,6 +229,21 @@ class Renderer:
         )
 
     def _variables(self, recipient: Recipient) -> dict[str, Any]:
+        """Give what the templates of a message see."""
+        if not self._grouped:
+            return self._own_variables(recipient)
+        from mailmerge.render.groups import group_variables, refuse_several_addresses
+
+        own = [_fields(one) for one in (recipient, *(other for _, other in recipient.others))]
+        variables = {**self._base, **group_variables(own, recipient)}
+        if recipient.others:
+            names = (name for box in self._to for name in box.address_names)
+            refuse_several_addresses(names, variables, recipient)
+        self._filters.locale = self._locale.text(variables)
+        return variables
+
+    def _own_variables(self, recipient: Recipient) -> dict[str, Any]:
+        """Give what a row has by itself."""
         columns = recipient.columns
         # Nobody sees blanks at the ends of a cell, and no greeting should have them before its comma.
         values = [trimmed(value) if value.__class__ is str else value for value in recipient.values]
@@ -232,14 +278,36 @@ class Renderer:
             text=self._body(self._text, "text", variables, recipient),
             html=self._body(self._html, "HTML", variables, recipient),
             headers=self._all_headers(variables, recipient) if self._headers or self._unsubscribing else (),
-            attachments=tuple(
-                _attachment(rule, path, name, variables, recipient, fixed=fixed)
-                for rule, (path, name, fixed) in enumerate(self._attachments)
-            )
-            if self._attachments
-            else (),
+            attachments=self._named(variables, recipient) if self._attachments else (),
             warnings=tuple(warnings),
         )
+
+    def _named(self, variables: dict[str, Any], recipient: Recipient) -> tuple[RenderedAttachment, ...]:
+        if recipient.others:
+            return self._named_by_each(variables, recipient)
+        return tuple(
+            [
+                _attachment(rule, path, name, variables, recipient, fixed=fixed)
+                for rule, (path, name, fixed) in enumerate(self._attachments)
+            ]
+        )
+
+    def _named_by_each(
+        self, variables: dict[str, Any], recipient: Recipient
+    ) -> tuple[RenderedAttachment, ...]:
+        """Name the files of all rows of a message, what several of them name once."""
+        found: dict[RenderedAttachment, RenderedAttachment] = {}
+        alone = replace(recipient, others=())
+        every = [alone, *(other for _, other in recipient.others)]
+        seen = [{**variables, **self._own_variables(one), "rows": variables["rows"]} for one in every]
+        for rule, (path, name, fixed) in enumerate(self._attachments):
+            for one, own in zip(every, seen, strict=True):
+                try:
+                    named = _attachment(rule, path, name, own, one, fixed=fixed)
+                except Exception as error:  # noqa: BLE001  whatever a template can raise
+                    raise self._failure(error, one) from None
+                found.setdefault(named, replace(named, row=one.row))
+        return tuple(found.values())
 
     def _body(
         self, compiled: Compiled | None, what: str, variables: dict[str, Any], recipient: Recipient
@@ -297,7 +365,7 @@ class Renderer:
         return mailboxes[0]
 
     def _failure(self, error: Exception, recipient: Recipient) -> Exception:
-        return failure(error, self._sources, self._known - {"row"}, recipient)
+        return failure(error, self._sources, self._known - {"row", "rows"}, recipient)
 
     def _digest(self, templates: MessageTemplates) -> str:
         sha = hashlib.sha256()
@@ -329,6 +397,12 @@ def _attachment(
         hint = f"at most {_LONGEST_PATH:,} are possible: correct the cell"
         raise row_error("D166", message, recipient, hint=hint)
     return RenderedAttachment(rule, text.strip(), shown, empty, fixed)
+
+
+def _fields(recipient: Recipient) -> dict[str, Any]:
+    """Give the fields of one of several rows by name."""
+    values = [trimmed(value) if value.__class__ is str else value for value in recipient.values]
+    return dict(zip(recipient.columns.names, values, strict=True))
 
 
 def _is_blank(value: Any) -> bool:

@@ -51,6 +51,8 @@ class MessageTemplates(Struct, frozen=True):
     """Addresses that unsubscribe, ``https:`` or ``mailto:``; ``token`` is known in them."""
     attachments: tuple[AttachmentRule, ...] = ()
     locale: str = "en"
+    group_by: str | None = None
+    """The expression that says which rows share a message; None: each row has its own."""
     vars: Mapping[str, Plain] = field(default_factory=dict)
     places: Mapping[str, Place] = field(default_factory=dict)
     """Option names (``message.subject``, ``message.to``, ``attach[0].path``) and where each was set."""

@@ -1,4 +1,4 @@
-"""``--where`` and ``data.where``: one Jinja2 expression that says whether a row is meant.
+"""One Jinja2 expression over a row: ``data.where`` says whether it is meant, ``group_by`` with which others.
 
 What counts as true is what counts as true in templates, and two things more are asked here. A text that is
 used as a condition has to be one that says yes or no: ``where = "status"`` would mean everybody, and stops.
@@ -7,17 +7,18 @@ And a row in which another word says the same is refused: ``opted_out != "yes"``
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import contextlib
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from jinja2 import Template, TemplateSyntaxError, nodes
 from jinja2.parser import Parser
 
+from mailmerge.addresses import AddressError, parse_address_list
 from mailmerge.errors import CampaignFileError, InputError, RowError
 from mailmerge.model import Place
 from mailmerge.render.environments import UnknownName
 from mailmerge.render.failures import (
     UNCOMPILABLE,
-    Survey,
     column_of,
     is_of_values,
     name_hint,
@@ -25,8 +26,9 @@ from mailmerge.render.failures import (
     uncompilable,
     value_error,
 )
-from mailmerge.text import quoted
-from mailmerge.values import BadValue, truth
+from mailmerge.render.survey import Survey
+from mailmerge.text import quoted, trimmed
+from mailmerge.values import BadValue, canonical, kind_of, truth
 from mailmerge.values.notation import read_truth
 
 if TYPE_CHECKING:
@@ -40,8 +42,13 @@ _RESULT = "result"
 _NO_ANSWER = "C432"
 
 
-class Where:
-    """A compiled condition over a row's values."""
+class Expression:
+    """A compiled expression over a row's values."""
+
+    option: ClassVar[str]
+    """What messages call it."""
+    flag: ClassVar[str]
+    """What places call it."""
 
     def __init__(self, environment: Environment, expression: str, known: Iterable[str]) -> None:
         self._expression = expression
@@ -51,10 +58,12 @@ class Where:
         except TemplateSyntaxError as error:
             message = (error.message or "").rstrip(".")
             hint = near_filter(error, environment)
-            raise self._error("C433", f"`where` is not an expression: {message}", hint, None) from None
+            raise self._error(
+                "C433", f"`{self.option}` is not an expression: {message}", hint, None
+            ) from None
         except UNCOMPILABLE as error:
             _, reason, hint = uncompilable(error)
-            raise self._error("C433", f"`where` cannot be used: {reason}", hint, None) from None
+            raise self._error("C433", f"`{self.option}` cannot be used: {reason}", hint, None) from None
 
     def _compile(self, environment: Environment, expression: str) -> None:
         parser = Parser(environment, expression, state="variable")
@@ -65,19 +74,20 @@ class Where:
             known = self._known | environment.globals.keys()
             if isinstance(node, nodes.Name) and node.ctx == "load" and node.name not in known:
                 raise self._unknown(node.name)
-        environment.filters[_checked.__name__] = _checked
-        environment.filters[_unlike_word.__name__] = _unlike_word
-        _look_for_other_words(tree)
         self._environment = environment
-        assign = nodes.Assign(nodes.Name(_RESULT, "store", lineno=1), _condition(tree), lineno=1)
+        assign = nodes.Assign(nodes.Name(_RESULT, "store", lineno=1), self._prepared(tree), lineno=1)
         template = nodes.Template([assign], lineno=1)
         self.names = frozenset(Survey(template).names)
         """Names that it reads."""
-        code = environment.compile(template, "where")
+        code = environment.compile(template, self.option)
         self._template = Template.from_code(environment, code, environment.make_globals(None))
 
-    def __call__(self, variables: dict[str, Any], recipient: Recipient) -> bool:
-        """Say whether the row is selected.
+    def _prepared(self, tree: nodes.Expr) -> nodes.Expr:
+        """Give the expression as it is to run."""
+        return tree
+
+    def value(self, variables: dict[str, Any], recipient: Recipient) -> Any:
+        """Give what it comes to for a row.
 
         Raises:
             RowError: the row's values cannot be used as the expression does.
@@ -88,22 +98,24 @@ class Where:
         try:
             for _ in self._template.root_render_func(context):
                 pass
-            return bool(context.vars[_RESULT])
+            return context.vars[_RESULT]
         except BadValue as error:
             raise self._refusal(error, recipient) from None
         except UnknownName as error:
             raise self._unknown(str(error.name), recipient.row) from None
         except Exception as error:  # noqa: BLE001  whatever the expression does with a value
             if is_of_values(error):
-                reason = f"`where` fails for this row: {error}"
+                reason = f"`{self.option}` fails for this row: {error}"
                 raise RowError(reason, code="C434", place=self._place(), row=recipient.row) from None
-            message = f"`where` fails for row {recipient.row}: {error}"
+            message = f"`{self.option}` fails for row {recipient.row}: {error}"
             raise self._error("C434", message, None, recipient.row) from None
 
     def _refusal(self, error: BadValue, recipient: Recipient) -> InputError:
         """Blame the row for a value, but the expression for asking a text that is no answer."""
         column = column_of(error.value, self._expression, recipient)
-        refused = value_error(error, column, "a value in `where`", self._place(column), recipient.row)
+        refused = value_error(
+            error, column, f"a value in `{self.option}`", self._place(column), recipient.row
+        )
         if error.code != _NO_ANSWER:
             return refused
         return CampaignFileError(
@@ -113,14 +125,66 @@ class Where:
     def _place(self, column: str | None = None) -> Place:
         at = self._expression.find(column) + 1 if column else 0
         width = len(column) if at and column else 1
-        return Place(path="--where", line=1, column=at or None, width=width, source=self._expression)
+        return Place(path=self.flag, line=1, column=at or None, width=width, source=self._expression)
 
     def _unknown(self, name: str, row: int | None = None) -> CampaignFileError:
         hint = name_hint(name, self._known - {"row"}, "columns and variables")
-        return self._error("C431", f"unknown name `{name}` in `where`", hint, row)
+        return self._error("C431", f"unknown name `{name}` in `{self.option}`", hint, row)
 
     def _error(self, code: str, message: str, hint: str | None, row: int | None) -> CampaignFileError:
         return CampaignFileError(message, code=code, hint=hint, place=self._place(), row=row)
+
+
+class Where(Expression):
+    """A condition."""
+
+    option = "where"
+    flag = "--where"
+
+    def _prepared(self, tree: nodes.Expr) -> nodes.Expr:
+        self._environment.filters[_checked.__name__] = _checked
+        self._environment.filters[_unlike_word.__name__] = _unlike_word
+        _look_for_other_words(tree)
+        return _condition(tree)
+
+    def __call__(self, variables: dict[str, Any], recipient: Recipient) -> bool:
+        """Say whether the row is selected; see `value` for what is raised."""
+        return bool(self.value(variables, recipient))
+
+
+class GroupBy(Expression):
+    """Which rows share a message: those for which it comes to the same."""
+
+    option = "group_by"
+    flag = "--group-by"
+
+    def __call__(self, variables: dict[str, Any], recipient: Recipient) -> str:
+        """Give the group's key; empty: the row says of none. See `value` for what else is raised.
+
+        Raises:
+            RowError: the row's values cannot be used as the expression does, or it comes to no value.
+            CampaignFileError: the expression is wrong for every row.
+
+        """
+        found = self.value(variables, recipient)
+        if found is None:
+            return ""
+        if isinstance(found, str):
+            return group_key(found)
+        if kind_of(found) is None:
+            raise self._error("C434", "`group_by` must come to a value, such as that of a column", None, None)
+        return group_key(canonical(found))
+
+
+def group_key(text: str) -> str:
+    """Give the key of a group: an address as it identifies a person, else the text itself, trimmed."""
+    text = trimmed(text)
+    if "@" in text:
+        with contextlib.suppress(AddressError):
+            mailboxes = parse_address_list(text)
+            if len(mailboxes) == 1:
+                return mailboxes[0].address.normalised
+    return text
 
 
 def _look_for_other_words(tree: nodes.Expr) -> None:

@@ -34,6 +34,8 @@ class Job(Struct, frozen=True, dict=True):
     version: str
     first_attempt: datetime | None = None
     """When the first try was; None: this is it."""
+    rows: str = ""
+    """The rows of a message for several, as `Attempt` has them."""
 
     @cached_property
     def domains(self) -> frozenset[str]:
@@ -57,6 +59,7 @@ class Job(Struct, frozen=True, dict=True):
             row_digest=self.row_digest,
             version=self.version,
             connection=connection,
+            rows=self.rows,
         )
 
 

@@ -152,9 +152,7 @@ class Shuffled:
         if self._given and (wait or self._random.random() < 0.01):
             chunk = self._given.pop(self._random.randrange(len(self._given)))
             gives_back = self._random.random() < 0.2
-            self._done[chunk.n] = (
-                None if gives_back else self._maker.make(chunk.n, chunk.recipients(self._columns))
-            )
+            self._done[chunk.n] = None if gives_back else self._maker.make(chunk.placed(self._columns))
 
     def is_done(self, n: int) -> bool:
         return n in self._done
@@ -180,7 +178,8 @@ def pool_of(campaign: Campaign, count: int = 1, version: str = "") -> tuple[Work
     composer = campaign.definition.composer(recipients)
     told = setup(composer.recipe, recipients.columns, recipients.shown, b"dictionary")
     rows = list(recipients)
-    chunks = [Chunk.of(n, rows[n : n + CHUNK]) for n in range(0, len(rows), CHUNK)]
+    placed = list(enumerate(rows))
+    chunks = [Chunk.of(placed[n : n + CHUNK]) for n in range(0, len(rows), CHUNK)]
     return WorkerPool(count, told, version or composer.version), chunks
 
 
@@ -239,7 +238,7 @@ def test_a_worker_that_is_killed_is_an_error_with_its_rows(campaign: Campaign, t
 def test_a_worker_without_memory_says_so(campaign: Campaign) -> None:
     """A worker that gets no more memory ends, and the error says why."""
     pool, _ = pool_of(campaign)
-    big = Chunk(0, ((2, ("a@example.org", "x" * 50_000_000, "1"), None, (), ""),))
+    big = Chunk(((0, 2, ("a@example.org", "x" * 50_000_000, "1"), None, (), "", ()),))
     with pool, at_most(60):
         until_ready(pool)
         [one] = pool._workers
@@ -302,9 +301,9 @@ def test_a_worker_answers_what_it_is_asked(campaign: Campaign) -> None:
     """In this process: the version, rows as the planner makes them, nothing for an error, the paths."""
     recipients = campaign.definition.open_list()
     composer = campaign.definition.composer(recipients)
-    rows = list(recipients)
-    good = Chunk.of(0, rows[:3])
-    bad = Chunk(3, ((5, ("too", "few"), None, (), ""),))
+    rows = list(enumerate(recipients))
+    good = Chunk.of(rows[:3])
+    bad = Chunk(((3, 5, ("too", "few"), None, (), "", ()),))
     told = [
         setup(composer.recipe, recipients.columns, recipients.shown, b"d"),
         worker.CHUNK.encode(good),
@@ -316,7 +315,7 @@ def test_a_worker_answers_what_it_is_asked(campaign: Campaign) -> None:
 
     version, made, failed, looked_at = (answer[worker.HEAD :] for answer in answers)
     assert version.decode() == composer.version
-    assert worker.PACKED.decode(made) == ChunkMaker(composer, composer.lint(), b"d").make(0, rows[:3])
+    assert worker.PACKED.decode(made) == ChunkMaker(composer, composer.lint(), b"d").make(rows[:3])
     assert failed == worker.FAILED
     assert any(one.path.endswith(b"files/1.pdf") for one in worker.LOOKED_AT.decode(looked_at).paths)
 

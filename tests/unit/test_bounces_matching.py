@@ -263,7 +263,7 @@ def test_a_report_about_an_earlier_message_leaves_the_row_alone(sent: Sent) -> N
             "INSERT INTO attempt SELECT id + 10, campaign, id, run, key, row, address, number, at, "
             "'<new@x>', date, utc_offset, recipients, size, digest, frozen, row_digest, version, connection, "
             "status, settled, "
-            "scope, phase, reason, code, enhanced, reply, raw FROM attempt WHERE key = ?",
+            "scope, phase, reason, code, enhanced, reply, raw, rows FROM attempt WHERE key = ?",
             (BO,),
         )
         ledger._db.execute("UPDATE delivery SET attempt = attempt + 10 WHERE key = ?", (BO,))

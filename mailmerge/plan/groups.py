@@ -1,0 +1,206 @@
+"""Several rows, one message: which rows of a list share one (``data.group_by``), wherever they are in it.
+
+The rows of a group are put together on the disk, so that a long list needs no more memory than a short one.
+The first of them stands for the message: its place in the list is the message's. A message goes out with all
+of its rows or not at all: one that is invalid makes all of them invalid.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import groupby
+from operator import itemgetter
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from mailmerge.errors import RowError
+from mailmerge.model import Diagnostic, Recipient
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container, Iterable, Iterator
+
+    from mailmerge.plan.composer import Composer
+    from mailmerge.plan.store import PlanWriter
+
+    Placed = tuple[int, Recipient]
+
+_MOST_REMEMBERED = 200_000
+"""Groups with rows that ``where`` leaves out that are remembered, to say so."""
+_DIGITS = 8
+"""How much of a row's digest tells it from the others of its message."""
+
+
+class Grouping:
+    """Puts the rows of one list that share a message together; use it once.
+
+    Args:
+        composer: says which they are.
+        writer: the plan's, which has room for them.
+        encode: makes octets of a row and its place.
+        decode: reads them back.
+
+    """
+
+    def __init__(
+        self,
+        composer: Composer,
+        writer: PlanWriter,
+        encode: Callable[[Placed], bytes],
+        decode: Callable[[bytes], Placed],
+    ) -> None:
+        self._composer = composer
+        self._writer = writer
+        self._encode = encode
+        self._decode = decode
+        self._left_out: set[int] = set()
+        self._moved: dict[str, set[str]] = {}
+        """By the key that corrected rows had: the keys that they have now."""
+        self._unmoved: set[str] = set()
+        """Keys of a file of failed rows that rows still have."""
+        self.reduced = 0
+        """How many messages are without rows that ``where`` leaves out."""
+
+    def messages(self, rows: Iterable[Recipient], *, corrected: bool = False) -> Iterator[Placed]:
+        """Yield each row that stands for a message, with its place and the others of its message.
+
+        Args:
+            rows: the list's, in its order.
+            corrected: it is a file of failed rows, in which rows may have got another key.
+
+        Raises:
+            CampaignFileError: an expression is wrong for every row.
+            FileError: there is no room for them.
+
+        """
+        placed = ((n, *self._looked_at(row, corrected=corrected)) for n, row in enumerate(rows))
+        octets = ((n, key, self._encode((n, row))) for n, key, row in placed)
+        for _, kept in groupby(self._writer.sort(octets), itemgetter(0)):
+            yield self._together([self._decode(data) for _, data in kept])
+
+    def _looked_at(self, row: Recipient, *, corrected: bool) -> tuple[bytes, Recipient]:
+        """Give the key of a row's group as octets, and the row with that key; none: it is by itself."""
+        problems: tuple[Diagnostic, ...] = ()
+        selected, key = True, ""
+        try:
+            selected = self._composer.selects(row)
+        except RowError as error:
+            problems = error.diagnostics
+        try:
+            key = self._composer.group(row)
+        except RowError as error:
+            problems = (*problems, *error.diagnostics) if selected else ()
+        if not selected:
+            if key and len(self._left_out) < _MOST_REMEMBERED:
+                self._left_out.add(hash(key))
+            return b"", replace(row, key=None)
+        if not key and not problems and not row.problems and self._composer.renderer.address(row):
+            problems = (_no_group(row),)
+        if corrected:
+            self._note_correction(row, key)
+        found = replace(row, key=key or None, problems=(*row.problems, *problems))
+        return key.encode("utf-8", "surrogatepass"), found
+
+    def _note_correction(self, row: Recipient, key: str) -> None:
+        if row.supersedes and row.supersedes != key:
+            self._moved.setdefault(row.supersedes, set()).add(key)
+        else:
+            self._unmoved.add(key)
+
+    def _together(self, placed: list[Placed]) -> Placed:
+        (n, first), *others = placed
+        self.reduced += first.key is not None and hash(first.key) in self._left_out
+        problem = self._torn(first.key or "", [row for _, row in placed])
+        if problem is not None:
+            first = replace(first, problems=(*first.problems, problem))
+        return n, replace(first, others=tuple(others)) if others else first
+
+    def _torn(self, key: str, rows: list[Recipient]) -> Diagnostic | None:
+        """Say that a correction has taken the rows of one message apart, if it has."""
+        if not self._moved:
+            return None
+        for old in dict.fromkeys((key, *(row.supersedes for row in rows))):
+            now = self._moved.get(old, set())
+            if len(now) > 1 or (now and old in self._unmoved):
+                return Diagnostic(
+                    "D183",
+                    f"the rows of one message, {old}, would be in several, as they were corrected here",
+                    "correct all of its rows in the same way",
+                    row=rows[0].row,
+                )
+        return None
+
+
+def _no_group(row: Recipient) -> Diagnostic:
+    return Diagnostic(
+        "D180",
+        "`group_by` comes to nothing for this row: which message it belongs to is not known",
+        "fill in the cell, or leave the row out with where",
+        row=row.row,
+    )
+
+
+def messages_of(
+    composer: Composer, rows: Callable[[], Iterable[Recipient]], wanted: Container[int] | None
+) -> list[Recipient]:
+    """Give the rows that stand for a few messages, with the others of each; only those are in memory.
+
+    Args:
+        composer: says which rows share a message.
+        rows: gives the list's, twice.
+        wanted: row numbers that name a message if one of its rows is among them; None: that of the first row.
+
+    Raises:
+        RowError: a row cannot be used as an expression does.
+        CampaignFileError: an expression is wrong for every row.
+
+    """
+    keys: set[str] = set()
+    alone: set[int] = set()
+    for row in rows():
+        if (wanted is None or row.row in wanted) and composer.selects(row):
+            key = composer.group(row)
+            keys.add(key)
+            alone |= set() if key else {row.row}
+            if wanted is None:
+                break
+    found: dict[str | int, list[Placed]] = {}
+    for n, row in enumerate(rows()):
+        key = composer.group(row) if composer.selects(row) else ""
+        if key in keys if key else row.row in alone:
+            found.setdefault(key or row.row, []).append((n, replace(row, key=key or None)))
+    return [replace(first, others=tuple(others)) for (_, first), *others in found.values()]
+
+
+# --- what the ledger keeps of the rows of a message ---------------------------------------------------------
+
+
+def signature(recipient: Recipient) -> str:
+    """Say which rows a message is for: ``12:0a1b2c3d 13:4e5f6071``; empty: for one.
+
+    Behind each row's number stand the first digits of its own digest, so that a later list shows which rows
+    are new in it, whatever their numbers are then.
+    """
+    if not recipient.others:
+        return ""
+    every = (replace(recipient, others=()), *(other for _, other in recipient.others))
+    return " ".join([f"{row.row}:{row.digest()[:_DIGITS]}" for row in every])
+
+
+def rows_in(text: str) -> tuple[int, ...]:
+    """Give the numbers of a signature's rows; a ledger may come from anybody."""
+    numbers = (part.partition(":")[0] for part in text.split())
+    return tuple(int(number) for number in numbers if number.isascii() and number.isdigit())
+
+
+def new_rows(now: str, then: str) -> tuple[int, ...]:
+    """Give the rows of one signature that are not in an earlier one."""
+    known = Counter(part.partition(":")[2][:_DIGITS] for part in then.split())
+    found = []
+    for part in now.split():
+        row, _, digest = part.partition(":")
+        if known[digest]:
+            known[digest] -= 1
+        else:
+            found.append(int(row))
+    return tuple(found)

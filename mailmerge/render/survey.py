@@ -1,0 +1,109 @@
+"""What one template reads, binds and refers to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, get_args
+
+from jinja2 import nodes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Reference = nodes.Extends | nodes.Include | nodes.Import | nodes.FromImport
+"""A tag that names another template."""
+_SURVEYED = (nodes.Name, nodes.Getitem, nodes.Macro, *get_args(Reference))
+_VALUE_FILTERS = frozenset({"date", "time", "money", "number", "int", "float", "round"})
+"""Filters that write a value in their own way, whatever text is displayed for it."""
+
+
+class Survey:
+    """What one template reads, binds and refers to, found in a single walk."""
+
+    __slots__ = ("bound", "names", "parts", "references", "row_keys", "whole_rows", "written")
+
+    def __init__(self, tree: nodes.Node) -> None:
+        self.names: set[str] = set()
+        """Every name that is read anywhere, and the headings in ``row["heading"]``, then without ``row``."""
+        self.written: set[str] = set()
+        """Those of them whose displayed text may be written, not only their value or what is asked of it."""
+        self.bound: set[str] = set()
+        """What ``set``, ``for``, macros and imports define."""
+        self.references: list[tuple[Reference, str]] = []
+        """Literal names of other templates, with the tags that hold them."""
+        self.row_keys: list[tuple[str, int]] = []
+        """The headings in ``row["heading"]``, with their lines."""
+        self.whole_rows: list[int] = []
+        """Lines in which ``row`` stands alone, where a cell may be meant."""
+        self.parts: set[str] = set()
+        """Attributes and texts, where ``rows`` is read: its fields are among them, and any if ``*`` is."""
+        rows = 0
+        asked = _asked(tree)
+        values = _values_only(tree)
+        for node in tree.find_all(_SURVEYED):
+            if isinstance(node, nodes.Name):
+                (self.names if node.ctx == "load" else self.bound).add(node.name)
+                if id(node) not in values:
+                    self.written.add(node.name)
+                rows += node.name == "row"
+                if node.name == "row" and node.ctx == "load" and id(node) not in asked:
+                    self.whole_rows.append(node.lineno)
+            elif isinstance(node, nodes.Getitem):
+                self._note_key(node)
+            elif isinstance(node, nodes.Macro):
+                self.bound.add(node.name)
+            elif isinstance(node, Reference):
+                self._note_reference(node)
+        if rows == len(self.row_keys):  # it is only asked for cells by their headings
+            self.names.discard("row")
+        if "rows" in self.names:
+            self.parts = set(_parts(tree))
+
+    def _note_key(self, node: nodes.Getitem) -> None:
+        row = isinstance(node.node, nodes.Name) and node.node.name == "row"
+        if row and isinstance(node.arg, nodes.Const):
+            self.names.add(str(node.arg.value))
+            self.written.add(str(node.arg.value))
+            self.row_keys.append((str(node.arg.value), node.lineno))
+
+    def _note_reference(self, node: Reference) -> None:
+        if isinstance(node, nodes.FromImport):
+            self.bound.update(item[1] if isinstance(item, tuple) else item for item in node.names)
+        elif isinstance(node, nodes.Import):
+            self.bound.add(node.target)
+        if isinstance(node.template, nodes.Const) and isinstance(node.template.value, str):
+            self.references.append((node, node.template.value))
+
+
+def _parts(tree: nodes.Node) -> Iterator[str]:
+    """Yield what may name a field of one of several rows; ``*`` where that is not known before."""
+    for node in tree.find_all((nodes.Getattr, nodes.Getitem, nodes.Const)):
+        if isinstance(node, nodes.Getattr):
+            yield "*" if node.attr in {"items", "keys", "values"} else node.attr
+        elif isinstance(node, nodes.Const):
+            yield from str(node.value).replace(",", ".").split(".") if isinstance(node.value, str) else ()
+            yield str(node.value)
+        elif isinstance(node, nodes.Getitem) and not isinstance(
+            node.arg, nodes.Const | nodes.Slice | nodes.Neg
+        ):
+            yield "*"
+
+
+def _asked(tree: nodes.Node) -> set[int]:
+    """Find names of which the template wants a part: ``row["due"]``, ``row.items()``, ``for x in row``."""
+    found: list[nodes.Node] = [node.node for node in tree.find_all(nodes.Getitem)]
+    found += [node.node for node in tree.find_all(nodes.Getattr)]
+    found += [loop.iter for loop in tree.find_all(nodes.For)]
+    return {id(node) for node in found}
+
+
+def _values_only(tree: nodes.Node) -> set[int]:
+    """Find names of which the template only wants the value: ``due|date``, ``due < today``, ``if due``."""
+    found: list[nodes.Node] = []
+    for node in tree.find_all((nodes.Filter, nodes.Compare, nodes.If, nodes.CondExpr)):
+        if isinstance(node, nodes.Compare):
+            found += [node.expr, *(operand.expr for operand in node.ops)]
+        elif isinstance(node, nodes.If | nodes.CondExpr):
+            found.append(node.test)
+        elif isinstance(node, nodes.Filter) and node.name in _VALUE_FILTERS and node.node is not None:
+            found.append(node.node)
+    return {id(node) for node in found if isinstance(node, nodes.Name)}
