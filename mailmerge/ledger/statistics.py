@@ -14,7 +14,8 @@ from itertools import pairwise
 from statistics import median
 from typing import TYPE_CHECKING
 
-from mailmerge.model import Answer, Bin, Domain, Runs, Status, Timeline, Times, Waits
+from mailmerge.history import Answer, Bin, Domain, Runs, Timeline, Times, Waits
+from mailmerge.model import Status
 from mailmerge.sqlite import moment
 
 if TYPE_CHECKING:

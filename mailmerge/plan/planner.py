@@ -41,7 +41,7 @@ from mailmerge.recipients.understanding import ColumnsSeen
 from mailmerge.text import plural, quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from mailmerge.addresses import Mailbox
     from mailmerge.model import FrozenMessage, Recipient
@@ -197,10 +197,9 @@ class Planner:
                 writer.add_others(other_rows(row, recipient))
             if made.status is Status.PENDING and frozen is not None and rendered is not None:
                 self._note(row.row, frozen.size, frozen.sender, rendered.from_)
-                if self._composer.attaches or row.others or len(row.recipients) > 1:
-                    self._note_more(row, frozen)
-                if recipient.supersedes or recipient.others:
-                    self._note_corrections(recipient, made.key)
+                others = row.others or recipient.supersedes or len(row.recipients) > 1
+                if others or self._composer.attaches:
+                    self._note_more(row, frozen, superseded_by(recipient))
             self._count(writer, made.status, row.detail)
             if self._jobs > 1 and writer.dictionary is not None and self._is_worth_workers():
                 self._make_together(writer, rows)
@@ -231,8 +230,7 @@ class Planner:
         writer.add_row(row)
         if row.ready and frozen is not None:
             self._note(row.row, frozen.size, frozen.sender, from_)
-            self._note_more(row, frozen)
-            self._note_correction(supersedes, row.key)
+            self._note_more(row, frozen, (supersedes,) if supersedes else ())
         self._count(writer, row.status, row.detail)
 
     def _is_worth_workers(self) -> bool:
@@ -317,8 +315,10 @@ class Planner:
             self._senders[sender] = row
             self._sender = self._sender or str(from_)
 
-    def _note_more(self, row: PlanRow, frozen: FrozenMessage) -> None:
-        """Note what the whole list has to know of a message with files, or for several."""
+    def _note_more(self, row: PlanRow, frozen: FrozenMessage, superseded: Iterable[str]) -> None:
+        """Note what the whole list has to know of a message with files, for several, or corrected."""
+        for key in superseded:
+            self._note_correction(key, row.key)
         self._sharing += len(row.others)
         if len(row.recipients) > 1:
             self._note_copies(row.address, row.recipients)
@@ -327,10 +327,6 @@ class Planner:
 
     def _note_copies(self, address: str, recipients: Sequence[str]) -> None:
         self._copies.update(dict.fromkeys(one for one in recipients if one != address.lower()))
-
-    def _note_corrections(self, recipient: Recipient, key: str) -> None:
-        for superseded in superseded_by(recipient):
-            self._note_correction(superseded, key)
 
     def _note_correction(self, superseded: str, key: str) -> None:
         if superseded and superseded != key:

@@ -239,6 +239,8 @@ class Renderer:
         if recipient.others:
             names = (name for box in self._to for name in box.address_names)
             refuse_several_addresses(names, variables, recipient)
+        if self._unsubscribing is not None:
+            variables[URL] = link(self._unsubscribing.uris(variables))
         self._filters.locale = self._locale.text(variables)
         return variables
 

@@ -17,7 +17,8 @@ from mailmerge.text import duration, figure
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from mailmerge.model import Answer, Bin, Domain, Rate, Timeline, Times, Waits
+    from mailmerge.history import Answer, Bin, Domain, Timeline, Times, Waits
+    from mailmerge.model import Rate
 
 HEIGHT = 190.0
 """Pixels from the base line of a chart over time to its upper edge."""

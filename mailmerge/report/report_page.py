@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
     from jinja2 import Environment
 
-    from mailmerge.model import Answer, Delivery, Domain, Rate, Runs, Timeline, Times, Version, Waits
+    from mailmerge.history import Answer, Domain, Runs, Timeline, Times, Waits
+    from mailmerge.model import Delivery, Rate, Version
     from mailmerge.report.summary import Redactor, RowSample
 
 IN_DOUBT_NAMED = 12

@@ -8,20 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace
 
+from mailmerge.history import Runs, Timeline, Times, Waits
 from mailmerge.ledger.attempts import Settlement
 from mailmerge.ledger.ledger import Ledger
-from mailmerge.model import (
-    Attempt,
-    Outcome,
-    Phase,
-    Reply,
-    Runs,
-    Scope,
-    Status,
-    Timeline,
-    Times,
-    Waits,
-)
+from mailmerge.model import Attempt, Outcome, Phase, Reply, Scope, Status
 from plans import people, standing
 
 if TYPE_CHECKING:

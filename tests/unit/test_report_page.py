@@ -12,24 +12,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from mailmerge.history import Answer, Bin, Timeline, Times, Waits
 from mailmerge.ledger.attempts import Settlement
 from mailmerge.ledger.ledger import Ledger
-from mailmerge.model import (
-    Answer,
-    Attempt,
-    Bin,
-    Counts,
-    Delivery,
-    Outcome,
-    Phase,
-    Rate,
-    Result,
-    Scope,
-    Status,
-    Timeline,
-    Times,
-    Waits,
-)
+from mailmerge.model import Attempt, Counts, Delivery, Outcome, Phase, Rate, Result, Scope, Status
 from mailmerge.report import charts
 from mailmerge.report.report_page import Facts, write_page
 from mailmerge.report.summary import MOST_ROWS, RowSample
