@@ -1,8 +1,9 @@
-"""Inline images: local ``src`` of the HTML becomes ``cid:``, and the file becomes a part of the message.
+"""Inline images: local pictures of the HTML become parts of the message, named by ``cid:``.
 
-Looked for in ``<img src>``, ``background=`` and the VML tags that Outlook reads. Fixed chunks are rewritten
-once; where a tag is put together from several chunks (``<img src="{{ photo }}">``) they are joined first.
-Anything with a scheme is left alone, and nothing is ever fetched.
+Looked for in ``src``, ``srcset``, ``background``, ``poster``, the VML tags that Outlook reads, and ``url()``
+in style attributes and ``<style>``. Fixed chunks are rewritten once; where a tag is put together from several
+chunks (``<img src="{{ photo }}">``) they are joined first. What has a scheme is left alone, but for ``file:``
+and full paths that lead into the template folder, and nothing is ever fetched.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import unquote
 
 from mailmerge.message.file_search import LONGEST_PATH, FileProblem
@@ -22,17 +23,41 @@ if TYPE_CHECKING:
 
     from mailmerge.message.attachments import FilePart, FileStore
 
-_TAGS = r"(?:img|v:[a-z]+|input|body|table|tbody|tr|td|th|div)"
+_TAGS = r"(?:img|image|v:[a-z]+|input|body|table|tbody|tr|td|th|div|source|video)"
 # A ">" in quotes ends no tag. The quantifiers are possessive, so that no text takes long to look through.
 _INSIDE = r"""(?:=\s*"[^"]*"|=\s*'[^']*'|[^>])*+"""
-_TAG = re.compile(rf"<!--(?!\s*\[if)(?:.*?-->|.*+\Z)|<{_TAGS}\s{_INSIDE}>", re.IGNORECASE | re.DOTALL)
+_REMARK = r"<!--(?!\s*\[if)(?:.*?-->|.*+\Z)"
+_STYLE = r"<style(?:\s[^>]*)?>.*?</style"
+_TAG = re.compile(rf"{_REMARK}|<{_TAGS}[\s/]{_INSIDE}>", re.IGNORECASE | re.DOTALL)
+_ANY_TAG = re.compile(rf"{_REMARK}|{_STYLE}|<[a-z][a-z0-9:._-]*[\s/]{_INSIDE}>", re.IGNORECASE | re.DOTALL)
+"""Where a style may name a picture: in any tag."""
 _OPEN = re.compile(
-    rf"""<{_TAGS}\s(?:=\s*"[^"]*"|=\s*'[^']*'|=\s*"[^"]*\Z|=\s*'[^']*\Z|[^>])*+\Z""", re.IGNORECASE
+    rf"""<{_TAGS}[\s/](?:=\s*"[^"]*"|=\s*'[^']*'|=\s*"[^"]*\Z|=\s*'[^']*\Z|[^>])*+\Z""", re.IGNORECASE
 )
+_OPEN_URL = re.compile(r"<[a-z](?:[^<>]{0,4000})\burl\([^()<>]{0,4000}\Z", re.IGNORECASE)
 _SOURCE = re.compile(
-    r"""(\s(?:src|background)\s*=\s*)("[^"]*"|'[^']*'|[^\s"'>]+)|=\s*"[^"]*"|=\s*'[^']*'""", re.IGNORECASE
+    r"""((?:\s|/|(?<=["']))(src|background|srcset|poster|style|href|xlink:href)\s*=\s*)"""
+    r"""("[^"]*"|'[^']*'|[^\s"'>]+)|=\s*"[^"]*"|=\s*'[^']*'""",
+    re.IGNORECASE,
 )
+_NAME = re.compile(r"<([a-zA-Z][\w:.-]*)")
+_OF_SOME: Final = {
+    "source": frozenset({"srcset"}),  # its src is a film, or a sound
+    "video": frozenset({"poster"}),
+    "image": frozenset({"src", "href", "xlink:href"}),
+    "img": frozenset({"src", "srcset", "background"}),
+}
+_OF_ANY: Final = frozenset({"src", "background"})
+_IS_PICTURED: Final = re.compile(rf"{_TAGS}\Z", re.IGNORECASE)
+_URL: Final = re.compile(
+    r"""/\*.*?\*/|\burl\(\s*(?P<mark>"|'|&quot;|&\#0?3[49];|&\#x2[27];)?(?P<source>[^"'()]*?)(?(mark)(?P=mark))\s*\)""",
+    re.IGNORECASE | re.DOTALL,
+)
+_STYLED = re.compile(r"\burl\(", re.IGNORECASE)
+_NO_PICTURE = re.compile(r"\.(?:woff2?|ttf|otf|eot|css|htc)\Z", re.IGNORECASE)
+_CANDIDATE = re.compile(r"(?P<before>\A\s*|,\s*)(?P<source>[^\s,](?:\S*[^\s,])?)(?P<after>(?:\s+[^,]*)?)")
 _ELSEWHERE = re.compile(r"\s*(?:[a-zA-Z][a-zA-Z0-9+.-]*:|//|#|\Z)")
+_DRIVE = re.compile(r"[a-zA-Z]:[\\/]")
 
 
 class _Use(NamedTuple):
@@ -51,7 +76,8 @@ class InlineImages:
         self._store = store
         static = tuple(static)
         self._fixed = frozenset(static)
-        self._opening = {chunk: start for chunk in static if (start := _open_tag(chunk)) is not None}
+        self._styled = any(map(_STYLED.search, static))
+        self._opening = {chunk: start for chunk in static if (start := self._open_tag(chunk)) is not None}
         """Where in a fixed chunk the tag begins that is open at its end."""
         self._used: dict[str, _Use] = {}
         self._shared: dict[str, FilePart] = {}
@@ -72,7 +98,7 @@ class InlineImages:
             else:
                 yield chunk
                 continue
-            opened = _open_tag(pending, start)
+            opened = self._open_tag(pending, start)
             if opened is None:
                 yield pending
                 pending = ""
@@ -81,6 +107,19 @@ class InlineImages:
         if pending:
             yield pending
 
+    def _open_tag(self, text: str, start: int = 0) -> int | None:
+        """Say where the tag begins that is open at the end of *text*; None: there is none from *start* on."""
+        if "<" not in text:
+            return None
+        found = _OPEN.search(text, start)
+        if found is None and self._styled:
+            found = _OPEN_URL.search(text, start)
+            if found is None:
+                lower = text.lower()
+                style = lower.rfind("<style", start)
+                return style if style >= 0 and "</style" not in lower[style:] else None
+        return None if found is None else found.start()
+
     def rewrite(self, chunk: str) -> str:
         """Replace local sources in *chunk* by ``cid:`` references, and remember which images it uses.
 
@@ -88,10 +127,11 @@ class InlineImages:
             FileProblem: an image is missing, unreadable or outside the template folder.
 
         """
-        if "=" not in chunk or "<" not in chunk:
+        if "<" not in chunk or ("=" not in chunk and "url(" not in chunk):
             return chunk
         images: dict[str, str] = {}
-        rewritten = _TAG.sub(lambda tag: self._rewrite_tag(tag[0], images), chunk)
+        tags = _ANY_TAG if _STYLED.search(chunk) else _TAG
+        rewritten = tags.sub(lambda tag: self._rewrite_tag(tag[0], images), chunk)
         if images:
             self._used[chunk] = _Use(rewritten, images)
             fixed = chunk in self._fixed
@@ -126,29 +166,85 @@ class InlineImages:
     def _rewrite_tag(self, tag: str, images: dict[str, str]) -> str:
         if tag.startswith("<!--"):
             return tag
-        return _SOURCE.sub(
-            lambda found: found[1] + self._reference(found[2], images) if found[1] else found[0], tag
-        )
+        named = _NAME.match(tag)
+        name = named[1].lower() if named else ""
+        if name == "style":
+            return self._rewrite_style(tag, images)
+        allowed = _OF_SOME.get(name, _OF_ANY) if _IS_PICTURED.match(name) else frozenset()
 
-    def _reference(self, attribute: str, images: dict[str, str]) -> str:
-        source = (attribute[1:-1] if attribute[0] in "\"'" else attribute).strip()
+        def changed(found: re.Match[str]) -> str:
+            attribute = (found[2] or "").lower()
+            if attribute == "style":
+                return f"{found[1]}{self._rewrite_style(found[3], images)}"
+            if attribute not in allowed:
+                return found[0]
+            value = found[3]
+            if attribute == "srcset":
+                return f"{found[1]}{self._rewrite_set(value, images)}"
+            reference = self._reference(value[1:-1] if value[0] in "\"'" else value, images)
+            return found[0] if reference is None else f'{found[1]}"{reference}"'
+
+        return _SOURCE.sub(changed, tag)
+
+    def _rewrite_style(self, style: str, images: dict[str, str]) -> str:
+        def changed(found: re.Match[str]) -> str:
+            source = found["source"]
+            if source is None or _NO_PICTURE.search(source.partition("?")[0].partition("#")[0].strip()):
+                return found[0]
+            reference = self._reference(source, images)
+            return found[0] if reference is None else f"url({reference})"
+
+        return _URL.sub(changed, style)
+
+    def _rewrite_set(self, value: str, images: dict[str, str]) -> str:
+        inner = value[1:-1] if value[0] in "\"'" else value
+
+        def changed(found: re.Match[str]) -> str:
+            reference = self._reference(found["source"], images)
+            return found[0] if reference is None else f"{found['before']}{reference}{found['after']}"
+
+        rewritten = _CANDIDATE.sub(changed, inner)
+        return value if rewritten == inner else f'"{rewritten}"'
+
+    def _reference(self, source: str, images: dict[str, str]) -> str | None:
+        """Give the ``cid:`` of the picture that *source* names; None: it is not one of the campaign's."""
         if "&" in source:
             from html import unescape
 
-            source = unescape(source).strip()
-        if _ELSEWHERE.match(source):
-            return attribute
-        path = self._find(source)
+            source = unescape(source)
+        local = self._local(re.sub(r"[\t\r\n]+", "", source).strip())
+        if local is None:
+            return None
+        path = self._find(local)
         name = os.path.relpath(path, os.path.realpath(self._base)).encode("utf-8", "surrogateescape")
         content_id = hashlib.sha256(self._version + b"\0image " + name).hexdigest()[:32] + "@mailmerge"
         images[content_id] = path
-        return f'"cid:{content_id}"'
+        return f"cid:{content_id}"
+
+    def _local(self, source: str) -> str | None:
+        """Give the path that *source* means in the template folder; None: it leads elsewhere."""
+        if source[:5].lower() == "file:":
+            path = re.sub(r"^/*(?:localhost)?/+(?=[a-zA-Z]:)|^//(?:localhost)?(?=/)", "", unquote(source[5:]))
+            return self._inside(path)
+        if _DRIVE.match(source):
+            return self._inside(source)
+        if _ELSEWHERE.match(source):
+            return None
+        return self._inside(source) or source if source[:1] == "/" else source
+
+    def _inside(self, path: str) -> str | None:
+        """Give a full path as one that is relative to the template folder; None: it is not in there."""
+        for folder in dict.fromkeys((os.path.realpath(self._base), str(self._base.absolute()))):
+            if os.path.normpath(path).startswith(folder + os.sep):
+                return os.path.relpath(path, folder)
+        return None
 
     def _find(self, source: str) -> str:
         try:
             names = dict.fromkeys((source,))
             if len(source) <= LONGEST_PATH:
-                names[unquote(source.partition("?")[0].partition("#")[0])] = None
+                cut = unquote(source.partition("?")[0].partition("#")[0])
+                names |= dict.fromkeys((cut, cut.replace("\\", "/")))
             for name in names:
                 files = self._store.search.find(self._base, name, "skip", literal=True)
                 if len(files) == 1:
@@ -159,11 +255,17 @@ class InlineImages:
         raise FileProblem(
             "A310",
             f"no image {quoted(source)} in {self._base.name or 'the template folder'}",
-            "its path is relative to the template folder; images from the web need their full https address",
+            self._meant(names)
+            or "its path is relative to the template folder; "
+            "images from the web need their full https address",
         )
 
-
-def _open_tag(text: str, start: int = 0) -> int | None:
-    """Say where the tag begins that is open at the end of *text*; None: there is none from *start* on."""
-    found = _OPEN.search(text, start) if "<" in text else None
-    return None if found is None else found.start()
+    def _meant(self, names: Iterable[str]) -> str | None:
+        """Hint at the file that was probably meant, in another case or spelling."""
+        for name in names:
+            try:
+                self._store.search.find(self._base, name, literal=True)
+            except FileProblem as problem:
+                if problem.hint and problem.hint.startswith("did you mean"):
+                    return problem.hint
+        return None

@@ -581,15 +581,13 @@ def test_d46_lines_of_a_cell_that_run_together_are_told(plan: Checker, html: str
 @pytest.mark.parametrize(
     ("html", "what"),
     [
-        ("<div style='background: url(bg.png)'>a</div>", "url()"),
-        ("<div style='background: no-repeat url( \"a b.png\" )'>a</div>", "url()"),
-        ("<style>@media all { p { background: url('bg.png') } }</style><p>a</p>", "url()"),
-        (
-            "<img src='https://x.org/a.png' srcset='https://x.org/a.png 1x, b.png 2x' alt='a' width='9'>",
-            "srcset",
-        ),
-        ("<picture><source srcset='b.png'></picture>", "srcset"),
-        ("<video poster='b.png'></video>", "poster"),
+        ("<img src='file:///C:/Users/Ana/logo.png' alt='a' width='9'>", "src"),
+        ("<img src='C:\\\\Users\\\\Ana\\\\logo.png' alt='a' width='9'>", "src"),
+        ("<td background='file:///tmp/x.png'>a</td>", "background"),
+        ("<style>@font-face { font-family: x; src: url(x.woff2) }</style><p>a</p>", "url()"),
+        ("<div style='background: url(file:///tmp/x.png)'>a</div>", "url()"),
+        ("<video src='film.mp4'></video>", "src"),
+        ("<object data='x.png'></object>", "data"),
         ("<div style='background: url(https://x.org/a.png)'>a</div>", None),
         ("<div style='background: url(data:image/png;base64,AAAA)'>a</div>", None),
         (
@@ -598,13 +596,22 @@ def test_d46_lines_of_a_cell_that_run_together_are_told(plan: Checker, html: str
         ),
     ],
 )
-def test_d46_pictures_that_stay_behind_are_told(plan: Checker, html: str, what: str | None) -> None:
-    """Wherever a local file is referred to and not embedded."""
+def test_d46_files_that_stay_behind_are_told(plan: Checker, html: str, what: str | None) -> None:
+    """A last look at the finished HTML finds what cannot be sent along."""
     found = [group.first.message for group in plan(html).problems if group.first.code == "H218"]
 
     assert [message.split(" is not sent along")[0] for message in found] == (
         [f"a local file in {what}"] if what else []
     )
+
+
+def test_a_picture_of_another_message_is_told(plan: Checker) -> None:
+    """``cid:`` names a part of the message: where there is none, the place of the tag is given."""
+    problems = plan("<p>a</p>\n<img src='cid:x@y' alt='a' width='9'>").problems
+    (found,) = [group.first for group in problems if group.first.code == "H252"]
+
+    assert found.place is not None
+    assert found.place.line == 3
 
 
 @pytest.mark.parametrize(

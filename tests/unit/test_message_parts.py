@@ -399,12 +399,33 @@ def images(base):
         '<img src="logo 1.png">',
         '<img src="logo%201.png?v=2">',
         '<!--[if mso]><img src="a.png"><![endif]-->',
+        "<IMG\n  SRC = a.png\n>",
+        '<img alt="x"src="a.png">',
+        '<img src=".\\\\sub\\\\..\\\\a.png">'.replace("\\\\", "\\"),
+        '<img src="a.\npng">',
+        '<img src="logo&#32;1.png">',
+        '<img srcset="a.png 1x, https://x.org/b.png 2x">',
+        '<picture><source srcset="a.png" media="(min-width: 600px)"></picture>',
+        '<video poster="a.png" src="film.mp4">',
+        '<p style="color:red; background:url(a.png)">',
+        "<p style='background:URL( \"a.png\" )'>",
+        '<p style="background:url(&quot;a.png&quot;)">',
+        "<table style=\"background-image:url('logo 1.png')\">",
+        "<style>.a { background: #fff url('a.png') no-repeat }</style>",
+        '<style type="text/css">@media all { .a { background: url(a.png?v=1) } }</style>',
+        '<body background="a.png">',
+        '<v:image src="a.png" style="width:1px" />',
+        '<img src="file://{base}/a.png">',
+        "<img src='{base}/a.png'>",
     ],
 )
-def test_d46_local_images_become_parts(images, tag):
-    """Image tags that people and Outlook use are found."""
+def test_d46_local_images_become_parts(images, base, tag):
+    """Pictures are found however people, their editors and Outlook write them."""
     finder = images()
-    assert '"cid:' in finder.rewrite(tag)
+    tag = tag.replace("{base}", str(base))
+    rewritten = finder.rewrite(tag)
+    assert "cid:" in rewritten
+    assert not re.search(r"(?<!https://x.org/)\b[a1]\.\n?png", rewritten)
     assert len(finder.parts([tag])) == 1
 
 
@@ -414,6 +435,8 @@ def test_d46_local_images_become_parts(images, tag):
         ('<p>a</p><img alt="Sales > ', "Ann", '" src="', "a.png", '"><p>b</p>'),
         ("<img alt='a > b", "Ann", "' src='", "a.png", "'>"),
         ('<img title="a < b" src="', "a.png", '">'),
+        ('<p style="background:url(', "a.png", ')">'),
+        ("<p>x</p><style>.a { color:", "red", "} .b { background:url(a.png) }</style>"),
     ],
 )
 def test_d46_a_tag_in_pieces_is_joined_behind_a_bracket_in_quotes(images, chunks):
@@ -421,7 +444,7 @@ def test_d46_a_tag_in_pieces_is_joined_behind_a_bracket_in_quotes(images, chunks
     finder = images([chunk for chunk in chunks if "<" in chunk or "=" in chunk])
     joined = finder.joined(chunks)
 
-    assert any('"cid:' in finder.rewrite(chunk) for chunk in joined)
+    assert any("cid:" in finder.rewrite(chunk) for chunk in joined)
     assert "".join(joined) == "".join(chunks)
 
 
@@ -434,6 +457,11 @@ def test_d46_a_tag_in_pieces_is_joined_behind_a_bracket_in_quotes(images, chunks
         '<img src="data:image/png;base64,AA">',
         '<img src="cid:x@y">',
         '<img src="file:///etc/passwd">',
+        '<img src="C:\\Users\\a.png">',
+        "<p style='background:url(https://x.org/a.png)'>",
+        "<style>/* url(gone.png) */ @font-face { src: url(x.woff2) }</style>",
+        "<p>url(gone.png) <code>style='url(gone.png)'</code></p>",
+        '<video src="film.mp4"><source src="film.webm"></video><script src="a.js"></script>',
         '<img src="">',
         '<!-- <img src="gone.png"> -->',
         '<!-- <img src="gone.png"> is never closed',

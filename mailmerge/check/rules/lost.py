@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from mailmerge.check.html_document import HtmlDocument, declarations, end_of_tag
 from mailmerge.check.message_view import Finding, about
-from mailmerge.check.rules import each_document, each_layout, whole_list
+from mailmerge.check.rules import each_layout, whole_list
 from mailmerge.text import excerpt, quoted
 
 if TYPE_CHECKING:
@@ -183,38 +184,75 @@ def _swallowed(what: str, inner: str) -> Finding:
 
 # --- pictures that stay behind -------------------------------------------------------------------------
 
-_ELSEWHERE = re.compile(r"\s*(?:[a-zA-Z][a-zA-Z0-9+.-]*:|//|#|\Z)")
+_ELSEWHERE = re.compile(r"\s*(?:(?!file:)[a-zA-Z][a-zA-Z0-9+.-]+:|//|#|\Z)", re.IGNORECASE)
 _CANDIDATE = re.compile(r"(?:\A|,)\s*([^\s,](?:\S*[^\s,])?)(?:\s+[^,]*)?")
 """An address of ``srcset``; it may contain commas."""
 _ATTRIBUTES = (
-    *(("img", "srcset"), ("source", "srcset"), ("source", "src"), ("video", "poster"), ("video", "src")),
-    *(("audio", "src"), ("object", "data"), ("embed", "src"), ("image", "href"), ("image", "xlink:href")),
-    *(("link", "imagesrcset"), ("feimage", "href"), ("frame", "src"), ("iframe", "src")),
+    *(("img", "src"), ("img", "srcset"), ("input", "src"), ("image", "src"), ("source", "srcset")),
+    *(("source", "src"), ("video", "poster"), ("video", "src"), ("audio", "src"), ("object", "data")),
+    *(("embed", "src"), ("image", "href"), ("image", "xlink:href"), ("link", "imagesrcset")),
+    *(("feimage", "href"), ("frame", "src"), ("iframe", "src")),
 )
+_REFERENCE = re.compile(r"cid:([^\s\"'()<>,;]+)", re.IGNORECASE)
 
 
-@each_document
-def left_behind(document: HtmlDocument) -> Iterator[Finding]:
-    """Find local files that the message refers to where they are not embedded."""
-    for element in document.elements:
-        for attribute, address in _local_addresses(document, element):
+@each_layout
+def left_behind(layout: Layout) -> Iterator[Finding]:
+    """Look once more at the HTML as it is sent: which local files, and which parts, are not there."""
+    document, finished = layout.document, _finished(layout)
+    if document is None or finished is None:
+        return
+    there = {unquote(file.content_id) for file in layout.view.message.files if file.content_id}
+    written = document.elements if len(document.elements) == len(finished.elements) else finished.elements
+    for element, origin in zip(finished.elements, written, strict=True):
+        for attribute, address in _local_addresses(finished, element):
             yield about(
                 document,
-                element,
+                origin,
                 "H218",
                 f"a local file in {attribute} is not sent along, so that nobody sees it: {quoted(address)}",
-                'embed it by <img src="..."> or background="...", or write its full https address',
+                "copy the picture into the campaign's folder and name it from there, as in "
+                '<img src="logo.png">, or write its full https address',
             )
             break
+        texts = [*map(str, element.values()), element.text or "" if element.tag == "style" else ""]
+        names = [unquote(name) for text in texts for name in _REFERENCE.findall(text)]
+        for name in dict.fromkeys(names):
+            if name not in there:
+                yield about(
+                    document,
+                    origin,
+                    "H252",
+                    f"the HTML shows a picture that is no part of the message: {quoted('cid:' + name)}",
+                    'save the picture in the campaign\'s folder and write <img src="logo.png">; '
+                    "`mailmerge init --from draft.eml` takes the pictures of a draft over",
+                )
+
+
+def _finished(layout: Layout) -> HtmlDocument | None:
+    """Parse the HTML of the message that was built."""
+    from email import message_from_bytes
+
+    body = b"".join(piece for piece in layout.view.message.body if isinstance(piece, bytes))
+    for part in message_from_bytes(body).walk():
+        if part.get_content_type() == "text/html":
+            content = part.get_payload(decode=True)
+            return (
+                HtmlDocument.parse([content.decode("utf-8", "replace")])
+                if isinstance(content, bytes)
+                else None
+            )
+    return None
 
 
 def _local_addresses(document: HtmlDocument, element: Element) -> Iterator[tuple[str, str]]:
     for tag, attribute in _ATTRIBUTES:
         if element.tag == tag and (value := element.get(attribute)):
             many = attribute.endswith("srcset")
-            for address in _CANDIDATE.findall(value) if many else (value.strip(),):
-                if not _ELSEWHERE.match(address):
-                    yield attribute, address
+            found = _CANDIDATE.findall(value) if many else (value.strip(),)
+            yield from ((attribute, address) for address in found if not _ELSEWHERE.match(address))
+    if (value := element.get("background")) and not _ELSEWHERE.match(value):
+        yield "background", value
     if style := element.get("style"):
         yield from (("url()", address) for address in _urls(_parsed(style)))
     if element.tag == "style":
