@@ -605,15 +605,6 @@ def test_d46_files_that_stay_behind_are_told(plan: Checker, html: str, what: str
     )
 
 
-def test_a_picture_of_another_message_is_told(plan: Checker) -> None:
-    """``cid:`` names a part of the message: where there is none, the place of the tag is given."""
-    problems = plan("<p>a</p>\n<img src='cid:x@y' alt='a' width='9'>").problems
-    (found,) = [group.first for group in problems if group.first.code == "H252"]
-
-    assert found.place is not None
-    assert found.place.line == 3
-
-
 @pytest.mark.parametrize(
     ("text", "link", "told"),
     [

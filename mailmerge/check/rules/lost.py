@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
 from mailmerge.check.html_document import HtmlDocument, declarations, end_of_tag
 from mailmerge.check.message_view import Finding, about
@@ -193,16 +192,14 @@ _ATTRIBUTES = (
     *(("embed", "src"), ("image", "href"), ("image", "xlink:href"), ("link", "imagesrcset")),
     *(("feimage", "href"), ("frame", "src"), ("iframe", "src")),
 )
-_REFERENCE = re.compile(r"cid:([^\s\"'()<>,;]+)", re.IGNORECASE)
 
 
 @each_layout
 def left_behind(layout: Layout) -> Iterator[Finding]:
-    """Look once more at the HTML as it is sent: which local files, and which parts, are not there."""
+    """Look once more at the HTML as it is sent: which local files are not there."""
     document, finished = layout.document, _finished(layout)
     if document is None or finished is None:
         return
-    there = {unquote(file.content_id) for file in layout.view.message.files if file.content_id}
     written = document.elements if len(document.elements) == len(finished.elements) else finished.elements
     for element, origin in zip(finished.elements, written, strict=True):
         for attribute, address in _local_addresses(finished, element):
@@ -215,18 +212,6 @@ def left_behind(layout: Layout) -> Iterator[Finding]:
                 '<img src="logo.png">, or write its full https address',
             )
             break
-        texts = [*map(str, element.values()), element.text or "" if element.tag == "style" else ""]
-        names = [unquote(name) for text in texts for name in _REFERENCE.findall(text)]
-        for name in dict.fromkeys(names):
-            if name not in there:
-                yield about(
-                    document,
-                    origin,
-                    "H252",
-                    f"the HTML shows a picture that is no part of the message: {quoted('cid:' + name)}",
-                    'save the picture in the campaign\'s folder and write <img src="logo.png">; '
-                    "`mailmerge init --from draft.eml` takes the pictures of a draft over",
-                )
 
 
 def _finished(layout: Layout) -> HtmlDocument | None:
