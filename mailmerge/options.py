@@ -82,7 +82,7 @@ Jobs = int | Literal["auto"]
 """Processes that plan a long list; ``auto``: one for each processor that we may use, at most 8."""
 OutputFormat = Literal["full", "concise", "json", "github", "sarif"]
 SchemaName = Literal["campaign", "accounts"]
-StockTemplate = Literal["plain", "newsletter", "invoice", "announcement"]
+StockTemplate = Literal["plain", "newsletter", "announcement", "event", "invoice"]
 """What ``init`` can start from: the folders of templates/."""
 
 _DUPLICATES: ValueType[Duplicates] = one_of(*get_args(Duplicates))

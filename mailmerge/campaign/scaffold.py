@@ -1,7 +1,7 @@
 """Makes a campaign folder from a list's own columns and a stock template.
 
-The stock templates are real files in ``templates/``; their own placeholders are written ``<<name>>`` so
-that the Jinja2 of the campaign passes through them untouched.
+The stock templates are real files in ``templates/``, built of the pieces in ``templates/parts``; their own
+placeholders are written ``<<name>>`` so that the Jinja2 of the campaign passes through them untouched.
 """
 
 from __future__ import annotations
@@ -15,15 +15,20 @@ from typing import TYPE_CHECKING
 from markupsafe import escape
 from msgspec import Struct
 
+from mailmerge.addresses import AddressError, parse_address_list
+from mailmerge.campaign.column_filters import ColumnShapes, printing
 from mailmerge.designs.names import expression, quoted_in_template
 from mailmerge.errors import CampaignFileError
 from mailmerge.files import create_file
 from mailmerge.recipients.address_column import address_columns
+from mailmerge.recipients.survey import typed_rows
+from mailmerge.text import toml_key
 from mailmerge.values import displayed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from mailmerge.campaign.column_filters import Printing
     from mailmerge.model import Columns
     from mailmerge.options import StockTemplate
     from mailmerge.recipients import RecipientList
@@ -36,9 +41,12 @@ _CODE = re.compile(r"\{[{%#]|[}%#]\}")
 _SUBJECTS: Mapping[StockTemplate, str] = {
     "plain": "A message for you",
     "newsletter": "This month's letter",
-    "invoice": "Your invoice",
     "announcement": "What changes soon",
+    "event": "You are invited",
+    "invoice": "Your invoice",
 }
+_FILLED = frozenset({".txt", ".html", ".md"})
+"""Files of a stock template that are filled in; others are copied."""
 
 
 class Scaffold(Struct, frozen=True):
@@ -89,29 +97,30 @@ def make_campaign(
             f"{folder} already contains a campaign", code="C450", hint="choose another folder name"
         )
     names = recipients.columns.names
-    rows, address = _address_column(recipients)
-    source = folder / Path(recipients.shown).name
     spelt = _spelt(recipients.columns)
+    rows, address, printed = _look_at(recipients, spelt)
+    source = folder / Path(recipients.shown).name
     named = next((name for name in names if _ID_NAMES.search(name) and name != address), address)
     values: dict[str, object] = {
-        **_columns(recipients.columns, spelt, address),
+        **_columns(recipients.columns, spelt, address, printed),
         "kind": kind,
         "name": folder.resolve().name,
         "account": account,
         "source": source.name,
         "reading": {name: value for name, value in (reading or {}).items() if value is not None},
         "sender": sender,
+        "sender_address": _address_of(sender),
+        **_ours(names),
         "subject": subject or _SUBJECTS[kind],
         "subject_text": subject or _SUBJECTS[kind],
         "html": (templates_folder() / kind / "body.html").is_file(),
         "id_column": spelt[named],
+        "unsubscribing": ("newsletter", "announcement", "event"),
+        "unsubscribe": f"mailto:{_address_of(sender)}?subject=unsubscribe",
         "open": "{{",
         "close": "}}",
     }
-    contents = {
-        file: _fill(templates_folder() / (file if file == "campaign.toml" else f"{kind}/{file}"), values)
-        for file in ("campaign.toml", *_bodies(kind))
-    }
+    contents = _contents(kind, values)
     _create(source, recipients, contents)
     files = (*contents, source.name)
     file_column = spelt[named] if kind == "invoice" else ""
@@ -126,19 +135,37 @@ def make_campaign(
     )
 
 
+def _ours(names: Iterable[str]) -> dict[str, object]:
+    """Say how templates write the sender's name and address: as variables of campaign.toml, as a rule."""
+    variables = {"our_name", "our_address"}.isdisjoint(names)
+    texts = {"our_name": "Your organisation", "our_address": "Your street 1, 12345 Your town"}
+    written = {name: f"{{{{ {name} }}}}" for name in texts} if variables else texts
+    return {**written, "ours": texts if variables else {}}
+
+
+def _address_of(sender: str) -> str:
+    """Give the address where people can answer; of a sender that is a template only what is plain."""
+    try:
+        return str(parse_address_list(sender)[0].address)
+    except (AddressError, IndexError):
+        return "me@example.org"
+
+
 def _spelt(columns: Columns) -> dict[str, str]:
     """Give each column as templates write it."""
     pairs = zip(columns.names, columns.headings, strict=True)
     return {name: expression(name, heading) for name, heading in pairs}
 
 
-def _columns(columns: Columns, spelt: Mapping[str, str], address: str) -> dict[str, object]:
+def _columns(
+    columns: Columns, spelt: Mapping[str, str], address: str, printed: Printing
+) -> dict[str, object]:
     """Say whom the messages go to, how they begin, and what can be merged into them."""
     first = next((name for name in _FIRST_NAMES if name in spelt), None)
     full = next((name for name in _FULL_NAMES if name in spelt), None)
     named, greeting = spelt.get(full or first or ""), spelt.get(first or full or "")
     others = [
-        (heading, spelt[name])
+        (heading, printed.expressions[name])
         for heading, name in zip(columns.headings, columns.names, strict=True)
         if name != address
     ]
@@ -146,6 +173,9 @@ def _columns(columns: Columns, spelt: Mapping[str, str], address: str) -> dict[s
         "to": f"{{{{ {named} }}}} <{{{{ {spelt[address]} }}}}>" if named else f"{{{{ {spelt[address]} }}}}",
         "greeting": f'Dear {{{{ {greeting} or "friend" }}}}' if greeting else "Hello",
         "columns": others,
+        "amount": printed.amount,
+        "due": printed.due,
+        "locale": printed.locale,
     }
 
 
@@ -159,14 +189,21 @@ def _html_literal(heading: str) -> str:
     return _literal(heading) if _CODE.search(heading) else str(escape(heading))
 
 
-def _create(source: Path, recipients: RecipientList, contents: Mapping[str, str]) -> None:
+def _html_template(text: str) -> str:
+    """Write a template of plain text for a template of HTML: only what is not code needs escaping."""
+    return "".join(
+        part if at % 2 else str(escape(part)) for at, part in enumerate(re.split(r"(\{[{%].*?[%}]\})", text))
+    )
+
+
+def _create(source: Path, recipients: RecipientList, contents: Mapping[str, bytes]) -> None:
     copied = source.resolve() != recipients.path.resolve()
     _refuse_overwriting(source.parent, [*contents, *([source.name] if copied else [])])
     if copied:
         kept = stat.S_IMODE(recipients.path.stat().st_mode) & 0o666
         create_file(source, recipients.path.read_bytes(), mode=kept | stat.S_IRUSR | stat.S_IWUSR)
-    for file, text in contents.items():
-        create_file(source.parent / file, text.encode())
+    for file, content in contents.items():
+        create_file(source.parent / file, content)
 
 
 def _refuse_overwriting(folder: Path, names: Iterable[str]) -> None:
@@ -177,16 +214,19 @@ def _refuse_overwriting(folder: Path, names: Iterable[str]) -> None:
             )
 
 
-def _bodies(kind: StockTemplate) -> list[str]:
-    return sorted(
-        path.name for path in (templates_folder() / kind).iterdir() if path.suffix in {".txt", ".html"}
-    )
+def _contents(kind: StockTemplate, values: dict[str, object]) -> dict[str, bytes]:
+    contents = {"campaign.toml": _fill("campaign.toml", values).encode()}
+    for path in sorted((templates_folder() / kind).iterdir()):
+        filled = path.suffix in _FILLED
+        contents[path.name] = _fill(f"{kind}/{path.name}", values).encode() if filled else path.read_bytes()
+    return contents
 
 
-def _fill(stock: Path, values: dict[str, object]) -> str:
+def _fill(stock: str, values: dict[str, object]) -> str:
     import jinja2
 
     environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(templates_folder()),
         variable_start_string="<<",
         variable_end_string=">>",
         block_start_string="<%",
@@ -200,14 +240,15 @@ def _fill(stock: Path, values: dict[str, object]) -> str:
     environment.filters["toml"] = _toml_text
     environment.filters["literal"] = _literal
     environment.filters["html_literal"] = _html_literal
-    return environment.from_string(stock.read_text(encoding="utf-8")).render(values)
+    environment.filters["html_template"] = _html_template
+    return environment.get_template(stock).render(values)
 
 
 def _toml_text(text: str | int | Mapping[str, str]) -> str:
     if isinstance(text, int):
         return str(text)
     if not isinstance(text, str):
-        pairs = ", ".join(f"{_toml_text(name)} = {_toml_text(value)}" for name, value in text.items())
+        pairs = ", ".join(f"{toml_key(name)} = {_toml_text(value)}" for name, value in text.items())
         return f"{{ {pairs} }}"
     escaped = "".join(
         f"\\{char}" if char in '"\\' else char if char.isprintable() else f"\\u{ord(char):04x}"
@@ -216,14 +257,17 @@ def _toml_text(text: str | int | Mapping[str, str]) -> str:
     return f'"{escaped}"'
 
 
-def _address_column(recipients: RecipientList) -> tuple[int, str]:
-    """Return how many rows there are, and the column whose cells are addresses."""
+def _look_at(recipients: RecipientList, spelt: Mapping[str, str]) -> tuple[int, str, Printing]:
+    """Return how many rows there are, the column of their addresses, and how each column is printed."""
     sample: list[list[str]] = []
     rows = 0
-    for recipient in recipients:
+    shapes = {name: ColumnShapes() for name in recipients.columns.names}
+    for recipient in typed_rows(recipients, frozenset(shapes)):
         rows += 1
         if rows <= _SAMPLE_ROWS:
             sample.append([displayed(value) for value in recipient.values])
+        for column, value in zip(shapes.values(), recipient.values, strict=True):
+            column.add(value)
     found = address_columns(recipients.columns.headings, sample)
     if not found:
         raise CampaignFileError(
@@ -231,4 +275,4 @@ def _address_column(recipients: RecipientList) -> tuple[int, str]:
             code="C451",
             hint=f"its columns are: {', '.join(recipients.columns.headings)}",
         )
-    return rows, recipients.columns.names[found[0].position]
+    return rows, recipients.columns.names[found[0].position], printing(spelt, shapes)

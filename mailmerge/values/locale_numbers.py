@@ -39,6 +39,7 @@ _LOCAL = (
     "RM TL Lt Ls Eur EUR. Euro euro euros Dollar 元 円 원 圆 บาท ﷼ د.إ ر.س ج.م"
 )
 """What people write instead of a code."""
+_ISO_4217 = frozenset(_CODES.split()) - {"RMB"}
 _SYMBOL = "[A-Z]{0,3}\\$|[$€£¥₹₽₩₪₫₺₴₱₦₵₡₲₸₼₾₿฿¢¤৳₭₮៛﷼]"
 _CURRENCY = "|".join(
     (_SYMBOL, *map(re.escape, sorted((*_CODES.split(), *_LOCAL.split()), key=len, reverse=True)))
@@ -231,6 +232,17 @@ _SAME = {
     "Kč": "CZK",
     "Ft": "HUF",
 }
+
+
+def currency_code(written: str) -> str | None:
+    """Give the ISO 4217 code of a currency that a list names by its sign or code; None: it is not certain.
+
+    A dollar sign is taken for US dollars, a yen sign for Japanese yen.
+    """
+    code = _SAME.get(written, written)
+    return code if code in _ISO_4217 else None
+
+
 _TWO_DECIMALS = re.compile("([0-9]*)[.]([0-9]{2})").fullmatch
 _EXPONENT = re.compile("[0-9][eE][-+]?[0-9]").search
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Colour = tuple[int, int, int]
+_PLACES = np.array([65536, 256, 1], np.uint32)
 
 
 class Ink(NamedTuple):
@@ -23,23 +24,27 @@ class Ink(NamedTuple):
 
 
 class Pixels:
-    """A screenshot, taken with *scale* of its pixels to one of CSS."""
+    """A screenshot, one pixel of which is one of CSS."""
 
-    def __init__(self, png: bytes, scale: int = 1) -> None:
-        self._scale = scale
+    def __init__(self, png: bytes) -> None:
         self._data: NDArray[np.uint8] = np.asarray(Image.open(BytesIO(png)).convert("RGB"))
 
+    @property
+    def corner(self) -> Colour:
+        """The colour of the first pixel: of what lies behind everything."""
+        return _colour(self._data[0, 0])
+
     def ink(self, left: float, top: float, width: float, height: float) -> Ink:
-        """Tell the colours of the text in a rectangle, given in pixels of CSS.
+        """Tell the colours of the text in a rectangle, given as the browser gives it.
 
         The background is the colour that most of it has, the text the colour farthest from that: edges of
         letters are smoothed, so that what is measured is never better than what was asked for.
         """
-        scale = self._scale
-        rows = slice(int(max(top, 0) * scale), int((top + height) * scale) + 1)
-        columns = slice(int(max(left, 0) * scale), int((left + width) * scale) + 1)
-        found = self._data[rows, columns].reshape(-1, 3)
-        colours, counts = np.unique(found, axis=0, return_counts=True)
+        rows = slice(int(max(top, 0)), int(top + height) + 1)
+        columns = slice(int(max(left, 0)), int(left + width) + 1)
+        found = self._data[rows, columns].reshape(-1, 3).astype(np.uint32) @ _PLACES
+        numbers, counts = np.unique(found, return_counts=True)
+        colours = (numbers[:, None] // _PLACES % 256).astype(np.uint8)
         light = _luminance(colours)
         most = counts.argmax()
         high, low = np.maximum(light, light[most]), np.minimum(light, light[most])
