@@ -31,9 +31,12 @@ class Uncopied(NamedTuple):
     """Whether the copy may be there."""
 
 
+# A doubt that a person, or a report in the mailbox, settled as accepted is one of the accepted messages.
 _LEFT = """
 FROM attempt a LEFT JOIN copy c ON c.attempt = a.id
-WHERE a.campaign = ? AND a.status = 'accepted' AND a.message_id <> '' AND c.made IS NULL
+WHERE a.campaign = ? AND (a.status = 'accepted' OR a.status = 'in_doubt' AND EXISTS (
+    SELECT 1 FROM delivery d WHERE d.campaign = a.campaign AND d.key = a.key AND d.attempt = a.id
+    AND d.status = 'accepted')) AND a.message_id <> '' AND c.made IS NULL
 """
 _UNCOPIED = f"""
 SELECT a.id, a.key, a.row, a.message_id, a.date, a.utc_offset, a.frozen, c.attempt IS NOT NULL

@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import urlsplit
 
-from mailmerge.errors import AuthError
+from mailmerge.errors import AuthError, ConnectionLost
 from mailmerge.text import printable
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ _MINUTES: Final = 10
 """How long a browser is waited for."""
 _SLICE = 0.2
 """Seconds within which a stop is noticed."""
+_RAREST = 60.0
+"""Seconds between two questions while the endpoint does not answer, at most."""
 _SLOWER = 5.0
 """Seconds more between two questions, each time that the provider asks for it (RFC 8628 section 3.5)."""
 _LONGEST_LINE = 65_536
@@ -104,19 +106,29 @@ def by_code(
 
     Raises:
         AuthError: the person declined, or did nothing; or the provider refuses.
-        ConnectionLost: an endpoint does not answer.
+        ConnectionLost: an endpoint does not answer, at first or to the last.
 
     """
     device = client.begin_device()
     show(printable(device.address), printable(device.shown))
     interval = device.interval
+    lost: ConnectionLost | None = None
     while time.time() < device.until and not give_up():
         sleep(interval)
-        found = client.ask_device(device)
+        try:
+            found = client.ask_device(device)
+        except ConnectionLost as error:
+            # The person is busy with the code meanwhile: one gap in the network must not end that
+            # (RFC 8628 section 3.5, which also wants the questions to become fewer).
+            lost, interval = error, min(2 * interval, _RAREST)
+            continue
+        lost = None
         if found == "slow_down":
             interval += _SLOWER
         elif found != "pending":
             return found
+    if lost is not None:
+        raise lost
     raise AuthError("the code was not entered in time", code="S663", hint="Begin again.")
 
 

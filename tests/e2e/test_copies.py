@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from campaigns import TO_PEOPLE, campaign_toml
+from mailmerge.sandbox import FaultPlan
 from servers.command import EVERYBODY, one_error, statuses, subjects
 from servers.dovecot import FULL, SPECIAL_USE, DovecotImap, ImapFront
 from servers.kept import KeepingSandbox
@@ -178,6 +179,25 @@ def test_copies_in_files_of_this_machine(mailmerge, relay):
     assert outside.code == 2
     one_error(outside, "B841", "out of its folder")
     assert (campaign / "notes.txt").read_text() == "mine\n"
+
+
+def test_a_doubt_that_was_settled_as_accepted_has_its_copy(mailmerge):
+    """Nobody knew at the time; once a person says that it arrived, the next run copies it, once."""
+    campaign = mailmerge.campaign()
+    box = mailmerge.folder / "Mail" / "sent"
+    with KeepingSandbox(tls="none", user=None, faults=FaultPlan(drop_after_data=1.0)) as lossy:
+        mailmerge.account(_Plain(lossy.port), copy_to=f"maildir:{box}")
+        assert mailmerge("send", "spring", "--yes", "--limit", "1").code == 4
+    before = len(mailbox.Maildir(box, create=False)) if box.exists() else 0
+    assert mailmerge("resolve", "spring", "--as-accepted").code == 0
+    with KeepingSandbox(tls="none", user=None) as relay:
+        mailmerge.account(_Plain(relay.port), copy_to=f"maildir:{box}")
+        done = mailmerge("send", "spring", "--yes")
+        again = mailmerge("send", "spring", "--yes")
+    assert (before, done.code, again.code) == (0, 0, 0), done
+    assert statuses(campaign) == ["accepted"] * 3
+    found = sorted(message["Subject"] for message in mailbox.Maildir(box, create=False))
+    assert found == sorted(EVERYBODY.values())
 
 
 def test_unsent_messages_are_drafts_for_a_mail_program(mailmerge):
