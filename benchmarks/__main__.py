@@ -23,6 +23,7 @@ from planning import measure_planning
 from running import measure_memory, measure_runs
 from session import measure_sessions, measure_throttle
 from setting import Setting
+from signatures import measure_signatures
 from sinks import sinks
 from starting import measure_starting
 from table import Results
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = (
-    *("build", "plan", "start", "lists", "workbooks", "formats", "ledger"),
+    *("build", "plan", "sign", "start", "lists", "workbooks", "formats", "ledger"),
     *("session", "throttle", "run", "memory"),
 )
 
@@ -88,6 +89,7 @@ def measure(setting: Setting, parts: set[str], results: Results) -> None:
 
     attempt("build", lambda: measure_building(setting, results))
     attempt("plan", lambda: measure_planning(setting, results))
+    attempt("sign", lambda: measure_signatures(setting, results))
     attempt("start", lambda: measure_starting(setting, results))
     attempt("lists", lambda: measure_lists(setting, results))
     attempt("workbooks", lambda: measure_workbooks(setting, results))

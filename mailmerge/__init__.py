@@ -78,6 +78,8 @@ if TYPE_CHECKING:
     from mailmerge.model import SignIn as SignIn
     from mailmerge.model import Status as Status
     from mailmerge.model import TlsMode as TlsMode
+    from mailmerge.option_types import Algorithm as Algorithm
+    from mailmerge.option_types import DkimKey as DkimKey
     from mailmerge.options import AttachOptions as AttachOptions
     from mailmerge.options import CheckOptions as CheckOptions
     from mailmerge.options import DataOptions as DataOptions

@@ -26,6 +26,7 @@ class Extra(NamedTuple):
 
 
 EXTRAS: Final[Mapping[str, Extra]] = {
+    "dkim": Extra(("cryptography",), {}),
     "mjml": Extra(("mjml",), {"mjml-python": "mjml-python"}),
 }
 """By name. Those that only reach mailboxes, keyrings and old lists tell about themselves."""

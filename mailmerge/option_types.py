@@ -14,7 +14,17 @@ import codecs
 import re
 from keyword import iskeyword
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, dataclass_transform, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Final,
+    Literal,
+    TypeVar,
+    dataclass_transform,
+    get_args,
+    overload,
+)
 
 from msgspec import Struct, StructMeta
 from msgspec.structs import replace
@@ -344,6 +354,70 @@ def _check_user(text: str) -> ValidationIssue | None:
     return ValidationIssue(f"contains a line break or another control character: {quoted(text)}", "C412")
 
 
+Algorithm = Literal["rsa-sha256", "ed25519-sha256"]
+"""How a message is signed, as the tag ``a=`` of DKIM says it."""
+
+
+class DkimKey(Struct, frozen=True, kw_only=True):
+    """A key that signs messages (DKIM), and where its public half is published.
+
+    Raises:
+        ValidationError: the selector is not one.
+
+    """
+
+    selector: str
+    """The name of the record: ``SELECTOR._domainkey.DOMAIN``."""
+    key_file: Path
+    """The private key, in PEM format: RSA of at least 2,048 bits, or Ed25519."""
+    domain: str | None = None
+    """Who signs; None: the domain of From."""
+    algorithm: Algorithm | None = None
+    """None: that of the key."""
+
+    def __post_init__(self) -> None:
+        if len(self.selector) > _LONGEST_SELECTOR or not re.fullmatch(_SELECTOR, self.selector):
+            message = f"does not have a valid selector: {quoted(self.selector)}"
+            raise ValidationError(ValidationIssue(message, "C515", "letters, digits and hyphens: mail2026"))
+
+
+_ALGORITHMS: Final = get_args(Algorithm)
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_SELECTOR = rf"{_LABEL}(?:\.{_LABEL})*"
+_LONGEST_SELECTOR = 100
+_DKIM_KEYS = ("selector", "key_file", "domain", "algorithm")
+
+
+def _read_dkim(value: object) -> tuple[DkimKey, ...]:
+    """Read one table or an array of them."""
+    tables = value if isinstance(value, list | tuple) else [value]
+    if not tables:
+        raise ValidationError(ValidationIssue("must not be an empty array"))
+    return tuple(table if isinstance(table, DkimKey) else _read_dkim_key(table) for table in tables)
+
+
+def _read_dkim_key(value: object) -> DkimKey:
+    example = 'dkim = { selector = "mail2026", key_file = "dkim.pem" }'
+    if not isinstance(value, dict):
+        raise wrong_type("a table or an array of them", value, f"write {example}")
+    for key in value:
+        if key not in _DKIM_KEYS:
+            hint = did_you_mean(key, _DKIM_KEYS) or f"write {example}"
+            raise ValidationError(ValidationIssue(f"has an unknown key {quoted(key)}", "C401", hint))
+    for key in _DKIM_KEYS[:2]:
+        if key not in value:
+            raise ValidationError(ValidationIssue(f"has no `{key}`", "C406", f"write {example}"))
+    said: dict[str, Any] = {key: LABEL.read(text) for key, text in value.items()}
+    if said.get("algorithm") not in {None, *_ALGORITHMS}:
+        hint = f"write {' or '.join(_ALGORITHMS)}, or leave it out"
+        raise ValidationError(
+            ValidationIssue(f"has an unknown algorithm {quoted(said['algorithm'])}", hint=hint)
+        )
+    if "domain" in said:
+        said["domain"] = _read_mailbox(f"postmaster@{said['domain']}").address.domain
+    return DkimKey(**{**said, "key_file": Path(said["key_file"])})
+
+
 def _read_stripped(value: object, expected: str) -> str:
     if not isinstance(value, str):
         raise wrong_type(expected, value)
@@ -406,4 +480,20 @@ USER = checked(ValueType("a string", lambda value: _read_stripped(value, "a stri
 MAILBOX = ValueType("a mailbox", _read_mailbox, _STRING)
 ADDRESS = ValueType("an address", _read_address, _STRING)
 ALIAS = ValueType("an address or @domain", _read_alias, _STRING)
+_DKIM_TABLE: Mapping[str, object] = {
+    "type": "object",
+    "properties": {
+        "selector": {**_STRING, "pattern": f"^{_SELECTOR}$"},
+        "key_file": {**_STRING, "format": "path"},
+        "domain": _STRING,
+        "algorithm": {"enum": list(_ALGORITHMS)},
+    },
+    "required": ["selector", "key_file"],
+    "additionalProperties": False,
+}
+DKIM: ValueType[tuple[DkimKey, ...]] = ValueType(
+    "a table or an array of them",
+    _read_dkim,
+    {"anyOf": [_DKIM_TABLE, {"type": "array", "items": _DKIM_TABLE, "minItems": 1}]},
+)
 COMMAND = ValueType("an array of strings", _read_command, {**_WORDS.schema, "minItems": 1})

@@ -17,6 +17,7 @@ from mailmerge.option_types import (
     CODES,
     COMMAND,
     COPY_TO,
+    DKIM,
     ENCODING,
     HEADERS,
     HELO,
@@ -27,6 +28,7 @@ from mailmerge.option_types import (
     TEMPLATE,
     UNSUBSCRIBE,
     USER,
+    DkimKey,
     Option,
     Section,
     option,
@@ -333,6 +335,9 @@ class AccountOptions(Section):
         default=())
     token_command: tuple[str, ...] = option(COMMAND,
         "The program, with its arguments, that prints an OAuth access token", default=())
+    dkim: tuple[DkimKey, ...] = option(DKIM,
+        "Sign messages: {selector, key_file, domain, algorithm}, or an array of two, see docs/dkim.md",
+        default=())
 
 
 # --- on the command line or in the environment only -------------------------------------------------------
@@ -493,7 +498,6 @@ PLANNED: Final[Mapping[str, str]] = {
     "attach.template": "an attachment made from a template",
     "attach.password": "an attachment with a password",
     "send.at": "sending at a set time",
-    "accounts.dkim": "signing of messages",
 }
 """Keys of later versions: they get an answer of their own instead of a guess at a misspelling."""
 

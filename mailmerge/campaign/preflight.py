@@ -59,10 +59,13 @@ def examine(
         for sender in planned.summary.senders:
             check_sender(definition, account, sender)
     most = account.max_size if account else None
+    added = planned.kept.composer.signature_size
+    largest = summary.largest + added if summary.largest else 0
     join = Join.of_list(
         file.data,
         store=store_path(definition.environment),
-        max_size=most if most is not None and summary.largest > most else None,
+        max_size=most if most is not None and largest > most else None,
+        added=added,
     )
     standing = Standing(ledger, planned.reader, join)
     if summary.corrections:
@@ -80,7 +83,7 @@ def examine(
         statuses=statuses,
         unaddressed=summary.unaddressed,
         sharing=summary.sharing,
-        largest=summary.largest,
+        largest=largest,
         files=summary.files,
         notices=(
             *_foreign(definition, ledger),

@@ -230,6 +230,8 @@ class Run:
             self._recipients = opened.list_of(planned)
             self._composer = kept.composer.sent_by(account)
             self._make_plan = lambda: planned
+        if request.drafts:  # whoever sends them signs them
+            self._composer = self._composer.sent_by(account, signed=False)
         if not opened.ledger.throwaway:  # a rehearsal's links unsubscribe nobody
             self._composer = going_out(opened.definition, self._composer)
         self._quota: AccountQuota | None = opened.quota(account)

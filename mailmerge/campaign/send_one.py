@@ -14,6 +14,7 @@ from mailmerge.config.accounts import Account, resolve_account
 from mailmerge.config.environment import Environment
 from mailmerge.errors import InputError
 from mailmerge.message import MessageBuilder, Thawer
+from mailmerge.message.dkim_keys import read_signatures
 from mailmerge.model import AttachmentRule, Columns, Recipient, Rendered, RenderedAttachment
 from mailmerge.plan.composer import identifier
 
@@ -102,6 +103,7 @@ def _build(
         message_id=identifier(secrets.token_bytes(16), frozen),
         date=datetime.now().astimezone(),
         mail_from=account.return_path,
+        signatures=read_signatures(account.dkim),
     )
 
 

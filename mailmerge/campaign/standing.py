@@ -55,6 +55,8 @@ class Join(Struct, frozen=True):
     """Largest message the account takes, in octets; None: no limit known."""
     one_each: bool = False
     """Whether nobody gets more than one message: an address that was written to is not written to again."""
+    added: int = 0
+    """Octets that signatures add to each message."""
 
     @classmethod
     def of_list(
@@ -64,6 +66,7 @@ class Join(Struct, frozen=True):
         store: Path | None = None,
         suppressed: Suppressed | None = None,
         max_size: int | None = None,
+        added: int = 0,
     ) -> Self:
         """Join what the campaign says of its list; the opt-outs are read if they are not given.
 
@@ -72,6 +75,7 @@ class Join(Struct, frozen=True):
             store: the user's own suppression store.
             suppressed: who is never written to, where that is known already.
             max_size: largest message the account takes, in octets; None: no limit known.
+            added: octets that signatures add to each message.
 
         Raises:
             ListError: one of them cannot be read.
@@ -79,7 +83,7 @@ class Join(Struct, frozen=True):
         """
         if suppressed is None:
             suppressed = Suppressed(data.suppress, store)
-        return cls(suppressed, max_size, one_each=data.duplicates != "allow")
+        return cls(suppressed, max_size, one_each=data.duplicates != "allow", added=added)
 
     def of(self, row: PlanRow) -> tuple[Status, str]:
         """Say what a planned row is, and why."""
@@ -93,11 +97,12 @@ class Join(Struct, frozen=True):
 
     def too_large(self, row: PlanRow) -> Diagnostic | None:
         """Say that a message is larger than what the account takes, if it is."""
-        if self.max_size is None or row.size <= self.max_size:
+        size = row.size + self.added
+        if self.max_size is None or size <= self.max_size:
             return None
         return Diagnostic(
             "M501",
-            f"the message has {row.size:,} octets, the account accepts {self.max_size:,}",
+            f"the message has {size:,} octets, the account accepts {self.max_size:,}",
             "attachments grow by 37 % when they are encoded; send a link instead",
             row=row.row,
             address=row.address,

@@ -347,6 +347,8 @@ def _from_config(name: str, document: Document) -> _Draft:
     for key in ("ca_file", "cert_file", "key_file", "service_account"):
         if key in values:
             values[key] = document.folder / values[key].expanduser()
+    keys = values.get("dkim", ())
+    values["dkim"] = tuple(replace(one, key_file=document.folder / one.key_file.expanduser()) for one in keys)
     return _Draft(name, values, "config", f"[{table}] in {document.path}")
 
 

@@ -34,12 +34,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mailmerge.addresses import Address, Mailbox
+    from mailmerge.message.dkim import DkimSignatures
     from mailmerge.model import AttachmentRule, FrozenFile, Recipient, Rendered, RenderedAttachment
     from mailmerge.unsubscribe import UnsubscribeKey
 
 _SHORTEST_SECRET = 12
 _SHORT_PIECE, _MOST_SEARCHED = 200, 100
 _STAMP = ("Date", "Message-ID")
+_SIGNATURE = "DKIM-Signature"
 
 
 class MessageBuilder:
@@ -281,6 +283,7 @@ class Thawer:
         date: datetime,
         mail_from: Address | None = None,
         key: UnsubscribeKey | None = None,
+        signatures: DkimSignatures | None = None,
     ) -> Message:
         """Make the message.
 
@@ -290,6 +293,7 @@ class Thawer:
             date: aware.
             mail_from: the reverse-path, if it is not the From address.
             key: makes its unsubscribe token, if it has one; None: it unsubscribes nobody.
+            signatures: sign it.
 
         Raises:
             RowError: a file is gone or has changed.
@@ -305,13 +309,22 @@ class Thawer:
         if key is not None and open_token.is_in(head):
             head, body = open_token.filled(head, body, key.token(frozen.envelope.rcpt_to[0]))
         first, *rest = self._filled(frozen, body) if frozen.files else cast("tuple[bytes, ...]", body)
+        head = stamp + head
+        if signatures is not None:
+            mime, blank, content = first.partition(b"\r\n\r\n")
+            if not blank:
+                raise RuntimeError("bug: a message has no blank line after its header")
+            header = head + mime + b"\r\n"
+            signature = signatures.fields(header, (content, *rest), frozen.sender, date)
+            verify.verify_headers(signature, [_SIGNATURE] * signature.count(_SIGNATURE.encode()))
+            head = signature + head
         envelope = frozen.envelope
         return Message(
             message_id=message_id,
             key=frozen.key,
             row=frozen.row,
             envelope=envelope if mail_from is None else Envelope(mail_from, envelope.rcpt_to),
-            segments=(stamp + head + first, *rest),
+            segments=(head + first, *rest),
             frozen=frozen.digest,
         )
 

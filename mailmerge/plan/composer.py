@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from mailmerge.errors import CampaignFileError, PlanDamaged, RowError
 from mailmerge.file_system import FILE_SYSTEM, PrivateFiles
 from mailmerge.message import MessageBuilder, Thawer, message_id
+from mailmerge.message.dkim_keys import read_signatures
 from mailmerge.model import AttachmentRule, Recipient
 from mailmerge.render import MessageTemplates, Renderer, TemplateSource, marked
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from mailmerge.config.accounts import Account
     from mailmerge.config.campaign_file import CampaignFile
     from mailmerge.file_system import FileSystem
+    from mailmerge.message.dkim import DkimSignatures
     from mailmerge.model import Columns, FrozenMessage, Message, Place, Rendered
     from mailmerge.plan.store import PlanReader, PlanRow
     from mailmerge.unsubscribe import UnsubscribeKey
@@ -126,6 +128,7 @@ class Composer:
         self.needs_key = self.renderer.has_token
         """Whether its messages have unsubscribe tokens."""
         self._key: UnsubscribeKey | None = None
+        self._signatures: DkimSignatures | None = None
         self.copies = bool(recipe.templates.cc or recipe.templates.bcc)
         """Whether messages go to others, too."""
         self._thawer = Thawer()
@@ -253,11 +256,29 @@ class Composer:
         ]
         return Recipient(row.row, self._columns, row.cells, key, others=tuple(others))
 
-    def sent_by(self, account: Account | None) -> Composer:
-        """Give the same for messages that are frozen already, with an account's return path."""
+    def sent_by(self, account: Account | None, *, signed: bool = True) -> Composer:
+        """Give the same for messages that are frozen already, with an account's return path and signatures.
+
+        Raises:
+            CampaignFileError: a DKIM key of the account cannot be used.
+
+        """
         other = copy.copy(self)
         other._mail_from = account.return_path if account else None  # noqa: SLF001  of this class
+        other._signatures = read_signatures(account.dkim) if account and signed else None  # noqa: SLF001
         return other
+
+    @property
+    def signature_size(self) -> int:
+        """How many octets the account's DKIM signatures add to a message at most."""
+        if self._signatures is None:
+            return 0
+        message = self._templates
+        names = ["From", "Sender", "To", "Cc", "Reply-To", "Subject", "Date", "Message-ID", "MIME-Version"]
+        names += [name for name, _ in message.headers]
+        names += ["List-Unsubscribe", "List-Unsubscribe-Post"] if message.unsubscribe else []
+        names += ["Content-Type", "Content-Transfer-Encoding"]
+        return self._signatures.octets(names, self.sender.rpartition("@")[2].rstrip("> "))
 
     def with_tokens(self, key: UnsubscribeKey | None) -> Composer:
         """Give the same for messages that go out: their unsubscribe links work, made with *key*."""
@@ -273,7 +294,12 @@ class Composer:
 
         """
         return self._thawer.thaw(
-            frozen, message_id=message_id, date=date, mail_from=self._mail_from, key=self._key
+            frozen,
+            message_id=message_id,
+            date=date,
+            mail_from=self._mail_from,
+            key=self._key,
+            signatures=self._signatures,
         )
 
 

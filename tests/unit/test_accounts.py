@@ -218,7 +218,10 @@ def test_config_path_comes_from_the_real_environment_only() -> None:
             "C404 2:23 `accounts.a.aliases[1]` must be an address, not the number 5",
         ),
         ("password_command = []", "C405 2:20 `accounts.a.password_command` does not name a program = -"),
-        ("dkim = {}", "C402 2:1 `accounts.a.dkim` (signing of messages) is not supported yet = leave it out"),
+        (
+            "dkim = {}",
+            "C406 2:8 `accounts.a.dkim` has no `selector` = write dkim = { selector =",
+        ),
         ("from = 'me@gmial,com'", 'C405 2:8 `accounts.a.from` is not a valid mailbox: "me@gmial,com":'),
         (
             "from = 'a@x.org, b@x.org'",
