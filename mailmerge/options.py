@@ -86,6 +86,8 @@ OutputFormat = Literal["full", "concise", "json", "github", "sarif"]
 SchemaName = Literal["campaign", "accounts"]
 StockTemplate = Literal["plain", "newsletter", "announcement", "event", "invoice"]
 """What ``init`` can start from: the folders of templates/."""
+LIST: Final = "list"
+"""In place of a stock template: say which there are."""
 
 _DUPLICATES: ValueType[Duplicates] = one_of(*get_args(Duplicates))
 _HIDDEN: ValueType[Hidden] = one_of(*get_args(Hidden))
@@ -360,8 +362,8 @@ COMMAND_LINE: Final = (
         "Plan a long list with N processes (auto: one per processor, at most 8)", "check", "preview",
         "rehearse", "send", "drafts", default="auto"),
     # init
-    _only("kind", one_of(*get_args(StockTemplate)), "--template", "Which stock template to start from",
-        "init"),
+    _only("kind", one_of(*get_args(StockTemplate), LIST), "--template [NAME]",
+        "Which stock template to start from; without a name: what there is", "init"),
     _only("types", _TEXTS, "--type COLUMN=TYPE", "The type of a column, as in data.types", "init"),
     # which rows
     _only("rows", LABEL, "--rows 2-50,77",

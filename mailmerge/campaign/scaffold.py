@@ -45,6 +45,16 @@ _SUBJECTS: Mapping[StockTemplate, str] = {
     "event": "You are invited",
     "invoice": "Your invoice",
 }
+STOCK_TEMPLATES: Mapping[StockTemplate, str] = {
+    "plain": "a few lines of plain text, and nothing else",
+    "newsletter": "a picture, two stories, dates and short news; people can unsubscribe",
+    "announcement": "what changes, from when and why, with a box for what must not be missed",
+    "event": "a picture, when and where, a button to say yes, the programme",
+    "invoice": "the amount and its details, with the PDF of each row attached",
+}
+"""What each stock template is, in one line."""
+_UNSUBSCRIBING: frozenset[StockTemplate] = frozenset({"newsletter", "announcement", "event"})
+"""Those for many people, who can ask to get no more of them."""
 _FILLED = frozenset({".txt", ".html", ".md"})
 """Files of a stock template that are filled in; others are copied."""
 
@@ -115,7 +125,7 @@ def make_campaign(
         "subject_text": subject or _SUBJECTS[kind],
         "html": (templates_folder() / kind / "body.html").is_file(),
         "id_column": spelt[named],
-        "unsubscribing": ("newsletter", "announcement", "event"),
+        "unsubscribing": _UNSUBSCRIBING,
         "unsubscribe": f"mailto:{_address_of(sender)}?subject=unsubscribe",
         "open": "{{",
         "close": "}}",

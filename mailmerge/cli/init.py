@@ -15,7 +15,7 @@ import click
 from mailmerge.cli.options import options_of
 from mailmerge.cli.output import interactive, note, out
 from mailmerge.errors import CampaignFileError, ListError
-from mailmerge.options import StockTemplate
+from mailmerge.options import LIST, StockTemplate
 from mailmerge.suggest import Invocation, suggested
 from mailmerge.text import plural, width
 
@@ -38,12 +38,16 @@ _PATH = click.Path(path_type=Path)
 @click.command("init")
 @click.argument("folder", type=_PATH, default=Path("campaign"), required=False)
 @options_of("init")
-def init(*, folder: Path, kind: StockTemplate | None, **options: Any) -> int:
+def init(*, folder: Path, kind: Any, **options: Any) -> int:
     """Make FOLDER with campaign.toml, templates and your list, ready for `mailmerge check`.
 
     Your list is copied, and its columns are put into the templates. What is not given as an option is asked
-    for, if there is a terminal.
+    for, if there is a terminal. `mailmerge init --template` lists the templates to start from.
     """
+    if kind == LIST:
+        for line in _stock_templates():
+            out(line)
+        return 0
     from mailmerge.campaign.scaffold import make_campaign, sample_list
     from mailmerge.campaign.standard_input import MARK, passing
     from mailmerge.plan.cache import user_cache_folder
@@ -54,8 +58,7 @@ def init(*, folder: Path, kind: StockTemplate | None, **options: Any) -> int:
         if source is None:
             answer = click.prompt("Your list (Enter for a sample)", default="", show_default=False, err=True)
             source = Path(answer) if answer else None
-        choice = click.Choice(get_args(StockTemplate))
-        kind = kind or click.prompt("Template", type=choice, default="plain", err=True)
+        kind = kind or _ask_template()
         sender = sender or click.prompt("Sender", default="me@example.org", err=True)
         subject = subject or click.prompt("Subject", default="", show_default=False, err=True) or None
         if options["account"] is None:
@@ -79,6 +82,24 @@ def init(*, folder: Path, kind: StockTemplate | None, **options: Any) -> int:
         )
     _tell(made)
     return 0
+
+
+def _stock_templates() -> list[str]:
+    """Give a line for each stock template: its name, and what it is."""
+    from mailmerge.campaign.scaffold import STOCK_TEMPLATES
+
+    widest = max(map(len, STOCK_TEMPLATES))
+    return [f"{name:{widest}}  {line}" for name, line in STOCK_TEMPLATES.items()]
+
+
+def _ask_template() -> StockTemplate:
+    for line in _stock_templates():
+        note(f"  {line}")
+    choice = click.Choice(get_args(StockTemplate))
+    answer: StockTemplate = click.prompt(
+        "Template", type=choice, default="plain", err=True, show_choices=False
+    )
+    return answer
 
 
 def _types(given: Sequence[str]) -> dict[str, str] | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mailmerge.options import CAMPAIGN, every_option
+from mailmerge.options import CAMPAIGN, LIST, every_option
 from mailmerge.suggest import Invocation
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ def _click_option(option: Option) -> Callable[[Function], Function]:
     spellings = [flag] if "/--no-" in flag else flag.split("/")
     settings: dict[str, Any] = {"help": option.sentence, "metavar": metavar or None}
     settings |= _value_settings(option.type.schema)
+    if metavar.startswith("["):  # the value may be left out
+        settings |= {"is_flag": False, "flag_value": LIST}
     # What a file may say keeps its default for when no file says it.
     if option.section is None and not settings.get("multiple"):
         settings["default"] = option.default

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import tomllib
+from typing import get_args
 
 import openpyxl
 import pytest
 
+from mailmerge.options import StockTemplate
 from servers.command import CAMPAIGN, one_error, sample, statuses, typed
 from servers.mail import Received
 
@@ -48,6 +50,19 @@ def test_init_makes_a_campaign_that_runs(mailmerge, kind):
     ]
     assert [message["To"].addresses[0].display_name for message in received] == ["Müller; Jörg", "李娜"]
     assert all(str(message["From"]) == "Ich <ich@example.org>" for message in received)
+
+
+def test_the_stock_templates_are_listed(mailmerge):
+    """``--template`` without a name says in a line each what there is, and makes nothing."""
+    listed = mailmerge("init", "new", "--template")
+
+    assert listed.code == 0, listed
+    names = [line.split("  ")[0] for line in listed.out.splitlines()]
+    assert names == list(get_args(StockTemplate))
+    assert all(len(line) < 90 for line in listed.out.splitlines())
+    assert not (mailmerge.folder / "new").exists()
+    wrong = mailmerge("init", "new", "--template", "newsleter")
+    assert (wrong.code, "'newsletter'" in wrong.err) == (2, True), wrong
 
 
 def test_init_without_a_list(mailmerge):

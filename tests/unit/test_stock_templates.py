@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, get_args
+from pathlib import Path
+from typing import Any, get_args
 
 import lxml.html
 import pytest
@@ -11,9 +12,6 @@ import pytest
 from mailmerge.campaign.scaffold import templates_folder
 from mailmerge.options import StockTemplate
 from stock import first_message, page, stock_campaign
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 WITH_HTML = [kind for kind in get_args(StockTemplate) if kind != "plain"]
 NOT_IN_WORD = re.compile(r"flex|grid|float:|position:|background-image|url\(|calc\(|var\(|rem\b|vw\b|@import")
@@ -70,6 +68,20 @@ def test_both_parts_say_the_same(
     assert (
         ("unsubscribe" in text) is ("unsubscribe" in shown[kind]) is (message["List-Unsubscribe"] is not None)
     )
+
+
+@pytest.mark.parametrize("kind", get_args(StockTemplate))
+def test_check_finds_only_that_nobody_has_written_it_yet(kind: StockTemplate, tmp_path: Path) -> None:
+    """Each file of a template has text that check takes for what it is, and nothing else is to be said."""
+    found = stock_campaign(tmp_path / kind, kind).check()
+
+    told = [
+        (group.first.code, Path(str(group.first.place and group.first.place.path)).name)
+        for group in found.problems
+    ]
+    bodies = [path.name for path in (templates_folder() / kind).iterdir() if path.suffix != ".png"]
+    assert sorted(told) == sorted(("M210", name) for name in bodies)
+    assert found.ready == 2
 
 
 def test_nothing_is_sent_without_its_file() -> None:

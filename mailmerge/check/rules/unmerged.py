@@ -25,8 +25,10 @@ _COLUMNS = 8
 
 _FILLER = re.compile(
     r"lorem ipsum|dolor sit amet|\bTODO\b|\bFIXME\b|\bXXX+\b|write your message here"
-    r"|what it means for you: write it here|\[(?:your |insert )[^\]\n\0]{1,60}\]"
-    r"|in one sentence, what changes|a link that says where it leads|its street, its town"
+    r"|\[(?:your |insert )[^\]\n\0]{1,60}\]"
+    r"|a link that says where it leads|the headline of this month|one warm sentence that says"
+    r"|three or four sentences tell|what changes, in one line|one sentence says what|say here what people"
+    r"|a reason that is honest|the name of your event|what happens first|your street 1, your town"
     r"|(?:insert|add|put|type|enter) your (?:text|content|message|copy|headline|logo|address) here"
     r"|your (?:text|headline|heading|content|button text|logo|tagline|slogan) (?:goes )?here\b"
     r"|this is (?:a|your) (?:placeholder|sample|dummy|preheader) ?text|placeholder text\b"
