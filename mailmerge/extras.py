@@ -28,6 +28,11 @@ class Extra(NamedTuple):
 EXTRAS: Final[Mapping[str, Extra]] = {
     "dkim": Extra(("cryptography",), {}),
     "mjml": Extra(("mjml",), {"mjml-python": "mjml-python"}),
+    "pdf": Extra(
+        ("weasyprint", "pypdf", "cryptography"),
+        {"weasyprint": "WeasyPrint", "pydyf": "pydyf", "pypdf": "pypdf"},
+    ),
+    "typst": Extra(("typst", "pypdf", "cryptography"), {"typst": "Typst", "pypdf": "pypdf"}),
 }
 """By name. Those that only reach mailboxes, keyrings and old lists tell about themselves."""
 

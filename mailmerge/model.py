@@ -143,6 +143,8 @@ class Recipient(Struct, frozen=True, gc=False):
 
 
 Missing = Literal["error", "skip"]
+DocumentKind = Literal["html", "typst", "text"]
+"""What a file that is made for a row is made of: a page, a Typst template's data, or just its content."""
 """What a row is whose attachment does not exist: invalid, or a message without it."""
 
 
@@ -150,7 +152,7 @@ class AttachmentRule(Struct, frozen=True):
     """One ``[[attach]]`` table: which files each message gets."""
 
     path: str
-    """Template of a path or glob, relative to *base*."""
+    """Template of a path or glob, relative to *base*; empty: the file is made from *template*."""
     name: str | None = None
     """Template of the file name to show instead of the path's own."""
     base: Path = Path()
@@ -163,6 +165,19 @@ class AttachmentRule(Struct, frozen=True):
     """Whether files that only one row gets are read for whom they name."""
     place: Place | None = None
     """Where the rule is set, for messages."""
+    template: Path | None = None
+    """Of a file that is made for each row: HTML or Typst (a PDF), text or CSV."""
+    password: str | None = None
+    """Template of what opens the PDF."""
+
+
+class RenderedDocument(Struct, frozen=True):
+    """What a file is to be made of: all that it depends on in the row."""
+
+    kind: DocumentKind
+    content: str
+    """``html``: the page; ``typst``: the row as a JSON object; else what is in the file."""
+    password: str | None = None
 
 
 class RenderedAttachment(Struct, frozen=True):
@@ -180,6 +195,8 @@ class RenderedAttachment(Struct, frozen=True):
     """Whether the path is the same for every row."""
     row: int | None = None
     """The row that it came out for, where that need not be the first of its message."""
+    document: RenderedDocument | None = None
+    """What it is made of; *path* is then its own name."""
 
 
 class Rendered(Struct, frozen=True):

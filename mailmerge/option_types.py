@@ -40,6 +40,7 @@ from mailmerge.addresses import (
 )
 from mailmerge.text import did_you_mean, quoted
 from mailmerge.validation import (
+    FILE,
     FILLED_TEXT,
     LABEL,
     PLAIN,
@@ -249,6 +250,25 @@ def _read_template(value: object) -> Path | str:
     return Path(value)
 
 
+_DOCUMENTS = (".html", ".htm", ".typ", ".txt", ".csv", ".tsv")
+"""Suffixes of templates that a file is made from."""
+
+
+def _read_document(value: object) -> Path:
+    """Read the name of a template; refuse one that no file can be made from."""
+    path = FILE.read(value)
+    suffix = path.suffix.lower()
+    if suffix in _DOCUMENTS:
+        return path
+    hint = "write it as .html or .typ (both become a PDF), .txt or .csv"
+    if suffix == ".ics":
+        hint = 'an invitation is made by [message] calendar = { summary = "...", start = "...", ... }'
+    elif suffix == ".pdf":
+        hint = 'a PDF that is there already is attached by path = "..."'
+    message = f"names a template that no file can be made from: {quoted(path.name)}"
+    raise ValidationError(ValidationIssue(message, hint=hint))
+
+
 def _check_header_name(name: str) -> ValidationIssue | None:
     low = name.lower()
     if not re.match(_HEADER_NAME, name):
@@ -311,6 +331,7 @@ ENCODING = checked(LABEL, _check_encoding)
 TEMPLATE: ValueType[Path | str] = ValueType(
     "the name of a template's file", _read_template, {"type": "string", "pattern": r"\S", "format": "path"}
 )
+DOCUMENT: ValueType[Path] = ValueType(FILE.expected, _read_document, FILE.schema)
 _HEADER_TABLE = table_of(checked(TEXT, _check_header_text), _check_header_name)
 HEADERS = ValueType("a table", _read_headers, _HEADER_TABLE.schema, entries=_HEADER_TABLE.entries)
 UNSUBSCRIBE = checked(FILLED_TEXT, _check_unsubscribe)

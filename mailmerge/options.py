@@ -18,6 +18,7 @@ from mailmerge.option_types import (
     COMMAND,
     COPY_TO,
     DKIM,
+    DOCUMENT,
     ENCODING,
     HEADERS,
     HELO,
@@ -209,11 +210,17 @@ class MessageOptions(Section):
 
 
 class AttachOptions(Section):
-    """``[[attach]]``: a file for each row; may be repeated."""
+    """``[[attach]]``: a file for each row, found or made; may be repeated."""
 
     toml_section: ClassVar[str] = "attach"
 
-    path: str = option(FILLED_TEXT, "Template of a path or glob inside `base`", fact=True)
+    path: str = option(FILLED_TEXT, "Template of a path or glob inside `base`", default="",
+        default_help="the file is made from `template`", fact=True)
+    template: Path | None = option(DOCUMENT,
+        "A template that makes a file for each row: .html or .typ (PDF), .txt or .csv", default=None,
+        default_help="a file of `path` is attached", fact=True)
+    password: str | None = option(FILLED_TEXT, "Template of the password that opens the PDF", default=None,
+        default_help="none", fact=True)
     name: str | None = option(FILLED_TEXT, "Template of the name that the recipient sees", default=None,
         default_help="the file's own", fact=True)
     base: Path = option(PATH, "The folder that attachments may not leave", default=Path(),
@@ -497,8 +504,6 @@ PLANNED: Final[Mapping[str, str]] = {
     "message.preheader": "a preview line",
     "message.inline_css": "moving styles into the elements",
     "message.calendar": "invitations",
-    "attach.template": "an attachment made from a template",
-    "attach.password": "an attachment with a password",
     "send.at": "sending at a set time",
 }
 """Keys of later versions: they get an answer of their own instead of a guess at a misspelling."""

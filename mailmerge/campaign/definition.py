@@ -17,6 +17,7 @@ from mailmerge.campaign.standard_input import SHOWN, is_piped
 from mailmerge.errors import RowError, TemplateError
 from mailmerge.options import MessageOptions
 from mailmerge.output_folder import OutputFolder
+from mailmerge.plan.cache import PlanCache, PlanOwner
 from mailmerge.plan.composer import Composer, identity, recipe
 from mailmerge.recipients import is_failed_text, is_utf_8, open_list
 
@@ -69,6 +70,12 @@ class Definition(Struct, frozen=True):
 
         """
         return self.piped.path if self.piped else self.file.data.source
+
+    @property
+    def plan_cache(self) -> PlanCache:
+        """Its kept plans."""
+        workspace = self.workspace
+        return PlanCache(workspace.cache, PlanOwner(str(workspace.folder.resolve()), self.name))
 
     def shown(self, path: Path) -> str:
         """Name a list in messages."""
@@ -178,7 +185,8 @@ class Definition(Struct, frozen=True):
             TemplateError: with every problem in them.
 
         """
-        made = recipe(self.file_for(recipients), account, out=self.workspace.out)
+        documents = self.plan_cache.documents
+        made = recipe(self.file_for(recipients), account, out=self.workspace.out, documents=documents)
         composer = Composer(made, recipients.columns, list_name=recipients.shown).sent_by(account)
         recipients.reads(composer.renderer.used_names)
         return composer

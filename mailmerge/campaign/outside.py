@@ -99,6 +99,10 @@ def _read(
     if "attach" not in given:
         for number, rule in enumerate(file.attach):
             yield f"attach[{number}].base", rule.base, "the folder of attachments"
+        made = ((number, rule.template) for number, rule in enumerate(file.attach))
+        yield from (
+            (f"attach[{number}].template", path, "the template") for number, path in made if path is not None
+        )
     if environment.path is not None:
         yield "", environment.path, "the file of settings"
     yield "", file.path, "the campaign file"

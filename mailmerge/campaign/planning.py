@@ -24,7 +24,6 @@ from mailmerge.campaign.unsubscribing import unsubscribe_key
 from mailmerge.campaign.workspace import ledger_of
 from mailmerge.errors import LedgerError, ListError, MailmergeError, PlanDamaged
 from mailmerge.ledger.ledger import Ledger
-from mailmerge.plan.cache import PlanCache, PlanOwner
 from mailmerge.plan.composer import Composer, recipe
 from mailmerge.plan.earlier import DiffersError, EarlierPlan
 from mailmerge.plan.facts import Facts, premises
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from mailmerge.config.accounts import Account
     from mailmerge.ledger.reader import LedgerReader
     from mailmerge.options import Jobs
+    from mailmerge.plan.cache import PlanCache, PlanOwner
     from mailmerge.plan.path_log import LookedAtPaths
     from mailmerge.plan.store import PlanReader
     from mailmerge.recipients import RecipientList
@@ -92,7 +92,12 @@ class Planning:
         self._log = PathLog()
         self._source = None if definition.given_list is not None else self._look_at_list()
         self.composer = Composer(
-            recipe(definition.file_for(recipients), account, out=definition.workspace.out),
+            recipe(
+                definition.file_for(recipients),
+                account,
+                out=definition.workspace.out,
+                documents=plan_cache(definition).documents,
+            ),
             recipients.columns,
             list_name=recipients.shown,
             files=self._log,
@@ -107,7 +112,13 @@ class Planning:
         if definition.piped is not None:  # what was piped before is still there, and is another list
             rows += f"\n{definition.source}"
         key_id = unsubscribe_key(definition).id if self.composer.needs_key else ""
-        self._premises = premises(definition.file, sender=self.composer.sender, rows=rows, key_id=key_id)
+        self._premises = premises(
+            definition.file,
+            sender=self.composer.sender,
+            rows=rows,
+            key_id=key_id,
+            makers=self.composer.makers,
+        )
         self._changes: tuple[str, ...] = ()
         self._earlier: tuple[EarlierPlan, LookedAtPaths] | None = None
 
@@ -290,8 +301,7 @@ def _is_last_plan(owner: PlanOwner, name: str) -> bool:
 
 def plan_cache(definition: Definition) -> PlanCache:
     """Give the kept plans of a campaign."""
-    workspace = definition.workspace
-    return PlanCache(workspace.cache, PlanOwner(str(workspace.folder.resolve()), definition.name))
+    return definition.plan_cache
 
 
 def join_now(definition: Definition) -> Join:

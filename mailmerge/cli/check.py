@@ -20,6 +20,7 @@ from mailmerge.cli.plan_view import (
     show_facts,
     show_understanding,
 )
+from mailmerge.cli.progress import PlanningTime
 from mailmerge.errors import InputError
 from mailmerge.model import Severity
 from mailmerge.text import attachments, plural
@@ -50,7 +51,8 @@ def check(*, output_format: OutputFormat, as_json: bool, quiet: bool, verbose: b
     ca_file, jobs = options.pop("accounts_ca_file"), options.pop("jobs")
     try:
         campaign = load_campaign(options)
-        plan = campaign.check(online=online, jobs=jobs)
+        time_told = PlanningTime(quiet=quiet or form != "full")
+        plan = campaign.check(online=online, jobs=jobs, progress=time_told)
     except InputError as error:
         if form == "full":
             raise

@@ -147,7 +147,7 @@ class PreviewCommand:
         path = campaign.workspace.out / PAGE
         with RowCounter() as rows:
             try:
-                done = campaign.preview(path, self._request(), progress=rows.reached)
+                done = campaign.preview(path, self._request(), progress=rows)
             except FileError as error:
                 raise CampaignFileError(
                     error.message, code="C486", hint=error.hint or "--out DIR writes the page somewhere else"

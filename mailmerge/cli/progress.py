@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from mailmerge.cli.output import emit, note
 from mailmerge.model import Counts
 from mailmerge.report.summary import WORDS
+from mailmerge.text import duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -130,10 +131,37 @@ class Bar(_Shown):
             note(text)
 
 
-class RowCounter(_Shown):
+class PlanningTime:
+    """Says how long planning will take where files are made for rows; else planning is soon done.
+
+    Args:
+        quiet: say nothing.
+
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+
+    def __call__(self, rows: int) -> None:
+        """Be told that so many rows are done."""
+
+    def takes(self, seconds: float) -> None:
+        """Say that it will take so long."""
+        if not self._quiet:
+            note(
+                f"making the files takes about {duration(seconds)}; "
+                "Ctrl-C stops it, and the next command goes on from there"
+            )
+
+
+class RowCounter(_Shown, PlanningTime):
     """Shows how many rows were looked at: a bar on a terminal, elsewhere a line now and then."""
 
-    def reached(self, rows: int) -> None:
+    def __init__(self) -> None:
+        _Shown.__init__(self)
+        PlanningTime.__init__(self)
+
+    def __call__(self, rows: int) -> None:
         """Show that so many rows are done."""
         if self._bar is None and sys.stderr.isatty():
             from tqdm import tqdm

@@ -9,7 +9,7 @@ import click
 from mailmerge.cli.options import campaign_argument, load_campaign, options_of
 from mailmerge.cli.output import emit, interactive, note, out, require_person, show_diagnostics
 from mailmerge.cli.plan_view import clock_time, show_plan, show_plan_json
-from mailmerge.cli.progress import Bar, GracefulStop, StoppedError
+from mailmerge.cli.progress import Bar, GracefulStop, PlanningTime, StoppedError
 from mailmerge.cli.report_view import show_report
 from mailmerge.errors import AuthError
 from mailmerge.model import Status
@@ -60,6 +60,7 @@ def rehearse(*, as_json: bool, quiet: bool, verbose: bool, real_time: bool, **op
         rows=options.pop("rows"),
         limit=options.pop("limit"),
         wait=not real_time,
+        progress=PlanningTime(quiet=quiet or as_json),
         jobs=options.pop("jobs"),
         begun=stop.begin,
     )
@@ -223,6 +224,7 @@ class SendCommand:
         request = SendRequest(
             rows=self.rows,
             limit=self.limit,
+            progress=PlanningTime(quiet=self.quiet or self.as_json),
             jobs=self.jobs,
             dry_run=self.dry_run,
             wait=self.wait,

@@ -162,7 +162,7 @@ class _Builder:
 
     def _read_rules(self, value: object) -> None:
         if not isinstance(value, list) or not all(isinstance(table, dict) for table in value):
-            self._report("attach", "must be written as [[attach]] with a `path` in it", None)
+            self._report("attach", "must be written as [[attach]] with a `path` or `template` in it", None)
             return
         for number, table in enumerate(value):
             rule: _Values = {}
@@ -170,9 +170,22 @@ class _Builder:
             for key, entry in table.items():
                 self._read_key("attach", key, entry, f"{at}.{key}", into=rule)
             self.rules.append(rule)
-            if "path" not in table:
-                place = self.document.places.keys.get(at)
-                self.problems.add("C406", "`path` is missing in [[attach]]", place=place)
+            self._check_rule(at, table)
+
+    def _check_rule(self, at: str, table: Mapping[str, object]) -> None:
+        """Make sure that a rule says either where its files are, or what they are made from."""
+        keys = self.document.places.keys
+        if "path" not in table and "template" not in table:
+            self.problems.add("C406", "`path` or `template` is missing in [[attach]]", place=keys.get(at))
+        if "template" in table:
+            for key in ("path", "base", "missing", "shared"):
+                if key in table:
+                    message = f"`{at}.{key}` is about a file that is there, and `template` makes a new one"
+                    hint = "write two rules: one with path, one with template"
+                    self.problems.add("C405", message, hint, keys.get(f"{at}.{key}"))
+        if "password" in table and not str(table.get("template")).lower().endswith((".html", ".htm", ".typ")):
+            message = f"`{at}.password` is for a PDF that is made from a template"
+            self.problems.add("C405", message, place=keys.get(f"{at}.password"))
 
     def _read_key(
         self, section: str, key: str, value: object, name: str, into: _Values | None = None

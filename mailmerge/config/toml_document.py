@@ -215,6 +215,8 @@ def join_name(table: str, key: str) -> str:
 
 _PASSWORD_KEYS = frozenset(("password", "passwd", "passphrase", "smtp_password", "smtp_auth"))
 _NAMES_OF_COLUMNS = frozenset(("data.types",))
+_OF_ROWS = "attach.password"
+"""What opens the files of rows: each row's own cell, so it is not a secret of this file."""
 _WHERE_SECRETS_GO = "put it into SMTP_AUTH (environment or .env), or name a password_command in the account"
 _AT = r" \(at (?:line (\d+), column (\d+)|end of document)\)\Z"
 
@@ -286,25 +288,28 @@ class Document(Struct, frozen=True):
 
     def report_passwords(self, problems: TomlProblems, *, planned: Mapping[str, str]) -> None:
         """Note every key for a secret: campaigns are mailed around and kept under version control."""
-        for name in _names(self.tables):
+        for name, value in _entries(self.tables):
             table, _, key = name.rpartition(".")
             if key.lower() not in _PASSWORD_KEYS or table in _NAMES_OF_COLUMNS:
                 continue
-            if re.sub(r"\[\d+\]", "", name) not in planned:
+            plain = re.sub(r"\[\d+\]", "", name)
+            if plain == _OF_ROWS and "{" in str(value):
+                continue
+            if plain not in planned:
                 place = self.places.keys.get(name)
                 message = f"`{name}`: a secret does not belong in this file"
                 problems.add("C409", message, _WHERE_SECRETS_GO, place)
 
 
-def _names(tables: object, table: str = "") -> Iterator[str]:
+def _entries(tables: object, table: str = "") -> Iterator[tuple[str, object]]:
     if isinstance(tables, dict):
         for key, value in tables.items():
             name = f"{table}.{key}" if table else key
-            yield name
-            yield from _names(value, name)
+            yield name, value
+            yield from _entries(value, name)
     elif isinstance(tables, list):
         for number, value in enumerate(tables):
-            yield from _names(value, f"{table}[{number}]")
+            yield from _entries(value, f"{table}[{number}]")
 
 
 def read_document(path: Path) -> Document:

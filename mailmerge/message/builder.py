@@ -103,8 +103,15 @@ class MessageBuilder:
         self._own_fields: dict[str, tuple[str, bytes]] = {}
         """Each header's latest value: most never change."""
 
-    def freeze(self, rendered: Rendered, *, key: str) -> FrozenMessage:
+    def freeze(
+        self, rendered: Rendered, *, key: str, made: Mapping[int, tuple[str, str]] | None = None
+    ) -> FrozenMessage:
         """Build one message but for its Date, its Message-ID and the bytes of its files.
+
+        Args:
+            rendered: what the templates made of a row.
+            key: what the message stands for.
+            made: files that were made for this row, path and name, by the number of their rule.
 
         Raises:
             RowError: an attachment or image is missing or refused, a text cannot be encoded, or the result
@@ -113,7 +120,7 @@ class MessageBuilder:
         """
         parts: list[FilePart] = []
         try:
-            body = self._body(rendered, parts)
+            body = self._body(rendered, parts, made or {})
         except FileProblem as problem:
             row = problem.row or rendered.recipient.row
             raise RowError(
@@ -185,10 +192,12 @@ class MessageBuilder:
             self._own_fields[name] = (value, field)
         return field
 
-    def _body(self, rendered: Rendered, parts: list[FilePart]) -> list[bytes | int]:
+    def _body(
+        self, rendered: Rendered, parts: list[FilePart], made: Mapping[int, tuple[str, str]]
+    ) -> list[bytes | int]:
         """Return the MIME headers and the content, in pieces; a file is its number in *parts*, added here."""
         # Files of the body come first; whether there are any others is known before it is encoded.
-        attachments = self._attachments(rendered) if rendered.attachments else []
+        attachments = self._attachments(rendered, made) if rendered.attachments else []
         text = self._texts(rendered, parts)
         return self._skeleton.mixed(text, _numbered(attachments, parts)) if attachments else text
 
@@ -209,13 +218,17 @@ class MessageBuilder:
             return only
         return skeleton.alternative(text, html)
 
-    def _attachments(self, rendered: Rendered) -> list[FilePart]:
+    def _attachments(self, rendered: Rendered, made: Mapping[int, tuple[str, str]]) -> list[FilePart]:
         constants, files = self._constants, self._store.files
         before = files.looking_for(rendered.recipient.row)
         try:
             found = list(
                 chain.from_iterable(
-                    constants[name.rule] if name.rule in constants else self._files(name)
+                    constants[name.rule]
+                    if name.rule in constants
+                    else self._files(name)
+                    if name.document is None
+                    else [self._store.attachment(made[name.rule][0], clean_name(made[name.rule][1]))]
                     for name in rendered.attachments
                 )
             )

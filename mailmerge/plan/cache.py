@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ from msgspec import Struct
 
 from mailmerge import files, options
 from mailmerge.errors import FileError, PlanDamaged
+from mailmerge.plan.facts import Facts
 from mailmerge.plan.sqlite_store import MESSAGES_SUFFIX, SUFFIX, SqlitePlanReader, SqlitePlanWriter
 
 if TYPE_CHECKING:
@@ -34,7 +36,13 @@ if TYPE_CHECKING:
 UNUSED_DAYS = 14
 INPUT = "input"
 """The folder in it of lists that came from standard input; their names begin as those of their plans."""
+DOCUMENTS = "documents"
+"""The folder in it of files that were made for rows, a folder for each campaign."""
 _FILE = re.compile(r"([0-9a-f]{12}-[0-9a-f]{16}-[0-9a-f]{16})\.(?:plan|messages)\Z")
+_OWNER = re.compile(r"[0-9a-f]{12}\Z")
+_DOCUMENT = re.compile(r"[0-9a-f]{64}\.[a-z]+\Z")
+MOST_UNUSED = 1 << 30
+"""Octets of a campaign's made files that are in no plan of it any more, or not yet."""
 _OTHER_PLACE = "set MAILMERGE_CACHE_DIR to a folder that you may write to"
 
 
@@ -64,6 +72,11 @@ class PlanCache:
     def __init__(self, folder: Path, owner: PlanOwner) -> None:
         self.folder = folder
         self._owner = owner
+
+    @property
+    def documents(self) -> Path:
+        """The folder of files that were made for rows of this campaign."""
+        return self.folder / DOCUMENTS / self._owner.digest
 
     def path(self, name: str) -> Path:
         """Give the path of a plan's database, for people."""
@@ -159,9 +172,52 @@ class PlanCache:
             for name, facts in files.contents(self.folder / INPUT).items():
                 if facts.st_mtime < oldest and not name.startswith("."):
                     files.remove_unused(self.folder / INPUT / name)
+            self._sweep_documents(oldest)
+
+    def _sweep_documents(self, oldest: float) -> None:
+        """Remove files that were made for rows, are in no plan, and are too old or too many.
+
+        Another campaign's folder is only looked into when nothing was made for it for as long.
+        """
+        if (opened := files.existing(self.folder / DOCUMENTS)) is None:
+            return
+        with opened:
+            owners = {name: opened.look(name) for name in opened.names() if _OWNER.match(name)}
+        for owner, facts in owners.items():
+            if facts is None or (facts.st_mtime >= oldest and owner != self._owner.digest):
+                continue
+            folder = self.folder / DOCUMENTS / owner
+            files.sweep(folder)
+            found = {name: one for name, one in files.contents(folder).items() if _DOCUMENT.match(name)}
+            unused = sorted(
+                found.keys() - self._planned_documents(owner), key=lambda name: -found[name].st_mtime
+            )
+            room = MOST_UNUSED
+            for name in unused:
+                room -= found[name].st_size
+                if found[name].st_mtime < oldest or room < 0:
+                    files.remove_file(folder / name)
+
+    def _planned_documents(self, owner: str) -> set[str]:
+        """Give the names of the files that a campaign's plans have."""
+        names: set[str] = set()
+        inside = os.fsencode(self.folder / DOCUMENTS / owner) + os.sep.encode()
+        for name in files.contents(self.folder):
+            if not (name.startswith(f"{owner}-") and name.endswith(SUFFIX) and _FILE.match(name)):
+                continue
+            with (
+                contextlib.suppress(PlanDamaged),
+                SqlitePlanReader(self.folder / name.removesuffix(SUFFIX)) as plan,
+            ):
+                facts = Facts.decode(plan.facts)
+                paths = facts.looked_at.paths if facts else ()
+                names |= {
+                    os.fsdecode(one.path[len(inside) :]) for one in paths if one.path.startswith(inside)
+                }
+        return names
 
     def purge(self) -> None:
-        """Remove every plan of this campaign, whoever reads it, and its lists from standard input.
+        """Remove every plan of this campaign, whoever reads it, its lists from standard input, and its files.
 
         Raises:
             FileError: one cannot be removed.
@@ -169,6 +225,7 @@ class PlanCache:
         """
         for folder in (self.folder, self.folder / INPUT):
             files.clear(folder, re.compile(re.escape(self._owner.digest) + "-"), drafts=False)
+        files.clear(self.documents, re.compile(".*", re.DOTALL), drafts=False)
 
     def _is_named(self, place: str, in_use: Callable[[PlanOwner, str], bool]) -> bool:
         try:

@@ -15,6 +15,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from mailmerge.errors import CampaignFileError, PlanDamaged, RowError
+from mailmerge.extras import EXTRAS
 from mailmerge.file_system import FILE_SYSTEM, PrivateFiles
 from mailmerge.message import MessageBuilder, Thawer, message_id
 from mailmerge.message.dkim_keys import read_signatures
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from mailmerge.check.lint import Lint
     from mailmerge.config.accounts import Account
     from mailmerge.config.campaign_file import CampaignFile
+    from mailmerge.documents.maker import DocumentMaker
     from mailmerge.file_system import FileSystem
     from mailmerge.message.dkim import DkimSignatures
     from mailmerge.model import Columns, FrozenMessage, Message, Place, Rendered
@@ -47,15 +49,24 @@ class Recipe(Struct, frozen=True):
     """Files that get into no message, each with what messages call it."""
     own_folders: tuple[str, ...] = ()
     """Folders that nothing of gets into a message."""
+    documents: str = ""
+    """The folder where files are kept that are made for rows."""
 
 
-def recipe(file: CampaignFile, account: Account | None = None, *, out: Path | None = None) -> Recipe:
+def recipe(
+    file: CampaignFile,
+    account: Account | None = None,
+    *,
+    out: Path | None = None,
+    documents: Path | None = None,
+) -> Recipe:
     """Take from a campaign file what decides its messages.
 
     Args:
         file: what to send.
         account: who sends, for From where the campaign does not say it.
         out: where reports are written, if that is not the folder ``out``.
+        documents: where files are kept that are made for rows.
 
     Raises:
         CampaignFileError: there is no sender.
@@ -77,6 +88,7 @@ def recipe(file: CampaignFile, account: Account | None = None, *, out: Path | No
         tuple(sorted(file.check.ignore)),
         _own_files(file),
         tuple(sorted(map(str, folders))),
+        "" if documents is None else str(documents),
     )
 
 
@@ -132,9 +144,28 @@ class Composer:
         self.copies = bool(recipe.templates.cc or recipe.templates.bcc)
         """Whether messages go to others, too."""
         self._thawer = Thawer()
+        self.documents = self._maker(files)
+        """Makes files for rows; None: there is no rule for any."""
+        if self.documents is not None:
+            self.parts["documents"] = self.documents.digest
+            self.version = _digest(self.parts)
         if self._builder.files_digest:
             self.parts["files"] = self._builder.files_digest
             self.version = _digest(self.parts)
+
+    @property
+    def makers(self) -> dict[str, str]:
+        """The distributions of extras that it uses, by what they are called."""
+        used = self.documents.extras if self.documents is not None else ()
+        return {name: told for extra in used for name, told in EXTRAS[extra].distributions.items()}
+
+    def _maker(self, files: FileSystem) -> DocumentMaker | None:
+        if not any(rule.template is not None for rule in self._templates.attachments):
+            return None
+        from mailmerge.documents.maker import DocumentMaker
+
+        base, folder = self._templates.base, Path(self.recipe.documents)
+        return DocumentMaker(folder, self._templates.attachments, base, files, self._own)
 
     def _parts(self) -> dict[str, str]:
         message = self._templates
@@ -149,7 +180,17 @@ class Composer:
                 [message.headers, message.locale, *([message.unsubscribe] if message.unsubscribe else [])]
             ),
             "variables": _digest(dict(message.vars)),
-            "attachments": _digest([[rule.path, rule.name, rule.missing] for rule in message.attachments]),
+            "attachments": _digest(
+                [
+                    [
+                        rule.path,
+                        rule.name,
+                        rule.missing,
+                        *([rule.template.name, rule.password] if rule.template else ()),
+                    ]
+                    for rule in message.attachments
+                ]
+            ),
         }
 
     def marking_renderer(self) -> Renderer:
@@ -218,10 +259,11 @@ class Composer:
             key: what the message stands for, if not for the row.
 
         Raises:
-            RowError: an attachment is missing or not to be sent.
+            RowError: an attachment is missing, not to be sent, or cannot be made.
 
         """
-        return self._builder.freeze(rendered, key=identity(rendered) if key is None else key)
+        made = self.documents.make(rendered) if self.documents is not None else None
+        return self._builder.freeze(rendered, key=identity(rendered) if key is None else key, made=made)
 
     def planned(self, plan: PlanReader, row: PlanRow, *, keyed: bool) -> FrozenMessage:
         """Give the message of a planned row; where what is kept of it is damaged, make it once more.
@@ -336,7 +378,9 @@ def _templates(file: CampaignFile, sender: str) -> MessageTemplates:
                 base=rule.base,
                 missing=rule.missing,
                 shared=rule.shared,
-                place=file.places.get(f"attach[{index}].path"),
+                place=file.places.get(f"attach[{index}].{'template' if rule.template else 'path'}"),
+                template=rule.template,
+                password=rule.password,
             )
             for index, rule in enumerate(file.attach)
         ),
@@ -364,6 +408,7 @@ def _own_files(file: CampaignFile) -> dict[str, str]:
 def _private_files(recipe: Recipe) -> PrivateFiles:
     bodies = (recipe.templates.text, recipe.templates.html)
     paths = [str(body.path) for body in bodies if body is not None and body.path is not None]
+    paths += [str(rule.template) for rule in recipe.templates.attachments if rule.template is not None]
     return PrivateFiles(recipe.own_files, templates=paths, folders=recipe.own_folders)
 
 

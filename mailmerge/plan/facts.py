@@ -147,7 +147,14 @@ class Facts(Struct, frozen=True):
         return frozenset(found)
 
 
-def premises(file: CampaignFile, *, sender: str = "", rows: str = "", key_id: str = "") -> Premises:
+def premises(
+    file: CampaignFile,
+    *,
+    sender: str = "",
+    rows: str = "",
+    key_id: str = "",
+    makers: Mapping[str, str] | None = None,
+) -> Premises:
     """Collect what is known before a plan is made.
 
     Args:
@@ -155,6 +162,7 @@ def premises(file: CampaignFile, *, sender: str = "", rows: str = "", key_id: st
         sender: the account's, as it would be written in From; used where the campaign names none.
         rows: digest of rows that were handed in by a program.
         key_id: of the unsubscribe key, where messages have tokens.
+        makers: distributions that have a part in it besides those that always have, by what they are called.
 
     """
     return Premises(
@@ -163,7 +171,7 @@ def premises(file: CampaignFile, *, sender: str = "", rows: str = "", key_id: st
         options=_facts_of(file),
         sender="" if file.message.from_ else sender,
         rows=rows,
-        versions=_versions(),
+        versions=_versions({**_MAKERS, **(makers or {})}),
         unsubscribe_key=key_id,
     )
 
@@ -205,11 +213,11 @@ def _canonical(value: object) -> object:
     return {type(value).__name__: str(value)}
 
 
-def _versions() -> dict[str, str]:
-    found = {"mailmerge-kit": "", **installed_versions(_MAKERS)}
+def _versions(makers: Mapping[str, str]) -> dict[str, str]:
+    found = {"mailmerge-kit": "", **installed_versions(makers)}
     if not found["mailmerge-kit"]:
         found["mailmerge-kit"] = sources_version()
-    versions = {_MAKERS[name]: version for name, version in found.items()}
+    versions = {makers[name]: version for name, version in found.items()}
     return {"Python": sys.version.partition(" ")[0], **versions}
 
 

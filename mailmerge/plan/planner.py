@@ -29,6 +29,7 @@ from mailmerge.plan.rows import (
     RowMaker,
     SharedWork,
     Spool,
+    TellsTime,
     fault,
     other_rows,
     plan_row,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from mailmerge.addresses import Mailbox
+    from mailmerge.documents.maker import DocumentMaker
     from mailmerge.model import FrozenMessage, Recipient
     from mailmerge.plan.composer import Composer
     from mailmerge.plan.earlier import EarlierPlan, TakenRow
@@ -55,7 +57,13 @@ if TYPE_CHECKING:
 _PROGRESS_EVERY = 500
 _LOOK_EVERY = 100
 """Rows after which it is judged again whether others should help."""
+_LOOK_AFTER = 1.0
+"""Seconds after which it is judged all the same."""
 _COPIES_TOLD = 3
+_ROWS_TIMED = 50
+"""Rows whose files were made, after which it is known how long the others take."""
+_LONG = 4.0
+"""Seconds that are worth a word."""
 _JUDGED = 1000
 """Rows after which it can be judged how much room the plan needs."""
 
@@ -110,6 +118,8 @@ class Planner:
         self._rows = 0
         self._progress: Callable[[int], None] = lambda _rows: None
         self._measured: tuple[float, int] | None = None
+        self._making = composer.documents
+        """Makes the files of rows, until it was said how long that takes."""
         self._surveyed = Surveyed()
         self._spool: Spool
         self._grouping: Grouping | None = None
@@ -201,6 +211,8 @@ class Planner:
                 if others or self._composer.attaches:
                     self._note_more(row, frozen, superseded_by(recipient))
             self._count(writer, made.status, row.detail)
+            if self._making is not None:
+                self._tell_time(self._making)
             if self._jobs > 1 and writer.dictionary is not None and self._is_worth_workers():
                 self._make_together(writer, rows)
 
@@ -233,12 +245,22 @@ class Planner:
             self._note_more(row, frozen, (supersedes,) if supersedes else ())
         self._count(writer, row.status, row.detail)
 
+    def _tell_time(self, documents: DocumentMaker) -> None:
+        """Say, once, how long the files of the rest of the rows will take, where that is long."""
+        if documents.seconds < _LOOK_AFTER and documents.rows < _ROWS_TIMED:
+            return
+        self._making = None
+        left = documents.seconds / max(documents.rows, 1) * (self._spool.rows - self._rows) / self._jobs
+        told: object = self._progress
+        if left >= _LONG and isinstance(told, TellsTime):
+            told.takes(left)
+
     def _is_worth_workers(self) -> bool:
         """Tell whether so much is left to be made that starting workers pays."""
         now, done = time.monotonic(), self._rows
         self._measured = self._measured or (now, done)  # what came before is not what a row takes
         began, before = self._measured
-        if done == before or done % _LOOK_EVERY:
+        if done == before or (done % _LOOK_EVERY and now - began < _LOOK_AFTER):
             return False
         took = (now - began) / (done - before)
         return took * (self._spool.rows - done) >= self._worth

@@ -12,7 +12,7 @@ import contextlib
 import os
 from collections import deque
 from itertools import islice
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -43,6 +43,14 @@ else:
 
 NO_ADDRESS = "no address"
 """Why a row is skipped that has nobody to send to."""
+
+
+@runtime_checkable
+class TellsTime(Protocol):
+    """Who is told how many rows are planned, and also wants to know how long it will take."""
+
+    def takes(self, seconds: float) -> None:
+        """Be told, once, that making the files of the rows will take so long."""
 
 
 class MadeRow(Struct, frozen=True):

@@ -10,6 +10,7 @@ from jinja2 import Template, TemplateSyntaxError, nodes
 from mailmerge.errors import TemplateError
 from mailmerge.file_system import FILE_SYSTEM
 from mailmerge.model import Diagnostic, Place
+from mailmerge.render.delimited import printed_in_field
 from mailmerge.render.environments import (
     FolderLoader,
     TemplateKind,
@@ -114,15 +115,19 @@ class Compiler:
         self.written: set[str] = set()
         """Those of them whose displayed text may be written."""
         self._base = templates.base
+        self._columns = columns
         loader = FolderLoader(templates.base, _shown_base(templates), self.sources, files, own)
         self._environments, self._checks = {}, {}
+        tables = any(rule.template is not None for rule in templates.attachments)
         for kind in get_args(TemplateKind):
+            if kind == "field" and not tables:
+                continue
             environment = make_environment(
                 kind,
                 loader=loader,
                 filters=self.filters.table(),
                 variables=templates.vars,
-                finalize=finalize,
+                finalize=printed_in_field if kind == "field" else finalize,
             )
             self._environments[kind] = environment
             shown = (URL,) if templates.unsubscribe and kind in {"text", "html"} else ()
@@ -147,6 +152,16 @@ class Compiler:
         if part.path is None:
             self.sources.add(part.name, part.source or "")
             return self._compile(part.name, part.source or "", kind)
+        return self._compile(*self.load(part), kind)
+
+    def load(self, part: TemplateSource) -> tuple[str, str]:
+        """Read a template's file, and give the name that it is known by, and its text.
+
+        Raises:
+            TemplateError: it cannot be read, or is not UTF-8.
+
+        """
+        assert part.path is not None
         try:
             text = decode(self._files.read(part.path), part.name)
         except OSError as error:
@@ -163,7 +178,13 @@ class Compiler:
         except ValueError:
             name = part.name
         self.sources.add(name, text, part.name)
-        return self._compile(name, text, kind)
+        return name, text
+
+    def note_used(self, words: set[str], texts: set[str]) -> None:
+        """Note what a template that is no Jinja template calls columns by: their names, or their headings."""
+        used = words.intersection(self._columns.names) | (words | texts).intersection(self._columns.headings)
+        self.names |= used
+        self.written |= used
 
     def _compile(
         self, name: str, source: str, kind: TemplateKind, more: frozenset[str] = frozenset()

@@ -1,6 +1,7 @@
 """The Jinja2 environments: ``text`` escapes nothing, ``html`` everything, whatever a file is called.
 
-Two more are ``text`` with values trimmed: ``line`` for headers, ``path`` for attachments' paths. All are
+Two more are ``text`` with values trimmed: ``line`` for headers, ``path`` for attachments' paths; ``field`` is
+for CSV files that are made (`mailmerge.render.delimited`). All are
 sandboxed (campaign folders are shared between people), strict about unknown names, and load templates from
 the template folder only.
 """
@@ -340,7 +341,7 @@ def decode(data: bytes, shown: str) -> str:
         ) from None
 
 
-TemplateKind = Literal["text", "html", "line", "path"]
+TemplateKind = Literal["text", "html", "line", "path", "field"]
 
 
 def make_environment(

@@ -13,6 +13,7 @@ from mailmerge.errors import NoAddressError
 from mailmerge.file_system import FILE_SYSTEM
 from mailmerge.model import Rendered, RenderedAttachment
 from mailmerge.render.compiler import Compiled, Compiler
+from mailmerge.render.documents import DocumentTemplate
 from mailmerge.render.environments import EMPTY
 from mailmerge.render.failures import failure, row_error
 from mailmerge.render.mailboxes import MailboxTemplate, clean, one_line
@@ -91,11 +92,18 @@ class Renderer:
             compiler.option(f"attach[{index}].path", rule.path, "path")
             for index, rule in enumerate(templates.attachments)
         ]
+        self._documents = {
+            index: DocumentTemplate(compiler, index, rule)
+            for index, rule in enumerate(templates.attachments)
+            if rule.template is not None
+        }
         of_row = {*columns.names, *columns.headings, "row", "rows"}
         self._attachments = tuple(
             (
                 path,
-                compiler.option(f"attach[{index}].name", rule.name) if rule.name else None,
+                compiler.option(f"attach[{index}].name", rule.name)
+                if rule.name and index not in self._documents
+                else None,
                 of_row.isdisjoint(path.names) and not path.reached,
             )
             for index, (path, rule) in enumerate(zip(paths, templates.attachments, strict=True))
@@ -223,7 +231,9 @@ class Renderer:
         """The attachment of each rule that is the same for every row, else None."""
         return tuple(
             RenderedAttachment(rule, path.constant, name.constant if name else None, fixed=fixed)
-            if path.constant is not None and (name is None or name.constant is not None)
+            if path.constant is not None
+            and (name is None or name.constant is not None)
+            and rule not in self._documents
             else None
             for rule, (path, name, fixed) in enumerate(self._attachments)
         )
@@ -289,7 +299,9 @@ class Renderer:
             return self._named_by_each(variables, recipient)
         return tuple(
             [
-                _attachment(rule, path, name, variables, recipient, fixed=fixed)
+                self._documents[rule].render(variables, recipient)
+                if rule in self._documents
+                else _attachment(rule, path, name, variables, recipient, fixed=fixed)
                 for rule, (path, name, fixed) in enumerate(self._attachments)
             ]
         )
@@ -297,12 +309,16 @@ class Renderer:
     def _named_by_each(
         self, variables: dict[str, Any], recipient: Recipient
     ) -> tuple[RenderedAttachment, ...]:
-        """Name the files of all rows of a message, what several of them name once."""
+        """Name the files of all rows of a message, what several of them name once; one is made for all."""
         found: dict[RenderedAttachment, RenderedAttachment] = {}
         alone = replace(recipient, others=())
         every = [alone, *(other for _, other in recipient.others)]
         seen = [{**variables, **self._own_variables(one), "rows": variables["rows"]} for one in every]
         for rule, (path, name, fixed) in enumerate(self._attachments):
+            if rule in self._documents:  # one for the message, which has all of them in `rows`
+                made = self._documents[rule].render(variables, recipient)
+                found[made] = made
+                continue
             for one, own in zip(every, seen, strict=True):
                 try:
                     named = _attachment(rule, path, name, own, one, fixed=fixed)

@@ -1,0 +1,240 @@
+"""The maker of a campaign's documents: one file for each thing that a row's template says, made once.
+
+A file is called by the digest of all that it is made of: what the template said of the row, the files that it
+shows, the password, and the versions of what makes it. So the same row has the same file over all plans, one
+that a killed plan made is there for the next, and nothing has to be remembered. What a page shows is known
+only when it was made: beside its file lies a list of what that was, with digests.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import time
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from mailmerge import extras, files
+from mailmerge.errors import AttachmentError, FileError, RowError
+from mailmerge.message.attachments import FileStore
+from mailmerge.message.file_search import FileProblem
+from mailmerge.version import installed_versions
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from mailmerge.file_system import FileSystem, PrivateFiles
+    from mailmerge.folders import Folder
+    from mailmerge.model import AttachmentRule, Place, Rendered, RenderedDocument
+
+_FORMAT = "1"
+"""Of what is made here: another one where the same template would make another file."""
+_LARGEST_LIST = 1 << 20
+_EXTRAS = {".html": "pdf", ".htm": "pdf", ".typ": "typst"}
+_SHOWN = ".shown"
+"""What the name of the list of a page's files ends with."""
+
+
+class MadeFile(NamedTuple):
+    """A file that was made for a row."""
+
+    path: str
+    name: str
+    """As the message shows it."""
+
+
+class DocumentError(Exception):
+    """A document cannot be made of this row."""
+
+    def __init__(self, message: str, hint: str | None = None, place: Place | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.place = place
+
+
+class Material(Protocol):
+    """The files that a document may show: those of the campaign's folder, and none that are private."""
+
+    def find(self, name: str) -> tuple[str, str] | None:
+        """Give path and SHA-256 of the file that is called so in the campaign's folder; None: there is none.
+
+        Raises:
+            FileProblem: nothing of ours shows this file.
+
+        """
+
+
+class DocumentMaker:
+    """Makes the documents of one campaign.
+
+    Args:
+        folder: where they are kept; made when the first one is.
+        rules: the campaign's ``[[attach]]`` tables.
+        base: the campaign's folder, which nothing outside of is shown.
+        files: how its files are looked at.
+        own: which of them nothing shows.
+
+    Raises:
+        CampaignFileError: an extra is not installed (X902).
+        AttachmentError: a template shows a file that cannot be shown, or would not be the same each time.
+
+    """
+
+    def __init__(
+        self, folder: Path, rules: Sequence[AttachmentRule], base: Path, files: FileSystem, own: PrivateFiles
+    ) -> None:
+        self._folder_path = folder
+        self._folder: Folder | None = None
+        self._base = base
+        self._store = FileStore(files, own)
+        self._rules = rules
+        self.extras = tuple(
+            dict.fromkeys(
+                _EXTRAS[suffix]
+                for rule in rules
+                if rule.template is not None and (suffix := rule.template.suffix.lower()) in _EXTRAS
+            )
+        )
+        """The extras that it needs."""
+        for rule in rules:
+            name = _EXTRAS.get(rule.template.suffix.lower()) if rule.template is not None else None
+            if name is not None:
+                kind = "PDF files made from HTML" if name == "pdf" else "PDF files made by Typst"
+                extras.require(name, kind, place=rule.place)
+        used = {one: told for name in self.extras for one, told in extras.EXTRAS[name].distributions.items()}
+        self._versions = json.dumps([_FORMAT, installed_versions(used)])
+        self._typesetters = {}
+        for index, rule in enumerate(rules):
+            if rule.template is not None and rule.template.suffix.lower() == ".typ":
+                from mailmerge.documents.typesetting import Typesetter
+
+                try:
+                    self._typesetters[index] = Typesetter(rule.template, base, self)
+                except (DocumentError, FileProblem) as error:
+                    place = getattr(error, "place", None) or rule.place
+                    raise AttachmentError(error.message, code="A351", hint=error.hint, place=place) from None
+        self.digest = _digest(*(setter.digest for setter in self._typesetters.values()))
+        """Changes with the files that Typst templates show."""
+        self.seconds = 0.0
+        """How long making has taken so far."""
+        self.rows = 0
+        """For how many rows it has made files, not found them."""
+
+    def find(self, name: str) -> tuple[str, str] | None:
+        """Give path and SHA-256 of a file of the campaign's folder, see `Material`."""
+        looked_for = self._store.files.looking_for(None)  # every row may show it
+        try:
+            found = self._store.search.find(self._base, name, "skip", literal=True)
+            if len(found) != 1:
+                return None
+            return found[0], self._store.attachment(found[0], name).file.sha256
+        finally:
+            self._store.files.looking_for(looked_for)
+
+    def make(self, rendered: Rendered) -> dict[int, MadeFile]:
+        """Make the files of a row, or find those that were made before; by the number of their rule.
+
+        Raises:
+            RowError: the row's data cannot become a document.
+            CampaignFileError: what makes them cannot be used on this machine (X902).
+            FileError: they cannot be kept.
+
+        """
+        made, before = {}, self.seconds
+        for attachment in rendered.attachments:
+            if attachment.document is None:
+                continue
+            try:
+                path = self._made(attachment.rule, attachment.document, attachment.path)
+            except (DocumentError, FileProblem) as error:
+                raise RowError(
+                    f"{attachment.path} cannot be made: {error.message}",
+                    code="A351",
+                    hint=error.hint,
+                    place=error.place or self._rules[attachment.rule].place,
+                    row=rendered.recipient.row,
+                ) from None
+            made[attachment.rule] = MadeFile(str(path), attachment.path)
+        self.rows += self.seconds > before
+        return made
+
+    def _made(self, rule: int, document: RenderedDocument, name: str) -> Path:
+        setter = self._typesetters.get(rule)
+        said = (document.kind, document.content, document.password or "")
+        digest = _digest(self._versions, setter.digest if setter else "", *said)
+        suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
+        folder = self._open()
+        if document.kind == "html":
+            return self._made_page(folder, document, digest)
+        if not _has(folder, digest + suffix):
+            began = time.monotonic()
+            if setter is not None:
+                content = _locked(setter.pdf(document.content), document)
+            else:
+                content = document.content.encode("utf-8", "replace")
+            self._keep(folder, digest + suffix, content, began)
+        return folder.path / (digest + suffix)
+
+    def _made_page(self, folder: Folder, document: RenderedDocument, digest: str) -> Path:
+        """Make a PDF of a page: it is the same only where all files that it shows are."""
+        with contextlib.suppress(ValueError):
+            shown = json.loads(folder.content(digest + _SHOWN, _LARGEST_LIST) or b"null")
+            if isinstance(shown, dict) and all(self._is_same(one, sha) for one, sha in shown.items()):
+                name = f"{_digest(digest, json.dumps(shown, sort_keys=True))}.pdf"
+                if _has(folder, name):
+                    return folder.path / name
+        from mailmerge.documents.pages import pdf_of_page
+
+        began = time.monotonic()
+        content, shown = pdf_of_page(document.content, self._base, self, bytes.fromhex(digest[:32]))
+        name = f"{_digest(digest, json.dumps(shown, sort_keys=True))}.pdf"
+        self._keep(folder, name, _locked(content, document), began)
+        self._keep(folder, digest + _SHOWN, json.dumps(shown, sort_keys=True).encode(), None)
+        return folder.path / name
+
+    def _is_same(self, name: str, sha256: str) -> bool:
+        try:
+            found = self.find(name)
+        except FileProblem:
+            return False
+        return found is not None and found[1] == sha256
+
+    def _keep(self, folder: Folder, name: str, content: bytes, began: float | None) -> None:
+        with folder.replacing(name) as stream:
+            stream.write(content)
+        if began is not None:
+            self.seconds += time.monotonic() - began
+
+    def _open(self) -> Folder:
+        if self._folder is None:
+            try:
+                self._folder = files.folder(self._folder_path)
+            except FileError as error:
+                error.hint = error.hint or "set MAILMERGE_CACHE_DIR to a folder that you may write to"
+                raise
+        return self._folder
+
+
+def _has(folder: Folder, name: str) -> bool:
+    """Tell whether a file was made; a power cut can have left an empty one."""
+    found = folder.look(name)
+    return found is not None and found.st_size > 0
+
+
+def _locked(content: bytes, document: RenderedDocument) -> bytes:
+    if document.password is None:
+        return content
+    from mailmerge.documents.passwords import locked
+
+    return locked(content, document.password)
+
+
+def _digest(*texts: str) -> str:
+    sha = hashlib.sha256()
+    for text in texts:
+        data = text.encode("utf-8", "surrogatepass")
+        sha.update(b"%d:%b" % (len(data), data))
+    return sha.hexdigest()

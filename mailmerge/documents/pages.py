@@ -1,0 +1,128 @@
+"""HTML to PDF, by WeasyPrint: the same page is the same file.
+
+Nothing is fetched: a page shows files of the campaign's folder that its template names, as a message does,
+and what else it names is an error, since a receipt without its logo or its style is not what was meant.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from mailmerge.documents.maker import DocumentError, Material
+from mailmerge.errors import CampaignFileError
+from mailmerge.message.file_search import FileProblem
+from mailmerge.text import quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_TYPES = {
+    ".css": "text/css",
+    ".gif": "image/gif",
+    ".jpeg": "image/jpeg",
+    ".jpg": "image/jpeg",
+    ".otf": "font/otf",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+    ".ttf": "font/ttf",
+    ".webp": "image/webp",
+    ".woff": "font/woff",
+    ".woff2": "font/woff2",
+}
+"""What a page may show, whatever a cell names."""
+
+
+def pdf_of_page(page: str, base: Path, material: Material, identifier: bytes) -> tuple[bytes, dict[str, str]]:
+    """Make a PDF.
+
+    Args:
+        page: HTML.
+        base: the campaign's folder, where relative addresses begin.
+        material: the files in it.
+        identifier: what the PDF is known by; 16 octets.
+
+    Returns:
+        The PDF, and the files that it shows, each with its SHA-256.
+
+    Raises:
+        DocumentError: it shows something that is not to be had.
+        CampaignFileError: WeasyPrint does not find Pango (X902).
+
+    """
+    weasyprint = _weasyprint()
+    shown: dict[str, str] = {}
+    root = os.path.realpath(base)
+
+    def fetch(url: str) -> tuple[bytes, str]:
+        name = _name_in(url, root)
+        try:
+            found = material.find(name)
+        except FileProblem as problem:
+            raise DocumentError(f"the page shows {quoted(name)}: {problem.message}", problem.hint) from None
+        kind = _TYPES.get(os.path.splitext(name)[1].lower())  # noqa: PTH122
+        if found is None:
+            hint = "its path is relative to the campaign's folder; correct it, or copy the file there"
+            raise DocumentError(f"the page shows {quoted(name)}, and there is no such file", hint)
+        if kind is None:
+            hint = "pages show images (PNG, JPEG, GIF, WebP, SVG), styles (CSS) and fonts"
+            raise DocumentError(f"the page shows {quoted(name)}, which is none of these", hint)
+        shown[name] = found[1]
+        return Path(found[0]).read_bytes(), kind
+
+    try:
+        document = weasyprint.HTML(
+            string=page, base_url=Path(root).as_uri() + "/", url_fetcher=_fetcher(fetch)
+        )
+        return document.write_pdf(pdf_identifier=identifier), shown
+    except DocumentError:
+        raise
+    except (ValueError, TypeError, ArithmeticError, LookupError, AttributeError, OSError) as error:
+        # Its own errors: a page can be too odd for it, and no row may stop the others.
+        raise DocumentError(f"WeasyPrint cannot lay it out ({type(error).__name__}: {error})") from error
+
+
+def _name_in(url: str, root: str) -> str:
+    """Give the name in the campaign's folder of what a page refers to."""
+    parts = urlsplit(url)
+    path = unquote(parts.path)
+    inside = root.rstrip("/") + "/"
+    if parts.scheme == "file" and not parts.netloc and path.startswith(inside):
+        return path[len(inside) :]
+    hint = "copy it into the campaign's folder and name it there; nothing is fetched"
+    raise DocumentError(f"the page shows {quoted(url)}, which is not a file of the campaign's folder", hint)
+
+
+def _fetcher(fetch: Callable[[str], tuple[bytes, str]]) -> Any:
+    from io import BytesIO
+
+    from weasyprint.urls import FatalURLFetchingError, URLFetcher, URLFetcherResponse
+
+    class _Refused(DocumentError, FatalURLFetchingError):  # type: ignore[misc]
+        """Ends the making of a page: WeasyPrint goes on without what it cannot fetch."""
+
+    class Fetcher(URLFetcher):  # type: ignore[misc]
+        def fetch(self, url: str, headers: Any = None) -> Any:
+            del headers
+            try:
+                content, kind = fetch(url)
+            except DocumentError as error:
+                raise _Refused(error.message, error.hint, error.place) from None
+            return URLFetcherResponse(url, BytesIO(content), {"Content-Type": kind})
+
+    return Fetcher()
+
+
+def _weasyprint() -> Any:
+    try:
+        import weasyprint
+    except (OSError, ImportError) as error:
+        raise CampaignFileError(
+            f"PDF files made from HTML need Pango, which WeasyPrint does not find: {str(error).splitlines()[0]}",
+            code="X902",
+            hint="install it: sudo apt install libpango-1.0-0 libpangoft2-1.0-0 (Debian, Ubuntu), "
+            "sudo dnf install pango (Fedora), brew install pango (macOS)",
+        ) from error
+    return weasyprint

@@ -1,0 +1,112 @@
+"""Cells in a CSV file that a template writes: whatever they contain, each stays one field, and only data.
+
+The template says where fields begin and end; a value says what is in one. While it runs, values stand between
+two marks. Afterwards the fields are read as the template's own text has them, and one with a value in it is
+quoted if it has to be: the author writes ``{{ name }},{{ amount }}``, with or without quotes.
+
+A spreadsheet takes a cell that begins with ``=``, ``+``, ``-`` or ``@`` for a formula, which can fetch from
+the web or start programs (OWASP, "CSV Injection"). Such a value gets an apostrophe in front, as a person
+would type it, unless it looks like a number or a telephone number: -5 and +49 30 1234 stay what they are.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+
+from mailmerge.render.environments import END, START, printed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_FORMULA = re.compile("[=+\\-@\t\r\uff1d\uff0b\uff0d\uff20]")
+"""What begins a formula; also in the wide form that Excel takes for the same in East Asia."""
+_HARMLESS = re.compile(r"[+-]?[\d .,()/-]*%?\Z")
+_SPECIAL = re.compile('[",;\t|\r\n]')
+_PIECES = re.compile(f"({START}[^{START}{END}]*{END})")
+_SEPARATORS = ",;\t|"
+
+
+def printed_in_field(value: Any) -> str:
+    """Print *value* between the marks; a macro's output, which has them already, stays as it is."""
+    text = str(printed(value))
+    return text if START in text else f"{START}{text}{END}"
+
+
+def quoted_fields(text: str) -> str:
+    """Give what is in the file: lines end with CRLF, and values are quoted where they have to be.
+
+    Args:
+        text: what the template gave, values between the marks.
+
+    """
+    first = _PIECES.sub("", text).lstrip().partition("\n")[0]
+    separator = max(_SEPARATORS, key=first.count)
+    return "".join(_written(text, separator))
+
+
+class _Field(Struct):
+    """A field that is being read."""
+
+    raw: str = ""
+    """As the template has it."""
+    content: str = ""
+    valued: bool = False
+    """Whether there is a value in it."""
+    leading: bool = False
+    """Whether a value begins it."""
+    opened: bool = False
+    """Whether it began with a quote."""
+    quoted: bool = False
+    """Whether what follows is between quotes."""
+    closing: bool = False
+    """Whether the latest quote may be the first of two, which stand for one."""
+
+    def add_value(self, text: str) -> None:
+        self.leading = self.leading or not self.content.strip()
+        self.content += text
+        self.valued = True
+        self.closing = False
+
+    def add(self, char: str) -> None:
+        self.raw += char
+        if char != '"':
+            self.content += char
+            self.closing = False
+        elif self.quoted:
+            self.quoted, self.closing = False, True
+        elif self.closing:
+            self.content += char
+            self.quoted, self.closing = True, False
+        elif self.valued or self.content.strip():
+            self.content += char
+        else:
+            self.content, self.opened, self.quoted = "", True, True
+
+    def written(self) -> str:
+        if not self.valued:
+            return self.raw
+        text = self.content
+        if self.leading and _FORMULA.match(text.lstrip(" ")) and not _HARMLESS.match(text):
+            text = f"'{text}"
+        if self.opened or _SPECIAL.search(text):
+            return '"' + text.replace('"', '""') + '"'
+        return text
+
+
+def _written(text: str, separator: str) -> Iterator[str]:
+    field = _Field()
+    for piece in _PIECES.split(text):
+        if piece.startswith(START):
+            field.add_value(piece[1:-1])
+            continue
+        for char in piece.replace("\r\n", "\n").replace("\r", "\n"):
+            if char not in {separator, "\n"} or field.quoted:
+                field.add(char)
+                continue
+            yield field.written()
+            yield "\r\n" if char == "\n" else char
+            field = _Field()
+    yield field.written()
