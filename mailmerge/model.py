@@ -143,8 +143,6 @@ class Recipient(Struct, frozen=True, gc=False):
 
 
 Missing = Literal["error", "skip"]
-DocumentKind = Literal["html", "typst", "text"]
-"""What a file that is made for a row is made of: a page, a Typst template's data, or just its content."""
 """What a row is whose attachment does not exist: invalid, or a message without it."""
 
 
@@ -166,17 +164,16 @@ class AttachmentRule(Struct, frozen=True):
     place: Place | None = None
     """Where the rule is set, for messages."""
     template: Path | None = None
-    """Of a file that is made for each row: HTML or Typst (a PDF), text or CSV."""
+    """What a file is made from for each row."""
     password: str | None = None
-    """Template of what opens the PDF."""
 
 
 class RenderedDocument(Struct, frozen=True):
     """What a file is to be made of: all that it depends on in the row."""
 
-    kind: DocumentKind
+    kind: Literal["html", "typst", "text"]
     content: str
-    """``html``: the page; ``typst``: the row as a JSON object; else what is in the file."""
+    """The page, the row as a JSON object for Typst, or what is in the file."""
     password: str | None = None
 
 
@@ -196,7 +193,7 @@ class RenderedAttachment(Struct, frozen=True):
     row: int | None = None
     """The row that it came out for, where that need not be the first of its message."""
     document: RenderedDocument | None = None
-    """What it is made of; *path* is then its own name."""
+    """What it is made of; *path* is its name then."""
 
 
 class Rendered(Struct, frozen=True):

@@ -9,13 +9,13 @@ only when it was made: beside its file lies a list of what that was, with digest
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import time
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from mailmerge import extras, files
+from mailmerge.documents.material import DocumentError, digest_of
 from mailmerge.errors import AttachmentError, FileError, RowError
 from mailmerge.message.attachments import FileStore
 from mailmerge.message.file_search import FileProblem
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from mailmerge.file_system import FileSystem, PrivateFiles
     from mailmerge.folders import Folder
-    from mailmerge.model import AttachmentRule, Place, Rendered, RenderedDocument
+    from mailmerge.model import AttachmentRule, Rendered, RenderedDocument
 
 _FORMAT = "1"
 """Of what is made here: another one where the same template would make another file."""
@@ -43,28 +43,6 @@ class MadeFile(NamedTuple):
     path: str
     name: str
     """As the message shows it."""
-
-
-class DocumentError(Exception):
-    """A document cannot be made of this row."""
-
-    def __init__(self, message: str, hint: str | None = None, place: Place | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
-        self.place = place
-
-
-class Material(Protocol):
-    """The files that a document may show: those of the campaign's folder, and none that are private."""
-
-    def find(self, name: str) -> tuple[str, str] | None:
-        """Give path and SHA-256 of the file that is called so in the campaign's folder; None: there is none.
-
-        Raises:
-            FileProblem: nothing of ours shows this file.
-
-        """
 
 
 class DocumentMaker:
@@ -113,10 +91,10 @@ class DocumentMaker:
 
                 try:
                     self._typesetters[index] = Typesetter(rule.template, base, self)
-                except (DocumentError, FileProblem) as error:
-                    place = getattr(error, "place", None) or rule.place
+                except DocumentError as error:
+                    place = error.place or rule.place
                     raise AttachmentError(error.message, code="A351", hint=error.hint, place=place) from None
-        self.digest = _digest(*(setter.digest for setter in self._typesetters.values()))
+        self.digest = digest_of(*(setter.digest for setter in self._typesetters.values()))
         """Changes with the files that Typst templates show."""
         self.seconds = 0.0
         """How long making has taken so far."""
@@ -164,7 +142,7 @@ class DocumentMaker:
     def _made(self, rule: int, document: RenderedDocument, name: str) -> Path:
         setter = self._typesetters.get(rule)
         said = (document.kind, document.content, document.password or "")
-        digest = _digest(self._versions, setter.digest if setter else "", *said)
+        digest = digest_of(self._versions, setter.digest if setter else "", *said)
         suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
         folder = self._open()
         if document.kind == "html":
@@ -183,14 +161,14 @@ class DocumentMaker:
         with contextlib.suppress(ValueError):
             shown = json.loads(folder.content(digest + _SHOWN, _LARGEST_LIST) or b"null")
             if isinstance(shown, dict) and all(self._is_same(one, sha) for one, sha in shown.items()):
-                name = f"{_digest(digest, json.dumps(shown, sort_keys=True))}.pdf"
+                name = f"{digest_of(digest, json.dumps(shown, sort_keys=True))}.pdf"
                 if _has(folder, name):
                     return folder.path / name
         from mailmerge.documents.pages import pdf_of_page
 
         began = time.monotonic()
         content, shown = pdf_of_page(document.content, self._base, self, bytes.fromhex(digest[:32]))
-        name = f"{_digest(digest, json.dumps(shown, sort_keys=True))}.pdf"
+        name = f"{digest_of(digest, json.dumps(shown, sort_keys=True))}.pdf"
         self._keep(folder, name, _locked(content, document), began)
         self._keep(folder, digest + _SHOWN, json.dumps(shown, sort_keys=True).encode(), None)
         return folder.path / name
@@ -230,11 +208,3 @@ def _locked(content: bytes, document: RenderedDocument) -> bytes:
     from mailmerge.documents.passwords import locked
 
     return locked(content, document.password)
-
-
-def _digest(*texts: str) -> str:
-    sha = hashlib.sha256()
-    for text in texts:
-        data = text.encode("utf-8", "surrogatepass")
-        sha.update(b"%d:%b" % (len(data), data))
-    return sha.hexdigest()

@@ -6,18 +6,20 @@ and what else it names is an error, since a receipt without its logo or its styl
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from mailmerge.documents.maker import DocumentError, Material
+from mailmerge.documents.material import DocumentError, Material
 from mailmerge.errors import CampaignFileError
 from mailmerge.message.file_search import FileProblem
 from mailmerge.text import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _TYPES = {
     ".css": "text/css",
@@ -72,16 +74,39 @@ def pdf_of_page(page: str, base: Path, material: Material, identifier: bytes) ->
         shown[name] = found[1]
         return Path(found[0]).read_bytes(), kind
 
+    fetcher = _fetcher(fetch)
     try:
-        document = weasyprint.HTML(
-            string=page, base_url=Path(root).as_uri() + "/", url_fetcher=_fetcher(fetch)
-        )
-        return document.write_pdf(pdf_identifier=identifier), shown
-    except DocumentError:
-        raise
+        document = weasyprint.HTML(string=page, base_url=Path(root).as_uri() + "/", url_fetcher=fetcher)
+        with _losses() as lost:
+            made: bytes = document.write_pdf(pdf_identifier=identifier)
+    except weasyprint.urls.FatalURLFetchingError:
+        raise fetcher.refused from None
     except (ValueError, TypeError, ArithmeticError, LookupError, AttributeError, OSError) as error:
         # Its own errors: a page can be too odd for it, and no row may stop the others.
         raise DocumentError(f"WeasyPrint cannot lay it out ({type(error).__name__}: {error})") from error
+    if lost:
+        raise DocumentError(f"something would be missing in the page: {lost[0]}")
+    return made, shown
+
+
+@contextlib.contextmanager
+def _losses() -> Iterator[list[str]]:
+    """Collect what WeasyPrint only logs as errors: pictures and styles that it goes on without."""
+    found: list[str] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.levelno >= logging.ERROR:
+                found.append(record.getMessage())
+
+    logger, collector = logging.getLogger("weasyprint"), Collector()
+    propagated, logger.propagate = logger.propagate, False
+    logger.addHandler(collector)
+    try:
+        yield found
+    finally:
+        logger.removeHandler(collector)
+        logger.propagate = propagated
 
 
 def _name_in(url: str, root: str) -> str:
@@ -100,16 +125,17 @@ def _fetcher(fetch: Callable[[str], tuple[bytes, str]]) -> Any:
 
     from weasyprint.urls import FatalURLFetchingError, URLFetcher, URLFetcherResponse
 
-    class _Refused(DocumentError, FatalURLFetchingError):  # type: ignore[misc]
-        """Ends the making of a page: WeasyPrint goes on without what it cannot fetch."""
-
     class Fetcher(URLFetcher):  # type: ignore[misc]
+        refused: DocumentError
+        """Why the making of the page was ended."""
+
         def fetch(self, url: str, headers: Any = None) -> Any:
             del headers
             try:
                 content, kind = fetch(url)
             except DocumentError as error:
-                raise _Refused(error.message, error.hint, error.place) from None
+                self.refused = error
+                raise FatalURLFetchingError from None  # any other exception it would go on without
             return URLFetcherResponse(url, BytesIO(content), {"Content-Type": kind})
 
     return Fetcher()
@@ -119,8 +145,9 @@ def _weasyprint() -> Any:
     try:
         import weasyprint
     except (OSError, ImportError) as error:
+        why = str(error).splitlines()[0]
         raise CampaignFileError(
-            f"PDF files made from HTML need Pango, which WeasyPrint does not find: {str(error).splitlines()[0]}",
+            f"PDF files made from HTML need Pango, which WeasyPrint does not find: {why}",
             code="X902",
             hint="install it: sudo apt install libpango-1.0-0 libpangoft2-1.0-0 (Debian, Ubuntu), "
             "sudo dnf install pango (Fedora), brew install pango (macOS)",

@@ -4,8 +4,8 @@ It protects the file at rest and on its way, as far as nobody guesses the passwo
 30,000, tried in seconds. Send another secret by another way where that matters.
 
 The format wants random salts, a random key and random initialisation vectors. Ours come from a keyed hash of
-the document and the password, so that the same row makes the same file; to anybody who has neither they are as
-random, and no two documents share them.
+the document and the password, so that the same row makes the same file; to anybody who has neither they are
+as random, and no two documents share them.
 """
 
 from __future__ import annotations
@@ -44,16 +44,13 @@ def locked(content: bytes, password: str) -> bytes:
 
     """
     from pypdf import PdfReader, PdfWriter
-    from pypdf.generic import ArrayObject, ByteStringObject
 
-    from mailmerge.documents.maker import DocumentError
+    from mailmerge.documents.material import DocumentError
 
     seed = hmac.new(password.encode("utf-8", "replace"), content, hashlib.sha256).digest()
-    identifier = ByteStringObject(hashlib.sha256(seed).digest()[:16])
-    writer = PdfWriter(clone_from=PdfReader(io.BytesIO(content)))
     made = io.BytesIO()
     with _drawing_from(_Stream(seed)):
-        writer._ID = ArrayObject((identifier, identifier))  # noqa: SLF001  else a random one
+        writer = PdfWriter(clone_from=PdfReader(io.BytesIO(content)))
         try:
             writer.encrypt(_prepared(password), algorithm="AES-256")
         except UnicodeError:
@@ -71,11 +68,11 @@ def _prepared(password: str) -> str:
 
 @contextlib.contextmanager
 def _drawing_from(stream: _Stream) -> Iterator[None]:
-    """Let pypdf draw its salts, key and vectors from *stream*."""
-    from pypdf import _encryption
+    """Let pypdf draw its identifiers, salts, key and vectors from *stream*."""
+    from pypdf import _encryption, _writer
     from pypdf._crypt_providers import _cryptography
 
-    modules: tuple[Any, ...] = (_encryption, _cryptography)
+    modules: tuple[Any, ...] = (_encryption, _cryptography, _writer)
     with _PATCHED:
         before = [module.secrets for module in modules]
         try:

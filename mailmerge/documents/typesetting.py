@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mailmerge import files
-from mailmerge.documents.maker import DocumentError, Material, _digest
+from mailmerge.documents.material import DocumentError, Material, digest_of
+from mailmerge.message.file_search import FileProblem
 from mailmerge.model import Place
 from mailmerge.text import quoted
 
@@ -28,7 +29,7 @@ _NAMED = re.compile(r'"([^"\\\n]+\.[A-Za-z0-9]{1,8})"')
 _COMMENT = re.compile(r'"(?:[^"\\\n]|\\.)*"|(?<!:)//[^\n]*|/\*.*?\*/', re.DOTALL)
 _PACKAGE = re.compile(r'"(@[\w-]+/[^"]*)"')
 _TODAY = re.compile(r"datetime\.today\b")
-_WHERE = re.compile(r"┌─ (.*):(\d+):(\d+)\s*\Z", re.MULTILINE)
+_WHERE = re.compile(r"┌─ (.*):(\d+):(\d+)")
 _MISSING = re.compile(r"dictionary does not contain key \"(.*)\"")
 
 
@@ -42,7 +43,6 @@ class Typesetter:
 
     Raises:
         DocumentError: it names a package, or the day at which it is made.
-        FileProblem: it names a file that nothing shows.
 
     """
 
@@ -55,23 +55,35 @@ class Typesetter:
         except ValueError:
             self._main = template.name
         self._texts: dict[str, str] = {}
+        self._refused: list[FileProblem] = []
+        """Why it does not get files that it names, or only has the name of."""
         digests: dict[str, str] = {}
         waiting = [(self._main, str(template))]
         while waiting:
             name, path = waiting.pop()
             content = Path(path).read_bytes()
-            self._sources[name], digests[name] = content, _digest(content.decode("utf-8", "backslashreplace"))
+            self._sources[name], digests[name] = (
+                content,
+                digest_of(content.decode("utf-8", "backslashreplace")),
+            )
             if not name.endswith(".typ"):
                 continue
             self._texts[name] = text = content.decode("utf-8", "replace")
             self._refuse_changing(name, text)
-            for other in _named_files(name, text):
-                if other not in self._sources and (found := material.find(other)) is not None:
-                    waiting.append((other, found[0]))
-        self.digest = _digest(self._main, json.dumps(digests, sort_keys=True))
+            named = ((other, self._find(other, material)) for other in _named_files(name, text))
+            waiting += ((other, path) for other, path in named if path and other not in self._sources)
+        self.digest = digest_of(self._main, json.dumps(digests, sort_keys=True))
         """Changes with the template and everything that it names."""
         self._compiler: Any = None
         self._entry = ""
+
+    def _find(self, name: str, material: Material) -> str | None:
+        try:
+            found = material.find(name)
+        except FileProblem as problem:
+            self._refused.append(problem)
+            return None
+        return found[0] if found else None
 
     def _refuse_changing(self, name: str, text: str) -> None:
         """Refuse what would make another file tomorrow, or fetch something."""
@@ -131,15 +143,17 @@ class Typesetter:
         hint = "; ".join(map(str, error.hints)) or None
         if missing := _MISSING.match(message):
             message = f"there is no value {quoted(missing[1])}"
-            hint = "sys.inputs.NAME has each column and variable, json(bytes(sys.inputs.row)) the cells by heading"
+            hint = "sys.inputs has each column and variable; json(bytes(sys.inputs.row)) the cells by heading"
         elif "file not found" in message:
             message = f"{message.partition(' (')[0]}: Typst sees only files that the template names in quotes"
             hint = 'name it as it is, such as "images/logo.png"'
+            if self._refused:
+                hint = self._refused[0].message
         found = _WHERE.search(str(error.diagnostic))
         place = None
         if found is not None:
             name = next((one for one in self._texts if found[1].endswith(one)), self._main)
-            place = self._place(name, int(found[2]), int(found[3]))
+            place = self._place(name, int(found[2]), int(found[3]) + 1)  # it counts columns from 0
         return DocumentError(message, hint, place)
 
     def _place(self, name: str, line: int, column: int) -> Place:

@@ -228,7 +228,7 @@ class MessageBuilder:
                     if name.rule in constants
                     else self._files(name)
                     if name.document is None
-                    else [self._store.attachment(made[name.rule][0], clean_name(made[name.rule][1]))]
+                    else [self._store.attachment(*made[name.rule])]
                     for name in rendered.attachments
                 )
             )

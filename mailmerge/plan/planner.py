@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from mailmerge.addresses import Mailbox
-    from mailmerge.documents.maker import DocumentMaker
     from mailmerge.model import FrozenMessage, Recipient
     from mailmerge.plan.composer import Composer
     from mailmerge.plan.earlier import EarlierPlan, TakenRow
@@ -211,8 +210,7 @@ class Planner:
                 if others or self._composer.attaches:
                     self._note_more(row, frozen, superseded_by(recipient))
             self._count(writer, made.status, row.detail)
-            if self._making is not None:
-                self._tell_time(self._making)
+            self._tell_time()
             if self._jobs > 1 and writer.dictionary is not None and self._is_worth_workers():
                 self._make_together(writer, rows)
 
@@ -245,9 +243,10 @@ class Planner:
             self._note_more(row, frozen, (supersedes,) if supersedes else ())
         self._count(writer, row.status, row.detail)
 
-    def _tell_time(self, documents: DocumentMaker) -> None:
+    def _tell_time(self) -> None:
         """Say, once, how long the files of the rest of the rows will take, where that is long."""
-        if documents.seconds < _LOOK_AFTER and documents.rows < _ROWS_TIMED:
+        documents = self._making
+        if documents is None or (documents.seconds < _LOOK_AFTER and documents.rows < _ROWS_TIMED):
             return
         self._making = None
         left = documents.seconds / max(documents.rows, 1) * (self._spool.rows - self._rows) / self._jobs

@@ -44,7 +44,8 @@ def quoted_fields(text: str) -> str:
     """
     first = _PIECES.sub("", text).lstrip().partition("\n")[0]
     separator = max(_SEPARATORS, key=first.count)
-    return "".join(_written(text, separator))
+    written = "".join(_written(text, separator))
+    return written if written.endswith("\n") else f"{written}\r\n"
 
 
 class _Field(Struct):

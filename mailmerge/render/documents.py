@@ -87,7 +87,9 @@ class DocumentTemplate:
             if isinstance(value, str) and (START in value or END in value):
                 message = f"`{heading}` contains a character that no CSV file can have here (U+F5AB0)"
                 raise row_error("D118", message, recipient, heading)
-        return quoted_fields(body.text(variables))
+        text = quoted_fields(body.text(variables))
+        # Without it, Excel reads UTF-8 as another encoding.
+        return text if text.isascii() else f"\ufeff{text}"
 
     def _rendered_password(self, variables: dict[str, Any], recipient: Recipient) -> str | None:
         if self._password is None:

@@ -258,8 +258,10 @@ GOLDEN = {
     "[check]\nignore = ['d204']": (
         'C405 2:11 `check.ignore[0]` is not the code of a problem: "d204" = codes look like "D204"'
     ),
-    "[attach]\npath = 'x'": "C404 1:1 `attach` must be written as [[attach]] with a `path` in it = -",
-    "[[attach]]\nname = 'x'": "C406 1:1 `path` is missing in [[attach]] = -",
+    "[attach]\npath = 'x'": (
+        "C404 1:1 `attach` must be written as [[attach]] with a `path` or `template` in it = -"
+    ),
+    "[[attach]]\nname = 'x'": "C406 1:1 `path` or `template` is missing in [[attach]] = -",
     '"a\\u001b[31mb" = 1': "C401 1:1 unknown key `a\\x1b[31mb` = -",
     "vars.a-b = 1": (
         "C405 1:12 `vars.a-b` is not a valid name for a variable in templates"
@@ -348,7 +350,6 @@ unsubscribe = "https://example.org/u/{{ token }}"
 [[attach]]
 path = "invoices/{{ number }}.pdf"
 [[attach]]
-path = "x"
 template = "receipt.html"
 password = "{{ birthday }}"
 [send]
