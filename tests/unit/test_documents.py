@@ -62,7 +62,7 @@ def attached(plan: Plan) -> Iterator[tuple[str, bytes]]:
     for message in plan.messages():
         parsed = message_from_bytes(message.content, policy=policy.default)
         for part in parsed.iter_attachments():
-            yield part.get_filename() or "", bytes(part.get_payload(decode=True))  # type: ignore[arg-type]
+            yield part.get_filename() or "", bytes(part.get_payload(decode=True))
 
 
 def text_of(pdf: bytes, *options: str) -> str:
