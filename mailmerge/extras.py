@@ -30,7 +30,7 @@ EXTRAS: Final[Mapping[str, Extra]] = {
     "mjml": Extra(("mjml",), {"mjml-python": "mjml-python"}),
     "pdf": Extra(
         ("weasyprint", "pypdf", "cryptography"),
-        {"weasyprint": "WeasyPrint", "pydyf": "pydyf", "pypdf": "pypdf"},
+        {"weasyprint": "WeasyPrint", "pypdf": "pypdf"},
     ),
     "typst": Extra(("typst", "pypdf", "cryptography"), {"typst": "Typst", "pypdf": "pypdf"}),
 }

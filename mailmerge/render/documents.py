@@ -16,6 +16,7 @@ from mailmerge.render.delimited import quoted_fields
 from mailmerge.render.environments import END, START
 from mailmerge.render.failures import row_error
 from mailmerge.render.sources import TemplateSource
+from mailmerge.unsubscribe import STAND_IN
 from mailmerge.values import Number, Truth, Value, canonical, displayed, kind_of
 
 if TYPE_CHECKING:
@@ -73,9 +74,16 @@ class DocumentTemplate:
         name = (self._name.text(variables).strip() if self._name else "") or self._file_name
         if not name.lower().endswith(self._suffix):
             name += self._suffix
+        content = _data(variables) if self._body is None else self._content(self._body, variables, recipient)
+        if STAND_IN in content:
+            message = (
+                f"{self._file_name} has the row's unsubscribe link, which is only made when a message is sent"
+            )
+            hint = "put the link into the message's text and HTML"
+            raise row_error("A351", message, recipient, hint=hint)
         document = RenderedDocument(
             "typst" if self._body is None else "html" if self._is_page else "text",
-            _data(variables) if self._body is None else self._content(self._body, variables, recipient),
+            content,
             self._rendered_password(variables, recipient),
         )
         return RenderedAttachment(self._index, name, name, document=document)
@@ -111,7 +119,11 @@ def _named(source: str) -> tuple[set[str], set[str]]:
 
 def _data(variables: dict[str, Any]) -> str:
     """Give the row as JSON: each name with its displayed text, ``row`` by headings, ``values`` with types."""
-    cells = {name: value for name, value in variables.items() if not callable(value) and name != "row"}
+    cells = {
+        name: value
+        for name, value in variables.items()
+        if not callable(value) and name != "row" and STAND_IN not in str(value)
+    }
     texts = {name: str(displayed(value)) for name, value in cells.items() if kind_of(value)}
     table = {
         **texts,
