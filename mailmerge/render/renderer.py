@@ -23,7 +23,7 @@ from mailmerge.text import quoted, trimmed
 from mailmerge.values import displayed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from mailmerge.addresses import Mailbox
     from mailmerge.errors import RowError
@@ -88,26 +88,12 @@ class Renderer:
         self._unsubscribing = None
         if templates.unsubscribe:
             self._unsubscribing = Unsubscribing(compiler, templates.unsubscribe, columns)
-        paths = [
-            compiler.option(f"attach[{index}].path", rule.path, "path")
-            for index, rule in enumerate(templates.attachments)
-        ]
         self._documents = {
             index: DocumentTemplate(compiler, index, rule)
             for index, rule in enumerate(templates.attachments)
             if rule.template is not None
         }
-        of_row = {*columns.names, *columns.headings, "row", "rows"}
-        self._attachments = tuple(
-            (
-                path,
-                compiler.option(f"attach[{index}].name", rule.name)
-                if rule.name and index not in self._documents
-                else None,
-                of_row.isdisjoint(path.names) and not path.reached,
-            )
-            for index, (path, rule) in enumerate(zip(paths, templates.attachments, strict=True))
-        )
+        self._attachments = tuple(self._rules(compiler, templates, columns))
         self._text = compiler.body(templates.text, "text") if templates.text else None
         self._html = compiler.body(templates.html, "html") if templates.html else None
         compiler.report()
@@ -144,6 +130,17 @@ class Renderer:
             return self._group_by(self._own_variables(recipient), recipient)
         except Exception as error:  # noqa: BLE001  whatever a template can raise
             raise self._failure(error, recipient) from None
+
+    def _rules(
+        self, compiler: Compiler, templates: MessageTemplates, columns: Columns
+    ) -> Iterator[tuple[Compiled, Compiled | None, bool]]:
+        """Yield path and name of each rule for attachments, and whether both are the same for every row."""
+        of_row = {*columns.names, *columns.headings, "row", "rows"}
+        for index, rule in enumerate(templates.attachments):
+            path = compiler.option(f"attach[{index}].path", rule.path, "path")
+            named = rule.name and index not in self._documents
+            name = compiler.option(f"attach[{index}].name", rule.name or "") if named else None
+            yield path, name, of_row.isdisjoint(path.names) and not path.reached
 
     def selects(self, recipient: Recipient) -> bool:
         """Say whether ``where`` selects this row; without ``where`` every row is.
