@@ -90,6 +90,7 @@ if TYPE_CHECKING:
     from mailmerge.options import SendOptions as SendOptions
     from mailmerge.providers import OAuthEndpoints as OAuthEndpoints
     from mailmerge.providers import Provider as Provider
+    from mailmerge.providers import ProviderGroup as ProviderGroup
     from mailmerge.providers import ProviderServer as ProviderServer
     from mailmerge.recipients import RecipientList as RecipientList
     from mailmerge.recipients import Understanding as Understanding

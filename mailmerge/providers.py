@@ -21,10 +21,13 @@ from mailmerge.validation import parse_rate, parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import date
 
     from mailmerge.model import Rate, SignIn, TlsMode
 
 Mark = Literal["confirmed", "assumed", "ours"]
+ProviderGroup = Literal["mailbox", "organisation", "service"]
+"""Mailboxes at the provider's own domains, those at one's own domain, and services for sending."""
 
 _MAILBOXES: Final = "mailboxes"
 """The tables of mailbox providers that are no presets: only their domains are known."""
@@ -81,6 +84,16 @@ class Provider(Struct, frozen=True):
     page: str
     """The provider's own page about signing in."""
     steps: tuple[str, ...]
+    checked: date
+    """When servers and numbers were last compared with what is published."""
+    source: str = ""
+    """Where they were read; empty: at `page`."""
+    normal_password: bool | None = None
+    """Whether the account's own password works; None: it is not known, or it depends."""
+    signs_unsubscribe: bool | None = None
+    """Whether its DKIM signatures cover both headers of RFC 8058; None: it is not known."""
+    service: bool = False
+    """It only sends, though an account of it has one sender (`any_from`: any that was verified)."""
     imap: str | None = None
     """The IMAP server of its mailboxes, with TLS at port 993."""
     keeps_sent: bool = False
@@ -122,6 +135,13 @@ class Provider(Struct, frozen=True):
     def needs_region(self) -> bool:
         """Whether there is no server without choosing a region first."""
         return "{" in self.servers[0].host
+
+    @property
+    def group(self) -> ProviderGroup:
+        """What kind of provider it is."""
+        if self.any_from or self.service:
+            return "service"
+        return "mailbox" if self.domains else "organisation"
 
     def in_region(self, region: str) -> Provider:
         """Give the same provider in one of its regions."""

@@ -20,15 +20,18 @@ from mailmerge.clock import SystemClock
 from mailmerge.errors import AuthError, CampaignFileError, RowError, SessionError, TlsError
 from mailmerge.model import Envelope, Message, Phase, Place, Scope, Status
 from mailmerge.recipients.survey import typed_rows
+from mailmerge.rulebook import old, rulebook
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from datetime import datetime
 
     from mailmerge.addresses import Address
     from mailmerge.campaign.definition import Definition
     from mailmerge.campaign.plan import Plan
     from mailmerge.campaign.standing import Standing
     from mailmerge.check.online import LinkCheck, Lookup
+    from mailmerge.clock import Clock
     from mailmerge.config.accounts import Account
     from mailmerge.errors import MailmergeError
     from mailmerge.options import Jobs
@@ -54,8 +57,11 @@ def check(
     progress: Callable[[int], None] = lambda _rows: None,
     online: OnlineChecks | None = None,
     jobs: Jobs = 1,
+    clock: Clock | None = None,
 ) -> Plan:
     """Render every row and collect all problems; without *online*, no socket is opened.
+
+    *clock* says how old the rules of others are that this version knows.
 
     Raises:
         ListError: the list cannot be read.
@@ -84,7 +90,8 @@ def check(
         if online and online.lookup:
             _ask_dns(plan, standing, online.lookup, account)
         known = written_before(opened, standing.due(SystemClock().now()))
-        plan = replace(plan, to_send=_due(plan, standing), notices=(*plan.notices, *known))
+        aged = _aged(account, (clock or SystemClock()).now())
+        plan = replace(plan, to_send=_due(plan, standing), notices=(*plan.notices, *known, *aged))
     if online and online.links:
         found = online.links.look(_links(definition))
         plan.problems.add(diagnostic(finding) for finding in found)
@@ -96,6 +103,19 @@ def _due(plan: Plan, standing: Standing) -> int:
     if not plan.counts[Status.DEFERRED]:
         return plan.counts[Status.PENDING]
     return sum(1 for _ in standing.due(SystemClock().now()))
+
+
+def _aged(account: Account | None, now: datetime) -> Iterator[str]:
+    """Say in one line that rules of others were checked so long ago that they may have changed."""
+    days = [rule.checked for rule in rulebook().values()]
+    if account is not None and account.preset is not None:
+        days.append(account.preset.checked)
+    if late := old(days, now.date()):
+        ago = (now.date() - late[0]).days
+        yield (
+            f"What this version knows of providers' rules, limits and laws was last checked on "
+            f"{late[0]}, {ago} days ago: a newer version may know more."
+        )
 
 
 def known_account(definition: Definition) -> tuple[Account | None, Finding | None]:

@@ -14,11 +14,21 @@ from mailmerge.options import SchemaName
 from mailmerge.text import near, width
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-    from mailmerge.providers import Provider
+    from mailmerge.providers import Provider, ProviderGroup
 
 _WIDTH = 100
+_OWN_PASSWORD: Mapping[bool | None, str] = {
+    True: "   (the account's own works)",
+    False: "   (the account's own password is refused)",
+}
+_TITLE_WIDTH = 38
+_GROUPS: Mapping[ProviderGroup, str] = {
+    "mailbox": "Mailboxes at the provider's own domains",
+    "organisation": "Mailboxes at your own domain",
+    "service": "Services for sending",
+}
 _MARKS = {"confirmed": "published", "assumed": "not confirmed", "ours": "our guess, chosen low"}
 
 
@@ -35,19 +45,28 @@ def providers(*, name: str | None, as_json: bool) -> int:
     from mailmerge.providers import providers as every_provider
 
     chosen = [find_provider(name)] if name else list(every_provider())
-    for provider in chosen:
-        if as_json:
+    if as_json:
+        for provider in chosen:
             emit("provider", **_values(provider))
-        elif name:
-            for line in _all_about(provider):
-                out(line)
-        else:
-            title = provider.title + " " * (34 - width(provider.title))
-            out(f"{provider.name:<16} {title} {provider.servers[0]}")
-    if not name and not as_json:
-        out("")
+    elif name:
+        for line in _all_about(chosen[0]):
+            out(line)
+    else:
+        for line in _in_short(chosen):
+            out(line)
         out('mailmerge providers NAME says how to sign in; use it as --account NAME or account = "NAME".')
     return 0
+
+
+def _in_short(providers: list[Provider]) -> Iterator[str]:
+    """List the providers by what they are for, each in a line, by their names."""
+    for group, heading in _GROUPS.items():
+        yield f"{heading}:"
+        members = [provider for provider in providers if provider.group == group]
+        for provider in sorted(members, key=lambda one: one.name):
+            title = provider.title + " " * (_TITLE_WIDTH - width(provider.title))
+            yield f"  {provider.name:<16} {title} {provider.servers[0]}"
+        yield ""
 
 
 def _values(provider: Provider) -> dict[str, object]:
@@ -59,11 +78,18 @@ def _values(provider: Provider) -> dict[str, object]:
         "auth": provider.auth,
         "user": provider.user,
         "secret": provider.secret,
+        "normal_password": provider.normal_password,
+        "signs_unsubscribe": provider.signs_unsubscribe,
+        "group": provider.group,
+        "domains": provider.domains,
         "rates": [str(rate) for rate in provider.rates],
         "quota": str(provider.quota) if provider.quota else None,
         "max_size": provider.max_size,
         "max_recipients": provider.max_recipients,
         "per_connection": provider.per_connection,
+        "sessions": provider.sessions,
+        "checked": provider.checked.isoformat(),
+        "source": provider.source or provider.page,
         "page": provider.page,
         "steps": provider.steps,
         "notes": provider.notes,
@@ -79,12 +105,23 @@ def _all_about(provider: Provider) -> Iterator[str]:
     for region, servers in provider.regions.items():
         yield f"  {provider.name}-{region:<12} {', or '.join(map(str, servers))}"
     yield f"  User            {provider.user_note}"
-    yield f"  Secret          {provider.secret}"
+    yield f"  Secret          {provider.secret}{_OWN_PASSWORD.get(provider.normal_password, '')}"
+    if provider.domains:
+        yield from textwrap.wrap(
+            ", ".join(provider.domains),
+            _WIDTH,
+            initial_indent="  Addresses at    ",
+            subsequent_indent=" " * 18,
+        )
     yield from _limits(provider)
+    if provider.signs_unsubscribe is not None:
+        verb = "signs" if provider.signs_unsubscribe else "does not sign"
+        yield f"  Unsubscribing   {verb} both headers of one-click unsubscribing (DKIM)"
     yield f"  How to get the {provider.secret}:"
     yield from numbered(provider.steps)
     yield from numbered(provider.steps_zh)
     yield f"  Page            {provider.page}"
+    yield f"  Checked         {provider.checked}, {provider.source or 'the same page'}"
     for note in provider.notes:
         yield from textwrap.wrap(
             note, _WIDTH, initial_indent="  Note            ", subsequent_indent=" " * 18

@@ -57,7 +57,6 @@ _NAMES: dict[str, tuple[str, ...]] = {
 _REAL = frozenset(
     {
         "email.com",
-        "mail.com",
         "cloud.com",
         "yandex.net",
         "rambler.ua",

@@ -15,6 +15,7 @@ from __future__ import annotations
 from itertools import chain
 
 from mailmerge.model import Phase, Scope, Status
+from mailmerge.rulebook import rules_of
 from mailmerge.smtp.reply_rule import DAY, HOUR, MINUTE, Meaning, ReplyRule, pause, reconnect, row, stop
 from mailmerge.smtp.sign_in_rules import SIGN_IN_REFUSED, SIGNING_IN
 
@@ -211,12 +212,22 @@ _CLIENT_WORDS = (
 )
 _NOT_AUTHENTICATED = (
     *(f"5.7.{detail}" for detail in range(20, 28)),
+    "5.7.29",
     "5.7.30",
+    "5.7.31",
     "5.7.32",
     "5.7.40",
     "5.7.509",
     "5.7.515",
 )
+_AS_RECEIVERS_SAY = tuple(
+    ReplyRule(
+        row(status, "domain", wait, rule.hint), rule.words, tuple(f"{kind}.{code}" for code in rule.codes)
+    )
+    for rule in rules_of("refusal")
+    for kind, status, wait in ((5, Status.REJECTED, None), (4, Status.DEFERRED, HOUR))
+)
+"""What Gmail and Outlook.com refuse, or delay (4yz), for want of SPF, DKIM, DMARC and the like."""
 
 _WHO_WE_ARE: tuple[ReplyRule, ...] = (
     # What is said to be about the recipient is, whatever else it says.
@@ -242,6 +253,7 @@ _WHO_WE_ARE: tuple[ReplyRule, ...] = (
             "dt:sum",
         ),
     ),
+    *_AS_RECEIVERS_SAY,
     ReplyRule(_DOMAIN, words=("dmarc",), codes=(5,)),
     # RFC 7372 sections 3.1 to 3.3; what Gmail and Outlook.com add to it.
     ReplyRule(_DOMAIN, enhanced=_NOT_AUTHENTICATED),

@@ -23,7 +23,7 @@ from mailmerge.check.rules.accessibility import (
     parse,
     shown_colour,
 )
-from mailmerge.check.rules.deliverability import BULK, bulk_rules, longer_than_a_day
+from mailmerge.check.rules.deliverability import bulk_rules, longer_than_a_day
 from mailmerge.model import Rate, Status
 
 if TYPE_CHECKING:
@@ -429,13 +429,19 @@ def test_the_share_of_the_list_counts_the_programs_of_its_own_domains(plan: Chec
 
 
 def test_bulk_rules_begin_at_five_thousand_for_one_provider() -> None:
-    """Outlook.com's domains count together, others not at all."""
+    """Each receiver's own rules are told, its domains together; others do not count at all."""
     tally = ListTally()
-    tally.programs["gmail.desktop-webmail"] = BULK - 1
-    tally.programs["outlook.outlook-com"] = BULK
-    tally.programs["gmx.desktop-webmail"] = BULK * 9
-    (finding,) = bulk_rules(tally)
-    assert finding.message.startswith("5,000 messages go to Outlook.com")
+    tally.programs["gmail.desktop-webmail"] = 4999
+    tally.programs["outlook.outlook-com"] = 5000
+    tally.programs["gmx.desktop-webmail"] = 45000
+    tally.programs["yahoo.desktop-webmail"] = 3000
+    tally.programs["aol.desktop-webmail"] = 2000
+    yahoo, outlook = bulk_rules(tally)
+    assert yahoo.message.startswith("5,000 messages go to Yahoo")
+    assert "take one click" in str(yahoo.hint)
+    assert outlook.message.startswith("5,000 messages go to Outlook.com")
+    assert "SPF and DKIM must both pass" in str(outlook.hint)
+    assert "one-click unsubscribing is not required" in str(outlook.hint)
 
 
 @pytest.mark.parametrize(

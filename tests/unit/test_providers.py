@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from mailmerge.providers import (
     providers,
     sign_in_refusals,
 )
+from mailmerge.smtp.endpoint import Endpoint
 
 HOSTS = {
     "qq": "smtp.qq.com:465 tls",
@@ -53,6 +55,24 @@ HOSTS = {
     "feishu": "smtp.feishu.cn:465 tls",
     "aliyun-qiye": "smtp.qiye.aliyun.com:465 tls",
     "tencent-ses": "smtp.qcloudmail.com:465 tls",
+    "azure": "smtp.azurecomm.net:587 starttls",
+    "microsoft-hve": "smtp.hve.mx.microsoft:587 starttls",
+    "resend": "smtp.resend.com:465 tls",
+    "mailjet": "in-v3.mailjet.com:587 starttls",
+    "scaleway": "smtp.tem.scaleway.com:587 starttls",
+    "sparkpost-eu": "smtp.eu.sparkpostmail.com:587 starttls",
+    "zeptomail-in": "smtp.zeptomail.in:587 starttls",
+    "workmail": "smtp.mail.us-east-1.awsapps.com:465 tls",
+    "gmx": "mail.gmx.net:465 tls",
+    "gmx-com": "mail.gmx.com:465 tls",
+    "web.de": "smtp.web.de:587 starttls",
+    "t-online": "securesmtp.t-online.de:465 tls",
+    "ionos-uk": "smtp.ionos.co.uk:465 tls",
+    "proton": "smtp.protonmail.ch:587 starttls",
+    "yandex": "smtp.yandex.com:465 tls",
+    "mail.ru": "smtp.mail.ru:465 tls",
+    "infomaniak": "mail.infomaniak.com:465 tls",
+    "ses-us-gov-west-1": "email-smtp.us-gov-west-1.amazonaws.com:587 starttls",
 }
 
 
@@ -77,6 +97,42 @@ def test_complete(provider: Provider) -> None:
     assert not re.search(r"issue|SCENARIO", " ".join((*provider.notes, *provider.steps)))
 
 
+@pytest.mark.parametrize("provider", providers(), ids=lambda provider: provider.name)
+def test_where_and_when_it_was_checked(provider: Provider) -> None:
+    """A source with https and a day on which this program existed; its servers are ones to connect to."""
+    assert (provider.source or provider.page).startswith("https://")
+    assert date(2026, 1, 1) <= provider.checked < date(2030, 1, 1)
+    for place in (provider, *map(provider.in_region, provider.regions)):
+        for server in () if place.needs_region else place.servers:
+            endpoint = Endpoint(server.host, server.port, server.tls, helo="pc.example.org")
+            assert endpoint.host == server.host
+            assert re.fullmatch(r"(?:[a-z0-9-]+\.)+[a-z]{2,}", server.host)
+
+
+def test_no_domain_belongs_to_two_providers() -> None:
+    """An address leads to one preset."""
+    domains = [domain for provider in providers() for domain in provider.domains]
+    assert sorted(domains) == sorted(set(domains))
+    assert [
+        found.name if (found := provider_for_address(name)) else None
+        for name in ("gmx.at", "web.de", "pm.me", "bk.ru", "sbcglobal.net", "wanadoo.fr", "posteo.net")
+    ] == ["gmx", "web-de", "proton", "mail-ru", "att", "orange", "posteo"]
+
+
+def test_who_signs_the_headers_of_one_click() -> None:
+    """Only what was seen is claimed: of all others it is not known."""
+    signing = {provider.name: provider.signs_unsubscribe for provider in providers()}
+    assert {name for name, signs in signing.items() if signs} == {"sendgrid", "mailjet", "smtp2go", "proton"}
+
+
+def test_each_provider_is_in_one_group() -> None:
+    """Services for sending, one's own domain, the provider's domains."""
+    groups = {provider.name: provider.group for provider in providers()}
+    assert {groups[name] for name in ("ses", "aliyun", "azure", "microsoft-hve")} == {"service"}
+    assert {groups[name] for name in ("workspace", "microsoft365", "ionos")} == {"organisation"}
+    assert {groups[name] for name in ("gmail", "gmx", "qq")} == {"mailbox"}
+
+
 @pytest.mark.parametrize("name", ["qq", "163", "126", "yeah"])
 def test_steps_in_chinese(name: str) -> None:
     """The providers whose pages are Chinese are explained in Chinese too, with the name of the code."""
@@ -99,9 +155,9 @@ def test_limits() -> None:
     assert find_provider("163").per_connection == 50
     assert find_provider("microsoft365").rates == (Rate(30, 60),)
     assert find_provider("aliyun").rates[1] == Rate(5000, 180)
-    assert [p.name for p in providers() if p.any_from] == [
-        *("workspace-relay", "ses", "sendgrid", "mailgun", "postmark", "brevo")
-    ]
+    assert find_provider("azure").max_recipients == 50
+    assert find_provider("scaleway").max_size == 50_000_000
+    assert find_provider("resend").quota is None
 
 
 @pytest.mark.parametrize(
@@ -198,7 +254,8 @@ def test_presets_and_other_mailboxes_are_told_apart() -> None:
     """A provider of mailboxes without a preset is no preset."""
     assert "mailboxes" not in provider_names()
     assert get_provider("mailboxes") is None
-    assert provider_for_address("orange.fr") is None
+    assert provider_for_address("hey.com") is None
+    assert mail_domains()["hey.com"] == MailDomain("hey.desktop-webmail", free_mail=False)
     assert mail_domains()["orange.fr"] == MailDomain("orange.desktop-webmail")
     assert mail_domains()["gmail.com"] == MailDomain("gmail.desktop-webmail")
     assert not mail_domains()["fastmail.com"].free_mail

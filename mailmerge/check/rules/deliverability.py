@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mailmerge.check.clients import client_data
 from mailmerge.check.message_view import Finding
 from mailmerge.check.rules import each_layout, each_message, whole_list
+from mailmerge.rulebook import rules_of
 from mailmerge.text import figure, quoted
 
 if TYPE_CHECKING:
@@ -33,14 +34,6 @@ _LEAVE = re.compile(
     r"|отпис|退订|取消订阅|退訂|配信停止|購読解除|수신거부)\w*",
     re.IGNORECASE,
 )
-BULK = 5000
-"""Messages a day to one of the large providers from which their rules for bulk senders hold."""
-_LARGE_PROVIDERS = {
-    "gmail.desktop-webmail": "Gmail",
-    "yahoo.desktop-webmail": "Yahoo",
-    "aol.desktop-webmail": "Yahoo",
-    "outlook.outlook-com": "Outlook.com",
-}
 _ENOUGH = 3
 """Fewer rows with the same unsubscribe link may belong together."""
 
@@ -184,17 +177,14 @@ def same_unsubscribe_link(tally: ListTally) -> Iterator[Finding]:
 @whole_list
 def bulk_rules(tally: ListTally) -> Iterator[Finding]:
     """Gmail, Yahoo and Outlook.com have rules of their own for senders of many messages."""
-    by_provider: Counter[str] = Counter()
-    for program, count in tally.programs.items():
-        if program in _LARGE_PROVIDERS:
-            by_provider[_LARGE_PROVIDERS[program]] += count
-    for provider, count in by_provider.items():
-        if count >= BULK:
+    for rule in rules_of("bulk"):
+        count = sum(tally.programs[program] for program in rule.programs)
+        if count >= rule.at_least:
             yield Finding(
                 "M220",
-                f"{count:,} messages go to {provider}: its rules for bulk senders apply from {BULK:,} a day",
-                "SPF, DKIM and DMARC must pass and align with From, unsubscribing must take one click, and "
-                "complaints must stay under 0.1 %; check with --dns looks at the records",
+                f"{count:,} messages go to {rule.title}: its rules for bulk senders apply from "
+                f"{rule.at_least:,} a day",
+                rule.hint,
             )
 
 
