@@ -461,7 +461,9 @@ class Campaign:
             if standing and selection is not None:
                 standing.refuse_unknown(selection.ranges)
             doubtful = standing.in_doubt() if standing else []
-        return [result for result in doubtful if selection is None or result.row in selection]
+        if selection is None:
+            return doubtful
+        return [result for result in doubtful if selection.names(result.row or 0, result.rows)]
 
     def bounces(self, request: BounceRequest | None = None) -> BounceSummary:
         """Read the mail that came back, once, and record what it says; see `BounceRequest`."""

@@ -104,7 +104,8 @@ class Definition(Struct, frozen=True):
 
         # The encoding may be that of the file of failed rows alone, which a spreadsheet program has saved.
         campaign = self._open(own, shown=self.shown(own), perhaps=True)
-        return FailedList(recipients, campaign, self._identifier(campaign))
+        together = self.file.data.group_by is not None
+        return FailedList(recipients, campaign, self._identifier(campaign), together=together)
 
     @property
     def own_list(self) -> Path | None:

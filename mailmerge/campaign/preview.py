@@ -94,6 +94,8 @@ class ShownMessage(Struct, frozen=True):
     """The header fields that are made when it is sent: those of *message* only take their place."""
     standing: str = ""
     """Where its row stands, in one line."""
+    rows: tuple[int, ...] = ()
+    """All rows that it is for, where those are several."""
 
 
 def messages(
@@ -339,7 +341,8 @@ class _Look:
         # A campaign that has no ledger yet has no secret either: its first run makes it.
         to_come = (*([] if date else ["Date"]), *(["Message-ID"] if self._ledger.new else []))
         went_out = delivery is not None and delivery.message_id == message_id
-        return ShownMessage(message, to_come, standing_line(row.result, self._now, went_out=went_out))
+        line = standing_line(row.result, self._now, went_out=went_out)
+        return ShownMessage(message, to_come, line, row.planned.rows)
 
     def write(self, page: PageWriter, choice: _Choice, path: Path) -> Previewed:
         """Look at every row and write those that *choice* takes."""

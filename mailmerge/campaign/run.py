@@ -29,7 +29,7 @@ from mailmerge.campaign.opening import Access, account_key, open_run
 from mailmerge.campaign.planning import Planning, not_kept, plan_cache
 from mailmerge.campaign.preflight import HaltWatch, examine, machine_warnings, refuse_halted, refuse_if_broken
 from mailmerge.campaign.repeats import RepeatGuard, written_before
-from mailmerge.campaign.standing import stamp_of, troubled_last
+from mailmerge.campaign.standing import partly_named, stamp_of, troubled_last
 from mailmerge.campaign.unsubscribing import going_out
 from mailmerge.clock import SystemClock
 from mailmerge.errors import AuthError, CampaignFileError, LedgerError, MailmergeError, PlanDamaged, RowError
@@ -278,7 +278,9 @@ class Run:
         if to_send and not self._request.accept_repeats:
             self._refuse_repeats()
         account = self._account
-        notices = (*plan.notices, *written_before(self._opened, self._chosen() if to_send else ()))
+        whole = partly_named(self._chosen() if to_send else (), self._selection)
+        before = written_before(self._opened, self._chosen() if to_send else ())
+        notices = (*plan.notices, *whole, *before)
         return replace(
             plan,
             to_send=to_send,
@@ -294,7 +296,7 @@ class Run:
             quota=account.quota,
             quota_used=self._quota_used(),
             deferred_until=self._standing.next_due(),
-            in_doubt=_rows_in_doubt(self._standing),
+            in_doubt=self._standing.rows_in_doubt(),
             warnings=(*plan.warnings, *machine_warnings(self._definition, self._ledger, self._clock)),
         )
 
@@ -592,8 +594,3 @@ class Run:
         waiting = copies.pending or any(report.counts[status] for status in _WAITING)
         if not waiting and not self._request.keep_plan and not self._ledger.throwaway:
             plan_cache(self._definition).remove_messages(self._planned.reader.name)
-
-
-def _rows_in_doubt(standing: Standing, most: int = 12) -> tuple[int, ...]:
-    """Give the numbers of the first rows that a person has to decide about."""
-    return tuple(result.row for result in standing.in_doubt()[:most] if result.row is not None)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from mailmerge.model import FrozenMessage
     from mailmerge.options import DataOptions
     from mailmerge.plan.store import PlanReader, PlanRow
+    from mailmerge.recipients import RowSelection
     from mailmerge.recipients.suppression import OptOuts
 
 _Item = TypeVar("_Item")
@@ -429,6 +430,10 @@ class Standing:
         listed.sort(key=lambda result: result.row or 0)
         return [*listed, *(self._gone(delivery) for delivery in doubtful if delivery.key not in there)]
 
+    def rows_in_doubt(self, most: int = 12) -> tuple[int, ...]:
+        """Give the numbers of the first rows that a person has to decide about."""
+        return tuple(result.row for result in self.in_doubt()[:most] if result.row is not None)
+
     @property
     def running(self) -> bool:
         """Whether another process works on the campaign now, or did when this was opened."""
@@ -532,6 +537,16 @@ def _grown(row: PlanRow, new: Sequence[int], status: Status) -> Diagnostic:
 
 def _same(row: PlanRow, delivery: Delivery) -> bool:
     return row.address.lower() == delivery.address.lower()
+
+
+def partly_named(rows: Iterable[StandingRow], selection: RowSelection | None) -> Iterator[str]:
+    """Say which rows go out with those of a selection, because they share a message."""
+    more: list[int] = []
+    for row in rows if selection is not None else ():
+        more += (other for other in row.planned.rows if selection is not None and other not in selection)
+    if more:
+        go = "goes" if len(more) == 1 else "go"
+        yield f"{rows_named(more)} {go} with the chosen rows: they share a message"
 
 
 def troubled_last(rows: Iterable[StandingRow]) -> Iterator[StandingRow]:

@@ -30,6 +30,7 @@ from mailmerge.recipients.survey import typed_rows
 from mailmerge.sending.runs import Reason, RunEnd
 from mailmerge.sending.throttle import Throttle, all_rates
 from mailmerge.suggest import suggested
+from mailmerge.text import rows_named
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -56,6 +57,8 @@ class TrialMessage(Struct, frozen=True):
     """Who would get it otherwise."""
     left_out: tuple[str, ...]
     """The headers that the row's own message has and this one has not."""
+    rows: tuple[int, ...] = ()
+    """The rows that it is for."""
 
 
 class TrialResult(Struct, frozen=True):
@@ -68,6 +71,8 @@ class TrialResult(Struct, frozen=True):
     meant_for: str
     left_out: tuple[str, ...] = ()
     """The headers that the row's own message has and the test has not."""
+    rows: tuple[int, ...] = ()
+    """All rows that the message is for; *row* is the first of them."""
 
 
 class TrialReport(Struct, frozen=True):
@@ -187,7 +192,7 @@ class _Trial:
         reply = str(outcome.reply or outcome.reason)
         to = str(message.envelope.rcpt_to[0])
         self.results.append(
-            TrialResult(message.row, outcome.status, reply, to, test.meant_for, test.left_out)
+            TrialResult(message.row, outcome.status, reply, to, test.meant_for, test.left_out, test.rows)
         )
         return None
 
@@ -243,13 +248,13 @@ def _messages(
             to=(Mailbox("", mine),),
             cc=(),
             bcc=(),
-            headers=(*kept, (HEADER, f"row {recipient.row}")),
+            headers=(*kept, (HEADER, rows_named(recipient.rows))),
         )
         # It stands for no row: not even the Message-ID is the one that the row's message will have.
         frozen = composer.freeze(test, key=secrets.token_hex(8))
         message = composer.thaw(
             frozen, message_id=identifier(secret, frozen), date=datetime.now().astimezone()
         )
-        yield TrialMessage(message, meant_for, tuple(left_out))
+        yield TrialMessage(message, meant_for, tuple(left_out), recipient.rows)
         if selection is None:
             return

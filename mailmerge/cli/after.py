@@ -14,7 +14,7 @@ from mailmerge.cli.output import emit, note, out, require_person
 from mailmerge.cli.plan_view import clock_time
 from mailmerge.cli.report_view import show_counts, show_report
 from mailmerge.model import Status
-from mailmerge.text import plural
+from mailmerge.text import plural, rows_named
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -119,7 +119,7 @@ def resolve(*, rows: str | None, as_accepted: bool, resend: bool, **options: Any
         delivery = result.delivery
         when = clock_time(delivery.updated) if delivery and delivery.updated else ""
         message_id = delivery.message_id if delivery else ""
-        where = f"row {result.row}" if result.row is not None else "no longer in the list"
+        where = "no longer in the list" if result.row is None else rows_named(result.rows or (result.row,))
         out(f"{where:>9}  {result.address}  handed over {when}  {message_id}")
     out("")
     out(f"{plural(len(doubtful), 'row')} may or may not have been sent. Decide for all, or with --rows:")

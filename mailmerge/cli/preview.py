@@ -16,7 +16,7 @@ from mailmerge.cli.output import interactive, note, out, show_diagnostics
 from mailmerge.cli.progress import RowCounter
 from mailmerge.errors import CampaignFileError, FileError, MailmergeError
 from mailmerge.files import ScratchFolder, write_file
-from mailmerge.text import attachments, numbers, plural
+from mailmerge.text import attachments, numbers, plural, rows_named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -119,7 +119,7 @@ def _show(messages: Iterator[ShownMessage]) -> int:
     count = 0
     for shown in messages:
         count += 1
-        out(f"--- row {shown.message.row} ---")
+        out(f"--- {rows_named(shown.rows or (shown.message.row,))} ---")
         out(shown.standing)
         for line in message_lines(shown.message, shown.to_come):
             out(line)

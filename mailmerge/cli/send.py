@@ -13,7 +13,7 @@ from mailmerge.cli.progress import Bar, GracefulStop, PlanningTime, StoppedError
 from mailmerge.cli.report_view import show_report
 from mailmerge.errors import AuthError
 from mailmerge.model import Status
-from mailmerge.text import duration, plural
+from mailmerge.text import duration, plural, rows_named
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -129,9 +129,10 @@ def test(
         report = campaign.test(me, request, stop=stop.flag)
     for result in report.results:
         if as_json:
-            emit("test", row=result.row, status=result.status, reply=result.reply, to=result.to)
+            several = {"rows": list(result.rows)} if len(result.rows) > 1 else {}
+            emit("test", row=result.row, **several, status=result.status, reply=result.reply, to=result.to)
         else:
-            told = f"row {result.row:<5} {result.status:<9} {result.reply}"
+            told = f"{rows_named(result.rows):<9} {result.status:<9} {result.reply}"
             out(f"{told}   -> {result.to}  (would go to {result.meant_for})")
     _say_changes(report)
     return _ended(report, stop)

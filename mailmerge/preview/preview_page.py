@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from msgspec import Struct
 
 from mailmerge.model import Severity
+from mailmerge.text import rows_named
 from mailmerge.values import displayed, name_of
 
 if TYPE_CHECKING:
@@ -70,15 +71,25 @@ def list_entry(row: PageRow) -> list[Any]:
         _attachments(message),
         sum(found.severity is Severity.ERROR for found in row.diagnostics),
         list(dict.fromkeys(codes)),
-        [displayed(value)[:_MOST_IN_LIST] for value in row.recipient.values],
+        [text[:_MOST_IN_LIST] for text in _texts(row.recipient)],
     ]
+
+
+def _texts(recipient: Recipient) -> list[str]:
+    """Give the cells as they are shown: of several rows with one message, what each says, once."""
+    if not recipient.others:
+        return list(map(displayed, recipient.values))
+    every = zip(recipient.values, *(other.values for _, other in recipient.others), strict=True)
+    return [" · ".join(dict.fromkeys(map(displayed, cells))) for cells in every]
 
 
 def details(row: PageRow, strings: StringTable, blobs: Blobs) -> dict[str, Any]:
     """Return everything else; the message's own bytes can be put together from it."""
     values: dict[str, Any] = {"types": [name_of(value) for value in row.recipient.values]}
-    texts = map(displayed, row.recipient.values)
-    long = {index: text for index, text in enumerate(texts) if len(text) > _MOST_IN_LIST}
+    texts = enumerate(_texts(row.recipient))
+    long = {index: text for index, text in texts if len(text) > _MOST_IN_LIST}
+    if row.recipient.others:
+        values["rows"] = rows_named(row.recipient.rows, 100).capitalize()
     if long:
         values["long"] = long
     if row.standing:

@@ -23,9 +23,10 @@ from msgspec.structs import replace
 
 from mailmerge.model import Diagnostic, Place
 from mailmerge.recipients.recipient_list import MarkedRow, RecipientList, SheetCell
+from mailmerge.text import rows_named
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator
+    from collections.abc import Callable, Container, Iterator, Sequence
     from pathlib import Path
 
     from mailmerge.model import Recipient
@@ -53,7 +54,8 @@ class FailedList(RecipientList):
         written: the file.
         campaign: the campaign's own list.
         identify: tells the key of a row of that list; None: it has none. Asked only for rows that are not in
-            the list as they were when the file was written.
+            the list as they were when the file was written, or if *together*.
+        together: rows with one key share a message, which goes out with all of them.
 
     Raises:
         ListError: one of them cannot be read.
@@ -61,7 +63,12 @@ class FailedList(RecipientList):
     """
 
     def __init__(
-        self, written: RecipientList, campaign: RecipientList, identify: Callable[[Recipient], str | None]
+        self,
+        written: RecipientList,
+        campaign: RecipientList,
+        identify: Callable[[Recipient], str | None],
+        *,
+        together: bool = False,
     ) -> None:
         super().__init__(written.path, written.shown, campaign.header, campaign.options)
         self._plain = False
@@ -71,6 +78,8 @@ class FailedList(RecipientList):
         self.addresses = campaign.addresses
         self.understanding = replace(written.understanding, selects=campaign.shown)
         self._chosen = {chosen.row.row: chosen for chosen in self._choose(identify)}
+        if together:
+            self._refuse_without_others(identify)
         self.warnings = (*campaign.warnings, *written.warnings)
         own = {name: position for position, name in enumerate(written.columns.names)}
         self._own = tuple(own.get(name) for name in self.columns.names)
@@ -120,6 +129,30 @@ class FailedList(RecipientList):
         if edited or row.origin != row.written:
             return _Chosen(row, corrects=True, problem=self._edited_twice(row, now))
         return _Chosen(row, now) if now else _Chosen(row, corrects=True, problem=self._gone(row))
+
+    def _refuse_without_others(self, identify: Callable[[Recipient], str | None]) -> None:
+        """Make rows invalid whose message would be without others that the campaign's list has."""
+        keys = {chosen.row.key for chosen in self._chosen.values() if chosen.row.key}
+        here = {chosen.base.row for chosen in self._chosen.values() if chosen.base}
+        missing: dict[str, list[int]] = {}
+        for recipient in self._campaign:
+            key = identify(recipient)
+            if key in keys and recipient.row not in here:
+                missing.setdefault(key, []).append(recipient.row)
+        for row, chosen in self._chosen.items():
+            lost = missing.get(chosen.row.key)
+            if lost and chosen.problem is None:
+                self._chosen[row] = replace(chosen, problem=self._incomplete(chosen.row, lost))
+
+    def _incomplete(self, row: MarkedRow, lost: Sequence[int]) -> Diagnostic:
+        return Diagnostic(
+            code="D183",
+            message=f"the message is also for {rows_named(lost)} of {self._campaign.shown}, "
+            f"which {'is' if len(lost) == 1 else 'are'} not in this file",
+            hint="leave all rows of a message in the file, or delete all of them",
+            place=Place(path=self.shown, line=row.line, cell=None if row.line else f"row {row.row}"),
+            row=row.row,
+        )
 
     def _find(
         self, keys: Container[str], identify: Callable[[Recipient], str | None]

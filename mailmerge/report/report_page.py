@@ -22,7 +22,7 @@ from mailmerge.files import replace_text
 from mailmerge.model import Counts, Result, Status
 from mailmerge.report import charts
 from mailmerge.report.summary import LEFT_OUT, WORDS, not_sent
-from mailmerge.text import duration, local_time, printable
+from mailmerge.text import duration, local_time, printable, rows_named
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -327,7 +327,7 @@ def _row(result: Result) -> dict[str, Any]:
     if left_out:
         values["said"] = not_sent(result)
     if delivery is None:
-        return values
+        return _with_rows(values, result)
     queue = _QUEUE_ID.search(delivery.reply) if result.status is Status.ACCEPTED else None
     values |= {"tries": delivery.attempts, "message_id": delivery.message_id}
     if not left_out:  # else it is what was tried earlier, and the row's state has nothing to do with it
@@ -343,6 +343,13 @@ def _row(result: Result) -> dict[str, Any]:
             "iso": local.isoformat(timespec="seconds"),
             "time": f"{local:%d %b %H:%M:%S}",
         }
+    return _with_rows(values, result)
+
+
+def _with_rows(values: dict[str, Any], result: Result) -> dict[str, Any]:
+    """Name the rows of a message for several."""
+    if result.rows:
+        values["said"] = "; ".join(filter(None, [values["said"], rows_named(result.rows)]))
     return values
 
 

@@ -56,13 +56,17 @@ _EXPLAINED = (
 class _Reason(Struct):
     words: str
     count: int = 0
+    listed: int = 0
+    """How many rows of the list that is: a message may be for several."""
     rows: list[int] = field(default_factory=list)
     domains: set[str] = field(default_factory=set)
 
     def add(self, result: Result) -> None:
         self.count += 1
-        if result.row is not None and len(self.rows) < ROWS_NAMED:
-            self.rows.append(result.row)
+        if result.row is not None:
+            rows = result.rows or (result.row,)
+            self.listed += len(rows)
+            self.rows += rows[: ROWS_NAMED - len(self.rows)]
         if len(self.domains) <= 1:
             self.domains.add(result.address.rpartition("@")[2])
 
@@ -89,7 +93,9 @@ class Summary:
         """Rows that were contacted once and are no longer in the list."""
 
     def add(self, result: Result) -> None:
-        """Count one result."""
+        """Count one result; of several rows with one message, the first."""
+        if result.first is not None:
+            return
         status = result.status
         self._counts[status] = self._counts.get(status, 0) + 1
         self.gone += result.row is None
@@ -157,8 +163,8 @@ def _short(words: str, most: int = 70) -> str:
 def _rows(reason: _Reason) -> str:
     words = ""
     if reason.rows:
-        more = reason.count > len(reason.rows)
-        words = f"{'row' if reason.count == 1 else 'rows'} {numbers(reason.rows, more=more)}"
+        named = numbers(reason.rows, more=max(reason.count, reason.listed) > len(reason.rows))
+        words = f"{'row' if len(reason.rows) == reason.count == 1 else 'rows'} {named}"
     if reason.count > 1 and len(reason.domains) == 1:
         words += f" (all @{next(iter(reason.domains))})"
     return words
@@ -247,7 +253,9 @@ class RowSample:
         self.total = 0
 
     def add(self, result: Result) -> None:
-        """Look at one result."""
+        """Look at one result; of several rows with one message, the first is shown."""
+        if result.first is not None:
+            return
         self.total += 1
         if len(self._first) < self._most:
             self._first.append(result)

@@ -17,7 +17,7 @@ async function drawRow(announce = false) {
   }
   if (turn !== drawing) return; // a newer row was asked for meanwhile
   const at = shown.indexOf(item);
-  $("row-title").textContent = `Row ${item.row}`;
+  $("row-title").textContent = found?.rows || `Row ${item.row}`;
   $("badges").replaceChildren(...badges(item), el("span", { class: "hint" }, at < 0 ? (state.query ? "not among the results" : "") : `${number(at + 1)} of ${number(shown.length)}`));
   $("next-problem").hidden = !page.entries.some(PROBLEM);
   $("compare").setAttribute("aria-pressed", String(Boolean(other)));

@@ -270,7 +270,7 @@ function rowView(item, found, other, otherItem) {
   const heads = ["Column", "In templates", "Value", "Type", "Use"].map((name) => el("th", { scope: "col" }, name));
   return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Data of row ${item.row}` },
     el("table", { class: "table table-row" },
-      el("caption", {}, `Row ${item.row} of ${page.facts.source}`), el("thead", {}, el("tr", {}, heads)), el("tbody", {}, rows)));
+      el("caption", {}, `${found.rows || `Row ${item.row}`} of ${page.facts.source}`), el("thead", {}, el("tr", {}, heads)), el("tbody", {}, rows)));
 }
 
 // --- checks ----------------------------------------------------------------------------------------------------
