@@ -7,16 +7,15 @@ import re
 from email.message import EmailMessage
 from email.parser import BytesParser
 from email.policy import default
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from mailmerge import Campaign
 from mailmerge.campaign.scaffold import make_campaign
+from mailmerge.options import StockTemplate
 from mailmerge.recipients import open_list
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from mailmerge.options import StockTemplate
 
 PEOPLE = (
     "name,email,invoice,amount,due\n"
@@ -24,6 +23,7 @@ PEOPLE = (
     'Jörg Müller,joerg@example.com,2026-0302,"€99.00",2026-03-06\n'
 )
 TYPES = {"due": "date"}
+WITH_HTML: tuple[StockTemplate, ...] = tuple(kind for kind in get_args(StockTemplate) if kind != "plain")
 
 
 def stock_campaign(folder: Path, kind: StockTemplate, people: str = PEOPLE) -> Campaign:

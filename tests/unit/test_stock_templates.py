@@ -11,9 +11,8 @@ import pytest
 
 from mailmerge.campaign.scaffold import templates_folder
 from mailmerge.options import StockTemplate
-from stock import first_message, page, stock_campaign
+from stock import WITH_HTML, first_message, page, stock_campaign
 
-WITH_HTML = [kind for kind in get_args(StockTemplate) if kind != "plain"]
 NOT_IN_WORD = re.compile(r"flex|grid|float:|position:|background-image|url\(|calc\(|var\(|rem\b|vw\b|@import")
 FOR_OUTLOOK = re.compile(r"<!--\[if mso\]>(.*?)<!\[endif\]-->", re.DOTALL)
 
