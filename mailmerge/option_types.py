@@ -241,13 +241,26 @@ def _read_template(value: object) -> Path | str:
         return value
     if "\0" in value:
         raise ValidationError(ValidationIssue("contains a NUL character"))
-    if value == "auto":
-        message = 'cannot be "auto" yet: a text made from the HTML is not supported yet'
-        raise ValidationError(ValidationIssue(message, "C402", "write a text template of its own"))
-    if value.lower().endswith((".md", ".mjml")):
-        message = f"names a {value.rpartition('.')[2]} file: this is not supported yet"
-        raise ValidationError(ValidationIssue(message, "C402", "write it as HTML or plain text"))
-    return Path(value)
+    return AUTO if value == AUTO else Path(value)
+
+
+AUTO: Final = "auto"
+"""Instead of a template's file: made from the other part."""
+LAYOUTS: Final = ("letter", "newsletter")
+"""The stock layouts: files of mailmerge/layouts/."""
+
+
+def _read_layout(value: object) -> Path | str:
+    """Read the name of a stock layout, or of a file: that has a suffix or a folder."""
+    if value in LAYOUTS:
+        return str(value)
+    found = _read_template(value)
+    if isinstance(found, Path) and not found.suffix and len(found.parts) == 1:
+        hint = (
+            did_you_mean(str(found), LAYOUTS) or f"layouts: {', '.join(LAYOUTS)}, or a file such as ours.html"
+        )
+        raise ValidationError(ValidationIssue(f"is not a known layout: {quoted(str(found))}", hint=hint))
+    return found
 
 
 _DOCUMENTS = (".html", ".htm", ".typ", ".txt", ".csv", ".tsv")
@@ -332,6 +345,9 @@ TEMPLATE: ValueType[Path | str] = ValueType(
     "the name of a template's file", _read_template, {"type": "string", "pattern": r"\S", "format": "path"}
 )
 DOCUMENT: ValueType[Path] = ValueType(FILE.expected, _read_document, FILE.schema)
+LAYOUT: ValueType[Path | str] = ValueType(
+    "the name of a layout or of its file", _read_layout, {"type": "string", "pattern": r"\S"}
+)
 _HEADER_TABLE = table_of(checked(TEXT, _check_header_text), _check_header_name)
 HEADERS = ValueType("a table", _read_headers, _HEADER_TABLE.schema, entries=_HEADER_TABLE.entries)
 UNSUBSCRIBE = checked(FILLED_TEXT, _check_unsubscribe)

@@ -23,6 +23,7 @@ from mailmerge.option_types import (
     HEADERS,
     HELO,
     HOST,
+    LAYOUT,
     MAILBOX,
     NAMED_VALUES,
     PAIRS,
@@ -195,11 +196,24 @@ class MessageOptions(Section):
         fact=True)
     subject: str = option(TEXT, "The subject line", default="", flag="--subject TEMPLATE", commands=_MAKE,
         fact=True, identifies=True)
-    text: Path | str | None = option(TEMPLATE, "Template of the text part", default=None, flag="--text FILE",
-        commands=MESSAGE_COMMANDS, fact=True, identifies=True)
+    text: Path | str | None = option(TEMPLATE, "Template of the text part; auto: made from the HTML",
+        default=None, default_help="made from the HTML", flag="--text FILE", commands=MESSAGE_COMMANDS,
+        fact=True, identifies=True)
     """A path names the template's file; a `str` (it had a line break) is the template itself."""
-    html: Path | str | None = option(TEMPLATE, "Template of the HTML part", default=None, flag="--html FILE",
+    html: Path | str | None = option(TEMPLATE, "Template of the HTML part, in HTML, Markdown or MJML",
+        default=None, default_help="made from a text part that is Markdown", flag="--html FILE",
         commands=MESSAGE_COMMANDS, fact=True, identifies=True)
+    layout: Path | str | None = option(LAYOUT,
+        "What surrounds the HTML: letter, newsletter, or a file of yours", default=None,
+        default_help="letter for Markdown, none for HTML", flag="--layout NAME",
+        commands=MESSAGE_COMMANDS, fact=True, identifies=True)
+    """A `str` names a stock layout."""
+    layout_vars: Mapping[str, str] = option(PAIRS,
+        "What the layout asks for, such as colour, logo, button, button_url, footer", default={}, fact=True)
+    preheader: str | None = option(FILLED_TEXT, "What inboxes show beside the subject", default=None,
+        fact=True)
+    inline_css: bool | None = option(FLAG, "Move the rules of <style> into style attributes; @media is kept",
+        default=None, default_help="only with a layout", fact=True)
     headers: Mapping[str, str] = option(HEADERS, "More headers", default={}, fact=True)
     unsubscribe: tuple[str, ...] = option(one_or_more(UNSUBSCRIBE),
         "Where people unsubscribe: https://example.org/u/{{ token }}, mailto:..., or both", default=(),
@@ -501,8 +515,6 @@ ACCOUNT: Final[Mapping[str, Option]] = AccountOptions.options
 
 PLANNED: Final[Mapping[str, str]] = {
     "data.cells": "raw cell values",
-    "message.preheader": "a preview line",
-    "message.inline_css": "moving styles into the elements",
     "message.calendar": "invitations",
     "send.at": "sending at a set time",
 }

@@ -87,7 +87,11 @@ def _read(
     if file.path is None:  # whoever runs it has named all of it
         return
     message, data = file.message, file.data
-    bodies = (("message.text", message.text), ("message.html", message.html))
+    bodies = (
+        ("message.text", message.text),
+        ("message.html", message.html),
+        ("message.layout", message.layout),
+    )
     for name, path in bodies:
         if isinstance(path, Path) and _option(name) not in given:
             yield name, path, "the template"

@@ -537,7 +537,8 @@ class Watched:
 
     def _look(self) -> FileStates:
         file = self._definition.file
-        bodies = [body for body in (file.message.text, file.message.html) if isinstance(body, Path)]
+        message = file.message
+        bodies = [body for body in (message.text, message.html, message.layout) if isinstance(body, Path)]
         files = [file.data.source, *file.data.suppress, *bodies, *([file.path] if file.path else [])]
         return file_states(map(Path, files), [file.folder] if file.path else [])
 

@@ -9,7 +9,7 @@ import copy
 import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -20,7 +20,10 @@ from mailmerge.file_system import FILE_SYSTEM, PrivateFiles
 from mailmerge.message import MessageBuilder, Thawer, message_id
 from mailmerge.message.dkim_keys import read_signatures
 from mailmerge.model import AttachmentRule, Recipient
+from mailmerge.option_types import AUTO, LAYOUTS
 from mailmerge.render import MessageTemplates, Renderer, TemplateSource, marked
+from mailmerge.render.bodies import is_markdown
+from mailmerge.render.sources import DEFAULT_LAYOUT, Layout, stock_layout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -180,6 +183,7 @@ class Composer:
                 [message.headers, message.locale, *([message.unsubscribe] if message.unsubscribe else [])]
             ),
             "variables": _digest(dict(message.vars)),
+            **({"styles": _digest("inline")} if message.inline_css else {}),
             "attachments": _digest(
                 [
                     [
@@ -367,8 +371,7 @@ def _templates(file: CampaignFile, sender: str) -> MessageTemplates:
         reply_to=message.reply_to,
         sender=message.sender,
         subject=message.subject,
-        text=_source(message.text, "message.text"),
-        html=_source(message.html, "message.html"),
+        **_bodies(file),
         headers=tuple(message.headers.items()),
         unsubscribe=message.unsubscribe,
         attachments=tuple(
@@ -391,6 +394,39 @@ def _templates(file: CampaignFile, sender: str) -> MessageTemplates:
     )
 
 
+class _Bodies(TypedDict):
+    text: TemplateSource | None
+    html: TemplateSource | None
+    layout: Layout | None
+    preheader: str | None
+    inline_css: bool
+
+
+def _bodies(file: CampaignFile) -> _Bodies:
+    """Say what the bodies are made from: a Markdown file is both of them."""
+    message = file.message
+    text = _source(None if message.text == AUTO else message.text, "message.text")
+    html = _source(message.html, "message.html")
+    if html is None and is_markdown(text):
+        html = text
+    elif text is None and is_markdown(html) and message.text != AUTO:
+        text = html
+    chosen = message.layout or (DEFAULT_LAYOUT if is_markdown(html) else None)
+    layout = None
+    if chosen is not None and html is not None:
+        layout = Layout(_layout_source(chosen), dict(message.layout_vars))
+    inline = layout is not None if message.inline_css is None else message.inline_css
+    return _Bodies(text=text, html=html, layout=layout, preheader=message.preheader, inline_css=inline)
+
+
+def _layout_source(chosen: Path | str) -> TemplateSource:
+    if chosen in LAYOUTS:
+        return TemplateSource(name=str(chosen), path=stock_layout(str(chosen)))
+    if isinstance(chosen, Path):
+        return TemplateSource(name=str(chosen), path=chosen)
+    return TemplateSource(name="message.layout", source=chosen)
+
+
 def _own_files(file: CampaignFile) -> dict[str, str]:
     """Give what belongs to the campaign and to nobody's message."""
     data = file.data
@@ -406,7 +442,8 @@ def _own_files(file: CampaignFile) -> dict[str, str]:
 
 
 def _private_files(recipe: Recipe) -> PrivateFiles:
-    bodies = (recipe.templates.text, recipe.templates.html)
+    layout = recipe.templates.layout
+    bodies = (recipe.templates.text, recipe.templates.html, layout.source if layout else None)
     paths = [str(body.path) for body in bodies if body is not None and body.path is not None]
     paths += [str(rule.template) for rule in recipe.templates.attachments if rule.template is not None]
     return PrivateFiles(recipe.own_files, templates=paths, folders=recipe.own_folders)

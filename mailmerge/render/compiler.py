@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from mailmerge.model import Columns
     from mailmerge.render.failures import Seen
     from mailmerge.render.sources import MessageTemplates, TemplateSource
+    from mailmerge.render.tags import Derived
 
 
 class Compiled:
@@ -116,6 +117,7 @@ class Compiler:
         """Those of them whose displayed text may be written."""
         self._base = templates.base
         self._columns = columns
+        self._read: dict[str, tuple[str, str]] = {}
         loader = FolderLoader(templates.base, _shown_base(templates), self.sources, files, own)
         self._environments, self._checks = {}, {}
         tables = any(rule.template is not None for rule in templates.attachments)
@@ -147,21 +149,36 @@ class Compiler:
         self.sources.add(name, source)
         return self._compile(name, source, kind, more)
 
+    def environment(self, kind: TemplateKind) -> Environment:
+        """Give the environment of a kind of template."""
+        return self._environments[kind]
+
     def body(self, part: TemplateSource, kind: TemplateKind) -> Compiled:
         """Compile a body: a file, or text given directly."""
-        if part.path is None:
-            self.sources.add(part.name, part.source or "")
-            return self._compile(part.name, part.source or "", kind)
-        return self._compile(*self.load(part), kind)
+        name, text = self.load(part)
+        return self._compile(name, text, kind)
+
+    def derived(self, name: str, made: Derived, kind: TemplateKind) -> Compiled:
+        """Compile a template that was made from others."""
+        self.sources.derive(name, made)
+        return self._compile(name, made.text, kind)
+
+    def syntax_problem(self, error: TemplateSyntaxError) -> Diagnostic:
+        """Describe a syntax error that was seen before a template was compiled."""
+        return self._checks["text"].syntax_problem(error, error.name or "")
 
     def load(self, part: TemplateSource) -> tuple[str, str]:
-        """Read a template's file, and give the name that it is known by, and its text.
+        """Give the name and the source of a template.
 
         Raises:
-            TemplateError: it cannot be read, or is not UTF-8.
+            TemplateError: its file cannot be read.
 
         """
-        assert part.path is not None
+        if part.path is None:
+            self.sources.add(part.name, part.source or "")
+            return part.name, part.source or ""
+        if part.name in self._read:
+            return self._read[part.name]
         try:
             text = decode(self._files.read(part.path), part.name)
         except OSError as error:
@@ -178,6 +195,7 @@ class Compiler:
         except ValueError:
             name = part.name
         self.sources.add(name, text, part.name)
+        self._read[part.name] = name, text
         return name, text
 
     def note_used(self, words: set[str], texts: set[str]) -> None:

@@ -36,6 +36,7 @@ from mailmerge.file_system import FILE_SYSTEM, PrivateFiles
 from mailmerge.model import Place
 from mailmerge.render import builtins, growth
 from mailmerge.render.operators import OperatorGenerator, Operators
+from mailmerge.render.tags import Tags
 from mailmerge.values import MISSING, BadValue, Value
 
 if TYPE_CHECKING:
@@ -294,7 +295,6 @@ class FolderLoader(BaseLoader):
 
     def get_source(self, environment: Environment, template: str) -> tuple[str, str, Callable[[], bool]]:
         """Read *template*, a name with ``/`` relative to the folder."""
-        del environment
         clean = not {"", ".", ".."} & set(template.split("/")) and not {"\\", "\0"} & set(template)
         named = self._base.joinpath(*template.split("/")) if clean else self._base
         path = named.resolve()
@@ -314,6 +314,10 @@ class FolderLoader(BaseLoader):
             reason = (error.strerror or str(error)).lower()
             raise TemplateError(f"cannot read the template {shown}: {reason}") from None
         self._sources.add(template, text, shown)
+        if environment.autoescape and template.lower().endswith(MARKDOWN):
+            from mailmerge.render.markdown import as_html
+
+            text = as_html(text, template, Tags(environment))
         return text, str(path), lambda: True
 
     def _is_file(self, path: Path) -> bool:
@@ -341,6 +345,8 @@ def decode(data: bytes, shown: str) -> str:
         ) from None
 
 
+MARKDOWN = (".md", ".markdown")
+"""Suffixes of templates that are Markdown."""
 TemplateKind = Literal["text", "html", "line", "path", "field"]
 
 

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from mailmerge.errors import NoAddressError
 from mailmerge.file_system import FILE_SYSTEM
 from mailmerge.model import Rendered, RenderedAttachment
+from mailmerge.render.bodies import compile_bodies
 from mailmerge.render.compiler import Compiled, Compiler
 from mailmerge.render.documents import DocumentTemplate
 from mailmerge.render.environments import EMPTY
@@ -94,8 +95,8 @@ class Renderer:
             if rule.template is not None
         }
         self._attachments = tuple(self._rules(compiler, templates, columns))
-        self._text = compiler.body(templates.text, "text") if templates.text else None
-        self._html = compiler.body(templates.html, "html") if templates.html else None
+        self._bodies = compile_bodies(compiler, templates)
+        self._text, self._html = self._bodies.text, self._bodies.html
         compiler.report()
         self._compiler = compiler
         self._base = dict(compiler.text.globals)
@@ -192,7 +193,7 @@ class Renderer:
 
         bodies = [(body, body is self._html) for body in (self._text, self._html) if body]
         sources = [
-            (self._sources.texts.get(name, ""), is_html)
+            (self._sources.compiled(name), is_html)
             for body, is_html in bodies
             for name in (body.name, *body.reached)
         ]
@@ -275,6 +276,7 @@ class Renderer:
         subject = clean(subject, "Subject", self._subject, recipient)
         if not subject:
             raise row_error("D115", "the subject is empty", recipient)
+        html = self._html_body(variables, recipient)
         return Rendered(
             recipient=recipient,
             from_=self._one(self._from, variables, recipient),
@@ -284,11 +286,11 @@ class Renderer:
             bcc=_rendered(self._bcc, variables, recipient),
             reply_to=_rendered(self._reply_to, variables, recipient),
             sender=self._one(self._sender, variables, recipient) if self._sender else None,
-            text=self._body(self._text, "text", variables, recipient),
-            html=self._body(self._html, "HTML", variables, recipient),
+            text=self._text_body(html, variables, recipient),
+            html=html,
             headers=self._all_headers(variables, recipient) if self._headers or self._unsubscribing else (),
             attachments=self._named(variables, recipient) if self._attachments else (),
-            warnings=tuple(warnings),
+            warnings=(*self._bodies.warnings, *warnings),
         )
 
     def _named(self, variables: dict[str, Any], recipient: Recipient) -> tuple[RenderedAttachment, ...]:
@@ -323,6 +325,27 @@ class Renderer:
                     raise self._failure(error, one) from None
                 found.setdefault(named, replace(named, row=one.row))
         return tuple(found.values())
+
+    def _html_body(self, variables: dict[str, Any], recipient: Recipient) -> tuple[str, ...] | None:
+        chunks = self._body(self._html, "HTML", variables, recipient)
+        if chunks is None or not self._bodies.inline:
+            return chunks
+        from mailmerge.render.style_sheets import inlined
+
+        return (inlined("".join(chunks)),)
+
+    def _text_body(
+        self, html: tuple[str, ...] | None, variables: dict[str, Any], recipient: Recipient
+    ) -> tuple[str, ...] | None:
+        if self._bodies.text_of_html:
+            from mailmerge.render.plain_text import text_of
+
+            text = text_of("".join(html or ()))
+            return (text,) if text else None
+        if self._bodies.optional_text and self._text is not None:
+            chunks = tuple(self._text.chunks(variables))
+            return chunks if any(chunk and not chunk.isspace() for chunk in chunks) else None
+        return self._body(self._text, "text", variables, recipient)
 
     def _body(
         self, compiled: Compiled | None, what: str, variables: dict[str, Any], recipient: Recipient

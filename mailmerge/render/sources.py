@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct, field
@@ -12,14 +13,23 @@ from mailmerge.model import Place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from mailmerge.model import AttachmentRule
+    from mailmerge.render.tags import Derived
     from mailmerge.values import Plain
 
 
 URL: Final = "unsubscribe_url"
 """What bodies call the link that unsubscribes."""
+
+
+DEFAULT_LAYOUT: Final = "letter"
+"""What surrounds Markdown where nothing else is said."""
+
+
+def stock_layout(name: str) -> Path:
+    """Give the file of a stock layout."""
+    return Path(__file__).parents[1] / "layouts" / f"{name}.html"
 
 
 class TemplateSource(Struct, frozen=True):
@@ -30,6 +40,14 @@ class TemplateSource(Struct, frozen=True):
     path: Path | None = None
     source: str | None = None
     """The text itself, where there is no file."""
+
+
+class Layout(Struct, frozen=True):
+    """What surrounds an HTML body."""
+
+    source: TemplateSource
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """What it asks for, such as the colour: HTML text or templates of it."""
 
 
 class MessageTemplates(Struct, frozen=True):
@@ -46,6 +64,10 @@ class MessageTemplates(Struct, frozen=True):
     sender: str | None = None
     text: TemplateSource | None = None
     html: TemplateSource | None = None
+    layout: Layout | None = None
+    """What surrounds the HTML; None: it is a whole document."""
+    preheader: str | None = None
+    inline_css: bool = False
     headers: tuple[tuple[str, str], ...] = ()
     unsubscribe: tuple[str, ...] = ()
     """Addresses that unsubscribe, ``https:`` or ``mailto:``; ``token`` is known in them."""
@@ -63,6 +85,8 @@ class SourceMap:
 
     def __init__(self, places: Mapping[str, Place]) -> None:
         self.texts: dict[str, str] = {}
+        self.made: dict[str, Derived] = {}
+        """Templates that were made from those."""
         self._shown: dict[str, str] = {}
         self._options = places
 
@@ -72,9 +96,19 @@ class SourceMap:
         if shown is not None:
             self._shown[name] = shown
 
+    def derive(self, name: str, made: Derived) -> None:
+        """Remember a template that was made from others."""
+        self.made[name] = made
+
+    def compiled(self, name: str) -> str:
+        """Give the source of a template as it is compiled."""
+        return self.made[name].text if name in self.made else self.texts.get(name, "")
+
     def place(self, name: str | None, line: int = 1, word: str | None = None) -> Place:
         """Return where *line* of template *name* is, with the column of *word* in it."""
         name = name or ""
+        if name in self.made:
+            name, line = self.made[name].origin(line) or (re.sub(r" \((?:HTML|text)\)$", "", name), 1)
         option = self._options.get(name) or self._options.get(re.sub(r"(message\.\w+)\[\d+\]$", r"\1", name))
         if option and name not in self._shown:
             column = _column(option.source or "", word)

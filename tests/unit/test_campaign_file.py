@@ -220,13 +220,12 @@ GOLDEN = {
     ),
     "[data]\nsuppress = []": "C405 2:12 `data.suppress` must not be an empty array = -",
     "[message]\nto = ['a', 5]": 'C404 2:12 `message.to[1]` must be a string, not the number 5 = write "5"',
-    "[message]\ntext = 'auto'": (
-        'C402 2:8 `message.text` cannot be "auto" yet: a text made from the HTML is not supported yet'
-        " = write a text template of its own"
+    "[message]\nlayout = 'leter'": (
+        'C405 2:10 `message.layout` is not a known layout: "leter" = did you mean `letter`?'
     ),
-    "[message]\nhtml = 'a.mjml'": (
-        "C402 2:8 `message.html` names a mjml file: this is not supported yet"
-        " = write it as HTML or plain text"
+    "[message]\nlayout = 'ours'": (
+        'C405 2:10 `message.layout` is not a known layout: "ours"'
+        " = layouts: letter, newsletter, or a file such as ours.html"
     ),
     "[message]\nheaders.Subject = 'x'": (
         "C440 2:19 `message.headers.Subject` has a key of its own = write `message.subject` instead"
@@ -236,9 +235,6 @@ GOLDEN = {
     ),
     '[message]\nheaders.X-A = "a\\nb"': (
         "C405 2:15 `message.headers.X-A` contains a line break or another control character = -"
-    ),
-    "[message]\npreheader = 'x'": (
-        "C402 2:1 `message.preheader` (a preview line) is not supported yet = leave it out"
     ),
     "[send]\nrate = ['60/m', 'fast']": (
         'C405 2:17 `send.rate[1]` is not a valid rate: "fast" = write a number, a slash and a unit,'

@@ -1,0 +1,469 @@
+"""Markdown bodies: CommonMark with tables, made into a template of HTML once, before the first row.
+
+The tags of Jinja are marks while Markdown is read (`mailmerge.render.tags`), so that a cell is never read as
+Markdown: it is printed into finished HTML. What stands between the tags of one ``if`` or ``for`` must then be
+whole elements. Tags within a line stay where they are. Tags that have a line to themselves, or that begin or
+end a line of a list or table, stand between blocks: Markdown is read without them (so the items of a loop are
+one list, and its rows one table), and they are put where their lines were.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from linkify_it import LinkifyIt
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from msgspec import Struct, field
+
+from mailmerge.errors import TemplateError
+from mailmerge.model import Place
+from mailmerge.render.tags import CLOSE, MARK, OPEN, Tags
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+_MARKS = f"(?:{MARK.pattern})".replace("([0-9]+)", "[0-9]+")
+_HEAD: Final = re.compile(rf"([ \t]*)((?:{_MARKS}[ \t]*)+)(.*)", re.DOTALL)
+_TAIL: Final = re.compile(rf"(.*?)((?:[ \t]*{_MARKS})+)[ \t]*", re.DOTALL)
+_BLOCK: Final = re.compile(r"[-*+][ \t]|[0-9]{1,9}[.)][ \t]|#{1,6}[ \t]|>|\||```|~~~")
+_SHOWN: Final = re.compile(rf"<({_MARKS})>")
+_LEAVES: Final = frozenset({"inline", "fence", "code_block", "html_block", "hr"})
+_LISTS: Final = frozenset({"bullet_list_open", "ordered_list_open", "tbody_open"})
+_CONTAINERS: Final = _LISTS | {"", "blockquote_open", "list_item_open", "table_open"}
+
+
+class Markdown(Struct, frozen=True):
+    """What a Markdown template is made into; both still have marks for tags."""
+
+    html: str
+    text: str
+    """The template itself, without the lines that only its tags needed."""
+
+
+class _Group(Struct):
+    """The tags that belong together, such as ``if``, ``else`` and ``endif``, and what is between them."""
+
+    numbers: list[int]
+    inner: list[_Group] = field(default_factory=list)
+
+    def every(self) -> Iterator[int]:
+        """Yield its tags and those of the groups in it."""
+        yield from self.numbers
+        for group in self.inner:
+            yield from group.every()
+
+
+def convert(source: str, tags: Tags) -> Markdown:
+    """Make HTML of a Markdown template whose tags were taken out.
+
+    Raises:
+        TemplateError: the tags that belong together stand in different paragraphs.
+
+    """
+    return _Conversion(source, tags).run()
+
+
+def as_html(source: str, name: str, tags: Tags) -> str:
+    """Make a template of HTML of one of Markdown that others include; its tags stay in their lines.
+
+    Raises:
+        TemplateError: the tags that belong together stand in different paragraphs.
+        TemplateSyntaxError: a tag does not end.
+
+    """
+    pieces = re.split(r"(<pre\b.*?</pre>)", convert(tags.take_out(source, name), tags).html, flags=re.DOTALL)
+    pieces[::2] = [piece.replace("\n", " ") for piece in pieces[::2]]
+    return tags.put_back_in_lines("".join(pieces))
+
+
+class _Conversion:
+    """One template on its way."""
+
+    def __init__(self, source: str, tags: Tags) -> None:
+        self._tags = tags
+        self._lines = source.split("\n")
+        self._markdown = _parser(tags)
+        self._groups = _grouped([n for n in tags.numbers(source) if tags[n].word], tags)
+        self._where = _places_of(self._lines)
+        self._apart = self._standing_apart(source)
+        self._kept: set[int] = set()
+        """Tags that do stand apart, but in the middle of what is one piece: code, HTML, a paragraph."""
+        self._parting: set[int] = set()
+        """Those that end a paragraph."""
+
+    def run(self) -> Markdown:
+        self._settle()
+        reduced, positions = self._reduced()
+        tokens = self._markdown.parse(reduced)
+        starts: dict[int, list[str]] = {}
+        self._place_all(tokens, positions, starts)
+        made: list[Token] = []
+        for at in range(len(tokens) + 1):
+            made += [Token("jinja", "", 0, content=mark) for mark in starts.get(at, ())]
+            made += tokens[at : at + 1]
+        self._refuse_torn(made)
+        self._bare_definitions(made)
+        html = self._markdown.renderer.render(made, self._markdown.options, {})
+        return Markdown(html, self._text())
+
+    # --- which tags stand between blocks ------------------------------------------------------------
+
+    def _standing_apart(self, source: str) -> set[int]:
+        found: set[int] = set()
+        for group in _every(self._groups):
+            kinds = [self._where[number][1] for number in group.numbers]
+            first, others = kinds[0], kinds[1:]
+            word = self._tags[group.numbers[0]].word
+            if word == "if" and len(kinds) == 2 and self._is_paragraph(*group.numbers):
+                first = "head"
+            if first in {"alone", "head"} and all(kind != "within" for kind in others):
+                found.update(group.numbers)
+            elif first == "tail" and others and all(kind != "within" for kind in others):
+                begin, end = (source.index(f"{OPEN}{group.numbers[at]}") for at in (0, -1))
+                if re.search(r"\n[ \t]*\n", source[begin:end]):
+                    found.update(group.numbers)
+        return found
+
+    def _is_paragraph(self, begin: int, end: int) -> bool:
+        """Whether two tags are the first and the last of a paragraph."""
+        first, last = self._where[begin][0], self._where[end][0]
+        starts = self._lines[first].lstrip().startswith(self._mark(begin))
+        ends = self._lines[last].rstrip().endswith(self._mark(end))
+        lines = ["", *self._lines, ""]
+        around = lines[first].strip() or lines[last + 2].strip()
+        return starts and ends and not around and all(line.strip() for line in lines[first + 1 : last + 2])
+
+    def _settle(self) -> None:
+        """Find tags in the middle of what Markdown reads as one piece without them."""
+        reduced, positions = self._reduced()
+        leaves = [token for token in self._markdown.parse(reduced) if token.type in _LEAVES and token.map]
+        around = {
+            number: next((leaf for leaf in leaves if leaf.map[0] < line < leaf.map[1]), None)  # type: ignore[index]
+            for number, line in positions.items()
+        }
+        for group in _every(self._groups):
+            inside = [around.get(number) for number in group.numbers]
+            pieces = [piece for piece in inside if piece is not None]
+            if not pieces:
+                continue
+            end = (pieces[0].map or (0, 0))[1]
+            all_within = inside[0] is pieces[0] and all(positions[n] <= end for n in group.numbers)
+            if pieces[0].type != "inline" or (
+                all_within and any(self._tags[number].trims for number in group.numbers)
+            ):
+                self._kept.update(group.numbers)
+            else:
+                self._parting.update(n for n, piece in zip(group.numbers, inside, strict=True) if piece)
+
+    def _reduced(self) -> tuple[str, dict[int, int]]:
+        """Give the source without the tags that stand apart, and the line before which each of them stood."""
+        lines: list[str] = []
+        positions: dict[int, int] = {}
+        taken = self._apart - self._kept
+        for text in self._lines:
+            left = text
+            head = _HEAD.fullmatch(text)
+            before: list[int] = []
+            after: list[int] = []
+            if head and (numbers := self._tags.numbers(head[2])) and taken.issuperset(numbers):
+                before, left = numbers, head[1] + head[3]
+            tail = _TAIL.fullmatch(left)
+            if tail and (numbers := self._trailing(tail[2], taken)):
+                after = numbers
+                left = left[: left.index(f"{OPEN}{numbers[0]}")].rstrip(" \t")
+            for number in before:
+                self._part(lines, number)
+                positions[number] = len(lines)
+            if left.strip() or not (before or after):
+                lines.append(left)
+            for number in after:
+                self._part(lines, number)
+                positions[number] = len(lines)
+        return "\n".join(lines), positions
+
+    def _part(self, lines: list[str], number: int) -> None:
+        if number in self._parting and lines and lines[-1]:
+            lines.append("")
+
+    def _trailing(self, marks: str, taken: set[int]) -> list[int]:
+        """Give those at the end of a line that stand apart: behind the last one that does not."""
+        numbers = self._tags.numbers(marks)
+        while numbers and not taken.issuperset(numbers):
+            numbers = numbers[1:]
+        return numbers
+
+    # --- where they are put -------------------------------------------------------------------------
+
+    def _place_all(
+        self, tokens: Sequence[Token], positions: dict[int, int], starts: dict[int, list[str]]
+    ) -> None:
+        gaps = _Gaps(tokens)
+        self._place(self._groups, gaps, positions, (0, len(tokens)), starts)
+
+    def _place(
+        self,
+        groups: Iterable[_Group],
+        gaps: _Gaps,
+        positions: dict[int, int],
+        bounds: tuple[int, int],
+        starts: dict[int, list[str]],
+    ) -> None:
+        low, high = bounds
+        for group in groups:
+            numbers = [number for number in group.numbers if number in positions]
+            if not numbers:
+                self._place(group.inner, gaps, positions, (low, high), starts)
+                continue
+            loop = self._tags[numbers[0]].word == "for"
+            chosen = gaps.choose([positions[number] for number in numbers], (low, high), loop=loop)
+            if chosen is None:
+                raise self._torn(group)
+            first, second = chosen[0], chosen[1] if len(chosen) > 1 else high
+            whole = gaps.one_list(first, second) if loop else None
+            starts.setdefault(chosen[0], []).append(self._mark(numbers[0]))
+            inner_bounds = (chosen[0], chosen[-1])
+            if whole:
+                tag = self._tags[numbers[0]]
+                opened = self._condition("loop.first", tag.name, tag.line)
+                closed = self._condition("loop.last", tag.name, tag.line)
+                starts.setdefault(whole[0], []).append(opened[0])
+                starts.setdefault(whole[0] + 1, []).insert(0, opened[1])
+                starts.setdefault(whole[1], []).append(closed[0])
+                inner_bounds = (whole[0] + 1, whole[1])
+            if group.inner:
+                between: dict[int, list[str]] = {}
+                self._place(group.inner, gaps, positions, inner_bounds, between)
+                for at, marks in between.items():
+                    old = starts.setdefault(at, [])
+                    if whole and at == whole[1]:
+                        old[:] = [*marks, *old]
+                    else:
+                        old += marks
+            if whole:
+                starts.setdefault(whole[1] + 1, []).insert(0, closed[1])
+            for number, gap in zip(numbers[1:], chosen[1:], strict=True):
+                starts.setdefault(gap, []).append(self._mark(number))
+            low = chosen[-1]
+
+    def _condition(self, what: str, name: str, line: int) -> tuple[str, str]:
+        return (
+            self._tags.add(f"{{% if {what} %}}", name, line),
+            self._tags.add("{% endif %}", name, line),
+        )
+
+    def _mark(self, number: int) -> str:
+        return f"{OPEN}{number}{CLOSE}"
+
+    def _refuse_torn(self, tokens: Sequence[Token]) -> None:
+        """Refuse tags that belong together and are in pieces of text that do not."""
+        where: dict[int, int] = {}
+        for at, token in enumerate(tokens):
+            if token.type == "html_block":
+                at = -2  # noqa: PLW2901  what its author writes as HTML may be cut by blank lines
+            if token.type != "jinja":
+                where |= dict.fromkeys(self._tags.numbers(token.content), at)
+        for group in _every(self._groups):
+            places = {where.get(number, -1) for number in group.numbers}
+            if len(places) > 1:
+                raise self._torn(group)
+
+    def _bare_definitions(self, tokens: Sequence[Token]) -> None:
+        """Let what only defines something be no paragraph, nor what it defines."""
+        for at, token in enumerate(tokens):
+            marks = MARK.findall(token.content) if token.type == "inline" else []
+            words = [self._tags[int(mark)].word for mark in (*marks[:1], *marks[-1:])]
+            whole = token.content.startswith(OPEN) and token.content.endswith(CLOSE)
+            if whole and words in (["macro", "endmacro"], ["set", "endset"], ["set", "set"]):
+                tokens[at - 1].hidden = tokens[at + 1].hidden = True
+
+    def _torn(self, group: _Group) -> TemplateError:
+        first, last = self._tags[group.numbers[0]], self._tags[group.numbers[-1]]
+        return TemplateError(
+            f"`{first.word}` begins in one paragraph and ends in another, in line {last.line}",
+            code="T110",
+            hint="write each of its tags in a line of its own",
+            place=Place(path=first.name, line=first.line),
+        )
+
+    # --- the text part --------------------------------------------------------------------------------
+
+    def _text(self) -> str:
+        """Give the source; lines that only have tags take their ends with them, but for those that part."""
+        pieces: list[str] = []
+        for text in self._lines:
+            numbers = self._tags.numbers(text)
+            alone = numbers and not MARK.sub("", text).strip()
+            plain = all(self._tags[n].word and not self._tags[n].trims for n in numbers)
+            if alone and plain and self._parting.isdisjoint(numbers):
+                tag = self._tags[numbers[-1]]
+                end = re.search(r"[-+]?%\}$", tag.source)
+                assert end is not None
+                swallowing = f"{tag.source[: end.start()]}\n{end[0]}"
+                last = self._tags.add(swallowing, tag.name, tag.line)
+                pieces.append("".join((*map(self._mark, numbers[:-1]), last)))
+            else:
+                pieces.append(f"{text}\n")
+        return "".join(pieces).removesuffix("\n")
+
+
+class _Gaps:
+    """The places between the tokens of a document, and what is around each of them."""
+
+    def __init__(self, tokens: Sequence[Token]) -> None:
+        self._tokens = tokens
+        self._parents: list[int] = []
+        """By gap: the token that opened what it is in; -1: the document."""
+        open_: list[int] = []
+        for at, token in enumerate(tokens):
+            if token.nesting < 0:
+                self._parents.append(open_[-1])
+                open_.pop()
+                continue
+            self._parents.append(open_[-1] if open_ else -1)
+            if token.nesting > 0:
+                open_.append(at)
+        self._parents.append(-1)
+
+    def choose(self, lines: Sequence[int], bounds: tuple[int, int], *, loop: bool) -> list[int] | None:
+        """Find a gap for each of the tags that stood before *lines*, all of them in the same element."""
+        found = [self._by_parent(line, bounds) for line in lines]
+        common = [parent for parent in found[0] if all(parent in others for others in found)]
+        if not common:
+            return None
+        outer = min(common)  # what is opened first contains the others
+        chosen = [gaps[outer] for gaps in found]
+        if loop and not (len(chosen) > 1 and self.one_list(chosen[0], chosen[1])):
+            items = [parent for parent in common if self._type(parent) in _LISTS]
+            if items:
+                chosen = [gaps[items[0]] for gaps in found]
+        return chosen
+
+    def one_list(self, begin: int, end: int) -> tuple[int, int] | None:
+        """Give the tokens that open and close it if a single list is all that is between two gaps."""
+        if end - begin < 2 or self._type(begin) not in _LISTS - {"tbody_open"}:
+            return None
+        inside = self._parents[begin + 1 : end]
+        if begin in inside and end - 1 == self._closing(begin):
+            return begin, end - 1
+        return None
+
+    def _closing(self, opening: int) -> int:
+        return len(self._parents) - 1 - self._parents[::-1].index(opening)
+
+    def _by_parent(self, line: int, bounds: tuple[int, int]) -> dict[int, int]:
+        """Give the gaps where a tag may be put that stood before *line*, by what they are in."""
+        low, high = bounds
+        for at, token in enumerate(self._tokens):
+            if token.type in _LEAVES and token.map:
+                if token.map[0] < line:
+                    low = max(low, at + 1)
+                else:
+                    high = min(high, at)
+                    break
+        return {
+            self._parents[gap]: gap
+            for gap in range(low, high + 1)
+            if self._type(self._parents[gap]) in _CONTAINERS
+        }
+
+    def _type(self, at: int) -> str:
+        return self._tokens[at].type if 0 <= at < len(self._tokens) else ""
+
+
+def _places_of(lines: Sequence[str]) -> dict[int, tuple[int, str]]:
+    """Say of each mark in which line it is, and where in it: ``alone``, ``head``, ``tail`` or ``within``."""
+    found: dict[int, tuple[int, str]] = {}
+    for at, text in enumerate(lines):
+        head, tail = _HEAD.fullmatch(text), _TAIL.fullmatch(text)
+        for mark in MARK.finditer(text):
+            kind = "within"
+            if not MARK.sub("", text).strip():
+                kind = "alone"
+            elif head and mark.start() < head.start(3) and _BLOCK.match(head[3]):
+                kind = "head"
+            elif tail and mark.start() >= tail.start(2):
+                kind = "tail"
+            found[int(mark[1])] = at, kind
+    return found
+
+
+def _grouped(numbers: Iterable[int], tags: Tags) -> list[_Group]:
+    """Put the tags together that belong together; one that has no end is a group by itself."""
+    open_: list[_Group] = []
+    done: list[_Group] = []
+
+    def close() -> None:
+        group = open_.pop()
+        (open_[-1].inner if open_ else done).append(group)
+
+    for number in numbers:
+        word = tags[number].word
+        if word in {"else", "elif"} and open_:
+            while len(open_) > 1 and tags[open_[-1].numbers[0]].word not in {"if", "for"}:
+                _dissolve(open_, done)
+            open_[-1].numbers.append(number)
+        elif word.startswith("end") and any(tags[g.numbers[0]].word == word[3:] for g in open_):
+            while tags[open_[-1].numbers[0]].word != word[3:]:
+                _dissolve(open_, done)
+            open_[-1].numbers.append(number)
+            close()
+        else:
+            open_.append(_Group([number]))
+    while open_:
+        _dissolve(open_, done)
+    return done
+
+
+def _dissolve(open_: list[_Group], done: list[_Group]) -> None:
+    """Take the innermost of the open groups as a tag without an end: what came behind it is not in it."""
+    single = open_.pop()
+    outer = open_[-1].inner if open_ else done
+    inner, single.inner = single.inner, []
+    outer += [single, *inner]
+
+
+def _every(groups: Iterable[_Group]) -> Iterator[_Group]:
+    for group in groups:
+        yield group
+        yield from _every(group.inner)
+
+
+# --- the parser -----------------------------------------------------------------------------------------
+
+
+def _parser(tags: Tags) -> MarkdownIt:
+    markdown = MarkdownIt("commonmark", {"html": True, "linkify": True, "xhtmlOut": False})
+    markdown.enable(["table", "strikethrough", "linkify"])
+    markdown.linkify = LinkifyIt(options={"fuzzy_link": False, "fuzzy_email": False, "fuzzy_ip": False})
+    normalise = markdown.normalizeLink
+
+    def link(url: str) -> str:
+        pieces = re.split(f"({_MARKS})", url)
+        return "".join(piece if MARK.fullmatch(piece) else normalise(piece) for piece in pieces)
+
+    def address(state: Any, silent: bool) -> bool:
+        """Read ``<{{ url }}>``: a link that shows where it leads."""
+        found = _SHOWN.match(state.src, state.pos, state.posMax)
+        if not found or tags[tags.numbers(found[1])[0]].word:
+            return False
+        if not silent:
+            tag = tags[tags.numbers(found[1])[0]]
+            test = f'"@" in ({tag.expression})|string and ":" not in ({tag.expression})|string'
+            scheme = tags.add(f"{{% if {test} %}}", tag.name, tag.line)
+            end = tags.add("{% endif %}", tag.name, tag.line)
+            state.push("link_open", "a", 1).attrs = {"href": f"{scheme}mailto:{end}{found[1]}"}
+            state.push("text", "", 0).content = found[1]
+            state.push("link_close", "a", -1)
+        state.pos = found.end()
+        return True
+
+    markdown.normalizeLink = link  # type: ignore[method-assign]
+    markdown.inline.ruler.before("autolink", "value_link", address)
+    markdown.add_render_rule("jinja", _jinja)
+    return markdown
+
+
+def _jinja(_renderer: Any, tokens: Sequence[Token], at: int, _options: Any, _env: Any) -> str:
+    return tokens[at].content

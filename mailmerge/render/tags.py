@@ -1,0 +1,207 @@
+"""The tags of a template taken out of it, so that it can be turned into something else, and put back.
+
+Markdown, MJML and style sheets are worked on once per template, not once per row. Jinja's tags mean nothing
+to those who do that, so each is replaced by a mark: two characters of a private-use plane around its number.
+What comes out is a template again once the tags are back, and a row costs what it would cost if its author
+had written that. A cell never takes part: it is printed, and escaped, when the row is rendered.
+
+Messages point at what the author wrote: every tag that is put back begins a line of its own (inside the tag,
+where nobody sees it), and `Derived` knows which line of which file that was.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from jinja2 import Environment
+
+OPEN: Final = "\U000f5ab3"
+CLOSE: Final = "\U000f5ab4"
+MARK: Final = re.compile(f"{OPEN}([0-9]+){CLOSE}")
+_BEGIN: Final = re.compile(r"\{[{%][-+]?")
+_LIKE_TAG: Final = re.compile(r"\{(?=[{%#])")
+_WORD: Final = re.compile(r"\{%[-+]?\s*(\w+)")
+_OPENING: Final = frozenset({"variable_begin", "block_begin", "raw_begin", "raw_end"})
+_CLOSING: Final = frozenset({"variable_end", "block_end", "raw_begin", "raw_end"})
+
+
+class Tag(NamedTuple):
+    """One tag as it was written."""
+
+    source: str
+    name: str
+    """The template."""
+    line: int
+    by_line: bool = True
+    """Whether lines follow it as they do in the template."""
+
+    @property
+    def word(self) -> str:
+        """What it does: ``if``, ``endif``; empty: it prints a value."""
+        found = _WORD.match(self.source)
+        return found[1] if found else ""
+
+    @property
+    def trims(self) -> bool:
+        """Whether it takes blanks and line ends around it away."""
+        return "-" in (self.source[2:3], self.source[-3:-2])
+
+    @property
+    def expression(self) -> str:
+        """What it prints, or what stands behind its word."""
+        inside = self.source[2:-2].strip("-+ \t\n")
+        return inside.removeprefix(self.word).strip()
+
+
+class Derived(NamedTuple):
+    """A template that was made from others."""
+
+    text: str
+    lines: Mapping[int, Tag]
+    """By line: what begins there, and where that was written."""
+
+    def origin(self, line: int) -> tuple[str, int] | None:
+        """Say where a line was written: the template's name, and the line in that."""
+        known = max((at for at in self.lines if at <= line), default=None)
+        if known is None:
+            return None
+        tag = self.lines[known]
+        return tag.name, tag.line + (line - known if tag.by_line else 0)
+
+
+class Tags:
+    """The tags of one body and of what was put around it, by number."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+        self._tags: list[Tag] = []
+
+    def __getitem__(self, number: int) -> Tag:
+        """Give the tag of a mark."""
+        return self._tags[number]
+
+    def __iter__(self) -> Iterator[Tag]:
+        """Give all of them, in the order in which they were taken out."""
+        return iter(self._tags)
+
+    def add(self, source: str, name: str, line: int, *, by_line: bool = True) -> str:
+        """Take in a tag, and give its mark."""
+        self._tags.append(Tag(source, name, line, by_line))
+        return f"{OPEN}{len(self._tags) - 1}{CLOSE}"
+
+    def anchor(self, name: str, line: int, *, by_line: bool = True) -> str:
+        """Give a mark that leaves nothing behind but where its place was written."""
+        self._tags.append(Tag("", name, line, by_line))
+        return f"{OPEN}{len(self._tags) - 1}{CLOSE}"
+
+    def skip(self, count: int) -> str:
+        """Give a mark for lines that were left out; it leaves nothing behind."""
+        return self.anchor("", count)
+
+    def take_out(self, source: str, name: str, *, by_line: bool = True, marked: bool = False) -> str:
+        """Replace the tags of *source* by marks; comments are left out.
+
+        Args:
+            source: a template.
+            name: what it is called.
+            by_line: its lines will still be lines when the tags are put back.
+            marked: it has marks already.
+
+        Raises:
+            TemplateSyntaxError: a tag or a string in one does not end.
+
+        """
+        source = source.replace("\r\n", "\n").replace("\r", "\n")
+        if not marked:
+            source = source.replace(OPEN, "").replace(CLOSE, "")
+        pieces: list[str] = []
+        at = begin = end = 0
+        for _, token, value in self._environment.lexer.tokeniter(source, name):
+            at = source.index(value, at)  # a "-" has taken blanks away before it
+            if token in _OPENING or token == "comment_begin":  # noqa: S105  no password
+                pieces.append(source[end:at])
+                begin = at
+            at += len(value)
+            if token in _CLOSING:
+                tag = source[begin:at].rstrip()  # a "-" has blanks behind it, too
+                at = begin + len(tag)
+                pieces.append(self.add(tag, name, 1 + source.count("\n", 0, begin), by_line=by_line))
+                end = at
+            elif token == "comment_end":  # noqa: S105
+                at = begin + len(source[begin:at].rstrip())
+                end = at + _line_end(pieces[-1], source, at)
+        pieces.append(source[end:])
+        return "".join(pieces)
+
+    def numbers(self, text: str) -> list[int]:
+        """Give the numbers of the marks in *text*."""
+        return [int(number) for number in MARK.findall(text)]
+
+    def line_of(self, text: str, offset: int) -> int:
+        """Give the line in which a place of *text*, which has marks, was written."""
+        before = text[:offset]
+        return 1 + before.count("\n") + sum(self[n].source.count("\n") for n in self.numbers(before))
+
+    def put_back(self, text: str) -> Derived:
+        """Make *text* a template again."""
+        pieces: list[str] = []
+        lines: dict[int, Tag] = {}
+        line, end, raw = 1, 0, False
+        for mark in MARK.finditer(text):
+            before = text[end : mark.start()] if raw else _literal(text[end : mark.start()])
+            tag = self[int(mark[1])]
+            line += before.count("\n")
+            pieces.append(before)
+            if begin := _BEGIN.match(tag.source):
+                inside = tag.source[begin.end() :]
+                pieces += (begin[0], "\n", inside)
+                lines.setdefault(line, tag)
+                for more in range(inside.count("\n") + 1):
+                    line += 1
+                    lines[line] = tag._replace(line=tag.line + more)
+            elif tag.name:
+                at = line if line not in lines else line + 1
+                lines[at] = tag._replace(line=tag.line + (at - line if tag.by_line else 0))
+            elif lines:
+                at, last = next(reversed(lines.items()))
+                lines[line] = last._replace(line=last.line + line - at + tag.line)
+            raw = tag.word == "raw" or (raw and tag.word != "endraw")
+            end = mark.end()
+        pieces.append(_literal(text[end:]))
+        return Derived("".join(pieces), lines)
+
+    def put_back_in_lines(self, text: str) -> str:
+        """Make *text*, which has fewer line ends than its source, a template with its tags in their lines."""
+        pieces: list[str] = []
+        line, end = 1, 0
+        for mark in MARK.finditer(text):
+            before, tag = text[end : mark.start()], self[int(mark[1])]
+            line += before.count("\n")
+            begin = _BEGIN.match(tag.source)
+            opened = begin[0] if begin else ""
+            down = max(0, tag.line - line)
+            pieces += (before, opened, "\n" * down, tag.source[len(opened) :])
+            line += down + tag.source.count("\n")
+            end = mark.end()
+        pieces.append(text[end:])
+        return "".join(pieces)
+
+    def plain(self, text: str) -> str:
+        """Give *text* with its tags as they were written."""
+        return MARK.sub(lambda mark: self[int(mark[1])].source, text)
+
+
+def _literal(text: str) -> str:
+    """Write text that looks like a tag, such as an entity that was decoded, so that it is none."""
+    return _LIKE_TAG.sub('{{ "{" }}', text)
+
+
+def _line_end(before: str, source: str, end: int) -> int:
+    """Say how much of *source* goes with a comment that has lines to itself: the line end behind it."""
+    alone = not before.rpartition("\n")[2].strip()
+    rest = re.match(r"[ \t]*\n", source[end:]) if alone else None
+    return len(rest[0]) if rest else 0

@@ -1,0 +1,79 @@
+"""Bodies through the command line: what recipients get of Markdown, MJML and HTML without a text."""
+
+from __future__ import annotations
+
+from email import message_from_bytes, policy
+from typing import TYPE_CHECKING
+
+import pytest
+
+from campaigns import campaign_toml
+from servers.kept import KeepingSandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MARKDOWN = """# Hi {{ name }}
+
+Dear **{{ name }}**, see [your page](https://example.org/{{ plan|urlencode }}).
+
+{% for part in ["one", "two"] %}
+- {{ part }} of {{ plan }}
+{% endfor %}
+"""
+PEOPLE = 'name,email,plan\n"*Kim* <b>",kim@example.org,# gold\n'
+STYLE = """layout_vars = { colour = "#0b6e4f", footer = "Example Ltd for {{ name }}" }
+preheader = "For {{ name }}\""""
+
+
+@pytest.fixture
+def relay() -> Iterator[KeepingSandbox]:
+    """A server that takes mail without TLS and sign-in."""
+    with KeepingSandbox(tls="none", user=None) as server:
+        yield server
+
+
+def received(relay, mailmerge, body, message=""):
+    """Send a campaign whose only body is *body*, and give the parts of what arrives."""
+    mailmerge.account(relay)
+    name, text = body
+    toml = campaign_toml(top='account = "test"', message=message, bodies="").replace(
+        "[message]", f'[message]\n{"text" if name.endswith("md") else "html"} = "{name}"'
+    )
+    files = {"campaign_toml": toml, "people_csv": PEOPLE, name.replace(".", "_"): text}
+    mailmerge.campaign(**files)
+    done = mailmerge("send", "spring", "--yes")
+    assert done.code == 0, done
+    [kept] = relay.messages
+    parts = message_from_bytes(kept.content, policy=policy.default)
+    texts = (part for part in parts.walk() if not part.is_multipart())
+    return {part.get_content_type(): part.get_content().replace("\r\n", "\n") for part in texts}
+
+
+def test_a_markdown_file_is_a_whole_message(mailmerge, relay):
+    """Text and HTML arrive from one file, in the letter layout with styles moved; cells are data in both."""
+    parts = received(relay, mailmerge, ("body.md", MARKDOWN), STYLE)
+
+    assert parts["text/plain"] == (
+        "# Hi *Kim* <b>\n\nDear ***Kim* <b>**, see [your page](https://example.org/%23%20gold).\n\n"
+        "- one of # gold\n- two of # gold\n"
+    )
+    html = parts["text/html"]
+    assert "Hi *Kim* &lt;b&gt;</h1>" in html
+    assert '<a href="https://example.org/%23%20gold" style="color: #0b6e4f;">your page</a>' in html
+    assert html.count("<ul") == 1
+    assert html.count(" of # gold</li>") == 2
+    assert "Example Ltd for *Kim* &lt;b&gt;</p>" in html
+    assert "For *Kim* &lt;b&gt;&#847;" in html
+
+
+def test_mjml_and_a_text_from_it(mailmerge, relay):
+    """MJML arrives as HTML, with a text part that nobody wrote."""
+    source = (
+        "<mjml><mj-body><mj-section><mj-column><mj-text>Dear {{ name }}</mj-text>"
+        '<mj-button href="https://example.org/b">Go</mj-button></mj-column></mj-section></mj-body></mjml>'
+    )
+    parts = received(relay, mailmerge, ("body.mjml", source))
+
+    assert "Dear *Kim* &lt;b&gt;</div>" in parts["text/html"]
+    assert parts["text/plain"] == "Dear *Kim* <b>\n\nGo [1]\n\n[1] https://example.org/b\n"
