@@ -26,6 +26,7 @@ class Extra(NamedTuple):
 
 
 EXTRAS: Final[Mapping[str, Extra]] = {
+    "calendar": Extra(("icalendar",), {"icalendar": "icalendar"}),
     "dkim": Extra(("cryptography",), {}),
     "mjml": Extra(("mjml",), {"mjml-python": "mjml-python"}),
     "pdf": Extra(

@@ -196,6 +196,26 @@ class RenderedAttachment(Struct, frozen=True):
     """What it is made of; *path* is its name then."""
 
 
+class RenderedEvent(Struct, frozen=True):
+    """The event that a row is invited to."""
+
+    summary: str
+    start: str
+    """``2026-03-05`` for whole days, else ``2026-03-05T14:00:00`` in *timezone*."""
+    end: str
+    timezone: str
+    """Of the time zone database; empty: UTC, or whole days."""
+    kind: str
+    """What tells this campaign's event of a row from another one's."""
+    location: str = ""
+    description: str = ""
+    url: str = ""
+    uid: str = ""
+    """What calendars know it by; empty: made from the row's key."""
+    reminder: int | None = None
+    """Minutes before it begins."""
+
+
 class Rendered(Struct, frozen=True):
     """What the templates made of one row; texts stay in the chunks that Jinja2 yields."""
 
@@ -211,6 +231,7 @@ class Rendered(Struct, frozen=True):
     html: tuple[str, ...] | None = None
     headers: tuple[tuple[str, str], ...] = ()
     attachments: tuple[RenderedAttachment, ...] = ()
+    event: RenderedEvent | None = None
     warnings: tuple[Diagnostic, ...] = ()
     """What had to be changed so that it could be a header."""
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from datetime import date
 from keyword import iskeyword
 from pathlib import Path
 from typing import (
@@ -282,6 +283,34 @@ def _read_document(value: object) -> Path:
     raise ValidationError(ValidationIssue(message, hint=hint))
 
 
+_EVENT = (
+    "summary",
+    "start",
+    "end",
+    "minutes",
+    "timezone",
+    "location",
+    "description",
+    "url",
+    "reminder",
+    "uid",
+)
+
+
+def _read_event(value: object) -> str:
+    """Read a template; minutes may be written as a number, a start as a date."""
+    if isinstance(value, bool):
+        raise wrong_type("a string", value)
+    return str(value) if isinstance(value, int | date) else FILLED_TEXT.read(value)
+
+
+def _check_event_key(name: str) -> ValidationIssue | None:
+    if name in _EVENT:
+        return None
+    hint = did_you_mean(name, _EVENT) or f"known keys: {', '.join(_EVENT)}"
+    return ValidationIssue("is not a part of an event", "C401", hint)
+
+
 def _check_header_name(name: str) -> ValidationIssue | None:
     low = name.lower()
     if not re.match(_HEADER_NAME, name):
@@ -343,6 +372,9 @@ def _check_encoding(text: str) -> ValidationIssue | None:
 ENCODING = checked(LABEL, _check_encoding)
 TEMPLATE: ValueType[Path | str] = ValueType(
     "the name of a template's file", _read_template, {"type": "string", "pattern": r"\S", "format": "path"}
+)
+CALENDAR: ValueType[Mapping[str, str]] = table_of(
+    ValueType("a string", _read_event, {"type": ["string", "integer"]}), _check_event_key
 )
 DOCUMENT: ValueType[Path] = ValueType(FILE.expected, _read_document, FILE.schema)
 LAYOUT: ValueType[Path | str] = ValueType(

@@ -14,6 +14,7 @@ from mailmerge.model import Grant, Missing, Pipeline, SignIn, TlsMode
 from mailmerge.option_types import (
     ADDRESS,
     ALIAS,
+    CALENDAR,
     CODES,
     COMMAND,
     COPY_TO,
@@ -215,6 +216,9 @@ class MessageOptions(Section):
     inline_css: bool | None = option(FLAG, "Move the rules of <style> into style attributes; @media is kept",
         default=None, default_help="only with a layout", fact=True)
     headers: Mapping[str, str] = option(HEADERS, "More headers", default={}, fact=True)
+    calendar: Mapping[str, str] = option(CALENDAR,
+        "An invitation: summary, start, minutes or end, timezone, location, description, url, reminder, uid",
+        default={}, fact=True)
     unsubscribe: tuple[str, ...] = option(one_or_more(UNSUBSCRIBE),
         "Where people unsubscribe: https://example.org/u/{{ token }}, mailto:..., or both", default=(),
         fact=True)
@@ -515,7 +519,6 @@ ACCOUNT: Final[Mapping[str, Option]] = AccountOptions.options
 
 PLANNED: Final[Mapping[str, str]] = {
     "data.cells": "raw cell values",
-    "message.calendar": "invitations",
     "send.at": "sending at a set time",
 }
 """Keys of later versions: they get an answer of their own instead of a guess at a misspelling."""

@@ -316,6 +316,11 @@ class _Builder:
         if "data.source" not in self.given:
             hint = self._hint('source = "people.csv" under [data]', "--list people.csv", "data.source")
             self.problems.add("C406", "no list: `data.source` is missing", hint, place)
+        event = self.sections["message"].get("calendar", {})
+        for key in ("summary", "start") if event else ():
+            if key not in event:
+                message = f"`message.calendar` has no `{key}`"
+                self.problems.add("C406", message, place=self.document.places.keys.get("message.calendar"))
         if "message.subject" not in self.given:
             hint = self._hint('subject = "..." under [message]', '--subject "..."', "message.subject")
             self.problems.add("C406", "no subject: `message.subject` is missing", hint, place)

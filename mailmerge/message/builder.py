@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, cast
 from mailmerge import masking
 from mailmerge.errors import AttachmentError, RowError, SecretLeak
 from mailmerge.file_system import FILE_SYSTEM, FileSystem, PrivateFiles
-from mailmerge.message import header_fields, open_token, verify
+from mailmerge.message import header_fields, invitation, open_token, verify
 from mailmerge.message.attachments import (
     EncodedFiles,
     FilePart,
@@ -104,7 +104,12 @@ class MessageBuilder:
         """Each header's latest value: most never change."""
 
     def freeze(
-        self, rendered: Rendered, *, key: str, made: Mapping[int, tuple[str, str]] | None = None
+        self,
+        rendered: Rendered,
+        *,
+        key: str,
+        made: Mapping[int, tuple[str, str]] | None = None,
+        calendar: str | None = None,
     ) -> FrozenMessage:
         """Build one message but for its Date, its Message-ID and the bytes of its files.
 
@@ -112,6 +117,7 @@ class MessageBuilder:
             rendered: what the templates made of a row.
             key: what the message stands for.
             made: files that were made for this row, path and name, by the number of their rule.
+            calendar: the invitation that it is, see `mailmerge.message.invitation`.
 
         Raises:
             RowError: an attachment or image is missing or refused, a text cannot be encoded, or the result
@@ -120,7 +126,7 @@ class MessageBuilder:
         """
         parts: list[FilePart] = []
         try:
-            body = self._body(rendered, parts, made or {})
+            body = self._body(rendered, parts, made or {}, calendar)
         except FileProblem as problem:
             row = problem.row or rendered.recipient.row
             raise RowError(
@@ -142,6 +148,7 @@ class MessageBuilder:
         envelope = _envelope(rendered)
         files = tuple([part.file for part in parts])
         _, _, sender, size = self._from
+        size += invitation.ROOM if calendar is not None else 0
         size += len(head) + sum([len(piece) for piece in body if piece.__class__ is bytes])
         return FrozenMessage(
             row=rendered.recipient.row,
@@ -193,15 +200,22 @@ class MessageBuilder:
         return field
 
     def _body(
-        self, rendered: Rendered, parts: list[FilePart], made: Mapping[int, tuple[str, str]]
+        self,
+        rendered: Rendered,
+        parts: list[FilePart],
+        made: Mapping[int, tuple[str, str]],
+        calendar: str | None,
     ) -> list[bytes | int]:
         """Return the MIME headers and the content, in pieces; a file is its number in *parts*, added here."""
         # Files of the body come first; whether there are any others is known before it is encoded.
         attachments = self._attachments(rendered, made) if rendered.attachments else []
-        text = self._texts(rendered, parts)
+        text = self._texts(rendered, parts, calendar)
+        if calendar is not None:
+            files = (*_numbered(attachments, parts), invitation.file_part(calendar))
+            return self._skeleton.mixed(text, files)
         return self._skeleton.mixed(text, _numbered(attachments, parts)) if attachments else text
 
-    def _texts(self, rendered: Rendered, parts: list[FilePart]) -> list[bytes | int]:
+    def _texts(self, rendered: Rendered, parts: list[FilePart], calendar: str | None) -> list[bytes | int]:
         skeleton = self._skeleton
         text = html = None
         if rendered.text is not None:
@@ -211,12 +225,12 @@ class MessageBuilder:
             html = skeleton.text(b"html", *self._html.encode(chunks))
             if images := self._images.parts(chunks):
                 html = skeleton.related(html, _numbered(images, parts))
-        if text is None or html is None:
-            only = html if text is None else text
-            if only is None:
-                raise RuntimeError("a message needs a text or an HTML body")
-            return only
-        return skeleton.alternative(text, html)
+        forms = [form for form in (text, html) if form is not None]
+        if not forms:
+            raise RuntimeError("a message needs a text or an HTML body")
+        if calendar is not None:
+            forms.append(invitation.alternative(calendar))
+        return forms[0] if len(forms) == 1 else skeleton.alternative(*forms)
 
     def _attachments(self, rendered: Rendered, made: Mapping[int, tuple[str, str]]) -> list[FilePart]:
         constants, files = self._constants, self._store.files
@@ -318,7 +332,7 @@ class Thawer:
             self._refuse_secrets(frozen, secrets)
         stamp = self._date_field(date) + header_fields.message_id_field(message_id)
         verify.verify_headers(stamp, _STAMP)
-        head, body = frozen.head, frozen.body
+        head, body = frozen.head, invitation.stamped(frozen.body, date)
         if key is not None and open_token.is_in(head):
             head, body = open_token.filled(head, body, key.token(frozen.envelope.rcpt_to[0]))
         first, *rest = self._filled(frozen, body) if frozen.files else cast("tuple[bytes, ...]", body)
@@ -413,26 +427,26 @@ class _Skeleton:
         verify.verify_bodies((body,))
         return [self._heads[subtype, encoding], body]
 
-    def alternative(self, text: list[bytes | int], html: list[bytes | int]) -> list[bytes | int]:
-        """Return the same content twice, the better form last (RFC 2046 section 5.1.4)."""
-        return [
-            self._starts["alternative"],
-            *text,
-            self._next["alternative"],
-            *html,
-            self._end["alternative"],
-        ]
+    def alternative(self, *forms: list[bytes | int]) -> list[bytes | int]:
+        """Return the same content in several forms, the best one last (RFC 2046 section 5.1.4)."""
+        pieces = [self._starts["alternative"], *forms[0]]
+        for form in forms[1:]:
+            pieces += (self._next["alternative"], *form)
+        pieces.append(self._end["alternative"])
+        return pieces
 
     def related(self, html: list[bytes | int], images: Iterable[int]) -> list[bytes | int]:
         """Return HTML with the images it shows."""
         return self._multipart("related", html, images)
 
-    def mixed(self, body: list[bytes | int], attachments: Iterable[int]) -> list[bytes | int]:
+    def mixed(self, body: list[bytes | int], attachments: Iterable[int | bytes]) -> list[bytes | int]:
         """Return a body with attachments."""
         return self._multipart("mixed", body, attachments)
 
-    def _multipart(self, kind: str, first: list[bytes | int], files: Iterable[int]) -> list[bytes | int]:
-        pieces = [self._starts[kind], *first]
+    def _multipart(
+        self, kind: str, first: list[bytes | int], files: Iterable[int | bytes]
+    ) -> list[bytes | int]:
+        pieces: list[bytes | int] = [self._starts[kind], *first]
         for file in files:
             pieces += (self._next[kind], file)
         pieces.append(self._end[kind])

@@ -15,7 +15,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from mailmerge.errors import CampaignFileError, PlanDamaged, RowError
-from mailmerge.extras import EXTRAS
+from mailmerge.extras import EXTRAS, require
 from mailmerge.file_system import FILE_SYSTEM, PrivateFiles
 from mailmerge.message import MessageBuilder, Thawer, message_id
 from mailmerge.message.dkim_keys import read_signatures
@@ -147,6 +147,10 @@ class Composer:
         self.copies = bool(recipe.templates.cc or recipe.templates.bcc)
         """Whether messages go to others, too."""
         self._thawer = Thawer()
+        if self._templates.calendar:
+            require("calendar", "invitations", place=self._templates.places.get("message.calendar"))
+            self.parts["calendar"] = _digest(dict(self._templates.calendar))
+            self.version = _digest(self.parts)
         self.documents = self._maker(files)
         """Makes files for rows; None: there is no rule for any."""
         if self.documents is not None:
@@ -160,6 +164,7 @@ class Composer:
     def makers(self) -> dict[str, str]:
         """The distributions of extras that it uses, by what they are called."""
         used = self.documents.extras if self.documents is not None else ()
+        used = (*used, "calendar") if self._templates.calendar else used
         return {name: told for extra in used for name, told in EXTRAS[extra].distributions.items()}
 
     def _maker(self, files: FileSystem) -> DocumentMaker | None:
@@ -266,8 +271,14 @@ class Composer:
             RowError: an attachment is missing, not to be sent, or cannot be made.
 
         """
+        key = identity(rendered) if key is None else key
         made = self.documents.make(rendered) if self.documents is not None else None
-        return self._builder.freeze(rendered, key=identity(rendered) if key is None else key, made=made)
+        calendar = None
+        if rendered.event is not None:
+            from mailmerge.documents.calendar import invitation
+
+            calendar = invitation(rendered, rendered.event, key)
+        return self._builder.freeze(rendered, key=key, made=made, calendar=calendar)
 
     def planned(self, plan: PlanReader, row: PlanRow, *, keyed: bool) -> FrozenMessage:
         """Give the message of a planned row; where what is kept of it is damaged, make it once more.
@@ -373,6 +384,7 @@ def _templates(file: CampaignFile, sender: str) -> MessageTemplates:
         subject=message.subject,
         **_bodies(file),
         headers=tuple(message.headers.items()),
+        calendar=dict(message.calendar),
         unsubscribe=message.unsubscribe,
         attachments=tuple(
             AttachmentRule(

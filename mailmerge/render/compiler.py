@@ -17,6 +17,7 @@ from mailmerge.render.environments import (
     decode,
     make_environment,
     printed,
+    printed_as_moment,
     printed_in_line,
 )
 from mailmerge.render.failures import UNCOMPILABLE, NameCheck, name_hint, uncompilable_problem
@@ -120,16 +121,19 @@ class Compiler:
         self._read: dict[str, tuple[str, str]] = {}
         loader = FolderLoader(templates.base, _shown_base(templates), self.sources, files, own)
         self._environments, self._checks = {}, {}
-        tables = any(rule.template is not None for rule in templates.attachments)
+        finalizers = {"field": printed_in_field, "moment": printed_as_moment}
+        unused = set() if templates.calendar else {"moment"}
+        if all(rule.template is None for rule in templates.attachments):
+            unused.add("field")
         for kind in get_args(TemplateKind):
-            if kind == "field" and not tables:
+            if kind in unused:
                 continue
             environment = make_environment(
                 kind,
                 loader=loader,
                 filters=self.filters.table(),
                 variables=templates.vars,
-                finalize=printed_in_field if kind == "field" else finalize,
+                finalize=finalizers.get(kind, finalize),
             )
             self._environments[kind] = environment
             shown = (URL,) if templates.unsubscribe and kind in {"text", "html"} else ()

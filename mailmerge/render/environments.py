@@ -347,7 +347,7 @@ def decode(data: bytes, shown: str) -> str:
 
 MARKDOWN = (".md", ".markdown")
 """Suffixes of templates that are Markdown."""
-TemplateKind = Literal["text", "html", "line", "path", "field"]
+TemplateKind = Literal["text", "html", "line", "path", "field", "moment"]
 
 
 def make_environment(
@@ -401,6 +401,11 @@ def printed_in_path(value: Any) -> Any:
     import glob
 
     return glob.escape(str(printed_in_line(value))) or EMPTY
+
+
+def printed_as_moment(value: Any) -> str:
+    """Print *value* as it is compared, whatever the list shows of it: ``2026-03-05 14:00``."""
+    return value.canonical if isinstance(value, Value) else str(printed(value)).strip()
 
 
 # --- merged values, marked for people to see; never in what is sent ----------------------------------

@@ -13,6 +13,7 @@ from mailmerge.errors import NoAddressError
 from mailmerge.file_system import FILE_SYSTEM
 from mailmerge.model import Rendered, RenderedAttachment
 from mailmerge.render.bodies import compile_bodies
+from mailmerge.render.calendar import EventTemplate
 from mailmerge.render.compiler import Compiled, Compiler
 from mailmerge.render.documents import DocumentTemplate
 from mailmerge.render.environments import EMPTY
@@ -95,6 +96,7 @@ class Renderer:
             if rule.template is not None
         }
         self._attachments = tuple(self._rules(compiler, templates, columns))
+        self._event = EventTemplate(compiler, templates.calendar) if templates.calendar else None
         self._bodies = compile_bodies(compiler, templates)
         self._text, self._html = self._bodies.text, self._bodies.html
         compiler.report()
@@ -290,6 +292,7 @@ class Renderer:
             html=html,
             headers=self._all_headers(variables, recipient) if self._headers or self._unsubscribing else (),
             attachments=self._named(variables, recipient) if self._attachments else (),
+            event=self._event.render(variables, recipient) if self._event else None,
             warnings=(*self._bodies.warnings, *warnings),
         )
 

@@ -72,6 +72,8 @@ class MessageTemplates(Struct, frozen=True):
     unsubscribe: tuple[str, ...] = ()
     """Addresses that unsubscribe, ``https:`` or ``mailto:``; ``token`` is known in them."""
     attachments: tuple[AttachmentRule, ...] = ()
+    calendar: Mapping[str, str] = field(default_factory=dict)
+    """The event's templates, by key."""
     locale: str = "en"
     group_by: str | None = None
     """The expression that says which rows share a message; None: each row has its own."""
