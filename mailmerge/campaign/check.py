@@ -15,7 +15,7 @@ from mailmerge.campaign.planning import Planning, once_more
 from mailmerge.campaign.preflight import examine
 from mailmerge.campaign.repeats import written_before
 from mailmerge.check.message_view import Finding, diagnostic
-from mailmerge.check.rules.deliverability import longer_than_a_day
+from mailmerge.check.rules.deliverability import longer_than_a_day, unsigned_unsubscribe
 from mailmerge.clock import SystemClock
 from mailmerge.errors import AuthError, CampaignFileError, RowError, SessionError, TlsError
 from mailmerge.model import Envelope, Message, Phase, Place, Scope, Status
@@ -86,6 +86,8 @@ def check(
             waiting = sum(plan.counts[status] for status in (Status.PENDING, Status.DEFERRED))
             about += longer_than_a_day(waiting, account.quota)
             about += _envelope_sender(account)
+            if account.preset is not None and not account.dkim and _one_click(definition):
+                about += unsigned_unsubscribe(account.preset)
         plan.problems.add(diagnostic(finding) for finding in about)
         if online and online.lookup:
             _ask_dns(plan, standing, online.lookup, account)
@@ -144,13 +146,22 @@ def _envelope_sender(account: Account) -> Iterator[Finding]:
     )
 
 
+def _one_click(definition: Definition) -> bool:
+    """Whether the messages have the headers of one-click unsubscribing (RFC 8058)."""
+    message = definition.file.message
+    headers = {name.lower() for name in message.headers}
+    return "list-unsubscribe-post" in headers or any("https:" in way for way in message.unsubscribe)
+
+
 def _ask_dns(plan: Plan, standing: Standing, lookup: Lookup, account: Account | None) -> None:
     from mailmerge.check.online import recipient_domains
     from mailmerge.check.sender_domain import sender_domain
 
     domain = plan.sender.rpartition("@")[2].rstrip(">").lower()
     if domain and "{" not in domain:
-        found = sender_domain(domain, lookup, return_path=_return_path(account, domain))
+        found = sender_domain(
+            domain, lookup, return_path=_return_path(account, domain), signers=_signers(account, domain)
+        )
         plan.problems.add(diagnostic(finding) for finding in found)
     rows: dict[str, list[int]] = {}
     for result in standing.results():
@@ -167,6 +178,15 @@ def _return_path(account: Account | None, domain: str) -> str | None:
     if account.return_path:
         return account.return_path.domain
     return None if account.any_from and account.preset else domain
+
+
+def _signers(account: Account | None, domain: str) -> tuple[str, ...]:
+    """Give the domains known to sign: our own keys', and a mailbox provider's for its addresses."""
+    if account is None:
+        return ()
+    ours = tuple([(key.domain or domain).lower() for key in account.dkim])
+    known = account.preset is not None and domain in account.preset.domains
+    return (*ours, domain) if known else ours
 
 
 def _links(definition: Definition) -> Iterator[str]:

@@ -85,7 +85,7 @@ def test_providers(mailmerge):
     every = mailmerge("providers")
     assert every.code == 0
     for name, server in (("gmail", "smtp.gmail.com:"), ("qq", "smtp.qq.com:"), ("163", "smtp.163.com:")):
-        (line,) = [line for line in every.out.splitlines() if line.startswith(f"{name} ")]
+        (line,) = [line for line in every.out.splitlines() if line.startswith(f"  {name} ")]
         assert server in line
     one = mailmerge("providers", "qq")
     assert one.code == 0, one

@@ -445,6 +445,58 @@ def test_bulk_rules_begin_at_five_thousand_for_one_provider() -> None:
 
 
 @pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("Example Club, 12 Mill Lane, Springfield, IL 62701", False),
+        ("Verein e. V., Musterstraße 5", False),
+        ("Bahnhofplatz 1, 8001 Zürich", False),
+        ("2000 Neuchâtel", False),
+        ("10 Downing St, London SW1A 2AA", False),
+        ("24 Sussex Drive, Ottawa ON K1M 1M4", False),
+        ("10, rue de la Paix, Paris", False),
+        ("ul. Marszałkowska 1, Warszawa", False),
+        ("00-950 Warszawa", False),
+        ("Vodičkova 30, 110 00 Praha", False),
+        ("P.O. Box 7, Nairobi", False),
+        ("Postfach 12, Wien", False),
+        ("〒100-0001 東京都", False),
+        ("北京市长安街1号", False),
+        ("", True),
+        ("Spring 2026, on 5 May at 20:30", True),
+        ("Yours, since 1999", True),
+        ("https://x.org/12345/a me12345@x.org", True),
+    ],
+)
+def test_mail_to_subscribers_shows_a_postal_address(plan: Checker, address: str, told: bool) -> None:
+    """What looks like one in any of many countries is enough; a year, a time or a link is none."""
+    headers = 'headers = { List-Unsubscribe = "<mailto:leave@x.org>" }\n'
+    body = "Unsubscribe: leave@x.org\n"
+    found = codes(plan(f"<p>{body}{address}</p>", text=f"{body}{address}\n", message=headers))
+    assert ("M224" in found) is told
+    assert "M224" not in codes(plan(f"<p>{address}</p>", text=f"{address}\n"))
+
+
+@pytest.mark.parametrize(
+    ("account", "message", "told"),
+    [
+        ('provider = "microsoft365"', 'unsubscribe = "https://x.org/u/{{ token }}"', True),
+        ('provider = "microsoft365"', 'unsubscribe = "mailto:leave@x.org"', False),
+        ('provider = "microsoft365"', "", False),
+        ('provider = "mailjet"', 'unsubscribe = "https://x.org/u/{{ token }}"', False),
+        ('provider = "gandi"', 'unsubscribe = "https://x.org/u/{{ token }}"', False),
+    ],
+)
+def test_a_provider_that_does_not_sign_one_click_is_told(
+    campaign_factory: CampaignFactory, account: str, message: str, told: bool
+) -> None:
+    """Only where it is known, and where the messages have the headers."""
+    campaign_factory.config.write_text(f'[accounts.office]\n{account}\nuser = "me"\nfrom = "me@x.org"\n')
+    message = f'from = "me@x.org"\n{message}\n'
+    found = codes(campaign_factory(top='account = "office"', message=message).check())
+    assert ("M223" in found) is told
+
+
+@pytest.mark.parametrize(
     ("to_send", "quota", "said"),
     [
         (500, Rate(500, 86400), None),

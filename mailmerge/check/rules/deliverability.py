@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from mailmerge.check.message_view import Layout, ListTally, MessageView
     from mailmerge.model import FrozenMessage, Rate
+    from mailmerge.providers import Provider
 
 _BLOCKED = re.compile(
     r"\.(?:ade|adp|apk|appx|bat|cab|chm|cmd|com|cpl|dll|dmg|exe|hta|ins|iso|isp|jar|js|jse|lib|lnk|mde|msc|msi"
@@ -148,6 +149,35 @@ def ways_out(layout: Layout) -> Iterator[Finding]:
         )
 
 
+_ADDRESS = re.compile(
+    r"""(?<![\w./-])(?:(?!(?:19|20)\d\d(?!\d))\d{4,7}|\d{3}\ \d{2}|\d{2}-\d{3})(?![\w-])
+    |(?<![\w./-])(?:19|20)\d\d\s+[^\W\d_]{2}
+    |\b[A-Z]{1,2}\d[A-Z\d]?\ ?\d[A-Z]{2}\b|\b[A-Z]\d[A-Z]\ ?\d[A-Z]\d\b|〒|邮编
+    |\bP\.?\ ?O\.?\ ?Box\b|\bpostfach\b|\bapartado\b|\bcasella\ postale\b|\bpostbus\b
+    |\d\S{0,3},?\ (?:\w+[ .]){0,4}(?:street|st\.|road|rd\.|ave(?:nue)?|lane|drive|square|blvd|boulevard|way)\b
+    |(?:straße|strasse|str\.|weg|platz|gasse|gade|vej|gatan|gata|straat|laan|utca)\ \d
+    |\b(?:rue|avenue|via|viale|piazza|calle|carrer|plaza|rua|ulica|ul\.)\ |[路街道]\s*\d+\s*[号號]""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""What a postal address has in most countries: a postcode, a box, or a street with a number."""
+_LINK = re.compile(r"(?:https?://|www\.|mailto:)\S+|\S+@\S+", re.IGNORECASE)
+
+
+@each_layout
+def postal_address(layout: Layout) -> Iterator[Finding]:
+    """Find mail to subscribers that shows no postal address: laws of several countries ask for one."""
+    if not layout.bulk:
+        return
+    shown = (layout.view.text, layout.document.shown_text if layout.document else None)
+    if not any(_ADDRESS.search(_LINK.sub("", text)) for text in shown if text):
+        yield Finding(
+            "M224",
+            "no postal address of the sender was found in the message",
+            "write it at the end: CAN-SPAM (United States), CASL (Canada) and laws of others require "
+            "it in mail that advertises something",
+        )
+
+
 # --- the list as a whole -----------------------------------------------------------------------------
 
 
@@ -205,6 +235,17 @@ def client_support(tally: ListTally) -> Iterator[Finding]:
             f"({support.share:.0%}): {data.names(support.without)}{readers}",
             f"{times}tested by caniemail.com, data of {data.date}; see how the message looks without it",
             construct.place,
+        )
+
+
+def unsigned_unsubscribe(provider: Provider) -> Iterator[Finding]:
+    """Find headers of one-click unsubscribing that no signature covers: receivers do not offer it then."""
+    if provider.signs_unsubscribe is False:
+        yield Finding(
+            "M223",
+            f"{provider.title} does not sign the headers of one-click unsubscribing",
+            "mail programs do not offer it then: sign yourself (`dkim` of the account, docs/dkim.md) or use "
+            "a service that signs them",
         )
 
 
