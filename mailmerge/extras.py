@@ -28,6 +28,7 @@ class Extra(NamedTuple):
 EXTRAS: Final[Mapping[str, Extra]] = {
     "calendar": Extra(("icalendar",), {"icalendar": "icalendar"}),
     "dkim": Extra(("cryptography",), {}),
+    "fleet": Extra(("psycopg",), {}),
     "mjml": Extra(("mjml",), {"mjml-python": "mjml-python"}),
     "pdf": Extra(
         ("weasyprint", "pypdf", "cryptography"),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from campaigns import CampaignFactory
+    from mailmerge.ledger.place import ServerPlace
     from servers.aio import AiosmtpdServer
     from servers.certificates import Certificates
     from servers.command import Mailmerge
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from servers.libreoffice import LibreOffice
     from servers.openid import OpenIdProvider
     from servers.postfix import Postfix
+    from servers.postgres import Postgres
     from servers.sink import SmtpSink
 
 settings.register_profile("dev", max_examples=50, deadline=None)
@@ -139,6 +141,23 @@ def postfix(running_postfix: Postfix) -> Postfix:
     """A real Postfix with STARTTLS and sign-in, its mailbox empty."""
     running_postfix.clear()
     return running_postfix
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A real PostgreSQL server for the whole session."""
+    from servers.postgres import Postgres
+
+    with Postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_ledger(postgres: Postgres) -> ServerPlace:
+    """A database without a ledger on it."""
+    from mailmerge.ledger.place import ServerPlace
+
+    return ServerPlace(postgres.new_database(), f"postgresql://127.0.0.1:{postgres.port}")
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from mailmerge.campaign.outside import refuse_links_out
 from mailmerge.campaign.standard_input import SHOWN, is_piped
 from mailmerge.errors import RowError, TemplateError
+from mailmerge.ledger.place import FilePlace
 from mailmerge.options import MessageOptions
 from mailmerge.output_folder import OutputFolder
 from mailmerge.plan.cache import PlanCache, PlanOwner
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from mailmerge.config.accounts import Account
     from mailmerge.config.campaign_file import CampaignFile
     from mailmerge.config.environment import Environment
+    from mailmerge.ledger.place import LedgerPlace, ServerPlace
     from mailmerge.model import Recipient
     from mailmerge.recipients import RecipientList
     from mailmerge.suggest import Invocation
@@ -49,11 +51,18 @@ class Definition(Struct, frozen=True):
     """The account, where it was handed in as an object."""
     piped: StandardInput | None = None
     """Where the list is kept, if it is to come from standard input."""
+    given_ledger: ServerPlace | None = None
+    """The server that has its ledger; None: a file in its folder."""
 
     @property
     def name(self) -> str:
         """The campaign's name, its identity in the ledger."""
         return self.file.name
+
+    @property
+    def ledger_place(self) -> LedgerPlace:
+        """Where its ledger is."""
+        return self.given_ledger or FilePlace(self.workspace.ledger_path)
 
     @property
     def named(self) -> frozenset[str]:

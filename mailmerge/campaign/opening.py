@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import enum
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mailmerge import files
 from mailmerge.campaign.planning import last_standing, list_of, reopen
 from mailmerge.clock import SystemClock
 from mailmerge.errors import InUseError, LedgerError, ListError
-from mailmerge.ledger import schema
 from mailmerge.ledger.account_usage import AccountUsage
 from mailmerge.ledger.ledger import Ledger
-from mailmerge.ledger.locks import NO_WAIT, AccountLock, CampaignLock, LockWait
+from mailmerge.ledger.locks import NO_WAIT, AccountLock, LockWait
+from mailmerge.ledger.place import ServerPlace
 from mailmerge.ledger.registry import CampaignRegistry
 from mailmerge.model import Status
 from mailmerge.recipients import snapshot
@@ -27,7 +28,6 @@ from mailmerge.text import plural
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from contextlib import ExitStack
-    from pathlib import Path
 
     from mailmerge.campaign.definition import Definition
     from mailmerge.campaign.plan import KeptPlan
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from mailmerge.clock import Clock
     from mailmerge.config.accounts import Account
     from mailmerge.ledger.account_usage import AccountQuota
+    from mailmerge.ledger.place import LedgerPlace
     from mailmerge.ledger.reader import LedgerReader
     from mailmerge.ledger.registry import OtherMessages
     from mailmerge.options import Jobs
@@ -147,9 +148,10 @@ class OpenCampaign:
             FileError: the disk has not.
 
         """
-        if not self.ledger.throwaway:
+        path = self.ledger.path
+        if not self.ledger.throwaway and isinstance(path, Path):
             files.refuse_without_room(
-                self.ledger.path,
+                path,
                 Ledger.growth(rows),
                 f"recording what happens to {plural(rows, 'row')} needs",
                 "free some space, then run the same command again; nothing was sent",
@@ -210,7 +212,7 @@ class OpenCampaign:
 
         """
         for name in self.ledger.set_aside_names():
-            with Ledger.open(self.ledger.path, name, create=False) as earlier:
+            with self.definition.ledger_place.open(name, create=False) as earlier:
                 earlier.purge()
         self.ledger.purge()
 
@@ -256,9 +258,9 @@ def open_run(
     clock = clock or SystemClock()
     with contextlib.ExitStack() as stack:
         if access in {Access.COPY, Access.EMPTY}:
-            source = definition.workspace.ledger_path if access is Access.COPY else None
-            ledger = stack.enter_context(Ledger.scratch(source, definition.name, now=clock.now))
-            if source is not None:
+            place = definition.ledger_place if access is Access.COPY else None
+            ledger = stack.enter_context(_scratch(place, definition.name, clock))
+            if place is not None:
                 _compare(definition, None if ledger.new else ledger)
             opened = OpenCampaign(definition, ledger, clock, stack)
             opened.looks_ahead = access is Access.COPY
@@ -267,19 +269,28 @@ def open_run(
         if access is Access.SEND:
             definition.workspace.make_state()
         _refuse_undecided(definition, access)
-        folder = definition.workspace.ledger_path.parent
-        stack.enter_context(CampaignLock(folder, wait=wait))
+        lock = stack.enter_context(definition.ledger_place.lock(definition.name, wait))
         open_it = _for_sending if access is Access.SEND else _for_deciding
-        yield open_it(definition, clock, stack)
+        yield open_it(definition, clock, stack, lock)
+
+
+def _scratch(place: LedgerPlace | None, name: str, clock: Clock) -> Ledger:
+    """Make a throw-away copy of a ledger, or an empty one."""
+    if not isinstance(place, ServerPlace):
+        return Ledger.scratch(place.path if place else None, name, now=clock.now)
+    if not place.exists():
+        return Ledger.scratch(None, name, now=clock.now)
+    with place.database() as db:
+        return Ledger.scratch(db, name, now=clock.now)
 
 
 def _refuse_undecided(definition: Definition, access: Access) -> None:
     """Refuse to decide about the rows of a ledger that is not there."""
-    path = definition.workspace.ledger_path
-    if access is Access.DECIDE and not path.exists():
+    place = definition.ledger_place
+    if access is Access.DECIDE and not place.exists():
         _compare(definition, None)
         raise LedgerError(
-            f"there is no ledger at {path}", code="L705", hint="nothing has been sent from here yet"
+            f"there is no ledger at {place}", code="L705", hint="nothing has been sent from here yet"
         )
 
 
@@ -309,7 +320,7 @@ def _compare(definition: Definition, ledger: LedgerReader | None, *, alone: bool
 def _compared(
     definition: Definition, ledger: LedgerReader | None, registry: CampaignRegistry, *, alone: bool = True
 ) -> None:
-    path = definition.workspace.ledger_path
+    path = definition.ledger_place.known_as
     if ledger is None:
         registry.refuse_missing(path, definition.name)
         return
@@ -340,18 +351,14 @@ def is_foreign(definition: Definition, ledger: LedgerReader) -> bool:
         return not registry.knows(ledger)
 
 
-def _for_sending(definition: Definition, clock: Clock, stack: ExitStack) -> OpenCampaign:
-    path, name, user_state = (
-        definition.workspace.ledger_path,
-        definition.name,
-        definition.workspace.user_state,
-    )
+def _for_sending(definition: Definition, clock: Clock, stack: ExitStack, lock: object) -> OpenCampaign:
+    place, name, user_state = definition.ledger_place, definition.name, definition.workspace.user_state
     registry = stack.enter_context(CampaignRegistry(_registry_path(definition)))
-    if not path.exists():
-        registry.refuse_missing(path, name)
-    ledger = stack.enter_context(Ledger.open(path, name, now=clock.now))
+    if not place.exists():
+        registry.refuse_missing(place.known_as, name)
+    ledger = stack.enter_context(place.open(name, now=clock.now, lock=lock))
     if ledger.new:
-        registry.refuse_missing(path, name)
+        registry.refuse_missing(place.known_as, name)
     _compared(definition, ledger, registry)
     ledger.repair()
     opened = OpenCampaign(definition, ledger, clock, stack)
@@ -360,8 +367,8 @@ def _for_sending(definition: Definition, clock: Clock, stack: ExitStack) -> Open
     return opened
 
 
-def _for_deciding(definition: Definition, clock: Clock, stack: ExitStack) -> OpenCampaign:
-    ledger = stack.enter_context(_existing(definition, clock))
+def _for_deciding(definition: Definition, clock: Clock, stack: ExitStack, lock: object) -> OpenCampaign:
+    ledger = stack.enter_context(_existing(definition, clock, lock))
     _compare(definition, ledger)
     ledger.repair()
     return OpenCampaign(definition, ledger, clock, stack)
@@ -381,11 +388,11 @@ def open_beside(definition: Definition, *, clock: Clock | None = None) -> Iterat
     """
     clock = clock or SystemClock()
     _refuse_undecided(definition, Access.DECIDE)
-    path = definition.workspace.ledger_path
+    place, name = definition.ledger_place, definition.name
     with contextlib.ExitStack() as stack:
-        with CampaignLock(path.parent) if schema.is_older(path) else contextlib.nullcontext():
+        with place.lock(name) if place.is_older() else contextlib.nullcontext():
             try:
-                ledger = Ledger.open(path, definition.name, create=False, now=clock.now, beside=True)
+                ledger = place.open(name, create=False, now=clock.now, beside=True)
             except LedgerError as error:
                 if error.code == "L705":
                     _compare(definition, None)
@@ -393,17 +400,17 @@ def open_beside(definition: Definition, *, clock: Clock | None = None) -> Iterat
             stack.enter_context(ledger)
         _compare(definition, ledger)
         if ledger.states()[Status.HANDING_OVER]:
-            with contextlib.suppress(InUseError), CampaignLock(path.parent):
+            with contextlib.suppress(InUseError), place.lock(name):
                 ledger.repair()
         opened = OpenCampaign(definition, ledger, clock, stack)
         opened.registry = stack.enter_context(CampaignRegistry(_registry_path(definition)))
         yield opened
 
 
-def _existing(definition: Definition, clock: Clock) -> Ledger:
-    """Open a ledger that must be there, for writing."""
+def _existing(definition: Definition, clock: Clock, lock: object) -> Ledger:
+    """Open a ledger that must be there, for writing, under its *lock*."""
     try:
-        return Ledger.open(definition.workspace.ledger_path, definition.name, create=False, now=clock.now)
+        return definition.ledger_place.open(definition.name, create=False, now=clock.now, lock=lock)
     except LedgerError as error:
         if error.code == "L705":
             _compare(definition, None)
@@ -429,7 +436,7 @@ def purge(definition: Definition) -> bool:
         LedgerError: it is missing, or what is to be changed cannot be written.
 
     """
-    if not definition.workspace.ledger_path.exists():
+    if not definition.ledger_place.exists():
         _compare(definition, None)
         return False
     try:
@@ -452,8 +459,8 @@ def move_ledger(definition: Definition) -> None:
     """
     with contextlib.ExitStack() as stack:
         _refuse_undecided(definition, Access.DECIDE)
-        stack.enter_context(CampaignLock(definition.workspace.ledger_path.parent))
-        ledger = stack.enter_context(_existing(definition, SystemClock()))
+        lock = stack.enter_context(definition.ledger_place.lock(definition.name))
+        ledger = stack.enter_context(_existing(definition, SystemClock(), lock))
         registry = stack.enter_context(CampaignRegistry(_registry_path(definition)))
         registry.refuse_older(ledger, ledger.path)
         registry.take_place(ledger)
@@ -470,28 +477,28 @@ def forget_ledger(definition: Definition) -> str | None:
         InUseError: another process works on the campaign.
 
     """
-    path = definition.workspace.ledger_path
+    place = definition.ledger_place
     with contextlib.ExitStack() as stack:
         registry = stack.enter_context(CampaignRegistry(_registry_path(definition)))
         kept = None
-        if path.exists():
-            stack.enter_context(CampaignLock(path.parent))
-            kept = _set_aside(definition, registry)
-        registry.forget_place(path, definition.name)
+        if place.exists():
+            lock = stack.enter_context(place.lock(definition.name))
+            kept = _set_aside(definition, registry, lock)
+        registry.forget_place(place.known_as, definition.name)
         return kept
 
 
-def _set_aside(definition: Definition, registry: CampaignRegistry) -> str | None:
-    path = definition.workspace.ledger_path
+def _set_aside(definition: Definition, registry: CampaignRegistry, lock: object) -> str | None:
+    place = definition.ledger_place
     try:
-        ledger = Ledger.open(path, definition.name, create=False)
+        ledger = place.open(definition.name, create=False, lock=lock)
     except LedgerError as error:
         if error.code != "L705":
             raise
         return None
     with ledger:
         ledger.repair()
-        copied = registry.is_copy(ledger, path)
+        copied = registry.is_copy(ledger, place.known_as)
         if not copied:  # whoever has its messages is not to get them again from the new one
             registry.messages.begin(ledger)
             registry.messages.note(ledger, ended=True)
@@ -523,11 +530,11 @@ def open_read_only(definition: Definition) -> Iterator[LedgerReader | None]:
         LedgerError: it cannot be read, is missing, or older than it should be.
 
     """
-    path = definition.workspace.ledger_path
+    place = definition.ledger_place
     ledger = None
-    if path.exists():
+    if place.exists():
         try:
-            ledger = Ledger.open_read_only(path, definition.name)
+            ledger = place.open_read_only(definition.name)
         except LedgerError as error:
             if error.code != "L705":  # the file is another campaign's so far
                 raise
@@ -554,7 +561,7 @@ def open_standing(definition: Definition) -> Iterator[Standing | None]:
 
 def is_running(definition: Definition) -> bool:
     """Tell from the lock whether a process works on the campaign now; nothing is made."""
-    return CampaignLock(definition.workspace.ledger_path.parent).is_held()
+    return definition.ledger_place.is_held(definition.name)
 
 
 def account_key(account: Account) -> str:

@@ -235,7 +235,7 @@ def report_again(definition: Definition, wanted: ReportOptions) -> Report:
     with open_standing(definition) as standing:
         if standing is None:
             raise LedgerError(
-                f"there is no ledger of campaign {definition.name!r} at {workspace.ledger_path}",
+                f"there is no ledger of campaign {definition.name!r} at {definition.ledger_place}",
                 code="L705",
                 hint="nothing was sent from here yet",
             )

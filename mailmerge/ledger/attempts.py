@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from msgspec import Struct
@@ -39,9 +40,9 @@ from mailmerge.sqlite import is_full, stamp
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
-    from pathlib import Path
 
-    from mailmerge.sqlite import Database
+    from mailmerge.ledger.databases import LedgerDatabase
+    from mailmerge.ledger.lease import Lease
 
 _BALLAST = 1024 * 1024
 _REPLY_OCTETS = 2048
@@ -68,6 +69,11 @@ UPDATE attempt SET status = ?, settled = ?, scope = ?, phase = ?, reason = ?, co
 _SETTLE = """
 UPDATE delivery SET status = ?, tries = tries + ?, next_at = ?, updated = ?
 WHERE campaign = ? AND key = ? AND status = 'handing_over'
+"""
+# Where a lease ran out, others found the row in doubt meanwhile; whoever handed it over knows better.
+_SETTLE_LATE = """
+UPDATE delivery SET status = ?, tries = tries + ?, next_at = ?, updated = ?
+WHERE campaign = ? AND key = ? AND status IN ('handing_over', 'in_doubt') AND attempt = ?
 """
 _SETTLE_WITHOUT_INTENT = """
 INSERT INTO delivery (campaign, key, status, tries, next_at, first_at, updated, version, attempt)
@@ -133,12 +139,19 @@ class AttemptWriter:
         db: the ledger, open for writing.
         campaign: the campaign's number in it.
         now: the clock.
-        ballast: the file that keeps some space free; None: a throw-away ledger needs none.
+        ballast: the file that keeps some space free; None: this ledger needs none.
+        lease: what says that this process, and no other, may hand rows over; None: a lock of the system does.
 
     """
 
     def __init__(
-        self, db: Database, campaign: int, *, now: Callable[[], datetime], ballast: Path | None
+        self,
+        db: LedgerDatabase,
+        campaign: int,
+        *,
+        now: Callable[[], datetime],
+        ballast: Path | None,
+        lease: Lease | None = None,
     ) -> None:
         self.run: int | None = None
         """The run that attempts belong to from now on."""
@@ -152,11 +165,13 @@ class AttemptWriter:
         self._campaign = campaign
         self._now = now
         self._ballast = ballast
-        self._files = {} if ballast is None else _identities(db.path)
+        self._files = {} if ballast is None else _identities(Path(db.path))
         """The ledger's files as they were opened."""
         self._open: dict[str, int] = {}
         """Keys whose intent has no outcome yet, with the attempt's number."""
-        self._next = 1 + int(db.row("SELECT coalesce(max(id), 0) FROM attempt")[0])
+        self._lease = lease
+        self._next, self._numbers = 0, 0
+        """The next attempt's number, and how many more there are behind it."""
         self.first_revised: int | None = None
         """The earliest attempt that came to something else than was recorded first; None: there is none."""
 
@@ -198,15 +213,15 @@ class AttemptWriter:
 
     def _try(self, attempts: Sequence[Attempt], outcomes: Sequence[Settlement]) -> None:
         """Commit all of it, or know of nothing."""
-        opened, following = dict(self._open), self._next
+        opened = dict(self._open)
         try:
             self._commit(attempts, outcomes)
         except BaseException:
-            self._open, self._next = opened, following
+            self._open = opened
             raise
 
     def _refuse_vanished(self) -> None:
-        if self._files and not self._files.items() <= _identities(self._db.path).items():
+        if self._files and not self._files.items() <= _identities(Path(self._db.path)).items():
             raise LedgerError(
                 f"the ledger was deleted or replaced while this run was going on: {self._db.path}",
                 code="L713",
@@ -239,6 +254,8 @@ class AttemptWriter:
             if outcomes:
                 self._settle(outcomes)
             if attempts:
+                if self._lease is not None:
+                    self._lease.hold()
                 self._intend(attempts)
             self._db.execute(_HANDED_OVER, (len(attempts), self._campaign))
         self.handed_over += len(attempts)
@@ -247,7 +264,7 @@ class AttemptWriter:
         now = self._now().timestamp()
         insert, move = [], []
         for attempt in attempts:
-            number, self._next = self._next, self._next + 1
+            number = self._number()
             insert.append(self._cells(number, attempt, now, Status.HANDING_OVER))
             move.append((self._campaign, attempt.key, now, self._version(attempt.version), number))
             self._open[attempt.key] = number
@@ -266,9 +283,13 @@ class AttemptWriter:
                 continue
             at = settlement.at.timestamp()
             change = (settlement.status.value, int(settlement.counts), stamp(settlement.next_at), at)
-            moved.append((*change, self._campaign, settlement.attempt.key))
+            moved.append(
+                (*change, self._campaign, settlement.attempt.key, *(() if self._lease is None else (number,)))
+            )
             ended.append((settlement.outcome.status.value, at, *_reached(settlement.outcome), number))
-        if moved and self._db.executemany(_SETTLE, moved).rowcount != len(moved):
+        if moved and self._lease is not None:
+            self._db.executemany(_SETTLE_LATE, moved)
+        elif moved and self._db.executemany(_SETTLE, moved).rowcount != len(moved):
             raise RuntimeError("a row was settled that was not being handed over")
         ended.extend(map(self._settle_without_intent, without_intent))
         self._db.executemany(_SETTLE_ATTEMPT, ended)
@@ -276,7 +297,7 @@ class AttemptWriter:
     def _settle_without_intent(self, settlement: Settlement) -> tuple[object, ...]:
         """Insert an attempt that ended before its message needed an intent."""
         attempt, status, at = settlement.attempt, settlement.outcome.status, settlement.at.timestamp()
-        number, self._next = self._next, self._next + 1
+        number = self._number()
         self._db.execute(_INTEND, self._cells(number, attempt, at, status))
         head = (self._campaign, attempt.key, settlement.status.value, int(settlement.counts))
         tail = (stamp(settlement.next_at), at, self._version(attempt.version), number)
@@ -309,6 +330,13 @@ class AttemptWriter:
             attempt.rows,
         )
 
+    def _number(self) -> int:
+        if not self._numbers:
+            self._next, self._numbers = self._db.next_numbers()
+        number = self._next
+        self._next, self._numbers = number + 1, self._numbers - 1
+        return number
+
     def _version(self, digest: str) -> int:
         found = self.versions.get(digest)
         if found is None:
@@ -331,7 +359,7 @@ class AttemptWriter:
             files.write_file(self._ballast, os.urandom(4096) * (_BALLAST // 4096))
         except FileError as error:
             raise LedgerError(
-                f"cannot record progress in {self._db.path.parent}: {error.strerror}",
+                f"cannot record progress in {self._ballast.parent}: {error.strerror}",
                 code="L703",
                 hint="a little free space is kept so that nothing is lost on a full disk; free some",
             ) from error

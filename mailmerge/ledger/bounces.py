@@ -16,7 +16,7 @@ from msgspec import Struct
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from mailmerge.sqlite import Database
+    from mailmerge.ledger.databases import LedgerDatabase
 
 
 class SentMessage(Struct, frozen=True):
@@ -117,7 +117,7 @@ class BounceBook:
 
     """
 
-    def __init__(self, db: Database, campaign: int, now: Callable[[], datetime]) -> None:
+    def __init__(self, db: LedgerDatabase, campaign: int, now: Callable[[], datetime]) -> None:
         self._db = db
         self._id = campaign
         self._now = now

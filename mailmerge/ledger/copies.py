@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from mailmerge.sqlite import Database
+    from mailmerge.ledger.databases import LedgerDatabase
 
 
 class Uncopied(NamedTuple):
@@ -59,7 +59,7 @@ class CopyBook:
 
     """
 
-    def __init__(self, db: Database, campaign: int, now: Callable[[], datetime]) -> None:
+    def __init__(self, db: LedgerDatabase, campaign: int, now: Callable[[], datetime]) -> None:
         self._db = db
         self._id = campaign
         self._now = now

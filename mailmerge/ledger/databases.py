@@ -9,14 +9,74 @@ import contextlib
 import os
 import sqlite3
 from functools import partial
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from mailmerge.errors import FileError, LedgerError
 from mailmerge.files import database_in_memory
 from mailmerge.sqlite import Database, is_full
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
+
+
+class LedgerDatabase(Protocol):
+    """What a ledger is kept in: a file or a server. Statements are plain SQL with ``?`` or ``?1``."""
+
+    @property
+    def path(self) -> Path | str:
+        """Where it is, for messages."""
+        ...
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """Commit what is done inside, or nothing of it."""
+        ...
+
+    def execute(self, statement: str, cells: Sequence[object] = ()) -> Any:
+        """Run one statement; what it gives has a ``rowcount``."""
+        ...
+
+    def executemany(self, statement: str, rows: Iterable[Sequence[object]]) -> Any:
+        """Run one statement for each of *rows*."""
+        ...
+
+    def row(self, query: str, cells: Sequence[object] = ()) -> Any:
+        """Return the first row as a tuple, or None."""
+        ...
+
+    def rows(self, query: str, cells: Sequence[object] = ()) -> list[Any]:
+        """Return all rows."""
+        ...
+
+    def stream(self, query: str, cells: Sequence[object] = ()) -> Iterator[Any]:
+        """Yield all rows, a page at a time."""
+        ...
+
+    def next_numbers(self) -> tuple[int, int]:
+        """Take numbers for attempts: the first, and how many."""
+        ...
+
+    def take_ids(self, table: str, count: int) -> list[int]:
+        """Take so many numbers of another table."""
+        ...
+
+    def overwrite_removed(self) -> None:
+        """Prepare to remove something for good."""
+        ...
+
+    def reclaim(self) -> None:
+        """Leave nothing of what was removed."""
+        ...
+
+    def finish(self) -> None:
+        """Close it after writing; never raises."""
+        ...
+
+    def close(self) -> None:
+        """Close it."""
+        ...
+
 
 # --- the ledger's errors ----------------------------------------------------------------------------------
 
@@ -57,7 +117,7 @@ def _explained(path: Path, error: Exception) -> LedgerError:
     return damaged(path, str(error))
 
 
-def damaged(path: Path, detail: str) -> LedgerError:
+def damaged(path: Path | str, detail: str) -> LedgerError:
     """Make the error for a ledger that cannot be trusted."""
     return LedgerError(
         f"the ledger is damaged: {path} ({detail})",

@@ -16,6 +16,7 @@ import hashlib
 import hmac
 import json
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mailmerge import files
@@ -23,14 +24,16 @@ from mailmerge.errors import LedgerError
 from mailmerge.ledger import schema
 from mailmerge.ledger.attempts import AttemptWriter
 from mailmerge.ledger.databases import explained
+from mailmerge.ledger.moving import copy_campaign
 from mailmerge.ledger.reader import LedgerReader, now_utc
 from mailmerge.sqlite import Database
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
-    from pathlib import Path
 
+    from mailmerge.ledger.databases import LedgerDatabase
+    from mailmerge.ledger.lease import Lease
     from mailmerge.model import Counts
 
 _UNTIL = " (until "
@@ -101,6 +104,7 @@ class Ledger(LedgerReader):
         now: the clock.
         ballast: the file that keeps some space free; None: there is none.
         throwaway: the folder that `close` removes; None: the ledger is to be kept.
+        lease: what lets this process alone hand rows over; None: a lock of the system.
 
     Raises:
         LedgerError: the campaign is not there, or was purged.
@@ -109,13 +113,14 @@ class Ledger(LedgerReader):
 
     def __init__(
         self,
-        db: Database,
+        db: LedgerDatabase,
         campaign: str,
         *,
         create: bool,
         now: Callable[[], datetime],
         ballast: Path | None = None,
         throwaway: files.ScratchFolder | None = None,
+        lease: Lease | None = None,
     ) -> None:
         self.new = False
         """Whether the campaign was not in it before it was opened."""
@@ -132,7 +137,9 @@ class Ledger(LedgerReader):
                 code="L709",
                 hint="start a new one with --name NEW",
             )
-        self.attempts = AttemptWriter(db, self._id, now=now, ballast=ballast)
+        if lease is not None:
+            lease.db = db
+        self.attempts = AttemptWriter(db, self._id, now=now, ballast=ballast, lease=lease)
         """Takes intents and outcomes while messages are sent."""
         self._folder = throwaway
         self.throwaway = throwaway is not None
@@ -171,14 +178,14 @@ class Ledger(LedgerReader):
             if not beside:
                 ledger.attempts.fill_ballast()
         except BaseException:
-            schema.close(db)
+            db.finish()
             raise
         return ledger
 
     @classmethod
     def scratch(
         cls,
-        source: Path | None,
+        source: Path | LedgerDatabase | None,
         campaign: str,
         *,
         now: Callable[[], datetime] = now_utc,
@@ -195,9 +202,16 @@ class Ledger(LedgerReader):
         try:
             path = folder.path / "ledger.db"
             schema.create(path, durable=False)
-            if source is not None and source.exists():
-                with schema.connect_read_only(source) as original, Database.connect(path, explained) as copy:
-                    original.copy_to(copy)
+            if isinstance(source, Path):
+                if source.exists():
+                    with (
+                        schema.connect_read_only(source) as original,
+                        Database.connect(path, explained) as copy,
+                    ):
+                        original.copy_to(copy)
+            elif source is not None:
+                with schema.connect(path, durable=False) as copy:
+                    copy_campaign(source, copy, campaign)
             db = schema.connect(path, durable=False)
             try:
                 return cls(db, campaign, create=True, now=now, throwaway=folder)
@@ -209,9 +223,9 @@ class Ledger(LedgerReader):
             raise
 
     def close(self) -> None:
-        """Close the file, its WAL emptied; never raises."""
+        """Close it, the log of a file emptied; never raises."""
         if self._folder is None:
-            schema.close(self._db)
+            self._db.finish()
         else:
             self._db.close()
             self._folder.close()
@@ -223,8 +237,13 @@ class Ledger(LedgerReader):
             LedgerError: that is not possible.
 
         """
-        with Database.filled(path, explained) as copy:
-            self._db.copy_to(copy)
+        if isinstance(self._db, Database):
+            with Database.filled(path, explained) as copy:
+                self._db.copy_to(copy)
+        else:
+            schema.create(path)
+            with schema.connect(path) as own:
+                copy_campaign(self._db, own, self.campaign)
 
     # --- runs and versions ----------------------------------------------------------------------------
 
@@ -290,7 +309,7 @@ class Ledger(LedgerReader):
         cells = (self._id, self._now().timestamp())
         with self._db.transaction():
             self._db.execute(_REPAIR_ATTEMPTS, cells)
-            repaired = self._db.execute(_REPAIR, cells).rowcount
+            repaired = int(self._db.execute(_REPAIR, cells).rowcount)
             if self._db.execute(_SUPERSEDED, (self._id,)).rowcount or repaired:
                 self._db.execute(_FORGET_COUNTS, (self._id,))
             return repaired
@@ -341,10 +360,10 @@ class Ledger(LedgerReader):
         with self._db.transaction():
             self._db.execute("UPDATE campaign SET bookmark = '', counts = '' WHERE id = ?", (self._id,))
             if keys is None:
-                return self._db.execute(statement, cells).rowcount
+                return int(self._db.execute(statement, cells).rowcount)
             # dict.fromkeys: a key named twice is one row.
             named = [(*cells, key) for key in dict.fromkeys(keys)]
-            return self._db.executemany(f"{statement} AND key = ?", named).rowcount
+            return int(self._db.executemany(f"{statement} AND key = ?", named).rowcount)
 
     def correct(self, corrections: Mapping[str, str]) -> None:
         """Note which rows were corrected, old key to new key: once the new one is taken, the old one is done.

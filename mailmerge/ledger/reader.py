@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from mailmerge.ledger.databases import LedgerDatabase
     from mailmerge.ledger.statistics import Aggregates
-    from mailmerge.sqlite import Database
 
 
 class Run(Struct, frozen=True):
@@ -131,7 +131,7 @@ _CONVERSIONS = tuple(
 )
 
 
-def _delivery(path: Path, key: str, row: int, address: str, cells: list[Any]) -> Delivery:
+def _delivery(path: Path | str, key: str, row: int, address: str, cells: list[Any]) -> Delivery:
     """Make a `Delivery` of the cells of `_COLUMNS`."""
     offset = cells.pop()
     try:
@@ -239,7 +239,7 @@ class LedgerReader:
 
     """
 
-    def __init__(self, db: Database, campaign: str, *, now: Callable[[], datetime] = now_utc) -> None:
+    def __init__(self, db: LedgerDatabase, campaign: str, *, now: Callable[[], datetime] = now_utc) -> None:
         found = db.row("SELECT id, secret, purged FROM campaign WHERE name = ?", (campaign,))
         if found is None:
             known = ", ".join(str(name) for (name,) in db.rows("SELECT name FROM campaign ORDER BY id"))

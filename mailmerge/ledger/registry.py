@@ -76,7 +76,7 @@ class CampaignRegistry(StateDatabase):
         self.messages = MessageRegistry(self._db)
         """Which messages went out."""
 
-    def refuse_missing(self, path: Path, name: str) -> None:
+    def refuse_missing(self, path: Path | str, name: str) -> None:
         """Refuse to begin anew where messages were handed over before: a campaign is not in its ledger.
 
         Raises:
@@ -86,14 +86,15 @@ class CampaignRegistry(StateDatabase):
         query = "SELECT max(mark) FROM high_water WHERE ledger = ? AND name = ?"
         (mark,) = self._db.row(query, (_name(path), name))
         if mark:
-            where = path if not path.exists() else f"{path} does not know it"
+            gone = isinstance(path, Path) and not path.exists()
+            where = path if gone else f"{path} does not know it"
             raise LedgerError(
                 f'the ledger of campaign "{name}" is missing: {where} (it knew of {mark} hand-overs)',
                 code="L705",
                 hint="restore it from a backup; to write to the whole list again, start anew with --name NEW",
             )
 
-    def check(self, ledger: LedgerReader, path: Path, *, alone: bool = True) -> None:
+    def check(self, ledger: LedgerReader, path: Path | str, *, alone: bool = True) -> None:
         """Compare an opened ledger with what was noted of its campaign, wherever that was.
 
         Args:
@@ -122,12 +123,12 @@ class CampaignRegistry(StateDatabase):
         """Tell whether a campaign was ever seen here, wherever that was."""
         return bool(self._known(ledger)[2])
 
-    def is_copy(self, ledger: LedgerReader, path: Path) -> bool:
+    def is_copy(self, ledger: LedgerReader, path: Path | str) -> bool:
         """Tell whether the ledger that is at *path* is also where it was when it was seen last."""
         _, place, name = self._known(ledger)
         return bool(name) and _is_also_at(Path(place), name, ledger.secret, path)
 
-    def refuse_older(self, ledger: LedgerReader, path: Path) -> None:
+    def refuse_older(self, ledger: LedgerReader, path: Path | str) -> None:
         """Refuse a ledger that knows of fewer hand-overs than its campaign had.
 
         Raises:
@@ -149,7 +150,7 @@ class CampaignRegistry(StateDatabase):
         mark, place, name = self._db.row(query, (_hashed(ledger.secret),)) or (0, "", "")
         return int(mark), str(place), str(name)
 
-    def _refuse_another(self, ledger: LedgerReader, path: Path) -> None:
+    def _refuse_another(self, ledger: LedgerReader, path: Path | str) -> None:
         query = "SELECT max(mark) FROM high_water WHERE ledger = ? AND name = ? AND secret <> ?"
         (mark,) = self._db.row(query, (_name(path), ledger.campaign, _hashed(ledger.secret)))
         if mark:
@@ -173,7 +174,7 @@ class CampaignRegistry(StateDatabase):
             self._db.execute("DELETE FROM high_water WHERE ledger = ? AND name = ?", here)
             self.note(ledger, ledger.handed_over)
 
-    def forget_place(self, path: Path, name: str) -> None:
+    def forget_place(self, path: Path | str, name: str) -> None:
         """Forget which campaign had this name in this ledger."""
         self._db.execute("DELETE FROM high_water WHERE ledger = ? AND name = ?", (_name(path), name))
 
@@ -183,12 +184,13 @@ class CampaignRegistry(StateDatabase):
         self.messages.forget(secret)
 
 
-def _is_also_at(place: Path, name: str, secret: bytes, path: Path) -> bool:
+def _is_also_at(place: Path, name: str, secret: bytes, path: Path | str) -> bool:
     """Tell whether a campaign's ledger is also at *place*; one that cannot be read may be.
 
     The same file may have two paths, where a folder is mounted twice.
     """
-    if not place.exists() or (path.exists() and place.samefile(path)):
+    here = Path(path)
+    if not place.exists() or (here.exists() and place.samefile(here)):
         return False
     try:
         with LedgerReader.open_read_only(place, name) as other:
@@ -336,7 +338,7 @@ class MessageRegistry:
         people: dict[int, tuple[int, int]] = {}
         for number, secret, path, name, noted_to, running in others:
             if running:
-                for sent in _unnoted(secret, name, noted_to, (Path(path), ledger.path)):
+                for sent in _unnoted(secret, name, noted_to, (path, ledger.path)):
                     messages[digest(sent.frozen)] = (number, int(sent.at))
                     people[digest(sent.address.lower())] = (number, int(sent.at))
         names = {number: (str(name), Path(path)) for number, _, path, name, *_ in others}
@@ -415,13 +417,13 @@ def _settled(sent: Sequence[Sent]) -> Sequence[Sent]:
     return sent[:first]
 
 
-def _unnoted(secret: bytes, name: str, noted_to: int, places: Iterable[Path]) -> Iterator[Sent]:
+def _unnoted(secret: bytes, name: str, noted_to: int, places: Iterable[Path | str]) -> Iterator[Sent]:
     """Yield what a campaign sent that has not been noted: it is at work, or was killed.
 
     Its ledger is in one of *places*; where it is in none of them, nobody can know.
     """
     for place in places:
-        with suppress(LedgerError), LedgerReader.open_read_only(place, name) as ledger:
+        with suppress(LedgerError), LedgerReader.open_read_only(Path(place), name) as ledger:
             if _hashed(ledger.secret) == secret:
                 while sent := ledger.sent(noted_to, _BATCH):
                     yield from sent
@@ -433,5 +435,6 @@ def _hashed(secret: bytes) -> bytes:
     return hashlib.blake2b(secret, digest_size=16).digest()
 
 
-def _name(ledger: Path) -> str:
-    return str(ledger.resolve())
+def _name(ledger: Path | str) -> str:
+    """Name a ledger's place: a file, or a database on a server."""
+    return ledger if isinstance(ledger, str) else str(ledger.resolve())

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 APPLICATION_ID = 0x6D6D6C64
-VERSION = 7
+VERSION = 8
 
 # What version 5 brought. "mark" tells one message of the mailbox from all others, so that it counts once;
 # "sort" is what a report means for its row (hard, soft, policy ..), "evidence" how it was told which row.
@@ -74,6 +74,7 @@ CREATE TABLE copy (
 
 SCHEMA = (
     """
+-- "moved_to" names the ledger that it goes on with: here it is sealed.
 -- "mailbox" is when mail was last looked at, "halted" why the campaign is not to go on by itself.
 -- "standing" is what the latest plan counted, as JSON: all rows by state, and the contacted ones of them.
 -- "counts" is how many rows are in each state, kept when a run ends; whatever moves a row empties it.
@@ -89,7 +90,8 @@ CREATE TABLE campaign (
     bookmark TEXT NOT NULL DEFAULT '',
     counts TEXT NOT NULL DEFAULT '',
     mailbox REAL,
-    halted TEXT NOT NULL DEFAULT ''
+    halted TEXT NOT NULL DEFAULT '',
+    moved_to TEXT NOT NULL DEFAULT ''
 );
 CREATE TABLE version (
     id INTEGER PRIMARY KEY,
@@ -182,12 +184,35 @@ ALTER TABLE delivery ADD COLUMN bounce INTEGER;
 """,
     5: _COPIES,
     6: "ALTER TABLE attempt ADD COLUMN rows TEXT NOT NULL DEFAULT '';",
+    7: "ALTER TABLE campaign ADD COLUMN moved_to TEXT NOT NULL DEFAULT '';",
 }
 """Schema version -> SQL that makes the next version of it. From version 4 on every ledger is kept: a new
 version has its step here. Older ones were never released."""
 
 _NETWORK = frozenset({"9p", "afs", "cifs", "fuse.sshfs", "ncpfs", "nfs", "nfs4", "smb3", "smbfs", "vboxsf"})
 _WHOLE_CHECK_UP_TO = 64 * 1024 * 1024
+
+
+class LedgerFile(Database):
+    """A ledger in one file, of which one process at a time is the writer."""
+
+    def next_numbers(self) -> tuple[int, int]:
+        """Take numbers for attempts: the first, and how many."""
+        (last,) = self.row("SELECT coalesce(max(id), 0) FROM attempt")
+        return int(last) + 1, sys.maxsize
+
+    def take_ids(self, table: str, count: int) -> list[int]:
+        """Take so many numbers of another table."""
+        (last,) = self.row(f"SELECT coalesce(max(id), 0) FROM {table}")  # noqa: S608  the name is ours
+        return list(range(last + 1, last + 1 + count))
+
+    def finish(self) -> None:
+        """Close a writable ledger so that the one file holds everything; never raises."""
+        with contextlib.suppress(LedgerError):  # a reader may still be looking: then the WAL stays, valid
+            self.execute("PRAGMA busy_timeout = 200")
+            self.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self.execute("PRAGMA journal_mode = DELETE")
+        self.close()
 
 
 def create(path: Path, *, schema: str = SCHEMA, version: int = VERSION, durable: bool = True) -> None:
@@ -200,7 +225,7 @@ def create(path: Path, *, schema: str = SCHEMA, version: int = VERSION, durable:
         db.script(f"BEGIN; {schema}; {marks}; COMMIT")
 
 
-def connect(path: Path, *, durable: bool = True) -> Database:
+def connect(path: Path, *, durable: bool = True) -> LedgerFile:
     """Open an existing ledger for writing, checked and ready: WAL and FULL where the file system can.
 
     Without *durable* nothing is made to survive a crash: for throw-away copies.
@@ -210,7 +235,7 @@ def connect(path: Path, *, durable: bool = True) -> Database:
 
     """
     refuse_empty(path)
-    db = Database.connect(path, explained)
+    db = LedgerFile.connect(path, explained)
     try:
         _check(db)
         _tune(db, durable=durable)
@@ -223,7 +248,7 @@ def connect(path: Path, *, durable: bool = True) -> Database:
     return db
 
 
-def connect_read_only(path: Path) -> Database:
+def connect_read_only(path: Path) -> LedgerFile:
     """Open an existing ledger without changing a byte of it, also while another process writes.
 
     Of one that an older version wrote, a copy in memory is brought up to date and looked at.
@@ -243,8 +268,8 @@ def connect_read_only(path: Path) -> Database:
     return _looking(path)
 
 
-def _looking(path: Path, *, immutable: bool = False) -> Database:
-    db = Database.connect(path, explained, read_only=True, immutable=immutable)
+def _looking(path: Path, *, immutable: bool = False) -> LedgerFile:
+    db = LedgerFile.connect(path, explained, read_only=True, immutable=immutable)
     try:
         _check(db)
         if _version(db) < VERSION:
@@ -256,10 +281,10 @@ def _looking(path: Path, *, immutable: bool = False) -> Database:
     return db
 
 
-def _brought_up_to_date(db: Database) -> Database:
+def _brought_up_to_date(db: Database) -> LedgerFile:
     """Copy a ledger of an older version into memory, in the form of this one; the file stays as it is."""
     with db:
-        copy = Database(files.database_in_memory(), db.path, explained)
+        copy = LedgerFile(files.database_in_memory(), db.path, explained)
         db.copy_to(copy)
     for version in range(_version(copy), VERSION):
         copy.script(f"BEGIN; {MIGRATIONS[version]}; PRAGMA user_version = {version + 1}; COMMIT")
@@ -276,15 +301,6 @@ def is_older(path: Path) -> bool:
     refuse_empty(path)
     with Database.connect(path, explained, read_only=True) as db:
         return _version(db) < VERSION
-
-
-def close(db: Database) -> None:
-    """Close a writable ledger so that the one file holds everything."""
-    with contextlib.suppress(LedgerError):  # a reader may still be looking: then the WAL stays, valid
-        db.execute("PRAGMA busy_timeout = 200")
-        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        db.execute("PRAGMA journal_mode = DELETE")
-    db.close()
 
 
 def migrate(db: Database, migrations: Mapping[int, str], target: int) -> Path | None:

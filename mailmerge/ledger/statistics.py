@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from mailmerge.sqlite import Database
+    from mailmerge.ledger.databases import LedgerDatabase
 
 MOST_BINS = 120
 MOST_DOMAINS = 20
@@ -57,7 +57,7 @@ class Aggregates:
     """
 
     def __init__(
-        self, db: Database, campaign: int, numbers: Callable[[Sequence[str]], Mapping[str, int]]
+        self, db: LedgerDatabase, campaign: int, numbers: Callable[[Sequence[str]], Mapping[str, int]]
     ) -> None:
         self._db = db
         self._campaign = campaign

@@ -1,0 +1,152 @@
+"""Who may work on a campaign whose ledger is on a server: a row with a time until which nobody else may.
+
+A lease is renewed while its holder lives. Whoever takes over one that has run out finds what was being handed
+over in doubt, and never sends it; the one who lost it learns so in the transaction of its next intent, before
+anything leaves. So no clock decides what is sent: a wrong one can only call a row in doubt too early.
+"""
+
+# ruff: noqa: S608  every piece of SQL here is a constant of this module
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import socket
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Self
+
+from mailmerge.errors import InUseError, LedgerError
+from mailmerge.ledger.locks import NO_WAIT
+from mailmerge.text import local_time
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mailmerge.ledger.databases import LedgerDatabase
+    from mailmerge.ledger.locks import LockWait
+
+SECONDS = 30.0
+"""How long a lease holds after it was renewed last."""
+_RENEWED_EVERY = SECONDS / 3
+_ASKED_EVERY = 0.25
+_TELL_FROM = 1.0
+_NOW = "extract(epoch from clock_timestamp())::float8"
+_TAKE = f"""
+INSERT INTO lease (campaign, owner, holder, since, until) VALUES (?1, ?2, ?3, {_NOW}, {_NOW} + {SECONDS})
+ON CONFLICT (campaign) DO UPDATE SET owner = excluded.owner, holder = excluded.holder, since = excluded.since,
+    until = excluded.until WHERE lease.until < {_NOW} RETURNING owner
+"""
+_RENEW = f"UPDATE lease SET until = {_NOW} + {SECONDS} WHERE campaign = ?1 AND owner = ?2"
+_RELEASE = "DELETE FROM lease WHERE campaign = ?1 AND owner = ?2"
+_HOLDER = f"SELECT holder, since FROM lease WHERE campaign = ?1 AND until >= {_NOW}"
+
+
+class Lease:
+    """One process works on a campaign; use it as a context manager.
+
+    Args:
+        connect: opens a connection to the ledger.
+        campaign: its name.
+        wait: how to wait for another holder.
+
+    """
+
+    def __init__(
+        self, connect: Callable[[], LedgerDatabase], campaign: str, *, wait: LockWait = NO_WAIT
+    ) -> None:
+        self._connect = connect
+        self._campaign = campaign
+        self._wait = wait
+        self._owner = secrets.token_hex(16)
+        self._ended = threading.Event()
+        self._renewing: threading.Thread | None = None
+        self.db: LedgerDatabase | None = None
+        """The connection in whose transactions `hold` is asked; the ledger's own."""
+
+    def acquire(self) -> None:
+        """Take it, and keep it.
+
+        Raises:
+            InUseError: another process has it; says which and since when.
+            LedgerError: the database cannot be asked.
+
+        """
+        began, told = time.monotonic(), False
+        holder = f"pid {os.getpid()} on {socket.gethostname()}"
+        db = self._connect()
+        try:
+            while db.row(_TAKE, (self._campaign, self._owner, holder)) is None:
+                passed = time.monotonic() - began
+                if passed >= self._wait.seconds or self._wait.give_up():
+                    raise self._in_use(db)
+                if not told and passed >= _TELL_FROM:
+                    told = True
+                    self._wait.tell(datetime.now(UTC) + timedelta(seconds=self._wait.seconds - passed))
+                time.sleep(_ASKED_EVERY)
+        finally:
+            db.close()
+        self._renewing = threading.Thread(target=self._renew, name="lease", daemon=True)
+        self._renewing.start()
+
+    def hold(self) -> None:
+        """Make sure, in the ledger's transaction, that it is still ours until that has been committed.
+
+        Raises:
+            LedgerError: another process has taken over; nothing may be handed over.
+
+        """
+        if self.db is None or not self.db.execute(_RENEW, (self._campaign, self._owner)).rowcount:
+            raise LedgerError(
+                "this process was silent for too long, and another one has taken the campaign over",
+                code="L723",
+                hint="nothing more was sent from here; what was in flight is in doubt until it is known",
+            )
+
+    def release(self) -> None:
+        """Give it back; never raises."""
+        self._ended.set()
+        if self._renewing is not None:
+            self._renewing.join()
+            with contextlib.suppress(LedgerError):
+                db = self._connect()
+                try:
+                    db.execute(_RELEASE, (self._campaign, self._owner))
+                finally:
+                    db.close()
+
+    def __enter__(self) -> Self:
+        self.acquire()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def _renew(self) -> None:
+        while not self._ended.wait(_RENEWED_EVERY):
+            with contextlib.suppress(LedgerError):  # the next intent finds out what that means
+                db = self._connect()
+                try:
+                    db.execute(_RENEW, (self._campaign, self._owner))
+                finally:
+                    db.close()
+
+    def _in_use(self, db: LedgerDatabase) -> InUseError:
+        holder, since = db.row(_HOLDER, (self._campaign,)) or ("another process", None)
+        at = (
+            ""
+            if since is None
+            else f" since {local_time(datetime.fromtimestamp(since, UTC), datetime.now(UTC))}"
+        )
+        return InUseError(
+            f"this campaign is in use by {holder}{at}",
+            code="L707",
+            hint="wait until it has finished, or stop it with Ctrl-C there",
+        )
+
+
+def is_held(db: LedgerDatabase, campaign: str) -> bool:
+    """Tell whether a process works on a campaign now."""
+    return db.row(_HOLDER, (campaign,)) is not None

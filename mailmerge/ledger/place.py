@@ -1,0 +1,157 @@
+"""Where a campaign's ledger is: in a file of its folder, or in a database that machines share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from mailmerge.ledger import schema
+from mailmerge.ledger.lease import Lease, is_held
+from mailmerge.ledger.ledger import Ledger
+from mailmerge.ledger.locks import NO_WAIT, CampaignLock, LockWait
+from mailmerge.ledger.reader import LedgerReader, now_utc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+    from pathlib import Path
+
+    from mailmerge.ledger.postgres import PostgresDatabase
+
+
+class FilePlace(Struct, frozen=True):
+    """A file, which all campaigns of a folder share."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def known_as(self) -> Path | str:
+        """What is remembered of it beside it."""
+        return self.path
+
+    def exists(self) -> bool:
+        """Tell whether there is a ledger."""
+        return self.path.exists()
+
+    def is_older(self) -> bool:
+        """Tell whether opening it for writing changes its tables."""
+        return schema.is_older(self.path)
+
+    def lock(self, campaign: str, wait: LockWait = NO_WAIT) -> CampaignLock:  # noqa: ARG002  of all in the file
+        """Make the lock that lets one process work on the campaign."""
+        return CampaignLock(self.path.parent, wait=wait)
+
+    def is_held(self, campaign: str) -> bool:
+        """Tell whether a process works on the campaign now; nothing is made."""
+        return self.lock(campaign).is_held()
+
+    def open(
+        self,
+        campaign: str,
+        *,
+        create: bool = True,
+        now: Callable[[], datetime] = now_utc,
+        beside: bool = False,
+        lock: object = None,  # noqa: ARG002  the system knows who has it
+    ) -> Ledger:
+        """Open it for writing; see `Ledger.open`."""
+        return Ledger.open(self.path, campaign, create=create, now=now, beside=beside)
+
+    def open_read_only(self, campaign: str) -> LedgerReader:
+        """Open it for looking; its bytes do not change."""
+        return LedgerReader.open_read_only(self.path, campaign)
+
+
+class ServerPlace(Struct, frozen=True):
+    """A database on a PostgreSQL server."""
+
+    conninfo: str
+    """As libpq reads it; it may contain a password, and is shown nowhere."""
+    shown: str
+    """The same without one."""
+
+    def __str__(self) -> str:
+        return self.shown
+
+    @property
+    def known_as(self) -> Path | str:
+        """What is remembered of it on this machine."""
+        return self.shown
+
+    def database(self) -> PostgresDatabase:
+        """Open it for looking, whatever the campaign."""
+        return self._connect(read_only=True)
+
+    def exists(self) -> bool:
+        """Tell whether there is a ledger."""
+        with self._connect(read_only=True) as db:
+            return db.row("SELECT to_regclass('mailmerge.ledger')")[0] is not None
+
+    def is_older(self) -> bool:
+        """Tell whether opening it for writing changes its tables: other versions are refused."""
+        return False
+
+    def lock(self, campaign: str, wait: LockWait = NO_WAIT) -> Lease:
+        """Make the lease that lets one process work on the campaign."""
+        return Lease(self._ready, campaign, wait=wait)
+
+    def is_held(self, campaign: str) -> bool:
+        """Tell whether a process works on the campaign now."""
+        from mailmerge.ledger.postgres import check_version
+
+        with self._connect(read_only=True) as db:
+            check_version(db)
+            return is_held(db, campaign)
+
+    def open(
+        self,
+        campaign: str,
+        *,
+        create: bool = True,
+        now: Callable[[], datetime] = now_utc,
+        beside: bool = False,  # noqa: ARG002  a server keeps its own reserves
+        lock: object = None,
+    ) -> Ledger:
+        """Open it for writing, under a *lock* that `lock` gave; see `Ledger.open`."""
+        db = self._ready()
+        try:
+            lease = lock if isinstance(lock, Lease) else None
+            return Ledger(db, campaign, create=create, now=now, lease=lease)
+        except BaseException:
+            db.close()
+            raise
+
+    def open_read_only(self, campaign: str) -> LedgerReader:
+        """Open it for looking."""
+        from mailmerge.ledger.postgres import check_version
+
+        db = self._connect(read_only=True)
+        try:
+            check_version(db)
+            return LedgerReader(db, campaign)
+        except BaseException:
+            db.close()
+            raise
+
+    def _ready(self) -> PostgresDatabase:
+        from mailmerge.ledger.postgres import prepare
+
+        db = self._connect()
+        try:
+            prepare(db)
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _connect(self, *, read_only: bool = False) -> PostgresDatabase:
+        from mailmerge.ledger.postgres import PostgresDatabase
+
+        return PostgresDatabase.connect(self.conninfo, self.shown, read_only=read_only)
+
+
+LedgerPlace = FilePlace | ServerPlace

@@ -1,0 +1,92 @@
+"""A real PostgreSQL server on loopback, in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from servers import programs
+from servers.programs import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+USER, PASSWORD = "mailmerge", "geheim"
+_BIN = "/usr/lib/postgresql/*/bin"
+
+
+def _program(name: str) -> str:
+    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), reverse=True)
+    if not found:
+        programs.refuse(f"{name} of PostgreSQL is not installed (scripts/install-test-programs)")
+    return str(found[0])
+
+
+class Postgres:
+    """A cluster in a folder of its own; not durable, because no test cuts its power."""
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="postgres-"))
+        self.port = free_port()
+        self._as = ("runuser", "-u", "postgres", "--") if os.geteuid() == 0 else ()
+        if self._as:
+            owner = pwd.getpwnam("postgres")
+            os.chown(self._folder, owner.pw_uid, owner.pw_gid)
+        secret = self._folder / "password"
+        secret.write_text(PASSWORD)
+        secret.chmod(0o644)
+        data = str(self._folder / "data")
+        self._run(
+            _program("initdb"), "-D", data, "-U", USER, "--pwfile", str(secret), "--auth=scram-sha-256",
+            "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions",
+        )  # fmt: skip
+        options = (
+            f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off "
+            "-c max_connections=60 -c shared_buffers=16MB -c logging_collector=off"
+        )
+        self._control = (_program("pg_ctl"), "-D", data, "-s", "-w")
+        self._run(*self._control, "-l", str(self._folder / "log"), "-o", options, "start")
+
+    def url(self, database: str = "postgres") -> str:
+        """Give the address of a database, with the password."""
+        return f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{self.port}/{database}"
+
+    def new_database(self) -> str:
+        """Empty the one database, which is quicker than making another; give its address."""
+        import psycopg
+
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute("DROP SCHEMA IF EXISTS mailmerge CASCADE")
+        return self.url()
+
+    def stop(self, mode: str = "fast") -> None:
+        """Stop it."""
+        self._run(*self._control, "-m", mode, "stop")
+
+    def close(self) -> None:
+        """Stop it and remove its folder."""
+        self.stop("immediate")
+        shutil.rmtree(self._folder)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _run(self, *command: str) -> None:
+        run: Sequence[str] = (*self._as, *command)
+        done = subprocess.run(
+            run,
+            cwd="/",
+            env=programs.unmeasured(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
