@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import secrets
-import socket
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -75,7 +75,7 @@ class Lease:
 
         """
         began, told = time.monotonic(), False
-        holder = f"pid {os.getpid()} on {socket.gethostname()}"
+        holder = f"pid {os.getpid()} on {platform.node()}"
         db = self._connect()
         try:
             while db.row(_TAKE, (self._campaign, self._owner, holder)) is None:

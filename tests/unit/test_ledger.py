@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-from ledgers import (
+from ledger_rows import (
     ACCEPTED,
     DEFERRED,
     DROPPED,

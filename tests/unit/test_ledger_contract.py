@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace
 
-from ledgers import (
+from ledger_rows import (
     ACCEPTED,
     DEFERRED,
     DROPPED,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
@@ -48,7 +48,7 @@ def attempt(row: int, *, version: str = "v1", address: str = "", number: int = 1
     )
 
 
-def settled(row: int, outcome: Outcome, status: Status | None = None, **more) -> Settlement:
+def settled(row: int, outcome: Outcome, status: Status | None = None, **more: Any) -> Settlement:
     about = {key: more.pop(key) for key in ("version", "address") if key in more}
     return Settlement(attempt(row, **about), outcome, status or outcome.status, NOW, **more)
 
@@ -85,7 +85,7 @@ def due(ledger: Ledger, now: datetime) -> list[Delivery]:
     ]
 
 
-def send(ledger: Ledger, row: int, outcome: Outcome = ACCEPTED, **more) -> None:
+def send(ledger: Ledger, row: int, outcome: Outcome = ACCEPTED, **more: Any) -> None:
     about = {key: more[key] for key in ("version", "address") if key in more}
     ledger.attempts.record_intent([attempt(row, **about)])
     ledger.attempts.record_outcomes([settled(row, outcome, **more)])
