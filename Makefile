@@ -22,7 +22,7 @@ BENCH = build/bench
 BENCH_ARGS ?=
 PYTEST_ARGS ?=
 NO_FLOOR = $(if $(PYTEST_ARGS),NO_FLOOR)
-SOAK_TESTS = tests/reliability tests/protocol tests/unit/test_smtp_replies.py tests/unit/test_ledger.py tests/unit/test_files.py
+SOAK_TESTS = tests/reliability tests/protocol tests/unit/test_smtp_replies.py tests/unit/test_ledger.py tests/unit/test_ledger_contract.py tests/unit/test_files.py
 
 define new_venv
 	@python=$$(scripts/find-python) && rm -rf $(1) && "$$python" -m venv $(1)
