@@ -13,6 +13,7 @@ from __future__ import annotations
 import codecs
 import re
 from datetime import date
+from functools import lru_cache
 from keyword import iskeyword
 from pathlib import Path
 from typing import (
@@ -230,6 +231,20 @@ _RESERVED = frozenset(
     ("date", "message-id", "mime-version", "return-path", "received", "delivered-to", "dkim-signature")
 )
 _RESERVED_PREFIXES = ("content-", "resent-")
+
+
+_STRUCTURED = re.compile(
+    r"(?:list-.*|references|in-reply-to|auto-submitted|feedback-id|precedence|archived-at"
+    r"|disposition-notification-(?:to|options)|return-receipt-to|original-message-id|supersedes|expires"
+    r"|importance|priority|sensitivity|x-(?:priority|msmail-priority|auto-response-suppress|mailer))\Z",
+    re.IGNORECASE,
+)
+
+
+@lru_cache(maxsize=64)
+def is_structured(name: str) -> bool:
+    """Tell whether machines read this header: RFC 2047 has no place in it for encoded words."""
+    return _STRUCTURED.match(name) is not None
 
 
 def _read_template(value: object) -> Path | str:

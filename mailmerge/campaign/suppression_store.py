@@ -18,8 +18,8 @@ from mailmerge.config.accounts import default_config_path
 from mailmerge.errors import ListError
 from mailmerge.ledger.locks import Lock, LockWait
 from mailmerge.model import Place
-from mailmerge.recipients.address_column import entries_in
-from mailmerge.recipients.suppression import OptOuts, read_opt_outs
+from mailmerge.recipients.address_column import entries_in, names_somebody
+from mailmerge.recipients.suppression import OptOuts, hash_of, read_opt_outs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _NAME = "suppressed.csv"
 _HEADINGS = ("email", "added", "source")
+_HASH = "sha256:"
 
 
 def store_path(environment: Environment) -> Path:
@@ -41,7 +42,7 @@ class StoredEntry(Struct, frozen=True):
     """One line of the store."""
 
     entry: str
-    """An address, or a domain as ``@example.org``, normalised."""
+    """An address, a domain as ``@example.org``, or ``sha256:`` and 64 hex digits, normalised."""
     added: str = ""
     """The day, ISO 8601."""
     source: str = ""
@@ -112,7 +113,7 @@ class SuppressionStore:
 
         """
         found = read_opt_outs(path)
-        named = [*sorted(found.addresses), *(f"@{domain}" for domain in sorted(found.domains))]
+        named = _spelt(sorted(found.addresses), sorted(found.domains), sorted(found.hashes))
         return found, self.add(named, day=day, source=path.name)
 
     def remove(self, wanted: Iterable[str]) -> int:
@@ -123,8 +124,12 @@ class SuppressionStore:
 
         """
         kept = self.entries()
-        gone = set(_normalised(wanted))
-        unknown = sorted(gone - {stored.entry for stored in kept})
+        known = {stored.entry for stored in kept}
+        named = set(_normalised(wanted))
+        # Somebody may be in it by the address, by its hash, or by both.
+        hashes = {entry: f"{_HASH}{hash_of(entry)}" for entry in named if not entry.startswith(("@", _HASH))}
+        unknown = sorted(entry for entry in named if not known & {entry, hashes.get(entry, entry)})
+        gone = named.union(hashes.values())
         if unknown:
             raise ListError(
                 f"{unknown[0]} is not in the suppression store",
@@ -133,7 +138,7 @@ class SuppressionStore:
                 place=Place(path=str(self.path)),
             )
         self._write([stored for stored in kept if stored.entry not in gone])
-        return len(gone)
+        return len(gone & known)
 
     def _write(self, entries: list[StoredEntry]) -> None:
         text = io.StringIO(newline="")
@@ -150,14 +155,14 @@ def _stored(file: io.TextIOBase | Iterable[str]) -> Iterator[StoredEntry]:
     for cells in csv.reader(file, skipinitialspace=True):
         if not any(map(str.strip, cells)) or cells[0].lstrip().startswith("#"):
             continue
-        if headings is None and not any("@" in cell for cell in cells):
+        if headings is None and not any(map(names_somebody, cells)):
             headings = cells
             continue
         named = dict(zip(headings or _HEADINGS, cells, strict=False))
         for cell in cells:
             found = entries_in(cell)
-            if "@" in cell and found.problem is None:
-                for entry in (*found.addresses, *(f"@{domain}" for domain in found.domains)):
+            if names_somebody(cell) and found.problem is None:
+                for entry in _spelt(found.addresses, found.domains, found.hashes):
                     yield StoredEntry(entry, named.get("added", ""), named.get("source", ""))
 
 
@@ -178,5 +183,9 @@ def _normalised(wanted: Iterable[str]) -> Iterator[str]:
                 code="D151",
                 hint=f"{meant}write ana@example.org, or @example.org for everybody there",
             )
-        yield from found.addresses
-        yield from (f"@{domain}" for domain in found.domains)
+        yield from _spelt(found.addresses, found.domains, found.hashes)
+
+
+def _spelt(addresses: Iterable[str], domains: Iterable[str], hashes: Iterable[str]) -> list[str]:
+    """Write entries as they are kept."""
+    return [*addresses, *(f"@{domain}" for domain in domains), *(f"{_HASH}{one}" for one in hashes)]

@@ -30,7 +30,10 @@ def suppress() -> None:
 @suppress.command("add")
 @click.argument("who", nargs=-1, required=True, metavar="ADDRESS...")
 def add(*, who: tuple[str, ...]) -> int:
-    """Never write to ADDRESS again; @example.org stands for everybody there."""
+    """Never write to ADDRESS again; @example.org stands for everybody there, sha256:HASH for one of them.
+
+    The hash is the SHA-256 of the address in small letters, in 64 hex digits.
+    """
     with _store() as store:
         new = store.add(who, day=_today())
     known = len(who) - new
@@ -59,6 +62,8 @@ def remove(*, who: tuple[str, ...]) -> int:
 def import_(*, files: tuple[Path, ...]) -> int:
     """Add everybody in FILE: a text of one address a line, CSV or XLSX, such as an export of opt-outs.
 
+    It may have SHA-256 hashes of addresses in their place.
+
     A row without an address is an error, and nothing is added then.
     """
     with _store() as store:
@@ -71,7 +76,7 @@ def import_(*, files: tuple[Path, ...]) -> int:
 @suppress.command("list")
 @options_of("suppress list")
 def list_(*, as_json: bool) -> int:
-    """List the addresses and domains, with the day on which they were added."""
+    """List the addresses, domains and hashes, with the day on which they were added."""
     store = _store()
     entries = store.entries()
     for stored in entries:
@@ -81,11 +86,19 @@ def list_(*, as_json: bool) -> int:
             out("  ".join(filter(None, (f"{stored.entry:<40}", stored.added, stored.source))))
     if not as_json:
         out(
-            f"{plural(len(entries), 'entry', 'entries')} in {store.path}"
+            f"{_counted([stored.entry for stored in entries])} in {store.path}"
             if entries
             else f"Nobody; {store.path} would list them."
         )
     return 0
+
+
+def _counted(entries: list[str]) -> str:
+    domains = sum(entry.startswith("@") for entry in entries)
+    hashes = sum(entry.startswith("sha256:") for entry in entries)
+    addresses = len(entries) - domains - hashes
+    kinds = [(addresses, "address", "addresses"), (domains, "domain", "domains"), (hashes, "hash", "hashes")]
+    return ", ".join(plural(count, *names) for count, *names in kinds if count)
 
 
 def _store() -> SuppressionStore:

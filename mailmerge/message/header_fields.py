@@ -11,9 +11,10 @@ import hmac
 import re
 from binascii import b2a_base64
 from datetime import timedelta, timezone
-from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import quote
+
+from mailmerge.option_types import is_structured
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,19 +31,22 @@ _SPECIALS = re.compile(r'[()<>\[\]:;@\\,."]')
 _SINGLE_BLANK = re.compile(r"(?<! ) (?! )")
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_NO_TEXT = re.compile(
-    r"(?:list-.*|references|in-reply-to|auto-submitted|feedback-id|precedence)\Z", re.IGNORECASE
-)
 
 
 def unstructured(name: str, value: str) -> bytes:
     """Return the field *name* with free text, its line end included.
 
-    Fields that machines read (``List-*``, ``References`` ...) are never encoded while they are ASCII,
-    since RFC 2047 has no place in them; there, and in ``X-`` fields, a long word stays in one piece.
+    Fields that machines read (``List-*``, ``References`` ...) are never encoded, since RFC 2047 has no place
+    in them: their values are ASCII by now. There, and in ``X-`` fields, a long word stays in one piece.
+
+    Raises:
+        UnicodeEncodeError: the value of such a field is not ASCII.
+
     """
     start = len(name) + 2
-    machine_read = _is_machine_read(name)
+    machine_read = is_structured(name)
+    if machine_read:
+        value = " ".join(value.split())
     plain = value.isascii() and value.isprintable() and value[:1] != " " != value[-1:]
     if plain and ("=?" not in value or machine_read):
         if start + len(value) <= LINE:
@@ -53,12 +57,10 @@ def unstructured(name: str, value: str) -> bytes:
         unbroken = machine_read or name[:2] in ("X-", "x-")
         if fits or (unbroken and longest < _LONGEST_WORD - start):
             return f"{name}: {_folded(words, start)}\r\n".encode("ascii")
+    if machine_read:
+        value.encode("ascii")
+        raise RuntimeError(f"bug: a word of {name} is too long for a line")
     return name.encode("ascii") + b": " + encoded_words(value, start) + b"\r\n"
-
-
-@lru_cache(maxsize=64)
-def _is_machine_read(name: str) -> bool:
-    return _NO_TEXT.match(name) is not None
 
 
 def _words(text: str) -> list[str]:

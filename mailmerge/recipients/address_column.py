@@ -74,6 +74,7 @@ _SEPARATORS = re.compile(r"[\s<>(),;\"\[\]，；、]+")
 _ITEMS = re.compile(r"[,;\n\r，；]")
 AT_SIGN = re.compile("[@＠﹫]")
 """An ``@``, or what looks like one."""
+_HASH = re.compile(r"(?:sha-?256:)?([0-9a-f]{64})", re.IGNORECASE)
 _LOST = "\ufffd"
 _BARE = re.compile(r"[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}")
 _LONGEST = 10_000
@@ -149,10 +150,19 @@ def has_address(cell: str) -> bool:
         return False
 
 
+def names_somebody(cell: str) -> bool:
+    """Tell whether a cell has an ``@`` or is a SHA-256: a heading has and is neither."""
+    return AT_SIGN.search(cell) is not None or _is_hash(cell)
+
+
+def _is_hash(cell: str) -> bool:
+    return _HASH.fullmatch(cell.partition("#")[0].strip()) is not None
+
+
 def has_entry(cell: str) -> bool:
-    """Tell whether a cell is an address, or a domain that is written as ``@example.org``."""
+    """Tell whether a cell is an address, a domain that is written as ``@example.org``, or a SHA-256."""
     if "@" not in cell:
-        return False
+        return _is_hash(cell)
     if cell.lstrip().startswith(("@", "*@")) and "." in cell and len(cell) < 320:
         found = entries_in(cell)
         return found.any and found.problem is None
@@ -203,22 +213,24 @@ def _likelihood(column: AddressColumn) -> tuple[bool, bool, bool, bool, float, i
 
 
 class Entries(Struct, frozen=True):
-    """The addresses and domains of a cell, in the form in which opt-outs are compared."""
+    """The addresses, domains and hashes of a cell, in the form in which opt-outs are compared."""
 
     addresses: tuple[str, ...] = ()
     domains: tuple[str, ...] = ()
+    hashes: tuple[str, ...] = ()
+    """SHA-256 of normalised addresses, 64 hex digits in small letters."""
     problem: str | None = None
     """Why something in it that should be an address is none, in words."""
     suggestion: str | None = None
 
     @property
     def any(self) -> bool:
-        """Whether it has any of either."""
-        return bool(self.addresses or self.domains)
+        """Whether it has any of them."""
+        return bool(self.addresses or self.domains or self.hashes)
 
 
 def entries_in(cell: str) -> Entries:
-    """Find every address and every domain (``@example.org``, ``*@example.org``) in a cell.
+    """Find every address, every domain (``@example.org``, ``*@example.org``) and every SHA-256 in a cell.
 
     Names, angle brackets, ``mailto:`` and what comes after `` #`` do not matter. Each ``@`` has to belong to
     an address that is valid, and an item that looks like an address without one is a problem.
@@ -226,8 +238,11 @@ def entries_in(cell: str) -> Entries:
     cell = re.split(r"(?:^|(?<=\s))#", cell, maxsplit=1)[0]
     addresses: list[str] = []
     domains: list[str] = []
+    hashes: list[str] = []
     for token in _SEPARATORS.split(cell):
         if not AT_SIGN.search(token):
+            if match := _HASH.fullmatch(token):
+                hashes.append(match[1].lower())
             continue
         try:
             address, domain = _entry(_bare(token))
@@ -237,7 +252,7 @@ def entries_in(cell: str) -> Entries:
     missing = _without_at(cell)
     if missing:
         return Entries(problem=f'"{excerpt(missing)}" has no @')
-    return Entries(tuple(addresses), tuple(domains))
+    return Entries(tuple(addresses), tuple(domains), tuple(hashes))
 
 
 def _bare(token: str) -> str:

@@ -22,11 +22,12 @@ from mailmerge.errors import ListError, MailmergeError
 from mailmerge.folders import read_plain
 from mailmerge.model import Diagnostic, Place
 from mailmerge.recipients.address_column import (
-    AT_SIGN,
     Entries,
     address_columns,
     entries_in,
     has_entry,
+    heading_words,
+    names_somebody,
     understood,
 )
 from mailmerge.recipients.encodings import possible_texts
@@ -42,6 +43,9 @@ _MAX_SIZE = 256 << 20
 _SAMPLE_ROWS = 1000
 _LOOK_EVERY = 1.0
 """Seconds between two looks at the files while a run goes on."""
+_HASH_WORDS = frozenset({"hash", "hashes", "sha", "sha256", "digest"})
+_OTHER_HASH = re.compile(r"(?:\w+:)?(?:[0-9a-fA-F]{32}|[0-9a-fA-F]{40})")
+"""MD5 or SHA-1: too weak to name people by, and not what we compare."""
 _SAVE_AS_UTF_8 = "save it as CSV (UTF-8)"
 WAIT = 60.0
 """Seconds that a run waits for a file that cannot be read any more."""
@@ -54,17 +58,26 @@ class OptOuts(Struct, frozen=True):
     addresses: frozenset[str] = frozenset()
     """As `Address.normalised` has them."""
     domains: frozenset[str] = frozenset()
+    hashes: frozenset[str] = frozenset()
+    """SHA-256 of addresses in that form, 64 hex digits."""
     stamp: tuple[int, int, int] | None = None
     """What changes when somebody edits or replaces the file; None: there is none."""
     digest: str = ""
     """Tells what it says from what any other file says."""
 
     def __len__(self) -> int:
-        return len(self.addresses) + len(self.domains)
+        return len(self.addresses) + len(self.domains) + len(self.hashes)
 
     def covers(self, address: str) -> bool:
         """Tell whether nothing may be sent to *address*, given in its normalised form."""
-        return address in self.addresses or address.rpartition("@")[2] in self.domains
+        if address in self.addresses or address.rpartition("@")[2] in self.domains:
+            return True
+        return bool(self.hashes) and hash_of(address) in self.hashes
+
+
+def hash_of(address: str) -> str:
+    """Give the SHA-256 of an address in its normalised form: 64 hex digits."""
+    return hashlib.sha256(address.encode("utf-8")).hexdigest()
 
 
 class Suppressed:
@@ -89,10 +102,11 @@ class Suppressed:
         """What each of them says, the user's own the last."""
         self._addresses: set[str] = set()
         self._domains: set[str] = set()
+        self._hashes: set[str] = set()
         self.refresh()
 
     def __len__(self) -> int:
-        return len(self._addresses) + len(self._domains)
+        return len(self._addresses) + len(self._domains) + len(self._hashes)
 
     @property
     def fingerprint(self) -> str:
@@ -101,7 +115,9 @@ class Suppressed:
 
     def covers(self, address: str) -> bool:
         """Tell whether nothing may be sent to *address*, given in its normalised form."""
-        return address in self._addresses or address.rpartition("@")[2] in self._domains
+        if address in self._addresses or address.rpartition("@")[2] in self._domains:
+            return True
+        return bool(self._hashes) and hash_of(address) in self._hashes
 
     def refresh(self) -> bool:
         """Read again what has changed since; tell whether anything has.
@@ -118,6 +134,7 @@ class Suppressed:
         for file in changed:
             self._addresses |= file.addresses
             self._domains |= file.domains
+            self._hashes |= file.hashes
         self.files = tuple(files)
         return bool(changed)
 
@@ -191,33 +208,36 @@ def read_opt_outs(path: Path) -> OptOuts:
 
     stamp = _stamp(path)
     if is_workbook(path):
-        addresses, domains = _named(path, _sheet_rows(path))
+        named = _named(path, _sheet_rows(path))
     else:
         first, *others = (_named(path, list(_text_rows(path, text))) for text in _texts_of(path))
         if any(other != first for other in others):
             raise _unreadable(
                 path, "which addresses it has depends on its encoding, which it does not say", _SAVE_AS_UTF_8
             )
-        addresses, domains = first
+        named = first
     if _stamp(path) != stamp:
         raise ListError(
             f"the suppression file {path} changed while it was being read",
             code="D150",
             hint="wait until the program that writes it has finished, then try again",
         )
-    said = "\n".join([*sorted(addresses), "", *sorted(domains)])
+    addresses, domains, hashes = named
+    said = "\n".join([*sorted(addresses), "", *sorted(domains), *sorted(hashes)])
     digest = hashlib.sha256(said.encode()).hexdigest()[:16]
-    return OptOuts(path, addresses, domains, stamp, digest)
+    return OptOuts(path, addresses, domains, hashes, stamp, digest)
 
 
-def _named(path: Path, rows: list[_Row]) -> tuple[frozenset[str], frozenset[str]]:
-    """Give the addresses and the domains that the rows name."""
+def _named(path: Path, rows: list[_Row]) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+    """Give the addresses, the domains and the hashes that the rows name."""
     addresses: set[str] = set()
     domains: set[str] = set()
+    hashes: set[str] = set()
     for entries in _entries(path, rows):
         addresses.update(entries.addresses)
         domains.update(entries.domains)
-    return frozenset(addresses), frozenset(domains)
+        hashes.update(entries.hashes)
+    return frozenset(addresses), frozenset(domains), frozenset(hashes)
 
 
 def _entries(path: Path, rows: list[_Row]) -> Iterator[Entries]:
@@ -231,7 +251,7 @@ def _entries(path: Path, rows: list[_Row]) -> Iterator[Entries]:
         return
     rows = _below_titles(rows)
     first = rows[0]
-    has_headings = not any(map(AT_SIGN.search, first.cells))
+    has_headings = not any(map(names_somebody, first.cells))
     body = rows[1:] if has_headings else rows
     width = max(len(row.cells) for row in islice(rows, _SAMPLE_ROWS))
     headings = [*(first.cells if has_headings else ()), *([""] * width)][:width]
@@ -261,7 +281,7 @@ def _below_titles(rows: list[_Row]) -> list[_Row]:
     """Leave out what stands above the headings for certain; nothing like an address is in it."""
     found = find_headings([(at, row.cells) for at, row in enumerate(rows[:LOOKED_AT])])
     above = rows[: found.row]
-    if found.likely or found.upper or any(AT_SIGN.search(cell) for row in above for cell in row.cells):
+    if found.likely or found.upper or any(names_somebody(cell) for row in above for cell in row.cells):
         return rows
     return rows[found.row :]
 
@@ -270,6 +290,7 @@ def _row_entries(row: _Row, strict: set[int], others: set[int], width: int) -> E
     """Find the addresses of a row: in its address columns, and where else a cell is nothing but addresses."""
     addresses: list[str] = []
     domains: list[str] = []
+    hashes: list[str] = []
     for position, cell in enumerate(row.cells):
         surplus = position in others or position >= width
         if not (position in strict or (surplus and has_entry(cell))):
@@ -279,13 +300,16 @@ def _row_entries(row: _Row, strict: set[int], others: set[int], width: int) -> E
             return entries
         addresses += entries.addresses
         domains += entries.domains
-    return Entries(tuple(addresses), tuple(domains))
+        hashes += entries.hashes
+    return Entries(tuple(addresses), tuple(domains), tuple(hashes))
 
 
 def _is_heading(cells: Sequence[str], positions: Sequence[int]) -> bool:
     """Tell whether the first row has headings, and is not a row whose address was mistyped."""
     meanings = [understood(cell) for cell in cells if cell.strip()]
     if any(meaning.email or meaning.maybe or not meaning.theirs for meaning in meanings):
+        return True
+    if any(not _HASH_WORDS.isdisjoint(heading_words(cell)) for cell in cells):
         return True
     return len(meanings) > 1 and any(
         cells[at].strip() and "." not in cells[at] for at in positions if at < len(cells)
@@ -309,6 +333,8 @@ def _says_nothing(row: _Row, entries: Entries) -> Diagnostic:
         shown = " | ".join(excerpt(cell) for cell in row.cells[:6] if cell.strip())
         message = f'there is no address in this row: "{shown}"'
     meant = f"did you mean {entries.suggestion}? " if entries.suggestion else ""
+    if any(map(_OTHER_HASH.fullmatch, map(str.strip, row.cells))):
+        meant = "hashes of addresses must be SHA-256: 64 hex digits; "
     return Diagnostic(
         code="D151",
         message=message,

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from mailmerge.errors import NoAddressError
 from mailmerge.file_system import FILE_SYSTEM
-from mailmerge.model import Rendered, RenderedAttachment
+from mailmerge.model import Diagnostic, Rendered, RenderedAttachment
 from mailmerge.render.bodies import compile_bodies
 from mailmerge.render.calendar import EventTemplate
 from mailmerge.render.compiler import Compiled, Compiler
@@ -20,7 +20,7 @@ from mailmerge.render.environments import EMPTY
 from mailmerge.render.failures import failure, row_error
 from mailmerge.render.mailboxes import MailboxTemplate, clean, one_line
 from mailmerge.render.sources import URL
-from mailmerge.render.unsubscribing import Unsubscribing, headers, link, wrong_uri
+from mailmerge.render.unsubscribing import Unsubscribing, headers, link, unfit_for_machines, wrong_uri
 from mailmerge.text import quoted, trimmed
 from mailmerge.values import displayed
 
@@ -86,6 +86,9 @@ class Renderer:
         self._headers = tuple(
             (name, compiler.option(f"message.headers.{name}", value)) for name, value in templates.headers
         )
+        for name, value in self._headers:
+            if value.constant is not None and (wrong := unfit_for_machines(name, value.constant)):
+                compiler.note(Diagnostic("M234", wrong, place=compiler.sources.place(value.name, 1)))
         self._fixed_headers: dict[str, tuple[str, str]] = {}
         self._unsubscribing = None
         if templates.unsubscribe:
@@ -387,6 +390,8 @@ class Renderer:
                 recipient,
                 hint="spaces, commas and angle brackets in a value must be percent-encoded: |urlencode",
             )
+        if wrong := unfit_for_machines(name, text):
+            raise row_error("M234", wrong, recipient)
         if value.constant is not None:
             self._fixed_headers[name] = name, text
         return name, text

@@ -6,6 +6,8 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from mailmerge.model import Diagnostic
+from mailmerge.option_types import is_structured
+from mailmerge.text import quoted
 from mailmerge.unsubscribe import STAND_IN
 
 if TYPE_CHECKING:
@@ -17,6 +19,8 @@ ONE_CLICK: Final = ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")
 """The header that promises that one POST request is enough (RFC 8058 section 3.1)."""
 _TOKEN: Final = ("token", "unsubscribe_token")
 _NAMES: Final = frozenset(_TOKEN)
+_LONGEST: Final = 900
+"""Characters of what cannot be folded: a line has at most 998 (RFC 5322 section 2.1.1)."""
 _URI = re.compile(r"(?:https|mailto):[!-+\--;=?-~]+")  # no blank, comma or bracket inside
 
 
@@ -58,8 +62,19 @@ class Unsubscribing:
 
 
 def wrong_uri(uris: tuple[str, ...]) -> str | None:
-    """Give the first of *uris* that is not a plain ``https:`` or ``mailto:`` address."""
-    return next((uri for uri in uris if not _URI.fullmatch(uri)), None)
+    """Give the first of *uris* that is not a plain ``https:`` or ``mailto:`` address, or is endless."""
+    return next((uri for uri in uris if len(uri) > _LONGEST or not _URI.fullmatch(uri)), None)
+
+
+def unfit_for_machines(name: str, value: str) -> str | None:
+    """Say why a header that machines read cannot have this value: it is never an encoded word."""
+    if not is_structured(name):
+        return None
+    if not value.isascii():
+        return f"{name} is read by machines and must be ASCII: {quoted(value)}"
+    if any(len(word) > _LONGEST for word in value.split()):
+        return f"a word of {name} has more than {_LONGEST} characters: no line can have it"
+    return None
 
 
 def link(uris: tuple[str, ...]) -> str:

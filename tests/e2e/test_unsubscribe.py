@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from email import message_from_bytes, policy
+from http.client import HTTPConnection
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,8 +19,7 @@ from servers.command import one_error
 from servers.kept import KeepingSandbox
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
     from servers.command import Mailmerge
 
@@ -119,3 +122,90 @@ def test_the_key_outlives_the_campaign_and_a_lost_one_is_told(mailmerge, relay, 
     other = mailmerge("check", "spring", "--name", "summer", "--set", "message.series=other")
     assert other.code == 0, other
     assert len(list(keys(mailmerge).glob("*.json"))) == 2
+
+
+SERVER = Path(__file__).parents[2] / "samples" / "unsubscribe_server.py"
+ONE_CLICK = "List-Unsubscribe=One-Click"
+FORM = (
+    '--x\r\nContent-Disposition: form-data; name="List-Unsubscribe"\r\n\r\nOne-Click\r\n--x--\r\n',
+    {"Content-Type": "multipart/form-data; boundary=x"},
+)
+
+
+@pytest.fixture
+def ask(mailmerge: Mailmerge, tmp_path: Path) -> Iterator[Callable[..., tuple[int, str]]]:
+    """Start the sample server with the user's keys; ``ask("POST", path, body)`` gives status and page."""
+    servers: dict[int, subprocess.Popen[str]] = {}
+
+    def start() -> None:
+        given = [text for key in keys(mailmerge).glob("*.json") for text in ("--key", key)]
+        command = [sys.executable, SERVER, *given, "--file", tmp_path / "gone.txt", "--port", "0"]
+        server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        assert server.stdout is not None
+        servers[int(server.stdout.readline().split(":")[2].partition("/")[0])] = server
+
+    def asked(
+        method: str, path: str, body: str = "", headers: dict[str, str] | None = None
+    ) -> tuple[int, str]:
+        if not servers:
+            start()
+        [port] = servers
+        connection = HTTPConnection("127.0.0.1", port, timeout=10)
+        connection.request(
+            method, path, body or None, headers or ({"Content-Type": FORM_TYPE} if body else {})
+        )
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+
+    yield asked
+    for server in servers.values():
+        server.kill()
+        server.communicate()
+
+
+FORM_TYPE = "application/x-www-form-urlencoded"
+
+
+def test_one_click_keeps_somebody_from_the_next_campaign(mailmerge, relay, newsletter, ask, tmp_path):
+    """From a received message through real HTTP to a suppressed row; only a POST that says so counts."""
+    assert mailmerge("send", "spring", "--yes").code == 0
+    paths = {}
+    for received in relay.messages:
+        [token] = set(TOKEN.findall(parts(received.content)["List-Unsubscribe"]))
+        paths[received.rcpt_to[0]] = f"/u/{token}"
+    ana, bo = paths["ana@example.com"], paths["bo@example.net"]
+    changed = f"/u/{'A' if ana[3] != 'A' else 'B'}{ana[4:]}"
+
+    assert ask("GET", ana) == (200, ask("GET", bo)[1])
+    assert ask("HEAD", ana) == (200, "")
+    refused = [
+        ask("POST", ana),
+        ask("POST", ana, "List-Unsubscribe=No"),
+        ask("POST", ana, ONE_CLICK + "&x=" + "y" * 5000),
+        ask("POST", changed, ONE_CLICK),
+        ask("POST", f"/u/{STAND_IN}", ONE_CLICK),
+        ask("POST", "/u/<script>", ONE_CLICK),
+        ask("GET", "/u/" + "A" * 72),
+    ]
+    assert [status for status, _ in refused] == [400, 400, 413, 404, 200, 404, 404]
+    assert not any("script" in page or ana[3:] in page for _, page in refused)
+    assert not (tmp_path / "gone.txt").exists()
+
+    assert [ask("POST", ana, ONE_CLICK)[0], ask("POST", bo, *FORM)[0], ask("POST", ana, ONE_CLICK)[0]] == [
+        200
+    ] * 3
+
+    assert len((tmp_path / "gone.txt").read_text().splitlines()) == 2
+    later = mailmerge(
+        "send",
+        "spring",
+        "--name",
+        "summer",
+        "--suppress",
+        tmp_path / "gone.txt",
+        "--subject",
+        "More",
+        "--yes",
+    )
+    assert later.code == 0, later
+    assert [received.rcpt_to for received in relay.messages[3:]] == [("cy@example.org",)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import stat
 import threading
 from datetime import date
@@ -438,3 +439,62 @@ def test_opt_outs_below_a_title(tmp_path):
     path.write_text("Opt-outs 2026,,\nCy,cy@x.org,1\nName,Email,Date\nAnn,ann@x.org,1\nBo,,2\n")
     with pytest.raises(ListError):
         read_opt_outs(path)
+
+
+ANA = hashlib.sha256(b"ana@example.org").hexdigest()
+BO = hashlib.sha256(b"bo@xn--mller-kva.example").hexdigest()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{ANA}\n{BO}\n",
+        f"sha256:{ANA}\nSHA256:{BO.upper()}\n",
+        f"sha256:{ANA}  # 2026-11-27 club\nsha-256:{BO}\n",
+        f"hash\n{ANA}\n{BO}\n",
+        f"Email SHA256,Date\n{ANA},2026-11-27\n{BO},2026-11-28\n",
+        f"id;email_hash\n1;{ANA}\n2;{BO}\n",
+        f"email,sha256\nana@example.org,{ANA}\n,{BO}\n",
+        f"email\nana@example.org\n{BO}\n",
+        f'"{ANA}"\n"{BO}"\n',
+        f"# hashes\n\n{ANA},{BO}\n",
+    ],
+)
+def test_hashes_stand_for_the_addresses_that_they_are_of(tmp_path: Path, text: str) -> None:
+    """SHA-256 of the address in small letters, the domain in A-labels, in any column and spelling."""
+    path = tmp_path / "gone.csv"
+    path.write_text(text, encoding="utf-8")
+    suppressed = Suppressed([path])
+
+    assert suppressed.covers("ana@example.org")
+    assert suppressed.covers("bo@xn--mller-kva.example")
+    assert not suppressed.covers("cy@example.org")
+
+
+def test_a_file_of_weaker_hashes_is_refused(tmp_path: Path) -> None:
+    """MD5 and SHA-1 are not compared, so such a row must not pass for an opt-out."""
+    path = tmp_path / "gone.csv"
+    path.write_text(f"email_hash\n{hashlib.md5(b'ana@example.org').hexdigest()}\n")
+    with pytest.raises(ListError) as caught:
+        read_opt_outs(path)
+    [found] = caught.value.diagnostics
+    assert (found.code, "SHA-256: 64 hex digits" in (found.hint or "")) == ("D151", True)
+
+
+def test_the_store_keeps_hashes_and_lets_go_by_address(tmp_path: Path) -> None:
+    """Who is removed by the address is not in it by a hash any more, and a file of the store reads back."""
+    path = tmp_path / "suppressed.csv"
+    with SuppressionStore(path) as store:
+        assert (
+            store.add([f"sha256:{ANA}", BO, "@example.com", "ana@example.org"], day=date(2026, 11, 27)) == 4
+        )
+        assert store.add([ANA.upper()], day=date(2026, 11, 28)) == 0
+        assert [one.entry for one in store.entries()] == [
+            f"sha256:{ANA}",
+            f"sha256:{BO}",
+            "@example.com",
+            "ana@example.org",
+        ]
+        assert store.remove(["Ana@Example.org"]) == 2
+    assert Suppressed(store=path).covers("bo@xn--mller-kva.example")
+    assert not Suppressed(store=path).covers("ana@example.org")
