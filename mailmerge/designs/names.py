@@ -73,7 +73,7 @@ _ABOUT_WHOM = re.compile(
     re.IGNORECASE,
 )
 _OWNER = re.compile(
-    r"(?:recipient|contact|contacts|subscriber|person|customer|lead|user|member|params|attributes|merge|data|var|profile"
+    r"\.?(?:recipient|contact|contacts|subscriber|person|customer|lead|user|member|params|attributes|merge|data|var|profile"
     r"|contactfield|contact_attribute|owner|account|payload|row|column|fields?|list)\s*[.:=]\s*",
     re.IGNORECASE,
 )
@@ -110,6 +110,11 @@ class Field(NamedTuple):
         return self.key in _PERSONAL or self.unsubscribes
 
     @property
+    def common(self) -> bool:
+        """Whether lists have such a column, whatever it is called in theirs."""
+        return self.key in _GROUP
+
+    @property
     def editorial(self) -> bool:
         """Whether prose has such a word in square brackets."""
         return self.key in _EDITORIAL and self.name[:1].islower()
@@ -141,6 +146,7 @@ class ListColumns:
     """The columns of a list as placeholders may mean them."""
 
     def __init__(self, columns: Columns) -> None:
+        self._names = frozenset(columns.names)
         self._exact: dict[str, str] = {}
         self._alike: dict[int, str] = {}
         for heading, name in zip(columns.headings, columns.names, strict=True):
@@ -154,6 +160,10 @@ class ListColumns:
     def written(self, field: Field) -> str | None:
         """Give the column that a placeholder means as a template writes it; None: there is no such column."""
         return self._exact.get(field.key) or self._alike.get(_GROUP.get(field.key, -1))
+
+    def is_name(self, name: str) -> bool:
+        """Tell whether a template may write a column so."""
+        return name in self._names
 
     def named(self, field: Field) -> bool:
         """Tell whether the list has a column of that very name."""

@@ -86,6 +86,8 @@ class Placeholder(NamedTuple):
     end: int
     shape: str
     field: Field
+    certain: bool = True
+    """Whether it is one wherever it stands; else only in a design of another program."""
 
     def written(self, text: str) -> str:
         """Give it as it is written in *text*."""
@@ -97,20 +99,25 @@ def is_html(text: str) -> bool:
     return _HTML.search(text) is not None
 
 
-def find_placeholders(text: str, columns: ListColumns, *, jinja: bool = True) -> list[Placeholder]:
+def find_placeholders(
+    text: str, columns: ListColumns, *, html: bool | None = None, design: bool = False
+) -> list[Placeholder]:
     """Find the placeholders of other programs.
 
     Args:
         text: a template, or a design that is to become one.
         columns: of the list.
-        jinja: what stands in ``{{ }}``, ``{% %}`` and ``{# #}`` is no text.
+        html: whether it is HTML; None: it is looked at.
+        design: it was made for another program, so that in brackets and braces also other names are placeholders.
 
     """
     if not any(mark in text for mark in "[{%*«#~<&"):
         return []
-    masked = _JINJA.sub(_blank, text) if jinja else text
-    found = list(_in_html(masked, columns) if is_html(text) else _in_text(masked, columns))
-    return sorted(found)
+    masked = _JINJA.sub(_blank, text)
+    html = is_html(text) if html is None else html
+    found = list(_in_html(masked, columns) if html else _in_text(masked, columns))
+    wanted = [one for one in found if one.certain or (design and one.shape != "guillemet" and one.field.common)]
+    return sorted(wanted)
 
 
 def _blank(match: re.Match[str]) -> str:
@@ -133,8 +140,9 @@ def _in_html(text: str, columns: ListColumns) -> Iterator[Placeholder]:
     masked = _SURE.sub(_blank, masked)
     for match in _ANGLE.finditer(masked):  # to HTML, a tag in brackets
         field = read_field(match["angle"])
-        if _is_meant("angle", field, columns, masked, match):
-            yield Placeholder(match.start(), match.end(), "angle", field)
+        if _may_be_meant("angle", field, columns, masked, match):
+            certain = _is_meant("angle", field, columns)
+            yield Placeholder(match.start(), match.end(), "angle", field, certain)
     masked = _ANGLE.sub(_blank, masked)
     for tag in _TAG.finditer(masked):
         for attribute in _ATTRIBUTE.finditer(tag[0]):
@@ -164,11 +172,12 @@ def _perhaps(text: str, ahead: int, columns: ListColumns) -> Iterator[Placeholde
     for match in _PERHAPS.finditer(text):
         shape = match.lastgroup or ""
         field = read_field(match[shape])
-        if _is_meant(shape, field, columns, text, match):
-            yield Placeholder(ahead + match.start(), ahead + match.end(), shape, field)
+        if _may_be_meant(shape, field, columns, text, match):
+            certain = _is_meant(shape, field, columns)
+            yield Placeholder(ahead + match.start(), ahead + match.end(), shape, field, certain)
 
 
-def _is_meant(shape: str, field: Field, columns: ListColumns, text: str, match: re.Match[str]) -> bool:
+def _may_be_meant(shape: str, field: Field, columns: ListColumns, text: str, match: re.Match[str]) -> bool:
     if len(field.key) < 2 and not (columns.named(field) and shape in {"angle", "brace", "hash"}):
         return False
     if shape == "bracket":
@@ -177,8 +186,11 @@ def _is_meant(shape: str, field: Field, columns: ListColumns, text: str, match: 
             r":\s*(?:<|https?:|/|\#|\.|\0)", text[match.end() : match.end() + 12]
         ):
             return False  # the address of a link in Markdown
-        if field.editorial:
-            return False
+        return not field.editorial
+    return True
+
+
+def _is_meant(shape: str, field: Field, columns: ListColumns) -> bool:
     known = columns.named(field)
     if shape == "guillemet":  # French, Russian, Swiss and Spanish quote words so
         return (
@@ -195,8 +207,8 @@ def _in_address(address: str, ahead: int, columns: ListColumns) -> Iterator[Plac
     for match in _IN_ADDRESS.finditer(address):
         shape = match.lastgroup or ""
         field = read_field(match[shape])
-        if columns.named(field) or field.personal:
-            yield Placeholder(ahead + match.start(), ahead + match.end(), shape, field)
+        certain = columns.named(field) or field.personal
+        yield Placeholder(ahead + match.start(), ahead + match.end(), shape, field, certain)
 
 
 def prose(text: str) -> str:

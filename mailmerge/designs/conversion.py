@@ -1,0 +1,251 @@
+"""Makes a template of a design that was made for another program: its placeholders become ``{{ column }}``."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct, field
+
+from mailmerge.designs.editors import mend
+from mailmerge.designs.names import UNSUBSCRIBE, Field, ListColumns, compared, read_field
+from mailmerge.designs.placeholders import find_placeholders, is_html
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_SHEET: Final = re.compile(r"<(style|script)\b[^<>]*>(.*?)</\1\s*>", re.IGNORECASE | re.DOTALL)
+_CODE: Final = re.compile(r"\{[{%#]|[}%#]\}")
+_TOKEN: Final = re.compile(
+    r"\*\|\s*(?P<mailchimp>(?:IF|IFNOT|ELSEIF|ELSE|END):[^|*\n<>]{0,60})\|\*"
+    r"|\{\{\{\s*(?P<triple>[^{}\n]{1,120}?)\s*\}\}\}"
+    r"|\{\{(?P<double>[^{}]{1,200}?)\}\}"
+    r"|\{%-?\s*(?P<tag>unsubscribe\w*|opt_?out\w*)(?:\s+(?:[\"'](?P<label>[^\"'%]{0,80})[\"'])?[^%]{0,80})?\s*-?%\}",
+)
+_LINK: Final = re.compile(
+    r"<(?P<tag>unsubscribe|webversion|preferences)(?:\s[^<>]*)?>(?P<inner>.{0,2000}?)</(?P=tag)\s*>"
+    r"|\[(?P<code>unsubscribe)\](?P<text>[^\[\]]{1,200})\[/(?P=code)\]",
+    re.IGNORECASE | re.DOTALL,
+)
+_ADDRESS_BEFORE: Final = re.compile(r"(?:href|src|action)\s*=\s*(?:\"[^\"<>]+|'[^'<>]+|[^\"'<>\s]+)\Z", re.IGNORECASE)
+_TAG_BEFORE: Final = re.compile(r"<[a-zA-Z][^<>]*\Z")
+_CHARSET: Final = re.compile(
+    r"(<meta\b[^<>]*?\bcharset\s*=\s*[\"']?\s*)([\w.:-]+)", re.IGNORECASE
+)
+_FIELD_CODE: Final = re.compile(
+    r"<!--\[if supportFields\]>(?P<code>.*?)<!\[endif\]-->", re.IGNORECASE | re.DOTALL
+)
+_MERGE_FIELD: Final = re.compile(
+    r"MERGEFIELD\s+(?:\"(?P<quoted>[^\"]{1,80})\"|(?P<bare>[^\s\\\"]{1,80}))", re.IGNORECASE
+)
+_MARKUP: Final = re.compile(r"<[^<>]*>")
+
+
+class Converted(Struct):
+    """A template made of a design, and what was done."""
+
+    text: str
+    mapped: dict[str, str] = field(default_factory=dict)
+    """Placeholders as they were written, and what each is now."""
+    left: dict[str, int] = field(default_factory=dict)
+    """Placeholders that no column is known for, and the line of the first of each."""
+    mended: int = 0
+    """How many template tags were put together."""
+    protected: bool = False
+    """Whether braces of its style sheets had to be protected."""
+
+    @property
+    def unsubscribes(self) -> bool:
+        """Whether it shows the recipient's own link for unsubscribing."""
+        return UNSUBSCRIBE in self.text
+
+
+def convert(source: str, columns: ListColumns) -> Converted:
+    """Make a template of a design.
+
+    Args:
+        source: HTML, or a text.
+        columns: of the list.
+
+    """
+    html = is_html(source)
+    made = Converted(source)
+    if html:
+        made.text = _word_fields(_CHARSET.sub(r"\1utf-8", made.text), columns, made)
+    mended = mend(made.text)
+    made.text, made.mended = mended.text, len(mended.tags)
+    if html:
+        made.text = "".join(_without_sheets(made, columns))
+    else:
+        made.text = _translated(made.text, columns, made)
+    for found in find_placeholders(made.text, columns, design=True):
+        written = found.written(made.text)
+        made.left.setdefault(written, made.text.count("\n", 0, found.start) + 1)
+    return made
+
+
+def _without_sheets(made: Converted, columns: ListColumns) -> Iterator[str]:
+    """Yield the design in pieces: style sheets and scripts as they are, the rest as a template."""
+    text, at = made.text, 0
+    for sheet in _SHEET.finditer(text):
+        yield _translated(text[at : sheet.start()], columns, made)
+        if _CODE.search(sheet[2]) and "{%" not in text[max(0, sheet.start() - 14) : sheet.start()]:
+            made.protected = True
+            yield f"{{% raw %}}{sheet[0]}{{% endraw %}}"
+        else:
+            yield sheet[0]
+        at = sheet.end()
+    yield _translated(text[at:], columns, made)
+
+
+def _translated(text: str, columns: ListColumns, made: Converted) -> str:
+    """Write the placeholders of a piece as Jinja2 does."""
+    html = is_html(made.text)
+    text = _LINK.sub(lambda found: _link(found, made), text) if html else text
+    text = re.sub(r"(?<!\{)\{\#(?! [^\n]*\#\})", '{{ "{#" }}', text)
+    text = _TOKEN.sub(lambda found: _token(found, columns, made), text)
+    for one in reversed(find_placeholders(text, columns, html=html, design=True)):
+        written = one.written(text)
+        expression = _expression(one.field, columns)
+        if expression is None:
+            continue
+        before, tags = text[: one.start], "".join(_MARKUP.findall(written)) if "</" in written else ""
+        code = _printed(expression, one.field, before)
+        made.mapped[" ".join(written.split())] = code
+        text = f"{before}{code}{_unpaired(tags)}{text[one.end :]}"
+    return text
+
+
+def _unpaired(tags: str) -> str:
+    """Keep what an editor has put into a placeholder only where it ends something outside."""
+    opened, closed = len(re.findall(r"<[a-zA-Z]", tags)), tags.count("</")
+    return "" if opened == closed else tags
+
+
+def _expression(field: Field, columns: ListColumns) -> str | None:
+    return UNSUBSCRIBE if field.unsubscribes else columns.written(field)
+
+
+def _printed(expression: str, field: Field, before: str) -> str:
+    """Write what prints a column at the end of *before*."""
+    inside = _TAG_BEFORE.search(before) is not None
+    if field.fallback and expression != UNSUBSCRIBE:
+        quote = "'" if inside else '"'
+        if quote not in field.fallback and "\\" not in field.fallback:
+            expression = f"{expression} or {quote}{field.fallback}{quote}"
+    if expression != UNSUBSCRIBE and _ADDRESS_BEFORE.search(before):
+        expression = f"({expression})|urlencode" if " or " in expression else f"{expression}|urlencode"
+    if inside:
+        expression = expression.replace('row["', "row['").replace('"]', "']")
+    return f"{{{{ {expression} }}}}"
+
+
+def _link(found: re.Match[str], made: Converted) -> str:
+    """Make a link of a pair of tags that another program makes one of."""
+    name = (found["tag"] or found["code"] or "").lower()
+    if name != "unsubscribe":
+        return found[0]
+    code = f'<a href="{{{{ {UNSUBSCRIBE} }}}}">{found["inner"] or found["text"]}</a>'
+    made.mapped[f"<{name}>" if found["tag"] else f"[{name}]"] = f"{{{{ {UNSUBSCRIBE} }}}}"
+    return code
+
+
+def _token(found: re.Match[str], columns: ListColumns, made: Converted) -> str:
+    """Translate a block or a tag in double braces; what is Jinja2's already stays."""
+    written = found[0]
+    if found["mailchimp"]:
+        code = _block(found["mailchimp"], columns)
+    elif found["tag"]:
+        label = found["label"]
+        code = f"{{{{ {UNSUBSCRIBE} }}}}"
+        code = f'<a href="{code}">{label}</a>' if label and is_html(made.text) else code
+    else:
+        code = _braces(found["triple"] or found["double"], columns, found, sure=found["triple"] is not None)
+    if code is None:
+        line = made.text.count("\n", 0, max(0, made.text.find(written))) + 1
+        made.left.setdefault(" ".join(written.split()), line)
+        return written
+    if code != written:
+        made.mapped[" ".join(written.split())] = code
+    return code
+
+
+def _block(inner: str, columns: ListColumns) -> str | None:
+    kind, _, rest = inner.partition(":")
+    kind = kind.strip().upper()
+    if kind == "ELSE":
+        return "{% else %}"
+    if kind == "END":
+        return "{% endif %}"
+    name, sign, value = (part.strip() for part in rest.partition("="))
+    expression = columns.written(read_field(name))
+    if expression is None:
+        return None
+    if sign:
+        value = value.strip("\"' ")
+        expression = f"{expression} == '{value}'" if "'" not in value else expression
+    return f"{{% {'elif' if kind == 'ELSEIF' else 'if'} {'not ' if kind == 'IFNOT' else ''}{expression} %}}"
+
+
+def _braces(inner: str, columns: ListColumns, found: re.Match[str], *, sure: bool) -> str | None:
+    """Translate ``{{ ... }}``; None: nobody knows what it means."""
+    text = inner.strip()
+    block = re.match(r"#(if|unless)\s+([\w.]+)\Z|(/)(?:if|unless)\Z|(else)\Z|\^", text)
+    if block:
+        if block[3]:
+            return "{% endif %}"
+        if block[4]:
+            return "{% else %}"
+        expression = columns.written(read_field(block[2] or ""))
+        return expression and f"{{% if {'not ' if block[1] == 'unless' else ''}{expression} %}}"
+    own = re.match(r"[^\W\d]\w*", text)
+    if not sure and own and columns.is_name(own[0]) and "default:" not in text and ":" not in text:
+        return found[0]  # ours, with or without filters
+    if not sure and text == UNSUBSCRIBE:
+        return found[0]
+    field = read_field(text)
+    expression = _expression(field, columns)
+    if expression is not None and compared(field.name):
+        return _printed(expression, field, found.string[: found.start()])
+    if not sure and (re.match(r"row\[|row\.|[\"'(]", text) or _is_jinja(text)):
+        return found[0]
+    return None
+
+
+def _is_jinja(text: str) -> bool:
+    """Tell whether an expression is more than a name: a filter, a call, a calculation of Jinja2."""
+    return re.search(r"\|\s*\w+\s*(?:\(|\||\Z)|\w\(|\sif\s|\s[-+*~]\s", text) is not None and "default:" not in text
+
+
+# --- Word ------------------------------------------------------------------------------------------------
+
+
+def _word_fields(text: str, columns: ListColumns, made: Converted) -> str:
+    """Make the merge fields of a web page that Word has saved into template tags; other fields show their text."""
+    if "supportfields" not in text.lower():
+        return text
+    pieces: list[str] = []
+    at = 0
+    while code := _FIELD_CODE.search(text, at):
+        pieces.append(text[at : code.start()])
+        at = code.end()
+        plain = " ".join(_MARKUP.sub("", code["code"]).replace("&quot;", '"').split())
+        named = _MERGE_FIELD.search(plain)
+        if not named:
+            continue
+        end = next(
+            (one for one in _FIELD_CODE.finditer(text, at) if "field-end" in one["code"].lower()), None
+        )
+        name = named["quoted"] or named["bare"]
+        expression = _expression(read_field(name), columns)
+        shown = text[at : end.start()] if end else ""
+        if expression is None:
+            pieces.append(shown)
+        else:
+            made.mapped[f"«{name}»"] = f"{{{{ {expression} }}}}"
+            tags = _MARKUP.findall(shown)
+            lead, tail = [t for t in tags if not t.startswith("</")], [t for t in tags if t.startswith("</")]
+            pieces.append(f"{''.join(lead)}{{{{ {expression} }}}}{''.join(tail)}")
+        at = end.end() if end else at
+    pieces.append(text[at:])
+    return "".join(pieces)
