@@ -183,7 +183,8 @@ class MessageOptions(Section):
     toml_section: ClassVar[str] = "message"
 
     from_: str | None = option(FILLED_TEXT, "The sender: 'Name <address>'", default=None,
-        default_help="the account's own", flag="--from MAILBOX", commands=_MAKE, fact=True, identifies=True)
+        default_help="the account's own", flag="--from MAILBOX", commands=MESSAGE_COMMANDS, fact=True,
+        identifies=True)
     # Not for test, where --to is whom the test is for.
     to: tuple[str, ...] = option(_TEXTS, "The recipient", default=("{{ email }}",), flag="--to TEMPLATE",
         commands=("check", "preview", "rehearse", "send", "drafts"), fact=True, identifies=True)
@@ -389,6 +390,8 @@ COMMAND_LINE: Final = (
     # init
     _only("kind", one_of(*get_args(StockTemplate), LIST), "--template [NAME]",
         "Which stock template to start from; without a name: what there is", "init"),
+    _only("origins", _TEXTS, "--from FILE|MAILBOX",
+        "A design (.html ...) or draft (.eml) to start from, or the sender; may be given for both", "init"),
     _only("types", _TEXTS, "--type COLUMN=TYPE", "The type of a column, as in data.types", "init"),
     # which rows
     _only("rows", LABEL, "--rows 2-50,77",

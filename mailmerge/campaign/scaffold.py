@@ -16,6 +16,7 @@ from markupsafe import escape
 from msgspec import Struct
 
 from mailmerge.addresses import AddressError, parse_address_list
+from mailmerge.campaign.adoption import adopted, described
 from mailmerge.campaign.column_filters import ColumnShapes, printing
 from mailmerge.designs.names import expression, quoted_in_template
 from mailmerge.errors import CampaignFileError
@@ -71,6 +72,8 @@ class Scaffold(Struct, frozen=True):
     address_column: str
     file_column: str = ""
     """The column that the files of the rows are called after; empty: there are none."""
+    adopted: tuple[str, ...] = ()
+    """What was taken over from a design or draft, line by line."""
 
 
 def templates_folder() -> Path:
@@ -89,17 +92,20 @@ def make_campaign(
     recipients: RecipientList,
     *,
     kind: StockTemplate = "plain",
-    sender: str = "me@example.org",
+    design: Path | None = None,
+    sender: str | None = None,
     subject: str | None = None,
     account: str | None = None,
     reading: Mapping[str, object] | None = None,
 ) -> Scaffold:
     """Create *folder* with campaign.toml, templates and a copy of the list.
 
-    What the list was told about how it is to be read, *reading*, is written into ``[data]``.
+    What the list was told about how it is to be read, *reading*, is written into ``[data]``. Where there is a
+    *design* or a draft, its texts, pictures and attachments take the place of the stock template.
 
     Raises:
-        CampaignFileError: the folder holds a campaign already, or the list has no column of addresses.
+        CampaignFileError: the folder holds a campaign already, the list has no column of addresses, or the
+            design cannot become a template.
 
     """
     if (folder / "campaign.toml").exists():
@@ -110,6 +116,9 @@ def make_campaign(
     spelt = _spelt(recipients.columns)
     rows, address, printed = _look_at(recipients, spelt)
     source = folder / Path(recipients.shown).name
+    taken = adopted(design, recipients.columns) if design else None
+    sender = sender or (taken.sender if taken else "") or "me@example.org"
+    subject = subject or (taken.subject if taken else "") or _SUBJECTS[kind]
     named = next((name for name in names if _ID_NAMES.search(name) and name != address), address)
     values: dict[str, object] = {
         **_columns(recipients.columns, spelt, address, printed),
@@ -121,19 +130,23 @@ def make_campaign(
         "sender": sender,
         "sender_address": _address_of(sender),
         **_ours(names),
-        "subject": subject or _SUBJECTS[kind],
-        "subject_text": subject or _SUBJECTS[kind],
+        "subject": subject,
+        "subject_text": subject,
         "html": (templates_folder() / kind / "body.html").is_file(),
+        "adopted": taken,
         "id_column": spelt[named],
         "unsubscribing": _UNSUBSCRIBING,
         "unsubscribe": f"mailto:{_address_of(sender)}?subject=unsubscribe",
         "open": "{{",
         "close": "}}",
     }
-    contents = _contents(kind, values)
+    if taken:
+        contents = {"campaign.toml": _fill("campaign.toml", values).encode(), **taken.files}
+    else:
+        contents = _contents(kind, values)
     _create(source, recipients, contents)
     files = (*contents, source.name)
-    file_column = spelt[named] if kind == "invoice" else ""
+    file_column = spelt[named] if kind == "invoice" and not taken else ""
     return Scaffold(
         folder,
         files,
@@ -142,6 +155,7 @@ def make_campaign(
         str(recipients.understanding),
         address,
         file_column=file_column,
+        adopted=tuple(described(taken)) if taken else (),
     )
 
 

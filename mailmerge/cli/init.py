@@ -43,28 +43,34 @@ def init(*, folder: Path, kind: Any, **options: Any) -> int:
 
     Your list is copied, and its columns are put into the templates. What is not given as an option is asked
     for, if there is a terminal. `mailmerge init --template` lists the templates to start from.
+
+    A design that was made for another program, or a draft that you have saved as .eml, is taken over by
+    --from: its placeholders become columns, its pictures and attachments are copied.
     """
     if kind == LIST:
         for line in _stock_templates():
             out(line)
         return 0
+    from mailmerge.campaign.adoption import is_draft
     from mailmerge.campaign.scaffold import make_campaign, sample_list
     from mailmerge.campaign.standard_input import MARK, passing
     from mailmerge.plan.cache import user_cache_folder
 
     source: Path | None = options["data_source"]
-    sender, subject = options["message_from"], options["message_subject"]
+    design, sender = _origins(options["origins"])
+    subject = options["message_subject"]
     if interactive():
         if source is None:
             answer = click.prompt("Your list (Enter for a sample)", default="", show_default=False, err=True)
             source = Path(answer) if answer else None
-        kind = kind or _ask_template()
-        sender = sender or click.prompt("Sender", default="me@example.org", err=True)
-        subject = subject or click.prompt("Subject", default="", show_default=False, err=True) or None
+        kind = kind or (None if design else _ask_template())
+        if design is None or not is_draft(design):
+            sender = sender or click.prompt("Sender", default="me@example.org", err=True)
+            subject = subject or click.prompt("Subject", default="", show_default=False, err=True) or None
         if options["account"] is None:
             from mailmerge.cli.login import offered
 
-            options["account"] = offered(sender)
+            options["account"] = offered(sender or "me@example.org")
     reading = {name: options.get(f"data_{name}") for name in _READING}
     reading["types"] = _types(options["types"])
     with ExitStack() as stack:
@@ -75,13 +81,34 @@ def init(*, folder: Path, kind: Any, **options: Any) -> int:
             folder,
             _open(given, shown, reading),
             kind=kind or "plain",
-            sender=sender or "me@example.org",
+            design=design,
+            sender=sender,
             subject=subject,
             account=options["account"],
             reading=reading,
         )
     _tell(made)
     return 0
+
+
+def _origins(given: Sequence[str]) -> tuple[Path | None, str | None]:
+    """Tell a design or draft from a sender: both are given by ``--from``.
+
+    Raises:
+        CampaignFileError: there are two of a kind.
+
+    """
+    from mailmerge.campaign.adoption import is_design
+
+    designs = [text for text in given if is_design(text)]
+    senders = [text for text in given if not is_design(text)]
+    if len(designs) > 1 or len(senders) > 1:
+        raise CampaignFileError(
+            "--from names more than one design, or more than one sender",
+            code="C500",
+            hint="give one file, and one mailbox: --from design.html --from 'Me <me@example.org>'",
+        )
+    return (Path(designs[0]) if designs else None), (senders[0] if senders else None)
 
 
 def _stock_templates() -> list[str]:
@@ -187,6 +214,8 @@ def _tell(made: Scaffold) -> None:
     columns = ", ".join(made.headings)
     out(f"Read {made.files[-1]} ({made.read_as}): {plural(made.rows, 'row')}; columns: {columns}")
     out(f"Created {made.folder}/: {'  '.join(made.files)}")
+    for line in made.adopted:
+        out(line)
     out(f"The messages go to the addresses in column `{made.address_column}`.")
     if made.file_column:
         files = f"{made.folder}/attachments/{{{{ {made.file_column} }}}}.pdf"

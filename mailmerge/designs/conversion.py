@@ -1,4 +1,4 @@
-"""Makes a template of a design that was made for another program: its placeholders become ``{{ column }}``."""
+"""Makes a template of a design for another program: its placeholders become ``{{ column }}``."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _LINK: Final = re.compile(
     r"|\[(?P<code>unsubscribe)\](?P<text>[^\[\]]{1,200})\[/(?P=code)\]",
     re.IGNORECASE | re.DOTALL,
 )
-_ADDRESS_BEFORE: Final = re.compile(r"(?:href|src|action)\s*=\s*(?:\"[^\"<>]+|'[^'<>]+|[^\"'<>\s]+)\Z", re.IGNORECASE)
-_TAG_BEFORE: Final = re.compile(r"<[a-zA-Z][^<>]*\Z")
-_CHARSET: Final = re.compile(
-    r"(<meta\b[^<>]*?\bcharset\s*=\s*[\"']?\s*)([\w.:-]+)", re.IGNORECASE
+_ADDRESS_BEFORE: Final = re.compile(
+    r"(?:href|src|action)\s*=\s*(?:\"[^\"<>]+|'[^'<>]+|[^\"'<>\s]+)\Z", re.IGNORECASE
 )
+_TAG_BEFORE: Final = re.compile(r"<[a-zA-Z][^<>]*\Z")
+_CHARSET: Final = re.compile(r"(<meta\b[^<>]*?\bcharset\s*=\s*[\"']?\s*)([\w.:-]+)", re.IGNORECASE)
 _FIELD_CODE: Final = re.compile(
     r"<!--\[if supportFields\]>(?P<code>.*?)<!\[endif\]-->", re.IGNORECASE | re.DOTALL
 )
@@ -102,7 +102,7 @@ def _translated(text: str, columns: ListColumns, made: Converted) -> str:
     """Write the placeholders of a piece as Jinja2 does."""
     html = is_html(made.text)
     text = _LINK.sub(lambda found: _link(found, made), text) if html else text
-    text = re.sub(r"(?<!\{)\{\#(?! [^\n]*\#\})", '{{ "{#" }}', text)
+    text = re.sub(r"(?<![{\"'])\{\#(?! [^\n]*\#\})", '{{ "{#" }}', text)
     text = _TOKEN.sub(lambda found: _token(found, columns, made), text)
     for one in reversed(find_placeholders(text, columns, html=html, design=True)):
         written = one.written(text)
@@ -190,18 +190,11 @@ def _block(inner: str, columns: ListColumns) -> str | None:
 def _braces(inner: str, columns: ListColumns, found: re.Match[str], *, sure: bool) -> str | None:
     """Translate ``{{ ... }}``; None: nobody knows what it means."""
     text = inner.strip()
-    block = re.match(r"#(if|unless)\s+([\w.]+)\Z|(/)(?:if|unless)\Z|(else)\Z|\^", text)
-    if block:
-        if block[3]:
-            return "{% endif %}"
-        if block[4]:
-            return "{% else %}"
-        expression = columns.written(read_field(block[2] or ""))
-        return expression and f"{{% if {'not ' if block[1] == 'unless' else ''}{expression} %}}"
+    if block := re.match(r"#(if|unless)\s+([\w.]+)\Z|(/)(?:if|unless)\Z|(else)\Z", text):
+        return _handlebars(block, columns)
     own = re.match(r"[^\W\d]\w*", text)
-    if not sure and own and columns.is_name(own[0]) and "default:" not in text and ":" not in text:
-        return found[0]  # ours, with or without filters
-    if not sure and text == UNSUBSCRIBE:
+    ours = text == UNSUBSCRIBE or (own is not None and columns.is_name(own[0]) and ":" not in text)
+    if ours and not sure:
         return found[0]
     field = read_field(text)
     expression = _expression(field, columns)
@@ -212,16 +205,29 @@ def _braces(inner: str, columns: ListColumns, found: re.Match[str], *, sure: boo
     return None
 
 
+def _handlebars(block: re.Match[str], columns: ListColumns) -> str | None:
+    """Translate ``{{#if x}}``, ``{{else}}`` and ``{{/if}}``; None: the column is not known."""
+    if block[3]:
+        return "{% endif %}"
+    if block[4]:
+        return "{% else %}"
+    expression = columns.written(read_field(block[2]))
+    return expression and f"{{% if {'not ' if block[1] == 'unless' else ''}{expression} %}}"
+
+
 def _is_jinja(text: str) -> bool:
     """Tell whether an expression is more than a name: a filter, a call, a calculation of Jinja2."""
-    return re.search(r"\|\s*\w+\s*(?:\(|\||\Z)|\w\(|\sif\s|\s[-+*~]\s", text) is not None and "default:" not in text
+    return (
+        re.search(r"\|\s*\w+\s*(?:\(|\||\Z)|\w\(|\sif\s|\s[-+*~]\s", text) is not None
+        and "default:" not in text
+    )
 
 
 # --- Word ------------------------------------------------------------------------------------------------
 
 
 def _word_fields(text: str, columns: ListColumns, made: Converted) -> str:
-    """Make the merge fields of a web page that Word has saved into template tags; other fields show their text."""
+    """Make template tags of the merge fields of a page that Word has saved; other fields show their text."""
     if "supportfields" not in text.lower():
         return text
     pieces: list[str] = []

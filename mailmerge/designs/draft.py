@@ -1,8 +1,8 @@
 """Reads a message that was written in a mail program, to be the template of others.
 
-What editors save differs: Thunderbird and Apple Mail write text with ``format=flowed`` and put pictures beside
-the HTML or between its pieces, Outlook names them in VML, too, and Word saves a web page with its pictures in
-one file (``.mht``). All of it is taken apart here; nothing is written.
+What editors save differs: Thunderbird and Apple Mail write text with ``format=flowed`` and put pictures
+beside the HTML or between its pieces, Outlook names them in VML, too, and Word saves a web page with its
+pictures in one file (``.mht``). All of it is taken apart here; nothing is written.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from urllib.parse import quote, unquote
 from msgspec import Struct, field
 
 from mailmerge.designs.editors import mend
-from mailmerge.designs.placeholders import is_html
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +44,8 @@ _NO_ATTACHMENT: Final = frozenset(
     }
 )
 _TRACES: Final = re.compile(
-    r"[ \t]*(?:\[(?:cid|image|inline image|Bild|img):?[^\]\n]{0,200}\])|<mailto:[^<>\n]{1,300}>", re.IGNORECASE
+    r"[ \t]*(?:\[(?:cid|image|inline image|Bild|img):?[^\]\n]{0,200}\])|<mailto:[^<>\n]{1,300}>",
+    re.IGNORECASE,
 )
 """What mail programs write into the text part for pictures and links."""
 _BODY: Final = re.compile(r"<body\b[^<>]*>(.*?)(?:</body\s*>|\Z)", re.IGNORECASE | re.DOTALL)
@@ -83,6 +83,11 @@ class _Part(Struct):
     location: str
     path: str = ""
 
+    def is_named_in(self, html: str) -> bool:
+        """Tell whether the HTML, in lower case, says itself where the picture goes."""
+        names = (f"cid:{self.identifier}", f"cid:{quote(self.identifier)}", self.location)
+        return any(name.lower() in html for name in names if name not in {"", "cid:"})
+
 
 def read_draft(data: bytes) -> Draft | None:
     """Take a draft apart; None: *data* is no message.
@@ -90,7 +95,9 @@ def read_draft(data: bytes) -> Draft | None:
     Headers that cannot be read are left out, texts in unknown charsets are read as UTF-8 or Windows-1252.
     """
     message = message_from_bytes(data.removeprefix(b"\xef\xbb\xbf"), policy=policy.compat32)
-    if not message.keys() or not ({"subject", "mime-version", "content-type", "from"} & set(map(str.lower, message.keys()))):
+    if not message.keys() or not (
+        {"subject", "mime-version", "content-type", "from"} & set(map(str.lower, message.keys()))
+    ):
         return None
     draft = Draft(
         subject=mend(_header(message, "Subject")).text,
@@ -123,7 +130,8 @@ def _leaves(message: Message) -> Iterator[Message]:
         return
     payload = message.get_payload()
     for part in payload if isinstance(payload, list) else []:
-        yield from _leaves(part)
+        if not isinstance(part, str):
+            yield from _leaves(part)
 
 
 def _sort(part: Message, texts: list[str], pages: list[str | _Part], parts: list[_Part]) -> None:
@@ -139,7 +147,8 @@ def _sort(part: Message, texts: list[str], pages: list[str | _Part], parts: list
         content = part.get_payload(decode=True)
         if not isinstance(content, bytes):  # a message in the message
             inner = part.get_payload()
-            content = inner[0].as_bytes() if isinstance(inner, list) and inner else b""
+            whole = inner[0] if isinstance(inner, list) and inner else ""
+            content = whole.encode() if isinstance(whole, str) else whole.as_bytes()
         found = _Part(
             part,
             name,
@@ -250,16 +259,13 @@ def _free(folder: str, name: str, taken: set[str]) -> str:
 
 def _page(pages: list[str | _Part]) -> str:
     """Give the HTML as one page, with the pictures that a mail program has put between its pieces."""
-    texts = [page for page in pages if isinstance(page, str)]
-    whole = texts[0]
-    at = pages.index(whole)
-    for page in pages[at + 1 :]:
+    html = "".join(page for page in pages if isinstance(page, str)).lower()
+    whole = ""
+    for page in pages:
         if isinstance(page, str):
-            body = _BODY.search(page)
+            body = _BODY.search(page) if whole else None
             more = body[1] if body else page
-        elif page.path.startswith(PICTURES) and page.identifier.lower() not in "".join(texts).lower():
-            more = f'<img src="{quote(page.path)}" alt="{escape(page.name)}">'
-        elif page.path.startswith(PICTURES) and not page.identifier and page.location not in "".join(texts):
+        elif whole and page.path.startswith(PICTURES) and not page.is_named_in(html):
             more = f'<img src="{quote(page.path)}" alt="{escape(page.name)}">'
         else:
             continue
@@ -307,14 +313,11 @@ def _attach(draft: Draft, parts: list[_Part]) -> None:
         if part.path.startswith(PICTURES) and draft.html is not None:
             continue
         if part.kind == "application/ms-tnef":
-            draft.notes.append("winmail.dat is not taken over: in Outlook, choose HTML as the format and save again")
+            draft.notes.append(
+                "winmail.dat is not taken over: in Outlook, choose HTML as the format and save again"
+            )
         elif not part.content:
             draft.notes.append(f"{part.name or 'an attachment'} is empty and not taken over")
         else:
             draft.files[part.path] = part.content
             draft.attachments.append((part.path, part.name or PurePath(part.path).name))
-
-
-def is_page(text: str) -> bool:
-    """Tell whether a text that was pasted as a draft is HTML."""
-    return is_html(text)

@@ -108,7 +108,7 @@ def find_placeholders(
         text: a template, or a design that is to become one.
         columns: of the list.
         html: whether it is HTML; None: it is looked at.
-        design: it was made for another program, so that in brackets and braces also other names are placeholders.
+        design: it was made for another program: in brackets, other names are placeholders, too.
 
     """
     if not any(mark in text for mark in "[{%*«#~<&"):
@@ -116,7 +116,9 @@ def find_placeholders(
     masked = _JINJA.sub(_blank, text)
     html = is_html(text) if html is None else html
     found = list(_in_html(masked, columns) if html else _in_text(masked, columns))
-    wanted = [one for one in found if one.certain or (design and one.shape != "guillemet" and one.field.common)]
+    wanted = [
+        one for one in found if one.certain or (design and one.shape != "guillemet" and one.field.common)
+    ]
     return sorted(wanted)
 
 

@@ -208,11 +208,7 @@ class InlineImages:
 
     def _reference(self, source: str, images: dict[str, str]) -> str | None:
         """Give the ``cid:`` of the picture that *source* names; None: it is not one of the campaign's."""
-        if "&" in source:
-            from html import unescape
-
-            source = unescape(source)
-        local = self._local(re.sub(r"[\t\r\n]+", "", source).strip())
+        local = self._local_path(source)
         if local is None:
             return None
         path = self._find(local)
@@ -221,8 +217,13 @@ class InlineImages:
         images[content_id] = path
         return f"cid:{content_id}"
 
-    def _local(self, source: str) -> str | None:
+    def _local_path(self, source: str) -> str | None:
         """Give the path that *source* means in the template folder; None: it leads elsewhere."""
+        if "&" in source:
+            from html import unescape
+
+            source = unescape(source)
+        source = re.sub(r"[\t\r\n]+", "", source).strip()
         if source[:5].lower() == "file:":
             path = re.sub(r"^/*(?:localhost)?/+(?=[a-zA-Z]:)|^//(?:localhost)?(?=/)", "", unquote(source[5:]))
             return self._inside(path)
