@@ -29,6 +29,7 @@ from mailmerge.values import displayed
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from mailmerge.campaign.adoption import Adopted
     from mailmerge.campaign.column_filters import Printing
     from mailmerge.model import Columns
     from mailmerge.options import StockTemplate
@@ -117,8 +118,6 @@ def make_campaign(
     rows, address, printed = _look_at(recipients, spelt)
     source = folder / Path(recipients.shown).name
     taken = adopted(design, recipients.columns) if design else None
-    sender = sender or (taken.sender if taken else "") or "me@example.org"
-    subject = subject or (taken.subject if taken else "") or _SUBJECTS[kind]
     named = next((name for name in names if _ID_NAMES.search(name) and name != address), address)
     values: dict[str, object] = {
         **_columns(recipients.columns, spelt, address, printed),
@@ -127,29 +126,21 @@ def make_campaign(
         "account": account,
         "source": source.name,
         "reading": {name: value for name, value in (reading or {}).items() if value is not None},
-        "sender": sender,
-        "sender_address": _address_of(sender),
         **_ours(names),
-        "subject": subject,
-        "subject_text": subject,
+        **_header(kind, sender, subject, taken),
         "html": (templates_folder() / kind / "body.html").is_file(),
         "adopted": taken,
         "id_column": spelt[named],
         "unsubscribing": _UNSUBSCRIBING,
-        "unsubscribe": f"mailto:{_address_of(sender)}?subject=unsubscribe",
         "open": "{{",
         "close": "}}",
     }
-    if taken:
-        contents = {"campaign.toml": _fill("campaign.toml", values).encode(), **taken.files}
-    else:
-        contents = _contents(kind, values)
+    contents = _contents(None if taken else kind, values) | (taken.files if taken else {})
     _create(source, recipients, contents)
-    files = (*contents, source.name)
     file_column = spelt[named] if kind == "invoice" and not taken else ""
     return Scaffold(
         folder,
-        files,
+        (*contents, source.name),
         rows,
         recipients.columns.headings,
         str(recipients.understanding),
@@ -157,6 +148,22 @@ def make_campaign(
         file_column=file_column,
         adopted=tuple(described(taken)) if taken else (),
     )
+
+
+def _header(
+    kind: StockTemplate, sender: str | None, subject: str | None, taken: Adopted | None
+) -> dict[str, str]:
+    """Say from whom and about what: as was given, else as a draft says it."""
+    sender = sender or (taken.sender if taken else "") or "me@example.org"
+    subject = subject or (taken.subject if taken else "") or _SUBJECTS[kind]
+    address = _address_of(sender)
+    return {
+        "sender": sender,
+        "sender_address": address,
+        "subject": subject,
+        "subject_text": subject,
+        "unsubscribe": f"mailto:{address}?subject=unsubscribe",
+    }
 
 
 def _ours(names: Iterable[str]) -> dict[str, object]:
@@ -238,9 +245,9 @@ def _refuse_overwriting(folder: Path, names: Iterable[str]) -> None:
             )
 
 
-def _contents(kind: StockTemplate, values: dict[str, object]) -> dict[str, bytes]:
+def _contents(kind: StockTemplate | None, values: dict[str, object]) -> dict[str, bytes]:
     contents = {"campaign.toml": _fill("campaign.toml", values).encode()}
-    for path in sorted((templates_folder() / kind).iterdir()):
+    for path in sorted((templates_folder() / kind).iterdir()) if kind else ():
         filled = path.suffix in _FILLED
         contents[path.name] = _fill(f"{kind}/{path.name}", values).encode() if filled else path.read_bytes()
     return contents
