@@ -34,6 +34,7 @@ EXTRAS: Final[Mapping[str, Extra]] = {
         ("weasyprint", "pypdf", "cryptography"),
         {"weasyprint": "WeasyPrint", "pypdf": "pypdf"},
     ),
+    "qr": Extra(("segno",), {"segno": "segno"}),
     "typst": Extra(("typst", "pypdf", "cryptography"), {"typst": "Typst", "pypdf": "pypdf"}),
 }
 """By name. Those that only reach mailboxes, keyrings and old lists tell about themselves."""

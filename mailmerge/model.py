@@ -39,6 +39,9 @@ OWN_COLUMNS = (
 )
 """What a file of failed rows adds to the columns of a list; ignored where that file is the list."""
 
+QR_CODE = "mailmerge-qr:"
+"""How an address begins that stands for a QR code until its message is made; its text follows as base64."""
+
 TlsMode = Literal["starttls", "tls", "none"]
 """TLS after STARTTLS, from the first octet, or not at all."""
 SignIn = Literal["password", "oauth", "token", "certificate", "none"]

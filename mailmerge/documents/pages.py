@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from mailmerge.documents.material import DocumentError, Material
+from mailmerge.documents.qr import picture
 from mailmerge.errors import CampaignFileError
 from mailmerge.message.file_search import FileProblem
+from mailmerge.model import QR_CODE
 from mailmerge.text import quoted
 
 if TYPE_CHECKING:
@@ -59,6 +61,8 @@ def pdf_of_page(page: str, base: Path, material: Material, identifier: bytes) ->
     root = os.path.realpath(base)
 
     def fetch(url: str) -> tuple[bytes, str]:
+        if url.startswith(QR_CODE):
+            return picture(url), "image/png"
         name = _name_in(url, root)
         try:
             found = material.find(name)

@@ -29,7 +29,7 @@ from mailmerge.model import Envelope, FrozenMessage, Message, Place
 from mailmerge.values import displayed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime, timedelta
     from pathlib import Path
 
@@ -65,6 +65,7 @@ class MessageBuilder:
         static: Mapping[str, Iterable[str]] | None = None,
         files: FileSystem = FILE_SYSTEM,
         own: PrivateFiles | None = None,
+        codes: Callable[[str], str] | None = None,
     ) -> None:
         """Encode what all messages share.
 
@@ -76,6 +77,7 @@ class MessageBuilder:
             static: the fixed chunks of ``text`` and ``html``.
             files: how attachments and images are looked at.
             own: files of ours, which no message gets.
+            codes: gives the file of a QR code.
 
         """
         static = static or {}
@@ -83,7 +85,7 @@ class MessageBuilder:
         self._rules = tuple(rules)
         self._skeleton = _Skeleton(version)
         self._store = FileStore(files, own, self._skeleton.boundaries)
-        self._images = InlineImages(base, version, self._store, html)
+        self._images = InlineImages(base, version, self._store, html, codes)
         self._text = TextEncoder(static.get("text", ()))
         try:
             self._html = TextEncoder(html, self._images)

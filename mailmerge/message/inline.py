@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import unquote
 
 from mailmerge.message.file_search import LONGEST_PATH, FileProblem
+from mailmerge.model import QR_CODE
 from mailmerge.text import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from mailmerge.message.attachments import FilePart, FileStore
@@ -70,7 +71,16 @@ class _Use(NamedTuple):
 class InlineImages:
     """Finds, reads and numbers the images of one campaign."""
 
-    def __init__(self, base: Path, version: str, store: FileStore, static: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        base: Path,
+        version: str,
+        store: FileStore,
+        static: Iterable[str] = (),
+        codes: Callable[[str], str] | None = None,
+    ) -> None:
+        self._codes = codes
+        """Gives the file of a picture that is made, such as a QR code."""
         self._base = base
         self._version = version.encode()
         self._store = store
@@ -208,6 +218,11 @@ class InlineImages:
 
     def _reference(self, source: str, images: dict[str, str]) -> str | None:
         """Give the ``cid:`` of the picture that *source* names; None: it is not one of the campaign's."""
+        if self._codes is not None and source.startswith(QR_CODE):
+            digest = hashlib.sha256(self._version + b"\0code " + source.encode()).hexdigest()
+            content_id = f"{digest[:32]}@mailmerge"
+            images[content_id] = self._codes(source)
+            return f"cid:{content_id}"
         local = self._local_path(source)
         if local is None:
             return None

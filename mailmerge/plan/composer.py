@@ -26,7 +26,7 @@ from mailmerge.render.bodies import is_markdown
 from mailmerge.render.sources import DEFAULT_LAYOUT, Layout, stock_layout
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from mailmerge.addresses import Address
@@ -137,6 +137,7 @@ class Composer:
             static=fixed,
             files=files,
             own=self._own,
+            codes=self._codes(),
         )
         self.attaches = bool(recipe.templates.attachments)
         """Whether it has any rule for attachments."""
@@ -165,7 +166,17 @@ class Composer:
         """The distributions of extras that it uses, by what they are called."""
         used = self.documents.extras if self.documents is not None else ()
         used = (*used, "calendar") if self._templates.calendar else used
+        used = (*used, "qr") if self.renderer.uses_codes else used
         return {name: told for extra in used for name, told in EXTRAS[extra].distributions.items()}
+
+    def _codes(self) -> Callable[[str], str] | None:
+        """Give what makes QR codes, if a template asks for any."""
+        if not self.renderer.uses_codes:
+            return None
+        require("qr", "QR codes")
+        from mailmerge.documents.qr import QrCodes
+
+        return QrCodes(Path(self.recipe.documents)).path
 
     def _maker(self, files: FileSystem) -> DocumentMaker | None:
         if not any(rule.template is not None for rule in self._templates.attachments):

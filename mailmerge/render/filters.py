@@ -7,13 +7,16 @@ to a person.
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64encode
 from datetime import date, datetime, time
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from jinja2 import Undefined, pass_context
+from jinja2 import Undefined, pass_context, pass_eval_context
+from markupsafe import Markup
 
-from mailmerge.values import MOST_DIGITS, BadValue, Number, kind_of, notation, plain
+from mailmerge.model import QR_CODE
+from mailmerge.values import MOST_DIGITS, BadValue, Number, displayed, kind_of, notation, plain
 from mailmerge.values.locale_numbers import typed_hint
 
 if TYPE_CHECKING:
@@ -21,7 +24,10 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from babel import Locale
+    from jinja2.nodes import EvalContext
 
+_LONGEST_CODE = 2331
+"""Octets in the largest QR code with error correction at level M (ISO/IEC 18004)."""
 _NAMED = ("short", "medium", "long", "full")
 
 
@@ -48,7 +54,8 @@ class Filters:
 
     def table(self) -> dict[str, Callable[..., Any]]:
         """Return the filters by the name that templates use."""
-        return {name: _with_default(name, partial(method, self)) for name, method in _METHODS.items()}
+        made = {name: _with_default(name, partial(method, self)) for name, method in _METHODS.items()}
+        return {**made, "qr": _qr}
 
     @_filter("date")
     def _date(self, value: Any, format: str = "medium") -> str:  # noqa: A002  as templates write it
@@ -96,6 +103,26 @@ def _with_default(name: str, method: Callable[..., str]) -> Callable[..., str]:
         raise BadValue("D114", f"is empty: nothing for `{name}` to print", value, hint)
 
     return filter_
+
+
+@pass_eval_context
+def _qr(context: EvalContext, value: Any, *, size: int = 160, alt: str | None = None) -> str:
+    """Show a value as a QR code, *size* pixels wide; in a text, which has no pictures, print it.
+
+    *alt* is what a reader without pictures gets; the value, if it is not given.
+    """
+    text = "" if _empty(value) else str(displayed(value)).strip()
+    if not text:
+        raise BadValue(
+            "D114", "is empty: nothing for `qr` to show", value, "fill in the cell, or test it first"
+        )
+    if len(text.encode("utf-8", "surrogatepass")) > _LONGEST_CODE:
+        raise BadValue("D114", f"is too long for a QR code: more than {_LONGEST_CODE:,} octets", value)
+    if not context.autoescape:
+        return text
+    data = urlsafe_b64encode(text.encode("utf-8", "replace")).decode("ascii")
+    tag = Markup('<img src="{}{}" alt="{}" width="{}" height="{}" style="background:#fff">')
+    return tag.format(QR_CODE, data, f"QR code: {text}" if alt is None else alt, int(size), int(size))
 
 
 def _empty(value: Any) -> bool:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from mailmerge.render.sources import MessageTemplates, SourceMap
     from mailmerge.render.where import GroupBy, Where
 
+_CODES = re.compile(r"\|\s*qr\b")
 _URI = r"<(?:https|mailto):[!-+\--;=?-~]+>"  # no blank, comma or bracket inside
 _URI_LIST = rf"{_URI}(?:\s*,\s*{_URI})*\Z"
 
@@ -218,6 +219,11 @@ class Renderer:
         """The name or heading that the address is made of; empty: of several, or of none."""
         names = {name for box in self._to for name in box.address_names}
         return names.pop() if len(names) == 1 else ""
+
+    @property
+    def uses_codes(self) -> bool:
+        """Whether a template shows QR codes."""
+        return any(map(_CODES.search, self._sources.texts.values()))
 
     @property
     def sources(self) -> SourceMap:

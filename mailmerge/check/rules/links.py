@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 from mailmerge.check.html_document import TagReader
 from mailmerge.check.message_view import Finding, about
 from mailmerge.check.rules import each_document, each_message
-from mailmerge.model import Place
+from mailmerge.model import QR_CODE, Place
 from mailmerge.text import quoted
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ _ATTRIBUTE = re.compile(
 """A tag that is not closed ends where the next of them begins, so that no text takes long to look through."""
 _WITH_ADDRESS = re.compile(r"<(?:a|area|form|img)\s", re.IGNORECASE)
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*):")
+_PICTURES = frozenset({"data", QR_CODE.removesuffix(":")})
 _FINE = frozenset({"mailto", "tel", "sms", "whatsapp", "geo", "webcal", "xmpp", "sip", "sips", "cid"})
 _PLAINLY_FINE = re.compile(
     r"https://(?:www\.)?((?:[a-z0-9-]+\.)+[a-z]{2,24})(?::\d+)?(?:[/?#][!#$&-;=?-z|~]*)?\Z", re.ASCII
@@ -145,7 +146,7 @@ def _unusable(what: str, address: str) -> Finding | None:  # noqa: PLR0911  one 
             f"{what} refers to a part that the message does not have: {shown}",
             'write <img src="logo.png">: the file is embedded automatically',
         )
-    if kind in _FINE or (kind == "data" and what == "an image"):
+    if kind in _FINE or (kind in _PICTURES and what == "an image"):
         return None
     if kind not in {"http", "https"}:
         hint = "mail programs remove it or warn about it: use https"

@@ -1,0 +1,81 @@
+"""QR codes as pictures, by segno: the same text is the same file.
+
+The filter ``qr`` leaves an address of its own in the HTML (`mailmerge.model.QR_CODE`), with the text in it;
+what it stands for is made here when the message, or the page of a PDF, is.
+"""
+
+from __future__ import annotations
+
+import io
+from base64 import urlsafe_b64decode
+from typing import TYPE_CHECKING
+
+from mailmerge import files
+from mailmerge.documents.material import DocumentError, digest_of
+from mailmerge.message.file_search import FileProblem
+from mailmerge.model import QR_CODE
+from mailmerge.version import installed_versions
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mailmerge.folders import Folder
+
+_FORMAT = "1"
+_SCALE = 8
+"""Pixels of a module: sharp on screens that have two or three for each of ours."""
+_QUIET = 4
+"""Modules of white around it: ISO/IEC 18004 asks for as many, and a dark mail program paints around them."""
+
+
+def picture(address: str) -> bytes:
+    """Give the PNG that an address of the filter stands for.
+
+    Raises:
+        DocumentError: it is not one.
+
+    """
+    import segno
+
+    try:
+        text = urlsafe_b64decode(address.removeprefix(QR_CODE).encode("ascii")).decode("utf-8")
+        code = segno.make_qr(text, error="m", boost_error=True)
+    except (ValueError, segno.DataOverflowError):
+        raise DocumentError("a QR code cannot be made of it", "write {{ value|qr }}") from None
+    made = io.BytesIO()
+    code.save(made, kind="png", scale=_SCALE, border=_QUIET)
+    return made.getvalue()
+
+
+class QrCodes:
+    """Keeps the pictures of a campaign in its folder of made files.
+
+    Args:
+        folder: made when the first one is.
+
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder
+        self._folder: Folder | None = None
+        self._version = f"{_FORMAT} {installed_versions(('segno',))}"
+
+    def path(self, address: str) -> str:
+        """Give the file of the picture that an address stands for.
+
+        Raises:
+            FileProblem: it stands for none.
+            FileError: it cannot be kept.
+
+        """
+        if self._folder is None:
+            self._folder = files.folder(self._path)
+        name = f"{digest_of(self._version, address)}.png"
+        if (found := self._folder.look(name)) is None or not found.st_size:
+            try:
+                content = picture(address)
+            except DocumentError as error:
+                raise FileProblem("A351", error.message, error.hint) from None
+            with self._folder.replacing(name) as stream:
+                stream.write(content)
+        return str(self._folder.path / name)
