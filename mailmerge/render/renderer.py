@@ -278,7 +278,7 @@ class Renderer:
         return variables
 
     def _render(self, recipient: Recipient) -> Rendered:
-        variables = self._variables(recipient)
+        variables = self._variables(recipient) if self._grouped else self._own_variables(recipient)
         warnings = self._compiler.warnings
         if warnings:
             warnings.clear()

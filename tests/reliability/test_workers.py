@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from mailmerge import Campaign
     from mailmerge.plan.rows import PackedChunk
-    from mailmerge.plan.store import PlanReader
+    from mailmerge.plan.store import PlanReader, PlanRow
 
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
 CAMPAIGN: dict[str, str | bytes | None] = {
@@ -129,6 +129,31 @@ def test_any_number_of_processes_makes_the_same_plan(
     assert four == one
     assert ReadyPool.made >= 4
     assert set(one["summary"]["statuses"]) == {"pending", "invalid", "duplicate"}  # type: ignore[index]
+
+
+def test_groups_are_the_same_for_any_number_of_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows that share a message are together, wherever in the list they are and whoever makes it."""
+    lines = ["email,name,n"]
+    for n in range(ROWS):
+        email = "nobody" if n % 97 == 5 else f"p{n * 7 % 400}@example.org"
+        lines.append(f"{email},{'Ana' if n % 101 else 'Di'},{n}")
+    factory = CampaignFactory(tmp_path)
+    body = "Dear {{ name }},\n{% for r in rows %}{{ r.n }} {% endfor %}\n"
+    factory({"people.csv": "\n".join(lines) + "\n", "body.txt": body}, data='group_by = "email"')
+    campaign = factory.open()
+    monkeypatch.setattr(workers, "WorkerPool", ReadyPool)
+    made = ReadyPool.made
+    one, three = (planned(campaign, tmp_path / str(jobs), jobs) for jobs in (1, 3))
+
+    assert three == one
+    assert ReadyPool.made > made
+    rows: list[PlanRow] = one["rows"]  # type: ignore[assignment]
+    assert [row.n for row in rows] == list(range(ROWS))
+    firsts = {row.row: row for row in rows if row.first is None}
+    assert all(row.row in firsts[row.first].rows for row in rows if row.first is not None)
+    assert set(one["summary"]["statuses"]) == {"pending", "invalid"}  # type: ignore[index]
 
 
 class Shuffled:

@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -418,3 +419,39 @@ def test_room_is_judged_by_what_was_added(new_plan: Callable[[], PlanWriter]) ->
         writer.add_row(row(1))
         with writer.finish(b"") as reader:
             assert [one.n for one in reader.rows()] == [0, 1]
+
+
+def test_rows_of_a_group_come_behind_each_other(new_plan: Callable[[], PlanWriter]) -> None:
+    """Groups come by their first row, the rows of each in list order; what has no group is by itself."""
+    given = [(n, kind, b"%d" % n) for n, kind in enumerate((b"b", b"", b"a", b"b", b"", b"a", b"c", b"b"))]
+    with new_plan() as writer:
+        found = list(writer.sort(given))
+        writer.add_row(row(0))
+        writer.finish(b"").close()
+
+    assert [(first, int(kept)) for first, kept in found] == [
+        (0, 0), (0, 3), (0, 7), (1, 1), (2, 2), (2, 5), (4, 4), (6, 6)
+    ]  # fmt: skip
+
+
+def test_further_rows_of_a_message_follow_its_first_one(new_plan: Callable[[], PlanWriter]) -> None:
+    """They may be anywhere, are read in list order, and become what the first one becomes; it has the key."""
+    first = row(0, rows=(2, 4), others=(2,), message=0)
+    other = row(2, message=0, first=2, holds=False)
+    with new_plan() as writer:
+        writer.add_row(first)
+        writer.add_others([msgspec.structs.replace(other, key="k0", address="p0@example.org")])
+        writer.add_row(row(1))
+        assert list(writer.repeated(addresses=True)) == []
+        writer.replace_row(msgspec.structs.replace(first, status=Status.INVALID, detail="so"))
+        reader = writer.finish(b"")
+
+    with reader:
+        rows = list(reader.rows())
+        assert [(one.row, str(one.status), one.detail) for one in rows] == [
+            (2, "invalid", "so"), (3, "pending", ""), (4, "invalid", "so")
+        ]  # fmt: skip
+        assert [one.row for one in reader.rows(ready=True)] == [3]
+        assert reader.holders(["k0"])["k0"].row == 2
+        assert [one.row for one in reader.others(rows[0])] == [4]
+        assert [one.row for one in reader.rows_numbered([(4, 4)])] == [4]
