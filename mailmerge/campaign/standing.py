@@ -200,7 +200,7 @@ class Standing:
     def _new_rows(self, row: PlanRow, delivery: Delivery) -> tuple[int, ...]:
         """Give the rows of a message that were not among those that it was sent for."""
         then = delivery.rows or f"{delivery.row}:{delivery.row_digest}"
-        return new_rows(row.signature, then) if row.signature else ()
+        return new_rows(row.signature, then) if len(row.rows) > len(then.split()) else ()
 
     def grown(self) -> Iterator[Diagnostic]:
         """Say which rows are in no message because theirs was sent before they came into the list."""
@@ -525,7 +525,7 @@ def _grown(row: PlanRow, new: Sequence[int], status: Status) -> Diagnostic:
     are = "is" if len(new) == 1 else "are"
     return Diagnostic(
         "D272",
-        f"{rows_named(new)} {are} not sent: the message of {rows_named(row.rows)} ({row.address}) was "
+        f"{rows_named(new)} {are} in no message: that of {rows_named(row.rows)} ({row.address}) was "
         f"{status.value.replace('_', ' ')} before",
         "send the new rows alone as another campaign (another name, and a where that selects them), "
         "or all of them again under another name",

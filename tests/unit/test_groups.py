@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from faultd import FaultServer, say
 from mailmerge import Account, Campaign, CampaignFileError, SendRequest, Status
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.model import Columns, Recipient
@@ -298,7 +299,7 @@ def test_a_group_that_grew_is_told_and_not_sent_again(
 
     assert told(sorted_anew) == []
     assert told(grown.plan()) == [
-        ("D272", "row 2 is not sent: the message of rows 2, 3, 5 (ana@example.org) was accepted before")
+        ("D272", "row 2 is in no message: that of rows 2, 3, 5 (ana@example.org) was accepted before")
     ]
     assert report is not None
     assert (report.sent_now, len(sandbox.messages)) == (0, 2)
@@ -312,6 +313,24 @@ def test_row_numbers_are_known_without_the_plan(tmp_path: Path, account: Account
     with Ledger.open_read_only(made.definition.workspace.ledger_path, made.definition.name) as ledger:
         assert ledger.keys_in([(4, 4)]) == ["ana@example.org"]
         assert ledger.keys_in([(2, 3)]) == ["ana@example.org", "bo@example.org"]
+
+
+def test_any_row_gives_a_refused_message_another_chance(tmp_path: Path) -> None:
+    """By its number or by the file of failed rows, which names the message once for each of its rows."""
+    nobody = say("550 5.1.1 no such user")
+    failed = tmp_path / "state" / "out" / "failed.csv"
+    with FaultServer({"RCPT": {1: nobody, 3: nobody}}, extensions=()) as server:
+        account = Account(host="127.0.0.1", port=server.port, tls="none", auth="none", any_from=True)
+        made = campaign(INVOICES, tmp_path, account=account, options={"send.max_rejected": "100%"})
+        reports = [made.send()]
+        by_row = made.requeue(rows="4")
+        reports.append(made.send(request=SendRequest(rows="2")))
+        by_file = made.requeue(failed=failed)
+        reports.append(made.send(request=SendRequest(rows="4")))
+
+    assert (by_row, by_file) == (1, 1)
+    assert [(one.counts[Status.REJECTED], one.failed) for one in reports if one] == [(1, 2), (1, 2), (0, 0)]
+    assert len(server.accepted) == 2
 
 
 def test_the_same_rows_under_another_key_stop_the_run(tmp_path: Path, account: Account) -> None:
