@@ -100,6 +100,7 @@ class SourceLocator(Struct):
         place: says where a line of such a source is, in the user's terms.
         fixed: the texts that rendering copies as they are.
         columns: of the list that they are for.
+        layout: which of *texts* is a layout, with tags of its own.
 
     """
 
@@ -107,6 +108,7 @@ class SourceLocator(Struct):
     place: PlaceFinder = _no_place
     fixed: frozenset[str] = frozenset()
     columns: Columns = Columns((), ())
+    layout: str = ""
     _found: dict[str, Place | None] = field(default_factory=dict)
     _made: dict[object, Any] = field(default_factory=dict)
     _copied: dict[str, str] = field(default_factory=dict)

@@ -228,7 +228,7 @@ class Composer:
         if self._templates.unsubscribe and not self.needs_key:
             name, value = "unsubscribe", " ".join(self._templates.unsubscribe)
         return Lint(
-            SourceLocator(sources.texts, sources.place, self._fixed, self._columns),
+            SourceLocator(sources.texts, sources.place, self._fixed, self._columns, sources.layout),
             ignore=self.recipe.ignore,
             unsubscribe=(value, self._place_of_header(name)) if name else None,
         )

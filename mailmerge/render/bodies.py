@@ -163,6 +163,7 @@ class _Maker:
         layout = self._templates.layout
         assert layout is not None
         name, source = self._compiler.load(layout.source)
+        self._compiler.sources.layout = name
         for key, value in layout.variables.items():
             self._compiler.sources.add(f"message.layout_vars.{key}", value)
         return surround(

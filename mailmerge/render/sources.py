@@ -87,6 +87,8 @@ class SourceMap:
 
     def __init__(self, places: Mapping[str, Place]) -> None:
         self.texts: dict[str, str] = {}
+        self.layout = ""
+        """Which of them is the layout, with tags of its own; empty: there is none."""
         self.made: dict[str, Derived] = {}
         """Templates that were made from those."""
         self._shown: dict[str, str] = {}

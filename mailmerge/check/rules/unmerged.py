@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from mailmerge.designs.names import Field
     from mailmerge.designs.placeholders import Placeholder
 
+_LAYOUT_TAG = re.compile(r"<<.*?>>|<%.*?%>", re.DOTALL)
+"""What a layout asks its campaign for."""
 _MOST = 20
 """How many different placeholders of one template are told."""
 _COLUMNS = 8
@@ -61,6 +63,8 @@ def of_other_programs(tally: ListTally) -> Iterator[Finding]:
     for name, text in sources.texts.items():
         if name.startswith("attach["):
             continue  # [...] is a glob there
+        if name and name == sources.layout:
+            text = _LAYOUT_TAG.sub(lambda tag: " " * len(tag[0]), text)  # noqa: PLW2901  the rest of it
         counts: dict[str, int] = {}
         first: dict[str, tuple[int, int, Field]] = {}
         for found in find_placeholders(text, columns):
