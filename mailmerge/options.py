@@ -87,7 +87,7 @@ Jobs = int | Literal["auto"]
 """Processes that plan a long list; ``auto``: one for each processor that we may use, at most 8."""
 OutputFormat = Literal["full", "concise", "json", "github", "sarif"]
 SchemaName = Literal["campaign", "accounts"]
-StockTemplate = Literal["plain", "newsletter", "announcement", "event", "invoice"]
+StockTemplate = Literal["letter", "newsletter", "announcement", "event", "invoice", "plain"]
 """What ``init`` can start from: the folders of templates/."""
 LIST: Final = "list"
 """In place of a stock template: say which there are."""

@@ -41,6 +41,47 @@ def stock_campaign(folder: Path, kind: StockTemplate, people: str = PEOPLE) -> C
     return Campaign.load(folder, environ=environ)
 
 
+MARKDOWN = """\
+# A headline
+
+Dear {{ name }},
+
+**What matters**, *emphasis*, a [link to read on](https://example.org) and `code`.
+
+> A quotation that somebody said.
+
+## What happens next
+
+1. First one thing
+2. Then another
+
+| Item | Amount |
+|------|--------|
+| {{ invoice }} | {{ amount|money("EUR") }} |
+
+### A small heading
+
+```
+code {{ name }}
+```
+
+---
+
+Kind regards
+"""
+
+
+def layout_campaign(folder: Path, layout: str, colour: str) -> Campaign:
+    """Make a campaign of Markdown with all that it has, in a stock layout that is told all it asks for."""
+    stock_campaign(folder, "letter")
+    (folder / "body.md").write_text(MARKDOWN, encoding="utf-8")
+    toml = folder / "campaign.toml"
+    told = f'colour = "{colour}", button = "Pay the invoice", button_url = "https://example.org/pay"'
+    text = toml.read_text("utf-8").replace('layout = "letter"', f'layout = "{layout}"')
+    toml.write_text(text.replace('colour = "#0b6b59"', told), encoding="utf-8")
+    return Campaign.load(folder, environ={"MAILMERGE_STATE_DIR": str(folder.parent / "state")})
+
+
 def first_message(campaign: Campaign) -> EmailMessage:
     """Give the message of the first row, as a mail program parses it."""
     message = BytesParser(EmailMessage, policy=default).parsebytes(next(iter(campaign.messages())).content)

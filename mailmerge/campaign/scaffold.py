@@ -39,21 +39,47 @@ _SAMPLE_ROWS = 50
 _FIRST_NAMES = ("first_name", "firstname", "first", "given_name", "vorname", "prenom", "nombre", "称呼")
 _FULL_NAMES = ("name", "full_name", "fullname", "contact", "姓名", "名前", "nom")
 _ID_NAMES = re.compile(r"(?:id|no|nr|number|key)\Z|_(?:id|no|nr|number)\Z", re.IGNORECASE)
+_WORDS = re.compile(r"\w(?:[\w ,.-]*\w)?")
 _CODE = re.compile(r"\{[{%#]|[}%#]\}")
-_SUBJECTS: Mapping[StockTemplate, str] = {
-    "plain": "A message for you",
-    "newsletter": "This month's letter",
-    "announcement": "What changes soon",
-    "event": "You are invited",
-    "invoice": "Your invoice",
+
+
+class _Stock(Struct, frozen=True):
+    """What is said of a stock template outside of its files."""
+
+    line: str
+    """What it is, in one line."""
+    subject: str
+    preheader: str = ""
+
+
+_STOCK: Mapping[StockTemplate, _Stock] = {
+    "letter": _Stock(
+        "Markdown, as one person writes to another; the HTML is made of it",
+        "A message for you",
+    ),
+    "newsletter": _Stock(
+        "a picture, two stories, dates and short news; people can unsubscribe",
+        "This month's letter",
+        "The first story, two dates to keep, and one line to smile about.",
+    ),
+    "announcement": _Stock(
+        "what changes, from when and why, with a box for what must not be missed",
+        "What changes soon",
+        "What changes, from when, and what it means for you.",
+    ),
+    "event": _Stock(
+        "a picture, when and where, a button to say yes, the programme",
+        "You are invited",
+        "When, where, and how to tell us that you are coming.",
+    ),
+    "invoice": _Stock(
+        "the amount and its details, with the PDF of each row attached",
+        "Your invoice",
+        "What it is for, how much it is, and until when it is due.",
+    ),
+    "plain": _Stock("a few lines of plain text, and nothing else", "A message for you"),
 }
-STOCK_TEMPLATES: Mapping[StockTemplate, str] = {
-    "plain": "a few lines of plain text, and nothing else",
-    "newsletter": "a picture, two stories, dates and short news; people can unsubscribe",
-    "announcement": "what changes, from when and why, with a box for what must not be missed",
-    "event": "a picture, when and where, a button to say yes, the programme",
-    "invoice": "the amount and its details, with the PDF of each row attached",
-}
+STOCK_TEMPLATES: Mapping[StockTemplate, str] = {kind: stock.line for kind, stock in _STOCK.items()}
 """What each stock template is, in one line."""
 _UNSUBSCRIBING: frozenset[StockTemplate] = frozenset({"newsletter", "announcement", "event"})
 """Those for many people, who can ask to get no more of them."""
@@ -92,7 +118,7 @@ def make_campaign(
     folder: Path,
     recipients: RecipientList,
     *,
-    kind: StockTemplate = "plain",
+    kind: StockTemplate = "letter",
     design: Path | None = None,
     sender: str | None = None,
     subject: str | None = None,
@@ -128,7 +154,7 @@ def make_campaign(
         "reading": {name: value for name, value in (reading or {}).items() if value is not None},
         **_ours(names),
         **_header(kind, sender, subject, taken),
-        "html": (templates_folder() / kind / "body.html").is_file(),
+        "bodies": {path.suffix for path in (templates_folder() / kind).glob("body.*")},
         "adopted": taken,
         "id_column": spelt[named],
         "unsubscribing": _UNSUBSCRIBING,
@@ -155,13 +181,13 @@ def _header(
 ) -> dict[str, str]:
     """Say from whom and about what: as was given, else as a draft says it."""
     sender = sender or (taken.sender if taken else "") or "me@example.org"
-    subject = subject or (taken.subject if taken else "") or _SUBJECTS[kind]
+    subject = subject or (taken.subject if taken else "") or _STOCK[kind].subject
     address = _address_of(sender)
     return {
         "sender": sender,
         "sender_address": address,
         "subject": subject,
-        "subject_text": subject,
+        "preheader": "" if taken else _STOCK[kind].preheader,
         "unsubscribe": f"mailto:{address}?subject=unsubscribe",
     }
 
@@ -213,6 +239,11 @@ def _columns(
 def _literal(heading: str) -> str:
     """Write a heading so that a template shows it as it is: none of it is template code."""
     return f"{{{{ {quoted_in_template(heading)} }}}}" if _CODE.search(heading) else heading
+
+
+def _markdown_literal(heading: str) -> str:
+    """Write a heading for a template of Markdown: as a value, where its signs would be read as such."""
+    return heading if _WORDS.fullmatch(heading) else f"{{{{ {quoted_in_template(heading)} }}}}"
 
 
 def _html_literal(heading: str) -> str:
@@ -270,6 +301,7 @@ def _fill(stock: str, values: dict[str, object]) -> str:
     )
     environment.filters["toml"] = _toml_text
     environment.filters["literal"] = _literal
+    environment.filters["markdown_literal"] = _markdown_literal
     environment.filters["html_literal"] = _html_literal
     environment.filters["html_template"] = _html_template
     return environment.get_template(stock).render(values)

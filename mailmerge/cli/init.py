@@ -80,7 +80,7 @@ def init(*, folder: Path, kind: Any, **options: Any) -> int:
         made = make_campaign(
             folder,
             _open(given, shown, reading),
-            kind=kind or "plain",
+            kind=kind or "letter",
             design=design,
             sender=sender,
             subject=subject,
@@ -124,7 +124,7 @@ def _ask_template() -> StockTemplate:
         note(f"  {line}")
     choice = click.Choice(get_args(StockTemplate))
     answer: StockTemplate = click.prompt(
-        "Template", type=choice, default="plain", err=True, show_choices=False
+        "Template", type=choice, default="letter", err=True, show_choices=False
     )
     return answer
 

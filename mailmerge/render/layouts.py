@@ -14,6 +14,7 @@ from jinja2 import TemplateSyntaxError, meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
 
+from mailmerge.colours import LEAST_CONTRAST, UNKNOWN, WHITE, parse, readable_on, shown_colour, text_on
 from mailmerge.errors import TemplateError
 from mailmerge.model import Place
 from mailmerge.render.markdown import convert
@@ -50,17 +51,7 @@ def surround(
         TemplateError: it is not a layout, or is told something that it does not ask for.
 
     """
-    environment = ImmutableSandboxedEnvironment(
-        variable_start_string="<<",
-        variable_end_string=">>",
-        block_start_string="<%",
-        block_end_string="%>",
-        comment_start_string="<#",
-        comment_end_string="#>",
-        keep_trailing_newline=True,
-        autoescape=True,
-    )
-    environment.filters["markdown"] = lambda text: _markdown(text, tags)
+    environment = _environment(tags)
     try:
         asked = meta.find_undeclared_variables(environment.parse(layout))
     except TemplateSyntaxError as error:
@@ -94,8 +85,37 @@ def surround(
     return f"{around[: place.start()]}{content}{back}{around[place.end() :]}"
 
 
+def _environment(tags: Tags) -> ImmutableSandboxedEnvironment:
+    environment = ImmutableSandboxedEnvironment(
+        variable_start_string="<<",
+        variable_end_string=">>",
+        block_start_string="<%",
+        block_end_string="%>",
+        comment_start_string="<#",
+        comment_end_string="#>",
+        keep_trailing_newline=True,
+        autoescape=True,
+    )
+    environment.filters["markdown"] = lambda text: _markdown(text, tags)
+    environment.filters["readable"] = _readable
+    environment.filters["text_on"] = _text_on
+    return environment
+
+
 def _markdown(text: str, tags: Tags) -> Markup:
     return Markup(convert(str(text), tags).html.strip())  # noqa: S704  what the campaign's author wrote
+
+
+def _readable(written: str, background: str, least: float = LEAST_CONTRAST) -> str:
+    """Change a colour until text of it can be read on this background; what is no colour stays as it is."""
+    colour = parse(written)
+    return written if colour is UNKNOWN else shown_colour(readable_on(colour, parse(background), least))
+
+
+def _text_on(written: str) -> str:
+    """Give the colour of text on this one: white or almost black."""
+    colour = parse(written)
+    return shown_colour(WHITE if colour is UNKNOWN else text_on(colour))
 
 
 def _language(locale: str, tags: Tags) -> str:

@@ -303,7 +303,7 @@ HOSTILE = [
 ]
 
 
-@pytest.mark.parametrize("kind", ["plain", "invoice"])
+@pytest.mark.parametrize("kind", ["plain", "letter", "invoice"])
 def test_d47_headings_are_never_template_code(kind: StockTemplate, tmp_path: Path) -> None:
     """Whatever the columns are called, the first messages show headings and cells as they are in the list."""
     with (tmp_path / "l.csv").open("w", encoding="utf-8", newline="") as file:
@@ -324,8 +324,15 @@ def test_d47_headings_are_never_template_code(kind: StockTemplate, tmp_path: Pat
     text, html = parsed.get_body(("plain",)), parsed.get_body(("html",))
     assert text is not None
     for number, heading in enumerate(HOSTILE):
-        assert f"  {heading}: cell{number}\r\n" in text.get_content()
-    if html is not None:
+        assert f"{'-' if kind == 'letter' else ' '} {heading}: cell{number}\r\n" in text.get_content()
+    if kind == "letter":
+        assert html is not None
+        points: Any = lxml.html.fromstring(html.get_content()).xpath("//li")
+        assert [point.text_content() for point in points] == [
+            *(f"{heading}: cell{number}" for number, heading in enumerate(HOSTILE)),
+            "no }}: N7",
+        ]
+    elif html is not None:
         rows: Any = lxml.html.fromstring(html.get_content()).xpath("//tr[th]")
         shown = {row[0].text_content(): row[1].text_content() for row in rows}
         assert shown == {heading: f"cell{number}" for number, heading in enumerate(HOSTILE)} | {"no }}": "N7"}

@@ -14,16 +14,9 @@ from mailmerge.check.clients import DECORATION, WIDELY_USED, client_data, used
 from mailmerge.check.html_document import HtmlDocument
 from mailmerge.check.lint import MOST_LAYOUTS
 from mailmerge.check.message_view import ListTally
-from mailmerge.check.rules.accessibility import (
-    BLACK,
-    UNKNOWN,
-    WHITE,
-    appearance,
-    contrast,
-    parse,
-    shown_colour,
-)
+from mailmerge.check.rules.accessibility import appearance
 from mailmerge.check.rules.deliverability import bulk_rules, longer_than_a_day
+from mailmerge.colours import BLACK, UNKNOWN, WHITE, contrast, parse, shown_colour
 from mailmerge.model import Rate, Status
 
 if TYPE_CHECKING:

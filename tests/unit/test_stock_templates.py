@@ -37,7 +37,7 @@ def test_outlook_lays_it_out(shown: dict[StockTemplate, str], kind: StockTemplat
     assert {table.get("border") for table in tables} == {"0"}
     assert all(table.xpath(".//th[@scope]") for table in tables if table not in layout)
     for element in document.xpath("//*[contains(@style, 'background-color')]"):
-        colour = re.search(r"background-color:(#\w+)", element.get("style"))
+        colour = re.search(r"background-color:\s*(#\w+)", element.get("style"))
         assert colour is not None
         assert element.tag == "body" or element.get("bgcolor") == colour[1]
     for button in document.find_class("button"):
@@ -63,7 +63,7 @@ def test_both_parts_say_the_same(
 
     for heading in document.xpath("//h1|//h2"):
         assert heading.text_content().casefold() in text
-    assert "your organisation, your street 1, 12345 your town" in text
+    assert kind == "letter" or "your organisation, your street 1, 12345 your town" in text
     assert (
         ("unsubscribe" in text) is ("unsubscribe" in shown[kind]) is (message["List-Unsubscribe"] is not None)
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mailmerge.check.message_view import about, about_first
 from mailmerge.check.rules import each_document
+from mailmerge.colours import BLACK, UNKNOWN, WHITE, Colour, contrast, parse, shown_colour
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,19 +28,6 @@ _BOLD_WEIGHT = re.compile(r"\bbold|\b[789]00\b")
 _PICTURE = re.compile(r"url\(|gradient")
 _USUAL_SIZE, _LARGE, _LARGE_IF_BOLD = 16.0, 24.0, 18.66
 """In pixels; WCAG calls text large from 18 points, or from 14 points in bold."""
-
-
-class Colour(NamedTuple):
-    """Red, green and blue from 0 to 1."""
-
-    red: float
-    green: float
-    blue: float
-
-
-BLACK, WHITE = Colour(0, 0, 0), Colour(1, 1, 1)
-UNKNOWN = Colour(-1, -1, -1)
-"""A colour that is declared, but cannot be told from the declaration alone."""
 
 
 class Appearance(NamedTuple):
@@ -107,35 +95,6 @@ def _size(style: dict[str, str]) -> float | None:
 def _is_bold(style: dict[str, str]) -> bool:
     weight = style.get("font-weight", "") or style.get("font", "")
     return _BOLD_WEIGHT.search(weight) is not None
-
-
-def parse(value: str) -> Colour:
-    """Read a CSS colour; `UNKNOWN`: it is none, or one that shows what is behind it."""
-    from tinycss2.color3 import RGBA, parse_color
-
-    try:
-        colour = parse_color(value)
-    except ValueError:
-        return UNKNOWN
-    if not isinstance(colour, RGBA) or colour.alpha < 1:
-        return UNKNOWN
-    return Colour(colour.red, colour.green, colour.blue)
-
-
-def contrast(one: Colour, other: Colour) -> float:
-    """Return the contrast ratio of two colours, from 1 to 21."""
-    light, dark = sorted((_luminance(one), _luminance(other)), reverse=True)
-    return (light + 0.05) / (dark + 0.05)
-
-
-def _luminance(colour: Colour) -> float:
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-def shown_colour(colour: Colour) -> str:
-    """Write a colour as ``#rrggbb``."""
-    return "#" + "".join(f"{round(part * 255):02x}" for part in colour)
 
 
 _EMPTY_WORDS = frozenset(
