@@ -29,6 +29,7 @@ EXTRAS: Final[Mapping[str, Extra]] = {
     "calendar": Extra(("icalendar",), {"icalendar": "icalendar"}),
     "dkim": Extra(("cryptography",), {}),
     "fleet": Extra(("psycopg",), {}),
+    "guard": Extra(("pypdfium2",), {"pypdfium2": "pypdfium2"}),
     "mjml": Extra(("mjml",), {"mjml-python": "mjml-python"}),
     "pdf": Extra(
         ("weasyprint", "pypdf", "cryptography"),

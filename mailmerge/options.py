@@ -247,6 +247,8 @@ class AttachOptions(Section):
     missing: Missing = option(_MISSING, "What to do where the file is missing", default="error", fact=True)
     shared: bool = option(FLAG, "Rows may get the same file although the path depends on the row",
         default=False, fact=True)
+    guard: bool = option(FLAG, "Files of single rows are read, and one that names another row is not sent",
+        default=True, default_help="yes", fact=True)
 
 
 class SendOptions(Section):

@@ -195,7 +195,8 @@ class Planning:
             take_paths=self._log.add,
         )
         with cache.writer(self._premises.digest(), datetime.now(UTC)) as writer:
-            summary = planner.plan(writer, progress or (lambda _rows: None), earlier)
+            texts = cache.texts(datetime.now(UTC))
+            summary = planner.plan(writer, progress or (lambda _rows: None), earlier, texts)
             if self._earlier is not None and earlier is not None:
                 self._log.take_over(self._earlier[1], earlier.anew)
             facts = self._facts()

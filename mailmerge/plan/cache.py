@@ -26,6 +26,7 @@ from mailmerge import files, options
 from mailmerge.errors import FileError, PlanDamaged
 from mailmerge.plan.facts import Facts
 from mailmerge.plan.sqlite_store import MESSAGES_SUFFIX, SUFFIX, SqlitePlanReader, SqlitePlanWriter
+from mailmerge.plan.text_cache import TextCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from mailmerge.plan.store import PlanReader, PlanWriter
 
 UNUSED_DAYS = 14
+TEXTS = "texts"
+"""The folder in it of what was read of attachments; the names of the files begin as those of their plans."""
 INPUT = "input"
 """The folder in it of lists that came from standard input; their names begin as those of their plans."""
 DOCUMENTS = "documents"
@@ -133,6 +136,12 @@ class PlanCache:
             error.hint = f"{error.hint}, or {_OTHER_PLACE}" if error.hint else _OTHER_PLACE
             raise
 
+    def texts(self, now: datetime) -> TextCache:
+        """Give what was read of this campaign's files; it counts as used *now*."""
+        path = self.folder / TEXTS / f"{self._owner.digest}-texts"
+        files.mark_used(path, now.timestamp())
+        return TextCache(path)
+
     def remove_messages(self, name: str) -> None:
         """Remove a plan's frozen messages, since nothing is left to send; whoever reads them goes on.
 
@@ -169,9 +178,10 @@ class PlanCache:
                 if (is_older or last < oldest) and not self._is_named(place, in_use):
                     self._remove_unused(place)
             files.sweep(self.folder)
-            for name, facts in files.contents(self.folder / INPUT).items():
-                if facts.st_mtime < oldest and not name.startswith("."):
-                    files.remove_unused(self.folder / INPUT / name)
+            for folder in (self.folder / INPUT, self.folder / TEXTS):
+                for name, facts in files.contents(folder).items():
+                    if facts.st_mtime < oldest and not name.startswith("."):
+                        files.remove_unused(folder / name)
             self._sweep_documents(oldest)
 
     def _sweep_documents(self, oldest: float) -> None:
@@ -223,7 +233,7 @@ class PlanCache:
             FileError: one cannot be removed.
 
         """
-        for folder in (self.folder, self.folder / INPUT):
+        for folder in (self.folder, self.folder / INPUT, self.folder / TEXTS):
             files.clear(folder, re.compile(re.escape(self._owner.digest) + "-"), drafts=False)
         files.clear(self.documents, re.compile(".*", re.DOTALL), drafts=False)
 

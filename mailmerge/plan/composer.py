@@ -404,6 +404,7 @@ def _templates(file: CampaignFile, sender: str) -> MessageTemplates:
                 base=rule.base,
                 missing=rule.missing,
                 shared=rule.shared,
+                guard=rule.guard,
                 place=file.places.get(f"attach[{index}].{'template' if rule.template else 'path'}"),
                 template=rule.template,
                 password=rule.password,

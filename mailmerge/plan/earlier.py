@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from mailmerge.plan.rows import MadeRow, PlanSummary, RowMaker
     from mailmerge.plan.store import PlanReader, PlanRow
 
-_SHARED_FILE = "A313"
+_OF_OTHER_ROWS = frozenset({"A313", "A320"})
+"""Files that are, or seem to be, another row's."""
 
 
 class DiffersError(Exception):
@@ -67,7 +68,7 @@ class EarlierPlan:
             DiffersError: rows are invalid because of other rows.
 
         """
-        if any(group.first.code == _SHARED_FILE for group in self._summary.findings.groups):
+        if any(group.first.code in _OF_OTHER_ROWS for group in self._summary.findings.groups):
             raise DiffersError
         for layout in self._summary.layouts:
             if layout.row not in self.anew:

@@ -7,6 +7,7 @@ the list as a whole shows. Nothing that is sent is rendered a second time.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections import Counter
@@ -18,6 +19,8 @@ from msgspec.structs import replace
 from mailmerge.check.diagnostics import DiagnosticCollector
 from mailmerge.model import Diagnostic, Severity, Status
 from mailmerge.plan.groups import Grouping
+from mailmerge.plan.guard import CODE as GUARD
+from mailmerge.plan.guard import AttachmentGuard
 from mailmerge.plan.repetitions import difference, repetition, settle_repetitions
 from mailmerge.plan.rows import (
     CHUNK_FORM,
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
     from mailmerge.plan.path_log import LookedAtPaths
     from mailmerge.plan.rows import PackedRecord
     from mailmerge.plan.store import PlanRow, PlanWriter
+    from mailmerge.plan.text_cache import TextCache
     from mailmerge.recipients import RecipientList
 
 _PROGRESS_EVERY = 500
@@ -111,6 +115,7 @@ class Planner:
         self._senders: dict[str, int] = {}
         self._corrections: dict[str, str] = {}
         self._files = FileOwners()
+        self._guard = AttachmentGuard(recipients.columns, composer.recipe.templates.to, jobs=jobs)
         self._copies: dict[str, None] = {}
         self._sender = ""
         self._largest = 0
@@ -125,7 +130,11 @@ class Planner:
         self._sharing = 0
 
     def plan(
-        self, writer: PlanWriter, progress: Callable[[int], None], earlier: EarlierPlan | None = None
+        self,
+        writer: PlanWriter,
+        progress: Callable[[int], None],
+        earlier: EarlierPlan | None = None,
+        texts: TextCache | None = None,
     ) -> PlanSummary:
         """Go through the list into *writer*, which is then to be finished.
 
@@ -133,6 +142,7 @@ class Planner:
             writer: takes the plan.
             progress: is told now and then how many rows have been planned.
             earlier: the plan that most rows are taken over from.
+            texts: what was read of attachments before.
 
         Raises:
             DiffersError: they cannot be.
@@ -146,7 +156,7 @@ class Planner:
         self._make(writer, earlier)
         self._refuse_if_unaddressed(writer)
         repeating = self._settle(writer)
-        self._settle_files(writer, repeating)
+        self._guard_files(writer, repeating | self._settle_files(writer, repeating), texts)
         whole = self._lint.finish()
         writer.add_findings(None, whole)
         self._problems.add(whole)
@@ -185,6 +195,10 @@ class Planner:
         writer.add_findings(None, self._surveyed.findings)
         self._problems.add((*self._recipients.warnings, *self._surveyed.findings))
 
+    def _settled(self) -> Iterator[Recipient]:
+        """Give the list's rows, as far as they depend on all of them."""
+        return iter(self._surveyed.settled(self._spool) if self._surveyed.changes else self._spool)
+
     def _make(self, writer: PlanWriter, earlier: EarlierPlan | None) -> None:
         maker = RowMaker(self._composer, self._lint)
         rows = self._messages(writer)
@@ -216,7 +230,7 @@ class Planner:
 
     def _messages(self, writer: PlanWriter) -> Iterator[tuple[int, Recipient]]:
         """Give each row that stands for a message, with its place in the list."""
-        settled = self._surveyed.settled(self._spool) if self._surveyed.changes else self._spool
+        settled = self._settled()
         if not self._composer.groups:
             return enumerate(settled)
         columns = self._recipients.columns
@@ -308,7 +322,7 @@ class Planner:
                 planned = ROW.decode(row[-1])
                 self._note_copies(planned.address, planned.recipients)
                 if self._composer.attaches:
-                    self._files.add(planned, record.files)
+                    self._note_files(planned, record.files)
             for superseded in record.supersedes:
                 self._note_correction(superseded, record.key)
             self._sharing += len(others)
@@ -344,10 +358,14 @@ class Planner:
         if len(row.recipients) > 1:
             self._note_copies(row.address, row.recipients)
         if self._composer.attaches:
-            self._files.add(row, OwnFiles.of(frozen))
+            self._note_files(row, OwnFiles.of(frozen))
 
     def _note_copies(self, address: str, recipients: Sequence[str]) -> None:
         self._copies.update(dict.fromkeys(one for one in recipients if one != address.lower()))
+
+    def _note_files(self, row: PlanRow, files: OwnFiles) -> None:
+        self._files.add(row, files)
+        self._guard.add(row, files.guarded)
 
     def _note_correction(self, superseded: str, key: str) -> None:
         if superseded and superseded != key:
@@ -379,13 +397,30 @@ class Planner:
                 self._keep(writer, row.n, [found])
         return repeating
 
-    def _settle_files(self, writer: PlanWriter, repeating: set[int]) -> None:
+    def _settle_files(self, writer: PlanWriter, repeating: set[int]) -> set[int]:
         """Make rows invalid that get a file that another row gets, too, and no rule says that they may."""
-        for row, found in self._files.contested(repeating):
-            self._change(Status.INVALID)
-            self._problems.add([found])
-            writer.add_findings(row.n, [found])
-            writer.replace_row(replace(row, status=Status.INVALID, detail=found.message))
+        return {self._refuse(writer, *contested) for contested in self._files.contested(repeating)}
+
+    def _guard_files(self, writer: PlanWriter, left_out: set[int], kept: TextCache | None) -> None:
+        """Make rows invalid that get a file that names another row."""
+        if not self._guard.has_files or GUARD in self._ignore:
+            return
+        with kept or contextlib.nullcontext() as texts:
+            for row, found in self._guard.judge(
+                self._settled, texts, left_out, lambda: self._progress(self._rows)
+            ):
+                self._files.leave_out(self._refuse(writer, row, found))
+        findings = [found for found in self._guard.findings() if found.code not in self._ignore]
+        writer.add_findings(None, findings)
+        self._problems.add(findings)
+
+    def _refuse(self, writer: PlanWriter, row: PlanRow, found: Diagnostic) -> int:
+        """Make a row invalid after all; give its place in the list."""
+        self._change(Status.INVALID)
+        self._problems.add([found])
+        writer.add_findings(row.n, [found])
+        writer.replace_row(replace(row, status=Status.INVALID, detail=found.message))
+        return row.n
 
     def _change(self, status: Status) -> None:
         self._statuses[Status.PENDING] -= 1
@@ -428,6 +463,13 @@ class FileOwners:
         counts[1] += others - sum(n not in self._attachments for n in left_out)
         self.counts = {count: messages for count, messages in counts.items() if messages}
         yield from (told[n] for n in sorted(told))
+
+    def leave_out(self, n: int) -> None:
+        """Let the row at this place get no message after all, once `contested` was asked."""
+        count = self._attachments.get(n, 1)
+        self.counts[count] -= 1
+        if not self.counts[count]:
+            del self.counts[count]
 
 
 def _shared_file(path: bytes, row: PlanRow, rows: Sequence[PlanRow]) -> Diagnostic:

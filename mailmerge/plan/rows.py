@@ -374,6 +374,15 @@ class Spool:
                 yield from (recipient for _, recipient in chunk.placed(self._columns))
 
 
+class GuardedFile(Struct, frozen=True, array_like=True):
+    """A file that is read for whom it names."""
+
+    path: bytes
+    name: str
+    """As the message shows it."""
+    sha256: str
+
+
 class OwnFiles(Struct, frozen=True, array_like=True):
     """The files of a message, as far as the whole list has to know of them."""
 
@@ -381,12 +390,15 @@ class OwnFiles(Struct, frozen=True, array_like=True):
     """How many it has."""
     paths: tuple[bytes, ...] = ()
     """Those that no other row may get."""
+    guarded: tuple[GuardedFile, ...] = ()
+    """Those that are read for whom they name."""
 
     @classmethod
     def of(cls, frozen: FrozenMessage) -> OwnFiles:
         """Take them from a message."""
         attachments = sum(not file.content_id for file in frozen.files)
-        return cls(attachments, tuple(file.path for file in frozen.files if file.own))
+        guarded = [GuardedFile(file.path, file.name, file.sha256) for file in frozen.files if file.guarded]
+        return cls(attachments, tuple(file.path for file in frozen.files if file.own), tuple(guarded))
 
 
 _NO_FILES = OwnFiles()

@@ -1,0 +1,70 @@
+"""Which columns of a list say what its people are called."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from mailmerge.attachment_guard.words import name_form, plain, word_set, words_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mailmerge.model import Columns
+
+_FIRST = word_set(
+    "first firstname forename given givenname vorname rufname prenom nombre nombres nome primeironome "
+    "voornaam fornavn fornamn etunimi imie jmeno keresztnev prenume ime имя 名 名字 이름 名前"
+)
+_LAST = word_set(
+    "last lastname surname family familyname familienname nachname zuname nomdefamille apellido "
+    "apellidos cognome sobrenome achternaam etternavn efternavn efternamn sukunimi nazwisko prijmeni "
+    "vezeteknev prezime фамилия 姓 성"
+)
+_FULL = word_set(
+    "name fullname vollername vollstandigername nom nomcomplet nombrecompleto nombreyapellidos "
+    "nomecompleto naam navn namn nimi imieinazwisko nev contact ansprechpartner recipient empfanger "
+    "customer kunde client student schuler employee mitarbeiter mitarbeiterin member mitglied patient "
+    "teilnehmer teilnehmerin company firma firmenname organisation organization societe empresa azienda "
+    "bedrijf unternehmen фио имяифамилия 姓名 氏名 お名前 성명 이름 会社名 公司"
+)
+_NO_PERSON = word_set(
+    "file user nick street event course product item sheet domain host brand project class room table "
+    "datei strassen produkt kurs"
+)
+_NAME = word_set("name names nom nombre nome naam navn namn")
+_EXPRESSION = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
+_VARIABLE = re.compile(r"(?<![\w.|'\"])[^\W\d]\w*(?!\s*[(\w])")
+
+
+def name_columns(columns: Columns, to: Iterable[str]) -> tuple[tuple[int, ...], ...]:
+    """Give the columns that make a name: each entry is one name, in the order of its parts.
+
+    Args:
+        columns: the list's.
+        to: the templates of who gets a message: what stands before an address is a name.
+
+    """
+    found: dict[tuple[int, ...], None] = {}
+    for template in to:
+        before, bracket, _ = template.rpartition("<")
+        used = [word for tag in _EXPRESSION.findall(before) for word in _VARIABLE.findall(tag)]
+        if bracket and (places := tuple(columns.names.index(name) for name in used if name in columns.names)):
+            found[places] = None
+    first: dict[str, int] = {}
+    last: dict[str, int] = {}
+    for place, heading in enumerate(columns.headings):
+        words = [name_form(word) for word in words_of(plain(heading)).words]
+        number = words.pop() if len(words) > 1 and words[-1].isdecimal() else ""
+        joined = "".join(words).rstrip("0123456789")
+        whose = " ".join([number, *words[:-1]]) if len(words) > 1 and joined not in _FIRST | _LAST else number
+        if joined in _FIRST or (len(words) > 1 and words[-1] in _FIRST):
+            first.setdefault(whose, place)
+        elif joined in _LAST or (len(words) > 1 and words[-1] in _LAST):
+            last.setdefault(whose, place)
+        elif joined in _FULL or (_NAME & {*words} and not _NO_PERSON & {*words}):
+            found[(place,)] = None
+    found |= {(first[whose], last[whose]): None for whose in first if whose in last}
+    single = next(iter(found), None) is None
+    found |= {(place,): None for whose, place in last.items() if single and whose not in first}
+    return tuple(found)

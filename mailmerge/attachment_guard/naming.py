@@ -1,0 +1,560 @@
+"""Whose file is it? Which rows of a list a text names, and whether it is for another row than it goes to.
+
+A row is known by its key, its addresses and its full names. A text that names another row and not its own is
+another row's file, unless what it names is no evidence:
+
+- What many texts name tells nothing: the sender, a teacher, the account manager, a class list.
+- What two rows share (a family's address, two people of one name) does not tell them apart.
+- A short number, a single word or a name made of words of the language may be there by chance: it counts only
+  where the other texts show that such keys or names are what they call their own rows by.
+
+For the row's own sake the text is read generously: a name may be reversed, divided, without its accents or
+set wide, and the surname alone may do. Against it the text is read strictly.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from itertools import chain
+from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct
+
+from mailmerge.attachment_guard.words import (
+    SHORTEST,
+    compact,
+    divided_by_addresses,
+    is_divided,
+    is_unspaced,
+    key_form,
+    name_form,
+    plain,
+    spaced_runs,
+    unspaced_runs,
+    whole,
+    word_set,
+    words_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
+    from mailmerge.attachment_guard.words import Words
+
+Kind = Literal["key", "address", "name"]
+
+_TITLES = word_set(
+    "mr mrs ms miss mx dr prof professor sir dame herr frau hr fr dipl ing med phil rer nat mag msc bsc "
+    "ba ma mba phd md jr sr ii iii iv mme mlle monsieur madame sr sra srta don dona senor senora sig "
+    "sigra dott dottssa mgr bc pan pani dhr mevr"
+)
+_PARTICLES = word_set(
+    "van von vom der den de da di du la le del della dos das do zu zum zur ten ter te af av bin ibn al el e y"
+)
+_MOST_OTHERS = 50
+"""More are not looked at."""
+_LIST = 10
+"""A text that names more rows is a list of people, which says little about each of them."""
+_MOST_WORDS = 6
+"""Words of a name or a key that are looked for."""
+_LONGEST_NAME = 200
+_SAMPLE = 5
+_TRUSTED = 0.5
+_MONEY = re.compile(
+    r"\s?(?:[%‰$€£¥₹]|(?:eur|usd|chf|gbp|sek|nok|dkk|pln|czk|huf|jpy|cny|inr)\b)", re.IGNORECASE
+)
+_PIECE = re.compile(r"\d+|[^\W\d_]+|[^\W_]")
+_JOINING = frozenset("-/\\._+@&$€£¥")
+_BETWEEN_DIGITS = frozenset(".,:'’")
+_BETWEEN_WORDS = re.compile(r"[\s,.;|\-\"()/&]{1,8}\Z")
+
+
+_BEFORE = "致尊敬的亲爱親愛"
+_AFTER = "先生女士小姐老师老師同学同學様さま殿氏さん님씨귀하"
+"""What stands before and behind a name in scripts without spaces."""
+ALONE = "="
+"""In front of a name in such a script, or one that is set wide, where nothing else is beside it."""
+
+
+class Token(Struct):
+    """Something that rows are known by."""
+
+    kind: Kind
+    text: str
+    """As the list has it."""
+    rows: list[int]
+    """The places in the list of those rows."""
+    sure: bool = True
+    """Whether it is hardly in a text by chance."""
+    usable: bool = True
+    """Whether it can be evidence against a row at all."""
+    words: tuple[str, ...] = ()
+    """Of a name, as they are compared."""
+
+
+class Sighting(Struct):
+    """What a text says about a row that it goes to."""
+
+    own: frozenset[int]
+    """The tokens of that row that it contains."""
+    others: tuple[int, ...]
+    """Tokens of other rows that it contains, and none of this row's."""
+    labels: dict[int, str] = {}
+    """Token: the word in front of it, if there is one."""
+    listed: frozenset[Kind] = frozenset()
+    """Kinds of which it contains so many that it is a list of people."""
+    weak: frozenset[str] = frozenset()
+    """Words of that row's names that it contains, where it has none of its tokens."""
+
+
+class _Found:
+    """What a text contains of a list."""
+
+    def __init__(self) -> None:
+        self.strict: dict[int, str] = {}
+        """Tokens that are in it beyond doubt, with the word in front of them."""
+        self.lenient: set[int] = set()
+        """Those, and others that may be."""
+        self.words: set[str] = set()
+        """Words of names."""
+        self.small: set[str] = set()
+        """Those of them that are written without a capital."""
+
+    def add(self, token: int, label: str = "") -> None:
+        """Note a token that is in it beyond doubt."""
+        self.lenient.add(token)
+        self.strict.setdefault(token, label)
+
+
+class Mismatch(Struct, frozen=True):
+    """A text that is for another row."""
+
+    row: int
+    """The place in the list of that row."""
+    named: tuple[str, ...]
+    """What it is named by."""
+    more: int = 0
+    """How many other rows are named, too."""
+
+
+class Identities:
+    """The rows of a list, and what they are known by; then the texts that go to them.
+
+    Add all rows, then `see` each text, then `judge` it.
+    """
+
+    def __init__(self) -> None:
+        self._tokens: list[Token] = []
+        self._keys: dict[str, int] = {}
+        self._names: dict[str, int] = {}
+        self._addresses: dict[str, int] = {}
+        self._unspaced: dict[str, list[tuple[str, int]]] = {}
+        self._joined: dict[str, list[tuple[str, int]]] = {}
+        self._key_lengths: dict[str, set[int]] = {}
+        self._name_lengths: dict[str, set[int]] = {}
+        self._of: dict[int, set[int]] = {}
+        self._vocabulary: Counter[str] = Counter()
+        """Words of names, and how many rows have them."""
+        self._forms: dict[str, tuple[str, str]] = {}
+        # What the texts show.
+        self._texts = 0
+        self._seen: set[bytes] = set()
+        self._rows_seen: set[int] = set()
+        self._words_in: Counter[str] = Counter()
+        self._small_in: Counter[str] = Counter()
+        self._mentioned: Counter[int] = Counter()
+        """Token: in how many texts of other rows, which name those rows."""
+        self._occurs: Counter[int] = Counter()
+        """Token: in how many texts of other rows."""
+        self._labels: Counter[tuple[Kind, str]] = Counter()
+        """Words in front of what texts call their own rows by."""
+        self._other_labels: Counter[tuple[Kind, str]] = Counter()
+        """Words in front of what may be there by chance."""
+        self._asked: Counter[Kind] = Counter()
+        self._answered: Counter[Kind] = Counter()
+        self._alone: dict[Kind, Counter[int]] = {"key": Counter(), "address": Counter(), "name": Counter()}
+        """Tokens that were the only one of their kind in a text of another row that has none of its own."""
+
+    # --- rows -----------------------------------------------------------------------------------------
+
+    def add(self, n: int, *, key: str = "", addresses: Iterable[str] = (), names: Iterable[str] = ()) -> None:
+        """Add the row at place *n* of the list.
+
+        Args:
+            n: its place.
+            key: empty: it has none.
+            addresses: every one that it has.
+            names: full names; empty ones do not count.
+
+        """
+        own = self._of.setdefault(n, set())
+        for address in addresses:
+            own.add(self._put(self._addresses, address.strip().lower(), "address", address, n))
+        if key and "@" not in key:
+            self._add_key(own, n, key)
+        for name in dict.fromkeys(names):
+            self._add_name(own, n, name)
+
+    def _put(self, index: dict[str, int], form: str, kind: Kind, text: str, n: int) -> int:
+        found = index.get(form)
+        if found is None:
+            found = index[form] = len(self._tokens)
+            self._tokens.append(Token(kind, text, [n]))
+        elif self._tokens[found].rows[-1] != n:
+            self._tokens[found].rows.append(n)
+        return found
+
+    def _add_key(self, own: set[int], n: int, key: str) -> None:
+        words = [key_form(word) for word in words_of(plain(key)).words]
+        if not words or len(words) > _MOST_WORDS:
+            return
+        form = " ".join(words)
+        token = self._put(self._keys, form, "key", key, n)
+        own.add(token)
+        # E1001 is also written E 1001 and E-1001.
+        pieces = [piece for word in words for piece in _PIECE.findall(word)]
+        self._keys.setdefault(" ".join(pieces), token)
+        for divided in (words, pieces):
+            self._key_lengths.setdefault(divided[0], set()).add(len(divided))
+        signs = "".join(words)
+        digits = sum(sign.isdecimal() for sign in signs)
+        length = sum(sign.isalnum() for sign in key)
+        kept = self._tokens[token]
+        kept.usable = length >= SHORTEST
+        if digits == len(signs):
+            kept.sure = len(signs) >= 6
+        else:
+            kept.sure = length >= 4 if digits else False
+
+    def _add_name(self, own: set[int], n: int, name: str) -> None:
+        if len(name) > _LONGEST_NAME:
+            return
+        name = re.sub(r"\([^)]*\)", " ", plain(name)).strip()
+        if is_unspaced(name):
+            form = compact(name)
+            if form:
+                known = len(self._tokens)
+                token = self._put(self._names, form, "name", name, n)
+                if token == known:
+                    self._unspaced.setdefault(form[:2], []).append((form, token))
+                own.add(token)
+                self._tokens[token].usable = len(form) >= 2
+                self._tokens[token].sure = len(form) >= 3
+            return
+        words = [name_form(word) for word in words_of(name).words]
+        words = [word for word in words if word not in _TITLES] or words
+        if not words or len(words) > _MOST_WORDS:
+            return
+        before = len(self._tokens)
+        # The list may have them reversed, or the text: all forms are one token.
+        forms = dict.fromkeys((tuple(words), (words[-1], *words[:-1]), (*words[1:], words[0])))
+        first = " ".join(words)
+        token = self._put(self._names, first, "name", name, n)
+        for turned in forms:
+            self._names.setdefault(" ".join(turned), token)
+            self._name_lengths.setdefault(turned[0], set()).add(len(turned))
+        joined = "".join(words)
+        if token == before:
+            self._join(words, joined, token)
+            kept = self._tokens[token]
+            kept.words = tuple(words)
+            kept.usable = len(joined) >= 3
+            kept.sure = len(words) > 1 and len(joined) >= 5
+        own.add(token)
+        self._vocabulary.update(set(words))
+
+    def _join(self, words: Sequence[str], joined: str, token: int) -> None:
+        """Let it be found where nothing is between its words."""
+        if len(joined) < 5:
+            return
+        for form in {joined, words[-1] + "".join(words[:-1])}:
+            self._joined.setdefault(form[:4], []).append((form, token))
+            if len(words) > 1:
+                self._names.setdefault(form, token)
+                self._name_lengths.setdefault(form, set()).add(1)
+
+    # --- texts ----------------------------------------------------------------------------------------
+
+    def see(self, text: str, own: Collection[int]) -> Sighting:
+        """Look through a text that goes to the rows at these places of the list."""
+        mine = frozenset(chain.from_iterable(self._of.get(n, ()) for n in own))
+        found = self._found(text)
+        names = self._own(text, found, mine)
+        others = [token for token in found.strict if token not in mine and self._tokens[token].usable]
+        others.sort(key=lambda token: self._tokens[token].kind == "name")
+        kinds = Counter(self._tokens[token].kind for token in others)
+        sighting = Sighting(
+            names,
+            tuple(others[:_MOST_OTHERS]),
+            {
+                token: label
+                for token in (*names, *others[:_MOST_OTHERS])
+                if (label := found.strict.get(token))
+            },
+            frozenset(kind for kind, count in kinds.items() if count > _LIST),
+        )
+        if not names:
+            parts = {word for token in mine for word in self._tokens[token].words if len(word) > 2}
+            sighting.weak = frozenset(parts & found.words)
+        self._count(text, sighting, mine, own, found)
+        return sighting
+
+    def _own(self, text: str, found: _Found, mine: frozenset[int]) -> frozenset[int]:
+        """Give a row's own tokens in a text: what could be there by chance has to be there beyond doubt."""
+        names = {
+            token
+            for token in mine & found.lenient
+            if self._tokens[token].usable and (self._tokens[token].sure or token in found.strict)
+        }
+        return frozenset(names or self._generous(text, mine))
+
+    def _found(self, text: str) -> _Found:
+        result = _Found()
+        plain_text = plain(text)
+        readings = [whole(text)]
+        if is_divided(plain_text):
+            readings.append(plain_text)
+        for reading in readings:
+            addresses, rest = divided_by_addresses(reading)
+            for address in addresses:
+                if address in self._addresses:
+                    result.add(self._addresses[address])
+            self._find(words_of(rest), result)
+            for run in spaced_runs(rest):
+                self._find_joined(name_form(run), result)
+                if (key := self._keys.get(key_form(run))) is not None:
+                    result.lenient.add(key)
+        if self._unspaced:
+            for run in unspaced_runs(readings[0]):
+                self._find_unspaced(run, result)
+        return result
+
+    def _find(self, found: Words, result: _Found) -> None:
+        forms = self._forms
+        for word in {*found.words} - forms.keys():
+            forms[word] = name_form(word), key_form(word)
+        names = [forms[word][0] for word in found.words]
+        keys = [forms[word][1] for word in found.words]
+        vocabulary = self._vocabulary
+        for name, word in zip(names, found.words, strict=True):
+            if name in vocabulary:
+                result.words.add(name)
+                if word[0].islower():
+                    result.small.add(name)
+        for token, start, end in _sequences(names, self._names, self._name_lengths):
+            result.lenient.add(token)
+            if _is_name(found, start, end):
+                result.add(token, names[start - 1] if start else "")
+        for token, start, end in _sequences(keys, self._keys, self._key_lengths):
+            result.lenient.add(token)
+            if _is_key(found, start, end):
+                result.add(token, names[start - 1] if start else "")
+
+    def _find_joined(self, run: str, result: _Found) -> None:
+        for start in range(len(run) - 4):
+            for form, token in self._joined.get(run[start : start + 4], ()):
+                if run.startswith(form, start):
+                    result.add(token, ALONE if form == run else "")
+
+    def _find_unspaced(self, run: str, result: _Found) -> None:
+        for start in range(len(run)):
+            for form, token in self._unspaced.get(run[start : start + 2], ()):
+                if run.startswith(form, start):
+                    result.lenient.add(token)
+                    if len(form) > 1:
+                        alone = not run[:start].strip(_BEFORE) and not run[start + len(form) :].strip(_AFTER)
+                        result.add(token, ALONE if alone else "")
+
+    def _generous(self, text: str, mine: Collection[int]) -> Iterator[int]:
+        """Look for a row's own tokens wherever their letters follow each other."""
+        signs = compact(whole(text)).casefold()
+        letters = name_form(signs)
+        for number in mine:
+            token = self._tokens[number]
+            if token.kind == "key":
+                form = compact(plain(token.text)).casefold()
+                if len(form) >= 6 and form in signs:
+                    yield number
+            elif token.kind == "name" and token.words:
+                form = "".join(token.words)
+                turned = token.words[-1] + "".join(token.words[:-1])
+                if len(form) >= 6 and (form in letters or turned in letters):
+                    yield number
+
+    def _count(
+        self,
+        text: str,
+        sighting: Sighting,
+        mine: Collection[int],
+        own: Collection[int],
+        found: _Found,
+    ) -> None:
+        """Note what this text shows about the others."""
+        digest = hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).digest()
+        if digest in self._seen:
+            return
+        self._seen.add(digest)
+        self._texts += 1
+        self._words_in.update(found.words)
+        self._small_in.update(found.small)
+        for token, label in sighting.labels.items():
+            labels = self._labels if token in sighting.own else self._other_labels
+            labels[self._tokens[token].kind, label] += 1
+        # Several files of one row are one witness.
+        if not self._rows_seen.issuperset(own) or not own:
+            self._rows_seen.update(own)
+            others = [one for one in sighting.others if self._tokens[one].kind not in sighting.listed]
+            self._occurs.update(others)
+            if sighting.own:
+                self._mentioned.update(others)
+        kinds = {self._tokens[token].kind for token in mine if self._tokens[token].usable}
+        answered = {self._tokens[token].kind for token in sighting.own}
+        self._asked.update(kinds)
+        self._answered.update(answered)
+        for kind in kinds - answered:
+            alone = [token for token in sighting.others if self._tokens[token].kind == kind]
+            if len(alone) == 1:
+                self._alone[kind][alone[0]] += 1
+
+    def address(self, n: int) -> str:
+        """Give an address of a row; empty: it has none."""
+        found = (self._tokens[token] for token in sorted(self._of.get(n, ())))
+        return next((token.text for token in found if token.kind == "address"), "")
+
+    # --- judgement ------------------------------------------------------------------------------------
+
+    def judge(self, sighting: Sighting) -> Mismatch | None:
+        """Say whose text it is, once every one was seen; None: nothing speaks against its own row."""
+        evidence = [token for token in sighting.others if self._is_evidence(token, sighting)]
+        if not evidence:
+            return None
+        rows: dict[int, list[int]] = {}
+        for token in evidence:
+            for row in self._tokens[token].rows[:_MOST_OTHERS]:
+                rows.setdefault(row, []).append(token)
+        accused = [row for row in rows if not self._is_own(sighting, row, rows[row])]
+        if not accused:
+            return None
+        most = max(accused, key=lambda row: (len(rows[row]), -row))
+        named = tuple(self._tokens[token].text for token in rows[most])
+        return Mismatch(most, named, len(accused) - 1)
+
+    def _is_evidence(self, number: int, sighting: Sighting) -> bool:
+        token = self._tokens[number]
+        if self._is_common(number):
+            return False
+        label = sighting.labels.get(number, "")
+        if token.words and all(self._is_in_small_letters(word) for word in token.words):
+            return len(token.words) > 1 and (label == ALONE or self._is_trusted(token, label))
+        return token.sure or label == ALONE or self._is_trusted(token, label)
+
+    def _is_in_small_letters(self, word: str) -> bool:
+        """Tell whether it is a word of the language, too."""
+        return self._small_in[word] >= max(2, self._texts // 50)
+
+    def _is_trusted(self, token: Token, label: str) -> bool:
+        """Tell whether texts call their rows by such tokens, and by the same word in front of them."""
+        asked, answered, alone = self._asked[token.kind], self._answered[token.kind], self._alone[token.kind]
+        if asked >= _SAMPLE:
+            if answered >= _TRUSTED * asked:
+                return self._is_label(token.kind, label)
+            if len(alone) >= 0.9 * asked and alone.total() <= 1.1 * len(alone):
+                return (
+                    self._other_labels[token.kind, label] >= asked // 2
+                )  # every text names exactly one other row: they are all in another order
+        return (
+            asked < 4 * _SAMPLE and token.kind == "key" and len(token.text) > 3 and not token.text.isalpha()
+        )
+
+    def _is_label(self, kind: Kind, label: str) -> bool:
+        """Tell whether texts put this word in front of what they call their own rows by."""
+        return label not in {"", ALONE} and self._labels[kind, label] >= max(2, self._texts // 10)
+
+    def _is_common(self, number: int) -> bool:
+        return self._mentioned[number] >= max(_SAMPLE, self._texts // 100) or self._occurs[number] >= max(
+            4, self._texts // 20
+        )
+
+    def _is_own(self, sighting: Sighting, other: int, tokens: Sequence[int]) -> bool:
+        """Tell whether the text names its own row by something that it does not share with the other one."""
+        distinct = sighting.own - self._of[other]
+        if distinct:
+            if not all(self._is_doubtful(token, sighting) for token in distinct):
+                return True
+            # The sender is named in all texts: what else they call their rows by decides.
+            kinds = {self._tokens[token].kind for token in distinct}
+            return not any(self._is_decisive(token, sighting, kinds) for token in tokens)
+        if sighting.own:
+            return False
+        theirs = {word for token in self._of[other] for word in self._tokens[token].words}
+        weak = [word for word in sighting.weak - theirs if not self._is_usual_word(word)]
+        several = len({self._tokens[token].kind for token in tokens}) > 1
+        return len(weak) > several
+
+    def _is_doubtful(self, number: int, sighting: Sighting) -> bool:
+        """Tell whether a row's own token may be in the text for another reason."""
+        token, label = self._tokens[number], sighting.labels.get(number, "")
+        if token.kind in sighting.listed or (token.kind == "key" and not token.sure):
+            return self._texts >= _SAMPLE and not self._is_label(token.kind, label)
+        return self._is_common(number)
+
+    def _is_decisive(self, number: int, sighting: Sighting, doubtful: Collection[Kind]) -> bool:
+        """Tell whether another row's token says more than doubtful tokens of the text's own row."""
+        token = self._tokens[number]
+        if token.kind in doubtful:
+            return token.kind in sighting.listed and self._is_label(
+                token.kind, sighting.labels.get(number, "")
+            )
+        return self._is_usual(token.kind)
+
+    def _is_usual(self, kind: Kind) -> bool:
+        return self._asked[kind] >= _SAMPLE and self._answered[kind] >= 0.8 * self._asked[kind]
+
+    def _is_usual_word(self, word: str) -> bool:
+        """Tell whether a word of names is in more texts than those of the rows that have it."""
+        return self._words_in[word] > 2 * self._vocabulary[word] + max(2, self._texts // 50)
+
+
+def _sequences(
+    words: Sequence[str], index: Mapping[str, int], lengths: Mapping[str, Collection[int]]
+) -> Iterator[tuple[int, int, int]]:
+    """Yield the tokens of an index that occur in *words*, each with where it begins and ends."""
+    for start, word in enumerate(words):
+        if word in lengths:
+            for end in (start + length for length in lengths[word]):
+                token = index.get(" ".join(words[start:end]))
+                if token is not None and end <= len(words):
+                    yield token, start, end
+
+
+def _is_name(found: Words, start: int, end: int) -> bool:
+    """Tell whether words are surely a name: capitals, and nothing that makes it part of a longer one."""
+    words, gaps = found
+    if any(word[0].islower() and word not in _PARTICLES for word in (words[start], words[end - 1])):
+        return False
+    if start and gaps[start - 1] in {"-", "'", "’"}:
+        return False
+    if end < len(words) and gaps[end - 1] in {"-", "'", "’"}:
+        return False
+    return all(_BETWEEN_WORDS.match(gap) for gap in gaps[start : end - 1])
+
+
+def _is_key(found: Words, start: int, end: int) -> bool:
+    """Tell whether words are a key beyond doubt, not a piece of another number, an amount or a date."""
+    words, gaps = found
+    if end - start > 1 and words[start].islower():
+        return False
+    if start:
+        before, gap = words[start - 1], gaps[start - 1]
+        if gap[-1:] in _JOINING or (gap in _BETWEEN_DIGITS and before[-1:].isdecimal()):
+            return False
+    after = gaps[end - 1]
+    if end < len(words):
+        if after in _JOINING and after != ".":
+            return False
+        if after in _BETWEEN_DIGITS and words[end][:1].isdecimal():
+            return False
+    rest = after + (words[end] if end < len(words) else "")
+    return _MONEY.match(rest) is None or not words[end - 1].isdecimal()

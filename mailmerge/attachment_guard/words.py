@@ -1,0 +1,123 @@
+"""Texts as words that can be compared, however a program wrote them.
+
+Ligatures, full-width letters and accents in pieces are made whole (NFKC), apostrophes, soft hyphens and what
+is invisible are left out, and words that were divided at the end of a line are put together again. Names
+are compared without accents and with ä, ae and a as one; keys are compared letter by letter.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import NamedTuple
+
+SHORTEST = 3
+"""Signs of a key that are worth looking for."""
+UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3\uf900-\ufaff"
+"""Letters of scripts in which nothing need stand between words."""
+_LOCAL = re.compile(r"([\w.+%'-]{1,64})\s{0,2}\Z")
+_DOMAIN = re.compile(r"\s{0,2}([^\W_][\w-]{0,62}(?:\.[\w-]{1,63}){1,8})")
+_WORD = re.compile(r"([^\W_]+)([\W_]*)")
+_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
+_DIVIDED = re.compile(
+    "(?<=[^\\W\\d_])(?:[-\u2010\u2011\x02\ufffe][ \t]*\r?\n[ \t]*|[\x02\ufffe])(?=[^\\W\\d_])"
+)
+_LOOSE_ACCENT = re.compile(
+    "(?<=[^\\W\\d_])[ ]?[\u00a8\u00b4\u02c6\u02dc\u00b8\u02da\u02c7][ ]?(?=[^\\W\\d_])"
+)
+_APOSTROPHE = re.compile("(?<=[^\\W\\d_])['\u2018\u2019\u02bc`](?=[^\\W\\d_])")
+_UNSPACED_GAP = re.compile(f"(?<=[{UNSPACED}])[ \t\u3000]+(?=[{UNSPACED}])")
+_SPACED = re.compile(r"(?<!\S)(?:\S[ \t]{1,3}){3,}\S(?!\S)")
+_ACCENTS = re.compile("[\u0300-\u036f]")
+_UMLAUT = re.compile("([aou])e")
+_LETTERS = str.maketrans(
+    {"ø": "o", "œ": "o", "æ": "a", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i", "ħ": "h"}
+)
+
+
+def word_set(text: str) -> frozenset[str]:
+    """Give the words of a constant."""
+    return frozenset(text.split())
+
+
+class Words(NamedTuple):
+    """A text in words."""
+
+    words: list[str]
+    """As they are written."""
+    gaps: list[str]
+    """What follows each of them."""
+
+
+def whole(text: str) -> str:
+    """Make a text's characters comparable; what was divided at the end of a line is put together."""
+    return _DIVIDED.sub("", plain(text))
+
+
+def plain(text: str) -> str:
+    """Make a text's characters comparable."""
+    if text.isascii():
+        return _APOSTROPHE.sub("", text) if "'" in text or "`" in text else text
+    text = _LOOSE_ACCENT.sub("", _INVISIBLE.sub("", text))
+    return _APOSTROPHE.sub("", unicodedata.normalize("NFKC", text))
+
+
+def is_divided(text: str) -> bool:
+    """Tell whether words of it may be divided at the end of a line; a double name may be, too."""
+    return _DIVIDED.search(text) is not None
+
+
+def words_of(text: str) -> Words:
+    """Divide a text into words."""
+    found = _WORD.findall(text)
+    return Words([word for word, _ in found], [gap for _, gap in found])
+
+
+def spaced_runs(text: str) -> list[str]:
+    """Give the parts of a text that are set with wide spaces between letters, without the spaces."""
+    return [compact(run) for run in _SPACED.findall(text)]
+
+
+def unspaced_runs(text: str) -> list[str]:
+    """Give the parts of a text that are in scripts without spaces, whatever spaces are in them."""
+    return re.findall(f"[{UNSPACED}]+", _UNSPACED_GAP.sub("", text))
+
+
+def is_unspaced(name: str) -> bool:
+    """Tell whether a name is in such a script."""
+    return re.fullmatch(f"[{UNSPACED}]+", name.translate({ord(c): None for c in " \u3000·・"})) is not None
+
+
+def name_form(word: str) -> str:
+    """Give a word of a name as it is compared."""
+    word = word.casefold()
+    if not word.isascii():
+        word = _ACCENTS.sub("", unicodedata.normalize("NFD", word)).translate(_LETTERS)
+    return _UMLAUT.sub(r"\1", word)
+
+
+def key_form(word: str) -> str:
+    """Give a word of a key as it is compared: programs write 117 and 00117 for the same, but 4 is not 004."""
+    word = word.casefold()
+    short = word.lstrip("0") if word.isdecimal() else word
+    return short if len(short) >= SHORTEST else word
+
+
+def compact(text: str) -> str:
+    """Give a text's letters and digits alone."""
+    return "".join(words_of(text).words)
+
+
+def divided_by_addresses(text: str) -> tuple[list[str], str]:
+    """Give the addresses in a text, in small letters, and the text without them."""
+    addresses, rest, end = [], [], 0
+    at = text.find("@")
+    while at >= 0:
+        local = _LOCAL.search(text, max(end, at - 66), at)
+        domain = _DOMAIN.match(text, at + 1)
+        if local and domain:
+            addresses.append(f"{local[1].strip(chr(39))}@{domain[1]}".lower())
+            rest.append(text[end : local.start()])
+            end = domain.end()
+        at = text.find("@", max(end, at + 1))
+    return addresses, " ".join([*rest, text[end:]]) if addresses else text

@@ -1,0 +1,185 @@
+"""Files that name another row than the one they go to, found when the whole list is known."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from mailmerge.attachment_guard.extraction import KINDS, PLAIN, Extract
+from mailmerge.attachment_guard.name_columns import name_columns
+from mailmerge.attachment_guard.naming import Identities
+from mailmerge.attachment_guard.reader import FileToRead, read
+from mailmerge.extras import install_command
+from mailmerge.model import Diagnostic, Severity
+from mailmerge.plan.file_readers import FileReaders
+from mailmerge.text import plural, quoted
+from mailmerge.values import displayed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from mailmerge.attachment_guard.extraction import State
+    from mailmerge.attachment_guard.naming import Mismatch, Sighting
+    from mailmerge.model import Columns, Recipient
+    from mailmerge.plan.rows import GuardedFile
+    from mailmerge.plan.store import PlanRow
+    from mailmerge.plan.text_cache import TextCache
+
+CODE = "A320"
+"""A file that names another row: the row is invalid."""
+_UNREAD = "A222"
+_MISSING = "A223"
+_ADDRESS = re.compile(r"[^\s@<>,;\"]+@[^\s@<>,;\"]+")
+_TOLD = 3
+_PROGRESS_EVERY = 100
+_MOST_READERS = 4
+_WHY: dict[State, str] = {
+    "empty": "without text, such as scans",
+    "encrypted": "with a password",
+    "damaged": "damaged, or not what the name says",
+    "large": "too large",
+    "slow": "taking too long",
+    "unstarted": "where no process can be started to read them",
+}
+
+
+class AttachmentGuard:
+    """Reads the files that go to single rows, and says which of them name another one.
+
+    Args:
+        columns: the list's.
+        to: the templates of who gets a message.
+        jobs: how many processes may read.
+
+    """
+
+    def __init__(self, columns: Columns, to: Sequence[str], *, jobs: int = 1) -> None:
+        self._columns = columns
+        self._names = name_columns(columns, to)
+        self._jobs = min(jobs, _MOST_READERS)
+        self._files: list[tuple[PlanRow, GuardedFile]] = []
+        self._identities = Identities()
+        self._numbers: list[int] = []
+        """By place in the list: the row's number in the spreadsheet."""
+        self._unread: list[tuple[PlanRow, GuardedFile, State]] = []
+
+    @property
+    def has_files(self) -> bool:
+        """Whether there is a file to look into."""
+        return bool(self._files)
+
+    def add(self, row: PlanRow, files: Iterable[GuardedFile]) -> None:
+        """Note the files of a row that may be sent."""
+        self._files += ((row, file) for file in files)
+
+    def judge(
+        self,
+        recipients: Callable[[], Iterable[Recipient]],
+        texts: TextCache | None,
+        left_out: set[int],
+        progress: Callable[[], None] = lambda: None,
+    ) -> Iterator[tuple[PlanRow, Diagnostic]]:
+        """Yield each row with a file that is another's, and what is wrong.
+
+        Args:
+            recipients: gives the whole list, in its order.
+            texts: what was read before.
+            left_out: places of rows that get no message after all.
+            progress: is called now and then.
+
+        """
+        files = [(row, file) for row, file in self._files if row.n not in left_out and _suffix(file) in KINDS]
+        if not files:
+            return
+        self._know(recipients())
+        seen: list[tuple[PlanRow, GuardedFile, Sighting]] = []
+        for count, (row, file, extract) in enumerate(self._extracts(files, texts)):
+            if extract.state == "read":
+                seen.append((row, file, self._identities.see(extract.text, (row.n, *row.others))))
+            elif extract.state != "other":
+                self._unread.append((row, file, extract.state))
+            if count % _PROGRESS_EVERY == 0:
+                progress()
+        told: set[int] = set()
+        for row, file, sighting in seen:
+            mismatch = self._identities.judge(sighting) if row.n not in told else None
+            if mismatch is not None:
+                told.add(row.n)
+                yield row, self._told(row, file, mismatch)
+
+    def _know(self, recipients: Iterable[Recipient]) -> None:
+        for n, recipient in enumerate(recipients):
+            self._numbers.append(recipient.row)
+            cells = [cell if cell.__class__ is str else displayed(cell) for cell in recipient.values]
+            addresses = [found for cell in cells if "@" in cell for found in _ADDRESS.findall(cell)]
+            names = [" ".join(cells[place] for place in places).strip() for places in self._names]
+            self._identities.add(n, key=recipient.key or "", addresses=addresses, names=filter(None, names))
+
+    def _extracts(
+        self, files: Sequence[tuple[PlanRow, GuardedFile]], texts: TextCache | None
+    ) -> Iterator[tuple[PlanRow, GuardedFile, Extract]]:
+        """Give the texts of files, each as soon as it is there."""
+        wanted: dict[str, FileToRead] = {}
+        for _, file in files:
+            wanted.setdefault(file.sha256, FileToRead(file.path, file.sha256, _suffix(file)))
+        known = {} if texts is None else {sha: found for sha in wanted if (found := texts.get(sha))}
+        with FileReaders(self._jobs) as readers:
+            rest = (file for sha, file in wanted.items() if sha not in known and file.suffix not in PLAIN)
+            coming = readers.read(rest)
+            for row, file in files:
+                while (extract := known.get(file.sha256)) is None:
+                    plain = wanted[file.sha256]
+                    read_file, found = (plain, read(plain)) if plain.suffix in PLAIN else next(coming)
+                    known[read_file.sha256] = found
+                    if texts is not None and found.state not in {"missing", "unstarted"}:
+                        texts.put(read_file.sha256, found)
+                yield row, file, extract
+
+    def _told(self, row: PlanRow, file: GuardedFile, mismatch: Mismatch) -> Diagnostic:
+        names = " and ".join(dict.fromkeys(map(quoted, mismatch.named[:_TOLD])))
+        address = self._identities.address(mismatch.row)
+        whose = f"row {self._numbers[mismatch.row]}" + (f" ({address})" if address else "")
+        more = f" and {plural(mismatch.more, 'more row')}" if mismatch.more else ""
+        return Diagnostic(
+            CODE,
+            f"{quoted(file.name)} names {names}: that is {whose}{more}, not this row",
+            "were files swapped, or named wrongly? Look into it; if it is for this row: `guard = false` in "
+            "its [[attach]]",
+            severity=Severity.ERROR,
+            row=row.row,
+            address=row.address,
+        )
+
+    def findings(self) -> Iterator[Diagnostic]:
+        """Say which files nobody could look into, once all rows were judged."""
+        missing = [(row, file) for row, file, state in self._unread if state == "missing"]
+        if missing:
+            yield Diagnostic(
+                _MISSING,
+                f"{plural(len(missing), 'PDF file')} of single rows cannot be read to see whom they name",
+                f"what reads them is an optional part: {install_command('guard')}",
+                severity=Severity.WARNING,
+            )
+        unread = [(row, file, state) for row, file, state in self._unread if state != "missing"]
+        if unread:
+            counts = Counter(state for _, _, state in unread)
+            why = ", ".join(f"{count:,} {_WHY[state]}" for state, count in counts.items())
+            first = ", ".join(f"row {row.row} {quoted(file.name)}" for row, file, _ in islice(unread, _TOLD))
+            more = f" and {len(unread) - _TOLD:,} more" if len(unread) > _TOLD else ""
+            yield Diagnostic(
+                _UNREAD,
+                f"whom they name cannot be read in {plural(len(unread), 'file')} of single rows: {why}",
+                f"look into them yourself: {first}{more}",
+                severity=Severity.WARNING,
+            )
+
+
+def _suffix(file: GuardedFile) -> str:
+    for name in (os.fsdecode(file.path), file.name):
+        suffix = os.path.splitext(name.lower())[1]  # noqa: PTH122  a text
+        if suffix in KINDS:
+            return suffix
+    return ""
