@@ -2,7 +2,7 @@
 
 ::
 
-    python tests/soak/attachment_guard.py             # 1,000 swaps, as files that are read like any campaign's
+    python tests/soak/attachment_guard.py             # 1,000 swaps, as files
     python tests/soak/attachment_guard.py --texts 50  # the texts alone, of so many lists of each kind
 
 It ends with an error where fewer than 99 % are found, or more than 0.1 % of the others are blamed.
@@ -47,7 +47,6 @@ def main() -> None:
 def _count(kind: str, seed: int, *, as_files: bool) -> tuple[int, int, int, int]:
     """Give found, swapped, blamed and other files of one list."""
     from attachment_corpus import KINDS, corpus, file_of, swapped
-
     from mailmerge.attachment_guard.extraction import extract
     from mailmerge.attachment_guard.naming import Identities
 
