@@ -121,22 +121,44 @@ class AttachmentGuard:
     def _extracts(
         self, files: Sequence[tuple[PlanRow, GuardedFile]], texts: TextCache | None
     ) -> Iterator[tuple[PlanRow, GuardedFile, Extract]]:
-        """Give the texts of files, each as soon as it is there."""
+        """Give the texts of files, each as soon as it is there, and none for longer than it is needed."""
+        left = Counter(file.sha256 for _, file in files)
         wanted: dict[str, FileToRead] = {}
         for _, file in files:
             wanted.setdefault(file.sha256, FileToRead(file.path, file.sha256, _suffix(file)))
-        known = {} if texts is None else {sha: found for sha in wanted if (found := texts.get(sha))}
+        known: dict[str, Extract] = {}
         with FileReaders(self._jobs) as readers:
-            rest = (file for sha, file in wanted.items() if sha not in known and file.suffix not in PLAIN)
-            coming = readers.read(rest)
+            coming = readers.read(
+                file
+                for sha, file in wanted.items()
+                if file.suffix not in PLAIN and (texts is None or sha not in texts)
+            )
             for row, file in files:
-                while (extract := known.get(file.sha256)) is None:
-                    plain = wanted[file.sha256]
-                    read_file, found = (plain, read(plain)) if plain.suffix in PLAIN else next(coming)
-                    known[read_file.sha256] = found
-                    if texts is not None and found.state not in {"missing", "unstarted"}:
-                        texts.put(read_file.sha256, found)
-                yield row, file, extract
+                found = known.get(file.sha256) or self._extract(wanted[file.sha256], texts, readers, coming)
+                left[file.sha256] -= 1
+                if left[file.sha256]:
+                    known[file.sha256] = found
+                else:
+                    known.pop(file.sha256, None)
+                yield row, file, found
+
+    def _extract(
+        self,
+        file: FileToRead,
+        texts: TextCache | None,
+        readers: FileReaders,
+        coming: Iterator[tuple[FileToRead, Extract]],
+    ) -> Extract:
+        """Give the text of a file: as it was kept, or as it is read, here or by those that are at it."""
+        if texts is not None and file.sha256 in texts:
+            if kept := texts.get(file.sha256):
+                return kept
+            if file.suffix not in PLAIN:  # what was kept is damaged
+                coming = readers.read([file])
+        found = read(file) if file.suffix in PLAIN else next(coming)[1]
+        if texts is not None and found.state not in {"missing", "unstarted"}:
+            texts.put(file.sha256, found)
+        return found
 
     def _told(self, row: PlanRow, file: GuardedFile, mismatch: Mismatch) -> Diagnostic:
         names = " and ".join(dict.fromkeys(map(quoted, mismatch.named[:_TOLD])))

@@ -76,6 +76,9 @@ class TextCache:
         self._old.seek(place)
         return self._old.read(length)
 
+    def __contains__(self, sha256: str) -> bool:
+        return sha256 in self._places
+
     def get(self, sha256: str) -> Extract | None:
         """Give what was read of a file; None: it was not."""
         if sha256 not in self._places:
