@@ -9,6 +9,7 @@ from email.parser import BytesParser
 from email.policy import default
 from typing import TYPE_CHECKING, get_args
 
+from attachment_corpus import pdf
 from mailmerge import Campaign
 from mailmerge.campaign.scaffold import make_campaign
 from mailmerge.options import StockTemplate
@@ -36,7 +37,7 @@ def stock_campaign(folder: Path, kind: StockTemplate, people: str = PEOPLE) -> C
     if made.file_column:
         (folder / "attachments").mkdir()
         for recipient in recipients:
-            (folder / f"attachments/{recipient.fields[made.file_column]}.pdf").write_bytes(b"%PDF-1.4\n")
+            (folder / f"attachments/{recipient.fields[made.file_column]}.pdf").write_bytes(pdf("Invoice"))
     environ = {"MAILMERGE_STATE_DIR": str(folder.parent / "state")}
     return Campaign.load(folder, environ=environ)
 

@@ -536,7 +536,7 @@ def test_each_option_that_is_a_fact_counts(folder: Path) -> None:
     names.append(premises(replace(file, vars={})).digest())
     names.append(premises(replace(file, name="summer")).digest())
 
-    assert len(names) == len(set(names)) == 42
+    assert len(names) == len(set(names)) == 43
 
 
 def test_the_same_campaign_from_elsewhere(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
