@@ -43,7 +43,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9_-]{72}")
 class UnsubscribeError(MailmergeError):
     """A token is not one of ours, or was made with a key that is not at hand; nobody is unsubscribed."""
 
-    default_code = "M230"
+    default_code = "M510"
 
 
 class UnsubscribeKey(Struct, frozen=True):
@@ -112,8 +112,8 @@ def verify_token(token: str, keys: Iterable[UnsubscribeKey]) -> Unsubscription:
         keys: those that it may have been made with.
 
     Raises:
-        UnsubscribeError: it is not a token (M230), its key is not among *keys* (M231), or it was changed
-            or made up (M232).
+        UnsubscribeError: it is not a token (M510), its key is not among *keys* (M511), or it was changed
+            or made up (M512).
 
     """
     if token == STAND_IN:
@@ -127,9 +127,9 @@ def verify_token(token: str, keys: Iterable[UnsubscribeKey]) -> Unsubscription:
     if not found:
         raise UnsubscribeError(
             f"the unsubscribe token was made with another key: {key_id}",
-            code="M231",
+            code="M511",
             hint="the keys are in the folder `unsubscribe` beside config.toml of whoever sends",
         )
     if not found[0].made(signed, mac):
-        raise UnsubscribeError("the unsubscribe token was changed or made up", code="M232")
+        raise UnsubscribeError("the unsubscribe token was changed or made up", code="M512")
     return Unsubscription(found[0].series, key_id, signed[_ID:].hex())

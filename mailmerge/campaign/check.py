@@ -154,8 +154,10 @@ def _one_click(definition: Definition) -> bool:
 
 
 def _ask_dns(plan: Plan, standing: Standing, lookup: Lookup, account: Account | None) -> None:
+    from mailmerge.check.dkim_record import key_record
     from mailmerge.check.online import recipient_domains
     from mailmerge.check.sender_domain import sender_domain
+    from mailmerge.message.dkim_keys import public_record
 
     domain = plan.sender.rpartition("@")[2].rstrip(">").lower()
     if domain and "{" not in domain:
@@ -163,6 +165,11 @@ def _ask_dns(plan: Plan, standing: Standing, lookup: Lookup, account: Account | 
             domain, lookup, return_path=_return_path(account, domain), signers=_signers(account, domain)
         )
         plan.problems.add(diagnostic(finding) for finding in found)
+    for key in account.dkim if account else ():
+        signer = key.domain or domain
+        if signer and "{" not in signer:
+            name = f"{key.selector}._domainkey.{signer}"
+            plan.problems.add(map(diagnostic, key_record(name, public_record(key), lookup)))
     rows: dict[str, list[int]] = {}
     for result in standing.results():
         if result.status is Status.PENDING and result.row is not None:

@@ -101,8 +101,8 @@ def verify_unsubscribe(
         may be nobody: look at `Unsubscription.nobody`.
 
     Raises:
-        UnsubscribeError: it is not a token (M230), was made with another key (M231), or was changed or made
-            up (M232).
+        UnsubscribeError: it is not a token (M510), was made with another key (M511), or was changed or made
+            up (M512).
         CampaignFileError: a key cannot be read (C513).
 
     """

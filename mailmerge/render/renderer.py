@@ -89,7 +89,7 @@ class Renderer:
         )
         for name, value in self._headers:
             if value.constant is not None and (wrong := unfit_for_machines(name, value.constant)):
-                compiler.note(Diagnostic("M234", wrong, place=compiler.sources.place(value.name, 1)))
+                compiler.note(Diagnostic("M513", wrong, place=compiler.sources.place(value.name, 1)))
         self._fixed_headers: dict[str, tuple[str, str]] = {}
         self._unsubscribing = None
         if templates.unsubscribe:
@@ -397,7 +397,7 @@ class Renderer:
                 hint="spaces, commas and angle brackets in a value must be percent-encoded: |urlencode",
             )
         if wrong := unfit_for_machines(name, text):
-            raise row_error("M234", wrong, recipient)
+            raise row_error("M513", wrong, recipient)
         if value.constant is not None:
             self._fixed_headers[name] = name, text
         return name, text

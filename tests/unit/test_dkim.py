@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailmerge import CampaignFileError, DkimKey
+from mailmerge import CampaignFileError, DkimKey, OnlineChecks
+from mailmerge.check.dkim_record import key_record
+from mailmerge.check.online import NoAnswer, NoSuchName
 from mailmerge.message.dkim import DkimSignatures, DkimSigner
 from mailmerge.message.dkim_keys import public_record, read_signatures
 from servers import dkim_verifiers, programs
@@ -233,3 +235,70 @@ def test_what_is_wrong_in_config_toml_is_said_with_its_place(written, words, tmp
     with pytest.raises(CampaignFileError, match=words) as caught:
         resolve_account("me", environment=Environment({}), config_path=config)
     assert caught.value.line == 4
+
+
+RECORD = "v=DKIM1; k=rsa; p=AAAA"
+
+
+@pytest.mark.parametrize(
+    ("records", "told"),
+    [
+        ([RECORD], None),
+        (["v=DKIM1; p=AA AA"], None),
+        (["p=AAAA; h=sha256:sha1; s=email; n=note"], None),
+        ([RECORD, "google-site-verification=x"], None),
+        ([], "M240"),
+        (["google-site-verification=x"], "M240"),
+        ([RECORD, RECORD], "M241 2 records"),
+        (["v=DKIM1; k=rsa; p=BBBB"], "M241 another key"),
+        (["v=DKIM1; k=rsa; p="], "M241 revoked"),
+        (["v=DKIM1; k=ed25519; p=AAAA"], "M241 ed25519"),
+        (["v=DKIM2; p=AAAA"], "M241 DKIM2"),
+        (["p=AAAA; h=sha1"], "M241 sha256"),
+        (["p=AAAA; s=other"], "M241 mail"),
+        (["v=DKIM1; t=y:s; p=AAAA"], "M242 t=y"),
+        (None, "N206"),
+    ],
+)
+def test_the_published_record_is_compared_with_the_key(records, told):
+    """Missing, another, revoked, for another kind or purpose: the hint has the record as it must be."""
+
+    def lookup(name, kind):
+        assert (name, kind) == ("s._domainkey.example.org", "TXT")
+        if records is None:
+            raise NoAnswer(name)
+        if not records:
+            raise NoSuchName(name)
+        return records
+
+    found = list(key_record("s._domainkey.example.org", RECORD, lookup))
+
+    if told is None:
+        assert found == []
+        return
+    code, _, words = told.partition(" ")
+    assert [finding.code for finding in found] == [code]
+    assert words in found[0].message
+    assert code not in {"M240", "M241"} or RECORD in (found[0].hint or "")
+
+
+def test_check_compares_the_records_of_all_keys_of_the_account(keys, campaign_factory):
+    """Each key at its own name; a right record is not mentioned."""
+    files = ", ".join(f'{{ selector = "{key.selector}", key_file = "{key.key_file}" }}' for key in keys)
+    campaign = campaign_factory(top='account = "me"')
+    campaign_factory.config.write_text(
+        f'[accounts.me]\nhost = "smtp.example.org"\nuser = "me"\nany_from = true\ndkim = [{files}]\n'
+    )
+    rsa, _ = records(keys).items()
+
+    def lookup(name, kind):
+        if (name, kind) == (rsa[0], "TXT"):
+            return [rsa[1]]
+        raise NoSuchName(name)
+
+    plan = campaign.check(online=OnlineChecks(lookup=lookup))
+
+    [group] = [group for group in plan.problems if group.first.code in {"M240", "M241"}]
+    assert group.first.code == "M240"
+    assert "e1._domainkey.example.org" in group.first.message
+    assert "v=DKIM1; k=ed25519; p=" in (group.first.hint or "")
