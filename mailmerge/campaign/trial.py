@@ -31,6 +31,7 @@ from mailmerge.sending.runs import Reason, RunEnd
 from mailmerge.sending.throttle import Throttle, all_rates
 from mailmerge.suggest import suggested
 from mailmerge.text import rows_named
+from mailmerge.unsubscribe import STAND_IN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -40,12 +41,13 @@ if TYPE_CHECKING:
     from mailmerge.clock import Clock
     from mailmerge.config.accounts import Account
     from mailmerge.ledger.account_usage import AccountQuota
-    from mailmerge.model import Recipient
+    from mailmerge.model import Recipient, Rendered
     from mailmerge.sending.runs import StopFlag
     from mailmerge.smtp.connection import Connection
 
 HEADER = "X-Mailmerge-Test"
-_LEFT_OUT = frozenset({"list-unsubscribe", "list-unsubscribe-post", "disposition-notification-to"})
+_UNSUBSCRIBE = frozenset({"list-unsubscribe", "list-unsubscribe-post"})
+_LEFT_OUT = _UNSUBSCRIBE | {"disposition-notification-to"}
 """A click on what a test offers would be taken for the recipient's, a receipt would tell of them."""
 
 
@@ -223,6 +225,12 @@ def _mine(text: str | None) -> Address:
         ) from None
 
 
+def _unsubscribes_nobody(rendered: Rendered) -> bool:
+    """Tell whether each address in List-Unsubscribe has our token, which is a test's until it is sent."""
+    values = [value for name, value in rendered.headers if name.lower() == "list-unsubscribe"]
+    return bool(values) and all(STAND_IN in uri for value in values for uri in value.split(","))
+
+
 def _messages(
     definition: Definition, request: SendRequest, account: Account, mine: Address
 ) -> Iterator[TrialMessage]:
@@ -239,10 +247,11 @@ def _messages(
         rendered = composer.render(recipient)
         check_sender(definition, account, str(rendered.from_.address))
         meant_for = ", ".join(str(mailbox.address) for mailbox in rendered.to)
-        kept = tuple((name, value) for name, value in rendered.headers if name.lower() not in _LEFT_OUT)
+        dropped = _LEFT_OUT - _UNSUBSCRIBE if _unsubscribes_nobody(rendered) else _LEFT_OUT
+        kept = tuple((name, value) for name, value in rendered.headers if name.lower() not in dropped)
         copies = (("Cc", rendered.cc), ("Bcc", rendered.bcc))
         left_out = [name for name, boxes in copies if boxes]
-        left_out += [name for name, value in rendered.headers if value and name.lower() in _LEFT_OUT]
+        left_out += [name for name, value in rendered.headers if value and name.lower() in dropped]
         test = replace(
             rendered,
             to=(Mailbox("", mine),),

@@ -111,7 +111,8 @@ def test(
     """Send the messages of --rows (default: the first row) to yourself; nobody else gets anything.
 
     To and envelope are yours, and an X-Mailmerge-Test header names the row. There is no Cc or Bcc, no
-    List-Unsubscribe and no Disposition-Notification-To. No row's state changes.
+    Disposition-Notification-To, and no List-Unsubscribe but that of message.unsubscribe, whose token
+    unsubscribes nobody in a test. No row's state changes.
     """
     from mailmerge.campaign.run import SendRequest
 

@@ -80,3 +80,15 @@ def test_a_key_that_cannot_be_used_is_told_by_check_and_nothing_is_sent(mailmerg
     (mailmerge.config.parent / "r1.pem").chmod(0o600)
     assert mailmerge("check", "spring").code == 0
     assert sandbox.messages == []
+
+
+def test_a_message_with_the_key_in_it_is_not_sent(mailmerge, sandbox, records):
+    """Pasted into a text by mistake: the run stops, and nobody gets it."""
+    write(mailmerge)
+    mailmerge.account(sandbox, dkim=keys("r1"))
+    (mailmerge.folder / "spring" / "body.txt").write_text((mailmerge.config.parent / "r1.pem").read_text())
+
+    done = mailmerge("send", "spring", "--yes")
+
+    one_error(done, "C492", "contains a password or token")
+    assert (done.code, sandbox.messages) == (6, [])

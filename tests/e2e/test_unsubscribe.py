@@ -98,6 +98,7 @@ def test_what_is_only_looked_at_unsubscribes_nobody(mailmerge, relay, newsletter
     assert len(only_looked_at) == 7
     for content in only_looked_at:
         assert set(TOKEN.findall(parts(content)["text/html"])) == {STAND_IN}
+    assert STAND_IN in parts(relay.messages[0].content)["List-Unsubscribe"]
     leaving = [parts(path.read_bytes()) for path in (mailmerge.folder / "drafts").glob("*.eml")]
     tokens = {TOKEN.findall(seen["text/html"])[0] for seen in leaving}
     assert len(tokens) == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import subprocess
 import sys
@@ -85,12 +86,30 @@ def test_c09_the_search_finds() -> None:
     assert any(name.startswith("base64 behind") for name in found)
 
 
-def test_c09_all_commands(bench: Bench) -> None:
-    """Every command, with every file it writes: nothing, with a server that takes the secret."""
+def test_c09_all_commands(bench: Bench, certificates: Certificates, tmp_path: Path) -> None:
+    """Every command, with every file it writes: nothing, of secret and keys, at a server that takes them."""
+    key_file = tmp_path / "dkim.pem"
+    command = ["openssl", "genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out"]
+    subprocess.run([*command, key_file], check=True, capture_output=True)
+    bench.account(
+        host="localhost",
+        user=USER,
+        auth="password",
+        tls="starttls",
+        ca_file=str(certificates.ca_file),
+        dkim={"selector": "s", "key_file": str(key_file)},
+    )
+    bench.write(message='unsubscribe = "https://example.org/u/{{ token }}"')
     runs = [bench.mailmerge(command, bench.folder, *options) for command, *options in EVERY_COMMAND]
     assert [run.code for run in runs if run.code not in {0, 2, 3}] == []
     assert "235 2.7.0 welcome" in (bench.mailmerge.folder / "send.txt").read_text()
     assert leaks(USER, [PASSWORD, TOKEN], shown(*runs), bench.mailmerge.folder) == []
+    [unsubscribe_key] = (bench.mailmerge.config.parent / "unsubscribe").glob("*.json")
+    keys = [*key_file.read_text().splitlines()[1:-1], json.loads(unsubscribe_key.read_text())["secret"]]
+    places = {str(path): path.read_bytes() for path in bench.mailmerge.folder.rglob("*") if path.is_file()}
+    del places[str(unsubscribe_key)]
+    for form in (form for key in keys for form in (key.encode(), repr(key.encode())[2:-1].encode())):
+        assert [place for place, content in {**places, **shown(*runs)}.items() if form in content] == []
 
 
 @pytest.mark.parametrize("verb", ["AUTH", "MAIL", "RCPT", "refuse", "taken", "EHLO"])
