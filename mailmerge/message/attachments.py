@@ -133,15 +133,20 @@ class FileStore:
         wanted = _HALVES.sub("\ufffd", label) if is_shortened(label, name) else ""
         return self._part(path, name, own=own, guarded=guarded, wanted=wanted)
 
-    def image(self, path: str, content_id: str) -> FilePart:
-        """Take the file at *path* as an inline image.
+    def image(self, path: str, content_id: str, label: str = "") -> FilePart:
+        """Take a file as an inline image.
+
+        Args:
+            path: already resolved.
+            content_id: what the HTML calls it.
+            label: what it is to be called, if not as the file.
 
         Raises:
             FileProblem: it is none, by its suffix or by how it begins: a cell must not have others shown, and
                 an author wants no empty frame.
 
         """
-        name = clean_name(os.path.basename(path))
+        name = clean_name(label or os.path.basename(path))
         part = self._part(path, name, content_id=content_id)
         known = self._known[path].state
         if self._images.get(path) != known:

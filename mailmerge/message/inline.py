@@ -80,7 +80,9 @@ class InlineImages:
         codes: Callable[[str], str] | None = None,
     ) -> None:
         self._codes = codes
-        """Gives the file of a picture that is made, such as a QR code."""
+        """Gives the file of a QR code."""
+        self._made: set[str] = set()
+        """Files that it gave."""
         self._base = base
         self._version = version.encode()
         self._store = store
@@ -145,7 +147,7 @@ class InlineImages:
         if images:
             self._used[chunk] = _Use(rewritten, images)
             fixed = chunk in self._fixed
-            parts = {name: self._store.image(path, name) for name, path in images.items()}
+            parts = {name: self._part(name, path) for name, path in images.items()}
             if fixed:
                 self._shared.update(parts)
         return rewritten
@@ -167,7 +169,10 @@ class InlineImages:
         images: dict[str, str] = {}
         for use in [used[chunk] for chunk in chunks if chunk in used]:
             images.update(use.images)
-        return tuple(shared.get(name) or self._store.image(path, name) for name, path in images.items())
+        return tuple(shared.get(name) or self._part(name, path) for name, path in images.items())
+
+    def _part(self, content_id: str, path: str) -> FilePart:
+        return self._store.image(path, content_id, "qr-code.png" if path in self._made else "")
 
     def digests(self) -> list[str]:
         """Return the hashes of the images that fixed texts use."""
@@ -221,7 +226,8 @@ class InlineImages:
         if self._codes is not None and source.startswith(QR_CODE):
             digest = hashlib.sha256(self._version + b"\0code " + source.encode()).hexdigest()
             content_id = f"{digest[:32]}@mailmerge"
-            images[content_id] = self._codes(source)
+            images[content_id] = path = self._codes(source)
+            self._made.add(path)
             return f"cid:{content_id}"
         local = self._local_path(source)
         if local is None:

@@ -223,12 +223,14 @@ class Composer:
         from mailmerge.check.message_view import SourceLocator
 
         sources = self.renderer.sources
+        # A Typst template has brackets and braces of its own.
+        written = {name: text for name, text in sources.texts.items() if not name.endswith(".typ")}
         headers = {name.lower(): (name, value) for name, value in self._templates.headers}
         name, value = headers.get("list-unsubscribe", ("", ""))
         if self._templates.unsubscribe and not self.needs_key:
             name, value = "unsubscribe", " ".join(self._templates.unsubscribe)
         return Lint(
-            SourceLocator(sources.texts, sources.place, self._fixed, self._columns, sources.layout),
+            SourceLocator(written, sources.place, self._fixed, self._columns, sources.layout),
             ignore=self.recipe.ignore,
             unsubscribe=(value, self._place_of_header(name)) if name else None,
         )

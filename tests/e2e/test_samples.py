@@ -12,13 +12,14 @@ import sys
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import icalendar
 import openpyxl
 import pytest
 
 from servers.command import SAMPLES, results, sample, statuses
 from servers.kept import KeepingSandbox
 from servers.mail import Received
-from servers.programs import free_port
+from servers.programs import free_port, require
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -65,6 +66,7 @@ def assert_sound(message: Received, domain: str) -> None:
         ("grades", 6, "6 of 6 rows can be sent.", "row 2"),
         ("notice-zh", 5, "5 of 5 rows can be sent.", "row 2"),
         ("statements", 3, "3 of 3 messages (6 rows) can be sent.", "rows 2, 4, 7"),
+        ("workshop", 4, "4 of 4 rows can be sent.", "row 2"),
     ],
 )
 def test_looking_at_a_sample(mailmerge, name, count, said, first):
@@ -294,6 +296,39 @@ def test_alert_says_what_went_wrong(mailmerge, postfix, changes, words):
     assert len(done.stderr.splitlines()) == 1, done.stderr
     assert all(word in done.stderr for word in words), done.stderr
     assert "correct horse" not in done.stderr
+
+
+def test_workshop(mailmerge, tmp_path):
+    """Each guest gets an invitation, a code for the door, and a ticket of their own, made for the row."""
+    folder = sample("workshop", mailmerge.folder)
+    with KeepingSandbox(tls="none", user=None) as server:
+        mailmerge.account(server)
+        done = mailmerge("send", "workshop", "--account", "test", "--yes", *UNPACED)
+
+    assert done.code == 0, done
+    received = [Received(one.mail_from, one.rcpt_to, one.content) for one in server.messages]
+    by_address = by_recipient(received)
+    guests = rows(folder / "people.csv")
+    assert sorted(by_address) == sorted(guest["email"] for guest in guests)
+    for guest in guests:
+        parts = list(by_address[guest["email"]].parse().walk())
+        kinds = [part.get_content_type() for part in parts]
+        assert kinds[5:] == ["image/png", "text/calendar", "application/pdf", "application/ics"]
+        code, invitation, ticket, _ = parts[5:]
+        for name, part in (("c.png", code), ("t.pdf", ticket)):
+            (tmp_path / name).write_bytes(part.get_payload(decode=True))
+        seen = _output("zbarimg", "-q", "--raw", tmp_path / "c.png")
+        printed = _output("pdftotext", "-layout", tmp_path / "t.pdf", "-")
+        event: Any = icalendar.Calendar.from_ical(invitation.get_content()).walk("VEVENT")[0]
+        assert (seen.strip(), ticket.get_filename()) == (guest["ticket"], f"Ticket {guest['ticket']}.pdf")
+        assert [guest[name] in printed for name in ("ticket", "name", "paid")] == [True, True, True]
+        assert f"{event.start:%Y-%m-%d %H:%M}" == guest["starts"]
+        assert event["ATTENDEE"] == f"mailto:{guest['email']}"
+
+
+def _output(program: str, *arguments: object) -> str:
+    command = [require(program), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def test_alert_over_the_servers_size(mailmerge):

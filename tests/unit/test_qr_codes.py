@@ -63,7 +63,7 @@ def test_a_code_is_an_inline_picture(campaign: Any, tmp_path: Path) -> None:
     text, html = (part.get_content() for part in message.walk() if part.get_content_maintype() == "text")
     assert f'<img src="cid:{picture["Content-ID"][1:-1]}"' in html
     assert 'alt="QR code: https://example.org/t?a=1&amp;b=&lt;ü&gt;"' in html
-    assert picture.get_content_disposition() == "inline"
+    assert (picture.get_content_disposition(), picture.get_filename()) == ("inline", "qr-code.png")
     assert text == f"Ticket: {TICKET}\r\n"
     assert read(content(picture), tmp_path) == TICKET
 
