@@ -173,8 +173,8 @@ def postal_address(layout: Layout) -> Iterator[Finding]:
         yield Finding(
             "M224",
             "no postal address of the sender was found in the message",
-            "write it at the end: CAN-SPAM (United States), CASL (Canada) and laws of others require "
-            "it in mail that advertises something",
+            "write it at the end: CAN-SPAM (United States), CASL (Canada) and the laws of other countries "
+            "require it in mail that advertises something",
         )
 
 
