@@ -100,3 +100,13 @@ class CampaignFactory:
 
 def _sets(lines: str, key: str) -> bool:
     return re.search(rf"^{key}\s*=", lines, re.MULTILINE) is not None
+
+
+def write_key(path: Path) -> None:
+    """Write a new private key for DKIM that only its owner may read."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    key = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path.touch(0o600)
+    path.write_bytes(key)

@@ -161,9 +161,8 @@ def _ask_dns(plan: Plan, standing: Standing, lookup: Lookup, account: Account | 
 
     domain = plan.sender.rpartition("@")[2].rstrip(">").lower()
     if domain and "{" not in domain:
-        found = sender_domain(
-            domain, lookup, return_path=_return_path(account, domain), signers=_signers(account, domain)
-        )
+        path = account.return_path.domain if account and account.return_path else None
+        found = sender_domain(domain, lookup, return_path=path, signers=_signers(account, domain))
         plan.problems.add(diagnostic(finding) for finding in found)
     for key in account.dkim if account else ():
         signer = key.domain or domain
@@ -176,15 +175,6 @@ def _ask_dns(plan: Plan, standing: Standing, lookup: Lookup, account: Account | 
             rows.setdefault(result.address.rpartition("@")[2].lower(), []).append(result.row)
     for finding, numbers in recipient_domains(rows, lookup):
         plan.problems.add(diagnostic(finding, row=row) for row in numbers)
-
-
-def _return_path(account: Account | None, domain: str) -> str | None:
-    """Give the domain of the return path; None: it is not known, as bulk providers use one of their own."""
-    if account is None:
-        return None
-    if account.return_path:
-        return account.return_path.domain
-    return None if account.any_from and account.preset else domain
 
 
 def _signers(account: Account | None, domain: str) -> tuple[str, ...]:

@@ -64,7 +64,7 @@ def sender_domain(
     Args:
         domain: the domain of From, in A-labels.
         lookup: asks the DNS.
-        return_path: the domain of the return path; None: it is not known.
+        return_path: the domain of the return path; None: From's, or one of the provider's own.
         signers: the domains for which DKIM signatures are made (``d=``), as far as they are known.
 
     """
@@ -314,7 +314,7 @@ def _organisation(domain: str, found: Sequence[DmarcRecord]) -> str:
     for record in found:
         if record.valid("psd") == "n":
             return record.domain
-        if record.valid("psd") == "y" and record.domain != domain:
+        if record.valid("psd") == "y":
             labels = domain.split(".")
             return ".".join(labels[-(record.domain.count(".") + 2) :])
     return found[-1].domain if found else domain

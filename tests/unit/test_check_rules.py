@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from campaigns import write_key
 from mailmerge.addresses import mail_domains
 from mailmerge.check import rules
 from mailmerge.check.clients import DECORATION, WIDELY_USED, client_data, used
@@ -477,12 +478,18 @@ def test_mail_to_subscribers_shows_a_postal_address(plan: Checker, address: str,
         ('provider = "microsoft365"', "", False),
         ('provider = "mailjet"', 'unsubscribe = "https://x.org/u/{{ token }}"', False),
         ('provider = "gandi"', 'unsubscribe = "https://x.org/u/{{ token }}"', False),
+        (
+            'provider = "microsoft365"\ndkim = { selector = "s", key_file = "dkim.pem" }',
+            'unsubscribe = "https://x.org/u/{{ token }}"',
+            False,
+        ),
     ],
 )
 def test_a_provider_that_does_not_sign_one_click_is_told(
     campaign_factory: CampaignFactory, account: str, message: str, told: bool
 ) -> None:
-    """Only where it is known, and where the messages have the headers."""
+    """Only where it is known, where the messages have the headers, and where we do not sign ourselves."""
+    write_key(campaign_factory.config.with_name("dkim.pem"))
     campaign_factory.config.write_text(f'[accounts.office]\n{account}\nuser = "me"\nfrom = "me@x.org"\n')
     message = f'from = "me@x.org"\n{message}\n'
     found = codes(campaign_factory(top='account = "office"', message=message).check())

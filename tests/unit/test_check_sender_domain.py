@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from campaigns import write_key
 from mailmerge.campaign.check import OnlineChecks
 from mailmerge.check.online import Lookup, NoSuchName, system_lookup
 from mailmerge.check.sender_domain import aligned, find_dmarc, parse_dmarc, policy_for, sender_domain, walk_up
@@ -118,6 +119,7 @@ def test_each_fault_of_an_spf_record_is_told(spf: list[str], message: str) -> No
         "v=spf1 mx:x.org a:mx.x.org/24 a:mx.x.org/24//64 ~all",
         "v=spf1 exists:%{i}.list.example include:%{d}.example ?all",
         "v=spf1 mx -all redirect=nowhere.example",
+        "v=spf1 redirect=nowhere.example -all",
         "v=spf1 -all foo",
         "v=spf1 exp=why.x.org unknown=1 ip4:192.0.2.1 -all",
         "V=SPF1 IP4:192.0.2.1 MX -ALL",
@@ -351,6 +353,12 @@ def test_return_path_or_signature_have_to_be_aligned(
         assert lines == []
 
 
+def test_a_record_that_does_not_count_asks_for_no_alignment() -> None:
+    """Without a policy and without an address for reports receivers apply no DMARC."""
+    records = {**_ALIGNED, ("_dmarc.x.org", "TXT"): ["v=DMARC1; aspf=s"]}
+    assert [finding.code for finding in found(records, return_path="b.x.org")] == ["N214"]
+
+
 def test_relaxed_alignment_knows_no_public_suffix(empty: Lookup) -> None:
     """Two names below one suffix are strangers: without records each is its own organisation."""
     assert not aligned("a.co.uk", "b.co.uk", "r", empty)
@@ -368,5 +376,11 @@ def test_check_asks_about_the_account_s_return_path(campaign_factory: CampaignFa
         campaign = campaign_factory.open()
         campaign.check()
         assert server.asked == []
-        plan = campaign.check(online=OnlineChecks(lookup=system_lookup(server=server.address)))
-    assert {group.first.code for group in plan.problems} == {"N218"}
+        online = OnlineChecks(lookup=system_lookup(server=server.address))
+        plan = campaign.check(online=online)
+        assert {group.first.code for group in plan.problems} == {"N218"}
+        write_key(campaign_factory.folder.parent / "dkim.pem")
+        with campaign_factory.config.open("a") as config:
+            config.write('dkim = { selector = "s", key_file = "dkim.pem" }\n')
+        signed = campaign_factory.open().check(online=online)
+    assert "N218" not in {group.first.code for group in signed.problems}
