@@ -51,6 +51,7 @@ _VALUES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """The tags whose values are told one by one (RFC 9989 section 4.8); values are compared without case."""
 _KNOWN: Final = (*_VALUES, "v", "rua", "ruf")
+_MOST_TAGS: Final = 50
 _REMOVED: Final = ("pct", "rf", "ri")
 """Tags of RFC 7489 that receivers have to ignore (RFC 9989 appendix C)."""
 _CASES = {"r": "relaxed", "s": "strict"}
@@ -241,7 +242,7 @@ def parse_dmarc(domain: str, text: str) -> DmarcRecord | None:
         return None
     tags: dict[str, str] = {}
     mistakes = []
-    for item in text.split(";"):
+    for item in text.split(";")[:_MOST_TAGS]:
         match = _TAG.match(item)
         if match is None:
             if item.strip():
