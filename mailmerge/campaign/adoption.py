@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 from msgspec import Struct, field
 
+from mailmerge.designs import MESSAGE_SUFFIXES as DRAFTS
 from mailmerge.designs.conversion import convert
-from mailmerge.designs.draft import SUFFIXES as DRAFTS
 from mailmerge.designs.draft import Draft, read_draft
 from mailmerge.designs.names import ListColumns
 from mailmerge.designs.placeholders import is_html

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from email.message import Message
 
-SUFFIXES: Final = frozenset({".eml", ".emltpl", ".mht", ".mhtml"})
-"""What files of messages are called."""
 PICTURES, FILES = "images", "attachments"
 _CID: Final = re.compile(r"cid:([^\s\"'()<>]+)", re.IGNORECASE)
 _DATA: Final = re.compile(

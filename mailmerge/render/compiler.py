@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shlex
 from typing import TYPE_CHECKING, Any, get_args
 
 from jinja2 import Template, TemplateSyntaxError, nodes
 
+from mailmerge.designs import MESSAGE_SUFFIXES
 from mailmerge.errors import TemplateError
 from mailmerge.file_system import FILE_SYSTEM
 from mailmerge.model import Diagnostic, Place
@@ -183,6 +185,14 @@ class Compiler:
             return part.name, part.source or ""
         if part.name in self._read:
             return self._read[part.name]
+        if part.path.suffix.lower() in MESSAGE_SUFFIXES:
+            raise TemplateError(
+                f"{part.name} is a message, not a template",
+                code="T132",
+                hint="its texts, pictures and attachments become a campaign's files by "
+                f"`mailmerge init new --from {shlex.quote(part.name)}`, with your --list",
+                place=Place(path=part.name),
+            )
         try:
             text = decode(self._files.read(part.path), part.name)
         except OSError as error:

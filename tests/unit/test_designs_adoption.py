@@ -11,8 +11,9 @@ from mailmerge.campaign.adoption import adopted, described, is_design
 from mailmerge.designs.conversion import convert
 from mailmerge.designs.draft import read_draft
 from mailmerge.designs.names import ListColumns
-from mailmerge.errors import CampaignFileError
+from mailmerge.errors import CampaignFileError, TemplateError
 from mailmerge.model import Columns
+from mailmerge.render import MessageTemplates, Renderer, TemplateSource
 
 COLUMNS = Columns(
     ("email", "First Name", "plan", "amount", "site", "if", "Ort"),
@@ -248,3 +249,21 @@ def test_what_was_done_is_said_in_lines(tmp_path: Path) -> None:
         "Put together again: 1 template tag that the editor had changed",
         'Not known: "*|X|*" in body.txt:1',
     ]
+
+
+def test_a_message_as_a_body_is_told_how_to_become_one(tmp_path: Path) -> None:
+    """The error names the command that takes the draft over."""
+    draft = tmp_path / "my draft.eml"
+    draft.write_bytes((DRAFTS / "gmail.eml").read_bytes())
+    templates = MessageTemplates(
+        base=tmp_path,
+        from_="a@x.org",
+        to=("{{ email }}",),
+        subject="x",
+        html=TemplateSource("my draft.eml", draft),
+    )
+    with pytest.raises(TemplateError) as caught:
+        Renderer(templates, COLUMNS)
+
+    assert caught.value.code == "T132"
+    assert "init new --from 'my draft.eml'" in (caught.value.hint or "")
