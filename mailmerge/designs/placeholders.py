@@ -16,7 +16,7 @@ from mailmerge.designs.names import Field, ListColumns, read_field
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_NAME = r"\0*[^\W\d_](?:[\w .'’/-]|&nbsp;|&\#160;|\u00a0|\0+){0,47}"
+_NAME = r"\0*+[^\W\d_](?:[\w .'’/-]|&nbsp;|&\#160;|\u00a0|\0++){0,47}"
 """Where a tag was, there is a NUL for each of its characters."""
 _TAIL = r"""(?:\s*(?:,\s*fallback\s*=|\|\s*default\b|\|(?=\w)|:(?=["'])|\bOR\s+["'])[^\]{}\n<>]{0,60})?"""
 _OPEN = r"(?:<<|&lt;&lt;|‹‹)"
