@@ -78,6 +78,8 @@ _HTML: Final = re.compile(
     r"<(?:!doctype|html|body|p|div|table|td|span|br|a|img|h[1-6]|mj\w+)\b", re.IGNORECASE
 )
 
+_WHOLE: Final = re.compile(r"<(?:html|body|mjml)\b", re.IGNORECASE)
+
 
 class Placeholder(NamedTuple):
     """A placeholder of another program, and where it stands."""
@@ -138,6 +140,8 @@ def _in_text(text: str, columns: ListColumns) -> Iterator[Placeholder]:
 
 def _in_html(text: str, columns: ListColumns) -> Iterator[Placeholder]:
     masked = _UNSEEN.sub(_blank, text)
+    if not _WHOLE.search(text):  # HTML in Markdown
+        masked = _CODE.sub(_blank, masked)
     yield from _sure(masked)
     masked = _SURE.sub(_blank, masked)
     for match in _ANGLE.finditer(masked):  # to HTML, a tag in brackets

@@ -67,6 +67,7 @@ PROSE = (
     "<style>.a{email}</style><p>x</p>",
     "<p><code>{email}</code> <pre>[First Name] *|FNAME|*</pre></p>",
     "`{email}`\n```\n{email}\n```\n",
+    "<p>Markdown</p>\n\nwith `{email}` and ``[First Name]``\n",
     "https://x.org/a%20email%20b?fields[email]=1&%C3%A9",
     "<a href='https://x.org/#email#'>x</a><p>[email protected]</p>",
     "{{ email }} {% if email %}[{{ amount }}]{% endif %} {# {email} #}",
@@ -203,3 +204,9 @@ def test_every_lint_knows_the_columns() -> None:
     """The rules are among those that a lint asks after the last row."""
     sources = SourceLocator({"body.txt": "Hi %%AMOUNT%%"}, columns=COLUMNS)
     assert [finding.code for finding in Lint(sources).finish()] == ["H250"]
+
+
+def test_many_tags_in_a_row_are_looked_through() -> None:
+    """How a run of tags may be divided is not tried out: that would take longer than anybody waits."""
+    text = "<p>[Name" + "<b></b>" * 3000 + "x" * 60 + "</p>" + "<i>{na</i>" * 2000
+    assert find_placeholders(text, ListColumns(COLUMNS)) == []

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _LAYOUT_TAG = re.compile(r"<<.*?>>|<%.*?%>", re.DOTALL)
 """What a layout asks its campaign for."""
+_CODE_SUFFIXES = (".typ", ".json", ".css")
 _MOST = 20
 """How many different placeholders of one template are told."""
 _COLUMNS = 8
@@ -61,8 +62,8 @@ def of_other_programs(tally: ListTally) -> Iterator[Finding]:
     sources = tally.sources
     columns = ListColumns(sources.columns)
     for name, text in sources.texts.items():
-        if name.startswith("attach["):
-            continue  # [...] is a glob there
+        if name.startswith("attach[") or name.endswith(_CODE_SUFFIXES):
+            continue  # [...] is a glob there, and content in Typst
         if name and name == sources.layout:
             text = _LAYOUT_TAG.sub(lambda tag: " " * len(tag[0]), text)  # noqa: PLW2901  the rest of it
         counts: dict[str, int] = {}
@@ -99,7 +100,7 @@ def filler(tally: ListTally) -> Iterator[Finding]:
     sources = tally.sources
     columns = ListColumns(sources.columns)
     for name, text in sources.texts.items():
-        if name.startswith("attach["):
+        if name.startswith("attach[") or name.endswith(_CODE_SUFFIXES):
             continue
         shown = _without(prose(text), find_placeholders(text, columns))
         match = _FILLER.search(shown) or _FILLER_ANY_CASE.search(shown) or _WHOLE_LINE.search(shown)
