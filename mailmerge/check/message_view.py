@@ -101,6 +101,7 @@ class SourceLocator(Struct):
         fixed: the texts that rendering copies as they are.
         columns: of the list that they are for.
         layout: which of *texts* is a layout, with tags of its own.
+        derived: templates that were made from those, such as the HTML of Markdown.
 
     """
 
@@ -109,6 +110,7 @@ class SourceLocator(Struct):
     fixed: frozenset[str] = frozenset()
     columns: Columns = Columns((), ())
     layout: str = ""
+    derived: Mapping[str, str] = field(default_factory=dict)
     _found: dict[str, Place | None] = field(default_factory=dict)
     _made: dict[object, Any] = field(default_factory=dict)
     _copied: dict[str, str] = field(default_factory=dict)
@@ -171,6 +173,10 @@ class SourceLocator(Struct):
             start = text.find(piece)
             if start >= 0:
                 return self._at(name, text, start + ahead, len(piece) if width is None else width)
+        for name, text in self.derived.items():
+            start = text.find(piece)
+            if start >= 0:
+                return self.place(name, text.count("\n", 0, start + ahead) + 1)
         return None
 
     def _at(self, name: str, text: str, start: int, width: int) -> Place:

@@ -230,7 +230,14 @@ class Composer:
         if self._templates.unsubscribe and not self.needs_key:
             name, value = "unsubscribe", " ".join(self._templates.unsubscribe)
         return Lint(
-            SourceLocator(written, sources.place, self._fixed, self._columns, sources.layout),
+            SourceLocator(
+                written,
+                sources.place,
+                self._fixed,
+                self._columns,
+                sources.layout,
+                {name: made.text for name, made in sources.made.items()},
+            ),
             ignore=self.recipe.ignore,
             unsubscribe=(value, self._place_of_header(name)) if name else None,
         )

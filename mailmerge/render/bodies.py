@@ -21,7 +21,7 @@ from mailmerge.render.environments import MARKDOWN
 from mailmerge.render.tags import CLOSE, MARK, OPEN, Tag, Tags
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from mailmerge.render.compiler import Compiled, Compiler
     from mailmerge.render.markdown import Markdown
@@ -34,6 +34,8 @@ _TEXTS: Final = frozenset(
     mj-style mj-table mj-text mj-title""".split()  # noqa: SIM905
 )
 """Components with text or HTML in them."""
+_SAID: Final = ("button", "button_url", "footer")
+"""What a layout is told for people to read."""
 _BODY: Final = re.compile(r"<!--.*?-->|<body\b(?:\"[^\"]*\"|'[^']*'|[^'\">])*>", re.IGNORECASE | re.DOTALL)
 _PREHEADER: Final = (
     '<div style="display:none;font-size:1px;line-height:1px;max-height:0;max-width:0;opacity:0;'
@@ -116,8 +118,23 @@ class _Maker:
     def _markdown_text(self, part: TemplateSource) -> Compiled:
         name, source = self._compiler.load(part)
         tags = Tags(self._compiler.environment("text"))
-        made = self._converted(source, name, tags)
-        return self._compiler.derived(f"{name} (text)", tags.put_back(made.text), "text")
+        made = self._converted(source, name, tags).text
+        said = "\n\n".join(self._around_text(tags)) if part == self._templates.html else ""
+        if said:
+            body = made.rstrip("\n")
+            last = tags.numbers(body)[-1:] if body.endswith(CLOSE) else []
+            in_line = last and tags[last[0]].word  # what is before it ended its line
+            made = body + ("\n" if in_line else "\n\n") + said
+        return self._compiler.derived(f"{name} (text)", tags.put_back(made), "text")
+
+    def _around_text(self, tags: Tags) -> Iterator[str]:
+        """Give what the layout says besides the body: a text part must not say less."""
+        told = self._templates.layout.variables if self._templates.layout else {}
+        values = {key: tags.take_out(told.get(key, ""), f"message.layout_vars.{key}") for key in _SAID}
+        if values["button"] and values["button_url"]:
+            yield f"{values['button']}: {values['button_url']}"
+        if values["footer"]:
+            yield values["footer"]
 
     def _make_text(self, bodies: Bodies, part: TemplateSource, made: str | None) -> None:
         """Make the text part from the HTML: once if all of it is in sight, else for each row."""
@@ -155,7 +172,7 @@ class _Maker:
     def _converted(self, source: str, name: str, tags: Tags) -> Markdown:
         from mailmerge.render.markdown import convert
 
-        return convert(tags.take_out(source, name, by_line=False), tags)
+        return convert(tags.take_out(source, name, by_line=False), tags, name)
 
     def _surrounded(self, html: str) -> str:
         from mailmerge.render.layouts import surround
@@ -196,7 +213,7 @@ class _Maker:
         except ValueError as error:
             found = re.search(r"position (\d+):", str(error))
             offset = len(words.encode()[: int(found[1])].decode(errors="ignore")) if found else 0
-            line = self._tags.line_of(back(words[:offset]), len(back(words[:offset])))
+            line = self._tags.line_of(name, source, len(back(words[:offset])))
             reason = re.sub(r" (?:in|at) .*", "", str(error))
             raise TemplateError(
                 f"the MJML cannot be compiled: {reason}",

@@ -81,7 +81,7 @@ def surround(
             place=Place(path=name),
         )
     [place] = places
-    back = tags.anchor(name, tags.line_of(around, place.start()))
+    back = tags.anchor(name, tags.line_of(name, around, place.start()))
     return f"{around[: place.start()]}{content}{back}{around[place.end() :]}"
 
 

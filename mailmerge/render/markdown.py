@@ -55,14 +55,19 @@ class _Group(Struct):
             yield from group.every()
 
 
-def convert(source: str, tags: Tags) -> Markdown:
+def convert(source: str, tags: Tags, name: str = "") -> Markdown:
     """Make HTML of a Markdown template whose tags were taken out.
+
+    Args:
+        source: the template.
+        tags: its tags.
+        name: what it is called; paragraphs then say where they were written.
 
     Raises:
         TemplateError: the tags that belong together stand in different paragraphs.
 
     """
-    return _Conversion(source, tags).run()
+    return _Conversion(source, tags, name).run()
 
 
 def as_html(source: str, name: str, tags: Tags) -> str:
@@ -81,8 +86,10 @@ def as_html(source: str, name: str, tags: Tags) -> str:
 class _Conversion:
     """One template on its way."""
 
-    def __init__(self, source: str, tags: Tags) -> None:
+    def __init__(self, source: str, tags: Tags, name: str) -> None:
         self._tags = tags
+        self._name = name
+        self._source = source
         self._lines = source.split("\n")
         self._markdown = _parser(tags)
         self._groups = _grouped([n for n in tags.numbers(source) if tags[n].word], tags)
@@ -102,11 +109,23 @@ class _Conversion:
         made: list[Token] = []
         for at in range(len(tokens) + 1):
             made += [Token("jinja", "", 0, content=mark) for mark in starts.get(at, ())]
+            if self._name and at < len(tokens) and (written := self._written(tokens[at])):
+                made.append(Token("jinja", "", 0, content=written))
             made += tokens[at : at + 1]
         self._refuse_torn(made)
         self._bare_definitions(made)
         html = self._markdown.renderer.render(made, self._markdown.options, {})
         return Markdown(html, self._text())
+
+    def _written(self, token: Token) -> str:
+        """Give a mark that says where a block was written."""
+        if token.map is None or token.hidden or token.type == "inline":
+            return ""
+        line = self._origins[min(token.map[0], len(self._origins) - 1)]
+        offset = sum(len(text) + 1 for text in self._lines[:line])
+        return self._tags.anchor(
+            self._name, self._tags.line_of(self._name, self._source, offset), by_line=False
+        )
 
     # --- which tags stand between blocks ------------------------------------------------------------
 
@@ -161,8 +180,10 @@ class _Conversion:
         """Give the source without the tags that stand apart, and the line before which each of them stood."""
         lines: list[str] = []
         positions: dict[int, int] = {}
+        self._origins: list[int] = []
+        """By line of the result: the line that it was."""
         taken = self._apart - self._kept
-        for text in self._lines:
+        for at, text in enumerate(self._lines):
             left = text
             head = _HEAD.fullmatch(text)
             before: list[int] = []
@@ -181,6 +202,7 @@ class _Conversion:
             for number in after:
                 self._part(lines, number)
                 positions[number] = len(lines)
+            self._origins += [at] * (len(lines) - len(self._origins))
         return "\n".join(lines), positions
 
     def _part(self, lines: list[str], number: int) -> None:

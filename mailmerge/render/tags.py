@@ -79,6 +79,8 @@ class Tags:
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
         self._tags: list[Tag] = []
+        self._left_out: list[tuple[str, int, int]] = []
+        """Comments: the template, the line of what was made that each is missing in, and its line ends."""
 
     def __getitem__(self, number: int) -> Tag:
         """Give the tag of a mark."""
@@ -134,6 +136,8 @@ class Tags:
             elif token == "comment_end":  # noqa: S105
                 at = begin + len(source[begin:at].rstrip())
                 end = at + _line_end(pieces[-1], source, at)
+                made = "".join(pieces).count("\n") + 1
+                self._left_out.append((name, made, source.count("\n", begin, end)))
         pieces.append(source[end:])
         return "".join(pieces)
 
@@ -141,10 +145,12 @@ class Tags:
         """Give the numbers of the marks in *text*."""
         return [int(number) for number in MARK.findall(text)]
 
-    def line_of(self, text: str, offset: int) -> int:
-        """Give the line in which a place of *text*, which has marks, was written."""
+    def line_of(self, name: str, text: str, offset: int) -> int:
+        """Give the line of template *name* where a place of *text*, which `take_out` gave, was written."""
         before = text[:offset]
-        return 1 + before.count("\n") + sum(self[n].source.count("\n") for n in self.numbers(before))
+        line = 1 + before.count("\n")
+        tags = sum(self[number].source.count("\n") for number in self.numbers(before))
+        return line + tags + sum(lost for of, at, lost in self._left_out if of == name and at <= line)
 
     def put_back(self, text: str) -> Derived:
         """Make *text* a template again."""

@@ -56,11 +56,12 @@ def test_a_markdown_file_is_a_whole_message(mailmerge, relay):
 
     assert parts["text/plain"] == (
         "# Hi *Kim* <b>\n\nDear ***Kim* <b>**, see [your page](https://example.org/%23%20gold).\n\n"
-        "- one of # gold\n- two of # gold\n"
+        "- one of # gold\n- two of # gold\n\nExample Ltd for *Kim* <b>\n"
     )
     html = parts["text/html"]
     assert "Hi *Kim* &lt;b&gt;</h1>" in html
-    assert '<a href="https://example.org/%23%20gold" style="color: #0b6e4f;">your page</a>' in html
+    style = "color: #0b6e4f;text-decoration: underline;"
+    assert f'<a href="https://example.org/%23%20gold" style="{style}">your page</a>' in html
     assert html.count("<ul") == 1
     assert html.count(" of # gold</li>") == 2
     assert "Example Ltd for *Kim* &lt;b&gt;</p>" in html
