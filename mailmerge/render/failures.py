@@ -116,12 +116,15 @@ class NameCheck:
 
     def _of_rows(self, reached: Iterable[_Reached]) -> frozenset[str]:
         """Say which fields are read of single rows; ``row`` stands for all of them."""
-        parts: set[str] = set().union(*(one.survey.parts for one in reached))
+        surveys = [one.survey for one in reached]
+        if not any("rows" in one.names for one in surveys):
+            return frozenset()
+        parts: set[str] = set().union(*(one.parts for one in surveys))
         return frozenset({"row"} if "*" in parts else parts & self._fields)
 
     def _reach(self, name: str, tree: nodes.Template) -> tuple[list[_Reached], list[Diagnostic]]:
         """Follow literal references from the template *tree*; return what is reached, and what is broken."""
-        reached = [_Reached(name, tree, sees_row=True, survey=Survey(tree))]
+        reached = [_Reached(name, tree, sees_row=True, survey=Survey(tree, parts=self._grouped))]
         broken: list[Diagnostic] = []
         for one in reached:  # grows while it is walked
             for reference, other in one.survey.references:
@@ -138,7 +141,7 @@ class NameCheck:
                 except UNCOMPILABLE as error:
                     broken.append(uncompilable_problem(error, other, self._sources))
                 else:
-                    reached.append(_Reached(other, found, sees_row, Survey(found)))
+                    reached.append(_Reached(other, found, sees_row, Survey(found, parts=self._grouped)))
         return reached, broken
 
     def _load(self, name: str) -> nodes.Template:

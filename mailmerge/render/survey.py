@@ -21,7 +21,7 @@ class Survey:
 
     __slots__ = ("bound", "names", "parts", "references", "row_keys", "whole_rows", "written")
 
-    def __init__(self, tree: nodes.Node) -> None:
+    def __init__(self, tree: nodes.Node, *, parts: bool = False) -> None:
         self.names: set[str] = set()
         """Every name that is read anywhere, and the headings in ``row["heading"]``, then without ``row``."""
         self.written: set[str] = set()
@@ -35,7 +35,7 @@ class Survey:
         self.whole_rows: list[int] = []
         """Lines in which ``row`` stands alone, where a cell may be meant."""
         self.parts: set[str] = set()
-        """Attributes and texts, where ``rows`` is read: its fields are among them, and any if ``*`` is."""
+        """Attributes and texts, if asked for: fields of ``rows`` are among them, any if ``*`` is."""
         rows = 0
         asked = _asked(tree)
         values = _values_only(tree)
@@ -55,7 +55,7 @@ class Survey:
                 self._note_reference(node)
         if rows == len(self.row_keys):  # it is only asked for cells by their headings
             self.names.discard("row")
-        if "rows" in self.names:
+        if parts:
             self.parts = set(_parts(tree))
 
     def _note_key(self, node: nodes.Getitem) -> None:

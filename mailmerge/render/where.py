@@ -177,13 +177,11 @@ class GroupBy(Expression):
 
 
 def group_key(text: str) -> str:
-    """Give the key of a group: an address as it identifies a person, else the text itself, trimmed."""
+    """Give the key of a group: addresses as they identify a person, else the text itself, trimmed."""
     text = trimmed(text)
     if "@" in text:
         with contextlib.suppress(AddressError):
-            mailboxes = parse_address_list(text)
-            if len(mailboxes) == 1:
-                return mailboxes[0].address.normalised
+            return ", ".join(box.address.normalised for box in parse_address_list(text))
     return text
 
 

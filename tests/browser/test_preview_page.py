@@ -381,6 +381,22 @@ LINES = {
 }
 
 
+def test_a_message_for_several_rows_names_them(browse, tmp_path):
+    """It is one entry, whose data are those of all its rows, and whose title has their numbers."""
+    mailmerge = Mailmerge(tmp_path)
+    toml = CAMPAIGN.replace('source = "people.csv"', 'source = "people.csv"\ngroup_by = "email"')
+    people = "email,name,n\nana@example.com,Ana,one\nbo@example.net,Bo,two\nana@example.com,Ana,three\n"
+    body = "{{ rows|map(attribute='n')|join }}"
+    folder = mailmerge.campaign(campaign_toml=toml, people_csv=people, body_txt=body)
+    assert mailmerge("preview", "spring", "--no-open").code == 0
+
+    page = ready(browse(f"{(folder / 'out' / 'preview.html').as_uri()}#row=2&tab=row"))
+
+    expect(page.locator("#row-title")).to_have_text("Rows 2, 4")
+    assert rows_found(page) == [2, 3]
+    assert "one · three" in page.locator("#panel").inner_text()
+
+
 @pytest.fixture(scope="module")
 def contacted(tmp_path_factory) -> str:
     """The address of a page after a run in which everything happened, and an edit of the list."""

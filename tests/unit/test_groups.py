@@ -16,6 +16,7 @@ from mailmerge.ledger.ledger import Ledger
 from mailmerge.model import Columns, Recipient
 from mailmerge.plan.groups import new_rows, rows_in, signature
 from mailmerge.preview.preview_page import PageRow, list_entry
+from mailmerge.render import MessageTemplates, Renderer, TemplateSource
 from mailmerge.render.where import group_key
 from servers.mail import Received
 
@@ -132,6 +133,33 @@ def test_rows_without_a_group_are_told_of(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("template", "read"),
+    [
+        ("{% for r in rows %}{{ r.number }}{% endfor %}", {"number"}),
+        ("{{ rows|sum(attribute='amount') }} {{ rows[0]['Unit price'] }}", {"amount", "Unit price"}),
+        ("{{ rows|sort(attribute='amount,name')|length }}", {"amount", "name"}),
+        ("{% for r in rows %}{% for x in ['amount'] %}{{ r[x] }}{% endfor %}{% endfor %}", {"row"}),
+        ("{% for r in rows %}{{ r.items() }}{% endfor %}", {"row"}),
+        ("{% macro m(r) %}{{ r.amount }}{% endmacro %}{% for r in rows %}{{ m(r) }}{% endfor %}", {"amount"}),
+        ("{% import 'lines.txt' as l %}{% for r in rows %}{{ l.line(r) }}{% endfor %}", {"number"}),
+        ("{{ name }}", {"name"}),
+    ],
+)
+def test_what_is_read_of_rows_is_known(template: str, read: set[str], tmp_path: Path) -> None:
+    """A cell that no template reads makes no row invalid, so which fields are read is seen beforehand."""
+    (tmp_path / "lines.txt").write_text("{% macro line(r) %}{{ r.number }}{% endmacro %}")
+    body = TemplateSource("body", source=template)
+    templates = MessageTemplates(
+        base=tmp_path, from_="me@x.org", to=("{{ email }}",), subject="s", text=body, group_by="email"
+    )
+    headings = ("email", "name", "number", "amount", "Unit price")
+
+    renderer = Renderer(templates, Columns(headings, ("email", "name", "number", "amount", "unit_price")))
+
+    assert renderer.used_names & {*headings, "row"} == read | {"email"}
+
+
+@pytest.mark.parametrize(
     ("group_by", "code"),
     [("emial", "C431"), ("email +", "C433"), ("row", "C434"), ("email.foo()", "C431"), ("rows", "C431")],
 )
@@ -148,7 +176,7 @@ def test_an_expression_that_is_wrong_stops(group_by: str, code: str, tmp_path: P
     [
         (" Ana@Example.ORG ", "ana@example.org"),
         ("Ana <ana@example.org>", "ana@example.org"),
-        ("ana@example.org, bo@example.org", "ana@example.org, bo@example.org"),
+        ("Ana@example.org,bo@example.org", "ana@example.org, bo@example.org"),
         ("ana at example", "ana at example"),
         ("C-17 ", "C-17"),
         ("c-17", "c-17"),
