@@ -129,6 +129,9 @@ class TopOptions(Section):
         default=None, default_help="the server that SMTP_SERVER names", flag="--account NAME",
         commands=(*_MAKE, "bounces"),
         identifies=True)
+    ledger: str | None = option(LABEL, "The ledger: a name in your config.toml, or a PostgreSQL address",
+        default=None, default_help="a file in the campaign's folder", flag="--ledger NAME|URL",
+        commands=_CAMPAIGN, identifies=True)
     vars: Mapping[str, Plain] = option(NAMED_VALUES, "Values for all templates", default={}, fact=True)
 
 

@@ -11,7 +11,7 @@ import msgspec
 
 from mailmerge.campaign import standard_input
 from mailmerge.campaign.continuation import Continuation, campaign_status, continuation
-from mailmerge.campaign.definition import Definition
+from mailmerge.campaign.definition import Definition, ledger_of
 from mailmerge.campaign.opening import (
     Access,
     forget_ledger,
@@ -96,7 +96,8 @@ class Campaign:
         )
         workspace.sweep()
         named, piped = invocation or _by_name(file, out), standard_input.of(file, workspace)
-        self.definition = Definition(file, environment, workspace, named, recipients, account, piped)
+        ledger = ledger_of(file, environment, named) if file.ledger else None
+        self.definition = Definition(file, environment, workspace, named, recipients, account, piped, ledger)
 
     @classmethod
     def load(
@@ -544,10 +545,12 @@ class Campaign:
         return found
 
     def move_ledger(self) -> None:
-        """Go on with the ledger that is here, and no longer where else a copy of it is.
+        """Go on with this ledger, and no longer where else the campaign, or a copy of it, is.
+
+        From another ledger that this machine knows as the campaign's it is taken, compared, and sealed there.
 
         Raises:
-            LedgerError: there is none, or it is older than it should be.
+            LedgerError: there is none, it is older than it should be, or could not be taken as it is.
 
         """
         move_ledger(self.definition)

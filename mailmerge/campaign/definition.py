@@ -36,6 +36,24 @@ if TYPE_CHECKING:
     from mailmerge.suggest import Invocation
 
 
+def ledger_of(file: CampaignFile, environment: Environment, invocation: Invocation) -> ServerPlace | None:
+    """Give the database that has a campaign's ledger; None: it is a file in its folder.
+
+    Raises:
+        CampaignFileError: what names it is not known, or not to be trusted.
+
+    """
+    if not file.ledger:
+        return None
+    from mailmerge.campaign import shared_ledger
+    from mailmerge.config.accounts import default_config_path
+
+    settings = invocation.given.get("settings", ())
+    given = "ledger" in invocation.given or any(text.startswith("ledger=") for text in settings)
+    where = default_config_path(environment)
+    return shared_ledger.ledger_of(file, where, environment.real, given=given, typed=invocation.typed)
+
+
 class Definition(Struct, frozen=True):
     """One campaign as its author described it."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Required, TypedDict
 
 from msgspec.structs import replace
 
-from mailmerge.campaign.definition import Definition
+from mailmerge.campaign.definition import Definition, ledger_of
 from mailmerge.campaign.workspace import Workspace, folder_of_name, user_state_folder
 from mailmerge.config import campaign_file
 from mailmerge.config.environment import Environment
@@ -150,6 +150,7 @@ def define(make_list: Callable[..., RecipientList], shown: str, given: CampaignO
         invocation,
         given_list=make_list(key=file.data.key, types=file.data.types, defaults=file.data.defaults),
         given_account=None if isinstance(account, str) else account,
+        given_ledger=ledger_of(file, environment, replace(invocation, typed=False)),
     )
 
 

@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mailmerge import files
+from mailmerge.campaign.ledger_moves import (
+    move,
+    note_home,
+    refuse_before_opening,
+    refuse_elsewhere,
+    source_of,
+)
 from mailmerge.campaign.planning import last_standing, list_of, reopen
+from mailmerge.campaign.shared_ledger import servers
 from mailmerge.clock import SystemClock
 from mailmerge.errors import InUseError, LedgerError, ListError
 from mailmerge.ledger.account_usage import AccountUsage
@@ -323,7 +331,9 @@ def _compared(
     path = definition.ledger_place.known_as
     if ledger is None:
         registry.refuse_missing(path, definition.name)
+        refuse_elsewhere(definition, None, registry)
         return
+    refuse_elsewhere(definition, ledger, registry)
     try:
         registry.check(ledger, path, alone=alone)
     except LedgerError as error:
@@ -354,12 +364,14 @@ def is_foreign(definition: Definition, ledger: LedgerReader) -> bool:
 def _for_sending(definition: Definition, clock: Clock, stack: ExitStack, lock: object) -> OpenCampaign:
     place, name, user_state = definition.ledger_place, definition.name, definition.workspace.user_state
     registry = stack.enter_context(CampaignRegistry(_registry_path(definition)))
+    refuse_before_opening(definition, registry)
     if not place.exists():
         registry.refuse_missing(place.known_as, name)
     ledger = stack.enter_context(place.open(name, now=clock.now, lock=lock))
     if ledger.new:
         registry.refuse_missing(place.known_as, name)
     _compared(definition, ledger, registry)
+    note_home(definition, ledger, registry)
     ledger.repair()
     opened = OpenCampaign(definition, ledger, clock, stack)
     opened.registry = registry
@@ -458,10 +470,14 @@ def move_ledger(definition: Definition) -> None:
 
     """
     with contextlib.ExitStack() as stack:
+        registry = stack.enter_context(CampaignRegistry(_registry_path(definition)))
+        source = source_of(definition, registry, servers(definition.environment))
+        if source is not None:
+            move(definition, source, registry)
+            return
         _refuse_undecided(definition, Access.DECIDE)
         lock = stack.enter_context(definition.ledger_place.lock(definition.name))
         ledger = stack.enter_context(_existing(definition, SystemClock(), lock))
-        registry = stack.enter_context(CampaignRegistry(_registry_path(definition)))
         registry.refuse_older(ledger, ledger.path)
         registry.take_place(ledger)
 

@@ -199,10 +199,14 @@ def ledger() -> None:
 @campaign_argument
 @options_of("ledger move")
 def move(**options: Any) -> int:
-    """Go on with the ledger that is here; a copy of it elsewhere is not continued any more."""
+    """Go on with this ledger: the one in the folder, or the database that --ledger names.
+
+    Where the campaign has another one so far, it is taken from there, compared, and sealed there. A copy of
+    the folder that is elsewhere is not continued any more.
+    """
     campaign = load_campaign(options, ledger_only=True)
     campaign.move_ledger()
-    out(f"Campaign {campaign.name!r} goes on here: {campaign.workspace.ledger_path}")
+    out(f"Campaign {campaign.name!r} goes on here: {campaign.definition.ledger_place}")
     return 0
 
 

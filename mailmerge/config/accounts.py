@@ -322,7 +322,7 @@ def _from_config(name: str, document: Document) -> _Draft:
     table = f"accounts.{name}"
     document.report_passwords(problems, planned={})
     for other, value in document.tables.items():
-        if other != "accounts":
+        if other not in {"accounts", "ledgers"}:
             report_unknown_key(problems, UnknownKey(other, value, {"accounts": {}}, {}, document))
     account = _account_tables(document)[name]
     values: dict[str, Any] = {}

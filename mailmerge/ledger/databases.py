@@ -29,6 +29,11 @@ class LedgerDatabase(Protocol):
         """Where it is, for messages."""
         ...
 
+    @property
+    def known_as(self) -> str:
+        """What is remembered of it elsewhere: the same for the same ledger."""
+        ...
+
     def transaction(self) -> AbstractContextManager[None]:
         """Commit what is done inside, or nothing of it."""
         ...

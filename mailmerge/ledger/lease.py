@@ -13,6 +13,7 @@ import contextlib
 import os
 import platform
 import secrets
+import sys
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -79,6 +80,8 @@ class Lease:
         db = self._connect()
         try:
             while db.row(_TAKE, (self._campaign, self._owner, holder)) is None:
+                if self._ended_the_dead(db):
+                    continue
                 passed = time.monotonic() - began
                 if passed >= self._wait.seconds or self._wait.give_up():
                     raise self._in_use(db)
@@ -133,6 +136,15 @@ class Lease:
                 finally:
                     db.close()
 
+    def _ended_the_dead(self, db: LedgerDatabase) -> bool:
+        """End the lease of a process of this machine that is not there any more: nobody need wait for it."""
+        found = db.row(_HOLDER, (self._campaign,))
+        pid, _, host = (found[0] if found else "").removeprefix("pid ").partition(" on ")
+        if not (host == platform.node() and pid.isdecimal() and not _is_alive(int(pid))):
+            return False
+        statement = "DELETE FROM lease WHERE campaign = ?1 AND holder = ?2"
+        return bool(db.execute(statement, (self._campaign, found[0])).rowcount)
+
     def _in_use(self, db: LedgerDatabase) -> InUseError:
         holder, since = db.row(_HOLDER, (self._campaign,)) or ("another process", None)
         at = (
@@ -145,6 +157,18 @@ class Lease:
             code="L707",
             hint="wait until it has finished, or stop it with Ctrl-C there",
         )
+
+
+def _is_alive(pid: int) -> bool:
+    if sys.platform == "win32":  # there the signal is not a question
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def is_held(db: LedgerDatabase, campaign: str) -> bool:

@@ -399,6 +399,20 @@ class Ledger(LedgerReader):
             self._db.execute("UPDATE campaign SET name = ?, secret = ? WHERE id = ?", cells)
         return kept
 
+    def seal(self, moved_to: str) -> None:
+        """Say, durably, that the campaign goes on with another ledger; empty: with this one after all."""
+        with self._db.transaction():
+            self._db.execute("UPDATE campaign SET moved_to = ? WHERE id = ?", (moved_to, self._id))
+
+    def transfer_to(self, target: LedgerDatabase) -> None:
+        """Write the campaign into another ledger, verified.
+
+        Raises:
+            LedgerError: it is not there as it is here; nothing was written.
+
+        """
+        copy_campaign(self._db, target, self.campaign)
+
     def set_aside_names(self) -> list[str]:
         """Give the names under which earlier campaigns of this name are kept, unless they were purged."""
         names = self._db.rows("SELECT name FROM campaign WHERE purged IS NULL")

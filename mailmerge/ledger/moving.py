@@ -91,7 +91,16 @@ def copy_campaign(source: LedgerDatabase, target: LedgerDatabase, name: str) -> 
         return
     old = int(known[0])
     with target.transaction():
-        if target.row("SELECT 1 FROM campaign WHERE name = ?", (name,)) is not None:
+        there = target.row("SELECT id, handed_over, moved_to, secret FROM campaign WHERE name = ?", (name,))
+        secret = bytes(known[own.index("secret")])
+        # Begun there, and nothing came of it; or the campaign itself, as it was when it was moved away.
+        if there is not None and (not there[1] or (there[2] and bytes(there[3]) == secret)):
+            attempts = "SELECT id FROM attempt WHERE campaign = ?"
+            target.execute(f"DELETE FROM copy WHERE attempt IN ({attempts})", (there[0],))
+            for table in ("version", "run", "mail", "bounce", "attempt", "delivery"):
+                target.execute(f"DELETE FROM {table} WHERE campaign = ?", (there[0],))
+            target.execute("DELETE FROM campaign WHERE id = ?", (there[0],))
+        elif there is not None:
             raise LedgerError(
                 f'the ledger {target.path} already has a campaign "{name}"',
                 code="L724",

@@ -10,6 +10,7 @@ from mailmerge.ledger import schema
 from mailmerge.ledger.lease import Lease, is_held
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.ledger.locks import NO_WAIT, CampaignLock, LockWait
+from mailmerge.ledger.postgres import PostgresDatabase, check_version, prepare
 from mailmerge.ledger.reader import LedgerReader, now_utc
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from mailmerge.ledger.postgres import PostgresDatabase
+    from mailmerge.ledger.schema import LedgerFile
 
 
 class FilePlace(Struct, frozen=True):
@@ -61,6 +62,12 @@ class FilePlace(Struct, frozen=True):
         """Open it for writing; see `Ledger.open`."""
         return Ledger.open(self.path, campaign, create=create, now=now, beside=beside)
 
+    def database_to_fill(self) -> LedgerFile:
+        """Open the ledger, made if there is none, to write a campaign into it that it does not have."""
+        if not self.exists():
+            schema.create(self.path)
+        return schema.connect(self.path)
+
     def open_read_only(self, campaign: str) -> LedgerReader:
         """Open it for looking; its bytes do not change."""
         return LedgerReader.open_read_only(self.path, campaign)
@@ -78,9 +85,13 @@ class ServerPlace(Struct, frozen=True):
         return self.shown
 
     @property
-    def known_as(self) -> Path | str:
-        """What is remembered of it on this machine."""
-        return self.shown
+    def known_as(self) -> str:
+        """What is remembered of it on this machine: the mark that is in it."""
+        with self._connect(read_only=True) as db:
+            if db.row("SELECT to_regclass('mailmerge.ledger')")[0] is None:
+                return self.shown
+            check_version(db)
+            return db.known_as
 
     def database(self) -> PostgresDatabase:
         """Open it for looking, whatever the campaign."""
@@ -101,8 +112,6 @@ class ServerPlace(Struct, frozen=True):
 
     def is_held(self, campaign: str) -> bool:
         """Tell whether a process works on the campaign now."""
-        from mailmerge.ledger.postgres import check_version
-
         with self._connect(read_only=True) as db:
             check_version(db)
             return is_held(db, campaign)
@@ -125,10 +134,12 @@ class ServerPlace(Struct, frozen=True):
             db.close()
             raise
 
+    def database_to_fill(self) -> PostgresDatabase:
+        """Open the ledger, made if there is none, to write a campaign into it that it does not have."""
+        return self._ready()
+
     def open_read_only(self, campaign: str) -> LedgerReader:
         """Open it for looking."""
-        from mailmerge.ledger.postgres import check_version
-
         db = self._connect(read_only=True)
         try:
             check_version(db)
@@ -138,8 +149,6 @@ class ServerPlace(Struct, frozen=True):
             raise
 
     def _ready(self) -> PostgresDatabase:
-        from mailmerge.ledger.postgres import prepare
-
         db = self._connect()
         try:
             prepare(db)
@@ -149,8 +158,6 @@ class ServerPlace(Struct, frozen=True):
         return db
 
     def _connect(self, *, read_only: bool = False) -> PostgresDatabase:
-        from mailmerge.ledger.postgres import PostgresDatabase
-
         return PostgresDatabase.connect(self.conninfo, self.shown, read_only=read_only)
 
 

@@ -240,7 +240,7 @@ class LedgerReader:
     """
 
     def __init__(self, db: LedgerDatabase, campaign: str, *, now: Callable[[], datetime] = now_utc) -> None:
-        found = db.row("SELECT id, secret, purged FROM campaign WHERE name = ?", (campaign,))
+        found = db.row("SELECT id, secret, purged, moved_to FROM campaign WHERE name = ?", (campaign,))
         if found is None:
             known = ", ".join(str(name) for (name,) in db.rows("SELECT name FROM campaign ORDER BY id"))
             raise LedgerError(
@@ -249,6 +249,8 @@ class LedgerReader:
                 hint=f"it has: {known}" if known else "nothing was sent from here yet",
             )
         self.path = db.path
+        self.known_as = db.known_as
+        """What is remembered of it elsewhere."""
         self.campaign = campaign
         self._db = db
         self._now = now
@@ -261,6 +263,8 @@ class LedgerReader:
         """Which messages have a copy in the user's own mail."""
         self.throwaway = False
         """Whether `close` removes it, as after a rehearsal."""
+        self.moved_to: str = found[3]
+        """The ledger that it goes on with; here it is sealed. Empty: here."""
         self.purged = found[2] is not None
         """Whether it has only counts left; its secret is nobody's then."""
 
@@ -288,6 +292,12 @@ class LedgerReader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def content(self) -> str:
+        """Give the digest of all that is known of the campaign: the same in every ledger that has it."""
+        from mailmerge.ledger.moving import digest
+
+        return digest(self._db, self._id)
 
     # --- what is left to do ---------------------------------------------------------------------------
 

@@ -35,6 +35,10 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS high_water (
     secret BLOB PRIMARY KEY, ledger TEXT NOT NULL, name TEXT NOT NULL, mark INTEGER NOT NULL,
     noted REAL NOT NULL) WITHOUT ROWID;
+-- Which ledger the campaign of a folder has, where that is not the file in the folder.
+CREATE TABLE IF NOT EXISTS home (
+    folder TEXT NOT NULL, name TEXT NOT NULL, ledger TEXT NOT NULL, shown TEXT NOT NULL,
+    PRIMARY KEY (folder, name)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS hash_key (id INTEGER PRIMARY KEY CHECK (id = 1), key BLOB NOT NULL);
 -- "noted_to" is the last attempt in its ledger that "message" knows of;
 -- "running" says that there may be later ones.
@@ -119,6 +123,17 @@ class CampaignRegistry(StateDatabase):
         self.refuse_older(ledger, path)
         self._refuse_another(ledger, path)
 
+    def home(self, folder: Path, name: str) -> tuple[str, str] | None:
+        """Give the ledger that the campaign of a folder was moved to or begun in, and how that is shown."""
+        query = "SELECT ledger, shown FROM home WHERE folder = ? AND name = ?"
+        found = self._db.row(query, (str(folder.resolve()), name))
+        return None if found is None else (str(found[0]), str(found[1]))
+
+    def note_home(self, folder: Path, name: str, ledger: str, shown: str) -> None:
+        """Remember which ledger the campaign of a folder has."""
+        cells = (str(folder.resolve()), name, ledger, shown)
+        self._db.execute("INSERT OR REPLACE INTO home VALUES (?, ?, ?, ?)", cells)
+
     def knows(self, ledger: LedgerReader) -> bool:
         """Tell whether a campaign was ever seen here, wherever that was."""
         return bool(self._known(ledger)[2])
@@ -164,13 +179,13 @@ class CampaignRegistry(StateDatabase):
     def note(self, ledger: LedgerReader, handed_over: int) -> None:
         """Remember how far a campaign has got, and where; a mark never goes down."""
         now = datetime.now(UTC).timestamp()
-        cells = (_hashed(ledger.secret), _name(ledger.path), ledger.campaign, handed_over, now)
+        cells = (_hashed(ledger.secret), ledger.known_as, ledger.campaign, handed_over, now)
         self._db.execute(_NOTE, cells)
 
     def take_place(self, ledger: LedgerReader) -> None:
         """Take a ledger's place for that of its campaign from now on, and forget what else was there."""
         with self._db.transaction():
-            here = (_name(ledger.path), ledger.campaign)
+            here = (ledger.known_as, ledger.campaign)
             self._db.execute("DELETE FROM high_water WHERE ledger = ? AND name = ?", here)
             self.note(ledger, ledger.handed_over)
 
@@ -233,7 +248,7 @@ class MessageRegistry:
             LedgerError: that cannot be noted.
 
         """
-        secret, here = _hashed(ledger.secret), _name(ledger.path)
+        secret, here = _hashed(ledger.secret), ledger.known_as
         with self._db.transaction():
             self._db.execute("INSERT OR IGNORE INTO hash_key VALUES (1, ?)", (os.urandom(32),))
             own = self._own(ledger)
@@ -338,7 +353,7 @@ class MessageRegistry:
         people: dict[int, tuple[int, int]] = {}
         for number, secret, path, name, noted_to, running in others:
             if running:
-                for sent in _unnoted(secret, name, noted_to, (path, ledger.path)):
+                for sent in _unnoted(secret, name, noted_to, (path, ledger.known_as)):
                     messages[digest(sent.frozen)] = (number, int(sent.at))
                     people[digest(sent.address.lower())] = (number, int(sent.at))
         names = {number: (str(name), Path(path)) for number, _, path, name, *_ in others}
@@ -349,7 +364,7 @@ class MessageRegistry:
 
         A copy of its folder is another campaign: both may have gone on since.
         """
-        query, here = "SELECT id, ledger FROM campaign WHERE secret = ?", _name(ledger.path)
+        query, here = "SELECT id, ledger FROM campaign WHERE secret = ?", ledger.known_as
         found = self._db.rows(query, (_hashed(ledger.secret),))
         return [entry for entry in found if entry[1] == here or not Path(entry[1]).exists()]
 

@@ -196,6 +196,11 @@ _WHOLE_CHECK_UP_TO = 64 * 1024 * 1024
 class LedgerFile(Database):
     """A ledger in one file, of which one process at a time is the writer."""
 
+    @property
+    def known_as(self) -> str:
+        """What is remembered of it elsewhere: the file's name."""
+        return str(self.path.resolve())
+
     def next_numbers(self) -> tuple[int, int]:
         """Take numbers for attempts: the first, and how many."""
         (last,) = self.row("SELECT coalesce(max(id), 0) FROM attempt")

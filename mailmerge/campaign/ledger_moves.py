@@ -1,0 +1,174 @@
+"""A campaign has one ledger: where another one is named than this machine knows, nothing is done.
+
+`move` takes it from one to the other, and seals the old one, so that nobody goes on with that by mistake. The
+old one is sealed first: whatever ends the move in between, no two ledgers ever go on at the same time, and
+the same command finishes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mailmerge.errors import LedgerError
+from mailmerge.ledger.place import FilePlace, ServerPlace
+from mailmerge.suggest import suggested
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from mailmerge.campaign.definition import Definition
+    from mailmerge.ledger.ledger import Ledger
+    from mailmerge.ledger.place import LedgerPlace
+    from mailmerge.ledger.reader import LedgerReader
+    from mailmerge.ledger.registry import CampaignRegistry
+
+
+def refuse_elsewhere(definition: Definition, ledger: LedgerReader | None, registry: CampaignRegistry) -> None:
+    """Refuse a ledger that is not the campaign's own, as far as this machine knows.
+
+    Args:
+        definition: the campaign.
+        ledger: its part of the ledger that is named now; None: there is none.
+        registry: what this machine knows.
+
+    Raises:
+        LedgerError: it has another one.
+
+    """
+    if ledger is not None and ledger.moved_to:
+        raise _elsewhere(definition, ledger.moved_to)
+    home = registry.home(definition.workspace.folder, definition.name)
+    if home is not None:
+        if home[0] != str(_known_as(definition.ledger_place)):
+            raise _elsewhere(definition, home[1])
+    elif isinstance(definition.ledger_place, ServerPlace) and (ledger is None or not ledger.handed_over):
+        own = FilePlace(definition.workspace.ledger_path)
+        with _looking(own, definition.name) as file:
+            if file is not None and file.handed_over and not file.moved_to:
+                raise _elsewhere(definition, str(own))
+
+
+def refuse_before_opening(definition: Definition, registry: CampaignRegistry) -> None:
+    """Do the same before a ledger that is not there yet would be made.
+
+    Raises:
+        LedgerError: the campaign has another one.
+
+    """
+    place, name = definition.ledger_place, definition.name
+    if isinstance(place, ServerPlace) or registry.home(definition.workspace.folder, name) is not None:
+        with _looking(place, name) as ledger:
+            refuse_elsewhere(definition, ledger, registry)
+
+
+def note_home(definition: Definition, ledger: LedgerReader, registry: CampaignRegistry) -> None:
+    """Remember that a campaign has this ledger, where it is not simply the one in its folder."""
+    folder, name = definition.workspace.folder, definition.name
+    if isinstance(definition.ledger_place, ServerPlace) or registry.home(folder, name) is not None:
+        registry.note_home(folder, name, ledger.known_as, str(definition.ledger_place))
+
+
+def source_of(
+    definition: Definition, registry: CampaignRegistry, others: Iterable[ServerPlace]
+) -> LedgerPlace | None:
+    """Give the ledger that a campaign is to be taken from; None: it is not known in any other one.
+
+    Raises:
+        LedgerError: it is on a server that nobody names.
+
+    """
+    home = registry.home(definition.workspace.folder, definition.name)
+    own = FilePlace(definition.workspace.ledger_path)
+    if home is None:
+        return own if isinstance(definition.ledger_place, ServerPlace) and own.exists() else None
+    if home[0] == str(_known_as(definition.ledger_place)):
+        return None
+    if home[0] == str(_known_as(own)) or Path(home[0]).is_absolute():
+        return FilePlace(Path(home[0]))
+    for place in others:
+        with contextlib.suppress(LedgerError):
+            if place.known_as == home[0]:
+                return place
+    raise LedgerError(
+        f"the campaign's ledger is {home[1]}, which no [ledgers.NAME] of your config.toml names",
+        code="L714",
+        hint="write it there, with its url, then run the same command again",
+    )
+
+
+def move(definition: Definition, source: LedgerPlace, registry: CampaignRegistry) -> None:
+    """Take a campaign from another ledger into the one that is named now, and seal the other one.
+
+    Raises:
+        LedgerError: it could not be taken as it is; the old one is as it was.
+        InUseError: another process works on it.
+
+    """
+    name, target = definition.name, definition.ledger_place
+    with source.lock(name) as lock, source.open(name, create=False, lock=lock) as old:
+        old.repair()
+        registry.refuse_older(old, source.known_as)
+        if old.moved_to and old.moved_to != str(target):
+            raise _elsewhere(definition, old.moved_to)
+        old.seal(str(target))
+        with target.lock(name) as other:
+            try:
+                if not _is_there(old, target):
+                    with target.database_to_fill() as empty:
+                        old.transfer_to(empty)
+            except BaseException:
+                old.seal("")
+                raise
+            with target.open(name, create=False, lock=other) as new:
+                registry.take_place(new)
+                registry.note_home(definition.workspace.folder, name, new.known_as, str(target))
+
+
+def _is_there(old: Ledger, target: LedgerPlace) -> bool:
+    """Tell whether an earlier move, which was stopped, has written the campaign.
+
+    Raises:
+        LedgerError: another campaign of this name is there, or this one has gone on.
+
+    """
+    with _looking(target, old.campaign) as found:
+        if found is None or not found.handed_over or (found.moved_to and found.secret == old.secret):
+            return False
+        if found.secret == old.secret and found.content() == old.content():
+            return True
+    raise LedgerError(
+        f'the ledger {target} already has a campaign "{old.campaign}"',
+        code="L724",
+        hint="give this one another name, or forget that one first",
+    )
+
+
+@contextlib.contextmanager
+def _looking(place: LedgerPlace, name: str) -> Iterator[LedgerReader | None]:
+    try:
+        reader = place.open_read_only(name) if place.exists() else None
+    except LedgerError as error:
+        if error.code != "L705":
+            raise
+        reader = None
+    with reader or contextlib.nullcontext():
+        yield reader
+
+
+def _known_as(place: LedgerPlace) -> object:
+    known = place.known_as
+    return known.resolve() if isinstance(known, Path) else known
+
+
+def _elsewhere(definition: Definition, shown: str) -> LedgerError:
+    take = suggested(definition.invocation, "ledger move")
+    hint = f"name that one, or take the campaign from there to the one that is named now: {take}"
+    if not definition.invocation.typed:
+        hint = "name that one, or use the method `move_ledger`"
+    return LedgerError(
+        f'the ledger of campaign "{definition.name}" is {shown}, not {definition.ledger_place}',
+        code="L714",
+        hint=hint,
+    )

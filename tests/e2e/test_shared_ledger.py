@@ -1,0 +1,123 @@
+"""A campaign whose ledger is a database: from the command line, on a real PostgreSQL."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+
+from servers.command import EVERYBODY, one_error, statuses
+from servers.kept import KeepingSandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from servers.postgres import Postgres
+
+
+class Plain:
+    """A server that asks for nobody."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+
+@pytest.fixture
+def relay() -> Iterator[KeepingSandbox]:
+    """A server that takes mail without sign-in."""
+    with KeepingSandbox(tls="none", user=None) as server:
+        yield server
+
+
+@pytest.fixture
+def shared(mailmerge, postgres: Postgres, relay: KeepingSandbox) -> str:
+    """Name the database in the user's configuration, and give that name."""
+    mailmerge.account(Plain(relay.port))
+    with mailmerge.config.open("a") as file:
+        file.write(f'\n[ledgers.office]\nurl = "{postgres.new_database()}"\n')
+    return "office"
+
+
+def arrived(relay: KeepingSandbox) -> Counter[str]:
+    """Count the messages by recipient."""
+    return Counter(recipient for message in relay.messages for recipient in message.rcpt_to)
+
+
+def test_another_machine_knows_what_was_sent(mailmerge, relay, shared):
+    """With nothing of the first one but the campaign's folder it sends to nobody again."""
+    campaign = mailmerge.campaign()
+    first = mailmerge("send", "spring", "--yes", "--ledger", shared, "--limit", "2")
+    mailmerge.environ["MAILMERGE_STATE_DIR"] = str(mailmerge.folder / "other" / "state")
+    seen = mailmerge("status", "spring", "--ledger", shared)
+    second = mailmerge("send", "spring", "--yes", "--ledger", shared)
+    third = mailmerge("send", "spring", "--yes", "--ledger", shared)
+
+    assert (first.code, second.code, third.code) == (0, 0, 0), second
+    assert "2  accepted" in seen.out
+    assert arrived(relay) == Counter(dict.fromkeys(EVERYBODY, 1))
+    assert statuses(campaign) == ["accepted"] * 3
+    assert not (campaign / ".mailmerge" / "ledger.db").exists()
+
+
+def test_a_campaign_goes_from_one_ledger_to_the_other(mailmerge, relay, shared):
+    """Until it is moved nobody goes on with the other, afterwards nobody with the old one; and back again."""
+    mailmerge.campaign()
+    assert mailmerge("send", "spring", "--yes", "--limit", "1").code == 0
+    early = mailmerge("send", "spring", "--yes", "--ledger", shared)
+    moved = mailmerge("ledger", "move", "spring", "--ledger", shared)
+    again = mailmerge("ledger", "move", "spring", "--ledger", shared)
+    late = [mailmerge(*command, "spring") for command in (("send", "--yes"), ("status",), ("check",))]
+    sent = mailmerge("send", "spring", "--yes", "--ledger", shared, "--limit", "1")
+    back = mailmerge("ledger", "move", "spring")
+    rest = mailmerge("send", "spring", "--yes")
+    gone = mailmerge("send", "spring", "--yes", "--ledger", shared)
+
+    assert (early.code, gone.code) == (8, 8), early
+    one_error(early, "L714", ".mailmerge/ledger.db")
+    assert "mailmerge ledger move spring --ledger office" in early.err
+    assert (moved.code, again.code, sent.code, back.code, rest.code) == (0, 0, 0, 0, 0), (moved, back)
+    assert [done.code for done in late] == [8, 8, 8], late
+    assert arrived(relay) == Counter(dict.fromkeys(EVERYBODY, 1))
+
+
+def test_a_folder_names_no_server(mailmerge, relay, postgres, shared):
+    """An address counts from the user's own configuration, flag or environment; no password from a flag."""
+    campaign = mailmerge.campaign()
+    url = postgres.new_database()
+    (campaign / "campaign.toml").write_text(
+        f'ledger = "{url}"\n' + (campaign / "campaign.toml").read_text("utf-8"), "utf-8"
+    )
+    own = mailmerge("send", "spring", "--yes")
+    typed = mailmerge("send", "spring", "--yes", "--ledger", url)
+    unknown = mailmerge("send", "spring", "--yes", "--ledger", "offfice")
+    mailmerge.environ["MAILMERGE_LEDGER"] = url
+    real = mailmerge("send", "spring", "--yes")
+
+    assert (own.code, typed.code, unknown.code, real.code) == (2, 2, 2, 0), real
+    one_error(own, "C501", "only names a ledger of your config.toml")
+    one_error(typed, "C501", "a password in a command line")
+    one_error(unknown, "C501", "has no ledger 'offfice'")
+    assert "geheim" not in own.err + typed.err + real.err + real.out
+    assert len(relay.messages) == 3
+
+
+def test_a_killed_run_is_gone_on_with(mailmerge, relay, postgres, shared):
+    """Its lease ends with it on the same machine; what it handed over is in doubt, nothing goes out twice."""
+    people = "".join(f"u{number}@example.org,U{number}\n" for number in range(40))
+    mailmerge.campaign(people_csv=f"email,name\n{people}")
+    running = mailmerge.start("send", "spring", "--yes", "--ledger", shared, "--rate", "4/s")
+    deadline = time.monotonic() + 20
+    while len(relay.messages) < 3 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    busy = mailmerge("requeue", "spring", "--ledger", shared)
+    running.kill()
+    running.communicate()
+    done = mailmerge("send", "spring", "--yes", "--ledger", shared)
+
+    assert busy.code == 7, busy
+    one_error(busy, "L707", "is in use by pid")
+    assert done.code in {0, 4}, done
+    assert max(arrived(relay).values()) == 1
+    assert len(relay.messages) >= 39
