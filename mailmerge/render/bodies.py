@@ -38,8 +38,7 @@ _SAID: Final = ("button", "button_url", "footer")
 """What a layout is told for people to read."""
 _BODY: Final = re.compile(r"<!--.*?-->|<body\b(?:\"[^\"]*\"|'[^']*'|[^'\">])*>", re.IGNORECASE | re.DOTALL)
 _PREHEADER: Final = (
-    '<div style="display:none;font-size:1px;line-height:1px;max-height:0;max-width:0;opacity:0;'
-    'mso-hide:all">{text}{padding}</div>'
+    '<div style="display:none;max-height:0;max-width:0;opacity:0;mso-hide:all">{text}{padding}</div>'
 )
 _PADDING: Final = "&#847;&zwnj;&nbsp;" * 60
 """What nobody sees: else inboxes fill their line with the beginning of the letter."""

@@ -16,12 +16,12 @@ import pytest
 
 from browser.conftest import SCREENS
 from browser.pixels import Pixels
-from mailmerge import preview
+from mailmerge import Campaign, preview
+from servers.command import sample
 from stock import WITH_HTML, first_message, layout_campaign, page, stock_campaign
 
 if TYPE_CHECKING:
     from browser.conftest import Opened
-    from mailmerge import Campaign
 
 NARROW, USUAL, WIDE = 320, 600, 1000
 MODES = ("light", "dark", "darkened", "turned-round")
@@ -49,14 +49,19 @@ TABLES = """tables => tables.filter(table => table.getAttribute("role") !== "pre
 # Colours that are hard on white, on black, and on both.
 LAYOUTS = {"layout-letter": ("letter", "#ffd400"), "layout-newsletter": ("newsletter", "#7a7a7a")}
 ALL = (*WITH_HTML, *LAYOUTS)
+SAMPLES = {f"sample-{name}": name for name in ("newsletter", "invoices", "notice-zh")}
 
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory) -> dict[str, Path]:
     """The first message of every stock template and layout as a file for the browser."""
     folder = tmp_path_factory.mktemp("stock")
+    (folder / "samples").mkdir()
     campaigns: dict[str, Campaign] = {kind: stock_campaign(folder / kind, kind) for kind in WITH_HTML}
     campaigns |= {name: layout_campaign(folder / name, *told) for name, told in LAYOUTS.items()}
+    for name, sample_name in SAMPLES.items():
+        environ = {"MAILMERGE_STATE_DIR": str(folder / "state")}
+        campaigns[name] = Campaign.load(sample(sample_name, folder / "samples"), environ=environ)
     for name, campaign in campaigns.items():
         (folder / f"{name}.html").write_text(page(first_message(campaign)), "utf-8")
     return {name: folder / f"{name}.html" for name in campaigns}
@@ -71,7 +76,7 @@ def unreadable(opened: Opened, name: str) -> list[str]:
     return [f"{text}: {ink}" for text, ink in inks if ink.contrast < LEAST_CONTRAST]
 
 
-@pytest.mark.parametrize("kind", ALL)
+@pytest.mark.parametrize("kind", [*ALL, *SAMPLES])
 def test_every_text_is_readable_in_every_mode(pages, open_page, kind):
     """In light, in dark and in both ways of forced dark each line has a contrast of at least 4.5 to 1."""
     opened = open_page(pages[kind], width=NARROW)
