@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bodies import measure_bodies
 from building import measure_building
 from formats import measure_formats
 from ledgers import measure_ledger
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = (
-    *("build", "plan", "sign", "start", "lists", "workbooks", "formats", "ledger"),
+    *("build", "bodies", "plan", "sign", "start", "lists", "workbooks", "formats", "ledger"),
     *("session", "throttle", "run", "memory"),
 )
 
@@ -88,6 +89,7 @@ def measure(setting: Setting, parts: set[str], results: Results) -> None:
             results.note(f"{part}: not measured to its end: {error}")
 
     attempt("build", lambda: measure_building(setting, results))
+    attempt("bodies", lambda: measure_bodies(setting, results))
     attempt("plan", lambda: measure_planning(setting, results))
     attempt("sign", lambda: measure_signatures(setting, results))
     attempt("start", lambda: measure_starting(setting, results))
