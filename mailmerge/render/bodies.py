@@ -69,7 +69,8 @@ def compile_bodies(compiler: Compiler, templates: MessageTemplates) -> Bodies:
     try:
         return _Maker(compiler, templates).make()
     except TemplateSyntaxError as error:
-        compiler.note(compiler.syntax_problem(error))
+        if error.name or not compiler.problems:  # else what was made from a template that is told already
+            compiler.note(compiler.syntax_problem(error))
     except TemplateError as error:
         compiler.note(*(_placed(problem, compiler) for problem in error.diagnostics))
     return Bodies()

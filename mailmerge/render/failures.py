@@ -186,7 +186,7 @@ class NameCheck:
         if hint is None and problem.place is not None and problem.place.source:
             from mailmerge.designs.editors import damage
 
-            hint = damage(problem.place.source)
+            hint = _IN_CSS if "comment tag" in problem.message else damage(problem.place.source)
         return replace(problem, hint=hint)
 
     def _unknown_name(self, part: _Reached, name: str, line: int) -> Diagnostic:
@@ -218,12 +218,15 @@ def syntax_problem(error: TemplateSyntaxError, sources: SourceMap, name: str) ->
     """Describe a syntax error of template *name*, or of the template the error names itself."""
     message = (error.message or "syntax error").rstrip(".")
     quoted = message.split("'")
-    word = quoted[1] if len(quoted) > 2 else None
+    word = quoted[1] if len(quoted) > 2 else "{#" if "comment tag" in message else None
     return Diagnostic(
         code="T101",
         message=f"template syntax: {message[:1].lower()}{message[1:]}",
         place=sources.place(error.name or name, error.lineno, word),
     )
+
+
+_IN_CSS = "{# begins a comment: in CSS write { #main, with a blank, or put {% raw %} around the style sheet"
 
 
 def near_filter(error: TemplateSyntaxError, environment: Environment) -> str | None:

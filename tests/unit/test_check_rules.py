@@ -639,8 +639,7 @@ def test_d46_lines_of_a_cell_that_run_together_are_told(plan: Checker, html: str
 @pytest.mark.parametrize(
     ("html", "what"),
     [
-        ("<img src='file:///C:/Users/Ana/logo.png' alt='a' width='9'>", "src"),
-        ("<img src='C:\\\\Users\\\\Ana\\\\logo.png' alt='a' width='9'>", "src"),
+        ("<img srcset='file:///C:/Users/Ana/logo.png 2x' alt='a' width='9'>", "srcset"),
         ("<td background='file:///tmp/x.png'>a</td>", "background"),
         ("<style>@font-face { font-family: x; src: url(x.woff2) }</style><p>a</p>", "url()"),
         ("<div style='background: url(file:///tmp/x.png)'>a</div>", "url()"),
@@ -661,6 +660,15 @@ def test_d46_files_that_stay_behind_are_told(plan: Checker, html: str, what: str
     assert [message.split(" is not sent along")[0] for message in found] == (
         [f"a local file in {what}"] if what else []
     )
+
+
+@pytest.mark.parametrize("source", ["file:///C:/Users/Ana/logo.png", "C:\\Users\\logo.png", "{{ link }}"])
+def test_d46_a_picture_on_a_disk_is_told_once(plan: Checker, source: str) -> None:
+    """Nobody has it: the row is not sent, whoever named the picture."""
+    page = f"<p>Some words to be read beside it.</p><img src='{source}' alt='a' width='9'>"
+    found = plan(page, rows="a@x.org,Ann,C:/logo.png\n")
+
+    assert [code for code in codes(found) if code in {"H302", "H218"}] == ["H302"]
 
 
 @pytest.mark.parametrize(

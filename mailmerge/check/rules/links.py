@@ -90,10 +90,18 @@ def addresses_in_html(view: MessageView) -> Iterator[Finding]:
     tags = view.sources.once(_tag_reader)
     html, shape = view.rendered.html or (), view.html_shape
     for written, address, found in tags.read(html) if shape is None else tags.read_shaped(html, shape):
+        if found.code == "H302" and _is_embedded(view, address):
+            continue
         place = view.sources.of(written) if written.strip() else None
         if place is None and (column := view.column_in(address)):
             place = Place(cell=column)
         yield found._replace(place=place)
+
+
+def _is_embedded(view: MessageView, address: str) -> bool:
+    """Whether a full path led into the template folder, so that the picture is part of the message."""
+    name = html.unescape(unquote(address)).replace("\\", "/").rpartition("/")[2]
+    return any(file.content_id and file.name == name for file in view.message.files)
 
 
 def _tag_reader(sources: SourceLocator) -> TagReader[tuple[str, str, Finding]]:
@@ -148,6 +156,9 @@ def _unusable(what: str, address: str) -> Finding | None:  # noqa: PLR0911  one 
         )
     if kind in _FINE or (kind in _PICTURES and what == "an image"):
         return None
+    if what == "an image" and (kind == "file" or len(kind) == 1):
+        hint = 'copy it into the campaign\'s folder and name it from there: <img src="logo.png">'
+        return Finding("H302", f"an image lies on a disk, where no reader has it: {shown}", hint)
     if kind not in {"http", "https"}:
         hint = "mail programs remove it or warn about it: use https"
         return Finding("H302", f"{what} has the scheme {kind}: {shown}", hint)

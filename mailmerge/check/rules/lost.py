@@ -184,6 +184,7 @@ def _swallowed(what: str, inner: str) -> Finding:
 # --- pictures that stay behind -------------------------------------------------------------------------
 
 _ELSEWHERE = re.compile(r"\s*(?:(?!file:)[a-zA-Z][a-zA-Z0-9+.-]+:|//|#|\Z)", re.IGNORECASE)
+_ELSEWHERE_OR_DISK = re.compile(r"\s*(?:[a-zA-Z][a-zA-Z0-9+.-]*:|//|#|\Z)")
 _CANDIDATE = re.compile(r"(?:\A|,)\s*([^\s,](?:\S*[^\s,])?)(?:\s+[^,]*)?")
 """An address of ``srcset``; it may contain commas."""
 _ATTRIBUTES = (
@@ -235,7 +236,9 @@ def _local_addresses(document: HtmlDocument, element: Element) -> Iterator[tuple
         if element.tag == tag and (value := element.get(attribute)):
             many = attribute.endswith("srcset")
             found = _CANDIDATE.findall(value) if many else (value.strip(),)
-            yield from ((attribute, address) for address in found if not _ELSEWHERE.match(address))
+            told = element.tag == "img" and not many  # by another rule, in every row
+            elsewhere = _ELSEWHERE_OR_DISK if told else _ELSEWHERE
+            yield from ((attribute, address) for address in found if not elsewhere.match(address))
     if (value := element.get("background")) and not _ELSEWHERE.match(value):
         yield "background", value
     if style := element.get("style"):
