@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from bodies import measure_bodies
 from building import measure_building
+from documents import measure_documents
 from formats import measure_formats
 from ledgers import measure_ledger
 from lists import measure_lists
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = (
-    *("build", "bodies", "plan", "sign", "start", "lists", "workbooks", "formats", "ledger"),
+    *("build", "bodies", "plan", "sign", "documents", "start", "lists", "workbooks", "formats", "ledger"),
     *("session", "throttle", "run", "memory"),
 )
 
@@ -92,6 +93,7 @@ def measure(setting: Setting, parts: set[str], results: Results) -> None:
     attempt("bodies", lambda: measure_bodies(setting, results))
     attempt("plan", lambda: measure_planning(setting, results))
     attempt("sign", lambda: measure_signatures(setting, results))
+    attempt("documents", lambda: measure_documents(setting, results))
     attempt("start", lambda: measure_starting(setting, results))
     attempt("lists", lambda: measure_lists(setting, results))
     attempt("workbooks", lambda: measure_workbooks(setting, results))

@@ -134,7 +134,8 @@ def _fetcher(fetch: Callable[[str], tuple[bytes, str]]) -> Any:
         """Why the making of the page was ended."""
 
         def fetch(self, url: str, headers: Any = None) -> Any:
-            del headers
+            if url[:5].lower() == "data:":  # has all of it inside
+                return super().fetch(url, headers)
             try:
                 content, kind = fetch(url)
             except DocumentError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import os
@@ -220,6 +221,15 @@ def test_a_page_shows_values_as_text_and_files_of_the_folder(made: Callable[...,
     files["s/a.css"] = "p::before { content: 'new ' }"
     [(_, other)] = attached(made("r.html", page, "ana@example.com,<b>Ana</b> & Co", files=files).plan())
     assert (again == first, text_of(other).strip()) == (True, "new Dear <b>Ana</b> & Co")
+
+
+def test_a_page_may_have_its_picture_inside(made: Callable[..., Campaign]) -> None:
+    """A data address needs no file; one that is damaged is told, as nothing may be missing from a page."""
+    picture = base64.b64encode(LOGO).decode("ascii")
+    page = PAGE.replace("<p>", f'<img src="data:image/png;base64,{picture}" alt=""><p>')
+    assert made("r.html", page).plan().ready == 1
+    plan = made("r.html", PAGE.replace("<p>", '<img src="data:image/png;base64,AAAA" alt=""><p>')).plan()
+    assert "something would be missing in the page" in the_error(plan)[0]
 
 
 @pytest.mark.parametrize(
