@@ -344,6 +344,8 @@ class Extensions(Struct, frozen=True):
     max_size: int | None = None
     """Largest message in octets; None: not stated."""
     auth: tuple[str, ...] = ()
+    envids: bool = False
+    """MAIL takes an ENVID parameter (RFC 3461), which reports about the message quote."""
     max_mails: int | None = None
     """How many MAIL commands one session may hold (RFC 9422); None: not stated."""
 
@@ -361,6 +363,7 @@ class Extensions(Struct, frozen=True):
             chunking="CHUNKING" in offers,
             sizes="SIZE" in offers,
             max_size=_number(offers.get("SIZE", [])[:1]),
+            envids="DSN" in offers,
             auth=tuple(dict.fromkeys(name.upper() for name in offers.get("AUTH", []))),
             max_mails=_number(
                 [value[8:] for value in offers.get("LIMITS", []) if value.upper().startswith("MAILMAX=")]

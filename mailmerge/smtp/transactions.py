@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from mailmerge.addresses import Address
     from mailmerge.model import Message, Reply
+    from mailmerge.smtp.replies import Extensions
     from mailmerge.smtp.state import SessionState
 
 Buffer = bytes | memoryview
@@ -171,6 +172,10 @@ _WITHIN_A_PATH = re.compile(r"[!-;=?-~]+\Z")
 """Printable ASCII without space and angle brackets."""
 
 
+_ENVID = re.compile(r"<([!-*,-<>-~]{1,100})>")
+"""A Message-ID whose text is an ENVID as it is (RFC 3461 section 4.4): nothing in it has to be encoded."""
+
+
 class Transaction:
     """One message, from MAIL to the reply to its content (RFC 5321 section 3.3).
 
@@ -222,6 +227,16 @@ class Transaction:
         """The outbox's count just behind the MAIL command."""
         self.end = 0
         """The outbox's count just behind the last octet of the content, once that is queued."""
+
+    def parameters(self, offers: Extensions) -> bytes:
+        """Give the parameters of MAIL, each with a blank before it.
+
+        Only what was offered: RFC 5321 section 4.1.1.11 has servers refuse unknown ones. What comes back
+        about the message quotes its ENVID, also where a relay gave it another Message-ID.
+        """
+        size = b" SIZE=%d" % self.message.size if offers.sizes else b""
+        envid = _ENVID.fullmatch(self.message.message_id) if offers.envids else None
+        return size + b" ENVID=" + envid[1].encode() if envid else size
 
     def written_whole(self, written: int) -> bool:
         """Whether its last octet is among the *written* ones: from then on the server may have it."""

@@ -290,9 +290,8 @@ class Transfer:
             raise ProtocolError(f"the server answered RSET with {reply}", code="S632", reply=reply)
 
     def _say_mail(self, transaction: Transaction) -> None:
-        # SIZE only where it was offered: RFC 5321 section 4.1.1.11 has servers refuse unknown parameters.
-        size = b" SIZE=%d" % transaction.message.size if self._state.offers.sizes else b""
-        self._replies.ask(Step.MAIL, b"MAIL FROM:%b%b" % (transaction.sender, size), transaction)
+        parameters = transaction.parameters(self._state.offers)
+        self._replies.ask(Step.MAIL, b"MAIL FROM:%b%b" % (transaction.sender, parameters), transaction)
         transaction.stage = transaction.stage.after(Trigger.MAIL_SAID)
         transaction.start = self._outbox.queued
         transaction.unanswered += 1

@@ -147,8 +147,12 @@ def test_f7_postfix_accepts_a_message_and_returns_it(mailmerge, postfix):
         lambda: any(b"delivery-status" in file.read_bytes() for file in box.glob("new/*")), "the report"
     )
 
+    report = next(text for file in box.glob("new/*") if b"delivery-status" in (text := file.read_bytes()))
+    (named,) = re.findall(rb"^Original-Envelope-Id: (\S+)", report, re.MULTILINE)
+
     done = mailmerge("bounces", "spring", "--maildir", box)
 
+    assert b"Message-ID: <" + named + b">" in report
     assert done.code == 3, done
     assert mailmerge("report", "spring").code == 0
     assert statuses(campaign) == ["bounced", "accepted"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from dialogues import FULL, PLAIN, Talk, message
 from mailmerge.addresses import Address
@@ -103,6 +104,24 @@ def test_hazard_4_size_is_checked_at_home() -> None:
     assert talk.outcomes()[1].reason == "size"
     talk.submits(message(2))
     assert talk.heard() == b"MAIL FROM:<me@example.org> SIZE=21\r\n"
+
+
+@pytest.mark.parametrize(
+    ("message_id", "said"),
+    [
+        ("<a1.b2@example.org>", b" ENVID=a1.b2@example.org"),
+        ("<a+b@example.org>", b""),
+        ("<a=b@example.org>", b""),
+        (f"<{'x' * 101}@example.org>", b""),
+        ("", b""),
+    ],
+)
+def test_a_message_is_named_to_servers_that_report(message_id: str, said: bytes) -> None:
+    """Where DSN is offered MAIL has the Message-ID as ENVID, if it can be one; elsewhere never."""
+    for offer in ("DSN", "HELP"):
+        talk = Talk().ready(f"250-server\r\n250 {offer}\r\n".encode())
+        talk.submits(replace(message(1), message_id=message_id))
+        assert talk.heard() == b"MAIL FROM:<me@example.org>" + (said if offer == "DSN" else b"") + b"\r\n"
 
 
 @pytest.mark.parametrize(
