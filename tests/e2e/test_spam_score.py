@@ -10,11 +10,11 @@ import pytest
 
 from mailmerge import Campaign
 from mailmerge.options import StockTemplate
-from servers.command import sample
+from servers.command import SAMPLES, sample
 from servers.programs import require
 from stock import stock_campaign
 
-SAMPLES = ("grades", "invoices", "newsletter", "notice-zh")
+NAMES = sorted(path.parent.name for path in SAMPLES.glob("*/campaign.toml"))
 SCORE = re.compile(r"^X-Spam-Status: \w+, score=(-?[\d.]+) (?s:.*?)^X-Ours: (\S+)", re.MULTILINE)
 SEPARATOR = b"From MAILER-DAEMON Fri Nov 27 09:00:00 2026\nX-Ours: %s\n"
 LIMIT = 1.0
@@ -27,7 +27,7 @@ def test_what_people_start_from_is_no_spam(tmp_path):
         f"template-{kind}": stock_campaign(tmp_path / f"stock-{kind}", kind)
         for kind in get_args(StockTemplate)
     }
-    for name in SAMPLES:
+    for name in NAMES:
         folder = sample(name, tmp_path)
         campaigns[f"sample-{name}"] = Campaign.load(
             folder, environ={"MAILMERGE_STATE_DIR": str(tmp_path / "s")}
