@@ -28,6 +28,7 @@ from mailmerge.plan.path_log import LookedAtPaths, PathLog
 from mailmerge.plan.rows import Chunk, ChunkMaker, PackedChunk
 from mailmerge.plan.sqlite_store import Form
 from mailmerge.render import MessageTemplates, TemplateSource
+from mailmerge.render.sources import Layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -113,6 +114,9 @@ def read_recipe(made: dict[str, Any]) -> Recipe:
     for part in ("text", "html"):
         if templates[part] is not None:
             templates[part] = TemplateSource(**templates[part])
+    if templates["layout"] is not None:
+        source, variables = templates["layout"]["source"], templates["layout"]["variables"]
+        templates["layout"] = Layout(TemplateSource(**source), variables)
     templates["places"] = {name: Place(**place) for name, place in templates["places"].items()}
     templates["attachments"] = tuple(
         AttachmentRule(**{**rule, "place": rule["place"] and Place(**rule["place"])})

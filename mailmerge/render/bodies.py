@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 MJML: Final = (".mjml",)
 _ELEMENT: Final = re.compile(r"<(/?[\w-]+)")
+_ROOT: Final = re.compile(r"<mjml\b.*</mjml\s*>", re.DOTALL)
 _TEXTS: Final = frozenset(
     """mj-accordion-text mj-accordion-title mj-button mj-navbar-link mj-preview mj-raw mj-social-element
     mj-style mj-table mj-text mj-title""".split()  # noqa: SIM905
@@ -207,13 +208,15 @@ class _Maker:
         require("mjml", "MJML templates", place=Place(path=name))
         from mjml import mjml2html
 
-        words, back = _as_words(source, self._tags)
+        root = _ROOT.search(source)
+        before, after = (source[: root.start()], source[root.end() :]) if root else ("", "")
+        words, back = _as_words(root[0] if root else source, self._tags)
         try:
             made = str(mjml2html(words))
         except ValueError as error:
             found = re.search(r"position (\d+):", str(error))
             offset = len(words.encode()[: int(found[1])].decode(errors="ignore")) if found else 0
-            line = self._tags.line_of(name, source, len(back(words[:offset])))
+            line = self._tags.line_of(name, source, len(before) + len(back(words[:offset])))
             reason = re.sub(r" (?:in|at) .*", "", str(error))
             raise TemplateError(
                 f"the MJML cannot be compiled: {reason}",
@@ -221,7 +224,8 @@ class _Maker:
                 hint="close every <mj-...>, and use only MJML's own components",
                 place=Place(path=name, line=line),
             ) from None
-        self._refuse_lost(source, html := back(made))
+        html = "".join((*_marks(before), back(made), *_marks(after)))  # {% set %} may be outside
+        self._refuse_lost(source, html)
         return html
 
     def _refuse_lost(self, source: str, html: str) -> None:
@@ -283,10 +287,15 @@ def _as_words(source: str, tags: Tags) -> tuple[str, Callable[[str], str]]:
     return "".join(pieces), back
 
 
+def _marks(text: str) -> Iterator[str]:
+    """Yield the marks in *text*, and nothing else of it."""
+    yield from (mark[0] for mark in MARK.finditer(text))
+
+
 def _lost(tag: Tag) -> TemplateError:
     return TemplateError(
         f"MJML drops `{tag.source}`",
         code="T115",
-        hint="put it inside <mj-text> or <mj-raw>, or into an attribute",
+        hint="put it inside <mj-text> or <mj-raw>, into an attribute, or before <mjml>",
         place=Place(path=tag.name, line=tag.line),
     )

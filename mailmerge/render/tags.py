@@ -169,6 +169,12 @@ class Tags:
                 for more in range(inside.count("\n") + 1):
                     line += 1
                     lines[line] = tag._replace(line=tag.line + more)
+            elif (
+                tag.name and not tag.by_line and line in lines
+            ):  # between blocks, where a line end is nothing
+                pieces.append("\n")
+                line += 1
+                lines[line] = tag
             elif tag.name:
                 at = line if line not in lines else line + 1
                 lines[at] = tag._replace(line=tag.line + (at - line if tag.by_line else 0))

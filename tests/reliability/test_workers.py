@@ -349,7 +349,8 @@ def test_a_recipe_comes_back_as_it_was(tmp_path: Path) -> None:
     """Paths, numbers, dates and places are the same for a worker as for the planner."""
     campaign = CampaignFactory(tmp_path)(
         {"body.html": "<p>x</p>"},
-        message='cc = ["{{ a }}", "{{ b }}"]\nheaders.X-A = "1"',
+        message='layout = "letter"\nlayout_vars = { colour = "#0b6b59" }\npreheader = "x"\n'
+        'cc = ["{{ a }}", "{{ b }}"]\nheaders.X-A = "1"',
         data='where = "name"',
         top="vars.club = 'The Club'\nvars.half = 0.5\nvars.many = 3\nvars.day = 2026-03-05\nvars.yes = true\n"
         "vars.at = 09:41:00\nvars.when = 2026-03-05T09:41:00",

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import re
+import sys
 from html.parser import HTMLParser
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailmerge.errors import TemplateError
+from mailmerge.errors import CampaignFileError, TemplateError
 from mailmerge.model import Columns, Recipient
 from mailmerge.render import MessageTemplates, Renderer, TemplateSource
 from mailmerge.render.plain_text import text_of
@@ -47,9 +48,9 @@ def columns(**cells):
 
 @pytest.fixture
 def make(tmp_path):
-    """Give what renders one row with bodies in files of the template folder."""
+    """Give what renders one row with bodies in files of the template folder; *keep* gives the renderer."""
 
-    def run(name, source, layout=None, layout_vars=None, files=(), **more):
+    def run(name, source, layout=None, layout_vars=None, files=(), keep=False, **more):
         cells = {"email": "kim@example.org", **more.pop("cells", {})}
         for other, text in {name: source, **dict(files)}.items():
             (tmp_path / other).write_text(text, "utf-8")
@@ -67,7 +68,8 @@ def make(tmp_path):
             **{**kinds, **more},
         )
         header = columns(**cells)
-        return Renderer(templates, header).render(Recipient(2, header, tuple(cells.values())))
+        renderer = Renderer(templates, header)
+        return renderer if keep else renderer.render(Recipient(2, header, tuple(cells.values())))
 
     return run
 
@@ -179,7 +181,7 @@ LIST, ROWS = ("a", "<b>"), ("a*b*", "|c|")
         ),
         (
             "- {{ items[0] }}\n{% for i in items %}\n  - {{ i }}\n{% endfor %}",
-            "<ul><li>a<ul><li>a</li><li>&lt;b&gt;</li></ul></li></ul>",
+            "<ul><li>a\n<ul><li>a</li><li>&lt;b&gt;</li></ul></li></ul>",
             "- a\n  - a\n  - <b>\n",
         ),
         (
@@ -284,6 +286,20 @@ def test_syntax_errors_of_markdown_have_their_lines(make, source, line, code):
         make("body.md", source)
 
     assert told(caught.value.diagnostics) == {(code, "body.md", line)}
+
+
+def test_places_in_the_html_of_markdown_are_lines_of_it(make):
+    """Whatever is found in a paragraph's HTML is told for the line where the paragraph begins."""
+    source = "# T\n\n{# a\nb #}\n{% if email %}\n- one\n- two\n{% endif %}\nmore\nof it\n\n> *quote*\n"
+    rendered = make("body.md", source, keep=True, layout="letter")
+    sources = rendered.sources
+    html = sources.made["body.md (HTML)"].text
+    lines = {
+        word: sources.place("body.md (HTML)", html.count("\n", 0, html.index(word)) + 1).line
+        for word in ("T</h1>", "one</li>", "two</li>", "more", "quote</em>")
+    }
+
+    assert lines == {"T</h1>": 1, "one</li>": 6, "two</li>": 7, "more": 9, "quote</em>": 12}
 
 
 def test_included_markdown_is_markdown(make):
@@ -445,9 +461,10 @@ def test_styles_that_depend_on_the_row_are_moved_for_each_row(make, body, moved)
 # --- MJML ---------------------------------------------------------------------------------------------
 
 
-MJML = """<mjml><mj-head><mj-title>{{ x }}</mj-title><mj-preview>{% if x %}P{% endif %}</mj-preview></mj-head>
+MJML = """{% set items = [1, 2] %}{# note #}
+<mjml><mj-head><mj-title>{{ x }}</mj-title><mj-preview>{% if x %}P{% endif %}</mj-preview></mj-head>
 <mj-body>
-{% for i in [1, 2] %}
+{% for i in items %}
 <mj-section><mj-column>
 <mj-text>Dear <b>{{ x }}</b> {{ i }}</mj-text>
 {% if i == 1 %}<mj-button href="https://example.org/{{ x }}">Go</mj-button>{% endif %}
@@ -486,6 +503,17 @@ def test_mjml_that_cannot_be_compiled(make, source, code, line):
 
     [found] = told(caught.value.diagnostics)
     assert found == (code, "body.mjml", line)
+
+
+def test_mjml_without_its_package(make, monkeypatch):
+    """Where the compiler is not installed that is said before the first row, with the command that installs it."""
+    monkeypatch.setattr(sys, "path", [])
+    monkeypatch.delitem(sys.modules, "mjml", raising=False)
+
+    with pytest.raises(CampaignFileError, match="MJML templates need") as caught:
+        make("body.mjml", MJML, cells={"x": "x"})
+
+    assert (caught.value.code, caught.value.path) == ("X902", "body.mjml")
 
 
 # --- text from HTML, preheader --------------------------------------------------------------------------
