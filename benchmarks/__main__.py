@@ -18,6 +18,7 @@ from bodies import measure_bodies
 from building import measure_building
 from documents import measure_documents
 from formats import measure_formats
+from guarding import measure_guard
 from ledgers import measure_ledger
 from lists import measure_lists
 from network import network
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = (
-    *("build", "bodies", "plan", "sign", "documents", "start", "lists", "workbooks", "formats", "ledger"),
+    *("build", "bodies", "plan", "sign", "guard", "documents", "start", "lists", "workbooks", "formats", "ledger"),
     *("session", "throttle", "run", "memory"),
 )
 
@@ -94,6 +95,7 @@ def measure(setting: Setting, parts: set[str], results: Results) -> None:
     attempt("plan", lambda: measure_planning(setting, results))
     attempt("sign", lambda: measure_signatures(setting, results))
     attempt("documents", lambda: measure_documents(setting, results))
+    attempt("guard", lambda: measure_guard(setting, results))
     attempt("start", lambda: measure_starting(setting, results))
     attempt("lists", lambda: measure_lists(setting, results))
     attempt("workbooks", lambda: measure_workbooks(setting, results))

@@ -38,7 +38,7 @@ MOST_TEXT = 1_000_000
 """Characters of a text: what follows is not read."""
 MOST_OCTETS = 64 << 20
 """Of a file, and of what is unpacked of one."""
-_SECONDS = 5.0
+_SECONDS = 3.0
 """For the pages of a PDF."""
 _WORD_PARTS = re.compile(r"word/(?:document|header\d*|footer\d*|footnotes|endnotes|comments)\.xml\Z")
 _SLIDES = re.compile(r"ppt/(?:slides|notesSlides)/[^/]*\.xml\Z")

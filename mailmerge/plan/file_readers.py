@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mailmerge.attachment_guard.reader import FileToRead
 
 COMMAND = ("-P", "-m", "mailmerge.attachment_guard.reader")
-_SECONDS = 20.0
+_SECONDS = 10.0
 """For one file, the start of the process included."""
 _AHEAD = 64
 """Files whose texts may wait."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import sys
 import unicodedata
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pypdf import PdfWriter
 
 from attachment_corpus import KINDS, archive, corpus, file_of, pdf, swapped
 from mailmerge.attachment_guard.extraction import MOST_TEXT, Extract, extract
@@ -268,6 +270,20 @@ def test_texts_are_read_as_they_are_meant(content: bytes, suffix: str, text: str
 
 
 BOMB = archive({"word/document.xml": b"<a>" + b"x" * (20 << 20) + b"</a>"})
+
+
+def encrypted(password: str) -> bytes:
+    """Make a PDF that only its owner, or who has the *password*, may open."""
+    writer, out = PdfWriter(clone_from=io.BytesIO(pdf("Bo"))), io.BytesIO()
+    writer.encrypt(password, "owner", algorithm="AES-256")
+    writer.write(out)
+    return out.getvalue()
+
+
+def test_only_a_pdf_that_nobody_can_open_is_encrypted() -> None:
+    """One that forbids printing is read."""
+    assert extract(encrypted("secret"), ".pdf").state == "encrypted"
+    assert extract(encrypted(""), ".pdf") == Extract("read", "Bo")
 
 
 @pytest.mark.parametrize(
