@@ -66,6 +66,7 @@ _MONEY = re.compile(
     r"\s?(?:[%‰$€£¥₹]|(?:eur|usd|chf|gbp|sek|nok|dkk|pln|czk|huf|jpy|cny|inr)\b)", re.IGNORECASE
 )
 _PIECE = re.compile(r"\d+|[^\W\d_]+|[^\W_]")
+_AND = re.compile(r"\s*[;&/\n]\s*|\s+(?:and|und|et|och|og|en)\s+")
 _JOINING = frozenset("-/\\._+@&$€£¥")
 _BETWEEN_DIGITS = frozenset(".,:'’")
 _BETWEEN_WORDS = re.compile(r"[\s,.;|\-\"()/&]{1,8}\Z")
@@ -76,6 +77,10 @@ _AFTER = "先生女士小姐老师老師同学同學様さま殿氏さん님씨�
 """What stands before and behind a name in scripts without spaces."""
 ALONE = "="
 """In front of a name in such a script, or one that is set wide, where nothing else is beside it."""
+
+
+START = "^"
+"""In front of what a text begins with."""
 
 
 class Token(Struct):
@@ -196,6 +201,10 @@ class Identities:
             self._add_key(own, n, key)
         for name in dict.fromkeys(names):
             self._add_name(own, n, name)
+            several = _AND.split(name) if len(name) <= _LONGEST_NAME else ()
+            for one in several if len(several) > 1 else ():
+                if len(one.split()) > 1:
+                    self._add_name(own, n, one)
 
     def _put(self, index: dict[str, int], form: str, kind: Kind, text: str, n: int) -> int:
         found = index.get(form)
@@ -346,11 +355,11 @@ class Identities:
         for token, start, end in _sequences(names, self._names, self._name_lengths):
             result.lenient.add(token)
             if _is_name(found, start, end):
-                result.add(token, names[start - 1] if start else "")
+                result.add(token, names[start - 1] if start else START)
         for token, start, end in _sequences(keys, self._keys, self._key_lengths):
             result.lenient.add(token)
             if _is_key(found, start, end):
-                result.add(token, names[start - 1] if start else "")
+                result.add(token, names[start - 1] if start else START)
 
     def _find_joined(self, run: str, result: _Found) -> None:
         for start in range(len(run) - 4):
@@ -443,7 +452,7 @@ class Identities:
 
     def _is_evidence(self, number: int, sighting: Sighting) -> bool:
         token = self._tokens[number]
-        if self._is_common(number):
+        if self._is_common(number) or self._is_wide(token):
             return False
         label = sighting.labels.get(number, "")
         if token.words and all(self._is_in_small_letters(word) for word in token.words):
@@ -498,7 +507,11 @@ class Identities:
         token, label = self._tokens[number], sighting.labels.get(number, "")
         if token.kind in sighting.listed or (token.kind == "key" and not token.sure):
             return self._texts >= _SAMPLE and not self._is_label(token.kind, label)
-        return self._is_common(number)
+        return self._is_common(number) or self._is_wide(token)
+
+    def _is_wide(self, token: Token) -> bool:
+        """Tell whether so many rows have it that it is a company, a class or a manager, and nobody's name."""
+        return len(token.rows) > max(_LIST, len(self._of) // 50)
 
     def _is_decisive(self, number: int, sighting: Sighting, doubtful: Collection[Kind]) -> bool:
         """Tell whether another row's token says more than doubtful tokens of the text's own row."""
@@ -548,11 +561,11 @@ def _is_key(found: Words, start: int, end: int) -> bool:
         return False
     if start:
         before, gap = words[start - 1], gaps[start - 1]
-        if gap[-1:] in _JOINING or (gap in _BETWEEN_DIGITS and before[-1:].isdecimal()):
+        if gap[-1:] in _JOINING - {"."} or (gap in _BETWEEN_DIGITS and before[-1:].isdecimal()):
             return False
     after = gaps[end - 1]
     if end < len(words):
-        if after in _JOINING and after != ".":
+        if after in _JOINING - {"."}:
             return False
         if after in _BETWEEN_DIGITS and words[end][:1].isdecimal():
             return False

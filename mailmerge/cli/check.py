@@ -42,7 +42,8 @@ def check(*, output_format: OutputFormat, as_json: bool, quiet: bool, verbose: b
     """Check every row and list all problems; nothing is sent.
 
     CAMPAIGN is a folder with campaign.toml, or such a file; default: this folder. With --list no campaign
-    file is needed. Nothing is contacted without --dns, --links or --smtp. `mailmerge explain CODE` says more
+    file is needed. Files that go to one row are read: one that names another row is a problem (A320).
+    Nothing is contacted without --dns, --links or --smtp. `mailmerge explain CODE` says more
     about a problem.
     """
     started = time.monotonic()
