@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = (
-    *("build", "bodies", "plan", "sign", "guard", "documents", "start", "lists", "workbooks", "formats", "ledger"),
+    *("build", "bodies", "plan", "sign", "guard", "documents", "start"),
+    *("lists", "workbooks", "formats", "ledger"),
     *("session", "throttle", "run", "memory"),
 )
 
