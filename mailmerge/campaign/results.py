@@ -199,7 +199,7 @@ def keys_in_failed(path: Path, identify: Callable[[Path], Iterable[str]]) -> lis
 
     """
     own = _keys_in_workbook(path) if is_workbook(path) else _keys_in_text(path)
-    keys = list(dict.fromkeys(key for key in (identify(path) if own is None else own) if key))
+    keys = [key for key in (identify(path) if own is None else own) if key]
     if not keys:
         raise ListError(
             f"{path} names no rows", code="D152", hint="give the failed.csv or failed.xlsx that a run wrote"

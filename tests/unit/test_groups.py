@@ -23,6 +23,7 @@ from servers.mail import Received
 if TYPE_CHECKING:
     from mailmerge import Plan
     from mailmerge.model import Message
+    from mailmerge.sandbox import ReceivedMessage
     from servers.kept import KeepingSandbox
 
 INVOICES: list[dict[str, Any]] = [
@@ -55,7 +56,7 @@ def campaign(rows: list[dict[str, Any]], place: Path, **more: Any) -> Campaign:
     return Campaign.from_rows(rows, **given_options)
 
 
-def text_of(message: Message) -> str:
+def text_of(message: Message | ReceivedMessage) -> str:
     """Give the text of a message on one line."""
     body = Received("", (), message.content).parse().get_body(("plain",))
     assert body is not None
@@ -298,6 +299,18 @@ def test_the_same_file_is_attached_once(tmp_path: Path) -> None:
     assert [group.rows for group in broken.problems if group.first.code.startswith("A3")] == [[4]]
 
 
+def test_one_file_by_two_paths_is_attached_once(tmp_path: Path) -> None:
+    """What counts is the file, not how a cell writes it."""
+    Path("terms.pdf").write_text("terms")
+    Path("bo.pdf").write_text("bo")
+    paths = ("terms.pdf", "bo.pdf", "./terms.pdf")
+    rows = [invoice | {"file": path} for invoice, path in zip(INVOICES, paths, strict=True)]
+
+    first, _ = campaign(rows, tmp_path, attach=["{{ file }}"]).plan().messages()
+
+    assert len(list(Received("", (), first.content).parse().iter_attachments())) == 1
+
+
 # --- after sending
 
 
@@ -331,6 +344,36 @@ def test_a_group_that_grew_is_told_and_not_sent_again(
     ]
     assert report is not None
     assert (report.sent_now, len(sandbox.messages)) == (0, 2)
+
+
+def test_an_edited_row_is_told_of_its_message(tmp_path: Path, account: Account) -> None:
+    """Of a message that was accepted: whichever of its rows was edited. Sorting the list is no edit."""
+    campaign(INVOICES, tmp_path, account=account).send()
+    table = tmp_path / "state" / "out" / "results.csv"
+
+    campaign(INVOICES[::-1], tmp_path, account=account).send()
+    sorted_anew = table.read_text("utf-8")
+    campaign([*INVOICES[:2], INVOICES[2] | {"amount": 6}], tmp_path, account=account).send()
+    edited = [line for line in table.read_text("utf-8").splitlines() if "edited in the list" in line]
+
+    assert "edited" not in sorted_anew
+    assert [line.partition(",")[0] for line in edited] == ["2", "4"]
+
+
+def test_a_damaged_plan_makes_the_message_of_all_rows_again(
+    tmp_path: Path, account: Account, sandbox: KeepingSandbox
+) -> None:
+    """What is made once more of a row's cells has those of the others of its message, too."""
+    made = campaign(INVOICES, tmp_path, account=account)
+    plan = made.plan()
+    [messages] = (tmp_path / "state" / "cache").rglob("*.messages")
+    data = bytearray(messages.read_bytes())
+    data[-40:] = b"\xff" * 40
+    messages.write_bytes(bytes(data))
+
+    made.send(plan)
+
+    assert sorted(map(text_of, sandbox.messages)) == ["101 103", "102"]
 
 
 def test_row_numbers_are_known_without_the_plan(tmp_path: Path, account: Account) -> None:
