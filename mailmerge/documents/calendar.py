@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from mailmerge.message.invitation import STAND_IN
@@ -72,7 +73,8 @@ def _moment(moment: str, zone: str) -> date:
 
 
 def _person(icalendar: Any, box: Mailbox) -> Any:
-    person = icalendar.vCalAddress(f"mailto:{box.address.local}@{box.address.domain}")
+    local = quote(box.address.local, safe="!$&'*+-=_~.")  # RFC 6068, section 2
+    person = icalendar.vCalAddress(f"mailto:{local}@{box.address.domain}")
     if box.name:
         person.params["CN"] = box.name
     return person

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 _FORMAT = "1"
 """Of what is made here: another one where the same template would make another file."""
+_HALF = re.compile("[\ud800-\udfff]")
 _LARGEST_LIST = 1 << 20
 _EXTRAS = {".html": "pdf", ".htm": "pdf", ".typ": "typst"}
 _SHOWN = ".shown"
@@ -126,6 +128,8 @@ class DocumentMaker:
             if attachment.document is None:
                 continue
             try:
+                if _HALF.search(f"{attachment.document.content}{attachment.document.password or ''}"):
+                    raise DocumentError("it contains half a character (lone surrogate)")  # noqa: TRY301
                 path = self._made(attachment.rule, attachment.document, attachment.path)
             except (DocumentError, FileProblem) as error:
                 raise RowError(
@@ -152,7 +156,7 @@ class DocumentMaker:
             if setter is not None:
                 content = _locked(setter.pdf(document.content), document)
             else:
-                content = document.content.encode("utf-8", "replace")
+                content = document.content.encode("utf-8")
             self._keep(folder, digest + suffix, content, began)
         return folder.path / (digest + suffix)
 

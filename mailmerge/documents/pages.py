@@ -23,6 +23,11 @@ from mailmerge.text import quoted
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+_FAILURES = (
+    *(ValueError, TypeError, ArithmeticError, LookupError, AttributeError, OSError),
+    *(RuntimeError, AssertionError),
+)
+"""What WeasyPrint raises where a page is too odd for it."""
 _TYPES = {
     ".css": "text/css",
     ".gif": "image/gif",
@@ -85,7 +90,7 @@ def pdf_of_page(page: str, base: Path, material: Material, identifier: bytes) ->
             made: bytes = document.write_pdf(pdf_identifier=identifier)
     except weasyprint.urls.FatalURLFetchingError:
         raise fetcher.refused from None
-    except (ValueError, TypeError, ArithmeticError, LookupError, AttributeError, OSError) as error:
+    except _FAILURES as error:
         # Its own errors: a page can be too odd for it, and no row may stop the others.
         raise DocumentError(f"WeasyPrint cannot lay it out ({type(error).__name__}: {error})") from error
     if lost:

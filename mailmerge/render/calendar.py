@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from mailmerge.model import Recipient
     from mailmerge.render.compiler import Compiler
 
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+_HALF = re.compile("[\ud800-\udfff]")
 _MOMENTS = frozenset(("start", "end"))
 _LONGEST = 527_040
 """Minutes of a leap year."""
@@ -51,7 +54,12 @@ class EventTemplate:
             RowError: it is not certain when it is, or what.
 
         """
-        texts = {key: template.text(variables).strip() for key, template in self._templates.items()}
+        texts = {
+            key: _cleaned(template.text(variables), lines=key == "description")
+            for key, template in self._templates.items()
+        }
+        if any(map(_HALF.search, texts.values())):
+            raise row_error("D118", "the event contains half a character (lone surrogate)", recipient)
         if any(STAND_IN in text for text in texts.values()):
             message = "the event has the row's unsubscribe link, which is only made when a message is sent"
             raise row_error("A355", message, recipient, hint="put the link into the message's text and HTML")
@@ -71,7 +79,7 @@ class EventTemplate:
             kind=self._kind,
             location=texts.get("location", ""),
             description=texts.get("description", ""),
-            url=texts.get("url", ""),
+            url=texts.get("url", "").replace(" ", "%20"),
             uid=texts.get("uid", ""),
             reminder=self._minutes("reminder", texts, recipient),
         )
@@ -150,6 +158,12 @@ class EventTemplate:
                 "A355", f"the {key} of the event are not a whole number: {quoted(text)}", recipient
             )
         return int(text)
+
+
+def _cleaned(text: str, *, lines: bool) -> str:
+    """Take out what no calendar reads; a line break only means one in a description."""
+    text = _CONTROL.sub(" ", text.replace("\r\n", "\n").replace("\r", "\n"))
+    return text.strip() if lines else " ".join(text.split())
 
 
 def _zone(name: str, recipient: Recipient) -> ZoneInfo:

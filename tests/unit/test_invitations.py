@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,8 @@ def invite(campaign_factory: CampaignFactory) -> Any:
     """Open a campaign of one row that invites: ``invite("2026-03-05 14:00")``."""
 
     def write(slot: str = "2026-03-05 14:00", calendar: str = CALENDAR, **wanted: Any) -> Campaign:
-        message = f'to = "{{{{ name }}}} <{{{{ email }}}}>"\ncalendar = {{ {calendar} }}\n'
+        message = f"calendar = {{ {calendar} }}\n"
+        message += "" if "to =" in wanted.get("message", "") else 'to = "{{ name }} <{{ email }}>"\n'
         given = {"heading": "email,name,slot", "rows": [f"ana@example.com,Ana,{slot}"], **wanted}
         campaign_factory.folder.mkdir(exist_ok=True)
         return campaign_factory(message=message + given.pop("message", ""), **given)
@@ -93,6 +95,39 @@ def test_values_are_data(invite: Any) -> None:
     assert event["LOCATION"] == shown
     assert event["DESCRIPTION"] == f"{shown}\nATTENDEE:mailto:f@x.example"
     assert event["ATTENDEE"] == "mailto:ana@example.com"
+
+
+@pytest.mark.parametrize("bad", ["\r", "\n", "\r\n", "\x0b", "\x85", "\u2028", "\0"])
+def test_no_line_comes_from_a_value(invite: Any, bad: str) -> None:
+    """Whatever a reader may take for the end of a line, no cell begins a new one."""
+    name = f"X{bad}ATTENDEE:mailto:e@x.example"
+    calendar = CALENDAR + "".join(
+        f', {key} = "{{{{ name }}}}"' for key in ("location", "description", "url", "uid")
+    )
+    campaign = invite(calendar=calendar, message='to = "{{ email }}"', rows=[])
+    people = campaign.definition.file.folder / "people.csv"
+    people.write_bytes(f'email,name,slot\nana@example.com,"{name}",2026-03-05 14:00\n'.encode())
+    plan = campaign.plan()
+    if plan.ready:
+        part = next(part for part in parsed(plan).walk() if part.get_content_type() == "text/calendar")
+        text = str(part.get_content())
+        assert [line for line in text.splitlines() if line.startswith("ATTENDEE:")] == []
+        assert event_of(parsed(plan))["ATTENDEE"] == "mailto:ana@example.com"
+
+
+@pytest.mark.parametrize("calendar", [CALENDAR, 'summary = "S", start = "2026-03-05"'])
+def test_half_a_character_is_no_bug(invite: Any, calendar: str) -> None:
+    """A lone surrogate in the event, or in a file that is made, makes the row invalid."""
+    row = {"email": "ana@example.com", "name": "A\ud800", "slot": "2026-03-05 14:00"}
+    files = {"people.json": json.dumps([row]), "t.txt": "{{ name }}", "body.txt": "Hello"}
+    plan = invite(
+        calendar=calendar,
+        files=files,
+        data='source = "people.json"',
+        rest='\n[[attach]]\ntemplate = "t.txt"\n',
+        message='to = "{{ email }}"\nsubject = "S"\n',
+    ).plan()
+    assert plan.counts[Status.INVALID] == 1
 
 
 @pytest.mark.parametrize(
