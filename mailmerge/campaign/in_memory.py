@@ -150,7 +150,7 @@ def define(make_list: Callable[..., RecipientList], shown: str, given: CampaignO
         invocation,
         given_list=make_list(key=file.data.key, types=file.data.types, defaults=file.data.defaults),
         given_account=None if isinstance(account, str) else account,
-        given_ledger=ledger_of(file, environment, replace(invocation, typed=False)),
+        given_ledger=ledger_of(file, environment, invocation),
     )
 
 
