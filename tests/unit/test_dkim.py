@@ -302,3 +302,15 @@ def test_check_compares_the_records_of_all_keys_of_the_account(keys, campaign_fa
     assert group.first.code == "M240"
     assert "e1._domainkey.example.org" in group.first.message
     assert "v=DKIM1; k=ed25519; p=" in (group.first.hint or "")
+
+
+def test_the_plan_counts_the_signatures(keys, campaign_factory):
+    """What is compared with the account's limit is not less than what goes out, and little more."""
+    files = ", ".join(f'{{ selector = "{key.selector}", key_file = "{key.key_file}" }}' for key in keys)
+    campaign = campaign_factory(top='account = "me"')
+    campaign_factory.config.write_text(
+        f'[accounts.me]\nhost = "smtp.example.org"\nuser = "me"\nany_from = true\ndkim = [{files}]\n'
+    )
+    plan = campaign.plan()
+    largest = max(message.size for message in plan.messages())
+    assert largest <= plan.largest < largest + 100

@@ -185,3 +185,31 @@ def test_a_value_cannot_add_an_address_to_the_header(campaign_factory):
     message = 'unsubscribe = "https://example.org/u?id={{ name }}"'
     plan = campaign_factory(rows=rows, message=message).check()
     assert rows_with(plan, "D119") == [3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("unsubscribe", "listed", "one_click", "shown"),
+    [
+        ('"mailto:leave@x.org?subject={{ token }}"', "<mailto:leave@x.org?subject={0}>", False, "mailto:"),
+        ('"https://x.org/u/{{ token }}"', "<https://x.org/u/{0}>", True, "https:"),
+        (
+            '["mailto:a@x.org", "https://x.org/{{ name|urlencode }}"]',
+            "<mailto:a@x.org>, <https://x.org/An%20a>",
+            True,
+            "https:",
+        ),
+    ],
+)
+def test_which_headers_there_are(campaign_factory, unsubscribe, listed, one_click, shown):
+    """One click needs an https address; bodies show the page rather than the mail address."""
+    campaign = campaign_factory(
+        {"body.txt": "Leave: {{ unsubscribe_url }}\n"},
+        rows=["ana@example.org,An a"],
+        message=f"unsubscribe = {unsubscribe}",
+    )
+    [message] = campaign.messages()
+    content = message.content.decode().replace("=\r\n", "").replace("\r\n ", " ")
+
+    assert f"List-Unsubscribe: {listed.format(STAND_IN)}\r\n" in content
+    assert ("List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n" in content) is one_click
+    assert f"Leave: {shown}" in content

@@ -135,8 +135,7 @@ def ways_out(layout: Layout) -> Iterator[Finding]:
             yield Finding(
                 "M213",
                 f"the message mentions unsubscribing ({words[0]!r}) but has no List-Unsubscribe header",
-                'headers = { List-Unsubscribe = "<https://...{{ token }}>", '
-                'List-Unsubscribe-Post = "List-Unsubscribe=One-Click" }',
+                'write unsubscribe = "https://example.org/u/{{ token }}" under [message]',
             )
         return
     targets = re.findall(r"<([^>]*)>", headers.get("list-unsubscribe", ""))
@@ -145,7 +144,7 @@ def ways_out(layout: Layout) -> Iterator[Finding]:
         yield Finding(
             "M215",
             "there is no visible unsubscribe link",
-            "not every mail program shows the header: put the same link at the end of the message",
+            "not every mail program shows the header: put the link, {{ unsubscribe_url }}, at the end",
         )
 
 

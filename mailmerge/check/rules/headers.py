@@ -132,7 +132,7 @@ def own_headers(layout: Layout) -> Iterator[Finding]:
         yield Finding(
             "M214",
             "List-Unsubscribe comes without List-Unsubscribe-Post",
-            'Gmail and Yahoo require one-click: List-Unsubscribe-Post = "List-Unsubscribe=One-Click"',
+            "Gmail and Yahoo require one-click: `unsubscribe` of [message] makes both headers",
         )
     elif post is not None and (
         not unsubscribe or "<https:" not in unsubscribe or post.strip() != "List-Unsubscribe=One-Click"
