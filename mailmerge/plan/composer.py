@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from mailmerge.errors import CampaignFileError, PlanDamaged, RowError
 from mailmerge.extras import EXTRAS, require
 from mailmerge.file_system import FILE_SYSTEM, PrivateFiles
+from mailmerge.masking import Secret
 from mailmerge.message import MessageBuilder, Thawer, message_id
 from mailmerge.message.dkim_keys import read_signatures
 from mailmerge.model import AttachmentRule, Recipient
@@ -144,6 +145,7 @@ class Composer:
         self.needs_key = self.renderer.has_token
         """Whether its messages have unsubscribe tokens."""
         self._key: UnsubscribeKey | None = None
+        self._guard: Secret | None = None
         self._signatures: DkimSignatures | None = None
         self.copies = bool(recipe.templates.cc or recipe.templates.bcc)
         """Whether messages go to others, too."""
@@ -361,6 +363,8 @@ class Composer:
         """Give the same for messages that go out: their unsubscribe links work, made with *key*."""
         other = copy.copy(self)
         other._key = key  # noqa: SLF001  of this class
+        # No message may contain it as long as this lives.
+        other._guard = Secret(key.secret.hex(), origin="the unsubscribe key") if key else None  # noqa: SLF001
         return other
 
     def thaw(self, frozen: FrozenMessage, *, message_id: str, date: datetime) -> Message:

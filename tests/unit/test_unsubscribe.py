@@ -213,3 +213,21 @@ def test_which_headers_there_are(campaign_factory, unsubscribe, listed, one_clic
     assert f"List-Unsubscribe: {listed.format(STAND_IN)}\r\n" in content
     assert ("List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n" in content) is one_click
     assert f"Leave: {shown}" in content
+
+
+def test_the_messages_of_a_plan_are_those_that_would_be_sent(campaign_factory):
+    """A program that sends them itself sends links that work; what is only shown unsubscribes nobody."""
+    campaign_factory.config.write_text('[accounts.me]\nhost = "localhost"\nauth = "none"\ntls = "none"\n')
+    campaign = campaign_factory(
+        {"body.txt": "Leave: {{ unsubscribe_url }}\n"},
+        rows=["ana@example.org,Ana"],
+        top='account = "me"',
+        message='unsubscribe = "https://x.org/u/{{ token }}"',
+    )
+    [leaving], [shown] = campaign.plan().messages(), campaign.messages()
+    [token] = set(re.findall(r"/u/([\w-]{72})", leaving.content.decode().replace("=\r\n", "")))
+
+    who = verify_unsubscribe(token, campaign_factory.config.parent / "unsubscribe")
+    assert (who.series, who.is_for("ana@example.org")) == ("spring", True)
+    assert STAND_IN in shown.content.decode()
+    assert (leaving.frozen, leaving.size) == (shown.frozen, shown.size)
