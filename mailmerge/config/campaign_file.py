@@ -21,7 +21,7 @@ from mailmerge.config.toml_document import (
     read_document,
     report_unknown_key,
 )
-from mailmerge.option_types import fields_of
+from mailmerge.option_types import AUTO, fields_of
 from mailmerge.options import (
     CAMPAIGN,
     COMMAND_LINE,
@@ -325,6 +325,9 @@ class _Builder:
             hint = self._hint('subject = "..." under [message]', '--subject "..."', "message.subject")
             self.problems.add("C406", "no subject: `message.subject` is missing", hint, place)
         self._refuse_two_unsubscribe_headers()
+        if self.sections["message"].get("text") == AUTO and "message.html" not in self.given:
+            hint = self._hint('html = "body.html" under [message]', "--html", "message.html")
+            self.problems.add("C406", "no body: `message.text` is to be made from HTML", hint, place)
         if not self.given & {"message.text", "message.html"}:
             hint = self._hint(
                 'text = "body.txt" or html = "body.html" under [message]', "--text or --html", "message.text"

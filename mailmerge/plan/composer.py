@@ -23,7 +23,7 @@ from mailmerge.message.dkim_keys import read_signatures
 from mailmerge.model import AttachmentRule, Recipient
 from mailmerge.option_types import AUTO, LAYOUTS
 from mailmerge.render import MessageTemplates, Renderer, TemplateSource, marked
-from mailmerge.render.bodies import is_markdown
+from mailmerge.render.bodies import is_markdown, is_mjml
 from mailmerge.render.sources import DEFAULT_LAYOUT, Layout, stock_layout
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from mailmerge.file_system import FileSystem
     from mailmerge.message.dkim import DkimSignatures
     from mailmerge.model import Columns, FrozenMessage, Message, Place, Rendered
+    from mailmerge.options import MessageOptions
     from mailmerge.plan.store import PlanReader, PlanRow
     from mailmerge.unsubscribe import UnsubscribeKey
 
@@ -168,6 +169,7 @@ class Composer:
         """The distributions of extras that it uses, by what they are called."""
         used = self.documents.extras if self.documents is not None else ()
         used = (*used, "calendar") if self._templates.calendar else used
+        used = (*used, "mjml") if is_mjml(self._templates.html) else used
         used = (*used, "qr") if self.renderer.uses_codes else used
         return {name: told for extra in used for name, told in EXTRAS[extra].distributions.items()}
 
@@ -450,10 +452,35 @@ def _bodies(file: CampaignFile) -> _Bodies:
         text = html
     chosen = message.layout or (DEFAULT_LAYOUT if is_markdown(html) else None)
     layout = None
+    _refuse_unused(message, html=html is not None, layout=chosen is not None)
     if chosen is not None and html is not None:
         layout = Layout(_layout_source(chosen), dict(message.layout_vars))
     inline = layout is not None if message.inline_css is None else message.inline_css
     return _Bodies(text=text, html=html, layout=layout, preheader=message.preheader, inline_css=inline)
+
+
+def _refuse_unused(message: MessageOptions, *, html: bool, layout: bool) -> None:
+    """Refuse what would be shown nowhere.
+
+    Raises:
+        CampaignFileError: something is said about the HTML of a message that has none.
+
+    """
+    said = {
+        "layout": message.layout is not None,
+        "layout_vars": bool(message.layout_vars),
+        "preheader": message.preheader is not None,
+        "inline_css": bool(message.inline_css),
+    }
+    for name, is_said in said.items():
+        if is_said and not html:
+            hint = 'write html = "body.html", or a Markdown file: text = "body.md"'
+            raise CampaignFileError(
+                f"`message.{name}` is about HTML, and the message has none", code="T112", hint=hint
+            )
+        if is_said and name == "layout_vars" and not layout:
+            hint = 'write layout = "letter" or "newsletter"'
+            raise CampaignFileError("`message.layout_vars` needs a layout", code="T112", hint=hint)
 
 
 def _layout_source(chosen: Path | str) -> TemplateSource:

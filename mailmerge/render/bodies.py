@@ -65,6 +65,11 @@ def is_markdown(part: TemplateSource | None) -> bool:
     return part is not None and part.path is not None and part.path.suffix.lower() in MARKDOWN
 
 
+def is_mjml(part: TemplateSource | None) -> bool:
+    """Whether a body is an MJML file."""
+    return part is not None and part.path is not None and part.path.suffix.lower() in MJML
+
+
 def compile_bodies(compiler: Compiler, templates: MessageTemplates) -> Bodies:
     """Compile both bodies; problems are noted with the *compiler*."""
     try:
@@ -103,7 +108,7 @@ class _Maker:
             )
         if html is None or any(problem.code == "T101" for problem in self._compiler.problems):
             return bodies
-        plain = not (is_markdown(html) or self._is_mjml(html) or self._templates.layout)
+        plain = not (is_markdown(html) or is_mjml(html) or self._templates.layout)
         if plain and not (self._templates.preheader or self._templates.inline_css):
             bodies.html = self._compiler.body(html, "html")
             made = None
@@ -154,15 +159,12 @@ class _Maker:
 
     # --- the HTML part --------------------------------------------------------------------------------
 
-    def _is_mjml(self, part: TemplateSource) -> bool:
-        return part.path is not None and part.path.suffix.lower() in MJML
-
     def _html(self, part: TemplateSource) -> str:
         """Make HTML of a body and of what surrounds it; its tags are still taken out."""
         name, source = self._compiler.load(part)
         if is_markdown(part):
             html = self._converted(source, name, self._tags).html
-        elif self._is_mjml(part):
+        elif is_mjml(part):
             html = self._compiled_mjml(self._tags.take_out(source, name, by_line=False), name)
         else:
             html = self._tags.anchor(name, 1) + self._tags.take_out(source, name)

@@ -78,3 +78,27 @@ def test_mjml_and_a_text_from_it(mailmerge, relay):
 
     assert "Dear *Kim* &lt;b&gt;</div>" in parts["text/html"]
     assert parts["text/plain"] == "Dear *Kim* <b>\n\nGo [1]\n\n[1] https://example.org/b\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "message", "words"),
+    [
+        ("body.txt", 'text = "body.txt"\npreheader = "x"', "error[T112]: `message.preheader` is about HTML"),
+        (
+            "body.html",
+            'html = "body.html"\nlayout_vars = { colour = "red" }',
+            "error[T112]: `message.layout_vars`",
+        ),
+        ("body.md", 'text = "body.md"\nlayout_vars = { color = "red" }', "did you mean `colour`?"),
+        ("body.md", 'text = "auto"', "error[C406]: no body: `message.text` is to be made from HTML"),
+    ],
+)
+def test_what_would_be_shown_nowhere_is_refused(mailmerge, name, message, words):
+    """An option about HTML or a layout that a message does not have is an error, not silence."""
+    files = {"campaign_toml": campaign_toml(message=message, bodies=""), name.replace(".", "_"): "Hello"}
+    mailmerge.campaign(**files)
+
+    done = mailmerge("check", "spring")
+
+    assert done.code == 2
+    assert words in done.err
