@@ -229,6 +229,8 @@ class Composer:
         sources = self.renderer.sources
         # A Typst template has brackets and braces of its own.
         written = {name: text for name, text in sources.texts.items() if not name.endswith(".typ")}
+        texts = {name: text for name, text in self._templates.vars.items() if isinstance(text, str)}
+        written |= {f"vars.{name}": text for name, text in texts.items()}
         headers = {name.lower(): (name, value) for name, value in self._templates.headers}
         name, value = headers.get("list-unsubscribe", ("", ""))
         if self._templates.unsubscribe and not self.needs_key:

@@ -662,6 +662,15 @@ def test_d46_files_that_stay_behind_are_told(plan: Checker, html: str, what: str
     )
 
 
+def test_filler_in_a_variable_is_told_where_it_is_set(plan: Checker) -> None:
+    """What the templates take from campaign.toml is looked at there."""
+    found = plan("<p>By {{ our_name }}</p>", top='vars = { our_name = "Your organisation" }').problems
+    (told,) = [group.first for group in found if group.first.code == "M210"]
+
+    assert told.place is not None
+    assert str(told.place.path).endswith("campaign.toml")
+
+
 @pytest.mark.parametrize("source", ["file:///C:/Users/Ana/logo.png", "C:\\Users\\logo.png", "{{ link }}"])
 def test_d46_a_picture_on_a_disk_is_told_once(plan: Checker, source: str) -> None:
     """Nobody has it: the row is not sent, whoever named the picture."""

@@ -31,7 +31,7 @@ _FILLER = re.compile(
     r"|\[(?:your |insert )[^\]\n\0]{1,60}\]"
     r"|a link that says where it leads|the headline of this month|one warm sentence that says"
     r"|three or four sentences tell|what changes, in one line|one sentence says what|say here what people"
-    r"|a reason that is honest|the name of your event|what happens first|your street 1, your town"
+    r"|a reason that is honest|the name of your event|what happens first|your street 1\b"
     r"|(?:insert|add|put|type|enter) your (?:text|content|message|copy|headline|logo|address) here"
     r"|your (?:text|headline|heading|content|button text|logo|tagline|slogan) (?:goes )?here\b"
     r"|this is (?:a|your) (?:placeholder|sample|dummy|preheader) ?text|placeholder text\b"
