@@ -56,7 +56,6 @@ _NAMES: dict[str, tuple[str, ...]] = {
 """Names that are far from others, and where their mailboxes are."""
 _REAL = frozenset(
     {
-        "email.com",
         "cloud.com",
         "yandex.net",
         "rambler.ua",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import mailmerge
-from mailmerge.addresses import MailDomain, mail_domains, provider_data
+from mailmerge.addresses import MailDomain, mail_domains, provider_data, suggest
 from mailmerge.errors import CampaignFileError
 from mailmerge.model import Rate
 from mailmerge.providers import (
@@ -119,10 +119,17 @@ def test_no_domain_belongs_to_two_providers() -> None:
     ] == ["gmx", "web-de", "proton", "mail-ru", "att", "orange", "posteo"]
 
 
+@pytest.mark.parametrize("domain", ["email.com", "mail.de", "post.ch", "post.at", "inbox.lv", "online.no"])
+def test_real_domains_near_to_a_provider_s_are_left_alone(domain: str) -> None:
+    """The hint for a comma in an address repairs the comma, and invents no other provider."""
+    assert suggest(f"ann@{domain.replace('.', ',')}") == f"ann@{domain}"
+
+
 def test_who_signs_the_headers_of_one_click() -> None:
     """Only what was seen is claimed: of all others it is not known."""
     signing = {provider.name: provider.signs_unsubscribe for provider in providers()}
     assert {name for name, signs in signing.items() if signs} == {"sendgrid", "mailjet", "smtp2go", "proton"}
+    assert {name for name, signs in signing.items() if signs is False} == {"outlook", "microsoft365"}
 
 
 def test_each_provider_is_in_one_group() -> None:
