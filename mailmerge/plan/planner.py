@@ -218,6 +218,7 @@ class Planner:
             writer.add_row(row)
             if row.others:
                 writer.add_others(other_rows(row, recipient))
+                self._sharing += len(row.others)
             if made.status is Status.PENDING and frozen is not None and rendered is not None:
                 self._note(row.row, frozen.size, frozen.sender, rendered.from_)
                 others = row.others or recipient.supersedes or len(row.recipients) > 1
@@ -316,6 +317,7 @@ class Planner:
         if findings:
             self._keep(writer, row[0], findings)
         writer.add_packed(row, record.message, others)
+        self._sharing += len(others)
         if status is Status.PENDING:
             self._note(row[1], record.size, record.sender, record.from_)
             if self._composer.attaches or self._composer.copies:
@@ -325,7 +327,6 @@ class Planner:
                     self._note_files(planned, record.files)
             for superseded in record.supersedes:
                 self._note_correction(superseded, record.key)
-            self._sharing += len(others)
         detail = ROW.decode(row[-1]).detail if status is Status.SKIPPED else ""
         self._count(writer, status, detail)
 
@@ -354,7 +355,6 @@ class Planner:
         """Note what the whole list has to know of a message with files, for several, or corrected."""
         for key in superseded:
             self._note_correction(key, row.key)
-        self._sharing += len(row.others)
         if len(row.recipients) > 1:
             self._note_copies(row.address, row.recipients)
         if self._composer.attaches:

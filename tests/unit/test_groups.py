@@ -248,6 +248,7 @@ def test_an_invalid_row_makes_its_message_invalid(tmp_path: Path) -> None:
 
     assert [text_of(message) for message in plan.messages()] == ["102 2026-01-02"]
     assert plan.statuses.by_status == {Status.INVALID: 1, Status.PENDING: 1}
+    assert (plan.rows, plan.sharing) == (3, 1)
     assert [group.rows for group in plan.problems if group.first.code == "D130"] == [[4]]
 
 
