@@ -56,10 +56,7 @@ def json_schema(name: SchemaName = "campaign") -> dict[str, Any]:
     top = _table(TopOptions)
     for section, cls in ((cls.toml_section, cls) for _, cls in _SECTIONS):
         if section == "attach":
-            items = {
-                **_table(cls),
-                "required": [key for key, option in cls.options.items() if option.required],
-            }
+            items = {**_table(cls), "anyOf": [{"required": ["path"]}, {"required": ["template"]}]}
             top["properties"][section] = {"type": "array", "items": items}
         elif section in CAMPAIGN and section:
             top["properties"][section] = _table(cls)

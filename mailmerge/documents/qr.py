@@ -6,8 +6,7 @@ what it stands for is made here when the message, or the page of a PDF, is.
 
 from __future__ import annotations
 
-import io
-from base64 import urlsafe_b64decode
+from base64 import b64decode, urlsafe_b64decode
 from typing import TYPE_CHECKING
 
 from mailmerge import files
@@ -42,9 +41,7 @@ def picture(address: str) -> bytes:
         code = segno.make_qr(text, error="m", boost_error=True)
     except (ValueError, segno.DataOverflowError):
         raise DocumentError("a QR code cannot be made of it", "write {{ value|qr }}") from None
-    made = io.BytesIO()
-    code.save(made, kind="png", scale=_SCALE, border=_QUIET)
-    return made.getvalue()
+    return b64decode(code.png_data_uri(scale=_SCALE, border=_QUIET).partition(",")[2])
 
 
 class QrCodes:
