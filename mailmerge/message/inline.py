@@ -14,7 +14,7 @@ import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import unquote
 
-from mailmerge.message.file_search import LONGEST_PATH, FileProblem
+from mailmerge.message.file_search import LONGEST_PATH, FileProblem, FileSearch
 from mailmerge.model import QR_CODE
 from mailmerge.text import quoted
 
@@ -58,6 +58,7 @@ _STYLED = re.compile(r"\burl\(", re.IGNORECASE)
 _NO_PICTURE = re.compile(r"\.(?:woff2?|ttf|otf|eot|css|htc)\Z", re.IGNORECASE)
 _CANDIDATE = re.compile(r"(?P<before>\A\s*|,\s*)(?P<source>[^\s,](?:\S*[^\s,])?)(?P<after>(?:\s+[^,]*)?)")
 _ELSEWHERE = re.compile(r"\s*(?:[a-zA-Z][a-zA-Z0-9+.-]*:|//|#|\Z)")
+_MEANT = re.compile(r"\Adid you mean .*\.(?:png|jpe?g|gif|webp|svg|bmp|avif)\b", re.IGNORECASE)
 _DRIVE = re.compile(r"[a-zA-Z]:[\\/]")
 
 
@@ -284,10 +285,11 @@ class InlineImages:
 
     def _meant(self, names: Iterable[str]) -> str | None:
         """Hint at the file that was probably meant, in another case or spelling."""
+        search = FileSearch()  # what is only hinted at decides nothing, and is no fact of the plan
         for name in names:
             try:
-                self._store.search.find(self._base, name, literal=True)
+                search.find(self._base, name, literal=True)
             except FileProblem as problem:
-                if problem.hint and problem.hint.startswith("did you mean"):
+                if problem.hint and _MEANT.search(problem.hint):
                     return problem.hint
         return None

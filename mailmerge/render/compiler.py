@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from typing import TYPE_CHECKING, Any, get_args
 
 from jinja2 import Template, TemplateSyntaxError, nodes
@@ -189,8 +188,7 @@ class Compiler:
             raise TemplateError(
                 f"{part.name} is a message, not a template",
                 code="T132",
-                hint="its texts, pictures and attachments become a campaign's files by "
-                f"`mailmerge init new --from {shlex.quote(part.name)}`, with your --list",
+                hint="`init --from` makes a campaign of it: templates, pictures and attachments",
                 place=Place(path=part.name),
             )
         try:

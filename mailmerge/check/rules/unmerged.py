@@ -133,6 +133,6 @@ def split_by_an_editor(tally: ListTally) -> Iterator[Finding]:
             yield Finding(
                 "H251",
                 f"an editor has put markup into a template tag: {quoted(text[start:end])}",
-                f"write {meant} in one piece, or let `mailmerge init --from FILE` put it together",
+                f"write {meant} in one piece, or let `init --from` put it together",
                 sources.inside(name, start, min(end - start, 40)),
             )
