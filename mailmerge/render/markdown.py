@@ -10,6 +10,8 @@ one list, and its rows one table), and they are put where their lines were.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
 from linkify_it import LinkifyIt
@@ -335,6 +337,8 @@ class _Gaps:
 
     def __init__(self, tokens: Sequence[Token]) -> None:
         self._tokens = tokens
+        self._leaves = [at for at, token in enumerate(tokens) if token.type in _LEAVES and token.map]
+        self._starts = list(accumulate(((tokens[at].map or [0])[0] for at in self._leaves), max))
         self._parents: list[int] = []
         """By gap: the token that opened what it is in; -1: the document."""
         open_: list[int] = []
@@ -377,13 +381,11 @@ class _Gaps:
     def _by_parent(self, line: int, bounds: tuple[int, int]) -> dict[int, int]:
         """Give the gaps where a tag may be put that stood before *line*, by what they are in."""
         low, high = bounds
-        for at, token in enumerate(self._tokens):
-            if token.type in _LEAVES and token.map:
-                if token.map[0] < line:
-                    low = max(low, at + 1)
-                else:
-                    high = min(high, at)
-                    break
+        behind = bisect_left(self._starts, line)  # the first leaf that is not before the line
+        if behind:
+            low = max(low, self._leaves[behind - 1] + 1)
+        if behind < len(self._leaves):
+            high = min(high, self._leaves[behind])
         return {
             self._parents[gap]: gap
             for gap in range(low, high + 1)
