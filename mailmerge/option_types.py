@@ -557,6 +557,7 @@ def _check_copy_to(text: str) -> ValidationIssue | None:
 _WORDS = array_of(LABEL, "an array of strings")
 _STRING: Mapping[str, object] = {"type": "string"}
 
+
 HOST = checked(LABEL, _check_host)
 COPY_TO = checked(LABEL, _check_copy_to)
 HELO = checked(LABEL, _check_helo)

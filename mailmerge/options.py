@@ -40,8 +40,10 @@ from mailmerge.validation import (
     FILE,
     FILLED_TEXT,
     FLAG,
+    HOURS,
     INTEGER,
     LABEL,
+    MOMENT,
     NUMBER,
     PATH,
     PAUSES,
@@ -49,6 +51,7 @@ from mailmerge.validation import (
     SHARE,
     SIZE,
     TEXT,
+    TIME_ZONE,
     ValueType,
     one_of,
     one_or_more,
@@ -60,6 +63,7 @@ if TYPE_CHECKING:
 
     from mailmerge.addresses import Address, Mailbox
     from mailmerge.model import Rate
+    from mailmerge.schedule import Hours
     from mailmerge.values import Plain
 
 MESSAGE_COMMANDS: Final = ("check", "preview", "rehearse", "test", "send", "drafts")
@@ -280,6 +284,15 @@ class SendOptions(Section):
     copy_to: str | None = option(COPY_TO,
         "Where a copy of each accepted message is put: imap:Sent, maildir:DIR or mbox:FILE", default=None,
         default_help="the account's")
+    at: str | None = option(MOMENT, "Not before then: 2026-12-01 09:00, or 09:00 for the next one",
+        default=None, default_help="at once", flag="--at TIME", commands=("send",))
+    window: tuple[Hours, ...] = option(one_or_more(HOURS),
+        "Only within these hours: 08:00-18:00, or Mon-Fri 08:00-18:00", default=(),
+        default_help="at any hour", flag="--window HOURS", commands=("send",))
+    quiet_hours: tuple[Hours, ...] = option(one_or_more(HOURS), "Never within these hours: 22:00-07:00",
+        default=())
+    timezone: str | None = option(TIME_ZONE, "The time zone of these hours, such as Europe/Berlin",
+        default=None, default_help="the account's, or this machine's")
 
 
 class CheckOptions(Section):
@@ -329,6 +342,8 @@ class AccountOptions(Section):
         default=None, default_help="that of `bounces`, or the provider's")
     copy_to: str | None = option(COPY_TO,
         "Where a copy of each accepted message is put: imap:Sent, maildir:DIR or mbox:FILE", default=None)
+    timezone: str | None = option(TIME_ZONE, "The time zone of the hours in which campaigns are sent",
+        default=None, default_help="this machine's")
     rate: tuple[Rate, ...] = option(one_or_more(RATE), "Messages per time; several hold together", default=(),
         default_help="the provider's")
     quota: Rate | None = option(RATE, "Recipients per time", default=None, default_help="the provider's")
@@ -454,6 +469,8 @@ COMMAND_LINE: Final = (
     # send
     _only("dry_run", FLAG, "--dry-run", "Show what would be sent; nothing is sent or recorded", "send",
         "drafts"),
+    _only("first", whole(1), "--first N", "Send N, show what became of them, and ask before the others",
+        "send"),
     _only("wait", FLAG, "--wait", "Wait for deferred rows and send them, too", "send"),
     _only("wait_lock", NUMBER, "--wait-lock SECONDS", "Wait up to SECONDS for another run to finish", "send",
         "test", "drafts", default=0),

@@ -8,14 +8,16 @@ options of the command line and the environment, and describe themselves as JSON
 from __future__ import annotations
 
 import re
-from datetime import date, time
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
 from mailmerge.model import Rate
+from mailmerge.schedule import Hours, moment_of
 from mailmerge.text import did_you_mean, quoted
 
 if TYPE_CHECKING:
@@ -244,6 +246,40 @@ def parse_rate(text: str) -> Rate:
     return Rate(count, length * _UNITS[_UNIT_WORDS[match[3]]])
 
 
+def _read_hours(value: object) -> Hours:
+    if not isinstance(value, str):
+        raise wrong_type("hours", value, 'write "08:00-18:00" or "Mon-Fri 08:00-18:00"')
+    try:
+        return Hours.parse(value)
+    except ValueError as error:
+        message = f"contains what are not hours: {quoted(value)}"
+        raise ValidationError(ValidationIssue(message, hint=str(error))) from None
+
+
+def _read_zone(value: object) -> str:
+    if not isinstance(value, str):
+        raise wrong_type("a time zone", value)
+    try:
+        ZoneInfo(value)
+    except (OSError, ValueError, LookupError):
+        message = f"is not a known time zone: {quoted(value)}"
+        hint = "write one such as Europe/Berlin, or UTC"
+        raise ValidationError(ValidationIssue(message, hint=hint)) from None
+    return value
+
+
+def _read_moment(value: object) -> str:
+    text = value.isoformat() if isinstance(value, datetime) else value
+    if not isinstance(text, str):
+        raise wrong_type("a time", value)
+    try:
+        moment_of(text, datetime.now(UTC), None)
+    except ValueError as error:
+        message = f"is not a time to begin at: {quoted(text)}"
+        raise ValidationError(ValidationIssue(message, hint=str(error))) from None
+    return text
+
+
 def _read_rate(value: object) -> Rate:
     if not isinstance(value, str):
         raise wrong_type("a rate", value, 'write it as a string, such as "60/m"')
@@ -365,6 +401,9 @@ def _matching(pattern: str) -> Mapping[str, object]:
 
 _SPAN_PATTERN = r"\s*\d+(\.\d+)?\s*[smhdSMHD]\s*"
 
+HOURS = ValueType("hours such as Mon-Fri 08:00-18:00", _read_hours, {"type": "string"}, write=str)
+TIME_ZONE = ValueType("a time zone such as Europe/Berlin", _read_zone, {"type": "string"})
+MOMENT = ValueType("a time such as 2026-12-01 09:00", _read_moment, {"type": "string"}, write=str)
 RATE = ValueType("a rate", _read_rate, _matching(r"\s*\d+\s*/\s*\d*\s*[a-zA-Z]+\s*"))
 PAUSES = ValueType(
     "a list of pauses",

@@ -11,6 +11,7 @@ from msgspec import Struct, field
 from mailmerge import files
 from mailmerge.errors import FileError
 from mailmerge.model import Counts, Status
+from mailmerge.schedule import Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -91,6 +92,8 @@ class Plan(Struct, frozen=True):
     """``smtp.example.org as me@example.org``."""
     rates: tuple[Rate, ...] = ()
     per_domain: tuple[Rate, ...] = ()
+    schedule: Schedule = Schedule()
+    """When messages may go out."""
     quota: Rate | None = None
     quota_used: int = 0
     largest: int = 0

@@ -39,6 +39,7 @@ from mailmerge.model import Status
 from mailmerge.recipients import parse_rows
 from mailmerge.recipients.suppression import OptOutWatch
 from mailmerge.sending.group_commit import OutcomeListener, program_log
+from mailmerge.sending.hours import HoursGate, schedule_of
 from mailmerge.sending.runs import Progress, Reason, RunEnd, tell_wait
 from mailmerge.sending.throttle import Throttle, all_rates, longest
 from mailmerge.sending.work_queue import Job
@@ -213,6 +214,7 @@ class Run:
         self._observe = observe
         self._send = opened.definition.file.send
         self._rates = all_rates(account.rate, self._send.rate)
+        self._schedule = schedule_of(self._send, account, clock.now())
         self._sessions = self._send.sessions or account.sessions
         self._selection = parse_rows(request.rows) if request.rows else None
         self._recipients: RecipientList
@@ -291,6 +293,7 @@ class Run:
             drafts=self._request.drafts,
             rates=self._rates,
             per_domain=self._send.per_domain,
+            schedule=self._schedule,
             pipeline=account.pipeline,
             sessions=self._sessions,
             quota=account.quota,
@@ -471,6 +474,7 @@ class Run:
             listener=self._listener,
             unwanted=self._opted_out,
             held_until=self._held_until,
+            closed_until=HoursGate(self._schedule, self._clock),
         )
 
     def _held_until(self) -> float:

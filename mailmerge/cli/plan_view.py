@@ -139,6 +139,10 @@ def _pace(plan: Plan) -> str:
         pace = " and ".join(map(str, plan.rates))
         if plan.seconds >= 60:
             pace += f" -> about {duration(plan.seconds)}, done {clock_time(_soon(plan.seconds))}"
+    if opens := plan.schedule.open_from(_soon(0)):
+        pace += f"; begins {clock_time(opens)}"
+    if hours := plan.schedule.told():
+        pace += f"; {hours}"
     if plan.per_domain:
         pace += f"; to each domain {' and '.join(map(str, plan.per_domain))}"
     if plan.quota:
@@ -195,6 +199,7 @@ def show_plan_json(plan: Plan) -> None:
         sender=plan.sender,
         via=plan.via,
         rates=[str(rate) for rate in plan.rates],
+        hours=plan.schedule.told(),
         opt_outs=opt_outs_values(plan),
         seconds=round(plan.seconds),
     )

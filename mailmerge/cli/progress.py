@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _WAITS = {
     "rate": "the rate",
     "deferred": "rows that were deferred until then",
+    "hours": "messages go out from then on",
     "network": "no connection",
     "account": "the server asked for a pause",
     "campaign_lock": "at most: another process works on this campaign",

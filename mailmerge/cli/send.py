@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec.structs import replace
 
 from mailmerge.cli.options import campaign_argument, load_campaign, options_of
 from mailmerge.cli.output import emit, interactive, note, out, require_person, show_diagnostics
@@ -13,6 +14,7 @@ from mailmerge.cli.progress import Bar, GracefulStop, PlanningTime, StoppedError
 from mailmerge.cli.report_view import show_report
 from mailmerge.errors import AuthError
 from mailmerge.model import Status
+from mailmerge.recipients.selection import LAST_ROW
 from mailmerge.text import duration, plural, rows_named
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
     from mailmerge.campaign import Campaign
     from mailmerge.campaign.plan import Plan
+    from mailmerge.campaign.results import Report
+    from mailmerge.campaign.run import SendRequest
     from mailmerge.campaign.trial import TrialReport
     from mailmerge.options import Jobs
 
@@ -198,6 +202,7 @@ class SendCommand:
         self.drafts = drafts
         self.rows: str | None = options.pop("rows")
         self.limit: int | None = options.pop("limit")
+        self.first: int | None = options.pop("first", None)
         self.jobs: Jobs = options.pop("jobs")
         self.dry_run: bool = options.pop("dry_run")
         self.wait: bool = options.pop("wait", False)
@@ -240,12 +245,40 @@ class SendCommand:
             ask_secret=_asking(stop) if interactive() else None,
             begun=stop.begin,
         )
+        if self.first is not None and not self.dry_run:
+            left = self._send_first(campaign, request, stop)
+            if left is not None:
+                return left
+            bar = self.bar = Bar(quiet=self.quiet or self.as_json, as_json=self.as_json)
+            request = replace(request, limit=self.limit)
         with bar, stop:
             report = campaign.send(request=request, confirm=self.confirm, observe=bar.observe, stop=stop.flag)
+        return self._ended(report, stop)
+
+    def _ended(self, report: Report | None, stop: GracefulStop) -> int:
         if report is None:
             return 0 if self.dry_run else 2
         show_report(report, as_json=self.as_json, verbose=self.verbose)
         return stop.code if report.exit_code == 130 else report.exit_code
+
+    def _send_first(self, campaign: Campaign, request: SendRequest, stop: GracefulStop) -> int | None:
+        """Send the first few; None: all of them were accepted, and the others may follow, once agreed to."""
+        few = min(self.first or 0, self.limit or LAST_ROW)
+        bar = self.bar
+        with bar, stop:
+            report = campaign.send(
+                request=replace(request, limit=few), confirm=self.confirm, observe=bar.observe, stop=stop.flag
+            )
+        ended = self._ended(report, stop)
+        if report is None or ended != 0:
+            if report is not None:
+                note("The others were not sent: first see what became of these.")
+            return ended
+        if self.limit is not None:
+            self.limit -= few
+            if not self.limit:
+                return ended
+        return None
 
     def confirm(self, plan: Plan) -> bool:
         """Show the plan and ask; False: nothing is sent."""

@@ -130,6 +130,7 @@ class Sender:
         listener: is told of outcomes that are durable, of pauses and of new connections; None: nobody is.
         unwanted: says of a message whose turn has come that it is not to be sent after all.
         held_until: says until when, by the steady clock, nothing may be offered at most; 0: it may be now.
+        closed_until: the same of the hours in which messages may go out.
 
     """
 
@@ -150,6 +151,7 @@ class Sender:
         listener: OutcomeListener | None = None,
         unwanted: Callable[[Job], bool] = lambda _job: False,
         held_until: Callable[[], float] = lambda: 0.0,
+        closed_until: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._listener = listener
         recorded = None if listener is None else self._recorded
@@ -161,6 +163,7 @@ class Sender:
         self._history = History()
         self._unwanted = unwanted
         self._held_until = held_until
+        self._closed_until = closed_until
         self._held = 0.0
         """The same, as it was told last."""
         self._stop = stop
@@ -259,7 +262,8 @@ class Sender:
 
     def _submit_next(self) -> bool:
         """Submit the next message, if every gate is open."""
-        if self._history.paused(self._clock.monotonic()) or self._held_until():
+        now = self._clock.monotonic()
+        if self._history.paused(now) or self._closed_until() > now or self._held_until():
             return False
         if not any(self._could_take(slot) for slot in self._pool):
             return False
@@ -352,6 +356,7 @@ class Sender:
             "account": self._history.paused_until,
             "network": now if self._pool.connected else self._history.retry_at,
             "rate": now + self._rate_delay(),
+            "hours": self._closed_until(),
         }
         why = max(gates, key=lambda name: gates[name])
         until = gates[why]
@@ -388,8 +393,8 @@ class Sender:
         if commit_in is not None:
             timeout = min(timeout, commit_in)
         if not self._over() and not self._held_until() and any(map(self._could_take, self._pool)):
-            paused = self._history.paused_until - self._clock.monotonic()
-            timeout = min(timeout, max(self._rate_delay(), paused, 0.001))
+            gates = max(self._history.paused_until, self._closed_until())
+            timeout = min(timeout, max(self._rate_delay(), gates - self._clock.monotonic(), 0.001))
         return max(timeout, 0.0)
 
     # --- what the connections say ---------------------------------------------------------------------
