@@ -100,6 +100,8 @@ if TYPE_CHECKING:
     from mailmerge.sandbox.faults import FaultPlan as FaultPlan
     from mailmerge.sandbox.faults import NoPipelining as NoPipelining
     from mailmerge.sandbox.faults import Refusal as Refusal
+    from mailmerge.schedule import Hours as Hours
+    from mailmerge.schedule import Schedule as Schedule
     from mailmerge.sending.runs import Progress as Progress
     from mailmerge.sending.runs import Reason as Reason
     from mailmerge.sending.runs import RunEnd as RunEnd
