@@ -20,7 +20,7 @@ from mailmerge.values import canonical
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from datetime import datetime
+    from datetime import date, datetime
 
     from mailmerge.addresses import Mailbox
     from mailmerge.values import Cell
@@ -203,9 +203,9 @@ class RenderedEvent(Struct, frozen=True):
     """The event that a row is invited to."""
 
     summary: str
-    start: str
-    """``2026-03-05`` for whole days, else ``2026-03-05T14:00:00`` in *timezone*."""
-    end: str
+    start: date
+    """A day, or a ``datetime`` without offset, in *timezone*."""
+    end: date
     timezone: str
     """Of the time zone database; empty: UTC, or whole days."""
     kind: str

@@ -18,10 +18,12 @@ from soak.mutants import CHOSEN
 ROOT = Path(__file__).parents[1]
 MODULES = sorted((ROOT / "mailmerge").rglob("*.py"))
 IMPORTED_AS = {
+    "dkimpy": "dkim",
     "dnspython": "dns",
     "linkify-it-py": "linkify_it",
     "markdown-it-py": "markdown_it",
     "mjml-python": "mjml",
+    "pillow": "PIL",
     "python-dotenv": "dotenv",
 }
 """Modules that are not called as their distributions are."""

@@ -107,7 +107,7 @@ def move(definition: Definition, source: LedgerPlace, registry: CampaignRegistry
 
     """
     name, target = definition.name, definition.ledger_place
-    with source.lock(name) as lock, source.open(name, create=False, lock=lock) as old:
+    with source.lock(name) as lock, source.open_for_writing(name, create=False, lock=lock) as old:
         old.repair()
         registry.refuse_older(old, source.known_as)
         if old.moved_to and old.moved_to != str(target):
@@ -121,7 +121,7 @@ def move(definition: Definition, source: LedgerPlace, registry: CampaignRegistry
             except BaseException:
                 old.seal("")
                 raise
-            with target.open(name, create=False, lock=other) as new:
+            with target.open_for_writing(name, create=False, lock=other) as new:
                 registry.take_place(new)
                 registry.note_home(definition.workspace.folder, name, new.known_as, str(target))
 

@@ -220,7 +220,7 @@ class OpenCampaign:
 
         """
         for name in self.ledger.set_aside_names():
-            with self.definition.ledger_place.open(name, create=False) as earlier:
+            with self.definition.ledger_place.open_for_writing(name, create=False) as earlier:
                 earlier.purge()
         self.ledger.purge()
 
@@ -367,7 +367,7 @@ def _for_sending(definition: Definition, clock: Clock, stack: ExitStack, lock: o
     refuse_before_opening(definition, registry)
     if not place.exists():
         registry.refuse_missing(place.known_as, name)
-    ledger = stack.enter_context(place.open(name, now=clock.now, lock=lock))
+    ledger = stack.enter_context(place.open_for_writing(name, now=clock.now, lock=lock))
     if ledger.new:
         registry.refuse_missing(place.known_as, name)
     _compared(definition, ledger, registry)
@@ -404,7 +404,7 @@ def open_beside(definition: Definition, *, clock: Clock | None = None) -> Iterat
     with contextlib.ExitStack() as stack:
         with place.lock(name) if place.is_older() else contextlib.nullcontext():
             try:
-                ledger = place.open(name, create=False, now=clock.now, beside=True)
+                ledger = place.open_for_writing(name, create=False, now=clock.now, beside=True)
             except LedgerError as error:
                 if error.code == "L705":
                     _compare(definition, None)
@@ -422,7 +422,9 @@ def open_beside(definition: Definition, *, clock: Clock | None = None) -> Iterat
 def _existing(definition: Definition, clock: Clock, lock: object) -> Ledger:
     """Open a ledger that must be there, for writing, under its *lock*."""
     try:
-        return definition.ledger_place.open(definition.name, create=False, now=clock.now, lock=lock)
+        return definition.ledger_place.open_for_writing(
+            definition.name, create=False, now=clock.now, lock=lock
+        )
     except LedgerError as error:
         if error.code == "L705":
             _compare(definition, None)
@@ -507,7 +509,7 @@ def forget_ledger(definition: Definition) -> str | None:
 def _set_aside(definition: Definition, registry: CampaignRegistry, lock: object) -> str | None:
     place = definition.ledger_place
     try:
-        ledger = place.open(definition.name, create=False, lock=lock)
+        ledger = place.open_for_writing(definition.name, create=False, lock=lock)
     except LedgerError as error:
         if error.code != "L705":
             raise

@@ -34,6 +34,14 @@ _SECTIONS: Final[tuple[tuple[str, type[Section]], ...]] = (
     ("`[check]`", CheckOptions),
     ("`[accounts.NAME]` in your config.toml", AccountOptions),
 )
+_FOUND_OR_MADE: Final = {
+    "oneOf": [{"required": ["path"]}, {"required": ["template"]}],
+    "dependentRequired": {
+        **{key: ["path"] for key in ("base", "missing", "shared")},
+        "password": ["template"],
+    },
+}
+"""A rule of ``[[attach]]`` says where a file is, or what it is made from; some keys are about one of them."""
 
 
 # --- JSON Schema --------------------------------------------------------------------------------------
@@ -56,8 +64,7 @@ def json_schema(name: SchemaName = "campaign") -> dict[str, Any]:
     top = _table(TopOptions)
     for section, cls in ((cls.toml_section, cls) for _, cls in _SECTIONS):
         if section == "attach":
-            items = {**_table(cls), "anyOf": [{"required": ["path"]}, {"required": ["template"]}]}
-            top["properties"][section] = {"type": "array", "items": items}
+            top["properties"][section] = {"type": "array", "items": {**_table(cls), **_FOUND_OR_MADE}}
         elif section in CAMPAIGN and section:
             top["properties"][section] = _table(cls)
     return {"$schema": _DIALECT, "title": "campaign.toml of mailmerge", **top}

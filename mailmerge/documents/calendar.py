@@ -65,11 +65,11 @@ def invitation(rendered: Rendered, event: RenderedEvent, key: str) -> str:
     return written.replace(_BEGIN, _BEGIN + STAND_IN, 1)
 
 
-def _moment(moment: str, zone: str) -> date:
-    """Read what the row says: a day, or a time in its zone; without a zone it is in UTC."""
-    if len(moment) == len("2026-03-05"):
-        return date.fromisoformat(moment)
-    return datetime.fromisoformat(moment).replace(tzinfo=ZoneInfo(zone) if zone else UTC)
+def _moment(moment: date, zone: str) -> date:
+    """Give what the row says: a day, or a time in its zone; without a zone it is in UTC."""
+    if not isinstance(moment, datetime):
+        return moment
+    return moment.replace(tzinfo=ZoneInfo(zone) if zone else UTC)
 
 
 def _person(icalendar: Any, box: Mailbox) -> Any:

@@ -50,7 +50,7 @@ class FilePlace(Struct, frozen=True):
         """Tell whether a process works on the campaign now; nothing is made."""
         return self.lock(campaign).is_held()
 
-    def open(
+    def open_for_writing(
         self,
         campaign: str,
         *,
@@ -59,7 +59,7 @@ class FilePlace(Struct, frozen=True):
         beside: bool = False,
         lock: object = None,  # noqa: ARG002  the system knows who has it
     ) -> Ledger:
-        """Open it for writing; see `Ledger.open`."""
+        """Open it; see `Ledger.open`."""
         return Ledger.open(self.path, campaign, create=create, now=now, beside=beside)
 
     def database_to_fill(self) -> LedgerFile:
@@ -116,7 +116,7 @@ class ServerPlace(Struct, frozen=True):
             check_version(db)
             return is_held(db, campaign)
 
-    def open(
+    def open_for_writing(
         self,
         campaign: str,
         *,
@@ -125,7 +125,7 @@ class ServerPlace(Struct, frozen=True):
         beside: bool = False,  # noqa: ARG002  a server keeps its own reserves
         lock: object = None,
     ) -> Ledger:
-        """Open it for writing, under a *lock* that `lock` gave; see `Ledger.open`."""
+        """Open it, under a *lock* that `lock` gave; see `Ledger.open`."""
         db = self._ready()
         try:
             lease = lock if isinstance(lock, Lease) else None

@@ -73,8 +73,8 @@ class EventTemplate:
             raise row_error("A355", f"the event ends before it begins: {start} to {end}", recipient)
         return RenderedEvent(
             summary=texts["summary"],
-            start=start.isoformat(),
-            end=end.isoformat(),
+            start=start,
+            end=end,
             timezone=zone if isinstance(start, datetime) else "",
             kind=self._kind,
             location=texts.get("location", ""),

@@ -24,6 +24,7 @@ from mailmerge.render.environments import (
 from mailmerge.render.failures import UNCOMPILABLE, NameCheck, name_hint, uncompilable_problem
 from mailmerge.render.filters import Filters
 from mailmerge.render.sources import URL, SourceMap
+from mailmerge.suggest import Invocation, suggested
 from mailmerge.values import Value
 
 if TYPE_CHECKING:
@@ -185,10 +186,12 @@ class Compiler:
         if part.name in self._read:
             return self._read[part.name]
         if part.path.suffix.lower() in MESSAGE_SUFFIXES:
+            take_over = suggested(Invocation("", "new"), "init", "--from", str(part.path))
             raise TemplateError(
                 f"{part.name} is a message, not a template",
                 code="T132",
-                hint="`init --from` makes a campaign of it: templates, pictures and attachments",
+                hint=f"its texts, pictures and attachments become a campaign's files by: {take_over} "
+                "(add --list with your list)",
                 place=Place(path=part.name),
             )
         try:

@@ -122,7 +122,7 @@ def _data(variables: dict[str, Any]) -> str:
     cells = {
         name: value
         for name, value in variables.items()
-        if not callable(value) and name != "row" and STAND_IN not in str(value)
+        if not callable(value) and name != "row" and not (isinstance(value, str) and STAND_IN in value)
     }
     texts = {name: str(displayed(value)) for name, value in cells.items() if kind_of(value)}
     table = {

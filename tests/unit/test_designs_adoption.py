@@ -266,4 +266,4 @@ def test_a_message_as_a_body_is_told_how_to_become_one(tmp_path: Path) -> None:
         Renderer(templates, COLUMNS)
 
     assert caught.value.code == "T132"
-    assert "init --from" in (caught.value.hint or "")
+    assert f"mailmerge init new --from '{draft}'" in (caught.value.hint or "")

@@ -48,7 +48,7 @@ def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
         place: FilePlace | ServerPlace = FilePlace(tmp_path / ".mailmerge" / "ledger.db")
     else:
         place = request.getfixturevalue("postgres_ledger")
-    with place.lock("spring") as lock, place.open("spring", now=lambda: NOW, lock=lock) as opened:
+    with place.lock("spring") as lock, place.open_for_writing("spring", now=lambda: NOW, lock=lock) as opened:
         opened.note_version("v1", {"subject": "a", "template": "b"})
         yield opened
 

@@ -46,7 +46,7 @@ def test_the_page_is_up_to_date() -> None:
 
 def test_the_page_names_every_key_flag_and_variable() -> None:
     """Nothing that can be said is missing from the page, and angle brackets are not taken for HTML."""
-    page = as_markdown()
+    page = as_markdown().replace(r"\|", "|")  # as a table of GitHub's Markdown shows it
     for option in KEYS:
         assert f"| `{option.key}` | " in page
         assert f"`{option.flag}`" in page or not option.flag
@@ -81,6 +81,9 @@ def test_what_init_makes_is_valid(kind: StockTemplate, tmp_path: Path) -> None:
         ({"send": {"rate": ["60/m", 5]}}, ["send", "rate"]),
         ({"send": {"max_rejected": "5"}}, ["send", "max_rejected"]),
         ({"attach": [{"name": "x"}]}, ["attach", 0]),
+        ({"attach": [{"path": "x.pdf"}, {"path": "x.pdf", "template": "x.html"}]}, ["attach", 1]),
+        ({"attach": [{"template": "x.html", "missing": "skip"}]}, ["attach", 0]),
+        ({"attach": [{"path": "x.pdf", "password": "{{ pin }}"}]}, ["attach", 0]),
     ],
 )
 def test_a_mistake_is_seen_where_it_is(document: Any, path: list[object]) -> None:

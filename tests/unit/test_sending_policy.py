@@ -93,6 +93,7 @@ DROPPED = Outcome(Status.PENDING, Scope.CONNECTION, Phase.DATA, reason="dropped"
 DROPPED_EARLY = replace(DROPPED, phase=Phase.MAIL)
 REJECTED = Outcome(Status.REJECTED, Scope.ROW, Phase.RCPT, Reply(550, ("no",)), "recipient")
 DOMAIN = Outcome(Status.REJECTED, Scope.ROW, Phase.CONTENT, Reply(550, ("dmarc",)), "domain")
+DOMAIN_FOR_NOW = Outcome(Status.DEFERRED, Scope.ROW, Phase.CONTENT, Reply(421, ("dmarc",)), "domain", 3600.0)
 DOMAIN_OF_ONE = replace(DOMAIN, refused=((Address.parse("x@Two.example"), Reply(550)),))
 SPAM = Outcome(Status.REJECTED, Scope.ROW, Phase.CONTENT, Reply(554, ("spam",)), "content")
 NOT_UNDERSTOOD = Outcome(Status.REJECTED, Scope.ROW, Phase.MAIL, Reply(500, ("what?",)), "protocol")
@@ -360,6 +361,9 @@ TABLE = {
         REJECTED, REFUSED, ON, {"latest": deque([True, False] + [True] * 9 + [False] * 189, maxlen=200)}
     ),
     "its domain refuses us": Line(DOMAIN, REFUSED, replace(ON, blocked=frozenset({"one.example"}))),
+    "its domain refuses us for now": Line(
+        DOMAIN_FOR_NOW, due(timedelta(minutes=66)), replace(ON, blocked=frozenset({"one.example"}))
+    ),
     "the domain of one recipient refuses us": Line(
         DOMAIN_OF_ONE, REFUSED, replace(ON, blocked=frozenset({"two.example"}))
     ),
