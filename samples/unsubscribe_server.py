@@ -67,25 +67,39 @@ class SuppressionFile:
     """The file that campaigns read: one hash a line, each once, on disk before anybody is told so."""
 
     def __init__(self, path: Path) -> None:
-        """Read who is in it already, so that a thousand clicks do not make it longer."""
+        """Make the file, so that campaigns can name it from the first day, or take what is there."""
         self._path = path
         self._lock = threading.Lock()
-        text = path.read_text("ascii", "replace") if path.exists() else ""
-        self._known = set(re.findall(r"sha256:([0-9a-f]{64})", text))
+        self._stamp = (0, 0, 0)
+        self._known: set[str] = set()
+        self._ends_in_line = False
+        self._append("")
+        self._look()
 
     def add(self, address_hash: str) -> None:
-        """Append somebody who is not in it yet."""
+        """Append somebody who is not in it yet, so that a thousand clicks do not make it longer."""
         with self._lock:
-            if address_hash in self._known:
-                return
-            line = f"sha256:{address_hash}  # {datetime.now(UTC):%Y-%m-%d %H:%M}\n"
-            handle = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-            try:
-                os.write(handle, line.encode())
-                os.fsync(handle)
-            finally:
-                os.close(handle)
-            self._known.add(address_hash)
+            self._look()
+            if address_hash not in self._known:
+                line = f"sha256:{address_hash}  # {datetime.now(UTC):%Y-%m-%d %H:%M}\n"
+                self._append(f"\n{line}" if self._ends_in_line else line)
+
+    def _look(self) -> None:
+        """Read it if it has changed: people edit it, and who was taken out can unsubscribe again."""
+        found = self._path.stat() if self._path.exists() else None
+        stamp = (found.st_mtime_ns, found.st_size, found.st_ino) if found else (0, 0, 0)
+        if stamp != self._stamp:
+            text = self._path.read_text("utf-8", "replace") if found else ""
+            self._known = set(re.findall(r"^sha256:([0-9a-f]{64})", text, re.MULTILINE))
+            self._ends_in_line = text[-1:] not in {"", "\n"}
+            self._stamp = stamp
+
+    def _append(self, line: str) -> None:
+        handle = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        with os.fdopen(handle, "ab") as stream:
+            stream.write(line.encode())
+            stream.flush()
+            os.fsync(stream.fileno())
 
 
 class Handler(BaseHTTPRequestHandler):

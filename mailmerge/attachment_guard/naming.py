@@ -482,9 +482,10 @@ class Identities:
         return label not in {"", ALONE} and self._labels[kind, label] >= max(2, self._texts // 10)
 
     def _is_common(self, number: int) -> bool:
-        return self._mentioned[number] >= max(_SAMPLE, self._texts // 100) or self._occurs[number] >= max(
-            4, self._texts // 20
-        )
+        """Tell whether so many texts of other rows have it that it is the sender, a teacher or a manager."""
+        # Of a few texts, all but one at least: the seller may be in a list of two customers.
+        many = max(2, min(4, self._texts - 1), self._texts // 20)
+        return self._mentioned[number] >= max(_SAMPLE, self._texts // 100) or self._occurs[number] >= many
 
     def _is_own(self, sighting: Sighting, other: int, tokens: Sequence[int]) -> bool:
         """Tell whether the text names its own row by something that it does not share with the other one."""

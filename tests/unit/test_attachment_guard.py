@@ -193,6 +193,16 @@ def test_who_is_named_in_every_file_is_no_evidence(count: int) -> None:
     assert accused(people, texts) == {}
 
 
+@pytest.mark.parametrize("count", [3, 4, 5])
+def test_a_seller_in_a_list_of_a_few_customers_is_no_evidence(count: int) -> None:
+    """Price lists name who sells, and no customer; one file of the seller's own would still be found."""
+    people = [(f"E{1000 + n}", f"Person{n:03} Meyer{n:03}", f"p{n}@x.org") for n in range(count)]
+    prices = [f"Apples {n}.50. Ask Person000 Meyer000, p0@x.org" for n in range(count)]
+    assert accused(people, prices) == {}
+    own = [f"Payslip of {name}" for _, name, _ in people]
+    assert accused(people, [own[0], own[0], *own[2:]]) == {1: 0}
+
+
 def test_one_person_s_file_under_everybody_s_name_is_found() -> None:
     """The same text goes to all: it is Bo's, and no word that everybody's text has."""
     people = [(f"E{1000 + n}", f"Person{n:03} Meyer{n:03}", f"p{n}@x.org") for n in range(40)]
