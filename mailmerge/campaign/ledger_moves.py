@@ -82,7 +82,9 @@ def source_of(
     home = registry.home(definition.workspace.folder, definition.name)
     own = FilePlace(definition.workspace.ledger_path)
     if home is None:
-        return own if isinstance(definition.ledger_place, ServerPlace) and own.exists() else None
+        if isinstance(definition.ledger_place, ServerPlace):
+            return own if own.exists() else None
+        return _unfinished(definition, others)
     if home[0] == str(_known_as(definition.ledger_place)):
         return None
     if home[0] == str(_known_as(own)) or Path(home[0]).is_absolute():
@@ -91,8 +93,24 @@ def source_of(
         with contextlib.suppress(LedgerError):
             if place.known_as == home[0]:
                 return place
-    raise LedgerError(
-        f"the campaign's ledger is {home[1]}, which no [ledgers.NAME] of your config.toml names",
+    raise _nowhere(home[1])
+
+
+def _unfinished(definition: Definition, others: Iterable[ServerPlace]) -> ServerPlace | None:
+    """Give the server for which a move has sealed the file in the folder, and did not come to its end."""
+    with _looking(definition.ledger_place, definition.name) as file:
+        moved_to = "" if file is None else file.moved_to
+    if not moved_to:
+        return None
+    found = next((place for place in others if str(place) == moved_to), None)
+    if found is None:
+        raise _nowhere(moved_to)
+    return found
+
+
+def _nowhere(shown: str) -> LedgerError:
+    return LedgerError(
+        f"the campaign's ledger is {shown}, which no [ledgers.NAME] of your config.toml names",
         code="L714",
         hint="write it there, with its url, then run the same command again",
     )
@@ -107,36 +125,84 @@ def move(definition: Definition, source: LedgerPlace, registry: CampaignRegistry
 
     """
     name, target = definition.name, definition.ledger_place
-    with source.lock(name) as lock, source.open_for_writing(name, create=False, lock=lock) as old:
+    with source.lock(name) as lock, _source(definition, source, lock) as old:
+        if old is None:
+            return
         old.repair()
         registry.refuse_older(old, source.known_as)
         if old.moved_to and old.moved_to != str(target):
             raise _elsewhere(definition, old.moved_to)
-        old.seal(str(target))
+        # What can be refused (no server, no rights, another campaign) is refused before anything is sealed.
         with target.lock(name) as other:
-            try:
-                if not _is_there(old, target):
-                    with target.database_to_fill() as empty:
-                        old.transfer_to(empty)
-            except BaseException:
-                old.seal("")
-                raise
+            there = _is_there(old, target)
+            old.seal(str(target))
+            if not there:
+                _transfer(old, target)
             with target.open_for_writing(name, create=False, lock=other) as new:
                 registry.take_place(new)
                 registry.note_home(definition.workspace.folder, name, new.known_as, str(target))
+
+
+def _transfer(old: Ledger, target: LedgerPlace) -> None:
+    """Write a campaign into another ledger; open the old one again only where it surely did not arrive."""
+    with target.database_to_fill() as empty:
+        try:
+            old.transfer_to(empty)
+        except BaseException as error:
+            if not (empty.unsure or (isinstance(target, FilePlace) and _has(target, old))):
+                old.seal("")
+                raise
+            if not isinstance(error, LedgerError):
+                raise
+            raise LedgerError(
+                f"{error.message}; whether the campaign has arrived there is not known",
+                code=error.code,
+                hint="nobody goes on with it until the same command has finished the move",
+            ) from error
+
+
+def _has(place: LedgerPlace, old: Ledger) -> bool:
+    """Tell whether a ledger may have this very campaign, under whatever name, to go on with."""
+    try:
+        with _looking(place, old.campaign) as found:
+            return found is not None and found.secret == old.secret and not found.moved_to
+    except LedgerError:
+        return True
+
+
+@contextlib.contextmanager
+def _source(definition: Definition, source: LedgerPlace, lock: object) -> Iterator[Ledger | None]:
+    """Open the ledger that a campaign is taken from; None: it never arrived there."""
+    name, target = definition.name, definition.ledger_place
+    try:
+        old = source.open_for_writing(name, create=False, lock=lock)
+    except LedgerError as error:
+        if error.code != "L705" or not isinstance(source, ServerPlace):
+            raise
+        with _looking(target, name) as sealed:
+            came_from_here = sealed is not None and sealed.moved_to == str(source)
+            if sealed is None or not came_from_here or source.knows(sealed.secret):
+                raise
+        with target.lock(name) as own, target.open_for_writing(name, create=False, lock=own) as here:
+            here.seal("")
+        yield None
+        return
+    with old:
+        yield old
 
 
 def _is_there(old: Ledger, target: LedgerPlace) -> bool:
     """Tell whether an earlier move, which was stopped, has written the campaign.
 
     Raises:
-        LedgerError: another campaign of this name is there, or this one has gone on.
+        LedgerError: another campaign of this name is there, or an older copy of this one.
 
     """
     with _looking(target, old.campaign) as found:
         if found is None or not found.handed_over or (found.moved_to and found.secret == old.secret):
             return False
-        if found.secret == old.secret and found.content() == old.content():
+        gone_on = old.moved_to and found.handed_over >= old.handed_over  # on another machine, since then
+        if found.secret == old.secret and (gone_on or found.content() == old.content()):
             return True
     raise LedgerError(
         f'the ledger {target} already has a campaign "{old.campaign}"',

@@ -100,14 +100,23 @@ def server(conninfo: str) -> ServerPlace:
 def has_password(conninfo: str) -> bool:
     """Tell whether an address contains a secret."""
     if conninfo.startswith(_SCHEMES):
-        parts = urlsplit(conninfo)
+        try:
+            parts = urlsplit(conninfo)
+        except ValueError:
+            return True  # who can tell?
         return parts.password is not None or any(name in _SECRET_WORDS for name, _ in parse_qsl(parts.query))
     return any(name in _SECRET_WORDS for name in _words(conninfo))
 
 
 def _shown(conninfo: str) -> str:
     if conninfo.startswith(_SCHEMES):
-        parts = urlsplit(conninfo)
+        try:
+            parts = urlsplit(conninfo)
+            whole = "@" not in parts.path + parts.query + parts.fragment
+        except ValueError:
+            whole = False
+        if not whole:  # part of a password may be anywhere
+            return "postgresql://…"
         query = dict(parse_qsl(parts.query))
         hosts = parts.netloc.rpartition("@")[2] or query.get("host", "")
         found = {**query, "host": hosts, "dbname": unquote(parts.path.lstrip("/"))}

@@ -34,6 +34,11 @@ class LedgerDatabase(Protocol):
         """What is remembered of it elsewhere: the same for the same ledger."""
         ...
 
+    @property
+    def unsure(self) -> bool:
+        """Whether the last transaction's end was asked for, and nobody heard what became of it."""
+        ...
+
     def transaction(self) -> AbstractContextManager[None]:
         """Commit what is done inside, or nothing of it."""
         ...

@@ -138,6 +138,12 @@ class ServerPlace(Struct, frozen=True):
         """Open the ledger, made if there is none, to write a campaign into it that it does not have."""
         return self._ready()
 
+    def knows(self, secret: bytes) -> bool:
+        """Tell whether it has the campaign with this secret, by whatever name."""
+        with self._connect(read_only=True) as db:
+            check_version(db)
+            return db.row("SELECT 1 FROM campaign WHERE secret = ?", (secret,)) is not None
+
     def open_read_only(self, campaign: str) -> LedgerReader:
         """Open it for looking."""
         db = self._connect(read_only=True)

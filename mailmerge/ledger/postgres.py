@@ -84,6 +84,8 @@ class PostgresDatabase:
         self.path = place
         self.known_as = place
         """What is remembered of it elsewhere: its mark, once that was read."""
+        self.unsure = False
+        """Whether the last transaction's end was asked for, and nobody heard what became of it."""
         self._streams = 0
 
     @classmethod
@@ -103,7 +105,8 @@ class PostgresDatabase:
         require("fleet", "ledgers in PostgreSQL")
         import psycopg
 
-        options = "-c search_path=mailmerge -c synchronous_commit=on -c client_encoding=UTF8"
+        own = _own_options(conninfo)
+        options = f"{own} -c search_path=mailmerge -c synchronous_commit=on -c client_encoding=UTF8".strip()
         if read_only:
             options += " -c default_transaction_read_only=on"
         with _explained(place):
@@ -141,8 +144,11 @@ class PostgresDatabase:
             LedgerError: nothing was changed; or the connection was lost at the end, and nobody knows.
 
         """
-        with _explained(self.path), self.connection.transaction():
-            yield
+        with _explained(self.path):
+            with self.connection.transaction():
+                yield
+                self.unsure = True
+            self.unsure = False
 
     def execute(self, statement: str, cells: Sequence[object] = ()) -> Any:
         """Run one statement."""
@@ -211,6 +217,33 @@ def _bound(statement: str, cells: Sequence[object]) -> Any:
     if "?1" in statement:
         return {f"p{at}": value for at, value in enumerate(values, 1)}
     return values
+
+
+def _own_options(conninfo: str) -> str:
+    """Give the options of the server that an address asks for itself.
+
+    Raises:
+        LedgerError: it is not an address. What libpq says of it may quote a password, and is not repeated.
+
+    """
+    import psycopg
+    from psycopg.conninfo import conninfo_to_dict
+
+    try:
+        found = conninfo_to_dict(conninfo)
+        ports = str(found.get("port") or "").split(",")
+        wrong = "" if all(port.isdecimal() or not port for port in ports) else "the port is not a number"
+        if "@" in str(found.get("host") or "")[1:]:
+            wrong = "the host is not a name"
+    except psycopg.ProgrammingError as error:
+        wrong = _line(error).partition('"')[0].strip()
+    if wrong:
+        raise LedgerError(
+            f"the address of the ledger is not valid: {wrong}",
+            code="L722",
+            hint="write postgresql://USER@HOST/DATABASE; in a password % / ? # @ are %25 %2F %3F %23 %40",
+        )
+    return str(found.get("options") or "")
 
 
 @contextlib.contextmanager

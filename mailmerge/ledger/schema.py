@@ -196,6 +196,9 @@ _WHOLE_CHECK_UP_TO = 64 * 1024 * 1024
 class LedgerFile(Database):
     """A ledger in one file, of which one process at a time is the writer."""
 
+    unsure = False
+    """Whether nobody heard what became of the last transaction: a file can be asked."""
+
     @property
     def known_as(self) -> str:
         """What is remembered of it elsewhere: the file's name."""

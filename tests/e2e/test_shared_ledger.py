@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
 
+from mailmerge.campaign.shared_ledger import server
+from mailmerge.ledger.place import ServerPlace
 from servers.command import EVERYBODY, one_error, statuses
 from servers.kept import KeepingSandbox
+from servers.postgres import CuttingProxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -121,3 +126,61 @@ def test_a_killed_run_is_gone_on_with(mailmerge, relay, postgres, shared):
     assert done.code in {0, 4}, done
     assert max(arrived(relay).values()) == 1
     assert len(relay.messages) >= 39
+
+
+def test_a_move_that_cannot_begin_changes_nothing(mailmerge, relay, shared):
+    """A ledger that cannot be reached seals nothing: the file is gone on with."""
+    mailmerge.campaign()
+    with mailmerge.config.open("a") as file:
+        file.write('\n[ledgers.down]\nurl = "postgresql://127.0.0.1:1/mail"\n')
+    assert mailmerge("send", "spring", "--yes", "--limit", "1").code == 0
+    down = mailmerge("ledger", "move", "spring", "--ledger", "down")
+    rest = mailmerge("send", "spring", "--yes")
+
+    assert (down.code, rest.code) == (8, 0), (down, rest)
+    one_error(down, "L720", "127.0.0.1:1")
+    assert arrived(relay) == Counter(dict.fromkeys(EVERYBODY, 1))
+
+
+def test_a_move_whose_end_nobody_heard_of_leaves_one_ledger(mailmerge, relay, postgres, shared):
+    """The file stays sealed, the database can be gone on with elsewhere, and the same command ends the move."""
+    proxy = CuttingProxy(postgres)
+    mailmerge.campaign()
+    with mailmerge.config.open("a") as file:
+        url = postgres.url().replace(str(postgres.port), str(proxy.port))
+        file.write(f'\n[ledgers.far]\nurl = "{url}"\n')
+    ServerPlace(postgres.url(), "").database_to_fill().close()
+    assert mailmerge("send", "spring", "--yes", "--limit", "1").code == 0
+    proxy.cuts = True
+    cut = mailmerge("ledger", "move", "spring", "--ledger", "far")
+    stale = mailmerge("send", "spring", "--yes")
+    here = mailmerge.environ["MAILMERGE_STATE_DIR"]
+    mailmerge.environ["MAILMERGE_STATE_DIR"] = str(mailmerge.folder / "elsewhere")
+    sealed = (mailmerge.folder / "spring" / ".mailmerge").rename(mailmerge.folder / "sealed")
+    elsewhere = mailmerge("send", "spring", "--yes", "--ledger", shared, "--limit", "1")
+    mailmerge.environ["MAILMERGE_STATE_DIR"] = here
+    (mailmerge.folder / "spring" / ".mailmerge").rename(mailmerge.folder / "made elsewhere")
+    sealed.rename(mailmerge.folder / "spring" / ".mailmerge")
+    done = mailmerge("ledger", "move", "spring", "--ledger", "far")
+    rest = mailmerge("send", "spring", "--yes", "--ledger", "far")
+    proxy.close()
+
+    assert (cut.code, stale.code) == (8, 8), (cut, stale)
+    one_error(cut, "L720", "is not known")
+    one_error(stale, "L714")
+    assert (elsewhere.code, done.code, rest.code) == (0, 0, 0), (elsewhere, done, rest)
+    assert arrived(relay) == Counter(dict.fromkeys(EVERYBODY, 1))
+
+
+def test_a_move_that_never_arrived_is_taken_back(mailmerge, relay, postgres, shared):
+    """Where the command was stopped before anything was written, a move back opens the file again."""
+    mailmerge.campaign()
+    assert mailmerge("send", "spring", "--yes", "--limit", "1").code == 0
+    ledger = mailmerge.folder / "spring" / ".mailmerge" / "ledger.db"
+    with contextlib.closing(sqlite3.connect(ledger)) as file, file:
+        file.execute("UPDATE campaign SET moved_to = ?", (str(server(postgres.url())),))
+    back = mailmerge("ledger", "move", "spring")
+    rest = mailmerge("send", "spring", "--yes")
+
+    assert (back.code, rest.code) == (0, 0), (back, rest)
+    assert arrived(relay) == Counter(dict.fromkeys(EVERYBODY, 1))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
+import socket
 import subprocess
 import tempfile
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -90,3 +93,41 @@ class Postgres:
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+class CuttingProxy:
+    """Cuts a connection to a server when that has committed, before its client hears of it."""
+
+    def __init__(self, postgres: Postgres) -> None:
+        self._server = ("127.0.0.1", postgres.port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self.cuts = False
+        """Whether the next commit is to be cut; it is the last one then."""
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        """Take no more connections."""
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client = self._listener.accept()[0]
+                server = socket.create_connection(self._server)
+                cut = threading.Event()
+                for pair in ((client, server), (server, client)):
+                    threading.Thread(target=self._forward, args=(*pair, cut), daemon=True).start()
+
+    def _forward(self, source: socket.socket, target: socket.socket, cut: threading.Event) -> None:
+        to_server = target.getpeername() == self._server
+        with source, target, contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if to_server and self.cuts and b"COMMIT\0" in data:
+                    self.cuts = False
+                    cut.set()
+                if cut.is_set() and not to_server:
+                    break
+                target.sendall(data)
+            for end in (source, target):
+                end.shutdown(socket.SHUT_RDWR)
