@@ -143,7 +143,7 @@ def test_a_move_that_cannot_begin_changes_nothing(mailmerge, relay, shared):
 
 
 def test_a_move_whose_end_nobody_heard_of_leaves_one_ledger(mailmerge, relay, postgres, shared):
-    """The file stays sealed, another machine may go on with the database, and the same command ends the move."""
+    """The file stays sealed, others may go on with the database, the same command ends the move."""
     proxy = CuttingProxy(postgres)
     mailmerge.campaign()
     with mailmerge.config.open("a") as file:
