@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _SHEET: Final = re.compile(r"<(style|script)\b[^<>]*>(.*?)</\1\s*>", re.IGNORECASE | re.DOTALL)
 _CODE: Final = re.compile(r"\{[{%#]|[}%#]\}")
 _TOKEN: Final = re.compile(
-    r"\*\|\s*(?P<mailchimp>(?:IF|IFNOT|ELSEIF|ELSE|END):[^|*\n<>]{0,60})\|\*"
+    r"\*\|\s*(?P<mailchimp>(?:IF|IFNOT|INTERESTED|ELSEIF|ELSE|END):[^|*\n<>]{0,60})\|\*"
     r"|\{\{\{\s*(?P<triple>[^{}\n]{1,120}?)\s*\}\}\}"
     r"|\{\{(?P<double>[^{}]{1,200}?)\}\}"
     r"|\{%-?\s*(?P<tag>unsubscribe\w*|opt_?out\w*)(?:\s+(?:[\"'](?P<label>[^\"'%]{0,80})[\"'])?[^%]{0,80})?\s*-?%\}",
@@ -30,6 +30,8 @@ _LINK: Final = re.compile(
 _ADDRESS_BEFORE: Final = re.compile(
     r"(?:href|src|action)\s*=\s*(?:\"[^\"<>]+|'[^'<>]+|[^\"'<>\s]+)\Z", re.IGNORECASE
 )
+_LONGEST: Final = 4000
+"""Characters of an element that are looked at."""
 _TAG_BEFORE: Final = re.compile(r"<[a-zA-Z][^<>]*\Z")
 _CHARSET: Final = re.compile(r"(<meta\b[^<>]*?\bcharset\s*=\s*[\"']?\s*)([\w.:-]+)", re.IGNORECASE)
 _FIELD_CODE: Final = re.compile(
@@ -53,6 +55,9 @@ class Converted(Struct):
     """How many template tags were put together."""
     protected: bool = False
     """Whether braces of its style sheets had to be protected."""
+
+    conditions: list[bool] = field(default_factory=list)
+    """Those that are open, and whether each could be translated: else its end stays as it was written."""
 
     @property
     def unsubscribes(self) -> bool:
@@ -104,16 +109,25 @@ def _translated(text: str, columns: ListColumns, made: Converted) -> str:
     text = _LINK.sub(lambda found: _link(found, made), text) if html else text
     text = re.sub(r"(?<![{\"'])\{\#(?! [^\n]*\#\})", '{{ "{#" }}', text)
     text = _TOKEN.sub(lambda found: _token(found, columns, made), text)
-    for one in reversed(find_placeholders(text, columns, html=html, design=True)):
+    pieces: list[str] = []
+    at = 0
+    for one in find_placeholders(text, columns, html=html, design=True):
         written = one.written(text)
         expression = _expression(one.field, columns)
         if expression is None:
             continue
-        before, tags = text[: one.start], "".join(_MARKUP.findall(written)) if "</" in written else ""
-        code = _printed(expression, one.field, before)
-        made.mapped[" ".join(written.split())] = code
-        text = f"{before}{code}{_unpaired(tags)}{text[one.end :]}"
-    return text
+        tags = "".join(_MARKUP.findall(written)) if "</" in written else ""
+        code = _printed(expression, one.field, _element_before(text, one.start))
+        made.mapped.setdefault(" ".join(written.split()), code)
+        pieces += (text[at : one.start], code, _unpaired(tags))
+        at = one.end
+    return "".join((*pieces, text[at:]))
+
+
+def _element_before(text: str, end: int) -> str:
+    """Give what is before a place since the last sign of an element: it says whether it is in one."""
+    begin = max(0, end - _LONGEST)
+    return text[max(text.rfind("<", begin, end), text.rfind(">", begin, end), begin) : end]
 
 
 def _unpaired(tags: str) -> str:
@@ -154,13 +168,13 @@ def _token(found: re.Match[str], columns: ListColumns, made: Converted) -> str:
     """Translate a block or a tag in double braces; what is Jinja2's already stays."""
     written = found[0]
     if found["mailchimp"]:
-        code = _block(found["mailchimp"], columns)
+        code = _block(found["mailchimp"], columns, made.conditions)
     elif found["tag"]:
         label = found["label"]
         code = f"{{{{ {UNSUBSCRIBE} }}}}"
         code = f'<a href="{code}">{label}</a>' if label and is_html(made.text) else code
     else:
-        code = _braces(found["triple"] or found["double"], columns, found, sure=found["triple"] is not None)
+        code = _braces(found, columns, made.conditions)
     if code is None:
         line = made.text.count("\n", 0, max(0, made.text.find(written))) + 1
         made.left.setdefault(" ".join(written.split()), line)
@@ -170,13 +184,23 @@ def _token(found: re.Match[str], columns: ListColumns, made: Converted) -> str:
     return code
 
 
-def _block(inner: str, columns: ListColumns) -> str | None:
+def _block(inner: str, columns: ListColumns, conditions: list[bool]) -> str | None:
+    """Translate a part of a condition of Mailchimp; None: it, or what it belongs to, is not known."""
     kind, _, rest = inner.partition(":")
     kind = kind.strip().upper()
     if kind == "ELSE":
-        return "{% else %}"
+        return "{% else %}" if conditions and conditions[-1] else None
     if kind == "END":
-        return "{% endif %}"
+        ends = rest.strip().upper().startswith(("IF", "INTERESTED"))  # and nothing that was never begun
+        return "{% endif %}" if ends and conditions and conditions.pop() else None
+    if kind == "ELSEIF":
+        return _condition(kind, rest, columns) if conditions and conditions[-1] else None
+    code = _condition(kind, rest, columns) if kind != "INTERESTED" else None
+    conditions.append(code is not None)
+    return code
+
+
+def _condition(kind: str, rest: str, columns: ListColumns) -> str | None:
     name, sign, value = (part.strip() for part in rest.partition("="))
     expression = columns.written(read_field(name))
     if expression is None:
@@ -187,11 +211,12 @@ def _block(inner: str, columns: ListColumns) -> str | None:
     return f"{{% {'elif' if kind == 'ELSEIF' else 'if'} {'not ' if kind == 'IFNOT' else ''}{expression} %}}"
 
 
-def _braces(inner: str, columns: ListColumns, found: re.Match[str], *, sure: bool) -> str | None:
+def _braces(found: re.Match[str], columns: ListColumns, conditions: list[bool]) -> str | None:
     """Translate ``{{ ... }}``; None: nobody knows what it means."""
-    text = inner.strip()
-    if block := re.match(r"#(if|unless)\s+([\w.]+)\Z|(/)(?:if|unless)\Z|(else)\Z", text):
-        return _handlebars(block, columns)
+    sure = found["triple"] is not None
+    text = (found["triple"] or found["double"]).strip()
+    if block := re.match(r"#(if|unless)\s+(.+)\Z|(/)(?:if|unless)\Z|(else)\Z", text):
+        return _handlebars(block, columns, conditions)
     own = re.match(r"[^\W\d]\w*", text)
     ours = text == UNSUBSCRIBE or (own is not None and columns.is_name(own[0]) and ":" not in text)
     if ours and not sure:
@@ -199,19 +224,20 @@ def _braces(inner: str, columns: ListColumns, found: re.Match[str], *, sure: boo
     field = read_field(text)
     expression = _expression(field, columns)
     if expression is not None and compared(field.name):
-        return _printed(expression, field, found.string[: found.start()])
+        return _printed(expression, field, _element_before(found.string, found.start()))
     if not sure and (re.match(r"row\[|row\.|[\"'(]", text) or _is_jinja(text)):
         return found[0]
     return None
 
 
-def _handlebars(block: re.Match[str], columns: ListColumns) -> str | None:
+def _handlebars(block: re.Match[str], columns: ListColumns, conditions: list[bool]) -> str | None:
     """Translate ``{{#if x}}``, ``{{else}}`` and ``{{/if}}``; None: the column is not known."""
     if block[3]:
-        return "{% endif %}"
+        return "{% endif %}" if conditions and conditions.pop() else None
     if block[4]:
-        return "{% else %}"
-    expression = columns.written(read_field(block[2]))
+        return "{% else %}" if conditions and conditions[-1] else None
+    expression = columns.written(read_field(block[2])) if re.fullmatch(r"[\w.]+", block[2]) else None
+    conditions.append(expression is not None)
     return expression and f"{{% if {'not ' if block[1] == 'unless' else ''}{expression} %}}"
 
 

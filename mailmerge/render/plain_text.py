@@ -9,6 +9,7 @@ come out in another place (docs/content.md has the measurements).
 from __future__ import annotations
 
 import re
+from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from lxml import html as parser
@@ -96,6 +97,8 @@ class _Writer:
         """Conditions and loops around what is written."""
         self._literal = 0
         self._links: dict[str, tuple[int, str]] = {}
+        self._numbers: dict[Element, int] = {}
+        """Of the items of lists that are counted."""
         self._seen = False
 
     def finish(self) -> str:
@@ -172,15 +175,18 @@ class _Writer:
         self.text(f" [{number}]")
 
     def _li(self, element: Element) -> None:
-        parent = element.getparent()
-        items = [] if parent is None else [child for child in parent if child.tag == "li"]
-        between = "" if parent is None else "".join([parent.text or "", *((c.tail or "") for c in parent)])
         depth = sum(1 for _ in element.iterancestors("ul", "ol")) - 1
-        counted = parent is not None and parent.tag == "ol" and not MARK.search(between)
-        bullet = f"{items.index(element) + 1}. " if counted else "- "
-        self._prefix = "  " * depth + bullet
+        number = self._numbers.pop(element, None)
+        self._prefix = "  " * depth + (f"{number}. " if number is not None else "- ")
         self._children(element)
         self._prefix = ""
+
+    def _ol(self, element: Element) -> None:
+        between = "".join([element.text or "", *((child.tail or "") for child in element)])
+        if not MARK.search(between):  # else nobody knows yet how many items there are
+            items = [child for child in element if child.tag == "li"]
+            self._numbers.update(zip(items, count(_start(element)), strict=False))
+        self._children(element)
 
     def _tr(self, element: Element) -> None:
         cells = [child for child in element if child.tag in {"td", "th"}]
@@ -269,6 +275,12 @@ class _Writer:
 
     def _plain(self, text: str) -> str:
         return self._tags.plain(text) if self._tags is not None else text
+
+
+def _start(element: Element) -> int:
+    """Give the number of the first item of a list."""
+    written = (element.get("start") or "").strip()
+    return int(written) if re.fullmatch(r"-?[0-9]{1,9}", written) else 1
 
 
 def _pieces(text: str) -> Iterator[tuple[int | None, str]]:

@@ -526,6 +526,7 @@ def test_mjml_without_its_package(make, monkeypatch):
         ("<table role=presentation><tr><td>a<td>b<tr><td><p>c</table>", "a\nb\n\nc\n"),
         ("<table><tr><th>a<th>b<tr><td>1<td>2</table>", "a | b\n1 | 2\n"),
         ("<ul><li>a<ol><li>b<li>c</ol><li>d</ul>", "- a\n  1. b\n  2. c\n- d\n"),
+        ("<ol start=3><li>a<li>b</ol><ol start=x><li>c</ol>", "3. a\n4. b\n\n1. c\n"),
         ("<a href=https://x.org/>a</a> <a href='https://x.org/'>b</a> <a href=#t>c</a>", "a [1] b [1] c\n\n[1] https://x.org/\n"),
         ("<a href=https://x.org>https://x.org</a> <a href=mailto:a@x.org>a@x.org</a>", "https://x.org a@x.org\n"),
         ("<a href=https://x.org><img src=a alt=Buy></a><img src=b alt=''>", "Buy [1]\n\n[1] https://x.org\n"),

@@ -64,6 +64,41 @@ CONVERTED = {
 }
 
 
+LEFT = {
+    "<!--*|IF:MC_PREVIEW_TEXT|*-->a<!--*|END:IF|*--> *|IF:FNAME|*b*|ELSE:|*c*|END:IF|*": (
+        "<!--*|IF:MC_PREVIEW_TEXT|*-->a<!--*|END:IF|*--> {% if first_name %}b{% else %}c{% endif %}"
+    ),
+    "*|IF:FNAME|**|IF:X1|*a*|ELSEIF:FNAME|*b*|END:IF|**|END:IF|*": (
+        "{% if first_name %}*|IF:X1|*a*|ELSEIF:FNAME|*b*|END:IF|*{% endif %}"
+    ),
+    "*|IF:FNAME|**|INTERESTED:A:b|*x*|ELSE:|*y*|END:INTERESTED|**|END:POLL|**|END:IF|*": (
+        "{% if first_name %}*|INTERESTED:A:b|*x*|ELSE:|*y*|END:INTERESTED|**|END:POLL|*{% endif %}"
+    ),
+    "*|IF:X1|*<style>#a{#b{c:d}}</style><p>x</p>*|END:IF|*": (
+        "*|IF:X1|*{% raw %}<style>#a{#b{c:d}}</style>{% endraw %}<p>x</p>*|END:IF|*"
+    ),
+    "*|ELSE:|*a*|END:IF|*": "*|ELSE:|*a*|END:IF|*",
+}
+
+
+@pytest.mark.parametrize(("design", "template"), LEFT.items())
+def test_no_part_of_a_condition_is_translated_without_the_others(design: str, template: str) -> None:
+    """What is left of an unknown condition is what was written; known ones beside and around it are whole."""
+    made = convert(design, ListColumns(COLUMNS))
+
+    assert made.text == template
+    assert made.left
+    jinja2.Environment(autoescape=True).parse(made.text)
+
+
+def test_an_unknown_condition_of_handlebars_stays_whole() -> None:
+    """Its else and end stay with it, and are told."""
+    made = convert("{{#if (eq a b)}}A{{else}}B{{/if}}", ListColumns(COLUMNS))
+
+    assert made.text == "{{#if (eq a b)}}A{{else}}B{{/if}}"
+    assert set(made.left) == {"{{#if (eq a b)}}", "{{else}}", "{{/if}}"}
+
+
 @pytest.mark.parametrize(("design", "template"), CONVERTED.items())
 def test_a_placeholder_becomes_a_column(design: str, template: str) -> None:
     """The template says what the design did, compiles, and says it again where it is converted again."""
