@@ -1,4 +1,6 @@
-"""The filters ``date``, ``time``, ``money`` and ``number``: values in the recipient's language, by Babel.
+"""Filters that print values in the reader's language: dates, times, money, numbers, ordinals, plurals.
+
+Forms, categories and names are those of Unicode CLDR, through Babel; only the endings of ordinals are our own.
 
 Text cells are read strictly: ISO dates and plain numbers. Anything else, and an empty cell, is an error of
 the row unless the filter is given a ``default``, because a guess (is 1.234 a thousand or one?) would go out
@@ -12,15 +14,16 @@ from datetime import date, datetime, time
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from jinja2 import Undefined, pass_context, pass_eval_context
+from jinja2 import TemplateRuntimeError, Undefined, pass_context, pass_eval_context
 from markupsafe import Markup
 
 from mailmerge.model import QR_CODE
+from mailmerge.text import near, quoted
 from mailmerge.values import MOST_DIGITS, BadValue, Number, displayed, kind_of, notation, plain
 from mailmerge.values.locale_numbers import typed_hint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from decimal import Decimal
 
     from babel import Locale
@@ -29,6 +32,25 @@ if TYPE_CHECKING:
 _LONGEST_CODE = 2331
 """Octets in the largest QR code with error correction at level M (ISO/IEC 18004)."""
 _NAMED = ("short", "medium", "long", "full")
+_CATEGORIES = ("zero", "one", "two", "few", "many", "other")
+"""The plural categories of CLDR."""
+_POINT = "bs cs da de et fi fo hr hu is lb lv nb nn no pl sk sl sr tr"
+_ORDINALS: Mapping[str, Mapping[str, str]] = {
+    "ca": {"one": "{}r", "two": "{}n", "few": "{}t", "other": "{}è", "feminine": "{}a"},
+    "en": {"one": "{}st", "two": "{}nd", "few": "{}rd", "other": "{}th"},
+    "es": {"other": "{}.º", "feminine": "{}.ª"},
+    "fr": {"one": "{}er", "other": "{}e", "feminine one": "{}re", "feminine": "{}e"},
+    "it": {"other": "{}º", "feminine": "{}ª"},
+    "ja": {"other": "第{}"},
+    "nl": {"other": "{}e"},
+    "pt": {"other": "{}º", "feminine": "{}ª"},
+    "sv": {"one": "{}:a", "other": "{}:e"},
+    "zh": {"other": "第{}"},
+    **{language: {"other": "{}."} for language in _POINT.split()},
+}
+"""By language and ordinal category of CLDR: how ordinals are written in digits (CLDR, rbnf, digits-ordinal)."""
+_OWN_NAMES = "ar ca cs da de el en es fi fr he hu it ja ko nb nl pl pt ro ru sv tr uk zh"
+"""Languages whose names of themselves are understood in hints: Deutsch, français."""
 
 
 _Filter = TypeVar("_Filter", bound="Callable[..., str]")
@@ -55,7 +77,7 @@ class Filters:
     def table(self) -> dict[str, Callable[..., Any]]:
         """Return the filters by the name that templates use."""
         made = {name: _with_default(name, partial(method, self)) for name, method in _METHODS.items()}
-        return {**made, "qr": _qr}
+        return {**made, "fallback": _fallback, "qr": _qr}
 
     @_filter("date")
     def _date(self, value: Any, format: str = "medium") -> str:  # noqa: A002  as templates write it
@@ -86,6 +108,36 @@ class Filters:
         pattern = _locale(self.locale).currency_formats["standard"]
         return str(pattern.apply(number, _locale(self.locale), currency=currency, currency_digits=True))
 
+    @_filter("ordinal")
+    def _ordinal(self, value: Any, *, feminine: bool = False) -> str:
+        number = _to_number(value)
+        if number != int(number) or number < 0:
+            raise BadValue("D114", "is not a whole number", value, "only 0, 1, 2, 3 ... have ordinals")
+        locale = _locale(self.locale)
+        forms = _ORDINALS.get(locale.language)
+        if forms is None:
+            reason = f"has no ordinal that is known in the locale {locale}"
+            raise BadValue("D114", reason, value, f"known are those of {', '.join(sorted(_ORDINALS))}")
+        category = locale.ordinal_form(int(number))
+        wanted = (f"feminine {category}", "feminine") if feminine else ()
+        form = next(forms[name] for name in (*wanted, category, "other") if name in forms)
+        return form.format(self._number(number))
+
+    @_filter("plural")
+    def _plural(self, value: Any, *words: Any, **forms: Any) -> str:
+        number = _to_number(value)
+        unknown = [name for name in forms if name not in _CATEGORIES]
+        if words or unknown or "other" not in forms:
+            said = f"plural does not know {quoted(unknown[0])}" if unknown else "plural needs named forms"
+            example = 'one="1 book", other="%d books"'
+            raise TemplateRuntimeError(
+                f"{said}: write |plural({example}); also {', '.join(_CATEGORIES[:-1])}"
+            )
+        category = _locale(self.locale).plural_form(int(number) if number == int(number) else number)
+        category = "zero" if number == 0 and "zero" in forms else category
+        form = str(displayed(forms.get(category, forms["other"])))
+        return form.replace("%d", self._number(number)) if "%d" in form else form
+
 
 def _with_default(name: str, method: Callable[..., str]) -> Callable[..., str]:
     """Wrap a filter so that empty values are its ``default``, or an error of the row.
@@ -103,6 +155,13 @@ def _with_default(name: str, method: Callable[..., str]) -> Callable[..., str]:
         raise BadValue("D114", f"is empty: nothing for `{name}` to print", value, hint)
 
     return filter_
+
+
+def _fallback(value: Any, *others: Any) -> Any:
+    """Give the first of the values that is not empty; the last one, if all are."""
+    if not others:
+        raise TemplateRuntimeError('fallback needs what to print instead: |fallback("friend")')
+    return next((one for one in (value, *others) if not _empty(one)), others[-1])
 
 
 @pass_eval_context
@@ -174,7 +233,47 @@ def _locale(name: str) -> Locale:
     try:
         return Locale.parse(name.strip().replace("-", "_"))
     except (UnknownLocaleError, ValueError):
-        raise BadValue("D114", "is not a locale", name, "write it as en_GB, de or zh_CN") from None
+        raise BadValue("D114", "is not a locale", name, _HOW_LOCALES) from None
+
+
+_HOW_LOCALES = "write it as en_GB, de or zh_CN"
+
+
+@lru_cache(maxsize=256)
+def locale_problem(name: str) -> str | None:
+    """Give the hint for a name that is not a locale's; None: it is one."""
+    try:
+        _locale(name)
+    except BadValue:
+        meant = meant_locale(name)
+        return f"did you mean `{meant}`? {_HOW_LOCALES}" if meant else _HOW_LOCALES
+    return None
+
+
+def meant_locale(name: str) -> str | None:
+    """Guess the locale that is meant by what is none: the name of a language, or an unknown country's.
+
+    Returns:
+        None: there is no guess.
+
+    """
+    from babel import Locale
+
+    parts = name.strip().replace("-", "_").split("_")
+    codes = {language.casefold(): code for code, language in Locale("en").languages.items()}
+    codes |= {str(Locale(code).get_display_name()).casefold(): code for code in _OWN_NAMES.split()}
+    wanted = name.strip().casefold()
+    guesses = [parts[0].lower()] if len(parts) > 1 else []
+    guesses += [codes[found] for found in (wanted, *near(wanted, codes)) if found in codes]
+    return next((guess for guess in guesses if _is_locale(guess)), None)
+
+
+def _is_locale(name: str) -> bool:
+    try:
+        _locale(name)
+    except BadValue:
+        return False
+    return True
 
 
 @lru_cache(maxsize=256)

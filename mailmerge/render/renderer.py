@@ -18,6 +18,7 @@ from mailmerge.render.compiler import Compiled, Compiler
 from mailmerge.render.documents import DocumentTemplate
 from mailmerge.render.environments import EMPTY
 from mailmerge.render.failures import failure, row_error
+from mailmerge.render.filters import locale_problem
 from mailmerge.render.mailboxes import MailboxTemplate, clean, one_line
 from mailmerge.render.sources import URL
 from mailmerge.render.unsubscribing import Unsubscribing, headers, link, unfit_for_machines, wrong_uri
@@ -83,6 +84,7 @@ class Renderer:
         self._bcc = _mailboxes(compiler, "bcc", templates.bcc)
         self._reply_to = _mailboxes(compiler, "reply_to", templates.reply_to)
         self._locale = compiler.option("message.locale", templates.locale)
+        self._check_locale(compiler, templates.locale)
         self._subject = compiler.option("message.subject", templates.subject)
         self._headers = tuple(
             (name, compiler.option(f"message.headers.{name}", value)) for name, value in templates.headers
@@ -113,6 +115,26 @@ class Renderer:
         self.written_names = frozenset(compiler.written)
         asked = (one.names for one in (self._where, self._group_by) if one)
         self.used_names = frozenset(compiler.names.union(*asked))
+
+    def _check_locale(self, compiler: Compiler, written: str) -> None:
+        """Note that the locale of all rows is none."""
+        name = self._locale.constant
+        if name is not None and name != "en" and (hint := locale_problem(name)):
+            message = f"`message.locale` is not a locale: {quoted(name)}"
+            place = compiler.sources.place("message.locale", 1, written)
+            compiler.note(Diagnostic("T152", message, hint=hint, place=place))
+
+    def _not_a_locale(self, hint: str, recipient: Recipient) -> RowError:
+        name, columns = self._filters.locale, recipient.columns
+        used = [column for column in columns.names if column in self._locale.names]
+        what = f"`{used[0]}`" if len(used) == 1 else "`message.locale`"
+        heading = columns.headings[columns.names.index(used[0])] if len(used) == 1 else None
+        if not name:
+            message = f"{what} is empty: no locale for dates and numbers"
+            hint = f"say which one it is then: locale = \"{{{{ {used[0] if used else 'lang'} or 'en' }}}}\""
+        else:
+            message = f"{what} is not a locale: {quoted(name)}"
+        return row_error("D114", message, recipient, heading, hint=hint)
 
     def _selecting(self, compiler: Compiler, where: str) -> Where:
         from mailmerge.render.where import Where
@@ -279,6 +301,8 @@ class Renderer:
 
     def _render(self, recipient: Recipient) -> Rendered:
         variables = self._variables(recipient) if self._grouped else self._own_variables(recipient)
+        if self._locale.constant is None and (hint := locale_problem(self._filters.locale)):
+            raise self._not_a_locale(hint, recipient)
         warnings = self._compiler.warnings
         if warnings:
             warnings.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
@@ -12,10 +13,12 @@ import pytest
 from mailmerge.errors import CampaignFileError, RowError, TemplateError
 from mailmerge.model import AttachmentRule, Columns, Place, Recipient
 from mailmerge.render import MessageTemplates, Renderer, TemplateSource
+from mailmerge.render.filters import Filters
 
 HEADINGS = ("First Name", "email", "plan", "amount", "due")
 NAMES = ("first_name", "email", "plan", "amount", "due")
 COLUMNS = Columns(HEADINGS, NAMES)
+_CONTENT_PAGE = (Path(__file__).parents[2] / "docs" / "content.md").read_text("utf-8")
 
 
 def row(*values, number=12):
@@ -340,6 +343,162 @@ def test_the_locale_may_differ_by_row(make):
     renderer = make(text="{{ '1.5'|number }}", locale="{{ plan or 'en' }}")
     texts = ["".join(renderer.render(row("Kim", "k@x.org", plan)).text) for plan in ("de", "", "fr")]
     assert texts == ["1,5", "1.5", "1,5"]
+
+
+@pytest.mark.parametrize("written", ["de-DE", "de_DE", "DE", "de", "de_de", "De-de"])
+def test_a_cell_may_spell_a_locale_in_any_usual_way(text, written):
+    """Hyphen or underscore, capitals or not: it is the same locale."""
+    assert text("{{ '1234.5'|number }}", row("Kim", "k@x.org", written), locale="{{ plan }}") == "1.234,5"
+
+
+@pytest.mark.parametrize(
+    ("locale", "cell", "message", "hint"),
+    [
+        ("{{ plan }}", "german", '`plan` is not a locale: "german"', "did you mean `de`?"),
+        ("{{ plan }}", "Deutsch", '`plan` is not a locale: "Deutsch"', "did you mean `de`?"),
+        ("{{ plan }}", "de_GB", '`plan` is not a locale: "de_GB"', "did you mean `de`?"),
+        ("{{ plan }}", "../x", '`plan` is not a locale: "../x"', "write it as en_GB"),
+        ("{{ plan }}", "\0", '`plan` is not a locale: "\\u0000"', "write it as en_GB"),
+        ("{{ plan }}", " ", "`plan` is empty: no locale", "{{ plan or 'en' }}"),
+        ("{{ plan ~ amount }}", "tlh", '`message.locale` is not a locale: "tlh"', "write it as en_GB"),
+    ],
+)
+def test_a_cell_that_is_not_a_locale_is_an_error_of_its_row(make, locale, cell, message, hint):
+    """Also where no filter asks for it: the layout says which language the letter is in."""
+    renderer = make(locale=locale)
+    with pytest.raises(RowError) as caught:
+        renderer.render(row("Kim", "k@x.org", cell, ""))
+    assert (caught.value.code, caught.value.row) == ("D114", 12)
+    assert caught.value.message.startswith(message)
+    assert hint in caught.value.hint
+
+
+def test_where_leaves_a_row_out_whatever_its_locale_is(make):
+    """A row that is not written to is not invalid because of the language that it would be written in."""
+    assert not make(where="first_name != 'Kim'", locale="{{ plan }}").selects(
+        row("Kim", "k@x.org", "klingon")
+    )
+
+
+def test_a_locale_of_all_rows_that_is_none_is_told_before_the_first(make):
+    """The campaign is wrong, not its rows."""
+    with pytest.raises(TemplateError) as caught:
+        make(locale="English")
+    assert (caught.value.code, caught.value.message) == (
+        "T152",
+        '`message.locale` is not a locale: "English"',
+    )
+    assert "did you mean `en`?" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("locale", "expected"),
+    [
+        ("en", "0th 1st 2nd 3rd 4th 11th 12th 13th 21st 22nd 101st 111th 1,002nd"),
+        ("de_AT", "0. 1. 2. 3. 4. 11. 12. 13. 21. 22. 101. 111. 1.002."),
+        ("fr", "0e 1er 2e 3e 4e 11e 12e 13e 21e 22e 101e 111e 1\u202f002e"),
+        ("sv", "0:e 1:a 2:a 3:e 4:e 11:e 12:e 13:e 21:a 22:a 101:a 111:e 1\u00a0002:a"),
+        ("ca", "0è 1r 2n 3r 4t 11è 12è 13è 21è 22è 101è 111è 1.002è"),
+        ("zh_TW", "第0 第1 第2 第3 第4 第11 第12 第13 第21 第22 第101 第111 第1,002"),
+    ],
+)
+def test_ordinals(text, locale, expected):
+    """The endings go by the ordinal categories of CLDR."""
+    numbers = "[0, 1, 2, 3, 4, 11, 12, 13, 21, 22, 101, 111, '1002']"
+    source = "{% for n in " + numbers + " %}{{ n|ordinal }} {% endfor %}"
+    assert text(source, locale=locale).rstrip() == expected
+
+
+@pytest.mark.parametrize(
+    ("locale", "number", "expected"),
+    [
+        ("en", "1", "1 one"),
+        ("en", "1.0", "1 one"),
+        ("en", "1.5", "1.5 other"),
+        ("en", "0", "0 zero"),
+        ("en", "1234", "1,234 other"),
+        ("fr", "1.5", "1,5 one"),
+        ("pl", "3", "3 few"),
+        ("pl", "5", "5 many"),
+        ("pl", "22", "22 few"),
+        ("ar", "2", None),
+        ("ja", "1", "1 other"),
+        ("cs", "1.5", "1,5 many"),
+    ],
+)
+def test_plurals_go_by_the_categories_of_the_locale(text, locale, number, expected):
+    """Also for fractions; the number is written as the locale does."""
+    forms = ", ".join(f"{name}='%d {name}'" for name in ("zero", "one", "two", "few", "many", "other"))
+    printed = text(f"{{{{ plan|plural({forms}) }}}}", row("Kim", "k@x.org", number), locale=locale)
+    assert printed == expected if expected else printed.endswith(" two")
+
+
+@pytest.mark.parametrize(
+    ("source", "message", "hint"),
+    [
+        ("{{ plan|ordinal }}", '`plan` is not a number: "gold"', "digits"),
+        ("{{ 1.5|ordinal }}", "is not a whole number", "only 0, 1, 2"),
+        ("{{ -1|ordinal }}", "is not a whole number", "only 0, 1, 2"),
+        ("{{ 3|ordinal }}", "has no ordinal that is known in the locale ko", "ca, cs, da"),
+        ("{{ plan|plural(other='x') }}", '`plan` is not a number: "gold"', "digits"),
+        ("{{ ''|plural(other='x') }}", "is empty: nothing for `plural` to print", "|plural(..., default="),
+    ],
+)
+def test_what_cannot_be_counted_is_an_error_of_the_row(text, source, message, hint):
+    """The message names the column, the hint what to write."""
+    with pytest.raises(RowError) as caught:
+        text(source, row("Kim", "k@x.org", "gold"), locale="ko")
+    assert caught.value.code == "D114"
+    assert message in caught.value.message
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("{{ 1|plural('book', 'books') }}", "plural needs named forms"),
+        ("{{ 1|plural(one='book') }}", "plural needs named forms"),
+        ("{{ 1|plural(one='book', others='books') }}", 'plural does not know "others"'),
+        ("{{ plan|fallback }}", "fallback needs what to print instead"),
+    ],
+)
+def test_filters_that_are_used_wrongly_are_errors_of_the_template(text, source, message):
+    """They would be for every row; the message says what to write."""
+    with pytest.raises(TemplateError, match=message) as caught:
+        text(source)
+    assert caught.value.line == 1
+
+
+def test_fallback_takes_the_first_that_is_not_empty(text):
+    """Blank cells are empty; a number that is zero is not; all empty, the last one counts."""
+    recipient = row("Kim", "k@x.org", " \t", 0)
+    assert text("{{ plan|fallback('', first_name) }}", recipient) == "Kim"
+    assert text("{{ amount|fallback('none') }}", recipient) == "0"
+    assert text("[{{ plan|fallback(plan, '') }}]", recipient) == "[]"
+    with pytest.raises(TemplateError, match="nick"):
+        text("{{ nick|fallback('friend') }}", recipient)
+
+
+_PRINTED = re.findall(r"^\| `(\{\{.*?\}\})` \| `(\w+)` \| (.*) \|$", _CONTENT_PAGE, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("source", "locale", "printed"), _PRINTED)
+def test_the_page_of_filters_is_true(tmp_path, source, locale, printed):
+    """Each example of docs/content.md prints what it says there."""
+    columns = Columns(("E", "N", "D", "A", "I", "F"), ("email", "n", "due", "amount", "nickname", "name"))
+    cells = ("k@x.org", 3, date(2026, 12, 31), Decimal("1234.5"), "", " ")
+    body = TemplateSource("message.text", source=source.replace("\\|", "|"))
+    templates = MessageTemplates(
+        base=tmp_path, from_="me@x.org", to=("{{ email }}",), subject="Hi", text=body, locale=locale
+    )
+    rendered = Renderer(templates, columns).render(Recipient(2, columns, cells))
+    assert re.sub(r"[\u00a0\u202f]", " ", "".join(rendered.text)) == printed
+
+
+def test_the_page_of_filters_has_examples_of_all():
+    """The table was found, and no filter of ours is missing in it."""
+    shown = "".join(source for source, _, _ in _PRINTED)
+    assert {name for name in Filters().table() if f"|{name}" not in shown} == {"qr"}
 
 
 @pytest.mark.parametrize(

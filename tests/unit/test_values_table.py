@@ -164,7 +164,7 @@ def test_nothing_of_jinja2_is_missing_in_the_tables():
 
 def test_our_own_filters_are_in_the_tables():
     """The filters that are added to Jinja2's are there, too."""
-    for name in ("date", "time", "money", "number"):
+    for name in ("date", "time", "money", "number", "ordinal", "plural", "fallback"):
         assert any(f"x|{name}" in expression for expression in EXPRESSIONS)
 
 

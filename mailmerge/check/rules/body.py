@@ -305,13 +305,13 @@ def _run_together(view: MessageView, index: int) -> Finding:
             return Finding(
                 "H217",
                 f"the line breaks in `{name}` are lost in HTML: its lines are shown as one",
-                f'write {{{{ {name}|lines }}}}, or give its element style="white-space: pre-line"',
+                f'write {{{{ {name}|nl2br }}}}, or give its element style="white-space: pre-line"',
                 place,
             )
     return Finding(
         "H217",
         "the line breaks of a value are lost in HTML: its lines are shown as one",
-        'add |lines to it, or give its element style="white-space: pre-line"',
+        'add |nl2br to it, or give its element style="white-space: pre-line"',
         view.sources.of(str(chunks[index - 1])) if index else None,
     )
 
