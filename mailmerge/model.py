@@ -237,6 +237,8 @@ class Rendered(Struct, frozen=True):
     event: RenderedEvent | None = None
     warnings: tuple[Diagnostic, ...] = ()
     """What had to be changed so that it could be a header."""
+    variant: str = ""
+    """The files of the bodies, where the row has chosen them."""
 
 
 # --- messages ----------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from mailmerge.model import AttachmentRule, Recipient
 from mailmerge.option_types import AUTO, LAYOUTS
 from mailmerge.render import MessageTemplates, Renderer, TemplateSource, marked
 from mailmerge.render.bodies import is_markdown, is_mjml
-from mailmerge.render.sources import DEFAULT_LAYOUT, Layout, stock_layout
+from mailmerge.render.sources import DEFAULT_LAYOUT, Layout, fixed_folder, stock_layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -520,7 +520,7 @@ def _base(file: CampaignFile) -> Path:
     if file.path is not None:
         return file.folder
     body = next(part for part in (file.message.html, file.message.text) if part is not None)
-    return body.parent if isinstance(body, Path) else file.folder
+    return fixed_folder(body) if isinstance(body, Path) else file.folder
 
 
 def _source(body: Path | str | None, name: str) -> TemplateSource | None:

@@ -108,7 +108,7 @@ class Compiler:
         files: FileSystem = FILE_SYSTEM,
         own: PrivateFiles | None = None,
     ) -> None:
-        self._files = files
+        self.files = files
         self.sources = SourceMap(templates.places)
         self.filters = Filters()
         self.problems: list[Diagnostic] = []
@@ -195,7 +195,7 @@ class Compiler:
                 place=Place(path=part.name),
             )
         try:
-            text = decode(self._files.read(part.path), part.name)
+            text = decode(self.files.read(part.path), part.name)
         except OSError as error:
             folder = part.path.parent
             others = [entry.name for entry in folder.iterdir() if entry.is_file()] if folder.is_dir() else []

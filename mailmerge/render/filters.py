@@ -1,6 +1,6 @@
 """Filters that print values in the reader's language: dates, times, money, numbers, ordinals, plurals.
 
-Forms, categories and names are those of Unicode CLDR, through Babel; only the endings of ordinals are our own.
+Forms, categories and names are those of Unicode CLDR, through Babel; only how ordinals end is our own.
 
 Text cells are read strictly: ISO dates and plain numbers. Anything else, and an empty cell, is an error of
 the row unless the filter is given a ``default``, because a guess (is 1.234 a thousand or one?) would go out
@@ -48,7 +48,7 @@ _ORDINALS: Mapping[str, Mapping[str, str]] = {
     "zh": {"other": "第{}"},
     **{language: {"other": "{}."} for language in _POINT.split()},
 }
-"""By language and ordinal category of CLDR: how ordinals are written in digits (CLDR, rbnf, digits-ordinal)."""
+"""By language and ordinal category of CLDR: ordinals in digits (CLDR, rbnf, digits-ordinal)."""
 _OWN_NAMES = "ar ca cs da de el en es fi fr he hu it ja ko nb nl pl pt ro ru sv tr uk zh"
 """Languages whose names of themselves are understood in hints: Deutsch, français."""
 

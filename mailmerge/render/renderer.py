@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec.structs import replace
 
 from mailmerge.errors import NoAddressError
-from mailmerge.file_system import FILE_SYSTEM
+from mailmerge.file_system import FILE_SYSTEM, PrivateFiles
 from mailmerge.model import Diagnostic, Rendered, RenderedAttachment
-from mailmerge.render.bodies import compile_bodies
+from mailmerge.render.bodies import Bodies, compile_bodies
 from mailmerge.render.calendar import EventTemplate
 from mailmerge.render.compiler import Compiled, Compiler
 from mailmerge.render.documents import DocumentTemplate
@@ -20,7 +20,7 @@ from mailmerge.render.environments import EMPTY
 from mailmerge.render.failures import failure, row_error
 from mailmerge.render.filters import locale_problem
 from mailmerge.render.mailboxes import MailboxTemplate, clean, one_line
-from mailmerge.render.sources import URL
+from mailmerge.render.sources import URL, is_pattern
 from mailmerge.render.unsubscribing import Unsubscribing, headers, link, unfit_for_machines, wrong_uri
 from mailmerge.text import quoted, trimmed
 from mailmerge.values import displayed
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from mailmerge.addresses import Mailbox
     from mailmerge.errors import RowError
-    from mailmerge.file_system import FileSystem, PrivateFiles
+    from mailmerge.file_system import FileSystem
     from mailmerge.model import Columns, Recipient
     from mailmerge.render.sources import MessageTemplates, SourceMap
     from mailmerge.render.where import GroupBy, Where
@@ -103,8 +103,12 @@ class Renderer:
         }
         self._attachments = tuple(self._rules(compiler, templates, columns))
         self._event = EventTemplate(compiler, templates.calendar) if templates.calendar else None
-        self._bodies = compile_bodies(compiler, templates)
-        self._text, self._html = self._bodies.text, self._bodies.html
+        self._variants = None
+        if is_pattern(templates.text) or is_pattern(templates.html):
+            from mailmerge.render.variants import Variants
+
+            self._variants = Variants(compiler, templates, own or PrivateFiles())
+        self._bodies = Bodies() if self._variants else compile_bodies(compiler, templates)
         compiler.report()
         self._compiler = compiler
         self._base = dict(compiler.text.globals)
@@ -208,21 +212,31 @@ class Renderer:
 
     def static_chunks(self) -> dict[str, tuple[str, ...]]:
         """Return the fixed texts that the bodies are made of, under ``text`` and ``html``."""
-        found = {}
-        if self._text:
-            found["text"] = self._compiler.static_chunks(self._text, "text")
-        if self._html:
-            found["html"] = self._compiler.static_chunks(self._html, "html")
-        return found
+        kinds: tuple[tuple[Literal["text", "html"], list[Compiled]], ...] = (
+            ("text", [bodies.text for bodies in self._all_bodies if bodies.text]),
+            ("html", [bodies.html for bodies in self._all_bodies if bodies.html]),
+        )
+        return {
+            kind: tuple(
+                dict.fromkeys(chunk for body in found for chunk in self._compiler.static_chunks(body, kind))
+            )
+            for kind, found in kinds
+            if found
+        }
+
+    @property
+    def _all_bodies(self) -> tuple[Bodies, ...]:
+        return self._variants.all if self._variants else (self._bodies,)
 
     def roles(self) -> dict[str, str]:
         """Say what names and headings are used for where damage shows most: ``in the greeting``."""
         from mailmerge.render.roles import GREETING, greeted
 
-        bodies = [(body, body is self._html) for body in (self._text, self._html) if body]
+        every = [(body, body is one.html) for one in self._all_bodies for body in (one.text, one.html)]
         sources = [
             (self._sources.compiled(name), is_html)
-            for body, is_html in bodies
+            for body, is_html in every
+            if body
             for name in (body.name, *body.reached)
         ]
         found = dict.fromkeys(self._subject.names, "in the subject")
@@ -311,7 +325,10 @@ class Renderer:
         subject = clean(subject, "Subject", self._subject, recipient)
         if not subject:
             raise row_error("D115", "the subject is empty", recipient)
-        html = self._html_body(variables, recipient)
+        bodies, variant = self._bodies, ""
+        if self._variants is not None:
+            bodies, variant = self._variants.choose(variables, recipient)
+        html = self._html_body(bodies, variables, recipient)
         return Rendered(
             recipient=recipient,
             from_=self._one(self._from, variables, recipient),
@@ -321,12 +338,13 @@ class Renderer:
             bcc=_rendered(self._bcc, variables, recipient),
             reply_to=_rendered(self._reply_to, variables, recipient),
             sender=self._one(self._sender, variables, recipient) if self._sender else None,
-            text=self._text_body(html, variables, recipient),
+            text=self._text_body(bodies, html, variables, recipient),
             html=html,
             headers=self._all_headers(variables, recipient) if self._headers or self._unsubscribing else (),
             attachments=self._named(variables, recipient) if self._attachments else (),
             event=self._event.render(variables, recipient) if self._event else None,
-            warnings=(*self._bodies.warnings, *warnings),
+            warnings=(*bodies.warnings, *warnings),
+            variant=variant,
         )
 
     def _named(self, variables: dict[str, Any], recipient: Recipient) -> tuple[RenderedAttachment, ...]:
@@ -362,26 +380,32 @@ class Renderer:
                 found.setdefault(named, replace(named, row=one.row))
         return tuple(found.values())
 
-    def _html_body(self, variables: dict[str, Any], recipient: Recipient) -> tuple[str, ...] | None:
-        chunks = self._body(self._html, "HTML", variables, recipient)
-        if chunks is None or not self._bodies.inline:
+    def _html_body(
+        self, bodies: Bodies, variables: dict[str, Any], recipient: Recipient
+    ) -> tuple[str, ...] | None:
+        chunks = self._body(bodies.html, "HTML", variables, recipient)
+        if chunks is None or not bodies.inline:
             return chunks
         from mailmerge.render.style_sheets import inlined
 
         return (inlined("".join(chunks)),)
 
     def _text_body(
-        self, html: tuple[str, ...] | None, variables: dict[str, Any], recipient: Recipient
+        self,
+        bodies: Bodies,
+        html: tuple[str, ...] | None,
+        variables: dict[str, Any],
+        recipient: Recipient,
     ) -> tuple[str, ...] | None:
-        if self._bodies.text_of_html:
+        if bodies.text_of_html:
             from mailmerge.render.plain_text import text_of
 
             text = text_of("".join(html or ()))
             return (text,) if text else None
-        if self._bodies.optional_text and self._text is not None:
-            chunks = tuple(self._text.chunks(variables))
+        if bodies.optional_text and bodies.text is not None:
+            chunks = tuple(bodies.text.chunks(variables))
             return chunks if any(chunk and not chunk.isspace() for chunk in chunks) else None
-        return self._body(self._text, "text", variables, recipient)
+        return self._body(bodies.text, "text", variables, recipient)
 
     def _body(
         self, compiled: Compiled | None, what: str, variables: dict[str, Any], recipient: Recipient

@@ -42,6 +42,21 @@ class TemplateSource(Struct, frozen=True):
     """The text itself, where there is no file."""
 
 
+PATH_TAG: Final = re.compile(r"(\{\{.*?\}\}|\{%.*?%\})")
+"""A tag in the name of a file."""
+
+
+def is_pattern(part: TemplateSource | None) -> bool:
+    """Whether rows choose the file of a body."""
+    return part is not None and part.path is not None and PATH_TAG.search(str(part.path)) is not None
+
+
+def fixed_folder(path: Path) -> Path:
+    """Give the folder that a pattern's files are all in: the last one before its first tag."""
+    tag = PATH_TAG.search(str(path))  # it may have a slash in it
+    return Path(str(path)[: tag.start()] + "x").parent if tag else path.parent
+
+
 class Layout(Struct, frozen=True):
     """What surrounds an HTML body."""
 

@@ -318,7 +318,8 @@ def _run_together(view: MessageView, index: int) -> Finding:
 
 def _written(sources: SourceLocator, expression: re.Pattern[str]) -> Place | None:
     for name, text in sources.texts.items():
-        if "<" in text and not name.startswith("message.to") and (match := expression.search(text)):
+        is_html = "<" in text or name.endswith((".md", ".markdown"))
+        if is_html and not name.startswith("message.to") and (match := expression.search(text)):
             return sources.inside(name, match.start(), len(match[0]))
     return None
 
