@@ -237,8 +237,6 @@ class Rendered(Struct, frozen=True):
     event: RenderedEvent | None = None
     warnings: tuple[Diagnostic, ...] = ()
     """What had to be changed so that it could be a header."""
-    variant: str = ""
-    """The files of the bodies, where the row has chosen them."""
 
 
 # --- messages ----------------------------------------------------------------------------------------

@@ -205,11 +205,13 @@ class MessageOptions(Section):
         fact=True)
     subject: str = option(TEXT, "The subject line", default="", flag="--subject TEMPLATE", commands=_MAKE,
         fact=True, identifies=True)
-    text: Path | str | None = option(TEMPLATE, "Template of the text part; auto: made from the HTML",
+    text: Path | str | None = option(TEMPLATE,
+        "Template of the text part (body.{{ lang }}.md: by row); auto: made from the HTML",
         default=None, default_help="made from the HTML", flag="--text FILE", commands=MESSAGE_COMMANDS,
         fact=True, identifies=True)
     """A path names the template's file; a `str` (it had a line break) is the template itself."""
-    html: Path | str | None = option(TEMPLATE, "Template of the HTML part, in HTML, Markdown or MJML",
+    html: Path | str | None = option(TEMPLATE,
+        "Template of the HTML part, in HTML, Markdown or MJML (body.{{ lang }}.html: by row)",
         default=None, default_help="made from a text part that is Markdown", flag="--html FILE",
         commands=MESSAGE_COMMANDS, fact=True, identifies=True)
     layout: Path | str | None = option(LAYOUT,
@@ -232,7 +234,8 @@ class MessageOptions(Section):
         fact=True)
     series: str | None = option(LABEL, "What they unsubscribe from; campaigns of one series share the key",
         default=None, default_help="the campaign's name", fact=True)
-    locale: str = option(FILLED_TEXT, "The locale of dates, money and numbers", default="en", fact=True)
+    locale: str = option(FILLED_TEXT,
+        "The locale of dates, money and numbers: de, or by row: {{ lang or 'en' }}", default="en", fact=True)
 
 
 class AttachOptions(Section):

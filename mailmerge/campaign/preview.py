@@ -32,6 +32,7 @@ from mailmerge.preview.preview_page import PageRow, PageWriter, diagnostic_value
 from mailmerge.recipients import parse_rows
 from mailmerge.recipients.survey import typed_rows
 from mailmerge.render.environments import END, START, unmarked
+from mailmerge.render.sources import PATH_TAG, fixed_folder
 from mailmerge.report.summary import standing_line
 from mailmerge.suggest import suggested
 from mailmerge.text import attachments, printable
@@ -331,7 +332,13 @@ class _Look:
         """Give the row's message as it would be sent; None: it would not be."""
         if shown.row.own is not Status.PENDING or shown.frozen is None:
             return None
-        return self._thawed(shown.frozen, shown.row)
+        thawed = self._thawed(shown.frozen, shown.row)
+        return replace(thawed, standing=self._standing(thawed.standing, shown.recipient))
+
+    def _standing(self, line: str, recipient: Recipient) -> str:
+        """Say where a row stands, and which variant of the bodies it gets."""
+        variant = self._composer.renderer.variant(recipient)
+        return f"{line} ({variant})" if variant else line
 
     def _thawed(self, frozen: FrozenMessage, row: StandingRow) -> ShownMessage:
         """Make the message; what went out before has the Date, and so the bytes, that it had then."""
@@ -378,7 +385,7 @@ class _Look:
             return bare
         return replace(
             bare,
-            standing=printable(thawed.standing),
+            standing=printable(self._standing(thawed.standing, recipient)),
             message=thawed.message,
             to_come=thawed.to_come,
             rendered=rendered,
@@ -540,7 +547,10 @@ class Watched:
         message = file.message
         bodies = [body for body in (message.text, message.html, message.layout) if isinstance(body, Path)]
         files = [file.data.source, *file.data.suppress, *bodies, *([file.path] if file.path else [])]
-        return file_states(map(Path, files), [file.folder] if file.path else [])
+        folders = (
+            [file.folder] if file.path else [fixed_folder(one) for one in bodies if PATH_TAG.search(str(one))]
+        )
+        return file_states(map(Path, files), folders)
 
 
 def _plain(chunks: tuple[str, ...] | None) -> str | None:

@@ -210,6 +210,20 @@ class Renderer:
         except Exception:  # noqa: BLE001  whatever a template can raise
             return ""
 
+    def variant(self, recipient: Recipient) -> str:
+        """Name the files of a row's bodies; empty: they are those of all rows.
+
+        Raises:
+            RowError: as `render`.
+
+        """
+        if self._variants is None:
+            return ""
+        try:
+            return self._variants.named(self._variables(recipient))
+        except Exception as error:  # noqa: BLE001  whatever a template can raise
+            raise self._failure(error, recipient) from None
+
     def static_chunks(self) -> dict[str, tuple[str, ...]]:
         """Return the fixed texts that the bodies are made of, under ``text`` and ``html``."""
         kinds: tuple[tuple[Literal["text", "html"], list[Compiled]], ...] = (
@@ -325,9 +339,7 @@ class Renderer:
         subject = clean(subject, "Subject", self._subject, recipient)
         if not subject:
             raise row_error("D115", "the subject is empty", recipient)
-        bodies, variant = self._bodies, ""
-        if self._variants is not None:
-            bodies, variant = self._variants.choose(variables, recipient)
+        bodies = self._variants.choose(variables, recipient) if self._variants else self._bodies
         html = self._html_body(bodies, variables, recipient)
         return Rendered(
             recipient=recipient,
@@ -344,7 +356,6 @@ class Renderer:
             attachments=self._named(variables, recipient) if self._attachments else (),
             event=self._event.render(variables, recipient) if self._event else None,
             warnings=(*bodies.warnings, *warnings),
-            variant=variant,
         )
 
     def _named(self, variables: dict[str, Any], recipient: Recipient) -> tuple[RenderedAttachment, ...]:

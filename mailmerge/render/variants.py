@@ -65,8 +65,12 @@ class Variants:
         """Those of all variants."""
         return tuple(self._bodies.values())
 
-    def choose(self, variables: dict[str, Any], recipient: Recipient) -> tuple[Bodies, str]:
-        """Give the bodies of a row, and what their files are called.
+    def named(self, variables: dict[str, Any]) -> str:
+        """Give the names of a row's files."""
+        return ", ".join([pattern.compiled.text(variables) for pattern in self._patterns])
+
+    def choose(self, variables: dict[str, Any], recipient: Recipient) -> Bodies:
+        """Give the bodies of a row.
 
         Raises:
             RowError: there is no such variant.
@@ -76,7 +80,7 @@ class Variants:
         bodies = self._bodies.get(chosen)
         if bodies is None:
             raise self._missing(chosen, recipient)
-        return bodies, ", ".join(chosen)
+        return bodies
 
     def _missing(self, chosen: tuple[str, ...], recipient: Recipient) -> RowError:
         for pattern, name in zip(self._patterns, chosen, strict=True):

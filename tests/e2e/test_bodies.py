@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from email import message_from_bytes, policy
 from typing import TYPE_CHECKING
 
@@ -102,3 +103,47 @@ def test_what_would_be_shown_nowhere_is_refused(mailmerge, name, message, words)
 
     assert done.code == 2
     assert words in done.err
+
+
+def test_each_row_gets_its_language(mailmerge, relay):
+    """Body, layout, subject and amounts arrive in the row's language; a new file means planning anew."""
+    mailmerge.account(relay)
+    message = """subject = "{% if lang == 'de' %}Rechnung{% else %}Invoice{% endif %}"
+locale = "{{ lang or 'en' }}"
+text = "body.{{ lang }}.md\""""
+    toml = campaign_toml(top='account = "test"', message=message, bodies="")
+    spring = mailmerge.campaign(
+        campaign_toml=toml,
+        people_csv="email,lang,n\na@example.org,de,1234.5\nb@example.org,en,1234.5\nc@example.org,../en,1\n",
+    )
+    (spring / "body.de.md").write_text("Es sind **{{ n|number }}**.\n", "utf-8")
+    (spring / "body.en.md").write_text("It is **{{ n|number }}**.\n", "utf-8")
+
+    shown = mailmerge("preview", "spring", "--terminal", "--rows", "2,3")
+    assert "Pending: not sent yet (body.de.md)" in shown.out
+    assert "Pending: not sent yet (body.en.md)" in shown.out
+    done = mailmerge("send", "spring", "--yes", "--skip-invalid")
+    assert done.code == 3, done
+    assert "`lang` is not a locale" in done.err
+    received = {}
+    for kept in relay.messages:
+        parsed = message_from_bytes(kept.content, policy=policy.default)
+        html, text = parsed.get_body(("html",)), parsed.get_body(("plain",))
+        assert html is not None
+        assert text is not None
+        received[parsed["Subject"]] = text.get_content().strip(), html.get_content()
+    assert {subject: text for subject, (text, _) in received.items()} == {
+        "Rechnung": "Es sind **1.234,5**.",
+        "Invoice": "It is **1,234.5**.",
+    }
+    for subject, language, words in (
+        ("Rechnung", "de", "Es sind <strong>1.234,5</strong>."),
+        ("Invoice", "en", "It is <strong>1,234.5</strong>."),
+    ):
+        assert f'lang="{language}"' in received[subject][1]
+        assert re.sub(' style="[^"]*"', "", received[subject][1]).count(words) == 1
+
+    (spring / "body.it.md").write_text("Sono {{ nn }}.\n", "utf-8")
+    checked = mailmerge("check", "spring")
+    assert checked.code == 2
+    assert "unknown name `nn`" in checked.err
