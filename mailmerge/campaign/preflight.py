@@ -16,7 +16,7 @@ from mailmerge.campaign.plan import OptOutSource, Plan
 from mailmerge.campaign.planning import not_kept
 from mailmerge.campaign.standing import Join, Standing, stamp_of
 from mailmerge.campaign.suppression_store import store_path
-from mailmerge.campaign.unsubscribing import going_out
+from mailmerge.campaign.unsubscribing import going_out, key_to_copy
 from mailmerge.check.diagnostics import DiagnosticCollector
 from mailmerge.config.accounts import sender_allowed
 from mailmerge.errors import CampaignFileError, CampaignHalted, TemplateError
@@ -88,6 +88,7 @@ def examine(
         notices=(
             *_foreign(definition, ledger),
             *notices(file, definition.environment, definition.named, summary),
+            *key_to_copy(definition, planned.kept.composer, counts),
         ),
         sender=summary.sender or planned.sender,
         planned=planned.reader.made if planned.earlier else None,

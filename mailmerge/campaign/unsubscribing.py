@@ -13,11 +13,14 @@ from mailmerge.config.unsubscribe_keys import key_path, keys_folder, make_key, r
 from mailmerge.errors import CampaignFileError
 from mailmerge.folders import read_plain
 from mailmerge.ledger.locks import Lock, LockWait
+from mailmerge.model import Status
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from mailmerge.campaign.definition import Definition
+    from mailmerge.model import Counts
     from mailmerge.plan.composer import Composer
     from mailmerge.unsubscribe import UnsubscribeKey
 
@@ -78,6 +81,14 @@ def _folder(definition: Definition) -> Path:
     if definition.given_list is not None and workspace.cache.is_relative_to(workspace.folder):
         return workspace.folder / _NOTED
     return keys_folder(definition.environment)
+
+
+def key_to_copy(definition: Definition, composer: Composer, counts: Counts) -> Iterator[str]:
+    """Say which key the links need, until a message was accepted: a campaign of another name has another."""
+    if composer.needs_key and not counts[Status.ACCEPTED]:
+        key = unsubscribe_key(definition)
+        path = key_path(_folder(definition), key.series)
+        yield f"unsubscribe links of {key.series!r}: whatever answers them needs a copy of {path}"
 
 
 def going_out(definition: Definition, composer: Composer) -> Composer:

@@ -13,16 +13,17 @@ from mailmerge.folders import read_plain
 from mailmerge.masking import Secret
 from mailmerge.message.dkim import DkimSignatures, DkimSigner
 from mailmerge.suggest import word
+from mailmerge.text import quoted
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from mailmerge.message.dkim import Algorithm
     from mailmerge.option_types import DkimKey
 
 _LARGEST: Final = 100_000
 _SHORTEST, _LONGEST = 2048, 4096
-_MAKE: Final = "openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out dkim.pem"
-_MAKE_ED25519: Final = "openssl genpkey -algorithm ED25519 -out dkim-ed25519.pem"
+_OPTIONS: Final = {"rsa-sha256": "RSA -pkeyopt rsa_keygen_bits:2048", "ed25519-sha256": "ED25519"}
 
 
 def read_signatures(keys: tuple[DkimKey, ...]) -> DkimSignatures | None:
@@ -95,20 +96,21 @@ def _private(key: DkimKey) -> Any:
     try:
         private = load_pem_private_key(text.encode(), None)
     except TypeError:
-        hint = f"take the password off: openssl pkey -in {word(str(path))} -out dkim.pem"
+        new = _beside(path)
+        hint = f"take the password off: openssl pkey -in {word(str(path))} -out {word(str(new))}{_named(new)}"
         raise _unfit(path, "is encrypted", hint) from None
     except (ValueError, UnsupportedAlgorithm):
-        raise _unfit(path, f"is not a private key in PEM format{_what(text)}", f"make one: {_MAKE}") from None
+        what = f"is not a private key in PEM format{_what(text)}"
+        raise _unfit(path, what, _make(_beside(path))) from None
     if not isinstance(private, RSAPrivateKey | Ed25519PrivateKey):
-        raise _unfit(path, "is neither an RSA nor an Ed25519 key", f"make one: {_MAKE}", "C517")
+        raise _unfit(path, "is neither an RSA nor an Ed25519 key", _make(_beside(path)), "C517")
     found = _algorithm(private)
     if key.algorithm not in {None, found}:
-        make = _MAKE_ED25519 if key.algorithm == "ed25519-sha256" else _MAKE
-        hint = f'write algorithm = "{found}", or make one: {make}'
+        hint = f'write algorithm = "{found}", or {_make(_beside(path), key.algorithm)}'
         raise _unfit(path, f"is not for {key.algorithm}", hint, "C517")
     if isinstance(private, RSAPrivateKey) and not _SHORTEST <= private.key_size <= _LONGEST:
         wanted = f"DKIM needs {_SHORTEST:,} to {_LONGEST:,} (RFC 8301)"
-        raise _unfit(path, f"has {private.key_size:,} bits: {wanted}", f"make one: {_MAKE}", "C516")
+        raise _unfit(path, f"has {private.key_size:,} bits: {wanted}", _make(_beside(path)), "C516")
     return private
 
 
@@ -117,12 +119,26 @@ def _text(path: Path) -> str:
         content = read_plain(path, _LARGEST)
         mode = S_IMODE(path.stat().st_mode)
     except OSError as error:
-        raise _unfit(
-            path, f"cannot be read: {(error.strerror or str(error)).lower()}", f"make one: {_MAKE}"
-        ) from None
+        new = path if isinstance(error, FileNotFoundError) else _beside(path)
+        what = f"cannot be read: {(error.strerror or str(error)).lower()}"
+        raise _unfit(path, what, _make(new, key_file=path)) from None
     if mode & 0o077 and sys.platform != "win32":  # there the folder's own rules say who may read it
         raise _unfit(path, "can be read by others", f"run: chmod 600 {word(str(path))}")
     return content.decode("ascii", "replace")
+
+
+def _beside(path: Path) -> Path:
+    """Give a new file next to one that must not be written over: it may be needed elsewhere."""
+    return path.with_name(f"{path.stem}-new.pem")
+
+
+def _make(new: Path, algorithm: Algorithm = "rsa-sha256", *, key_file: Path | None = None) -> str:
+    make = f"make one: openssl genpkey -algorithm {_OPTIONS[algorithm]} -out {word(str(new))}"
+    return make if new == key_file else make + _named(new)
+
+
+def _named(new: Path) -> str:
+    return f", and name it: key_file = {quoted(new.name)}"
 
 
 def _what(text: str) -> str:

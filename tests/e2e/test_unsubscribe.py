@@ -123,6 +123,8 @@ def test_the_key_outlives_the_campaign_and_a_lost_one_is_told(mailmerge, relay, 
     other = mailmerge("check", "spring", "--name", "summer", "--set", "message.series=other")
     assert other.code == 0, other
     assert len(list(keys(mailmerge).glob("*.json"))) == 2
+    [another] = {*keys(mailmerge).glob("*.json")} - {key}
+    assert f"whatever answers them needs a copy of {another}" in other.out
 
 
 SERVER = Path(__file__).parents[2] / "samples" / "unsubscribe_server.py"

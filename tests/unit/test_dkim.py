@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -169,6 +170,20 @@ def test_a_key_that_is_not_fit_is_refused_with_a_way_out(made, code, words, tmp_
 
     assert caught.value.code == code
     assert "openssl" in (caught.value.hint or "")
+
+
+def test_the_command_that_makes_a_key_writes_where_it_is_looked_for_and_over_nothing(tmp_path):
+    """Pasted anywhere, it makes the file that is missing, or another one beside a file that is not fit."""
+    key, new = tmp_path / "my keys" / "k.pem", tmp_path / "my keys" / "k-new.pem"
+    key.parent.mkdir()
+    for made in (key, new):
+        with pytest.raises(CampaignFileError) as caught:
+            read_signatures((DkimKey(selector="s", key_file=key),))
+        command = (caught.value.hint or "").removeprefix("make one: ").partition(", and name it")[0]
+        subprocess.run(shlex.split(command), check=True, capture_output=True)
+        assert read_signatures((DkimKey(selector="s", key_file=made),))
+        assert {*key.parent.iterdir()} == {key, made}
+        key.write_text("nonsense")
 
 
 @pytest.mark.parametrize(
