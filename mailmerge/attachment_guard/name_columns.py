@@ -25,7 +25,9 @@ _FULL = word_set(
     "name fullname vollername vollstandigername nom nomcomplet nombrecompleto nombreyapellidos "
     "nomecompleto naam navn namn nimi imieinazwisko nev contact ansprechpartner recipient empfanger "
     "customer kunde client student schuler employee mitarbeiter mitarbeiterin member mitglied patient "
-    "teilnehmer teilnehmerin company firma firmenname organisation organization societe empresa azienda "
+    "teilnehmer teilnehmerin child pupil eleve alumno alumna alunno alunna uczen elev participant attendee "
+    "candidate guest tenant mieter bewerber bewerberin kandidat kandidatin "
+    "company firma firmenname organisation organization societe empresa azienda "
     "bedrijf unternehmen фио имяифамилия 姓名 氏名 お名前 성명 이름 会社名 公司"
 )
 _NO_PERSON = word_set(

@@ -85,11 +85,7 @@ def examine(
         sharing=summary.sharing,
         largest=largest,
         files=summary.files,
-        notices=(
-            *_foreign(definition, ledger),
-            *notices(file, definition.environment, definition.named, summary),
-            *key_to_copy(definition, planned.kept.composer, counts),
-        ),
+        notices=tuple(_notices(definition, ledger, planned, counts)),
         sender=summary.sender or planned.sender,
         planned=planned.reader.made if planned.earlier else None,
         changes=planned.changes,
@@ -103,6 +99,12 @@ def examine(
         ),
     )
     return plan, standing
+
+
+def _notices(definition: Definition, ledger: Ledger, planned: OpenPlan, counts: Counts) -> Iterator[str]:
+    yield from _foreign(definition, ledger)
+    yield from notices(definition.file, definition.environment, definition.named, planned.summary)
+    yield from key_to_copy(definition, planned.kept.composer, counts)
 
 
 def _foreign(definition: Definition, ledger: Ledger) -> Iterator[str]:

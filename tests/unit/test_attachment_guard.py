@@ -244,6 +244,7 @@ def test_a_hostile_text_takes_no_longer() -> None:
         ("Full Name,Email,File name,User name", "", ["Full Name"]),
         ("Student name,Teacher name,Event name", "", ["Student name", "Teacher name"]),
         ("email,Nachname", "", ["Nachname"]),
+        ("Parent name,Child,Email", "", ["Parent name", "Child"]),
         ("email,number,amount", "", []),
         ("Имя,Фамилия", "", ["Имя Фамилия"]),
     ],
