@@ -39,15 +39,26 @@ def refuse_elsewhere(definition: Definition, ledger: LedgerReader | None, regist
     """
     if ledger is not None and ledger.moved_to:
         raise _elsewhere(definition, ledger.moved_to)
-    home = registry.home(definition.workspace.folder, definition.name)
-    if home is not None:
-        if home[0] != str(_known_as(definition.ledger_place)):
-            raise _elsewhere(definition, home[1])
-    elif isinstance(definition.ledger_place, ServerPlace) and (ledger is None or not ledger.handed_over):
+    if refuse_home_elsewhere(definition, registry):
+        return
+    if isinstance(definition.ledger_place, ServerPlace) and (ledger is None or not ledger.handed_over):
         own = FilePlace(definition.workspace.ledger_path)
         with _looking(own, definition.name) as file:
             if file is not None and file.handed_over and not file.moved_to:
                 raise _elsewhere(definition, str(own))
+
+
+def refuse_home_elsewhere(definition: Definition, registry: CampaignRegistry) -> bool:
+    """Refuse a ledger where this machine knows the campaign in another one; tell whether it knows any.
+
+    Raises:
+        LedgerError: it knows another one.
+
+    """
+    home = registry.home(definition.workspace.folder, definition.name)
+    if home is not None and home[0] != str(_known_as(definition.ledger_place)):
+        raise _elsewhere(definition, home[1])
+    return home is not None
 
 
 def refuse_before_opening(definition: Definition, registry: CampaignRegistry) -> None:
@@ -139,7 +150,7 @@ def move(definition: Definition, source: LedgerPlace, registry: CampaignRegistry
             if not there:
                 _transfer(old, target)
             with target.open_for_writing(name, create=False, lock=other) as new:
-                registry.take_place(new)
+                registry.moved(old, new)
                 registry.note_home(definition.workspace.folder, name, new.known_as, str(target))
 
 

@@ -17,6 +17,7 @@ from mailmerge.campaign.ledger_moves import (
     note_home,
     refuse_before_opening,
     refuse_elsewhere,
+    refuse_home_elsewhere,
     source_of,
 )
 from mailmerge.campaign.planning import last_standing, list_of, reopen
@@ -499,6 +500,7 @@ def forget_ledger(definition: Definition) -> str | None:
     with contextlib.ExitStack() as stack:
         registry = stack.enter_context(CampaignRegistry(_registry_path(definition)))
         kept = None
+        refuse_home_elsewhere(definition, registry)
         if place.exists():
             lock = stack.enter_context(place.lock(definition.name))
             kept = _set_aside(definition, registry, lock)

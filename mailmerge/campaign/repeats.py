@@ -9,9 +9,11 @@ and the very same message from any other.
 from __future__ import annotations
 
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from mailmerge.errors import CampaignFileError
+from mailmerge.ledger.place import FilePlace
 from mailmerge.model import Recipient
 from mailmerge.recipients.recipient_list import find_column
 from mailmerge.text import plural, quoted
@@ -143,7 +145,8 @@ class RepeatGuard:
         if first is None:
             return
         had = "already has" if count == 1 else "already have"
-        where = f"last used in {first.ledger.parent.parent}, {first.at.astimezone():%Y-%m-%d}"
+        place = first.ledger if isinstance(first.ledger, str) else first.ledger.parent.parent
+        where = f"last used in {place}, {first.at.astimezone():%Y-%m-%d}"
         raise CampaignFileError(
             f"{plural(count, 'row')} {had} this very message from campaign {first.campaign!r} ({where}): "
             f"{_listed(named, count)}",
@@ -152,8 +155,10 @@ class RepeatGuard:
         )
 
     def _way_back(self, first: Earlier) -> str:
-        own = self._opened.definition.workspace.ledger_path.resolve()
-        if first.ledger == own or not first.ledger.exists():
+        place = self._definition.ledger_place
+        own = place.path.resolve() if isinstance(place, FilePlace) else str(place)
+        gone = isinstance(first.ledger, Path) and not first.ledger.exists()
+        if first.ledger == own or gone:
             name = "--name" if self._definition.invocation.typed else "the name"
             return f"{name} {first.campaign} continues that campaign"
         return "that campaign can be continued where it is"

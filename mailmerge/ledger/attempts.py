@@ -70,10 +70,11 @@ _SETTLE = """
 UPDATE delivery SET status = ?, tries = tries + ?, next_at = ?, updated = ?
 WHERE campaign = ? AND key = ? AND status = 'handing_over'
 """
-# Where a lease ran out, others found the row in doubt meanwhile; whoever handed it over knows better.
+# Where a lease ran out, others found the row in doubt meanwhile, and a person may have said that it is to be
+# sent again; whoever handed it over knows better, until it was handed over again.
 _SETTLE_LATE = """
 UPDATE delivery SET status = ?, tries = tries + ?, next_at = ?, updated = ?
-WHERE campaign = ? AND key = ? AND status IN ('handing_over', 'in_doubt') AND attempt = ?
+WHERE campaign = ? AND key = ? AND status IN ('handing_over', 'in_doubt', 'pending') AND attempt = ?
 """
 _SETTLE_WITHOUT_INTENT = """
 INSERT INTO delivery (campaign, key, status, tries, next_at, first_at, updated, version, attempt)

@@ -28,6 +28,12 @@ _BLOCK = 1000
 _WITHOUT_NUL = str.maketrans({"\0": r"\x00"})
 """PostgreSQL's texts cannot contain the character; it is shown so everywhere."""
 _CONNECT_SECONDS = 10
+_SILENT_SECONDS = 60
+"""After how long a silent peer is given up: one that was stopped in a transaction keeps its locks so long."""
+_OPTIONS = (
+    "-c search_path=mailmerge -c synchronous_commit=on -c client_encoding=UTF8 "
+    f"-c idle_in_transaction_session_timeout={_SILENT_SECONDS * 1000}"
+)
 
 PREFIX: Final = "postgresql ledger "
 """What the name begins with by which a ledger on a server is remembered."""
@@ -53,6 +59,11 @@ CREATE TABLE lease (
     until REAL NOT NULL
 );
 """
+
+
+def is_on_server(known_as: str) -> bool:
+    """Tell whether what is remembered of a ledger is that of one on a server."""
+    return known_as.startswith(PREFIX)
 
 
 @lru_cache(maxsize=512)
@@ -106,7 +117,7 @@ class PostgresDatabase:
         import psycopg
 
         own = _own_options(conninfo)
-        options = f"{own} -c search_path=mailmerge -c synchronous_commit=on -c client_encoding=UTF8".strip()
+        options = f"{own} {_OPTIONS}".strip()
         if read_only:
             options += " -c default_transaction_read_only=on"
         with _explained(place):
@@ -115,6 +126,7 @@ class PostgresDatabase:
                 autocommit=True,
                 options=options,
                 connect_timeout=_CONNECT_SECONDS,
+                tcp_user_timeout=_SILENT_SECONDS * 1000,
                 application_name="mailmerge",
             )
         return cls(connection, place)

@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from mailmerge.errors import LedgerError
 from mailmerge.ledger.databases import StateDatabase
+from mailmerge.ledger.postgres import is_on_server
 from mailmerge.ledger.reader import LedgerReader
 
 if TYPE_CHECKING:
@@ -182,6 +183,14 @@ class CampaignRegistry(StateDatabase):
         cells = (_hashed(ledger.secret), ledger.known_as, ledger.campaign, handed_over, now)
         self._db.execute(_NOTE, cells)
 
+    def moved(self, source: LedgerReader, target: LedgerReader) -> None:
+        """Say that a campaign, whose attempts are numbered anew, is in another ledger from now on."""
+        self.take_place(target)
+        self._db.execute(
+            "UPDATE OR IGNORE campaign SET ledger = ?, noted_to = 0 WHERE secret = ? AND ledger = ?",
+            (target.known_as, _hashed(source.secret), source.known_as),
+        )
+
     def take_place(self, ledger: LedgerReader) -> None:
         """Take a ledger's place for that of its campaign from now on, and forget what else was there."""
         with self._db.transaction():
@@ -218,7 +227,8 @@ class Earlier(Struct, frozen=True):
     """Where a message went out."""
 
     campaign: str
-    ledger: Path
+    ledger: Path | str
+    """Its file, or how a ledger on a server is shown."""
     at: datetime
 
 
@@ -356,7 +366,11 @@ class MessageRegistry:
                 for sent in _unnoted(secret, name, noted_to, (path, ledger.known_as)):
                     messages[digest(sent.frozen)] = (number, int(sent.at))
                     people[digest(sent.address.lower())] = (number, int(sent.at))
-        names = {number: (str(name), Path(path)) for number, _, path, name, *_ in others}
+        servers = dict(self._db.rows("SELECT ledger, shown FROM home"))
+        names: dict[int, tuple[str, Path | str]] = {
+            number: (str(name), servers.get(path, "a database") if is_on_server(path) else Path(path))
+            for number, _, path, name, *_ in others
+        }
         return OtherMessages(self._db, digest, names, {"message": messages, "person": people})
 
     def _own(self, ledger: LedgerReader) -> list[tuple[int, str]]:
@@ -385,7 +399,7 @@ class OtherMessages:
         self,
         db: Database,
         digest: Callable[[str], int],
-        campaigns: Mapping[int, tuple[str, Path]],
+        campaigns: Mapping[int, tuple[str, Path | str]],
         unnoted: Mapping[str, Mapping[int, tuple[int, int]]],
     ) -> None:
         self._db = db

@@ -184,3 +184,20 @@ def test_a_move_that_never_arrived_is_taken_back(mailmerge, relay, postgres, sha
 
     assert (back.code, rest.code) == (0, 0), (back, rest)
     assert arrived(relay) == Counter(dict.fromkeys(EVERYBODY, 1))
+
+
+def test_what_a_moved_campaign_sent_is_known_by_its_new_place(mailmerge, relay, postgres, shared):
+    """Its own messages are no other campaign's; another one hears of them, and where its ledger is."""
+    campaign = mailmerge.campaign()
+    assert mailmerge("send", "spring", "--yes", "--limit", "1").code == 0
+    assert mailmerge("ledger", "move", "spring", "--ledger", shared).code == 0
+    assert mailmerge("requeue", "spring", "--ledger", shared, "--rows", "2", "--accepted", "--yes").code == 0
+    again = mailmerge("send", "spring", "--yes", "--ledger", shared)
+    begun = mailmerge("ledger", "forget", "spring", "--yes")
+    other = mailmerge("send", "spring", "--yes", "--ledger", shared, "--name", "other")
+
+    assert again.code == 0, again
+    assert arrived(relay) == Counter(dict.fromkeys(EVERYBODY, 1)) + Counter(["ana@example.com"])
+    one_error(begun, "L714", str(server(postgres.url())))
+    one_error(other, "C472", f"last used in {server(postgres.url())}", "--name spring continues")
+    assert len(statuses(campaign)) == 3

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from mailmerge.campaign.shared_ledger import server
 from mailmerge.errors import LedgerError
+
+if TYPE_CHECKING:
+    from servers.postgres import Postgres
 
 
 @pytest.mark.parametrize(
@@ -32,3 +37,13 @@ def test_an_address_that_is_not_valid_is_refused_without_its_password(address: s
     assert "is not valid" in text
     assert "ge" not in text.replace("ledger", "")
     assert "heim" not in text
+
+
+def test_options_of_an_address_count_beside_ours(postgres: Postgres) -> None:
+    """What the user sets holds; whoever is stopped in a transaction loses its locks in time."""
+    place = server(f"{postgres.url()}?options=-c%20work_mem%3D5MB%20-c%20synchronous_commit%3Doff")
+    with place.database() as db:
+        settings = [db.row(f"SHOW {name}")[0] for name in ("work_mem", "synchronous_commit")]
+        stopped = db.row("SHOW idle_in_transaction_session_timeout")[0]
+
+    assert (settings, stopped) == (["5MB", "on"], "1min")

@@ -240,6 +240,23 @@ def test_doubts_are_resolved_by_a_person(ledger: Ledger) -> None:
     ledger.attempts.record_intent([attempt(3)])
 
 
+def test_a_late_answer_settles_what_was_to_be_sent_again(postgres_ledger: ServerPlace) -> None:
+    """Whoever handed a row over knows better than the person who was asked meanwhile: nobody has it twice."""
+    with (
+        postgres_ledger.lock("spring") as lock,
+        postgres_ledger.open_for_writing("spring", now=lambda: NOW, lock=lock) as silent,
+    ):
+        silent.note_version("v1", {"subject": "a", "template": "b"})
+        fill(silent, 2)
+        silent.attempts.record_intent([attempt(2), attempt(3)])
+        with postgres_ledger.open_for_writing("spring", now=lambda: NOW) as other:
+            assert other.repair() == 2
+            other.resolve(None, as_accepted=False)
+        silent.attempts.record_outcomes([settled(2, ACCEPTED)])
+
+        assert states(silent) == {2: Status.ACCEPTED, 3: Status.PENDING}
+
+
 def test_requeue_gives_back_all_tries(ledger: Ledger) -> None:
     """Rejected and expired rows; accepted ones only on their own demand."""
     fill(ledger, 4)
