@@ -72,8 +72,8 @@ def examine(
         ledger.correct(summary.corrections)
     standing.reopen_corrected(ledger)
     statuses, counts = _counted(standing, ledger, summary, problems)
-    if summary.sharing and not ledger.untouched:
-        problems.add(standing.grown())
+    if planned.kept.composer.groups and not ledger.untouched:
+        problems.add(standing.changed_groups())
     plan = Plan(
         campaign=definition.name,
         source=planned.source,

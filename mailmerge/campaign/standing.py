@@ -183,7 +183,7 @@ class Standing:
         delivery = _numbered(delivery, row)
         status = _joined(own, delivery.status)
         if status is Status.ACCEPTED and delivery.row_digest not in {"", row.row_digest}:
-            new = self._new_rows(row, delivery)
+            new = self._joining(row, delivery)
             detail = (
                 f"{rows_named(new)} came into the list after it was accepted"
                 if new
@@ -197,22 +197,31 @@ class Standing:
             detail = ""  # it was the other one that repeated it, then
         return StandingRow(row, own, status, detail, delivery)
 
-    def _new_rows(self, row: PlanRow, delivery: Delivery) -> tuple[int, ...]:
-        """Give the rows of a message that were not among those that it was sent for."""
-        then = delivery.rows or f"{delivery.row}:{delivery.row_digest}"
-        return new_rows(row.signature, then) if len(row.rows) > len(then.split()) else ()
+    def _joining(self, row: PlanRow, delivery: Delivery) -> tuple[int, ...]:
+        """Give the new rows of a message that has more of them now than when it was sent."""
+        if len(row.rows) <= len(_rows_then(delivery).split()):
+            return ()
+        return new_rows(row.signature, _rows_then(delivery))
 
-    def grown(self) -> Iterator[Diagnostic]:
-        """Say which rows are in no message because theirs was sent before they came into the list."""
+    def changed_groups(self) -> Iterator[Diagnostic]:
+        """Say which rows are in no message, as they are now, because theirs was sent before."""
+        changed: list[int] = []
+        messages = 0
         for row in self.rows():
             planned, delivery = row.planned, row.delivery
-            if not planned.rows or delivery is None or row.status not in _TAKEN:
+            if delivery is None or row.status not in _TAKEN or planned.first:
                 continue
             if delivery.row_digest in {"", planned.row_digest}:
                 continue
-            new = self._new_rows(planned, delivery)
-            if new:
+            if new := self._joining(planned, delivery):
                 yield _grown(planned, new, row.status)
+                continue
+            now = planned.signature or f"{planned.row}:{planned.row_digest}"
+            if new := new_rows(now, _rows_then(delivery)):
+                changed += new
+                messages += 1
+        if changed:
+            yield _changed(sorted(changed), messages)
 
     def _own(self, row: PlanRow) -> tuple[Status, str]:
         """Say what a row is without its history; that of other rows with its address counts."""
@@ -533,6 +542,27 @@ def _grown(row: PlanRow, new: Sequence[int], status: Status) -> Diagnostic:
         row=row.row,
         address=row.address,
     )
+
+
+def _changed(rows: Sequence[int], messages: int) -> Diagnostic:
+    """Say in one finding what a treasurer's own notes in the list may have done to many rows."""
+    if len(rows) == 1:
+        told = f"what {rows_named(rows)} says now is in no message: it was edited or added"
+    else:
+        told = f"what {rows_named(rows)} say now is in no message: they were edited or added"
+    return Diagnostic(
+        "D273",
+        f"{told} after {'its message' if messages == 1 else 'their messages'} went out",
+        "nothing is sent twice; rows that somebody still has to get: send them as another campaign (another "
+        "name, and a where that selects them)",
+        severity=Severity.WARNING,
+        row=rows[0],
+    )
+
+
+def _rows_then(delivery: Delivery) -> str:
+    """Give the signature of the rows that a message was sent for."""
+    return delivery.rows or f"{delivery.row}:{delivery.row_digest}"
 
 
 def _same(row: PlanRow, delivery: Delivery) -> bool:

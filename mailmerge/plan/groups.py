@@ -199,6 +199,7 @@ def new_rows(now: str, then: str) -> tuple[int, ...]:
     found = []
     for part in now.split():
         row, _, digest = part.partition(":")
+        digest = digest[:_DIGITS]
         if known[digest]:
             known[digest] -= 1
         else:

@@ -21,6 +21,8 @@ from mailmerge.render.where import group_key
 from servers.mail import Received
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mailmerge import Plan
     from mailmerge.model import Message
     from mailmerge.sandbox import ReceivedMessage
@@ -345,6 +347,42 @@ def test_a_group_that_grew_is_told_and_not_sent_again(
     ]
     assert report is not None
     assert (report.sent_now, len(sandbox.messages)) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            lambda rows: [rows[0], rows[1], {**rows[2], "number": "109"}],
+            "what row 4 says now is in no message: it was edited or added after its message went out",
+        ),
+        (
+            lambda rows: [rows[0], {**rows[1], "number": "109"}],
+            "what row 3 says now is in no message: it was edited or added after its message went out",
+        ),
+        (
+            lambda rows: [{**row, "number": f"2{row['number']}"} for row in rows],
+            (
+                "what rows 2, 3, 4 say now is in no message: "
+                "they were edited or added after their messages went out"
+            ),
+        ),
+        (lambda rows: rows[:2], None),
+    ],
+    ids=["in the place of a paid one", "of one row each", "all of them", "only paid ones left"],
+)
+def test_a_row_in_the_place_of_another_is_told(
+    tmp_path: Path,
+    account: Account,
+    change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]],
+    words: str | None,
+) -> None:
+    """A new invoice where a paid one was is in no message, and its number is told, in one finding for all."""
+    campaign(INVOICES, tmp_path, account=account).send()
+
+    plan = campaign(change(INVOICES), tmp_path, account=account).plan()
+
+    assert told(plan) == ([("D273", words)] if words else [])
 
 
 def test_an_edited_row_is_told_of_its_message(tmp_path: Path, account: Account) -> None:
