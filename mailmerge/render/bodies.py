@@ -122,7 +122,7 @@ class _Maker:
     # --- the text part --------------------------------------------------------------------------------
 
     def _markdown_text(self, part: TemplateSource) -> Compiled:
-        name, source = self._compiler.load(part)
+        name, source = self._load(part)
         tags = Tags(self._compiler.environment("text"))
         made = self._converted(source, name, tags).text
         said = "\n\n".join(self._around_text(tags)) if part == self._templates.html else ""
@@ -161,7 +161,7 @@ class _Maker:
 
     def _html(self, part: TemplateSource) -> str:
         """Make HTML of a body and of what surrounds it; its tags are still taken out."""
-        name, source = self._compiler.load(part)
+        name, source = self._load(part)
         if is_markdown(part):
             html = self._converted(source, name, self._tags).html
         elif is_mjml(part):
@@ -171,6 +171,17 @@ class _Maker:
         if self._templates.layout is not None:
             html = self._surrounded(html)
         return self._with_preheader(html)
+
+    def _load(self, part: TemplateSource) -> tuple[str, str]:
+        """Give name and source of a body whose tags are whole: else they would end in what surrounds it.
+
+        Raises:
+            TemplateSyntaxError: they are not.
+
+        """
+        name, source = self._compiler.load(part)
+        self._compiler.environment("html").parse(source, name)
+        return name, source
 
     def _converted(self, source: str, name: str, tags: Tags) -> Markdown:
         from mailmerge.render.markdown import convert

@@ -57,7 +57,7 @@ def surround(
     except TemplateSyntaxError as error:
         message = f"layout syntax: {(error.message or 'error').rstrip('.')}"
         raise TemplateError(message, code="T111", place=Place(path=name, line=error.lineno)) from None
-    for key in told.keys() - asked:
+    for key in (key for key in told if key not in asked):
         names = sorted(asked - _OWN)
         hint = did_you_mean(key, names) or f"it asks for: {', '.join(names) or 'nothing'}"
         raise TemplateError(f"the layout {name} does not ask for `{key}`", code="T112", hint=hint)

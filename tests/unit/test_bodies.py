@@ -278,7 +278,7 @@ def test_messages_point_at_what_was_written(make, name, source, line, column):
 
 @pytest.mark.parametrize(
     ("source", "line", "code"),
-    [("a\n\n{% if email %}\nb", 4, "T101"), ("a\n\n{{ email|nope }}", 3, "T101"), ("a\n{{ 'x }}", 2, "T101")],
+    [("a\n\n{% if email %}\nb", 3, "T101"), ("a\n\n{{ email|nope }}", 3, "T101"), ("a\n{{ 'x }}", 2, "T101")],
 )
 def test_syntax_errors_of_markdown_have_their_lines(make, source, line, code):
     """What Jinja cannot read is told for the line of the Markdown file."""
@@ -286,6 +286,21 @@ def test_syntax_errors_of_markdown_have_their_lines(make, source, line, code):
         make("body.md", source)
 
     assert told(caught.value.diagnostics) == {(code, "body.md", line)}
+
+
+@pytest.mark.parametrize("name", ["body.md", "body.html"])
+def test_a_tag_without_its_end_is_told_for_the_body(make, name):
+    """What surrounds a body, and has tags itself, is not blamed for a condition that the body leaves open."""
+    told_too = {
+        "heading": "{{ email }}",
+        "footer": "{{ email }}",
+        "button": "{{ email }}",
+        "button_url": "{{ email }}",
+    }
+    with pytest.raises(TemplateError) as caught:
+        make(name, "a\n\n{% if email %}\nb\n", "letter", told_too)
+
+    assert told(caught.value.diagnostics) == {("T101", name, 3)}
 
 
 def test_places_in_the_html_of_markdown_are_lines_of_it(make):
@@ -384,7 +399,7 @@ def test_own_layout(make):
 @pytest.mark.parametrize(
     ("layout", "told", "code", "words"),
     [
-        (OURS, {"lgo": "x"}, "T112", "did you mean `logo`?"),
+        (OURS, {"lgo": "x", "zz": "", "yy": ""}, "T112", "did you mean `logo`?"),
         ("<p>", {}, "T113", "write {{ content }} where it belongs"),
         ("{{ content }}{{ content }}", {}, "T113", "write {{ content }} where it belongs"),
         ("<% if x %>", {}, "T111", None),
