@@ -118,7 +118,9 @@ def _file(piece: bytes) -> bytes:
         return piece
     part = message_from_bytes(piece, policy=policy.default)
     content = hashlib.sha256(bytes(part.get_payload(decode=True))).hexdigest()
-    return f"\0{content} {part.get_content_type()} {part.get_filename()}\0".encode()
+    charset = part.get_content_charset()  # of a text
+    kind = part.get_content_type() + (f"; charset={charset}" if charset else "")
+    return f"\0{content} {kind} {part.get_filename()}\0".encode()
 
 
 def _check_state(result: Result, taken: int, settled: bool) -> None:
