@@ -10,6 +10,7 @@ from __future__ import annotations
 import glob
 import re
 import stat
+from itertools import islice
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Final
 
@@ -43,16 +44,36 @@ class Variants:
     def __init__(self, compiler: Compiler, templates: MessageTemplates, own: PrivateFiles) -> None:
         self._patterns = tuple(_patterns(compiler, templates, own))
         self._bodies: dict[tuple[str, ...], Bodies] = {}
-        names = [""] if len(self._patterns) == 1 else list(self._patterns[-1].found)
-        for first, values in self._patterns[0].found.items():
-            for second in names:
-                if second and _differ(values, self._patterns[-1].found[second]):
-                    continue
-                chosen = (first, second) if second else (first,)
-                if len(self._bodies) < _MOST:
-                    self._bodies[chosen] = compile_bodies(compiler, self._of(templates, chosen))
         for pattern in self._patterns:
             pattern.note_problems(compiler)
+        chosen = list(islice(self._combinations(), _MOST + 1))
+        if len(chosen) > _MOST:
+            self._patterns[0].note_too_many(compiler)
+            return
+        for names in chosen:
+            self._bodies[names] = compile_bodies(compiler, self._of(templates, names))
+        self._check_alone(compiler, templates)
+
+    def _combinations(self) -> Iterator[tuple[str, ...]]:
+        """Yield what a row can choose: of two patterns, files with the same text for the same tag."""
+        first, last = self._patterns[0], self._patterns[-1]
+        if first is last:
+            yield from ((name,) for name in first.found)
+            return
+        for name, values in first.found.items():
+            for other, more in last.found.items():
+                if not _differ(values, more):
+                    yield name, other
+
+    def _check_alone(self, compiler: Compiler, templates: MessageTemplates) -> None:
+        """Look at files that have no counterpart: no row can have them yet."""
+        for number, pattern in enumerate(self._patterns):
+            used = {names[number] for names in self._bodies}
+            for name in pattern.found.keys() - used:
+                alone = replace(
+                    templates, text=None, html=None, layout=None, preheader=None, inline_css=False
+                )
+                compile_bodies(compiler, replace(alone, **{pattern.parts[0]: pattern.source(name)}))
 
     def _of(self, templates: MessageTemplates, chosen: tuple[str, ...]) -> MessageTemplates:
         for pattern, name in zip(self._patterns, chosen, strict=True):
@@ -161,10 +182,6 @@ class _Pattern:
             message = f"{name} is a link that leads out of the folder: it is not a variant"
             hint = "copy the file into the folder"
             compiler.note(Diagnostic("T151", message, hint=hint, place=place))
-        if len(self.found) > _MOST:
-            message = f"{len(self.found):,} files match {quoted(self._pattern)}: more than {_MOST} variants"
-            hint = "put the variants into a folder of their own"
-            compiler.note(Diagnostic("T151", message, hint=hint, place=place))
         if not self.found and not self._outside:
             example = PATH_TAG.sub("en", self._pattern)
             hint = f"write one file for each value, such as {example}"
@@ -174,6 +191,13 @@ class _Pattern:
                 )
             message = f"no file matches {quoted(self._pattern)}"
             compiler.note(Diagnostic("T151", message, hint=hint, place=place))
+
+    def note_too_many(self, compiler: Compiler) -> None:
+        """Note that more than a campaign's variants match."""
+        place = compiler.sources.place(self._option, 1, self._pattern)
+        message = f"more than {_MOST} variants match {quoted(self._pattern)}"
+        hint = "put the variants into a folder of their own"
+        compiler.note(Diagnostic("T151", message, hint=hint, place=place))
 
     def missing(self, name: str, recipient: Recipient) -> RowError:
         """Say that a row's variant is not there, and what there is."""

@@ -14,6 +14,7 @@ import pytest
 from jinja2 import DictLoader, nodes
 from jinja2.compiler import operators
 from jinja2.nodes import BinExpr, UnaryExpr
+from msgspec.structs import replace
 
 from mailmerge.errors import CampaignFileError, RowError
 from mailmerge.model import Columns, Recipient
@@ -94,7 +95,7 @@ def renderer(names, kind, source):
     made = copy.copy(empty(names, kind))
     body = made._compiler.body(TemplateSource(f"message.{kind}", source=source), kind)
     made._compiler.report()
-    setattr(made, f"_{kind}", body)
+    made._bodies = replace(made._bodies, **{kind: body})
     return made
 
 

@@ -240,12 +240,12 @@ def test_a_pattern_that_is_wrong_is_told(make, pattern, code, message):
 
 def test_too_many_variants_are_refused(make):
     """Each is compiled; a folder full of other texts is not a set of variants."""
-    with pytest.raises(TemplateError, match="201 files match") as caught:
+    with pytest.raises(TemplateError, match="more than 200 variants") as caught:
         make({f"t{number}.txt": "x" for number in range(201)}, "t{{ lang }}.txt")
     assert caught.value.code == "T151"
 
 
-def test_both_parts_are_the_same_variant(make):
+def test_both_parts_are_the_same_variant(make, tmp_path):
     """Where only one of them is there, and where they would differ, the row is not sent."""
     files = {
         "a.de.txt": "Hallo",
@@ -256,6 +256,9 @@ def test_both_parts_are_the_same_variant(make):
     }
     renderer = make(files, "a.{{ lang }}.txt", "b.{{ lang }}.html")
     assert refused(renderer, "it").message == 'there is no variant "b.it.html" of message.html'
+    with pytest.raises(TemplateError, match="unknown name `nn`"):  # no row can have it, and it is checked
+        make({"a.it.txt": "Ciao {{ nn }}"}, "a.{{ lang }}.txt", "b.{{ lang }}.html")
+    (tmp_path / "a.it.txt").unlink()
     different = make({}, "a.{{ lang }}.txt", "b.{{ tier }}.html")
     assert joined(different.render(row("de", "en")).html) == "<p>Hello"  # they were asked for
 
