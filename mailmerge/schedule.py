@@ -84,6 +84,10 @@ class Schedule(Struct, frozen=True):
         zone = f" ({self.zone.key})" if parts and self.zone else ""
         return ", ".join(parts) + zone
 
+    def is_never_open(self, now: datetime) -> bool:
+        """Tell whether the quiet hours leave nothing of the week."""
+        return self._closed_until(self.open_from(now) or now) is not None
+
     def open_from(self, now: datetime) -> datetime | None:
         """Say when messages may go out next; None: now, or never again.
 

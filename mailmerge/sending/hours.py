@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
+from mailmerge.errors import CampaignFileError
 from mailmerge.schedule import Schedule, moment_of
 
 if TYPE_CHECKING:
@@ -20,11 +21,23 @@ _LOOK_AGAIN = 30.0
 
 
 def schedule_of(send: SendOptions, account: Account, now: datetime) -> Schedule:
-    """Put together when the messages of a campaign may go out; *now* decides which 09:00 is meant."""
+    """Put together when the messages of a campaign may go out; *now* decides which 09:00 is meant.
+
+    Raises:
+        CampaignFileError: they never may.
+
+    """
     name = send.timezone or account.timezone
     zone = ZoneInfo(name) if name else None
     start = None if send.at is None else moment_of(send.at, now, zone)
-    return Schedule(start, send.window, send.quiet_hours, zone)
+    schedule = Schedule(start, send.window, send.quiet_hours, zone)
+    if schedule.is_never_open(now):
+        raise CampaignFileError(
+            f"there is no hour of the week at which anything may go out: {schedule.told()}",
+            code="C405",
+            hint="make send.quiet_hours shorter than send.window, or than the day",
+        )
+    return schedule
 
 
 class HoursGate:

@@ -151,3 +151,25 @@ def test_the_gate_follows_both_clocks():
     assert gate() > clock.monotonic() + 3600
     clock.passed, clock.ahead = 7231, timedelta(hours=-1)
     assert gate() <= clock.monotonic()
+
+
+@pytest.mark.parametrize(
+    ("windows", "quiet", "never"),
+    [
+        ((), ("00:00-24:00",), True),
+        ((), ("12:00-18:00", "18:00-12:00"), True),
+        (("08:00-09:00",), ("07:00-09:00",), True),
+        (("Sat 08:00-09:00",), ("Sat,Sun 00:00-24:00",), True),
+        (("Sat 08:00-09:00",), ("Sun 00:00-24:00",), False),
+        (("08:00-09:01",), ("07:00-09:00",), False),
+        ((), ("12:01-12:00",), False),
+        ((), (), False),
+    ],
+)
+def test_quiet_hours_that_leave_nothing_are_found(
+    windows: tuple[str, ...], quiet: tuple[str, ...], *, never: bool
+) -> None:
+    """Nobody waits for an hour that never comes, from whatever hour on."""
+    schedule = Schedule(None, tuple(map(Hours.parse, windows)), tuple(map(Hours.parse, quiet)), BERLIN)
+    for hour in range(0, 24 * 7, 5):
+        assert schedule.is_never_open(NOON + timedelta(hours=hour)) is never
