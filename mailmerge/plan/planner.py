@@ -124,6 +124,8 @@ class Planner:
         self._measured: tuple[float, int] | None = None
         self._making = composer.documents
         """Makes the files of rows, until it was said how long that takes."""
+        self._warmed_up: tuple[float, int] | None = None
+        """Seconds and rows of the first files: what makes them was loaded then."""
         self._surveyed = Surveyed()
         self._spool: Spool
         self._grouping: Grouping | None = None
@@ -258,13 +260,17 @@ class Planner:
             self._note_more(row, frozen, (supersedes,) if supersedes else ())
         self._count(writer, row.status, row.detail)
 
-    def _tell_time(self) -> None:
+    def _tell_time(self, *, now: bool = False) -> None:
         """Say, once, how long the files of the rest of the rows will take, where that is long."""
         documents = self._making
-        if documents is None or (documents.seconds < _LOOK_AFTER and documents.rows < _ROWS_TIMED):
+        if documents is None or not documents.rows:
+            return
+        self._warmed_up = self._warmed_up or (documents.seconds, documents.rows)
+        seconds, rows = documents.seconds - self._warmed_up[0], documents.rows - self._warmed_up[1]
+        if not rows or not (now or seconds >= _LOOK_AFTER or rows >= _ROWS_TIMED):
             return
         self._making = None
-        left = documents.seconds / max(documents.rows, 1) * (self._spool.rows - self._rows) / self._jobs
+        left = seconds / rows * (self._spool.rows - self._rows) / self._jobs
         told: object = self._progress
         if left >= _LONG and isinstance(told, TellsTime):
             told.takes(left)
@@ -284,6 +290,7 @@ class Planner:
         from mailmerge.plan.worker import setup
         from mailmerge.plan.workers import WorkerPool, possible
 
+        self._tell_time(now=True)
         dictionary, jobs, self._jobs = writer.dictionary, self._jobs, 1
         if dictionary is None or not possible():
             return

@@ -297,7 +297,7 @@ def _sum(
 ) -> Any:
     if attribute is not None:
         iterable = map(make_attrgetter(environment, attribute), iterable)
-    return values.total(iterable, start)
+    return values.total(iterable, start, attribute)
 
 
 # --- conditions, order, groups --------------------------------------------------------------------------

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 from mailmerge.values import notation
 from mailmerge.values.arithmetic import calculate
 from mailmerge.values.comparison import equal, ordered
+from mailmerge.values.locale_numbers import locales_reading, typed_hint
 from mailmerge.values.value import (
     BadValue,
     Duration,
+    Number,
     Value,
     canonical,
     displayed,
@@ -170,11 +172,30 @@ def _ambiguous(key: Any, first: Any, second: Any) -> BadValue:
     )
 
 
-def total(values: Iterable[Any], start: Any = 0) -> Any:
-    """Add up: numbers, or durations."""
+def total(values: Iterable[Any], start: Any = 0, attribute: object = None) -> Any:
+    """Add up: numbers, or durations; *attribute* is what the template calls them, for what is told.
+
+    Raises:
+        BadValue: one of them is a text, or they cannot be added up.
+
+    """
     for value in values:
+        if isinstance(value, str) and not isinstance(start, str):
+            raise _no_addend(value, attribute)
         if isinstance(value, Duration) and start.__class__ is int and start == 0:
             start = value
         else:
             start = calculate("+", start, value)
     return start
+
+
+def _no_addend(text: str, attribute: object) -> BadValue:
+    """Say how a column can be added up that has this text in it."""
+    if not text.strip():
+        named = f'selectattr("{attribute}")|sum(attribute="{attribute}")' if attribute else "select|sum"
+        hint = f"fill it in, or leave empty cells out: |{named}"
+        return BadValue("D117", "is empty, not a number to add up", text, hint)
+    hint = typed_hint(text) or "write it as 1234.50, or leave it out"
+    if Number.read(text) is not None and len(locales_reading(text)) <= 1:
+        hint = 'types = { {key} = "decimal" } in [data] makes numbers of the column'
+    return BadValue("D117", "is a text, not a number to add up", text, hint)

@@ -11,6 +11,7 @@ import subprocess
 import time
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import pytest
@@ -357,7 +358,7 @@ def test_old_files_of_no_plan_are_swept(made: Callable[..., Campaign], tmp_path:
 def test_the_time_is_told_where_it_is_long(
     made: Callable[..., Campaign], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Somebody who wants to know is told once how long the files will take, before they are made."""
+    """Whoever asks is told once how long the files will take; loading what makes them does not count."""
     told: list[float] = []
 
     class Asks:
@@ -366,11 +367,11 @@ def test_the_time_is_told_where_it_is_long(
         def takes(self, seconds: float) -> None:
             told.append(seconds)
 
-    ticks = iter(range(0, 10**9, 2))
+    ticks = chain([0, 60], range(60, 10**9, 2))
     monkeypatch.setattr("mailmerge.documents.maker.time.monotonic", lambda: next(ticks))
     rows = [f"p{n}@example.com,P{n}" for n in range(11)]
     made("t.txt", "Hi {{ name }}", *rows).plan(progress=Asks())
-    assert told == [20.0]
+    assert told == [18.0]
 
 
 @pytest.mark.parametrize(

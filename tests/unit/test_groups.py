@@ -350,6 +350,37 @@ def test_a_group_that_grew_is_told_and_not_sent_again(
 
 
 @pytest.mark.parametrize(
+    ("amount", "reason", "hint", "mended"),
+    [
+        ("", "is empty", '|selectattr("amount")|sum(attribute="amount")', {"text": "selectattr"}),
+        (
+            "7.5",
+            "is a text",
+            'types = { amount = "decimal" } in [data]',
+            {"options": {"data.types": {"amount": "decimal"}}},
+        ),
+    ],
+)
+def test_what_cannot_be_added_up_says_how_it_can(
+    amount: str, reason: str, hint: str, mended: dict[str, Any], tmp_path: Path
+) -> None:
+    """The hint fits a sum over rows, and does what it says when it is followed."""
+    rows = [invoice | ({"amount": amount} if amount else {}) for invoice in INVOICES]
+    rows.append(INVOICES[0] | {"number": "104", "amount": amount})
+    text = "{{ rows|sum(attribute='amount') }}"
+
+    told_of = next(iter(campaign(rows, tmp_path, text=text).plan().problems)).first
+    if "text" in mended:
+        mended = {"text": text.replace("|sum(attribute='amount')", hint)}
+    plan = campaign(rows, tmp_path, **({"text": text} | mended)).plan()
+
+    assert told_of.code == "D117"
+    assert told_of.message == f"`amount` {reason}, not a number to add up"
+    assert hint in (told_of.hint or "")
+    assert told(plan) == []
+
+
+@pytest.mark.parametrize(
     ("change", "words"),
     [
         (
