@@ -42,7 +42,7 @@ def lines(*rows: str) -> str:
                 "spring/campaign.toml:14:1",
                 " 14 | rat = ",
                 "    | ^^^",
-                "did you mean `send.rate`?",
+                "did you mean `send.rate` or `send.at`?",
             ],
         ),
         (
