@@ -49,7 +49,7 @@ class Hours(Struct, frozen=True):
         return cls(_days(found["days"]) if found["days"] else _ALL_DAYS, start, end)
 
     def __str__(self) -> str:
-        hours = f"{self.start:%H:%M}-{self.end:%H:%M}"
+        hours = f"{self.start:%H:%M}-{'24:00' if self.end == _MIDNIGHT else f'{self.end:%H:%M}'}"
         if self.days == _ALL_DAYS:
             return hours
         return f"{','.join(_DAYS[day].title() for day in sorted(self.days))} {hours}"

@@ -141,6 +141,8 @@ def _pace(plan: Plan) -> str:
             pace += f" -> about {duration(plan.seconds)}, done {clock_time(_soon(plan.seconds))}"
     if opens := plan.schedule.open_from(_soon(0)):
         pace += f"; begins {clock_time(opens)}"
+    elif plan.schedule.start:
+        pace += f"; begins now: {plan.schedule.start.astimezone():%Y-%m-%d %H:%M} has passed"
     if hours := plan.schedule.told():
         pace += f"; {hours}"
     if plan.per_domain:

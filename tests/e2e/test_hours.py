@@ -43,6 +43,17 @@ def test_a_run_begins_at_its_time(mailmerge, relay):
     assert statuses(campaign) == ["accepted"] * 3
 
 
+def test_a_time_that_has_passed_is_said(mailmerge, relay):
+    """A campaign that is gone on with begins at once; whoever mistyped the year can see it."""
+    mailmerge.campaign()
+    mailmerge.account(Plain(relay.port))
+
+    done = mailmerge("send", "spring", "--yes", "--at", "2025-12-01 09:00")
+
+    assert done.code == 0, done
+    assert "begins now: 2025-12-01 09:00 has passed" in done.err
+
+
 def test_a_closed_window_is_waited_for_and_can_be_left(mailmerge, relay):
     """Nothing is sent, the plan names the hours, and a stop ends the wait at once."""
     mailmerge.campaign()

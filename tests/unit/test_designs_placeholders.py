@@ -108,6 +108,22 @@ def test_the_hint_is_the_jinja_form() -> None:
 
 
 @pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ("*|MC_PREVIEW_TEXT|*", "set `preheader`"),
+        ("*|IF:FNAME|*", "{% if column %}"),
+        ("*|END:IF|*", "{% endif %}"),
+        ("*|ARCHIVE|*", "take it out"),
+        ("*|MC:SUBJECT|*", "take it out"),
+    ],
+)
+def test_an_instruction_is_not_called_a_column(written: str, words: str) -> None:
+    """What a design tells the other program has no column: the hint says what to do instead."""
+    (finding,) = unmerged.of_other_programs(_tally(f"<p>Dear reader, {written}</p>"))
+    assert words in (finding.hint or "")
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "<p>Lorem ipsum dolor</p>",
@@ -135,6 +151,10 @@ def test_filler_is_found(text: str) -> None:
         "{# TODO: ask Ana #} Hello",
         "<!-- TODO --><p>Hello</p>",
         "Share your story here: https://example.org",
+        "What happens first is that we meet.",
+        "Give a reason that is honest.",
+        "One sentence says what ten could not.",
+        "Here is the headline of this month: it rains.",
     ],
 )
 def test_prose_is_no_filler(text: str) -> None:

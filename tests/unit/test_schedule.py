@@ -51,6 +51,12 @@ def test_windows_and_quiet_hours(windows, quiet, now, opens):
         assert found == (at(opens) if opens else None)
 
 
+@pytest.mark.parametrize("text", ["08:00-18:00", "00:00-24:00", "Mon,Fri 22:00-07:00"])
+def test_hours_are_shown_as_they_are_written(text):
+    """What the plan says can be written into a campaign."""
+    assert str(Hours.parse(text)) == text
+
+
 @pytest.mark.parametrize(
     ("text", "moment"),
     [

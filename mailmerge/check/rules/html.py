@@ -102,7 +102,7 @@ def preheader(layout: Layout) -> Iterator[Finding]:
     yield Finding(
         "M218",
         "there is no preheader: inboxes show the first words of the HTML next to the subject",
-        'begin the body with <div style="display:none">One sentence that makes people open it.</div>',
+        'write one sentence that makes people open it: preheader = "..." in [message]',
     )
 
 

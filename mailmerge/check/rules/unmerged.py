@@ -26,12 +26,27 @@ _MOST = 20
 """How many different placeholders of one template are told."""
 _COLUMNS = 8
 
+_INSTRUCTIONS = (
+    (r"MC_PREVIEW_TEXT", "take it out, and set `preheader` in [message]"),
+    (
+        r"(?:IF|IFNOT|ELSE|ELSEIF|END|INTERESTED)(?::.*)?",
+        "write {% if column %} ... {% else %} ... {% endif %}, or take it out",
+    ),
+    (
+        r"(?:MC|HTML|FEED\w*|ARCHIVE|FORWARD|TRANSLATE|UPDATE_PROFILE)(?::.*)?",
+        "take it out: it is an instruction to that program",
+    ),
+)
+"""What Mailchimp's designs contain besides fields, and what to do about it."""
+
 _FILLER = re.compile(
     r"lorem ipsum|dolor sit amet|\bTODO\b|\bFIXME\b|\bXXX+\b|write your message here"
     r"|\[(?:your |insert )[^\]\n\0]{1,60}\]"
-    r"|a link that says where it leads|the headline of this month|one warm sentence that says"
-    r"|three or four sentences tell|what changes, in one line|one sentence says what|say here what people"
-    r"|a reason that is honest|the name of your event|what happens first|your street 1\b"
+    r"|a link that says where it leads|the headline of this month.s letter|one warm sentence that says"
+    r"|three or four sentences tell|what changes, in one line"
+    r"|one sentence says what (?:it is, and one why|changes and from when)|say here what people have to do"
+    r"|a reason that is honest, in two or three|the name of your event|18:30: what happens first"
+    r"|your street 1\b"
     r"|(?:insert|add|put|type|enter) your (?:text|content|message|copy|headline|logo|address) here"
     r"|your (?:text|headline|heading|content|button text|logo|tagline|slogan) (?:goes )?here\b"
     r"|this is (?:a|your) (?:placeholder|sample|dummy|preheader) ?text|placeholder text\b"
@@ -85,6 +100,9 @@ def of_other_programs(tally: ListTally) -> Iterator[Finding]:
 def _instead(field: Field, columns: ListColumns, headings: tuple[str, ...]) -> str:
     if field.unsubscribes:
         return f"write {{{{ {UNSUBSCRIBE} }}}}"
+    for pattern, hint in _INSTRUCTIONS:
+        if re.fullmatch(pattern, field.name, re.IGNORECASE | re.DOTALL):
+            return hint
     if written := columns.written(field):
         other = f' or "{field.fallback}"' if field.fallback and '"' not in field.fallback else ""
         return f"write {{{{ {written}{other} }}}}"
