@@ -547,7 +547,6 @@ ACCOUNT: Final[Mapping[str, Option]] = AccountOptions.options
 
 PLANNED: Final[Mapping[str, str]] = {
     "data.cells": "raw cell values",
-    "send.at": "sending at a set time",
 }
 """Keys of later versions: they get an answer of their own instead of a guess at a misspelling."""
 

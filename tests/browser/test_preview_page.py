@@ -848,8 +848,7 @@ def test_live_reload_keeps_row_and_tab(mailmerge, browse):
 # --- for everybody --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1280, "light")])  # axe takes its time
 def test_accessible_and_pictured(open_page, written, width, scheme):
     """Axe finds nothing in any tab, in light and dark, on a phone and a desk; pictures are kept."""
     opened = open_page(f"{written}#row=4", width=width, height=844 if width < 700 else 860, scheme=scheme)

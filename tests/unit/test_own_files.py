@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -190,6 +191,7 @@ def test_e6_a_secret_in_a_header_stops_the_run(tmp_path: Path) -> None:
     """Also where the header is folded and encoded; a short secret is not looked for."""
     campaign(tmp_path, ["note.txt"], "attached")
     (tmp_path / ".env").unlink()
+    gc.collect()  # what other tests have left of theirs is not in use
     settings = [f"message.subject=Grüße an alle, die das hier lesen können: {SECRET} {{{{ email }}}}"]
     assert list(Campaign.load(tmp_path, environ={}, settings=settings).check().messages())
     secret, short = Secret(SECRET), Secret("alle, die")
