@@ -317,7 +317,7 @@ def test_all_problems_at_once_in_the_order_of_the_file(write: Write) -> None:
     assert (caught.value.line, caught.value.code, caught.value.exit_code) == (6, "C404", 2)
 
 
-EVERYTHING_PLANNED = """\
+EVERY_FEATURE = """\
 name = "spring-invoices"
 account = "work"
 vars = { company = "Example Ltd", year = 2026 }
@@ -358,12 +358,12 @@ copy_to = "imap:Sent"
 """
 
 
-def test_planned_keys_in_one_file(write: Write) -> None:
-    """A file with all that is planned gets one answer a key, and no other complaint."""
-    problems = problems_of(load, write(EVERYTHING_PLANNED))
-    assert {problem.code for problem in problems} == {"C402"}
-    told_of = {problem.message.split("`")[1] for problem in problems}
-    assert told_of == {name for name in PLANNED if not name.startswith("accounts.")} - {"data.cells"}
+def test_a_file_with_every_feature_is_read(write: Write) -> None:
+    """Documents, invitations, groups, unsubscribing, times and copies can be said in one file."""
+    file = load(write(EVERY_FEATURE))
+    assert (file.data.group_by, file.send.at) == ("email", "2026-12-01T09:00:00+01:00")
+    assert [str(rule.template or rule.path) for rule in file.attach][-1].endswith("receipt.html")
+    assert set(PLANNED) == {"data.cells"}
 
 
 @pytest.mark.parametrize("name", [name for name in PLANNED if not name.startswith("accounts.")])
