@@ -85,6 +85,8 @@ class SendRequest(Struct, frozen=True):
     rows: str | None = None
     """Only these rows: ``2-50,77``."""
     limit: int | None = None
+    follows: bool = False
+    """The first few went out just now: the time to begin at has come."""
     dry_run: bool = False
     wait_lock: float = 0.0
     """Seconds to wait for another process that works on the campaign or with the account."""
@@ -214,7 +216,7 @@ class Run:
         self._observe = observe
         self._send = opened.definition.file.send
         self._rates = all_rates(account.rate, self._send.rate)
-        self._schedule = schedule_of(self._send, account, clock.now())
+        self._schedule = schedule_of(self._send, account, clock.now(), begun=request.follows)
         self._sessions = self._send.sessions or account.sessions
         self._selection = parse_rows(request.rows) if request.rows else None
         self._recipients: RecipientList
@@ -282,11 +284,10 @@ class Run:
         account = self._account
         whole = partly_named(self._chosen() if to_send else (), self._selection)
         before = written_before(self._opened, self._chosen() if to_send else ())
-        notices = (*plan.notices, *whole, *before)
         return replace(
             plan,
             to_send=to_send,
-            notices=notices,
+            notices=(*plan.notices, *whole, *before),
             first=first,
             last=last,
             via=way_of(account, drafts=self._request.drafts),
@@ -419,8 +420,7 @@ class Run:
 
     def _invocation(self) -> Invocation:
         """Tell how this run is continued, also where its request came from a program."""
-        request = self._request
-        return self._definition.invocation.having(rows=request.rows, limit=request.limit)
+        return self._definition.invocation.having(rows=self._request.rows, limit=self._request.limit)
 
     def _passes(self, plan: Plan, connect: Connect) -> RunEnd:
         """Go through the list, and again as rows become due, if the run is to wait for that."""

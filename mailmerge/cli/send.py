@@ -218,6 +218,8 @@ class SendCommand:
         self.quiet: bool = options.pop("quiet")
         self.verbose: bool = options.pop("verbose")
         self._resolve = ""
+        self._sent = False
+        """Whether the first few went out before, and only the others are asked about."""
         self.bar = Bar(quiet=self.quiet or self.as_json, as_json=self.as_json)
 
     def run(self, campaign: Campaign) -> int:
@@ -250,14 +252,15 @@ class SendCommand:
             if left is not None:
                 return left
             bar = self.bar = Bar(quiet=self.quiet or self.as_json, as_json=self.as_json)
-            request = replace(request, limit=self.limit)
+            request = replace(request, limit=self.limit, follows=True)
         with bar, stop:
             report = campaign.send(request=request, confirm=self.confirm, observe=bar.observe, stop=stop.flag)
         return self._ended(report, stop)
 
     def _ended(self, report: Report | None, stop: GracefulStop) -> int:
         if report is None:
-            return 0 if self.dry_run else 2
+            return 0 if self.dry_run or self._sent else 2
+        self._sent = True
         show_report(report, as_json=self.as_json, verbose=self.verbose)
         return stop.code if report.exit_code == 130 else report.exit_code
 
@@ -290,7 +293,7 @@ class SendCommand:
             note("Dry run: nothing was sent or recorded.")
             return False
         agreed = plan.to_send == 0 or (
-            self._unattended(plan) if self.yes else _typed(plan.to_send, self._doing)
+            self._unattended(plan) if self.yes else _typed(plan.to_send, self._doing, self._declined)
         )
         if agreed:
             self.bar.begin(plan.to_send)
@@ -299,6 +302,10 @@ class SendCommand:
     @property
     def _doing(self) -> str:
         return "put into Drafts" if self.drafts else "send"
+
+    @property
+    def _declined(self) -> str:
+        return "The others were not sent" if self._sent else "Nothing was sent"
 
     def _unattended(self, plan: Plan) -> bool:
         if plan.statuses[Status.INVALID] and not self.skip_invalid:
@@ -313,7 +320,7 @@ _ANSWERS = 3
 """How many numbers a person may type before it is taken for a no."""
 
 
-def _typed(count: int, doing: str) -> bool:
+def _typed(count: int, doing: str, declined: str) -> bool:
     """Ask for the number of messages; another one is asked for again, a few times."""
     note("")
     for left in reversed(range(_ANSWERS)):
@@ -327,9 +334,9 @@ def _typed(count: int, doing: str) -> bool:
         if typed.replace(",", "") == str(count):
             return True
         if not typed:
-            note("Nothing was sent.")
+            note(f"{declined}.")
             return False
-        note(f"That is not {count:,}{'.' if left else ': nothing was sent.'}")
+        note(f"That is not {count:,}{'.' if left else f': {declined[0].lower()}{declined[1:]}.'}")
     return False
 
 

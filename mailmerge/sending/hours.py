@@ -20,8 +20,14 @@ _LOOK_AGAIN = 30.0
 """Seconds after which the wall clock is looked at again: it may have been put right."""
 
 
-def schedule_of(send: SendOptions, account: Account, now: datetime) -> Schedule:
-    """Put together when the messages of a campaign may go out; *now* decides which 09:00 is meant.
+def schedule_of(send: SendOptions, account: Account, now: datetime, *, begun: bool = False) -> Schedule:
+    """Put together when the messages of a campaign may go out.
+
+    Args:
+        send: what the campaign says.
+        account: whose clock it is, where the campaign does not say it.
+        now: decides which 09:00 is meant.
+        begun: the time to begin at has come, and some messages went out: the next 09:00 is not waited for.
 
     Raises:
         CampaignFileError: they never may.
@@ -29,7 +35,7 @@ def schedule_of(send: SendOptions, account: Account, now: datetime) -> Schedule:
     """
     name = send.timezone or account.timezone
     zone = ZoneInfo(name) if name else None
-    start = None if send.at is None else moment_of(send.at, now, zone)
+    start = None if begun or send.at is None else moment_of(send.at, now, zone)
     schedule = Schedule(start, send.window, send.quiet_hours, zone)
     if schedule.is_never_open(now):
         raise CampaignFileError(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import signal
+import sys
 import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from mailmerge.sandbox import FaultPlan, Refusal
-from servers.command import EVERYBODY, statuses
+from servers.command import EVERYBODY, statuses, typed
 from servers.kept import KeepingSandbox
 
 
@@ -102,6 +103,20 @@ def test_the_first_few_go_before_the_others(mailmerge, relay):
     assert (some.code, rest.code) == (0, 0), some
     assert [message.rcpt_to for message in relay.messages] == [(address,) for address in EVERYBODY]
     assert statuses(campaign) == ["accepted"] * 3
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
+def test_the_others_can_be_declined(mailmerge, relay):
+    """They stay pending; what went out before is not called nothing, and is no failure."""
+    campaign = mailmerge.campaign()
+    mailmerge.account(Plain(relay.port))
+    question = "or Enter to stop"
+    done = typed(mailmerge, ["send", "spring", "--first", "1"], [(question, "1"), (question, "")])
+
+    assert done.code == 0, done
+    assert "The others were not sent." in done.err
+    assert "Nothing was sent" not in done.err
+    assert statuses(campaign) == ["accepted", "pending", "pending"]
 
 
 def test_the_others_wait_where_the_first_were_refused(mailmerge):

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mailmerge.config.accounts import Account
+from mailmerge.options import SendOptions
 from mailmerge.schedule import Hours, Schedule, moment_of
-from mailmerge.sending.hours import HoursGate
+from mailmerge.sending.hours import HoursGate, schedule_of
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NOON = datetime(2026, 11, 27, 12, 0, tzinfo=BERLIN)  # a Friday
@@ -179,3 +181,10 @@ def test_quiet_hours_that_leave_nothing_are_found(
     schedule = Schedule(None, tuple(map(Hours.parse, windows)), tuple(map(Hours.parse, quiet)), BERLIN)
     for hour in range(0, 24 * 7, 5):
         assert schedule.is_never_open(NOON + timedelta(hours=hour)) is never
+
+
+def test_what_follows_waits_for_no_other_day():
+    """The next 09:00 is for those who begin: whoever has begun at 09:00 goes on."""
+    send, account = SendOptions(at="09:00"), Account(host="smtp.example.org", timezone="Europe/Berlin")
+    assert schedule_of(send, account, NOON).start == at("2026-11-28 09:00")
+    assert schedule_of(send, account, NOON, begun=True).start is None
