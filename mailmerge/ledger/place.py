@@ -10,8 +10,9 @@ from mailmerge.ledger import schema
 from mailmerge.ledger.lease import Lease, is_held
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.ledger.locks import NO_WAIT, CampaignLock, LockWait
-from mailmerge.ledger.postgres import PostgresDatabase, check_version, prepare
 from mailmerge.ledger.reader import LedgerReader, now_utc
+from mailmerge.ledger.server_tables import check_version, is_there, prepare
+from mailmerge.postgres import PostgresDatabase
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,7 +89,7 @@ class ServerPlace(Struct, frozen=True):
     def known_as(self) -> str:
         """What is remembered of it on this machine: the mark that is in it."""
         with self._connect(read_only=True) as db:
-            if db.row("SELECT to_regclass('mailmerge.ledger')")[0] is None:
+            if not is_there(db):
                 return self.shown
             check_version(db)
             return db.known_as
@@ -100,7 +101,7 @@ class ServerPlace(Struct, frozen=True):
     def exists(self) -> bool:
         """Tell whether there is a ledger."""
         with self._connect(read_only=True) as db:
-            return db.row("SELECT to_regclass('mailmerge.ledger')")[0] is not None
+            return is_there(db)
 
     def is_older(self) -> bool:
         """Tell whether opening it for writing changes its tables: other versions are refused."""

@@ -21,8 +21,8 @@ from msgspec import Struct
 
 from mailmerge.errors import LedgerError
 from mailmerge.ledger.databases import StateDatabase
-from mailmerge.ledger.postgres import is_on_server
 from mailmerge.ledger.reader import LedgerReader
+from mailmerge.ledger.server_tables import is_on_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -1,0 +1,72 @@
+"""The tables of a ledger in PostgreSQL: those of the file, and what a server has besides.
+
+Who may write is a row of the database with a lease (see `Lease`), not a lock of the connection: a connection
+that is cut says nothing about the process behind it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from mailmerge import postgres
+from mailmerge.ledger import schema
+from mailmerge.postgres import ATTEMPT_BLOCK, TableGroup
+
+if TYPE_CHECKING:
+    from mailmerge.postgres import PostgresDatabase
+
+PREFIX: Final = "postgresql ledger "
+"""What the name begins with by which a ledger on a server is remembered."""
+
+_OURS = f"""
+CREATE SEQUENCE attempt_block INCREMENT {ATTEMPT_BLOCK};
+-- "mark" tells this ledger from all others, by whatever name its server is reached.
+CREATE TABLE ledger (mark TEXT NOT NULL);
+INSERT INTO ledger VALUES (md5(random()::text || clock_timestamp()::text));
+-- Who works on a campaign, and until when nobody else may.
+CREATE TABLE lease (
+    campaign TEXT PRIMARY KEY,
+    owner TEXT NOT NULL,
+    holder TEXT NOT NULL,
+    since REAL NOT NULL,
+    until REAL NOT NULL
+);
+"""
+
+
+_LEDGER = TableGroup("ledger", schema.VERSION, schema.SCHEMA + _OURS)
+GROUPS: Final = (_LEDGER,)
+"""All that a ledger on a server consists of."""
+
+
+def is_on_server(known_as: str) -> bool:
+    """Tell whether what is remembered of a ledger is that of one on a server."""
+    return known_as.startswith(PREFIX)
+
+
+def prepare(db: PostgresDatabase) -> None:
+    """Make the ledger's tables where there are none.
+
+    Raises:
+        LedgerError: they cannot be made, or are of another version.
+
+    """
+    postgres.prepare(db, GROUPS)
+    check_version(db)
+
+
+def check_version(db: PostgresDatabase) -> None:
+    """Make sure that the tables are there, and ours.
+
+    Raises:
+        LedgerError: there are none, or they are of another version.
+
+    """
+    postgres.check_versions(db, GROUPS)
+    (mark,) = db.row("SELECT mark FROM ledger")
+    db.known_as = f"{PREFIX}{mark}"
+
+
+def is_there(db: PostgresDatabase) -> bool:
+    """Tell whether the database has a ledger."""
+    return _LEDGER.name in postgres.known_versions(db)
