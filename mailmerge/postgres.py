@@ -1,8 +1,8 @@
 """The one way to PostgreSQL: how it is reached, how a transaction ends, and what an error means to a person.
 
 A ledger on a server uses it, and the plan that a fleet sends. A commit means "on the disk", because
-``synchronous_commit`` is switched on for every connection of ours, whatever the server's default is. Statements
-are those of `mailmerge.sqlite`, put into the server's dialect.
+``synchronous_commit`` is switched on for every connection of ours, whatever the server's default is.
+Statements are those of `mailmerge.sqlite`, put into the server's dialect.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mailmerge.errors import LedgerError
 from mailmerge.extras import require
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 _PAGE = 500
 """Rows read in one go by `PostgresDatabase.stream`."""
@@ -153,6 +153,31 @@ class PostgresDatabase:
             cursor.executemany(dialect(statement), [_bound(statement, row) for row in rows])
             return cursor
 
+    def copy(self, table: str, columns: Mapping[str, str], rows: Iterable[Sequence[object]]) -> int:
+        """Add *rows* by COPY, many times as quick as by INSERT; return how many.
+
+        All of them or none. Nothing else can be asked of this connection before the last one was given.
+
+        Args:
+            table: of ours.
+            columns: which of its columns, with the server's name for the type of each: ``int8``, ``float8``,
+                ``text``, ``bytea``, ``bool``.
+            rows: their values, each of just that type, or None.
+
+        Raises:
+            LedgerError: they cannot be added.
+
+        """
+        statement = f"COPY {table} ({', '.join(columns)}) FROM STDIN (FORMAT BINARY)"
+        texts = "text" in columns.values()
+        count = 0
+        with _explained(self.path), self.connection.cursor() as cursor, cursor.copy(statement) as copy:
+            copy.set_types(list(columns.values()))
+            for row in rows:
+                copy.write_row(_plain(row) if texts else row)
+                count += 1
+        return count
+
     def script(self, statements: str) -> None:
         """Run several statements, all or none."""
         with _explained(self.path), self.connection.transaction():
@@ -201,8 +226,12 @@ class PostgresDatabase:
         self.execute("VACUUM FULL delivery, attempt, bounce, run, campaign")
 
 
+def _plain(cells: Sequence[object]) -> list[object]:
+    return [cell.translate(_WITHOUT_NUL) if isinstance(cell, str) else cell for cell in cells]
+
+
 def _bound(statement: str, cells: Sequence[object]) -> Any:
-    values = [cell.translate(_WITHOUT_NUL) if isinstance(cell, str) else cell for cell in cells]
+    values = _plain(cells)
     if not values:
         return None
     if "?1" in statement:

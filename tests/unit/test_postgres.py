@@ -1,0 +1,56 @@
+"""The way to PostgreSQL, on a real server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mailmerge.errors import LedgerError
+from mailmerge.postgres import PostgresDatabase, TableGroup, prepare
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mailmerge.ledger.place import ServerPlace
+
+THINGS = TableGroup(
+    "things", 1, "CREATE TABLE thing (id INTEGER, name TEXT, content BLOB, at REAL, yes BOOLEAN)"
+)
+COLUMNS = {"id": "int8", "name": "text", "content": "bytea", "at": "float8", "yes": "bool"}
+
+
+@pytest.fixture
+def db(postgres_ledger: ServerPlace) -> Iterator[PostgresDatabase]:
+    """A connection to a database with one table."""
+    with PostgresDatabase.connect(postgres_ledger.conninfo, postgres_ledger.shown) as connection:
+        prepare(connection, [THINGS])
+        yield connection
+
+
+def test_rows_come_by_copy_as_they_are(db: PostgresDatabase) -> None:
+    """Each type, None, any octets and letters; a NUL, which no text there can have, is shown as elsewhere."""
+    rows = [
+        (1, "Zoë\t\\.\n", bytes(range(256)), 1.5, True),
+        (1 << 40, "a\0b", b"", None, False),
+        (3,) + (None,) * 4,
+    ]
+
+    assert db.copy("thing", COLUMNS, iter(rows)) == 3
+    rows[1] = (1 << 40, r"a\x00b", *rows[1][2:])
+    assert db.rows("SELECT * FROM thing ORDER BY id = 3, id") == [rows[0], rows[1], rows[2]]
+
+
+def test_all_rows_are_added_or_none(db: PostgresDatabase) -> None:
+    """Whether the rows end in an error, or the server refuses one; the connection goes on."""
+
+    def torn() -> Iterator[tuple[object, ...]]:
+        yield (1, "a", b"", 0.0, True)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        db.copy("thing", COLUMNS, torn())
+    db.execute("CREATE UNIQUE INDEX once ON thing (id)")
+    with pytest.raises(LedgerError, match="duplicate key"):
+        db.copy("thing", COLUMNS, [(1, "a", b"", 0.0, True)] * 2)
+    assert db.row("SELECT count(*) FROM thing") == (0,)
