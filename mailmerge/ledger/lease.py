@@ -139,8 +139,7 @@ class Lease:
     def _ended_the_dead(self, db: LedgerDatabase) -> bool:
         """End the lease of a process of this machine that is not there any more: nobody need wait for it."""
         found = db.row(_HOLDER, (self._campaign,))
-        pid, _, host = (found[0] if found else "").removeprefix("pid ").partition(" on ")
-        if not (host == platform.node() and pid.isdecimal() and not _is_alive(int(pid))):
+        if found is None or not _is_dead(found[0]):
             return False
         statement = "DELETE FROM lease WHERE campaign = ?1 AND holder = ?2"
         return bool(db.execute(statement, (self._campaign, found[0])).rowcount)
@@ -159,6 +158,12 @@ class Lease:
         )
 
 
+def _is_dead(holder: str) -> bool:
+    """Tell whether the holder of a lease is known to be gone: a process of this machine that has ended."""
+    pid, _, host = holder.removeprefix("pid ").partition(" on ")
+    return host == platform.node() and pid.isdecimal() and not _is_alive(int(pid))
+
+
 def _is_alive(pid: int) -> bool:
     if sys.platform == "win32":  # there the signal is not a question
         return True
@@ -173,4 +178,5 @@ def _is_alive(pid: int) -> bool:
 
 def is_held(db: LedgerDatabase, campaign: str) -> bool:
     """Tell whether a process works on a campaign now."""
-    return db.row(_HOLDER, (campaign,)) is not None
+    found = db.row(_HOLDER, (campaign,))
+    return found is not None and not _is_dead(found[0])

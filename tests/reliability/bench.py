@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from campaigns import TO_PEOPLE, campaign_toml
-from mailmerge.campaign import Campaign
+from mailmerge.campaign import Campaign, shared_ledger
 from mailmerge.campaign.opening import open_standing
 from mailmerge.campaign.run import SendRequest
 from mailmerge.ledger.account_usage import AccountUsage
@@ -46,9 +46,15 @@ def address(number: int) -> str:
 class Bench:
     """One campaign with its account, home and list."""
 
-    def __init__(self, folder: Path, server: MoodyServer | None = None, *, rows: int = 3) -> None:
+    def __init__(
+        self, folder: Path, server: MoodyServer | None = None, *, rows: int = 3, ledger: str | None = None
+    ) -> None:
         self.mailmerge = Mailmerge(folder)
         self.server = server
+        self.database = None if ledger is None else shared_ledger.server(ledger)
+        """Where the ledger is, if it is not the file in the campaign's folder."""
+        if ledger is not None:
+            self.mailmerge.environ["MAILMERGE_LEDGER"] = ledger
         self.rows = rows
         self.folder = folder / NAME
         self.write(people_csv=people(rows))
@@ -85,6 +91,11 @@ class Bench:
     def ledger_path(self) -> Path:
         """Where the ledger is."""
         return self.folder / ".mailmerge" / "ledger.db"
+
+    @property
+    def has_ledger(self) -> bool:
+        """Whether a run has got as far as to make one."""
+        return self.ledger_path.exists() if self.database is None else self.database.exists()
 
     def campaign(self) -> Campaign:
         """Read the campaign as a new process would."""

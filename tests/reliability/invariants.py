@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mailmerge.campaign.opening import open_standing
 from mailmerge.campaign.planning import Planning
+from mailmerge.ledger.place import FilePlace, ServerPlace
 from mailmerge.model import Status
 
 if TYPE_CHECKING:
@@ -54,7 +55,9 @@ def check_invariants(
             standing.plan = _plan_now(campaign, stack)
         results = list(standing.results())
         counts = standing.ledger.counts()
-    promised = set(attempts_of(campaign.workspace.ledger_path, campaign.name, "key", "message_id", "digest"))
+    place = campaign.definition.ledger_place
+    ledger = place.path if isinstance(place, FilePlace) else place
+    promised = set(attempts_of(ledger, campaign.name, "key", "message_id", "digest"))
     taken_by = Counter(address.decode() for message in taken for address in message.recipients)
 
     # Every row has one state, and the numbers add up to the list.
@@ -84,13 +87,18 @@ def _plan_now(campaign: Campaign, stack: contextlib.ExitStack) -> PlanReader:
     return (planning.find(stack) or planning.make(stack)).reader
 
 
-def attempts_of(path: Path, name: str, *columns: str) -> list[tuple[Any, ...]]:
+def attempts_of(ledger: Path | ServerPlace, name: str, *columns: str) -> list[tuple[Any, ...]]:
     """Read these columns of all attempts, oldest first, past the code that the program reads them with."""
     wanted = ", ".join(f"a.{column}" for column in columns)
     query = (
         f"SELECT {wanted} FROM attempt a JOIN campaign c ON c.id = a.campaign WHERE c.name = ? ORDER BY a.id"
     )
-    with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as db:
+    if isinstance(ledger, ServerPlace):
+        import psycopg
+
+        with psycopg.connect(ledger.conninfo, options="-c search_path=mailmerge") as connection:
+            return connection.execute(query.replace("?", "%s"), (name,)).fetchall()
+    with contextlib.closing(sqlite3.connect(f"{ledger.as_uri()}?mode=ro", uri=True)) as db:
         return db.execute(query, (name,)).fetchall()
 
 

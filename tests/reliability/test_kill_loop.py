@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from faultd import Fault, Peer
+    from servers.postgres import Postgres
 
 SECONDS = float(os.environ.get("MAILMERGE_SOAK_SECONDS") or 60)
 ROWS = 500
@@ -32,8 +33,13 @@ WAYS = {
     "window": ("window", 1),
     "two sessions, overlap": ("overlap", 2),
     "two sessions, window": ("window", 2),
+    "ledger on a server, off": ("off", 1),
+    "ledger on a server, two sessions, window": ("window", 2),
 }
+CRASHES = 0.25
+"""In what share of the runs the server that has the ledger goes down, too."""
 HOUR = 3600.0
+LEDGER = 8
 
 
 @dataclass
@@ -41,6 +47,7 @@ class Score:
     """What a loop has seen."""
 
     kills: int = 0
+    crashes: int = 0
     runs: int = 0
     campaigns: int = 0
     rows: int = 0
@@ -57,7 +64,7 @@ class Score:
     def __str__(self) -> str:
         ends = ", ".join(f"{number} {status}" for status, number in self.counts.items())
         return (
-            f"{self.kills} kills in {self.runs} runs over {self.rows} rows of {self.campaigns} campaigns: "
+            f"{self.kills} kills, {self.crashes} crashes of the ledger in {self.runs} runs over {self.rows} rows of {self.campaigns} campaigns: "
             f"{ends}; {self.taken} messages taken"
         )
 
@@ -100,9 +107,10 @@ class Trapped(MoodyServer):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a03_killed_again_and_again(way: str, tmp_path: Path) -> None:
+def test_a03_killed_again_and_again(way: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """None taken twice, none lost, every doubt listed: after each kill, and when all is done."""
     random = seeded()
+    database = request.getfixturevalue("postgres") if "server" in way else None
     mode, sessions = WAYS[way]
     until = time.monotonic() + SECONDS / len(WAYS)
     score = Score()
@@ -110,9 +118,10 @@ def test_a03_killed_again_and_again(way: str, tmp_path: Path) -> None:
         while score.campaigns == 0 or time.monotonic() < until:
             with Trapped(moods(random), mode=mode) as server:
                 server.trap = Trap(warm)
-                bench = Bench(tmp_path / str(score.campaigns), server, rows=ROWS)
+                ledger = None if database is None else database.new_database()
+                bench = Bench(tmp_path / str(score.campaigns), server, rows=ROWS, ledger=ledger)
                 bench.write(send=f'pipeline = "{mode}"\nsessions = {sessions}\nretry = "1m"')
-                counts = _until_done(bench, warm, server.trap, random, score, until)
+                counts = _until_done(bench, warm, Dangers(server.trap, random, database), score, until)
                 score.add(counts, len(server.accepted))
     print(f"{way}: {score}")  # noqa: T201  the point of a soak
 
@@ -121,16 +130,24 @@ def test_a03_killed_again_and_again(way: str, tmp_path: Path) -> None:
     assert not {Status.PENDING, Status.DEFERRED, Status.HANDING_OVER} & set(score.counts)
 
 
-def _until_done(bench: Bench, warm: Warm, trap: Trap, random: Random, score: Score, until: float) -> Counts:
+@dataclass
+class Dangers:
+    """What a run has to fear."""
+
+    trap: Trap
+    random: Random
+    database: Postgres | None
+    """Goes down now and then; None: the ledger is a file."""
+
+
+def _until_done(bench: Bench, warm: Warm, dangers: Dangers, score: Score, until: float) -> Counts:
     """Kill and start again until no row is left, checking the promises each time."""
     score.rows += bench.rows
     for run in range(10_000):
         late = time.monotonic() > until
-        code = _one_run(bench, warm, trap, random, ahead=run * 13 * HOUR / 60, kill=not late)
-        score.runs += 1
-        score.kills += code == KILLED
-        if not bench.ledger_path.exists():
-            assert code == KILLED
+        code = _one_run(bench, warm, dangers, score, ahead=run * 13 * HOUR / 60, kill=not late)
+        if not bench.has_ledger:
+            assert code in {KILLED, LEDGER}
             continue
         counts = _checked(bench, code)
         if counts is not None and not (counts[Status.PENDING] or counts[Status.DEFERRED]):
@@ -138,29 +155,36 @@ def _until_done(bench: Bench, warm: Warm, trap: Trap, random: Random, score: Sco
     raise AssertionError("the campaign never ends")
 
 
-def _one_run(bench: Bench, warm: Warm, trap: Trap, random: Random, *, ahead: float, kill: bool) -> int:
+def _one_run(bench: Bench, warm: Warm, dangers: Dangers, score: Score, *, ahead: float, kill: bool) -> int:
     """Run once; the kill comes after a while, or at a moment of the conversation."""
+    random, trap, database = dangers.random, dangers.trap, dangers.database
     by_moment = random.random() < 0.6
     trap.set(random.randrange(1, 200) if kill and by_moment else 0)
     warm.start(bench, ahead=ahead)
     killer = threading.Timer(random.uniform(0.0, 0.3), warm.kill)
     if kill and not by_moment:
         killer.start()
+    if kill and database is not None and random.random() < CRASHES:
+        time.sleep(random.uniform(0.0, 0.3))
+        database.crash()
+        score.crashes += 1
     code = warm.end()
     killer.cancel()
     trap.set(0)
-    assert code in {KILLED, 0, 3, 4, 5}, code
+    score.runs += 1
+    score.kills += code == KILLED
+    assert code in {KILLED, 0, 3, 4, 5} or (code == LEDGER and database is not None), code
     return code
 
 
 def _checked(bench: Bench, code: int) -> Counts | None:
     """Check after one run; None: it was killed before the list was in the ledger."""
     assert bench.server is not None
-    if code == KILLED and not bench.campaign().status().counts.total:
+    if code in {KILLED, LEDGER} and not bench.campaign().status().counts.total:
         assert not bench.server.accepted
         return None
     counts = bench.check()
-    if code != KILLED:
+    if code not in {KILLED, LEDGER}:
         assert counts[Status.HANDING_OVER] == 0
         assert (code == 4) == (counts[Status.IN_DOUBT] > 0), (code, counts)
     doubtful = {result.address for result in bench.campaign().in_doubt()}

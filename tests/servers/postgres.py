@@ -71,6 +71,10 @@ class Postgres:
         """Stop it."""
         self._run(*self._control, "-m", mode, "stop")
 
+    def crash(self) -> None:
+        """End it without a word to anybody, as a crash would, and start it again."""
+        self._run(*self._control, "-m", "immediate", "-l", str(self._folder / "log"), "restart")
+
     def close(self) -> None:
         """Stop it and remove its folder."""
         self.stop("immediate")
