@@ -4,8 +4,6 @@ Who may write is a row of the database with a lease (see `Lease`), not a lock of
 that is cut says nothing about the process behind it.
 """
 
-# ruff: noqa: S608  every piece of SQL here is a constant of this module
-
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final

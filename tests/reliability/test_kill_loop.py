@@ -64,7 +64,8 @@ class Score:
     def __str__(self) -> str:
         ends = ", ".join(f"{number} {status}" for status, number in self.counts.items())
         return (
-            f"{self.kills} kills, {self.crashes} crashes of the ledger in {self.runs} runs over {self.rows} rows of {self.campaigns} campaigns: "
+            f"{self.kills} kills, {self.crashes} crashes of the ledger in {self.runs} runs "
+            f"over {self.rows} rows of {self.campaigns} campaigns: "
             f"{ends}; {self.taken} messages taken"
         )
 
