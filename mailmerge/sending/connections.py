@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mailmerge.ledger.account_usage import Reservation
     from mailmerge.model import Message, Outcome
     from mailmerge.sending.runs import RowDecision
+    from mailmerge.sending.throttle import Turn
     from mailmerge.sending.work_queue import Job
     from mailmerge.smtp.deadlines import Wait
     from mailmerge.smtp.state import Event
@@ -314,6 +315,8 @@ class InFlight(Struct):
     connection: str
     """The connection's name, for the record: the slot may have another one by then."""
     reservation: Reservation | None
+    turn: Turn | None = None
+    """When its end may leave, by rates that several workers share; None: as soon as it is recorded."""
     recorded: bool = False
     """Whether the intent to hand it over is on disk."""
 

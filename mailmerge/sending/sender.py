@@ -10,7 +10,8 @@ The order is the whole point, and it is the same in every mode::
    the next message, none of them one that was submitted. Whoever waits after MAIL makes the server wait.
 2. **The intent before the end.** A connection says when only the end of a message is held back
    (`ReleaseNeeded`). The end leaves when the ledger has the intent on disk, together with all outcomes so
-   far; with a window in flight one commit serves all of it.
+   far; with a window in flight one commit serves all of it. Where several workers share a rate it waits for
+   its turn then, in the order of its connection.
 3. **The loop never blocks but in a poll**, which ends at the next moment that matters: an outcome that has to
    be recorded, a rate that lets the next message go, a slice of time after which a stop must be noticed.
 
@@ -35,7 +36,7 @@ from mailmerge.sending.connections import ConnectionPool, InFlight, Settled
 from mailmerge.sending.group_commit import OutcomeWriter
 from mailmerge.sending.policy import History
 from mailmerge.sending.runs import Again, Context, Progress, Reason, RunEnd
-from mailmerge.sending.work_queue import WorkQueue
+from mailmerge.sending.work_queue import HeldEnds, WorkQueue
 from mailmerge.smtp.state import Closed, Completed, InStep, ReleaseNeeded, Revised
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     from mailmerge.sending.group_commit import LedgerWriter, OutcomeListener
     from mailmerge.sending.policy import Policy
     from mailmerge.sending.runs import RunDecision, StopFlag
-    from mailmerge.sending.throttle import Throttle
+    from mailmerge.sending.throttle import Pace
     from mailmerge.sending.work_queue import Job
     from mailmerge.smtp.state import Event
 
@@ -138,7 +139,7 @@ class Sender:
         self,
         ledger: LedgerWriter,
         connect: Callable[[], Connection],
-        throttle: Throttle,
+        throttle: Pace,
         clock: Clock,
         *,
         policy: Policy,
@@ -178,6 +179,9 @@ class Sender:
         self._end: RunEnd | None = None
         self._refused = False
         """Whether the ledger takes no more intents."""
+        self._ends: HeldEnds[InFlight] = HeldEnds()
+        self._needed: list[int] = []
+        """Messages whose intent is to be recorded next."""
 
     def run(self, jobs: Iterable[Job]) -> RunEnd:
         """Send *jobs*, pulling each one when there is room for it.
@@ -232,10 +236,12 @@ class Sender:
             elif self._clock.monotonic() > grace_until or (self._draining and not self._awaiting()):
                 self._cut_off()
             else:
-                needed = self._collect(self._poll_timeout())
+                needed = self._needed + self._collect(0.0 if self._needed else self._poll_timeout())
+                self._needed = []
                 # In overlap mode the next message's MAIL rides with the end of this one.
                 self._fill()
                 self._record(needed)
+                self._release()
 
     def _over(self) -> bool:
         return self._end is not None or self._queue.empty
@@ -277,10 +283,10 @@ class Sender:
         if self._end is not None:
             return False
         self._queue.take()
-        self._throttle.take(self._clock.monotonic(), job.domains)
+        turn = self._throttle.take(self._clock.monotonic(), job.domains)
         self._submitted += 1
         token = self._submitted
-        self._in_flight[token] = InFlight(token, job, slot, slot.connection.id, reservation)
+        self._in_flight[token] = InFlight(token, job, slot, slot.connection.id, reservation, turn)
         slot.submitted += 1
         slot.connection.submit(job.message, token)
         return True
@@ -392,6 +398,7 @@ class Sender:
         commit_in = self._outcomes.commit_in()
         if commit_in is not None:
             timeout = min(timeout, commit_in)
+        timeout = min(timeout, self._ends.next_turn - self._clock.monotonic())
         if not self._over() and not self._held_until() and any(map(self._could_take, self._pool)):
             gates = max(self._history.paused_until, self._closed_until())
             timeout = min(timeout, max(self._rate_delay(), gates - self._clock.monotonic(), 0.001))
@@ -523,20 +530,30 @@ class Sender:
     # --- intents --------------------------------------------------------------------------------------
 
     def _record(self, needed: list[int]) -> None:
-        """Record the intents that the connections need, with the outcomes so far; then let the ends leave."""
+        """Record the intents that the connections need, with the outcomes so far."""
         flights = [self._in_flight[token] for token in needed if token in self._in_flight]
         if not flights or self._draining:
             if self._outcomes.commit_in() == 0:
                 self._make_durable()
             return
-        if not self._make_durable([flight.job.attempt(flight.connection) for flight in flights]):
-            return
-        for slot in self._pool:
-            mine = [flight for flight in flights if flight.slot is slot]
-            if mine and slot.connection is not None:
-                for flight in mine:
-                    flight.recorded = True
-                slot.connection.release([flight.token for flight in mine])
+        if self._make_durable([flight.job.attempt(flight.connection) for flight in flights]):
+            for flight in flights:
+                flight.recorded = True
+            self._ends.hold(flights)
+
+    def _release(self) -> None:
+        """Let the ends leave that are recorded and whose turn has come."""
+        due = self._ends.due(self._clock.monotonic, self._in_flight)
+        for slot in self._pool if due else ():
+            mine = [flight for flight in due if flight.slot is slot]
+            if not mine or slot.connection is None:
+                continue
+            slot.connection.release([flight.token for flight in mine])
+            turns = [flight.turn for flight in mine if flight.turn is not None]
+            if turns:  # it is to be on its way now, not when the next message was made
+                self._needed += self._hear(slot, slot.poll(0.0))
+                for turn in turns:
+                    turn.left(self._clock.monotonic())
 
     def _make_durable(self, attempts: Sequence[Attempt] = ()) -> bool:
         """Record intents and the outcomes so far; False: the run ends here, with all outcomes recorded."""

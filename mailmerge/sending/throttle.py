@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from mailmerge.text import figure
 
@@ -26,6 +26,50 @@ _SLOWEST = 64.0
 _STEP_UP_EVERY = 50
 _STEP_UP = 1.1
 _SWEEP_EVERY = 1000
+
+
+class Turn(Protocol):
+    """A message's place in a rate that several workers share: a moment at which its end may leave."""
+
+    def wait(self, now: float) -> float:
+        """Return how many seconds the end has to wait; 0: it is to leave at once.
+
+        Whoever comes too late for the moment gives it up and gets another one.
+        """
+        ...
+
+    def left(self, now: float) -> None:
+        """Note that the end was written to the connection by *now*."""
+        ...
+
+
+class Pace(Protocol):
+    """What the send loop asks: when the next message may begin and, where a rate is shared, end."""
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two messages at the pace of this moment; 0: as fast as possible."""
+        ...
+
+    def delay(self, now: float, domains: Iterable[str] = ()) -> float:
+        """Return how many seconds from *now* a message to these *domains* has to wait; 0: it may begin."""
+        ...
+
+    def take(self, now: float, domains: Iterable[str] = ()) -> Turn | None:
+        """Count a message as begun at *now*; None: its end may leave whenever it is ready."""
+        ...
+
+    def halve(self) -> None:
+        """Go at half the pace: the server said that we are too fast."""
+        ...
+
+    def recover(self) -> None:
+        """Count one message that went well."""
+        ...
+
+    def notes(self) -> Iterable[str]:
+        """Say what the server's complaints made of the pace, if there were any."""
+        ...
 
 
 class _Window:

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import bisect
 import hashlib
+import math
 from collections import deque
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from msgspec import Struct
 
 from mailmerge.model import Attempt, Message
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Container, Iterable
     from datetime import datetime
+
+    from mailmerge.sending.throttle import Turn
 
 
 class Job(Struct, frozen=True, dict=True):
@@ -141,3 +144,53 @@ class WorkQueue:
         if self._end:
             self._head.append(self._end.popleft())
         return bool(self._head)
+
+
+class Ending(Protocol):
+    """A message under way whose intent is recorded."""
+
+    token: int
+    turn: Turn | None
+
+    @property
+    def slot(self) -> object:
+        """Its connection's place."""
+        ...
+
+
+_Flight = TypeVar("_Flight", bound=Ending)
+
+
+class HeldEnds(Generic[_Flight]):
+    """Messages whose intents are recorded and whose ends have not left yet."""
+
+    def __init__(self) -> None:
+        self.next_turn = math.inf
+        """When the next one may leave, by the steady clock."""
+        self._held: list[_Flight] = []
+
+    def hold(self, flights: Iterable[_Flight]) -> None:
+        """Take some more."""
+        self._held += flights
+
+    def due(self, monotonic: Callable[[], float], in_flight: Container[int]) -> list[_Flight]:
+        """Take what may leave now: on a connection nothing before what was submitted earlier.
+
+        Those that are not *in_flight* any more are forgotten.
+        """
+        self.next_turn = math.inf
+        due: list[_Flight] = []
+        rest: list[_Flight] = []
+        waiting: set[object] = set()
+        for flight in self._held:
+            if flight.token not in in_flight:
+                continue
+            if flight.turn is not None and flight.slot not in waiting:
+                now = monotonic()
+                wait = flight.turn.wait(now)
+                if wait > 0:
+                    self.next_turn = min(self.next_turn, now + wait)
+                    waiting.add(flight.slot)
+            (rest if flight.slot in waiting else due).append(flight)
+        self._held = rest
+        return due

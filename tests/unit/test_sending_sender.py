@@ -626,6 +626,38 @@ def test_the_throttle_spaces_the_messages(bench: Bench, mode: Mode) -> None:
     assert bench.server.times[-1] == pytest.approx(29, rel=0.03)
 
 
+class SharedPace(Throttle):
+    """A pace whose messages end at moments of their own, one a second."""
+
+    def __init__(self) -> None:
+        super().__init__(())
+        self.left: list[float] = []
+
+    def take(self, now, domains=()):
+        """Give the next moment."""
+        super().take(now, domains)
+        at, pace = len(self._recent), self
+
+        class Turn:
+            def wait(self, now):
+                return at - now
+
+            def left(self, now):
+                pace.left.append(now)
+
+        return Turn()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_end_waits_for_its_turn(bench: Bench, mode: Mode) -> None:
+    """Where a rate is shared, a message that is recorded leaves when its turn has come, in order."""
+    bench.server.mode = mode
+    pace = SharedPace()
+    assert bench.run(throttle=pace).reason is Reason.FINISHED
+    assert pace.left == pytest.approx([1, 2, 3, 4, 5], abs=0.05)
+    assert bench.ends_left == [2, 3, 4, 5, 6]
+
+
 # --- stopping -------------------------------------------------------------------------------------------
 
 
