@@ -481,7 +481,7 @@ class Campaign:
         """
         with open_standing(self.definition) as standing:
             if standing is None:
-                return Continuation(self.definition.invocation, 0)
+                return Continuation(self.definition.invocation, 0, counted=self.definition.counted)
             return continuation(self.definition, standing, rows=rows)
 
     def suggested(self, command: str, *words: str) -> Suggestion:

@@ -12,6 +12,7 @@ from mailmerge.model import Counts, Status
 from mailmerge.recipients import parse_rows
 from mailmerge.sending.runs import Reason
 from mailmerge.suggest import Invocation, Suggestion, suggested
+from mailmerge.text import plural
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -25,6 +26,8 @@ class CampaignStatus(Struct, frozen=True):
     """Where a campaign stands."""
 
     counts: Counts
+    counted: str = "row"
+    """What the counts count: a ``row``, or with ``data.group_by`` a ``message`` for one or several."""
     next_at: datetime | None = None
     """When the first deferred row is due."""
     last_run: datetime | None = None
@@ -51,6 +54,7 @@ def campaign_status(definition: Definition) -> CampaignStatus:
             by_status[Status.IN_DOUBT] = by_status.get(Status.IN_DOUBT, 0) + lost
         return CampaignStatus(
             Counts(by_status),
+            counted=definition.counted,
             next_at=standing.next_due(),
             last_run=last.started if last else None,
             unfinished=bool(last and last.ended is None),
@@ -70,6 +74,13 @@ class Continuation(Struct, frozen=True):
     """The rows that are left to send and that `again` means."""
     way: str = "send"
     """The command that the last run was of: ``send`` or ``drafts``."""
+    counted: str = "row"
+    """What `left` counts: a ``row``, or with ``data.group_by`` a ``message`` for one or several."""
+
+    @property
+    def remaining(self) -> str:
+        """How many are left, in words: ``3 rows left``."""
+        return f"{plural(self.left, self.counted)} left"
 
     @property
     def again(self) -> Suggestion:
@@ -115,7 +126,7 @@ def continuation(definition: Definition, standing: Standing, *, rows: str | None
     if limit is not None:
         left = min(left, limit)
     way = "drafts" if earlier and earlier.command == "drafts" else "send"
-    return Continuation(invocation.having(rows=chosen, limit=limit), left, way)
+    return Continuation(invocation.having(rows=chosen, limit=limit), left, way, definition.counted)
 
 
 def _rest_of_limit(earlier: Invocation | None, last: Run | None) -> int | None:

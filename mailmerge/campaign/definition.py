@@ -5,6 +5,7 @@ Every command works on a `Definition`; the facade `Campaign` is one of them with
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from msgspec.structs import replace
 
 from mailmerge.campaign.outside import refuse_links_out
 from mailmerge.campaign.standard_input import SHOWN, is_piped
-from mailmerge.errors import RowError, TemplateError
+from mailmerge.errors import CampaignFileError, RowError, TemplateError
 from mailmerge.ledger.place import FilePlace
 from mailmerge.options import MessageOptions
 from mailmerge.output_folder import OutputFolder
@@ -135,6 +136,11 @@ class Definition(Struct, frozen=True):
         return FailedList(recipients, campaign, self._identifier(campaign), together=together)
 
     @property
+    def counted(self) -> str:
+        """What its figures count: a ``row``, or with ``data.group_by`` a ``message`` for one or several."""
+        return "row" if self.file.data.group_by is None else "message"
+
+    @property
     def own_list(self) -> Path | None:
         """The list of the latest run, or else that of the campaign file, whatever is used instead of it."""
         document = self.file.document
@@ -206,6 +212,15 @@ class Definition(Struct, frozen=True):
         to = f"{{{{ row[{json.dumps(recipients.addresses[0], ensure_ascii=False)}] }}}}"
         return replace(self.file, message=replace(message, to=(to,)))
 
+    def account_of_sender(self) -> Account | None:
+        """Give the account, if that alone says who sends; None: the campaign does, or nobody."""
+        from mailmerge.campaign.connect import find_account
+
+        if self.file.message.from_ is None:
+            with contextlib.suppress(CampaignFileError):
+                return find_account(self)
+        return None
+
     def composer(self, recipients: RecipientList, account: Account | None = None) -> Composer:
         """Compile the templates for this list.
 
@@ -214,6 +229,7 @@ class Definition(Struct, frozen=True):
 
         """
         documents = self.plan_cache.documents
+        account = account or self.account_of_sender()
         made = recipe(self.file_for(recipients), account, out=self.workspace.out, documents=documents)
         composer = Composer(made, recipients.columns, list_name=recipients.shown).sent_by(account)
         recipients.reads(composer.renderer.used_names)

@@ -131,6 +131,8 @@ class Plan(Struct, frozen=True):
     """How many of the skipped rows have nobody to send to."""
     sharing: int = 0
     """How many rows are in a message that another row is counted for (``data.group_by``)."""
+    counted: str = "row"
+    """What the figures count: a ``row``, or with ``data.group_by`` a ``message`` for one or several."""
     statuses: Counts = field(default_factory=Counts)
     """What the list's rows are by themselves, without what happened to them earlier."""
 

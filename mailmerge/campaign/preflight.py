@@ -83,6 +83,7 @@ def examine(
         statuses=statuses,
         unaddressed=summary.unaddressed,
         sharing=summary.sharing,
+        counted=definition.counted,
         largest=largest,
         files=summary.files,
         notices=tuple(_notices(definition, ledger, planned, counts)),

@@ -80,6 +80,8 @@ class Previewed(Struct):
     shown: int = 0
     counts: dict[str, int] = field(default_factory=dict)
     problems: DiagnosticCollector = field(default_factory=DiagnosticCollector)
+    counted: str = "row"
+    """What is counted: a ``row``, or with ``data.group_by`` a ``message`` for one or several."""
     sampled: bool = False
     partial: bool = False
     """Only these rows were planned: what only the whole list shows was not looked at."""
@@ -188,7 +190,7 @@ def write_broken(path: Path, title: str, error: MailmergeError) -> None:
     with replace_file(path) as stream:
         page = PageWriter(stream, title, live=True)
         groups = [{**diagnostic_values(found), "count": 1, "rows": []} for found in error.diagnostics]
-        facts = {"campaign": title, "broken": True, "problems": groups, "made": _now()}
+        facts = {"campaign": title, "broken": True, "counted": "row", "problems": groups, "made": _now()}
         page.finish({**facts, "columns": [], "counts": {}, "rows": 0, "live": True})
 
 
@@ -227,7 +229,7 @@ class _Look:
         self._definition = definition
         self._ledger = opened.ledger
         self._recipients = opened.open_list()
-        planning = Planning(definition, self._recipients)
+        planning = Planning(definition, self._recipients, definition.account_of_sender())
         self._composer = going_out(definition, planning.composer) if leaving else planning.composer
         self._problems = DiagnosticCollector(definition.file.check.ignore)
         self._problems.add(definition.environment.warnings)
@@ -353,7 +355,9 @@ class _Look:
 
     def write(self, page: PageWriter, choice: _Choice, path: Path) -> Previewed:
         """Look at every row and write those that *choice* takes."""
-        done = Previewed(path, problems=self._problems, sampled=choice.sampled)
+        done = Previewed(
+            path, counted=self._definition.counted, problems=self._problems, sampled=choice.sampled
+        )
         for shown in self.rows(choice.rows):
             status = shown.row.status
             done.counts[str(status)] = done.counts.get(str(status), 0) + 1
@@ -422,6 +426,7 @@ class _Look:
             ],
             "counts": done.counts,
             "rows": done.rows,
+            "counted": done.counted,
             "blank": self._recipients.blank_rows,
             "hidden": self._recipients.hidden_rows,
             "sampled": choice.sampled,

@@ -109,6 +109,8 @@ class Report(Struct, frozen=True):
     notes: tuple[str, ...] = ()
     continuation: Continuation | None = None
     """The commands to go on with; None: there is nothing to go on with, as after a rehearsal."""
+    counted: str = "row"
+    """What the figures count: a ``row``, or with ``data.group_by`` a ``message`` for one or several."""
     definition: Definition | None = None
     """The campaign, whose ledger it was made from; None: that is gone, as after a rehearsal."""
 
@@ -307,6 +309,7 @@ def report_run(
         sent_now=end.counts[Status.ACCEPTED],
         notes=(*_said(end), *end.notes, *(written.out.notes() if written.out else ())),
         continuation=going,
+        counted=definition.counted,
         definition=None if throwaway else definition,
     )
     return replace(report, exit_code=1) if report.bug and end.reason is not Reason.INTERRUPTED else report
@@ -543,6 +546,7 @@ def page_facts(
         resolve=tuple(str(going.command("resolve", *words)) for words in _RESOLVE) if going else (),
         again=str(going.again) if going else "",
         again_rows=going.left if going else None,
+        counted=definition.counted,
         next_at=standing.next_due(),
         rehearsal=rehearsal,
         mailbox_read=mail.read,

@@ -17,9 +17,9 @@ from msgspec import Struct
 
 from mailmerge.errors import ListError
 from mailmerge.ledger.reader import IN_DOUBT
-from mailmerge.model import Counts, Delivery, Diagnostic, Result, Severity, Status
+from mailmerge.model import Counts, Delivery, Diagnostic, Result, Status
 from mailmerge.plan.composer import identifier
-from mailmerge.plan.groups import new_rows, rows_in
+from mailmerge.plan.groups import edited_after, grown, new_rows, rows_in, shrunk_after
 from mailmerge.recipients.selection import LAST_ROW
 from mailmerge.recipients.suppression import Suppressed
 from mailmerge.text import rows_named
@@ -206,6 +206,7 @@ class Standing:
     def changed_groups(self) -> Iterator[Diagnostic]:
         """Say which rows are in no message, as they are now, because theirs was sent before."""
         changed: list[int] = []
+        shrunk: list[PlanRow] = []
         messages = 0
         for row in self.rows():
             planned, delivery = row.planned, row.delivery
@@ -214,14 +215,18 @@ class Standing:
             if delivery.row_digest in {"", planned.row_digest}:
                 continue
             if new := self._joining(planned, delivery):
-                yield _grown(planned, new, row.status)
+                yield grown(planned, new, row.status)
                 continue
             now = planned.signature or f"{planned.row}:{planned.row_digest}"
             if new := new_rows(now, _rows_then(delivery)):
                 changed += new
                 messages += 1
+            elif len(now.split()) < len(_rows_then(delivery).split()):
+                shrunk.append(planned)
         if changed:
-            yield _changed(sorted(changed), messages)
+            yield edited_after(sorted(changed), messages)
+        if shrunk:
+            yield shrunk_after(shrunk)
 
     def _own(self, row: PlanRow) -> tuple[Status, str]:
         """Say what a row is without its history; that of other rows with its address counts."""
@@ -528,36 +533,6 @@ def _numbered(delivery: Delivery, row: PlanRow) -> Delivery:
     from msgspec.structs import replace
 
     return replace(delivery, row=row.row, address=row.address)
-
-
-def _grown(row: PlanRow, new: Sequence[int], status: Status) -> Diagnostic:
-    are = "is" if len(new) == 1 else "are"
-    return Diagnostic(
-        "D272",
-        f"{rows_named(new)} {are} in no message: that of {rows_named(row.rows)} ({row.address}) was "
-        f"{status.value.replace('_', ' ')} before",
-        "send the new rows alone as another campaign (another name, and a where that selects them), "
-        "or all of them again under another name",
-        severity=Severity.WARNING,
-        row=row.row,
-        address=row.address,
-    )
-
-
-def _changed(rows: Sequence[int], messages: int) -> Diagnostic:
-    """Say in one finding what a treasurer's own notes in the list may have done to many rows."""
-    if len(rows) == 1:
-        told = f"what {rows_named(rows)} says now is in no message: it was edited or added"
-    else:
-        told = f"what {rows_named(rows)} say now is in no message: they were edited or added"
-    return Diagnostic(
-        "D273",
-        f"{told} after {'its message' if messages == 1 else 'their messages'} went out",
-        "nothing is sent twice; rows that somebody still has to get: send them as another campaign (another "
-        "name, and a where that selects them)",
-        severity=Severity.WARNING,
-        row=rows[0],
-    )
 
 
 def _rows_then(delivery: Delivery) -> str:

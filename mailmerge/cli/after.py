@@ -44,8 +44,8 @@ def status(*, as_json: bool, **options: Any) -> int:
     if status.last_run is None and not status.counts.total:
         out(f"{campaign.name}: nothing has been sent yet.")
         return 0
-    out(f"{campaign.name}: {plural(status.counts.total, 'row')}")
-    show_counts(status.counts)
+    out(f"{campaign.name}: {plural(status.counts.total, status.counted)}")
+    show_counts(status.counts, status.counted)
     if status.last_run:
         running = " (still running)" if status.running else " (it was killed)" if status.unfinished else ""
         out(f"Last run: {clock_time(status.last_run)}{running}")
@@ -56,9 +56,9 @@ def status(*, as_json: bool, **options: Any) -> int:
     if status.next_at:
         going = campaign.continuation()
         when = clock_time(status.next_at)
-        out(f"Deferred rows can be sent from {when} on: {going.again}   {plural(going.left, 'row')} left")
+        out(f"Deferred {status.counted}s can be sent from {when} on: {going.again}   {going.remaining}")
     if status.counts[Status.IN_DOUBT]:
-        out(f"Some rows are in doubt: {campaign.suggested('resolve')}")
+        out(f"Some {status.counted}s are in doubt: {campaign.suggested('resolve')}")
     return 0
 
 
@@ -106,14 +106,14 @@ def resolve(*, rows: str | None, as_accepted: bool, resend: bool, **options: Any
     if as_accepted or resend:
         count = campaign.resolve(rows, as_accepted=as_accepted)
         what = "recorded as accepted" if as_accepted else "will be sent again by the next run"
-        out(f"{plural(count, 'row')} {what}.")
+        out(f"{plural(count, campaign.definition.counted)} {what}.")
         if resend and count:
             going = campaign.continuation(rows)
-            out(f"Next: {going.again}   {plural(going.left, 'row')} left")
+            out(f"Next: {going.again}   {going.remaining}")
         return 0
     doubtful = list(campaign.in_doubt(rows))
     if not doubtful:
-        out("No row is in doubt.")
+        out(f"No {campaign.definition.counted} is in doubt.")
         return 0
     for result in doubtful:
         delivery = result.delivery
@@ -122,7 +122,8 @@ def resolve(*, rows: str | None, as_accepted: bool, resend: bool, **options: Any
         where = "no longer in the list" if result.row is None else rows_named(result.rows or (result.row,))
         out(f"{where:>9}  {result.address}  handed over {when}  {message_id}")
     out("")
-    out(f"{plural(len(doubtful), 'row')} may or may not have been sent. Decide for all, or with --rows:")
+    left = plural(len(doubtful), campaign.definition.counted)
+    out(f"{left} may or may not have been sent. Decide for all, or with --rows:")
     chosen = () if rows is None else ("--rows", rows)
     accept = campaign.suggested("resolve", *chosen, "--as-accepted")
     resend_them = campaign.suggested("resolve", *chosen, "--resend")
@@ -143,18 +144,18 @@ def requeue(*, rows: str | None, failed: Path | None, accepted: bool, yes: bool,
     if rows is not None and failed is not None:
         raise click.UsageError("--rows and --from exclude each other")
     campaign = load_campaign(options, ledger_only=True)
-    if accepted and not yes and not _sure(rows, failed):
+    if accepted and not yes and not _sure(rows, failed, campaign.definition.counted):
         note("Nothing was changed.")
         return 2
     count = campaign.requeue(rows, failed=failed, accepted=accepted)
     going = campaign.continuation(rows)
-    out(f"Requeued {plural(count, 'row')}. Next: {going.again}   {plural(going.left, 'row')} left")
+    out(f"Requeued {plural(count, going.counted)}. Next: {going.again}   {going.remaining}")
     return 0
 
 
-def _sure(rows: str | None, failed: Path | None) -> bool:
+def _sure(rows: str | None, failed: Path | None, counted: str) -> bool:
     require_person()
-    which = f"rows {rows}" if rows else f"the people in {failed}" if failed else "ALL accepted rows"
+    which = f"rows {rows}" if rows else f"the people in {failed}" if failed else f"ALL accepted {counted}s"
     answer = click.prompt(
         f"{which} will get the message a second time. Type 'again' to continue",
         default="",

@@ -183,10 +183,10 @@ def _show_summary(campaign: Campaign, summary: BounceSummary, *, as_json: bool) 
         if count:
             out(f"  {count:>5,}  {words}")
     if summary.bounced:
-        out(f"{plural(summary.bounced, 'row')} bounced.")
+        out(f"{plural(summary.bounced, campaign.definition.counted)} bounced.")
     if summary.suppressed:
         people = plural(summary.suppressed, "address", "addresses")
         out(f"{people} added to the suppression store: mailmerge suppress list")
     if summary.halted:
         note(f"The campaign is stopped: the account's limit was reached ({summary.halted}).")
-        note(f"   = hint: {again} makes the rows pending again and lets it go on")
+        note(f"   = hint: {again} makes the {campaign.definition.counted}s pending again and lets it go on")

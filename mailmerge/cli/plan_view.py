@@ -44,14 +44,15 @@ def lines(plan: Plan, resolve: str = "") -> Iterator[str]:
         yield f"            first: {plan.first}, last: {plan.last}"
     yield from opt_outs(plan)
     if plan.before:
-        yield f"  Before    {plural(plan.before, 'row')} accepted by earlier runs; none will be sent again"
+        before = plural(plan.before, plan.counted)
+        yield f"  Before    {before} accepted by earlier runs; none will be sent again"
     if plan.in_doubt:
         rows = ", ".join(map(str, plan.in_doubt))
         decide = f": {resolve}" if resolve else ""
         yield f"  In doubt  row {rows}: not sent again unless you decide so{decide}"
     if plan.deferred_until:
-        deferred = plan.counts[Status.DEFERRED]
-        yield f"  Deferred  {plural(deferred, 'row')}; the first is due at {clock_time(plan.deferred_until)}"
+        deferred = plural(plan.counts[Status.DEFERRED], plan.counted)
+        yield f"  Deferred  {deferred}; the first is due at {clock_time(plan.deferred_until)}"
     if not plan.drafts:
         yield f"  Pace      {_pace(plan)}"
         yield from _session(plan)
@@ -83,7 +84,7 @@ _SESSIONS = {
 def _session(plan: Plan) -> Iterator[str]:
     words, most = _SESSIONS[plan.pipeline]
     several = f"{plan.sessions} sessions, each " if plan.sessions > 1 else ""
-    doubt = plural(min(most * plan.sessions, max(plan.to_send, 1)), "row")
+    doubt = plural(min(most * plan.sessions, max(plan.to_send, 1)), plan.counted)
     yield f"  Session   {several}{words}"
     yield f"            a crash can leave at most {doubt} in doubt"
 

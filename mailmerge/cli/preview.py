@@ -161,7 +161,7 @@ class PreviewCommand:
             if done.files:
                 note(f"Files: {attachments(done.files)}")
         else:
-            note(f"No row to show. To see why: {campaign.suggested('check')}")
+            note(f"No {done.counted} to show. To see why: {campaign.suggested('check')}")
         return 0
 
     def watch(self, options: dict[str, Any]) -> int:
@@ -190,9 +190,9 @@ class PreviewCommand:
 
 def _written(done: Previewed, path: Path, *, opened: bool) -> str:
     size = path.stat().st_size / 1e6
-    which = f"{plural(done.shown, 'row')}, {size:.1f} MB"
+    which = f"{plural(done.shown, done.counted)}, {size:.1f} MB"
     if done.sampled:
-        which = f"{done.shown:,} of {plural(done.rows, 'row')}, {size:.1f} MB"
+        which = f"{done.shown:,} of {plural(done.rows, done.counted)}, {size:.1f} MB"
     return f"Wrote {path} ({which}){' and opened it' if opened else ''}."
 
 
@@ -236,4 +236,4 @@ def _tell(made: Previewed | MailmergeError) -> None:
         note(f"{now}  the campaign cannot be shown:")
         show_diagnostics(made.diagnostics)
     else:
-        note(f"{now}  {plural(made.shown, 'row')}, {found(made.problems)}")
+        note(f"{now}  {plural(made.shown, made.counted)}, {found(made.problems)}")

@@ -74,15 +74,15 @@ def _show_text(report: Report) -> None:
     for text in report.notes:
         note(text)
     out(report.summary.headline())
-    _explain(report.summary)
+    _explain(report.summary, report.counted)
     _name_files(report)
     for line in _next(report):
         out(line)
 
 
-def _explain(summary: Summary) -> None:
+def _explain(summary: Summary, counted: str) -> None:
     if sys.stdout.isatty():
-        _explain_in_table(summary.explanations())
+        _explain_in_table(summary.explanations(), counted)
         rest = summary.remarks()
     else:
         rest = summary.lines()
@@ -123,21 +123,21 @@ def _next(report: Report) -> Iterator[str]:
         return
     doubtful = report.counts[Status.IN_DOUBT]
     if doubtful:
-        yield f"Next: {going.command('resolve')}   for {plural(doubtful, 'row')} in doubt"
+        yield f"Next: {going.command('resolve')}   for {plural(doubtful, report.counted)} in doubt"
     if going.left:
         when = f"   after {clock_time(report.next_at)}" if report.next_at else ""
-        yield f"Next: {going.again}{when}   {plural(going.left, 'row')} left"
+        yield f"Next: {going.again}{when}   {going.remaining}"
 
 
-def show_counts(counts: Counts) -> None:
-    """Show how many rows are in each state; in a table with their share."""
+def show_counts(counts: Counts, counted: str = "row") -> None:
+    """Show how many rows or messages are in each state; in a table with their share."""
     if not sys.stdout.isatty():
         for status in counts:
             out(f"  {counts[status]:>9,}  {WORDS[status]}")
         return
     from rich.text import Text
 
-    table = _table(("rows", "right"), ("share", "right"), ("state", "left"))
+    table = _table((f"{counted}s", "right"), ("share", "right"), ("state", "left"))
     for status in counts:
         share = 100 * counts[status] / counts.total
         table.add_row(
@@ -146,11 +146,11 @@ def show_counts(counts: Counts) -> None:
     _print(table)
 
 
-def _explain_in_table(explanations: Iterable[Explanation]) -> None:
+def _explain_in_table(explanations: Iterable[Explanation], counted: str) -> None:
     """Show why rows were not accepted, with the server's words and the rows."""
     from rich.text import Text
 
-    table = _table(("state", "left"), ("rows", "right"), ("why", "left"), ("which", "left"))
+    table = _table(("state", "left"), (f"{counted}s", "right"), ("why", "left"), ("which", "left"))
     before = None
     for entry in explanations:
         label = WORDS[entry.status] if entry.status is not before else ""

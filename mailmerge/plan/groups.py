@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from mailmerge.errors import RowError
-from mailmerge.model import Diagnostic, Recipient
+from mailmerge.model import Diagnostic, Recipient, Severity
+from mailmerge.text import plural, rows_named
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Iterator
+    from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
+    from mailmerge.model import Status
     from mailmerge.plan.composer import Composer
-    from mailmerge.plan.store import PlanWriter
+    from mailmerge.plan.store import PlanRow, PlanWriter
 
     Placed = tuple[int, Recipient]
 
@@ -205,3 +207,55 @@ def new_rows(now: str, then: str) -> tuple[int, ...]:
         else:
             found.append(int(row))
     return tuple(found)
+
+
+# --- what is told of messages that were sent before ---------------------------------------------------------
+
+
+def grown(row: PlanRow, new: Sequence[int], status: Status) -> Diagnostic:
+    """Say which rows came into a message after it had been sent."""
+    are = "is" if len(new) == 1 else "are"
+    return Diagnostic(
+        "D272",
+        f"{rows_named(new)} {are} in no message: that of {rows_named(row.rows)} ({row.address}) was "
+        f"{status.value.replace('_', ' ')} before",
+        "send the new rows alone as another campaign (another name, and a where that selects them), "
+        "or all of them again under another name",
+        severity=Severity.WARNING,
+        row=row.row,
+        address=row.address,
+    )
+
+
+def edited_after(rows: Sequence[int], messages: int) -> Diagnostic:
+    """Say in one finding what a treasurer's own notes in the list may have done to many rows."""
+    if len(rows) == 1:
+        told = f"what {rows_named(rows)} says now is in no message: it was edited or added"
+    else:
+        told = f"what {rows_named(rows)} say now is in no message: they were edited or added"
+    return Diagnostic(
+        "D273",
+        f"{told} after {'its message' if messages == 1 else 'their messages'} went out",
+        "nothing is sent twice; rows that somebody still has to get: send them as another campaign (another "
+        "name, and a where that selects them)",
+        severity=Severity.WARNING,
+        row=rows[0],
+    )
+
+
+def shrunk_after(rows: Sequence[PlanRow]) -> Diagnostic:
+    """Say of which messages rows are gone that they were sent with."""
+    first = rows[0]
+    kept = f"that of {rows_named(first.rows or (first.row,))} ({first.address})"
+    if len(rows) == 1:
+        told = f"{kept} went out with rows that are in it no more"
+    else:
+        told = f"{plural(len(rows), 'message')} went out with rows that are in them no more, first {kept}"
+    return Diagnostic(
+        "D274",
+        told,
+        "nothing is sent again; if what went out is wrong now, tell these people in another campaign",
+        severity=Severity.WARNING,
+        row=first.row,
+        address=first.address,
+    )

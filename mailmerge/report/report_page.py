@@ -121,6 +121,8 @@ class Facts(Struct, frozen=True):
     """The command that goes on."""
     again_rows: int | None = None
     """How many rows it means; None: all that are left."""
+    counted: str = "row"
+    """What the page counts: a ``row``, or a ``message`` for one or several."""
     next_at: datetime | None = None
     rehearsal: bool = False
     redacted: bool = False
@@ -169,6 +171,7 @@ def write_page(
 
     """
     values = {
+        "counted": facts.counted,
         **_head(facts, counts, figures.runs(), gone),
         **_figures(facts, figures, redactor),
         **_table(picked, counts),
@@ -183,7 +186,7 @@ def _head(facts: Facts, counts: Counts, runs: Runs, gone: int) -> dict[str, Any]
     if not runs.count:
         verdict = "Nothing was sent yet."
     elif runs.reason == "finished" and left:
-        verdict = "This run finished; some rows are left."
+        verdict = f"This run finished; some {facts.counted}s are left."
     seconds = (runs.ended - runs.started).total_seconds() if runs.ended and runs.started else 0.0
     return {
         "facts": facts,

@@ -162,3 +162,25 @@ def test_rows_that_come_too_late_are_told(mailmerge, statements, sandbox):
     assert [one["message"] for one in told] == [
         "row 8 is in no message: that of rows 3, 7, 8 (bo@example.net) was accepted before"
     ], done
+
+
+def test_what_is_counted_is_messages(mailmerge, statements):
+    """Wherever a figure is told of messages for several rows: plan, run, report, what is left."""
+    with FaultServer({"RCPT": {1: NOBODY, 2: say("450 4.2.1 later")}}, extensions=()) as server:
+        mailmerge.account(server)
+        sent = mailmerge("send", "spring", "--yes", "--limit", "2", "--set", "send.max_rejected=100%")
+    told = [
+        mailmerge(*words.split()) for words in ("status spring", "requeue spring", "send spring --dry-run")
+    ]
+    shown = mailmerge("preview", "spring", "--no-open")
+    report = re.sub(r"<[^>]+>", "", (statements / "out" / "report.html").read_text("utf-8"))
+
+    assert "can leave at most 1 message in doubt" in sent.err, sent
+    assert "2 messages left" in sent.out, sent
+    assert told[0].out.startswith("spring: 3 messages\n"), told[0]
+    assert "Requeued 1 message." in told[1].out, told[1]
+    assert "Deferred  1 message;" in told[2].err, told[2]
+    assert "(3 messages, " in shown.out, shown
+    assert "= 3 messages of the list" in report, report
+    everything = "\n".join([sent.out, sent.err, *(f"{one.out}\n{one.err}" for one in [*told, shown]), report])
+    assert re.findall(r"\d rows? (?:are|is|left|accepted|in doubt|shown)|Deferred rows", everything) == []

@@ -435,3 +435,28 @@ def test_a_campaign_that_does_not_say_whom_to_write_to(campaign_factory: Campaig
     assert "addresses  in the column E-mail Address (there are others in E-mail 2 Address)" in [
         *plan.understanding.lines()
     ]
+
+
+def test_the_preview_knows_a_sender_that_only_the_account_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So do the other commands that render rows by themselves; without account and sender it is an error."""
+    (tmp_path / "config.toml").write_text(
+        '[accounts.club]\nhost = "127.0.0.1"\ntls = "none"\nauth = "none"\nfrom = "us@example.org"\n'
+    )
+    monkeypatch.setenv("MAILMERGE_CONFIG", str(tmp_path / "config.toml"))
+    monkeypatch.setenv("MAILMERGE_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("MAILMERGE_CACHE_DIR", str(tmp_path / "cache"))
+    (tmp_path / "people.csv").write_text("email\nana@example.com\n")
+    (tmp_path / "body.txt").write_text("Hello.\n")
+    toml = 'name = "spring"\n[data]\nsource = "people.csv"\n[message]\nsubject = "Hi"\ntext = "body.txt"\n'
+    (tmp_path / "campaign.toml").write_text(f'account = "club"\n{toml}')
+
+    campaign = Campaign.load(tmp_path)
+    shown = campaign.preview(tmp_path / "preview.html")
+    (tmp_path / "campaign.toml").write_text(toml)
+
+    assert (shown.shown, shown.problems.campaign_errors) == (1, [])
+    assert campaign.definition.composer(campaign.definition.open_list()).sender == "us@example.org"
+    with pytest.raises(CampaignFileError, match="no sender"):
+        Campaign.load(tmp_path).preview(tmp_path / "preview.html")

@@ -20,7 +20,7 @@ function arrange() {
     shown.sort((a, b) => rank(a) - rank(b) || a.index - b.index);
   }
   const all = page.entries.length;
-  $("found").textContent = state.query ? `${number(shown.length)} of ${plural(all, "row")}` : plural(all, "row");
+  $("found").textContent = state.query ? `${number(shown.length)} of ${plural(all, page.facts.counted)}` : plural(all, page.facts.counted);
   $("list-room").style.height = `${Math.max(shown.length, 1) * ROW_HEIGHT}px`;
   drawList();
 }
@@ -31,7 +31,7 @@ function drawList() {
   if (!shown.length) {
     list.removeAttribute("aria-activedescendant");
     room.replaceChildren(el("div", { class: "list-empty", role: "option", "aria-disabled": "true", "aria-selected": "false" },
-      page.entries.length ? "No rows match." : "There are no rows to show."));
+      page.entries.length ? `No ${page.facts.counted}s match.` : `There are no ${page.facts.counted}s to show.`));
     return;
   }
   const first = Math.max(0, Math.floor(list.scrollTop / ROW_HEIGHT) - SPARE_ROWS);
@@ -89,7 +89,7 @@ function step(by, test = () => true) {
   for (let next = at < 0 ? (by > 0 ? 0 : shown.length - 1) : at + by; next >= 0 && next < shown.length; next += by) {
     if (test(shown[next])) return goTo(shown[next].row);
   }
-  return say(by > 0 ? "No more rows" : "No earlier rows");
+  return say(by > 0 ? `No more ${page.facts.counted}s` : `No earlier ${page.facts.counted}s`);
 }
 
 function drawFilters() {

@@ -272,7 +272,7 @@ function notice(text, kind = "") {
 function drawFacts() {
   const { facts } = page;
   const counts = facts.counts || {};
-  const words = [`${plural(facts.shown, "row")} shown`];
+  const words = [`${plural(facts.shown, facts.counted)} shown`];
   for (const status of ["pending", ...CONTACTED, "invalid", "duplicate", "suppressed", "skipped"]) {
     if (counts[status]) words.push(`${number(counts[status])} ${stateWord(status)}`);
   }
@@ -280,8 +280,8 @@ function drawFacts() {
   $("facts").textContent = words.join(" · ");
   $("facts").title = [facts.source, facts.dialect, `made ${new Date(facts.made).toLocaleString()}`].filter(Boolean).join("\n");
   const told = [];
-  if (facts.sampled) told.push(`A sample: ${number(facts.shown)} of ${number(facts.rows)} rows, among them every row with a problem${facts.left_out ? ` but ${number(facts.left_out)}` : ""}. ${command("others") ? `Others: ${command("others")}` : ""}`);
-  else if (facts.left_out) told.push(`${plural(facts.left_out, "more row")} with problems did not fit${command("check") ? `: ${command("check")}` : ""}`);
+  if (facts.sampled) told.push(`A sample: ${number(facts.shown)} of ${number(facts.rows)} ${facts.counted}s, among them every one with a problem${facts.left_out ? ` but ${number(facts.left_out)}` : ""}. ${command("others") ? `Others: ${command("others")}` : ""}`);
+  else if (facts.left_out) told.push(`${plural(facts.left_out, `more ${facts.counted}`)} with problems did not fit${command("check") ? `: ${command("check")}` : ""}`);
   if (facts.files) told.push(`Files: ${facts.files}.`);
   if (told.length) notice(told.join(" "));
 }

@@ -11,6 +11,7 @@
   const search = document.getElementById("search");
   const shown = document.getElementById("shown");
   const chips = Array.from(tools.querySelectorAll("button[data-status]"));
+  const counted = table.dataset.counted;
   let status = "";
 
   const apply = () => {
@@ -22,7 +23,7 @@
       row.hidden = !fits;
       count += fits;
     });
-    const all = `${rows.length.toLocaleString("en")} ${rows.length === 1 ? "row" : "rows"}`;
+    const all = `${rows.length.toLocaleString("en")} ${counted}${rows.length === 1 ? "" : "s"}`;
     shown.textContent = count === rows.length ? `${all} shown` : `${count.toLocaleString("en")} of ${all} shown`;
     document.getElementById("nothing").hidden = count > 0;
   };
