@@ -214,11 +214,13 @@ class Definition(Struct, frozen=True):
 
     def account_of_sender(self) -> Account | None:
         """Give the account, if that alone says who sends; None: the campaign does, or nobody."""
-        from mailmerge.campaign.connect import find_account
+        from mailmerge.config.accounts import resolve_account
 
-        if self.file.message.from_ is None:
-            with contextlib.suppress(CampaignFileError):
-                return find_account(self)
+        if self.file.message.from_ is not None or self.given_account is not None:
+            return self.given_account
+        typed = self.invocation.typed
+        with contextlib.suppress(CampaignFileError):
+            return resolve_account(self.file.account, environment=self.environment, flags=typed)
         return None
 
     def composer(self, recipients: RecipientList, account: Account | None = None) -> Composer:

@@ -21,6 +21,7 @@ from mailmerge.config.toml_document import (
     read_document,
     report_unknown_key,
 )
+from mailmerge.model import Place
 from mailmerge.option_types import AUTO, fields_of
 from mailmerge.options import (
     CAMPAIGN,
@@ -39,7 +40,6 @@ from mailmerge.validation import ValidationError, describe, read_typed
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from mailmerge.model import Place
     from mailmerge.option_types import Option
 
 FILE_NAME: Final = "campaign.toml"
@@ -141,6 +141,7 @@ class _Builder:
         self.sections: dict[str, _Values] = {section: {} for section in CAMPAIGN if section != "attach"}
         self.rules: list[_Values] = []
         self.given: set[str] = set()
+        self.overridden: dict[str, Place] = {}
         """Names that were written, also with a value that was refused: they are not missing."""
 
     def read_file(self) -> None:
@@ -252,6 +253,10 @@ class _Builder:
             self._report_issues(error, label, entry)
             return
         target[key] = _inside(found, self.document.folder if typed else Path())
+        if not entry:
+            self.overridden[option.name] = Place(
+                path=label, line=1, source=next(iter(str(value).splitlines()), "")
+            )
 
     def _report_issues(self, error: ValidationError, label: str, entry: str = "") -> None:
         for issue in error.issues:
@@ -294,7 +299,7 @@ class _Builder:
             ),
             send=SendOptions(**fields_of(self.sections["send"])),
             check=CheckOptions(**fields_of(self.sections["check"])),
-            places=document.places.values,
+            places={**document.places.values, **self.overridden},
             document=document,
         )
 

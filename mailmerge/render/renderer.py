@@ -143,12 +143,12 @@ class Renderer:
     def _selecting(self, compiler: Compiler, where: str) -> Where:
         from mailmerge.render.where import Where
 
-        return Where(compiler.text, where, self._known)
+        return Where(compiler.text, where, self._known, compiler.sources.option("data.where"))
 
     def _grouping(self, compiler: Compiler, group_by: str) -> GroupBy:
         from mailmerge.render.where import GroupBy
 
-        return GroupBy(compiler.text, group_by, self._known)
+        return GroupBy(compiler.text, group_by, self._known, compiler.sources.option("data.group_by"))
 
     def group(self, recipient: Recipient) -> str:
         """Give the key of the message that this row is part of; empty: the row says of none.

@@ -123,6 +123,10 @@ class SourceMap:
         """Give the source of a template as it is compiled."""
         return self.made[name].text if name in self.made else self.texts.get(name, "")
 
+    def option(self, name: str) -> Place | None:
+        """Return where an option was set; None: nobody says it."""
+        return self._options.get(name)
+
     def place(self, name: str | None, line: int = 1, word: str | None = None) -> Place:
         """Return where *line* of template *name* is, with the column of *word* in it."""
         name = name or ""

@@ -8,10 +8,12 @@ And a row in which another word says the same is refused: ``opted_out != "yes"``
 from __future__ import annotations
 
 import contextlib
+import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from jinja2 import Template, TemplateSyntaxError, nodes
 from jinja2.parser import Parser
+from msgspec.structs import replace
 
 from mailmerge.addresses import AddressError, parse_address_list
 from mailmerge.errors import CampaignFileError, InputError, RowError
@@ -48,10 +50,13 @@ class Expression:
     option: ClassVar[str]
     """What messages call it."""
     flag: ClassVar[str]
-    """What places call it."""
+    """What places call it where nobody says where it comes from."""
 
-    def __init__(self, environment: Environment, expression: str, known: Iterable[str]) -> None:
+    def __init__(
+        self, environment: Environment, expression: str, known: Iterable[str], place: Place | None = None
+    ) -> None:
         self._expression = expression
+        self._written = place or Place(path=self.flag, line=1, source=expression)
         self._known = set(known)
         try:
             self._compile(environment, expression)
@@ -123,13 +128,18 @@ class Expression:
         )
 
     def _place(self, column: str | None = None) -> Place:
-        at = self._expression.find(column) + 1 if column else 0
-        width = len(column) if at and column else 1
-        return Place(path=self.flag, line=1, column=at or None, width=width, source=self._expression)
+        written = self._written
+        begin = (written.column or 1) - 1
+        word = re.escape(column or "")
+        found = re.search(rf"(?<!\w){word}(?!\w)", (written.source or "")[begin:]) if word else None
+        if found is None or column is None:
+            return written
+        return replace(written, column=begin + found.start() + 1, width=len(column))
 
     def _unknown(self, name: str, row: int | None = None) -> CampaignFileError:
         hint = name_hint(name, self._known - {"row"}, "columns and variables")
-        return self._error("C431", f"unknown name `{name}` in `{self.option}`", hint, row)
+        message = f"unknown name `{name}` in `{self.option}`"
+        return CampaignFileError(message, code="C431", hint=hint, place=self._place(name), row=row)
 
     def _error(self, code: str, message: str, hint: str | None, row: int | None) -> CampaignFileError:
         return CampaignFileError(message, code=code, hint=hint, place=self._place(), row=row)

@@ -18,6 +18,7 @@ from mailmerge.plan.groups import new_rows, rows_in, signature
 from mailmerge.preview.preview_page import PageRow, list_entry
 from mailmerge.render import MessageTemplates, Renderer, TemplateSource
 from mailmerge.render.where import group_key
+from mailmerge.suggest import Invocation
 from servers.mail import Received
 
 if TYPE_CHECKING:
@@ -525,3 +526,32 @@ def test_the_preview_page_shows_what_all_rows_say() -> None:
     row = PageRow(Result(2, "k", "a@x.org", Status.PENDING), replace(first, others=((3, other),)))
 
     assert list_entry(row)[-1] == ["n2 · n5", "Ana"]
+
+
+@pytest.mark.parametrize(
+    ("options", "path", "line", "column", "code"),
+    [
+        ({}, "campaign.toml", 4, 13, "C431"),
+        ({"data.group_by": "email ~ emial"}, "--group-by", 1, 9, "C431"),
+        ({"data.group_by": "email +"}, "--group-by", 1, None, "C433"),
+        ({"data.group_by": "email", "data.where": "not nmae"}, "--where", 1, 5, "C431"),
+    ],
+)
+def test_an_expression_that_is_wrong_is_shown_where_it_was_written(
+    options: dict[str, Any], path: str, line: int, column: int | None, code: str, tmp_path: Path
+) -> None:
+    """In the campaign file with its line, or as the option that was given instead."""
+    (tmp_path / "people.csv").write_text("email,name\nana@example.com,Ana\n")
+    (tmp_path / "body.txt").write_text("Hello.\n")
+    (tmp_path / "campaign.toml").write_text(
+        'name = "spring"\n[data]\nsource = "people.csv"\ngroup_by = "emial"\n'
+        '[message]\nfrom = "me@example.org"\nsubject = "Hi"\ntext = "body.txt"\n'
+    )
+
+    with pytest.raises(CampaignFileError) as caught:
+        Campaign.load(tmp_path, options, invocation=Invocation("check")).plan()
+
+    place = caught.value.place
+    assert place is not None
+    assert (Path(place.path or "").name, place.line, place.column) == (path, line, column)
+    assert caught.value.code == code
