@@ -80,7 +80,7 @@ def broken_tags(text: str) -> Iterator[tuple[int, int, str]]:
         signs = [match[name] for name in ("open", "close", "open_block", "close_block") if match[name]]
         if any(len(sign) > 2 for sign in signs):
             start, made = match.start(), _mended(match)
-            yield start, match.end(), made.partition("<")[0]
+            yield start, match.end(), alone(made)
 
 
 def damage(source: str) -> str | None:
@@ -100,8 +100,13 @@ def damage(source: str) -> str | None:
             what = "an editor has escaped signs in the tag"
         else:
             what = "an editor has changed the tag"
-        return f"{what}: write {made.partition('<')[0]}"
+        return f"{what}: write {alone(made)}"
     return None
+
+
+def alone(made: str) -> str:
+    """Give a tag that was mended without the markup that was put behind it."""
+    return made[: max(made.rfind("}}"), made.rfind("%}")) + 2]
 
 
 def _mended(match: re.Match[str]) -> str:

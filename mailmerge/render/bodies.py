@@ -76,7 +76,7 @@ def compile_bodies(compiler: Compiler, templates: MessageTemplates) -> Bodies:
         return _Maker(compiler, templates).make()
     except TemplateSyntaxError as error:
         if error.name or not compiler.problems:  # else what was made from a template that is told already
-            compiler.note(compiler.syntax_problem(error))
+            compiler.note_syntax(error)
     except TemplateError as error:
         compiler.note(*(_placed(problem, compiler) for problem in error.diagnostics))
     return Bodies()
@@ -106,7 +106,10 @@ class _Maker:
             bodies.text = (
                 self._markdown_text(text) if is_markdown(text) else self._compiler.body(text, "text")
             )
-        if html is None or any(problem.code == "T101" for problem in self._compiler.problems):
+        if html is None:
+            return bodies
+        if any(problem.code == "T101" for problem in self._compiler.problems):
+            self._compiler.look_over(html, "html")
             return bodies
         plain = not (is_markdown(html) or is_mjml(html) or self._templates.layout)
         if plain and not (self._templates.preheader or self._templates.inline_css):

@@ -169,9 +169,17 @@ class Compiler:
         self.sources.derive(name, made)
         return self._compile(name, made.text, kind)
 
-    def syntax_problem(self, error: TemplateSyntaxError) -> Diagnostic:
-        """Describe a syntax error that was seen before a template was compiled."""
-        return self._checks["text"].syntax_problem(error, error.name or "")
+    def note_syntax(self, error: TemplateSyntaxError) -> None:
+        """Remember what is wrong with a template that cannot even be compiled."""
+        self.note(*self._checks["text"].syntax_problems(error, error.name or ""))
+
+    def look_over(self, part: TemplateSource, kind: TemplateKind) -> None:
+        """Remember what is wrong with the tags of a body that is not compiled."""
+        name, source = self.load(part)
+        try:
+            self.environment(kind).parse(source, name)
+        except TemplateSyntaxError as error:
+            self.note(*self._checks[kind].syntax_problems(error, name))
 
     def load(self, part: TemplateSource) -> tuple[str, str]:
         """Give the name and the source of a template.
@@ -236,17 +244,18 @@ class Compiler:
         try:
             tree = environment.parse(source, name)
         except TemplateSyntaxError as error:
-            self.note(check.syntax_problem(error, name))
+            self.note(*check.syntax_problems(error, name, more))
             return self._compile("", "", kind)
+        wrong = check.filter_problems(name, tree)
         try:
             code = environment.compile(tree, name)
-        except TemplateSyntaxError as error:  # an unknown filter or test
-            self.note(check.syntax_problem(error, name))
+        except TemplateSyntaxError as error:
+            wrong += check.syntax_problems(error, name, more)
         seen = check.look(name, tree, more)
-        self.note(*seen.problems)
+        self.note(*wrong, *seen.problems)
         self.names |= seen.names
         self.written |= seen.written
-        if code is None:
+        if code is None or wrong:
             return self._compile("", "", kind)
         template = Template.from_code(environment, code, dict(environment.globals))
         return Compiled(name, template, tree, seen)

@@ -23,6 +23,7 @@ from msgspec.structs import replace
 from mailmerge.errors import InputError, RowError, TemplateError
 from mailmerge.model import Diagnostic, Place
 from mailmerge.render.environments import UnknownName
+from mailmerge.render.mistakes import Mistakes, nearest, plainly
 from mailmerge.render.sources import URL
 from mailmerge.render.survey import Reference, Survey
 from mailmerge.text import did_you_mean, quoted, toml_key
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from mailmerge.model import Columns, Recipient
     from mailmerge.render.environments import Sandbox
+    from mailmerge.render.mistakes import Mistake
     from mailmerge.render.sources import SourceMap
 
 _NodeT = TypeVar("_NodeT", bound=nodes.Node)
@@ -96,6 +98,7 @@ class NameCheck:
         named = zip(columns.headings, columns.names, strict=True)
         self._row_heading = next((heading for heading, name in named if name == "row"), None)
         self._globals = set(environment.globals) | self._variables
+        self._mistakes = Mistakes(environment, columns, self._columns | self._globals)
 
     def look(self, name: str, tree: nodes.Template, more: frozenset[str] = frozenset()) -> Seen:
         """Look through template *name*, which was compiled, and every template it names literally.
@@ -132,31 +135,42 @@ class NameCheck:
                 if any(known.name == other and known.sees_row == sees_row for known in reached):
                     continue
                 try:
-                    found = self._load(other)
+                    found, wrong = self._load(other)
                 except TemplateNotFound:
                     if not getattr(reference, "ignore_missing", False):
                         broken.append(self._not_found(one.name, other, reference.lineno))
                 except TemplateSyntaxError as error:
-                    broken.append(self.syntax_problem(error, other))
+                    broken += self.syntax_problems(error, other)
                 except UNCOMPILABLE as error:
                     broken.append(uncompilable_problem(error, other, self._sources))
                 else:
+                    broken += wrong
                     reached.append(_Reached(other, found, sees_row, Survey(found, parts=self._grouped)))
         return reached, broken
 
-    def _load(self, name: str) -> nodes.Template:
+    def _load(self, name: str) -> tuple[nodes.Template, list[Diagnostic]]:
         loader = self._environment.loader
         assert loader is not None
         tree = self._environment.parse(loader.get_source(self._environment, name)[0], name)
-        self._environment.get_template(name)  # finds what only the compiler sees, such as an unknown filter
-        return tree
+        wrong = self.filter_problems(name, tree)
+        if wrong:
+            self._environment.compile(tree, name)  # without what is unknown, for the names in it
+        else:
+            self._environment.get_template(name)  # finds what only the compiler sees
+        return tree, wrong
 
     def _unknown(self, part: _Reached, shared: set[str]) -> Iterator[Diagnostic]:
         known = self._globals | shared | (self._columns if part.sees_row else set())
         unknown = self._environment.undeclared.get(part.name, set()) - known
         seen: set[str] = set()
+        source = self._sources.texts.get(self._sources.origin(part.name), "")
+        for mistake in self._mistakes.of_numbers(source):
+            yield self._described(mistake, part.name)
         if unknown:
             unknown -= _exported(part.tree)
+            for mistake, names in self._mistakes.of_names(source, unknown):
+                seen |= names
+                yield self._described(mistake, part.name)
             for name, line in _unguarded(part.tree):
                 if name in unknown and name not in seen:
                     seen.add(name)
@@ -179,14 +193,45 @@ class NameCheck:
                     place=self._sources.place(part.name, line, key),
                 )
 
-    def syntax_problem(self, error: TemplateSyntaxError, name: str) -> Diagnostic:
-        """Describe a syntax error of template *name*, or an unknown filter or test in it."""
+    def syntax_problems(
+        self, error: TemplateSyntaxError, name: str, more: frozenset[str] = frozenset()
+    ) -> list[Diagnostic]:
+        """Describe everything that is wrong with template *name*, which Jinja2 cannot read."""
+        name = error.name or name
+        source = self._sources.texts.get(self._sources.origin(name), "")
+        mistakes, repaired = self._mistakes.find(source)
+        if not mistakes:
+            return [self._syntax_problem(error, name)]
+        problems = [self._described(mistake, name) for mistake in mistakes]
+        try:
+            tree = self._environment.parse(repaired, name)
+            problems += self.filter_problems(name, tree)
+            self._environment.compile(tree, name)
+        except (TemplateSyntaxError, *UNCOMPILABLE):
+            return problems
+        return problems + self.look(name, tree, more).problems
+
+    def filter_problems(self, name: str, tree: nodes.Template) -> list[Diagnostic]:
+        """Describe filters and tests that are unknown, which are taken out of *tree*, or called wrongly."""
+        return [
+            replace(
+                self._described(mistake, name), place=self._sources.place(name, mistake.line, mistake.word)
+            )
+            for mistake in self._mistakes.of_filters(tree)
+        ]
+
+    def _described(self, mistake: Mistake, name: str) -> Diagnostic:
+        place = self._sources.place(self._sources.origin(name), mistake.line, mistake.word)
+        return Diagnostic(code=mistake.code, message=mistake.message, hint=mistake.hint, place=place)
+
+    def _syntax_problem(self, error: TemplateSyntaxError, name: str) -> Diagnostic:
+        """Describe a syntax error of which no tag by itself is the reason."""
         problem = syntax_problem(error, self._sources, name)
         hint = near_filter(error, self._environment)
         if hint is None and problem.place is not None and problem.place.source:
             from mailmerge.designs.editors import damage
 
-            hint = _IN_CSS if "comment tag" in problem.message else damage(problem.place.source)
+            hint = damage(problem.place.source)
         return replace(problem, hint=hint)
 
     def _unknown_name(self, part: _Reached, name: str, line: int) -> Diagnostic:
@@ -194,6 +239,8 @@ class NameCheck:
         hint = name_hint(name, candidates, "columns and variables")
         if name == URL:
             hint = 'write unsubscribe = "https://example.org/u/{{ token }}" under [message]; bodies know it'
+        if re.fullmatch("[A-Z]{3}", name):
+            hint = f'a currency is a text, in quotes: |money("{name}")'
         if name == "rows":
             hint = 'several rows share a message, and are its `rows`, with group_by = "email" under [data]'
         if not part.sees_row and name in self._columns:
@@ -216,24 +263,18 @@ class NameCheck:
 
 def syntax_problem(error: TemplateSyntaxError, sources: SourceMap, name: str) -> Diagnostic:
     """Describe a syntax error of template *name*, or of the template the error names itself."""
-    message = (error.message or "syntax error").rstrip(".")
-    quoted = message.split("'")
-    word = quoted[1] if len(quoted) > 2 else "{#" if "comment tag" in message else None
+    quoted = (error.message or "").split("'")
+    word = quoted[1] if len(quoted) > 2 else None
     return Diagnostic(
-        code="T101",
-        message=f"template syntax: {message[:1].lower()}{message[1:]}",
-        place=sources.place(error.name or name, error.lineno, word),
+        code="T101", message=plainly(error), place=sources.place(error.name or name, error.lineno, word)
     )
-
-
-_IN_CSS = "{# begins a comment: in CSS write { #main, with a blank, or put {% raw %} around the style sheet"
 
 
 def near_filter(error: TemplateSyntaxError, environment: Environment) -> str | None:
     """Hint at the filter or test that was probably meant."""
     kind, _, rest = (error.message or "").removeprefix("No ").partition(" named ")
-    known = {"filter": environment.filters, "test": environment.tests}.get(kind, ())
-    return did_you_mean(rest.strip("'."), known)
+    known = {"filter": environment.filters, "test": environment.tests}.get(kind)
+    return nearest(kind, rest.strip("'."), known) if known else None
 
 
 UNCOMPILABLE = (RecursionError, SyntaxError, ValueError, OverflowError, MemoryError)

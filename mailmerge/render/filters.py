@@ -154,6 +154,7 @@ def _with_default(name: str, method: Callable[..., str]) -> Callable[..., str]:
         hint = f'write |{name}(..., default="")'
         raise BadValue("D114", f"is empty: nothing for `{name}` to print", value, hint)
 
+    vars(filter_)["method"] = method  # for who looks at a call before it happens
     return filter_
 
 

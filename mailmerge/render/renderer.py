@@ -113,8 +113,8 @@ class Renderer:
         self._compiler = compiler
         self._base = dict(compiler.text.globals)
         self.sources_digest = self._digest(templates)
-        self._where = self._selecting(compiler, where) if where else None
-        self._group_by = self._grouping(compiler, templates.group_by) if templates.group_by else None
+        self._where = self._selecting(compiler, where, columns) if where else None
+        self._group_by = self._grouping(compiler, templates.group_by, columns) if templates.group_by else None
         self._known |= {"rows"} if self._grouped else set()
         self.written_names = frozenset(compiler.written)
         asked = (one.names for one in (self._where, self._group_by) if one)
@@ -140,15 +140,17 @@ class Renderer:
             message = f"{what} is not a locale: {quoted(name)}"
         return row_error("D114", message, recipient, heading, hint=hint)
 
-    def _selecting(self, compiler: Compiler, where: str) -> Where:
+    def _selecting(self, compiler: Compiler, where: str, columns: Columns) -> Where:
         from mailmerge.render.where import Where
 
-        return Where(compiler.text, where, self._known, compiler.sources.option("data.where"))
+        return Where(compiler.text, where, self._known, columns, compiler.sources.option("data.where"))
 
-    def _grouping(self, compiler: Compiler, group_by: str) -> GroupBy:
+    def _grouping(self, compiler: Compiler, group_by: str, columns: Columns) -> GroupBy:
         from mailmerge.render.where import GroupBy
 
-        return GroupBy(compiler.text, group_by, self._known, compiler.sources.option("data.group_by"))
+        return GroupBy(
+            compiler.text, group_by, self._known, columns, compiler.sources.option("data.group_by")
+        )
 
     def group(self, recipient: Recipient) -> str:
         """Give the key of the message that this row is part of; empty: the row says of none.

@@ -119,6 +119,11 @@ class SourceMap:
         """Remember a template that was made from others."""
         self.made[name] = made
 
+    def origin(self, name: str) -> str:
+        """Give the name of the template that one was made from; one that was not made is its own."""
+        stem = re.sub(r" \((?:HTML|text)\)$", "", name)
+        return next((own for own, shown in self._shown.items() if shown == stem), stem)
+
     def compiled(self, name: str) -> str:
         """Give the source of a template as it is compiled."""
         return self.made[name].text if name in self.made else self.texts.get(name, "")

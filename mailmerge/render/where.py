@@ -28,6 +28,7 @@ from mailmerge.render.failures import (
     uncompilable,
     value_error,
 )
+from mailmerge.render.mistakes import Mistakes, plainly
 from mailmerge.render.survey import Survey
 from mailmerge.text import quoted, trimmed
 from mailmerge.values import BadValue, canonical, kind_of, truth
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
     from jinja2 import Environment
 
-    from mailmerge.model import Recipient
+    from mailmerge.model import Columns, Recipient
 
 _RESULT = "result"
 _NO_ANSWER = "C432"
@@ -53,16 +54,22 @@ class Expression:
     """What places call it where nobody says where it comes from."""
 
     def __init__(
-        self, environment: Environment, expression: str, known: Iterable[str], place: Place | None = None
+        self,
+        environment: Environment,
+        expression: str,
+        known: Iterable[str],
+        columns: Columns,
+        place: Place | None = None,
     ) -> None:
         self._expression = expression
         self._written = place or Place(path=self.flag, line=1, source=expression)
         self._known = set(known)
+        self._mistakes = Mistakes(environment, columns, self._known | environment.globals.keys())
         try:
             self._compile(environment, expression)
         except TemplateSyntaxError as error:
-            message = (error.message or "").rstrip(".")
-            hint = near_filter(error, environment)
+            message = plainly(error).removeprefix("template syntax: ")
+            hint = near_filter(error, environment) or self._mistakes.expression(expression)
             raise self._error(
                 "C433", f"`{self.option}` is not an expression: {message}", hint, None
             ) from None
@@ -137,7 +144,8 @@ class Expression:
         return replace(written, column=begin + found.start() + 1, width=len(column))
 
     def _unknown(self, name: str, row: int | None = None) -> CampaignFileError:
-        hint = name_hint(name, self._known - {"row"}, "columns and variables")
+        meant = self._mistakes.expression(self._expression)
+        hint = meant or name_hint(name, self._known - {"row"}, "columns and variables")
         message = f"unknown name `{name}` in `{self.option}`"
         return CampaignFileError(message, code="C431", hint=hint, place=self._place(name), row=row)
 

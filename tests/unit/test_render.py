@@ -239,8 +239,8 @@ def test_names_that_are_bound_or_asked_for_are_no_problem(text, source):
 @pytest.mark.parametrize(
     ("source", "code", "message"),
     [
-        ("a\n{% if plan %}", "T101", "template syntax: unexpected end of template"),
-        ("a\n{{ plan", "T101", "template syntax: unexpected end of template"),
+        ("a\n{% if plan %}", "T101", "template syntax: `{% if plan %}` is never closed"),
+        ("a\n{{ plan", "T101", "template syntax: the tag `{{ plan` does not end"),
         ("a\n{{ plan|shout }}", "T101", "template syntax: no filter named 'shout'"),
         ("a\n{% fro x in y %}", "T101", "template syntax: encountered unknown tag 'fro'"),
     ],
