@@ -266,6 +266,12 @@ LAYOUTS: Final = ("letter", "newsletter")
 """The stock layouts: files of mailmerge/layouts/."""
 
 
+class MarkdownText(str):
+    """A template of Markdown that is given itself, not as the name of a file."""
+
+    __slots__ = ()
+
+
 def _read_layout(value: object) -> Path | str:
     """Read the name of a stock layout, or of a file: that has a suffix or a folder."""
     if value in LAYOUTS:

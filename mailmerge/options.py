@@ -416,6 +416,10 @@ COMMAND_LINE: Final = (
     _only("origins", _TEXTS, "--from FILE|MAILBOX",
         "A design (.html ...) or draft (.eml) to start from, or the sender; may be given for both", "init"),
     _only("types", _TEXTS, "--type COLUMN=TYPE", "The type of a column, as in data.types", "init"),
+    # campaigns of other programs
+    _only("server_conf", FILE, "--server-conf FILE",
+        "The server configuration of a template that awdeorio's mailmerge made", *MESSAGE_COMMANDS,
+        default_help="mailmerge_server.conf beside the template", identifies=True),
     # which rows
     _only("rows", LABEL, "--rows 2-50,77",
         "Only these rows, numbered as the spreadsheet shows them (header = 1)", "preview", "rehearse", "test",

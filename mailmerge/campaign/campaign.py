@@ -12,6 +12,7 @@ import msgspec
 from mailmerge.campaign import standard_input
 from mailmerge.campaign.continuation import Continuation, campaign_status, continuation
 from mailmerge.campaign.definition import Definition, ledger_of
+from mailmerge.campaign.elsewhere import read_folder
 from mailmerge.campaign.opening import (
     Access,
     forget_ledger,
@@ -157,17 +158,16 @@ class Campaign:
 
         """
         path = Path(path)
-        folder = path.parent if path.suffix == ".toml" else path
-        environment = Environment.read(folder, os.environ if environ is None else environ)
         invocation = invocation or Invocation.programmed(path, options or {}, settings=settings, out=out)
-        overrides = campaign_file.Overrides(options or {}, settings, environment.real, invocation.typed)
-        return cls(
-            campaign_file.load(path, overrides),
-            environment=environment,
-            out=out,
-            account=account,
-            invocation=invocation,
+        file, environment, theirs = read_folder(
+            path,
+            options or {},
+            settings,
+            os.environ if environ is None else environ,
+            typed=invocation.typed,
         )
+        account = account or theirs
+        return cls(file, environment=environment, out=out, account=account, invocation=invocation)
 
     @classmethod
     def from_options(

@@ -6,6 +6,7 @@ A command's module, and with it whatever it needs, is imported when it runs.
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import sys
 import threading
@@ -161,6 +162,10 @@ def run(arguments: Sequence[str]) -> int:
     code = 0
     before = _end_on_signals()
     try:
+        if _is_from_elsewhere(arguments):
+            from mailmerge.cli.elsewhere import translated
+
+            arguments = translated(arguments)
         result: Any = cli.main(list(arguments), prog_name="mailmerge", standalone_mode=False)
         code = result if isinstance(result, int) else 0
     except click.exceptions.Exit as stop:
@@ -187,6 +192,23 @@ def run(arguments: Sequence[str]) -> int:
         for number, handler in before.items():
             signal.signal(number, handler)
     return code
+
+
+_OLD_OPTIONS = frozenset(
+    """--sample --dry-run --no-dry-run --no-limit --limit --resume --template --database --config --output-format
+    --no-color""".split()  # noqa: SIM905
+)
+"""With which command lines of awdeorio's mailmerge begin: it has no commands."""
+
+
+def _is_from_elsewhere(arguments: Sequence[str]) -> bool:
+    """Tell whether a command line names no command, but a folder, or what awdeorio's mailmerge is told."""
+    if not arguments:
+        return os.path.isfile("mailmerge_template.txt") and not os.path.exists("campaign.toml")  # noqa: PTH110, PTH113
+    first = arguments[0]
+    if first.startswith("-"):
+        return first.partition("=")[0] in _OLD_OPTIONS
+    return first not in SUMMARIES and os.path.isdir(first)  # noqa: PTH112
 
 
 def _end_on_signals() -> dict[int, Any]:

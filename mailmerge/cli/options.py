@@ -104,6 +104,12 @@ def load_campaign(options: dict[str, Any], *, ledger_only: bool = False) -> Camp
     # A flag that may be repeated and was not given is an empty tuple: as good as not there.
     given = {name: _plain(value) for name, value in values.items() if value not in (None, ())}
     context = click.get_current_context()
+    if (server := options.pop("server_conf", None)) is not None and not names_account(given):
+        from mailmerge.campaign.elsewhere import account_in
+
+        account = account_in(server, given)
+    else:
+        account = None
     return Campaign.load(
         options.pop("campaign"),
         given,

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from mailmerge.model import TlsMode
     from mailmerge.providers import Provider
 
-Source = Literal["config", "preset", "environment", ".env", "option"]
+Source = Literal["config", "preset", "environment", ".env", "option", "folder"]
 
 _TLS_BY_PORT: Final[Mapping[int, TlsMode]] = {465: "tls", 994: "tls", 2465: "tls", 25: "none"}
 _DEFAULT_PORT: Final = 587
@@ -207,6 +207,26 @@ def account_of(name: str, values: Mapping[str, object], *, environment: Environm
     """
     draft = _Draft(name, _read_all(values), "config", f"[accounts.{name}] in {path}")
     return _finish(draft, environment, None)
+
+
+def account_of_folder(
+    values: Mapping[str, object], *, environment: Environment, origin: str, campaign_from: str | None
+) -> Account:
+    """Give the account that a file beside a campaign describes; it may come from anybody.
+
+    No secret is sent to its host but one that is kept for just this host and user, or that a person types.
+
+    Raises:
+        CampaignFileError: a value is not valid, or something is missing.
+
+    """
+    draft = _Draft(str(values["host"]), _read_all(values), "folder", origin)
+    sender = _address_in(campaign_from)
+    if sender is not None:
+        draft.values.setdefault("aliases", (sender.normalised,))
+    elif campaign_from is not None:  # each row has its own
+        draft.values.setdefault("any_from", True)
+    return _finish(draft, environment, campaign_from)
 
 
 def write_account(config_path: Path, name: str, values: Mapping[str, object]) -> None:

@@ -79,7 +79,7 @@ class Overrides(Struct, frozen=True):
     """A person typed them: messages call them by their flags, else by their names."""
 
 
-# --- the three ways in -----------------------------------------------------------------------------------
+# --- the ways in -----------------------------------------------------------------------------------
 
 
 def load(path: Path, overrides: Overrides | None = None) -> CampaignFile:
@@ -90,6 +90,16 @@ def load(path: Path, overrides: Overrides | None = None) -> CampaignFile:
 
     """
     return _build(read_document(_locate(path)), overrides or Overrides())
+
+
+def from_document(document: Document, overrides: Overrides | None = None) -> CampaignFile:
+    """Make a campaign of a document that was read elsewhere.
+
+    Raises:
+        CampaignFileError: with every problem in it.
+
+    """
+    return _build(document, overrides or Overrides())
 
 
 def from_options(

@@ -21,7 +21,7 @@ from mailmerge.masking import Secret
 from mailmerge.message import MessageBuilder, Thawer, message_id
 from mailmerge.message.dkim_keys import read_signatures
 from mailmerge.model import AttachmentRule, Recipient
-from mailmerge.option_types import AUTO, LAYOUTS
+from mailmerge.option_types import AUTO, LAYOUTS, MarkdownText
 from mailmerge.render import MessageTemplates, Renderer, TemplateSource, marked
 from mailmerge.render.bodies import is_markdown, is_mjml
 from mailmerge.render.sources import DEFAULT_LAYOUT, Layout, fixed_folder, stock_layout
@@ -528,7 +528,7 @@ def _source(body: Path | str | None, name: str) -> TemplateSource | None:
         return None
     if isinstance(body, Path):
         return TemplateSource(name=str(body), path=body, source=None)
-    return TemplateSource(name=name, path=None, source=body)
+    return TemplateSource(name=name, source=str(body), markdown=isinstance(body, MarkdownText))
 
 
 def _digest(value: object) -> str:

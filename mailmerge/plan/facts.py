@@ -28,7 +28,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from mailmerge import options
-from mailmerge.option_types import fields_of
+from mailmerge.option_types import MarkdownText, fields_of
 from mailmerge.plan.path_log import LookedAtPaths, path_changes, told_paths
 from mailmerge.plan.sqlite_store import NAME_DIGITS
 from mailmerge.version import installed_versions, sources_version
@@ -202,6 +202,8 @@ def _facts_of(file: CampaignFile) -> dict[str, str]:
 
 def _canonical(value: object) -> object:
     """Turn an option's value into what JSON can say, the same for the same value from wherever it is said."""
+    if isinstance(value, MarkdownText):
+        return {"Markdown": str(value)}
     if isinstance(value, Path):
         return {"path": os.path.realpath(value)}
     if isinstance(value, dict | msgspec.Struct):

@@ -61,8 +61,10 @@ class Bodies(Struct):
 
 
 def is_markdown(part: TemplateSource | None) -> bool:
-    """Whether a body is a Markdown file."""
-    return part is not None and part.path is not None and part.path.suffix.lower() in MARKDOWN
+    """Whether a body is Markdown."""
+    if part is None or part.path is None:
+        return part is not None and part.markdown
+    return part.path.suffix.lower() in MARKDOWN
 
 
 def is_mjml(part: TemplateSource | None) -> bool:

@@ -40,6 +40,8 @@ class TemplateSource(Struct, frozen=True):
     path: Path | None = None
     source: str | None = None
     """The text itself, where there is no file."""
+    markdown: bool = False
+    """Whether that text is Markdown; of a file, its suffix says it."""
 
 
 PATH_TAG: Final = re.compile(r"(\{\{.*?\}\}|\{%.*?%\})")
@@ -139,6 +141,10 @@ class SourceMap:
             name, line = self.made[name].origin(line) or (re.sub(r" \((?:HTML|text)\)$", "", name), 1)
         option = self._options.get(name) or self._options.get(re.sub(r"(message\.\w+)\[\d+\]$", r"\1", name))
         if option and name not in self._shown:
+            own = self.texts.get(name, "").split("\n")
+            if 1 < line <= len(own) and option.line is not None and option.source == own[0]:
+                # The text is in a file as it is: its lines are lines of that file.
+                option = replace(option, line=option.line + line - 1, source=own[line - 1], column=1)
             column = _column(option.source or "", word)
             return replace(option, column=column or option.column, width=len(word) if column and word else 1)
         lines = self.texts.get(name, "").splitlines()

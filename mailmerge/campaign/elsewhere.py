@@ -1,0 +1,80 @@
+"""Reads the folder of a campaign: one of ours, or one of another program as it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mailmerge.config import campaign_file
+from mailmerge.config.environment import Environment
+from mailmerge.config.toml_document import Document, TomlPlaces
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from mailmerge.config.accounts import Account
+    from mailmerge.config.campaign_file import CampaignFile
+    from mailmerge.convert.taken import Server, TakenOver
+
+
+def read_folder(
+    path: Path,
+    options: Mapping[str, object],
+    settings: Sequence[str],
+    environ: Mapping[str, str],
+    *,
+    typed: bool,
+) -> tuple[CampaignFile, Environment, Account | None]:
+    """Read a campaign from its folder, its ``.toml`` file, or a template of awdeorio's mailmerge.
+
+    Returns:
+        The campaign, its variables, and the account that a server configuration beside a template describes;
+        None: there is none, or whoever runs it has named another.
+
+    Raises:
+        CampaignFileError: with every problem in it.
+        TemplateError: the template of another program cannot be translated.
+
+    """
+    template = foreign_template(path)
+    folder = (template or path).parent if template or path.suffix == ".toml" else path
+    environment = Environment.read(folder, environ)
+    overrides = campaign_file.Overrides(options, settings, environment.real, typed)
+    if template is None:
+        return campaign_file.load(path, overrides), environment, None
+    from mailmerge.convert.awdeorio import take_over
+
+    taken = take_over(template)
+    file = campaign_file.from_document(document_of(taken), overrides)
+    named = taken.server is None or file.account is not None
+    account = None if named or taken.server is None else account_of(taken.server, file, environment)
+    return file, environment, account
+
+
+def foreign_template(path: Path) -> Path | None:
+    """Find the template of awdeorio's mailmerge in a folder, or at a path itself; None: it is ours."""
+    if path.suffix == ".toml" or (path / campaign_file.FILE_NAME).exists():
+        return None
+    from mailmerge.convert.awdeorio import find_template
+
+    return find_template(path)
+
+
+def document_of(taken: TakenOver) -> Document:
+    """Give what was taken over as the document of a campaign file, with the places in the files it is from."""
+    return Document(taken.origin, taken.folder, taken.tables, TomlPlaces(taken.places, taken.places))
+
+
+def account_of(server: Server, file: CampaignFile, environment: Environment) -> Account:
+    """Give the account that a server configuration beside a campaign describes.
+
+    Raises:
+        CampaignFileError: it is not valid.
+
+    """
+    from mailmerge.config.accounts import account_of_folder
+
+    sender = file.message.from_
+    return account_of_folder(
+        server.values, environment=environment, origin=server.origin, campaign_from=sender
+    )

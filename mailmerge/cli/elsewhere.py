@@ -1,0 +1,104 @@
+"""Command lines of awdeorio's mailmerge, said aloud as commands of ours."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from mailmerge.cli.output import note
+from mailmerge.convert.awdeorio import DATABASE, SERVER, TEMPLATE
+from mailmerge.suggest import word
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_CRON: Final = "it asks before it sends; where nobody can answer, as in cron, add --yes"
+
+
+@click.command(
+    "mailmerge",
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    add_help_option=False,
+)
+@click.option("--sample", is_flag=True)
+@click.option("--dry-run/--no-dry-run", default=True)
+@click.option("--no-limit", is_flag=True)
+@click.option("--limit", default=1, type=click.IntRange(0))
+@click.option("--resume", default=1, type=click.IntRange(1))
+@click.option("--template", type=click.Path(path_type=Path))
+@click.option("--database", type=click.Path(path_type=Path))
+@click.option("--config", type=click.Path(path_type=Path))
+@click.option("--output-format", type=click.Choice(["colorized", "text", "raw"]), default="colorized")
+@click.option("--no-color", is_flag=True)
+@click.pass_context
+def _old(context: click.Context, **given: Any) -> tuple[dict[str, Any], list[str]]:
+    return given, context.args
+
+
+def translated(arguments: Sequence[str]) -> list[str]:
+    """Give the command line of ours for one of awdeorio's mailmerge, and say it on stderr.
+
+    Args:
+        arguments: a folder, if there is one, and then its options; others are ours, and stay.
+
+    Raises:
+        click.UsageError: a value is not valid.
+
+    """
+    folder, rest = None, list(arguments)
+    if rest and not rest[0].startswith("-"):
+        folder = Path(rest.pop(0))
+    given, others = _old.main(rest, prog_name="mailmerge", standalone_mode=False)
+    if given["sample"]:
+        return _said(["init", *others])
+    words = [*_command(given), *_campaign(given, folder), *_rows(given), *others]
+    if given["output_format"] == "raw":
+        note("--output-format raw: `mailmerge preview --eml DIR` writes the messages byte for byte.")
+    return _said(words, "" if given["dry_run"] or "--yes" in others else f"; {_CRON}")
+
+
+def _said(words: list[str], more: str = "") -> list[str]:
+    line = " ".join(["mailmerge", *map(word, words)])
+    note(f"This is now: {line}{more}")
+    return words
+
+
+def _command(given: dict[str, Any]) -> list[str]:
+    if not given["dry_run"]:
+        return ["send"]
+    return ["check"] if given["limit"] == 0 and not given["no_limit"] else ["preview"]
+
+
+def _campaign(given: dict[str, Any], folder: Path | None) -> Iterator[str]:
+    """Yield which campaign is meant: a folder, or a template in it, and what does not lie beside that."""
+    here = folder or Path()
+    named = given["template"]
+    template: Path = here / (named or TEMPLATE)
+    if named is None or template.name == TEMPLATE:
+        yield str(template.parent)
+    else:
+        yield str(template)
+    if (template.parent / "campaign.toml").exists() and named is None:
+        return
+    for flag, key, usual in (("--list", "database", DATABASE), ("--server-conf", "config", SERVER)):
+        file = here / (given[key] or usual)
+        beside = template.parent / usual
+        if os.path.normpath(file) != os.path.normpath(beside) and (given[key] or file.exists()):
+            yield from (flag, str(file))
+
+
+def _rows(given: dict[str, Any]) -> Iterator[str]:
+    """Yield which rows are meant: messages were counted from 1, rows are numbered as a spreadsheet does."""
+    limited = not given["no_limit"]
+    if limited and given["limit"] == 0:
+        return
+    showing = given["dry_run"]
+    if showing:
+        yield "--terminal"
+    if given["resume"] > 1 or (showing and not limited):
+        yield from ("--rows", f"{given['resume'] + 1}-")
+    if limited and not (showing and given["limit"] == 1 and given["resume"] == 1):
+        yield from ("--limit", str(given["limit"]))

@@ -1,0 +1,1 @@
+"""Files of other mail merge programs, read as campaigns of ours."""

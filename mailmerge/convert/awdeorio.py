@@ -1,0 +1,381 @@
+"""Folders of awdeorio's mailmerge: a template, a database and a server configuration.
+
+Facts: its README, https://github.com/awdeorio/mailmerge. A template is rendered with the cells of a row, and
+the result is read as a message (`header_block`); ATTACHMENT headers name files from the template's folder on;
+``Content-Type: text/markdown`` makes HTML of the body, in which line ends are kept.
+"""
+
+from __future__ import annotations
+
+import configparser
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from mailmerge.convert.header_block import (
+    TAG,
+    Header,
+    HeaderBlock,
+    begins_with_headers,
+    read_header_block,
+)
+from mailmerge.convert.taken import Server, TakenOver
+from mailmerge.errors import CampaignFileError, TemplateError
+from mailmerge.folders import read_plain
+from mailmerge.model import Place
+from mailmerge.option_types import MarkdownText
+from mailmerge.text import quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TEMPLATE: Final = "mailmerge_template.txt"
+DATABASE: Final = "mailmerge_database.csv"
+SERVER: Final = "mailmerge_server.conf"
+_SUFFIXES: Final = frozenset({"", ".txt", ".md", ".markdown", ".html", ".htm", ".j2", ".jinja", ".template"})
+_LARGEST: Final = 10 << 20
+_MAILBOXES: Final = {"to": "to", "cc": "cc", "bcc": "bcc", "reply-to": "reply_to"}
+_NOT_TAKEN: Final = {
+    "date": "the date is that of the sending",
+    "message-id": "each message gets its own",
+    "mime-version": "",
+    "content-transfer-encoding": "",
+    "return-path": "it is the account's `return_path`",
+}
+"""Headers that are made, each with the reason why the template's is not used; empty: it says nothing."""
+_SECURITY: Final[dict[str, dict[str, str]]] = {
+    "ssl/tls": {"tls": "tls", "auth": "password"},
+    "starttls": {"tls": "starttls", "auth": "password"},
+    "plain": {"tls": "none", "auth": "password"},
+    "xoauth": {"tls": "starttls", "auth": "token"},
+    "never": {"tls": "none", "auth": "none"},
+    "": {"tls": "none", "auth": "none"},
+}
+_SIGNS: Final = re.compile(r"[*?\[]")
+_SOURCES: Final = re.compile(
+    r"""<img\b[^<>]*?\bsrc\s*=\s*(?:"([^"]*)"|'([^']*)')|!\[[^\]]*\]\(\s*<?([^)\s>]*)""", re.IGNORECASE
+)
+
+
+def find_template(path: Path) -> Path | None:
+    """Find the template that a folder of awdeorio's mailmerge, or a path itself, is; None: it is none."""
+    if path.is_dir():
+        inside = path / TEMPLATE
+        return inside if inside.is_file() and not (path / "campaign.toml").exists() else None
+    if path.suffix.lower() not in _SUFFIXES or not path.is_file():
+        return None
+    try:
+        return path if begins_with_headers(_read(path)) else None
+    except CampaignFileError:
+        return None
+
+
+def take_over(template: Path, server: Path | None = None) -> TakenOver:
+    """Read a template, and the two files beside it, as a campaign.
+
+    Args:
+        template: the template; what is beside it has the usual names.
+        server: the server configuration; default: that beside the template, if there is one.
+
+    Raises:
+        CampaignFileError: a file cannot be read, or says what cannot be translated.
+        TemplateError: the template does.
+
+    """
+    folder = template.parent
+    taken = TakenOver(folder, template)
+    named = template.name == TEMPLATE
+    taken.tables = {"name": folder.resolve().name if named else template.stem, "data": {}, "message": {}}
+    taken.tables["data"]["source"] = DATABASE
+    taken.places["data.source"] = Place(str(template))
+    block = read_header_block(_read(template), str(template))
+    _Translation(taken, block, str(template)).run()
+    server = server or folder / SERVER
+    if server.exists():
+        taken.server, rate = read_server(server)
+        if rate:
+            taken.tables["send"] = {"rate": f"{rate}/m"}
+    return taken
+
+
+def _read(path: Path) -> str:
+    try:
+        return read_plain(path, _LARGEST).decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise CampaignFileError(
+            f"{path} is not UTF-8", code="C403", hint="save it as UTF-8", place=Place(str(path))
+        ) from error
+    except OSError as error:
+        raise CampaignFileError(f"cannot read {path}: {error.strerror}", code="C407") from None
+
+
+# --- the template ------------------------------------------------------------------------------------------
+
+
+class _Translation:
+    """One template on its way into the sections of a campaign."""
+
+    def __init__(self, taken: TakenOver, block: HeaderBlock, shown: str) -> None:
+        self._taken, self._block, self._shown = taken, block, shown
+        self._message: dict[str, Any] = taken.tables["message"]
+        self._defined = re.findall(
+            r"\{%[-+]?\s*(?:set\s+(\w+)|import\s.*?\bas\s+(\w+)|from\s.*?\bimport\s+(\w+))", block.defines
+        )
+
+    def run(self) -> None:
+        for key, name in (("from", "from_"), ("subject", "subject"), ("sender", "sender")):
+            if texts := [self._text(header) for header in self._block.every(key)]:
+                self._say(name.rstrip("_"), "".join(texts), self._block.every(key)[0].place)
+        self._message.setdefault("subject", "")
+        for name, key in _MAILBOXES.items():
+            headers = self._block.every(name)
+            values = [one for header in headers for one in self._mailboxes(header)]
+            if values:
+                self._say(key, values[0] if len(values) == 1 else values, headers[0].place)
+        self._others()
+        self._bodies(self._block, self._block.every("content-type"))
+        self._attachments()
+
+    def _say(self, key: str, value: object, place: Place) -> None:
+        self._message[key] = value
+        self._taken.places[f"message.{key}"] = place
+        if isinstance(value, list):
+            self._taken.places |= {f"message.{key}[{number}]": place for number in range(len(value))}
+
+    def _text(self, header: Header) -> str:
+        text = f"{self._defines_for(header.value)}{header.value}"
+        return f"{{% if {header.condition} %}}{text}{{% endif %}}" if header.condition else text
+
+    def _defines_for(self, value: str) -> str:
+        """Give the definitions in front, where a value reads one of them."""
+        words = set(re.findall(r"\w+", " ".join(TAG.findall(value))))
+        names = {name for names in self._defined for name in names if name}
+        return self._block.defines if words & names else ""
+
+    def _mailboxes(self, header: Header) -> Iterator[str]:
+        """Yield the mailboxes of a header, cut at the commas that no value can bring in."""
+        for one in _cut(header.value):
+            name, address = _angle(one)
+            before = self._defines_for(one)
+            if not before and not header.condition:
+                yield one
+            elif name is None and not before and _is_expression(one):
+                yield f"{{{{ ({one[2:-2].strip(' -+')}) if {header.condition} else '' }}}}"
+            else:
+                inner = f"{before}{address}"
+                inner = f"{{% if {header.condition} %}}{inner}{{% endif %}}" if header.condition else inner
+                yield inner if name is None else f"{name} <{inner}>"
+
+    def _others(self) -> None:
+        own = {"from", "subject", "sender", "attachment", "content-type", *_MAILBOXES}
+        more: dict[str, str] = {}
+        for header in self._block.headers:
+            if header.name in own:
+                continue
+            if header.name in _NOT_TAKEN:
+                if reason := _NOT_TAKEN[header.name]:
+                    self._taken.left.append(f"{header.written}: {reason}")
+                continue
+            written = next((name for name in more if name.lower() == header.name), header.written)
+            more[written] = more.get(written, "") + self._text(header)
+            self._taken.places[f"message.headers.{written}"] = header.place
+        if more:
+            self._message["headers"] = more
+
+    # --- bodies --------------------------------------------------------------------------------
+
+    def _bodies(self, block: HeaderBlock, types: list[Header]) -> None:
+        header = types[-1] if types else None
+        kind, boundary = _content_type(header.value if header else "text/plain")
+        if "{" in kind:
+            raise self._refused(f"a Content-Type that depends on the row: {quoted(kind)}", header)
+        if kind.startswith("multipart/") and boundary:
+            self._parts(block, boundary)
+        elif kind == "text/html":
+            self._body("html", block.body, block, "body.html")
+        elif kind in {"text/markdown", "text/x-markdown"}:
+            self._body("text", MarkdownText(_kept_lines(block.body)), block, "body.md")
+        elif kind.startswith("text/"):
+            self._body("text", block.body, block, "body.txt")
+        else:
+            raise self._refused(f"a body of the type {quoted(kind)}", header)
+
+    def _parts(self, block: HeaderBlock, boundary: str) -> None:
+        """Take the parts of a message that was written by hand."""
+        marks = {f"--{boundary}", f"--{boundary}--"}
+        lines = block.body.split("\n")
+        cuts = [at for at, line in enumerate(lines) if line.strip() in marks]
+        for begin, end in zip(cuts, [*cuts[1:], len(lines)], strict=True):
+            text = "\n".join(lines[begin + 1 : end]).rstrip("\n")
+            if lines[begin].strip().endswith("--") or not text.strip():
+                continue
+            number = block.body_line + begin + 1
+            part = _part(text, self._shown, number)
+            types = part.every("content-type")
+            kind, inner = _content_type(types[-1].value if types else "text/plain")
+            key = {"text/plain": "text", "text/html": "html"}.get(kind, "")
+            if (kind.startswith("multipart/") and inner) or (key and key not in self._message):
+                self._bodies(part, types)
+            else:
+                self._taken.left.append(f"a part of the type {kind} (line {number}): use ATTACHMENT or [[attach]]")
+        if not {"text", "html"} & self._message.keys():
+            raise self._refused("a message whose parts are neither text nor HTML", None)
+
+    def _body(self, key: str, text: str, block: HeaderBlock, file: str) -> None:
+        made = type(text)(f"{self._block.defines}{text.rstrip()}\n")
+        self._message[key] = made
+        self._taken.bodies[key] = file
+        first = text.split("\n", 1)[0] if not self._block.defines else None
+        self._taken.places[f"message.{key}"] = Place(self._shown, block.body_line, 1, source=first)
+
+    # --- attachments -----------------------------------------------------------------------------
+
+    def _attachments(self) -> None:
+        shown = "\n".join(str(self._message.get(key, "")) for key in ("html", "text"))
+        pictures = {next(filter(None, found.groups()), "").strip() for found in _SOURCES.finditer(shown)}
+        rules: list[dict[str, Any]] = []
+        for header in self._block.every("attachment"):
+            if not header.value:
+                raise self._refused("an ATTACHMENT without a file", header)
+            if header.value in pictures:
+                self._taken.changed.append(f"{header.value} is shown where the body names it, so it is no attachment")
+                continue
+            place = f"attach[{len(rules)}]"
+            self._taken.places |= {f"{place}.{key}": header.place for key in ("path", "base")}
+            rules.append(self._rule(header))
+        if rules:
+            self._taken.tables["attach"] = rules
+
+    def _rule(self, header: Header) -> dict[str, Any]:
+        fixed = header.value[: tag.start()] if (tag := TAG.search(header.value)) else header.value
+        folder, slash, _ = fixed.rpartition("/")
+        rest = header.value[len(folder) + len(slash) :]
+        outside = folder.startswith("~") or slash and (not folder or folder[0] == "/" or ".." in folder.split("/"))
+        path = rest if outside else header.value
+        path = f"{self._defines_for(path)}{_literal(path)}"
+        rule: dict[str, Any] = {"path": path}
+        if header.condition:
+            rule["path"] = f"{{% if {header.condition} %}}{path}{{% endif %}}"
+            rule["missing"] = "skip"
+            self._taken.changed.append(
+                f"ATTACHMENT {header.value} is for some rows: where its file is missing, the row goes without it"
+            )
+        if outside:
+            rule["base"] = folder or "/"
+        if tag or header.condition:
+            rule["shared"] = True
+        return rule
+
+    def _refused(self, what: str, header: Header | None) -> TemplateError:
+        return TemplateError(
+            f"{what} cannot be translated",
+            code="C541",
+            hint="change it in the template, or write a campaign.toml (docs/coming-from.md)",
+            place=header.place if header else Place(self._shown),
+        )
+
+
+def _part(text: str, shown: str, number: int) -> HeaderBlock:
+    """Cut a part of a message: without any header, all of it is body."""
+    if begins_with_headers(text) or re.match(r"content-[\w-]+\s*:", text, re.IGNORECASE):
+        return read_header_block(text, shown, number)
+    return HeaderBlock(body=text.lstrip("\n"), body_line=number + len(text) - len(text.lstrip("\n")))
+
+
+def _content_type(value: str) -> tuple[str, str]:
+    kind, *parameters = (part.strip() for part in value.split(";"))
+    pairs = (parameter.partition("=") for parameter in parameters)
+    found = {name.strip().lower(): text.strip().strip('"') for name, _, text in pairs}
+    return kind.lower(), found.get("boundary", "")
+
+
+def _cut(value: str) -> Iterator[str]:
+    """Cut a list of mailboxes at its commas: none in tags, quotes and angle brackets counts."""
+    masked = TAG.sub(lambda tag: "\0" * len(tag[0]), value)
+    masked = re.sub(r'"(?:\\.|[^"\\])*"|<[^<>]*>', lambda one: "\0" * len(one[0]), masked)
+    at = 0
+    for comma in [*(found.start() for found in re.finditer(",", masked)), len(value)]:
+        if one := value[at:comma].strip():
+            yield one
+        at = comma + 1
+
+
+def _angle(one: str) -> tuple[str | None, str]:
+    masked = TAG.sub(lambda tag: "\0" * len(tag[0]), one)
+    start = masked.rfind("<")
+    return (one[:start].strip(), one[start + 1 : -1]) if start >= 0 and masked.endswith(">") else (None, one)
+
+
+def _is_expression(one: str) -> bool:
+    tag = TAG.fullmatch(one)
+    return tag is not None and one.startswith("{{")
+
+
+def _literal(path: str) -> str:
+    """Escape in a path what a glob would read: only its tags stay as they are."""
+    pieces, at = [], 0
+    for tag in TAG.finditer(path):
+        pieces += [_SIGNS.sub(lambda sign: f"[{sign[0]}]", path[at : tag.start()]), tag[0]]
+        at = tag.end()
+    return "".join((*pieces, _SIGNS.sub(lambda sign: f"[{sign[0]}]", path[at:])))
+
+
+def _kept_lines(text: str) -> str:
+    """Write the line ends within paragraphs so that Markdown keeps them."""
+    lines, fence = text.split("\n"), ""
+    for at, line in enumerate(lines):
+        mark = re.match(r" {0,3}(```+|~~~+)", line)
+        if mark and (not fence or line.strip().startswith(fence)):
+            fence = "" if fence else mark[1]
+        follows = at + 1 < len(lines) and lines[at + 1].strip() and TAG.sub("", lines[at + 1]).strip()
+        alone = not TAG.sub("", line).strip() and "{{" not in line
+        if not (fence or mark or alone) and line.strip() and follows:
+            lines[at] = f"{line.rstrip()}  "
+    return "\n".join(lines)
+
+
+# --- the server --------------------------------------------------------------------------------------------
+
+
+def read_server(path: Path) -> tuple[Server, int]:
+    """Read a server configuration.
+
+    Returns:
+        The server, and how many messages a minute it is to get; 0: that is not limited.
+
+    Raises:
+        CampaignFileError: it cannot be read (C540).
+
+    """
+    parser = configparser.RawConfigParser(inline_comment_prefixes=None)
+    try:
+        parser.read_string(_read(path), str(path))
+        section = dict(parser.items("smtp_server"))
+    except configparser.Error as error:
+        raise _server_problem(path, f"cannot be read: {str(error).splitlines()[0]}") from None
+    host, port = section.get("host", "").strip(), section.get("port", "").strip()
+    if not host or not port:
+        raise _server_problem(path, f"does not say `{'port' if host else 'host'}`")
+    security = section.get("security", "").strip().lower()
+    if security not in _SECURITY:
+        known = "SSL/TLS, STARTTLS, PLAIN, XOAUTH or Never"
+        raise _server_problem(path, f"has an unknown `security`: {quoted(section['security'])}", known)
+    values: dict[str, Any] = {"host": host, **_SECURITY[security]}
+    values["port"] = _number(path, "port", port)
+    if values["auth"] != "none":
+        user = section.get("username", "").strip()
+        if not user:
+            raise _server_problem(path, f"has `security = {section['security']}`, and no `username`")
+        values["user"] = user
+    return Server(values, str(path)), _number(path, "ratelimit", section.get("ratelimit", "").strip() or "0")
+
+
+def _number(path: Path, key: str, text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,7}", text):
+        raise _server_problem(path, f"has a `{key}` that is not a number: {quoted(text)}")
+    return int(text)
+
+
+def _server_problem(path: Path, what: str, known: str = "") -> CampaignFileError:
+    hint = f"use {known}" if known else "it needs [smtp_server] with host, port, and security and username to sign in"
+    return CampaignFileError(f"{path} {what}", code="C540", hint=hint, place=Place(str(path)))

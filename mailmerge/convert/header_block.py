@@ -1,0 +1,195 @@
+"""A template that is a whole message: a block of headers, an empty line, and the body.
+
+This is how awdeorio's mailmerge writes templates. There the file is one template, and its result is read as a
+message; here each header is a template of its own, so that a value can neither begin a header nor end the
+block. Tags that have a line to themselves count as the empty line that they leave, unless they say that
+theirs is to be removed (``-%}``).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct, field
+
+from mailmerge.errors import TemplateError
+from mailmerge.model import Place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TAG: Final = re.compile(
+    r"""\{\{(?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[^"'])*?\}\}|\{%(?:"[^"]*"|'[^']*'|[^"'])*?%\}|\{\#.*?\#\}""",
+    re.DOTALL,
+)
+"""A tag of Jinja2."""
+_HEADER: Final = re.compile(r"([!-9;-z|~]+)[ \t]*:(.*)", re.DOTALL)
+_STATEMENT: Final = re.compile(r"\{%[-+]?\s*(\w+)\s*(.*?)\s*[-+]?%\}", re.DOTALL)
+_DEFINES: Final = frozenset({"set", "import", "from"})
+_BRANCHES: Final = frozenset({"if", "elif", "else", "endif"})
+_KNOWN: Final = re.compile(
+    r"(?:to|from|subject|cc|bcc|reply-to|sender|attachment|content-type|mime-version|date)\s*:", re.IGNORECASE
+)
+
+
+class Header(Struct):
+    """One header as it was written."""
+
+    name: str
+    """In lower case."""
+    written: str
+    """The name as it was written."""
+    value: str
+    """A template."""
+    place: Place
+    condition: str = ""
+    """The expression on which it depends; empty: it is always there."""
+
+
+class HeaderBlock(Struct):
+    """A template cut into its headers and its body."""
+
+    headers: list[Header] = field(default_factory=list)
+    defines: str = ""
+    """Statements that define names for everything below them."""
+    body: str = ""
+    body_line: int = 1
+    """The line of the file in which the body begins."""
+
+    def every(self, name: str) -> list[Header]:
+        """Give the headers of a name, in their order."""
+        return [header for header in self.headers if header.name == name]
+
+
+def begins_with_headers(text: str) -> bool:
+    """Tell whether a template begins with a header that messages have."""
+    plain = TAG.sub("", text[:4096]).lstrip()
+    return _KNOWN.match(plain) is not None
+
+
+def read_header_block(text: str, shown: str, first_line: int = 1) -> HeaderBlock:
+    """Cut a template into headers and body.
+
+    Args:
+        text: the template.
+        shown: how messages call its file.
+        first_line: the number of its first line in that file.
+
+    Raises:
+        TemplateError: headers that depend on something in a way that no header of ours can (C541).
+
+    """
+    return _Reader(text, shown, first_line).read()
+
+
+class _Reader:
+    """One pass over the lines of the block."""
+
+    def __init__(self, text: str, shown: str, first_line: int) -> None:
+        self._shown = shown
+        self._lines = list(_logical_lines(text, first_line))
+        self._conditions: list[list[str]] = []
+        """For each open ``if``: its conditions so far, of which the last one holds."""
+        self.block = HeaderBlock()
+
+    def read(self) -> HeaderBlock:
+        at = 0
+        while at < len(self._lines) and self._take(at):
+            at += 1
+        if at < len(self._lines) and not self._lines[at][1].strip():
+            at += 1
+        if self._conditions:
+            raise self._refusal(self._lines[max(0, at - 1)][0], "an `if` that begins among the headers")
+        self.block.body = "\n".join(line for _, line in self._lines[at:])
+        self.block.body_line = self._lines[at][0] if at < len(self._lines) else 1
+        return self.block
+
+    def _take(self, at: int) -> bool:
+        """Read a line; False: the block has ended before it."""
+        number, line = self._lines[at]
+        if not line.strip():
+            return False
+        if line[0] in " \t" and self.block.headers and not _STATEMENT.match(line.strip()):
+            last = self.block.headers[-1]
+            last.value = f"{last.value} {line.strip()}"
+            return True
+        return self._take_tags(number, line, at)
+
+    def _take_tags(self, number: int, line: str, at: int) -> bool:
+        rest, pending = line.strip(), len(self._conditions)
+        alone = not TAG.sub("", line).strip() and "{{" not in line
+        if alone and not self._removes_its_line(line, at):
+            return False
+        while tag := TAG.match(rest):
+            if tag[0].startswith("{{"):
+                break
+            self._statement(tag[0], number)
+            rest = rest[tag.end() :].lstrip()
+        ends: list[str] = []
+        while len(self._conditions) > pending and (tail := re.search(r"\{%[-+]?\s*endif\s*[-+]?%\}\Z", rest)):
+            ends.append(tail[0])
+            rest = rest[: tail.start()].rstrip()
+            pending += 1
+        if rest:
+            found = _HEADER.match(rest)
+            if found is None or "{" in found[1]:
+                return False
+            self._add(number, line, found)
+        for end in ends:
+            self._statement(end, number)
+        return True
+
+    def _removes_its_line(self, line: str, at: int) -> bool:
+        following = self._lines[at + 1][1] if at + 1 < len(self._lines) else ""
+        return line.rstrip().endswith(("-%}", "-#}")) or following.startswith(("{%-", "{#-", "{{-"))
+
+    def _statement(self, tag: str, number: int) -> None:
+        if tag.startswith("{#"):
+            return
+        found = _STATEMENT.match(tag)
+        word, rest = (found[1], found[2]) if found else ("", "")
+        if word in _DEFINES and not self._conditions:
+            self.block.defines += tag
+        elif word == "if":
+            self._conditions.append([rest])
+        elif word in _BRANCHES and self._conditions:
+            open_one = self._conditions[-1]
+            if word == "endif":
+                self._conditions.pop()
+            else:
+                open_one.append(rest or "true")
+        else:
+            raise self._refusal(number, f"a `{word}` among the headers")
+
+    def _add(self, number: int, line: str, found: re.Match[str]) -> None:
+        value = found[2].strip()
+        start = line.find(value) + 1 if value else 1
+        place = Place(self._shown, number, start, max(1, len(value)), line)
+        self.block.headers.append(Header(found[1].lower(), found[1], value, place, self._condition()))
+
+    def _condition(self) -> str:
+        """Write the conditions that hold here as one expression."""
+        parts = []
+        for branches in self._conditions:
+            *before, last = branches
+            parts += [f"not ({one})" for one in before]
+            parts += [f"({last})"] if last != "true" else []
+        return " and ".join(parts)
+
+    def _refusal(self, number: int, what: str) -> TemplateError:
+        return TemplateError(
+            f"{what} cannot be translated",
+            code="C541",
+            hint="put what depends on the row into the value of a header, or into a column of the list",
+            place=Place(self._shown, number),
+        )
+
+
+def _logical_lines(text: str, first: int) -> Iterator[tuple[int, str]]:
+    """Yield the lines with their numbers; a line that ends within a tag goes on."""
+    masked = TAG.sub(lambda tag: tag[0].replace("\n", "\0"), text)
+    number = first
+    for line in masked.split("\n"):
+        yield number, line.replace("\0", "\n").rstrip("\r")
+        number += 1 + line.count("\0")

@@ -1,0 +1,92 @@
+"""What a conversion gives: the sections of a campaign file, the files beside it, and what is to be said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
+
+from mailmerge.text import toml_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from mailmerge.model import Place
+
+_SECTIONS = ("data", "message", "send", "check")
+
+
+class Server(Struct):
+    """The server that a folder names, by keys of an account; there is never a secret in it."""
+
+    values: dict[str, Any]
+    origin: str
+    """The file that names it."""
+
+
+class TakenOver(Struct):
+    """A campaign of another program, in our terms."""
+
+    folder: Path
+    """Where its relative paths begin."""
+    origin: Path
+    """The file that says most of it."""
+    tables: dict[str, Any] = field(default_factory=dict)
+    """As campaign.toml has them; a body is a text in it, not a file."""
+    places: dict[str, Place] = field(default_factory=dict)
+    """Where each value was written, by its name here."""
+    bodies: dict[str, str] = field(default_factory=dict)
+    """Which file each body becomes, by its key in ``[message]``."""
+    server: Server | None = None
+    changed: list[str] = field(default_factory=list)
+    """What is said in another way now, sentence by sentence."""
+    left: list[str] = field(default_factory=list)
+    """What was not taken over, each with its reason."""
+
+
+def campaign_toml(tables: Mapping[str, Any], comments: Mapping[str, str] | None = None) -> str:
+    """Write sections of a campaign file.
+
+    Args:
+        tables: as tomllib would give them.
+        comments: what is to stand behind a key, by its name (``data.where``).
+
+    """
+    return "".join(_lines(tables, comments or {}))
+
+
+def _lines(tables: Mapping[str, Any], comments: Mapping[str, str]) -> Iterator[str]:
+    for key, value in tables.items():
+        if key not in _SECTIONS and key != "attach":
+            yield _line(key, value, comments.get(key))
+    for section in _SECTIONS[:2]:
+        yield from _section(section, tables, comments)
+    for rule in tables.get("attach", ()):
+        yield "\n[[attach]]\n"
+        yield from (_line(key, value, None) for key, value in rule.items())
+    for section in _SECTIONS[2:]:
+        yield from _section(section, tables, comments)
+
+
+def _section(section: str, tables: Mapping[str, Any], comments: Mapping[str, str]) -> Iterator[str]:
+    if tables.get(section):
+        yield f"\n[{section}]\n"
+        for key, value in tables[section].items():
+            yield _line(key, value, comments.get(f"{section}.{key}"))
+
+
+def _line(key: str, value: object, comment: str | None) -> str:
+    return f"{toml_key(key)} = {toml_value(value)}{f'    # {comment}' if comment else ''}\n"
+
+
+def toml_value(value: object) -> str:
+    """Write a value as TOML has it, on one line."""
+    if isinstance(value, dict):
+        pairs = ", ".join(f"{toml_key(name)} = {toml_value(entry)}" for name, entry in value.items())
+        return f"{{ {pairs} }}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(toml_value, value))}]"
+    text = str(value) if isinstance(value, Path) else value
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
