@@ -419,7 +419,9 @@ COMMAND_LINE: Final = (
     # campaigns of other programs
     _only("server_conf", FILE, "--server-conf FILE",
         "The server configuration of a template that awdeorio's mailmerge made", *MESSAGE_COMMANDS,
-        default_help="mailmerge_server.conf beside the template", identifies=True),
+        "convert", default_help="mailmerge_server.conf beside the template", identifies=True),
+    _only("into", PATH, "--out DIR", "The folder that is made", "convert",
+        default_help="beside what is converted"),
     # which rows
     _only("rows", LABEL, "--rows 2-50,77",
         "Only these rows, numbered as the spreadsheet shows them (header = 1)", "preview", "rehearse", "test",

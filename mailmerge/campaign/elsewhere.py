@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from mailmerge.config import campaign_file
 from mailmerge.config.environment import Environment
 from mailmerge.config.toml_document import Document, TomlPlaces
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from mailmerge.campaign.definition import Definition
     from mailmerge.config.accounts import Account
     from mailmerge.config.campaign_file import CampaignFile
     from mailmerge.convert.taken import Server, TakenOver
@@ -46,9 +49,7 @@ def read_folder(
 
     taken = take_over(template)
     file = campaign_file.from_document(document_of(taken), overrides)
-    named = taken.server is None or file.account is not None
-    account = None if named or taken.server is None else account_of(taken.server, file, environment)
-    return file, environment, account
+    return file, environment, _account(taken.server, file, environment)
 
 
 def foreign_template(path: Path) -> Path | None:
@@ -61,20 +62,26 @@ def foreign_template(path: Path) -> Path | None:
 
 
 def document_of(taken: TakenOver) -> Document:
-    """Give what was taken over as the document of a campaign file, with the places in the files it is from."""
+    """Give what was taken over as the document of a campaign file, with the places in its files."""
     return Document(taken.origin, taken.folder, taken.tables, TomlPlaces(taken.places, taken.places))
 
 
-def account_of(server: Server, file: CampaignFile, environment: Environment) -> Account:
-    """Give the account that a server configuration beside a campaign describes.
+def sent_by(definition: Definition, server: Server) -> Definition:
+    """Give a campaign that is sent by the server that whoever runs it has named; an account counts before it.
 
     Raises:
-        CampaignFileError: it is not valid.
+        CampaignFileError: what is said of the server is not valid.
 
     """
+    account = _account(server, definition.file, definition.environment)
+    return replace(definition, given_account=account or definition.given_account)
+
+
+def _account(server: Server | None, file: CampaignFile, environment: Environment) -> Account | None:
+    if server is None or file.account is not None:
+        return None
     from mailmerge.config.accounts import account_of_folder
 
-    sender = file.message.from_
     return account_of_folder(
-        server.values, environment=environment, origin=server.origin, campaign_from=sender
+        server.values, environment=environment, origin=server.origin, campaign_from=file.message.from_
     )

@@ -25,7 +25,7 @@ COMMANDS = {
     "Look": ("check", "preview"),
     "Send": ("rehearse", "test", "send", "drafts"),
     "After": ("status", "report", "bounces", "resolve", "requeue", "purge", "ledger"),
-    "Tools": ("suppress", "explain", "schema", "completion"),
+    "Tools": ("suppress", "convert", "explain", "schema", "completion"),
 }
 _MODULES = {
     **dict.fromkeys(("rehearse", "test", "drafts"), "send"),
@@ -53,6 +53,7 @@ SUMMARIES = {
     "purge": "Remove personal data from the ledger and the out folder.",
     "ledger": "Say what a copied, moved or lost ledger means.",
     "suppress": "Keep a list of people whom no campaign of yours writes to.",
+    "convert": "Write a campaign folder from what another program made.",
     "explain": "Explain what a problem's code means and what to do about it.",
     "schema": "Print the JSON Schema of campaign.toml, for editors.",
     "completion": "Print a completion script for your shell.",
@@ -195,8 +196,8 @@ def run(arguments: Sequence[str]) -> int:
 
 
 _OLD_OPTIONS = frozenset(
-    """--sample --dry-run --no-dry-run --no-limit --limit --resume --template --database --config --output-format
-    --no-color""".split()  # noqa: SIM905
+    """--sample --dry-run --no-dry-run --no-limit --limit --resume --template --database --config
+    --output-format --no-color""".split()  # noqa: SIM905
 )
 """With which command lines of awdeorio's mailmerge begin: it has no commands."""
 
@@ -204,7 +205,8 @@ _OLD_OPTIONS = frozenset(
 def _is_from_elsewhere(arguments: Sequence[str]) -> bool:
     """Tell whether a command line names no command, but a folder, or what awdeorio's mailmerge is told."""
     if not arguments:
-        return os.path.isfile("mailmerge_template.txt") and not os.path.exists("campaign.toml")  # noqa: PTH110, PTH113
+        here = os.path.isfile  # not Path: this is on the way of every command
+        return here("mailmerge_template.txt") and not here("campaign.toml")
     first = arguments[0]
     if first.startswith("-"):
         return first.partition("=")[0] in _OLD_OPTIONS

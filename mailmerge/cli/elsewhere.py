@@ -10,7 +10,7 @@ import click
 
 from mailmerge.cli.output import note
 from mailmerge.convert.awdeorio import DATABASE, SERVER, TEMPLATE
-from mailmerge.suggest import word
+from mailmerge.suggest import Invocation, suggested
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ _CRON: Final = "it asks before it sends; where nobody can answer, as in cron, ad
 
 
 @click.command(
-    "mailmerge",
+    "elsewhere",
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
     add_help_option=False,
 )
@@ -34,7 +34,7 @@ _CRON: Final = "it asks before it sends; where nobody can answer, as in cron, ad
 @click.option("--output-format", type=click.Choice(["colorized", "text", "raw"]), default="colorized")
 @click.option("--no-color", is_flag=True)
 @click.pass_context
-def _old(context: click.Context, **given: Any) -> tuple[dict[str, Any], list[str]]:
+def _old(context: click.Context, /, **given: Any) -> tuple[dict[str, Any], list[str]]:
     return given, context.args
 
 
@@ -53,23 +53,26 @@ def translated(arguments: Sequence[str]) -> list[str]:
         folder = Path(rest.pop(0))
     given, others = _old.main(rest, prog_name="mailmerge", standalone_mode=False)
     if given["sample"]:
-        return _said(["init", *others])
-    words = [*_command(given), *_campaign(given, folder), *_rows(given), *others]
+        return _said(["init"], others)
+    command = _command(given)
+    campaign, *more = _campaign(given, folder)
     if given["output_format"] == "raw":
-        note("--output-format raw: `mailmerge preview --eml DIR` writes the messages byte for byte.")
-    return _said(words, "" if given["dry_run"] or "--yes" in others else f"; {_CRON}")
+        files = suggested(Invocation("preview", campaign), "preview", "--eml", "DIR")
+        note(f"--output-format raw: {files} writes the messages byte for byte.")
+    asks = not (given["dry_run"] or "--yes" in others)
+    return _said([command, campaign], [*more, *_rows(given), *others], f"; {_CRON}" if asks else "")
 
 
-def _said(words: list[str], more: str = "") -> list[str]:
-    line = " ".join(["mailmerge", *map(word, words)])
-    note(f"This is now: {line}{more}")
-    return words
+def _said(words: list[str], more: list[str], remark: str = "") -> list[str]:
+    command, campaign = words[0], words[1] if len(words) > 1 else None
+    note(f"This is now: {suggested(Invocation(command, campaign), command, *more)}{remark}")
+    return [*words, *more]
 
 
-def _command(given: dict[str, Any]) -> list[str]:
+def _command(given: dict[str, Any]) -> str:
     if not given["dry_run"]:
-        return ["send"]
-    return ["check"] if given["limit"] == 0 and not given["no_limit"] else ["preview"]
+        return "send"
+    return "check" if given["limit"] == 0 and not given["no_limit"] else "preview"
 
 
 def _campaign(given: dict[str, Any], folder: Path | None) -> Iterator[str]:

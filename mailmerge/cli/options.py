@@ -104,13 +104,14 @@ def load_campaign(options: dict[str, Any], *, ledger_only: bool = False) -> Camp
     # A flag that may be repeated and was not given is an empty tuple: as good as not there.
     given = {name: _plain(value) for name, value in values.items() if value not in (None, ())}
     context = click.get_current_context()
-    if (server := options.pop("server_conf", None)) is not None and not names_account(given):
-        from mailmerge.campaign.elsewhere import account_in
+    server = options.pop("server_conf", None)
+    if server is not None:
+        from mailmerge.convert.awdeorio import read_server
 
-        account = account_in(server, given)
-    else:
-        account = None
-    return Campaign.load(
+        server, rate = read_server(server)
+        if rate:
+            given.setdefault("send.rate", f"{rate}/m")
+    campaign = Campaign.load(
         options.pop("campaign"),
         given,
         settings=options.pop("settings"),
@@ -118,6 +119,11 @@ def load_campaign(options: dict[str, Any], *, ledger_only: bool = False) -> Camp
         ledger_only=ledger_only,
         invocation=Invocation.parsed(context.info_name or "", context.params),
     )
+    if server is not None:
+        from mailmerge.campaign.elsewhere import sent_by
+
+        campaign.definition = sent_by(campaign.definition, server)
+    return campaign
 
 
 def _plain(value: Any) -> Any:

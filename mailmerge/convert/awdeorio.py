@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import configparser
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mailmerge.convert.header_block import (
@@ -28,6 +27,7 @@ from mailmerge.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 TEMPLATE: Final = "mailmerge_template.txt"
 DATABASE: Final = "mailmerge_database.csv"
@@ -217,7 +217,9 @@ class _Translation:
             if (kind.startswith("multipart/") and inner) or (key and key not in self._message):
                 self._bodies(part, types)
             else:
-                self._taken.left.append(f"a part of the type {kind} (line {number}): use ATTACHMENT or [[attach]]")
+                self._taken.left.append(
+                    f"a part of the type {kind} (line {number}): use ATTACHMENT or [[attach]]"
+                )
         if not {"text", "html"} & self._message.keys():
             raise self._refused("a message whose parts are neither text nor HTML", None)
 
@@ -238,7 +240,9 @@ class _Translation:
             if not header.value:
                 raise self._refused("an ATTACHMENT without a file", header)
             if header.value in pictures:
-                self._taken.changed.append(f"{header.value} is shown where the body names it, so it is no attachment")
+                self._taken.changed.append(
+                    f"{header.value} is shown where the body names it, so it is no attachment"
+                )
                 continue
             place = f"attach[{len(rules)}]"
             self._taken.places |= {f"{place}.{key}": header.place for key in ("path", "base")}
@@ -250,7 +254,7 @@ class _Translation:
         fixed = header.value[: tag.start()] if (tag := TAG.search(header.value)) else header.value
         folder, slash, _ = fixed.rpartition("/")
         rest = header.value[len(folder) + len(slash) :]
-        outside = folder.startswith("~") or slash and (not folder or folder[0] == "/" or ".." in folder.split("/"))
+        outside = bool(slash) and (folder[:1] in {"", "/", "~"} or ".." in folder.split("/"))
         path = rest if outside else header.value
         path = f"{self._defines_for(path)}{_literal(path)}"
         rule: dict[str, Any] = {"path": path}
@@ -258,7 +262,7 @@ class _Translation:
             rule["path"] = f"{{% if {header.condition} %}}{path}{{% endif %}}"
             rule["missing"] = "skip"
             self._taken.changed.append(
-                f"ATTACHMENT {header.value} is for some rows: where its file is missing, the row goes without it"
+                f"ATTACHMENT {header.value} is for some rows; where its file is missing, they go without it"
             )
         if outside:
             rule["base"] = folder or "/"
@@ -377,5 +381,9 @@ def _number(path: Path, key: str, text: str) -> int:
 
 
 def _server_problem(path: Path, what: str, known: str = "") -> CampaignFileError:
-    hint = f"use {known}" if known else "it needs [smtp_server] with host, port, and security and username to sign in"
+    hint = (
+        f"use {known}"
+        if known
+        else "it needs [smtp_server] with host, port, and security and username to sign in"
+    )
     return CampaignFileError(f"{path} {what}", code="C540", hint=hint, place=Place(str(path)))

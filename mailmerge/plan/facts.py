@@ -28,7 +28,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from mailmerge import options
-from mailmerge.option_types import MarkdownText, fields_of
+from mailmerge.option_types import fields_of
 from mailmerge.plan.path_log import LookedAtPaths, path_changes, told_paths
 from mailmerge.plan.sqlite_store import NAME_DIGITS
 from mailmerge.version import installed_versions, sources_version
@@ -202,8 +202,6 @@ def _facts_of(file: CampaignFile) -> dict[str, str]:
 
 def _canonical(value: object) -> object:
     """Turn an option's value into what JSON can say, the same for the same value from wherever it is said."""
-    if isinstance(value, MarkdownText):
-        return {"Markdown": str(value)}
     if isinstance(value, Path):
         return {"path": os.path.realpath(value)}
     if isinstance(value, dict | msgspec.Struct):
@@ -213,7 +211,7 @@ def _canonical(value: object) -> object:
         return sorted(value)
     if isinstance(value, tuple | list):
         return [_canonical(item) for item in value]
-    if value is None or isinstance(value, bool | int | str):
+    if value is None or isinstance(value, bool | int) or value.__class__ is str:
         return value
     return {type(value).__name__: str(value)}
 

@@ -1,0 +1,191 @@
+"""``mailmerge convert``: what another program made, written as a campaign folder. Nothing is overwritten."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct
+
+from mailmerge.convert.awdeorio import find_template, take_over
+from mailmerge.convert.taken import campaign_toml
+from mailmerge.errors import CampaignFileError
+from mailmerge.files import create_file
+from mailmerge.folders import read_plain
+from mailmerge.suggest import login_command
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from mailmerge.convert.taken import Server, TakenOver
+
+_LARGEST: Final = 50 << 20
+_CAMPAIGN: Final = "campaign.toml"
+_INCLUDED: Final = re.compile(r"\{%[-+]?\s*(?:include|extends|import|from)\s+[\"']([^\"']+)[\"']")
+_PICTURE: Final = re.compile(
+    r"""\bsrc\s*=\s*["']([^"'{}]+)["']|!\[[^\]]*\]\(\s*<?([^)\s>{}]+)""", re.IGNORECASE
+)
+_SCHEME: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:|//|#")
+
+
+class Conversion(Struct, frozen=True):
+    """What was written, and what became of the rest."""
+
+    folder: Path
+    files: tuple[str, ...]
+    changed: tuple[str, ...] = ()
+    """What is said in another way now."""
+    left: tuple[str, ...] = ()
+    """What was not taken over, each with its reason."""
+
+
+def convert_template(template: Path, out: Path | None, server: Path | None = None) -> Conversion:
+    """Write a campaign file and bodies for a template of awdeorio's mailmerge; list and attachments stay.
+
+    Args:
+        template: the template, as `find_template` gives it.
+        out: the folder; default: the template's own.
+        server: its server configuration, where that is not beside it.
+
+    Raises:
+        CampaignFileError: there is a campaign, or a file cannot be read, or what it says not be translated.
+        FileError: a file cannot be written.
+
+    """
+    taken = take_over(template, server)
+    folder = out or taken.folder
+    files, tables = _bodies(taken)
+    if folder.resolve() != taken.folder.resolve():
+        if template.name == "mailmerge_template.txt":
+            tables["name"] = folder.resolve().name
+        _move(tables, files, taken, folder)
+    if taken.server is not None:
+        _say_server(taken, tables, folder, files)
+    made = {_CAMPAIGN: campaign_toml(tables).encode(), **files}
+    write_new(folder, made)
+    return Conversion(folder, tuple(made), tuple(taken.changed), tuple(taken.left))
+
+
+def write_new(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write files that are not there yet: all of them, or none.
+
+    Raises:
+        CampaignFileError: one of them is there (C450).
+        FileError: one cannot be written.
+
+    """
+    refuse_overwriting(folder, files)
+    for name, content in files.items():
+        create_file(folder / name, content, mode=0o600 if name == ".env" else None)
+
+
+def refuse_overwriting(folder: Path, names: Iterable[str]) -> None:
+    """Refuse to write over a file, or a link.
+
+    Raises:
+        CampaignFileError: one of them is there.
+
+    """
+    for name in names:
+        if os.path.lexists(folder / name):
+            raise CampaignFileError(
+                f"{folder / name} already exists",
+                code="C450",
+                hint="nothing is overwritten: name another folder with --out",
+            )
+
+
+def _bodies(taken: TakenOver) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """Give the bodies as files, and the sections that name them."""
+    tables = {key: dict(value) if isinstance(value, dict) else value for key, value in taken.tables.items()}
+    tables["attach"] = [dict(rule) for rule in taken.tables.get("attach", ())]
+    files: dict[str, bytes] = {}
+    for key, name in taken.bodies.items():
+        files[name] = str(tables["message"][key]).encode()
+        tables["message"][key] = name
+    return files, tables
+
+
+def _move(tables: dict[str, Any], files: dict[str, bytes], taken: TakenOver, folder: Path) -> None:
+    """Name from another folder what stays where it is; what templates include and show has to come along."""
+    source = Path(tables["data"]["source"])
+    tables["data"]["source"] = _from(folder, taken.folder / source)
+    for rule in tables["attach"]:
+        base = str(rule.get("base", "."))
+        rule["base"] = base if base.startswith(("/", "~")) else _from(folder, taken.folder / base)
+    todo = [content.decode() for content in files.values()]
+    while todo:
+        text = todo.pop()
+        included = _INCLUDED.findall(text)
+        shown = [one or other for one, other in _PICTURE.findall(text)]
+        for name in (*included, *(name for name in shown if not _SCHEME.match(name))):
+            content = None if name in files else _inside(taken, name)
+            if content is not None:
+                files[name] = content
+                if name in included:
+                    todo.append(content.decode("utf-8", "replace"))
+
+
+def _inside(taken: TakenOver, name: str) -> bytes | None:
+    """Read a file of the template's folder; None: it is not in there, and that is said."""
+    path = taken.folder / name
+    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(taken.folder)):
+        taken.left.append(f"{name}: it is not in the folder of the template")
+        return None
+    try:
+        return read_plain(path, _LARGEST)
+    except OSError as error:
+        taken.left.append(f"{name}: {(error.strerror or str(error)).lower()}")
+        return None
+
+
+def _from(folder: Path, path: Path) -> str:
+    return os.path.relpath(path.resolve(), folder.resolve()).replace(os.sep, "/")
+
+
+# --- the server --------------------------------------------------------------------------------------------
+
+
+def _say_server(taken: TakenOver, tables: dict[str, Any], folder: Path, files: dict[str, bytes]) -> None:
+    """Write what signs in into ``.env``, which is no part of the campaign; no secret is in it."""
+    server = taken.server
+    assert server is not None
+    if server.values["auth"] == "token":
+        taken.left.append(
+            f"the sign-in by XOAUTH of {server.origin}: an account of yours signs in with tokens, "
+            f"see `{login_command()}` (docs/sign-in.md)"
+        )
+        return
+    content = dotenv(server, tables["message"].get("from", ""))
+    if os.path.lexists(folder / ".env"):
+        names = ", ".join(line for line in content.splitlines() if not line.startswith("#"))
+        taken.left.append(f"the server of {server.origin}: there is an .env already; add to it: {names}")
+        return
+    files[".env"] = content.encode()
+    taken.changed.append(
+        f"the server of {server.origin} is in .env; the password comes from SMTP_AUTH there or in your "
+        "environment, from the keyring, or is asked for"
+    )
+
+
+def dotenv(server: Server, sender: str) -> str:
+    """Write a server as variables of ``.env``."""
+    values = server.values
+    lines = {"SMTP_SERVER": values["host"], "SMTP_PORT": str(values["port"]), "SMTP_TLS": values["tls"]}
+    if "user" in values:
+        lines["SMTP_USER"] = values["user"]
+    if "{" not in sender and sender:
+        lines["SMTP_FROM"] = sender
+    written = [f"{name}={_quoted(value)}\n" for name, value in lines.items()]
+    secret = "# SMTP_AUTH=...   the password, if it is not to be asked for\n" if "user" in values else ""
+    return "".join(written) + secret
+
+
+def _quoted(value: str) -> str:
+    return value if re.fullmatch(r"[\w@.:/+-]+", value) else json.dumps(value, ensure_ascii=False)
+
+
+__all__ = ["Conversion", "convert_template", "find_template"]
