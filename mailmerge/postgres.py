@@ -18,7 +18,7 @@ from mailmerge.errors import LedgerError
 from mailmerge.extras import require
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
 _PAGE = 500
 """Rows read in one go by `PostgresDatabase.stream`."""
@@ -79,13 +79,17 @@ class PostgresDatabase:
         self._streams = 0
 
     @classmethod
-    def connect(cls, conninfo: str, place: str, *, read_only: bool = False) -> Self:
+    def connect(
+        cls, conninfo: str, place: str, *, read_only: bool = False, answer_within: float | None = None
+    ) -> Self:
         """Open a connection that makes what is committed durable.
 
         Args:
             conninfo: a URL or keywords, as libpq reads them.
             place: what messages call it.
             read_only: change nothing.
+            answer_within: seconds after which a server that is silent counts as gone; None: it may take its
+                time.
 
         Raises:
             LedgerError: the server cannot be reached, or refuses.
@@ -93,14 +97,13 @@ class PostgresDatabase:
 
         """
         require("fleet", "ledgers in PostgreSQL")
-        import psycopg
 
         own = _own_options(conninfo)
         options = f"{own} {_OPTIONS}".strip()
         if read_only:
             options += " -c default_transaction_read_only=on"
         with _explained(place):
-            connection = psycopg.connect(
+            connection = _connections(answer_within).connect(
                 conninfo,
                 autocommit=True,
                 options=options,
@@ -145,6 +148,22 @@ class PostgresDatabase:
         """Run one statement."""
         with _explained(self.path):
             return self.connection.execute(dialect(statement), _bound(statement, cells))
+
+    def together(self, statements: Sequence[tuple[str, Sequence[object]]]) -> list[list[Any]]:
+        """Run several statements, all or none, in one round trip; return the rows of each.
+
+        Raises:
+            LedgerError: nothing was changed; or the connection was lost, and nobody knows.
+
+        """
+        with _explained(self.path):
+            if len(statements) == 1:
+                return [_fetched(self.execute(*statements[0]))]
+            with self.connection.pipeline(), self.connection.transaction():
+                cursors = [
+                    self.connection.execute(dialect(one), _bound(one, cells)) for one, cells in statements
+                ]
+            return [_fetched(cursor) for cursor in cursors]
 
     def executemany(self, statement: str, rows: Iterable[Sequence[object]]) -> Any:
         """Run one statement for each of *rows*, without waiting for the server in between."""
@@ -210,7 +229,7 @@ class PostgresDatabase:
 
     def next_numbers(self) -> tuple[int, int]:
         """Take numbers for attempts: the first, and how many."""
-        (first,) = self.row("SELECT nextval('attempt_block')")
+        (first,) = self.row("SELECT nextval('mailmerge.attempt_block')")
         return int(first), ATTEMPT_BLOCK
 
     def take_ids(self, table: str, count: int) -> list[int]:
@@ -224,6 +243,42 @@ class PostgresDatabase:
     def reclaim(self) -> None:
         """Give back the room of what was removed."""
         self.execute("VACUUM FULL delivery, attempt, bounce, run, campaign")
+
+
+def _fetched(cursor: Any) -> list[Any]:
+    return cursor.fetchall() if cursor.description else []
+
+
+@lru_cache
+def _connections(answer_within: float | None) -> Any:
+    """Give the class of connections that wait so long for an answer."""
+    import time
+
+    import psycopg
+
+    if answer_within is None:
+        return psycopg.Connection
+    limit = answer_within
+
+    class Impatient(psycopg.Connection[Any]):
+        def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+            return super().wait(bounded(gen), interval, *([] if timeout is None else [timeout]))
+
+    def bounded(asking: Any) -> Generator[Any, int, Any]:
+        until = time.monotonic() + limit
+        try:
+            wanted = next(asking)
+            while True:
+                ready = yield wanted
+                # A cable that was cut, or a server that was stopped: the system would wait for minutes.
+                if not ready and time.monotonic() > until:
+                    asking.close()
+                    raise psycopg.OperationalError(f"no answer within {limit:g} seconds")
+                wanted = asking.send(ready)
+        except StopIteration as end:
+            return end.value
+
+    return Impatient
 
 
 def _plain(cells: Sequence[object]) -> list[object]:

@@ -57,6 +57,8 @@ class Access(enum.Enum):
 
     SEND = enum.auto()
     """Write to it, made now if there is none; messages go to a server."""
+    FLEET = enum.auto()
+    """The same for a fleet, which may be sending it already."""
     DECIDE = enum.auto()
     """Write a person's decision into it; there must be one."""
     COPY = enum.auto()
@@ -275,12 +277,15 @@ def open_run(
             opened.looks_ahead = access is Access.COPY
             yield opened
             return
-        if access is Access.SEND:
+        sends = access in {Access.SEND, Access.FLEET}
+        if sends:
             definition.workspace.make_state()
         _refuse_undecided(definition, access)
         lock = stack.enter_context(definition.ledger_place.lock(definition.name, wait))
-        open_it = _for_sending if access is Access.SEND else _for_deciding
-        yield open_it(definition, clock, stack, lock)
+        opened = (_for_sending if sends else _for_deciding)(definition, clock, stack, lock)
+        if access is Access.SEND:
+            opened.ledger.refuse_while_fleet()
+        yield opened
 
 
 def _scratch(place: LedgerPlace | None, name: str, clock: Clock) -> Ledger:

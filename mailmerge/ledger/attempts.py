@@ -245,7 +245,7 @@ class AttemptWriter:
         with self._db.transaction():
             for found in self._db.rows(_REVISE, (*row, revision.before.value)):
                 outcome = settlement.outcome
-                self._db.execute(_SETTLE_ATTEMPT, (outcome.status.value, at, *_reached(outcome), found[0]))
+                self._db.execute(_SETTLE_ATTEMPT, (outcome.status.value, at, *reached(outcome), found[0]))
                 self._db.execute(_HANDED_OVER, (0, self._campaign))
                 self.first_revised = min(found[0], self.first_revised or found[0])
 
@@ -287,7 +287,7 @@ class AttemptWriter:
             moved.append(
                 (*change, self._campaign, settlement.attempt.key, *(() if self._lease is None else (number,)))
             )
-            ended.append((settlement.outcome.status.value, at, *_reached(settlement.outcome), number))
+            ended.append((settlement.outcome.status.value, at, *reached(settlement.outcome), number))
         if moved and self._lease is not None:
             self._db.executemany(_SETTLE_LATE, moved)
         elif moved and self._db.executemany(_SETTLE, moved).rowcount != len(moved):
@@ -304,7 +304,7 @@ class AttemptWriter:
         tail = (stamp(settlement.next_at), at, self._version(attempt.version), number)
         if self._db.execute(_SETTLE_WITHOUT_INTENT, (*head, *tail)).rowcount != 1:
             raise RuntimeError("a row was settled that is neither pending nor being handed over")
-        return (status.value, at, *_reached(settlement.outcome), number)
+        return (status.value, at, *reached(settlement.outcome), number)
 
     def _cells(self, number: int, attempt: Attempt, at: float, status: Status) -> tuple[object, ...]:
         offset = attempt.date.utcoffset()
@@ -399,7 +399,7 @@ def _identities(path: Path) -> dict[str, tuple[int, int]]:
     return {name: found for name in names if (found := file_identity(name)) is not None}
 
 
-def _reached(outcome: Outcome) -> tuple[str, str, str, int | None, str, str, bytes | None]:
+def reached(outcome: Outcome) -> tuple[str, str, str, int | None, str, str, bytes | None]:
     """Take an outcome apart for the attempt table: scope, phase, reason, code, enhanced, reply, raw."""
     head = (outcome.scope.value, outcome.phase.value, outcome.reason)
     reply = outcome.reply

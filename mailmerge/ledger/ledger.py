@@ -26,6 +26,7 @@ from mailmerge.ledger.attempts import AttemptWriter
 from mailmerge.ledger.databases import explained
 from mailmerge.ledger.moving import copy_campaign
 from mailmerge.ledger.reader import LedgerReader, now_utc
+from mailmerge.postgres import PostgresDatabase
 from mailmerge.sqlite import Database
 
 if TYPE_CHECKING:
@@ -43,11 +44,14 @@ _LOG_ROW, _LOG = 1000, 16 << 20
 """Octets by which a row lengthens the write-ahead log, and how long that gets."""
 _REPAIR_ATTEMPTS = """
 UPDATE attempt SET status = 'in_doubt', settled = ?2, phase = 'content', reason = 'stopped'
-WHERE id IN (SELECT attempt FROM delivery WHERE campaign = ?1 AND status = 'handing_over')
+WHERE id IN (SELECT attempt FROM delivery WHERE campaign = ?1 AND status = 'handing_over'{})
 """
 _REPAIR = (
     "UPDATE delivery SET status = 'in_doubt', updated = ?2 WHERE campaign = ?1 AND status = 'handing_over'"
 )
+# What a fleet has promised is left to the leases of its slots.
+_OF_A_FLEET = """ AND NOT EXISTS (SELECT 1 FROM attempt a JOIN slot s ON s.epoch = a.epoch
+    WHERE a.id = delivery.attempt AND s.ended IS NULL AND s.lost IS NULL)"""
 # What an earlier correction was to supersede is superseded by this one.
 _CORRECTED = """
 UPDATE delivery SET superseded_by = ?3 WHERE campaign = ?1 AND (key = ?2 OR superseded_by = ?2)
@@ -297,6 +301,18 @@ class Ledger(LedgerReader):
         with self._db.transaction():
             self._db.execute("UPDATE campaign SET bookmark = ? WHERE id = ?", (text, self._id))
 
+    def refuse_while_fleet(self) -> None:
+        """Refuse to send from here what a fleet is sending.
+
+        Raises:
+            InUseError: one is, or has paused.
+
+        """
+        if isinstance(self._db, PostgresDatabase):
+            from mailmerge.ledger.work import refuse_while_fleet
+
+            refuse_while_fleet(self._db, self._id)
+
     # --- rows that move outside of a run --------------------------------------------------------------
 
     def repair(self) -> int:
@@ -307,9 +323,14 @@ class Ledger(LedgerReader):
 
         """
         cells = (self._id, self._now().timestamp())
+        repaired, spared = 0, ""
+        if isinstance(self._db, PostgresDatabase):
+            from mailmerge.ledger.work import recover
+
+            repaired, spared = recover(self._db).doubts, _OF_A_FLEET
         with self._db.transaction():
-            self._db.execute(_REPAIR_ATTEMPTS, cells)
-            repaired = int(self._db.execute(_REPAIR, cells).rowcount)
+            self._db.execute(_REPAIR_ATTEMPTS.format(spared), cells)
+            repaired += int(self._db.execute(f"{_REPAIR}{spared}", cells).rowcount)
             if self._db.execute(_SUPERSEDED, (self._id,)).rowcount or repaired:
                 self._db.execute(_FORGET_COUNTS, (self._id,))
             return repaired
@@ -320,7 +341,15 @@ class Ledger(LedgerReader):
         Returns:
             How many rows it concerned; keys that are not in doubt are left alone.
 
+        Raises:
+            InUseError: rows are to be sent again of which a fleet's worker may still hear that they arrived.
+
         """
+        keys = None if keys is None else list(keys)
+        if isinstance(self._db, PostgresDatabase) and not as_accepted:
+            from mailmerge.ledger.work import refuse_while_answerable
+
+            refuse_while_answerable(self._db, self._id, keys)
         accepted, again = (
             "status = 'accepted', note = 'resolved as accepted'",
             f"{_AGAIN}, note = 'to be sent again'",

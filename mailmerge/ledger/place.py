@@ -98,6 +98,21 @@ class ServerPlace(Struct, frozen=True):
         """Open it for looking, whatever the campaign."""
         return self._connect(read_only=True)
 
+    def session(self, *, answer_within: float | None = None) -> PostgresDatabase:
+        """Open it for writing, whatever the campaign; see `PostgresDatabase.connect`.
+
+        Raises:
+            LedgerError: it cannot be reached, or there is no ledger of this version in it.
+
+        """
+        db = PostgresDatabase.connect(self.conninfo, self.shown, answer_within=answer_within)
+        try:
+            check_version(db)
+        except BaseException:
+            db.close()
+            raise
+        return db
+
     def exists(self) -> bool:
         """Tell whether there is a ledger."""
         with self._connect(read_only=True) as db:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from mailmerge import postgres
-from mailmerge.ledger import schema
+from mailmerge.ledger import schema, work
 from mailmerge.postgres import ATTEMPT_BLOCK, TableGroup
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ CREATE TABLE lease (
 
 
 _LEDGER = TableGroup("ledger", schema.VERSION, schema.SCHEMA + _OURS)
-GROUPS: Final = (_LEDGER,)
+GROUPS: Final = (_LEDGER, work.TABLES)
 """All that a ledger on a server consists of."""
 
 

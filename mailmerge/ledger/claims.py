@@ -1,0 +1,308 @@
+"""How one session of a fleet comes to its rows, promises them, and records what became of them.
+
+**Why nobody gets a message twice.** A row that is promised is ``handing_over``, and no statement here or
+elsewhere promises a row that is. That needs no clock. Everything else only says who does the work, and when a
+row that nobody answers for is called in doubt:
+
+    work: waits --claim--> claimed by a slot --promise--> delivery: handing_over --settle--> accepted ...
+             ^----- given back, or the slot's lease ran out -----'      '-- lease ran out --> in_doubt
+
+- A promise, a claim and a recovery begin with the slot's own row, so a slot that was found silent promises
+  nothing any more, and one that has just promised is not found silent.
+- The end of a message leaves only while the slot's *own* clocks say that its lease holds: it is counted from
+  before the lease was asked for, so the server's can only be longer.
+- An outcome names the attempt that it is about. It settles that attempt's row also where others have called
+  it in doubt meanwhile, and changes nothing once the row was handed over anew. So it can be recorded twice.
+- A database that is gone takes no promise; outcomes wait here, no more than were in flight. A promise of
+  which nobody knows whether it was committed is never acted on, and taken back under its number.
+
+Every step is one statement for all of its rows. Tables are searched by keys in arrays, never joined as a
+whole, however little the server knows of their size yet.
+"""
+
+# ruff: noqa: S608  every piece of SQL here is a constant of this module
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from msgspec import Struct
+
+from mailmerge.clock import SystemClock
+from mailmerge.errors import LedgerError
+from mailmerge.ledger.reader import restored_date, status_of
+from mailmerge.ledger.work import NOW
+from mailmerge.model import Delivery
+from mailmerge.sqlite import moment
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mailmerge.clock import Clock
+    from mailmerge.ledger.place import ServerPlace
+    from mailmerge.postgres import PostgresDatabase
+
+LEASE: Final = 30.0
+"""Seconds that a slot has from one word to the database to the next."""
+_MARGIN: Final = 0.1
+"""The part of a lease that its own holder does not use: for clocks that run unevenly."""
+_ANSWER_WITHIN: Final = 10.0
+"""Seconds after which a database that does not answer is as good as gone."""
+
+ALIVE = f"""
+alive AS (
+    UPDATE mailmerge.slot SET until = {NOW} + ?2, campaign = ?3, doing = 'sending'
+    WHERE epoch = ?1 AND until > {NOW} AND ended IS NULL AND lost IS NULL
+        -- Behind a pooler nobody knows what the connection was told: a promise has to be on the disk.
+        AND (current_setting('synchronous_commit') <> 'off'
+            OR set_config('synchronous_commit', 'on', true) = 'on')
+    RETURNING epoch
+)"""
+STATE = "coalesce((SELECT state FROM mailmerge.fleet WHERE campaign = ?3), 'cancelled')"
+RUNNING = f"EXISTS (SELECT 1 FROM alive) AND {STATE} = 'running'"
+_OPEN_SLOT = f"""
+INSERT INTO mailmerge.slot (epoch, worker, account, holder, since, until)
+VALUES (nextval('mailmerge.slot_epoch'), ?1, ?2, ?3, {NOW}, {NOW} + ?4) RETURNING epoch
+"""
+_KEEP = f"WITH {ALIVE} SELECT (SELECT count(*) FROM alive), {STATE}"
+_CLAIM = f"""
+WITH {ALIVE},
+due AS (
+    SELECT w.key FROM mailmerge.work w
+    WHERE w.campaign = ?3 AND w.epoch IS NULL AND {RUNNING}
+        AND w.next_at <= extract(epoch from statement_timestamp())::float8
+    ORDER BY w.next_at, w.n LIMIT ?4 FOR UPDATE SKIP LOCKED
+), taken AS (
+    UPDATE mailmerge.work w SET epoch = ?1 WHERE w.campaign = ?3 AND w.key = ANY(ARRAY(SELECT key FROM due))
+    RETURNING w.plan, w.n, w.key, w.row, w.domain, w.recipients
+)
+SELECT (SELECT count(*) FROM alive), {STATE}, t.plan, t.n, t.key, t.row, t.domain, t.recipients,
+    h.status, h.tries, h.first_at, h.generation, h.attempt, h.message_id, h.date, h.utc_offset
+FROM (SELECT 1) one LEFT JOIN taken t ON true LEFT JOIN LATERAL (
+    SELECT d.status, d.tries, d.first_at, d.generation, d.attempt, a.message_id, a.date, a.utc_offset
+    FROM mailmerge.delivery d LEFT JOIN mailmerge.attempt a ON a.id = d.attempt
+    WHERE d.campaign = ?3 AND d.key = t.key LIMIT 1) h ON true
+"""
+# What was promised stays the slot's until it is settled, or its lease runs out.
+_GIVE_BACK_CLAIMS = """
+UPDATE mailmerge.work w SET epoch = NULL WHERE w.epoch = ?1 AND NOT EXISTS (
+    SELECT 1 FROM mailmerge.delivery d JOIN mailmerge.attempt a ON a.id = d.attempt
+    WHERE d.campaign = w.campaign AND d.key = w.key AND d.status = 'handing_over' AND a.epoch = ?1)
+"""
+_END_SLOT = f"""
+UPDATE mailmerge.slot SET ended = {NOW} WHERE epoch = ?1 AND lost IS NULL
+    AND NOT EXISTS (SELECT 1 FROM mailmerge.work WHERE epoch = ?1)
+"""
+
+
+class Claimed(Struct, frozen=True, gc=False):
+    """A row that a slot may promise, with what is known of it."""
+
+    plan: int
+    n: int
+    """Its place in the plan."""
+    key: str
+    row: int
+    domain: str
+    recipients: tuple[str, ...]
+    attempt: int | None = None
+    """The number of its latest attempt; None: there was none."""
+    known: Delivery | None = None
+    """What happened to it: status, tries, first attempt, generation, and Message-ID and Date of the latest
+    attempt. None: it was never contacted."""
+
+
+class Slot:
+    """One session's right to claim rows; owns a connection to the database. Get one from `open`.
+
+    Not for several threads.
+
+    Args:
+        place: the ledger.
+        db: a connection of its own.
+        epoch: its number.
+        seconds: how long its lease lasts.
+        asked: when the lease was asked for: by the steady clock, and by the wall clock.
+        clock: this machine's clocks.
+
+    """
+
+    def __init__(
+        self,
+        place: ServerPlace,
+        db: PostgresDatabase,
+        epoch: int,
+        *,
+        seconds: float,
+        asked: tuple[float, float],
+        clock: Clock,
+    ) -> None:
+        self.epoch = epoch
+        self.seconds = seconds
+        self.db = db
+        self.clock = clock
+        self.lost = False
+        """Whether its lease ran out before it was renewed: it claims and promises nothing any more."""
+        self.gone = False
+        """Whether the database could not be reached when it was asked last."""
+        self.claimed: dict[tuple[int, str], Claimed] = {}
+        """What it has, by campaign and key."""
+        self._place = place
+        self._asked = asked
+
+    @classmethod
+    def open(
+        cls,
+        place: ServerPlace,
+        *,
+        worker: str,
+        account: str,
+        seconds: float = LEASE,
+        clock: Clock | None = None,
+    ) -> Self:
+        """Begin a slot's life, under a number that no other ever had.
+
+        Args:
+            place: the ledger.
+            worker: what people call the worker.
+            account: whose session it is.
+            seconds: how long its lease lasts.
+            clock: this machine's clocks.
+
+        Raises:
+            LedgerError: the database cannot be reached, or has no ledger of this version.
+
+        """
+        clock = clock or SystemClock()
+        db = place.session(answer_within=min(_ANSWER_WITHIN, seconds / 2))
+        try:
+            asked = _both(clock)
+            holder = f"pid {os.getpid()} on {platform.node()}"
+            (epoch,) = db.row(_OPEN_SLOT, (worker, account, holder, seconds))
+        except BaseException:
+            db.close()
+            raise
+        return cls(place, db, int(epoch), seconds=seconds, asked=asked, clock=clock)
+
+    @property
+    def deadline(self) -> float:
+        """Until when, by our steady clock, the end of a message may leave."""
+        return self._asked[0] + self.seconds * (1 - _MARGIN)
+
+    def holds(self) -> bool:
+        """Tell whether the lease holds for certain: by both clocks, as one of them may stand still."""
+        steady, wall = _both(self.clock)
+        return not self.lost and max(steady - self._asked[0], wall - self._asked[1]) < self.seconds * (
+            1 - _MARGIN
+        )
+
+    def claim(self, campaign: int, count: int) -> list[Claimed]:
+        """Claim the next *count* rows that are due, in their order; fewer where there are not so many.
+
+        Raises:
+            LedgerError: the database cannot be asked. Nothing is known to be claimed; what was comes back by
+                itself, or with `give_back`.
+
+        """
+        rows = self.ask([(_CLAIM, (self.epoch, self.seconds, campaign, count))])[0]
+        if self.lost:
+            return []
+        found = [_claimed(row) for row in rows if row[4] is not None]
+        found.sort(key=lambda row: row.n)
+        for row in found:
+            self.claimed[campaign, row.key] = row
+        return found
+
+    def keep(self, campaign: int) -> str:
+        """Renew the lease; return the state of the campaign's fleet.
+
+        Raises:
+            LedgerError: the database cannot be asked.
+
+        """
+        return str(self.ask([(_KEEP, (self.epoch, self.seconds, campaign))])[0][0][1])
+
+    def give_back(self) -> None:
+        """Let others have what was claimed and not promised.
+
+        Raises:
+            LedgerError: the database cannot be asked; what was claimed comes back when the lease runs out.
+
+        """
+        self.ask([(_GIVE_BACK_CLAIMS, (self.epoch,))], leased=False)
+        self.claimed.clear()
+
+    def close(self) -> None:
+        """End in order, if nothing that was promised is open: no outcome can come any more. Never raises."""
+        with contextlib.suppress(LedgerError):
+            if not self.gone:
+                self.ask([(_GIVE_BACK_CLAIMS, (self.epoch,)), (_END_SLOT, (self.epoch,))], leased=False)
+        self.db.close()
+
+    def ask(
+        self, statements: Sequence[tuple[str, Sequence[object]]], *, leased: bool = True
+    ) -> list[list[Any]]:
+        """Run statements, all or none, in one round trip; return the rows of each.
+
+        *leased*: the last of them renews the lease, and begins its row with how many slots that were.
+
+        Raises:
+            LedgerError: nothing was changed; or, where `gone` is set, nobody knows.
+
+        """
+        asked = _both(self.clock)
+        try:
+            found = self.db.together(statements)
+        except LedgerError as error:
+            if error.code == "L720":
+                self.gone = True
+                self.db.close()
+            raise
+        if leased and found[-1][0][0]:
+            self._asked = asked
+        elif leased:
+            self.lost = True
+        return found
+
+    def reconnect(self) -> bool:
+        """Find the database again; return whether that was possible.
+
+        Raises:
+            LedgerError: it is there, and does not let us in.
+
+        """
+        if not self.gone:
+            return True
+        try:
+            self.db = self._place.session(answer_within=min(_ANSWER_WITHIN, self.seconds / 2))
+        except LedgerError as error:
+            if error.code == "L720":
+                return False
+            raise
+        self.gone = False
+        return True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _both(clock: Clock) -> tuple[float, float]:
+    return clock.monotonic(), clock.now().timestamp()
+
+
+def _claimed(cells: Sequence[Any]) -> Claimed:
+    _, _, plan, n, key, row, domain, recipients, status, *history = cells
+    if status is None:
+        return Claimed(plan, n, key, row, domain, tuple(recipients))
+    tries, first_at, generation, attempt, message_id, date, offset = history
+    known = Delivery(
+        key, row, "", status_of(status), attempts=tries, message_id=message_id or "",
+        date=restored_date(date, offset or 0), first_attempt=moment(first_at), generation=generation,
+    )  # fmt: skip
+    return Claimed(plan, n, key, row, domain, tuple(recipients), attempt, known)

@@ -1,0 +1,400 @@
+"""The work of a fleet: which rows are to be sent, who has claimed them, and what becomes of a dead one's.
+
+The truth about a row stays its delivery: only a row that is pending or deferred there is ever handed over.
+The queue beside it says which rows workers may claim at all: *what is not in it, no worker sends*. A row
+leaves it in the transaction that records how it ended.
+
+A slot is one session of one worker; its lease is a time of the server's clock. Whoever finds one that has run
+out gives what it had claimed to the others, and calls what it had promised *in doubt*: that is all a lease
+decides. The row of the slot is what a promise and a recovery both lock first, so only one of them happens.
+"""
+
+# ruff: noqa: S608  every piece of SQL here is a constant of this module
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, Literal
+
+from msgspec import Struct
+
+from mailmerge.errors import InUseError
+from mailmerge.postgres import TableGroup
+from mailmerge.sqlite import moment
+from mailmerge.text import local_time, plural
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from mailmerge.postgres import PostgresDatabase
+
+FleetState = Literal["running", "paused", "cancelled", "finished"]
+"""What workers do about a campaign: they claim rows of one that is running, and of no other."""
+
+LONGEST_REPLY: Final = 600.0
+"""Seconds for which the reply to a message may be awaited after its end (RFC 5321 section 4.5.3.2.6)."""
+_KEPT: Final = 30 * 86400.0
+"""Seconds for which a slot that has ended is remembered."""
+
+TABLES: Final = TableGroup(
+    "work",
+    1,
+    """
+CREATE SEQUENCE mailmerge.slot_epoch;
+-- One session of a worker. "until" is when its lease runs out, by this server's clock; "ended" is when it
+-- closed in order, "lost" when somebody found its lease run out. No number ("epoch") is ever used again.
+CREATE TABLE mailmerge.slot (
+    epoch BIGINT PRIMARY KEY,
+    worker TEXT NOT NULL,
+    account TEXT NOT NULL,
+    holder TEXT NOT NULL,
+    since REAL NOT NULL,
+    until REAL NOT NULL,
+    ended REAL,
+    lost REAL,
+    campaign BIGINT,
+    doing TEXT NOT NULL DEFAULT ''
+) WITH (fillfactor = 50);
+CREATE TABLE mailmerge.fleet (
+    campaign BIGINT PRIMARY KEY,
+    plan BIGINT NOT NULL,
+    state TEXT NOT NULL,
+    since REAL NOT NULL,
+    by TEXT NOT NULL,
+    note TEXT NOT NULL
+);
+-- The queue. A row without "epoch" waits until "next_at"; "recipients" are all addresses of its envelope.
+CREATE TABLE mailmerge.work (
+    campaign BIGINT NOT NULL,
+    plan BIGINT NOT NULL,
+    n BIGINT NOT NULL,
+    key TEXT NOT NULL,
+    row BIGINT NOT NULL,
+    domain TEXT NOT NULL,
+    recipients TEXT[] NOT NULL,
+    epoch BIGINT,
+    next_at REAL NOT NULL,
+    PRIMARY KEY (campaign, key)
+);
+CREATE INDEX work_waiting ON mailmerge.work (campaign, next_at, n) WHERE epoch IS NULL;
+CREATE INDEX work_claimed ON mailmerge.work (epoch) WHERE epoch IS NOT NULL;
+-- Who promised it; none: a process that works on the campaign alone.
+ALTER TABLE mailmerge.attempt ADD COLUMN epoch BIGINT;
+-- Both are written twice for each message: the second time finds room beside the first, and no index changes.
+ALTER TABLE mailmerge.attempt SET (fillfactor = 60);
+ALTER TABLE mailmerge.delivery SET (fillfactor = 60);
+DROP INDEX mailmerge.delivery_deferred;
+CREATE INDEX delivery_due ON mailmerge.delivery (campaign, next_at) WHERE next_at IS NOT NULL;
+""",
+)
+
+NOW: Final = "extract(epoch from clock_timestamp())::float8"
+"""The time, by the one clock that all have."""
+
+_STAGE = """
+CREATE TEMPORARY TABLE queued (n BIGINT, key TEXT, row BIGINT, domain TEXT, recipients TEXT[], next_at FLOAT8)
+ON COMMIT DROP
+"""
+_COPY = "COPY queued (n, key, row, domain, recipients, next_at) FROM STDIN"
+_TAKE_STAGED = """
+INSERT INTO mailmerge.work (campaign, plan, n, key, row, domain, recipients, next_at)
+SELECT ?1, ?2, n, key, row, domain, recipients, next_at FROM queued ORDER BY n
+ON CONFLICT (campaign, key) DO NOTHING
+"""
+_RUN = f"""
+INSERT INTO mailmerge.fleet (campaign, plan, state, since, by, note) VALUES (?1, ?2, 'running', {NOW}, ?3, '')
+ON CONFLICT (campaign) DO UPDATE SET plan = excluded.plan, state = 'running', since = excluded.since,
+    by = excluded.by, note = ''
+"""
+_FORGET_COUNTS = "UPDATE mailmerge.campaign SET counts = '', bookmark = '' WHERE id = ?"
+_SET_STATE = f"""
+UPDATE mailmerge.fleet SET state = ?2, since = {NOW}, by = ?3, note = ?4
+WHERE campaign = ?1 AND state = ANY(?5::text[])
+"""
+_BEFORE: Final[dict[FleetState, list[FleetState]]] = {
+    "running": ["paused"],
+    "paused": ["running"],
+    "cancelled": ["running", "paused"],
+    "finished": ["running"],
+}
+"""From which states a fleet may come to each; a new plan starts it from any."""
+_FINISH = f"""
+UPDATE mailmerge.fleet f SET state = 'finished', since = {NOW} WHERE f.campaign = ?1 AND f.state = 'running'
+    AND NOT EXISTS (SELECT 1 FROM mailmerge.work w WHERE w.campaign = ?1)
+"""
+_LOSE = f"""
+UPDATE mailmerge.slot SET lost = {NOW} WHERE until < {NOW} AND lost IS NULL AND epoch = ANY(ARRAY(
+    SELECT epoch FROM mailmerge.slot WHERE ended IS NULL AND lost IS NULL AND until < {NOW}
+    FOR UPDATE SKIP LOCKED))
+RETURNING epoch
+"""
+_DOUBT = f"""
+WITH doubt AS (
+    SELECT w.campaign, w.key, d.attempt FROM mailmerge.work w
+    CROSS JOIN LATERAL (
+        SELECT d.attempt FROM mailmerge.delivery d JOIN mailmerge.attempt a ON a.id = d.attempt
+        WHERE d.campaign = w.campaign AND d.key = w.key AND d.status = 'handing_over' AND a.epoch = w.epoch
+        LIMIT 1) d
+    WHERE w.epoch = ANY(?1::bigint[])
+), ended AS (
+    UPDATE mailmerge.attempt SET status = 'in_doubt', settled = {NOW}, phase = 'content', reason = 'stopped'
+    WHERE id = ANY(ARRAY(SELECT attempt FROM doubt)) AND status = 'handing_over'
+), moved AS (
+    UPDATE mailmerge.delivery d SET status = 'in_doubt', updated = {NOW} FROM doubt
+    WHERE d.campaign = doubt.campaign AND d.key = doubt.key AND d.attempt = doubt.attempt
+        AND d.status = 'handing_over'
+    RETURNING d.campaign
+), gone AS (
+    DELETE FROM mailmerge.work w USING doubt WHERE w.campaign = doubt.campaign AND w.key = doubt.key
+), counted AS (
+    UPDATE mailmerge.campaign SET counts = '' WHERE id = ANY(ARRAY(SELECT campaign FROM moved))
+)
+SELECT count(*) FROM moved
+"""
+_RETURN = "UPDATE mailmerge.work SET epoch = NULL WHERE epoch = ANY(?1::bigint[])"
+_FORGET_SLOTS = f"DELETE FROM mailmerge.slot WHERE coalesce(ended, lost) < {NOW} - {_KEPT} AND until < {NOW}"
+_FLEET = "SELECT plan, state, since, by, note FROM mailmerge.fleet WHERE campaign = ?"
+_COUNTS = f"""
+SELECT count(*) FILTER (WHERE epoch IS NULL AND next_at <= {NOW}),
+    count(*) FILTER (WHERE epoch IS NULL AND next_at > {NOW}),
+    count(*) FILTER (WHERE epoch IS NOT NULL), min(next_at) FILTER (WHERE epoch IS NULL AND next_at > {NOW})
+FROM mailmerge.work WHERE campaign = ?
+"""
+_SLOTS = f"""
+SELECT s.epoch, s.worker, s.account, s.holder, s.since, s.until, s.doing, s.campaign, s.until - {NOW},
+    (SELECT count(*) FROM mailmerge.work w WHERE w.epoch = s.epoch)
+FROM mailmerge.slot s WHERE s.ended IS NULL AND s.lost IS NULL AND (?1::bigint IS NULL OR s.campaign = ?1)
+ORDER BY s.worker, s.epoch
+"""
+_DOUBTS = (
+    "SELECT count(*) FROM mailmerge.delivery WHERE campaign = ? AND status IN ('in_doubt', 'handing_over')"
+)
+# Whoever was silent may still hear what became of it; a slot that ended in order has nothing left to hear.
+_ANSWERABLE = f"""
+SELECT max(s.until), count(*) FROM mailmerge.delivery d JOIN mailmerge.attempt a ON a.id = d.attempt
+JOIN mailmerge.slot s ON s.epoch = a.epoch
+WHERE d.campaign = ?1 AND d.status = 'in_doubt' AND a.reason = 'stopped' AND s.ended IS NULL
+    AND s.until > {NOW} - {LONGEST_REPLY} AND (?2::text[] IS NULL OR d.key = ANY(?2::text[]))
+"""
+
+
+class QueuedRow(Struct, frozen=True, gc=False):
+    """A row that a fleet is to send."""
+
+    n: int
+    """Its place in the plan: rows are claimed in this order."""
+    key: str
+    row: int
+    """Its number in the list."""
+    domain: str
+    """Of its first recipient."""
+    recipients: tuple[str, ...] = ()
+    """The addresses of its envelope, as opt-outs name them."""
+    next_at: float = 0.0
+    """When it is due, in seconds since 1970 by the server's clock; 0: now."""
+
+
+def enqueue(
+    db: PostgresDatabase, campaign: int, plan: int, rows: Iterable[QueuedRow], *, by: str = ""
+) -> int:
+    """Make *rows* the work of the campaign's fleet, and let it run; return how many rows wait now.
+
+    What waited before is forgotten. What slots have claimed already is left alone.
+
+    Args:
+        db: the ledger.
+        campaign: its number there.
+        plan: the number of the plan that has the messages.
+        rows: those that are due, or will be.
+        by: who says so, as `fleet_view` shows it.
+
+    Raises:
+        LedgerError: nothing was changed.
+
+    """
+    with db.transaction():
+        db.execute("DELETE FROM mailmerge.work WHERE campaign = ? AND epoch IS NULL", (campaign,))
+        db.execute(_STAGE)
+        with db.connection.cursor() as cursor, cursor.copy(_COPY) as copy:
+            for row in rows:
+                copy.write_row((row.n, row.key, row.row, row.domain, [*row.recipients], row.next_at))
+        count = int(db.execute(_TAKE_STAGED, (campaign, plan)).rowcount)
+        db.execute(_RUN, (campaign, plan, by))
+        db.execute(_FORGET_COUNTS, (campaign,))
+        db.execute("ANALYZE mailmerge.work")
+    return count
+
+
+def set_state(
+    db: PostgresDatabase, campaign: int, state: FleetState, *, by: str = "", note: str = ""
+) -> bool:
+    """Pause, resume or cancel a fleet; return whether it was in a state in which that can be done.
+
+    A fleet that is paused claims and promises nothing; what is in flight gets its outcome. Cancelled: what
+    waits is forgotten, the plan stays.
+
+    Raises:
+        LedgerError: nothing was changed.
+
+    """
+    with db.transaction():
+        cells = (campaign, state, by, note, _BEFORE[state])
+        changed = bool(db.execute(_SET_STATE, cells).rowcount)
+        if changed and state == "cancelled":
+            db.execute("DELETE FROM mailmerge.work WHERE campaign = ? AND epoch IS NULL", (campaign,))
+    return changed
+
+
+def finish(db: PostgresDatabase, campaign: int) -> bool:
+    """Say that a fleet has finished if there is no work left; return whether that is new."""
+    return bool(db.execute(_FINISH, (campaign,)).rowcount)
+
+
+class Recovered(Struct, frozen=True):
+    """What was found of slots whose lease has run out."""
+
+    slots: tuple[int, ...] = ()
+    returned: int = 0
+    """Rows that they had claimed: others can claim them now."""
+    doubts: int = 0
+    """Rows that they had promised: in doubt now."""
+
+
+def recover(db: PostgresDatabase) -> Recovered:
+    """Take care of slots whose lease has run out: anybody may do it, at any time.
+
+    Raises:
+        LedgerError: nothing was changed.
+
+    """
+    with db.transaction():
+        lost = [int(epoch) for (epoch,) in db.rows(_LOSE)]
+        if not lost:
+            return Recovered()
+        (doubts,) = db.row(_DOUBT, (lost,))
+        returned = int(db.execute(_RETURN, (lost,)).rowcount)
+        db.execute(_FORGET_SLOTS)
+    return Recovered(tuple(lost), returned, int(doubts))
+
+
+# --- to look at -------------------------------------------------------------------------------------------
+
+
+class SlotView(Struct, frozen=True):
+    """A slot whose lease was not found run out."""
+
+    epoch: int
+    worker: str
+    account: str
+    holder: str
+    """Which process on which machine."""
+    since: datetime
+    until: datetime
+    doing: str
+    campaign: int | None
+    claimed: int
+    """Rows that it has, promised ones included."""
+    silent: bool
+    """Whether its lease has run out: `recover` has yet to find it."""
+
+
+class FleetView(Struct, frozen=True):
+    """How a campaign's fleet is getting on."""
+
+    plan: int
+    state: FleetState
+    since: datetime
+    """When that state began."""
+    by: str
+    note: str
+    waiting: int
+    """Rows that can be claimed now."""
+    later: int
+    """Rows that are deferred."""
+    claimed: int
+    next_at: datetime | None
+    """When the first of *later* is due."""
+    unsettled: int
+    """Rows in doubt, or being handed over."""
+    slots: tuple[SlotView, ...]
+
+
+def fleet_view(db: PostgresDatabase, campaign: int) -> FleetView | None:
+    """Look at a campaign's fleet; None: no fleet was ever to send it.
+
+    Raises:
+        LedgerError: it cannot be read.
+
+    """
+    found = db.row(_FLEET, (campaign,))
+    if found is None:
+        return None
+    plan, state, since, by, note = found
+    waiting, later, claimed, next_at = db.row(_COUNTS, (campaign,))
+    (unsettled,) = db.row(_DOUBTS, (campaign,))
+    return FleetView(
+        plan, state, _moment(since), by, note, waiting, later, claimed, moment(next_at), unsettled,
+        slots(db, campaign),
+    )  # fmt: skip
+
+
+def slots(db: PostgresDatabase, campaign: int | None = None) -> tuple[SlotView, ...]:
+    """Look at the slots that work on a campaign now (None: on any, or on none yet)."""
+    return tuple(
+        SlotView(
+            epoch, worker, account, holder, _moment(since), _moment(until), doing, number, claimed, rest < 0
+        )
+        for epoch, worker, account, holder, since, until, doing, number, rest, claimed in db.rows(
+            _SLOTS, (campaign,)
+        )
+    )
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+# --- what others must leave to a fleet --------------------------------------------------------------------
+
+
+def refuse_while_fleet(db: PostgresDatabase, campaign: int) -> None:
+    """Refuse to send a campaign from here that a fleet is sending.
+
+    Raises:
+        InUseError: one is, or has paused.
+
+    """
+    found = db.row(_FLEET, (campaign,))
+    if found is None or found[1] not in {"running", "paused"}:
+        return
+    busy = slots(db, campaign)
+    who = ", ".join(dict.fromkeys(slot.worker for slot in busy[:5]))
+    now = f"{plural(len(busy), 'session')} of {who}" if busy else "no worker just now"
+    raise InUseError(
+        f"a fleet is sending this campaign ({found[1]}; {now})",
+        code="L731",
+        hint="let it finish, or stop it with `mailmerge cancel`; `mailmerge pause` only holds it for a while",
+    )
+
+
+def refuse_while_answerable(db: PostgresDatabase, campaign: int, keys: Sequence[str] | None) -> None:
+    """Refuse to send rows in doubt again whose outcome may still be heard of.
+
+    Args:
+        db: the ledger.
+        campaign: its number there.
+        keys: which rows; None: all in doubt.
+
+    Raises:
+        InUseError: says from when on it can be done.
+
+    """
+    until, count = db.row(_ANSWERABLE, (campaign, None if keys is None else list(keys)))
+    if count:
+        at = local_time(_moment(until + LONGEST_REPLY), datetime.now(UTC))
+        raise InUseError(
+            f"{plural(count, 'row')} in doubt may still turn out to be accepted: a worker that has fallen "
+            f"silent could hear from the server until {at}",
+            code="L732",
+            hint=f"nothing was changed; try again after {at}",
+        )

@@ -1,0 +1,327 @@
+"""Slots of a fleet on a real PostgreSQL: claims, promises, leases, doubts, late outcomes."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ledger_rows import ACCEPTED, DEFERRED, IN_DOUBT, NOW, REJECTED, attempt, settled
+from mailmerge.clock import VirtualClock
+from mailmerge.errors import InUseError
+from mailmerge.ledger.attempts import IntentRefusedError, Revision
+from mailmerge.ledger.claims import Slot
+from mailmerge.ledger.slot_writer import SlotWriter
+from mailmerge.ledger.work import (
+    QueuedRow,
+    Recovered,
+    enqueue,
+    finish,
+    fleet_view,
+    recover,
+    set_state,
+)
+from mailmerge.model import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mailmerge.ledger.ledger import Ledger
+    from mailmerge.ledger.place import ServerPlace
+    from mailmerge.postgres import PostgresDatabase
+
+
+class Fleet:
+    """A campaign that a fleet sends, and the slots that work on it."""
+
+    def __init__(self, place: ServerPlace, ledger: Ledger) -> None:
+        self.place = place
+        self.ledger = ledger
+        self.db: PostgresDatabase = ledger._db  # type: ignore[assignment]
+        self.campaign = ledger._id
+        self.clock = VirtualClock(NOW)
+        self.slots: list[Slot] = []
+
+    def fill(self, rows: int, *, first: int = 2) -> int:
+        wanted = (
+            QueuedRow(n, f"k{n}", n, "example.org", (f"u{n}@example.org",))
+            for n in range(first, first + rows)
+        )
+        return enqueue(self.db, self.campaign, 7, wanted, by="ann")
+
+    def slot(self, worker: str = "one", seconds: float = 30.0) -> tuple[Slot, SlotWriter]:
+        slot = Slot.open(self.place, worker=worker, account="work", seconds=seconds, clock=self.clock)
+        self.slots.append(slot)
+        return slot, SlotWriter(slot, self.campaign)
+
+    def claim(self, slot: Slot, count: int) -> list[int]:
+        return [row.row for row in slot.claim(self.campaign, count)]
+
+    def silence(self, slot: Slot) -> None:
+        """Let a slot's lease run out, by the server's clock."""
+        self.db.execute("UPDATE slot SET until = until - 100 WHERE epoch = ?", (slot.epoch,))
+
+    def states(self) -> dict[str, str]:
+        return dict(self.db.rows("SELECT key, status FROM delivery ORDER BY key"))
+
+    def queue(self) -> dict[str, int | None]:
+        return dict(self.db.rows("SELECT key, epoch FROM work ORDER BY n"))
+
+
+@pytest.fixture
+def fleet(postgres_ledger: ServerPlace) -> Iterator[Fleet]:
+    with postgres_ledger.open_for_writing("spring", now=lambda: NOW) as ledger:
+        ledger.note_version("v1", {})
+        made = Fleet(postgres_ledger, ledger)
+        yield made
+        for slot in made.slots:
+            slot.db.close()
+
+
+def test_rows_are_claimed_in_their_order_and_by_one_slot(fleet: Fleet) -> None:
+    """Two slots never have the same row."""
+    assert fleet.fill(5) == 5
+    one, _ = fleet.slot()
+    two, _ = fleet.slot("two")
+    assert (fleet.claim(one, 2), fleet.claim(two, 2), fleet.claim(one, 9), fleet.claim(two, 9)) == (
+        [2, 3], [4, 5], [6], [],
+    )  # fmt: skip
+
+
+def test_a_row_leaves_the_queue_with_its_outcome(fleet: Fleet) -> None:
+    """Promised and accepted; what is claimed meanwhile is known to be the slot's."""
+    fleet.fill(3)
+    slot, writer = fleet.slot()
+    fleet.claim(slot, 3)
+    assert writer.record_intent([attempt(2), attempt(3)]) == frozenset()
+    assert fleet.states() == {"k2": "handing_over", "k3": "handing_over"}
+    assert writer.record_intent([attempt(4)], [settled(2, ACCEPTED), settled(3, REJECTED)]) == frozenset()
+    writer.record_outcomes([settled(4, ACCEPTED)])
+    assert (fleet.states(), fleet.queue()) == ({"k2": "accepted", "k3": "rejected", "k4": "accepted"}, {})
+    assert fleet.ledger.handed_over > 0
+    assert finish(fleet.db, fleet.campaign)
+
+
+def test_a_row_that_is_not_claimed_is_not_promised(fleet: Fleet) -> None:
+    """Nor one that is not in the queue at all; the others of the group are."""
+    fleet.fill(2)
+    slot, writer = fleet.slot()
+    assert fleet.claim(slot, 1) == [2]
+    assert writer.record_intent([attempt(2), attempt(3), attempt(9)]) == {"k3", "k9"}
+    assert (fleet.states(), writer.refused) == ({"k2": "handing_over"}, {"k3", "k9"})
+
+
+def test_claims_of_a_silent_slot_return_and_its_promises_are_in_doubt(fleet: Fleet) -> None:
+    """What it had claimed is claimed by another one, what it had promised by nobody."""
+    fleet.fill(4)
+    slot, writer = fleet.slot()
+    fleet.claim(slot, 3)
+    writer.record_intent([attempt(2)])
+    assert recover(fleet.db) == Recovered()
+    fleet.silence(slot)
+    assert recover(fleet.db) == Recovered((slot.epoch,), returned=2, doubts=1)
+    other, _ = fleet.slot("two")
+    assert fleet.claim(other, 9) == [3, 4, 5]
+    assert fleet.states() == {"k2": "in_doubt"}
+
+
+def test_a_slot_that_was_found_silent_promises_nothing(fleet: Fleet) -> None:
+    """It learns so from its next promise; its outcomes are recorded all the same, and late."""
+    fleet.fill(4)
+    slot, writer = fleet.slot()
+    fleet.claim(slot, 3)
+    writer.record_intent([attempt(2), attempt(3)])
+    fleet.silence(slot)
+    recover(fleet.db)
+    with pytest.raises(IntentRefusedError):
+        writer.record_intent([attempt(4)], [settled(2, ACCEPTED)])
+    writer.record_outcomes([settled(3, DEFERRED, next_at=NOW)])
+    assert fleet.states() == {"k2": "accepted", "k3": "deferred"}
+    assert fleet.queue() == {"k3": None, "k4": None, "k5": None}
+
+
+def test_a_lease_that_ran_out_is_not_renewed(fleet: Fleet) -> None:
+    """Also where nobody has found it yet."""
+    fleet.fill(1)
+    slot, writer = fleet.slot()
+    fleet.claim(slot, 1)
+    fleet.silence(slot)
+    with pytest.raises(IntentRefusedError):
+        writer.record_intent([attempt(2)])
+    assert (fleet.states(), writer.over) == ({}, True)
+
+
+def test_a_late_outcome_changes_nothing_once_the_row_was_handed_over_anew(fleet: Fleet) -> None:
+    """A person had it sent again; the earlier attempt is settled, the row is the later one's."""
+    fleet.fill(1)
+    slot, writer = fleet.slot()
+    fleet.claim(slot, 1)
+    writer.record_intent([attempt(2)])
+    fleet.silence(slot)
+    recover(fleet.db)
+    fleet.db.execute("UPDATE delivery SET status = 'pending'")
+    fleet.fill(1)
+    other, second = fleet.slot("two")
+    fleet.claim(other, 1)
+    second.record_intent([attempt(2)])
+    writer.record_outcomes([settled(2, REJECTED)])
+    assert fleet.states() == {"k2": "handing_over"}
+    found = fleet.db.rows("SELECT status, epoch, previous IS NULL FROM attempt ORDER BY id")
+    assert found == [("rejected", slot.epoch, True), ("handing_over", other.epoch, False)]
+
+
+def test_a_deferred_row_waits_by_the_clock_of_the_server(fleet: Fleet) -> None:
+    """For as long as the worker's clock said, however wrong that is; with its history when it is claimed."""
+    fleet.fill(2)
+    slot, writer = fleet.slot()
+    fleet.claim(slot, 2)
+    writer.record_intent([attempt(2)])
+    writer.record_outcomes(
+        [settled(2, DEFERRED, next_at=NOW + timedelta(hours=1)), settled(3, DEFERRED, next_at=NOW)]
+    )
+    (rest,) = fleet.db.row(
+        "SELECT next_at - extract(epoch from clock_timestamp()) FROM work WHERE key = 'k2'"
+    )
+    assert 3590 < rest <= 3600
+    (found,) = slot.claim(fleet.campaign, 9)
+    assert found.known is not None
+    assert (found.key, found.known.attempts, found.known.message_id, found.known.date) == (
+        "k3", 1, "<m3@example.org>", attempt(3).date,
+    )  # fmt: skip
+
+
+def test_what_is_in_doubt_of_a_living_slot_is_no_work_any_more(fleet: Fleet) -> None:
+    """The connection was lost after the end: only a person decides."""
+    fleet.fill(1)
+    slot, writer = fleet.slot()
+    fleet.claim(slot, 1)
+    writer.record_intent([attempt(2)])
+    writer.record_outcomes([settled(2, IN_DOUBT)])
+    assert (fleet.states(), fleet.queue()) == ({"k2": "in_doubt"}, {})
+
+
+def test_an_outcome_of_a_session_out_of_step_is_revised(fleet: Fleet) -> None:
+    """Accepted becomes in doubt; rejected becomes pending, and is the slot's own again."""
+    fleet.fill(2)
+    slot, writer = fleet.slot()
+    fleet.claim(slot, 2)
+    writer.record_intent([attempt(2), attempt(3)])
+    writer.record_outcomes([settled(2, ACCEPTED), settled(3, REJECTED)])
+    writer.revise(Revision(settled(2, IN_DOUBT, counts=False), Status.ACCEPTED, counted=True))
+    writer.revise(Revision(settled(3, DEFERRED, Status.PENDING, counts=False), Status.REJECTED, counted=True))
+    assert (fleet.states(), fleet.queue()) == ({"k2": "in_doubt", "k3": "pending"}, {"k3": slot.epoch})
+    assert writer.record_intent([attempt(3)]) == frozenset()
+
+
+def test_a_pause_holds_claims_and_promises(fleet: Fleet) -> None:
+    """And ends with a word; nothing is lost meanwhile."""
+    fleet.fill(3)
+    slot, writer = fleet.slot()
+    fleet.claim(slot, 1)
+    assert set_state(fleet.db, fleet.campaign, "paused", by="ann")
+    assert fleet.claim(slot, 1) == []
+    assert writer.record_intent([attempt(2)]) == {"k2"}
+    assert (writer.state, writer.refused, writer.held_until() > 0) == ("paused", set(), True)
+    assert set_state(fleet.db, fleet.campaign, "running")
+    fleet.clock.sleep(1)
+    assert writer.held_until() == 0
+    assert writer.record_intent([attempt(2)]) == frozenset()
+
+
+def test_a_cancelled_fleet_forgets_what_waits(fleet: Fleet) -> None:
+    """It cannot be resumed, only started with a plan."""
+    fleet.fill(3)
+    slot, writer = fleet.slot()
+    fleet.claim(slot, 1)
+    assert set_state(fleet.db, fleet.campaign, "cancelled")
+    assert not set_state(fleet.db, fleet.campaign, "running")
+    assert writer.record_intent([attempt(2)]) == {"k2"}
+    assert writer.over
+    slot.close()
+    assert fleet.fill(3) == 3
+
+
+def test_a_slot_that_closes_gives_back_what_it_claimed(fleet: Fleet) -> None:
+    """In order, at once; with a promise open it is left to its lease."""
+    fleet.fill(2)
+    slot, writer = fleet.slot()
+    fleet.claim(slot, 2)
+    writer.record_intent([attempt(2)])
+    slot.close()
+    assert fleet.queue() == {"k2": slot.epoch, "k3": None}
+    other, _ = fleet.slot("two")
+    fleet.claim(other, 1)
+    other.close()
+    ended = fleet.db.rows("SELECT ended IS NOT NULL FROM slot ORDER BY epoch")
+    assert ended == [(False,), (True,)]
+
+
+def test_a_new_plan_replaces_what_waits(fleet: Fleet) -> None:
+    """What is claimed is left alone."""
+    fleet.fill(4)
+    slot, _ = fleet.slot()
+    fleet.claim(slot, 1)
+    assert fleet.fill(2) == 1
+    assert fleet.queue() == {"k2": slot.epoch, "k3": None}
+
+
+def test_a_repair_leaves_the_rows_of_living_slots_alone(fleet: Fleet) -> None:
+    """Only their lease's end declares a doubt."""
+    fleet.fill(2)
+    slot, writer = fleet.slot()
+    fleet.claim(slot, 2)
+    writer.record_intent([attempt(2)])
+    assert fleet.ledger.repair() == 0
+    assert fleet.states() == {"k2": "handing_over"}
+    fleet.silence(slot)
+    assert fleet.ledger.repair() == 1
+    assert fleet.states() == {"k2": "in_doubt"}
+
+
+def test_a_doubt_is_not_sent_again_while_its_outcome_may_come(fleet: Fleet) -> None:
+    """Not before the longest time for a reply has passed since the lease ran out."""
+    fleet.fill(1)
+    slot, writer = fleet.slot()
+    fleet.claim(slot, 1)
+    writer.record_intent([attempt(2)])
+    fleet.silence(slot)
+    recover(fleet.db)
+    with pytest.raises(InUseError, match="1 row in doubt may still turn out to be accepted"):
+        fleet.ledger.resolve(None, as_accepted=False)
+    fleet.db.execute("UPDATE slot SET until = until - 600")
+    assert fleet.ledger.resolve(["k2"], as_accepted=False) == 1
+
+
+def test_sending_alone_is_refused_while_a_fleet_sends(fleet: Fleet) -> None:
+    """It says who does; a fleet that was cancelled is in nobody's way."""
+    fleet.ledger.refuse_while_fleet()
+    fleet.fill(1)
+    slot, _ = fleet.slot("office")
+    fleet.claim(slot, 1)
+    with pytest.raises(InUseError, match="running; 1 session of office"):
+        fleet.ledger.refuse_while_fleet()
+    set_state(fleet.db, fleet.campaign, "cancelled")
+    fleet.ledger.refuse_while_fleet()
+
+
+def test_the_fleet_can_be_looked_at(fleet: Fleet) -> None:
+    """How many rows are where, and who works."""
+    assert fleet_view(fleet.db, fleet.campaign) is None
+    fleet.fill(5)
+    slot, writer = fleet.slot("office")
+    fleet.claim(slot, 3)
+    writer.record_intent([attempt(2), attempt(3)])
+    writer.record_outcomes([settled(3, DEFERRED, next_at=NOW + timedelta(hours=1))])
+    view = fleet_view(fleet.db, fleet.campaign)
+    assert view is not None
+    assert (view.state, view.plan, view.by) == ("running", 7, "ann")
+    assert (view.waiting, view.later, view.claimed, view.unsettled) == (2, 1, 2, 1)
+    (one,) = view.slots
+    assert (one.epoch, one.worker, one.account, one.claimed, one.silent) == (
+        slot.epoch,
+        "office",
+        "work",
+        2,
+        False,
+    )
