@@ -154,6 +154,14 @@ def figure(value: float) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
+def slowed_down(times: int, longest: float, last: float, full: float) -> str:
+    """Say what a server's complaints made of the pace: the longest, the last and the usual interval."""
+    often = "once" if times == 1 else f"{times} times"
+    lowest, now = (60 / interval if interval else 0.0 for interval in (longest, last))
+    back = "back to full speed" if last <= full else f"{figure(now)}/min"
+    return f"slowed down {often} at the server's request: lowest rate {figure(lowest)}/min, {back} at the end"
+
+
 def local_time(moment: datetime, now: datetime) -> str:
     """Write a moment in local time, with the date unless it is that of *now*."""
     local = moment.astimezone()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from mailmerge import postgres
-from mailmerge.ledger import schema, work
+from mailmerge.ledger import schema, shared_rates, shared_suppression, shared_usage, work
 from mailmerge.postgres import ATTEMPT_BLOCK, TableGroup
 
 if TYPE_CHECKING:
@@ -35,7 +35,9 @@ CREATE TABLE lease (
 
 
 _LEDGER = TableGroup("ledger", schema.VERSION, schema.SCHEMA + _OURS)
-GROUPS: Final = (_LEDGER, work.TABLES)
+GROUPS: Final = (
+    _LEDGER, work.TABLES, shared_suppression.TABLES, shared_rates.TABLES, shared_usage.TABLES,
+)  # fmt: skip
 """All that a ledger on a server consists of."""
 
 

@@ -13,7 +13,7 @@ from collections import deque
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
-from mailmerge.text import figure
+from mailmerge.text import slowed_down
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -167,13 +167,8 @@ class Throttle:
 
     def notes(self) -> Iterator[str]:
         """Say what the server's complaints made of the pace, if there were any."""
-        if not self.halvings:
-            return
-        times = "once" if self.halvings == 1 else f"{self.halvings} times"
-        slowest, last = (60 / interval if interval else 0.0 for interval in (self.longest, self._interval))
-        back = "back to full speed" if self._interval <= self._full_interval else f"{figure(last)}/min"
-        lowest = f"lowest rate {figure(slowest)}/min, {back} at the end"
-        yield f"slowed down {times} at the server's request: {lowest}"
+        if self.halvings:
+            yield slowed_down(self.halvings, self.longest, self._interval, self._full_interval)
 
     def delay(self, now: float, domains: Iterable[str] = ()) -> float:
         """Return how many seconds from *now* a message to these *domains* has to wait; 0: it may go."""

@@ -1,0 +1,536 @@
+"""One pace for all workers of a fleet: rates whose slots the database hands out.
+
+**One rate for all.** A rate of N messages in T seconds is to hold in every window *at the receiver*,
+whichever worker sends. So the database hands out *slots*: moments of its own clock, the step (T + d) / N
+apart. A message leaves within d after its slot, or gives the slot up and takes another one. Of any N + 1
+slots the last is at least T + d after the first, so what uses them arrives at least T apart, whatever each
+of them did within its d. (Without d, a message a little late and one in time come closer than T: 103
+arrived where 100 were allowed.)
+
+- d costs rate: a share d / T of it. It is a twentieth of T, so that 95 of 100 are left, at least 50 ms, or
+  a worker's ordinary hiccups would cost slots, and at most 2 s, because no healthy one needs more. A
+  message leaves in the first three fifths of it; the rest is for the way to the receiver, which may be
+  quicker or slower.
+- One that was found to have left later than that, because its worker was stopped in between, moves the
+  slots that follow by as much.
+- Only the shortest rate of an account or campaign is spaced like that. Of the longer ones, and of those of
+  recipient domains, the last N slots are kept, and the next one is T + d after the N-th last.
+- A slot is never taken long before it is used: one that lies too far ahead is not taken but asked for again
+  then, so that nobody waits for what a dead worker took, or because another campaign waits.
+
+**Clocks** need not agree. A worker compares its own steady clock with the server's: the answer was made
+between question and receipt. It takes the slot as late, and the slot's end as early, as that allows.
+"""
+
+# ruff: noqa: S608  every piece of SQL here is a constant of this module
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+
+from mailmerge.errors import LedgerError
+from mailmerge.postgres import TableGroup
+from mailmerge.text import slowed_down
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from mailmerge.clock import Clock
+    from mailmerge.model import Rate
+    from mailmerge.postgres import PostgresDatabase
+
+    Database = Callable[[], PostgresDatabase]
+    """Gives the connection to use now; raises `LedgerError` where there is none."""
+
+NOW: Final = "extract(epoch from clock_timestamp())::float8"
+_LEAST_LATE, _LATE_SHARE, _MOST_LATE = 0.05, 1 / 20, 2.0
+_LEAVE_WITHIN = 0.6
+"""The part of d in which a message leaves; the rest is for the way to the receiver."""
+_DRIFT = 2e-4
+"""By how much two steady clocks may run apart, seconds a second."""
+_MOST_AT_ONCE = 16
+_AHEAD = 0.25
+"""Seconds ahead that a worker takes slots at most."""
+_TRY_AGAIN = 1.0
+_LOOK_EVERY = 1.0
+_SHORTEST_DELAY = 1e-6
+_GOOD_AT_ONCE = 10
+_SLOWEST = 64.0
+_DOMAINS_KEPT = 1000
+_UNUSED_FOR = 40 * 86400
+
+# "rate" has a row for each rate, and one ("pace ACCOUNT") for the pace that a server's complaints have led
+# to: its step is 0 as long as there were none. Statements that need several rows lock them in order of names.
+TABLES: Final = TableGroup(
+    "rate",
+    1,
+    f"""
+CREATE TABLE mailmerge.rate (
+    name TEXT PRIMARY KEY,
+    count BIGINT NOT NULL,
+    seconds REAL NOT NULL,
+    late REAL NOT NULL,
+    step REAL NOT NULL,
+    spaced BOOLEAN NOT NULL,
+    tat REAL NOT NULL DEFAULT 0,
+    head BIGINT NOT NULL DEFAULT 0,
+    good BIGINT NOT NULL DEFAULT 0,
+    halvings BIGINT NOT NULL DEFAULT 0,
+    slowest REAL NOT NULL DEFAULT 0
+) WITH (fillfactor = 20);
+CREATE TABLE mailmerge.rate_slot (
+    name TEXT NOT NULL,
+    place BIGINT NOT NULL,
+    at REAL NOT NULL,
+    PRIMARY KEY (name, place)
+) WITH (fillfactor = 50);
+CREATE FUNCTION mailmerge.take_slots(wanted TEXT[], lead FLOAT8, most INT, jitter FLOAT8)
+RETURNS TABLE (slot FLOAT8, asked FLOAT8, taken BOOLEAN) LANGUAGE plpgsql AS $$
+#variable_conflict use_variable
+DECLARE
+    earliest FLOAT8;
+    widest FLOAT8;
+    stretch FLOAT8 := 1 + jitter * random();
+    ringed BOOLEAN;
+BEGIN
+    PERFORM set_config('synchronous_commit', 'on', true);
+    IF (SELECT count(*) FROM (SELECT 1 FROM mailmerge.rate r WHERE r.name = ANY(wanted)
+            ORDER BY r.name FOR UPDATE) AS locked) < cardinality(wanted) THEN
+        RETURN;  -- one of them was swept: whoever asked makes it again
+    END IF;
+    asked := {NOW};
+    SELECT coalesce(max(r.step), 0), coalesce(bool_or(NOT r.spaced), false) INTO widest, ringed
+        FROM mailmerge.rate r WHERE r.name = ANY(wanted);
+    widest := widest * stretch;
+    FOR i IN 1..most LOOP
+        SELECT greatest(asked + lead, max(r.tat), max(s.at + r.seconds + r.late)),
+               greatest(asked + lead, min(r.tat) FILTER (WHERE r.spaced AND r.step > 0))
+            INTO slot, earliest
+            FROM mailmerge.rate r LEFT JOIN mailmerge.rate_slot s
+                ON NOT r.spaced AND s.name = r.name AND s.place = r.head % r.count
+            WHERE r.name = ANY(wanted);
+        -- Far ahead, or so late by one rate that another would stand still meanwhile: not taken.
+        taken := slot <= asked + lead + 1.0 AND slot <= earliest + 0.1;
+        IF taken AND NOT ringed THEN
+            UPDATE mailmerge.rate r SET tat = slot + (most - 1) * widest + r.step * stretch
+                WHERE r.name = ANY(wanted);
+            FOR j IN 1..most LOOP
+                RETURN NEXT;
+                slot := slot + widest;
+            END LOOP;
+            RETURN;
+        END IF;
+        IF taken THEN
+            UPDATE mailmerge.rate r SET head = r.head + 1, tat = slot + r.step * stretch
+                WHERE r.name = ANY(wanted);
+            INSERT INTO mailmerge.rate_slot AS s (name, place, at)
+                SELECT r.name, (r.head - 1) % r.count, slot FROM mailmerge.rate r
+                WHERE r.name = ANY(wanted) AND NOT r.spaced
+                ON CONFLICT (name, place) DO UPDATE SET at = excluded.at;
+        END IF;
+        IF taken OR i = 1 THEN
+            RETURN NEXT;
+        END IF;
+        EXIT WHEN NOT taken;
+    END LOOP;
+END
+$$;
+""",
+)
+
+_TAKE = """
+SELECT t.slot, t.asked, t.taken, p.step, p.halvings
+FROM mailmerge.take_slots(?1::text[], ?2::float8, ?3::int, ?4::float8) t, mailmerge.rate p WHERE p.name = ?5
+"""
+_MAKE = """
+INSERT INTO mailmerge.rate (name, count, seconds, late, step, spaced, tat, head)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING
+"""
+_FILL = "INSERT INTO mailmerge.rate_slot VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING"
+_LOOK = "SELECT step, halvings FROM mailmerge.rate WHERE name = ?1"
+# Whoever hears the same complaint as another worker, and has not heard of its halving yet, adds none.
+_HALVE = f"""
+UPDATE mailmerge.rate SET step = least(CASE WHEN step > 0 THEN step ELSE ?2 END * 2, ?3), good = 0,
+    tat = greatest(tat, {NOW} + least(CASE WHEN step > 0 THEN step ELSE ?2 END * 2, ?3)),
+    halvings = halvings + 1,
+    slowest = greatest(slowest, least(CASE WHEN step > 0 THEN step ELSE ?2 END * 2, ?3))
+WHERE name = ?1 AND halvings = ?4
+"""
+_RECOVER = """
+UPDATE mailmerge.rate SET good = CASE WHEN good + ?2 >= 50 THEN 0 ELSE good + ?2 END,
+    step = CASE WHEN good + ?2 < 50 THEN step WHEN step / 1.1 <= ?3 THEN 0 ELSE step / 1.1 END
+WHERE name = ?1 AND step > 0
+"""
+_SWEEP = f"""
+WITH gone AS (DELETE FROM mailmerge.rate WHERE tat BETWEEN 1 AND {NOW} - {_UNUSED_FOR} RETURNING name)
+DELETE FROM mailmerge.rate_slot WHERE name IN (SELECT name FROM gone)
+"""
+_MOVE_ON = "UPDATE mailmerge.rate SET tat = tat + ?2 WHERE name = ANY(?1::text[])"
+
+
+def sweep_rates(db: PostgresDatabase) -> None:
+    """Forget the rates of domains and campaigns that nothing was sent to for long.
+
+    Raises:
+        LedgerError: the database cannot be asked.
+
+    """
+    db.execute(_SWEEP)
+
+
+def lateness(seconds: float) -> float:
+    """Return d for a window: within how many seconds after its slot a message is at the receiver."""
+    return min(max(_LEAST_LATE, seconds * _LATE_SHARE), _MOST_LATE)
+
+
+class _Slot(Struct, frozen=True):
+    """A moment at which one message may leave, by the worker's own steady clock."""
+
+    at: float
+    until: float
+    names: tuple[str, ...]
+
+
+class _ServerClock:
+    """By how much the server's clock is ahead of ours, as far as that is certain."""
+
+    def __init__(self) -> None:
+        self._least, self._most = -math.inf, math.inf
+        self._seen = 0.0
+
+    def learn(self, told: float, asked: float, heard: float) -> None:
+        """Take a time that the server told, and when we asked and heard of it."""
+        drift = (heard - self._seen) * _DRIFT
+        self._seen = heard
+        self._least = max(self._least - drift, told - heard)
+        self._most = min(self._most + drift, told - asked)
+        if self._least > self._most:  # it was set
+            self._least, self._most = told - heard, told - asked
+
+    def after(self, moment: float) -> float:
+        """Give a time of ours that is certainly not before *moment* of the server's clock."""
+        return moment - self._least
+
+    def before(self, moment: float) -> float:
+        """Give one that is certainly not after it."""
+        return moment - self._most
+
+
+class _Turn:
+    """A message's slot, until it has left."""
+
+    def __init__(self, throttle: SharedThrottle, slot: _Slot, domains: frozenset[str], began: float) -> None:
+        self._throttle = throttle
+        self._slot: _Slot | None = slot
+        self._domains = domains
+        self._began: float | None = began
+
+    def wait(self, now: float) -> float:
+        """Return how many seconds the end of the message has to wait; 0: it is to leave at once."""
+        if self._began is not None:
+            self._throttle.learn_lead(self._began, now)
+            self._began = None
+        if self._slot is None or now > self._slot.until:
+            self._slot = self._throttle.another(self._domains)
+            now = self._throttle.monotonic()
+        if self._slot is None:
+            return max(self._throttle.asked_again(self._domains) - now, _SHORTEST_DELAY)
+        return max(self._slot.at - now, 0.0)
+
+    def left(self, now: float) -> None:
+        """Note that its end was written by *now*; where that was too late, others keep more distance."""
+        self._throttle.note_left(self._slot, now)
+
+
+class SharedThrottle:
+    """The pace of one session, where all sessions of all workers share the rates; see the module.
+
+    It never raises what the database does: where that is gone no slot is given, and nothing leaves.
+
+    Args:
+        database: gives the connection.
+        clock: the time that the send loop goes by.
+        account: whose rates they are.
+        rates: hold for all that the account sends.
+        campaign: what the rates of a campaign belong to.
+        campaign_rates: hold for all that is sent of it.
+        per_domain: hold for each recipient domain of it by itself.
+        jitter: how much longer a step may be, as a share of it.
+
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        account: str,
+        rates: Sequence[Rate] = (),
+        *,
+        campaign: str = "",
+        campaign_rates: Sequence[Rate] = (),
+        per_domain: Sequence[Rate] = (),
+        jitter: float = 0.0,
+    ) -> None:
+        self._database = database
+        self.monotonic = clock.monotonic
+        self._account = account
+        self._pace = f"pace {account}"
+        self._common = [
+            *_named(f"account {account}", rates, spaced=True),
+            *_named(f"campaign {campaign}", campaign_rates, spaced=True),
+        ]
+        self._campaign = campaign
+        self._per_domain = tuple(per_domain)
+        self._jitter = jitter
+        self._made: set[str] = set()
+        self._server = _ServerClock()
+        self._free: dict[frozenset[str], deque[_Slot]] = {}
+        spacings = [rate.seconds / rate.count for rate in (*rates, *campaign_rates)]
+        self._full_interval = max(spacings[:1] + spacings[len(rates) : len(rates) + 1], default=0.0)
+        self._slowed = 0.0
+        """The step that complaints have led to; 0: none did."""
+        self._halvings: int | None = None
+        self._halvings_before = 0
+        self._to_halve = False
+        self._longest = self._full_interval
+        self._good = 0
+        self._again: dict[frozenset[str], float] = {}
+        """When the database is asked again that had no slot for these domains ..."""
+        self._gone_until = -math.inf
+        """... or was gone."""
+        self._looked = -math.inf
+        self._lead, self._lead_varies = 0.02, 0.01
+        self._at_once = 1
+        self._begun: deque[float] = deque(maxlen=16)
+        self._last_left = -math.inf
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two messages of all sessions at the pace of this moment; 0: as fast as possible."""
+        return max(self._full_interval, self._slowed)
+
+    def delay(self, now: float, domains: Iterable[str] = ()) -> float:
+        """Return how many seconds from *now* a message to these *domains* has to wait; 0: it may begin."""
+        self._look(now)
+        if not self._limited:
+            return 0.0
+        key = self._key(domains)
+        slot = self._next(key, self.lead)
+        begin = self.asked_again(key) if slot is None else slot.at - self.lead
+        wait = begin - self.monotonic()
+        return max(wait, _SHORTEST_DELAY) if wait > 0 or slot is None else 0.0
+
+    def take(self, now: float, domains: Iterable[str] = ()) -> _Turn | None:
+        """Count a message as begun at *now*; None: nothing limits when its end may leave."""
+        self._begun.append(now)
+        key = self._key(domains)
+        free = self._free.get(key)
+        turn = _Turn(self, free.popleft(), key, now) if free else None
+        if key and not free:
+            self._free.pop(key, None)
+        return turn
+
+    def halve(self) -> None:
+        """Let the account go at half the pace, in all sessions: the server said that it is too fast."""
+        self._to_halve = True
+        self._free.clear()
+        self._look(math.inf)
+
+    def recover(self) -> None:
+        """Count one message that went well: every fifty of all sessions give a tenth of the pace back."""
+        if self._slowed:
+            self._good += 1
+            if self._good >= _GOOD_AT_ONCE:
+                self._looked = -math.inf
+
+    def notes(self) -> Iterator[str]:
+        """Say what the server's complaints made of the pace, if there were any."""
+        halvings = (self._halvings or 0) - self._halvings_before
+        if halvings:
+            yield slowed_down(halvings, self._longest, self.interval, self._full_interval)
+
+    # --- for its turns --------------------------------------------------------------------------------
+
+    @property
+    def lead(self) -> float:
+        """Seconds that a message is begun before its slot: what it usually takes until its end may leave."""
+        return self._lead + 2 * self._lead_varies
+
+    def learn_lead(self, began: float, ready: float) -> None:
+        """Learn from a message how long that took; waiting for another's end is not part of it."""
+        took = min(ready - max(began, self._last_left), 5.0)
+        self._lead_varies += (abs(took - self._lead) - self._lead_varies) / 8
+        self._lead += (took - self._lead) / 8
+
+    def asked_again(self, domains: frozenset[str]) -> float:
+        """Give when the database is asked again that had no slot for these domains."""
+        return max(self._again.get(domains, -math.inf), self._gone_until)
+
+    def another(self, domains: frozenset[str]) -> _Slot | None:
+        """Give a slot in place of one that has passed; None: there is none now."""
+        self._at_once = 1
+        if self._next(domains, 0.0) is None:
+            return None
+        return self._free[domains].popleft()
+
+    def note_left(self, slot: _Slot | None, now: float) -> None:
+        """Keep more distance where a message has left too late."""
+        self._last_left = now
+        if slot is not None and now > slot.until:
+            with contextlib.suppress(LedgerError):
+                self._database().execute(_MOVE_ON, (list(slot.names), now - slot.until))
+
+    # --- slots ----------------------------------------------------------------------------------------
+
+    @property
+    def _limited(self) -> bool:
+        return bool(self._common or self._per_domain or self._slowed)
+
+    def _key(self, domains: Iterable[str]) -> frozenset[str]:
+        return frozenset(domains) if self._per_domain else frozenset()
+
+    def _next(self, key: frozenset[str], lead: float) -> _Slot | None:
+        """Give the next slot that can still be reached, taking more if there is none."""
+        free = self._free.setdefault(key, deque())
+        while free and free[0].until < self.monotonic() + min(lead, self._lead):
+            free.popleft()
+            self._at_once = 1
+        if not free and self.monotonic() >= self.asked_again(key):
+            free.extend(self._asked(key, lead))
+        return free[0] if free else None
+
+    def _asked(self, key: frozenset[str], lead: float) -> list[_Slot]:
+        """Ask the database for slots; none: it has none now, or is gone; `asked_again` says when."""
+        began = self.monotonic()
+        try:
+            names = self._names(key)
+            cells = (names, lead, self._at_once, self._jitter, self._pace)
+            rows = self._database().rows(_TAKE, cells)
+        except LedgerError:
+            self._gone_until = self.monotonic() + _TRY_AGAIN
+            return []
+        heard = self.monotonic()
+        if not rows:
+            self._made.clear()
+            return []
+        self._server.learn(rows[0][1], began, heard)
+        self._heard_of_pace(*rows[0][3:])
+        if not rows[0][2]:
+            if len(self._again) > _DOMAINS_KEPT:
+                self._again = {one: at for one, at in self._again.items() if at > heard}
+            self._again[key] = max(self._server.before(rows[0][0]) - lead - 0.01, heard + 0.001)
+            return []
+        if self._at_once < min(_MOST_AT_ONCE, int(_AHEAD / max(self.interval, 0.001))) and not key:
+            self._at_once += 1
+        late = self._lateness * _LEAVE_WITHIN
+        return [
+            _Slot(self._server.after(slot), self._server.before(slot) + late, tuple(names))
+            for slot, _, taken, *_ in rows
+            if taken
+        ]
+
+    def _names(self, key: frozenset[str]) -> list[str]:
+        """Name the rows that a message to these domains needs, and make those that are not there."""
+        self._make(self._common)
+        named = [*self._common, _Named(self._pace, 1, 0.0, 0.0, 0.0, spaced=True)]
+        for domain in sorted(key):
+            named += _named(f"domain {self._campaign} {domain}", self._per_domain, spaced=False)
+        self._make(named)
+        return sorted(one.name for one in named)
+
+    def _make(self, named: Iterable[_Named]) -> None:
+        fresh = [one for one in named if one.name not in self._made]
+        if not fresh:
+            return
+        db = self._database()
+        for one in fresh:
+            sent = [] if one.name.startswith("domain ") or not one.seconds else self._sent(db, one)
+            with db.transaction():
+                cells = (one.name, one.count, one.seconds, one.late, one.step, one.spaced)
+                made = db.execute(_MAKE, (*cells, one.next_after(sent), len(sent))).rowcount
+                if made and not one.spaced:
+                    db.executemany(_FILL, [(one.name, place, at) for place, at in enumerate(sent)])
+            self._made.add(one.name)
+
+    def _sent(self, db: PostgresDatabase, one: _Named) -> list[float]:
+        """Give the times of what the account sent last, so that a start earns no burst."""
+        query = (
+            "SELECT at, messages FROM mailmerge.usage "
+            f"WHERE account = ?1 AND at > {NOW} - ?2 AND messages > 0 ORDER BY at DESC LIMIT ?3"
+        )
+        rows = db.rows(query, (self._account, one.seconds, one.count))
+        times = [float(at) for at, messages in rows for _ in range(min(messages, one.count))]
+        return times[: one.count][::-1]
+
+    # --- the pace that complaints lead to -------------------------------------------------------------
+
+    @property
+    def _lateness(self) -> float:
+        lates = [one.late for one in self._common] + [lateness(rate.seconds) for rate in self._per_domain]
+        return min(lates, default=_LEAST_LATE)
+
+    def _look(self, now: float) -> None:
+        """Tell what happened here, and hear what happened elsewhere, once a second."""
+        if now - self._looked < _LOOK_EVERY:
+            return
+        self._looked = self.monotonic()
+        try:
+            self._names(frozenset())
+            db = self._database()
+            if self._to_halve and self._halvings is not None:
+                slowest = max(self._full_interval, 1.0) * _SLOWEST
+                base = self._full_interval or self._observed_interval()
+                db.execute(_HALVE, (self._pace, base, slowest, self._halvings))
+                self._to_halve = False
+            if self._good:
+                db.execute(_RECOVER, (self._pace, self._good, max(self._full_interval, 0.001)))
+                self._good = 0
+            self._heard_of_pace(*db.row(_LOOK, (self._pace,)))
+        except LedgerError:
+            return
+
+    def _heard_of_pace(self, step: float, halvings: int) -> None:
+        if self._halvings is None:
+            self._halvings_before = halvings
+        self._halvings = halvings
+        self._slowed = step
+        self._longest = max(self._longest, step)
+
+    def _observed_interval(self) -> float:
+        """Measure the pace where no rate says what it is: that of this session, which is the safe side."""
+        if len(self._begun) < 2:
+            return 0.5
+        return max((self._begun[-1] - self._begun[0]) / (len(self._begun) - 1), 0.001)
+
+
+class _Named(Struct, frozen=True):
+    """A rate with the name of its row."""
+
+    name: str
+    count: int
+    seconds: float
+    late: float
+    step: float
+    spaced: bool
+
+    def next_after(self, sent: Sequence[float]) -> float:
+        """Say when the next slot may be: it and those that follow are T + d after the N-th last."""
+        if not self.spaced or not sent:
+            return 0.0
+        free = self.count - len(sent)
+        return max(at + self.seconds + self.late - (free + i) * self.step for i, at in enumerate(sent))
+
+
+def _named(of: str, rates: Sequence[Rate], *, spaced: bool) -> list[_Named]:
+    """Name the rates of an account, campaign or domain; the shortest one is spaced, if any is to be."""
+    found = []
+    for at, rate in enumerate(sorted(set(rates), key=lambda rate: (rate.seconds, rate.count))):
+        late, even = lateness(rate.seconds), spaced and at == 0
+        step = (rate.seconds + late) / rate.count if even else 0.0
+        found.append(_Named(f"{of} {rate}", rate.count, float(rate.seconds), late, step, even))
+    return found
