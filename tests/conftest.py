@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,14 @@ def _nobodys_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             patch.setenv(name, str(home / name))
         patch.setenv("MAILMERGE_CACHE_DIR", str(home / "cache"))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _fork_servers() -> Iterator[None]:
+    """End the processes that commands were forked from; what these measured is written then."""
+    yield
+    if command := sys.modules.get("servers.command"):
+        command.stop_fork_servers()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

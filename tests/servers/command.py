@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 
 from campaigns import TO_PEOPLE, campaign_toml, write_campaign
+from servers.forkserver import ForkServer
 from servers.mail import Received
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from typing import IO
+    from typing import IO, NoReturn
 
     from mailmerge.sandbox import ReceivedMessage
 
@@ -30,6 +31,28 @@ EVERYBODY = {"ana@example.com": "Hello Ana", "bo@example.net": "Hello Bo", "cy@e
 
 # What a command needs of the surroundings; all else, SMTP_* first of all, stays outside.
 _INHERITED = ("PATH", "SYSTEMROOT", "PYTHONSAFEPATH", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
+
+_fork_servers: list[ForkServer] = []
+
+
+def fork_server() -> ForkServer | None:
+    """Give one of two in turn: what one command writes, the next reads under another seed of hashes."""
+    if sys.platform != "linux":
+        return None
+    if not _fork_servers:
+        _fork_servers.extend(ForkServer(_surroundings()) for _ in range(2))
+    _fork_servers.reverse()
+    return _fork_servers[0]
+
+
+def stop_fork_servers() -> None:
+    """End what `fork_server` started."""
+    while _fork_servers:
+        _fork_servers.pop().stop()
+
+
+def _surroundings() -> dict[str, str]:
+    return {name: os.environ[name] for name in _INHERITED if name in os.environ} | {"LC_ALL": "C.UTF-8"}
 
 
 class Server(Protocol):
@@ -67,26 +90,43 @@ class Mailmerge:
         self.folder = folder
         self.config = folder / "home" / "config.toml"
         self.config.parent.mkdir(parents=True)
-        self.environ = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-        self.environ |= {
+        self.environ = {
+            **_surroundings(),
             "HOME": str(folder / "home"),
             "MAILMERGE_CONFIG": str(self.config),
             "MAILMERGE_STATE_DIR": str(folder / "home" / "state"),
             "MAILMERGE_CACHE_DIR": str(folder / "home" / "cache"),
-            "LC_ALL": "C.UTF-8",
         }
 
     def __call__(self, *arguments: str | Path, cwd: Path | None = None, **environ: str) -> Done:
-        """Run to the end, without a terminal."""
-        process = self.start(*arguments, cwd=cwd, stdin=subprocess.DEVNULL, **environ)
-        return self.finish(process)
+        """Run to the end, without a terminal, in a child of a fork server where that is the same."""
+        with Path(os.devnull).open("rb") as nothing:
+            return self._forked(nothing, arguments, cwd or self.folder, environ)
+
+    def fresh(self, *arguments: str | Path) -> Done:
+        """Run to the end in a new process."""
+        return self.finish(self.start(*arguments))
 
     def piped(self, content: bytes, *arguments: str | Path) -> Done:
         """Run to the end, with this on standard input."""
         with tempfile.TemporaryFile() as file:
             file.write(content)
             file.seek(0)
-            return self.finish(self.start(*arguments, stdin=file))
+            return self._forked(file, arguments, self.folder, {})
+
+    def _forked(
+        self, stdin: IO[bytes], arguments: Sequence[str | Path], cwd: Path, environ: dict[str, str]
+    ) -> Done:
+        server = fork_server()
+        whole = {**self.environ, **environ}
+        if server is None or not server.serves(whole):
+            return self.finish(self.start(*arguments, cwd=cwd, stdin=stdin, **environ))
+        words = [str(argument) for argument in arguments]
+        try:
+            code, out, err = server.run(words, cwd=cwd, environ=whole, stdin=stdin.fileno(), timeout=60)
+        except subprocess.TimeoutExpired as error:
+            _did_not_end(words, error.output or b"", error.stderr or b"")
+        return _done(code, out, err)
 
     def start(
         self,
@@ -112,11 +152,8 @@ class Mailmerge:
             out, err = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
             process.kill()
-            out, err = process.communicate()
-            pytest.fail(f"{process.args!r} did not end:\n{out.decode()}\n{err.decode()}", pytrace=False)
-        done = Done(process.returncode, out.decode(), err.decode())
-        assert "Traceback" not in done.err, done
-        return done
+            _did_not_end(process.args, *process.communicate())
+        return _done(process.returncode, out, err)
 
     def account(self, server: Server, name: str = "test", /, **values: object) -> None:
         """Make *server* the account *name*, with TLS and sign-in as far as the server has them."""
@@ -134,6 +171,16 @@ class Mailmerge:
         """Write a small campaign of three rows; *files* replace or add files (``people_csv="..."``)."""
         named = {name.replace("_", "."): text for name, text in files.items()}
         return write_campaign(self.folder / folder, {"campaign.toml": CAMPAIGN, **named})
+
+
+def _did_not_end(command: object, out: bytes, err: bytes) -> NoReturn:
+    pytest.fail(f"{command!r} did not end:\n{out.decode()}\n{err.decode()}", pytrace=False)
+
+
+def _done(code: int, out: bytes, err: bytes) -> Done:
+    done = Done(code, out.decode(), err.decode())
+    assert "Traceback" not in done.err, done
+    return done
 
 
 def _toml(value: object) -> str:
