@@ -164,7 +164,7 @@ class Campaign:
             options or {},
             settings,
             os.environ if environ is None else environ,
-            typed=invocation.typed,
+            command=invocation.command,
         )
         account = account or theirs
         return cls(file, environment=environment, out=out, account=account, invocation=invocation)

@@ -26,9 +26,16 @@ def read_folder(
     settings: Sequence[str],
     environ: Mapping[str, str],
     *,
-    typed: bool,
+    command: str,
 ) -> tuple[CampaignFile, Environment, Account | None]:
     """Read a campaign from its folder, its ``.toml`` file, or a template of awdeorio's mailmerge.
+
+    Args:
+        path: what was named.
+        options: values by name.
+        settings: ``section.key=value`` texts.
+        environ: the environment variables.
+        command: the command that a person typed; empty: a program asks.
 
     Returns:
         The campaign, its variables, and the account that a server configuration beside a template describes;
@@ -42,7 +49,7 @@ def read_folder(
     template = foreign_template(path)
     folder = (template or path).parent if template or path.suffix == ".toml" else path
     environment = Environment.read(folder, environ)
-    overrides = campaign_file.Overrides(options, settings, environment.real, typed)
+    overrides = campaign_file.Overrides(options, settings, environment.real, bool(command), command)
     if template is None:
         return campaign_file.load(path, overrides), environment, None
     from mailmerge.convert.awdeorio import take_over

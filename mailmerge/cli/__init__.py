@@ -60,6 +60,29 @@ SUMMARIES = {
 }
 
 
+OTHER_NAMES = {
+    **dict.fromkeys(("validate", "verify", "lint", "test-list"), "check"),
+    **dict.fromkeys(("dry-run", "dryrun", "simulate", "simulation", "rehearsal", "practice"), "rehearse"),
+    **dict.fromkeys(
+        ("continue", "resume", "run", "start", "go", "mail", "send-all", "retry", "merge"), "send"
+    ),
+    **dict.fromkeys(("sent", "state", "progress", "log", "list", "ls", "history", "info"), "status"),
+    **dict.fromkeys(("new", "create", "make", "setup", "begin", "quickstart", "import"), "init"),
+    **dict.fromkeys(("show", "view", "open", "render", "display", "watch"), "preview"),
+    **dict.fromkeys(("auth", "signin", "sign-in", "account", "accounts", "config", "configure"), "login"),
+    **dict.fromkeys(("signout", "sign-out"), "logout"),
+    **dict.fromkeys(("try", "send-test", "sendtest", "test-send"), "test"),
+    **dict.fromkeys(("results", "result", "export", "stats"), "report"),
+    **dict.fromkeys(("draft", "save"), "drafts"),
+    **dict.fromkeys(("bounced", "bounce", "returned"), "bounces"),
+    **dict.fromkeys(("unsubscribe", "optout", "opt-out", "suppressed", "blocklist"), "suppress"),
+    **dict.fromkeys(("resend", "redo"), "requeue"),
+    **dict.fromkeys(("forget", "clean", "delete", "erase"), "purge"),
+    **dict.fromkeys(("what", "why", "code"), "explain"),
+}
+"""What other programs, and people, call the commands."""
+
+
 class LazyGroup(click.Group):
     """A group that imports a command's module only when the command is used."""
 
@@ -84,8 +107,9 @@ class LazyGroup(click.Group):
         if args and args[0] not in SUMMARIES and not args[0].startswith("-"):
             import difflib
 
-            near = difflib.get_close_matches(args[0], SUMMARIES, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
+            near = OTHER_NAMES.get(args[0].lower().replace("_", "-"))
+            near = near or next(iter(difflib.get_close_matches(args[0].lower(), SUMMARIES, n=1)), None)
+            hint = f" Did you mean {near!r}? {SUMMARIES[near]}" if near else " mailmerge --help lists them."
             raise click.UsageError(f"There is no command {args[0]!r}.{hint}", ctx=ctx)
         return super().resolve_command(ctx, args)
 

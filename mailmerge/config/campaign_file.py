@@ -9,6 +9,7 @@ as the shell completes them.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -35,14 +36,22 @@ from mailmerge.options import (
     TopOptions,
 )
 from mailmerge.suggest import Invocation, suggested
+from mailmerge.text import did_you_mean, near
 from mailmerge.validation import ValidationError, describe, read_typed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from mailmerge.errors import CampaignFileError
     from mailmerge.option_types import Option
 
 FILE_NAME: Final = "campaign.toml"
+LISTS: Final = frozenset(
+    """.csv .tsv .tab .txt .xlsx .xlsm .xlsb .xls .ods .fods .numbers .json .jsonl .ndjson .parquet""".split()  # noqa: SIM905
+)
+"""Suffixes of files that people have lists in."""
+_MOST_ABOVE: Final = 3
+_MOST_BELOW: Final = 5
 _ATTACH: Final = next(option for option in COMMAND_LINE if option.key == "attach")
 """Not a key but a whole rule."""
 
@@ -77,6 +86,8 @@ class Overrides(Struct, frozen=True):
     """Where ``MAILMERGE_SECTION_KEY`` is looked up."""
     typed: bool = True
     """A person typed them: messages call them by their flags, else by their names."""
+    command: str = ""
+    """For which command: what is suggested where there is no campaign names it with the right folder."""
 
 
 # --- the ways in -----------------------------------------------------------------------------------
@@ -89,7 +100,8 @@ def load(path: Path, overrides: Overrides | None = None) -> CampaignFile:
         CampaignFileError: with every problem in it.
 
     """
-    return _build(read_document(_locate(path)), overrides or Overrides())
+    overrides = overrides or Overrides()
+    return _build(read_document(_locate(path, overrides)), overrides)
 
 
 def from_document(document: Document, overrides: Overrides | None = None) -> CampaignFile:
@@ -119,21 +131,102 @@ def from_options(
     return _build(Document.without_file(folder), Overrides(options, settings, environ or {}, typed))
 
 
-def _locate(path: Path) -> Path:
+def _locate(path: Path, overrides: Overrides) -> Path:
     if path.suffix == ".toml" and not path.is_dir():
         return path
     inside = path / FILE_NAME
+    if inside.is_file():
+        return inside
+    command = overrides.command or "check"
+    if path.is_file():
+        raise TomlProblems.one(
+            "C561", f"{path} is {_kind(path)}, not a campaign", hint=_of_file(path, command)
+        )
     if not path.is_dir():
-        raise TomlProblems.one("C407", f"no campaign folder {path}", hint=_start(path))
-    if not inside.exists():
-        others = sorted(other.name for other in path.glob("*.toml"))
-        hint = f"did you mean {path / others[0]}?" if others else _start(path)
-        raise TomlProblems.one("C407", f"no {FILE_NAME} in {path}", hint=hint)
-    return inside
+        if path.suffix.lower() in LISTS:
+            raise TomlProblems.one("C407", f"no file {path}", hint=_files_like(path))
+        hint = _elsewhere(path, command) or _start(path)
+        raise TomlProblems.one("C407", f"no campaign folder {path}", hint=hint)
+    if source := overrides.options.get("data.source"):
+        raise _unfinished(str(source), overrides.options, command)
+    others = sorted(other.name for other in path.glob("*.toml"))
+    hint = f"did you mean {path / others[0]}?" if others else _around(path, command) or _start(path)
+    raise TomlProblems.one("C407", f"no {FILE_NAME} in {path}", hint=hint)
 
 
 def _start(path: Path) -> str:
     return f"start one: {suggested(Invocation('', str(path)), 'init')}"
+
+
+def _run(command: str, path: Path) -> str:
+    """Write the command for the campaign in a folder, as it is typed from the working directory."""
+    return str(suggested(Invocation("", None if path == Path() else str(path)), command))
+
+
+def _elsewhere(path: Path, command: str) -> str | None:
+    """Hint at the campaign that was probably meant by a folder that is not there: one here, or beside."""
+    for up, above in enumerate((Path.cwd(), *Path.cwd().parents[:_MOST_ABOVE])):
+        if path.name == above.name and (above / FILE_NAME).is_file():
+            return f"you are in that folder: {_run(command, Path(*[os.pardir] * up))}"
+    if (Path(os.pardir) / path.name / FILE_NAME).is_file():
+        return f"there is one beside this folder: {_run(command, Path(os.pardir, path.name))}"
+    below = _campaigns_in(path.parent)
+    likely = near(path.name, [found.name for found in below])
+    inner = [one / path.name for one in below if (one / path.name / FILE_NAME).is_file()]
+    meant = path.parent / likely[0] if likely else inner[0] if inner else None
+    return f"did you mean {_run(command, meant)}?" if meant else None
+
+
+def _around(folder: Path, command: str) -> str | None:
+    """Hint at the campaigns in a folder and above it."""
+    for up, above in enumerate(folder.resolve().parents[:_MOST_ABOVE], 1):
+        if (above / FILE_NAME).is_file():
+            return f"there is one above: {_run(command, folder.joinpath(*[os.pardir] * up))}"
+    below = _campaigns_in(folder)
+    if len(below) < 2:
+        return f"there is one in it: {_run(command, below[0])}" if below else None
+    names = ", ".join(found.name for found in below[:_MOST_BELOW])
+    more = ", ..." if len(below) > _MOST_BELOW else ""
+    return f"there are some in it: {names}{more}; for the first: {_run(command, below[0])}"
+
+
+def _campaigns_in(folder: Path) -> list[Path]:
+    try:
+        return sorted(found.parent for found in folder.glob(f"*/{FILE_NAME}") if found.is_file())
+    except OSError:
+        return []
+
+
+def _kind(path: Path) -> str:
+    return "a list" if path.suffix.lower() in LISTS else "a file"
+
+
+def _of_file(path: Path, command: str) -> str:
+    """Hint at the campaign that a list or a template belongs to, or at how a list gets one."""
+    if (path.parent / FILE_NAME).is_file():
+        return f"its campaign is the folder that it is in: {_run(command, path.parent)}"
+    if path.suffix.lower() not in LISTS:
+        return f"a campaign is a folder with {FILE_NAME}, or that file"
+    name = path.with_suffix("") if not path.with_suffix("").exists() else path.with_name(f"{path.stem}-mail")
+    made = suggested(Invocation("", str(name), {"data_source": (str(path),)}), "init")
+    return f"make one for it: {made}"
+
+
+def _files_like(path: Path) -> str | None:
+    try:
+        beside = [found.name for found in path.parent.iterdir() if found.suffix.lower() in LISTS]
+    except OSError:
+        return None
+    return did_you_mean(path.name, beside)
+
+
+def _unfinished(source: str, options: Mapping[str, object], command: str) -> CampaignFileError:
+    """Say what a list that was given without a campaign needs besides, and how to give it."""
+    missing = [] if "message.subject" in options else ["--subject"]
+    missing += [] if {"message.text", "message.html"} & options.keys() else ["--text or --html"]
+    made = suggested(Invocation("", None, {"data_source": (source,)}), "init")
+    message = f"there is no campaign here, and `{command} --list` alone does not say what to write"
+    return TomlProblems.one("C560", message, hint=f"add {' and '.join(missing)}; or make a campaign: {made}")
 
 
 # --- building ----------------------------------------------------------------------------------------------
