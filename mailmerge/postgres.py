@@ -18,7 +18,7 @@ from mailmerge.errors import LedgerError
 from mailmerge.extras import require
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 
 _PAGE = 500
 """Rows read in one go by `PostgresDatabase.stream`."""
@@ -33,6 +33,15 @@ _OPTIONS = (
     "-c search_path=mailmerge -c synchronous_commit=on -c client_encoding=UTF8 "
     f"-c idle_in_transaction_session_timeout={_SILENT_SECONDS * 1000}"
 )
+# A pooler gives each transaction another connection of the server's: what was asked for when connecting, what
+# was set before, prepared statements and cursors that outlive their transaction are gone, or not ours.
+_LOCALLY = (
+    "SELECT set_config('search_path', 'mailmerge', true), set_config('synchronous_commit', 'on', true), "
+    f"set_config('idle_in_transaction_session_timeout', '{_SILENT_SECONDS * 1000}', true)"
+)
+_LOOKING = ", set_config('transaction_read_only', 'on', true)"
+_REFUSED_BY_POOLER = "unsupported startup parameter"
+_WHO = "SELECT pg_backend_pid(), current_setting('search_path')"
 
 _GROUPS: Final = "CREATE TABLE IF NOT EXISTS table_group (name TEXT PRIMARY KEY, version INTEGER NOT NULL)"
 _TYPES: Final = (
@@ -77,6 +86,14 @@ class PostgresDatabase:
         self.unsure = False
         """Whether the last transaction's end was asked for, and nobody heard what became of it."""
         self._streams = 0
+        self._locally = ""
+        """What each transaction begins with, where a pooler is in between."""
+        self._another: Callable[[], PostgresDatabase] | None = None
+
+    @property
+    def pooled(self) -> bool:
+        """Whether a pooler such as PgBouncer is in between."""
+        return bool(self._locally)
 
     @classmethod
     def connect(
@@ -97,21 +114,38 @@ class PostgresDatabase:
 
         """
         require("fleet", "ledgers in PostgreSQL")
+        import psycopg
 
         own = _own_options(conninfo)
         options = f"{own} {_OPTIONS}".strip()
         if read_only:
             options += " -c default_transaction_read_only=on"
-        with _explained(place):
-            connection = _connections(answer_within).connect(
+
+        def connected(options: str) -> Any:
+            return _connections(answer_within).connect(
                 conninfo,
                 autocommit=True,
                 options=options,
+                client_encoding="UTF8",
                 connect_timeout=_CONNECT_SECONDS,
                 tcp_user_timeout=_SILENT_SECONDS * 1000,
                 application_name="mailmerge",
             )
-        return cls(connection, place)
+
+        with _explained(place):
+            try:
+                connection = connected(options)
+            except psycopg.OperationalError as error:
+                if _REFUSED_BY_POOLER not in str(error):
+                    raise
+                connection = connected("")
+            process, path = connection.execute(_WHO).fetchone()
+        db = cls(connection, place)
+        if process != connection.info.backend_pid or path != "mailmerge":
+            connection.prepare_threshold = None
+            db._locally = _LOCALLY + (_LOOKING if read_only else "")
+            db._another = lambda: cls.connect(conninfo, place, read_only=True)
+        return db
 
     def close(self) -> None:
         """Close the connection; never raises."""
@@ -139,15 +173,27 @@ class PostgresDatabase:
 
         """
         with _explained(self.path):
+            begins = self._begins
             with self.connection.transaction():
+                if begins:
+                    self.connection.execute(self._locally)
                 yield
                 self.unsure = True
             self.unsure = False
 
+    @property
+    def _begins(self) -> bool:
+        """Whether what is done next begins a transaction that has to be told how we work."""
+        return self.pooled and not self.connection.info.transaction_status
+
     def execute(self, statement: str, cells: Sequence[object] = ()) -> Any:
         """Run one statement."""
         with _explained(self.path):
-            return self.connection.execute(dialect(statement), _bound(statement, cells))
+            if not self._begins:
+                return self.connection.execute(dialect(statement), _bound(statement, cells))
+            with self.connection.pipeline(), self.connection.transaction():
+                self.connection.execute(self._locally)
+                return self.connection.execute(dialect(statement), _bound(statement, cells))
 
     def together(self, statements: Sequence[tuple[str, Sequence[object]]]) -> list[list[Any]]:
         """Run several statements, all or none, in one round trip; return the rows of each.
@@ -159,7 +205,10 @@ class PostgresDatabase:
         with _explained(self.path):
             if len(statements) == 1:
                 return [_fetched(self.execute(*statements[0]))]
+            begins = self._begins
             with self.connection.pipeline(), self.connection.transaction():
+                if begins:
+                    self.connection.execute(self._locally)
                 cursors = [
                     self.connection.execute(dialect(one), _bound(one, cells)) for one, cells in statements
                 ]
@@ -167,7 +216,7 @@ class PostgresDatabase:
 
     def executemany(self, statement: str, rows: Iterable[Sequence[object]]) -> Any:
         """Run one statement for each of *rows*, without waiting for the server in between."""
-        with _explained(self.path):
+        with self._told(), _explained(self.path):
             cursor = self.connection.cursor()
             cursor.executemany(dialect(statement), [_bound(statement, row) for row in rows])
             return cursor
@@ -190,7 +239,12 @@ class PostgresDatabase:
         statement = f"COPY {table} ({', '.join(columns)}) FROM STDIN (FORMAT BINARY)"
         texts = "text" in columns.values()
         count = 0
-        with _explained(self.path), self.connection.cursor() as cursor, cursor.copy(statement) as copy:
+        with (
+            self._told(),
+            _explained(self.path),
+            self.connection.cursor() as cursor,
+            cursor.copy(statement) as copy,
+        ):
             copy.set_types(list(columns.values()))
             for row in rows:
                 copy.write_row(_plain(row) if texts else row)
@@ -199,8 +253,11 @@ class PostgresDatabase:
 
     def script(self, statements: str) -> None:
         """Run several statements, all or none."""
-        with _explained(self.path), self.connection.transaction():
+        with self.transaction():
             self.connection.execute(statements)
+
+    def _told(self) -> contextlib.AbstractContextManager[None]:
+        return self.transaction() if self._begins else contextlib.nullcontext()
 
     def row(self, query: str, cells: Sequence[object] = ()) -> Any:
         """Return the first row as a tuple, or None: there is none."""
@@ -211,11 +268,24 @@ class PostgresDatabase:
         return self.execute(query, cells).fetchall()  # type: ignore[no-any-return]
 
     def stream(self, query: str, cells: Sequence[object] = ()) -> Iterator[Any]:
-        """Yield all rows, however many there are, with no more than a page of them in memory."""
+        """Yield all rows, however many there are, with no more than a page of them in memory.
+
+        Behind a pooler another connection is used, which has a transaction open as long as rows are read.
+        """
         self._streams += 1
+        name, asked = f"rows_{self._streams}", (dialect(query), _bound(query, cells))
+        if self._another is None:
+            yield from self._pages(self.connection.cursor(name, withhold=True), *asked)
+        elif self.connection.info.transaction_status:
+            yield from self._pages(self.connection.cursor(name), *asked)
+        else:
+            with self._another() as db, db.transaction():
+                db.execute("SELECT set_config('idle_in_transaction_session_timeout', '0', true)")
+                yield from self._pages(db.connection.cursor(name), *asked)
+
+    def _pages(self, cursor: Any, query: str, cells: Any) -> Iterator[Any]:
         with _explained(self.path):
-            cursor = self.connection.cursor(f"rows_{self._streams}", withhold=True)
-            cursor.execute(dialect(query), _bound(query, cells))
+            cursor.execute(query, cells)
         try:
             while True:
                 with _explained(self.path):
@@ -242,7 +312,9 @@ class PostgresDatabase:
 
     def reclaim(self) -> None:
         """Give back the room of what was removed."""
-        self.execute("VACUUM FULL delivery, attempt, bounce, run, campaign")
+        names = ("delivery", "attempt", "bounce", "run", "campaign")
+        with _explained(self.path):  # not in a transaction
+            self.connection.execute(f"VACUUM FULL {', '.join(f'mailmerge.{name}' for name in names)}")
 
 
 def _fetched(cursor: Any) -> list[Any]:

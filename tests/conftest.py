@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from servers.libreoffice import LibreOffice
     from servers.openid import OpenIdProvider
     from servers.postfix import Postfix
-    from servers.postgres import Postgres
+    from servers.postgres import PgBouncer, Postgres
     from servers.sink import SmtpSink
 
 settings.register_profile("dev", max_examples=50, deadline=None)
@@ -167,6 +167,24 @@ def postgres_ledger(postgres: Postgres) -> ServerPlace:
     from mailmerge.ledger.place import ServerPlace
 
     return ServerPlace(postgres.new_database(), f"postgresql://127.0.0.1:{postgres.port}")
+
+
+@pytest.fixture(scope="session")
+def pooler(postgres: Postgres) -> Iterator[PgBouncer]:
+    """A real PgBouncer in transaction mode before that server."""
+    from servers.postgres import PgBouncer
+
+    with PgBouncer(postgres, ignoring="options") as server:
+        yield server
+
+
+@pytest.fixture
+def pooled_ledger(postgres: Postgres, pooler: PgBouncer) -> ServerPlace:
+    """A database without a ledger on it, by way of a pooler."""
+    from mailmerge.ledger.place import ServerPlace
+
+    postgres.new_database()
+    return ServerPlace(pooler.url(), f"postgresql://127.0.0.1:{pooler.port}")
 
 
 @pytest.fixture(scope="session")

@@ -89,7 +89,8 @@ CREATE TABLE mailmerge.rate_slot (
     at REAL NOT NULL,
     PRIMARY KEY (name, place)
 ) WITH (fillfactor = 50);
-CREATE FUNCTION mailmerge.take_slots(wanted TEXT[], lead FLOAT8, most INT, jitter FLOAT8)
+-- "instead" is a slot that is given up: what it was counted as in a rate that is not spaced stays counted.
+CREATE FUNCTION mailmerge.take_slots(wanted TEXT[], lead FLOAT8, most INT, jitter FLOAT8, instead FLOAT8)
 RETURNS TABLE (slot FLOAT8, asked FLOAT8, taken BOOLEAN) LANGUAGE plpgsql AS $$
 #variable_conflict use_variable
 DECLARE
@@ -104,21 +105,23 @@ BEGIN
         RETURN;  -- one of them was swept: whoever asked makes it again
     END IF;
     asked := {NOW};
-    SELECT coalesce(max(r.step), 0), coalesce(bool_or(NOT r.spaced), false) INTO widest, ringed
+    SELECT coalesce(max(r.step), 0), instead IS NULL AND coalesce(bool_or(NOT r.spaced), false)
+        INTO widest, ringed
         FROM mailmerge.rate r WHERE r.name = ANY(wanted);
     widest := widest * stretch;
     FOR i IN 1..most LOOP
-        SELECT greatest(asked + lead, max(r.tat), max(s.at + r.seconds + r.late)),
+        SELECT greatest(asked + lead, max(r.tat) FILTER (WHERE r.spaced), max(s.at + r.seconds + r.late)),
                greatest(asked + lead, min(r.tat) FILTER (WHERE r.spaced AND r.step > 0))
             INTO slot, earliest
             FROM mailmerge.rate r LEFT JOIN mailmerge.rate_slot s
-                ON NOT r.spaced AND s.name = r.name AND s.place = r.head % r.count
+                ON ringed AND NOT r.spaced AND s.name = r.name AND s.place = r.head % r.count
             WHERE r.name = ANY(wanted);
         -- Far ahead, or so late by one rate that another would stand still meanwhile: not taken.
         taken := slot <= asked + lead + 1.0 AND slot <= earliest + 0.1;
         IF taken AND NOT ringed THEN
             UPDATE mailmerge.rate r SET tat = slot + (most - 1) * widest + r.step * stretch
                 WHERE r.name = ANY(wanted);
+            UPDATE mailmerge.rate_slot s SET at = slot WHERE s.name = ANY(wanted) AND s.at = instead;
             FOR j IN 1..most LOOP
                 RETURN NEXT;
                 slot := slot + widest;
@@ -145,7 +148,8 @@ $$;
 
 _TAKE = """
 SELECT t.slot, t.asked, t.taken, p.step, p.halvings
-FROM mailmerge.take_slots(?1::text[], ?2::float8, ?3::int, ?4::float8) t, mailmerge.rate p WHERE p.name = ?5
+FROM mailmerge.take_slots(?1::text[], ?2::float8, ?3::int, ?4::float8, ?6::float8) t, mailmerge.rate p
+WHERE p.name = ?5
 """
 _MAKE = """
 INSERT INTO mailmerge.rate (name, count, seconds, late, step, spaced, tat, head)
@@ -165,6 +169,10 @@ _RECOVER = """
 UPDATE mailmerge.rate SET good = CASE WHEN good + ?2 >= 50 THEN 0 ELSE good + ?2 END,
     step = CASE WHEN good + ?2 < 50 THEN step WHEN step / 1.1 <= ?3 THEN 0 ELSE step / 1.1 END
 WHERE name = ?1 AND step > 0
+"""
+_SESSIONS = f"""
+SELECT count(*) FROM mailmerge.session s JOIN mailmerge.slot l ON l.epoch = s.epoch
+WHERE s.account = ?1 AND l.until > {NOW} AND l.ended IS NULL AND l.lost IS NULL
 """
 _SWEEP = f"""
 WITH gone AS (DELETE FROM mailmerge.rate WHERE tat BETWEEN 1 AND {NOW} - {_UNUSED_FOR} RETURNING name)
@@ -194,6 +202,8 @@ class _Slot(Struct, frozen=True):
     at: float
     until: float
     names: tuple[str, ...]
+    told: float
+    """The same by the server's clock."""
 
 
 class _ServerClock:
@@ -226,7 +236,7 @@ class _Turn:
 
     def __init__(self, throttle: SharedThrottle, slot: _Slot, domains: frozenset[str], began: float) -> None:
         self._throttle = throttle
-        self._slot: _Slot | None = slot
+        self._slot = slot
         self._domains = domains
         self._began: float | None = began
 
@@ -235,10 +245,11 @@ class _Turn:
         if self._began is not None:
             self._throttle.learn_lead(self._began, now)
             self._began = None
-        if self._slot is None or now > self._slot.until:
-            self._slot = self._throttle.another(self._domains)
+        if now > self._slot.until:
+            another = self._throttle.another(self._domains, self._slot)
+            self._slot = another or self._slot
             now = self._throttle.monotonic()
-        if self._slot is None:
+        if now > self._slot.until:
             return max(self._throttle.asked_again(self._domains) - now, _SHORTEST_DELAY)
         return max(self._slot.at - now, 0.0)
 
@@ -299,6 +310,9 @@ class SharedThrottle:
         self._to_halve = False
         self._longest = self._full_interval
         self._good = 0
+        self._ringed = bool(per_domain) or any(not one.spaced for one in self._common)
+        self._passed: dict[frozenset[str], _Slot] = {}
+        """Slots that were given up: rates that are not spaced have counted them."""
         self._again: dict[frozenset[str], float] = {}
         """When the database is asked again that had no slot for these domains ..."""
         self._gone_until = -math.inf
@@ -371,17 +385,16 @@ class SharedThrottle:
         """Give when the database is asked again that had no slot for these domains."""
         return max(self._again.get(domains, -math.inf), self._gone_until)
 
-    def another(self, domains: frozenset[str]) -> _Slot | None:
-        """Give a slot in place of one that has passed; None: there is none now."""
+    def another(self, domains: frozenset[str], passed: _Slot) -> _Slot | None:
+        """Give a slot in place of one that has *passed*; None: there is none now."""
         self._at_once = 1
-        if self._next(domains, 0.0) is None:
-            return None
-        return self._free[domains].popleft()
+        self._passed[domains] = passed
+        return self._free[domains].popleft() if self._next(domains, 0.0) is not None else None
 
-    def note_left(self, slot: _Slot | None, now: float) -> None:
+    def note_left(self, slot: _Slot, now: float) -> None:
         """Keep more distance where a message has left too late."""
         self._last_left = now
-        if slot is not None and now > slot.until:
+        if now > slot.until:
             with contextlib.suppress(LedgerError):
                 self._database().execute(_MOVE_ON, (list(slot.names), now - slot.until))
 
@@ -398,7 +411,7 @@ class SharedThrottle:
         """Give the next slot that can still be reached, taking more if there is none."""
         free = self._free.setdefault(key, deque())
         while free and free[0].until < self.monotonic() + min(lead, self._lead):
-            free.popleft()
+            self._passed[key] = free.popleft()
             self._at_once = 1
         if not free and self.monotonic() >= self.asked_again(key):
             free.extend(self._asked(key, lead))
@@ -409,7 +422,9 @@ class SharedThrottle:
         began = self.monotonic()
         try:
             names = self._names(key)
-            cells = (names, lead, self._at_once, self._jitter, self._pace)
+            passed = self._passed.get(key)
+            instead = None if passed is None else passed.told
+            cells = (names, lead, self._at_once, self._jitter, self._pace, instead)
             rows = self._database().rows(_TAKE, cells)
         except LedgerError:
             self._gone_until = self.monotonic() + _TRY_AGAIN
@@ -425,11 +440,12 @@ class SharedThrottle:
                 self._again = {one: at for one, at in self._again.items() if at > heard}
             self._again[key] = max(self._server.before(rows[0][0]) - lead - 0.01, heard + 0.001)
             return []
-        if self._at_once < min(_MOST_AT_ONCE, int(_AHEAD / max(self.interval, 0.001))) and not key:
+        self._passed.pop(key, None)
+        if not self._ringed and self._at_once < min(_MOST_AT_ONCE, int(_AHEAD / max(self.interval, 0.001))):
             self._at_once += 1
         late = self._lateness * _LEAVE_WITHIN
         return [
-            _Slot(self._server.after(slot), self._server.before(slot) + late, tuple(names))
+            _Slot(self._server.after(slot), self._server.before(slot) + late, tuple(names), slot)
             for slot, _, taken, *_ in rows
             if taken
         ]
@@ -484,7 +500,7 @@ class SharedThrottle:
             db = self._database()
             if self._to_halve and self._halvings is not None:
                 slowest = max(self._full_interval, 1.0) * _SLOWEST
-                base = self._full_interval or self._observed_interval()
+                base = self._full_interval or self._observed_interval(db)
                 db.execute(_HALVE, (self._pace, base, slowest, self._halvings))
                 self._to_halve = False
             if self._good:
@@ -501,11 +517,13 @@ class SharedThrottle:
         self._slowed = step
         self._longest = max(self._longest, step)
 
-    def _observed_interval(self) -> float:
-        """Measure the pace where no rate says what it is: that of this session, which is the safe side."""
+    def _observed_interval(self, db: PostgresDatabase) -> float:
+        """Measure the pace of all sessions where no rate says what it is: each one's is taken to be ours."""
         if len(self._begun) < 2:
             return 0.5
-        return max((self._begun[-1] - self._begun[0]) / (len(self._begun) - 1), 0.001)
+        own = (self._begun[-1] - self._begun[0]) / (len(self._begun) - 1)
+        (sessions,) = db.row(_SESSIONS, (self._account,))
+        return max(own / max(int(sessions), 1), 0.001)
 
 
 class _Named(Struct, frozen=True):

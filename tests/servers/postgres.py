@@ -99,6 +99,45 @@ class Postgres:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+class PgBouncer:
+    """A real PgBouncer before a cluster, in transaction mode."""
+
+    def __init__(self, postgres: Postgres, *, ignoring: str = "") -> None:
+        self.port = free_port()
+        self._folder = Path(tempfile.mkdtemp(prefix="pgbouncer-"))
+        users = self._folder / "users.txt"
+        users.write_text(f'"{USER}" "{PASSWORD}"\n')
+        configuration = self._folder / "pgbouncer.ini"
+        configuration.write_text(
+            f"[databases]\n* = host=127.0.0.1 port={postgres.port}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n"
+            f"listen_port = {self.port}\nunix_socket_dir =\nauth_type = scram-sha-256\nauth_file = {users}\n"
+            f"pool_mode = transaction\ndefault_pool_size = 4\nignore_startup_parameters = {ignoring}\n"
+        )
+        as_nobody = ("runuser", "-u", "postgres", "--") if os.geteuid() == 0 else ()
+        if as_nobody:
+            owner = pwd.getpwnam("postgres")
+            for path in (self._folder, users, configuration):
+                os.chown(path, owner.pw_uid, owner.pw_gid)
+        command = (*as_nobody, programs.require("pgbouncer"), "-q", str(configuration))
+        self._program = programs.Program(command, self._folder / "log", cwd=Path("/"))
+        self._program.wait_for_port(self.port)
+
+    def url(self, database: str = "postgres") -> str:
+        """Give the address of a database through it, with the password."""
+        return f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{self.port}/{database}"
+
+    def close(self) -> None:
+        """Stop it and remove its folder."""
+        self._program.stop()
+        shutil.rmtree(self._folder)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
 class CuttingProxy:
     """Cuts a connection to a server when that has committed, before its client hears of it."""
 

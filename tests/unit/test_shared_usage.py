@@ -12,9 +12,10 @@ import pytest
 from mailmerge.clock import SystemClock
 from mailmerge.errors import LedgerError
 from mailmerge.ledger.account_usage import QuotaRefusal
+from mailmerge.ledger.claims import Slot
 from mailmerge.ledger.shared_rates import SharedThrottle, lateness, sweep_rates
 from mailmerge.ledger.shared_suppression import EVERY_CAMPAIGN, Carrier, OptOutTable, covered
-from mailmerge.ledger.shared_usage import SharedQuota, carry_usage
+from mailmerge.ledger.shared_usage import SharedQuota, carry_usage, give_session_back, take_session
 from mailmerge.model import Rate
 
 if TYPE_CHECKING:
@@ -119,6 +120,26 @@ def test_whoever_is_late_takes_another_slot(db) -> None:
     (head,) = db.row("SELECT tat - extract(epoch from clock_timestamp())::float8 FROM mailmerge.rate "
                      "WHERE name LIKE 'account%'")  # fmt: skip
     assert 0.525 < head <= 3 * 0.525
+
+
+def test_whoever_is_late_uses_up_a_longer_rate_once(db) -> None:
+    """The slot that was given up counts in no other rate but the spaced one."""
+    clock = AnotherClock()
+    pace = throttle(db, Rate(100, 1.0), Rate(2, HOUR), clock=clock)
+    for _ in range(2):
+        while (wait := pace.delay(clock.monotonic())) > 0:
+            assert wait < 5
+            time.sleep(wait)
+        turn = pace.take(clock.monotonic())
+        assert turn is not None
+        clock.ahead += 0.4
+        while (wait := turn.wait(clock.monotonic())) > 0:
+            time.sleep(wait)
+    moments = [moment for (moment,) in db.rows("SELECT at FROM mailmerge.rate_slot ORDER BY at")]
+    (now,) = db.row("SELECT extract(epoch from clock_timestamp())::float8")
+    assert len(moments) == 2
+    assert moments[1] == pytest.approx(now, abs=0.2)
+    assert pace.delay(clock.monotonic()) > HOUR - 5
 
 
 def test_what_left_too_late_moves_the_slots_that_follow(db) -> None:
@@ -325,6 +346,23 @@ def test_where_there_is_no_limit_messages_are_counted_once_a_second(db) -> None:
     quota.commit()
     assert db.row(query) == (3, 6)
     assert quota.left() is None
+
+
+# --- sessions -------------------------------------------------------------------------------------------
+
+
+def test_a_session_is_free_again_when_its_slot_s_lease_ends(postgres_ledger, db) -> None:
+    """No more slots than the account may have sessions; a dead worker keeps none, whatever its connection."""
+    slots = [Slot.open(postgres_ledger, worker="w", account="me@relay") for _ in range(3)]
+    first, second, third = (slot.epoch for slot in slots)
+    assert [take_session(db, "me@relay", 2, epoch) for epoch in (first, second, third)] == [1, 2, None]
+    assert take_session(db, "other@relay", 2, third) == 1
+    db.execute("UPDATE mailmerge.slot SET until = until - 100 WHERE epoch = ?", (first,))
+    assert take_session(db, "me@relay", 2, third) == 1
+    give_session_back(db, "me@relay", second)
+    assert take_session(db, "me@relay", 2, first) == 2
+    for slot in slots:
+        slot.close()
 
 
 # --- opt-outs -------------------------------------------------------------------------------------------
