@@ -65,6 +65,9 @@ class Address(Struct, frozen=True, eq=False):
             return NotImplemented
         return self.local == other.local and self.domain == other.domain
 
+    def __ne__(self, other: object) -> bool:  # a Struct's own one would compare identities
+        return not self == other
+
     def __hash__(self) -> int:
         return hash((self.local, self.domain))
 

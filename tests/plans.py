@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 
+from mailmerge.addresses import Address
 from mailmerge.campaign.standing import Join, Standing
-from mailmerge.model import Status
+from mailmerge.model import Envelope, FrozenMessage, Status
 from mailmerge.plan.repetitions import settle_repetitions
 from mailmerge.plan.store import MemoryPlan, PlanRow
 from mailmerge.recipients.suppression import Suppressed
@@ -15,6 +17,32 @@ if TYPE_CHECKING:
     from mailmerge.ledger.ledger import Ledger
     from mailmerge.ledger.reader import LedgerReader
     from mailmerge.plan.store import PlanReader
+
+
+MADE = datetime(2026, 11, 27, 9, 41, tzinfo=UTC)
+
+
+def row(n: int, status: Status = Status.PENDING, **more: object) -> PlanRow:
+    """Make a row of a plan."""
+    return PlanRow(n=n, row=n + 2, key=f"k{n}", address=f"p{n}@example.org", status=status, **more)  # type: ignore[arg-type]
+
+
+def frozen(number: int, **more: object) -> FrozenMessage:
+    """Make a frozen message."""
+    body = f"Content-Type: text/plain\r\n\r\nDear number {number},\r\nthe same for all of you.\r\n".encode()
+    values: dict[str, object] = {
+        "row": number + 2,
+        "key": f"k{number}",
+        "envelope": Envelope(Address("me", "example.org"), (Address(f"p{number}", "example.org"),)),
+        "sender": "me@example.org",
+        "head": b"Subject: Hello\r\nMIME-Version: 1.0\r\n",
+        "body": (body,),
+        "files": (),
+        "size": 400,
+        "digest": hashlib.sha256(body).hexdigest(),
+        **more,
+    }
+    return FrozenMessage(**values)  # type: ignore[arg-type]
 
 
 def planned(*rows: PlanRow, unique_addresses: bool = False) -> PlanReader:

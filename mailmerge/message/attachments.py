@@ -9,7 +9,7 @@ import os
 import re
 import stat
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from msgspec import Struct
 
@@ -23,7 +23,7 @@ from mailmerge.text import quoted
 
 if TYPE_CHECKING:
     import mimetypes
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 _BAD_IN_NAME = "[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+"
 _HALVES = re.compile("[\ud800-\udfff]")
@@ -205,12 +205,56 @@ class _EncodedFile(Struct, frozen=True):
     """MIME header, blank line and encoded content, as they follow a boundary line."""
 
 
+class FileContents(Protocol):
+    """Where the files of frozen messages are read from."""
+
+    def state(self, file: FrozenFile) -> FileState:
+        """Say, without reading it, what tells a changed file.
+
+        Raises:
+            FileProblem: it is another one, or no plain file.
+            OSError: it cannot be looked at.
+
+        """
+
+    def read(self, file: FrozenFile) -> bytes:
+        """Read it; what it is like is for the caller to verify.
+
+        Raises:
+            FileProblem: it cannot be what was frozen.
+            OSError: it cannot be read.
+
+        """
+
+
+class FilesOnDisk:
+    """The files themselves, where they were when the messages were frozen; see `FileContents`."""
+
+    def state(self, file: FrozenFile) -> FileState:
+        """See `FileContents`."""
+        facts = os.lstat(file.path)
+        if not stat.S_ISREG(facts.st_mode) or facts.st_size != file.size:
+            raise _changed(file)
+        return file_state(facts)
+
+    def read(self, file: FrozenFile) -> bytes:
+        """See `FileContents`."""
+        return read_regular(file.path)
+
+
 class EncodedFiles:
     """Reads files, makes sure that they are those that were frozen, and encodes them."""
 
-    def __init__(self, keep: int) -> None:
-        """*keep* limits the memory for what was read lately, in octets; so shared files are encoded once."""
+    def __init__(self, keep: int, contents: FileContents | None = None) -> None:
+        """Begin with none.
+
+        Args:
+            keep: limits the memory for what was read lately, in octets; so shared files are encoded once.
+            contents: where they are read from; default: the disk.
+
+        """
         self._keep = keep
+        self._contents = contents or FilesOnDisk()
         self._kept = 0
         self._parts: dict[FrozenFile, _EncodedFile] = {}
         self._secrets: tuple[bytes, ...] = ()
@@ -221,8 +265,7 @@ class EncodedFiles:
         """Refuse files that contain one of *secrets* from now on."""
         self._parts.clear()
         self._kept = 0
-        texts = [secret.decode() for secret in secrets]
-        self._secrets = (*secrets, *(text.encode("utf-16-le") for text in texts))
+        self._secrets = written_in_files(secrets)
 
     def part(self, file: FrozenFile) -> bytes:
         """Return the part that a file is.
@@ -232,24 +275,16 @@ class EncodedFiles:
 
         """
         try:
-            facts = os.lstat(file.path)
-            state = file_state(facts)
+            state = self._contents.state(file)
             known = self._parts.get(file)
             if known is not None and known.state == state:
                 self._parts[file] = self._parts.pop(file)  # to the end: the first one is dropped first
                 return known.body
-            if (
-                not stat.S_ISREG(facts.st_mode)
-                or facts.st_size != file.size
-                or self._refused == (file, state)
-            ):
+            if self._refused == (file, state):
                 raise _changed(file)
-            data = read_regular(file.path)
-        except (FileNotFoundError, NotADirectoryError):
-            raise _problem(file, "was removed") from None
+            data = self._contents.read(file)
         except OSError as error:
-            why = (error.strerror or str(error)).lower()
-            raise FileProblem("A303", f"cannot read {quoted(file.name)}: {why}") from None
+            raise _unreadable(file, error) from None
         if hashlib.sha256(data).hexdigest() != file.sha256:
             self._refused = (file, state)
             raise _changed(file)
@@ -267,6 +302,61 @@ class EncodedFiles:
         while self._kept > self._keep and len(self._parts) > 1:
             oldest = next(iter(self._parts))
             self._kept -= len(self._parts.pop(oldest).body)
+
+
+def written_in_files(secrets: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """Give the forms in which files may contain *secrets*."""
+    return (*secrets, *(secret.decode().encode("utf-16-le") for secret in secrets))
+
+
+def open_frozen(file: FrozenFile) -> BinaryIO:
+    """Open a file of a frozen message, which may be another one by now.
+
+    Raises:
+        FileProblem: it is not there any more, no plain file, or cannot be read.
+
+    """
+    try:
+        stream = open_to_read(file.path)
+        if stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            return stream
+        stream.close()
+    except OSError as error:
+        raise _unreadable(file, error) from None
+    raise _changed(file)
+
+
+def pieces_of(file: FrozenFile, stream: BinaryIO, size: int) -> Iterator[bytes]:
+    """Read a file of a frozen message piece by piece, and make sure that it is what was frozen.
+
+    Args:
+        file: what it was.
+        stream: it; closed at the end.
+        size: octets of each piece but the last.
+
+    Raises:
+        FileProblem: it is another one, or cannot be read; whoever has the pieces must not use them.
+
+    """
+    digest, left = hashlib.sha256(), file.size
+    try:
+        with stream:
+            while piece := stream.read(size):
+                digest.update(piece)
+                left -= len(piece)
+                if left < 0:  # it may be endless by now
+                    break
+                yield piece
+    except OSError as error:
+        raise _unreadable(file, error) from None
+    if left or digest.hexdigest() != file.sha256:
+        raise _changed(file)
+
+
+def _unreadable(file: FrozenFile, error: OSError) -> FileProblem:
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return _problem(file, "was removed")
+    return FileProblem("A303", f"cannot read {quoted(file.name)}: {(error.strerror or str(error)).lower()}")
 
 
 def _changed(file: FrozenFile) -> FileProblem:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mailmerge.addresses import Address, Mailbox
+    from mailmerge.message.attachments import FileContents
     from mailmerge.message.dkim import DkimSignatures
     from mailmerge.model import AttachmentRule, FrozenFile, Recipient, Rendered, RenderedAttachment
     from mailmerge.unsubscribe import UnsubscribeKey
@@ -295,9 +296,15 @@ class Thawer:
     taken a file's place meanwhile is never sent.
     """
 
-    def __init__(self, keep: int = 64 << 20) -> None:
-        """*keep* limits the memory for encoded files, in octets."""
-        self._parts = EncodedFiles(keep)
+    def __init__(self, keep: int = 64 << 20, contents: FileContents | None = None) -> None:
+        """Begin without any file.
+
+        Args:
+            keep: limits the memory for encoded files, in octets.
+            contents: where files are read from; default: the disk.
+
+        """
+        self._parts = EncodedFiles(keep, contents)
         self._secrets: tuple[bytes, ...] = ()
         self._searched: set[bytes] = set()
         """Short pieces without any of them: what is between the parts is the same in all messages."""
@@ -331,7 +338,7 @@ class Thawer:
 
         """
         if secrets := masking.in_use():
-            self._refuse_secrets(frozen, secrets)
+            self.refuse_secrets(frozen, secrets)
         stamp = self._date_field(date) + header_fields.message_id_field(message_id)
         verify.verify_headers(stamp, _STAMP)
         head, body = frozen.head, invitation.stamped(frozen.body, date)
@@ -357,8 +364,13 @@ class Thawer:
             frozen=frozen.digest,
         )
 
-    def _refuse_secrets(self, frozen: FrozenMessage, secrets: tuple[bytes, ...]) -> None:
-        """Refuse a message that shows a password or token: a net below all that keeps them out."""
+    def refuse_secrets(self, frozen: FrozenMessage, secrets: tuple[bytes, ...]) -> None:
+        """Refuse a message that shows a password or token: a net below all that keeps them out.
+
+        Raises:
+            SecretLeak: its header or text has one of *secrets*.
+
+        """
         if secrets != self._secrets:
             self._secrets = secrets
             self._searched.clear()

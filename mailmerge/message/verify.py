@@ -11,8 +11,12 @@ from functools import lru_cache
 from html import escape
 from typing import TYPE_CHECKING
 
+from mailmerge.addresses import Address, AddressError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from mailmerge.model import FrozenMessage
 
 _WORD = re.compile(rb"=\?[!-<>@-~]+\?([bqBQ])\?([!->@-~]*)\?=")
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\r\n"
@@ -40,6 +44,33 @@ def _grammar(names: tuple[str, ...]) -> re.Pattern[bytes]:
     """Describe the one right block: each name once, printable ASCII, folded lines of at most 998 octets."""
     field = rb":[ -~]{0,%d}(?:\r\n [ -~]{0,996}[!-~])*\r\n"
     return re.compile(b"".join(re.escape(name.encode()) + field % (995 - len(name)) for name in names))
+
+
+_FIELDS = re.compile(rb"(?:[!-9;-~]{1,76}:[ -~]{0,996}\r\n(?: [ -~]{1,996}\r\n)*)+")
+_ADDED = re.compile(rb"^(?:Date|Message-ID|Bcc|DKIM-Signature|Return-Path):", re.IGNORECASE | re.MULTILINE)
+
+
+def is_sound(frozen: FrozenMessage) -> bool:
+    """Tell whether a frozen message that another program may have written can be thawed and handed over.
+
+    Its addresses are addresses, its header is fields, and nothing in it ends a line by halves.
+    """
+    addresses = (frozen.envelope.mail_from, *frozen.envelope.rcpt_to)
+    try:
+        if any(Address.parse(str(address)) != address for address in addresses):
+            return False
+        Address.parse(frozen.sender)
+    except AddressError:
+        return False
+    if not _FIELDS.fullmatch(frozen.head) or _ADDED.search(frozen.head):
+        return False
+    for piece in frozen.body:
+        if isinstance(piece, int):
+            if not 0 <= piece < len(frozen.files):
+                return False
+        elif not piece.isascii() or not piece.count(b"\r\n") == piece.count(b"\n") == piece.count(b"\r"):
+            return False
+    return True
 
 
 def has_secret(piece: bytes, secrets: Sequence[bytes], *, header: bool = False) -> bool:

@@ -24,7 +24,7 @@ TOKEN = 16
 """Octets after the header that tell to which plan a file belongs."""
 _LEVEL = 1
 _LONGEST_DICTIONARY = 1 << 20
-_PLAIN_KIND = b"P"
+PLAIN_KIND = b"P"
 _ZSTD_KIND = b"Z"
 
 
@@ -58,7 +58,7 @@ class MessageFileWriter:
     def add(self, encoded: bytes) -> tuple[int, int]:
         """Add a frame; give its place and its length."""
         if self._count < PLAIN:
-            frame = _PLAIN_KIND + zlib.crc32(encoded).to_bytes(4, "big") + encoded
+            frame = plain(encoded)
             if not self._count:
                 self._first = frame
         else:
@@ -96,7 +96,7 @@ class MessageFileReader:
     def __init__(self, stream: BinaryIO, token: bytes, size: int, first: tuple[int, int] | None) -> None:
         self._stream = stream
         self._first = first
-        self._decompress: Callable[..., bytes] | None = None
+        self._frames = FrameReader(self._first_frame)
         if stream.read(len(HEADER) + TOKEN) != HEADER + token or stream.seek(0, 2) != size:
             raise BadFrame("it is not the file that was written with the plan")
 
@@ -117,33 +117,73 @@ class MessageFileReader:
             OSError: it cannot be read.
 
         """
-        frame = self._frame(place, length)
+        return self._frames.unpack(self.frame(place, length), octets)
+
+    def frame(self, place: int, length: int) -> bytes:
+        """Give a frame as it is.
+
+        Raises:
+            OSError: it cannot be read.
+
+        """
+        self._stream.seek(place)
+        return self._stream.read(length)
+
+    def _first_frame(self) -> bytes | None:
+        return None if self._first is None else self.frame(*self._first)
+
+
+class FrameReader:
+    """Unpacks frames of one plan, wherever they are kept.
+
+    Args:
+        dictionary: gives the first one when it is needed; None: there is none.
+
+    """
+
+    def __init__(self, dictionary: Callable[[], bytes | None]) -> None:
+        self._dictionary = dictionary
+        self._decompress: Callable[..., bytes] | None = None
+
+    def unpack(self, frame: bytes, octets: int) -> bytes:
+        """Give back what was encoded.
+
+        Args:
+            frame: it, as it was written.
+            octets: how long the encoded message is; nothing longer is unpacked.
+
+        Raises:
+            BadFrame: it is damaged.
+            OSError: the first one cannot be read.
+
+        """
         if frame[:1] == _ZSTD_KIND:
-            encoded = self._unpack(frame[1:], octets)
+            encoded = self._unzip(frame[1:], octets)
         else:
             encoded = frame[5:]
-            if frame[:5] != _PLAIN_KIND + zlib.crc32(encoded).to_bytes(4, "big"):
+            if frame[:5] != PLAIN_KIND + zlib.crc32(encoded).to_bytes(4, "big"):
                 raise BadFrame("the checksum is not right")
         if len(encoded) != octets:
             raise BadFrame("it is not whole")
         return encoded
 
-    def _frame(self, place: int, length: int) -> bytes:
-        self._stream.seek(place)
-        return self._stream.read(length)
-
-    def _unpack(self, packed: bytes, octets: int) -> bytes:
+    def _unzip(self, packed: bytes, octets: int) -> bytes:
         import zstandard
 
         if self._decompress is None:
-            if self._first is None:
+            first = self._dictionary()
+            if first is None:
                 raise BadFrame("it has no first message")
-            first = self._frame(*self._first)
             self._decompress = zstandard.ZstdDecompressor(dict_data=_dictionary(first)).decompress
         try:
             return self._decompress(packed, max_output_size=octets)
         except zstandard.ZstdError as error:
             raise BadFrame(str(error)) from error
+
+
+def plain(encoded: bytes) -> bytes:
+    """Make the frame of an encoded message that is not compressed."""
+    return PLAIN_KIND + zlib.crc32(encoded).to_bytes(4, "big") + encoded
 
 
 def compressed(compress: Callable[[bytes], bytes], encoded: bytes) -> bytes:

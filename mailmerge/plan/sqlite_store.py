@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Generic, Self, TypeVar
 import msgspec
 
 from mailmerge import files
-from mailmerge.errors import FileError, PlanDamaged
+from mailmerge.errors import FileError
 from mailmerge.model import Diagnostic, FrozenMessage
 from mailmerge.plan.message_file import (
     TOKEN,
@@ -38,6 +38,7 @@ from mailmerge.plan.store import (
     NOT_PACKED,
     OUT_OF_ORDER,
     PlanRow,
+    damaged,
     following,
     refuse,
 )
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import EllipsisType
 
-    from mailmerge.errors import MailmergeError
+    from mailmerge.errors import MailmergeError, PlanDamaged
     from mailmerge.plan.store import PackedMessage, PackedRow, PlanReader
 
 NAME_DIGITS = 16
@@ -124,6 +125,8 @@ class Form(Generic[_Kept]):
         return self._decode(data)
 
 
+UNDECODABLE = (msgspec.MsgspecError, ValueError, TypeError, RuntimeError)
+"""What `Form.decode` raises; RuntimeError: too deep, or an envelope without recipients."""
 ROW = Form(PlanRow)
 MESSAGE = Form(FrozenMessage)
 FINDING = Form(Diagnostic)
@@ -455,7 +458,7 @@ class SqlitePlanReader:
         for (data,) in self._db.stream(query, cells):
             try:
                 yield decode(data)
-            except _UNDECODABLE as error:
+            except UNDECODABLE as error:
                 raise self._damaged(self._path, error) from error
 
     def addresses(self) -> Iterator[str]:
@@ -490,11 +493,26 @@ class SqlitePlanReader:
         key, place, length, octets = found
         try:
             frozen = MESSAGE.decode(self._frames.read(place, length, octets))
-        except (BadFrame, OSError, *_UNDECODABLE) as error:
+        except (BadFrame, OSError, *UNDECODABLE) as error:
             raise self._damaged(self._path, error) from error
         if key_octets(frozen.key) != key:
             raise self._damaged(self._path, ValueError(f"message {number} has another key"))
         return frozen
+
+    def packed_messages(self) -> Iterator[tuple[int, PackedMessage]]:
+        """Yield all messages as they are kept, with their numbers, in their order; nothing is verified.
+
+        Raises:
+            PlanDamaged: they cannot be read.
+
+        """
+        if self._frames is None:
+            raise damaged(self._path, ValueError("its messages were removed"))
+        for number, key, place, length, octets in self._db.stream("SELECT * FROM message ORDER BY number"):
+            try:
+                yield number, (key, self._frames.frame(place, length), octets)
+            except OSError as error:
+                raise self._damaged(self._path, error) from error
 
     def _look_up(self, number: int) -> tuple[bytes, int, int, int] | None:
         """Find a message, and those behind it, which are mostly wanted next."""
@@ -513,7 +531,7 @@ class SqlitePlanReader:
         for place, data in found:
             try:
                 yield place, FINDING.decode(data)
-            except _UNDECODABLE as error:
+            except UNDECODABLE as error:
                 raise self._damaged(self._path, error) from error
 
     def _damaged(self, path: Path, error: Exception) -> PlanDamaged:
@@ -555,25 +573,10 @@ class SqlitePlanReader:
             raise damaged(path, error) from error
 
 
-_UNDECODABLE = (msgspec.MsgspecError, ValueError, TypeError)
-
-
 def _discard(stream: BinaryIO) -> None:
     """Close a file that is given up: that its last octets cannot be written does not matter any more."""
     with contextlib.suppress(FileError):
         stream.close()
-
-
-# --- what an error means for a plan ------------------------------------------------------------------------
-
-
-def damaged(path: Path, error: Exception) -> PlanDamaged:
-    """Make the error for a plan that cannot be trusted."""
-    why = error.strerror if isinstance(error, FileError) else str(error)
-    return PlanDamaged(
-        f"the plan {path} cannot be used: {why}",
-        hint="run the same command again: the plan is made again, and nothing is lost",
-    )
 
 
 def _unwritable(path: Path, error: Exception) -> MailmergeError:

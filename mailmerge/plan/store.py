@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Protocol, Self
 from msgspec import Struct
 from msgspec.structs import replace
 
-from mailmerge.errors import PlanDamaged
+from mailmerge.errors import FileError, PlanDamaged
 from mailmerge.model import Diagnostic, FrozenMessage, Status
 from mailmerge.values import Date, DateTime, Duration, Number, Time, Truth
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
+    from pathlib import Path
     from types import EllipsisType
     from typing import BinaryIO
 
@@ -502,3 +503,12 @@ def refuse(wrong: bool, why: str) -> None:
     """
     if wrong:
         raise RuntimeError(why)
+
+
+def damaged(path: Path, error: Exception) -> PlanDamaged:
+    """Make the error for a plan that cannot be trusted."""
+    why = error.strerror if isinstance(error, FileError) else str(error)
+    return PlanDamaged(
+        f"the plan {path} cannot be used: {why}",
+        hint="run the same command again: the plan is made again, and nothing is lost",
+    )

@@ -276,3 +276,15 @@ def test_lists_are_strict(text, reason):
     with pytest.raises(AddressError) as caught:
         parse_address_list(text)
     assert reason in str(caught.value)
+
+
+def test_two_spellings_of_a_domain_are_one_address() -> None:
+    """What is equal is not unequal either, whatever was shown of it."""
+    one, other = (
+        Address("me", "xn--bcher-kva.example"),
+        Address("me", "xn--bcher-kva.example", "bücher.example"),
+    )
+
+    assert one == other
+    assert not one != other  # noqa: SIM202  that is the question
+    assert one != Address("You", "xn--bcher-kva.example")

@@ -21,7 +21,7 @@ from mailmerge.model import Status
 from mailmerge.plan.cache import PlanCache, PlanOwner, user_cache_folder
 from mailmerge.plan.message_file import PLAIN
 from mailmerge.plan.store import PlanRow
-from unit.test_plan_contract import frozen, row
+from plans import frozen, row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import inspect
+import io
 import re
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -16,19 +17,21 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from mailmerge.addresses import Address
 from mailmerge.errors import PlanDamaged
-from mailmerge.model import Diagnostic, Envelope, FrozenFile, FrozenMessage, Place, Severity, Status
+from mailmerge.model import Diagnostic, FrozenFile, Place, Severity, Status
+from mailmerge.plan.loading import load
 from mailmerge.plan.message_file import PLAIN
+from mailmerge.plan.server_store import GROUP, ServerPlan, remove
 from mailmerge.plan.sqlite_store import SqlitePlanReader, SqlitePlanWriter
 from mailmerge.plan.store import MemoryPlan, PlanReader, PlanRow, PlanWriter
+from mailmerge.postgres import PostgresDatabase, prepare
 from mailmerge.values import Date, DateTime, Duration, Number, Time, Truth
+from plans import MADE, frozen, row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-MADE = datetime(2026, 11, 27, 9, 41, tzinfo=UTC)
 NAME = "0123456789abcdef"
 
 WRITERS: dict[str, Callable[[Path], PlanWriter]] = {
@@ -37,31 +40,35 @@ WRITERS: dict[str, Callable[[Path], PlanWriter]] = {
 }
 
 
-@pytest.fixture(params=WRITERS)
-def new_plan(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], PlanWriter]:
+class LoadedPlanWriter(SqlitePlanWriter):
+    """Makes a plan in files, and gives what reads it in the database that it was loaded into."""
+
+    def __init__(self, place: Path, made: datetime, db: PostgresDatabase) -> None:
+        super().__init__(place, made)
+        self._server = db
+
+    def finish(self, summary: bytes, facts: bytes = b"") -> PlanReader:
+        """See `PlanWriter`."""
+        with super().finish(summary, facts) as reader:
+            number = load(self._server, 1, reader, b"{}", lambda file: io.BytesIO(b"contents"[: file.size]))
+            return ServerPlan.open(self._server, number)
+
+
+@pytest.fixture(params=[*WRITERS, "postgres"])
+def new_plan(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], PlanWriter]]:
     """Start a plan: ``with new_plan() as writer``."""
-    return lambda: WRITERS[request.param](tmp_path / "plans")
+    if request.param != "postgres":
+        yield lambda: WRITERS[request.param](tmp_path / "plans")
+        return
+    place = request.getfixturevalue("postgres_ledger")
+    with PostgresDatabase.connect(place.conninfo, place.shown) as db:
+        prepare(db, [GROUP])
 
+        def begin() -> PlanWriter:
+            remove(db, 1)  # several examples of one test have the same facts
+            return LoadedPlanWriter(tmp_path / "plans" / NAME, MADE, db)
 
-def row(n: int, status: Status = Status.PENDING, **more: object) -> PlanRow:
-    return PlanRow(n=n, row=n + 2, key=f"k{n}", address=f"p{n}@example.org", status=status, **more)  # type: ignore[arg-type]
-
-
-def frozen(number: int, **more: object) -> FrozenMessage:
-    body = f"Content-Type: text/plain\r\n\r\nDear number {number},\r\nthe same for all of you.\r\n".encode()
-    values: dict[str, object] = {
-        "row": number + 2,
-        "key": f"k{number}",
-        "envelope": Envelope(Address("me", "example.org"), (Address(f"p{number}", "example.org"),)),
-        "sender": "me@example.org",
-        "head": b"Subject: Hello\r\nMIME-Version: 1.0\r\n",
-        "body": (body,),
-        "files": (),
-        "size": 400,
-        "digest": hashlib.sha256(body).hexdigest(),
-        **more,
-    }
-    return FrozenMessage(**values)  # type: ignore[arg-type]
+        yield begin
 
 
 def finding(text: str, **more: object) -> Diagnostic:
@@ -249,12 +256,12 @@ def test_a_misuse_is_refused(
 def test_messages_come_back_as_they_were(new_plan: Callable[[], PlanWriter]) -> None:
     """Every message, in any order, the few that are kept plain and the many that are compressed."""
     files = (
-        FrozenFile(b"/a/b.pdf", "b.pdf", "00" * 32, 7),
-        FrozenFile(b"/a/\xff.png", "c.png", "11" * 32, 8, "c"),
+        FrozenFile(b"/a/b.pdf", "b.pdf", hashlib.sha256(b"content").hexdigest(), 7),
+        FrozenFile(b"/a/\xff.png", "c.png", hashlib.sha256(b"contents").hexdigest(), 8, "c"),
     )
     messages = [frozen(n) for n in range(PLAIN + 50)]
     messages[7] = frozen(7, body=(b"one", 0, b"two", 1), files=files)
-    messages[PLAIN + 9] = frozen(PLAIN + 9, body=(b"one", 0, bytes(range(256)) * 5000, 1), files=files)
+    messages[PLAIN + 9] = frozen(PLAIN + 9, body=(b"one", 0, bytes(range(32, 127)) * 5000, 1), files=files)
     messages[PLAIN + 10] = frozen(PLAIN + 10, key="\ud800")
     with new_plan() as writer:
         numbers = list(range(1, len(messages) + 1))
