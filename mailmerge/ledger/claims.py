@@ -34,6 +34,7 @@ from msgspec import Struct
 from mailmerge.clock import SystemClock
 from mailmerge.errors import LedgerError
 from mailmerge.ledger.reader import restored_date, status_of
+from mailmerge.ledger.shared_suppression import covered
 from mailmerge.ledger.work import NOW
 from mailmerge.model import Delivery
 from mailmerge.sqlite import moment
@@ -75,12 +76,19 @@ due AS (
     WHERE w.campaign = ?3 AND w.epoch IS NULL AND {RUNNING}
         AND w.next_at <= extract(epoch from statement_timestamp())::float8
     ORDER BY w.next_at, w.n LIMIT ?4 FOR UPDATE SKIP LOCKED
+), unwanted AS (
+    SELECT w.key FROM mailmerge.work w WHERE w.campaign = ?3 AND w.key = ANY(ARRAY(SELECT key FROM due))
+        AND {covered("?3", "w.recipients")}
+), gone AS (
+    DELETE FROM mailmerge.work w WHERE w.campaign = ?3 AND w.key = ANY(ARRAY(SELECT key FROM unwanted))
+    RETURNING w.key
 ), taken AS (
-    UPDATE mailmerge.work w SET epoch = ?1 WHERE w.campaign = ?3 AND w.key = ANY(ARRAY(SELECT key FROM due))
+    UPDATE mailmerge.work w SET epoch = ?1
+    WHERE w.campaign = ?3 AND w.key = ANY(ARRAY(SELECT key FROM due EXCEPT SELECT key FROM unwanted))
     RETURNING w.plan, w.n, w.key, w.row, w.domain, w.recipients
 )
-SELECT (SELECT count(*) FROM alive), {STATE}, t.plan, t.n, t.key, t.row, t.domain, t.recipients,
-    h.status, h.tries, h.first_at, h.generation, h.attempt, h.message_id, h.date, h.utc_offset
+SELECT (SELECT count(*) FROM alive), (SELECT count(*) FROM gone), t.plan, t.n, t.key, t.row, t.domain,
+    t.recipients, h.status, h.tries, h.first_at, h.generation, h.attempt, h.message_id, h.date, h.utc_offset
 FROM (SELECT 1) one LEFT JOIN taken t ON true LEFT JOIN LATERAL (
     SELECT d.status, d.tries, d.first_at, d.generation, d.attempt, a.message_id, a.date, a.utc_offset
     FROM mailmerge.delivery d LEFT JOIN mailmerge.attempt a ON a.id = d.attempt
@@ -202,15 +210,21 @@ class Slot:
     def claim(self, campaign: int, count: int) -> list[Claimed]:
         """Claim the next *count* rows that are due, in their order; fewer where there are not so many.
 
+        Those whose recipients have opted out leave the queue instead.
+
         Raises:
             LedgerError: the database cannot be asked. Nothing is known to be claimed; what was comes back by
                 itself, or with `give_back`.
 
         """
-        rows = self.ask([(_CLAIM, (self.epoch, self.seconds, campaign, count))])[0]
-        if self.lost:
-            return []
-        found = [_claimed(row) for row in rows if row[4] is not None]
+        found: list[Claimed] = []
+        gone = 1
+        while gone and not found:
+            rows = self.ask([(_CLAIM, (self.epoch, self.seconds, campaign, count))])[0]
+            if self.lost:
+                return []
+            found = [_claimed(row) for row in rows if row[4] is not None]
+            gone = rows[0][1]
         found.sort(key=lambda row: row.n)
         for row in found:
             self.claimed[campaign, row.key] = row

@@ -12,6 +12,7 @@ from mailmerge.clock import VirtualClock
 from mailmerge.errors import InUseError
 from mailmerge.ledger.attempts import IntentRefusedError, Revision
 from mailmerge.ledger.claims import Slot
+from mailmerge.ledger.shared_suppression import OptOutTable
 from mailmerge.ledger.slot_writer import SlotWriter
 from mailmerge.ledger.work import (
     QueuedRow,
@@ -325,3 +326,34 @@ def test_the_fleet_can_be_looked_at(fleet: Fleet) -> None:
         2,
         False,
     )
+
+
+# --- opt-outs -------------------------------------------------------------------------------------------
+
+
+def test_whoever_has_opted_out_is_not_claimed(fleet: Fleet) -> None:
+    """By address, domain or hash, for the campaign or for all: the row leaves the queue; others follow."""
+    fleet.fill(6)
+    fleet.db.execute("UPDATE work SET recipients = ARRAY['X@Gone.example', 'b@x.org'] WHERE key = 'k4'")
+    everybody = OptOutTable(fleet.db)
+    everybody.add(["u2@example.org", "@gone.example"])
+    (hashed,) = fleet.db.row("SELECT encode(sha256('u5@example.org'), 'hex')")
+    OptOutTable(fleet.db, fleet.campaign).add([f"sha256:{hashed}"])
+    OptOutTable(fleet.db, fleet.campaign + 1).add(["u6@example.org"])
+    slot, _ = fleet.slot()
+    assert (fleet.claim(slot, 1), fleet.claim(slot, 2), fleet.claim(slot, 9)) == ([3], [6, 7], [])
+    assert list(fleet.queue()) == ["k3", "k6", "k7"]
+
+
+def test_whoever_opts_out_after_the_claim_is_not_promised(fleet: Fleet) -> None:
+    """The table is looked at once more; the row leaves the queue when the slot gives it back."""
+    fleet.fill(2)
+    slot, writer = fleet.slot()
+    assert fleet.claim(slot, 2) == [2, 3]
+    OptOutTable(fleet.db).add(["u2@example.org"])
+    assert writer.record_intent([attempt(2), attempt(3)]) == {"k2"}
+    assert writer.refused == {"k2"}
+    assert fleet.states() == {"k3": "handing_over"}
+    slot.give_back()
+    assert fleet.claim(slot, 9) == []
+    assert list(fleet.queue()) == ["k3"]
