@@ -29,7 +29,7 @@ that is not read."""
 
 KINDS: Final = word_set(
     ".pdf .docx .docm .dotx .xlsx .xlsm .pptx .odt .ods .odp .txt .text .csv .tsv .tab .html .htm "
-    ".xhtml .md .json .xml .ics .vcf .eml .log"
+    ".xhtml .md .json .xml .ics .vcf .eml .log .zip"
 )
 """Suffixes of files that are read."""
 PLAIN: Final = word_set(".txt .text .csv .tsv .tab .md .json .ics .vcf .log")
@@ -39,11 +39,14 @@ MOST_TEXT = 1_000_000
 MOST_OCTETS = 64 << 20
 """Of a file, and of what is unpacked of one."""
 _SECONDS = 3.0
-"""For the pages of a PDF."""
+"""For the pages of a PDF, and for the files of an archive."""
+_MOST_MEMBERS = 500
+"""Files of an archive."""
 _WORD_PARTS = re.compile(r"word/(?:document|header\d*|footer\d*|footnotes|endnotes|comments)\.xml\Z")
 _SLIDES = re.compile(r"ppt/(?:slides|notesSlides)/[^/]*\.xml\Z")
 _SHEETS = re.compile(r"xl/worksheets/[^/]*\.xml\Z")
 _DRAWINGS = re.compile(r"xl/(?:drawings/[^/]*\.xml|comments[^/]*\.xml)\Z")
+_DOCUMENT_PARTS = word_set("word/document.xml xl/workbook.xml ppt/presentation.xml content.xml")
 _LINES = word_set(
     "p div br tr li h1 h2 h3 h4 h5 h6 table section article header footer address dt dd title option hr"
 )
@@ -56,6 +59,8 @@ class Extract(Struct, frozen=True, array_like=True):
 
     state: State
     text: str = ""
+    left: State | None = None
+    """What became of files in an archive whose text is not there; None: all of them were read."""
 
 
 class _UnreadableError(Exception):
@@ -70,14 +75,18 @@ def extract(data: bytes, suffix: str) -> Extract:
         suffix: of its name, in small letters; what the file begins with counts for more.
 
     """
+    left = None
     try:
-        text = _reader(data, suffix)(data)
+        if _is_bundle(data):
+            text, left = _bundle(data)
+        else:
+            text = _reader(data, suffix)(data)
     except _UnreadableError as error:
         return Extract(error.args[0])
     except MemoryError:
         return Extract("large")
     text = text[:MOST_TEXT].encode("utf-8", "replace").decode("utf-8")
-    return Extract("read", text) if any(map(str.isalnum, text)) else Extract("empty")
+    return Extract("read", text, left) if any(map(str.isalnum, text)) else Extract(left or "empty")
 
 
 def _reader(data: bytes, suffix: str) -> Callable[[bytes], str]:
@@ -300,6 +309,43 @@ def _cell(cell: Element, shared: list[str]) -> str:
     if cell.get("t") != "s":
         return text
     return shared[int(text)] if text.isdecimal() and int(text) < len(shared) else ""
+
+
+def _is_bundle(data: bytes) -> bool:
+    """Tell whether it is an archive of files, not a document that is kept as one."""
+    if not data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        return False
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return _DOCUMENT_PARTS.isdisjoint(archive.namelist())
+    except (zipfile.BadZipFile, ValueError, OSError):
+        return False
+
+
+def _bundle(data: bytes) -> tuple[str, State | None]:
+    """Give the texts of an archive's files, with their names, and why the text of one is not there."""
+    ends = time.monotonic() + _SECONDS
+    texts: list[str] = []
+    left: State | None = None
+    total = 0
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = [one for one in archive.infolist() if not one.is_dir()]
+            for number, one in enumerate(members):
+                if number >= _MOST_MEMBERS or total > MOST_OCTETS or sum(map(len, texts)) > MOST_TEXT:
+                    raise _UnreadableError("large")
+                if time.monotonic() > ends:
+                    raise _UnreadableError("slow")
+                texts.append(f"\n{one.filename}\n")
+                content = _member(archive, one.filename) or b""
+                total += len(content)
+                suffix = one.filename[one.filename.rfind(".") :].lower()
+                found = Extract("other") if _is_bundle(content) else extract(content, suffix)
+                texts.append(found.text)
+                left = left or (None if found.state == "read" else found.state)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError):
+        raise _UnreadableError("damaged") from None
+    return "".join(texts), left
 
 
 # --- HTML and messages ------------------------------------------------------------------------------------

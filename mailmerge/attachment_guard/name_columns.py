@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mailmerge.attachment_guard.words import name_form, plain, word_set, words_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
 
     from mailmerge.model import Columns
 
@@ -35,16 +35,27 @@ _NO_PERSON = word_set(
     "datei strassen produkt kurs"
 )
 _NAME = word_set("name names nom nombre nome naam navn namn")
+_PERHAPS = word_set("kind kinder")
+"""People in one language and something else in another: the cells or the other headings tell."""
+_BESIDE = word_set(
+    "vorname nachname eltern mutter vater klasse gruppe schule strasse anrede geburtsdatum elternteil "
+    "erziehungsberechtigte telefon ort plz betrag nummer lehrerin lehrer"
+)
+_PERSON = re.compile(r"[^\W\d_][^\W\d_]*(?:[-'’ ,.]+[^\W\d_]+){1,4}\.?")
+_MOST_OF = 0.8
 _EXPRESSION = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _VARIABLE = re.compile(r"(?<![\w.|'\"])[^\W\d]\w*(?!\s*[(\w])")
 
 
-def name_columns(columns: Columns, to: Iterable[str]) -> tuple[tuple[int, ...], ...]:
+def name_columns(
+    columns: Columns, to: Iterable[str], rows: Sequence[Sequence[str]] = ()
+) -> tuple[tuple[int, ...], ...]:
     """Give the columns that make a name: each entry is one name, in the order of its parts.
 
     Args:
         columns: the list's.
         to: the templates of who gets a message: what stands before an address is a name.
+        rows: the cells of a few rows.
 
     """
     found: dict[tuple[int, ...], None] = {}
@@ -66,7 +77,26 @@ def name_columns(columns: Columns, to: Iterable[str]) -> tuple[tuple[int, ...], 
             last.setdefault(whose, place)
         elif joined in _FULL or (_NAME & {*words} and not _NO_PERSON & {*words}):
             found[(place,)] = None
+    for place in _people(columns, rows):
+        found[(place,)] = None
     found |= {(first[whose], last[whose]): None for whose in first if whose in last}
     single = next(iter(found), None) is None
     found |= {(place,): None for whose, place in last.items() if single and whose not in first}
     return tuple(found)
+
+
+def _is_full_name(cell: str) -> bool:
+    words = cell.split()
+    return _PERSON.fullmatch(cell) is not None and not (words[0][0].islower() or words[-1][0].islower())
+
+
+def _people(columns: Columns, rows: Sequence[Sequence[str]]) -> Iterator[int]:
+    """Yield the columns whose heading may mean people, where the cells or the other headings say so."""
+    headings = ["".join(name_form(word) for word in words_of(plain(one)).words) for one in columns.headings]
+    beside = bool(_BESIDE & {*headings})
+    for place, heading in enumerate(headings):
+        if heading in _PERHAPS:
+            cells = {row[place].strip() for row in rows} - {""}
+            whole = sum(_is_full_name(cell) for cell in cells)
+            if beside or (cells and whole >= _MOST_OF * len(cells) and len(cells) > len(rows) // 2):
+                yield place

@@ -27,10 +27,13 @@ from mailmerge.attachment_guard.words import (
     compact,
     divided_by_addresses,
     is_divided,
+    is_key,
+    is_name,
     is_unspaced,
     key_form,
     name_form,
     plain,
+    sequences,
     spaced_runs,
     unspaced_runs,
     whole,
@@ -39,7 +42,7 @@ from mailmerge.attachment_guard.words import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from mailmerge.attachment_guard.words import Words
 
@@ -50,9 +53,6 @@ _TITLES = word_set(
     "ba ma mba phd md jr sr ii iii iv mme mlle monsieur madame sr sra srta don dona senor senora sig "
     "sigra dott dottssa mgr bc pan pani dhr mevr"
 )
-_PARTICLES = word_set(
-    "van von vom der den de da di du la le del della dos das do zu zum zur ten ter te af av bin ibn al el e y"
-)
 _MOST_OTHERS = 50
 """More are not looked at."""
 _LIST = 10
@@ -60,16 +60,12 @@ _LIST = 10
 _MOST_WORDS = 6
 """Words of a name or a key that are looked for."""
 _LONGEST_NAME = 200
+_FEW = 2
+"""Texts of which none shows what is usual."""
 _SAMPLE = 5
 _TRUSTED = 0.5
-_MONEY = re.compile(
-    r"\s?(?:[%‰$€£¥₹]|(?:eur|usd|chf|gbp|sek|nok|dkk|pln|czk|huf|jpy|cny|inr)\b)", re.IGNORECASE
-)
 _PIECE = re.compile(r"\d+|[^\W\d_]+|[^\W_]")
 _AND = re.compile(r"\s*[;&/\n]\s*|\s+(?:and|und|et|och|og|en)\s+")
-_JOINING = frozenset("-/\\._+@&$€£¥")
-_BETWEEN_DIGITS = frozenset(".,:'’")
-_BETWEEN_WORDS = re.compile(r"[\s,.;|\-\"()/&]{1,8}\Z")
 
 
 _BEFORE = "致尊敬的亲爱親愛"
@@ -110,6 +106,9 @@ class Sighting(Struct):
     """Token: the word in front of it, if there is one."""
     listed: frozenset[Kind] = frozenset()
     """Kinds of which it contains so many that it is a list of people."""
+    goes_to: tuple[int, ...] = ()
+    """The places of the rows that it goes to."""
+    digest: bytes = b""
     weak: frozenset[str] = frozenset()
     """Words of that row's names that it contains, where it has none of its tokens."""
 
@@ -142,15 +141,22 @@ class Mismatch(Struct, frozen=True):
     """What it is named by."""
     more: int = 0
     """How many other rows are named, too."""
+    sure: bool = True
+    """False: of so few texts none shows whether it is a seller or a teacher who is named."""
 
 
 class Identities:
     """The rows of a list, and what they are known by; then the texts that go to them.
 
     Add all rows, then `see` each text, then `judge` it.
+
+    Args:
+        senders: addresses of who sends: of a few texts that name one of them nothing is said.
+
     """
 
-    def __init__(self) -> None:
+    def __init__(self, senders: Iterable[str] = ()) -> None:
+        self._senders = frozenset(address.lower() for address in senders)
         self._tokens: list[Token] = []
         self._keys: dict[str, int] = {}
         self._names: dict[str, int] = {}
@@ -166,6 +172,8 @@ class Identities:
         # What the texts show.
         self._texts = 0
         self._seen: set[bytes] = set()
+        self._first: list[Sighting] = []
+        """What the first few texts say."""
         self._rows_seen: set[int] = set()
         self._words_in: Counter[str] = Counter()
         self._small_in: Counter[str] = Counter()
@@ -303,11 +311,15 @@ class Identities:
                 if (label := found.strict.get(token))
             },
             frozenset(kind for kind, count in kinds.items() if count > _LIST),
+            tuple(own),
+            hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).digest(),
         )
+        if len(self._first) <= _FEW:
+            self._first.append(sighting)
         if not names:
             parts = {word for token in mine for word in self._tokens[token].words if len(word) > 2}
             sighting.weak = frozenset(parts & found.words)
-        self._count(text, sighting, mine, own, found)
+        self._count(sighting, mine, own, found)
         return sighting
 
     def _own(self, text: str, found: _Found, mine: frozenset[int]) -> frozenset[int]:
@@ -352,13 +364,13 @@ class Identities:
                 result.words.add(name)
                 if word[0].islower():
                     result.small.add(name)
-        for token, start, end in _sequences(names, self._names, self._name_lengths):
+        for token, start, end in sequences(names, self._names, self._name_lengths):
             result.lenient.add(token)
-            if _is_name(found, start, end):
+            if is_name(found, start, end):
                 result.add(token, names[start - 1] if start else START)
-        for token, start, end in _sequences(keys, self._keys, self._key_lengths):
+        for token, start, end in sequences(keys, self._keys, self._key_lengths):
             result.lenient.add(token)
-            if _is_key(found, start, end):
+            if is_key(found, start, end):
                 result.add(token, names[start - 1] if start else START)
 
     def _find_joined(self, run: str, result: _Found) -> None:
@@ -394,17 +406,15 @@ class Identities:
 
     def _count(
         self,
-        text: str,
         sighting: Sighting,
         mine: Collection[int],
         own: Collection[int],
         found: _Found,
     ) -> None:
         """Note what this text shows about the others."""
-        digest = hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).digest()
-        if digest in self._seen:
+        if sighting.digest in self._seen:
             return
-        self._seen.add(digest)
+        self._seen.add(sighting.digest)
         self._texts += 1
         self._words_in.update(found.words)
         self._small_in.update(found.small)
@@ -448,7 +458,24 @@ class Identities:
             return None
         most = max(accused, key=lambda row: (len(rows[row]), -row))
         named = tuple(self._tokens[token].text for token in rows[most])
-        return Mismatch(most, named, len(accused) - 1)
+        sure = len(self._first) > _FEW or self._is_confirmed(sighting, most, rows[most])
+        if not sure and self.address(most).lower() in self._senders:
+            return None
+        return Mismatch(most, named, len(accused) - 1, sure)
+
+    def _is_confirmed(self, sighting: Sighting, other: int, tokens: Iterable[int]) -> bool:
+        """Tell whether one of a few texts is another row's beyond doubt, and not the seller's price list.
+
+        Nobody names a seller by the key of his row; a row has two texts that are the same, or the other one's
+        text names this row.
+        """
+        if any(self._tokens[token].kind == "key" for token in tokens):
+            return True
+        mine = {token for n in sighting.goes_to for token in self._of.get(n, ())}
+        return any(
+            other in one.goes_to and (one.digest == sighting.digest or mine & {*one.others})
+            for one in self._first
+        )
 
     def _is_evidence(self, number: int, sighting: Sighting) -> bool:
         token = self._tokens[number]
@@ -529,46 +556,3 @@ class Identities:
     def _is_usual_word(self, word: str) -> bool:
         """Tell whether a word of names is in more texts than those of the rows that have it."""
         return self._words_in[word] > 2 * self._vocabulary[word] + max(2, self._texts // 50)
-
-
-def _sequences(
-    words: Sequence[str], index: Mapping[str, int], lengths: Mapping[str, Collection[int]]
-) -> Iterator[tuple[int, int, int]]:
-    """Yield the tokens of an index that occur in *words*, each with where it begins and ends."""
-    for start, word in enumerate(words):
-        if word in lengths:
-            for end in (start + length for length in lengths[word]):
-                token = index.get(" ".join(words[start:end]))
-                if token is not None and end <= len(words):
-                    yield token, start, end
-
-
-def _is_name(found: Words, start: int, end: int) -> bool:
-    """Tell whether words are surely a name: capitals, and nothing that makes it part of a longer one."""
-    words, gaps = found
-    if any(word[0].islower() and word not in _PARTICLES for word in (words[start], words[end - 1])):
-        return False
-    if start and gaps[start - 1] in {"-", "'", "’"}:
-        return False
-    if end < len(words) and gaps[end - 1] in {"-", "'", "’"}:
-        return False
-    return all(_BETWEEN_WORDS.match(gap) for gap in gaps[start : end - 1])
-
-
-def _is_key(found: Words, start: int, end: int) -> bool:
-    """Tell whether words are a key beyond doubt, not a piece of another number, an amount or a date."""
-    words, gaps = found
-    if end - start > 1 and words[start].islower():
-        return False
-    if start:
-        before, gap = words[start - 1], gaps[start - 1]
-        if gap[-1:] in _JOINING - {"."} or (gap in _BETWEEN_DIGITS and before[-1:].isdecimal()):
-            return False
-    after = gaps[end - 1]
-    if end < len(words):
-        if after in _JOINING - {"."}:
-            return False
-        if after in _BETWEEN_DIGITS and words[end][:1].isdecimal():
-            return False
-    rest = after + (words[end] if end < len(words) else "")
-    return _MONEY.match(rest) is None or not words[end - 1].isdecimal()

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
 SHORTEST = 3
 """Signs of a key that are worth looking for."""
@@ -121,3 +124,59 @@ def divided_by_addresses(text: str) -> tuple[list[str], str]:
             end = domain.end()
         at = text.find("@", max(end, at + 1))
     return addresses, " ".join([*rest, text[end:]]) if addresses else text
+
+
+# --- what words are beyond doubt ---------------------------------------------------------------------------
+
+_PARTICLES = word_set(
+    "van von vom der den de da di du la le del della dos das do zu zum zur ten ter te af av bin ibn al el e y"
+)
+_MONEY = re.compile(
+    r"\s?(?:[%‰$€£¥₹]|(?:eur|usd|chf|gbp|sek|nok|dkk|pln|czk|huf|jpy|cny|inr)\b)", re.IGNORECASE
+)
+_JOINING = frozenset("-/\\._+@&$€£¥")
+_BETWEEN_DIGITS = frozenset(".,:'’")
+_BETWEEN_WORDS = re.compile(r"[\s,.;|\-\"()/&]{1,8}\Z")
+
+
+def sequences(
+    words: Sequence[str], index: Mapping[str, int], lengths: Mapping[str, Collection[int]]
+) -> Iterator[tuple[int, int, int]]:
+    """Yield the tokens of an index that occur in *words*, each with where it begins and ends."""
+    for start, word in enumerate(words):
+        if word in lengths:
+            for end in (start + length for length in lengths[word]):
+                token = index.get(" ".join(words[start:end]))
+                if token is not None and end <= len(words):
+                    yield token, start, end
+
+
+def is_name(found: Words, start: int, end: int) -> bool:
+    """Tell whether words are surely a name: capitals, and nothing that makes it part of a longer one."""
+    words, gaps = found
+    if any(word[0].islower() and word not in _PARTICLES for word in (words[start], words[end - 1])):
+        return False
+    if start and gaps[start - 1] in {"-", "'", "’"}:
+        return False
+    if end < len(words) and gaps[end - 1] in {"-", "'", "’"}:
+        return False
+    return all(_BETWEEN_WORDS.match(gap) for gap in gaps[start : end - 1])
+
+
+def is_key(found: Words, start: int, end: int) -> bool:
+    """Tell whether words are a key beyond doubt, not a piece of another number, an amount or a date."""
+    words, gaps = found
+    if end - start > 1 and words[start].islower():
+        return False
+    if start:
+        before, gap = words[start - 1], gaps[start - 1]
+        if gap[-1:] in _JOINING - {"."} or (gap in _BETWEEN_DIGITS and before[-1:].isdecimal()):
+            return False
+    after = gaps[end - 1]
+    if end < len(words):
+        if after in _JOINING - {"."}:
+            return False
+        if after in _BETWEEN_DIGITS and words[end][:1].isdecimal():
+            return False
+    rest = after + (words[end] if end < len(words) else "")
+    return _MONEY.match(rest) is None or not words[end - 1].isdecimal()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from mailmerge.attachment_guard.extraction import KINDS, PLAIN, Extract
@@ -30,10 +30,13 @@ if TYPE_CHECKING:
 
 CODE = "A320"
 """A file that names another row: the row is invalid."""
+_PERHAPS = "A224"
+"""One of so few files that nobody can tell a swapped one from a price list with the seller's name."""
 _UNREAD = "A222"
 _MISSING = "A223"
 _ADDRESS = re.compile(r"[^\s@<>,;\"]+@[^\s@<>,;\"]+")
 _TOLD = 3
+_FIRST_ROWS = 50
 _PROGRESS_EVERY = 100
 _MOST_READERS = 4
 _WHY: dict[State, str] = {
@@ -43,6 +46,7 @@ _WHY: dict[State, str] = {
     "large": "too large",
     "slow": "taking too long",
     "unstarted": "where no process can be started to read them",
+    "other": "of kinds that are not read",
 }
 
 
@@ -52,16 +56,19 @@ class AttachmentGuard:
     Args:
         columns: the list's.
         to: the templates of who gets a message.
+        senders: those of who sends it.
         jobs: how many processes may read.
 
     """
 
-    def __init__(self, columns: Columns, to: Sequence[str], *, jobs: int = 1) -> None:
+    def __init__(
+        self, columns: Columns, to: Sequence[str], *, senders: Iterable[str] = (), jobs: int = 1
+    ) -> None:
         self._columns = columns
-        self._names = name_columns(columns, to)
+        self._to = to
         self._jobs = min(jobs, _MOST_READERS)
         self._files: list[tuple[PlanRow, GuardedFile]] = []
-        self._identities = Identities()
+        self._identities = Identities(found for one in senders for found in _ADDRESS.findall(one))
         self._numbers: list[int] = []
         """By place in the list: the row's number in the spreadsheet."""
         self._unread: list[tuple[PlanRow, GuardedFile, State]] = []
@@ -91,7 +98,9 @@ class AttachmentGuard:
             progress: is called now and then.
 
         """
-        files = [(row, file) for row, file in self._files if row.n not in left_out and _suffix(file) in KINDS]
+        going = [(row, file) for row, file in self._files if row.n not in left_out]
+        files = [(row, file) for row, file in going if _suffix(file) in KINDS]
+        self._unread += ((row, file, "other") for row, file in going if _suffix(file) not in KINDS)
         if not files:
             return
         self._know(recipients())
@@ -99,8 +108,8 @@ class AttachmentGuard:
         for count, (row, file, extract) in enumerate(self._extracts(files, texts)):
             if extract.state == "read":
                 seen.append((row, file, self._identities.see(extract.text, (row.n, *row.others))))
-            elif extract.state != "other":
-                self._unread.append((row, file, extract.state))
+            if state := extract.left if extract.state == "read" else extract.state:
+                self._unread.append((row, file, state))
             if count % _PROGRESS_EVERY == 0:
                 progress()
         told: set[int] = set()
@@ -111,11 +120,15 @@ class AttachmentGuard:
                 yield row, self._told(row, file, mismatch)
 
     def _know(self, recipients: Iterable[Recipient]) -> None:
-        for n, recipient in enumerate(recipients):
+        rows = iter(recipients)
+        first = list(islice(rows, _FIRST_ROWS))
+        cells_of = [[displayed(cell) for cell in recipient.values] for recipient in first]
+        places_of_names = name_columns(self._columns, self._to, cells_of)
+        for n, recipient in enumerate(chain(first, rows)):
             self._numbers.append(recipient.row)
             cells = [cell if cell.__class__ is str else displayed(cell) for cell in recipient.values]
             addresses = [found for cell in cells if "@" in cell for found in _ADDRESS.findall(cell)]
-            names = [" ".join(cells[place] for place in places).strip() for places in self._names]
+            names = [" ".join(cells[place] for place in places).strip() for places in places_of_names]
             self._identities.add(n, key=recipient.key or "", addresses=addresses, names=filter(None, names))
 
     def _extracts(
@@ -165,6 +178,16 @@ class AttachmentGuard:
         address = self._identities.address(mismatch.row)
         whose = f"row {self._numbers[mismatch.row]}" + (f" ({address})" if address else "")
         more = f" and {plural(mismatch.more, 'more row')}" if mismatch.more else ""
+        if not mismatch.sure:
+            return Diagnostic(
+                _PERHAPS,
+                f"{quoted(file.name)} names {names}: that is {whose}{more}, and nobody else in the list",
+                "look into it: so few files do not show whether it is that row's, or names who sells or "
+                "teaches; if it is for this row: `guard = false` in its [[attach]]",
+                severity=Severity.WARNING,
+                row=row.row,
+                address=row.address,
+            )
         return Diagnostic(
             CODE,
             f"{quoted(file.name)} names {names}: that is {whose}{more}, not this row",
@@ -188,15 +211,25 @@ class AttachmentGuard:
         unread = [(row, file, state) for row, file, state in self._unread if state != "missing"]
         if unread:
             counts = Counter(state for _, _, state in unread)
+            kinds = sorted({_ending(file) for _, file, state in unread if state == "other"} - {""})
             why = ", ".join(f"{count:,} {_WHY[state]}" for state, count in counts.items())
+            if kinds:
+                more = ", ..." if kinds[_TOLD:] else ""
+                why = why.replace(_WHY["other"], f"{_WHY['other']} ({', '.join(kinds[:_TOLD])}{more})")
             first = ", ".join(f"row {row.row} {quoted(file.name)}" for row, file, _ in islice(unread, _TOLD))
             more = f" and {len(unread) - _TOLD:,} more" if len(unread) > _TOLD else ""
             yield Diagnostic(
                 _UNREAD,
                 f"whom they name cannot be read in {plural(len(unread), 'file')} of single rows: {why}",
-                f"look into them yourself: {first}{more}",
+                f"look into them yourself: {first}{more}; if nobody has to, `guard = false` in [[attach]]",
                 severity=Severity.WARNING,
             )
+
+
+def _ending(file: GuardedFile) -> str:
+    """Give the last suffix of the name that the message shows, if it is a short one."""
+    ending = os.path.splitext(file.name.lower())[1]  # noqa: PTH122  a text
+    return ending if ending[1:].isalnum() and len(ending) < 8 else ""
 
 
 def _suffix(file: GuardedFile) -> str:

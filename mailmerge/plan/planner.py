@@ -115,7 +115,9 @@ class Planner:
         self._senders: dict[str, int] = {}
         self._corrections: dict[str, str] = {}
         self._files = FileOwners()
-        self._guard = AttachmentGuard(recipients.columns, composer.recipe.templates.to, jobs=jobs)
+        asked = composer.recipe.templates
+        senders = [asked.from_, *asked.reply_to, *filter(None, [asked.sender])]
+        self._guard = AttachmentGuard(recipients.columns, asked.to, senders=senders, jobs=jobs)
         self._copies: dict[str, None] = {}
         self._sender = ""
         self._largest = 0
@@ -416,7 +418,11 @@ class Planner:
             for row, found in self._guard.judge(
                 self._settled, texts, left_out, lambda: self._progress(self._rows)
             ):
-                self._files.leave_out(self._refuse(writer, row, found))
+                if found.severity is Severity.ERROR:
+                    self._files.leave_out(self._refuse(writer, row, found))
+                elif found.code not in self._ignore:
+                    writer.add_findings(row.n, [found])
+                    self._problems.add([found])
         findings = [found for found in self._guard.findings() if found.code not in self._ignore]
         writer.add_findings(None, findings)
         self._problems.add(findings)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
 
-_FORMAT = 1
+_FORMAT = 2
 _SHA, _LENGTH = 32, 4
 _MOST = 8 << 20
 """Octets of a text."""

@@ -193,6 +193,35 @@ def test_who_is_named_in_every_file_is_no_evidence(count: int) -> None:
     assert accused(people, texts) == {}
 
 
+def test_of_one_or_two_files_only_what_is_beyond_doubt_is_an_error() -> None:
+    """A price list with the seller's name is told; a key, two files swapped, the same file twice stop."""
+    people = [("E1000", "Sam Seller", "sam@x.org"), ("E1001", "Ann Buyer", "a@x.org")]
+    prices = "Apples 4.50. Ask Sam Seller, sam@x.org"
+    for texts, own, sure in (
+        ([prices], [1], [False]),
+        (["Order of Sam Seller", prices], [0, 1], [False]),
+        (["Payslip E1000"], [1], [True]),
+        (["Payslip of Ann Buyer", "Payslip of Sam Seller"], [0, 1], [True, True]),
+        (["Payslip of Sam Seller", "Payslip of Sam Seller"], [0, 1], [True]),
+    ):
+        identities = Identities()
+        for n, (key, name, address) in enumerate(people):
+            identities.add(n, key=key, addresses=[address], names=[name])
+        seen = [identities.see(text, [n]) for text, n in zip(texts, own, strict=True)]
+        found = [mismatch.sure for one in seen if (mismatch := identities.judge(one))]
+        assert found == sure, texts
+
+
+def test_who_sends_is_no_evidence_in_one_or_two_files() -> None:
+    """Of an address that messages come from nothing is said there, and a key is said all the same."""
+    for text, found in (("Ask Sam Seller", None), ("Payslip E1000, Sam Seller", 0)):
+        identities = Identities(["Sam@X.org"])
+        identities.add(0, key="E1000", addresses=["sam@x.org"], names=["Sam Seller"])
+        identities.add(1, key="E1001", addresses=["a@x.org"], names=["Ann Buyer"])
+        mismatch = identities.judge(identities.see(text, [1]))
+        assert (mismatch and mismatch.row) == found
+
+
 @pytest.mark.parametrize("count", [3, 4, 5])
 def test_a_seller_in_a_list_of_a_few_customers_is_no_evidence(count: int) -> None:
     """Price lists name who sells, and no customer; one file of the seller's own would still be found."""
@@ -256,6 +285,26 @@ def test_columns_of_names_are_known(headings: str, to: str, found: list[str]) ->
     assert [" ".join(names[place] for place in places) for places in name_columns(columns, [to])] == found
 
 
+@pytest.mark.parametrize(
+    ("headings", "cells", "found"),
+    [
+        ("Kind,E-Mail", ["Mia Klein", "Jörg von Berg", "Li-Ann O'Neil"], True),
+        ("Kind,Email", ["Invoice", "Reminder", "Last Reminder"], False),
+        ("Kind,Email", ["Gift Card", "Gift Card", "Gift Card"], False),
+        ("Kind,Klasse,E-Mail", ["Mia", "Jörg", "Li"], True),
+        ("kind,email", [], False),
+    ],
+)
+def test_a_heading_of_two_meanings_is_read_by_what_is_beside_and_below(
+    headings: str, cells: list[str], found: bool
+) -> None:
+    """`Kind` is a child in German, and a sort of thing in English."""
+    names = headings.split(",")
+    columns = Columns(tuple(names), tuple(name.lower().replace("-", "_") for name in names))
+    rows = [[cell, *("x" for _ in names[1:])] for cell in cells]
+    assert name_columns(columns, [], rows) == (((0,),) if found else ())
+
+
 # --- files ------------------------------------------------------------------------------------------------
 
 SAID = "Staff no. E1002\nJörg Müller 王小明\nGross 3.100,00"
@@ -294,6 +343,23 @@ def test_texts_are_read_as_they_are_meant(content: bytes, suffix: str, text: str
     assert extract(content, suffix).text.split() == text.split()
 
 
+def test_the_files_of_an_archive_are_read() -> None:
+    """With their names; what is in it and cannot be read is said, and archives in archives are such files."""
+    two: dict[str, str | bytes] = {"E1002/payslip.pdf": pdf("Jörg Müller"), "note.txt": "Li Wei"}
+    whole = extract(archive(two), ".zip")
+    assert (whole.state, whole.left) == ("read", None)
+    assert [word for word in ("E1002", "Jörg Müller", "Li Wei") if word not in whole.text] == []
+    assert extract(archive({**two, "scan.png": b"\x89PNG"}), ".zip").left == "other"
+    assert extract(archive({"scan.pdf": pdf("")}), ".zip").left == "empty"
+    nested = extract(archive({"a.zip": archive(two)}), ".zip")
+    assert (nested.left, "Li Wei" in nested.text) == ("other", False)
+    many = archive({f"{n}.txt": "x" for n in range(600)})
+    assert (extract(many, ".zip").state, extract(archive({"b.txt": b"x" * (20 << 20)}), ".zip").state) == (
+        "large",
+        "large",
+    )
+
+
 BOMB = archive({"word/document.xml": b"<a>" + b"x" * (20 << 20) + b"</a>"})
 
 
@@ -321,7 +387,7 @@ def test_only_a_pdf_that_nobody_can_open_is_encrypted() -> None:
         (archive({"word/document.xml": "<a>"}), ".docx", "damaged"),
         (archive({"word/document.xml": '<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>'}), ".docx", "damaged"),
         (archive({"xl/workbook.xml": "<a/>", "xl/worksheets/sheet1.xml": "<a/>"}), ".xlsx", "empty"),
-        (archive({"other": "x"}), ".docx", "other"),
+        (archive({"other": "x"}), ".docx", "read"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", ".xlsx", "encrypted"),
         (BOMB, ".docx", "large"),
         (b"\x89PNG", ".png", "other"),
@@ -411,7 +477,9 @@ def planned(
     )
     (folder / "f").mkdir(exist_ok=True)
     for (key, _, _), text in zip(people, texts, strict=True):
-        (folder / "f" / f"{key}{suffix}").write_bytes(file_of(suffix, text))
+        (folder / "f" / f"{key}{suffix}").write_bytes(
+            text.encode() if suffix == ".jpg" else file_of(suffix, text)
+        )
     environ = {"MAILMERGE_STATE_DIR": str(folder / "state"), "MAILMERGE_CACHE_DIR": str(folder / "cache")}
     return Campaign.load(folder, environ=environ).check()
 
@@ -455,6 +523,25 @@ def test_files_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
         "whom they name cannot be read in 2 files of single rows: 2 without text, such as scans"
     )
     assert "row 3" in (found.first.hint or "")
+
+
+def test_files_of_other_kinds_are_counted_as_not_read(tmp_path: Path) -> None:
+    """An image, an old Word file: nothing is silently taken for looked into."""
+    plan = planned(tmp_path, ["Anna Meyer", "x", "y"], suffix=".jpg")
+    (found,) = plan.problems
+    assert (found.first.code, found.first.message) == (
+        "A222",
+        "whom they name cannot be read in 3 files of single rows: 3 of kinds that are not read (.jpg)",
+    )
+    assert "`guard = false`" in (found.first.hint or "")
+    assert plan.ready == 3
+
+
+def test_a_doubtful_file_of_a_tiny_list_is_sent_with_a_warning(tmp_path: Path) -> None:
+    """Two files: one names its own row, the other only that row, too, as it would the seller."""
+    plan = planned(tmp_path, ["Order of Anna Meyer", "Prices. Ask Anna Meyer"])
+    assert said(plan) == [("A224", [3])]
+    assert plan.ready == 2
 
 
 def test_a_missing_extra_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
