@@ -49,11 +49,9 @@ _PERHAPS: Final = re.compile(
 )
 """Shapes that depend on what stands in them."""
 
-_JINJA: Final = re.compile(
-    r"\{\{(?:\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'|[^\"']){0,2000}?\}\}\}?"
-    r"|\{%.{0,2000}?%\}|\{\#.*?\#\}",
-    re.DOTALL,
-)
+_LONGEST_TAG: Final = 4000
+_TAG_BEGIN: Final = re.compile(r"\{[{%#]")
+_IN_TAG: Final = re.compile(r"""(?:[^"'}]+|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|\}(?!\}))*\}\}\}?""")
 _ANGLE: Final = re.compile(rf"<<\s?(?P<angle>{_NAME})\s?>>")
 _UNSEEN: Final = re.compile(
     r"<!--.*?(?:-->|\Z)"
@@ -61,7 +59,8 @@ _UNSEEN: Final = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _CODE: Final = re.compile(
-    r"^(```+|~~~+)[^\n]*\n.*?(?:^\1|\Z)|(`+)(?!`)[^\n]*?(?<!`)\2(?!`)", re.DOTALL | re.MULTILINE
+    r"^(```++|~~~++)[^\n]*+\n.*?(?:^\1|\Z)|(?<!`)(`+)(?!`)[^\n]{0,2000}?(?<!`)\2(?!`)",
+    re.DOTALL | re.MULTILINE,
 )
 _TAG: Final = re.compile(r"""</?[a-zA-Z](?:"[^"]*"|'[^']*'|[^<>"'])*+>""")
 _ATTRIBUTE: Final = re.compile(r"""([\w:@.-]+)\s*=\s*("[^"]*"|'[^']*'|[^\s"'<>]+)""")
@@ -115,7 +114,7 @@ def find_placeholders(
     """
     if not any(mark in text for mark in "[{%*«#~<&"):
         return []
-    masked = _JINJA.sub(_blank, text)
+    masked = _without_tags(text)
     html = is_html(text) if html is None else html
     found = list(_in_html(masked, columns) if html else _in_text(masked, columns))
     wanted = [
@@ -217,9 +216,33 @@ def _in_address(address: str, ahead: int, columns: ListColumns) -> Iterator[Plac
         yield Placeholder(ahead + match.start(), ahead + match.end(), shape, field, certain)
 
 
+def _without_tags(text: str) -> str:
+    """Give a template with NULs in place of its own tags; the time it takes grows with the text alone."""
+    pieces: list[str] = []
+    end = at = 0
+    last_comment = text.rfind("#}")
+    while found := _TAG_BEGIN.search(text, at):
+        begin, at = found.start(), found.start() + 1
+        most = begin + _LONGEST_TAG
+        if found[0] == "{#":
+            close = text.find("#}", begin + 2) + 2 if begin + 2 <= last_comment else 0
+        elif found[0] == "{%":
+            close = text.find("%}", begin + 2, most) + 2
+        elif text.find("}}", begin + 2, most) < 0:
+            continue
+        else:
+            inside = _IN_TAG.match(text, begin + 2, most)
+            close = inside.end() if inside else 0
+        if close > begin + 3:
+            pieces += (text[end:begin], "\0" * (close - begin))
+            end = at = close
+    pieces.append(text[end:])
+    return "".join(pieces)
+
+
 def prose(text: str) -> str:
     """Give what people read of a template, each other character replaced by a NUL."""
-    masked = _JINJA.sub(_blank, text)
+    masked = _without_tags(text)
     if is_html(text):
         return _TAG.sub(_blank, _UNSEEN.sub(_blank, masked))
     return _CODE.sub(_blank, masked)

@@ -18,6 +18,7 @@ from mailmerge.errors import TemplateError
 from mailmerge.extras import require
 from mailmerge.model import Diagnostic, Place, Severity
 from mailmerge.render.environments import MARKDOWN
+from mailmerge.render.failures import UNCOMPILABLE, uncompilable
 from mailmerge.render.tags import CLOSE, MARK, OPEN, Tag, Tags
 
 if TYPE_CHECKING:
@@ -182,10 +183,17 @@ class _Maker:
 
         Raises:
             TemplateSyntaxError: they are not.
+            TemplateError: they are nested too deeply.
 
         """
         name, source = self._compiler.load(part)
-        self._compiler.environment("html").parse(source, name)
+        try:
+            self._compiler.environment("html").parse(source, name)
+        except UNCOMPILABLE as error:
+            code, reason, hint = uncompilable(error)
+            raise TemplateError(
+                f"the template cannot be used: {reason}", code=code, hint=hint, place=Place(path=name, line=1)
+            ) from None
         return name, source
 
     def _converted(self, source: str, name: str, tags: Tags) -> Markdown:

@@ -93,6 +93,7 @@ class _Conversion:
         self._name = name
         self._source = source
         self._lines = source.split("\n")
+        self._offsets = [0, *accumulate(len(text) + 1 for text in self._lines)]
         self._markdown = _parser(tags)
         self._groups = _grouped([n for n in tags.numbers(source) if tags[n].word], tags)
         self._where = _places_of(self._lines)
@@ -124,10 +125,8 @@ class _Conversion:
         if token.map is None or token.hidden or token.type == "inline":
             return ""
         line = self._origins[min(token.map[0], len(self._origins) - 1)]
-        offset = sum(len(text) + 1 for text in self._lines[:line])
-        return self._tags.anchor(
-            self._name, self._tags.line_of(self._name, self._source, offset), by_line=False
-        )
+        of = self._tags.line_of(self._name, self._source, self._offsets[line])
+        return self._tags.anchor(self._name, of, by_line=False)
 
     # --- which tags stand between blocks ------------------------------------------------------------
 
@@ -401,9 +400,10 @@ def _places_of(lines: Sequence[str]) -> dict[int, tuple[int, str]]:
     found: dict[int, tuple[int, str]] = {}
     for at, text in enumerate(lines):
         head, tail = _HEAD.fullmatch(text), _TAIL.fullmatch(text)
+        alone = not MARK.sub("", text).strip()
         for mark in MARK.finditer(text):
             kind = "within"
-            if not MARK.sub("", text).strip():
+            if alone:
                 kind = "alone"
             elif head and mark.start() < head.start(3) and _BLOCK.match(head[3]):
                 kind = "head"

@@ -12,10 +12,12 @@ where nobody sees it), and `Derived` knows which line of which file that was.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
+from itertools import accumulate
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from jinja2 import Environment
 
@@ -73,6 +75,39 @@ class Derived(NamedTuple):
         return tag.name, tag.line + (line - known if tag.by_line else 0)
 
 
+class _Lost(NamedTuple):
+    """The comments of one template."""
+
+    known: int
+    """How many of all templates there were."""
+    lines: list[int]
+    totals: list[int]
+    """How many line ends the first of them have together."""
+
+
+class _Line(NamedTuple):
+    made: int
+    """Which line of the text with marks."""
+    in_tags: int
+    """How many lines the tags before it have."""
+
+
+class _Lines:
+    """Where the lines and the marks of a text are: a place is found without reading what is before it."""
+
+    def __init__(self, text: str, tags: Sequence[Tag]) -> None:
+        self.text = text
+        self._ends = [found.start() for found in re.finditer("\n", text)]
+        marks = [(found.end(), int(found[1])) for found in MARK.finditer(text)]
+        self._marks = [end for end, _ in marks]
+        self._in_tags = [0, *accumulate(tags[number].source.count("\n") for _, number in marks)]
+
+    def line(self, offset: int) -> _Line:
+        """Say in which line a place is."""
+        made = 1 + bisect_left(self._ends, offset)
+        return _Line(made, self._in_tags[bisect_right(self._marks, offset)])
+
+
 class Tags:
     """The tags of one body and of what was put around it, by number."""
 
@@ -81,6 +116,8 @@ class Tags:
         self._tags: list[Tag] = []
         self._left_out: list[tuple[str, int, int]] = []
         """Comments: the template, the line of what was made that each is missing in, and its line ends."""
+        self._lost_before: dict[str, _Lost] = {}
+        self._indexed: _Lines | None = None
 
     def __getitem__(self, number: int) -> Tag:
         """Give the tag of a mark."""
@@ -122,21 +159,23 @@ class Tags:
             source = source.replace(OPEN, "").replace(CLOSE, "")
         pieces: list[str] = []
         at = begin = end = 0
+        line, counted, made = 1, 0, 1
         for _, token, value in self._environment.lexer.tokeniter(source, name):
             at = source.index(value, at)  # a "-" has taken blanks away before it
             if token in _OPENING or token == "comment_begin":  # noqa: S105  no password
                 pieces.append(source[end:at])
                 begin = at
+                line, counted = line + source.count("\n", counted, begin), begin
+                made += pieces[-1].count("\n")
             at += len(value)
             if token in _CLOSING:
                 tag = source[begin:at].rstrip()  # a "-" has blanks behind it, too
                 at = begin + len(tag)
-                pieces.append(self.add(tag, name, 1 + source.count("\n", 0, begin), by_line=by_line))
+                pieces.append(self.add(tag, name, line, by_line=by_line))
                 end = at
             elif token == "comment_end":  # noqa: S105
                 at = begin + len(source[begin:at].rstrip())
                 end = at + _line_end(pieces[-1], source, at)
-                made = "".join(pieces).count("\n") + 1
                 self._left_out.append((name, made, source.count("\n", begin, end)))
         pieces.append(source[end:])
         return "".join(pieces)
@@ -147,10 +186,21 @@ class Tags:
 
     def line_of(self, name: str, text: str, offset: int) -> int:
         """Give the line of template *name* where a place of *text*, which `take_out` gave, was written."""
-        before = text[:offset]
-        line = 1 + before.count("\n")
-        tags = sum(self[number].source.count("\n") for number in self.numbers(before))
-        return line + tags + sum(lost for of, at, lost in self._left_out if of == name and at <= line)
+        if self._indexed is None or self._indexed.text is not text:
+            self._indexed = _Lines(text, self._tags)
+        line = self._indexed.line(offset)
+        return line.made + line.in_tags + self._lost(name, line.made)
+
+    def _lost(self, name: str, line: int) -> int:
+        """Say how many lines of comments are missing in front of a line."""
+        sums = self._lost_before.get(name)
+        if sums is None or sums.known != len(self._left_out):
+            own = [(at, lost) for of, at, lost in self._left_out if of == name]
+            sums = _Lost(
+                len(self._left_out), [at for at, _ in own], [0, *accumulate(lost for _, lost in own)]
+            )
+            self._lost_before[name] = sums
+        return sums.totals[bisect_right(sums.lines, line)]
 
     def put_back(self, text: str) -> Derived:
         """Make *text* a template again."""

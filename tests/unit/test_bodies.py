@@ -606,3 +606,42 @@ def test_preheader_comes_first_and_is_padded(make, source, before):
     assert html.startswith(f'{before}<div style="display:none;')
     assert "Due &amp; &lt;1&gt;&#847;&zwnj;&nbsp;" in html
     assert "Due" not in text_of(html)
+
+
+@pytest.mark.parametrize("source", ["{{" + "[" * 3000 + "]" * 3000 + "}}", "{" * 20_000])
+@pytest.mark.parametrize("name", ["body.md", "body.html", "body.mjml"])
+def test_a_body_that_is_nested_too_deeply_is_told(make, name, source):
+    """As a problem of the template, in every kind of body."""
+    with pytest.raises(TemplateError) as caught:
+        make(name, source)
+    assert {found.code for found in caught.value.diagnostics} == {"T107"}
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "*Text* {{ email }}.\n\n",
+        "{% if email %}\nx\n{% endif %}\n\n",
+        "- {{ email }}\n",
+        "{# note #}\nText\n\n",
+    ],
+)
+def test_a_longer_body_costs_no_more_for_each_line(make, piece):
+    """Twice as many paragraphs are made with about twice as many calls."""
+
+    def calls(count: int) -> int:
+        total = 0
+
+        def seen(_frame: object, event: str, _what: object) -> None:
+            nonlocal total
+            total += event == "call"
+
+        sys.setprofile(seen)
+        try:
+            make("body.md", piece * count, keep=True)
+        finally:
+            sys.setprofile(None)
+        return total
+
+    calls(1)
+    assert calls(200) < 2.2 * calls(100)

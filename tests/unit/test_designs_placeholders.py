@@ -9,7 +9,7 @@ from mailmerge.check.message_view import ListTally, SourceLocator
 from mailmerge.check.rules import unmerged
 from mailmerge.designs.editors import broken_tags, damage, mend
 from mailmerge.designs.names import ListColumns
-from mailmerge.designs.placeholders import find_placeholders
+from mailmerge.designs.placeholders import find_placeholders, prose
 from mailmerge.model import Columns
 
 COLUMNS = Columns(
@@ -230,3 +230,29 @@ def test_many_tags_in_a_row_are_looked_through() -> None:
     """How a run of tags may be divided is not tried out: that would take longer than anybody waits."""
     text = "<p>[Name" + "<b></b>" * 3000 + "x" * 60 + "</p>" + "<i>{na</i>" * 2000
     assert find_placeholders(text, ListColumns(COLUMNS)) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("a{{ x }}b{% if y %}c{# [Name] #}d", "abcd"),
+        ("{{ '}}' ~ x }}z", "z"),
+        ('{{ "\\"}}" }}}z', "z"),
+        ("{{ {'a': 1}['a'] }}z", "z"),
+        ("{{ x z", "{{ x z"),
+        ("{# x z", "{# x z"),
+        ("{#}z", "{#}z"),
+        ("{% x z", "{% x z"),
+        ("{{{ x }}z", "z"),
+        ("`code` ``a`b`` c", "  c"),
+    ],
+)
+def test_own_tags_and_code_are_no_prose(text: str, left: str) -> None:
+    """A tag ends where its strings are over; what does not end is none."""
+    assert prose(text).replace("\0", "") == left
+
+
+def test_text_that_only_begins_something_takes_no_longer() -> None:
+    """Sixty thousand braces or backticks: none is looked through again and again."""
+    for piece in ("{", "{{", "{%", "{#", "{{'", '{{"a', "`", "```", "`a "):
+        assert len(prose(piece * (60_000 // len(piece)))) >= 59_990
