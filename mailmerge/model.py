@@ -232,6 +232,8 @@ class Rendered(Struct, frozen=True):
     sender: Mailbox | None = None
     text: tuple[str, ...] | None = None
     html: tuple[str, ...] | None = None
+    html_before: tuple[str, ...] | None = None
+    """The HTML before its styles were moved into the elements of this row; None: they were not."""
     headers: tuple[tuple[str, str], ...] = ()
     attachments: tuple[RenderedAttachment, ...] = ()
     event: RenderedEvent | None = None

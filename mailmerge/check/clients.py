@@ -20,7 +20,7 @@ from msgspec import Struct
 from mailmerge.check.html_document import declarations
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Container, Iterator, Mapping
 
     from lxml.etree import _Element as Element
     from tinycss2.ast import Node
@@ -59,6 +59,11 @@ _HTML_DECORATION = frozenset(
 )
 # Elements that have a rule and a code of their own are not said twice.
 _SAID_ELSEWHERE = frozenset({"at-import", "audio", "form", "object", "video"})
+
+MJML_OWN = frozenset(
+    {"css-border-spacing", "css-float", "css-height", "css-overflow", "css-table-layout", "css-word-spacing"}
+)
+"""What MJML's usual components are made of, whoever uses them: nobody who writes MJML could leave it out."""
 
 _PROPERTIES = {
     **dict.fromkeys(("gap", "column-gap", "row-gap"), "gap"),
@@ -153,14 +158,14 @@ class Use(Struct, frozen=True):
     element: Element
 
 
-def used(document: HtmlDocument) -> Iterator[Use]:
-    """Yield every construct of *document* that the data knows and that is worth saying."""
+def used(document: HtmlDocument, but: Container[str] = ()) -> Iterator[Use]:
+    """Yield every construct of *document* that the data knows and that is worth saying, *but* for some."""
     features = client_data().features
     for slug, element in _constructs(document):
         support = features.get(slug)
         name = slug.partition("-")[2]
         shown = name not in (DECORATION if slug.startswith("css-") else _HTML_DECORATION)
-        if support and shown and name not in _SAID_ELSEWHERE and support.worth_saying:
+        if support and shown and slug not in but and name not in _SAID_ELSEWHERE and support.worth_saying:
             yield Use(slug, element)
 
 

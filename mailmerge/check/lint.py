@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from mailmerge.addresses import mail_domains
 from mailmerge.check import rules
-from mailmerge.check.clients import used
+from mailmerge.check.clients import MJML_OWN, used
 from mailmerge.check.html_document import HtmlDocument
 from mailmerge.check.message_view import (
     Construct,
@@ -203,7 +203,8 @@ class Lint:
     def _constructs(self, document: HtmlDocument) -> Iterator[tuple[str, Place | None, int]]:
         counts: dict[str, int] = {}
         places: dict[str, Place | None] = {}
-        for use in used(document):
+        is_mjml = any(name.lower().endswith(".mjml") for name in self._sources.texts)
+        for use in used(document, MJML_OWN if is_mjml else ()):
             counts[use.slug] = counts.get(use.slug, 0) + 1
             if use.slug not in places:
                 offset, width = document.spot(use.element)

@@ -39,6 +39,8 @@ _TEXTS: Final = frozenset(
 _SAID: Final = ("button", "button_url", "footer")
 """What a layout is told for people to read."""
 _BODY: Final = re.compile(r"<!--.*?-->|<body\b(?:\"[^\"]*\"|'[^']*'|[^'\">])*>", re.IGNORECASE | re.DOTALL)
+_WEB_FONTS: Final = ("Open Sans", "Droid Sans", "Lato", "Roboto", "Ubuntu")
+"""Fonts that MJML knows where to load."""
 _PREHEADER: Final = (
     '<div style="display:none;max-height:0;max-width:0;opacity:0;mso-hide:all">{text}{padding}</div>'
 )
@@ -238,7 +240,7 @@ class _Maker:
         before, after = (source[: root.start()], source[root.end() :]) if root else ("", "")
         words, back = _as_words(root[0] if root else source, self._tags)
         try:
-            made = str(mjml2html(words))
+            made = str(mjml2html(words, fonts=_fonts(words)))
         except ValueError as error:
             found = re.search(r"position (\d+):", str(error))
             offset = len(words.encode()[: int(found[1])].decode(errors="ignore")) if found else 0
@@ -311,6 +313,15 @@ def _as_words(source: str, tags: Tags) -> tuple[str, Callable[[str], str]]:
         return written.sub(lambda found: f"{OPEN}{found[1] or found[2]}{CLOSE}", text)
 
     return "".join(pieces), back
+
+
+def _fonts(source: str) -> dict[str, str]:
+    """Give the fonts that MJML may load: those that are asked for, not the one that it takes by itself."""
+    return {
+        name: f"https://fonts.googleapis.com/css?family={name.replace(' ', '+')}:300,400,500,700"
+        for name in _WEB_FONTS
+        if re.search(rf"font-family[^<>]*{name}", source, re.IGNORECASE)
+    }
 
 
 def _marks(text: str) -> Iterator[str]:

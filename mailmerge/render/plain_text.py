@@ -160,6 +160,9 @@ class _Writer:
         self._children(element)
         shown = "".join(self._pieces[begin:]).strip()
         url = (element.get("href") or "").strip()
+        if not shown and not url.startswith("#") and element.find(".//img") is not None:
+            self.text(url)  # a picture without words for it: the address is all that there is to say
+            return
         bare = url.partition(":")[2] if url.startswith(("mailto:", "tel:")) else url
         if (
             not url
@@ -198,6 +201,7 @@ class _Writer:
                 self._line_ends(1 if child.tag in {"td", "th"} else 0)
                 self.text(child.tail or "")
             return
+        self.text(element.text or "")
         for cell in element:
             if cell is not cells[0] and cell in cells:
                 self.text(" | ")

@@ -342,7 +342,8 @@ class Renderer:
         if not subject:
             raise row_error("D115", "the subject is empty", recipient)
         bodies = self._variants.choose(variables, recipient) if self._variants else self._bodies
-        html = self._html_body(bodies, variables, recipient)
+        before = self._body(bodies.html, "HTML", variables, recipient)
+        html = self._with_styles(bodies, before)
         return Rendered(
             recipient=recipient,
             from_=self._one(self._from, variables, recipient),
@@ -354,6 +355,7 @@ class Renderer:
             sender=self._one(self._sender, variables, recipient) if self._sender else None,
             text=self._text_body(bodies, html, variables, recipient),
             html=html,
+            html_before=before if bodies.inline else None,
             headers=self._all_headers(variables, recipient) if self._headers or self._unsubscribing else (),
             attachments=self._named(variables, recipient) if self._attachments else (),
             event=self._event.render(variables, recipient) if self._event else None,
@@ -393,10 +395,8 @@ class Renderer:
                 found.setdefault(named, replace(named, row=one.row))
         return tuple(found.values())
 
-    def _html_body(
-        self, bodies: Bodies, variables: dict[str, Any], recipient: Recipient
-    ) -> tuple[str, ...] | None:
-        chunks = self._body(bodies.html, "HTML", variables, recipient)
+    @staticmethod
+    def _with_styles(bodies: Bodies, chunks: tuple[str, ...] | None) -> tuple[str, ...] | None:
         if chunks is None or not bodies.inline:
             return chunks
         from mailmerge.render.style_sheets import inlined

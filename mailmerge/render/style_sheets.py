@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from mailmerge.render.tags import OPEN
+from mailmerge.render.tags import MARK, OPEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,15 +60,31 @@ def obstacle(html: str, tags: Tags) -> Obstacle | None:
         return Obstacle(number, reason)
     selectors = " ".join(prelude for prelude, _ in _rules(rules))
     by_place = _BY_PLACE.search(selectors)
+    around = _around_elements(html, tags) if by_place else set()
     for number in tags.numbers(html):
         word = tags[number].word
         if word and word not in _FIXED:
             return Obstacle(number, "what it puts there is not in this template")
         if not word and _MARKUP.search(tags[number].expression):
             return Obstacle(number, "it may print elements")
-        if word in {"if", "for"} and by_place:
+        if by_place and number in around:
             return Obstacle(number, f"a rule asks for the order of elements: {by_place[0]}")
     return None
+
+
+def _around_elements(html: str, tags: Tags) -> set[int]:
+    """Give the tags that decide whether elements are there, or how often: with elements up to their ends."""
+    found: set[int] = set()
+    open_: list[tuple[int, int]] = []
+    for mark in MARK.finditer(html):
+        word = tags[int(mark[1])].word
+        if word in {"if", "for"}:
+            open_.append((int(mark[1]), mark.end()))
+        elif word in {"endif", "endfor"} and open_:
+            number, begin = open_.pop()
+            if "<" in html[begin : mark.start()]:
+                found.add(number)
+    return found | {number for number, _ in open_}
 
 
 def _in_attributes(html: str, tags: Tags, *, every: bool) -> Iterator[tuple[int, str]]:

@@ -11,6 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mailmerge.check.clients import MJML_OWN, used
+from mailmerge.check.html_document import HtmlDocument
+from mailmerge.check.rules.html import external_styles
 from mailmerge.errors import CampaignFileError, TemplateError
 from mailmerge.model import Columns, Recipient
 from mailmerge.render import MessageTemplates, Renderer, TemplateSource
@@ -645,3 +648,81 @@ def test_a_longer_body_costs_no_more_for_each_line(make, piece):
 
     calls(1)
     assert calls(200) < 2.2 * calls(100)
+
+
+MJML_PARTS = (
+    '<mj-text>T</mj-text><mj-button href="https://example.org/">B</mj-button><mj-divider/><mj-spacer/>'
+    '<mj-image src="https://example.org/a.png" alt="A" width="200px"/><mj-table><tr><td>T</td></tr></mj-table>'
+    '<mj-social><mj-social-element name="facebook" href="https://example.org/">F</mj-social-element></mj-social>'
+)
+
+
+def test_what_mjml_makes_by_itself_is_not_told(make):
+    """No font is loaded that nobody asked for, and no construct told that nobody could leave out."""
+    source = (
+        "<mjml><mj-head><mj-preview>P</mj-preview></mj-head>"
+        f"<mj-body><mj-wrapper><mj-section><mj-column>{MJML_PARTS}</mj-column></mj-section><mj-section>"
+        "<mj-group><mj-column><mj-text>A</mj-text></mj-column><mj-column><mj-text>B</mj-text></mj-column>"
+        "</mj-group></mj-section></mj-wrapper></mj-body></mjml>"
+    )
+    document = HtmlDocument.parse([html_of(make("body.mjml", source))])
+    assert document is not None
+    assert {use.slug for use in used(document)} == MJML_OWN
+    assert list(external_styles(document)) == []
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        '<mj-head><mj-font name="Inter" href="https://example.org/inter.css"/></mj-head>',
+        '<mj-head><mj-attributes><mj-all font-family="Roboto, Arial"/></mj-attributes></mj-head>',
+    ],
+)
+def test_fonts_that_an_author_asks_for_are_loaded(make, asked):
+    """By name where MJML knows where they are, or by address."""
+    named = "Inter" if "Inter" in asked else "Roboto"
+    source = (
+        f"<mjml>{asked}<mj-body><mj-section><mj-column>"
+        f'<mj-text font-family="{named}">Ubuntu, Lato</mj-text></mj-column></mj-section></mj-body></mjml>'
+    )
+    html = html_of(make("body.mjml", source))
+    assert re.findall(r'href="([^"]*)" rel="stylesheet"', html) == [
+        "https://example.org/inter.css"
+        if named == "Inter"
+        else "https://fonts.googleapis.com/css?family=Roboto:300,400,500,700"
+    ]
+
+
+def test_styles_are_moved_once_where_a_condition_only_decides_about_words(make):
+    """The order of elements is the same for all rows then; a condition around an element is pointed at."""
+    html = (
+        "<style>td:first-child { color: red }</style>\n<table><tr>\n"
+        "{% if email %}<td>a</td>{% endif %}\n<td>b</td></tr></table>"
+    )
+    words = "{% if email %}Hello{% else %}Hi{% endif %}"
+    fixed = make("body.html", html.replace("{% if email %}<td>", "<td>").replace("{% endif %}", ""),
+                 inline_css=True, preheader=words)  # fmt: skip
+    moved = make("body.html", html, inline_css=True, preheader=words)
+
+    assert (told(fixed.warnings), told(moved.warnings)) == (set(), {("H240", "body.html", 3)})
+    assert "color: red" in html_of(fixed)
+
+
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        ("<table><tr>{% if email %}<td>a</td>{% endif %}<td>b</td></tr></table>", "a | b\n"),
+        (
+            '<p>Hi</p><a href="https://example.org/x"><img src="https://example.org/a.png" alt=""></a>',
+            "Hi\n\nhttps://example.org/x\n",
+        ),
+        (
+            '<p>Hi</p><a href="https://example.org/{{ email }}"><img src="https://example.org/a.png"></a>',
+            "Hi\n\nhttps://example.org/kim@example.org\n",
+        ),
+        ('<p>Hi</p><a href="https://example.org/x"></a><a href="#top"><img src="a.png" alt=""></a>', "Hi\n"),
+    ],
+)
+def test_text_of_cells_under_a_condition_and_of_pictures_that_lead_somewhere(make, html, text):
+    """Tags in front of a row's first cell stay; a picture without words says where it leads."""
+    assert text_part(make("body.html", html)).rstrip("\n") == text.rstrip("\n")

@@ -715,3 +715,20 @@ def test_d46_links_in_the_text_part_that_break_are_told(
     found = codes(plan("<p>Hello {{ first }}</p>", text=text + "\n", rows=f"a@x.org,Ann,{link}\n"))
 
     assert found.count("H219") == told
+
+
+@pytest.mark.parametrize(
+    ("html", "told"),
+    [
+        ("<p style='color: {{ \"red\" }}'>{{ first }}</p>", True),
+        ("<p style='color: {{ \"red\" }}; white-space: pre-line'>{{ first }}</p>", False),
+    ],
+)
+def test_lines_that_run_together_are_told_where_styles_are_moved_for_each_row(
+    plan: Checker, html: str, told: bool
+) -> None:
+    """The values are known there, too, though the HTML of a row is one piece in the end."""
+    sheet, wanted = "<style>p { margin: 0 }</style>", 'from = "me@x.org"\ninline_css = true'
+    found = [group.first.code for group in plan(sheet + html, rows=ADDRESS, message=wanted).problems]
+
+    assert [code for code in found if code in {"H217", "H240"}] == ["H217", "H240"][not told :]

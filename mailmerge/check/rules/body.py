@@ -276,7 +276,7 @@ def run_together(view: MessageView) -> Iterator[Finding]:
             break
     else:
         return
-    chunks, fixed = view.rendered.html, view.sources.fixed
+    chunks, fixed = view.rendered.html_before or view.rendered.html, view.sources.fixed
     known = view.sources.once(_surroundings).lost
     for index, chunk in enumerate(chunks):
         if "\n" not in chunk or chunk in fixed or "<" in chunk or "\n" not in chunk.strip():
@@ -288,13 +288,13 @@ def run_together(view: MessageView) -> Iterator[Finding]:
                 known.clear()
             known[around] = _is_one_line(chunks, index)
         if known[around]:
-            yield _run_together(view, index)
+            yield _run_together(view, chunks, index)
 
 
-def _run_together(view: MessageView, index: int) -> Finding:
+def _run_together(view: MessageView, chunks: Sequence[str], index: int) -> Finding:
     import html
 
-    recipient, chunks = view.rendered.recipient, view.rendered.html or ()
+    recipient = view.rendered.recipient
     first = html.unescape(str(chunks[index]).strip().split("\n", 1)[0].strip())
     for name, heading, cell in zip(
         recipient.columns.names, recipient.columns.headings, recipient.values, strict=True
