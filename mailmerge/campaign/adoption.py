@@ -17,7 +17,7 @@ from mailmerge.designs.names import ListColumns
 from mailmerge.designs.placeholders import is_html
 from mailmerge.errors import CampaignFileError
 from mailmerge.folders import read_plain
-from mailmerge.message.attachments import FileStore
+from mailmerge.message.attachments import FileStore, clean_name
 from mailmerge.message.file_search import FileProblem
 from mailmerge.message.inline import InlineImages
 from mailmerge.text import plural, quoted
@@ -115,7 +115,8 @@ def _from_draft(draft: Draft, names: ListColumns, found: Adopted) -> None:
     if draft.html is not None:
         _add_body(draft.html, "html", "body.html", names, found)
     for path, name in draft.attachments:
-        found.attachments.append((_IN_PATTERN.sub("-", path), name))
+        shown = name if "{{" in name else clean_name(name)  # as it is sent: without folders
+        found.attachments.append((_IN_PATTERN.sub("-", path), shown))
     found.files |= {_IN_PATTERN.sub("-", path): content for path, content in draft.files.items()}
 
 

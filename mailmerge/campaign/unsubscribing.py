@@ -48,7 +48,7 @@ def unsubscribe_key(definition: Definition) -> UnsubscribeKey:
     path = key_path(folder, series)
     noted = definition.workspace.user_state / _NOTED / f"{path.stem}.id"
     try:
-        return read_key(path)
+        return _the_noted(read_key(path), path, noted)
     except FileNotFoundError:
         files.private_folder(folder)
         with _KeyLock(folder / ".lock", f"the unsubscribe keys {folder}", wait=LockWait(_WAIT)):
@@ -58,11 +58,10 @@ def unsubscribe_key(definition: Definition) -> UnsubscribeKey:
 def _made(folder: Path, series: str, noted: Path) -> UnsubscribeKey:
     path = key_path(folder, series)
     try:
-        return read_key(path)  # another process has made it meanwhile
+        return _the_noted(read_key(path), path, noted)  # another process has made it meanwhile
     except FileNotFoundError:
         pass
-    if noted.exists():
-        key_id = read_plain(noted, 1000).decode("ascii", "replace").strip()
+    if key_id := _id_in(noted):
         raise CampaignFileError(
             f"the unsubscribe key of {series!r} ({key_id}) is lost: {path} does not exist",
             code="C512",
@@ -70,8 +69,35 @@ def _made(folder: Path, series: str, noted: Path) -> UnsubscribeKey:
             'series = "NEW NAME" under [message] begins with a new key',
         )
     key = make_key(folder, series)
+    _note(key, noted)
+    return key
+
+
+def _id_in(noted: Path) -> str:
+    """Give the id of the key that links were made with; empty: this machine has made none."""
+    try:
+        return read_plain(noted, 1000).decode("ascii", "replace").strip()
+    except FileNotFoundError:
+        return ""
+
+
+def _note(key: UnsubscribeKey, noted: Path) -> None:
     files.private_folder(noted.parent)
     files.write_file(noted, f"{key.id}\n".encode())
+
+
+def _the_noted(key: UnsubscribeKey, path: Path, noted: Path) -> UnsubscribeKey:
+    """Make sure that a key is the one that links in earlier messages have; one that is new is noted."""
+    known = _id_in(noted)
+    if not known:
+        _note(key, noted)
+    elif known != key.id:
+        raise CampaignFileError(
+            f"{path} has another unsubscribe key ({key.id}) than the links in earlier messages ({known})",
+            code="C512",
+            hint="put the right file back, from a backup: only with it do those links work; without one, "
+            'series = "NEW NAME" under [message] begins with a new key',
+        )
     return key
 
 

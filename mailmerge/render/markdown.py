@@ -318,7 +318,9 @@ class _Conversion:
         for text in self._lines:
             numbers = self._tags.numbers(text)
             alone = numbers and not MARK.sub("", text).strip()
-            plain = all(self._tags[n].word and not self._tags[n].trims for n in numbers)
+            plain = all(
+                self._tags[n].word not in {"", "include"} and not self._tags[n].trims for n in numbers
+            )
             if alone and plain and self._parting.isdisjoint(numbers):
                 tag = self._tags[numbers[-1]]
                 end = re.search(r"[-+]?%\}$", tag.source)

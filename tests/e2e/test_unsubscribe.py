@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -120,6 +121,10 @@ def test_the_key_outlives_the_campaign_and_a_lost_one_is_told(mailmerge, relay, 
     one_error(mailmerge("check", "spring", "--name", "summer"), "C513", f"chmod 600 {key}")
     key.chmod(0o600)
     assert mailmerge("check", "spring", "--name", "summer").code == 0
+    made = json.loads(kept)
+    key.write_text(json.dumps({**made, "secret": "00" * (len(made["secret"]) // 2)}))
+    one_error(mailmerge("check", "spring", "--name", "summer"), "C512", "another unsubscribe key", made["id"])
+    key.write_bytes(kept)
     other = mailmerge("check", "spring", "--name", "summer", "--set", "message.series=other")
     assert other.code == 0, other
     assert len(list(keys(mailmerge).glob("*.json"))) == 2

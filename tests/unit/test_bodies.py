@@ -328,6 +328,14 @@ def test_included_markdown_is_markdown(make):
     assert text_part(rendered) == "a\n\n**kim@example.org**"
 
 
+@pytest.mark.parametrize("end", ["", "\n"])
+@pytest.mark.parametrize(("source", "shown"), [("a\n\n{}\n\nb\n", "a\n\nx\n\nb"), ("a\n{}\nb\n", "a\nx\nb")])
+def test_what_is_included_ends_its_line(make, end, source, shown):
+    """Whether or not its file ends with a line end."""
+    body = source.format("{% include 'foot.md' %}")
+    assert text_part(make("body.md", body, files={"foot.md": f"x{end}"})) == shown
+
+
 WORDS = st.lists(
     st.sampled_from(["- a", "1. b", "| a | b |", "|---|---|", "c {{ x }}", "", "# d", "> e", "  f", "```",
                      "{% if x %}", "{% endif %}", "{% for i in [1, 2] %}", "{% endfor %}", "{% else %}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from email.message import EmailMessage
 from pathlib import Path
 
 import jinja2
@@ -302,3 +303,26 @@ def test_a_message_as_a_body_is_told_how_to_become_one(tmp_path: Path) -> None:
 
     assert caught.value.code == "T132"
     assert f"mailmerge init new --from '{draft}'" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("Offer 1/2.pdf", "Offer 1-2.pdf"),
+        ("a\\b\u202ec.pdf", "a-bc.pdf"),
+        ("Bill {{ no }}.pdf", "Bill {{ no }}.pdf"),
+    ],
+)
+def test_attachments_of_a_draft_are_named_as_they_will_be_sent(
+    tmp_path: Path, written: str, shown: str
+) -> None:
+    """Without folders; tags in a name are the author's."""
+    draft = EmailMessage()
+    draft["Subject"], draft["From"] = "Hi", "me@example.org"
+    draft.set_content("Hello\n")
+    draft.add_attachment(b"%PDF-", maintype="application", subtype="pdf", filename=written)
+    (tmp_path / "draft.eml").write_bytes(draft.as_bytes())
+
+    [(_, name)] = adopted(tmp_path / "draft.eml", DRAFT_COLUMNS).attachments
+
+    assert name == shown
