@@ -354,7 +354,9 @@ def _connections(answer_within: float | None) -> Any:
 
 
 def _plain(cells: Sequence[object]) -> list[object]:
-    return [cell.translate(_WITHOUT_NUL) if isinstance(cell, str) else cell for cell in cells]
+    return [
+        cell.translate(_WITHOUT_NUL) if isinstance(cell, str) and "\0" in cell else cell for cell in cells
+    ]
 
 
 def _bound(statement: str, cells: Sequence[object]) -> Any:
