@@ -1,8 +1,8 @@
 """What a fleet's ledger in PostgreSQL can take: from claim to outcome, with nothing sent in between.
 
-``fleet.py FOLDER [ROWS]`` starts a server of its own (durable, as it comes), lets one worker and then two empty
-a queue of as many rows, and prints one line of JSON. Rates are rows a second of the processors: those that
-ledger and workers used, all together, times the two cores that there are; wall-clock rates stand beside them.
+``fleet.py FOLDER [ROWS]`` starts a server of its own (durable, as it comes), lets one worker and then two
+empty a queue of as many rows, and prints one line of JSON. Rates are rows for each second of a processor that
+server and workers used together, times two cores; those by the clock on the wall are beside them.
 """
 
 from __future__ import annotations
@@ -164,13 +164,15 @@ def _measured(server: _Server, place: ServerPlace, workers: int, rows: int) -> d
 
     with place.open_for_writing(f"benchmark {workers}") as ledger:
         ledger.note_version("version", {})
-        campaign = ledger._id
+        campaign = ledger._id  # noqa: SLF001
         keys = (f"user{n}@example.com" for n in range(rows))
         queued = (QueuedRow(n, key, n, "example.com", (key,)) for n, key in enumerate(keys))
-        enqueue(ledger._db, campaign, 1, queued)
+        enqueue(place.session(), campaign, 1, queued)
     used, began = server.processor(), time.monotonic()
     running = [
-        subprocess.Popen([sys.executable, HERE, "--worker", server.url, str(campaign)], stdout=subprocess.PIPE)
+        subprocess.Popen(
+            [sys.executable, HERE, "--worker", server.url, str(campaign)], stdout=subprocess.PIPE
+        )
         for _ in range(workers)
     ]
     found = [json.loads(process.communicate()[0]) for process in running]

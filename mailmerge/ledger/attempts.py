@@ -154,6 +154,8 @@ class AttemptWriter:
         ballast: Path | None,
         lease: Lease | None = None,
     ) -> None:
+        self.refused = ()
+        """Keys of rows that are not ours to send: there are none, because nobody else sends."""
         self.run: int | None = None
         """The run that attempts belong to from now on."""
         known = db.rows("SELECT digest, id FROM version WHERE campaign = ?", (campaign,))
@@ -176,10 +178,15 @@ class AttemptWriter:
         self.first_revised: int | None = None
         """The earliest attempt that came to something else than was recorded first; None: there is none."""
 
-    def record_intent(self, attempts: Sequence[Attempt], outcomes: Sequence[Settlement] = ()) -> None:
+    def record_intent(
+        self, attempts: Sequence[Attempt], outcomes: Sequence[Settlement] = ()
+    ) -> tuple[str, ...]:
         """Record the next hand-overs, and the outcomes so far, in one durable transaction.
 
         When this returns, it has reached the disk: only then may the last bytes of *attempts* leave.
+
+        Returns:
+            The keys of those that may not be handed over: none.
 
         Raises:
             IntentRefusedError: no intent was recorded, and none will be; *outcomes* are.
@@ -193,8 +200,9 @@ class AttemptWriter:
             self._try(attempts, outcomes)
         except LedgerError as error:
             if is_full(error.__cause__) and self._works_after_checkpoint(attempts, outcomes):
-                return
+                return ()
             raise self._rescued(error, outcomes) from error.__cause__
+        return ()
 
     def record_outcomes(self, outcomes: Sequence[Settlement]) -> None:
         """Record what became of attempts; raises as `record_intent` does."""

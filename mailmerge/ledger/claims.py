@@ -34,7 +34,7 @@ from msgspec import Struct
 from mailmerge.clock import SystemClock
 from mailmerge.errors import LedgerError
 from mailmerge.ledger.reader import restored_date, status_of
-from mailmerge.ledger.shared_suppression import covered
+from mailmerge.ledger.shared_suppression import EVERY_CAMPAIGN, covered
 from mailmerge.ledger.work import NOW
 from mailmerge.model import Delivery
 from mailmerge.sqlite import moment
@@ -64,6 +64,8 @@ alive AS (
 )"""
 STATE = "coalesce((SELECT state FROM mailmerge.fleet WHERE campaign = ?3), 'cancelled')"
 RUNNING = f"EXISTS (SELECT 1 FROM alive) AND {STATE} = 'running'"
+OPTED_OUT = f"""CASE WHEN EXISTS (SELECT 1 FROM mailmerge.opt_out WHERE campaign IN ({EVERY_CAMPAIGN}, ?3))
+    THEN {covered("?3", "w.recipients")} ELSE false END"""
 _OPEN_SLOT = f"""
 INSERT INTO mailmerge.slot (epoch, worker, account, holder, since, until)
 VALUES (nextval('mailmerge.slot_epoch'), ?1, ?2, ?3, {NOW}, {NOW} + ?4) RETURNING epoch
@@ -72,20 +74,17 @@ _KEEP = f"WITH {ALIVE} SELECT (SELECT count(*) FROM alive), {STATE}"
 _CLAIM = f"""
 WITH {ALIVE},
 due AS (
-    SELECT w.key FROM mailmerge.work w
+    SELECT w.key, {OPTED_OUT} AS opted_out FROM mailmerge.work w
     WHERE w.campaign = ?3 AND w.epoch IS NULL AND {RUNNING}
         AND w.next_at <= extract(epoch from statement_timestamp())::float8
     ORDER BY w.next_at, w.n LIMIT ?4 FOR UPDATE SKIP LOCKED
-), unwanted AS (
-    SELECT w.key FROM mailmerge.work w WHERE w.campaign = ?3 AND w.key = ANY(ARRAY(SELECT key FROM due))
-        AND {covered("?3", "w.recipients")}
-), gone AS (
-    DELETE FROM mailmerge.work w WHERE w.campaign = ?3 AND w.key = ANY(ARRAY(SELECT key FROM unwanted))
-    RETURNING w.key
 ), taken AS (
     UPDATE mailmerge.work w SET epoch = ?1
-    WHERE w.campaign = ?3 AND w.key = ANY(ARRAY(SELECT key FROM due EXCEPT SELECT key FROM unwanted))
+    WHERE w.campaign = ?3 AND w.key = ANY(ARRAY(SELECT key FROM due WHERE NOT opted_out))
     RETURNING w.plan, w.n, w.key, w.row, w.domain, w.recipients
+), gone AS (
+    DELETE FROM mailmerge.work
+    WHERE campaign = ?3 AND key = ANY(ARRAY(SELECT key FROM due WHERE opted_out)) RETURNING key
 )
 SELECT (SELECT count(*) FROM alive), (SELECT count(*) FROM gone), t.plan, t.n, t.key, t.row, t.domain,
     t.recipients, h.status, h.tries, h.first_at, h.generation, h.attempt, h.message_id, h.date, h.utc_offset
@@ -210,7 +209,7 @@ class Slot:
     def claim(self, campaign: int, count: int) -> list[Claimed]:
         """Claim the next *count* rows that are due, in their order; fewer where there are not so many.
 
-        Those whose recipients have opted out leave the queue instead.
+        Rows whose recipients have opted out leave the queue here.
 
         Raises:
             LedgerError: the database cannot be asked. Nothing is known to be claimed; what was comes back by
@@ -218,13 +217,13 @@ class Slot:
 
         """
         found: list[Claimed] = []
-        gone = 1
-        while gone and not found:
+        opted_out = 1
+        while opted_out and not found:
             rows = self.ask([(_CLAIM, (self.epoch, self.seconds, campaign, count))])[0]
-            if self.lost:
-                return []
+            opted_out = rows[0][1]
             found = [_claimed(row) for row in rows if row[4] is not None]
-            gone = rows[0][1]
+        if self.lost:
+            return []
         found.sort(key=lambda row: row.n)
         for row in found:
             self.claimed[campaign, row.key] = row

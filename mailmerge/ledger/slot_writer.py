@@ -15,8 +15,7 @@ from msgspec import Struct
 
 from mailmerge.errors import LedgerError
 from mailmerge.ledger.attempts import IntentRefusedError, Revision, Settlement, reached
-from mailmerge.ledger.claims import ALIVE, RUNNING, STATE
-from mailmerge.ledger.shared_suppression import covered
+from mailmerge.ledger.claims import ALIVE, OPTED_OUT, RUNNING, STATE
 from mailmerge.ledger.work import NOW
 from mailmerge.model import Outcome, Phase, Scope, Status
 from mailmerge.sqlite import stamp
@@ -62,10 +61,14 @@ _ATTEMPT_COLUMNS = ", ".join(name for name, _ in _ATTEMPT)
 _PROMISE = f"""
 WITH {ALIVE},
 v AS {_unnested(_ATTEMPT, 6)},
-mine AS (
-    SELECT v.key, v.id, v.version FROM v JOIN mailmerge.work w ON w.key = v.key
+held AS (
+    SELECT w.key, {OPTED_OUT} AS opted_out FROM mailmerge.work w
     WHERE w.campaign = ?3 AND w.key = ANY(?7::text[]) AND w.epoch = ?1 AND {RUNNING}
-        AND NOT {covered("?3", "w.recipients")}
+), gone AS (
+    DELETE FROM mailmerge.work
+    WHERE campaign = ?3 AND key = ANY(ARRAY(SELECT key FROM held WHERE opted_out))
+), mine AS (
+    SELECT v.key, v.id, v.version FROM v JOIN held ON held.key = v.key WHERE NOT held.opted_out
 ), handed AS (
     INSERT INTO mailmerge.delivery AS d (campaign, key, status, tries, first_at, updated, version, attempt)
     SELECT ?3, key, 'handing_over', 0, ?4, ?4, version, id FROM mine

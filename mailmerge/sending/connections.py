@@ -319,6 +319,8 @@ class InFlight(Struct):
     """When its end may leave, by rates that several workers share; None: as soon as it is recorded."""
     recorded: bool = False
     """Whether the intent to hand it over is on disk."""
+    withheld: bool = False
+    """Whether its end is kept from leaving, for good."""
 
 
 class Settled(Struct, frozen=True):

@@ -24,7 +24,7 @@ from mailmerge.model import Status
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from datetime import datetime
 
     from mailmerge.clock import Clock
@@ -44,8 +44,20 @@ class LedgerWriter(Protocol):
         """How many hand-overs were ever recorded."""
         ...
 
-    def record_intent(self, attempts: Sequence[Attempt], outcomes: Sequence[Settlement] = ()) -> None:
-        """Record the next hand-overs, and the outcomes so far, in one durable transaction."""
+    @property
+    def refused(self) -> Collection[str]:
+        """The keys of rows that are not this process's to send any more."""
+        ...
+
+    def record_intent(
+        self, attempts: Sequence[Attempt], outcomes: Sequence[Settlement] = ()
+    ) -> Collection[str]:
+        """Record the next hand-overs, and the outcomes so far, in one durable transaction.
+
+        Returns:
+            The keys of those that may not be handed over, now or at all (`refused`).
+
+        """
         ...
 
     def record_outcomes(self, outcomes: Sequence[Settlement]) -> None:
@@ -139,18 +151,27 @@ class OutcomeWriter:
             return None
         return 0.0 if self._urgent else max(0.0, self._since + _COMMIT_WITHIN - self._clock.monotonic())
 
-    def record(self, attempts: Sequence[Attempt] = ()) -> None:
+    @property
+    def refused(self) -> Collection[str]:
+        """The keys of rows that others have to send."""
+        return self._ledger.refused
+
+    def record(self, attempts: Sequence[Attempt] = ()) -> Collection[str]:
         """Make outcomes so far, and the intents to make *attempts*, durable.
+
+        Returns:
+            The keys of those that may not be handed over.
 
         Raises:
             IntentRefusedError: the outcomes are, but none of *attempts* may be completed.
             LedgerError: nor are the outcomes.
 
         """
+        refused: Collection[str] = ()
         try:
             if attempts:
                 self._count_against_quota()
-                self._ledger.record_intent(attempts, self._settled)
+                refused = self._ledger.record_intent(attempts, self._settled)
             elif self._settled:
                 self._ledger.record_outcomes(self._settled)
         except IntentRefusedError:
@@ -160,6 +181,7 @@ class OutcomeWriter:
         if self._clock.monotonic() - self._marked_at >= _MARK_EVERY:
             with contextlib.suppress(LedgerError):  # a safety net: it is tried again
                 self.note_mark()
+        return refused
 
     def _all_recorded(self) -> None:
         done, self._settled = self._settled, []

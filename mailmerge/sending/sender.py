@@ -31,26 +31,26 @@ from msgspec.structs import replace
 from mailmerge.clock import ClockWatch
 from mailmerge.errors import AuthError, LedgerError, SessionError, TlsError
 from mailmerge.ledger.attempts import IntentRefusedError
-from mailmerge.model import Counts, Status
+from mailmerge.model import Outcome, Phase, Scope, Status
 from mailmerge.sending.connections import ConnectionPool, InFlight, Settled
 from mailmerge.sending.group_commit import OutcomeWriter
 from mailmerge.sending.policy import History
-from mailmerge.sending.runs import Again, Context, Progress, Reason, RunEnd
+from mailmerge.sending.runs import Again, Context, ProgressTally, Reason, RowDecision, RunEnd
 from mailmerge.sending.work_queue import HeldEnds, WorkQueue
 from mailmerge.smtp.state import Closed, Completed, InStep, ReleaseNeeded, Revised
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
     from datetime import datetime
 
     from mailmerge.clock import Clock
     from mailmerge.ledger.account_usage import Quota, Reservation
     from mailmerge.ledger.attempts import Settlement
-    from mailmerge.model import Attempt, Outcome
+    from mailmerge.model import Attempt
     from mailmerge.sending.connections import Connection, ConnectionSlot
     from mailmerge.sending.group_commit import LedgerWriter, OutcomeListener
     from mailmerge.sending.policy import Policy
-    from mailmerge.sending.runs import RunDecision, StopFlag
+    from mailmerge.sending.runs import Progress, RunDecision, StopFlag
     from mailmerge.sending.throttle import Pace
     from mailmerge.sending.work_queue import Job
     from mailmerge.smtp.state import Event
@@ -66,51 +66,6 @@ _CLOSE_IF_IDLE = 30.0
 _TELL_IF_IDLE = 2.0
 _LOOK_AGAIN = 1.0  # while nothing may be offered
 _NAP = 0.01  # for an idle connection that clears something up (RSET)
-
-
-class ProgressTally:
-    """Counts what became of the rows, and tells whoever watches the run.
-
-    Args:
-        observe: is told of every step; what it raises is kept, to be raised again when everything in flight
-            is settled: a closed pipe must not cost us an outcome.
-
-    """
-
-    def __init__(self, observe: Callable[[Progress], None]) -> None:
-        self.failure: Exception | None = None
-        self._observe = observe
-        self._by_status: dict[Status, int] = {}
-
-    @property
-    def counts(self) -> Counts:
-        """Outcomes of this run by the state they left the row in."""
-        return Counts(dict(self._by_status))
-
-    def row(self, row: int, address: str, status: Status, outcome: Outcome, in_flight: int) -> None:
-        """Count one row, and tell of it."""
-        self._by_status[status] = self._by_status.get(status, 0) + 1
-        self._tell(Progress(self.counts, in_flight, row, address, status, outcome))
-
-    def taken_back(self, status: Status, rows: int) -> None:
-        """Count *rows* that were in this state as pending again."""
-        left = min(rows, self._by_status.get(status, 0))
-        self._by_status[status] = self._by_status.get(status, 0) - left
-        self._by_status[Status.PENDING] = self._by_status.get(Status.PENDING, 0) + left
-
-    def take_back(self, status: Status) -> None:
-        """Take one row out of the count of those in *status*."""
-        self._by_status[status] -= 1
-
-    def waiting(self, why: str, until: datetime) -> None:
-        """Tell that nothing is sent for a while."""
-        self._tell(Progress(self.counts, 0, waiting=why, until=until))
-
-    def _tell(self, progress: Progress) -> None:
-        try:
-            self._observe(progress)
-        except Exception as error:  # noqa: BLE001  raised again by the sender
-            self.failure = self.failure or error
 
 
 class Sender:
@@ -132,6 +87,8 @@ class Sender:
         unwanted: says of a message whose turn has come that it is not to be sent after all.
         held_until: says until when, by the steady clock, nothing may be offered at most; 0: it may be now.
         closed_until: the same of the hours in which messages may go out.
+        may_release: says, when the end of a recorded message is about to leave, whether it still may; None:
+            it always may, because nobody else could take its row over.
 
     """
 
@@ -153,6 +110,7 @@ class Sender:
         unwanted: Callable[[Job], bool] = lambda _job: False,
         held_until: Callable[[], float] = lambda: 0.0,
         closed_until: Callable[[], float] = lambda: 0.0,
+        may_release: Callable[[], bool] | None = None,
     ) -> None:
         self._listener = listener
         recorded = None if listener is None else self._recorded
@@ -165,6 +123,11 @@ class Sender:
         self._unwanted = unwanted
         self._held_until = held_until
         self._closed_until = closed_until
+        self._may_release = may_release
+        self._withheld: list[InFlight] = []
+        """Messages whose end may not leave; nothing behind them on their connection can, either."""
+        self._left_alone: set[str] = set()
+        """Keys of rows that are others' to send."""
         self._held = 0.0
         """The same, as it was told last."""
         self._stop = stop
@@ -193,7 +156,7 @@ class Sender:
             Exception: what *jobs* or the observer raised, after the messages in flight are settled.
 
         """
-        self._queue = WorkQueue(jobs, lambda job: self._history.leaves(job) or self._unwanted(job))
+        self._queue = WorkQueue(jobs, self._is_passed_over)
         watch = ClockWatch(self._clock)
         try:
             self._loop(watch)
@@ -242,6 +205,11 @@ class Sender:
                 self._fill()
                 self._record(needed)
                 self._release()
+                if self._withheld:
+                    self._take_back()
+
+    def _is_passed_over(self, job: Job) -> bool:
+        return job.message.key in self._left_alone or self._history.leaves(job) or self._unwanted(job)
 
     def _over(self) -> bool:
         return self._end is not None or self._queue.empty
@@ -253,7 +221,7 @@ class Sender:
 
     def _awaiting(self) -> bool:
         """Tell whether anything that was handed over has no outcome yet."""
-        return any(flight.recorded for flight in self._in_flight.values())
+        return any(flight.recorded and not flight.withheld for flight in self._in_flight.values())
 
     def _finish(self, end: RunEnd) -> None:
         """End the run for this reason, unless there already is one."""
@@ -536,17 +504,21 @@ class Sender:
             if self._outcomes.commit_in() == 0:
                 self._make_durable()
             return
-        if self._make_durable([flight.job.attempt(flight.connection) for flight in flights]):
-            for flight in flights:
-                flight.recorded = True
-            self._ends.hold(flights)
+        refused = self._make_durable([flight.job.attempt(flight.connection) for flight in flights])
+        if refused is None:
+            return
+        for flight in flights:
+            flight.recorded = not refused or flight.job.message.key not in refused
+        self._ends.hold(flights)
+        if refused:
+            self._left_alone.update(set(refused).intersection(self._outcomes.refused))
 
     def _release(self) -> None:
         """Let the ends leave that are recorded and whose turn has come."""
         due = self._ends.due(self._clock.monotonic, self._in_flight)
         for slot in self._pool if due else ():
             mine = [flight for flight in due if flight.slot is slot]
-            if not mine or slot.connection is None:
+            if not mine or slot.connection is None or self._withhold(mine):
                 continue
             slot.connection.release([flight.token for flight in mine])
             turns = [flight.turn for flight in mine if flight.turn is not None]
@@ -555,16 +527,68 @@ class Sender:
                 for turn in turns:
                     turn.left(self._clock.monotonic())
 
-    def _make_durable(self, attempts: Sequence[Attempt] = ()) -> bool:
-        """Record intents and the outcomes so far; False: the run ends here, with all outcomes recorded."""
+    def _withhold(self, flights: Sequence[InFlight]) -> bool:
+        """Hold the ends of messages of one connection back for good, if not all of them may leave."""
+        slot = flights[0].slot
+        if (
+            (self._may_release is None or self._may_release())
+            and all(flight.recorded for flight in flights)
+            and not any(flight.slot is slot for flight in self._withheld)
+        ):
+            return False
+        slot.retiring = True
+        for flight in flights:
+            flight.withheld = True
+        self._withheld += flights
+        return True
+
+    def _take_back(self) -> None:
+        """Cut the connections on which ends were held back, and let those messages go out once more.
+
+        Closing is the only way to keep a message from becoming complete. What left before gets its outcome
+        first.
+        """
+        leaving = {
+            id(flight.slot) for flight in self._in_flight.values() if flight.recorded and not flight.withheld
+        }
+        for flight in self._withheld:
+            slot = flight.slot
+            if id(slot) in leaving or flight.token not in self._in_flight:
+                continue
+            for event in slot.abort():
+                if isinstance(event, Completed) and event.outcome.reply is None:
+                    self._withdraw(event.token)
+                elif not isinstance(event, Closed):
+                    self._hear(slot, [event])
+            self._confirm(flight.connection)
+        self._withheld = [flight for flight in self._withheld if flight.token in self._in_flight]
+
+    def _withdraw(self, token: int) -> None:
+        """Let a message go out once more that has not left; on disk its row is as it was."""
+        flight = self._in_flight.pop(token)
+        if flight.recorded:
+            never = Outcome(Status.PENDING, Scope.CONNECTION, Phase.DATA, reason="withdrawn")
+            row = RowDecision(Status.PENDING, counts=False)
+            self._outcomes.settle(flight.job.attempt(flight.connection), never, row, self._clock.now())
+        elif flight.reservation is not None and self._quota is not None:
+            with contextlib.suppress(LedgerError):  # then they stay counted
+                self._quota.release(flight.reservation)
+        self._queue.put_back(flight.job)
+
+    def _make_durable(self, attempts: Sequence[Attempt] = ()) -> Collection[str] | None:
+        """Record intents and the outcomes so far; None: the run ends here, with all outcomes recorded.
+
+        Returns:
+            The keys of those that may not be handed over.
+
+        """
         try:
-            self._outcomes.record(attempts)
+            return self._outcomes.record(attempts)
         except IntentRefusedError as error:
             self._refused = True
             if self._end is None or self._end.reason is not Reason.INTERRUPTED:
                 self._end = RunEnd(Reason.LEDGER, error.message, error.hint, error)
-            return False
-        return True
+            return None
 
     def _cut_off(self) -> None:
         """Give up what is still unanswered: in doubt if its end may have left, else as it was."""

@@ -346,7 +346,7 @@ def test_whoever_has_opted_out_is_not_claimed(fleet: Fleet) -> None:
 
 
 def test_whoever_opts_out_after_the_claim_is_not_promised(fleet: Fleet) -> None:
-    """The table is looked at once more; the row leaves the queue when the slot gives it back."""
+    """The table is looked at once more; the row leaves the queue."""
     fleet.fill(2)
     slot, writer = fleet.slot()
     assert fleet.claim(slot, 2) == [2, 3]

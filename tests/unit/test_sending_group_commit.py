@@ -25,9 +25,12 @@ class Noting:
         self.commits: list[tuple[list[int], list[int]]] = []
         self.revised: list[object] = []
 
-    def record_intent(self, attempts, outcomes=()) -> None:
+    refused = ()
+
+    def record_intent(self, attempts, outcomes=()) -> tuple[str, ...]:
         self.handed_over += len(attempts)
         self.commits.append(([one.row for one in attempts], [one.attempt.row for one in outcomes]))
+        return ()
 
     def record_outcomes(self, outcomes) -> None:
         self.record_intent((), outcomes)

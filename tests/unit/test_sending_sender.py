@@ -168,11 +168,11 @@ def test_promises_and_outcomes_are_committed_together(bench: Bench) -> None:
     commits = []
 
     class Counting:
-        handed_over = 0
+        handed_over, refused = 0, ()
 
-        def record_intent(self, attempts, outcomes=()) -> None:
+        def record_intent(self, attempts, outcomes=()) -> tuple[str, ...]:
             commits.append((len(attempts), len(outcomes)))
-            bench.ledger.attempts.record_intent(attempts, outcomes)
+            return bench.ledger.attempts.record_intent(attempts, outcomes)
 
         def record_outcomes(self, outcomes) -> None:
             self.record_intent((), outcomes)
@@ -368,6 +368,7 @@ def test_messages_are_counted_before_they_can_be_complete(bench: Bench, tmp_path
         def record(attempts, outcomes=()):
             bench.ledger.attempts.record_intent(attempts, outcomes)
             counted.append((bench.ledger.attempts.handed_over, other.used("me", NOW - timedelta(days=1))))
+            return ()
 
         counted: list[tuple[int, int]] = []
         bench.recorder = SimpleNamespace(
@@ -719,19 +720,63 @@ def test_a24_nothing_is_handed_over_after_a_stop(bench: Bench) -> None:
     assert [*bench.states().values()] == ["accepted", *["pending"] * 4]
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_an_end_whose_time_is_over_does_not_leave(bench: Bench, mode: Mode) -> None:
+    """It comes back as never handed over, on disk, too, and goes out when it may."""
+    answers = iter([True, False, False])
+    bench.server.mode = mode
+    end = bench.run(may_release=lambda: next(answers, True))
+    assert dict(end.counts.by_status) == {Status.ACCEPTED: 5}
+    assert sorted(bench.ends_left) == sorted(bench.server.answered) == [2, 3, 4, 5, 6]
+    withheld = bench.ledger._db.rows("SELECT DISTINCT reason FROM attempt WHERE status = 'pending'")
+    assert withheld == [("withdrawn",)]
+    assert max(row.delivery.attempts for row in bench.standing.results() if row.delivery) == 1
+
+
+class Choosy:
+    """A ledger that leaves some rows to others, and promises some only later."""
+
+    def __init__(self, ledger: Ledger, others: set[str], later: set[str]) -> None:
+        self._ledger = ledger
+        self.refused = others
+        self.later = later
+        self.handed_over = 0
+        self.give_back = ledger.attempts.give_back
+        self.revise = ledger.attempts.revise
+        self.record_outcomes = ledger.attempts.record_outcomes
+
+    def record_intent(self, attempts, outcomes=()) -> set[str]:
+        """Promise what is not refused."""
+        refused = {one.key for one in attempts} & (self.refused | self.later)
+        self.later = self.later - refused
+        self._ledger.attempts.record_intent([one for one in attempts if one.key not in refused], outcomes)
+        return refused
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_rows_that_others_send_are_left_alone(bench: Bench, mode: Mode) -> None:
+    """Nothing of them leaves, and the rest goes out, also what was refused only for now."""
+    bench.server.mode = mode
+    bench.recorder = Choosy(bench.ledger, {"k3"}, {"k5"})
+    end = bench.run()
+    assert dict(end.counts.by_status) == {Status.ACCEPTED: 4}
+    assert sorted(bench.server.answered) == sorted(bench.ends_left) == [2, 4, 5, 6]
+    assert bench.states()[3] == "pending"
+
+
 def test_intents_that_are_refused_cost_no_outcome(bench: Bench) -> None:
     """What was handed over before still gets its answer, and that is recorded; nothing else leaves."""
 
     class Refusing:
         """A ledger that takes two intents, and outcomes for ever."""
 
-        handed_over = 0
+        handed_over, refused = 0, ()
 
-        def record_intent(self, attempts, outcomes=()) -> None:
+        def record_intent(self, attempts, outcomes=()) -> tuple[str, ...]:
             if len(bench.ends_left) >= 2:
                 bench.ledger.attempts.record_outcomes(outcomes)
                 raise IntentRefusedError("the ledger was deleted", code="L713")
-            bench.ledger.attempts.record_intent(attempts, outcomes)
+            return bench.ledger.attempts.record_intent(attempts, outcomes)
 
         def record_outcomes(self, outcomes) -> None:
             bench.ledger.attempts.record_outcomes(outcomes)
