@@ -96,7 +96,7 @@ class Drafter:
         observe: Callable[[Progress], None],
         ask_secret: Callable[[str], str] | None,
     ) -> None:
-        from mailmerge.sending.runs import ProgressTally
+        from mailmerge.sending.group_commit import ProgressTally
 
         self._ledger = ledger
         self._clock = clock

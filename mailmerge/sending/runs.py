@@ -187,51 +187,6 @@ class Progress(Struct, frozen=True):
     until: datetime | None = None
 
 
-class ProgressTally:
-    """Counts what became of the rows, and tells whoever watches the run.
-
-    Args:
-        observe: is told of every step; what it raises is kept, to be raised again when everything in flight
-            is settled: a closed pipe must not cost us an outcome.
-
-    """
-
-    def __init__(self, observe: Callable[[Progress], None]) -> None:
-        self.failure: Exception | None = None
-        self._observe = observe
-        self._by_status: dict[Status, int] = {}
-
-    @property
-    def counts(self) -> Counts:
-        """Outcomes of this run by the state they left the row in."""
-        return Counts(dict(self._by_status))
-
-    def row(self, row: int, address: str, status: Status, outcome: Outcome, in_flight: int) -> None:
-        """Count one row, and tell of it."""
-        self._by_status[status] = self._by_status.get(status, 0) + 1
-        self._tell(Progress(self.counts, in_flight, row, address, status, outcome))
-
-    def taken_back(self, status: Status, rows: int) -> None:
-        """Count *rows* that were in this state as pending again."""
-        left = min(rows, self._by_status.get(status, 0))
-        self._by_status[status] = self._by_status.get(status, 0) - left
-        self._by_status[Status.PENDING] = self._by_status.get(Status.PENDING, 0) + left
-
-    def take_back(self, status: Status) -> None:
-        """Take one row out of the count of those in *status*."""
-        self._by_status[status] -= 1
-
-    def waiting(self, why: str, until: datetime) -> None:
-        """Tell that nothing is sent for a while."""
-        self._tell(Progress(self.counts, 0, waiting=why, until=until))
-
-    def _tell(self, progress: Progress) -> None:
-        try:
-            self._observe(progress)
-        except Exception as error:  # noqa: BLE001  raised again by the sender
-            self.failure = self.failure or error
-
-
 def tell_wait(observe: Callable[[Progress], None], why: str, until: datetime) -> None:
     """Tell that nothing is sent for a while, before anything was or between two passes."""
     observe(Progress(Counts(), 0, waiting=why, until=until))

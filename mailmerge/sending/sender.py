@@ -33,9 +33,9 @@ from mailmerge.errors import AuthError, LedgerError, SessionError, TlsError
 from mailmerge.ledger.attempts import IntentRefusedError
 from mailmerge.model import Outcome, Phase, Scope, Status
 from mailmerge.sending.connections import ConnectionPool, InFlight, Settled
-from mailmerge.sending.group_commit import OutcomeWriter
+from mailmerge.sending.group_commit import OutcomeWriter, ProgressTally
 from mailmerge.sending.policy import History
-from mailmerge.sending.runs import Again, Context, ProgressTally, Reason, RowDecision, RunEnd
+from mailmerge.sending.runs import Again, Context, Reason, RowDecision, RunEnd
 from mailmerge.sending.work_queue import HeldEnds, WorkQueue
 from mailmerge.smtp.state import Closed, Completed, InStep, ReleaseNeeded, Revised
 
