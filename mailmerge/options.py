@@ -80,7 +80,7 @@ LEDGER_COMMANDS: Final = (
 )
 """Commands that only read or change what has happened."""
 _CAMPAIGN: Final = MESSAGE_COMMANDS + LEDGER_COMMANDS
-_MAKE: Final = (*MESSAGE_COMMANDS, "init")
+_MAKE: Final = (*MESSAGE_COMMANDS, "init", "convert")
 _RUN: Final = ("rehearse", "send")
 
 Duplicates = Literal["first", "last", "error", "allow"]
@@ -145,7 +145,7 @@ class DataOptions(Section):
     toml_section: ClassVar[str] = "data"
 
     source: Path = option(PATH, "The list: text, workbook, JSON, or - (standard input)", default=Path(),
-        flag="--list FILE", commands=(*_CAMPAIGN, "init"), fact=True, identifies=True)
+        flag="--list FILE", commands=(*_CAMPAIGN, "init", "convert"), fact=True, identifies=True)
     sheet: str | None = option(LABEL, "The sheet of a workbook", default=None,
         default_help="the only one with addresses",
         flag="--sheet NAME", commands=_MAKE, fact=True, identifies=True)
@@ -414,8 +414,10 @@ COMMAND_LINE: Final = (
     _only("kind", one_of(*get_args(StockTemplate), LIST), "--template [NAME]",
         "Which stock template to start from; without a name: what there is", "init"),
     _only("origins", _TEXTS, "--from FILE|MAILBOX",
-        "A design (.html ...) or draft (.eml) to start from, or the sender; may be given for both", "init"),
-    _only("types", _TEXTS, "--type COLUMN=TYPE", "The type of a column, as in data.types", "init"),
+        "A design (.html ...), letter (.docx) or draft (.eml) to start from, or the sender; or one of each",
+        "init", "convert"),
+    _only("types", _TEXTS, "--type COLUMN=TYPE", "The type of a column, as in data.types", "init",
+        "convert"),
     # campaigns of other programs
     _only("server_conf", FILE, "--server-conf FILE",
         "The server configuration of a template that awdeorio's mailmerge made", *MESSAGE_COMMANDS,

@@ -30,14 +30,14 @@ _TEXTS: Final = frozenset({".html", ".htm", ".xhtml", ".txt", ".md", ".markdown"
 _ELSEWHERE: Final = {
     ".msg": "open it in Outlook and save it as .eml, or drag it into the Drafts of another mail program",
     ".oft": "open it in Outlook and save it as .eml, or as HTML",
-    ".docx": "in Word, save it as a web page, filtered (.htm)",
-    ".doc": "in Word, save it as a web page, filtered (.htm)",
+    ".doc": "in Word, save it as .docx",
     ".odt": "in LibreOffice, save it as HTML",
     ".rtf": "save it as HTML",
     ".pages": "copy it into a message, and save that as .eml",
     ".pdf": "a PDF cannot be a body: attach it, or start from the HTML that it was made of",
     ".zip": "unpack it, and name the .html in it",
 }
+LETTER: Final = ".docx"
 _CHARSET: Final = re.compile(rb"charset\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE)
 _IN_PATTERN: Final = re.compile(r"[\[\]{}*?]+")
 
@@ -85,7 +85,9 @@ def adopted(path: Path, columns: Columns) -> Adopted:
         ) from None
     names = ListColumns(columns)
     found = Adopted(str(path))
-    if suffix in DRAFTS or (suffix not in _TEXTS and _looks_like_a_message(data)):
+    if suffix == LETTER:
+        _from_letter(data, names, found)
+    elif suffix in DRAFTS or (suffix not in _TEXTS and _looks_like_a_message(data)):
         draft = read_draft(data)
         if draft is None or (draft.text is None and draft.html is None):
             raise CampaignFileError(
@@ -118,6 +120,21 @@ def _from_draft(draft: Draft, names: ListColumns, found: Adopted) -> None:
         shown = name if "{{" in name else clean_name(name)  # as it is sent: without folders
         found.attachments.append((_IN_PATTERN.sub("-", path), shown))
     found.files |= {_IN_PATTERN.sub("-", path): content for path, content in draft.files.items()}
+
+
+def _from_letter(data: bytes, names: ListColumns, found: Adopted) -> None:
+    """Take over a letter of Word, as Markdown."""
+    from mailmerge.convert.word import read_letter
+
+    letter = read_letter(data, found.source, names)
+    found.mapped |= letter.mapped
+    found.subject = _plain(letter.subject, names, found, "subject")
+    _add_body(letter.markdown, "text", "body.md", names, found)
+    found.files |= letter.pictures
+    for name in letter.unknown:
+        if not any(written == f"«{name}»" for _, written, _ in found.left):
+            found.left.append(("body.md", f"«{name}»", 1))
+    found.notes += [f"not taken over: {what}" for what in letter.left]
 
 
 # --- designs -----------------------------------------------------------------------------------------------
@@ -214,7 +231,7 @@ def is_draft(path: Path) -> bool:
 def is_design(text: str) -> bool:
     """Tell whether ``--from`` names a file, not a sender."""
     path = Path(text)
-    known = path.suffix.lower() in _TEXTS | DRAFTS | set(_ELSEWHERE) and not text.rstrip().endswith(">")
+    known = path.suffix.lower() in _TEXTS | DRAFTS | {LETTER, *_ELSEWHERE} and not text.rstrip().endswith(">")
     return known or "@" not in text or path.is_file()
 
 

@@ -11,16 +11,22 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import Struct
 
 from mailmerge.convert.awdeorio import find_template, take_over
-from mailmerge.convert.taken import campaign_toml
+from mailmerge.convert.taken import attachment_rule, campaign_toml
+from mailmerge.convert.thunderbird import Settings
+from mailmerge.designs.conversion import convert
+from mailmerge.designs.names import ListColumns
 from mailmerge.errors import CampaignFileError
 from mailmerge.files import create_file
 from mailmerge.folders import read_plain
 from mailmerge.suggest import login_command
+from mailmerge.text import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
+    from mailmerge.convert.sheets import SheetStatus
     from mailmerge.convert.taken import Server, TakenOver
+    from mailmerge.recipients import RecipientList
 
 _LARGEST: Final = 50 << 20
 _CAMPAIGN: Final = "campaign.toml"
@@ -40,6 +46,8 @@ class Conversion(Struct, frozen=True):
     """What is said in another way now."""
     left: tuple[str, ...] = ()
     """What was not taken over, each with its reason."""
+    adopted: tuple[str, ...] = ()
+    """What was made of a letter, a draft or a design, line by line."""
 
 
 def convert_template(template: Path, out: Path | None, server: Path | None = None) -> Conversion:
@@ -67,6 +75,77 @@ def convert_template(template: Path, out: Path | None, server: Path | None = Non
     made = {_CAMPAIGN: campaign_toml(tables).encode(), **files}
     write_new(folder, made)
     return Conversion(folder, tuple(made), tuple(taken.changed), tuple(taken.left))
+
+
+class Wanted(Struct, frozen=True):
+    """What a campaign is made of besides its list."""
+
+    design: Path | None = None
+    """A letter of Word, a draft or a design; None: a stock template takes its place."""
+    sender: str | None = None
+    subject: str | None = None
+    account: str | None = None
+    settings: Settings | None = None
+
+
+def convert_list(
+    out: Path, recipients: RecipientList, reading: Mapping[str, object], wanted: Wanted
+) -> Conversion:
+    """Write a campaign for a list that another program has sent to: whoever was sent to is not sent to again.
+
+    Args:
+        out: the folder.
+        recipients: the list.
+        reading: what the list was told about how it is to be read.
+        wanted: the message, and what is known of its sending.
+
+    Raises:
+        CampaignFileError: there is a campaign, or what is given cannot become one.
+        FileError: a file cannot be written.
+
+    """
+    from mailmerge.campaign.scaffold import Sending, make_campaign
+    from mailmerge.convert.sheets import read_status
+
+    status = read_status(recipients.columns, recipients)
+    settings = wanted.settings or Settings()
+    told = dict(reading)
+    if status.where:
+        told["where"] = status.where
+    made = make_campaign(
+        out,
+        recipients,
+        design=wanted.design,
+        sender=wanted.sender,
+        subject=wanted.subject,
+        sending=Sending(
+            wanted.account, tuple(_rule(path, recipients) for path in settings.attachments), settings.send
+        ),
+        reading=told,
+    )
+    changed = [*_skipped(status), *settings.changed]
+    if wanted.design is None:
+        changed.append(
+            f"the letter is a stock template: write yours into {made.files[1]}, or name it with --from"
+        )
+    left = [*settings.left, *status.left]
+    return Conversion(out, made.files, tuple(changed), tuple(left), made.adopted)
+
+
+def _skipped(status: SheetStatus) -> Iterator[str]:
+    for column in status.columns:
+        if column.skipped:
+            counts = ", ".join(f"{count:,} {value}" for value, count in column.skipped.most_common(6))
+            more = f" and {len(column.skipped) - 6} other values" if len(column.skipped) > 6 else ""
+            yield f"rows with something in column {column.heading} are skipped: {counts}{more}"
+    if status.columns:
+        waiting = plural(status.rows - status.skipped, "row")
+        yield f"{waiting} of {status.rows:,} are still to be sent: `where` in campaign.toml says which"
+
+
+def _rule(path: str, recipients: RecipientList) -> dict[str, Any]:
+    made = convert(path.replace("\\", "/"), ListColumns(recipients.columns)).text
+    return attachment_rule(made)
 
 
 def write_new(folder: Path, files: Mapping[str, bytes]) -> None:

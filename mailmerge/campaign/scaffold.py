@@ -103,6 +103,16 @@ class Scaffold(Struct, frozen=True):
     """What was taken over from a design or draft, line by line."""
 
 
+class Sending(Struct, frozen=True):
+    """What is known of how the messages are sent."""
+
+    account: str | None = None
+    rules: tuple[Mapping[str, object], ...] = ()
+    """What becomes ``[[attach]]``."""
+    send: Mapping[str, object] = {}
+    """What becomes ``[send]``."""
+
+
 def templates_folder() -> Path:
     """Where the stock templates are: inside the installed package, or beside it in a checkout."""
     inside = Path(__file__).parents[1] / "templates"
@@ -122,7 +132,7 @@ def make_campaign(
     design: Path | None = None,
     sender: str | None = None,
     subject: str | None = None,
-    account: str | None = None,
+    sending: Sending | None = None,
     reading: Mapping[str, object] | None = None,
 ) -> Scaffold:
     """Create *folder* with campaign.toml, templates and a copy of the list.
@@ -135,10 +145,8 @@ def make_campaign(
             design cannot become a template.
 
     """
-    if (folder / "campaign.toml").exists():
-        raise CampaignFileError(
-            f"{folder} already contains a campaign", code="C450", hint="choose another folder name"
-        )
+    _refuse_campaign(folder)
+    sending = sending or Sending()
     names = recipients.columns.names
     spelt = _spelt(recipients.columns)
     rows, address, printed = _look_at(recipients, spelt)
@@ -149,13 +157,15 @@ def make_campaign(
         **_columns(recipients.columns, spelt, address, printed),
         "kind": kind,
         "name": folder.resolve().name,
-        "account": account,
+        "account": sending.account,
         "source": source.name,
         "reading": {name: value for name, value in (reading or {}).items() if value is not None},
         **_ours(names),
         **_header(kind, sender, subject, taken),
         "bodies": {path.suffix for path in (templates_folder() / kind).glob("body.*")},
         "adopted": taken,
+        "rules": sending.rules,
+        "send": {"rate": "20/m", **sending.send},
         "id_column": spelt[named],
         "unsubscribing": _UNSUBSCRIBING,
         "open": "{{",
@@ -174,6 +184,13 @@ def make_campaign(
         file_column=file_column,
         adopted=tuple(described(taken)) if taken else (),
     )
+
+
+def _refuse_campaign(folder: Path) -> None:
+    if (folder / "campaign.toml").exists():
+        raise CampaignFileError(
+            f"{folder} already contains a campaign", code="C450", hint="choose another folder name"
+        )
 
 
 def _header(
@@ -307,9 +324,11 @@ def _fill(stock: str, values: dict[str, object]) -> str:
     return environment.get_template(stock).render(values)
 
 
-def _toml_text(text: str | int | Mapping[str, str]) -> str:
-    if isinstance(text, int):
-        return str(text)
+def _toml_text(text: bool | int | str | list[str] | Mapping[str, str]) -> str:
+    if isinstance(text, bool | int):
+        return str(text).lower()
+    if isinstance(text, list):
+        return f"[{', '.join(map(_toml_text, text))}]"
     if not isinstance(text, str):
         pairs = ", ".join(f"{toml_key(name)} = {_toml_text(value)}" for name, value in text.items())
         return f"{{ {pairs} }}"

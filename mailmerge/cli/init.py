@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mailmerge.recipients import RecipientList
     from mailmerge.recipients.encodings import Encoding
 
-_READING: Final = ("sheet", "range", "header", "encoding", "delimiter", "hidden", "key", "types")
+READING: Final = ("sheet", "range", "header", "encoding", "delimiter", "hidden", "key", "types")
 """Keys of ``[data]`` that say how the list is read."""
 _QUESTIONS: Final = frozenset({"D200", "D201", "D205", "D240"})
 """Errors whose hint names options, one of which is the answer: a row, a sheet, a table, a delimiter."""
@@ -52,12 +52,12 @@ def init(*, folder: Path, kind: Any, **options: Any) -> int:
             out(line)
         return 0
     from mailmerge.campaign.adoption import is_draft
-    from mailmerge.campaign.scaffold import make_campaign, sample_list
+    from mailmerge.campaign.scaffold import Sending, make_campaign, sample_list
     from mailmerge.campaign.standard_input import MARK, passing
     from mailmerge.plan.cache import user_cache_folder
 
     source: Path | None = options["data_source"]
-    design, sender = _origins(options["origins"])
+    design, sender = origins(options["origins"])
     subject = options["message_subject"]
     if interactive():
         if source is None:
@@ -71,27 +71,27 @@ def init(*, folder: Path, kind: Any, **options: Any) -> int:
             from mailmerge.cli.login import offered
 
             options["account"] = offered(sender or "me@example.org")
-    reading = {name: options.get(f"data_{name}") for name in _READING}
-    reading["types"] = _types(options["types"])
+    reading = {name: options.get(f"data_{name}") for name in READING}
+    reading["types"] = types_of(options["types"])
     with ExitStack() as stack:
         given, shown = source or sample_list(), None
         if given.name == MARK:
             given, shown = stack.enter_context(passing(user_cache_folder(os.environ), "people"))
         made = make_campaign(
             folder,
-            _open(given, shown, reading),
+            opened(given, shown, reading),
             kind=kind or "letter",
             design=design,
             sender=sender,
             subject=subject,
-            account=options["account"],
+            sending=Sending(options["account"]),
             reading=reading,
         )
     _tell(made)
     return 0
 
 
-def _origins(given: Sequence[str]) -> tuple[Path | None, str | None]:
+def origins(given: Sequence[str]) -> tuple[Path | None, str | None]:
     """Tell a design or draft from a sender: both are given by ``--from``.
 
     Raises:
@@ -129,7 +129,7 @@ def _ask_template() -> StockTemplate:
     return answer
 
 
-def _types(given: Sequence[str]) -> dict[str, str] | None:
+def types_of(given: Sequence[str]) -> dict[str, str] | None:
     """Read ``amount=decimal``; None: nothing was given.
 
     Raises:
@@ -149,7 +149,7 @@ def _types(given: Sequence[str]) -> dict[str, str] | None:
     return types or None
 
 
-def _open(source: Path, shown: str | None, reading: dict[str, Any]) -> RecipientList:
+def opened(source: Path, shown: str | None, reading: dict[str, Any]) -> RecipientList:
     """Open the list with what is known of how to read it; what a person answers is added to that."""
     from mailmerge.recipients import open_list
     from mailmerge.recipients.encodings import Unclear
@@ -188,7 +188,7 @@ def _choices(error: ListError) -> list[tuple[str, str]]:
         return []
     words = shlex.split((error.hint or "").replace(",", " "))
     found = [(word[2:], value) for word, value in pairwise(words) if word.startswith("--")]
-    return [(name, value) for name, value in found if name in _READING]
+    return [(name, value) for name, value in found if name in READING]
 
 
 def _ask(question: str, choices: Sequence[tuple[str, str]]) -> tuple[str, str]:

@@ -18,7 +18,7 @@ from mailmerge.convert.header_block import (
     begins_with_headers,
     read_header_block,
 )
-from mailmerge.convert.taken import Server, TakenOver
+from mailmerge.convert.taken import Server, TakenOver, attachment_rule
 from mailmerge.errors import CampaignFileError, TemplateError
 from mailmerge.folders import read_plain
 from mailmerge.model import Place
@@ -51,7 +51,6 @@ _SECURITY: Final[dict[str, dict[str, str]]] = {
     "never": {"tls": "none", "auth": "none"},
     "": {"tls": "none", "auth": "none"},
 }
-_SIGNS: Final = re.compile(r"[*?\[]")
 _SOURCES: Final = re.compile(
     r"""<img\b[^<>]*?\bsrc\s*=\s*(?:"([^"]*)"|'([^']*)')|!\[[^\]]*\]\(\s*<?([^)\s>]*)""", re.IGNORECASE
 )
@@ -251,23 +250,13 @@ class _Translation:
             self._taken.tables["attach"] = rules
 
     def _rule(self, header: Header) -> dict[str, Any]:
-        fixed = header.value[: tag.start()] if (tag := TAG.search(header.value)) else header.value
-        folder, slash, _ = fixed.rpartition("/")
-        rest = header.value[len(folder) + len(slash) :]
-        outside = bool(slash) and (folder[:1] in {"", "/", "~"} or ".." in folder.split("/"))
-        path = rest if outside else header.value
-        path = f"{self._defines_for(path)}{_literal(path)}"
-        rule: dict[str, Any] = {"path": path}
+        rule = attachment_rule(header.value, self._defines_for(header.value))
         if header.condition:
-            rule["path"] = f"{{% if {header.condition} %}}{path}{{% endif %}}"
-            rule["missing"] = "skip"
+            rule |= {"path": f"{{% if {header.condition} %}}{rule['path']}{{% endif %}}", "missing": "skip"}
+            rule["shared"] = True
             self._taken.changed.append(
                 f"ATTACHMENT {header.value} is for some rows; where its file is missing, they go without it"
             )
-        if outside:
-            rule["base"] = folder or "/"
-        if tag or header.condition:
-            rule["shared"] = True
         return rule
 
     def _refused(self, what: str, header: Header | None) -> TemplateError:
@@ -313,15 +302,6 @@ def _angle(one: str) -> tuple[str | None, str]:
 def _is_expression(one: str) -> bool:
     tag = TAG.fullmatch(one)
     return tag is not None and one.startswith("{{")
-
-
-def _literal(path: str) -> str:
-    """Escape in a path what a glob would read: only its tags stay as they are."""
-    pieces, at = [], 0
-    for tag in TAG.finditer(path):
-        pieces += [_SIGNS.sub(lambda sign: f"[{sign[0]}]", path[at : tag.start()]), tag[0]]
-        at = tag.end()
-    return "".join((*pieces, _SIGNS.sub(lambda sign: f"[{sign[0]}]", path[at:])))
 
 
 def _kept_lines(text: str) -> str:

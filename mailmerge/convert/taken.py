@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct, field
 
+from mailmerge.convert.header_block import TAG
 from mailmerge.text import toml_key
 
 if TYPE_CHECKING:
@@ -15,7 +17,8 @@ if TYPE_CHECKING:
 
     from mailmerge.model import Place
 
-_SECTIONS = ("data", "message", "send", "check")
+_SIGNS: Final = re.compile(r"[*?\[]")
+_SECTIONS: Final = ("data", "message", "send", "check")
 
 
 class Server(Struct):
@@ -44,6 +47,36 @@ class TakenOver(Struct):
     """What is said in another way now, sentence by sentence."""
     left: list[str] = field(default_factory=list)
     """What was not taken over, each with its reason."""
+
+
+def attachment_rule(value: str, defines: str = "") -> dict[str, Any]:
+    """Write the path of an attachment as a rule: what is fixed in front may lead outside, a value may not.
+
+    Args:
+        value: a template of a path, from the campaign's folder on, from the user's home or from the root.
+        defines: statements that the path needs in front.
+
+    """
+    tag = TAG.search(value)
+    fixed = value[: tag.start()] if tag else value
+    folder, slash, _ = fixed.rpartition("/")
+    outside = bool(slash) and (folder[:1] in {"", "/", "~"} or ":" in folder or ".." in folder.split("/"))
+    path = value[len(folder) + 1 :] if outside else value
+    rule: dict[str, Any] = {"path": f"{defines}{_literal(path)}"}
+    if outside:
+        rule["base"] = folder or "/"
+    if tag:
+        rule["shared"] = True
+    return rule
+
+
+def _literal(path: str) -> str:
+    """Escape in a path what a glob would read: only its tags stay as they are."""
+    pieces, at = [], 0
+    for tag in TAG.finditer(path):
+        pieces += [_SIGNS.sub(lambda sign: f"[{sign[0]}]", path[at : tag.start()]), tag[0]]
+        at = tag.end()
+    return "".join((*pieces, _SIGNS.sub(lambda sign: f"[{sign[0]}]", path[at:])))
 
 
 def campaign_toml(tables: Mapping[str, Any], comments: Mapping[str, str] | None = None) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 from typing import TYPE_CHECKING, Final
 
+from jinja2.filters import FILTERS
 from msgspec import Struct, field
 
 from mailmerge.designs.editors import mend
-from mailmerge.designs.names import UNSUBSCRIBE, Field, ListColumns, compared, read_field
+from mailmerge.designs.names import UNSUBSCRIBE, Field, ListColumns, compared, quoted_in_template, read_field
 from mailmerge.designs.placeholders import find_placeholders, is_html
 
 if TYPE_CHECKING:
@@ -40,6 +42,16 @@ _FIELD_CODE: Final = re.compile(
 _MERGE_FIELD: Final = re.compile(
     r"MERGEFIELD\s+(?:\"(?P<quoted>[^\"]{1,80})\"|(?P<bare>[^\s\\\"]{1,80}))", re.IGNORECASE
 )
+_COMPARED: Final = {
+    "": "{column} == {text}",
+    "*": "{text} in ({column}|string)",
+    "^": "({column}|string).startswith({text})",
+    "$": "({column}|string).endswith({text})",
+    **{sign: f"({{column}}|float) {sign} {{number}}" for sign in ("==", ">", ">=", "<", "<=")},
+}
+"""How Thunderbird's Mail Merge compares."""
+_FILTERS: Final = frozenset({"date", "time", "money", "number", "ordinal", "lines", "qr"})
+"""Filters of ours, besides those of Jinja2."""
 _MARKUP: Final = re.compile(r"<[^<>]*>")
 
 
@@ -217,6 +229,8 @@ def _braces(found: re.Match[str], columns: ListColumns, conditions: list[bool]) 
     text = (found["triple"] or found["double"]).strip()
     if block := re.match(r"#(if|unless)\s+(.+)\Z|(/)(?:if|unless)\Z|(else)\Z", text):
         return _handlebars(block, columns, conditions)
+    if (choice := _choice(text, columns)) is not None:
+        return choice
     own = re.match(r"[^\W\d]\w*", text)
     ours = text == UNSUBSCRIBE or (own is not None and columns.is_name(own[0]) and ":" not in text)
     if ours and not sure:
@@ -228,6 +242,31 @@ def _braces(found: re.Match[str], columns: ListColumns, conditions: list[bool]) 
     if not sure and (re.match(r"row\[|row\.|[\"'(]", text) or _is_jinja(text)):
         return found[0]
     return None
+
+
+def _choice(text: str, columns: ListColumns) -> str | None:
+    """Translate ``{{name|if|then|else}}`` of Thunderbird's Mail Merge; None: it is something else.
+
+    With an operator in front, ``{{name|>|5|many|few}}``, it compares in another way than for being the same.
+    """
+    name, *parts = (part.strip() for part in unescape(text).split("|"))
+    sign = parts.pop(0) if len(parts) > 2 and parts[0] in _COMPARED else ""
+    if len(parts) not in {2, 3} or (not sign and all(map(_is_filter, parts))):
+        return None
+    field = read_field(name)
+    column = columns.written(field)
+    if column is None or not columns.named(field):
+        return None
+    wanted, then, other = (quoted_in_template(part) for part in (*parts, "")[:3])
+    if sign in {"==", ">", ">=", "<", "<="} and not re.fullmatch(r"-?\d+(?:\.\d+)?", parts[0]):
+        return None
+    condition = _COMPARED[sign].format(column=column, text=wanted, number=parts[0])
+    return f"{{{{ {then} if {condition} else {other} }}}}"
+
+
+def _is_filter(part: str) -> bool:
+    found = re.fullmatch(r"(\w+)(?:\(.*\))?", part)
+    return found is not None and (found[1] in FILTERS or found[1] in _FILTERS)
 
 
 def _handlebars(block: re.Match[str], columns: ListColumns, conditions: list[bool]) -> str | None:

@@ -259,7 +259,8 @@ def test_a_page_of_windows_is_read_in_its_encoding(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "code"), [("x.msg", "T131"), ("x.docx", "T131"), ("x.eml", "T131"), ("y.html", "T130")]
+    ("name", "code"),
+    [("x.msg", "T131"), ("x.docx", "C543"), ("x.doc", "T131"), ("x.eml", "T131"), ("y.html", "T130")],
 )
 def test_what_cannot_become_a_template_is_refused(tmp_path: Path, name: str, code: str) -> None:
     """The hint says how to save it instead."""
