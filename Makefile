@@ -1,4 +1,5 @@
 # make demo    a rehearsal of the sample newsletter, from nothing but Python and make
+# make fleet-demo    two workers, a PostgreSQL and a server to send to, on this machine, for half a minute
 # make test    the whole suite against the built wheel   (PYTEST_ARGS="tests/unit -x" for a part)
 #              WHEEL=dist/some.whl tests that wheel instead of one that is built from here
 # make test-lowest   unit and protocol tests with every dependency at its lower bound
@@ -10,7 +11,7 @@
 #
 # PYTHON=/path/to/python3.12 chooses another Python.
 
-.PHONY: demo test test-lowest soak check bench bench-quick clean
+.PHONY: demo fleet-demo test test-lowest soak check bench bench-quick clean
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
@@ -43,6 +44,14 @@ endef
 demo: .venv/installed
 	@.venv/bin/mailmerge rehearse samples/newsletter
 	@echo "The command is .venv/bin/mailmerge; after '. .venv/bin/activate' plain mailmerge will do."
+
+# PostgreSQL is Debian's (apt-get install postgresql); everything is stopped and removed at the end.
+fleet-demo: .venv/fleet
+	@.venv/bin/python scripts/fleet-demo
+
+.venv/fleet: .venv/installed
+	@.venv/bin/python $(PIP) install --editable ".[fleet]"
+	@touch $@
 
 .venv/installed: pyproject.toml
 	@python=$$(scripts/find-python) && rm -rf .venv && "$$python" -m venv .venv

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from mailmerge.campaign.check import OnlineChecks as OnlineChecks
     from mailmerge.campaign.continuation import CampaignStatus as CampaignStatus
     from mailmerge.campaign.continuation import Continuation as Continuation
+    from mailmerge.campaign.fleet import Fleet as Fleet
+    from mailmerge.campaign.fleet import FleetCampaign as FleetCampaign
+    from mailmerge.campaign.fleet import FleetSlot as FleetSlot
+    from mailmerge.campaign.fleet import FleetStatus as FleetStatus
+    from mailmerge.campaign.fleet import Worker as Worker
     from mailmerge.campaign.in_memory import CampaignOptions as CampaignOptions
     from mailmerge.campaign.plan import OptOutSource as OptOutSource
     from mailmerge.campaign.plan import Plan as Plan
@@ -54,6 +59,9 @@ if TYPE_CHECKING:
     from mailmerge.errors import SessionError as SessionError
     from mailmerge.errors import TemplateError as TemplateError
     from mailmerge.errors import TlsError as TlsError
+    from mailmerge.fleet.jobs import PresentWorker as PresentWorker
+    from mailmerge.fleet.terms import FleetRequest as FleetRequest
+    from mailmerge.fleet.worker import WorkerEvent as WorkerEvent
     from mailmerge.ledger.attempts import Settlement as Settlement
     from mailmerge.ledger.bounces import MailSummary as MailSummary
     from mailmerge.model import Attempt as Attempt

@@ -28,7 +28,7 @@ class Extra(NamedTuple):
 EXTRAS: Final[Mapping[str, Extra]] = {
     "calendar": Extra(("icalendar",), {"icalendar": "icalendar"}),
     "dkim": Extra(("cryptography",), {}),
-    "fleet": Extra(("psycopg",), {}),
+    "fleet": Extra(("psycopg", "procrastinate"), {}),
     "guard": Extra(("pypdfium2",), {"pypdfium2": "pypdfium2"}),
     "mjml": Extra(("mjml",), {"mjml-python": "mjml-python"}),
     "pdf": Extra(

@@ -77,6 +77,10 @@ LEDGER_COMMANDS: Final = (
     "purge",
     "ledger move",
     "ledger forget",
+    "fleet",
+    "pause",
+    "resume",
+    "cancel",
 )
 """Commands that only read or change what has happened."""
 _CAMPAIGN: Final = MESSAGE_COMMANDS + LEDGER_COMMANDS
@@ -135,7 +139,7 @@ class TopOptions(Section):
         identifies=True)
     ledger: str | None = option(LABEL, "The ledger: a name in your config.toml, or a PostgreSQL address",
         default=None, default_help="a file in the campaign's folder", flag="--ledger NAME|URL",
-        commands=_CAMPAIGN, identifies=True)
+        commands=(*_CAMPAIGN, "worker"), identifies=True)
     vars: Mapping[str, Plain] = option(NAMED_VALUES, "Values for all templates", default={}, fact=True)
 
 
@@ -491,6 +495,14 @@ COMMAND_LINE: Final = (
         "Keep the finished messages in the cache folder when nothing is left to send", "send"),
     _only("accept_repeats", FLAG, "--accept-repeats",
         "Send also to rows that already have this very message", "send", "drafts"),
+    # a fleet
+    _only("fleet", FLAG, "--fleet", "Let the workers of the ledger send it, and follow them", "send"),
+    _only("detach", FLAG, "--detach", "With --fleet: leave when the workers can begin", "send"),
+    _only("accounts", LABEL, "--accounts NAME,...",
+        "The accounts, as the workers' config.toml names them, that may send", "send", "worker"),
+    _only("until_done", FLAG, "--until-done", "End when no campaign has anything left to send", "worker"),
+    _only("ready", FLAG, "--check", "Only see whether it could work: database, accounts, secrets", "worker"),
+    _only("again", FLAG, "--watch", "Show it again every two seconds, until Ctrl-C", "fleet"),
     # login
     _only("oauth", FLAG, "--oauth", "Sign in with tokens, even where a password would do", "login"),
     _only("device", FLAG, "--device", "Show a code to enter on another device", "login"),
@@ -523,11 +535,11 @@ COMMAND_LINE: Final = (
     _only("yes", FLAG, "--yes", "Skip the confirmation prompt", "send", "drafts", "requeue", "purge",
         "ledger forget"),
     _only("as_json", FLAG, "--json", "Print one JSON object per line", "check", "rehearse", "test", "send",
-        "drafts", "status", "report", "bounces", "providers", "suppress list"),
+        "drafts", "status", "report", "bounces", "providers", "suppress list", "worker", "fleet"),
     _only("quiet", FLAG, "-q/--quiet", "Only results and problems", "check", "rehearse", "send",
         "drafts"),
     _only("verbose", FLAG, "-v/--verbose", "Say more: what the plan was made of, the traceback of a bug",
-        "check", "rehearse", "send", "drafts", "report", "bounces"),
+        "check", "rehearse", "send", "drafts", "report", "bounces", "worker"),
 )
 
 SECRET: Final = _only("secret", TEXT, None, "The account's password, authorization code or token",

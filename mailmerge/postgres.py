@@ -445,7 +445,7 @@ def prepare(db: PostgresDatabase, groups: Sequence[TableGroup]) -> None:
         LedgerError: they cannot be made, or are of another version.
 
     """
-    if known_versions(db).keys() < {group.name for group in groups}:
+    if not {group.name for group in groups} <= known_versions(db).keys():
         with db.transaction():
             # Two may begin at the same time.
             db.execute("SELECT pg_advisory_xact_lock(7307788)")

@@ -7,11 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from mailmerge.campaign import standard_input
 from mailmerge.campaign.continuation import Continuation, campaign_status, continuation
-from mailmerge.campaign.definition import Definition, ledger_of
+from mailmerge.campaign.definition import Definition, by_name, ledger_of
 from mailmerge.campaign.elsewhere import read_folder
 from mailmerge.campaign.opening import (
     Access,
@@ -22,7 +20,7 @@ from mailmerge.campaign.opening import (
     purge,
     refuse_superseded,
 )
-from mailmerge.campaign.planning import last_standing, plan_cache
+from mailmerge.campaign.planning import keys_named, plan_cache
 from mailmerge.campaign.workspace import Workspace, user_state_folder
 from mailmerge.config import campaign_file
 from mailmerge.config.environment import Environment
@@ -40,8 +38,8 @@ if TYPE_CHECKING:
     from mailmerge.campaign.bounces import BounceRequest, BounceSummary
     from mailmerge.campaign.check import OnlineChecks
     from mailmerge.campaign.continuation import CampaignStatus
+    from mailmerge.campaign.fleet import Fleet
     from mailmerge.campaign.in_memory import CampaignOptions
-    from mailmerge.campaign.opening import OpenCampaign
     from mailmerge.campaign.plan import Plan
     from mailmerge.campaign.preview import Previewed, PreviewRequest
     from mailmerge.campaign.rehearsal import Rehearsal
@@ -96,7 +94,7 @@ class Campaign:
             user_cache_folder(environment),
         )
         workspace.sweep()
-        named, piped = invocation or _by_name(file, out), standard_input.of(file, workspace)
+        named, piped = invocation or by_name(file, out), standard_input.of(file, workspace)
         ledger = ledger_of(file, environment, named) if file.ledger else None
         self.definition = Definition(file, environment, workspace, named, recipients, account, piped, ledger)
 
@@ -398,7 +396,7 @@ class Campaign:
                 is recorded and reported.
 
         Returns:
-            The report; None if *confirm* declined or the request was a dry run.
+            The report; None if *confirm* declined, the request was a dry run, or workers go on alone.
 
         Raises:
             ValueError: the *plan* is another campaign's.
@@ -408,6 +406,11 @@ class Campaign:
         """
         from mailmerge.campaign import run
 
+        kind = None
+        if request is not None and request.fleet is not None:
+            from mailmerge.campaign import fleet
+
+            kind = fleet.FleetRun
         return run.send(
             self.definition,
             request or run.SendRequest(),
@@ -417,7 +420,20 @@ class Campaign:
             clock=clock,
             on_outcome=on_outcome,
             given=plan,
+            kind=kind,
         )
+
+    @property
+    def fleet(self) -> Fleet:
+        """The workers of its ledger: `Fleet.status`, `Fleet.pause`, `Fleet.resume`, `Fleet.cancel`.
+
+        Raises:
+            CampaignFileError: its ledger is a file, which no worker can reach.
+
+        """
+        from mailmerge.campaign import fleet
+
+        return fleet.fleet_of(self.definition)
 
     # --- after -------------------------------------------------------------------------------------------
 
@@ -497,7 +513,9 @@ class Campaign:
 
         """
         with open_run(self.definition, Access.DECIDE) as opened:
-            return opened.ledger.resolve(_keys(opened, rows), as_accepted=as_accepted)
+            return opened.ledger.resolve(
+                keys_named(opened.definition, opened.ledger, rows), as_accepted=as_accepted
+            )
 
     def requeue(self, rows: str | None = None, *, failed: Path | None = None, accepted: bool = False) -> int:
         """Make rejected and expired rows (or accepted ones) pending again; return how many.
@@ -519,7 +537,7 @@ class Campaign:
         with open_run(self.definition, Access.DECIDE) as opened:
             ledger = opened.ledger
             if failed is None:
-                keys = _keys(opened, rows)
+                keys = keys_named(opened.definition, opened.ledger, rows)
             else:
                 from mailmerge.campaign.results import keys_in_failed
 
@@ -580,21 +598,3 @@ def _is_whole(options: Mapping[str, object]) -> bool:
     """Tell whether options describe a campaign that needs no file: list, subject and body."""
     has_body = "message.text" in options or "message.html" in options
     return has_body and "data.source" in options and "message.subject" in options
-
-
-def _by_name(file: CampaignFile, out: Path | None) -> Invocation:
-    """Name a campaign that was handed over as an object: its messages may be more than a file can say."""
-    if file.path is not None:
-        place = file.folder if file.path.name == campaign_file.FILE_NAME else file.path
-        return Invocation.programmed(place, {"name": file.name}, out=out)
-    named = {"data.source": file.folder / file.data.source, "name": file.name}
-    return msgspec.structs.replace(Invocation.programmed(None, named, out=out), unsaid=True)
-
-
-def _keys(opened: OpenCampaign, rows: str | None) -> list[str] | None:
-    if rows is None:
-        return None
-    ranges = parse_rows(rows).ranges
-    with last_standing(opened.definition, opened.ledger) as standing:
-        standing.refuse_unknown(ranges)
-        return standing.keys_in(ranges)

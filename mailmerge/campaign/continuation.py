@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from mailmerge.campaign.opening import open_standing
 from mailmerge.ledger.bounces import MailSummary
+from mailmerge.ledger.place import ServerPlace
 from mailmerge.model import Counts, Status
 from mailmerge.recipients import parse_rows
 from mailmerge.sending.runs import Reason
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
     from mailmerge.campaign.definition import Definition
     from mailmerge.campaign.standing import Standing
-    from mailmerge.ledger.reader import Run
+    from mailmerge.ledger.reader import LedgerReader, Run
+    from mailmerge.ledger.work import FleetView
 
 
 class CampaignStatus(Struct, frozen=True):
@@ -37,6 +39,12 @@ class CampaignStatus(Struct, frozen=True):
     """A process works on the campaign now."""
     mail: MailSummary = MailSummary()
     """What the sender's mailbox told of it."""
+    fleet: str = ""
+    """``running``, ``paused``, ``cancelled`` or ``finished``, by workers; empty: they never had it."""
+    sessions: int = 0
+    """How many sessions of workers send it now."""
+    queued: int = 0
+    """How many rows they have yet to send."""
 
 
 def campaign_status(definition: Definition) -> CampaignStatus:
@@ -52,6 +60,7 @@ def campaign_status(definition: Definition) -> CampaignStatus:
         last, by_status = standing.ledger.last_run(), dict(standing.ledger.counts().by_status)
         if not standing.running and (lost := by_status.pop(Status.HANDING_OVER, 0)):
             by_status[Status.IN_DOUBT] = by_status.get(Status.IN_DOUBT, 0) + lost
+        fleet = _fleet(definition, standing.ledger)
         return CampaignStatus(
             Counts(by_status),
             counted=definition.counted,
@@ -60,7 +69,20 @@ def campaign_status(definition: Definition) -> CampaignStatus:
             unfinished=bool(last and last.ended is None),
             running=standing.running,
             mail=standing.ledger.bounces.summary(),
+            fleet=fleet.state if fleet else "",
+            sessions=len(fleet.slots) if fleet else 0,
+            queued=fleet.waiting + fleet.later + fleet.claimed if fleet else 0,
         )
+
+
+def _fleet(definition: Definition, ledger: LedgerReader) -> FleetView | None:
+    place = definition.ledger_place
+    if not isinstance(place, ServerPlace):
+        return None
+    from mailmerge.ledger import work
+
+    with place.database() as db:
+        return work.fleet_view(db, ledger.number)
 
 
 _LEFT = frozenset({Status.PENDING, Status.DEFERRED})

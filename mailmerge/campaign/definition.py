@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from mailmerge.campaign.outside import refuse_links_out
 from mailmerge.campaign.standard_input import SHOWN, is_piped
+from mailmerge.config.campaign_file import FILE_NAME
 from mailmerge.errors import CampaignFileError, RowError, TemplateError
 from mailmerge.ledger.place import FilePlace
 from mailmerge.options import MessageOptions
@@ -22,6 +23,7 @@ from mailmerge.output_folder import OutputFolder
 from mailmerge.plan.cache import PlanCache, PlanOwner
 from mailmerge.plan.composer import Composer, identity, recipe
 from mailmerge.recipients import is_failed_text, is_utf_8, open_list
+from mailmerge.suggest import Invocation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
     from mailmerge.ledger.place import LedgerPlace, ServerPlace
     from mailmerge.model import Recipient
     from mailmerge.recipients import RecipientList
-    from mailmerge.suggest import Invocation
 
 
 def ledger_of(file: CampaignFile, environment: Environment, invocation: Invocation) -> ServerPlace | None:
@@ -236,3 +237,12 @@ class Definition(Struct, frozen=True):
         composer = Composer(made, recipients.columns, list_name=recipients.shown).sent_by(account)
         recipients.reads(composer.renderer.used_names)
         return composer
+
+
+def by_name(file: CampaignFile, out: Path | None) -> Invocation:
+    """Name a campaign that was handed over as an object: its messages may be more than a file can say."""
+    if file.path is not None:
+        place = file.folder if file.path.name == FILE_NAME else file.path
+        return Invocation.programmed(place, {"name": file.name}, out=out)
+    named = {"data.source": file.folder / file.data.source, "name": file.name}
+    return replace(Invocation.programmed(None, named, out=out), unsaid=True)

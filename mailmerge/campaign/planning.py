@@ -30,7 +30,7 @@ from mailmerge.plan.facts import Facts, premises
 from mailmerge.plan.path_log import PathLog
 from mailmerge.plan.planner import Planner
 from mailmerge.plan.rows import DIED, PlanSummary, cpus
-from mailmerge.recipients import planned_rows, sha256
+from mailmerge.recipients import parse_rows, planned_rows, sha256
 from mailmerge.recipients.suppression import Suppressed
 
 if TYPE_CHECKING:
@@ -326,3 +326,18 @@ def last_standing(
     plan = plan_cache(definition).find(last.plan, datetime.now(UTC)) if last and last.plan else None
     with plan or contextlib.nullcontext():
         yield Standing(ledger, plan, join_now(definition), running=running)
+
+
+def keys_named(definition: Definition, ledger: LedgerReader, rows: str | None) -> list[str] | None:
+    """Give the keys of the rows that a person names by their numbers in the last run's list; None: all.
+
+    Raises:
+        ListError: *rows* has a number that no row had.
+
+    """
+    if rows is None:
+        return None
+    ranges = parse_rows(rows).ranges
+    with last_standing(definition, ledger) as standing:
+        standing.refuse_unknown(ranges)
+        return standing.keys_in(ranges)

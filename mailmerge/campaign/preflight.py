@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from mailmerge.ledger.ledger import Ledger
     from mailmerge.ledger.reader import LedgerReader
     from mailmerge.model import Message
+    from mailmerge.plan.composer import Composer
     from mailmerge.plan.rows import PlanSummary
 
 _LOOK_EVERY = 1.0
@@ -215,6 +216,30 @@ def refuse_halted(definition: Definition, ledger: LedgerReader) -> None:
         hint=f"{again} makes the rows that came back pending again, and lets the campaign go on"
         if definition.invocation.typed
         else "the method `requeue` makes the rows that came back pending again, and lets the campaign go on",
+    )
+
+
+def refuse_changes(definition: Definition, ledger: LedgerReader, composer: Composer) -> None:
+    """Make sure that the message is that of the rows accepted so far.
+
+    Raises:
+        CampaignFileError: it is another one.
+
+    """
+    versions = ledger.versions()
+    # Rows accepted as it is now, later than any other version: the change was agreed to before.
+    if not versions or versions[-1].digest == composer.version:
+        return
+    before = [version for version in versions if version.digest != composer.version]
+    count = sum(version.accepted for version in before)
+    changed = ", ".join(before[-1].changed(composer.parts)) or "the message"
+    rows = "1 row was" if count == 1 else f"{count:,} rows were"
+    raise CampaignFileError(
+        f"campaign {definition.name!r} changed ({changed}) after {rows} accepted as it was",
+        code="C470",
+        hint="--accept-changes sends the rest as it is now; --name NEW starts over with the whole list"
+        if definition.invocation.typed
+        else "accept_changes sends the rest as it is now; another name starts over with the whole list",
     )
 
 

@@ -154,6 +154,8 @@ _REASON_CODES = {
     Reason.REFUSED: 6,
     Reason.ACCOUNT_PAUSE: 5,
     Reason.LEDGER: 8,
+    Reason.PAUSED: 5,
+    Reason.DETACHED: 0,
     Reason.FAILED: 5,
 }
 

@@ -27,12 +27,19 @@ from mailmerge.campaign.copies import Copies
 from mailmerge.campaign.drafts import Drafter, way_of
 from mailmerge.campaign.opening import Access, account_key, open_run
 from mailmerge.campaign.planning import Planning, not_kept, plan_cache
-from mailmerge.campaign.preflight import HaltWatch, examine, machine_warnings, refuse_halted, refuse_if_broken
+from mailmerge.campaign.preflight import (
+    HaltWatch,
+    examine,
+    machine_warnings,
+    refuse_changes,
+    refuse_halted,
+    refuse_if_broken,
+)
 from mailmerge.campaign.repeats import RepeatGuard, written_before
 from mailmerge.campaign.standing import partly_named, stamp_of, troubled_last
 from mailmerge.campaign.unsubscribing import going_out
 from mailmerge.clock import SystemClock
-from mailmerge.errors import AuthError, CampaignFileError, LedgerError, MailmergeError, PlanDamaged, RowError
+from mailmerge.errors import AuthError, LedgerError, MailmergeError, PlanDamaged, RowError
 from mailmerge.ledger.account_usage import QuotaRefusal
 from mailmerge.ledger.locks import LockWait
 from mailmerge.model import Status
@@ -58,6 +65,7 @@ if TYPE_CHECKING:
     from mailmerge.campaign.standing import Standing, StandingRow
     from mailmerge.clock import Clock
     from mailmerge.config.accounts import Account
+    from mailmerge.fleet.terms import FleetRequest
     from mailmerge.ledger.account_usage import AccountQuota
     from mailmerge.ledger.attempts import Settlement
     from mailmerge.ledger.ledger import Ledger
@@ -100,6 +108,8 @@ class SendRequest(Struct, frozen=True):
     """Keep the finished messages in the cache folder when nothing is left to send."""
     accept_repeats: bool = False
     """Send also to rows that already have this very message."""
+    fleet: FleetRequest | None = None
+    """Let the workers of the ledger's database send."""
     ca_file: Path | None = None
     transcript: Path | None = None
     deadlines: Deadlines | None = None
@@ -113,7 +123,7 @@ class SendRequest(Struct, frozen=True):
     """Called once everything is known, asked and locked: from here on messages go to a server."""
 
 
-def send(
+def send(  # noqa: PLR0913  who watches, stops and is told
     definition: Definition,
     request: SendRequest,
     *,
@@ -123,8 +133,9 @@ def send(
     clock: Clock | None = None,
     on_outcome: Callable[[Settlement], None] | None = None,
     given: Plan | None = None,
+    kind: type[Run] | None = None,
 ) -> Report | None:
-    """Plan, unless the plan is *given*, ask, send and report; None: declined, or a dry run.
+    """Plan, unless the plan is *given*, ask, send and report; None: declined, a dry run, or left to workers.
 
     Raises:
         ValueError: the plan is another campaign's.
@@ -139,31 +150,29 @@ def send(
     account = find_account(definition, ca_file=request.ca_file)
     log = program_log()
     listener = OutcomeListener(on_outcome, log) if log is not None or on_outcome is not None else None
-    access = Access.COPY if request.dry_run else Access.SEND
+    sends = Access.FLEET if request.fleet else Access.SEND
+    access = Access.COPY if request.dry_run else sends
     tell = partial(tell_wait, observe)
     wait = LockWait(request.wait_lock, stop.is_set, partial(tell, "campaign_lock"))
     with open_run(definition, access, clock=clock, wait=wait) as opened:
-        run = Run(
+        run = (kind or Run)(
             opened, request, account, clock=clock, stop=stop, observe=observe, listener=listener, kept=kept
         )
         copies = Copies(opened, account, request.ask_secret, stop, drafts=request.drafts)
         plan = copies.announced(run.plan())
         if not confirm(plan) or request.dry_run:
             return None
-        if plan.to_send:
+        if plan.to_send and not request.fleet:
             opened.lock_account(account, wait=replace(wait, tell=partial(tell, "account_lock")))
         with Transcript(request.transcript) as transcript:
             profile = server_profile(account, opened.usage, clock)
             connect = connection_factory(
-                account,
-                definition.environment,
-                prompt=request.ask_secret,
-                transcript=transcript.write,
-                deadlines=request.deadlines,
-                give_up=stop.is_set,
-                profile=profile,
-            )
+                account, definition.environment, prompt=request.ask_secret, transcript=transcript.write,
+                deadlines=request.deadlines, give_up=stop.is_set, profile=profile,
+            )  # fmt: skip
             end = run.execute(plan, connect)
+        if end.reason is Reason.DETACHED:
+            return None
         if text := pipelining_note(account, profile, remembered=True):
             end = replace(end, notes=(*end.notes, text))
         end = replace(end, notes=(*end.notes, *transcript.notes()))
@@ -274,7 +283,8 @@ class Run:
         self._opt_outs = OptOutWatch(self._standing.join.suppressed, self._clock)
         refuse_if_broken(plan.problems)
         refuse_halted(self._definition, self._ledger)
-        self._refuse_changes()
+        if not self._request.accept_changes:
+            refuse_changes(self._definition, self._ledger, self._composer)
         to_send, first, last = self._extent(plan)
         if to_send and not planned.reader.has_messages:
             raise not_kept(planned.kept)
@@ -302,23 +312,6 @@ class Run:
             deferred_until=self._standing.next_due(),
             in_doubt=self._standing.rows_in_doubt(),
             warnings=(*plan.warnings, *machine_warnings(self._definition, self._ledger, self._clock)),
-        )
-
-    def _refuse_changes(self) -> None:
-        versions = self._ledger.versions()
-        # Rows accepted as it is now, later than any other version: the change was agreed to before.
-        if self._request.accept_changes or not versions or versions[-1].digest == self._composer.version:
-            return
-        before = [version for version in versions if version.digest != self._composer.version]
-        count = sum(version.accepted for version in before)
-        changed = ", ".join(before[-1].changed(self._composer.parts)) or "the message"
-        rows = "1 row was" if count == 1 else f"{count:,} rows were"
-        raise CampaignFileError(
-            f"campaign {self._definition.name!r} changed ({changed}) after {rows} accepted as it was",
-            code="C470",
-            hint="--accept-changes sends the rest as it is now; --name NEW starts over with the whole list"
-            if self._definition.invocation.typed
-            else "accept_changes sends the rest as it is now; another name starts over with the whole list",
         )
 
     def _refuse_repeats(self) -> None:
@@ -382,8 +375,7 @@ class Run:
         self._finish(end)
         if isinstance(end.error, LedgerError) and end.error.code == "L713":
             end = replace(end, error=self._opened.rescued(end.error))
-        unnoted = self._opened.note_messages(ended=True)
-        if unnoted is not None:
+        if (unnoted := self._opened.note_messages(ended=True)) is not None:
             text = f"other campaigns may not know which messages this one sent: {unnoted.message}"
             end = replace(end, notes=(*end.notes, text))
         self._seconds = time.monotonic() - started

@@ -59,13 +59,23 @@ def ledger_of(
                 place,
             )
         if typed and given and not from_environment and has_password(said):
-            raise _problem(
-                "a password in a command line can be read by everybody on this machine",
-                f"leave it out, and use ~/.pgpass, [{TABLE}.NAME] of your config.toml, or MAILMERGE_LEDGER",
-                None,
-            )
+            raise _typed_password()
         return server(said)
     return server(_configured(said, config_path, place))
+
+
+def named(said: str, config_path: Path, *, typed: bool) -> ServerPlace:
+    """Give the database that whoever runs a command names: by an address, or as config.toml calls it.
+
+    Raises:
+        CampaignFileError: there is no such ledger, or a password was *typed*.
+
+    """
+    if not is_address(said):
+        return server(_configured(said, config_path, None))
+    if typed and has_password(said):
+        raise _typed_password()
+    return server(said)
 
 
 def servers(environment: Environment) -> list[ServerPlace]:
@@ -152,6 +162,14 @@ def _configured(name: str, config_path: Path, place: Place | None) -> str:
         hint = f"yours: {', '.join(known)}" if known else write
         raise _problem(f"{config_path} has no ledger {name!r}", hint, place)
     return url
+
+
+def _typed_password() -> CampaignFileError:
+    return _problem(
+        "a password in a command line can be read by everybody on this machine",
+        f"leave it out, and use ~/.pgpass, [{TABLE}.NAME] of your config.toml, or MAILMERGE_LEDGER",
+        None,
+    )
 
 
 def _problem(message: str, hint: str, place: Place | None) -> CampaignFileError:

@@ -24,12 +24,14 @@ COMMANDS = {
     "Start": ("init", "providers", "login", "logout"),
     "Look": ("check", "preview"),
     "Send": ("rehearse", "test", "send", "drafts"),
+    "Fleet": ("worker", "fleet", "pause", "resume", "cancel"),
     "After": ("status", "report", "bounces", "resolve", "requeue", "purge", "ledger"),
     "Tools": ("suppress", "convert", "explain", "schema", "completion"),
 }
 _MODULES = {
     **dict.fromkeys(("rehearse", "test", "drafts"), "send"),
     **dict.fromkeys((name for name in COMMANDS["After"] if name != "bounces"), "after"),
+    **dict.fromkeys(COMMANDS["Fleet"], "fleet"),
     "logout": "login",
     **dict.fromkeys(("providers", "explain", "schema"), "reference"),
 }
@@ -45,6 +47,11 @@ SUMMARIES = {
     "test": "Send the messages of chosen rows to yourself only.",
     "send": "Show the plan, ask, send, and report; run again to continue.",
     "drafts": "Put the messages into your Drafts folder instead of sending them.",
+    "worker": "Send what fleets have to send, on any machine, until it is stopped.",
+    "fleet": "Show the workers of a ledger, and what each of them does.",
+    "pause": "Let a fleet stop sending a campaign; what it has to send stays.",
+    "resume": "Let a fleet go on with a paused campaign.",
+    "cancel": "Take a campaign from a fleet; rows that were not sent stay pending.",
     "status": "Show the status of every row.",
     "report": "Write the report page and the result files again.",
     "bounces": "Read the mail that came back, and record which rows bounced.",

@@ -39,6 +39,9 @@ def status(*, as_json: bool, **options: Any) -> int:
             mailbox_read=status.mail.read.isoformat() if status.mail.read else None,
             reports=status.mail.sorts,
             halted=status.mail.halted or None,
+            fleet=status.fleet or None,
+            sessions=status.sessions,
+            queued=status.queued,
         )
         return 0
     if status.last_run is None and not status.counts.total:
@@ -47,8 +50,12 @@ def status(*, as_json: bool, **options: Any) -> int:
     out(f"{campaign.name}: {plural(status.counts.total, status.counted)}")
     show_counts(status.counts, status.counted)
     if status.last_run:
-        running = " (still running)" if status.running else " (it was killed)" if status.unfinished else ""
+        killed = status.unfinished and not status.fleet
+        running = " (still running)" if status.running else " (it was killed)" if killed else ""
         out(f"Last run: {clock_time(status.last_run)}{running}")
+    if status.fleet:
+        rows = f"{plural(status.queued, 'row')} to send, {plural(status.sessions, 'session')}"
+        out(f"Workers: {status.fleet}, {rows}: {campaign.suggested('fleet')}")
     if status.mail.read:
         out(f"Mailbox last read: {clock_time(status.mail.read)}{_told(status.mail.sorts)}")
     if status.mail.halted:

@@ -30,7 +30,10 @@ _WAITS = {
     "campaign_lock": "at most: another process works on this campaign",
     "account_lock": "at most: another process sends with this account",
     "opt-outs": "the list of opt-outs cannot be read",
+    "workers": "waiting for a worker: none sends this campaign just now",
+    "ledger": "the ledger cannot be reached; the workers stop by themselves, and go on when it is back",
 }
+FINISHING = "finishing the messages in flight ... (press again to stop immediately)"
 LINE_EVERY = 30.0
 """Seconds between two lines where stderr is no terminal."""
 
@@ -89,6 +92,21 @@ class Bar(_Shown):
                 self._say_pace(text, progress.until)
             else:
                 self.say(text)
+        elif progress.waiting:
+            self.say(_WAITS[progress.waiting])
+        else:
+            self._count(progress.counts)
+
+    def _count(self, counts: Counts) -> None:
+        """Show what others have done so far."""
+        if counts == self._counts:
+            return
+        if self._as_json:
+            emit("progress", statuses=counts.by_status)
+        self._done = counts.total - 1
+        if self._bar is not None:
+            self._bar.n = self._done
+        self._advance(counts)
 
     def _say_pace(self, text: str, until: datetime) -> None:
         """Tell of a wait that may come before every message: on the bar, elsewhere a line now and then."""
@@ -196,7 +214,8 @@ class GracefulStop:
     sending would begin, and at the end.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, finishing: str = FINISHING) -> None:
+        self._finishing = finishing
         self.flag = threading.Event()
         self.code = 130
         """The exit code that tells which signal it was."""
@@ -251,7 +270,7 @@ class GracefulStop:
             _tell("\nstopping immediately; messages in flight are now in doubt\n")
             raise SystemExit(self.code)
         self.flag.set()
-        _tell("\nfinishing the messages in flight ... (press again to stop immediately)\n")
+        _tell(f"\n{self._finishing}\n")
 
 
 def _clock(moment: datetime) -> str:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from mailmerge.cli.options import campaign_argument, load_campaign, options_of
 from mailmerge.cli.output import emit, interactive, note, out, require_person, show_diagnostics
 from mailmerge.cli.plan_view import clock_time, show_plan, show_plan_json
-from mailmerge.cli.progress import Bar, GracefulStop, PlanningTime, StoppedError
+from mailmerge.cli.progress import FINISHING, Bar, GracefulStop, PlanningTime, StoppedError
 from mailmerge.cli.report_view import show_report
 from mailmerge.errors import AuthError
 from mailmerge.model import Status
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mailmerge.campaign.results import Report
     from mailmerge.campaign.run import SendRequest
     from mailmerge.campaign.trial import TrialReport
+    from mailmerge.fleet.terms import FleetRequest
     from mailmerge.options import Jobs
 
 
@@ -212,12 +213,16 @@ class SendCommand:
         self.keep_plan: bool = options.pop("keep_plan", False)
         self.ca_file: Path | None = options.pop("accounts_ca_file")
         self.transcript: Path | None = options.pop("transcript", None)
+        self.fleet = _fleet_request(options, self.transcript)
         self.skip_invalid: bool = options.pop("skip_invalid")
         self.yes: bool = options.pop("yes")
         self.as_json: bool = options.pop("as_json")
         self.quiet: bool = options.pop("quiet")
         self.verbose: bool = options.pop("verbose")
         self._resolve = ""
+        self._suggested: Callable[..., object] = str
+        self._handed_over = False
+        """Whether the workers of a fleet send it, and nothing more is done here."""
         self._sent = False
         """Whether the first few went out before, and only the others are asked about."""
         self.bar = Bar(quiet=self.quiet or self.as_json, as_json=self.as_json)
@@ -228,8 +233,12 @@ class SendCommand:
 
         if not (self.yes or self.dry_run):
             require_person("add --yes to send without confirmation, or --dry-run to see the plan")
-        bar, stop = self.bar, GracefulStop()
+        bar, stop = (
+            self.bar,
+            GracefulStop("leaving the workers to themselves ..." if self.fleet else FINISHING),
+        )
         self._resolve = str(campaign.suggested("resolve"))
+        self._suggested = campaign.suggested
         request = SendRequest(
             rows=self.rows,
             limit=self.limit,
@@ -244,6 +253,7 @@ class SendCommand:
             keep_plan=self.keep_plan,
             ca_file=self.ca_file,
             transcript=self.transcript,
+            fleet=self.fleet,
             ask_secret=_asking(stop) if interactive() else None,
             begun=stop.begin,
         )
@@ -258,6 +268,12 @@ class SendCommand:
         return self._ended(report, stop)
 
     def _ended(self, report: Report | None, stop: GracefulStop) -> int:
+        if report is None and self._handed_over:
+            note("The workers are sending it.")
+            note("Only `suppress --ledger` and `bounces --ledger` count from now on, your own files do not.")
+            for words in (("fleet", "--watch"), ("pause",), ("send", "--fleet")):
+                note(f"  {self._suggested(*words)}   {_DETACHED[words[0]]}")
+            return 0
         if report is None:
             return 0 if self.dry_run or self._sent else 2
         self._sent = True
@@ -297,6 +313,7 @@ class SendCommand:
         )
         if agreed:
             self.bar.begin(plan.to_send)
+            self._handed_over = self.fleet is not None and self.fleet.detach
         return agreed
 
     @property
@@ -314,6 +331,29 @@ class SendCommand:
             note("   = hint: fix them, or add --skip-invalid to send the others")
             return False
         return True
+
+
+_DETACHED = {
+    "fleet": "shows how they get on",
+    "pause": "holds them",
+    "send": "follows them to the end, and writes the report",
+}
+
+
+def _fleet_request(options: dict[str, Any], transcript: Path | None) -> FleetRequest | None:
+    """Say what is wanted of the workers of a fleet; None: this process sends itself."""
+    fleet, detach = options.pop("fleet", False), options.pop("detach", False)
+    accounts: str | None = options.pop("accounts", None)
+    if not fleet:
+        if detach or accounts:
+            raise click.UsageError(f"{'--detach' if detach else '--accounts'} needs --fleet")
+        return None
+    if transcript is not None:
+        raise click.UsageError("--transcript and --fleet exclude each other: the sessions are the workers'")
+    from mailmerge.campaign.fleet import account_names
+    from mailmerge.fleet.terms import FleetRequest
+
+    return FleetRequest(account_names(accounts) if accounts is not None else (), detach)
 
 
 _ANSWERS = 3

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from mailmerge.ledger import schema
+from mailmerge.ledger import schema, work
 from mailmerge.ledger.lease import Lease, is_held
 from mailmerge.ledger.ledger import Ledger
 from mailmerge.ledger.locks import NO_WAIT, CampaignLock, LockWait
@@ -130,7 +130,7 @@ class ServerPlace(Struct, frozen=True):
         """Tell whether a process works on the campaign now."""
         with self._connect(read_only=True) as db:
             check_version(db)
-            return is_held(db, campaign)
+            return is_held(db, campaign) or work.is_at_work(db, campaign)
 
     def open_for_writing(
         self,

@@ -289,6 +289,11 @@ class LedgerReader:
             db.close()
             raise
 
+    @property
+    def number(self) -> int:
+        """The campaign's number in this ledger."""
+        return self._id
+
     def close(self) -> None:
         """Close the file; never raises."""
         self._db.close()

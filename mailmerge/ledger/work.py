@@ -166,6 +166,18 @@ SELECT s.epoch, s.worker, s.account, s.holder, s.since, s.until, s.doing, s.camp
 FROM mailmerge.slot s WHERE s.ended IS NULL AND s.lost IS NULL AND (?1::bigint IS NULL OR s.campaign = ?1)
 ORDER BY s.worker, s.epoch
 """
+_DUE = f"""
+SELECT f.campaign, f.plan FROM mailmerge.fleet f WHERE f.state = 'running' AND EXISTS (
+    SELECT 1 FROM mailmerge.work w WHERE w.campaign = f.campaign AND w.epoch IS NULL AND w.next_at <= {NOW})
+"""
+_AT_WORK = f"""
+SELECT 1 FROM mailmerge.slot s JOIN mailmerge.campaign c ON c.id = s.campaign
+WHERE c.name = ? AND s.ended IS NULL AND s.lost IS NULL AND s.until > {NOW} LIMIT 1
+"""
+_LEFT = """
+SELECT 1 FROM mailmerge.fleet f WHERE f.state = 'running'
+    AND EXISTS (SELECT 1 FROM mailmerge.work w WHERE w.campaign = f.campaign) LIMIT 1
+"""
 _DOUBTS = (
     "SELECT count(*) FROM mailmerge.delivery WHERE campaign = ? AND status IN ('in_doubt', 'handing_over')"
 )
@@ -348,6 +360,27 @@ def slots(db: PostgresDatabase, campaign: int | None = None) -> tuple[SlotView, 
             _SLOTS, (campaign,)
         )
     )
+
+
+def campaigns(db: PostgresDatabase) -> dict[str, int]:
+    """Give the campaigns that a fleet has, or had, by name, the latest first."""
+    query = "SELECT c.name, c.id FROM mailmerge.campaign c JOIN mailmerge.fleet f ON f.campaign = c.id"
+    return {str(name): int(number) for name, number in db.rows(f"{query} ORDER BY f.since DESC, c.id")}
+
+
+def due(db: PostgresDatabase) -> list[tuple[int, int]]:
+    """Give the running campaigns that have rows which can be claimed now, each with its plan."""
+    return [(int(campaign), int(plan)) for campaign, plan in db.rows(_DUE)]
+
+
+def is_at_work(db: PostgresDatabase, campaign: str) -> bool:
+    """Tell whether any slot works on a campaign now."""
+    return db.row(_AT_WORK, (campaign,)) is not None
+
+
+def is_left(db: PostgresDatabase) -> bool:
+    """Tell whether any running campaign has work, now or later."""
+    return db.row(_LEFT) is not None
 
 
 def _moment(seconds: float) -> datetime:

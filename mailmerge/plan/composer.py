@@ -371,6 +371,11 @@ class Composer:
         other._guard = Secret(key.secret.hex(), origin="the unsubscribe key") if key else None  # noqa: SLF001
         return other
 
+    @property
+    def token_key(self) -> UnsubscribeKey | None:
+        """What makes the unsubscribe links of messages that go out; None: they have none, or stay here."""
+        return self._key
+
     def thaw(self, frozen: FrozenMessage, *, message_id: str, date: datetime) -> Message:
         """Make the message that goes out.
 

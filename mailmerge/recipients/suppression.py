@@ -108,6 +108,12 @@ class Suppressed:
     def __len__(self) -> int:
         return len(self._addresses) + len(self._domains) + len(self._hashes)
 
+    def entries(self) -> Iterator[str]:
+        """Yield all of it: addresses, domains as ``@example.org``, and ``sha256:`` with hashes."""
+        yield from self._addresses
+        yield from (f"@{domain}" for domain in self._domains)
+        yield from (f"sha256:{one}" for one in self._hashes)
+
     @property
     def fingerprint(self) -> str:
         """Tell what these files say from what others do."""

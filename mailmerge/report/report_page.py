@@ -71,6 +71,7 @@ _VERDICTS = {
     "refused": "Stopped: the server refused the account or the sender.",
     "account_pause": "Stopped: the server asked for a pause.",
     "ledger": "Stopped: the ledger could not be written.",
+    "paused": "Stopped: the workers were told to stop.",
     "failed": "Stopped by an error.",
 }
 _UNSAID = {

@@ -1,4 +1,4 @@
-"""The sandbox server's life: a thread with its own event loop, one listening socket on loopback."""
+"""The sandbox server's life: a thread with its own event loop, one listening socket."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ class ReceivedMessage(Struct, frozen=True):
 
 
 class SandboxServer:
-    """A loopback SMTP server in a background thread; use it as a context manager.
+    """An SMTP server in a background thread, on loopback unless *host* says otherwise; a context manager.
 
     *keep* is called in the server's thread with every message that was taken, before its reply leaves.
     Without *user* the server takes mail from anyone, as a relay on a trusted network does. *monotonic* is
-    the clock, in seconds, of faults that take their time. One server can be started once.
+    the clock, in seconds, of faults that take their time. *port* 0 is a free one. One server can be started
+    once.
     """
 
-    host = "127.0.0.1"
     ca_file = _HERE / "loopback.pem"
     """What a client has to trust: the certificate is its own authority."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  each is one thing that a server can be told
         self,
         *,
         tls: TlsMode = "starttls",
@@ -60,7 +60,10 @@ class SandboxServer:
         keep: Callable[[ReceivedMessage], None] | None = None,
         max_size: int = 32 * 1024 * 1024,
         monotonic: Callable[[], float] = time.monotonic,
+        host: str = "127.0.0.1",
+        port: int = 0,
     ) -> None:
+        self.host = host
         self.tls = tls
         self.user = user
         self.password = secrets.token_urlsafe(12) if password is None else password
@@ -69,6 +72,7 @@ class SandboxServer:
         self.received_count = 0
         self._monotonic = monotonic
         self._keep = keep
+        self._wanted = port
         self._port: int | None = None
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -82,7 +86,7 @@ class SandboxServer:
         return self._port
 
     def start(self) -> None:
-        """Listen on a free loopback port and return once connections are taken; raises OSError."""
+        """Listen and return once connections are taken; raises OSError."""
         if self._thread is not None:
             raise RuntimeError("a sandbox server can be started once")
         # aiosmtpd logs every sign-in as a warning about itself: nothing a user of ours should see.
@@ -142,7 +146,7 @@ class SandboxServer:
             no_pipelining=self.faults.no_pipelining,
             keep=self._received,
         )
-        listener = socket.create_server((self.host, 0))
+        listener = socket.create_server((self.host, self._wanted))
         server = await self._loop.create_server(
             lambda: ServerSession(context), sock=listener, ssl=tls if self.tls == "tls" else None
         )

@@ -46,6 +46,10 @@ class Reason(enum.StrEnum):
     """Sign-in, TLS, sender or set-up: a person must act."""
     ACCOUNT_PAUSE = "account_pause"
     LEDGER = "ledger"
+    PAUSED = "paused"
+    """Somebody told the workers of a fleet to stop with the campaign."""
+    DETACHED = "detached"
+    """The workers of a fleet go on by themselves."""
     FAILED = "failed"
     """The list, a template or a file of the campaign let the run down."""
 
@@ -183,7 +187,7 @@ class Progress(Struct, frozen=True):
     outcome: Outcome | None = None
     waiting: str = ""
     """Why nothing is sent just now: ``rate``, ``network``, ``account``, ``deferred``, ``opt-outs``,
-    ``campaign_lock``, ``account_lock``; empty: something is."""
+    ``campaign_lock``, ``account_lock``; of a fleet ``workers``, ``ledger``; empty: something is."""
     until: datetime | None = None
 
 

@@ -1,0 +1,274 @@
+"""``mailmerge worker``, ``fleet``, ``pause``, ``resume``, ``cancel``: many machines on one campaign."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import click
+
+from mailmerge.cli.options import campaign_argument, load_campaign, options_of
+from mailmerge.cli.output import emit, note, out
+from mailmerge.cli.plan_view import clock_time
+from mailmerge.cli.progress import STOPPING
+from mailmerge.text import plural
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mailmerge.campaign.fleet import Fleet, FleetStatus
+    from mailmerge.fleet.worker import WorkerEvent
+
+_WATCH_EVERY = 2.0
+
+
+@click.command("worker")
+@options_of("worker")
+def worker(
+    *,
+    ledger: str | None,
+    accounts: str | None,
+    until_done: bool,
+    ready: bool,
+    as_json: bool,
+    verbose: bool,
+) -> int:
+    r"""Send what `send --fleet` has handed to the workers of a ledger, until it is stopped.
+
+    It needs the ledger's address and its accounts with their secrets, no campaign and no list, and asks
+    nobody anything. Ctrl-C or SIGTERM: it finishes the messages in flight and gives everything else back.
+
+    \b
+    Example:
+      mailmerge worker --ledger office --accounts work,relay2
+    """
+    from mailmerge.campaign.fleet import Worker, account_names
+
+    show = _Lines(as_json=as_json, verbose=verbose)
+    own = Worker(ledger, account_names(accounts or ""), until_done=until_done, tell=show)
+    for line in own.check():
+        show.say("ready", line)
+    if ready:
+        return 0
+    with _Stop(show) as stop:
+        refused = own.run(stop.flag)
+    if stop.code:
+        return stop.code
+    return 6 if refused else 0
+
+
+class _Lines:
+    """Writes one line an event on stderr: a time and words, or a JSON object."""
+
+    def __init__(self, *, as_json: bool, verbose: bool) -> None:
+        self._as_json = as_json
+        self._verbose = verbose
+        self._lock = threading.Lock()
+
+    def __call__(self, event: WorkerEvent) -> None:
+        if event.detail and not self._verbose:
+            return
+        more = {
+            name: value
+            for name, value in (
+                ("account", event.account),
+                ("campaign", event.campaign),
+                ("slot", event.slot),
+                ("counts", event.counts),
+            )
+            if value
+        }
+        self.say(event.kind, event.text, **more)
+
+    def say(self, kind: str, text: str, **more: Any) -> None:
+        """Write one line."""
+        now = datetime.now(UTC).astimezone()
+        with self._lock:
+            if self._as_json:
+                emit("worker", event=kind, at=now.isoformat(timespec="milliseconds"), text=text, **more)
+            else:
+                where = " ".join(str(more[name]) for name in ("account", "campaign") if name in more)
+                note(f"{now:%Y-%m-%d %H:%M:%S} {f'{where}: ' if where else ''}{text}")
+
+
+class _Stop:
+    """The first signal asks the worker to finish, the second one ends it where it is."""
+
+    def __init__(self, show: _Lines) -> None:
+        self.flag = threading.Event()
+        self.code = 0
+        self._show = show
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        for number in STOPPING:
+            if signal.getsignal(number) != signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, _frame: object) -> None:
+        self.code = 128 + number
+        if self.flag.is_set():
+            # Threads that wait for a server cannot be interrupted: the ledger knows what they were doing.
+            sys.stderr.write("stopped where it was; messages in flight are in doubt when the lease ends\n")
+            sys.stderr.flush()
+            os._exit(self.code)
+        self.flag.set()
+        sys.stderr.write("finishing the messages in flight; a second signal stops at once\n")
+
+
+@click.command("fleet")
+@campaign_argument
+@options_of("fleet")
+def fleet(*, again: bool, as_json: bool, **options: Any) -> int:
+    r"""Show what the workers of a ledger do: sessions, rows that wait, rows in doubt.
+
+    CAMPAIGN is a campaign's folder, or its name in the ledger; without one, and outside of a campaign's
+    folder, all are shown.
+
+    \b
+    Example:
+      mailmerge fleet spring --ledger office --watch
+    """
+    found = _fleet(options)
+    while True:
+        status = found.status()
+        if as_json:
+            emit("fleet", **_plain(status))
+        else:
+            for line in _lines(status):
+                out(line)
+        if not again:
+            return 0
+        time.sleep(_WATCH_EVERY)
+        if not as_json:
+            out("")
+
+
+def _plain(status: FleetStatus) -> dict[str, Any]:
+    from msgspec import to_builtins
+
+    plain: dict[str, Any] = to_builtins(status)
+    return plain
+
+
+def _lines(status: FleetStatus) -> Iterator[str]:
+    for campaign in status.campaigns:
+        by = f" by {campaign.by}" if campaign.by and campaign.state != "finished" else ""
+        note = f" ({campaign.note})" if campaign.note else ""
+        yield f"{campaign.name}: {campaign.state} since {clock_time(campaign.since)}{by}{note}"
+        rows = (("waiting", campaign.waiting), ("claimed", campaign.claimed), ("deferred", campaign.deferred))
+        yield "  " + "   ".join(f"{name} {count:,}" for name, count in rows)
+        if campaign.next_at:
+            yield f"  the first deferred row is due at {clock_time(campaign.next_at)}"
+        if campaign.unsettled:
+            yield f"  {plural(campaign.unsettled, 'row')} in doubt or being handed over"
+    if not status.campaigns:
+        yield f"No campaign was handed to the workers of {status.ledger}."
+    for worker in status.workers:
+        slots = [
+            slot for slot in status.slots if (slot.worker, slot.account) == (worker.name, worker.account)
+        ]
+        busy = f"{len(slots)} of {plural(worker.slots, 'session')} busy"
+        state = f"not used: {worker.refused}" if worker.refused else busy
+        yield f"worker {worker.name}  account {worker.account}  {state}"
+        for slot in slots:
+            silent = "  SILENT" if slot.silent else ""
+            what = (
+                f"{slot.campaign}, {plural(slot.claimed, 'row')} claimed"
+                if slot.campaign
+                else "no campaign yet"
+            )
+            yield f"  slot {slot.number}  since {clock_time(slot.since)}  {what}{silent}"
+    if not status.workers:
+        yield "No worker is there: start one with mailmerge worker --ledger NAME --accounts NAME."
+    for account, count in status.jobs.items():
+        yield f"account {account}: {plural(count, 'slot')} waiting for a worker"
+
+
+def _fleet(options: dict[str, Any]) -> Fleet:
+    """Give the fleet that is meant: by a campaign's folder, by its name in the ledger, or all."""
+    from mailmerge.campaign.fleet import Fleet
+
+    path: Path | None = options["campaign"]
+    if path is None and not Path("campaign.toml").exists() and not options.get("data_source"):
+        return Fleet(options["ledger"], options["name"])
+    if path is not None and not path.exists() and path.name == str(path) and path.suffix != ".toml":
+        return Fleet(options["ledger"], str(path))
+    campaign = load_campaign(options, ledger_only=True)
+    return campaign.fleet
+
+
+@click.command("pause")
+@campaign_argument
+@options_of("pause")
+def pause(**options: Any) -> int:
+    r"""Let the workers stop sending a campaign within a second; messages in flight are finished.
+
+    What they have to send stays loaded, and no other campaign is touched.
+
+    \b
+    Example:
+      mailmerge pause spring --ledger office
+    """
+    return _change(options, "pause")
+
+
+@click.command("resume")
+@campaign_argument
+@options_of("resume")
+def resume(**options: Any) -> int:
+    r"""Let the workers go on with a campaign that was paused.
+
+    \b
+    Example:
+      mailmerge resume spring --ledger office
+    """
+    return _change(options, "resume")
+
+
+@click.command("cancel")
+@campaign_argument
+@options_of("cancel")
+def cancel(**options: Any) -> int:
+    r"""Take a campaign from the workers: what was not sent stays pending, and nobody sends it by itself.
+
+    \b
+    Example:
+      mailmerge cancel spring --ledger office
+    """
+    return _change(options, "cancel")
+
+
+def _change(options: dict[str, Any], change: str) -> int:
+    found = _fleet(options)
+    if found.campaign is None:
+        raise click.UsageError("which campaign? Give its folder, or its name in the ledger")
+    changed: bool = getattr(found, change)()
+    if changed:
+        out(f"{found.campaign}: {_DONE[change]}")
+        return 0
+    note(f"{found.campaign}: nothing was changed: the workers {_NOT[change]}")
+    return 2
+
+
+_DONE = {
+    "pause": "paused; what is in flight is finished. `mailmerge resume` goes on.",
+    "resume": "the workers go on.",
+    "cancel": "taken from the workers; rows that were not sent are pending, `send` goes on with them.",
+}
+_NOT = {
+    "pause": "are not sending it",
+    "resume": "have no paused campaign of this name; `mailmerge send --fleet` hands it to them",
+    "cancel": "do not have it",
+}

@@ -1,0 +1,267 @@
+"""The jobs of a fleet, one for each sending slot, kept by procrastinate beside the ledger; who takes them.
+
+A job says which campaign a slot is to send, and nothing else. The right to send a row is a row of the ledger,
+so a job that is started twice, comes too late or is lost costs time, never a message. The queue of a job is
+its account; its lock is the number of its slot, so that an account has no more sessions than it was given.
+"""
+
+# ruff: noqa: S608  every piece of SQL here is a constant of this module
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import msgspec
+from msgspec import Struct
+
+from mailmerge import postgres
+from mailmerge.extras import require
+from mailmerge.postgres import TableGroup
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import procrastinate
+
+    from mailmerge.fleet.terms import FleetAccount
+    from mailmerge.ledger.place import ServerPlace
+    from mailmerge.postgres import PostgresDatabase
+
+TASK: Final = "mailmerge.send_slot"
+_POOL_SECONDS = 10
+"""How long a query waits for a connection before the database counts as gone."""
+_MOST_CONNECTIONS = 4
+
+
+class Order(Struct, frozen=True):
+    """What one job asks for: a slot of this account sends this campaign."""
+
+    campaign: int
+    """Its number in the ledger."""
+    plan: int
+    account: str
+    number: int
+    """Which of the account's slots, from 0."""
+
+    @property
+    def lock(self) -> str:
+        """What no two running jobs share."""
+        return f"{self.account}/{self.number}"
+
+    @property
+    def queueing_lock(self) -> str:
+        """What no two waiting jobs share."""
+        return f"{self.campaign}/{self.account}/{self.number}"
+
+
+WORKERS: Final = TableGroup(
+    "workers",
+    1,
+    """
+-- Who says that he would take jobs, for each of his accounts; "until" is when that is not true any more if
+-- nothing is heard. "refused" is why he does not use the account.
+CREATE TABLE mailmerge.worker (
+    name TEXT NOT NULL,
+    account TEXT NOT NULL,
+    slots INTEGER NOT NULL,
+    version TEXT NOT NULL,
+    since REAL NOT NULL,
+    until REAL NOT NULL,
+    refused TEXT NOT NULL DEFAULT '',
+    PRIMARY KEY (name, account)
+);
+""",
+)
+"""Jobs wait for workers that say nothing while they have none: these rows say who is there."""
+
+
+class PresentWorker(Struct, frozen=True):
+    """A worker that was heard of lately, for one of its accounts."""
+
+    name: str
+    account: str
+    slots: int
+    """How many sessions it would open."""
+    version: str
+    since: datetime
+    refused: str
+    """Why it does not use the account any more; empty: it does."""
+
+
+def queue_of(account: str) -> str:
+    """Name the queue of an account's jobs."""
+    return f"account {account}"
+
+
+def tables() -> TableGroup:
+    """Give procrastinate's tables; their version is that of its newest migration."""
+    from pathlib import Path
+
+    from procrastinate.schema import SchemaManager
+
+    migrations = Path(SchemaManager.get_migrations_path()).glob("*.sql")
+    newest = max(path.name for path in migrations)
+    major, minor = newest.split(".")[:2]
+    return TableGroup("jobs", int(major) * 100 + int(minor), SchemaManager.get_schema())
+
+
+def prepare(db: PostgresDatabase) -> None:
+    """Make the tables of the jobs where there are none.
+
+    Raises:
+        LedgerError: they cannot be made, or another version of procrastinate made them.
+        CampaignFileError: the extra ``fleet`` is not installed.
+
+    """
+    require("fleet", "fleets")
+    postgres.prepare(db, (tables(), WORKERS))
+
+
+def is_there(db: PostgresDatabase) -> bool:
+    """Tell whether the database has the tables of the jobs, and those of who takes them."""
+    return WORKERS.name in postgres.known_versions(db)
+
+
+def connect(place: ServerPlace) -> procrastinate.App:
+    """Give procrastinate's application for this ledger, not open yet.
+
+    Raises:
+        CampaignFileError: the extra ``fleet`` is not installed.
+
+    """
+    require("fleet", "fleets")
+    import procrastinate
+    import psycopg
+
+    class Searching(psycopg.AsyncConnection[Any]):
+        """Finds our schema in each transaction: behind a pooler nothing else is sure of that."""
+
+        async def __aenter__(self) -> Self:
+            await self.execute("SELECT set_config('search_path', 'mailmerge', true)")
+            return await super().__aenter__()
+
+    for name in ("procrastinate", "psycopg.pool"):  # what a person needs to know, we say
+        quiet = logging.getLogger(name)
+        quiet.addHandler(logging.NullHandler())
+        quiet.propagate = False
+    return procrastinate.App(
+        connector=procrastinate.PsycopgConnector(
+            conninfo=place.conninfo,
+            connection_class=Searching,
+            kwargs={
+                "application_name": "mailmerge",
+                "connect_timeout": _POOL_SECONDS,
+                "prepare_threshold": None,  # a pooler gives each transaction another connection
+            },
+            min_size=1,
+            max_size=_MOST_CONNECTIONS,
+            timeout=_POOL_SECONDS,
+        )
+    )
+
+
+def orders(campaign: int, plan: int, accounts: Iterable[FleetAccount]) -> list[Order]:
+    """Give one order for each slot of these accounts."""
+    return [
+        Order(campaign, plan, account.name, number) for account in accounts for number in range(account.slots)
+    ]
+
+
+def defer(db: PostgresDatabase, wanted: Iterable[Order], *, at: datetime | None = None) -> int:
+    """Let slots begin, now or not before *at*; those that wait already are left as they are.
+
+    Returns:
+        How many jobs are new.
+
+    Raises:
+        LedgerError: the database cannot be written.
+
+    """
+    new = 0
+    with db.transaction():
+        for order in wanted:
+            cells: tuple[Any, ...] = (
+                queue_of(order.account),
+                TASK,
+                order.lock,
+                order.queueing_lock,
+                msgspec.json.encode(order).decode(),
+                at,
+            )
+            new += db.execute(_DEFER, cells).rowcount
+    return new
+
+
+# procrastinate's own way is one job a statement, and raises where one waits already.
+_DEFER: Final = """
+INSERT INTO mailmerge.procrastinate_jobs (queue_name, task_name, lock, queueing_lock, args, scheduled_at)
+VALUES (?, ?, ?, ?, ?::jsonb, ?::timestamptz)
+ON CONFLICT (queueing_lock) WHERE status = 'todo' DO NOTHING
+"""
+_WITHDRAW: Final = """
+DELETE FROM mailmerge.procrastinate_jobs
+WHERE status = 'todo' AND task_name = ? AND (args->>'campaign')::bigint = ?
+"""
+_OPEN: Final = """
+SELECT DISTINCT (args->>'campaign')::bigint FROM mailmerge.procrastinate_jobs
+WHERE task_name = ? AND status IN ('todo', 'doing')
+"""
+
+
+def withdraw(db: PostgresDatabase, campaign: int) -> int:
+    """Take back the jobs of a campaign that no worker has begun; return how many."""
+    return int(db.execute(_WITHDRAW, (TASK, campaign)).rowcount)
+
+
+def campaigns_with_jobs(db: PostgresDatabase) -> set[int]:
+    """Give the campaigns for which a job waits or runs."""
+    return {int(number) for (number,) in db.rows(_OPEN, (TASK,))}
+
+
+# --- who is there -------------------------------------------------------------------------------------------
+
+_NOW: Final = "extract(epoch from clock_timestamp())::float8"
+_PRESENT: Final = f"""
+INSERT INTO mailmerge.worker (name, account, slots, version, since, until, refused)
+VALUES (?1, ?2, ?3, ?4, {_NOW}, {_NOW} + ?5, ?6)
+ON CONFLICT (name, account) DO UPDATE SET until = excluded.until, refused = excluded.refused
+"""
+
+
+def say_present(db: PostgresDatabase, workers: Iterable[PresentWorker], seconds: float) -> None:
+    """Say who is there for the next so many seconds; forget who has not said so for a day."""
+    with db.transaction():
+        for worker in workers:
+            cells = (worker.name, worker.account, worker.slots, worker.version, seconds, worker.refused)
+            db.execute(_PRESENT, cells)
+        db.execute(f"DELETE FROM mailmerge.worker WHERE until < {_NOW} - 86400")
+
+
+def say_gone(db: PostgresDatabase, name: str) -> None:
+    """Say that a worker has ended; that it was refused somewhere can still be seen for a while."""
+    db.execute("DELETE FROM mailmerge.worker WHERE name = ? AND refused = ''", (name,))
+
+
+def present(db: PostgresDatabase) -> list[PresentWorker]:
+    """Give the workers that are there."""
+    query = "SELECT name, account, slots, version, since, refused FROM mailmerge.worker"
+    return [
+        PresentWorker(name, account, slots, version, datetime.fromtimestamp(since, UTC), refused)
+        for name, account, slots, version, since, refused in db.rows(
+            f"{query} WHERE until > {_NOW} ORDER BY name, account"
+        )
+    ]
+
+
+def waiting(db: PostgresDatabase) -> dict[str, int]:
+    """Count the jobs that nobody has begun and that are due, by account."""
+    found = db.rows(_WAITING, (TASK,))
+    return {str(account): int(count) for account, count in found}
+
+
+_WAITING: Final = """
+SELECT args->>'account', count(*) FROM mailmerge.procrastinate_jobs
+WHERE task_name = ? AND status = 'todo' AND coalesce(scheduled_at <= now(), true) GROUP BY 1 ORDER BY 1
+"""

@@ -1,0 +1,325 @@
+"""One sending slot: a `Sender` whose work, ledger, pace and limits are those of the whole fleet."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from mailmerge.addresses import Address
+from mailmerge.clock import SystemClock
+from mailmerge.config.accounts import Account, sender_allowed
+from mailmerge.errors import AuthError, LedgerError, MailmergeError
+from mailmerge.fleet.terms import SendingTerms
+from mailmerge.ledger.account_usage import QuotaRefusal
+from mailmerge.ledger.claims import Slot
+from mailmerge.ledger.shared_rates import SharedThrottle
+from mailmerge.ledger.shared_usage import SharedQuota, take_session
+from mailmerge.ledger.slot_writer import SlotWriter
+from mailmerge.plan.composer import identifier
+from mailmerge.plan.server_store import ServerPlan
+from mailmerge.plan.stored_messages import WorkerThawer
+from mailmerge.sending.hours import HoursGate
+from mailmerge.sending.policy import Policy, RetryPolicy
+from mailmerge.sending.runs import Reason, RunEnd
+from mailmerge.sending.sender import Sender
+from mailmerge.sending.throttle import all_rates
+from mailmerge.sending.work_queue import Job
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from mailmerge.fleet.jobs import Order
+    from mailmerge.ledger.claims import Claimed
+    from mailmerge.ledger.place import ServerPlace
+    from mailmerge.model import Rate
+    from mailmerge.plan.store import PlanRow
+    from mailmerge.postgres import PostgresDatabase
+    from mailmerge.sending.runs import Progress
+    from mailmerge.smtp.connection import Connection
+
+_NETWORK_PAUSE = timedelta(minutes=1)
+_LIMIT_PAUSE = timedelta(minutes=10)
+_SESSION_PAUSE = timedelta(seconds=5)
+_PATIENCE = 20
+"""Seconds for which a worker that is to stop waits for a database that is gone."""
+_CLAIMED_SECONDS = 5.0
+"""For about how long what a slot claims at a time is to last, at its account's rate."""
+
+
+class WorkerAccount(Struct, frozen=True):
+    """An account as a worker has it: complete, with a way to its server."""
+
+    account: Account
+    key: str
+    """What names it in the ledger: who signs in where."""
+    slots: int
+    connections: Callable[[Callable[[], bool], Callable[[], object]], Callable[[], Connection]]
+    """Gives what makes connections: told when not to wait any longer, and what makes the next message again,
+    once the secret is known that it must not contain."""
+
+    @property
+    def name(self) -> str:
+        """What the fleet calls it."""
+        return self.account.name
+
+
+class WorkerSettings(Struct, frozen=True):
+    """What can be set of a worker; tests set the times."""
+
+    lease: float
+    """Seconds for which a slot may hand over after it last asked."""
+    window: int
+    """How many rows a slot claims at a time at most."""
+    until_done: bool = False
+    """End when no campaign has anything left to send."""
+
+
+class SlotEnd(Struct, frozen=True):
+    """How a slot's work on a campaign ended."""
+
+    reason: Reason
+    message: str = ""
+    again: datetime | None = None
+    """When there may be something to do again; None: nobody can say."""
+    campaign: str = ""
+    slot: int | None = None
+    counts: Mapping[str, int] = {}
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{count:,} {status}" for status, count in self.counts.items()) or "nothing sent"
+        return f"{counts}{f' ({self.message})' if self.message else ''}"
+
+
+class _Watch:
+    """The stop flag of a slot: whoever waits asks it several times a second, which also keeps the lease."""
+
+    def __init__(self, stop: threading.Event, writer: SlotWriter) -> None:
+        self._stop = stop
+        self._writer = writer
+
+    def is_set(self) -> bool:
+        if not self._stop.is_set():
+            self._writer.held_until()
+        return self._stop.is_set() or self._writer.over or self._writer.state != "running"
+
+
+class SlotRun:
+    """One slot's work on one campaign; use it once.
+
+    Args:
+        place: the ledger.
+        account: who sends.
+        order: what the job asks for.
+        worker: what the worker is called.
+        settings: see `WorkerSettings`.
+        stop: ends it after the messages in flight.
+        observe: is told of every step.
+
+    """
+
+    def __init__(
+        self,
+        place: ServerPlace,
+        account: WorkerAccount,
+        order: Order,
+        worker: str,
+        settings: WorkerSettings,
+        *,
+        stop: threading.Event,
+        observe: Callable[[Progress], None],
+    ) -> None:
+        self._place = place
+        self._account = account
+        self._order = order
+        self._worker = worker
+        self._settings = settings
+        self._stop = stop
+        self._observe = observe
+        self._clock = SystemClock()
+        self._failure: MailmergeError | None = None
+        self._thaw: Callable[[], object] = lambda: None
+
+    def run(self, began: Callable[[Slot, SendingTerms], None]) -> SlotEnd:
+        """Send until nothing is due, the campaign is not to be sent any more, or somebody stops it."""
+        try:
+            with (
+                Slot.open(
+                    self._place,
+                    worker=self._worker,
+                    account=self._account.key,
+                    seconds=self._settings.lease,
+                    clock=self._clock,
+                ) as slot,
+                self._place.database() as db,
+                ServerPlan.open(db, self._order.plan, to_send=True) as plan,
+            ):
+                terms = SendingTerms.decode(plan.terms)
+                self._refuse_sender(terms)
+                began(slot, terms)
+                end = self._send(slot, plan, terms)
+                counts = {str(status): count for status, count in end.counts.by_status.items()}
+                return replace(
+                    self._ended(end, slot), campaign=terms.campaign, slot=slot.epoch, counts=counts
+                )
+        except AuthError as error:
+            return SlotEnd(Reason.REFUSED, error.message)
+        except MailmergeError as error:
+            gone = isinstance(error, LedgerError) and error.code == "L720"
+            return SlotEnd(Reason.LEDGER if gone else Reason.FAILED, error.message)
+
+    def _refuse_sender(self, terms: SendingTerms) -> None:
+        for sender in terms.senders:
+            if not sender_allowed(self._account.account, Address.parse(sender)):
+                raise AuthError(f"account {self._account.name!r} may not send as {sender}", code="C461")
+
+    def _send(self, slot: Slot, plan: ServerPlan, terms: SendingTerms) -> RunEnd:
+        campaign, account = self._order.campaign, self._account
+        most = terms.slots_of(account.name) or account.slots
+
+        def database() -> PostgresDatabase:
+            return slot.db
+
+        if take_session(slot.db, account.key, most, slot.epoch) is None:
+            return RunEnd(
+                Reason.ACCOUNT_PAUSE, "all sessions of the account are in use", next_at=self._soon()
+            )
+        with self._place.open_read_only(terms.campaign) as ledger:
+            secret, halted = ledger.secret, ledger.bounces.halted
+        if halted:
+            return RunEnd(Reason.BREAKER, f"messages came back because of the account's limit: {halted}")
+        writer = SlotWriter(slot, campaign, run=terms.run or None)
+        watch = _Watch(self._stop, writer)
+        own = account.account
+        quota = SharedQuota(database, account.key, (own.quota,) if own.quota else (), self._clock)
+        if refusal := quota.refusal():
+            said = f"the server said that the account's limit is used up: {refusal.said}"
+            return RunEnd(Reason.QUOTA, said, next_at=refusal.until)
+        rates = all_rates(own.rate, terms.rates)
+        sender = Sender(
+            writer,
+            account.connections(watch.is_set, lambda: self._thaw()),  # noqa: PLW0108  another one each time
+            SharedThrottle(
+                database,
+                self._clock,
+                account.key,
+                own.rate,
+                campaign=str(campaign),
+                campaign_rates=terms.rates,
+                per_domain=terms.per_domain,
+                jitter=terms.jitter,
+            ),
+            self._clock,
+            policy=Policy(RetryPolicy(terms.retry), max_rejected=terms.max_rejected),
+            stop=watch,
+            observe=self._observe,
+            random=random.random,
+            quota=quota,
+            held_until=writer.held_until,
+            may_release=writer.may_release,
+            closed_until=HoursGate(terms.schedule(account.account.timezone), self._clock),
+        )
+        work = _Work(slot, plan, terms, self, secret, _window(rates, terms, self._settings.window))
+        try:
+            end = sender.run(work.jobs(campaign, watch))
+        finally:
+            self._record_rest(writer)
+            writer.fold()
+            with contextlib.suppress(LedgerError):  # more are counted than were sent
+                quota.close()
+        if end.reason is Reason.QUOTA and end.outcome and end.next_at:
+            with contextlib.suppress(LedgerError):  # at worst it is asked once more
+                quota.refuse(QuotaRefusal(end.next_at, str(end.outcome.reply)))
+        if work.failure is not None:
+            return replace(end, reason=Reason.FAILED, message=work.failure.message)
+        return end
+
+    def _soon(self) -> datetime:
+        return self._clock.now() + _SESSION_PAUSE
+
+    def _record_rest(self, writer: SlotWriter) -> None:
+        """Wait for the database with outcomes that it does not have; who stops us does not wait for long."""
+        patience = _PATIENCE
+        while writer.backlog and not writer.reconnect():
+            if self._stop.is_set():
+                patience -= 1
+                if patience < 0:
+                    return
+            self._clock.sleep(1.0)
+
+    def _ended(self, end: RunEnd, slot: Slot) -> SlotEnd:
+        now = self._clock.now()
+        if slot.lost or slot.gone:
+            return SlotEnd(Reason.LEDGER, "the ledger was out of reach for longer than the lease")
+        if end.reason in {Reason.QUOTA, Reason.ACCOUNT_PAUSE}:
+            return SlotEnd(end.reason, end.message, end.next_at or now + _LIMIT_PAUSE)
+        if end.reason is Reason.NETWORK:
+            return SlotEnd(end.reason, end.message, now + _NETWORK_PAUSE)
+        return SlotEnd(end.reason, end.error.message if end.error else end.message)
+
+
+class _Work:
+    """The jobs of a slot: rows that it claims, each thawed when its turn comes."""
+
+    def __init__(
+        self, slot: Slot, plan: ServerPlan, terms: SendingTerms, run: SlotRun, secret: bytes, window: int
+    ) -> None:
+        self.failure: MailmergeError | None = None
+        """Why no more of them could be made."""
+        self._slot = slot
+        self._plan = plan
+        self._terms = terms
+        self._run = run
+        self._secret = secret
+        self._window = window
+        self._thawer = WorkerThawer(plan, run._account.account)  # noqa: SLF001
+
+    def jobs(self, campaign: int, watch: _Watch) -> Iterator[Job]:
+        """Yield what is due, as long as there is something."""
+        try:
+            while not watch.is_set() and (claimed := self._slot.claim(campaign, self._window)):
+                rows = self._plan.holders([row.key for row in claimed])
+                self._plan.fetch([row.message for row in rows.values() if row.message is not None])
+                for row in claimed:
+                    yield self._job(row, rows[row.key])
+        except MailmergeError as error:  # what is in flight is settled first
+            if not self._slot.gone:
+                self.failure = error
+
+    def _job(self, claimed: Claimed, row: PlanRow) -> Job:
+        known = claimed.known
+        frozen = self._thawer.message(row.message if row.message is not None else row.n, row.row)
+        message_id = identifier(self._secret, frozen, known.generation if known else 0)
+        repeated = known is not None and known.message_id == message_id
+        date = (known.date if known and repeated else None) or self._now()
+        thaw = partial(self._thawer.thaw, frozen, message_id=message_id, date=date)
+        self._run._thaw = thaw  # noqa: SLF001
+        return Job(
+            message=thaw(),
+            number=(known.attempts if known else 0) + 1,
+            address=row.address,
+            date=date,
+            row_digest=row.row_digest,
+            version=self._terms.version,
+            first_attempt=known.first_attempt if known else None,
+            rows=row.signature,
+        )
+
+    @staticmethod
+    def _now() -> datetime:
+        return datetime.now(UTC).astimezone().replace(microsecond=0)
+
+
+def _window(rates: Sequence[Rate], terms: SendingTerms, most: int) -> int:
+    """Say how many rows to claim at a time: what is claimed and not sent yet nobody else can send."""
+    if not rates:
+        return most
+    shortest = min(rates, key=lambda rate: (rate.seconds, rate.count))
+    slots = sum(account.slots for account in terms.accounts)
+    return max(1, min(most, int(_CLAIMED_SECONDS * shortest.count / shortest.seconds / slots)))

@@ -1,0 +1,338 @@
+"""A worker: takes jobs for the accounts that it has, and runs each in a sending slot of its own.
+
+procrastinate wakes it up (LISTEN, and a look now and then where that does not get through), says by its
+heartbeats that it lives, and hands it jobs; each is one thread with one SMTP session. What a job may send,
+the ledger says.
+
+Nothing here decides whether a message goes out, so all of it may be repeated: a job whose worker is silent is
+deferred again by whichever worker notices, and the slot that was silent finds out from the ledger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+
+from mailmerge.errors import LedgerError
+from mailmerge.fleet import jobs
+from mailmerge.fleet.slot import SlotRun
+from mailmerge.fleet.terms import SendingTerms
+from mailmerge.ledger import work
+from mailmerge.plan.server_store import ServerPlan
+from mailmerge.sending.runs import Reason
+from mailmerge.text import plural
+from mailmerge.version import program_version
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import procrastinate
+
+    from mailmerge.fleet.slot import SlotEnd, WorkerAccount, WorkerSettings
+    from mailmerge.ledger.claims import Slot
+    from mailmerge.ledger.place import ServerPlace
+    from mailmerge.postgres import PostgresDatabase
+    from mailmerge.sending.runs import Progress
+
+_LOOK = 0.2
+"""Seconds within which a stop is noticed."""
+_POLL = 5.0
+"""Seconds after which a worker looks for jobs that nobody told it of: behind a pooler LISTEN is not heard."""
+_BACKOFF = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+_TEND_AT_LEAST = 0.5
+_SPARE_THREADS = 4
+_REFUSED_FOR = 60.0
+"""Seconds for which others can see that an account was refused, also when the worker has ended."""
+_PRESENT_FOR = 3
+"""Rounds of tending after which a worker that says nothing is not counted any more."""
+
+
+class WorkerEvent(Struct, frozen=True):
+    """Something that a worker tells: no address is in it."""
+
+    kind: str
+    text: str
+    account: str = ""
+    campaign: str = ""
+    slot: int | None = None
+    """Its epoch in the ledger."""
+    counts: Mapping[str, int] = {}
+    detail: bool = False
+    """Whether only those want to know who want to know all: it may quote a server that quotes an address."""
+
+
+class FleetWorker:
+    """One process that sends for a fleet; use it once.
+
+    Args:
+        place: the ledger.
+        accounts: who it can send as, complete with their secrets.
+        name: what it is called in the ledger: host and process.
+        tell: is told of every event, from several threads.
+        stop: set from outside: it finishes what is in flight, gives everything else back, and ends.
+        settings: see `WorkerSettings`.
+
+    """
+
+    def __init__(
+        self,
+        place: ServerPlace,
+        accounts: Sequence[WorkerAccount],
+        *,
+        name: str,
+        tell: Callable[[WorkerEvent], None],
+        stop: threading.Event,
+        settings: WorkerSettings,
+    ) -> None:
+        self._place = place
+        self._accounts = accounts
+        self._name = name
+        self._tell = tell
+        self._stop = stop
+        self._settings = settings
+        self._since = datetime.now(UTC)
+        self._refused: dict[str, str] = {}
+        """Accounts that a server refused, with its words: this worker does not ask it again."""
+        self._halts = {account.name: threading.Event() for account in accounts}
+        self._done = False
+
+    @property
+    def refused(self) -> frozenset[str]:
+        """The accounts that were refused."""
+        return frozenset(self._refused)
+
+    def run(self) -> None:
+        """Work until it is stopped, no account is left that is accepted, or nothing is left to do."""
+        asyncio.run(self._main())
+
+    async def _main(self) -> None:
+        slots = sum(account.slots for account in self._accounts)
+        threads = ThreadPoolExecutor(slots + _SPARE_THREADS, thread_name_prefix="slot")
+        asyncio.get_running_loop().set_default_executor(threads)
+        serving = [asyncio.create_task(self._serve(account)) for account in self._accounts]
+        tending = asyncio.create_task(self._tend())
+        try:
+            while not (self._stop.is_set() or self._done or all(task.done() for task in serving)):
+                await asyncio.sleep(_LOOK)
+                if tending.done() and not self._stop.is_set():
+                    tending.result()
+        finally:
+            for halt in self._halts.values():
+                halt.set()
+            for task in serving:
+                task.cancel()
+            ended = await asyncio.gather(*serving, return_exceptions=True)
+            tending.cancel()
+            await asyncio.gather(tending, return_exceptions=True)
+            with contextlib.suppress(LedgerError), self._place.session() as db:
+                jobs.say_gone(db, self._name)
+            threads.shutdown()
+        for error in ended:
+            if isinstance(error, Exception):
+                raise error
+
+    # --- jobs -----------------------------------------------------------------------------------------
+
+    async def _serve(self, account: WorkerAccount) -> None:
+        """Take the jobs of one account, until it is refused; the database may come and go."""
+        failures = 0
+        while account.name not in self._refused:
+            app = jobs.connect(self._place)
+            self._register(app, account)
+            began = time.monotonic()
+            problem = ""
+            try:
+                async with app.open_async():
+                    await self._take_jobs(app, account)
+            except _gone() as error:
+                problem = " ".join(str(error.__cause__ or error).split())
+            failures = 0 if time.monotonic() - began > _BACKOFF[-1] else failures + 1
+            if account.name not in self._refused:
+                wait = _BACKOFF[min(failures, len(_BACKOFF)) - 1] if failures else _BACKOFF[0]
+                why = f"the ledger {self._place} cannot be reached{f': {problem}' if problem else ''}"
+                self._say("database_gone", f"{why}; trying again in {wait:.0f} s", account)
+                await asyncio.sleep(wait)
+
+    async def _take_jobs(self, app: procrastinate.App, account: WorkerAccount) -> None:
+        lease = self._settings.lease
+        serving = asyncio.create_task(
+            app.run_worker_async(
+                queues=[jobs.queue_of(account.name)],
+                concurrency=account.slots,
+                name=self._name,
+                fetch_job_polling_interval=_POLL,
+                update_heartbeat_interval=lease / 3,
+                stalled_worker_timeout=lease,
+                delete_jobs="always",
+                install_signal_handlers=False,
+            )
+        )
+        try:
+            while not serving.done() and account.name not in self._refused:
+                await asyncio.wait([serving], timeout=_LOOK)
+        finally:
+            serving.cancel()  # it waits for the jobs that run
+            with contextlib.suppress(asyncio.CancelledError):
+                await serving
+
+    def _register(self, app: procrastinate.App, account: WorkerAccount) -> None:
+        async def send_slot(**order: Any) -> None:
+            await asyncio.to_thread(self._send, account, jobs.Order(**order))
+
+        app.task(name=jobs.TASK, queue=jobs.queue_of(account.name))(send_slot)
+
+    def _send(self, account: WorkerAccount, order: jobs.Order) -> None:
+        """Do one job; the thread is a slot meanwhile."""
+        halt, end = self._halts[account.name], None
+        if not halt.is_set():
+            run = SlotRun(
+                self._place,
+                account,
+                order,
+                self._name,
+                self._settings,
+                stop=halt,
+                observe=self._progress(account),
+            )
+            end = run.run(partial(self._began, account))
+            self._say("slot_ended", str(end), account, end)
+        try:
+            self._go_on(account, order, end)
+        except LedgerError as error:
+            # The job stays as it is: it is deferred again where this worker is not heard of any more.
+            self._say("job_left", f"a job is left for later: {error.message}", account)
+
+    def _go_on(self, account: WorkerAccount, order: jobs.Order, end: SlotEnd | None) -> None:
+        """See to it that what the slot has left is sent some time, by some slot."""
+        if end is not None and end.reason is Reason.REFUSED:
+            self._refuse(account, end.message)
+        with self._place.session() as db:
+            view = work.fleet_view(db, order.campaign)
+            if view is None or view.state != "running":
+                return
+            if end is not None and end.reason in {Reason.BREAKER, Reason.FAILED}:
+                work.set_state(db, order.campaign, "paused", by=self._name, note=end.message)
+                self._say("paused", f"the campaign is paused: {end.message}", account, end)
+            elif end is not None and end.again is not None:
+                jobs.defer(db, [order], at=end.again)
+            elif end is None or end.reason is not Reason.FINISHED or view.waiting:
+                jobs.defer(db, [order])
+            elif view.next_at is not None:
+                jobs.defer(db, [order], at=view.next_at)
+            elif not view.claimed and work.finish(db, order.campaign):
+                self._finish(db, order, end)
+
+    def _finish(self, db: PostgresDatabase, order: jobs.Order, end: SlotEnd) -> None:
+        """Note in the campaign's own record that nothing is left."""
+        with ServerPlan.open(db, order.plan) as plan:
+            run = SendingTerms.decode(plan.terms).run
+        with self._place.open_for_writing(end.campaign, create=False) as ledger:
+            ledger.attempts.run = run or None
+            ledger.finish_run(str(Reason.FINISHED), {})
+        self._say("finished", "nothing is left to send", None, end)
+
+    def _refuse(self, account: WorkerAccount, why: str) -> None:
+        self._refused[account.name] = why
+        self._halts[account.name].set()
+        with contextlib.suppress(LedgerError), self._place.session() as db:
+            jobs.say_present(db, self._presence(), _REFUSED_FOR)
+        self._say("refused", f"not used here any more: {why}", account)
+
+    # --- what somebody has to do now and then -------------------------------------------------------------
+
+    async def _tend(self) -> None:
+        """Look after slots and jobs of workers that are silent; anybody may, and everybody does."""
+        every = max(_TEND_AT_LEAST, self._settings.lease / 3)
+        while True:
+            app = jobs.connect(self._place)
+            try:
+                async with app.open_async():
+                    while True:
+                        await asyncio.to_thread(self._look_after_slots, every)
+                        await self._look_after_jobs(app)
+                        await asyncio.sleep(every)
+            except LedgerError:
+                await asyncio.sleep(every)
+            except _gone():
+                await asyncio.sleep(every)
+
+    def _look_after_slots(self, every: float) -> None:
+        with self._place.session() as db:
+            found = work.recover(db)
+            jobs.say_present(db, self._presence(), _PRESENT_FOR * every)
+            busy = jobs.campaigns_with_jobs(db)
+            for campaign, plan in work.due(db):
+                if campaign not in busy:
+                    with ServerPlan.open(db, plan) as found_plan:
+                        accounts = SendingTerms.decode(found_plan.terms).accounts
+                    jobs.defer(db, jobs.orders(campaign, plan, accounts))
+            self._done = self._settings.until_done and not work.is_left(db)
+        if found.doubts or found.returned:
+            self._say(
+                "recovered",
+                f"{plural(len(found.slots), 'slot')} fell silent: {plural(found.returned, 'row')} given "
+                f"back, {plural(found.doubts, 'row')} in doubt",
+                None,
+            )
+
+    async def _look_after_jobs(self, app: procrastinate.App) -> None:
+        """Defer the jobs of workers again that have not been heard of for as long as a lease."""
+        from procrastinate import exceptions
+        from procrastinate.jobs import Status
+
+        stalled = await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=self._settings.lease)
+        for job in stalled:
+            try:
+                await app.job_manager.retry_job(job, retry_at=datetime.now(UTC))
+            except exceptions.UniqueViolation:  # the same waits already
+                await app.job_manager.finish_job(job, status=Status.FAILED, delete_job=True)
+
+    def _presence(self) -> list[jobs.PresentWorker]:
+        since = self._since
+        return [
+            jobs.PresentWorker(
+                self._name, one.name, one.slots, program_version(), since, self._refused.get(one.name, "")
+            )
+            for one in self._accounts
+        ]
+
+    # --- what is told -------------------------------------------------------------------------------------
+
+    def _began(self, account: WorkerAccount, slot: Slot, terms: SendingTerms) -> None:
+        self._tell(
+            WorkerEvent("slot_began", f"slot {slot.epoch} begins", account.name, terms.campaign, slot.epoch)
+        )
+
+    def _progress(self, account: WorkerAccount) -> Callable[[Progress], None]:
+        """Give what tells of rows, for those who want to know all."""
+
+        def tell(progress: Progress) -> None:
+            if progress.row is not None:
+                reply = progress.outcome.reply if progress.outcome else None
+                text = f"row {progress.row}: {progress.status}{f', {reply}' if reply else ''}"
+                self._tell(WorkerEvent("row", text, account.name, detail=True))
+
+        return tell
+
+    def _say(self, kind: str, text: str, account: WorkerAccount | None, end: SlotEnd | None = None) -> None:
+        name = account.name if account else ""
+        if end is None:
+            self._tell(WorkerEvent(kind, text, name))
+        else:
+            self._tell(WorkerEvent(kind, text, name, end.campaign, end.slot, end.counts))
+
+
+def _gone() -> tuple[type[Exception], ...]:
+    """Name what procrastinate raises where the database cannot be used."""
+    import psycopg
+    from procrastinate.exceptions import ConnectorException
+
+    return (ConnectorException, psycopg.Error, OSError)  # the pool's own is psycopg's

@@ -1,0 +1,225 @@
+"""A fleet: real worker processes on a real PostgreSQL, judged by what the server received."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+
+from servers.command import CAMPAIGN, one_error, statuses
+from servers.kept import KeepingSandbox
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable, Iterator
+
+    from servers.command import Mailmerge
+    from servers.postgres import Postgres
+
+
+class Plain:
+    """A server that asks for nobody."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+
+class Workers:
+    """Worker processes; those that a test leaves running are ended after it."""
+
+    def __init__(self, mailmerge: Mailmerge) -> None:
+        self._mailmerge = mailmerge
+        self._started: list[subprocess.Popen[bytes]] = []
+
+    def start(self, *options: str, accounts: str = "test", **environ: str) -> subprocess.Popen[bytes]:
+        """Start one, with a short lease."""
+        process = self._mailmerge.start(
+            "worker",
+            "--ledger",
+            "office",
+            "--accounts",
+            accounts,
+            *options,
+            MAILMERGE_FLEET_LEASE="3",
+            **environ,  # type: ignore[arg-type]
+        )
+        self._started.append(process)
+        return process
+
+    def close(self) -> None:
+        """Kill what is left."""
+        for process in self._started:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            process.communicate()
+
+
+@pytest.fixture
+def relay() -> Iterator[KeepingSandbox]:
+    """A server that takes mail without sign-in."""
+    with KeepingSandbox(tls="none", user=None) as server:
+        yield server
+
+
+@pytest.fixture
+def shared(mailmerge: Mailmerge, postgres: Postgres, relay: KeepingSandbox) -> Mailmerge:
+    """The command with an account of two sessions and a ledger."""
+    mailmerge.account(Plain(relay.port), sessions=2)
+    with mailmerge.config.open("a") as file:
+        file.write(f'\n[ledgers.office]\nurl = "{postgres.new_database()}"\n')
+    return mailmerge
+
+
+@pytest.fixture
+def workers(shared: Mailmerge) -> Iterator[Workers]:
+    """Starts worker processes."""
+    started = Workers(shared)
+    yield started
+    started.close()
+
+
+def paced(rate: str) -> str:
+    """Write the campaign file with a rate for all workers."""
+    return f'{CAMPAIGN}\n[send]\nrate = "{rate}"\n'
+
+
+def people(count: int) -> str:
+    """Write a list of so many rows."""
+    return "email,name\n" + "".join(f"u{number}@example.org,U{number}\n" for number in range(count))
+
+
+def arrived(relay: KeepingSandbox) -> Counter[str]:
+    """Count the messages by recipient."""
+    return Counter(recipient for message in list(relay.messages) for recipient in message.rcpt_to)
+
+
+def until(true: Callable[[], object], seconds: float = 20) -> None:
+    """Wait for something to become true."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not come to that"
+        time.sleep(0.02)
+
+
+def ended(process: subprocess.Popen[bytes]) -> tuple[int, str]:
+    """Wait for a worker to end by itself; give its exit code and what it said."""
+    _, said = process.communicate(timeout=30)
+    assert b"Traceback" not in said, said.decode()
+    return process.returncode, said.decode()
+
+
+def send(mailmerge: Mailmerge, *options: str):
+    return mailmerge("send", "spring", "--yes", "--ledger", "office", "--fleet", *options)
+
+
+def test_two_workers_send_each_row_once(shared, relay, workers):
+    """300 rows over two processes: each arrives once, and the end is that of a run of one machine."""
+    folder = shared.campaign(people_csv=people(300))
+    both = [workers.start(), workers.start("--json")]
+    done = send(shared)
+    shown = shared("fleet", "spring", "--ledger", "office")
+    for process in both:
+        process.send_signal(signal.SIGTERM)
+    codes = [ended(process) for process in both]
+
+    assert done.code == 0, done
+    assert arrived(relay) == Counter({f"u{number}@example.org": 1 for number in range(300)})
+    assert statuses(folder) == ["accepted"] * 300
+    assert {message.connection for message in relay.messages} >= {1, 2}
+    assert [code for code, _ in codes] == [143, 143], codes
+    assert "spring: finished" in shown.out
+    assert "@example.org" not in codes[0][1] + codes[1][1]
+
+
+def test_a_worker_that_is_stopped_gives_everything_back(shared, relay, workers):
+    """SIGTERM in the middle: it finishes what is in flight, and the other one sends the rest; no doubts."""
+    folder = shared.campaign(people_csv=people(120), campaign_toml=paced("60/s"))
+    first, second = workers.start(), workers.start()
+    sending = shared.start("send", "spring", "--yes", "--ledger", "office", "--fleet")
+    until(lambda: len(relay.messages) > 20)
+    first.send_signal(signal.SIGTERM)
+    code, said = ended(first)
+    done = shared.finish(sending)
+    second.send_signal(signal.SIGINT)
+
+    assert code == 143, said
+    assert done.code == 0, done
+    assert ended(second)[0] == 130
+    assert arrived(relay) == Counter({f"u{number}@example.org": 1 for number in range(120)})
+    assert statuses(folder) == ["accepted"] * 120
+
+
+def test_a_campaign_is_paused_resumed_and_taken_back(shared, relay, workers):
+    """From any folder by its name; while workers have it nobody else sends it; cancelled, a run does."""
+    folder = shared.campaign(people_csv=people(100), campaign_toml=paced("20/s"))
+    detached = send(shared, "--detach")
+    worker = workers.start()
+    until(lambda: len(relay.messages) > 3)
+    paused = shared("pause", "spring", "--ledger", "office", cwd=shared.folder / "home")
+    count = len(relay.messages)
+    busy = shared("send", "spring", "--yes", "--ledger", "office")
+    still = len(relay.messages)
+    resumed = shared("resume", "spring", "--ledger", "office", cwd=shared.folder / "home")
+    until(lambda: len(relay.messages) > still + 3)
+    cancelled = shared("cancel", "spring", "--ledger", "office")
+    again = shared("resume", "spring", "--ledger", "office")
+    worker.send_signal(signal.SIGTERM)
+    code, said = ended(worker)
+    rest = shared("send", "spring", "--yes", "--ledger", "office", "--rate", "1000/s")
+
+    assert (detached.code, paused.code, resumed.code, cancelled.code, again.code) == (0, 0, 0, 0, 2)
+    assert "mailmerge pause spring --ledger office" in detached.err
+    assert busy.code == 7, busy
+    assert still <= count + 2
+    assert code == 143, said
+    assert rest.code == 0, rest
+    assert arrived(relay) == Counter({f"u{number}@example.org": 1 for number in range(100)})
+    assert statuses(folder) == ["accepted"] * 100
+
+
+def test_an_account_that_is_refused_is_left_to_others(shared, postgres, workers):
+    """Whoever is not let in says so and stops asking; another worker with the right secret sends all."""
+    with KeepingSandbox() as server:
+        config = shared.config.read_text("utf-8")
+        shared.account(server)
+        ledgers = config[config.index("[ledgers") :]
+        with shared.config.open("a") as file:
+            file.write(f"\n{ledgers}")
+        folder = shared.campaign(people_csv=people(5))
+        wrong = workers.start(MAILMERGE_SMTP_PASSWORD="wrong")
+        refused = send(shared)
+        code, said = ended(wrong)
+        right = workers.start("--until-done")
+        done = send(shared)
+
+        assert refused.code == 6, refused
+        assert code == 6, said
+        assert "not used here any more" in said
+        assert done.code == 0, done
+        assert ended(right)[0] == 0
+        assert len(server.messages) == 5
+        assert statuses(folder) == ["accepted"] * 5
+
+
+def test_a_fleet_needs_a_ledger_and_names(mailmerge, relay):
+    """What is missing is said before anything is planned; a worker says at its start what it lacks."""
+    mailmerge.account(Plain(relay.port))
+    mailmerge.campaign()
+    file = mailmerge("send", "spring", "--yes", "--fleet")
+    alone = mailmerge("send", "spring", "--yes", "--detach")
+    nameless = mailmerge("worker", "--accounts", "test")
+    nobody = mailmerge("worker", "--ledger", "office")
+    with mailmerge.config.open("a") as config:
+        config.write('\n[ledgers.office]\nurl = "postgresql://127.0.0.1:1/mail"\n')
+    down = mailmerge("worker", "--ledger", "office", "--accounts", "test", "--check")
+
+    assert (file.code, alone.code, nameless.code, nobody.code, down.code) == (2, 2, 2, 2, 8)
+    one_error(file, "C580", "a fleet needs a ledger that machines share")
+    one_error(nameless, "C580", "no ledger is named")
+    one_error(nobody, "C581", "no account is named")
+    one_error(down, "L720", "127.0.0.1:1")
+    assert not relay.messages
