@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 
 from mailmerge.campaign import standard_input
 from mailmerge.campaign.continuation import Continuation, campaign_status, continuation
-from mailmerge.campaign.definition import Definition, by_name, ledger_of
+from mailmerge.campaign.definition import (
+    NO_MESSAGE,
+    Definition,
+    by_name,
+    is_whole,
+    ledger_of,
+    named_alone,
+)
 from mailmerge.campaign.elsewhere import read_folder
 from mailmerge.campaign.opening import (
     Access,
@@ -21,6 +28,7 @@ from mailmerge.campaign.opening import (
     refuse_superseded,
 )
 from mailmerge.campaign.planning import keys_named, plan_cache
+from mailmerge.campaign.stored import open_stored
 from mailmerge.campaign.workspace import Workspace, user_state_folder
 from mailmerge.config import campaign_file
 from mailmerge.config.environment import Environment
@@ -55,10 +63,6 @@ if TYPE_CHECKING:
     from mailmerge.recipients import RecipientList
     from mailmerge.sending.runs import Progress, StopFlag
     from mailmerge.suggest import Suggestion
-
-
-_NO_MESSAGE = {"message.subject": "-", "message.text": "-\n"}
-"""Stands for the message where only the ledger is looked at."""
 
 
 class Campaign:
@@ -120,7 +124,7 @@ class Campaign:
             environ: environment variables.
             out: folder of reports.
             account: who sends, with its secret or without; counts before the option of that name.
-            ledger_only: the message does not matter, so options need not describe one.
+            ledger_only: the message does not matter; a name and a ledger are enough, if that has the plan.
             invocation: the command line that it was named by; None: a program names it.
 
         Raises:
@@ -130,8 +134,10 @@ class Campaign:
         given = {name: value for name, value in (options or {}).items() if value is not None}
         alone = path is None and ledger_only and "data.source" in given
         if alone:
-            given = {**_NO_MESSAGE, **given}
-        if alone or (path is None and _is_whole(given)):
+            given = {**NO_MESSAGE, **given}
+        if path is None and ledger_only and named_alone(given, environ or os.environ):
+            opening = partial(open_stored, cls.from_options, given)
+        elif alone or (path is None and is_whole(given)):
             opening = partial(cls.from_options, given)
         else:
             opening = partial(cls.from_folder, path or ".", given)
@@ -592,9 +598,3 @@ def _ignore(_told: object) -> None:
 
 def _agree(_plan: Plan) -> bool:
     return True
-
-
-def _is_whole(options: Mapping[str, object]) -> bool:
-    """Tell whether options describe a campaign that needs no file: list, subject and body."""
-    has_body = "message.text" in options or "message.html" in options
-    return has_body and "data.source" in options and "message.subject" in options

@@ -15,7 +15,9 @@ from msgspec.structs import replace
 
 from mailmerge.campaign.outside import refuse_links_out
 from mailmerge.campaign.standard_input import SHOWN, is_piped
+from mailmerge.campaign.workspace import folder_of_name, user_state_folder
 from mailmerge.config.campaign_file import FILE_NAME
+from mailmerge.config.environment import Environment
 from mailmerge.errors import CampaignFileError, RowError, TemplateError
 from mailmerge.ledger.place import FilePlace
 from mailmerge.options import MessageOptions
@@ -26,16 +28,41 @@ from mailmerge.recipients import is_failed_text, is_utf_8, open_list
 from mailmerge.suggest import Invocation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from mailmerge.campaign.standard_input import StandardInput
     from mailmerge.campaign.workspace import Workspace
     from mailmerge.config.accounts import Account
     from mailmerge.config.campaign_file import CampaignFile
-    from mailmerge.config.environment import Environment
     from mailmerge.ledger.place import LedgerPlace, ServerPlace
     from mailmerge.model import Recipient
     from mailmerge.recipients import RecipientList
+
+
+NO_MESSAGE: Mapping[str, object] = {"message.subject": "-", "message.text": "-\n"}
+"""Stands for the message where only the ledger is looked at."""
+
+
+def is_whole(options: Mapping[str, object]) -> bool:
+    """Tell whether options describe a campaign that needs no file: list, subject and body."""
+    has_body = "message.text" in options or "message.html" in options
+    return has_body and "data.source" in options and "message.subject" in options
+
+
+def named_alone(options: Mapping[str, object], environ: Mapping[str, str]) -> bool:
+    """Tell whether all that is known of a campaign is its name and its ledger: no folder of it is here."""
+    says_where = "ledger" in options or bool(environ.get("MAILMERGE_LEDGER"))
+    return says_where and "name" in options and "data.source" not in options and not Path(FILE_NAME).exists()
+
+
+def by_ledger(options: Mapping[str, object], environ: Mapping[str, str]) -> dict[str, object]:
+    """Give the options of a campaign of which only the name and the ledger are known; see `named_alone`.
+
+    It has a folder of its own for what little is kept here.
+    """
+    environment = Environment.read(Path(), environ)
+    folder = folder_of_name(user_state_folder(environment), str(options["name"]))
+    return {**NO_MESSAGE, "data.source": str(folder / "list"), **options}
 
 
 def ledger_of(file: CampaignFile, environment: Environment, invocation: Invocation) -> ServerPlace | None:
@@ -73,6 +100,8 @@ class Definition(Struct, frozen=True):
     """Where the list is kept, if it is to come from standard input."""
     given_ledger: ServerPlace | None = None
     """The server that has its ledger; None: a file in its folder."""
+    only_ledger: bool = False
+    """Only its name and its ledger are known here: what was planned is in the database, too."""
 
     @property
     def name(self) -> str:

@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from mailmerge.campaign.plan import KeptPlan
 from mailmerge.campaign.standing import Join, Standing
+from mailmerge.campaign.stored import opt_outs, stored_plan
 from mailmerge.campaign.suppression_store import store_path
 from mailmerge.campaign.unsubscribing import unsubscribe_key
 from mailmerge.campaign.workspace import ledger_of
@@ -322,10 +323,20 @@ def last_standing(
 
     *running* tells whether another process works on the campaign now.
     """
+    join = join_now(definition)
+    if ledger.server is not None:
+        join.suppressed.include(opt_outs(ledger.server, ledger.number))
+    with _last_plan(definition, ledger) or contextlib.nullcontext() as plan:
+        yield Standing(ledger, plan, join, running=running)
+
+
+def _last_plan(definition: Definition, ledger: LedgerReader) -> PlanReader | None:
+    """Open the plan that the last run worked on: the one here, or else what was loaded beside the ledger."""
     last = ledger.last_run()
-    plan = plan_cache(definition).find(last.plan, datetime.now(UTC)) if last and last.plan else None
-    with plan or contextlib.nullcontext():
-        yield Standing(ledger, plan, join_now(definition), running=running)
+    if last is None or not last.plan:
+        return None
+    here = None if definition.only_ledger else plan_cache(definition).find(last.plan, datetime.now(UTC))
+    return here or stored_plan(ledger, last.plan)
 
 
 def keys_named(definition: Definition, ledger: LedgerReader, rows: str | None) -> list[str] | None:

@@ -9,16 +9,18 @@ from __future__ import annotations
 import contextlib
 from datetime import UTC, datetime
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from mailmerge.campaign.opening import Access, open_run
+from mailmerge.campaign.opening import Access, open_run, open_standing
 from mailmerge.campaign.planning import Planning, once_more
 from mailmerge.campaign.preflight import refuse_if_broken
 from mailmerge.campaign.standing import Join, Standing, StandingRow, stamp_of
+from mailmerge.campaign.stored import stored_messages
 from mailmerge.campaign.suppression_store import store_path
 from mailmerge.campaign.unsubscribing import going_out
 from mailmerge.check.diagnostics import DiagnosticCollector
@@ -122,6 +124,13 @@ def messages(
         RowError: a row that was named in *rows* cannot become a message.
 
     """
+    if definition.only_ledger:
+        with open_standing(definition) as standing:
+            for row, sent, dated, line in islice(
+                stored_messages(definition, standing, rows, left_out), limit
+            ):
+                yield ShownMessage(sent, () if dated else ("Date",), line, row.planned.rows)
+        return
     selection = parse_rows(rows) if rows else None
     with open_run(definition, Access.COPY) as opened:
         look = _Look(opened, partial=selection is not None or limit is not None, leaving=leaving)

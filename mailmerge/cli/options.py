@@ -89,8 +89,10 @@ class _NumberOr(click.IntRange):
         return None
 
 
-def load_campaign(options: dict[str, Any], *, ledger_only: bool = False) -> Campaign:
+def load_campaign(options: dict[str, Any], *, ledger_only: bool = False, stored: bool = False) -> Campaign:
     """Take everything out of *options* that describes a campaign, and open it.
+
+    *stored*: its messages may also come from the database that has its ledger.
 
     Raises:
         CampaignFileError: there is no campaign, or its file or an option is wrong.
@@ -116,7 +118,7 @@ def load_campaign(options: dict[str, Any], *, ledger_only: bool = False) -> Camp
         given,
         settings=options.pop("settings"),
         out=options.pop("out"),
-        ledger_only=ledger_only,
+        ledger_only=ledger_only or (stored and "data.source" not in given),
         invocation=Invocation.parsed(context.info_name or "", context.params),
     )
     if server is not None:

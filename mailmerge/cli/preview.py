@@ -52,7 +52,7 @@ def preview(
         raise click.UsageError("--unsent is for --eml DIR: it marks the files there as not sent")
     if watch:
         return page.watch(options)
-    campaign = load_campaign(options)
+    campaign = load_campaign(options, stored=True)
     if not (terminal or eml or mbox):
         return page.write(campaign)
     rows, limit = page.rows, page.limit

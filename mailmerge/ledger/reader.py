@@ -23,6 +23,7 @@ from mailmerge.ledger.bounces import BounceBook
 from mailmerge.ledger.copies import CopyBook
 from mailmerge.ledger.databases import damaged
 from mailmerge.model import Counts, Delivery, Status, Version
+from mailmerge.postgres import PostgresDatabase
 from mailmerge.sqlite import moment
 from mailmerge.text import printable
 
@@ -271,6 +272,8 @@ class LedgerReader:
         """Whether `close` removes it, as after a rehearsal."""
         self.moved_to: str = found[3]
         """The ledger that it goes on with; here it is sealed. Empty: here."""
+        self.server = db if isinstance(db, PostgresDatabase) else None
+        """The connection to its server; None: it is a file."""
         self.purged = found[2] is not None
         """Whether it has only counts left; its secret is nobody's then."""
 

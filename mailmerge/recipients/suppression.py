@@ -125,6 +125,16 @@ class Suppressed:
             return True
         return bool(self._hashes) and hash_of(address) in self._hashes
 
+    def include(self, entries: Iterable[str]) -> None:
+        """Add entries of elsewhere: addresses, domains as ``@example.org``, ``sha256:`` with a hash."""
+        for entry in entries:
+            if entry.startswith("@"):
+                self._domains.add(entry[1:])
+            elif entry.startswith("sha256:"):
+                self._hashes.add(entry.removeprefix("sha256:"))
+            else:
+                self._addresses.add(entry)
+
     def refresh(self) -> bool:
         """Read again what has changed since; tell whether anything has.
 

@@ -1,0 +1,93 @@
+"""A campaign that is looked at from a machine that has nothing of it but its name and its ledger."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from campaigns import campaign_toml
+from mailmerge.campaign import Campaign
+from mailmerge.campaign.planning import Planning
+from mailmerge.ledger.place import ServerPlace
+from mailmerge.plan.loading import load
+from servers.kept import KeepingSandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from servers.command import Done, Mailmerge
+    from servers.postgres import Postgres
+
+ATTACH = '[[attach]]\npath = "terms.txt"\n'
+
+
+class Plain:
+    """A server that asks for nobody."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+
+@pytest.fixture
+def relay() -> Iterator[KeepingSandbox]:
+    """A server that takes mail without sign-in."""
+    with KeepingSandbox(tls="none", user=None) as server:
+        yield server
+
+
+def stored(mailmerge: Mailmerge, postgres: Postgres, relay: KeepingSandbox) -> tuple[str, ...]:
+    """Send two of three rows with a database as ledger, and load the plan; give what names the campaign."""
+    mailmerge.account(Plain(relay.port))
+    with mailmerge.config.open("a") as file:
+        file.write(f'\n[ledgers.office]\nurl = "{postgres.new_database()}"\n')
+    folder = mailmerge.campaign(
+        campaign_toml=campaign_toml(
+            top='account = "test"\nledger = "office"', data='group_by = "name"', rest=ATTACH
+        ),
+        people_csv="email,name\nana@example.com,Ana\nbo@example.net,Bo\nana@example.com,Ana\ncy@example.org,Cy\n",
+        terms_txt="The terms.\n",
+    )
+    assert mailmerge("send", "spring", "--yes", "--limit", "2").code == 0
+    campaign = Campaign.load(folder, environ=mailmerge.environ)
+    definition = campaign.definition
+    with contextlib.ExitStack() as stack:
+        account = definition.account_of_sender()
+        plan = Planning(definition, definition.open_list(), account).find(stack)
+        assert plan is not None
+        place = definition.ledger_place
+        assert isinstance(place, ServerPlace)
+        ledger = stack.enter_context(place.open_for_writing("spring", create=False))
+        assert ledger.server is not None
+        load(ledger.server, ledger.number, plan.reader, b"{}")
+    return "--ledger", "office", "--name", "spring"
+
+
+def test_any_machine_shows_what_the_folder_s_machine_shows(mailmerge, postgres, relay, tmp_path):
+    """Status, report, preview and a decision, with nothing there but the configuration."""
+    named = stored(mailmerge, postgres, relay)
+    home = mailmerge("status", "spring"), mailmerge("preview", "spring", "--terminal", "--limit", "9")
+    assert mailmerge("report", "spring").code == 0
+    results = (mailmerge.folder / "spring" / "out" / "results.csv").read_text("utf-8-sig")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for what in ("STATE", "CACHE"):
+        mailmerge.environ[f"MAILMERGE_{what}_DIR"] = str(elsewhere / what)
+
+    def there(*words: str) -> Done:
+        done: Done = mailmerge(*words, *named, cwd=elsewhere)
+        return done
+
+    status, shown = there("status"), there("preview", "--terminal", "--limit", "9")
+    report = there("report", "--out", "there")
+    assert (status.code, status.out) == (0, home[0].out), status
+    assert "2  accepted" in status.out
+    assert (elsewhere / "there" / "results.csv").read_text("utf-8-sig") == results
+    assert (elsewhere / "there" / "report.html").exists(), report
+    assert "rows 2, 4" in shown.out, shown
+    assert shown.out.count("VGhlIHRlcm1zLgo=") == home[1].out.count("VGhlIHRlcm1zLgo=")
+    again = there("requeue", "--rows", "3", "--accepted", "--yes")
+    assert again.code == 0, again
+    assert "1  accepted" in there("status").out
+    assert there("resolve", "--rows", "7").code == 2
