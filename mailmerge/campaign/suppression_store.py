@@ -19,7 +19,7 @@ from mailmerge.errors import ListError
 from mailmerge.ledger.locks import Lock, LockWait
 from mailmerge.model import Place
 from mailmerge.recipients.address_column import entries_in, names_somebody
-from mailmerge.recipients.suppression import OptOuts, hash_of, read_opt_outs
+from mailmerge.recipients.suppression import OptOuts, hash_of, is_other_hash, read_opt_outs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -177,6 +177,8 @@ def _normalised(wanted: Iterable[str]) -> Iterator[str]:
         found = entries_in(text)
         if not found.any or found.problem is not None:
             meant = f"did you mean {found.suggestion}? " if found.suggestion else ""
+            if is_other_hash(text):
+                meant = "a hash must be the SHA-256 of the address in small letters, 64 hex digits; or "
             raise ListError(
                 f'"{text}" is neither an address nor @domain'
                 + (f": {found.problem}" if found.problem else ""),

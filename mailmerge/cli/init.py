@@ -188,7 +188,8 @@ def _choices(error: ListError) -> list[tuple[str, str]]:
         return []
     words = shlex.split((error.hint or "").replace(",", " "))
     found = [(word[2:], value) for word, value in pairwise(words) if word.startswith("--")]
-    return [(name, value) for name, value in found if name in READING]
+    # Whether hidden rows go is asked when a hidden sheet was chosen.
+    return [(name, value) for name, value in found if name in READING and name != "hidden"]
 
 
 def _ask(question: str, choices: Sequence[tuple[str, str]]) -> tuple[str, str]:

@@ -301,6 +301,8 @@ class SendCommand:
 
     def confirm(self, plan: Plan) -> bool:
         """Show the plan and ask; False: nothing is sent."""
+        if self._sent and not plan.to_send:  # the first few were all
+            return False
         if self.as_json:
             show_plan_json(plan)
         else:

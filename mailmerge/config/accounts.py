@@ -424,14 +424,18 @@ def _no_account(
 ) -> CampaignFileError:
     address = _address_in(campaign_from)
     provider = provider_for_address(address.domain) if address else None
+    typed = way.startswith("--")  # a program cannot answer what login asks
     if misnamed := [name for name in environment if meant(name) == "SMTP_SERVER"]:
         hint = f"{misnamed[0]} is not read: call it SMTP_SERVER"
     elif provider:
-        hint = f"{address} is at {provider.title}: {way} {provider.name}"
+        login = f"mailmerge login {address}, or " if typed else ""
+        hint = f"{address} is at {provider.title}: {login}{way} {provider.name}"
     elif names := ", ".join(known):
         hint = f"name one of yours with {way}: {names}"
+        hint += "; `mailmerge login` sets up another one" if typed else ""
     else:
-        hint = f"name a preset with {way} (see `mailmerge providers`), or set SMTP_SERVER"
+        hint = "`mailmerge login` sets one up; or " if typed else ""
+        hint += f"name a preset with {way} (see `mailmerge providers`), or set SMTP_SERVER"
     return CampaignFileError("no account to send with", code="C411", hint=hint)
 
 

@@ -405,8 +405,19 @@ def report_unknown_key(problems: TomlProblems, unknown: UnknownKey) -> None:
     else:
         label = unknown.label
         where = f" in {label.partition(' ')[0]}" if label and label != unknown.name else ""
-        hint = _guess(unknown.plain, unknown.schema)
+        hint = _meant(unknown) or _guess(unknown.plain, unknown.schema)
         problems.add("C401", f"unknown key `{unknown.plain}`{where}", hint, unknown.place)
+
+
+_BODY_WORDS = frozenset({"body", "template", "markdown", "content", "message_body"})
+
+
+def _meant(unknown: UnknownKey) -> str | None:
+    """Give the hint for what people call the body: which key it is depends on the file."""
+    if unknown.plain.rpartition(".")[2] not in _BODY_WORDS or "message" not in unknown.schema:
+        return None
+    is_page = str(unknown.value).lower().endswith((".html", ".htm", ".mjml"))
+    return f"did you mean `message.{'html' if is_page else 'text'}`?"
 
 
 def _is_password(unknown: UnknownKey) -> bool:

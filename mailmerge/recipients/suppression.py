@@ -75,6 +75,11 @@ class OptOuts(Struct, frozen=True):
         return bool(self.hashes) and hash_of(address) in self.hashes
 
 
+def is_other_hash(text: str) -> bool:
+    """Tell whether it looks like an MD5 or SHA-1 of an address."""
+    return _OTHER_HASH.fullmatch(text.strip()) is not None
+
+
 def hash_of(address: str) -> str:
     """Give the SHA-256 of an address in its normalised form: 64 hex digits."""
     return hashlib.sha256(address.encode("utf-8")).hexdigest()
@@ -349,7 +354,7 @@ def _says_nothing(row: _Row, entries: Entries) -> Diagnostic:
         shown = " | ".join(excerpt(cell) for cell in row.cells[:6] if cell.strip())
         message = f'there is no address in this row: "{shown}"'
     meant = f"did you mean {entries.suggestion}? " if entries.suggestion else ""
-    if any(map(_OTHER_HASH.fullmatch, map(str.strip, row.cells))):
+    if any(map(is_other_hash, row.cells)):
         meant = "hashes of addresses must be SHA-256: 64 hex digits; "
     return Diagnostic(
         code="D151",

@@ -133,7 +133,10 @@ def _sheet(book: Workbook, heads: Heads, wanted: str | None) -> TableChoice:
     if wanted is not None:
         return TableChoice(_by_name(book, wanted))
     visible = [one for one in book.sheets if one.visible]
+    unseen = [one for one in book.sheets if not one.visible] if visible else []
     if len(visible) < 2:
+        if visible and unseen and not heads.has_addresses(visible[0]):
+            _refuse_hidden(book, heads, visible, unseen)
         return TableChoice((visible or [*book.sheets])[0])
     active = [one for one in visible if one.name == book.active]
     ordered = [*active, *(one for one in visible if one.name != book.active)]
@@ -141,6 +144,8 @@ def _sheet(book: Workbook, heads: Heads, wanted: str | None) -> TableChoice:
     if len(candidates) == 1:
         return TableChoice(candidates[0], f"the only one of {len(visible)} with a column of addresses")
     filled = [one for one in ordered if heads.rows(one)]
+    if not candidates:
+        _refuse_hidden(book, heads, filled, unseen)
     if not candidates and len(filled) < 2:
         return TableChoice(
             (filled or ordered)[0], f"the only one of {len(visible)} that is not empty" if filled else ""
@@ -158,6 +163,27 @@ def _by_name(book: Workbook, wanted: str) -> Sheet:
         f'{book.shown} has no sheet "{wanted}"',
         code="D122",
         hint=f"{guess} {listed}" if guess else listed,
+        place=Place(path=book.shown),
+    )
+
+
+def _refuse_hidden(book: Workbook, heads: Heads, seen: Sequence[Sheet], unseen: Sequence[Sheet]) -> None:
+    """Ask for the list where only sheets that nobody sees have addresses."""
+    likely = [one for one in unseen if heads.has_addresses(one)]
+    if not likely:
+        return
+    told = ", ".join(quoted(one.name) for one in likely)
+    what = (
+        f"the only sheet of {book.shown} with a column of addresses, {told}, is hidden"
+        if len(likely) == 1
+        else f"the only sheets of {book.shown} with a column of addresses are hidden: {told}"
+    )
+    ways = [f"--sheet {word(one.name)} --hidden skip" for one in likely[:2]]
+    ways += [f"--sheet {word(one.name)}" for one in seen[:2] if heads.rows(one)]
+    raise ListError(
+        what,
+        code="D201",
+        hint="say which one is the list: " + " or ".join(ways),
         place=Place(path=book.shown),
     )
 

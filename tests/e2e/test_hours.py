@@ -101,6 +101,7 @@ def test_the_first_few_go_before_the_others(mailmerge, relay):
     rest = mailmerge("send", "spring", "--yes", "--first", "5")
 
     assert (some.code, rest.code) == (0, 0), some
+    assert (rest.err.count("  Send "), rest.out.count("accepted")) == (1, 1), rest
     assert [message.rcpt_to for message in relay.messages] == [(address,) for address in EVERYBODY]
     assert statuses(campaign) == ["accepted"] * 3
 

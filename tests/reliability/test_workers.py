@@ -93,11 +93,14 @@ class ReadyPool(WorkerPool):
         return super().take(n)
 
 
-def planned(campaign: Campaign, folder: Path, jobs: int) -> dict[str, object]:
+def planned(
+    campaign: Campaign, folder: Path, jobs: int, documents: Path | None = None
+) -> dict[str, object]:
     """Plan with so many processes, however short it takes, and give all that is in the plan."""
     definition, log = campaign.definition, PathLog()
     recipients = definition.open_list()
-    composer = Composer(recipe(definition.file), recipients.columns, list_name=recipients.shown, files=log)
+    made = recipe(definition.file, documents=documents)
+    composer = Composer(made, recipients.columns, list_name=recipients.shown, files=log)
     planner = Planner(composer, recipients, jobs=jobs, take_paths=log.add, worth=0)
     with PlanCache(folder, PlanOwner("x", "y")).writer("0" * 16, NOW) as writer:
         summary = planner.plan(writer, lambda _: None)
@@ -154,6 +157,31 @@ def test_groups_are_the_same_for_any_number_of_processes(
     firsts = {row.row: row for row in rows if row.first is None}
     assert all(row.row in firsts[row.first].rows for row in rows if row.first is not None)
     assert set(one["summary"]["statuses"]) == {"pending", "invalid"}  # type: ignore[index]
+
+
+def test_files_made_for_rows_are_the_same_for_any_number_of_processes(
+    campaign: Campaign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their octets, and the names that they are kept under, whoever made which."""
+    folder = campaign.definition.file.folder
+    (folder / "note.txt").write_text("Dear {{ name }}, your number is {{ n }}.\n")
+    (folder / "cells.csv").write_text("n,mail\n{{ n }},{{ email }}\n")
+    with (folder / "campaign.toml").open("a") as toml:
+        toml.write('\n[[attach]]\ntemplate = "note.txt"\n[[attach]]\ntemplate = "cells.csv"\n')
+    campaign = Campaign.load(folder)
+    monkeypatch.setattr(workers, "WorkerPool", ReadyPool)
+    made = ReadyPool.made
+    kept, plans = {}, {}
+    for jobs in (1, 2):
+        documents = tmp_path / f"documents{jobs}"
+        plans[jobs] = planned(campaign, tmp_path / str(jobs), jobs, documents)
+        kept[jobs] = {path.name: path.read_bytes() for path in documents.rglob("*") if path.is_file()}
+
+    assert ReadyPool.made > made
+    assert kept[2] == kept[1]
+    assert sum(b"your number is" in content for content in kept[1].values()) > ROWS / 2
+    paths = str(tmp_path / "documents1"), str(tmp_path / "documents2")
+    assert repr(plans[2]["messages"]).replace(paths[1], paths[0]) == repr(plans[1]["messages"])
 
 
 class Shuffled:

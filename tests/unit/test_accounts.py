@@ -341,7 +341,13 @@ def test_preset_without_sign_in() -> None:
                 ' = add the region to the name, such as "ses-us-east-1"'
             ),
         ),
-        (None, "C411 - no account to send with = name one of yours with --account: work, list, relay"),
+        (
+            None,
+            (
+                "C411 - no account to send with = name one of yours with --account: work, list, relay; "
+                "`mailmerge login` sets up another one"
+            ),
+        ),
     ],
 )
 def test_wording_of_what_is_missing(config: Config, name: str | None, expected: str) -> None:
@@ -355,7 +361,10 @@ def test_suggests_the_preset_of_the_sender() -> None:
     """Without any account the sender's domain says which preset to take."""
     with pytest.raises(CampaignFileError) as caught:
         resolve(campaign_from="me@foxmail.com")
-    assert caught.value.hint == "me@foxmail.com is at QQ Mail (QQ 邮箱): --account qq"
+    assert (
+        caught.value.hint
+        == "me@foxmail.com is at QQ Mail (QQ 邮箱): mailmerge login me@foxmail.com, or --account qq"
+    )
 
 
 # --- environment and .env ----------------------------------------------------------------------------------

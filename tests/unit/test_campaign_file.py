@@ -196,6 +196,8 @@ GOLDEN = {
     "sned.rate = '60/m'": "C401 1:1 unknown key `sned.rate` = did you mean `send.rate`?",
     "[sned]\nrate = '60/m'": "C401 1:1 unknown section `[sned]` = did you mean `[send]`?",
     "[mesage]": "C401 1:1 unknown section `[mesage]` = did you mean `[message]`?",
+    'body = "body.md"': "C401 1:1 unknown key `body` = did you mean `message.text`?",
+    '[message]\nbody = "a.HTML"': "C401 2:1 unknown key `message.body` = did you mean `message.html`?",
     "[zzz]": "C401 1:1 unknown section `[zzz]` = the sections are [data] [message] [[attach]] [send] [check]",
     "[send]\nname = 'x'": (
         "C401 2:1 unknown key `send.name` = `name` belongs at the top of the file or in [[attach]]"

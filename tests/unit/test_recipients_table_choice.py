@@ -239,3 +239,40 @@ def test_a_text_has_no_cells_to_choose(tmp_path: Path) -> None:
         "list.xlsx has no sheets",
         "leave the range out, or name a workbook",
     )
+
+
+@pytest.mark.parametrize(
+    ("sheets", "message", "hint"),
+    [
+        (
+            {"Info": [["About"], ["made by us"]], "Data": PEOPLE},
+            'the only sheet of list.xlsx with a column of addresses, "Data", is hidden',
+            "say which one is the list: --sheet Data --hidden skip or --sheet Info",
+        ),
+        (
+            {"Info": PLACES, "Codes": PLACES, "Data": PEOPLE},
+            'the only sheet of list.xlsx with a column of addresses, "Data", is hidden',
+            "say which one is the list: --sheet Data --hidden skip or --sheet Info or --sheet Codes",
+        ),
+        (
+            {"Info": [], "Data": PEOPLE, "Data 2": PEOPLE},
+            'the only sheets of list.xlsx with a column of addresses are hidden: "Data", "Data 2"',
+            "say which one is the list: --sheet Data --hidden skip or --sheet 'Data 2' --hidden skip",
+        ),
+    ],
+)
+def test_a_hidden_sheet_that_alone_has_addresses_is_named(
+    save: Save, sheets: dict[str, Rows], message: str, hint: str
+) -> None:
+    """With the options that take it; one beside a visible list is not spoken of."""
+
+    def hide(book: Any) -> None:
+        for name in book.sheetnames:
+            book[name].sheet_state = "hidden" if name.startswith("Data") else "visible"
+
+    path = save(hide, **sheets)
+
+    assert refused(path) == ("D201", message, hint)
+    assert read(path, sheet="Data", hidden="skip")[1] == [2, 3]
+    assert read(save(hide, List=PEOPLE, Data=PEOPLE))[1] == [2, 3]
+    assert read(save(hide, List=PLACES, Data=PLACES))[1] == [2]

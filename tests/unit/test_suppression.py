@@ -498,3 +498,13 @@ def test_the_store_keeps_hashes_and_lets_go_by_address(tmp_path: Path) -> None:
         assert store.remove(["Ana@Example.org"]) == 2
     assert Suppressed(store=path).covers("bo@xn--mller-kva.example")
     assert not Suppressed(store=path).covers("ana@example.org")
+
+
+@pytest.mark.parametrize("weak", ["5d41402abc4b2a76b9719d911017c592", "md5:" + "0a" * 16, "AF" * 20])
+def test_a_weaker_hash_is_refused_with_the_one_that_is_wanted(tmp_path: Path, weak: str) -> None:
+    """In the store as in files; nothing is added."""
+    store = SuppressionStore(tmp_path / "suppressed.csv")
+    with pytest.raises(ListError) as caught:
+        store.add([weak], day=date(2026, 11, 27))
+    assert (caught.value.code, "SHA-256" in (caught.value.hint or "")) == ("D151", True)
+    assert store.entries() == []
