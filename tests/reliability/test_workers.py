@@ -21,6 +21,7 @@ import msgspec
 import pytest
 
 from campaigns import CampaignFactory
+from mailmerge import Campaign
 from mailmerge.errors import InputError, MailmergeError
 from mailmerge.plan import worker, workers
 from mailmerge.plan.cache import PlanCache, PlanOwner
@@ -34,7 +35,6 @@ from mailmerge.plan.workers import WorkerPool, environment
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mailmerge import Campaign
     from mailmerge.plan.rows import PackedChunk
     from mailmerge.plan.store import PlanReader, PlanRow
 
@@ -93,9 +93,7 @@ class ReadyPool(WorkerPool):
         return super().take(n)
 
 
-def planned(
-    campaign: Campaign, folder: Path, jobs: int, documents: Path | None = None
-) -> dict[str, object]:
+def planned(campaign: Campaign, folder: Path, jobs: int, documents: Path | None = None) -> dict[str, object]:
     """Plan with so many processes, however short it takes, and give all that is in the plan."""
     definition, log = campaign.definition, PathLog()
     recipients = definition.open_list()
@@ -165,9 +163,8 @@ def test_files_made_for_rows_are_the_same_for_any_number_of_processes(
     """Their octets, and the names that they are kept under, whoever made which."""
     folder = campaign.definition.file.folder
     (folder / "note.txt").write_text("Dear {{ name }}, your number is {{ n }}.\n")
-    (folder / "cells.csv").write_text("n,mail\n{{ n }},{{ email }}\n")
     with (folder / "campaign.toml").open("a") as toml:
-        toml.write('\n[[attach]]\ntemplate = "note.txt"\n[[attach]]\ntemplate = "cells.csv"\n')
+        toml.write('\n[[attach]]\ntemplate = "note.txt"\n')
     campaign = Campaign.load(folder)
     monkeypatch.setattr(workers, "WorkerPool", ReadyPool)
     made = ReadyPool.made
