@@ -141,6 +141,8 @@ WHERE {STATE} <> 'cancelled' AND EXISTS (
         AND d.status IN ('pending', 'deferred') LIMIT 1)
 ON CONFLICT (campaign, key) DO UPDATE SET epoch = NULL, next_at = excluded.next_at WHERE w.epoch = ?1
 """
+# What is pending stays the slot's, unless it was found silent meanwhile.
+_QUEUE_IF_LOST = f"{_QUEUE_AGAIN.rpartition('DO UPDATE')[0]}DO NOTHING"
 _REVISE = f"""
 WITH {ALIVE},
 moved AS (
@@ -307,7 +309,7 @@ class SlotWriter:
         rows = [self._settled[key] for key in keys if key in self._settled]
         if rows:
             again = [(number, row, _GIVEN_BACK_FOR) for number, row in rows]
-            self._after.append(self._queue_again(again))
+            self._after.append(self._queue(_QUEUE_AGAIN, again))
         self.record_intent(())
 
     def revise(self, revision: Revision) -> None:
@@ -356,15 +358,14 @@ class SlotWriter:
             if not ended.number:
                 ended.number = self._number()
         statements = [*self._settling(), *self._after]
-        again = [
-            (ended.number, row, _rest(ended.settlement))
-            for ended in self._backlog
-            if ended.settlement.status in _OPEN
-            and (ended.settlement.status is Status.DEFERRED or self._slot.lost)
-            and (row := self._row(ended.settlement.attempt.key))
-        ]
-        if again:
-            statements.append(self._queue_again(again))
+        for state, statement in ((Status.DEFERRED, _QUEUE_AGAIN), (Status.PENDING, _QUEUE_IF_LOST)):
+            again = [
+                (ended.number, row, _rest(ended.settlement))
+                for ended in self._backlog
+                if ended.settlement.status is state and (row := self._row(ended.settlement.attempt.key))
+            ]
+            if again:
+                statements.append(self._queue(statement, again))
         if numbered:
             now = self._slot.clock.now().timestamp()
             cells = (*self._head(), now, self._run, *self._attempt_arrays(numbered))
@@ -454,13 +455,15 @@ class SlotWriter:
         at = group[0].settlement.at.timestamp()
         return _SETTLE_WITHOUT_INTENT, (*self._head(), at, self._run, *attempts, *outcomes)
 
-    def _queue_again(self, rows: Sequence[tuple[int, Claimed, float]]) -> tuple[str, Sequence[object]]:
+    def _queue(
+        self, statement: str, rows: Sequence[tuple[int, Claimed, float]]
+    ) -> tuple[str, Sequence[object]]:
         """Make rows wait again, each for so many seconds, unless others have them."""
         columns = [
             (row.key, number, after, row.plan, row.n, row.row, row.domain, " ".join(row.recipients))
             for number, row, after in {row.key: (number, row, after) for number, row, after in rows}.values()
         ]
-        return _QUEUE_AGAIN, (*self._head(), *_arrays(_ROW, columns))
+        return statement, (*self._head(), *_arrays(_ROW, columns))
 
     def _attempt_arrays(self, numbered: Iterable[tuple[int, Attempt]]) -> list[str]:
         rows = []

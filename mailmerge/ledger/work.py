@@ -143,9 +143,9 @@ WITH doubt AS (
     UPDATE mailmerge.delivery d SET status = 'in_doubt', updated = {NOW} FROM doubt
     WHERE d.campaign = doubt.campaign AND d.key = doubt.key AND d.attempt = doubt.attempt
         AND d.status = 'handing_over'
-    RETURNING d.campaign
+    RETURNING d.campaign, d.key
 ), gone AS (
-    DELETE FROM mailmerge.work w USING doubt WHERE w.campaign = doubt.campaign AND w.key = doubt.key
+    DELETE FROM mailmerge.work w USING moved WHERE w.campaign = moved.campaign AND w.key = moved.key
 ), counted AS (
     UPDATE mailmerge.campaign SET counts = '' WHERE id = ANY(ARRAY(SELECT campaign FROM moved))
 )

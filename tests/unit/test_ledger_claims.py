@@ -113,6 +113,23 @@ def test_a_row_that_is_not_claimed_is_not_promised(fleet: Fleet) -> None:
     assert (fleet.states(), writer.refused) == ({"k2": "handing_over"}, {"k3", "k9"})
 
 
+def test_only_a_row_that_may_be_contacted_is_promised(fleet: Fleet) -> None:
+    """Pending, deferred or never contacted: whatever the queue says, no other state is handed over."""
+    states = sorted(set(Status) - {Status.PENDING, Status.DEFERRED})
+    fleet.fill(len(states) + 2)
+    slot, writer = fleet.slot()
+    rows = fleet.claim(slot, 99)
+    for row, state in zip(rows, states, strict=False):
+        fleet.db.execute(
+            "INSERT INTO delivery (campaign, key, status, tries, updated, version, attempt) "
+            "VALUES (?, ?, ?, 0, 0, 1, 0)",
+            (fleet.campaign, f"k{row}", state.value),
+        )
+    refused = writer.record_intent([attempt(row) for row in rows])
+    assert refused == {f"k{row}" for row in rows[: len(states)]}
+    assert fleet.db.row("SELECT count(*) FROM attempt") == (2,)
+
+
 def test_claims_of_a_silent_slot_return_and_its_promises_are_in_doubt(fleet: Fleet) -> None:
     """What it had claimed is claimed by another one, what it had promised by nobody."""
     fleet.fill(4)
