@@ -24,7 +24,7 @@ COLUMNS = {
 """``stdlib`` is email.message in builds and smtplib in sessions; ``mailmerge`` is awdeorio's."""
 
 
-LATER = ("CSS inlining",)
+LATER: tuple[str, ...] = ()
 """Goals for what does not exist yet."""
 
 

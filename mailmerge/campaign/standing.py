@@ -19,7 +19,7 @@ from mailmerge.errors import ListError
 from mailmerge.ledger.reader import IN_DOUBT
 from mailmerge.model import Counts, Delivery, Diagnostic, Result, Status
 from mailmerge.plan.composer import identifier
-from mailmerge.plan.groups import edited_after, grown, new_rows, rows_in, shrunk_after
+from mailmerge.plan.groups import corrected_elsewhere, edited_after, grown, new_rows, rows_in, shrunk_after
 from mailmerge.recipients.selection import LAST_ROW
 from mailmerge.recipients.suppression import Suppressed
 from mailmerge.text import rows_named
@@ -206,6 +206,7 @@ class Standing:
     def changed_groups(self) -> Iterator[Diagnostic]:
         """Say which rows are in no message, as they are now, because theirs was sent before."""
         changed: list[int] = []
+        corrected: list[int] = []
         shrunk: list[PlanRow] = []
         messages = 0
         for row in self.rows():
@@ -219,12 +220,14 @@ class Standing:
                 continue
             now = planned.signature or f"{planned.row}:{planned.row_digest}"
             if new := new_rows(now, _rows_then(delivery)):
-                changed += new
-                messages += 1
+                (corrected if delivery.generation else changed).extend(new)
+                messages += not delivery.generation
             elif len(now.split()) < len(_rows_then(delivery).split()):
                 shrunk.append(planned)
         if changed:
             yield edited_after(sorted(changed), messages)
+        if corrected:
+            yield corrected_elsewhere(sorted(corrected))
         if shrunk:
             yield shrunk_after(shrunk)
 

@@ -243,6 +243,19 @@ def edited_after(rows: Sequence[int], messages: int) -> Diagnostic:
     )
 
 
+def corrected_elsewhere(rows: Sequence[int]) -> Diagnostic:
+    """Say which rows are not as they went out when they were sent once more."""
+    says = "says" if len(rows) == 1 else "say"
+    return Diagnostic(
+        "D273",
+        f"what {rows_named(rows)} {says} now is not what went out when the message was sent once more",
+        "if they were corrected in a file of failed rows, correct the list, too; nothing is sent twice: rows "
+        "that were edited since can be sent as another campaign",
+        severity=Severity.WARNING,
+        row=rows[0],
+    )
+
+
 def shrunk_after(rows: Sequence[PlanRow]) -> Diagnostic:
     """Say of which messages rows are gone that they were sent with."""
     first = rows[0]

@@ -555,3 +555,28 @@ def test_an_expression_that_is_wrong_is_shown_where_it_was_written(
     assert place is not None
     assert (Path(place.path or "").name, place.line, place.column) == (path, line, column)
     assert caught.value.code == code
+
+
+def test_rows_that_were_corrected_in_a_file_of_failed_rows_are_told_of_as_such(tmp_path: Path) -> None:
+    """The list still has what was wrong: it was not edited after the message went out."""
+    (tmp_path / "people.csv").write_text(
+        "email,amount\nana@example.com,5\nbo@example.net,6\nana@example.com,7\n"
+    )
+    (tmp_path / "body.txt").write_text("{% for r in rows %}{{ r.amount }} {% endfor %}\n")
+    (tmp_path / "campaign.toml").write_text(
+        'name = "corrected"\n[data]\nsource = "people.csv"\ngroup_by = "email"\n[message]\n'
+        'from = "me@example.org"\nsubject = "Hi"\ntext = "body.txt"\n[send]\nmax_rejected = "100%"\n'
+    )
+    with FaultServer({"RCPT": {1: say("550 5.1.1 no")}}, extensions=()) as server:
+        account = Account(host="127.0.0.1", port=server.port, tls="none", auth="none", any_from=True)
+        Campaign.load(tmp_path, account=account).send()
+        failed = (tmp_path / "out" / "failed.csv").read_text("utf-8-sig")
+        (tmp_path / "fixed.csv").write_text(failed.replace("example.com,5", "example.com,50"))
+        fixed = Campaign.load(tmp_path, {"data.source": str(tmp_path / "fixed.csv")}, account=account)
+        fixed.requeue()
+        fixed.send()
+
+        assert told(fixed.plan()) == []
+        assert told(Campaign.load(tmp_path, account=account).plan()) == [
+            ("D273", "what row 2 says now is not what went out when the message was sent once more")
+        ]
