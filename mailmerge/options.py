@@ -150,6 +150,8 @@ class DataOptions(Section):
 
     source: Path = option(PATH, "The list: text, workbook, JSON, or - (standard input)", default=Path(),
         flag="--list FILE", commands=(*_CAMPAIGN, "init", "convert"), fact=True, identifies=True)
+    original: Path | None = option(PATH, "What the list was copied from: you are told when that is newer",
+        default=None, default_help="it is no copy")
     sheet: str | None = option(LABEL, "The sheet of a workbook", default=None,
         default_help="the only one with addresses",
         flag="--sheet NAME", commands=_MAKE, fact=True, identifies=True)
@@ -422,6 +424,8 @@ COMMAND_LINE: Final = (
         "init", "convert"),
     _only("types", _TEXTS, "--type COLUMN=TYPE", "The type of a column, as in data.types", "init",
         "convert"),
+    _only("copy_list", FLAG, "--copy", "Copy the list into the folder, where its path is named otherwise",
+        "init"),
     # campaigns of other programs
     _only("server_conf", FILE, "--server-conf FILE",
         "The server configuration of a template that awdeorio's mailmerge made", *MESSAGE_COMMANDS,

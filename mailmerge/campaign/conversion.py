@@ -115,7 +115,7 @@ def convert_list(
     made = make_campaign(
         out,
         recipients,
-        design=wanted.design,
+        kind=wanted.design or "letter",
         sender=wanted.sender,
         subject=wanted.subject,
         sending=Sending(

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mailmerge.campaign.list_place import about_list
 from mailmerge.errors import CampaignFileError
 from mailmerge.text import plural
 
@@ -54,6 +55,8 @@ def notices(
     for _, path, what in _read(file, environment, given):
         if not _is_inside(path, file.folder):
             yield f"reads from outside: {shown(path)} ({what})"
+    if "data_source" not in given and file.data.source.is_file():
+        yield from about_list(file.data.source, file.folder, file.data.original)
     if environment.not_used:
         names = ", ".join(environment.not_used)
         yield f"not used: {names} in {environment.path}; if you mean it, set it in your own environment"

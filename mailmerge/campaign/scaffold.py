@@ -18,11 +18,13 @@ from msgspec import Struct
 from mailmerge.addresses import AddressError, parse_address_list
 from mailmerge.campaign.adoption import adopted, described
 from mailmerge.campaign.column_filters import ColumnShapes, printing
+from mailmerge.campaign.list_place import about_list
 from mailmerge.designs.names import expression, quoted_in_template
 from mailmerge.errors import CampaignFileError
-from mailmerge.files import create_file
+from mailmerge.files import create_file, write_file
 from mailmerge.recipients.address_column import address_columns
 from mailmerge.recipients.survey import typed_rows
+from mailmerge.suggest import Invocation, suggested
 from mailmerge.text import toml_key
 from mailmerge.values import displayed
 
@@ -83,6 +85,8 @@ STOCK_TEMPLATES: Mapping[StockTemplate, str] = {kind: stock.line for kind, stock
 """What each stock template is, in one line."""
 _UNSUBSCRIBING: frozenset[StockTemplate] = frozenset({"newsletter", "announcement", "event"})
 """Those for many people, who can ask to get no more of them."""
+_FIXED: Mapping[str, object] = {"unsubscribing": _UNSUBSCRIBING, "open": "{{", "close": "}}"}
+"""What stock templates are told besides, in every campaign."""
 _FILLED = frozenset({".txt", ".html", ".md"})
 """Files of a stock template that are filled in; others are copied."""
 
@@ -92,6 +96,8 @@ class Scaffold(Struct, frozen=True):
 
     folder: Path
     files: tuple[str, ...]
+    source: str
+    """The list, as campaign.toml names it."""
     rows: int
     headings: tuple[str, ...]
     read_as: str
@@ -101,6 +107,8 @@ class Scaffold(Struct, frozen=True):
     """The column that the files of the rows are called after; empty: there are none."""
     adopted: tuple[str, ...] = ()
     """What was taken over from a design or draft, line by line."""
+    warnings: tuple[str, ...] = ()
+    """What is to be said about the list where it is."""
 
 
 class Sending(Struct, frozen=True):
@@ -128,69 +136,119 @@ def make_campaign(
     folder: Path,
     recipients: RecipientList,
     *,
-    kind: StockTemplate = "letter",
-    design: Path | None = None,
+    kind: StockTemplate | Path = "letter",
     sender: str | None = None,
     subject: str | None = None,
     sending: Sending | None = None,
     reading: Mapping[str, object] | None = None,
+    copy: bool = True,
 ) -> Scaffold:
-    """Create *folder* with campaign.toml, templates and a copy of the list.
+    """Create *folder* with campaign.toml and templates for a list, which is copied if *copy* says so.
 
-    What the list was told about how it is to be read, *reading*, is written into ``[data]``. Where there is a
-    *design* or a draft, its texts, pictures and attachments take the place of the stock template.
+    What the list was told about how it is to be read, *reading*, is written into ``[data]``. Where *kind* is
+    the path of a design or a draft, its texts, pictures and attachments take the place of the stock template.
 
     Raises:
         CampaignFileError: the folder holds a campaign already, the list has no column of addresses, or the
             design cannot become a template.
 
     """
-    _refuse_campaign(folder)
+    refuse_campaign(folder)
     sending = sending or Sending()
+    design = kind if isinstance(kind, Path) else None
+    stock: StockTemplate = "letter" if isinstance(kind, Path) else kind
     names = recipients.columns.names
     spelt = _spelt(recipients.columns)
     rows, address, printed = _look_at(recipients, spelt)
-    source = folder / Path(recipients.shown).name
+    source, original = _placed(folder, recipients, copy=copy)
     taken = adopted(design, recipients.columns) if design else None
-    named = next((name for name in names if _ID_NAMES.search(name) and name != address), address)
     values: dict[str, object] = {
         **_columns(recipients.columns, spelt, address, printed),
-        "kind": kind,
+        "kind": stock,
         "name": folder.resolve().name,
         "account": sending.account,
-        "source": source.name,
+        "source": source,
+        "original": original,
         "reading": {name: value for name, value in (reading or {}).items() if value is not None},
         **_ours(names),
-        **_header(kind, sender, subject, taken),
-        "bodies": {path.suffix for path in (templates_folder() / kind).glob("body.*")},
+        **_header(stock, sender, subject, taken),
+        "bodies": {path.suffix for path in (templates_folder() / stock).glob("body.*")},
         "adopted": taken,
         "rules": sending.rules,
         "send": {"rate": "20/m", **sending.send},
-        "id_column": spelt[named],
-        "unsubscribing": _UNSUBSCRIBING,
-        "open": "{{",
-        "close": "}}",
+        "id_column": spelt[_id_column(names, address)],
+        **_FIXED,
     }
-    contents = _contents(None if taken else kind, values) | (taken.files if taken else {})
-    _create(source, recipients, contents)
-    file_column = spelt[named] if kind == "invoice" and not taken else ""
+    contents = _contents(None if taken else stock, values) | (taken.files if taken else {})
+    copied = copy and Path(source).name == source
+    _create(folder, recipients, contents, copy_to=folder / source if copied else None)
+    file_column = str(values["id_column"]) if stock == "invoice" and not taken else ""
     return Scaffold(
         folder,
-        (*contents, source.name),
+        (*contents, *([source] if copied else [])),
+        source,
         rows,
         recipients.columns.headings,
         str(recipients.understanding),
         address,
         file_column=file_column,
         adopted=tuple(described(taken)) if taken else (),
+        warnings=tuple(about_list(recipients.path, folder, Path(original) if original else None)),
     )
 
 
-def _refuse_campaign(folder: Path) -> None:
+def _id_column(names: Iterable[str], address: str) -> str:
+    """Find the column that tells rows apart by a number or code, else that of the addresses."""
+    return next((name for name in names if _ID_NAMES.search(name) and name != address), address)
+
+
+def refuse_campaign(folder: Path) -> None:
+    """Refuse a folder that is a campaign already.
+
+    Raises:
+        CampaignFileError: it is one.
+
+    """
     if (folder / "campaign.toml").exists():
         raise CampaignFileError(
-            f"{folder} already contains a campaign", code="C450", hint="choose another folder name"
+            f"{folder} already contains a campaign",
+            code="C450",
+            hint=f"go on with it: {suggested(Invocation('', str(folder)), 'check')}; or choose another name",
         )
+
+
+def _placed(folder: Path, recipients: RecipientList, *, copy: bool) -> tuple[str, str]:
+    """Say how campaign.toml names the list, and of which file it is a copy; empty: it is none."""
+    name = Path(recipients.shown).name
+    path, inside = recipients.path.resolve(), folder.resolve()
+    if path == inside / name:
+        return name, ""
+    if not copy:
+        return _relative(path, inside), ""
+    own = path.is_relative_to(templates_folder().resolve()) or Path(recipients.shown) != recipients.path
+    return name, "" if own else _relative(path, inside)
+
+
+def _relative(path: Path, folder: Path) -> str:
+    """Write a path from the folder; on another drive of Windows there is none but the whole one."""
+    try:
+        return Path(os.path.relpath(path, folder)).as_posix()
+    except ValueError:
+        return path.as_posix()
+
+
+def set_account(folder: Path, name: str) -> None:
+    """Write who sends into the campaign's file; all else in it stays as it is."""
+    path = folder / "campaign.toml"
+    text = path.read_text("utf-8")
+    line = f"account = {_toml_text(name)}"
+    head, mark, rest = text.partition("\n[")
+    made, count = re.subn(r"(?m)^account[ \t]*=.*$", lambda _: line, head, count=1)
+    if not count:
+        made, count = re.subn(r"(?m)^# account = .*(?:\n +#.*)*", lambda _: line, head, count=1)
+    if not count:
+        made = f"{line}\n{head}"
+    write_file(path, (made + mark + rest).encode())
 
 
 def _header(
@@ -275,14 +333,17 @@ def _html_template(text: str) -> str:
     )
 
 
-def _create(source: Path, recipients: RecipientList, contents: Mapping[str, bytes]) -> None:
-    copied = source.resolve() != recipients.path.resolve()
-    _refuse_overwriting(source.parent, [*contents, *([source.name] if copied else [])])
-    if copied:
+def _create(
+    folder: Path, recipients: RecipientList, contents: Mapping[str, bytes], *, copy_to: Path | None
+) -> None:
+    if copy_to is not None and copy_to.resolve() == recipients.path.resolve():
+        copy_to = None
+    _refuse_overwriting(folder, [*contents, *([copy_to.name] if copy_to else [])])
+    if copy_to:
         kept = stat.S_IMODE(recipients.path.stat().st_mode) & 0o666
-        create_file(source, recipients.path.read_bytes(), mode=kept | stat.S_IRUSR | stat.S_IWUSR)
+        create_file(copy_to, recipients.path.read_bytes(), mode=kept | stat.S_IRUSR | stat.S_IWUSR)
     for file, content in contents.items():
-        create_file(source.parent / file, content)
+        create_file(folder / file, content)
 
 
 def _refuse_overwriting(folder: Path, names: Iterable[str]) -> None:

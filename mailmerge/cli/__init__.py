@@ -155,6 +155,8 @@ def _show_version(ctx: click.Context, _option: click.Parameter, wanted: bool) ->
     cls=LazyGroup,
     epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    invoke_without_command=True,
+    no_args_is_help=False,
 )
 @click.option(
     "--version",
@@ -164,8 +166,19 @@ def _show_version(ctx: click.Context, _option: click.Parameter, wanted: bool) ->
     callback=_show_version,
     help="Show the version and exit.",
 )
-def cli() -> None:
-    """Mail merge you can trust with your name: one checked message per row, and a record of each."""
+@click.pass_context
+def cli(context: click.Context) -> int | None:
+    """Mail merge you can trust with your name: one checked message per row, and a record of each.
+
+    `mailmerge` alone, in a terminal, leads from your list to sent letters step by step.
+    """
+    if context.invoked_subcommand is not None:
+        return None
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise click.exceptions.NoArgsIsHelpError(context)
+    from mailmerge.cli.guide import guide
+
+    return guide(run)
 
 
 @click.command("completion")

@@ -10,9 +10,10 @@ import click
 
 from mailmerge.campaign.adoption import LETTER
 from mailmerge.campaign.conversion import Conversion, Wanted, convert_list, convert_template
-from mailmerge.cli.init import READING, opened, origins, types_of
+from mailmerge.cli.init import origins
 from mailmerge.cli.options import options_of
 from mailmerge.cli.output import out
+from mailmerge.cli.questions import READING, opened, types_of
 from mailmerge.convert.awdeorio import find_template
 from mailmerge.convert.thunderbird import is_settings, read_settings
 from mailmerge.errors import CampaignFileError, ListError

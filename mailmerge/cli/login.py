@@ -72,21 +72,25 @@ def _of_this_folder() -> str | None:
     return _address_of(sender) if sender and "{" not in sender else None
 
 
-def offered(sender: str) -> str | None:
-    """Offer to sign in as *sender*, where its provider is known; give the account's name, None: not now."""
+def offered(sender: str, *, ask: bool = False) -> str | None:
+    """Offer to sign in as *sender*; give the account's name, None: not now.
+
+    Where the provider is not known, only if *ask* says so: its server has to be typed.
+    """
     from mailmerge.campaign.login import accounts_of
     from mailmerge.config.environment import Environment
     from mailmerge.providers import provider_for_address
 
     address = _address_of(sender)
     provider = provider_for_address(address.rpartition("@")[2]) if address else None
-    if address is None or provider is None:
+    if address is None or (provider is None and not ask):
         return None
     environment = Environment.read(None)
     if known := accounts_of(address, environment):
         note(f"Your account {known} sends as {address}.")
         return known
-    if not click.confirm(f"Sign in at {provider.title} as {address} now?", default=False, err=True):
+    where = provider.title if provider else "your mail server"
+    if not click.confirm(f"Sign in at {where} as {address} now?", default=ask, err=True):
         return None
     nothing = dict.fromkeys(
         ("oauth", "device", "no_browser", "in_file", *(f"accounts_{key}" for key in _KEYS))

@@ -27,13 +27,14 @@ def test_init_makes_a_campaign_that_runs(mailmerge, kind):
 
     assert made.code == 0, made
     assert (
-        "Read kunden.csv (CSV, UTF-8, semicolon): 2 rows; columns: Vorname, Name, E-Mail, Kunden-Nr"
+        "Read ../kunden.csv (CSV, UTF-8, semicolon): 2 rows; columns: Vorname, Name, E-Mail, Kunden-Nr"
         in made.out
     )
     assert "The messages go to the addresses in column `e_mail`." in made.out
     assert "Next: mailmerge check neu" in made.out
     folder = mailmerge.folder / "neu"
-    assert (folder / "kunden.csv").read_text("utf-8") == text
+    assert tomllib.loads((folder / "campaign.toml").read_text("utf-8"))["data"]["source"] == "../kunden.csv"
+    assert not (folder / "kunden.csv").exists()
     if kind == "invoice":
         assert mailmerge("check", "neu").code == 3
         (folder / "attachments").mkdir()
@@ -200,14 +201,14 @@ def test_init_asks_what_is_open(mailmerge):
     """Each open question is asked once with the answers that there are, and decided in campaign.toml."""
     two_lists(mailmerge.folder)
     asked = ["init", "spring", "--list", "people.xlsx", "--template", "plain", "--from", "me@example.org"]
-    answers = [("Subject", ""), ("2  sheet Old", "1"), ("2  header 2", "2"), ("2  hidden send", "1")]
+    answers = [("2  sheet Old", "1"), ("2  header 2", "2"), ("2  hidden send", "1"), ("Subject", "")]
 
     done = typed(mailmerge, [*asked, "--type", "Name=text"], answers)
 
     assert done.code == 0, done
     data = tomllib.loads((mailmerge.folder / "spring/campaign.toml").read_text("utf-8"))["data"]
     assert data == {
-        "source": "people.xlsx",
+        "source": "../people.xlsx",
         "sheet": "New list",
         "header": 2,
         "hidden": "skip",

@@ -1,0 +1,421 @@
+"""``mailmerge`` alone in a terminal: from a list to sent letters, one question after the other.
+
+Each step is a command of the command line, which is shown, and leaves its result in the campaign's folder or
+in the ledger. So the path can be left at every question, and whoever comes back is where there is more to do.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from mailmerge.cli.output import note, out, show_diagnostics
+from mailmerge.cli.questions import ask_sender, ask_template, asked, dropped_path, opened, until_right
+from mailmerge.errors import MailmergeError
+from mailmerge.suggest import Invocation, suggested
+from mailmerge.text import plural, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from mailmerge.campaign import Campaign
+    from mailmerge.recipients import RecipientList
+
+_FILE: Final = "campaign.toml"
+_LEAVE: Final = frozenset({"q", "quit", "exit"})
+_SKIP: Final = frozenset({"s", "skip"})
+_BACK: Final = frozenset({"b", "back"})
+_AGAIN: Final = "again"
+_EDITORS: Final = ("sensible-editor", "nano", "vim", "vi")
+_FILLER: Final = frozenset({"M210"})
+
+
+class _Left(Exception):
+    """The person has left."""
+
+
+def guide(run: Callable[[Sequence[str]], int]) -> int:
+    """Lead through the steps, whose commands *run* runs; give 0, also where the person has left."""
+    out("From your list to sent letters, step by step. Enter goes on, s skips a step, b goes back, q leaves;")
+    out("nothing is sent before you have typed how many messages.")
+    path = _Path(run)
+    try:
+        path.walk()
+    except (_Left, click.Abort):
+        place = f" in {path.folder}" if path.folder not in {None, Path()} else ""
+        out("")
+        out(f"You can go on at any time: mailmerge{place and '   ('}{place.strip()}{place and ')'}")
+    return 0
+
+
+class _Path:
+    """The way of one campaign."""
+
+    def __init__(self, run: Callable[[Sequence[str]], int]) -> None:
+        self._run = run
+        self.folder: Path | None = None
+
+    def walk(self) -> None:
+        """Go from the first step that is open to the last one."""
+        self.folder = _known_campaign() or self._begin()
+        steps: Sequence[tuple[str, Callable[[], str | None]]] = (
+            ("Who sends", self._account),
+            ("Write", self._write),
+            ("Look at every message", self._preview),
+            ("A test to yourself", self._test),
+            ("Send one", self._send_one),
+            ("Send all", self._send_all),
+        )
+        at = self._first_open()
+        while at < len(steps):
+            title, step = steps[at]
+            out("")
+            out(f"{at + 2} of {len(steps) + 1}  {title}")
+            answer = step()
+            at = max(0, at - 1) if answer in _BACK else at if answer == _AGAIN else at + 1
+        out("")
+        self._do("status")
+
+    # --- where we are -------------------------------------------------------------------------------
+
+    def _first_open(self) -> int:
+        """Tell from the folder and the ledger which step comes next, and say what is done."""
+        campaign = self._campaign()
+        if campaign is None:
+            return 1
+        out(f"The campaign {campaign.name}: {_shown(campaign.file.data.source)}")
+        if campaign.status().counts.total:
+            return 5
+        if not _has_account(campaign):
+            return 0
+        return 1 if self._unwritten() else 2
+
+    def _campaign(self) -> Campaign | None:
+        """Open the campaign; None: its file has a problem, which is shown."""
+        from mailmerge.campaign import Campaign
+
+        assert self.folder is not None
+        try:
+            return Campaign.load(self.folder, invocation=Invocation("check", self._named()))
+        except MailmergeError as error:
+            show_diagnostics(error.diagnostics)
+            return None
+
+    def _unwritten(self) -> bool:
+        """Whether the text is still that of the stock template."""
+        body = self._body()
+        return body is None or "Write your message here" in body.read_text("utf-8", "replace")
+
+    def _body(self) -> Path | None:
+        campaign = self._campaign()
+        if campaign is None or self.folder is None:
+            return None
+        message = campaign.file.message
+        bodies = (message.text, message.html)
+        return next((body for body in bodies if isinstance(body, Path) and body.is_file()), None)
+
+    def _named(self) -> str | None:
+        return None if self.folder in {None, Path()} else str(self.folder)
+
+    def _line(self, command: str, *words: str) -> str:
+        return str(suggested(Invocation("", self._named()), command, *words))
+
+    def _do(self, command: str, *words: str) -> int:
+        """Show a command and run it."""
+        out(f"$ {self._line(command, *words)}")
+        campaign = self._named()
+        return self._run([command, *([campaign] if campaign else []), *words])
+
+    # --- the steps ------------------------------------------------------------------------------------
+
+    def _begin(self) -> Path:
+        """Make the campaign's folder of a list and of who writes."""
+        from mailmerge.campaign.scaffold import make_campaign, refuse_campaign, sample_list
+        from mailmerge.cli.init import tell
+
+        out("")
+        out("1 of 7  Your list, and who writes")
+        recipients, reading = _ask_list()
+        stem = Path(recipients.shown).stem if recipients else "campaign"
+
+        def ask_folder() -> Path:
+            folder = dropped_path(_answer("A name for the folder of this campaign", _free(stem)))
+            refuse_campaign(folder)
+            return folder
+
+        folder: Path = until_right(ask_folder)
+        kind = ask_template()
+        sender = ask_sender(_own_address() or "me@example.org")
+        subject = _answer("Subject")
+        made = make_campaign(
+            folder,
+            recipients or opened(sample_list(), None, {}),
+            kind=kind,
+            sender=sender,
+            subject=subject or None,
+            reading=reading,
+            copy=recipients is None,
+        )
+        known = {name: value for name, value in reading.items() if value is not None}
+        given: dict[str, tuple[str, ...]] = {f"data_{name}": (str(value),) for name, value in known.items()}
+        given |= {"data_source": (recipients.shown,)} if recipients else {}
+        words = ["--template", kind, "--from", sender, *(["--subject", subject] if subject else [])]
+        out(f"$ {suggested(Invocation('', str(folder), given), 'init', *words)}")
+        tell(made)
+        return folder
+
+    def _account(self) -> str | None:
+        """Find or set up the account, and write it into campaign.toml."""
+        from mailmerge.campaign.scaffold import set_account
+        from mailmerge.cli.login import offered
+
+        campaign = self._campaign()
+        if campaign is None:
+            return self._mend()
+        if _has_account(campaign):
+            out(f"Account: {campaign.file.account or 'SMTP_SERVER of your environment'}")
+            return None
+        sender = campaign.file.message.from_ or ""
+        out(f"$ mailmerge login {shlex.quote(sender) if sender else ''}".rstrip())
+        assert self.folder is not None
+        if name := offered(sender, ask=True):
+            set_account(self.folder, name)
+            out(f'Wrote account = "{name}" into {self.folder / _FILE}.')
+            return None
+        return _go("Without an account you can write and look, not send. Enter to go on")
+
+    def _write(self) -> str | None:
+        """Open the text in the editor until the check has nothing against it, or the person goes on."""
+        body = self._body()
+        if body is None:
+            return self._mend()
+        out(f"The text is {body}. In it {{{{ column }}}} stands for a cell: {self._columns()}")
+        answer = _go("Enter opens it in your editor, s if it is written")
+        if answer is None:
+            _edit(body)
+            answer = _go(f"Save {body.name}; Enter checks all messages, b opens it again")
+        if answer in _BACK:
+            return _AGAIN if self._unwritten() else answer
+        code = self._do("check", "-q")
+        if code in {2, 3}:
+            answer = _go("Enter opens the text again, s goes on with these problems")
+            return None if answer in _SKIP else _AGAIN
+        return None
+
+    def _columns(self) -> str:
+        campaign = self._campaign()
+        if campaign is None:
+            return ""
+        try:
+            return ", ".join(campaign.definition.open_list().columns.names)
+        except MailmergeError as error:
+            show_diagnostics(error.diagnostics)
+            return ""
+
+    def _preview(self) -> str | None:
+        """Serve the page, which follows every change, until Ctrl-C."""
+        out(f"{self._line('preview', '--watch')} shows every message, and reloads when you save the text.")
+        answer = _go("Enter shows them; Ctrl-C then ends the preview and comes back")
+        if answer is None:
+            self._do("preview", "--watch")
+            answer = _go("Enter if they are right, b to write")
+        return answer
+
+    def _test(self) -> str | None:
+        campaign = self._campaign()
+        if campaign is None:
+            return self._mend()
+        if not _has_account(campaign):
+            out("This needs an account first.")
+            return "b" if _go("Enter goes back to it, s goes on") is None else None
+        me = _answer("Send the first message to (your own address; s skips)", _plain_address(campaign))
+        if me.lower() in _SKIP | _BACK:
+            return me.lower()
+        code = self._do("test", "--to", me)
+        if code:
+            return _AGAIN if _go("It did not go out. Enter tries again, s goes on") is None else None
+        return _go("Look at it in your mailbox. Enter if it is right, b to go back")
+
+    def _send_one(self) -> str | None:
+        answer = _go("Enter sends the first message to its recipient; you are asked once more")
+        if answer is None and self._do("send", "--limit", "1") not in {0, 3}:
+            return _AGAIN if _go("Enter tries again, s goes on") is None else None
+        return answer
+
+    def _send_all(self) -> str | None:
+        answer = _go("Enter sends the rest; you are asked for the number of messages")
+        if answer is None:
+            code = self._do("send")
+            if code not in {0, 3}:
+                raise _Left
+        return answer
+
+    def _mend(self) -> str | None:
+        """Open campaign.toml, whose problems were shown."""
+        assert self.folder is not None
+        if _go(f"Enter opens {self.folder / _FILE} in your editor") is None:
+            _edit(self.folder / _FILE)
+            _go("Save it; Enter goes on")
+        return _AGAIN
+
+
+# --- questions -----------------------------------------------------------------------------------------
+
+
+def _answer(question: str, default: str = "") -> str:
+    """Ask; q leaves."""
+    answer = asked(question, default)
+    if answer.lower() in _LEAVE:
+        raise _Left
+    return answer
+
+
+def _go(question: str) -> str | None:
+    """Ask whether to do a step; None: do it."""
+    while True:
+        answer = _answer(f"{question} [Enter/s/b/q]").lower()
+        if not answer or answer in {"y", "yes", "ok"}:
+            return None
+        if answer in _SKIP | _BACK:
+            return answer[0]
+
+
+def _known_campaign() -> Path | None:
+    """Give the campaign in this folder, or one below that the person chooses; None: a new one."""
+    if Path(_FILE).is_file():
+        return Path()
+    below = sorted(found.parent for found in Path().glob(f"*/{_FILE}") if found.is_file())[:20]
+    if not below:
+        return None
+    for number, folder in enumerate(below, 1):
+        out(f"  {number}  {folder}")
+    while True:
+        answer = _answer("Which campaign to go on with, or n for a new one", "1" if len(below) == 1 else "n")
+        if answer.lower() in {"n", "new"}:
+            return None
+        if answer.isascii() and answer.isdigit() and 0 < int(answer) <= len(below):
+            return below[int(answer) - 1]
+        if (named := Path(answer)) in below:
+            return named
+
+
+def _ask_list() -> tuple[RecipientList | None, dict[str, Any]]:
+    """Ask for the list, show how it is understood, and ask on until that is right; None: a sample."""
+    text = ""
+
+    def ask() -> tuple[RecipientList | None, dict[str, Any]]:
+        nonlocal text
+        text = _answer("Your list: drag the file here, or type its name (Enter for a sample)")
+        reading: dict[str, Any] = {}
+        return (opened(dropped_path(text), None, reading) if text else None), reading
+
+    recipients, reading = until_right(ask)
+    while recipients is not None:
+        _show_list(recipients)
+        right = _answer(
+            "Is that your list? Enter for yes; or what is different: sheet NAME, header 3, range B3:F40"
+        )
+        if not right or right.lower() in {"y", "yes"}:
+            break
+        key, _, value = right.partition(" ")
+        if key not in {"sheet", "header", "range", "encoding", "delimiter", "key"} or not value.strip():
+            note("Write one of them and its value: sheet People, or header 3, range B3:F40, encoding cp1252")
+            continue
+        changed = {
+            **reading,
+            key: int(value) if key == "header" and value.strip().isdigit() else value.strip(),
+        }
+        try:
+            recipients = opened(dropped_path(text), None, changed)
+            reading = changed
+        except MailmergeError as error:
+            show_diagnostics(error.diagnostics)
+    return recipients, reading
+
+
+def _show_list(recipients: RecipientList) -> None:
+    """Show what the list is read as: its kind, its columns, and its first row."""
+    from mailmerge.values import displayed
+
+    rows, first = 0, None
+    for recipient in recipients:
+        rows += 1
+        first = first or recipient
+    out(f"{recipients.shown}: {recipients.understanding}; {plural(rows, 'row')}")
+    values = [printable(displayed(value)) for value in first.values] if first else []
+    widest = max((len(heading) for heading in recipients.columns.headings), default=0)
+    for number, heading in enumerate(recipients.columns.headings[:12]):
+        out(f"  {heading:{widest}}  {values[number] if number < len(values) else ''}")
+
+
+def _free(stem: str) -> str:
+    """Give a folder's name that is not taken."""
+    name = "-".join(stem.split()) or "campaign"
+    names = (name, f"{name}-mail", *(f"{name}-{number}" for number in range(2, 100)))
+    return next((free for free in names if not Path(free).exists()), name)
+
+
+# --- what is there ---------------------------------------------------------------------------------------
+
+
+def _shown(source: Path) -> str:
+    return printable(str(source))
+
+
+def _has_account(campaign: Campaign) -> bool:
+    from mailmerge.campaign.connect import find_account
+
+    try:
+        find_account(campaign.definition)
+    except MailmergeError:
+        return False
+    return True
+
+
+def _own_address() -> str | None:
+    """Give the sender of the only account that there is."""
+    from mailmerge.config.accounts import account_names, default_config_path, resolve_account
+    from mailmerge.config.environment import Environment
+
+    environment = Environment.read(None)
+    try:
+        (name,) = account_names(default_config_path(environment))
+        account = resolve_account(name, environment=environment)
+    except (ValueError, MailmergeError):
+        return None
+    return str(account.from_) if account.from_ else account.user
+
+
+def _plain_address(campaign: Campaign) -> str:
+    from mailmerge.addresses import AddressError, parse_address_list
+
+    try:
+        return str(parse_address_list(campaign.file.message.from_ or "")[0].address)
+    except (AddressError, IndexError):
+        return ""
+
+
+def _edit(path: Path) -> None:
+    """Open a file in the person's editor, and wait for it to close; say what to do where there is none."""
+    import subprocess
+
+    from mailmerge.config.environment import child_environment
+
+    command = os.environ.get("VISUAL") or os.environ.get("EDITOR")
+    found = next(filter(None, map(shutil.which, _EDITORS)), None)
+    words = shlex.split(command, posix=os.name != "nt") if command else [found] if found else []
+    if sys.platform == "win32" and not words:
+        words = ["notepad"]
+    try:
+        if words:
+            subprocess.run([*words, str(path)], check=False, env=child_environment())  # noqa: S603
+            return
+    except OSError as error:
+        note(f"{words[0]}: {error.strerror}")
+    note(f"Open {path} in your editor. $EDITOR would name one.")

@@ -1,0 +1,219 @@
+"""What is asked at a terminal to make a campaign: each answer is looked at before the next question."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections import deque
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, get_args
+from urllib.parse import unquote, urlsplit
+from urllib.request import url2pathname
+
+import click
+
+from mailmerge.cli.output import interactive, note, show_diagnostics
+from mailmerge.errors import CampaignFileError, ListError
+from mailmerge.options import StockTemplate
+from mailmerge.text import width
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from mailmerge.recipients import RecipientList
+    from mailmerge.recipients.encodings import Encoding
+
+READING: Final = ("sheet", "range", "header", "encoding", "delimiter", "hidden", "key", "types")
+"""Keys of ``[data]`` that say how the list is read."""
+_QUESTIONS: Final = frozenset({"D200", "D201", "D205", "D240"})
+"""Errors whose hint names options, one of which is the answer: a row, a sheet, a table, a delimiter."""
+_HIDDEN: Final = "D121"
+_MOST_QUESTIONS: Final = 8
+
+
+def asked(question: str, default: str = "", *, shown: bool = True) -> str:
+    """Ask for a line of text at the terminal; Enter gives *default*."""
+    answer: str = click.prompt(question, default=default, show_default=shown and bool(default), err=True)
+    return answer.strip()
+
+
+def dropped_path(text: str) -> Path:
+    r"""Read a path as terminals write it when a file is dragged in.
+
+    That is quoted (``'/a b.csv'``, ``"C:\a b.csv"``, PowerShell's ``& 'C:\a b.csv'``), with ``\`` before
+    blanks, or as a ``file://`` address.
+    """
+    text = text.strip()
+    if re.match(r"['\"]?file:", text, re.IGNORECASE):
+        parts = urlsplit(text.strip("'\""))
+        host = f"//{parts.netloc}" if parts.netloc not in {"", "localhost"} else ""
+        return Path(url2pathname(host + parts.path))
+    if Path(text).exists():
+        return Path(text)
+    text = re.sub(r"\A&\s+(?=['\"])", "", text)
+    if re.fullmatch(r"'(?:[^']|'')*'|\"[^\"]*\"", text) and "\\''" not in text:
+        return _at_home(text[1:-1].replace("''", "'") if text[0] == "'" else text[1:-1])
+    if os.name != "nt":
+        try:
+            words = shlex.split(text)
+        except ValueError:  # a quote in a name that was typed
+            words = []
+        if len(words) == 1:
+            return _at_home(words[0])
+    return _at_home(unquote(text) if "%20" in text and not Path(text).exists() else text)
+
+
+def _at_home(text: str) -> Path:
+    return Path(text).expanduser() if text.startswith("~") else Path(text)
+
+
+def until_right(ask: Callable[[], Any]) -> Any:
+    """Ask until the answer is one; what is wrong with it is said each time."""
+    while True:
+        try:
+            return ask()
+        except (CampaignFileError, ListError) as error:
+            show_diagnostics(error.diagnostics)
+
+
+def ask_sender(default: str = "me@example.org") -> str:
+    """Ask who the letter is from, until it is a mailbox."""
+    return str(until_right(lambda: sender_of(asked("Sender", default))))
+
+
+def sender_of(text: str) -> str:
+    """Check the sender that was typed; a template is checked with the campaign.
+
+    Raises:
+        CampaignFileError: it is not a mailbox.
+
+    """
+    from mailmerge.addresses import AddressError, parse_address_list
+
+    if "{" in text:
+        return text
+    try:
+        if len(parse_address_list(text)) == 1:
+            return text
+        reason = "it is more than one"
+    except AddressError as error:
+        reason = str(error)
+    raise CampaignFileError(
+        f'"{text}" is not a sender: {reason}',
+        code="C562",
+        hint="write me@example.org, or Me <me@example.org>",
+    )
+
+
+def ask_list(reading: dict[str, Any]) -> RecipientList | None:
+    """Ask for the list until it can be opened; None: a sample is wanted instead."""
+
+    def ask() -> RecipientList | None:
+        text = asked("Your list: drag the file here, or type its name (Enter for a sample)")
+        return opened(dropped_path(text), None, reading) if text else None
+
+    found: RecipientList | None = until_right(ask)
+    return found
+
+
+def stock_templates() -> list[str]:
+    """Give a line for each stock template: its name, and what it is."""
+    from mailmerge.campaign.scaffold import STOCK_TEMPLATES
+
+    widest = max(map(len, STOCK_TEMPLATES))
+    return [f"{name:{widest}}  {line}" for name, line in STOCK_TEMPLATES.items()]
+
+
+def ask_template() -> StockTemplate:
+    """Ask which stock template to start from."""
+    for line in stock_templates():
+        note(f"  {line}")
+    choice = click.Choice(get_args(StockTemplate))
+    answer: StockTemplate = click.prompt(
+        "Template", type=choice, default="letter", err=True, show_choices=False
+    )
+    return answer
+
+
+def types_of(given: Sequence[str]) -> dict[str, str] | None:
+    """Read ``amount=decimal``; None: nothing was given.
+
+    Raises:
+        CampaignFileError: one of them is not a column and a type.
+
+    """
+    types = {}
+    for text in given:
+        column, sign, kind = text.rpartition("=")
+        if not (sign and column.strip() and kind.strip()):
+            raise CampaignFileError(
+                f'"{text}" is not a column and its type',
+                code="C500",
+                hint="write --type amount=decimal, or --type due=date:%d/%m/%Y",
+            )
+        types[column.strip()] = kind.strip()
+    return types or None
+
+
+def opened(source: Path, shown: str | None, reading: dict[str, Any]) -> RecipientList:
+    """Open the list with what is known of how to read it; what a person answers is added to that."""
+    from mailmerge.recipients import open_list
+    from mailmerge.recipients.encodings import Unclear
+
+    asks = _MOST_QUESTIONS if interactive() else 0
+    while True:
+        known = {"area" if name == "range" else name: value for name, value in reading.items()}
+        known = {name: value for name, value in known.items() if value is not None}
+        # Where nobody can be asked about hidden rows, `check` says that they are to be decided about.
+        hidden = known.pop("hidden", "refuse" if asks else "send")
+        try:
+            recipients = open_list(source, shown=shown, hidden=hidden, **known)
+            if asks and hidden == "refuse":
+                deque(recipients, maxlen=0)
+        except Unclear as error:
+            if not asks:
+                raise
+            reading["encoding"] = _ask_encoding(shown or str(source), error.likely)
+            asks -= 1
+        except ListError as error:
+            choices = _choices(error) if asks else []
+            if not choices:
+                raise
+            name, answer = _ask(error.message, choices)
+            reading[name] = int(answer) if name == "header" else answer
+            asks -= 1
+        else:
+            return recipients
+
+
+def _choices(error: ListError) -> list[tuple[str, str]]:
+    """Give the options that an error names as ways out, each with a value; none: it is no question."""
+    if error.code == _HIDDEN:
+        return [("hidden", value) for value in ("skip", "send")]
+    if error.code not in _QUESTIONS:
+        return []
+    words = shlex.split((error.hint or "").replace(",", " "))
+    found = [(word[2:], value) for word, value in pairwise(words) if word.startswith("--")]
+    # Whether hidden rows go is asked when a hidden sheet was chosen.
+    return [(name, value) for name, value in found if name in READING and name != "hidden"]
+
+
+def _ask(question: str, choices: Sequence[tuple[str, str]]) -> tuple[str, str]:
+    note(f"{question}.")
+    for number, (name, value) in enumerate(choices, 1):
+        note(f"  {number}  {name} {value}")
+    picked = click.prompt("Number", type=click.IntRange(1, len(choices)), err=True)
+    return choices[picked - 1]
+
+
+def _ask_encoding(shown: str, likely: Sequence[Encoding]) -> str:
+    """Ask which encoding a list is in, of which only a person can say it."""
+    note(f"The encoding of {shown} is not certain. Which line shows its names as they are?")
+    widest = max(width(found.name) for found in likely)
+    for number, found in enumerate(likely, 1):
+        note(f"  {number}  {found.name}{' ' * (widest - width(found.name))}  {', '.join(found.words)}")
+    answer = click.prompt("Number, or the name of another encoding", default="1", err=True).strip()
+    codecs = {str(number): found.codec for number, found in enumerate(likely, 1)}
+    return codecs.get(answer, answer)

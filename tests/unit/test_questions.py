@@ -1,0 +1,112 @@
+"""What is asked when a campaign is made: paths as terminals write them, and the list where it is."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+
+import pytest
+
+from mailmerge.campaign.list_place import about_list
+from mailmerge.campaign.scaffold import make_campaign, set_account
+from mailmerge.cli.questions import dropped_path
+from mailmerge.recipients import open_list
+
+needs_posix = pytest.mark.skipif("sys.platform == 'win32'")
+_PEOPLE = "email,name\na@example.org,Ann\n"
+
+
+@needs_posix
+@pytest.mark.parametrize(
+    ("typed", "path"),
+    [
+        ("people.csv", "people.csv"),
+        ("  people.csv ", "people.csv"),
+        ("'/x/my people.csv'", "/x/my people.csv"),
+        ('"/x/my people.csv"', "/x/my people.csv"),
+        (r"/x/my\ people\ \(2\).csv ", "/x/my people (2).csv"),
+        (r"/x/O\'Brien.csv", "/x/O'Brien.csv"),
+        ("'/x/O'\\''Brien.csv'", "/x/O'Brien.csv"),
+        ("/x/O'Brien.csv", "/x/O'Brien.csv"),
+        ("file:///x/my%20people.csv", "/x/my people.csv"),
+        ("file://localhost/x/%E5%90%8D.csv", "/x/名.csv"),
+        ("'file:///x/my%20people.csv'", "/x/my people.csv"),
+        ("& '/x/my people.csv'", "/x/my people.csv"),
+        ("my people.csv", "my people.csv"),
+        ("~/people.csv", "/home/me/people.csv"),
+    ],
+)
+def test_a_file_that_is_dragged_in_is_found(monkeypatch, typed, path):
+    """Quoted, with backslashes or as an address: each terminal writes paths in its own way."""
+    monkeypatch.setenv("HOME", "/home/me")
+    assert str(dropped_path(typed)) == path
+
+
+@needs_posix
+def test_a_file_that_is_called_like_something_quoted_is_itself(tmp_path, monkeypatch):
+    """What is there under exactly this name counts before any rule of quoting."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "'a b'").write_text("", encoding="utf-8")
+    assert str(dropped_path("'a b'")) == "'a b'"
+
+
+def campaign(folder, *, copy):
+    (folder / "people.csv").write_text(_PEOPLE, encoding="utf-8")
+    return make_campaign(folder / "spring", open_list(folder / "people.csv"), copy=copy)
+
+
+def test_a_list_is_named_by_its_path(tmp_path):
+    """It stays where it is: there is one list, and no link and no copy of it."""
+    made = campaign(tmp_path, copy=False)
+    data = tomllib.loads((tmp_path / "spring/campaign.toml").read_text("utf-8"))["data"]
+    assert data == {"source": "../people.csv"}
+    assert "people.csv" not in made.files
+    assert not (tmp_path / "spring/people.csv").exists()
+
+
+def test_a_copy_says_when_its_original_is_newer(tmp_path):
+    """The campaign knows what its list was copied from; the same content saved again is no news."""
+    campaign(tmp_path, copy=True)
+    data = tomllib.loads((tmp_path / "spring/campaign.toml").read_text("utf-8"))["data"]
+    assert data == {"source": "people.csv", "original": "../people.csv"}
+    copy, folder = tmp_path / "spring/people.csv", tmp_path / "spring"
+    original = (folder / data["original"]).resolve()
+    later = copy.stat().st_mtime + 60
+    os.utime(original, (later, later))
+    assert list(about_list(copy, folder, original)) == []
+    original.write_text(_PEOPLE + "b@example.org,Bo\n", encoding="utf-8")
+    os.utime(original, (later, later))
+    (told,) = about_list(copy, folder, original)
+    assert told.startswith("people.csv is a copy, and ")
+
+
+@pytest.mark.parametrize("lock", ["~$people.xlsx", "~$ople.xlsx", ".~lock.people.xlsx#"])
+def test_a_list_that_is_open_elsewhere_is_told(tmp_path, lock):
+    """Excel and LibreOffice leave a file beside it, in which whoever looks can see it."""
+    (tmp_path / "people.xlsx").write_bytes(b"")
+    assert list(about_list(tmp_path / "people.xlsx", tmp_path)) == []
+    (tmp_path / lock).write_bytes(b"")
+    (told,) = about_list(tmp_path / "people.xlsx", tmp_path)
+    assert told.startswith("people.xlsx is open in a spreadsheet program")
+
+
+@pytest.mark.parametrize("cloud", ["OneDrive - School", "Dropbox", "Google Drive", "Nextcloud"])
+def test_a_list_in_a_cloud_folder_is_told(tmp_path, cloud):
+    """It may be an older one than on the server."""
+    (tmp_path / cloud).mkdir()
+    (tmp_path / cloud / "people.csv").write_text(_PEOPLE, encoding="utf-8")
+    (told,) = about_list(tmp_path / cloud / "people.csv", tmp_path)
+    assert "is in a cloud folder" in told
+
+
+@pytest.mark.parametrize(
+    "before", ['account = "old"\n', '# account = "gmail"    # a preset\n     # more\n', ""]
+)
+def test_the_account_is_written_into_the_file(tmp_path, before):
+    """In its place, and all else stays as it is."""
+    file = tmp_path / "campaign.toml"
+    file.write_text(f'name = "x"\n{before}\n[data]\nsource = "account = x"\n# kept\n', encoding="utf-8")
+    set_account(tmp_path, 'wo"rk')
+    text = file.read_text("utf-8")
+    assert tomllib.loads(text) == {"name": "x", "account": 'wo"rk', "data": {"source": "account = x"}}
+    assert text.endswith('[data]\nsource = "account = x"\n# kept\n')
