@@ -75,7 +75,8 @@ def _of_this_folder() -> str | None:
 def offered(sender: str, *, ask: bool = False) -> str | None:
     """Offer to sign in as *sender*; give the account's name, None: not now.
 
-    Where the provider is not known, only if *ask* says so: its server has to be typed.
+    An account that sends as them is taken without a question. Where the provider is not known, it is only
+    offered if *ask* says so: its server has to be typed.
     """
     from mailmerge.campaign.login import accounts_of
     from mailmerge.config.environment import Environment
@@ -83,12 +84,14 @@ def offered(sender: str, *, ask: bool = False) -> str | None:
 
     address = _address_of(sender)
     provider = provider_for_address(address.rpartition("@")[2]) if address else None
-    if address is None or (provider is None and not ask):
+    if address is None:
         return None
     environment = Environment.read(None)
     if known := accounts_of(address, environment):
         note(f"Your account {known} sends as {address}.")
         return known
+    if provider is None and not ask:
+        return None
     where = provider.title if provider else "your mail server"
     if not click.confirm(f"Sign in at {where} as {address} now?", default=ask, err=True):
         return None
