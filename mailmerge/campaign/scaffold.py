@@ -145,20 +145,18 @@ def make_campaign(
 ) -> Scaffold:
     """Create *folder* with campaign.toml and templates for a list, which is copied if *copy* says so.
 
-    What the list was told about how it is to be read, *reading*, is written into ``[data]``. Where *kind* is
-    the path of a design or a draft, its texts, pictures and attachments take the place of the stock template.
+    *reading* says how the list is read, and is written into ``[data]``. Where *kind* is a design or a draft,
+    its texts, pictures and attachments take the place of the stock template.
 
     Raises:
-        CampaignFileError: the folder holds a campaign already, the list has no column of addresses, or the
-            design cannot become a template.
+        CampaignFileError: the folder is a campaign, the list has no addresses, or the design is no template.
 
     """
     refuse_campaign(folder)
     sending = sending or Sending()
     design = kind if isinstance(kind, Path) else None
     stock: StockTemplate = "letter" if isinstance(kind, Path) else kind
-    names = recipients.columns.names
-    spelt = _spelt(recipients.columns)
+    names, spelt = recipients.columns.names, _spelt(recipients.columns)
     rows, address, printed = _look_at(recipients, spelt)
     source, original = _placed(folder, recipients, copy=copy)
     taken = adopted(design, recipients.columns) if design else None
@@ -180,12 +178,11 @@ def make_campaign(
         **_FIXED,
     }
     contents = _contents(None if taken else stock, values) | (taken.files if taken else {})
-    copied = copy and Path(source).name == source
-    _create(folder, recipients, contents, copy_to=folder / source if copied else None)
+    files = _create(folder, recipients, contents, source if copy else "")
     file_column = str(values["id_column"]) if stock == "invoice" and not taken else ""
     return Scaffold(
         folder,
-        (*contents, *([source] if copied else [])),
+        files,
         source,
         rows,
         recipients.columns.headings,
@@ -334,16 +331,17 @@ def _html_template(text: str) -> str:
 
 
 def _create(
-    folder: Path, recipients: RecipientList, contents: Mapping[str, bytes], *, copy_to: Path | None
-) -> None:
-    if copy_to is not None and copy_to.resolve() == recipients.path.resolve():
-        copy_to = None
-    _refuse_overwriting(folder, [*contents, *([copy_to.name] if copy_to else [])])
-    if copy_to:
+    folder: Path, recipients: RecipientList, contents: Mapping[str, bytes], copy: str
+) -> tuple[str, ...]:
+    """Write the files, and the list under the name *copy* if there is one and it is not there; name them."""
+    there = not copy or (folder / copy).resolve() == recipients.path.resolve()
+    _refuse_overwriting(folder, [*contents, *([] if there else [copy])])
+    if not there:
         kept = stat.S_IMODE(recipients.path.stat().st_mode) & 0o666
-        create_file(copy_to, recipients.path.read_bytes(), mode=kept | stat.S_IRUSR | stat.S_IWUSR)
+        create_file(folder / copy, recipients.path.read_bytes(), mode=kept | stat.S_IRUSR | stat.S_IWUSR)
     for file, content in contents.items():
         create_file(folder / file, content)
+    return (*contents, *([copy] if copy else []))
 
 
 def _refuse_overwriting(folder: Path, names: Iterable[str]) -> None:

@@ -70,9 +70,7 @@ SUMMARIES = {
 OTHER_NAMES = {
     **dict.fromkeys(("validate", "verify", "lint", "test-list"), "check"),
     **dict.fromkeys(("dry-run", "dryrun", "simulate", "simulation", "rehearsal", "practice"), "rehearse"),
-    **dict.fromkeys(
-        ("continue", "resume", "run", "start", "go", "mail", "send-all", "retry", "merge"), "send"
-    ),
+    **dict.fromkeys(("continue", "run", "start", "go", "mail", "send-all", "retry", "merge"), "send"),
     **dict.fromkeys(("sent", "state", "progress", "log", "list", "ls", "history", "info"), "status"),
     **dict.fromkeys(("new", "create", "make", "setup", "begin", "quickstart", "import"), "init"),
     **dict.fromkeys(("show", "view", "open", "render", "display", "watch"), "preview"),

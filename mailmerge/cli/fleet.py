@@ -9,7 +9,7 @@ import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import click
 
@@ -17,6 +17,8 @@ from mailmerge.cli.options import campaign_argument, load_campaign, options_of
 from mailmerge.cli.output import emit, note, out
 from mailmerge.cli.plan_view import clock_time
 from mailmerge.cli.progress import STOPPING
+from mailmerge.errors import CampaignFileError
+from mailmerge.suggest import Invocation, suggested
 from mailmerge.text import plural
 
 if TYPE_CHECKING:
@@ -224,6 +226,9 @@ def pause(**options: Any) -> int:
     return _change(options, "pause")
 
 
+_NO_FLEET: Final = "C580"
+
+
 @click.command("resume")
 @campaign_argument
 @options_of("resume")
@@ -234,7 +239,14 @@ def resume(**options: Any) -> int:
     Example:
       mailmerge resume spring --ledger office
     """
-    return _change(options, "resume")
+    again = suggested(Invocation.parsed("send", click.get_current_context().params), "send")
+    try:
+        return _change(options, "resume")
+    except CampaignFileError as error:
+        if error.code != _NO_FLEET:
+            raise
+        hint = f"without a fleet, a run that was stopped goes on by: {again}"
+        raise CampaignFileError(error.message, code=_NO_FLEET, hint=hint) from None
 
 
 @click.command("cancel")
