@@ -1,20 +1,20 @@
 """One pace for all workers of a fleet: rates whose slots the database hands out.
 
-**One rate for all.** A rate of N messages in T seconds is to hold in every window *at the receiver*,
-whichever worker sends. So the database hands out *slots*: moments of its own clock, the step (T + d) / N
-apart. A message leaves within d after its slot, or gives the slot up and takes another one. Of any N + 1
-slots the last is at least T + d after the first, so what uses them arrives at least T apart, whatever each
-of them did within its d. (Without d, a message a little late and one in time come closer than T: 103
-arrived where 100 were allowed.)
+A rate of N messages in T seconds is to hold in every window *at the receiver*, whichever worker sends. So the
+database hands out *slots*, moments of its own clock: each T + d after the N-th last one, so (T + d) / N apart
+on average. A message leaves within d after its slot, or gives the slot up and takes another one. Of any N + 1
+that are used the last is T + d after the first, so they arrive at least T apart, whatever each of them did
+within its d. (Without d, a message a little late and one in time come closer than T: 103 arrived where 100
+were allowed.)
 
-- d costs rate: a share d / T of it. It is a twentieth of T, so that 95 of 100 are left, at least 50 ms, or
-  a worker's ordinary hiccups would cost slots, and at most 2 s, because no healthy one needs more. A
-  message leaves in the first three fifths of it; the rest is for the way to the receiver, which may be
-  quicker or slower.
-- One that was found to have left later than that, because its worker was stopped in between, moves the
-  slots that follow by as much.
-- Only the shortest rate of an account or campaign is spaced like that. Of the longer ones, and of those of
-  recipient domains, the last N slots are kept, and the next one is T + d after the N-th last.
+- d costs rate: a share d / (T + d) of it. It is a twentieth of T, so that 95 of 100 are left, at least 50 ms,
+  or a worker's ordinary hiccups would cost slots, and at most 2 s, because no healthy one needs more. A
+  message leaves in the first three fifths of it; the rest is for the way, which may be quicker or slower.
+- One that was found to have left later than that, because its worker was stopped in between, is counted as
+  that much later: the slots that follow keep their distance from it.
+- Slots of the shortest rate of an account or a campaign are spaced by the step (T + d) / N. What a stalled
+  worker lost, a quarter of T and a second at most, is made good by slots half as far apart, never by more
+  than N of them within T + d. Longer rates, and those of recipient domains, may be used up at that pace.
 - A slot is never taken long before it is used: one that lies too far ahead is not taken but asked for again
   then, so that nobody waits for what a dead worker took, or because another campaign waits.
 
@@ -76,8 +76,8 @@ CREATE TABLE mailmerge.rate (
     seconds REAL NOT NULL,
     late REAL NOT NULL,
     step REAL NOT NULL,
-    spaced BOOLEAN NOT NULL,
     tat REAL NOT NULL DEFAULT 0,
+    used REAL NOT NULL DEFAULT 0,
     head BIGINT NOT NULL DEFAULT 0,
     good BIGINT NOT NULL DEFAULT 0,
     halvings BIGINT NOT NULL DEFAULT 0,
@@ -89,15 +89,14 @@ CREATE TABLE mailmerge.rate_slot (
     at REAL NOT NULL,
     PRIMARY KEY (name, place)
 ) WITH (fillfactor = 50);
--- "instead" is a slot that is given up: what it was counted as in a rate that is not spaced stays counted.
-CREATE FUNCTION mailmerge.take_slots(wanted TEXT[], lead FLOAT8, most INT, jitter FLOAT8, instead FLOAT8)
+-- Gives slots, each counted in all rows that are wanted. What was counted for slots that were given up
+-- ("instead") counts for the new ones, as long as it is among the last N.
+CREATE FUNCTION mailmerge.take_slots(wanted TEXT[], lead FLOAT8, most INT, jitter FLOAT8, instead FLOAT8[])
 RETURNS TABLE (slot FLOAT8, asked FLOAT8, taken BOOLEAN) LANGUAGE plpgsql AS $$
 #variable_conflict use_variable
 DECLARE
     earliest FLOAT8;
-    widest FLOAT8;
-    stretch FLOAT8 := 1 + jitter * random();
-    ringed BOOLEAN;
+    again TEXT[];
 BEGIN
     PERFORM set_config('synchronous_commit', 'on', true);
     IF (SELECT count(*) FROM (SELECT 1 FROM mailmerge.rate r WHERE r.name = ANY(wanted)
@@ -105,41 +104,42 @@ BEGIN
         RETURN;  -- one of them was swept: whoever asked makes it again
     END IF;
     asked := {NOW};
-    SELECT coalesce(max(r.step), 0), instead IS NULL AND coalesce(bool_or(NOT r.spaced), false)
-        INTO widest, ringed
-        FROM mailmerge.rate r WHERE r.name = ANY(wanted);
-    widest := widest * stretch;
     FOR i IN 1..most LOOP
-        SELECT greatest(asked + lead, max(r.tat) FILTER (WHERE r.spaced), max(s.at + r.seconds + r.late)),
-               greatest(asked + lead, min(r.tat) FILTER (WHERE r.spaced AND r.step > 0))
+        again := '{{}}';
+        IF i <= cardinality(instead) THEN
+            again := ARRAY(SELECT s.name FROM mailmerge.rate_slot s
+                WHERE s.name = ANY(wanted) AND s.at = instead[i]);
+        END IF;
+        SELECT greatest(asked + lead,
+                    max(r.used + r.step / 2) FILTER (WHERE r.step > 0 AND r.seconds > 0),
+                    max(r.tat) FILTER (WHERE r.name <> ALL(again)),
+                    max(s.at + r.seconds + r.late) FILTER (WHERE r.name <> ALL(again))),
+               greatest(asked + lead, min(r.tat) FILTER (WHERE r.step > 0))
             INTO slot, earliest
             FROM mailmerge.rate r LEFT JOIN mailmerge.rate_slot s
-                ON ringed AND NOT r.spaced AND s.name = r.name AND s.place = r.head % r.count
+                ON r.seconds > 0 AND s.name = r.name AND s.place = r.head % r.count
             WHERE r.name = ANY(wanted);
         -- Far ahead, or so late by one rate that another would stand still meanwhile: not taken.
         taken := slot <= asked + lead + 1.0 AND slot <= earliest + 0.1;
-        IF taken AND NOT ringed THEN
-            UPDATE mailmerge.rate r SET tat = slot + (most - 1) * widest + r.step * stretch
-                WHERE r.name = ANY(wanted);
-            UPDATE mailmerge.rate_slot s SET at = slot WHERE s.name = ANY(wanted) AND s.at = instead;
-            FOR j IN 1..most LOOP
-                RETURN NEXT;
-                slot := slot + widest;
-            END LOOP;
+        IF NOT taken AND i > 1 THEN
             RETURN;
         END IF;
-        IF taken THEN
-            UPDATE mailmerge.rate r SET head = r.head + 1, tat = slot + r.step * stretch
-                WHERE r.name = ANY(wanted);
-            INSERT INTO mailmerge.rate_slot AS s (name, place, at)
-                SELECT r.name, (r.head - 1) % r.count, slot FROM mailmerge.rate r
-                WHERE r.name = ANY(wanted) AND NOT r.spaced
-                ON CONFLICT (name, place) DO UPDATE SET at = excluded.at;
+        RETURN NEXT;
+        IF NOT taken THEN
+            RETURN;
         END IF;
-        IF taken OR i = 1 THEN
-            RETURN NEXT;
-        END IF;
-        EXIT WHEN NOT taken;
+        UPDATE mailmerge.rate r SET head = r.head + CASE WHEN r.name = ANY(again) THEN 0 ELSE 1 END,
+                tat = CASE WHEN r.step = 0 THEN 0 WHEN r.name = ANY(again) THEN r.tat
+                    -- A stall is made good, a pause is not.
+                    ELSE CASE WHEN slot - r.tat < least(r.seconds / 4, 1.0) THEN r.tat ELSE slot END
+                        + r.step * (1 + jitter * random()) END,
+                used = greatest(r.used, slot)
+            WHERE r.name = ANY(wanted);
+        UPDATE mailmerge.rate_slot s SET at = slot WHERE s.name = ANY(again) AND s.at = instead[i];
+        INSERT INTO mailmerge.rate_slot AS s (name, place, at)
+            SELECT r.name, (r.head - 1) % r.count, slot FROM mailmerge.rate r
+            WHERE r.name = ANY(wanted) AND r.name <> ALL(again) AND r.seconds > 0
+            ON CONFLICT (name, place) DO UPDATE SET at = excluded.at;
     END LOOP;
 END
 $$;
@@ -148,12 +148,12 @@ $$;
 
 _TAKE = """
 SELECT t.slot, t.asked, t.taken, p.step, p.halvings
-FROM mailmerge.take_slots(?1::text[], ?2::float8, ?3::int, ?4::float8, ?6::float8) t, mailmerge.rate p
+FROM mailmerge.take_slots(?1::text[], ?2::float8, ?3::int, ?4::float8, ?6::float8[]) t, mailmerge.rate p
 WHERE p.name = ?5
 """
 _MAKE = """
-INSERT INTO mailmerge.rate (name, count, seconds, late, step, spaced, tat, head)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING
+INSERT INTO mailmerge.rate (name, count, seconds, late, step, head, used)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING
 """
 _FILL = "INSERT INTO mailmerge.rate_slot VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING"
 _LOOK = "SELECT step, halvings FROM mailmerge.rate WHERE name = ?1"
@@ -175,10 +175,10 @@ SELECT count(*) FROM mailmerge.session s JOIN mailmerge.slot l ON l.epoch = s.ep
 WHERE s.account = ?1 AND l.until > {NOW} AND l.ended IS NULL AND l.lost IS NULL
 """
 _SWEEP = f"""
-WITH gone AS (DELETE FROM mailmerge.rate WHERE tat BETWEEN 1 AND {NOW} - {_UNUSED_FOR} RETURNING name)
+WITH gone AS (DELETE FROM mailmerge.rate WHERE used BETWEEN 1 AND {NOW} - {_UNUSED_FOR} RETURNING name)
 DELETE FROM mailmerge.rate_slot WHERE name IN (SELECT name FROM gone)
 """
-_MOVE_ON = "UPDATE mailmerge.rate SET tat = tat + ?2 WHERE name = ANY(?1::text[])"
+_MOVE_ON = "UPDATE mailmerge.rate_slot SET at = at + ?2 WHERE name = ANY(?1::text[]) AND at = ?3"
 
 
 def sweep_rates(db: PostgresDatabase) -> None:
@@ -310,9 +310,8 @@ class SharedThrottle:
         self._to_halve = False
         self._longest = self._full_interval
         self._good = 0
-        self._ringed = bool(per_domain) or any(not one.spaced for one in self._common)
-        self._passed: dict[frozenset[str], _Slot] = {}
-        """Slots that were given up: rates that are not spaced have counted them."""
+        self._passed: dict[frozenset[str], list[float]] = {}
+        """Slots that were given up: they are counted, so the next ones need not be."""
         self._again: dict[frozenset[str], float] = {}
         """When the database is asked again that had no slot for these domains ..."""
         self._gone_until = -math.inf
@@ -334,7 +333,7 @@ class SharedThrottle:
         if not self._limited:
             return 0.0
         key = self._key(domains)
-        slot = self._next(key, self.lead)
+        slot = self._next(key, self._reach)
         begin = self.asked_again(key) if slot is None else slot.at - self.lead
         wait = begin - self.monotonic()
         return max(wait, _SHORTEST_DELAY) if wait > 0 or slot is None else 0.0
@@ -347,6 +346,8 @@ class SharedThrottle:
         turn = _Turn(self, free.popleft(), key, now) if free else None
         if key and not free:
             self._free.pop(key, None)
+            if not self._passed.get(key):
+                self._passed.pop(key, None)
         return turn
 
     def halve(self) -> None:
@@ -375,6 +376,11 @@ class SharedThrottle:
         """Seconds that a message is begun before its slot: what it usually takes until its end may leave."""
         return self._lead + 2 * self._lead_varies
 
+    @property
+    def _reach(self) -> float:
+        """Seconds from now in which a slot can be used: it need not be met, only not be missed by d."""
+        return max(self.lead - self._lateness * _LEAVE_WITHIN * 0.7, 0.0)
+
     def learn_lead(self, began: float, ready: float) -> None:
         """Learn from a message how long that took; waiting for another's end is not part of it."""
         took = min(ready - max(began, self._last_left), 5.0)
@@ -388,7 +394,7 @@ class SharedThrottle:
     def another(self, domains: frozenset[str], passed: _Slot) -> _Slot | None:
         """Give a slot in place of one that has *passed*; None: there is none now."""
         self._at_once = 1
-        self._passed[domains] = passed
+        self._passed.setdefault(domains, []).append(passed.told)
         return self._free[domains].popleft() if self._next(domains, 0.0) is not None else None
 
     def note_left(self, slot: _Slot, now: float) -> None:
@@ -396,7 +402,7 @@ class SharedThrottle:
         self._last_left = now
         if now > slot.until:
             with contextlib.suppress(LedgerError):
-                self._database().execute(_MOVE_ON, (list(slot.names), now - slot.until))
+                self._database().execute(_MOVE_ON, (list(slot.names), now - slot.until, slot.told))
 
     # --- slots ----------------------------------------------------------------------------------------
 
@@ -411,7 +417,7 @@ class SharedThrottle:
         """Give the next slot that can still be reached, taking more if there is none."""
         free = self._free.setdefault(key, deque())
         while free and free[0].until < self.monotonic() + min(lead, self._lead):
-            self._passed[key] = free.popleft()
+            self._passed.setdefault(key, []).append(free.popleft().told)
             self._at_once = 1
         if not free and self.monotonic() >= self.asked_again(key):
             free.extend(self._asked(key, lead))
@@ -422,9 +428,8 @@ class SharedThrottle:
         began = self.monotonic()
         try:
             names = self._names(key)
-            passed = self._passed.get(key)
-            instead = None if passed is None else passed.told
-            cells = (names, lead, self._at_once, self._jitter, self._pace, instead)
+            passed = self._passed.get(key, [])
+            cells = (names, lead, self._at_once, self._jitter, self._pace, passed)
             rows = self._database().rows(_TAKE, cells)
         except LedgerError:
             self._gone_until = self.monotonic() + _TRY_AGAIN
@@ -440,8 +445,10 @@ class SharedThrottle:
                 self._again = {one: at for one, at in self._again.items() if at > heard}
             self._again[key] = max(self._server.before(rows[0][0]) - lead - 0.01, heard + 0.001)
             return []
-        self._passed.pop(key, None)
-        if not self._ringed and self._at_once < min(_MOST_AT_ONCE, int(_AHEAD / max(self.interval, 0.001))):
+        self._passed[key] = passed[sum(taken for _, _, taken, *_ in rows) :]
+        if key or self.lead > self.interval:  # one message at a time cannot use slots so close together
+            self._at_once = 1
+        elif self._at_once < min(_MOST_AT_ONCE, int(_AHEAD / max(self.interval, 0.001))):
             self._at_once += 1
         late = self._lateness * _LEAVE_WITHIN
         return [
@@ -453,7 +460,7 @@ class SharedThrottle:
     def _names(self, key: frozenset[str]) -> list[str]:
         """Name the rows that a message to these domains needs, and make those that are not there."""
         self._make(self._common)
-        named = [*self._common, _Named(self._pace, 1, 0.0, 0.0, 0.0, spaced=True)]
+        named = [*self._common, _Named(self._pace, 1, 0.0, 0.0, 0.0)]
         for domain in sorted(key):
             named += _named(f"domain {self._campaign} {domain}", self._per_domain, spaced=False)
         self._make(named)
@@ -467,9 +474,8 @@ class SharedThrottle:
         for one in fresh:
             sent = [] if one.name.startswith("domain ") or not one.seconds else self._sent(db, one)
             with db.transaction():
-                cells = (one.name, one.count, one.seconds, one.late, one.step, one.spaced)
-                made = db.execute(_MAKE, (*cells, one.next_after(sent), len(sent))).rowcount
-                if made and not one.spaced:
+                cells = (one.name, one.count, one.seconds, one.late, one.step, len(sent))
+                if db.execute(_MAKE, (*cells, sent[-1] if sent else 0.0)).rowcount:
                     db.executemany(_FILL, [(one.name, place, at) for place, at in enumerate(sent)])
             self._made.add(one.name)
 
@@ -534,14 +540,6 @@ class _Named(Struct, frozen=True):
     seconds: float
     late: float
     step: float
-    spaced: bool
-
-    def next_after(self, sent: Sequence[float]) -> float:
-        """Say when the next slot may be: it and those that follow are T + d after the N-th last."""
-        if not self.spaced or not sent:
-            return 0.0
-        free = self.count - len(sent)
-        return max(at + self.seconds + self.late - (free + i) * self.step for i, at in enumerate(sent))
 
 
 def _named(of: str, rates: Sequence[Rate], *, spaced: bool) -> list[_Named]:
@@ -550,5 +548,5 @@ def _named(of: str, rates: Sequence[Rate], *, spaced: bool) -> list[_Named]:
     for at, rate in enumerate(sorted(set(rates), key=lambda rate: (rate.seconds, rate.count))):
         late, even = lateness(rate.seconds), spaced and at == 0
         step = (rate.seconds + late) / rate.count if even else 0.0
-        found.append(_Named(f"{of} {rate}", rate.count, float(rate.seconds), late, step, even))
+        found.append(_Named(f"{of} {rate}", rate.count, float(rate.seconds), late, step))
     return found
