@@ -32,7 +32,8 @@ _LARGEST: Final = 50 << 20
 _CAMPAIGN: Final = "campaign.toml"
 _INCLUDED: Final = re.compile(r"\{%[-+]?\s*(?:include|extends|import|from)\s+[\"']([^\"']+)[\"']")
 _PICTURE: Final = re.compile(
-    r"""\bsrc\s*=\s*["']([^"'{}]+)["']|!\[[^\]]*\]\(\s*<?([^)\s>{}]+)""", re.IGNORECASE
+    r"""\bsrc\s*=\s*["']([^"'{}]{1,500})["']|!\[[^\[\]]{0,500}\]\(\s{0,9}<?([^)\s>{}]{1,500})""",
+    re.IGNORECASE,
 )
 _SCHEME: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:|//|#")
 
@@ -50,20 +51,25 @@ class Conversion(Struct, frozen=True):
     """What was made of a letter, a draft or a design, line by line."""
 
 
-def convert_template(template: Path, out: Path | None, server: Path | None = None) -> Conversion:
+def convert_template(
+    template: Path, out: Path | None, server: Path | None = None, database: Path | None = None
+) -> Conversion:
     """Write a campaign file and bodies for a template of awdeorio's mailmerge; list and attachments stay.
 
     Args:
         template: the template, as `find_template` gives it.
         out: the folder; default: the template's own.
         server: its server configuration, where that is not beside it.
+        database: its list, where that is not beside it.
 
     Raises:
         CampaignFileError: there is a campaign, or a file cannot be read, or what it says not be translated.
         FileError: a file cannot be written.
 
     """
-    taken = take_over(template, server)
+    taken = take_over(template, server, database)
+    if database is not None:
+        taken.tables["data"]["source"] = _from(taken.folder, database)
     folder = out or taken.folder
     files, tables = _bodies(taken)
     if folder.resolve() != taken.folder.resolve():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -12,7 +13,6 @@ from mailmerge.config.toml_document import Document, TomlPlaces
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from mailmerge.campaign.definition import Definition
     from mailmerge.config.accounts import Account
@@ -54,7 +54,8 @@ def read_folder(
         return campaign_file.load(path, overrides), environment, None
     from mailmerge.convert.awdeorio import take_over
 
-    taken = take_over(template)
+    listed = options.get("data.source")
+    taken = take_over(template, database=None if listed is None else Path(str(listed)))
     file = campaign_file.from_document(document_of(taken), overrides)
     return file, environment, _account(taken.server, file, environment)
 

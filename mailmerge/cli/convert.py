@@ -41,7 +41,7 @@ def convert(*, source: Path, server_conf: Path | None, into: Path | None, **opti
     sheet. It says what was taken over, and what was not.
     """
     if (template := find_template(source)) is not None:
-        _tell(convert_template(template, into, server_conf))
+        _tell(convert_template(template, into, server_conf, options["data_source"]))
         return 0
     design, sender = origins(options["origins"])
     reading = {name: options.get(f"data_{name}") for name in READING}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import configparser
 import re
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 from mailmerge.convert.header_block import (
@@ -19,21 +20,24 @@ from mailmerge.convert.header_block import (
     read_header_block,
 )
 from mailmerge.convert.taken import Server, TakenOver, attachment_rule
-from mailmerge.errors import CampaignFileError, TemplateError
+from mailmerge.designs.names import expression
+from mailmerge.errors import CampaignFileError, MailmergeError, TemplateError
 from mailmerge.folders import read_plain
 from mailmerge.model import Place
 from mailmerge.option_types import MarkdownText
 from mailmerge.text import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 TEMPLATE: Final = "mailmerge_template.txt"
 DATABASE: Final = "mailmerge_database.csv"
 SERVER: Final = "mailmerge_server.conf"
 _SUFFIXES: Final = frozenset({"", ".txt", ".md", ".markdown", ".html", ".htm", ".j2", ".jinja", ".template"})
-_LARGEST: Final = 10 << 20
+_LARGEST: Final = 1 << 20
+_DEEPEST: Final = 10
+"""How deep the parts of a message may lie in each other."""
 _MAILBOXES: Final = {"to": "to", "cc": "cc", "bcc": "bcc", "reply-to": "reply_to"}
 _NOT_TAKEN: Final = {
     "date": "the date is that of the sending",
@@ -51,8 +55,21 @@ _SECURITY: Final[dict[str, dict[str, str]]] = {
     "never": {"tls": "none", "auth": "none"},
     "": {"tls": "none", "auth": "none"},
 }
+_INCLUDES: Final = re.compile(r"\{%[-+]?\s*(?:include|extends|import|from)\b")
+_DEFINED: Final = re.compile(
+    r"\{%[-+]?\s*(?:set|for|macro|import\s[^%]{0,200}?\bas)\s+([^=%]{0,200}?)(?:=|\bin\b|%)", re.DOTALL
+)
+"""Where a template calls something so itself."""
+_RAW: Final = re.compile(
+    r"(\{%[-+]?\s*raw\s*[-+]?%\}(?:(?!\{%[-+]?\s*raw\b).)*?\{%[-+]?\s*endraw\s*[-+]?%\})", re.DOTALL
+)
+_NAMES: Final = re.compile(
+    r"""\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|(?<![\w.|])(?<!\|\s)[^\W\d]\w*(?!\w|\s*=(?!=))"""
+)
+"""What is looked up in a table of names: texts in quotes are in none."""
 _SOURCES: Final = re.compile(
-    r"""<img\b[^<>]*?\bsrc\s*=\s*(?:"([^"]*)"|'([^']*)')|!\[[^\]]*\]\(\s*<?([^)\s>]*)""", re.IGNORECASE
+    r"""<img\b[^<>]*?\bsrc\s*=\s*(?:"([^"]*)"|'([^']*)')|!\[[^\[\]]{0,500}\]\(\s{0,9}<?([^)\s>]{0,500})""",
+    re.IGNORECASE,
 )
 
 
@@ -69,12 +86,13 @@ def find_template(path: Path) -> Path | None:
         return None
 
 
-def take_over(template: Path, server: Path | None = None) -> TakenOver:
+def take_over(template: Path, server: Path | None = None, database: Path | None = None) -> TakenOver:
     """Read a template, and the two files beside it, as a campaign.
 
     Args:
         template: the template; what is beside it has the usual names.
         server: the server configuration; default: that beside the template, if there is one.
+        database: the list; default: that beside the template.
 
     Raises:
         CampaignFileError: a file cannot be read, or says what cannot be translated.
@@ -87,7 +105,10 @@ def take_over(template: Path, server: Path | None = None) -> TakenOver:
     taken.tables = {"name": folder.resolve().name if named else template.stem, "data": {}, "message": {}}
     taken.tables["data"]["source"] = DATABASE
     taken.places["data.source"] = Place(str(template))
-    block = read_header_block(_read(template), str(template))
+    names = _names_of(database or folder / DATABASE)
+    block = read_header_block(renamed(_read(template), names), str(template))
+    if _INCLUDES.search(block.body):  # what is included knows the columns as they were called
+        block.defines += "".join(f"{{% set {old} = {new} %}}" for old, new in names.items())
     _Translation(taken, block, str(template)).run()
     server = server or folder / SERVER
     if server.exists():
@@ -108,6 +129,39 @@ def _read(path: Path) -> str:
         raise CampaignFileError(f"cannot read {path}: {error.strerror}", code="C407") from None
 
 
+def _names_of(database: Path) -> dict[str, str]:
+    """Give the columns that templates here call otherwise than by their headings, and how they do."""
+    from mailmerge.recipients import open_list
+
+    try:
+        columns = open_list(database).columns
+    except MailmergeError:  # whoever reads the list says what is wrong with it
+        return {}
+    pairs = zip(columns.headings, columns.names, strict=True)
+    return {
+        heading: expression(name, heading)
+        for heading, name in pairs
+        if heading.isidentifier() and heading != expression(name, heading)
+    }
+
+
+def renamed(text: str, names: Mapping[str, str]) -> str:
+    """Write the names in the tags of a template otherwise; attributes, filters and texts are none of them."""
+    own = {name for found in _DEFINED.finditer(text) for name in re.findall(r"\w+", found[1])}
+    names = {old: new for old, new in names.items() if old not in own}
+    if not names:
+        return text
+    pieces = _RAW.split(text)
+    pieces[::2] = (TAG.sub(lambda tag: _renamed_tag(tag[0], names), piece) for piece in pieces[::2])
+    return "".join(pieces)
+
+
+def _renamed_tag(tag: str, names: Mapping[str, str]) -> str:
+    if tag.startswith("{#"):
+        return tag
+    return _NAMES.sub(lambda found: names.get(found[0], found[0]), tag)
+
+
 # --- the template ------------------------------------------------------------------------------------------
 
 
@@ -118,7 +172,8 @@ class _Translation:
         self._taken, self._block, self._shown = taken, block, shown
         self._message: dict[str, Any] = taken.tables["message"]
         self._defined = re.findall(
-            r"\{%[-+]?\s*(?:set\s+(\w+)|import\s.*?\bas\s+(\w+)|from\s.*?\bimport\s+(\w+))", block.defines
+            r"\{%[-+]?\s*(?:set\s+(\w+)|import\s[^%]{0,200}?\bas\s+(\w+)|from\s[^%]{0,200}?\bimport\s+(\w+))",
+            block.defines,
         )
 
     def run(self) -> None:
@@ -183,13 +238,13 @@ class _Translation:
 
     # --- bodies --------------------------------------------------------------------------------
 
-    def _bodies(self, block: HeaderBlock, types: list[Header]) -> None:
+    def _bodies(self, block: HeaderBlock, types: list[Header], depth: int = 0) -> None:
         header = types[-1] if types else None
         kind, boundary = _content_type(header.value if header else "text/plain")
         if "{" in kind:
             raise self._refused(f"a Content-Type that depends on the row: {quoted(kind)}", header)
-        if kind.startswith("multipart/") and boundary:
-            self._parts(block, boundary)
+        if kind.startswith("multipart/") and boundary and depth < _DEEPEST:
+            self._parts(block, boundary, depth + 1)
         elif kind == "text/html":
             self._body("html", block.body, block, "body.html")
         elif kind in {"text/markdown", "text/x-markdown"}:
@@ -199,12 +254,12 @@ class _Translation:
         else:
             raise self._refused(f"a body of the type {quoted(kind)}", header)
 
-    def _parts(self, block: HeaderBlock, boundary: str) -> None:
+    def _parts(self, block: HeaderBlock, boundary: str, depth: int) -> None:
         """Take the parts of a message that was written by hand."""
         marks = {f"--{boundary}", f"--{boundary}--"}
         lines = block.body.split("\n")
         cuts = [at for at, line in enumerate(lines) if line.strip() in marks]
-        for begin, end in zip(cuts, [*cuts[1:], len(lines)], strict=True):
+        for begin, end in pairwise([*cuts, len(lines)]):
             text = "\n".join(lines[begin + 1 : end]).rstrip("\n")
             if lines[begin].strip().endswith("--") or not text.strip():
                 continue
@@ -214,7 +269,7 @@ class _Translation:
             kind, inner = _content_type(types[-1].value if types else "text/plain")
             key = {"text/plain": "text", "text/html": "html"}.get(kind, "")
             if (kind.startswith("multipart/") and inner) or (key and key not in self._message):
-                self._bodies(part, types)
+                self._bodies(part, types, depth)
             else:
                 self._taken.left.append(
                     f"a part of the type {kind} (line {number}): use ATTACHMENT or [[attach]]"

@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TAG: Final = re.compile(
-    r"""\{\{(?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[^"'])*?\}\}|\{%(?:"[^"]*"|'[^']*'|[^"'])*?%\}|\{\#.*?\#\}""",
+    r"""(?x) \{\{ (?: "(?:\\.|[^"\\])*+" | '(?:\\.|[^'\\])*+' | (?!\{[\{%]) [^"'] )*? \}\}
+        | \{% (?: "[^"]*+" | '[^']*+' | (?!\{%) [^"'] )*? %\}
+        | \{\# (?: (?!\{\#) . )*? \#\}""",
     re.DOTALL,
 )
-"""A tag of Jinja2."""
+"""A tag of Jinja2; one that does not end costs no more than the way to the next one."""
 _HEADER: Final = re.compile(r"([!-9;-z|~]+)[ \t]*:(.*)", re.DOTALL)
 _STATEMENT: Final = re.compile(r"\{%[-+]?\s*(\w+)\s*(.*?)\s*[-+]?%\}", re.DOTALL)
 _DEFINES: Final = frozenset({"set", "import", "from"})
@@ -31,6 +33,10 @@ _BRANCHES: Final = frozenset({"if", "elif", "else", "endif"})
 _KNOWN: Final = re.compile(
     r"(?:to|from|subject|cc|bcc|reply-to|sender|attachment|content-type|mime-version|date)\s*:", re.IGNORECASE
 )
+
+
+_LONGEST: Final = 20_000
+_DEEPEST: Final = 20
 
 
 class Header(Struct):
@@ -113,6 +119,8 @@ class _Reader:
         if line[0] in " \t" and self.block.headers and not _STATEMENT.match(line.strip()):
             last = self.block.headers[-1]
             last.value = f"{last.value} {line.strip()}"
+            if len(last.value) > _LONGEST:
+                raise self._refusal(number, f"a header of more than {_LONGEST:,} characters")
             return True
         return self._take_tags(number, line, at)
 
@@ -153,6 +161,8 @@ class _Reader:
             self.block.defines += tag
         elif word == "if":
             self._conditions.append([rest])
+            if len(self._conditions) > _DEEPEST:
+                raise self._refusal(number, f"more than {_DEEPEST} conditions in each other")
         elif word in _BRANCHES and self._conditions:
             open_one = self._conditions[-1]
             if word == "endif":

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _LARGEST: Final = 20 << 20
 _MOST_PICTURES: Final = 30
+_LONGEST: Final = 4000
+"""Characters of a field's code."""
 _PICTURES: Final = frozenset({".png", ".jpg", ".jpeg", ".gif"})
 _W: Final = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _STRICT: Final = b"http://purl.oclc.org/ooxml/wordprocessingml/main"
@@ -347,7 +349,7 @@ class _Reader:
                 self._mark(_val(child, "fldCharType"))
             elif child.tag == f"{_W}instrText":
                 if self._fields and not self._fields[-1].in_result:
-                    self._fields[-1].code += child.text or ""
+                    self._fields[-1].code = f"{self._fields[-1].code}{child.text or ''}"[:_LONGEST]
             elif child.tag == f"{_W}drawing":
                 self._picture(child)
             elif (text := _text_of(child)) is not None:
@@ -368,7 +370,8 @@ class _Reader:
         elif self._fields[-1].in_result:
             self._fields[-1].result += pieces
         else:
-            self._fields[-1].code += "".join(piece.text for piece in pieces)
+            code = "".join((self._fields[-1].code, *(piece.text for piece in pieces)))
+            self._fields[-1].code = code[:_LONGEST]
 
     def _end_field(self) -> None:
         ended = self._fields.pop()

@@ -13,7 +13,7 @@ from mailmerge.campaign.elsewhere import foreign_template
 from mailmerge.cli.elsewhere import translated
 from mailmerge.config.account_secrets import find_secret
 from mailmerge.config.environment import Environment
-from mailmerge.convert.awdeorio import read_server, take_over
+from mailmerge.convert.awdeorio import read_server, renamed, take_over
 from mailmerge.convert.header_block import read_header_block
 from mailmerge.errors import AuthError, CampaignFileError, MailmergeError, TemplateError
 from servers.mail import Received
@@ -195,6 +195,17 @@ MESSAGES: dict[str, tuple[str, dict[str, str | bytes], dict[str, Any]]] = {
         {"mailmerge_database.csv": '\ufeffemail;name\r\nana@example.com;"Ana; said ""hi"""\r\n'},
         {"text/plain": 'Hi Ana; said "hi"\n'},
     ),
+    "columns in capitals": (
+        (
+            "TO: {{Email}}\nSUBJECT: {{FirstName}}\nFROM: m@example.org\n\n{{ FirstName|upper }} {{ Straße }}"
+            "{% set Grade = 'x' %}{{ Grade }}{% include 'f.txt' %}\n"
+        ),
+        {
+            "f.txt": " {{FirstName}}!",
+            "mailmerge_database.csv": "Email,FirstName,Straße,Grade\nana@example.com,Ana,S 1,B\n",
+        },
+        {"Subject": "Ana", "text/plain": "ANA S 1x Ana!\n"},
+    ),
     "Windows line ends": (f"{TOP}\nHi {{{{name}}}}\n".replace("\n", "\r\n"), {}, {"text/plain": "Hi Ana\n"}),
 }
 
@@ -241,6 +252,16 @@ ERRORS: dict[str, tuple[str, dict[str, str | bytes], str]] = {
         {},
         "C541",
     ),
+    "no part in it": (f"{TOP}Content-Type: multipart/mixed; boundary=x\n\nHi\n", {}, "C541"),
+    "parts in parts": (
+        TOP
+        + "".join(f"Content-Type: multipart/mixed; boundary=b{n}\n\n--b{n}\n" for n in range(30))
+        + "\nHi\n",
+        {},
+        "C541",
+    ),
+    "a long header": (f"TO: a@example.com\n{' b' * 9}\n" + " c\n" * 20_000 + "\nHi\n", {}, "C541"),
+    "conditions in conditions": ("{% if a -%}" * 40 + "\nTO: a@example.com\n\nHi\n", {}, "C541"),
     "unclosed quote": (f"{TOP}\nHi\n", {"mailmerge_database.csv": 'email,name\n"ana@example.com,Ana\n'}, "D"),
     "not UTF-8": (f"{TOP}\nHi\n", {"mailmerge_template.txt": b"TO: a@example.com\n\n\xe9"}, "C403"),
     "no host": (f"{TOP}\nHi\n", {"mailmerge_server.conf": "[smtp_server]\nport = 25\n"}, "C540"),
@@ -277,6 +298,31 @@ def test_a_cell_adds_neither_header_nor_recipient(tmp_path: Path) -> None:
     assert first["rcpt"] == ["ana@example.com"]
     assert first["Subject"] == "Eve Bcc: v@example.org"
     assert second["To"] == '"Müller, Jörg" <bo@example.com>'
+
+
+@pytest.mark.parametrize(
+    ("written", "made"),
+    [
+        ("{{Name}} Name", "{{name}} Name"),
+        ("{{ x.Name }} {{ x|Name }} {{ x | Name }}", "{{ x.Name }} {{ x|Name }} {{ x | Name }}"),
+        ("{% if Name == 'Name' %}", "{% if name == 'Name' %}"),
+        ("{# Name #}{% raw %}{{ Name }}{% endraw %}", "{# Name #}{% raw %}{{ Name }}{% endraw %}"),
+        ("{{ f(Name=Name) }}", "{{ f(Name=name) }}"),
+        ("{% for Name in a %}{{ Name }}{% endfor %}", "{% for Name in a %}{{ Name }}{% endfor %}"),
+        ("{{ Names }} {{ aName }}", "{{ Names }} {{ aName }}"),
+    ],
+)
+def test_columns_are_called_as_they_are_here(written: str, made: str) -> None:
+    """Only what is looked up as a column is renamed."""
+    assert renamed(written, {"Name": "name"}) == made
+
+
+@pytest.mark.parametrize("text", ["{{", "{%", "{#", '{{"', "![[", "<img ", "```\n", "a,"])
+def test_what_does_not_end_takes_no_time(text: str) -> None:
+    """A template of nothing but beginnings is read in the time that it takes to look at it once."""
+    block = read_header_block(f"TO: {text * 50_000}\n\nHi\n{text * 50_000}", "t") if len(text) < 3 else None
+    assert block is None or block.every("to")
+    assert renamed(text * 50_000, {"A": "a"}) == text * 50_000
 
 
 def test_a_tag_that_leaves_an_empty_line_ends_the_headers() -> None:
