@@ -57,9 +57,6 @@ ALIVE = f"""
 alive AS (
     UPDATE mailmerge.slot SET until = {NOW} + ?2, campaign = ?3, doing = 'sending'
     WHERE epoch = ?1 AND until > {NOW} AND ended IS NULL AND lost IS NULL
-        -- Behind a pooler nobody knows what the connection was told: a promise has to be on the disk.
-        AND (current_setting('synchronous_commit') <> 'off'
-            OR set_config('synchronous_commit', 'on', true) = 'on')
     RETURNING epoch
 )"""
 STATE = "coalesce((SELECT state FROM mailmerge.fleet WHERE campaign = ?3), 'cancelled')"
@@ -270,15 +267,19 @@ class Slot:
         try:
             found = self.db.together(statements)
         except LedgerError as error:
-            if error.code == "L720":
-                self.gone = True
-                self.db.close()
+            self.learn(error)
             raise
         if leased and found[-1][0][0]:
             self._asked = asked
         elif leased:
             self.lost = True
         return found
+
+    def learn(self, error: LedgerError) -> None:
+        """Take note of what was raised: whether the database is gone."""
+        if error.code == "L720":
+            self.gone = True
+            self.db.close()
 
     def reconnect(self) -> bool:
         """Find the database again; return whether that was possible.

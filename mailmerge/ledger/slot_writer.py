@@ -257,7 +257,8 @@ class SlotWriter:
             return False
         try:
             self._commit([])
-        except LedgerError:
+        except LedgerError as error:
+            self._slot.learn(error)
             if self._slot.gone:
                 return False
             raise
@@ -286,7 +287,8 @@ class SlotWriter:
         try:
             numbered = [(self._number(), attempt) for attempt in attempts]
             refused = self._commit(numbered)
-        except LedgerError:
+        except LedgerError as error:
+            self._slot.learn(error)
             if self._slot.gone:
                 return everyone
             raise
@@ -485,11 +487,7 @@ class SlotWriter:
 
     def _number(self) -> int:
         if not self._numbers:
-            try:
-                self._next, self._numbers = self._slot.db.next_numbers()
-            except LedgerError as error:
-                self._slot.gone = self._slot.gone or error.code == "L720"
-                raise
+            self._next, self._numbers = self._slot.db.next_numbers()
         number = self._next
         self._next, self._numbers = number + 1, self._numbers - 1
         return number

@@ -139,7 +139,7 @@ class PgBouncer:
 
 
 class CuttingProxy:
-    """Cuts a connection to a server when that has committed, before its client hears of it."""
+    """Cuts a connection when the server has committed, before its client hears of it, or falls silent."""
 
     def __init__(self, postgres: Postgres) -> None:
         self._server = ("127.0.0.1", postgres.port)
@@ -147,6 +147,8 @@ class CuttingProxy:
         self.port = self._listener.getsockname()[1]
         self.cuts = False
         """Whether the next commit is to be cut; it is the last one then."""
+        self.silent = False
+        """Whether nothing that comes in is passed on, for good."""
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
@@ -171,6 +173,7 @@ class CuttingProxy:
                     cut.set()
                 if cut.is_set() and not to_server:
                     break
-                target.sendall(data)
+                if not self.silent:
+                    target.sendall(data)
             for end in (source, target):
                 end.shutdown(socket.SHUT_RDWR)

@@ -9,9 +9,10 @@ import pytest
 
 from ledger_rows import ACCEPTED, DEFERRED, IN_DOUBT, NOW, REJECTED, attempt, settled
 from mailmerge.clock import VirtualClock
-from mailmerge.errors import InUseError
+from mailmerge.errors import InUseError, LedgerError
 from mailmerge.ledger.attempts import IntentRefusedError, Revision
 from mailmerge.ledger.claims import Slot
+from mailmerge.ledger.place import ServerPlace
 from mailmerge.ledger.shared_suppression import OptOutTable
 from mailmerge.ledger.slot_writer import SlotWriter
 from mailmerge.ledger.work import (
@@ -24,13 +25,14 @@ from mailmerge.ledger.work import (
     set_state,
 )
 from mailmerge.model import Status
+from servers.postgres import CuttingProxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mailmerge.ledger.ledger import Ledger
-    from mailmerge.ledger.place import ServerPlace
     from mailmerge.postgres import PostgresDatabase
+    from servers.postgres import Postgres
 
 
 class Fleet:
@@ -68,6 +70,13 @@ class Fleet:
 
     def queue(self) -> dict[str, int | None]:
         return dict(self.db.rows("SELECT key, epoch FROM work ORDER BY n"))
+
+
+@pytest.fixture
+def proxy(postgres: Postgres) -> Iterator[CuttingProxy]:
+    made = CuttingProxy(postgres)
+    yield made
+    made.close()
 
 
 @pytest.fixture
@@ -374,3 +383,85 @@ def test_whoever_opts_out_after_the_claim_is_not_promised(fleet: Fleet) -> None:
     slot.give_back()
     assert fleet.claim(slot, 9) == []
     assert list(fleet.queue()) == ["k3"]
+
+
+# --- the database is gone -------------------------------------------------------------------------------
+
+
+def test_a_database_that_is_gone_takes_no_promise_and_loses_no_outcome(fleet: Fleet) -> None:
+    """Outcomes wait here, and nothing is promised; when it is back all is recorded, and it goes on."""
+    fleet.fill(3)
+    slot, writer = fleet.slot()
+    fleet.claim(slot, 3)
+    writer.record_intent([attempt(2), attempt(3)])
+    fleet.db.execute("SELECT pg_terminate_backend(?)", (slot.db.connection.info.backend_pid,))
+    assert writer.record_intent([attempt(4)], [settled(2, ACCEPTED)]) == {"k4"}
+    assert (slot.gone, writer.refused, writer.over) == (True, set(), False)
+    writer.record_outcomes([settled(3, REJECTED)])
+    fleet.clock.sleep(1)
+    assert writer.held_until() == 0
+    assert (writer.backlog, fleet.states()) == (0, {"k2": "accepted", "k3": "rejected"})
+    assert writer.record_intent([attempt(4)]) == frozenset()
+
+
+def test_while_the_database_is_gone_nothing_is_offered(fleet: Fleet) -> None:
+    """It is asked again once a second; what waits is no more than was in flight."""
+    fleet.fill(1)
+    slot, writer = fleet.slot()
+    fleet.claim(slot, 1)
+    writer.record_intent([attempt(2)])
+    slot.db.close()
+    writer.record_outcomes([settled(2, ACCEPTED)])
+    there, slot._place = slot._place, ServerPlace("postgresql://x@127.0.0.1:1/x", "nowhere")
+    for _ in range(3):
+        fleet.clock.sleep(1)
+        assert writer.held_until() > fleet.clock.monotonic()
+        assert (writer.backlog, writer.record_intent([attempt(3)])) == (1, {"k3"})
+    slot._place = there
+    fleet.clock.sleep(1)
+    assert (writer.held_until(), writer.backlog, fleet.states()) == (0, 0, {"k2": "accepted"})
+
+
+def test_a_promise_that_nobody_heard_of_is_taken_back(fleet: Fleet, proxy: CuttingProxy) -> None:
+    """It was committed, and is never acted on: pending under its number once that is known, no doubt."""
+    fleet.fill(2)
+    conninfo = fleet.place.conninfo.replace(fleet.place.shown.rpartition(":")[2], str(proxy.port))
+    fleet.place = ServerPlace(conninfo, fleet.place.shown)
+    slot, writer = fleet.slot()
+    fleet.claim(slot, 2)
+    writer.record_intent([attempt(2)])
+    proxy.cuts = True
+    assert writer.record_intent([attempt(3)], [settled(2, ACCEPTED)]) == {"k3"}
+    assert fleet.states() == {"k2": "accepted", "k3": "handing_over"}
+    assert writer.reconnect()
+    assert fleet.states() == {"k2": "accepted", "k3": "pending"}
+    assert writer.record_intent([attempt(3)]) == frozenset()
+    assert fleet.db.rows("SELECT key, tries FROM delivery ORDER BY key") == [("k2", 1), ("k3", 0)]
+
+
+def test_a_database_that_falls_silent_is_gone(fleet: Fleet, proxy: CuttingProxy) -> None:
+    """Nobody closes the connection, and nobody answers: a slot does not wait longer than its lease."""
+    conninfo = fleet.place.conninfo.replace(fleet.place.shown.rpartition(":")[2], str(proxy.port))
+    fleet.place = ServerPlace(conninfo, fleet.place.shown)
+    slot, _ = fleet.slot(seconds=0.6)
+    proxy.silent = True
+    with pytest.raises(LedgerError, match="no answer within 0.3 seconds"):
+        slot.claim(fleet.campaign, 1)
+    assert slot.gone
+
+
+def test_the_gate_closes_before_the_lease_ends(fleet: Fleet) -> None:
+    """By its own clocks, counted from before it asked; a promise opens it again."""
+    fleet.fill(2)
+    slot, writer = fleet.slot(seconds=30)
+    fleet.claim(slot, 2)
+    fleet.clock.sleep(26)
+    assert writer.may_release()
+    fleet.clock.sleep(2)
+    assert not writer.may_release()
+    writer.record_intent([attempt(2)])
+    assert writer.may_release()
+    fleet.silence(slot)
+    with pytest.raises(IntentRefusedError):
+        writer.record_intent([attempt(3)])
+    assert not writer.may_release()
