@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from mailmerge.addresses import Address
 from mailmerge.clock import SystemClock
 from mailmerge.config.accounts import Account, sender_allowed
-from mailmerge.errors import AuthError, LedgerError, MailmergeError
+from mailmerge.errors import AuthError, LedgerError, MailmergeError, PlanDamaged, RowError
 from mailmerge.fleet.terms import SendingTerms
 from mailmerge.ledger.account_usage import QuotaRefusal
 from mailmerge.ledger.claims import Slot
@@ -30,6 +30,7 @@ from mailmerge.sending.runs import Reason, RunEnd
 from mailmerge.sending.sender import Sender
 from mailmerge.sending.throttle import all_rates
 from mailmerge.sending.work_queue import Job
+from mailmerge.text import plural
 
 if TYPE_CHECKING:
     import threading
@@ -236,6 +237,8 @@ class SlotRun:
         if end.reason is Reason.QUOTA and end.outcome and end.next_at:
             with contextlib.suppress(LedgerError):  # at worst it is asked once more
                 quota.refuse(QuotaRefusal(end.next_at, str(end.outcome.reply)))
+        if work.failure is not None and work.damaged:
+            return replace(end, message=f"{plural(work.damaged, 'row')} left out: {work.failure.message}")
         if work.failure is not None:
             return replace(end, reason=Reason.FAILED, message=work.failure.message)
         return end
@@ -271,7 +274,9 @@ class _Work:
         self, slot: Slot, plan: ServerPlan, terms: SendingTerms, run: SlotRun, secret: bytes, window: int
     ) -> None:
         self.failure: MailmergeError | None = None
-        """Why no more of them could be made."""
+        """Why no more of them could be made, or one could not."""
+        self.damaged = 0
+        """How many could not be made, the others going on."""
         self._slot = slot
         self._plan = plan
         self._terms = terms
@@ -284,15 +289,39 @@ class _Work:
         """Yield what is due, as long as there is something."""
         try:
             while not watch.is_set() and (claimed := self._slot.claim(campaign, self._window)):
-                rows = self._plan.holders([row.key for row in claimed])
+                if any(row.plan != self._plan.number for row in claimed):
+                    self._slot.give_back()  # another plan was handed over meanwhile, with an order of its own
+                    return
+                rows = self._rows(claimed)
                 self._plan.fetch([row.message for row in rows.values() if row.message is not None])
                 for row in claimed:
-                    yield self._job(row, rows[row.key])
+                    try:
+                        job = self._job(row, rows.get(row.key))
+                    except RowError as error:  # it stays as it is, and the others go on
+                        self.damaged += 1
+                        self.failure = error
+                        self._slot.leave(campaign, row)
+                        continue
+                    yield job
         except MailmergeError as error:  # what is in flight is settled first
             if not self._slot.gone:
                 self.failure = error
 
-    def _job(self, claimed: Claimed, row: PlanRow) -> Job:
+    def _rows(self, claimed: Sequence[Claimed]) -> dict[str, PlanRow]:
+        """Give the rows of the plan, by key; damaged ones are left out."""
+        keys = [row.key for row in claimed]
+        try:
+            return self._plan.holders(keys)
+        except PlanDamaged:
+            found: dict[str, PlanRow] = {}
+            for key in keys:
+                with contextlib.suppress(PlanDamaged):
+                    found |= self._plan.holders([key])
+            return found
+
+    def _job(self, claimed: Claimed, row: PlanRow | None) -> Job:
+        if row is None:
+            raise RowError("the plan does not have this row any more", code="L752", row=claimed.row)
         known = claimed.known
         frozen = self._thawer.message(row.message if row.message is not None else row.n, row.row)
         message_id = identifier(self._secret, frozen, known.generation if known else 0)

@@ -96,6 +96,7 @@ UPDATE mailmerge.work w SET epoch = NULL WHERE w.epoch = ?1 AND NOT EXISTS (
     SELECT 1 FROM mailmerge.delivery d JOIN mailmerge.attempt a ON a.id = d.attempt
     WHERE d.campaign = w.campaign AND d.key = w.key AND d.status = 'handing_over' AND a.epoch = ?1)
 """
+_LEAVE = "DELETE FROM mailmerge.work WHERE campaign = ? AND key = ? AND epoch = ?"
 _END_SLOT = f"""
 UPDATE mailmerge.slot SET ended = {NOW} WHERE epoch = ?1 AND lost IS NULL
     AND NOT EXISTS (SELECT 1 FROM mailmerge.work WHERE epoch = ?1)
@@ -244,6 +245,16 @@ class Slot:
         """
         self.ask([(_GIVE_BACK_CLAIMS, (self.epoch,))], leased=False)
         self.claimed.clear()
+
+    def leave(self, campaign: int, row: Claimed) -> None:
+        """Take a claimed row out of the queue that cannot be sent as it lies there; its state stays.
+
+        Raises:
+            LedgerError: the database cannot be asked.
+
+        """
+        self.ask([(_LEAVE, (campaign, row.key, self.epoch))], leased=False)
+        self.claimed.pop((campaign, row.key), None)
 
     def close(self) -> None:
         """End in order, if nothing that was promised is open: no outcome can come any more. Never raises."""

@@ -22,6 +22,7 @@ from mailmerge.model import FrozenFile  # noqa: TC001  decoded into
 from mailmerge.plan.message_file import PLAIN_KIND, BadFrame, FrameReader, plain
 from mailmerge.plan.server_store import (
     BLOBS_LOCK,
+    CONTENT,
     GROUP,
     LARGEST,
     PIECE,
@@ -129,7 +130,7 @@ def load(
         if added is not None:
             known = int(added[0])
         elif torn:
-            empty_plans(db, torn)
+            empty_plans(db, torn, anew=True)
             db.execute(_ADD_AGAIN, (*cells, known))
         else:
             known = _known(db, campaign, plan.name)
@@ -138,6 +139,8 @@ def load(
             return known
         assert known is not None
         _Loading(db, known, plan, key).run(files)
+        (content,) = db.row(CONTENT, (known,))
+        db.execute("UPDATE plan SET content = ? WHERE id = ?", (content, known))
     return known
 
 
@@ -258,11 +261,14 @@ class _Loading:
 
 def _is_whole(db: PostgresDatabase, number: int) -> bool:
     try:
-        return ServerPlan.open(db, number).has_messages
+        if not ServerPlan.open(db, number).has_messages:
+            return False
     except LedgerError as error:
         if error.code != "L751":
             raise
         return False
+    (content,) = db.row(CONTENT, (number,))
+    return bool(db.row("SELECT content = ? FROM plan WHERE id = ?", (content, number))[0])
 
 
 def _packed(plan: PlanReader) -> Iterator[tuple[int, PackedMessage]]:

@@ -40,7 +40,8 @@ GROUP: Final = TableGroup(
     1,
     """
 -- "terms" are what a worker needs to know of the campaign besides its messages; "digest" is that of all else
--- in this row. "messages" is how many there are; NULL: they were removed.
+-- in this row. "messages" is how many there are; NULL: they were removed. "content" is the digest of what
+-- the other tables have of it, so that who loads it again can tell whether that is still whole.
 CREATE TABLE plan (
     id INTEGER PRIMARY KEY,
     campaign INTEGER NOT NULL,
@@ -55,6 +56,7 @@ CREATE TABLE plan (
     dictionary BLOB NOT NULL,
     digest BLOB NOT NULL,
     terms BLOB NOT NULL,
+    content TEXT NOT NULL DEFAULT '',
     UNIQUE (campaign, name)
 );
 -- "holder" is a hash of its key where what has happened to that is about this row.
@@ -108,10 +110,21 @@ ALTER TABLE blob_piece ALTER COLUMN content SET STORAGE EXTERNAL;
 )
 _OF_A_PLAN: Final = ("plan_row", "plan_message", "plan_finding", "plan_blob")
 
+_BLOBS_OF: Final = """
+DELETE FROM blob WHERE sha256 IN (SELECT sha256 FROM plan_blob WHERE plan = ANY(?1)) RETURNING sha256
+"""
 _UNUSED_BLOBS: Final = """
 DELETE FROM blob WHERE sha256 IN (SELECT sha256 FROM plan_blob WHERE plan = ANY(?1))
     AND NOT EXISTS (SELECT 1 FROM plan_blob o WHERE o.sha256 = blob.sha256 AND o.plan <> ALL(?1))
 RETURNING sha256
+"""
+CONTENT: Final = """
+SELECT md5(concat(
+    (SELECT string_agg(md5(address || data) || checksum || row, ',' ORDER BY n) FROM plan_row WHERE plan = ?1),
+    (SELECT string_agg(md5(key || frame) || octets, ',' ORDER BY number) FROM plan_message WHERE plan = ?1),
+    (SELECT string_agg(md5(data) || checksum, ',' ORDER BY id) FROM plan_finding WHERE plan = ?1),
+    (SELECT string_agg(md5(content) || piece, ',' ORDER BY sha256, piece) FROM blob_piece
+        WHERE sha256 IN (SELECT sha256 FROM plan_blob WHERE plan = ?1))))
 """
 _HEAD: Final = "id, name, program, made, size, messages, summary, facts, dictionary, digest, terms"
 BLOBS_LOCK: Final = 7307789
@@ -188,16 +201,19 @@ def remove_messages(db: PostgresDatabase, number: int) -> None:
         db.execute("DELETE FROM plan_message WHERE plan = ?", (number,))
 
 
-def empty_plans(db: PostgresDatabase, plans: list[int]) -> None:
-    """Remove all that plans have but their own rows; in a transaction."""
-    _remove_blobs(db, plans)
+def empty_plans(db: PostgresDatabase, plans: list[int], *, anew: bool = False) -> None:
+    """Remove all that plans have but their own rows; in a transaction.
+
+    *anew*: it is loaded again in the same one, and blobs that others have may be damaged, too.
+    """
+    _remove_blobs(db, plans, _BLOBS_OF if anew else _UNUSED_BLOBS)
     for table in _OF_A_PLAN:
         db.execute(f"DELETE FROM {table} WHERE plan = ANY(?)", (plans,))
 
 
-def _remove_blobs(db: PostgresDatabase, plans: list[int]) -> None:
+def _remove_blobs(db: PostgresDatabase, plans: list[int], which: str = _UNUSED_BLOBS) -> None:
     db.execute("SELECT pg_advisory_xact_lock(?)", (BLOBS_LOCK,))
-    unused = [bytes(sha256) for (sha256,) in db.rows(_UNUSED_BLOBS, (plans,))]
+    unused = [bytes(sha256) for (sha256,) in db.rows(which, (plans,))]
     if unused:
         db.execute("DELETE FROM blob_piece WHERE sha256 = ANY(?)", (unused,))
     db.execute("DELETE FROM plan_blob WHERE plan = ANY(?)", (plans,))

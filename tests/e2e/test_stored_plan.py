@@ -12,6 +12,8 @@ from mailmerge.campaign import Campaign
 from mailmerge.campaign.planning import Planning
 from mailmerge.ledger.place import ServerPlace
 from mailmerge.plan.loading import load
+from mailmerge.postgres import PostgresDatabase
+from servers.command import EVERYBODY
 from servers.kept import KeepingSandbox
 
 if TYPE_CHECKING:
@@ -91,3 +93,25 @@ def test_any_machine_shows_what_the_folder_s_machine_shows(mailmerge, postgres, 
     assert again.code == 0, again
     assert "1  accepted" in there("status").out
     assert there("resolve", "--rows", "7").code == 2
+
+
+def test_a_damaged_row_stops_nobody_else(mailmerge, postgres, relay):
+    """What is damaged in the database is left out and stays pending; sent again, it is loaded again."""
+    mailmerge.account(Plain(relay.port))
+    with mailmerge.config.open("a") as file:
+        file.write(f'\n[ledgers.office]\nurl = "{postgres.new_database()}"\n')
+    mailmerge.campaign()
+    send = ("send", "spring", "--yes", "--ledger", "office", "--fleet", "--detach")
+    assert mailmerge(*send).code == 0
+    with PostgresDatabase.connect(postgres.url(), "here") as db:
+        db.execute("UPDATE mailmerge.plan_message SET frame = 'P' WHERE number = 1")
+        db.execute("UPDATE mailmerge.plan_row SET checksum = 0 WHERE n = 2")
+    worker = mailmerge("worker", "--ledger", "office", "--accounts", "test", "--until-done")
+    left = mailmerge("status", "--ledger", "office", "--name", "spring", "--json")
+
+    assert [message.rcpt_to[0] for message in relay.messages] == ["ana@example.com"], worker
+    assert "2 rows left out" in worker.err, worker
+    assert left.objects[0]["statuses"] == {"accepted": 1, "pending": 2}, left
+    assert mailmerge(*send).code == 0
+    worker = mailmerge("worker", "--ledger", "office", "--accounts", "test", "--until-done")
+    assert sorted(message.rcpt_to[0] for message in relay.messages) == sorted(EVERYBODY), worker

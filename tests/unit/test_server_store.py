@@ -343,3 +343,26 @@ def test_an_open_unsubscribe_link_is_not_sent(db: PostgresDatabase, plan: PlanRe
 
     with pytest.raises(RowError, match="unsubscribe"):
         worker.thaw(frozen(1, head=head), message_id="<1@example.org>", date=NOW)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE plan_row SET checksum = 0",
+        "UPDATE plan_message SET frame = 'P'",
+        "UPDATE blob_piece SET content = 'x'",
+    ],
+)
+def test_what_is_damaged_is_loaded_again(db: PostgresDatabase, plan: PlanReader, damage: str) -> None:
+    """Under the same number; a blob that another plan has, too."""
+    number, other = load(db, 1, plan, b"", content), load(db, 2, plan, b"", content)
+    db.script(damage)
+
+    assert load(db, 1, plan, b"", content) == number
+    server = ServerPlan.open(db, number)
+    assert list(server.rows()) == list(plan.rows())
+    assert server.message(1) == plan.message(1)
+    file = plan.message(1).files[0]
+    assert StoredFiles(db).read(file) == b"content"
+    assert load(db, 2, plan, b"", content) == other
+    assert ServerPlan.open(db, other).message(1) == plan.message(1)
