@@ -24,10 +24,10 @@ from mailmerge.campaign.opening import (
     move_ledger,
     open_run,
     open_standing,
-    purge,
     refuse_superseded,
 )
-from mailmerge.campaign.planning import keys_named, plan_cache
+from mailmerge.campaign.planning import keys_named
+from mailmerge.campaign.purging import purge
 from mailmerge.campaign.stored import open_stored
 from mailmerge.campaign.workspace import Workspace, user_state_folder
 from mailmerge.config import campaign_file
@@ -562,11 +562,7 @@ class Campaign:
             LedgerError: the ledger is missing, or what is to be changed cannot be written.
 
         """
-        self.workspace.check_folders()  # a campaign is purged once, so not by halves
-        found = purge(self.definition)
-        self.workspace.remove_personal_files()
-        plan_cache(self.definition).purge()
-        return found
+        return purge(self.definition)
 
     def move_ledger(self) -> None:
         """Go on with this ledger, and no longer where else the campaign, or a copy of it, is.

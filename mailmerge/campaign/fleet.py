@@ -45,7 +45,7 @@ from mailmerge.message.dkim_keys import read_signatures
 from mailmerge.model import Counts, Status
 from mailmerge.plan.loading import load
 from mailmerge.plan.server_store import GROUP as PLANS
-from mailmerge.plan.server_store import ServerPlan
+from mailmerge.plan.server_store import ServerPlan, remove
 from mailmerge.sending.runs import Progress, Reason, RunEnd
 from mailmerge.suggest import suggested
 from mailmerge.text import plural
@@ -180,6 +180,7 @@ class FleetRun(Run):
         self._refused_earlier = [worker for worker in jobs.present(db) if worker.refused]
         self._carry(db)
         work.enqueue(db, campaign, number, self._queued(), by=process_name())
+        remove(db, campaign, keep={number, *work.plans_at_work(db, campaign)})
         jobs.defer(db, jobs.orders(campaign, number, slots), at=self._schedule.start)
 
     def _carry(self, db: PostgresDatabase) -> None:

@@ -206,7 +206,7 @@ class OpenCampaign:
             LedgerError: that cannot be written.
 
         """
-        path = _registry_path(self.definition)
+        path = registry_path(self.definition)
         if path.exists():
             with CampaignRegistry(path) as registry:
                 registry.forget(self.ledger.secret)
@@ -214,18 +214,6 @@ class OpenCampaign:
         for name in files.contents(rescued):
             if _is_ledger_of(rescued / name, self.ledger):
                 files.remove_file(rescued / name)
-
-    def purge(self) -> None:
-        """Remove the personal data of the campaign, and of those that it was before it began anew.
-
-        Raises:
-            LedgerError: they cannot be written.
-
-        """
-        for name in self.ledger.set_aside_names():
-            with self.definition.ledger_place.open_for_writing(name, create=False) as earlier:
-                earlier.purge()
-        self.ledger.purge()
 
     @contextlib.contextmanager
     def other_messages(self) -> Iterator[OtherMessages | None]:
@@ -235,7 +223,7 @@ class OpenCampaign:
             LedgerError: that cannot be read.
 
         """
-        path = _registry_path(self.definition)
+        path = registry_path(self.definition)
         if self.registry is not None:
             yield self.registry.messages.others(self.ledger)
         elif self.looks_ahead and path.exists():
@@ -272,7 +260,7 @@ def open_run(
             place = definition.ledger_place if access is Access.COPY else None
             ledger = stack.enter_context(_scratch(place, definition.name, clock))
             if place is not None:
-                _compare(definition, None if ledger.new else ledger)
+                compare(definition, None if ledger.new else ledger)
             opened = OpenCampaign(definition, ledger, clock, stack)
             opened.looks_ahead = access is Access.COPY
             yield opened
@@ -302,18 +290,18 @@ def _refuse_undecided(definition: Definition, access: Access) -> None:
     """Refuse to decide about the rows of a ledger that is not there."""
     place = definition.ledger_place
     if access is Access.DECIDE and not place.exists():
-        _compare(definition, None)
+        compare(definition, None)
         raise LedgerError(
             f"there is no ledger at {place}", code="L705", hint="nothing has been sent from here yet"
         )
 
 
-def _registry_path(definition: Definition) -> Path:
+def registry_path(definition: Definition) -> Path:
     """Give the database in which this machine keeps what it knows beside the ledgers."""
     return definition.workspace.user_state / "campaigns.db"
 
 
-def _compare(definition: Definition, ledger: LedgerReader | None, *, alone: bool = True) -> None:
+def compare(definition: Definition, ledger: LedgerReader | None, *, alone: bool = True) -> None:
     """Compare a ledger with what this machine knows of it, as everybody does who is going to believe it.
 
     Args:
@@ -325,7 +313,7 @@ def _compare(definition: Definition, ledger: LedgerReader | None, *, alone: bool
         LedgerError: it is missing, older than it should be, another one, or a copy.
 
     """
-    path = _registry_path(definition)
+    path = registry_path(definition)
     if path.exists():
         with CampaignRegistry(path, read_only=True) as registry:
             _compared(definition, ledger, registry, alone=alone)
@@ -360,7 +348,7 @@ def is_foreign(definition: Definition, ledger: LedgerReader) -> bool:
     """Tell whether a ledger came with the folder: messages were handed over, and none of them from here."""
     if not ledger.handed_over:
         return False
-    path = _registry_path(definition)
+    path = registry_path(definition)
     if not path.exists():
         return True
     with CampaignRegistry(path, read_only=True) as registry:
@@ -369,7 +357,7 @@ def is_foreign(definition: Definition, ledger: LedgerReader) -> bool:
 
 def _for_sending(definition: Definition, clock: Clock, stack: ExitStack, lock: object) -> OpenCampaign:
     place, name, user_state = definition.ledger_place, definition.name, definition.workspace.user_state
-    registry = stack.enter_context(CampaignRegistry(_registry_path(definition)))
+    registry = stack.enter_context(CampaignRegistry(registry_path(definition)))
     refuse_before_opening(definition, registry)
     if not place.exists():
         registry.refuse_missing(place.known_as, name)
@@ -387,7 +375,7 @@ def _for_sending(definition: Definition, clock: Clock, stack: ExitStack, lock: o
 
 def _for_deciding(definition: Definition, clock: Clock, stack: ExitStack, lock: object) -> OpenCampaign:
     ledger = stack.enter_context(_existing(definition, clock, lock))
-    _compare(definition, ledger)
+    compare(definition, ledger)
     ledger.repair()
     return OpenCampaign(definition, ledger, clock, stack)
 
@@ -413,15 +401,15 @@ def open_beside(definition: Definition, *, clock: Clock | None = None) -> Iterat
                 ledger = place.open_for_writing(name, create=False, now=clock.now, beside=True)
             except LedgerError as error:
                 if error.code == "L705":
-                    _compare(definition, None)
+                    compare(definition, None)
                 raise
             stack.enter_context(ledger)
-        _compare(definition, ledger)
+        compare(definition, ledger)
         if ledger.states()[Status.HANDING_OVER]:
             with contextlib.suppress(InUseError), place.lock(name):
                 ledger.repair()
         opened = OpenCampaign(definition, ledger, clock, stack)
-        opened.registry = stack.enter_context(CampaignRegistry(_registry_path(definition)))
+        opened.registry = stack.enter_context(CampaignRegistry(registry_path(definition)))
         yield opened
 
 
@@ -433,7 +421,7 @@ def _existing(definition: Definition, clock: Clock, lock: object) -> Ledger:
         )
     except LedgerError as error:
         if error.code == "L705":
-            _compare(definition, None)
+            compare(definition, None)
         raise
 
 
@@ -446,29 +434,6 @@ def _is_ledger_of(path: Path, ledger: Ledger) -> bool:
         return error.code != "L705"
 
 
-def purge(definition: Definition) -> bool:
-    """Remove the personal data in a campaign's ledger, and what else this machine knows of it.
-
-    Returns:
-        Whether there is a ledger.
-
-    Raises:
-        LedgerError: it is missing, or what is to be changed cannot be written.
-
-    """
-    if not definition.ledger_place.exists():
-        _compare(definition, None)
-        return False
-    try:
-        with open_run(definition, Access.DECIDE) as opened:
-            opened.forget_messages()
-            opened.purge()
-    except LedgerError as error:
-        if error.code != "L709":  # purged before: what was written since is removed all the same
-            raise
-    return True
-
-
 def move_ledger(definition: Definition) -> None:
     """Say that a campaign goes on with the ledger that is here, wherever else a copy of it is.
 
@@ -478,7 +443,7 @@ def move_ledger(definition: Definition) -> None:
 
     """
     with contextlib.ExitStack() as stack:
-        registry = stack.enter_context(CampaignRegistry(_registry_path(definition)))
+        registry = stack.enter_context(CampaignRegistry(registry_path(definition)))
         source = source_of(definition, registry, servers(definition.environment))
         if source is not None:
             move(definition, source, registry)
@@ -503,7 +468,7 @@ def forget_ledger(definition: Definition) -> str | None:
     """
     place = definition.ledger_place
     with contextlib.ExitStack() as stack:
-        registry = stack.enter_context(CampaignRegistry(_registry_path(definition)))
+        registry = stack.enter_context(CampaignRegistry(registry_path(definition)))
         kept = None
         refuse_home_elsewhere(definition, registry)
         if place.exists():
@@ -564,7 +529,7 @@ def open_read_only(definition: Definition) -> Iterator[LedgerReader | None]:
             if error.code != "L705":  # the file is another campaign's so far
                 raise
     with ledger or contextlib.nullcontext():
-        _compare(definition, ledger, alone=False)
+        compare(definition, ledger, alone=False)
         yield ledger
 
 

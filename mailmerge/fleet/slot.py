@@ -237,11 +237,7 @@ class SlotRun:
         if end.reason is Reason.QUOTA and end.outcome and end.next_at:
             with contextlib.suppress(LedgerError):  # at worst it is asked once more
                 quota.refuse(QuotaRefusal(end.next_at, str(end.outcome.reply)))
-        if work.failure is not None and work.damaged:
-            return replace(end, message=f"{plural(work.damaged, 'row')} left out: {work.failure.message}")
-        if work.failure is not None:
-            return replace(end, reason=Reason.FAILED, message=work.failure.message)
-        return end
+        return work.told(end)
 
     def _soon(self) -> datetime:
         return self._clock.now() + _SESSION_PAUSE
@@ -339,6 +335,15 @@ class _Work:
             first_attempt=known.first_attempt if known else None,
             rows=row.signature,
         )
+
+    def told(self, end: RunEnd) -> RunEnd:
+        """Say in the end of a run what kept messages from being made."""
+        if self.failure is None:
+            return end
+        if self.damaged:
+            left_out = f"{plural(self.damaged, 'row')} left out: {self.failure.message}"
+            return replace(end, message=left_out)
+        return replace(end, reason=Reason.FAILED, message=self.failure.message)
 
     @staticmethod
     def _now() -> datetime:

@@ -387,6 +387,24 @@ def _moment(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
+def plans_at_work(db: PostgresDatabase, campaign: int) -> list[int]:
+    """Give the numbers of the plans that a campaign's fleet still has rows of."""
+    found = db.rows("SELECT DISTINCT plan FROM mailmerge.work WHERE campaign = ?", (campaign,))
+    return [int(plan) for (plan,) in found]
+
+
+def forget(db: PostgresDatabase, campaign: int) -> None:
+    """Remove what a fleet was to send of a campaign, and who was not to get it: that has addresses.
+
+    Raises:
+        LedgerError: nothing was changed.
+
+    """
+    with db.transaction():
+        for table in ("work", "fleet", "opt_out"):
+            db.execute(f"DELETE FROM mailmerge.{table} WHERE campaign = ?", (campaign,))
+
+
 # --- what others must leave to a fleet --------------------------------------------------------------------
 
 

@@ -120,7 +120,8 @@ RETURNING sha256
 """
 CONTENT: Final = """
 SELECT md5(concat(
-    (SELECT string_agg(md5(address || data) || checksum || row, ',' ORDER BY n) FROM plan_row WHERE plan = ?1),
+    (SELECT string_agg(md5(address || data) || checksum || row, ',' ORDER BY n)
+        FROM plan_row WHERE plan = ?1),
     (SELECT string_agg(md5(key || frame) || octets, ',' ORDER BY number) FROM plan_message WHERE plan = ?1),
     (SELECT string_agg(md5(data) || checksum, ',' ORDER BY id) FROM plan_finding WHERE plan = ?1),
     (SELECT string_agg(md5(content) || piece, ',' ORDER BY sha256, piece) FROM blob_piece

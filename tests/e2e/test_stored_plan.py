@@ -115,3 +115,27 @@ def test_a_damaged_row_stops_nobody_else(mailmerge, postgres, relay):
     assert mailmerge(*send).code == 0
     worker = mailmerge("worker", "--ledger", "office", "--accounts", "test", "--until-done")
     assert sorted(message.rcpt_to[0] for message in relay.messages) == sorted(EVERYBODY), worker
+
+
+def test_purge_reaches_plans_and_sealed_ledgers(mailmerge, postgres, relay):
+    """After it nothing in the database or in the file that the campaign was moved away from names anybody."""
+    mailmerge.account(Plain(relay.port))
+    with mailmerge.config.open("a") as file:
+        file.write(f'\n[ledgers.office]\nurl = "{postgres.new_database()}"\n')
+    folder = mailmerge.campaign()
+    assert mailmerge("send", "spring", "--yes", "--limit", "1").code == 0
+    assert mailmerge("ledger", "move", "spring", "--ledger", "office").code == 0
+    assert mailmerge("send", "spring", "--yes", "--ledger", "office", "--fleet", "--detach").code == 0
+    busy = mailmerge("purge", "spring", "--ledger", "office", "--yes")
+    assert mailmerge("cancel", "spring", "--ledger", "office").code == 0
+    done = mailmerge("purge", "spring", "--ledger", "office", "--yes")
+
+    assert (busy.code, done.code) == (7, 0), (busy, done)
+    assert b"example." not in (folder / ".mailmerge" / "ledger.db").read_bytes()
+    with PostgresDatabase.connect(postgres.url(), "here") as db:
+        tables = [
+            name for (name,) in db.rows("SELECT tablename FROM pg_tables WHERE schemaname = 'mailmerge'")
+        ]
+        named = [name for name in tables if "example." in str(db.rows(f"SELECT * FROM mailmerge.{name}"))]
+    assert named == []
+    assert len(tables) > 15
