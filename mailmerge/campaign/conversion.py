@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
+from mailmerge.campaign.workspace import STATE_FOLDER
 from mailmerge.convert.awdeorio import find_template, take_over
 from mailmerge.convert.taken import attachment_rule, campaign_toml
 from mailmerge.convert.thunderbird import Settings
@@ -78,6 +79,8 @@ def convert_template(
         _move(tables, files, taken, folder)
     if taken.server is not None:
         _say_server(taken, tables, folder, files)
+    if (folder / STATE_FOLDER).is_dir():
+        taken.changed.append("rows that were sent from here stay sent; `--accept-changes` sends the others")
     made = {_CAMPAIGN: campaign_toml(tables).encode(), **files}
     write_new(folder, made)
     return Conversion(folder, tuple(made), tuple(taken.changed), tuple(taken.left))
@@ -145,8 +148,9 @@ def _skipped(status: SheetStatus) -> Iterator[str]:
             more = f" and {len(column.skipped) - 6} other values" if len(column.skipped) > 6 else ""
             yield f"rows with something in column {column.heading} are skipped: {counts}{more}"
     if status.columns:
-        waiting = plural(status.rows - status.skipped, "row")
-        yield f"{waiting} of {status.rows:,} are still to be sent: `where` in campaign.toml says which"
+        waiting = status.rows - status.skipped
+        rows = plural(status.rows, "row")
+        yield f"still to be sent: {waiting:,} of {rows} (`where` in campaign.toml says which)"
 
 
 def _rule(path: str, recipients: RecipientList) -> dict[str, Any]:

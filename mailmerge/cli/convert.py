@@ -104,7 +104,7 @@ def _beside(file: Path, named: str) -> Path | None:
 
 def _unknown(source: Path) -> CampaignFileError:
     return CampaignFileError(
-        f"{source} is nothing that can be converted",
+        f"{source} cannot be converted",
         code="C542",
         hint="name a folder with mailmerge_template.txt, a letter (.docx), a sheet (.xlsx, .csv) or prefs.js",
     )

@@ -82,3 +82,32 @@ def test_an_unchanged_folder_is_shown_and_sent(mailmerge: Mailmerge) -> None:
     assert rehearsed.code == 0, rehearsed
     files = sorted((mailmerge.folder / "new/out/rehearsal/messages").iterdir())
     assert [_read(file.read_bytes()) for file in files] == received
+
+
+def test_the_server_of_a_folder_is_signed_in_to(mailmerge: Mailmerge) -> None:
+    """With STARTTLS, its own user, and only a secret whose source names the very same server."""
+    folder = mailmerge.folder / "old"
+    folder.mkdir()
+    (folder / "report.txt").write_text("TO: {{Email}}\nSUBJECT: Hi\nFROM: Me <me@example.org>\n\nHi\n")
+    (folder / "people.csv").write_text("Email\nana@example.com\n")
+    with KeepingSandbox() as server:
+        conf = f"[smtp_server]\nhost = localhost\nport = {server.port}\n"
+        (folder / "server.conf").write_text(f"{conf}security = STARTTLS\nusername = sandbox\n")
+        command = (
+            "--no-dry-run",
+            "--template",
+            "report.txt",
+            "--database",
+            "people.csv",
+            "--config",
+            "server.conf",
+        )
+        more = ("--yes", "--ca-file", server.ca_file)
+        refused = mailmerge(*command, *more, cwd=folder, SMTP_AUTH=server.password)
+        assert refused.code == 6, refused
+        assert "SMTP_AUTH in the environment is not used" in refused.err
+        assert not server.messages
+        sent = mailmerge(*command, *more, cwd=folder, SMTP_AUTH=server.password, SMTP_SERVER="localhost")
+        assert sent.code == 0, sent
+        assert "mailmerge send report.txt --list people.csv --server-conf server.conf --limit 1" in sent.err
+        assert [message.rcpt_to for message in server.messages] == [("ana@example.com",)]

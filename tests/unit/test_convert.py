@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 import tomllib
 import zipfile
 from typing import TYPE_CHECKING, Any
@@ -443,7 +442,7 @@ def test_a_sheet_becomes_a_campaign(here: Path, capsys: pytest.CaptureFixture[st
     assert run(["convert", "sheet.xlsx", "--from", "draft.eml", "--out", "new"]) == 0
     told = capsys.readouterr().out
     assert "rows with something in column Merge status are skipped: 1 EMAIL_SENT, 1 BOUNCED" in told
-    assert re.search(r"1 row of 3 are still to be sent", told)
+    assert "still to be sent: 1 of 3 rows" in told
     campaign = Campaign.load(here / "new")
     assert [group.first.code for group in campaign.plan().problems] == []
     assert [str(message.envelope.rcpt_to[0]) for message in campaign.messages()] == ["bo@example.net"]
@@ -469,6 +468,43 @@ def test_settings_become_a_campaign(here: Path, capsys: pytest.CaptureFixture[st
     [message] = campaign.messages()
     assert _said(message) == ("Hi", "Dear friend,\n\nsee the attachment.\n")
     assert str(campaign.file.send.rate[0]) == "1/10s"
+
+
+def test_a_sheet_without_a_draft_gets_a_stock_letter(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is told that the letter is to be written, and where."""
+    (here / "sheet.csv").write_text("email,name,Mail Merge Status\nana@example.com,Ana,\n")
+    assert run(["convert", "sheet.csv"]) == 0
+    told = capsys.readouterr().out
+    assert "the letter is a stock template: write yours into body.md" in told
+    assert "still to be sent: 1 of 1 row" in told
+    assert (
+        tomllib.loads((here / "sheet/campaign.toml").read_text())["data"]["where"]
+        == 'mail_merge_status == ""'
+    )
+
+
+def test_a_folder_becomes_a_campaign(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An .env and a ledger that are there stay, and are told; list and server may be elsewhere."""
+    (here / "old").mkdir()
+    (here / "old/letter.txt").write_text("TO: {{Email}}\nSUBJECT: Hi\nFROM: Me <me@example.org>\n\nHi\n")
+    (here / "people.csv").write_text("Email\nana@example.com\n")
+    (here / "s.conf").write_text("[smtp_server]\nhost = mail.example.org\nport = 25\nratelimit = 9\n")
+    (here / "new/.mailmerge").mkdir(parents=True)
+    (here / "new/.env").write_text("SMTP_USER=x\n")
+    command = ["convert", "old/letter.txt", "--list", "people.csv", "--server-conf", "s.conf", "--out", "new"]
+    assert run(command) == 0
+    told = capsys.readouterr().out
+    assert "rows that were sent from here stay sent" in told
+    assert (
+        "there is an .env already; add to it: SMTP_SERVER=mail.example.org, SMTP_PORT=25, SMTP_TLS=none"
+        in told
+    )
+    assert (here / "new/.env").read_text() == "SMTP_USER=x\n"
+    made = tomllib.loads((here / "new/campaign.toml").read_text())
+    assert made["name"] == "letter"
+    assert made["data"] == {"source": "../people.csv"}
+    assert made["message"]["to"] == "{{email}}"
+    assert made["send"] == {"rate": "9/m"}
 
 
 @pytest.mark.parametrize("source", ["nothing", "notes.pdf", "."])
