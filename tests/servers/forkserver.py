@@ -214,12 +214,9 @@ def _import_all() -> None:
         importlib.import_module(name)
 
 
-def _save_measured() -> None:
-    """Let no child save again which lines the imports ran."""
-    if coverage := sys.modules.get("coverage"):
-        measuring = coverage.Coverage.current()
-        if measuring is not None:
-            measuring.save()
+def _measuring() -> Any:
+    coverage = sys.modules.get("coverage")
+    return coverage.Coverage.current() if coverage else None
 
 
 def main() -> None:
@@ -228,10 +225,14 @@ def main() -> None:
         os.set_inheritable(control.fileno(), False)
         _import_all()
         assert len(list(Path("/proc/self/task").iterdir())) == 1, "threads do not outlive a fork"
-        _save_measured()
+        if measuring := _measuring():
+            measuring.save()  # what the imports ran
         gc.freeze()
         child = _Server(control).serve()
     if child:
+        if measuring:
+            # It would list again all files that it did not run, which takes longer than the rest of it.
+            measuring._post_save_work = lambda: None
         runpy.run_module("mailmerge", run_name="__main__", alter_sys=True)
 
 
