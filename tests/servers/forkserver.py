@@ -43,6 +43,15 @@ class Ended(NamedTuple):
     err: bytes
 
 
+def possible() -> bool:
+    """Tell whether a descriptor can say that a process has ended: on Linux, unless that is forbidden."""
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError):
+        return False
+    return True
+
+
 class ForkServer:
     """The tester's end of such a process, started with *environ*; `stop` has to be called."""
 
