@@ -152,6 +152,11 @@ class PostgresDatabase:
         with contextlib.suppress(Exception):
             self.connection.close()
 
+    def go_on_with(self, other: Self) -> None:
+        """Use another connection to the same database, in place of one that was lost."""
+        self.close()
+        self.connection, self._locally, self._another = other.connection, other._locally, other._another
+
     def finish(self) -> None:
         """Close it after writing: the server has everything; never raises."""
         self.close()

@@ -220,7 +220,9 @@ class FleetRun(Run):
             while True:
                 began = time.monotonic()
                 try:
-                    db = db or stack.enter_context(place.session())
+                    if db is None:
+                        db = stack.enter_context(place.session())
+                        self._ledger.go_on_with(place.session())
                     view, counts = self._looked(place, db, before)
                     end = self._over(view, jobs.present(db))
                 except LedgerError:  # the workers know what to do, and we can only look again

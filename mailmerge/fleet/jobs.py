@@ -142,7 +142,7 @@ def connect(place: ServerPlace) -> procrastinate.App:
             await self.execute("SELECT set_config('search_path', 'mailmerge', true)")
             return await super().__aenter__()
 
-    for name in ("procrastinate", "psycopg.pool"):  # what a person needs to know, we say
+    for name in ("procrastinate", "psycopg"):  # what a person needs to know, we say
         quiet = logging.getLogger(name)
         quiet.addHandler(logging.NullHandler())
         quiet.propagate = False

@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from mailmerge.ledger.place import ServerPlace
     from mailmerge.model import Rate
     from mailmerge.plan.store import PlanRow
-    from mailmerge.postgres import PostgresDatabase
     from mailmerge.sending.runs import Progress
     from mailmerge.smtp.connection import Connection
 
@@ -172,8 +171,7 @@ class SlotRun:
         except AuthError as error:
             return SlotEnd(Reason.REFUSED, error.message)
         except MailmergeError as error:
-            gone = isinstance(error, LedgerError) and error.code == "L720"
-            return SlotEnd(Reason.LEDGER if gone else Reason.FAILED, error.message)
+            return SlotEnd(Reason.LEDGER if _is_gone(error) else Reason.FAILED, error.message)
 
     def _refuse_sender(self, terms: SendingTerms) -> None:
         for sender in terms.senders:
@@ -181,41 +179,56 @@ class SlotRun:
                 raise AuthError(f"account {self._account.name!r} may not send as {sender}", code="C461")
 
     def _send(self, slot: Slot, plan: ServerPlan, terms: SendingTerms) -> RunEnd:
-        campaign, account = self._order.campaign, self._account
+        account = self._account
+        own = account.account
         most = terms.slots_of(account.name) or account.slots
-
-        def database() -> PostgresDatabase:
-            return slot.db
-
         if take_session(slot.db, account.key, most, slot.epoch) is None:
-            return RunEnd(
-                Reason.ACCOUNT_PAUSE, "all sessions of the account are in use", next_at=self._soon()
-            )
+            said = "all sessions of the account are in use"
+            return RunEnd(Reason.ACCOUNT_PAUSE, said, next_at=self._soon())
         with self._place.open_read_only(terms.campaign) as ledger:
             secret, halted = ledger.secret, ledger.bounces.halted
         if halted:
             return RunEnd(Reason.BREAKER, f"messages came back because of the account's limit: {halted}")
-        writer = SlotWriter(slot, campaign, run=terms.run or None)
-        watch = _Watch(self._stop, writer)
-        own = account.account
-        quota = SharedQuota(database, account.key, (own.quota,) if own.quota else (), self._clock)
+        limits = (own.quota,) if own.quota else ()
+        quota = SharedQuota(lambda: slot.db, account.key, limits, self._clock)
         if refusal := quota.refusal():
             said = f"the server said that the account's limit is used up: {refusal.said}"
             return RunEnd(Reason.QUOTA, said, next_at=refusal.until)
-        rates = all_rates(own.rate, terms.rates)
-        sender = Sender(
+        writer = SlotWriter(slot, self._order.campaign, run=terms.run or None)
+        watch = _Watch(self._stop, writer)
+        window = _window(all_rates(own.rate, terms.rates), terms, self._settings.window)
+        work = _Work(slot, plan, terms, self, secret, window)
+        sender = self._sender(slot, terms, writer, watch, quota)
+        try:
+            end = sender.run(work.jobs(self._order.campaign, watch))
+        finally:
+            self._record_rest(writer)
+            writer.fold()
+            with contextlib.suppress(LedgerError):  # more are counted than were sent
+                quota.close()
+        if end.reason is Reason.QUOTA and end.outcome and end.next_at:
+            with contextlib.suppress(LedgerError):  # at worst it is asked once more
+                quota.refuse(QuotaRefusal(end.next_at, str(end.outcome.reply)))
+        return work.told(end)
+
+    def _sender(
+        self, slot: Slot, terms: SendingTerms, writer: SlotWriter, watch: _Watch, quota: SharedQuota
+    ) -> Sender:
+        account = self._account
+        throttle = SharedThrottle(
+            lambda: slot.db,
+            self._clock,
+            account.key,
+            account.account.rate,
+            campaign=str(self._order.campaign),
+            campaign_rates=terms.rates,
+            per_domain=terms.per_domain,
+            jitter=terms.jitter,
+        )
+        return Sender(
             writer,
             account.connections(watch.is_set, lambda: self._thaw()),  # noqa: PLW0108  another one each time
-            SharedThrottle(
-                database,
-                self._clock,
-                account.key,
-                own.rate,
-                campaign=str(campaign),
-                campaign_rates=terms.rates,
-                per_domain=terms.per_domain,
-                jitter=terms.jitter,
-            ),
+            throttle,
             self._clock,
             policy=Policy(RetryPolicy(terms.retry), max_rejected=terms.max_rejected),
             stop=watch,
@@ -226,18 +239,6 @@ class SlotRun:
             may_release=writer.may_release,
             closed_until=HoursGate(terms.schedule(account.account.timezone), self._clock),
         )
-        work = _Work(slot, plan, terms, self, secret, _window(rates, terms, self._settings.window))
-        try:
-            end = sender.run(work.jobs(campaign, watch))
-        finally:
-            self._record_rest(writer)
-            writer.fold()
-            with contextlib.suppress(LedgerError):  # more are counted than were sent
-                quota.close()
-        if end.reason is Reason.QUOTA and end.outcome and end.next_at:
-            with contextlib.suppress(LedgerError):  # at worst it is asked once more
-                quota.refuse(QuotaRefusal(end.next_at, str(end.outcome.reply)))
-        return work.told(end)
 
     def _soon(self) -> datetime:
         return self._clock.now() + _SESSION_PAUSE
@@ -271,6 +272,8 @@ class _Work:
     ) -> None:
         self.failure: MailmergeError | None = None
         """Why no more of them could be made, or one could not."""
+        self.gone = False
+        """Whether the database is out of reach."""
         self.damaged = 0
         """How many could not be made, the others going on."""
         self._slot = slot
@@ -300,8 +303,8 @@ class _Work:
                         continue
                     yield job
         except MailmergeError as error:  # what is in flight is settled first
-            if not self._slot.gone:
-                self.failure = error
+            self.gone = _is_gone(error)
+            self.failure = None if self.gone else error
 
     def _rows(self, claimed: Sequence[Claimed]) -> dict[str, PlanRow]:
         """Give the rows of the plan, by key; damaged ones are left out."""
@@ -338,6 +341,8 @@ class _Work:
 
     def told(self, end: RunEnd) -> RunEnd:
         """Say in the end of a run what kept messages from being made."""
+        if self.gone:
+            return replace(end, reason=Reason.LEDGER, message="the ledger could not be reached")
         if self.failure is None:
             return end
         if self.damaged:
@@ -348,6 +353,11 @@ class _Work:
     @staticmethod
     def _now() -> datetime:
         return datetime.now(UTC).astimezone().replace(microsecond=0)
+
+
+def _is_gone(error: MailmergeError) -> bool:
+    """Tell whether the database is out of reach, and nothing is wrong with what it has."""
+    return isinstance(error, LedgerError) and error.code == "L720"
 
 
 def _window(rates: Sequence[Rate], terms: SendingTerms, most: int) -> int:

@@ -234,6 +234,11 @@ class Ledger(LedgerReader):
             self._db.close()
             self._folder.close()
 
+    def go_on_with(self, db: PostgresDatabase) -> None:
+        """Use this connection to the server, in place of one that was lost."""
+        if isinstance(self._db, PostgresDatabase):
+            self._db.go_on_with(db)
+
     def copy_to(self, path: Path) -> None:
         """Put a copy of the whole ledger at *path*, whatever has become of its own file.
 
