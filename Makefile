@@ -42,6 +42,7 @@ define quietly
 endef
 
 demo: .venv/installed
+	@echo "Rehearsing: mailmerge rehearse samples/newsletter (the built-in server takes the messages, nothing leaves this machine)"
 	@.venv/bin/mailmerge rehearse samples/newsletter
 	@echo "The command is .venv/bin/mailmerge; after '. .venv/bin/activate' plain mailmerge will do."
 
@@ -54,8 +55,9 @@ fleet-demo: .venv/fleet
 	@touch $@
 
 .venv/installed: pyproject.toml
-	@python=$$(scripts/find-python) && rm -rf .venv && "$$python" -m venv .venv
-	@.venv/bin/python $(PIP) install --editable .
+	@python=$$(scripts/find-python) && echo "Making .venv with $$python" && rm -rf .venv && "$$python" -m venv .venv
+	@echo "Installing mailmerge-kit and what it needs into .venv with pip: about 250 MB, a minute if nothing is in pip's cache ..."
+	@.venv/bin/python $(PIP) install --progress-bar on --editable .
 	@touch $@
 
 # The wheel is built and installed anew each time, so that no test ever meets an older one. With -P and
