@@ -57,7 +57,7 @@ fleet-demo: .venv/fleet
 .venv/installed: pyproject.toml
 	@python=$$(scripts/find-python) && echo "Making .venv with $$python" && rm -rf .venv && "$$python" -m venv .venv
 	@echo "Installing mailmerge-kit and what it needs into .venv with pip: about 250 MB, a minute if nothing is in pip's cache ..."
-	@.venv/bin/python $(PIP) install --progress-bar on --editable .
+	@.venv/bin/python $(PIP) install --no-compile --editable .
 	@touch $@
 
 # The wheel is built and installed anew each time, so that no test ever meets an older one. With -P and

@@ -277,3 +277,18 @@ def test_a_torn_measurement_costs_only_itself(tmp_path, tear, floor, code):
     ), done
     assert done.stderr.startswith(f"coverage: {torn.name} is left out: ")
     assert ("below the floor" in done.stderr) == bool(code)
+
+
+@pytest.mark.skipif(not MODULES or shutil.which("make") is None, reason="needs the source tree and make")
+def test_make_demo_says_what_it_does():
+    """Before pip is silent for a while, and before the rehearsal begins; what is said is what is run."""
+    plan = subprocess.run(
+        ["make", "-n", "-B", "demo"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout.splitlines()
+    made, told, install, _, rehearsing, run, after = plan
+    assert "-m venv .venv" in made
+    assert "250 MB" in told
+    assert install.endswith("--editable .")
+    assert "mailmerge rehearse samples/newsletter" in rehearsing
+    assert run == ".venv/bin/mailmerge rehearse samples/newsletter"
+    assert "The command is .venv/bin/mailmerge" in after
