@@ -22,6 +22,7 @@ from mailmerge.text import width
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from mailmerge.errors import InputError
     from mailmerge.recipients import RecipientList
     from mailmerge.recipients.encodings import Encoding
 
@@ -177,7 +178,12 @@ def opened(source: Path, shown: str | None, reading: dict[str, Any]) -> Recipien
                 raise
             reading["encoding"] = _ask_encoding(shown or str(source), error.likely)
             asks -= 1
-        except ListError as error:
+        except (CampaignFileError, ListError) as error:
+            if asks and (wrong := _wrong_name(error)):
+                show_diagnostics(error.diagnostics)
+                reading[wrong] = asked(f"{wrong.capitalize()} (Enter: the one that is found)") or None
+                asks -= 1
+                continue
             choices = _choices(error) if asks else []
             if not choices:
                 raise
@@ -188,7 +194,14 @@ def opened(source: Path, shown: str | None, reading: dict[str, Any]) -> Recipien
             return recipients
 
 
-def _choices(error: ListError) -> list[tuple[str, str]]:
+def _wrong_name(error: InputError) -> str | None:
+    """Give the key of which a name was given that the list does not have."""
+    if error.code == "D122":
+        return "sheet"
+    return "key" if error.code == "C420" and "`data.key`" in error.message else None
+
+
+def _choices(error: InputError) -> list[tuple[str, str]]:
     """Give the options that an error names as ways out, each with a value; none: it is no question."""
     if error.code == _HIDDEN:
         return [("hidden", value) for value in ("skip", "send")]

@@ -201,7 +201,15 @@ def test_init_asks_what_is_open(mailmerge):
     """Each open question is asked once with the answers that there are, and decided in campaign.toml."""
     two_lists(mailmerge.folder)
     asked = ["init", "spring", "--list", "people.xlsx", "--template", "plain", "--from", "me@example.org"]
-    answers = [("2  sheet Old", "1"), ("2  header 2", "2"), ("2  hidden send", "1"), ("Subject", "")]
+    asked += ["--sheet", "Nope", "--key", "nobody"]
+    answers = [
+        ("Sheet (Enter", ""),
+        ("2  sheet Old", "1"),
+        ("2  header 2", "2"),
+        ("2  hidden send", "1"),
+        ("Key (Enter", ""),
+        ("Subject", ""),
+    ]
 
     done = typed(mailmerge, [*asked, "--type", "Name=text"], answers)
 
