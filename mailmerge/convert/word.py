@@ -35,6 +35,17 @@ _W: Final = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _STRICT: Final = b"http://purl.oclc.org/ooxml/wordprocessingml/main"
 _R: Final = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
 _A: Final = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
+_DRAWN: Final = frozenset(
+    {
+        "{http://schemas.openxmlformats.org/markup-compatibility/2006}AlternateContent",
+        f"{_W}pict",
+        f"{_W}object",
+    }
+)
+_AROUND: Final = frozenset(
+    f"{_W}{name}" for name in ("ins", "moveTo", "smartTag", "sdt", "sdtContent", "customXml")
+)
+"""What is around text and changes nothing about it."""
 _OFF: Final = frozenset({"0", "false", "off", "none"})
 _FIELD: Final = re.compile(
     r'\s*MERGEFIELD\s+(?:"([^"]{1,80})"|([^\s\\"]{1,80}))(.*)', re.IGNORECASE | re.DOTALL
@@ -45,6 +56,7 @@ _IF: Final = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _LINK: Final = re.compile(r'\s*HYPERLINK\s+"([^"]+)"', re.IGNORECASE)
+_QUOTES: Final = str.maketrans("“”„", '""' + '"')
 _SIGNS: Final = {"=": "==", "<>": "!="}
 _CASES: Final = {"upper": "|upper", "lower": "|lower", "firstcap": "|capitalize", "caps": "|title"}
 _OPEN: Final = re.compile(r"\{(?=[{%#])")
@@ -278,7 +290,7 @@ class _Reader:
                 yield self._paragraph(child)
             elif child.tag == f"{_W}tbl":
                 yield "table", self._table(child)
-            elif child.tag in {f"{_W}sdt", f"{_W}sdtContent", f"{_W}ins", f"{_W}smartTag", f"{_W}customXml"}:
+            elif child.tag in _AROUND:
                 yield from self._blocks(child)
 
     def _paragraph(self, paragraph: Element) -> tuple[str, str]:
@@ -331,7 +343,7 @@ class _Reader:
                 self._end_field()
             elif tag == f"{_W}hyperlink":
                 self._hyperlink(child)
-            elif tag in {f"{_W}ins", f"{_W}smartTag", f"{_W}sdt", f"{_W}sdtContent", f"{_W}customXml"}:
+            elif tag in _AROUND:
                 self._inline(child)
 
     def _hyperlink(self, element: Element) -> None:
@@ -350,10 +362,23 @@ class _Reader:
             elif child.tag == f"{_W}instrText":
                 if self._fields and not self._fields[-1].in_result:
                     self._fields[-1].code = f"{self._fields[-1].code}{child.text or ''}"[:_LONGEST]
-            elif child.tag == f"{_W}drawing":
-                self._picture(child)
             elif (text := _text_of(child)) is not None:
                 self._emit(_Piece(text, bold, italic))
+            else:
+                self._other(child)
+
+    def _other(self, child: Element) -> None:
+        """Take a picture over, and say what else is no text."""
+        if child.tag == f"{_W}drawing":
+            self._picture(child)
+        elif child.tag in _DRAWN:
+            drawings = [one for one in child.iter(f"{_W}drawing") if one.find(f".//{_A}blip") is not None]
+            for drawing in drawings[:1]:
+                self._picture(drawing)
+            if not drawings:
+                self._leave("a drawing or a text box: write its text into the letter")
+        elif child.tag in {f"{_W}footnoteReference", f"{_W}endnoteReference"}:
+            self._leave("footnotes: write them into the letter")
 
     def _mark(self, kind: str) -> None:
         if kind == "begin":
@@ -393,6 +418,8 @@ class _Reader:
             return ""
         name, switches = found[1] or found[2], found[3]
         column = self._columns.written(read_field(name))
+        if column is None and name[:2].upper() == "M_":  # how Word calls what begins with a number
+            column = self._columns.written(read_field(name[2:]))
         if column is None:
             if name not in self._letter.unknown:
                 self._letter.unknown.append(name)
@@ -411,6 +438,7 @@ class _Reader:
         return printed
 
     def _condition(self, code: str) -> str:
+        code = code.translate(_QUOTES)
         found = _IF.match(code)
         if not found:
             if re.match(r"\s*IF\b", code, re.IGNORECASE):
@@ -419,7 +447,7 @@ class _Reader:
         left, right = (_operand(found[side]) for side in ("left", "right"))
         sign = found["sign"]
         if sign in {"<", ">", "<=", ">="}:
-            left, right = f"{left}|float", right.strip('"')
+            left, right = f"{left}|float", right.strip("'")
             if not re.fullmatch(r"-?\d+(?:\.\d+)?", right):
                 right = f"{right}|float"
         then, other = found["then"] if found["word"] is None else found["word"], found["other"]
@@ -448,11 +476,13 @@ def _operand(text: str) -> str:
     """Write an operand of a condition: a column, or a text."""
     if text.startswith("{{"):
         return text[2:-2].strip()
-    return '"' + text.strip('"').replace("\\", "\\\\").replace('"', '\\"') + '"'
+    # In single quotes, so that a condition can stand in the quotes of another.
+    return "'" + text.strip('"').replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _has_other_code(text: str) -> bool:
-    return re.search(r"\{\{|\{%|\{#", re.sub(r"\{\{ [^{}%#]* \}\}", "", text)) is not None
+    ours = r"\{\{ [^{}%#]* \}\}|\{% (?:if|else|endif)[^{}%#]* ?%\}"
+    return re.search(r"\{\{|\{%|\{#", re.sub(ours, "", text)) is not None
 
 
 def _val(element: Element | None, name: str = "val") -> str:

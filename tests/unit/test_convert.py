@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
     from mailmerge.model import Message
 
-COLUMNS = Columns(("Email", "First Name", "Plan", "Amount"), ("email", "first_name", "plan", "amount"))
+COLUMNS = Columns(
+    ("Email", "First Name", "Plan", "Amount", "1st"), ("email", "first_name", "plan", "amount", "c_1st")
+)
 NAMES = ListColumns(COLUMNS)
 LIST = "Email,First Name,Plan,Amount\nana@example.com,Ana,gold,5\nbo@example.net,Bo,free,7\n"
 W = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
@@ -106,9 +108,14 @@ LETTERS: dict[str, tuple[str, str]] = {
         _p(_merge("Plan", r'\b "Plan: " \f "."')), "{% if plan %}Plan: {{ plan }}.{% endif %}"),
     "a condition": (
         _p(_if(_code(" IF ") + PLAN + _code(' = "gold" "Yes" "No" '))),
-        '{% if plan == "gold" %}Yes{% else %}No{% endif %}'),
+        "{% if plan == 'gold' %}Yes{% else %}No{% endif %}"),
+    "a condition in a condition": (
+        _p(_if(_code(" IF ") + PLAN + _code(' = “gold” "Yes" "')
+            + _if(_code(" IF ") + AMOUNT + _code(' &lt;&gt; "0" "Some" "None" ')) + _code('" '))),
+        "{% if plan == 'gold' %}Yes{% else %}{% if amount != '0' %}Some{% else %}None{% endif %}{% endif %}"),
     "a condition on a number": (
         _p(_if(_code(" IF ") + AMOUNT + _code(' > 5 "much" '))), "{% if amount|float > 5 %}much{% endif %}"),
+    "a column that begins with a number": (_p(_merge("M_1st")), "{{ c_1st }}"),
     "a column that is not there": (_p(_merge("Nothing")), '{{ row["Nothing"] }}'),
     "another field": (_p(_field(_code(" DATE "), "1 May")), "1 May"),
     "looks": (_p(_run("a "), _run("b ", "<w:b/>"), _run("c", '<w:b w:val="0"/><w:i/>')), "a **b** *c*"),
@@ -177,6 +184,8 @@ def test_numbering_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("code", "words"),
     [
+        ("", "footnotes: write them"),
+        ("", "a drawing or a text box"),
         (" GREETINGLINE \\f x ", "write the greeting yourself"),
         (" ADDRESSBLOCK ", "write the lines of the address yourself"),
         (" NEXT ", "each row has a message of its own"),
@@ -186,7 +195,8 @@ def test_numbering_of_its_own() -> None:
 )
 def test_fields_without_a_counterpart_are_told(code: str, words: str) -> None:
     """Each is left with its reason."""
-    letter = read_letter(_letter(_p(_field(_code(code.replace('"', "&quot;"))))), "l", NAMES)
+    more = '<w:r><w:footnoteReference w:id="1"/><w:pict/></w:r>' if not code else ""
+    letter = read_letter(_letter(_p(_field(_code(code.replace('"', "&quot;"))), more)), "l", NAMES)
     assert any(words in told for told in letter.left), letter.left
 
 
