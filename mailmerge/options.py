@@ -83,6 +83,7 @@ LEDGER_COMMANDS: Final = (
     "cancel",
 )
 """Commands that only read or change what has happened."""
+_SUPPRESS: Final = ("suppress add", "suppress remove", "suppress import", "suppress list")
 _CAMPAIGN: Final = MESSAGE_COMMANDS + LEDGER_COMMANDS
 _MAKE: Final = (*MESSAGE_COMMANDS, "init", "convert")
 _RUN: Final = ("rehearse", "send")
@@ -139,7 +140,7 @@ class TopOptions(Section):
         identifies=True)
     ledger: str | None = option(LABEL, "The ledger: a name in your config.toml, or a PostgreSQL address",
         default=None, default_help="a file in the campaign's folder", flag="--ledger NAME|URL",
-        commands=(*_CAMPAIGN, "worker"), identifies=True)
+        commands=(*_CAMPAIGN, "worker", *_SUPPRESS), identifies=True)
     vars: Mapping[str, Plain] = option(NAMED_VALUES, "Values for all templates", default={}, fact=True)
 
 

@@ -21,10 +21,11 @@ from mailmerge.bounces.reasons import HARD, QUOTA, SOFT
 from mailmerge.bounces.report import SUCCESS, MailReport, read_report
 from mailmerge.bounces.sources import letters
 from mailmerge.campaign.opening import open_beside
-from mailmerge.campaign.suppression_store import SuppressionStore, store_path
+from mailmerge.campaign.suppression_store import SharedSuppressionStore, SuppressionStore, store_path
 from mailmerge.clock import SystemClock
 from mailmerge.errors import CampaignFileError
 from mailmerge.ledger.bounces import Returned
+from mailmerge.ledger.place import ServerPlace
 from mailmerge.mail_folders.place import Place, imap_place, named_place
 
 if TYPE_CHECKING:
@@ -218,6 +219,9 @@ class Postman:
                 day = self._clock.now().astimezone().date()
                 source = f"bounces: {reason} ({self._definition.name})"
                 summary.suppressed += store.add(suppressed, day=day, source=source)
+            place = self._definition.ledger_place
+            if isinstance(place, ServerPlace):  # workers know of no store
+                SharedSuppressionStore(place).add(suppressed, day=day, source=source)
         if not opened.ledger.bounces.record(report.mark, report.kind, returned, halted=halted):
             summary.known += 1
             return None

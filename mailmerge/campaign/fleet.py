@@ -41,6 +41,7 @@ from mailmerge.fleet.worker import FleetWorker
 from mailmerge.ledger import claims, work
 from mailmerge.ledger.place import ServerPlace
 from mailmerge.ledger.shared_suppression import Carrier
+from mailmerge.ledger.shared_usage import carry_machine
 from mailmerge.message.dkim_keys import read_signatures
 from mailmerge.model import Counts, Status
 from mailmerge.plan.loading import load
@@ -179,6 +180,8 @@ class FleetRun(Run):
         number = load(db, campaign, self._planned.reader, terms.encode(), key=key)
         self._refused_earlier = [worker for worker in jobs.present(db) if worker.refused]
         self._carry(db)
+        if self._opened.usage is not None:
+            carry_machine(db, self._opened.usage, map(account_key, accounts), self._clock)
         work.enqueue(db, campaign, number, self._queued(), by=process_name())
         remove(db, campaign, keep={number, *work.plans_at_work(db, campaign)})
         jobs.defer(db, jobs.orders(campaign, number, slots), at=self._schedule.start)

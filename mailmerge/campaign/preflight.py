@@ -15,6 +15,7 @@ from mailmerge.campaign.outside import notices
 from mailmerge.campaign.plan import OptOutSource, Plan
 from mailmerge.campaign.planning import not_kept
 from mailmerge.campaign.standing import Join, Standing, stamp_of
+from mailmerge.campaign.stored import opt_outs
 from mailmerge.campaign.suppression_store import store_path
 from mailmerge.campaign.unsubscribing import going_out, key_to_copy
 from mailmerge.check.diagnostics import DiagnosticCollector
@@ -68,6 +69,8 @@ def examine(
         max_size=most if most is not None and largest > most else None,
         added=added,
     )
+    if ledger.server is not None:
+        join.suppressed.include(opt_outs(ledger.server, ledger.number))
     standing = Standing(ledger, planned.reader, join)
     if summary.corrections:
         ledger.correct(summary.corrections)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+from datetime import datetime
 from typing import TYPE_CHECKING, Self
 
 from msgspec import Struct
@@ -17,6 +18,7 @@ from mailmerge import files
 from mailmerge.config.accounts import default_config_path
 from mailmerge.errors import ListError
 from mailmerge.ledger.locks import Lock, LockWait
+from mailmerge.ledger.shared_suppression import OptOutTable
 from mailmerge.model import Place
 from mailmerge.recipients.address_column import entries_in, names_somebody
 from mailmerge.recipients.suppression import OptOuts, hash_of, is_other_hash, read_opt_outs
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mailmerge.config.environment import Environment
+    from mailmerge.ledger.place import ServerPlace
 
 _NAME = "suppressed.csv"
 _HEADINGS = ("email", "added", "source")
@@ -131,12 +134,7 @@ class SuppressionStore:
         unknown = sorted(entry for entry in named if not known & {entry, hashes.get(entry, entry)})
         gone = named.union(hashes.values())
         if unknown:
-            raise ListError(
-                f"{unknown[0]} is not in the suppression store",
-                code="D163",
-                hint="`mailmerge suppress list` shows what is; a domain is written as @example.org",
-                place=Place(path=str(self.path)),
-            )
+            raise _not_there(unknown[0], str(self.path))
         self._write([stored for stored in kept if stored.entry not in gone])
         return len(gone & known)
 
@@ -147,6 +145,81 @@ class SuppressionStore:
         rows.writerows((stored.entry, stored.added, stored.source) for stored in entries)
         with files.replace_file(self.path, named=True) as stream:
             stream.write(text.getvalue().encode())
+
+
+class SharedSuppressionStore:
+    """The same in the ledger that the workers of a fleet share: for all of its campaigns.
+
+    Args:
+        place: the ledger.
+
+    Raises:
+        LedgerError: it cannot be reached, or this user may not change it.
+
+    """
+
+    def __init__(self, place: ServerPlace) -> None:
+        self.path = str(place)
+        """What messages call it."""
+        self._place = place
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is open between two calls."""
+
+    def entries(self) -> list[StoredEntry]:
+        """Give what is in it, what was carried there for one campaign, too."""
+        with self._place.database() as db:
+            return [
+                StoredEntry(
+                    entry.entry, f"{datetime.fromtimestamp(entry.since).astimezone():%Y-%m-%d}", entry.source
+                )
+                for entry in OptOutTable(db).entries()
+            ]
+
+    def add(self, wanted: Iterable[str], *, day: date, source: str = "") -> int:  # noqa: ARG002  its own clock
+        """Add addresses and domains, which count from the next promise on; return how many are new.
+
+        Raises:
+            ListError: one of *wanted* is neither an address nor ``@domain``: none is added then.
+
+        """
+        entries = list(_normalised(wanted))
+        with self._place.session() as db:
+            return OptOutTable(db).add(entries, source=source)
+
+    def add_file(self, path: Path, *, day: date) -> tuple[OptOuts, int]:
+        """Add everybody in a file of opt-outs, as `SuppressionStore.add_file` does."""
+        found = read_opt_outs(path)
+        named = _spelt(sorted(found.addresses), sorted(found.domains), sorted(found.hashes))
+        return found, self.add(named, day=day, source=path.name)
+
+    def remove(self, wanted: Iterable[str]) -> int:
+        """Remove addresses and domains, also by their hashes.
+
+        Raises:
+            ListError: one of *wanted* is not in it: none is removed then.
+
+        """
+        named = list(_normalised(wanted))
+        with self._place.session() as db, db.transaction():
+            table = OptOutTable(db)
+            gone = table.remove([*named, *(f"{_HASH}{hash_of(entry)}" for entry in named)])
+            unknown = [entry for entry in named if not gone & {entry, f"{_HASH}{hash_of(entry)}"}]
+            if unknown:
+                raise _not_there(unknown[0], self.path)
+        return len(gone)
+
+
+def _not_there(entry: str, store: str) -> ListError:
+    return ListError(
+        f"{entry} is not in the suppression store",
+        code="D163",
+        hint="`mailmerge suppress list` shows what is; a domain is written as @example.org",
+        place=Place(path=store),
+    )
 
 
 def _stored(file: io.TextIOBase | Iterable[str]) -> Iterator[StoredEntry]:

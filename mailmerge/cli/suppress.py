@@ -15,7 +15,7 @@ from mailmerge.text import plural
 if TYPE_CHECKING:
     from datetime import date
 
-    from mailmerge.campaign.suppression_store import SuppressionStore
+    from mailmerge.campaign.suppression_store import SharedSuppressionStore, SuppressionStore
 
 
 @click.group("suppress")
@@ -24,17 +24,20 @@ def suppress() -> None:
 
     It is a file in your configuration folder, beside config.toml, and counts for every campaign, in addition
     to the files of `data.suppress`. A running campaign sees a change within a second.
+
+    With --ledger it is the list in that ledger, which counts for all campaigns that its workers send.
     """
 
 
 @suppress.command("add")
 @click.argument("who", nargs=-1, required=True, metavar="ADDRESS...")
-def add(*, who: tuple[str, ...]) -> int:
+@options_of("suppress add")
+def add(*, who: tuple[str, ...], ledger: str | None) -> int:
     """Never write to ADDRESS again; @example.org stands for everybody there, sha256:HASH for one of them.
 
     The hash is the SHA-256 of the address in small letters, in 64 hex digits.
     """
-    with _store() as store:
+    with _store(ledger) as store:
         new = store.add(who, day=_today())
     known = len(who) - new
     out(
@@ -47,9 +50,10 @@ def add(*, who: tuple[str, ...]) -> int:
 
 @suppress.command("remove")
 @click.argument("who", nargs=-1, required=True, metavar="ADDRESS...")
-def remove(*, who: tuple[str, ...]) -> int:
+@options_of("suppress remove")
+def remove(*, who: tuple[str, ...], ledger: str | None) -> int:
     """Let campaigns write to ADDRESS again."""
-    with _store() as store:
+    with _store(ledger) as store:
         gone = store.remove(who)
     out(f"Removed {plural(gone, 'entry', 'entries')}: {store.path}")
     return 0
@@ -59,14 +63,15 @@ def remove(*, who: tuple[str, ...]) -> int:
 @click.argument(
     "files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path, dir_okay=False)
 )
-def import_(*, files: tuple[Path, ...]) -> int:
+@options_of("suppress import")
+def import_(*, files: tuple[Path, ...], ledger: str | None) -> int:
     """Add everybody in FILE: a text of one address a line, CSV or XLSX, such as an export of opt-outs.
 
     It may have SHA-256 hashes of addresses in their place.
 
     A row without an address is an error, and nothing is added then.
     """
-    with _store() as store:
+    with _store(ledger) as store:
         for path in files:
             found, new = store.add_file(path, day=_today())
             out(f"{path}: {plural(len(found), 'entry', 'entries')}, {new:,} of them new")
@@ -75,9 +80,9 @@ def import_(*, files: tuple[Path, ...]) -> int:
 
 @suppress.command("list")
 @options_of("suppress list")
-def list_(*, as_json: bool) -> int:
+def list_(*, as_json: bool, ledger: str | None) -> int:
     """List the addresses, domains and hashes, with the day on which they were added."""
-    store = _store()
+    store = _store(ledger)
     entries = store.entries()
     for stored in entries:
         if as_json:
@@ -101,11 +106,17 @@ def _counted(entries: list[str]) -> str:
     return ", ".join(plural(count, *names) for count, *names in kinds if count)
 
 
-def _store() -> SuppressionStore:
-    from mailmerge.campaign.suppression_store import SuppressionStore, store_path
+def _store(ledger: str | None) -> SuppressionStore | SharedSuppressionStore:
+    from mailmerge.campaign.suppression_store import SharedSuppressionStore, SuppressionStore, store_path
     from mailmerge.config.environment import Environment
 
-    return SuppressionStore(store_path(Environment.read(None)))
+    environment = Environment.read(None)
+    if ledger is not None:
+        from mailmerge.campaign.shared_ledger import named
+        from mailmerge.config.accounts import default_config_path
+
+        return SharedSuppressionStore(named(ledger, default_config_path(environment), typed=True))
+    return SuppressionStore(store_path(environment))
 
 
 def _today() -> date:

@@ -134,6 +134,8 @@ class AccountUsage(StateDatabase):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, _SCHEMA)
+        self.known_as = str(path)
+        """Tells these counts from those of another user of the machine."""
         self._seen: dict[str, _Tally] = {}
         self._pruned = False
         self._lock: AccountLock | None = None
@@ -218,6 +220,11 @@ class AccountUsage(StateDatabase):
         for at, messages in self._db.rows(query, (account, since.timestamp())):
             for _ in range(messages):
                 yield datetime.fromtimestamp(at, UTC)
+
+    def entries(self, account: str) -> list[tuple[int, int, int]]:
+        """Give all that is counted of an account: seconds with their messages and recipients, in order."""
+        query = "SELECT at, messages, recipients FROM usage WHERE account = ? ORDER BY at"
+        return self._db.rows(query, (account,))
 
     def free_at(
         self, account: str, limits: Sequence[Rate], now: datetime, recipients: int = 1

@@ -9,18 +9,20 @@ that asking costs the same at any volume. An account's lock is a row: it is held
 from __future__ import annotations
 
 import math
+import platform
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from mailmerge.ledger.account_usage import QuotaRefusal, Reservation
-from mailmerge.ledger.shared_rates import NOW
+from mailmerge.ledger.shared_rates import NOW, sweep_rates
 from mailmerge.postgres import TableGroup
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from mailmerge.clock import Clock
+    from mailmerge.ledger.account_usage import AccountUsage
     from mailmerge.ledger.shared_rates import Database
     from mailmerge.model import Rate
     from mailmerge.postgres import PostgresDatabase
@@ -295,6 +297,14 @@ def carry_usage(
             db.execute(_NOTE_CARRIED, (account, origin, max(upto, entries[-1][0])))
         db.execute("DELETE FROM mailmerge.usage WHERE account = ?1 AND at < ?2", (account, there - _KEPT_FOR))
     return added
+
+
+def carry_machine(db: PostgresDatabase, usage: AccountUsage, accounts: Iterable[str], clock: Clock) -> None:
+    """Add all that this machine has counted for some accounts, and forget what is of no use any more."""
+    origin = f"{platform.node()} {usage.known_as}"
+    for account in accounts:
+        carry_usage(db, account, origin, usage.entries(account), clock.now().timestamp())
+    sweep_rates(db)
 
 
 # --- sessions ---------------------------------------------------------------------------------------------

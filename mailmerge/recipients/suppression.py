@@ -14,6 +14,7 @@ import os
 import re
 import stat
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
@@ -37,7 +38,6 @@ from mailmerge.text import excerpt
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
 
 _MAX_SIZE = 256 << 20
 _SAMPLE_ROWS = 1000
@@ -108,13 +108,14 @@ class Suppressed:
         self._addresses: set[str] = set()
         self._domains: set[str] = set()
         self._hashes: set[str] = set()
+        self._elsewhere = OptOuts(Path())
         self.refresh()
 
     def __len__(self) -> int:
-        return len(self._addresses) + len(self._domains) + len(self._hashes)
+        return len(self._addresses) + len(self._domains) + len(self._hashes) + len(self._elsewhere)
 
     def entries(self) -> Iterator[str]:
-        """Yield all of it: addresses, domains as ``@example.org``, and ``sha256:`` with hashes."""
+        """Yield what the files say: addresses, domains as ``@example.org``, and ``sha256:`` with hashes."""
         yield from self._addresses
         yield from (f"@{domain}" for domain in self._domains)
         yield from (f"sha256:{one}" for one in self._hashes)
@@ -122,23 +123,21 @@ class Suppressed:
     @property
     def fingerprint(self) -> str:
         """Tell what these files say from what others do."""
-        return repr([(str(file.path), file.digest) for file in self.files])
+        return repr([(str(file.path), file.digest) for file in self.files]) + self._elsewhere.digest
 
     def covers(self, address: str) -> bool:
         """Tell whether nothing may be sent to *address*, given in its normalised form."""
         if address in self._addresses or address.rpartition("@")[2] in self._domains:
             return True
-        return bool(self._hashes) and hash_of(address) in self._hashes
+        return (bool(self._hashes) and hash_of(address) in self._hashes) or self._elsewhere.covers(address)
 
     def include(self, entries: Iterable[str]) -> None:
-        """Add entries of elsewhere: addresses, domains as ``@example.org``, ``sha256:`` with a hash."""
-        for entry in entries:
-            if entry.startswith("@"):
-                self._domains.add(entry[1:])
-            elif entry.startswith("sha256:"):
-                self._hashes.add(entry.removeprefix("sha256:"))
-            else:
-                self._addresses.add(entry)
+        """Let what is kept elsewhere count, too: addresses, ``@example.org``, ``sha256:`` with a hash."""
+        found = frozenset(entries)
+        domains = frozenset(entry[1:] for entry in found if entry.startswith("@"))
+        hashes = frozenset(entry.removeprefix("sha256:") for entry in found if entry.startswith("sha256:"))
+        digest = hash_of("\n".join(sorted(found))) if found else ""
+        self._elsewhere = OptOuts(Path(), found, domains, hashes, digest=digest)
 
     def refresh(self) -> bool:
         """Read again what has changed since; tell whether anything has.

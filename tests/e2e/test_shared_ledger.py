@@ -12,6 +12,7 @@ import pytest
 
 from mailmerge.campaign.shared_ledger import server
 from mailmerge.ledger.place import ServerPlace
+from reports import complaint
 from servers.command import EVERYBODY, one_error, statuses
 from servers.kept import KeepingSandbox
 from servers.postgres import CuttingProxy
@@ -201,3 +202,29 @@ def test_what_a_moved_campaign_sent_is_known_by_its_new_place(mailmerge, relay, 
     one_error(begun, "L714", str(server(postgres.url())))
     one_error(other, "C472", f"last used in {server(postgres.url())}", "--name spring continues")
     assert len(statuses(campaign)) == 3
+
+
+def test_opt_outs_of_the_ledger_count_everywhere(mailmerge, relay, shared):
+    """Whoever is added to the ledger's list gets nothing of any campaign in it; who complains is added."""
+    people = ("ann@example.org", "bo@gone.example", "cy@example.org", "di@example.org")
+    mailmerge.campaign(people_csv="email,name\n" + "".join(f"{one},X\n" for one in people))
+    export = mailmerge.folder / "export.csv"
+    export.write_text("email\ncy@example.org\n")
+    mailmerge("send", "spring", "--ledger", shared, "--limit", "1", "--yes")
+    added = mailmerge("suppress", "add", "@gone.example", "ann@example.org", "--ledger", shared)
+    imported = mailmerge("suppress", "import", export, "--ledger", shared)
+    removed = mailmerge("suppress", "remove", "ann@example.org", "--ledger", shared)
+    unknown = mailmerge("suppress", "remove", "nobody@example.org", "--ledger", shared)
+    done = mailmerge("send", "spring", "--ledger", shared, "--yes")
+    listed = mailmerge("suppress", "list", "--ledger", shared)
+
+    assert (added.code, imported.code, removed.code, unknown.code, done.code) == (0, 0, 0, 2, 0), done
+    assert arrived(relay) == Counter({"ann@example.org": 1, "di@example.org": 1})
+    assert [line.split()[0] for line in listed.out.splitlines()[:2]] == ["@gone.example", "cy@example.org"]
+    assert "Nobody" in mailmerge("suppress", "list").out
+    letter = next(message for message in relay.messages if message.rcpt_to == ("di@example.org",))
+    message_id = letter.content.partition(b"Message-ID: ")[2].split()[0].decode()
+    (mailmerge.folder / "box").mkdir()
+    (mailmerge.folder / "box" / "1.eml").write_bytes(complaint(message_id, address="di@example.org"))
+    assert mailmerge("bounces", "spring", "--ledger", shared, "--eml", mailmerge.folder / "box").code == 0
+    assert "di@example.org" in mailmerge("suppress", "list", "--ledger", shared).out

@@ -30,7 +30,8 @@ OPTIONS = list(every_option())
 FLAGS = [option for option in OPTIONS if option.flag]
 
 
-COMMANDS = [*SUMMARIES, "ledger move", "ledger forget", "suppress list"]
+SUPPRESS = [f"suppress {name}" for name in ("add", "remove", "import", "list")]
+COMMANDS = [*SUMMARIES, "ledger move", "ledger forget", *SUPPRESS]
 
 
 def params(command: str) -> dict[str, click.Option]:
