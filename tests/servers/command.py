@@ -135,13 +135,18 @@ class Mailmerge:
     ) -> subprocess.Popen[bytes]:
         """Start the command and leave it running; `finish` has to be called."""
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "mailmerge", *map(str, arguments)],
+            self.command(*arguments),
             cwd=cwd or self.folder,
             env={**self.environ, **environ},
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
+
+    @staticmethod
+    def command(*arguments: str | Path) -> list[str]:
+        """Give the command line."""
+        return [sys.executable, "-P", "-m", "mailmerge", *map(str, arguments)]
 
     @staticmethod
     def finish(process: subprocess.Popen[bytes], timeout: float = 60) -> Done:
