@@ -1,9 +1,8 @@
-"""A fleet on one machine: a database, a receiver, workers in processes of their own, and what may befall them."""
+"""A fleet on one machine: a database, a receiver, workers in processes, and what may befall all of them."""
 
 from __future__ import annotations
 
 import contextlib
-import random
 import signal
 import subprocess
 import threading
@@ -22,8 +21,9 @@ from servers.receiver import Receiver, repeated
 from servers.stalling import StallingProxy
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
+    from random import Random
 
     from mailmerge.model import Result
     from servers.command import Done
@@ -71,6 +71,13 @@ class Machine:
         """Send it a signal, if it is there."""
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(number)
+
+    def waker(self) -> Callable[[], None]:
+        """Give what lets the present process go on, if it is there by then."""
+        process = self.process
+        return lambda: (
+            None if process is None or process.poll() is not None else process.send_signal(signal.SIGCONT)
+        )
 
     def end(self) -> None:
         """Kill it, and wait for that."""
@@ -244,7 +251,7 @@ class Faults:
         )
 
 
-def torment(fleet: Fleet, dice: random.Random, *, seconds: float, crashes: int) -> Faults:
+def torment(fleet: Fleet, dice: Random, *, seconds: float, crashes: int) -> Faults:
     """Kill, stop, cut off and crash at random, until little is left or the time is over."""
     faults, until = Faults(), time.monotonic() + seconds
     silence = LEASE * 1.75
@@ -264,7 +271,7 @@ def torment(fleet: Fleet, dice: random.Random, *, seconds: float, crashes: int) 
             machine.start()
         elif point < 0.7:
             machine.signal(signal.SIGSTOP)
-            _later(silence, lambda process=machine.process: process.send_signal(signal.SIGCONT))
+            _later(silence, machine.waker())
             faults.stops += 1
             faults.doubts += concerned
         elif point < 0.9:
@@ -282,7 +289,7 @@ def torment(fleet: Fleet, dice: random.Random, *, seconds: float, crashes: int) 
     return faults
 
 
-def _later(seconds: float, act: object) -> None:
-    timer = threading.Timer(seconds, act)  # type: ignore[arg-type]
+def _later(seconds: float, act: Callable[[], object]) -> None:
+    timer = threading.Timer(seconds, act)
     timer.daemon = True
     timer.start()

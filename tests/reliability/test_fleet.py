@@ -7,26 +7,31 @@ form is ``tests/soak/fleet.py``.
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING
 
 from mailmerge.model import Status
 from reliability.bench import seeded
-from reliability.fleet import Fleet, torment
+from reliability.fleet import IN_FLIGHT, LEASE, SLOTS, Fleet, torment
 from servers.receiver import Receiver
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from servers.postgres import Postgres
 
 ROWS = int(os.environ.get("MAILMERGE_FLEET_ROWS") or 40_000)
 SECONDS = 75.0
+PACE = {"rate": '"50/s"'}
+GONE = float(os.environ.get("MAILMERGE_FLEET_GONE") or 6)
+"""Seconds without a database; the soak takes ten minutes."""
 SHARE = 0.004
 """Of how many messages the receiver drops the connection, or defers them."""
 
 
 def test_g1_chaos(tmp_path: Path, postgres: Postgres) -> None:
-    """Three workers of three slots: none twice, none lost, every doubt listed, doubts at most what was in flight."""
+    """Three workers of three slots: none twice, none lost, every doubt listed, no more than were in flight."""
     dice = seeded()
     with (
         Receiver(tmp_path / "taken", seed=dice.randrange(1 << 30), share=SHARE, ports=3) as receiver,
@@ -41,3 +46,55 @@ def test_g1_chaos(tmp_path: Path, postgres: Postgres) -> None:
 
     assert faults.kills > 5
     assert counts[Status.ACCEPTED] > ROWS * 0.9
+
+
+def test_g2_a_worker_that_is_cut_off_stops_before_its_lease_ends(tmp_path: Path, postgres: Postgres) -> None:
+    """Nothing of it leaves after that; when it is back, its outcomes are known, and it goes on."""
+    with (
+        Receiver(tmp_path / "taken") as receiver,
+        Fleet(tmp_path, postgres, receiver, rows=150, modes=("window",), account=PACE) as fleet,
+    ):
+        fleet.begin()
+        fleet.start()
+        _until(lambda: fleet.taken() >= 20)
+        fleet.database.stall()
+        began = time.time()
+        time.sleep(LEASE * 2)
+        late = [message.when - began for message in receiver.taken()]
+        fleet.database.go_on()
+        fleet.finish()
+        counts = fleet.check(IN_FLIGHT["window"] * SLOTS)
+
+    assert max(late) < LEASE
+    assert counts[Status.ACCEPTED] == 150
+
+
+def test_g3_a_database_that_is_gone_for_long(tmp_path: Path, postgres: Postgres) -> None:
+    """Workers finish what is in flight, send nothing else, hold that in memory, and record it when it is back."""
+    with (
+        Receiver(tmp_path / "taken", ports=3) as receiver,
+        Fleet(tmp_path, postgres, receiver, rows=400, account=PACE) as fleet,
+    ):
+        fleet.begin()
+        fleet.start()
+        _until(lambda: fleet.taken() >= 60)
+        postgres.stop("immediate")
+        time.sleep(1.0)  # what was in flight
+        taken = fleet.taken()
+        time.sleep(GONE)
+        meanwhile = fleet.taken() - taken
+        alive = [machine.alive for machine in fleet.machines]
+        postgres.start()
+        fleet.finish()
+        counts = fleet.check(0)
+
+    assert meanwhile == 0
+    assert all(alive)
+    assert counts[Status.ACCEPTED] == 400
+
+
+def _until(holds: Callable[[], bool], seconds: float = 30) -> None:
+    until = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.05)

@@ -53,7 +53,12 @@ class Postgres:
             "-c max_connections=60 -c shared_buffers=16MB -c logging_collector=off"
         )
         self._control = (_program("pg_ctl"), "-D", data, "-s", "-w")
-        self._run(*self._control, "-l", str(self._folder / "log"), "-o", options, "start")
+        self._options = options
+        self.start()
+
+    def start(self) -> None:
+        """Start it."""
+        self._run(*self._control, "-l", str(self._folder / "log"), "-o", self._options, "start")
 
     def url(self, database: str = "postgres") -> str:
         """Give the address of a database, with the password."""
