@@ -138,8 +138,8 @@ class Fleet:
             text = "".join(
                 f"{key} = {value}\n"
                 for key, value in {
-                    "host": '"127.0.0.1"', "port": port, "tls": '"none"', "auth": '"none"', "any_from": "true",
-                    "sessions": SLOTS, "pipeline": f'"{mode}"', **(account or {}),
+                    "host": '"127.0.0.1"', "port": port, "tls": '"none"', "auth": '"none"',
+                    "any_from": "true", "sessions": SLOTS, "pipeline": f'"{mode}"', **(account or {}),
                 }.items()
             )  # fmt: skip
             accounts.append(f"[accounts.{mode}]\n{text}")
@@ -246,8 +246,8 @@ class Faults:
 
     def __str__(self) -> str:
         return (
-            f"{self.kills} kills, {self.stops} stops, {self.cuts} cuts of connections, {self.crashes} crashes "
-            "of the database"
+            f"{self.kills} kills, {self.stops} stops, {self.cuts} cuts of connections, "
+            f"{self.crashes} crashes of the database"
         )
 
 

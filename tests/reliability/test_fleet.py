@@ -1,4 +1,4 @@
-"""G: a fleet that is killed, stopped, cut off and robbed of its database sends to nobody twice and loses nobody.
+"""G: a fleet that is killed, stopped, cut off and without its database writes to nobody twice, loses nobody.
 
 All is judged at the receiver, which notes every Message-ID before it says that it took the message. The long
 form is ``tests/soak/fleet.py``.
