@@ -31,7 +31,7 @@ SHARE = 0.004
 
 
 def test_g1_chaos(tmp_path: Path, postgres: Postgres) -> None:
-    """Three workers of three slots: none twice, none lost, every doubt listed, no more than were in flight."""
+    """Three workers of three slots: none twice, none lost, and no more doubts than were in flight."""
     dice = seeded()
     with (
         Receiver(tmp_path / "taken", seed=dice.randrange(1 << 30), share=SHARE, ports=3) as receiver,
@@ -70,7 +70,7 @@ def test_g2_a_worker_that_is_cut_off_stops_before_its_lease_ends(tmp_path: Path,
 
 
 def test_g3_a_database_that_is_gone_for_long(tmp_path: Path, postgres: Postgres) -> None:
-    """Workers finish what is in flight, send nothing else, hold that in memory, and record it when it is back."""
+    """Workers finish what is in flight, send nothing else, and record it when the database is back."""
     with (
         Receiver(tmp_path / "taken", ports=3) as receiver,
         Fleet(tmp_path, postgres, receiver, rows=400, account=PACE) as fleet,
