@@ -1,10 +1,10 @@
-"""A mail server in a process of its own that takes what a fleet sends, and notes every message before it says so.
+"""A mail server in a process of its own: it takes what a fleet sends, and notes it before it says so.
 
 Run as a script: ``receiver.py LOG SEED SHARE PORTS``; the first line of its output names its ports. Each
 message that it has whole is one line of LOG: the time, which port, the Message-ID, the recipient. Of the
-messages a *share* meets some misfortune, by seeded dice: a recipient that is deferred, a connection that is cut
-before the content, after it, or once the message has been noted and nobody was told. A cut is a line with ``-``
-for both.
+messages a *share* meets some misfortune, by seeded dice: a recipient that is deferred, a connection that is
+cut before the content, after it, or once the message has been noted and nobody was told. A cut is a line with
+``-`` for both.
 """
 
 from __future__ import annotations
