@@ -9,7 +9,7 @@ import pytest
 
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "reliability.md"
-_ROW = re.compile(r"^\| ([A-F])(\d+) \|.*\|([^|]*)\|$", re.MULTILINE)
+_ROW = re.compile(r"^\| ([A-G])(\d+) \|.*\|([^|]*)\|$", re.MULTILINE)
 _FILE = re.compile(r"`(\w+)\.py`")
 _TEST = re.compile(r"^\s*(?:async )?def (test_\w+)", re.MULTILINE)
 _NUMBER = re.compile(r"(?<=_)([a-z])(\d{1,2})(?=_|$)")

@@ -30,7 +30,7 @@ SHARE = 0.004
 """Of how many messages the receiver drops the connection, or defers them."""
 
 
-def test_g1_chaos(tmp_path: Path, postgres: Postgres) -> None:
+def test_g1_tormented_without_mercy(tmp_path: Path, postgres: Postgres) -> None:
     """Three workers of three slots: none twice, none lost, and no more doubts than were in flight."""
     dice = seeded()
     with (
