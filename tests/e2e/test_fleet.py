@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from mailmerge.campaign.shared_ledger import server
+from mailmerge.plan.server_store import head_digest
 from servers.command import CAMPAIGN, one_error, statuses
 from servers.kept import KeepingSandbox
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Callable, Iterator
 
     from servers.command import Mailmerge
@@ -66,11 +70,17 @@ def relay() -> Iterator[KeepingSandbox]:
 
 
 @pytest.fixture
-def shared(mailmerge: Mailmerge, postgres: Postgres, relay: KeepingSandbox) -> Mailmerge:
+def database(postgres: Postgres) -> str:
+    """The address of an empty database."""
+    return postgres.new_database()
+
+
+@pytest.fixture
+def shared(mailmerge: Mailmerge, database: str, relay: KeepingSandbox) -> Mailmerge:
     """The command with an account of two sessions and a ledger."""
     mailmerge.account(Plain(relay.port), sessions=2)
     with mailmerge.config.open("a") as file:
-        file.write(f'\n[ledgers.office]\nurl = "{postgres.new_database()}"\n')
+        file.write(f'\n[ledgers.office]\nurl = "{database}"\n')
     return mailmerge
 
 
@@ -181,7 +191,7 @@ def test_a_campaign_is_paused_resumed_and_taken_back(shared, relay, workers):
     assert statuses(folder) == ["accepted"] * 100
 
 
-def test_an_account_that_is_refused_is_left_to_others(shared, postgres, workers):
+def test_an_account_that_is_refused_is_left_to_others(shared, workers):
     """Whoever is not let in says so and stops asking; another worker with the right secret sends all."""
     with KeepingSandbox() as server:
         config = shared.config.read_text("utf-8")
@@ -223,3 +233,57 @@ def test_a_fleet_needs_a_ledger_and_names(mailmerge, relay):
     one_error(nobody, "C581", "no account is named")
     one_error(down, "L720", "127.0.0.1:1")
     assert not relay.messages
+
+
+def test_whoever_follows_may_leave(shared, relay, workers):
+    """Ctrl-C leaves the workers to themselves and says how to watch and hold them; again, it follows."""
+    folder = shared.campaign(people_csv=people(60), campaign_toml=paced("10/s"))
+    worker = workers.start()
+    sending = shared.start("send", "spring", "--yes", "--ledger", "office", "--fleet")
+    until(lambda: len(relay.messages) > 2)
+    sending.send_signal(signal.SIGINT)
+    left = shared.finish(sending)
+    seen = shared("status", "spring", "--ledger", "office")
+    done = send(shared)
+    worker.send_signal(signal.SIGTERM)
+
+    assert left.code == 130, left
+    assert "mailmerge fleet spring --ledger office --watch" in left.err + left.out
+    assert "mailmerge pause spring --ledger office" in left.err + left.out
+    assert "Workers: running" in seen.out, seen
+    assert "(it was killed)" not in seen.out
+    assert done.code == 0, done
+    assert ended(worker)[0] == 143
+    assert statuses(folder) == ["accepted"] * 60
+    assert max(arrived(relay).values()) == 1
+
+
+def test_a_worker_of_another_version_sends_nothing(shared, database, relay, workers):
+    """It says which versions there are, and the campaign waits for somebody to put that right."""
+    shared.campaign(people_csv=people(3))
+    assert send(shared, "--detach").code == 0
+    with server(database).database_to_fill() as db:
+        name, *head = db.row("SELECT name, made, size, summary, facts, dictionary FROM plan")
+        db.execute("UPDATE plan SET program = ?, digest = ?", ("9.9.9", head_digest(name, "9.9.9", *head)))
+    worker = workers.start("-v")
+    until(lambda: "paused" in shared("fleet", "spring", "--ledger", "office").out)
+    shown = shared("fleet", "spring", "--ledger", "office")
+    worker.send_signal(signal.SIGTERM)
+
+    assert ended(worker)[0] == 143
+    assert "was made by mailmerge-kit 9.9.9" in shown.out, shown
+    assert not relay.messages
+
+
+def test_the_demo_shows_a_fleet():
+    """Two workers, PostgreSQL and a server start, send each row once, and are gone at the end."""
+    script = Path(__file__).parents[2] / "scripts" / "fleet-demo"
+    done = subprocess.run(
+        [sys.executable, script, "20"], capture_output=True, text=True, check=False, timeout=60
+    )
+
+    assert done.returncode == 0, done
+    assert "20 accepted" in done.stdout
+    assert "receiver: 20 messages" in done.stdout
+    assert "fleet-demo: finished" in done.stdout
+    assert done.stderr.count("finishing the messages in flight") == 2
