@@ -206,8 +206,8 @@ def test_init_asks_what_is_open(mailmerge):
         ("Sheet (Enter", ""),
         ("2  sheet Old", "1"),
         ("2  header 2", "2"),
-        ("2  hidden send", "1"),
         ("Key (Enter", ""),
+        ("2  hidden send", "1"),
         ("Subject", ""),
     ]
 
