@@ -114,6 +114,11 @@ class Definition(Struct, frozen=True):
         return self.given_ledger or FilePlace(self.workspace.ledger_path)
 
     @property
+    def is_lost(self) -> bool:
+        """Whether its ledger is on a server that does not answer now."""
+        return self.given_ledger is not None and self.given_ledger.is_out_of_reach()
+
+    @property
     def named(self) -> frozenset[str]:
         """The parameters that whoever runs the campaign has given, and its file has no say in."""
         own = ("data_source",) if self.given_list is not None else ()

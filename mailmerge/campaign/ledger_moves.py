@@ -74,6 +74,46 @@ def refuse_before_opening(definition: Definition, registry: CampaignRegistry) ->
             refuse_elsewhere(definition, ledger, registry)
 
 
+def refuse_shared_name(definition: Definition, ledger: LedgerReader, registry: CampaignRegistry) -> None:
+    """Refuse a folder whose name another one of this machine has in the same database.
+
+    Raises:
+        LedgerError: there is one, and it is still there.
+
+    """
+    if ledger.server is None or definition.only_ledger:
+        return
+    folder, name = definition.workspace.folder, definition.name
+    if registry.home(folder, name) is not None:
+        return
+    if others := registry.other_homes(folder, name, ledger.known_as):
+        here = suggested(definition.invocation, "ledger move")
+        hint = f"give this one another `name`; to go on here, and no longer there: {here}"
+        if not definition.invocation.typed:
+            hint = "give this one another name, or use the method `move_ledger`"
+        raise LedgerError(
+            f'campaign "{name}" in {ledger.path} is that of {others[0]}, not of {folder}',
+            code="L756",
+            hint=hint,
+        )
+
+
+def forget_lost(definition: Definition, registry: CampaignRegistry) -> bool:
+    """Forget a campaign's ledger on a server that does not answer; tell whether that was so.
+
+    Raises:
+        LedgerError: the campaign has another ledger, as far as this machine knows.
+
+    """
+    place, home = definition.ledger_place, registry.home(definition.workspace.folder, definition.name)
+    if home is None or not isinstance(place, ServerPlace) or not place.is_out_of_reach():
+        return False
+    if home[1] != str(place):
+        raise _elsewhere(definition, home[1])
+    registry.forget_home(definition.workspace.folder, definition.name)
+    return True
+
+
 def note_home(definition: Definition, ledger: LedgerReader, registry: CampaignRegistry) -> None:
     """Remember that a campaign has this ledger, where it is not simply the one in its folder."""
     folder, name = definition.workspace.folder, definition.name

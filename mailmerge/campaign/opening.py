@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 
 from mailmerge import files
 from mailmerge.campaign.ledger_moves import (
+    forget_lost,
     move,
     note_home,
     refuse_before_opening,
     refuse_elsewhere,
     refuse_home_elsewhere,
+    refuse_shared_name,
     source_of,
 )
 from mailmerge.campaign.planning import last_standing, list_of, reopen
@@ -365,6 +367,7 @@ def _for_sending(definition: Definition, clock: Clock, stack: ExitStack, lock: o
     if ledger.new:
         registry.refuse_missing(place.known_as, name)
     _compared(definition, ledger, registry)
+    refuse_shared_name(definition, ledger, registry)
     note_home(definition, ledger, registry)
     ledger.repair()
     opened = OpenCampaign(definition, ledger, clock, stack)
@@ -453,13 +456,17 @@ def move_ledger(definition: Definition) -> None:
         ledger = stack.enter_context(_existing(definition, SystemClock(), lock))
         registry.refuse_older(ledger, ledger.path)
         registry.take_place(ledger)
+        if ledger.server is not None:
+            registry.take_home(definition.workspace.folder, definition.name, ledger.known_as)
+            note_home(definition, ledger, registry)
 
 
 def forget_ledger(definition: Definition) -> str | None:
     """Let a campaign begin anew: what its ledger has is kept there, under another name.
 
     Returns:
-        That name; None: there was no such ledger, so only this machine's memory of it is gone.
+        That name; None: there was no such ledger, or its server does not answer, so only this machine's
+        memory of it is gone.
 
     Raises:
         LedgerError: it cannot be read or written.
@@ -470,6 +477,8 @@ def forget_ledger(definition: Definition) -> str | None:
     with contextlib.ExitStack() as stack:
         registry = stack.enter_context(CampaignRegistry(registry_path(definition)))
         kept = None
+        if forget_lost(definition, registry):
+            return None
         refuse_home_elsewhere(definition, registry)
         if place.exists():
             lock = stack.enter_context(place.lock(definition.name))

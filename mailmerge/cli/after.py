@@ -231,5 +231,9 @@ def forget(*, yes: bool, **options: Any) -> int:
             note("Nothing was changed.")
             return 2
     kept = campaign.forget_ledger()
+    if kept is None and campaign.definition.is_lost:
+        place = campaign.definition.ledger_place
+        out(f"Campaign {campaign.name!r} begins anew. {place} does not answer; what it has stays there.")
+        return 0
     out(f"Campaign {campaign.name!r} begins anew.{f' What there was is kept as {kept!r}.' if kept else ''}")
     return 0

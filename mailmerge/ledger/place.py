@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from mailmerge.errors import LedgerError
 from mailmerge.ledger import schema, work
 from mailmerge.ledger.lease import Lease, is_held
 from mailmerge.ledger.ledger import Ledger
@@ -74,8 +75,8 @@ class FilePlace(Struct, frozen=True):
         return LedgerReader.open_read_only(self.path, campaign)
 
 
-class ServerPlace(Struct, frozen=True):
-    """A database on a PostgreSQL server."""
+class ServerPlace(Struct, frozen=True, dict=True):
+    """A database on a PostgreSQL server; whether it has a ledger, and which, is asked once where it has."""
 
     conninfo: str
     """As libpq reads it; it may contain a password, and is shown nowhere."""
@@ -88,11 +89,17 @@ class ServerPlace(Struct, frozen=True):
     @property
     def known_as(self) -> str:
         """What is remembered of it on this machine: the mark that is in it."""
-        with self._connect(read_only=True) as db:
-            if not is_there(db):
-                return self.shown
-            check_version(db)
-            return db.known_as
+        return self._mark() or self.shown
+
+    def _mark(self) -> str:
+        """Give the mark that is in it; empty: there is none yet."""
+        known = self.__dict__.get("mark", "")
+        if not known:
+            with self._connect(read_only=True) as db:
+                if is_there(db):
+                    check_version(db)
+                    known = self.__dict__["mark"] = db.known_as
+        return str(known)
 
     def database(self) -> PostgresDatabase:
         """Open it for looking, whatever the campaign."""
@@ -115,8 +122,17 @@ class ServerPlace(Struct, frozen=True):
 
     def exists(self) -> bool:
         """Tell whether there is a ledger."""
-        with self._connect(read_only=True) as db:
-            return is_there(db)
+        return bool(self._mark())
+
+    def is_out_of_reach(self) -> bool:
+        """Tell whether no server answers there now."""
+        try:
+            self._connect(read_only=True).close()
+        except LedgerError as error:
+            if error.code != "L720":
+                raise
+            return True
+        return False
 
     def is_older(self) -> bool:
         """Tell whether opening it for writing changes its tables: other versions are refused."""

@@ -135,6 +135,25 @@ class CampaignRegistry(StateDatabase):
         cells = (str(folder.resolve()), name, ledger, shown)
         self._db.execute("INSERT OR REPLACE INTO home VALUES (?, ?, ?, ?)", cells)
 
+    def other_homes(self, folder: Path, name: str, ledger: str) -> list[Path]:
+        """Give other folders that have a campaign of this name in the ledger, and are still there."""
+        query = "SELECT folder FROM home WHERE name = ? AND ledger = ? AND folder <> ? ORDER BY folder"
+        found = self._db.rows(query, (name, ledger, str(folder.resolve())))
+        return [other for (text,) in found if (other := Path(text)).is_dir()]
+
+    def take_home(self, folder: Path, name: str, ledger: str) -> None:
+        """Say that of all folders with a campaign of this name in a ledger this one has it."""
+        cells = (name, ledger, str(folder.resolve()))
+        self._db.execute("DELETE FROM home WHERE name = ? AND ledger = ? AND folder <> ?", cells)
+
+    def forget_home(self, folder: Path, name: str) -> None:
+        """Forget which ledger the campaign of a folder has, and how far that had got."""
+        home = self.home(folder, name)
+        if home is not None:
+            self.forget_place(home[0], name)
+            cells = (str(folder.resolve()), name)
+            self._db.execute("DELETE FROM home WHERE folder = ? AND name = ?", cells)
+
     def knows(self, ledger: LedgerReader) -> bool:
         """Tell whether a campaign was ever seen here, wherever that was."""
         return bool(self._known(ledger)[2])

@@ -13,7 +13,7 @@ from mailmerge.campaign.planning import Planning
 from mailmerge.ledger.place import ServerPlace
 from mailmerge.plan.loading import load
 from mailmerge.postgres import PostgresDatabase
-from servers.command import EVERYBODY
+from servers.command import EVERYBODY, one_error
 from servers.kept import KeepingSandbox
 
 if TYPE_CHECKING:
@@ -139,3 +139,43 @@ def test_purge_reaches_plans_and_sealed_ledgers(mailmerge, postgres, relay):
         named = [name for name in tables if "example." in str(db.rows(f"SELECT * FROM mailmerge.{name}"))]
     assert named == []
     assert len(tables) > 15
+
+
+def test_two_folders_with_one_name_are_not_one_campaign(mailmerge, postgres, relay):
+    """The second is refused until it has a name of its own, or takes the place of the first one."""
+    mailmerge.account(Plain(relay.port))
+    with mailmerge.config.open("a") as file:
+        file.write(f'\n[ledgers.office]\nurl = "{postgres.new_database()}"\n')
+    mailmerge.campaign()
+    mailmerge.campaign("other", people_csv="email,name\nzoe@example.org,Zoe\n")
+    send = ("send", "--yes", "--ledger", "office")
+    assert mailmerge(*send, "spring").code == 0
+    same, named = mailmerge(*send, "other"), mailmerge(*send, "other", "--name", "autumn")
+    taken = mailmerge("ledger", "move", "other", "--ledger", "office")
+    there, back = mailmerge("status", "other", "--ledger", "office"), mailmerge(*send, "spring")
+
+    one_error(same, "L756", "give this one another `name`")
+    assert (same.code, named.code, taken.code, there.code, back.code) == (8, 0, 0, 0, 8), (taken, back)
+    assert [message.rcpt_to[0] for message in relay.messages][3:] == ["zoe@example.org"]
+
+
+def test_a_ledger_whose_server_is_gone_is_forgotten(mailmerge, postgres, relay):
+    """Only this machine's memory of it goes, and the campaign begins anew; one of another server stays."""
+    mailmerge.account(Plain(relay.port))
+    url = postgres.new_database().replace("127.0.0.1", "db.example.org") + "?hostaddr=127.0.0."
+    other = url.replace("db.", "nowhere.")
+    config = mailmerge.config.read_text("utf-8") + '\n[ledgers.{}]\nurl = "{}"\n'
+    mailmerge.config.write_text(config.format("office", f"{url}1"), "utf-8")
+    mailmerge.campaign()
+    assert mailmerge("send", "spring", "--yes", "--ledger", "office", "--limit", "1").code == 0
+    gone = config.format("office", f"{url}2") + config.format("nowhere", f"{other}2").partition("\n\n")[2]
+    mailmerge.config.write_text(gone, "utf-8")
+    early = mailmerge("send", "spring", "--yes")
+    wrong = mailmerge("ledger", "forget", "spring", "--ledger", "nowhere", "--yes")
+    done = mailmerge("ledger", "forget", "spring", "--ledger", "office", "--yes")
+    anew = mailmerge("send", "spring", "--yes", "--limit", "1", "--accept-repeats")
+
+    assert (early.code, wrong.code, done.code, anew.code) == (8, 8, 0, 0), (early, wrong, done, anew)
+    one_error(wrong, "L714", "db.example.org")
+    assert "does not answer" in done.out
+    assert len(relay.messages) == 2

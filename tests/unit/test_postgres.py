@@ -54,3 +54,14 @@ def test_all_rows_are_added_or_none(db: PostgresDatabase) -> None:
     with pytest.raises(LedgerError, match="duplicate key"):
         db.copy("thing", COLUMNS, [(1, "a", b"", 0.0, True)] * 2)
     assert db.row("SELECT count(*) FROM thing") == (0,)
+
+
+def test_the_mark_of_a_ledger_is_read_once(postgres_ledger: ServerPlace) -> None:
+    """From when there is one: a command asks again and again which ledger it has."""
+    assert (postgres_ledger.exists(), postgres_ledger.known_as) == (False, postgres_ledger.shown)
+    postgres_ledger.open_for_writing("spring").close()
+    known = postgres_ledger.known_as
+    with postgres_ledger.session() as db:
+        db.execute("UPDATE ledger SET mark = 'another'")
+
+    assert (postgres_ledger.exists(), postgres_ledger.known_as) == (True, known)
