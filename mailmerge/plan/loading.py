@@ -141,6 +141,7 @@ def load(
         _Loading(db, known, plan, key).run(files)
         (content,) = db.row(CONTENT, (known,))
         db.execute("UPDATE plan SET content = ? WHERE id = ?", (content, known))
+        db.execute("ANALYZE plan_row, plan_message, plan_finding, blob_piece")  # else pages are searched for
     return known
 
 
