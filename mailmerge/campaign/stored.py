@@ -47,13 +47,16 @@ class _Counted(Struct, frozen=True):
 
 
 def stored_plan(ledger: LedgerReader, name: str) -> ServerPlan | None:
-    """Open a plan that was loaded into the database of its ledger; None: it is not there, or damaged."""
+    """Open a plan that was loaded into the database of its ledger.
+
+    None: it is not there, or damaged, or not for whoever asks.
+    """
     if ledger.server is None:
         return None
-    from mailmerge.plan.server_store import ServerPlan
+    from mailmerge.plan.server_store import ServerPlan, is_readable
 
     try:
-        return ServerPlan.find(ledger.server, ledger.number, name)
+        return ServerPlan.find(ledger.server, ledger.number, name) if is_readable(ledger.server) else None
     except LedgerError as error:
         if error.code != "L751":
             raise

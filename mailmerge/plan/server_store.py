@@ -225,6 +225,14 @@ def is_there(db: PostgresDatabase) -> bool:
     return known_versions(db).get(GROUP.name) == GROUP.version
 
 
+def is_readable(db: PostgresDatabase) -> bool:
+    """Tell whether there are tables for plans, and this user may read what is in them."""
+    if not is_there(db):
+        return False
+    tables = "unnest(ARRAY['plan', 'plan_row', 'plan_message', 'plan_finding', 'blob_piece'])"
+    return bool(db.row(f"SELECT bool_and(has_table_privilege(t, 'SELECT')) FROM {tables} AS t")[0])
+
+
 # --- reading --------------------------------------------------------------------------------------------
 
 

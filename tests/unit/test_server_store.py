@@ -16,8 +16,10 @@ from campaigns import TO_PEOPLE, campaign_toml, write_campaign, write_key
 from mailmerge import Account, Campaign, DkimKey
 from mailmerge.addresses import Address
 from mailmerge.campaign.planning import Planning
+from mailmerge.campaign.stored import stored_plan
 from mailmerge.campaign.unsubscribing import unsubscribe_key
 from mailmerge.errors import AttachmentError, LedgerError, PlanDamaged, RowError, SecretLeak
+from mailmerge.ledger.place import ServerPlace
 from mailmerge.masking import Secret
 from mailmerge.message.file_search import FileProblem
 from mailmerge.model import FrozenFile
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mailmerge.campaign.planning import OpenPlan
-    from mailmerge.ledger.place import ServerPlace
     from mailmerge.model import FrozenMessage, Message
     from mailmerge.plan.store import PlanReader
 
@@ -366,3 +367,25 @@ def test_what_is_damaged_is_loaded_again(db: PostgresDatabase, plan: PlanReader,
     assert StoredFiles(db).read(file) == b"content"
     assert load(db, 2, plan, b"", content) == other
     assert ServerPlan.open(db, other).message(1) == plan.message(1)
+
+
+def test_who_may_not_read_contents_still_sees_what_happened(
+    postgres_ledger: ServerPlace, plan: PlanReader
+) -> None:
+    """Without a right to the tables of plans a ledger has none, and is read as before."""
+    rights = "mailmerge.plan, mailmerge.plan_row, mailmerge.plan_message, mailmerge.plan_finding"
+    with postgres_ledger.open_for_writing("spring") as ledger:
+        assert ledger.server is not None
+        load(ledger.server, ledger.number, plan, b"", content)
+        ledger.server.script(
+            "CREATE ROLE looker; GRANT USAGE ON SCHEMA mailmerge TO looker; "
+            f"GRANT SELECT ON ALL TABLES IN SCHEMA mailmerge TO looker; REVOKE ALL ON {rights} FROM looker"
+        )
+        try:
+            looking = ServerPlace(f"{postgres_ledger.conninfo}?options=-crole%3Dlooker", "here")
+            with looking.open_read_only("spring") as reader:
+                assert stored_plan(reader, plan.name) is None
+                assert reader.counts().total == 0
+            assert stored_plan(ledger, plan.name) is not None
+        finally:
+            ledger.server.script("DROP OWNED BY looker; DROP ROLE looker")
