@@ -24,10 +24,6 @@ COLUMNS = {
 """``stdlib`` is email.message in builds and smtplib in sessions; ``mailmerge`` is awdeorio's."""
 
 
-LATER: tuple[str, ...] = ()
-"""Goals for what does not exist yet."""
-
-
 @dataclass(frozen=True)
 class Goal:
     """One goal: what was reached, what was wanted, and in which direction it is better."""
@@ -130,7 +126,6 @@ class Results:
                 lines.append([what, *(_shown(cells.get(column)) for column in columns)])
         runs = dict.fromkeys(part.run for part in parts)
         shown = [*runs, "", _aligned(lines), "", *(f"- {goal}" for part in parts for goal in part.goals)]
-        shown += [f"- later: {what}" for what in LATER]
         shown += ["", *(f"- {note}" for note in dict.fromkeys(note for part in parts for note in part.notes))]
         return "\n".join(shown).rstrip() + "\n"
 
