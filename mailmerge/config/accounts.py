@@ -35,6 +35,7 @@ from mailmerge.masking import MASK, Secret
 from mailmerge.option_types import fields_of
 from mailmerge.options import ACCOUNT, CONFIG_FILE, PLANNED, SECRET, AccountOptions
 from mailmerge.providers import get_provider, near_providers, provider_for_address, provider_for_host
+from mailmerge.suggest import login_command
 from mailmerge.text import near, quoted, toml_key
 from mailmerge.validation import ValidationError, ValidationIssue, parse_toml, read_typed
 
@@ -428,13 +429,13 @@ def _no_account(
     if misnamed := [name for name in environment if meant(name) == "SMTP_SERVER"]:
         hint = f"{misnamed[0]} is not read: call it SMTP_SERVER"
     elif provider:
-        login = f"mailmerge login {address}, or " if typed else ""
+        login = f"{login_command(str(address))}, or " if typed else ""
         hint = f"{address} is at {provider.title}: {login}{way} {provider.name}"
     elif names := ", ".join(known):
         hint = f"name one of yours with {way}: {names}"
-        hint += "; `mailmerge login` sets up another one" if typed else ""
+        hint += f"; `{login_command()}` sets up another one" if typed else ""
     else:
-        hint = "`mailmerge login` sets one up; or " if typed else ""
+        hint = f"`{login_command()}` sets one up; or " if typed else ""
         hint += f"name a preset with {way} (see `mailmerge providers`), or set SMTP_SERVER"
     return CampaignFileError("no account to send with", code="C411", hint=hint)
 
