@@ -27,6 +27,7 @@ NOT_RUN = {
     "pip install": "installs from the network",
     "mailmerge check CAMPAIGN --dns": "asks the DNS: tests/unit/test_check_online.py has answers for it",
     "mailmerge ledger move spring --ledger office": "needs PostgreSQL: test_shared_ledger.py runs it",
+    "mailmerge worker --ledger office": "needs PostgreSQL, and ends by a signal: the fleet's tests run it",
     "mailmerge login me@gmail.com": "needs the provider: test_sign_in.py and test_oauth.py have servers",
 }
 """Blocks by their beginning; of pip it is only its line."""
