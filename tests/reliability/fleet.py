@@ -253,15 +253,15 @@ class Faults:
         )
 
 
-def torment(fleet: Fleet, dice: Random, *, seconds: float, crashes: int) -> Faults:
-    """Kill, stop, cut off and crash at random, until little is left or the time is over."""
-    faults, until, seen = Faults(), time.monotonic() + seconds, 0
+def torment(fleet: Fleet, dice: Random, *, seconds: float, faults: int, crashes: int) -> Faults:
+    """Kill, stop, cut off and crash at random, about *faults* times, until little is left."""
+    befell, until, seen = Faults(), time.monotonic() + seconds, 0
     silence = LEASE * 1.75
     everybody = sum(SLOTS * IN_FLIGHT[machine.account] for machine in fleet.machines)
     while time.monotonic() < until and fleet.taken() < fleet.rows * 0.97:
         # Not so often that nothing gets done between two of them.
         pause = time.monotonic() + dice.uniform(1.5, 2.5)
-        while time.monotonic() < pause and fleet.taken() < seen + fleet.rows / 50:
+        while time.monotonic() < pause and fleet.taken() < seen + fleet.rows / faults:
             time.sleep(0.05)
         seen = fleet.taken()
         machine = dice.choice(fleet.machines)
@@ -272,27 +272,27 @@ def torment(fleet: Fleet, dice: Random, *, seconds: float, crashes: int) -> Faul
         point = dice.random()
         if point < 0.5:
             machine.end()
-            faults.kills += 1
-            faults.doubts += concerned
+            befell.kills += 1
+            befell.doubts += concerned
             machine.start()
         elif point < 0.7:
             machine.signal(signal.SIGSTOP)
             _later(silence, machine.waker())
-            faults.stops += 1
-            faults.doubts += concerned
+            befell.stops += 1
+            befell.doubts += concerned
         elif point < 0.9:
             proxy, owner = dice.choice(
                 [(fleet.database, fleet.machines[0]), (fleet.network, fleet.machines[-1])]
             )
             proxy.stall()
             _later(silence, proxy.go_on)
-            faults.cuts += 1
-            faults.doubts += SLOTS * IN_FLIGHT[owner.account]
-        elif faults.crashes < crashes:
+            befell.cuts += 1
+            befell.doubts += SLOTS * IN_FLIGHT[owner.account]
+        elif befell.crashes < crashes:
             fleet.postgres.crash()
-            faults.crashes += 1
-            faults.doubts += everybody
-    return faults
+            befell.crashes += 1
+            befell.doubts += everybody
+    return befell
 
 
 def _later(seconds: float, act: Callable[[], object]) -> None:

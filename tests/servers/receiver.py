@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from typing import IO
 
 _MESSAGE_ID = re.compile(rb"^message-id:\s*(\S+)", re.IGNORECASE | re.MULTILINE)
-_SECONDS = 600
-"""After which it ends by itself."""
 
 
 class _Session(asyncio.Protocol):
@@ -115,7 +113,7 @@ async def _serve(log: int, dice: random.Random, share: float, ports: int) -> Non
         for at in range(ports)
     ]
     print(*(server.sockets[0].getsockname()[1] for server in servers), flush=True)  # noqa: T201
-    await asyncio.sleep(_SECONDS)
+    await loop.run_in_executor(None, sys.stdin.read)  # until whoever started it has gone
 
 
 class Taken(NamedTuple):
@@ -137,7 +135,9 @@ class Receiver:
 
         self.log = log
         command = [sys.executable, str(Path(__file__)), str(log), str(seed), str(share), str(ports)]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, env=unmeasured(), text=True)
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=unmeasured(), text=True
+        )
         said = cast("IO[str]", self._process.stdout).readline()
         self.ports = [int(port) for port in said.split()]
 
@@ -147,7 +147,8 @@ class Receiver:
     def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.wait()
-        cast("IO[str]", self._process.stdout).close()
+        for stream in (self._process.stdin, self._process.stdout):
+            cast("IO[str]", stream).close()
 
     def _lines(self) -> list[Taken]:
         rows = (line.split() for line in self.log.read_text("ascii").splitlines())
