@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from bodies import measure_bodies
 from building import measure_building
 from documents import measure_documents
+from fleet import measure_fleet
 from formats import measure_formats
 from guarding import measure_guard
 from ledgers import measure_ledger
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = (
     *("build", "bodies", "plan", "sign", "guard", "documents", "start"),
-    *("lists", "workbooks", "formats", "ledger"),
+    *("lists", "workbooks", "formats", "ledger", "fleet"),
     *("session", "throttle", "run", "memory"),
 )
 
@@ -102,6 +103,7 @@ def measure(setting: Setting, parts: set[str], results: Results) -> None:
     attempt("workbooks", lambda: measure_workbooks(setting, results))
     attempt("formats", lambda: measure_formats(setting, results))
     attempt("ledger", lambda: measure_ledger(setting, results))
+    attempt("fleet", lambda: measure_fleet(setting, results))
     if not parts & {"session", "throttle", "run", "memory"}:
         return
     with network(setting.folder) as line, sinks(line, setting.folder) as ports:

@@ -329,6 +329,7 @@ def _fetched(cursor: Any) -> list[Any]:
 @lru_cache
 def _connections(answer_within: float | None) -> Any:
     """Give the class of connections that wait so long for an answer."""
+    import logging
     import time
 
     import psycopg
@@ -336,24 +337,29 @@ def _connections(answer_within: float | None) -> Any:
     if answer_within is None:
         return psycopg.Connection
     limit = answer_within
+    # What it says of a connection that is given up, our own error says.
+    logging.getLogger("psycopg").setLevel(logging.ERROR)
 
     class Impatient(psycopg.Connection[Any]):
-        def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
-            return super().wait(bounded(gen), interval, *([] if timeout is None else [timeout]))
+        given_up = False
 
-    def bounded(asking: Any) -> Generator[Any, int, Any]:
-        until = time.monotonic() + limit
-        try:
-            wanted = next(asking)
-            while True:
-                ready = yield wanted
-                # A cable that was cut, or a server that was stopped: the system would wait for minutes.
-                if not ready and time.monotonic() > until:
-                    asking.close()
-                    raise psycopg.OperationalError(f"no answer within {limit:g} seconds")
-                wanted = asking.send(ready)
-        except StopIteration as end:
-            return end.value
+        def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+            return super().wait(self.bounded(gen), interval, *([] if timeout is None else [timeout]))
+
+        def bounded(self, asking: Any) -> Generator[Any, int, Any]:
+            until = time.monotonic() + limit
+            try:
+                wanted = next(asking)
+                while True:
+                    ready = yield wanted
+                    # A cable that was cut, or a server that was stopped: the system would wait for minutes.
+                    if self.given_up or (not ready and time.monotonic() > until):
+                        self.given_up = True
+                        asking.close()
+                        raise psycopg.OperationalError(f"no answer within {limit:g} seconds")
+                    wanted = asking.send(ready)
+            except StopIteration as end:
+                return end.value
 
     return Impatient
 

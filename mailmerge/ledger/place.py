@@ -106,7 +106,7 @@ class ServerPlace(Struct, frozen=True, dict=True):
         return self._connect(read_only=True)
 
     def session(self, *, answer_within: float | None = None) -> PostgresDatabase:
-        """Open it for writing, whatever the campaign; see `PostgresDatabase.connect`.
+        """Open it for writing row by row, whatever the campaign; see `PostgresDatabase.connect`.
 
         Raises:
             LedgerError: it cannot be reached, or there is no ledger of this version in it.
@@ -115,6 +115,8 @@ class ServerPlace(Struct, frozen=True, dict=True):
         db = PostgresDatabase.connect(self.conninfo, self.shown, answer_within=answer_within)
         try:
             check_version(db)
+            if not db.pooled:  # a plan that is made while a table is small is kept while it grows
+                db.execute("SET enable_seqscan = off")
         except BaseException:
             db.close()
             raise

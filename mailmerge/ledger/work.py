@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from msgspec import Struct
 
-from mailmerge.errors import InUseError
+from mailmerge.errors import InUseError, LedgerError
 from mailmerge.postgres import TableGroup
 from mailmerge.sqlite import moment
 from mailmerge.text import local_time, plural
@@ -33,6 +33,8 @@ FleetState = Literal["running", "paused", "cancelled", "finished"]
 
 LONGEST_REPLY: Final = 600.0
 """Seconds for which the reply to a message may be awaited after its end (RFC 5321 section 4.5.3.2.6)."""
+_DEADLOCK: Final = "40P01"
+"""What PostgreSQL calls it when two were in each other's way, and it made one of them give up."""
 _KEPT: Final = 30 * 86400.0
 """Seconds for which a slot that has ended is remembered."""
 
@@ -81,8 +83,8 @@ CREATE INDEX work_claimed ON mailmerge.work (epoch) WHERE epoch IS NOT NULL;
 -- Who promised it; none: a process that works on the campaign alone.
 ALTER TABLE mailmerge.attempt ADD COLUMN epoch BIGINT;
 -- Both are written twice for each message: the second time finds room beside the first, and no index changes.
-ALTER TABLE mailmerge.attempt SET (fillfactor = 60);
-ALTER TABLE mailmerge.delivery SET (fillfactor = 60);
+ALTER TABLE mailmerge.attempt SET (fillfactor = 50);
+ALTER TABLE mailmerge.delivery SET (fillfactor = 50);
 DROP INDEX mailmerge.delivery_deferred;
 CREATE INDEX delivery_due ON mailmerge.delivery (campaign, next_at) WHERE next_at IS NOT NULL;
 """,
@@ -95,7 +97,9 @@ _STAGE = """
 CREATE TEMPORARY TABLE queued (n BIGINT, key TEXT, row BIGINT, domain TEXT, recipients TEXT[], next_at FLOAT8)
 ON COMMIT DROP
 """
-_COPY = "COPY queued (n, key, row, domain, recipients, next_at) FROM STDIN"
+_STAGED = {
+    "n": "int8", "key": "text", "row": "int8", "domain": "text", "recipients": "text[]", "next_at": "float8",
+}  # fmt: skip
 _TAKE_STAGED = """
 INSERT INTO mailmerge.work (campaign, plan, n, key, row, domain, recipients, next_at)
 SELECT ?1, ?2, n, key, row, domain, recipients, next_at FROM queued ORDER BY n
@@ -138,9 +142,11 @@ WITH doubt AS (
     WHERE w.epoch = ANY(?1::bigint[])
 ), ended AS (
     UPDATE mailmerge.attempt SET status = 'in_doubt', settled = {NOW}, phase = 'content', reason = 'stopped'
-    WHERE id = ANY(ARRAY(SELECT attempt FROM doubt)) AND status = 'handing_over'
+    WHERE id = ANY(ARRAY(SELECT attempt FROM doubt)) AND status = 'handing_over' RETURNING id
 ), moved AS (
-    UPDATE mailmerge.delivery d SET status = 'in_doubt', updated = {NOW} FROM doubt
+    -- Attempts before deliveries, as where outcomes are recorded: whoever comes second waits for the first.
+    UPDATE mailmerge.delivery d SET status = 'in_doubt', updated = {NOW}
+    FROM doubt JOIN ended ON ended.id = doubt.attempt
     WHERE d.campaign = doubt.campaign AND d.key = doubt.key AND d.attempt = doubt.attempt
         AND d.status = 'handing_over'
     RETURNING d.campaign, d.key
@@ -227,9 +233,8 @@ def enqueue(
     with db.transaction():
         db.execute("DELETE FROM mailmerge.work WHERE campaign = ? AND epoch IS NULL", (campaign,))
         db.execute(_STAGE)
-        with db.connection.cursor() as cursor, cursor.copy(_COPY) as copy:
-            for row in rows:
-                copy.write_row((row.n, row.key, row.row, row.domain, [*row.recipients], row.next_at))
+        cells = ((row.n, row.key, row.row, row.domain, [*row.recipients], row.next_at) for row in rows)
+        db.copy("queued", _STAGED, cells)
         count = int(db.execute(_TAKE_STAGED, (campaign, plan)).rowcount)
         db.execute(_RUN, (campaign, plan, by))
         db.execute(_FORGET_COUNTS, (campaign,))
@@ -279,6 +284,15 @@ def recover(db: PostgresDatabase) -> Recovered:
         LedgerError: nothing was changed.
 
     """
+    while True:
+        try:
+            return _recovered(db)
+        except LedgerError as error:
+            if getattr(error.__cause__, "sqlstate", None) != _DEADLOCK:  # then it is simply done again
+                raise
+
+
+def _recovered(db: PostgresDatabase) -> Recovered:
     with db.transaction():
         lost = [int(epoch) for (epoch,) in db.rows(_LOSE)]
         if not lost:

@@ -385,6 +385,24 @@ def test_whoever_opts_out_after_the_claim_is_not_promised(fleet: Fleet) -> None:
     assert list(fleet.queue()) == ["k3"]
 
 
+def test_no_table_is_read_as_a_whole(fleet: Fleet) -> None:
+    """Whatever a slot asks, and however small the tables were when it began."""
+    scans = (
+        "SELECT relname, seq_scan FROM pg_stat_user_tables WHERE relname IN ('work', 'delivery', 'attempt')"
+    )
+    fleet.fill(40)
+    slot, writer = fleet.slot()
+    fleet.db.execute("SELECT pg_stat_force_next_flush()")
+    before = sorted(fleet.db.rows(scans))
+    for _ in range(12):
+        rows = fleet.claim(slot, 3)
+        writer.record_intent([attempt(row) for row in rows])
+        writer.record_outcomes([settled(row, ACCEPTED if row % 3 else DEFERRED) for row in rows])
+    slot.give_back()
+    slot.db.execute("SELECT pg_stat_force_next_flush()")
+    assert sorted(fleet.db.rows(scans)) == before
+
+
 # --- the database is gone -------------------------------------------------------------------------------
 
 
