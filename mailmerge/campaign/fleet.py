@@ -220,6 +220,7 @@ class FleetRun(Run):
         absent = _Absent(self._clock, self._schedule.start)
         with contextlib.ExitStack() as stack:
             db: PostgresDatabase | None = None
+            gone = False
             while True:
                 began = time.monotonic()
                 try:
@@ -230,9 +231,11 @@ class FleetRun(Run):
                     end = self._over(view, jobs.present(db))
                 except LedgerError:  # the workers know what to do, and we can only look again
                     stack.close()
-                    db = None
-                    self._observe(Progress(Counts(), 0, waiting="ledger"))
+                    if not gone:
+                        self._observe(Progress(Counts(), 0, waiting="ledger"))
+                    db, gone = None, True
                 else:
+                    gone = False
                     if end is not None:
                         return replace(end, counts=counts)
                     self._observe(Progress(counts, view.claimed if view else 0))

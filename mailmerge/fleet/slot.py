@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 _NETWORK_PAUSE = timedelta(minutes=1)
 _LIMIT_PAUSE = timedelta(minutes=10)
+_ASKED = 3
 _SESSION_PAUSE = timedelta(seconds=5)
 _PATIENCE = 20
 """Seconds for which a worker that is to stop waits for a database that is gone."""
@@ -100,13 +101,21 @@ class SlotEnd(Struct, frozen=True):
 class _Watch:
     """The stop flag of a slot: whoever waits asks it several times a second, which also keeps the lease."""
 
-    def __init__(self, stop: threading.Event, writer: SlotWriter) -> None:
+    def __init__(
+        self, stop: threading.Event, slot: Slot, writer: SlotWriter, tell: Callable[[bool], None]
+    ) -> None:
         self._stop = stop
+        self._slot = slot
         self._writer = writer
+        self._tell = tell
+        self._gone = False
 
     def is_set(self) -> bool:
         if not self._stop.is_set():
             self._writer.held_until()
+        if self._slot.gone is not self._gone:
+            self._gone = self._slot.gone
+            self._tell(self._gone)
         return self._stop.is_set() or self._writer.over or self._writer.state != "running"
 
 
@@ -121,6 +130,7 @@ class SlotRun:
         settings: see `WorkerSettings`.
         stop: ends it after the messages in flight.
         observe: is told of every step.
+        database: is told that the database is gone (True), or there again.
 
     """
 
@@ -134,7 +144,9 @@ class SlotRun:
         *,
         stop: threading.Event,
         observe: Callable[[Progress], None],
+        database: Callable[[bool], None],
     ) -> None:
+        self._database = database
         self._place = place
         self._account = account
         self._order = order
@@ -182,7 +194,8 @@ class SlotRun:
         account = self._account
         own = account.account
         most = terms.slots_of(account.name) or account.slots
-        if take_session(slot.db, account.key, most, slot.epoch) is None:
+        # Slots that begin at the same time may ask for the same one: who loses asks again.
+        if all(take_session(slot.db, account.key, most, slot.epoch) is None for _ in range(_ASKED)):
             said = "all sessions of the account are in use"
             return RunEnd(Reason.ACCOUNT_PAUSE, said, next_at=self._soon())
         with self._place.open_read_only(terms.campaign) as ledger:
@@ -195,7 +208,7 @@ class SlotRun:
             said = f"the server said that the account's limit is used up: {refusal.said}"
             return RunEnd(Reason.QUOTA, said, next_at=refusal.until)
         writer = SlotWriter(slot, self._order.campaign, run=terms.run or None)
-        watch = _Watch(self._stop, writer)
+        watch = _Watch(self._stop, slot, writer, self._database)
         window = _window(all_rates(own.rate, terms.rates), terms, self._settings.window)
         work = _Work(slot, plan, terms, self, secret, window)
         sender = self._sender(slot, terms, writer, watch, quota)

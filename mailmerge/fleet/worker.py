@@ -117,6 +117,7 @@ class FleetWorker:
         slots = sum(account.slots for account in self._accounts)
         threads = ThreadPoolExecutor(slots + _SPARE_THREADS, thread_name_prefix="slot")
         asyncio.get_running_loop().set_default_executor(threads)
+        asyncio.get_running_loop().set_exception_handler(_pass_over_lost_jobs)
         serving = [asyncio.create_task(self._serve(account)) for account in self._accounts]
         tending = asyncio.create_task(self._tend())
         try:
@@ -193,6 +194,7 @@ class FleetWorker:
         """Do one job; the thread is a slot meanwhile."""
         halt, end = self._halts[account.name], None
         if not halt.is_set():
+            told = partial(self._database, account)
             run = SlotRun(
                 self._place,
                 account,
@@ -201,6 +203,7 @@ class FleetWorker:
                 self._settings,
                 stop=halt,
                 observe=self._progress(account),
+                database=told,
             )
             end = run.run(partial(self._began, account))
             self._say("slot_ended", str(end), account, end)
@@ -311,6 +314,14 @@ class FleetWorker:
             WorkerEvent("slot_began", f"slot {slot.epoch} begins", account.name, terms.campaign, slot.epoch)
         )
 
+    def _database(self, account: WorkerAccount, gone: bool) -> None:
+        """Say that a slot cannot reach the database, or can again."""
+        if gone:
+            text = f"the ledger {self._place} cannot be reached"
+            self._say("database_gone", f"{text}; what is in flight is finished, nothing else sent", account)
+        else:
+            self._say("database_back", f"the ledger {self._place} can be reached again", account)
+
     def _progress(self, account: WorkerAccount) -> Callable[[Progress], None]:
         """Give what tells of rows, for those who want to know all."""
 
@@ -328,6 +339,12 @@ class FleetWorker:
             self._tell(WorkerEvent(kind, text, name))
         else:
             self._tell(WorkerEvent(kind, text, name, end.campaign, end.slot, end.counts))
+
+
+def _pass_over_lost_jobs(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Say nothing of a job whose end procrastinate could not note: it is done again, which does no harm."""
+    if not isinstance(context.get("exception"), _gone()):
+        loop.default_exception_handler(context)
 
 
 def _gone() -> tuple[type[Exception], ...]:
