@@ -127,7 +127,7 @@ def messages(
     if definition.only_ledger:
         with open_standing(definition) as standing:
             for row, sent, dated, line in islice(
-                stored_messages(definition, standing, rows, left_out), limit
+                stored_messages(definition, standing, rows, left_out, leaving=leaving), limit
             ):
                 yield ShownMessage(sent, () if dated else ("Date",), line, row.planned.rows)
         return

@@ -125,6 +125,8 @@ def stored_messages(
     standing: Standing | None,
     rows: str | None,
     left_out: dict[str, list[int]] | None,
+    *,
+    leaving: bool = False,
 ) -> Iterator[tuple[StandingRow, Message, bool, str]]:
     """Yield the messages of a campaign's stored plan, as they would be sent, in the list's order.
 
@@ -133,6 +135,7 @@ def stored_messages(
         standing: where its rows stand; None: nothing is recorded of it.
         rows: which rows; None: all.
         left_out: gets the numbers of the rows that are left out, by their status.
+        leaving: a person sends them with another program: their unsubscribe links work.
 
     Yields:
         The row, its message, whether it went out with this Date, and where the row stands, in a line.
@@ -156,6 +159,7 @@ def stored_messages(
             hint="they are there from `send --fleet` on until all are sent; or look from its folder",
         )
     worker = WorkerThawer(plan)
+    make = worker.thaw if leaving else worker.show
     for row in standing.rows():
         planned = row.planned
         if planned.first is not None or (
@@ -168,6 +172,6 @@ def stored_messages(
             continue
         frozen = worker.message(planned.message, planned.row)
         message_id, date = stamp_of(standing.ledger, frozen, row.delivery)
-        message = worker.thaw(frozen, message_id=message_id, date=date or now)
+        message = make(frozen, message_id=message_id, date=date or now)
         went_out = row.delivery is not None and row.delivery.message_id == message_id
         yield row, message, date is not None, standing_line(row.result, now, went_out=went_out)

@@ -7,20 +7,24 @@ break where they did. Only the text that goes out as base64 has to be encoded ag
 from __future__ import annotations
 
 import re
+from base64 import urlsafe_b64decode
 from binascii import a2b_base64
 from typing import TYPE_CHECKING
 
 from mailmerge.message.bodies import base64_lines
-from mailmerge.unsubscribe import STAND_IN
+from mailmerge.unsubscribe import STAND_IN, address_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from mailmerge.addresses import Address
 
 _OPEN = STAND_IN.encode("ascii")
 _SOFT = b"=\r\n"
 # A line has 75 characters before its soft break, and the token 72: it is broken once at most.
 _HALVES = (_OPEN[: len(_OPEN) // 2], _OPEN[len(_OPEN) // 2 :])
 _BROKEN = re.compile(b"(?:=\r\n)?".join(re.escape(_OPEN[at : at + 1]) for at in range(len(_OPEN))))
+_TOKEN = re.compile(rb"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{72}(?![A-Za-z0-9_-])")
 _BASE64 = b"Content-Transfer-Encoding: base64\r\n\r\n"
 
 
@@ -52,6 +56,36 @@ def filled(head: bytes, body: Iterable[bytes | int], token: str) -> tuple[bytes,
             pieces.append(_in_quoted_printable(piece, made))
         before = piece
     return head.replace(_OPEN, made), tuple(pieces)
+
+
+def emptied(
+    head: bytes, body: tuple[bytes | int, ...], address: Address
+) -> tuple[bytes, tuple[bytes | int, ...]]:
+    """Put the stand-in back where `filled` put the token of *address*: looking at it unsubscribes nobody."""
+    found = next((text for text in _TOKEN.findall(head) if _is_of(text, address)), None)
+    if found is None:
+        return head, body
+    broken = re.compile(b"(?:=\r\n)?".join(re.escape(found[at : at + 1]) for at in range(len(found))))
+    pieces: list[bytes | int] = []
+    for at, piece in enumerate(body):
+        before = body[at - 1] if at else b""
+        if isinstance(piece, int):
+            pieces.append(piece)
+        elif isinstance(before, bytes) and before.endswith(_BASE64):
+            text = a2b_base64(piece)
+            pieces.append(base64_lines(text.replace(found, _OPEN)) if found in text else piece)
+        else:
+            pieces.append(broken.sub(_opened, piece))
+    return head.replace(found, _OPEN), tuple(pieces)
+
+
+def _opened(match: re.Match[bytes]) -> bytes:
+    first = match[0].find(_SOFT)
+    return _OPEN if first < 0 else _OPEN[:first] + _SOFT + _OPEN[first:]
+
+
+def _is_of(text: bytes, address: Address) -> bool:
+    return bytes.fromhex(address_digest(address)) in urlsafe_b64decode(text)
 
 
 def _in_quoted_printable(piece: bytes, token: bytes) -> bytes:

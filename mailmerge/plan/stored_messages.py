@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from msgspec.structs import replace
+
 from mailmerge.errors import PlanDamaged, RowError
 from mailmerge.message import Thawer, open_token
 from mailmerge.message.dkim_keys import read_signatures
@@ -92,6 +94,18 @@ class WorkerThawer:
             return self.plan.message(number)
         except PlanDamaged as error:
             raise RowError(error.message, code="L752", hint=_LOAD_AGAIN, row=row) from error
+
+    def show(self, frozen: FrozenMessage, *, message_id: str, date: datetime) -> Message:
+        """Make a message that is only looked at: its unsubscribe links belong to nobody.
+
+        Raises:
+            RowError, SecretLeak: see `thaw`.
+
+        """
+        head, body = open_token.emptied(frozen.head, frozen.body, frozen.envelope.rcpt_to[0])
+        return self._thawer.thaw(
+            replace(frozen, head=head, body=body), message_id=message_id, date=date, mail_from=self._mail_from
+        )
 
     def thaw(self, frozen: FrozenMessage, *, message_id: str, date: datetime) -> Message:
         """Make a message.

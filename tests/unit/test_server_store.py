@@ -130,6 +130,7 @@ def test_a_worker_sends_what_the_planning_machine_would(
     with planned(campaign, account) as (made, planning):
         key = unsubscribe_key(campaign.definition) if planning.composer.needs_key else None
         expected = thawed(made.reader, planning.composer.sent_by(account).with_tokens(key).thaw)
+        looked_at = thawed(made.reader, planning.composer.sent_by(account, signed=False).thaw)
         number = load(db, 1, made.reader, b"{}", key=key)
     shutil.rmtree(folder)
     shutil.rmtree(tmp_path / "CACHE")
@@ -137,6 +138,7 @@ def test_a_worker_sends_what_the_planning_machine_would(
 
     found = thawed(server, WorkerThawer(server, account).thaw)
     assert found == expected
+    assert thawed(server, WorkerThawer(server, account).show) == looked_at
     assert len(found) > 2
     assert b"DKIM-Signature" in found[0].content
     assert STAND_IN.encode() not in b"".join(message.content for message in found)
