@@ -18,7 +18,7 @@ import click
 from mailmerge.cli.output import note, out, show_diagnostics
 from mailmerge.cli.questions import ask_sender, ask_template, asked, dropped_path, opened, until_right
 from mailmerge.errors import MailmergeError
-from mailmerge.suggest import Invocation, suggested
+from mailmerge.suggest import Invocation, login_command, suggested
 from mailmerge.text import plural, printable
 
 if TYPE_CHECKING:
@@ -48,9 +48,8 @@ def guide(run: Callable[[Sequence[str]], int]) -> int:
     try:
         path.walk()
     except (_Left, click.Abort):
-        place = f" in {path.folder}" if path.folder not in {None, Path()} else ""
         out("")
-        out(f"You can go on at any time: mailmerge{place and '   ('}{place.strip()}{place and ')'}")
+        out("You can go on at any time: mailmerge")
     return 0
 
 
@@ -182,7 +181,7 @@ class _Path:
             out(f"Account: {campaign.file.account or 'SMTP_SERVER of your environment'}")
             return None
         sender = campaign.file.message.from_ or ""
-        out(f"$ mailmerge login {shlex.quote(sender) if sender else ''}".rstrip())
+        out(f"$ {login_command(_plain_address(campaign))}")
         assert self.folder is not None
         if name := offered(sender, ask=True):
             set_account(self.folder, name)

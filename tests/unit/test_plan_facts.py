@@ -489,7 +489,7 @@ def test_which_options_are_facts() -> None:
 
     assert facts == {
         *("name", "vars"),
-        *(f"data.{key}" for key in options.CAMPAIGN["data"] if key != "suppress"),
+        *(f"data.{key}" for key in options.CAMPAIGN["data"] if key not in {"suppress", "original"}),
         *(f"message.{key}" for key in options.CAMPAIGN["message"]),
         *(f"attach.{key}" for key in options.CAMPAIGN["attach"]),
         "check.ignore",
