@@ -90,6 +90,7 @@ $(LOWEST)/installed: pyproject.toml scripts/lowest-versions
 # The promises of docs/reliability.md, for as long as one likes; -s shows seeds and scores.
 soak: export PYTHONSAFEPATH = 1
 soak: export MAILMERGE_SOAK_SECONDS ?= 600
+soak: export MAILMERGE_RATE_SECONDS ?= 60
 soak: $(TEST)/venv/installed
 	@scripts/install-test-programs
 	$(call install_wheel)

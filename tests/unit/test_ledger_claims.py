@@ -357,7 +357,7 @@ def test_the_fleet_can_be_looked_at(fleet: Fleet) -> None:
 # --- opt-outs -------------------------------------------------------------------------------------------
 
 
-def test_whoever_has_opted_out_is_not_claimed(fleet: Fleet) -> None:
+def test_g5_whoever_has_opted_out_is_not_claimed(fleet: Fleet) -> None:
     """By address, domain or hash, for the campaign or for all: the row leaves the queue; others follow."""
     fleet.fill(6)
     fleet.db.execute("UPDATE work SET recipients = ARRAY['X@Gone.example', 'b@x.org'] WHERE key = 'k4'")
@@ -371,7 +371,7 @@ def test_whoever_has_opted_out_is_not_claimed(fleet: Fleet) -> None:
     assert list(fleet.queue()) == ["k3", "k6", "k7"]
 
 
-def test_whoever_opts_out_after_the_claim_is_not_promised(fleet: Fleet) -> None:
+def test_g5_whoever_opts_out_after_the_claim_is_not_promised(fleet: Fleet) -> None:
     """The table is looked at once more; the row leaves the queue."""
     fleet.fill(2)
     slot, writer = fleet.slot()

@@ -76,7 +76,7 @@ def test_rows_are_streamed_while_others_are_written(pooled_ledger: ServerPlace) 
             assert list(db.stream("SELECT id FROM thing ORDER BY id")) == [(0,), (1,), (2,)]
 
 
-def test_a_fleet_works_by_way_of_a_pooler(pooled_ledger: ServerPlace) -> None:
+def test_g6_a_fleet_works_by_way_of_a_pooler(pooled_ledger: ServerPlace) -> None:
     """Claims, promises, outcomes, leases, rates, quotas and sessions."""
     with (
         pooled_ledger.lock("spring") as lock,

@@ -87,7 +87,7 @@ def most_in_a_window(times: list[float], length: float) -> int:
 # --- rates ----------------------------------------------------------------------------------------------
 
 
-def test_one_rate_for_sessions_whose_clocks_are_minutes_apart(connect) -> None:
+def test_g4_one_rate_for_sessions_whose_clocks_are_minutes_apart(connect) -> None:
     """Three sessions together keep to the rate in every window, and use nearly all of it."""
     clocks = [AnotherClock(), AnotherClock(60), AnotherClock(-60)]
     paces = [throttle(connect(), Rate(40, 0.5), clock=clock) for clock in clocks]
@@ -369,7 +369,7 @@ def test_a_session_is_free_again_when_its_slot_s_lease_ends(postgres_ledger, db)
 # --- opt-outs -------------------------------------------------------------------------------------------
 
 
-def test_opt_outs_are_addresses_domains_and_hashes(db) -> None:
+def test_g5_opt_outs_are_addresses_domains_and_hashes(db) -> None:
     """An entry covers what the user's own store would cover, whatever the case."""
     everyone, spring = OptOutTable(db), OptOutTable(db, 7)
     digest = "b0254c86634ff9d0800561732049ce09a2d003e1ea5bfd7ac4a2d3f3b1eb1c4b"
