@@ -471,6 +471,8 @@ class _Column:
             self.numbers = None
             return
         shapes = joined.translate(_SHAPE).split(_END)
+        if len(shapes) != len(cells):  # a cell contains the character that stands between two
+            shapes = [cell.translate(_SHAPE) for cell in cells]
         texts = [*dict(zip(shapes, cells, strict=True)).values()]
         texts += islice((cell for cell in cells if cell[:1] == "0"), _ENOUGH)
         if self.numbers.may_be_moments:  # that is told by the digits, not by the shape

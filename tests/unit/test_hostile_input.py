@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from mailmerge.cli import cli
@@ -240,6 +240,7 @@ TRIED = {
     use=st.sampled_from([*TRIED]),
     cells=st.lists(st.lists(PIECES, min_size=1, max_size=3).map("".join), min_size=1, max_size=6),
 )
+@example(use="pieces", cells=["\x1f5", "1"])  # it stands between cells where many are looked at in one go
 def test_d5_any_cell_is_sent_or_is_an_invalid_row(
     campaign_factory: CampaignFactory, use: str, cells: list[str]
 ) -> None:
