@@ -185,7 +185,8 @@ SELECT address, moment FROM (
 ) moments WHERE moment > ?2 ORDER BY moment
 """
 _DEFERRED = """
-SELECT key, next_at, updated FROM delivery WHERE campaign = ? AND status = 'deferred' ORDER BY next_at
+SELECT key, next_at, updated FROM delivery
+WHERE campaign = ? AND status = 'deferred' AND next_at IS NOT NULL ORDER BY next_at
 """
 # UNION drops what was met before, so that not even a damaged file makes it go round in circles.
 _EARLIER_DATE = """

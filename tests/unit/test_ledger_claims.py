@@ -13,6 +13,7 @@ from mailmerge.errors import InUseError, LedgerError
 from mailmerge.ledger.attempts import IntentRefusedError, Revision
 from mailmerge.ledger.claims import Slot
 from mailmerge.ledger.place import ServerPlace
+from mailmerge.ledger.reader import _DEFERRED
 from mailmerge.ledger.shared_suppression import OptOutTable
 from mailmerge.ledger.slot_writer import SlotWriter
 from mailmerge.ledger.work import (
@@ -401,6 +402,18 @@ def test_no_table_is_read_as_a_whole(fleet: Fleet) -> None:
     slot.give_back()
     slot.db.execute("SELECT pg_stat_force_next_flush()")
     assert sorted(fleet.db.rows(scans)) == before
+
+
+def test_deferred_rows_are_found_by_an_index(fleet: Fleet) -> None:
+    """A run that waits for the next one asks twice a second, however many rows were contacted."""
+    fleet.db.execute(
+        "INSERT INTO delivery (campaign, key, status, tries, updated, version, attempt) "
+        "SELECT ?, n::text, 'accepted', 0, 0, 1, 0 FROM generate_series(1, 5000) n",
+        (fleet.campaign,),
+    )
+    fleet.db.execute("ANALYZE delivery")
+    plan = fleet.db.rows(f"EXPLAIN {_DEFERRED}", (fleet.campaign,))
+    assert "delivery_due" in "\n".join(line for (line,) in plan)
 
 
 # --- the database is gone -------------------------------------------------------------------------------
