@@ -26,11 +26,11 @@ NOT_RUN = {
     "mailmerge bounces spring --imap": "needs a mailbox: test_bounces.py runs it with Dovecot",
     "pip install": "installs from the network",
     "mailmerge check CAMPAIGN --dns": "asks the DNS: tests/unit/test_check_online.py has answers for it",
-    "mailmerge ledger move spring --ledger office": "needs PostgreSQL: test_shared_ledger.py runs it",
-    "mailmerge worker --ledger office": "needs PostgreSQL, and ends by a signal: the fleet's tests run it",
     "mailmerge login me@gmail.com": "needs the provider: test_sign_in.py and test_oauth.py have servers",
 }
 """Blocks by their beginning; of pip it is only its line."""
+_OFFICE = "--ledger office"
+"""Blocks with a ledger in PostgreSQL: test_shared_ledger.py and test_fleet.py run their commands."""
 _BLOCK = re.compile(r"^ *```(sh|bash|shell|console)\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 
 pytestmark = pytest.mark.skipif("sys.platform == 'win32'")
@@ -66,6 +66,8 @@ def runs() -> Iterator[Block]:
     for block in BLOCKS:
         lines = tuple(line for line in block.lines if not line.startswith("pip install"))
         if block.lines[0].startswith(tuple(NOT_RUN)) and len(lines) == len(block.lines):
+            continue
+        if any(_OFFICE in line for line in lines):
             continue
         if block.place.startswith("README"):
             yield Block(block.place, lines)
