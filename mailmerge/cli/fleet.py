@@ -193,7 +193,7 @@ def _lines(status: FleetStatus) -> Iterator[str]:
             )
             yield f"  slot {slot.number}  since {clock_time(slot.since)}  {what}{silent}"
     if not status.workers:
-        yield "No worker is there: start one with mailmerge worker --ledger NAME --accounts NAME."
+        yield "No worker is there: `worker` with this ledger and its accounts starts one, on any machine."
     for account, count in status.jobs.items():
         yield f"account {account}: {plural(count, 'slot')} waiting for a worker"
 
@@ -275,12 +275,12 @@ def _change(options: dict[str, Any], change: str) -> int:
 
 
 _DONE = {
-    "pause": "paused; what is in flight is finished. `mailmerge resume` goes on.",
+    "pause": "paused; what is in flight is finished. `resume` goes on.",
     "resume": "the workers go on.",
     "cancel": "taken from the workers; rows that were not sent are pending, `send` goes on with them.",
 }
 _NOT = {
     "pause": "are not sending it",
-    "resume": "have no paused campaign of this name; `mailmerge send --fleet` hands it to them",
+    "resume": "have no paused campaign of this name; `send --fleet` hands it to them",
     "cancel": "do not have it",
 }

@@ -438,7 +438,7 @@ def refuse_while_fleet(db: PostgresDatabase, campaign: int) -> None:
     raise InUseError(
         f"a fleet is sending this campaign ({found[1]}; {now})",
         code="L731",
-        hint="let it finish, or stop it with `mailmerge cancel`; `mailmerge pause` only holds it for a while",
+        hint="let it finish, or stop it with the command `cancel`; `pause` only holds it for a while",
     )
 
 
