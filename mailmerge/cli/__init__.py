@@ -18,6 +18,8 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from click.shell_completion import CompletionItem
+
     from mailmerge.errors import MailmergeError
 
 COMMANDS = {
@@ -99,8 +101,6 @@ class LazyGroup(click.Group):
         """Import the command's module and return its command."""
         if cmd_name not in SUMMARIES:
             return None
-        if cmd_name == completion.name:
-            return completion
         module = import_module(f"mailmerge.cli.{_MODULES.get(cmd_name, cmd_name)}")
         command: click.Command = getattr(module, cmd_name)
         return command
@@ -117,6 +117,14 @@ class LazyGroup(click.Group):
             hint = f" Did you mean {near!r}? {SUMMARIES[near]}" if near else " mailmerge --help lists them."
             raise click.UsageError(f"There is no command {args[0]!r}.{hint}", ctx=ctx)
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete the names of commands without importing them."""
+        from click.shell_completion import CompletionItem
+
+        names = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
+        found = [CompletionItem(name, help=SUMMARIES[name]) for name in names]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands under their headings, without importing them."""
@@ -169,7 +177,13 @@ def cli(context: click.Context) -> int | None:
     """Mail merge you can trust with your name: one checked message per row, and a record of each.
 
     `mailmerge` alone, in a terminal, leads from your list to sent letters step by step.
-    """
+
+    \b
+    Examples:
+      mailmerge init spring --list people.xlsx
+      mailmerge check spring
+      mailmerge COMMAND --help
+    """  # noqa: D301  click's own mark
     if context.invoked_subcommand is not None:
         return None
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
@@ -177,24 +191,6 @@ def cli(context: click.Context) -> int | None:
     from mailmerge.cli.guide import guide
 
     return guide(run)
-
-
-@click.command("completion")
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-@click.pass_context
-def completion(context: click.Context, *, shell: str) -> int:
-    """Print the completion script for SHELL.
-
-    bash: eval "$(mailmerge completion bash)" in ~/.bashrc; zsh: the same in ~/.zshrc; fish: mailmerge
-    completion fish | source in ~/.config/fish/config.fish.
-    """
-    from click.shell_completion import get_completion_class
-
-    complete = get_completion_class(shell)
-    assert complete is not None
-    root = context.find_root()
-    click.echo(complete(root.command, {}, "mailmerge", "_MAILMERGE_COMPLETE").source())
-    return 0
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -209,6 +205,8 @@ def run(arguments: Sequence[str]) -> int:
             from mailmerge.cli.elsewhere import translated
 
             arguments = translated(arguments)
+        if "_MAILMERGE_COMPLETE" in os.environ:
+            import_module("mailmerge.cli.completion")  # which knows one shell more than click
         result: Any = cli.main(list(arguments), prog_name="mailmerge", standalone_mode=False)
         code = result if isinstance(result, int) else 0
     except click.exceptions.Exit as stop:

@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 @campaign_argument
 @options_of("status")
 def status(*, as_json: bool, **options: Any) -> int:
-    """Show how many rows are in each state; reads the ledger and nothing else."""
+    """Show how many rows are in each state; reads the ledger and nothing else.
+
+    \b
+    Example:
+      mailmerge status spring
+    """  # noqa: D301  click's own mark
     campaign = load_campaign(options, ledger_only=True)
     status = campaign.status()
     if as_json:
@@ -87,7 +92,13 @@ def report(
     verbose: bool,
     **options: Any,
 ) -> int:
-    """Write report.html, results.csv, results.jsonl and the failed rows again from the ledger."""
+    """Write report.html, results.csv, results.jsonl and the failed rows again from the ledger.
+
+    \b
+    Examples:
+      mailmerge report spring --xlsx
+      mailmerge report spring --copy people-with-results.xlsx
+    """  # noqa: D301  click's own mark
     if copy and redact:
         raise click.UsageError("--copy and --redact exclude each other: the copy contains your list as it is")
     from mailmerge.campaign.results import ReportOptions
@@ -106,7 +117,12 @@ def resolve(*, rows: str | None, as_accepted: bool, resend: bool, **options: Any
 
     A row is in doubt when its message was handed over completely but the server's reply was lost: it may or
     may not have been sent. Look in the account's Sent folder, or ask the recipient; only you can decide.
-    """
+
+    \b
+    Examples:
+      mailmerge resolve spring
+      mailmerge resolve spring --rows 17 --as-accepted
+    """  # noqa: D301  click's own mark
     if as_accepted and resend:
         raise click.UsageError("--as-accepted and --resend exclude each other")
     campaign = load_campaign(options, ledger_only=True)
@@ -147,7 +163,11 @@ def requeue(*, rows: str | None, failed: Path | None, accepted: bool, yes: bool,
 
     Without --rows or --from: all of them. --accepted requeues rows that the server has already accepted, and
     asks first.
-    """
+
+    \b
+    Example:
+      mailmerge requeue spring --rows 5,9-11
+    """  # noqa: D301  click's own mark
     if rows is not None and failed is not None:
         raise click.UsageError("--rows and --from exclude each other")
     campaign = load_campaign(options, ledger_only=True)
@@ -180,7 +200,11 @@ def purge(*, yes: bool, **options: Any) -> int:
 
     Only counts remain. The campaign cannot be continued afterwards, and nobody knows any more who has its
     messages; your own list is not touched.
-    """
+
+    \b
+    Example:
+      mailmerge purge spring
+    """  # noqa: D301  click's own mark
     campaign = load_campaign(options, ledger_only=True)
     if not yes:
         require_person()
@@ -200,7 +224,11 @@ def ledger() -> None:
 
     This machine remembers how far each campaign has got, and where its ledger is. Where that does not fit, no
     command trusts the ledger before you have decided.
-    """
+
+    \b
+    Example:
+      mailmerge ledger move spring
+    """  # noqa: D301  click's own mark
 
 
 @ledger.command("move")
@@ -211,7 +239,11 @@ def move(**options: Any) -> int:
 
     Where the campaign has another one so far, it is taken from there, compared, and sealed there. A copy of
     the folder that is elsewhere is not continued any more.
-    """
+
+    \b
+    Example:
+      mailmerge ledger move spring --ledger office
+    """  # noqa: D301  click's own mark
     campaign = load_campaign(options, ledger_only=True)
     campaign.move_ledger()
     out(f"Campaign {campaign.name!r} goes on here: {campaign.definition.ledger_place}")
@@ -222,7 +254,12 @@ def move(**options: Any) -> int:
 @campaign_argument
 @options_of("ledger forget")
 def forget(*, yes: bool, **options: Any) -> int:
-    """Begin anew: the next run writes to the whole list. What the ledger has is kept under another name."""
+    """Begin anew: the next run writes to the whole list. What the ledger has is kept under another name.
+
+    \b
+    Example:
+      mailmerge ledger forget spring
+    """  # noqa: D301  click's own mark
     campaign = load_campaign(options, ledger_only=True)
     if not yes:
         require_person()

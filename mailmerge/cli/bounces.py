@@ -59,7 +59,12 @@ def bounces(
     A report counts for a row if it names the message that the row was sent. Addresses that do not exist are
     added to the suppression store, as are people who complained. A message of the mailbox counts once,
     however often it is read, and the command may run while a campaign is being sent.
-    """
+
+    \b
+    Examples:
+      mailmerge bounces spring --imap imaps://me@imap.example.org/INBOX
+      mailmerge bounces spring --maildir ~/Maildir
+    """  # noqa: D301  click's own mark
     from mailmerge.campaign.bounces import BounceRequest, postman
 
     pause = _pause(every)

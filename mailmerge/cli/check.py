@@ -45,7 +45,12 @@ def check(*, output_format: OutputFormat, as_json: bool, quiet: bool, verbose: b
     file is needed. Files that go to one row are read: one that names another row is a problem (A320).
     Nothing is contacted without --dns, --links or --smtp. `mailmerge explain CODE` says more
     about a problem.
-    """
+
+    \b
+    Examples:
+      mailmerge check spring
+      mailmerge check spring --where "plan == 'gold'" --output-format concise
+    """  # noqa: D301  click's own mark
     started = time.monotonic()
     form: OutputFormat = "json" if as_json else output_format
     online, try_smtp = _online(options), options.pop("try_smtp")

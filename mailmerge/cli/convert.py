@@ -39,7 +39,12 @@ def convert(*, source: Path, server_conf: Path | None, into: Path | None, **opti
     sheet of GMass or YAMM, whose rows that were sent are skipped; or prefs.js, or its folder, with the
     settings of Thunderbird's Mail Merge. --list names the list of a letter, --from the draft (.eml) of a
     sheet. It says what was taken over, and what was not.
-    """
+
+    \b
+    Examples:
+      mailmerge convert old/mailmerge_template.txt --out spring
+      mailmerge convert letter.docx --list people.xlsx --out spring
+    """  # noqa: D301  click's own mark
     if (template := find_template(source)) is not None:
         _tell(convert_template(template, into, server_conf, options["data_source"]))
         return 0

@@ -41,7 +41,7 @@ def worker(
     as_json: bool,
     verbose: bool,
 ) -> int:
-    r"""Send what `send --fleet` has handed to the workers of a ledger, until it is stopped.
+    """Send what `send --fleet` has handed to the workers of a ledger, until it is stopped.
 
     It needs the ledger's address and its accounts with their secrets, no campaign and no list, and asks
     nobody anything. Ctrl-C or SIGTERM: it finishes the messages in flight and gives everything else back.
@@ -49,7 +49,7 @@ def worker(
     \b
     Example:
       mailmerge worker --ledger office --accounts work,relay2
-    """
+    """  # noqa: D301  click's own mark
     from mailmerge.campaign.fleet import Worker, account_names
 
     show = _Lines(as_json=as_json, verbose=verbose)
@@ -133,7 +133,7 @@ class _Stop:
 @campaign_argument
 @options_of("fleet")
 def fleet(*, again: bool, as_json: bool, **options: Any) -> int:
-    r"""Show what the workers of a ledger do: sessions, rows that wait, rows in doubt.
+    """Show what the workers of a ledger do: sessions, rows that wait, rows in doubt.
 
     CAMPAIGN is a campaign's folder, or its name in the ledger; without one, and outside of a campaign's
     folder, all are shown.
@@ -141,7 +141,7 @@ def fleet(*, again: bool, as_json: bool, **options: Any) -> int:
     \b
     Example:
       mailmerge fleet spring --ledger office --watch
-    """
+    """  # noqa: D301  click's own mark
     found = _fleet(options)
     while True:
         status = found.status()
@@ -215,14 +215,14 @@ def _fleet(options: dict[str, Any]) -> Fleet:
 @campaign_argument
 @options_of("pause")
 def pause(**options: Any) -> int:
-    r"""Let the workers stop sending a campaign within a second; messages in flight are finished.
+    """Let the workers stop sending a campaign within a second; messages in flight are finished.
 
     What they have to send stays loaded, and no other campaign is touched.
 
     \b
     Example:
       mailmerge pause spring --ledger office
-    """
+    """  # noqa: D301  click's own mark
     return _change(options, "pause")
 
 
@@ -233,12 +233,12 @@ _NO_FLEET: Final = "C580"
 @campaign_argument
 @options_of("resume")
 def resume(**options: Any) -> int:
-    r"""Let the workers go on with a campaign that was paused.
+    """Let the workers go on with a campaign that was paused.
 
     \b
     Example:
       mailmerge resume spring --ledger office
-    """
+    """  # noqa: D301  click's own mark
     again = suggested(Invocation.parsed("send", click.get_current_context().params), "send")
     try:
         return _change(options, "resume")
@@ -253,12 +253,12 @@ def resume(**options: Any) -> int:
 @campaign_argument
 @options_of("cancel")
 def cancel(**options: Any) -> int:
-    r"""Take a campaign from the workers: what was not sent stays pending, and nobody sends it by itself.
+    """Take a campaign from the workers: what was not sent stays pending, and nobody sends it by itself.
 
     \b
     Example:
       mailmerge cancel spring --ledger office
-    """
+    """  # noqa: D301  click's own mark
     return _change(options, "cancel")
 
 

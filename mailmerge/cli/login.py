@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from mailmerge.cli.options import options_of
+from mailmerge.cli.options import completed, options_of
 from mailmerge.cli.output import interactive, note, out, show_diagnostics
 from mailmerge.cli.reference import numbered
 from mailmerge.errors import AuthError, CampaignFileError, MailmergeError
@@ -29,7 +29,9 @@ _TRIES: Final = 3
 
 
 @click.command("login")
-@click.argument("who", required=False, metavar="[ACCOUNT|PROVIDER|ADDRESS]")
+@click.argument(
+    "who", required=False, metavar="[ACCOUNT|PROVIDER|ADDRESS]", shell_complete=completed("accounts")
+)
 @options_of("login")
 def login(*, who: str | None, **options: Any) -> int:
     """Set up an account: reach its server, sign in, keep the secret, write it into your config.toml.
@@ -152,7 +154,7 @@ def _set_up(who: str, options: dict[str, Any], environment: Environment) -> str:
 
 
 @click.command("logout")
-@click.argument("who", metavar="ACCOUNT")
+@click.argument("who", metavar="ACCOUNT", shell_complete=completed("accounts"))
 def logout(*, who: str) -> int:
     """Remove the secrets that `login` has kept for ACCOUNT; the account itself stays in config.toml.
 

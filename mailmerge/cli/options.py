@@ -18,7 +18,27 @@ if TYPE_CHECKING:
 
 Function = TypeVar("Function", bound="Callable[..., Any]")
 
-campaign_argument = click.argument("campaign", type=click.Path(path_type=Path), default=None, required=False)
+
+def completed(values: str) -> Callable[[click.Context, click.Parameter, str], Any]:
+    """Give what completes *values*, a function of `mailmerge.cli.completion`, imported when a shell asks."""
+
+    def complete(context: click.Context, parameter: click.Parameter, begun: str) -> Any:
+        from mailmerge.cli import completion
+
+        return getattr(completion, values)(context, parameter, begun)
+
+    return complete
+
+
+campaign_argument = click.argument(
+    "campaign",
+    type=click.Path(path_type=Path),
+    default=None,
+    required=False,
+    shell_complete=completed("campaigns"),
+)
+_VALUES = {"account": "accounts", "accounts": "accounts", "ledger": "ledgers"}
+"""What completes an option's value, by the name of its parameter."""
 
 
 def options_of(command: str) -> Callable[[Function], Function]:
@@ -38,6 +58,8 @@ def _click_option(option: Option) -> Callable[[Function], Function]:
     spellings = [flag] if "/--no-" in flag else flag.split("/")
     settings: dict[str, Any] = {"help": option.sentence, "metavar": metavar or None}
     settings |= _value_settings(option.type.schema)
+    if option.parameter in _VALUES:
+        settings["shell_complete"] = completed(_VALUES[option.parameter])
     if metavar.startswith("["):  # the value may be left out
         settings |= {"is_flag": False, "flag_value": LIST}
     # What a file may say keeps its default for when no file says it.

@@ -46,7 +46,12 @@ def preview(
     there is a display. --terminal shows headers, text and structure here; --eml and --mbox write the messages
     byte for byte. With --unsent the --eml files are drafts that Outlook opens to be sent. Date and Message-ID
     are made when a message is first sent: until then, files have passing ones.
-    """
+
+    \b
+    Examples:
+      mailmerge preview spring
+      mailmerge preview spring --rows 2,17 --terminal
+    """  # noqa: D301  click's own mark
     page = PreviewCommand(options)
     if unsent and not eml:
         raise click.UsageError("--unsent is for --eml DIR: it marks the files there as not sent")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, get_args
 
 import click
 
-from mailmerge.cli.options import options_of
+from mailmerge.cli.options import completed, options_of
 from mailmerge.cli.output import emit, out
 from mailmerge.options import SchemaName
 from mailmerge.text import near, width
@@ -33,14 +33,19 @@ _MARKS = {"confirmed": "published", "assumed": "not confirmed", "ours": "our gue
 
 
 @click.command("providers")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=completed("providers"))
 @options_of("providers")
 def providers(*, name: str | None, as_json: bool) -> int:
     """Show mail providers: servers, limits, and how to sign in.
 
     Without NAME all of them in short; with NAME everything about one. The limits are estimates where
     the provider publishes none: the server's answer always wins.
-    """
+
+    \b
+    Examples:
+      mailmerge providers
+      mailmerge providers gmail
+    """  # noqa: D301  click's own mark
     from mailmerge.providers import find_provider
     from mailmerge.providers import providers as every_provider
 
@@ -161,12 +166,16 @@ def numbered(steps: tuple[str, ...]) -> Iterator[str]:
 
 
 @click.command("explain")
-@click.argument("codes", nargs=-1, metavar="[CODE]...")
+@click.argument("codes", nargs=-1, metavar="[CODE]...", shell_complete=completed("codes"))
 def explain(codes: tuple[str, ...]) -> int:
     """Explain what a code such as D110 means, why it matters, and what to do about it.
 
     Without a code: list all of them.
-    """
+
+    \b
+    Example:
+      mailmerge explain D110
+    """  # noqa: D301  click's own mark
     from mailmerge.check.catalogue import catalogue, page
 
     entries = catalogue()
@@ -190,9 +199,14 @@ def explain(codes: tuple[str, ...]) -> int:
 def schema(*, name: SchemaName) -> int:
     """Print the JSON Schema of campaign.toml, or of the accounts in your config.toml.
 
-    Editors complete and check keys with it: mailmerge schema > campaign.schema.json, and in the first line
-    of campaign.toml write #:schema ./campaign.schema.json.
-    """
+    Editors complete and check keys with it. `init` writes the schema beside campaign.toml, whose first line
+    names it; this prints the one of the version that is installed.
+
+    \b
+    Examples:
+      mailmerge schema > campaign.schema.json
+      mailmerge schema accounts > accounts.schema.json
+    """  # noqa: D301  click's own mark
     from mailmerge.config.option_docs import json_schema
 
     click.echo(json.dumps(json_schema(name), indent=2, ensure_ascii=False))

@@ -54,7 +54,11 @@ def rehearse(*, as_json: bool, quiet: bool, verbose: bool, real_time: bool, **op
     out/rehearsal. The server can be told to misbehave, so that you see what a bad day looks like. --fail
     takes CODE:SHARE or COMMAND:CODE:SHARE and may be repeated: 450:2%, mail:421:1%,
     "content:554 5.7.1 spam:0.5%"; the commands are ehlo, auth, mail, rcpt, data, content.
-    """
+
+    \b
+    Example:
+      mailmerge rehearse spring --fail 450:2% --drop 0.5%
+    """  # noqa: D301  click's own mark
     from mailmerge.campaign.rehearsal import Rehearsal
     from mailmerge.campaign.run import SendRequest
     from mailmerge.sandbox import FaultPlan
@@ -118,7 +122,11 @@ def test(
     To and envelope are yours, and an X-Mailmerge-Test header names the row. There is no Cc or Bcc, no
     Disposition-Notification-To, and no List-Unsubscribe but that of message.unsubscribe, whose token
     unsubscribes nobody in a test. No row's state changes.
-    """
+
+    \b
+    Example:
+      mailmerge test spring --rows 2,17 --to me@example.org
+    """  # noqa: D301  click's own mark
     from mailmerge.campaign.run import SendRequest
 
     campaign = load_campaign(options)
@@ -178,7 +186,12 @@ def send(**options: Any) -> int:
 
     Running the same command again continues: no row is sent twice. "accepted" means that the server accepted
     the message. Results are in out/results.csv, also after Ctrl-C.
-    """
+
+    \b
+    Examples:
+      mailmerge send spring --limit 1
+      mailmerge send spring --yes --wait --quiet
+    """  # noqa: D301  click's own mark
     sending = SendCommand(options)
     return sending.run(load_campaign(options))
 
@@ -191,7 +204,11 @@ def drafts(**options: Any) -> int:
 
     The account's `imap` says where that is. Plan, question and results are those of send, and the state is
     "drafted"; send leaves such rows alone. Running the same command again continues.
-    """
+
+    \b
+    Example:
+      mailmerge drafts spring --account work
+    """  # noqa: D301  click's own mark
     drafting = SendCommand(options, drafts=True)
     return drafting.run(load_campaign(options))
 

@@ -26,7 +26,11 @@ def suppress() -> None:
     to the files of `data.suppress`. A running campaign sees a change within a second.
 
     With --ledger it is the list in that ledger, which counts for all campaigns that its workers send.
-    """
+
+    \b
+    Example:
+      mailmerge suppress add kim@example.org
+    """  # noqa: D301  click's own mark
 
 
 @suppress.command("add")
@@ -36,7 +40,11 @@ def add(*, who: tuple[str, ...], ledger: str | None) -> int:
     """Never write to ADDRESS again; @example.org stands for everybody there, sha256:HASH for one of them.
 
     The hash is the SHA-256 of the address in small letters, in 64 hex digits.
-    """
+
+    \b
+    Example:
+      mailmerge suppress add kim@example.org @example.net
+    """  # noqa: D301  click's own mark
     with _store(ledger) as store:
         new = store.add(who, day=_today())
     known = len(who) - new
@@ -52,7 +60,12 @@ def add(*, who: tuple[str, ...], ledger: str | None) -> int:
 @click.argument("who", nargs=-1, required=True, metavar="ADDRESS...")
 @options_of("suppress remove")
 def remove(*, who: tuple[str, ...], ledger: str | None) -> int:
-    """Let campaigns write to ADDRESS again."""
+    """Let campaigns write to ADDRESS again.
+
+    \b
+    Example:
+      mailmerge suppress remove kim@example.org
+    """  # noqa: D301  click's own mark
     with _store(ledger) as store:
         gone = store.remove(who)
     out(f"Removed {plural(gone, 'entry', 'entries')}: {store.path}")
@@ -70,7 +83,11 @@ def import_(*, files: tuple[Path, ...], ledger: str | None) -> int:
     It may have SHA-256 hashes of addresses in their place.
 
     A row without an address is an error, and nothing is added then.
-    """
+
+    \b
+    Example:
+      mailmerge suppress import unsubscribed.csv
+    """  # noqa: D301  click's own mark
     with _store(ledger) as store:
         for path in files:
             found, new = store.add_file(path, day=_today())
@@ -81,7 +98,12 @@ def import_(*, files: tuple[Path, ...], ledger: str | None) -> int:
 @suppress.command("list")
 @options_of("suppress list")
 def list_(*, as_json: bool, ledger: str | None) -> int:
-    """List the addresses, domains and hashes, with the day on which they were added."""
+    """List the addresses, domains and hashes, with the day on which they were added.
+
+    \b
+    Example:
+      mailmerge suppress list
+    """  # noqa: D301  click's own mark
     store = _store(ledger)
     entries = store.entries()
     for stored in entries:

@@ -49,3 +49,27 @@ def test_the_block_runs_as_it_is_printed(mailmerge: Mailmerge) -> None:
             check=False,
         )
         assert done.returncode == 0, (line, done.stdout, done.stderr)
+
+
+@pytest.mark.skipif(SHELL is None, reason="needs PowerShell")
+def test_powershell_completes(mailmerge: Mailmerge) -> None:
+    """The script that the command prints makes PowerShell complete commands, options and accounts."""
+    mailmerge.config.write_text('[accounts.work]\nhost = "smtp.example.org"\n', encoding="utf-8")
+    assert SHELL is not None
+    lines = [
+        f"function mailmerge {{ & '{sys.executable}' -P -m mailmerge @args }}",
+        "mailmerge completion powershell | Out-String | Invoke-Expression",
+    ]
+    lines += [
+        f"(TabExpansion2 '{typed}' {len(typed)}).CompletionMatches | % {{ $_.CompletionText }}"
+        for typed in ("mailmerge resol", "mailmerge send --dry", "mailmerge send --account wor")
+    ]
+    done = subprocess.run(
+        [SHELL, "-NoProfile", "-Command", "; ".join(lines)],
+        cwd=mailmerge.folder,
+        env=mailmerge.environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout.split(), done.stderr) == (["resolve", "--dry-run", "work"], "")
