@@ -19,6 +19,7 @@ from mailmerge.addresses import AddressError, parse_address_list
 from mailmerge.campaign.adoption import adopted, described
 from mailmerge.campaign.column_filters import ColumnShapes, printing
 from mailmerge.campaign.list_place import about_list
+from mailmerge.config.campaign_file import refuse_file
 from mailmerge.designs.names import expression, quoted_in_template
 from mailmerge.errors import CampaignFileError
 from mailmerge.files import create_file, write_file
@@ -200,12 +201,14 @@ def _id_column(names: Iterable[str], address: str) -> str:
 
 
 def refuse_campaign(folder: Path) -> None:
-    """Refuse a folder that is a campaign already.
+    """Refuse a folder that is a campaign already, and a file.
 
     Raises:
         CampaignFileError: it is one.
 
     """
+    if folder.is_file():
+        refuse_file(folder, "folder")
     if (folder / "campaign.toml").exists():
         raise CampaignFileError(
             f"{folder} already contains a campaign",

@@ -108,10 +108,21 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Suggest a command for a mistyped name."""
+        """Suggest a command for a mistyped name, and for a file that is given instead of one."""
+        if args and args[0] == "help" and len(args) <= 2:
+            if len(args) == 2:
+                return super().resolve_command(ctx, [args[1], "--help"])
+            click.echo(ctx.get_help())
+            ctx.exit()
         if args and args[0] not in SUMMARIES and not args[0].startswith("-"):
             import difflib
 
+            if os.path.isfile(args[0]):  # noqa: PTH113
+                from pathlib import Path
+
+                from mailmerge.config.campaign_file import refuse_file
+
+                refuse_file(Path(args[0]), "command")
             near = OTHER_NAMES.get(args[0].lower().replace("_", "-"))
             near = near or next(iter(difflib.get_close_matches(args[0].lower(), SUMMARIES, n=1)), None)
             hint = f" Did you mean {near!r}? {SUMMARIES[near]}" if near else " mailmerge --help lists them."

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -407,14 +406,16 @@ def _edit(path: Path) -> None:
     from mailmerge.config.environment import child_environment
 
     command = os.environ.get("VISUAL") or os.environ.get("EDITOR")
-    found = next(filter(None, map(shutil.which, _EDITORS)), None)
-    words = shlex.split(command, posix=os.name != "nt") if command else [found] if found else []
-    if sys.platform == "win32" and not words:
-        words = ["notepad"]
-    try:
-        if words:
+    if command:
+        editors = [shlex.split(command, posix=os.name != "nt")]
+    else:
+        editors = [["notepad"]] if sys.platform == "win32" else [[name] for name in _EDITORS]
+    for words in editors:
+        try:
             subprocess.run([*words, str(path)], check=False, env=child_environment())  # noqa: S603
+        except OSError as error:
+            if command:
+                note(f"{command}: {error.strerror}")
+        else:
             return
-    except OSError as error:
-        note(f"{words[0]}: {error.strerror}")
     note(f"Open {path} in your editor. $EDITOR would name one.")

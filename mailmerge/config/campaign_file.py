@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from msgspec import Struct, field
 
@@ -139,9 +139,7 @@ def _locate(path: Path, overrides: Overrides) -> Path:
         return inside
     command = overrides.command or "check"
     if path.is_file():
-        raise TomlProblems.one(
-            "C561", f"{path} is {_kind(path)}, not a campaign", hint=_of_file(path, command)
-        )
+        raise _not_a(path, "campaign", command)
     if not path.is_dir():
         if path.suffix.lower() in LISTS:
             raise TomlProblems.one("C407", f"no file {path}", hint=_files_like(path))
@@ -152,6 +150,22 @@ def _locate(path: Path, overrides: Overrides) -> Path:
     others = sorted(other.name for other in path.glob("*.toml"))
     hint = f"did you mean {path / others[0]}?" if others else _around(path, command) or _start(path)
     raise TomlProblems.one("C407", f"no {FILE_NAME} in {path}", hint=hint)
+
+
+def refuse_file(path: Path, instead_of: str) -> NoReturn:
+    """Refuse a file that is given where a command or a new folder is expected, with what was probably meant.
+
+    Raises:
+        CampaignFileError: always.
+
+    """
+    raise _not_a(path, instead_of, "check")
+
+
+def _not_a(path: Path, expected: str, command: str) -> CampaignFileError:
+    return TomlProblems.one(
+        "C561", f"{path} is {_kind(path)}, not a {expected}", hint=_of_file(path, command)
+    )
 
 
 def _start(path: Path) -> str:
@@ -198,11 +212,15 @@ def _campaigns_in(folder: Path) -> list[Path]:
 
 
 def _kind(path: Path) -> str:
-    return "a list" if path.suffix.lower() in LISTS else "a file"
+    """Name what a file is; a text beside a campaign's file is one of its templates."""
+    text = path.suffix.lower() == ".txt" and (path.parent / FILE_NAME).is_file()
+    return "a list" if path.suffix.lower() in LISTS and not text else "a file"
 
 
 def _of_file(path: Path, command: str) -> str:
     """Hint at the campaign that a list or a template belongs to, or at how a list gets one."""
+    if path.suffix == ".toml":
+        return f"write {_run(command, path)}"
     if (path.parent / FILE_NAME).is_file():
         return f"its campaign is the folder that it is in: {_run(command, path.parent)}"
     if path.suffix.lower() not in LISTS:

@@ -151,8 +151,7 @@ class _Package:
         try:
             if self._zip.getinfo(name).file_size > _LARGEST:
                 raise self.damaged(f"has a part that is too large: {name}")
-            with self._zip.open(name) as stream:
-                return stream.read(_LARGEST)
+            return self._zip.read(name)
         except KeyError:
             return None
         except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, NotImplementedError, ValueError):

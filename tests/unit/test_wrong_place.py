@@ -39,6 +39,9 @@ def folders(tmp_path):
         (".", "check nothing", "C407", "start one: mailmerge init nothing"),
         ("lists", "resume", "C580", "without a fleet, a run that was stopped goes on by: mailmerge send"),
         ("lists", "send pupils.csv", "C561", "make one for it: mailmerge init pupils --list pupils.csv"),
+        ("lists", "pupils.csv", "C561", "make one for it: mailmerge init pupils --list pupils.csv"),
+        ("lists", "init pupils.csv", "C561", "make one for it: mailmerge init pupils --list pupils.csv"),
+        ("classes/choir", "campaign.toml", "C561", "write mailmerge check campaign.toml"),
         ("lists", "send pupil.csv", "C407", "did you mean `pupils.csv`?"),
         (".", "check classes/choir/people.csv", "C561", _ITS_FOLDER + " classes/choir"),
         ("classes/choir", "check body.md", "C561", _ITS_FOLDER + ""),
@@ -71,6 +74,24 @@ def test_a_command_that_does_not_exist_is_answered_with_the_one_that_does(capsys
     """What other programs call it, and what is misspelt."""
     assert run([typed, "folder"]) == 2
     assert f"There is no command '{typed}'. Did you mean '{meant}'?" in capsys.readouterr().err
+
+
+def test_help_is_a_command_of_most_programs(capsys):
+    """``help`` and ``help send`` are ``--help`` and ``send --help``."""
+    assert run(["help", "send"]) == run(["send", "--help"]) == 0
+    asked, flagged = capsys.readouterr().out.split("Usage: ")[1:]
+    assert asked == flagged
+    assert run(["help"]) == 0
+    assert "Recommended order" in capsys.readouterr().out
+
+
+def test_a_text_in_a_campaign_is_not_called_a_list(folders, monkeypatch, capsys):
+    """Beside campaign.toml a .txt is a body, elsewhere it may have addresses."""
+    monkeypatch.chdir(folders / "classes/choir")
+    for name, kind in (("body.txt", "a file"), ("../body.txt", "a list")):
+        (folders / "classes/choir" / name).write_text("x", encoding="utf-8")
+        assert run(["check", name]) == 2
+        assert f"{name} is {kind}, not a campaign" in capsys.readouterr().err
 
 
 def test_other_names_are_of_commands_and_no_commands():
