@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from mailmerge.campaign.opening import open_standing
 from mailmerge.ledger.bounces import MailSummary
@@ -98,16 +99,21 @@ class Continuation(Struct, frozen=True):
     """The command that the last run was of: ``send`` or ``drafts``."""
     counted: str = "row"
     """What `left` counts: a ``row``, or with ``data.group_by`` a ``message`` for one or several."""
+    elsewhere: bool = False
+    """`again` is for where the campaign's folder is: only its ledger is known here."""
+    by_fleet: bool = False
+    """Workers have the campaign, so nobody else may send it."""
 
     @property
     def remaining(self) -> str:
         """How many are left, in words: ``3 rows left``."""
-        return f"{plural(self.left, self.counted)} left"
+        where = ", where the campaign's folder is" if self.elsewhere else ""
+        return f"{plural(self.left, self.counted)} left{where}"
 
     @property
     def again(self) -> Suggestion:
         """The command that sends them."""
-        return suggested(self.invocation, self.way)
+        return suggested(self.invocation, self.way, *(["--fleet"] if self.by_fleet else []))
 
     def command(self, name: str, *words: str) -> Suggestion:
         """Give another command for the same campaign."""
@@ -148,7 +154,17 @@ def continuation(definition: Definition, standing: Standing, *, rows: str | None
     if limit is not None:
         left = min(left, limit)
     way = "drafts" if earlier and earlier.command == "drafts" else "send"
-    return Continuation(invocation.having(rows=chosen, limit=limit), left, way, definition.counted)
+    if definition.only_ledger and earlier is not None:
+        invocation = replace(invocation, campaign=earlier.campaign)
+    fleet = _fleet(definition, ledger)
+    return Continuation(
+        invocation.having(rows=chosen, limit=limit),
+        left,
+        way,
+        definition.counted,
+        elsewhere=definition.only_ledger,
+        by_fleet=fleet is not None and fleet.state in {"running", "paused"},
+    )
 
 
 def _rest_of_limit(earlier: Invocation | None, last: Run | None) -> int | None:

@@ -50,9 +50,22 @@ def is_whole(options: Mapping[str, object]) -> bool:
 
 
 def named_alone(options: Mapping[str, object], environ: Mapping[str, str]) -> bool:
-    """Tell whether all that is known of a campaign is its name and its ledger: no folder of it is here."""
+    """Tell whether all that is known of a campaign is its name and its ledger: no folder of it is here.
+
+    Raises:
+        CampaignFileError: its ledger is named, and nothing else.
+
+    """
     says_where = "ledger" in options or bool(environ.get("MAILMERGE_LEDGER"))
-    return says_where and "name" in options and "data.source" not in options and not Path(FILE_NAME).exists()
+    if not says_where or "data.source" in options or Path(FILE_NAME).exists():
+        return False
+    if "name" not in options:
+        raise CampaignFileError(
+            "which campaign? Its ledger is named, its name is not, and no campaign.toml is here",
+            code="C407",
+            hint="--name NAME, its name in the ledger; `mailmerge fleet` lists those that workers have",
+        )
+    return True
 
 
 def by_ledger(options: Mapping[str, object], environ: Mapping[str, str]) -> dict[str, object]:

@@ -535,7 +535,8 @@ def open_read_only(definition: Definition) -> Iterator[LedgerReader | None]:
         try:
             ledger = place.open_read_only(definition.name)
         except LedgerError as error:
-            if error.code != "L705":  # the file is another campaign's so far
+            # The file is another campaign's so far; who knows no more than a name has mistyped it.
+            if error.code != "L705" or definition.only_ledger:
                 raise
     with ledger or contextlib.nullcontext():
         compare(definition, ledger, alone=False)

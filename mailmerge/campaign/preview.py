@@ -20,7 +20,7 @@ from mailmerge.campaign.opening import Access, open_run, open_standing
 from mailmerge.campaign.planning import Planning, once_more
 from mailmerge.campaign.preflight import refuse_if_broken
 from mailmerge.campaign.standing import Join, Standing, StandingRow, stamp_of
-from mailmerge.campaign.stored import stored_messages
+from mailmerge.campaign.stored import needs_list, stored_messages
 from mailmerge.campaign.suppression_store import store_path
 from mailmerge.campaign.unsubscribing import going_out
 from mailmerge.check.diagnostics import DiagnosticCollector
@@ -165,11 +165,16 @@ def write_preview(
         progress: is told now and then how many rows were looked at.
 
     Raises:
+        CampaignFileError: only the campaign's ledger is known.
         ListError: the list cannot be read.
         TemplateError: templates that do not compile.
         FileError: the file cannot be written.
 
     """
+    if definition.only_ledger:
+        raise needs_list(
+            "the page is made", instead="--terminal, --eml and --mbox show what the workers have"
+        )
     request = request or PreviewRequest()
     with open_run(definition, Access.COPY) as opened:
         partial = request.rows is not None or request.limit is not None

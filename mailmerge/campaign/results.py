@@ -16,6 +16,7 @@ from mailmerge.campaign.connect import find_account
 from mailmerge.campaign.continuation import Continuation, continuation
 from mailmerge.campaign.opening import open_standing
 from mailmerge.campaign.standard_input import SHOWN
+from mailmerge.campaign.stored import needs_list
 from mailmerge.errors import FileError, LedgerError, ListError, MailmergeError
 from mailmerge.folders import telling
 from mailmerge.model import KEY_COLUMN, Counts, Status
@@ -490,6 +491,10 @@ def write_failed(out: OutputFolder, failed: Mapping[int, Result], recipients: Re
 def _copy(definition: Definition, standing: Standing, recipients: RecipientList | None, target: Path) -> Path:
     from mailmerge.report import annotated_list
 
+    if definition.only_ledger:
+        raise needs_list(
+            "a copy is made", instead="without --copy, results.csv has every row with its status"
+        )
     if recipients is None or definition.given_list is not None:
         raise ListError(
             "there is no list to copy", code="D153", hint="--copy needs a list that came from a file"

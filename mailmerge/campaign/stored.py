@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from mailmerge.campaign.definition import by_ledger
-from mailmerge.errors import LedgerError
+from mailmerge.errors import CampaignFileError, LedgerError
 from mailmerge.model import Status
 from mailmerge.options import Duplicates  # noqa: TC001  decoded into
 from mailmerge.plan.facts import Facts
@@ -44,6 +44,13 @@ class _Counted(Struct, frozen=True):
     group_by: str | None = None
     duplicates: Duplicates = "first"
     key: str | None = None
+
+
+def needs_list(what: str, *, instead: str) -> CampaignFileError:
+    """Make the refusal of something that cannot be made from the ledger alone."""
+    return CampaignFileError(
+        f"{what} from the list, which is where the campaign's folder is", code="C582", hint=instead
+    )
 
 
 def stored_plan(ledger: LedgerReader, name: str) -> ServerPlan | None:

@@ -171,6 +171,8 @@ class SharedSuppressionStore:
 
     def entries(self) -> list[StoredEntry]:
         """Give what is in it, what was carried there for one campaign, too."""
+        if not self._place.exists():
+            return []
         with self._place.database() as db:
             return [
                 StoredEntry(
@@ -187,6 +189,8 @@ class SharedSuppressionStore:
 
         """
         entries = list(_normalised(wanted))
+        if not self._place.exists():  # people may opt out before anything was ever sent
+            self._place.database_to_fill().close()
         with self._place.session() as db:
             return OptOutTable(db).add(entries, source=source)
 
@@ -209,15 +213,25 @@ class SharedSuppressionStore:
             gone = table.remove([*named, *(f"{_HASH}{hash_of(entry)}" for entry in named)])
             unknown = [entry for entry in named if not gone & {entry, f"{_HASH}{hash_of(entry)}"}]
             if unknown:
-                raise _not_there(unknown[0], self.path)
+                carried = any(entry.entry == unknown[0] for entry in table.entries())
+                raise _carried(unknown[0], self.path) if carried else _not_there(unknown[0], self.path)
         return len(gone)
+
+
+def _carried(entry: str, store: str) -> ListError:
+    return ListError(
+        f"{entry} is there for one campaign alone, whose own files have it",
+        code="D163",
+        hint="take it out of `data.suppress` or your own store, then `send --fleet` again",
+        place=Place(path=store),
+    )
 
 
 def _not_there(entry: str, store: str) -> ListError:
     return ListError(
         f"{entry} is not in the suppression store",
         code="D163",
-        hint="`mailmerge suppress list` shows what is; a domain is written as @example.org",
+        hint="`suppress list` shows what is; a domain is written as @example.org",
         place=Place(path=store),
     )
 

@@ -99,6 +99,49 @@ def test_any_machine_shows_what_the_folder_s_machine_shows(mailmerge, postgres, 
     assert again.code == 0, again
     assert "1  accepted" in there("status").out
     assert there("resolve", "--rows", "7").code == 2
+    assert "Next: mailmerge send spring " in again.out, again
+    assert "where the campaign's folder is" in again.out, again
+
+
+def test_what_cannot_be_had_from_a_ledger_alone_is_said(mailmerge, postgres, relay, tmp_path):
+    """A page, a copy of the list, a name that is mistyped or missing: each is refused with what helps."""
+    named = stored(mailmerge, postgres, relay)
+    ledger = named[:2]
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+
+    one_error(mailmerge("preview", *named, cwd=elsewhere), "C582", "--terminal")
+    one_error(mailmerge("report", "--copy", "copy.csv", *named, cwd=elsewhere), "C582", "results.csv")
+    for command in ("status", "resolve", "report"):
+        wrong = mailmerge(command, *ledger, "--name", "sprign", cwd=elsewhere)
+        one_error(wrong, "L705", 'no campaign "sprign"', "it has: spring")
+    one_error(mailmerge("status", *ledger, cwd=elsewhere), "C407", "--name NAME")
+
+
+def test_what_workers_have_is_not_to_be_sent_by_a_plain_send(mailmerge, postgres, relay):
+    """The command that a report suggests is one that is not refused while a fleet has the campaign."""
+    mailmerge.account(Plain(relay.port))
+    with mailmerge.config.open("a") as file:
+        file.write(f'\n[ledgers.office]\nurl = "{postgres.new_database()}"\n')
+    mailmerge.campaign()
+    assert mailmerge("send", "spring", "--yes", "--ledger", "office", "--fleet", "--detach").code == 0
+    report = mailmerge("report", "spring", "--ledger", "office")
+    assert mailmerge("cancel", "spring", "--ledger", "office").code == 0
+    then = mailmerge("report", "spring", "--ledger", "office")
+
+    assert "Next: mailmerge send spring --ledger office --fleet   3 rows left" in report.out, report
+    assert "Next: mailmerge send spring --ledger office   3 rows left" in then.out, then
+
+
+def test_opt_outs_are_kept_before_anything_was_sent(mailmerge, postgres):
+    """A database that has no ledger yet lists nobody, and takes the first who opts out."""
+    mailmerge.config.write_text(f'[ledgers.office]\nurl = "{postgres.new_database()}"\n')
+    nobody = mailmerge("suppress", "list", "--ledger", "office")
+    added = mailmerge("suppress", "add", "ana@example.com", "--ledger", "office")
+
+    assert nobody.out.startswith("Nobody;"), nobody
+    assert added.out.startswith("Added 1 entry"), added
+    assert "ana@example.com" in mailmerge("suppress", "list", "--ledger", "office").out
 
 
 def test_a_damaged_row_stops_nobody_else(mailmerge, postgres, relay):
