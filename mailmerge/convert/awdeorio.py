@@ -17,6 +17,7 @@ from mailmerge.convert.header_block import (
     Header,
     HeaderBlock,
     begins_with_headers,
+    joined_conditions,
     read_header_block,
 )
 from mailmerge.convert.taken import Server, TakenOver, attachment_rule
@@ -63,6 +64,9 @@ _DEFINED: Final = re.compile(
 _RAW: Final = re.compile(
     r"(\{%[-+]?\s*raw\s*[-+]?%\}(?:(?!\{%[-+]?\s*raw\b).)*?\{%[-+]?\s*endraw\s*[-+]?%\})", re.DOTALL
 )
+_CONDITION: Final = re.compile(r"\{%[-+]?\s*(if|elif|else|endif)\b\s*(.*?)\s*[-+]?%\}", re.DOTALL)
+_AT_END: Final = re.compile(r"\s*(?:\{%[-+]?\s*(?:if|elif|else|endif)\b[^%]*%\}\s*)*(?:,|\Z)")
+"""Behind a tag: where a mailbox ends."""
 _NAMES: Final = re.compile(
     r"""\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|(?<![\w.|])(?<!\|\s)[^\W\d]\w*(?!\w|\s*=(?!=))"""
 )
@@ -208,16 +212,19 @@ class _Translation:
 
     def _mailboxes(self, header: Header) -> Iterator[str]:
         """Yield the mailboxes of a header, cut at the commas that no value can bring in."""
-        for one in _cut(header.value):
+        if re.search(r"\{%[-+]?\s*for\b", header.value) and "," in _without_tags(header.value):
+            raise self._refused("a list of addresses in a `for`", header)
+        for one, own in _entries(header.value):
             name, address = _angle(one)
-            before = self._defines_for(one)
-            if not before and not header.condition:
+            before = self._defines_for(f"{one}{{{{ {own} }}}}")
+            condition = " and ".join(filter(None, (header.condition, own)))
+            if not before and not condition:
                 yield one
             elif name is None and not before and _is_expression(one):
-                yield f"{{{{ ({one[2:-2].strip(' -+')}) if {header.condition} else '' }}}}"
+                yield f"{{{{ ({one[2:-2].strip(' -+')}) if {condition} else '' }}}}"
             else:
                 inner = f"{before}{address}"
-                inner = f"{{% if {header.condition} %}}{inner}{{% endif %}}" if header.condition else inner
+                inner = f"{{% if {condition} %}}{inner}{{% endif %}}" if condition else inner
                 yield inner if name is None else f"{name} <{inner}>"
 
     def _others(self) -> None:
@@ -339,7 +346,7 @@ def _content_type(value: str) -> tuple[str, str]:
 
 def _cut(value: str) -> Iterator[str]:
     """Cut a list of mailboxes at its commas: none in tags, quotes and angle brackets counts."""
-    masked = TAG.sub(lambda tag: "\0" * len(tag[0]), value)
+    masked = _without_tags(value)
     masked = re.sub(r'"(?:\\.|[^"\\])*"|<[^<>]*>', lambda one: "\0" * len(one[0]), masked)
     at = 0
     for comma in [*(found.start() for found in re.finditer(",", masked)), len(value)]:
@@ -348,8 +355,47 @@ def _cut(value: str) -> Iterator[str]:
         at = comma + 1
 
 
+def _entries(value: str) -> list[tuple[str, str]]:
+    """Give the mailboxes of a header, each with the condition on which it is there.
+
+    Conditions within a mailbox stay within it: ``{% if title %}Dr {% endif %}Bo <bo@example.org>``.
+    """
+    pieces: list[tuple[str, str]] = [("", "")]
+    conditions: list[list[str]] = []
+    at = 0
+    joined = False  # whether a mailbox goes on behind the tag
+    for found in [*TAG.finditer(value), None]:
+        more = value[at : found.start() if found else len(value)]
+        text, condition = pieces[-1]
+        pieces[-1] = (f"{text}{more}", condition)
+        if found is None:
+            break
+        at = found.end()
+        tag = _CONDITION.match(found[0])
+        if tag is None or (tag[1] != "if" and not conditions):
+            pieces[-1] = (f"{pieces[-1][0]}{found[0]}", condition)
+            continue
+        if tag[1] == "if":
+            conditions.append([tag[2]])
+        elif tag[1] == "endif":
+            conditions.pop()
+        else:
+            conditions[-1].append(tag[2] or "true")
+        if tag[1] in {"if", "endif"}:
+            before = "".join(text for text, _ in pieces).rstrip()
+            joined = joined or bool(before and before[-1] != "," and not _AT_END.match(value, at))
+        pieces.append(("", joined_conditions(conditions)))
+    if joined:
+        return [(one, "") for one in _cut(value)]
+    return [(one, condition) for text, condition in pieces for one in _cut(text)]
+
+
+def _without_tags(value: str) -> str:
+    return TAG.sub(lambda tag: "\0" * len(tag[0]), value)
+
+
 def _angle(one: str) -> tuple[str | None, str]:
-    masked = TAG.sub(lambda tag: "\0" * len(tag[0]), one)
+    masked = _without_tags(one)
     start = masked.rfind("<")
     return (one[:start].strip(), one[start + 1 : -1]) if start >= 0 and masked.endswith(">") else (None, one)
 

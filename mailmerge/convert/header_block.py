@@ -9,6 +9,8 @@ theirs is to be removed (``-%}``).
 from __future__ import annotations
 
 import re
+from email.errors import HeaderParseError
+from email.header import decode_header, make_header
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct, field
@@ -17,7 +19,7 @@ from mailmerge.errors import TemplateError
 from mailmerge.model import Place
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 TAG: Final = re.compile(
     r"""(?x) \{\{ (?: "(?:\\.|[^"\\])*+" | '(?:\\.|[^'\\])*+' | (?!\{[\{%]) [^"'] )*? \}\}
@@ -28,6 +30,7 @@ TAG: Final = re.compile(
 """A tag of Jinja2; one that does not end costs no more than the way to the next one."""
 _HEADER: Final = re.compile(r"([!-9;-z|~]+)[ \t]*:(.*)", re.DOTALL)
 _STATEMENT: Final = re.compile(r"\{%[-+]?\s*(\w+)\s*(.*?)\s*[-+]?%\}", re.DOTALL)
+_ENCODED: Final = re.compile(r"(?:=\?[\w*-]{1,40}\?[bBqQ]\?[^?\s]{0,998}\?=)+")
 _DEFINES: Final = frozenset({"set", "import", "from"})
 _BRANCHES: Final = frozenset({"if", "elif", "else", "endif"})
 _KNOWN: Final = re.compile(
@@ -107,6 +110,7 @@ class _Reader:
             at += 1
         if self._conditions:
             raise self._refusal(self._lines[max(0, at - 1)][0], "an `if` that begins among the headers")
+        self._decode()
         self.block.body = "\n".join(line for _, line in self._lines[at:])
         self.block.body_line = self._lines[at][0] if at < len(self._lines) else 1
         return self.block
@@ -150,7 +154,8 @@ class _Reader:
 
     def _removes_its_line(self, line: str, at: int) -> bool:
         following = self._lines[at + 1][1] if at + 1 < len(self._lines) else ""
-        return line.rstrip().endswith(("-%}", "-#}")) or following.startswith(("{%-", "{#-", "{{-"))
+        own = line.lstrip().startswith(("{%-", "{#-")) or line.rstrip().endswith(("-%}", "-#}"))
+        return own or following.startswith(("{%-", "{#-", "{{-"))
 
     def _statement(self, tag: str, number: int) -> None:
         if tag.startswith("{#"):
@@ -176,16 +181,15 @@ class _Reader:
         value = found[2].strip()
         start = line.find(value) + 1 if value else 1
         place = Place(self._shown, number, start, max(1, len(value)), line)
-        self.block.headers.append(Header(found[1].lower(), found[1], value, place, self._condition()))
+        self.block.headers.append(
+            Header(found[1].lower(), found[1], value, place, joined_conditions(self._conditions))
+        )
 
-    def _condition(self) -> str:
-        """Write the conditions that hold here as one expression."""
-        parts = []
-        for branches in self._conditions:
-            *before, last = branches
-            parts += [f"not ({one})" for one in before]
-            parts += [f"({last})"] if last != "true" else []
-        return " and ".join(parts)
+    def _decode(self) -> None:
+        """Write encoded words (RFC 2047, section 2) as what they say: each is encoded when sent."""
+        for header in self.block.headers:
+            if "=?" in header.value:
+                header.value = _decoded(header.value)
 
     def _refusal(self, number: int, what: str) -> TemplateError:
         return TemplateError(
@@ -194,6 +198,35 @@ class _Reader:
             hint="put what depends on the row into the value of a header, or into a column of the list",
             place=Place(self._shown, number),
         )
+
+
+def joined_conditions(blocks: Iterable[list[str]]) -> str:
+    """Write the conditions that hold in blocks as one expression.
+
+    Args:
+        blocks: for each ``if`` that is open: its conditions so far, of which the last one holds.
+
+    """
+    parts = []
+    for branches in blocks:
+        *before, last = branches
+        parts += [f"not ({one})" for one in before]
+        parts += [f"({last})"] if last != "true" else []
+    return " and ".join(parts)
+
+
+def _decoded(value: str) -> str:
+    """Decode the encoded words of a header; one that cannot be, or would be template code, stays as it is."""
+    between = re.sub(r"(\?=)[ \t]+(?==\?)", r"\1", value)  # blanks between two of them do not count
+    return _ENCODED.sub(_decoded_words, between)
+
+
+def _decoded_words(found: re.Match[str]) -> str:
+    try:
+        text = str(make_header(decode_header(found[0])))
+    except (HeaderParseError, LookupError, UnicodeDecodeError, ValueError):
+        return found[0]
+    return text if text.isprintable() and not re.search(r"[{}<>,]", text) else found[0]
 
 
 def _logical_lines(text: str, first: int) -> Iterator[tuple[int, str]]:

@@ -41,6 +41,7 @@ _FILES: Final = frozenset(
     "attachment attachments fileattachment fileattachments file files driveattachments".split()  # noqa: SIM905
 )
 _MOST_VALUES: Final = 200
+_OTHERS: Final = "others"
 
 
 class StatusColumn(Struct):
@@ -72,7 +73,7 @@ def read_status(columns: Columns, recipients: Iterable[Recipient]) -> SheetStatu
     candidates = {
         at: StatusColumn(columns.headings[at], expression(columns.names[at], columns.headings[at]))
         for at, key in enumerate(keys)
-        if key in _STATUS | _PERHAPS
+        if _is_named_status(key) or key in _PERHAPS
     }
     found = SheetStatus()
     said: list[set[int]] = []
@@ -80,20 +81,38 @@ def read_status(columns: Columns, recipients: Iterable[Recipient]) -> SheetStatu
         found.rows += 1
         marks = set()
         for at, column in candidates.items():
-            value = displayed(recipient.values[at]).strip()
+            written = displayed(recipient.values[at])
+            value = written.strip()
             if compared(value) in _NOT_YET:
                 if len(column.waiting) < _MOST_VALUES:
-                    column.waiting.add(displayed(recipient.values[at]))
+                    column.waiting |= {value, written}  # a campaign may take blanks off, or keep them
             elif value:
-                column.skipped[value if len(column.skipped) < _MOST_VALUES else "others"] += 1
+                column.skipped[value if len(column.skipped) < _MOST_VALUES else _OTHERS] += 1
                 marks.add(at)
         said.append(marks)
-    meant = {at: column for at, column in candidates.items() if keys[at] in _STATUS or _is_status(column)}
+    meant = {
+        at: column
+        for at, column in candidates.items()
+        if not _is_of_links(column) and (_is_named_status(keys[at]) or _is_status(column))
+    }
     found.columns = list(meant.values())
     found.skipped = sum(bool(marks & meant.keys()) for marks in said)
     found.where = " and ".join(map(_condition, found.columns))
     found.left = list(_not_taken(columns, keys))
     return found
+
+
+def _is_named_status(key: str) -> bool:
+    """Tell whether a heading is that of a status; some add what else they are: Merge status [Mailmeteor]."""
+    return key in _STATUS or key.startswith(("mergestatus", "mailmergestatus"))
+
+
+def _is_of_links(column: StatusColumn) -> bool:
+    """Tell whether each row has a link of its own there, such as the one for unsubscribing."""
+    values = column.skipped.keys() - {_OTHERS}
+    return bool(values) and all(
+        value.lower().startswith(("http://", "https://", "mailto:")) for value in values
+    )
 
 
 def _is_status(column: StatusColumn) -> bool:

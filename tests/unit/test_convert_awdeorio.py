@@ -167,6 +167,33 @@ MESSAGES: dict[str, tuple[str, dict[str, str | bytes], dict[str, Any]]] = {
         {},
         {"rcpt": ["ana@example.com"]},
     ),
+    "copies for some": (
+        (
+            "TO: {{email}}{% if number == '17' %}, \"D, C\" <c@example.org>{% else %}, x@example.org"
+            "{% endif %}\n"
+            "CC: {% if name %}{{name}} <d@example.org>, e@example.org{% endif %}\n"
+            "BCC: {% if name %}Dr {% endif %}F <f@example.org>\nSUBJECT: A\nFROM: me@example.org\n\nHi\n"
+        ),
+        {},
+        {
+            "To": 'ana@example.com, "D, C" <c@example.org>',
+            "Cc": "Ana <d@example.org>, e@example.org",
+            "rcpt": [f"{name}@example.{'com' if name == 'ana' else 'org'}" for name in ("ana", *"cdef")],
+        },
+    ),
+    "tags that remove the line end before them": (
+        f"{TOP}REPLY-TO: r@example.org\n{{%- if name %}}\nX-Who: {{{{name}}}}\n{{%- endif %}}\n\nHi\n",
+        {},
+        {"X-Who": "Ana", "text/plain": "Hi\n"},
+    ),
+    "encoded words": (
+        (
+            "TO: {{email}}\nSUBJECT: =?utf-8?q?Gr=C3=BC?= =?utf-8?q?=C3=9Fe?= {{name}} =?x?q?a?=\n"
+            "FROM: =?iso-8859-1?Q?J=FCrgen?= <me@example.org>\n\nHi\n"
+        ),
+        {},
+        {"Subject": "Grüße Ana =?x?q?a?=", "From": "Jürgen <me@example.org>"},
+    ),
     "one of two subjects": (
         (
             "{% if number == '17' -%}\nSUBJECT: A\n{%- else -%}\nSUBJECT: B\n{%- endif -%}\n"
@@ -244,6 +271,11 @@ ERRORS: dict[str, tuple[str, dict[str, str | bytes], str]] = {
     "unknown name": ("TO: {{nobody}}\nFROM: me@example.org\n\nHi\n", {}, "T102"),
     "empty ATTACHMENT": (f"{TOP}ATTACHMENT:\n\nHi\n", {}, "C541"),
     "loop": (f"{TOP}{{% for f in [1] -%}}\nX-A: b\n{{% endfor -%}}\n\nHi\n", {}, "C541"),
+    "addresses in a loop": (
+        f"{TOP}CC: {{% for one in number.split(';') %}}{{{{one}}}},{{% endfor %}}\n\nHi\n",
+        {},
+        "C541",
+    ),
     "an open if": (f"{TOP}{{% if name -%}}\nX-A: b\n\nHi\n{{% endif %}}\n", {}, "C541"),
     "a type by row": (f"{TOP}Content-Type: {{{{name}}}}\n\nHi\n", {}, "C541"),
     "a picture as body": (f"{TOP}Content-Type: image/png\n\nHi\n", {}, "C541"),
