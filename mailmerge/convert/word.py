@@ -60,8 +60,14 @@ _QUOTES: Final = str.maketrans("“”„", '""' + '"')
 _SIGNS: Final = {"=": "==", "<>": "!="}
 _CASES: Final = {"upper": "|upper", "lower": "|lower", "firstcap": "|capitalize", "caps": "|title"}
 _OPEN: Final = re.compile(r"\{(?=[{%#])")
-_ESCAPED: Final = re.compile(r"[*`\\]|(?<!\w)_|_(?!\w)|<(?=[A-Za-z/!])")
-_LINE_START: Final = re.compile(r"(#{1,6}(?=\s)|>|[-+](?=\s))|(\d{1,9})([.)])(?=\s)")
+_ESCAPED: Final = re.compile(
+    r"[*`\\]|(?<!\w)_|_(?!\w)|~(?=~)|(?<=~)~|<(?=[A-Za-z/!])|&(?=#?\w{1,31};)|\](?=\()"
+)
+_LINE_START: Final = re.compile(
+    r"^(?:(#{1,6}(?=\s)|>|[-+](?=\s)|[-=](?=[-= ]*$))|(\d{1,9})([.)])(?=\s))", re.MULTILINE
+)
+_TYPED: Final = re.compile(r"«([^\W_]\w{0,78}_\w{1,78})»")
+"""A field as text, written as Word writes it: Google Docs and others keep no fields."""
 _UNKNOWN: Final = {
     "ADDRESSBLOCK": "write the lines of the address yourself",
     "GREETINGLINE": "write the greeting yourself",
@@ -302,7 +308,7 @@ class _Reader:
             depth = int(heading[1]) if heading else 1
             text = _markdown([_Piece(one.text, code=one.code) for one in self._pieces])
             return "heading", f"{'#' * depth} {text}" if text else ""
-        text = _markdown(self._pieces)
+        text = _TYPED.sub(lambda typed: self._merge_field(f"MERGEFIELD {typed[1]}"), _markdown(self._pieces))
         numbered = numbered if (own := _child(properties, "numPr")) is None else own
         listed = re.match(r"list (bullet|number)(?: ([2-5]))?\Z", name)
         if (numbered is not None or listed) and text:
@@ -313,7 +319,7 @@ class _Reader:
             kind = self._numbers.get((_val(_child(numbered, "numId")), level), usual)
             mark = "-" if kind in {"bullet", "none"} else "1."
             return "item", f"{'    ' * min(int(level) if level.isdigit() else 0, 6)}{mark} {text}"
-        return "paragraph", _LINE_START.sub(_escaped_start, text, count=1)
+        return "paragraph", _LINE_START.sub(_escaped_start, text)
 
     def _table(self, table: Element) -> str:
         rows = []
@@ -440,20 +446,29 @@ class _Reader:
         code = code.translate(_QUOTES)
         found = _IF.match(code)
         if not found:
-            if re.match(r"\s*IF\b", code, re.IGNORECASE):
-                self._leave(f"the condition {' '.join(code.split())[:80]}: write {{% if %}} yourself")
-            return ""
-        left, right = (_operand(found[side]) for side in ("left", "right"))
+            return self._untranslated(code) if re.match(r"\s*IF\b", code, re.IGNORECASE) else ""
         sign = found["sign"]
-        if sign in {"<", ">", "<=", ">="}:
+        then, other = found["then"] if found["word"] is None else found["word"], found["other"]
+        operands = [found[side] for side in ("left", "right")]
+        if any(_has_other_code(text or "") for text in (then, other)) or not all(
+            _is_column(text) or ("{{" not in text and (sign not in _SIGNS or not re.search(r"[*?]", text)))
+            for text in operands
+        ):
+            return self._untranslated(code)
+        left, right = map(_operand, operands)
+        if sign not in _SIGNS:
             left, right = f"{left}|float", right.strip("'")
             if not re.fullmatch(r"-?\d+(?:\.\d+)?", right):
                 right = f"{right}|float"
-        then, other = found["then"] if found["word"] is None else found["word"], found["other"]
-        if any(_has_other_code(text or "") for text in (then, other)):
-            self._leave(f"the condition {' '.join(code.split())[:80]}: write {{% if %}} yourself")
         end = f"{{% else %}}{other}" if other else ""
         return f"{{% if {left} {_SIGNS.get(sign, sign)} {right} %}}{then or ''}{end}{{% endif %}}"
+
+    def _untranslated(self, code: str) -> str:
+        """Put a column that is not there in the place of a condition: the check tells it, nothing is sent."""
+        shown = " ".join(code.split())[:80]
+        self._leave(f"the condition {shown}: write {{% if %}} yourself")
+        named = re.sub(r"[\"'{}%#\\]", "", shown)
+        return f"{{{{ row['{named}'] }}}}"
 
     def _picture(self, drawing: Element) -> None:
         for blip in drawing.iter(f"{_A}blip"):
@@ -473,10 +488,15 @@ class _Reader:
 
 def _operand(text: str) -> str:
     """Write an operand of a condition: a column, or a text."""
-    if text.startswith("{{"):
-        return text[2:-2].strip()
+    bare = text.strip('"')
+    if _is_column(text):
+        return bare[2:-2].strip()
     # In single quotes, so that a condition can stand in the quotes of another.
-    return "'" + text.strip('"').replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return "'" + bare.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _is_column(operand: str) -> bool:
+    return re.fullmatch(r'"?\{\{[^{}]*\}\}"?', operand) is not None
 
 
 def _has_other_code(text: str) -> bool:
@@ -539,8 +559,6 @@ def _markdown(pieces: list[_Piece]) -> str:
 
 def _escaped_start(found: re.Match[str]) -> str:
     """Write what would begin a heading, a quotation or a list so that it does not."""
-    if found.start():
-        return found[0]
     return f"\\{found[1]}" if found[1] else f"{found[2]}\\{found[3]}"
 
 

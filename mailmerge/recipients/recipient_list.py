@@ -91,7 +91,7 @@ def read_header(
     unnamed: list[int] = []
     own: dict[str, int] = {}
     headings: list[str] = []
-    names: dict[str, None] = {}
+    names: dict[str, str] = {}
     problems: list[Diagnostic] = []
     if len(cells) > MAX_COLUMNS or any(len(cell) > _MAX_HEADING for cell in cells):
         return Header(row, 0, Columns((), ()), (), ()), [_beyond(cells, row, place)]
@@ -107,11 +107,10 @@ def read_header(
         if re.match(_ADDRESS, heading):
             problems.append(_no_header(heading, row, place(position)))
         elif name in names:
-            first = headings[list(names).index(name)]
-            problems.append(_collision(first, heading, name, row, place(position)))
+            problems.append(_collision(names[name], heading, name, row, place(position)))
         kept.append(position)
         headings.append(heading)
-        names[name] = None
+        names.setdefault(name, heading)
     columns = Columns(tuple(headings), tuple(names))
     return Header(row, len(cells), columns, tuple(kept), tuple(unnamed), own), problems
 

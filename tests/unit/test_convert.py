@@ -115,6 +115,13 @@ LETTERS: dict[str, tuple[str, str]] = {
         "{% if plan == 'gold' %}Yes{% else %}{% if amount != '0' %}Some{% else %}None{% endif %}{% endif %}"),
     "a condition on a number": (
         _p(_if(_code(" IF ") + AMOUNT + _code(' > 5 "much" '))), "{% if amount|float > 5 %}much{% endif %}"),
+    "a column in quotes": (
+        _p(_if(_code(' IF "') + PLAN + _code('" &lt;&gt; "" "Plan ') + PLAN + _code('" "None" '))),
+        "{% if plan != '' %}Plan {{ plan }}{% else %}None{% endif %}"),
+    "a condition with a wildcard": (
+        _p(_if(_code(" IF ") + PLAN + _code(' = "go*" "Yes" "No" '))), "{{ row['IF plan = go* Yes No'] }}"),
+    "a field as text": (
+        _p(_run("«First_Name» «No_One» «Nobody»")), '{{ first_name }} {{ row["No_One"] }} «Nobody»'),
     "a column that begins with a number": (_p(_merge("M_1st")), "{{ c_1st }}"),
     "a column that is not there": (_p(_merge("Nothing")), '{{ row["Nothing"] }}'),
     "another field": (_p(_field(_code(" DATE "), "1 May")), "1 May"),
@@ -124,6 +131,11 @@ LETTERS: dict[str, tuple[str, str]] = {
         _p(_run("1. x")) + _p(_run("# y")) + _p(_run("- z")), "1\\. x\n\n\\# y\n\n\\- z"),
     "tags of Jinja": (_p(_run("{{ 7 * 7 }} {% x %}")), '{{ "{" }}{ 7 \\* 7 }} {{ "{" }}% x %}'),
     "line breaks": (_p(_run("a"), "<w:r><w:br/></w:r>", _run("b")), "a  \nb"),
+    "lines that begin like something else": (
+        _p("<w:r><w:br/></w:r>".join(map(_run, ["Call:", "+49 1", "- a", "1. b", "---", "="]))),
+        "Call:  \n+49 1  \n\\- a  \n1\\. b  \n\\---  \n\\="),
+    "other signs": (
+        _p(_run("~5 ~~x~~ a&amp;b &amp;lt; [a](b)")), r"~5 \~\~x\~\~ a&b \&lt; [a\](b)"),
     "a page break": (_p(_run("a"), '<w:r><w:br w:type="page"/></w:r>', _run("b")), "ab"),
     "headings": (_p(_run("T"), style="Titel") + _p(_run("H", "<w:b/>"), style="berschrift2"), "# T\n\n## H"),
     "lists": (
@@ -163,7 +175,8 @@ def test_a_letter_is_markdown(name: str) -> None:
     letter = read_letter(data, "letter.docx", NAMES)
     assert letter.markdown == f"{wanted}\n"
     assert letter.pictures == ({"images/dot.png": PNG} if name == "a picture" else {})
-    assert letter.unknown == (["Nothing"] if name == "a column that is not there" else [])
+    absent = {"a column that is not there": ["Nothing"], "a field as text": ["No_One"]}
+    assert letter.unknown == absent.get(name, [])
 
 
 def test_numbering_of_its_own() -> None:
@@ -251,6 +264,10 @@ def test_a_letter_that_is_none(data: bytes) -> None:
         ("Status", ["EMAIL_OPENED", "", "", ""], 'status == ""', 1),
         ("Status", ["married", "single", "", ""], "", 0),
         ("Absent", ["yes", "", "", ""], "", 0),
+        ("Sent", ["yes", "No ", "", ""], 'sent in ["", "No", "No "]', 1),
+        ("Merge status [Spring]", ["EMAIL_SENT", "", "", ""], 'merge_status_spring == ""', 1),
+        ("Unsubscribe", ["https://example.org/1", "HTTPS://example.org/2", "", ""], "", 0),
+        ("Unsubscribe", ["https://example.org/1", "yes", "", ""], 'unsubscribe == ""', 2),
     ],
 )
 def test_rows_that_were_sent(heading: str, values: Sequence[str], where: str, skipped: int) -> None:

@@ -165,6 +165,13 @@ def test_the_same_value_twice_is_one(write):
             '{"a b":1}\n{"A_B":2}',
             [("D107", None, 'the headings "a b" and "A_B" are both `a_b` in templates')],
         ),
+        (
+            '{"A":1,"a":2,"B":3,"b":4}',
+            [
+                ("D107", None, 'the headings "A" and "a" are both `a` in templates'),
+                ("D107", None, 'the headings "B" and "b" are both `b` in templates'),
+            ],
+        ),
         (b'{"a":"x"}\n{"a":"J\xf6rg"}', [("D105", 2, "byte 0xF6 at position 8 of the line is not UTF-8")]),
         (b'[{"a":"x"},\n{"a":"J\xf6rg"}]', [("D105", 2, "byte 0xF6 at position 8 of the line is not UTF-8")]),
     ],
