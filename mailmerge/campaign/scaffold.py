@@ -20,6 +20,7 @@ from mailmerge.campaign.adoption import adopted, described
 from mailmerge.campaign.column_filters import ColumnShapes, printing
 from mailmerge.campaign.list_place import about_list
 from mailmerge.config.campaign_file import refuse_file
+from mailmerge.config.option_docs import SCHEMA_FILE, schema_text
 from mailmerge.designs.names import expression, quoted_in_template
 from mailmerge.errors import CampaignFileError
 from mailmerge.files import create_file, write_file
@@ -356,10 +357,12 @@ def _refuse_overwriting(folder: Path, names: Iterable[str]) -> None:
 
 
 def _contents(kind: StockTemplate | None, values: dict[str, object]) -> dict[str, bytes]:
-    contents = {"campaign.toml": _fill("campaign.toml", values).encode()}
+    named = f"#:schema ./{SCHEMA_FILE}\n"
+    contents = {"campaign.toml": (named + _fill("campaign.toml", values)).encode()}
     for path in sorted((templates_folder() / kind).iterdir()) if kind else ():
         filled = path.suffix in _FILLED
         contents[path.name] = _fill(f"{kind}/{path.name}", values).encode() if filled else path.read_bytes()
+    contents[SCHEMA_FILE] = schema_text().encode()
     return contents
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from typing import TYPE_CHECKING, get_args
 
@@ -207,7 +206,7 @@ def schema(*, name: SchemaName) -> int:
       mailmerge schema > campaign.schema.json
       mailmerge schema accounts > accounts.schema.json
     """  # noqa: D301  click's own mark
-    from mailmerge.config.option_docs import json_schema
+    from mailmerge.config.option_docs import schema_text
 
-    click.echo(json.dumps(json_schema(name), indent=2, ensure_ascii=False))
+    click.echo(schema_text(name), nl=False)
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, Final
 
 from mailmerge.option_types import REQUIRED, toml_text
@@ -43,6 +44,15 @@ _FOUND_OR_MADE: Final = {
 }
 """A rule of ``[[attach]]`` says where a file is, or what it is made from; some keys are about one of them."""
 
+_LEDGER: Final = {
+    "description": "A ledger in PostgreSQL, which campaigns and --ledger name.",
+    "type": "object",
+    "properties": {"url": {"description": "Its address: postgresql://USER@HOST/DATABASE.", "type": "string"}},
+    "required": ["url"],
+}
+SCHEMA_FILE: Final = "campaign.schema.json"
+"""What the schema is called beside a campaign.toml, whose first line names it."""
+
 
 # --- JSON Schema --------------------------------------------------------------------------------------
 
@@ -58,7 +68,10 @@ def json_schema(name: SchemaName = "campaign") -> dict[str, Any]:
             "$schema": _DIALECT,
             "title": "config.toml of mailmerge",
             "type": "object",
-            "properties": {"accounts": {"type": "object", "additionalProperties": account}},
+            "properties": {
+                "accounts": {"type": "object", "additionalProperties": account},
+                "ledgers": {"type": "object", "additionalProperties": _LEDGER},
+            },
             "additionalProperties": False,
         }
     top = _table(TopOptions)
@@ -68,6 +81,11 @@ def json_schema(name: SchemaName = "campaign") -> dict[str, Any]:
         elif section in CAMPAIGN and section:
             top["properties"][section] = _table(cls)
     return {"$schema": _DIALECT, "title": "campaign.toml of mailmerge", **top}
+
+
+def schema_text(name: SchemaName = "campaign") -> str:
+    """Write the schema as it is printed, and kept in a file."""
+    return json.dumps(json_schema(name), indent=2, ensure_ascii=False) + "\n"
 
 
 def _table(section: type[Section]) -> dict[str, Any]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import tomllib
 from datetime import date
 from decimal import Decimal
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any, get_args
 
@@ -65,11 +67,59 @@ def test_the_samples_are_valid(path: Path) -> None:
 
 @pytest.mark.parametrize("kind", get_args(StockTemplate))
 def test_what_init_makes_is_valid(kind: StockTemplate, tmp_path: Path) -> None:
-    """An editor finds nothing wrong with a new campaign."""
+    """An editor finds nothing wrong with a new campaign, and finds the schema that its first line names."""
     make_campaign(tmp_path / "new", open_list(sample_list()), kind=kind)
-    assert [
-        error.message for error in validator().iter_errors(load(tmp_path / "new" / "campaign.toml"))
-    ] == []
+    path = tmp_path / "new" / "campaign.toml"
+    assert [error.message for error in validator().iter_errors(load(path))] == []
+    mark, _, name = path.read_text("utf-8").partition("\n")[0].partition(" ")
+    assert mark == "#:schema"
+    assert json.loads((path.parent / name).read_text("utf-8")) == json_schema()
+
+
+def test_taplo_reads_the_schema(tmp_path: Path) -> None:
+    """What editors ask (Even Better TOML is Taplo) accepts what `init` makes, and finds a mistake."""
+    taplo = _taplo()
+    make_campaign(tmp_path / "new", open_list(sample_list()))
+    path = tmp_path / "new" / "campaign.toml"
+    assert _lint(taplo, path) == (0, [])
+    path.write_text(
+        path.read_text("utf-8") + '[data.defaults]\n[check]\nignroe = ["D204"]\n', encoding="utf-8"
+    )
+    code, said = _lint(taplo, path)
+    assert code == 1
+    assert any("'ignroe' was unexpected" in line for line in said)
+    config = tmp_path / "config.toml"
+    (tmp_path / "accounts.schema.json").write_text(json.dumps(json_schema("accounts")), encoding="utf-8")
+    for port, ends in (("587", 0), ('"smtp"', 1)):
+        config.write_text(f"#:schema ./accounts.schema.json\n{CONFIG.format(port)}", encoding="utf-8")
+        assert _lint(taplo, config)[0] == ends
+
+
+CONFIG = """\
+[accounts.work]
+host = "smtp.example.org"
+port = {}
+rate = ["60/m"]
+[ledgers.office]
+url = "postgresql://db.example.org/mail"
+"""
+
+
+def _taplo() -> Path:
+    """Give the program that comes with the package of its name, on the systems for which there is one."""
+    try:
+        files = distribution("taplo").files or []
+    except PackageNotFoundError:
+        pytest.skip("taplo is not installed (make test installs it where there is one)")
+    return next(Path(str(file.locate())) for file in files if file.name == "taplo")
+
+
+def _lint(taplo: Path, path: Path) -> tuple[int, list[str]]:
+    """Let Taplo look at a file, as an editor does; give its exit code and the lines with errors."""
+    done = subprocess.run(
+        [taplo, "lint", "--colors=never", path], cwd=path.parent, capture_output=True, text=True, check=False
+    )
+    return done.returncode, [line for line in done.stderr.splitlines() if line.startswith("error")]
 
 
 @pytest.mark.parametrize(
