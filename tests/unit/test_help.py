@@ -1,16 +1,20 @@
-"""The help of the commands: an example each, which is a command line that would run."""
+"""The help of the commands, and the manual pages that are made of it."""
 
 from __future__ import annotations
 
 import inspect
 import re
 import shlex
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 import pytest
 
-from mailmerge.cli import cli
+from mailmerge.cli import SUMMARIES, cli
+from servers.programs import require, unmeasured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,3 +58,37 @@ def test_every_help_has_an_example_that_would_run(name: str) -> None:
             assert called is not None, line
             command = called
         command.make_context(name, words)  # click.UsageError: it would not run
+
+
+ROOT = Path(__file__).parents[2]
+MANUAL = ROOT / "docs" / "man"
+
+
+def test_the_manual_pages_are_up_to_date(tmp_path: Path) -> None:
+    """``docs/man`` is what ``scripts/write-man-pages`` would write: a page for each command, and one more."""
+    script = ROOT / "scripts" / "write-man-pages"
+    subprocess.run([sys.executable, script, tmp_path], env=unmeasured(), check=True)
+    made = {path.name: path.read_text("utf-8") for path in tmp_path.iterdir()}
+    assert {path.name: path.read_text("utf-8") for path in MANUAL.iterdir()} == made
+    assert sorted(made) == sorted(["mailmerge.1", *(f"mailmerge-{name}.1" for name in SUMMARIES)])
+
+
+@pytest.mark.skipif("sys.platform == 'win32'")
+def test_man_can_read_the_manual_pages() -> None:
+    """Mandoc finds no mistake in them, and shows what the help says, with hyphens that can be pasted."""
+    mandoc = require("mandoc")
+    names = sorted(MANUAL.glob("*.1"))
+    done = subprocess.run(
+        [mandoc, "-Tlint", "-W", "warning", *names], capture_output=True, text=True, check=False
+    )
+    said = (done.stdout + done.stderr).splitlines()
+    assert [line for line in said if "missing date" not in line] == []
+    shown = subprocess.run(
+        [mandoc, "-Tutf8", "-Owidth=100", MANUAL / "mailmerge-bounces.1"],
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    ).stdout
+    text = re.sub(r".\x08", "", shown)  # bold is overstruck
+    assert "mailmerge bounces spring --maildir ~/Maildir\n" in text
+    assert re.search(r"--mbox FILE\n +Look into this mbox\.", text)
