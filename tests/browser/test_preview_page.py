@@ -754,7 +754,7 @@ def test_a_hostile_row_does_nothing(look, outside):
     assert "Dear Mallory," in frame.locator("body").inner_text()
     assert page.locator("iframe.message-frame").get_attribute("sandbox") == ""
     frame.locator("#bait").click()
-    for tab in ("2", "3", "4", "5", "6", "7", "1"):
+    for tab in ("2", "3", "4", "5", "6", "7", "8", "1"):
         page.locator("#row-title").focus()  # a click into the message took the keys with it
         page.keyboard.press(tab)
     page.wait_for_timeout(500)
@@ -800,6 +800,39 @@ def test_links_show_where_they_lead(look):
     assert "Dear Person 4," in frame_text(page)
     page.get_by_text("1 link in this message").click()
     assert "https://club.example/leave?who=person4%40example0.com" in page.locator(".links").inner_text()
+
+
+def test_links_files_and_differences(open_page, written):
+    """Links are listed dead with their values marked, a PDF opens apart, and differences where they are."""
+    opened = open_page(f"{written}#row=4", scheme="dark")
+    page = ready(opened.page)
+    panel = page.locator("#panel")
+    body = page.frame_locator("iframe.message-frame").locator("body")
+    expect(body).to_have_css("background-color", "rgb(255, 255, 255)")  # "Light" is light on a dark desk, too
+
+    page.keyboard.press("8")
+    expect(panel.locator(".link")).to_have_text(re.compile(r"Leave the club.*In the HTML"))
+    expect(panel.locator("mark.value")).to_have_text("person4%40example0.com")
+    page.keyboard.press("c")
+    expect(page.locator("#compare-hint")).to_have_text("Differences are marked.")
+    page.keyboard.press("1")
+    expect(page.locator("#compare-hint")).to_have_text(re.compile("^Differences are marked in Text, Source"))
+    page.keyboard.press("c")
+    page.keyboard.press("j")
+    with page.context.expect_page() as shown:
+        page.locator("#heads").get_by_role("button", name="map.pdf").click()
+    assert shown.value.url.startswith("blob:")
+    assert page.evaluate("isQuietPdf({encoding: '7bit', body: '%PDF-1.7 <</S/J#61vaScript>>'})") is False
+    assert page.evaluate("isQuietPdf({encoding: '7bit', body: '<script>1</script>'})") is False
+    page.locator("#heads").get_by_role("button", name="terms.txt").click()
+    expect(panel.locator(".tree-opened")).to_have_text("Be kind.")
+
+    page.evaluate("location.hash = 'row=12&tab=links'")
+    bait = panel.locator(".link", has_text="javascript:parent.hacked=4")
+    expect(bait.locator(".link-finding")).to_have_text(re.compile("H302"))
+    assert panel.locator("a, iframe").count() == 0
+    assert [text for text in opened.complaints if REFUSED not in text] == []
+    assert {url.partition("://")[0] for url in opened.requests} <= {"chrome", "chrome-extension"}
 
 
 def test_a_long_list_draws_few_rows(mailmerge, browse):
@@ -862,7 +895,8 @@ def test_accessible_and_pictured(open_page, written, width, scheme):
         assert opened.violations() == []
         assert opened.overflow == 0
 
-    for number, tab in enumerate(("message", "text", "source", "headers", "structure", "row", "checks"), 1):
+    tabs = ("message", "text", "source", "headers", "structure", "row", "checks", "links")
+    for number, tab in enumerate(tabs, 1):
         page.keyboard.press(str(number))
         look_at(tab)
     for name, state in MORE.items():

@@ -101,6 +101,19 @@ def test_marks_what_came_from_the_list(campaign, tmp_path):
     ]
 
 
+def test_names_come_from_the_list_where_the_header_has_none(campaign_factory, tmp_path):
+    """Which columns make a name is said once for the page, not in every row: people before companies."""
+    path = tmp_path / "preview.html"
+    rows = ["ana@example.com,ACME,Ana,Souza"]
+    heading = "email,Company,First name,Last name"
+    message = 'to = "{{ email }}"\nsubject = "Hello"'
+
+    campaign_factory({"body.txt": "Hello\n"}, rows=rows, heading=heading, message=message).preview(path)
+
+    assert blocks(path, "facts")[0]["names"] == [[2, 3], [1]]
+    assert entries(path)[0][3] == ""
+
+
 def test_marks_nothing_where_marks_would_change_the_text(campaign, tmp_path):
     """A template that works on its own output is shown without marks rather than wrongly."""
     body = "{% set greeting %}Dear {{ name }}{% endset %}{{ greeting|length }} {{ greeting }}\n"

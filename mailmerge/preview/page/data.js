@@ -65,6 +65,7 @@ async function openDetails(found) {
     textPart: parts.find((part) => part.type === "text/plain" && !part.attached),
     htmlSource: marked("html"),
     textSource: marked("text"),
+    htmlMarked: found.html ? unfold(found.html) : null,
   };
 }
 
@@ -86,7 +87,7 @@ function unmark(text) {
   let from = -1;
   for (const piece of text.split(new RegExp(`(${start}|${end})`, "u"))) {
     if (piece === start) from = plain.length;
-    else if (piece === end) values.push({ start: from, end: plain.length });
+    else if (piece === end) values.push({ start: Math.max(from, 0), end: plain.length });
     else plain += piece;
   }
   return { text: plain, values };

@@ -7,9 +7,9 @@ const ACTIVE = "script, base, link, iframe, frame, frameset, object, embed, appl
 const FORCED_DARK = "html{background:#fff;filter:invert(1) hue-rotate(180deg)}img,video,[background]{filter:invert(1) hue-rotate(180deg)}";
 const LINK_STYLE = "a:target{outline:3px solid #0b7a66;outline-offset:2px}a:target::after{content:' → ' attr(title);font:12px/1.4 system-ui,sans-serif;background:#0b7a66;color:#fff;padding:1px 6px;border-radius:4px;overflow-wrap:anywhere}";
 
-function messageDocument(html, parts, { images, forced }) {
+function messageDocument(html, parts, { images, dark }) {
   const inert = new DOMParser().parseFromString(html, "text/html");
-  const found = { links: [], remote: new Set(), unseen: new Set(), removed: 0 };
+  const found = { links: [], remote: new Set(), unseen: new Set(), removed: 0, forDark: /color-scheme|light-dark\(/i.test(html) };
   for (const node of inert.querySelectorAll(ACTIVE)) {
     if (node.matches("script, iframe, object, embed, meta[http-equiv=refresh i]")) found.removed += 1;
     node.remove();
@@ -18,16 +18,25 @@ function messageDocument(html, parts, { images, forced }) {
     for (const { name } of [...node.attributes]) if (/^on|^(srcset|ping|poster|manifest|action|formaction|target|download|autofocus|autoplay)$/i.test(name)) node.removeAttribute(name);
     quietLink(node, found);
     quietPictures(node, parts, images, found);
+    if (node.hasAttribute("media")) node.setAttribute("media", inScheme(node.getAttribute("media"), dark));
   }
-  for (const node of inert.querySelectorAll("style")) node.textContent = inline(node.textContent, parts, images);
+  for (const node of inert.querySelectorAll("style")) node.textContent = inScheme(inline(node.textContent, parts, images), dark);
   const head = [inert.createElement("meta"), inert.createElement("meta"), inert.createElement("style")];
   head[0].setAttribute("http-equiv", "Content-Security-Policy");
   head[0].setAttribute("content", FRAME_POLICY);
   head[1].setAttribute("http-equiv", "x-dns-prefetch-control");
   head[1].setAttribute("content", "off");
-  head[2].textContent = LINK_STYLE + (forced ? FORCED_DARK : "");
+  head[2].textContent = LINK_STYLE + (dark === "forced" ? FORCED_DARK : "");
   inert.head.prepend(...head);
   return { ...found, source: `<!doctype html>${inert.documentElement.outerHTML}`, preheader: preheader(inert) };
+}
+
+// What a message asks of the colours around it is answered by the chosen mode, whatever the system has: not every
+// browser asks the frame.
+function inScheme(style, dark) {
+  const wanted = dark === "dark" ? "dark" : "light";
+  return style.replace(/\(\s*prefers-color-scheme\s*(?::\s*([a-z-]+)\s*)?\)/gi, (_, scheme) =>
+    !scheme || scheme.toLowerCase() === wanted ? "(min-width: 0px)" : "(max-width: 0px)");
 }
 
 // A link becomes a jump to itself, which shows where it would have led. The frame's own address must be
@@ -99,12 +108,13 @@ function partNamed(source, parts) {
 // The words that an inbox shows after the subject: the first ones of the body.
 function preheader(inert) {
   const body = inert.body.cloneNode(true);
-  for (const node of body.querySelectorAll("style, title")) node.remove();
+  for (const node of body.querySelectorAll("style, script, title")) node.remove();
+  for (const node of body.querySelectorAll("p, div, td, th, li, br, h1, h2, h3, h4, tr, img[alt]")) node.before(node.matches("img") ? ` ${node.alt} ` : " ");
   return body.textContent.replace(/[\u00ad\u034f\u200b-\u200f\u2060\ufeff]/g, "").replace(/\s+/g, " ").trim().slice(0, 140);
 }
 
 function messageFrame(item, made) {
-  const frame = el("iframe", { sandbox: "", title: `Message to ${item.name || item.address}`, referrerpolicy: "no-referrer", class: `message-frame ${state.dark}` });
+  const frame = el("iframe", { sandbox: "", title: `Message to ${who(item)}`, referrerpolicy: "no-referrer", class: `message-frame ${state.dark}` });
   frame.srcdoc = made.source;
   return frame;
 }

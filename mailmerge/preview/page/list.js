@@ -62,7 +62,16 @@ function option(item, at) {
 
 const capital = (word) => word[0].toUpperCase() + word.slice(1);
 
-const who = (item) => item.name || item.address || item.cells.find((cell) => cell) || "(empty row)";
+// A name of the message's own, or what the list's columns of names say; else the address.
+const who = (item) => item.name || named(item) || item.address || item.cells.find((cell) => cell) || "(empty row)";
+
+function named(item) {
+  for (const places of page.facts.names || []) {
+    const name = places.map((place) => item.cells[place].trim()).filter(Boolean).join(" ");
+    if (name) return name;
+  }
+  return "";
+}
 
 // Shape, word and colour together; in the list the word is there for those who do not see.
 function badges(item, short = false) {

@@ -63,7 +63,7 @@ function standing(item, found) {
 
 // From, subject and first words as an inbox shows them, then who gets it.
 function head(item, found, narrow) {
-  if (!found.message) return el("div", { class: "head" }, standing(item, found), el("p", { class: "head-none" }, item.address || `No address: ${who(item)}`));
+  if (!found.message) return el("div", { class: "head" }, standing(item, found), el("p", { class: "head-none" }, item.address ? [who(item), item.address].filter((text, at, both) => both.indexOf(text) === at).join(" · ") : `No address: ${who(item)}`));
   const from = header(found.message, "From");
   const name = from.replace(/\s*<[^<>]*>$/, "").replace(/^"|"$/g, "") || from;
   const first = found.htmlPart ? preheader(new DOMParser().parseFromString(partText(found.htmlPart), "text/html"))
@@ -83,15 +83,15 @@ function head(item, found, narrow) {
         el("p", { class: "inbox-stack" }, el("b", {}, cut(name, 24)), el("span", {}, cut(subject, 35)), el("span", { class: "soft" }, cut(first, 60))))),
     el("dl", { class: "who" }, facts.map(([field, value]) => el("div", {}, el("dt", {}, field), el("dd", {}, value))),
       files.length ? el("div", {}, el("dt", {}, "Files"), el("dd", {}, files.map((part) =>
-        el("button", { type: "button", class: "file", onclick: () => set({ tab: "structure" }) }, icon("clip"), decodeWords(part.name))))) : null));
+        el("button", { type: "button", class: "file", onclick: () => openFile(part, item, found), title: opensAs(part) ? "Open" : "Show where it is" }, icon("clip"), decodeWords(part.name))))) : null));
 }
 
 function drawTabs(found) {
   const had = document.activeElement?.getAttribute("role") === "tab";
   const findings = (found.checks || []).length;
-  $("tabs").replaceChildren(...TABS.map(([name, label], index) => el("button", {
+  $("tabs").replaceChildren(...TABS.map(([name, label, , key]) => el("button", {
     type: "button", role: "tab", id: `tab-${name}`, "aria-selected": String(name === state.tab), "aria-controls": "panel",
-    tabindex: name === state.tab ? "0" : "-1", title: `${label} (${index + 1})`,
+    tabindex: name === state.tab ? "0" : "-1", title: `${label} (${key})`,
     onclick: () => set({ tab: name }), onkeydown: tabKey,
   }, label, name === "checks" && findings ? el("span", { class: "count" }, String(findings)) : null)));
   $("panel").setAttribute("aria-labelledby", `tab-${state.tab}`);
@@ -128,7 +128,13 @@ function drawPanel(item, found, other, otherFound) {
     ? el("div", { class: "pair" }, column(item, one), column(other, shows(other, otherFound, found, item)))
     : one;
   panel.replaceChildren(...[tools, body].filter(Boolean));
+  if (other) $("compare-hint").textContent = compareHint(name, panel);
   if (focused !== null) (focused && panel.querySelector(`[data-value="${focused}"]`) || panel).focus({ preventScroll: true });
+}
+
+function compareHint(name, panel) {
+  if (!MARKS_DIFFERENCES.includes(name)) return "Differences are marked in Text, Source, Headers, Links and Row data.";
+  return panel.querySelector("mark[class*=differs]") ? "Differences are marked." : "No differences in this view.";
 }
 
 function column(item, view) {
@@ -170,8 +176,8 @@ function onKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || $("help").open || !page.entries.length) return;
   if (event.key === "Escape") return event.target === $("search") ? leaveSearch() : closeDrawer();
   if (event.target.matches("input, textarea, select")) return undefined;
-  const digit = Number(event.key);
-  const action = KEYS[event.key] || (digit >= 1 && digit <= TABS.length && (() => set({ tab: TABS[digit - 1][0] })));
+  const tab = TABS.find(([, , , key]) => key === event.key);
+  const action = KEYS[event.key] || (tab && (() => set({ tab: tab[0] })));
   if (!action) return undefined;
   event.preventDefault();
   return action();

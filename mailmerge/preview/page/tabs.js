@@ -1,14 +1,16 @@
-// The seven views of a row. Each takes the row, its details, and those of the row it is compared with.
+// The views of a row. Each takes the row, its details, and those of the row it is compared with.
 
 const TABS = [
-  ["message", "Message", messageView],
-  ["text", "Text", textView],
-  ["source", "Source", sourceView],
-  ["headers", "Headers", headersView],
-  ["structure", "Structure", structureView],
-  ["row", "Row data", rowView],
-  ["checks", "Checks", checksView],
+  ["message", "Message", messageView, "1"],
+  ["text", "Text", textView, "2"],
+  ["source", "Source", sourceView, "3"],
+  ["headers", "Headers", headersView, "4"],
+  ["structure", "Structure", structureView, "5"],
+  ["links", "Links", linksView, "8"],
+  ["row", "Row data", rowView, "6"],
+  ["checks", "Checks", checksView, "7"],
 ];
+const MARKS_DIFFERENCES = ["text", "source", "headers", "links", "row"];
 const WIDTHS = ["320", "375", "414", "600", "768", "full"];
 const DARK = [["light", "Light"], ["dark", "Dark"], ["forced", "Forced dark"]];
 const SHOWN_SOURCE = 300000;
@@ -50,14 +52,15 @@ function messageView(item, found) {
     device.append(el("pre", { class: "paper" }, found.textPart ? partText(found.textPart) : ""));
     return el("div", {}, el("div", { class: "stage" }, device), el("p", { class: "hint" }, "A message of text alone."));
   }
-  const made = messageDocument(partText(found.htmlPart), found.parts, { images: state.images, forced: state.dark === "forced" });
+  const made = messageDocument(partText(found.htmlPart), found.parts, { images: state.images, dark: state.dark });
   device.append(messageFrame(item, made));
   const remote = made.remote.size ? `${plural(made.remote.size, "image")} from the web not loaded here. ` : "";
   const unseen = made.unseen.size ? `${plural(made.unseen.size, "image")} cannot be shown: no part of the message has ${made.unseen.size > 1 ? "these names" : "this name"}. ` : "";
   const removed = made.removed ? `${plural(made.removed, "script or embedded page", "")} left out, as mail programs do. ` : "";
+  const asIs = state.dark === "dark" && !made.forDark ? "This message has no dark colours of its own: some programs show it as it is, others as in Forced dark. " : "";
   return el("div", {},
     el("div", { class: "stage", tabindex: "0", role: "group", "aria-label": `The message of row ${item.row}` }, device),
-    remote || unseen || removed ? el("p", { class: "hint" }, remote, unseen, removed) : null,
+    remote || unseen || removed || asIs ? el("p", { class: "hint" }, remote, unseen, removed, asIs) : null,
     made.links.length ? linkList(made.links) : null);
 }
 
@@ -65,6 +68,76 @@ function linkList(links) {
   return el("details", { class: "links" }, el("summary", {}, `${plural(links.length, "link")} in this message`),
     el("ul", {}, links.map(({ target, text }) => el("li", {},
       el("span", { class: "link-text" }, text || "(no text)"), el("code", {}, target), copyButton(target, "Copy", `Copy ${target}`)))));
+}
+
+// --- links -----------------------------------------------------------------------------------------------
+
+const LINK_CODES = /^(H20[789]|H21[019]|H234|H30[1-4]|N21[0-2])$/;
+const SHOWN_LINKS = 300;
+const IN_TEXT = /\b(?:https?:\/\/|www\.|mailto:|tel:)[^\s<>"']+/gi;
+
+// The links of a message as they are written, dead: where each leads, with the values in it.
+function linksOf(found) {
+  const links = htmlLinks(found);
+  const known = new Set(links.map((link) => link.target));
+  if (found.textPart) {
+    const { text, values } = found.textSource || { text: partText(found.textPart), values: [] };
+    for (const match of text.matchAll(IN_TEXT)) {
+      const target = match[0].replace(/[.,;:!?)\]]+$/, "");
+      const end = match.index + target.length;
+      const inside = values.filter((value) => value.end > match.index && value.start < end).map((value) =>
+        ({ start: Math.max(value.start - match.index, 0), end: Math.min(value.end, end) - match.index }));
+      if (!known.has(target)) links.push({ target, text: "", values: inside, where: found.htmlPart ? "Only in the text part" : "In the text" });
+      known.add(target);
+    }
+  }
+  for (const [, target] of header(found.message, "List-Unsubscribe").matchAll(/<([^<>]*)>/g)) {
+    links.push({ target, text: "Unsubscribe", values: [], where: "In the header List-Unsubscribe" });
+  }
+  return links;
+}
+
+function htmlLinks(found) {
+  if (!found.htmlPart) return [];
+  const read = (html) => [...new DOMParser().parseFromString(html, "text/html").querySelectorAll("a, area")]
+    .map((node) => ({ target: node.getAttribute("href") ?? node.getAttribute("xlink:href"), text: node.textContent.trim() || node.querySelector("img")?.alt || node.getAttribute("alt") || "" }))
+    .filter(({ target }) => target !== null);
+  const marked = (found.htmlMarked ? read(found.htmlMarked) : []).map(({ target }) => unmark(target));
+  return read(partText(found.htmlPart)).map((link, index) => ({
+    ...link, where: "In the HTML", values: marked[index]?.text === link.target ? marked[index].values : [],
+  }));
+}
+
+function linksView(item, found, other) {
+  if (!found.message) return noMessage(found);
+  const links = linksOf(found);
+  const about = [...(found.checks || []), ...page.facts.problems.filter((problem) => !problem.rows.length)].filter((problem) => LINK_CODES.test(problem.code));
+  if (!links.length) return el("div", { class: "checks" }, nothing("No links", "This message leads nowhere."), about.map(finding));
+  const others = other?.message ? linksOf(other) : null;
+  const told = new Set();
+  const nodes = links.slice(0, SHOWN_LINKS).map((link, index) => {
+    const its = about.filter((problem) => isAbout(problem, link));
+    for (const problem of its) told.add(problem);
+    const ranges = link.values.filter(({ start, end }) => end > start).map((value) => ({ ...value, kind: "value", title: "merged value" }));
+    if (others) ranges.push(...differences(link.target, others[index]?.target ?? ""));
+    return el("li", { class: its.length ? "link link-found" : "link" },
+      el("div", { class: "link-head" }, el("span", { class: "link-text" }, link.text || (link.where === "In the HTML" ? "(no text)" : "")), el("span", { class: "hint" }, link.where),
+        copyButton(link.target, "Copy", `Copy ${link.target}`)),
+      el("code", {}, link.target ? paint(link.target, ranges) : "(empty)"),
+      its.map((problem) => el("p", { class: `link-finding link-${problem.severity}` }, icon(problem.severity === "error" ? "error" : "warning"), el("span", {}, `${problem.code}: ${problem.message}`))));
+  });
+  const rest = about.filter((problem) => !told.has(problem));
+  return el("div", {},
+    el("p", { class: "hint" }, `${plural(links.length, "link")}; nothing here can be followed. Merged values are marked.`),
+    el("ul", { class: "link-list" }, nodes),
+    links.length > SHOWN_LINKS ? el("p", { class: "hint" }, `The first ${number(SHOWN_LINKS)} of ${number(links.length)}.`) : null,
+    rest.length ? el("div", { class: "checks" }, rest.map(finding)) : null);
+}
+
+// A finding quotes the link, whole or its beginning.
+function isAbout(problem, { target, text }) {
+  const quoted = [...problem.message.matchAll(/"([^"]+)"/g)].map(([, words]) => words.replace(/(…|\.\.\.)$/, ""));
+  return quoted.some((words) => words === target || words === text || (words.length > 20 && target.startsWith(words)));
 }
 
 // --- texts with marks ---------------------------------------------------------------------------------------
@@ -219,18 +292,35 @@ function partButtons(part, item, found) {
   if (!part.name && !part.contentId) return null;
   const name = decodeWords(part.name) || "part";
   const buttons = [saveButton(partBytes(part), part.type, name, "Save", `Save ${name}`)];
-  if (/^image\/(png|jpeg|gif|webp)$/.test(part.type)) buttons.unshift(openButton(name, () => picture(part, name)));
-  else if (/^text\//.test(part.type)) buttons.unshift(openButton(name, () => el("pre", { class: "code code-wrap" }, partText(part).slice(0, SHOWN_SOURCE))));
-  else if (part.type === "application/pdf") buttons.unshift(openTab(part, name));
+  const place = `${item.row}-${found.parts.indexOf(part)}`;
+  const kind = opensAs(part);
+  if (kind === "picture") buttons.unshift(openButton(name, place, () => picture(part, name)));
+  else if (kind === "text") buttons.unshift(openButton(name, place, () => el("pre", { class: "code code-wrap" }, partText(part).slice(0, SHOWN_SOURCE))));
+  else if (kind === "pdf") buttons.unshift(el("button", { type: "button", class: "button small", "aria-label": `Open ${name} in a new tab`, onclick: () => openPdf(part) }, "Open"));
+  else if (part.type === "application/pdf") buttons.unshift(el("span", { class: "hint" }, "not opened here: it has scripts, or is no PDF"));
   return buttons;
+}
+
+// How a file can be looked at without running anything of it.
+function opensAs(part) {
+  if (part.leftOut) return null;
+  if (/^image\/(png|jpeg|gif|webp)$/.test(part.type)) return "picture";
+  if (/^text\//.test(part.type)) return "text";
+  return part.type === "application/pdf" && isQuietPdf(part) ? "pdf" : null;
+}
+
+// Names in a PDF may be written with #xx. What is compressed is not looked at: the browser's viewer has its own walls.
+function isQuietPdf(part) {
+  const text = binary(partBytes(part));
+  return text.slice(0, 1024).includes("%PDF-") && !/\/(JavaScript|JS|Launch)\b/.test(text.replace(/#([0-9a-f]{2})/gi, (_, hex) => String.fromCharCode(parseInt(hex, 16))));
 }
 
 function picture(part, name) {
   return el("img", { class: "opened", src: `data:${part.type};base64,${part.body.replace(/\s/g, "")}`, alt: name });
 }
 
-function openButton(name, make) {
-  const button = el("button", { type: "button", class: "button small", "aria-expanded": "false", "aria-label": `Open ${name}` }, "Open");
+function openButton(name, place, make) {
+  const button = el("button", { type: "button", class: "button small", "data-part": place, "aria-expanded": "false", "aria-label": `Open ${name}` }, "Open");
   button.addEventListener("click", () => {
     const line = button.closest(".tree-line");
     const opened = line.nextElementSibling?.classList.contains("tree-opened") ? line.nextElementSibling : null;
@@ -241,10 +331,15 @@ function openButton(name, make) {
   return button;
 }
 
-function openTab(part, name) {
-  return el("button", { type: "button", class: "button small", "aria-label": `Open ${name} in a new tab`, onclick: () => {
-    window.open(URL.createObjectURL(new Blob([partBytes(part)], { type: part.type })), "_blank", "noopener");
-  } }, "Open");
+// Shown by the browser's own viewer, in a tab that knows nothing of this one; its type keeps it from being read as a page.
+function openPdf(part) {
+  window.open(URL.createObjectURL(new Blob([partBytes(part)], { type: "application/pdf" })), "_blank", "noopener");
+}
+
+async function openFile(part, item, found) {
+  if (opensAs(part) === "pdf") return openPdf(part);
+  await set({ tab: "structure" });
+  $("panel").querySelector(`[data-part="${item.row}-${found.parts.indexOf(part)}"]`)?.click();
 }
 
 function saveButton(bytes, type, name, label, spoken = label) {
