@@ -55,6 +55,8 @@ class StallingProxy:
             client.close()
             return
         self._sockets.append(server)
+        for each in (client, server):
+            each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for pair in ((client, server), (server, client)):
             threading.Thread(target=self._forward, args=pair, daemon=True).start()
 
