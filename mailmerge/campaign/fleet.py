@@ -174,6 +174,7 @@ class FleetRun(Run):
             quiet_hours=self._send.quiet_hours,
             timezone=self._send.timezone,
             run=self._ledger.attempts.run or 0,
+            keeps_messages=self._request.keep_plan or not self._sends_all,
         )
         campaign = self._ledger.number
         key = self._composer.token_key
@@ -194,7 +195,7 @@ class FleetRun(Run):
     def _queued(self) -> Iterator[work.QueuedRow]:
         """Yield the rows of this run, and those that are deferred if it is to send all that is left."""
         rows = self._chosen()
-        if self._selection is None and self._request.limit is None:
+        if self._sends_all:
             rows = (row for row in self._standing.rows() if row.status in _LEFT and row.planned.first is None)
         for row in rows:
             planned, delivery = row.planned, row.delivery

@@ -42,12 +42,11 @@ from mailmerge.clock import SystemClock
 from mailmerge.errors import AuthError, LedgerError, MailmergeError, PlanDamaged, RowError
 from mailmerge.ledger.account_usage import QuotaRefusal
 from mailmerge.ledger.locks import LockWait
-from mailmerge.model import Status
 from mailmerge.recipients import parse_rows
 from mailmerge.recipients.suppression import OptOutWatch
 from mailmerge.sending.group_commit import OutcomeListener, program_log
 from mailmerge.sending.hours import HoursGate, schedule_of
-from mailmerge.sending.runs import Progress, Reason, RunEnd, tell_wait
+from mailmerge.sending.runs import MAY_BE_SENT, Progress, Reason, RunEnd, tell_wait
 from mailmerge.sending.throttle import Throttle, all_rates, longest
 from mailmerge.sending.work_queue import Job
 from mailmerge.suggest import suggested
@@ -84,7 +83,6 @@ _TELL_FROM = 2.0
 """Seconds from which on a wait is told."""
 _SETTLED_EVERY = 5_000
 """Rows after which the ledger keeps up to which row all are settled: a run that resumes begins there."""
-_WAITING = (Status.PENDING, Status.DEFERRED, Status.IN_DOUBT, Status.HANDING_OVER)
 
 
 class SendRequest(Struct, frozen=True):
@@ -323,7 +321,7 @@ class Run:
 
     def _extent(self, plan: Plan) -> tuple[int, str, str]:
         """Say how many messages this run would send, and the first and the last address."""
-        if self._standing.is_the_plan and self._selection is None and self._request.limit is None:
+        if self._standing.is_the_plan and self._sends_all:
             ends = self._planned.reader.ready_ends()
             return (plan.ready, ends[0].address, ends[1].address) if ends else (0, "", "")
         to_send, first, last = 0, "", ""
@@ -332,6 +330,11 @@ class Run:
             first = first or row.planned.address
             last = row.planned.address
         return to_send, first, last
+
+    @property
+    def _sends_all(self) -> bool:
+        """Whether this run is to send all that is left."""
+        return self._selection is None and self._request.limit is None
 
     def _chosen(self) -> Iterator[StandingRow]:
         """Yield the rows of this run that are due now, in the list's order."""
@@ -587,6 +590,6 @@ class Run:
 
     def drop_messages(self, report: Report, copies: Copies) -> None:
         """Remove the finished messages from the cache where nobody waits for one any more."""
-        waiting = copies.pending or any(report.counts[status] for status in _WAITING)
+        waiting = copies.pending or any(report.counts[status] for status in MAY_BE_SENT)
         if not waiting and not self._request.keep_plan and not self._ledger.throwaway:
             plan_cache(self._definition).remove_messages(self._planned.reader.name)

@@ -54,6 +54,8 @@ class SendingTerms(Struct, frozen=True):
     """None: the account's, or else that of the worker's machine."""
     run: int = 0
     """The run that attempts belong to."""
+    keeps_messages: bool = False
+    """Whether the messages stay in the database when the workers have sent what they were to send."""
 
     @classmethod
     def decode(cls, kept: bytes) -> Self:

@@ -26,8 +26,8 @@ from mailmerge.fleet import jobs
 from mailmerge.fleet.slot import SlotRun
 from mailmerge.fleet.terms import SendingTerms
 from mailmerge.ledger import work
-from mailmerge.plan.server_store import ServerPlan
-from mailmerge.sending.runs import Reason
+from mailmerge.plan.server_store import ServerPlan, remove_messages
+from mailmerge.sending.runs import MAY_BE_SENT, Reason
 from mailmerge.text import plural
 from mailmerge.version import program_version
 
@@ -231,15 +231,18 @@ class FleetWorker:
             elif view.next_at is not None:
                 jobs.defer(db, [order], at=view.next_at)
             elif not view.claimed and work.finish(db, order.campaign):
-                self._finish(db, order, end)
+                self._finish(db, order, end, view.since)
 
-    def _finish(self, db: PostgresDatabase, order: jobs.Order, end: SlotEnd) -> None:
-        """Note in the campaign's own record that nothing is left."""
+    def _finish(self, db: PostgresDatabase, order: jobs.Order, end: SlotEnd, since: datetime) -> None:
+        """Note in the campaign's own record that nothing is left, and remove what nobody will send."""
         with ServerPlan.open(db, order.plan) as plan:
-            run = SendingTerms.decode(plan.terms).run
+            terms = SendingTerms.decode(plan.terms)
         with self._place.open_for_writing(end.campaign, create=False) as ledger:
-            ledger.attempts.run = run or None
+            ledger.attempts.run = terms.run or None
             ledger.finish_run(str(Reason.FINISHED), {})
+            counts = ledger.states()
+        if not terms.keeps_messages and not any(counts[status] for status in MAY_BE_SENT):
+            remove_messages(db, order.plan, loaded_before=since)
         self._say("finished", "nothing is left to send", None, end)
 
     def _refuse(self, account: WorkerAccount, why: str) -> None:

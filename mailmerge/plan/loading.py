@@ -72,6 +72,7 @@ _ADD_AGAIN: Final = """
 UPDATE plan SET program = ?, made = ?, loaded = extract(epoch FROM clock_timestamp()), size = ?, summary = ?,
     facts = ?, terms = ? WHERE id = ?
 """
+_BEGIN_AGAIN: Final = "UPDATE plan SET loaded = extract(epoch FROM clock_timestamp()) WHERE id = ?"
 _FINISH: Final = "UPDATE plan SET messages = ?, dictionary = ?, digest = ? WHERE id = ?"
 _NEW_BLOBS: Final = """
 INSERT INTO blob (sha256, size) SELECT b.sha256, b.size FROM unnest(?::bytea[], ?::int8[]) AS b(sha256, size)
@@ -121,6 +122,8 @@ def load(
     prepare(db, [GROUP])
     with db.transaction():
         known = _known(db, campaign, plan.name)
+        if known is not None:  # from here on the last worker of an earlier run leaves its messages alone
+            db.execute(_BEGIN_AGAIN, (known,))
         torn = [known] if known is not None and not _is_whole(db, known) else []
         # A lock that others share cannot be made one that nobody shares.
         shared = "" if torn else "_shared"

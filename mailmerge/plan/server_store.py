@@ -118,6 +118,11 @@ DELETE FROM blob WHERE sha256 IN (SELECT sha256 FROM plan_blob WHERE plan = ANY(
     AND NOT EXISTS (SELECT 1 FROM plan_blob o WHERE o.sha256 = blob.sha256 AND o.plan <> ALL(?1))
 RETURNING sha256
 """
+_MAY_REMOVE: Final = """
+SELECT has_column_privilege('plan', 'messages', 'UPDATE') AND bool_and(has_table_privilege(t, 'DELETE'))
+FROM unnest(ARRAY['plan_message', 'plan_blob', 'blob', 'blob_piece']) AS t
+"""
+_HAS_NO_MESSAGES: Final = "UPDATE plan SET messages = NULL WHERE id = ? AND loaded < ?"
 CONTENT: Final = """
 SELECT md5(concat(
     (SELECT string_agg(md5(address || data) || checksum || row, ',' ORDER BY n)
@@ -189,17 +194,30 @@ def remove(db: PostgresDatabase, campaign: int, *, keep: Collection[int] = ()) -
         return len(plans)
 
 
-def remove_messages(db: PostgresDatabase, number: int) -> None:
+def remove_messages(db: PostgresDatabase, number: int, *, loaded_before: datetime) -> bool:
     """Remove a plan's messages and files, since nothing is left to be sent; its rows stay.
+
+    Args:
+        db: open for writing.
+        number: the plan's.
+        loaded_before: when it began to be sent, by the server's clock.
+
+    Returns:
+        Whether they are removed: not where it was loaded again since, nor where this user may not.
 
     Raises:
         LedgerError: they cannot be removed.
 
     """
     with db.transaction():
-        db.execute("UPDATE plan SET messages = NULL WHERE id = ?", (number,))
+        if not db.row(_MAY_REMOVE)[0]:
+            return False
+        when = loaded_before.timestamp()
+        if not db.execute(_HAS_NO_MESSAGES, (number, when)).rowcount:
+            return False
         _remove_blobs(db, [number])
         db.execute("DELETE FROM plan_message WHERE plan = ?", (number,))
+    return True
 
 
 def empty_plans(db: PostgresDatabase, plans: list[int], *, anew: bool = False) -> None:

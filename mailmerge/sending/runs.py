@@ -78,6 +78,8 @@ class RunEnd(Struct, frozen=True):
         return replace(other, counts=counts, notes=(*self.notes, *other.notes))
 
 
+MAY_BE_SENT = (Status.PENDING, Status.DEFERRED, Status.IN_DOUBT, Status.HANDING_OVER)
+"""States of rows whose message may have to be sent yet, or again."""
 UNANSWERED = frozenset({"dropped", "timeout", "withdrawn"})
 """Reasons of messages that a connection took along: what the server said was not their answer."""
 

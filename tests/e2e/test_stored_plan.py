@@ -228,3 +228,24 @@ def test_a_ledger_whose_server_is_gone_is_forgotten(mailmerge, postgres, relay):
     one_error(wrong, "L714", "db.example.org")
     assert "does not answer" in done.out
     assert len(relay.messages) == 2
+
+
+def test_messages_go_when_nobody_will_send_them_any_more(mailmerge, postgres, relay):
+    """The last worker removes messages and files from the database, but not where they are to be kept."""
+    mailmerge.account(Plain(relay.port))
+    with mailmerge.config.open("a") as file:
+        file.write(f'\n[ledgers.office]\nurl = "{postgres.new_database()}"\n')
+    mailmerge.campaign(campaign_toml=campaign_toml(top='account = "test"', rest=ATTACH), terms_txt="Terms.\n")
+    left = []
+    for wanted in (("--limit", "1"), ("--rows", "3", "--keep-plan"), ()):
+        done = mailmerge("send", "spring", "--yes", "--ledger", "office", "--fleet", "--detach", *wanted)
+        assert done.code == 0, done
+        worker = mailmerge("worker", "--ledger", "office", "--accounts", "test", "--until-done")
+        assert worker.code == 0, worker
+        with PostgresDatabase.connect(postgres.url(), "here") as db:
+            counted = [db.row(f"SELECT count(*) FROM {table}")[0] for table in ("plan_message", "blob_piece")]
+        left.append(counted)
+
+    assert left == [[3, 1], [3, 1], [0, 0]]
+    assert sorted(message.rcpt_to[0] for message in relay.messages) == sorted(EVERYBODY)
+    assert mailmerge("status", "--ledger", "office", "--name", "spring").out.count("3  accepted") == 1

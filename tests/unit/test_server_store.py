@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import io
 import shutil
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -203,7 +203,8 @@ def test_blobs_go_with_the_last_plan_that_has_them(db: PostgresDatabase, plan: P
     assert remove(db, 1) == 1
     assert ServerPlan.open(db, other).message(1) == plan.message(1)
     assert StoredFiles(db).read(plan.message(1).files[0]) == b"content"
-    remove_messages(db, other)
+    assert not remove_messages(db, other, loaded_before=datetime.now(UTC) - timedelta(hours=1))
+    assert remove_messages(db, other, loaded_before=datetime.now(UTC) + timedelta(hours=1))
     assert db.row("SELECT count(*) FROM blob_piece") == db.row("SELECT count(*) FROM plan_message") == (0,)
     assert not ServerPlan.open(db, other).has_messages
     assert load(db, 2, plan, b"", content) == other
