@@ -491,7 +491,7 @@ COMMAND_LINE: Final = (
         "drafts"),
     _only("first", whole(1), "--first N", "Send N, show what became of them, and ask before the others",
         "send"),
-    _only("wait", FLAG, "--wait", "Wait for deferred rows and send them, too", "send"),
+    _only("wait", FLAG, "--wait", "Wait for deferred rows and send them, too", "rehearse", "send"),
     _only("wait_lock", NUMBER, "--wait-lock SECONDS", "Wait up to SECONDS for another run to finish", "send",
         "test", "drafts", default=0),
     _only("accept_changes", FLAG, "--accept-changes",

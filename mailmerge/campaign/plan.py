@@ -65,6 +65,10 @@ class OptOutSource(Struct, frozen=True):
     """How many addresses of the list are among them."""
 
 
+BUILT_IN = "the built-in server"
+"""Who a rehearsal sends with, as plan and report say it."""
+
+
 class Plan(Struct, frozen=True):
     """What a campaign's list and templates make, row by row, and what of it one run would send.
 

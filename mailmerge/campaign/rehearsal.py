@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from mailmerge import files
 from mailmerge.campaign.connect import connection_factory, find_account, pipelining_note, server_profile
 from mailmerge.campaign.opening import Access, open_run
+from mailmerge.campaign.plan import BUILT_IN
 from mailmerge.campaign.run import Run
 from mailmerge.campaign.workspace import MESSAGE_FILES
 from mailmerge.clock import SystemClock, VirtualClock
@@ -62,7 +63,7 @@ def rehearse(
     out = definition.workspace.out / "rehearsal"
     with open_run(definition, Access.EMPTY, clock=clock) as opened:
         run = Run(opened, request, account, clock=clock, stop=stop, observe=observe)
-        plan = run.plan()
+        plan = replace(run.plan(), via=BUILT_IN)
         planned(plan)
         keeper = _Keeper(out / "messages")
         with SandboxServer(faults=rehearsal.faults, keep=keeper.keep, monotonic=clock.monotonic) as server:
@@ -83,7 +84,11 @@ def rehearse(
             end = run.execute(plan, connect)
             if text := pipelining_note(sandbox, profile, remembered=False):
                 end = replace(end, notes=(*end.notes, text))
-        return run.report(end, out)
+        report = run.report(end, out)
+        took = opened.ledger.aggregates(lambda _keys: {}).runs()
+        if took.started and took.ended:  # by the clock of the run, as the report page says it
+            report = replace(report, seconds=(took.ended - took.started).total_seconds())
+        return report
 
 
 def _account(definition: Definition, request: SendRequest) -> Account:

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from mailmerge.campaign.connect import find_account
 from mailmerge.campaign.continuation import Continuation, continuation
 from mailmerge.campaign.opening import open_standing
+from mailmerge.campaign.plan import BUILT_IN
 from mailmerge.campaign.standard_input import SHOWN
 from mailmerge.campaign.stored import needs_list
 from mailmerge.errors import FileError, LedgerError, ListError, MailmergeError
@@ -544,8 +545,8 @@ def page_facts(
             digest = sha256(recipients.path)
     return Facts(
         campaign=definition.name,
-        account="the built-in server" if rehearsal else signed_in,
-        server="the built-in server" if rehearsal else host,
+        account=BUILT_IN if rehearsal else signed_in,
+        server=BUILT_IN if rehearsal else host,
         list_name="" if recipients is None else Path(recipients.shown).name,
         list_digest=digest,
         versions=tuple(ledger.versions()),

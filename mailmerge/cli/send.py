@@ -68,17 +68,15 @@ def rehearse(*, as_json: bool, quiet: bool, verbose: bool, real_time: bool, **op
     request = SendRequest(
         rows=options.pop("rows"),
         limit=options.pop("limit"),
-        wait=not real_time,
+        wait=options.pop("wait"),
         progress=PlanningTime(quiet=quiet or as_json),
         jobs=options.pop("jobs"),
         begun=stop.begin,
     )
     campaign = load_campaign(options)
     bar = Bar(quiet=quiet or as_json, as_json=as_json)
-    pace: list[float] = []
 
     def planned(plan: Plan) -> None:
-        pace.append(plan.seconds)
         if as_json:
             show_plan_json(plan)
         else:
@@ -95,8 +93,8 @@ def rehearse(*, as_json: bool, quiet: bool, verbose: bool, real_time: bool, **op
         )
     show_report(report, as_json=as_json, verbose=verbose)
     if not as_json:
-        if pace[0] >= 1 and not real_time:
-            note(f"In real time this run would take about {duration(pace[0])}.")
+        if report.seconds >= 1 and not real_time:
+            note(f"In real time this run would take about {duration(report.seconds)}.")
         if report.folder:
             out(f"Messages as the server received them: {report.folder / 'messages'}/")
         out("This was a rehearsal: nothing left this machine.")

@@ -31,8 +31,9 @@ def bench(tmp_path: Path) -> Bench:
         (["--drop", "10%", "--pipeline", "window"], 4, r"(\d\d) accepted +(\d+) in doubt"),
         (["--drop-after-data", "10%"], 4, r"(3\d) accepted +(\d) in doubt"),
         (["--per-connection", "7"], 0, r"(40) accepted()"),
-        (["--per-minute", "15"], 0, r"(40) accepted()"),
-        (["--greylist", "5m"], 0, r"(40) accepted()"),
+        (["--per-minute", "15", "--wait"], 0, r"(40) accepted()"),
+        (["--greylist", "5m", "--wait"], 0, r"(40) accepted()"),
+        (["--greylist", "5m"], 5, r"(40) deferred()"),
         (["--fail", "550 5.1.1 gone:10%", "--fail", "mail:421:3%"], 3, r"(3\d) accepted +(\d) rejected"),
         (["--refuse-sign-in", "microsoft365"], 6, r"()(40) pending"),
         (["--fail", "auth:454:100%"], 5, r"()(40) pending"),
@@ -51,5 +52,8 @@ def test_b_a_bad_day_rehearsed(options: list[str], code: int, says: str, bench: 
     taken = [path.name.partition("-")[2] for path in kept]
     assert len(set(taken)) == len(taken)
     assert not bench.ledger_path.exists()
+    assert "  via the built-in server\n" in done.err
+    if took := re.search(r"would take about (.+)\.\n", done.err):  # what the report itself says
+        assert f"after {took[1]}<" in (bench.folder / "out" / "rehearsal" / "report.html").read_text("utf-8")
     if code == 6:
         assert "535 5.7.139 SmtpClientAuthentication is disabled" in done.err
