@@ -77,6 +77,11 @@ def convert_template(
         if template.name == "mailmerge_template.txt":
             tables["name"] = folder.resolve().name
         _move(tables, files, taken, folder)
+        if (taken.folder / STATE_FOLDER).is_dir():
+            taken.left.append(
+                f"what was sent from {taken.folder}: {folder} starts with the whole list; without --out the "
+                "rows that were sent stay sent"
+            )
     if taken.server is not None:
         _say_server(taken, tables, folder, files)
     if (folder / STATE_FOLDER).is_dir():

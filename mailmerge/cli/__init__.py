@@ -254,14 +254,20 @@ _OLD_OPTIONS = frozenset(
 
 
 def _is_from_elsewhere(arguments: Sequence[str]) -> bool:
-    """Tell whether a command line names no command, but a folder, or what awdeorio's mailmerge is told."""
+    """Tell whether a command line names a folder, a template, or what awdeorio's mailmerge is told."""
     if not arguments:
         here = os.path.isfile  # not Path: this is on the way of every command
         return here("mailmerge_template.txt") and not here("campaign.toml")
     first = arguments[0]
     if first.startswith("-"):
         return first.partition("=")[0] in _OLD_OPTIONS
-    return first not in SUMMARIES and os.path.isdir(first)  # noqa: PTH112
+    if first in SUMMARIES or not os.path.isfile(first):  # noqa: PTH113
+        return first not in SUMMARIES and os.path.isdir(first)  # noqa: PTH112
+    from pathlib import Path
+
+    from mailmerge.convert.awdeorio import find_template
+
+    return find_template(Path(first)) is not None
 
 
 def _end_on_signals() -> dict[int, Any]:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _PATH = click.Path(path_type=Path)
 _LISTS: Final = frozenset({".csv", ".tsv", ".txt", ".tab", ".xlsx", ".xlsm", ".xls", ".ods"})
+_LETTERS: Final = frozenset({".doc", ".dot", ".dotx", ".docm", ".rtf", ".odt", ".pages"})
+_DRAFTS: Final = frozenset({".eml", ".html", ".htm", ".mjml"})
 _HIDDEN: Final = "D121"
 _LARGEST: Final = 50 << 20
 
@@ -108,11 +110,22 @@ def _beside(file: Path, named: str) -> Path | None:
 
 
 def _unknown(source: Path) -> CampaignFileError:
-    return CampaignFileError(
-        f"{source} cannot be converted",
-        code="C542",
-        hint="name a folder with mailmerge_template.txt, a letter (.docx), a sheet (.xlsx, .csv) or prefs.js",
-    )
+    hint = "name a folder with mailmerge_template.txt, a letter (.docx), a sheet (.xlsx, .csv) or prefs.js"
+    if (source / "campaign.toml").is_file():
+        line = suggested(Invocation("convert", str(source)), "check")
+        return CampaignFileError(
+            f"{source} is a campaign already: it has a campaign.toml", code="C542", hint=f"check it: {line}"
+        )
+    if not source.exists():
+        return CampaignFileError(f"there is no {source}", code="C542", hint=hint)
+    if source.suffix.lower() in _LETTERS:
+        hint = "open it in Word or LibreOffice, and save it as .docx"
+    elif source.suffix.lower() in _DRAFTS:
+        line = suggested(
+            Invocation("convert", None), "init", "--list", "contacts.xlsx", "--from", str(source)
+        )
+        hint = f"a draft or a design is taken with its list: {line}"
+    return CampaignFileError(f"{source} cannot be converted", code="C542", hint=hint)
 
 
 def _tell(made: Conversion) -> None:

@@ -42,7 +42,7 @@ def translated(arguments: Sequence[str]) -> list[str]:
     """Give the command line of ours for one of awdeorio's mailmerge, and say it on stderr.
 
     Args:
-        arguments: a folder, if there is one, and then its options; others are ours, and stay.
+        arguments: a folder or a template, if there is one, and then its options; others are ours, and stay.
 
     Raises:
         click.UsageError: a value is not valid.
@@ -51,6 +51,8 @@ def translated(arguments: Sequence[str]) -> list[str]:
     folder, rest = None, list(arguments)
     if rest and not rest[0].startswith("-"):
         folder = Path(rest.pop(0))
+        if folder.is_file():
+            folder, rest = None, ["--template", str(folder), *rest]
     given, others = _old.main(rest, prog_name="mailmerge", standalone_mode=False)
     if given["sample"]:
         return _said(["init"], others)
@@ -59,7 +61,9 @@ def translated(arguments: Sequence[str]) -> list[str]:
     if given["output_format"] == "raw":
         files = suggested(Invocation("preview", campaign), "preview", "--eml", "DIR")
         note(f"--output-format raw: {files} writes the messages byte for byte.")
-    asks = not (given["dry_run"] or "--yes" in others)
+    if command != "send":
+        others = [word for word in others if word != "--yes"]
+    asks = command == "send" and "--yes" not in others
     return _said([command, campaign], [*more, *_rows(given), *others], f"; {_CRON}" if asks else "")
 
 
@@ -70,9 +74,9 @@ def _said(words: list[str], more: list[str], remark: str = "") -> list[str]:
 
 
 def _command(given: dict[str, Any]) -> str:
-    if not given["dry_run"]:
-        return "send"
-    return "check" if given["limit"] == 0 and not given["no_limit"] else "preview"
+    if given["limit"] == 0 and not given["no_limit"]:
+        return "check"  # nothing was sent then, whatever else was said
+    return "preview" if given["dry_run"] else "send"
 
 
 def _campaign(given: dict[str, Any], folder: Path | None) -> Iterator[str]:

@@ -508,6 +508,14 @@ def test_what_is_not_taken_over_has_a_reason(tmp_path: Path) -> None:
     assert "mailmerge login" in told
 
 
+def test_what_was_sent_is_not_known_elsewhere(tmp_path: Path) -> None:
+    """A new folder starts with the whole list, and that is said where something was sent from the old one."""
+    folder = _folder(tmp_path / "old", f"{TOP}\nHi\n")
+    (folder / ".mailmerge").mkdir()
+    left = convert_template(folder / "mailmerge_template.txt", tmp_path / "new").left
+    assert [told for told in left if "starts with the whole list" in told]
+
+
 def test_files_outside_of_the_folder_are_not_copied(tmp_path: Path) -> None:
     """An include that leads out of the template's folder is left, and told."""
     (tmp_path / "secret.txt").write_text("secret")
@@ -547,6 +555,7 @@ def test_other_files_are_not_taken_for_templates(tmp_path: Path, name: str) -> N
         ("old --limit 0", "check old"),
         ("old --no-dry-run", "send old --limit 1"),
         ("old --no-dry-run --no-limit", "send old"),
+        ("old --no-dry-run --limit 0 --yes", "check old"),
         ("old --no-dry-run --no-limit --yes", "send old --yes"),
         ("old --no-dry-run --limit=3 --resume=2", "send old --rows 3- --limit 3"),
         ("--dry-run", "preview . --terminal"),
@@ -565,7 +574,17 @@ def test_old_command_lines(given: str, meant: str, capsys: pytest.CaptureFixture
     assert translated(given.split()) == meant.split()
     told = capsys.readouterr().err
     assert f"This is now: mailmerge {meant.replace(' .', '')}" in told
-    assert ("add --yes" in told) == ("--no-dry-run" in given and "--yes" not in given)
+    assert ("add --yes" in told) == (meant.startswith("send") and "--yes" not in given)
+
+
+def test_a_template_is_a_campaign_on_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Named without a command it is shown, and is not taken for a list."""
+    from mailmerge.cli import run
+
+    template = _folder(tmp_path, f"{TOP}\nHi\n") / "letter.txt"
+    (tmp_path / "mailmerge_template.txt").rename(template)
+    assert run([str(template)]) == 0
+    assert "To: ana@example.com" in capsys.readouterr().out
 
 
 def test_values_of_old_options_are_checked() -> None:
