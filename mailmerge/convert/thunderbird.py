@@ -132,7 +132,7 @@ def _path(text: str) -> str:
 
 def _read_sending(values: dict[str, str], settings: Settings) -> None:
     mode = values.pop("delivermode", "").lower()
-    settings.drafts = mode in {"saveasdraft", "later"}
+    settings.drafts = mode.endswith(("draft", "later"))
     if settings.drafts:
         settings.changed.append("messages were saved instead of sent: the command drafts does that")
     pause = values.pop("pause", "")

@@ -117,10 +117,14 @@ def find_placeholders(
     masked = _without_tags(text)
     html = is_html(text) if html is None else html
     found = list(_in_html(masked, columns) if html else _in_text(masked, columns))
-    wanted = [
-        one for one in found if one.certain or (design and one.shape != "guillemet" and one.field.common)
-    ]
-    return sorted(wanted)
+    return sorted(one for one in found if one.certain or (design and _is_of_a_design(one)))
+
+
+def _is_of_a_design(one: Placeholder) -> bool:
+    """Tell whether something is a placeholder where the text was made for another program."""
+    if one.shape == "brace" and one.field.fallback:  # {Company|your company} of GMass
+        return True
+    return one.shape != "guillemet" and one.field.common
 
 
 def _blank(match: re.Match[str]) -> str:

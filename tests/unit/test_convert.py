@@ -534,9 +534,26 @@ def test_a_folder_becomes_a_campaign(here: Path, capsys: pytest.CaptureFixture[s
     assert made["send"] == {"rate": "9/m"}
 
 
-@pytest.mark.parametrize("source", ["nothing", "notes.pdf", "."])
-def test_what_cannot_be_converted(here: Path, source: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("nothing", "there is no nothing"),
+        ("made", "made is a campaign already: it has a campaign.toml"),
+        ("notes.pdf", "name a folder with mailmerge_template.txt"),
+        (".", "name a folder with mailmerge_template.txt"),
+        ("letter.DOC", "save it as .docx"),
+        ("draft.eml", "mailmerge init --list contacts.xlsx --from draft.eml"),
+    ],
+)
+def test_what_cannot_be_converted(
+    here: Path, source: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """It is an error that says what can be."""
-    (here / "notes.pdf").write_bytes(b"%PDF-1.4")
+    (here / "made").mkdir()
+    (here / "made/campaign.toml").touch()
+    if "." in source[1:]:
+        (here / source).write_bytes(b"x")
     assert run(["convert", source]) == 2
-    assert "error[C542]" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "error[C542]" in told
+    assert words in told

@@ -114,9 +114,13 @@ def test_a_placeholder_becomes_a_column(design: str, template: str) -> None:
 
 def test_what_no_column_is_known_for_is_told_with_its_line() -> None:
     """Nothing is guessed: it stays, and is named."""
-    made = convert("a\n*|MC:SUBJECT|* {phone}\n{{ contact.birthday }} {{#each x}}", ListColumns(COLUMNS))
+    made = convert(
+        "a {Plot|yours}\n*|MC:SUBJECT|* {phone} {plot}\n{{ contact.birthday }} {{#each x}}",
+        ListColumns(COLUMNS),
+    )
 
     assert made.left == {
+        "{Plot|yours}": 1,
         "*|MC:SUBJECT|*": 2,
         "{phone}": 2,
         "{{ contact.birthday }}": 3,
