@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from servers.command import Mailmerge, statuses, typed
+from servers.command import INTERRUPT, Mailmerge, statuses, typed, unhurried
 
 if TYPE_CHECKING:
     from servers.kept import KeepingSandbox
@@ -64,6 +64,7 @@ def test_the_whole_way_left_once(mailmerge: Mailmerge, sandbox: KeepingSandbox) 
         "Hello {{ first_name }}",
     )
 
+    unhurried(mailmerge.folder / "spring/campaign.toml")
     rest = [
         ("Which campaign", ""),
         ("opens it in your editor", ""),
@@ -72,7 +73,7 @@ def test_the_whole_way_left_once(mailmerge: Mailmerge, sandbox: KeepingSandbox) 
         ("opens it in your editor", ""),
         ("Save body.txt", ""),
         ("Enter shows them", ""),
-        ("Ctrl-C ends it", "\x03"),  # and its line end says that they are right
+        ("Ctrl-C ends it", INTERRUPT),  # and its line end says that they are right
         ("Send the first message to", ""),
         ("Look at it in your mailbox", ""),
         ("Enter sends the first message", ""),
@@ -99,7 +100,7 @@ def test_the_whole_way_left_once(mailmerge: Mailmerge, sandbox: KeepingSandbox) 
     assert statuses(mailmerge.folder / "spring") == ["accepted", "accepted"]
 
 
-@pytest.mark.parametrize("key", ["\x04", "\x03", "q"])
+@pytest.mark.parametrize("key", ["\x04", INTERRUPT, "q"])
 def test_it_can_be_left_at_the_first_question(mailmerge: Mailmerge, key: str) -> None:
     """Ctrl-D, Ctrl-C and q: nothing was made, and it is said how to go on."""
     left = typed(mailmerge, [], [("Your list", key)])

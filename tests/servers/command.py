@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -28,6 +29,9 @@ SAMPLES = Path(__file__).parents[2] / "samples"
 CAMPAIGN = campaign_toml(top='account = "test"', message=TO_PEOPLE)
 EVERYBODY = {"ana@example.com": "Hello Ana", "bo@example.net": "Hello Bo", "cy@example.org": "Hello Cy"}
 """Who gets which subject, if all goes well."""
+
+INTERRUPT = "\x03"
+"""Ctrl-C, to be typed."""
 
 # What a command needs of the surroundings; all else, SMTP_* first of all, stays outside.
 _INHERITED = ("PATH", "SYSTEMROOT", "PYTHONSAFEPATH", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
@@ -227,6 +231,12 @@ def subjects(messages: Iterable[Received | ReceivedMessage]) -> dict[str, str]:
     return {message.rcpt_to[0]: message.parse()["Subject"] for message in received}
 
 
+def unhurried(file: Path) -> None:
+    """Take away the pace that `init` writes for real servers, three seconds a message."""
+    if file.exists():
+        file.write_text(file.read_text("utf-8").replace('rate = "20/m"', 'rate = "100/s"'), "utf-8")
+
+
 def sample(name: str, folder: Path) -> Path:
     """Copy a sample without what an earlier run may have left in it."""
     import shutil
@@ -252,7 +262,7 @@ def typed(mailmerge: Mailmerge, arguments: Sequence[str], answers: Sequence[tupl
         fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
 
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "mailmerge", *arguments],
+        mailmerge.command(*arguments),
         cwd=mailmerge.folder,
         env={**mailmerge.environ, "TERM": "dumb"},
         stdin=terminal,
@@ -261,13 +271,13 @@ def typed(mailmerge: Mailmerge, arguments: Sequence[str], answers: Sequence[tupl
         preexec_fn=own_terminal,  # noqa: PLW1509  a few system calls, no lock is taken
     )
     os.close(terminal)
-    try:
-        shown = _converse(keyboard, answers)
-        out, _ = process.communicate(timeout=30)
-    finally:
-        process.kill()
-        process.wait()
-        os.close(keyboard)
+    with process:  # which closes what it wrote to, also where the conversation went wrong
+        try:
+            shown = _converse(keyboard, answers)
+            out, _ = process.communicate(timeout=30)
+        finally:
+            process.kill()
+            os.close(keyboard)
     done = Done(process.returncode, out.decode(), shown)
     assert "Traceback" not in done.err, done
     return done
@@ -288,6 +298,8 @@ def _converse(keyboard: int, answers: Sequence[tuple[str, str]]) -> str:
         shown += data.decode("utf-8", "replace")
         if waiting and waiting[0][0] in shown[seen:]:
             seen = len(shown)
+            if waiting[0][1] == INTERRUPT:
+                time.sleep(0.1)  # as a person: CPython's input() loses one that comes while it flushes
             os.write(keyboard, (waiting.pop(0)[1] + "\n").encode())
     assert not waiting, (waiting, shown)
     return shown
