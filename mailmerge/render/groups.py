@@ -123,5 +123,5 @@ def _several(name: str, recipient: Recipient) -> RowError:
         f"the rows of one message have different addresses: {told}",
         recipient,
         heading,
-        hint=f"correct the list, or let data.group_by keep them apart: ... ~ ' ' ~ {name}",
+        hint=f"correct the list, or keep them apart: write ~ ' ' ~ {name} behind what group_by is",
     )

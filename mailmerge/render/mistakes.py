@@ -337,9 +337,10 @@ class Mistakes:
         bare = _BRACKETED.sub(r"{{ \1 }}", text)
         for candidate in dict.fromkeys((bare, mended, three)):
             for tried in (candidate, *_of_other_programs(candidate)):
-                if tried != text and self._reads(tried):
-                    return tried, ""
                 spelt, heading = self._with_columns(tried)
+                if tried != text and self._reads(tried):
+                    columns_too = heading and self._names(tried) - self._known and self._reads(spelt)
+                    return spelt if columns_too else tried, ""
                 if heading and self._reads(spelt):
                     return spelt, heading
         return "", ""
@@ -434,6 +435,10 @@ def plainly(error: TemplateSyntaxError) -> str:
     """Say what Jinja2 says of a template without its inner terms."""
     message = (error.message or "syntax error").rstrip(".")
     message = re.sub(r"(unexpected char ['\"].*['\"]) at \d+\Z", r"\1", message, flags=re.DOTALL)
+    if message in {"unexpected char '\"'", 'unexpected char "\'"'}:
+        message = "a quotation mark is not closed"
+    elif re.fullmatch(r"unexpected 'end of .*'", message):
+        message = "something is missing at its end"
     if got := re.search(r"\Aexpected token '.*', got '(.*)'\Z", message, re.DOTALL):
         kinds = {"integer": "a number", "float": "a number", "string": "a text in quotes"}
         message = f"{kinds.get(got[1], f'`{got[1]}`')} is not expected here"

@@ -152,6 +152,9 @@ def test_all_mistakes_of_all_templates_are_told_at_once(tmp_path):
         ("{{ first_name }}", "C433", "write first_name"),
         ("50% off == '3'", "C431", "write row[\"50% off\"] == '3'"),
         ("amount > 3 AND email", "C433", "write amount > 3 and email"),
+        ("First Name = 'Ann' AND EMail <> 'x'", "C433", "write first_name == 'Ann' and email != 'x'"),
+        ("Email = 'a' AND First Name <> 'Cy'", "C433", "write email == 'a' and first_name != 'Cy'"),
+        ("Amount >= 3 && Email", "C433", "write amount >= 3 and email"),
     ],
 )
 def test_a_condition_is_told_with_its_fix(tmp_path, where, code, hint):
@@ -166,6 +169,22 @@ def test_a_condition_is_told_with_its_fix(tmp_path, where, code, hint):
     with pytest.raises(CampaignFileError) as caught:
         Renderer(templates, columns(HEADINGS), where=where)
     assert (caught.value.code, caught.value.hint) == (code, hint)
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("email == 'x", "a quotation mark is not closed"),
+        ('email == "x', "a quotation mark is not closed"),
+        ("email ==", "something is missing at its end"),
+    ],
+)
+def test_what_is_wrong_with_a_condition_is_said_plainly(tmp_path, where, message):
+    """Without Jinja2's words for characters and ends."""
+    templates = MessageTemplates(base=tmp_path, from_="me@example.org", to=("{{ email }}",), subject="Hi")
+    with pytest.raises(CampaignFileError) as caught:
+        Renderer(templates, columns(HEADINGS), where=where)
+    assert caught.value.message == f"`where` is not an expression: {message}"
 
 
 @given(
