@@ -111,7 +111,9 @@ check: $(CHECK)/venv/installed
 	@$(CHECK)/venv/bin/ruff check --quiet .
 	@$(CHECK)/venv/bin/mypy --no-error-summary
 	$(call quietly,$(CHECK)/venv/bin/lint-imports --no-logo)
-	$(call quietly,$(CHECK)/venv/bin/zizmor --offline --quiet --no-progress .github)
+	$(call quietly,$(CHECK)/venv/bin/zizmor --offline --quiet --no-progress .github action.yml)
+	$(call quietly,$(CHECK)/venv/bin/pre-commit validate-manifest .pre-commit-hooks.yaml)
+	$(call quietly,$(CHECK)/venv/bin/pre-commit validate-config .pre-commit-config.yaml)
 
 $(CHECK)/venv/installed: pyproject.toml
 	$(call new_venv,$(CHECK)/venv)

@@ -542,7 +542,7 @@ COMMAND_LINE: Final = (
     _only("as_json", FLAG, "--json", "Print one JSON object per line", "check", "rehearse", "test", "send",
         "drafts", "status", "report", "bounces", "providers", "suppress list", "worker", "fleet"),
     _only("quiet", FLAG, "-q/--quiet", "Only results and problems", "check", "rehearse", "send",
-        "drafts"),
+        "drafts", "status", "bounces"),
     _only("verbose", FLAG, "-v/--verbose", "Say more: what the plan was made of, the traceback of a bug",
         "check", "rehearse", "send", "drafts", "report", "bounces", "worker"),
 )

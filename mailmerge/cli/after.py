@@ -13,6 +13,7 @@ from mailmerge.cli.options import campaign_argument, load_campaign, options_of
 from mailmerge.cli.output import emit, note, out, require_person
 from mailmerge.cli.plan_view import clock_time
 from mailmerge.cli.report_view import show_counts, show_report
+from mailmerge.clock import SystemClock
 from mailmerge.model import Status
 from mailmerge.text import plural, rows_named
 
@@ -20,19 +21,27 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from mailmerge.campaign.continuation import CampaignStatus
+
 
 @click.command("status")
 @campaign_argument
 @options_of("status")
-def status(*, as_json: bool, **options: Any) -> int:
+def status(*, as_json: bool, quiet: bool, **options: Any) -> int:
     """Show how many rows are in each state; reads the ledger and nothing else.
 
+    With --quiet it says nothing unless there is something to do: rows in doubt, a run that was killed, an
+    account's limit that was reached, or deferred rows that are due and that no run takes care of.
+
     \b
-    Example:
+    Examples:
       mailmerge status spring
+      mailmerge status spring --quiet
     """  # noqa: D301  click's own mark
     campaign = load_campaign(options, ledger_only=True)
     status = campaign.status()
+    if quiet and not _wants_somebody(status):
+        return 0
     if as_json:
         emit(
             "status",
@@ -72,6 +81,14 @@ def status(*, as_json: bool, **options: Any) -> int:
     if status.counts[Status.IN_DOUBT]:
         out(f"Some {status.counted}s are in doubt: {campaign.suggested('resolve')}")
     return 0
+
+
+def _wants_somebody(status: CampaignStatus) -> bool:
+    """Tell whether there is something to do that no run and no worker does."""
+    at_work = status.running or bool(status.fleet)
+    due = status.next_at is not None and status.next_at <= SystemClock().now()
+    killed = status.unfinished and not at_work
+    return bool(status.counts[Status.IN_DOUBT] or status.mail.halted or killed or (due and not at_work))
 
 
 def _told(sorts: Mapping[str, int]) -> str:

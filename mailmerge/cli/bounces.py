@@ -51,6 +51,7 @@ def bounces(
     eml_files: Path | None,
     every: str | None,
     as_json: bool,
+    quiet: bool,
     verbose: bool,
     **options: Any,
 ) -> int:
@@ -58,7 +59,8 @@ def bounces(
 
     A report counts for a row if it names the message that the row was sent. Addresses that do not exist are
     added to the suppression store, as are people who complained. A message of the mailbox counts once,
-    however often it is read, and the command may run while a campaign is being sent.
+    however often it is read, and the command may run while a campaign is being sent. With --quiet it says
+    nothing unless a message concerns a row and is new.
 
     \b
     Examples:
@@ -95,7 +97,8 @@ def bounces(
                     raise
                 show_diagnostics(error.diagnostics)  # the network may be back next time
             else:
-                _show_summary(campaign, summary, as_json=as_json)
+                if not quiet or summary.sorts or summary.suppressed or summary.halted:
+                    _show_summary(campaign, summary, as_json=as_json)
                 if pause is None and not stop.flag.is_set():
                     return summary.exit_code
             if pause is None or not _slept(clock, pause, stop.flag):

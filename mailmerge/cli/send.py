@@ -13,7 +13,7 @@ from mailmerge.cli.plan_view import clock_time, show_plan, show_plan_json
 from mailmerge.cli.progress import FINISHING, Bar, GracefulStop, PlanningTime, StoppedError
 from mailmerge.cli.report_view import show_report
 from mailmerge.errors import AuthError
-from mailmerge.model import Status
+from mailmerge.model import Severity, Status
 from mailmerge.recipients.selection import LAST_ROW
 from mailmerge.text import duration, plural, rows_named
 
@@ -238,6 +238,8 @@ class SendCommand:
         self._suggested: Callable[..., object] = str
         self._handed_over = False
         """Whether the workers of a fleet send it, and nothing more is done here."""
+        self._idle = False
+        """Whether there was nothing to send, and nothing for a person to do."""
         self._sent = False
         """Whether the first few went out before, and only the others are asked about."""
         self.bar = Bar(quiet=self.quiet or self.as_json, as_json=self.as_json)
@@ -292,7 +294,9 @@ class SendCommand:
         if report is None:
             return 0 if self.dry_run or self._sent else 2
         self._sent = True
-        show_report(report, as_json=self.as_json, verbose=self.verbose)
+        silent = self.quiet and self._idle and report.error is None and report.bug is None
+        if not silent:
+            show_report(report, as_json=self.as_json, verbose=self.verbose)
         return stop.code if report.exit_code == 130 else report.exit_code
 
     def _send_first(self, campaign: Campaign, request: SendRequest, stop: GracefulStop) -> int | None:
@@ -318,7 +322,10 @@ class SendCommand:
         """Show the plan and ask; False: nothing is sent."""
         if self._sent and not plan.to_send:  # the first few were all
             return False
-        if self.as_json:
+        self._idle = not (plan.to_send or plan.in_doubt or plan.problems.count(Severity.ERROR))
+        if self.quiet and self._idle and not self.dry_run:
+            pass  # what earlier runs have told is not told again
+        elif self.as_json:
             show_plan_json(plan)
         else:
             show_plan(plan, quiet=self.quiet, resolve=self._resolve)
