@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from mailmerge.campaign.opening import open_standing
+from mailmerge.errors import PlanDamaged
 from mailmerge.ledger.bounces import MailSummary
 from mailmerge.ledger.place import ServerPlace
 from mailmerge.model import Counts, Status
@@ -58,10 +60,10 @@ def campaign_status(definition: Definition) -> CampaignStatus:
     with open_standing(definition) as standing:
         if standing is None:
             return CampaignStatus(Counts())
-        last, by_status = standing.ledger.last_run(), dict(standing.ledger.counts().by_status)
+        last, fleet = standing.ledger.last_run(), _fleet(definition, standing.ledger)
+        by_status = dict(_counts(standing, fleet).by_status)
         if not standing.running and (lost := by_status.pop(Status.HANDING_OVER, 0)):
             by_status[Status.IN_DOUBT] = by_status.get(Status.IN_DOUBT, 0) + lost
-        fleet = _fleet(definition, standing.ledger)
         return CampaignStatus(
             Counts(by_status),
             counted=definition.counted,
@@ -84,6 +86,18 @@ def _fleet(definition: Definition, ledger: LedgerReader) -> FleetView | None:
 
     with place.database() as db:
         return work.fleet_view(db, ledger.number)
+
+
+def _counts(standing: Standing, fleet: FleetView | None) -> Counts:
+    """Count rows by state: those that workers left out because of opt-outs are not pending.
+
+    The ledger has the counts of the plan and of what happened since, and nothing happened to these.
+    """
+    counts = standing.ledger.counts()
+    if fleet is not None and fleet.state == "finished" and counts[Status.PENDING] and standing.plan:
+        with contextlib.suppress(PlanDamaged):
+            return standing.tally()[1]
+    return counts
 
 
 _LEFT = frozenset({Status.PENDING, Status.DEFERRED})
@@ -138,7 +152,8 @@ def continuation(definition: Definition, standing: Standing, *, rows: str | None
     invocation = definition.invocation.continuing(earlier)
     # The --rows of a command after the run choose other things.
     chosen = rows or (earlier.one("rows") if earlier else None)
-    counts = ledger.counts()
+    fleet = _fleet(definition, ledger)
+    counts = _counts(standing, fleet)
     left = sum(counts[status] for status in _LEFT)
     if chosen is not None:
         selection = parse_rows(chosen)
@@ -156,7 +171,6 @@ def continuation(definition: Definition, standing: Standing, *, rows: str | None
     way = "drafts" if earlier and earlier.command == "drafts" else "send"
     if definition.only_ledger and earlier is not None:
         invocation = replace(invocation, campaign=earlier.campaign)
-    fleet = _fleet(definition, ledger)
     return Continuation(
         invocation.having(rows=chosen, limit=limit),
         left,

@@ -249,3 +249,21 @@ def test_messages_go_when_nobody_will_send_them_any_more(mailmerge, postgres, re
     assert left == [[3, 1], [3, 1], [0, 0]]
     assert sorted(message.rcpt_to[0] for message in relay.messages) == sorted(EVERYBODY)
     assert mailmerge("status", "--ledger", "office", "--name", "spring").out.count("3  accepted") == 1
+
+
+def test_who_opted_out_meanwhile_is_not_left_to_be_sent(mailmerge, postgres, relay):
+    """When the workers are done, status and report count such a row as suppressed, and suggest no `send`."""
+    mailmerge.account(Plain(relay.port))
+    with mailmerge.config.open("a") as file:
+        file.write(f'\n[ledgers.office]\nurl = "{postgres.new_database()}"\n')
+    mailmerge.campaign()
+    assert mailmerge("send", "spring", "--yes", "--ledger", "office", "--fleet", "--detach").code == 0
+    assert mailmerge("suppress", "add", "bo@example.net", "--ledger", "office").code == 0
+    worker = mailmerge("worker", "--ledger", "office", "--accounts", "test", "--until-done")
+    status = mailmerge("status", "spring", "--ledger", "office", "--json")
+    report = mailmerge("report", "spring", "--ledger", "office")
+
+    assert len(relay.messages) == 2, worker
+    assert status.objects[0]["statuses"] == {"accepted": 2, "suppressed": 1}, status
+    assert "2 accepted   1 suppressed" in report.out, report
+    assert "Next:" not in report.out, report
