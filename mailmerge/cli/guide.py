@@ -148,8 +148,8 @@ class _Path:
             return folder
 
         folder: Path = until_right(ask_folder)
-        kind = ask_template()
-        sender = ask_sender(_own_address() or "me@example.org")
+        kind = ask_template(_answer)
+        sender = ask_sender(_own_address() or "me@example.org", _answer)
         subject = _answer("Subject")
         made = make_campaign(
             folder,

@@ -79,9 +79,9 @@ def until_right(ask: Callable[[], Any]) -> Any:
             show_diagnostics(error.diagnostics)
 
 
-def ask_sender(default: str = "me@example.org") -> str:
+def ask_sender(default: str = "me@example.org", ask: Callable[[str, str], str] = asked) -> str:
     """Ask who the letter is from, until it is a mailbox."""
-    return str(until_right(lambda: sender_of(asked("Sender", default))))
+    return str(until_right(lambda: sender_of(ask("Sender", default))))
 
 
 def sender_of(text: str) -> str:
@@ -127,15 +127,18 @@ def stock_templates() -> list[str]:
     return [f"{name:{widest}}  {line}" for name, line in STOCK_TEMPLATES.items()]
 
 
-def ask_template() -> StockTemplate:
-    """Ask which stock template to start from."""
+def ask_template(ask: Callable[[str, str], str] = asked) -> StockTemplate:
+    """Ask which stock template to start from, until it is one."""
     for line in stock_templates():
         note(f"  {line}")
-    choice = click.Choice(get_args(StockTemplate))
-    answer: StockTemplate = click.prompt(
-        "Template", type=choice, default="letter", err=True, show_choices=False
-    )
-    return answer
+    names = get_args(StockTemplate)
+    while True:
+        answer = ask("Template", "letter").lower()
+        for name in names:
+            if answer == name:
+                template: StockTemplate = name
+                return template
+        note(f'"{answer}" is not one of them: {", ".join(names)}')
 
 
 def types_of(given: Sequence[str]) -> dict[str, str] | None:

@@ -100,6 +100,16 @@ def test_the_whole_way_left_once(mailmerge: Mailmerge, sandbox: KeepingSandbox) 
     assert statuses(mailmerge.folder / "spring") == ["accepted", "accepted"]
 
 
+def test_it_can_be_left_at_each_first_question(mailmerge: Mailmerge) -> None:
+    """Where q is no answer, as of template and sender, it leaves too."""
+    begin = [("Your list", ""), ("A name for the folder", "spring"), ("Template", "plane")]
+    left = typed(mailmerge, [], [*begin, ("Template", "Plain"), ("Sender", "q")])
+    assert left.code == 0, left
+    assert '"plane" is not one of them: letter, newsletter' in left.err
+    assert "You can go on at any time" in left.out
+    assert not (mailmerge.folder / "spring").exists()
+
+
 @pytest.mark.parametrize("key", ["\x04", INTERRUPT, "q"])
 def test_it_can_be_left_at_the_first_question(mailmerge: Mailmerge, key: str) -> None:
     """Ctrl-D, Ctrl-C and q: nothing was made, and it is said how to go on."""
