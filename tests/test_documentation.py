@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import textwrap
 import tomllib
 from pathlib import Path
@@ -39,6 +40,14 @@ def test_every_command_has_help_and_is_in_the_readme() -> None:
             options = [param for param in command.params if isinstance(param, click.Option)]
             assert [option.name for option in options if not option.help] == []
             assert re.search(rf"\b{name}\b", README), f"{name} is not in README.md"
+
+
+def test_the_manual_pages_are_up_to_date() -> None:
+    """``docs/man`` is what ``scripts/write-man-pages`` would write: a page for each command, and one more."""
+    made = dict(runpy.run_path(str(ROOT / "scripts" / "write-man-pages"))["pages"]())
+    kept = {path.name: path.read_text("utf-8") for path in (ROOT / "docs" / "man").iterdir()}
+    assert sorted(kept) == sorted(["mailmerge.1", *(f"mailmerge-{name}.1" for name in SUMMARIES)])
+    assert [name for name in made if kept[name] != made[name]] == [], "run scripts/write-man-pages"
 
 
 def test_every_option_that_the_readme_shows_exists() -> None:

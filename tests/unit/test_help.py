@@ -6,15 +6,14 @@ import inspect
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 import pytest
 
-from mailmerge.cli import SUMMARIES, cli
-from servers.programs import require, unmeasured
+from mailmerge.cli import cli
+from servers.programs import require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,15 +61,6 @@ def test_every_help_has_an_example_that_would_run(name: str) -> None:
 
 ROOT = Path(__file__).parents[2]
 MANUAL = ROOT / "docs" / "man"
-
-
-def test_the_manual_pages_are_up_to_date(tmp_path: Path) -> None:
-    """``docs/man`` is what ``scripts/write-man-pages`` would write: a page for each command, and one more."""
-    script = ROOT / "scripts" / "write-man-pages"
-    subprocess.run([sys.executable, script, tmp_path], env=unmeasured(), check=True)
-    made = {path.name: path.read_text("utf-8") for path in tmp_path.iterdir()}
-    assert {path.name: path.read_text("utf-8") for path in MANUAL.iterdir()} == made
-    assert sorted(made) == sorted(["mailmerge.1", *(f"mailmerge-{name}.1" for name in SUMMARIES)])
 
 
 @pytest.mark.skipif("sys.platform == 'win32'")
