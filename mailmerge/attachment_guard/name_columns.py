@@ -43,6 +43,7 @@ _BESIDE = word_set(
 )
 _PERSON = re.compile(r"[^\W\d_][^\W\d_]*(?:[-'’ ,.]+[^\W\d_]+){1,4}\.?")
 _MOST_OF = 0.8
+_LONGEST_NAME = 80
 _EXPRESSION = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _VARIABLE = re.compile(r"(?<![\w.|'\"])[^\W\d]\w*(?!\s*[(\w])")
 
@@ -83,6 +84,22 @@ def name_columns(
     single = next(iter(found), None) is None
     found |= {(place,): None for whose, place in last.items() if single and whose not in first}
     return tuple(found)
+
+
+class PersonNames:
+    """What the people of a list are called: by first and last name, else by a column of names."""
+
+    def __init__(self, columns: Columns, to: Iterable[str] = ()) -> None:
+        self.places = sorted(name_columns(columns, to), key=len, reverse=True)
+        """The columns of each name, the one to be preferred first."""
+
+    def of(self, cells: Sequence[str]) -> str:
+        """Give the name that *cells* have, or an empty text."""
+        for places in self.places:
+            words = (cells[place].strip() for place in places if place < len(cells))
+            if name := " ".join(filter(None, words))[:_LONGEST_NAME]:
+                return name
+        return ""
 
 
 def _is_full_name(cell: str) -> bool:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from mailmerge.attachment_guard.name_columns import name_columns
+from mailmerge.attachment_guard.name_columns import PersonNames
 from mailmerge.campaign.opening import Access, open_run, open_standing
 from mailmerge.campaign.planning import Planning, once_more
 from mailmerge.campaign.preflight import refuse_if_broken
@@ -439,7 +439,7 @@ class _Look:
                 }
                 for heading, name in zip(columns.headings, columns.names, strict=True)
             ],
-            "names": sorted(name_columns(columns, file.message.to), key=len, reverse=True),
+            "names": PersonNames(columns, file.message.to).places,
             "counts": done.counts,
             "rows": done.rows,
             "counted": done.counted,

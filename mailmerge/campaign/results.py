@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
+from mailmerge.attachment_guard.name_columns import PersonNames
 from mailmerge.campaign.connect import find_account
 from mailmerge.campaign.continuation import Continuation, continuation
 from mailmerge.campaign.opening import open_standing
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from mailmerge.campaign.definition import Definition
     from mailmerge.campaign.standing import Standing
     from mailmerge.config.accounts import Account
-    from mailmerge.model import Result
+    from mailmerge.model import Columns, Result
     from mailmerge.recipients import RecipientList
     from mailmerge.report.report_page import Facts
 
@@ -49,6 +50,8 @@ _RESOLVE: tuple[tuple[str, ...], ...] = ((), ("--as-accepted",), ("--resend",))
 WORKBOOK = "results.xlsx"
 REDACTED = "redacted"
 """The folder, inside the one of the reports, of files that can be handed to others."""
+_NEAR = 20
+"""Rows that are so close are read in one go."""
 
 
 class ReportOptions(Struct, frozen=True):
@@ -391,7 +394,10 @@ def publish(
             write_workbook(path, results())
         published.extra = (path,)
     if wanted.page:
-        published.page = _write_page(published, standing, picked, facts, redactor)
+        people = (
+            {} if redactor or recipients is None else people_of(standing, recipients.columns, picked.rows)
+        )
+        published.page = _write_page(published, standing, picked, facts, people, redactor)
     return published
 
 
@@ -400,6 +406,7 @@ def _write_page(
     standing: Standing,
     picked: RowSample,
     facts: Callable[[], Facts],
+    people: Mapping[int, str],
     redactor: Redactor | None,
 ) -> Path | None:
     from mailmerge.report.report_page import write_page
@@ -415,14 +422,34 @@ def _write_page(
         if redactor is not None:
             said = _redacted(said, redactor)
         with out.writing(PAGE) as path:
-            figures = standing.aggregates()
-            write_page(path, said, summary.counts, picked, figures, gone=summary.gone, redactor=redactor)
+            figures, gone = standing.aggregates(), summary.gone
+            write_page(
+                path, said, summary.counts, picked, figures, gone=gone, people=people, redactor=redactor
+            )
     except Exception as error:  # noqa: BLE001  handed on whole: the run is over, its results come first
         published.page_error = error
         with contextlib.suppress(FileError):
             out.remove(PAGE)  # an older page would tell of another run
         return None
     return path
+
+
+def people_of(standing: Standing, columns: Columns, results: Iterable[Result]) -> dict[int, str]:
+    """Say what the people of the rows of a page are called, as the list's columns of names have it.
+
+    The plan has their cells; without one, or such columns, nobody has a name.
+    """
+    names = PersonNames(columns)
+    ranges: list[tuple[int, int]] = []
+    for row in sorted({result.row for result in results if result.row}):
+        if ranges and row - ranges[-1][1] < _NEAR:
+            ranges[-1] = (ranges[-1][0], row)
+        else:
+            ranges.append((row, row))
+    if standing.plan is None or not names.places:
+        return {}
+    rows = standing.plan.rows_numbered(ranges)
+    return {row.row: names.of([displayed(cell) for cell in row.cells]) for row in rows}
 
 
 def _names(facts: Facts, recipients: RecipientList | None, folder: Path) -> set[str]:

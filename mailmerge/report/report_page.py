@@ -9,9 +9,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections import defaultdict
 from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from markupsafe import Markup
@@ -153,6 +155,7 @@ def write_page(
     figures: Figures,
     *,
     gone: int = 0,
+    people: Mapping[int, str] = MappingProxyType({}),
     redactor: Redactor | None = None,
 ) -> None:
     """Write the page to *path*, private to its owner, complete or not at all.
@@ -164,6 +167,7 @@ def write_page(
         picked: the rows to show.
         figures: the ledger's history.
         gone: how many of the rows are no longer in the list.
+        people: what the people of rows are called, by row; none of a page that is redacted.
         redactor: hides addresses in the server's words; the rows are expected to be redacted already.
 
     Raises:
@@ -175,7 +179,7 @@ def write_page(
         "counted": facts.counted,
         **_head(facts, counts, figures.runs(), gone),
         **_figures(facts, figures, redactor),
-        **_table(picked, counts),
+        **_table(picked, counts, people),
     }
     with replace_text(path) as stream:
         stream.writelines(_environment().get_template("page.html").generate(values))
@@ -280,7 +284,7 @@ def _marks(pauses: int, reconnects: int) -> str:
     return f"{'; '.join(parts)}.".capitalize() if parts else ""
 
 
-def _table(picked: RowSample, counts: Counts) -> dict[str, Any]:
+def _table(picked: RowSample, counts: Counts, people: Mapping[int, str]) -> dict[str, Any]:
     results = picked.rows
     doubtful = [result for result in results if _TILE_OF[result.status] == "in_doubt"]
     chips: dict[str, int] = {}
@@ -289,7 +293,8 @@ def _table(picked: RowSample, counts: Counts) -> dict[str, Any]:
         chips[tile] = chips.get(tile, 0) + 1
     return {
         "whole": picked.whole,
-        "rows": _TableRows(results),
+        "rows": _TableRows(results, people),
+        "people": defaultdict(str, people),
         "linked": frozenset(result.row for result in results if result.row),
         "in_doubt": doubtful[:IN_DOUBT_NAMED],
         "chips": [(tile, name, chips[tile]) for tile, name, _ in _TILES if tile in chips],
@@ -303,14 +308,16 @@ def _table(picked: RowSample, counts: Counts) -> dict[str, Any]:
 class _TableRows:
     """The lines of the table, made one by one while the page is written."""
 
-    def __init__(self, results: Any) -> None:
+    def __init__(self, results: Any, people: Mapping[int, str]) -> None:
         self._results = results
+        self._people = people
 
     def __len__(self) -> int:
         return len(self._results)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        return map(_row, self._results)
+        for result in self._results:
+            yield {**_row(result), "name": self._people.get(result.row, "")}
 
 
 def _row(result: Result) -> dict[str, Any]:

@@ -66,6 +66,24 @@ def write(path: Path, results: Iterable[Result], **facts: object) -> str:
     return path.read_text("utf-8")
 
 
+def test_people_have_their_names_and_one_of_a_kind_is_no_chart(campaign_factory) -> None:
+    """Rows have the names of the list, as data; the numbers come first; what says nothing is left out."""
+    rows = ["ana@example.com,Ana,</th><script>1</script>"]
+    spring = campaign_factory(
+        {"body.txt": "Hello\n"},
+        rows=rows,
+        heading="email,First name,Last name",
+        message='to = "{{ email }}"\nsubject = "Hello"',
+    )
+
+    page = spring.rehearse().page.read_text("utf-8")
+
+    name = "Ana &lt;/th&gt;&lt;script&gt;1&lt;/script&gt;"
+    assert f'<span class="name">{name}</span> ana@example.com<span' in page
+    assert page.index('class="tiles"') < page.index('<dl class="facts">')
+    assert re.findall(r'<svg id="(.*?)"', page) == []
+
+
 def text_of(page: str) -> str:
     """Give what a reader reads, blanks collapsed."""
     texts: list[str] = []
