@@ -172,13 +172,14 @@ def move(definition: Definition, source: LedgerPlace, registry: CampaignRegistry
 
     Raises:
         LedgerError: it could not be taken as it is; the old one is as it was.
-        InUseError: another process works on it.
+        InUseError: another process, or a fleet, works on it.
 
     """
     name, target = definition.name, definition.ledger_place
     with source.lock(name) as lock, _source(definition, source, lock) as old:
         if old is None:
             return
+        old.refuse_while_fleet()  # its workers would go on beside whoever has the campaign then
         old.repair()
         registry.refuse_older(old, source.known_as)
         if old.moved_to and old.moved_to != str(target):

@@ -496,6 +496,7 @@ def _set_aside(definition: Definition, registry: CampaignRegistry, lock: object)
             raise
         return None
     with ledger:
+        ledger.refuse_while_fleet()
         ledger.repair()
         copied = registry.is_copy(ledger, place.known_as)
         if not copied:  # whoever has its messages is not to get them again from the new one

@@ -167,7 +167,10 @@ def test_a_damaged_row_stops_nobody_else(mailmerge, postgres, relay):
 
 
 def test_purge_reaches_plans_and_sealed_ledgers(mailmerge, postgres, relay):
-    """After it nothing in the database or in the file that the campaign was moved away from names anybody."""
+    """After it nothing in the database or in the file that the campaign was moved away from names anybody.
+
+    While workers have the campaign it is not purged, moved or begun anew: they would go on beside others.
+    """
     mailmerge.account(Plain(relay.port))
     with mailmerge.config.open("a") as file:
         file.write(f'\n[ledgers.office]\nurl = "{postgres.new_database()}"\n')
@@ -176,6 +179,9 @@ def test_purge_reaches_plans_and_sealed_ledgers(mailmerge, postgres, relay):
     assert mailmerge("ledger", "move", "spring", "--ledger", "office").code == 0
     assert mailmerge("send", "spring", "--yes", "--ledger", "office", "--fleet", "--detach").code == 0
     busy = mailmerge("purge", "spring", "--ledger", "office", "--yes")
+    assert mailmerge("pause", "spring", "--ledger", "office").code == 0
+    one_error(mailmerge("ledger", "move", "spring"), "L731", "paused")
+    one_error(mailmerge("ledger", "forget", "spring", "--ledger", "office", "--yes"), "L731", "paused")
     assert mailmerge("cancel", "spring", "--ledger", "office").code == 0
     done = mailmerge("purge", "spring", "--ledger", "office", "--yes")
 
