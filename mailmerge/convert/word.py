@@ -66,8 +66,11 @@ _ESCAPED: Final = re.compile(
 _LINE_START: Final = re.compile(
     r"^(?:(#{1,6}(?=\s)|>|[-+](?=\s)|[-=](?=[-= ]*$))|(\d{1,9})([.)])(?=\s))", re.MULTILINE
 )
-_TYPED: Final = re.compile(r"«([^\W_]\w{0,78}_\w{1,78})»")
-"""A field as text, written as Word writes it: Google Docs and others keep no fields."""
+_TYPED: Final = re.compile(
+    r"«([^\W_]\w{0,78}_\w{1,78})»"
+    r"|\{\{ \"\{\" \}\}\{\s?([^{}%#|\"\n]{1,80}?)\s?\}\}|<\\<([^<>{}\"\n]{1,80})>>"
+)
+"""A field as text, in Markdown: as Word shows it (Google Docs keeps no others), or as people type them."""
 _UNKNOWN: Final = {
     "ADDRESSBLOCK": "write the lines of the address yourself",
     "GREETINGLINE": "write the greeting yourself",
@@ -306,9 +309,9 @@ class _Reader:
         heading = re.fullmatch(r"heading ([1-6])", name)
         if name == "title" or heading:
             depth = int(heading[1]) if heading else 1
-            text = _markdown([_Piece(one.text, code=one.code) for one in self._pieces])
+            text = self._written([_Piece(one.text, code=one.code) for one in self._pieces])
             return "heading", f"{'#' * depth} {text}" if text else ""
-        text = _TYPED.sub(lambda typed: self._merge_field(f"MERGEFIELD {typed[1]}"), _markdown(self._pieces))
+        text = self._written(self._pieces)
         numbered = numbered if (own := _child(properties, "numPr")) is None else own
         listed = re.match(r"list (bullet|number)(?: ([2-5]))?\Z", name)
         if (numbered is not None or listed) and text:
@@ -414,6 +417,18 @@ class _Reader:
             self._leave(f"the field {' '.join(ended.code.split())[:80]}: {reason}")
         else:
             self._emit(*ended.result)
+
+    def _written(self, pieces: list[_Piece]) -> str:
+        return _TYPED.sub(self._typed, _markdown(pieces))
+
+    def _typed(self, found: re.Match[str]) -> str:
+        name = next(filter(None, found.groups())).replace("\\", "")
+        if found[1] or self._columns.written(read_field(name)) is not None:
+            return self._merge_field(f'MERGEFIELD "{name}"')
+        self._leave(
+            f"the text {'{{' if found[2] else '<<'}{name}{'}}' if found[2] else '>>'}: no such column"
+        )
+        return found[0]
 
     # --- fields --------------------------------------------------------------------------------
 

@@ -122,6 +122,9 @@ LETTERS: dict[str, tuple[str, str]] = {
         _p(_if(_code(" IF ") + PLAN + _code(' = "go*" "Yes" "No" '))), "{{ row['IF plan = go* Yes No'] }}"),
     "a field as text": (
         _p(_run("«First_Name» «No_One» «Nobody»")), '{{ first_name }} {{ row["No_One"] }} «Nobody»'),
+    "fields that were typed": (
+        _p(_run("{{First Name}} {{ Plan }} &lt;&lt;first_name&gt;&gt; {{ Nobody }} &lt;&lt;No&gt;&gt;")),
+        '{{ first_name }} {{ plan }} {{ first_name }} {{ "{" }}{ Nobody }} <\\<No>>'),
     "a column that begins with a number": (_p(_merge("M_1st")), "{{ c_1st }}"),
     "a column that is not there": (_p(_merge("Nothing")), '{{ row["Nothing"] }}'),
     "another field": (_p(_field(_code(" DATE "), "1 May")), "1 May"),
