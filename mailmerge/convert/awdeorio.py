@@ -7,6 +7,7 @@ the result is read as a message (`header_block`); ATTACHMENT headers name files 
 
 from __future__ import annotations
 
+import binascii
 import configparser
 import re
 from itertools import pairwise
@@ -250,6 +251,7 @@ class _Translation:
         kind, boundary = _content_type(header.value if header else "text/plain")
         if "{" in kind:
             raise self._refused(f"a Content-Type that depends on the row: {quoted(kind)}", header)
+        self._decode(block, header)
         if kind.startswith("multipart/") and boundary and depth < _DEEPEST:
             self._parts(block, boundary, depth + 1)
         elif kind == "text/html":
@@ -260,6 +262,29 @@ class _Translation:
             self._body("text", block.body, block, "body.txt")
         else:
             raise self._refused(f"a body of the type {quoted(kind)}", header)
+
+    def _decode(self, block: HeaderBlock, content_type: Header | None) -> None:
+        """Decode a body that was pasted as mail programs send it (RFC 2045, section 6); no tag is encoded.
+
+        Raises:
+            TemplateError: it cannot be decoded (C541).
+
+        """
+        encodings = block.every("content-transfer-encoding")
+        encoding = encodings[-1].value.lower() if encodings else ""
+        if encoding not in {"quoted-printable", "base64"}:
+            return
+        charset = re.search(r'charset\s*=\s*"?([\w.:-]+)', content_type.value if content_type else "")
+        decode = binascii.a2b_qp if encoding == "quoted-printable" else binascii.a2b_base64
+        at, pieces = 0, []
+        try:
+            for tag in [*TAG.finditer(block.body), None]:
+                text = block.body[at : tag.start() if tag else None]
+                pieces += [_decoded(decode(text.encode()), charset), tag[0] if tag else ""]
+                at = tag.end() if tag else at
+        except ValueError:
+            raise self._refused(f"a body in {encoding} that cannot be decoded", encodings[-1]) from None
+        block.body = "".join(pieces)
 
     def _parts(self, block: HeaderBlock, boundary: str, depth: int) -> None:
         """Take the parts of a message that was written by hand."""
@@ -328,6 +353,18 @@ class _Translation:
             hint="change it in the template, or write a campaign.toml (docs/coming-from.md)",
             place=header.place if header else Place(self._shown),
         )
+
+
+def _decoded(content: bytes, charset: re.Match[str] | None) -> str:
+    """Read what was decoded; a text that was never encoded is UTF-8, as its template is."""
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        try:
+            text = content.decode(charset[1] if charset else "utf-8")
+        except LookupError as error:
+            raise ValueError(str(error)) from None
+    return text.replace("\r\n", "\n")
 
 
 def _part(text: str, shown: str, number: int) -> HeaderBlock:

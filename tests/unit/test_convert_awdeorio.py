@@ -111,6 +111,17 @@ MESSAGES: dict[str, tuple[str, dict[str, str | bytes], dict[str, Any]]] = {
         {},
         {"text/plain": "Words for Ana\n", "text/html": "<p>Page for Ana</p>\n"},
     ),
+    "an encoded body": (
+        (
+            f"{TOP}Content-Type: multipart/alternative; boundary=cut\n\n--cut\n"
+            "Content-Type: text/plain; charset=iso-8859-1\nContent-Transfer-Encoding: Quoted-Printable\n\n"
+            "Caf=E9 for {{name}}{% if name == 'Ana' %}=\n!{% endif %}\n--cut\n"
+            "Content-Type: text/html\nContent-Transfer-Encoding: base64\n\n"
+            "PHA+Q2Fm\nw6k8L3A+\n--cut--\n"
+        ),
+        {},
+        {"text/plain": "Café for Ana!\n", "text/html": "<p>Café</p>\n"},
+    ),
     "attachments": (
         (
             f"{TOP}ATTACHMENT: terms.txt\n"
@@ -276,6 +287,7 @@ ERRORS: dict[str, tuple[str, dict[str, str | bytes], str]] = {
         {},
         "C541",
     ),
+    "no base64": (f"{TOP}Content-Transfer-Encoding: base64\n\nHi, {{{{name}}}}\n", {}, "C541"),
     "an open if": (f"{TOP}{{% if name -%}}\nX-A: b\n\nHi\n{{% endif %}}\n", {}, "C541"),
     "a type by row": (f"{TOP}Content-Type: {{{{name}}}}\n\nHi\n", {}, "C541"),
     "a picture as body": (f"{TOP}Content-Type: image/png\n\nHi\n", {}, "C541"),
