@@ -147,7 +147,8 @@ class FleetRun(Run):
             postgres.prepare(db, (PLANS,))
             if plan.to_send:
                 self._hand_over(db)
-        if self._fleet.detach:
+            sends = plan.to_send or work.is_at_work(db, self._definition.name)
+        if self._fleet.detach and sends:
             return RunEnd(Reason.DETACHED, "the workers send it; nothing more is done from here")
         return self._follow(place)
 
@@ -177,8 +178,7 @@ class FleetRun(Run):
             keeps_messages=self._request.keep_plan or not self._sends_all,
         )
         campaign = self._ledger.number
-        key = self._composer.token_key
-        number = load(db, campaign, self._planned.reader, terms.encode(), key=key)
+        number = load(db, campaign, self._planned.reader, terms.encode(), key=self._composer.token_key)
         self._refused_earlier = [worker for worker in jobs.present(db) if worker.refused]
         self._carry(db)
         if self._opened.usage is not None:

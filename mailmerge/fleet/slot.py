@@ -333,7 +333,7 @@ class _Work:
 
     def _job(self, claimed: Claimed, row: PlanRow | None) -> Job:
         if row is None:
-            raise RowError("the plan does not have this row any more", code="L752", row=claimed.row)
+            raise RowError("what the database has of this row is damaged", code="L752", row=claimed.row)
         known = claimed.known
         frozen = self._thawer.message(row.message if row.message is not None else row.n, row.row)
         message_id = identifier(self._secret, frozen, known.generation if known else 0)

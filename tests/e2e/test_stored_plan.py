@@ -252,6 +252,9 @@ def test_messages_go_when_nobody_will_send_them_any_more(mailmerge, postgres, re
             counted = [db.row(f"SELECT count(*) FROM {table}")[0] for table in ("plan_message", "blob_piece")]
         left.append(counted)
 
+    again = mailmerge("send", "spring", "--yes", "--ledger", "office", "--fleet", "--detach")
+
+    assert (again.code, "workers are sending" in again.out + again.err) == (0, False), again
     assert left == [[3, 1], [3, 1], [0, 0]]
     assert sorted(message.rcpt_to[0] for message in relay.messages) == sorted(EVERYBODY)
     assert mailmerge("status", "--ledger", "office", "--name", "spring").out.count("3  accepted") == 1
