@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -415,6 +416,21 @@ def _look_at(recipients: RecipientList, spelt: Mapping[str, str]) -> tuple[int, 
             sample.append([displayed(value) for value in recipient.values])
         for column, value in zip(shapes.values(), recipient.values, strict=True):
             column.add(value)
+    return rows, _address_column(recipients, sample), printing(spelt, shapes)
+
+
+def refuse_without_addresses(recipients: RecipientList) -> None:
+    """Refuse a list to which no campaign can be made, before anything else is asked.
+
+    Raises:
+        CampaignFileError: no column contains addresses.
+
+    """
+    rows = islice(recipients, _SAMPLE_ROWS)
+    _address_column(recipients, [[displayed(value) for value in recipient.values] for recipient in rows])
+
+
+def _address_column(recipients: RecipientList, sample: list[list[str]]) -> str:
     found = address_columns(recipients.columns.headings, sample)
     if not found:
         raise CampaignFileError(
@@ -422,4 +438,4 @@ def _look_at(recipients: RecipientList, spelt: Mapping[str, str]) -> tuple[int, 
             code="C451",
             hint=f"its columns are: {', '.join(recipients.columns.headings)}",
         )
-    return rows, recipients.columns.names[found[0].position], printing(spelt, shapes)
+    return recipients.columns.names[found[0].position]

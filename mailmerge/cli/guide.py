@@ -315,20 +315,22 @@ def _ask_list() -> tuple[RecipientList | None, dict[str, Any]]:
 
     recipients, reading = until_right(ask)
     while recipients is not None:
-        _show_list(recipients)
+        usable = _show_list(recipients)
         right = _answer(
             "Is that your list? Enter for yes; or what is different: sheet NAME, header 3, range B3:F40"
         )
         if not right or right.lower() in {"y", "yes"}:
-            break
+            if usable:
+                break
+            recipients, reading = until_right(ask)
+            continue
         key, _, value = right.partition(" ")
-        if key not in {"sheet", "header", "range", "encoding", "delimiter", "key"} or not value.strip():
+        value = value.strip()
+        known = key in {"sheet", "header", "range", "encoding", "delimiter", "key"}
+        if not known or not value or (key == "header" and not _is_row(value)):
             note("Write one of them and its value: sheet People, or header 3, range B3:F40, encoding cp1252")
             continue
-        changed = {
-            **reading,
-            key: int(value) if key == "header" and value.strip().isdigit() else value.strip(),
-        }
+        changed = {**reading, key: int(value) if key == "header" else value}
         try:
             recipients = opened(dropped_path(text), None, changed)
             reading = changed
@@ -337,8 +339,13 @@ def _ask_list() -> tuple[RecipientList | None, dict[str, Any]]:
     return recipients, reading
 
 
-def _show_list(recipients: RecipientList) -> None:
-    """Show what the list is read as: its kind, its columns, and its first row."""
+def _is_row(text: str) -> bool:
+    return len(text) < 8 and text.isascii() and text.isdigit() and int(text) > 0
+
+
+def _show_list(recipients: RecipientList) -> bool:
+    """Show how the list is read: kind, columns, first row; tell whether it has addresses."""
+    from mailmerge.campaign.scaffold import refuse_without_addresses
     from mailmerge.values import displayed
 
     rows, first = 0, None
@@ -350,6 +357,12 @@ def _show_list(recipients: RecipientList) -> None:
     widest = max((len(heading) for heading in recipients.columns.headings), default=0)
     for number, heading in enumerate(recipients.columns.headings[:12]):
         out(f"  {heading:{widest}}  {values[number] if number < len(values) else ''}")
+    try:
+        refuse_without_addresses(recipients)
+    except MailmergeError as error:
+        show_diagnostics(error.diagnostics)
+        return False
+    return True
 
 
 def _free(stem: str) -> str:

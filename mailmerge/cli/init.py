@@ -56,7 +56,13 @@ def init(*, folder: Path, kind: Any, copy_list: bool, **options: Any) -> int:
         for line in stock_templates():
             out(line)
         return 0
-    from mailmerge.campaign.scaffold import Sending, make_campaign, refuse_campaign, sample_list
+    from mailmerge.campaign.scaffold import (
+        Sending,
+        make_campaign,
+        refuse_campaign,
+        refuse_without_addresses,
+        sample_list,
+    )
     from mailmerge.campaign.standard_input import MARK, passing
     from mailmerge.plan.cache import user_cache_folder
 
@@ -72,6 +78,7 @@ def init(*, folder: Path, kind: Any, copy_list: bool, **options: Any) -> int:
             recipients, copy_list = opened(given, shown, reading), True
         elif source is not None:
             recipients = opened(source, None, reading)
+            refuse_without_addresses(recipients)
         elif interactive():
             recipients = ask_list(reading)
         told = _Told(kind, sender, options["message_subject"], options["account"])

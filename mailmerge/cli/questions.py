@@ -110,10 +110,15 @@ def sender_of(text: str) -> str:
 
 def ask_list(reading: dict[str, Any]) -> RecipientList | None:
     """Ask for the list until it can be opened; None: a sample is wanted instead."""
+    from mailmerge.campaign.scaffold import refuse_without_addresses
 
     def ask() -> RecipientList | None:
         text = asked("Your list: drag the file here, or type its name (Enter for a sample)")
-        return opened(dropped_path(text), None, reading) if text else None
+        if not text:
+            return None
+        recipients = opened(dropped_path(text), None, reading)
+        refuse_without_addresses(recipients)
+        return recipients
 
     found: RecipientList | None = until_right(ask)
     return found

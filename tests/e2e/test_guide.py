@@ -100,11 +100,21 @@ def test_the_whole_way_left_once(mailmerge: Mailmerge, sandbox: KeepingSandbox) 
     assert statuses(mailmerge.folder / "spring") == ["accepted", "accepted"]
 
 
-def test_it_can_be_left_at_each_first_question(mailmerge: Mailmerge) -> None:
-    """Where q is no answer, as of template and sender, it leaves too."""
-    begin = [("Your list", ""), ("A name for the folder", "spring"), ("Template", "plane")]
+def test_what_is_typed_is_looked_at_before_the_next_question(mailmerge: Mailmerge) -> None:
+    """Each answer is looked at before the next question, and q leaves, whatever was asked."""
+    (mailmerge.folder / "rooms.csv").write_text("Room,Size\n1,2\n", encoding="utf-8")
+    (mailmerge.folder / "people.csv").write_text(PEOPLE, encoding="utf-8")
+    lists = [("Your list", "rooms.csv"), ("Is that your list?", ""), ("Your list", "people.csv")]
+    lists += [
+        ("Is that your list?", "header x"),
+        ("Is that your list?", "header 0"),
+        ("Is that your list", ""),
+    ]
+    begin = [*lists, ("A name for the folder", "spring"), ("Template", "plane")]
     left = typed(mailmerge, [], [*begin, ("Template", "Plain"), ("Sender", "q")])
     assert left.code == 0, left
+    assert left.err.count("C451") == 1
+    assert left.err.count("Write one of them and its value") == 2
     assert '"plane" is not one of them: letter, newsletter' in left.err
     assert "You can go on at any time" in left.out
     assert not (mailmerge.folder / "spring").exists()
