@@ -63,7 +63,7 @@ def named_alone(options: Mapping[str, object], environ: Mapping[str, str]) -> bo
         raise CampaignFileError(
             "which campaign? Its ledger is named, its name is not, and no campaign.toml is here",
             code="C407",
-            hint="--name NAME, its name in the ledger; `mailmerge fleet` lists those that workers have",
+            hint="--name NAME, its name in the ledger; the command `fleet` lists those that workers have",
         )
     return True
 

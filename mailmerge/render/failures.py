@@ -164,7 +164,7 @@ class NameCheck:
         unknown = self._environment.undeclared.get(part.name, set()) - known
         seen: set[str] = set()
         source = self._sources.texts.get(self._sources.origin(part.name), "")
-        for mistake in self._mistakes.of_numbers(source):
+        for mistake in self._mistakes.of_values(source):
             yield self._described(mistake, part.name)
         if unknown:
             unknown -= _exported(part.tree)

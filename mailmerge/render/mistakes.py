@@ -56,6 +56,7 @@ _WORDS_OF_BLOCKS: Final = (
     *("include", "extends", "import", "from", "raw", "endraw"),
 )
 _KEYWORDS: Final = frozenset({"if", "for", "in", "is", "not", "and", "or", "else", "elif", "set"})
+_CONSTANTS: Final = frozenset({"True", "False", "None", "true", "false", "none"})
 _IN_CSS: Final = (
     "{# begins a comment: in CSS write { #main, with a blank, or put {% raw %} around the style sheet"
 )
@@ -139,6 +140,12 @@ class Mistakes:
             for heading, name in pairs
             if heading.strip() and heading.casefold() not in _KEYWORDS
         }
+        self._values = {
+            heading: spelt
+            for heading, spelt in self._spelt.items()
+            if heading.lstrip("-+ ")[:1].isdigit() or heading in _CONSTANTS
+        }
+        """Those that are called like a number or a constant of Jinja."""
 
     # --- templates that cannot be read --------------------------------------------------------------
 
@@ -395,14 +402,14 @@ class Mistakes:
                 message = f"`{_one_line(tag.text)}` is not a value"
                 yield Mistake(line, first, message, f"write {_one_line(meant)}"), names
 
-    def of_numbers(self, source: str) -> Iterator[Mistake]:
-        """Yield the tags that print a number where a column is called like it: ``{{ 2024 }}``."""
-        called = {heading: spelt for heading, spelt in self._spelt.items() if heading[0].isdigit()}
-        for tag in self._tags(source) if called else ():
-            heading = tag.text[2:-2].strip("-+ \t\n").partition("|")[0].strip()
-            if tag.text.startswith("{{") and heading in called and not self._names(tag.text):
+    def of_values(self, source: str) -> Iterator[Mistake]:
+        """Yield the tags that print a value where a column is called like it: ``{{ 2024 }}``."""
+        for tag in self._tags(source) if self._values else ():
+            said = tag.text[2:-2].partition("|")[0].strip()
+            heading = said if said in self._values else said.strip("-+ \t\n")  # the signs may be the tag's
+            if tag.text.startswith("{{") and heading in self._values and not self._names(tag.text):
                 line = source.count("\n", 0, tag.start) + 1
-                meant = tag.text.replace(heading, called[heading], 1)
+                meant = tag.text.replace(heading, self._values[heading], 1)
                 yield self._column_mistake(line, tag.text.partition("\n")[0], heading, meant)
 
     def _names(self, text: str) -> set[str]:

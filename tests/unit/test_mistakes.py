@@ -199,6 +199,10 @@ def test_what_is_wrong_with_a_condition_is_said_plainly(tmp_path, where, message
 @example("№ заказа")
 @example("Prix €/kg")
 @example("is it in?")
+@example("-0")
+@example("+ 5")
+@example("False")
+@example("none")
 def test_whatever_a_column_is_called_its_fix_works(tmp_path_factory, heading):
     """The tag with any heading prints the cell, or the one problem's hint is a tag that does."""
     folder = tmp_path_factory.getbasetemp()
@@ -219,6 +223,9 @@ def test_whatever_a_column_is_called_its_fix_works(tmp_path_factory, heading):
         shown = rendered(f"{{{{ {heading} }}}}")
     except TemplateError as error:
         hints = [problem.hint or "" for problem in error.diagnostics if problem.code == "T160"]
-        assert len(error.diagnostics) == len(hints) == 1, error.diagnostics  # noqa: PT017
+        # "0is A" is a number and a test, too.
+        others = () if heading[0].isdigit() and " " in heading else error.diagnostics[1:]
+        assert len(hints) == 1, error.diagnostics  # noqa: PT017
+        assert not others, error.diagnostics  # noqa: PT017
         shown = rendered(hints[0].removeprefix("write "))
     assert shown == "the cell!"
