@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -11,8 +9,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from mailmerge.check.diagnostics import found
+from mailmerge.cli.desktop import has_browser, open_page
 from mailmerge.cli.options import campaign_argument, load_campaign, options_of
-from mailmerge.cli.output import interactive, note, out, show_diagnostics
+from mailmerge.cli.output import note, out, show_diagnostics
 from mailmerge.cli.progress import RowCounter
 from mailmerge.errors import CampaignFileError, FileError, MailmergeError
 from mailmerge.files import ScratchFolder, write_file
@@ -157,7 +156,7 @@ class PreviewCommand:
                 raise CampaignFileError(
                     error.message, code="C486", hint=error.hint or "--out DIR writes the page somewhere else"
                 ) from None
-        opened = self._show and _open(path.resolve().as_uri())
+        opened = self._show and has_browser() and open_page(path.resolve().as_uri())
         if done.shown:
             problems = found(done.problems)
             out(f"{problems[:1].upper()}{problems[1:]}. {_written(done, path, opened=opened)}")
@@ -201,33 +200,14 @@ def _written(done: Previewed, path: Path, *, opened: bool) -> str:
     return f"Wrote {path} ({which}){' and opened it' if opened else ''}."
 
 
-def _has_browser() -> bool:
-    if not interactive() or "CI" in os.environ:
-        return False
-    own = sys.platform in ("darwin", "win32")
-    return own or bool({"DISPLAY", "WAYLAND_DISPLAY"} & set(os.environ))
-
-
-def _open(address: str) -> bool:
-    """Open a browser if a person sits here and has a display."""
-    if not _has_browser():
-        return False
-    import webbrowser
-
-    from mailmerge.config.environment import secrets_hidden
-
-    with secrets_hidden():
-        return webbrowser.open(address)
-
-
 def _serve(server: PreviewServer, watched: Watched, folder: Path, *, show: bool) -> NoReturn:
     out(f"{watched.name} is shown at {server.url} (this machine only)")
     note("It reloads when a template, the list or campaign.toml changes. Ctrl-C ends it.")
-    if show and _has_browser():
+    if show and has_browser():
         # The address itself would be in the list of this machine's processes, for everybody to see.
         page = folder / "open.html"
         write_file(page, server.ticket_page())
-        _open(page.as_uri())
+        open_page(page.as_uri())
     while True:
         time.sleep(_LOOK_EVERY)
         if watched.changed():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from msgspec.structs import replace
 
+from mailmerge.cli.desktop import run_ended
 from mailmerge.cli.options import campaign_argument, load_campaign, options_of
 from mailmerge.cli.output import emit, interactive, note, out, require_person, show_diagnostics
 from mailmerge.cli.plan_view import clock_time, show_plan, show_plan_json
@@ -73,6 +74,7 @@ def rehearse(*, as_json: bool, quiet: bool, verbose: bool, real_time: bool, **op
         jobs=options.pop("jobs"),
         begun=stop.begin,
     )
+    told, shown = options.pop("notify"), options.pop("open_report")
     campaign = load_campaign(options)
     bar = Bar(quiet=quiet or as_json, as_json=as_json)
 
@@ -99,6 +101,7 @@ def rehearse(*, as_json: bool, quiet: bool, verbose: bool, real_time: bool, **op
             out(f"Messages as the server received them: {report.folder / 'messages'}/")
         out("This was a rehearsal: nothing left this machine.")
         out(f"Next: {campaign.suggested('preview')}")
+    run_ended(report, told=told, shown=shown)
     return stop.code if report.exit_code == 130 else report.exit_code
 
 
@@ -234,6 +237,8 @@ class SendCommand:
         self.as_json: bool = options.pop("as_json")
         self.quiet: bool = options.pop("quiet")
         self.verbose: bool = options.pop("verbose")
+        self.notify: bool = options.pop("notify", False)
+        self.open_report: bool = options.pop("open_report", False)
         self._resolve = ""
         self._suggested: Callable[..., object] = str
         self._handed_over = False
@@ -297,6 +302,7 @@ class SendCommand:
         silent = self.quiet and self._idle and report.error is None and report.bug is None
         if not silent:
             show_report(report, as_json=self.as_json, verbose=self.verbose)
+        run_ended(report, told=self.notify, shown=self.open_report)
         return stop.code if report.exit_code == 130 else report.exit_code
 
     def _send_first(self, campaign: Campaign, request: SendRequest, stop: GracefulStop) -> int | None:

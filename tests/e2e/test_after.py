@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sqlite3
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import pytest
 
 import faultd
 from faultd import FaultServer, say
-from servers.command import one_error, results, statuses, subjects, typed
+from servers.command import CAMPAIGN, one_error, results, statuses, subjects, typed
 
 if TYPE_CHECKING:
     from faultd import Fault
@@ -164,6 +165,25 @@ def test_purge_where_nothing_was_sent(mailmerge, sandbox):
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith("Nothing was sent from here.")
     assert not list((campaign / "out/rehearsal/messages").iterdir())
+
+
+def test_the_desktop_is_told_when_a_run_has_ended(mailmerge, tmp_path):
+    """A notification has the numbers, and the browser gets the report page, where there is a display."""
+    campaign = mailmerge.campaign(campaign_toml=CAMPAIGN.replace('account = "test"\n', ""))
+    for name in ("notify-send", "firefox"):
+        program = tmp_path / "programs" / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f'#!/bin/sh\nprintf "%s|" "$@" > {tmp_path / name}\n')
+        program.chmod(0o700)
+    seen = {"PATH": f"{program.parent}:{os.environ['PATH']}", "BROWSER": str(program)}
+
+    assert mailmerge("rehearse", "spring", "--notify", "--open", **seen, DISPLAY="").code == 0
+    assert mailmerge("rehearse", "spring", "--notify", "--open", **seen, DISPLAY=":9").code == 0
+
+    told = (tmp_path / "notify-send").read_text("utf-8").split("|")
+    assert told[2:4] == ["mailmerge: spring", "3 accepted"]
+    page = campaign / "out/rehearsal/report.html"
+    assert (tmp_path / "firefox").read_text("utf-8") == f"{page.resolve().as_uri()}|"
 
 
 def test_purge(mailmerge, sandbox):
