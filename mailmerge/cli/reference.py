@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import click
 
@@ -194,9 +194,11 @@ def explain(codes: tuple[str, ...]) -> int:
 
 
 @click.command("schema")
-@click.argument("name", type=click.Choice(get_args(SchemaName)), default="campaign", required=False)
-def schema(*, name: SchemaName) -> int:
-    """Print the JSON Schema of campaign.toml, or of the accounts in your config.toml.
+@click.argument(
+    "name", type=click.Choice([*get_args(SchemaName), "output"]), default="campaign", required=False
+)
+def schema(*, name: SchemaName | Literal["output"]) -> int:
+    """Print the JSON Schema of campaign.toml, of your config.toml (accounts), or of --json (output).
 
     Editors complete and check keys with it. `init` writes the schema beside campaign.toml, whose first line
     names it; this prints the one of the version that is installed.
@@ -206,6 +208,13 @@ def schema(*, name: SchemaName) -> int:
       mailmerge schema > campaign.schema.json
       mailmerge schema accounts > accounts.schema.json
     """  # noqa: D301  click's own mark
+    if name == "output":
+        import json
+
+        from mailmerge.cli.json_lines import output_schema
+
+        click.echo(json.dumps(output_schema(), indent=2))
+        return 0
     from mailmerge.config.option_docs import schema_text
 
     click.echo(schema_text(name), nl=False)

@@ -10,12 +10,15 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import jsonschema
 import pytest
 
 from campaigns import TO_PEOPLE, campaign_toml, write_campaign
+from mailmerge.cli.json_lines import output_schema
 from servers.forkserver import ForkServer, possible
 from servers.mail import Received
 
@@ -65,6 +68,28 @@ class Server(Protocol):
         """The port it listens on."""
 
 
+@cache
+def _shapes() -> dict[str, jsonschema.Draft202012Validator]:
+    """Give what checks each type of line; a field that is not described is a mistake here."""
+    schema = output_schema()
+    for part in schema["$defs"].values():
+        part["additionalProperties"] = False
+    names = {
+        part["properties"]["type"]["enum"][0]: name
+        for name, part in schema["$defs"].items()
+        if "type" in part["properties"]
+    }
+    return {
+        kind: jsonschema.Draft202012Validator({"$defs": schema["$defs"], "$ref": f"#/$defs/{name}"})
+        for kind, name in names.items()
+    }
+
+
+def valid_line(line: dict[str, Any]) -> None:
+    """Fail for a line of ``--json`` that has not the shape which is documented."""
+    assert [error.message for error in _shapes()[line["type"]].iter_errors(line)] == []
+
+
 @dataclass(frozen=True)
 class Done:
     """What one run of the command came to; *code* is its exit code."""
@@ -75,8 +100,11 @@ class Done:
 
     @property
     def objects(self) -> list[dict[str, Any]]:
-        """The JSON lines of the output."""
-        return [json.loads(line) for line in self.out.splitlines()]
+        """The JSON lines of the output, each of a shape that docs/json.md has."""
+        lines = [json.loads(line) for line in self.out.splitlines()]
+        for line in lines:
+            valid_line(line)
+        return lines
 
     def __repr__(self) -> str:
         return f"exit code {self.code}\n--- out\n{self.out}\n--- err\n{self.err}"
