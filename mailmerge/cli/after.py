@@ -59,7 +59,8 @@ def status(*, as_json: bool, quiet: bool, **options: Any) -> int:
         )
         return 0
     if status.last_run is None and not status.counts.total:
-        out(f"{campaign.name}: nothing has been sent yet.")
+        at_work = " A run is at work on it now." if status.running else ""
+        out(f"{campaign.name}: nothing has been sent yet.{at_work}")
         return 0
     out(f"{campaign.name}: {plural(status.counts.total, status.counted)}")
     show_counts(status.counts, status.counted)

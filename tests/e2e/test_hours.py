@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 import time
@@ -29,18 +30,25 @@ def relay():
 
 
 def test_a_run_begins_at_its_time(mailmerge, relay):
-    """The plan says when, nothing leaves before, and all of it after."""
+    """The plan says when, nothing leaves before, and all of it after; status knows that it is alive."""
     campaign = mailmerge.campaign()
     mailmerge.account(Plain(relay.port), timezone="Asia/Tokyo")
     begins = datetime.now(UTC) + timedelta(seconds=6)
     running = mailmerge.start("send", "spring", "--yes", "--at", begins.isoformat(timespec="milliseconds"))
+    waiting = None
     while datetime.now(UTC) < begins - timedelta(seconds=0.2):
         assert not relay.messages
+        if begins - datetime.now(UTC) < timedelta(seconds=3) and waiting is None:
+            waiting = mailmerge("status", "spring")
         time.sleep(0.1)
     done = mailmerge.finish(running)
 
     assert done.code == 0, done
     assert "begins " in done.err
+    assert waiting is not None
+    alive = re.compile(r"\(still running\)|A run is at work on it now")
+    assert alive.search(waiting.out), waiting
+    assert not alive.search(mailmerge("status", "spring").out)
     assert statuses(campaign) == ["accepted"] * 3
 
 
