@@ -61,6 +61,8 @@ class Access(enum.Enum):
     """Write to it, made now if there is none; messages go to a server."""
     FLEET = enum.auto()
     """The same for a fleet, which may be sending it already."""
+    TRIAL = enum.auto()
+    """The same for messages to oneself, which move no row: a fleet may be sending it meanwhile."""
     DECIDE = enum.auto()
     """Write a person's decision into it; there must be one."""
     COPY = enum.auto()
@@ -267,11 +269,14 @@ def open_run(
             opened.looks_ahead = access is Access.COPY
             yield opened
             return
-        sends = access in {Access.SEND, Access.FLEET}
+        sends = access in {Access.SEND, Access.FLEET, Access.TRIAL}
         if sends:
             definition.workspace.make_state()
         _refuse_undecided(definition, access)
-        lock = stack.enter_context(definition.ledger_place.lock(definition.name, wait))
+        lock = None
+        if access is not Access.TRIAL or not definition.ledger_place.has_fleet(definition.name):
+            # Else its lock is that of whoever follows the workers, and they look after it.
+            lock = stack.enter_context(definition.ledger_place.lock(definition.name, wait))
         opened = (_for_sending if sends else _for_deciding)(definition, clock, stack, lock)
         if access is Access.SEND:
             opened.ledger.refuse_while_fleet()
@@ -369,7 +374,8 @@ def _for_sending(definition: Definition, clock: Clock, stack: ExitStack, lock: o
     _compared(definition, ledger, registry)
     refuse_shared_name(definition, ledger, registry)
     note_home(definition, ledger, registry)
-    ledger.repair()
+    if lock is not None:
+        ledger.repair()
     opened = OpenCampaign(definition, ledger, clock, stack)
     opened.registry = registry
     opened.usage = stack.enter_context(AccountUsage(user_state / "usage.db"))

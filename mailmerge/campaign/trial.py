@@ -107,7 +107,7 @@ def send_tests(
         )
     clock = SystemClock()
     wait = LockWait(request.wait_lock, stop.is_set)
-    with open_run(definition, Access.SEND, clock=clock, wait=wait) as opened:
+    with open_run(definition, Access.TRIAL, clock=clock, wait=wait) as opened:
         opened.lock_account(account, wait=wait)
         if request.begun is not None:
             request.begun()

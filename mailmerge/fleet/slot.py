@@ -21,6 +21,7 @@ from mailmerge.ledger.claims import Slot
 from mailmerge.ledger.shared_rates import SharedThrottle
 from mailmerge.ledger.shared_usage import SharedQuota, take_session
 from mailmerge.ledger.slot_writer import SlotWriter
+from mailmerge.model import Scope
 from mailmerge.plan.composer import identifier
 from mailmerge.plan.server_store import ServerPlan
 from mailmerge.plan.stored_messages import WorkerThawer
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from mailmerge.clock import Clock
     from mailmerge.fleet.jobs import Order
     from mailmerge.ledger.claims import Claimed
     from mailmerge.ledger.place import ServerPlace
@@ -46,6 +48,10 @@ if TYPE_CHECKING:
 
 _NETWORK_PAUSE = timedelta(minutes=1)
 _LIMIT_PAUSE = timedelta(minutes=10)
+_FIRST_ROWS = 4
+"""What a slot claims at a time at least: it is not known yet how quick it is, or it is slow."""
+_SOON_SENT = 2.0
+"""For how many seconds what a slot claims is to last, at the pace that it has shown."""
 _ASKED = 3
 _SESSION_PAUSE = timedelta(seconds=5)
 _PATIENCE = 20
@@ -92,6 +98,8 @@ class SlotEnd(Struct, frozen=True):
     campaign: str = ""
     slot: int | None = None
     counts: Mapping[str, int] = {}
+    scope: Scope = Scope.ROW
+    """Whom it is about: the campaign, the account wherever it is used, or this worker's way to its server."""
 
     def __str__(self) -> str:
         counts = ", ".join(f"{count:,} {status}" for status, count in self.counts.items()) or "nothing sent"
@@ -274,7 +282,8 @@ class SlotRun:
             return SlotEnd(end.reason, end.message, end.next_at or now + _LIMIT_PAUSE)
         if end.reason is Reason.NETWORK:
             return SlotEnd(end.reason, end.message, now + _NETWORK_PAUSE)
-        return SlotEnd(end.reason, end.error.message if end.error else end.message)
+        again = now + _LIMIT_PAUSE if end.scope is Scope.ACCOUNT else None
+        return SlotEnd(end.reason, end.error.message if end.error else end.message, again, scope=end.scope)
 
 
 class _Work:
@@ -294,13 +303,13 @@ class _Work:
         self._terms = terms
         self._run = run
         self._secret = secret
-        self._window = window
+        self._pace = _Pace(window, slot.clock)
         self._thawer = WorkerThawer(plan, run._account.account)  # noqa: SLF001
 
     def jobs(self, campaign: int, watch: _Watch) -> Iterator[Job]:
         """Yield what is due, as long as there is something."""
         try:
-            while not watch.is_set() and (claimed := self._slot.claim(campaign, self._window)):
+            while not watch.is_set() and (claimed := self._slot.claim(campaign, self._pace.next())):
                 if any(row.plan != self._plan.number for row in claimed):
                     self._slot.give_back()  # another plan was handed over meanwhile, with an order of its own
                     return
@@ -371,6 +380,34 @@ class _Work:
 def _is_gone(error: MailmergeError) -> bool:
     """Tell whether the database is out of reach, and nothing is wrong with what it has."""
     return isinstance(error, LedgerError) and error.code == "L720"
+
+
+class _Pace:
+    """How many rows a slot claims at a time: others may be idle while a slow one keeps what it has.
+
+    Args:
+        most: never more than that.
+        clock: the time.
+
+    """
+
+    def __init__(self, most: int, clock: Clock) -> None:
+        self._most = most
+        self._clock = clock
+        self._count = 0
+        self._since = 0.0
+
+    def next(self) -> int:
+        """Say how many to claim now, when all of the last ones have been taken."""
+        now = self._clock.monotonic()
+        if self._count:
+            sent = _SOON_SENT * self._count / max(now - self._since, 0.001)
+            # The first ones are taken quicker than they are sent, as many as fit on the way.
+            wanted = max(_FIRST_ROWS, min(sent, 2 * self._count))
+        else:
+            wanted = _FIRST_ROWS
+        self._since, self._count = now, max(1, min(self._most, int(wanted)))
+        return self._count
 
 
 def _window(rates: Sequence[Rate], terms: SendingTerms, most: int) -> int:

@@ -26,6 +26,7 @@ from mailmerge.fleet import jobs
 from mailmerge.fleet.slot import SlotRun
 from mailmerge.fleet.terms import SendingTerms
 from mailmerge.ledger import work
+from mailmerge.model import Scope, Status
 from mailmerge.plan.server_store import ServerPlan, remove_messages
 from mailmerge.sending.runs import MAY_BE_SENT, Reason
 from mailmerge.text import plural
@@ -53,6 +54,21 @@ _REFUSED_FOR = 60.0
 """Seconds for which others can see that an account was refused, also when the worker has ended."""
 _PRESENT_FOR = 3
 """Rounds of tending after which a worker that says nothing is not counted any more."""
+
+
+_REST = 60.0
+"""Seconds for which a worker takes no jobs of an account to whose server connections keep being cut."""
+_LONGER = 6
+"""How often that is doubled."""
+
+
+class _Rest(Struct, frozen=True):
+    """A time without jobs of an account."""
+
+    until: float = 0.0
+    """By the steady clock."""
+    times: int = 0
+    """How many there were since something was accepted."""
 
 
 class WorkerEvent(Struct, frozen=True):
@@ -101,6 +117,7 @@ class FleetWorker:
         self._since = datetime.now(UTC)
         self._refused: dict[str, str] = {}
         """Accounts that a server refused, with its words: this worker does not ask it again."""
+        self._rests: dict[str, _Rest] = {}
         self._halts = {account.name: threading.Event() for account in accounts}
         self._done = False
 
@@ -155,6 +172,10 @@ class FleetWorker:
                     await self._take_jobs(app, account)
             except _gone() as error:
                 problem = " ".join(str(error.__cause__ or error).split())
+            if rest := self._rest_left(account):
+                await asyncio.sleep(rest)
+                failures = 0
+                continue
             failures = 0 if time.monotonic() - began > _BACKOFF[-1] else failures + 1
             if account.name not in self._refused:
                 wait = _BACKOFF[min(failures, len(_BACKOFF)) - 1] if failures else _BACKOFF[0]
@@ -177,12 +198,16 @@ class FleetWorker:
             )
         )
         try:
-            while not serving.done() and account.name not in self._refused:
+            while not (serving.done() or account.name in self._refused or self._rest_left(account)):
                 await asyncio.wait([serving], timeout=_LOOK)
         finally:
             serving.cancel()  # it waits for the jobs that run
             with contextlib.suppress(asyncio.CancelledError):
                 await serving
+
+    def _rest_left(self, account: WorkerAccount) -> float:
+        """Give for how many seconds no jobs of an account are taken."""
+        return max(0.0, self._rests.get(account.name, _Rest()).until - time.monotonic())
 
     def _register(self, app: procrastinate.App, account: WorkerAccount) -> None:
         async def send_slot(**order: Any) -> None:
@@ -215,13 +240,18 @@ class FleetWorker:
 
     def _go_on(self, account: WorkerAccount, order: jobs.Order, end: SlotEnd | None) -> None:
         """See to it that what the slot has left is sent some time, by some slot."""
+        if end is not None and end.scope is not Scope.CONNECTION and end.counts.get(Status.ACCEPTED):
+            self._rests.pop(account.name, None)
         if end is not None and end.reason is Reason.REFUSED:
             self._refuse(account, end.message)
         with self._place.session() as db:
             view = work.fleet_view(db, order.campaign)
             if view is None or view.state != "running":
                 return
-            if end is not None and end.reason in {Reason.BREAKER, Reason.FAILED}:
+            if end is not None and end.scope is Scope.CONNECTION:
+                self._rest(account, end)
+                jobs.defer(db, [order])  # for other workers, or for us when we look at jobs again
+            elif end is not None and end.reason in {Reason.BREAKER, Reason.FAILED} and end.again is None:
                 work.set_state(db, order.campaign, "paused", by=self._name, note=end.message)
                 self._say("paused", f"the campaign is paused: {end.message}", account, end)
             elif end is not None and end.again is not None:
@@ -230,20 +260,32 @@ class FleetWorker:
                 jobs.defer(db, [order])
             elif view.next_at is not None:
                 jobs.defer(db, [order], at=view.next_at)
-            elif not view.claimed and work.finish(db, order.campaign):
-                self._finish(db, order, end, view.since)
+            else:
+                self._finish(db, order.campaign)
 
-    def _finish(self, db: PostgresDatabase, order: jobs.Order, end: SlotEnd, since: datetime) -> None:
-        """Note in the campaign's own record that nothing is left, and remove what nobody will send."""
-        with ServerPlan.open(db, order.plan) as plan:
-            terms = SendingTerms.decode(plan.terms)
-        with self._place.open_for_writing(end.campaign, create=False) as ledger:
-            ledger.attempts.run = terms.run or None
-            ledger.finish_run(str(Reason.FINISHED), {})
-            counts = ledger.states()
-        if not terms.keeps_messages and not any(counts[status] for status in MAY_BE_SENT):
-            remove_messages(db, order.plan, loaded_before=since)
-        self._say("finished", "nothing is left to send", None, end)
+    def _finish(self, db: PostgresDatabase, campaign: int | None = None) -> None:
+        """Note, also in the campaigns' own records, of which nothing is left (None: of any).
+
+        What nobody will send is removed.
+        """
+        for done in work.finish(db, campaign):
+            with contextlib.suppress(LedgerError):  # a plan that is lost: there is nothing to note or remove
+                terms = _terms(db, done.plan)
+                with self._place.open_for_writing(terms.campaign, create=False) as ledger:
+                    ledger.attempts.run = terms.run or None
+                    ledger.finish_run(str(Reason.FINISHED), {})
+                    counts = ledger.states()
+                if not terms.keeps_messages and not any(counts[status] for status in MAY_BE_SENT):
+                    remove_messages(db, done.plan, loaded_before=done.since)
+                self._tell(WorkerEvent("finished", "nothing is left to send", campaign=terms.campaign))
+
+    def _rest(self, account: WorkerAccount, end: SlotEnd) -> None:
+        """Take no jobs of an account for a while: something is wrong between this machine and its server."""
+        times = self._rests.get(account.name, _Rest()).times
+        seconds = _REST * 2 ** min(times, _LONGER)
+        self._rests[account.name] = _Rest(time.monotonic() + seconds, times + 1)
+        text = f"{end.message}; others may send it, from here it is tried again in {seconds / 60:.0f} min"
+        self._say("resting", text, account, end)
 
     def _refuse(self, account: WorkerAccount, why: str) -> None:
         self._refused[account.name] = why
@@ -277,9 +319,15 @@ class FleetWorker:
             busy = jobs.campaigns_with_jobs(db)
             for campaign, plan in work.due(db):
                 if campaign not in busy:
-                    with ServerPlan.open(db, plan) as found_plan:
-                        accounts = SendingTerms.decode(found_plan.terms).accounts
+                    try:
+                        accounts = _terms(db, plan).accounts
+                    except LedgerError as error:
+                        if error.code == "L720":
+                            raise
+                        work.set_state(db, campaign, "paused", by=self._name, note=error.message)
+                        continue
                     jobs.defer(db, jobs.orders(campaign, plan, accounts))
+            self._finish(db)
             self._done = self._settings.until_done and not work.is_left(db)
         if found.doubts or found.returned:
             self._say(
@@ -342,6 +390,11 @@ class FleetWorker:
             self._tell(WorkerEvent(kind, text, name))
         else:
             self._tell(WorkerEvent(kind, text, name, end.campaign, end.slot, end.counts))
+
+
+def _terms(db: PostgresDatabase, plan: int) -> SendingTerms:
+    with ServerPlan.open(db, plan) as found:
+        return SendingTerms.decode(found.terms)
 
 
 def _pass_over_lost_jobs(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -52,6 +52,10 @@ class FilePlace(Struct, frozen=True):
         """Tell whether a process works on the campaign now; nothing is made."""
         return self.lock(campaign).is_held()
 
+    def has_fleet(self, campaign: str) -> bool:  # noqa: ARG002  of a file, no machine but this one knows
+        """Tell whether workers are sending the campaign, or would be if it was not held."""
+        return False
+
     def open_for_writing(
         self,
         campaign: str,
@@ -149,6 +153,11 @@ class ServerPlace(Struct, frozen=True, dict=True):
         with self._connect(read_only=True) as db:
             check_version(db)
             return is_held(db, campaign) or work.is_at_work(db, campaign)
+
+    def has_fleet(self, campaign: str) -> bool:
+        """Tell whether workers are sending the campaign, or would be if it was not held."""
+        with self._connect(read_only=True) as db:
+            return is_there(db) and work.is_with_fleet(db, campaign)
 
     def open_for_writing(
         self,

@@ -122,9 +122,16 @@ _BEFORE: Final[dict[FleetState, list[FleetState]]] = {
     "finished": ["running"],
 }
 """From which states a fleet may come to each; a new plan starts it from any."""
+# A slot that is still at work may have to take an outcome back, and wants its row again then.
 _FINISH = f"""
-UPDATE mailmerge.fleet f SET state = 'finished', since = {NOW} WHERE f.campaign = ?1 AND f.state = 'running'
-    AND NOT EXISTS (SELECT 1 FROM mailmerge.work w WHERE w.campaign = ?1)
+UPDATE mailmerge.fleet f SET state = 'finished', since = {NOW} FROM mailmerge.fleet old
+WHERE f.state = 'running' AND (?1::bigint IS NULL OR f.campaign = ?1)
+    AND old.campaign = f.campaign AND old.since = f.since  -- else it has just been handed over again
+    AND NOT EXISTS (SELECT 1 FROM mailmerge.work w WHERE w.campaign = f.campaign)
+    AND NOT EXISTS (
+        SELECT 1 FROM mailmerge.slot s
+        WHERE s.campaign = f.campaign AND s.ended IS NULL AND s.lost IS NULL AND s.until > {NOW})
+RETURNING f.campaign, f.plan, old.since
 """
 _LOSE = f"""
 UPDATE mailmerge.slot SET lost = {NOW} WHERE until < {NOW} AND lost IS NULL AND epoch = ANY(ARRAY(
@@ -179,6 +186,10 @@ SELECT f.campaign, f.plan FROM mailmerge.fleet f WHERE f.state = 'running' AND E
 _AT_WORK = f"""
 SELECT 1 FROM mailmerge.slot s JOIN mailmerge.campaign c ON c.id = s.campaign
 WHERE c.name = ? AND s.ended IS NULL AND s.lost IS NULL AND s.until > {NOW} LIMIT 1
+"""
+_WITH_FLEET = """
+SELECT 1 FROM mailmerge.fleet f JOIN mailmerge.campaign c ON c.id = f.campaign
+WHERE c.name = ? AND f.state IN ('running', 'paused') LIMIT 1
 """
 _LEFT = """
 SELECT 1 FROM mailmerge.fleet f WHERE f.state = 'running'
@@ -262,9 +273,25 @@ def set_state(
     return changed
 
 
-def finish(db: PostgresDatabase, campaign: int) -> bool:
-    """Say that a fleet has finished if there is no work left; return whether that is new."""
-    return bool(db.execute(_FINISH, (campaign,)).rowcount)
+class Finished(Struct, frozen=True):
+    """A fleet that has nothing left to do."""
+
+    campaign: int
+    plan: int
+    since: datetime
+    """When it began to run."""
+
+
+def finish(db: PostgresDatabase, campaign: int | None = None) -> list[Finished]:
+    """Say that fleets have finished which have no work left and no slot at work; return the new ones.
+
+    Args:
+        db: the ledger.
+        campaign: only this one; None: all.
+
+    """
+    found = db.rows(_FINISH, (campaign,))
+    return [Finished(int(number), int(plan), _moment(since)) for number, plan, since in found]
 
 
 class Recovered(Struct, frozen=True):
@@ -392,6 +419,11 @@ def is_at_work(db: PostgresDatabase, campaign: str) -> bool:
     return db.row(_AT_WORK, (campaign,)) is not None
 
 
+def is_with_fleet(db: PostgresDatabase, campaign: str) -> bool:
+    """Tell whether a campaign is a fleet's to send: one is at it, or has paused."""
+    return db.row(_WITH_FLEET, (campaign,)) is not None
+
+
 def is_left(db: PostgresDatabase) -> bool:
     """Tell whether any running campaign has work, now or later."""
     return db.row(_LEFT) is not None
@@ -429,6 +461,7 @@ def refuse_while_fleet(db: PostgresDatabase, campaign: int) -> None:
         InUseError: one is, or has paused.
 
     """
+    finish(db, campaign)  # the last worker may have died with its last row
     found = db.row(_FLEET, (campaign,))
     if found is None or found[1] not in {"running", "paused"}:
         return

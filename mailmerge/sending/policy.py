@@ -440,7 +440,8 @@ class Policy:
         run = RunDecision(answered=True, suspicion=True)
         if len(before) + 1 >= _REJECTED_IN_A_ROW:
             said = f"{_REJECTED_IN_A_ROW} rows in a row were refused for what may be about the sender"
-            run = replace(run, stop=ended_by(Reason.BREAKER, said, outcome))
+            stop = replace(ended_by(Reason.BREAKER, said, outcome), scope=Scope.ACCOUNT)
+            run = replace(run, stop=stop)
         return Decision(self._later(outcome, context), run)
 
     def _refused(self, outcome: Outcome, history: History, context: Context) -> RunDecision:
@@ -511,6 +512,7 @@ class Policy:
                 Reason.BREAKER,
                 f"{history.out_of_step} connections got replies that did not fit what was asked",
                 "decide about the rows in doubt; look at what was said with --transcript FILE",
+                scope=Scope.CONNECTION,
             )
         if context.connection == history.lost or history.doubts + 1 < _DOUBTS_IN_A_ROW:
             return None
@@ -519,6 +521,7 @@ class Policy:
             f"{_DOUBTS_IN_A_ROW} connections in a row were lost with messages handed over and not answered",
             "decide about the rows in doubt; is something between you and the server cutting connections?",
             outcome=outcome,
+            scope=Scope.CONNECTION,
         )
 
     def _tripped(self, outcome: Outcome, history: History) -> RunEnd | None:

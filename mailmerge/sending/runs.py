@@ -70,6 +70,8 @@ class RunEnd(Struct, frozen=True):
     """Outcomes of this run by the state they left the row in."""
     notes: tuple[str, ...] = ()
     """What else a person should know of it, a sentence each."""
+    scope: Scope = Scope.ROW
+    """Whom it is about: the rows, which are anybody's, or this connection or account."""
 
     def followed_by(self, other: RunEnd) -> RunEnd:
         """Put two passes of one run together."""

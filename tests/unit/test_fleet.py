@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, datetime, time, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from mailmerge.clock import VirtualClock
+from mailmerge.config.accounts import Account
 from mailmerge.errors import LedgerError
 from mailmerge.fleet import jobs
-from mailmerge.fleet.slot import _window
+from mailmerge.fleet.slot import SlotEnd, WorkerAccount, WorkerSettings, _Pace, _window
 from mailmerge.fleet.terms import FleetAccount, SendingTerms
-from mailmerge.model import Rate
+from mailmerge.fleet.worker import FleetWorker
+from mailmerge.ledger.work import QueuedRow, enqueue, fleet_view
+from mailmerge.model import Rate, Scope
 from mailmerge.schedule import Hours
+from mailmerge.sending.runs import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,6 +71,27 @@ def test_a_slot_claims_what_it_can_send_soon(rates, rows):
     assert _window(rates, TERMS, 100) == rows
 
 
+@pytest.mark.parametrize(
+    ("seconds", "counts"),
+    [
+        ((0.0, 0.0, 0.0, 0.0, 0.0), [4, 8, 16, 32, 64, 100]),
+        ((0.0, 16.0, 4.0, 0.1), [4, 8, 4, 4, 8]),
+        ((0.2, 0.4, 0.8, 8.0), [4, 8, 16, 32, 8]),
+    ],
+)
+def test_a_slow_slot_keeps_few_rows_from_others(seconds, counts):
+    """It claims what it sent in two seconds, and begins with a few."""
+    clock = VirtualClock(datetime.now(UTC))
+    pace = _Pace(100, clock)
+    claimed = [pace.next()]
+    for passed in seconds:
+        clock.sleep(passed)
+        claimed.append(pace.next())
+
+    assert claimed == counts
+    assert [_Pace(3, clock).next(), _Pace(1, clock).next()] == [3, 1]
+
+
 def test_a_job_for_each_session(db):
     """One that waits is not deferred twice; when it has been taken, another one can wait."""
     wanted = jobs.orders(1, 2, TERMS.accounts)
@@ -103,3 +130,81 @@ def test_who_is_there_is_known(db):
         ("a", "work", ""),
     ]
     assert [one.account for one in jobs.present(db)] == ["relay"]
+
+
+class Working(NamedTuple):
+    """A worker with an account, the ledger, and a campaign that has work."""
+
+    worker: FleetWorker
+    account: WorkerAccount
+    db: PostgresDatabase
+    order: jobs.Order
+    said: list[str]
+
+    def ended(self, end: SlotEnd) -> tuple[str, str]:
+        """Let a slot end like this; give the state of the campaign, and its note."""
+        self.worker._go_on(self.account, self.order, end)
+        view = fleet_view(self.db, self.order.campaign)
+        assert view is not None
+        return view.state, view.note
+
+
+@pytest.fixture
+def working(db, postgres_ledger) -> Working:
+    with postgres_ledger.open_for_writing("spring") as ledger:
+        number = ledger.number
+    enqueue(db, number, 7, [QueuedRow(2, "k2", 2, "example.org")])
+    account = WorkerAccount(Account(name="work", host="127.0.0.1"), "work", 1, lambda *_: None)  # type: ignore[arg-type]
+    said: list[str] = []
+    worker = FleetWorker(
+        postgres_ledger,
+        [account],
+        name="one",
+        tell=lambda event: said.append(f"{event.kind}: {event.text}"),
+        stop=threading.Event(),
+        settings=WorkerSettings(3.0, 100),
+    )
+    return Working(worker, account, db, jobs.Order(number, 7, "work", 0), said)
+
+
+def test_what_is_about_a_campaign_pauses_it(working):
+    """Rows are refused: whoever else sends them meets the same."""
+    assert working.ended(SlotEnd(Reason.BREAKER, "too many")) == ("paused", "too many")
+    assert jobs.waiting(working.db) == {}
+    assert working.worker._rest_left(working.account) == 0
+
+
+def test_cut_connections_of_one_machine_are_its_own(working):
+    """It takes no jobs for a minute, then two; the job waits for others, and the campaign goes on."""
+    cut = SlotEnd(Reason.BREAKER, "cut off", scope=Scope.CONNECTION)
+    once = working.ended(cut)
+    first = working.worker._rest_left(working.account)
+    working.ended(cut)
+    second = working.worker._rest_left(working.account)
+    working.ended(SlotEnd(Reason.FINISHED, counts={"accepted": 1}))
+
+    assert once == ("running", "")
+    assert jobs.waiting(working.db) == {"work": 1}
+    assert first == pytest.approx(60, abs=5)
+    assert second == pytest.approx(120, abs=5)
+    assert working.worker._rest_left(working.account) == 0
+    assert working.said[0] == ("resting: cut off; others may send it, from here it is tried again in 1 min")
+
+
+def test_a_refused_account_comes_back_later(working):
+    """What may be about the sender is no fault of the campaign: its job waits for its time."""
+    end = SlotEnd(Reason.BREAKER, "no", datetime.now(UTC) + timedelta(minutes=10), scope=Scope.ACCOUNT)
+
+    assert working.ended(end) == ("running", "")
+    assert jobs.waiting(working.db) == {}
+    assert jobs.campaigns_with_jobs(working.db) == {working.order.campaign}
+
+
+def test_a_campaign_whose_plan_is_lost_does_not_stop_the_worker(working):
+    """It is paused, and says why; all others are looked after."""
+    working.worker._look_after_slots(1.0)
+    view = fleet_view(working.db, working.order.campaign)
+
+    assert view is not None
+    assert view.state == "paused"
+    assert "plan 7" in view.note

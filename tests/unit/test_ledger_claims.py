@@ -111,7 +111,11 @@ def test_a_row_leaves_the_queue_with_its_outcome(fleet: Fleet) -> None:
     writer.record_outcomes([settled(4, ACCEPTED)])
     assert (fleet.states(), fleet.queue()) == ({"k2": "accepted", "k3": "rejected", "k4": "accepted"}, {})
     assert fleet.ledger.handed_over > 0
-    assert finish(fleet.db, fleet.campaign)
+    early = finish(fleet.db, fleet.campaign)
+    slot.close()
+
+    assert early == []
+    assert [(one.campaign, one.plan) for one in finish(fleet.db)] == [(fleet.campaign, 7)]
 
 
 def test_a_row_that_is_not_claimed_is_not_promised(fleet: Fleet) -> None:
@@ -329,8 +333,24 @@ def test_sending_alone_is_refused_while_a_fleet_sends(fleet: Fleet) -> None:
     fleet.claim(slot, 1)
     with pytest.raises(InUseError, match="running; 1 session of office"):
         fleet.ledger.refuse_while_fleet()
+    assert fleet.place.has_fleet("spring")
     set_state(fleet.db, fleet.campaign, "cancelled")
     fleet.ledger.refuse_while_fleet()
+    assert not fleet.place.has_fleet("spring")
+
+
+def test_a_fleet_with_nothing_left_is_in_nobodys_way(fleet: Fleet) -> None:
+    """The last worker died with the last row: what became of it is known, and no worker ever says more."""
+    fleet.fill(1)
+    slot, writer = fleet.slot()
+    fleet.claim(slot, 1)
+    writer.record_intent([attempt(2)])
+    fleet.silence(slot)
+    assert recover(fleet.db).doubts == 1
+    fleet.ledger.refuse_while_fleet()
+    view = fleet_view(fleet.db, fleet.campaign)
+    assert view is not None
+    assert view.state == "finished"
 
 
 def test_the_fleet_can_be_looked_at(fleet: Fleet) -> None:

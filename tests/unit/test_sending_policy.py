@@ -152,7 +152,7 @@ TABLE = {
     "in doubt, the third connection": Line(
         DOUBT,
         IN_DOUBT,
-        replace(ELSEWHERE, stop=tripped(LOST, DOUBT, LOST_HINT)),
+        replace(ELSEWHERE, stop=replace(tripped(LOST, DOUBT, LOST_HINT), scope=Scope.CONNECTION)),
         {"doubts": 2, "lost": "c0"},
     ),
     "in doubt, another message of one connection": Line(
@@ -213,6 +213,7 @@ TABLE = {
                 "10 rows in a row were refused for what may be about the sender: 554 said: relay",
                 "sign in",
                 outcome=QUOTED,
+                scope=Scope.ACCOUNT,
             ),
         ),
         {"suspicions": {f"k{row}": job(row=row, to=("a@two.example",)) for row in range(3, 12)}},
