@@ -141,6 +141,7 @@ class FleetRun(Run):
 
     def _passes(self, plan: Plan, connect: Connect) -> RunEnd:  # noqa: ARG002  workers connect
         self._ledger.note_version(self._composer.version, self._composer.parts)
+        self._opened.note_mark(self._ledger.handed_over)  # else it would be one that came from elsewhere
         place = server_of(self._definition)
         with place.database_to_fill() as db:
             jobs.prepare(db)

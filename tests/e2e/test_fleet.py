@@ -127,7 +127,7 @@ def send(mailmerge: Mailmerge, *options: str):
 
 
 def test_a_worker_that_is_stopped_gives_everything_back(shared, relay, workers):
-    """SIGTERM in the middle: it finishes what is in flight, the other one sends the rest: each arrives once."""
+    """SIGTERM in the middle: it finishes what is in flight, the other sends the rest; each arrives once."""
     folder = shared.campaign(people_csv=people(60), campaign_toml=paced("60/s"))
     first, second = workers.start(), workers.start("--json")
     sending = shared.start("send", "spring", "--yes", "--ledger", "office", "--fleet")
@@ -168,6 +168,7 @@ def test_a_campaign_is_paused_resumed_and_taken_back(shared, relay, workers):
 
     assert (detached.code, paused.code, resumed.code, cancelled.code, again.code) == (0, 0, 0, 0, 2)
     assert "mailmerge pause spring --ledger office" in detached.err
+    assert "brought a ledger" not in rest.out + rest.err
     assert busy.code == 7, busy
     assert tried.code == 0, tried
     assert still <= count + 3
