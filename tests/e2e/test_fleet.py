@@ -225,7 +225,7 @@ def test_a_fleet_needs_a_ledger_and_names(mailmerge, relay):
 
 def test_whoever_follows_may_leave(shared, relay, workers):
     """Ctrl-C leaves the workers to themselves and says how to watch and hold them; again, it follows."""
-    folder = shared.campaign(people_csv=people(40), campaign_toml=paced("10/s"))
+    folder = shared.campaign(people_csv=people(60), campaign_toml=paced("10/s"))
     worker = workers.start()
     sending = shared.start("send", "spring", "--yes", "--ledger", "office", "--fleet")
     until(lambda: len(relay.messages) > 2)
@@ -242,7 +242,7 @@ def test_whoever_follows_may_leave(shared, relay, workers):
     assert "(it was killed)" not in seen.out
     assert done.code == 0, done
     assert ended(worker)[0] == 143
-    assert statuses(folder) == ["accepted"] * 40
+    assert statuses(folder) == ["accepted"] * 60
     assert max(arrived(relay).values()) == 1
 
 
