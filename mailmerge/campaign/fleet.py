@@ -568,10 +568,9 @@ class Worker:
             LedgerError: the database cannot be used at all.
 
         """
-        name = process_name()
-        stop = stop or threading.Event()
+        told, stop = self._tell, stop or threading.Event()
         working = FleetWorker(
-            self._place, self._accounts, name=name, tell=self._tell, stop=stop, settings=self._settings
+            self._place, self._accounts, name=process_name(), tell=told, stop=stop, settings=self._settings
         )
         working.run()
         return len(working.refused) == len(self._accounts)
