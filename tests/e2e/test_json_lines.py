@@ -8,9 +8,16 @@ from typing import TYPE_CHECKING
 
 import jsonschema
 
+from mailmerge.campaign.fleet import FleetStatus
+from mailmerge.cli.fleet import _Lines, _plain
 from mailmerge.cli.json_lines import as_markdown, output_schema
+from mailmerge.cli.output import emit
+from mailmerge.cli.progress import Bar
+from mailmerge.fleet.worker import WorkerEvent
+from mailmerge.model import Counts, Status
+from mailmerge.sending.runs import Progress
 from reports import delivery_report
-from servers.command import results
+from servers.command import results, valid_line
 
 if TYPE_CHECKING:
     from servers.command import Mailmerge
@@ -54,5 +61,18 @@ def test_every_command_prints_lines_of_documented_shapes(mailmerge: Mailmerge, s
         for part in output_schema()["$defs"].values()
         if "type" in part["properties"]
     }
-    assert everything - told == {"progress", "worker", "fleet"}  # tests/e2e/test_fleet.py has workers
+    assert everything - told == {"progress", "worker", "fleet"}
     assert told <= everything
+
+
+def test_the_lines_of_a_fleet_have_documented_shapes(capsys) -> None:
+    """What a worker tells, what `fleet` shows, and how far the workers of a run are."""
+    _Lines(as_json=True, verbose=False)(
+        WorkerEvent("slot_began", "begins", "work", "spring", 3, {"accepted": 1})
+    )
+    emit("fleet", **_plain(FleetStatus("office", (), (), (), {"work": 1})))
+    Bar(as_json=True).observe(Progress(counts=Counts({Status.ACCEPTED: 1}), in_flight=0))
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["type"] for line in lines] == ["worker", "fleet", "progress"]
+    for line in lines:
+        valid_line(line)
