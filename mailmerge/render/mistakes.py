@@ -12,6 +12,7 @@ import re
 from difflib import SequenceMatcher
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from unicodedata import normalize
 
 from jinja2 import TemplateSyntaxError, nodes
 
@@ -56,7 +57,9 @@ _WORDS_OF_BLOCKS: Final = (
     *("include", "extends", "import", "from", "raw", "endraw"),
 )
 _KEYWORDS: Final = frozenset({"if", "for", "in", "is", "not", "and", "or", "else", "elif", "set"})
-_CONSTANTS: Final = frozenset({"True", "False", "None", "true", "false", "none"})
+_CONSTANTS: Final = frozenset(
+    word for value in (True, False, None) for word in (repr(value), repr(value).lower())
+)
 _IN_CSS: Final = (
     "{# begins a comment: in CSS write { #main, with a blank, or put {% raw %} around the style sheet"
 )
@@ -362,7 +365,7 @@ class Mistakes:
     def _with_columns(self, text: str) -> tuple[str, str]:
         """Write the columns that a tag calls by their headings as templates do; give one of the headings."""
         found = ""
-        pieces = _STRING.split(text)
+        pieces = _STRING.split(normalize("NFC", text))  # as headings are
         for at in range(0, len(pieces), 2):
             for heading, spelt in self._spelt.items():
                 made = _heading_pattern(heading).sub(lambda _: f"\0{spelt}\0", pieces[at])  # noqa: B023
@@ -405,7 +408,7 @@ class Mistakes:
     def of_values(self, source: str) -> Iterator[Mistake]:
         """Yield the tags that print a value where a column is called like it: ``{{ 2024 }}``."""
         for tag in self._tags(source) if self._values else ():
-            said = tag.text[2:-2].partition("|")[0].strip()
+            said = normalize("NFC", tag.text[2:-2].partition("|")[0].strip())
             heading = said if said in self._values else said.strip("-+ \t\n")  # the signs may be the tag's
             if tag.text.startswith("{{") and heading in self._values and not self._names(tag.text):
                 line = source.count("\n", 0, tag.start) + 1

@@ -29,6 +29,8 @@ def test_what_people_start_from_is_no_spam(tmp_path):
     }
     for name in NAMES:
         folder = sample(name, tmp_path)
+        toml = folder / "campaign.toml"  # a ledger of somebody's configuration is not needed
+        toml.write_text(re.sub(r"^ledger = .*\n", "", toml.read_text("utf-8"), flags=re.MULTILINE), "utf-8")
         campaigns[f"sample-{name}"] = Campaign.load(
             folder, environ={"MAILMERGE_STATE_DIR": str(tmp_path / "s")}
         )
