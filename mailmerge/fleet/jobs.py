@@ -205,8 +205,7 @@ DELETE FROM mailmerge.procrastinate_jobs
 WHERE status = 'todo' AND task_name = ? AND (args->>'campaign')::bigint = ?
 """
 _OPEN: Final = """
-SELECT DISTINCT (args->>'campaign')::bigint FROM mailmerge.procrastinate_jobs
-WHERE task_name = ? AND status IN ('todo', 'doing')
+SELECT queueing_lock FROM mailmerge.procrastinate_jobs WHERE task_name = ? AND status IN ('todo', 'doing')
 """
 
 
@@ -215,9 +214,10 @@ def withdraw(db: PostgresDatabase, campaign: int) -> int:
     return int(db.execute(_WITHDRAW, (TASK, campaign)).rowcount)
 
 
-def campaigns_with_jobs(db: PostgresDatabase) -> set[int]:
-    """Give the campaigns for which a job waits or runs."""
-    return {int(number) for (number,) in db.rows(_OPEN, (TASK,))}
+def without_job(db: PostgresDatabase, wanted: Iterable[Order]) -> list[Order]:
+    """Give those orders for which no job waits or runs: whoever had the last one could not defer the next."""
+    known = {lock for (lock,) in db.rows(_OPEN, (TASK,))}
+    return [order for order in wanted if order.queueing_lock not in known]
 
 
 # --- who is there -------------------------------------------------------------------------------------------

@@ -316,17 +316,15 @@ class FleetWorker:
         with self._place.session() as db:
             found = work.recover(db)
             jobs.say_present(db, self._presence(), _PRESENT_FOR * every)
-            busy = jobs.campaigns_with_jobs(db)
             for campaign, plan in work.due(db):
-                if campaign not in busy:
-                    try:
-                        accounts = _terms(db, plan).accounts
-                    except LedgerError as error:
-                        if error.code == "L720":
-                            raise
-                        work.set_state(db, campaign, "paused", by=self._name, note=error.message)
-                        continue
-                    jobs.defer(db, jobs.orders(campaign, plan, accounts))
+                try:
+                    accounts = _terms(db, plan).accounts
+                except LedgerError as error:
+                    if error.code == "L720":
+                        raise
+                    work.set_state(db, campaign, "paused", by=self._name, note=error.message)
+                    continue
+                jobs.defer(db, jobs.without_job(db, jobs.orders(campaign, plan, accounts)))
             self._finish(db)
             self._done = self._settings.until_done and not work.is_left(db)
         if found.doubts or found.returned:
