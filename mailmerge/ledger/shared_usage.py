@@ -283,9 +283,7 @@ def carry_usage(
     """
     added = 0
     with db.transaction():
-        db.execute(
-            "INSERT INTO mailmerge.usage_carried VALUES (?1, ?2, 0) ON CONFLICT DO NOTHING", (account, origin)
-        )
+        db.execute(_BEGIN_CARRYING, (account, origin))
         (upto,) = db.row(_CARRIED_UPTO, (account, origin))
         (there,) = db.row(f"SELECT {NOW}")
         for at, messages, recipients in entries:
