@@ -211,12 +211,21 @@ class PostgresDatabase:
             if len(statements) == 1:
                 return [_fetched(self.execute(*statements[0]))]
             begins = self._begins
-            with self.connection.pipeline(), self.connection.transaction():
-                if begins:
-                    self.connection.execute(self._locally)
-                cursors = [
-                    self.connection.execute(dialect(one), _bound(one, cells)) for one, cells in statements
-                ]
+            # psycopg's own transaction waits for the server three times: after BEGIN, before and after COMMIT.
+            # Here an error keeps the server from reading on, so that the COMMIT behind it is never obeyed.
+            try:
+                with self.connection.pipeline():
+                    self.connection.execute("BEGIN")
+                    if begins:
+                        self.connection.execute(self._locally)
+                    cursors = [
+                        self.connection.execute(dialect(one), _bound(one, cells)) for one, cells in statements
+                    ]
+                    self.connection.execute("COMMIT")
+            except BaseException:
+                if self.connection.info.transaction_status.name in {"INTRANS", "INERROR"}:
+                    self.connection.rollback()  # else it is over, or nobody answers
+                raise
             return [_fetched(cursor) for cursor in cursors]
 
     def executemany(self, statement: str, rows: Iterable[Sequence[object]]) -> Any:

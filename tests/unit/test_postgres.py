@@ -56,6 +56,24 @@ def test_all_rows_are_added_or_none(db: PostgresDatabase) -> None:
     assert db.row("SELECT count(*) FROM thing") == (0,)
 
 
+@pytest.mark.parametrize(
+    "broken", ["INSERT INTO thing (id) VALUES ('x')", "SELECT 1 / ?::int", "no statement"]
+)
+def test_statements_in_one_go_are_all_done_or_none(
+    db: PostgresDatabase, postgres_ledger: ServerPlace, broken: str
+) -> None:
+    """Wherever the one stands that the server refuses; nothing is left open, and the connection goes on."""
+    add = ("INSERT INTO thing (id) VALUES (?)", (1,))
+    wrong = (broken, (0,) if "?" in broken else ())
+    for statements in ([add, wrong], [wrong, add], [add, wrong, add]):
+        with pytest.raises(LedgerError):
+            db.together(statements)
+        assert db.row("SELECT count(*), pg_current_xact_id_if_assigned() FROM thing") == (0, None)
+    assert db.together([add, ("SELECT count(*) FROM thing", ())]) == [[], [(1,)]]
+    with PostgresDatabase.connect(postgres_ledger.conninfo, "again") as other:
+        assert other.row("SELECT count(*) FROM thing") == (1,)
+
+
 def test_the_mark_of_a_ledger_is_read_once(postgres_ledger: ServerPlace) -> None:
     """From when there is one: a command asks again and again which ledger it has."""
     assert (postgres_ledger.exists(), postgres_ledger.known_as) == (False, postgres_ledger.shown)
