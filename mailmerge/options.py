@@ -87,6 +87,7 @@ _SUPPRESS: Final = ("suppress add", "suppress remove", "suppress import", "suppr
 _CAMPAIGN: Final = MESSAGE_COMMANDS + LEDGER_COMMANDS
 _MAKE: Final = (*MESSAGE_COMMANDS, "init", "convert")
 _RUN: Final = ("rehearse", "send")
+_FAULTY: Final = ("rehearse", "sandbox")
 
 Duplicates = Literal["first", "last", "error", "allow"]
 """Rows that repeat an address: only the first is sent, none of the campaign is, or each one."""
@@ -463,24 +464,29 @@ COMMAND_LINE: Final = (
     _only("mbox", PATH, "--mbox FILE", "Write all messages to one mbox file", "preview"),
     _only("unsent", FLAG, "--unsent",
         "With --eml: mark the messages as not sent, so that Outlook opens them for sending", "preview"),
-    # rehearse
+    # rehearse, sandbox
     _only("refusals", _TEXTS, "--fail 450:2%", "Refuse this share of the recipients with this reply",
-        "rehearse"),
+        *_FAULTY),
     _only("drop_after_data", LABEL, "--drop-after-data 0.5%",
-        "Lose the final reply to this share of the messages", "rehearse", default="0%"),
+        "Lose the final reply to this share of the messages", *_FAULTY, default="0%"),
     _only("drop", LABEL, "--drop 0.5%",
-        "Cut the connection in this share of the messages: before, during or after", "rehearse",
+        "Cut the connection in this share of the messages: before, during or after", *_FAULTY,
         default="0%"),
-    _only("per_connection", whole(1), "--per-connection N", "Accept N messages per connection", "rehearse"),
-    _only("per_minute", whole(1), "--per-minute N", "Accept N messages per minute", "rehearse"),
-    _only("greylist", LABEL, "--greylist 5m", "Greylist each new recipient for this long", "rehearse",
+    _only("per_connection", whole(1), "--per-connection N", "Accept N messages per connection", *_FAULTY),
+    _only("per_minute", whole(1), "--per-minute N", "Accept N messages per minute", *_FAULTY),
+    _only("greylist", LABEL, "--greylist 5m", "Greylist each new recipient for this long", *_FAULTY,
         default="0s"),
     _only("refuse_sign_in", LABEL, "--refuse-sign-in gmail", "Refuse to sign in, in this provider's words",
-        "rehearse"),
+        *_FAULTY),
     _only("no_pipelining", one_of("503", "500", "554", "421", "crash", "silent"), "--no-pipelining 503",
-        "Refuse so what arrives before the message in front of it is answered", "rehearse"),
-    _only("delay", NUMBER, "--delay SECONDS", "Delay each final reply of the server", "rehearse", default=0),
-    _only("seed", INTEGER, "--seed N", "Seed of the faults, to repeat them", "rehearse"),
+        "Refuse so what arrives before the message in front of it is answered", *_FAULTY),
+    _only("delay", NUMBER, "--delay SECONDS", "Delay each final reply of the server", *_FAULTY, default=0),
+    _only("seed", INTEGER, "--seed N", "Seed of the faults, to repeat them", *_FAULTY),
+    _only("refused", _TEXTS, "--refuse ADDRESS", "Refuse this recipient: 550 5.1.1 No such user here",
+        *_FAULTY),
+    _only("sandbox_port", whole(0, 65535), "--port N", "The port to listen on; 0: any free one", "sandbox",
+        default=2525),
+    _only("keep", PATH, "--keep DIR", "Write each message that it accepts to DIR, as .eml", "sandbox"),
     _only("real_time", FLAG, "--real-time", "Wait in real time", "rehearse",
         default_help="waits are skipped"),
     # test

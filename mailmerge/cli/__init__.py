@@ -28,7 +28,7 @@ COMMANDS = {
     "Send": ("rehearse", "test", "send", "drafts"),
     "Fleet": ("worker", "fleet", "pause", "resume", "cancel"),
     "After": ("status", "report", "bounces", "resolve", "requeue", "purge", "ledger"),
-    "Tools": ("suppress", "convert", "explain", "schema", "completion"),
+    "Tools": ("sandbox", "suppress", "convert", "explain", "schema", "completion"),
 }
 _MODULES = {
     **dict.fromkeys(("rehearse", "test", "drafts"), "send"),
@@ -61,6 +61,7 @@ SUMMARIES = {
     "requeue": "Requeue rejected or expired rows.",
     "purge": "Remove personal data from the ledger and the out folder.",
     "ledger": "Say what a copied, moved or lost ledger means.",
+    "sandbox": "Run the built-in server, to practise `send`; nothing leaves this machine.",
     "suppress": "Keep a list of people whom no campaign of yours writes to.",
     "convert": "Write a campaign folder from what another program made.",
     "explain": "Explain what a problem's code means and what to do about it.",

@@ -13,6 +13,7 @@ from mailmerge.cli.output import emit, interactive, note, out, require_person, s
 from mailmerge.cli.plan_view import clock_time, show_plan, show_plan_json
 from mailmerge.cli.progress import FINISHING, Bar, GracefulStop, PlanningTime, StoppedError
 from mailmerge.cli.report_view import show_report
+from mailmerge.cli.sandbox import FAULTS
 from mailmerge.errors import AuthError
 from mailmerge.model import Severity, Status
 from mailmerge.recipients.selection import LAST_ROW
@@ -29,20 +30,6 @@ if TYPE_CHECKING:
     from mailmerge.campaign.trial import TrialReport
     from mailmerge.fleet.terms import FleetRequest
     from mailmerge.options import Jobs
-
-
-_FAULTS = (
-    "drop_after_data",
-    "drop",
-    "per_connection",
-    "per_minute",
-    "greylist",
-    "refuse_sign_in",
-    "delay",
-    "no_pipelining",
-    "seed",
-)
-"""Options of a rehearsal that say what goes wrong."""
 
 
 @click.command("rehearse")
@@ -64,7 +51,7 @@ def rehearse(*, as_json: bool, quiet: bool, verbose: bool, real_time: bool, **op
     from mailmerge.campaign.run import SendRequest
     from mailmerge.sandbox import FaultPlan
 
-    faults = FaultPlan.parse(options.pop("refusals"), **{name: options.pop(name) for name in _FAULTS})
+    faults = FaultPlan.parse(options.pop("refusals"), **{name: options.pop(name) for name in FAULTS})
     stop = GracefulStop()
     request = SendRequest(
         rows=options.pop("rows"),

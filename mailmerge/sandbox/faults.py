@@ -106,6 +106,8 @@ class FaultPlan(Struct, frozen=True):
     """How many messages may begin in any minute."""
     greylist: float = 0.0
     """Seconds for which each new recipient is asked to try again later."""
+    refused: tuple[str, ...] = ()
+    """Recipients, as they are written in RCPT, that do not exist here: ``550 5.1.1``, every time."""
     refuse_sign_in: str | None = None
     """The provider in whose words every sign-in is refused: a preset with a `sign_in_refusal`."""
     delay: float = 0.0
@@ -162,6 +164,11 @@ class FaultInjector:
         self._sign_in_refusal = sign_in_refusals()[plan.refuse_sign_in] if plan.refuse_sign_in else None
         self._begun: deque[float] = deque()
         self._first_seen: dict[tuple[str, str], float] = {}
+
+    def no_such_user(self, recipient: str) -> str | None:
+        """Return the reply to a recipient that the plan refuses, or None."""
+        known = recipient.casefold() not in map(str.casefold, self._plan.refused)
+        return None if known else str(Refusal(550, 1.0))
 
     def refusal(self, command: Command) -> str | None:
         """Roll the dice for one *command*: the reply that refuses it, or None."""

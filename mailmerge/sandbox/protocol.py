@@ -129,7 +129,7 @@ class Handler:
         """Take one more recipient."""
         if envelope.chunking or envelope.broken:
             return "503 5.5.1 Too late for a recipient, send RSET"
-        if fault := self._context.fault(Command.RCPT):
+        if fault := self._context.injector.no_such_user(address) or self._context.fault(Command.RCPT):
             return fault
         if self._context.injector.greylisted(envelope.mail_from or "", address):
             return GREYLISTED

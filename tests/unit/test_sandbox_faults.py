@@ -41,6 +41,13 @@ def test_the_words_of_the_command_line() -> None:
     assert FaultPlan.parse() == FaultPlan()
 
 
+def test_a_recipient_that_does_not_exist_is_refused_every_time() -> None:
+    """Only the named one, however its letters are written."""
+    at_work = injector(FaultPlan.parse(refused=("Bo@Example.net",)))
+    replies = [at_work.no_such_user(who) for who in ("bo@example.net", "BO@example.net", "ana@example.net")]
+    assert replies == ["550 5.1.1 No such user here"] * 2 + [None]
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -17,7 +17,8 @@ from mailmerge.suggest import CannotQuoteError, Invocation, Shell, quote, sugges
 
 SOURCES = Path(mailmerge.__file__).parent
 CAMPAIGN_COMMANDS = sorted(
-    {*SUMMARIES} - {"explain", "providers", "suppress", "schema", "completion"}  # which mean no campaign
+    {*SUMMARIES}
+    - {"explain", "providers", "sandbox", "suppress", "schema", "completion"}  # which mean no campaign
 )
 
 # --- what shells make of a line ---------------------------------------------------------------------------
