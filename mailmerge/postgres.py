@@ -211,7 +211,7 @@ class PostgresDatabase:
             if len(statements) == 1:
                 return [_fetched(self.execute(*statements[0]))]
             begins = self._begins
-            # psycopg's own transaction waits for the server three times: after BEGIN, before and after COMMIT.
+            # psycopg's own transaction waits for the server three times, after BEGIN, around COMMIT.
             # Here an error keeps the server from reading on, so that the COMMIT behind it is never obeyed.
             try:
                 with self.connection.pipeline():
