@@ -48,7 +48,7 @@ BUTTON = (
 
 
 def unsubscribed(token: str, keys: dict[str, bytes]) -> str:
-    """Give the SHA-256 of the address that a token unsubscribes; *keys* are secrets by their id.
+    """Return the SHA-256 of the address that a token unsubscribes; *keys* are secrets by their id.
 
     Raises:
         ValueError: it was made up or changed, or its key is not there.
