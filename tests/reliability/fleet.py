@@ -127,7 +127,7 @@ class Fleet:
         """Between the first worker and the database."""
         self.network = StallingProxy(receiver.ports[-1])
         """Between the last worker and the receiver."""
-        self.planner = Mailmerge(folder / "planner")
+        self.planner = Mailmerge(folder / "planner", patience=60 + rows / 1000)
         self._stack = contextlib.ExitStack()
         self._stack.enter_context(self.database)
         self._stack.enter_context(self.network)
@@ -179,7 +179,7 @@ class Fleet:
 
     def taken(self) -> int:
         """Say how many messages were taken so far."""
-        return self.receiver.log.read_bytes().count(b"\n")
+        return self.receiver.count()
 
     def finish(self, seconds: float = 60) -> None:
         """Let calm workers send what is left, and wait for their end."""

@@ -116,8 +116,10 @@ class Mailmerge:
     A call takes the command line; ``MAILMERGE_SMTP_PASSWORD`` and other variables are keyword arguments.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, patience: float = 60) -> None:
         self.folder = folder
+        self.patience = patience
+        """Seconds that a command may take."""
         self.config = folder / "home" / "config.toml"
         self.config.parent.mkdir(parents=True)
         self.environ = {
@@ -135,7 +137,7 @@ class Mailmerge:
 
     def fresh(self, *arguments: str | Path) -> Done:
         """Run to the end in a new process."""
-        return self.finish(self.start(*arguments))
+        return self.finish(self.start(*arguments), self.patience)
 
     def piped(self, content: bytes, *arguments: str | Path) -> Done:
         """Run to the end, with this on standard input."""
@@ -150,10 +152,12 @@ class Mailmerge:
         server = fork_server()
         whole = {**self.environ, **environ}
         if server is None or not server.serves(whole):
-            return self.finish(self.start(*arguments, cwd=cwd, stdin=stdin, **environ))
+            return self.finish(self.start(*arguments, cwd=cwd, stdin=stdin, **environ), self.patience)
         words = [str(argument) for argument in arguments]
         try:
-            code, out, err = server.run(words, cwd=cwd, environ=whole, stdin=stdin.fileno(), timeout=60)
+            code, out, err = server.run(
+                words, cwd=cwd, environ=whole, stdin=stdin.fileno(), timeout=self.patience
+            )
         except subprocess.TimeoutExpired as error:
             _did_not_end(words, error.output or b"", error.stderr or b"")
         return _done(code, out, err)

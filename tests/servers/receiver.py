@@ -134,6 +134,7 @@ class Receiver:
         from servers.programs import unmeasured
 
         self.log = log
+        self._read = self._counted = 0
         command = [sys.executable, str(Path(__file__)), str(log), str(seed), str(share), str(ports)]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=unmeasured(), text=True
@@ -149,6 +150,15 @@ class Receiver:
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout):
             cast("IO[str]", stream).close()
+
+    def count(self) -> int:
+        """Return how many lines the log has by now; only what is new since the last call is read."""
+        with self.log.open("rb") as log:
+            log.seek(self._read)
+            new = log.read()
+        self._read += len(new)
+        self._counted += new.count(b"\n")
+        return self._counted
 
     def _lines(self) -> list[Taken]:
         rows = (line.split() for line in self.log.read_text("ascii").splitlines())
