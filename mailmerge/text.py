@@ -76,16 +76,37 @@ def trimmed(text: str) -> str:
     return text.strip(BLANKS + _MARKS) if _EMBEDDED.search(found) else found
 
 
+# --- columns of a terminal ---------------------------------------------------------------------------
+
+
 def width(text: str) -> int:
-    """Return how many terminal cells *text* takes: wide characters two, combining marks none."""
+    """Return how many cells of a terminal *text* takes, which is `printable`.
+
+    Chinese characters and emoji take two cells, joined emoji two together, combining marks none: Unicode's
+    tables and the rules of grapheme clusters, as wcwidth keeps them.
+    """
     if text.isascii():
         return len(text)
-    import unicodedata
+    from wcwidth import wcswidth
 
-    return sum(
-        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
-        for char in text
-    )
+    return max(0, wcswidth(text))
+
+
+def padded(text: str, cells: int, *, right: bool = False) -> str:
+    """Return *text*, printable, filled up with spaces to so many *cells*; *right* puts it at their end."""
+    shown = printable(text)
+    room = " " * (cells - width(shown))
+    return room + shown if right else shown + room
+
+
+def cut(text: str, cells: int) -> str:
+    """Return as much of *text*, printable, as fits into so many *cells*, with a mark where it was cut."""
+    shown = printable(text)
+    if width(shown) <= cells:
+        return shown
+    from wcwidth import clip
+
+    return str(clip(shown, 0, cells - 1)).rstrip() + "…"
 
 
 # --- near misses ------------------------------------------------------------------------------------

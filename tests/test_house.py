@@ -15,7 +15,17 @@ import mailmerge
 
 ROOT = Path(__file__).parents[1]
 MODULES = sorted((ROOT / "mailmerge").rglob("*.py"))
-HEAVY = {"aiosmtpd", "asyncio", "babel", "email_validator", "keyring", "openpyxl", "pandas", "rich", "tqdm"}
+HEAVY = {
+    "aiosmtpd",
+    "asyncio",
+    "babel",
+    "email_validator",
+    "keyring",
+    "openpyxl",
+    "pandas",
+    "tqdm",
+    "wcwidth",
+}
 HEAVY |= {"dns", "lxml", "tinycss2"}
 
 MODULES_OF_A_ROW = 24
@@ -156,3 +166,28 @@ def _reach(graph, start):
             seen.add(name)
             todo += graph[name]
     return seen
+
+
+@needs_checkout
+def test_text_is_put_into_columns_in_one_place():
+    """Text of people is as wide as a terminal shows it: `text.padded` knows that, formats and len do not.
+
+    A format may fill up numbers, which it marks: ``,`` between thousands, ``0`` before them, ``f`` or ``g``.
+    """
+    allowed = {"mailmerge/values", "mailmerge/message", "mailmerge/recipients/opendocument_styles.py"}
+    found = []
+    for path in MODULES:
+        name = path.relative_to(ROOT).as_posix()
+        if name.startswith(tuple(allowed)):  # they write numbers and dates of spreadsheets, not columns
+            continue
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Attribute) and node.attr in {"ljust", "rjust", "center", "expandtabs"}:
+                found.append(f"{name}:{node.lineno} .{node.attr}")
+            elif isinstance(node, ast.Import | ast.ImportFrom) and "textwrap" in ast.unparse(node):
+                found.append(f"{name}:{node.lineno} textwrap")
+            elif isinstance(node, ast.FormattedValue) and node.format_spec:
+                spec = ast.unparse(node.format_spec)[2:-1]
+                if re.search(r"[<>^]|\d|\{", spec) and not re.search(r"^0|,|[fgdx]$|%", spec):
+                    found.append(f"{name}:{node.lineno} :{spec}")
+
+    assert found == []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from mailmerge.model import Severity
+from mailmerge.text import padded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -58,21 +58,14 @@ def catalogue() -> Mapping[str, Entry]:
     return entries
 
 
-def page(entry: Entry, width: int = 88) -> Iterator[str]:
-    """Yield the lines of one page, for a terminal."""
+def page(entry: Entry) -> Iterator[str]:
+    """Yield the lines of one page, for a terminal; each paragraph is one, as long as it is."""
     yield f"{entry.code}  {entry.severity}  ({entry.area})"
     yield ""
-    yield from textwrap.wrap(entry.what, width, break_long_words=False, break_on_hyphens=False)
+    yield entry.what
     for label, text in (("Why", entry.why), ("Do", entry.do)):
         yield ""
-        yield from textwrap.wrap(
-            text,
-            width,
-            initial_indent=f"{label + ':':<6}",
-            subsequent_indent=" " * 6,
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
+        yield padded(f"{label}:", 6) + " ".join(text.split())
     if entry.example:
         yield ""
         yield from (f"      {line}" for line in entry.example.splitlines())

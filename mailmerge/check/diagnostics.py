@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct, field
 
 from mailmerge.model import Diagnostic, Severity
-from mailmerge.text import numbers, plural, printable, width
+from mailmerge.text import numbers, padded, plural, printable, width
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -190,12 +190,12 @@ def _snippet(place: Place, line: int, source: str) -> Iterator[str]:
     column = place.column
     if column is not None and column > _MAX_SOURCE - 20:
         start = column - _MAX_SOURCE // 2
-    number = f"{line:>3} | "
+    number = f"{padded(str(line), 3, right=True)} | "
     shown = source.replace("\t", " ")[start : start + _MAX_SOURCE]
     yield number + printable(shown)
     if column is not None:
-        before = shown[: column - 1 - start]
-        under = shown[column - 1 - start : column - 1 - start + place.width]
+        before = printable(shown[: column - 1 - start])
+        under = printable(shown[column - 1 - start : column - 1 - start + place.width])
         yield " " * (len(number) - 2) + "| " + " " * width(before) + "^" * max(1, width(under))
 
 

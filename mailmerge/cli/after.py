@@ -15,7 +15,7 @@ from mailmerge.cli.plan_view import clock_time
 from mailmerge.cli.report_view import show_counts, show_report
 from mailmerge.clock import SystemClock
 from mailmerge.model import Status
-from mailmerge.text import plural, rows_named
+from mailmerge.text import padded, plural, rows_named
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -161,7 +161,7 @@ def resolve(*, rows: str | None, as_accepted: bool, resend: bool, **options: Any
         when = clock_time(delivery.updated) if delivery and delivery.updated else ""
         message_id = delivery.message_id if delivery else ""
         where = "no longer in the list" if result.row is None else rows_named(result.rows or (result.row,))
-        out(f"{where:>9}  {result.address}  handed over {when}  {message_id}")
+        out(f"{padded(where, 9, right=True)}  {result.address}  handed over {when}  {message_id}")
     out("")
     left = plural(len(doubtful), campaign.definition.counted)
     out(f"{left} may or may not have been sent. Decide for all, or with --rows:")

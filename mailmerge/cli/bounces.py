@@ -13,7 +13,7 @@ from mailmerge.cli.plan_view import clock_time
 from mailmerge.cli.progress import GracefulStop
 from mailmerge.clock import SystemClock
 from mailmerge.errors import SessionError, TlsError
-from mailmerge.text import plural
+from mailmerge.text import cut, padded, plural
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -158,7 +158,7 @@ def _show(told: Told, *, as_json: bool, verbose: bool) -> None:
         sort = one.sort if one else failure.sort if failure else report.kind
         address = failure.address if failure else ""
         words = (failure.words if failure else "") or report.subject
-        out(f"{row:>9}  {sort:<10} {address}  {words[:100]}".rstrip())
+        out(f"{padded(row, 9, right=True)}  {padded(sort, 10)} {address}  {cut(words, 100)}".rstrip())
 
 
 def _show_summary(campaign: Campaign, summary: BounceSummary, *, as_json: bool) -> None:
@@ -182,7 +182,7 @@ def _show_summary(campaign: Campaign, summary: BounceSummary, *, as_json: bool) 
     known = f", {summary.known:,} of them known before" if summary.known else ""
     out(f"{clock_time(SystemClock().now())}: looked at {plural(summary.looked_at, 'message')}{known}")
     for sort, count in sorted(summary.sorts.items(), key=lambda item: -item[1]):
-        out(f"  {count:>5,}  {sort:<10} {_MEANINGS.get(sort, '')}".rstrip())
+        out(f"  {count:>5,}  {padded(sort, 10)} {_MEANINGS.get(sort, '')}".rstrip())
     for count, words in (
         (summary.foreign, "about other messages, ignored"),
         (summary.other, "no report, ignored"),

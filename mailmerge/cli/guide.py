@@ -18,7 +18,7 @@ from mailmerge.cli.output import note, out, show_diagnostics
 from mailmerge.cli.questions import ask_sender, ask_template, asked, dropped_path, opened, until_right
 from mailmerge.errors import MailmergeError
 from mailmerge.suggest import Invocation, login_command, suggested
-from mailmerge.text import plural, printable
+from mailmerge.text import cut, padded, plural, printable, width
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,6 +33,8 @@ _BACK: Final = frozenset({"b", "back"})
 _AGAIN: Final = "again"
 _EDITORS: Final = ("sensible-editor", "nano", "vim", "vi")
 _FILLER: Final = frozenset({"M210"})
+_WIDEST: Final = 30
+"""Cells of a heading that are shown."""
 
 
 class _Left(Exception):
@@ -354,9 +356,10 @@ def _show_list(recipients: RecipientList) -> bool:
         first = first or recipient
     out(f"{recipients.shown}: {recipients.understanding}; {plural(rows, 'row')}")
     values = [printable(displayed(value)) for value in first.values] if first else []
-    widest = max((len(heading) for heading in recipients.columns.headings), default=0)
-    for number, heading in enumerate(recipients.columns.headings[:12]):
-        out(f"  {heading:{widest}}  {values[number] if number < len(values) else ''}")
+    headings = [cut(heading, _WIDEST) for heading in recipients.columns.headings[:12]]
+    widest = max(map(width, headings), default=0)
+    for number, heading in enumerate(headings):
+        out(f"  {padded(heading, widest)}  {values[number] if number < len(values) else ''}")
     try:
         refuse_without_addresses(recipients)
     except MailmergeError as error:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mailmerge.check.diagnostics import diagnostic_lines, listing
+from mailmerge.cli.terminal import coloured, columns, fitted, painted
 from mailmerge.errors import CampaignFileError
 from mailmerge.model import Severity
 from mailmerge.streams import point_nowhere
@@ -19,25 +19,33 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from mailmerge.check.diagnostics import DiagnosticCollector, Group
-    from mailmerge.model import Diagnostic
+    from mailmerge.model import Diagnostic, Status
 
 
-def out(text: str = "") -> None:
-    """Write one line of result."""
-    _echo(printable(text))
+def out(text: str = "", *states: Status) -> None:
+    """Write one line of result; the words of these *states* have their colours where those are wanted."""
+    _line(text, states)
 
 
 def note(text: str = "") -> None:
     """Write one line of progress or advice."""
-    _echo(printable(text), err=True)
+    _line(text, err=True)
 
 
 def emit(kind: str, **values: Any) -> None:
     """Write one JSON object on a line; *kind* says what it is, ``v`` which version of this format."""
-    _echo(json.dumps({"v": 1, "type": kind, **values}, ensure_ascii=False, default=str))
+    _write(json.dumps({"v": 1, "type": kind, **values}, ensure_ascii=False, default=str))
 
 
-def _echo(text: str, *, err: bool = False, color: bool | None = None) -> None:
+def _line(text: str, states: Iterable[Status] = (), *, err: bool = False) -> None:
+    """Write a line, wrapped and coloured as its terminal is."""
+    stream = sys.stderr if err else sys.stdout
+    shown = "\n".join(fitted(printable(text), columns(stream)))
+    colours = coloured(stream)
+    _write(painted(shown, states) if colours else shown, err=err, color=colours)
+
+
+def _write(text: str, *, err: bool = False, color: bool | None = None) -> None:
     """Write a line; if its reader has gone away, this one and all later ones go nowhere.
 
     Whoever stops reading does not stop the sending: what matters is in the ledger.
@@ -57,7 +65,7 @@ def show_diagnostics(diagnostics: Iterable[Diagnostic]) -> None:
 def show_bug(error: Exception, what: str, *, whole: bool) -> None:
     """Say that a mistake of ours cost *what*; *whole*: with the traceback, without any secret in it."""
     if whole:
-        _echo(traceback_of(error), err=True)
+        _write(traceback_of(error), err=True)
     note(f"error: {what}. This is a bug in mailmerge ({type(error).__name__}).")
     if not whole:
         note("   = hint: add -v to see the traceback, and please report it")
@@ -78,15 +86,8 @@ def show_problems(problems: DiagnosticCollector, *, err: bool = True, most: int 
 
 
 def _show(text: Iterable[str], *, err: bool = True) -> None:
-    color = False if "NO_COLOR" in os.environ else None  # None: only where the stream is a terminal
     for line in text:
-        colour = {"error": "red", "warni": "yellow"}.get(line[:5])
-        head, mark, rest = line.partition("]: ")
-        _echo(
-            click.style(head + mark, fg=colour, bold=True) + rest if colour and mark else line,
-            err=err,
-            color=color,
-        )
+        _line(line, err=err)
 
 
 def diagnostic_values(group: Group) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from mailmerge.check.diagnostics import found
 from mailmerge.cli.output import diagnostic_values, emit, note, show_problems
 from mailmerge.masking import mask_known
 from mailmerge.model import Status
-from mailmerge.text import attachments, duration, local_time, plural
+from mailmerge.text import attachments, duration, local_time, padded, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +37,7 @@ def lines(plan: Plan, resolve: str = "") -> Iterator[str]:
     for notice in plan.notices:
         yield f"            {notice}"
     yield f"  List      {plan.source}: {plan.understanding}{not_rows(plan)}"
-    yield f"  {'Drafts' if plan.drafts else 'Send':<9} {_send(plan)}"
+    yield f"  {padded('Drafts' if plan.drafts else 'Send', 9)} {_send(plan)}"
     if plan.files:
         yield f"  Files     {attachments(plan.files)}"
     if plan.to_send:
@@ -69,7 +69,7 @@ def opt_outs(plan: Plan) -> Iterator[str]:
         same = sum(other.path.name == source.path.name for other in plan.opt_outs) > 1
         named = source.path if same else source.path.name
         entries = plural(source.entries, "address", "addresses")
-        yield f"  {label:<9} {entries} in {named}, {source.listed:,} of them in this list"
+        yield f"  {padded(label, 9)} {entries} in {named}, {source.listed:,} of them in this list"
         label = ""
 
 

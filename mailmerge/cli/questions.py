@@ -17,7 +17,7 @@ import click
 from mailmerge.cli.output import interactive, note, show_diagnostics
 from mailmerge.errors import CampaignFileError, ListError
 from mailmerge.options import StockTemplate
-from mailmerge.text import width
+from mailmerge.text import padded, width
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -128,8 +128,8 @@ def stock_templates() -> list[str]:
     """Give a line for each stock template: its name, and what it is."""
     from mailmerge.campaign.scaffold import STOCK_TEMPLATES
 
-    widest = max(map(len, STOCK_TEMPLATES))
-    return [f"{name:{widest}}  {line}" for name, line in STOCK_TEMPLATES.items()]
+    widest = max(map(width, STOCK_TEMPLATES))
+    return [f"{padded(name, widest)}  {line}" for name, line in STOCK_TEMPLATES.items()]
 
 
 def ask_template(ask: Callable[[str, str], str] = asked) -> StockTemplate:
@@ -234,7 +234,7 @@ def _ask_encoding(shown: str, likely: Sequence[Encoding]) -> str:
     note(f"The encoding of {shown} is not certain. Which line shows its names as they are?")
     widest = max(width(found.name) for found in likely)
     for number, found in enumerate(likely, 1):
-        note(f"  {number}  {found.name}{' ' * (widest - width(found.name))}  {', '.join(found.words)}")
+        note(f"  {number}  {padded(found.name, widest)}  {', '.join(found.words)}")
     answer = click.prompt("Number, or the name of another encoding", default="1", err=True).strip()
     codecs = {str(number): found.codec for number, found in enumerate(likely, 1)}
     return codecs.get(answer, answer)

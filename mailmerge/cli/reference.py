@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import TYPE_CHECKING, Literal, get_args
 
 import click
@@ -10,14 +9,13 @@ import click
 from mailmerge.cli.options import completed, options_of
 from mailmerge.cli.output import emit, out
 from mailmerge.options import SchemaName
-from mailmerge.text import near, width
+from mailmerge.text import near, padded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from mailmerge.providers import Provider, ProviderGroup
 
-_WIDTH = 100
 _OWN_PASSWORD: Mapping[bool | None, str] = {
     True: "   (the account's own works)",
     False: "   (the account's own password is refused)",
@@ -68,8 +66,8 @@ def _in_short(providers: list[Provider]) -> Iterator[str]:
         yield f"{heading}:"
         members = [provider for provider in providers if provider.group == group]
         for provider in sorted(members, key=lambda one: one.name):
-            title = provider.title + " " * (_TITLE_WIDTH - width(provider.title))
-            yield f"  {provider.name:<16} {title} {provider.servers[0]}"
+            title = padded(provider.title, _TITLE_WIDTH)
+            yield f"  {padded(provider.name, 16)} {title} {provider.servers[0]}"
         yield ""
 
 
@@ -107,16 +105,11 @@ def _all_about(provider: Provider) -> Iterator[str]:
         yield f"  Also called     {', '.join(provider.aliases)}"
     yield f"  Server          {', or '.join(map(str, provider.servers))}{_mark(provider, 'servers')}"
     for region, servers in provider.regions.items():
-        yield f"  {provider.name}-{region:<12} {', or '.join(map(str, servers))}"
+        yield f"  {padded(f'{provider.name}-{region}', 15)} {', or '.join(map(str, servers))}"
     yield f"  User            {provider.user_note}"
     yield f"  Secret          {provider.secret}{_OWN_PASSWORD.get(provider.normal_password, '')}"
     if provider.domains:
-        yield from textwrap.wrap(
-            ", ".join(provider.domains),
-            _WIDTH,
-            initial_indent="  Addresses at    ",
-            subsequent_indent=" " * 18,
-        )
+        yield f"  Addresses at    {', '.join(provider.domains)}"
     yield from _limits(provider)
     if provider.signs_unsubscribe is not None:
         verb = "signs" if provider.signs_unsubscribe else "does not sign"
@@ -127,9 +120,7 @@ def _all_about(provider: Provider) -> Iterator[str]:
     yield f"  Page            {provider.page}"
     yield f"  Checked         {provider.checked}, {provider.source or 'the same page'}"
     for note in provider.notes:
-        yield from textwrap.wrap(
-            note, _WIDTH, initial_indent="  Note            ", subsequent_indent=" " * 18
-        )
+        yield f"  Note            {note}"
 
 
 def _limits(provider: Provider) -> Iterator[str]:
@@ -150,7 +141,7 @@ def _limits(provider: Provider) -> Iterator[str]:
     )
     for label, key, text in limits:
         if text:
-            yield f"  {label:<15} {text}{_mark(provider, key)}"
+            yield f"  {padded(label, 15)} {text}{_mark(provider, key)}"
 
 
 def _mark(provider: Provider, key: str) -> str:
@@ -159,9 +150,9 @@ def _mark(provider: Provider, key: str) -> str:
 
 
 def numbered(steps: tuple[str, ...]) -> Iterator[str]:
-    """Yield *steps* with their numbers, wrapped for a terminal."""
+    """Yield *steps* with their numbers."""
     for number, step in enumerate(steps, 1):
-        yield from textwrap.wrap(step, _WIDTH, initial_indent=f"    {number}. ", subsequent_indent=" " * 7)
+        yield f"    {number}. {step}"
 
 
 @click.command("explain")
@@ -180,7 +171,7 @@ def explain(codes: tuple[str, ...]) -> int:
     entries = catalogue()
     if not codes:
         for entry in entries.values():
-            out(f"{entry.code}  {entry.severity:<7}  {entry.what}")
+            out(f"{entry.code}  {padded(entry.severity, 7)}  {entry.what}")
     for number, code in enumerate(codes):
         if code.upper() not in entries:
             hits = near(code, entries)

@@ -1,40 +1,25 @@
 """Results as people read them: counts, reasons with rows, files, and what to do next.
 
 At a terminal counts and reasons are tables; wherever else the output goes, plain lines take their place.
-rich knows how wide the terminal and how wide each character is, and leaves colours out under ``NO_COLOR``.
 """
 
 from __future__ import annotations
 
-import os
 import sys
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from mailmerge.cli.output import emit, note, out, show_bug, show_diagnostics
 from mailmerge.cli.plan_view import clock_time
+from mailmerge.cli.terminal import Column, columns, table
 from mailmerge.model import Counts, Status
 from mailmerge.report.summary import WORDS
-from mailmerge.text import plural, printable
+from mailmerge.text import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from rich.table import Table
+    from collections.abc import Iterable, Iterator, Sequence
 
     from mailmerge.campaign.results import Report
     from mailmerge.report.summary import Explanation, Summary
-
-_COLOURS = {
-    Status.ACCEPTED: "green",
-    Status.DRAFTED: "green",
-    Status.REJECTED: "red",
-    Status.EXPIRED: "red",
-    Status.BOUNCED: "red",
-    Status.IN_DOUBT: "bold red",
-    Status.HANDING_OVER: "bold red",
-    Status.DEFERRED: "yellow",
-    Status.INVALID: "magenta",
-}
 
 
 def show_report(report: Report, *, as_json: bool = False, verbose: bool = False) -> None:
@@ -73,7 +58,7 @@ def _emit_report(report: Report) -> None:
 def _show_text(report: Report) -> None:
     for text in report.notes:
         note(text)
-    out(report.summary.headline())
+    out(report.summary.headline(), *report.counts)
     _explain(report.summary, report.counted)
     _name_files(report)
     for line in _next(report):
@@ -135,52 +120,38 @@ def show_counts(counts: Counts, counted: str = "row") -> None:
         for status in counts:
             out(f"  {counts[status]:>9,}  {WORDS[status]}")
         return
-    from rich.text import Text
-
-    table = _table((f"{counted}s", "right"), ("share", "right"), ("state", "left"))
-    for status in counts:
-        share = 100 * counts[status] / counts.total
-        table.add_row(
-            f"{counts[status]:,}", f"{share:.1f} %", Text(WORDS[status], style=_COLOURS.get(status, ""))
-        )
-    _print(table)
+    rows = [
+        (f"{counts[status]:,}", f"{100 * counts[status] / counts.total:.1f} %", WORDS[status])
+        for status in counts
+    ]
+    head = (Column(f"{counted}s", number=True), Column("share", number=True), Column("state"))
+    _print(head, rows)
 
 
 def _explain_in_table(explanations: Iterable[Explanation], counted: str) -> None:
     """Show why rows were not accepted, with the server's words and the rows."""
-    from rich.text import Text
-
-    table = _table(("state", "left"), (f"{counted}s", "right"), ("why", "left"), ("which", "left"))
-    before = None
-    for entry in explanations:
-        label = WORDS[entry.status] if entry.status is not before else ""
-        before = entry.status
-        table.add_row(
-            Text(label, style=_COLOURS.get(entry.status, "")),
+    entries = list(explanations)
+    if not entries:
+        return
+    rows = [
+        (
+            WORDS[entry.status] if not number or entry.status is not entries[number - 1].status else "",
             f"{entry.count:,}",
-            Text(printable(entry.words)),
-            Text(printable(entry.rows), style="dim"),
+            entry.words,
+            entry.rows,
         )
-    if table.row_count:
-        _print(table)
+        for number, entry in enumerate(entries)
+    ]
+    head = (Column("state"), Column(f"{counted}s", number=True), Column("why"), Column("which"))
+    _print(head, rows)
 
 
-def _table(*columns: tuple[str, str]) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
-    for name, justify in columns:
-        number = justify == "right"
-        table.add_column(
-            name, justify="right" if number else "left", no_wrap=number, overflow="fold", min_width=4
-        )
-    return table
-
-
-def _print(table: Table) -> None:
-    from rich.console import Console
-
-    # rich alone would leave bold and dim in.
-    colours: Literal["auto"] | None = None if "NO_COLOR" in os.environ else "auto"
-    Console(file=sys.stdout, color_system=colours, highlight=False, markup=False, emoji=False).print(table)
+def _print(head: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table; the words of states have the colours of the states."""
+    states = {word: status for status, word in WORDS.items()}
+    at = [column.heading for column in head].index("state")
+    out()
+    for line in table(head, rows, columns(sys.stdout) or 80):
+        status = states.get(line[at].strip()) if at < len(line) else None
+        out("  ".join(line).rstrip(), *([status] if status else []))
+    out()

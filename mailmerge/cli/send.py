@@ -17,7 +17,7 @@ from mailmerge.cli.sandbox import FAULTS
 from mailmerge.errors import AuthError
 from mailmerge.model import Severity, Status
 from mailmerge.recipients.selection import LAST_ROW
-from mailmerge.text import duration, plural, rows_named
+from mailmerge.text import duration, padded, plural, rows_named
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,7 +134,7 @@ def test(
             several = {"rows": list(result.rows)} if len(result.rows) > 1 else {}
             emit("test", row=result.row, **several, status=result.status, reply=result.reply, to=result.to)
         else:
-            told = f"{rows_named(result.rows):<9} {result.status:<9} {result.reply}"
+            told = f"{padded(rows_named(result.rows), 9)} {padded(result.status, 9)} {result.reply}"
             out(f"{told}   -> {result.to}  (would go to {result.meant_for})")
     _say_changes(report)
     return _ended(report, stop)

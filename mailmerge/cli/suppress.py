@@ -10,7 +10,7 @@ import click
 
 from mailmerge.cli.options import options_of
 from mailmerge.cli.output import emit, out
-from mailmerge.text import plural
+from mailmerge.text import padded, plural
 
 if TYPE_CHECKING:
     from datetime import date
@@ -110,7 +110,7 @@ def list_(*, as_json: bool, ledger: str | None) -> int:
         if as_json:
             emit("suppressed", entry=stored.entry, added=stored.added, source=stored.source)
         else:
-            out("  ".join(filter(None, (f"{stored.entry:<40}", stored.added, stored.source))))
+            out("  ".join(filter(None, (f"{padded(stored.entry, 40)}", stored.added, stored.source))))
     if not as_json:
         out(
             f"{_counted([stored.entry for stored in entries])} in {store.path}"

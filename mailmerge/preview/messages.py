@@ -18,7 +18,7 @@ import msgspec
 from mailmerge import files
 from mailmerge.errors import FileError
 from mailmerge.message.builder import with_bcc
-from mailmerge.text import octets, quoted
+from mailmerge.text import octets, padded, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator
@@ -166,7 +166,8 @@ def message_lines(message: Message, to_come: Container[str] = ()) -> Iterator[st
 
     parsed = BytesParser(policy=policy.default).parsebytes(message.content)
     yield from _headers(message, to_come)
-    yield f"{'Envelope':>12}: {message.envelope.mail_from} -> {', '.join(map(str, message.envelope.rcpt_to))}"
+    envelope = message.envelope
+    yield _header("Envelope", f"{envelope.mail_from} -> {', '.join(map(str, envelope.rcpt_to))}")
     yield ""
     body = parsed.get_body(("plain", "html"))
     if body is not None:
@@ -186,9 +187,13 @@ def _headers(message: Message, to_come: Container[str]) -> Iterator[str]:
     names += [name for name in parsed if name not in names and name not in ("MIME-Version", "Content-Type")]
     for name in names:
         if name in to_come:
-            yield f"{name:>12}: {MADE_WHEN_SENT}"
+            yield _header(name, MADE_WHEN_SENT)
         elif name != "Content-Transfer-Encoding":
-            yield f"{name:>12}: {make_header(decode_header(' '.join(str(parsed[name]).split())))}"
+            yield _header(name, make_header(decode_header(" ".join(str(parsed[name]).split()))))
+
+
+def _header(name: str, value: object) -> str:
+    return f"{padded(name, 12, right=True)}: {value}"
 
 
 def tree(part: EmailMessage, depth: int = 0) -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
-from mailmerge.text import excerpt, plural, width
+from mailmerge.text import cut, excerpt, padded, plural, width
 from mailmerge.values import displayed, name_of
 
 if TYPE_CHECKING:
@@ -127,15 +127,12 @@ class Understanding(Struct, frozen=True):
             yield f"blanks taken off the ends of {plural(self.trimmed, 'cell')}"
 
     def _columns(self) -> Iterator[str]:
-        shown = [excerpt(column.heading, 60) for column in self.columns]
-        widest = min(max(map(width, shown), default=0), _WIDEST)
+        shown = [cut(column.heading, _WIDEST) for column in self.columns]
+        widest = max(map(width, shown), default=0)
         begin = "columns   "
         for heading, column in zip(shown, self.columns, strict=True):
-            padded = heading + " " * (widest - width(heading))
-            if column.types:
-                yield f"{begin} {padded}  {' and '.join(column.types)}: {' | '.join(column.examples)}"
-            else:
-                yield f"{begin} {padded}  empty"
+            seen = f"{' and '.join(column.types)}: {' | '.join(column.examples)}" if column.types else "empty"
+            yield f"{begin} {padded(heading, widest)}  {seen}"
             begin = " " * len(begin)
 
 

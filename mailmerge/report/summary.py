@@ -15,7 +15,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from mailmerge.model import Counts, Result, Status
-from mailmerge.text import local_time, numbers
+from mailmerge.text import local_time, numbers, padded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -136,7 +136,7 @@ class Summary:
         for entry in self.explanations():
             label = WORDS[entry.status] if entry.status is not before else ""
             before = entry.status
-            yield f"  {label:<9} {entry.count:>5,}  {_short(entry.words)}  {entry.rows}".rstrip()
+            yield f"  {padded(label, 9)} {entry.count:>5,}  {_short(entry.words)}  {entry.rows}".rstrip()
         yield from self.remarks()
 
     def explanations(self) -> Iterator[Explanation]:
