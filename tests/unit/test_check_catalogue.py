@@ -45,8 +45,8 @@ def test_a_page_says_what_why_and_what_to_do(entry: Entry) -> None:
         assert text.count("`") % 2 == 0
     assert entry.what.endswith(".")
     assert len("\n".join(page(entry)).split()) < 130
-    text = [line for line in page(entry) if not entry.example or line[6:] not in entry.example]
-    assert max(width(line) for whole in text for line in fitted(whole, 88)) <= 88
+    lines = [line for line in page(entry) if not entry.example or line[6:] not in entry.example]
+    assert max(width(line) for whole in lines for line in fitted(whole, 88)) <= 88
 
 
 def test_severity_follows_the_number_but_for_a_few() -> None:
