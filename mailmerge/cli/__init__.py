@@ -37,22 +37,22 @@ _MODULES = {
     "logout": "login",
     **dict.fromkeys(("providers", "explain", "schema"), "reference"),
 }
-"""Where the commands are that have no module of their own name."""
+"""The modules of commands that do not have one of their own name."""
 SUMMARIES = {
     "init": "Create a campaign folder from your list and its columns.",
     "providers": "Show mail providers: servers, limits, and how to sign in.",
-    "login": "Set up an account: sign in, and keep the secret.",
-    "logout": "Remove the secrets that login has kept.",
+    "login": "Set up an account: sign in, and store the secret.",
+    "logout": "Remove the secrets that login stored.",
     "check": "Check every row and list all problems; nothing is sent.",
     "preview": "Show every message as it would be sent, on one page.",
     "rehearse": "Simulate the whole run with a built-in server; nothing leaves this machine.",
     "test": "Send the messages of chosen rows to yourself only.",
     "send": "Show the plan, ask, send, and report; run again to continue.",
     "drafts": "Put the messages into your Drafts folder instead of sending them.",
-    "worker": "Send what fleets have to send, on any machine, until it is stopped.",
-    "fleet": "Show the workers of a ledger, and what each of them does.",
-    "pause": "Let a fleet stop sending a campaign; what it has to send stays.",
-    "resume": "Let a fleet go on with a paused campaign.",
+    "worker": "Send a fleet's messages, on any machine, until it is stopped.",
+    "fleet": "Show the workers of a ledger, and what each of them is doing.",
+    "pause": "Stop a fleet's sending of a campaign; its rows stay loaded.",
+    "resume": "Let a fleet continue with a paused campaign.",
     "cancel": "Take a campaign from a fleet; rows that were not sent stay pending.",
     "status": "Show the status of every row.",
     "report": "Write the report page and the result files again.",
@@ -60,10 +60,10 @@ SUMMARIES = {
     "resolve": "Decide what to do with rows in doubt.",
     "requeue": "Requeue rejected or expired rows.",
     "purge": "Remove personal data from the ledger and the out folder.",
-    "ledger": "Say what a copied, moved or lost ledger means.",
+    "ledger": "Decide about a copied, moved or lost ledger.",
     "sandbox": "Run the built-in server, to practise `send`; nothing leaves this machine.",
-    "suppress": "Keep a list of people whom no campaign of yours writes to.",
-    "convert": "Write a campaign folder from what another program made.",
+    "suppress": "Keep a list of people whom none of your campaigns writes to.",
+    "convert": "Write a campaign folder from another program's files.",
     "explain": "Explain what a problem's code means and what to do about it.",
     "schema": "Print the JSON Schema of campaign.toml, for editors.",
     "completion": "Print a completion script for your shell.",
@@ -95,7 +95,7 @@ class LazyGroup(click.Group):
     """A group that imports a command's module only when the command is used."""
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
-        """Name the commands in the order of work."""
+        """Return the names of the commands in the order in which they are used."""
         return [name for names in COMMANDS.values() for name in names]
 
     def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -109,7 +109,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Suggest a command for a mistyped name, and for a file that is given instead of one."""
+        """Suggest a command for a mistyped name, and for a file in the place of one."""
         if args and args[0] == "help" and len(args) <= 2:
             if len(args) == 2:
                 return super().resolve_command(ctx, [args[1], "--help"])
@@ -127,7 +127,7 @@ class LazyGroup(click.Group):
             near = OTHER_NAMES.get(args[0].lower().replace("_", "-"))
             near = near or next(iter(difflib.get_close_matches(args[0].lower(), SUMMARIES, n=1)), None)
             hint = f" Did you mean {near!r}? {SUMMARIES[near]}" if near else " mailmerge --help lists them."
-            raise click.UsageError(f"There is no command {args[0]!r}.{hint}", ctx=ctx)
+            raise click.UsageError(f"Unknown command {args[0]!r}.{hint}", ctx=ctx)
         return super().resolve_command(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
@@ -160,7 +160,7 @@ Exit codes: 0 done, 2 nothing sent (usage, campaign, list, template), 3 some row
 
 
 def _show_version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:
-    """Name the distribution: another one brings the same command."""
+    """Print the distribution's name, too: another distribution installs the same command."""
     if not wanted:
         return
     from mailmerge.version import program_version
@@ -188,7 +188,7 @@ def _show_version(ctx: click.Context, _option: click.Parameter, wanted: bool) ->
 def cli(context: click.Context) -> int | None:
     """Mail merge you can trust with your name: one checked message per row, and a record of each.
 
-    `mailmerge` alone, in a terminal, leads from your list to sent letters step by step.
+    `mailmerge` alone, in a terminal, guides you from your list to sent letters, step by step.
 
     \b
     Examples:
@@ -206,9 +206,9 @@ def cli(context: click.Context) -> int | None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command line and return its exit code; only a bug of ours ends in a traceback."""
+    """Run one command line and return its exit code; only a bug of ours shows a traceback."""
     _use_utf8()
-    # Start-up makes a hundred thousand objects and no cycles: the default looks for some after each 700.
+    # Start-up makes a hundred thousand objects and no cycles; by default Python looks for them after 700.
     gc.set_threshold(20_000, 10, 10)
     code = 0
     before = _end_on_signals()
@@ -218,7 +218,7 @@ def run(arguments: Sequence[str]) -> int:
 
             arguments = translated(arguments)
         if "_MAILMERGE_COMPLETE" in os.environ:
-            import_module("mailmerge.cli.completion")  # which knows one shell more than click
+            import_module("mailmerge.cli.completion")  # which supports one shell more than click
         result: Any = cli.main(list(arguments), prog_name="mailmerge", standalone_mode=False)
         code = result if isinstance(result, int) else 0
     except click.exceptions.Exit as stop:
@@ -232,7 +232,7 @@ def run(arguments: Sequence[str]) -> int:
         click.echo("interrupted", err=True)
         code = 130
     except BrokenPipeError:
-        # The reader of our output went away; keep Python from complaining again at exit.
+        # The reader of our output has gone; keep Python from complaining again at exit.
         from mailmerge.streams import point_nowhere
 
         point_nowhere(sys.stdout.fileno())
@@ -251,13 +251,13 @@ _OLD_OPTIONS = frozenset(
     """--sample --dry-run --no-dry-run --no-limit --limit --resume --template --database --config
     --output-format --no-color""".split()  # noqa: SIM905
 )
-"""With which command lines of awdeorio's mailmerge begin: it has no commands."""
+"""What command lines of awdeorio's mailmerge begin with: it has no commands."""
 
 
 def _is_from_elsewhere(arguments: Sequence[str]) -> bool:
-    """Tell whether a command line names a folder, a template, or what awdeorio's mailmerge is told."""
+    """Return whether a command line begins with a folder, a template or an option of awdeorio's mailmerge."""
     if not arguments:
-        here = os.path.isfile  # not Path: this is on the way of every command
+        here = os.path.isfile  # not Path: every command comes by here
         return here("mailmerge_template.txt") and not here("campaign.toml")
     first = arguments[0]
     if first.startswith("-"):
@@ -272,9 +272,9 @@ def _is_from_elsewhere(arguments: Sequence[str]) -> bool:
 
 
 def _end_on_signals() -> dict[int, Any]:
-    """Let SIGTERM and a closed terminal end us like an exception, so that what is to be removed is removed.
+    """Turn SIGTERM and a closed terminal into an exception, so that temporary files are removed.
 
-    Gives the handlers that there were. One that was ignored stays so (`nohup`).
+    Returns the previous handlers. A signal that was ignored remains ignored (`nohup`).
     """
     before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
@@ -297,7 +297,7 @@ def _use_utf8() -> None:
 
 
 def _expected() -> type[MailmergeError]:
-    """Name our errors when there is one to compare: importing them is a third of ``--help``."""
+    """Return the class of our errors when there is one to compare: its import is a third of ``--help``."""
     from mailmerge.errors import MailmergeError
 
     return MailmergeError

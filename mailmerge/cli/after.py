@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 def status(*, as_json: bool, quiet: bool, **options: Any) -> int:
     """Show how many rows are in each state; reads the ledger and nothing else.
 
-    With --quiet it says nothing unless there is something to do: rows in doubt, a run that was killed, an
-    account's limit that was reached, or deferred rows that are due and that no run takes care of.
+    With --quiet it prints nothing unless there is something to do: rows in doubt, a run that was killed, an
+    account's limit that was reached, or deferred rows that are due and that no run is sending.
 
     \b
     Examples:
@@ -59,7 +59,7 @@ def status(*, as_json: bool, quiet: bool, **options: Any) -> int:
         )
         return 0
     if status.last_run is None and not status.counts.total:
-        at_work = " A run is at work on it now." if status.running else ""
+        at_work = " A run is sending it now." if status.running else ""
         out(f"{campaign.name}: nothing has been sent yet.{at_work}")
         return 0
     out(f"{campaign.name}: {plural(status.counts.total, status.counted)}")
@@ -85,7 +85,7 @@ def status(*, as_json: bool, quiet: bool, **options: Any) -> int:
 
 
 def _wants_somebody(status: CampaignStatus) -> bool:
-    """Tell whether there is something to do that no run and no worker does."""
+    """Return whether there is something to do that no run and no worker is doing."""
     at_work = status.running or bool(status.fleet)
     due = status.next_at is not None and status.next_at <= SystemClock().now()
     killed = status.unfinished and not at_work
@@ -118,7 +118,7 @@ def report(
       mailmerge report spring --copy people-with-results.xlsx
     """  # noqa: D301  click's own mark
     if copy and redact:
-        raise click.UsageError("--copy and --redact exclude each other: the copy contains your list as it is")
+        raise click.UsageError("--copy and --redact exclude each other: the copy contains your whole list")
     from mailmerge.campaign.results import ReportOptions
 
     campaign = load_campaign(options, ledger_only=True)
@@ -134,7 +134,7 @@ def resolve(*, rows: str | None, as_accepted: bool, resend: bool, **options: Any
     """List the rows in doubt, or settle them (all, or --rows).
 
     A row is in doubt when its message was handed over completely but the server's reply was lost: it may or
-    may not have been sent. Look in the account's Sent folder, or ask the recipient; only you can decide.
+    may not have been sent. Look into the account's Sent folder, or ask the recipient; only you can decide.
 
     \b
     Examples:
@@ -179,7 +179,7 @@ def resolve(*, rows: str | None, as_accepted: bool, resend: bool, **options: Any
 def requeue(*, rows: str | None, failed: Path | None, accepted: bool, yes: bool, **options: Any) -> int:
     """Requeue rejected and expired rows: the next run tries them again.
 
-    Without --rows or --from: all of them. --accepted requeues rows that the server has already accepted, and
+    Without --rows or --from: all of them. --accepted requeues rows that the server has already accepted; it
     asks first.
 
     \b
@@ -216,8 +216,8 @@ def _sure(rows: str | None, failed: Path | None, counted: str) -> bool:
 def purge(*, yes: bool, **options: Any) -> int:
     """Remove addresses, replies and the copy of the list from the ledger, and the files in out/.
 
-    Only counts remain. The campaign cannot be continued afterwards, and nobody knows any more who has its
-    messages; your own list is not touched.
+    Only counts remain. The campaign cannot be continued afterwards, and nothing shows any more who got its
+    messages. Your own list is not touched.
 
     \b
     Example:
@@ -226,7 +226,9 @@ def purge(*, yes: bool, **options: Any) -> int:
     campaign = load_campaign(options, ledger_only=True)
     if not yes:
         require_person()
-        if not click.confirm(f"Remove the personal data of campaign {campaign.name!r} for good?", err=True):
+        if not click.confirm(
+            f"Remove the personal data of campaign {campaign.name!r} permanently?", err=True
+        ):
             note("Nothing was changed.")
             return 2
     if campaign.purge():
@@ -238,10 +240,10 @@ def purge(*, yes: bool, **options: Any) -> int:
 
 @click.group("ledger")
 def ledger() -> None:
-    """Say what a copied, moved or lost ledger means.
+    """Decide about a copied, moved or lost ledger.
 
-    This machine remembers how far each campaign has got, and where its ledger is. Where that does not fit, no
-    command trusts the ledger before you have decided.
+    This machine remembers how far each campaign has got, and where its ledger is. Where the ledger does not
+    match that, no command trusts it until you have decided.
 
     \b
     Example:
@@ -253,10 +255,10 @@ def ledger() -> None:
 @campaign_argument
 @options_of("ledger move")
 def move(**options: Any) -> int:
-    """Go on with this ledger: the one in the folder, or the database that --ledger names.
+    """Continue with this ledger: the one in the folder, or the database that --ledger names.
 
-    Where the campaign has another one so far, it is taken from there, compared, and sealed there. A copy of
-    the folder that is elsewhere is not continued any more.
+    If the campaign's ledger has been another one until now, it is copied from there, compared, and sealed
+    there. A copy of the folder elsewhere can then no longer be continued.
 
     \b
     Example:
@@ -264,7 +266,7 @@ def move(**options: Any) -> int:
     """  # noqa: D301  click's own mark
     campaign = load_campaign(options, ledger_only=True)
     campaign.move_ledger()
-    out(f"Campaign {campaign.name!r} goes on here: {campaign.definition.ledger_place}")
+    out(f"Campaign {campaign.name!r} continues here: {campaign.definition.ledger_place}")
     return 0
 
 
@@ -272,7 +274,7 @@ def move(**options: Any) -> int:
 @campaign_argument
 @options_of("ledger forget")
 def forget(*, yes: bool, **options: Any) -> int:
-    """Begin anew: the next run writes to the whole list. What the ledger has is kept under another name.
+    """Start over: the next run writes to the whole list. The old ledger is kept under another name.
 
     \b
     Example:
@@ -281,14 +283,14 @@ def forget(*, yes: bool, **options: Any) -> int:
     campaign = load_campaign(options, ledger_only=True)
     if not yes:
         require_person()
-        question = f"Begin campaign {campaign.name!r} anew, so that the next run writes to the whole list?"
+        question = f"Start campaign {campaign.name!r} over, so that the next run writes to the whole list?"
         if not click.confirm(question, err=True):
             note("Nothing was changed.")
             return 2
     kept = campaign.forget_ledger()
     if kept is None and campaign.definition.is_lost:
         place = campaign.definition.ledger_place
-        out(f"Campaign {campaign.name!r} begins anew. {place} does not answer; what it has stays there.")
+        out(f"Campaign {campaign.name!r} starts over. {place} does not answer; its contents stay there.")
         return 0
-    out(f"Campaign {campaign.name!r} begins anew.{f' What there was is kept as {kept!r}.' if kept else ''}")
+    out(f"Campaign {campaign.name!r} starts over.{f' The old ledger is kept as {kept!r}.' if kept else ''}")
     return 0

@@ -1,4 +1,4 @@
-"""``mailmerge bounces``: read the mail that came back, and tell each row what became of it."""
+"""``mailmerge bounces``: read the mail that came back, and record what became of each row."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _MEANINGS = {
     "soft": "not now: mailbox full, host unreachable, asked to wait",
     "policy": "refused because of the message or of who sends it",
     "quota": "the account's own limit",
-    "unclear": "returned without saying why",
-    "delayed": "on its way, so far in vain",
-    "success": "passed on, says a server on the way",
+    "unclear": "returned without a reason",
+    "delayed": "delayed; a server is still trying",
+    "success": "relayed, reports a server on the way",
     "complaint": "reported as spam by its recipient",
     "auto_reply": "answered by a program",
     "challenge": "answered by a program that wants a person to confirm",
@@ -59,8 +59,8 @@ def bounces(
 
     A report counts for a row if it names the message that the row was sent. Addresses that do not exist are
     added to the suppression store, as are people who complained. A message of the mailbox counts once,
-    however often it is read, and the command may run while a campaign is being sent. With --quiet it says
-    nothing unless a message concerns a row and is new.
+    however often it is read, and the command may run while a campaign is being sent. With --quiet it prints
+    nothing unless a new message concerns a row.
 
     \b
     Examples:
@@ -119,7 +119,7 @@ def _pause(every: str | None) -> float | None:
 
 
 def _slept(clock: SystemClock, pause: float, stop: StopFlag) -> bool:
-    """Wait for the next look; False: we are asked to stop."""
+    """Wait for the next look; return False if we are asked to stop."""
     until = clock.monotonic() + pause
     while not stop.is_set():
         rest = until - clock.monotonic()
@@ -185,8 +185,8 @@ def _show_summary(campaign: Campaign, summary: BounceSummary, *, as_json: bool) 
         out(f"  {count:>5,}  {padded(sort, 10)} {_MEANINGS.get(sort, '')}".rstrip())
     for count, words in (
         (summary.foreign, "about other messages, ignored"),
-        (summary.other, "no report, ignored"),
-        (summary.waiting, "to be read again when the run has its answer"),
+        (summary.other, "not a report, ignored"),
+        (summary.waiting, "to be read again when the run has the server's reply"),
     ):
         if count:
             out(f"  {count:>5,}  {words}")
@@ -197,4 +197,4 @@ def _show_summary(campaign: Campaign, summary: BounceSummary, *, as_json: bool) 
         out(f"{people} added to the suppression store: mailmerge suppress list")
     if summary.halted:
         note(f"The campaign is stopped: the account's limit was reached ({summary.halted}).")
-        note(f"   = hint: {again} makes the {campaign.definition.counted}s pending again and lets it go on")
+        note(f"   = hint: {again} makes the {campaign.definition.counted}s pending, and lets it continue")

@@ -43,8 +43,7 @@ def check(*, output_format: OutputFormat, as_json: bool, quiet: bool, verbose: b
 
     CAMPAIGN is a folder with campaign.toml, or such a file; default: this folder. With --list no campaign
     file is needed. Files that go to one row are read: one that names another row is a problem (A320).
-    Nothing is contacted without --dns, --links or --smtp. `mailmerge explain CODE` says more
-    about a problem.
+    Nothing is contacted without --dns, --links or --smtp. `mailmerge explain CODE` explains a problem.
 
     \b
     Examples:
@@ -83,7 +82,7 @@ def check(*, output_format: OutputFormat, as_json: bool, quiet: bool, verbose: b
 
 
 def _show_plan(plan: Plan, *, verbose: bool) -> None:
-    """Say what the plan was made of, and what of it can be sent."""
+    """Show what the plan was made from, and how much of it can be sent."""
     note(f"{plan.source}: {plan.understanding}")
     if verbose:
         show_understanding(plan)
@@ -106,7 +105,7 @@ def _exit_code(problems: DiagnosticCollector) -> int:
 
 
 def _online(options: dict[str, Any]) -> OnlineChecks | None:
-    """Take what asks other machines out of *options*."""
+    """Take the options of online checks out of *options*."""
     ask_dns, try_links = options.pop("ask_dns"), options.pop("try_links")
     if not (ask_dns or try_links):
         return None
@@ -145,7 +144,7 @@ def _emit_plan(plan: Plan) -> None:
 
 
 def _sign_in(campaign: Campaign, ca_file: Path | None) -> int:
-    """Try the account, saying each step; give the exit code, 0 if all is well."""
+    """Try the account, showing each step; return the exit code, 0 if all is well."""
     from mailmerge.campaign.check import try_sign_in
     from mailmerge.campaign.connect import find_account
     from mailmerge.cli.output import show_diagnostics
@@ -163,7 +162,7 @@ def _sign_in(campaign: Campaign, ca_file: Path | None) -> int:
 
 
 def _next_steps(campaign: Campaign) -> str:
-    """Say how to go on before a first run: look, send one to yourself, then a few."""
+    """Return what to do before a first run: look, send one to yourself, then a few."""
     steps = (("preview",), ("test", "--to", "YOU"), ("send", "--limit", "5"), ("send",))
     return "Next: " + "\n      ".join(str(campaign.suggested(*step)) for step in steps)
 

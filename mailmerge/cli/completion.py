@@ -1,7 +1,7 @@
-"""``mailmerge completion``: what a shell completes, and the scripts that make it ask.
+"""``mailmerge completion``: what a shell completes, and the scripts that make it ask us.
 
-bash, zsh and fish are click's own; PowerShell's script is ours. A value that cannot be found out (a
-config.toml that cannot be read) is not completed: nothing may be written between a person's key strokes.
+bash, zsh and fish are click's own; PowerShell's script is ours. A value that cannot be determined (a
+config.toml that cannot be read) is not completed: nothing may be printed between a person's key strokes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 VARIABLE = "_MAILMERGE_COMPLETE"
-"""Set by the scripts when they ask; its value names the shell."""
+"""The variable that the scripts set when they ask; its value names the shell."""
 
 _POWERSHELL = """\
 Register-ArgumentCompleter -Native -CommandName %(prog_name)s -ScriptBlock {
@@ -53,23 +53,23 @@ Register-ArgumentCompleter -Native -CommandName %(prog_name)s -ScriptBlock {
 
 
 class PowerShell(ShellComplete):
-    """Completion for PowerShell, which completes files and folders by itself when it is told nothing."""
+    """Completion for PowerShell, which completes files and folders by itself when it gets no answer."""
 
     name = "powershell"
     source_template = _POWERSHELL
 
     def get_completion_args(self) -> tuple[list[str], str]:
-        """Read the words before the one at the cursor, and what there is of that one."""
+        """Return the words before the one at the cursor, and the beginning of that one."""
         words = os.environ.get("COMP_WORDS", "").split("\n")[1:]
         return words, os.environ.get("COMP_WORD", "")  # PowerShell has no empty variables
 
     def format_completion(self, item: CompletionItem) -> str:
-        """Write what kind of thing it is, the thing, and what it is about, between tabs."""
+        """Return type, value and help of an item, separated by tabs."""
         return f"{item.type}\t{item.value}\t{' '.join((item.help or '').split())}"
 
 
 class Fish(FishComplete):
-    """click's completion for fish, but a description is not cut at its first comma."""
+    """click's completion for fish, but descriptions are not cut at their first comma."""
 
     name = "fish"
     source_template = FishComplete.source_template.replace('string split ","', 'string split --max 1 ","')
@@ -85,8 +85,8 @@ add_completion_class(Fish)
 def completion(context: click.Context, *, shell: str) -> int:
     """Print the completion script for SHELL.
 
-    It completes commands, options and their values: campaigns, accounts, ledgers, providers, codes. A new
-    shell has it when its own start-up file runs the line below.
+    It completes commands, options and their values: campaigns, accounts, ledgers, providers, codes. To have
+    it in every new shell, add the line below to the shell's start-up file.
 
     \b
     Examples, and the files they belong to:
@@ -105,7 +105,7 @@ def completion(context: click.Context, *, shell: str) -> int:
 
 
 def campaigns(_ctx: click.Context, _param: click.Parameter, begun: str) -> list[CompletionItem]:
-    """Give the folders that have a campaign.toml; where there are none, let the shell complete paths."""
+    """Return the folders that have a campaign.toml; if there are none, let the shell complete paths."""
     folder, _, start = begun.rpartition("/")
     found = []
     try:
@@ -122,7 +122,7 @@ def campaigns(_ctx: click.Context, _param: click.Parameter, begun: str) -> list[
 
 
 def accounts(_ctx: click.Context, param: click.Parameter, begun: str) -> list[CompletionItem]:
-    """Give the accounts of config.toml, and the providers; `--accounts` names several accounts."""
+    """Return the accounts of config.toml, and the providers; `--accounts` names several accounts."""
     before, comma, _ = begun.rpartition(",")
     own = [
         CompletionItem(before + comma + name, help="account of your config.toml")
@@ -135,17 +135,17 @@ def accounts(_ctx: click.Context, param: click.Parameter, begun: str) -> list[Co
 
 
 def ledgers(_ctx: click.Context, _param: click.Parameter, begun: str) -> list[CompletionItem]:
-    """Give the ledgers of config.toml."""
+    """Return the ledgers of config.toml."""
     return _beginning(begun, [CompletionItem(name) for name in _configured("ledgers")])
 
 
 def providers(_ctx: click.Context, _param: click.Parameter, begun: str) -> list[CompletionItem]:
-    """Give the mail providers."""
+    """Return the mail providers."""
     return _beginning(begun, _providers())
 
 
 def codes(_ctx: click.Context, _param: click.Parameter, begun: str) -> list[CompletionItem]:
-    """Give the codes of problems."""
+    """Return the codes of problems."""
     from mailmerge.check.catalogue import catalogue
 
     items = [CompletionItem(code, help=entry.what) for code, entry in catalogue().items()]
@@ -159,7 +159,7 @@ def _providers() -> list[CompletionItem]:
 
 
 def _configured(table: str) -> list[str]:
-    """Name what config.toml has in *table*; nothing where it cannot be read."""
+    """Return the names in a table of config.toml; none where the file cannot be read."""
     from mailmerge.config.accounts import default_config_path
     from mailmerge.config.environment import Environment
 

@@ -1,4 +1,4 @@
-"""``mailmerge convert``: a campaign folder from what another program made."""
+"""``mailmerge convert``: a campaign folder from another program's files."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ _LARGEST: Final = 50 << 20
 def convert(*, source: Path, server_conf: Path | None, into: Path | None, **options: Any) -> int:
     """Write a campaign folder from SOURCE, which another program made; nothing is overwritten.
 
-    SOURCE is a folder or a template of awdeorio's mailmerge; a letter of Word (.docx) with merge fields; a
-    sheet of GMass or YAMM, whose rows that were sent are skipped; or prefs.js, or its folder, with the
-    settings of Thunderbird's Mail Merge. --list names the list of a letter, --from the draft (.eml) of a
-    sheet. It says what was taken over, and what was not.
+    SOURCE is a folder or a template of awdeorio's mailmerge; a Word letter (.docx) with merge fields; a
+    sheet of GMass or YAMM, whose sent rows are skipped; or prefs.js, or its folder, with the settings of
+    Thunderbird's Mail Merge. --list names the list of a letter, --from the draft (.eml) of a sheet. The
+    command reports what was taken over, and what was not.
 
     \b
     Examples:
@@ -81,7 +81,7 @@ def convert(*, source: Path, server_conf: Path | None, into: Path | None, **opti
 
 
 def _has_hidden(listed: Path, reading: dict[str, Any]) -> bool:
-    """Tell whether a sheet has rows that a filter hides: add-ons send to those that are seen."""
+    """Return whether a sheet has rows that a filter hides: add-ons send to the visible ones only."""
     try:
         deque(opened(listed, None, {**reading, "hidden": "refuse"}), maxlen=0)
     except ListError as error:
@@ -90,7 +90,7 @@ def _has_hidden(listed: Path, reading: dict[str, Any]) -> bool:
 
 
 def _list_of(letter: Path, reading: dict[str, Any]) -> Path | None:
-    """Find the list that a letter was merged with: beside it, wherever else it says that it is."""
+    """Find the list that a letter was merged with: next to it, whatever folder the letter names."""
     from mailmerge.convert.word import source_of
 
     try:
@@ -104,7 +104,7 @@ def _list_of(letter: Path, reading: dict[str, Any]) -> Path | None:
 
 
 def _beside(file: Path, named: str) -> Path | None:
-    """Give the list of that name in the folder of a file: what that file says may come from anybody."""
+    """Return the list of that name in the folder of a file: the path in that file may come from anybody."""
     beside = file.parent / Path(named.replace("\\", "/")).name
     return beside if named and beside.is_file() else None
 
@@ -114,17 +114,17 @@ def _unknown(source: Path) -> CampaignFileError:
     if (source / "campaign.toml").is_file():
         line = suggested(Invocation("convert", str(source)), "check")
         return CampaignFileError(
-            f"{source} is a campaign already: it has a campaign.toml", code="C542", hint=f"check it: {line}"
+            f"{source} is already a campaign: it has a campaign.toml", code="C542", hint=f"check it: {line}"
         )
     if not source.exists():
-        return CampaignFileError(f"there is no {source}", code="C542", hint=hint)
+        return CampaignFileError(f"{source} does not exist", code="C542", hint=hint)
     if source.suffix.lower() in _LETTERS:
         hint = "open it in Word or LibreOffice, and save it as .docx"
     elif source.suffix.lower() in _DRAFTS:
         line = suggested(
             Invocation("convert", None), "init", "--list", "contacts.xlsx", "--from", str(source)
         )
-        hint = f"a draft or a design is taken with its list: {line}"
+        hint = f"a draft or a design is converted together with its list: {line}"
     return CampaignFileError(f"{source} cannot be converted", code="C542", hint=hint)
 
 

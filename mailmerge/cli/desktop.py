@@ -1,7 +1,7 @@
-"""What the desktop is asked for: to show a page, and to say that a run has ended.
+"""What the desktop is asked for: to show a page, and to notify that a run has ended.
 
-Only programs of this machine are started. What a campaign is called goes to them as an argument or variable,
-never as part of a script. Where there is no desktop, nothing happens.
+Only programs of this machine are started. A campaign's name is passed to them as an argument or variable,
+never as part of a script. Without a desktop, nothing happens.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mailmerge.campaign.results import Report
 
 _SECONDS = 10
-"""How long a notification program may take; it is not waited for any longer."""
+"""Seconds that a notification program may take; it is not waited for any longer."""
 _APPLESCRIPT = (
     "on run argv",
     "display notification (item 2 of argv) with title (item 1 of argv)",
@@ -40,19 +40,19 @@ _POWERSHELL = (
 
 
 def has_desktop() -> bool:
-    """Tell whether there is a display to show something on."""
+    """Return whether there is a display to show something on."""
     return sys.platform in ("darwin", "win32") or any(
         os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
     )
 
 
 def has_browser() -> bool:
-    """Tell whether a person sits here who has a browser."""
+    """Return whether a person at this machine has a browser."""
     return interactive() and "CI" not in os.environ and has_desktop()
 
 
 def open_page(address: str) -> bool:
-    """Open a page in the browser; False: there is none."""
+    """Open a page in the browser; return False if there is none."""
     import webbrowser
 
     with secrets_hidden():
@@ -60,7 +60,7 @@ def open_page(address: str) -> bool:
 
 
 def notification(platform: str, title: str, text: str) -> tuple[list[str], dict[str, str]]:
-    """Give the command that shows a notification on *platform*, and its variables."""
+    """Return the command that shows a notification on *platform*, and its variables."""
     if platform == "darwin":
         scripts = [word for line in _APPLESCRIPT for word in ("-e", line)]
         return ["osascript", *scripts, title, text], {}
@@ -69,12 +69,12 @@ def notification(platform: str, title: str, text: str) -> tuple[list[str], dict[
         program = str(folder / "v1.0" / "powershell.exe")
         variables = {"MAILMERGE_TITLE": title, "MAILMERGE_TEXT": text}
         return [program, "-NoProfile", "-NonInteractive", "-Command", _POWERSHELL], variables
-    # The text of a notification may have markup there, its title may not.
+    # There, the text of a notification may have markup; its title may not.
     return ["notify-send", "--app-name=mailmerge", "--", title, html.escape(text, quote=False)], {}
 
 
 def notify(title: str, text: str) -> bool:
-    """Show a notification; False: there is no desktop, or none of its programs shows one."""
+    """Show a notification; return False without a desktop, or if none of its programs shows one."""
     if not has_desktop():
         return False
     command, variables = notification(sys.platform, printable(title), printable(text))
@@ -101,7 +101,7 @@ def _run(command: list[str], variables: Mapping[str, str]) -> bool:
 
 
 def run_ended(report: Report, *, told: bool, shown: bool) -> None:
-    """Say on the desktop that a run has ended, and show its page there, as far as that was asked for."""
+    """Notify on the desktop that a run has ended (if *told*), and open its page (if *shown*)."""
     if told:
         notify(f"mailmerge: {report.campaign}", report.summary.headline())
     if shown and report.page and has_desktop():

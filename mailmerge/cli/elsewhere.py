@@ -1,4 +1,4 @@
-"""Command lines of awdeorio's mailmerge, said aloud as commands of ours."""
+"""Command lines of awdeorio's mailmerge, translated to commands of ours and shown."""
 
 from __future__ import annotations
 
@@ -39,10 +39,11 @@ def _old(context: click.Context, /, **given: Any) -> tuple[dict[str, Any], list[
 
 
 def translated(arguments: Sequence[str]) -> list[str]:
-    """Give the command line of ours for one of awdeorio's mailmerge, and say it on stderr.
+    """Translate a command line of awdeorio's mailmerge to ours, and show it on stderr.
 
     Args:
-        arguments: a folder or a template, if there is one, and then its options; others are ours, and stay.
+        arguments: a folder or a template, if there is one, and then its options; other options are ours, and
+            are kept.
 
     Raises:
         click.UsageError: a value is not valid.
@@ -75,12 +76,12 @@ def _said(words: list[str], more: list[str], remark: str = "") -> list[str]:
 
 def _command(given: dict[str, Any]) -> str:
     if given["limit"] == 0 and not given["no_limit"]:
-        return "check"  # nothing was sent then, whatever else was said
+        return "check"  # nothing was sent then, whatever the other options
     return "preview" if given["dry_run"] else "send"
 
 
 def _campaign(given: dict[str, Any], folder: Path | None) -> Iterator[str]:
-    """Yield which campaign is meant: a folder, or a template in it, and what does not lie beside that."""
+    """Yield the arguments for the campaign: a folder, or a template in it, and files that are elsewhere."""
     here = folder or Path()
     named = given["template"]
     template: Path = here / (named or TEMPLATE)
@@ -98,7 +99,7 @@ def _campaign(given: dict[str, Any], folder: Path | None) -> Iterator[str]:
 
 
 def _rows(given: dict[str, Any]) -> Iterator[str]:
-    """Yield which rows are meant: messages were counted from 1, rows are numbered as a spreadsheet does."""
+    """Yield the arguments for the rows: messages were counted from 1, rows have the spreadsheet's numbers."""
     limited = not given["no_limit"]
     if limited and given["limit"] == 0:
         return

@@ -43,8 +43,8 @@ def worker(
 ) -> int:
     """Send what `send --fleet` has handed to the workers of a ledger, until it is stopped.
 
-    It needs the ledger's address and its accounts with their secrets, no campaign and no list, and asks
-    nobody anything. Ctrl-C or SIGTERM: it finishes the messages in flight and gives everything else back.
+    A worker needs the ledger's address and the accounts with their secrets, but no campaign and no list, and
+    never asks a question. On Ctrl-C or SIGTERM it finishes the messages in flight and returns all other rows.
 
     \b
     Example:
@@ -66,7 +66,7 @@ def worker(
 
 
 class _Lines:
-    """Writes one line an event on stderr: a time and words, or a JSON object."""
+    """Writes one line per event to stderr: time and text, or a JSON object."""
 
     def __init__(self, *, as_json: bool, verbose: bool) -> None:
         self._as_json = as_json
@@ -100,7 +100,7 @@ class _Lines:
 
 
 class _Stop:
-    """The first signal asks the worker to finish, the second one ends it where it is."""
+    """The first signal asks the worker to finish, the second one ends it immediately."""
 
     def __init__(self, show: _Lines) -> None:
         self.flag = threading.Event()
@@ -121,19 +121,19 @@ class _Stop:
     def _handle(self, number: int, _frame: object) -> None:
         self.code = 128 + number
         if self.flag.is_set():
-            # Threads that wait for a server cannot be interrupted: the ledger knows what they were doing.
-            sys.stderr.write("stopped where it was; messages in flight are in doubt when the lease ends\n")
+            # Threads that wait for a server cannot be interrupted: the ledger has what they were doing.
+            sys.stderr.write("stopped immediately; messages in flight are in doubt when the lease ends\n")
             sys.stderr.flush()
             os._exit(self.code)
         self.flag.set()
-        sys.stderr.write("finishing the messages in flight; a second signal stops at once\n")
+        sys.stderr.write("finishing the messages in flight; a second signal stops immediately\n")
 
 
 @click.command("fleet")
 @campaign_argument
 @options_of("fleet")
 def fleet(*, again: bool, as_json: bool, **options: Any) -> int:
-    """Show what the workers of a ledger do: sessions, rows that wait, rows in doubt.
+    """Show what the workers of a ledger are doing: sessions, waiting rows, rows in doubt.
 
     CAMPAIGN is a campaign's folder, or its name in the ledger; without one, and outside of a campaign's
     folder, all are shown.
@@ -193,13 +193,13 @@ def _lines(status: FleetStatus) -> Iterator[str]:
             )
             yield f"  slot {slot.number}  since {clock_time(slot.since)}  {what}{silent}"
     if not status.workers:
-        yield "No worker is there: `worker` with this ledger and its accounts starts one, on any machine."
+        yield "No worker is running: `worker` with this ledger and its accounts starts one, on any machine."
     for account, count in status.jobs.items():
         yield f"account {account}: {plural(count, 'slot')} waiting for a worker"
 
 
 def _fleet(options: dict[str, Any]) -> Fleet:
-    """Give the fleet that is meant: by a campaign's folder, by its name in the ledger, or all."""
+    """Return the fleet that is meant: by a campaign's folder, by its name in the ledger, or all."""
     from mailmerge.campaign.fleet import Fleet
 
     path: Path | None = options["campaign"]
@@ -215,9 +215,9 @@ def _fleet(options: dict[str, Any]) -> Fleet:
 @campaign_argument
 @options_of("pause")
 def pause(**options: Any) -> int:
-    """Let the workers stop sending a campaign within a second; messages in flight are finished.
+    """Stop the workers' sending of a campaign within a second; messages in flight are finished.
 
-    What they have to send stays loaded, and no other campaign is touched.
+    The other rows stay loaded, and no other campaign is touched.
 
     \b
     Example:
@@ -233,7 +233,7 @@ _NO_FLEET: Final = "C580"
 @campaign_argument
 @options_of("resume")
 def resume(**options: Any) -> int:
-    """Let the workers go on with a campaign that was paused.
+    """Let the workers continue with a campaign that was paused.
 
     \b
     Example:
@@ -245,7 +245,7 @@ def resume(**options: Any) -> int:
     except CampaignFileError as error:
         if error.code != _NO_FLEET:
             raise
-        hint = f"without a fleet, a run that was stopped goes on by: {again}"
+        hint = f"without a fleet, a run that was stopped continues by: {again}"
         raise CampaignFileError(error.message, code=_NO_FLEET, hint=hint) from None
 
 
@@ -253,7 +253,7 @@ def resume(**options: Any) -> int:
 @campaign_argument
 @options_of("cancel")
 def cancel(**options: Any) -> int:
-    """Take a campaign from the workers: what was not sent stays pending, and nobody sends it by itself.
+    """Take a campaign from the workers: rows that were not sent stay pending until `send` is run again.
 
     \b
     Example:
@@ -265,7 +265,7 @@ def cancel(**options: Any) -> int:
 def _change(options: dict[str, Any], change: str) -> int:
     found = _fleet(options)
     if found.campaign is None:
-        raise click.UsageError("which campaign? Give its folder, or its name in the ledger")
+        raise click.UsageError("which campaign? Name its folder, or its name in the ledger")
     changed: bool = getattr(found, change)()
     if changed:
         out(f"{found.campaign}: {_DONE[change]}")
@@ -275,9 +275,9 @@ def _change(options: dict[str, Any], change: str) -> int:
 
 
 _DONE = {
-    "pause": "paused; what is in flight is finished. `resume` goes on.",
-    "resume": "the workers go on.",
-    "cancel": "taken from the workers; rows that were not sent are pending, `send` goes on with them.",
+    "pause": "paused; messages in flight are finished. `resume` continues.",
+    "resume": "the workers continue.",
+    "cancel": "taken from the workers; rows that were not sent are pending, `send` continues with them.",
 }
 _NOT = {
     "pause": "are not sending it",

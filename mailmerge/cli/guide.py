@@ -1,7 +1,7 @@
-"""``mailmerge`` alone in a terminal: from a list to sent letters, one question after the other.
+"""``mailmerge`` alone in a terminal: from a list to sent letters, one question after another.
 
-Each step is a command of the command line, which is shown, and leaves its result in the campaign's folder or
-in the ledger. So the path can be left at every question, and whoever comes back is where there is more to do.
+Each step is a command, which is shown, and leaves its result in the campaign's folder or in the ledger. So a
+person can leave at every question, and is taken to the first step that is not done when they come back.
 """
 
 from __future__ import annotations
@@ -42,27 +42,29 @@ class _Left(Exception):
 
 
 def guide(run: Callable[[Sequence[str]], int]) -> int:
-    """Lead through the steps, whose commands *run* runs; give 0, also where the person has left."""
-    out("From your list to sent letters, step by step. Enter goes on, s skips a step, b goes back, q leaves;")
-    out("nothing is sent before you have typed how many messages.")
+    """Guide through the steps, whose commands *run* runs; return 0, also where the person has left."""
+    out(
+        "From your list to sent letters, step by step. Enter continues, s skips a step, b goes back, q quits;"
+    )
+    out("nothing is sent until you have typed the number of messages.")
     path = _Path(run)
     try:
         path.walk()
     except (_Left, click.Abort):
         out("")
-        out("You can go on at any time: mailmerge")
+        out("You can continue at any time: mailmerge")
     return 0
 
 
 class _Path:
-    """The way of one campaign."""
+    """The steps of one campaign."""
 
     def __init__(self, run: Callable[[Sequence[str]], int]) -> None:
         self._run = run
         self.folder: Path | None = None
 
     def walk(self) -> None:
-        """Go from the first step that is open to the last one."""
+        """Go from the first step that is not done to the last one."""
         self.folder = _known_campaign() or self._begin()
         steps: Sequence[tuple[str, Callable[[], str | None]]] = (
             ("Who sends", self._account),
@@ -85,7 +87,7 @@ class _Path:
     # --- where we are -------------------------------------------------------------------------------
 
     def _first_open(self) -> int:
-        """Tell from the folder and the ledger which step comes next, and say what is done."""
+        """Return which step comes next, by the folder and the ledger, and show what is done."""
         campaign = self._campaign()
         if campaign is None:
             return 1
@@ -97,7 +99,7 @@ class _Path:
         return 1 if self._unwritten() else 2
 
     def _campaign(self) -> Campaign | None:
-        """Open the campaign; None: its file has a problem, which is shown."""
+        """Open the campaign; return None if its file has a problem, which is shown."""
         from mailmerge.campaign import Campaign
 
         assert self.folder is not None
@@ -135,7 +137,7 @@ class _Path:
     # --- the steps ------------------------------------------------------------------------------------
 
     def _begin(self) -> Path:
-        """Make the campaign's folder of a list and of who writes."""
+        """Make the campaign's folder from a list and a sender."""
         from mailmerge.campaign.scaffold import make_campaign, refuse_campaign, sample_list
         from mailmerge.cli.init import tell
 
@@ -188,14 +190,14 @@ class _Path:
             set_account(self.folder, name)
             out(f'Wrote account = "{name}" into {self.folder / _FILE}.')
             return None
-        return _go("Without an account you can write and look, not send. Enter to go on")
+        return _go("Without an account you can write and look, not send. Enter to continue")
 
     def _write(self) -> str | None:
-        """Open the text in the editor until the check has nothing against it, or the person goes on."""
+        """Open the text in the editor until the check finds no error, or the person continues."""
         body = self._body()
         if body is None:
             return self._mend()
-        out(f"The text is {body}. In it {{{{ column }}}} stands for a cell: {self._columns()}")
+        out(f"The text is {body}. In it, {{{{ column }}}} becomes the row's cell: {self._columns()}")
         answer = _go("Enter opens it in your editor, s if it is written")
         if answer is None:
             _edit(body)
@@ -204,7 +206,7 @@ class _Path:
             return _AGAIN if self._unwritten() else answer
         code = self._do("check", "-q")
         if code in {2, 3}:
-            answer = _go("Enter opens the text again, s goes on with these problems")
+            answer = _go("Enter opens the text again, s continues with these problems")
             return None if answer in _SKIP else _AGAIN
         return None
 
@@ -219,7 +221,7 @@ class _Path:
             return ""
 
     def _preview(self) -> str | None:
-        """Serve the page, which follows every change, until Ctrl-C."""
+        """Serve the page, which is made again after every change, until Ctrl-C."""
         out(f"{self._line('preview', '--watch')} shows every message, and reloads when you save the text.")
         answer = _go("Enter shows them; Ctrl-C then ends the preview and comes back")
         if answer is None:
@@ -233,19 +235,19 @@ class _Path:
             return self._mend()
         if not _has_account(campaign):
             out("This needs an account first.")
-            return "b" if _go("Enter goes back to it, s goes on") is None else None
+            return "b" if _go("Enter goes back to it, s continues") is None else None
         me = _answer("Send the first message to (your own address; s skips)", _plain_address(campaign))
         if me.lower() in _SKIP | _BACK:
             return me.lower()
         code = self._do("test", "--to", me)
         if code:
-            return _AGAIN if _go("It did not go out. Enter tries again, s goes on") is None else None
+            return _AGAIN if _go("It was not sent. Enter tries again, s continues") is None else None
         return _go("Look at it in your mailbox. Enter if it is right, b to go back")
 
     def _send_one(self) -> str | None:
         answer = _go("Enter sends the first message to its recipient; you are asked once more")
         if answer is None and self._do("send", "--limit", "1") not in {0, 3}:
-            return _AGAIN if _go("Enter tries again, s goes on") is None else None
+            return _AGAIN if _go("Enter tries again, s continues") is None else None
         return answer
 
     def _send_all(self) -> str | None:
@@ -261,7 +263,7 @@ class _Path:
         assert self.folder is not None
         if _go(f"Enter opens {self.folder / _FILE} in your editor") is None:
             _edit(self.folder / _FILE)
-            _go("Save it; Enter goes on")
+            _go("Save it; Enter continues")
         return _AGAIN
 
 
@@ -287,7 +289,7 @@ def _go(question: str) -> str | None:
 
 
 def _known_campaign() -> Path | None:
-    """Give the campaign in this folder, or one below that the person chooses; None: a new one."""
+    """Return the campaign in this folder, or one below that the person chooses; None for a new one."""
     if Path(_FILE).is_file():
         return Path()
     below = sorted(found.parent for found in Path().glob(f"*/{_FILE}") if found.is_file())[:20]
@@ -296,7 +298,7 @@ def _known_campaign() -> Path | None:
     for number, folder in enumerate(below, 1):
         out(f"  {number}  {folder}")
     while True:
-        answer = _answer("Which campaign to go on with, or n for a new one", "1" if len(below) == 1 else "n")
+        answer = _answer("Which campaign to continue, or n for a new one", "1" if len(below) == 1 else "n")
         if answer.lower() in {"n", "new"}:
             return None
         if answer.isascii() and answer.isdigit() and 0 < int(answer) <= len(below):
@@ -306,7 +308,7 @@ def _known_campaign() -> Path | None:
 
 
 def _ask_list() -> tuple[RecipientList | None, dict[str, Any]]:
-    """Ask for the list, show how it is understood, and ask on until that is right; None: a sample."""
+    """Ask for the list, show how it is understood, and ask again until that is right; None for a sample."""
     text = ""
 
     def ask() -> tuple[RecipientList | None, dict[str, Any]]:
@@ -319,7 +321,7 @@ def _ask_list() -> tuple[RecipientList | None, dict[str, Any]]:
     while recipients is not None:
         usable = _show_list(recipients)
         right = _answer(
-            "Is that your list? Enter for yes; or what is different: sheet NAME, header 3, range B3:F40"
+            "Is this your list? Enter for yes; or what is different: sheet NAME, header 3, range B3:F40"
         )
         if not right or right.lower() in {"y", "yes"}:
             if usable:
@@ -346,7 +348,7 @@ def _is_row(text: str) -> bool:
 
 
 def _show_list(recipients: RecipientList) -> bool:
-    """Show how the list is read: kind, columns, first row; tell whether it has addresses."""
+    """Show how the list is read: kind, columns, first row; return whether it has addresses."""
     from mailmerge.campaign.scaffold import refuse_without_addresses
     from mailmerge.values import displayed
 
@@ -369,7 +371,7 @@ def _show_list(recipients: RecipientList) -> bool:
 
 
 def _free(stem: str) -> str:
-    """Give a folder's name that is not taken."""
+    """Return a folder's name that is not taken."""
     name = "-".join(stem.split()) or "campaign"
     names = (name, f"{name}-mail", *(f"{name}-{number}" for number in range(2, 100)))
     return next((free for free in names if not Path(free).exists()), name)
@@ -393,7 +395,7 @@ def _has_account(campaign: Campaign) -> bool:
 
 
 def _own_address() -> str | None:
-    """Give the sender of the only account that there is."""
+    """Return the sender of the only account that there is."""
     from mailmerge.config.accounts import account_names, default_config_path, resolve_account
     from mailmerge.config.environment import Environment
 
@@ -416,7 +418,7 @@ def _plain_address(campaign: Campaign) -> str:
 
 
 def _edit(path: Path) -> None:
-    """Open a file in the person's editor, and wait for it to close; say what to do where there is none."""
+    """Open a file in the person's editor, and wait for it to close; without one, show what to do."""
     import subprocess
 
     from mailmerge.config.environment import child_environment
@@ -434,4 +436,4 @@ def _edit(path: Path) -> None:
                 note(f"{command}: {error.strerror}")
         else:
             return
-    note(f"Open {path} in your editor. $EDITOR would name one.")
+    note(f"Open {path} in your editor. The variable EDITOR can name one.")

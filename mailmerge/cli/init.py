@@ -42,11 +42,11 @@ def init(*, folder: Path, kind: Any, copy_list: bool, **options: Any) -> int:
     """Make FOLDER with campaign.toml and templates for your list, ready for `mailmerge check`.
 
     The list stays where it is: campaign.toml names it by its path, and its columns are put into the
-    templates. --copy copies it into the folder. What is not given as an option is asked for, if there is a
-    terminal. `mailmerge init --template` lists the templates to start from.
+    templates. --copy copies it into the folder. In a terminal, the command asks for what is not given as an
+    option. `mailmerge init --template` lists the templates to start from.
 
-    A design that was made for another program, or a draft that you have saved as .eml, is taken over by
-    --from: its placeholders become columns, its pictures and attachments are copied.
+    --from takes over a design that was made for another program, or a draft that you have saved as .eml: its
+    placeholders become columns, its pictures and attachments are copied.
 
     \b
     Example:
@@ -99,7 +99,7 @@ def init(*, folder: Path, kind: Any, copy_list: bool, **options: Any) -> int:
 
 
 class _Told(NamedTuple):
-    """What is known of the campaign besides its list."""
+    """What is known about the campaign besides its list."""
 
     kind: StockTemplate | None
     sender: str | None
@@ -123,10 +123,10 @@ def _asked(told: _Told, design: Path | None) -> _Told:
 
 
 def origins(given: Sequence[str]) -> tuple[Path | None, str | None]:
-    """Tell a design or draft from a sender: both are given by ``--from``.
+    """Split the values of ``--from`` into a design or draft and a sender.
 
     Raises:
-        CampaignFileError: there are two of a kind.
+        CampaignFileError: there are two designs or two senders.
 
     """
     from mailmerge.campaign.adoption import is_design
@@ -143,7 +143,7 @@ def origins(given: Sequence[str]) -> tuple[Path | None, str | None]:
 
 
 def tell(made: Scaffold) -> None:
-    """Say what was made, of which list, and what comes next."""
+    """Show what was made, from which list, and what comes next."""
     columns = ", ".join(made.headings)
     out(f"Read {made.source} ({made.read_as}): {plural(made.rows, 'row')}; columns: {columns}")
     out(f"Created {made.folder}/: {'  '.join(made.files)}")

@@ -1,7 +1,7 @@
 """What ``--json`` prints: the shape of each line, from which its JSON Schema and docs/json.md are made.
 
-Nothing is sent or read by these structs: `mailmerge.cli.output.emit` writes plain values, and the tests
-validate every line that any command writes in them.
+Nothing is written or read through these structs: `mailmerge.cli.output.emit` writes plain values, and the
+tests validate every line that any command writes against them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 Moment = Annotated[
-    str, Meta(description="A moment as ISO 8601 has it.", extra_json_schema={"format": "date-time"})
+    str, Meta(description="Date and time in ISO 8601 format.", extra_json_schema={"format": "date-time"})
 ]
 State = Literal[
     "pending", "handing_over", "accepted", "rejected", "deferred", "expired", "in_doubt", "bounced",
@@ -52,7 +52,7 @@ class OptOuts(Struct):
 
 
 class Check(Line):
-    """What a list comes to. The last line of check."""
+    """How many rows of a list can be sent. The last line of check."""
 
     rows: int
     sharing: int
@@ -87,7 +87,7 @@ class Plan(Line):
 
 
 class Outcome(Line):
-    """What became of one row. From send, rehearse, drafts."""
+    """What happened to one row. From send, rehearse, drafts."""
 
     row: int | None
     address: str
@@ -97,13 +97,13 @@ class Outcome(Line):
 
 
 class Progress(Line):
-    """How far the workers of a fleet are. From send --fleet."""
+    """How far the workers of a fleet have got. From send --fleet."""
 
     statuses: States
 
 
 class Report(Line):
-    """What a run has come to. The last line of send, rehearse, drafts, report."""
+    """The result of a run. The last line of send, rehearse, drafts, report."""
 
     campaign: str
     statuses: States
@@ -116,7 +116,7 @@ class Report(Line):
 
 
 class Test(Line):
-    """What became of one test message. From test."""
+    """What happened to one test message. From test."""
 
     row: int
     status: State
@@ -126,7 +126,7 @@ class Test(Line):
 
 
 class Status(Line):
-    """Where a campaign is. From status."""
+    """The status of a campaign. From status."""
 
     campaign: str
     statuses: States
@@ -156,7 +156,7 @@ class Bounce(Line):
 
 
 class Bounces(Line):
-    """What a look into the mailbox came to. The last line of bounces."""
+    """The result of reading the mailbox. The last line of bounces."""
 
     campaign: str
     looked_at: int
@@ -220,7 +220,7 @@ class Worker(Line):
 
 
 class Fleet(Line):
-    """What the workers of a ledger do. From fleet."""
+    """What the workers of a ledger are doing. From fleet."""
 
     ledger: str
     campaigns: list[dict[str, Any]]
@@ -238,18 +238,18 @@ LINES = (
 _HEAD = """\
 # What --json prints
 
-One JSON object a line on stdout. `v` is the version of this format, `type` says what the line is. States and
+One JSON object per line on stdout. `v` is the version of this format, `type` the kind of line. States and
 exit codes are those of the [README](../README.md). `mailmerge schema output` prints this page as JSON Schema.
 
-Version 1 is kept: a later version of mailmerge may add fields, types of lines, and values of texts such as
-`reason` and `event`, so pass over what you do not know. Where a field goes or means something else, `v` is 2.
+Version 1 is kept: a later version of mailmerge may add fields, types of lines, and values of strings such as
+`reason` and `event`, so ignore what you do not know. If a field goes or changes its meaning, `v` becomes 2.
 
 This page is made by `scripts/write-json-page` from `mailmerge/cli/json_lines.py`.
 """
 
 
 def output_schema() -> dict[str, Any]:
-    """Describe a line of ``--json`` as JSON Schema (draft 2020-12)."""
+    """Return the JSON Schema (draft 2020-12) of a line of ``--json``."""
     (_, *_), parts = msgspec.json.schema_components(LINES, ref_template="#/$defs/{name}")
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -260,7 +260,7 @@ def output_schema() -> dict[str, Any]:
 
 
 def as_markdown() -> str:
-    """Write docs/json.md."""
+    """Return docs/json.md."""
     parts = output_schema()["$defs"]
     lines = _HEAD.splitlines()
     for line in LINES:

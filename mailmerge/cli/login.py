@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mailmerge.sign_in.oauth import OAuthClient, Tokens
 
 _KEYS: Final = ("client_id", "tenant", "issuer", "ca_file")
-"""Keys of an account that options can give."""
+"""Keys of an account that options can set."""
 _TRIES: Final = 3
 """How many passwords a person may type: more would lock accounts."""
 
@@ -34,10 +34,10 @@ _TRIES: Final = 3
 )
 @options_of("login")
 def login(*, who: str | None, **options: Any) -> int:
-    """Set up an account: reach its server, sign in, keep the secret, write it into your config.toml.
+    """Set up an account: reach its server, sign in, store the secret, add the account to your config.toml.
 
-    WHO is one of your accounts, a provider (see `mailmerge providers`) or your address. The password or the
-    sign-in is kept in the system keyring, else, after asking, in a private file.
+    WHO is one of your accounts, a provider (see `mailmerge providers`) or your address. The password or token
+    is stored in the system keyring, else, after asking, in a private file.
 
     \b
     Examples:
@@ -61,7 +61,7 @@ def login(*, who: str | None, **options: Any) -> int:
 
 
 def _of_this_folder() -> str | None:
-    """Say who sends the campaign in this folder, if there is one: its account, or the address in From."""
+    """Return who sends the campaign in this folder, if there is one: its account, or the address in From."""
     from mailmerge.campaign.campaign import Campaign
 
     try:
@@ -75,10 +75,10 @@ def _of_this_folder() -> str | None:
 
 
 def offered(sender: str, *, ask: bool = False) -> str | None:
-    """Offer to sign in as *sender*; give the account's name, None: not now.
+    """Offer to sign in as *sender*; return the account's name, or None for "not now".
 
-    An account that sends as them is taken without a question. Where the provider is not known, it is only
-    offered if *ask* says so: its server has to be typed.
+    An account that sends as this sender is used without a question. Where the provider is not known, signing
+    in is only offered if *ask* is true: the server has to be typed.
     """
     from mailmerge.campaign.login import accounts_of
     from mailmerge.config.environment import Environment
@@ -102,7 +102,7 @@ def offered(sender: str, *, ask: bool = False) -> str | None:
     )
     try:
         return _set_up(address, nothing, environment)
-    except MailmergeError as error:  # the campaign is made all the same
+    except MailmergeError as error:  # the campaign is made anyway
         show_diagnostics(error.diagnostics)
         return None
 
@@ -117,7 +117,7 @@ def _address_of(sender: str) -> str | None:
 
 
 def _set_up(who: str, options: dict[str, Any], environment: Environment) -> str:
-    """Go from an address to an account that works; give its name."""
+    """Go from an address to an account that works; return its name."""
     from mailmerge.campaign.login import Login, choose
     from mailmerge.config.accounts import (
         account_of,
@@ -135,7 +135,7 @@ def _set_up(who: str, options: dict[str, Any], environment: Environment) -> str:
         account = account_of(choice.name, values, environment=environment, path=path)
     for step in Login(account, environment).reach():
         note(f"  {step}")
-    if values:  # only what reached a server is worth writing down
+    if values:  # only what reached a server is worth writing
         write_account(path, choice.name, values)
         note(f"Wrote [accounts.{choice.name}] to {path}.")
     if account.auth == "oauth":
@@ -145,18 +145,18 @@ def _set_up(who: str, options: dict[str, Any], environment: Environment) -> str:
         place = _sign_in_by_password(Login(account, environment), options)
     else:
         raise CampaignFileError(
-            f'account {account.name} signs in with auth = "{account.auth}": there is nothing to keep',
+            f'account {account.name} signs in with auth = "{account.auth}": it needs no secret',
             code="C411",
             hint="check --smtp tries it",
         )
-    out(f"{account.user} is signed in at {account.host}. Kept in {place}.")
+    out(f"{account.user} is signed in at {account.host}. The secret is stored in {place}.")
     return choice.name
 
 
 @click.command("logout")
 @click.argument("who", metavar="ACCOUNT", shell_complete=completed("accounts"))
 def logout(*, who: str) -> int:
-    """Remove the secrets that `login` has kept for ACCOUNT; the account itself stays in config.toml.
+    """Remove the secrets that `login` stored for ACCOUNT; the account itself stays in config.toml.
 
     \b
     Example:
@@ -170,10 +170,12 @@ def logout(*, who: str) -> int:
     account = resolve_account(who, environment=environment)
     places = Login(account, environment).forget()
     out(
-        f"Removed the secrets of {account.name} from: {', '.join(places)}." if places else "Nothing was kept."
+        f"Removed the secrets of {account.name} from: {', '.join(places)}."
+        if places
+        else "Nothing was stored."
     )
     if places and account.auth == "oauth":
-        out("The provider still lists the application; remove it there to take its right away.")
+        out("The provider still lists the application; remove it there to revoke its access.")
     return 0
 
 
@@ -181,7 +183,7 @@ def logout(*, who: str) -> int:
 
 
 def _values(choice: Choice, options: dict[str, Any]) -> dict[str, object]:
-    """Ask what is not known yet, and give the keys to be written."""
+    """Ask for what is not known yet, and return the keys to be written."""
     values: dict[str, object] = {}
     provider = choice.provider
     if not choice.known:
@@ -191,7 +193,7 @@ def _values(choice: Choice, options: dict[str, Any]) -> dict[str, object]:
             _show_steps(provider, oauth=options["oauth"] or provider.auth == "oauth")
         else:
             domain = address.rpartition("@")[2]
-            values["host"] = click.prompt("Server that takes the mail", default=f"smtp.{domain}", err=True)
+            values["host"] = click.prompt("Server for outgoing mail", default=f"smtp.{domain}", err=True)
             values["port"] = click.prompt("Port (587 or 465)", default=587, type=int, err=True)
             values["tls"] = "tls" if values["port"] == 465 else "starttls"
         if provider is None or provider.user in {"address", "other"}:
@@ -222,7 +224,7 @@ def _show_steps(provider: Provider, *, oauth: bool) -> None:
 
 
 def _sign_in_by_password(login: Login, options: dict[str, Any]) -> str:
-    """Ask for the password until the server takes it, and keep it; say where."""
+    """Ask for the password until the server accepts it, and store it; return where."""
     account = login.account
     what = account.preset.secret if account.preset else "password"
     spaces = account.preset.spaces if account.preset else "keep"
@@ -232,7 +234,7 @@ def _sign_in_by_password(login: Login, options: dict[str, Any]) -> str:
         try:
             login.try_password(secret.reveal())
         except AuthError as error:
-            if not left or error.code != "S601":  # the server has said no to this password
+            if not left or error.code != "S601":  # the server has refused this password
                 raise
             note(f"  {error}")
             if error.hint:
@@ -244,7 +246,7 @@ def _sign_in_by_password(login: Login, options: dict[str, Any]) -> str:
 
 
 def _with_client(account: Account, environment: Environment, path: Path) -> Account:
-    """Ask for the application that the user registered, where the account does not name it."""
+    """Ask for the client ID of the application that the user registered, unless the account has it."""
     from mailmerge.config.accounts import resolve_account, write_account
 
     if account.client_id or account.service_account:
@@ -259,14 +261,14 @@ def _sign_in_by_oauth(login: Login, options: dict[str, Any]) -> str:
     secret = _client_secret(login)
     client = login.client(secret)
     tokens = client.without_person(account) or _agreed(client, account.user or "", options)
-    note(f"  {client.endpoints.title} gave a token")
+    note(f"  {client.endpoints.title} issued a token")
     login.try_token(tokens)
     note(f"  signed in as {account.user}")
     return _kept(partial(login.keep_tokens, tokens, secret), options)
 
 
 def _client_secret(login: Login) -> str:
-    """Give the application's secret where it has one: kept, printed by a program, or typed."""
+    """Return the application's secret if it has one: stored, printed by a program, or typed."""
     account = login.account
     if account.service_account is not None or account.password_command:
         return login.client_secret()
@@ -275,7 +277,7 @@ def _client_secret(login: Login) -> str:
     if not wanted:
         return ""
     kept = login.client_secret()
-    empty = "the one that is kept" if kept else "it has none"
+    empty = "the stored one" if kept else "it has none"
     typed: str = click.prompt(
         f"Client secret of the application (empty: {empty})", default="", show_default=False,
         hide_input=True, err=True,
@@ -284,7 +286,7 @@ def _client_secret(login: Login) -> str:
 
 
 def _agreed(client: OAuthClient, user: str, options: dict[str, Any]) -> Tokens:
-    """Let the person agree: in the browser here, by a code, or in a browser elsewhere."""
+    """Let the person consent: in the browser here, by a code, or in a browser elsewhere."""
     import webbrowser
 
     from mailmerge.sign_in import consent
@@ -301,9 +303,9 @@ def _agreed(client: OAuthClient, user: str, options: dict[str, Any]) -> Tokens:
         return consent.by_code(client, show=show)
     if options["device"]:
         raise CampaignFileError(
-            f"{client.endpoints.title} has no codes for other devices",
+            f"{client.endpoints.title} does not offer codes for other devices",
             code="C411",
-            hint="use --no-browser: open the address elsewhere, and paste back where it ends",
+            hint="use --no-browser: open the address elsewhere, and paste the address where it ends",
         )
     note(
         "Open this address in a browser on any machine, and agree. It then shows an error, or an empty page,"
@@ -322,7 +324,7 @@ def _show_address(address: str) -> None:
 
 
 def _kept(keep: Any, options: dict[str, Any]) -> str:
-    """Keep a secret in the keyring, else, if the person agrees, in a private file; say where."""
+    """Store a secret in the keyring, else, if the person agrees, in a private file; return where."""
     from mailmerge.config.secret_store import keyring_works
 
     if not options["in_file"] and keyring_works():
@@ -331,11 +333,11 @@ def _kept(keep: Any, options: dict[str, Any]) -> str:
         except AuthError as error:
             note(f"  {error}")
     elif not options["in_file"]:
-        note("There is no system keyring here (the optional package keyring, or a running one).")
+        note("No system keyring was found (it needs the optional package keyring, and a running keyring).")
     if options["in_file"] or click.confirm(
-        "Keep it in a file that only you can read?", default=True, err=True
+        "Store it in a file that only you can read?", default=True, err=True
     ):
         return str(keep(in_file=True))
     raise CampaignFileError(
-        "nothing was kept", code="C411", hint="the next `send` asks for it, or set `password_command`"
+        "nothing was stored", code="C411", hint="the next `send` asks for it, or set `password_command`"
     )

@@ -20,7 +20,7 @@ Function = TypeVar("Function", bound="Callable[..., Any]")
 
 
 def completed(values: str) -> Callable[[click.Context, click.Parameter, str], Any]:
-    """Give what completes *values*, a function of `mailmerge.cli.completion`, imported when a shell asks."""
+    """Return a completer that imports *values* of `mailmerge.cli.completion` only when a shell asks."""
 
     def complete(context: click.Context, parameter: click.Parameter, begun: str) -> Any:
         from mailmerge.cli import completion
@@ -42,7 +42,7 @@ _VALUES = {"account": "accounts", "accounts": "accounts", "ledger": "ledgers"}
 
 
 def options_of(command: str) -> Callable[[Function], Function]:
-    """Give the function of a command all flags that the table has for it, as parameters of their names."""
+    """Return a decorator that adds to a command's function every flag that the table lists for it."""
     options = [option for option in every_option() if command in option.commands]
 
     def decorate(function: Function) -> Function:
@@ -60,16 +60,16 @@ def _click_option(option: Option) -> Callable[[Function], Function]:
     settings |= _value_settings(option.type.schema)
     if option.parameter in _VALUES:
         settings["shell_complete"] = completed(_VALUES[option.parameter])
-    if metavar.startswith("["):  # the value may be left out
+    if metavar.startswith("["):  # the value is optional
         settings |= {"is_flag": False, "flag_value": LIST}
-    # What a file may say keeps its default for when no file says it.
+    # An option that a file may set keeps its default for when no file sets it.
     if option.section is None and not settings.get("multiple"):
         settings["default"] = option.default
     return click.option(*spellings, option.parameter, **settings)
 
 
 def _value_settings(schema: Mapping[str, Any]) -> dict[str, Any]:  # noqa: PLR0911  one for each kind
-    """Say in click's words which values *schema* allows: type, switch, and whether it may be repeated."""
+    """Translate what *schema* allows into click's arguments: type, switch, and whether it may be repeated."""
     forms = schema.get("anyOf", [schema])
     value = forms[0]
     if len(forms) == 2 and forms[1] == {"type": "array", "items": value, "minItems": 1}:
@@ -107,7 +107,7 @@ class _NumberOr(click.IntRange):
             )
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:  # noqa: ARG002
-        """Leave it to the option."""
+        """Return None: the option has its own."""
         return None
 
 
@@ -117,7 +117,7 @@ def load_campaign(options: dict[str, Any], *, ledger_only: bool = False, stored:
     *stored*: its messages may also come from the database that has its ledger.
 
     Raises:
-        CampaignFileError: there is no campaign, or its file or an option is wrong.
+        CampaignFileError: the campaign does not exist, or its file or an option is not valid.
 
     """
     from mailmerge.campaign import Campaign
@@ -125,7 +125,7 @@ def load_campaign(options: dict[str, Any], *, ledger_only: bool = False, stored:
     names = {option.parameter: option.name for keys in CAMPAIGN.values() for option in keys.values()}
     names["attach"] = "attach"
     values = {name: options.pop(parameter) for parameter, name in names.items() if parameter in options}
-    # A flag that may be repeated and was not given is an empty tuple: as good as not there.
+    # A flag that may be repeated and was not given is an empty tuple: the same as not there.
     given = {name: _plain(value) for name, value in values.items() if value not in (None, ())}
     context = click.get_current_context()
     server = options.pop("server_conf", None)
@@ -151,7 +151,7 @@ def load_campaign(options: dict[str, Any], *, ledger_only: bool = False, stored:
 
 
 def _plain(value: Any) -> Any:
-    """Give paths as texts and what may be repeated as lists: the values that a campaign file could have."""
+    """Return paths as strings and repeated options as lists: the values that a campaign file could have."""
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     return str(value) if isinstance(value, Path) else value

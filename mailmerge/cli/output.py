@@ -1,4 +1,4 @@
-"""What commands write: results to stdout, everything else to stderr, nothing that could steer a terminal."""
+"""What commands write: results to stdout, everything else to stderr, no terminal control characters."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ if TYPE_CHECKING:
 
 
 def out(text: str = "", *states: Status) -> None:
-    """Write one line of result; the words of these *states* have their colours where those are wanted."""
+    """Write one line of a result to stdout; the names of these *states* in colour where wanted."""
     _line(text, states)
 
 
 def note(text: str = "") -> None:
-    """Write one line of progress or advice."""
+    """Write one line of progress or advice to stderr."""
     _line(text, err=True)
 
 
 def emit(kind: str, **values: Any) -> None:
-    """Write one JSON object on a line; *kind* says what it is, ``v`` which version of this format."""
+    """Write one JSON object on a line of stdout: *kind* is its type, ``v`` the version of this format."""
     _write(json.dumps({"v": 1, "type": kind, **values}, ensure_ascii=False, default=str))
 
 
 def _line(text: str, states: Iterable[Status] = (), *, err: bool = False) -> None:
-    """Write a line, wrapped and coloured as its terminal is."""
+    """Write a line, wrapped and coloured for its terminal."""
     stream = sys.stderr if err else sys.stdout
     shown = "\n".join(fitted(printable(text), columns(stream)))
     colours = coloured(stream)
@@ -46,9 +46,9 @@ def _line(text: str, states: Iterable[Status] = (), *, err: bool = False) -> Non
 
 
 def _write(text: str, *, err: bool = False, color: bool | None = None) -> None:
-    """Write a line; if its reader has gone away, this one and all later ones go nowhere.
+    """Write a line; if its reader has gone away, this line and all later ones are dropped.
 
-    Whoever stops reading does not stop the sending: what matters is in the ledger.
+    A reader that goes away does not stop the sending: what matters is in the ledger.
     """
     try:
         click.echo(text, err=err, color=color)
@@ -57,13 +57,13 @@ def _write(text: str, *, err: bool = False, color: bool | None = None) -> None:
 
 
 def show_diagnostics(diagnostics: Iterable[Diagnostic]) -> None:
-    """Show problems on stderr, one after the other."""
+    """Show problems on stderr, one after another."""
     for diagnostic in diagnostics:
         _show(diagnostic_lines(diagnostic))
 
 
 def show_bug(error: Exception, what: str, *, whole: bool) -> None:
-    """Say that a mistake of ours cost *what*; *whole*: with the traceback, without any secret in it."""
+    """Show that *what* failed because of a bug of ours; *whole*: with the traceback, without any secret."""
     if whole:
         _write(traceback_of(error), err=True)
     note(f"error: {what}. This is a bug in mailmerge ({type(error).__name__}).")
@@ -72,7 +72,7 @@ def show_bug(error: Exception, what: str, *, whole: bool) -> None:
 
 
 def traceback_of(error: Exception) -> str:
-    """Give the traceback without any secret that it may quote."""
+    """Return the traceback without any secret that it may quote."""
     import traceback
 
     from mailmerge.masking import mask_known
@@ -81,7 +81,7 @@ def traceback_of(error: Exception) -> str:
 
 
 def show_problems(problems: DiagnosticCollector, *, err: bool = True, most: int = 10) -> None:
-    """Show collected problems, each kind once."""
+    """Show collected problems, each group once, at most *most* of them."""
     _show(listing(problems, most=most), err=err)
 
 
@@ -91,7 +91,7 @@ def _show(text: Iterable[str], *, err: bool = True) -> None:
 
 
 def diagnostic_values(group: Group) -> dict[str, Any]:
-    """Give one group of problems as plain values for JSON."""
+    """Return one group of problems as plain values for JSON."""
     first = group.first
     place = first.place
     return {
@@ -110,7 +110,7 @@ def diagnostic_values(group: Group) -> dict[str, Any]:
 
 
 def interactive() -> bool:
-    """Whether a person can answer: both ends are a terminal."""
+    """Return whether a person can answer: stdin and stderr are a terminal."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
@@ -118,7 +118,7 @@ def require_person(hint: str = "add --yes to continue without confirmation") -> 
     """Refuse to ask where nobody can answer.
 
     Raises:
-        CampaignFileError: there is no terminal; *hint* says what to do instead.
+        CampaignFileError: not running in a terminal; *hint* says what to do instead.
 
     """
     if not interactive():

@@ -1,4 +1,4 @@
-"""The plan as people read it before they type the number."""
+"""The plan as people read it before they confirm it."""
 
 from __future__ import annotations
 
@@ -62,10 +62,10 @@ def lines(plan: Plan, resolve: str = "") -> Iterator[str]:
 
 
 def opt_outs(plan: Plan) -> Iterator[str]:
-    """Say how many people each list of opt-outs has, and how many of them are in this list."""
+    """Yield how many people each list of opt-outs has, and how many of them are in this list."""
     label = "Opt-outs"
     for source in plan.opt_outs:
-        # A file may be named twice in different folders: then its name alone would not tell.
+        # Files in different folders may have the same name: then it alone would not tell them apart.
         same = sum(other.path.name == source.path.name for other in plan.opt_outs) > 1
         named = source.path if same else source.path.name
         entries = plural(source.entries, "address", "addresses")
@@ -77,7 +77,7 @@ _SESSIONS = {
     "off": ("one message after another", 1),
     "auto": ("the next message starts before the last is answered, where the pace needs it", 1),
     "overlap": ("the next message starts before the last is answered, where the server allows it", 1),
-    "window": ("up to 64 messages at once, where the server allows it", 64),
+    "window": ("up to 64 messages in flight, where the server allows it", 64),
 }
 
 
@@ -94,23 +94,23 @@ def _checked(plan: Plan) -> str:
 
 
 def planned(plan: Plan) -> str:
-    """Say when the plan was made, and why it was made anew."""
+    """Return when the plan was made, and what has changed since the previous one."""
     if plan.planned is not None:
         return f"planned {clock_time(plan.planned)}, nothing has changed since"
-    rows = "" if plan.anew is None else f", {plural(plan.anew, 'row')} anew and the others as before"
+    rows = "" if plan.anew is None else f", {plural(plan.anew, 'row')} again and the others as before"
     changes = f" ({'; '.join(plan.changes)})" if plan.changes else ""
-    return f"planned just now{rows}{changes}"
+    return f"planned now{rows}{changes}"
 
 
 def not_rows(plan: Plan) -> str:
-    """Say what of the list was left out."""
+    """Return what was left out of the list."""
     parts = []
     if plan.understanding.blank:
         parts.append(f"{plural(plan.understanding.blank, 'blank row')} skipped")
     if plan.understanding.hidden:
         parts.append(f"{plural(plan.understanding.hidden, 'hidden row')} left out")
     if plan.understanding.trimmed:
-        parts.append(f"blanks taken off the ends of {plural(plan.understanding.trimmed, 'cell')}")
+        parts.append(f"spaces trimmed from {plural(plan.understanding.trimmed, 'cell')}")
     return f"; {', '.join(parts)}" if parts else ""
 
 
@@ -120,13 +120,13 @@ def _send(plan: Plan) -> str:
 
 
 def listed(plan: Plan) -> str:
-    """Say how many rows the list has, and in how many messages they are if several share one."""
+    """Return how many rows the list has, and how many messages they make if several share one."""
     rows = plural(plan.rows, "row")
     return f"{plural(plan.rows - plan.sharing, 'message')} ({rows})" if plan.sharing else rows
 
 
 def left_out(plan: Plan) -> str:
-    """Say how many rows are not sent, and why."""
+    """Return how many rows are not sent, and why."""
     counts = [(plan.statuses[status], words) for status, words in _LEFT_OUT]
     counts.append((plan.unaddressed, "without an address"))
     counts.append((plan.statuses[Status.SKIPPED] - plan.unaddressed, "not selected"))
@@ -164,7 +164,7 @@ def _soon(seconds: float) -> datetime:
 
 
 def show_facts(plan: Plan) -> None:
-    """Say where the plan is kept, and what it was made of: it holds while all of that stays as it is."""
+    """Show where the plan is kept, and what it was made from: it is valid until any of that changes."""
     if plan.kept is not None:
         note(f"  kept in {plan.kept}")
     for fact in plan.facts:
@@ -172,13 +172,13 @@ def show_facts(plan: Plan) -> None:
 
 
 def show_understanding(plan: Plan) -> None:
-    """Say how the list was understood: what wrote it, where it begins, what is in its columns."""
+    """Show how the list was understood: what wrote it, where it begins, what is in its columns."""
     for line in plan.understanding.lines():
         note(f"  {mask_known(line)}")
 
 
 def clock_time(moment: datetime) -> str:
-    """Write a moment in local time, with the date unless it is today."""
+    """Return a moment in local time, with the date unless it is today."""
     return local_time(moment, datetime.now(UTC))
 
 
@@ -209,7 +209,7 @@ def show_plan_json(plan: Plan) -> None:
 
 
 def opt_outs_values(plan: Plan) -> list[dict[str, object]]:
-    """Give the lists of people who must not be written to as plain values for JSON."""
+    """Return the lists of people who must not be written to as plain values for JSON."""
     return [
         {"path": str(source.path), "entries": source.entries, "listed": source.listed}
         for source in plan.opt_outs

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 PAGE = "preview.html"
 _MOST_NAMED = 5
 _LOOK_EVERY = 0.3
-"""Seconds between two looks at the files that ``--watch`` follows."""
+"""Seconds between two checks of the files that ``--watch`` follows."""
 
 
 @click.command("preview")
@@ -43,8 +43,8 @@ def preview(
 
     Writes out/preview.html, one page that contains the whole campaign and loads nothing, and opens it if
     there is a display. --terminal shows headers, text and structure here; --eml and --mbox write the messages
-    byte for byte. With --unsent the --eml files are drafts that Outlook opens to be sent. Date and Message-ID
-    are made when a message is first sent: until then, files have passing ones.
+    byte for byte. With --unsent, the --eml files are drafts that Outlook opens for sending. Date and
+    Message-ID are made when a message is first sent: until then, files have temporary ones.
 
     \b
     Examples:
@@ -102,7 +102,7 @@ def _write_files(
 
 
 def _left_out(rows: dict[str, list[int]]) -> str:
-    """Say which rows have no file, and why."""
+    """Return which rows have no file, and why."""
     if not rows:
         return ""
     kinds = [
@@ -117,7 +117,7 @@ def _first(rows: list[int]) -> str:
 
 
 def _show(messages: Iterator[ShownMessage]) -> int:
-    """Print the messages, and say how many there are."""
+    """Print the messages, and return how many there are."""
     from mailmerge.preview.messages import message_lines
 
     count = 0
@@ -131,7 +131,7 @@ def _show(messages: Iterator[ShownMessage]) -> int:
 
 
 class PreviewCommand:
-    """What was asked for of the page; takes its own options out of *options*."""
+    """The options of the page; takes them out of *options*."""
 
     def __init__(self, options: dict[str, Any]) -> None:
         self._show: bool = not options.pop("no_open")
@@ -169,7 +169,7 @@ class PreviewCommand:
         return 0
 
     def watch(self, options: dict[str, Any]) -> int:
-        """Serve the page until Ctrl-C, made again after every change; return the exit code."""
+        """Serve the page until Ctrl-C, and make it again after every change; return the exit code."""
         from mailmerge.campaign.preview import Watched
         from mailmerge.preview.live import PreviewServer
 
@@ -204,7 +204,7 @@ def _serve(server: PreviewServer, watched: Watched, folder: Path, *, show: bool)
     out(f"{watched.name} is shown at {server.url} (this machine only)")
     note("It reloads when a template, the list or campaign.toml changes. Ctrl-C ends it.")
     if show and has_browser():
-        # The address itself would be in the list of this machine's processes, for everybody to see.
+        # The address itself would be in the machine's list of processes, for everybody to see.
         page = folder / "open.html"
         write_file(page, server.ticket_page())
         open_page(page.as_uri())

@@ -1,4 +1,4 @@
-"""A run as its user watches and stops it: a bar, or lines now and then; the first signal, and the second."""
+"""A run as its user watches and stops it: a bar, or occasional lines; the first signal, and the second."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
 _WAITS = {
     "rate": "the rate",
     "deferred": "rows that were deferred until then",
-    "hours": "messages go out from then on",
+    "hours": "sending hours begin then",
     "network": "no connection",
     "account": "the server asked for a pause",
-    "campaign_lock": "at most: another process works on this campaign",
-    "account_lock": "at most: another process sends with this account",
+    "campaign_lock": "at most: another process is working on this campaign",
+    "account_lock": "at most: another process is sending with this account",
     "opt-outs": "the list of opt-outs cannot be read",
-    "workers": "waiting for a worker: none sends this campaign just now",
-    "ledger": "the ledger cannot be reached; the workers stop by themselves, and go on when it is back",
+    "workers": "waiting for a worker: none is sending this campaign",
+    "ledger": "the ledger cannot be reached; the workers stop by themselves, and continue when it is back",
 }
 FINISHING = "finishing the messages in flight ... (press again to stop immediately)"
 LINE_EVERY = 30.0
-"""Seconds between two lines where stderr is no terminal."""
+"""Seconds between two lines where stderr is not a terminal."""
 
 
 class _Shown:
-    """Has a bar on a terminal, and knows when it last wrote a line elsewhere; use it as a context manager."""
+    """A bar on a terminal, or a line now and then elsewhere; use it as a context manager."""
 
     def __init__(self) -> None:
         self._bar: tqdm[Any] | None = None
@@ -70,10 +70,10 @@ class Bar(_Shown):
         self._done = 0
         self._counts = Counts()
         self._paced = False
-        """Whether a wait for the rate was told."""
+        """Whether a wait for the rate was shown."""
 
     def begin(self, total: int) -> None:
-        """Say how many messages there are to send."""
+        """Start with the number of messages to send."""
         self._total = total
         if not self._quiet and total and sys.stderr.isatty():
             from tqdm import tqdm
@@ -81,7 +81,7 @@ class Bar(_Shown):
             self._bar = tqdm(total=total, unit="msg", file=sys.stderr, dynamic_ncols=True, mininterval=0.2)
 
     def observe(self, progress: Progress) -> None:
-        """Take in one step of the sender."""
+        """Show one step of the sender."""
         if progress.status is not None:
             if self._as_json:
                 self._emit(progress)
@@ -109,7 +109,7 @@ class Bar(_Shown):
         self._advance(counts)
 
     def _say_pace(self, text: str, until: datetime) -> None:
-        """Tell of a wait that may come before every message: on the bar, elsewhere a line now and then."""
+        """Show a wait that may come before every message: on the bar, elsewhere a line now and then."""
         long = (until - datetime.now(UTC)).total_seconds() > LINE_EVERY
         if self._bar is not None:
             self._bar.set_postfix_str(f"{self._words()}  {text}")
@@ -151,7 +151,7 @@ class Bar(_Shown):
 
 
 class PlanningTime:
-    """Says how long planning will take where files are made for rows; else planning is soon done.
+    """Shows how long planning will take where files are made for rows; otherwise planning is quick.
 
     Args:
         quiet: say nothing.
@@ -162,14 +162,14 @@ class PlanningTime:
         self._quiet = quiet
 
     def __call__(self, rows: int) -> None:
-        """Be told that so many rows are done."""
+        """Ignore how many rows are done."""
 
     def takes(self, seconds: float) -> None:
-        """Say that it will take so long."""
+        """Show how long it will take."""
         if not self._quiet:
             note(
                 f"making the files takes about {duration(seconds)}; "
-                "Ctrl-C stops it, and the next command goes on from there"
+                "Ctrl-C stops it, and the next command continues from there"
             )
 
 
@@ -181,7 +181,7 @@ class RowCounter(_Shown, PlanningTime):
         PlanningTime.__init__(self)
 
     def __call__(self, rows: int) -> None:
-        """Show that so many rows are done."""
+        """Show how many rows are done."""
         if self._bar is None and sys.stderr.isatty():
             from tqdm import tqdm
 
@@ -197,28 +197,28 @@ STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP
 
 
 class StoppedError(SystemExit):
-    """A signal that ends the command where it is."""
+    """A signal that ends the command immediately."""
 
 
 class GracefulStop:
-    """Turns the signals that ask us to end into a request to stop while it is entered.
+    """Turns the signals that ask us to end into a request to stop, while it is entered.
 
-    Before `begin`, and `at_once`, nothing has been handed over that somebody would have to wait for: there
-    the first signal ends what is going on.
+    Before `begin`, and within `at_once`, nothing has been handed over whose reply must be waited for: there
+    the first signal ends the command.
 
-    One that was ignored when we were started stays so: shells start commands in the background like this, and
-    the Ctrl-C at their terminal is meant for another.
+    A signal that was ignored when we were started remains ignored: shells start commands in the background
+    like this, and the Ctrl-C at their terminal is meant for another command.
 
-    What ends the command is an exception from a signal's handler, and an exception from there can be lost:
-    `input` passes over whatever happens while it flushes the other streams. So it is raised again where
-    sending would begin, and at the end.
+    What ends the command is an exception from a signal's handler, and such an exception can be lost: `input`
+    swallows whatever happens while it flushes the other streams. So it is raised again where sending would
+    begin, and at the end.
     """
 
     def __init__(self, finishing: str = FINISHING) -> None:
         self._finishing = finishing
         self.flag = threading.Event()
         self.code = 130
-        """The exit code that tells which signal it was."""
+        """The exit code for the signal that came."""
         self._before: dict[int, Any] = {}
         self._begun = False
         self._ending = False
@@ -236,13 +236,13 @@ class GracefulStop:
             self._end()
 
     def begin(self) -> None:
-        """Say that from now on messages are handed over: what is in flight is waited for."""
+        """Note that from now on messages are handed over: those in flight are waited for."""
         self._end()
         self._begun = True
 
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:
-        """Let a signal end what is done in here, by a `StoppedError`, and ask the run to stop as well."""
+        """Let a signal end the block with a `StoppedError`, and ask the run to stop as well."""
         begun, self._begun = self._begun, False
         try:
             yield
@@ -255,7 +255,7 @@ class GracefulStop:
             self._begun = begun
 
     def _end(self) -> None:
-        """End the command if a signal asked for it, and its exception got lost."""
+        """End the command if a signal asked for it and its exception was lost."""
         if self._ending:
             raise StoppedError(self.code)
 
@@ -266,7 +266,7 @@ class GracefulStop:
             _tell("\nstopped: nothing more was sent\n")
             raise StoppedError(self.code)
         if self.flag.is_set():
-            # The states are as the ledger has them: rows on the wire will be in doubt.
+            # The ledger has the states: rows on the wire will be in doubt.
             _tell("\nstopping immediately; messages in flight are now in doubt\n")
             raise SystemExit(self.code)
         self.flag.set()
@@ -274,13 +274,13 @@ class GracefulStop:
 
 
 def _clock(moment: datetime) -> str:
-    """Write a time of day, with its date where that is another one."""
+    """Return a time of day, with its date unless it is today."""
     local = moment.astimezone()
     today = local.date() == datetime.now(UTC).astimezone().date()
     return f"{local:%H:%M:%S}" if today else f"{local:%Y-%m-%d %H:%M}"
 
 
 def _tell(text: str) -> None:
-    # The reader may be gone, or a line be half written: the signal counts all the same.
+    # The reader may be gone, or a line half written: the signal counts anyway.
     with contextlib.suppress(OSError, ValueError, RuntimeError):
         sys.stderr.write(text)

@@ -1,4 +1,4 @@
-"""What is asked at a terminal to make a campaign: each answer is looked at before the next question."""
+"""What is asked at a terminal to make a campaign: each answer is checked before the next question."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mailmerge.recipients.encodings import Encoding
 
 READING: Final = ("sheet", "range", "header", "encoding", "delimiter", "hidden", "key", "types")
-"""Keys of ``[data]`` that say how the list is read."""
+"""Keys of ``[data]`` that specify how the list is read."""
 _QUESTIONS: Final = frozenset({"D200", "D201", "D205", "D240"})
 """Errors whose hint names options, one of which is the answer: a row, a sheet, a table, a delimiter."""
 _HIDDEN: Final = "D121"
@@ -44,7 +44,7 @@ def dropped_path(text: str) -> Path:
     r"""Read a path as terminals write it when a file is dragged in.
 
     That is quoted (``'/a b.csv'``, ``"C:\a b.csv"``, PowerShell's ``& 'C:\a b.csv'``), with ``\`` before
-    blanks, or as a ``file://`` address.
+    spaces, or as a ``file://`` address.
     """
     text = text.strip()
     if re.match(r"['\"]?file:", text, re.IGNORECASE):
@@ -71,7 +71,7 @@ def _at_home(text: str) -> Path:
 
 
 def until_right(ask: Callable[[], Any]) -> Any:
-    """Ask until the answer is one; what is wrong with it is said each time."""
+    """Ask until the answer is valid; show each time what is wrong with it."""
     while True:
         try:
             return ask()
@@ -80,12 +80,12 @@ def until_right(ask: Callable[[], Any]) -> Any:
 
 
 def ask_sender(default: str = "me@example.org", ask: Callable[[str, str], str] = asked) -> str:
-    """Ask who the letter is from, until it is a mailbox."""
+    """Ask who the letter is from, until the answer is a mailbox."""
     return str(until_right(lambda: sender_of(ask("Sender", default))))
 
 
 def sender_of(text: str) -> str:
-    """Check the sender that was typed; a template is checked with the campaign.
+    """Return the sender that was typed, checked; a template is checked with the campaign.
 
     Raises:
         CampaignFileError: it is not a mailbox.
@@ -109,7 +109,7 @@ def sender_of(text: str) -> str:
 
 
 def ask_list(reading: dict[str, Any]) -> RecipientList | None:
-    """Ask for the list until it can be opened; None: a sample is wanted instead."""
+    """Ask for the list until it can be opened; return None if a sample is wanted instead."""
     from mailmerge.campaign.scaffold import refuse_without_addresses
 
     def ask() -> RecipientList | None:
@@ -125,7 +125,7 @@ def ask_list(reading: dict[str, Any]) -> RecipientList | None:
 
 
 def stock_templates() -> list[str]:
-    """Give a line for each stock template: its name, and what it is."""
+    """Return a line for each stock template: its name, and what it is."""
     from mailmerge.campaign.scaffold import STOCK_TEMPLATES
 
     widest = max(map(width, STOCK_TEMPLATES))
@@ -133,7 +133,7 @@ def stock_templates() -> list[str]:
 
 
 def ask_template(ask: Callable[[str, str], str] = asked) -> StockTemplate:
-    """Ask which stock template to start from, until it is one."""
+    """Ask which stock template to start from, until the answer is one."""
     for line in stock_templates():
         note(f"  {line}")
     names = get_args(StockTemplate)
@@ -147,7 +147,7 @@ def ask_template(ask: Callable[[str, str], str] = asked) -> StockTemplate:
 
 
 def types_of(given: Sequence[str]) -> dict[str, str] | None:
-    """Read ``amount=decimal``; None: nothing was given.
+    """Read ``amount=decimal``; return None if nothing was given.
 
     Raises:
         CampaignFileError: one of them is not a column and a type.
@@ -167,7 +167,7 @@ def types_of(given: Sequence[str]) -> dict[str, str] | None:
 
 
 def opened(source: Path, shown: str | None, reading: dict[str, Any]) -> RecipientList:
-    """Open the list with what is known of how to read it; what a person answers is added to that."""
+    """Open the list by the options in *reading*; a person's answers are added to them."""
     from mailmerge.recipients import open_list
     from mailmerge.recipients.encodings import Unclear
 
@@ -175,7 +175,7 @@ def opened(source: Path, shown: str | None, reading: dict[str, Any]) -> Recipien
     while True:
         known = {"area" if name == "range" else name: value for name, value in reading.items()}
         known = {name: value for name, value in known.items() if value is not None}
-        # Where nobody can be asked about hidden rows, `check` says that they are to be decided about.
+        # Where nobody can be asked about hidden rows, `check` reports that a decision is needed.
         hidden = known.pop("hidden", "refuse" if asks else "send")
         try:
             recipients = open_list(source, shown=shown, hidden=hidden, **known)
@@ -203,14 +203,14 @@ def opened(source: Path, shown: str | None, reading: dict[str, Any]) -> Recipien
 
 
 def _wrong_name(error: InputError) -> str | None:
-    """Give the key of which a name was given that the list does not have."""
+    """Return the key whose value is a name that the list does not have."""
     if error.code == "D122":
         return "sheet"
     return "key" if error.code == "C420" and "`data.key`" in error.message else None
 
 
 def _choices(error: InputError) -> list[tuple[str, str]]:
-    """Give the options that an error names as ways out, each with a value; none: it is no question."""
+    """Return the options that an error offers, each with a value; an empty list if it is not a question."""
     if error.code == _HIDDEN:
         return [("hidden", value) for value in ("skip", "send")]
     if error.code not in _QUESTIONS:
@@ -230,8 +230,8 @@ def _ask(question: str, choices: Sequence[tuple[str, str]]) -> tuple[str, str]:
 
 
 def _ask_encoding(shown: str, likely: Sequence[Encoding]) -> str:
-    """Ask which encoding a list is in, of which only a person can say it."""
-    note(f"The encoding of {shown} is not certain. Which line shows its names as they are?")
+    """Ask which encoding a list is in, where only a person can tell."""
+    note(f"The encoding of {shown} is not certain. Which line shows its names correctly?")
     widest = max(width(found.name) for found in likely)
     for number, found in enumerate(likely, 1):
         note(f"  {number}  {padded(found.name, widest)}  {', '.join(found.words)}")

@@ -1,4 +1,4 @@
-"""``mailmerge providers``, ``explain`` and ``schema``: what can be looked up, without any campaign."""
+"""``mailmerge providers``, ``explain`` and ``schema``: what can be looked up without a campaign."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ _MARKS = {"confirmed": "published", "assumed": "not confirmed", "ours": "our gue
 def providers(*, name: str | None, as_json: bool) -> int:
     """Show mail providers: servers, limits, and how to sign in.
 
-    Without NAME all of them in short; with NAME everything about one. The limits are estimates where
-    the provider publishes none: the server's answer always wins.
+    Without NAME, lists all of them in short; with NAME, shows everything about one. The limits are estimates
+    where the provider publishes none: the server's answer always wins.
 
     \b
     Examples:
@@ -56,12 +56,12 @@ def providers(*, name: str | None, as_json: bool) -> int:
     else:
         for line in _in_short(chosen):
             out(line)
-        out('mailmerge providers NAME says how to sign in; use it as --account NAME or account = "NAME".')
+        out('mailmerge providers NAME shows how to sign in; use it as --account NAME or account = "NAME".')
     return 0
 
 
 def _in_short(providers: list[Provider]) -> Iterator[str]:
-    """List the providers by what they are for, each in a line, by their names."""
+    """Yield one line per provider, grouped by purpose, ordered by name."""
     for group, heading in _GROUPS.items():
         yield f"{heading}:"
         members = [provider for provider in providers if provider.group == group]
@@ -176,7 +176,7 @@ def explain(codes: tuple[str, ...]) -> int:
         if code.upper() not in entries:
             hits = near(code, entries)
             hint = f" Did you mean {' or '.join(hits)}?" if hits else " `mailmerge explain` lists them all."
-            raise click.UsageError(f"There is no code {code!r}.{hint}")
+            raise click.UsageError(f"Unknown code {code!r}.{hint}")
         if number:
             out()
         for line in page(entries[code.upper()]):
@@ -191,8 +191,8 @@ def explain(codes: tuple[str, ...]) -> int:
 def schema(*, name: SchemaName | Literal["output"]) -> int:
     """Print the JSON Schema of campaign.toml, of your config.toml (accounts), or of --json (output).
 
-    Editors complete and check keys with it. `init` writes the schema beside campaign.toml, whose first line
-    names it; this prints the one of the version that is installed.
+    Editors complete and check keys with it. `init` writes the schema next to campaign.toml, whose first line
+    names it; this prints the one of the installed version.
 
     \b
     Examples:

@@ -1,6 +1,6 @@
 """Results as people read them: counts, reasons with rows, files, and what to do next.
 
-At a terminal counts and reasons are tables; wherever else the output goes, plain lines take their place.
+In a terminal, counts and reasons are tables; elsewhere they are plain lines.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 def show_report(report: Report, *, as_json: bool = False, verbose: bool = False) -> None:
-    """Show what a run has come to.
+    """Show the result of a run.
 
     Args:
-        report: what it has come to.
+        report: the result.
         as_json: as one JSON object.
-        verbose: with the traceback of a bug that cost the report page.
+        verbose: with the traceback of a bug that prevented the report page.
 
     """
     if report.error:
@@ -90,9 +90,7 @@ def _files(report: Report) -> str:
         why = f" ({report.folder_error})" if report.folder_error else ""
         lost = f"The result files could not be written{why}"
         going = report.continuation
-        return (
-            f"{lost}; from the ledger they are written again by: {going.command('report')}" if going else lost
-        )
+        return f"{lost}; write them again from the ledger by: {going.command('report')}" if going else lost
     failed = (
         f"   {report.failed_name} ({plural(report.failed, 'row')}, ready to fix and resend)"
         if report.failed
@@ -115,7 +113,7 @@ def _next(report: Report) -> Iterator[str]:
 
 
 def show_counts(counts: Counts, counted: str = "row") -> None:
-    """Show how many rows or messages are in each state; in a table with their share."""
+    """Show how many rows or messages are in each state; in a table, with their share."""
     if not sys.stdout.isatty():
         for status in counts:
             out(f"  {counts[status]:>9,}  {WORDS[status]}")
@@ -129,7 +127,7 @@ def show_counts(counts: Counts, counted: str = "row") -> None:
 
 
 def _explain_in_table(explanations: Iterable[Explanation], counted: str) -> None:
-    """Show why rows were not accepted, with the server's words and the rows."""
+    """Show why rows were not accepted, with the server's reply and the rows."""
     entries = list(explanations)
     if not entries:
         return

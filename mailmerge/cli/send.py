@@ -39,8 +39,8 @@ def rehearse(*, as_json: bool, quiet: bool, verbose: bool, real_time: bool, **op
     """Simulate the whole run with a built-in server, with real TLS and sign-in; nothing leaves this machine.
 
     Ledger and quota are discarded afterwards. Results and the first received messages are kept in
-    out/rehearsal. The server can be told to misbehave, so that you see what a bad day looks like. --fail
-    takes CODE:SHARE or COMMAND:CODE:SHARE and may be repeated: 450:2%, mail:421:1%,
+    out/rehearsal. The server can be made to misbehave, to show what a bad day looks like. --fail accepts
+    CODE:SHARE or COMMAND:CODE:SHARE and may be repeated: 450:2%, mail:421:1%,
     "content:554 5.7.1 spam:0.5%"; the commands are ehlo, auth, mail, rcpt, data, content.
 
     \b
@@ -107,9 +107,9 @@ def test(
 ) -> int:
     """Send the messages of --rows (default: the first row) to yourself; nobody else gets anything.
 
-    To and envelope are yours, and an X-Mailmerge-Test header names the row. There is no Cc or Bcc, no
-    Disposition-Notification-To, and no List-Unsubscribe but that of message.unsubscribe, whose token
-    unsubscribes nobody in a test. No row's state changes.
+    To and envelope are yours, and an X-Mailmerge-Test header names the row. Cc, Bcc,
+    Disposition-Notification-To and List-Unsubscribe are left out; only the List-Unsubscribe of
+    message.unsubscribe remains, and its token unsubscribes nobody in a test. No row's state changes.
 
     \b
     Example:
@@ -141,14 +141,14 @@ def test(
 
 
 def _say_changes(report: TrialReport) -> None:
-    """Say what a test has not, so that nobody looks for it."""
+    """Show what a test leaves out, so that nobody looks for it."""
     names = dict.fromkeys(name for result in report.results for name in result.left_out)
     if names:
-        note(f"Left out of tests: {', '.join(names)}. To and Message-ID are others, too.")
+        note(f"Left out of tests: {', '.join(names)}. To and Message-ID differ, too.")
 
 
 def _ended(report: TrialReport, stop: GracefulStop) -> int:
-    """Say why no more was sent, and give the exit code."""
+    """Show why no more was sent, and return the exit code."""
     from mailmerge.campaign.results import end_code
     from mailmerge.sending.runs import Reason
 
@@ -190,8 +190,8 @@ def send(**options: Any) -> int:
 def drafts(**options: Any) -> int:
     """Put the messages into the Drafts folder of your mailbox, for you to send.
 
-    The account's `imap` says where that is. Plan, question and results are those of send, and the state is
-    "drafted"; send leaves such rows alone. Running the same command again continues.
+    The account's `imap` names the mailbox. Plan, question and results are those of send, and the state is
+    "drafted"; send skips such rows. Running the same command again continues.
 
     \b
     Example:
@@ -202,7 +202,7 @@ def drafts(**options: Any) -> int:
 
 
 class SendCommand:
-    """What was asked for on the command line; takes its own options out of *options*."""
+    """The request on the command line; takes its own options out of *options*."""
 
     def __init__(self, options: dict[str, Any], *, drafts: bool = False) -> None:
         self.drafts = drafts
@@ -229,15 +229,15 @@ class SendCommand:
         self._resolve = ""
         self._suggested: Callable[..., object] = str
         self._handed_over = False
-        """Whether the workers of a fleet send it, and nothing more is done here."""
+        """Whether the workers of a fleet send it, and nothing else is done here."""
         self._idle = False
         """Whether there was nothing to send, and nothing for a person to do."""
         self._sent = False
-        """Whether the first few went out before, and only the others are asked about."""
+        """Whether the first few were sent before, and only the others are asked about."""
         self.bar = Bar(quiet=self.quiet or self.as_json, as_json=self.as_json)
 
     def run(self, campaign: Campaign) -> int:
-        """Do it, and give the exit code."""
+        """Show the plan, ask and send; return the exit code."""
         from mailmerge.campaign.run import SendRequest
 
         if not (self.yes or self.dry_run):
@@ -279,7 +279,7 @@ class SendCommand:
     def _ended(self, report: Report | None, stop: GracefulStop) -> int:
         if report is None and self._handed_over:
             note("The workers are sending it.")
-            note("Only `suppress --ledger` and `bounces --ledger` count from now on, your own files do not.")
+            note("From now on only `suppress --ledger` and `bounces --ledger` count; your own files do not.")
             for words in (("fleet", "--watch"), ("pause",), ("send", "--fleet")):
                 note(f"  {self._suggested(*words)}   {_DETACHED[words[0]]}")
             return 0
@@ -293,7 +293,7 @@ class SendCommand:
         return stop.code if report.exit_code == 130 else report.exit_code
 
     def _send_first(self, campaign: Campaign, request: SendRequest, stop: GracefulStop) -> int | None:
-        """Send the first few; None: all of them were accepted, and the others may follow, once agreed to."""
+        """Send the first few; return None if all were accepted: the others may follow once confirmed."""
         few = min(self.first or 0, self.limit or LAST_ROW)
         bar = self.bar
         with bar, stop:
@@ -303,7 +303,7 @@ class SendCommand:
         ended = self._ended(report, stop)
         if report is None or ended != 0:
             if report is not None:
-                note("The others were not sent: first see what became of these.")
+                note("The others were not sent: first check what happened to these.")
             return ended
         if self.limit is not None:
             self.limit -= few
@@ -312,12 +312,12 @@ class SendCommand:
         return None
 
     def confirm(self, plan: Plan) -> bool:
-        """Show the plan and ask; False: nothing is sent."""
+        """Show the plan and ask; return False if nothing is to be sent."""
         if self._sent and not plan.to_send:  # the first few were all
             return False
         self._idle = not (plan.to_send or plan.in_doubt or plan.problems.count(Severity.ERROR))
         if self.quiet and self._idle and not self.dry_run:
-            pass  # what earlier runs have told is not told again
+            pass  # what earlier runs have shown is not shown again
         elif self.as_json:
             show_plan_json(plan)
         else:
@@ -351,14 +351,14 @@ class SendCommand:
 
 
 _DETACHED = {
-    "fleet": "shows how they get on",
-    "pause": "holds them",
+    "fleet": "shows their progress",
+    "pause": "pauses them",
     "send": "follows them to the end, and writes the report",
 }
 
 
 def _fleet_request(options: dict[str, Any], transcript: Path | None) -> FleetRequest | None:
-    """Say what is wanted of the workers of a fleet; None: this process sends itself."""
+    """Return the request to the workers of a fleet; None if this process sends."""
     fleet, detach = options.pop("fleet", False), options.pop("detach", False)
     accounts: str | None = options.pop("accounts", None)
     if not fleet:
@@ -374,11 +374,11 @@ def _fleet_request(options: dict[str, Any], transcript: Path | None) -> FleetReq
 
 
 _ANSWERS = 3
-"""How many numbers a person may type before it is taken for a no."""
+"""How many numbers a person may type before the answer counts as no."""
 
 
 def _typed(count: int, doing: str, declined: str) -> bool:
-    """Ask for the number of messages; another one is asked for again, a few times."""
+    """Ask for the number of messages; after a wrong one ask again, a few times."""
     note("")
     for left in reversed(range(_ANSWERS)):
         answer = click.prompt(
@@ -398,7 +398,7 @@ def _typed(count: int, doing: str, declined: str) -> bool:
 
 
 def _asking(stop: GracefulStop) -> Callable[[str], str]:
-    """Give what asks for a secret until somebody asks us to stop."""
+    """Return a function that asks for a secret, and can be interrupted by a request to stop."""
 
     def ask(question: str) -> str:
         try:
@@ -411,6 +411,6 @@ def _asking(stop: GracefulStop) -> Callable[[str], str]:
 
 
 def ask_secret(question: str) -> str:
-    """Ask for a password or token on the terminal, unseen."""
+    """Ask for a password or token in the terminal, without echo."""
     answer: str = click.prompt(question, hide_input=True, err=True, prompt_suffix="")
     return answer

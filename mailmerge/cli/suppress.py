@@ -1,4 +1,4 @@
-"""``mailmerge suppress``: the people whom no campaign of this user writes to."""
+"""``mailmerge suppress``: the people whom none of this user's campaigns writes to."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 @click.group("suppress")
 def suppress() -> None:
-    """Keep a list of people whom no campaign of yours writes to.
+    """Keep a list of people whom none of your campaigns writes to.
 
-    It is a file in your configuration folder, beside config.toml, and counts for every campaign, in addition
+    It is a file in your configuration folder, next to config.toml, and applies to every campaign, in addition
     to the files of `data.suppress`. A running campaign sees a change within a second.
 
-    With --ledger it is the list in that ledger, which counts for all campaigns that its workers send.
+    With --ledger it is the list in that ledger, which applies to all campaigns that its workers send.
 
     \b
     Example:
@@ -37,9 +37,9 @@ def suppress() -> None:
 @click.argument("who", nargs=-1, required=True, metavar="ADDRESS...")
 @options_of("suppress add")
 def add(*, who: tuple[str, ...], ledger: str | None) -> int:
-    """Never write to ADDRESS again; @example.org stands for everybody there, sha256:HASH for one of them.
+    """Never write to ADDRESS again; @example.org means everybody there, sha256:HASH one address by its hash.
 
-    The hash is the SHA-256 of the address in small letters, in 64 hex digits.
+    The hash is the SHA-256 of the lower-case address, in 64 hex digits.
 
     \b
     Example:
@@ -78,9 +78,9 @@ def remove(*, who: tuple[str, ...], ledger: str | None) -> int:
 )
 @options_of("suppress import")
 def import_(*, files: tuple[Path, ...], ledger: str | None) -> int:
-    """Add everybody in FILE: a text of one address a line, CSV or XLSX, such as an export of opt-outs.
+    """Add everybody in FILE: one address per line, CSV or XLSX, such as an export of opt-outs.
 
-    It may have SHA-256 hashes of addresses in their place.
+    It may contain SHA-256 hashes instead of addresses.
 
     A row without an address is an error, and nothing is added then.
 
@@ -98,7 +98,7 @@ def import_(*, files: tuple[Path, ...], ledger: str | None) -> int:
 @suppress.command("list")
 @options_of("suppress list")
 def list_(*, as_json: bool, ledger: str | None) -> int:
-    """List the addresses, domains and hashes, with the day on which they were added.
+    """List the addresses, domains and hashes, with the date on which they were added.
 
     \b
     Example:
@@ -115,7 +115,7 @@ def list_(*, as_json: bool, ledger: str | None) -> int:
         out(
             f"{_counted([stored.entry for stored in entries])} in {store.path}"
             if entries
-            else f"Nobody; {store.path} would list them."
+            else f"Nobody: {store.path} has no entries."
         )
     return 0
 

@@ -39,7 +39,7 @@ def test_the_whole_way_left_once(mailmerge: Mailmerge, sandbox: KeepingSandbox) 
     begin = [
         ("Your list", "nothing.csv"),
         ("Your list", f"'{mailmerge.folder}/my people.csv'"),
-        ("Is that your list?", ""),
+        ("Is this your list?", ""),
         ("A name for the folder", "spring"),
         ("Template", "plain"),
         ("Sender", "me@"),
@@ -56,7 +56,7 @@ def test_the_whole_way_left_once(mailmerge: Mailmerge, sandbox: KeepingSandbox) 
     assert "C562" in left.err
     named = f"'{mailmerge.folder}/my people.csv'"
     assert f"$ mailmerge init spring --list {named} --template plain --from 'Me <me@example.org>'" in left.out
-    assert "You can go on at any time: mailmerge" in left.out
+    assert "You can continue at any time: mailmerge" in left.out
     toml = tomllib.loads((mailmerge.folder / "spring/campaign.toml").read_text("utf-8"))
     assert (toml["account"], toml["data"]["source"]) == ("test", "../my people.csv")
     assert (toml["message"]["from"], toml["message"]["subject"]) == (
@@ -104,11 +104,11 @@ def test_what_is_typed_is_looked_at_before_the_next_question(mailmerge: Mailmerg
     """Each answer is looked at before the next question, and q leaves, whatever was asked."""
     (mailmerge.folder / "rooms.csv").write_text("Room,Size\n1,2\n", encoding="utf-8")
     (mailmerge.folder / "people.csv").write_text(PEOPLE, encoding="utf-8")
-    lists = [("Your list", "rooms.csv"), ("Is that your list?", ""), ("Your list", "people.csv")]
+    lists = [("Your list", "rooms.csv"), ("Is this your list?", ""), ("Your list", "people.csv")]
     lists += [
-        ("Is that your list?", "header x"),
-        ("Is that your list?", "header 0"),
-        ("Is that your list", ""),
+        ("Is this your list?", "header x"),
+        ("Is this your list?", "header 0"),
+        ("Is this your list", ""),
     ]
     begin = [*lists, ("A name for the folder", "spring"), ("Template", "plane")]
     left = typed(mailmerge, [], [*begin, ("Template", "Plain"), ("Sender", "q")])
@@ -116,7 +116,7 @@ def test_what_is_typed_is_looked_at_before_the_next_question(mailmerge: Mailmerg
     assert left.err.count("C451") == 1
     assert left.err.count("Write one of them and its value") == 2
     assert '"plane" is not one of them: letter, newsletter' in left.err
-    assert "You can go on at any time" in left.out
+    assert "You can continue at any time" in left.out
     assert not (mailmerge.folder / "spring").exists()
 
 
@@ -125,7 +125,7 @@ def test_it_can_be_left_at_the_first_question(mailmerge: Mailmerge, key: str) ->
     """Ctrl-D, Ctrl-C and q: nothing was made, and it is said how to go on."""
     left = typed(mailmerge, [], [("Your list", key)])
     assert left.code == 0, left
-    assert "You can go on at any time" in left.out
+    assert "You can continue at any time" in left.out
     assert not list(mailmerge.folder.glob("*/campaign.toml"))
 
 

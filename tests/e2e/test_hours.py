@@ -46,7 +46,7 @@ def test_a_run_begins_at_its_time(mailmerge, relay):
     assert done.code == 0, done
     assert "begins " in done.err
     assert waiting is not None
-    alive = re.compile(r"\(still running\)|A run is at work on it now")
+    alive = re.compile(r"\(still running\)|A run is sending it now")
     assert alive.search(waiting.out), waiting
     assert not alive.search(mailmerge("status", "spring").out)
     assert statuses(campaign) == ["accepted"] * 3

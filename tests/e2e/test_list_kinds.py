@@ -112,8 +112,8 @@ def test_standard_input_from_check_to_resent(mailmerge):
         again = mailmerge("requeue", "spring", "--from", failed)
         resent = mailmerge("send", "spring", "--list", failed, "--yes")
 
-    assert first.err.startswith("standard input: JSON lines, UTF-8\nplanned just now\n")
-    assert "planned just now (the rows changed)" in second.err
+    assert first.err.startswith("standard input: JSON lines, UTF-8\nplanned now\n")
+    assert "planned now (the rows changed)" in second.err
     one_error(asked, "C480", "add --yes")
     assert "nothing has changed since" in sent.out + sent.err
     assert (sent.code, again.code, resent.code) == (3, 0, 0), (sent, again, resent)

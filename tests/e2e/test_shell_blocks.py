@@ -128,10 +128,10 @@ def _typed(mailmerge: Mailmerge, sandbox: KeepingSandbox, line: str) -> Done:
         return Done(done.returncode, done.stdout, done.stderr)
     answers = {
         "login": [
-            ("Server that takes the mail", "127.0.0.1"),
+            ("Server for outgoing mail", "127.0.0.1"),
             ("Port", str(sandbox.port)),
             ("Password for", sandbox.password),
-            ("Keep it in a file", ""),
+            ("Store it in a file", ""),
         ],
         "init": [("Template", ""), ("Sender", "Me <me@example.org>"), ("Subject", "Hello {{ first_name }}")],
         "send": [("Type the number of messages", "1" if "--limit" in words else _left(mailmerge))],

@@ -79,7 +79,7 @@ def test_login_from_an_address_to_an_account_that_works(mailmerge: Mailmerge) ->
     """Server, certificate, a wrong password, the right one, where it is kept; then a run needs nobody."""
     with SandboxServer(user="ann@example.org") as server:
         answers = [
-            ("Server that takes the mail", "127.0.0.1"),
+            ("Server for outgoing mail", "127.0.0.1"),
             ("Port", str(server.port)),
             ("Password for ann@example.org", "wrong"),
             ("Password for ann@example.org", server.password),
@@ -118,7 +118,7 @@ def test_login_asks_three_times(mailmerge: Mailmerge) -> None:
 @needs_terminal
 def test_login_writes_nothing_down_that_no_server_answers_to(mailmerge: Mailmerge) -> None:
     """A wrong server leaves the configuration as it was: the next try asks for it again."""
-    answers = [("Server that takes the mail", "127.0.0.1"), ("Port", "1")]
+    answers = [("Server for outgoing mail", "127.0.0.1"), ("Port", "1")]
     done = typed(mailmerge, ["login", "ann@example.org"], answers)
     assert done.code not in {0, 1}, done
     assert "Wrote" not in done.err

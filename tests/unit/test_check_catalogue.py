@@ -76,4 +76,4 @@ def test_explain_suggests_codes_for_one_that_does_not_exist() -> None:
     """A mistyped code is a usage error with a guess."""
     done = CliRunner().invoke(command, ["D11O"])
     assert done.exit_code == 2
-    assert "There is no code 'D11O'. Did you mean" in done.output
+    assert "Unknown code 'D11O'. Did you mean" in done.output

@@ -540,8 +540,8 @@ def test_a_folder_becomes_a_campaign(here: Path, capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ("nothing", "there is no nothing"),
-        ("made", "made is a campaign already: it has a campaign.toml"),
+        ("nothing", "nothing does not exist"),
+        ("made", "made is already a campaign: it has a campaign.toml"),
         ("notes.pdf", "name a folder with mailmerge_template.txt"),
         (".", "name a folder with mailmerge_template.txt"),
         ("letter.DOC", "save it as .docx"),

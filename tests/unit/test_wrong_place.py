@@ -37,7 +37,7 @@ def folders(tmp_path):
         ("classes", "check grads", "C407", "did you mean mailmerge check grades?"),
         (".", "preview classes/choirs", "C407", "did you mean mailmerge preview classes/choir?"),
         (".", "check nothing", "C407", "start one: mailmerge init nothing"),
-        ("lists", "resume", "C580", "without a fleet, a run that was stopped goes on by: mailmerge send"),
+        ("lists", "resume", "C580", "without a fleet, a run that was stopped continues by: mailmerge send"),
         ("lists", "send pupils.csv", "C561", "make one for it: mailmerge init pupils --list pupils.csv"),
         ("lists", "pupils.csv", "C561", "make one for it: mailmerge init pupils --list pupils.csv"),
         ("lists", "init pupils.csv", "C561", "make one for it: mailmerge init pupils --list pupils.csv"),
@@ -73,7 +73,7 @@ def test_the_hint_names_the_command_that_was_meant(folders, monkeypatch, capsys,
 def test_a_command_that_does_not_exist_is_answered_with_the_one_that_does(capsys, typed, meant):
     """What other programs call it, and what is misspelt."""
     assert run([typed, "folder"]) == 2
-    assert f"There is no command '{typed}'. Did you mean '{meant}'?" in capsys.readouterr().err
+    assert f"Unknown command '{typed}'. Did you mean '{meant}'?" in capsys.readouterr().err
 
 
 def test_help_is_a_command_of_most_programs(capsys):
