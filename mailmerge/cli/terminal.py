@@ -40,7 +40,7 @@ def columns(stream: TextIO) -> int | None:
 
 
 def coloured(stream: TextIO) -> bool:
-    """Tell whether colours are wanted: ``NO_COLOR``, ``FORCE_COLOR``, else in a terminal that has them."""
+    """Return whether colours are wanted: ``NO_COLOR``, ``FORCE_COLOR``, else in a terminal that has them."""
     if "NO_COLOR" in os.environ:
         return False
     if os.environ.get("FORCE_COLOR", "") not in {"", "0"}:
@@ -105,10 +105,10 @@ _WIDEST_HANG: Final = 24
 
 
 def wrapped(text: str, cells: int, hang: int = 0) -> list[str]:
-    """Break *text* into lines of at most so many *cells*, all but the first behind *hang* spaces.
+    """Break *text* into lines of at most *cells* columns, all but the first behind *hang* spaces.
 
-    What would be copied as a whole is never broken, even if it is wider: a terminal goes on with it in its
-    next line, and still knows it as one. Chinese text breaks between characters, but not before a comma.
+    What would be copied as a whole is never broken, even if it is wider: a terminal continues it on its next
+    line, and still treats it as one. Chinese text breaks between characters, but not before a comma.
     """
     if width(text) <= cells:
         return [text]
@@ -146,7 +146,7 @@ def _pieces(text: str) -> Iterator[str]:
 
 
 def fitted(text: str, cells: int | None) -> list[str]:
-    """Break a line of output for a terminal of so many *cells*; None: it stays one line."""
+    """Break a line of output for a terminal of *cells* columns; None: it stays one line."""
     if cells is None or width(text) <= cells or _AS_IT_IS.match(text):
         return [text]
     found = _HANGS.match(text)
@@ -158,7 +158,7 @@ def fitted(text: str, cells: int | None) -> list[str]:
 
 
 def _folded(text: str, cells: int) -> Iterator[str]:
-    """Break *text* into lines of so many *cells* whatever it is: a table has no more room."""
+    """Break *text* into lines of *cells* columns, whatever it is: a table has no more room."""
     from wcwidth import iter_graphemes
 
     for line in wrapped(text, cells):
@@ -182,9 +182,9 @@ class Column(NamedTuple):
 
 
 def table(head: Sequence[Column], rows: Sequence[Sequence[str]], cells: int) -> Iterator[list[str]]:
-    """Yield the lines of a table in a terminal of so many *cells*: each the parts of its columns, padded.
+    """Yield the lines of a table in a terminal of *cells* columns: each the parts of its columns, padded.
 
-    Columns of text share the room that there is; what does not fit goes on in the next line.
+    Columns of text share the room that there is; what does not fit continues on the next line.
     """
     shown = [[printable(cell) for cell in row] for row in rows]
     widths = [
