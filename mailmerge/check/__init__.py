@@ -1,1 +1,1 @@
-"""Diagnostics: finding problems before anything is sent, and showing them."""
+"""Diagnostics: find problems before anything is sent, and show them."""

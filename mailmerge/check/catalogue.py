@@ -1,4 +1,4 @@
-"""The page of every code: what it says, why it matters, what to do; read from ``catalogue.toml``."""
+"""The page of every diagnostic code: what it means and what to do, from ``catalogue.toml``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ AREAS = {
     "B": "Mail that came back",
     "X": "Other",
 }
-"""What the first letter of a code means."""
+"""The area that the first letter of a code stands for."""
 
 
 class Entry(Struct, frozen=True):
@@ -43,7 +43,7 @@ class Entry(Struct, frozen=True):
 
     @property
     def area(self) -> str:
-        """The area in words."""
+        """The title of the area, as in ``AREAS``."""
         return AREAS[self.code[0]]
 
 
@@ -59,7 +59,7 @@ def catalogue() -> Mapping[str, Entry]:
 
 
 def page(entry: Entry) -> Iterator[str]:
-    """Yield the lines of one page, for a terminal; each paragraph is one, as long as it is."""
+    """Yield the lines of one page for a terminal; each paragraph is one line, however long."""
     yield f"{entry.code}  {entry.severity}  ({entry.area})"
     yield ""
     yield entry.what
@@ -76,7 +76,7 @@ def as_markdown() -> str:
     lines = [
         "# Checks",
         "",
-        "Every message of `mailmerge` has a code. `mailmerge explain D110` prints its page; all of them",
+        "Every message of `mailmerge` has a code. `mailmerge explain D110` prints its page; all pages",
         "are here. Errors make a row `invalid`, or stop everything if they are about the campaign;",
         "warnings never block a message. Warnings, and errors found by reading finished messages",
         "(A305, D160, D161, H3xx, M502), can be silenced in `campaign.toml`:",
@@ -101,7 +101,7 @@ def _markdown(entry: Entry) -> Iterator[str]:
 
 
 def _plain(text: str) -> str:
-    """Keep angle brackets outside of code from being taken for HTML."""
+    """Escape angle brackets outside of code spans, so that Markdown does not read them as HTML."""
     parts = text.split("`")
     return "`".join(
         part if index % 2 else part.replace("<", "&lt;").replace(">", "&gt;")

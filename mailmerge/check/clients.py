@@ -1,9 +1,9 @@
-"""Which mail programs do not support what the HTML uses, after the data of caniemail.com.
+"""Which mail programs do not support what the HTML uses, according to the data of caniemail.com.
 
 The data is vendored (``data/caniemail.json``, MIT licence) and refreshed by ``scripts/refresh-caniemail``;
-its date is shown with every finding. A construct is worth a word if a reader would notice: one of the widely
-used programs lacks it, or a quarter of all that were tested. What only decorates (round corners, shadows,
-hover, dark mode) or only helps those who have it (roles, labels) is never mentioned: without it the message
+its date is shown with every finding. A construct is reported if a reader would notice: one of the widely
+used programs lacks it, or a quarter of all that were tested. What only decorates (rounded corners, shadows,
+hover, dark mode) or only helps those who have it (roles, labels) is never reported: without it the message
 reads the same.
 """
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mailmerge.check.html_document import HtmlDocument
 
 WORTH = 0.25
-"""Share of the tested programs without support from which a construct is mentioned in any case."""
+"""A construct that this share of the tested programs does not support is always reported."""
 WIDELY_USED = frozenset(
     {
         *("apple-mail.ios", "apple-mail.macos", "gmail.android", "gmail.desktop-webmail", "gmail.ios"),
@@ -57,13 +57,13 @@ _HTML_DECORATION = frozenset(
     meta-color-scheme comments doctype body style semantics abbr acronym dfn wbr hidden required bdi link
     anchor-links address align height width""".split()  # noqa: SIM905
 )
-# Elements that have a rule and a code of their own are not said twice.
+# Elements that have a rule and a code of their own are not reported twice.
 _SAID_ELSEWHERE = frozenset({"at-import", "audio", "form", "object", "video"})
 
 MJML_OWN = frozenset(
     {"css-border-spacing", "css-float", "css-height", "css-overflow", "css-table-layout", "css-word-spacing"}
 )
-"""What MJML's usual components are made of, whoever uses them: nobody who writes MJML could leave it out."""
+"""What MJML's usual components compile to: an author of MJML could not leave it out."""
 
 _PROPERTIES = {
     **dict.fromkeys(("gap", "column-gap", "row-gap"), "gap"),
@@ -105,7 +105,7 @@ _AT_MEDIA = ("prefers-color-scheme", "prefers-reduced-motion", "hover", "orienta
 
 
 class Support(Struct, frozen=True):
-    """What is known about one construct."""
+    """The support for one construct, as caniemail.com tested it."""
 
     title: str
     without: tuple[str, ...]
@@ -119,7 +119,7 @@ class Support(Struct, frozen=True):
 
     @property
     def worth_saying(self) -> bool:
-        """Whether readers of many, or of the widely used, programs would notice."""
+        """Whether readers with a widely used program, or with many of the others, would notice."""
         return bool(self.without) and (self.share >= WORTH or not WIDELY_USED.isdisjoint(self.without))
 
 
@@ -128,11 +128,11 @@ class ClientData(Struct, frozen=True):
 
     date: str
     clients: Mapping[str, str]
-    """Short names with the names that people know."""
+    """Short names, each with the name that people know."""
     features: Mapping[str, Support]
 
     def names(self, clients: tuple[str, ...], most: int = 4) -> str:
-        """Name programs, the widely used first."""
+        """Return the names of *most* programs, the widely used first, and the number of the others."""
         ordered = sorted(clients, key=lambda client: (client not in WIDELY_USED, client))
         listed = [self.clients[client] for client in ordered[:most]]
         return ", ".join(listed) + (f" and {len(ordered) - most} more" if len(ordered) > most else "")
@@ -159,7 +159,7 @@ class Use(Struct, frozen=True):
 
 
 def used(document: HtmlDocument, but: Container[str] = ()) -> Iterator[Use]:
-    """Yield every construct of *document* that the data knows and that is worth saying, *but* for some."""
+    """Yield every construct of *document* that the data contains and is worth reporting, except *but*."""
     features = client_data().features
     for slug, element in _constructs(document):
         support = features.get(slug)
@@ -204,7 +204,7 @@ def _uses(text: str) -> Iterator[str]:
             continue
         yield f"css-{_PROPERTIES.get(name, name)}"
         if name == "display":
-            # In front of a line for Outlook, a value it does not know harms nobody.
+            # Before a declaration for Outlook, a value that it does not support does no harm.
             yield f"css-display-{value.removeprefix('inline-')}"
         yield from _values(tokens)
 
@@ -226,7 +226,7 @@ def _sheet(rules: list[Node]) -> Iterator[str]:
             prelude = tinycss2.serialize(rule.prelude)
             media = [f"css-at-media-{name}" for name in _AT_MEDIA if name in prelude]
             yield from media or (f"css-at-{rule.lower_at_keyword}",)
-            # What stands in @media is meant for those who have it.
+            # The rules in @media are meant for programs that support it.
         elif rule.type == "qualified-rule":
             for colons, name in _PSEUDO.findall(tinycss2.serialize(rule.prelude)):
                 yield f"css-pseudo-{'element' if colons == '::' else 'class'}-{name}"

@@ -1,6 +1,7 @@
-"""Diagnostics, collected over any number of rows, and written for people and for programs.
+"""Diagnostics, collected over any number of rows, and formatted for people and for programs.
 
-The same problem is kept once, with a count and the first rows, so that memory does not grow with the list.
+A problem that many rows have is kept once, with a count and the first rows: memory does not grow with the
+list.
 """
 
 from __future__ import annotations
@@ -20,30 +21,30 @@ if TYPE_CHECKING:
 
 
 FIRST_ROWS = 8
-"""How many row numbers a group remembers."""
+"""How many row numbers a group keeps."""
 GROUPS_PER_CODE = 200
-"""Past this many different problems of one code the rest is only counted."""
+"""Beyond this many different problems with one code, further ones are only counted."""
 _MAX_SOURCE = 160
-"""Characters of a source line that are shown around a fault."""
+"""How many characters of a source line are shown around a fault."""
 _SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
 
 class Group(Struct):
-    """One problem, as it was first met, and where else it occurs."""
+    """One problem, as it was first found, and where else it occurs."""
 
     first: Diagnostic
     count: int = 0
     rows: list[int] = field(default_factory=list)
 
     def add(self, row: int | None) -> None:
-        """Count one more occurrence."""
+        """Count one more occurrence, in *row* if it is about one."""
         self.count += 1
         if row is not None and len(self.rows) < FIRST_ROWS and (not self.rows or self.rows[-1] != row):
             self.rows.append(row)
 
 
 class Findings(Struct, frozen=True):
-    """What a collector holds, as a value that can be kept and recalled."""
+    """The contents of a collector, as a value that can be stored and recalled."""
 
     groups: list[Group] = field(default_factory=list)
     uncounted: dict[str, tuple[int, Severity]] = field(default_factory=dict)
@@ -58,10 +59,10 @@ class DiagnosticCollector:
         self._per_code: dict[str, int] = {}
         self._severities: dict[str, Severity] = {}
         self.uncounted: dict[str, int] = {}
-        """Code: how many occurrences were counted but not kept."""
+        """By code: how many occurrences were counted but not kept."""
 
     def add(self, diagnostics: Iterable[Diagnostic]) -> None:
-        """Take in what was found, except warnings with a code the campaign silences."""
+        """Add diagnostics, except warnings with a code that the campaign silences."""
         for found in diagnostics:
             if found.code not in self._ignore or found.severity is Severity.ERROR:
                 self._add(found)
@@ -79,12 +80,12 @@ class DiagnosticCollector:
         group.add(found.row)
 
     def findings(self) -> Findings:
-        """Give everything so far, to be recalled later."""
+        """Return everything so far, for `recall`."""
         uncounted = {code: (count, self._severities[code]) for code, count in self.uncounted.items()}
         return Findings(list(self._groups.values()), uncounted)
 
     def recall(self, findings: Findings) -> None:
-        """Take in what another collector held, whose campaign silenced the same codes."""
+        """Add the findings of another collector whose campaign silenced the same codes."""
         for kept in findings.groups:
             identity = _identity(kept.first)
             group = self._groups.get(identity)
@@ -104,34 +105,34 @@ class DiagnosticCollector:
         yield from (group for group in groups if group.first.severity is not Severity.ERROR)
 
     def count(self, severity: Severity) -> int:
-        """How many different problems of this severity there are."""
+        """Return how many different problems of this severity there are."""
         return sum(group.first.severity is severity for group in self._groups.values())
 
     def total(self, severity: Severity) -> int:
-        """How many problems of this severity were met, those that were not kept included."""
+        """Return how often problems of this severity occurred, including those that were not kept."""
         more = (n for code, n in self.uncounted.items() if self._severities[code] is severity)
         return self.count(severity) + sum(more)
 
     @property
     def campaign_errors(self) -> list[Group]:
-        """Errors that are about the campaign, not about single rows: nothing can be sent."""
+        """Return the errors that are about the campaign, not about single rows: nothing can be sent."""
         return [group for group in self if group.first.severity is Severity.ERROR and stops(group.first)]
 
 
 def _identity(found: Diagnostic) -> tuple[object, ...]:
-    """Tell what makes two diagnostics the same problem: what is said, of which place of a template."""
+    """Return what makes two diagnostics the same problem: the message, and the place in a template."""
     place = found.place
     where = (place.path, place.line, place.column) if place and place.cell is None else None
     return (found.code, found.message, where)
 
 
 _NAMED_BY_A_ROW = frozenset({"T100", "T101", "T103", "T104", "T109"})
-"""What can be wrong with a template that a cell names in ``{% include cell %}``; templates that the author
-names are looked at before the first row, so that with a row these codes are about that row's cell."""
+"""What can be wrong with a template that a cell names in ``{% include cell %}``. Templates that the author
+names are checked before the first row; so one of these codes with a row is about that row's cell."""
 
 
 def stops(diagnostic: Diagnostic) -> bool:
-    """Whether this error stops the whole campaign: it is no row's own fault."""
+    """Return whether this error stops the whole campaign, because it is not the fault of a single row."""
     if diagnostic.row is None:
         return True
     return diagnostic.code.startswith("T") and diagnostic.code not in _NAMED_BY_A_ROW
@@ -153,7 +154,7 @@ def diagnostic_lines(
 
 
 def occurrences(group: Group) -> str:
-    """Say in which rows a group was found; empty for what is about the whole campaign."""
+    """Return in which rows a group was found, in brackets; empty if it is about the whole campaign."""
     return _rows(group.first, group.count, group.rows)
 
 
@@ -168,7 +169,7 @@ def _rows(diagnostic: Diagnostic, count: int, rows: list[int] | None) -> str:
 
 
 def position(place: Place) -> str:
-    """Write a place as ``file:line:column``, with the cell if it is one."""
+    """Return a place as ``file:line:column``, with the cell if it is one."""
     where = place.path or ""
     if place.line is not None:
         where += f":{place.line}" + (f":{place.column}" if place.column is not None else "")
@@ -200,7 +201,7 @@ def _snippet(place: Place, line: int, source: str) -> Iterator[str]:
 
 
 def listing(problems: DiagnosticCollector, *, most: int = 10) -> Iterator[str]:
-    """Yield the lines for all groups; of one code at most *most* are shown in full."""
+    """Yield the lines of all groups; at most *most* groups with the same code are shown in full."""
     shown: dict[str, int] = {}
     hidden: dict[str, int] = dict(problems.uncounted)
     for group in problems:
@@ -220,7 +221,7 @@ def group_lines(group: Group) -> Iterator[str]:
 
 
 def found(problems: DiagnosticCollector) -> str:
-    """Say how many errors and warnings there are: ``1 error, 2 warnings``."""
+    """Return how many errors and warnings there are: ``1 error, 2 warnings``."""
     totals = ((problems.total(severity), severity) for severity in (Severity.ERROR, Severity.WARNING))
     return ", ".join(plural(number, severity) for number, severity in totals if number) or "no problems"
 
@@ -229,7 +230,7 @@ def found(problems: DiagnosticCollector) -> str:
 
 
 def concise(problems: DiagnosticCollector) -> Iterator[str]:
-    """Yield one line a problem: place, severity, code, message, rows."""
+    """Yield one line for each problem: place, severity, code, message, rows."""
     for group in problems:
         first = group.first
         where = position(first.place) if first.place else ""
@@ -240,7 +241,7 @@ def concise(problems: DiagnosticCollector) -> Iterator[str]:
 
 
 def github(problems: DiagnosticCollector) -> Iterator[str]:
-    """Yield workflow commands that GitHub shows beside the lines they are about."""
+    """Yield GitHub workflow commands, which GitHub shows next to the lines that they are about."""
     for group in problems:
         first, place = group.first, group.first.place
         facts = {

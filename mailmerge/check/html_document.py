@@ -1,10 +1,10 @@
-"""The HTML of messages, as rules read it: one document parsed, or the tags of every row.
+"""The HTML of messages as rules read it: a parsed document, or the tags of every row.
 
-A parsed document (`HtmlDocument`) costs milliseconds and is made for the first message of each layout. What
-has to be looked at in every row is read tag by tag from the chunks that the template yielded (`TagReader`):
-nearly all of a body is the same in every row, and so are nearly all of its tags. For each fixed chunk it is
-remembered which whole tags it contains and whether a tag is still open at its end. Per row, only a tag that a
-value is part of has to be put together, and not even that where plain values (a token, a number) are known
+A parsed document (`HtmlDocument`) takes milliseconds and is made for the first message of each layout. What
+has to be checked in every row is read tag by tag from the chunks that the template yielded (`TagReader`):
+nearly all of a body is the same in every row, and so are nearly all of its tags. For each fixed chunk, the
+reader remembers the whole tags in it, and whether a tag is still open at its end. Per row, only a tag that a
+value is part of has to be assembled, and not even that where plain values (a token, a number) are known
 to make no difference.
 """
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from mailmerge.check.shapes import Shape
 
 LARGEST = 1_000_000
-"""HTML of more characters is not taken apart."""
+"""Longer HTML, in characters, is not parsed."""
 
 _TAG = re.compile(r"""<([a-zA-Z][^\s/<>]*)(?:"[^"]{0,4000}"|'[^']{0,4000}'|[^<>"']+){0,200}+>""")
-"""A tag with its attributes, each of a bounded length: no text takes long to look through."""
+"""A tag with its attributes, each of a bounded length: no input takes long to search."""
 _UNSEEN = frozenset({"head", "script", "style", "title", "template", "noscript"})
 _HIDDEN = re.compile(
     r"display\s*:\s*none|mso-hide\s*:\s*all|visibility\s*:\s*hidden|max-height\s*:\s*0", re.IGNORECASE
@@ -42,11 +42,11 @@ _BLANK = re.compile(r"[\s\u00a0\u00ad\u034f\u200b-\u200f\u2007\ufeff]+")
 
 
 class HtmlDocument:
-    """A parsed message body; reading it never loads anything.
+    """A parsed HTML body; parsing it never loads anything.
 
     Args:
         chunks: the HTML in the pieces that the template yielded.
-        root: the parsed tree.
+        root: the root element of the tree.
 
     """
 
@@ -58,7 +58,7 @@ class HtmlDocument:
 
     @classmethod
     def parse(cls, chunks: Sequence[str]) -> HtmlDocument | None:
-        """Read HTML as forgivingly as a mail program does; None: there is nothing in it, or too much."""
+        """Parse HTML as leniently as a mail program does; None: it is empty or too large."""
         from lxml import etree
 
         if sum(map(len, chunks)) > LARGEST:
@@ -66,7 +66,7 @@ class HtmlDocument:
         source = "".join(chunks).encode("utf-8", "replace").replace(b"\0", b" ")
         try:
             root = etree.fromstring(source, etree.HTMLParser(encoding="utf-8", no_network=True))
-        except (etree.ParserError, etree.XMLSyntaxError):  # only comments or blanks, among others
+        except (etree.ParserError, etree.XMLSyntaxError):  # for example, only comments or white space
             return None
         return None if root is None else cls(chunks, root)
 
@@ -76,7 +76,7 @@ class HtmlDocument:
         return [element for element in self.root.iter() if isinstance(element.tag, str)]
 
     def all(self, *tags: str) -> Iterator[Element]:
-        """Yield the elements of these names."""
+        """Yield the elements with one of these tag names, in document order."""
         return (element for element in self.elements if element.tag in tags)
 
     @cached_property
@@ -87,7 +87,7 @@ class HtmlDocument:
         for match in _TAG.finditer(self.html):
             line += self.html.count("\n", counted, match.end())
             counted = match.end()
-            # The parser numbers an element by the line its tag ends in.
+            # The parser's line number of an element is that of the end of its tag.
             by_line[line, match[1].lower()].append((match.start(), len(match[0].split("\n", 1)[0])))
         found = {}
         for element in self.elements:
@@ -111,7 +111,7 @@ class HtmlDocument:
         return known
 
     def hidden(self, element: Element) -> bool:
-        """Whether it, or an element around it, is not shown."""
+        """Return whether an element, or one around it, is not shown."""
         node: Element | None = element
         while node is not None:
             if _unseen(node):
@@ -120,7 +120,7 @@ class HtmlDocument:
         return False
 
     def words(self, element: Element) -> str:
-        """Return the text of an element and the ``alt`` texts in it, runs of spaces folded into one."""
+        """Return the text of an element and the ``alt`` texts in it, runs of white space folded."""
         parts: list[str] = []
         for node in element.iter():
             if isinstance(node.tag, str) and node.tag not in _UNSEEN:
@@ -149,7 +149,7 @@ class HtmlDocument:
 
     @cached_property
     def shown_text(self) -> str:
-        """Everything that is shown, as one text."""
+        """Everything that is shown, as one string."""
         return " ".join(text for _, text in self.visible())
 
     @cached_property
@@ -159,7 +159,7 @@ class HtmlDocument:
 
 
 def _unseen(element: Element) -> bool:
-    """Whether the element itself is not shown."""
+    """Return whether the element itself is not shown."""
     style = element.get("style")
     return (
         element.tag in _UNSEEN
@@ -182,9 +182,9 @@ _LONGEST_STYLESHEET = 65_536
 
 
 def _readable(css: str, longest: int) -> str:
-    """Give a style as tinycss2 can read it: it is recursive, and reads integers with ``int``.
+    """Return a style in a form that is safe for tinycss2, which is recursive and reads integers with ``int``.
 
-    A style that is longer, or nested more deeply, than any program understands counts as empty.
+    A style that is longer, or more deeply nested, than any mail program supports counts as empty.
     """
     if len(css) > longest:
         return ""
@@ -196,9 +196,9 @@ def _readable(css: str, longest: int) -> str:
     return _DIGITS.sub("0", css)
 
 
-@lru_cache(maxsize=512)  # the same few in all layouts of a campaign
+@lru_cache(maxsize=512)  # all layouts of a campaign have the same few
 def declarations(text: str) -> tuple[tuple[str, str, list[Node]], ...]:
-    """Return property, value and the value's tokens of a list of declarations, ``a:b; c:d``."""
+    """Return property, value and the value's tokens for each declaration of ``a:b; c:d``."""
     import tinycss2
 
     nodes = tinycss2.parse_blocks_contents(
@@ -225,7 +225,7 @@ def _stylesheet(text: str) -> list[Node]:
 _Found = TypeVar("_Found")
 _MOST = 10_000
 
-# Where a chunk ends: between tags, inside of a tag, or inside of an attribute in one kind of quotes.
+# Where a chunk ends: between tags, inside a tag, or inside an attribute with one kind of quotes.
 _BETWEEN, _IN_TAG, _DOUBLE, _SINGLE = "", ">", '"', "'"
 _START = re.compile(r"<(?=[a-zA-Z])")
 _PLAIN = re.compile(r"[A-Za-z0-9_.~-]*", re.ASCII)
@@ -234,21 +234,21 @@ _WITHIN = re.compile(r""">|=\s*(["'])""")
 
 
 class _Read(NamedTuple, Generic[_Found]):
-    """What one chunk does to the tag that is open before it, and what it holds itself."""
+    """What one chunk does to the tag that is open before it, and what it contains itself."""
 
     closing: str
     """The end of the tag that was open."""
     found: tuple[_Found, ...]
-    """What its whole tags bring."""
+    """What was found in its whole tags."""
     opening: str
-    """The beginning of a tag that stays open; or, without *closing*, all of it if one was open before."""
+    """The beginning of a tag that it leaves open; or, without *closing*, all of it if one was open before."""
     end: str
     """Where it ends."""
 
 
 _NOTHING = _Read[Any]("", (), "", _BETWEEN)
 _NAMED = re.compile(r"<[a-zA-Z][^\s/<>]*[\s/]")
-"""The beginning of a tag that says what its element is."""
+"""The beginning of a tag, from which its element can be told."""
 
 
 class _Tag(NamedTuple):
@@ -256,23 +256,23 @@ class _Tag(NamedTuple):
 
     pieces: tuple[str, ...]
     values: tuple[int, ...]
-    """The places of the values between them."""
+    """The indices of the values between them."""
 
 
 class _Tags(NamedTuple, Generic[_Found]):
-    """What is to be done about the tags of all bodies of a shape, and which values that is true for."""
+    """What to do about the tags of all bodies of a shape, and for which values that is valid."""
 
     between: Callable[[Sequence[str]], str]
-    """Joins the values between tags: none may begin one."""
+    """Joins the values between tags: none may begin a tag."""
     plain: Callable[[Sequence[str]], str]
     double: Callable[[Sequence[str]], str]
     """Joins the values in double quotes: none may end them."""
     single: Callable[[Sequence[str]], str]
     items: tuple[_Tag | tuple[_Found, ...], ...]
-    """In order: tags to look at, and what was found in those that are the same in all rows."""
+    """In order: tags to check, and what was found in those that are the same in all rows."""
 
     def are_those_of(self, chunks: Sequence[str]) -> bool:
-        """Whether the values leave all tags as they are."""
+        """Return whether the values of a body leave all tags unchanged."""
         return (
             "<" not in self.between(chunks)
             and _PLAIN.fullmatch(self.plain(chunks)) is not None
@@ -282,14 +282,14 @@ class _Tags(NamedTuple, Generic[_Found]):
 
 
 class TagReader(Generic[_Found]):
-    """Finds something in the tags of one row after the other.
+    """Searches the tags of one row after the other.
 
     Args:
         fixed: the chunks that are the same in many rows.
-        find: looks at one whole tag.
-        wanted: matches the beginning of the tags to look at.
-        settled: says of a tag that holds nothing to find, by its fixed pieces, whether that is so whatever
-            plain values stand between them.
+        find: checks one whole tag.
+        wanted: matches the beginning of the tags to check.
+        settled: given the fixed pieces of a tag in which nothing was found: whether nothing can be found
+            there with any plain values between them.
 
     """
 
@@ -307,7 +307,7 @@ class TagReader(Generic[_Found]):
         self._settled: dict[tuple[str, ...], bool] = {}
         self._plain: set[str] = set()
         self._idle: set[str] = set()
-        """Fixed chunks that do nothing where no tag is open before them: most of them."""
+        """Fixed chunks that change nothing if no tag is open before them: most of them."""
         self._known: dict[str, dict[str, _Read[_Found]]] = {
             end: {} for end in (_BETWEEN, _IN_TAG, _DOUBLE, _SINGLE)
         }
@@ -315,11 +315,11 @@ class TagReader(Generic[_Found]):
     def read(self, chunks: Iterable[str]) -> Iterator[_Found]:
         """Yield what is found in the tags of one body.
 
-        A chunk is looked up by where the one before it ended: between tags, inside a tag, or inside an
-        attribute. What it does then is always the same, so it is worked out once for a fixed chunk.
+        A chunk is looked up together with where the one before it ended: between tags, inside a tag, or
+        inside an attribute. For a fixed chunk the result is always the same, so it is computed once.
         """
         where = _BETWEEN
-        pieces: list[str] = [""]  # the open tag; plain values stand between them
+        pieces: list[str] = [""]  # the open tag; plain values are between the pieces
         values: list[str] = []
         idle = self._idle
         for chunk in chunks:
@@ -332,7 +332,8 @@ class TagReader(Generic[_Found]):
                 elif where == _BETWEEN and "<" not in chunk:
                     continue  # a value between tags that starts none
                 elif self._is_plain(chunk):
-                    # It can neither end the attribute nor change where it leads: the pieces around it decide.
+                    # It can neither end the attribute nor change where the link leads: the pieces around it
+                    # decide.
                     values.append(chunk)
                     pieces.append("")
                     continue
@@ -348,7 +349,7 @@ class TagReader(Generic[_Found]):
             where = read.end
 
     def read_shaped(self, chunks: Sequence[str], shape: Shape) -> Iterator[_Found]:
-        """Yield what `read` does, of a body of this *shape*."""
+        """Yield what `read` yields, for a body of this *shape*."""
         for make in (self._quick, self._thorough):
             tags = shape.once(make)
             if tags is not None and tags.are_those_of(chunks):
@@ -367,11 +368,11 @@ class TagReader(Generic[_Found]):
             yield from self._look(_put_together(item, chunks)) if isinstance(item, _Tag) else item
 
     def _quick(self, shape: Shape) -> _Tags[_Found] | None:
-        """Give what is to be done where values are plain."""
+        """Return what to do if values are plain."""
         return self._tags(shape, settles=self._settles)
 
     def _thorough(self, shape: Shape) -> _Tags[_Found] | None:
-        """Give what is to be done where values may be anything that does not end an attribute."""
+        """Return what to do if values may be anything that does not end an attribute."""
         return self._tags(shape, settles=lambda _pieces: False)
 
     def _tags(self, shape: Shape, settles: Callable[[Sequence[str]], bool]) -> _Tags[_Found] | None:
@@ -466,7 +467,7 @@ def _put_together(tag: _Tag, chunks: Sequence[str]) -> str:
 
 
 def end_of_tag(text: str, at: int, where: str = _IN_TAG) -> tuple[int, str]:
-    """Return where the tag ends that *at* is inside of; or the end of *text*, and what it is inside of."""
+    """Return where the tag around *at* ends, and the state there; the end of *text* if it does not end."""
     while True:
         if where != _IN_TAG:
             at = text.find(where, at) + 1

@@ -1,7 +1,7 @@
 """The lint of a campaign: runs every rule over its messages, one after the other, in bounded memory.
 
-Errors make the row ``invalid`` (or stop the campaign, where the template itself is to blame); warnings never
-block a message. ``[check] ignore`` overrules any of them.
+Errors make the row ``invalid`` (or stop the campaign if the template itself is wrong); warnings never
+block a message. ``[check] ignore`` silences any of them.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ if TYPE_CHECKING:
     from mailmerge.model import FrozenMessage, Rendered
 
 MOST_LAYOUTS = 24
-"""How many different layouts of one campaign are taken apart."""
+"""How many different layouts of one campaign are checked."""
 
 
 class SeenLayout(Struct, frozen=True, array_like=True):
-    """What was found in the first message of its kind that came by."""
+    """What was found in the first message that has a layout."""
 
     digest: bytes
     findings: tuple[Diagnostic, ...]
     constructs: tuple[tuple[str, Place | None, int], ...]
-    """What not all mail programs support: name, first place, how often."""
+    """Constructs that not all mail programs support: name, first place, how often."""
 
 
 class KnownLayout(Struct, frozen=True, array_like=True):
-    """A layout of the list's messages, and the row that showed it first."""
+    """A layout of the list's messages, and the first row that has it."""
 
     digest: bytes
     row: int
@@ -54,7 +54,7 @@ class KnownLayout(Struct, frozen=True, array_like=True):
 
 
 class RowCounts(Struct, array_like=True):
-    """What some rows add to what is told of the whole list."""
+    """What some rows add to the tally of the whole list."""
 
     rows: int = 0
     programs: dict[str, int] = field(default_factory=dict)
@@ -62,14 +62,14 @@ class RowCounts(Struct, array_like=True):
 
 
 class Lint:
-    """Looks at the messages of one campaign.
+    """Checks the messages of one campaign with every rule.
 
-    Rows may be looked at by several lints, in any order, as long as one of them, in the list's order, is
-    given what the others have seen: `admit` and `add_counts`.
+    Rows may be checked by several lints, in any order, as long as one of them is given, in the list's order,
+    what the others have found: `admit` and `add_counts`.
 
     Args:
         sources: the templates, so that findings can name their lines.
-        ignore: codes that the author overruled.
+        ignore: codes that the author silenced.
         unsubscribe: the template of the List-Unsubscribe header, and its place.
 
     """
@@ -90,14 +90,14 @@ class Lint:
         self._known: dict[bytes, KnownLayout] = {}
 
     def look(self, rendered: Rendered, message: FrozenMessage) -> list[Diagnostic]:
-        """Return what is found in one row's message; rows come in the list's order."""
+        """Return what is found in one row's message; call it in the list's order."""
         found, layout = self.examine(rendered, message)
         return found if layout is None else [*found, *self.admit(layout, rendered.recipient.row)]
 
     def examine(
         self, rendered: Rendered, message: FrozenMessage
     ) -> tuple[list[Diagnostic], SeenLayout | None]:
-        """Return what is found in a row's message, and in its layout if none like it came by here."""
+        """Return what is found in a row's message, and in its layout if this lint has not seen it before."""
         view = MessageView(rendered, message, self._sources)
         row = [finding for rule in self._message_rules for finding in rule(view)]
         found = [_placed(finding, view) for finding in self._chosen(dict.fromkeys(row))] if row else []
@@ -115,19 +115,19 @@ class Lint:
         return found, self._new_layout(layout, view)
 
     def admit(self, layout: SeenLayout, row: int) -> tuple[Diagnostic, ...]:
-        """Return what was found in the layout of a row, if it is one of the first that the list has."""
+        """Return what was found in the layout of a row, if it is one of the list's first few layouts."""
         if layout.digest in self._known or len(self._known) >= MOST_LAYOUTS:
             return ()
         self.recall(KnownLayout(layout.digest, row, layout.constructs))
         return layout.findings
 
     def recall(self, layout: KnownLayout) -> None:
-        """Take in a layout that is known from an earlier pass."""
+        """Add a layout that is known from an earlier pass."""
         self._known[layout.digest] = layout
 
     @property
     def layouts(self) -> tuple[KnownLayout, ...]:
-        """The layouts that are known, in the order in which the list shows them."""
+        """The known layouts, in the list's order."""
         return tuple(sorted(self._known.values(), key=lambda layout: layout.row))
 
     @property
@@ -136,19 +136,19 @@ class Lint:
         return self._tally.unsubscribe_values
 
     def count_unseen(self, domain: str) -> None:
-        """Count a message to *domain* that was looked at in an earlier pass."""
+        """Count a message to *domain* that was checked in an earlier pass."""
         self._tally.rows += 1
         mailbox = mail_domains().get(domain)
         if mailbox and mailbox.mail_program:
             self._tally.programs[mailbox.mail_program] += 1
 
     def take_counts(self) -> RowCounts:
-        """Give what the rows that were looked at add to the whole, and forget it."""
+        """Return the counts of the rows that were checked since the last call, and reset them."""
         tally, self._tally = self._tally, ListTally(self._sources, self._tally.unsubscribe)
         return RowCounts(tally.rows, dict(tally.programs), tally.unsubscribe_values)
 
     def add_counts(self, counts: RowCounts) -> None:
-        """Count rows that another lint has looked at; they come in the list's order."""
+        """Add the counts of rows that another lint has checked; call it in the list's order."""
         self._tally.rows += counts.rows
         self._tally.programs.update(counts.programs)
         for value, row in counts.unsubscribe_values.items():
@@ -165,11 +165,11 @@ class Lint:
         return [diagnostic(finding) for finding in sorted(self._chosen(found), key=_code)]
 
     def _chosen(self, found: Iterable[Finding]) -> list[Finding]:
-        """Leave out what the author overruled."""
+        """Return the findings that the author has not silenced."""
         return [finding for finding in found if finding.code not in self._ignore]
 
     def _new_layout(self, layout: tuple[str, ...], view: MessageView) -> SeenLayout:
-        """Take the first message of its kind apart."""
+        """Check the first message that has this layout."""
         chunks = [str.__str__(chunk) for chunk in view.rendered.html or ()]
         document = HtmlDocument.parse(chunks) if chunks else None
         digest = hashlib.sha256("\0".join(layout).encode("utf-8", "surrogatepass")).digest()
@@ -184,7 +184,7 @@ class Lint:
             found += [finding for rule in rules.EACH_DOCUMENT for finding in rule(document)]
         for finding in sorted(self._chosen(found), key=_code):
             if document is None or finding.offset is None:
-                yield diagnostic(finding)  # it is so in every row
+                yield diagnostic(finding)  # the same in every row
             else:
                 place = self._sources.at(document.chunks, finding.offset, finding.width)
                 yield _placed(finding._replace(place=place), view)
@@ -215,12 +215,12 @@ class Lint:
 
 
 def _code(finding: Finding) -> str:
-    """Order findings by their code, not by the names of the modules that their rules are in."""
+    """Return the code, by which findings are sorted: not by the modules of their rules."""
     return finding.code
 
 
 def _placed(finding: Finding, view: MessageView) -> Diagnostic:
-    """Make it the template's where its line is known, else the row's."""
+    """Return a finding as a diagnostic of the template if its line is known, otherwise of the row."""
     place = finding.place
     if place is not None and place.cell is None:
         return diagnostic(finding)

@@ -1,7 +1,7 @@
-"""What rules look at, and how they say what they found.
+"""What rules look at, and how they report what they find.
 
-A rule sees one message (`MessageView`), the first message of each layout (`Layout`), or the list as a whole
-(`ListTally`), and yields `Finding`s. `SourceLocator` leads from rendered text back to the author's.
+A rule gets one message (`MessageView`), the first message of each layout (`Layout`), or the list as a whole
+(`ListTally`), and yields `Finding`s. `SourceLocator` finds the author's source of rendered text.
 """
 
 from __future__ import annotations
@@ -30,28 +30,28 @@ if TYPE_CHECKING:
 
 _Made = TypeVar("_Made")
 _LEAST = 8
-"""A shorter piece of a line may be anywhere: it says nothing about where it came from."""
+"""A shorter piece of a line, in characters, may be anywhere: it does not show where it came from."""
 _MOST_FOUND = 2000
 _MOST_SHAPES = 1000
-"""Shapes of bodies that are remembered; rows of any other are judged each by itself."""
+"""How many shapes of bodies are remembered; rows with any other are checked one by one."""
 
 
 class Finding(NamedTuple):
-    """What a rule found, before it is known whose fault it is."""
+    """What a rule found, before it is known whether a row or a template is at fault."""
 
     code: str
     message: str
     hint: str | None = None
     place: Place | None = None
     offset: int | None = None
-    """Where in the rendered HTML, for findings about its structure."""
+    """The offset in the rendered HTML, for findings about its structure."""
     width: int = 1
 
 
 def about(
     document: HtmlDocument, element: Element | None, code: str, message: str, hint: str | None = None
 ) -> Finding:
-    """Make a finding about an element of the HTML: its place will be where its tag was written."""
+    """Return a finding about an element of the HTML; its place will be where its tag was written."""
     offset, width = (None, 1) if element is None else document.spot(element)
     return Finding(code, message, hint, offset=offset, width=width)
 
@@ -59,14 +59,14 @@ def about(
 def about_first(
     document: HtmlDocument, elements: Sequence[Element], noun: str, code: str, message: str, hint: str
 ) -> Iterator[Finding]:
-    """Make one finding about the first of several elements, with their number; none where there are none."""
+    """Yield one finding about the first of several elements, with their number; nothing without elements."""
     if elements:
         times = f" ({plural(len(elements), noun)})" if len(elements) > 1 else ""
         yield about(document, elements[0], code, message + times, hint)
 
 
 def diagnostic(found: Finding, *, row: int | None = None, address: str | None = None) -> Diagnostic:
-    """Turn a finding into a diagnostic: with its severity, and the row if it is about one."""
+    """Return a finding as a diagnostic, with its severity, and the row if it is about one."""
     return Diagnostic(
         found.code,
         found.message,
@@ -93,15 +93,15 @@ def _no_place(name: str, line: int = 1, word: str | None = None) -> Place:
 
 
 class SourceLocator(Struct):
-    """The templates of a campaign as their author wrote them: finds pieces of messages in them.
+    """The templates of a campaign as their author wrote them, to find where a piece of a message comes from.
 
     Args:
-        texts: sources by the name that templates know each other under.
-        place: says where a line of such a source is, in the user's terms.
-        fixed: the texts that rendering copies as they are.
-        columns: of the list that they are for.
-        layout: which of *texts* is a layout, with tags of its own.
-        derived: templates that were made from those, such as the HTML of Markdown.
+        texts: sources by the names under which templates include each other.
+        place: returns where a line of such a source is, in the user's terms.
+        fixed: the pieces of text that rendering copies unchanged.
+        columns: those of the list.
+        layout: which of *texts* is a layout, which has its own kind of tags.
+        derived: templates that were made from those, such as HTML from Markdown.
 
     """
 
@@ -136,7 +136,7 @@ class SourceLocator(Struct):
         return self._found[piece]
 
     def once(self, make: Callable[[SourceLocator], _Made]) -> _Made:
-        """Return what *make* makes of the templates; it is called once a campaign."""
+        """Return the result of *make*, which is called once a campaign."""
         if make not in self._made:
             self._made[make] = make(self)
         made: _Made = self._made[make]
@@ -147,7 +147,7 @@ class SourceLocator(Struct):
         return self._at(name, self.texts[name], start, width)
 
     def at(self, chunks: Sequence[str], offset: int, width: int) -> Place | None:
-        """Say where the text at *offset* of the joined *chunks* was written; None: in a cell."""
+        """Return where the text at *offset* of the joined *chunks* was written; None: in a cell."""
         ends = list(accumulate(map(len, chunks)))
         index = bisect_right(ends, offset)
         if index >= len(chunks) or chunks[index] not in self.fixed:
@@ -157,7 +157,7 @@ class SourceLocator(Struct):
         whole = self._search(chunk, width, inside)
         if whole is not None:
             return whole
-        # Tags such as {%- trim the text beside them: then a line of it is looked for alone.
+        # Tags such as {%- trim the text next to them: then a single line of it is searched for.
         begin = chunk.rfind("\n", 0, inside) + 1
         line = chunk[begin:].partition("\n")[0]
         bare = line.strip()
@@ -166,7 +166,7 @@ class SourceLocator(Struct):
         return self._search(bare, width, max(0, inside - begin - line.index(bare)))
 
     def _search(self, piece: str, width: int | None = None, ahead: int = 0) -> Place | None:
-        """Find *piece*; point at *width* characters of it, *ahead* characters after its start."""
+        """Find *piece*; return the place of *width* characters of it, *ahead* characters after its start."""
         if not piece:
             return None
         for name, text in self.texts.items():
@@ -192,7 +192,7 @@ class SourceLocator(Struct):
 
 
 class MessageView(Struct, frozen=True, dict=True):
-    """One row's message as the rules see it."""
+    """One row's message as the rules see it; its parts are computed when a rule first asks for them."""
 
     rendered: Rendered
     message: FrozenMessage
@@ -200,27 +200,27 @@ class MessageView(Struct, frozen=True, dict=True):
 
     @cached_property
     def text(self) -> str | None:
-        """The text part; None: there is none."""
+        """The text part; None: it does not have one."""
         return None if self.rendered.text is None else "".join(self.rendered.text)
 
     @cached_property
     def html(self) -> str | None:
-        """The HTML part in one piece, which few rules need; None: there is none."""
+        """The HTML part in one piece, which few rules need; None: it does not have one."""
         return None if self.rendered.html is None else "".join(self.rendered.html)
 
     @property
     def body(self) -> str:
-        """The text part, or the HTML where there is none."""
+        """The text part; the HTML if the message does not have one."""
         return self.text if self.text is not None else self.html or ""
 
     @cached_property
     def text_shape(self) -> Shape | None:
-        """The shape of the text part; None: it is not known, or there is no such part."""
+        """The shape of the text part; None: it is unknown, or the message has no text part."""
         return None if self.rendered.text is None else self.sources.shape(self.rendered.text)
 
     @cached_property
     def html_shape(self) -> Shape | None:
-        """The shape of the HTML part; None: it is not known, or there is no such part."""
+        """The shape of the HTML part; None: it is unknown, or the message has no HTML part."""
         return None if self.rendered.html is None else self.sources.shape(self.rendered.html)
 
     @property
@@ -230,22 +230,22 @@ class MessageView(Struct, frozen=True, dict=True):
 
     @property
     def body_shape(self) -> Shape | None:
-        """The shape of the body; None: it is not known."""
+        """The shape of the body; None: it is unknown."""
         return self.text_shape if self.rendered.text is not None else self.html_shape
 
     @cached_property
     def body_values(self) -> str:
-        """The values in the body, in one piece; empty where its shape is not known."""
+        """The values in the body, in one piece; empty if its shape is unknown."""
         shape = self.body_shape
         return "" if shape is None else shape.joined(self.body_chunks)
 
     @property
     def address(self) -> str:
-        """Whom the message is for."""
+        """The first recipient's address."""
         return str(self.rendered.to[0].address)
 
     def cell(self, value: str) -> str | None:
-        """Name the column whose cell contains *value*."""
+        """Return ``column NAME`` for the column whose cell contains *value*; None: no column does."""
         recipient = self.rendered.recipient
         for heading, cell in zip(recipient.columns.headings, recipient.values, strict=True):
             if value in displayed(cell):
@@ -253,7 +253,7 @@ class MessageView(Struct, frozen=True, dict=True):
         return None
 
     def column_in(self, text: str) -> str | None:
-        """Name the column whose whole cell is part of *text*: the longest cell wins."""
+        """Return ``column NAME`` for the longest cell that is part of *text*; None: no cell is."""
         recipient = self.rendered.recipient
         pairs = [
             (len(cell), heading)
@@ -266,31 +266,31 @@ class MessageView(Struct, frozen=True, dict=True):
 
 
 class Layout(Struct, frozen=True):
-    """The first message of a kind: other rows with the same fixed texts have the same structure."""
+    """The first message of a kind: other rows with the same fixed text have the same structure."""
 
     view: MessageView
     document: HtmlDocument | None
-    """Its HTML, parsed; None: it has none, or it cannot be read."""
+    """Its HTML, parsed; None: it has none, or it cannot be parsed."""
     bulk: bool
-    """It has a List-Unsubscribe header: it is mail to a list of subscribers."""
+    """Whether it has a List-Unsubscribe header: it is mail to a list of subscribers."""
 
 
 class Construct(Struct):
-    """Where the HTML uses something that not all mail programs support."""
+    """Something in the HTML that not all mail programs support, and where it is used."""
 
     place: Place | None
     count: int = 0
 
 
 class ListTally(Struct):
-    """What is counted while rows go by; its size does not grow with the list."""
+    """What is counted over all rows; its size does not grow with the list."""
 
     sources: SourceLocator = field(default_factory=SourceLocator)
     unsubscribe: tuple[str, Place | None] | None = None
-    """The template of the List-Unsubscribe header, and its place; None: there is no such header."""
+    """The template of the List-Unsubscribe header, and its place; None: the campaign does not set it."""
     rows: int = 0
     programs: Counter[str] = field(default_factory=Counter)
-    """Rows by the program that their address's provider offers."""
+    """The number of rows by the mail program that their address's provider offers."""
     unsubscribe_values: dict[str, int] = field(default_factory=dict)
     """The first two different values of that header, and the first row of each."""
     constructs: dict[str, Construct] = field(default_factory=dict)

@@ -1,7 +1,7 @@
-"""What only the network knows: ``check --dns`` and ``check --links``, and nothing without them.
+"""Checks that need the network: ``check --dns`` and ``check --links``; nothing here runs without them.
 
-What the DNS says about the sender's domain and the recipients' domains, and whether links answer. Names that
-lead to private addresses are never connected to.
+The DNS records of the sender's domain and the recipients' domains, and whether links work. Host names that
+resolve to private addresses are never connected to.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Lookup = Callable[[str, RecordType], "list[str]"]
 """Looks up the records of a name, as strings (MX: ``10 host.``); raises `NoSuchName` or `NoAnswer`."""
 
 MOST_DOMAINS = 300
-"""How many recipients' domains are asked about, those with most rows first."""
+"""How many of the recipients' domains are looked up, those with most rows first."""
 
 
 class NoSuchName(Exception):
@@ -42,11 +42,11 @@ class NoAnswer(Exception):
 
 
 def system_lookup(timeout: float = 5.0, server: tuple[str, int] | None = None) -> Lookup:
-    """Return a look-up that asks this machine's resolvers, each name for at most *timeout* seconds.
+    """Return a look-up that queries this machine's resolvers, for at most *timeout* seconds a name.
 
     Args:
-        timeout: in seconds.
-        server: address and port of the only server to ask; None: what the system says.
+        timeout: time for one name, in seconds.
+        server: address and port of the only server to query; None: those that the system is set up to use.
 
     """
     from dns import exception, resolver
@@ -75,22 +75,22 @@ def system_lookup(timeout: float = 5.0, server: tuple[str, int] | None = None) -
 
 
 def silent(domain: str) -> Finding:
-    """Say that the DNS did not answer."""
+    """Return the finding that the DNS did not answer for *domain*."""
     return Finding("N206", f"the DNS does not answer for {domain}", "try again later")
 
 
 def takes_no_mail(domain: str, lookup: Lookup) -> str | None:
-    """Say why *domain* takes no mail; None: it does (RFC 5321 section 5.1, RFC 7505).
+    """Return why *domain* does not accept mail; None: it does (RFC 5321 section 5.1, RFC 7505).
 
     Raises:
-        NoAnswer: the DNS did not say.
+        NoAnswer: the DNS did not answer.
 
     """
     try:
         exchangers = lookup(domain, "MX")
         if exchangers:
             null = all(record.split()[-1] == "." for record in exchangers)
-            return "it says so (null MX)" if null else None
+            return "it has a null MX record" if null else None
         if lookup(domain, "A") or lookup(domain, "AAAA"):
             return None
     except NoSuchName:
@@ -101,7 +101,7 @@ def takes_no_mail(domain: str, lookup: Lookup) -> str | None:
 def recipient_domains(
     rows: Mapping[str, Sequence[int]], lookup: Lookup
 ) -> Iterator[tuple[Finding, Sequence[int]]]:
-    """Look at the recipients' domains, one question a domain; yield each finding with its rows."""
+    """Check the recipients' domains, one look-up a domain; yield each finding with its rows."""
     for domain in sorted(rows, key=lambda name: -len(rows[name]))[:MOST_DOMAINS]:
         try:
             reason = takes_no_mail(domain, lookup)
@@ -116,30 +116,30 @@ def recipient_domains(
 MOST_LINKS = 100
 """How many different links are tried."""
 SECONDS_BETWEEN = 1.0
-"""The least time between two requests to one host."""
+"""The least time between two requests to one host, in seconds."""
 _TIMEOUT = 10.0
 _MOST_REDIRECTS = 4
 _NOT_FOR_PROGRAMS = frozenset({401, 403, 405, 429, 501, 999})
-"""What servers answer to programs although a browser would see the page."""
+"""Status codes that servers return to programs although a browser would get the page."""
 
 
 class Refused(Exception):
-    """The address is not one that this machine should call."""
+    """The address is not one that this machine should connect to."""
 
 
 _INTERNET = ipaddress.ip_network("2000::/3")
-"""What is given out to hosts so far (RFC 4291 section 2.4): mapped, NAT64 and site-local ones are outside."""
+"""The addresses assigned to hosts (RFC 4291 section 2.4), without mapped, NAT64 and site-local ones."""
 _SPECIAL = tuple(
     map(ipaddress.ip_network, ("2002::/16", "2001::/23", "2001:db8::/32", "3fff::/20", "192.88.99.0/24"))
 )
-"""6to4 and its relays, Teredo and other protocols, documentation: nobody's page is there."""
+"""6to4 and its relays, Teredo and other protocols, documentation: no public web page is there."""
 
 
 def is_public(address: str) -> bool:
-    """Tell whether an IP address belongs to the internet, not to this machine or network.
+    """Return whether an IP address belongs to the internet, not to this machine or a private network.
 
-    An IPv6 address that stands for an IPv4 one (mapped, NAT64, 6to4, Teredo) is not: where it leads is
-    decided by a gateway that may well be in this network.
+    An IPv6 address that embeds an IPv4 one (mapped, NAT64, 6to4, Teredo) does not count: where it leads is
+    decided by a gateway that may be in this network.
     """
     parsed = ipaddress.ip_address(address.partition("%")[0])
     if parsed.version == 6 and parsed not in _INTERNET:
@@ -149,22 +149,22 @@ def is_public(address: str) -> bool:
 
 
 def addresses_of(host: str, port: int) -> list[str]:
-    """Look up the addresses of a host; this may take as long as the system's resolver likes."""
+    """Look up the addresses of a host; the system's resolver sets no limit to the time that this takes."""
     return [str(found[4][0]) for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
 
 
 class _Deadline:
-    """When a request with all of its redirects has to be over."""
+    """The time at which a request with all its redirects must have ended."""
 
     def __init__(self, clock: Callable[[], float], seconds: float) -> None:
         self._clock = clock
         self.until = clock() + seconds
 
     def seconds(self) -> float:
-        """Give the time that is left.
+        """Return the seconds that are left.
 
         Raises:
-            TimeoutError: there is none.
+            TimeoutError: no time is left.
 
         """
         left = self.until - self._clock()
@@ -174,7 +174,7 @@ class _Deadline:
 
 
 class _TimedSocket(io.RawIOBase):
-    """A socket whose every operation gets what is left of one deadline: nobody goes on by trickling."""
+    """A socket whose operations share one deadline: a server cannot prolong it by trickling."""
 
     def __init__(self, wrapped: socket.socket, left: _Deadline) -> None:
         self._socket = wrapped
@@ -195,7 +195,7 @@ class _TimedSocket(io.RawIOBase):
         return self._socket.recv_into(buffer)
 
     def makefile(self, _mode: str) -> io.BufferedReader:
-        """Give it as a file."""
+        """Return it as a file object."""
         return io.BufferedReader(self)
 
     def close(self) -> None:
@@ -205,7 +205,7 @@ class _TimedSocket(io.RawIOBase):
 
 
 class LinkCheck(Struct):
-    """Asks for the head of each page, politely and one at a time; nothing of it is downloaded."""
+    """Requests the headers of each page, politely and one at a time; no page is downloaded."""
 
     public: Callable[[str], bool] = is_public
     lookup: Callable[[str, int], list[str]] = addresses_of
@@ -216,7 +216,7 @@ class LinkCheck(Struct):
     _asked: dict[str, float] = field(default_factory=dict)
 
     def look(self, links: Iterable[str]) -> Iterator[Finding]:
-        """Yield what is wrong with each link."""
+        """Yield a finding for each link that does not work."""
         for link in links:
             try:
                 status = self._status(link)
@@ -230,7 +230,7 @@ class LinkCheck(Struct):
             else:
                 if status >= 400 and status not in _NOT_FOR_PROGRAMS:
                     yield Finding(
-                        "N210", f"{quoted(link)} answers {status}", "correct the link, or fix the page"
+                        "N210", f"{quoted(link)} returns status {status}", "correct the link, or fix the page"
                     )
 
     def _status(self, link: str) -> int:
@@ -243,7 +243,7 @@ class LinkCheck(Struct):
         raise ValueError("it redirects endlessly")
 
     def _head(self, link: str, left: _Deadline) -> tuple[int, str | None]:
-        """Ask one server; every redirect is looked up and judged anew."""
+        """Request the headers from one server; the target of every redirect is looked up and checked too."""
         parts = urlsplit(link)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise Refused("not http or https")
@@ -251,7 +251,11 @@ class LinkCheck(Struct):
         addresses = self._addresses(parts.hostname, port, left)
         private = [address for address in addresses if not self.public(address)]
         if private or not addresses:
-            raise Refused(f"it leads to the private address {private[0]}" if private else "it has no address")
+            raise Refused(
+                f"its host resolves to the private address {private[0]}"
+                if private
+                else "its host has no address"
+            )
         self._wait(parts.hostname, left)
         connection = self._connect(parts.scheme, parts.hostname, port, addresses[0], left)
         try:
@@ -263,7 +267,7 @@ class LinkCheck(Struct):
             connection.close()
 
     def _addresses(self, host: str, port: int, left: _Deadline) -> list[str]:
-        """Look a host up, but wait no longer than there is time: the system's resolver knows no deadline."""
+        """Look up a host, but wait no longer than *left*: the system's resolver has no deadline."""
         found: list[list[str]] = []
         failed: list[Exception] = []
 
@@ -285,7 +289,7 @@ class LinkCheck(Struct):
     def _connect(
         self, scheme: str, host: str, port: int, address: str, left: _Deadline
     ) -> http.client.HTTPConnection:
-        """Connect to the very address that was judged: a second look-up could give another."""
+        """Connect to the very address that was checked: a second look-up could return another."""
         plain = socket.create_connection((address, port), left.seconds())
         try:
             plain.settimeout(left.seconds())
@@ -304,7 +308,7 @@ class LinkCheck(Struct):
         if before is not None:
             rest = before + SECONDS_BETWEEN - self.clock()
             if rest > 0:
-                left.until += rest  # our politeness is no fault of the server
+                left.until += rest  # the server must not pay for our politeness
                 self.sleep(rest)
         self._asked[host] = self.clock()
 
@@ -313,7 +317,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not valid ({error.verify_message})"
     if isinstance(error, TimeoutError):
-        return "no answer in time"
+        return "the server did not answer in time"
     if isinstance(error, OSError):
         return (error.strerror or str(error)).lower()
     return str(error) or type(error).__name__

@@ -1,7 +1,7 @@
-"""What the DNS says about the sender's domain: SPF (RFC 7208) and DMARC (RFC 9989), as receivers read it.
+"""The DNS records of the sender's domain, SPF (RFC 7208) and DMARC (RFC 9989), as receivers read them.
 
-Receivers ask SPF at the domain of the return path, and DMARC at the domain of From; a message passes DMARC
-where one of the two that passed, SPF's domain or a DKIM signature's, is aligned with From.
+Receivers look up SPF for the domain of the return path, and DMARC for the domain of From; a message passes
+DMARC if SPF or a DKIM signature passes for a domain that is aligned with From.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from mailmerge.check.online import Lookup
 
 MOST_LOOKUPS = 10
-"""How many further look-ups an SPF record may need (RFC 7208 section 4.6.4)."""
+"""How many look-ups an SPF record may need after the first (RFC 7208 section 4.6.4)."""
 MOST_VOID = 2
 """How many of them may find nothing (the same section)."""
 MOST_LABELS = 8
-"""Of a longer name, the walk to the organisation skips labels (RFC 9989 section 4.10)."""
+"""For a longer name, the tree walk skips labels (RFC 9989 section 4.10)."""
 
 _MECHANISM = re.compile(
     r"([+?~-]?)(all|include|a|mx|ptr|ip4|ip6|exists)(?::(.*?))?(/\d{1,3}(?://\d{1,3})?)?\Z", re.IGNORECASE
@@ -49,7 +49,7 @@ _VALUES: Final[Mapping[str, tuple[str, ...]]] = {
     "psd": ("y", "n", "u"),
     "fo": ("0", "1", "d", "s", "d:s", "s:d"),
 }
-"""The tags whose values are told one by one (RFC 9989 section 4.8); values are compared without case."""
+"""The tags with a fixed set of values (RFC 9989 section 4.8); values are compared without case."""
 _KNOWN: Final = (*_VALUES, "v", "rua", "ruf")
 _MOST_TAGS: Final = 50
 _REMOVED: Final = ("pct", "rf", "ri")
@@ -60,13 +60,13 @@ _CASES = {"r": "relaxed", "s": "strict"}
 def sender_domain(
     domain: str, lookup: Lookup, *, return_path: str | None = None, signers: Sequence[str] = ()
 ) -> Iterator[Finding]:
-    """Look at the records that say who may send for *domain*, the domain of From, and if it takes answers.
+    """Check the records that specify who may send for *domain*, and whether it accepts replies.
 
     Args:
         domain: the domain of From, in A-labels.
-        lookup: asks the DNS.
-        return_path: the domain of the return path; None: From's, or one of the provider's own.
-        signers: the domains for which DKIM signatures are made (``d=``), as far as they are known.
+        lookup: queries the DNS.
+        return_path: the domain of the return path; None: From's domain, or one of the provider's own.
+        signers: the domains that messages are signed for with DKIM (``d=``), as far as they are known.
 
     """
     lookup = cache(lookup)
@@ -96,18 +96,18 @@ def _takes_answers(domain: str, lookup: Lookup) -> Iterator[Finding]:
 
 
 class _SpfError(Exception):
-    """The record has an error for which servers give up (RFC 7208 section 2.6.7)."""
+    """The record has an error that makes servers give up (RFC 7208 section 2.6.7)."""
 
 
 class _SpfWalk(Struct):
-    """What a record and the records that it includes need."""
+    """The look-ups that a record and the records that it includes need."""
 
     lookup: Lookup
     needed: int = 0
     void: int = 0
 
     def read(self, domain: str, record: str) -> None:
-        """Count what *record* needs, stopping soon after there is too much.
+        """Count the look-ups that *record* needs; stop soon after the limit.
 
         Raises:
             _SpfError: a term of it, or of a record that it includes, is not valid.
@@ -158,7 +158,7 @@ class _SpfWalk(Struct):
         records = _spf_records(target, self.lookup)
         if len(records) != 1:
             number = "no SPF record" if not records else f"{len(records)} SPF records"
-            raise _SpfError(f"{quoted(term)} of {domain} leads to {number}")
+            raise _SpfError(f"{quoted(term)} of {domain} refers to {number}")
         self.read(target, records[0])
 
 
@@ -183,61 +183,61 @@ def _spf(domain: str, lookup: Lookup) -> Iterator[Finding]:
         yield Finding("N201", f"{domain} has no SPF record", hint)
         return
     if len(records) > 1:
-        hint = "RFC 7208 makes that an error, and none of them counts: merge them into one"
+        hint = "RFC 7208 makes that an error, and none of them is used: merge them into one"
         yield Finding("N202", f"{domain} has {len(records)} SPF records", hint)
         return
     walk = _SpfWalk(lookup)
     try:
         walk.read(domain, records[0])
     except _SpfError as error:
-        hint = "servers treat that as an error, and nothing in the record counts: correct it"
+        hint = "servers treat that as an error, and ignore the whole record: correct it"
         yield Finding("N222", f"the SPF record of {domain} has an error: {error}", hint)
         return
     if walk.needed > MOST_LOOKUPS:
-        hint = "servers stop there and treat it as an error: remove includes you no longer need"
+        hint = "servers stop there and treat it as an error: remove includes that you no longer need"
         yield Finding("N203", f"the SPF record of {domain} needs more than {MOST_LOOKUPS} look-ups", hint)
     elif walk.void > MOST_VOID:
         hint = "servers stop there and treat it as an error: remove names that do not exist any more"
         yield Finding("N222", f"the SPF record of {domain} names {walk.void} hosts that do not exist", hint)
     if any(term.lower() in {"all", "+all"} for term in records[0].split()):
         hint = "write ~all or -all: receivers distrust such a record, and forgers use it"
-        yield Finding("N223", f"the SPF record of {domain} lets everybody send for it (+all)", hint)
+        yield Finding("N223", f"the SPF record of {domain} allows everybody to send for it (+all)", hint)
 
 
 # --- DMARC ----------------------------------------------------------------------------------------------
 
 
 class DmarcRecord(Struct, frozen=True):
-    """One DMARC record: where it was found, and its tags, in small letters, with their values."""
+    """One DMARC record: the domain where it was found, and its tags, in lower case, with their values."""
 
     domain: str
     tags: Mapping[str, str]
     mistakes: tuple[str, ...] = ()
-    """What receivers pass over in it."""
+    """Mistakes that receivers ignore."""
 
     def valid(self, tag: str, default: str = "") -> str:
-        """Give the value of a tag in small letters; *default* where it is missing or not a valid one."""
+        """Return the value of a tag in lower case; *default* if it is missing or not valid."""
         value = self.tags.get(tag, "").lower()
         return value if value in _VALUES[tag] else default
 
     @property
     def reports_to(self) -> tuple[str, ...]:
-        """Give the domains to which reports are to be sent; empty: to none, or no address is valid."""
+        """Return the domains that reports should go to; empty: there are none, or no address is valid."""
         addresses = (_REPORTS_TO.match(item.strip()) for item in self.tags.get("rua", "").split(","))
         return tuple(match[1].lower() for match in addresses if match)
 
 
 class Dmarc(Struct, frozen=True):
-    """What receivers find for a domain: the organisation, and the record that applies."""
+    """What receivers find for a domain: its organisational domain, and the record that applies."""
 
     organisation: str
     record: DmarcRecord | None = None
     findings: tuple[Finding, ...] = ()
-    """What keeps records on the way from counting."""
+    """Findings about records that were not used on the way."""
 
 
 def parse_dmarc(domain: str, text: str) -> DmarcRecord | None:
-    """Read a record; None: it does not begin with ``v=DMARC1`` and is none (RFC 9989 section 4.8)."""
+    """Parse a record; None: it does not begin with ``v=DMARC1``, so it is not one (RFC 9989 section 4.8)."""
     if not _VERSION.match(text):
         return None
     tags: dict[str, str] = {}
@@ -250,13 +250,13 @@ def parse_dmarc(domain: str, text: str) -> DmarcRecord | None:
             continue
         name, value = match[1].lower(), match[2]
         if name in tags:
-            mistakes.append(f"{name} is there twice")
+            mistakes.append(f"{name} appears twice")
         tags.setdefault(name, value)
         if name in _REMOVED or name in {"p", "sp", "np"}:
             continue  # these have findings of their own
         if name not in _KNOWN:
             meant = near(name, _KNOWN)
-            mistakes.append(f"{name} is not a tag" + (f" (is {meant[0]} meant?)" if meant else ""))
+            mistakes.append(f"{name} is not a tag" + (f" (did you mean {meant[0]}?)" if meant else ""))
         elif name in _VALUES and value.lower() not in _VALUES[name]:
             mistakes.append(f"{name}={value} is not a valid value")
     record = DmarcRecord(domain, tags, tuple(mistakes))
@@ -266,7 +266,7 @@ def parse_dmarc(domain: str, text: str) -> DmarcRecord | None:
 
 
 def walk_up(domain: str) -> Iterator[str]:
-    """Yield the names at which receivers look for a record, the domain itself first (RFC 9989, 4.10)."""
+    """Yield the domains that receivers look up, *domain* itself first (RFC 9989 section 4.10)."""
     labels = domain.split(".")
     yield domain
     rest = labels[1:] if len(labels) <= MOST_LABELS else labels[1 - MOST_LABELS :]
@@ -275,10 +275,10 @@ def walk_up(domain: str) -> Iterator[str]:
 
 
 def find_dmarc(domain: str, lookup: Lookup) -> Dmarc:
-    """Find the organisation of *domain* and the record that applies to it (RFC 9989 sections 4.10.1, 4.10.2).
+    """Find the organisational domain and the record that applies (RFC 9989 sections 4.10.1 and 4.10.2).
 
     Raises:
-        NoAnswer: the DNS did not say.
+        NoAnswer: the DNS did not answer.
 
     """
     found: list[DmarcRecord] = []
@@ -287,7 +287,7 @@ def find_dmarc(domain: str, lookup: Lookup) -> Dmarc:
         texts = _texts(f"_dmarc.{name}", lookup)
         records = [record for text in texts if (record := parse_dmarc(name, text)) is not None]
         if len(records) > 1:
-            hint = "RFC 9989 discards them all, as if there were none: leave one"
+            hint = "receivers discard all of them (RFC 9989): keep one"
             findings.append(Finding("N213", f"there are {len(records)} DMARC records at _dmarc.{name}", hint))
         elif not records:
             findings += _almost(name, texts)
@@ -303,15 +303,15 @@ def find_dmarc(domain: str, lookup: Lookup) -> Dmarc:
 
 
 def _almost(name: str, texts: Sequence[str]) -> Iterator[Finding]:
-    """Find what was meant as a record and is none."""
+    """Find a TXT record that was meant as a DMARC record but is not a valid one."""
     for text in texts:
         if "dmarc1" in text.lower():
-            hint = 'it has to begin with exactly "v=DMARC1;": receivers pass over any other text'
+            hint = 'it must begin with exactly "v=DMARC1;": receivers ignore any other text'
             yield Finding("N220", f"the text at _dmarc.{name} is not a DMARC record: {quoted(text)}", hint)
 
 
 def _organisation(domain: str, found: Sequence[DmarcRecord]) -> str:
-    """Choose among the domains with a record, from the longest to the shortest (RFC 9989, 4.10.2)."""
+    """Choose among the domains with a record, from the longest to the shortest (RFC 9989 section 4.10.2)."""
     for record in found:
         if record.valid("psd") == "n":
             return record.domain
@@ -322,10 +322,10 @@ def _organisation(domain: str, found: Sequence[DmarcRecord]) -> str:
 
 
 def aligned(domain: str, other: str, mode: str, lookup: Lookup) -> bool:
-    """Tell whether *other* is aligned with *domain*: the same (``s``), or of one organisation (``r``).
+    """Return whether *other* is aligned with *domain*: the same (``s``), or of the same organisation (``r``).
 
     Raises:
-        NoAnswer: the DNS did not say.
+        NoAnswer: the DNS did not answer.
 
     """
     if domain == other:
@@ -346,7 +346,7 @@ def _dmarc(domain: str, lookup: Lookup, return_path: str | None, signers: Sequen
         return
     yield from _policy(domain, record, lookup)
     if record.mistakes:
-        hint = "receivers pass over what they do not know: correct the record"
+        hint = "receivers ignore what they do not understand: correct the record"
         mistakes = "; ".join(record.mistakes)
         yield Finding("N217", f"the DMARC record of {record.domain} has mistakes: {mistakes}", hint)
     yield from _reports(record, lookup)
@@ -355,7 +355,7 @@ def _dmarc(domain: str, lookup: Lookup, return_path: str | None, signers: Sequen
 
 
 def _counts(record: DmarcRecord) -> bool:
-    """Whether receivers apply DMARC with this record at all (RFC 9989 section 4.10.1)."""
+    """Return whether receivers apply DMARC with this record at all (RFC 9989 section 4.10.1)."""
     policies = [tag for tag in ("p", "sp", "np") if tag in record.tags or tag == "p"]
     return all(record.valid(tag) for tag in policies) or bool(record.reports_to)
 
@@ -369,8 +369,8 @@ def _policy(domain: str, record: DmarcRecord, lookup: Lookup) -> Iterator[Findin
             if tag in record.tags
             else "no policy (p)"
         )
-        effect = "counts as p=none" if record.reports_to else "does not count at all"
-        hint = f"write {tag}=none, {tag}=quarantine or {tag}=reject; Gmail refuses bulk mail without a policy"
+        effect = "counts as p=none" if record.reports_to else "is not used at all"
+        hint = f"write {tag}=none, {tag}=quarantine or {tag}=reject; Gmail rejects bulk mail without a policy"
         yield Finding("N214", f"the DMARC record of {record.domain} has {what}: it {effect}", hint)
         return
     removed = [f"{tag}={record.tags[tag]}" for tag in _REMOVED if tag in record.tags]
@@ -392,12 +392,12 @@ def _policy(domain: str, record: DmarcRecord, lookup: Lookup) -> Iterator[Findin
 
 
 def policy_for(domain: str, record: DmarcRecord, lookup: Lookup) -> str:
-    """Give what *record* asks receivers to do with mail from *domain* that fails; ``t`` is not looked at.
+    """Return what *record* asks receivers to do with mail from *domain* that fails; ``t`` is ignored.
 
-    A record found further up speaks by ``sp``, or by ``np`` where *domain* does not exist.
+    A record of a parent domain applies with its ``sp``, or with ``np`` if *domain* does not exist.
 
     Raises:
-        NoAnswer: the DNS did not say.
+        NoAnswer: the DNS did not answer.
 
     """
     policy = record.valid("p", "none")
@@ -415,20 +415,20 @@ def _exists(domain: str, lookup: Lookup) -> bool:
 
 
 def _reports(record: DmarcRecord, lookup: Lookup) -> Iterator[Finding]:
-    """Find reports that nobody sends: another organisation has to agree to get them (RFC 9990 section 4)."""
+    """Find reports that are not sent: another organisation must agree to get them (RFC 9990 section 4)."""
     for other in dict.fromkeys(record.reports_to):
         if aligned(record.domain, other, "r", lookup):
             continue
         name = f"{record.domain}._report._dmarc.{other}"
         if not any(_VERSION.match(text) for text in _texts(name, lookup)):
-            hint = f'who receives them publishes the TXT record "v=DMARC1" at {name}'
+            hint = f'whoever receives them must publish the TXT record "v=DMARC1" at {name}'
             yield Finding("N219", f"DMARC reports about {record.domain} are not sent to {other}", hint)
 
 
 def _alignment(
     domain: str, record: DmarcRecord, lookup: Lookup, return_path: str | None, signers: Sequence[str]
 ) -> Iterator[Finding]:
-    """Find a return path and signatures that cannot make DMARC pass, whatever SPF and DKIM say."""
+    """Find a return path and signatures that cannot make DMARC pass, even if SPF and DKIM pass."""
     spf, dkim = record.valid("aspf", "r"), record.valid("adkim", "r")
     if return_path is None or aligned(domain, return_path, spf, lookup):
         return

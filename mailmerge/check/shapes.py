@@ -1,4 +1,4 @@
-"""What many rows have in common: the shape of a body, which is judged once for all of them."""
+"""What many rows have in common: the shape of a body, which is checked once for all of them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _Made = TypeVar("_Made")
 
 
 class Shape:
-    """A body with its values left out: what the rules can judge once for all the rows that have it.
+    """A body without its values: what the rules can check once for all rows that have it.
 
     Args:
-        chunks: what rendering copied, in its order; None for each value.
+        chunks: the pieces that rendering copied, in order; None for each value.
 
     """
 
@@ -24,13 +24,13 @@ class Shape:
     def __init__(self, chunks: tuple[str | None, ...]) -> None:
         self.chunks = chunks
         self.values = tuple([index for index, chunk in enumerate(chunks) if chunk is None])
-        """Where the values are."""
+        """The indices of the values."""
         self.joined = joining(self.values)
         """Joins the values of a row that has this shape."""
         self._made: dict[object, Any] = {}
 
     def once(self, make: Callable[[Shape], _Made]) -> _Made:
-        """Return what *make* makes of it; it is called once a shape."""
+        """Return the result of *make*, which is called once a shape."""
         try:
             made: _Made = self._made[make]
         except KeyError:
@@ -39,10 +39,10 @@ class Shape:
 
 
 def joining(places: Sequence[int]) -> Callable[[Sequence[str]], str]:
-    """Make what joins the chunks at these *places* of a body."""
+    """Return a function that joins the chunks of a body at these indices."""
     if not places:
         return _nothing
-    pick = itemgetter(*places)  # of one place, it gives that chunk
+    pick = itemgetter(*places)  # with one index, itemgetter returns the chunk itself
     return lambda chunks: "".join(pick(chunks))
 
 

@@ -62,7 +62,7 @@ def test_domains_of_recipients_that_take_no_mail_name_their_rows() -> None:
     }
     found = {finding.message: numbers for finding, numbers in online.recipient_domains(rows, table(records))}
     assert found == {
-        "null.example does not accept mail: it says so (null MX)": [3, 4],
+        "null.example does not accept mail: it has a null MX record": [3, 4],
         "empty.example does not accept mail: it has neither an MX nor an address record": [6],
         "gone.example does not accept mail: the domain does not exist": [7],
     }
@@ -155,8 +155,8 @@ def test_links_that_answer_with_an_error_are_told_from_those_that_refuse_program
         paths = ("/fine", "/gone", "/programs", "/moved", "/inside", "/round")
         found = list(link_check().look([*(base + path for path in paths), "http://inside.example/"]))
     assert [(finding.code, finding.message.partition(port_text(port))[2]) for finding in found] == [
-        ("N210", '/gone" answers 404'),
-        ("N212", '/inside" (it leads to the private address 10.0.0.7)'),
+        ("N210", '/gone" returns status 404'),
+        ("N212", '/inside" (its host resolves to the private address 10.0.0.7)'),
         ("N211", '/round" cannot be reached: it redirects endlessly'),
         ("N212", ""),
     ]
@@ -201,7 +201,7 @@ def test_f44_a_request_has_one_deadline() -> None:
         thread.join()
 
     assert finding.code == "N211"
-    assert finding.message.endswith("cannot be reached: no answer in time")
+    assert finding.message.endswith("cannot be reached: the server did not answer in time")
     assert passed < 2
 
 
@@ -214,7 +214,7 @@ def test_f44_a_resolver_that_is_silent_is_not_waited_for() -> None:
     (finding,) = check.look(["http://page.example/"])
     answer.set()
 
-    assert finding.message.endswith("no answer in time")
+    assert finding.message.endswith(": the server did not answer in time")
 
 
 def test_a_server_that_is_not_there_is_said() -> None:

@@ -657,7 +657,7 @@ def test_d46_files_that_stay_behind_are_told(plan: Checker, html: str, what: str
     """A last look at the finished HTML finds what cannot be sent along."""
     found = [group.first.message for group in plan(html).problems if group.first.code == "H218"]
 
-    assert [message.split(" is not sent along")[0] for message in found] == (
+    assert [message.split(" is not sent with the message")[0] for message in found] == (
         [f"a local file in {what}"] if what else []
     )
 

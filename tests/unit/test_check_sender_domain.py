@@ -88,18 +88,18 @@ def test_a_dns_that_is_silent_is_told() -> None:
         (["v=spf1 ip4:192.0.2 -all"], '"ip4:192.0.2" of x.org is not an IPv4 address or network'),
         (["v=spf1 ip4:2001:db8::1 -all"], "is not an IPv4 address or network"),
         (["v=spf1 ip6:192.0.2.1 -all"], "is not an IPv6 address or network"),
-        (["v=spf1 include:_spf.p.example~all"], "leads to no SPF record"),
+        (["v=spf1 include:_spf.p.example~all"], "refers to no SPF record"),
         (
             ["v=spf1 include:nowhere.example -all"],
-            '"include:nowhere.example" of x.org leads to no SPF record',
+            '"include:nowhere.example" of x.org refers to no SPF record',
         ),
-        (["v=spf1 include:a..b -all"], "leads to no SPF record"),
-        (["v=spf1 include:two.example -all"], "leads to 2 SPF records"),
+        (["v=spf1 include:a..b -all"], "refers to no SPF record"),
+        (["v=spf1 include:two.example -all"], "refers to 2 SPF records"),
         (["v=spf1 include:bad.example -all"], '"foo" of bad.example is not a valid term'),
         (["v=spf1 include -all"], '"include" of x.org names no domain'),
         (["v=spf1 a mx:gone.example a:gone.example -all"], "N222 the SPF record of x.org names 3 hosts"),
-        (["v=spf1 +all"], "N223 the SPF record of x.org lets everybody send for it (+all)"),
-        (["v=spf1 mx all"], "N223 the SPF record of x.org lets everybody send for it (+all)"),
+        (["v=spf1 +all"], "N223 the SPF record of x.org allows everybody to send for it (+all)"),
+        (["v=spf1 mx all"], "N223 the SPF record of x.org allows everybody to send for it (+all)"),
     ],
 )
 def test_each_fault_of_an_spf_record_is_told(spf: list[str], message: str) -> None:
@@ -153,14 +153,14 @@ MISTAKES = "N217 the DMARC record of x.org has mistakes"
         (["v=dmarc1; p=none"], ['N220 the text at _dmarc.x.org is not a DMARC record: "v=dmarc1; p=none"']),
         (["p=none; v=DMARC1"], ['N220 the text at _dmarc.x.org is not a DMARC record: "p=none; v=DMARC1"']),
         (["v=DMARC1 p=none"], ['N220 the text at _dmarc.x.org is not a DMARC record: "v=DMARC1 p=none"']),
-        (["v=DMARC1"], ["N214 the DMARC record of x.org has no policy (p): it does not count at all"]),
+        (["v=DMARC1"], ["N214 the DMARC record of x.org has no policy (p): it is not used at all"]),
         (
             ["v=DMARC1; rua=mailto:a@x.org"],
             ["N214 the DMARC record of x.org has no policy (p): it counts as p=none"],
         ),
         (
             ["v=DMARC1; p=-"],
-            ["N214 the DMARC record of x.org has p=-, which is not a valid policy: it does not count at all"],
+            ["N214 the DMARC record of x.org has p=-, which is not a valid policy: it is not used at all"],
         ),
         (
             ["v=DMARC1; p=reject; np=no; rua=mailto:a@x.org"],
@@ -182,10 +182,10 @@ MISTAKES = "N217 the DMARC record of x.org has mistakes"
             ["v=DMARC1; p=none; adkim=x; reject"],
             [f'{MISTAKES}: adkim=x is not a valid value; "reject" is not a tag with a value'],
         ),
-        (["v=DMARC1; p=none; ruua=mailto:a@x.org"], [f"{MISTAKES}: ruua is not a tag (is rua meant?)"]),
+        (["v=DMARC1; p=none; ruua=mailto:a@x.org"], [f"{MISTAKES}: ruua is not a tag (did you mean rua?)"]),
         (
             ["v=DMARC1; p=none; p=reject"],
-            [f"{MISTAKES}: p is there twice"],
+            [f"{MISTAKES}: p appears twice"],
         ),
         (
             ["v=DMARC1; p=none; rua=a@x.org"],

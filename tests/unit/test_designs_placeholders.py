@@ -113,8 +113,8 @@ def test_the_hint_is_the_jinja_form() -> None:
         ("*|MC_PREVIEW_TEXT|*", "set `preheader`"),
         ("*|IF:FNAME|*", "{% if column %}"),
         ("*|END:IF|*", "{% endif %}"),
-        ("*|ARCHIVE|*", "take it out"),
-        ("*|MC:SUBJECT|*", "take it out"),
+        ("*|ARCHIVE|*", "remove it"),
+        ("*|MC:SUBJECT|*", "remove it"),
     ],
 )
 def test_an_instruction_is_not_called_a_column(written: str, words: str) -> None:

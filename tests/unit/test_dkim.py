@@ -265,7 +265,7 @@ RECORD = "v=DKIM1; k=rsa; p=AAAA"
         ([], "M240"),
         (["google-site-verification=x"], "M240"),
         ([RECORD, RECORD], "M241 2 records"),
-        (["v=DKIM1; k=rsa; p=BBBB"], "M241 another key"),
+        (["v=DKIM1; k=rsa; p=BBBB"], "M241 a different key"),
         (["v=DKIM1; k=rsa; p="], "M241 revoked"),
         (["v=DKIM1; k=ed25519; p=AAAA"], "M241 ed25519"),
         (["v=DKIM2; p=AAAA"], "M241 DKIM2"),

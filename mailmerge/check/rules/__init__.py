@@ -1,8 +1,8 @@
-"""What a careful reader would notice in the messages of a campaign, without any network.
+"""Rules: what a careful reader would notice in the messages of a campaign, without the network.
 
-One module for each group of rules. A rule is a function that yields findings, and registers itself by a
-decorator that says what it looks at; `load` imports every module of this folder. A new rule is therefore its
-function here and the page of its code in ``catalogue.toml``, and nothing else.
+There is one module for each group of rules. A rule is a function that yields findings, and registers itself
+with a decorator for what it looks at; `load` imports every module in this folder. So a new rule is only its
+function here and the page of its code in ``catalogue.toml``.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ WHOLE_LIST: list[ListRule] = []
 
 
 def each_message(rule: MessageRule) -> MessageRule:
-    """Register a rule that looks at every row's message: it has to be quick."""
+    """Register a rule that checks every row's message: it has to be quick."""
     EACH_MESSAGE.append(rule)
     return rule
 
 
 def each_layout(rule: LayoutRule) -> LayoutRule:
-    """Register a rule that looks at the first message of each layout.
+    """Register a rule that checks the first message of each layout.
 
     What comes from the templates alone is the same in all rows that take the same branches.
     """
@@ -44,18 +44,18 @@ def each_layout(rule: LayoutRule) -> LayoutRule:
 
 
 def each_document(rule: DocumentRule) -> DocumentRule:
-    """Register a rule that looks at the parsed HTML of the first message of each layout."""
+    """Register a rule that checks the parsed HTML of the first message of each layout."""
     EACH_DOCUMENT.append(rule)
     return rule
 
 
 def whole_list(rule: ListRule) -> ListRule:
-    """Register a rule that is asked after the last row."""
+    """Register a rule that is run after the last row."""
     WHOLE_LIST.append(rule)
     return rule
 
 
 def load() -> None:
-    """Import every module of rules, in the order of their names."""
+    """Import every module of rules, in alphabetical order."""
     for module in pkgutil.iter_modules(__path__):
         import_module(f"{__name__}.{module.name}")

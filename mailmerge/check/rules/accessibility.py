@@ -1,6 +1,6 @@
-"""Rules for people who hear the message, or see it badly (WCAG 2.2, as far as mail can follow it).
+"""Rules for people who use a screen reader or have low vision (WCAG 2.2, as far as it applies to mail).
 
-Which colour a text has, on which background, and whether eyes can tell them apart is WCAG's 1.4.3.
+The contrast of text with its background is success criterion 1.4.3.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _BOLD = frozenset({"b", "strong", "th", *_HEADINGS})
 _BOLD_WEIGHT = re.compile(r"\bbold|\b[789]00\b")
 _PICTURE = re.compile(r"url\(|gradient")
 _USUAL_SIZE, _LARGE, _LARGE_IF_BOLD = 16.0, 24.0, 18.66
-"""In pixels; WCAG calls text large from 18 points, or from 14 points in bold."""
+"""In pixels; for WCAG, text is large from 18 points, or from 14 points in bold."""
 
 
 class Appearance(NamedTuple):
-    """How a text looks."""
+    """The colours and size of some text."""
 
     foreground: Colour
     background: Colour
@@ -39,10 +39,10 @@ class Appearance(NamedTuple):
 
 
 def appearance(document: HtmlDocument, element: Element) -> Appearance | None:
-    """Work out how the text of *element* looks; None: it cannot be known, or nothing is declared.
+    """Return the appearance of the text of *element*; None: it cannot be known, or nothing is declared.
 
-    Only declarations in the elements themselves count: where a style sheet or a picture may decide, nothing
-    is claimed.
+    Only declarations in the elements themselves count: if a style sheet or an image may decide, nothing
+    is reported.
     """
     foreground = background = size = None
     bold = False
@@ -63,7 +63,7 @@ def appearance(document: HtmlDocument, element: Element) -> Appearance | None:
 
 
 def _decided_elsewhere(document: HtmlDocument, node: Element, style: dict[str, str]) -> bool:
-    """Whether a style sheet may apply to *node*, or a picture lies behind its text."""
+    """Return whether a style sheet may apply to *node*, or an image may be behind its text."""
     styled = document.sheets and (node.get("class") or node.get("id"))
     pictured = (
         node.get("background")
@@ -77,7 +77,7 @@ def _foreground(node: Element, style: dict[str, str]) -> Colour | None:
     written = style.get("color") or (node.get("color") if node.tag == "font" else None)
     if written:
         return parse(written)
-    return UNKNOWN if node.tag == "a" else None  # a link's own colour is the mail program's
+    return UNKNOWN if node.tag == "a" else None  # mail programs choose the colour of links
 
 
 def _background(node: Element, style: dict[str, str]) -> Colour | None:
@@ -108,7 +108,7 @@ _HEADING = re.compile(r"h([1-6])\Z")
 
 @each_document
 def language(document: HtmlDocument) -> Iterator[Finding]:
-    """Look for the language that a screen reader should speak."""
+    """Find HTML without a language, by which screen readers choose their voice."""
     if any(element.get("lang") for element in document.elements[:12]):
         return
     html = next(document.all("html"), None)
@@ -123,7 +123,7 @@ def language(document: HtmlDocument) -> Iterator[Finding]:
 
 @each_document
 def alternative_texts(document: HtmlDocument) -> Iterator[Finding]:
-    """Pictures that say nothing to those who do not see them."""
+    """Find images without an alternative text."""
     images = [i for i in document.all("img") if i.get("alt") is None and not document.hidden(i)]
     yield from about_first(
         document,
@@ -137,7 +137,7 @@ def alternative_texts(document: HtmlDocument) -> Iterator[Finding]:
 
 @each_document
 def table_roles(document: HtmlDocument) -> Iterator[Finding]:
-    """Tables that only place things are read out as tables unless they say that they are none."""
+    """Find layout tables without a role: screen readers announce them as data tables."""
     tables = [table for table in document.all("table") if _is_layout(table)]
     yield from about_first(
         document,
@@ -152,14 +152,14 @@ def table_roles(document: HtmlDocument) -> Iterator[Finding]:
 def _is_layout(table: Element) -> bool:
     if table.get("role") or table.get("summary"):
         return False
-    # What stands in a table inside of it belongs to that one.
+    # The cells of a nested table do not count.
     own = (e for e in table.iter("th", "caption") if next(e.iterancestors("table"), None) is table)
     return next(own, None) is None
 
 
 @each_document
 def low_contrast(document: HtmlDocument) -> Iterator[Finding]:
-    """Text that is too close to its background: under 4.5 to 1, or 3 to 1 where it is large."""
+    """Find text with too little contrast: under 4.5 to 1, or under 3 to 1 if it is large."""
     seen = set()
     for element, text in document.visible():
         looks = appearance(document, element)
@@ -182,7 +182,7 @@ def low_contrast(document: HtmlDocument) -> Iterator[Finding]:
 
 @each_document
 def link_texts(document: HtmlDocument) -> Iterator[Finding]:
-    """Links whose words do not say where they lead."""
+    """Find links whose text does not describe where they lead."""
     for link in document.all("a"):
         if not link.get("href") or document.hidden(link):
             continue
@@ -207,7 +207,7 @@ def link_texts(document: HtmlDocument) -> Iterator[Finding]:
 
 @each_document
 def heading_order(document: HtmlDocument) -> Iterator[Finding]:
-    """Headings that leave out a level."""
+    """Find headings that skip a level."""
     before = 0
     for element in document.elements:
         match = _HEADING.match(str(element.tag))

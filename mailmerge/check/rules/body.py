@@ -1,4 +1,4 @@
-"""Rules over the words of a message, row by row."""
+"""Rules for the text of a message, row by row."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ _SPEAKS_OF_ONE = re.compile(
     r"|附件|添付|첨부|вложени|прикреплен",
     re.IGNORECASE,
 )
-"""Words that promise a file, in the languages that mail merges are written in most."""
+"""Words that promise an attachment, in the most common languages of mail merges."""
 _SAID_BEFORE = re.compile(r"^>.*$", re.MULTILINE)
-"""A line that is quoted from an earlier message."""
+"""A line quoted from an earlier message."""
 _SUBJECT = "message.subject"
 _ADDRESS_IN_TEXT = re.compile(r"https?://", re.IGNORECASE)
 
 
 @each_message
 def leftover_markup(view: MessageView) -> Iterator[Finding]:
-    """Find a cell that holds template markup: cells are never rendered, so readers would see it."""
+    """Find template markup from a cell: cells are never rendered, so readers would see it."""
     body = view.body if _may_show(view, _opens_markup, "{") else ""
     for part, text in (("subject", view.rendered.subject), ("body", body)):
         if "{" in text and (match := _LEFTOVER.search(text)) and (cell := view.cell(match[0])):
@@ -65,7 +65,7 @@ def leftover_markup(view: MessageView) -> Iterator[Finding]:
 
 
 def _may_show(view: MessageView, fixed: Callable[[Shape], bool], mark: str) -> bool:
-    """Tell whether something can be in a body: for its *fixed* chunks, or as the *mark* is in a value."""
+    """Return whether a body can contain something: in its *fixed* chunks, or as a value has *mark*."""
     shape = view.body_shape
     return shape is None or mark in view.body_values or shape.once(fixed)
 
@@ -76,14 +76,14 @@ def _opens_markup(shape: Shape) -> bool:
 
 @each_message
 def replacement_character(view: MessageView) -> Iterator[Finding]:
-    """U+FFFD stands where text was read in the wrong encoding."""
+    """Find U+FFFD, the trace of text that was read in the wrong encoding."""
     body = view.body if _may_show(view, _was_misread, "\ufffd") else ""
     for text in (view.rendered.subject, body):
         if "\ufffd" in text:
             cell = view.cell("\ufffd")
             yield Finding(
                 "D161",
-                "the message contains U+FFFD, the mark of text read in the wrong encoding",
+                "the message contains U+FFFD, a trace of text that was read in the wrong encoding",
                 "open the list or template in its own program and save it as UTF-8",
                 Place(cell=cell) if cell else None,
             )
@@ -103,7 +103,7 @@ def greeting(view: MessageView) -> Iterator[Finding]:
         if not lines.greets(view.body_chunks) and all(map(view.sources.of, lines.written)):
             return
     match = _greeting(view.body[:2000])
-    if match and not view.sources.of(match[0]):  # "Hello," as it was written is how its author greets
+    if match and not view.sources.of(match[0]):  # "Hello," without a value is how the author meant it
         yield Finding(
             "D204",
             f"the greeting has no name: {match[0].strip()!r}",
@@ -113,7 +113,7 @@ def greeting(view: MessageView) -> Iterator[Finding]:
 
 def _greeting(text: str) -> re.Match[str] | None:
     for line in text.split("\n"):
-        # A plain comparison first: few lines begin like that, and the pattern takes ten times as long.
+        # A plain comparison first: few lines begin this way, and the pattern takes ten times as long.
         first = line[:1]
         if first.isalpha() and (first not in _INITIALS or not line[:16].lower().startswith(_GREETINGS)):
             continue
@@ -128,22 +128,22 @@ class _Line(NamedTuple):
     before: str
     """What is written before its first value."""
     first: int
-    """The place of that value."""
+    """The index of that value."""
     last: int
-    """Up to which chunk it goes."""
+    """The index of the chunk in which the line ends."""
     after: str
-    """What of that chunk belongs to it."""
+    """The part of that chunk that belongs to the line."""
 
 
 class _Lines(NamedTuple):
-    """What has to be known of a body's lines for its greeting."""
+    """What has to be known about a body's lines to find its greeting."""
 
     touched: tuple[_Line, ...]
     written: tuple[str, ...]
-    """Greetings that no value is part of."""
+    """Whether there is a greeting that no value is part of."""
 
     def greets(self, chunks: Sequence[str]) -> bool:
-        """Whether a line that a value is part of begins with a greeting; no value has a line end in it."""
+        """Return whether a line with a value in it begins with a greeting; values contain no line breaks."""
         for before, first, last, after in self.touched:
             if not before:
                 initial = chunks[first][:1]
@@ -174,7 +174,7 @@ def _beginnings(shape: Shape) -> _Lines:
 
 
 def _may_greet(before: str) -> bool:
-    """Whether a line that begins like that can begin with a greeting, whatever follows."""
+    """Return whether a line that begins with *before* can begin with a greeting, whatever follows."""
     if before[:1].isalpha() and before[0] not in _INITIALS:
         return False
     begin = len(before) - len(_NO_WORD.sub("", before, count=1))
@@ -186,7 +186,7 @@ def _may_greet(before: str) -> bool:
 
 @each_message
 def file_forgotten(view: MessageView) -> Iterator[Finding]:
-    """Find a message that speaks of an attachment and has none."""
+    """Find a message that mentions an attachment but has none."""
     promised = view.sources.once(_promises)
     if not promised or any(not file.content_id for file in view.message.files):
         return
@@ -195,15 +195,15 @@ def file_forgotten(view: MessageView) -> Iterator[Finding]:
         if word := promised.get(chunk):
             yield Finding(
                 "A215",
-                f"the message says {quoted(word)}, but no file is attached",
-                "attach the file with [[attach]] or --attach, or write where it is to be found",
+                f"the message mentions {quoted(word)}, but no file is attached",
+                "attach the file with [[attach]] or --attach, or write where it can be found",
                 view.sources.of(word),
             )
             return
 
 
 def _promises(sources: SourceLocator) -> dict[str, str]:
-    """Find what the templates promise, once: cells are not read for it."""
+    """Return the words in the templates that promise an attachment; cells are not searched."""
     texts = {chunk: _spoken(chunk) for chunk in sources.fixed}
     texts[_SUBJECT] = _spoken(sources.texts.get(_SUBJECT, ""))
     return {chunk: word for chunk, word in texts.items() if word}
@@ -216,16 +216,18 @@ def _spoken(text: str) -> str:
 
 @each_layout
 def no_text_part(layout: Layout) -> Iterator[Finding]:
-    """HTML alone."""
+    """Find a message with HTML only."""
     if layout.view.text is None:
         yield Finding(
-            "M202", "there is no text part", "some readers and most spam filters expect one: add message.text"
+            "M202",
+            "the message has no text part",
+            "some readers and most spam filters expect one: add message.text",
         )
 
 
 @each_layout
 def text_part_differs(layout: Layout) -> Iterator[Finding]:
-    """Find a text part that says much less than the HTML, or leaves out its links."""
+    """Find a text part that is much shorter than the HTML, or leaves out its links."""
     text, document = layout.view.text, layout.document
     if text is None or document is None:
         return
@@ -242,7 +244,7 @@ def text_part_differs(layout: Layout) -> Iterator[Finding]:
         yield Finding(
             "M217",
             f"the text part has {short:,} characters, but the HTML shows {long:,}",
-            "both parts should say the same: filters compare them, and some people read only the text part",
+            "both need the same content: filters compare them, and some people only read the text part",
         )
 
 
@@ -255,7 +257,7 @@ _HERE = "\ue0f5"
 
 
 class _Surroundings(Struct):
-    """What is known of the places of values: whether the lines of a cell can be seen there."""
+    """What is known about the places of values: whether line breaks of a cell are visible there."""
 
     lost: dict[tuple[str, ...], bool] = field(default_factory=dict)
 
@@ -266,7 +268,7 @@ def _surroundings(_sources: SourceLocator) -> _Surroundings:
 
 @each_message
 def run_together(view: MessageView) -> Iterator[Finding]:
-    """Find cells of several lines that the HTML shows as one: there, a line end is a blank."""
+    """Find cells of several lines that the HTML shows as one: in HTML, a line break is a space."""
     if view.rendered.html is None:
         return
     recipient = view.rendered.recipient
@@ -282,7 +284,7 @@ def run_together(view: MessageView) -> Iterator[Finding]:
         if "\n" not in chunk or chunk in fixed or "<" in chunk or "\n" not in chunk.strip():
             continue
         around = (chunks[index - 1] if index else "", *chunks[index + 1 : index + 2])
-        around = tuple([piece for piece in around if piece in fixed])  # a value says nothing of others
+        around = tuple([piece for piece in around if piece in fixed])  # a value tells nothing about others
         if around not in known:
             if len(known) > 1000:
                 known.clear()
@@ -325,7 +327,7 @@ def _written(sources: SourceLocator, expression: re.Pattern[str]) -> Place | Non
 
 
 def _is_one_line(chunks: Sequence[str], index: int) -> bool:
-    """Whether the lines of the value at *index* run together: it is shown, and nothing there keeps them."""
+    """Return whether the lines of the value at *index* run together: it is shown, without line breaks."""
     marked = [str(chunk) for chunk in chunks]
     before = "".join(marked[:index])
     if before.rfind("<") > before.rfind(">"):  # in a tag
@@ -374,7 +376,7 @@ def _keeping_selectors(document: HtmlDocument) -> list[str]:
 
 
 def _selects(selector: str, node: Element) -> bool:
-    """Tell by the last part of a selector; what is not plain is taken to select it."""
+    """Return whether the last part of a selector selects *node*; if it is not simple, assume that it does."""
     parts = selector.split()
     match = _SIMPLE.match(parts[-1]) if parts else None
     if match is None:
@@ -400,13 +402,13 @@ _BLANK = re.compile(r"[^\S\n\r]")
 
 @lru_cache(maxsize=256)
 def _open_link(text: str) -> str | None:
-    """Give the link in the middle of which *text* ends: a value goes on with it."""
+    """Return the link in the middle of which *text* ends, so that a value continues it; None: no link."""
     match = _OPEN_LINK.search(text)
     return match[0] if match else None
 
 
 def _in_links(shape: Shape) -> list[int]:
-    """Give the places of values that go on with a link that is written before them."""
+    """Return the indices of values that continue a link written before them."""
     found, is_open = [], False
     for place, chunk in enumerate(shape.chunks):
         if chunk is None:
@@ -420,7 +422,7 @@ def _in_links(shape: Shape) -> list[int]:
 
 
 def _before(chunks: Sequence[str], place: int) -> str:
-    """Give what stands before a chunk, as far as a link may reach back."""
+    """Return the text before a chunk, as far as a link may reach back."""
     pieces: list[str] = []
     length = 0
     while place > 0 and length < _LONGEST_LINK:
@@ -434,7 +436,7 @@ def _before(chunks: Sequence[str], place: int) -> str:
 
 @each_message
 def broken_links(view: MessageView) -> Iterator[Finding]:
-    """Find links in the text part that a value breaks with a blank: mail programs end a link there."""
+    """Find links in the text part that a value breaks with a space: mail programs end a link there."""
     chunks, shape, fixed = view.rendered.text or (), view.text_shape, view.sources.fixed
     places: Iterable[int] = range(len(chunks))
     if shape is not None:
@@ -448,7 +450,7 @@ def broken_links(view: MessageView) -> Iterator[Finding]:
 
 
 def _broken_by(view: MessageView, place: int) -> Iterator[Finding]:
-    """Say whether the value at *place*, which contains a blank, breaks a link or is a broken one."""
+    """Yield a finding if the value at *place*, which contains a space, breaks a link or is a broken one."""
     chunks = view.rendered.text or ()
     value = chunks[place].strip()
     before = _before(chunks, place)
@@ -469,7 +471,7 @@ def _broken(link: str, place: Place | None) -> Finding:
     first = " ".join(link.split(None, 1)[:1])
     return Finding(
         "H219",
-        f"a link in the text part ends at a blank, after {quoted(excerpt(first, 60))}",
+        f"a link in the text part ends at a space, after {quoted(excerpt(first, 60))}",
         "percent-encode the value, {{ value|urlencode }}, or put the link in angle brackets: <https://...>",
         place,
     )

@@ -1,4 +1,4 @@
-"""Rules about what providers refuse, cut off or expect: of one message, and of the list as a whole."""
+"""Rules about what providers reject, cut off or require, for one message and for the list as a whole."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BLOCKED = re.compile(
     r"|msix|msp|mst|nsh|pif|ps1|scr|sct|shb|sys|vb|vbe|vbs|vxd|wsc|wsf|wsh)\Z",
     re.IGNORECASE,
 )
-"""File types that Gmail refuses, also inside archives (its help page "File types blocked in Gmail")."""
+"""File types that Gmail rejects, even inside archives (its help page "File types blocked in Gmail")."""
 _CLIPPED = 102 * 1024
 _LARGE = 10 * 1024 * 1024
 _LEAVE = re.compile(
@@ -36,12 +36,12 @@ _LEAVE = re.compile(
     re.IGNORECASE,
 )
 _ENOUGH = 3
-"""Fewer rows with the same unsubscribe link may belong together."""
+"""A smaller number of rows with the same unsubscribe link may belong together."""
 
 
 @each_message
 def blocked_attachment(view: MessageView) -> Iterator[Finding]:
-    """File types that Gmail and others refuse."""
+    """Find attachments of file types that Gmail and others reject."""
     for attachment in view.rendered.attachments:
         if _BLOCKED.search(attachment.name or attachment.path):
             yield Finding(
@@ -53,33 +53,33 @@ def blocked_attachment(view: MessageView) -> Iterator[Finding]:
 
 @each_message
 def slash_in_name(view: MessageView) -> Iterator[Finding]:
-    """Find a name with a slash: no file can be called so."""
+    """Find a name with a slash, which no file name can contain."""
     for attachment in view.rendered.attachments:
         name = attachment.name
         if name and ("/" in name or "\\" in name):
             yield Finding(
                 "A214",
                 f"the attachment's name contains a slash: {quoted(name)}; it becomes a hyphen",
-                "no file name can contain one: write what is meant, as in {{ number|replace('/', '-') }}",
+                "no file name can contain one: use another character, as in {{ number|replace('/', '-') }}",
             )
             return
 
 
 @each_message
 def shortened_name(view: MessageView) -> Iterator[Finding]:
-    """Find a name that lacks characters of what it was to be."""
+    """Find an attachment's name that was shortened, or that characters were removed from."""
     for file in view.message.files:
         if file.wanted:
             yield Finding(
                 "A220",
                 f"the attachment's name was shortened: {quoted(file.wanted)} becomes {quoted(file.name)}",
-                "a name has at most 240 bytes, and no character that is invisible or turns text around",
+                "a name has at most 240 bytes, and no characters that are invisible or reverse the text",
             )
 
 
 @each_message
 def name_twice(view: MessageView) -> Iterator[Finding]:
-    """Find files that readers could not tell apart, and of which some programs save only one."""
+    """Find attachments with the same name: readers cannot tell them apart, some programs save only one."""
     files = view.message.files
     if len(files) < 2:
         return
@@ -89,13 +89,13 @@ def name_twice(view: MessageView) -> Iterator[Finding]:
             yield Finding(
                 "A221",
                 f"two attachments of the message have the same name: {quoted(file.name)}",
-                'give one of them another one: name = "..." in its [[attach]]',
+                'give one of them another name: name = "..." in its [[attach]]',
             )
 
 
 @each_message
 def size(view: MessageView) -> Iterator[Finding]:
-    """Messages that are cut off by Gmail, or too large for many servers."""
+    """Find messages that Gmail cuts off, or that are too large for many servers."""
     # A part is smaller than the message, and encoding makes text at most three times as long.
     if view.message.size > _CLIPPED and sum(map(len, view.rendered.html or ())) * 3 > _CLIPPED:
         octets = _html_octets(view.message)
@@ -114,7 +114,7 @@ def size(view: MessageView) -> Iterator[Finding]:
 
 
 def _html_octets(message: FrozenMessage) -> int:
-    """Measure the HTML part as it is encoded, without pictures."""
+    """Return the size of the encoded HTML part in octets, without images."""
     before = b""
     for piece in message.body:
         if isinstance(piece, bytes):
@@ -126,7 +126,7 @@ def _html_octets(message: FrozenMessage) -> int:
 
 @each_layout
 def ways_out(layout: Layout) -> Iterator[Finding]:
-    """Mail to subscribers needs a header and a visible link to leave the list."""
+    """Find mail to subscribers without a List-Unsubscribe header or a visible unsubscribe link."""
     view, document = layout.view, layout.document
     headers = {name.lower(): value for name, value in view.rendered.headers}
     words = _LEAVE.search(f"{view.text or ''} {document.shown_text if document else ''}")
@@ -143,7 +143,7 @@ def ways_out(layout: Layout) -> Iterator[Finding]:
     if not words and not any(target in body for target in targets for body in bodies):
         yield Finding(
             "M215",
-            "there is no visible unsubscribe link",
+            "the message has no visible unsubscribe link",
             "not every mail program shows the header: put the link, {{ unsubscribe_url }}, at the end",
         )
 
@@ -158,12 +158,12 @@ _ADDRESS = re.compile(
     |\b(?:rue|avenue|via|viale|piazza|calle|carrer|plaza|rua|ulica|ul\.)\ |[路街道]\s*\d+\s*[号號]""",
     re.IGNORECASE | re.VERBOSE,
 )
-"""What a postal address has in most countries: a postcode, a box, or a street with a number."""
+"""What a postal address contains in most countries: a postcode, a box, or a street with a number."""
 
 
 @each_layout
 def postal_address(layout: Layout) -> Iterator[Finding]:
-    """Find mail to subscribers that shows no postal address: laws of several countries ask for one."""
+    """Find mail to subscribers without a postal address, which the laws of several countries require."""
     if not layout.bulk:
         return
     shown = (layout.view.text, layout.document.shown_text if layout.document else None)
@@ -185,7 +185,7 @@ def _without_links(text: str) -> str:
 
 @whole_list
 def same_unsubscribe_link(tally: ListTally) -> Iterator[Finding]:
-    """Find a link that should tell rows apart and does not: one reader's click would remove another."""
+    """Find an unsubscribe link that is the same for all rows: one reader's click would remove another."""
     if tally.unsubscribe is None or tally.rows < _ENOUGH or len(tally.unsubscribe_values) != 1:
         return
     header, place = tally.unsubscribe
@@ -208,7 +208,7 @@ def same_unsubscribe_link(tally: ListTally) -> Iterator[Finding]:
 
 @whole_list
 def bulk_rules(tally: ListTally) -> Iterator[Finding]:
-    """Gmail, Yahoo and Outlook.com have rules of their own for senders of many messages."""
+    """Find lists to which the rules of Gmail, Yahoo and Outlook.com for bulk senders apply."""
     for rule in rules_of("bulk"):
         count = sum(tally.programs[program] for program in rule.programs)
         if count >= rule.at_least:
@@ -222,7 +222,7 @@ def bulk_rules(tally: ListTally) -> Iterator[Finding]:
 
 @whole_list
 def client_support(tally: ListTally) -> Iterator[Finding]:
-    """Say what mail programs do not support, one finding a construct, the worst first."""
+    """Yield one finding for each construct that mail programs do not support, the worst first."""
     if not tally.constructs:
         return
     data = client_data()
@@ -241,12 +241,12 @@ def client_support(tally: ListTally) -> Iterator[Finding]:
 
 
 def unsigned_unsubscribe(provider: Provider) -> Iterator[Finding]:
-    """Find headers of one-click unsubscribing that no signature covers: receivers do not offer it then."""
+    """Find one-click unsubscribe headers that no DKIM signature covers: receivers then do not offer it."""
     if provider.signs_unsubscribe is False:
         yield Finding(
             "M223",
             f"{provider.title} does not sign the headers of one-click unsubscribing",
-            "mail programs do not offer it then: sign yourself (`dkim` of the account, docs/dkim.md) or use "
+            "so mail programs do not offer it: sign yourself (`dkim` in the account, docs/dkim.md) or use "
             "a service that signs them",
         )
 
@@ -260,5 +260,5 @@ def longer_than_a_day(to_send: int, quota: Rate | None) -> Iterator[Finding]:
     yield Finding(
         "M221",
         f"{to_send:,} messages exceed the account's quota of {quota}: the run takes {windows} {unit}",
-        "each run stops when the quota is used up and says when to run again; nothing is lost or sent twice",
+        "each run stops when the quota is used up and shows when to run again; nothing is lost or sent twice",
     )

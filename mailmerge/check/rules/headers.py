@@ -1,4 +1,4 @@
-"""Rules over subject, names and the other headers."""
+"""Rules for the subject, names and other headers."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 _SUBJECT_LENGTH = 78
 _FEW_LETTERS = 10
-"""A subject of fewer letters may be an abbreviation."""
+"""A subject with fewer letters may be an abbreviation."""
 _NAME_LENGTH = 300
-"""How much of a name is looked through for an address."""
+"""How many characters of a name are searched for an address."""
 _REPLY = re.compile(r"(?:re|aw|sv|fwd?|wg|tr|回复|转发)\s*[:：]", re.IGNORECASE)
 _SHOUTING = re.compile(r"[!?！？]{2,}")
 _ADDRESS = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
@@ -39,11 +39,11 @@ def subject(view: MessageView) -> Iterator[Finding]:
 def _subject(text: str) -> tuple[Finding, ...]:
     found = []
     if len(text) > _SUBJECT_LENGTH:
-        hint = "phones show about 35 characters, desktops about 60: put the news first"
+        hint = "phones show about 35 characters, desktop programs about 60: put what matters first"
         found.append(Finding("M201", f"the subject has more than {_SUBJECT_LENGTH} characters", hint))
     capitals = text.upper() == text and text.lower() != text
     if capitals and sum(map(str.isalpha, text)) >= _FEW_LETTERS:
-        hint = "all capitals read as shouting and count against you in spam filters"
+        hint = "capitals read as shouting, and count as spam with filters"
         found.append(Finding("M203", "the subject is all capitals", hint))
     loud = "!" in text or "?" in text or not text.isascii()
     if loud and (match := _SHOUTING.search(text)):
@@ -51,7 +51,7 @@ def _subject(text: str) -> tuple[Finding, ...]:
             Finding("M204", f"the subject has repeated punctuation: {match[0]}", "one mark is enough")
         )
     if match := _REPLY.match(text):
-        hint = "a fake reply looks like a trick to readers and filters alike"
+        hint = "a fake reply looks like a trick to both readers and filters"
         found.append(Finding("M205", f"the subject pretends to be a reply: {match[0]!r}", hint))
     found += _steering(text, "the subject")
     return tuple(found)
@@ -59,7 +59,7 @@ def _subject(text: str) -> tuple[Finding, ...]:
 
 @each_message
 def names(view: MessageView) -> Iterator[Finding]:
-    """Display names that say another address, or hold invisible marks."""
+    """Find display names that contain another address or invisible characters, and look-alike domains."""
     rendered = view.rendered
     for header, boxes in (("From", (rendered.from_,)), ("To", rendered.to), ("Cc", rendered.cc)):
         for box in boxes:
@@ -75,7 +75,7 @@ def _name(header: str, box: Mailbox) -> Iterator[Finding]:
         yield Finding(
             "M206",
             f"the name in {header} contains a different address: {other[0]}",
-            "mail programs warn about such names, since forgers use them: write a name, or the address",
+            "mail programs warn about such names because forgers use them: write a name, or the address",
         )
     yield from _steering(box.name, f"the name in {header}")
 
@@ -94,14 +94,14 @@ def _domain(header: str, domain: str) -> tuple[Finding, ...]:
     for label in domain.split("."):
         scripts = {unicodedata.name(char, "?").split()[0] for char in label if char.isalpha()}
         if len(scripts & {"LATIN", "CYRILLIC", "GREEK"}) > 1:
-            hint = "look-alike letters make one domain pass for another: retype it by hand"
+            hint = "look-alike letters make one domain pass for another: type it again"
             return (Finding("M209", f"the domain in {header} mixes alphabets: {quoted(domain)}", hint),)
     return ()
 
 
 @each_layout
 def reply_to(layout: Layout) -> Iterator[Finding]:
-    """Answers that go to a free mailbox although the sender has a domain of its own."""
+    """Find replies that go to a free mailbox although the sender has its own domain."""
     rendered = layout.view.rendered
     sender = rendered.from_.address.domain
     for box in rendered.reply_to:
@@ -117,13 +117,13 @@ def reply_to(layout: Layout) -> Iterator[Finding]:
 
 @each_layout
 def own_headers(layout: Layout) -> Iterator[Finding]:
-    """Headers that do not do what people hope."""
+    """Find headers that do not have the effect that people expect."""
     headers = {name.lower(): value for name, value in layout.view.rendered.headers}
     if "precedence" in headers:
         yield Finding(
             "M219",
-            f"Precedence: {headers['precedence']} is not standard, and some providers treat it badly",
-            "List-Unsubscribe marks mail to a list; Auto-Submitted: auto-generated keeps away "
+            f"Precedence: {headers['precedence']} is not standard, and some providers delay such mail",
+            "List-Unsubscribe marks mail to a list; Auto-Submitted: auto-generated prevents "
             "automatic replies",
         )
     unsubscribe = headers.get("list-unsubscribe")
@@ -132,7 +132,7 @@ def own_headers(layout: Layout) -> Iterator[Finding]:
         yield Finding(
             "M214",
             "List-Unsubscribe comes without List-Unsubscribe-Post",
-            "Gmail and Yahoo require one-click: `unsubscribe` of [message] makes both headers",
+            "Gmail and Yahoo require one-click unsubscribing: `unsubscribe` in [message] makes both headers",
         )
     elif post is not None and (
         not unsubscribe or "<https:" not in unsubscribe or post.strip() != "List-Unsubscribe=One-Click"

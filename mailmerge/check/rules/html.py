@@ -1,4 +1,4 @@
-"""Rules over the structure of the HTML, seen once per structure."""
+"""Rules for the structure of the HTML, checked once for each structure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LOOKS_LIKE_HTML = re.compile(r"<[a-zA-Z/!]")
 
 @each_document
 def active_content(document: HtmlDocument) -> Iterator[Finding]:
-    """Elements that mail programs take out or warn of."""
+    """Find elements that mail programs remove or warn about."""
     for tag in _ACTIVE:
         for element in document.all(tag):
             yield about(
@@ -37,7 +37,7 @@ def active_content(document: HtmlDocument) -> Iterator[Finding]:
 
 @each_document
 def external_styles(document: HtmlDocument) -> Iterator[Finding]:
-    """Style sheets that would have to be loaded."""
+    """Find style sheets that would have to be loaded."""
     hint = "mail programs do not load it: put the rules into style attributes"
     for link in document.all("link"):
         if "stylesheet" in (link.get("rel") or "").lower():
@@ -49,7 +49,7 @@ def external_styles(document: HtmlDocument) -> Iterator[Finding]:
 
 @each_document
 def charset(document: HtmlDocument) -> Iterator[Finding]:
-    """Find a <meta> that names another encoding than the one messages are sent in."""
+    """Find a <meta> that declares an encoding other than UTF-8, in which messages are sent."""
     for meta in document.all("meta"):
         named = meta.get("charset") or ""
         if (meta.get("http-equiv") or "").lower() == "content-type":
@@ -66,7 +66,7 @@ def charset(document: HtmlDocument) -> Iterator[Finding]:
 
 @each_document
 def pictures(document: HtmlDocument) -> Iterator[Finding]:
-    """One picture as the whole message, and pictures without a width."""
+    """Find a message that is a single image, and images without a width."""
     images = [image for image in document.all("img") if not document.hidden(image)]
     if not images:
         return
@@ -76,7 +76,7 @@ def pictures(document: HtmlDocument) -> Iterator[Finding]:
             images[0],
             "H204",
             "the whole message is one image",
-            "with images off there is nothing to read, and filters count it as spam: add text",
+            "with images off there is nothing to read, and filters treat it as spam: add text",
         )
     without = [i for i in images if not i.get("width") and "width" not in document.style(i)]
     yield from about_first(
@@ -91,7 +91,7 @@ def pictures(document: HtmlDocument) -> Iterator[Finding]:
 
 @each_layout
 def preheader(layout: Layout) -> Iterator[Finding]:
-    """Find a letter to subscribers whose inbox line is left to chance."""
+    """Find a message to subscribers without a preheader."""
     document = layout.document
     if not layout.bulk or document is None:
         return
@@ -101,14 +101,14 @@ def preheader(layout: Layout) -> Iterator[Finding]:
             return
     yield Finding(
         "M218",
-        "there is no preheader: inboxes show the first words of the HTML next to the subject",
+        "the message has no preheader: inboxes show the first words of the HTML next to the subject",
         'write one sentence that makes people open it: preheader = "..." in [message]',
     )
 
 
 @whole_list
 def template_risks(tally: ListTally) -> Iterator[Finding]:
-    """Find what is dangerous whatever the rows hold: ``|safe``, values in bare attributes."""
+    """Find what is dangerous in a template with any rows: ``|safe``, values in unquoted attributes."""
     sources = tally.sources
     for name, text in sources.texts.items():
         if not _LOOKS_LIKE_HTML.search(text):
@@ -117,7 +117,7 @@ def template_risks(tally: ListTally) -> Iterator[Finding]:
             yield Finding(
                 "T201",
                 "`|safe` puts a value into the HTML unescaped",
-                "whoever writes the list can change the whole message: use it only for your own texts",
+                "the author of the list can change the whole message: use it only for your own text",
                 sources.inside(name, match.start(), len(match[0])),
             )
         for match in _UNQUOTED.finditer(text):

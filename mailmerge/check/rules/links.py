@@ -1,4 +1,4 @@
-"""Rules over links and pictures: addresses that cannot work make the row invalid, bad ones are warned of."""
+"""Rules for links and images: addresses that cannot work make the row invalid, bad ones get a warning."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _ATTRIBUTE = re.compile(
     r"""<(a|area|form|img)\s(?:(?:[^<>]|<(?!(?:a|area|form|img)\s))*?\s)??(?:href|src|action)\s*=\s*("[^"]*"|'[^']*'|[^\s"'>]+)""",
     re.IGNORECASE,
 )
-"""A tag that is not closed ends where the next of them begins, so that no text takes long to look through."""
+"""An unclosed tag ends where the next of these tags begins, so that no input takes long to search."""
 _WITH_ADDRESS = re.compile(r"<(?:a|area|form|img)\s", re.IGNORECASE)
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*):")
 _PICTURES = frozenset({"data", QR_CODE.removesuffix(":")})
@@ -38,7 +38,7 @@ _FINE = frozenset({"mailto", "tel", "sms", "whatsapp", "geo", "webcal", "xmpp", 
 _PLAINLY_FINE = re.compile(
     r"https://(?:www\.)?((?:[a-z0-9-]+\.)+[a-z]{2,24})(?::\d+)?(?:[/?#][!#$&-;=?-z|~]*)?\Z", re.ASCII
 )
-"""What most links are; no blank, quote, angle bracket, brace or percent sign, and a name for a host."""
+"""What most links look like: no space, quote, angle bracket, brace or percent sign, and a host name."""
 _FINE_SO_FAR = re.compile(
     r"""<(?:a|area|form|img)(?:\s+[a-zA-Z-]+\s*=\s*"[^"<>]*")*\s+(?:href|src|action)\s*=\s*"
         https://(?:www\.)?((?:[a-z0-9-]+\.)+[a-z]{2,24})(?::\d+)?[/?#][!#$&-;=?-z|~]*""",
@@ -66,7 +66,7 @@ SHORTENERS = frozenset(
 
 
 def addresses(source: str) -> Iterator[tuple[str, str, str]]:
-    """Yield element, attribute text as written, and address of every link and picture in HTML."""
+    """Yield the element, the attribute as written, and the address of every link and image in HTML."""
     for match in _ATTRIBUTE.finditer(source):
         written = match[2]
         bare = written[1:-1] if written[0] in "\"'" else written
@@ -74,7 +74,7 @@ def addresses(source: str) -> Iterator[tuple[str, str, str]]:
 
 
 def all_links(rendered: Rendered) -> Iterator[str]:
-    """Yield the http and https links of a message, but none that might unsubscribe somebody."""
+    """Yield the http and https links of a message, except those that might unsubscribe somebody."""
     kept = " ".join(value for name, value in rendered.headers if name.lower().startswith("list-"))
     found = [address for element, _, address in addresses("".join(rendered.html or ())) if element == "a"]
     found += [match[0].rstrip(".,;:!?)") for match in _IN_TEXT.finditer("".join(rendered.text or ()))]
@@ -86,7 +86,7 @@ def all_links(rendered: Rendered) -> Iterator[str]:
 
 @each_message
 def addresses_in_html(view: MessageView) -> Iterator[Finding]:
-    """Look at every address in a row's HTML; what was seen before costs nothing."""
+    """Check every address in a row's HTML; the same address is only checked once."""
     tags = view.sources.once(_tag_reader)
     html, shape = view.rendered.html or (), view.html_shape
     for written, address, found in tags.read(html) if shape is None else tags.read_shaped(html, shape):
@@ -99,7 +99,7 @@ def addresses_in_html(view: MessageView) -> Iterator[Finding]:
 
 
 def _is_embedded(view: MessageView, address: str) -> bool:
-    """Whether a full path led into the template folder, so that the picture is part of the message."""
+    """Return whether a full path led into the template folder, so that the image is part of the message."""
     name = html.unescape(unquote(address)).replace("\\", "/").rpartition("/")[2]
     return any(file.content_id and file.name == name for file in view.message.files)
 
@@ -109,7 +109,7 @@ def _tag_reader(sources: SourceLocator) -> TagReader[tuple[str, str, Finding]]:
 
 
 def _any_value_will_do(pieces: Sequence[str]) -> bool:
-    """Whether values stand only behind the host of a plainly fine address, and in no entity."""
+    """Return whether values are only after the host of a plainly valid address, and in no entity."""
     start = _FINE_SO_FAR.fullmatch(pieces[0])
     if start is None or not _is_public(start[1]) or any(map(_HALF_ENTITY.search, pieces[:-1])):
         return False
@@ -128,7 +128,7 @@ def _bad_addresses(tag: str) -> Iterator[tuple[str, str, Finding]]:
 
 @lru_cache(maxsize=2048)
 def judge(element: str, address: str) -> tuple[Finding, ...]:
-    """Say what is wrong with one address: of a link, or of a picture (*element* ``img``)."""
+    """Return what is wrong with one address: of a link, or of an image (*element* ``img``)."""
     fine = _PLAINLY_FINE.match(address)
     if fine and _is_public(fine[1]):
         return ()
@@ -139,7 +139,7 @@ def judge(element: str, address: str) -> tuple[Finding, ...]:
     return tuple(_doubtful(what, address))
 
 
-def _unusable(what: str, address: str) -> Finding | None:  # noqa: PLR0911  one return a reason
+def _unusable(what: str, address: str) -> Finding | None:  # noqa: PLR0911  one return for each reason
     shown = quoted(address)
     if _MARKUP.search(address):
         hint = "it came from a cell or from escaped text: cells are never rendered"
@@ -157,8 +157,8 @@ def _unusable(what: str, address: str) -> Finding | None:  # noqa: PLR0911  one 
     if kind in _FINE or (kind in _PICTURES and what == "an image"):
         return None
     if what == "an image" and (kind == "file" or len(kind) == 1):
-        hint = 'copy it into the campaign\'s folder and name it from there: <img src="logo.png">'
-        return Finding("H302", f"an image lies on a disk, where no reader has it: {shown}", hint)
+        hint = 'copy it into the campaign\'s folder and use its path there: <img src="logo.png">'
+        return Finding("H302", f"an image is on a local disk, which no reader can access: {shown}", hint)
     if kind not in {"http", "https"}:
         hint = "mail programs remove it or warn about it: use https"
         return Finding("H302", f"{what} has the scheme {kind}: {shown}", hint)
@@ -176,11 +176,11 @@ def _unusable(what: str, address: str) -> Finding | None:  # noqa: PLR0911  one 
 
 def _without_scheme(what: str, address: str) -> Finding | None:
     if what == "an image" or address.startswith("#"):
-        return None  # pictures of the template folder become parts of the message
+        return None  # images in the template folder become parts of the message
     shown = quoted(address)
     if not address:
         return Finding(
-            "H301", "a link goes nowhere: its address is empty", "fill in the cell, or leave the link out"
+            "H301", "a link leads nowhere: its address is empty", "fill in the cell, or leave the link out"
         )
     if _HOSTLIKE.match(address):
         return Finding("H301", f"a link has no scheme: {shown}", f"write https://{address}")
@@ -210,7 +210,7 @@ def _doubtful(what: str, address: str) -> Iterator[Finding]:
         yield Finding("H209", f"{what} hides behind a shortener: {shown}", hint)
     if _ip(host):
         yield Finding(
-            "H210", f"{what} uses a bare IP address: {shown}", "filters count it as spam: use a host name"
+            "H210", f"{what} uses a bare IP address: {shown}", "filters treat it as spam: use a host name"
         )
 
 
@@ -223,10 +223,11 @@ def _host(address: str) -> str | None:
 
 
 def _ip(host: str) -> IPv4Address | IPv6Address | None:
-    """Give the address that browsers take a host for, however it is written; None: it is a name.
+    """Return the IP address that browsers read a host as, however it is written; None: it is a name.
 
     Numbers may be decimal, octal or hexadecimal, and fewer than four: ``2130706433`` and ``0x7f.1`` are
-    127.0.0.1 (URL Standard, sections 3.5 and 4.4). An IPv6 address that stands for an IPv4 one is that one.
+    127.0.0.1 (URL Standard, sections 3.5 and 4.4). For an IPv6 address that embeds an IPv4 one, it is that
+    one.
     """
     host = unicodedata.normalize("NFKC", unquote(host)).replace("\u3002", ".").removesuffix(".")
     if ":" in host:
@@ -261,7 +262,7 @@ def _number(text: str) -> int | None:
 
 
 def _nearby(host: str) -> bool:
-    """Whether a host is this machine, or one of a network that its readers are not in."""
+    """Return whether a host is this machine, or in a private network."""
     address = _ip(host)
     if address is not None:
         return not address.is_global
@@ -270,7 +271,7 @@ def _nearby(host: str) -> bool:
 
 @each_document
 def disguised(document: HtmlDocument) -> Iterator[Finding]:
-    """Link texts that show one domain while the link leads to another."""
+    """Find link texts that show one domain while the link leads to another."""
     for link in document.all("a"):
         host = _host(html.unescape(link.get("href") or "").strip())
         shown = _DOMAIN_TEXT.fullmatch(document.words(link)) if host else None
@@ -284,13 +285,13 @@ def disguised(document: HtmlDocument) -> Iterator[Finding]:
                 link,
                 "H208",
                 f"a link shows {named} but leads to {host}",
-                "phishing looks like this: show words, or the real address",
+                "phishing looks like this: use a description, or the real address",
             )
 
 
 @each_document
 def many(document: HtmlDocument) -> Iterator[Finding]:
-    """More links than any letter needs."""
+    """Find HTML with more links than any letter needs."""
     count = sum(1 for link in document.all("a") if link.get("href"))
     if count > MOST_LINKS:
         yield Finding(

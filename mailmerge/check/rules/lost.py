@@ -1,4 +1,4 @@
-"""Rules over what does not arrive as it was written: text left out or hidden, pictures left behind."""
+"""Rules for what does not arrive as written: text that is left out or hidden, images that are not sent."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _COMMENT = re.compile(
     re.DOTALL,
 )
 _MARKUP = re.compile(r"\{#|<[a-zA-Z/!]|(?<!\{)\{(?![{%])|(?<![%}])\}(?!\})")
-_MEANT = 'if it is meant, say so: [check] ignore = ["T203"]'
+_MEANT = 'if it is intended: [check] ignore = ["T203"]'
 
 
 @whole_list
 def swallowed(tally: ListTally) -> Iterator[Finding]:
-    """Find template comments that leave out more than a remark: ``{#`` in CSS begins one, too."""
+    """Find template comments that remove more than a remark: ``{#`` in CSS begins one too."""
     sources = tally.sources
     for name, text in sources.texts.items():
         if "{#" not in text:
@@ -48,16 +48,15 @@ def swallowed(tally: ListTally) -> Iterator[Finding]:
             end = text.count("\n", 0, match.end()) + 1
             yield Finding(
                 "T203",
-                f"a template comment leaves out everything up to the next #}}, in line {end}: "
-                f"{_folded(inner)}",
-                f"{{# begins a comment: in CSS write {{ #main, with a blank; {_MEANT}",
+                f"a template comment removes everything up to the next #}}, in line {end}: {_folded(inner)}",
+                f"{{# begins a comment: in CSS write {{ #main, with a space; {_MEANT}",
                 sources.inside(name, match.start(1), min(2 + len(inner.partition("\n")[0]), 40)),
             )
 
 
 @whole_list
 def outside_of_blocks(tally: ListTally) -> Iterator[Finding]:
-    """Find text in a template that extends another which is in none of the blocks that it fills."""
+    """Find text outside of all blocks in a template that extends another, and blocks that the other lacks."""
     sources = tally.sources
     extending = {name: text for name, text in sources.texts.items() if "extends" in text}
     if not extending:
@@ -67,7 +66,7 @@ def outside_of_blocks(tally: ListTally) -> Iterator[Finding]:
     parse = Environment().parse  # noqa: S701  nothing is rendered
     try:
         trees = {name: parse(text) for name, text in sources.texts.items() if "{%" in text}
-    except TemplateSyntaxError:  # an option that is no template
+    except TemplateSyntaxError:  # an option that is not a template
         return
     for name in extending:
         for line, text, hint in _left_out(name, trees):
@@ -117,7 +116,7 @@ _TAG_IN_VALUE = re.compile(r"""=\s*(?:"[^"<]*<[a-zA-Z/!][^"]*"|'[^'<]*<[a-zA-Z/!
 
 @each_layout
 def hidden_by_mistake(layout: Layout) -> Iterator[Finding]:
-    """Find comments, elements and quotes that are not closed: what follows them is not shown."""
+    """Find unclosed comments, elements and quotes: what follows them is not shown."""
     html, at = layout.view.html or "", 0
     while opening := _OPENING.search(html, at):
         start = opening.start()
@@ -161,7 +160,7 @@ def _element(html: str, start: int) -> tuple[int, Finding | None]:
 
 
 def _unclosed(what: str, rest: str) -> Finding | None:
-    """Say that it is not closed; None: nothing but tags follows, so nothing is lost."""
+    """Return that *what* is not closed; None: only tags follow, so nothing is lost."""
     if not re.sub(r"<[^<>]*>|[\s\"'>]+", "", rest):
         return None
     return Finding(
@@ -175,7 +174,7 @@ def _unclosed(what: str, rest: str) -> Finding | None:
 def _swallowed(what: str, inner: str) -> Finding:
     return Finding(
         "H215",
-        f"{what} is closed too late: mail programs hide what is in it, {_folded(inner)}",
+        f"{what} is closed too late: mail programs hide its content, {_folded(inner)}",
         "close it where it is meant to end",
         width=4,
     )
@@ -197,7 +196,7 @@ _ATTRIBUTES = (
 
 @each_layout
 def left_behind(layout: Layout) -> Iterator[Finding]:
-    """Look once more at the HTML as it is sent: which local files are not there."""
+    """Find local files that the HTML as sent refers to, but that are not part of the message."""
     document, finished = layout.document, _finished(layout)
     if document is None or finished is None:
         return
@@ -208,15 +207,15 @@ def left_behind(layout: Layout) -> Iterator[Finding]:
                 document,
                 origin,
                 "H218",
-                f"a local file in {attribute} is not sent along, so that nobody sees it: {quoted(address)}",
-                "copy the picture into the campaign's folder and name it from there, as in "
+                f"a local file in {attribute} is not sent with the message: {quoted(address)}",
+                "copy the image into the campaign's folder and use its path there, as in "
                 '<img src="logo.png">, or write its full https address',
             )
             break
 
 
 def _finished(layout: Layout) -> HtmlDocument | None:
-    """Parse the HTML of the message that was built."""
+    """Return the parsed HTML of the finished message."""
     from email import message_from_bytes
 
     body = b"".join(piece for piece in layout.view.message.body if isinstance(piece, bytes))
@@ -236,7 +235,7 @@ def _local_addresses(document: HtmlDocument, element: Element) -> Iterator[tuple
         if element.tag == tag and (value := element.get(attribute)):
             many = attribute.endswith("srcset")
             found = _CANDIDATE.findall(value) if many else (value.strip(),)
-            told = element.tag == "img" and not many  # by another rule, in every row
+            told = element.tag == "img" and not many  # checked by another rule, in every row
             elsewhere = _ELSEWHERE_OR_DISK if told else _ELSEWHERE
             yield from ((attribute, address) for address in found if not elsewhere.match(address))
     if (value := element.get("background")) and not _ELSEWHERE.match(value):
@@ -254,7 +253,7 @@ def _parsed(style: str) -> list[Any]:
 
 
 def _urls(nodes: Sequence[Any]) -> Iterator[str]:
-    """Yield the local addresses in CSS: a token of its own, or a function with a text in quotes."""
+    """Yield the local addresses in CSS: a token of its own, or a function with a quoted string."""
     for node in nodes:
         if node.type == "url":
             found = [node.value]

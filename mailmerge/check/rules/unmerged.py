@@ -1,4 +1,4 @@
-"""Rules over what was to be replaced and was not: placeholders of other programs, filler, broken tags."""
+"""Rules for what should have been replaced: placeholders of other programs, filler, broken tags."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
     from mailmerge.designs.placeholders import Placeholder
 
 _LAYOUT_TAG = re.compile(r"<<.*?>>|<%.*?%>", re.DOTALL)
-"""What a layout asks its campaign for."""
+"""The values that a layout needs from its campaign."""
 _CODE_SUFFIXES = (".typ", ".json", ".css")
 _MOST = 20
-"""How many different placeholders of one template are told."""
+"""How many different placeholders of one template are reported."""
 _COLUMNS = 8
 
 _INSTRUCTIONS = (
-    (r"MC_PREVIEW_TEXT", "take it out, and set `preheader` in [message]"),
+    (r"MC_PREVIEW_TEXT", "remove it, and set `preheader` in [message]"),
     (
         r"(?:IF|IFNOT|ELSE|ELSEIF|END|INTERESTED)(?::.*)?",
-        "write {% if column %} ... {% else %} ... {% endif %}, or take it out",
+        "write {% if column %} ... {% else %} ... {% endif %}, or remove it",
     ),
     (
         r"(?:MC|HTML|FEED\w*|ARCHIVE|FORWARD|TRANSLATE|UPDATE_PROFILE)(?::.*)?",
-        "take it out: it is an instruction to that program",
+        "remove it: it is an instruction to that program",
     ),
 )
-"""What Mailchimp's designs contain besides fields, and what to do about it."""
+"""What Mailchimp's designs contain besides merge fields, and what to do about it."""
 
 _FILLER = re.compile(
     r"lorem ipsum|dolor sit amet|\bTODO\b|\bFIXME\b|\bXXX+\b|write your message here"
@@ -68,12 +68,12 @@ _WHOLE_LINE = re.compile(
     r"[ \t]*(?=[.,|·•<\0\n\r]|$)",
     re.IGNORECASE | re.MULTILINE,
 )
-"""What is filler where nothing else stands in its line or element."""
+"""What is filler if nothing else is in its line or element."""
 
 
 @whole_list
 def of_other_programs(tally: ListTally) -> Iterator[Finding]:
-    """Find placeholders that Jinja2 does not know, so that readers would see them."""
+    """Find placeholders of other programs, which Jinja2 would not replace: readers would see them."""
     sources = tally.sources
     columns = ListColumns(sources.columns)
     for name, text in sources.texts.items():
@@ -91,7 +91,7 @@ def of_other_programs(tally: ListTally) -> Iterator[Finding]:
             times = f" ({plural(counts[written], 'time')})" if counts[written] > 1 else ""
             yield Finding(
                 "H250",
-                f"{quoted(written)} is a placeholder of another program: readers would see it{times}",
+                f"{quoted(written)} is another program's placeholder: readers would see it{times}",
                 _instead(field, columns, sources.columns.headings),
                 sources.inside(name, start, width),
             )
@@ -114,7 +114,7 @@ def _instead(field: Field, columns: ListColumns, headings: tuple[str, ...]) -> s
 
 @whole_list
 def filler(tally: ListTally) -> Iterator[Finding]:
-    """Text that was meant to be replaced before sending."""
+    """Find text that was meant to be replaced before sending."""
     sources = tally.sources
     columns = ListColumns(sources.columns)
     for name, text in sources.texts.items():
@@ -134,7 +134,7 @@ def filler(tally: ListTally) -> Iterator[Finding]:
 
 
 def _without(text: str, told: Iterable[Placeholder]) -> str:
-    """Take out what another rule tells."""
+    """Return *text* without what another rule reports."""
     for found in told:
         text = text[: found.start] + "\0" * (found.end - found.start) + text[found.end :]
     return text
@@ -142,7 +142,7 @@ def _without(text: str, told: Iterable[Placeholder]) -> str:
 
 @whole_list
 def split_by_an_editor(tally: ListTally) -> Iterator[Finding]:
-    """Find template tags that are none any more, because an editor has put markup between their signs."""
+    """Find template tags that an editor has broken by putting markup between their characters."""
     sources = tally.sources
     for name, text in sources.texts.items():
         if not is_html(text):
@@ -151,6 +151,6 @@ def split_by_an_editor(tally: ListTally) -> Iterator[Finding]:
             yield Finding(
                 "H251",
                 f"an editor has put markup into a template tag: {quoted(text[start:end])}",
-                f"write {meant} in one piece, or let `init --from` put it together",
+                f"write {meant} in one piece, or let `init --from` repair it",
                 sources.inside(name, start, min(end - start, 40)),
             )
