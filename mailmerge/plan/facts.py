@@ -196,8 +196,18 @@ def _facts_of(file: CampaignFile) -> dict[str, str]:
             # A path that is the default where it was said may be another one here.
             said = value != option.default or isinstance(value, Path)
             if option.fact and said and prefix + key != "name":
-                found[prefix + key] = json.dumps(_canonical(value))
+                found[prefix + key] = _as_json(_canonical(value))
     return found
+
+
+def _as_json(value: object) -> str:
+    """Write a value as people read it; where a path is not Unicode, with escapes, as a database needs it."""
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value)
+    return text
 
 
 def _canonical(value: object) -> object:

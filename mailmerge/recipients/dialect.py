@@ -182,8 +182,8 @@ def _ranked(sample: str, *, whole: bool) -> list[_Fit]:
     for signs in (DELIMITERS, _RARE):
         fits = [_Fit(sign, sample, whole=whole) for sign in signs if sign in sample]
         fits = [fit for fit in fits if fit.width > 1 and (not fit.titles or fit.addresses)]
-        if signs is _RARE:  # they are in running text, too: all rows have to fit, or one
-            fits = [fit for fit in fits if fit.share == 1 and (fit.addresses or fit.rows > 1)]
+        if signs is _RARE:  # they are in running text, too
+            fits = [fit for fit in fits if fit.is_certain]
         if fits:
             return sorted(fits, key=lambda fit: fit.rank, reverse=True)
     return []
@@ -231,6 +231,17 @@ class _Fit:
     def rank(self) -> tuple[bool, float, int]:
         """What makes it better than another."""
         return self.addresses, self.share, -self.titles
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether even a sign that running text has too can be nothing else.
+
+        All rows are equally wide, or most of them, with headings and a column of addresses: a comma of a
+        sentence in the others is an error of theirs.
+        """
+        if self.share == 1:
+            return self.addresses or self.rows > 1
+        return self.share > 0.5 and self.addresses and len(self._table[0]) == self.width > 2
 
     def _records(self, lines: Iterable[str]) -> Iterator[list[str]]:
         try:

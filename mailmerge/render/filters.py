@@ -9,6 +9,7 @@ to a person.
 
 from __future__ import annotations
 
+import contextlib
 from base64 import urlsafe_b64encode
 from datetime import date, datetime, time
 from functools import lru_cache, partial
@@ -212,10 +213,19 @@ def _to_number(value: Any) -> Decimal:
 def _to_date(value: Any) -> date:
     day = notation.read_moment(value) if isinstance(value, str) else plain(value)
     if not isinstance(day, date):
-        raise BadValue(
-            "D114", "is not a date", value, "write it as 2026-12-31, or give the column a date type"
-        )
+        kind = _year_first(value) if isinstance(value, str) else None
+        typed = f'set its type in data.types: "date:{kind}"' if kind else "give the column a date type"
+        raise BadValue("D114", "is not a date", value, f"write it as 2026-12-31, or {typed}")
     return day
+
+
+def _year_first(text: str) -> str | None:
+    """Return the format of a date that begins with the year, as lists from China and Japan have it."""
+    for form in ("%Y/%m/%d", "%Y.%m.%d", "%Y年%m月%d日"):
+        with contextlib.suppress(ValueError):
+            datetime.strptime(text.strip(), form)  # noqa: DTZ007  only whether it is one
+            return form
+    return None
 
 
 def _to_time(value: Any) -> time | datetime:

@@ -498,6 +498,15 @@ def test_which_options_are_facts() -> None:
     assert not any(option.fact for option in (*options.COMMAND_LINE, *options.ENVIRONMENT_ONLY))
 
 
+def test_an_option_is_told_in_its_own_letters(folder: Path) -> None:
+    """``check -v`` shows Chinese as Chinese; only what is not Unicode is escaped."""
+    chinese = premises(load(folder, Overrides(options={"message.subject": "期中成绩"})))
+    broken = premises(load(folder, Overrides(options={"message.subject": "\udcff"})))
+
+    assert 'option message.subject = "期中成绩"' in Facts(chinese, LookedAtPaths()).told()
+    assert 'option message.subject = "\\udcff"' in Facts(broken, LookedAtPaths()).told()
+
+
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [

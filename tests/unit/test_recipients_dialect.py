@@ -51,6 +51,23 @@ def test_delimiters_of_real_exports(write, delimiter):
     assert read(write(written(delimiter))) == PEOPLE
 
 
+@pytest.mark.parametrize("sign", ["，", "；"])
+def test_a_full_width_comma_in_a_sentence_does_not_hide_those_between_cells(write, sign):
+    """Who types a list with a Chinese keyboard gets the row of the sentence named, not one column."""
+    rows = [
+        ["学号", "姓名", "邮箱", "评语"],
+        ["1", "王小明", "a@x.org", "好"],
+        ["2", "李思雨", "b@x.org", "好"],
+    ]
+    sentence = ["3", "陈晨", "c@x.org", f"字写得好{sign}要多读"]
+    text = "".join(sign.join(row) + "\n" for row in [*rows, sentence])
+
+    assert told(refused(write(text))) == [("D101", 4, "this row has 5 cells, the header has 4")]
+    headings, values = read(write("".join(sign.join(row) + "\n" for row in rows)))
+    assert headings == tuple(rows[0])
+    assert values == [tuple(row) for row in rows[1:]]
+
+
 @pytest.mark.parametrize(
     ("content", "name"),
     [

@@ -12,8 +12,10 @@ import pytest
 
 from mailmerge.errors import CampaignFileError, RowError, TemplateError
 from mailmerge.model import AttachmentRule, Columns, Place, Recipient
+from mailmerge.recipients import from_rows
 from mailmerge.render import MessageTemplates, Renderer, TemplateSource
 from mailmerge.render.filters import Filters
+from mailmerge.values import displayed
 
 HEADINGS = ("First Name", "email", "plan", "amount", "due")
 NAMES = ("first_name", "email", "plan", "amount", "due")
@@ -522,6 +524,31 @@ def test_filters_read_text_strictly(text, source, value, message):
     with pytest.raises(RowError) as caught:
         text(source, recipient)
     assert (caught.value.code, caught.value.message) == ("D114", message)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ("2026/11/20", "%Y/%m/%d"),
+        ("2026/3/5", "%Y/%m/%d"),
+        ("2026.11.20", "%Y.%m.%d"),
+        ("2026年11月20日", "%Y年%m月%d日"),
+        ("05/03/2026", None),
+        ("2026/13/20", None),
+    ],
+)
+def test_a_date_with_the_year_first_gets_the_type_that_reads_it(text, value, kind):
+    """Lists from China and Japan have them; where the year is last, only the author knows."""
+    with pytest.raises(RowError) as caught:
+        text("{{ amount|date }}", row("Kim", "k@x.org", "gold", value))
+
+    hint = str(caught.value.hint)
+    assert hint == "write it as 2026-12-31, or " + (
+        f'set its type in data.types: "date:{kind}"' if kind else "give the column a date type"
+    )
+    if kind:
+        typed = from_rows([{"d": value}], types={"d": f"date:{kind}"})
+        assert [displayed(cell) for row in typed for cell in row.values] == [value]
 
 
 # --- mailboxes, subject, headers ----------------------------------------------------------------------
