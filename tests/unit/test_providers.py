@@ -24,6 +24,7 @@ from mailmerge.providers import (
 )
 from mailmerge.smtp.endpoint import Endpoint
 
+README = Path(__file__).parents[2] / "README.zh-CN.md"
 HOSTS = {
     "qq": "smtp.qq.com:465 tls",
     "163": "smtp.163.com:465 tls",
@@ -308,3 +309,17 @@ def test_every_provider_of_tokens_says_where_and_how() -> None:
         assert all(place.startswith("https://") for place in places)
         assert provider.oauth.scopes
         assert provider.oauth_steps
+
+
+@pytest.mark.skipif(not README.exists(), reason="needs the source tree")
+def test_the_chinese_readme_has_the_servers_and_limits_of_the_presets():
+    """Its table is what `mailmerge providers` says, and names every provider's steps by its preset."""
+    row = r"^\| [^|]+ \| `([\w-]+)` \| ([\w.]+):(\d+) \| [^|]+ \| (\d+) \| (\d+) \|$"
+    rows = re.findall(row, README.read_text("utf-8"), re.MULTILINE)
+    assert [row[0] for row in rows] == ["qq", "163", "126", "exmail", "aliyun-qiye", "aliyun-mail"]
+    for name, host, port, per_minute, per_day in rows:
+        provider = find_provider(name)
+        assert (provider.servers[0].host, provider.servers[0].port) == (host, int(port))
+        assert list(map(str, provider.rates)) == [f"{per_minute}/m"]
+        assert str(provider.quota) == f"{per_day}/d"
+        assert provider.marks["quota"] == provider.marks["rates"] == "ours"  # as the text under it says
