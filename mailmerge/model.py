@@ -11,7 +11,7 @@ import enum
 import hashlib
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from msgspec import Struct, field
 
@@ -278,8 +278,12 @@ class FrozenFile(Struct, frozen=True):
     """What it was to be called, where the name lacks characters of it."""
 
 
+OWN_HEADER: Final = "X-Mailmerge-ID"
+"""Repeats the part of the Message-ID before the @: reports show it, too, where a server replaced that."""
+
+
 class FrozenMessage(Struct, frozen=True):
-    """A message but for its Date, its Message-ID and the bytes of its files.
+    """A message but for its Date, its Message-ID, `OWN_HEADER` and the bytes of its files.
 
     Frozen, it can be kept (msgspec encodes and decodes it) and looked at; thawed, it is a `Message`.
     """
@@ -291,12 +295,12 @@ class FrozenMessage(Struct, frozen=True):
     sender: str
     """The address of From."""
     head: bytes
-    """The header fields as they go out but Date and Message-ID, up to and with MIME-Version."""
+    """The header fields as they go out but Date, Message-ID and `OWN_HEADER`, up to and with MIME-Version."""
     body: tuple[bytes | int, ...]
     """The MIME header of the root, and the content in pieces; a number stands for that one of `files`."""
     files: tuple[FrozenFile, ...]
     size: int
-    """Octets of the whole message, with Date, Message-ID and files."""
+    """Octets of the whole message, with all that is added when it goes out, but signatures."""
     digest: str
     """SHA-256, hexadecimal, of recipients, header fields and content; a file counts by name and SHA-256."""
 

@@ -230,7 +230,7 @@ _HAS_OWN_KEY = frozenset(("from", "to", "cc", "bcc", "reply-to", "sender", "subj
 _RESERVED = frozenset(
     ("date", "message-id", "mime-version", "return-path", "received", "delivered-to", "dkim-signature")
 )
-_RESERVED_PREFIXES = ("content-", "resent-")
+_RESERVED_PREFIXES = ("content-", "resent-", "x-mailmerge-")
 
 
 _STRUCTURED = re.compile(

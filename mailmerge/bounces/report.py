@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from mailmerge.bounces import prose
 from mailmerge.bounces.mime import MOST_OCTETS, split_fields, take_apart
 from mailmerge.bounces.reasons import judge, says_enough
+from mailmerge.model import OWN_HEADER
 from mailmerge.text import printable
 
 if TYPE_CHECKING:
@@ -31,8 +32,12 @@ confirm that a person wrote, or any other message."""
 Action = Literal["failed", "delayed", "delivered", "relayed", "expanded"]
 ACTIONS: tuple[Action, ...] = ("failed", "delayed", "delivered", "relayed", "expanded")
 
-OUR_ID = re.compile(r"(?<![0-9a-z])[0-9a-f]{40}@[a-z0-9](?:[a-z0-9.-]{0,252}[a-z0-9])?", re.IGNORECASE)
+OUR_ID = re.compile(r"(?<![0-9a-z])([0-9a-f]{40})@[a-z0-9]", re.IGNORECASE)
 """The form of our Message-IDs; only the ledger knows which of them are."""
+_OWN_FIELD = re.compile(
+    rf"{OWN_HEADER}[ \t]{{0,20}}:[\s>|]{{0,20}}([0-9a-f]{{40}})(?![0-9a-z])", re.IGNORECASE
+)
+_OWN_VALUE = re.compile(r"\s*([0-9a-f]{40})\s*\Z", re.IGNORECASE)
 SUCCESS = "success"
 """What ``delivered``, ``relayed`` and ``expanded`` are called: whoever reads them knows no more than that."""
 _MOST_IDS = 50
@@ -73,8 +78,10 @@ class MailReport(Struct, frozen=True):
     mark: str
     """Tells it from every other message, wherever it is read: a digest."""
     failures: tuple[Failure, ...] = ()
-    message_ids: tuple[str, ...] = ()
-    """Message-IDs of our form that are anywhere in it, with their angle brackets."""
+    ids: tuple[str, ...] = ()
+    """What may be a Message-ID of ours, anywhere in it, or a value of `OWN_HEADER`: the 40 digits."""
+    own_ids: tuple[str, ...] = ()
+    """Those of the message that is returned with it."""
     returned_id: str = ""
     """The Message-ID of the message that is returned with it; empty: none is."""
     returned_to: tuple[str, ...] = ()
@@ -119,7 +126,8 @@ def read_report(raw: bytes) -> MailReport:
         kind=kind,
         mark=_mark(top, raw),
         failures=tuple(failures[:_MOST_RECIPIENTS]),
-        message_ids=_our_ids(parts, said),
+        ids=_our_ids(parts, said),
+        own_ids=tuple(_own_ids(returned.items())),
         returned_id=_first_id(returned.get("message-id", "")),
         returned_to=tuple(address.lower() for address in about.returned_to),
         returned_at=_moment(returned.get("date", "")),
@@ -352,15 +360,25 @@ def _returned(parts: Sequence[Part], behind: str) -> dict[str, str]:
 
 def _our_ids(parts: Sequence[Part], said: str) -> tuple[str, ...]:
     found: dict[str, None] = {}
+    for part in parts:
+        found.update(dict.fromkeys(_own_ids(part.fields)))
     texts = [said, *(value for part in parts for _, value in part.fields)]
     texts += [part.text for part in parts if part.enclosed or part.type.startswith("message/")]
     for text in texts:
-        for match in OUR_ID.finditer(text):
-            local, _, domain = match[0].rpartition("@")
-            found.setdefault(f"<{local.lower()}@{domain}>")
-            if len(found) >= _MOST_IDS:
-                return tuple(found)
+        for pattern in (OUR_ID, _OWN_FIELD):
+            for match in pattern.finditer(text):
+                found.setdefault(match[1].lower())
+                if len(found) >= _MOST_IDS:
+                    return tuple(found)
     return tuple(found)
+
+
+def _own_ids(fields: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Yield what a message of ours has in its own field and its Message-ID, from its header fields."""
+    patterns = {OWN_HEADER.lower(): _OWN_VALUE, "message-id": OUR_ID}
+    for name, value in fields:
+        if name in patterns and (match := patterns[name].search(value[:300])):
+            yield match[1].lower()
 
 
 def _moment(value: str) -> float | None:

@@ -1,9 +1,10 @@
 """What came back: mail is read, each report is matched with what was sent, and its row is told.
 
 **What we sent comes first.** A report counts for a row only if something in it is known to nobody else but
-the row's recipient and the servers on the way: our Message-ID, which is keyed with the campaign's secret, or
-the name that the server gave the message when it took it. Recipient and time are good enough to say that a
-message came back, and never to suppress anybody; an address that stands in a text is a remark.
+the row's recipient and the servers on the way: our Message-ID, which is keyed with the campaign's secret, the
+field of ours that repeats it, or the name that the server gave the message when it accepted it. Recipient and
+time are good enough to say that a message came back, and never to suppress anybody; an address in a text is a
+note.
 
 Nothing here needs the campaign's lock, so a run may be sending meanwhile; see `mailmerge.ledger.bounces`.
 """
@@ -273,7 +274,7 @@ class _Sent:
 
     def __init__(self, opened: OpenCampaign, reports: Sequence[MailReport], now: float) -> None:
         book = opened.ledger.bounces
-        self._by_id = book.with_message_ids({found for report in reports for found in report.message_ids})
+        self._by_id = book.with_ids({found for report in reports for found in report.ids})
         addresses = {
             address
             for report in reports
@@ -288,11 +289,9 @@ class _Sent:
         """Tell which messages a report is about, and how that is known; none: it is not one of ours."""
         if report.kind == "other":
             return "", []  # people answer, too
-        ours = {found: self._by_id[found] for found in report.message_ids if found in self._by_id}
-        if report.returned_id.lower() in {found.lower() for found in ours} and len(ours) > 1:
-            ours = {
-                found: sent for found, sent in ours.items() if found.lower() == report.returned_id.lower()
-            }
+        ours = {found: self._by_id[found] for found in report.ids if found in self._by_id}
+        if (returned := next((found for found in report.own_ids if found in ours), "")) and len(ours) > 1:
+            ours = {returned: ours[returned]}
         if len({sent.key for sent in ours.values()}) == 1:
             return OUR_ID, _recipients(report, next(iter(ours.values())))
         if ours:  # several messages are named, and none of them is the one that came back

@@ -27,7 +27,7 @@ from mailmerge.campaign.unsubscribing import going_out
 from mailmerge.check.diagnostics import DiagnosticCollector
 from mailmerge.errors import MailmergeError, RowError, TemplateError
 from mailmerge.files import replace_file
-from mailmerge.model import Diagnostic, Severity, Status
+from mailmerge.model import OWN_HEADER, Diagnostic, Severity, Status
 from mailmerge.output_folder import OutputFolder
 from mailmerge.plan.rows import RowMaker, plan_row
 from mailmerge.preview.live import FileStates, file_states
@@ -363,7 +363,7 @@ class _Look:
         message_id, date = stamp_of(self._ledger, frozen, delivery)
         message = self._composer.thaw(frozen, message_id=message_id, date=date or self._now)
         # A campaign that has no ledger yet has no secret either: its first run makes it.
-        to_come = (*([] if date else ["Date"]), *(["Message-ID"] if self._ledger.new else []))
+        to_come = (*([] if date else ["Date"]), *(["Message-ID", OWN_HEADER] if self._ledger.new else []))
         went_out = delivery is not None and delivery.message_id == message_id
         line = standing_line(row.result, self._now, went_out=went_out)
         return ShownMessage(message, to_come, line, row.planned.rows)

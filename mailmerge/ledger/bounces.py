@@ -85,7 +85,7 @@ WHERE a.campaign = ?1 AND a.message_id <> ''
 """
 # The texts come in one: a statement takes only so many parameters. No index serves these questions, because
 # it would make every message that is sent dearer; they are asked for many reports at a time.
-_BY_MESSAGE_ID = _SENT.format("a.message_id IN (SELECT value FROM json_each(?2))")
+_BY_ID = _SENT.format("substr(a.message_id, 2, 40) IN (SELECT value FROM json_each(?2))")
 _BY_ADDRESS = _SENT.format("lower(a.address) IN (SELECT value FROM json_each(?2))")
 _KNOWN = "SELECT mark FROM mail WHERE campaign = ?1 AND mark IN (SELECT value FROM json_each(?2))"
 _MARK = "INSERT INTO mail (campaign, mark, kind, read) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
@@ -126,9 +126,9 @@ class BounceBook:
         """Return which of these messages were counted before."""
         return {mark for (mark,) in self._db.rows(_KNOWN, (self._id, json.dumps([*marks])))}
 
-    def with_message_ids(self, message_ids: Iterable[str]) -> dict[str, SentMessage]:
-        """Return the latest attempt of each message that has one of these Message-IDs."""
-        return {sent.message_id: sent for sent in self._sent(_BY_MESSAGE_ID, message_ids)}
+    def with_ids(self, ids: Iterable[str]) -> dict[str, SentMessage]:
+        """Return the latest attempt of each message whose Message-ID begins with one of these 40 digits."""
+        return {sent.message_id[1:41]: sent for sent in self._sent(_BY_ID, ids)}
 
     def to_addresses(self, addresses: Iterable[str]) -> dict[str, list[SentMessage]]:
         """Return the attempts that went to these addresses, which are in lower case, oldest first."""

@@ -25,7 +25,7 @@ from mailmerge.message.attachments import (
 from mailmerge.message.bodies import TextEncoder
 from mailmerge.message.file_search import FileProblem, WantedPath
 from mailmerge.message.inline import InlineImages
-from mailmerge.model import Envelope, FrozenMessage, Message, Place
+from mailmerge.model import OWN_HEADER, Envelope, FrozenMessage, Message, Place
 from mailmerge.values import displayed
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 _SHORTEST_SECRET = 12
 _SHORT_PIECE, _MOST_SEARCHED = 200, 100
-_STAMP = ("Date", "Message-ID")
+_STAMP = ("Date", "Message-ID", OWN_HEADER)
 _SIGNATURE = "DKIM-Signature"
 
 
@@ -339,7 +339,7 @@ class Thawer:
         """
         if secrets := masking.in_use():
             self.refuse_secrets(frozen, secrets)
-        stamp = self._date_field(date) + header_fields.message_id_field(message_id)
+        stamp = self._date_field(date) + header_fields.id_fields(message_id)
         verify.verify_headers(stamp, _STAMP)
         head, body = frozen.head, invitation.stamped(frozen.body, date)
         if key is not None and open_token.is_in(head):

@@ -14,6 +14,7 @@ from datetime import timedelta, timezone
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from mailmerge.model import OWN_HEADER
 from mailmerge.option_types import is_structured
 
 if TYPE_CHECKING:
@@ -176,18 +177,20 @@ def message_id(secret: bytes, key: str, frozen_digest: str, generation: int, dom
     return f"<{hmac.digest(secret, about, 'sha256')[:_ID_BYTES].hex()}@{domain}>"
 
 
-def message_id_field(message_id: str) -> bytes:
-    """Return the Message-ID field."""
-    return b"Message-ID: " + message_id.encode("ascii") + b"\r\n"
+def id_fields(message_id: str) -> bytes:
+    """Return Message-ID and, for servers that replace it, the field of ours that repeats its first part."""
+    about = message_id.encode("ascii")
+    return b"Message-ID: %b\r\n%b: %b\r\n" % (about, _OWN_HEADER, about[1:].partition(b"@")[0])
 
 
 def stamp_size(domain: str) -> int:
-    """Return how many octets Date and Message-ID will have in a message from *domain*."""
+    """Return how many octets the fields added on sending will have in a message from *domain*."""
     return _STAMP + len(domain)
 
 
 _ID_BYTES = 20
-_STAMP = len("Date: Thu, 01 Jan 1970 00:00:00 +0000\r\nMessage-ID: <@>\r\n") + 2 * _ID_BYTES
+_OWN_HEADER = OWN_HEADER.encode("ascii")
+_STAMP = len("Date: Thu, 01 Jan 1970 00:00:00 +0000\r\n") + len(id_fields(f"<{'0' * 2 * _ID_BYTES}@>"))
 _MINUTE = timedelta(minutes=1)
 
 

@@ -47,7 +47,9 @@ def _grammar(names: tuple[str, ...]) -> re.Pattern[bytes]:
 
 
 _FIELDS = re.compile(rb"(?:[!-9;-~]{1,76}:[ -~]{0,996}\r\n(?: [ -~]{1,996}\r\n)*)+")
-_ADDED = re.compile(rb"^(?:Date|Message-ID|Bcc|DKIM-Signature|Return-Path):", re.IGNORECASE | re.MULTILINE)
+_ADDED = re.compile(
+    rb"^(?:Date|Message-ID|X-Mailmerge-ID|Bcc|DKIM-Signature|Return-Path):", re.IGNORECASE | re.MULTILINE
+)
 
 
 def is_sound(frozen: FrozenMessage) -> bool:

@@ -20,7 +20,7 @@ from mailmerge.file_system import FILE_SYSTEM, PrivateFiles
 from mailmerge.masking import Secret
 from mailmerge.message import MessageBuilder, Thawer, message_id
 from mailmerge.message.dkim_keys import read_signatures
-from mailmerge.model import AttachmentRule, Recipient
+from mailmerge.model import OWN_HEADER, AttachmentRule, Recipient
 from mailmerge.option_types import AUTO, LAYOUTS, MarkdownText
 from mailmerge.render import MessageTemplates, Renderer, TemplateSource, marked
 from mailmerge.render.bodies import is_markdown, is_mjml
@@ -357,8 +357,8 @@ class Composer:
         if self._signatures is None:
             return 0
         message = self._templates
-        names = ["From", "Sender", "To", "Cc", "Reply-To", "Subject", "Date", "Message-ID", "MIME-Version"]
-        names += [name for name, _ in message.headers]
+        names = ["From", "Sender", "To", "Cc", "Reply-To", "Subject", "Date", "Message-ID", OWN_HEADER]
+        names += ["MIME-Version", *(name for name, _ in message.headers)]
         names += ["List-Unsubscribe", "List-Unsubscribe-Post"] if message.unsubscribe else []
         names += ["Content-Type", "Content-Transfer-Encoding"]
         return self._signatures.octets(names, self.sender.rpartition("@")[2].rstrip("> "))

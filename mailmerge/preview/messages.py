@@ -18,6 +18,7 @@ import msgspec
 from mailmerge import files
 from mailmerge.errors import FileError
 from mailmerge.message.builder import with_bcc
+from mailmerge.model import OWN_HEADER
 from mailmerge.text import octets, padded, quoted
 
 if TYPE_CHECKING:
@@ -38,14 +39,14 @@ _LARGEST = 1 << 26
 
 _DRAFT = b"X-Unsent: 1\r\n"
 """Outlook opens a file with this field as a message that is yet to be sent."""
-_MADE_BY_SENDER = (b"date:", b"message-id:")
+_MADE_BY_SENDER = (b"date:", b"message-id:", OWN_HEADER.lower().encode() + b":")
 
 
 def write_eml(messages: Iterable[Message], folder: Path, *, unsent: bool = False) -> int:
     """Write each message to ``ROW-ADDRESS.eml`` in *folder*, readable by its owner only; return how many.
 
     *unsent* makes them drafts for a mail program: with X-Unsent and Bcc, and without Date and Message-ID,
-    which the program makes that sends them.
+    which the program makes that sends them, and X-Mailmerge-ID, which would be of no message of ours.
 
     Nobody shall take an older message for one of these: what an earlier call wrote there is removed, as long
     as it is as it was written, and a folder with other ``.eml`` files is refused.

@@ -505,12 +505,16 @@ def test_two_rows_side_by_side_have_a_line_each(browse, contacted):
     assert re.fullmatch(LINES[3], lines.nth(1).inner_text())
 
 
+MADE = "Date: made when sent\nMessage-ID: made when sent\nX-Mailmerge-ID: made when sent\n"
+
+
 def test_what_is_made_when_sent_is_not_made_up(look, browse, contacted):
     """Before the first run that is Date and Message-ID, after it the Date of what has not gone out."""
     panel = look("row=4&tab=headers").locator("#panel")
+    assert "Date, Message-ID and X-Mailmerge-ID are made when" in panel.inner_text()
     assert re.search(r"Date\s+made when sent\s", panel.inner_text())
     assert re.search(r"Message-ID\s+made when sent\s", panel.inner_text())
-    assert panel.locator("pre").inner_text().startswith("Date: made when sent\nMessage-ID: made when sent\n")
+    assert panel.locator("pre").inner_text().startswith(MADE)
 
     pending = ready(browse(f"{contacted}#row=10&tab=headers")).locator("#panel pre").inner_text()
     assert pending.startswith("Date: made when sent\nMessage-ID: <")

@@ -97,6 +97,7 @@ def bed(mailmerge) -> Iterator[Bed]:
 
 
 HEADERS = ["Date", "From", "Message-ID", "MIME-Version", "Subject", "To", "X-Note", "Content-Type"]
+HEADERS += ["X-Mailmerge-ID"]
 
 
 @settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])

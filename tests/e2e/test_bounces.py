@@ -159,6 +159,28 @@ def test_f7_postfix_accepts_a_message_and_returns_it(mailmerge, postfix):
     assert mailmerge("suppress", "list").out.split()[0] == "gone@example.com"
 
 
+@pytest.mark.program("postfix", "saslpasswd2")
+def test_f13_a_relay_that_replaces_the_message_id_keeps_our_own_field(mailmerge, postfix, monkeypatch):
+    """Neither Message-ID, envelope id nor queue id is in the report, and its recipient is suppressed."""
+    mailmerge.campaign(people_csv="email,name\ngone@example.com,Gone\n")
+    monkeypatch.setattr(postfix, "port", postfix.renaming_port)
+    mailmerge.account(postfix)
+    postfix.clear()
+    assert mailmerge("send", "spring", "--yes").code == 0
+    box = postfix.folder / "mail" / "all"
+    wait_until(
+        lambda: any(b"delivery-status" in file.read_bytes() for file in box.glob("new/*")), "the report"
+    )
+
+    done = mailmerge("bounces", "spring", "--maildir", box)
+
+    (report,) = [file.read_bytes() for file in box.glob("new/*")]
+    assert b"Message-ID: <1@renamed.example>" in report
+    assert b"Original-Envelope-Id" not in report
+    assert done.code == 3, done
+    assert mailmerge("suppress", "list").out.split()[0] == "gone@example.com"
+
+
 @pytest.fixture
 def dovecot(certificates):
     """A real IMAP server."""

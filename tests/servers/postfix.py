@@ -89,6 +89,12 @@ _MASTER = """\
 127.0.0.1:{tls_port} inet n - n - - smtpd -o smtpd_tls_wrappermode=yes
 127.0.0.1:{login_port} inet n - n - - smtpd -o smtpd_sasl_mechanism_filter=login
 127.0.0.1:{cram_port} inet n - n - - smtpd -o smtpd_sasl_mechanism_filter=cram-md5
+127.0.0.1:{renaming_port} inet n - n - - smtpd -o smtpd_discard_ehlo_keywords=dsn
+    -o cleanup_service_name=renaming -o content_filter=smtp:[127.0.0.1]:{second_port}
+127.0.0.1:{second_port} inet n - n - - smtpd
+    -o mynetworks=127.0.0.1 -o smtpd_recipient_restrictions=permit_mynetworks,reject
+renaming unix n - n - 0 cleanup
+    -o {{ header_checks = regexp:{{ {{/^Message-ID:/ REPLACE Message-ID: <1@renamed.example>}} }} }}
 {refusing}
 smtp unix - - n - - smtp
 verify unix - - n - 1 verify
@@ -121,7 +127,8 @@ mech_list: PLAIN LOGIN CRAM-MD5
 class Postfix:
     """Postfix on loopback: STARTTLS on `port`, TLS from the first byte on `tls_port`.
 
-    `login_port` and `cram_port` are like `port`, but offer only AUTH LOGIN and only CRAM-MD5.
+    `login_port` and `cram_port` are like `port`, but offer only AUTH LOGIN and only CRAM-MD5. `renaming_port`
+    offers no DSN, replaces the Message-ID and passes the message on, so that it has another queue id, too.
     It takes mail from whoever signs in, refuses reject@example.com (550) and defer@example.com (450),
     and delivers all the rest into one Maildir.
     """
@@ -140,6 +147,7 @@ class Postfix:
         self.tls_port = free_port()
         self.login_port = free_port()
         self.cram_port = free_port()
+        self.renaming_port = free_port()
         self.refusing = {name: free_port() for name in _REFUSING}
         """Ports where what the name says is refused; ``verify`` asks `next_hop` about each recipient."""
         self.next_hop = free_port()
@@ -177,6 +185,8 @@ class Postfix:
             "tls_port": self.tls_port,
             "login_port": self.login_port,
             "cram_port": self.cram_port,
+            "renaming_port": self.renaming_port,
+            "second_port": free_port(),
             "next_hop": self.next_hop,
             "refusing": "\n".join(
                 f"127.0.0.1:{self.refusing[name]} inet n - n - - smtpd {options}"

@@ -106,6 +106,60 @@ def test_f8_a_message_id_that_nobody_made_up_counts_wherever_it_is(sent: Sent) -
     assert sent.states() == {"ana@example.com": "accepted", BO: "bounced", "cy@example.org": "accepted"}
 
 
+IN_WORDS = (
+    "Return-Path: <>\nFrom: MAILER-DAEMON@mx.example.net (Mail Delivery Subsystem)\nTo: me@example.org\n"
+    "Subject: Undelivered mail\n\nYour message could not be delivered:\n\n"
+    "{to}\n    550 5.1.1 no such user\n\n--- the message as it came ---\n\n{returned}\nHello\n"
+)
+
+
+def inlined(returned: str, to: str = BO) -> bytes:
+    """Make a report in words with the header of what came back below them."""
+    return IN_WORDS.format(to=f"<{to}>:", returned=returned).encode()
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda returned: delivery_report(returned=returned),
+        lambda returned: delivery_report(returned=returned).replace(
+            b"text/rfc822-headers\n\n", b"message/rfc822\n\n"
+        ),
+        lambda returned: delivery_report(returned=returned.replace("ID: ", "ID:\n\t").upper()),
+        inlined,
+        lambda returned: inlined("".join(f"> {line}\n" for line in returned.splitlines())),
+        lambda returned: inlined(returned).replace(
+            b"\n\nYour", b"\nMIME-Version: 1.0\nContent-Type: text/html\n\n<pre>Your"
+        ),
+    ],
+    ids=["headers", "message", "folded", "in words", "quoted", "html"],
+)
+def test_f13_our_own_field_tells_which_message_was_given_another_name(sent: Sent, form) -> None:
+    """Surely enough to suppress, although Message-ID and reply tell nothing; no value that is made up counts."""
+    header = f"From: me@example.org\nTo: {BO}\nMessage-ID: <x@renamed.example>\nX-Mailmerge-ID: "
+    own = sent.id()[1:41]
+    for number, made_up in enumerate(["ab" * 20, own[:39], own + "0", own[::-1]]):
+        forged = sent.comes_back(form(f"{header}{made_up}\nX-Number: {number}\n"))
+        assert (forged.bounced, forged.suppressed) == (0, 0)
+    real = sent.comes_back(form(f"{header}{own}\n"))
+
+    assert (real.bounced, real.suppressed, real.sorts) == (1, 1, {"hard": 1})
+    assert sent.states() == {"ana@example.com": "accepted", BO: "bounced", "cy@example.org": "accepted"}
+    assert BO in sent.suppressed()
+
+
+def test_f8_what_came_back_counts_before_what_it_mentions(sent: Sent) -> None:
+    """Of two ids of the campaign the one in our own field of the message that is returned is meant."""
+    other = sent.id("ana@example.com")
+    returned = (
+        f"To: {BO}\nMessage-ID: <x@new.example>\nX-Mailmerge-ID: {sent.id()[1:41]}\nReferences: {other}\n"
+    )
+    summary = sent.comes_back(delivery_report(returned=returned))
+
+    assert summary.bounced == 1
+    assert sent.states()[BO] == "bounced"
+
+
 @pytest.mark.parametrize("name", ["x-postfix-queue-id", "message-id"])
 def test_f13_a_server_that_renames_messages_is_understood(sent: Sent, name: str) -> None:
     """Its own name for it is in the reply with which it took it, and then in the report: that suppresses."""

@@ -232,6 +232,9 @@ GOLDEN = {
     "[message]\nheaders.Subject = 'x'": (
         "C440 2:19 `message.headers.Subject` has a key of its own = write `message.subject` instead"
     ),
+    "[message]\nheaders.x-mailmerge-id = 'x'": (
+        "C440 2:26 `message.headers.x-mailmerge-id` is made for each message and cannot be set = -"
+    ),
     "[message]\nheaders.Message-ID = 'x'": (
         "C440 2:22 `message.headers.Message-ID` is made for each message and cannot be set = -"
     ),

@@ -111,6 +111,7 @@ def test_a_whole_message(builder):
     assert message.content == (
         b"Date: Sun, 01 Mar 2026 09:30:00 +0000\r\n"
         b"Message-ID: <1@example.com>\r\n"
+        b"X-Mailmerge-ID: 1\r\n"
         b"From: Me <me@example.com>\r\n"
         b"Sender: robot@example.com\r\n"
         b"To: Kim <kim@example.org>\r\n"

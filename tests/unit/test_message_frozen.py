@@ -81,17 +81,18 @@ def thaw(frozen: FrozenMessage, thawer: Thawer | None = None) -> Message:
 
 
 def test_the_same_date_and_message_id_make_the_same_bytes(frozen: FrozenMessage) -> None:
-    """Whoever thaws it, also after it was kept; another Date or Message-ID changes only its own field."""
+    """Whoever thaws it, also after it was kept; another Date or Message-ID changes only its own fields."""
     kept = msgspec.msgpack.decode(msgspec.msgpack.encode(frozen), type=FrozenMessage)
     thawer = Thawer()
     content = thaw(frozen, thawer).content
     assert kept == frozen
     assert thaw(kept).content == thaw(frozen, thawer).content == content
     later = thawer.thaw(frozen, message_id="<2@example.com>", date=DATE + timedelta(1)).content
-    before, after = content.split(b"\r\n", 2), later.split(b"\r\n", 2)
-    assert before[:2] == [b"Date: Sun, 01 Mar 2026 09:30:15 +0000", b"Message-ID: <1@example.com>"]
-    assert after[:2] == [b"Date: Mon, 02 Mar 2026 09:30:15 +0000", b"Message-ID: <2@example.com>"]
-    assert before[2] == after[2]
+    before, after = content.split(b"\r\n", 3), later.split(b"\r\n", 3)
+    dates = [b"Date: Sun, 01 Mar 2026 09:30:15 +0000", b"Date: Mon, 02 Mar 2026 09:30:15 +0000"]
+    assert before[:3] == [dates[0], b"Message-ID: <1@example.com>", b"X-Mailmerge-ID: 1"]
+    assert after[:3] == [dates[1], b"Message-ID: <2@example.com>", b"X-Mailmerge-ID: 2"]
+    assert before[3] == after[3]
 
 
 @pytest.mark.parametrize("minutes", [0, 330, -210, 60 * 14, 0.5, -75.25])

@@ -23,7 +23,8 @@ from mailmerge.text import trimmed
 
 DATE = datetime(2026, 3, 1, 9, 30, 15, 123456, tzinfo=UTC)
 COLUMNS = Columns(("name", "email", "text"), ("name", "email", "text"))
-HEADERS = ["Date", "Message-ID", "From", "To", "Subject", "X-Note", "MIME-Version", "Content-Type"]
+HEADERS = ["Date", "Message-ID", "X-Mailmerge-ID", "From", "To", "Subject", "X-Note", "MIME-Version"]
+HEADERS += ["Content-Type"]
 TEXT = "Dear {{ name }},\n\n{{ text }}\nBye {{ email }}\n"
 HTML = "<p>Dear {{ name }}</p><img src='logo.png'><pre>{{ text }}</pre>"
 HOSTILE = [

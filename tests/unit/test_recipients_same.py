@@ -181,14 +181,14 @@ TEXT = "{{ name }} of {{ zip }} pays {{ '%.2f'|format(amount * 2) }}{% if amount
 
 
 def _made(campaign):
-    """Give the messages of a campaign but for what differs whenever they are sent: date and id."""
+    """Give the messages of a campaign but for what differs whenever they are sent: date and ids."""
     plan = campaign.plan()
     assert (plan.rows, plan.ready) == (3, 3), [one.first.message for one in plan.problems]
     return [
         b"".join(
             line
             for line in one.content.splitlines(keepends=True)
-            if not line.startswith((b"Date:", b"Message-ID:"))
+            if not line.startswith((b"Date:", b"Message-ID:", b"X-Mailmerge-ID:"))
         )
         for one in plan.messages()
     ]

@@ -259,7 +259,7 @@ function headersView(item, found, other) {
     el("div", { class: "section-head" }, el("h3", {}, "As sent"), copyButton(asSent(found))),
     el("pre", { class: "code" }, asSent(found).replace(/\r\n/g, "\n")),
     el("p", { class: "hint" }, found.to_come
-      ? `${found.to_come.join(" and ")} ${found.to_come.length > 1 ? "are" : "is"} made when the message is first sent; everything else is exactly what is sent.`
+      ? `${found.to_come.join(", ").replace(/, ([^,]*)$/, " and $1")} ${found.to_come.length > 1 ? "are" : "is"} made when the message is first sent; everything else is exactly what is sent.`
       : "Date and Message-ID are those that it had when it was sent first."));
 }
 
