@@ -199,16 +199,18 @@ def mail_server(
             token_command=named.token_command if named else (),
             source=named.source if named else "option",
         )
-    finder: _SecretFinder | None = None
-
-    def reveal() -> str:
-        nonlocal finder
-        finder = finder or _SecretFinder(keeper, environment, prompt, lambda: False)
-        return finder.reveal()
-
+    finder = cache(lambda: _SecretFinder(keeper, environment, prompt, lambda: False))
     insecure = account.insecure if account and is_loopback(place.host) else False
     ca_file = account.ca_file if account else None
-    return ImapServer(place, user, reveal, token=by_token, ca_file=ca_file, insecure=insecure)
+    return ImapServer(
+        place,
+        user,
+        lambda: finder().reveal(),
+        token=by_token,
+        fresh=(lambda: finder().fresh()) if by_token else None,
+        ca_file=ca_file,
+        insecure=insecure,
+    )
 
 
 def _is_mailbox_of(place: Place, account: Account) -> bool:

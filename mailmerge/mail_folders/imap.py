@@ -35,6 +35,7 @@ class ImapServer:
         user: who signs in.
         secret: gives the password or token.
         token: whether it is an OAuth token.
+        fresh: gives another token in place of the one that was refused; None: there is no other.
         ca_file: trusted beside the system's authorities.
         insecure: accept any certificate: for servers on this machine.
 
@@ -47,6 +48,7 @@ class ImapServer:
         secret: Callable[[], str],
         *,
         token: bool = False,
+        fresh: Callable[[], str] | None = None,
         ca_file: Path | None = None,
         insecure: bool = False,
     ) -> None:
@@ -54,6 +56,7 @@ class ImapServer:
         self._user = user
         self._secret = secret
         self._token = token
+        self._fresh = fresh
         self._endpoint = Endpoint(
             host=place.host,
             port=place.port,
@@ -85,13 +88,19 @@ class ImapServer:
                 hint='install it: pip install "mailmerge-kit[imap]"',
             ) from None
         try:
-            client = self._connected(imapclient)
-            try:
-                with _cut_when(give_up, client):
-                    self._sign_in(client, LoginError)
-                    yield client
-            finally:
-                client.shutdown()
+            with contextlib.ExitStack() as stack:
+                secret = self._secret()
+                client = stack.enter_context(self._connected(imapclient, give_up))
+                refusal = self._sign_in(client, secret, LoginError)
+                if refusal and self._fresh is not None and (other := self._fresh()) != secret:
+                    stack.close()  # whoever was refused once may not be heard again on this connection
+                    client = stack.enter_context(self._connected(imapclient, give_up))
+                    refusal = self._sign_in(client, other, LoginError)
+                if refusal:
+                    raise self._refused(refusal)
+                if client.has_capability("ID"):  # 163.com and 126.com refuse whoever does not say
+                    client.id_({"name": "mailmerge-kit"})
+                yield client
         except (ssl.SSLError, OSError) as error:
             raise self._failure(error) from error
         except IMAPClientError as error:
@@ -101,7 +110,16 @@ class ImapServer:
                 hint="is the folder's name right?" if "EXAMINE" in str(error).upper() else None,
             ) from error
 
-    def _connected(self, imapclient: Any) -> Any:
+    @contextlib.contextmanager
+    def _connected(self, imapclient: Any, give_up: Callable[[], bool]) -> Iterator[Any]:
+        client = self._connect(imapclient)
+        try:
+            with _cut_when(give_up, client):
+                yield client
+        finally:
+            client.shutdown()
+
+    def _connect(self, imapclient: Any) -> Any:
         place, context = self.place, tls_context(self._endpoint)
         client = imapclient.IMAPClient(
             place.host,
@@ -123,21 +141,29 @@ class ImapServer:
                 )
         return client
 
-    def _sign_in(self, client: Any, login_error: type[Exception]) -> None:
+    def _sign_in(self, client: Any, secret: str, login_error: type[Exception]) -> str:
+        """Sign in; return what the server said if it refused that, else nothing."""
         try:
-            if self._token:
-                client.oauth2_login(self._user, self._secret())
+            if not self._token:
+                client.login(self._user, secret)
+            elif client.has_capability("AUTH=OAUTHBEARER") and not client.has_capability("AUTH=XOAUTH2"):
+                client.oauthbearer_login(self._user, secret)  # the standard, RFC 7628
             else:
-                client.login(self._user, self._secret())
+                client.oauth2_login(self._user, secret)
         except login_error as error:
-            raise AuthError(
-                f"the IMAP server {self.place.host} does not accept the user {self._user}: {said(error)}",
-                code="B805",
-                hint="IMAP may have to be turned on in the mailbox's settings; many providers require an app "
-                "password",
-            ) from None
-        if client.has_capability("ID"):  # 163.com and 126.com refuse whoever does not say
-            client.id_({"name": "mailmerge-kit"})
+            return said(error) or "no"
+        return ""
+
+    def _refused(self, words: str) -> AuthError:
+        return AuthError(
+            f"the IMAP server {self.place.host} does not accept the user {self._user}: {words}",
+            code="B805",
+            hint="is the token this user's, and does it cover IMAP (`scopes` of the account)? "
+            "If not, sign in again with `mailmerge login`"
+            if self._token
+            else "IMAP may have to be turned on in the mailbox's settings; many providers require an app "
+            "password",
+        )
 
     def _failure(self, error: OSError) -> SessionError:
         place = self.place

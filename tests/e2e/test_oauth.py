@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from email import message_from_bytes
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +17,7 @@ import requests
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from mailmerge import BounceRequest
 from mailmerge.campaign.login import Login
 from mailmerge.config.account_secrets import secret_store
 from mailmerge.config.accounts import resolve_account
@@ -27,6 +29,7 @@ from mailmerge.sign_in import consent
 from mailmerge.sign_in.tokens import TokenSource
 from reliability.bench import Bench
 from reliability.conversing import told
+from reports import delivery_report
 from servers.command import typed
 from servers.dovecot import Dovecot
 from servers.openid import OpenIdProvider
@@ -261,17 +264,53 @@ def test_a_token_that_still_lasts_is_used_again(desk: Desk) -> None:
     assert desk.source().token().reveal() == desk.source().token().reveal()
 
 
+def withdraw(desk: Desk) -> str:
+    """Put a token that no server takes into the place of the one that is kept, as if it was withdrawn."""
+    (cached,) = desk.bench.mailmerge.folder.rglob("token-*.json")
+    token = "withdrawn-in-the-meantime"
+    cached.write_text(json.dumps({**json.loads(cached.read_text()), "access_token": token}))
+    return token
+
+
 def test_a_refused_token_is_renewed_and_the_sign_in_goes_on(desk: Desk, relay: SandboxServer) -> None:
     """Dovecot refuses a token that the provider does not know; the next one is taken, no row is lost."""
     desk.sign_in()
     before = relay.received_count
-    token = "withdrawn-in-the-meantime"
-    (cached,) = desk.bench.mailmerge.folder.rglob("token-*.json")
-    cached.write_text(json.dumps({**json.loads(cached.read_text()), "access_token": token}))
+    token = withdraw(desk)
     report = desk.bench.send()
     assert set(desk.bench.states().values()) == {Status.ACCEPTED}, told(report)
     assert relay.received_count == before + 2
     assert desk.source().token().reveal() != token
+
+
+def mailbox_of(server: Dovecot) -> dict[str, str]:
+    """Say where the mailbox is: at the same server, for copies, drafts and reports."""
+    place = f"imap://{USER}@localhost:{server.imap_port}"
+    return {"imap": place, "bounces": place, "copy_to": "imap:Sent"}
+
+
+def test_an_imap_mailbox_takes_the_same_tokens(
+    tmp_path: Path, dovecot: Dovecot, openid_provider: OpenIdProvider
+) -> None:
+    """Copies, reports and drafts sign in as sending does; a token that is refused is renewed in between."""
+    desk = Desk(tmp_path, dovecot, openid_provider, **mailbox_of(dovecot))
+    desk.sign_in()
+    run = desk.bench.mailmerge
+    del run.environ["MAILMERGE_SMTP_PASSWORD"]
+    said = told(desk.bench.send())
+    copies = [message_from_bytes(copy) for copy in dovecot.kept("Sent")]
+    assert sorted(copy["Subject"] for copy in copies) == ["Hello Person 1", "Hello Person 2"], said
+    dovecot.keep(delivery_report(copies[0]["Message-ID"], address="p1@example.net"))
+    withdraw(desk)
+    looked = desk.bench.campaign().bounces(BounceRequest())
+    assert (looked.bounced, looked.sorts) == (1, {"hard": 1})
+    used = desk.source().token().reveal()
+    withdraw(desk)
+    drafted = run("drafts", "spring", "--yes", "--name", "next", "--accept-repeats")
+    assert (drafted.code, len(dovecot.kept("Drafts"))) == (0, 1), drafted
+    assert desk.source().token().reveal() != used
+    shown = said + drafted.out + drafted.err
+    assert not [secret for secret in (used, *secrets_of(desk)) if secret in shown]
 
 
 def test_a_token_that_runs_out_between_two_messages(
@@ -453,13 +492,14 @@ def test_others_can_read_the_secret(desk: Desk) -> None:
 def test_a_server_that_offers_the_standard_only(
     tmp_path: Path, relay: SandboxServer, certificates: Certificates, openid_provider: OpenIdProvider
 ) -> None:
-    """OAUTHBEARER takes the same token."""
+    """OAUTHBEARER takes the same token, to send and at the mailbox."""
     server = Dovecot(relay.port, certificates=certificates, openid=openid_provider, mechanisms="oauthbearer")
     try:
-        desk = Desk(tmp_path, server, openid_provider)
+        desk = Desk(tmp_path, server, openid_provider, **mailbox_of(server))
         desk.sign_in()
         report = desk.bench.send(transcript=tmp_path / "talk.txt")
         assert set(desk.bench.states().values()) == {Status.ACCEPTED}, told(report)
+        assert len(server.kept("Sent")) == 2, told(report)
         assert "AUTH OAUTHBEARER" in (tmp_path / "talk.txt").read_text("utf-8")
     finally:
         server.stop()

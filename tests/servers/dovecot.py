@@ -23,9 +23,10 @@ _CONF = """\
 base_dir = {folder}/run
 state_dir = {folder}/state
 log_path = /dev/stderr
-protocols = submission
+protocols = submission {protocols}
 listen = 127.0.0.1
 disable_plaintext_auth = no
+auth_failure_delay = 0
 login_greeting = {greeting}
 mail_location = maildir:{folder}/mail
 first_valid_uid = 1
@@ -40,6 +41,14 @@ userdb {{
 service submission-login {{
   inet_listener submission {{
     port = {port}
+  }}
+}}
+service imap-login {{
+  inet_listener imap {{
+    port = {imap_port}
+  }}
+  inet_listener imaps {{
+    port = 0
   }}
 }}
 service anvil {{
@@ -256,7 +265,7 @@ class Dovecot:
     """A submission service that relays to *relay*, a port on loopback.
 
     Without *certificates* it knows no TLS and takes any password; with them it offers *mechanisms* and knows
-    ``ann`` by her password, or by a certificate in her name.
+    ``ann`` by her password, or by a certificate in her name. With *openid* there is IMAP at `imap_port`, too.
     """
 
     host = "127.0.0.1"
@@ -279,7 +288,7 @@ class Dovecot:
         require_file("/usr/lib/dovecot/submission")
         program = require("dovecot")
         self.mechanisms = mechanisms
-        self.port = free_port()
+        self.port, self.imap_port = free_port(), free_port()
         # Not pytest's folder: Dovecot's processes run as other users, who may not pass through it.
         self.folder = Path(tempfile.mkdtemp(prefix="dovecot-"))
         self.folder.chmod(0o755)
@@ -312,6 +321,8 @@ class Dovecot:
                 port=self.port,
                 relay=relay,
                 greeting=greeting,
+                protocols="imap" if openid else "",
+                imap_port=self.imap_port,
                 passdb=passdb,
                 more=more,
             ),
@@ -320,6 +331,17 @@ class Dovecot:
         self.log = self.folder / "log"
         self._program = Program([program, "-F", "-c", str(conf)], self.log)
         self._program.wait_for_port(self.port)
+
+    def kept(self, name: str) -> list[bytes]:
+        """Give the messages in a folder of the mailbox; ``""`` is the inbox."""
+        box = self.folder / "mail" / (f".{name}" if name else "")
+        return [path.read_bytes() for path in sorted(box.glob("[cn]*/*"))]
+
+    def keep(self, letter: bytes) -> None:
+        """Put a message into the inbox, as it would arrive."""
+        box = self.folder / "mail" / "new"
+        (box / "1.test").write_bytes(letter)
+        shutil.chown(box / "1.test", "nobody", "nogroup")
 
     def crashes(self) -> int:
         """Count the processes that have died of a bug."""

@@ -135,7 +135,7 @@ def inlined(returned: str, to: str = BO) -> bytes:
     ids=["headers", "message", "folded", "in words", "quoted", "html"],
 )
 def test_f13_our_own_field_tells_which_message_was_given_another_name(sent: Sent, form) -> None:
-    """Surely enough to suppress, although Message-ID and reply tell nothing; no value that is made up counts."""
+    """It is enough to suppress, although Message-ID and reply tell nothing; no made-up value counts."""
     header = f"From: me@example.org\nTo: {BO}\nMessage-ID: <x@renamed.example>\nX-Mailmerge-ID: "
     own = sent.id()[1:41]
     for number, made_up in enumerate(["ab" * 20, own[:39], own + "0", own[::-1]]):
