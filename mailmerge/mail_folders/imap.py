@@ -11,6 +11,7 @@ from mailmerge.addresses import is_loopback
 from mailmerge.errors import AuthError, CampaignFileError, ConnectionLost, SessionError, TlsError
 from mailmerge.smtp.connect import tls_context, tls_failure
 from mailmerge.smtp.endpoint import Endpoint
+from mailmerge.suggest import login_command
 from mailmerge.text import printable
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ class ImapServer:
             f"the IMAP server {self.place.host} does not accept the user {self._user}: {words}",
             code="B805",
             hint="is the token this user's, and does it cover IMAP (`scopes` of the account)? "
-            "If not, sign in again with `mailmerge login`"
+            f"If not, sign in again: {login_command()}"
             if self._token
             else "IMAP may have to be turned on in the mailbox's settings; many providers require an app "
             "password",

@@ -113,7 +113,8 @@ def _check_bytes(message: Accepted, known: dict[str, Result], promised: set[tupl
 
 def _digest(message: Accepted) -> str:
     """Make the digest of an attempt from what the server got."""
-    date, message_id, rest = message.content.split(b"\r\n", 2)
+    date, message_id, own, rest = message.content.split(b"\r\n", 3)
+    assert own == b"X-Mailmerge-ID: " + message_id.partition(b"<")[2].partition(b"@")[0]
     said = b"".join(map(_file, _BOUNDARY.split(rest)))
     frozen = hashlib.sha256(b" ".join(message.recipients) + b"\0" + said).hexdigest()
     moment = parsedate_to_datetime(date.decode().removeprefix("Date: ")).isoformat()

@@ -55,7 +55,7 @@ def _read(message: Message) -> dict[str, Any]:
     found: dict[str, Any] = {
         name: str(parsed[name])
         for name in parsed
-        if name.lower() not in {"date", "message-id", "content-type"}
+        if name.lower() not in {"date", "message-id", "x-mailmerge-id", "content-type"}
     }
     found["rcpt"] = [str(address) for address in message.envelope.rcpt_to]
     for part in parsed.walk():
