@@ -4,6 +4,8 @@
 #              WHEEL=dist/some.whl tests that wheel instead of one that is built from here
 # make test-lowest   unit and protocol tests with every dependency at its lower bound
 # make soak    the kill loop for ten minutes, large lists, more fuzzing   (MAILMERGE_SOAK_SECONDS=60)
+# make docs    the documentation site in build/docs; it is read from there, too: build/docs/index.html
+# make docs-links   try every link of the documentation to other sites, which takes minutes
 # make check   formatting, lint, types, import contracts, workflows
 # make bench   how fast it is beside other tools, half an hour   (BENCH_ARGS="--only build run" for parts)
 # make bench-quick   the same in about three minutes
@@ -11,7 +13,7 @@
 #
 # PYTHON=/path/to/python3.12 chooses another Python.
 
-.PHONY: demo fleet-demo test test-lowest soak check bench bench-quick clean
+.PHONY: demo fleet-demo test test-lowest soak docs docs-links check bench bench-quick clean
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
@@ -20,6 +22,8 @@ TEST = build/test
 LOWEST = build/lowest
 CHECK = build/check
 BENCH = build/bench
+SITE = build/site
+SPHINX_OPTIONS = --fail-on-warning --keep-going --nitpicky --quiet
 BENCH_ARGS ?=
 PYTEST_ARGS ?=
 NO_FLOOR = $(if $(PYTEST_ARGS),NO_FLOOR)
@@ -102,8 +106,20 @@ soak: $(TEST)/venv/installed
 
 $(TEST)/venv/installed: pyproject.toml
 	$(call new_venv,$(TEST)/venv)
-	@$(TEST)/venv/bin/python $(PIP) install --group tests hatchling
+	@$(TEST)/venv/bin/python $(PIP) install --group tests --group docs hatchling
 	@$(TEST)/venv/bin/python $(PIP) install ".[imap,oauth,xls]" && $(TEST)/venv/bin/python $(PIP) uninstall -y mailmerge-kit
+	@touch $@
+
+docs: $(SITE)/venv/installed
+	@rm -rf build/docs
+	@$(SITE)/venv/bin/python -m sphinx $(SPHINX_OPTIONS) --doctree-dir $(SITE)/doctrees docs build/docs
+
+docs-links: $(SITE)/venv/installed
+	@$(SITE)/venv/bin/python -m sphinx $(SPHINX_OPTIONS) --builder linkcheck --doctree-dir $(SITE)/doctrees docs $(SITE)/links
+
+$(SITE)/venv/installed: pyproject.toml
+	$(call new_venv,$(SITE)/venv)
+	@$(SITE)/venv/bin/python $(PIP) install --group docs
 	@touch $@
 
 check: $(CHECK)/venv/installed

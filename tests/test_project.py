@@ -173,12 +173,16 @@ def test_links_between_pages_lead_somewhere(page):
         assert not heading or heading in _headings(path), target
 
 
-def test_the_index_lists_every_page():
-    """Whoever opens docs/ finds all of it."""
-    index = (ROOT / "docs" / "README.md").read_text("utf-8")
-    pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
-
-    assert {page for page in pages - {"README.md"} if f"]({page})" not in index} == set()
+def test_index_pages_describe_what_they_list():
+    """Whoever opens docs/ finds all of it, each page with a title and what it is about."""
+    docs = ROOT / "docs"
+    listed = []
+    for index in docs.rglob("index.md"):
+        items = re.findall(r"^- (.*)$", index.read_text("utf-8"), re.MULTILINE)
+        found = [re.fullmatch(r"\[[^\]]+\]\(([\w./-]+\.md)\): [`\w].*", item) for item in items]
+        assert [item for item, match in zip(items, found, strict=True) if not match] == [], index
+        listed += [(index.parent / match[1]).resolve() for match in found if match]
+    assert sorted([*listed, docs / "index.md"]) == sorted(docs.rglob("*.md"))
 
 
 def _headings(path):

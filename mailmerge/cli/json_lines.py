@@ -239,7 +239,7 @@ _HEAD = """\
 # What --json prints
 
 One JSON object per line on stdout. `v` is the version of this format, `type` the kind of line. States and
-exit codes are those of the [README](../README.md). `mailmerge schema output` prints this page as JSON Schema.
+exit codes are in [Results](results.md#exit-codes). `mailmerge schema output` prints this page as JSON Schema.
 
 Version 1 is kept: a later version of mailmerge may add fields, types of lines, and values of strings such as
 `reason` and `event`, so ignore what you do not know. If a field goes or changes its meaning, `v` becomes 2.

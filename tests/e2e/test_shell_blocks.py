@@ -91,7 +91,7 @@ def blocks() -> Iterator[Block]:
             lines = [line for line in body.splitlines() if line.strip()]
             if found[1] == "console":
                 lines = [line[2:] for line in lines if line.startswith("$ ")]
-            yield Block(f"{path.name}:{text.count(chr(10), 0, found.start()) + 1}", tuple(lines))
+            yield Block(f"{path.relative_to(ROOT)}:{text.count(chr(10), 0, found.start()) + 1}", tuple(lines))
 
 
 BLOCKS = list(blocks())
