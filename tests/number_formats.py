@@ -109,6 +109,17 @@ FURTHER = {  # what others understand in another way, or not at all
     "mmmmmm": (46086,),
     "e/m/d": (46086,),
     "[DBNum1]0": (12.5,),
+    "[DBNum1][$-804]General": (0, 10, 716, 10001, 1234567, 100001000, 20002000, -5),
+    "[DBNum2][$-804]General": (12.5, 100010001, 46086, 12345678901234),
+    "[DBNum2][$-404]General": (30, 1234567),
+    "[DBNum1][$-411]General": (10, 11111111, 1100),
+    "[DBNum2][$-411]General": (1234567,),
+    "[DBNum2][$-412]General": (1001001,),
+    "[DBNum4][$-412]General": (12345,),
+    "[DBNum3][$-411]0000": (716,),
+    "[DBNum2][$-804]0": (5, 25),
+    '[DBNum2][$-804]yyyy"年"m"月"d"日"': (46086, 46022.5),
+    '[DBNum3][$-411]yyyy"年"m"月"d"日"': (46086,),
     "[$-FC19]dd mmmm yyyy": (46086,),
     "[$-1060401]dd/mm/yyyy": (46086,),
     "yyyy-mm-dd": (1, 59, 60, -1.5, 0, 2958466, 1e10),
@@ -134,6 +145,8 @@ def kind_of_difference(code: str, number: float, theirs: str) -> str:
     earlier = compiled.show(number - A_HAIR, EPOCH)
     kinds = {
         "another code": compiled.problem is not None or code in OTHER_CODES,
+        "numbers in characters": "[DBNum" in code
+        and ("General" not in code or not float(number).is_integer()),
         "a language by name": re.search(r"\[\$-([a-z]{2}-[A-Z]{2}|FC19)\]", code) is not None,
         "no room": theirs == "#FMT",
         "half a percent": "%" in code,

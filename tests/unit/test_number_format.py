@@ -168,6 +168,49 @@ def test_dates_and_times(code, number, shown):
     assert number_format(code).problem is None
 
 
+@pytest.mark.parametrize(
+    ("code", "number", "shown"),
+    [
+        ("[DBNum1][$-804]General", 0, "〇"),
+        ("[DBNum1][$-804]General", 10, "一十"),
+        ("[DBNum1][$-804]General", 1010, "一千〇一十"),
+        ("[DBNum1][$-804]General", 100001000, "一亿〇一千"),
+        ("[DBNum1][$-804]General", 200020002000, "二千亿二千万二千"),
+        ("[DBNum1][$-804]General", 1000100010001, "一兆〇一亿〇一万〇一"),
+        ("[DBNum1][$-zh-CN]General", 20, "二十"),
+        ("[DBNum2][$-804]General", 10406, "壹万零肆佰零陆"),
+        ("[DBNum2][$-804]General", -1234.56, "-壹仟贰佰叁拾肆.伍陆"),
+        ("[DBNum2][$-804]General", 1e21, "1.00000000000000E+21"),
+        ('[DBNum2][$-804]General"元整"', 25, "贰拾伍元整"),
+        ("[DBNum2][$-804]0角0分", 25, "贰角伍分"),
+        ("[DBNum2][$-804]#,##0.00", 1234.5, "壹,贰叁肆.伍零"),
+        ("[DBNum2][$-404]General", 30015, "參萬零壹拾伍"),
+        ("[DBNum2][$-C04]General", 2, "貳"),
+        ("[DBNum1][$-411]General", 11111111, "一千百十一万一千百十一"),
+        ("[DBNum1][$-411]General", 1101, "一千百一"),
+        ("[DBNum2][$-411]General", 1234567, "百弐拾参萬四阡伍百六拾七"),
+        ("[DBNum3][$-411]0000", 716, "０７１６"),
+        ("[DBNum1][$-412]General", 10001, "一万一"),
+        ("[DBNum2][$-412]General", 1001001, "壹佰萬壹阡零壹"),
+        ("[DBNum3][$-412]General", 1234, "１천２백３십４"),
+        ("[DBNum4][$-412]General", 12345, "일만이천삼백사십오"),
+        ("[DBNum4][$-804]General", 12345, "12345"),
+        ("[DBNum1][$-409]General", 1234, "1234"),
+        ("[DBNum2][$-804]@", 25, "贰拾伍"),
+        ('[DBNum2][$-804]yyyy"年"m"月"d"日"', 46022.5, "贰零贰伍年拾贰月叁拾壹日"),
+        ('[DBNum2][$-411]yyyy"年"m"月"d"日"', MARCH, "弐零弐六年参月伍日"),
+        ('[DBNum3][$-804]yyyy"年"m"月"d"日"', MARCH, "２０２６年３月５日"),
+        ("[DBNum3][$-404]yy/mm/dd", MARCH, "２６/０３/０５"),
+        ("[DBNum4][$-412]yyyy-mm-dd", MARCH, "2026-03-05"),
+        ("B1dd/mm/yyyy", MARCH, "05/03/2026"),
+    ],
+)
+def test_numbers_in_characters(code, number, shown):
+    """As they are spoken where the format is General, else digit by digit; in dates years digit by digit."""
+    assert display(number, code) == shown
+    assert number_format(code).problem is None
+
+
 def test_days_are_counted_from_two_epochs():
     """A workbook says from when it counts: the same number is another day."""
     assert display(44624, "yyyy-mm-dd", date_1904=True) == "2026-03-05"
@@ -199,8 +242,10 @@ def test_what_a_format_shows(code, kind):
 @pytest.mark.parametrize(
     ("code", "problem"),
     [
-        ("[DBNum2]0", "contains [DBNum2]"),
-        ("[DBNum1]0", "contains [DBNum1] and no date"),
+        ("[DBNum5]0", "contains [DBNum5]"),
+        ("[DBNum2]0", "contains [DBNum2] and names no language"),
+        ("[DBNum1]General", "contains [DBNum1] and names no language"),
+        ("B2dd/mm/yyyy", "counts by the Islamic calendar (B2)"),
         ("[$-F800]", "has neither digits nor parts of a date"),
         ("[$-1060401]dd/mm/yyyy", "counts by a calendar that is not known here ([$-1060401])"),
         ("[$-99]mmmm", "is in a language that is not known here ([$-99])"),

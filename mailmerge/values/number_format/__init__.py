@@ -15,6 +15,7 @@ from mailmerge.values.number_format.builtin import BUILTIN, written_code
 from mailmerge.values.number_format.digits import general, general_within, number_section
 from mailmerge.values.number_format.languages import language
 from mailmerge.values.number_format.moments import EPOCH, EPOCH_1904, moment_section
+from mailmerge.values.number_format.numerals import Numerals, numerals
 from mailmerge.values.number_format.syntax import Section, UnknownFormat, sections_of
 
 if TYPE_CHECKING:
@@ -117,14 +118,14 @@ def _compiled(section: Section) -> Callable[..., str | None]:
     if code in _SYSTEM and section.has("moment"):
         return _compiled(sections_of(_SYSTEM[code])[0])
     if section.has("moment", "elapsed", "half"):
-        return moment_section(section.parts, language(section.language), chinese=section.chinese)
-    if section.chinese:
-        raise UnknownFormat("contains [DBNum1] and no date")
+        return moment_section(section.parts, language(section.language), _numerals(section, dated=True))
     if section.language and not section.parts:
         raise UnknownFormat("has neither digits nor parts of a date")
     if section.has("general", "cell"):
         return _with_general(section)
     show = number_section(section.parts, language(section.language))
+    if (characters := _numerals(section)) is not None:
+        return lambda number, _epoch=EPOCH: characters.replaced(show(number) or "")
     digits = language(section.language).digits
     if digits:
         numerals = str.maketrans(dict(zip("0123456789", digits, strict=True)))
@@ -132,13 +133,33 @@ def _compiled(section: Section) -> Callable[..., str | None]:
     return lambda number, _epoch=EPOCH: show(number)
 
 
+def _numerals(section: Section, *, dated: bool = False) -> Numerals | None:
+    """Find the characters that a section's numbers are written in; of no language, Chinese ones in dates.
+
+    Raises:
+        UnknownFormat: which language's is not said.
+
+    """
+    if not section.numerals:
+        return None
+    if not section.language and not dated:
+        raise UnknownFormat(f"contains [DBNum{section.numerals}] and names no language")
+    tag = language(section.language).tag if section.language else "zh-CN"
+    if dated and tag.startswith("ko") and section.numerals > 3:
+        return None
+    return numerals(section.numerals, tag)
+
+
 def _with_general(section: Section) -> Callable[..., str | None]:
     if section.has("digit"):
         raise UnknownFormat("mixes digits with General or @")
     parts = [None if part.kind in {"general", "cell"} else part.text for part in section.parts]
+    characters = _numerals(section)
 
     def show(number: float, _epoch: int = EPOCH) -> str:
         found = general_within(abs(number))
+        if characters is not None:
+            found = characters.general(found)
         text = "".join([found if part is None else part for part in parts])
         return f"-{text}" if number < 0 else text
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from mailmerge.values.number_format.languages import Language
+    from mailmerge.values.number_format.numerals import Numerals
 
 EPOCH = date(1899, 12, 30).toordinal()
 EPOCH_1904 = date(1904, 1, 1).toordinal()
@@ -42,8 +43,6 @@ _ERAS = (
 )
 _MINGUO = 1911
 _BUDDHIST = 543
-_CHINESE_DIGITS = "〇一二三四五六七八九"
-_CHINESE = str.maketrans("0123456789", _CHINESE_DIGITS)
 _ZERO = Part("digit", "0")
 
 
@@ -65,9 +64,9 @@ if TYPE_CHECKING:
 
 
 def moment_section(
-    parts: Sequence[Part], language: Language, *, chinese: bool = False
+    parts: Sequence[Part], language: Language, numerals: Numerals | None = None
 ) -> Callable[[float, int], str | None]:
-    """Compile a section that shows a date, a time or a duration; *chinese*: in Chinese numerals.
+    """Compile a section that shows a date, a time or a duration, in *numerals* if not in digits.
 
     Raises:
         UnknownFormat: it mixes them with digits, or has a letter that nobody knows.
@@ -75,8 +74,8 @@ def moment_section(
     """
     reader = _Reader(parts, language)
     pieces = reader.pieces()
-    if chinese:
-        pieces = [_in_chinese(piece) if isinstance(piece, _Field) else piece for piece in pieces]
+    if numerals is not None:
+        pieces = [_in_numerals(piece, numerals) if isinstance(piece, _Field) else piece for piece in pieces]
     write = _joined(pieces, language.digits)
     if reader.elapsed:
         return _duration(write, reader)
@@ -108,18 +107,14 @@ def _joined(pieces: Sequence[Piece], digits: str) -> Callable[[tuple[Any, ...]],
     return write
 
 
-def _in_chinese(field: _Field) -> Piece:
+def _in_numerals(field: _Field, numerals: Numerals) -> Piece:
     """Write a year digit by digit, 二〇二六, and any other number as it is spoken, 三十一."""
-    if field.index in {_YEAR, _SHORT_YEAR, _FRACTION}:
-        return lambda moment: field(moment).translate(_CHINESE)
+    if field.index in {_YEAR, _SHORT_YEAR, _FRACTION} or not numerals.tens:
+        return lambda moment: numerals.replaced(field(moment))
 
     def write(moment: tuple[Any, ...]) -> str:
-        tens, ones = divmod(moment[field.index], 10)
-        if not tens:
-            return _CHINESE_DIGITS[ones]
-        if tens > 9:
-            return field(moment).translate(_CHINESE)
-        return (_CHINESE_DIGITS[tens] if tens > 1 else "") + "十" + (_CHINESE_DIGITS[ones] if ones else "")
+        number = moment[field.index]
+        return numerals.short(number) if number < 100 else numerals.replaced(field(moment))
 
     return write
 

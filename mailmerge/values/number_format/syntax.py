@@ -48,8 +48,8 @@ class Section(Struct, frozen=True):
     parts: tuple[Part, ...]
     condition: tuple[str, float] | None = None
     language: str = ""
-    chinese: bool = False
-    """Whether numbers are written in Chinese characters: ``[DBNum1]``."""
+    numerals: int = 0
+    """Which characters numbers are written in: 1 to 4 of ``[DBNum1]`` to ``[DBNum4]``; 0: digits."""
 
     def has(self, *kinds: str) -> bool:
         """Whether it has a part of one of these kinds."""
@@ -65,6 +65,7 @@ _PART = re.compile(
     | \[(?P<bracket>[^\]]*)\]
     | (?P<half>AM/PM|A/P|上午/下午|오전/오후|午前/午後)
     | (?P<general>General|Standard)
+    | (?P<calendar>B[12])
     | (?P<exponent>E[+-])
     | (?P<moment>y+|m+|d+|h+|s+|g+|e+|b+|a{3,4})
     | (?P<letter>[QWN])
@@ -78,6 +79,7 @@ _CONDITION = re.compile(
 _COLOUR = re.compile(
     r"(?:black|blue|cyan|green|magenta|red|white|yellow|colou?r\s*[0-9]{1,2})\Z", re.IGNORECASE
 )
+_NUMERALS = re.compile(r"dbnum([1-4])\Z", re.IGNORECASE)
 _ELAPSED = re.compile(r"(?:h{1,9}|m{1,9}|s{1,9})\Z", re.IGNORECASE)
 _LANGUAGE = re.compile(
     r"\$(.*?)(?:-([0-9a-f]{1,8}|[a-z]{1,8}(?:-[0-9a-z]{1,8})*(?:,[0-9a-f]+)?))?\Z", re.IGNORECASE | re.DOTALL
@@ -129,10 +131,10 @@ class _Found:
         self.parts: list[Part] = []
         self.condition: tuple[str, float] | None = None
         self.language = ""
-        self.chinese = False
+        self.numerals = 0
 
     def section(self) -> Section:
-        return Section(tuple(self.parts), self.condition, self.language, self.chinese)
+        return Section(tuple(self.parts), self.condition, self.language, self.numerals)
 
     def bracket(self, text: str) -> None:
         """Take in what is in brackets."""
@@ -145,14 +147,18 @@ class _Found:
                 self.language = self.language or match[2] or ""
         elif _ELAPSED.match(text):
             self.parts.append(Part("elapsed", text.lower()))
-        elif text.lower() == "dbnum1":
-            self.chinese = True
+        elif match := _NUMERALS.match(text):
+            self.numerals = int(match[1])
         elif not _COLOUR.match(text):
             raise UnknownFormat(f"contains [{text}]")
 
 
 def _part(kind: str, text: str) -> Part | None:
     if kind == "fill":  # repeated as often as the column is wide: a text has no width
+        return None
+    if kind == "calendar":  # B1 is ours
+        if text[1] == "2":
+            raise UnknownFormat("counts by the Islamic calendar (B2)")
         return None
     if kind == "width":
         return Part("text", " " * (int(_WIDTHS[ord(text) - 32]) if " " <= text <= "\x7f" else 2))
